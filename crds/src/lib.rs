@@ -1,0 +1,1 @@
+//! The objects users write: the only contract between user and operator.

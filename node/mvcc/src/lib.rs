@@ -1,0 +1,1 @@
+//! The replicated key-value store: a pure function of the log.

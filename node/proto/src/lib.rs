@@ -1,0 +1,1 @@
+//! Generated messages: the etcd v3 API, member to member, operator to member.

@@ -1,0 +1,1 @@
+//! One member: consensus, log, store and etcd v3 API.

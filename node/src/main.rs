@@ -1,0 +1,3 @@
+//! Starts one member.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Log, HardState, identity and snapshots: bytes that survive.

@@ -1,0 +1,1 @@
+//! Every decision of the operator: observed world in, next safe actions out.

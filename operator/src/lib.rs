@@ -1,0 +1,1 @@
+//! Watches RaftClusters and makes the cluster match them.

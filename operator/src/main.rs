@@ -1,0 +1,3 @@
+//! Starts the operator.
+
+fn main() {}
