@@ -1,0 +1,79 @@
+//! Limits and timeouts, checked when built. Owns no default that could surprise: see each field.
+
+use std::time::Duration;
+
+use crate::ids::MemberId;
+
+/// What a core is told once, at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who this is.
+    pub id: MemberId,
+    /// A leader says something to everybody at least this often. Default 150 ms.
+    pub heartbeat_interval: Duration,
+    /// A follower that hears nothing campaigns after a time drawn from [1×, 2×) of this. Default 1 s.
+    pub election_timeout: Duration,
+    /// How long a quorum round proves leadership for lease reads; always shorter than the election timeout. Default 500 ms.
+    pub leader_lease: Duration,
+    /// Bound on how far two members' clocks may drift apart during one lease. Default 50 ms.
+    pub clock_drift: Duration,
+    /// Serve linearizable reads from the lease, without a quorum round. Off by default: it trusts clocks.
+    pub lease_reads: bool,
+    /// Ask before disturbing: campaigns start with a pre-vote (Raft thesis §9.6). Default on.
+    pub pre_vote: bool,
+    /// Entries applied behind the last snapshot before [`crate::Output::SnapshotDue`]. Default 1,024.
+    pub snapshot_threshold: u64,
+    /// Entries kept behind a snapshot for slow followers. Default 1,024.
+    pub snapshot_trailing: u64,
+    /// At most this many entries in one append. Default 64.
+    pub max_append_entries: usize,
+    /// At most this many payload bytes in one append (a single larger entry goes alone). Default 1 MiB.
+    pub max_append_bytes: usize,
+    /// Appends in flight to one follower before it must answer. Default 256.
+    pub max_inflight_messages: usize,
+    /// Bytes in flight to one follower before it must answer. Default 16 MiB.
+    pub max_inflight_bytes: usize,
+    /// Payload bytes proposed but not yet committed before proposals are refused. Default 64 MiB.
+    pub max_uncommitted_bytes: usize,
+    /// A learner may become a voter when it is at most this many entries behind the leader's last. Default 64.
+    pub catch_up_entries: u64,
+    /// A leadership transfer that has not happened by then is given up. Default: the election timeout.
+    pub transfer_timeout: Duration,
+    /// Seed of this member's election timeouts; two members must not share one.
+    pub seed: u64,
+}
+
+/// Why a configuration of the core was refused; each message names the field.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Member IDs are never zero.
+    #[error("id: zero is not a member ID")]
+    ZeroId,
+    /// A duration or limit is zero.
+    #[error("{field}: must be greater than zero")]
+    Zero {
+        /// Which one.
+        field: &'static str,
+    },
+    /// Followers would campaign between two heartbeats.
+    #[error("election_timeout: {election_ms} ms is less than twice the heartbeat interval of {heartbeat_ms} ms")]
+    ElectionTooShort {
+        /// As configured.
+        election_ms: u64,
+        /// As configured.
+        heartbeat_ms: u64,
+    },
+    /// A new leader could be elected inside an old one's lease.
+    #[error(
+        "leader_lease: {lease_ms} ms plus clock_drift {drift_ms} ms is not shorter than the election timeout of {election_ms} ms"
+    )]
+    LeaseTooLong {
+        /// As configured.
+        lease_ms: u64,
+        /// As configured.
+        drift_ms: u64,
+        /// As configured.
+        election_ms: u64,
+    },
+}
