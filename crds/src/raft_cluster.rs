@@ -1,0 +1,284 @@
+//! RaftCluster: the spec on one page. The parts of the spec are in the files beside; what is computed from it is the
+//! planner's.
+
+mod backup;
+mod bootstrap;
+mod placement;
+mod raft;
+mod status;
+mod storage;
+mod tls;
+
+use k8s_openapi::{
+    api::core::v1::{Affinity, ResourceRequirements, Toleration, TopologySpreadConstraint},
+    apimachinery::pkg::api::resource::Quantity,
+};
+use kube_core::Duration;
+use kube_derive::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, time};
+
+use crate::{embedded, object_store::SecretReference};
+
+pub use backup::Backup;
+pub use bootstrap::{Bootstrap, Restore, RestoreSource};
+pub use placement::{EnvironmentVariable, Pod, PodSecurity};
+pub use raft::{RaftSettings, Snapshots};
+pub use status::{Blocker, MemberHealth, MemberRole, MemberStatus, PlanStatus, PlanStep, RaftClusterStatus, StepState};
+pub use storage::{Retention, Storage, VolumeFate};
+pub use tls::{Tls, TlsMode};
+
+/// What a RaftCluster should be. Unless a field says otherwise it may change at any time; a change to how a member runs
+/// restarts members one at a time, followers first.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "raftoperator.io",
+    version = "v1alpha1",
+    kind = "RaftCluster",
+    namespaced,
+    status = "RaftClusterStatus",
+    derive = "PartialEq",
+    doc = "A Raft cluster that speaks the etcd v3 API: members with their own volumes, kept at the wanted count and repaired by themselves.",
+    category = "raft",
+    shortname = "raftc",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        description = "Why the cluster is Ready, or is not"
+    ),
+    printcolumn(name = "Voters", type_ = "integer", json_path = ".status.voters", description = "Members with a vote"),
+    printcolumn(
+        name = "Learners",
+        type_ = "integer",
+        json_path = ".status.learners",
+        description = "Members without a vote"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "integer",
+        json_path = ".status.readyReplicas",
+        description = "Members that serve clients"
+    ),
+    printcolumn(name = "Leader", type_ = "string", json_path = ".status.leader"),
+    printcolumn(
+        name = "Tolerates",
+        type_ = "integer",
+        json_path = ".status.failuresTolerated",
+        description = "Voters that may fail now without a loss of service"
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+        .message("choose a name of at most 40 characters that starts with a letter and holds only lower-case letters, digits and '-': members, Services and volumes are named after it")
+        .field_path(".metadata.name"),
+    attr = r#"x_kube(crates(kube_core = "kube_core"))"#,
+    crates(kube = "kube_derive", kube_core = "kube_core")
+)]
+#[x_kube(
+    crates(kube_core = "kube_core"),
+    validation = Rule::new("has(self.bootstrap) == has(oldSelf.bootstrap)")
+        .message("bootstrap is read once, when the cluster is created: to restore, create a RaftCluster with a new name")
+        .field_path(".bootstrap"),
+    validation = Rule::new(
+        "!has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || \
+         quantity(string(self.resources.limits['memory'])).compareTo(quantity('320Mi')) >= 0")
+        .message("raise resources.limits.memory to at least 320Mi: a member needs 256Mi beside twice its quota")
+        .field_path(".resources"),
+    validation = Rule::new(
+        "!has(self.quota) || !has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || \
+         quantity(string(self.resources.limits['memory'])).compareTo(\
+         quantity(string(self.quota)).add(quantity(string(self.quota))).add(quantity('256Mi'))) >= 0")
+        .message("lower quota or raise resources.limits.memory: the limit must be at least twice the quota plus 256Mi, or a full store would be killed for its memory")
+        .field_path(".quota"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RaftClusterSpec {
+    /// Wanted members, 1 to 50; `kubectl scale` sets it. Voters are the largest odd number that is at most `replicas`
+    /// and at most `maxVoters`; the rest are learners: read-only replicas and warm spares. So 3 is three voters, 4 is
+    /// three voters and a learner, 5 is five voters. Two voters would tolerate less than one: `replicas: 2` is one
+    /// voter and a learner.
+    #[x_kube(validation = Rule::new("self >= 1")
+        .message("replicas must be at least 1: to stop the cluster, delete it; its volumes are retained by default"))]
+    #[x_kube(validation = Rule::new("self <= 50")
+        .message("replicas must be at most 50: spread the load over several RaftClusters instead"))]
+    pub replicas: i32,
+
+    /// Most members that may vote: an odd number from 1 to 9. Each voter more makes every write slower. Default: 7.
+    #[serde(default = "default_max_voters")]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 9 && self % 2 == 1")
+        .message("maxVoters must be 1, 3, 5, 7 or 9: an even number of voters tolerates no more failures than one voter less"))]
+    pub max_voters: i32,
+
+    /// Image of the members. Default: the image the operator was installed with (`--node-image`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+
+    /// When nodes pull the image: `Always`, `IfNotPresent` or `Never`. Default: Kubernetes' own, `IfNotPresent` unless
+    /// the tag is `latest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<ImagePullPolicy>,
+
+    /// Secrets in this namespace to pull the image with, at most 16. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub image_pull_secrets: Vec<SecretReference>,
+
+    /// Processor and memory of each member. Default: none, which suits a trial only: without a memory request a member
+    /// is among the first to be evicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::resources")]
+    pub resources: Option<ResourceRequirements>,
+
+    /// The volume of each member.
+    pub storage: Storage,
+
+    /// Most bytes of live keys and history a member holds; past it, writes are refused and reads, deletes and
+    /// compaction go on. A memory limit must be at least twice the quota plus 256Mi. Default: half of what the memory
+    /// limit leaves above 256Mi, at most 8Gi; 2Gi without a memory limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::bytes")]
+    #[x_kube(validation = Rule::new(
+        "isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('16Mi')) >= 0 && \
+         quantity(string(self)).compareTo(quantity('64Gi')) <= 0")
+        .message("quota must be a quantity of bytes from 16Mi to 64Gi, such as 2Gi"))]
+    pub quota: Option<Quantity>,
+
+    /// Scheduling rules of the members' pods, as `affinity` of a pod. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::affinity")]
+    pub affinity: Option<Affinity>,
+
+    /// How members spread, as `topologySpreadConstraints` of a pod, at most 32; a constraint without a label selector
+    /// gets the cluster's own. Default: over zones and then over nodes, as far as possible. An empty list turns that
+    /// off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "embedded::topology_spread_constraints")]
+    pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
+
+    /// Taints that members tolerate, as `tolerations` of a pod, at most 32. Default: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "embedded::tolerations")]
+    pub tolerations: Vec<Toleration>,
+
+    /// Labels a node must have to run a member, at most 32. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub node_selector: BTreeMap<String, String>,
+
+    /// PriorityClass of the members' pods. Default: the cluster's default class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub priority_class_name: Option<String>,
+
+    /// Additions to the members' pods. Default: none.
+    #[serde(default, skip_serializing_if = "Pod::is_empty")]
+    pub pod: Pod,
+
+    /// Timing and batching of the Raft protocol. The defaults suit members within one region.
+    #[serde(default)]
+    pub raft: RaftSettings,
+
+    /// When members take snapshots of their store and how many they keep.
+    #[serde(default)]
+    pub snapshots: Snapshots,
+
+    /// How client and peer traffic is protected. Required, so that no default can surprise.
+    pub tls: Tls,
+
+    /// Where backups go. Without it a RaftBackup of this cluster is refused. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup: Option<Backup>,
+
+    /// How the cluster begins. Immutable. Default: empty, with a new cluster ID.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("bootstrap is read once, when the cluster is created: to restore, create a RaftCluster with a new name"))]
+    pub bootstrap: Option<Bootstrap>,
+
+    /// How members that stay away are replaced.
+    #[serde(default)]
+    pub replacement: Replacement,
+
+    /// Stops the operator from changing anything of this cluster; members go on serving and status goes on telling.
+    /// Default: false.
+    #[serde(default)]
+    pub paused: bool,
+}
+
+/// When the kubelet pulls an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[schemars(transform = embedded::undescribed)]
+pub enum ImagePullPolicy {
+    /// At every start.
+    Always,
+    /// Only if the node does not have it.
+    IfNotPresent,
+    /// Never: the image must be on the node.
+    Never,
+}
+
+impl ImagePullPolicy {
+    /// As a pod's `imagePullPolicy` spells it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Always => "Always",
+            Self::IfNotPresent => "IfNotPresent",
+            Self::Never => "Never",
+        }
+    }
+}
+
+/// How members that stay away are replaced. A member whose volume came back empty is replaced at once: waiting could
+/// not bring its data back.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct Replacement {
+    /// Whether members are replaced at all. Default: true.
+    #[serde(default = "enabled")]
+    pub enabled: bool,
+
+    /// How long a member must be unreachable before another takes its place: `1s` to `24h`. Longer than a node's
+    /// restart spares copying the store; shorter restores tolerance sooner. Default: `300s`.
+    #[serde(default = "default_delay")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
+        .message("replacement.delay must be from 1s to 24h; to replace nobody, set replacement.enabled to false"))]
+    pub delay: Duration,
+
+    /// Most members being replaced at the same time, 1 to 3. Default: 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 3))]
+    pub max_concurrent: i32,
+}
+
+impl Default for Replacement {
+    fn default() -> Self {
+        Self { enabled: enabled(), delay: default_delay(), max_concurrent: one() }
+    }
+}
+
+fn default_max_voters() -> i32 {
+    7
+}
+
+fn enabled() -> bool {
+    true
+}
+
+fn default_delay() -> Duration {
+    time::Duration::from_secs(300).into()
+}
+
+fn one() -> i32 {
+    1
+}

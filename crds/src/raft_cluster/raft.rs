@@ -1,0 +1,134 @@
+//! Timing and batching of the protocol, and snapshots. Durations are strings as Go writes them (`150ms`, `1.5s`):
+//! readable, and CEL compares them.
+
+use kube_core::Duration;
+use kube_derive::KubeSchema;
+use serde::{Deserialize, Serialize};
+use std::time;
+
+/// Timing and batching of the Raft protocol.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(
+    crates(kube_core = "kube_core"),
+    validation = Rule::new("duration(self.heartbeatInterval) + duration(self.heartbeatInterval) <= duration(self.electionTimeout)")
+        .message("raise electionTimeout or lower heartbeatInterval: the election timeout must be at least twice the heartbeat interval, or one late heartbeat starts an election")
+        .field_path(".electionTimeout"),
+    validation = Rule::new("duration(self.leaderLease) < duration(self.electionTimeout)")
+        .message("lower leaderLease or raise electionTimeout: a lease must end before another member can be elected")
+        .field_path(".leaderLease"),
+    validation = Rule::new("duration(self.commitTimeout) >= duration(self.electionTimeout)")
+        .message("raise commitTimeout to at least electionTimeout: else every election fails the proposals that wait for it")
+        .field_path(".commitTimeout"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RaftSettings {
+    /// How often a leader shows that it lives: `10ms` to `10s`. Default: `150ms`.
+    #[serde(default = "default_heartbeat_interval")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('10s')")
+        .message("heartbeatInterval must be from 10ms to 10s"))]
+    pub heartbeat_interval: Duration,
+
+    /// How long a member waits for its leader before it stands for election: each time drawn anew between once and
+    /// twice this. At least twice the heartbeat interval, `50ms` to `60s`. `300ms` fails over faster on a fast, quiet
+    /// network and costs needless elections elsewhere. Leases of clients are at least as long. Default: `1s`.
+    #[serde(default = "default_election_timeout")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('50ms') && duration(self) <= duration('60s')")
+        .message("electionTimeout must be from 50ms to 60s"))]
+    pub election_timeout: Duration,
+
+    /// How long a leader may trust that nobody else was elected after a round of heartbeats that a majority answered.
+    /// Shorter than the election timeout, `10ms` to `60s`. Default: `500ms`.
+    #[serde(default = "default_leader_lease")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('60s')")
+        .message("leaderLease must be from 10ms to 60s"))]
+    pub leader_lease: Duration,
+
+    /// How long a write may wait to be committed before its client is told that the outcome is unknown: `100ms` to
+    /// `5m`, at least the election timeout. Default: `5s`.
+    #[serde(default = "default_commit_timeout")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('5m')")
+        .message("commitTimeout must be from 100ms to 5m"))]
+    pub commit_timeout: Duration,
+
+    /// Most log entries in one message to a peer, 1 to 4096. Default: 64.
+    #[serde(default = "default_max_append_entries")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub max_append_entries: i32,
+
+    /// Whether a member asks if it could win before it starts an election, so that one cut off cannot disturb the
+    /// others when it returns (Raft thesis §9.6). Default: true.
+    #[serde(default = "default_pre_vote")]
+    pub pre_vote: bool,
+}
+
+/// When members take snapshots of their store and how many they keep.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshots {
+    /// Applied log entries after which a snapshot is asked for, 16 to 10,000,000. One is taken at a time, so a busy
+    /// member takes fewer. Default: 1024.
+    #[serde(default = "default_threshold")]
+    #[schemars(range(min = 16, max = 10_000_000))]
+    pub threshold: i32,
+
+    /// Snapshots kept on each member's volume, newest first, 1 to 10. Default: 3.
+    #[serde(default = "default_retain")]
+    #[schemars(range(min = 1, max = 10))]
+    pub retain: i32,
+}
+
+impl Default for RaftSettings {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: default_heartbeat_interval(),
+            election_timeout: default_election_timeout(),
+            leader_lease: default_leader_lease(),
+            commit_timeout: default_commit_timeout(),
+            max_append_entries: default_max_append_entries(),
+            pre_vote: default_pre_vote(),
+        }
+    }
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self { threshold: default_threshold(), retain: default_retain() }
+    }
+}
+
+fn default_heartbeat_interval() -> Duration {
+    time::Duration::from_millis(150).into()
+}
+
+fn default_election_timeout() -> Duration {
+    time::Duration::from_secs(1).into()
+}
+
+fn default_leader_lease() -> Duration {
+    time::Duration::from_millis(500).into()
+}
+
+fn default_commit_timeout() -> Duration {
+    time::Duration::from_secs(5).into()
+}
+
+fn default_max_append_entries() -> i32 {
+    64
+}
+
+fn default_pre_vote() -> bool {
+    true
+}
+
+fn default_threshold() -> i32 {
+    1024
+}
+
+fn default_retain() -> i32 {
+    3
+}
