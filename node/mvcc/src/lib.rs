@@ -1,1 +1,49 @@
 //! The replicated key-value store: a pure function of the log.
+//!
+//! One thread owns a [`Store`] and applies committed [`Command`]s to it, in log order; it publishes a [`View`] after each
+//! batch, and any number of readers use views without locks, for as long as they like. There is no IO here, no clock, no
+//! thread and no randomness: equal logs make equal stores, to the byte.
+//!
+//! ```
+//! use mvcc::{Command, Put, Range, Store};
+//!
+//! let mut store = Store::new();
+//! let put = Command::Put(Put { key: "k".into(), value: "v".into(), ..Put::default() });
+//! put.validate()?;
+//! let outcome = store.apply(1_700_000_000_000, &put)?;
+//! assert_eq!(outcome.revision.0, 2);
+//!
+//! let view = store.view();
+//! let answer = view.range(&Range { key: "k".into(), ..Range::default() })?;
+//! assert_eq!((answer.count, answer.kvs[0].value()), (1, &b"v"[..]));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod command;
+mod revision;
+
+mod apply;
+mod txn;
+
+mod compaction;
+mod history;
+mod index;
+mod key_value;
+mod keyspace;
+
+mod hash;
+mod range;
+mod view;
+
+pub use apply::{CommandError, DeleteRangeResult, OpResult, Outcome, PutResult, Response, Store, TxnResult};
+pub use command::{
+    Alarm, AlarmAction, AlarmChange, AlarmKind, Batch, BatchBuilder, BatchError, Command, Compact, Compare,
+    DecodeError, DeleteRange, MAX_TXN_OPS, Op, Operand, Put, Range, Relation, SortOrder, SortTarget, Txn,
+    ValidateError,
+};
+pub use compaction::Removal;
+pub use hash::HashResult;
+pub use key_value::{Fields, KeyValue};
+pub use range::{RangeError, RangeResult};
+pub use revision::Revision;
+pub use view::View;

@@ -1,0 +1,153 @@
+//! Owns the bytes of a log entry: a list of commands, each with the number its asker waits under. Does not own the log, nor
+//! who waits.
+//!
+//! ```text
+//! batch := version u8 = 1, items to the end
+//! item  := request id u64 LE, length u32 LE, command
+//! ```
+
+use bytes::{BufMut, Bytes};
+
+use super::{Command, DecodeError, codec::Reader};
+
+const VERSION: u8 = 1;
+const ITEM_HEADER_BYTES: usize = 12;
+
+/// What one log entry carries.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// In the order in which they apply.
+    pub commands: Vec<(u64, Command)>,
+}
+
+impl Batch {
+    /// Encodes it as the payload of a log entry.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut builder = BatchBuilder::new();
+        for (request_id, command) in &self.commands {
+            builder.push(*request_id, command);
+        }
+        builder.finish()
+    }
+
+    /// Decodes the payload of a log entry. Keys and values share `bytes`, without a copy.
+    ///
+    /// # Errors
+    /// The bytes are not a batch of this version; nothing of it may be applied.
+    pub fn decode(bytes: Bytes) -> Result<Batch, BatchError> {
+        let mut reader = Reader { bytes, at: 0 };
+        let version = reader.byte().map_err(|_| BatchError::Truncated)?;
+        if version != VERSION {
+            return Err(BatchError::UnknownVersion(version));
+        }
+        let mut commands = Vec::new();
+        while reader.at < reader.bytes.len() {
+            let header = reader.take(ITEM_HEADER_BYTES as u64).map_err(|_| BatchError::Truncated)?;
+            let (id, length) = header.split_at(8);
+            let request_id = u64::from_le_bytes(id.try_into().expect("8 bytes were taken for the id"));
+            let length = u32::from_le_bytes(length.try_into().expect("4 bytes were taken for the length"));
+            let command = reader.take(u64::from(length)).map_err(|_| BatchError::Truncated)?;
+            let command = Command::decode(command).map_err(|source| BatchError::Command {
+                position: commands.len(),
+                request_id,
+                source,
+            })?;
+            commands.push((request_id, command));
+        }
+        Ok(Batch { commands })
+    }
+}
+
+/// Why the payload of an entry is not a batch. Nothing was decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchError {
+    /// The bytes end inside an item.
+    #[error("the batch ends inside an item")]
+    Truncated,
+    /// Written by a version of this program that this one does not know.
+    #[error("batch encoding version {0} is unknown: upgrade this member")]
+    UnknownVersion(u8),
+    /// One of its commands could not be decoded.
+    #[error("command {position} of the batch (request {request_id}) is damaged")]
+    Command {
+        /// Its place in the batch, from 0.
+        position: usize,
+        /// The number its asker waits under.
+        request_id: u64,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+}
+
+/// Collects commands into the payload of one entry, encoding each as it comes.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl Default for BatchBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl BatchBuilder {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        BatchBuilder { bytes: vec![VERSION], count: 0 }
+    }
+
+    /// Adds a command.
+    pub fn push(&mut self, request_id: u64, command: &Command) {
+        let start = self.open_item(request_id);
+        command.encode_into(&mut self.bytes);
+        self.close_item(start);
+    }
+
+    /// Adds a command that is encoded already; the caller vouches that [`Command::decode`] accepts it.
+    pub fn push_encoded(&mut self, request_id: u64, command: &[u8]) {
+        let start = self.open_item(request_id);
+        self.bytes.put_slice(command);
+        self.close_item(start);
+    }
+
+    /// How many commands it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The size of the payload so far, in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn finish(self) -> Bytes {
+        self.bytes.into()
+    }
+
+    fn open_item(&mut self, request_id: u64) -> usize {
+        self.bytes.put_u64_le(request_id);
+        self.bytes.put_u32_le(0);
+        self.bytes.len()
+    }
+
+    fn close_item(&mut self, start: usize) {
+        let length = u32::try_from(self.bytes.len() - start).expect("requests are limited to megabytes at the door");
+        self.bytes[start - 4..start].copy_from_slice(&length.to_le_bytes());
+        self.count += 1;
+    }
+}

@@ -1,0 +1,221 @@
+//! Owns the checks that need no store, in etcd's order, so that the same request gets the same error (etcd-api.md §3).
+//! Does not own the checks against content: those are in `apply`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Command, DeleteRange, Op, Put, Range, SortOrder, SortTarget, Txn};
+
+/// The most comparisons, or operations of one branch, that a transaction may have; a nested one has this minus the largest
+/// count of its parent (etcd's `--max-txn-ops`).
+pub const MAX_TXN_OPS: usize = 128;
+
+/// Why a request was refused at the door. It did not enter the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ValidateError {
+    /// InvalidArgument "etcdserver: key is not provided".
+    #[error("the key is empty: give one")]
+    EmptyKey,
+    /// InvalidArgument "etcdserver: invalid sort option".
+    #[error("the sort order or target does not exist")]
+    InvalidSortOption,
+    /// InvalidArgument "etcdserver: value is provided".
+    #[error("a value was given together with ignore_value: leave one out")]
+    ValueProvided,
+    /// InvalidArgument "etcdserver: lease is provided".
+    #[error("a lease was given together with ignore_lease: leave one out")]
+    LeaseProvided,
+    /// InvalidArgument "etcdserver: too many operations in txn request".
+    #[error("the transaction has too many operations: split it")]
+    TooManyOps,
+    /// InvalidArgument "etcdserver: key not found": what etcd answers to an operation without content.
+    #[error("an operation of the transaction has no content")]
+    EmptyOp,
+    /// InvalidArgument "etcdserver: duplicate key given in txn request".
+    #[error("the transaction puts a key twice, or puts and deletes it")]
+    DuplicateKey,
+}
+
+impl Command {
+    /// What etcd checks before it proposes.
+    ///
+    /// # Errors
+    /// The request must not be proposed.
+    pub fn validate(&self) -> Result<(), ValidateError> {
+        match self {
+            Command::Put(put) => put.validate(),
+            Command::DeleteRange(delete) => delete.validate(),
+            Command::Txn(txn) => txn.validate(),
+            Command::Compact(_) | Command::Alarm(_) => Ok(()),
+        }
+    }
+}
+
+impl Range {
+    /// What etcd checks before it reads.
+    ///
+    /// # Errors
+    /// The key is empty or the sort option unknown.
+    pub fn validate(&self) -> Result<(), ValidateError> {
+        if self.key.is_empty() {
+            return Err(ValidateError::EmptyKey);
+        }
+        self.validate_sort()
+    }
+
+    pub(crate) fn validate_sort(&self) -> Result<(), ValidateError> {
+        match (self.sort_order, self.sort_target) {
+            (SortOrder::Unrecognized(_), _) | (_, SortTarget::Unrecognized(_)) => Err(ValidateError::InvalidSortOption),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Put {
+    fn validate(&self) -> Result<(), ValidateError> {
+        if self.key.is_empty() {
+            return Err(ValidateError::EmptyKey);
+        }
+        if self.ignore_value && !self.value.is_empty() {
+            return Err(ValidateError::ValueProvided);
+        }
+        if self.ignore_lease && self.lease != 0 {
+            return Err(ValidateError::LeaseProvided);
+        }
+        Ok(())
+    }
+}
+
+impl DeleteRange {
+    fn validate(&self) -> Result<(), ValidateError> {
+        if self.key.is_empty() { Err(ValidateError::EmptyKey) } else { Ok(()) }
+    }
+}
+
+impl Txn {
+    /// What etcd checks before it runs a transaction, through the log or not.
+    ///
+    /// # Errors
+    /// The transaction must not run.
+    pub fn validate(&self) -> Result<(), ValidateError> {
+        self.validate_shape(MAX_TXN_OPS)?;
+        // After the limits, or overlaps would cost quadratically much.
+        Writes::of(&self.success)?;
+        Writes::of(&self.failure)?;
+        Ok(())
+    }
+
+    fn validate_shape(&self, ops_max: usize) -> Result<(), ValidateError> {
+        let ops = self.compare.len().max(self.success.len()).max(self.failure.len());
+        let Some(ops_left) = ops_max.checked_sub(ops) else {
+            return Err(ValidateError::TooManyOps);
+        };
+        if self.compare.iter().any(|compare| compare.key.is_empty()) {
+            return Err(ValidateError::EmptyKey);
+        }
+        self.success.iter().chain(&self.failure).try_for_each(|op| match op {
+            Op::Range(range) => range.validate(),
+            Op::Put(put) => put.validate(),
+            Op::DeleteRange(delete) => delete.validate(),
+            Op::Txn(txn) => txn.validate_shape(ops_left),
+            Op::Empty => Err(ValidateError::EmptyOp),
+        })
+    }
+}
+
+/// What one list of operations writes, nested transactions included.
+///
+/// Kept as etcd has it, gaps included: a nested delete is compared with the puts of *later* nested transactions and of
+/// this level, not of earlier ones; and an interval that ends in `"\0"` meets no put.
+#[derive(Default)]
+struct Writes<'a> {
+    puts: BTreeSet<&'a [u8]>,
+    deletes: Deletes<'a>,
+}
+
+impl<'a> Writes<'a> {
+    fn of(ops: &'a [Op]) -> Result<Writes<'a>, ValidateError> {
+        let mut writes = Writes::default();
+        for op in ops {
+            if let Op::DeleteRange(delete) = op {
+                writes.deletes.add(delete);
+            }
+        }
+        for op in ops {
+            if let Op::Txn(txn) = op {
+                writes.add_nested(Writes::of(&txn.success)?, Writes::of(&txn.failure)?)?;
+            }
+        }
+        for op in ops {
+            if let Op::Put(put) = op {
+                writes.add_put(&put.key)?;
+            }
+        }
+        Ok(writes)
+    }
+
+    fn add_put(&mut self, key: &'a [u8]) -> Result<(), ValidateError> {
+        if self.deletes.contain(key) || !self.puts.insert(key) {
+            return Err(ValidateError::DuplicateKey);
+        }
+        Ok(())
+    }
+
+    /// Only one of the two branches will run, so both may put the same key.
+    fn add_nested(&mut self, success: Writes<'a>, failure: Writes<'a>) -> Result<(), ValidateError> {
+        for &key in &success.puts {
+            self.add_put(key)?;
+        }
+        for &key in failure.puts.difference(&success.puts) {
+            self.add_put(key)?;
+        }
+        self.deletes.merge(success.deletes);
+        self.deletes.merge(failure.deletes);
+        Ok(())
+    }
+}
+
+/// A set of deleted keys and intervals, the intervals disjoint, so that a look-up costs the logarithm of their number.
+#[derive(Default)]
+struct Deletes<'a> {
+    keys: BTreeSet<&'a [u8]>,
+    /// Start → end, excluded.
+    intervals: BTreeMap<&'a [u8], &'a [u8]>,
+}
+
+impl<'a> Deletes<'a> {
+    fn add(&mut self, delete: &'a DeleteRange) {
+        if delete.range_end.is_empty() {
+            self.keys.insert(&delete.key);
+        } else {
+            self.add_interval(&delete.key, &delete.range_end);
+        }
+    }
+
+    fn add_interval(&mut self, mut start: &'a [u8], mut end: &'a [u8]) {
+        if start >= end {
+            return;
+        }
+        while let Some((&before_start, &before_end)) = self.intervals.range(..=end).next_back() {
+            if before_end < start {
+                break;
+            }
+            self.intervals.remove(before_start);
+            start = start.min(before_start);
+            end = end.max(before_end);
+        }
+        self.intervals.insert(start, end);
+    }
+
+    fn contain(&self, key: &[u8]) -> bool {
+        let inside = self.intervals.range(..=key).next_back().is_some_and(|(_, &end)| key < end);
+        inside || self.keys.contains(key)
+    }
+
+    fn merge(&mut self, other: Deletes<'a>) {
+        self.keys.extend(other.keys);
+        for (start, end) in other.intervals {
+            self.add_interval(start, end);
+        }
+    }
+}

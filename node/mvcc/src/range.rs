@@ -1,0 +1,169 @@
+//! Owns reads: which keys, at which revision, cut, filtered, ordered and counted as etcd does. Does not own comparisons.
+
+use crate::command::{Range, SortOrder, SortTarget, ValidateError};
+use crate::index::{Interval, KeyEntry};
+use crate::key_value::{Fields, KeyValue};
+use crate::keyspace::Keyspace;
+use crate::revision::Revision;
+
+/// The answer to a [`Range`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeResult {
+    /// The store's revision when it was read, whatever revision was asked for: the header's.
+    pub revision: Revision,
+    /// The keys, in the order asked for. With `keys_only` they have no value and (unless sorted by value) no lease.
+    pub kvs: Vec<KeyValue>,
+    /// All live keys of the interval, untouched by limit and filters.
+    pub count: u64,
+    /// Whether the limit cut keys off.
+    pub more: bool,
+}
+
+/// Why a read failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RangeError {
+    /// The request makes no sense; [`Range::validate`] says so at the door.
+    #[error(transparent)]
+    Invalid(#[from] ValidateError),
+    /// OutOfRange "etcdserver: mvcc: required revision has been compacted".
+    #[error("the revision is compacted: read a newer one")]
+    Compacted,
+    /// OutOfRange "etcdserver: mvcc: required revision is a future revision".
+    #[error("the revision does not exist yet: read an older one")]
+    FutureRevision,
+}
+
+/// Reads. `now` is the revision that the newest content belongs to.
+pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<RangeResult, RangeError> {
+    range.validate_sort()?;
+    let at = match range.revision {
+        ..=0 => None,
+        asked if asked > now.0 => return Err(RangeError::FutureRevision),
+        asked if asked < space.compacted.0 => return Err(RangeError::Compacted),
+        asked => Some(Revision(asked)),
+    };
+    let interval = Interval::new(&range.key, &range.range_end);
+    let mut result = RangeResult { revision: now, kvs: Vec::new(), count: space.count(interval, at), more: false };
+    if range.count_only || result.count == 0 {
+        return Ok(result);
+    }
+
+    let shape = Shape::of(range);
+    result.kvs = collect(space, range, interval, at, shape.collect_max);
+    if let Some(order) = shape.sort {
+        sort(&mut result.kvs, range.sort_target, order);
+    }
+    if result.kvs.len() > shape.limit {
+        result.kvs.truncate(shape.limit);
+        result.more = true;
+    }
+    if range.keys_only && range.sort_target == SortTarget::Value {
+        for kv in &mut result.kvs {
+            *kv = KeyValue::detached(&Fields { value: &[], ..kv.fields() });
+        }
+    }
+    Ok(result)
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Ascend,
+    Descend,
+}
+
+/// How many to collect, how to sort them, how many to return.
+struct Shape {
+    collect_max: usize,
+    sort: Option<Direction>,
+    limit: usize,
+}
+
+impl Shape {
+    /// etcd cuts at limit + 1 in key order *before* it sorts, if no order was given and no filter: kept, as its clients see it.
+    fn of(range: &Range) -> Shape {
+        let limit = match range.limit {
+            ..=0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let sort = match (range.sort_target, range.sort_order) {
+            (SortTarget::Key, SortOrder::None | SortOrder::Ascend) => None,
+            (_, SortOrder::Descend) => Some(Direction::Descend),
+            _ => Some(Direction::Ascend),
+        };
+        let cut_before_sort = range.sort_order == SortOrder::None && !has_filters(range);
+        let collect_max = if sort.is_none() || cut_before_sort { limit.saturating_add(1) } else { usize::MAX };
+        Shape { collect_max, sort, limit }
+    }
+}
+
+fn has_filters(range: &Range) -> bool {
+    [range.min_mod_revision, range.max_mod_revision, range.min_create_revision, range.max_create_revision]
+        .iter()
+        .any(|&bound| bound != 0)
+}
+
+fn passes_filters(range: &Range, modified: i64, created: i64) -> bool {
+    let within = |min: i64, value: i64, max: i64| (min == 0 || value >= min) && (max == 0 || value <= max);
+    within(range.min_mod_revision, modified, range.max_mod_revision)
+        && within(range.min_create_revision, created, range.max_create_revision)
+}
+
+fn collect(space: &Keyspace, range: &Range, interval: Interval<'_>, at: Option<Revision>, max: usize) -> Vec<KeyValue> {
+    let from_index_alone = range.keys_only && range.sort_target != SortTarget::Value;
+    space
+        .index
+        .scan(interval)
+        .filter_map(|(key, entry)| match at {
+            Some(at) if entry.modified.main > at => {
+                let version = space.live_at(entry, at)?;
+                let fields = version.fields();
+                if !passes_filters(range, fields.mod_revision, fields.create_revision) {
+                    return None;
+                }
+                Some(if from_index_alone { without_value(fields) } else { version.clone() })
+            }
+            _ => {
+                if !entry.is_live() || !passes_filters(range, entry.modified.main.0, entry.created.0) {
+                    return None;
+                }
+                Some(if from_index_alone { key_alone(key, entry) } else { space.version(entry.modified).clone() })
+            }
+        })
+        .take(max)
+        .collect()
+}
+
+fn key_alone(key: &[u8], entry: KeyEntry) -> KeyValue {
+    KeyValue::detached(&Fields {
+        key,
+        create_revision: entry.created.0,
+        mod_revision: entry.modified.main.0,
+        version: entry.version,
+        ..Fields::default()
+    })
+}
+
+fn without_value(fields: Fields<'_>) -> KeyValue {
+    KeyValue::detached(&Fields { value: &[], lease: 0, ..fields })
+}
+
+fn sort(kvs: &mut [KeyValue], target: SortTarget, direction: Direction) {
+    let number = |kv: &KeyValue| -> i64 {
+        let fields = kv.fields();
+        match target {
+            SortTarget::Version => fields.version,
+            SortTarget::Create => fields.create_revision,
+            _ => fields.mod_revision,
+        }
+    };
+    match (target, direction) {
+        // They come in key order.
+        (SortTarget::Key | SortTarget::Unrecognized(_), Direction::Ascend) => {}
+        (SortTarget::Key | SortTarget::Unrecognized(_), Direction::Descend) => kvs.reverse(),
+        (SortTarget::Value, Direction::Ascend) => kvs.sort_by(|a, b| a.value().cmp(b.value())),
+        (SortTarget::Value, Direction::Descend) => kvs.sort_by(|a, b| b.value().cmp(a.value())),
+        (_, Direction::Ascend) => kvs.sort_by_cached_key(number),
+        (_, Direction::Descend) => kvs.sort_by_cached_key(|kv| std::cmp::Reverse(number(kv))),
+    }
+}

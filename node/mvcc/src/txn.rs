@@ -1,0 +1,156 @@
+//! Owns transactions: all comparisons, then all checks, then the operations of the branches taken. Does not own what a
+//! single operation does (`apply`, `range`).
+
+use std::cmp::Ordering;
+
+use crate::apply::{CommandError, OpResult, TxnResult, Write};
+use crate::command::{Compare, Op, Operand, Put, Range, Relation, Txn};
+use crate::index::Interval;
+use crate::key_value::Fields;
+use crate::keyspace::Keyspace;
+use crate::range;
+use crate::revision::Revision;
+
+/// Which branch each transaction takes: the outermost first, then those nested in the branch taken, in order, each before
+/// its own nested ones.
+pub(crate) type Path = Vec<bool>;
+
+/// Evaluates every comparison on the way, before anything runs.
+pub(crate) fn compare(space: &Keyspace, txn: &Txn) -> Path {
+    let mut path = Path::new();
+    compare_into(space, txn, &mut path);
+    path
+}
+
+fn compare_into(space: &Keyspace, txn: &Txn, path: &mut Path) {
+    let holds = txn.compare.iter().all(|compare| compare_holds(space, compare));
+    path.push(holds);
+    for op in branch(txn, holds) {
+        if let Op::Txn(nested) = op {
+            compare_into(space, nested, path);
+        }
+    }
+}
+
+fn branch(txn: &Txn, success: bool) -> &[Op] {
+    if success { &txn.success } else { &txn.failure }
+}
+
+fn compare_holds(space: &Keyspace, compare: &Compare) -> bool {
+    let mut live = space
+        .index
+        .scan(Interval::new(&compare.key, &compare.range_end))
+        .filter(|(_, entry)| entry.is_live())
+        .map(|(_, entry)| space.version(entry.modified).fields())
+        .peekable();
+    if live.peek().is_none() {
+        return match compare.operand {
+            Operand::Value(_) => false,
+            _ => fields_satisfy(&Fields::default(), compare),
+        };
+    }
+    live.all(|fields| fields_satisfy(&fields, compare))
+}
+
+fn fields_satisfy(fields: &Fields<'_>, compare: &Compare) -> bool {
+    let ordering = match &compare.operand {
+        Operand::Version(given) => fields.version.cmp(given),
+        Operand::CreateRevision(given) => fields.create_revision.cmp(given),
+        Operand::ModRevision(given) => fields.mod_revision.cmp(given),
+        Operand::Value(given) => fields.value.cmp(given),
+        Operand::Lease(given) => fields.lease.cmp(given),
+        Operand::Unrecognized(_) => Ordering::Equal,
+    };
+    match compare.relation {
+        Relation::Equal => ordering.is_eq(),
+        Relation::Greater => ordering.is_gt(),
+        Relation::Less => ordering.is_lt(),
+        Relation::NotEqual => ordering.is_ne(),
+        Relation::Unrecognized(_) => true,
+    }
+}
+
+/// Checks the branches taken against the content as it is before the first operation, so that none can fail half-way.
+pub(crate) fn check(space: &Keyspace, txn: &Txn, path: &[bool]) -> Result<(), CommandError> {
+    check_along(space, txn, &mut path.iter())
+}
+
+type Steps<'a> = std::slice::Iter<'a, bool>;
+
+fn next_branch<'t>(txn: &'t Txn, steps: &mut Steps<'_>) -> (bool, &'t [Op]) {
+    let success = *steps.next().expect("the path has a step for each transaction on it");
+    (success, branch(txn, success))
+}
+
+fn check_along(space: &Keyspace, txn: &Txn, steps: &mut Steps<'_>) -> Result<(), CommandError> {
+    let (_, ops) = next_branch(txn, steps);
+    ops.iter().try_for_each(|op| match op {
+        Op::Range(range) => check_range(space, range),
+        Op::Put(put) => check_put(space, put),
+        Op::Txn(nested) => check_along(space, nested, steps),
+        Op::DeleteRange(_) => Ok(()),
+        Op::Empty => Err(CommandError::Invalid(crate::ValidateError::EmptyOp)),
+    })
+}
+
+/// Unlike outside a transaction, a negative revision is one below the compaction mark, which is −1 at first.
+fn check_range(space: &Keyspace, range: &Range) -> Result<(), CommandError> {
+    range.validate_sort()?;
+    match range.revision {
+        0 => Ok(()),
+        asked if asked > space.revision.0 => Err(CommandError::FutureRevision),
+        asked if asked < space.compacted.0 => Err(CommandError::Compacted),
+        _ => Ok(()),
+    }
+}
+
+/// What of a put depends on content.
+pub(crate) fn check_put(space: &Keyspace, put: &Put) -> Result<(), CommandError> {
+    if put.lease != 0 {
+        return Err(CommandError::LeaseNotFound);
+    }
+    let needs_key = put.ignore_value || put.ignore_lease;
+    if needs_key && !space.index.get(&put.key).is_some_and(|entry| entry.is_live()) {
+        return Err(CommandError::KeyNotFound);
+    }
+    Ok(())
+}
+
+/// Runs the operations of the branches taken, in order; each sees what those before it did.
+pub(crate) fn run(write: &mut Write<'_>, txn: &Txn, path: &[bool]) -> TxnResult {
+    run_along(write, txn, &mut path.iter())
+}
+
+fn run_along(write: &mut Write<'_>, txn: &Txn, steps: &mut Steps<'_>) -> TxnResult {
+    let (succeeded, ops) = next_branch(txn, steps);
+    let responses = ops
+        .iter()
+        .map(|op| match op {
+            Op::Range(range) => OpResult::Range(run_range(write.space, range, write.revision())),
+            Op::Put(put) => OpResult::Put(write.put(put)),
+            Op::DeleteRange(delete) => OpResult::DeleteRange(write.delete_range(delete)),
+            Op::Txn(nested) => OpResult::Txn(run_along(write, nested, steps)),
+            Op::Empty => unreachable!("checked before the first operation"),
+        })
+        .collect();
+    TxnResult { succeeded, responses }
+}
+
+fn run_range(space: &Keyspace, range: &Range, now: Revision) -> range::RangeResult {
+    range::run(space, range, now).expect("its revision and sort option were checked before the first operation")
+}
+
+/// Runs a transaction that consists of ranges alone.
+pub(crate) fn read(space: &Keyspace, txn: &Txn) -> Result<TxnResult, CommandError> {
+    let path = compare(space, txn);
+    check(space, txn, &path)?;
+    let succeeded = path[0];
+    let responses = branch(txn, succeeded)
+        .iter()
+        .map(|op| match op {
+            Op::Range(range) => Ok(OpResult::Range(run_range(space, range, space.revision))),
+            _ => Err(CommandError::Invalid(crate::ValidateError::EmptyOp)),
+        })
+        .collect::<Result<_, _>>()?;
+    Ok(TxnResult { succeeded, responses })
+}
