@@ -1,0 +1,106 @@
+//! Who may depend on whom, from `cargo metadata`: exact for the pure crates, lists of what is forbidden for the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The pure crates' direct dependencies, exactly. imbl's persistent map is what makes a snapshot handle O(1).
+const EXACT: &[(&str, &[&str])] = &[
+    ("raft", &["bytes", "thiserror"]),
+    ("mvcc", &["bytes", "crc32c", "imbl", "thiserror"]),
+    ("storage", &["bytes", "crc32c", "raft", "thiserror"]),
+    ("proto", &["prost", "tonic", "tonic-prost"]),
+    ("plan", &["crds", "k8s-openapi", "kube-core", "serde", "serde_json", "thiserror"]),
+];
+
+/// What a crate must not reach, not even through others.
+const FORBIDDEN: &[(&str, &[&str])] = &[
+    ("raft", &["tokio", "tonic", "rand", "getrandom"]),
+    ("mvcc", &["tokio", "tonic", "prost", "getrandom"]),
+    ("storage", &["tokio", "tonic", "prost"]),
+    ("plan", &["kube", "kube-client", "tokio", "tonic", "raft", "storage", "mvcc", "proto"]),
+    ("crds", &["kube", "kube-client", "tokio", "tonic"]),
+    ("raft-node", &["kube", "kube-core", "k8s-openapi", "crds", "plan"]),
+    ("raft-operator", &["raft", "storage", "mvcc", "raft-node", "object_store"]),
+    ("xtask", &["kube", "tonic", "object_store"]),
+];
+
+/// A second TLS stack costs a minute of every build.
+const FORBIDDEN_EVERYWHERE: &[&str] = &["aws-lc-sys", "openssl-sys", "native-tls"];
+
+struct Graph {
+    /// Package name → direct normal dependencies.
+    direct: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Graph {
+    fn load() -> Self {
+        let output = Command::new(env!("CARGO"))
+            .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
+            .current_dir(super::top())
+            .output()
+            .expect("cargo runs");
+        assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+        let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+        let mut names = BTreeMap::new();
+        for package in metadata["packages"].as_array().expect("packages") {
+            names.insert(package["id"].as_str().expect("id"), package["name"].as_str().expect("name").to_owned());
+        }
+        let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for node in metadata["resolve"]["nodes"].as_array().expect("nodes") {
+            let from = names[node["id"].as_str().expect("id")].clone();
+            let targets = direct.entry(from).or_default();
+            for dependency in node["deps"].as_array().expect("deps") {
+                let normal =
+                    dependency["dep_kinds"].as_array().expect("kinds").iter().any(|kind| kind["kind"].is_null());
+                if normal {
+                    targets.insert(names[dependency["pkg"].as_str().expect("pkg")].clone());
+                }
+            }
+        }
+        Self { direct }
+    }
+
+    fn reaches(&self, from: &str) -> BTreeSet<&str> {
+        let mut seen = BTreeSet::new();
+        let mut next = vec![from];
+        while let Some(name) = next.pop() {
+            for target in self.direct.get(name).into_iter().flatten() {
+                if seen.insert(target.as_str()) {
+                    next.push(target);
+                }
+            }
+        }
+        seen
+    }
+}
+
+#[test]
+fn the_pure_crates_depend_on_what_they_may_and_nothing_else() {
+    let graph = Graph::load();
+    for (name, allowed) in EXACT {
+        let actual: BTreeSet<&str> = graph.direct[*name].iter().map(String::as_str).collect();
+        let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
+        assert!(
+            actual.is_subset(&allowed),
+            "{name} depends on {:?}: purity is a crate, not a promise",
+            &actual - &allowed
+        );
+    }
+}
+
+#[test]
+fn no_crate_reaches_what_it_must_not() {
+    let graph = Graph::load();
+    for (name, forbidden) in FORBIDDEN {
+        let reached = graph.reaches(name);
+        let bad: Vec<_> = forbidden.iter().filter(|bad| reached.contains(**bad)).collect();
+        assert!(bad.is_empty(), "{name} reaches {bad:?}");
+    }
+    for name in ["raft-node", "raft-operator", "tests", "xtask"] {
+        let reached = graph.reaches(name);
+        let bad: Vec<_> = FORBIDDEN_EVERYWHERE.iter().filter(|bad| reached.contains(**bad)).collect();
+        assert!(bad.is_empty(), "{name} reaches {bad:?}");
+    }
+}

@@ -1,0 +1,67 @@
+//! No giant in the middle: files and functions stay short enough to hold in one's head.
+
+const FILE_LINES_MAX: usize = 800;
+const FUNCTION_LINES_MAX: usize = 70;
+/// Functions past the limit that read better whole: big dispatches and tables. May shrink, not grow.
+const LONG_FUNCTIONS_MAX: usize = 25;
+
+#[test]
+fn files_stay_below_the_limit() {
+    let findings: Vec<String> = super::files(".rs")
+        .into_iter()
+        .map(|(name, text)| (name, text.lines().count()))
+        .filter(|&(_, lines)| lines > FILE_LINES_MAX)
+        .map(|(name, lines)| {
+            format!("{name}: {lines} lines, at most {FILE_LINES_MAX}: split it where its parts would be looked for")
+        })
+        .collect();
+    super::settle(&findings);
+}
+
+#[test]
+fn few_functions_are_long() {
+    let mut long: Vec<String> = Vec::new();
+    for (name, text) in super::files(".rs") {
+        for (function, lines) in functions(&text) {
+            if lines > FUNCTION_LINES_MAX {
+                long.push(format!("{name}: fn {function} has {lines} lines"));
+            }
+        }
+    }
+    let limit = LONG_FUNCTIONS_MAX;
+    assert!(
+        long.len() <= limit,
+        "{} functions past {FUNCTION_LINES_MAX} lines, at most {limit}:\n{}",
+        long.len(),
+        long.join("\n")
+    );
+}
+
+/// Name and length of each function, found by rustfmt's indentation: a body ends at a `}` as deep as its `fn`.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let trimmed = line.trim_start();
+        let Some(at) = trimmed.find("fn ") else { continue };
+        let opens = trimmed[..at]
+            .split_whitespace()
+            .all(|word| matches!(word, "pub" | "async" | "const" | "unsafe") || word.starts_with("pub("));
+        if !opens || trimmed.ends_with(';') {
+            continue;
+        }
+        let depth = line.len() - trimmed.len();
+        let end = format!("{}}}", " ".repeat(depth));
+        let length = lines[start..].iter().position(|line| *line == end).map_or(1, |lines| lines + 1);
+        let name = trimmed[at + 3..].split(['(', '<']).next().unwrap_or_default();
+        found.push((name.to_owned(), length));
+    }
+    found
+}
+
+#[test]
+fn function_lengths_are_measured_right() {
+    let text = "fn a() {\n}\nimpl X {\n    pub(crate) async fn b(\n        x: u8,\n    ) {\n        y();\n    }\n}\nfn one() -> u8 { 1 }\n";
+    let expected = [("a", 2), ("b", 5), ("one", 1)].map(|(name, lines)| (name.to_owned(), lines));
+    assert_eq!(functions(text), expected);
+}
