@@ -1,0 +1,5 @@
+//! Committed entries become state, and outcomes go back to those who wait. Owns the apply thread; what a command does is
+//! `mvcc`'s.
+
+pub mod publish;
+pub(crate) mod reply;

@@ -1,0 +1,224 @@
+//! What waits for the core's thread. Owns the bounds: commands, reads and messages are refused when too many wait, so that
+//! a slow core never grows a queue; acknowledgements overwrite each other, as they are cumulative. Owns no reaction.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use raft::{Index, IoId, MemberId, Message};
+
+use crate::apply::publish::Published;
+use crate::driver::event::{Control, Event};
+use crate::propose::queue::Proposal;
+use crate::read::barrier::ReadWaiter;
+
+/// Messages that may wait; beyond it they are lost, which Raft tolerates.
+const MESSAGES_MAX: usize = 16_384;
+/// Reads that may wait for a round.
+const READS_MAX: usize = 65_536;
+/// Administrative calls that may wait.
+const CONTROLS_MAX: usize = 64;
+
+/// The inbox took nothing: it is full, or closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// Too much waits already.
+    Full,
+    /// The core has ended, or has not started.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    open: bool,
+    stop: bool,
+    /// The core's thread sleeps and must be woken.
+    parked: bool,
+    persisted: Option<IoId>,
+    applied: Option<Arc<Published>>,
+    messages: Vec<(MemberId, Message)>,
+    unreachable: Vec<MemberId>,
+    sent: Vec<(MemberId, Result<(), ()>)>,
+    written: Option<Result<Index, String>>,
+    controls: Vec<Control>,
+    reads: Vec<ReadWaiter>,
+    proposals: Vec<Proposal>,
+}
+
+impl Waiting {
+    fn is_idle(&self) -> bool {
+        !self.stop
+            && self.persisted.is_none()
+            && self.applied.is_none()
+            && self.written.is_none()
+            && self.messages.is_empty()
+            && self.unreachable.is_empty()
+            && self.sent.is_empty()
+            && self.controls.is_empty()
+            && self.reads.is_empty()
+            && self.proposals.is_empty()
+    }
+
+    /// In the order in which the core should hear: what frees resources first, new work last.
+    fn drain_into(&mut self, events: &mut Vec<Event>) {
+        events.extend(self.persisted.take().map(Event::Persisted));
+        events.extend(self.applied.take().map(Event::Applied));
+        if !self.unreachable.is_empty() {
+            events.push(Event::Unreachable(std::mem::take(&mut self.unreachable)));
+        }
+        if !self.messages.is_empty() {
+            events.push(Event::Messages(std::mem::take(&mut self.messages)));
+        }
+        events.extend(self.sent.drain(..).map(|(to, arrived)| Event::SnapshotSent { to, arrived }));
+        events.extend(self.written.take().map(Event::SnapshotWritten));
+        events.extend(self.controls.drain(..).map(Event::Control));
+        if !self.reads.is_empty() {
+            events.push(Event::Reads(std::mem::take(&mut self.reads)));
+        }
+        if !self.proposals.is_empty() {
+            events.push(Event::Proposals(std::mem::take(&mut self.proposals)));
+        }
+        if std::mem::take(&mut self.stop) {
+            events.push(Event::Stop);
+        }
+    }
+}
+
+/// The core's inbox; closed until the core starts.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    waiting: Mutex<Waiting>,
+    wake: Condvar,
+}
+
+impl Inbox {
+    /// The core is about to drain it.
+    pub(crate) fn open(&self) {
+        self.lock().open = true;
+    }
+
+    /// Takes nothing more; everything that waits is dropped, which tells those who wait.
+    pub(crate) fn close(&self) {
+        let abandoned = std::mem::take(&mut *self.lock());
+        drop(abandoned);
+    }
+
+    /// A command for the next entry. How many may be under way is `propose::queue`'s to say.
+    pub(crate) fn propose(&self, proposal: Proposal) -> Result<(), Refused> {
+        self.put(|waiting| {
+            waiting.proposals.push(proposal);
+            Ok(())
+        })
+    }
+
+    /// A read for the next round.
+    pub(crate) fn read(&self, waiter: ReadWaiter) -> Result<(), Refused> {
+        self.put(|waiting| {
+            if waiting.reads.len() >= READS_MAX {
+                return Err(Refused::Full);
+            }
+            waiting.reads.push(waiter);
+            Ok(())
+        })
+    }
+
+    /// An administrative call.
+    pub(crate) fn control(&self, control: Control) -> Result<(), Refused> {
+        self.put(|waiting| {
+            if waiting.controls.len() >= CONTROLS_MAX {
+                return Err(Refused::Full);
+            }
+            waiting.controls.push(control);
+            Ok(())
+        })
+    }
+
+    /// What a member said, in order.
+    pub(crate) fn messages(&self, from: MemberId, messages: Vec<Message>) -> Result<(), Refused> {
+        self.put(|waiting| {
+            if waiting.messages.len() + messages.len() > MESSAGES_MAX {
+                return Err(Refused::Full);
+            }
+            waiting.messages.extend(messages.into_iter().map(|message| (from, message)));
+            Ok(())
+        })
+    }
+
+    /// A connection broke.
+    pub(crate) fn unreachable(&self, member: MemberId) {
+        self.tell(|waiting| {
+            if !waiting.unreachable.contains(&member) {
+                waiting.unreachable.push(member);
+            }
+        });
+    }
+
+    /// A snapshot transfer ended; there is at most one to each member at a time.
+    pub(crate) fn snapshot_sent(&self, to: MemberId, arrived: Result<(), ()>) {
+        self.tell(|waiting| waiting.sent.push((to, arrived)));
+    }
+
+    /// The one snapshot that was being written ended.
+    pub(crate) fn snapshot_written(&self, outcome: Result<Index, String>) {
+        self.tell(|waiting| waiting.written = Some(outcome));
+    }
+
+    /// Everything up to `io` is durable.
+    pub(crate) fn persisted(&self, io: IoId) {
+        self.tell(|waiting| waiting.persisted = waiting.persisted.max(Some(io)));
+    }
+
+    /// A newer view than any before is published.
+    pub(crate) fn applied(&self, published: Arc<Published>) {
+        self.tell(|waiting| waiting.applied = Some(published));
+    }
+
+    /// Asks the core to end.
+    pub(crate) fn stop(&self) {
+        self.tell(|waiting| waiting.stop = true);
+    }
+
+    /// Sleeps until something waits or `deadline` has passed, then takes everything.
+    pub(crate) fn next_before(&self, deadline: Instant, events: &mut Vec<Event>) {
+        let mut waiting = self.lock();
+        while waiting.is_idle() {
+            let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
+                events.push(Event::Deadline);
+                return;
+            };
+            waiting.parked = true;
+            waiting = self.wake.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiting.parked = false;
+        }
+        waiting.drain_into(events);
+    }
+
+    fn put(&self, put: impl FnOnce(&mut Waiting) -> Result<(), Refused>) -> Result<(), Refused> {
+        let mut waiting = self.lock();
+        if !waiting.open {
+            return Err(Refused::Closed);
+        }
+        put(&mut waiting)?;
+        self.rouse(waiting);
+        Ok(())
+    }
+
+    fn tell(&self, tell: impl FnOnce(&mut Waiting)) {
+        let mut waiting = self.lock();
+        tell(&mut waiting);
+        self.rouse(waiting);
+    }
+
+    /// Waking costs a system call, so only who sleeps is woken, and once.
+    fn rouse(&self, mut waiting: MutexGuard<'_, Waiting>) {
+        let wake = std::mem::take(&mut waiting.parked);
+        drop(waiting);
+        if wake {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Every holder leaves the lists whole, so a panic elsewhere does not spoil them.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,104 @@
+//! What a member says of itself without asking anybody. Owns the words; the driver refreshes them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use raft::{Configuration, Index, MemberId, ProgressReport, Role, Term};
+
+use crate::handle::record::ClusterId;
+
+/// What a member is over its life (admin.proto `Phase`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Empty volume: an ID, no cluster.
+    Blank,
+    /// A restore is filling the volume.
+    Restoring,
+    /// Part of a cluster.
+    Member,
+    /// Removed by a committed configuration: its tombstone is on disk and it serves nothing.
+    Removed,
+    /// Its disk holds damage that a restart does not mend: it neither votes nor serves.
+    Damaged,
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Blank => "blank",
+            Self::Restoring => "restoring",
+            Self::Member => "a member",
+            Self::Removed => "removed",
+            Self::Damaged => "damaged",
+        })
+    }
+}
+
+/// A report, a few tens of milliseconds old at most; never a base for decisions about safety.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Who this is; for ever.
+    pub member: MemberId,
+    /// Its cluster; `None` while blank.
+    pub cluster: Option<ClusterId>,
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub phase: Phase,
+    /// Set once the member was told to stop: it is about to hand over what it holds.
+    pub draining: bool,
+    /// Its role in consensus.
+    pub role: Role,
+    /// Who leads, as far as it knows.
+    pub leader: Option<MemberId>,
+    /// Its term.
+    pub term: Term,
+    /// Its commit index.
+    pub commit: Index,
+    /// Everything up to here is in the published view.
+    pub applied: Index,
+    /// Its last entry.
+    pub last: Index,
+    /// The configuration in force here and the index of its entry.
+    pub configuration: Arc<Configuration>,
+    /// See `configuration`.
+    pub configuration_index: Index,
+    /// The latest committed configuration known here and the index of its entry.
+    pub committed: Arc<Configuration>,
+    /// See `committed`.
+    pub committed_index: Index,
+    /// What a leader knows of the others; empty elsewhere.
+    pub progress: BTreeMap<MemberId, ProgressReport>,
+    /// Last entry in the newest durable snapshot.
+    pub snapshot: Index,
+    /// Why a restore failed or what damage was found, and what to do; empty if all is well.
+    pub error: String,
+}
+
+impl Status {
+    /// What a member with an empty or unreadable disk says.
+    #[must_use]
+    pub fn idle(member: MemberId, name: String, phase: Phase) -> Self {
+        Self {
+            member,
+            cluster: None,
+            name,
+            phase,
+            draining: false,
+            role: Role::Follower,
+            leader: None,
+            term: Term(0),
+            commit: Index(0),
+            applied: Index(0),
+            last: Index(0),
+            configuration: Arc::default(),
+            configuration_index: Index(0),
+            committed: Arc::default(),
+            committed_index: Index(0),
+            progress: BTreeMap::new(),
+            snapshot: Index(0),
+            error: String::new(),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Commands on their way into the log: bounded, batched, awaited. Owns no consensus.
+
+pub(crate) mod queue;

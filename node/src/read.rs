@@ -1,0 +1,3 @@
+//! Reads: when a view may be read linearizably. Owns no view.
+
+pub(crate) mod barrier;
