@@ -71,7 +71,7 @@ impl Keyspace {
         }
         match slice.last() {
             Some((last, _)) if slice.len() == versions_max => {
-                self.removal = Some(FullRevision { main: last.main, sub: last.sub + 1 });
+                self.removal = Some(last.next());
                 Removal::Pending
             }
             _ => {

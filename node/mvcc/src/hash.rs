@@ -28,6 +28,20 @@ pub(crate) fn run(space: &Keyspace, asked: i64) -> Result<HashResult, RangeError
         return Err(RangeError::FutureRevision);
     }
     let at = if asked == 0 { space.revision } else { Revision(asked) };
+    Ok(HashResult {
+        hash: up_to(space, at),
+        hash_revision: at,
+        compact_revision: space.compacted,
+        revision: space.revision,
+    })
+}
+
+/// The hash at the newest revision.
+pub(crate) fn of_all(space: &Keyspace) -> u32 {
+    up_to(space, space.revision)
+}
+
+fn up_to(space: &Keyspace, at: Revision) -> u32 {
     let mut hasher = Hasher::new(space, at);
     for (place, version) in space.history.scan(FullRevision::start_of(Revision(0))) {
         if place.main > at {
@@ -37,12 +51,7 @@ pub(crate) fn run(space: &Keyspace, asked: i64) -> Result<HashResult, RangeError
             hasher.add(place, version);
         }
     }
-    Ok(HashResult {
-        hash: hasher.finish(),
-        hash_revision: at,
-        compact_revision: space.compacted,
-        revision: space.revision,
-    })
+    hasher.finish()
 }
 
 /// Takes the versions that compaction leaves, in revision order.

@@ -32,6 +32,8 @@ mod key_value;
 mod keyspace;
 
 mod hash;
+
+pub mod image;
 mod range;
 mod view;
 

@@ -12,6 +12,8 @@ impl Revision {
     pub const FIRST: Revision = Revision(1);
     /// The compaction mark of a store that was never compacted; etcd shows it as −1.
     pub const NEVER: Revision = Revision(-1);
+    /// No store gets further; far beyond what can be written, and far from where arithmetic ends.
+    pub(crate) const MAX: Revision = Revision(i64::MAX >> 1);
 
     /// The one that the next changing command makes.
     #[must_use]
@@ -39,5 +41,13 @@ impl FullRevision {
     /// The least full revision with this main revision.
     pub(crate) fn start_of(main: Revision) -> FullRevision {
         FullRevision { main, sub: 0 }
+    }
+
+    /// The least full revision after this one.
+    pub(crate) fn next(self) -> FullRevision {
+        match self.sub.checked_add(1) {
+            Some(sub) => FullRevision { main: self.main, sub },
+            None => FullRevision::start_of(self.main.next()),
+        }
     }
 }

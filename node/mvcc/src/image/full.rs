@@ -1,0 +1,395 @@
+//! Owns the full image: every version that compaction leaves, the marks and the alarms. Does not own chunks (`chunk`).
+//!
+//! ```text
+//! image    := magic 8 bytes, chunk 0 (kind 1: header), chunks (kind 2: versions) ..., last chunk (kind 3: end)
+//!
+//! header   := offset size
+//!                  0    2  format version = 1
+//!                  2    8  applied index
+//!                 10    8  revision, signed
+//!                 18    8  compaction mark, signed; −1 for never
+//!                 26    8  time of the newest command, ms since the Unix epoch
+//!                 34    4  number of alarms, then for each: kind u8, member u64
+//! versions := for each, in revision order:
+//!                  0    8  main revision, signed
+//!                  8    4  sub revision
+//!                 12    1  flags: 1 tombstone
+//!                 13    4  length of the KeyValue, bytes
+//!                 17    .  KeyValue, as etcd marshals it
+//! end      := offset size
+//!                  0    8  number of versions
+//!                  8    8  bytes of all KeyValues
+//!                 16    4  keyspace hash at the revision
+//! ```
+//!
+//! All numbers are little-endian.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use super::chunk::{ChunkError, ChunkReader, ChunkWriter, HEADER_SIZE, PAYLOAD_BYTES_MAX};
+use crate::apply::Store;
+use crate::command::{Alarm, AlarmKind};
+use crate::hash::{self, Hasher};
+use crate::key_value::{Fields, KeyValue};
+use crate::keyspace::Keyspace;
+use crate::revision::{FullRevision, Revision};
+use crate::view::View;
+
+/// Magic: what the file is, told apart from text by its first byte.
+const MAGIC: [u8; 8] = *b"\x89RFTKV\r\n";
+const FORMAT_VERSION: u16 = 1;
+
+const HEADER: u8 = 1;
+const VERSIONS: u8 = 2;
+const END: u8 = 3;
+
+const TOMBSTONE: u8 = 1;
+const VERSION_HEADER_SIZE: usize = 17;
+
+/// A chunk is closed when its payload reaches this many bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+
+const _: () = assert!(CHUNK_BYTES < PAYLOAD_BYTES_MAX, "a chunk is closed long before it is too large");
+
+/// What an image holds, found while it was written or read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageSummary {
+    /// The index of the newest log entry in it.
+    pub applied_index: u64,
+    /// The store's revision.
+    pub revision: Revision,
+    /// The compaction mark.
+    pub compact_revision: Revision,
+    /// The time of the newest command, in milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// How many versions, tombstones included.
+    pub version_count: u64,
+    /// The keyspace hash at the revision: what [`View::hash_kv`] says of it.
+    pub hash: u32,
+    /// The size of the image, in bytes.
+    pub image_bytes: u64,
+}
+
+/// Why an image was not written. What was written so far is no image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WriteError {
+    /// The writer failed.
+    #[error("the image could not be written")]
+    Io(#[from] io::Error),
+    /// A version exceeds what a chunk can hold; requests of such a size should be refused at the door.
+    #[error("the version of {bytes} bytes at revision {revision} does not fit into an image")]
+    VersionTooLarge {
+        /// Its size.
+        bytes: usize,
+        /// Its revision.
+        revision: Revision,
+    },
+}
+
+/// Why an image was not loaded. Nothing of it was kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The reader failed.
+    #[error("the image could not be read")]
+    Io(#[source] io::Error),
+    /// It does not begin as an image does.
+    #[error("this is not an image of the store")]
+    NotAnImage,
+    /// Written by a version of this program that this one does not know.
+    #[error("image format version {0} is unknown: load it with a newer version")]
+    UnknownVersion(u16),
+    /// It ends early.
+    #[error("the image ends in chunk {chunk}: use another copy")]
+    Truncated {
+        /// The chunk that is not whole.
+        chunk: u32,
+    },
+    /// A checksum, number or order is wrong.
+    #[error("the image is damaged in chunk {chunk} ({what}): use another copy")]
+    Damaged {
+        /// The chunk.
+        chunk: u32,
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// Every chunk is as written, but together they are not the content that was hashed.
+    #[error("the image's content has hash {found:08x} and claims {claimed:08x}: use another copy")]
+    WrongHash {
+        /// What it says.
+        claimed: u32,
+        /// What it is.
+        found: u32,
+    },
+}
+
+impl From<ChunkError> for ReadError {
+    fn from(error: ChunkError) -> Self {
+        match error {
+            ChunkError::Io(error) => ReadError::Io(error),
+            ChunkError::Truncated { chunk } => ReadError::Truncated { chunk },
+            ChunkError::Damaged { chunk } => ReadError::Damaged { chunk, what: "checksum" },
+        }
+    }
+}
+
+/// Writes everything that a view holds. Views of equal content make equal bytes, whatever their members have removed of what
+/// is compacted. `applied_index` is the index of the newest log entry in the view. The writer gets chunks of some 256 KiB
+/// and is flushed at the end.
+///
+/// # Errors
+/// The writer failed, or a version does not fit.
+pub fn write(view: &View, applied_index: u64, out: &mut impl Write) -> Result<ImageSummary, WriteError> {
+    let space = &view.space;
+    out.write_all(&MAGIC)?;
+    let mut image_bytes = MAGIC.len() as u64;
+    let mut chunks = ChunkWriter::new(out);
+    put_header(chunks.payload(), space, applied_index);
+    image_bytes += chunks.finish_chunk(HEADER)?;
+
+    let mut hasher = Hasher::new(space, space.revision);
+    let mut version_count = 0u64;
+    let mut version_bytes = 0u64;
+    for (place, version) in space.history.scan(FullRevision::start_of(Revision(0))) {
+        if !space.survives_compaction(place, version) {
+            continue;
+        }
+        hasher.add(place, version);
+        let encoded = version.encoded();
+        if encoded.len() > PAYLOAD_BYTES_MAX - CHUNK_BYTES - VERSION_HEADER_SIZE {
+            return Err(WriteError::VersionTooLarge { bytes: encoded.len(), revision: place.main });
+        }
+        put_version(chunks.payload(), place, version);
+        version_count += 1;
+        version_bytes += encoded.len() as u64;
+        if chunks.payload_len() >= CHUNK_BYTES {
+            image_bytes += chunks.finish_chunk(VERSIONS)?;
+        }
+    }
+    if chunks.payload_len() > 0 {
+        image_bytes += chunks.finish_chunk(VERSIONS)?;
+    }
+
+    let hash = hasher.finish();
+    let payload = chunks.payload();
+    payload.extend_from_slice(&version_count.to_le_bytes());
+    payload.extend_from_slice(&version_bytes.to_le_bytes());
+    payload.extend_from_slice(&hash.to_le_bytes());
+    image_bytes += chunks.finish_chunk(END)?;
+    chunks.into_inner().flush()?;
+    Ok(ImageSummary {
+        applied_index,
+        revision: space.revision,
+        compact_revision: space.compacted,
+        time_ms: space.time_ms,
+        version_count,
+        hash,
+        image_bytes,
+    })
+}
+
+fn put_header(out: &mut Vec<u8>, space: &Keyspace, applied_index: u64) {
+    out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+    out.extend_from_slice(&applied_index.to_le_bytes());
+    out.extend_from_slice(&space.revision.0.to_le_bytes());
+    out.extend_from_slice(&space.compacted.0.to_le_bytes());
+    out.extend_from_slice(&space.time_ms.to_le_bytes());
+    out.extend_from_slice(&(space.alarms.len() as u32).to_le_bytes());
+    for alarm in space.alarms.iter() {
+        out.push(alarm.kind.code());
+        out.extend_from_slice(&alarm.member.to_le_bytes());
+    }
+}
+
+fn put_version(out: &mut Vec<u8>, place: FullRevision, version: &KeyValue) {
+    let encoded = version.encoded();
+    out.extend_from_slice(&place.main.0.to_le_bytes());
+    out.extend_from_slice(&place.sub.to_le_bytes());
+    out.push(if version.is_tombstone() { TOMBSTONE } else { 0 });
+    out.extend_from_slice(&(encoded.len() as u32).to_le_bytes());
+    out.extend_from_slice(encoded);
+}
+
+/// A store made from an image.
+#[derive(Debug)]
+pub struct LoadedImage {
+    /// The store, ready for the entry after `summary.applied_index`.
+    pub store: Store,
+    /// What the image said of itself, verified.
+    pub summary: ImageSummary,
+}
+
+/// Reads an image, whole and checked, and not a byte beyond its end. Buffer the reader: it is asked for small pieces too.
+///
+/// # Errors
+/// The reader failed, or the bytes are not an image exactly as it was written.
+pub fn read(input: &mut impl Read) -> Result<LoadedImage, ReadError> {
+    let mut magic = [0; MAGIC.len()];
+    input.read_exact(&mut magic).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => ReadError::Truncated { chunk: 0 },
+        _ => ReadError::Io(error),
+    })?;
+    if magic != MAGIC {
+        return Err(ReadError::NotAnImage);
+    }
+    let mut image_bytes = magic.len() as u64;
+    let mut chunks = ChunkReader::new(input);
+    let mut loading: Option<Loading> = None;
+    loop {
+        let (kind, payload) = chunks.next_chunk()?;
+        image_bytes += (HEADER_SIZE + payload.len()) as u64;
+        let mut payload = Payload(payload);
+        let step = match (kind, &mut loading) {
+            (HEADER, None) => Loading::begin(&mut payload).map(|begun| loading = Some(begun)),
+            (VERSIONS, Some(loading)) => loading.add_versions(&mut payload),
+            (END, Some(loading)) => loading.check_end(&mut payload),
+            _ => Err(Wrong::Content("its kind does not belong here")),
+        };
+        match step {
+            Ok(()) => {}
+            Err(Wrong::Version(version)) => return Err(ReadError::UnknownVersion(version)),
+            Err(Wrong::Content(what)) => return Err(ReadError::Damaged { chunk: chunks.number(), what }),
+        }
+        if kind == END {
+            let loading = loading.expect("the end was matched with a header before it");
+            return loading.finish(image_bytes);
+        }
+    }
+}
+
+/// What can be wrong inside a chunk whose checksum is right.
+enum Wrong {
+    Version(u16),
+    Content(&'static str),
+}
+
+/// A store being filled.
+struct Loading {
+    space: Keyspace,
+    applied_index: u64,
+    newest: FullRevision,
+    version_count: u64,
+    version_bytes: u64,
+    claimed_hash: u32,
+    scratch: Vec<u8>,
+}
+
+impl Loading {
+    fn begin(payload: &mut Payload<'_>) -> Result<Loading, Wrong> {
+        let format_version = u16::from_le_bytes(payload.array()?);
+        if format_version != FORMAT_VERSION {
+            return Err(Wrong::Version(format_version));
+        }
+        let applied_index = u64::from_le_bytes(payload.array()?);
+        let mut space = Keyspace::new();
+        space.revision = Revision(i64::from_le_bytes(payload.array()?));
+        space.compacted = Revision(i64::from_le_bytes(payload.array()?));
+        space.time_ms = u64::from_le_bytes(payload.array()?);
+        if !(Revision::FIRST..=Revision::MAX).contains(&space.revision)
+            || !(Revision::NEVER..=space.revision).contains(&space.compacted)
+        {
+            return Err(Wrong::Content("its revisions contradict each other"));
+        }
+        let alarm_count = u32::from_le_bytes(payload.array()?);
+        let mut alarms = BTreeSet::new();
+        for _ in 0..alarm_count {
+            let [code] = payload.array()?;
+            let kind = AlarmKind::from_code(code).ok_or(Wrong::Content("an alarm's kind is unknown"))?;
+            alarms.insert(Alarm { kind, member: u64::from_le_bytes(payload.array()?) });
+        }
+        space.alarms = Arc::new(alarms);
+        payload.end()?;
+        Ok(Loading {
+            space,
+            applied_index,
+            newest: FullRevision::start_of(Revision(0)),
+            version_count: 0,
+            version_bytes: 0,
+            claimed_hash: 0,
+            scratch: Vec::new(),
+        })
+    }
+
+    fn add_versions(&mut self, payload: &mut Payload<'_>) -> Result<(), Wrong> {
+        while !payload.0.is_empty() {
+            let main = Revision(i64::from_le_bytes(payload.array()?));
+            let place = FullRevision { main, sub: u32::from_le_bytes(payload.array()?) };
+            let [flags] = payload.array()?;
+            let length = u32::from_le_bytes(payload.array()?);
+            let encoded = payload.take(length as usize)?;
+            if place <= self.newest || place.main > self.space.revision {
+                return Err(Wrong::Content("a revision is out of order"));
+            }
+            let fields = Fields::parse(encoded).ok_or(Wrong::Content("a version does not parse"))?;
+            check_version(&fields, place, flags)?;
+            self.space.add(&mut self.scratch, place, &fields);
+            self.newest = place;
+            self.version_count += 1;
+            self.version_bytes += encoded.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn check_end(&mut self, payload: &mut Payload<'_>) -> Result<(), Wrong> {
+        let version_count = u64::from_le_bytes(payload.array()?);
+        let version_bytes = u64::from_le_bytes(payload.array()?);
+        self.claimed_hash = u32::from_le_bytes(payload.array()?);
+        payload.end()?;
+        if (version_count, version_bytes) != (self.version_count, self.version_bytes) {
+            return Err(Wrong::Content("versions are missing"));
+        }
+        Ok(())
+    }
+
+    fn finish(self, image_bytes: u64) -> Result<LoadedImage, ReadError> {
+        let found = hash::of_all(&self.space);
+        if found != self.claimed_hash {
+            return Err(ReadError::WrongHash { claimed: self.claimed_hash, found });
+        }
+        let summary = ImageSummary {
+            applied_index: self.applied_index,
+            revision: self.space.revision,
+            compact_revision: self.space.compacted,
+            time_ms: self.space.time_ms,
+            version_count: self.version_count,
+            hash: found,
+            image_bytes,
+        };
+        Ok(LoadedImage { store: Store::holding(self.space), summary })
+    }
+}
+
+fn check_version(fields: &Fields<'_>, place: FullRevision, flags: u8) -> Result<(), Wrong> {
+    let sound = match flags {
+        TOMBSTONE => *fields == Fields { key: fields.key, ..Fields::default() },
+        0 => {
+            (1..=Revision::MAX.0).contains(&fields.version)
+                && fields.mod_revision == place.main.0
+                && (1..=fields.mod_revision).contains(&fields.create_revision)
+        }
+        _ => false,
+    };
+    if sound && !fields.key.is_empty() { Ok(()) } else { Err(Wrong::Content("a version contradicts itself")) }
+}
+
+/// What is left of a payload.
+struct Payload<'a>(&'a [u8]);
+
+impl<'a> Payload<'a> {
+    fn take(&mut self, length: usize) -> Result<&'a [u8], Wrong> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(Wrong::Content("it ends inside a field"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Wrong> {
+        Ok(self.take(N)?.try_into().expect("N bytes were taken"))
+    }
+
+    fn end(&self) -> Result<(), Wrong> {
+        if self.0.is_empty() { Ok(()) } else { Err(Wrong::Content("it holds more than it should")) }
+    }
+}
