@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ids::MemberId;
+use crate::ids::{EntryId, Index, MemberId, Term};
 
 /// What a core is told once, at its start.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub struct Config {
     pub seed: u64,
 }
 
-/// Why a configuration of the core was refused; each message names the field.
+/// Why a core was not started; each message names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
@@ -63,6 +63,16 @@ pub enum ConfigError {
         election_ms: u64,
         /// As configured.
         heartbeat_ms: u64,
+    },
+    /// The restored log is not what the core left behind; starting on it could lose acknowledged entries.
+    #[error("restored log: expected an entry at index {expected} in a term of at least {term}, found {found}")]
+    BrokenLog {
+        /// Where the next entry should have been.
+        expected: Index,
+        /// Terms never fall along a log.
+        term: Term,
+        /// What was there.
+        found: EntryId,
     },
     /// A new leader could be elected inside an old one's lease.
     #[error(

@@ -38,7 +38,9 @@ number! {
     IoId
 }
 number! {
-    /// A proposal as its proposer knows it; unique per proposer for as long as it may be in flight.
+    /// A proposal as its proposer knows it. Never reused by a proposer, not across restarts either: a leader ignores a name
+    /// that it has seen, so that a forwarded proposal that the network doubles happens once. Names that mostly grow by one
+    /// keep that memory small.
     ProposalId
 }
 number! {

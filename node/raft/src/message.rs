@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::ids::{EntryId, Index, MemberId, ProposalId, ReadContext, Term};
 use crate::membership::configuration::Configuration;
+use crate::output::DropReason;
 
 /// One position of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +113,8 @@ pub enum Body {
     Heartbeat {
         /// The leader's commit index, never past what the receiver is known to match.
         commit: Index,
-        /// Round that the answer proves leadership for; never reused by a leader.
+        /// Round that the answer proves leadership for; never reused by a leader in its term. 0: no answer is wanted, this
+        /// only tells the commit index.
         round: u64,
     },
     /// Answer to [`Body::Heartbeat`].
@@ -139,10 +141,13 @@ pub enum Body {
         /// Each with the name that its proposer knows it by.
         proposals: Vec<(ProposalId, Payload)>,
     },
-    /// These proposals did not enter the log and will not.
+    /// These proposals did not enter the log and will not. Only the leader that they were sent to, in the term that they
+    /// were sent in, may say so.
     ProposeRefused {
         /// The proposer's names for them.
         proposals: Vec<ProposalId>,
+        /// Why.
+        reason: DropReason,
     },
     /// The leader hands over: campaign at once, if your durable log reaches `last` (Raft thesis §3.10).
     TimeoutNow {

@@ -41,6 +41,9 @@ pub enum ProposeError {
     /// Too many bytes are proposed and not yet committed.
     #[error("too many proposals are not committed yet")]
     Overloaded,
+    /// No-ops and configurations are the core's own entries.
+    #[error("no-ops and configurations cannot be proposed")]
+    Reserved,
 }
 
 /// Why leadership is not handed over.
