@@ -1,1 +1,34 @@
-//! A real Kubernetes of several nodes on one machine, as a library.
+//! A real Kubernetes of several nodes on one machine, without Docker: built from its Go modules, brought up, broken on
+//! purpose and taken down. The control plane runs on the host; each node is a network namespace with its own
+//! containerd, kubelet and kube-proxy, so it can be cut off, paused or killed like a machine.
+//!
+//! Owns the machine-wide names it uses (bridge, namespaces, addresses, cgroups): one dev cluster at a time. It knows
+//! nothing of the project's own programs: it takes images and hands out commands.
+
+pub mod image;
+pub mod programs;
+pub mod provisioner;
+
+mod certificates;
+mod cgroup;
+mod cluster;
+mod command;
+mod control_plane;
+mod fault;
+mod network;
+mod node;
+mod object_store;
+mod packages;
+mod process;
+mod record;
+mod teardown;
+mod wait;
+
+pub use cluster::{Cluster, Lifetime, Options, Status};
+pub use command::{Json, Run};
+pub use network::Node;
+pub use object_store::ObjectStore;
+pub use packages::{install_missing, require_root};
+pub use programs::Program;
+pub use teardown::{Down, down};
+pub use wait::until;

@@ -1,0 +1,196 @@
+//! One cgroup tree for everything a dev cluster starts: `raftdev/host` for the control plane, `raftdev/nodeN` for a
+//! node. So a node can be frozen and ended as a whole, and a crashed run leaves nobody behind. Limits are the kubelet's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::process;
+use crate::wait::{so, until};
+
+const MOUNT: &str = "/sys/fs/cgroup";
+/// The name of our tree, in every hierarchy.
+pub(crate) const TREE: &str = "raftdev";
+/// The hierarchies of cgroup v1 that a kubelet looks at.
+const V1_CONTROLLERS: [&str; 9] =
+    ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"];
+/// The controllers of cgroup v2 that a kubelet looks at; a kernel may lack some.
+const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "memory", "pids", "io", "hugetlb"];
+
+/// How the kernel's cgroups are laid out on this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hierarchy {
+    /// One tree per controller.
+    V1,
+    /// One tree for all.
+    V2,
+}
+
+impl Hierarchy {
+    /// What this machine has.
+    pub(crate) fn detect() -> Hierarchy {
+        if Path::new(MOUNT).join("cgroup.controllers").exists() { Hierarchy::V2 } else { Hierarchy::V1 }
+    }
+
+    /// Makes the group `raftdev/NAME` ready for a kubelet, and `raftdev/NAME/system` for the processes of the node
+    /// itself; returns the files a process writes its id into to join the latter.
+    pub(crate) fn create(self, name: &str) -> Result<Vec<PathBuf>> {
+        let make = || match self {
+            Hierarchy::V1 => create_v1(name),
+            Hierarchy::V2 => create_v2(name),
+        };
+        make().with_context(|| format!("the cgroup {TREE}/{name} was not made"))
+    }
+
+    /// The tree in which processes are found, frozen and ended.
+    fn tree(self) -> PathBuf {
+        match self {
+            Hierarchy::V1 => Path::new(MOUNT).join("freezer").join(TREE),
+            Hierarchy::V2 => Path::new(MOUNT).join(TREE),
+        }
+    }
+
+    /// Stops every process of `raftdev/NAME` where it stands, its pods included.
+    pub(crate) fn freeze(self, name: &str) -> Result<()> {
+        self.set_frozen(&self.tree().join(name), "FROZEN", "1")
+    }
+
+    /// Lets them run on.
+    pub(crate) fn thaw(self, name: &str) -> Result<()> {
+        self.set_frozen(&self.tree().join(name), "THAWED", "0")
+    }
+
+    fn set_frozen(self, group: &Path, v1: &str, v2: &str) -> Result<()> {
+        let what = format!("{} is {v1}", group.display());
+        match self {
+            Hierarchy::V1 => {
+                let state = group.join("freezer.state");
+                until(&what, Duration::from_secs(10), || {
+                    fs::write(&state, v1)?;
+                    so(fs::read_to_string(&state)?.trim() == v1)
+                })
+            }
+            Hierarchy::V2 => {
+                fs::write(group.join("cgroup.freeze"), v2)?;
+                until(&what, Duration::from_secs(10), || {
+                    let events = fs::read_to_string(group.join("cgroup.events"))?;
+                    so(events.lines().any(|line| line == format!("frozen {v2}")))
+                })
+            }
+        }
+    }
+
+    /// Ends every process of `raftdev/NAME` at one moment, as a power cut does: frozen first, so that none of them sees
+    /// another one go. An empty name means all of the tree.
+    pub(crate) fn kill(self, name: &str) -> Result<()> {
+        let group = self.tree().join(name);
+        if !group.exists() {
+            return Ok(());
+        }
+        until(&format!("every process of {} is gone", group.display()), Duration::from_secs(30), || {
+            if members(&group)?.is_empty() {
+                return so(true);
+            }
+            // Nodes paused on their own are thawed one by one below; a group above them does not thaw them.
+            self.set_frozen(&group, "FROZEN", "1")?;
+            for pid in members(&group)? {
+                process::kill(pid)?;
+            }
+            for group in groups(&group)? {
+                match self {
+                    Hierarchy::V1 => fs::write(group.join("freezer.state"), "THAWED")?,
+                    Hierarchy::V2 => fs::write(group.join("cgroup.freeze"), "0")?,
+                }
+            }
+            so(members(&group)?.is_empty())
+        })
+    }
+
+    /// Removes the group `raftdev/NAME` and all below it; an empty name means the whole tree. Its processes must be gone.
+    pub(crate) fn remove(self, name: &str) -> Result<()> {
+        let roots: Vec<PathBuf> = match self {
+            // Also those that only the container runtime uses, such as the empty v2 tree beside v1.
+            Hierarchy::V1 => fs::read_dir(MOUNT)?.flatten().map(|entry| entry.path()).collect(),
+            Hierarchy::V2 => vec![PathBuf::from(MOUNT)],
+        };
+        for root in roots {
+            let group = root.join(TREE).join(name);
+            until(&format!("{} is removed", group.display()), Duration::from_secs(10), || {
+                for group in groups(&group)?.iter().rev() {
+                    fs::remove_dir(group)?;
+                }
+                so(true)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn create_v1(name: &str) -> Result<Vec<PathBuf>> {
+    for controller in V1_CONTROLLERS {
+        let root = Path::new(MOUNT).join(controller);
+        if !root.exists() {
+            continue;
+        }
+        fs::create_dir_all(root.join(TREE).join(name))?;
+        if controller == "cpuset" {
+            // A new cpuset is empty and takes no process before it has processors and memory.
+            for group in [root.join(TREE), root.join(TREE).join(name)] {
+                for file in ["cpuset.cpus", "cpuset.mems"] {
+                    fs::write(group.join(file), fs::read(root.join(file))?)?;
+                }
+            }
+        }
+    }
+    let system = Hierarchy::V1.tree().join(name).join("system");
+    fs::create_dir_all(&system)?;
+    Ok(vec![system.join("cgroup.procs")])
+}
+
+fn create_v2(name: &str) -> Result<Vec<PathBuf>> {
+    let tree = Hierarchy::V2.tree();
+    let group = tree.join(name);
+    let system = group.join("system");
+    fs::create_dir_all(&system)?;
+    let available = fs::read_to_string(Path::new(MOUNT).join("cgroup.controllers"))?;
+    for parent in [Path::new(MOUNT), &tree, &group] {
+        for controller in available.split_whitespace().filter(|name| V2_CONTROLLERS.contains(name)) {
+            fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}")).with_context(|| {
+                format!("the controller {controller} cannot be handed down from {}", parent.display())
+            })?;
+        }
+    }
+    Ok(vec![system.join("cgroup.procs")])
+}
+
+/// `group` and every group below it, parents first.
+fn groups(group: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![group.to_path_buf()];
+    while let Some(next) = open.pop() {
+        // A pod's group may go while we look.
+        let Ok(entries) = fs::read_dir(&next) else { continue };
+        found.push(next);
+        for entry in entries.flatten() {
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The ids of all processes in `group` and below.
+fn members(group: &Path) -> Result<Vec<i32>> {
+    let mut pids = Vec::new();
+    for group in groups(group)? {
+        let Ok(text) = fs::read_to_string(group.join("cgroup.procs")) else { continue };
+        for line in text.lines() {
+            pids.push(line.parse().with_context(|| format!("{line} is no process id"))?);
+        }
+    }
+    Ok(pids)
+}

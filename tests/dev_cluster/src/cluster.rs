@@ -1,0 +1,351 @@
+//! The cluster as its users see it: up, open, load images, run commands against it, look at it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::certificates::{self, kubeconfig};
+use crate::cgroup::Hierarchy;
+use crate::command::{Json, search_path};
+use crate::control_plane::ControlPlane;
+use crate::image::Image;
+use crate::network::{self, MOST_NODES, Node};
+use crate::node::{Machine, PAUSE_IMAGE};
+use crate::object_store::ObjectStore;
+use crate::process::Identity;
+use crate::programs::{self, Program};
+use crate::record::{Exclusive, Phase, Record};
+use crate::wait::{so, until};
+use crate::{packages, teardown};
+
+/// What to bring up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many nodes, 1 to 9.
+    pub nodes: u8,
+    /// Program and first arguments of a process that calls [`crate::provisioner::run`] with its last argument.
+    pub provisioner: Vec<OsString>,
+    /// When the cluster counts as abandoned.
+    pub lifetime: Lifetime,
+}
+
+/// When a cluster counts as abandoned, so that the next `up` may clear it away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Never: somebody takes it down.
+    Standing,
+    /// Once the process that brought it up is gone.
+    Tied,
+}
+
+/// A dev cluster that is up.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    pub(crate) run: PathBuf,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) store: ObjectStore,
+}
+
+/// What a look at the machine shows.
+#[derive(Clone, Debug)]
+pub enum Status {
+    /// No cluster, and nothing left of one.
+    Absent,
+    /// A crash left something: `up` and `down` clear it away.
+    Leftovers {
+        /// Where it ran.
+        run: PathBuf,
+    },
+    /// Up: the nodes, and whether Kubernetes says they are Ready.
+    Up {
+        /// The cluster.
+        cluster: Box<Cluster>,
+        /// Each node's readiness.
+        nodes: Vec<(Node, bool)>,
+    },
+}
+
+impl Cluster {
+    /// Brings a cluster up, after installing and building what it needs: returns when all nodes are Ready.
+    ///
+    /// # Errors
+    /// If not root, a cluster is up already, or a step fails; what was started by then is cleared away by the next
+    /// `up` or `down`.
+    pub fn up(options: &Options, say: &dyn Fn(&str)) -> Result<Cluster> {
+        packages::require_root()?;
+        ensure!((1..=MOST_NODES).contains(&options.nodes), "a dev cluster has 1 to {MOST_NODES} nodes");
+        // Asked before the long builds, and again after them.
+        refuse_a_live_cluster(&Exclusive::take()?, say)?;
+        packages::install_needed(say)?;
+        let built = programs::build(&Program::CLUSTER, say)?;
+        let lock = Exclusive::take()?;
+        refuse_a_live_cluster(&lock, say)?;
+
+        let run = programs::cache()?.join("cluster");
+        let nodes = (1..=options.nodes).map(Node::new).collect::<Result<Vec<_>>>()?;
+        let owner = Some(Identity::own()?);
+        let mut record = Record { run: run.clone(), nodes: options.nodes, phase: Phase::Unfinished, owner };
+        record.write()?;
+        fs::create_dir_all(&run).with_context(|| format!("{} cannot be made", run.display()))?;
+        built.link_into(&run.join("bin"))?;
+
+        let cluster = Cluster { run, nodes, store: ObjectStore::new()? };
+        cluster.start(options, say)?;
+        record.phase = Phase::Up;
+        record.owner = record.owner.filter(|_| options.lifetime == Lifetime::Tied);
+        record.write()?;
+        Ok(cluster)
+    }
+
+    fn start(&self, options: &Options, say: &dyn Fn(&str)) -> Result<()> {
+        let start = Instant::now();
+        let took = |what: &str| say(&format!("{what} after {:.1} s", start.elapsed().as_secs_f64()));
+        network::create(&self.nodes)?;
+        certificates::create(&self.run, &self.nodes)?;
+        let hierarchy = Hierarchy::detect();
+        let host = hierarchy.create("host")?;
+        let control_plane = ControlPlane { run: &self.run, cgroup: &host };
+        // Nodes and S3 server need no API server to start: they come up while it does.
+        let pause = self.write_pause_image()?;
+        let mut groups = Vec::new();
+        for node in &self.nodes {
+            let group = hierarchy.create(&node.to_string())?;
+            let machine = self.machine(*node);
+            machine.configure()?;
+            machine.start_containerd(&group)?;
+            groups.push(group);
+        }
+        control_plane.start_api_server()?;
+        took("API server ready");
+        control_plane.start_the_rest(&options.provisioner)?;
+        for (node, group) in self.nodes.iter().zip(&groups) {
+            let machine = self.machine(*node);
+            machine.await_containerd()?;
+            machine.import(&pause)?;
+            machine.start_kubelet(group)?;
+        }
+        self.store.start(&self.run, &host)?;
+        self.await_nodes(Duration::from_secs(120))?;
+        control_plane.check_all_alive()?;
+        took(&format!("{} nodes Ready", self.nodes.len()));
+        Ok(())
+    }
+
+    /// The cluster that is up on this machine.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn open() -> Result<Cluster> {
+        match Record::read()? {
+            Some(record) if record.live() => Cluster::of(&record),
+            Some(_) => {
+                bail!("the dev cluster is not up, only something left of it: bring it up with `cargo xtask cluster up`")
+            }
+            None => bail!("no dev cluster is up: bring it up with `cargo xtask cluster up`"),
+        }
+    }
+
+    fn of(record: &Record) -> Result<Cluster> {
+        let nodes = (1..=record.nodes).map(Node::new).collect::<Result<Vec<_>>>()?;
+        Ok(Cluster { run: record.run.clone(), nodes, store: ObjectStore::read(&record.run)? })
+    }
+
+    /// A look at the machine.
+    ///
+    /// # Errors
+    /// If the record cannot be read or the API server of a living cluster does not answer.
+    pub fn status() -> Result<Status> {
+        let Some(record) = Record::read()? else { return Ok(Status::Absent) };
+        if !record.live() {
+            return Ok(Status::Leftovers { run: record.run });
+        }
+        let cluster = Cluster::of(&record)?;
+        let nodes = cluster.readiness()?;
+        Ok(Status::Up { cluster: Box::new(cluster), nodes })
+    }
+
+    /// Its nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The S3 server.
+    #[must_use]
+    pub fn object_store(&self) -> &ObjectStore {
+        &self.store
+    }
+
+    /// The folder behind the S3 server's bucket: an object is a file there, for tests that damage one.
+    #[must_use]
+    pub fn bucket_folder(&self) -> PathBuf {
+        self.store.bucket_folder(&self.run)
+    }
+
+    /// The administrator's kubeconfig.
+    #[must_use]
+    pub fn kubeconfig(&self) -> PathBuf {
+        kubeconfig(&self.run, "admin")
+    }
+
+    /// The logs of every process, one file each.
+    #[must_use]
+    pub fn logs(&self) -> PathBuf {
+        self.run.join("log")
+    }
+
+    /// Copies the logs of every process and of every pod that is still known into `folder`.
+    ///
+    /// # Errors
+    /// If a file cannot be read or written.
+    pub fn copy_logs(&self, folder: &Path) -> Result<()> {
+        copy_files(&self.logs(), folder)?;
+        for node in &self.nodes {
+            copy_files(&self.machine(*node).pod_logs(), &folder.join(format!("pods-{node}")))?;
+        }
+        Ok(())
+    }
+
+    /// One of the cluster's programs, told by its environment which cluster is meant.
+    #[must_use]
+    pub fn command(&self, program: Program) -> Command {
+        let mut command = Command::new(self.run.join("bin").join(program.name()));
+        command.envs(self.env());
+        command
+    }
+
+    /// `kubectl ARGS`.
+    #[must_use]
+    pub fn kubectl<I, S>(&self, args: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let mut command = self.command(Program::Kubectl);
+        command.args(args);
+        command
+    }
+
+    /// `helm ARGS`, with its own files inside the run directory.
+    #[must_use]
+    pub fn helm<I, S>(&self, args: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let mut command = self.command(Program::Helm);
+        for (name, folder) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
+        {
+            command.env(name, self.run.join("helm").join(folder));
+        }
+        command.args(args);
+        command
+    }
+
+    /// Environment for a program, or a person's shell, that works with the cluster.
+    #[must_use]
+    pub fn env(&self) -> Vec<(&'static str, String)> {
+        let store = &self.store;
+        vec![
+            ("KUBECONFIG", self.kubeconfig().to_string_lossy().into_owned()),
+            ("PATH", format!("{}:{}", self.run.join("bin").display(), search_path())),
+            ("S3_ENDPOINT", store.endpoint.clone()),
+            ("S3_BUCKET", store.bucket.clone()),
+            ("AWS_REGION", store.region.clone()),
+            ("AWS_ACCESS_KEY_ID", store.access_key.clone()),
+            ("AWS_SECRET_ACCESS_KEY", store.secret_key.clone()),
+        ]
+    }
+
+    /// Loads an image archive into every node.
+    ///
+    /// # Errors
+    /// If a node refuses it.
+    pub fn load_image(&self, archive: &Path) -> Result<()> {
+        self.nodes.iter().try_for_each(|node| self.machine(*node).import(archive))
+    }
+
+    /// Each node, and whether Kubernetes says it is Ready.
+    ///
+    /// # Errors
+    /// If the API server does not answer.
+    pub fn readiness(&self) -> Result<Vec<(Node, bool)>> {
+        let list = self.kubectl(["get", "nodes", "-o", "json"]).json()?;
+        Ok(self.nodes.iter().map(|node| (*node, is_ready(&list, &node.to_string()))).collect())
+    }
+
+    /// Returns once every node is Ready.
+    ///
+    /// # Errors
+    /// If that is not so after `limit`.
+    pub fn await_nodes(&self, limit: Duration) -> Result<()> {
+        until("every node is Ready", limit, || so(self.readiness()?.iter().all(|(_, ready)| *ready)))
+    }
+
+    pub(crate) fn machine(&self, node: Node) -> Machine<'_> {
+        Machine { run: &self.run, node }
+    }
+
+    fn write_pause_image(&self) -> Result<PathBuf> {
+        let path = self.run.join("pause.tar");
+        Image::of_program(PAUSE_IMAGE, &self.run.join("bin/pause"), None)?.write(&path)?;
+        Ok(path)
+    }
+}
+
+fn refuse_a_live_cluster(lock: &Exclusive, say: &dyn Fn(&str)) -> Result<()> {
+    let Some(record) = Record::read()? else { return Ok(()) };
+    if record.live() {
+        bail!("a dev cluster is already up in {}: take it down with `cargo xtask cluster down`", record.run.display());
+    }
+    say("clearing away what an earlier run left");
+    teardown::remove(record, lock)
+}
+
+/// Copies a folder with its folders; one that is not there is empty.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).into_iter().flatten().flatten() {
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_files(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether the node of that name in a NodeList is Ready.
+fn is_ready(list: &Value, name: &str) -> bool {
+    let nodes = list["items"].as_array().into_iter().flatten();
+    nodes.filter(|node| node["metadata"]["name"] == name).any(|node| {
+        let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.filter(|condition| condition["type"] == "Ready").any(|condition| condition["status"] == "True")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_ready_only_when_its_condition_says_so() {
+        let node = |name: &str, status: &str| {
+            json!({"metadata": {"name": name}, "status": {"conditions": [
+                {"type": "MemoryPressure", "status": "True"}, {"type": "Ready", "status": status},
+            ]}})
+        };
+        let list = json!({"items": [node("node1", "True"), node("node2", "Unknown")]});
+        assert!(is_ready(&list, "node1"));
+        assert!(!is_ready(&list, "node2"));
+        assert!(!is_ready(&list, "node3"));
+    }
+}

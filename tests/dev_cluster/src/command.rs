@@ -1,0 +1,103 @@
+//! Running a program to its end with an error that says which one failed and what it printed. Long-running processes
+//! are `process.rs`.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// A command written as a sentence: `command("ip", ["link", "show"])`.
+pub(crate) fn command<I, S>(program: &str, args: I) -> Command
+where
+    I: IntoIterator<Item = S>,
+    S: AsRef<std::ffi::OsStr>,
+{
+    let mut command = Command::new(program);
+    command.args(args).env("PATH", search_path());
+    command
+}
+
+/// PATH with the system directories that a plain user's shell on Debian leaves out.
+pub(crate) fn search_path() -> String {
+    let given = std::env::var("PATH").unwrap_or_default();
+    format!("{given}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
+}
+
+/// Ways to run a command to its end.
+pub trait Run {
+    /// Its standard output as text.
+    ///
+    /// # Errors
+    /// If it cannot be started or does not exit with 0; the error holds the command line and what it printed.
+    fn text(&mut self) -> Result<String>;
+
+    /// As [`Run::text`], with `input` on its standard input.
+    ///
+    /// # Errors
+    /// As [`Run::text`].
+    fn text_from(&mut self, input: &[u8]) -> Result<String>;
+}
+
+/// Reading a command's output as JSON.
+pub trait Json {
+    /// Runs the command and parses its standard output.
+    ///
+    /// # Errors
+    /// As [`Run::text`], or if the output is not JSON.
+    fn json(&mut self) -> Result<serde_json::Value>;
+}
+
+impl Run for Command {
+    fn text(&mut self) -> Result<String> {
+        finish(self, None)
+    }
+
+    fn text_from(&mut self, input: &[u8]) -> Result<String> {
+        finish(self, Some(input))
+    }
+}
+
+impl Json for Command {
+    fn json(&mut self) -> Result<serde_json::Value> {
+        let text = self.text()?;
+        serde_json::from_str(&text).with_context(|| format!("{} printed no JSON", line(self)))
+    }
+}
+
+fn finish(command: &mut Command, input: Option<&[u8]>) -> Result<String> {
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("{} could not be started", line(command)))?;
+    // The inputs here are manifests of a few KiB: they fit the pipe, so nothing is read while they are written.
+    if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
+        pipe.write_all(input).with_context(|| format!("{} did not read its input", line(command)))?;
+    }
+    let output = child.wait_with_output().with_context(|| format!("{} could not be waited for", line(command)))?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
+        bail!("{} failed ({}): {}", line(command), output.status, said.trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// The command as a person would type it; only for messages.
+fn line(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_names_the_command_and_what_it_said() {
+        let error = command("sh", ["-c", "echo no such thing >&2; exit 3"]).text().unwrap_err().to_string();
+        assert!(error.contains("exit 3") && error.contains("no such thing"), "{error}");
+    }
+
+    #[test]
+    fn input_reaches_the_command() {
+        assert_eq!(command("cat", [""; 0]).text_from(b"hello").unwrap(), "hello");
+    }
+}

@@ -1,0 +1,199 @@
+//! Faults on purpose: cables, machines, containers, volumes, the object store. Each call causes the fault and returns;
+//! what Kubernetes and the members make of it is for the caller to await.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::cgroup::Hierarchy;
+use crate::cluster::Cluster;
+use crate::command::{Json, Run};
+use crate::network::{self, Node, PortState};
+use crate::object_store::ObjectStore;
+use crate::{process, provisioner, teardown};
+
+impl Cluster {
+    /// Pulls the node's cable: it and its pods run on, and hear nobody.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn cut_off(&self, node: Node) -> Result<()> {
+        network::set_port(node, PortState::Down)
+    }
+
+    /// Puts the node's cable back.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn rejoin(&self, node: Node) -> Result<()> {
+        network::set_port(node, PortState::Up)
+    }
+
+    /// Stops every process of the node where it stands, its pods included, as a hypervisor pauses a machine.
+    ///
+    /// # Errors
+    /// If the kernel does not freeze them within seconds.
+    pub fn pause(&self, node: Node) -> Result<()> {
+        Hierarchy::detect().freeze(&node.to_string())
+    }
+
+    /// Lets a paused node run on.
+    ///
+    /// # Errors
+    /// If the kernel does not thaw it within seconds.
+    pub fn resume(&self, node: Node) -> Result<()> {
+        Hierarchy::detect().thaw(&node.to_string())
+    }
+
+    /// Cuts the node's power: the cable goes dark, then every process ends at one moment. Its disk stays.
+    ///
+    /// # Errors
+    /// If a process does not end.
+    pub fn kill(&self, node: Node) -> Result<()> {
+        self.cut_off(node)?;
+        Hierarchy::detect().kill(&node.to_string())
+    }
+
+    /// Gives a killed node its power back: it starts from its disk. Its pods come back when the kubelet has seen them.
+    ///
+    /// # Errors
+    /// If containerd does not answer in time.
+    pub fn restart(&self, node: Node) -> Result<()> {
+        let (hierarchy, machine) = (Hierarchy::detect(), self.machine(node));
+        hierarchy.kill(&node.to_string())?;
+        // What a boot begins without: mounts, the memory-backed state of containerd and runc, cgroups.
+        teardown::forget_shims(&self.run);
+        teardown::unmount_below(&machine.folder())?;
+        for folder in ["containerd/state", "runc"] {
+            let _ = fs::remove_dir_all(machine.folder().join(folder));
+        }
+        hierarchy.remove(&node.to_string())?;
+        let group = hierarchy.create(&node.to_string())?;
+        self.rejoin(node)?;
+        machine.start_containerd(&group)?;
+        machine.await_containerd()?;
+        machine.start_kubelet(&group)
+    }
+
+    /// `kubectl drain`: evicts the node's pods, heeding disruption budgets, and keeps new ones away.
+    ///
+    /// # Errors
+    /// If pods could not be evicted within `limit` (for example `60s`).
+    pub fn drain(&self, node: Node, limit: &str) -> Result<()> {
+        let flags = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout", limit];
+        self.kubectl(["drain", &node.to_string()]).args(flags).text()?;
+        Ok(())
+    }
+
+    /// Lets pods onto a drained node again.
+    ///
+    /// # Errors
+    /// If there is no such node.
+    pub fn uncordon(&self, node: Node) -> Result<()> {
+        self.kubectl(["uncordon", &node.to_string()]).text()?;
+        Ok(())
+    }
+
+    /// SIGKILL to the main process of a pod's container; returns its process id.
+    ///
+    /// # Errors
+    /// If the pod has no such running container.
+    pub fn kill_container(&self, namespace: &str, pod: &str, container: &str) -> Result<i32> {
+        let object = self.kubectl(["-n", namespace, "get", "pod", pod, "-o", "json"]).json()?;
+        let (node, id) = container_of(&object, container)?;
+        let tasks = self.machine(node).ctr(&["-n", "k8s.io", "tasks", "list"])?;
+        let pid = task_pid(&tasks, &id).with_context(|| format!("{pod}/{container} has no process on {node}"))?;
+        process::kill(pid)?;
+        Ok(pid)
+    }
+
+    /// The directory behind a bound claim.
+    ///
+    /// # Errors
+    /// If the claim is not bound to a volume of the default StorageClass.
+    pub fn volume_folder(&self, namespace: &str, claim: &str) -> Result<PathBuf> {
+        let object = self.kubectl(["-n", namespace, "get", "pvc", claim, "-o", "json"]).json()?;
+        let name = object["spec"]["volumeName"].as_str().with_context(|| format!("{claim} is not bound"))?;
+        let volume = self.kubectl(["get", "pv", name, "-o", "json"]).json()?;
+        let (node, name) = provisioner::place(&volume)?;
+        Ok(provisioner::directory(&self.run, node, &name))
+    }
+
+    /// Empties the directory behind a bound claim, as a lost disk does; whoever has files of it open keeps those.
+    ///
+    /// # Errors
+    /// If the claim has no directory or something in it cannot be removed.
+    pub fn empty_volume(&self, namespace: &str, claim: &str) -> Result<PathBuf> {
+        let folder = self.volume_folder(namespace, claim)?;
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(folder)
+    }
+
+    /// Ends the S3 server; its objects stay.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn stop_object_store(&self) -> Result<()> {
+        ObjectStore::stop(&self.run)
+    }
+
+    /// Starts the S3 server again, with its objects and keys.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub fn start_object_store(&self) -> Result<()> {
+        self.store.start(&self.run, &Hierarchy::detect().create("host")?)
+    }
+}
+
+/// Node and containerd's id of a pod's running container.
+fn container_of(pod: &Value, container: &str) -> Result<(Node, String)> {
+    let node = pod["spec"]["nodeName"].as_str().context("the pod is on no node")?.parse()?;
+    let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    let id = statuses
+        .filter(|status| status["name"] == container)
+        .find_map(|status| status["containerID"].as_str()?.strip_prefix("containerd://"));
+    Ok((node, id.with_context(|| format!("the pod has no started container {container}"))?.into()))
+}
+
+/// The process id of a task in what `ctr tasks list` prints: TASK PID STATUS.
+fn task_pid(tasks: &str, id: &str) -> Option<i32> {
+    tasks.lines().find_map(|line| {
+        let mut fields = line.split_whitespace();
+        (fields.next() == Some(id)).then(|| fields.next()?.parse().ok()).flatten()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_containers_process_is_found() {
+        let pod = json!({
+            "spec": {"nodeName": "node3"},
+            "status": {"containerStatuses": [
+                {"name": "sidecar", "containerID": "containerd://aaa"},
+                {"name": "member", "containerID": "containerd://bbb"},
+            ]},
+        });
+        let (node, id) = container_of(&pod, "member").unwrap();
+        assert_eq!((node.number(), id.as_str()), (3, "bbb"));
+        assert!(container_of(&pod, "other").is_err());
+        let tasks = "TASK    PID     STATUS    \naaa     100     RUNNING\nbbb     200     RUNNING\n";
+        assert_eq!(task_pid(tasks, "bbb"), Some(200));
+        assert_eq!(task_pid(tasks, "TASK"), None);
+        assert_eq!(task_pid(tasks, "ccc"), None);
+    }
+}

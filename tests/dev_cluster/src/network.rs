@@ -1,0 +1,206 @@
+//! The cluster's network: a bridge on the host, a namespace per node, routes between their pod subnets, and the rules
+//! that keep every packet on the machine. Pod interfaces are the CNI plugins' work.
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::command::{Run, command};
+
+/// The bridge that joins the nodes.
+pub(crate) const BRIDGE: &str = "raftdev0";
+/// The host's address on the bridge: API server, DNS and S3.
+pub(crate) const HOST: &str = "10.88.0.1";
+/// All nodes and pods.
+pub(crate) const CLUSTER_RANGE: &str = "10.88.0.0/16";
+/// All Services.
+pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/16";
+/// As many nodes as the address plan holds.
+pub(crate) const MOST_NODES: u8 = 9;
+
+/// One node of the cluster: `node1` and on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Node(u8);
+
+impl Node {
+    /// The node of that number, counted from 1.
+    ///
+    /// # Errors
+    /// If the number is not from 1 to 9.
+    pub fn new(number: u8) -> Result<Node> {
+        ensure!((1..=MOST_NODES).contains(&number), "a node's number is from 1 to {MOST_NODES}, not {number}");
+        Ok(Node(number))
+    }
+
+    /// Its number, from 1.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Its address on the bridge.
+    #[must_use]
+    pub fn address(self) -> String {
+        format!("10.88.0.1{}", self.0)
+    }
+
+    /// The subnet of its pods.
+    #[must_use]
+    pub fn pod_range(self) -> String {
+        format!("10.88.{}.0/24", self.0)
+    }
+
+    /// The zone it is labelled with.
+    #[must_use]
+    pub fn zone(self) -> String {
+        format!("zone-{}", self.0)
+    }
+
+    /// Its network namespace.
+    pub(crate) fn namespace(self) -> String {
+        format!("raftdev-{self}")
+    }
+
+    /// Its port on the bridge: down means the cable is out.
+    pub(crate) fn port(self) -> String {
+        format!("raftdev-v{}", self.0)
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node{}", self.0)
+    }
+}
+
+impl FromStr for Node {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Node> {
+        match name.strip_prefix("node").and_then(|number| number.parse().ok()) {
+            Some(number) => Node::new(number),
+            None => bail!("{name} is no node of the dev cluster: they are node1, node2, ..."),
+        }
+    }
+}
+
+/// Lays the network for `nodes`.
+pub(crate) fn create(nodes: &[Node]) -> Result<()> {
+    refuse_a_taken_range()?;
+    ip(&format!("link add {BRIDGE} type bridge"))?;
+    ip(&format!("addr add {HOST}/24 dev {BRIDGE}"))?;
+    ip(&format!("link set {BRIDGE} up"))?;
+    command("sysctl", ["-qw", "net.ipv4.ip_forward=1"]).text()?;
+    // Nothing addressed to the cluster, or sent by it, ever leaves this machine.
+    for range in [CLUSTER_RANGE, SERVICE_RANGE] {
+        ip(&format!("route add blackhole {range}"))?;
+    }
+    for rule in RULES {
+        iptables(&format!("-I FORWARD {rule}"))?;
+    }
+    for node in nodes {
+        create_node(*node)?;
+    }
+    for from in nodes {
+        for to in nodes.iter().filter(|to| *to != from) {
+            ip(&format!("-n {} route add {} via {}", from.namespace(), to.pod_range(), to.address()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Our rules in FORWARD. Bridged frames pass there too where `br_netfilter` is loaded, and some machines drop by default.
+const RULES: [&str; 2] = ["-i raftdev0 -o raftdev0 -j ACCEPT", "-i raftdev0 ! -o raftdev0 -j DROP"];
+
+fn create_node(node: Node) -> Result<()> {
+    let (namespace, port, address) = (node.namespace(), node.port(), node.address());
+    ip(&format!("netns add {namespace}"))?;
+    ip(&format!("link add {port} type veth peer name eth0 netns {namespace}"))?;
+    ip(&format!("link set {port} master {BRIDGE} up"))?;
+    ip(&format!("-n {namespace} addr add {address}/24 dev eth0"))?;
+    ip(&format!("-n {namespace} link set eth0 up"))?;
+    ip(&format!("-n {namespace} link set lo up"))?;
+    ip(&format!("-n {namespace} route add default via {HOST}"))?;
+    ip(&format!("route add {} via {address}", node.pod_range()))?;
+    command("ip", ["netns", "exec", &namespace, "sysctl", "-qw", "net.ipv4.ip_forward=1"]).text()?;
+    Ok(())
+}
+
+/// Another user of our addresses (some container runtimes like them too) would take our packets.
+fn refuse_a_taken_range() -> Result<()> {
+    let taken = ip("-o -4 addr show")?;
+    if let Some(line) = taken.lines().find(|line| line.contains(" 10.88.") || line.contains(" 10.96.")) {
+        bail!("the dev cluster's addresses are taken by another interface: {}", line.trim());
+    }
+    Ok(())
+}
+
+/// Pulls the node's cable, or puts it back.
+pub(crate) fn set_port(node: Node, state: PortState) -> Result<()> {
+    let word = match state {
+        PortState::Up => "up",
+        PortState::Down => "down",
+    };
+    ip(&format!("link set {} {word}", node.port()))?;
+    Ok(())
+}
+
+/// A node's cable.
+pub(crate) enum PortState {
+    /// Plugged in.
+    Up,
+    /// Pulled.
+    Down,
+}
+
+/// Removes whatever of the network is there; what is not there is no error.
+pub(crate) fn remove() {
+    for number in 1..=MOST_NODES {
+        let _ = ip(&format!("netns del {}", Node(number).namespace()));
+        let _ = ip(&format!("link del {}", Node(number).port()));
+    }
+    let _ = ip(&format!("link del {BRIDGE}"));
+    for rule in RULES {
+        // A crash between two runs may have left it more than once; bounded, in case deletion itself lies.
+        for _ in 0..10 {
+            if iptables(&format!("-D FORWARD {rule}")).is_err() {
+                break;
+            }
+        }
+    }
+    for range in [CLUSTER_RANGE, SERVICE_RANGE] {
+        let _ = ip(&format!("route del blackhole {range}"));
+    }
+}
+
+fn ip(line: &str) -> Result<String> {
+    command("ip", line.split(' ')).text()
+}
+
+fn iptables(line: &str) -> Result<String> {
+    command("iptables", ["-w"].into_iter().chain(line.split(' '))).text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_named_as_kubernetes_names_them() {
+        let node: Node = "node2".parse().unwrap();
+        assert_eq!(
+            (node.to_string(), node.address(), node.pod_range()),
+            ("node2".into(), "10.88.0.12".into(), "10.88.2.0/24".into())
+        );
+        assert!(
+            "node0".parse::<Node>().is_err() && "node10".parse::<Node>().is_err() && "web".parse::<Node>().is_err()
+        );
+    }
+
+    #[test]
+    fn interface_names_fit_the_kernel() {
+        let node = Node::new(MOST_NODES).unwrap();
+        assert!(node.port().len() <= 15 && BRIDGE.len() <= 15);
+    }
+}
