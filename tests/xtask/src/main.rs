@@ -1,3 +1,46 @@
-//! The commands of `cargo xtask`.
+//! The commands of `cargo xtask`: one file each. No logic here, and none that a crate of its own should hold.
 
-fn main() {}
+mod cluster;
+mod image;
+mod interrupt;
+mod steps;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// A real Kubernetes of several nodes on this machine, as root and without Docker
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
+    /// Builds the container images, without Docker
+    Image(image::Arguments),
+    /// Every test there is: format, lints, dependencies, workspace, and a real Kubernetes
+    Test(test::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().verb {
+        Verb::Cluster(verb) => cluster::run(verb),
+        Verb::Image(arguments) => image::run(&arguments),
+        Verb::Test(arguments) => test::run(&arguments),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

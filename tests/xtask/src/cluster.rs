@@ -1,0 +1,119 @@
+//! `cargo xtask cluster`: the dev cluster by hand.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use dev_cluster::{Cluster, Down, Lifetime, Options, Status, provisioner};
+
+use crate::steps::seconds;
+
+/// What to do with the dev cluster.
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    /// Brings it up: control plane, nodes, DNS, volumes and an S3 server. Nothing leaves the machine
+    Up {
+        /// How many nodes, each in a zone of its own
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
+        nodes: u8,
+    },
+    /// Takes it down, volumes and buckets included; clears away what a crashed run left
+    Down,
+    /// Shows whether it is up and its nodes Ready; exit code 0 only if all are
+    Status,
+    /// Prints shell commands that point kubectl, helm and S3 clients at it: eval "$(cargo xtask cluster env)"
+    Env,
+    /// Serves volumes to the cluster in a run directory; started by `up`
+    #[command(hide = true)]
+    Provisioner {
+        /// The run directory
+        run: PathBuf,
+    },
+}
+
+/// Carries it out.
+pub(crate) fn run(verb: Verb) -> Result<ExitCode> {
+    match verb {
+        Verb::Up { nodes } => up(nodes),
+        Verb::Down => down(),
+        Verb::Status => status(),
+        Verb::Env => env(),
+        Verb::Provisioner { run } => provisioner::run(&run).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// What brings up a cluster of `nodes` nodes from this program.
+pub(crate) fn options(nodes: u8, lifetime: Lifetime) -> Result<Options> {
+    let program = std::env::current_exe().context("this program does not know its own path")?;
+    let provisioner = vec![program.into(), OsString::from("cluster"), OsString::from("provisioner")];
+    Ok(Options { nodes, provisioner, lifetime })
+}
+
+fn up(nodes: u8) -> Result<ExitCode> {
+    let start = Instant::now();
+    let cluster = Cluster::up(&options(nodes, Lifetime::Standing)?, &|line| println!("  {line}"))?;
+    println!("up in {}, {} nodes Ready", seconds(start.elapsed()), cluster.nodes().len());
+    println!("  use it:       eval \"$(cargo xtask cluster env)\"");
+    println!("  its logs:     {}", cluster.logs().display());
+    println!("  take it down: cargo xtask cluster down");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn down() -> Result<ExitCode> {
+    let start = Instant::now();
+    match dev_cluster::down()? {
+        Down::Removed => println!("down in {}", seconds(start.elapsed())),
+        Down::NothingThere => println!("no dev cluster is up"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status() -> Result<ExitCode> {
+    match Cluster::status()? {
+        Status::Absent => println!("no dev cluster is up"),
+        Status::Leftovers { run } => {
+            println!(
+                "no dev cluster is up; an earlier run left something in {}: `cargo xtask cluster down`",
+                run.display()
+            );
+        }
+        Status::Up { cluster, nodes } => {
+            for (node, ready) in &nodes {
+                let word = if *ready { "Ready" } else { "NotReady" };
+                println!("{node}  {word:<8}  {}  {}", node.address(), node.zone());
+            }
+            println!("kubeconfig  {}", cluster.kubeconfig().display());
+            println!("s3          {}/{}", cluster.object_store().endpoint, cluster.object_store().bucket);
+            println!("logs        {}", cluster.logs().display());
+            if nodes.iter().all(|(_, ready)| *ready) {
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn env() -> Result<ExitCode> {
+    for (name, value) in Cluster::open()?.env() {
+        println!("export {name}={}", quoted(&value));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A value as a shell reads it back.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_reads_any_value_back() {
+        assert_eq!(quoted("/a b/it's"), r"'/a b/it'\''s'");
+    }
+}

@@ -1,0 +1,183 @@
+//! `cargo xtask image`: static programs and their images, written without Docker, and loaded where a person says.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
+use dev_cluster::image::Image;
+use dev_cluster::{Cluster, Program, install_missing, programs};
+use serde_json::Value;
+
+use crate::toolchain;
+
+/// The project's own programs: package and executable have the same name.
+const PACKAGES: [&str; 2] = ["raft-node", "raft-operator"];
+
+/// Which images, and where they go.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Loads the images, too
+    #[arg(long, value_enum)]
+    load: Option<Load>,
+    /// Name of the kind cluster for `--load kind`
+    #[arg(long, default_value = "kind")]
+    kind_name: String,
+    /// Names the images for a registry, for example registry.example.com/raft, and pushes them with `docker push`
+    #[arg(long)]
+    registry: Option<String>,
+    /// The images' tag
+    #[arg(long, default_value = "dev")]
+    tag: String,
+}
+
+/// A place that images are loaded into.
+#[derive(Clone, Copy, ValueEnum)]
+enum Load {
+    /// Every node of the dev cluster
+    Cluster,
+    /// A kind cluster
+    Kind,
+    /// Docker on this machine
+    Docker,
+}
+
+/// An image that is written.
+pub(crate) struct Written {
+    /// Name and tag.
+    pub(crate) name: String,
+    /// Its archive.
+    pub(crate) path: PathBuf,
+    /// Bytes of the archive.
+    pub(crate) bytes: u64,
+}
+
+/// Carries it out.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let say = |line: &str| println!("  {line}");
+    let prefix = arguments.registry.as_deref().unwrap_or("localhost").trim_end_matches('/');
+    let images = build(prefix, &arguments.tag, &say)?;
+    list(&images, &say);
+    match arguments.load {
+        Some(Load::Cluster) => load_into(&Cluster::open()?, &images)?,
+        Some(Load::Kind) => {
+            for image in &images {
+                let mut kind = Command::new("kind");
+                kind.args(["load", "image-archive", "--name", &arguments.kind_name]).arg(&image.path);
+                toolchain::show(&mut kind)?;
+            }
+        }
+        Some(Load::Docker) => load_into_docker(&images)?,
+        None => {}
+    }
+    if arguments.registry.is_some() {
+        load_into_docker(&images)?;
+        for image in &images {
+            toolchain::show(Command::new("docker").args(["push", &image.name]))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the project's programs statically and writes their images, and one with etcd's client.
+pub(crate) fn build(prefix: &str, tag: &str, say: &dyn Fn(&str)) -> Result<Vec<Written>> {
+    let programs = build_static(say)?;
+    let trust = trust_store(say)?;
+    let etcdctl = programs::build(&[Program::Etcdctl], say)?.path(Program::Etcdctl);
+    let folder = programs::cache()?.join("images");
+    fs::create_dir_all(&folder)?;
+    let mut written = Vec::new();
+    for (program, description) in programs.iter().chain([&(etcdctl, "etcd's client, for trying a cluster from inside")])
+    {
+        let name = program.file_name().context("a program has a name")?.to_string_lossy();
+        let tagged = format!("{prefix}/{name}:{tag}");
+        let image = Image::of_program(&tagged, program, Some(&trust))?
+            .label("org.opencontainers.image.title", &name)
+            .label("org.opencontainers.image.description", description)
+            .label("org.opencontainers.image.version", env!("CARGO_PKG_VERSION"))
+            .label("org.opencontainers.image.licenses", "Apache-2.0");
+        let path = folder.join(format!("{name}.tar"));
+        let bytes = image.write(&path)?;
+        written.push(Written { name: tagged, path, bytes });
+    }
+    Ok(written)
+}
+
+/// Says what was written, and how large it is.
+pub(crate) fn list(images: &[Written], say: &dyn Fn(&str)) {
+    for image in images {
+        let mebibytes = image.bytes as f64 / f64::from(1 << 20);
+        say(&format!("{mebibytes:>6.1} MiB  {}  {}", image.name, image.path.display()));
+    }
+}
+
+/// Loads images into every node of the dev cluster.
+pub(crate) fn load_into(cluster: &Cluster, images: &[Written]) -> Result<()> {
+    images.iter().try_for_each(|image| cluster.load_image(&image.path))
+}
+
+fn load_into_docker(images: &[Written]) -> Result<()> {
+    images
+        .iter()
+        .try_for_each(|image| toolchain::show(Command::new("docker").args(["load", "--input"]).arg(&image.path)))
+}
+
+/// Release builds of the project's programs that need no library of the system.
+fn build_static(say: &dyn Fn(&str)) -> Result<Vec<(PathBuf, &'static str)>> {
+    let target = toolchain::static_target();
+    toolchain::add_target(&target, say)?;
+    // C parts (zstd, ring) are compiled against the C library that the program carries with it.
+    install_missing(&[("musl-gcc", "musl-tools"), ("cc", "gcc")], say)?;
+    let mut cargo = toolchain::cargo();
+    cargo.args(["build", "--release", "--message-format=json-render-diagnostics", "--target", &target]);
+    cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
+    let variable = target.replace('-', "_");
+    cargo.env(format!("CC_{variable}"), "musl-gcc");
+    cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), "musl-gcc");
+    cargo.stdin(Stdio::null()).stdout(Stdio::piped());
+    let output = cargo.spawn().context("cargo could not be started")?.wait_with_output()?;
+    ensure!(output.status.success(), "the programs were not built: cargo ended with {}", output.status);
+    let messages = String::from_utf8_lossy(&output.stdout);
+    let find =
+        |package: &str| executable(&messages, package).with_context(|| format!("cargo built no executable {package}"));
+    let descriptions = ["One member of a Raft cluster", "The Kubernetes operator for Raft clusters"];
+    PACKAGES.iter().zip(descriptions).map(|(package, description)| Ok((find(package)?, description))).collect()
+}
+
+/// The executable of that name in cargo's messages.
+fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+    let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let of_name =
+        parsed.filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == name);
+    of_name.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back()
+}
+
+/// Debian's bundle of certificate authorities.
+fn trust_store(say: &dyn Fn(&str)) -> Result<Vec<u8>> {
+    let bundle = dev_cluster::image::CA_BUNDLE;
+    install_missing(&[(bundle, "ca-certificates")], say)?;
+    let content = fs::read(Path::new(bundle)).with_context(|| format!("{bundle} cannot be read"))?;
+    if !content.windows(5).any(|window| window == b"BEGIN") {
+        bail!("{bundle} holds no certificate: run update-ca-certificates");
+    }
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_executable_is_taken_from_cargos_own_messages() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"raft-node"},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"raft-node"},"executable":"/t/raft-node"}"#,
+            "\n",
+            r#"{"reason":"build-finished","success":true}"#,
+        );
+        assert_eq!(executable(messages, "raft-node"), Some(PathBuf::from("/t/raft-node")));
+        assert_eq!(executable(messages, "raft-operator"), None);
+    }
+}

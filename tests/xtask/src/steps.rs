@@ -1,0 +1,144 @@
+//! A run of numbered steps as a person sees it: each with the time since the start and what it took, a summary at the
+//! end. What the steps do is the caller's.
+
+use std::io::Write;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+/// A run of numbered steps. Lines of work beside the steps may come in between, from any thread; whole, never mixed.
+pub(crate) struct Steps {
+    start: Instant,
+    of: usize,
+    done: Mutex<Vec<Done>>,
+}
+
+/// One finished step.
+struct Done {
+    name: String,
+    took: Duration,
+    outcome: Outcome,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Held,
+    Failed,
+    Skipped,
+}
+
+impl Steps {
+    /// A run of `of` steps that begins now.
+    pub(crate) fn new(of: usize) -> Steps {
+        Steps { start: Instant::now(), of, done: Mutex::new(Vec::new()) }
+    }
+
+    /// Does one step, showing its number, the time and how it ended.
+    ///
+    /// # Errors
+    /// The step's own error, after showing it.
+    pub(crate) fn step<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let number = self.done().len() + 1;
+        say(&head(number, self.of, self.start.elapsed(), &format!("{name} ...")));
+        let start = Instant::now();
+        let result = work();
+        let took = start.elapsed();
+        let ended = match &result {
+            Ok(_) => format!("{name} ok {}", seconds(took)),
+            Err(error) => format!("{name} FAILED {}: {error:#}", seconds(took)),
+        };
+        say(&head(number, self.of, self.start.elapsed(), &ended));
+        let outcome = if result.is_ok() { Outcome::Held } else { Outcome::Failed };
+        self.done().push(Done { name: name.into(), took, outcome });
+        result
+    }
+
+    /// Counts a step that is left out, and says why.
+    pub(crate) fn skip(&self, name: &str, why: &str) {
+        let number = self.done().len() + 1;
+        say(&head(number, self.of, self.start.elapsed(), &format!("{name} skipped: {why}")));
+        self.done().push(Done { name: name.into(), took: Duration::ZERO, outcome: Outcome::Skipped });
+    }
+
+    /// A line inside a step.
+    pub(crate) fn note(&self, line: &str) {
+        say(&format!("    {line}"));
+    }
+
+    /// Every step with its time, then how many held.
+    pub(crate) fn summary(&self) -> String {
+        let done = self.done();
+        let mut lines = vec![String::new()];
+        for step in done.iter() {
+            let (word, took) = match step.outcome {
+                Outcome::Held => ("ok", seconds(step.took)),
+                Outcome::Failed => ("FAILED", seconds(step.took)),
+                Outcome::Skipped => ("skipped", String::new()),
+            };
+            lines.push(format!("  {word:<8} {took:>9}  {}", step.name));
+        }
+        lines.push(format!("  {:<8} {:>9}", "total", seconds(self.start.elapsed())));
+        let count = |outcome| done.iter().filter(|step| step.outcome == outcome).count();
+        let (held, failed, skipped) = (count(Outcome::Held), count(Outcome::Failed), count(Outcome::Skipped));
+        lines.push(format!("steps: {held} passed, {failed} failed, {skipped} skipped"));
+        lines.join("\n")
+    }
+
+    /// Whether no step failed.
+    pub(crate) fn all_held(&self) -> bool {
+        self.done().iter().all(|step| step.outcome != Outcome::Failed)
+    }
+
+    fn done(&self) -> MutexGuard<'_, Vec<Done>> {
+        // A panic elsewhere leaves the list whole: it only ever grows by one push.
+        self.done.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One whole line on standard output. A reader that has gone ends nothing.
+pub(crate) fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}
+
+/// `[ 3/14  01:12 ] helm install ...`
+fn head(number: usize, of: usize, since: Duration, line: &str) -> String {
+    let width = of.to_string().len();
+    let seconds = since.as_secs();
+    format!("[ {number:>width$}/{of}  {:02}:{:02} ] {line}", seconds / 60, seconds % 60)
+}
+
+/// Seconds with one digit.
+pub(crate) fn seconds(time: Duration) -> String {
+    format!("{:.1}s", time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::bail;
+
+    use super::*;
+
+    #[test]
+    fn heads_line_up() {
+        assert_eq!(head(3, 14, Duration::from_secs(72), "helm install ..."), "[  3/14  01:12 ] helm install ...");
+        assert_eq!(head(14, 14, Duration::from_secs(6000), "x"), "[ 14/14  100:00 ] x");
+        assert_eq!(head(3, 9, Duration::ZERO, "x"), "[ 3/9  00:00 ] x");
+    }
+
+    #[test]
+    fn a_failed_step_shows_in_the_summary_and_in_the_verdict() {
+        let steps = Steps::new(3);
+        steps.step("one", || Ok(())).unwrap();
+        assert!(steps.all_held());
+        steps.step::<()>("two", || bail!("no")).unwrap_err();
+        steps.skip("three", "not asked for");
+        assert!(!steps.all_held());
+        let summary = steps.summary();
+        assert!(summary.ends_with("steps: 1 passed, 1 failed, 1 skipped"), "{summary}");
+        assert!(summary.contains("FAILED"), "{summary}");
+    }
+}

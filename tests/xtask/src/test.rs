@@ -1,0 +1,281 @@
+//! `cargo xtask test`: every test there is, cheapest first. What each step proves is the tests' own affair; this file
+//! owns their order, the building beside them, and that a cluster never outlives them.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use clap::{Args, ValueEnum};
+use dev_cluster::{Cluster, Lifetime, Program, Run, install_missing, programs};
+
+use crate::steps::Steps;
+use crate::toolchain::{add_component, add_target, cargo, show, static_target};
+use crate::{cluster, image, interrupt};
+
+/// The licence and source check that is installed where it is missing.
+const CARGO_DENY: &str = "0.20.2";
+
+/// Which tests to run.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only these steps
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Step>,
+    /// All but these steps
+    #[arg(long, value_enum, value_delimiter = ',')]
+    skip: Vec<Step>,
+    /// Only Kubernetes tests whose name holds this
+    #[arg(long)]
+    kubernetes_test: Option<String>,
+}
+
+/// One step of the test run.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Step {
+    /// What the machine lacks is installed
+    Machine,
+    /// rustfmt
+    Format,
+    /// clippy, warnings denied
+    Lint,
+    /// Licences, sources and duplicates of what we depend on
+    Dependencies,
+    /// Unit, property, simulation and tidiness tests of the workspace
+    Workspace,
+    /// The container images
+    Images,
+    /// The dev cluster's programs, built beside the steps before
+    Programs,
+    /// The dev cluster, with the images loaded
+    Cluster,
+    /// Tests on the dev cluster
+    Kubernetes,
+    /// The dev cluster taken down
+    Down,
+}
+
+impl Step {
+    const ALL: [Step; 10] = [
+        Step::Machine,
+        Step::Format,
+        Step::Lint,
+        Step::Dependencies,
+        Step::Workspace,
+        Step::Images,
+        Step::Programs,
+        Step::Cluster,
+        Step::Kubernetes,
+        Step::Down,
+    ];
+
+    /// The steps that only serve the Kubernetes tests.
+    const OF_THE_CLUSTER: [Step; 4] = [Step::Images, Step::Programs, Step::Cluster, Step::Down];
+
+    fn name(self) -> &'static str {
+        match self {
+            Step::Machine => "packages and toolchain",
+            Step::Format => "rustfmt",
+            Step::Lint => "clippy",
+            Step::Dependencies => "cargo-deny",
+            Step::Workspace => "workspace tests",
+            Step::Images => "images",
+            Step::Programs => "dev cluster's programs",
+            Step::Cluster => "dev cluster up",
+            Step::Kubernetes => "Kubernetes tests",
+            Step::Down => "dev cluster down",
+        }
+    }
+}
+
+/// The chosen steps, in order: whoever wants Kubernetes tests wants their cluster, whoever does not, does not.
+fn chosen(only: &[Step], skip: &[Step]) -> Vec<Step> {
+    let asked = |step: &Step| (only.is_empty() || only.contains(step)) && !skip.contains(step);
+    let kubernetes = asked(&Step::Kubernetes);
+    let wanted = |step: &Step| match step {
+        Step::Machine => true,
+        step if Step::OF_THE_CLUSTER.contains(step) => kubernetes,
+        step => asked(step),
+    };
+    Step::ALL.into_iter().filter(wanted).collect()
+}
+
+/// Carries it out.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let chosen = chosen(&arguments.only, &arguments.skip);
+    if chosen.contains(&Step::Kubernetes) {
+        dev_cluster::require_root()?;
+        interrupt::take_down_on_interrupt()?;
+    }
+    let steps = Steps::new(chosen.len());
+    thread::scope(|scope| {
+        let mut run = Running { steps: &steps, arguments, programs: None, images: Vec::new(), cluster: None };
+        for step in chosen.iter().copied() {
+            run.one(step);
+            if step == Step::Machine && chosen.contains(&Step::Programs) {
+                // Go compiles the cluster's programs while cargo is busy with linking and tests.
+                let build = || programs::build(&Program::CLUSTER, &|line| steps.note(line)).map(drop);
+                run.programs = Some(scope.spawn(build));
+            }
+        }
+    });
+    println!("{}", steps.summary());
+    Ok(if steps.all_held() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The run so far.
+struct Running<'scope, 'a> {
+    steps: &'a Steps,
+    arguments: &'a Arguments,
+    programs: Option<thread::ScopedJoinHandle<'scope, Result<()>>>,
+    images: Vec<image::Written>,
+    cluster: Option<Cluster>,
+}
+
+impl Running<'_, '_> {
+    /// Does a step; its failure is kept in the steps, and what needs it is skipped.
+    fn one(&mut self, step: Step) {
+        let steps = self.steps;
+        let note = |line: &str| steps.note(line);
+        let done = match step {
+            Step::Machine => steps.step(step.name(), || prepare(&note)),
+            Step::Format => steps.step(step.name(), || show(cargo().args(["fmt", "--all", "--check"]))),
+            Step::Lint => steps.step(step.name(), lint),
+            Step::Dependencies => steps.step(step.name(), || dependencies(&note)),
+            Step::Workspace => steps.step(step.name(), workspace),
+            Step::Programs => {
+                let building = self.programs.take();
+                steps.step(step.name(), || {
+                    let building = building.context("their build was not begun")?;
+                    building.join().map_err(|_| anyhow!("their build panicked"))?
+                })
+            }
+            Step::Down if self.cluster.is_none() => {
+                steps.skip(step.name(), "it is not up");
+                Ok(())
+            }
+            Step::Down => steps.step(step.name(), || dev_cluster::down().map(drop)),
+            Step::Images | Step::Cluster | Step::Kubernetes if !steps.all_held() => {
+                steps.skip(step.name(), "an earlier step failed");
+                Ok(())
+            }
+            Step::Images => steps.step(step.name(), || {
+                self.images = image::build("localhost", "dev", &note)?;
+                image::list(&self.images, &note);
+                Ok(())
+            }),
+            Step::Cluster => steps.step(step.name(), || {
+                let cluster = Cluster::up(&cluster::options(3, Lifetime::Tied)?, &note)?;
+                let loaded = image::load_into(&cluster, &self.images);
+                self.cluster = Some(cluster);
+                loaded
+            }),
+            Step::Kubernetes => steps.step(step.name(), || self.kubernetes()),
+        };
+        // The error is shown and counted by the step; the rest of the run goes on.
+        drop(done);
+    }
+
+    fn kubernetes(&self) -> Result<()> {
+        let cluster = self.cluster.as_ref().context("the dev cluster is not up")?;
+        let mut tests = cargo();
+        tests.args(["test", "--package", "tests", "--test", "kubernetes", "--"]).args(["--test-threads", "1"]);
+        tests.args(&self.arguments.kubernetes_test).envs(cluster.env());
+        let tested = show(&mut tests);
+        if tested.is_err() {
+            match keep_traces(cluster) {
+                Ok(folder) => self.steps.note(&format!("logs and objects of the cluster: {}", folder.display())),
+                Err(error) => self.steps.note(&format!("the cluster's logs were not kept: {error:#}")),
+            }
+        }
+        tested
+    }
+}
+
+fn prepare(note: &dyn Fn(&str)) -> Result<()> {
+    add_component("rustfmt", "fmt", note)?;
+    add_component("clippy", "clippy", note)?;
+    add_target(&static_target(), note)?;
+    install_missing(&[("cc", "gcc"), ("musl-gcc", "musl-tools")], note)
+}
+
+fn lint() -> Result<()> {
+    show(cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))
+}
+
+/// All that runs in a process of its own: the Kubernetes tests have a step, as they need a cluster.
+fn workspace() -> Result<()> {
+    show(cargo().args(["test", "--workspace", "--no-fail-fast"]))
+}
+
+fn dependencies(note: &dyn Fn(&str)) -> Result<()> {
+    let deny = cargo_deny(note)?;
+    let checks = ["bans", "licenses", "sources"];
+    show(
+        Command::new(deny)
+            .args(["--offline", "check", "--hide-inclusion-graph", "--config", ".cargo/deny.toml"])
+            .args(checks),
+    )
+}
+
+/// cargo-deny, built into the cache once. Unoptimised: it checks in a second and builds in a third of the time.
+fn cargo_deny(note: &dyn Fn(&str)) -> Result<PathBuf> {
+    let root = programs::cache()?.join("tools").join(format!("cargo-deny-{CARGO_DENY}"));
+    let program = root.join("bin/cargo-deny");
+    if !program.exists() {
+        note(&format!("building cargo-deny {CARGO_DENY}"));
+        let target = root.join("target");
+        let mut install = cargo();
+        install.args(["install", "--quiet", "--locked", "--debug", "--no-default-features", "--version", CARGO_DENY]);
+        install.arg("--root").arg(&root).arg("cargo-deny").env("CARGO_TARGET_DIR", &target);
+        show(&mut install)?;
+        fs::remove_dir_all(target)?;
+    }
+    Ok(program)
+}
+
+/// Keeps what tells why a test failed, as the cluster is about to go: logs, objects and events.
+fn keep_traces(cluster: &Cluster) -> Result<PathBuf> {
+    let folder = programs::cache()?.join("failed");
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir_all(&folder)?;
+    cluster.copy_logs(&folder)?;
+    let looks = [
+        ("pods.txt", "get pods,statefulsets,services,persistentvolumeclaims,nodes -A -o wide"),
+        ("raft.yaml", "get raft -A -o yaml"),
+        ("events.txt", "get events -A --sort-by=.metadata.creationTimestamp"),
+    ];
+    for (file, look) in looks {
+        let said = cluster.kubectl(look.split(' ')).text().unwrap_or_else(|error| format!("{error:#}\n"));
+        println!("--- kubectl {look}\n{said}");
+        fs::write(folder.join(file), said)?;
+    }
+    Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_steps_run_unless_told_otherwise() {
+        assert!(chosen(&[], &[]) == Step::ALL);
+    }
+
+    #[test]
+    fn without_kubernetes_tests_there_is_no_cluster() {
+        let steps = chosen(&[], &[Step::Kubernetes]);
+        assert!(Step::OF_THE_CLUSTER.iter().all(|step| !steps.contains(step)));
+        assert!(steps.contains(&Step::Workspace));
+    }
+
+    #[test]
+    fn kubernetes_tests_alone_bring_their_cluster() {
+        let steps = chosen(&[Step::Kubernetes], &[]);
+        let expected = [Step::Machine, Step::Images, Step::Programs, Step::Cluster, Step::Kubernetes, Step::Down];
+        assert!(steps == expected);
+    }
+}
