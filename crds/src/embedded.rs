@@ -51,6 +51,44 @@ pub(crate) fn topology_spread_constraints(generator: &mut SchemaGenerator) -> Sc
     list_of(without_prose(TopologySpreadConstraint::json_schema(generator)))
 }
 
+/// metav1.Condition, in a few words of our own.
+pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["lastTransitionTime", "message", "reason", "status", "type"],
+            "properties": {
+                "type": { "type": "string", "maxLength": 316, "description": "Which condition." },
+                "status": {
+                    "type": "string",
+                    "enum": ["True", "False", "Unknown"],
+                    "description": "Whether it holds: `True`, `False` or `Unknown`.",
+                },
+                "reason": { "type": "string", "maxLength": 1024, "description": "Why, in one word." },
+                "message": {
+                    "type": "string",
+                    "maxLength": 32768,
+                    "description": "Why, in a sentence, and what to do about it.",
+                },
+                "lastTransitionTime": {
+                    "type": "string",
+                    "format": "date-time",
+                    "description": "When `status` changed last.",
+                },
+                "observedGeneration": {
+                    "type": "integer",
+                    "format": "int64",
+                    "description": "Generation of the spec that the condition speaks of.",
+                },
+            },
+        },
+    })
+}
+
 fn list_of(items: Schema) -> Schema {
     json_schema!({ "type": "array", "maxItems": 32, "x-kubernetes-list-type": "atomic", "items": items })
 }

@@ -132,8 +132,7 @@ pub struct RaftBackupStatus {
 
     /// Ready (complete), Reconciling (under way or to be tried again) and Stalled (will not be tried again).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(schema_with = "embedded::conditions")]
     pub conditions: Vec<Condition>,
 }
 

@@ -75,8 +75,7 @@ pub use tls::{Tls, TlsMode};
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("choose a name of at most 40 characters that starts with a letter and holds only lower-case letters, digits and '-': members, Services and volumes are named after it")
-        .field_path(".metadata.name"),
+        .message("choose a name of at most 40 characters that starts with a letter and holds only lower-case letters, digits and '-': members, Services and volumes are named after it"),
     attr = r#"x_kube(crates(kube_core = "kube_core"))"#,
     crates(kube = "kube_derive", kube_core = "kube_core")
 )]
@@ -87,11 +86,14 @@ pub use tls::{Tls, TlsMode};
         .field_path(".bootstrap"),
     validation = Rule::new(
         "!has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || \
-         quantity(string(self.resources.limits['memory'])).compareTo(quantity('320Mi')) >= 0")
-        .message("raise resources.limits.memory to at least 320Mi: a member needs 256Mi beside twice its quota")
+         (isQuantity(string(self.resources.limits['memory'])) && \
+         quantity(string(self.resources.limits['memory'])).compareTo(quantity('320Mi')) >= 0)")
+        .message("resources.limits.memory must be a quantity of at least 320Mi: a member needs 256Mi beside twice its quota")
         .field_path(".resources"),
     validation = Rule::new(
-        "!has(self.quota) || !has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || \
+        "!has(self.quota) || !isQuantity(string(self.quota)) || \
+         !has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || \
+         !isQuantity(string(self.resources.limits['memory'])) || \
          quantity(string(self.resources.limits['memory'])).compareTo(\
          quantity(string(self.quota)).add(quantity(string(self.quota))).add(quantity('256Mi'))) >= 0")
         .message("lower quota or raise resources.limits.memory: the limit must be at least twice the quota plus 256Mi, or a full store would be killed for its memory")

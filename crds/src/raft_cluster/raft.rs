@@ -13,8 +13,8 @@ use std::time;
     validation = Rule::new("duration(self.heartbeatInterval) + duration(self.heartbeatInterval) <= duration(self.electionTimeout)")
         .message("raise electionTimeout or lower heartbeatInterval: the election timeout must be at least twice the heartbeat interval, or one late heartbeat starts an election")
         .field_path(".electionTimeout"),
-    validation = Rule::new("duration(self.leaderLease) < duration(self.electionTimeout)")
-        .message("lower leaderLease or raise electionTimeout: a lease must end before another member can be elected")
+    validation = Rule::new("duration(self.leaderLease) + duration('50ms') < duration(self.electionTimeout)")
+        .message("lower leaderLease or raise electionTimeout: a lease and 50ms for clocks that drift must be over before another member can be elected")
         .field_path(".leaderLease"),
     validation = Rule::new("duration(self.commitTimeout) >= duration(self.electionTimeout)")
         .message("raise commitTimeout to at least electionTimeout: else every election fails the proposals that wait for it")
@@ -29,17 +29,18 @@ pub struct RaftSettings {
         .message("heartbeatInterval must be from 10ms to 10s"))]
     pub heartbeat_interval: Duration,
 
-    /// How long a member waits for its leader before it stands for election: each time drawn anew between once and
-    /// twice this. At least twice the heartbeat interval, `50ms` to `60s`. `300ms` fails over faster on a fast, quiet
-    /// network and costs needless elections elsewhere. Leases of clients are at least as long. Default: `1s`.
+    /// How long a member waits for its leader before it stands for election: each time drawn anew between once and twice
+    /// this, `100ms` to `60s`, at least twice the heartbeat interval. `300ms` fails over faster on a fast, quiet network
+    /// and costs needless elections elsewhere. Leases of clients are at least as long. Default: `1s`.
     #[serde(default = "default_election_timeout")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('50ms') && duration(self) <= duration('60s')")
-        .message("electionTimeout must be from 50ms to 60s"))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('60s')")
+        .message("electionTimeout must be from 100ms to 60s"))]
     pub election_timeout: Duration,
 
-    /// How long a leader may trust that nobody else was elected after a round of heartbeats that a majority answered.
-    /// Shorter than the election timeout, `10ms` to `60s`. Default: `500ms`.
+    /// How long a leader may trust that nobody else was elected, counted from a round of heartbeats that a majority
+    /// answered: `10ms` to `60s`, and with 50ms for clocks that drift still shorter than the election timeout. Default:
+    /// `500ms`.
     #[serde(default = "default_leader_lease")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('60s')")

@@ -71,8 +71,7 @@ pub struct RaftClusterStatus {
 
     /// Ready, Reconciling, Stalled, Degraded, BackupReady and Secured, as of `observedGeneration`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(schema_with = "embedded::conditions")]
     pub conditions: Vec<Condition>,
 }
 

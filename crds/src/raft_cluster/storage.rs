@@ -24,7 +24,8 @@ pub struct Storage {
     #[schemars(schema_with = "embedded::bytes")]
     #[x_kube(validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('256Mi')) >= 0")
         .message("storage.size must be a quantity of at least 256Mi, such as 10Gi"))]
-    #[x_kube(validation = Rule::new("quantity(string(self)).compareTo(quantity(string(oldSelf))) == 0")
+    #[x_kube(validation = Rule::new(
+        "!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity(string(oldSelf))) == 0")
         .message("storage.size cannot change in this version: back the cluster up and restore it into a new RaftCluster with the size you want"))]
     pub size: Quantity,
 

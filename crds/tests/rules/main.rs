@@ -1,0 +1,281 @@
+//! Bad input is refused with words that help, good input is admitted; no API server involved. Each rule in the definitions
+//! must be broken by some case here. What the API server makes of the same definitions is tried on a real one elsewhere.
+
+mod admission;
+mod examples;
+
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+use admission::{admit, schema_of};
+
+/// One bad change: what is wrong with it, where (JSON pointer), the value put there (null removes it), words of the refusal.
+type Case = (&'static str, Value, &'static str);
+
+fn cluster() -> Value {
+    json!({
+        "apiVersion": "raftoperator.io/v1alpha1",
+        "kind": "RaftCluster",
+        "metadata": { "name": "demo", "namespace": "default" },
+        "spec": {
+            "replicas": 3,
+            "storage": { "size": "1Gi" },
+            "tls": { "client": "Plaintext", "peer": "Plaintext" },
+        },
+    })
+}
+
+fn backup() -> Value {
+    json!({
+        "apiVersion": "raftoperator.io/v1alpha1",
+        "kind": "RaftBackup",
+        "metadata": { "name": "demo-1", "namespace": "default" },
+        "spec": { "clusterName": "demo" },
+    })
+}
+
+fn store() -> Value {
+    json!({ "bucket": "raft", "endpoint": "http://s3:7070", "credentialsSecretRef": { "name": "s3" } })
+}
+
+/// `resource` with `value` at `pointer`; objects on the way are made, and null removes what is there.
+fn with(mut resource: Value, pointer: &str, value: Value) -> Value {
+    let mut at = &mut resource;
+    let mut steps = pointer.trim_start_matches('/').split('/').peekable();
+    while let Some(step) = steps.next() {
+        let fields = at.as_object_mut().expect("pointers in tests lead through objects");
+        match (steps.peek(), value.is_null()) {
+            (None, true) => {
+                fields.remove(step);
+                return resource;
+            }
+            (None, false) => {
+                fields.insert(step.into(), value);
+                return resource;
+            }
+            (Some(_), _) => at = fields.entry(step).or_insert_with(|| json!({})),
+        }
+    }
+    resource
+}
+
+fn refused_at_creation() -> Vec<Case> {
+    vec![
+        ("/spec/replicas", json!(0), "replicas must be at least 1: to stop the cluster, delete it"),
+        ("/spec/replicas", json!(-3), "replicas must be at least 1"),
+        ("/spec/replicas", json!(51), "replicas must be at most 50"),
+        ("/spec/maxVoters", json!(4), "maxVoters must be 1, 3, 5, 7 or 9"),
+        ("/spec/maxVoters", json!(11), "maxVoters must be 1, 3, 5, 7 or 9"),
+        ("/spec/maxVoters", json!(-1), "maxVoters must be 1, 3, 5, 7 or 9"),
+        ("/metadata/name", json!("a".repeat(41)), "choose a name of at most 40 characters"),
+        ("/metadata/name", json!("1st"), "starts with a letter"),
+        ("/metadata/name", json!("demo.prod"), "choose a name"),
+        ("/spec/storage/size", json!("100Mi"), "storage.size must be a quantity of at least 256Mi"),
+        ("/spec/storage/size", json!("plenty"), "storage.size must be a quantity"),
+        ("/spec/storage/size", json!(0), "storage.size must be a quantity"),
+        ("/spec/quota", json!("1Mi"), "quota must be a quantity of bytes from 16Mi to 64Gi"),
+        ("/spec/quota", json!("65Gi"), "quota must be a quantity of bytes from 16Mi to 64Gi"),
+        ("/spec/quota", json!("lots"), "quota must be a quantity of bytes"),
+        (
+            "/spec/resources/limits/memory",
+            json!("319Mi"),
+            "resources.limits.memory must be a quantity of at least 320Mi",
+        ),
+        ("/spec/resources/limits/memory", json!("much"), "resources.limits.memory must be a quantity"),
+        ("/spec/raft/heartbeatInterval", json!("600ms"), "raise electionTimeout or lower heartbeatInterval"),
+        ("/spec/raft/heartbeatInterval", json!("9ms"), "heartbeatInterval must be from 10ms to 10s"),
+        ("/spec/raft/electionTimeout", json!("61s"), "electionTimeout must be from 100ms to 60s"),
+        ("/spec/raft/leaderLease", json!("950ms"), "lower leaderLease or raise electionTimeout"),
+        ("/spec/raft/leaderLease", json!("2s"), "lower leaderLease or raise electionTimeout"),
+        ("/spec/raft/leaderLease", json!("1ms"), "leaderLease must be from 10ms to 60s"),
+        ("/spec/raft/commitTimeout", json!("900ms"), "raise commitTimeout to at least electionTimeout"),
+        ("/spec/raft/commitTimeout", json!("6m"), "commitTimeout must be from 100ms to 5m"),
+        ("/spec/raft/commitTimeout", json!("soon"), ".raft.commitTimeout: must match"),
+        ("/spec/raft/commitTimeout", json!("5"), ".raft.commitTimeout: must match"),
+        ("/spec/raft/maxAppendEntries", json!(0), ".raft.maxAppendEntries: out of range"),
+        ("/spec/snapshots/retain", json!(0), ".snapshots.retain: out of range"),
+        ("/spec/replacement/delay", json!("0s"), "replacement.delay must be from 1s to 24h"),
+        ("/spec/replacement/delay", json!("25h"), "to replace nobody, set replacement.enabled to false"),
+        ("/spec/tls", json!(null), ".spec.tls: required"),
+        ("/spec/tls/client", json!("TLS"), "tls.client must be Plaintext in this version: TLS comes in a later one"),
+        ("/spec/tls/peer", json!("Mutual"), "tls.peer must be Plaintext in this version: TLS comes in a later one"),
+        ("/spec/bootstrap/restore", json!({}), "give exactly one of restore.backupName"),
+        ("/spec/replica", json!(3), ".spec.replica: unknown field"),
+        ("/spec/storage/class", json!("fast"), ".spec.storage.class: unknown field"),
+        ("/spec/pod/containers", json!([]), ".spec.pod.containers: unknown field"),
+        ("/spec/imagePullPolicy", json!("Sometimes"), ".spec.imagePullPolicy: must be one of"),
+        ("/spec/backup/objectStore", json!({ "bucket": "raft" }), ".credentialsSecretRef: required"),
+    ]
+}
+
+fn refused_as_change() -> Vec<Case> {
+    vec![
+        ("/spec/storage/size", json!("2Gi"), "storage.size cannot change in this version: back the cluster up"),
+        ("/spec/storage/storageClassName", json!("fast"), "storageClassName cannot change in this version"),
+        (
+            "/spec/bootstrap/restore/backupName",
+            json!("monday"),
+            "bootstrap is read once, when the cluster is created: to restore, create a RaftCluster with a new name",
+        ),
+    ]
+}
+
+fn refusal(resource: &Value, stored: Option<&Value>) -> String {
+    admit(resource, stored).expect_err("should be refused").join("\n")
+}
+
+#[test]
+fn a_bad_cluster_is_refused_with_advice() {
+    for (pointer, value, words) in refused_at_creation() {
+        let refusal = refusal(&with(cluster(), pointer, value.clone()), None);
+        assert!(refusal.contains(words), "{pointer} = {value}: wanted '{words}' in:\n{refusal}");
+    }
+}
+
+#[test]
+fn a_change_that_this_version_cannot_carry_out_is_refused_with_advice() {
+    let stored = admit(&cluster(), None).expect("the sample is good");
+    for (pointer, value, words) in refused_as_change() {
+        let refusal = refusal(&with(stored.clone(), pointer, value.clone()), Some(&stored));
+        assert!(refusal.contains(words), "{pointer} = {value}: wanted '{words}' in:\n{refusal}");
+    }
+}
+
+#[test]
+fn bootstrap_can_neither_change_nor_go() {
+    let restored = with(cluster(), "/spec/bootstrap/restore/backupName", json!("monday"));
+    let stored = admit(&restored, None).expect("a restore by name is good");
+    for changed in [
+        with(stored.clone(), "/spec/bootstrap/restore/backupName", json!("tuesday")),
+        with(stored.clone(), "/spec/bootstrap", json!(null)),
+    ] {
+        assert!(refusal(&changed, Some(&stored)).contains("bootstrap is read once"));
+    }
+}
+
+#[test]
+fn a_storage_class_cannot_be_dropped() {
+    let stored = admit(&with(cluster(), "/spec/storage/storageClassName", json!("fast")), None).expect("good");
+    let changed = with(stored.clone(), "/spec/storage/storageClassName", json!(null));
+    assert!(refusal(&changed, Some(&stored)).contains("storageClassName cannot change in this version"));
+}
+
+#[test]
+fn a_restore_from_two_places_is_refused() {
+    let source = json!({ "objectStore": store(), "clusterID": "0".repeat(32), "manifest": "v1/0/manifest.json" });
+    let both = with(cluster(), "/spec/bootstrap/restore", json!({ "backupName": "monday", "source": source }));
+    assert!(refusal(&both, None).contains("give exactly one of restore.backupName"));
+}
+
+#[test]
+fn a_quota_must_leave_room_in_the_memory_limit() {
+    let limited = |memory: &str, quota: &str| {
+        with(with(cluster(), "/spec/resources/limits/memory", json!(memory)), "/spec/quota", json!(quota))
+    };
+    assert!(admit(&limited("1280Mi", "512Mi"), None).is_ok(), "twice the quota plus 256Mi is just enough");
+    let refusal = refusal(&limited("1279Mi", "512Mi"), None);
+    assert!(refusal.contains("lower quota or raise resources.limits.memory"), "{refusal}");
+}
+
+#[test]
+fn what_may_change_may_change() {
+    let stored = admit(&cluster(), None).expect("the sample is good");
+    let changes = [
+        ("/spec/replicas", json!(4)),
+        ("/spec/maxVoters", json!(3)),
+        ("/spec/image", json!("registry.example/raft-node:2")),
+        (
+            "/spec/resources",
+            json!({ "requests": { "cpu": 1, "memory": "1Gi" }, "limits": { "memory": 2147483648_u64 } }),
+        ),
+        ("/spec/quota", json!(1073741824)),
+        ("/spec/storage/size", json!("1024Mi")),
+        ("/spec/storage/retention/whenDeleted", json!("Delete")),
+        ("/spec/raft/electionTimeout", json!("1.5s")),
+        ("/spec/raft/heartbeatInterval", json!("500ms")),
+        ("/spec/raft/leaderLease", json!("949ms")),
+        ("/spec/replacement/delay", json!("5s")),
+        ("/spec/tolerations", json!([{ "key": "dedicated", "operator": "Exists" }])),
+        ("/spec/topologySpreadConstraints", json!([])),
+        ("/spec/pod/env", json!([{ "name": "RUST_LOG", "value": "debug" }])),
+        ("/spec/backup/objectStore", store()),
+        ("/spec/paused", json!(true)),
+        ("/metadata/name", json!("a".repeat(40))),
+    ];
+    for (pointer, value) in changes {
+        if let Err(errors) = admit(&with(stored.clone(), pointer, value.clone()), Some(&stored)) {
+            panic!("{pointer} = {value}: {errors:?}");
+        }
+    }
+}
+
+#[test]
+fn a_backup_is_immutable_and_full() {
+    let stored = admit(&backup(), None).expect("the sample is good");
+    assert_eq!(stored["spec"]["type"], "Full");
+    let other = with(stored.clone(), "/spec/clusterName", json!("other"));
+    assert!(
+        refusal(&other, Some(&stored)).contains("a RaftBackup is taken once and cannot change: create another one")
+    );
+    let incremental = with(backup(), "/spec/type", json!("Incremental"));
+    assert!(refusal(&incremental, None).contains(".spec.type: must be one of"));
+}
+
+/// kstatus: a resource without status would count as current, and `helm --wait` would not wait.
+#[test]
+fn a_new_resource_is_visibly_unseen() {
+    for resource in [cluster(), backup()] {
+        let stored = admit(&with(resource, "/status", json!(null)), None).expect("the sample is good");
+        assert_eq!(stored["status"], json!({ "observedGeneration": -1 }));
+    }
+}
+
+/// What the API server stores is what the types read, and the types' own defaults are those of the schema.
+#[test]
+fn defaults_of_schema_and_types_agree() {
+    let stored = admit(&cluster(), None).expect("the sample is good");
+    let typed: crds::RaftCluster = serde_json::from_value(cluster()).expect("the sample fits the type");
+    assert_eq!(serde_json::to_value(&typed.spec).expect("plain data"), stored["spec"]);
+}
+
+#[test]
+fn every_rule_is_broken_by_a_case() {
+    let mut broken = String::new();
+    for (pointer, value, _) in refused_at_creation() {
+        broken += &refusal(&with(cluster(), pointer, value), None);
+    }
+    let stored = admit(&cluster(), None).expect("the sample is good");
+    for (pointer, value, _) in refused_as_change() {
+        broken += &refusal(&with(stored.clone(), pointer, value), Some(&stored));
+    }
+    let tight = json!({ "limits": { "memory": "1Gi" } });
+    broken += &refusal(&with(with(cluster(), "/spec/quota", json!("1Gi")), "/spec/resources", tight), None);
+    let taken = admit(&backup(), None).expect("the sample is good");
+    broken += &refusal(&with(taken.clone(), "/spec/clusterName", json!("other")), Some(&taken));
+
+    let mut messages = BTreeSet::new();
+    for kind in ["RaftCluster", "RaftBackup"] {
+        collect_messages(&schema_of(kind), &mut messages);
+    }
+    assert!(messages.len() >= 20, "rules went missing: {messages:?}");
+    let untested: Vec<_> = messages.iter().filter(|message| !broken.contains(message.as_str())).collect();
+    assert!(untested.is_empty(), "no case breaks: {untested:#?}");
+}
+
+/// The messages of all rules below `schema`. A rule that points to a field must point to one that exists: the API server
+/// refuses the whole definition otherwise.
+fn collect_messages(schema: &Value, messages: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(fields) => {
+            for rule in fields.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten() {
+                messages.insert(rule["message"].as_str().expect("every rule has a message").to_owned());
+                if let Some(path) = rule.get("fieldPath").and_then(Value::as_str) {
+                    assert!(fields["properties"].get(&path[1..]).is_some(), "{path} is not a field beside {rule}");
+                }
+            }
+            fields.values().for_each(|below| collect_messages(below, messages));
+        }
+        Value::Array(items) => items.iter().for_each(|below| collect_messages(below, messages)),
+        _ => {}
+    }
+}
