@@ -1,6 +1,6 @@
 //! What an API server does with a resource, as far as the definitions decide it: defaults, then structure, then rules.
-//! Strict about unknown fields, as `kubectl apply` is. Not a full JSON Schema: only the keywords our definitions use, and an
-//! unknown one is an error of the test.
+//! Strict about unknown fields, as `kubectl apply` is. Not a full JSON Schema: only the keywords our definitions use,
+//! and an unknown one is an error of the test.
 
 use kube_core::cel::{Validator, apply_defaults};
 use regex::Regex;

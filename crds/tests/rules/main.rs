@@ -1,5 +1,6 @@
-//! Bad input is refused with words that help, good input is admitted; no API server involved. Each rule in the definitions
-//! must be broken by some case here. What the API server makes of the same definitions is tried on a real one elsewhere.
+//! Bad input is refused with words that help, good input is admitted; no API server involved. Each rule in the
+//! definitions must be broken by some case here. What the API server makes of the same definitions is tried on a real
+//! one elsewhere.
 
 mod admission;
 mod examples;
@@ -9,7 +10,8 @@ use std::collections::BTreeSet;
 
 use admission::{admit, schema_of};
 
-/// One bad change: what is wrong with it, where (JSON pointer), the value put there (null removes it), words of the refusal.
+/// One bad change: what is wrong with it, where (JSON pointer), the value put there (null removes it), words of the
+/// refusal.
 type Case = (&'static str, Value, &'static str);
 
 fn cluster() -> Value {
@@ -262,8 +264,8 @@ fn every_rule_is_broken_by_a_case() {
     assert!(untested.is_empty(), "no case breaks: {untested:#?}");
 }
 
-/// The messages of all rules below `schema`. A rule that points to a field must point to one that exists: the API server
-/// refuses the whole definition otherwise.
+/// The messages of all rules below `schema`. A rule that points to a field must point to one that exists: the API
+/// server refuses the whole definition otherwise.
 fn collect_messages(schema: &Value, messages: &mut BTreeSet<String>) {
     match schema {
         Value::Object(fields) => {

@@ -1,0 +1,54 @@
+//! Helm as a program to ask. Renders and lints; never talks to a cluster.
+
+use serde_json::Value;
+use std::{env, path::Path, process::Command};
+
+/// A Helm that works.
+pub(crate) struct Helm(String);
+
+impl Helm {
+    /// The one `$HELM` names, which must work, or the one on the PATH; without either, says so.
+    pub(crate) fn find() -> Option<Self> {
+        let named = env::var("HELM").ok();
+        let helm = Self(named.clone().unwrap_or_else(|| "helm".into()));
+        match helm.run(&["version"]) {
+            Ok(_) => Some(helm),
+            Err(cause) if named.is_some() => panic!("$HELM does not work: {cause}"),
+            Err(_) => {
+                eprintln!("not tried: no helm on the PATH and $HELM is not set");
+                None
+            }
+        }
+    }
+
+    /// What it prints, or what it complains of.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new(&self.0).args(arguments).output().map_err(|error| error.to_string())?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stdout) + &text(output.stderr)) }
+    }
+
+    /// The objects of a chart.
+    pub(crate) fn render(&self, name: &str, arguments: &[&str]) -> Vec<Value> {
+        let chart = chart(name);
+        let all = [&["template", "release", &chart, "--namespace", "operators"], arguments].concat();
+        let text = self.run(&all).unwrap_or_else(|cause| panic!("{name} {arguments:?}: {cause}"));
+        let documents: Vec<Value> = serde_saphyr::from_multiple(&text).expect("Helm renders YAML");
+        documents.into_iter().filter(|document| !document.is_null()).collect()
+    }
+
+    /// The objects of raft-operator with one of its sets of values.
+    pub(crate) fn render_set(&self, set: &str) -> Vec<Value> {
+        self.render("raft-operator", &["--values", &chart(&format!("raft-operator/ci/{set}.yaml"))])
+    }
+}
+
+/// A path below `charts/`.
+pub(crate) fn chart(path: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../charts")
+        .join(path)
+        .to_str()
+        .expect("the tree's path is text")
+        .to_owned()
+}

@@ -1,0 +1,222 @@
+//! The charts: values and their schema agree, and what Helm makes of them is what we mean. Rendering takes Helm 4 at
+//! `$HELM` or on the PATH; without it those tests say so and pass, for nothing here may download programs.
+
+mod helm;
+
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, fs};
+
+use helm::Helm;
+
+const VALUE_SETS: [&str; 3] = ["minimal", "namespaced", "everything"];
+
+fn yaml(path: &str) -> Value {
+    let text = fs::read_to_string(helm::chart(path)).expect("the chart has this file");
+    serde_saphyr::from_str(&text).expect("values are YAML")
+}
+
+/// Every path to a value that is not itself a map with keys known to the schema.
+fn paths(value: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match (value, schema["properties"].as_object()) {
+        (Value::Object(fields), Some(_)) => {
+            for (name, below) in fields {
+                paths(below, &schema["properties"][name], &format!("{path}.{name}"), found);
+            }
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+fn schema_paths(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    match schema["properties"].as_object() {
+        Some(properties) if schema["type"] == "object" => {
+            assert_eq!(schema["additionalProperties"], false, "{path}: unknown keys must be refused");
+            for (name, below) in properties {
+                schema_paths(below, &format!("{path}.{name}"), found);
+            }
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+#[test]
+fn values_and_their_schema_name_the_same_keys() {
+    let schema = yaml("raft-operator/values.schema.json");
+    let mut known = BTreeSet::new();
+    schema_paths(&schema, "", &mut known);
+    known.remove(".global");
+    let mut given = BTreeSet::new();
+    paths(&yaml("raft-operator/values.yaml"), &schema, "", &mut given);
+    assert_eq!(given, known);
+}
+
+#[test]
+fn a_value_set_tries_every_key() {
+    let schema = yaml("raft-operator/values.schema.json");
+    let (mut known, mut tried) = (BTreeSet::new(), BTreeSet::new());
+    paths(&yaml("raft-operator/values.yaml"), &schema, "", &mut known);
+    paths(&yaml("raft-operator/ci/everything.yaml"), &schema, "", &mut tried);
+    // An image has a tag or a digest.
+    known.remove(".image.digest");
+    known.remove(".node.image.tag");
+    tried.remove(".node.image.digest");
+    known.remove(".node.image.digest");
+    assert_eq!(tried, known);
+}
+
+#[test]
+fn charts_pass_the_linter() {
+    let Some(helm) = Helm::find() else { return };
+    helm.run(&["lint", "--strict", &helm::chart("raft-crds")]).expect("raft-crds is clean");
+    for set in VALUE_SETS {
+        let values = helm::chart(&format!("raft-operator/ci/{set}.yaml"));
+        helm.run(&["lint", "--strict", &helm::chart("raft-operator"), "--values", &values])
+            .expect("raft-operator is clean");
+    }
+}
+
+#[test]
+fn unknown_values_are_refused() {
+    let Some(helm) = Helm::find() else { return };
+    for wrong in ["watch.namespace=a", "replica=1", "replicas=0", "image.pullPolicy=Sometimes"] {
+        let refusal = helm.run(&["template", "r", &helm::chart("raft-operator"), "--set", wrong]).expect_err(wrong);
+        assert!(refusal.contains("values don't meet the specifications of the schema"), "{wrong}: {refusal}");
+    }
+}
+
+/// By either chart, and with either value of `crds.keep`, the definitions are those of the types.
+#[test]
+fn rendered_definitions_are_those_of_the_types() {
+    let Some(helm) = Helm::find() else { return };
+    let wanted: Vec<Value> = crds::definitions()
+        .iter()
+        .map(|definition| serde_json::to_value(&definition.spec).expect("plain data"))
+        .collect();
+    let kept = json!("keep");
+    for (chart, arguments, keep) in [
+        ("raft-crds", &[][..], &kept),
+        ("raft-operator", &[][..], &kept),
+        ("raft-operator", &["--set", "crds.keep=false"][..], &Value::Null),
+    ] {
+        let objects = helm.render(chart, arguments);
+        let found: Vec<_> = objects.iter().filter(|object| object["kind"] == "CustomResourceDefinition").collect();
+        assert_eq!(found.len(), wanted.len(), "{chart} {arguments:?}");
+        for definition in found {
+            assert!(
+                wanted.contains(&whole_numbers(&definition["spec"])),
+                "{chart}: {}",
+                definition["metadata"]["name"]
+            );
+            assert_eq!(
+                &definition["metadata"]["annotations"]["helm.sh/resource-policy"], keep,
+                "{chart} {arguments:?}"
+            );
+        }
+    }
+}
+
+/// Bounds are written as whole numbers and are floating-point numbers in the typed definition.
+fn whole_numbers(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, below)| match (name.as_str(), below.as_f64()) {
+                ("minimum" | "maximum", Some(bound)) => (name.clone(), json!(bound)),
+                _ => (name.clone(), whole_numbers(below)),
+            })
+            .collect(),
+        Value::Array(items) => items.iter().map(whole_numbers).collect(),
+        other => other.clone(),
+    }
+}
+
+#[test]
+fn every_object_is_labelled_and_lives_where_it_should() {
+    let Some(helm) = Helm::find() else { return };
+    for set in VALUE_SETS {
+        for object in helm.render_set(set) {
+            let name = format!("{set}: {} {}", object["kind"], object["metadata"]["name"]);
+            for label in ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"] {
+                assert!(object["metadata"]["labels"][label].is_string(), "{name} lacks {label}");
+            }
+            let cluster_wide = ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"];
+            let namespaced = !cluster_wide.iter().any(|kind| object["kind"] == *kind);
+            assert_eq!(object["metadata"]["namespace"].is_string(), namespaced, "{name}");
+        }
+    }
+}
+
+/// Pod Security Standards, profile Restricted.
+#[test]
+fn the_operator_runs_restricted() {
+    let Some(helm) = Helm::find() else { return };
+    for set in VALUE_SETS {
+        let objects = helm.render_set(set);
+        let deployment = objects.iter().find(|object| object["kind"] == "Deployment").expect("a Deployment");
+        let pod = &deployment["spec"]["template"]["spec"];
+        assert_eq!(pod["securityContext"]["runAsNonRoot"], true, "{set}");
+        assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault", "{set}");
+        let context = &pod["containers"][0]["securityContext"];
+        assert_eq!(context["allowPrivilegeEscalation"], false, "{set}");
+        assert_eq!(context["readOnlyRootFilesystem"], true, "{set}");
+        assert_eq!(context["capabilities"]["drop"], json!(["ALL"]), "{set}");
+    }
+}
+
+#[test]
+fn a_list_of_namespaces_needs_no_cluster_wide_right() {
+    let Some(helm) = Helm::find() else { return };
+    let objects = helm.render_set("namespaced");
+    assert!(!objects.iter().any(|object| object["kind"].as_str().is_some_and(|kind| kind.starts_with("Cluster"))));
+    let homes: BTreeSet<_> = objects
+        .iter()
+        .filter(|object| object["kind"] == "Role" && rights(object).any(|(resource, _)| resource == "raftclusters"))
+        .filter_map(|object| object["metadata"]["namespace"].as_str())
+        .collect();
+    assert_eq!(homes, BTreeSet::from(["team-a", "team-b"]));
+    let arguments = &objects.iter().find(|object| object["kind"] == "Deployment").expect("a Deployment")["spec"]["template"]
+        ["spec"]["containers"][0]["args"];
+    assert!(arguments.as_array().expect("a list").contains(&json!("--watch-namespaces=team-a,team-b")), "{arguments}");
+}
+
+#[test]
+fn the_operator_has_no_right_it_could_do_harm_with() {
+    let Some(helm) = Helm::find() else { return };
+    for set in VALUE_SETS {
+        let objects = helm.render_set(set);
+        let roles = objects.iter().filter(|object| matches!(object["kind"].as_str(), Some("Role" | "ClusterRole")));
+        let ours = roles.filter(|role| !role["metadata"]["labels"].to_string().contains("aggregate-to"));
+        let rights: BTreeSet<_> = ours.flat_map(rights).collect();
+        assert!(!rights.is_empty(), "{set}");
+        for (resource, verb) in rights {
+            assert!(resource != "*" && verb != "*", "{set}: wildcards");
+            let harmful = match resource.as_str() {
+                "secrets" => !["get", "create"].contains(&verb.as_str()),
+                "persistentvolumeclaims" => ["delete", "deletecollection", "create", "update"].contains(&verb.as_str()),
+                "raftclusters" | "raftbackups" | "nodes" => !["get", "list", "watch"].contains(&verb.as_str()),
+                "pods/exec" | "pods/attach" | "pods/portforward" | "roles" | "clusterroles" | "rolebindings" => true,
+                _ => ["escalate", "bind", "impersonate", "deletecollection"].contains(&verb.as_str()),
+            };
+            assert!(!harmful, "{set}: {verb} on {resource}");
+        }
+    }
+}
+
+/// Each pair of resource and verb that a role grants.
+fn rights(role: &Value) -> impl Iterator<Item = (String, String)> {
+    let rules = role["rules"].as_array().expect("a role has rules");
+    rules.iter().flat_map(|rule| {
+        let verbs = words(&rule["verbs"]);
+        let pairs =
+            |resource: String| verbs.iter().map(move |verb| (resource.clone(), verb.clone())).collect::<Vec<_>>();
+        words(&rule["resources"]).into_iter().flat_map(pairs).collect::<Vec<_>>()
+    })
+}
+
+fn words(list: &Value) -> Vec<String> {
+    list.as_array().expect("a list").iter().map(|word| word.as_str().expect("a word").to_owned()).collect()
+}
