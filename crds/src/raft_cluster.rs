@@ -117,7 +117,8 @@ pub struct RaftClusterSpec {
         .message("maxVoters must be 1, 3, 5, 7 or 9: an even number of voters tolerates no more failures than one voter less"))]
     pub max_voters: i32,
 
-    /// Image of the members. Default: the image the operator was installed with (`--node-image`).
+    /// Image of the members. Default: the one the operator named (`--node-image`) when the cluster was created; a new operator
+    /// restarts nobody, so set it to upgrade.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,

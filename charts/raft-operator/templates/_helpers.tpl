@@ -71,16 +71,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-# A cluster's identity, `<name>-identity`, is created once and read by name. Names of clusters to come cannot be listed in a role, so `get` reaches
-# every Secret whose name is known; without `list` and `watch` no name can be found out. Credentials of object stores are mounted by the
-# members and never read here.
+# A cluster's identity, `<name>-identity`, is created once and read by name. Names of clusters to come cannot be listed
+# in a role, so `get` reaches every Secret whose name is known; without `list` and `watch` no name can be found out.
+# Credentials of object stores are mounted by the members and never read here.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create]
-# `delete` restarts a member when its pod template changed.
+# `delete` restarts a member whose settings changed; `patch` labels pods as voters or learners, for Services and the
+# budget.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, delete]
+  verbs: [get, list, watch, patch, delete]
 # No `delete`: volumes outlive every mistake the operator can make. `patch` labels them with cluster and member.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
