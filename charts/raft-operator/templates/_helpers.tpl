@@ -61,16 +61,16 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [raftoperator.io]
   resources: [raftclusters/finalizers]
   verbs: [update]
-# One StatefulSet per member; `delete` is how a member goes after its removal is committed.
+# Server-side apply takes `create` and `patch`. One StatefulSet per member; `delete` is how a member goes after its removal is committed.
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch]
 # A cluster's identity, `<name>-identity`, is created once and read by name. Names of clusters to come cannot be listed
 # in a role, so `get` reaches every Secret whose name is known; without `list` and `watch` no name can be found out.
 # Credentials of object stores are mounted by the members and never read here.
@@ -86,7 +86,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, list, watch, patch]
+# What people should know is told in events; why a pod does not start is read from those of others.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list]
 {{- end }}
