@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::toolchain;
 
 /// The project's own programs: package and executable have the same name.
-const PACKAGES: [&str; 2] = ["raft-node", "raft-operator"];
+const PACKAGES: [&str; 3] = ["raft-node", "raft-operator", "traffic"];
 
 /// Which images, and where they go.
 #[derive(Args)]
@@ -55,10 +55,22 @@ pub(crate) struct Written {
 
 /// Carries it out.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let say = |line: &str| println!("  {line}");
+    build_and_load(arguments, &|line| println!("  {line}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    /// Whether the nodes of some cluster get the images.
+    pub(crate) fn reach_a_cluster(&self) -> bool {
+        self.registry.is_some() || matches!(self.load, Some(Load::Cluster | Load::Kind))
+    }
+}
+
+/// Builds the images and brings them where the arguments say.
+pub(crate) fn build_and_load(arguments: &Arguments, say: &dyn Fn(&str)) -> Result<Vec<Written>> {
     let prefix = arguments.registry.as_deref().unwrap_or("localhost").trim_end_matches('/');
-    let images = build(prefix, &arguments.tag, &say)?;
-    list(&images, &say);
+    let images = build(prefix, &arguments.tag, say)?;
+    list(&images, say);
     match arguments.load {
         Some(Load::Cluster) => load_into(&Cluster::open()?, &images)?,
         Some(Load::Kind) => {
@@ -77,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             toolchain::show(Command::new("docker").args(["push", &image.name]))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(images)
 }
 
 /// Builds the project's programs statically and writes their images, and one with etcd's client.
@@ -141,12 +153,16 @@ fn build_static(say: &dyn Fn(&str)) -> Result<Vec<(PathBuf, &'static str)>> {
     let messages = String::from_utf8_lossy(&output.stdout);
     let find =
         |package: &str| executable(&messages, package).with_context(|| format!("cargo built no executable {package}"));
-    let descriptions = ["One member of a Raft cluster", "The Kubernetes operator for Raft clusters"];
+    let descriptions = [
+        "One member of a Raft cluster",
+        "The Kubernetes operator for Raft clusters",
+        "A client that writes without pause and checks every acknowledgement",
+    ];
     PACKAGES.iter().zip(descriptions).map(|(package, description)| Ok((find(package)?, description))).collect()
 }
 
 /// The executable of that name in cargo's messages.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
+pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_name =
         parsed.filter(|message| message["reason"] == "compiler-artifact" && message["target"]["name"] == name);

@@ -1,6 +1,8 @@
 //! The commands of `cargo xtask`: one file each. No logic here, and none that a crate of its own should hold.
 
+mod bench;
 mod cluster;
+mod demo;
 mod image;
 mod interrupt;
 mod steps;
@@ -26,6 +28,10 @@ enum Verb {
     Cluster(cluster::Verb),
     /// Builds the container images, without Docker
     Image(image::Arguments),
+    /// The main job from start to end on a real Kubernetes, which it brings up itself unless one is given
+    Demo(demo::Arguments),
+    /// Members beside etcd on this machine: throughput, latency and CPU, in one run
+    Bench(bench::Arguments),
     /// Every test there is: format, lints, dependencies, workspace, and a real Kubernetes
     Test(test::Arguments),
 }
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().verb {
         Verb::Cluster(verb) => cluster::run(verb),
         Verb::Image(arguments) => image::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
     };
     match done {

@@ -1,5 +1,6 @@
 //! What of the Rust toolchain the commands need beyond cargo itself, added when it is missing.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +30,12 @@ pub(crate) fn add_component(component: &str, subcommand: &str, say: &dyn Fn(&str
 fn rustup(args: &[&str], say: &dyn Fn(&str)) -> Result<()> {
     say(&format!("rustup {}", args.join(" ")));
     output(Command::new("rustup").args(args)).map(drop)
+}
+
+/// The workspace's top.
+pub(crate) fn top() -> &'static Path {
+    // This crate stands two folders below it.
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
 }
 
 /// cargo, as the one that started this program.

@@ -1,0 +1,59 @@
+//! Backups and restores by resource. Owns the manifests and what their conditions must say.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use dev_cluster::{ObjectStore, until};
+use serde_json::Value;
+
+use crate::kubernetes::Kubernetes;
+
+/// Name of the Secret with the object store's keys.
+pub const CREDENTIALS: &str = "backup-credentials";
+
+/// Makes the Secret that members read the object store's keys from.
+///
+/// # Errors
+/// The API server refused.
+pub fn create_credentials(kubernetes: &Kubernetes, access_key: &str, secret_key: &str) -> Result<()> {
+    kubernetes.apply(&format!(
+        "{{apiVersion: v1, kind: Secret, metadata: {{name: {CREDENTIALS}}}, stringData: {{access-key-id: {access_key}, secret-access-key: {secret_key}}}}}"
+    ))?;
+    Ok(())
+}
+
+/// `spec.backup` for a store, as indented YAML under `spec:`.
+#[must_use]
+pub fn store_yaml(store: &ObjectStore) -> String {
+    format!(
+        "  backup:\n    objectStore:\n      endpoint: {}\n      bucket: {}\n      region: {}\n      credentialsSecretRef:\n        name: {CREDENTIALS}\n",
+        store.endpoint, store.bucket, store.region
+    )
+}
+
+/// Asks for a full backup.
+///
+/// # Errors
+/// The API server refused.
+pub fn create(kubernetes: &Kubernetes, name: &str, cluster: &str) -> Result<()> {
+    kubernetes.apply(&format!(
+        "{{apiVersion: raftoperator.io/v1alpha1, kind: RaftBackup, metadata: {{name: {name}}}, spec: {{clusterName: {cluster}, type: Full}}}}"
+    ))?;
+    Ok(())
+}
+
+/// Waits until the backup is complete and returns its status.
+///
+/// # Errors
+/// It is not complete in time, or failed; tells what its conditions say.
+pub fn wait_complete(kubernetes: &Kubernetes, name: &str, limit: Duration) -> Result<Value> {
+    until(&format!("raftbackup/{name} is complete"), limit, || {
+        let backup = kubernetes.get("raftbackup", name)?.context("the backup is gone")?;
+        let conditions = backup["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let is = |kind: &str| conditions.iter().any(|one| one["type"] == kind && one["status"] == "True");
+        if is("Ready") {
+            return Ok(Some(backup["status"].clone()));
+        }
+        bail!("not complete: {}", Value::Array(conditions))
+    })
+}

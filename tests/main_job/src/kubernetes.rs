@@ -1,0 +1,149 @@
+//! An API server to work with and the two programs that do. Owns how they are called and awaited.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use dev_cluster::{Cluster, Json, Run, until};
+use serde_json::Value;
+
+/// A Kubernetes, and the namespace in which the main job is done.
+#[derive(Clone, Debug)]
+pub struct Kubernetes {
+    kubectl: PathBuf,
+    helm: PathBuf,
+    env: Vec<(String, String)>,
+    /// Namespace of all clusters and clients.
+    pub namespace: String,
+}
+
+impl Kubernetes {
+    /// The dev cluster.
+    #[must_use]
+    pub fn of(cluster: &Cluster, namespace: &str) -> Self {
+        let program = |command: &Command| PathBuf::from(command.get_program());
+        let mut env: Vec<_> = cluster.env().into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let helm = cluster.helm([""; 0]);
+        for (name, value) in helm.get_envs() {
+            if let (Some(name), Some(value)) = (name.to_str(), value.and_then(OsStr::to_str)) {
+                env.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        Self { kubectl: program(&cluster.kubectl([""; 0])), helm: program(&helm), env, namespace: namespace.to_owned() }
+    }
+
+    /// Somebody's own cluster, by its kubeconfig.
+    #[must_use]
+    pub fn given(kubectl: PathBuf, helm: PathBuf, kubeconfig: &Path, namespace: &str) -> Self {
+        let env = vec![("KUBECONFIG".to_owned(), kubeconfig.to_string_lossy().into_owned())];
+        Self { kubectl, helm, env, namespace: namespace.to_owned() }
+    }
+
+    /// `kubectl --namespace NAMESPACE ARGS`.
+    #[must_use]
+    pub fn kubectl<I, S>(&self, args: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let mut command = Command::new(&self.kubectl);
+        command.envs(self.env.iter().cloned()).args(["--namespace", &self.namespace]).args(args);
+        command
+    }
+
+    /// `helm ARGS`.
+    #[must_use]
+    pub fn helm<I, S>(&self, args: I) -> Command
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let mut command = Command::new(&self.helm);
+        command.envs(self.env.iter().cloned()).args(args);
+        command
+    }
+
+    /// `kubectl apply -f -` of a manifest.
+    ///
+    /// # Errors
+    /// The API server's refusal, as kubectl prints it.
+    pub fn apply(&self, manifest: &str) -> Result<String> {
+        self.kubectl(["apply", "--server-side", "--field-manager=person", "-f", "-"]).text_from(manifest.as_bytes())
+    }
+
+    /// One object, `None` when it does not exist.
+    ///
+    /// # Errors
+    /// The API server did not answer.
+    pub fn get(&self, kind: &str, name: &str) -> Result<Option<Value>> {
+        let text = self.kubectl(["get", kind, name, "--ignore-not-found", "-o", "json"]).text()?;
+        if text.trim().is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(serde_json::from_str(&text).context("kubectl printed no JSON")?))
+    }
+
+    /// All objects of a kind that carry the labels.
+    ///
+    /// # Errors
+    /// The API server did not answer.
+    pub fn list(&self, kind: &str, selector: &str) -> Result<Vec<Value>> {
+        let list = self.kubectl(["get", kind, "--selector", selector, "-o", "json"]).json()?;
+        Ok(list["items"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Makes the namespace, with the strictest pod security; fine if it is there.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub fn create_namespace(&self) -> Result<()> {
+        let name = &self.namespace;
+        self.apply(&format!(
+            "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
+        ))?;
+        // Pods are refused until the namespace's service account exists.
+        until("the namespace has its service account", Duration::from_secs(30), || {
+            self.get("serviceaccount", "default")
+        })?;
+        Ok(())
+    }
+
+    /// Deletes the namespace and waits until it is gone.
+    ///
+    /// # Errors
+    /// It is still there after `limit`.
+    pub fn delete_namespace(&self, limit: Duration) -> Result<()> {
+        let timeout = format!("--timeout={}s", limit.as_secs());
+        self.kubectl(["delete", "namespace", &self.namespace, "--ignore-not-found", "--wait", &timeout]).text()?;
+        Ok(())
+    }
+
+    /// Creates a pod for a client, such as the strictest pod security lets in.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub fn create_client(&self, name: &str, image: &str, command: &[&str]) -> Result<()> {
+        let command = serde_json::to_string(command).context("a command is always JSON")?;
+        self.apply(&format!(
+            r#"
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, labels: {{app.kubernetes.io/name: {name}}}}}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 1
+  automountServiceAccountToken: false
+  securityContext: {{runAsNonRoot: true, runAsUser: 65532, seccompProfile: {{type: RuntimeDefault}}}}
+  containers:
+    - name: client
+      image: {image}
+      imagePullPolicy: IfNotPresent
+      command: {command}
+      securityContext: {{allowPrivilegeEscalation: false, readOnlyRootFilesystem: true, capabilities: {{drop: [ALL]}}}}
+"#
+        ))?;
+        Ok(())
+    }
+}

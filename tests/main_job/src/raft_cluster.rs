@@ -1,0 +1,200 @@
+//! A RaftCluster as a person sees it: created, looked at, scaled, hurt, deleted. Owns the conditions that mean "done".
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use dev_cluster::{Run, until};
+use serde_json::Value;
+
+use crate::kubernetes::Kubernetes;
+
+/// One RaftCluster.
+#[derive(Clone, Debug)]
+pub struct RaftCluster<'a> {
+    kubernetes: &'a Kubernetes,
+    /// Its name, which is also that of its Service.
+    pub name: String,
+}
+
+/// What its status says.
+#[derive(Clone, Debug)]
+pub struct Status(Value);
+
+impl<'a> RaftCluster<'a> {
+    /// The cluster of that name, whether it exists or not.
+    #[must_use]
+    pub fn named(kubernetes: &'a Kubernetes, name: &str) -> Self {
+        Self { kubernetes, name: name.to_owned() }
+    }
+
+    /// Where clients inside Kubernetes reach it.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://{}.{}.svc:2379", self.name, self.kubernetes.namespace)
+    }
+
+    /// `kubectl wait --for=condition=Ready`, as a person would.
+    ///
+    /// # Errors
+    /// It is not Ready in time; tells what its conditions say.
+    pub fn wait_ready(&self, limit: Duration) -> Result<String> {
+        let name = format!("raftcluster/{}", self.name);
+        let timeout = format!("--timeout={}s", limit.as_secs());
+        self.kubernetes.kubectl(["wait", "--for=condition=Ready", &name, &timeout]).text().with_context(|| {
+            let status = self.status().map_or_else(|error| format!("{error:#}"), |status| status.explain());
+            format!("{name} is not Ready: {status}")
+        })
+    }
+
+    /// Its status now.
+    ///
+    /// # Errors
+    /// It does not exist, or the API server does not answer.
+    pub fn status(&self) -> Result<Status> {
+        let object = self.kubernetes.get("raftcluster", &self.name)?;
+        Ok(Status(object.with_context(|| format!("raftcluster/{} does not exist", self.name))?))
+    }
+
+    /// `kubectl scale`.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub fn scale(&self, replicas: u32) -> Result<()> {
+        let name = format!("raftcluster/{}", self.name);
+        self.kubernetes.kubectl(["scale", &name, &format!("--replicas={replicas}")]).text()?;
+        Ok(())
+    }
+
+    /// Waits until the spec is carried out: so many voters and learners, all healthy, nothing left to do.
+    ///
+    /// # Errors
+    /// It is not so in time; tells what its conditions say.
+    pub fn await_members(&self, voters: u64, learners: u64, limit: Duration) -> Result<Status> {
+        let what = format!("raftcluster/{} has {voters} voters and {learners} learners", self.name);
+        until(&what, limit, || {
+            let status = self.status()?;
+            let done = status.settled() && status.number("voters") == voters && status.number("learners") == learners;
+            ensure!(done, "{}", status.explain());
+            Ok(Some(status))
+        })
+    }
+
+    /// The member that leads.
+    ///
+    /// # Errors
+    /// No leader within ten seconds.
+    pub fn leader(&self) -> Result<String> {
+        until(&format!("raftcluster/{} has a leader", self.name), Duration::from_secs(10), || {
+            Ok(self.status()?.leader())
+        })
+    }
+
+    /// The pod of a member.
+    #[must_use]
+    pub fn pod(&self, member: &str) -> String {
+        format!("{member}-0")
+    }
+
+    /// The names of its volume claims.
+    ///
+    /// # Errors
+    /// The API server did not answer.
+    pub fn claims(&self) -> Result<Vec<String>> {
+        let claims =
+            self.kubernetes.list("persistentvolumeclaims", &format!("raftoperator.io/cluster={}", self.name))?;
+        Ok(claims.iter().filter_map(|claim| claim["metadata"]["name"].as_str().map(str::to_owned)).collect())
+    }
+
+    /// Deletes the cluster and its volumes, and waits until both are gone.
+    ///
+    /// # Errors
+    /// Something is still there after `limit`.
+    pub fn delete_with_volumes(&self, limit: Duration) -> Result<()> {
+        let timeout = format!("--timeout={}s", limit.as_secs());
+        self.kubernetes.kubectl(["delete", "raftcluster", &self.name, "--wait", &timeout]).text()?;
+        let pods = format!("raftoperator.io/cluster={}", self.name);
+        until("the members' pods are gone", limit, || {
+            Ok(self.kubernetes.list("pods", &pods)?.is_empty().then_some(()))
+        })?;
+        for claim in self.claims()? {
+            self.kubernetes.kubectl(["delete", "persistentvolumeclaim", &claim, "--wait", &timeout]).text()?;
+        }
+        Ok(())
+    }
+}
+
+impl Status {
+    /// Whether the operator has seen the latest spec and carried it out.
+    #[must_use]
+    pub fn settled(&self) -> bool {
+        let seen = self.0["status"]["observedGeneration"] == self.0["metadata"]["generation"];
+        seen && self.is("Ready") && !self.is("Reconciling") && !self.is("Stalled") && !self.is("Degraded")
+    }
+
+    /// Whether a condition is True.
+    #[must_use]
+    pub fn is(&self, condition: &str) -> bool {
+        self.condition(condition).is_some_and(|condition| condition["status"] == "True")
+    }
+
+    /// Reason of a condition, empty without one.
+    #[must_use]
+    pub fn reason(&self, condition: &str) -> String {
+        self.condition(condition).and_then(|condition| condition["reason"].as_str()).unwrap_or_default().to_owned()
+    }
+
+    /// Message of a condition, empty without one.
+    #[must_use]
+    pub fn message(&self, condition: &str) -> String {
+        self.condition(condition).and_then(|condition| condition["message"].as_str()).unwrap_or_default().to_owned()
+    }
+
+    fn condition(&self, kind: &str) -> Option<&Value> {
+        self.0["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
+    }
+
+    /// A number of the status, 0 without one.
+    #[must_use]
+    pub fn number(&self, field: &str) -> u64 {
+        self.0["status"][field].as_u64().unwrap_or(0)
+    }
+
+    /// A text of the status, empty without one.
+    #[must_use]
+    pub fn text(&self, field: &str) -> String {
+        self.0["status"][field].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Name of the member that leads.
+    #[must_use]
+    pub fn leader(&self) -> Option<String> {
+        Some(self.text("leader")).filter(|leader| !leader.is_empty())
+    }
+
+    /// Name and health of every member.
+    #[must_use]
+    pub fn members(&self) -> Vec<(String, String)> {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let members = self.0["status"]["members"].as_array();
+        members.into_iter().flatten().map(|member| (text(&member["name"]), text(&member["health"]))).collect()
+    }
+
+    /// Its conditions in one line, for errors.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let conditions = self.0["status"]["conditions"].as_array();
+        let mut said: Vec<String> = conditions
+            .into_iter()
+            .flatten()
+            .map(|condition| {
+                let text = |field: &str| condition[field].as_str().unwrap_or_default();
+                format!("{}={} ({}: {})", text("type"), text("status"), text("reason"), text("message"))
+            })
+            .collect();
+        let blocker = &self.0["status"]["plan"]["blockedBy"];
+        if blocker.is_object() {
+            said.push(format!("blocked by {blocker}"));
+        }
+        if said.is_empty() { "no condition yet: does the operator run?".into() } else { said.join("; ") }
+    }
+}

@@ -1,0 +1,92 @@
+//! `cargo xtask bench`: three members beside a three-member etcd, in one run on one machine, with etcd's own benchmark
+//! tool. Owns the order of rounds and the report; figures of a shared machine mean little, their ratios do.
+
+mod load;
+mod report;
+mod server;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use dev_cluster::{Program, Run, programs};
+
+use self::load::{LOADS, Measured};
+use self::server::Servers;
+use crate::{image, toolchain};
+
+/// How much of it.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Rounds of each load, the two servers taking turns; medians and spread are of these
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
+    rounds: u32,
+    /// Requests of each load in each round; the one-client load does a twentieth
+    #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
+    requests: u64,
+    /// Writes the report there as Markdown, too
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+/// Carries it out.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let say = |line: &str| println!("  {line}");
+    let built = programs::build(&[Program::Etcd, Program::Benchmark], &say)?;
+    say("building raft-node (release)");
+    let node = release_node()?;
+    let folder = Folder::new()?;
+    let mut ours = Servers::raft_node(&node, &folder.0.join("raft-node"))?;
+    let mut theirs = Servers::etcd(&built.path(Program::Etcd), &folder.0.join("etcd"))?;
+    ours.await_serving()?;
+    theirs.await_serving()?;
+    let benchmark = built.path(Program::Benchmark);
+    let mut measured: Vec<Vec<[Measured; 2]>> = Vec::new();
+    for load in LOADS {
+        let mut rounds = Vec::new();
+        for round in 1..=arguments.rounds {
+            let (a, b) = (
+                load.run(&benchmark, &mut ours, arguments.requests)?,
+                load.run(&benchmark, &mut theirs, arguments.requests)?,
+            );
+            say(&format!("{} {round}/{}: raft-node {}, etcd {}", load.name, arguments.rounds, a.line(), b.line()));
+            rounds.push([a, b]);
+        }
+        measured.push(rounds);
+    }
+    let memory = [ours.resident_bytes()?, theirs.resident_bytes()?];
+    let report = report::markdown(&measured, memory, arguments.requests);
+    println!("\n{report}");
+    if let Some(path) = &arguments.out {
+        std::fs::write(path, &report).with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A folder of this run's own beside the build's output, gone when the run ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Self> {
+        let path = programs::cache()?.join(format!("bench-{}", std::process::id()));
+        std::fs::create_dir_all(&path).with_context(|| format!("{} cannot be made", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is a person's to look at; the figures are out already.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The release build of the member for this machine.
+fn release_node() -> Result<PathBuf> {
+    let mut cargo = toolchain::cargo();
+    let json = "--message-format=json-render-diagnostics";
+    let messages =
+        cargo.args(["build", "--release", "--package", "raft-node", json]).current_dir(toolchain::top()).text()?;
+    image::executable(&messages, "raft-node").context("cargo built no executable raft-node")
+}

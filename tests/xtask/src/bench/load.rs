@@ -1,0 +1,139 @@
+//! The loads, as calls of etcd's benchmark tool, and what it prints. Owns no server.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use dev_cluster::Run;
+
+use super::server::Servers;
+
+/// One kind of load.
+pub(super) struct Load {
+    /// As in the report.
+    pub(super) name: &'static str,
+    arguments: &'static [&'static str],
+    /// Requests, as a share of what was asked for.
+    share: f64,
+}
+
+/// Every load, in the order of the report. Values have 256 bytes, keys 32.
+pub(super) const LOADS: &[Load] = &[
+    Load {
+        name: "put, 1,000 clients, to the leader",
+        arguments: &[
+            "--conns=100",
+            "--clients=1000",
+            "--target-leader",
+            "put",
+            "--key-size=32",
+            "--val-size=256",
+            "--sequential-keys",
+            "--key-space-size=100000",
+        ],
+        share: 1.0,
+    },
+    Load {
+        name: "put, 1,000 clients, to all members",
+        arguments: &[
+            "--conns=100",
+            "--clients=1000",
+            "put",
+            "--key-size=32",
+            "--val-size=256",
+            "--sequential-keys",
+            "--key-space-size=100000",
+        ],
+        share: 1.0,
+    },
+    Load {
+        name: "put, 1 client",
+        arguments: &[
+            "--conns=1",
+            "--clients=1",
+            "--target-leader",
+            "put",
+            "--key-size=32",
+            "--val-size=256",
+            "--sequential-keys",
+            "--key-space-size=100000",
+        ],
+        share: 0.05,
+    },
+    Load {
+        name: "get linearizable, 1,000 clients",
+        arguments: &["--conns=100", "--clients=1000", "range", KEY, "--consistency=l"],
+        share: 1.0,
+    },
+    Load {
+        name: "get serializable, 1,000 clients",
+        arguments: &["--conns=100", "--clients=1000", "range", KEY, "--consistency=s"],
+        share: 1.0,
+    },
+];
+
+/// A key that the puts have written: the tool's sequential key 0 is 32 zero bytes, which no argument can hold, so this
+/// one is put before the gets.
+const KEY: &str = "benchmark-key-of-thirty-two-byte";
+
+/// What one round of one load cost one server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Measured {
+    /// Requests a second.
+    pub(super) rate: f64,
+    /// Median latency, milliseconds.
+    pub(super) p50_ms: f64,
+    /// 99th percentile, milliseconds.
+    pub(super) p99_ms: f64,
+    /// Server CPU seconds of all members per 10,000 requests.
+    pub(super) cpu: f64,
+}
+
+impl Measured {
+    /// For progress.
+    pub(super) fn line(&self) -> String {
+        format!("{:.0}/s p50 {:.1} ms p99 {:.1} ms {:.2} CPU s/10k", self.rate, self.p50_ms, self.p99_ms, self.cpu)
+    }
+}
+
+impl Load {
+    /// Runs it once.
+    pub(super) fn run(&self, benchmark: &Path, servers: &mut Servers, requests: u64) -> Result<Measured> {
+        let requests = ((requests as f64 * self.share) as u64).max(1);
+        if self.arguments.contains(&KEY) {
+            servers.put(KEY, &"v".repeat(256))?;
+        }
+        let before = servers.cpu_seconds()?;
+        let mut command = Command::new(benchmark);
+        command.arg(format!("--endpoints={}", servers.endpoints().join(","))).args(self.arguments);
+        let printed = command.arg(format!("--total={requests}")).text()?;
+        let cpu = servers.cpu_seconds()? - before;
+        let found = |what: &str| find(&printed, what).with_context(|| format!("{what} is missing in:\n{printed}"));
+        Ok(Measured {
+            rate: found("Requests/sec:")?,
+            p50_ms: found("50% in")? * 1e3,
+            p99_ms: found("99% in")? * 1e3,
+            cpu: cpu * 1e4 / requests as f64,
+        })
+    }
+}
+
+/// The number after `what`.
+fn find(printed: &str, what: &str) -> Option<f64> {
+    let rest = &printed[printed.find(what)? + what.len()..];
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tools_summary_is_understood() {
+        let printed = "\nSummary:\n  Total:\t1.2 secs.\n  Requests/sec:\t14600.5\n\nLatency distribution:\n  10% in 0.0100 secs.\n  50% in 0.0640 secs.\n  99% in 0.1170 secs.\n";
+        assert_eq!(find(printed, "Requests/sec:"), Some(14600.5));
+        assert_eq!(find(printed, "50% in"), Some(0.064));
+        assert_eq!(find(printed, "99% in"), Some(0.117));
+        assert_eq!(find(printed, "99.9% in"), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! Three members of one kind on loopback, and what they cost. Ends what it started, by process id, even on failure.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use dev_cluster::{Program, Run, programs, until};
+
+/// Clock ticks a second in `/proc/PID/stat`; fixed at 100 for user space on Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+const STARTS_WITHIN: Duration = Duration::from_secs(30);
+
+/// Three members.
+pub(super) struct Servers {
+    started: Vec<Child>,
+    endpoints: Vec<String>,
+    etcdctl: PathBuf,
+}
+
+impl Servers {
+    /// `raft-node local`: one process that runs three.
+    pub(super) fn raft_node(program: &Path, folder: &Path) -> Result<Self> {
+        let port = 23_790;
+        let mut command = Command::new(program);
+        command.args(["local", "--members", "3", "--client-port", &port.to_string(), "--dir"]).arg(folder);
+        Self::new(vec![start(&mut command, folder)?], port)
+    }
+
+    /// Three etcds with their defaults.
+    pub(super) fn etcd(program: &Path, folder: &Path) -> Result<Self> {
+        let port = 24_790;
+        let url = |port: u16| format!("http://127.0.0.1:{port}");
+        let cluster: Vec<String> = (0..3).map(|i| format!("e{i}={}", url(port + 10 + i))).collect();
+        let mut started = Vec::new();
+        for i in 0..3 {
+            let (client, peer) = (url(port + i), url(port + 10 + i));
+            let own = folder.join(format!("e{i}"));
+            let mut command = Command::new(program);
+            command.args(["--name", &format!("e{i}"), "--initial-cluster", &cluster.join(","), "--log-level=error"]);
+            command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
+            command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer, "--data-dir"]).arg(&own);
+            started.push(start(&mut command, &own)?);
+        }
+        Self::new(started, port)
+    }
+
+    fn new(started: Vec<Child>, port: u16) -> Result<Self> {
+        let etcdctl = programs::build(&[Program::Etcdctl], &|line| println!("  {line}"))?.path(Program::Etcdctl);
+        Ok(Self { started, endpoints: (0..3).map(|i| format!("127.0.0.1:{}", port + i)).collect(), etcdctl })
+    }
+
+    /// Where clients reach the members.
+    pub(super) fn endpoints(&self) -> &[String] {
+        &self.endpoints
+    }
+
+    /// Returns once every member answers a linearizable read.
+    pub(super) fn await_serving(&mut self) -> Result<()> {
+        let endpoints = self.endpoints.join(",");
+        until(&format!("{endpoints} serve"), STARTS_WITHIN, || {
+            for child in &mut self.started {
+                ensure!(child.try_wait()?.is_none(), "a member ended at its start; see its log");
+            }
+            let mut command = Command::new(&self.etcdctl);
+            command.args(["--endpoints", &endpoints, "endpoint", "health"]).text().map(Some)
+        })?;
+        Ok(())
+    }
+
+    /// Puts one key.
+    pub(super) fn put(&self, key: &str, value: &str) -> Result<()> {
+        Command::new(&self.etcdctl).args(["--endpoints", &self.endpoints[0], "put", key, value]).text()?;
+        Ok(())
+    }
+
+    /// CPU seconds of all members since they started.
+    pub(super) fn cpu_seconds(&self) -> Result<f64> {
+        let mut ticks = 0;
+        for pid in self.members()? {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("a member is gone")?;
+            let fields: Vec<&str> = stat.rsplit(')').next().context("stat has a name")?.split_whitespace().collect();
+            ticks += fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        }
+        Ok(ticks as f64 / TICKS_PER_SECOND)
+    }
+
+    /// Resident memory of all members, bytes.
+    pub(super) fn resident_bytes(&self) -> Result<u64> {
+        let mut kibibytes = 0;
+        for pid in self.members()? {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).context("a member is gone")?;
+            let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("a member has memory")?;
+            kibibytes += line.split_whitespace().nth(1).context("VmRSS has a number")?.parse::<u64>()?;
+        }
+        Ok(kibibytes * 1024)
+    }
+
+    /// The processes started and their children.
+    fn members(&self) -> Result<Vec<u32>> {
+        let mut pids = Vec::new();
+        for child in &self.started {
+            let pid = child.id();
+            pids.push(pid);
+            let children =
+                fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).context("a member is gone")?;
+            for child in children.split_whitespace() {
+                pids.push(child.parse()?);
+            }
+        }
+        Ok(pids)
+    }
+}
+
+fn start(command: &mut Command, folder: &Path) -> Result<Child> {
+    fs::create_dir_all(folder)?;
+    let log = fs::File::create(folder.with_extension("log"))?;
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().with_context(|| format!("{} could not be started", command.get_program().to_string_lossy()))
+}
+
+impl Drop for Servers {
+    fn drop(&mut self) {
+        for child in &mut self.started {
+            // SIGTERM first: `raft-node local` ends its members with it. A process that is gone needs nothing.
+            let _ = Command::new("kill").arg(child.id().to_string()).status();
+            let _ = child.wait();
+        }
+    }
+}
