@@ -1,0 +1,66 @@
+//! What a person did wrong shows as a condition that names the cause, nothing is lost, and it mends itself when the
+//! cause goes.
+
+use dev_cluster::{Run, until};
+use main_job::raft_cluster::RaftCluster;
+
+use crate::stage::{PATIENCE, Stage};
+
+/// Waits until some condition of the cluster carries the reason.
+fn await_reason(cluster: &RaftCluster<'_>, reason: &str) -> String {
+    until(&format!("{} tells {reason}", cluster.name), PATIENCE, || {
+        let status = cluster.status()?;
+        let told = ["Ready", "Reconciling", "Stalled", "Degraded", "BackupReady"].into_iter();
+        let found = told.map(|kind| (status.reason(kind), status.message(kind))).find(|(told, _)| told == reason);
+        anyhow::ensure!(found.is_some(), "{}", status.explain());
+        Ok(found.map(|(_, message)| message))
+    })
+    .expect("the cause is named")
+}
+
+#[test]
+fn a_missing_storage_class_is_named_and_the_cluster_starts_once_it_exists() {
+    let stage = Stage::set("storage-class");
+    let manifest = "apiVersion: raftoperator.io/v1alpha1\nkind: RaftCluster\nmetadata: {name: demo}\nspec: {replicas: 1, \
+                    storage: {size: 1Gi, storageClassName: quick}, tls: {client: Plaintext, peer: Plaintext}}\n";
+    stage.kubernetes.apply(manifest).expect("the spec is valid");
+    let demo = RaftCluster::named(&stage.kubernetes, "demo");
+    let message = await_reason(&demo, "VolumePending");
+    assert!(message.contains("quick"), "the message names the class: {message}");
+    let mut class = stage.kubernetes.get("storageclass", "standard").expect("it answers").expect("there is a default");
+    let provisioner = class["provisioner"].take();
+    let made = format!(
+        "{{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {{name: quick}}, provisioner: {provisioner}, volumeBindingMode: WaitForFirstConsumer}}"
+    );
+    stage.kubernetes.apply(&made).expect("a class can be made");
+    let started = demo.wait_ready(PATIENCE);
+    stage.kubernetes.kubectl(["delete", "storageclass", "quick"]).text().expect("the class can be deleted");
+    started.expect("the cluster starts once the class exists");
+}
+
+#[test]
+fn an_unschedulable_member_is_named_and_starts_once_there_is_room() {
+    let stage = Stage::set("unschedulable");
+    let demo = stage.create("demo", 1, "  nodeSelector: {disk: fast}\n");
+    await_reason(&demo, "Unschedulable");
+    stage.kubernetes.kubectl(["label", "node", "node1", "disk=fast"]).text().expect("a node can be labelled");
+    let started = demo.wait_ready(PATIENCE);
+    stage.kubernetes.kubectl(["label", "node", "node1", "disk-"]).text().expect("the label can go");
+    started.expect("the member starts once a node fits");
+}
+
+#[test]
+fn wrong_credentials_and_a_missing_bucket_are_named_and_mend_when_corrected() {
+    let stage = Stage::set("store");
+    let store = stage.store();
+    main_job::backup::create_credentials(&stage.kubernetes, &store.access_key, "wrong").expect("a Secret can be made");
+    let demo = stage.create("demo", 1, &main_job::backup::store_yaml(&store));
+    demo.wait_ready(PATIENCE).expect("members serve without the store");
+    await_reason(&demo, "CredentialsRefused");
+    stage.give_credentials();
+    await_reason(&demo, "StoreReachable");
+    let elsewhere = r#"{"spec":{"backup":{"objectStore":{"bucket":"nowhere"}}}}"#;
+    let patch = ["patch", "raftcluster", "demo", "--type=merge", "--patch", elsewhere];
+    stage.kubernetes.kubectl(patch).text().expect("the bucket can be changed");
+    await_reason(&demo, "BucketMissing");
+}
