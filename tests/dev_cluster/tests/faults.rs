@@ -1,0 +1,170 @@
+//! The dev cluster itself, on a dev cluster that is up: volumes are bound and go, and each fault does what it says and
+//! ends when it is lifted. Not part of `cargo test --workspace`: `cargo xtask test` brings the cluster.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use dev_cluster::{Cluster, Json, Node, Run, until};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(90);
+
+fn cluster() -> Cluster {
+    Cluster::open().expect("these tests run on a dev cluster that is up")
+}
+
+fn node(number: u8) -> Node {
+    Node::new(number).expect("the cluster has three nodes")
+}
+
+/// One pod of a StatefulSet that does nothing, as a user without rights, with a volume; alone in its namespace, which
+/// goes at the end with all in it.
+struct Idle<'a> {
+    cluster: &'a Cluster,
+    namespace: &'static str,
+}
+
+impl<'a> Idle<'a> {
+    const POD: &'static str = "idle-0";
+    const CLAIM: &'static str = "data-idle-0";
+
+    fn on(node: Node, cluster: &'a Cluster, namespace: &'static str) -> Idle<'a> {
+        cluster.kubectl(["create", "namespace", namespace]).text().unwrap();
+        let idle = Idle { cluster, namespace };
+        let set = json!({
+            "apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "idle"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "idle"}},
+                "serviceName": "idle",
+                "template": {"metadata": {"labels": {"app": "idle"}}, "spec": {
+                    "nodeSelector": {"kubernetes.io/hostname": node.to_string()},
+                    "terminationGracePeriodSeconds": 1,
+                    "securityContext": {"runAsNonRoot": true, "runAsUser": 65532},
+                    "containers": [{
+                        "name": "idle", "image": "localhost/pause:dev", "imagePullPolicy": "Never",
+                        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                    }],
+                }},
+                "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {
+                    "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}},
+                }}],
+            },
+        });
+        idle.kubectl("apply -f -").text_from(&serde_json::to_vec(&set).unwrap()).unwrap();
+        idle.await_running();
+        idle
+    }
+
+    fn kubectl(&self, line: &str) -> Command {
+        self.cluster.kubectl(["-n", self.namespace].into_iter().chain(line.split(' ')))
+    }
+
+    fn volume(&self) -> PathBuf {
+        self.cluster.volume_folder(self.namespace, Idle::CLAIM).unwrap()
+    }
+
+    fn await_running(&self) {
+        self.await_status(|status| status["containerStatuses"][0]["ready"] == true);
+    }
+
+    fn await_restart(&self) {
+        self.await_status(|status| {
+            let container = &status["containerStatuses"][0];
+            container["restartCount"] == 1 && container["ready"] == true
+        });
+    }
+
+    fn await_status(&self, holds: impl Fn(&Value) -> bool) {
+        until(&format!("the pod of {} is as wanted", self.namespace), LIMIT, || {
+            let pod = self.kubectl(&format!("get pod {} -o json", Idle::POD)).json()?;
+            Ok(holds(&pod["status"]).then_some(()))
+        })
+        .unwrap();
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        // While a test fails its own error matters more than this one.
+        let _ = self.cluster.kubectl(["delete", "namespace", self.namespace, "--wait=false"]).text();
+    }
+}
+
+fn await_readiness(cluster: &Cluster, expected: [bool; 3]) {
+    until(&format!("the nodes' readiness is {expected:?}"), LIMIT, || {
+        let found: Vec<bool> = cluster.readiness()?.into_iter().map(|(_, ready)| ready).collect();
+        Ok((found == expected).then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_volume_lies_on_its_pods_node_and_goes_with_its_claim() {
+    let cluster = cluster();
+    let idle = Idle::on(node(2), &cluster, "volumes");
+    let folder = idle.volume();
+    assert!(folder.to_string_lossy().contains("/node2/"), "{}", folder.display());
+    fs::create_dir(folder.join("log")).unwrap();
+    fs::write(folder.join("log/1"), "entry").unwrap();
+    cluster.empty_volume("volumes", Idle::CLAIM).unwrap();
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+    idle.kubectl(&format!("delete statefulset/idle pvc/{}", Idle::CLAIM)).text().unwrap();
+    until("the volume's folder is gone", LIMIT, || Ok((!folder.exists()).then_some(()))).unwrap();
+    let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+    until("the volume is gone", LIMIT, || {
+        let names = cluster.kubectl(["get", "pv", "-o", "name"]).text()?;
+        Ok((!names.contains(&name)).then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_killed_container_is_started_again_in_the_same_pod() {
+    let cluster = cluster();
+    let idle = Idle::on(node(1), &cluster, "containers");
+    cluster.kill_container("containers", Idle::POD, "idle").unwrap();
+    idle.await_restart();
+    idle.await_status(|status| status["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 137);
+}
+
+#[test]
+fn nodes_that_are_cut_off_paused_or_killed_are_lost_and_come_back_with_pods_and_volumes() {
+    let cluster = cluster();
+    let idle = Idle::on(node(1), &cluster, "nodes");
+    let kept = idle.volume().join("kept");
+    fs::write(&kept, "entry").unwrap();
+    cluster.kill(node(1)).unwrap();
+    cluster.cut_off(node(2)).unwrap();
+    cluster.pause(node(3)).unwrap();
+    await_readiness(&cluster, [false, false, false]);
+    cluster.restart(node(1)).unwrap();
+    cluster.rejoin(node(2)).unwrap();
+    cluster.resume(node(3)).unwrap();
+    await_readiness(&cluster, [true, true, true]);
+    idle.await_restart();
+    assert_eq!(fs::read_to_string(kept).unwrap(), "entry");
+}
+
+#[test]
+fn a_drained_node_has_no_pods_until_it_is_let_in_again() {
+    let cluster = cluster();
+    let idle = Idle::on(node(3), &cluster, "drains");
+    cluster.drain(node(3), "60s").unwrap();
+    idle.await_status(|status| status["phase"] == "Pending");
+    cluster.uncordon(node(3)).unwrap();
+    idle.await_running();
+}
+
+#[test]
+fn the_object_store_goes_and_comes_back() {
+    let cluster = cluster();
+    let address = cluster.object_store().endpoint.trim_start_matches("http://").to_owned();
+    assert!(TcpStream::connect(&address).is_ok());
+    cluster.stop_object_store().unwrap();
+    assert!(TcpStream::connect(&address).is_err());
+    cluster.start_object_store().unwrap();
+    assert!(TcpStream::connect(&address).is_ok());
+}
