@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use dev_cluster::{Cluster, Lifetime, Program, Run, install_missing, programs};
 
 use crate::steps::Steps;
-use crate::toolchain::{add_component, add_target, cargo, show, static_target};
+use crate::toolchain::{add_component, add_target, cargo, show, static_target, top};
 use crate::{cluster, image, interrupt};
 
 /// The licence and source check that is installed where it is missing.
@@ -50,6 +50,8 @@ enum Step {
     Programs,
     /// The dev cluster, with the images loaded
     Cluster,
+    /// Faults of the dev cluster, on itself
+    Faults,
     /// Tests on the dev cluster
     Kubernetes,
     /// The dev cluster taken down
@@ -57,7 +59,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 10] = [
+    const ALL: [Step; 11] = [
         Step::Machine,
         Step::Format,
         Step::Lint,
@@ -66,11 +68,12 @@ impl Step {
         Step::Images,
         Step::Programs,
         Step::Cluster,
+        Step::Faults,
         Step::Kubernetes,
         Step::Down,
     ];
 
-    /// The steps that only serve the Kubernetes tests.
+    /// The steps that serve the tests on a cluster.
     const OF_THE_CLUSTER: [Step; 4] = [Step::Images, Step::Programs, Step::Cluster, Step::Down];
 
     fn name(self) -> &'static str {
@@ -83,19 +86,20 @@ impl Step {
             Step::Images => "images",
             Step::Programs => "dev cluster's programs",
             Step::Cluster => "dev cluster up",
+            Step::Faults => "dev cluster's faults",
             Step::Kubernetes => "Kubernetes tests",
             Step::Down => "dev cluster down",
         }
     }
 }
 
-/// The chosen steps, in order: whoever wants Kubernetes tests wants their cluster, whoever does not, does not.
+/// The chosen steps, in order: whoever wants tests on a cluster wants the cluster, whoever does not, does not.
 fn chosen(only: &[Step], skip: &[Step]) -> Vec<Step> {
     let asked = |step: &Step| (only.is_empty() || only.contains(step)) && !skip.contains(step);
-    let kubernetes = asked(&Step::Kubernetes);
+    let cluster = asked(&Step::Kubernetes) || asked(&Step::Faults);
     let wanted = |step: &Step| match step {
         Step::Machine => true,
-        step if Step::OF_THE_CLUSTER.contains(step) => kubernetes,
+        step if Step::OF_THE_CLUSTER.contains(step) => cluster,
         step => asked(step),
     };
     Step::ALL.into_iter().filter(wanted).collect()
@@ -104,7 +108,7 @@ fn chosen(only: &[Step], skip: &[Step]) -> Vec<Step> {
 /// Carries it out.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let chosen = chosen(&arguments.only, &arguments.skip);
-    if chosen.contains(&Step::Kubernetes) {
+    if chosen.contains(&Step::Cluster) {
         dev_cluster::require_root()?;
         interrupt::take_down_on_interrupt()?;
     }
@@ -143,7 +147,7 @@ impl Running<'_, '_> {
             Step::Format => steps.step(step.name(), || show(cargo().args(["fmt", "--all", "--check"]))),
             Step::Lint => steps.step(step.name(), lint),
             Step::Dependencies => steps.step(step.name(), || dependencies(&note)),
-            Step::Workspace => steps.step(step.name(), workspace),
+            Step::Workspace => steps.step(step.name(), workspace_tests),
             Step::Programs => {
                 let building = self.programs.take();
                 steps.step(step.name(), || {
@@ -156,7 +160,7 @@ impl Running<'_, '_> {
                 Ok(())
             }
             Step::Down => steps.step(step.name(), || dev_cluster::down().map(drop)),
-            Step::Images | Step::Cluster | Step::Kubernetes if !steps.all_held() => {
+            Step::Images | Step::Cluster | Step::Faults | Step::Kubernetes if !steps.all_held() => {
                 steps.skip(step.name(), "an earlier step failed");
                 Ok(())
             }
@@ -171,17 +175,22 @@ impl Running<'_, '_> {
                 self.cluster = Some(cluster);
                 loaded
             }),
-            Step::Kubernetes => steps.step(step.name(), || self.kubernetes()),
+            Step::Faults => steps.step(step.name(), || self.on_the_cluster("dev-cluster", "faults", None)),
+            Step::Kubernetes => {
+                let named = self.arguments.kubernetes_test.as_deref();
+                steps.step(step.name(), || self.on_the_cluster("tests", "kubernetes", named))
+            }
         };
         // The error is shown and counted by the step; the rest of the run goes on.
         drop(done);
     }
 
-    fn kubernetes(&self) -> Result<()> {
+    /// Runs one test target with the cluster's environment, one test at a time: they share the nodes.
+    fn on_the_cluster(&self, package: &str, target: &str, named: Option<&str>) -> Result<()> {
         let cluster = self.cluster.as_ref().context("the dev cluster is not up")?;
         let mut tests = cargo();
-        tests.args(["test", "--package", "tests", "--test", "kubernetes", "--"]).args(["--test-threads", "1"]);
-        tests.args(&self.arguments.kubernetes_test).envs(cluster.env());
+        tests.args(["test", "--package", package, "--test", target, "--", "--test-threads", "1"]);
+        tests.args(named).envs(cluster.env());
         let tested = show(&mut tests);
         if tested.is_err() {
             match keep_traces(cluster) {
@@ -205,18 +214,16 @@ fn lint() -> Result<()> {
 }
 
 /// All that runs in a process of its own: the Kubernetes tests have a step, as they need a cluster.
-fn workspace() -> Result<()> {
+fn workspace_tests() -> Result<()> {
     show(cargo().args(["test", "--workspace", "--no-fail-fast"]))
 }
 
 fn dependencies(note: &dyn Fn(&str)) -> Result<()> {
     let deny = cargo_deny(note)?;
-    let checks = ["bans", "licenses", "sources"];
-    show(
-        Command::new(deny)
-            .args(["--offline", "check", "--hide-inclusion-graph", "--config", ".cargo/deny.toml"])
-            .args(checks),
-    )
+    let mut check = Command::new(deny);
+    check.current_dir(top());
+    check.args(["--locked", "--config", ".cargo/deny.toml", "check", "--hide-inclusion-graph"]);
+    show(check.args(["bans", "licenses", "sources"]))
 }
 
 /// cargo-deny, built into the cache once. Unoptimised: it checks in a second and builds in a third of the time.
@@ -266,8 +273,8 @@ mod tests {
     }
 
     #[test]
-    fn without_kubernetes_tests_there_is_no_cluster() {
-        let steps = chosen(&[], &[Step::Kubernetes]);
+    fn without_tests_on_a_cluster_there_is_no_cluster() {
+        let steps = chosen(&[], &[Step::Kubernetes, Step::Faults]);
         assert!(Step::OF_THE_CLUSTER.iter().all(|step| !steps.contains(step)));
         assert!(steps.contains(&Step::Workspace));
     }

@@ -38,9 +38,23 @@ pub(crate) fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
 }
 
-/// cargo, as the one that started this program.
+/// cargo at the workspace's top, the one that started this program. What that cargo set for this program is taken away:
+/// build scripts that look at it would else run again whenever a person calls cargo directly.
 pub(crate) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(top());
+    for (name, _) in std::env::vars_os() {
+        if set_by_cargo(&name.to_string_lossy()) {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
+
+/// Whether `cargo run` sets that variable for the program it runs.
+fn set_by_cargo(name: &str) -> bool {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+    name == "CARGO" || name == "LD_LIBRARY_PATH" || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Runs a command whose output the person sees.
@@ -54,4 +68,20 @@ pub(crate) fn show(command: &mut Command) -> Result<()> {
 fn output(command: &mut Command) -> Result<String> {
     use dev_cluster::Run;
     command.text()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_persons_own_settings_reach_the_inner_cargo() {
+        assert!(set_by_cargo("CARGO_PKG_NAME") && set_by_cargo("CARGO_MANIFEST_DIR"));
+        assert!(!set_by_cargo("CARGO_TARGET_DIR") && !set_by_cargo("CARGO_HOME") && !set_by_cargo("PATH"));
+    }
+
+    #[test]
+    fn the_workspaces_top_is_found() {
+        assert!(top().join("Cargo.lock").exists());
+    }
 }
