@@ -1,0 +1,397 @@
+//! The binary form of entries, configurations and snapshot metas, the same on disk and between members. Owns layout and
+//! bounds; what a decoded value means is for others to judge.
+//!
+//! All numbers are little-endian. Decoding never panics, never reserves more memory than the input is long, and gives
+//! back exactly what was encoded: sets must be strictly ascending, so a value has one encoding. Payloads are slices of
+//! the input, not copies.
+//!
+//! ```text
+//! entry          term u64, index u64, time_ms u64, kind u8, length u32, payload
+//! payload kinds  0 no-op (empty), 1 normal (opaque), 2 configuration, 3 barrier (empty)
+//! configuration  version u8 = 1, then voters, outgoing, learners, learners_next, removed (each: count u32, u64 ...),
+//!                then members: count u32, each: id u64 and three texts
+//! text           length u16, UTF-8
+//! snapshot meta  version u8 = 1, last term u64, last index u64, time_ms u64, configuration index u64, configuration
+//! ```
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::{Buf, Bytes};
+use raft::{Configuration, Entry, EntryId, HardState, Index, MemberId, MemberInfo, Payload, SnapshotMeta, Term};
+
+/// Version byte of configurations and snapshot metas.
+const VERSION: u8 = 1;
+
+/// Kind bytes of payloads.
+const NOOP: u8 = 0;
+const NORMAL: u8 = 1;
+const CONFIGURATION: u8 = 2;
+const BARRIER: u8 = 3;
+
+/// The longest payload that is written or read, in bytes.
+pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Why bytes were refused. Nothing was taken from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The input ends inside a value.
+    #[error("the input ends too early")]
+    Truncated,
+    /// The input goes on after the value.
+    #[error("{0} bytes follow the value")]
+    Trailing(usize),
+    /// A version or kind from the future, or no such thing.
+    #[error("{what} {found} is not known to this version")]
+    Unknown {
+        /// What was to be read.
+        what: &'static str,
+        /// What stands there.
+        found: u8,
+    },
+    /// Well-formed, but not something that is ever encoded.
+    #[error("malformed {0}")]
+    Malformed(&'static str),
+}
+
+/// Why a value has no binary form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// It is larger than the format can say.
+    #[error("{0} is too large to be encoded")]
+    TooLarge(&'static str),
+}
+
+/// Takes values off the front of some bytes.
+#[derive(Clone, Debug)]
+pub struct Reader(Bytes);
+
+impl Reader {
+    /// From the first byte on.
+    #[must_use]
+    pub fn new(bytes: Bytes) -> Self {
+        Self(bytes)
+    }
+
+    /// How many bytes are left.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Ends reading.
+    ///
+    /// # Errors
+    /// [`DecodeError::Trailing`] when bytes are left.
+    pub fn finish(self) -> Result<(), DecodeError> {
+        match self.0.len() {
+            0 => Ok(()),
+            left => Err(DecodeError::Trailing(left)),
+        }
+    }
+
+    /// The next `length` bytes, not copied.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn bytes(&mut self, length: usize) -> Result<Bytes, DecodeError> {
+        if self.0.len() < length {
+            return Err(DecodeError::Truncated);
+        }
+        Ok(self.0.split_to(length))
+    }
+
+    /// The next `N` bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let mut array = [0; N];
+        array.copy_from_slice(self.0.get(..N).ok_or(DecodeError::Truncated)?);
+        self.0.advance(N);
+        Ok(array)
+    }
+
+    /// One byte.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn u8(&mut self) -> Result<u8, DecodeError> {
+        Ok(u8::from_le_bytes(self.array()?))
+    }
+
+    /// Two bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn u16(&mut self) -> Result<u16, DecodeError> {
+        Ok(u16::from_le_bytes(self.array()?))
+    }
+
+    /// Four bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn u32(&mut self) -> Result<u32, DecodeError> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    /// Eight bytes.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// Truncated, or not UTF-8.
+    pub fn text(&mut self) -> Result<String, DecodeError> {
+        let length = self.u16()?;
+        let bytes = self.bytes(usize::from(length))?;
+        String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::Malformed("text"))
+    }
+
+    /// Term and index.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn entry_id(&mut self) -> Result<EntryId, DecodeError> {
+        Ok(EntryId { term: Term(self.u64()?), index: Index(self.u64()?) })
+    }
+
+    /// An entry; its payload is a slice of the input.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] but trailing bytes.
+    pub fn entry(&mut self) -> Result<Entry, DecodeError> {
+        let id = self.entry_id()?;
+        let time_ms = self.u64()?;
+        let payload = self.payload()?;
+        Ok(Entry { id, time_ms, payload })
+    }
+
+    /// What an entry carries; a slice of the input.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] but trailing bytes.
+    pub fn payload(&mut self) -> Result<Payload, DecodeError> {
+        let kind = self.u8()?;
+        let length = self.u32()? as usize;
+        let body = self.bytes(length)?;
+        payload_from(kind, body)
+    }
+
+    /// How a member is known and reached.
+    ///
+    /// # Errors
+    /// Truncated, or not UTF-8.
+    pub fn member_info(&mut self) -> Result<MemberInfo, DecodeError> {
+        Ok(MemberInfo { name: self.text()?, peer_url: self.text()?, client_url: self.text()? })
+    }
+
+    /// A configuration.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] but trailing bytes.
+    pub fn configuration(&mut self) -> Result<Configuration, DecodeError> {
+        self.version("configuration version")?;
+        let voters = self.member_ids()?;
+        let outgoing = self.member_ids()?;
+        let learners = self.member_ids()?;
+        let learners_next = self.member_ids()?;
+        let removed = self.member_ids()?;
+        let mut members = BTreeMap::new();
+        let count = self.u32()?;
+        for _ in 0..count {
+            let id = MemberId(self.u64()?);
+            if members.last_key_value().is_some_and(|(last, _)| *last >= id) {
+                return Err(DecodeError::Malformed("order of members"));
+            }
+            members.insert(id, self.member_info()?);
+        }
+        Ok(Configuration { voters, outgoing, learners, learners_next, members, removed })
+    }
+
+    /// A snapshot's meta.
+    ///
+    /// # Errors
+    /// Any [`DecodeError`] but trailing bytes.
+    pub fn snapshot_meta(&mut self) -> Result<SnapshotMeta, DecodeError> {
+        self.version("snapshot meta version")?;
+        let last = self.entry_id()?;
+        let time_ms = self.u64()?;
+        let configuration_index = Index(self.u64()?);
+        let configuration = Arc::new(self.configuration()?);
+        Ok(SnapshotMeta { last, time_ms, configuration, configuration_index })
+    }
+
+    /// Term and vote; member 0 stands for no vote.
+    ///
+    /// # Errors
+    /// [`DecodeError::Truncated`].
+    pub fn hard_state(&mut self) -> Result<HardState, DecodeError> {
+        let term = Term(self.u64()?);
+        let vote = self.u64()?;
+        Ok(HardState { term, vote: (vote != 0).then_some(MemberId(vote)) })
+    }
+
+    fn version(&mut self, what: &'static str) -> Result<(), DecodeError> {
+        match self.u8()? {
+            VERSION => Ok(()),
+            found => Err(DecodeError::Unknown { what, found }),
+        }
+    }
+
+    fn member_ids(&mut self) -> Result<BTreeSet<MemberId>, DecodeError> {
+        let count = self.u32()?;
+        let mut ids = BTreeSet::new();
+        for _ in 0..count {
+            let id = MemberId(self.u64()?);
+            if ids.last().is_some_and(|last| *last >= id) {
+                return Err(DecodeError::Malformed("order of member IDs"));
+            }
+            ids.insert(id);
+        }
+        Ok(ids)
+    }
+}
+
+/// Appends term and index.
+pub fn put_entry_id(into: &mut Vec<u8>, id: EntryId) {
+    into.extend_from_slice(&id.term.0.to_le_bytes());
+    into.extend_from_slice(&id.index.0.to_le_bytes());
+}
+
+/// Appends an entry.
+///
+/// # Errors
+/// Nothing usable was appended.
+pub fn put_entry(into: &mut Vec<u8>, entry: &Entry) -> Result<(), EncodeError> {
+    put_entry_id(into, entry.id);
+    into.extend_from_slice(&entry.time_ms.to_le_bytes());
+    put_payload(into, &entry.payload)
+}
+
+/// Appends what an entry carries.
+///
+/// # Errors
+/// Nothing usable was appended.
+pub fn put_payload(into: &mut Vec<u8>, payload: &Payload) -> Result<(), EncodeError> {
+    let (kind, body) = payload_parts(payload)?;
+    into.push(kind);
+    // `payload_parts` bounds the length far below 2^32.
+    into.extend_from_slice(&(body.len() as u32).to_le_bytes());
+    into.extend_from_slice(&body);
+    Ok(())
+}
+
+/// Appends a text.
+///
+/// # Errors
+/// It is longer than 65,535 bytes; nothing was appended.
+pub fn put_text(into: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
+    let length = u16::try_from(text.len()).map_err(|_| EncodeError::TooLarge("text"))?;
+    into.extend_from_slice(&length.to_le_bytes());
+    into.extend_from_slice(text.as_bytes());
+    Ok(())
+}
+
+/// Appends how a member is known and reached.
+///
+/// # Errors
+/// Nothing usable was appended.
+pub fn put_member_info(into: &mut Vec<u8>, info: &MemberInfo) -> Result<(), EncodeError> {
+    put_text(into, &info.name)?;
+    put_text(into, &info.peer_url)?;
+    put_text(into, &info.client_url)
+}
+
+/// Appends a configuration.
+///
+/// # Errors
+/// Nothing usable was appended.
+pub fn put_configuration(into: &mut Vec<u8>, configuration: &Configuration) -> Result<(), EncodeError> {
+    let Configuration { voters, outgoing, learners, learners_next, members, removed } = configuration;
+    into.push(VERSION);
+    for ids in [voters, outgoing, learners, learners_next, removed] {
+        put_count(into, ids.len())?;
+        for id in ids {
+            into.extend_from_slice(&id.0.to_le_bytes());
+        }
+    }
+    put_count(into, members.len())?;
+    for (id, info) in members {
+        into.extend_from_slice(&id.0.to_le_bytes());
+        put_member_info(into, info)?;
+    }
+    Ok(())
+}
+
+/// Appends a snapshot's meta.
+///
+/// # Errors
+/// Nothing usable was appended.
+pub fn put_snapshot_meta(into: &mut Vec<u8>, meta: &SnapshotMeta) -> Result<(), EncodeError> {
+    let SnapshotMeta { last, time_ms, configuration, configuration_index } = meta;
+    into.push(VERSION);
+    put_entry_id(into, *last);
+    into.extend_from_slice(&time_ms.to_le_bytes());
+    into.extend_from_slice(&configuration_index.0.to_le_bytes());
+    put_configuration(into, configuration)
+}
+
+/// Appends term and vote.
+pub fn put_hard_state(into: &mut Vec<u8>, state: HardState) {
+    into.extend_from_slice(&state.term.0.to_le_bytes());
+    into.extend_from_slice(&state.vote.map_or(0, |id| id.0).to_le_bytes());
+}
+
+fn put_count(into: &mut Vec<u8>, count: usize) -> Result<(), EncodeError> {
+    let count = u32::try_from(count).map_err(|_| EncodeError::TooLarge("configuration"))?;
+    into.extend_from_slice(&count.to_le_bytes());
+    Ok(())
+}
+
+/// Kind byte and body of a payload.
+pub(crate) fn payload_parts(payload: &Payload) -> Result<(u8, Cow<'_, [u8]>), EncodeError> {
+    let (kind, body) = match payload {
+        Payload::Noop => (NOOP, Cow::Borrowed(&[][..])),
+        Payload::Barrier => (BARRIER, Cow::Borrowed(&[][..])),
+        Payload::Normal(bytes) => (NORMAL, Cow::Borrowed(&bytes[..])),
+        Payload::Configuration(configuration) => {
+            let mut body = Vec::new();
+            put_configuration(&mut body, configuration)?;
+            (CONFIGURATION, Cow::Owned(body))
+        }
+    };
+    if body.len() > PAYLOAD_BYTES_MAX {
+        return Err(EncodeError::TooLarge("payload"));
+    }
+    Ok((kind, body))
+}
+
+/// The payload of a kind byte and a body.
+pub(crate) fn payload_from(kind: u8, body: Bytes) -> Result<Payload, DecodeError> {
+    if body.len() > PAYLOAD_BYTES_MAX {
+        return Err(DecodeError::Malformed("payload length"));
+    }
+    match kind {
+        NOOP | BARRIER if !body.is_empty() => Err(DecodeError::Malformed("payload of a no-op or barrier")),
+        NOOP => Ok(Payload::Noop),
+        BARRIER => Ok(Payload::Barrier),
+        NORMAL => Ok(Payload::Normal(body)),
+        CONFIGURATION => {
+            let mut reader = Reader::new(body);
+            let configuration = reader.configuration()?;
+            reader.finish()?;
+            Ok(Payload::Configuration(Arc::new(configuration)))
+        }
+        found => Err(DecodeError::Unknown { what: "payload kind", found }),
+    }
+}

@@ -1,0 +1,143 @@
+//! The real disk: files, fdatasync, directory sync, advisory locks, reads past the page cache. Owns no format.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::disk::{Disk, DiskFile, DiskLock};
+
+/// The file system of this machine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FileDisk;
+
+#[derive(Debug)]
+struct RealFile(File);
+
+#[derive(Debug)]
+struct RealLock {
+    // Closing the file lets go of the lock.
+    _file: File,
+}
+
+impl DiskLock for RealLock {}
+
+/// `O_DIRECT`, where its value is known.
+#[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
+const O_DIRECT: Option<i32> = Some(0o40_000);
+#[cfg(target_arch = "aarch64")]
+const O_DIRECT: Option<i32> = Some(0o200_000);
+#[cfg(not(any(target_arch = "x86_64", target_arch = "x86", target_arch = "aarch64")))]
+const O_DIRECT: Option<i32> = None;
+
+const DIRECT_ALIGN: usize = 4096;
+const DIRECT_BLOCK: usize = 1024 * 1024;
+
+impl Disk for FileDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        match fs::create_dir(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let entries = match fs::read_dir(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            // A name that is not UTF-8 is none of ours.
+            if let Ok(name) = entry?.file_name().into_string() {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Box::new(RealFile(file)))
+    }
+
+    fn read_settled(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if let Some(flag) = O_DIRECT {
+            // Not every file system can (tmpfs, some overlays): then the cache's word has to do.
+            let direct =
+                OpenOptions::new().read(true).custom_flags(flag).open(path).and_then(|file| read_direct(&file));
+            match direct {
+                Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {}
+                other => return other,
+            }
+        }
+        fs::read(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(RealLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+}
+
+/// Reads with aligned offsets, lengths and memory, as direct reads demand.
+fn read_direct(file: &File) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?);
+    let mut space = vec![0u8; DIRECT_BLOCK + DIRECT_ALIGN];
+    let start = space.as_ptr().align_offset(DIRECT_ALIGN);
+    let block = space
+        .get_mut(start..start.saturating_add(DIRECT_BLOCK))
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    while (bytes.len() as u64) < size {
+        let read = file.read_at(block, bytes.len() as u64)?;
+        if read == 0 {
+            break;
+        }
+        bytes.extend_from_slice(&block[..read]);
+        if read % DIRECT_ALIGN != 0 {
+            break; // Only the end of a file is not aligned.
+        }
+    }
+    Ok(bytes)
+}
+
+impl DiskFile for RealFile {
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read_at(into, offset)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+}

@@ -1,0 +1,186 @@
+//! The bytes around a snapshot's payload: a header before it, checksums behind it. Owns layout; files are elsewhere.
+//!
+//! ```text
+//! offset size  header, padded with zeros to a multiple of 4096
+//!      0    8  "RAFTSNAP"
+//!      8    4  crc32c of everything from 12 to the end of the meta
+//!     12    4  format version, 1
+//!     16    8  the member whose file it is
+//!     24    1  origin: 1 taken, 2 received
+//!     25    3  0
+//!     28    4  length of the meta
+//!     32       meta, as in `codec`
+//!
+//!              payload
+//!
+//!           4  crc32c of each chunk of 1 MiB of the payload, the last may be shorter
+//!              trailer, the file's last 32 bytes:
+//!      0    8  payload bytes
+//!      8    4  chunk bytes
+//!     12    4  crc32c of the payload
+//!     16    4  the header's crc32c
+//!     20    4  crc32c of the chunks' checksums and bytes 0..20
+//!     24    8  "SNAPDONE"
+//! ```
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use raft::{MemberId, SnapshotMeta};
+
+use crate::checksum;
+use crate::codec::{DecodeError, EncodeError, Reader, put_snapshot_meta};
+use crate::snapshot::Origin;
+
+/// Payload bytes under one checksum.
+pub const CHUNK_BYTES: usize = 1024 * 1024;
+
+const MAGIC: &[u8; 8] = b"RAFTSNAP";
+const DONE: &[u8; 8] = b"SNAPDONE";
+pub(super) const VERSION: u32 = 1;
+const CRC: Range<usize> = 8..12;
+/// Header bytes before the meta.
+pub(super) const FIXED_SIZE: usize = 32;
+/// The payload starts at a multiple of this.
+const HEADER_ALIGN: usize = 4096;
+pub(super) const TRAILER_SIZE: usize = 32;
+const TRAILER_SUMMED: usize = 20;
+/// A meta larger than this is not read.
+const META_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What stands before the payload.
+#[derive(Debug)]
+pub(super) struct Header {
+    pub(super) member: MemberId,
+    pub(super) origin: Origin,
+    pub(super) meta: SnapshotMeta,
+}
+
+impl Header {
+    pub(super) fn encode(&self) -> Result<Vec<u8>, EncodeError> {
+        let mut meta = Vec::new();
+        put_snapshot_meta(&mut meta, &self.meta)?;
+        if meta.len() > META_BYTES_MAX {
+            return Err(EncodeError::TooLarge("snapshot meta"));
+        }
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
+        bytes.extend_from_slice(&self.member.0.to_le_bytes());
+        let origin: u8 = match self.origin {
+            Origin::Taken => 1,
+            Origin::Received => 2,
+        };
+        bytes.extend_from_slice(&[origin, 0, 0, 0]);
+        bytes.extend_from_slice(&(meta.len() as u32).to_le_bytes());
+        debug_assert_eq!(bytes.len(), FIXED_SIZE, "the meta stands where readers look for it");
+        bytes.extend_from_slice(&meta);
+        let crc = checksum::of(&bytes[CRC.end..]);
+        bytes[CRC].copy_from_slice(&crc.to_le_bytes());
+        bytes.resize(bytes.len().next_multiple_of(HEADER_ALIGN), 0);
+        Ok(bytes)
+    }
+
+    /// Length of header with meta, from its fixed part; `None` if that is not the start of a snapshot.
+    pub(super) fn size(fixed: &[u8; FIXED_SIZE]) -> Option<usize> {
+        let mut length = [0; 4];
+        length.copy_from_slice(&fixed[FIXED_SIZE - 4..]);
+        let length = u32::from_le_bytes(length) as usize;
+        (fixed.starts_with(MAGIC) && length <= META_BYTES_MAX).then_some(FIXED_SIZE + length)
+    }
+
+    /// Format version, from the fixed part.
+    pub(super) fn version(fixed: &[u8; FIXED_SIZE]) -> u32 {
+        let mut version = [0; 4];
+        version.copy_from_slice(&fixed[CRC.end..CRC.end + 4]);
+        u32::from_le_bytes(version)
+    }
+
+    /// Where the payload starts, given the length of header with meta.
+    pub(super) fn payload_offset(size: usize) -> u64 {
+        size.next_multiple_of(HEADER_ALIGN) as u64
+    }
+
+    /// The checksum that the trailer repeats.
+    pub(super) fn crc(header: &[u8]) -> u32 {
+        let mut crc = [0; 4];
+        crc.copy_from_slice(&header[CRC]);
+        u32::from_le_bytes(crc)
+    }
+
+    /// Reads header with meta, without padding.
+    pub(super) fn decode(header: &[u8]) -> Result<Self, DecodeError> {
+        if header.len() < FIXED_SIZE || Self::crc(header) != checksum::of(&header[CRC.end..]) {
+            return Err(DecodeError::Malformed("snapshot header"));
+        }
+        let mut reader = Reader::new(Bytes::copy_from_slice(&header[CRC.end + 4..]));
+        let member = MemberId(reader.u64()?);
+        let origin = match reader.u8()? {
+            1 => Origin::Taken,
+            2 => Origin::Received,
+            found => return Err(DecodeError::Unknown { what: "snapshot origin", found }),
+        };
+        reader.bytes(3 + 4)?;
+        let meta = reader.snapshot_meta()?;
+        reader.finish()?;
+        Ok(Self { member, origin, meta })
+    }
+}
+
+/// What stands behind the payload.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Trailer {
+    pub(super) payload_bytes: u64,
+    pub(super) chunk_bytes: u32,
+    pub(super) payload_crc: u32,
+    pub(super) header_crc: u32,
+    pub(super) chunks: Vec<u32>,
+}
+
+impl Trailer {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.chunks.len() * 4 + TRAILER_SIZE);
+        for crc in &self.chunks {
+            bytes.extend_from_slice(&crc.to_le_bytes());
+        }
+        bytes.extend_from_slice(&self.payload_bytes.to_le_bytes());
+        bytes.extend_from_slice(&self.chunk_bytes.to_le_bytes());
+        bytes.extend_from_slice(&self.payload_crc.to_le_bytes());
+        bytes.extend_from_slice(&self.header_crc.to_le_bytes());
+        let crc = checksum::of(&bytes);
+        bytes.extend_from_slice(&crc.to_le_bytes());
+        bytes.extend_from_slice(DONE);
+        bytes
+    }
+
+    /// Bytes of the chunks' checksums, from the file's last bytes; `None` if they are not a trailer.
+    pub(super) fn chunk_table_size(fixed: &[u8; TRAILER_SIZE]) -> Option<u64> {
+        let mut reader = Reader::new(Bytes::copy_from_slice(fixed));
+        let payload_bytes = reader.u64().ok()?;
+        let chunk_bytes = reader.u32().ok()?;
+        if chunk_bytes == 0 || !fixed.ends_with(DONE) {
+            return None;
+        }
+        payload_bytes.div_ceil(u64::from(chunk_bytes)).checked_mul(4)
+    }
+
+    /// Reads the chunks' checksums with the trailer behind them.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let malformed = DecodeError::Malformed("snapshot trailer");
+        let table = bytes.len().checked_sub(TRAILER_SIZE).ok_or(malformed)?;
+        let mut reader = Reader::new(Bytes::copy_from_slice(bytes));
+        let chunks = (0..table / 4).map(|_| reader.u32()).collect::<Result<Vec<_>, _>>()?;
+        let trailer = Self {
+            chunks,
+            payload_bytes: reader.u64()?,
+            chunk_bytes: reader.u32()?,
+            payload_crc: reader.u32()?,
+            header_crc: reader.u32()?,
+        };
+        if reader.u32()? != checksum::of(&bytes[..table + TRAILER_SUMMED]) {
+            return Err(malformed);
+        }
+        Ok(trailer)
+    }
+}

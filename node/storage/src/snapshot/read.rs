@@ -1,0 +1,111 @@
+//! Reading a snapshot: every byte that leaves here has been checked. Owns one open file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf, Bytes};
+use raft::MemberId;
+
+use crate::checksum;
+use crate::disk::{Disk, DiskFile, read_exact_at};
+use crate::error::{Damage, DamageKind, Failure, StorageError};
+use crate::snapshot::format::{FIXED_SIZE, Header, TRAILER_SIZE, Trailer, VERSION};
+use crate::snapshot::{SnapshotError, SnapshotInfo};
+
+/// An open snapshot, read from its start in chunks.
+#[derive(Debug)]
+pub struct SnapshotReader {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    info: SnapshotInfo,
+    trailer: Trailer,
+    payload_offset: u64,
+    next: usize,
+    /// Checked but not handed out by [`io::Read`].
+    rest: Bytes,
+}
+
+impl SnapshotReader {
+    pub(super) fn open(disk: &dyn Disk, path: &Path, member: MemberId) -> Result<Self, SnapshotError> {
+        let damaged = |offset, kind| SnapshotError::Damaged(Damage { path: path.to_owned(), offset, kind });
+        let failed = |e: io::Error| match e.kind() {
+            io::ErrorKind::UnexpectedEof => damaged(0, DamageKind::Checksum),
+            _ => StorageError::Refused(Failure::of("read", path)(e)).into(),
+        };
+        let file = disk.open(path).map_err(failed)?;
+        let size = file.size().map_err(failed)?;
+
+        let mut fixed = [0; FIXED_SIZE];
+        read_exact_at(&*file, 0, &mut fixed).map_err(failed)?;
+        let header_size = Header::size(&fixed).ok_or_else(|| damaged(0, DamageKind::Checksum))?;
+        if Header::version(&fixed) != VERSION {
+            return Err(damaged(0, DamageKind::Contents("a snapshot format that this version cannot read")));
+        }
+        let mut header = vec![0; header_size];
+        read_exact_at(&*file, 0, &mut header).map_err(failed)?;
+        let header_crc = Header::crc(&header);
+        let header = Header::decode(&header).map_err(|_| damaged(0, DamageKind::Checksum))?;
+        if header.member != member {
+            return Err(damaged(0, DamageKind::Foreign));
+        }
+
+        let mut fixed = [0; TRAILER_SIZE];
+        let end = size.saturating_sub(TRAILER_SIZE as u64);
+        read_exact_at(&*file, end, &mut fixed).map_err(failed)?;
+        let table = Trailer::chunk_table_size(&fixed).filter(|table| *table <= end);
+        let start = table.map(|table| end - table).ok_or_else(|| damaged(end, DamageKind::Checksum))?;
+        // Bounded by the file's own size.
+        let mut bytes = vec![0; (size - start) as usize];
+        read_exact_at(&*file, start, &mut bytes).map_err(failed)?;
+        let trailer = Trailer::decode(&bytes).map_err(|_| damaged(end, DamageKind::Checksum))?;
+        let payload_offset = Header::payload_offset(header_size);
+        if trailer.header_crc != header_crc || payload_offset.checked_add(trailer.payload_bytes) != Some(start) {
+            return Err(damaged(end, DamageKind::Contents("a trailer of another snapshot")));
+        }
+        let Header { origin, meta, .. } = header;
+        let info = SnapshotInfo { meta, bytes: trailer.payload_bytes, crc32c: trailer.payload_crc, origin };
+        Ok(Self { file, path: path.to_owned(), info, trailer, payload_offset, next: 0, rest: Bytes::new() })
+    }
+
+    /// Which snapshot it is.
+    #[must_use]
+    pub fn info(&self) -> &SnapshotInfo {
+        &self.info
+    }
+
+    /// The next chunk of the payload, checked; `None` at its end.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged.
+    pub fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
+        let Some(&expected) = self.trailer.chunks.get(self.next) else { return Ok(None) };
+        let chunk_bytes = u64::from(self.trailer.chunk_bytes);
+        let from = self.next as u64 * chunk_bytes;
+        // At most one chunk, whose length is 32 bits.
+        let mut chunk = vec![0; (self.trailer.payload_bytes - from).min(chunk_bytes) as usize];
+        let offset = self.payload_offset + from;
+        let read = read_exact_at(&*self.file, offset, &mut chunk);
+        read.map_err(|e| StorageError::Refused(Failure::of("read", &self.path)(e)))?;
+        if checksum::of(&chunk) != expected {
+            let damage = Damage { path: self.path.clone(), offset, kind: DamageKind::Checksum };
+            return Err(SnapshotError::Damaged(damage));
+        }
+        self.next += 1;
+        Ok(Some(chunk.into()))
+    }
+}
+
+impl io::Read for SnapshotReader {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.rest.is_empty() {
+            match self.next_chunk() {
+                Ok(Some(chunk)) => self.rest = chunk,
+                Ok(None) => return Ok(0),
+                Err(e) => return Err(io::Error::new(io::ErrorKind::InvalidData, e)),
+            }
+        }
+        let length = into.len().min(self.rest.len());
+        self.rest.copy_to_slice(&mut into[..length]);
+        Ok(length)
+    }
+}

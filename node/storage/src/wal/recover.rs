@@ -1,0 +1,242 @@
+//! Reading the log back: what is a torn tail, what is damage. Owns that judgement; changes nothing before it is made.
+//!
+//! Only the last batch of the last segment can be torn, because a batch is written only after the one before it was
+//! synced, and a segment is made only after the last batch of the one before. So bytes that do not match are
+//!
+//! - **damage** in any segment but the last, and in the last one if an open frame of a later batch stands behind them: it
+//!   was written after the sync of the batch that does not match;
+//! - **a torn tail** otherwise: nothing behind that place was ever acknowledged, and it is left behind (a new segment
+//!   names the place where the log goes on).
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use raft::{Entry, EntryId, Index};
+
+use crate::disk::{Disk, SECTOR, read_exact_at};
+use crate::error::{Damage, DamageKind, Failure, Latch, OpenError};
+use crate::wal::record::{self, Place};
+use crate::wal::segment::{self, DRAFT, HEADER_SIZE, Header, Previous, SPARE, Segment};
+use crate::wal::{Wal, WalOptions};
+
+/// A log as read back.
+#[derive(Debug)]
+pub(crate) struct RecoveredLog {
+    pub(crate) wal: Wal,
+    /// Consecutive.
+    pub(crate) entries: Vec<Entry>,
+    /// Where the log starts, whether or not an entry stands there.
+    pub(crate) first: Index,
+}
+
+fn damaged(path: &Path, offset: u64, kind: DamageKind) -> OpenError {
+    OpenError::Damaged { identity: None, damage: Damage { path: path.to_owned(), offset, kind } }
+}
+
+impl Wal {
+    /// Makes the log of a member that joins a cluster: empty, after `base`. What an unfinished start left goes.
+    pub(crate) fn create(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        options: WalOptions,
+        latch: Latch,
+        base: EntryId,
+    ) -> Result<Self, crate::error::StorageError> {
+        latch.guard("create", &dir, disk.create_dir(&dir))?;
+        for name in latch.guard("list", &dir, disk.list(&dir))? {
+            let path = dir.join(name);
+            latch.guard("remove", &path, disk.remove(&path))?;
+        }
+        let mut wal = Self {
+            disk,
+            dir,
+            options,
+            latch,
+            segments: Vec::new(),
+            active: None,
+            next_seq: 1,
+            next_batch: 1,
+            last: base,
+            spare: None,
+            scratch: Vec::new(),
+        };
+        wal.next_segment(Some(base), 0)?;
+        Ok(wal)
+    }
+
+    /// Reads the log back.
+    pub(crate) fn recover(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        options: WalOptions,
+        latch: Latch,
+    ) -> Result<RecoveredLog, OpenError> {
+        let names = disk.list(&dir).map_err(Failure::of("list", &dir))?;
+        let seqs: BTreeSet<u64> = names.iter().filter_map(|name| segment::seq_of(name)).collect();
+        let Some(&newest) = seqs.last() else {
+            return Err(damaged(&dir, 0, DamageKind::Missing));
+        };
+        let chain = walk_back(&*disk, &dir, &options, &seqs, newest)?;
+        let mut reader = LogReader::new(&chain);
+        for (header, next) in chain.iter().zip(chain.iter().skip(1).map(Some).chain([None])) {
+            reader.read_segment(&*disk, &dir, header, next)?;
+        }
+        let LogReader { segments, entries, last, next_batch, first } = reader;
+
+        // What was read may have been in the cache only: a process can die between write and sync.
+        if let Some(newest) = segments.last() {
+            let file = disk.open(&newest.path).map_err(Failure::of("open", &newest.path))?;
+            file.sync().map_err(Failure::of("sync", &newest.path))?;
+        }
+        for name in &names {
+            let referenced = segment::seq_of(name).is_some_and(|seq| segments.iter().any(|s| s.header.seq == seq));
+            let ours = segment::seq_of(name).is_some() || name == DRAFT || name == SPARE;
+            if ours && !referenced {
+                let path = dir.join(name);
+                disk.remove(&path).map_err(Failure::of("remove", &path))?;
+            }
+        }
+        disk.sync_dir(&dir).map_err(Failure::of("sync", &dir))?;
+
+        let wal = Self {
+            disk,
+            dir,
+            options,
+            latch,
+            segments,
+            active: None,
+            next_seq: newest + 1,
+            next_batch,
+            last,
+            spare: None,
+            scratch: Vec::new(),
+        };
+        Ok(RecoveredLog { wal, entries, first })
+    }
+}
+
+/// Headers of the segments that make up the log, oldest first: from the newest back to one that starts it anew, or whose
+/// predecessor was purged.
+fn walk_back(
+    disk: &dyn Disk,
+    dir: &Path,
+    options: &WalOptions,
+    seqs: &BTreeSet<u64>,
+    newest: u64,
+) -> Result<Vec<Header>, OpenError> {
+    let mut chain = Vec::new();
+    let mut seq = newest;
+    loop {
+        let path = dir.join(segment::name(seq));
+        let file = disk.open(&path).map_err(Failure::of("open", &path))?;
+        let mut sector = [0; HEADER_SIZE];
+        match read_exact_at(&*file, 0, &mut sector) {
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
+                return Err(damaged(&path, 0, DamageKind::Checksum));
+            }
+            other => other.map_err(Failure::of("read", &path))?,
+        }
+        let header = Header::decode(&sector, &path)?;
+        if header.member != options.member {
+            return Err(damaged(&path, 0, DamageKind::Foreign));
+        }
+        if header.seq != seq || header.previous.is_some_and(|p| p.seq >= seq) {
+            return Err(damaged(&path, 0, DamageKind::Contents("a segment under another one's name")));
+        }
+        let previous = header.previous;
+        chain.push(header);
+        match previous {
+            Some(previous) if seqs.contains(&previous.seq) => seq = previous.seq,
+            _ => break,
+        }
+    }
+    chain.reverse();
+    Ok(chain)
+}
+
+struct LogReader {
+    segments: Vec<Segment>,
+    entries: Vec<Entry>,
+    last: EntryId,
+    next_batch: u64,
+    first: Index,
+}
+
+impl LogReader {
+    fn new(chain: &[Header]) -> Self {
+        let base = chain.first().map_or(EntryId::default(), |header| header.base);
+        Self { segments: Vec::new(), entries: Vec::new(), last: base, next_batch: 1, first: base.index.next() }
+    }
+
+    fn read_segment(
+        &mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        header: &Header,
+        next: Option<&Header>,
+    ) -> Result<(), OpenError> {
+        let path = dir.join(segment::name(header.seq));
+        let bytes = disk.read_settled(&path).map_err(Failure::of("read", &path))?;
+        if bytes.get(..HEADER_SIZE) != Some(&header.encode()[..]) {
+            return Err(damaged(&path, 0, DamageKind::Checksum));
+        }
+        if header.base != self.last {
+            return Err(damaged(&path, 0, DamageKind::Contents("a segment that does not continue the log")));
+        }
+        let goes_on: Option<Previous> = next.and_then(|next| next.previous);
+        let mut max_index = None;
+        let mut place =
+            Place { salt: header.salt, number: header.first_batch, offset: HEADER_SIZE as u64, chain: header.chain() };
+        while goes_on.is_none_or(|next| place.offset < next.end) {
+            let batch = match record::decode_batch(&bytes, place) {
+                Ok(batch) => batch,
+                Err(fault) => {
+                    let torn = fault.kind == DamageKind::Checksum && goes_on.is_none() && !is_followed(&bytes, place);
+                    if torn {
+                        break;
+                    }
+                    return Err(damaged(&path, fault.offset, fault.kind));
+                }
+            };
+            for entry in batch.entries {
+                max_index = max_index.max(Some(entry.id.index));
+                self.push(entry).map_err(|kind| damaged(&path, place.offset, kind))?;
+            }
+            place = Place { number: place.number + 1, offset: batch.end, chain: batch.chain, ..place };
+        }
+        if goes_on.is_some_and(|next| (next.end, next.chain) != (place.offset, place.chain)) {
+            return Err(damaged(&path, place.offset, DamageKind::Contents("not where the next segment goes on")));
+        }
+        self.next_batch = place.number;
+        self.segments.push(Segment { header: header.clone(), path, max_index, end: place.offset, chain: place.chain });
+        Ok(())
+    }
+
+    /// Adds an entry; one at or below the last index supersedes everything from there on.
+    fn push(&mut self, entry: Entry) -> Result<(), DamageKind> {
+        let index = entry.id.index;
+        if index == Index(0) || index > self.last.index.next() {
+            return Err(DamageKind::Contents("a gap in the log"));
+        }
+        match self.entries.first() {
+            Some(first) if index > first.id.index => {
+                // Entries are consecutive and in memory, so the difference fits.
+                self.entries.truncate((index.0 - first.id.index.0) as usize);
+            }
+            _ => {
+                self.entries.clear();
+                self.first = index;
+            }
+        }
+        self.last = entry.id;
+        self.entries.push(entry);
+        Ok(())
+    }
+}
+
+/// Whether an open frame of a later batch stands behind `place`.
+fn is_followed(segment: &[u8], place: Place) -> bool {
+    let sectors = (place.offset..segment.len() as u64).step_by(SECTOR).skip(1);
+    sectors.into_iter().any(|at| record::opens(segment, place.salt, at).is_some_and(|number| number > place.number))
+}

@@ -1,0 +1,242 @@
+//! A segment: one file, a header sector, then batches. Owns names, the header and how a new one comes into being.
+//!
+//! ```text
+//! offset size  header, the file's first sector
+//!      0    8  "RAFTWAL\n"
+//!      8    4  crc32c of bytes 12..512
+//!     12    4  format version, 1
+//!     16    8  number of the segment; also its name, never used twice in a directory
+//!     24    8  salt; every open frame in the segment repeats it
+//!     32    8  the member whose log it is
+//!     40    8  number of the segment before it; 0: none, the log starts anew after `base`
+//!     48    8  where in that one the log went on here
+//!     56    4  the chain up to there
+//!     60    4  0
+//!     64    8  number of the first batch
+//!     72    8  base: term of the log's last entry when the segment was made
+//!     80    8  base: its index
+//!     88  424  0
+//! ```
+//!
+//! A segment is written under a temporary name, synced, and then renamed. So under its own name a header is whole, or
+//! damaged; and everything before it was durable, so it must be there, or purged. The space behind the last batch is
+//! filled with zeros, or with what a recycled file held; the salt tells that from frames.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use raft::{EntryId, Index, MemberId, Term};
+
+use crate::checksum;
+use crate::codec::Reader;
+use crate::disk::{DiskFile, SECTOR};
+use crate::error::{Damage, DamageKind, OpenError, StorageError, is_full};
+use crate::wal::Wal;
+
+pub(crate) const MAGIC: &[u8; 8] = b"RAFTWAL\n";
+const VERSION: u32 = 1;
+const CRC: Range<usize> = 8..12;
+const FIELDS_END: usize = 88;
+/// Length of the header; the first batch stands right behind it.
+pub(crate) const HEADER_SIZE: usize = SECTOR;
+const _: () = assert!(FIELDS_END <= HEADER_SIZE, "the header is one sector, so it is never torn");
+
+/// Ending of a segment's name.
+const ENDING: &str = ".wal";
+/// Name of a segment that is being made.
+pub(crate) const DRAFT: &str = "next.tmp";
+/// Name of an old segment that waits to be overwritten.
+pub(crate) const SPARE: &str = "spare.old";
+
+/// Space is zero-filled ahead in steps that grow with the segment, so that a quiet member stays small, bytes.
+const STEP_MIN: u64 = 256 * 1024;
+const STEP_MAX: u64 = 4 * 1024 * 1024;
+
+/// A segment's header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Header {
+    pub(crate) seq: u64,
+    pub(crate) salt: u64,
+    pub(crate) member: MemberId,
+    /// `None`: the log starts anew after `base`.
+    pub(crate) previous: Option<Previous>,
+    pub(crate) first_batch: u64,
+    /// The log's last entry when the segment was made.
+    pub(crate) base: EntryId,
+}
+
+/// Where the log comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Previous {
+    pub(crate) seq: u64,
+    pub(crate) end: u64,
+    pub(crate) chain: u32,
+}
+
+/// What is remembered of a segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) header: Header,
+    pub(crate) path: PathBuf,
+    /// The largest index that was ever written to it.
+    pub(crate) max_index: Option<Index>,
+    /// Where its last committed batch ends.
+    pub(crate) end: u64,
+    /// The chain up to there.
+    pub(crate) chain: u32,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) file: Box<dyn DiskFile>,
+    /// Bytes that exist, written or zero-filled.
+    pub(crate) allocated: u64,
+}
+
+impl Header {
+    pub(crate) fn encode(&self) -> [u8; HEADER_SIZE] {
+        let previous = self.previous.unwrap_or(Previous { seq: 0, end: 0, chain: 0 });
+        let mut fields = Vec::with_capacity(HEADER_SIZE);
+        fields.extend_from_slice(MAGIC);
+        fields.extend_from_slice(&[0; CRC.end - CRC.start]);
+        fields.extend_from_slice(&VERSION.to_le_bytes());
+        fields.extend_from_slice(&self.seq.to_le_bytes());
+        fields.extend_from_slice(&self.salt.to_le_bytes());
+        fields.extend_from_slice(&self.member.0.to_le_bytes());
+        fields.extend_from_slice(&previous.seq.to_le_bytes());
+        fields.extend_from_slice(&previous.end.to_le_bytes());
+        fields.extend_from_slice(&previous.chain.to_le_bytes());
+        fields.extend_from_slice(&[0; 4]);
+        fields.extend_from_slice(&self.first_batch.to_le_bytes());
+        fields.extend_from_slice(&self.base.term.0.to_le_bytes());
+        fields.extend_from_slice(&self.base.index.0.to_le_bytes());
+        let mut header = [0; HEADER_SIZE];
+        header[..FIELDS_END].copy_from_slice(&fields);
+        let crc = checksum::of(&header[CRC.end..]);
+        header[CRC].copy_from_slice(&crc.to_le_bytes());
+        header
+    }
+
+    /// The chain that the first batch continues.
+    pub(crate) fn chain(&self) -> u32 {
+        checksum::of(&self.encode())
+    }
+
+    /// Reads and checks a header, as the start of the file at `path`.
+    pub(crate) fn decode(file: &[u8], path: &Path) -> Result<Self, OpenError> {
+        let damaged =
+            |kind| OpenError::Damaged { identity: None, damage: Damage { path: path.to_owned(), offset: 0, kind } };
+        let header = file.get(..HEADER_SIZE).ok_or_else(|| damaged(DamageKind::Checksum))?;
+        if !header.starts_with(MAGIC) || header[CRC] != checksum::of(&header[CRC.end..]).to_le_bytes() {
+            return Err(damaged(DamageKind::Checksum));
+        }
+        let mut reader = Reader::new(bytes::Bytes::copy_from_slice(&header[CRC.end..FIELDS_END]));
+        let found = reader.u32().map_err(|_| damaged(DamageKind::Checksum))?;
+        if found != VERSION {
+            return Err(OpenError::TooNew { path: path.to_owned(), found, supported: VERSION });
+        }
+        Self::fields(&mut reader).map_err(|_| damaged(DamageKind::Contents("a segment header")))
+    }
+
+    fn fields(reader: &mut Reader) -> Result<Self, crate::codec::DecodeError> {
+        let (seq, salt, member) = (reader.u64()?, reader.u64()?, MemberId(reader.u64()?));
+        let previous = Previous { seq: reader.u64()?, end: reader.u64()?, chain: reader.u32()? };
+        reader.u32()?;
+        let first_batch = reader.u64()?;
+        let base = EntryId { term: Term(reader.u64()?), index: Index(reader.u64()?) };
+        Ok(Self { seq, salt, member, previous: (previous.seq != 0).then_some(previous), first_batch, base })
+    }
+}
+
+/// The file name of a segment.
+pub(crate) fn name(seq: u64) -> String {
+    format!("{seq:016x}{ENDING}")
+}
+
+/// The number of the segment of that file name.
+pub(crate) fn seq_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(ENDING)?;
+    (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?
+}
+
+/// How far to fill up when `needed` bytes must exist and `allocated` do.
+pub(crate) fn allocation(allocated: u64, needed: u64, segment_bytes: u64) -> u64 {
+    let step = allocated.clamp(STEP_MIN, STEP_MAX).min(segment_bytes.max(HEADER_SIZE as u64));
+    needed.max((allocated + step).min(segment_bytes)).next_multiple_of(HEADER_SIZE as u64)
+}
+
+impl Wal {
+    /// Makes the next segment and writes on there; durable, name included, when this returns.
+    ///
+    /// With `restart` the log starts anew after that entry, and all segments so far are superseded.
+    pub(crate) fn next_segment(&mut self, restart: Option<EntryId>, first_bytes: u64) -> Result<(), StorageError> {
+        let header = self.next_header(restart);
+        let draft = self.dir.join(DRAFT);
+        let path = self.dir.join(name(header.seq));
+        let needed = HEADER_SIZE as u64 + first_bytes;
+        let (file, allocated) = self.draft(&draft, needed)?;
+        self.latch.guard("write", &draft, file.write_at(0, &header.encode()))?;
+        self.latch.guard("sync", &draft, file.sync())?;
+        self.latch.guard("rename", &draft, self.disk.rename(&draft, &path))?;
+        self.latch.guard("sync", &self.dir, self.disk.sync_dir(&self.dir))?;
+
+        self.next_seq += 1;
+        let superseded = match (restart, self.segments.last()) {
+            (Some(_), _) => self.segments.drain(..).collect(),
+            // An empty segment is replaced, not followed: restarts without a write must not pile up files.
+            (None, Some(last)) if last.max_index.is_none() => self.segments.pop().into_iter().collect(),
+            (None, _) => Vec::new(),
+        };
+        self.last = header.base;
+        let chain = header.chain();
+        self.segments.push(Segment { header, path, max_index: None, end: HEADER_SIZE as u64, chain });
+        self.active = Some(Active { file, allocated });
+        self.retire(superseded)
+    }
+
+    fn next_header(&self, restart: Option<EntryId>) -> Header {
+        let previous = match (restart, self.segments.last()) {
+            (Some(_), _) | (None, None) => None,
+            (None, Some(last)) if last.max_index.is_none() => last.header.previous,
+            (None, Some(last)) => Some(Previous { seq: last.header.seq, end: last.end, chain: last.chain }),
+        };
+        Header {
+            seq: self.next_seq,
+            // Odd multiplier: different numbers give different salts.
+            salt: self.options.salt ^ self.next_seq.wrapping_mul(0x9E37_79B9_7F4A_7C15),
+            member: self.options.member,
+            previous,
+            first_batch: self.next_batch,
+            base: restart.unwrap_or(self.last),
+        }
+    }
+
+    /// A file to become the next segment, at least `needed` bytes long: the spare one, or a new one.
+    fn draft(&mut self, draft: &Path, needed: u64) -> Result<(Box<dyn DiskFile>, u64), StorageError> {
+        let recycled = self.spare.take();
+        let file = match &recycled {
+            Some(spare) => {
+                self.latch.guard("rename", spare, self.disk.rename(spare, draft))?;
+                self.latch.guard("open", draft, self.disk.open(draft))?
+            }
+            None => match self.disk.create(draft) {
+                Err(e) if is_full(&e) => {
+                    return Err(StorageError::Full { path: draft.to_owned() });
+                }
+                other => self.latch.guard("create", draft, other)?,
+            },
+        };
+        let exists = self.latch.guard("measure", draft, file.size())?;
+        let target = if exists >= needed { exists } else { allocation(exists, needed, self.options.segment_bytes) };
+        match file.preallocate(exists, target) {
+            Ok(()) => Ok((file, target)),
+            Err(e) if is_full(&e) => {
+                drop(file);
+                self.latch.guard("remove", draft, self.disk.remove(draft))?;
+                Err(StorageError::Full { path: draft.to_owned() })
+            }
+            Err(e) => self.latch.guard("extend", draft, Err(e)),
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! A member's life on a faulty disk, and what it may find after a crash. Owns the model of what was acknowledged;
+//! which faults happen is each test's choice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use raft::{
+    Configuration, Entry, EntryId, HardState, Index, IoId, MemberId, MemberInfo, Payload, Persist, Restored,
+    SnapshotMeta, Term,
+};
+use storage::memory::MemoryDisk;
+use storage::{
+    ClusterId, ClusterRecord, OpenError, Options, Origin, Recovered, SnapshotError, SnapshotInfo, Start, Storage,
+    StorageError,
+};
+
+pub(crate) const MEMBER: MemberId = MemberId(0xA11CE);
+
+pub(crate) fn dir() -> PathBuf {
+    PathBuf::from("/data")
+}
+
+/// Small segments, so that short histories have several.
+pub(crate) fn options(salt: u64) -> Options {
+    Options { segment_bytes: 8 * 1024, snapshots_kept: 2, trailing_entries: 1_000_000, ..Options::new(MEMBER, salt) }
+}
+
+pub(crate) fn open(disk: &MemoryDisk, salt: u64) -> Result<Recovered, OpenError> {
+    Storage::open(Arc::new(disk.clone()), &dir(), options(salt))
+}
+
+pub(crate) fn record() -> ClusterRecord {
+    let own = MemberInfo { name: "demo-1".into(), peer_url: "http://p".into(), client_url: "http://c".into() };
+    let first_configuration = Configuration {
+        voters: BTreeSet::from([MEMBER]),
+        members: BTreeMap::from([(MEMBER, own.clone())]),
+        ..Configuration::default()
+    };
+    ClusterRecord { cluster_id: ClusterId([7; 16]), token_sha256: [9; 32], own, first_configuration }
+}
+
+/// SplitMix64: a seed in, choices out.
+pub(crate) struct Chance(pub(crate) u64);
+
+impl Chance {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+/// What a member may rely on: everything it ever acknowledged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Model {
+    pub(crate) joined: bool,
+    pub(crate) hard_state: HardState,
+    pub(crate) snapshot: Option<SnapshotMeta>,
+    /// The whole log since the last installed snapshot.
+    pub(crate) log: Vec<Entry>,
+    pub(crate) removed: Option<Index>,
+}
+
+impl Model {
+    pub(crate) fn last(&self) -> EntryId {
+        let base = self.snapshot.as_ref().map_or(EntryId::default(), |meta| meta.last);
+        self.log.last().map_or(base, |entry| entry.id)
+    }
+}
+
+/// One step of a life.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Bootstrap,
+    Append(Vec<Persist>),
+    TakeSnapshot { meta: SnapshotMeta, payload: Vec<u8>, first_kept: Index },
+    Install { meta: SnapshotMeta, payload: Vec<u8>, hard_state: Option<HardState> },
+    Bury(Index),
+    Restart,
+}
+
+pub(crate) fn entry(index: u64, term: u64, size: usize) -> Entry {
+    let payload = match index % 7 {
+        0 => Payload::Noop,
+        1 => Payload::Configuration(Arc::new(record().first_configuration)),
+        2 => Payload::Barrier,
+        _ => Payload::Normal(Bytes::from(vec![(index % 251) as u8 ^ term as u8; size])),
+    };
+    Entry { id: EntryId { term: Term(term), index: Index(index) }, time_ms: index * 10 + term, payload }
+}
+
+pub(crate) fn meta(last: EntryId) -> SnapshotMeta {
+    SnapshotMeta {
+        last,
+        time_ms: last.index.0 * 10,
+        configuration: Arc::new(record().first_configuration),
+        configuration_index: Index(1),
+    }
+}
+
+pub(crate) fn payload_of(meta: &SnapshotMeta, size: usize) -> Vec<u8> {
+    vec![meta.last.index.0 as u8; size]
+}
+
+impl Step {
+    /// The next step of a random but possible life.
+    pub(crate) fn random(chance: &mut Chance, model: &Model) -> Self {
+        if !model.joined {
+            return Self::Bootstrap;
+        }
+        match chance.below(12) {
+            0 if model.last().index > Index(0) => Self::take(chance, model),
+            1 => Self::install(chance, model),
+            2 => Self::Restart,
+            _ => Self::append(chance, model),
+        }
+    }
+
+    fn append(chance: &mut Chance, model: &Model) -> Self {
+        let mut term = model.hard_state.term.0;
+        let mut last = model.last();
+        let floor = model.snapshot.as_ref().map_or(0, |meta| meta.last.index.0);
+        let persists = (0..=chance.below(3)).map(|io| {
+            let mut hard_state = None;
+            if term == 0 || chance.below(6) == 0 {
+                term += 1;
+                hard_state = Some(HardState { term: Term(term), vote: Some(MemberId(1 + chance.below(5))) });
+                // A new leader may disagree about what is behind the snapshot.
+                let keep = floor + chance.below(last.index.0 - floor + 1);
+                last.index = Index(keep.max(last.index.0.saturating_sub(4)).max(floor));
+            }
+            let entries: Vec<_> = (0..chance.below(4))
+                .map(|_| {
+                    last = EntryId { term: Term(term), index: last.index.next() };
+                    entry(last.index.0, term, chance.below(1500) as usize)
+                })
+                .collect();
+            if let Some(entry) = entries.last() {
+                last = entry.id;
+            }
+            Persist { io: IoId(io), hard_state, entries }
+        });
+        let mut persists: Vec<_> = persists.collect();
+        // The log is truncated only by entries, so what would be left without them is no state of a member.
+        if persists.iter().all(|persist| persist.entries.is_empty()) {
+            let next = model.last().index.next();
+            persists[0].entries = vec![entry(next.0, term, 100)];
+        }
+        Self::Append(persists)
+    }
+
+    fn take(chance: &mut Chance, model: &Model) -> Self {
+        let Some(position) = (!model.log.is_empty()).then(|| chance.below(model.log.len() as u64) as usize) else {
+            return Self::Restart;
+        };
+        let meta = meta(model.log[position].id);
+        if model.snapshot.as_ref().is_some_and(|old| old.last.index >= meta.last.index) {
+            return Self::Restart;
+        }
+        let payload = payload_of(&meta, chance.below(5000) as usize);
+        let first_kept = Index(meta.last.index.0.saturating_sub(chance.below(3)).max(1));
+        Self::TakeSnapshot { meta, payload, first_kept }
+    }
+
+    fn install(chance: &mut Chance, model: &Model) -> Self {
+        let term = Term(model.hard_state.term.0 + 1);
+        let last = EntryId { term, index: Index(model.last().index.0 + 1 + chance.below(20)) };
+        let meta = meta(last);
+        let payload = payload_of(&meta, chance.below(5000) as usize);
+        Self::Install { meta, payload, hard_state: Some(HardState { term, vote: None }) }
+    }
+
+    /// What is so once the step is acknowledged.
+    pub(crate) fn apply(&self, model: &mut Model) {
+        match self {
+            Self::Bootstrap => model.joined = true,
+            Self::Append(persists) => {
+                for persist in persists {
+                    model.hard_state = persist.hard_state.unwrap_or(model.hard_state);
+                    for entry in &persist.entries {
+                        model.log.retain(|old| old.id.index < entry.id.index);
+                        model.log.push(entry.clone());
+                    }
+                }
+            }
+            Self::TakeSnapshot { meta, .. } => model.snapshot = Some(meta.clone()),
+            Self::Install { meta, hard_state, .. } => {
+                model.hard_state = hard_state.unwrap_or(model.hard_state);
+                model.snapshot = Some(meta.clone());
+                model.log.clear();
+            }
+            Self::Bury(index) => model.removed = Some(*index),
+            Self::Restart => {}
+        }
+    }
+
+    /// States that a crash during the step may leave, besides the one before it.
+    pub(crate) fn may_leave(&self, before: &Model) -> Vec<Model> {
+        let mut after = before.clone();
+        self.apply(&mut after);
+        let mut states = vec![before.clone()];
+        if after.hard_state != before.hard_state {
+            states.push(Model { hard_state: after.hard_state, ..before.clone() });
+        }
+        states.push(after);
+        states
+    }
+}
+
+/// Why a step ended early.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    Write(StorageError),
+    Snapshot(SnapshotError),
+    Open(OpenError),
+}
+
+impl From<StorageError> for Ended {
+    fn from(error: StorageError) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl From<SnapshotError> for Ended {
+    fn from(error: SnapshotError) -> Self {
+        Self::Snapshot(error)
+    }
+}
+
+impl From<OpenError> for Ended {
+    fn from(error: OpenError) -> Self {
+        Self::Open(error)
+    }
+}
+
+/// Carries a step out.
+pub(crate) fn run(step: &Step, storage: &mut Option<Storage>, disk: &MemoryDisk, salt: u64) -> Result<(), Ended> {
+    if matches!(step, Step::Restart) {
+        *storage = None;
+        *storage = Some(open(disk, salt)?.storage);
+        return Ok(());
+    }
+    let storage = storage.as_mut().expect("only a failed step leaves no storage");
+    match step {
+        Step::Bootstrap => {
+            storage.bootstrap(record(), &Start::Empty)?;
+        }
+        Step::Append(persists) => storage.append(persists)?,
+        Step::TakeSnapshot { meta, payload, first_kept } => {
+            let mut writer = storage.snapshots().begin(meta.clone())?;
+            writer.write(payload)?;
+            writer.finish()?;
+            storage.purge(*first_kept)?;
+        }
+        Step::Install { meta, payload, hard_state } => {
+            let mut receiver = storage.snapshots().receive(meta.clone())?;
+            receiver.write(payload)?;
+            receiver.finish_verified()?;
+            storage.install_snapshot(meta, *hard_state)?;
+        }
+        Step::Bury(index) => storage.bury(*index)?,
+        Step::Restart => unreachable!("handled above"),
+    }
+    Ok(())
+}
+
+/// Whether what was found is this state.
+pub(crate) fn is(model: &Model, found: &Recovered) -> Result<(), String> {
+    let Recovered { identity, raft, snapshot, .. } = found;
+    let expect = |what: &str, is_so: bool| if is_so { Ok(()) } else { Err(what.to_owned()) };
+    expect("member", identity.member == MEMBER)?;
+    expect("removed", identity.removed == model.removed)?;
+    expect("joined", identity.cluster == model.joined.then(record))?;
+    if !model.joined || model.removed.is_some() {
+        return expect("nothing for the core", raft.entries.is_empty() && raft.hard_state == HardState::default());
+    }
+    let Restored { hard_state, snapshot: meta, entries } = raft;
+    expect("hard state", *hard_state == model.hard_state)?;
+    expect("snapshot", snapshot.as_ref().map(|info| &info.meta) == model.snapshot.as_ref())?;
+    let first_meta = SnapshotMeta { configuration: Arc::new(record().first_configuration), ..SnapshotMeta::default() };
+    expect("snapshot meta", *meta == model.snapshot.clone().unwrap_or(first_meta))?;
+    let first = entries.first().map_or(meta.last.index.next(), |entry| entry.id.index);
+    expect("reach", first <= meta.last.index.next())?;
+    let expected: Vec<_> = model.log.iter().filter(|entry| entry.id.index >= first).cloned().collect();
+    let behind = model.log.iter().filter(|entry| entry.id.index > meta.last.index).count();
+    expect("entries behind the snapshot", entries.len() >= behind)?;
+    expect("entries", *entries == expected)
+}
+
+/// Reads a snapshot back and compares it with what was written.
+pub(crate) fn read_snapshot(storage: &Storage, info: &SnapshotInfo) -> Vec<u8> {
+    let mut reader = storage.snapshots().open(info).expect("a listed snapshot can be opened");
+    let mut payload = Vec::new();
+    while let Some(chunk) = reader.next_chunk().expect("an undamaged snapshot can be read") {
+        payload.extend_from_slice(&chunk);
+    }
+    assert_eq!(payload.len() as u64, info.bytes, "all of it");
+    assert!(payload.iter().all(|byte| *byte == info.meta.last.index.0 as u8), "what was written");
+    assert!(matches!(info.origin, Origin::Taken | Origin::Received));
+    payload
+}
+
+/// The segments of the log, oldest first.
+pub(crate) fn segments(disk: &MemoryDisk) -> Vec<PathBuf> {
+    let wal = dir().join("wal");
+    disk.files().into_iter().filter(|path| path.parent() == Some(Path::new(&wal))).collect()
+}

@@ -1,0 +1,193 @@
+//! Crashes: after one at any operation, everything acknowledged is there and nothing else is invented. Owns the
+//! enumeration of places to crash.
+
+#[path = "support/history.rs"]
+#[allow(dead_code)] // Each test uses its part.
+mod history;
+
+use history::{Chance, Model, Step, is, open, read_snapshot, run};
+use storage::StorageError;
+use storage::memory::MemoryDisk;
+
+/// How a machine stops.
+#[derive(Clone, Copy, Debug)]
+enum Crash {
+    Kill,
+    PowerLoss(u64),
+}
+
+impl Crash {
+    fn strike(self, disk: &MemoryDisk) {
+        match self {
+            Self::Kill => disk.kill(),
+            Self::PowerLoss(seed) => disk.lose_power(seed),
+        }
+    }
+}
+
+/// Lives `steps` steps, or until the machine stops; answers the states that a crash may leave.
+fn live(disk: &MemoryDisk, seed: u64, steps: usize, model: &mut Model) -> Vec<Model> {
+    let mut chance = Chance(seed);
+    let mut storage = match open(disk, seed) {
+        Ok(found) => Some(found.storage),
+        Err(error) => {
+            assert!(disk.has_stopped(), "{error}");
+            return vec![model.clone()];
+        }
+    };
+    for number in 0..steps as u64 {
+        let step = Step::random(&mut chance, model);
+        match run(&step, &mut storage, disk, seed + number) {
+            Ok(()) => step.apply(model),
+            Err(error) => {
+                assert!(disk.has_stopped(), "{step:?}: {error:?}");
+                return step.may_leave(model);
+            }
+        }
+    }
+    vec![model.clone()]
+}
+
+fn crash_and_check(seed: u64, stop: u64, crash: Crash) -> bool {
+    let context = format!("seed {seed}, operation {stop}, {crash:?}");
+    let disk = MemoryDisk::new();
+    let mut model = Model::default();
+    disk.stop_after(stop);
+    let possible = live(&disk, seed, 30, &mut model);
+    let stopped = disk.has_stopped();
+    crash.strike(&disk);
+
+    let found = open(&disk, seed + 1000).unwrap_or_else(|error| panic!("{context}: {error}"));
+    let verdicts: Vec<_> = possible.iter().map(|state| is(state, &found)).collect();
+    let Some(place) = verdicts.iter().position(Result::is_ok) else {
+        panic!("{context}: none of the possible states: {verdicts:?}");
+    };
+    for info in found.storage.snapshots().list() {
+        read_snapshot(&found.storage, &info);
+    }
+    // What was found once is durable: without another write it is found again after a power loss.
+    drop(found);
+    disk.lose_power(seed);
+    let mut model = possible[place].clone();
+    let found = open(&disk, seed + 2000).unwrap_or_else(|error| panic!("{context}, then power loss: {error}"));
+    is(&model, &found).unwrap_or_else(|what| panic!("{context}: not durable: {what}"));
+    // And life goes on: nothing of the crash comes back later.
+    drop(found);
+    live(&disk, seed + 1, 12, &mut model);
+    disk.lose_power(seed + 2);
+    let found = open(&disk, seed + 3000).unwrap_or_else(|error| panic!("{context}, later: {error}"));
+    is(&model, &found).unwrap_or_else(|what| panic!("{context}, later: {what}"));
+    stopped
+}
+
+fn crash_at_every_operation(seed: u64, crashes: &[Crash]) {
+    for stop in 1.. {
+        let stopped = crashes.iter().map(|crash| crash_and_check(seed, stop, *crash)).fold(false, |a, b| a | b);
+        if !stopped {
+            assert!(stop > 30, "a life of thirty steps has more operations than {stop}");
+            return;
+        }
+    }
+}
+
+/// Raft thesis §3.8: what was acknowledged survives.
+#[test]
+fn killed_at_any_operation_a_member_finds_what_it_acknowledged() {
+    for seed in 0..12 {
+        crash_at_every_operation(seed, &[Crash::Kill]);
+    }
+}
+
+#[test]
+fn without_power_at_any_operation_a_member_finds_what_it_acknowledged() {
+    for seed in 100..112 {
+        crash_at_every_operation(
+            seed,
+            &[Crash::PowerLoss(seed), Crash::PowerLoss(seed + 1), Crash::PowerLoss(seed + 2)],
+        );
+    }
+}
+
+/// cockroach#37102: a sync that failed is never tried again, and nothing after it succeeds.
+#[test]
+fn a_failed_sync_is_final_and_what_it_was_to_keep_is_not_found() {
+    for failing in 0..40 {
+        let disk = MemoryDisk::new();
+        let mut model = Model::default();
+        let mut chance = Chance(failing);
+        let mut storage = Some(open(&disk, 1).expect("a blank disk opens").storage);
+        run(&Step::Bootstrap, &mut storage, &disk, 2).expect("no fault yet");
+        Step::Bootstrap.apply(&mut model);
+        disk.fail_sync_after(failing);
+        let (step, error) = loop {
+            let step = Step::random(&mut chance, &model);
+            if matches!(step, Step::Restart) {
+                continue;
+            }
+            match run(&step, &mut storage, &disk, 3) {
+                Ok(()) => step.apply(&mut model),
+                Err(error) => break (step, error),
+            }
+        };
+        let first = match error {
+            history::Ended::Write(error) => error,
+            history::Ended::Snapshot(storage::SnapshotError::Storage(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(first, StorageError::Failed(_)), "{first}");
+        let held = storage.as_mut().expect("still there");
+        let entry = history::entry(model.last().index.0 + 1, 99, 10);
+        let persist = raft::Persist { io: raft::IoId(0), hard_state: None, entries: vec![entry] };
+        assert_eq!(held.append(&[persist]), Err(first.clone()), "every later call says the same");
+        assert_eq!(held.purge(raft::Index(1)), Err(first));
+        drop(storage);
+        disk.kill();
+        let found = open(&disk, 4).expect("a restart reads what is there");
+        let possible = step.may_leave(&model);
+        assert!(possible.iter().any(|state| is(state, &found).is_ok()), "{step:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_a_write_and_takes_it_when_there_is_space() {
+    for spare in (0..200_000).step_by(4099) {
+        let disk = MemoryDisk::new();
+        let mut model = Model::default();
+        let mut chance = Chance(spare);
+        let mut storage = Some(open(&disk, 1).expect("a blank disk opens").storage);
+        run(&Step::Bootstrap, &mut storage, &disk, 2).expect("no fault yet");
+        Step::Bootstrap.apply(&mut model);
+        disk.limit_bytes(Some(disk.used_bytes() + spare));
+        for _ in 0..60 {
+            let step = Step::random(&mut chance, &model);
+            if !matches!(step, Step::Append(_)) {
+                continue;
+            }
+            match run(&step, &mut storage, &disk, 3) {
+                Ok(()) => {}
+                Err(history::Ended::Write(StorageError::Full { .. })) => {
+                    let limit = disk.used_bytes() + 100_000;
+                    disk.limit_bytes(Some(limit));
+                    run(&step, &mut storage, &disk, 3).expect("there is space again");
+                    disk.limit_bytes(Some(limit));
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+            step.apply(&mut model);
+        }
+        drop(storage);
+        disk.lose_power(spare);
+        disk.limit_bytes(None);
+        let found = open(&disk, 4).expect("it opens");
+        is(&model, &found).expect("everything acknowledged is there");
+    }
+}
+
+#[test]
+fn a_directory_is_never_shared() {
+    let disk = MemoryDisk::new();
+    let first = open(&disk, 1).expect("a blank disk opens");
+    assert!(matches!(open(&disk, 2), Err(storage::OpenError::Locked { .. })));
+    drop(first);
+    assert!(open(&disk, 3).is_ok(), "the lock ends with its holder");
+}
