@@ -23,12 +23,18 @@ use crate::record::{Exclusive, Phase, Record};
 use crate::wait::{so, until};
 use crate::{packages, teardown};
 
+/// The cgroup of the control plane.
+pub(crate) const HOST_GROUP: &str = "host";
+/// The cgroup of the S3 server.
+pub(crate) const STORE_GROUP: &str = "store";
+
 /// What to bring up.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// How many nodes, 1 to 9.
     pub nodes: u8,
-    /// Program and first arguments of a process that calls [`crate::provisioner::run`] with its last argument.
+    /// First arguments with which the calling program, called once more, gives its last argument to
+    /// [`crate::provisioner::run`].
     pub provisioner: Vec<OsString>,
     /// When the cluster counts as abandoned.
     pub lifetime: Lifetime,
@@ -108,7 +114,7 @@ impl Cluster {
         network::create(&self.nodes)?;
         certificates::create(&self.run, &self.nodes)?;
         let hierarchy = Hierarchy::detect();
-        let host = hierarchy.create("host")?;
+        let host = hierarchy.create(HOST_GROUP)?;
         let control_plane = ControlPlane { run: &self.run, cgroup: &host };
         // Nodes and S3 server need no API server to start: they come up while it does.
         let pause = self.write_pause_image()?;
@@ -129,7 +135,7 @@ impl Cluster {
             machine.import(&pause)?;
             machine.start_kubelet(group)?;
         }
-        self.store.start(&self.run, &host)?;
+        self.store.start(&self.run, &hierarchy.create(STORE_GROUP)?)?;
         self.await_nodes(Duration::from_secs(120))?;
         control_plane.check_all_alive()?;
         took(&format!("{} nodes Ready", self.nodes.len()));

@@ -53,8 +53,11 @@ impl ControlPlane<'_> {
         let class = serde_json::to_vec(&provisioner::storage_class())?;
         let mut apply = command(&self.program(Program::Kubectl), ["apply", "-f", "-"]);
         apply.env("KUBECONFIG", &admin).text_from(&class).context("the StorageClass was not made")?;
-        let mut line = provisioner.to_vec();
-        line.push(self.run.into());
+        // A copy: a build may replace the calling program's file while the cluster stands.
+        let own = self.run.join("bin/provisioner");
+        fs::copy("/proc/self/exe", &own).context("this program was not copied")?;
+        let mut line: Vec<OsString> = vec![own.into()];
+        line.extend(provisioner.iter().cloned().chain([self.run.into()]));
         self.spawn("provisioner", line)
     }
 

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::cgroup::Hierarchy;
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, HOST_GROUP, STORE_GROUP};
 use crate::command::{Json, Run};
 use crate::network::{self, Node, PortState};
 use crate::object_store::ObjectStore;
@@ -138,6 +138,22 @@ impl Cluster {
         Ok(folder)
     }
 
+    /// Stops the control plane where it stands: nobody answers for the API server; nodes and pods run on.
+    ///
+    /// # Errors
+    /// If the kernel does not freeze it within seconds.
+    pub fn pause_control_plane(&self) -> Result<()> {
+        Hierarchy::detect().freeze(HOST_GROUP)
+    }
+
+    /// Lets a paused control plane run on.
+    ///
+    /// # Errors
+    /// If the kernel does not thaw it within seconds.
+    pub fn resume_control_plane(&self) -> Result<()> {
+        Hierarchy::detect().thaw(HOST_GROUP)
+    }
+
     /// Ends the S3 server; its objects stay.
     ///
     /// # Errors
@@ -151,7 +167,7 @@ impl Cluster {
     /// # Errors
     /// If it does not answer.
     pub fn start_object_store(&self) -> Result<()> {
-        self.store.start(&self.run, &Hierarchy::detect().create("host")?)
+        self.store.start(&self.run, &Hierarchy::detect().create(STORE_GROUP)?)
     }
 }
 

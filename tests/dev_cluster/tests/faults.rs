@@ -159,6 +159,17 @@ fn a_drained_node_has_no_pods_until_it_is_let_in_again() {
 }
 
 #[test]
+fn a_paused_control_plane_answers_nobody_until_it_runs_on() {
+    let cluster = cluster();
+    cluster.pause_control_plane().unwrap();
+    let silent = cluster.kubectl(["get", "--raw", "/readyz", "--request-timeout", "2s"]).text();
+    cluster.resume_control_plane().unwrap();
+    assert!(silent.is_err());
+    until("the API server answers", LIMIT, || cluster.kubectl(["get", "--raw", "/readyz"]).text().map(Some)).unwrap();
+    await_readiness(&cluster, [true, true, true]);
+}
+
+#[test]
 fn the_object_store_goes_and_comes_back() {
     let cluster = cluster();
     let address = cluster.object_store().endpoint.trim_start_matches("http://").to_owned();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Subcommand;
 use dev_cluster::{Cluster, Down, Lifetime, Options, Status, provisioner};
 
@@ -46,15 +46,13 @@ pub(crate) fn run(verb: Verb) -> Result<ExitCode> {
 }
 
 /// What brings up a cluster of `nodes` nodes from this program.
-pub(crate) fn options(nodes: u8, lifetime: Lifetime) -> Result<Options> {
-    let program = std::env::current_exe().context("this program does not know its own path")?;
-    let provisioner = vec![program.into(), OsString::from("cluster"), OsString::from("provisioner")];
-    Ok(Options { nodes, provisioner, lifetime })
+pub(crate) fn options(nodes: u8, lifetime: Lifetime) -> Options {
+    Options { nodes, provisioner: ["cluster", "provisioner"].map(OsString::from).into(), lifetime }
 }
 
 fn up(nodes: u8) -> Result<ExitCode> {
     let start = Instant::now();
-    let cluster = Cluster::up(&options(nodes, Lifetime::Standing)?, &|line| println!("  {line}"))?;
+    let cluster = Cluster::up(&options(nodes, Lifetime::Standing), &|line| println!("  {line}"))?;
     println!("up in {}, {} nodes Ready", seconds(start.elapsed()), cluster.nodes().len());
     println!("  use it:       eval \"$(cargo xtask cluster env)\"");
     println!("  its logs:     {}", cluster.logs().display());

@@ -113,7 +113,7 @@ fn prepare(arguments: &Arguments, steps: &Steps) -> Result<Place> {
     }
     let cluster = steps.step("a Kubernetes of three nodes", || {
         require_root()?;
-        Cluster::up(&crate::cluster::options(3, Lifetime::Standing)?, &|line| steps.note(line))
+        Cluster::up(&crate::cluster::options(3, Lifetime::Standing), &|line| steps.note(line))
     })?;
     let images = steps.step("images, built without Docker and loaded into every node", || {
         let written = image::build("localhost", "dev", &|line| steps.note(line))?;

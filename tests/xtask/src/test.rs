@@ -170,7 +170,7 @@ impl Running<'_, '_> {
                 Ok(())
             }),
             Step::Cluster => steps.step(step.name(), || {
-                let cluster = Cluster::up(&cluster::options(3, Lifetime::Tied)?, &note)?;
+                let cluster = Cluster::up(&cluster::options(3, Lifetime::Tied), &note)?;
                 let loaded = image::load_into(&cluster, &self.images);
                 self.cluster = Some(cluster);
                 loaded
