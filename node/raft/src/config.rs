@@ -43,6 +43,69 @@ pub struct Config {
     pub seed: u64,
 }
 
+impl Config {
+    /// The defaults, for a member and the seed of its time-outs.
+    #[must_use]
+    pub fn new(id: MemberId, seed: u64) -> Self {
+        Self {
+            id,
+            heartbeat_interval: Duration::from_millis(150),
+            election_timeout: Duration::from_secs(1),
+            leader_lease: Duration::from_millis(500),
+            clock_drift: Duration::from_millis(50),
+            lease_reads: false,
+            pre_vote: true,
+            snapshot_threshold: 1024,
+            snapshot_trailing: 1024,
+            max_append_entries: 64,
+            max_append_bytes: 1 << 20,
+            max_inflight_messages: 256,
+            max_inflight_bytes: 16 << 20,
+            max_uncommitted_bytes: 64 << 20,
+            catch_up_entries: 64,
+            transfer_timeout: Duration::from_secs(1),
+            seed,
+        }
+    }
+
+    /// # Errors
+    /// The first impossible field.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.id.0 == 0 {
+            return Err(ConfigError::ZeroId);
+        }
+        let zero = [
+            ("heartbeat_interval", self.heartbeat_interval.is_zero()),
+            ("election_timeout", self.election_timeout.is_zero()),
+            ("leader_lease", self.leader_lease.is_zero()),
+            ("snapshot_threshold", self.snapshot_threshold == 0),
+            ("max_append_entries", self.max_append_entries == 0),
+            ("max_append_bytes", self.max_append_bytes == 0),
+            ("max_inflight_messages", self.max_inflight_messages == 0),
+            ("max_inflight_bytes", self.max_inflight_bytes == 0),
+            ("max_uncommitted_bytes", self.max_uncommitted_bytes == 0),
+            ("transfer_timeout", self.transfer_timeout.is_zero()),
+        ];
+        if let Some((field, _)) = zero.into_iter().find(|(_, is_zero)| *is_zero) {
+            return Err(ConfigError::Zero { field });
+        }
+        let election_ms = milliseconds(self.election_timeout);
+        if self.election_timeout < self.heartbeat_interval.saturating_mul(2) {
+            let heartbeat_ms = milliseconds(self.heartbeat_interval);
+            return Err(ConfigError::ElectionTooShort { election_ms, heartbeat_ms });
+        }
+        if self.leader_lease.saturating_add(self.clock_drift) >= self.election_timeout {
+            let (lease_ms, drift_ms) = (milliseconds(self.leader_lease), milliseconds(self.clock_drift));
+            return Err(ConfigError::LeaseTooLong { lease_ms, drift_ms, election_ms });
+        }
+        Ok(())
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Why a core was not started; each message names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

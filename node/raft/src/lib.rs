@@ -10,9 +10,24 @@ pub mod ids;
 pub mod message;
 pub mod output;
 
+mod dispatch;
+mod flush;
+pub mod raft;
+
+mod election;
+mod role;
+
+mod log;
+mod quorum;
+mod replication;
+
 pub mod membership;
 
-pub mod raft;
+mod read;
+mod snapshot;
+
+mod invariants;
+mod outbox;
 
 pub use config::{Config, ConfigError};
 pub use ids::{EntryId, Index, IoId, MemberId, Now, ProposalId, ReadContext, Term};

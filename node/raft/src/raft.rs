@@ -1,14 +1,25 @@
 //! Owns the state and dispatches inputs; decisions live in the rooms beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, ConfigError};
-use crate::ids::{EntryId, Index, IoId, MemberId, Now, ProposalId, ReadContext, Term};
+use crate::election::timeout::Timeout;
+use crate::ids::{EntryId, Index, IoId, MemberId, Now, ProposalId, ReadContext};
+use crate::invariants::Watch;
+use crate::log::Log;
+use crate::log::tail::Unwritten;
 use crate::membership::change::{Change, ChangeError};
 use crate::membership::configuration::Configuration;
-use crate::message::{Entry, HardState, Message, Payload, SnapshotMeta};
+use crate::membership::history::History;
+use crate::message::{Body, Entry, HardState, Message, Payload, SnapshotMeta};
+use crate::outbox::Outbox;
 use crate::output::{Output, Role, SoftState};
+use crate::read::read_index::Forwarded;
+use crate::replication::progress::{Progress, State};
+use crate::replication::proposal::Seen;
+use crate::role::Standing;
 
 /// What a member's disk holds at its start.
 #[derive(Clone, Debug, Default)]
@@ -25,7 +36,34 @@ pub struct Restored {
 /// One member's consensus.
 #[derive(Debug)]
 pub struct Raft {
-    _config: Config,
+    pub(crate) config: Config,
+    /// As of the latest input; the monotonic part never goes back.
+    pub(crate) now: Now,
+    /// Changed only through [`Raft::set_hard_state`].
+    pub(crate) hard: HardState,
+    /// The write that carries `hard`; `None`: the next one will.
+    hard_io: Option<IoId>,
+    pub(crate) log: Log,
+    pub(crate) history: History,
+    pub(crate) standing: Standing,
+    /// Of this term.
+    pub(crate) leader: Option<MemberId>,
+    pub(crate) timeout: Timeout,
+    /// Until then nobody but a leader's chosen successor gets a vote.
+    pub(crate) trusts_until: Duration,
+    pub(crate) outbox: Outbox,
+    pub(crate) forwarded: Forwarded,
+    /// This member's own proposals, as leader, that are not committed yet, by index.
+    pub(crate) proposed: VecDeque<(Index, ProposalId)>,
+    /// Proposals that other members handed over.
+    pub(crate) seen: Seen,
+    pub(crate) snapshot_asked: Index,
+    /// Removed for good: takes part in nothing any more.
+    pub(crate) removed: bool,
+    pub(crate) watch: Watch,
+    /// An input came since the last flush.
+    pub(crate) unsettled: bool,
+    pub(crate) shown: SoftState,
 }
 
 /// Why a proposal was refused at once. It did not enter the log.
@@ -65,6 +103,9 @@ pub enum TransferError {
         /// To whom.
         target: MemberId,
     },
+    /// No other voter was heard from lately.
+    #[error("no other voter answered lately: there is nobody to hand over to")]
+    NoTarget,
 }
 
 /// What a leader knows of a member (etcd-io/raft's Progress).
@@ -84,22 +125,74 @@ impl Raft {
     /// A member as its disk left it; starts as follower (or learner).
     ///
     /// # Errors
-    /// An impossible configuration; names the field.
+    /// An impossible configuration, or a log with a gap; names the field.
     pub fn new(config: Config, restored: Restored, now: Now) -> Result<Self, ConfigError> {
-        let _ = (restored, now);
-        Ok(Self { _config: config })
+        config.validate()?;
+        let Restored { hard_state, snapshot, entries } = restored;
+        let mut history = History::new(snapshot.configuration_index, Arc::clone(&snapshot.configuration));
+        let log = Log::restored(&snapshot, entries)?;
+        for entry in log.kept() {
+            history.appended(entry);
+        }
+        // A lease that this member's answers are part of may still run: a crash must not let it vote sooner.
+        let embargo = if config.lease_reads { config.election_timeout } else { Duration::ZERO };
+        let mut raft = Self {
+            timeout: Timeout::new(config.election_timeout, config.seed, now.monotonic),
+            now,
+            hard: hard_state,
+            hard_io: Some(IoId::default()),
+            snapshot_asked: log.snapshot(),
+            log,
+            history,
+            standing: Standing::Follower,
+            leader: None,
+            trusts_until: now.monotonic.saturating_add(embargo),
+            outbox: Outbox::default(),
+            forwarded: Forwarded::default(),
+            proposed: VecDeque::new(),
+            seen: Seen::default(),
+            removed: false,
+            watch: Watch::default(),
+            unsettled: true,
+            shown: SoftState { role: Role::Follower, leader: None, term: hard_state.term },
+            config,
+        };
+        raft.shown = raft.soft_state();
+        if raft.is_quorum_alone() {
+            // Nobody else could lead, so there is nobody to wait for.
+            raft.timeout.expire(now.monotonic);
+        }
+        raft.check();
+        Ok(raft)
     }
 
     // Inputs.
 
-    /// A message arrived. Duplicated, late and reordered ones are fine.
+    /// A message arrived. Duplicated, late and reordered ones are fine; nonsense is ignored.
     pub fn step(&mut self, now: Now, from: MemberId, message: Message) {
-        let _ = (now, from, message);
+        self.begin(now);
+        let snapshot = match &message.body {
+            Body::InstallSnapshot(meta) => Some(meta.last),
+            _ => None,
+        };
+        if self.admits(from, &message) {
+            self.dispatch(from, message);
+        } else if let Some(last) = snapshot {
+            self.outbox.push(Output::DiscardSnapshot { from, last });
+        }
+        self.check();
     }
 
     /// Time passed; cheap when nothing is due. Call at [`Raft::deadline`] or later.
     pub fn tick(&mut self, now: Now) {
-        let _ = now;
+        self.begin(now);
+        self.expire_forwarded_reads();
+        if self.is_leader() {
+            self.tick_leader();
+        } else if self.silence_ends_at() <= self.now.monotonic {
+            self.on_silence();
+        }
+        self.check();
     }
 
     /// Proposes payloads, in order; a follower forwards them to its leader. Each later shows in [`Output::Apply`] (found
@@ -108,112 +201,207 @@ impl Raft {
     /// # Errors
     /// None of them entered the log.
     pub fn propose(&mut self, now: Now, proposals: Vec<(ProposalId, Payload)>) -> Result<(), ProposeError> {
-        let _ = (now, proposals);
-        Err(ProposeError::NoLeader)
+        self.begin(now);
+        let outcome = self.start_proposals(proposals);
+        self.check();
+        outcome
     }
 
     /// Changes membership (leader only). Succeeds with the index of the entry that carries it, or of the configuration
-    /// in force when that already is what was asked for. The joint configuration, if one is needed, is left
+    /// in force when that already is what was asked for, or leads there. The joint configuration, if one is needed, is left
     /// automatically (Raft thesis §4.3).
     ///
     /// # Errors
     /// Nothing entered the log.
     pub fn change(&mut self, now: Now, change: Change) -> Result<Index, ChangeError> {
-        let _ = (now, change);
-        Err(ChangeError::NotLeader { leader: None })
+        self.begin(now);
+        let outcome = self.start_change(change);
+        self.check();
+        outcome
     }
 
     /// Hands leadership over (Raft thesis §3.10); `None`: to the voter with the longest log among those heard from.
-    /// Proposals are refused until it happened or timed out.
+    /// Proposals are refused until it happened or timed out. Asking for the transfer that is under way, or for one to the
+    /// leader itself, changes nothing and succeeds.
     ///
     /// # Errors
     /// Nothing was started.
     pub fn transfer(&mut self, now: Now, target: Option<MemberId>) -> Result<MemberId, TransferError> {
-        let _ = (now, target);
-        Err(TransferError::NotLeader)
+        self.begin(now);
+        let outcome = self.start_transfer(target);
+        self.check();
+        outcome
     }
 
     /// Asks for a linearizable read; answered by [`Output::ReadReady`] or [`Output::ReadFailed`]. A context is never
     /// reused by a member, not across restarts either.
     pub fn read(&mut self, now: Now, context: ReadContext) {
-        let _ = (now, context);
+        self.begin(now);
+        self.start_read(context);
+        self.check();
     }
 
     // Acknowledgements.
 
     /// Everything up to and including `io` is durable.
     pub fn persisted(&mut self, now: Now, io: IoId) {
-        let _ = (now, io);
+        self.begin(now);
+        self.log.tail.persisted(io);
+        self.outbox.persisted(io, self.hard.term);
+        self.count_own_vote();
+        self.advance_commit();
+        self.check();
     }
 
     /// Everything up to and including `index` is applied.
     pub fn applied(&mut self, now: Now, index: Index) {
-        let _ = (now, index);
+        self.begin(now);
+        self.log.applied_to(index);
+        self.check();
     }
 
     /// A snapshot of the state at `index` (as of [`Output::SnapshotDue`] or later) is durable. Purges the log behind it,
     /// but for a trailing rest; returns the first index that is kept, which the driver may purge its files up to.
     pub fn snapshot_taken(&mut self, index: Index) -> Index {
-        index
+        self.unsettled = true;
+        let first = self.purge_behind_snapshot(index);
+        self.check();
+        first
     }
 
     /// The snapshot lane to `to` ended; `arrived`: the receiver acknowledged every byte.
     pub fn snapshot_sent(&mut self, now: Now, to: MemberId, arrived: Result<(), ()>) {
-        let _ = (now, to, arrived);
+        self.begin(now);
+        self.end_snapshot(to, arrived);
+        self.check();
     }
 
     /// The connection to `to` broke: what was in flight may be lost.
     pub fn unreachable(&mut self, to: MemberId) {
-        let _ = to;
+        self.unsettled = true;
+        if self.leader == Some(to) {
+            self.fail_forwarded_reads();
+        }
+        if let Standing::Leader(leader) = &mut self.standing
+            && let Some(progress) = leader.peers.get_mut(&to)
+        {
+            progress.lost();
+        }
     }
 
     // The one output.
 
     /// What to do next, in order; `None` until the next input.
     pub fn next_output(&mut self) -> Option<Output> {
-        None
+        if self.outbox.is_empty() && std::mem::take(&mut self.unsettled) {
+            self.flush();
+        }
+        self.outbox.pop()
     }
 
     // Queries.
 
-    /// When [`Raft::tick`] has something to do, on the monotonic clock.
+    /// When [`Raft::tick`] has something to do, on the monotonic clock; [`Duration::MAX`]: never, until another input.
     pub fn deadline(&self) -> Duration {
-        Duration::ZERO
+        let own = match &self.standing {
+            Standing::Leader(leader) => self.leader_deadline(leader),
+            _ => self.silence_ends_at(),
+        };
+        own.min(self.forwarded.deadline())
     }
 
     /// Role, leader, term.
     pub fn soft_state(&self) -> SoftState {
-        SoftState { role: Role::Follower, leader: None, term: Term(0) }
+        let role = match &self.standing {
+            Standing::Follower if self.may_campaign() => Role::Follower,
+            Standing::Follower => Role::Learner,
+            Standing::PreCandidate(_) => Role::PreCandidate,
+            Standing::Candidate(_) => Role::Candidate,
+            Standing::Leader(_) => Role::Leader,
+        };
+        SoftState { role, leader: self.leader, term: self.hard.term }
     }
 
     /// Commit index.
     pub fn commit(&self) -> Index {
-        Index(0)
+        self.log.commit()
     }
 
     /// The log's last entry.
     pub fn last(&self) -> EntryId {
-        EntryId::default()
+        self.log.last()
     }
 
     /// The configuration in force and the index of its entry.
     pub fn configuration(&self) -> (&Configuration, Index) {
-        unreachable!()
+        let (index, configuration) = self.history.latest();
+        (configuration, *index)
     }
 
     /// The latest committed configuration and the index of its entry.
     pub fn committed_configuration(&self) -> (&Configuration, Index) {
-        unreachable!()
+        let (index, configuration) = self.history.at(self.log.commit());
+        (configuration, *index)
     }
 
     /// The meta of a snapshot of the state at `index`; `None` if `index` is not in the log, or not applied.
     pub fn snapshot_meta(&self, index: Index) -> Option<SnapshotMeta> {
-        let _ = index;
-        None
+        self.meta_at(index)
     }
 
     /// What the leader knows of everyone else; empty elsewhere.
     pub fn progress(&self) -> BTreeMap<MemberId, ProgressReport> {
-        BTreeMap::new()
+        let Standing::Leader(leader) = &self.standing else { return BTreeMap::new() };
+        let report = |progress: &Progress| ProgressReport {
+            matched: progress.matched(),
+            next: progress.next(),
+            active: progress.is_active(self.now.monotonic, self.config.election_timeout),
+            snapshotting: matches!(progress.state, State::Snapshot { .. }),
+        };
+        leader.peers.iter().map(|(id, progress)| (*id, report(progress))).collect()
+    }
+
+    // What the rooms share.
+
+    /// Term or vote change; durable with the next write, which whoever promises anything waits for.
+    pub(crate) fn set_hard_state(&mut self, hard: HardState) {
+        assert!(hard.term >= self.hard.term, "the term never falls");
+        assert!(hard.term > self.hard.term || self.hard.vote.is_none(), "one vote per term");
+        self.hard = hard;
+        self.hard_io = None;
+    }
+
+    /// The write that term and vote are in.
+    pub(crate) fn hard_state_io(&self) -> IoId {
+        self.hard_io.unwrap_or(self.outbox.next_io())
+    }
+
+    /// Term and vote for the write `io`, if none carries them yet.
+    pub(crate) fn hard_state_to_write(&mut self, io: IoId) -> Option<HardState> {
+        if self.hard_io.is_some() {
+            return None;
+        }
+        self.hard_io = Some(io);
+        Some(self.hard)
+    }
+
+    /// The write that the log up to `index` is in.
+    pub(crate) fn write_of(&self, index: Index) -> IoId {
+        match self.log.tail.write_of(index) {
+            Ok(write) => write.unwrap_or_default(),
+            Err(Unwritten) => self.outbox.next_io(),
+        }
+    }
+
+    fn begin(&mut self, now: Now) {
+        let monotonic = self.now.monotonic.max(now.monotonic);
+        self.now = Now { monotonic, wall_ms: now.wall_ms };
+        self.unsettled = true;
+    }
+
+    /// When a follower or candidate gives up waiting; a member that may not campaign only forgets its leader.
+    fn silence_ends_at(&self) -> Duration {
+        let waits = !self.removed && (self.leader.is_some() || self.may_campaign());
+        if waits { self.timeout.due() } else { Duration::MAX }
     }
 }

@@ -4,7 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{Index, MemberId};
-use crate::membership::configuration::MemberInfo;
+use crate::membership::configuration::{Configuration, MemberInfo};
+use crate::membership::joint;
+use crate::message::Payload;
+use crate::raft::Raft;
+use crate::role::Standing;
 
 /// A wanted configuration, compare-and-swapped on the index of the one that it was computed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,4 +109,77 @@ pub enum ChangeError {
         /// Wanted voters.
         voters: usize,
     },
+}
+
+/// Most voters of a group: each more costs every write another acknowledgement.
+const VOTERS_MAX: usize = 9;
+
+impl Raft {
+    /// Carries out a change, or refuses it with nothing in the log.
+    pub(crate) fn start_change(&mut self, change: Change) -> Result<Index, ChangeError> {
+        let Standing::Leader(leader) = &self.standing else {
+            return Err(ChangeError::NotLeader { leader: self.leader });
+        };
+        if let Some(target) = self.transferring_to() {
+            return Err(ChangeError::Transferring { target });
+        }
+        let (index, current) = self.history.latest();
+        let index = *index;
+        check_shape(current, &change)?;
+        if leads_to(current, &change) {
+            return Ok(index);
+        }
+        self.check_free(index, current.is_joint(), change.expected)?;
+        self.check_caught_up(leader, current, &change)?;
+        self.check_reachable(leader, &change)?;
+        let next = joint::enter(current, change);
+        let index = self.append(Payload::Configuration(next.into()));
+        self.advance_commit();
+        Ok(index)
+    }
+
+    /// One change at a time, computed from the configuration in force, and none before the term's first commit.
+    fn check_free(&self, index: Index, is_joint: bool, expected: Index) -> Result<(), ChangeError> {
+        if !self.term_is_committed() {
+            return Err(ChangeError::TermNotCommitted);
+        }
+        if is_joint || index > self.log.commit() {
+            return Err(ChangeError::InFlight { pending: index });
+        }
+        if expected != index {
+            return Err(ChangeError::Stale { expected, actual: index });
+        }
+        Ok(())
+    }
+}
+
+/// Whether the wish makes sense by itself.
+fn check_shape(current: &Configuration, change: &Change) -> Result<(), ChangeError> {
+    if change.voters.is_empty() {
+        return Err(ChangeError::NoVoters);
+    }
+    if change.voters.len() > VOTERS_MAX {
+        return Err(ChangeError::TooManyVoters { voters: change.voters.len(), limit: VOTERS_MAX });
+    }
+    if let Some(member) = change.voters.intersection(&change.learners).next() {
+        return Err(ChangeError::Overlap { member: *member });
+    }
+    for member in change.voters.union(&change.learners) {
+        if current.removed.contains(member) {
+            return Err(ChangeError::WasRemoved { member: *member });
+        }
+        if !change.members.contains_key(member) {
+            return Err(ChangeError::Unknown { member: *member });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the configuration in force is what is wanted, or a joint one on the way there.
+fn leads_to(current: &Configuration, change: &Change) -> bool {
+    let end = if current.is_joint() { joint::leave(current) } else { current.clone() };
+    let info_agrees = |id: &MemberId| end.members.get(id) == change.members.get(id);
+    end.voters == change.voters
+        && end.learners == change.learners
+        && change.voters.union(&change.learners).all(info_agrees)
 }

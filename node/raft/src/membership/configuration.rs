@@ -47,6 +47,11 @@ impl Configuration {
         self.voters.contains(&id) || self.outgoing.contains(&id)
     }
 
+    /// Everyone who takes part; some may come twice.
+    pub(crate) fn everyone(&self) -> impl Iterator<Item = MemberId> {
+        self.voters.iter().chain(&self.outgoing).chain(&self.learners).chain(&self.learners_next).copied()
+    }
+
     /// Whether `id` takes part at all.
     #[must_use]
     pub fn contains(&self, id: MemberId) -> bool {

@@ -1,0 +1,82 @@
+//! The door: which messages are heard, by sender and by term, and which room each belongs to. Owns the term rules that all
+//! messages share (Raft thesis §3.3); decides nothing else.
+
+use std::cmp::Ordering;
+
+use crate::ids::MemberId;
+use crate::message::{Body, Message};
+use crate::raft::Raft;
+use crate::replication::append::NUMBER_MAX;
+
+impl Raft {
+    /// Whether a message is heard at all. A newer term makes this member follow it, but for questions that promise nothing,
+    /// and but for a campaign while a leader is heard.
+    pub(crate) fn admits(&mut self, from: MemberId, message: &Message) -> bool {
+        if self.removed || from == self.config.id || from.0 == 0 || message.term.0 > NUMBER_MAX {
+            return false;
+        }
+        if let Body::Removed { index } = message.body {
+            self.on_removed(index);
+            return false;
+        }
+        if self.turns_away(from, message) {
+            return false;
+        }
+        match message.term.cmp(&self.hard.term) {
+            Ordering::Equal => true,
+            Ordering::Greater => self.meets_newer_term(from, message),
+            Ordering::Less => {
+                self.answer_older_term(from, message);
+                false
+            }
+        }
+    }
+
+    fn meets_newer_term(&mut self, from: MemberId, message: &Message) -> bool {
+        match &message.body {
+            Body::PreVote { .. } | Body::PreVoteReply { granted: true } => return true,
+            // A member that was cut off must not depose a leader that others hear (Raft thesis §4.2.3).
+            Body::Vote { transfer: false, .. } if self.trusts_leader() => return false,
+            Body::Append(_) | Body::Heartbeat { .. } | Body::InstallSnapshot(_) => {
+                self.follow(message.term, Some(from));
+            }
+            _ => self.follow(message.term, None),
+        }
+        true
+    }
+
+    /// Whoever acts in an older term learns of the newer one; answers of an older term count for nothing.
+    fn answer_older_term(&mut self, from: MemberId, message: &Message) {
+        let body = match &message.body {
+            Body::Append(_) | Body::Heartbeat { .. } | Body::InstallSnapshot(_) => Body::HeartbeatReply { round: 0 },
+            Body::PreVote { .. } => Body::PreVoteReply { granted: false },
+            Body::Vote { .. } => Body::VoteReply { granted: false },
+            Body::ReadIndex { context } => Body::ReadIndexReply { context: *context, index: None },
+            _ => return,
+        };
+        self.outbox.send(from, Message { term: self.hard.term, body });
+    }
+
+    /// To the room that decides.
+    pub(crate) fn dispatch(&mut self, from: MemberId, message: Message) {
+        let term = message.term;
+        match message.body {
+            Body::PreVote { last } => self.on_pre_vote(from, term, last),
+            Body::PreVoteReply { granted } => self.on_pre_vote_reply(from, term, granted),
+            Body::Vote { last, .. } => self.on_vote(from, last),
+            Body::VoteReply { granted } => self.on_vote_reply(from, granted),
+            Body::Append(append) => self.on_append(from, append),
+            Body::AppendReply(reply) => self.on_append_reply(from, reply),
+            Body::Heartbeat { commit, round } => self.on_heartbeat(from, commit, round),
+            Body::HeartbeatReply { round } => self.on_heartbeat_reply(from, round),
+            Body::InstallSnapshot(meta) => self.on_install_snapshot(from, meta),
+            Body::ReadIndex { context } => self.on_read_index(from, context),
+            Body::ReadIndexReply { context, index } => self.on_read_index_reply(context, index),
+            Body::Propose { proposals } => self.on_propose(from, proposals),
+            Body::ProposeRefused { proposals, reason } => self.on_propose_refused(proposals, reason),
+            Body::TimeoutNow { last } => self.on_timeout_now(from, last),
+            // Heard at the door, whatever its term.
+            Body::Removed { index } => self.on_removed(index),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! "I lead", the commit index for the idle, and the rounds that prove leadership. Owns the numbering of rounds and when each
+//! began; what a round is good for belongs to reads, leases and check-quorum.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::ids::{Index, MemberId};
+use crate::message::{Append, Body, Message};
+use crate::raft::Raft;
+use crate::replication::progress::{Progress, State};
+use crate::role::Standing;
+
+/// The rounds of one leader in one term, counted from 1.
+#[derive(Debug, Default)]
+pub(crate) struct Rounds {
+    latest: u64,
+    /// When the newest rounds began, ending with the latest.
+    began: VecDeque<Duration>,
+}
+
+impl Rounds {
+    /// Begins one; forgets those that began longer ago than `span`, as nobody asks for them.
+    pub(crate) fn begin(&mut self, now: Duration, span: Duration) -> u64 {
+        while self.began.front().is_some_and(|began| began.saturating_add(span) < now) {
+            self.began.pop_front();
+        }
+        self.latest += 1;
+        self.began.push_back(now);
+        self.latest
+    }
+
+    pub(crate) fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// What an answer to `round` is worth: nothing, if it never began.
+    pub(crate) fn answered(&self, round: u64) -> u64 {
+        if round <= self.latest { round } else { 0 }
+    }
+
+    /// When a round began; `None` for one long gone, or never begun.
+    pub(crate) fn began(&self, round: u64) -> Option<Duration> {
+        let back = self.latest.checked_sub(round)?;
+        let place = (self.began.len() as u64).checked_sub(back + 1)?;
+        self.began.get(usize::try_from(place).ok()?).copied()
+    }
+}
+
+impl Raft {
+    /// Begins a round: a heartbeat to everyone.
+    pub(crate) fn begin_round(&mut self) {
+        let (commit, term, now) = (self.log.commit(), self.hard.term, self.now.monotonic);
+        let Standing::Leader(leader) = &mut self.standing else { return };
+        let round = leader.rounds.begin(now, self.config.election_timeout);
+        for (id, progress) in &mut leader.peers {
+            let commit = progress.may_know(commit);
+            progress.tell(commit);
+            self.outbox.send(*id, Message { term, body: Body::Heartbeat { commit, round } });
+        }
+    }
+
+    /// The leader lives, and says what is committed of what this member confirmed to hold.
+    pub(crate) fn on_heartbeat(&mut self, from: MemberId, commit: Index, round: u64) {
+        if !self.hear_leader(from) {
+            return;
+        }
+        if commit <= self.log.last().index {
+            self.commit_to(commit);
+        }
+        if round > 0 {
+            self.outbox.send(from, Message { term: self.hard.term, body: Body::HeartbeatReply { round } });
+        }
+    }
+
+    /// A member answered a round.
+    pub(crate) fn on_heartbeat_reply(&mut self, from: MemberId, round: u64) {
+        let (now, interval) = (self.now.monotonic, self.config.heartbeat_interval);
+        let Standing::Leader(leader) = &mut self.standing else { return };
+        let Some(progress) = leader.peers.get_mut(&from) else { return };
+        progress.answered(leader.rounds.answered(round), leader.rounds.began(round));
+        if let State::Probe { waiting } = &mut progress.state {
+            // It lives, so a probe that it did not answer was lost.
+            *waiting = false;
+        } else if progress.look_again(now, interval) {
+            self.send_empty_append(from);
+        }
+        self.confirm_reads();
+    }
+
+    /// Finds out whether the last appends arrived: what follows nothing that the member holds will be refused.
+    fn send_empty_append(&mut self, to: MemberId) {
+        let commit = self.log.commit();
+        let Standing::Leader(leader) = &mut self.standing else { return };
+        let Some(prev) = leader.peers.get(&to).and_then(|progress: &Progress| self.log.id_before(progress.next()))
+        else {
+            return;
+        };
+        let append = Append { prev, entries: Vec::new(), commit, round: leader.rounds.latest() };
+        self.outbox.send(to, Message { term: self.hard.term, body: Body::Append(append) });
+    }
+}

@@ -1,0 +1,200 @@
+//! What a leader knows of one member. Owns the state below and the two indexes; when to send is `append`'s.
+//!
+//! ```text
+//!            accepted                      rejected, unreachable
+//!   Probe ──────────────▶ Replicate ───────────────────────────▶ Probe
+//!     │                                                            ▲
+//!     │ next is purged               accepted behind the mark      │
+//!     └──────────────▶ Snapshot ───────────────▶ Replicate         │
+//!                          └───────── failed, or timed out ────────┘
+//! ```
+
+use std::time::Duration;
+
+use crate::ids::{EntryId, Index};
+use crate::log::Log;
+use crate::replication::inflight::Inflight;
+
+/// A member as its leader sees it.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// Durable shared prefix: the member said so in this term.
+    matched: Index,
+    /// Next index to send; always behind `matched`.
+    next: Index,
+    pub(crate) state: State,
+    /// Start of the latest round that the member answered: then, at the earliest, it knew no newer leader.
+    heard: Option<Duration>,
+    /// Since when it is counted on.
+    since: Duration,
+    /// Latest round that it answered.
+    round: u64,
+    /// Commit index that it was told.
+    told: Index,
+    /// When it was last asked whether what is in flight arrived.
+    asked: Duration,
+}
+
+/// How entries are sent.
+#[derive(Debug)]
+pub(crate) enum State {
+    /// One append at a time, until it is known where the logs agree.
+    Probe {
+        /// One is under way.
+        waiting: bool,
+    },
+    /// A stream of appends, as long as the window allows.
+    Replicate(Inflight),
+    /// None: a snapshot is under way, or about to be.
+    Snapshot {
+        /// The entries that are needed again, once it arrived, follow this one.
+        at_least: Index,
+        /// When to give it up and look again.
+        give_up: Duration,
+    },
+}
+
+impl Progress {
+    /// A member about which nothing is known: the first probe tries the end of the log.
+    pub(crate) fn new(last: Index, now: Duration) -> Self {
+        Self {
+            matched: Index(0),
+            next: last.next(),
+            state: State::Probe { waiting: false },
+            heard: None,
+            since: now,
+            round: 0,
+            told: Index(0),
+            asked: now,
+        }
+    }
+
+    pub(crate) fn matched(&self) -> Index {
+        self.matched
+    }
+
+    pub(crate) fn next(&self) -> Index {
+        self.next
+    }
+
+    pub(crate) fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// Start of the latest round that the member answered.
+    pub(crate) fn heard(&self) -> Option<Duration> {
+        self.heard
+    }
+
+    /// From when on its silence counts against the leader.
+    pub(crate) fn silent_since(&self) -> Duration {
+        self.heard.map_or(self.since, |heard| heard.max(self.since))
+    }
+
+    /// Whether it answered a round that began within `span`.
+    pub(crate) fn is_active(&self, now: Duration, span: Duration) -> bool {
+        self.heard.is_some_and(|heard| now < heard.saturating_add(span))
+    }
+
+    /// It answered `round`, which began at `started` (unknown for one that is long gone).
+    pub(crate) fn answered(&mut self, round: u64, started: Option<Duration>) {
+        self.round = self.round.max(round);
+        self.heard = self.heard.max(started);
+    }
+
+    /// It holds, durably, the leader's log up to `matched`.
+    pub(crate) fn accepted(&mut self, matched: Index, log: &Log) {
+        assert!(matched <= log.last().index, "a match lies within the leader's log: {matched} of {}", log.last());
+        self.matched = self.matched.max(matched);
+        match &mut self.state {
+            State::Replicate(inflight) => {
+                inflight.answered(self.matched);
+                self.next = self.next.max(self.matched.next());
+            }
+            State::Probe { .. } => self.replicate(),
+            State::Snapshot { .. } if self.matched >= log.base().index => self.replicate(),
+            State::Snapshot { .. } => {}
+        }
+    }
+
+    /// It does not hold the entry at `prev`; `agree` is where the logs may. False for an answer to something long past.
+    pub(crate) fn rejected(&mut self, prev: Index, agree: EntryId) -> bool {
+        let stale = match &self.state {
+            State::Replicate(_) => prev <= self.matched || prev >= self.next,
+            State::Probe { .. } => prev.next() != self.next || prev <= self.matched,
+            State::Snapshot { .. } => true,
+        };
+        if stale {
+            return false;
+        }
+        // At least one step back, never into what is matched.
+        self.next = agree.index.next().min(prev).max(self.matched.next());
+        self.told = self.told.min(self.matched);
+        self.state = State::Probe { waiting: false };
+        true
+    }
+
+    /// What was in flight may be lost: looks again from what is known. The next sign of life ends the wait.
+    pub(crate) fn lost(&mut self) {
+        if let State::Replicate(_) = self.state {
+            self.probe();
+            self.state = State::Probe { waiting: true };
+        }
+    }
+
+    /// Looks again from what is known.
+    pub(crate) fn probe(&mut self) {
+        self.next = self.matched.next();
+        self.told = self.told.min(self.matched);
+        self.state = State::Probe { waiting: false };
+    }
+
+    /// Needs a snapshot that reaches at least the purge mark.
+    pub(crate) fn snapshot(&mut self, at_least: Index, give_up: Duration) {
+        self.state = State::Snapshot { at_least, give_up };
+    }
+
+    /// Entries up to `last` are on their way.
+    pub(crate) fn sent(&mut self, last: Index, bytes: usize, commit: Index) {
+        self.tell(commit.min(last));
+        match &mut self.state {
+            State::Replicate(inflight) => {
+                if last >= self.next {
+                    inflight.sent(last, bytes);
+                    self.next = last.next();
+                }
+            }
+            State::Probe { waiting } => *waiting = true,
+            State::Snapshot { .. } => {}
+        }
+    }
+
+    /// Whether to ask if what is in flight arrived; once per `interval`.
+    pub(crate) fn look_again(&mut self, now: Duration, interval: Duration) -> bool {
+        let in_flight = matches!(&self.state, State::Replicate(inflight) if !inflight.is_empty());
+        let is_due = in_flight && now >= self.asked.saturating_add(interval);
+        if is_due {
+            self.asked = now;
+        }
+        is_due
+    }
+
+    /// The part of the commit index that it may be told: never past what it is known to hold.
+    pub(crate) fn may_know(&self, commit: Index) -> Index {
+        commit.min(self.matched)
+    }
+
+    /// Whether it was told that `commit` is committed.
+    pub(crate) fn knows(&self, commit: Index) -> bool {
+        self.told >= commit
+    }
+
+    pub(crate) fn tell(&mut self, commit: Index) {
+        self.told = self.told.max(commit);
+    }
+
+    fn replicate(&mut self) {
+        self.next = self.matched.next();
+        self.state = State::Replicate(Inflight::default());
+    }
+}

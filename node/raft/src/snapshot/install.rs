@@ -1,0 +1,50 @@
+//! When a received snapshot may replace state and log (Raft thesis §5.3). Owns the decision; the driver carries it out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::ids::MemberId;
+use crate::log::tail::Tail;
+use crate::membership::history::History;
+use crate::message::SnapshotMeta;
+use crate::output::Output;
+use crate::raft::Raft;
+use crate::replication::append::NUMBER_MAX;
+
+impl Raft {
+    /// A snapshot of this term arrived, whole.
+    pub(crate) fn on_install_snapshot(&mut self, from: MemberId, meta: SnapshotMeta) {
+        if !self.is_sound(&meta) || !self.hear_leader(from) {
+            self.outbox.push(Output::DiscardSnapshot { from, last: meta.last });
+            return;
+        }
+        let index = meta.last.index;
+        if index <= self.log.commit() || self.log.holds(meta.last) {
+            // The log reaches as far already.
+            self.commit_to(index);
+            self.outbox.push(Output::DiscardSnapshot { from, last: meta.last });
+        } else {
+            self.install(from, meta);
+        }
+        self.accept(from, index, 0);
+    }
+
+    fn install(&mut self, from: MemberId, meta: SnapshotMeta) {
+        let tail = std::mem::replace(&mut self.log.tail, Tail::durable_through(meta.last.index));
+        self.log.replace(&meta, tail);
+        self.history = History::new(meta.configuration_index, Arc::clone(&meta.configuration));
+        // Whether they were committed before the snapshot was taken, nobody here knows.
+        self.proposed = VecDeque::new();
+        let io = self.outbox.issue();
+        let hard_state = self.hard_state_to_write(io);
+        self.log.tail.written(io, meta.last.index, self.now.monotonic);
+        self.outbox.push(Output::InstallSnapshot { io, from, hard_state, meta });
+    }
+
+    fn is_sound(&self, meta: &SnapshotMeta) -> bool {
+        meta.last.index.0 <= NUMBER_MAX
+            && meta.last.term <= self.hard.term
+            && meta.configuration_index <= meta.last.index
+            && !meta.configuration.voters.is_empty()
+    }
+}

@@ -1,0 +1,15 @@
+//! Whole clusters on a good day and on bad ones. Owns scenarios that end well; sentence by sentence, the paper is in
+//! `paper.rs`.
+
+#[path = "network/cluster.rs"]
+mod network;
+
+use network::Cluster;
+
+#[test]
+fn three_members_elect_and_replicate() {
+    let mut cluster = Cluster::of(3, 1);
+    let leader = cluster.elect();
+    let content = cluster.propose(leader).expect("a leader takes proposals");
+    cluster.until("applied everywhere", 1_000, |cluster| (1..=3).all(|number| cluster.has_applied(number, &content)));
+}
