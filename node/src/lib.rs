@@ -2,6 +2,8 @@
 //! flows back up but replies.
 #![allow(dead_code, reason = "the driver that uses them arrives with the next changes")]
 
+pub mod api;
+
 pub mod handle;
 
 pub(crate) mod propose;
@@ -11,3 +13,7 @@ pub mod driver;
 pub mod apply;
 
 pub(crate) mod read;
+
+pub mod health;
+pub mod metrics;
+pub mod version;

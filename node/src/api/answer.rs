@@ -1,0 +1,347 @@
+//! Owns the bytes of the answers that carry stored keys: written straight from the store's own encoding, without building
+//! messages in between. Does not own framing.
+//!
+//! A [`Message`] is described once, as what it tells a [`Sink`]. The description runs twice: to measure, then to write. Only
+//! messages inside messages need the measure before they are written; those sizes wait in a queue in between.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mvcc::{DeleteRangeResult, KeyValue, OpResult, PutResult, RangeResult, TxnResult};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use tonic::Status;
+
+use super::grpc::frame;
+use super::header::Header;
+
+/// Encodes and frames an answer.
+///
+/// # Errors
+/// It is larger than a frame may be.
+pub(super) fn framed(message: &impl Message) -> Result<Bytes, Status> {
+    let mut measure = Measure::default();
+    message.describe(&mut measure);
+    frame(measure.bytes, |out| message.describe(&mut Write { out, sizes: measure.sizes.into_iter() }))
+}
+
+/// The size of an answer, without its frame.
+#[must_use]
+pub(super) fn encoded_bytes(message: &impl Message) -> usize {
+    let mut measure = Measure::default();
+    message.describe(&mut measure);
+    measure.bytes
+}
+
+/// Something that can be written twice over.
+pub(super) trait Message {
+    /// Tells `sink` what it consists of, in the order of the fields.
+    fn describe(&self, sink: &mut impl Sink);
+}
+
+/// `RangeResponse`.
+impl Message for (Header, &RangeResult) {
+    fn describe(&self, sink: &mut impl Sink) {
+        let (header, result) = self;
+        sink.header(header);
+        for kv in &result.kvs {
+            sink.bytes(2, kv.encoded());
+        }
+        sink.number(3, u64::from(result.more));
+        sink.number(4, result.count);
+    }
+}
+
+/// The `RangeResponse` of one chunk of a stream.
+#[derive(Clone, Debug)]
+pub(super) struct Chunk<'a> {
+    /// On the last chunk alone.
+    pub header: Option<Header>,
+    /// Its keys.
+    pub kvs: &'a [KeyValue],
+    /// On the last chunk alone.
+    pub more: bool,
+    /// On the last chunk alone.
+    pub count: u64,
+}
+
+impl Message for Chunk<'_> {
+    fn describe(&self, sink: &mut impl Sink) {
+        if let Some(header) = &self.header {
+            sink.header(header);
+        }
+        for kv in self.kvs {
+            sink.bytes(2, kv.encoded());
+        }
+        sink.number(3, u64::from(self.more));
+        sink.number(4, self.count);
+    }
+}
+
+/// `RangeStreamResponse`.
+#[derive(Clone, Debug)]
+pub(super) struct Streamed<'a>(pub Chunk<'a>);
+
+impl Message for Streamed<'_> {
+    fn describe(&self, sink: &mut impl Sink) {
+        sink.message(1, &self.0);
+    }
+}
+
+/// `PutResponse`.
+impl Message for (Header, &PutResult) {
+    fn describe(&self, sink: &mut impl Sink) {
+        let (header, result) = self;
+        sink.header(header);
+        if let Some(kv) = &result.prev_kv {
+            sink.bytes(2, kv.encoded());
+        }
+    }
+}
+
+/// `DeleteRangeResponse`.
+impl Message for (Header, &DeleteRangeResult) {
+    fn describe(&self, sink: &mut impl Sink) {
+        let (header, result) = self;
+        sink.header(header);
+        sink.number(2, result.deleted);
+        for kv in &result.prev_kvs {
+            sink.bytes(3, kv.encoded());
+        }
+    }
+}
+
+/// `TxnResponse`.
+impl Message for (Header, &TxnResult) {
+    fn describe(&self, sink: &mut impl Sink) {
+        let (header, result) = self;
+        sink.header(header);
+        sink.number(2, u64::from(result.succeeded));
+        for response in &result.responses {
+            sink.message(3, response);
+        }
+    }
+}
+
+/// `ResponseOp`. Operations inside a transaction carry only their revision, nested transactions an empty
+/// header.
+impl Message for OpResult {
+    fn describe(&self, sink: &mut impl Sink) {
+        match self {
+            OpResult::Range(result) => sink.message(1, &(Header::of_revision(result.revision), result)),
+            OpResult::Put(result) => sink.message(2, &(Header::of_revision(result.revision), result)),
+            OpResult::DeleteRange(result) => sink.message(3, &(Header::of_revision(result.revision), result)),
+            OpResult::Txn(result) => sink.message(4, &(Header::default(), result)),
+        }
+    }
+}
+
+/// `CompactionResponse`.
+impl Message for Header {
+    fn describe(&self, sink: &mut impl Sink) {
+        sink.header(self);
+    }
+}
+
+/// What a message consists of.
+pub(super) trait Sink: Sized {
+    /// A number; 0 is left out, as in every proto3 encoding.
+    fn number(&mut self, field: u32, value: u64);
+    /// Bytes, or a message that is encoded already; empty ones too.
+    fn bytes(&mut self, field: u32, bytes: &[u8]);
+    /// A message described in the same way.
+    fn message(&mut self, field: u32, message: &impl Message);
+
+    /// Field 1 of every response.
+    fn header(&mut self, header: &Header) {
+        const HEADER_BYTES_MAX: usize = 4 * 11;
+        let mut encoded = [0; HEADER_BYTES_MAX];
+        let mut rest = &mut encoded[..];
+        put_number(&mut rest, 1, header.cluster_id);
+        put_number(&mut rest, 2, header.member_id);
+        put_number(&mut rest, 3, header.revision as u64);
+        put_number(&mut rest, 4, header.raft_term);
+        let length = HEADER_BYTES_MAX - rest.len();
+        self.bytes(1, &encoded[..length]);
+    }
+}
+
+fn put_number(out: &mut impl BufMut, field: u32, value: u64) {
+    if value != 0 {
+        encode_key(field, WireType::Varint, out);
+        encode_varint(value, out);
+    }
+}
+
+#[derive(Default)]
+struct Measure {
+    bytes: usize,
+    /// Sizes of inner messages, in the order in which they begin.
+    sizes: Vec<usize>,
+}
+
+impl Sink for Measure {
+    fn number(&mut self, field: u32, value: u64) {
+        if value != 0 {
+            self.bytes += key_len(field) + encoded_len_varint(value);
+        }
+    }
+
+    fn bytes(&mut self, field: u32, bytes: &[u8]) {
+        self.bytes += key_len(field) + encoded_len_varint(bytes.len() as u64) + bytes.len();
+    }
+
+    fn message(&mut self, field: u32, message: &impl Message) {
+        let place = self.sizes.len();
+        self.sizes.push(0);
+        let before = self.bytes;
+        message.describe(self);
+        let size = self.bytes - before;
+        self.sizes[place] = size;
+        self.bytes += key_len(field) + encoded_len_varint(size as u64);
+    }
+}
+
+struct Write<'a> {
+    out: &'a mut BytesMut,
+    sizes: std::vec::IntoIter<usize>,
+}
+
+impl Sink for Write<'_> {
+    fn number(&mut self, field: u32, value: u64) {
+        put_number(self.out, field, value);
+    }
+
+    fn bytes(&mut self, field: u32, bytes: &[u8]) {
+        encode_key(field, WireType::LengthDelimited, self.out);
+        encode_varint(bytes.len() as u64, self.out);
+        self.out.put_slice(bytes);
+    }
+
+    fn message(&mut self, field: u32, message: &impl Message) {
+        let size = self.sizes.next().expect("every message was measured, in this order");
+        encode_key(field, WireType::LengthDelimited, self.out);
+        encode_varint(size as u64, self.out);
+        message.describe(self);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mvcc::{Command, DeleteRange, Op, Put, Range, Response, Store, Txn};
+    use prost::Message;
+    use proto::etcdserverpb as pb;
+    use proto::mvccpb;
+
+    use super::*;
+
+    const HEADER: Header = Header { cluster_id: u64::MAX, member_id: 1, revision: 300, raft_term: 7 };
+
+    fn decoded<M: Message + Default>(framed: &Bytes) -> M {
+        let length = u32::from_be_bytes(framed[1..5].try_into().unwrap()) as usize;
+        assert_eq!((framed[0], framed.len()), (0, 5 + length));
+        M::decode(&framed[5..]).unwrap()
+    }
+
+    fn applied(store: &mut Store, command: Command) -> Response {
+        store.apply(1, &command).unwrap().response
+    }
+
+    fn put_of(key: &str, value: &str) -> Put {
+        Put { key: key.to_owned().into(), value: value.to_owned().into(), ..Put::default() }
+    }
+
+    fn stored(key: &str, value: &str, revision: i64) -> mvccpb::KeyValue {
+        mvccpb::KeyValue {
+            key: key.to_owned().into(),
+            value: value.to_owned().into(),
+            create_revision: revision,
+            mod_revision: revision,
+            version: 1,
+            lease: 0,
+        }
+    }
+
+    fn all() -> Range {
+        Range { key: "\0".into(), range_end: "\0".into(), ..Range::default() }
+    }
+
+    #[test]
+    fn a_range_reads_as_etcds_message() {
+        let mut store = Store::new();
+        applied(&mut store, Command::Put(put_of("a", "1")));
+        applied(&mut store, Command::Put(put_of("b", "2")));
+        let result = store.view().range(&Range { limit: 1, ..all() }).unwrap();
+        let expected =
+            pb::RangeResponse { header: Some(HEADER.into()), kvs: vec![stored("a", "1", 2)], more: true, count: 2 };
+        assert_eq!(decoded::<pb::RangeResponse>(&framed(&(HEADER, &result)).unwrap()), expected);
+    }
+
+    #[test]
+    fn puts_and_deletes_read_as_etcds_messages() {
+        let mut store = Store::new();
+        applied(&mut store, Command::Put(put_of("a", "1")));
+        let Response::Put(result) = applied(&mut store, Command::Put(Put { prev_kv: true, ..put_of("a", "2") })) else {
+            panic!("a put answers with a put");
+        };
+        let expected = pb::PutResponse { header: Some(HEADER.into()), prev_kv: Some(stored("a", "1", 2)) };
+        assert_eq!(decoded::<pb::PutResponse>(&framed(&(HEADER, &result)).unwrap()), expected);
+
+        let delete = DeleteRange { key: "a".into(), prev_kv: true, ..DeleteRange::default() };
+        let Response::DeleteRange(result) = applied(&mut store, Command::DeleteRange(delete)) else {
+            panic!("a delete answers with a delete");
+        };
+        let before = mvccpb::KeyValue { mod_revision: 3, version: 2, ..stored("a", "2", 2) };
+        let expected = pb::DeleteRangeResponse { header: Some(HEADER.into()), deleted: 1, prev_kvs: vec![before] };
+        assert_eq!(decoded::<pb::DeleteRangeResponse>(&framed(&(HEADER, &result)).unwrap()), expected);
+    }
+
+    #[test]
+    fn headers_inside_a_transaction_hold_the_revision_or_nothing() {
+        let mut store = Store::new();
+        let nested = Txn { success: vec![Op::Range(all())], ..Txn::default() };
+        let ops = vec![Op::Put(put_of("a", "1")), Op::Txn(nested.clone()), Op::Txn(nested)];
+        let Response::Txn(result) = applied(&mut store, Command::Txn(Txn { success: ops, ..Txn::default() })) else {
+            panic!("a transaction answers with a transaction");
+        };
+
+        use pb::response_op::Response as R;
+        let op = |response| pb::ResponseOp { response: Some(response) };
+        let inner = Some(pb::ResponseHeader { revision: 2, ..pb::ResponseHeader::default() });
+        let range = pb::RangeResponse { header: inner, kvs: vec![stored("a", "1", 2)], more: false, count: 1 };
+        let nested = pb::TxnResponse {
+            header: Some(pb::ResponseHeader::default()),
+            succeeded: true,
+            responses: vec![op(R::ResponseRange(range))],
+        };
+        let expected = pb::TxnResponse {
+            header: Some(HEADER.into()),
+            succeeded: true,
+            responses: vec![
+                op(R::ResponsePut(pb::PutResponse { header: inner, prev_kv: None })),
+                op(R::ResponseTxn(nested.clone())),
+                op(R::ResponseTxn(nested)),
+            ],
+        };
+        assert_eq!(decoded::<pb::TxnResponse>(&framed(&(HEADER, &result)).unwrap()), expected);
+    }
+
+    #[test]
+    fn a_chunk_wraps_its_range() {
+        let mut store = Store::new();
+        applied(&mut store, Command::Put(put_of("a", "1")));
+        let result = store.view().range(&all()).unwrap();
+        let last = Chunk { header: Some(HEADER), kvs: &result.kvs, more: true, count: 9 };
+        let response =
+            pb::RangeResponse { header: Some(HEADER.into()), kvs: vec![stored("a", "1", 2)], more: true, count: 9 };
+        assert_eq!(encoded_bytes(&last), response.encoded_len());
+        let expected = pb::RangeStreamResponse { range_response: Some(response) };
+        assert_eq!(decoded::<pb::RangeStreamResponse>(&framed(&Streamed(last)).unwrap()), expected);
+        let middle = Chunk { header: None, kvs: &[], more: false, count: 0 };
+        let expected = pb::RangeStreamResponse { range_response: Some(pb::RangeResponse::default()) };
+        assert_eq!(decoded::<pb::RangeStreamResponse>(&framed(&Streamed(middle)).unwrap()), expected);
+    }
+
+    #[test]
+    fn a_compaction_answers_with_its_header() {
+        let expected = pb::CompactionResponse { header: Some(HEADER.into()) };
+        assert_eq!(decoded::<pb::CompactionResponse>(&framed(&HEADER).unwrap()), expected);
+    }
+}

@@ -1,0 +1,204 @@
+//! etcd's Maintenance service. Parses, asks, answers; owns no decision.
+
+use bytes::Bytes;
+use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Response, View};
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::alarm_request::AlarmAction as WireAction;
+use raft::{MemberId, Role};
+use tonic::Status;
+
+use super::door::{Admitted, Answerer, Call, Door};
+use super::grpc::frame_message;
+use super::parse::Consistency;
+use super::status::Refusal;
+use crate::metrics::Request;
+use crate::version;
+
+pub(super) fn status(door: &Door, call: &Call) -> Result<Bytes, Status> {
+    call.decode::<pb::StatusRequest>()?;
+    let admitted = door.admit(call, Answerer::Anyone)?;
+    let member = &admitted.status;
+    let published = door.handle.published();
+    let view = &published.view;
+    let size = i64::try_from(view.size_bytes()).unwrap_or(i64::MAX);
+    frame_message(&pb::StatusResponse {
+        header: Some(admitted.header().at(view.revision()).into()),
+        version: version::API.to_owned(),
+        db_size: size,
+        leader: member.leader.map_or(0, |leader| leader.0),
+        raft_index: member.commit.0,
+        raft_term: member.term.0,
+        // The view's own, which is never behind the content that the header's revision tells of.
+        raft_applied_index: published.applied.0,
+        errors: errors(member.leader, view),
+        db_size_in_use: size,
+        is_learner: member.role == Role::Learner,
+        storage_version: version::STORAGE.to_owned(),
+        db_size_quota: i64::try_from(door.settings.quota_bytes).unwrap_or(i64::MAX),
+        downgrade_info: Some(pb::DowngradeInfo::default()),
+    })
+}
+
+fn errors(leader: Option<MemberId>, view: &View) -> Vec<String> {
+    let no_leader = leader.is_none().then(|| Refusal::NoLeader.text().to_owned());
+    no_leader.into_iter().chain(view.alarms().map(alarm_text)).collect()
+}
+
+/// As Go prints the message; a zero is left out.
+fn alarm_text(alarm: Alarm) -> String {
+    let kind = match alarm.kind {
+        AlarmKind::NoSpace => "NOSPACE",
+        AlarmKind::Corrupt => "CORRUPT",
+    };
+    if alarm.member == 0 { format!("alarm:{kind}") } else { format!("memberID:{} alarm:{kind}", alarm.member) }
+}
+
+pub(super) async fn alarm(door: &Door, call: &Call) -> Result<Bytes, Status> {
+    let request = call.decode::<pb::AlarmRequest>()?;
+    let admitted = door.admit(call, Answerer::Voter)?;
+    let action = WireAction::try_from(request.action).map_err(|_| Refusal::UnknownAlarm)?;
+    let kind = alarm_kind(request.alarm)?;
+    match (action, kind) {
+        (WireAction::Get, kind) => {
+            let published = door.read(Consistency::Linearizable).await?;
+            let raised = published.view.alarms().filter(|alarm| kind.is_none_or(|kind| kind == alarm.kind));
+            respond(&admitted, &published.view, raised)
+        }
+        // etcd accepts it and does nothing.
+        (_, None) => respond(&admitted, &door.handle.published().view, []),
+        (WireAction::Activate, Some(kind)) => {
+            change_alarm(door, call, &admitted, AlarmAction::Activate, Alarm { kind, member: request.member_id }).await
+        }
+        (WireAction::Deactivate, Some(kind)) => {
+            change_alarm(door, call, &admitted, AlarmAction::Deactivate, Alarm { kind, member: request.member_id })
+                .await
+        }
+    }
+}
+
+async fn change_alarm(
+    door: &Door,
+    call: &Call,
+    admitted: &Admitted,
+    action: AlarmAction,
+    alarm: Alarm,
+) -> Result<Bytes, Status> {
+    let command = Command::Alarm(AlarmChange { action, alarm });
+    let outcome = door.commit(call, admitted, Request::Alarm, command).await?;
+    let changed = match outcome.response {
+        Response::Alarm(changed) => changed,
+        other => return Err(Status::internal(format!("raft-node: the store answered another request: {other:?}"))),
+    };
+    frame_message(&pb::AlarmResponse {
+        header: Some(admitted.header().at(outcome.revision).into()),
+        alarms: changed.into_iter().map(wire_alarm).collect(),
+    })
+}
+
+fn respond(admitted: &Admitted, view: &View, alarms: impl IntoIterator<Item = Alarm>) -> Result<Bytes, Status> {
+    frame_message(&pb::AlarmResponse {
+        header: Some(admitted.header().at(view.revision()).into()),
+        alarms: alarms.into_iter().map(wire_alarm).collect(),
+    })
+}
+
+fn alarm_kind(number: i32) -> Result<Option<AlarmKind>, Refusal> {
+    match pb::AlarmType::try_from(number) {
+        Ok(pb::AlarmType::None) => Ok(None),
+        Ok(pb::AlarmType::Nospace) => Ok(Some(AlarmKind::NoSpace)),
+        Ok(pb::AlarmType::Corrupt) => Ok(Some(AlarmKind::Corrupt)),
+        Err(_) => Err(Refusal::UnknownAlarm),
+    }
+}
+
+fn wire_alarm(alarm: Alarm) -> pb::AlarmMember {
+    let kind = match alarm.kind {
+        AlarmKind::NoSpace => pb::AlarmType::Nospace,
+        AlarmKind::Corrupt => pb::AlarmType::Corrupt,
+    };
+    pb::AlarmMember { member_id: alarm.member, alarm: kind as i32 }
+}
+
+/// etcd hashes the file of its storage engine; here it is the newest content, so that it is equal where the content is.
+pub(super) fn hash(door: &Door, call: &Call) -> Result<Bytes, Status> {
+    call.decode::<pb::HashRequest>()?;
+    let admitted = door.admit(call, Answerer::Voter)?;
+    let result = door.handle.published().view.hash_kv(0).map_err(Refusal::from)?;
+    frame_message(&pb::HashResponse { header: Some(admitted.header().at(result.revision).into()), hash: result.hash })
+}
+
+pub(super) fn hash_kv(door: &Door, call: &Call) -> Result<Bytes, Status> {
+    let request = call.decode::<pb::HashKvRequest>()?;
+    let admitted = door.admit(call, Answerer::Voter)?;
+    let result = door.handle.published().view.hash_kv(request.revision).map_err(Refusal::from)?;
+    frame_message(&pb::HashKvResponse {
+        header: Some(admitted.header().at(result.revision).into()),
+        hash: result.hash,
+        compact_revision: result.compact_revision.0,
+        hash_revision: result.hash_revision.0,
+    })
+}
+
+pub(super) async fn move_leader(door: &Door, call: &Call) -> Result<Bytes, Status> {
+    let request = call.decode::<pb::MoveLeaderRequest>()?;
+    let admitted = door.admit(call, Answerer::Voter)?;
+    let member = &admitted.status;
+    if member.leader != Some(member.member) {
+        return Err(Refusal::NotLeader.into());
+    }
+    let target = MemberId(request.target_id);
+    if !member.configuration.voters.contains(&target) {
+        return Err(Refusal::BadTransferee.into());
+    }
+    if target != member.member {
+        door.handle.transfer(Some(target)).await.map_err(Refusal::from)?;
+    }
+    frame_message(&pb::MoveLeaderResponse::default())
+}
+
+/// Nothing is ever fragmented: freed memory goes back at once, and the log is trimmed by itself. So there is nothing left
+/// to do, and it is done.
+pub(super) fn defragment(door: &Door, call: &Call) -> Result<Bytes, Status> {
+    call.decode::<pb::DefragmentRequest>()?;
+    door.admit(call, Answerer::Voter)?;
+    frame_message(&pb::DefragmentResponse::default())
+}
+
+/// A method of etcd's that this version does not have.
+pub(super) fn refuse_absent(door: &Door, call: &Call, refusal: Refusal) -> Result<Bytes, Status> {
+    door.admit(call, Answerer::Voter)?;
+    Err(refusal.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use mvcc::Store;
+
+    use super::*;
+
+    fn raised(kind: AlarmKind) -> View {
+        let mut store = Store::new();
+        let alarm = Alarm { kind, member: 7 };
+        store.apply(1, &Command::Alarm(AlarmChange { action: AlarmAction::Activate, alarm })).unwrap();
+        store.view()
+    }
+
+    /// etcd API `StatusResponse.errors`.
+    #[test]
+    fn status_tells_what_is_wrong() {
+        assert_eq!(errors(Some(MemberId(1)), &Store::new().view()), Vec::<String>::new());
+        assert_eq!(errors(None, &Store::new().view()), ["etcdserver: no leader"]);
+        assert_eq!(errors(None, &raised(AlarmKind::NoSpace)), ["etcdserver: no leader", "memberID:7 alarm:NOSPACE"]);
+        assert_eq!(errors(Some(MemberId(1)), &raised(AlarmKind::Corrupt)), ["memberID:7 alarm:CORRUPT"]);
+    }
+
+    #[test]
+    fn kinds_of_alarm_are_etcds() {
+        assert_eq!(alarm_kind(0), Ok(None));
+        assert_eq!(alarm_kind(1), Ok(Some(AlarmKind::NoSpace)));
+        assert_eq!(alarm_kind(2), Ok(Some(AlarmKind::Corrupt)));
+        assert_eq!(alarm_kind(3), Err(Refusal::UnknownAlarm));
+        let alarm = Alarm { kind: AlarmKind::Corrupt, member: 7 };
+        assert_eq!(wire_alarm(alarm), pb::AlarmMember { member_id: 7, alarm: 2 });
+    }
+}

@@ -1,0 +1,232 @@
+//! etcd's `KV.RangeStream`: a large range in chunks, all at one revision. Owns how large a chunk is; does not own reading.
+//!
+//! Each chunk is read when the client has room for it, so a slow client costs nothing. No view is held in between: if
+//! compaction overtakes the stream, it ends with an error, as in etcd.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mvcc::{KeyValue, Range, SortOrder, SortTarget};
+use proto::etcdserverpb as pb;
+use tonic::Status;
+
+use super::answer::{Chunk, Streamed, encoded_bytes, framed};
+use super::door::{Answerer, Call, Door};
+use super::grpc::Messages;
+use super::header::Header;
+use super::parse::{self, Consistency};
+use super::status::Refusal;
+
+/// Keys in the first chunk.
+const FIRST_CHUNK_KEYS: i64 = 10;
+
+pub(super) async fn range_stream(door: &Door, call: &Call) -> Result<Messages, Status> {
+    let request = call.decode::<pb::RangeRequest>()?;
+    let admitted = door.admit(call, Answerer::Voter)?;
+    let consistency = Consistency::of(request.serializable);
+    let range = parse::range(request);
+    check(&range)?;
+    let published = door.read(consistency).await?;
+    door.metrics.range_read();
+
+    let mut cursor =
+        Cursor::new(range, admitted.header().at(published.view.revision()), door.settings.limits.request_bytes_max);
+    // The first chunk comes from the view that was confirmed; later ones from newer views.
+    let first = cursor.next(&published.view);
+    let door = door.clone();
+    let rest = std::iter::from_fn(move || cursor.next(&door.handle.published().view));
+    Ok(Box::pin(futures::stream::iter(first.into_iter().chain(rest))))
+}
+
+fn check(range: &Range) -> Result<(), Refusal> {
+    range.validate()?;
+    let in_key_order = range.sort_order == SortOrder::None
+        || (range.sort_order == SortOrder::Ascend && range.sort_target == SortTarget::Key);
+    if !in_key_order {
+        return Err(Refusal::StreamSort);
+    }
+    let bounds = [range.min_mod_revision, range.max_mod_revision, range.min_create_revision, range.max_create_revision];
+    if bounds.iter().any(|&bound| bound != 0) {
+        return Err(Refusal::StreamFilter);
+    }
+    Ok(())
+}
+
+/// How far a stream has come.
+struct Cursor {
+    /// What is left to read; `limit` is the size of the next chunk.
+    rest: Range,
+    /// Keys that may still be sent; `None` for any number.
+    left: Option<i64>,
+    sent: u64,
+    header: Header,
+    chunk_bytes_target: usize,
+    done: bool,
+}
+
+impl Cursor {
+    /// A stream without a revision reads at the one of its header.
+    fn new(mut range: Range, header: Header, chunk_bytes_target: usize) -> Cursor {
+        if range.revision <= 0 {
+            range.revision = header.revision;
+        }
+        let left = (range.limit > 0).then_some(range.limit);
+        range.limit = FIRST_CHUNK_KEYS;
+        Cursor { rest: range, left, sent: 0, header, chunk_bytes_target, done: false }
+    }
+
+    fn next(&mut self, view: &mvcc::View) -> Option<Result<Bytes, Status>> {
+        if self.done {
+            return None;
+        }
+        let chunk = if self.rest.count_only { self.count(view) } else { self.keys(view) };
+        self.done |= chunk.is_err();
+        Some(chunk)
+    }
+
+    fn count(&mut self, view: &mvcc::View) -> Result<Bytes, Status> {
+        let result = view.range(&self.rest).map_err(Refusal::from)?;
+        self.done = true;
+        framed(&Streamed(Chunk { header: Some(self.header), kvs: &[], more: false, count: result.count }))
+    }
+
+    fn keys(&mut self, view: &mvcc::View) -> Result<Bytes, Status> {
+        if let Some(left) = self.left {
+            self.rest.limit = self.rest.limit.min(left);
+        }
+        let result = view.range(&self.rest).map_err(Refusal::from)?;
+        let keys = result.kvs.len() as i64;
+        self.sent += keys as u64;
+        self.left = self.left.map(|left| left - keys);
+        self.done = !result.more || self.left == Some(0);
+        let mut chunk = Chunk { header: None, kvs: &result.kvs, more: false, count: 0 };
+        if self.done {
+            // The count of what was left before this chunk holds this chunk's keys too.
+            let after = result.count - keys as u64;
+            chunk = Chunk { header: Some(self.header), more: result.more, count: self.sent + after, ..chunk };
+        } else {
+            self.advance(&result.kvs, encoded_bytes(&chunk));
+        }
+        framed(&Streamed(chunk))
+    }
+
+    /// Goes on behind the last key, and halves or doubles the next chunk if this one was far off the target.
+    fn advance(&mut self, kvs: &[KeyValue], bytes: usize) {
+        if let Some(last) = kvs.last() {
+            let mut next = BytesMut::with_capacity(last.key().len() + 1);
+            next.put_slice(last.key());
+            next.put_u8(0);
+            self.rest.key = next.freeze();
+        }
+        if bytes < self.chunk_bytes_target / 2 {
+            self.rest.limit = self.rest.limit.saturating_mul(2);
+        } else if bytes > self.chunk_bytes_target * 2 {
+            self.rest.limit = (self.rest.limit / 2).max(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mvcc::{Command, Compact, Put, Store};
+    use prost::Message;
+
+    use super::*;
+
+    const HEADER: Header = Header { cluster_id: 1, member_id: 2, revision: 101, raft_term: 4 };
+
+    fn store(keys: usize, value_bytes: usize) -> Store {
+        let mut store = Store::new();
+        for number in 0..keys {
+            let put =
+                Put { key: format!("k{number:04}").into(), value: vec![b'v'; value_bytes].into(), ..Put::default() };
+            store.apply(1, &Command::Put(put)).unwrap();
+        }
+        store
+    }
+
+    fn all() -> Range {
+        Range { key: "k".into(), range_end: "l".into(), ..Range::default() }
+    }
+
+    fn decoded(chunk: &Bytes) -> pb::RangeResponse {
+        pb::RangeStreamResponse::decode(&chunk[5..]).unwrap().range_response.unwrap()
+    }
+
+    fn streamed(store: &Store, range: Range, target: usize) -> Vec<pb::RangeResponse> {
+        let mut cursor = Cursor::new(range, HEADER.at(store.view().revision()), target);
+        std::iter::from_fn(|| cursor.next(&store.view())).map(|chunk| decoded(&chunk.unwrap())).collect()
+    }
+
+    /// etcd API `RangeStreamResponse`: disjoint keys in order; header, more and count on the last chunk alone; together the plain range.
+    #[test]
+    fn chunks_make_up_the_range() {
+        let store = store(100, 10);
+        let chunks = streamed(&store, all(), 1 << 20);
+        let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.kvs.len()).collect();
+        assert_eq!(sizes, [10, 20, 40, 30]);
+        for chunk in &chunks[..3] {
+            assert_eq!((chunk.header, chunk.more, chunk.count), (None, false, 0));
+        }
+        let last = chunks.last().unwrap();
+        assert_eq!((last.header, last.more, last.count), (Some(HEADER.into()), false, 100));
+        let keys: Vec<Bytes> = chunks.iter().flat_map(|chunk| chunk.kvs.iter().map(|kv| kv.key.clone())).collect();
+        let expected: Vec<String> = (0..100).map(|number| format!("k{number:04}")).collect();
+        assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn a_limit_cuts_and_the_count_still_counts_all() {
+        let store = store(100, 10);
+        let chunks = streamed(&store, Range { limit: 25, ..all() }, 1 << 20);
+        let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.kvs.len()).collect();
+        assert_eq!(sizes, [10, 15]);
+        let last = chunks.last().unwrap();
+        assert_eq!((last.more, last.count), (true, 100));
+    }
+
+    #[test]
+    fn chunks_shrink_and_grow_towards_their_target() {
+        let store = store(40, 1000);
+        let sizes =
+            |target| -> Vec<usize> { streamed(&store, all(), target).iter().map(|chunk| chunk.kvs.len()).collect() };
+        assert_eq!(sizes(2_000), [10, 5, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
+        assert_eq!(sizes(10_000), [10, 10, 10, 10]);
+    }
+
+    #[test]
+    fn nothing_and_a_count_are_one_chunk() {
+        let store = store(3, 1);
+        let none = streamed(&store, Range { key: "x".into(), ..Range::default() }, 1000);
+        let header = Some(Header { revision: 4, ..HEADER }.into());
+        assert_eq!(none, [pb::RangeResponse { header, ..pb::RangeResponse::default() }]);
+        let count = streamed(&store, Range { count_only: true, limit: 1, ..all() }, 1000);
+        assert_eq!(count, [pb::RangeResponse { header, count: 3, ..pb::RangeResponse::default() }]);
+    }
+
+    #[test]
+    fn a_stream_stays_at_its_revision_and_ends_when_that_is_compacted() {
+        let mut store = store(100, 10);
+        let mut cursor = Cursor::new(all(), HEADER, 1 << 20);
+        decoded(&cursor.next(&store.view()).unwrap().unwrap());
+        let put = Put { key: "k0015".into(), value: "new".into(), ..Put::default() };
+        store.apply(1, &Command::Put(put)).unwrap();
+        let second = decoded(&cursor.next(&store.view()).unwrap().unwrap());
+        assert_eq!(second.kvs[5].value, "vvvvvvvvvv");
+
+        store.apply(1, &Command::Compact(Compact { revision: 102, physical: true })).unwrap();
+        let status = cursor.next(&store.view()).unwrap().unwrap_err();
+        assert_eq!(status.message(), "etcdserver: mvcc: required revision has been compacted");
+        assert!(cursor.next(&store.view()).is_none());
+    }
+
+    #[test]
+    fn other_orders_and_filters_are_refused() {
+        let by_value = Range { sort_target: SortTarget::Value, sort_order: SortOrder::Ascend, ..all() };
+        assert_eq!(check(&by_value), Err(Refusal::StreamSort));
+        let backwards = Range { sort_order: SortOrder::Descend, ..all() };
+        assert_eq!(check(&backwards), Err(Refusal::StreamSort));
+        assert_eq!(check(&Range { max_mod_revision: 1, ..all() }), Err(Refusal::StreamFilter));
+        assert_eq!(check(&Range { sort_order: SortOrder::Ascend, ..all() }), Ok(()));
+        assert_eq!(check(&Range { sort_target: SortTarget::Value, ..all() }), Ok(()));
+        assert_eq!(check(&Range::default()), Err(Refusal::EmptyKey));
+    }
+}

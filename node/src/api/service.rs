@@ -1,0 +1,190 @@
+//! Owns the way from a request's path to who answers it, and the port's few HTTP pages. Does not own listening: `member`
+//! serves one [`ClientService`] per connection.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::request::Parts;
+use http::{HeaderMap, Request, Response, header};
+use hyper::body::Body as HttpBody;
+use tonic::{Code, Status};
+
+use super::door::{Call, Door, Settings};
+use super::grpc::{self, Body, Messages};
+use super::status::Refusal;
+use super::{cluster, grpc_health, kv, maintenance, range_stream};
+use crate::handle::Handle;
+use crate::health::Probes;
+use crate::metrics::{Method, Metrics};
+
+/// Everything that the client port answers: gRPC, and over plain HTTP `/version` and `/health`, which etcd's clients probe.
+///
+/// Cheap to clone. Serve it with hyper's automatic choice between HTTP/1.1 and HTTP/2 (`hyper_util::server::conn::auto`);
+/// one per runtime, made from that runtime's own [`Handle`].
+#[derive(Clone, Debug)]
+pub struct ClientService {
+    door: Arc<Door>,
+    probes: Probes,
+}
+
+/// What a call is answered with.
+enum Answer {
+    One(Bytes),
+    Many(Messages),
+}
+
+impl ClientService {
+    /// The doors of one member.
+    #[must_use]
+    pub fn new(handle: Handle, settings: Settings, metrics: Metrics) -> ClientService {
+        let probes = Probes::new(handle.clone(), settings.quota_bytes, metrics.clone());
+        ClientService { door: Arc::new(Door { handle, settings, metrics }), probes }
+    }
+
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let (parts, body) = request.into_parts();
+        if !is_grpc(&parts.headers) {
+            return self.page(&parts).await;
+        }
+        let Some(method) = Method::of_path(parts.uri.path()) else {
+            return grpc::refuse(&unknown(parts.uri.path()));
+        };
+        match self.call(method, parts.headers, body).await {
+            Ok(Answer::One(message)) => {
+                self.door.metrics.call(method, Code::Ok);
+                grpc::one(message)
+            }
+            Ok(Answer::Many(messages)) => {
+                // How the stream ends is not known yet; that it began is what is counted.
+                self.door.metrics.call(method, Code::Ok);
+                grpc::many(messages)
+            }
+            Err(status) => {
+                self.door.metrics.call(method, status.code());
+                grpc::refuse(&status)
+            }
+        }
+    }
+
+    async fn call<B>(&self, method: Method, headers: HeaderMap, body: B) -> Result<Answer, Status>
+    where
+        B: HttpBody<Data = Bytes> + Unpin,
+    {
+        let door = &self.door;
+        let message = grpc::receive(&headers, body, door.settings.limits.receive_bytes_max()).await?;
+        let call = &Call { headers, message };
+        let one = match method {
+            Method::Put => kv::put(door, call).await,
+            Method::Range => kv::range(door, call).await,
+            Method::Txn => kv::txn(door, call).await,
+            Method::DeleteRange => kv::delete_range(door, call).await,
+            Method::Compact => kv::compact(door, call).await,
+            Method::RangeStream => return range_stream::range_stream(door, call).await.map(Answer::Many),
+            Method::MemberList => cluster::member_list(door, call).await,
+            Method::MemberAdd | Method::MemberRemove | Method::MemberUpdate | Method::MemberPromote => {
+                cluster::refuse_change(door, call)
+            }
+            Method::Status => maintenance::status(door, call),
+            Method::Alarm => maintenance::alarm(door, call).await,
+            Method::Hash => maintenance::hash(door, call),
+            Method::HashKv => maintenance::hash_kv(door, call),
+            Method::MoveLeader => maintenance::move_leader(door, call).await,
+            Method::Defragment => maintenance::defragment(door, call),
+            Method::Snapshot => maintenance::refuse_absent(door, call, Refusal::SnapshotAbsent),
+            Method::Downgrade => maintenance::refuse_absent(door, call, Refusal::DowngradeAbsent),
+            Method::HealthCheck => grpc_health::check(door, call),
+            Method::HealthList => grpc_health::list(door, call),
+            Method::HealthWatch => return grpc_health::watch(door, call).map(Answer::Many),
+        };
+        one.map(Answer::One)
+    }
+
+    async fn page(&self, request: &Parts) -> Response<Body> {
+        let page = match request.uri.path() {
+            path @ ("/version" | "/health") => {
+                self.probes.answer(&request.method, path, request.uri.query().unwrap_or_default()).await
+            }
+            _ => crate::health::not_found(),
+        };
+        page.map(Body::plain)
+    }
+}
+
+impl<B> hyper::service::Service<Request<B>> for ClientService
+where
+    B: HttpBody<Data = Bytes> + Unpin + Send + 'static,
+    B::Error: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn call(&self, request: Request<B>) -> Self::Future {
+        let service = self.clone();
+        Box::pin(async move { Ok(service.answer(request).await) })
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
+    let Some(rest) = kind.as_bytes().strip_prefix(b"application/grpc") else { return false };
+    matches!(rest.first(), None | Some(b'+' | b';'))
+}
+
+/// The texts are grpc-go's, but for etcd's services that this version does not have.
+fn unknown(path: &str) -> Status {
+    const ABSENT: [&str; 5] =
+        ["etcdserverpb.Watch", "etcdserverpb.Lease", "etcdserverpb.Auth", "v3lockpb.Lock", "v3electionpb.Election"];
+    let Some((service, method)) = path.strip_prefix('/').and_then(|path| path.rsplit_once('/')) else {
+        return Status::unimplemented(format!("malformed method name: {path:?}"));
+    };
+    if ABSENT.contains(&service) {
+        Refusal::ServiceAbsent.into()
+    } else if Method::serves(service) {
+        Status::unimplemented(format!("unknown method {method} for service {service}"))
+    } else {
+        Status::unimplemented(format!("unknown service {service}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn grpc_is_told_by_its_content_type() {
+        for (kind, expected) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;x", true),
+            ("application/grpc-web", false),
+            ("application/json", false),
+        ] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+            assert_eq!(is_grpc(&headers), expected, "{kind}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn what_is_not_there_is_unimplemented_and_says_why() {
+        for (path, text) in [
+            ("/etcdserverpb.Watch/Watch", Refusal::ServiceAbsent.text()),
+            ("/v3lockpb.Lock/Lock", Refusal::ServiceAbsent.text()),
+            ("/etcdserverpb.KV/Nothing", "unknown method Nothing for service etcdserverpb.KV"),
+            ("/some.Service/Method", "unknown service some.Service"),
+            ("/nothing", "malformed method name: \"/nothing\""),
+        ] {
+            let status = unknown(path);
+            assert_eq!((status.code(), status.message()), (Code::Unimplemented, text));
+        }
+    }
+}

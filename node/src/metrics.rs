@@ -1,0 +1,429 @@
+//! Every metric of a member, with unit and meaning: counted as things happen, or read off the member when somebody asks.
+//! Owns names and counting; does not own the page's port (`health`).
+//!
+//! The `etcd_*` and `grpc_*` names are etcd's own, so that dashboards made for etcd work; what etcd has no name for is
+//! `raft_*`. Recording costs a few atomic additions and never waits.
+
+mod histogram;
+mod labelled;
+mod process;
+mod state;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use mvcc::{OpResult, Outcome, Response, TxnResult};
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Metric, Registry};
+
+pub use histogram::Histogram;
+use labelled::{Calls, Durations};
+pub use labelled::{Method, Request, Success};
+pub use state::State;
+
+/// What a member counts. Cloning shares the counts.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+
+    leader_changes: Counter,
+    elections: Counter,
+    proposals_pending: Gauge<i64, AtomicI64>,
+    proposals_failed: Counter,
+    read_indexes_failed: Counter,
+    slow_read_indexes: Counter,
+    slow_applies: Counter,
+
+    entry_commands: Histogram,
+    log_write: Histogram,
+    log_write_entries: Histogram,
+    apply: Histogram,
+    read_index: Histogram,
+    requests: Durations,
+    calls: Calls,
+
+    puts: Counter,
+    deletes: Counter,
+    ranges: Counter,
+    txns: Counter,
+
+    snapshots: Counter,
+    snapshot_write: Histogram,
+    snapshots_sent: Counter,
+    snapshots_received: Counter,
+    snapshots_failed: Counter,
+
+    peer_sent_bytes: Counter,
+    peer_received_bytes: Counter,
+    peer_disconnects: Counter,
+
+    health_success: Counter,
+    health_failures: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All at zero.
+    #[must_use]
+    pub fn new() -> Metrics {
+        let mut page = Page(Registry::default());
+        let inner = Inner {
+            leader_changes: page.counter("etcd_server_leader_changes_seen", "Changes of leader that this member saw"),
+            elections: page
+                .counter("raft_elections_started", "Elections that this member started, pre-votes not counted"),
+            proposals_pending: page.gauge("etcd_server_proposals_pending", "Proposals whose outcome is awaited here"),
+            proposals_failed: page.counter(
+                "etcd_server_proposals_failed",
+                "Proposals that were refused or whose outcome was not seen in time",
+            ),
+            read_indexes_failed: page
+                .counter("etcd_server_read_indexes_failed", "Linearizable reads that could not be confirmed"),
+            slow_read_indexes: page
+                .counter("etcd_server_slow_read_indexes", "Linearizable reads confirmed after 1 s or more"),
+            slow_applies: page.counter("etcd_server_slow_apply", "Batches that took 100 ms or more to apply"),
+            entry_commands: page.histogram(
+                "raft_entry_commands",
+                "Commands that share one log entry",
+                Histogram::counts(),
+            ),
+            log_write: page.histogram(
+                "etcd_disk_wal_fsync_duration_seconds",
+                "Time to write a group of entries to the log and make it durable",
+                Histogram::durations(),
+            ),
+            log_write_entries: page.histogram(
+                "raft_log_write_entries",
+                "Entries that share one write and one sync",
+                Histogram::counts(),
+            ),
+            apply: page.histogram(
+                "etcd_server_apply_duration_seconds",
+                "Time to apply a batch",
+                Histogram::durations(),
+            ),
+            read_index: page.histogram(
+                "raft_read_index_duration_seconds",
+                "Time until a linearizable read is confirmed",
+                Histogram::durations(),
+            ),
+            requests: page.register(
+                "etcd_server_request_duration_seconds",
+                "Time from a parsed request to its outcome",
+                Durations::new(),
+            ),
+            calls: page.register("grpc_server_handled", "Calls answered, by code", Calls::new()),
+            puts: page.counter("etcd_mvcc_put", "Puts applied here, those inside transactions too"),
+            deletes: page.counter("etcd_mvcc_delete", "Deletes applied here, those inside transactions too"),
+            ranges: page.counter("etcd_mvcc_range", "Ranges read here, those inside transactions too"),
+            txns: page.counter("etcd_mvcc_txn", "Transactions of more than one operation, here"),
+            snapshots: page.counter("raft_snapshots_taken", "Snapshots made durable"),
+            snapshot_write: page.histogram(
+                "raft_snapshot_write_duration_seconds",
+                "Time to write a snapshot and make it durable",
+                Histogram::durations(),
+            ),
+            snapshots_sent: page.counter("raft_snapshots_sent", "Snapshots that another member received whole"),
+            snapshots_received: page.counter("raft_snapshots_received", "Snapshots received whole from another member"),
+            snapshots_failed: page
+                .counter("raft_snapshot_transfers_failed", "Snapshot transfers that broke off, either way"),
+            peer_sent_bytes: page.counter("etcd_network_peer_sent_bytes", "Bytes of messages sent to other members"),
+            peer_received_bytes: page
+                .counter("etcd_network_peer_received_bytes", "Bytes of messages received from other members"),
+            peer_disconnects: page.counter("raft_peer_disconnects", "Connections to other members that broke"),
+            health_success: page.counter("etcd_server_health_success", "Successful answers of /health"),
+            health_failures: page.counter("etcd_server_health_failures", "Failing answers of /health"),
+            registry: Registry::default(),
+        };
+        Metrics(Arc::new(Inner { registry: page.0, ..inner }))
+    }
+
+    /// This member sees another leader than before, or one for the first time.
+    pub fn leader_changed(&self) {
+        self.0.leader_changes.inc();
+    }
+
+    /// This member asks for votes.
+    pub fn election_started(&self) {
+        self.0.elections.inc();
+    }
+
+    /// A proposal awaits its outcome until what is returned is dropped.
+    #[must_use]
+    pub fn proposal_pending(&self) -> Pending<'_> {
+        self.0.proposals_pending.inc();
+        Pending(&self.0.proposals_pending)
+    }
+
+    /// A proposal was refused, or its outcome was not seen in time.
+    pub fn proposal_failed(&self) {
+        self.0.proposals_failed.inc();
+    }
+
+    /// A linearizable read was confirmed.
+    pub fn read_confirmed(&self, took: Duration) {
+        self.0.read_index.observe(took);
+        if took >= Duration::from_secs(1) {
+            self.0.slow_read_indexes.inc();
+        }
+    }
+
+    /// A linearizable read could not be confirmed.
+    pub fn read_failed(&self) {
+        self.0.read_indexes_failed.inc();
+    }
+
+    /// So many commands were put into one entry.
+    pub fn entry_built(&self, commands: usize) {
+        self.0.entry_commands.observe_count(commands);
+    }
+
+    /// A group of entries became durable.
+    pub fn log_written(&self, entries: usize, took: Duration) {
+        self.0.log_write.observe(took);
+        self.0.log_write_entries.observe_count(entries);
+    }
+
+    /// A batch was applied and published.
+    pub fn batch_applied(&self, took: Duration) {
+        self.0.apply.observe(took);
+        if took >= Duration::from_millis(100) {
+            self.0.slow_applies.inc();
+        }
+    }
+
+    /// A command did this.
+    pub fn applied(&self, outcome: &Outcome) {
+        match &outcome.response {
+            Response::Put(_) => {
+                self.0.puts.inc();
+            }
+            Response::DeleteRange(_) => {
+                self.0.deletes.inc();
+            }
+            Response::Txn(result) => self.transaction(result),
+            Response::Compact | Response::Alarm(_) => {}
+        }
+    }
+
+    /// A range was read outside a transaction.
+    pub fn range_read(&self) {
+        self.0.ranges.inc();
+    }
+
+    /// A transaction ran, through the log or not.
+    pub fn transaction(&self, result: &TxnResult) {
+        let operations = self.operations(result);
+        if operations > 1 {
+            self.0.txns.inc();
+        }
+    }
+
+    fn operations(&self, result: &TxnResult) -> usize {
+        result
+            .responses
+            .iter()
+            .map(|response| match response {
+                OpResult::Range(_) => {
+                    self.0.ranges.inc();
+                    1
+                }
+                OpResult::Put(_) => {
+                    self.0.puts.inc();
+                    1
+                }
+                OpResult::DeleteRange(_) => {
+                    self.0.deletes.inc();
+                    1
+                }
+                OpResult::Txn(nested) => self.operations(nested),
+            })
+            .sum()
+    }
+
+    /// A request has its outcome.
+    pub fn request(&self, request: Request, success: Success, took: Duration) {
+        self.0.requests.of(request, success).observe(took);
+    }
+
+    /// A gRPC call was answered with this code.
+    pub fn call(&self, method: Method, code: tonic::Code) {
+        self.0.calls.inc(method, code);
+    }
+
+    /// A snapshot became durable.
+    pub fn snapshot_taken(&self, took: Duration) {
+        self.0.snapshots.inc();
+        self.0.snapshot_write.observe(took);
+    }
+
+    /// Another member has received a snapshot.
+    pub fn snapshot_sent(&self) {
+        self.0.snapshots_sent.inc();
+    }
+
+    /// A snapshot from another member is here and verified.
+    pub fn snapshot_received(&self) {
+        self.0.snapshots_received.inc();
+    }
+
+    /// A snapshot transfer broke off.
+    pub fn snapshot_failed(&self) {
+        self.0.snapshots_failed.inc();
+    }
+
+    /// Messages left for another member.
+    pub fn peer_sent(&self, bytes: usize) {
+        self.0.peer_sent_bytes.inc_by(bytes as u64);
+    }
+
+    /// Messages came from another member.
+    pub fn peer_received(&self, bytes: usize) {
+        self.0.peer_received_bytes.inc_by(bytes as u64);
+    }
+
+    /// A connection to another member broke.
+    pub fn peer_disconnected(&self) {
+        self.0.peer_disconnects.inc();
+    }
+
+    pub(crate) fn health_checked(&self, success: Success) {
+        match success {
+            Success::Yes => self.0.health_success.inc(),
+            Success::No => self.0.health_failures.inc(),
+        };
+    }
+
+    /// The page that Prometheus reads, in the OpenMetrics text format.
+    #[must_use]
+    pub fn page(&self, state: &State) -> String {
+        let mut page = Page(Registry::default());
+        state::register(&mut page, state);
+        process::register(&mut page);
+        let mut text = String::new();
+        let written = text::encode_registry(&mut text, &self.0.registry)
+            .and_then(|()| text::encode_registry(&mut text, &page.0))
+            .and_then(|()| text::encode_eof(&mut text));
+        written.expect("a string takes whatever is written to it");
+        text
+    }
+}
+
+/// A proposal whose outcome is awaited.
+#[derive(Debug)]
+pub struct Pending<'a>(&'a Gauge<i64, AtomicI64>);
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// A registry under construction.
+struct Page(Registry);
+
+impl Page {
+    fn register<M: Metric + Clone>(&mut self, name: &str, help: &str, metric: M) -> M {
+        self.0.register(name, help, metric.clone());
+        metric
+    }
+
+    fn counter(&mut self, name: &str, help: &str) -> Counter {
+        self.register(name, help, Counter::default())
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> Gauge<i64, AtomicI64> {
+        self.register(name, help, Gauge::default())
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, histogram: Histogram) -> Histogram {
+        self.register(name, help, histogram)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mvcc::{Command, Op, Put, Range, Store, Txn};
+
+    use super::*;
+
+    fn recorded(metrics: &Metrics) -> String {
+        let mut text = String::new();
+        text::encode_registry(&mut text, &metrics.0.registry).unwrap();
+        text
+    }
+
+    fn has_line(page: &str, line: &str) -> bool {
+        page.lines().any(|found| found == line)
+    }
+
+    #[test]
+    fn operations_inside_transactions_are_counted_as_etcd_does() {
+        let metrics = Metrics::new();
+        let mut store = Store::new();
+        let put = Put { key: "a".into(), ..Put::default() };
+        metrics.applied(&store.apply(1, &Command::Put(put.clone())).unwrap());
+        let nested = Txn { success: vec![Op::Range(Range { key: "a".into(), ..Range::default() })], ..Txn::default() };
+        let txn = Txn { success: vec![Op::Put(put.clone()), Op::Txn(nested)], ..Txn::default() };
+        metrics.applied(&store.apply(1, &Command::Txn(txn)).unwrap());
+        let single = Txn { success: vec![Op::Put(put)], ..Txn::default() };
+        metrics.applied(&store.apply(1, &Command::Txn(single)).unwrap());
+
+        let page = recorded(&metrics);
+        for line in
+            ["etcd_mvcc_put_total 3", "etcd_mvcc_range_total 1", "etcd_mvcc_delete_total 0", "etcd_mvcc_txn_total 1"]
+        {
+            assert!(has_line(&page, line), "{line} is missing from:\n{page}");
+        }
+    }
+
+    #[test]
+    fn a_proposal_is_pending_until_its_outcome_is_no_longer_awaited() {
+        let metrics = Metrics::new();
+        let pending = metrics.proposal_pending();
+        assert!(has_line(&recorded(&metrics), "etcd_server_proposals_pending 1"));
+        drop(pending);
+        assert!(has_line(&recorded(&metrics), "etcd_server_proposals_pending 0"));
+    }
+
+    #[test]
+    fn slow_work_is_counted_apart() {
+        let metrics = Metrics::new();
+        metrics.batch_applied(Duration::from_millis(99));
+        metrics.batch_applied(Duration::from_millis(100));
+        metrics.read_confirmed(Duration::from_millis(999));
+        metrics.read_confirmed(Duration::from_secs(1));
+        let page = recorded(&metrics);
+        assert!(has_line(&page, "etcd_server_slow_apply_total 1"), "{page}");
+        assert!(has_line(&page, "etcd_server_slow_read_indexes_total 1"), "{page}");
+    }
+
+    #[test]
+    fn calls_and_requests_show_only_what_happened() {
+        let metrics = Metrics::new();
+        metrics.call(Method::Put, tonic::Code::Ok);
+        metrics.call(Method::Put, tonic::Code::Ok);
+        metrics.call(Method::RangeStream, tonic::Code::OutOfRange);
+        metrics.request(Request::Put, Success::No, Duration::from_millis(3));
+        let page = recorded(&metrics);
+        let lines = [
+            "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"etcdserverpb.KV\",grpc_method=\"Put\",grpc_code=\"OK\"} 2",
+            "grpc_server_handled_total{grpc_type=\"server_stream\",grpc_service=\"etcdserverpb.KV\",grpc_method=\"RangeStream\",grpc_code=\"OutOfRange\"} 1",
+            "etcd_server_request_duration_seconds_count{type=\"Put\",success=\"false\"} 1",
+        ];
+        for line in lines {
+            assert!(has_line(&page, line), "{line} is missing from:\n{page}");
+        }
+        assert!(!page.contains("grpc_method=\"Txn\""), "{page}");
+    }
+}

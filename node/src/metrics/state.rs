@@ -1,0 +1,161 @@
+//! Owns the metrics that are not counted but read off the member when somebody asks. Does not own the member.
+
+use std::sync::Arc;
+
+use prometheus_client::metrics::gauge::ConstGauge;
+use raft::Role;
+
+use super::Page;
+use super::labelled::ByLabel;
+use crate::apply::publish::Published;
+use crate::handle::status::{Phase, Status};
+use crate::version;
+
+/// A member at one moment.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// What it says of itself.
+    pub status: Arc<Status>,
+    /// Its content.
+    pub published: Arc<Published>,
+    /// The most that its content may take, in bytes.
+    pub quota_bytes: u64,
+}
+
+pub(super) fn register(page: &mut Page, state: &State) {
+    let mut gauges = Gauges(page);
+    consensus(&mut gauges, &state.status);
+    content(&mut gauges, state);
+    gauges.one("etcd_server_version", "Version of etcd's API that is served", "server_version", version::API);
+    gauges.one(
+        "etcd_cluster_version",
+        "Version of etcd's API that the cluster agreed on",
+        "cluster_version",
+        version::CLUSTER,
+    );
+    gauges.one("raft_node_info", "Version of this program", "version", version::NODE);
+}
+
+fn consensus(gauges: &mut Gauges<'_>, status: &Status) {
+    let leads = status.leader == Some(status.member);
+    gauges.one("etcd_server_id", "This member's ID", "server_id", &status.member.to_string());
+    gauges.number("etcd_server_has_leader", "Whether a leader is known", u64::from(status.leader.is_some()));
+    gauges.number("etcd_server_is_leader", "Whether this member leads", u64::from(leads));
+    gauges.number(
+        "etcd_server_is_learner",
+        "Whether this member is a learner",
+        u64::from(status.role == Role::Learner),
+    );
+    gauges.number(
+        "etcd_server_proposals_committed_total",
+        "Index of the last entry known to be committed",
+        status.commit.0,
+    );
+    gauges.number("etcd_server_proposals_applied_total", "Index of the last entry applied", status.applied.0);
+    gauges.number("raft_term", "The member's term", status.term.0);
+    gauges.number("raft_last_index", "Index of the last entry of the log", status.last.0);
+    gauges.number("raft_snapshot_index", "Last entry in the newest durable snapshot", status.snapshot.0);
+    gauges.number("raft_configuration_index", "Entry of the configuration in force", status.configuration_index.0);
+    gauges.number(
+        "raft_voters",
+        "Voters in force, the incoming half while joint",
+        status.configuration.voters.len() as u64,
+    );
+    gauges.number("raft_learners", "Learners in force", status.configuration.learners.len() as u64);
+    gauges.number("raft_joint", "Whether two halves must agree", u64::from(status.configuration.is_joint()));
+    gauges.number("raft_draining", "Whether this member prepares to stop", u64::from(status.draining));
+    let phases = [Phase::Blank, Phase::Restoring, Phase::Member, Phase::Removed, Phase::Damaged];
+    let values = phases.map(|phase| (label(phase).to_owned(), u64::from(phase == status.phase)));
+    gauges.by_label("raft_phase", "What the member is: 1 for what holds", "phase", values.into());
+    let behind = status.progress.iter().filter(|(id, _)| **id != status.member);
+    let behind = behind.map(|(id, progress)| (id.to_string(), status.last.0.saturating_sub(progress.matched.0)));
+    gauges.by_label(
+        "raft_follower_behind_entries",
+        "Entries that another member has not made durable, as its leader knows",
+        "member",
+        behind.collect(),
+    );
+}
+
+fn content(gauges: &mut Gauges<'_>, state: &State) {
+    let view = &state.published.view;
+    gauges.number("etcd_server_quota_backend_bytes", "The most that the content may take", state.quota_bytes);
+    gauges.number("etcd_mvcc_db_total_size_in_bytes", "What the content takes, history included", view.size_bytes());
+    gauges.number(
+        "etcd_mvcc_db_total_size_in_use_in_bytes",
+        "What the content takes, history included; nothing is ever fragmented",
+        view.size_bytes(),
+    );
+    gauges.number("etcd_debugging_mvcc_current_revision", "The store's revision", view.revision().0.max(0) as u64);
+    gauges.number(
+        "etcd_debugging_mvcc_compact_revision",
+        "Revision of the last compaction, 0 before the first",
+        view.compact_revision().0.max(0) as u64,
+    );
+    gauges.number("raft_versions", "Versions of keys that are remembered, tombstones included", view.version_count());
+    gauges.number("raft_alarms", "Alarms that are raised", view.alarms().len() as u64);
+}
+
+fn label(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Blank => "blank",
+        Phase::Restoring => "restoring",
+        Phase::Member => "member",
+        Phase::Removed => "removed",
+        Phase::Damaged => "damaged",
+    }
+}
+
+struct Gauges<'a>(&'a mut Page);
+
+impl Gauges<'_> {
+    fn number(&mut self, name: &str, help: &str, value: u64) {
+        // Every number of a member fits a float to the precision that a graph shows.
+        self.0.0.register(name, help, ConstGauge::new(value as f64));
+    }
+
+    /// The value is 1; what is told is the label.
+    fn one(&mut self, name: &str, help: &str, label: &'static str, value: &str) {
+        self.by_label(name, help, label, vec![(value.to_owned(), 1)]);
+    }
+
+    fn by_label(&mut self, name: &str, help: &str, label: &'static str, values: Vec<(String, u64)>) {
+        self.0.0.register(name, help, ByLabel(label, values));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mvcc::Store;
+    use raft::{Index, MemberId, Term};
+
+    use super::*;
+    use crate::metrics::Metrics;
+
+    #[test]
+    fn the_page_tells_what_the_member_is() {
+        let mut status = Status::idle(MemberId(0xab), "demo-1".to_owned(), Phase::Member);
+        status.leader = Some(MemberId(0xab));
+        status.role = Role::Leader;
+        status.commit = Index(7);
+        let published = Published { view: Store::new().view(), applied: Index(7), term: Term(1) };
+        let state = State { status: Arc::new(status), published: Arc::new(published), quota_bytes: 2 << 30 };
+        let page = Metrics::new().page(&state);
+        for line in [
+            "etcd_server_has_leader 1.0",
+            "etcd_server_is_leader 1.0",
+            "etcd_server_is_learner 0.0",
+            "etcd_server_id{server_id=\"ab\"} 1.0",
+            "etcd_server_proposals_committed_total 7.0",
+            "etcd_server_quota_backend_bytes 2147483648.0",
+            "etcd_debugging_mvcc_current_revision 1.0",
+            "etcd_debugging_mvcc_compact_revision 0.0",
+            "raft_phase{phase=\"member\"} 1.0",
+            "raft_phase{phase=\"blank\"} 0.0",
+            "etcd_cluster_version{cluster_version=\"3.7\"} 1.0",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line} is missing from:\n{page}");
+        }
+        assert!(page.ends_with("# EOF\n"), "{page}");
+    }
+}
