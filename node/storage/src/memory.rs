@@ -27,7 +27,7 @@ impl fmt::Debug for MemoryDisk {
 }
 
 /// Bytes of a file as a process sees them, and as the medium holds them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inode {
     live: Vec<u8>,
     durable: Vec<u8>,
@@ -51,7 +51,7 @@ struct Names {
     dirs: BTreeSet<PathBuf>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     inodes: BTreeMap<u64, Inode>,
     live: Names,
@@ -189,6 +189,14 @@ impl MemoryDisk {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A disk of its own that holds the same now. What is open on this one is not open there.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let mut state = self.state().clone();
+        state.end_life();
+        Self { shared: Arc::new(Mutex::new(state)) }
+    }
+
     fn opened(&self, state: &mut State, inode: u64) -> Box<dyn DiskFile> {
         *state.open.entry(inode).or_default() += 1;
         Box::new(MemoryFile { shared: self.shared.clone(), inode, life: state.life })
@@ -292,6 +300,7 @@ impl State {
     fn end_life(&mut self) {
         self.life += 1;
         self.locks.clear();
+        self.open.clear();
         self.stop_at = None;
         self.syncs_to_failure = None;
     }
@@ -402,6 +411,9 @@ impl MemoryFile {
 impl Drop for MemoryFile {
     fn drop(&mut self) {
         let mut state = self.state();
+        if state.life != self.life {
+            return;
+        }
         if let Some(count) = state.open.get_mut(&self.inode) {
             *count -= 1;
             if *count == 0 {

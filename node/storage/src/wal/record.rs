@@ -16,6 +16,8 @@
 //!                                                               40    n  payload, then 0 up to a multiple of 8
 //! ```
 //!
+//! A fourth kind, 0xE1, is an open frame with a segment's number in place of a batch's: "the log goes on in that segment".
+//!
 //! "Chained": seeded with the checksum of the frame before it. An open frame's own checksum seeds its first record.
 
 use std::ops::Range;
@@ -47,6 +49,7 @@ const _: () = assert!(SECTOR.is_multiple_of(8), "a record never starts inside th
 /// Frame kinds; payload kinds stay below 0x80.
 const OPEN: u8 = 0xA1;
 const COMMIT: u8 = 0xC1;
+const GOES_ON: u8 = 0xE1;
 
 /// Where a batch is, or is to be, written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,12 +102,21 @@ pub(crate) fn round_up(value: usize, unit: usize) -> usize {
 
 /// The open frame of a batch.
 pub(crate) fn open_frame(place: Place) -> [u8; FRAME_SIZE] {
+    place_frame(OPEN, place)
+}
+
+/// The frame at the end of a segment that says in which other one the log goes on; `place.number` is that one's number.
+pub(crate) fn goes_on_frame(place: Place) -> [u8; FRAME_SIZE] {
+    place_frame(GOES_ON, place)
+}
+
+fn place_frame(kind: u8, place: Place) -> [u8; FRAME_SIZE] {
     let mut frame = [0; FRAME_SIZE];
     frame[CHAIN].copy_from_slice(&place.chain.to_le_bytes());
     frame[NUMBER].copy_from_slice(&place.number.to_le_bytes());
     frame[SALT].copy_from_slice(&place.salt.to_le_bytes());
     frame[OFFSET].copy_from_slice(&place.offset.to_le_bytes());
-    frame[KIND] = OPEN;
+    frame[KIND] = kind;
     let crc = checksum::of(&frame[CRC.end..]);
     frame[CRC].copy_from_slice(&crc.to_le_bytes());
     frame
@@ -112,9 +124,18 @@ pub(crate) fn open_frame(place: Place) -> [u8; FRAME_SIZE] {
 
 /// The number of the batch whose open frame stands at `offset` of a segment with this salt, if one does.
 pub(crate) fn opens(segment: &[u8], salt: u64, offset: u64) -> Option<u64> {
+    place_frame_at(segment, OPEN, salt, offset)
+}
+
+/// The segment that the log goes on in, if a frame at `offset` says so.
+pub(crate) fn goes_on(segment: &[u8], salt: u64, offset: u64) -> Option<u64> {
+    place_frame_at(segment, GOES_ON, salt, offset)
+}
+
+fn place_frame_at(segment: &[u8], kind: u8, salt: u64, offset: u64) -> Option<u64> {
     let frame = frame_at(segment, usize::try_from(offset).ok()?)?;
     let intact = half(frame, CRC) == checksum::of(&frame[CRC.end..FRAME_SIZE]);
-    let ours = frame[KIND] == OPEN && word(frame, SALT) == salt && word(frame, OFFSET) == offset;
+    let ours = frame[KIND] == kind && word(frame, SALT) == salt && word(frame, OFFSET) == offset;
     (intact && ours).then(|| word(frame, NUMBER))
 }
 

@@ -205,6 +205,11 @@ impl LogReader {
             }
             place = Place { number: place.number + 1, offset: batch.end, chain: batch.chain, ..place };
         }
+        if goes_on.is_none()
+            && let Some(missing) = record::goes_on(&bytes, header.salt, place.offset)
+        {
+            return Err(damaged(&dir.join(segment::name(missing)), 0, DamageKind::Missing));
+        }
         if goes_on.is_some_and(|next| (next.end, next.chain) != (place.offset, place.chain)) {
             return Err(damaged(&path, place.offset, DamageKind::Contents("not where the next segment goes on")));
         }

@@ -32,6 +32,7 @@ use crate::codec::Reader;
 use crate::disk::{DiskFile, SECTOR};
 use crate::error::{Damage, DamageKind, OpenError, StorageError, is_full};
 use crate::wal::Wal;
+use crate::wal::record::{self, Place};
 
 pub(crate) const MAGIC: &[u8; 8] = b"RAFTWAL\n";
 const VERSION: u32 = 1;
@@ -181,6 +182,7 @@ impl Wal {
         self.latch.guard("rename", &draft, self.disk.rename(&draft, &path))?;
         self.latch.guard("sync", &self.dir, self.disk.sync_dir(&self.dir))?;
 
+        self.point_to_next(&header)?;
         self.next_seq += 1;
         let superseded = match (restart, self.segments.last()) {
             (Some(_), _) => self.segments.drain(..).collect(),
@@ -193,6 +195,17 @@ impl Wal {
         self.segments.push(Segment { header, path, max_index: None, end: HEADER_SIZE as u64, chain });
         self.active = Some(Active { file, allocated });
         self.retire(superseded)
+    }
+
+    /// Leaves a frame at the end of the segment before, so that a missing newest segment is noticed. Not synced: it tells
+    /// of a file that is durable already.
+    fn point_to_next(&self, header: &Header) -> Result<(), StorageError> {
+        let Some(previous) = header.previous else { return Ok(()) };
+        let Some(segment) = self.segments.iter().find(|s| s.header.seq == previous.seq) else { return Ok(()) };
+        let (salt, offset, chain) = (segment.header.salt, previous.end, previous.chain);
+        let frame = record::goes_on_frame(Place { salt, number: header.seq, offset, chain });
+        let file = self.latch.guard("open", &segment.path, self.disk.open(&segment.path))?;
+        self.latch.guard("write", &segment.path, file.write_at(offset, &frame))
     }
 
     fn next_header(&self, restart: Option<EntryId>) -> Header {

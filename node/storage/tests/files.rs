@@ -1,0 +1,156 @@
+//! The same on real files: a life with restarts, the lock, snapshots larger than a chunk. Owns its temporary directories.
+
+#[path = "support/history.rs"]
+#[allow(dead_code)] // Each test uses its part.
+mod history;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use history::{Chance, MEMBER, Model, Step, is, meta, record};
+use raft::{EntryId, HardState, Index, Term};
+use storage::{
+    FileDisk, OpenError, Options, Origin, Recovered, SnapshotError, Start, Storage, StorageError, snapshot::CHUNK_BYTES,
+};
+
+/// A directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("storage-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    fn open(&self, salt: u64) -> Result<Recovered, OpenError> {
+        Storage::open(Arc::new(FileDisk), &self.0, history::options(salt))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_life_on_files_is_found_again_after_every_restart() {
+    let scratch = Scratch::new("life");
+    let mut model = Model::default();
+    let mut chance = Chance(42);
+    for life in 0..8 {
+        let found = scratch.open(life).expect("it opens");
+        is(&model, &found).expect("everything acknowledged is there");
+        let mut storage = found.storage;
+        for _ in 0..12 {
+            let step = Step::random(&mut chance, &model);
+            match &step {
+                Step::Bootstrap => {
+                    storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
+                }
+                Step::Append(persists) => storage.append(persists).expect("an append"),
+                Step::TakeSnapshot { meta, payload, first_kept } => {
+                    let mut writer = storage.snapshots().begin(meta.clone()).expect("a draft");
+                    writer.write(payload).expect("a payload");
+                    writer.finish().expect("a snapshot");
+                    storage.purge(*first_kept).expect("a purge");
+                }
+                Step::Install { meta, payload, hard_state } => {
+                    let mut receiver = storage.snapshots().receive(meta.clone()).expect("a draft");
+                    receiver.write(payload).expect("a payload");
+                    receiver.finish_verified().expect("a received snapshot");
+                    storage.install_snapshot(meta, *hard_state).expect("an installation");
+                }
+                Step::Restart | Step::Bury(_) => {}
+            }
+            step.apply(&mut model);
+        }
+    }
+    let found = scratch.open(99).expect("it opens");
+    is(&model, &found).expect("everything acknowledged is there");
+}
+
+#[test]
+fn two_processes_never_share_a_directory() {
+    let scratch = Scratch::new("lock");
+    let first = scratch.open(1).expect("a blank volume");
+    assert!(matches!(scratch.open(2), Err(OpenError::Locked { .. })));
+    drop(first);
+    assert!(scratch.open(3).is_ok());
+}
+
+#[test]
+fn a_quiet_member_stays_small() {
+    let scratch = Scratch::new("small");
+    let options = Options::new(MEMBER, 1);
+    let mut storage = Storage::open(Arc::new(FileDisk), &scratch.0, options).expect("a blank volume").storage;
+    storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
+    let hard_state = Some(HardState { term: Term(1), vote: None });
+    let entries = vec![history::entry(1, 1, 100)];
+    storage.append(&[raft::Persist { io: raft::IoId(1), hard_state, entries }]).expect("an append");
+    let segment = fs::metadata(scratch.0.join("wal/0000000000000001.wal")).expect("a segment");
+    assert!(segment.len() <= 512 * 1024, "{} bytes", segment.len());
+}
+
+#[test]
+fn a_snapshot_of_several_chunks_is_read_as_it_was_written() {
+    let scratch = Scratch::new("chunks");
+    let mut storage = scratch.open(1).expect("a blank volume").storage;
+    storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
+    let payload: Vec<u8> = (0..CHUNK_BYTES * 2 + 4321).map(|at| (at / 7 % 256) as u8).collect();
+    let meta = meta(EntryId { term: Term(1), index: Index(9) });
+    let mut receiver = storage.snapshots().receive(meta.clone()).expect("a draft");
+    for piece in payload.chunks(100_001) {
+        receiver.write_all(piece).expect("space");
+    }
+    assert_eq!(receiver.received(), payload.len() as u64);
+    let crc = crc32c::crc32c(&payload);
+    let info = receiver.finish(payload.len() as u64, crc).expect("as offered");
+    assert_eq!((info.bytes, info.crc32c, info.origin), (payload.len() as u64, crc, Origin::Received));
+    assert_eq!(storage.snapshots().newest(), None, "it is not installed yet");
+    storage.install_snapshot(&meta, None).expect("an installation");
+    let newest = storage.snapshots().newest().expect("it is installed");
+    let mut read = Vec::new();
+    storage.snapshots().open(&newest).expect("it opens").read_to_end(&mut read).expect("it is whole");
+    assert!(read == payload, "what was written");
+}
+
+#[test]
+fn a_snapshot_that_is_not_as_offered_leaves_nothing() {
+    let scratch = Scratch::new("offer");
+    let mut storage = scratch.open(1).expect("a blank volume").storage;
+    storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
+    let meta = meta(EntryId { term: Term(1), index: Index(9) });
+    let mut receiver = storage.snapshots().receive(meta.clone()).expect("a draft");
+    receiver.write_all(b"almost").expect("space");
+    let error = receiver.finish(6, crc32c::crc32c(b"Almost")).expect_err("another checksum");
+    assert!(matches!(error, SnapshotError::NotAsOffered { bytes: 6, expected_bytes: 6, .. }), "{error}");
+    drop(storage.snapshots().begin(meta.clone()).expect("a draft"));
+    assert_eq!(fs::read_dir(scratch.0.join("snap")).expect("a folder").count(), 0);
+    assert_eq!(storage.install_snapshot(&meta, None), Err(StorageError::NoSnapshot { index: Index(9) }));
+}
+
+#[test]
+fn old_snapshots_go_and_an_open_one_can_still_be_read() {
+    let scratch = Scratch::new("keep");
+    let mut storage = scratch.open(1).expect("a blank volume").storage;
+    storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
+    let take = |index: u64| {
+        let meta = meta(EntryId { term: Term(1), index: Index(index) });
+        let mut writer = storage.snapshots().begin(meta).expect("a draft");
+        writer.write_all(&vec![index as u8; 3 * CHUNK_BYTES / 2]).expect("space");
+        writer.finish().expect("a snapshot")
+    };
+    let first = take(1);
+    let mut reader = storage.snapshots().open(&first).expect("it opens");
+    let kept: Vec<_> = (2..=4).map(take).map(|info| info.meta.last.index.0).collect();
+    let listed: Vec<_> = storage.snapshots().list().iter().map(|info| info.meta.last.index.0).collect();
+    assert_eq!((kept, listed), (vec![2, 3, 4], vec![4, 3]));
+    assert!(matches!(storage.snapshots().open(&first), Err(SnapshotError::Missing { index: Index(1) })));
+    let mut read = Vec::new();
+    reader.read_to_end(&mut read).expect("it is whole");
+    assert!(read == vec![1; 3 * CHUNK_BYTES / 2]);
+}

@@ -1,0 +1,123 @@
+//! Golden files: what version 1 wrote, this version reads and still writes, byte for byte. Owns one fixed life.
+//!
+//! A format may change only together with its version; then this folder stays, and a new one is written with
+//! `STORAGE_GOLDEN=write cargo test -p storage --test golden`.
+
+#[path = "support/history.rs"]
+#[allow(dead_code)] // Each test uses its part.
+mod history;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use history::{Model, Step, dir, entry, is, meta, payload_of, run};
+use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
+use storage::memory::MemoryDisk;
+use storage::{Options, Recovered, Storage};
+
+/// The salt of the fixed life; every start uses another one, and none matters for reading.
+const SALT: u64 = 0x5A17;
+
+fn testdata() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/v1")
+}
+
+fn open(disk: &MemoryDisk) -> Recovered {
+    let options = Options { segment_bytes: 2560, ..history::options(SALT) };
+    Storage::open(Arc::new(disk.clone()), &dir(), options).expect("it opens")
+}
+
+/// Two terms, a truncation, a configuration, a snapshot, several segments.
+fn fixed_life() -> (MemoryDisk, Model) {
+    let disk = MemoryDisk::new();
+    let mut model = Model::default();
+    let mut storage = Some(open(&disk).storage);
+    let persist = |io: u64, state: Option<(u64, u64)>, term: u64, indexes: std::ops::RangeInclusive<u64>| Persist {
+        io: IoId(io),
+        hard_state: state.map(|(term, vote)| HardState { term: Term(term), vote: Some(MemberId(vote)) }),
+        entries: indexes.map(|index| entry(index, term, 200)).collect(),
+    };
+    let last = EntryId { term: Term(3), index: Index(5) };
+    let snapshot = meta(last);
+    let steps = [
+        Step::Bootstrap,
+        Step::Append(vec![persist(1, Some((1, 0xA11CE)), 1, 1..=3)]),
+        Step::Append(vec![persist(2, None, 1, 4..=6), persist(3, Some((3, 0xB0B)), 3, 5..=9)]),
+        Step::Append(vec![persist(4, None, 3, 10..=12)]),
+        Step::TakeSnapshot { payload: payload_of(&snapshot, 3000), meta: snapshot, first_kept: Index(1) },
+    ];
+    for step in steps {
+        run(&step, &mut storage, &disk, SALT).expect("no fault");
+        step.apply(&mut model);
+    }
+    (disk, model)
+}
+
+fn files(disk: &MemoryDisk) -> Vec<(PathBuf, Vec<u8>)> {
+    let inside = |path: PathBuf| {
+        let bytes = disk.contents(&path)?;
+        Some((path.strip_prefix(dir()).ok()?.to_owned(), bytes))
+    };
+    disk.files().into_iter().filter_map(inside).collect()
+}
+
+#[test]
+fn this_version_writes_the_golden_files() {
+    let (disk, _) = fixed_life();
+    let files = files(&disk);
+    assert!(files.len() >= 5, "identity, term and vote, two segments, a snapshot: only {} files", files.len());
+    if std::env::var("STORAGE_GOLDEN").as_deref() == Ok("write") {
+        for (name, bytes) in &files {
+            let path = testdata().join(name);
+            fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a folder for the golden files");
+            fs::write(path, bytes).expect("a golden file");
+        }
+    }
+    for (name, bytes) in files {
+        let golden = fs::read(testdata().join(&name)).unwrap_or_else(|error| panic!("{}: {error}", name.display()));
+        assert!(golden == bytes, "{}: not as version 1 wrote it", name.display());
+    }
+}
+
+#[test]
+fn this_version_reads_the_golden_files() {
+    let disk = MemoryDisk::new();
+    for folder in ["/data", "/data/wal", "/data/snap"] {
+        storage::Disk::create_dir(&disk, Path::new(folder)).expect("a folder");
+    }
+    let mut count = 0;
+    for folder in ["", "wal", "snap"] {
+        for found in fs::read_dir(testdata().join(folder)).expect("golden files") {
+            let path = found.expect("a golden file").path();
+            if path.is_file() {
+                let name = path.strip_prefix(testdata()).expect("below it").to_owned();
+                disk.overwrite(&dir().join(name), Some(fs::read(&path).expect("a golden file")));
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 5, "{count} golden files");
+    let (_, model) = fixed_life();
+    is(&model, &open(&disk)).expect("the same state");
+}
+
+/// `node/docs/wal_format.md`, read by hand.
+#[test]
+fn the_first_record_stands_where_the_document_says() {
+    let segment = fs::read(testdata().join("wal/0000000000000001.wal")).expect("a golden file");
+    let number = |at: usize| u64::from_le_bytes(segment[at..at + 8].try_into().expect("eight bytes"));
+    assert_eq!(&segment[..8], b"RAFTWAL\n");
+    assert_eq!(number(16), 1, "number of the segment");
+    assert_eq!(number(32), history::MEMBER.0, "member");
+    let open_frame = 512;
+    assert_eq!((number(open_frame + 8), segment[open_frame + 32]), (1, 0xA1), "the first batch is opened");
+    assert_eq!(number(open_frame + 16), number(24), "with the segment's salt");
+    let record = open_frame + 40;
+    assert_eq!((number(record + 8), number(record + 16), segment[record + 32]), (1, 1, 2), "index, term, kind");
+    let length = u32::from_le_bytes(segment[record + 4..record + 8].try_into().expect("four bytes")) as usize;
+    let crc = u32::from_le_bytes(segment[record..record + 4].try_into().expect("four bytes"));
+    let seed = u32::from_le_bytes(segment[open_frame..open_frame + 4].try_into().expect("four bytes"));
+    let end = record + 40 + length.next_multiple_of(8);
+    assert_eq!(crc, crc32c::crc32c_append(seed, &segment[record + 4..end]), "chained to the open frame");
+}

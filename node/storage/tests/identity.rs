@@ -1,0 +1,126 @@
+//! Who a volume is: minted once, joined once, buried once. Owns those rules' tests.
+
+#[path = "support/history.rs"]
+#[allow(dead_code)] // Each test uses its part.
+mod history;
+
+use std::sync::Arc;
+
+use history::{MEMBER, dir, meta, open, options, record};
+use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
+use storage::memory::MemoryDisk;
+use storage::{ClusterId, ClusterRecord, Options, Start, Storage, StorageError};
+
+fn append(storage: &mut Storage, index: u64) -> Result<(), StorageError> {
+    let hard_state = Some(HardState { term: Term(1), vote: None });
+    storage.append(&[Persist { io: IoId(0), hard_state, entries: vec![history::entry(index, 1, 10)] }])
+}
+
+#[test]
+fn a_blank_volume_mints_its_member_once() {
+    let disk = MemoryDisk::new();
+    let found = open(&disk, 1).expect("a blank disk opens");
+    assert_eq!((found.identity.member, found.identity.cluster), (MEMBER, None));
+    drop(found.storage);
+    let other = Options { mint: MemberId(0xB0B), ..options(2) };
+    let found = Storage::open(Arc::new(disk), &dir(), other).expect("it opens");
+    assert_eq!(found.identity.member, MEMBER, "the disk's word counts");
+}
+
+#[test]
+fn a_blank_volume_keeps_no_log() {
+    let disk = MemoryDisk::new();
+    let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
+    assert_eq!(append(&mut storage, 1), Err(StorageError::NotMember));
+    assert_eq!(storage.purge(Index(1)), Err(StorageError::NotMember));
+    assert_eq!(storage.bury(Index(1)), Err(StorageError::NotMember));
+}
+
+#[test]
+fn the_same_record_again_changes_nothing_and_another_is_refused() {
+    let disk = MemoryDisk::new();
+    let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
+    assert!(storage.bootstrap(record(), &Start::Empty).expect("a blank volume").is_some());
+    append(&mut storage, 1).expect("an append");
+    let before = disk.operations();
+    assert!(storage.bootstrap(record(), &Start::Empty).expect("the same record").is_none());
+    let other = ClusterRecord { cluster_id: ClusterId([8; 16]), ..record() };
+    let refusal = storage.bootstrap(other, &Start::Empty).expect_err("another cluster");
+    assert_eq!(refusal, StorageError::AlreadyMember { cluster: record().cluster_id });
+    assert_eq!(disk.operations(), before, "nothing was written");
+}
+
+#[test]
+fn a_member_can_start_from_a_snapshot() {
+    let disk = MemoryDisk::new();
+    let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
+    let meta = meta(EntryId { term: Term(4), index: Index(1000) });
+    let start = Start::Snapshot(meta.clone());
+    let refusal = storage.bootstrap(record(), &start).expect_err("nothing was received");
+    assert_eq!(refusal, StorageError::NoSnapshot { index: Index(1000) });
+    let mut receiver = storage.snapshots().receive(meta.clone()).expect("a draft");
+    receiver.write(&[232; 10]).expect("space");
+    receiver.finish_verified().expect("a received snapshot");
+    let restored = storage.bootstrap(record(), &start).expect("a blank volume").expect("for the first time");
+    assert_eq!((restored.snapshot.clone(), restored.hard_state.term), (meta, Term(4)));
+    let hard_state = Some(HardState { term: Term(5), vote: None });
+    let entries = vec![history::entry(1001, 5, 10)];
+    storage.append(&[Persist { io: IoId(0), hard_state, entries }]).expect("the log goes on behind it");
+    drop(storage);
+    disk.lose_power(1);
+    let found = open(&disk, 2).expect("it opens");
+    assert_eq!(found.raft.snapshot, restored.snapshot);
+    assert_eq!(found.raft.entries.len(), 1);
+}
+
+#[test]
+fn a_tombstone_is_for_ever() {
+    let disk = MemoryDisk::new();
+    let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
+    storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
+    storage.bury(Index(7)).expect("the first time");
+    storage.bury(Index(9)).expect("the second time says nothing new");
+    assert_eq!(append(&mut storage, 1), Err(StorageError::NotMember));
+    let refusal = storage.bootstrap(record(), &Start::Empty).expect_err("it is buried");
+    assert_eq!(refusal, StorageError::Removed);
+    drop(storage);
+    disk.lose_power(3);
+    let mut found = open(&disk, 2).expect("it opens");
+    assert_eq!(found.identity.removed, Some(Index(7)));
+    assert_eq!(append(&mut found.storage, 1), Err(StorageError::NotMember));
+}
+
+#[test]
+fn entries_that_do_not_follow_are_refused_and_nothing_is_written() {
+    let disk = MemoryDisk::new();
+    let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
+    storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
+    append(&mut storage, 1).expect("the first");
+    for index in [0, 3] {
+        let refusal = append(&mut storage, index).expect_err("not the next one");
+        assert_eq!(refusal, StorageError::OutOfOrder { last: Index(1), found: Index(index) });
+    }
+    append(&mut storage, 2).expect("the next one");
+}
+
+/// openraft FAQ, "wiped disk": old data under a new identity would vote for what it never saw.
+#[test]
+fn an_unfinished_bootstrap_leaves_a_blank_volume() {
+    for stop in 1..200 {
+        let disk = MemoryDisk::new();
+        let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
+        disk.stop_after(stop);
+        let result = storage.bootstrap(record(), &Start::Empty);
+        drop(storage);
+        disk.lose_power(stop);
+        let mut found = open(&disk, 2).expect("it opens");
+        assert_eq!(found.identity.member, MEMBER);
+        match (result, &found.identity.cluster) {
+            (Ok(_), Some(_)) => return,
+            (Ok(_), None) => panic!("an acknowledged bootstrap was lost at operation {stop}"),
+            (Err(_), Some(_)) => assert!(found.storage.bootstrap(record(), &Start::Empty).expect("again").is_none()),
+            (Err(_), None) => assert!(found.storage.bootstrap(record(), &Start::Empty).expect("again").is_some()),
+        }
+    }
+    panic!("a bootstrap takes fewer operations");
+}
