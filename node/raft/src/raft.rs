@@ -1,12 +1,12 @@
 //! Owns the state and dispatches inputs; decisions live in the rooms beside it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{Config, ConfigError};
 use crate::election::timeout::Timeout;
-use crate::ids::{EntryId, Index, IoId, MemberId, Now, ProposalId, ReadContext};
+use crate::ids::{EntryId, Index, IoId, MemberId, Now, ProposalId, ReadContext, Term};
 use crate::invariants::Watch;
 use crate::log::Log;
 use crate::log::tail::Unwritten;
@@ -53,8 +53,8 @@ pub struct Raft {
     pub(crate) trusts_until: Duration,
     pub(crate) outbox: Outbox,
     pub(crate) forwarded: Forwarded,
-    /// This member's own proposals, as leader, that are not committed yet, by index.
-    pub(crate) proposed: VecDeque<(Index, ProposalId)>,
+    /// This member's own proposals, as leader, whose fate is open: by the entry that carries them.
+    pub(crate) proposed: BTreeMap<(Index, Term), ProposalId>,
     /// Proposals that other members handed over.
     pub(crate) seen: Seen,
     pub(crate) snapshot_asked: Index,
@@ -149,7 +149,7 @@ impl Raft {
             trusts_until: now.monotonic.saturating_add(embargo),
             outbox: Outbox::default(),
             forwarded: Forwarded::default(),
-            proposed: VecDeque::new(),
+            proposed: BTreeMap::new(),
             seen: Seen::default(),
             removed: false,
             watch: Watch::default(),

@@ -32,9 +32,7 @@ impl Raft {
         }
         let moved = self.history.at(before).0 != self.history.at(index).0;
         self.log.commit_to(index);
-        while self.proposed.front().is_some_and(|(at, _)| *at <= index) {
-            self.proposed.pop_front();
-        }
+        self.settle_proposals(index);
         if let Standing::Leader(leader) = &mut self.standing {
             let decided = (before.0 + 1..=index.0).filter_map(|at| self.log.entry(Index(at)));
             leader.uncommitted_bytes -= decided.map(weight).sum::<usize>();
@@ -66,7 +64,6 @@ impl Raft {
         if first <= self.log.last().index {
             self.log.truncate(first);
             self.history.truncated(first);
-            self.drop_overwritten(first);
         }
         for entry in entries.into_iter().skip(shared) {
             self.history.appended(&entry);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::ids::{Index, MemberId};
 use crate::message::{Append, Body, Message};
 use crate::raft::Raft;
-use crate::replication::progress::{Progress, State};
+use crate::replication::progress::State;
 use crate::role::Standing;
 
 /// The rounds of one leader in one term, counted from 1.
@@ -91,8 +91,10 @@ impl Raft {
     fn send_empty_append(&mut self, to: MemberId) {
         let commit = self.log.commit();
         let Standing::Leader(leader) = &mut self.standing else { return };
-        let Some(prev) = leader.peers.get(&to).and_then(|progress: &Progress| self.log.id_before(progress.next()))
-        else {
+        let Some(progress) = leader.peers.get_mut(&to) else { return };
+        let Some(prev) = self.log.id_before(progress.next()) else {
+            // Purged, so nobody can ask any more; what is known to have arrived decides.
+            progress.probe();
             return;
         };
         let append = Append { prev, entries: Vec::new(), commit, round: leader.rounds.latest() };

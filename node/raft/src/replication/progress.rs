@@ -106,11 +106,9 @@ impl Progress {
     pub(crate) fn accepted(&mut self, matched: Index, log: &Log) {
         assert!(matched <= log.last().index, "a match lies within the leader's log: {matched} of {}", log.last());
         self.matched = self.matched.max(matched);
+        self.next = self.next.max(self.matched.next());
         match &mut self.state {
-            State::Replicate(inflight) => {
-                inflight.answered(self.matched);
-                self.next = self.next.max(self.matched.next());
-            }
+            State::Replicate(inflight) => inflight.answered(self.matched),
             State::Probe { .. } => self.replicate(),
             State::Snapshot { .. } if self.matched >= log.base().index => self.replicate(),
             State::Snapshot { .. } => {}

@@ -30,7 +30,7 @@ impl Raft {
             None => {
                 for (proposal, payload) in proposals {
                     let index = self.append(payload);
-                    self.proposed.push_back((index, proposal));
+                    self.proposed.insert((index, self.hard.term), proposal);
                 }
                 self.advance_commit();
                 Ok(())
@@ -77,11 +77,14 @@ impl Raft {
         (!is_idle && !fits).then_some(DropReason::Overloaded)
     }
 
-    /// The log was truncated at `index`: this member's own proposals from there on will never happen.
-    pub(crate) fn drop_overwritten(&mut self, index: Index) {
-        while let Some((_, proposal)) = self.proposed.back().copied().filter(|(at, _)| *at >= index) {
-            self.proposed.pop_back();
-            self.outbox.push(Output::Dropped { proposal, reason: DropReason::LeaderChanged });
+    /// The log is committed up to `index`: the fate of this member's own proposals up to there is known. Not earlier: one
+    /// that was truncated here may still be in another log, and win (Raft thesis figure 3.7).
+    pub(crate) fn settle_proposals(&mut self, index: Index) {
+        while let Some(first) = self.proposed.first_entry().filter(|first| first.key().0 <= index) {
+            let ((at, term), proposal) = first.remove_entry();
+            if self.log.term_at(at).is_some_and(|decided| decided != term) {
+                self.outbox.push(Output::Dropped { proposal, reason: DropReason::LeaderChanged });
+            }
         }
     }
 }

@@ -1,9 +1,8 @@
 //! When a received snapshot may replace state and log (Raft thesis §5.3). Owns the decision; the driver carries it out.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::ids::MemberId;
+use crate::ids::{MemberId, Term};
 use crate::log::tail::Tail;
 use crate::membership::history::History;
 use crate::message::SnapshotMeta;
@@ -33,8 +32,8 @@ impl Raft {
         let tail = std::mem::replace(&mut self.log.tail, Tail::durable_through(meta.last.index));
         self.log.replace(&meta, tail);
         self.history = History::new(meta.configuration_index, Arc::clone(&meta.configuration));
-        // Whether they were committed before the snapshot was taken, nobody here knows.
-        self.proposed = VecDeque::new();
+        // What became of them before the snapshot was taken, nobody here knows.
+        self.proposed = self.proposed.split_off(&(meta.last.index.next(), Term::default()));
         let io = self.outbox.issue();
         let hard_state = self.hard_state_to_write(io);
         self.log.tail.written(io, meta.last.index, self.now.monotonic);

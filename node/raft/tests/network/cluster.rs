@@ -2,57 +2,23 @@
 //! test plays in and the safety properties checked after every output; the scenarios are the tests'.
 #![allow(dead_code, unreachable_pub)] // Every test program uses its own part of this.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use raft::Restored;
 use raft::{
-    Body, Change, Config, Configuration, DropReason, Entry, EntryId, HardState, Index, IoId, MemberId, MemberInfo,
-    Message, Now, Output, Payload, Persist, ProposalId, Raft, ReadContext, Restored, Role, SnapshotMeta, Term,
+    Body, Config, Index, MemberId, Message, Now, Output, Payload, ProposalId, Raft, ReadContext, Role, SnapshotMeta,
+    Term,
 };
 
-/// A state machine: everything that was ever applied, as far as it counts.
-pub type State = Vec<(Index, Vec<u8>)>;
+pub mod member;
+pub mod shapes;
+pub mod truth;
 
-/// What survives a crash.
-#[derive(Clone, Debug, Default)]
-pub struct Disk {
-    pub hard_state: HardState,
-    pub entries: Vec<Entry>,
-    pub snapshot: SnapshotMeta,
-    pub state: State,
-}
-
-/// A write under way.
-#[derive(Clone, Debug)]
-enum Write {
-    Log(Persist),
-    Install { io: IoId, hard_state: Option<HardState>, meta: SnapshotMeta, state: State },
-}
-
-/// One member: its core, while it runs, and what is around it.
-#[derive(Debug)]
-pub struct Member {
-    pub id: MemberId,
-    pub config: Config,
-    pub raft: Option<Raft>,
-    pub disk: Disk,
-    writes: VecDeque<(u64, Write)>,
-    /// Writes take this long, in ms; `None`: the disk stalls.
-    pub disk_ms: Option<u64>,
-    pub state: State,
-    pub applied: Index,
-    /// Snapshots that arrived and are not installed.
-    received: Vec<(MemberId, SnapshotMeta, State)>,
-    pub ready_reads: BTreeMap<ReadContext, Index>,
-    pub failed_reads: BTreeSet<ReadContext>,
-    pub dropped: Vec<(ProposalId, DropReason)>,
-    pub removed: Option<Index>,
-    pub roles: Vec<(Role, Term)>,
-    /// Applies nothing while set.
-    pub apply_stalls: bool,
-    pending_apply: VecDeque<Entry>,
-}
+pub use member::{Disk, Member, State, Write};
+pub use shapes::*;
+pub use truth::Truth;
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -89,50 +55,11 @@ pub struct Cluster {
     /// Everything that left, for tests that look.
     pub sent: Vec<Envelope>,
     pub keep_sent: bool,
+    /// Prints every message; `RAFT_TRACE=1` sets it.
+    pub trace: bool,
     pub truth: Truth,
     next_number: u64,
     pub adjust: fn(&mut Config),
-}
-
-/// What was ever seen, to compare with.
-#[derive(Debug, Default)]
-pub struct Truth {
-    leaders: BTreeMap<Term, MemberId>,
-    committed: BTreeMap<Index, (Term, u64, Vec<u8>)>,
-    votes: BTreeMap<(MemberId, Term), MemberId>,
-    pub commit: Index,
-    /// Commit index of the whole when each read began.
-    reads: BTreeMap<ReadContext, Index>,
-    proposals: BTreeMap<ProposalId, Vec<u8>>,
-    happened: BTreeSet<Vec<u8>>,
-    dropped: BTreeSet<Vec<u8>>,
-}
-
-pub fn id(number: u64) -> MemberId {
-    MemberId(number)
-}
-
-pub fn ids(numbers: &[u64]) -> BTreeSet<MemberId> {
-    numbers.iter().copied().map(MemberId).collect()
-}
-
-pub fn info(number: u64) -> MemberInfo {
-    MemberInfo { name: format!("m-{number}"), ..MemberInfo::default() }
-}
-
-pub fn configuration(voters: &[u64], learners: &[u64]) -> Configuration {
-    let everyone = voters.iter().chain(learners);
-    Configuration {
-        voters: ids(voters),
-        learners: ids(learners),
-        members: everyone.map(|number| (id(*number), info(*number))).collect(),
-        ..Configuration::default()
-    }
-}
-
-pub fn wish(expected: Index, voters: &[u64], learners: &[u64]) -> Change {
-    let Configuration { voters, learners, members, .. } = configuration(voters, learners);
-    Change { expected, voters, learners, members }
 }
 
 impl Cluster {
@@ -151,6 +78,7 @@ impl Cluster {
             random: Random(seed),
             sent: Vec::new(),
             keep_sent: false,
+            trace: std::env::var_os("RAFT_TRACE").is_some(),
             truth: Truth::default(),
             next_number: 0,
             adjust,
@@ -172,25 +100,7 @@ impl Cluster {
     pub fn add(&mut self, number: u64, disk: Disk) {
         let mut config = Config::new(id(number), 0);
         (self.adjust)(&mut config);
-        let member = Member {
-            id: id(number),
-            config,
-            raft: None,
-            disk,
-            writes: VecDeque::new(),
-            disk_ms: Some(1),
-            state: State::new(),
-            applied: Index(0),
-            received: Vec::new(),
-            ready_reads: BTreeMap::new(),
-            failed_reads: BTreeSet::new(),
-            dropped: Vec::new(),
-            removed: None,
-            roles: Vec::new(),
-            apply_stalls: false,
-            pending_apply: VecDeque::new(),
-        };
-        self.members.insert(id(number), member);
+        self.members.insert(id(number), Member::new(config, disk));
         self.start(number);
     }
 
@@ -209,12 +119,7 @@ impl Cluster {
 
     /// What was not written is lost.
     pub fn crash(&mut self, number: u64) {
-        let member = self.members.get_mut(&id(number)).expect("known");
-        member.raft = None;
-        member.writes.clear();
-        member.received.clear();
-        member.pending_apply.clear();
-        member.ready_reads.clear();
+        self.member_mut(number).crash();
     }
 
     pub fn restart(&mut self, number: u64) {
@@ -437,52 +342,37 @@ impl Cluster {
 
     fn finish_writes(&mut self, number: u64) {
         let now_ms = self.now_ms;
-        let member = self.member_mut(number);
-        if member.raft.is_none() || member.disk_ms.is_none() {
-            return;
-        }
-        let mut done = None;
-        while let Some((_, write)) = member.writes.front().cloned().filter(|(at_ms, _)| *at_ms <= now_ms) {
-            member.writes.pop_front();
-            done = Some(member.disk.perform(write));
-        }
-        if let Some(io) = done {
+        if let Some(io) = self.member_mut(number).write(now_ms) {
             self.with(number, |raft, now| raft.persisted(now, io));
         }
     }
 
     fn apply(&mut self, number: u64) {
         let member = self.member_mut(number);
-        if member.apply_stalls || member.pending_apply.is_empty() {
-            return;
+        if member.apply() {
+            let applied = member.applied;
+            self.with(number, |raft, now| raft.applied(now, applied));
         }
-        for entry in std::mem::take(&mut member.pending_apply) {
-            assert_eq!(entry.id.index, member.applied.next(), "entries are applied in order, without a gap");
-            member.applied = entry.id.index;
-            if let Payload::Normal(content) = &entry.payload {
-                member.state.push((entry.id.index, content.to_vec()));
-            }
-        }
-        let applied = member.applied;
-        self.with(number, |raft, now| raft.applied(now, applied));
     }
 
     pub fn deliver(&mut self, envelope: Envelope) {
         let Envelope { from, to, message, snapshot, .. } = envelope;
-        if self.cut.contains(&(from, to)) {
-            return;
-        }
-        let Some(member) = self.members.get_mut(&to).filter(|member| member.raft.is_some()) else { return };
+        let arrives = !self.cut.contains(&(from, to)) && self.members.contains_key(&to) && self.runs(to.0);
         if let (Body::InstallSnapshot(meta), Some(state)) = (&message.body, snapshot) {
-            member.received.push((from, meta.clone(), state));
-            let sender = from.0;
-            self.with(to.0, |raft, now| raft.step(now, from, message));
-            if self.members.contains_key(&from) && self.runs(sender) {
-                self.with(sender, |raft, now| raft.snapshot_sent(now, to, Ok(())));
+            if arrives {
+                self.member_mut(to.0).received.push((from, meta.clone(), state));
+                self.with(to.0, |raft, now| raft.step(now, from, message));
             }
-            return;
+            self.end_snapshot(from, to, if arrives { Ok(()) } else { Err(()) });
+        } else if arrives {
+            self.with(to.0, |raft, now| raft.step(now, from, message));
         }
-        self.with(to.0, |raft, now| raft.step(now, from, message));
+    }
+
+    fn end_snapshot(&mut self, from: MemberId, to: MemberId, arrived: Result<(), ()>) {
+        if self.runs(from.0) {
+            self.with(from.0, |raft, now| raft.snapshot_sent(now, to, arrived));
+        }
     }
 
     /// Does what a core asks for.
@@ -493,8 +383,23 @@ impl Cluster {
             let Some(output) = raft.next_output() else { break };
             self.perform(at, output);
         }
+        self.check_commit(at);
+    }
+
+    /// Committed is durable: majorities of both halves have it on disk when a leader says so (etcd#14370).
+    fn check_commit(&mut self, at: MemberId) {
         let raft = self.members[&at].raft.as_ref().expect("runs");
-        self.truth.saw(at, raft);
+        let commit = raft.commit();
+        if commit <= self.truth.commit {
+            return;
+        }
+        self.truth.commit = commit;
+        let Some(last) = self.truth.committed_at(commit) else { return };
+        let (configuration, _) = raft.configuration();
+        for half in [&configuration.voters, &configuration.outgoing] {
+            let holders = half.iter().filter(|id| self.members.get(id).is_some_and(|member| member.holds(last)));
+            assert!(holders.count() * 2 > half.len() || half.is_empty(), "{last} is committed and not durable");
+        }
     }
 
     fn perform(&mut self, at: MemberId, output: Output) {
@@ -548,6 +453,9 @@ impl Cluster {
     }
 
     fn send(&mut self, from: MemberId, to: MemberId, message: Message) {
+        if self.trace {
+            println!("{} {from} -> {to}, term {}: {:?}", self.now_ms, message.term, message.body);
+        }
         if let Body::VoteReply { granted: true } = message.body {
             self.truth.votes(from, message.term, to);
         }
@@ -588,141 +496,4 @@ impl Cluster {
         }
         self.wire.push(envelope);
     }
-}
-
-impl Member {
-    /// Takes a snapshot at once.
-    pub fn snapshot(&mut self, index: Index) {
-        let raft = self.raft.as_mut().expect("runs");
-        let meta = raft.snapshot_meta(index).expect("applied and in the log");
-        let state = self.state.iter().filter(|(at, _)| *at <= index).cloned().collect();
-        self.disk.snapshot = meta;
-        self.disk.state = state;
-        let first = raft.snapshot_taken(index);
-        self.disk.entries.retain(|entry| entry.id.index >= first);
-    }
-}
-
-impl Disk {
-    fn perform(&mut self, write: Write) -> IoId {
-        match write {
-            Write::Log(Persist { io, hard_state, entries }) => {
-                if let Some(hard_state) = hard_state {
-                    self.hard_state = hard_state;
-                }
-                if let Some(first) = entries.first().map(|entry| entry.id.index) {
-                    self.entries.retain(|entry| entry.id.index < first);
-                    let last = self.entries.last().map_or(self.snapshot.last.index, |entry| entry.id.index);
-                    assert!(first <= last.next(), "writes leave no gap: {first} after {last}");
-                }
-                self.entries.extend(entries);
-                io
-            }
-            Write::Install { io, hard_state, meta, state } => {
-                if let Some(hard_state) = hard_state {
-                    self.hard_state = hard_state;
-                }
-                self.entries.clear();
-                self.snapshot = meta;
-                self.state = state;
-                io
-            }
-        }
-    }
-}
-
-impl Truth {
-    /// Election safety: at most one leader per term (Raft thesis figure 3.2).
-    fn leads(&mut self, at: MemberId, term: Term) {
-        let leader = self.leaders.entry(term).or_insert(at);
-        assert_eq!(*leader, at, "two leaders in term {term}");
-    }
-
-    /// One vote per term, across restarts.
-    fn votes(&mut self, at: MemberId, term: Term, candidate: MemberId) {
-        let vote = self.votes.entry((at, term)).or_insert(candidate);
-        assert_eq!(*vote, candidate, "{at} voted twice in term {term}");
-    }
-
-    /// State machine safety: nobody applies another entry at the same index (Raft thesis figure 3.2).
-    fn applies(&mut self, entries: &[Entry]) {
-        for entry in entries {
-            let content = match &entry.payload {
-                Payload::Normal(content) => content.to_vec(),
-                other => format!("{other:?}").into_bytes(),
-            };
-            let applied = (entry.id.term, entry.time_ms, content.clone());
-            let first = self.committed.entry(entry.id.index).or_insert_with(|| applied.clone());
-            assert_eq!(*first, applied, "index {} is applied twice, differently", entry.id.index);
-            if let Payload::Normal(_) = &entry.payload {
-                assert!(!self.dropped.contains(&content), "what was dropped has not happened");
-                let other = self.committed.range(..entry.id.index).next_back();
-                assert!(
-                    other.is_none_or(|(_, (_, time_ms, _))| *time_ms < entry.time_ms),
-                    "time stamps grow along the log"
-                );
-                self.happened.insert(content);
-            }
-            self.commit = self.commit.max(entry.id.index);
-        }
-    }
-
-    fn drops(&mut self, proposal: ProposalId) {
-        if let Some(content) = self.proposals.get(&proposal) {
-            assert!(!self.happened.contains(content), "what happened is not dropped");
-            self.dropped.insert(content.clone());
-        }
-    }
-
-    /// A read sees at least what was committed when it began.
-    fn reads_at(&mut self, context: ReadContext, index: Index) {
-        let began = self.reads[&context];
-        assert!(index >= began, "read {context} at {index}, but {began} was committed when it began");
-    }
-
-    fn saw(&mut self, _at: MemberId, raft: &Raft) {
-        let commit = raft.commit();
-        self.commit = self.commit.max(commit);
-    }
-
-    /// How often each content was applied at most: exactly once, ever.
-    pub fn assert_each_once(&self) {
-        let mut seen = BTreeSet::new();
-        for (index, (_, _, content)) in &self.committed {
-            if content.starts_with(b"p") {
-                assert!(seen.insert(content), "{} happened twice, again at {index}", String::from_utf8_lossy(content));
-            }
-        }
-    }
-}
-
-/// SplitMix64.
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound.max(1)
-    }
-
-    pub fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
-}
-
-pub fn entry(term: u64, index: u64) -> Entry {
-    let content = format!("e{term}.{index}").into_bytes();
-    Entry { id: entry_id(term, index), time_ms: index, payload: Payload::Normal(content.into()) }
-}
-
-pub fn entry_id(term: u64, index: u64) -> EntryId {
-    EntryId { term: Term(term), index: Index(index) }
 }

@@ -1,0 +1,191 @@
+//! Random clusters in random trouble. Owns the seeds: each run breaks everything at once for a while, heals it, and demands
+//! complete recovery; the safety properties are checked after every output on the way.
+
+#[path = "network/cluster.rs"]
+mod network;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use network::{Cluster, Weather, id};
+use raft::{Config, Index, Role};
+
+/// Runs enough seeds to meet every path many times; more by `RAFT_SEEDS`, one by `RAFT_SEED`.
+#[test]
+fn trouble_never_breaks_safety_and_healing_heals() {
+    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
+    let seeds = match number("RAFT_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("RAFT_SEEDS").unwrap_or(200),
+    };
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(|| live_through(seed));
+        assert!(outcome.is_ok(), "seed {seed} failed: RAFT_SEED={seed} cargo test -p raft --test chaos");
+    }
+}
+
+fn small_limits(config: &mut Config) {
+    config.snapshot_threshold = 20;
+    config.snapshot_trailing = 5;
+    config.max_append_entries = 4;
+    config.max_inflight_messages = 8;
+    config.lease_reads = config.id.0 % 2 == 0;
+    config.heartbeat_interval = Duration::from_millis(50);
+    config.election_timeout = Duration::from_millis(300);
+    config.leader_lease = Duration::from_millis(150);
+    config.transfer_timeout = Duration::from_millis(300);
+}
+
+/// Everyone honours leases, as some members trust them.
+fn with_leases(config: &mut Config) {
+    small_limits(config);
+    config.lease_reads = true;
+}
+
+fn live_through(seed: u64) {
+    let voters = 1 + seed % 5;
+    let adjust = if seed % 3 == 0 {
+        with_leases
+    } else {
+        |config: &mut Config| {
+            small_limits(config);
+            config.lease_reads = false;
+        }
+    };
+    let mut cluster = Cluster::adjusted(voters, seed, adjust);
+    let mut everyone: BTreeSet<u64> = (1..=voters).collect();
+    cluster.weather = Weather {
+        loss: cluster.random.below(10),
+        duplication: cluster.random.below(10),
+        delay_ms_max: 1 + cluster.random.below(40),
+    };
+    for _ in 0..cluster.random.below(400) + 100 {
+        act(&mut cluster, &mut everyone);
+        let ms = cluster.random.below(30);
+        cluster.run_ms(ms);
+    }
+    cluster.heal();
+    recover(&mut cluster);
+}
+
+fn act(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
+    let place = cluster.random.below(everyone.len() as u64) as usize;
+    let Some(number) = everyone.iter().nth(place).copied() else { return };
+    let runs = cluster.runs(number);
+    match cluster.random.below(100) {
+        0..50 if runs => {
+            cluster.propose(number);
+        }
+        50..62 if runs => {
+            cluster.read(number);
+        }
+        62..66 if runs => cluster.crash(number),
+        66..74 if !runs && cluster.member(number).removed.is_none() => cluster.start(number),
+        74..77 => cluster.cut_off(number),
+        77..80 => {
+            let other = 1 + cluster.random.below(everyone.len() as u64);
+            cluster.cut.insert((id(number), id(other)));
+        }
+        80..85 => cluster.cut.clear(),
+        85..87 => cluster.member_mut(number).disk_ms = None,
+        87..90 => cluster.member_mut(number).disk_ms = Some(1 + cluster.now_ms % 30),
+        90..92 => cluster.member_mut(number).apply_stalls = cluster.now_ms % 2 == 0,
+        92..95 => transfer(cluster, number),
+        95..100 => change(cluster, everyone),
+        _ => {}
+    }
+}
+
+fn transfer(cluster: &mut Cluster, number: u64) {
+    if let Some(leader) = cluster.leader() {
+        let target = cluster.random.percent(50).then_some(id(number));
+        let _ = cluster.with(leader, |raft, now| raft.transfer(now, target));
+    }
+}
+
+/// Asks for a random configuration, new members included; most wishes are refused, which is part of the trial.
+fn change(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
+    let Some(leader) = cluster.leader() else { return };
+    let (now, _) = cluster.raft(leader).configuration();
+    let now = now.clone();
+    let pick = cluster.random.next();
+    let mut voters: Vec<u64> = now.voters.iter().map(|id| id.0).collect();
+    let mut learners: Vec<u64> = now.learners.iter().map(|id| id.0).collect();
+    match pick % 4 {
+        0 if everyone.len() < 9 => {
+            let fresh = everyone.iter().max().copied().unwrap_or(0) + 1;
+            cluster.add_blank(fresh);
+            everyone.insert(fresh);
+            learners.push(fresh);
+        }
+        1 if !learners.is_empty() => voters.push(learners.remove(pick as usize / 7 % learners.len())),
+        2 if voters.len() > 1 => {
+            let gone = voters.remove(pick as usize / 7 % voters.len());
+            if pick % 3 == 0 {
+                learners.push(gone);
+            }
+        }
+        _ if !learners.is_empty() && voters.len() > 1 => {
+            let promoted = learners.remove(pick as usize / 7 % learners.len());
+            voters.remove(pick as usize / 11 % voters.len());
+            voters.push(promoted);
+        }
+        _ => {}
+    }
+    let _ = cluster.change(&voters, &learners);
+}
+
+/// Through hand-overs and elections, until somebody takes it and it is committed there.
+fn propose_patiently(cluster: &mut Cluster) -> Vec<u8> {
+    for _ in 0..20 {
+        let leader = cluster.elect();
+        let Some(content) = cluster.propose(leader) else {
+            cluster.run_ms(100);
+            continue;
+        };
+        cluster.run_ms(500);
+        if cluster.has_applied(leader, &content) {
+            return content;
+        }
+    }
+    panic!("nobody serves: {}", cluster.portrait());
+}
+
+/// One leader, everyone converges, everyone is served, and nothing happened twice.
+fn recover(cluster: &mut Cluster) {
+    cluster.elect();
+    cluster.until("a settled configuration", 20_000, |cluster| {
+        cluster.leader().is_some_and(|leader| {
+            let raft = cluster.raft(leader);
+            !raft.configuration().0.is_joint() && raft.configuration().1 == raft.committed_configuration().1
+        })
+    });
+    let content = propose_patiently(cluster);
+    cluster.until("everyone converges", 20_000, |cluster| {
+        let Some(leader) = cluster.leader() else { return false };
+        let (configuration, _) = cluster.raft(leader).configuration();
+        let mut members = configuration.voters.union(&configuration.learners);
+        members.all(|id| cluster.runs(id.0) && cluster.has_applied(id.0, &content))
+    });
+    cluster.until("the removed know it", 20_000, |cluster| {
+        let Some(leader) = cluster.leader() else { return false };
+        let (configuration, _) = cluster.raft(leader).configuration();
+        configuration.removed.iter().all(|id| {
+            let member = cluster.member(id.0);
+            // A blank member that was removed before it heard of the cluster asks nobody, so nobody tells it.
+            member.removed.is_some() || !member.runs_and_asks()
+        })
+    });
+    let leader = cluster.elect();
+    let reference = cluster.member(leader).state.clone();
+    let (configuration, _) = cluster.raft(leader).configuration();
+    let members: Vec<u64> = configuration.voters.union(&configuration.learners).map(|id| id.0).collect();
+    for number in members {
+        assert_eq!(cluster.member(number).state, reference, "everyone holds the same state");
+        let context = cluster.read(number);
+        cluster.until("a read is served", 5_000, |cluster| cluster.member(number).ready_reads.contains_key(&context));
+    }
+    assert!(cluster.raft(leader).soft_state().role == Role::Leader);
+    assert!(cluster.truth.commit > Index(0));
+    cluster.truth.assert_each_once();
+}

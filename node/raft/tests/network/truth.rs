@@ -1,0 +1,84 @@
+//! What was ever seen, by nobody in the world but the test. Owns the safety properties (Raft thesis figure 3.2), checked as
+//! things happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use raft::{Entry, EntryId, Index, MemberId, Payload, ProposalId, ReadContext, Term};
+
+/// What was ever seen, to compare with.
+#[derive(Debug, Default)]
+pub struct Truth {
+    leaders: BTreeMap<Term, MemberId>,
+    committed: BTreeMap<Index, (Term, u64, Vec<u8>)>,
+    votes: BTreeMap<(MemberId, Term), MemberId>,
+    pub commit: Index,
+    /// Commit index of the whole when each read began.
+    pub reads: BTreeMap<ReadContext, Index>,
+    pub proposals: BTreeMap<ProposalId, Vec<u8>>,
+    happened: BTreeSet<Vec<u8>>,
+    dropped: BTreeSet<Vec<u8>>,
+}
+
+impl Truth {
+    /// Election safety: at most one leader per term (Raft thesis figure 3.2).
+    pub fn leads(&mut self, at: MemberId, term: Term) {
+        let leader = self.leaders.entry(term).or_insert(at);
+        assert_eq!(*leader, at, "two leaders in term {term}");
+    }
+
+    /// One vote per term, across restarts.
+    pub fn votes(&mut self, at: MemberId, term: Term, candidate: MemberId) {
+        let vote = self.votes.entry((at, term)).or_insert(candidate);
+        assert_eq!(*vote, candidate, "{at} voted twice in term {term}");
+    }
+
+    /// State machine safety: nobody applies another entry at the same index (Raft thesis figure 3.2).
+    pub fn applies(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            let content = match &entry.payload {
+                Payload::Normal(content) => content.to_vec(),
+                other => format!("{other:?}").into_bytes(),
+            };
+            let applied = (entry.id.term, entry.time_ms, content.clone());
+            let first = self.committed.entry(entry.id.index).or_insert_with(|| applied.clone());
+            assert_eq!(*first, applied, "index {} is applied twice, differently", entry.id.index);
+            if let Payload::Normal(_) = &entry.payload {
+                assert!(!self.dropped.contains(&content), "what was dropped has not happened");
+                let other = self.committed.range(..entry.id.index).next_back();
+                assert!(
+                    other.is_none_or(|(_, (_, time_ms, _))| *time_ms < entry.time_ms),
+                    "time stamps grow along the log"
+                );
+                self.happened.insert(content);
+            }
+        }
+    }
+
+    /// What was applied at an index.
+    pub fn committed_at(&self, index: Index) -> Option<EntryId> {
+        self.committed.get(&index).map(|(term, _, _)| EntryId { term: *term, index })
+    }
+
+    pub fn drops(&mut self, proposal: ProposalId) {
+        if let Some(content) = self.proposals.get(&proposal) {
+            assert!(!self.happened.contains(content), "what happened is not dropped");
+            self.dropped.insert(content.clone());
+        }
+    }
+
+    /// A read sees at least what was committed when it began.
+    pub fn reads_at(&mut self, context: ReadContext, index: Index) {
+        let began = self.reads[&context];
+        assert!(index >= began, "read {context} at {index}, but {began} was committed when it began");
+    }
+
+    /// How often each content was applied at most: exactly once, ever.
+    pub fn assert_each_once(&self) {
+        let mut seen = BTreeSet::new();
+        for (index, (_, _, content)) in &self.committed {
+            if content.starts_with(b"p") {
+                assert!(seen.insert(content), "{} happened twice, again at {index}", String::from_utf8_lossy(content));
+            }
+        }
+    }
+}
