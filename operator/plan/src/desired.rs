@@ -1,0 +1,103 @@
+//! Objects as they should be, one kind a file. Owns their content and whether a live one differs; when they are written is
+//! decided elsewhere.
+
+pub mod pod_disruption_budget;
+pub mod service;
+pub mod stateful_set;
+
+mod digest;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube_core::Resource;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::names;
+use crate::observed;
+use crate::quantity;
+
+pub(crate) use digest::digest;
+
+/// Stamps an object with a digest of itself, so that fields which are dropped later are noticed.
+pub(crate) fn stamped<T: Resource + Serialize>(mut object: T) -> T {
+    let stamp = digest(&object);
+    object.meta_mut().annotations.get_or_insert_default().insert(names::ANNOTATION_APPLIED.to_owned(), stamp);
+    object
+}
+
+/// The desired object as an apply that cannot create what was seen to exist: it carries the live one's UID. `None` if the
+/// live one is already so.
+pub(crate) fn to_apply<T: Resource + Serialize>(mut wanted: T, live: Option<&T>) -> Option<T> {
+    let Some(live) = live else { return Some(wanted) };
+    if is_applied(&wanted, live) {
+        return None;
+    }
+    wanted.meta_mut().uid.clone_from(&live.meta().uid);
+    Some(wanted)
+}
+
+fn is_applied<T: Resource + Serialize>(wanted: &T, live: &T) -> bool {
+    let stamp = |meta: &ObjectMeta| observed::annotation(meta, names::ANNOTATION_APPLIED).map(str::to_owned);
+    stamp(wanted.meta()) == stamp(live.meta()) && contains(&json(live), &json(wanted))
+}
+
+fn json<T: Serialize>(object: &T) -> Value {
+    serde_json::to_value(object).expect("API objects always serialize")
+}
+
+/// Whether everything in `wanted` is in `live` too; what the API server added does not matter.
+fn contains(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, value)| match live.get(key) {
+            Some(found) => contains(found, value),
+            None => is_empty(value),
+        }),
+        (Value::Array(live), Value::Array(wanted)) => {
+            live.len() == wanted.len() && live.iter().zip(wanted).all(|(live, wanted)| contains(live, wanted))
+        }
+        (Value::String(live), Value::String(wanted)) => live == wanted || same_quantity(live, wanted),
+        _ => live == wanted,
+    }
+}
+
+/// The API server drops empty lists and maps.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(values) => values.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+/// The API server writes quantities its own way: `1024Mi` comes back as `1Gi`.
+fn same_quantity(live: &str, wanted: &str) -> bool {
+    let bytes = |text: &str| quantity::bytes(&k8s_openapi::apimachinery::pkg::api::resource::Quantity(text.to_owned()));
+    bytes(live).is_some_and(|live| bytes(wanted) == Some(live))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_api_server_adds_is_no_difference() {
+        let wanted = json!({ "spec": { "ports": [{ "port": 1 }], "size": "1024Mi", "args": [] } });
+        let live = json!({ "spec": { "ports": [{ "port": 1, "nodePort": 9 }], "size": "1Gi" }, "status": {} });
+        assert!(contains(&live, &wanted));
+    }
+
+    #[test]
+    fn what_somebody_changed_is_a_difference() {
+        let wanted = json!({ "spec": { "ports": [{ "port": 1 }], "type": "ClusterIP" } });
+        for live in [
+            json!({ "spec": { "ports": [{ "port": 2 }], "type": "ClusterIP" } }),
+            json!({ "spec": { "ports": [{ "port": 1 }, { "port": 2 }], "type": "ClusterIP" } }),
+            json!({ "spec": { "ports": [{ "port": 1 }] } }),
+        ] {
+            assert!(!contains(&live, &wanted), "{live}");
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! The disruption budget: drains may take one voter at a time, and none while a voter is missing.
+
+use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::stamped;
+use crate::names;
+use crate::validated::ValidatedCluster;
+
+/// The budget for this many voters: all but one must stay, as an integer. A percentage or `maxUnavailable` would count
+/// only the pods that exist, and allow one eviction more while a voter is missing. A single voter may go: refusing would
+/// block every drain for ever.
+#[must_use]
+pub fn of(valid: &ValidatedCluster<'_>, voters: usize) -> PodDisruptionBudget {
+    let stay = i32::try_from(voters.saturating_sub(1)).unwrap_or(i32::MAX);
+    stamped(PodDisruptionBudget {
+        metadata: ObjectMeta {
+            name: Some(names::budget(valid.name)),
+            namespace: Some(valid.namespace.to_owned()),
+            labels: Some(names::cluster_labels(valid.name)),
+            owner_references: Some(vec![valid.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PodDisruptionBudgetSpec {
+            min_available: Some(IntOrString::Int(stay)),
+            selector: Some(LabelSelector {
+                match_labels: Some(names::voter_selector(valid.name)),
+                ..LabelSelector::default()
+            }),
+            unhealthy_pod_eviction_policy: Some("IfHealthyBudget".to_owned()),
+            ..PodDisruptionBudgetSpec::default()
+        }),
+        status: None,
+    })
+}

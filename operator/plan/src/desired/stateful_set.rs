@@ -1,0 +1,367 @@
+//! A member's StatefulSet: one replica, its own volume, restricted pod security. Owns the pod; which members there are is
+//! decided in `membership`.
+
+use std::collections::BTreeMap;
+
+use crds::ObjectStore;
+use crds::raft_cluster::VolumeFate;
+use k8s_openapi::api::apps::v1::{
+    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, LocalObjectReference, PersistentVolumeClaim,
+    PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
+    SecurityContext, TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::json;
+
+use super::{digest, stamped};
+use crate::ids::MemberId;
+use crate::names::{self, Ordinal, Role};
+use crate::validated::ValidatedCluster;
+
+/// User and group of a member unless the spec names others: "nonroot" of distroless images.
+const NONROOT: i64 = 65532;
+/// Name of the member's container.
+const CONTAINER: &str = "raft-node";
+/// How long a member may take to hand over leadership and stop.
+const GRACE_SECONDS: i64 = 30;
+/// How long a member may read its disk before it counts as hung.
+const STARTUP_SECONDS_MAX: i32 = 900;
+/// Where the credentials of `spec.backup` are mounted.
+const BACKUP_CREDENTIALS: &str = "/etc/raft-node/backup-credentials";
+/// Where the credentials of `spec.bootstrap.restore` are mounted.
+const RESTORE_CREDENTIALS: &str = "/etc/raft-node/restore-credentials";
+
+/// What distinguishes one member's StatefulSet from another's.
+#[derive(Clone, Debug)]
+pub struct Shape<'a> {
+    /// Which member.
+    pub ordinal: Ordinal,
+    /// What it is in the configuration, for Services and the disruption budget.
+    pub role: Role,
+    /// What becomes of its volume when the StatefulSet is deleted.
+    pub volume_fate: VolumeFate,
+    /// The ID to announce in the same breath; only for a member that had one before.
+    pub announced: Option<MemberId>,
+    /// The store that the cluster was, or is to be, restored from.
+    pub restore_store: Option<&'a ObjectStore>,
+}
+
+/// The StatefulSet of one member.
+#[must_use]
+pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> StatefulSet {
+    let labels = names::member_labels(valid.name, shape.ordinal);
+    let selector = BTreeMap::from([
+        (names::LABEL_CLUSTER.to_owned(), valid.name.to_owned()),
+        (names::LABEL_MEMBER.to_owned(), names::member(valid.name, shape.ordinal)),
+    ]);
+    let mut set = stamped(StatefulSet {
+        metadata: ObjectMeta {
+            name: Some(names::member(valid.name, shape.ordinal)),
+            namespace: Some(valid.namespace.to_owned()),
+            labels: Some(labels.clone()),
+            owner_references: Some(vec![valid.owner.clone()]),
+            ..ObjectMeta::default()
+        },
+        spec: Some(StatefulSetSpec {
+            replicas: Some(1),
+            service_name: Some(names::member_service(valid.name)),
+            selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
+            // The volume's owner must be kept up to date even while the pod is not ready.
+            pod_management_policy: Some("Parallel".to_owned()),
+            // Restarting is decided by the operator, one member at a time.
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("OnDelete".to_owned()),
+                ..StatefulSetUpdateStrategy::default()
+            }),
+            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
+                when_deleted: Some(shape.volume_fate.as_str().to_owned()),
+                when_scaled: Some("Retain".to_owned()),
+            }),
+            revision_history_limit: Some(1),
+            template: pod_template(valid, shape, &labels),
+            volume_claim_templates: Some(vec![volume_claim(valid, &labels)]),
+            ..StatefulSetSpec::default()
+        }),
+        status: None,
+    });
+    // After the stamp: the announcement belongs to the member, not to what is applied again and again.
+    if let Some(id) = shape.announced {
+        let annotations = set.metadata.annotations.get_or_insert_default();
+        annotations.insert(names::ANNOTATION_MEMBER_ID.to_owned(), id.to_string());
+    }
+    set
+}
+
+/// The image that a live StatefulSet runs.
+pub(crate) fn image_of(set: &StatefulSet) -> Option<&str> {
+    let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
+    containers.iter().find(|container| container.name == CONTAINER)?.image.as_deref()
+}
+
+/// What becomes of a live StatefulSet's volume when it is deleted.
+pub(crate) fn volume_goes_with(set: &StatefulSet) -> bool {
+    let policy = set.spec.as_ref().and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+    policy.and_then(|policy| policy.when_deleted.as_deref()) == Some(VolumeFate::Delete.as_str())
+}
+
+/// A digest of the settings a pod is made from. Not of the pod: a new operator may make pods differently without
+/// restarting any.
+#[must_use]
+pub fn settings(valid: &ValidatedCluster<'_>, restore_store: Option<&ObjectStore>) -> String {
+    let spec = valid.spec;
+    digest(&json!({
+        "image": valid.image,
+        "imagePullPolicy": valid.image_pull_policy,
+        "imagePullSecrets": spec.image_pull_secrets,
+        "resources": spec.resources,
+        "quota": valid.quota_bytes,
+        "affinity": spec.affinity,
+        "topologySpreadConstraints": spec.topology_spread_constraints,
+        "tolerations": spec.tolerations,
+        "nodeSelector": spec.node_selector,
+        "priorityClassName": spec.priority_class_name,
+        "pod": spec.pod,
+        "raft": spec.raft,
+        "snapshots": spec.snapshots,
+        "backupCredentials": spec.backup.as_ref().map(|backup| &backup.object_store.credentials_secret_ref),
+        "restoreCredentials": restore_store.map(|store| &store.credentials_secret_ref),
+    }))
+}
+
+fn pod_template(valid: &ValidatedCluster<'_>, shape: &Shape<'_>, labels: &BTreeMap<String, String>) -> PodTemplateSpec {
+    let extra = &valid.spec.pod;
+    let mut pod_labels = extra.labels.clone();
+    pod_labels.extend(labels.clone());
+    pod_labels.insert(names::LABEL_ROLE.to_owned(), shape.role.as_str().to_owned());
+    let mut annotations = extra.annotations.clone();
+    annotations.insert(names::ANNOTATION_SETTINGS.to_owned(), settings(valid, shape.restore_store));
+    annotations.insert("kubectl.kubernetes.io/default-container".to_owned(), CONTAINER.to_owned());
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(pod_labels),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(pod(valid, shape)),
+    }
+}
+
+fn pod(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> PodSpec {
+    let spec = valid.spec;
+    let user = &spec.pod.security_context;
+    let secrets: Vec<_> =
+        spec.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() }).collect();
+    PodSpec {
+        containers: vec![container(valid, shape)],
+        volumes: Some(credentials(valid, shape).into_iter().map(|mounted| mounted.volume).collect()),
+        affinity: spec.affinity.clone(),
+        tolerations: (!spec.tolerations.is_empty()).then(|| spec.tolerations.clone()),
+        node_selector: (!spec.node_selector.is_empty()).then(|| spec.node_selector.clone()),
+        topology_spread_constraints: Some(spread(valid)),
+        priority_class_name: spec.priority_class_name.clone(),
+        image_pull_secrets: (!secrets.is_empty()).then_some(secrets),
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        // A member asks nothing of Kubernetes.
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(user.run_as_user.unwrap_or(NONROOT)),
+            run_as_group: Some(user.run_as_group.unwrap_or(NONROOT)),
+            fs_group: Some(user.fs_group.unwrap_or(NONROOT)),
+            // Walking a large volume at each start would lengthen every restart.
+            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+            seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
+            ..PodSecurityContext::default()
+        }),
+        ..PodSpec::default()
+    }
+}
+
+fn container(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Container {
+    let mut mounts =
+        vec![VolumeMount { name: names::VOLUME.to_owned(), mount_path: "/data".to_owned(), ..VolumeMount::default() }];
+    mounts.extend(credentials(valid, shape).into_iter().map(|mounted| mounted.mount));
+    let port = |name: &str, number: i32| ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    };
+    let env: Vec<_> = valid
+        .spec
+        .pod
+        .env
+        .iter()
+        .map(|variable| EnvVar {
+            name: variable.name.clone(),
+            value: Some(variable.value.clone()),
+            ..EnvVar::default()
+        })
+        .collect();
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(valid.image.clone()),
+        image_pull_policy: valid.image_pull_policy.clone(),
+        args: Some(arguments(valid, shape)),
+        env: (!env.is_empty()).then_some(env),
+        ports: Some(vec![
+            port("client", names::CLIENT_PORT),
+            port("peer", names::PEER_PORT),
+            port("metrics", names::METRICS_PORT),
+        ]),
+        resources: valid.spec.resources.clone(),
+        volume_mounts: Some(mounts),
+        startup_probe: Some(Probe {
+            period_seconds: Some(1),
+            failure_threshold: Some(STARTUP_SECONDS_MAX),
+            ..probe("/livez", 1)
+        }),
+        liveness_probe: Some(Probe { period_seconds: Some(10), failure_threshold: Some(6), ..probe("/livez", 5) }),
+        // Neither an election nor a missing vote makes a member unready: else every election would empty the Services.
+        readiness_probe: Some(Probe {
+            period_seconds: Some(2),
+            failure_threshold: Some(2),
+            ..probe("/readyz?exclude=linearizable_read&exclude=non_learner", 2)
+        }),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            run_as_non_root: Some(true),
+            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+            ..SecurityContext::default()
+        }),
+        ..Container::default()
+    }
+}
+
+/// The command line of one member; `raft-node run --help` explains each flag.
+fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
+    let spec = valid.spec;
+    let (raft, snapshots) = (&spec.raft, &spec.snapshots);
+    let milliseconds = |duration: &crds::Duration| {
+        let duration: std::time::Duration = (*duration).into();
+        format!("{}ms", duration.as_millis())
+    };
+    let mut arguments = vec!["run".to_owned()];
+    let mut flag = |name: &str, value: String| arguments.push(format!("--{name}={value}"));
+    flag("name", names::member(valid.name, shape.ordinal));
+    flag("data-dir", "/data".to_owned());
+    flag("listen-client", format!("0.0.0.0:{}", names::CLIENT_PORT));
+    flag("listen-peer", format!("0.0.0.0:{}", names::PEER_PORT));
+    flag("listen-metrics", format!("0.0.0.0:{}", names::METRICS_PORT));
+    flag("advertise-client-url", names::client_url(valid.name, valid.namespace, shape.ordinal));
+    flag("advertise-peer-url", names::peer_url(valid.name, valid.namespace, shape.ordinal));
+    flag("heartbeat-interval", milliseconds(&raft.heartbeat_interval));
+    flag("election-timeout", milliseconds(&raft.election_timeout));
+    flag("leader-lease", milliseconds(&raft.leader_lease));
+    flag("commit-timeout", milliseconds(&raft.commit_timeout));
+    flag("max-append-entries", raft.max_append_entries.to_string());
+    flag("pre-vote", raft.pre_vote.to_string());
+    flag("snapshot-threshold", snapshots.threshold.to_string());
+    flag("snapshot-retain", snapshots.retain.to_string());
+    flag("quota-bytes", valid.quota_bytes.to_string());
+    if spec.backup.is_some() {
+        flag("backup-credentials-dir", BACKUP_CREDENTIALS.to_owned());
+    }
+    if shape.restore_store.is_some() {
+        flag("restore-credentials-dir", RESTORE_CREDENTIALS.to_owned());
+    }
+    arguments
+}
+
+struct Mounted {
+    volume: Volume,
+    mount: VolumeMount,
+}
+
+/// Credentials of object stores. Optional mounts: a missing Secret must not keep a member from starting, and a later one
+/// appears by itself.
+fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<Mounted> {
+    let backup = valid.spec.backup.as_ref().map(|backup| &backup.object_store);
+    [
+        ("backup-credentials", BACKUP_CREDENTIALS, backup),
+        ("restore-credentials", RESTORE_CREDENTIALS, shape.restore_store),
+    ]
+    .into_iter()
+    .filter_map(|(name, path, store)| {
+        let secret = SecretVolumeSource {
+            secret_name: Some(store?.credentials_secret_ref.name.clone()),
+            optional: Some(true),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        };
+        Some(Mounted {
+            volume: Volume { name: name.to_owned(), secret: Some(secret), ..Volume::default() },
+            mount: VolumeMount {
+                name: name.to_owned(),
+                mount_path: path.to_owned(),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            },
+        })
+    })
+    .collect()
+}
+
+/// Over zones and then over machines, as far as possible, unless the spec says otherwise.
+fn spread(valid: &ValidatedCluster<'_>) -> Vec<TopologySpreadConstraint> {
+    let own = || LabelSelector { match_labels: Some(names::cluster_selector(valid.name)), ..LabelSelector::default() };
+    match &valid.spec.topology_spread_constraints {
+        Some(constraints) => constraints
+            .iter()
+            .cloned()
+            .map(|mut constraint| {
+                constraint.label_selector.get_or_insert_with(own);
+                constraint
+            })
+            .collect(),
+        None => ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+            .into_iter()
+            .map(|key| TopologySpreadConstraint {
+                max_skew: 1,
+                topology_key: key.to_owned(),
+                when_unsatisfiable: "ScheduleAnyway".to_owned(),
+                label_selector: Some(own()),
+                ..TopologySpreadConstraint::default()
+            })
+            .collect(),
+    }
+}
+
+fn volume_claim(valid: &ValidatedCluster<'_>, labels: &BTreeMap<String, String>) -> PersistentVolumeClaim {
+    let storage = &valid.spec.storage;
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(names::VOLUME.to_owned()),
+            labels: Some(labels.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: storage.storage_class_name.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([("storage".to_owned(), storage.size.clone())])),
+                ..VolumeResourceRequirements::default()
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn probe(path: &str, timeout_seconds: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String("metrics".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        timeout_seconds: Some(timeout_seconds),
+        ..Probe::default()
+    }
+}

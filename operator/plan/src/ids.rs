@@ -1,0 +1,162 @@
+//! The identities that cross the planner: member, cluster, token. Each a type of its own; none is ever minted here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// A member, for ever: 64 random bits minted by its disk, never zero. Sixteen hexadecimal digits as text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MemberId(pub u64);
+
+/// A cluster, for ever: 128 random bits. Thirty-two hexadecimal digits as text.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub u128);
+
+/// What the operator proves itself with towards members: 256 random bits, as 64 hexadecimal digits. Never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+/// A text is not an identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {wanted}")]
+pub struct NotAnId {
+    text: String,
+    wanted: &'static str,
+}
+
+impl FromStr for MemberId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let wanted = "a member ID of up to 16 hexadecimal digits";
+        match u64::from_str_radix(text, 16) {
+            Ok(id) if id != 0 && !text.starts_with('+') => Ok(Self(id)),
+            _ => Err(NotAnId { text: text.to_owned(), wanted }),
+        }
+    }
+}
+
+impl FromStr for ClusterId {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let wanted = "a cluster ID of 32 hexadecimal digits";
+        match u128::from_str_radix(text, 16) {
+            Ok(id) if text.len() == 32 && !text.starts_with('+') => Ok(Self(id)),
+            _ => Err(NotAnId { text: text.to_owned(), wanted }),
+        }
+    }
+}
+
+impl Token {
+    /// A token of these random bytes.
+    #[must_use]
+    pub fn of(bytes: [u8; 32]) -> Self {
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// The words to send with a call; to be shown to nobody else.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Token {
+    type Err = NotAnId;
+
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let hexadecimal = text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if text.len() == 64 && hexadecimal {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NotAnId { text: "(hidden)".to_owned(), wanted: "a token of 64 hexadecimal digits" })
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(hidden)")
+    }
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for MemberId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MemberId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for ClusterId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ClusterId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_survive_being_written() {
+        let member = MemberId(0xa1);
+        assert_eq!(member.to_string(), "00000000000000a1");
+        assert_eq!(member.to_string().parse(), Ok(member));
+        assert_eq!("a1".parse(), Ok(member), "members may leave leading zeros out");
+        let cluster = ClusterId(0xb2);
+        assert_eq!(cluster.to_string().parse(), Ok(cluster));
+    }
+
+    #[test]
+    fn what_is_no_identity_is_refused() {
+        for text in ["", "0", "xyz", "+1", "11112222333344445"] {
+            assert!(text.parse::<MemberId>().is_err(), "{text:?}");
+        }
+        assert!("ab".parse::<ClusterId>().is_err(), "too short");
+    }
+
+    #[test]
+    fn a_token_is_never_printed() {
+        let token = Token::of([7; 32]);
+        assert_eq!(format!("{token:?}"), "Token(hidden)");
+        assert_eq!(token.reveal().len(), 64);
+        assert!(!format!("{:?}", "secret".parse::<Token>()).contains("secret"));
+    }
+}

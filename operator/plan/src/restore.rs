@@ -1,0 +1,107 @@
+//! A cluster that begins with a backup: which one, who fills its volume, and why that failed. One member restores and is
+//! the only voter; the others join by the membership path.
+
+use crds::{ObjectStore, RaftBackup, Reason};
+
+use crate::action::Action;
+use crate::bootstrap;
+use crate::decision::{Decision, Note};
+use crate::identity::{BackupPlace, Origin, Record};
+use crate::observed::Observed;
+use crate::observed::member::Report;
+use crate::roster::{Roster, Seat, Standing};
+use crate::validated::ValidatedCluster;
+
+/// What the cluster is to begin with, by its spec.
+///
+/// # Errors
+/// The backup cannot be restored yet: it does not exist, or is not complete.
+pub(crate) fn origin(valid: &ValidatedCluster<'_>, observed: &Observed) -> Result<Origin, Note> {
+    let Some(bootstrap) = &valid.spec.bootstrap else { return Ok(Origin::Empty) };
+    let restore = &bootstrap.restore;
+    if let Some(source) = &restore.source {
+        let cluster = source
+            .cluster_id
+            .parse()
+            .map_err(|error| Note::new(Reason::InvalidSpec, format!("bootstrap.restore.source.clusterID: {error}")))?;
+        let (store, manifest) = (source.object_store.clone(), source.manifest.clone());
+        return Ok(Origin::Backup(Box::new(BackupPlace { store, source: cluster, manifest })));
+    }
+    let name = restore.backup_name.as_deref().unwrap_or_default();
+    let backup = observed.restore_from.as_ref().ok_or_else(|| {
+        let message = format!("there is no RaftBackup {name:?} in this namespace: create it, or delete this RaftCluster and name a bootstrap.restore.source");
+        Note::new(Reason::BackupNotFound, message)
+    })?;
+    place_of(backup).map(|place| Origin::Backup(Box::new(place))).ok_or_else(|| {
+        Note::new(
+            Reason::BackupIncomplete,
+            format!("RaftBackup {name:?} is not complete yet: it is restored as soon as it is Ready"),
+        )
+    })
+}
+
+/// Where a completed backup is.
+fn place_of(backup: &RaftBackup) -> Option<BackupPlace> {
+    let status = backup.status.as_ref()?;
+    status.completed_at.as_ref()?;
+    Some(BackupPlace {
+        store: status.location.clone()?,
+        source: status.cluster_id.as_ref()?.parse().ok()?,
+        manifest: status.manifest.clone()?,
+    })
+}
+
+/// The store that members need credentials of to restore.
+pub(crate) fn store_of(origin: &Origin) -> Option<&ObjectStore> {
+    match origin {
+        Origin::Empty => None,
+        Origin::Backup(place) => Some(&place.store),
+    }
+}
+
+/// Calls Restore on the first member until it is a member, and tells how far it is. Calling again is what makes a failed
+/// restore try again, so that it recovers by itself when the cause goes.
+pub(crate) fn carry_out(
+    valid: &ValidatedCluster<'_>,
+    roster: &Roster<'_>,
+    record: &Record,
+    place: &BackupPlace,
+) -> Decision {
+    let Some(voter) = record.voters.first() else { return Decision::default() };
+    let Some(seat) = roster.by_id(voter.id) else { return Decision::default() };
+    let failed = seat.report.filter(|report| report.error.is_some());
+    let mut decision = Decision::default();
+    if seat.standing == Standing::Blank || (seat.standing == Standing::Restoring && failed.is_some()) {
+        decision.actions.push(Action::Restore {
+            member: seat.ordinal,
+            cluster: record.cluster,
+            token: record.token.clone(),
+            id: voter.id,
+            info: bootstrap::info(valid, seat.ordinal),
+            place: Box::new(place.clone()),
+        });
+    }
+    if matches!(seat.standing, Standing::Blank | Standing::Restoring) {
+        decision.activity = Some(Note::new(Reason::Restoring, progress(seat, place)));
+        decision.blocked = failed.map(|report| failure(report, place));
+    }
+    decision
+}
+
+fn progress(seat: &Seat<'_>, place: &BackupPlace) -> String {
+    let restored = seat.report.and_then(|report| report.restore.as_ref());
+    match restored {
+        Some(restored) if restored.bytes_total > 0 => format!(
+            "{} restores {}: {} of {} bytes",
+            seat.name, place.manifest, restored.bytes_done, restored.bytes_total
+        ),
+        _ => format!("{} restores {}", seat.name, place.manifest),
+    }
+}
+
+fn failure(report: &Report, place: &BackupPlace) -> Note {
+    let cause = report.restore.as_ref().map(|restore| restore.cause.as_str()).unwrap_or_default();
+    let reason = Reason::from_word(cause).unwrap_or(Reason::RestoreFailed);
+    let error = report.error.as_deref().unwrap_or_default();
+    Note::new(reason, format!("{} in bucket {}: {error}", place.manifest, place.store.bucket))
+}

@@ -1,0 +1,134 @@
+//! What is reported: `status` from what was observed and decided, one condition a file. Never consulted for a decision; the
+//! former status only tells since when a condition holds.
+
+pub(crate) mod backup_ready;
+pub(crate) mod degraded;
+pub(crate) mod ready;
+pub(crate) mod reconciling;
+pub(crate) mod secured;
+pub(crate) mod stalled;
+
+mod members;
+
+use crds::raft_cluster::RaftClusterStatus;
+use crds::{ConditionType, Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::decision::{Decision, Note};
+use crate::identity::Record;
+use crate::names;
+use crate::observed::Observed;
+use crate::roster::Roster;
+
+/// Longest message of a condition that is worth storing, in characters.
+const MESSAGE_MAX: usize = 1024;
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holds {
+    Yes,
+    No,
+    Unknown,
+}
+
+/// A condition, before it is known since when it holds.
+#[derive(Clone, Debug)]
+pub(crate) struct Finding {
+    pub(crate) kind: ConditionType,
+    pub(crate) holds: Holds,
+    pub(crate) note: Note,
+}
+
+/// All that a condition may rest on.
+pub(crate) struct Facts<'f> {
+    pub(crate) observed: &'f Observed,
+    pub(crate) roster: Option<&'f Roster<'f>>,
+    pub(crate) record: Option<&'f Record>,
+    pub(crate) decision: &'f Decision,
+}
+
+/// The whole status.
+pub(crate) fn of(facts: &Facts<'_>) -> RaftClusterStatus {
+    let findings = [
+        Some(ready::find(facts)),
+        Some(reconciling::find(facts)),
+        Some(stalled::find(facts)),
+        Some(degraded::find(facts)),
+        backup_ready::find(facts),
+        Some(secured::find(facts)),
+    ];
+    let cluster = &facts.observed.cluster;
+    let former = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let conditions =
+        conditions(findings.into_iter().flatten(), former, facts.observed.now, cluster.metadata.generation);
+    let mut status = RaftClusterStatus {
+        observed_generation: cluster.metadata.generation,
+        cluster_id: facts.record.map(|record| record.cluster.to_string()),
+        plan: facts.decision.membership.clone(),
+        conditions,
+        ..RaftClusterStatus::default()
+    };
+    if let Some(name) = cluster.metadata.name.as_deref() {
+        status.selector = Some(format!("{}={name}", names::LABEL_CLUSTER));
+    }
+    if let Some(roster) = facts.roster {
+        members::fill(&mut status, facts.observed, roster);
+    }
+    status
+}
+
+/// Adds what the last pass failed at to the conditions: it is being tried again.
+#[must_use]
+pub fn with_failure(mut status: RaftClusterStatus, failure: &str, now: Timestamp) -> RaftClusterStatus {
+    let kind = ConditionType::Reconciling.as_str();
+    let Some(condition) = status.conditions.iter_mut().find(|condition| condition.type_ == kind) else { return status };
+    if condition.status != "True" {
+        condition.status = "True".to_owned();
+        condition.last_transition_time = Time(now);
+        condition.reason = Reason::Waiting.as_str().to_owned();
+        condition.message = String::new();
+    }
+    let separator = if condition.message.is_empty() { "" } else { "; " };
+    condition.message = shortened(&format!("{}{separator}to be tried again: {failure}", condition.message));
+    status
+}
+
+/// Stamps findings with the time since when they hold.
+pub(crate) fn conditions(
+    findings: impl Iterator<Item = Finding>,
+    former: &[Condition],
+    now: Timestamp,
+    generation: Option<i64>,
+) -> Vec<Condition> {
+    findings
+        .map(|finding| {
+            let status = match finding.holds {
+                Holds::Yes => "True",
+                Holds::No => "False",
+                Holds::Unknown => "Unknown",
+            };
+            let kind = finding.kind.as_str();
+            let since = former
+                .iter()
+                .find(|condition| condition.type_ == kind && condition.status == status)
+                .map_or(Time(now), |condition| condition.last_transition_time.clone());
+            Condition {
+                type_: kind.to_owned(),
+                status: status.to_owned(),
+                reason: finding.note.reason.as_str().to_owned(),
+                message: shortened(&finding.note.message),
+                last_transition_time: since,
+                observed_generation: generation,
+            }
+        })
+        .collect()
+}
+
+/// At most as much as is worth storing.
+pub(crate) fn shortened(message: &str) -> String {
+    if message.chars().count() <= MESSAGE_MAX {
+        return message.to_owned();
+    }
+    message.chars().take(MESSAGE_MAX - 1).chain(['…']).collect()
+}

@@ -1,0 +1,28 @@
+//! BackupReady: members can write and read the object store. Absent without `spec.backup`.
+
+use crds::{ConditionType, Reason};
+
+use super::{Facts, Finding, Holds};
+use crate::decision::Note;
+
+pub(crate) fn find(facts: &Facts<'_>) -> Option<Finding> {
+    let backup = facts.observed.cluster.spec.backup.as_ref()?;
+    let kind = ConditionType::BackupReady;
+    let bucket = &backup.object_store.bucket;
+    Some(match &facts.observed.probe {
+        None => Finding {
+            kind,
+            holds: Holds::Unknown,
+            note: Note::new(Reason::StoreUnknown, "no member looked at the bucket yet"),
+        },
+        Some(probe) if probe.cause.is_empty() => Finding {
+            kind,
+            holds: Holds::Yes,
+            note: Note::new(Reason::StoreReachable, format!("members write and read bucket {bucket}")),
+        },
+        Some(probe) => {
+            let reason = Reason::from_word(&probe.cause).unwrap_or(Reason::StoreUnreachable);
+            Finding { kind, holds: Holds::No, note: Note::new(reason, format!("bucket {bucket}: {}", probe.error)) }
+        }
+    })
+}

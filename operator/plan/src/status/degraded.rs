@@ -1,0 +1,34 @@
+//! Degraded: the cluster serves with less than it should have. Also true during an outage; false before there is a cluster.
+
+use crds::{ConditionType, Reason};
+
+use super::{Facts, Finding, Holds};
+use crate::decision::Note;
+use crate::troubles;
+
+pub(crate) fn find(facts: &Facts<'_>) -> Finding {
+    let kind = ConditionType::Degraded;
+    if let Some(outage) = &facts.decision.outage {
+        return Finding { kind, holds: Holds::Yes, note: outage.clone() };
+    }
+    let Some(configuration) = facts.observed.configuration.as_ref().map(|read| &read.configuration) else {
+        let note = Note::new(Reason::Bootstrapping, "there is no cluster yet");
+        return Finding { kind, holds: Holds::No, note };
+    };
+    let troubles: Vec<_> = facts
+        .roster
+        .iter()
+        .flat_map(|roster| roster.seats.values())
+        .filter(|seat| seat.id.is_some_and(|id| configuration.contains(id)))
+        .filter_map(|seat| {
+            troubles::of(seat).map(|trouble| (trouble.reason, format!("{}: {}", seat.name, trouble.message)))
+        })
+        .collect();
+    match troubles.first() {
+        Some((reason, _)) => {
+            let told: Vec<&str> = troubles.iter().map(|(_, text)| text.as_str()).collect();
+            Finding { kind, holds: Holds::Yes, note: Note::new(*reason, told.join("; ")) }
+        }
+        None => Finding { kind, holds: Holds::No, note: Note::new(Reason::Healthy, "every configured member serves") },
+    }
+}

@@ -1,0 +1,47 @@
+//! Ready: the cluster is what its spec asks for, and serves. Its reason is what `kubectl get` prints.
+
+use crds::{ConditionType, Reason};
+
+use super::{Facts, Finding, Holds};
+use crate::decision::Note;
+use crate::troubles;
+
+pub(crate) fn find(facts: &Facts<'_>) -> Finding {
+    let unready = |note: Note| Finding { kind: ConditionType::Ready, holds: Holds::No, note };
+    let decision = facts.decision;
+    if let Some(note) = &decision.stalled {
+        return unready(note.clone());
+    }
+    if let Some(note) = &decision.outage {
+        return unready(note.clone());
+    }
+    // While members start, what keeps them from it says more than that they start.
+    if let Some(activity) = &decision.activity {
+        let note = match &decision.blocked {
+            Some(blocked) if is_obstacle(blocked.reason) => blocked.clone(),
+            Some(blocked) => Note::new(activity.reason, format!("{}: {}", activity.message, blocked.message)),
+            None => activity.clone(),
+        };
+        return unready(note);
+    }
+    let Some(roster) = facts.roster else {
+        return unready(Note::new(Reason::MembersNotReady, "nothing is known of the members yet"));
+    };
+    let troubled = roster.seats.values().find_map(|seat| troubles::of(seat).map(|trouble| (seat, trouble)));
+    match troubled {
+        Some((seat, trouble)) => unready(Note::new(trouble.reason, format!("{}: {}", seat.name, trouble.message))),
+        None => {
+            let message =
+                format!("{} members serve", roster.seats.values().filter(|seat| seat.standing.serves()).count());
+            Finding { kind: ConditionType::Ready, holds: Holds::Yes, note: Note::new(Reason::Healthy, message) }
+        }
+    }
+}
+
+/// A cause that a person can remove, worth being the one word that is printed.
+fn is_obstacle(reason: Reason) -> bool {
+    !matches!(
+        reason,
+        Reason::MembersNotReady | Reason::LearnerBehind | Reason::ChangeInFlight | Reason::Waiting | Reason::NoLeader
+    )
+}

@@ -1,0 +1,11 @@
+//! Secured: whether all traffic is protected. In this version it never is.
+
+use crds::{ConditionType, Reason};
+
+use super::{Facts, Finding, Holds};
+use crate::decision::Note;
+
+pub(crate) fn find(_: &Facts<'_>) -> Finding {
+    let message = "this version has no TLS: keep others away from ports 2379 and 2380 by a NetworkPolicy";
+    Finding { kind: ConditionType::Secured, holds: Holds::No, note: Note::new(Reason::Plaintext, message) }
+}

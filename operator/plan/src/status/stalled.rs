@@ -1,0 +1,19 @@
+//! Stalled: nothing more happens until a person acts. Helm, Argo CD and `kubectl wait` give up on it, so it is never set
+//! for what may pass.
+
+use crds::{ConditionType, Reason};
+
+use super::{Facts, Finding, Holds};
+use crate::decision::Note;
+
+pub(crate) fn find(facts: &Facts<'_>) -> Finding {
+    let kind = ConditionType::Stalled;
+    match &facts.decision.stalled {
+        Some(note) => Finding { kind, holds: Holds::Yes, note: note.clone() },
+        None => Finding {
+            kind,
+            holds: Holds::No,
+            note: Note::new(Reason::NotStalled, "nothing stands in the way for good"),
+        },
+    }
+}

@@ -1,0 +1,104 @@
+//! What keeps a member from serving, as a named cause: taken from its pod, its claim, warnings about them, and its own
+//! words. Decides nothing but the name.
+
+use crds::Reason;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+
+use crate::decision::Note;
+use crate::membership::plan::describe;
+use crate::observed::Warning;
+use crate::roster::{Loss, Seat, Standing, condition_of};
+
+/// What is wrong with a member, if anything is.
+#[must_use]
+pub fn of(seat: &Seat<'_>) -> Option<Note> {
+    match seat.standing {
+        Standing::Removed => None,
+        Standing::Lost(loss) => Some(lost(seat, loss)),
+        Standing::Serving { .. } if seat.is_pod_ready() => None,
+        _ => pod_trouble(seat).or_else(|| quiet(seat)),
+    }
+}
+
+fn lost(seat: &Seat<'_>, loss: Loss) -> Note {
+    let reason = match loss {
+        Loss::Damaged => Reason::MemberDamaged,
+        Loss::Wiped | Loss::Vanished | Loss::Foreign | Loss::Tombstoned => Reason::MemberBlank,
+    };
+    let said = seat.report.and_then(|report| report.error.as_deref()).unwrap_or_default();
+    let message = if said.is_empty() { describe(loss).to_owned() } else { format!("{}: {said}", describe(loss)) };
+    Note::new(reason, message)
+}
+
+/// A member whose pod is fine, as far as Kubernetes knows.
+fn quiet(seat: &Seat<'_>) -> Option<Note> {
+    match seat.standing {
+        Standing::Unreachable { since } | Standing::Silent { since } if seat.pod.is_some() => {
+            Some(Note::new(Reason::MemberUnreachable, format!("does not answer since {since:.0}")))
+        }
+        Standing::Serving { .. } | Standing::Restoring | Standing::Blank | Standing::Alone => {
+            (!seat.is_pod_ready()).then(|| Note::new(Reason::MembersNotReady, "its pod is not ready yet"))
+        }
+        _ => Some(Note::new(Reason::MembersNotReady, "it has no pod yet")),
+    }
+}
+
+fn pod_trouble(seat: &Seat<'_>) -> Option<Note> {
+    let Some(pod) = seat.pod else { return pod_missing(seat) };
+    unscheduled(seat, pod).or_else(|| pod.status.as_ref()?.container_statuses.iter().flatten().find_map(waiting))
+}
+
+fn pod_missing(seat: &Seat<'_>) -> Option<Note> {
+    let warning = warning_about(seat.warnings, "StatefulSet")?;
+    Some(Note::new(Reason::PodRejected, warning.message.clone()))
+}
+
+fn unscheduled(seat: &Seat<'_>, pod: &Pod) -> Option<Note> {
+    let scheduled = condition_of(pod, "PodScheduled")?;
+    if scheduled.status == "True" {
+        return None;
+    }
+    let message = scheduled.message.clone().unwrap_or_default();
+    if is_volume_pending(seat) && (message.is_empty() || message.to_lowercase().contains("persistentvolumeclaim")) {
+        let why =
+            warning_about(seat.warnings, "PersistentVolumeClaim").map_or(message, |warning| warning.message.clone());
+        let class = seat.volume.and_then(|volume| volume.spec.as_ref()?.storage_class_name.clone());
+        let class = class.map_or_else(
+            || "no StorageClass is set and there is no default one".to_owned(),
+            |class| format!("StorageClass {class:?}"),
+        );
+        return Some(Note::new(Reason::VolumePending, format!("its volume is not bound ({class}): {why}")));
+    }
+    Some(Note::new(Reason::Unschedulable, format!("no node takes its pod: {message}")))
+}
+
+fn is_volume_pending(seat: &Seat<'_>) -> bool {
+    let phase = seat.volume.and_then(|volume| volume.status.as_ref()?.phase.as_deref());
+    phase.is_none_or(|phase| phase == "Pending")
+}
+
+fn waiting(container: &ContainerStatus) -> Option<Note> {
+    let state = container.state.as_ref()?.waiting.as_ref()?;
+    let word = state.reason.as_deref()?;
+    let message = state.message.clone().unwrap_or_default();
+    let reason = match word {
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable" => {
+            return Some(Note::new(
+                Reason::ImagePullFailed,
+                format!("image {:?} cannot be had ({word}): {message}", container.image),
+            ));
+        }
+        "CrashLoopBackOff" => Reason::MemberCrashing,
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => Reason::PodRejected,
+        _ => return None,
+    };
+    let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref()).map(|ended| {
+        let said = ended.message.as_deref().unwrap_or_default().trim();
+        format!("; last exit code {} {said}", ended.exit_code)
+    });
+    Some(Note::new(reason, format!("{message}{}", ended.unwrap_or_default())))
+}
+
+fn warning_about<'w>(warnings: &'w [Warning], kind: &str) -> Option<&'w Warning> {
+    warnings.iter().find(|warning| warning.kind == kind)
+}

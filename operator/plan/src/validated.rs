@@ -1,0 +1,210 @@
+//! A spec that holds together, with its defaults resolved. Refuses what admission could not see or an older definition let
+//! through; decides nothing else.
+
+use std::time::Duration;
+
+use crds::raft_cluster::{RaftClusterSpec, VolumeFate};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube_core::Resource;
+
+use crate::desired;
+use crate::observed::Observed;
+use crate::quantity;
+
+const MEBIBYTE: u64 = 1 << 20;
+/// What a member needs beside twice its quota.
+const OVERHEAD_BYTES: u64 = 256 * MEBIBYTE;
+/// Largest quota that is ever chosen by default.
+const DEFAULT_QUOTA_BYTES_MAX: u64 = 8 << 30;
+/// Quota without a memory limit.
+const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
+/// Smallest quota a member accepts.
+const QUOTA_BYTES_MIN: u64 = 16 * MEBIBYTE;
+
+/// A RaftCluster whose spec can be carried out.
+#[derive(Clone, Debug)]
+pub struct ValidatedCluster<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its namespace.
+    pub namespace: &'a str,
+    /// Its spec, as written.
+    pub spec: &'a RaftClusterSpec,
+    /// What objects made for it carry, so that Kubernetes collects them with it.
+    pub owner: OwnerReference,
+    /// Voters wanted: odd, at least one.
+    pub voters: usize,
+    /// Learners wanted.
+    pub learners: usize,
+    /// Image of its members.
+    pub image: String,
+    /// Pull policy of its members.
+    pub image_pull_policy: Option<String>,
+    /// Most bytes of keys and history.
+    pub quota_bytes: u64,
+    /// How long a member must stay away before it is replaced.
+    pub replacement_delay: Duration,
+    /// Most members replaced at a time.
+    pub replacements_max: usize,
+}
+
+/// What is wrong with a spec, in words that say what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidSpec {
+    field: &'static str,
+    problem: String,
+}
+
+impl<'a> ValidatedCluster<'a> {
+    /// Checks the spec of the observed cluster and resolves its defaults.
+    ///
+    /// # Errors
+    /// The first field that cannot be carried out.
+    pub fn parse(observed: &'a Observed) -> Result<Self, InvalidSpec> {
+        let cluster = &observed.cluster;
+        let spec = &cluster.spec;
+        let name = cluster.metadata.name.as_deref().unwrap_or_default();
+        let namespace = cluster.metadata.namespace.as_deref().unwrap_or_default();
+        let owner = cluster
+            .controller_owner_ref(&())
+            .ok_or_else(|| invalid("metadata", "has no name or UID: it was never created".to_owned()))?;
+        check_name(name)?;
+        check_timing(spec)?;
+        let (voters, learners) = electorate(spec)?;
+        Ok(Self {
+            name,
+            namespace,
+            spec,
+            owner,
+            voters,
+            learners,
+            image: image(observed),
+            image_pull_policy: spec
+                .image_pull_policy
+                .map(|policy| policy.as_str().to_owned())
+                .or_else(|| observed.operator.node_image_pull_policy.clone()),
+            quota_bytes: quota(spec)?,
+            replacement_delay: spec.replacement.delay.into(),
+            replacements_max: if spec.replacement.enabled {
+                usize::try_from(spec.replacement.max_concurrent).unwrap_or(1).max(1)
+            } else {
+                0
+            },
+        })
+    }
+
+    /// Members wanted.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.voters + self.learners
+    }
+
+    /// Whether a removed member's volume goes with it.
+    #[must_use]
+    pub fn removed_volumes_go(&self) -> bool {
+        self.spec.storage.retention.when_scaled == VolumeFate::Delete
+    }
+}
+
+/// Voters and learners wanted: voters are the largest odd number that is at most `replicas` and at most `maxVoters`.
+fn electorate(spec: &RaftClusterSpec) -> Result<(usize, usize), InvalidSpec> {
+    let replicas = usize::try_from(spec.replicas).unwrap_or(0);
+    if !(1..=50).contains(&replicas) {
+        return Err(invalid("replicas", format!("{} is not from 1 to 50", spec.replicas)));
+    }
+    let most = usize::try_from(spec.max_voters).unwrap_or(0);
+    if !(1..=9).contains(&most) || most % 2 == 0 {
+        return Err(invalid("maxVoters", format!("{} is not 1, 3, 5, 7 or 9", spec.max_voters)));
+    }
+    let least = replicas.min(most);
+    let voters = if least % 2 == 0 { least - 1 } else { least };
+    Ok((voters, replicas - voters))
+}
+
+fn check_name(name: &str) -> Result<(), InvalidSpec> {
+    let fits = name.len() <= crds::CLUSTER_NAME_MAX
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if fits {
+        return Ok(());
+    }
+    let problem = format!(
+        "{name:?} does not fit: at most {} characters, starting with a letter, of lower-case letters, digits and '-'; create the cluster under another name",
+        crds::CLUSTER_NAME_MAX
+    );
+    Err(invalid("metadata.name", problem))
+}
+
+fn check_timing(spec: &RaftClusterSpec) -> Result<(), InvalidSpec> {
+    let heartbeat: Duration = spec.raft.heartbeat_interval.into();
+    let election: Duration = spec.raft.election_timeout.into();
+    let lease: Duration = spec.raft.leader_lease.into();
+    if heartbeat.is_zero() || heartbeat * 2 > election {
+        let problem = format!("{election:?} is less than twice the heartbeat interval of {heartbeat:?}: raise it");
+        return Err(invalid("raft.electionTimeout", problem));
+    }
+    if lease.is_zero() || lease >= election {
+        let problem = format!("{lease:?} is not shorter than the election timeout of {election:?}: lower it");
+        return Err(invalid("raft.leaderLease", problem));
+    }
+    Ok(())
+}
+
+/// The quota as written, or what the memory limit leaves room for.
+fn quota(spec: &RaftClusterSpec) -> Result<u64, InvalidSpec> {
+    let limit = spec.resources.as_ref().and_then(|resources| resources.limits.as_ref()?.get("memory"));
+    let limit = match limit {
+        None => None,
+        Some(text) => Some(
+            quantity::bytes(text)
+                .ok_or_else(|| invalid("resources.limits.memory", format!("{:?} is not an amount", text.0)))?,
+        ),
+    };
+    let room = limit.map(|limit| limit.saturating_sub(OVERHEAD_BYTES) / 2);
+    match &spec.quota {
+        Some(text) => {
+            let quota =
+                quantity::bytes(text).ok_or_else(|| invalid("quota", format!("{:?} is not an amount", text.0)))?;
+            match room {
+                Some(room) if quota > room => {
+                    let problem = format!(
+                        "{quota} bytes need a memory limit of at least {} bytes (twice the quota plus 256Mi): lower the quota or raise the limit",
+                        quota * 2 + OVERHEAD_BYTES
+                    );
+                    Err(invalid("quota", problem))
+                }
+                _ => Ok(quota),
+            }
+        }
+        None => match room {
+            Some(room) if room < QUOTA_BYTES_MIN => Err(invalid(
+                "resources.limits.memory",
+                "is too small for any quota: raise it to at least 320Mi".to_owned(),
+            )),
+            Some(room) => Ok(room.min(DEFAULT_QUOTA_BYTES_MAX)),
+            None => Ok(DEFAULT_QUOTA_BYTES),
+        },
+    }
+}
+
+/// The image as written; else what this cluster's newest member runs, so that a new operator restarts nobody; else the
+/// operator's default.
+fn image(observed: &Observed) -> String {
+    if let Some(image) = &observed.cluster.spec.image {
+        return image.clone();
+    }
+    let running = observed
+        .members
+        .values()
+        .rev()
+        .filter_map(|member| member.set.as_ref())
+        .filter(|set| observed.owns(&set.metadata))
+        .find_map(desired::stateful_set::image_of);
+    running.map_or_else(|| observed.operator.node_image.clone(), str::to_owned)
+}
+
+fn invalid(field: &'static str, problem: String) -> InvalidSpec {
+    InvalidSpec { field, problem }
+}
