@@ -29,7 +29,7 @@ fn small_limits(config: &mut Config) {
     config.snapshot_trailing = 5;
     config.max_append_entries = 4;
     config.max_inflight_messages = 8;
-    config.lease_reads = config.id.0 % 2 == 0;
+    config.lease_reads = config.id.0.is_multiple_of(2);
     config.heartbeat_interval = Duration::from_millis(50);
     config.election_timeout = Duration::from_millis(300);
     config.leader_lease = Duration::from_millis(150);
@@ -44,7 +44,7 @@ fn with_leases(config: &mut Config) {
 
 fn live_through(seed: u64) {
     let voters = 1 + seed % 5;
-    let adjust = if seed % 3 == 0 {
+    let adjust = if seed.is_multiple_of(3) {
         with_leases
     } else {
         |config: &mut Config| {
@@ -89,7 +89,7 @@ fn act(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
         80..85 => cluster.cut.clear(),
         85..87 => cluster.member_mut(number).disk_ms = None,
         87..90 => cluster.member_mut(number).disk_ms = Some(1 + cluster.now_ms % 30),
-        90..92 => cluster.member_mut(number).apply_stalls = cluster.now_ms % 2 == 0,
+        90..92 => cluster.member_mut(number).apply_stalls = cluster.now_ms.is_multiple_of(2),
         92..95 => transfer(cluster, number),
         95..100 => change(cluster, everyone),
         _ => {}
@@ -121,7 +121,7 @@ fn change(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
         1 if !learners.is_empty() => voters.push(learners.remove(pick as usize / 7 % learners.len())),
         2 if voters.len() > 1 => {
             let gone = voters.remove(pick as usize / 7 % voters.len());
-            if pick % 3 == 0 {
+            if pick.is_multiple_of(3) {
                 learners.push(gone);
             }
         }
