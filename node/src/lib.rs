@@ -2,6 +2,7 @@
 //! flows back up but replies.
 #![allow(dead_code, reason = "the driver that uses them arrives with the next changes")]
 
+pub mod admin;
 pub mod api;
 
 pub mod handle;

@@ -1,0 +1,139 @@
+//! Owns the words of admin.proto for what a member says of itself. Does not own what is so.
+
+use proto::admin as wire;
+use raft::{Configuration, Index, MemberId, Role};
+
+use crate::apply::publish::Published;
+use crate::handle::status::{Phase, Status};
+use crate::version;
+
+/// Everything.
+pub(super) fn whole(status: &Status, published: &Published) -> wire::DescribeResponse {
+    wire::DescribeResponse {
+        member_id: status.member.to_string(),
+        phase: phase(status.phase) as i32,
+        cluster_id: status.cluster.map(|cluster| cluster.to_string()).unwrap_or_default(),
+        name: status.name.clone(),
+        role: role(status.role) as i32,
+        leader: status.leader.map(|leader| leader.to_string()).unwrap_or_default(),
+        term: status.term.0,
+        commit_index: status.commit.0,
+        applied_index: status.applied.0,
+        last_index: status.last.0,
+        revision: published.view.revision().0,
+        size_bytes: published.view.size_bytes(),
+        configuration: Some(configuration(&status.configuration, status.configuration_index)),
+        progress: progress(status),
+        version: version::NODE.to_owned(),
+        error: status.error.clone(),
+        restore: None,
+        snapshot_index: status.snapshot.0,
+    }
+}
+
+/// What a stranger hears from a member that is not blank.
+pub(super) fn phase_alone(status: &Status) -> wire::DescribeResponse {
+    wire::DescribeResponse { phase: phase(status.phase) as i32, ..wire::DescribeResponse::default() }
+}
+
+pub(super) fn configuration(configuration: &Configuration, index: Index) -> wire::Configuration {
+    let ids = |ids: &std::collections::BTreeSet<MemberId>| ids.iter().map(MemberId::to_string).collect();
+    let members = configuration.members.iter().map(|(id, info)| wire::MemberInfo {
+        id: id.to_string(),
+        name: info.name.clone(),
+        peer_url: info.peer_url.clone(),
+        client_url: info.client_url.clone(),
+    });
+    wire::Configuration {
+        index: index.0,
+        voters: ids(&configuration.voters),
+        outgoing: ids(&configuration.outgoing),
+        learners: ids(&configuration.learners),
+        learners_next: ids(&configuration.learners_next),
+        members: members.collect(),
+        removed: ids(&configuration.removed),
+    }
+}
+
+fn progress(status: &Status) -> Vec<wire::Progress> {
+    let report = status.progress.iter().map(|(id, progress)| wire::Progress {
+        member_id: id.to_string(),
+        matched_index: progress.matched.0,
+        active: progress.active,
+        snapshotting: progress.snapshotting,
+    });
+    report.collect()
+}
+
+fn phase(phase: Phase) -> wire::Phase {
+    match phase {
+        Phase::Blank => wire::Phase::Blank,
+        Phase::Restoring => wire::Phase::Restoring,
+        Phase::Member => wire::Phase::Member,
+        Phase::Removed => wire::Phase::Removed,
+        Phase::Damaged => wire::Phase::Damaged,
+    }
+}
+
+fn role(role: Role) -> wire::Role {
+    match role {
+        Role::Follower => wire::Role::Follower,
+        Role::Learner => wire::Role::Learner,
+        Role::PreCandidate => wire::Role::PreCandidate,
+        Role::Candidate => wire::Role::Candidate,
+        Role::Leader => wire::Role::Leader,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mvcc::Store;
+    use raft::{MemberInfo, ProgressReport, Term};
+
+    use super::*;
+    use crate::handle::record::ClusterId;
+
+    fn leader() -> Status {
+        let mut status = Status::idle(MemberId(0xa1), "demo-1".to_owned(), Phase::Member);
+        status.cluster = ClusterId::parse("00112233445566778899aabbccddeeff");
+        status.role = Role::Leader;
+        status.leader = Some(MemberId(0xa1));
+        status.term = Term(3);
+        status.configuration = Arc::new(Configuration {
+            voters: [MemberId(0xa1)].into(),
+            learners: [MemberId(0xb2)].into(),
+            members: [(MemberId(0xa1), MemberInfo { name: "demo-1".to_owned(), ..MemberInfo::default() })].into(),
+            removed: [MemberId(0xc3)].into(),
+            ..Configuration::default()
+        });
+        status.configuration_index = Index(9);
+        let report = ProgressReport { matched: Index(8), next: Index(9), active: true, snapshotting: false };
+        status.progress = [(MemberId(0xb2), report)].into();
+        status
+    }
+
+    #[test]
+    fn ids_are_told_as_in_the_resources_status() {
+        let published = Published { view: Store::new().view(), applied: Index(8), term: Term(3) };
+        let said = whole(&leader(), &published);
+        assert_eq!((said.member_id.as_str(), said.leader.as_str()), ("a1", "a1"));
+        assert_eq!(said.cluster_id, "00112233445566778899aabbccddeeff");
+        assert_eq!((said.phase(), said.role()), (wire::Phase::Member, wire::Role::Leader));
+        assert_eq!((said.revision, said.term), (1, 3));
+        let configuration = said.configuration.unwrap();
+        assert_eq!((configuration.index, configuration.voters), (9, vec!["a1".to_owned()]));
+        assert_eq!((configuration.learners, configuration.removed), (vec!["b2".to_owned()], vec!["c3".to_owned()]));
+        assert_eq!(said.progress[0].member_id, "b2");
+        assert_eq!(said.progress[0].matched_index, 8);
+    }
+
+    #[test]
+    fn a_stranger_hears_the_phase_and_nothing_else() {
+        let said = phase_alone(&leader());
+        let expected =
+            wire::DescribeResponse { phase: wire::Phase::Member as i32, ..wire::DescribeResponse::default() };
+        assert_eq!(said, expected);
+    }
+}

@@ -1,0 +1,206 @@
+//! Owns the way from admin.proto's messages to the member's words, and what is said of those that make none. Does not own
+//! whether they can be done.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proto::admin as wire;
+use raft::{Change, Index, MemberId, MemberInfo};
+use tonic::Status;
+
+use crate::handle::record::{BootstrapRecord, ClusterId, JoinRecord};
+
+/// What is wrong with a request: which field, and what would be right. Nothing was done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub(super) struct Invalid {
+    field: &'static str,
+    problem: String,
+}
+
+impl Invalid {
+    fn new(field: &'static str, problem: impl Into<String>) -> Invalid {
+        Invalid { field, problem: problem.into() }
+    }
+}
+
+impl From<Invalid> for Status {
+    fn from(invalid: Invalid) -> Status {
+        Status::invalid_argument(invalid.to_string())
+    }
+}
+
+pub(super) fn member_id(field: &'static str, text: &str) -> Result<MemberId, Invalid> {
+    let problem =
+        || Invalid::new(field, format!("{text:?} is no member ID: give 1 to 16 hexadecimal digits, not all zero"));
+    if text.is_empty() || text.len() > 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(problem());
+    }
+    match u64::from_str_radix(text, 16) {
+        Ok(id) if id != 0 => Ok(MemberId(id)),
+        _ => Err(problem()),
+    }
+}
+
+pub(super) fn cluster_id(field: &'static str, text: &str) -> Result<ClusterId, Invalid> {
+    ClusterId::parse(text)
+        .ok_or_else(|| Invalid::new(field, format!("{text:?} is no cluster ID: give 32 hexadecimal digits")))
+}
+
+fn token(text: String) -> Result<String, Invalid> {
+    if text.is_empty() { Err(Invalid::new("token", "is empty: give the cluster's token")) } else { Ok(text) }
+}
+
+/// One member with everything that others must know of it.
+fn member(field: &'static str, info: wire::MemberInfo) -> Result<(MemberId, MemberInfo), Invalid> {
+    let id = member_id(field, &info.id)?;
+    for (what, text) in [("name", &info.name), ("peer_url", &info.peer_url), ("client_url", &info.client_url)] {
+        if text.is_empty() {
+            return Err(Invalid::new(field, format!("member {id} has no {what}: give one")));
+        }
+    }
+    Ok((id, MemberInfo { name: info.name, peer_url: info.peer_url, client_url: info.client_url }))
+}
+
+fn members(field: &'static str, infos: Vec<wire::MemberInfo>) -> Result<BTreeMap<MemberId, MemberInfo>, Invalid> {
+    let mut members = BTreeMap::new();
+    for info in infos {
+        let (id, info) = member(field, info)?;
+        if members.insert(id, info).is_some() {
+            return Err(Invalid::new(field, format!("member {id} is named twice: name it once")));
+        }
+    }
+    Ok(members)
+}
+
+fn ids(field: &'static str, texts: &[String]) -> Result<BTreeSet<MemberId>, Invalid> {
+    let mut ids = BTreeSet::new();
+    for text in texts {
+        let id = member_id(field, text)?;
+        if !ids.insert(id) {
+            return Err(Invalid::new(field, format!("member {id} is named twice: name it once")));
+        }
+    }
+    Ok(ids)
+}
+
+pub(super) fn bootstrap(request: wire::BootstrapRequest) -> Result<BootstrapRecord, Invalid> {
+    let record = BootstrapRecord {
+        cluster: cluster_id("cluster_id", &request.cluster_id)?,
+        token: token(request.token)?,
+        voters: members("voters", request.voters)?,
+        name: request.name,
+    };
+    if record.voters.is_empty() {
+        return Err(Invalid::new("voters", "is empty: name the first voters"));
+    }
+    if record.name.is_empty() {
+        return Err(Invalid::new("name", "is empty: give the receiver's name"));
+    }
+    Ok(record)
+}
+
+pub(super) fn join(request: wire::JoinRequest) -> Result<JoinRecord, Invalid> {
+    let myself = request.self_.ok_or_else(|| Invalid::new("self", "is missing: say who the receiver is"))?;
+    let (member, info) = member("self", myself)?;
+    Ok(JoinRecord {
+        cluster: cluster_id("cluster_id", &request.cluster_id)?,
+        token: token(request.token)?,
+        member,
+        info,
+    })
+}
+
+pub(super) fn change(request: wire::ChangeMembershipRequest) -> Result<Change, Invalid> {
+    Ok(Change {
+        expected: Index(request.expected_index),
+        voters: ids("voters", &request.voters)?,
+        learners: ids("learners", &request.learners)?,
+        members: members("members", request.members)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(id: &str) -> wire::MemberInfo {
+        wire::MemberInfo {
+            id: id.to_owned(),
+            name: "demo-1".to_owned(),
+            peer_url: "http://demo-1:2380".to_owned(),
+            client_url: "http://demo-1:2379".to_owned(),
+        }
+    }
+
+    fn bootstrap_request() -> wire::BootstrapRequest {
+        wire::BootstrapRequest {
+            cluster_id: "00112233445566778899aabbccddeeff".to_owned(),
+            token: "secret".to_owned(),
+            voters: vec![info("a1"), info("b2")],
+            name: "demo-1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn ids_are_hexadecimal_and_never_zero() {
+        assert_eq!(member_id("id", "a1").unwrap(), MemberId(0xa1));
+        assert_eq!(member_id("id", "FFFFFFFFFFFFFFFF").unwrap(), MemberId(u64::MAX));
+        for text in ["", "0", "0000", "g", "+1", "0x1", " 1", "11111111111111111"] {
+            let said = member_id("target", text).unwrap_err().to_string();
+            assert!(said.starts_with(&format!("target: {text:?} is no member ID")), "{said}");
+        }
+        assert!(cluster_id("cluster_id", "0011").is_err());
+    }
+
+    #[test]
+    fn a_whole_record_is_taken_over() {
+        let record = bootstrap(bootstrap_request()).unwrap();
+        assert_eq!(record.cluster.to_string(), "00112233445566778899aabbccddeeff");
+        assert_eq!((record.token.as_str(), record.name.as_str()), ("secret", "demo-1"));
+        assert_eq!(record.voters.keys().copied().collect::<Vec<_>>(), [MemberId(0xa1), MemberId(0xb2)]);
+        assert_eq!(record.voters[&MemberId(0xa1)].peer_url, "http://demo-1:2380");
+
+        let request = wire::JoinRequest {
+            cluster_id: "00112233445566778899aabbccddeeff".to_owned(),
+            token: "secret".to_owned(),
+            self_: Some(info("a1")),
+        };
+        assert_eq!(join(request).unwrap().member, MemberId(0xa1));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        type Breakage = fn(&mut wire::BootstrapRequest);
+        let broken: [(Breakage, &str); 7] = [
+            (|request| request.cluster_id.clear(), "cluster_id: \"\" is no cluster ID: give 32 hexadecimal digits"),
+            (|request| request.token.clear(), "token: is empty: give the cluster's token"),
+            (|request| request.voters.clear(), "voters: is empty: name the first voters"),
+            (|request| request.name.clear(), "name: is empty: give the receiver's name"),
+            (|request| request.voters[1] = info("A1"), "voters: member a1 is named twice: name it once"),
+            (|request| request.voters[0].peer_url.clear(), "voters: member a1 has no peer_url: give one"),
+            (|request| request.voters[0].name.clear(), "voters: member a1 has no name: give one"),
+        ];
+        for (breakage, text) in broken {
+            let mut request = bootstrap_request();
+            breakage(&mut request);
+            assert_eq!(bootstrap(request).unwrap_err().to_string(), text);
+        }
+        let request = wire::JoinRequest { self_: None, ..wire::JoinRequest::default() };
+        assert_eq!(join(request).unwrap_err().to_string(), "self: is missing: say who the receiver is");
+    }
+
+    #[test]
+    fn a_change_keeps_its_parts_apart() {
+        let request = wire::ChangeMembershipRequest {
+            expected_index: 7,
+            voters: vec!["a1".to_owned()],
+            learners: vec!["b2".to_owned()],
+            members: vec![info("a1"), info("b2")],
+        };
+        let change = change(request).unwrap();
+        assert_eq!(change.expected, Index(7));
+        assert_eq!(change.voters, [MemberId(0xa1)].into());
+        assert_eq!(change.learners, [MemberId(0xb2)].into());
+        assert_eq!(change.members.len(), 2);
+    }
+}
