@@ -17,7 +17,7 @@ use crate::image::Image;
 use crate::network::{self, MOST_NODES, Node};
 use crate::node::{Machine, PAUSE_IMAGE};
 use crate::object_store::ObjectStore;
-use crate::process::Identity;
+use crate::process::{self, Identity};
 use crate::programs::{self, Program};
 use crate::record::{Exclusive, Phase, Record};
 use crate::wait::{so, until};
@@ -27,6 +27,9 @@ use crate::{packages, teardown};
 pub(crate) const HOST_GROUP: &str = "host";
 /// The cgroup of the S3 server.
 pub(crate) const STORE_GROUP: &str = "store";
+
+/// The cgroup of tests and other clients.
+const CLIENT_GROUP: &str = "clients";
 
 /// What to bring up.
 #[derive(Clone, Debug)]
@@ -80,8 +83,8 @@ impl Cluster {
     /// Brings a cluster up, after installing and building what it needs: returns when all nodes are Ready.
     ///
     /// # Errors
-    /// If not root, a cluster is up already, or a step fails; what was started by then is cleared away by the next
-    /// `up` or `down`.
+    /// If not root, a cluster is up already, or a step fails; what was started by then is cleared away, and the logs are
+    /// kept in the cache.
     pub fn up(options: &Options, say: &dyn Fn(&str)) -> Result<Cluster> {
         packages::require_root()?;
         ensure!((1..=MOST_NODES).contains(&options.nodes), "a dev cluster has 1 to {MOST_NODES} nodes");
@@ -101,7 +104,17 @@ impl Cluster {
         built.link_into(&run.join("bin"))?;
 
         let cluster = Cluster { run, nodes, store: ObjectStore::new()? };
-        cluster.start(options, say)?;
+        if let Err(error) = cluster.start(options, say) {
+            let logs = programs::cache()?.join("failed");
+            let kept = cluster.copy_logs(&logs).and_then(|()| teardown::remove(record, &lock));
+            let told = match kept {
+                Ok(()) => {
+                    format!("the dev cluster did not come up and was cleared away; its logs are in {}", logs.display())
+                }
+                Err(error) => format!("the dev cluster did not come up, and was not cleared away: {error:#}"),
+            };
+            return Err(error.context(told));
+        }
         record.phase = Phase::Up;
         record.owner = record.owner.filter(|_| options.lifetime == Lifetime::Tied);
         record.write()?;
@@ -205,11 +218,15 @@ impl Cluster {
         self.run.join("log")
     }
 
-    /// Copies the logs of every process and of every pod that is still known into `folder`.
+    /// Copies the logs of every process and of every pod that is still known into `folder`, replacing it.
     ///
     /// # Errors
     /// If a file cannot be read or written.
     pub fn copy_logs(&self, folder: &Path) -> Result<()> {
+        match fs::remove_dir_all(folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
         copy_files(&self.logs(), folder)?;
         for node in &self.nodes {
             copy_files(&self.machine(*node).pod_logs(), &folder.join(format!("pods-{node}")))?;
@@ -266,6 +283,29 @@ impl Cluster {
             ("AWS_ACCESS_KEY_ID", store.access_key.clone()),
             ("AWS_SECRET_ACCESS_KEY", store.secret_key.clone()),
         ]
+    }
+
+    /// `command` as a client of the cluster: with its environment, and ended with it. One that outlived the cluster
+    /// would look for it outside this machine.
+    ///
+    /// # Errors
+    /// If the clients' cgroup cannot be made.
+    pub fn confine(&self, command: &Command) -> Result<Command> {
+        let group = Hierarchy::detect().create(CLIENT_GROUP)?;
+        let mut confined = Command::new("sh");
+        confined.args(["-c", &format!("{}exec \"$@\"", process::join_line(&group)), "client"]);
+        confined.arg(command.get_program()).args(command.get_args());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => confined.env(name, value),
+                None => confined.env_remove(name),
+            };
+        }
+        if let Some(folder) = command.get_current_dir() {
+            confined.current_dir(folder);
+        }
+        confined.envs(self.env());
+        Ok(confined)
     }
 
     /// Loads an image archive into every node.

@@ -35,11 +35,14 @@ impl ControlPlane<'_> {
     pub(crate) fn start_api_server(&self) -> Result<()> {
         self.start("etcd", Program::Etcd, &etcd_flags(self.run))?;
         self.start("apiserver", Program::KubeApiserver, &api_server_flags(&folder(self.run)))?;
+        // Whoever answers as etcd must be ours: an end of either is final, so the wait is over then.
+        let ours = &NAMES[..2];
         until("the API server is ready", Duration::from_secs(120), || {
-            self.kubectl(&["get", "--raw", "/readyz"]).map(Some)
-        })?;
-        // Whoever answers as etcd must be ours.
-        self.check_alive(&NAMES[..2])
+            if let Err(ended) = self.check_alive(ours) {
+                return Ok(Some(Err(ended)));
+            }
+            self.kubectl(&["get", "--raw", "/readyz"]).map(|_| Some(Ok(())))
+        })?
     }
 
     /// Everything that needs the API server.
@@ -69,7 +72,7 @@ impl ControlPlane<'_> {
     fn check_alive(&self, names: &[&str]) -> Result<()> {
         for name in names {
             let alive = recorded(self.run, name).is_some_and(Identity::alive);
-            ensure!(alive, "{name} has ended: its last words are in {}/log/{name}.log", self.run.display());
+            ensure!(alive, "{name} has ended: {name}.log tells why");
         }
         Ok(())
     }

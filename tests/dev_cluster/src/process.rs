@@ -71,8 +71,7 @@ impl Start<'_> {
         fs::create_dir_all(&logs)?;
         fs::create_dir_all(&records)?;
         let log = fs::OpenOptions::new().create(true).append(true).open(logs.join(format!("{name}.log")))?;
-        // The shell joins the cgroup before it becomes the program, so no child of the program is ever outside.
-        let join: String = cgroup.iter().map(|file| format!("echo $$ > '{}' || exit 1; ", file.display())).collect();
+        let join = join_line(cgroup);
         let mut command = command("setsid", ["sh", "-c", &format!("{join}exec \"$@\""), name.as_str()]);
         command.args(&line).envs(env).current_dir(run);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
@@ -81,6 +80,12 @@ impl Start<'_> {
         fs::write(records.join(&name), serde_json::to_vec(&identity)?)?;
         Ok(identity)
     }
+}
+
+/// What a shell does first to be in a cgroup, of which these are the files to join it: then no child of the program that
+/// it becomes is ever outside.
+pub(crate) fn join_line(cgroup: &[PathBuf]) -> String {
+    cgroup.iter().map(|file| format!("echo $$ > '{}' || exit 1; ", file.display())).collect()
 }
 
 /// The recorded process `name` of a run, if there is one.

@@ -1,24 +1,90 @@
-//! Control-C during a run that owns a dev cluster: the cluster goes before the program does.
+//! Control-C during a long run: the running step's programs end, the steps that are left are skipped, and the run
+//! clears up after itself as always. Knows nothing of what the steps do.
 
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::Result;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-/// From now on an interrupt takes the dev cluster down and ends this program. A second interrupt changes nothing: what
-/// is left then is cleared away by the next `up` or `down`.
-pub(crate) fn take_down_on_interrupt() -> Result<()> {
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// From now on an interrupt no longer ends this program, but what it runs.
+pub(crate) fn watch() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::Builder::new().name("interrupt".into()).spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            eprintln!("interrupted: taking the dev cluster down");
-            if let Err(error) = dev_cluster::down() {
-                eprintln!("{error:#}: `cargo xtask cluster down` clears it away");
-            }
-            // As a shell reports a program that a signal ended.
-            std::process::exit(128 + signal);
+        for _ in signals.forever() {
+            INTERRUPTED.store(true, Ordering::SeqCst);
+            eprintln!("interrupted: clearing up");
+            // One that has ended by itself is what was wanted.
+            let _ = Command::new("kill").args(descendants()).stderr(Stdio::null()).status();
         }
     })?;
     Ok(())
+}
+
+/// Whether an interrupt has come.
+pub(crate) fn came() -> bool {
+    INTERRUPTED.load(Ordering::SeqCst)
+}
+
+/// A process as `/proc/PID/stat` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Process {
+    pid: u32,
+    parent: u32,
+    session: u32,
+}
+
+/// What this program started, and what that started; but for those in a session of their own, which are meant to stay.
+fn descendants() -> Vec<String> {
+    let stats = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let stats = stats.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let processes: Vec<Process> = stats.filter_map(|stat| parse(&stat)).collect();
+    below(std::process::id(), &processes).iter().map(ToString::to_string).collect()
+}
+
+fn parse(stat: &str) -> Option<Process> {
+    let pid = stat.split(' ').next()?.parse().ok()?;
+    // After the command name, which may hold anything: state, parent, group, session.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some(Process { pid, parent, session })
+}
+
+fn below(top: u32, processes: &[Process]) -> Vec<u32> {
+    let Some(session) = processes.iter().find(|process| process.pid == top).map(|process| process.session) else {
+        return Vec::new();
+    };
+    let mut found = vec![top];
+    let mut next = 0;
+    while let Some(parent) = found.get(next).copied() {
+        next += 1;
+        let children = processes.iter().filter(|process| process.parent == parent && process.session == session);
+        found.extend(children.map(|process| process.pid));
+    }
+    found.split_off(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_name_does_not_shift_the_fields() {
+        let found = parse("7 (a (b) c) S 1 6 5 0 -1").unwrap();
+        assert_eq!(found, Process { pid: 7, parent: 1, session: 5 });
+    }
+
+    #[test]
+    fn children_of_children_are_found_and_other_sessions_left_alone() {
+        let process = |pid, parent, session| Process { pid, parent, session };
+        let processes = [process(1, 0, 1), process(5, 1, 5), process(6, 5, 5), process(7, 6, 5), process(8, 5, 8)];
+        assert_eq!(below(5, &processes), [6, 7]);
+        assert_eq!(below(9, &processes), [0; 0]);
+    }
 }

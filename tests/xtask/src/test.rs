@@ -110,8 +110,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let chosen = chosen(&arguments.only, &arguments.skip);
     if chosen.contains(&Step::Cluster) {
         dev_cluster::require_root()?;
-        interrupt::take_down_on_interrupt()?;
     }
+    interrupt::watch()?;
     let steps = Steps::new(chosen.len());
     thread::scope(|scope| {
         let mut run = Running { steps: &steps, arguments, programs: None, images: Vec::new(), cluster: None };
@@ -125,7 +125,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     });
     println!("{}", steps.summary());
-    Ok(if steps.all_held() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if steps.all_held() && !interrupt::came() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The run so far.
@@ -143,6 +143,10 @@ impl Running<'_, '_> {
         let steps = self.steps;
         let note = |line: &str| steps.note(line);
         let done = match step {
+            step if step != Step::Down && interrupt::came() => {
+                steps.skip(step.name(), "interrupted");
+                Ok(())
+            }
             Step::Machine => steps.step(step.name(), || prepare(&note)),
             Step::Format => steps.step(step.name(), || show(cargo().args(["fmt", "--all", "--check"]))),
             Step::Lint => steps.step(step.name(), lint),
@@ -189,10 +193,9 @@ impl Running<'_, '_> {
     fn on_the_cluster(&self, package: &str, target: &str, named: Option<&str>) -> Result<()> {
         let cluster = self.cluster.as_ref().context("the dev cluster is not up")?;
         let mut tests = cargo();
-        tests.args(["test", "--package", package, "--test", target, "--", "--test-threads", "1"]);
-        tests.args(named).envs(cluster.env());
-        let tested = show(&mut tests);
-        if tested.is_err() {
+        tests.args(["test", "--package", package, "--test", target, "--", "--test-threads", "1"]).args(named);
+        let tested = show(&mut cluster.confine(&tests)?);
+        if tested.is_err() && !interrupt::came() {
             match keep_traces(cluster) {
                 Ok(folder) => self.steps.note(&format!("logs and objects of the cluster: {}", folder.display())),
                 Err(error) => self.steps.note(&format!("the cluster's logs were not kept: {error:#}")),
@@ -245,10 +248,6 @@ fn cargo_deny(note: &dyn Fn(&str)) -> Result<PathBuf> {
 /// Keeps what tells why a test failed, as the cluster is about to go: logs, objects and events.
 fn keep_traces(cluster: &Cluster) -> Result<PathBuf> {
     let folder = programs::cache()?.join("failed");
-    if folder.exists() {
-        fs::remove_dir_all(&folder)?;
-    }
-    fs::create_dir_all(&folder)?;
     cluster.copy_logs(&folder)?;
     let looks = [
         ("pods.txt", "get pods,statefulsets,services,persistentvolumeclaims,nodes -A -o wide"),
