@@ -194,3 +194,23 @@ fn members(group: &Path) -> Result<Vec<i32>> {
     }
     Ok(pids)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_of_all_groups_below_are_found_and_parents_come_first() {
+        let top = std::env::temp_dir().join(format!("dev-cluster-cgroup-{}", std::process::id()));
+        let pods = top.join("node1/kubepods");
+        fs::create_dir_all(&pods).unwrap();
+        fs::write(top.join("cgroup.procs"), "").unwrap();
+        fs::write(top.join("node1/cgroup.procs"), "7\n8\n").unwrap();
+        fs::write(pods.join("cgroup.procs"), "9\n").unwrap();
+        let (found, order) = (members(&top).unwrap(), groups(&top).unwrap());
+        fs::remove_dir_all(&top).unwrap();
+        assert_eq!(found, [7, 8, 9]);
+        assert_eq!(order, [top.clone(), top.join("node1"), pods]);
+        assert_eq!(members(&top).unwrap(), [0; 0]);
+    }
+}

@@ -109,7 +109,7 @@ fn chosen(only: &[Step], skip: &[Step]) -> Vec<Step> {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let chosen = chosen(&arguments.only, &arguments.skip);
     if chosen.contains(&Step::Cluster) {
-        dev_cluster::require_root()?;
+        dev_cluster::require_root().context("leave the dev cluster out with --skip faults,kubernetes, or")?;
     }
     interrupt::watch()?;
     let steps = Steps::new(chosen.len());
