@@ -6,7 +6,7 @@ pub mod record;
 pub mod status;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mvcc::{Command, CommandError, Outcome, Revision};
@@ -22,6 +22,7 @@ use crate::handle::error::{
 };
 use crate::handle::record::{BootstrapRecord, JoinRecord};
 use crate::handle::status::{Phase, Status};
+use crate::metrics::Metrics;
 use crate::propose::queue::Admission;
 
 /// What became of a committed command.
@@ -56,6 +57,9 @@ pub(crate) struct Shared {
     pub(crate) token: ArcSwapOption<[u8; 32]>,
     pub(crate) lifecycle: mpsc::Sender<Lifecycle>,
     pub(crate) stopping: watch::Sender<bool>,
+    /// Last entry in the newest durable snapshot.
+    pub(crate) snapshot: AtomicU64,
+    pub(crate) metrics: Metrics,
 }
 
 /// What a door asks of a blank member.

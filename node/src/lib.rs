@@ -1,6 +1,8 @@
 //! One member: consensus, log, store and etcd v3 API. Modules stand in the data's order; data flows down the list, nothing
 //! flows back up but replies.
-#![allow(dead_code, reason = "the driver that uses them arrives with the next changes")]
+
+pub mod config;
+pub mod member;
 
 pub mod admin;
 pub mod api;
@@ -11,6 +13,8 @@ pub(crate) mod propose;
 
 pub mod driver;
 
+pub(crate) mod peer;
+
 pub mod apply;
 
 pub(crate) mod read;
@@ -18,3 +22,6 @@ pub(crate) mod read;
 pub mod health;
 pub mod metrics;
 pub mod version;
+
+mod fatal;
+mod random;

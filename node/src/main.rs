@@ -1,3 +1,67 @@
-//! Starts one member.
+//! Subcommands of `raft-node`. Owns no logic.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use raft_node::config::{Config, LogFormat, RunArgs};
+use raft_node::member;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// One member of a Raft cluster that speaks the etcd v3 API.
+#[derive(Debug, Parser)]
+#[command(name = "raft-node", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs one member.
+    Run(Box<RunArgs>),
+    /// Prints the version.
+    Version,
+}
+
+/// Wrong flags, as clap itself ends.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => {
+            start_log(&args.log, args.log_format);
+            match Config::check(*args) {
+                Err(refusal) => {
+                    eprintln!("error: {refusal}");
+                    ExitCode::from(USAGE)
+                }
+                Ok(config) => match member::run(config) {
+                    Ok(()) => ExitCode::SUCCESS,
+                    Err(reason) => {
+                        tracing::error!(%reason, "the member did not start");
+                        ExitCode::FAILURE
+                    }
+                },
+            }
+        }
+        Command::Version => {
+            println!("raft-node {}", raft_node::version::NODE);
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn start_log(filter: &str, format: LogFormat) {
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|reason| {
+        eprintln!("warning: --log: {reason}; using info");
+        EnvFilter::new("info")
+    });
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(false).init(),
+        LogFormat::Json => lines.json().init(),
+    }
+}

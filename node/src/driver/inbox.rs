@@ -18,6 +18,9 @@ const READS_MAX: usize = 65_536;
 /// Administrative calls that may wait.
 const CONTROLS_MAX: usize = 64;
 
+/// So many commands wake the core even if it did not want any: they fill an entry.
+const PROPOSALS_ROUSE: usize = 1_024;
+
 /// The inbox took nothing: it is full, or closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -27,12 +30,21 @@ pub(crate) enum Refused {
     Closed,
 }
 
+/// What would make the core act at once. What it does not want gathers without waking it, until something else does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wants {
+    /// A command would go into an entry now.
+    pub(crate) proposals: bool,
+    /// A read would begin a round now.
+    pub(crate) reads: bool,
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     open: bool,
     stop: bool,
-    /// The core's thread sleeps and must be woken.
-    parked: bool,
+    /// The core's thread sleeps, and would be woken by this.
+    parked: Option<Wants>,
     persisted: Option<IoId>,
     applied: Option<Arc<Published>>,
     messages: Vec<(MemberId, Message)>,
@@ -45,7 +57,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn is_idle(&self) -> bool {
+    fn is_idle(&self, wants: Wants) -> bool {
         !self.stop
             && self.persisted.is_none()
             && self.applied.is_none()
@@ -54,8 +66,8 @@ impl Waiting {
             && self.unreachable.is_empty()
             && self.sent.is_empty()
             && self.controls.is_empty()
-            && self.reads.is_empty()
-            && self.proposals.is_empty()
+            && (self.reads.is_empty() || !wants.reads)
+            && (self.proposals.is_empty() || !(wants.proposals || self.proposals.len() >= PROPOSALS_ROUSE))
     }
 
     /// In the order in which the core should hear: what frees resources first, new work last.
@@ -178,16 +190,16 @@ impl Inbox {
     }
 
     /// Sleeps until something waits or `deadline` has passed, then takes everything.
-    pub(crate) fn next_before(&self, deadline: Instant, events: &mut Vec<Event>) {
+    pub(crate) fn next_before(&self, deadline: Instant, wants: Wants, events: &mut Vec<Event>) {
         let mut waiting = self.lock();
-        while waiting.is_idle() {
+        while waiting.is_idle(wants) {
             let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
                 events.push(Event::Deadline);
-                return;
+                break;
             };
-            waiting.parked = true;
+            waiting.parked = Some(wants);
             waiting = self.wake.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
-            waiting.parked = false;
+            waiting.parked = None;
         }
         waiting.drain_into(events);
     }
@@ -210,7 +222,10 @@ impl Inbox {
 
     /// Waking costs a system call, so only who sleeps is woken, and once.
     fn rouse(&self, mut waiting: MutexGuard<'_, Waiting>) {
-        let wake = std::mem::take(&mut waiting.parked);
+        let wake = waiting.parked.is_some_and(|wants| !waiting.is_idle(wants));
+        if wake {
+            waiting.parked = None;
+        }
         drop(waiting);
         if wake {
             self.wake.notify_one();

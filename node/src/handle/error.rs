@@ -20,7 +20,7 @@ pub enum ProposeError {
     /// Nothing was written: the command is larger than one log entry may be.
     #[error("the command takes {bytes} bytes, at most {limit} fit one log entry: nothing was written")]
     TooLarge {
-        /// As encoded.
+        /// Its keys and values.
         bytes: usize,
         /// Possible.
         limit: usize,

@@ -5,8 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use raft::{Configuration, Index, MemberId, ProgressReport, Role, Term};
-
-use crate::handle::record::ClusterId;
+use storage::ClusterId;
 
 /// What a member is over its life (admin.proto `Phase`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

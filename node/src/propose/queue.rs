@@ -14,6 +14,9 @@ const REQUESTS_MAX: usize = 16_384;
 /// Their bytes, as the quota would count them.
 const BYTES_MAX: usize = 64 << 20;
 
+/// One command; with a full entry around it, it still fits a frame between members.
+const COMMAND_BYTES_MAX: usize = 48 << 20;
+
 /// A command and who waits for its outcome.
 #[derive(Debug)]
 pub(crate) struct Proposal {
@@ -40,6 +43,9 @@ impl Admission {
         waiter: Waiter<Result<Committed, ProposeError>>,
     ) -> Result<Proposal, ProposeError> {
         let bytes = usize::try_from(command.cost_bytes()).unwrap_or(usize::MAX);
+        if bytes > COMMAND_BYTES_MAX {
+            return Err(ProposeError::TooLarge { bytes, limit: COMMAND_BYTES_MAX });
+        }
         let requests = self.requests.fetch_add(1, Ordering::Relaxed);
         let waiting_bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         // One command is always let in, however large: the door and the entry limit bound it.

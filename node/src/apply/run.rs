@@ -1,0 +1,192 @@
+//! The one thread that changes state: committed entries in, a view out once per batch, then the answers. Owns the store.
+//! What a command does is `mvcc`'s; in which order entries come is the core's.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use mvcc::{Batch, Command, CommandError, Outcome, Removal, Revision, Store};
+use raft::{Entry, EntryId, Index, Payload, SnapshotMeta};
+
+use crate::apply::publish::Published;
+use crate::apply::reply::Replies;
+use crate::driver::log_thread::InstalledSignal;
+use crate::driver::mailbox::Mailbox;
+use crate::fatal::fatal;
+use crate::handle::{Committed, Shared};
+use crate::propose::pending::Pending;
+use crate::read::barrier::Barrier;
+
+/// After so many payload bytes a view is published, though more entries wait.
+const PUBLISH_BYTES: usize = 4 << 20;
+/// Compacted versions that are looked at between two batches.
+const COMPACT_SLICE: usize = 2_000;
+
+/// Work for the apply thread, in log order.
+#[derive(Debug)]
+pub(crate) enum ApplyJob {
+    /// Committed entries.
+    Entries(Vec<Entry>),
+    /// The state is replaced by this snapshot, once it is installed.
+    Install { meta: SnapshotMeta, installed: InstalledSignal },
+}
+
+/// The apply thread's work, and how much of it there is.
+#[derive(Debug, Default)]
+pub(crate) struct ApplyQueue {
+    jobs: Mailbox<ApplyJob>,
+    backlog_bytes: AtomicUsize,
+}
+
+impl ApplyQueue {
+    /// Adds a job.
+    pub(crate) fn push(&self, job: ApplyJob) {
+        self.backlog_bytes.fetch_add(cost(&job), Ordering::Relaxed);
+        self.jobs.push(job);
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn close(&self) {
+        self.jobs.close();
+    }
+
+    /// Payload bytes committed and not yet applied: while they are many, appends are not listened to.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        self.backlog_bytes.load(Ordering::Relaxed)
+    }
+}
+
+fn cost(job: &ApplyJob) -> usize {
+    match job {
+        ApplyJob::Entries(entries) => entries.iter().map(|entry| entry.payload.len()).sum(),
+        ApplyJob::Install { .. } => 0,
+    }
+}
+
+/// Loads the newest durable snapshot, which ends at this index.
+pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<Store, String> + Send>;
+
+/// The apply thread.
+pub(crate) struct Applier {
+    store: Store,
+    /// The store's revision.
+    revision: Revision,
+    /// The last entry in it.
+    at: EntryId,
+    queue: Arc<ApplyQueue>,
+    shared: Arc<Shared>,
+    pending: Arc<Pending>,
+    barrier: Arc<Barrier>,
+    load: LoadSnapshot,
+}
+
+impl Applier {
+    /// Goes on from `store`, which holds everything up to `at`.
+    pub(crate) fn new(
+        store: Store,
+        at: EntryId,
+        queue: Arc<ApplyQueue>,
+        shared: Arc<Shared>,
+        pending: Arc<Pending>,
+        barrier: Arc<Barrier>,
+        load: LoadSnapshot,
+    ) -> Self {
+        let revision = store.view().revision();
+        Self { store, revision, at, queue, shared, pending, barrier, load }
+    }
+
+    /// Runs until the queue is closed and empty.
+    pub(crate) fn run(mut self) {
+        let mut replies = Replies::new(&self.shared.lanes);
+        let mut jobs = Vec::new();
+        let queue = Arc::clone(&self.queue);
+        while queue.jobs.take(&mut jobs) {
+            let started = Instant::now();
+            let mut since_publish = 0;
+            for job in jobs.drain(..) {
+                let bytes = cost(&job);
+                match job {
+                    ApplyJob::Entries(entries) => {
+                        for entry in entries {
+                            since_publish += entry.payload.len();
+                            self.apply(entry, &mut replies);
+                            if since_publish >= PUBLISH_BYTES {
+                                since_publish = 0;
+                                self.publish(&mut replies);
+                            }
+                        }
+                    }
+                    ApplyJob::Install { meta, installed } => self.install(&meta, &installed),
+                }
+                queue.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            }
+            self.publish(&mut replies);
+            self.shared.metrics.batch_applied(started.elapsed());
+            self.compact(&mut replies);
+        }
+    }
+
+    fn apply(&mut self, entry: Entry, replies: &mut Replies) {
+        let Entry { id, time_ms, payload } = entry;
+        assert!(id.index == self.at.index.next(), "entry {id} does not follow {}", self.at);
+        self.at = id;
+        let Payload::Normal(bytes) = payload else { return };
+        let batch = match Batch::decode(bytes) {
+            Ok(batch) => batch,
+            // Applying anything else than what the others apply would make this member lie.
+            Err(reason) => fatal(format_args!("entry {id} cannot be applied: {reason}")),
+        };
+        let waiting = batch.commands.first().and_then(|(first, _)| self.pending.take(*first));
+        let Some(waiting) = waiting else {
+            for (_, command) in &batch.commands {
+                // The outcome matters to nobody here; it is the same on every member.
+                let _ = self.execute(time_ms, command);
+            }
+            return;
+        };
+        self.shared.admission.release(waiting.waiters.len(), waiting.bytes);
+        assert!(waiting.waiters.len() == batch.commands.len(), "a batch lost commands in the log");
+        for ((_, command), waiter) in batch.commands.iter().zip(waiting.waiters) {
+            let result = self.execute(time_ms, command);
+            replies.proposed(waiter, Ok(Committed { result, revision: self.revision, entry: id }));
+        }
+    }
+
+    fn execute(&mut self, time_ms: u64, command: &Command) -> Result<Outcome, CommandError> {
+        let result = self.store.apply(time_ms, command);
+        if let Ok(outcome) = &result {
+            self.revision = outcome.revision;
+            self.shared.metrics.applied(outcome);
+        }
+        result
+    }
+
+    /// The view first, then those who were told that it is there.
+    fn publish(&mut self, replies: &mut Replies) {
+        let published = Arc::new(Published { view: self.store.view(), applied: self.at.index, term: self.at.term });
+        self.shared.published.store(Arc::clone(&published));
+        self.barrier.reached(self.at.index, replies);
+        replies.flush(&self.shared.lanes);
+        self.shared.inbox.applied(published);
+    }
+
+    fn install(&mut self, meta: &SnapshotMeta, installed: &InstalledSignal) {
+        installed.wait();
+        match (self.load)(meta.last.index) {
+            Ok(store) => {
+                self.revision = store.view().revision();
+                self.store = store;
+            }
+            Err(reason) => fatal(format_args!("the installed snapshot cannot be loaded: {reason}")),
+        }
+        self.at = meta.last;
+    }
+
+    /// Removes compacted versions while nothing else waits.
+    fn compact(&mut self, replies: &mut Replies) {
+        while self.store.removal() == Removal::Pending && !self.queue.jobs.has_work() {
+            self.store.compact_slice(COMPACT_SLICE);
+            self.publish(replies);
+        }
+    }
+}

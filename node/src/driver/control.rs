@@ -1,0 +1,110 @@
+//! What the doors asked of the core and wait for. Owns the waiting; whether a change or transfer is legal is the core's.
+
+use std::time::Duration;
+
+use raft::{Change, Index, MemberId, Now, Term};
+use tokio::sync::oneshot;
+
+use crate::driver::event::{Configurations, Control};
+use crate::driver::run::Driver;
+use crate::handle::error::{ChangeError, TransferError};
+
+/// How long a door waits for a change to commit, or for another leader.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug)]
+struct Changing {
+    index: Index,
+    term: Term,
+    deadline: Duration,
+    reply: oneshot::Sender<Result<Index, ChangeError>>,
+}
+
+#[derive(Debug)]
+struct Transferring {
+    deadline: Duration,
+    reply: oneshot::Sender<Result<MemberId, TransferError>>,
+}
+
+/// Calls that are under way. As many as the inbox lets in, each for [`PATIENCE`] at most.
+#[derive(Debug, Default)]
+pub(super) struct Controls {
+    changing: Vec<Changing>,
+    transferring: Vec<Transferring>,
+}
+
+impl Controls {
+    /// When somebody has waited long enough.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        let changes = self.changing.iter().map(|changing| changing.deadline);
+        changes.chain(self.transferring.iter().map(|transferring| transferring.deadline)).min()
+    }
+}
+
+impl Driver {
+    pub(super) fn control(&mut self, now: Now, control: Control) {
+        match control {
+            Control::Change { change, reply } => self.change(now, change, reply),
+            Control::Transfer { target, reply } => match self.raft.transfer(now, target) {
+                Ok(target) => {
+                    tracing::info!(%target, "handing leadership over");
+                    let deadline = now.monotonic + PATIENCE;
+                    self.controls.transferring.push(Transferring { deadline, reply });
+                }
+                Err(refusal) => drop(reply.send(Err(refusal.into()))),
+            },
+            Control::Configuration { reply } => drop(reply.send(self.configurations())),
+            Control::Snapshot { reply } => self.snapshotting.ask(reply),
+        }
+    }
+
+    fn change(&mut self, now: Now, change: Change, reply: oneshot::Sender<Result<Index, ChangeError>>) {
+        match self.raft.change(now, change) {
+            Ok(index) => self.controls.changing.push(Changing {
+                index,
+                term: self.raft.soft_state().term,
+                deadline: now.monotonic + PATIENCE,
+                reply,
+            }),
+            Err(refusal) => drop(reply.send(Err(refusal.into()))),
+        }
+    }
+
+    fn configurations(&mut self) -> Result<Configurations, Option<MemberId>> {
+        if !self.leads() {
+            return Err(self.raft.soft_state().leader);
+        }
+        self.known.refresh(&self.raft);
+        Ok(Configurations {
+            committed: self.known.committed.clone(),
+            in_force: self.known.in_force.clone(),
+            term: self.raft.soft_state().term,
+        })
+    }
+
+    /// Answers whoever's wait is over.
+    pub(super) fn follow_controls(&mut self, now: Now) {
+        let state = self.raft.soft_state();
+        let commit = self.raft.commit();
+        for changing in self.controls.changing.extract_if(.., |changing| {
+            commit >= changing.index || state.term != changing.term || changing.deadline <= now.monotonic
+        }) {
+            // In another term the entry may have been overwritten before that index was committed.
+            let same_term = state.term == changing.term;
+            let outcome = if same_term && commit >= changing.index {
+                Ok(changing.index)
+            } else {
+                Err(ChangeError::Unknown { index: changing.index })
+            };
+            drop(changing.reply.send(outcome));
+        }
+        let successor = state.leader.filter(|leader| *leader != self.shared.member);
+        for transferring in self
+            .controls
+            .transferring
+            .extract_if(.., |transferring| successor.is_some() || transferring.deadline <= now.monotonic)
+        {
+            drop(transferring.reply.send(successor.ok_or(TransferError::TimedOut)));
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! The core's thread: takes what happened, tells the core, carries out what it answers. Owns the core and everything that
+//! belongs to it alone; nothing reacts outside this loop. Outputs are carried out in `perform`, what the doors asked is
+//! followed in `control`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::{Index, MemberId, Message, Now, ProposalId, ProposeError as RaftRefusal, Raft, Role};
+
+use crate::apply::publish::Published;
+use crate::apply::reply::Replies;
+use crate::apply::run::ApplyQueue;
+use crate::driver::clock::Clock;
+use crate::driver::control::Controls;
+use crate::driver::event::Event;
+use crate::driver::inbox::Wants;
+use crate::driver::log_thread::LogJob;
+use crate::driver::mailbox::Mailbox;
+use crate::driver::snapshots::Snapshotting;
+use crate::driver::status::{Known, Reporter};
+use crate::handle::Shared;
+use crate::handle::error::{ProposeError, ReadError};
+use crate::peer::Peers;
+use crate::propose::batch::Batcher;
+use crate::propose::pending::Pending;
+use crate::read::barrier::{Barrier, Rounds};
+
+/// A refused proposal or read is tried again after so long, if nothing changes before.
+pub(super) const RETRY: Duration = Duration::from_millis(50);
+
+/// What the driver is built from.
+pub(crate) struct Parts {
+    pub(crate) raft: Raft,
+    pub(crate) clock: Clock,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pending: Arc<Pending>,
+    pub(crate) barrier: Arc<Barrier>,
+    pub(crate) log: Arc<Mailbox<LogJob>>,
+    pub(crate) apply: Arc<ApplyQueue>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) batcher: Batcher,
+    pub(crate) rounds: Rounds,
+    pub(crate) snapshotting: Snapshotting,
+    pub(crate) reporter: Reporter,
+    pub(crate) election_timeout: Duration,
+    /// Random: proposal names are never reused, not by an earlier start either.
+    pub(crate) first_proposal: u64,
+}
+
+/// Why the core's thread ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// The member was removed by the configuration committed at this index; its tombstone is on its way to the disk.
+    Removed(Index),
+}
+
+/// The core's thread.
+pub(crate) struct Driver {
+    pub(super) raft: Raft,
+    pub(super) clock: Clock,
+    pub(super) shared: Arc<Shared>,
+    pub(super) pending: Arc<Pending>,
+    pub(super) barrier: Arc<Barrier>,
+    pub(super) log: Arc<Mailbox<LogJob>>,
+    pub(super) apply: Arc<ApplyQueue>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) batcher: Batcher,
+    pub(super) rounds: Rounds,
+    pub(super) snapshotting: Snapshotting,
+    pub(super) reporter: Reporter,
+    pub(super) known: Known,
+    pub(super) controls: Controls,
+    pub(super) replies: Replies,
+    /// The newest view that the core was told of; never ahead of what the core takes for applied.
+    pub(super) published: Arc<Published>,
+    /// Collected during one step, to leave together.
+    pub(super) log_jobs: Vec<LogJob>,
+    pub(super) sends: Vec<(MemberId, Message)>,
+    pub(super) ended: Option<Ended>,
+    /// Whom the core last named as leader.
+    pub(super) leader: Option<MemberId>,
+    next_proposal: u64,
+    election_timeout: Duration,
+    next_expiry: Duration,
+}
+
+impl Driver {
+    /// Ready to run.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let replies = Replies::new(&parts.shared.lanes);
+        let published = parts.shared.published.load_full();
+        Self {
+            raft: parts.raft,
+            clock: parts.clock,
+            shared: parts.shared,
+            pending: parts.pending,
+            barrier: parts.barrier,
+            log: parts.log,
+            apply: parts.apply,
+            peers: parts.peers,
+            batcher: parts.batcher,
+            rounds: parts.rounds,
+            snapshotting: parts.snapshotting,
+            reporter: parts.reporter,
+            known: Known::default(),
+            controls: Controls::default(),
+            replies,
+            published,
+            log_jobs: Vec::new(),
+            sends: Vec::new(),
+            ended: None,
+            leader: None,
+            next_proposal: parts.first_proposal,
+            election_timeout: parts.election_timeout,
+            next_expiry: Duration::ZERO,
+        }
+    }
+
+    /// Runs until stopped or removed.
+    pub(crate) fn run(mut self) -> Ended {
+        let shared = Arc::clone(&self.shared);
+        let mut events = Vec::new();
+        // What the disk held may already ask for something.
+        self.settle(self.clock.now());
+        loop {
+            if let Some(ended) = self.ended {
+                self.finish();
+                return ended;
+            }
+            let wants = self.wants();
+            shared.inbox.next_before(self.clock.instant(self.deadline()), wants, &mut events);
+            let now = self.clock.now();
+            for event in events.drain(..) {
+                self.hear(now, event);
+            }
+            self.settle(now);
+        }
+    }
+
+    fn hear(&mut self, now: Now, event: Event) {
+        match event {
+            Event::Persisted(io) => self.raft.persisted(now, io),
+            Event::Applied(published) => {
+                self.raft.applied(now, published.applied);
+                self.published = published;
+            }
+            Event::Messages(messages) => {
+                for (from, message) in messages {
+                    self.raft.step(now, from, message);
+                }
+            }
+            Event::Unreachable(members) => {
+                for member in members {
+                    self.raft.unreachable(member);
+                    if self.raft.soft_state().leader == Some(member) {
+                        // What was forwarded to it may be lost.
+                        self.pending.stop_counting();
+                    }
+                }
+            }
+            Event::SnapshotSent { to, arrived } => self.raft.snapshot_sent(now, to, arrived),
+            Event::SnapshotWritten(outcome) => self.snapshot_written(now, outcome),
+            Event::Reads(waiters) => self.rounds.arrive(now.monotonic, waiters),
+            Event::Proposals(proposals) => self.batcher.arrive(now.monotonic, proposals),
+            Event::Control(control) => self.control(now, control),
+            Event::Deadline => {}
+            Event::Stop => self.ended = Some(Ended::Stopped),
+        }
+    }
+
+    /// Everything that follows from what was heard.
+    fn settle(&mut self, now: Now) {
+        if now.monotonic >= self.raft.deadline() {
+            self.raft.tick(now);
+        }
+        self.expire(now.monotonic);
+        self.perform_outputs(now);
+        // New work after old: outputs may have made room, or told of another leader.
+        self.propose(now);
+        self.begin_reads(now);
+        self.snapshot_if_due(now);
+        self.perform_outputs(now);
+        self.follow_controls(now);
+        if self.known.refresh(&self.raft) {
+            self.peers.configure(Arc::clone(&self.known.in_force.0));
+        }
+        self.flush();
+        self.reporter.report(now.monotonic, &self.raft, &self.known, &self.published, &self.shared);
+    }
+
+    fn propose(&mut self, now: Now) {
+        while let Some(batch) = self.batcher.next(now.monotonic, self.pending.in_flight()) {
+            let name = ProposalId(self.next_proposal);
+            self.next_proposal = self.next_proposal.wrapping_add(1);
+            let payload = raft::Payload::Normal(batch.payload.clone());
+            // Before the core hears of it: on a single member the apply thread may be quicker than this one.
+            let commands = batch.waiters.len();
+            self.pending.insert(now.monotonic, name, batch);
+            if let Err(refusal) = self.raft.propose(now, vec![(name, payload)]) {
+                if !matches!(refusal, RaftRefusal::NoLeader | RaftRefusal::Transferring) {
+                    tracing::debug!(%refusal, "proposals wait");
+                }
+                if let Some(batch) = self.pending.take_named(name) {
+                    self.batcher.give_back(batch, now.monotonic + RETRY);
+                }
+            } else {
+                self.shared.metrics.entry_built(commands);
+            }
+        }
+    }
+
+    fn begin_reads(&mut self, now: Now) {
+        while let Some(context) = self.rounds.begin(now.monotonic) {
+            self.raft.read(now, context);
+        }
+    }
+
+    fn expire(&mut self, now: Duration) {
+        if now < self.next_expiry {
+            return;
+        }
+        self.next_expiry = now + RETRY;
+        let knows_leader = self.raft.soft_state().leader.is_some();
+        self.pending.stop_counting_after(now, self.election_timeout);
+        for batch in self.pending.expired(now) {
+            self.shared.admission.release(batch.waiters.len(), batch.bytes);
+            for waiter in batch.waiters {
+                self.replies.proposed(waiter, Err(ProposeError::TimedOut));
+            }
+        }
+        let unproposed = if knows_leader { ProposeError::Overloaded } else { ProposeError::NoLeader };
+        self.batcher.expire(now, unproposed, &mut self.replies, &self.shared.admission);
+        let unread = if knows_leader { ReadError::TimedOut } else { ReadError::NoLeader };
+        self.rounds.expire(now, unread, &mut self.replies);
+        self.barrier.expire(now, &mut self.replies);
+    }
+
+    /// When something is to be done though nothing happens.
+    fn deadline(&self) -> Duration {
+        let expiry = (!self.is_idle()).then_some(self.next_expiry);
+        [
+            expiry,
+            self.batcher.deadline(),
+            self.rounds.deadline(),
+            self.controls.deadline(),
+            self.snapshotting.deadline(),
+            self.reporter.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .fold(self.raft.deadline(), Duration::min)
+    }
+
+    fn is_idle(&self) -> bool {
+        self.shared.admission.requests() == 0 && self.rounds.deadline().is_none() && self.barrier.is_empty()
+    }
+
+    fn wants(&self) -> Wants {
+        Wants { proposals: self.batcher.wants_more(self.pending.in_flight()), reads: self.rounds.wants_more() }
+    }
+
+    /// Lets go of everything that was collected, in the order that safety asks for: the core has withheld what must wait
+    /// for the disk, so messages may leave before the write has begun (Raft thesis §10.2.1).
+    fn flush(&mut self) {
+        self.peers.send(&mut self.sends);
+        self.log.append(&mut self.log_jobs);
+        self.replies.flush(&self.shared.lanes);
+    }
+
+    fn finish(&mut self) {
+        self.flush();
+        for batch in self.pending.take_all() {
+            self.shared.admission.release(batch.waiters.len(), batch.bytes);
+            for waiter in batch.waiters {
+                self.replies.proposed(waiter, Err(ProposeError::Stopping));
+            }
+        }
+        self.batcher.abandon(&mut self.replies, &self.shared.admission);
+        self.rounds.abandon(&mut self.replies);
+        self.barrier.abandon(&mut self.replies);
+        self.replies.flush(&self.shared.lanes);
+        self.shared.inbox.close();
+    }
+
+    pub(super) fn leads(&self) -> bool {
+        self.raft.soft_state().role == Role::Leader
+    }
+}

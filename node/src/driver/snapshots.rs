@@ -1,0 +1,178 @@
+//! Snapshots of this member's own state: when, one at a time, and what follows. Owns the pace; the view is taken for free,
+//! the writing happens on a thread of its own, and the core says what may be purged.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use raft::{Index, MemberId, Now, SnapshotMeta, Term};
+use storage::Snapshots;
+use tokio::sync::oneshot;
+
+use crate::apply::publish::Published;
+use crate::driver::log_thread::LogJob;
+use crate::driver::mailbox::Mailbox;
+use crate::driver::run::Driver;
+use crate::handle::Shared;
+
+/// Snapshots are at least so far apart, unless somebody asks for one.
+const INTERVAL_MIN: Duration = Duration::from_secs(2);
+/// And as many times as long as the last one took, so that writing them never fills a disk's time.
+const INTERVAL_FACTOR: u32 = 4;
+
+type Asker = oneshot::Sender<Result<Index, String>>;
+
+/// One snapshot to be written.
+#[derive(Debug)]
+pub(crate) struct SnapshotJob {
+    meta: SnapshotMeta,
+    published: Arc<Published>,
+}
+
+/// What is due, under way and asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshotting {
+    /// Last index of the newest durable snapshot.
+    newest: Index,
+    due: bool,
+    started: Option<Duration>,
+    not_before: Duration,
+    /// Who gets the one under way, and who the one after it.
+    served: Vec<Asker>,
+    asking: Vec<Asker>,
+    /// Members that need a snapshot newer than any that there is.
+    wanted: BTreeMap<MemberId, (Term, Index)>,
+}
+
+impl Snapshotting {
+    /// The newest durable snapshot ends at `newest`.
+    pub(crate) fn new(newest: Index) -> Self {
+        Self { newest, ..Self::default() }
+    }
+
+    /// The core has applied enough since the last one.
+    pub(super) fn due(&mut self, index: Index) {
+        self.due = self.due || index > self.newest;
+    }
+
+    /// Somebody wants one of the state as it is now.
+    pub(super) fn ask(&mut self, asker: Asker) {
+        self.asking.push(asker);
+    }
+
+    /// A received snapshot takes the place of all before.
+    pub(super) fn installed(&mut self, index: Index) {
+        self.newest = self.newest.max(index);
+        self.due = false;
+    }
+
+    /// When one may begin, though nothing happens.
+    pub(super) fn deadline(&self) -> Option<Duration> {
+        (self.due && self.started.is_none()).then_some(self.not_before)
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.asking.is_empty() || !self.wanted.is_empty()
+    }
+}
+
+impl Driver {
+    pub(super) fn snapshot_if_due(&mut self, now: Now) {
+        let state = &mut self.snapshotting;
+        let may = state.started.is_none() && (state.is_wanted() || (state.due && now.monotonic >= state.not_before));
+        if !may {
+            return;
+        }
+        let applied = self.published.applied;
+        if applied <= state.newest {
+            // Nothing newer can be taken: what there is serves everybody.
+            state.due = false;
+            let newest = state.newest;
+            state.asking.drain(..).for_each(|asker| drop(asker.send(Ok(newest))));
+            self.serve_wanted(now);
+            return;
+        }
+        // The core may not have heard of the newest view as applied yet; it will within a moment.
+        let Some(meta) = self.raft.snapshot_meta(applied) else { return };
+        let state = &mut self.snapshotting;
+        state.due = false;
+        state.started = Some(now.monotonic);
+        state.served.append(&mut state.asking);
+        let job = SnapshotJob { meta, published: Arc::clone(&self.published) };
+        self.log_jobs.push(LogJob::Snapshot(job));
+    }
+
+    pub(super) fn snapshot_written(&mut self, now: Now, outcome: Result<Index, String>) {
+        let state = &mut self.snapshotting;
+        let took = state.started.take().map_or(Duration::ZERO, |started| now.monotonic.saturating_sub(started));
+        state.not_before = now.monotonic + INTERVAL_MIN.max(took * INTERVAL_FACTOR);
+        for asker in state.served.drain(..) {
+            drop(asker.send(outcome.clone()));
+        }
+        match outcome {
+            Ok(index) => {
+                state.newest = state.newest.max(index);
+                self.shared.snapshot.store(state.newest.0, Ordering::Relaxed);
+                let first_kept = self.raft.snapshot_taken(index);
+                self.log_jobs.push(LogJob::Purge { first_kept });
+            }
+            Err(reason) => {
+                tracing::error!(%reason, "no snapshot was written: the log grows until one is");
+                state.due = true;
+            }
+        }
+        self.serve_wanted(now);
+    }
+
+    /// A member's log cannot be repaired any more.
+    pub(super) fn send_snapshot(&mut self, now: Now, to: MemberId, term: Term, at_least: Index) {
+        self.snapshotting.wanted.insert(to, (term, at_least));
+        if self.snapshotting.newest >= at_least {
+            self.serve_wanted(now);
+        }
+    }
+
+    fn serve_wanted(&mut self, now: Now) {
+        let newest = self.snapshotting.newest;
+        let wanted = std::mem::take(&mut self.snapshotting.wanted);
+        for (to, (term, at_least)) in wanted {
+            if newest >= at_least {
+                self.peers.send_snapshot(to, term, at_least);
+            } else {
+                // The core asks again when it is worth it.
+                self.raft.snapshot_sent(now, to, Err(()));
+            }
+        }
+    }
+}
+
+/// The thread that writes snapshots: runs until its mailbox is closed.
+pub(crate) fn write_snapshots(jobs: &Mailbox<SnapshotJob>, snapshots: &Snapshots, shared: &Shared) {
+    let mut waiting = Vec::new();
+    while jobs.take(&mut waiting) {
+        for job in waiting.drain(..) {
+            let started = Instant::now();
+            let index = job.meta.last.index;
+            let outcome = write(snapshots, job);
+            if let Ok(bytes) = &outcome {
+                let took = started.elapsed();
+                shared.metrics.snapshot_taken(took);
+                tracing::info!(%index, bytes, took_ms = took.as_millis(), "wrote a snapshot");
+            }
+            shared.inbox.snapshot_written(outcome.map(|_| index));
+        }
+    }
+}
+
+fn write(snapshots: &Snapshots, job: SnapshotJob) -> Result<u64, String> {
+    let SnapshotJob { meta, published } = job;
+    let applied = published.applied.0;
+    let writer = snapshots.begin(meta).map_err(|reason| reason.to_string())?;
+    let mut writer = std::io::BufWriter::with_capacity(1 << 20, writer);
+    mvcc::image::write(&published.view, applied, &mut writer).map_err(|reason| reason.to_string())?;
+    writer.flush().map_err(|reason| reason.to_string())?;
+    let writer = writer.into_inner().map_err(|reason| reason.to_string())?;
+    writer.finish().map(|info| info.bytes).map_err(|reason| reason.to_string())
+}

@@ -1,0 +1,355 @@
+//! One member from start to end: opens its disk, serves its doors, starts consensus once it belongs to a cluster, and stops
+//! everything in the right order. Owns the phases; what happens inside them is each part's own.
+//!
+//! ```text
+//! start   bind ports → open the disk → doors → (blank: wait for a record) → log, snapshot, apply, core threads → clients
+//! stop    not ready → hand leadership over → clients → core → apply → log → disk let go
+//! ```
+
+mod adopt;
+
+mod engine;
+
+mod serve;
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use mvcc::Store;
+use raft::{Index, MemberId, Term};
+use storage::{FileDisk, Identity, OpenError, Options, Recovered, Storage};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::apply::publish::Published;
+use crate::apply::reply::Lanes;
+use crate::config::Config;
+use crate::driver::inbox::Inbox;
+use crate::driver::run::Ended;
+use crate::handle::error::AdoptError;
+use crate::handle::status::{Phase, Status};
+use crate::handle::{Handle, Lifecycle, Shared};
+use crate::member::adopt::Adoption;
+use crate::member::engine::Engine;
+use crate::member::serve::{Ports, Serving};
+use crate::metrics::Metrics;
+use crate::peer::Peers;
+use crate::propose::queue::Admission;
+use crate::random;
+
+/// Handing leadership over may take so long at the end.
+const DRAIN: Duration = Duration::from_secs(6);
+/// Doors' calls that may wait for the member.
+const LIFECYCLE_MAX: usize = 8;
+
+/// Why a member did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A port could not be bound.
+    #[error("{flag}: {address} cannot be bound: {source}")]
+    Bind {
+        /// Which flag names it.
+        flag: &'static str,
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The directory could not be opened.
+    #[error("--data-dir: {0}")]
+    Open(#[from] OpenError),
+    /// The disk was read, but consensus cannot start on it.
+    #[error("consensus cannot start: {0}")]
+    Consensus(String),
+    /// The system refused something that every start needs.
+    #[error("{what}: {source}")]
+    System {
+        /// What was asked for.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Runs a member until it is told to stop by a signal.
+///
+/// # Errors
+/// It did not start.
+pub fn run(config: Config) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(8)
+        .build()
+        .map_err(|source| StartError::System { what: "start a runtime", source })?;
+    let ended = runtime.block_on(async {
+        let mut terminate = stop_signal(SignalKind::terminate())?;
+        let mut interrupt = stop_signal(SignalKind::interrupt())?;
+        let running = Running::start(config)?;
+        running
+            .until(async move {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            })
+            .await
+    });
+    // A name that is being resolved, or a file that is being read, must not hold up the end.
+    runtime.shutdown_background();
+    ended
+}
+
+/// A member that serves its doors.
+pub struct Running {
+    member: Member,
+    serving: Serving,
+    requests: mpsc::Receiver<Lifecycle>,
+    endings: mpsc::Receiver<Ended>,
+}
+
+impl Running {
+    /// Starts a member on the current runtime, as far as its disk allows.
+    ///
+    /// # Errors
+    /// It did not start.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let ports = Ports::bind(&config)?;
+        let opened = open(&config)?;
+        let (lifecycle, requests) = mpsc::channel(LIFECYCLE_MAX);
+        let shared = share(&config, &opened, lifecycle);
+        let handle = Handle::new(Arc::clone(&shared));
+        let peers = Arc::new(OnceLock::new());
+        let serving = Serving::start(&config, &handle, &shared.metrics, &peers, ports)?;
+        let (ended, endings) = mpsc::channel(1);
+        let member = Member { config, shared, handle, peers, ended, life: Life::Over };
+        let mut running = Self { member, serving, requests, endings };
+        if let Opened::Whole(recovered) = opened {
+            running.member.begin(*recovered, &mut running.serving)?;
+        }
+        Ok(running)
+    }
+
+    /// What its doors hold.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.member.handle.clone()
+    }
+
+    /// Lives until `stop` is ready, then ends in good order.
+    ///
+    /// # Errors
+    /// A blank member was given a record, but consensus could not start on it.
+    pub async fn until(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+        tokio::pin!(stop);
+        loop {
+            tokio::select! {
+                Some(request) = self.requests.recv() => self.member.hear(request, &mut self.serving)?,
+                Some(ending) = self.endings.recv() => self.member.ended(ending, &mut self.serving).await,
+                () = &mut stop => break,
+            }
+        }
+        self.member.stop(self.serving).await;
+        Ok(())
+    }
+}
+
+/// What the member is, and what it holds in that phase.
+enum Life {
+    /// No cluster yet.
+    Blank(Box<Storage>),
+    /// Part of a cluster.
+    Member(Box<Engine>),
+    /// Nothing more happens: removed, or damaged.
+    Over,
+}
+
+fn stop_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, StartError> {
+    signal(kind).map_err(|source| StartError::System { what: "listen for signals", source })
+}
+
+/// What the directory turned out to be.
+enum Opened {
+    Whole(Box<Recovered>),
+    Damaged { member: MemberId, identity: Option<Box<Identity>>, reason: String },
+}
+
+impl Opened {
+    fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Whole(recovered) => Some(&recovered.identity),
+            Self::Damaged { identity, .. } => identity.as_deref(),
+        }
+    }
+}
+
+fn open(config: &Config) -> Result<Opened, StartError> {
+    let options = Options {
+        snapshots_kept: config.args.snapshots_retain,
+        trailing_entries: config.args.snapshot_trailing,
+        ..Options::new(MemberId(random::nonzero()), random::number())
+    };
+    match Storage::open(Arc::new(FileDisk), Path::new(&config.args.data_dir), options) {
+        Ok(recovered) => {
+            for damage in &recovered.quarantined {
+                tracing::warn!(%damage, "a damaged snapshot was put aside; an older one and the log made up for it");
+            }
+            Ok(Opened::Whole(Box::new(recovered)))
+        }
+        Err(OpenError::Damaged { identity, damage }) => {
+            let reason = OpenError::Damaged { identity: None, damage }.to_string();
+            tracing::error!(%reason, "the disk is damaged");
+            // An identity that cannot be read leaves no name to go by.
+            let member = identity.as_ref().map_or(MemberId(0), |identity| identity.member);
+            Ok(Opened::Damaged { member, identity, reason })
+        }
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>) -> Arc<Shared> {
+    let identity = opened.identity();
+    let record = identity.and_then(|identity| identity.cluster.as_ref());
+    let name = record.map(|record| record.own.name.clone()).filter(|name| !name.is_empty());
+    let member = match opened {
+        Opened::Whole(recovered) => recovered.identity.member,
+        Opened::Damaged { member, .. } => *member,
+    };
+    let (phase, error) = match opened {
+        Opened::Damaged { reason, .. } => (Phase::Damaged, reason.clone()),
+        Opened::Whole(recovered) if recovered.identity.removed.is_some() => (Phase::Removed, String::new()),
+        Opened::Whole(_) if record.is_some() => (Phase::Member, String::new()),
+        Opened::Whole(_) => (Phase::Blank, String::new()),
+    };
+    let status = Status {
+        cluster: record.map(|record| record.cluster_id),
+        error,
+        ..Status::idle(member, name.unwrap_or_else(|| config.args.name.clone()), phase)
+    };
+    let nothing = Published { view: Store::new().view(), applied: Index(0), term: Term(0) };
+    Arc::new(Shared {
+        member,
+        inbox: Inbox::default(),
+        admission: Admission::default(),
+        // One for everybody who lives elsewhere than on a runtime for clients.
+        lanes: Lanes::new(config.client_threads + 1),
+        status: ArcSwap::from_pointee(status),
+        published: ArcSwap::from_pointee(nothing),
+        draining: AtomicBool::new(false),
+        token: ArcSwapOption::from_pointee(record.map(|record| record.token_sha256)),
+        lifecycle,
+        stopping: watch::Sender::new(false),
+        snapshot: AtomicU64::new(0),
+        metrics: Metrics::new(),
+    })
+}
+
+struct Member {
+    config: Config,
+    shared: Arc<Shared>,
+    handle: Handle,
+    /// Set once, when consensus starts.
+    peers: Arc<OnceLock<Arc<Peers>>>,
+    ended: mpsc::Sender<Ended>,
+    life: Life,
+}
+
+impl Member {
+    /// Starts what the disk says.
+    fn begin(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
+        let member = recovered.identity.member;
+        match (&recovered.identity.cluster, recovered.identity.removed) {
+            (_, Some(index)) => {
+                tracing::warn!(%member, %index, "this member was removed from its cluster; it only says so");
+            }
+            (None, None) => {
+                tracing::info!(%member, "blank: waiting to be told which cluster to belong to");
+                self.life = Life::Blank(Box::new(recovered.storage));
+            }
+            (Some(record), None) => {
+                tracing::info!(%member, cluster = %record.cluster_id, "starting");
+                self.engage(recovered, serving)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn engage(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
+        let engine = Engine::start(&self.config, &self.shared, recovered, self.ended.clone())?;
+        // Only one engine is ever started in a process.
+        let _ = self.peers.set(Arc::clone(&engine.peers));
+        serving.serve_clients(&self.config, &self.handle, &self.shared)?;
+        self.life = Life::Member(Box::new(engine));
+        Ok(())
+    }
+
+    /// A door brought a record.
+    fn hear(&mut self, request: Lifecycle, serving: &mut Serving) -> Result<(), StartError> {
+        let (adoption, reply) = match request {
+            Lifecycle::Bootstrap { record, reply } => (Adoption::of_bootstrap(self.shared.member, record), reply),
+            Lifecycle::Join { record, reply } => (Adoption::of_join(self.shared.member, record), reply),
+        };
+        let (outcome, adopted) = match adoption {
+            Ok(adoption) => self.adopt(adoption),
+            Err(refusal) => (Err(refusal), None),
+        };
+        if let Some(recovered) = adopted {
+            self.engage(*recovered, serving)?;
+        }
+        // The door may have given up waiting; the record stands all the same.
+        drop(reply.send(outcome));
+        Ok(())
+    }
+
+    fn adopt(&mut self, adoption: Adoption) -> (Result<(), AdoptError>, Option<Box<Recovered>>) {
+        match std::mem::replace(&mut self.life, Life::Over) {
+            Life::Blank(storage) => match adoption.write(*storage) {
+                Ok(recovered) => {
+                    if let Some(record) = &recovered.identity.cluster {
+                        self.shared.token.store(Some(Arc::new(record.token_sha256)));
+                        tracing::info!(cluster = %record.cluster_id, name = record.own.name, "took the record of a cluster");
+                    }
+                    (Ok(()), Some(recovered))
+                }
+                Err((refusal, storage)) => {
+                    self.life = Life::Blank(storage);
+                    (Err(refusal), None)
+                }
+            },
+            Life::Member(engine) => {
+                let outcome = adoption.compare(&engine.record);
+                self.life = Life::Member(engine);
+                (outcome, None)
+            }
+            Life::Over => (Err(AdoptError::NotBlank { phase: self.handle.status().phase }), None),
+        }
+    }
+
+    /// Consensus ended by itself: the member was removed.
+    async fn ended(&mut self, ending: Ended, serving: &mut Serving) {
+        let Life::Member(engine) = std::mem::replace(&mut self.life, Life::Over) else { return };
+        engine.stop().await;
+        if let Ended::Removed(index) = ending {
+            tracing::warn!(%index, "the tombstone is written; this member only says that it was removed");
+            self.shared.status.rcu(|status| Status { phase: Phase::Removed, leader: None, ..Status::clone(status) });
+        }
+        serving.stop_clients(&self.shared).await;
+    }
+
+    async fn stop(self, mut serving: Serving) {
+        tracing::info!("stopping");
+        if tokio::time::timeout(DRAIN, self.handle.drain()).await.is_err() {
+            tracing::warn!("leadership was not handed over in time");
+        }
+        serving.stop_clients(&self.shared).await;
+        if let Life::Member(engine) = self.life {
+            engine.stop().await;
+        }
+        serving.stop();
+        tracing::info!("stopped");
+    }
+}

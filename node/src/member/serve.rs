@@ -1,0 +1,252 @@
+//! The ports and who serves them: clients on threads of their own, each with its own listener on the shared port, so that
+//! the kernel spreads connections and no runtime waits for another; members, the operator, probes and metrics on the main
+//! thread. Owns listening and its end; what is answered is the doors'.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use proto::peer::peer_server::PeerServer;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::task::AbortHandle;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::admin;
+use crate::api::{ClientService, Limits, Settings};
+use crate::apply::reply::LaneId;
+use crate::config::Config;
+use crate::fatal;
+use crate::handle::{Handle, Shared};
+use crate::health::{self, Probes};
+use crate::member::StartError;
+use crate::metrics::Metrics;
+use crate::peer::Peers;
+use crate::peer::listen::{FRAME_BYTES_MAX, Listener};
+
+/// HTTP/2 windows for clients: of one stream, and of a connection.
+const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
+const CLIENT_CONNECTION_WINDOW: u32 = 16 << 20;
+/// And for members.
+const PEER_STREAM_WINDOW: u32 = 8 << 20;
+const PEER_CONNECTION_WINDOW: u32 = 16 << 20;
+/// Calls of one client connection at a time; etcd has no bound of its own.
+const STREAMS_MAX: u32 = 65_536;
+/// A silent connection is asked for a sign of life so often, and closed without one.
+const PING: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Calls under way may take so long to end when the member stops.
+const LINGER: Duration = Duration::from_secs(3);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1_024;
+
+/// Bound sockets; nobody is listened to yet on the client port, so that clients are refused rather than left waiting.
+#[derive(Debug)]
+pub(super) struct Ports {
+    clients: Vec<Socket>,
+    peer: TcpListener,
+    http: TcpListener,
+}
+
+impl Ports {
+    /// Binds all of them, or none.
+    pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
+        let args = &config.args;
+        let refused = |flag, address| move |source| StartError::Bind { flag, address, source };
+        let clients = bind_shared(args.client_addr, config.client_threads);
+        let listen = |address| bind(address, Sharing::Alone).and_then(listen);
+        Ok(Self {
+            clients: clients.map_err(refused("--client-addr", args.client_addr))?,
+            peer: listen(args.peer_addr).map_err(refused("--peer-addr", args.peer_addr))?,
+            http: listen(args.http_addr).map_err(refused("--http-addr", args.http_addr))?,
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sharing {
+    Alone,
+    WithSiblings,
+}
+
+/// One socket a thread on the same port. The first try shares with nobody, or two members could share a port unnoticed.
+fn bind_shared(address: SocketAddr, count: usize) -> std::io::Result<Vec<Socket>> {
+    let probe = bind(address, Sharing::Alone)?;
+    let address = probe.local_addr()?.as_socket().unwrap_or(address);
+    drop(probe);
+    (0..count).map(|_| bind(address, Sharing::WithSiblings)).collect()
+}
+
+fn bind(address: SocketAddr, sharing: Sharing) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Or a restart would wait for the connections of the last process to be forgotten.
+    socket.set_reuse_address(true)?;
+    if sharing == Sharing::WithSiblings {
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket) -> std::io::Result<TcpListener> {
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+/// Who is being served.
+pub(super) struct Serving {
+    clients: Vec<Socket>,
+    client_threads: Vec<JoinHandle<()>>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Serving {
+    /// Serves everybody but clients.
+    pub(super) fn start(
+        config: &Config,
+        handle: &Handle,
+        metrics: &Metrics,
+        peers: &Arc<OnceLock<Arc<Peers>>>,
+        ports: Ports,
+    ) -> Result<Self, StartError> {
+        let refused = |source| StartError::System { what: "serve a port", source };
+        let Ports { clients, peer, http } = ports;
+        let peer = tokio::net::TcpListener::from_std(peer).map_err(refused)?;
+        let members = PeerServer::new(Listener::new(Arc::clone(peers))).max_decoding_message_size(FRAME_BYTES_MAX);
+        let server = Server::builder()
+            .initial_stream_window_size(PEER_STREAM_WINDOW)
+            .initial_connection_window_size(PEER_CONNECTION_WINDOW)
+            .http2_keepalive_interval(Some(PING))
+            .http2_keepalive_timeout(Some(PING_TIMEOUT))
+            .add_service(members)
+            .add_service(admin::service(handle.clone()))
+            .serve_with_incoming(TcpIncoming::from(peer).with_nodelay(Some(true)));
+        let peer_task = tokio::spawn(async move {
+            if let Err(reason) = server.await {
+                fatal::fatal(format_args!("the peer port is not served any more: {reason}"));
+            }
+        });
+        let http = tokio::net::TcpListener::from_std(http).map_err(refused)?;
+        let probes = Probes::new(handle.clone(), config.args.quota_bytes, metrics.clone());
+        let http_task = tokio::spawn(async move { match health::serve(http, probes).await {} });
+        let tasks = vec![peer_task.abort_handle(), http_task.abort_handle()];
+        Ok(Self { clients, client_threads: Vec::new(), tasks })
+    }
+
+    /// Serves clients from now on.
+    pub(super) fn serve_clients(
+        &mut self,
+        config: &Config,
+        handle: &Handle,
+        shared: &Arc<Shared>,
+    ) -> Result<(), StartError> {
+        let limits = Limits { request_bytes_max: config.args.max_request_bytes };
+        let settings = Settings { limits, quota_bytes: config.args.quota_bytes };
+        for (number, socket) in std::mem::take(&mut self.clients).into_iter().enumerate() {
+            let listener = listen(socket).map_err(|source| StartError::System { what: "listen to clients", source })?;
+            // Lane 0 is for everybody who lives elsewhere.
+            let lane = LaneId(number + 1);
+            let service = ClientService::new(handle.on_lane(lane), settings, shared.metrics.clone());
+            let shared = Arc::clone(shared);
+            self.client_threads.push(fatal::spawn("clients", move || clients(listener, service, lane, shared)));
+        }
+        Ok(())
+    }
+
+    /// Takes no more clients, lets calls under way end for a while, then lets go of them.
+    pub(super) async fn stop_clients(&mut self, shared: &Shared) {
+        shared.stopping.send_replace(true);
+        self.clients.clear();
+        let threads = std::mem::take(&mut self.client_threads);
+        let ended = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // A panic in it has ended the process before.
+                let _ = thread.join();
+            }
+        });
+        let _ = ended.await;
+    }
+
+    /// Ends the rest.
+    pub(super) fn stop(self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// One thread's share of the clients, until the member stops.
+fn clients(listener: TcpListener, service: ClientService, lane: LaneId, shared: Arc<Shared>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.unwrap_or_else(|reason| fatal::fatal(format_args!("no runtime for clients: {reason}")));
+    runtime.block_on(async move {
+        let attending = Arc::clone(&shared);
+        tokio::spawn(async move { attending.lanes.attend(lane).await });
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(reason) => fatal::fatal(format_args!("the client port cannot be served: {reason}")),
+        };
+        accept(listener, service, &shared).await;
+    });
+}
+
+async fn accept(listener: tokio::net::TcpListener, service: ClientService, shared: &Arc<Shared>) {
+    let mut stopping = shared.stopping.subscribe();
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|stopping| *stopping) => break,
+            // Finished connections are let go of as they end.
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                // Without it small answers would wait for the client's acknowledgements.
+                let _ = stream.set_nodelay(true);
+                connections.spawn(converse(stream, service.clone(), shared.stopping.subscribe()));
+            }
+            Err(reason) => {
+                // Out of descriptors, most likely: others may be given back in a moment.
+                tracing::warn!(%reason, "a client was not accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(LINGER, ended).await.is_err() {
+        tracing::info!("connections that did not end in time are cut off");
+    }
+}
+
+async fn converse(
+    stream: tokio::net::TcpStream,
+    service: ClientService,
+    mut stopping: tokio::sync::watch::Receiver<bool>,
+) {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(CLIENT_STREAM_WINDOW)
+        .initial_connection_window_size(CLIENT_CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING_TIMEOUT);
+    server.http1().timer(TokioTimer::new());
+    let connection = server.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(reason) = ended {
+                tracing::debug!(%reason, "a client's connection broke");
+            }
+            return;
+        }
+        _ = stopping.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}

@@ -1,0 +1,202 @@
+//! Member to member: who is where, what waits for whom, what comes in. Owns links and addresses; the protocol's rules are
+//! the core's, its bytes are `codec`'s.
+
+pub(crate) mod codec;
+mod compression;
+mod lanes;
+
+pub(crate) mod dial;
+pub(crate) mod listen;
+
+pub(crate) mod snapshot;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use proto::peer::Greeting;
+use raft::{Configuration, MemberId, Message};
+use storage::{ClusterId, Snapshots};
+use tokio::task::AbortHandle;
+
+use crate::apply::run::ApplyQueue;
+use crate::handle::Shared;
+use crate::peer::lanes::{Lane, LaneKind};
+
+/// While so much is committed and not applied, no new entries are taken in.
+const BEHIND_BYTES: usize = 64 << 20;
+
+/// The lanes to one member.
+struct Link {
+    control: Arc<Lane>,
+    bulk: Arc<Lane>,
+    tasks: Vec<AbortHandle>,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+#[derive(Default)]
+struct Links {
+    links: BTreeMap<MemberId, Link>,
+    /// Addresses that members gave of themselves; used while the configuration says nothing of them.
+    learned: BTreeMap<MemberId, String>,
+    /// Snapshots under way, one to each member at most.
+    snapshots: BTreeMap<MemberId, AbortHandle>,
+}
+
+/// Addresses learned from greetings are bounded: a cluster is small.
+const LEARNED_MAX: usize = 64;
+
+/// All others, as this member knows them.
+pub(crate) struct Peers {
+    cluster: ClusterId,
+    own_url: String,
+    shared: Arc<Shared>,
+    apply: Arc<ApplyQueue>,
+    snapshots: Snapshots,
+    rate: snapshot::Rate,
+    runtime: tokio::runtime::Handle,
+    configuration: ArcSwap<Configuration>,
+    links: Mutex<Links>,
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peers").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+/// What [`Peers`] is built from.
+pub(crate) struct Parts {
+    pub(crate) cluster: ClusterId,
+    /// Where others reach this member.
+    pub(crate) own_url: String,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) apply: Arc<ApplyQueue>,
+    pub(crate) snapshots: Snapshots,
+    /// Bytes per second that snapshots may take.
+    pub(crate) snapshot_rate: u64,
+    /// Where connections live.
+    pub(crate) runtime: tokio::runtime::Handle,
+}
+
+impl Peers {
+    /// Nobody is known yet.
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { cluster, own_url, shared, apply, snapshots, snapshot_rate, runtime } = parts;
+        Arc::new(Self {
+            cluster,
+            own_url,
+            shared,
+            apply,
+            snapshots,
+            rate: snapshot::Rate::new(snapshot_rate),
+            runtime,
+            configuration: ArcSwap::default(),
+            links: Mutex::default(),
+        })
+    }
+
+    /// Another configuration is in force. Links to members that are gone stay, so that those can be told.
+    pub(crate) fn configure(&self, configuration: Arc<Configuration>) {
+        self.configuration.store(configuration);
+    }
+
+    /// Sends messages, best effort, and leaves `messages` empty. Called from the core's thread.
+    pub(crate) fn send(self: &Arc<Self>, messages: &mut Vec<(MemberId, Message)>) {
+        if messages.is_empty() {
+            return;
+        }
+        let mut sorted: BTreeMap<MemberId, [Vec<Message>; 2]> = BTreeMap::new();
+        for (to, message) in messages.drain(..) {
+            let [control, bulk] = sorted.entry(to).or_default();
+            match LaneKind::of(&message) {
+                LaneKind::Control => control.push(message),
+                LaneKind::Bulk => bulk.push(message),
+            }
+        }
+        let mut links = self.lock();
+        for (to, [mut control, mut bulk]) in sorted {
+            let link = links.links.entry(to).or_insert_with(|| self.link(to));
+            let lost = if control.is_empty() { 0 } else { link.control.put(&mut control) }
+                + if bulk.is_empty() { 0 } else { link.bulk.put(&mut bulk) };
+            if lost > 0 {
+                tracing::debug!(%to, lost, "messages were lost: too many wait");
+            }
+        }
+    }
+
+    fn link(self: &Arc<Self>, to: MemberId) -> Link {
+        let (control, bulk) = (Arc::<Lane>::default(), Arc::<Lane>::default());
+        let tasks = [&control, &bulk]
+            .map(|lane| self.runtime.spawn(dial::keep(Arc::clone(self), to, Arc::clone(lane))).abort_handle())
+            .into();
+        Link { control, bulk, tasks }
+    }
+
+    /// Ends all connections.
+    pub(crate) fn close(&self) {
+        let mut links = self.lock();
+        links.links.clear();
+        std::mem::take(&mut links.snapshots).into_values().for_each(|task| task.abort());
+    }
+
+    /// Where `member` is reached: as the configuration says, else as it said itself.
+    fn url(&self, member: MemberId) -> Option<String> {
+        let configuration = self.configuration.load();
+        let configured = configuration.members.get(&member).map(|info| info.peer_url.clone());
+        configured.filter(|url| !url.is_empty()).or_else(|| self.lock().learned.get(&member).cloned())
+    }
+
+    fn learn(&self, member: MemberId, url: &str) {
+        if url.is_empty() {
+            return;
+        }
+        let mut links = self.lock();
+        if links.learned.len() < LEARNED_MAX || links.learned.contains_key(&member) {
+            links.learned.insert(member, url.to_owned());
+        }
+    }
+
+    fn greeting(&self, to: MemberId) -> Greeting {
+        Greeting {
+            cluster_id: Bytes::copy_from_slice(&self.cluster.0),
+            from: self.member().0,
+            to: to.0,
+            protocol: codec::PROTOCOL,
+            peer_url: self.own_url.clone(),
+        }
+    }
+
+    fn hear(&self, from: MemberId, messages: Vec<Message>) {
+        // A full inbox loses messages, and so does a closed one; Raft sends them again.
+        let _ = self.shared.inbox.messages(from, messages);
+    }
+
+    fn unreachable(&self, member: MemberId) {
+        self.shared.inbox.unreachable(member);
+    }
+
+    fn is_behind(&self) -> bool {
+        self.apply.backlog_bytes() > BEHIND_BYTES
+    }
+
+    fn member(&self) -> MemberId {
+        self.shared.member
+    }
+
+    fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// Every holder leaves the maps whole, so a panic elsewhere does not spoil them.
+    fn lock(&self) -> MutexGuard<'_, Links> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

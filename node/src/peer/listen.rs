@@ -1,0 +1,107 @@
+//! The other end of the lanes: checks who speaks, then hands messages to the core. Owns the checks of the greeting; what a
+//! message means, and whether its sender was removed, is the core's.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use proto::peer::peer_server::Peer;
+use proto::peer::{Delivered, Frame, Greeting, SnapshotChunk, SnapshotReceived, frame::Kind};
+use raft::{Body, MemberId, Message};
+use storage::ClusterId;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::peer::codec;
+pub(crate) use crate::peer::compression::FRAME_BYTES_MAX;
+use crate::peer::compression::decompress;
+use crate::peer::{Peers, snapshot};
+
+/// A stranger has so long to introduce itself.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The peer service of a member.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    peers: Arc<OnceLock<Arc<Peers>>>,
+}
+
+impl Listener {
+    /// Hands what it hears to `peers`, once there are any: a blank member listens to nobody.
+    pub(crate) fn new(peers: Arc<OnceLock<Arc<Peers>>>) -> Self {
+        Self { peers }
+    }
+
+    fn peers(&self) -> Result<&Arc<Peers>, Status> {
+        self.peers.get().ok_or_else(|| Status::unavailable("this member belongs to no cluster yet"))
+    }
+}
+
+#[tonic::async_trait]
+impl Peer for Listener {
+    async fn deliver(&self, request: Request<Streaming<Frame>>) -> Result<Response<Delivered>, Status> {
+        let peers = self.peers()?;
+        let mut frames = request.into_inner();
+        let first = tokio::time::timeout(GREETING_TIMEOUT, frames.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no greeting came"))??;
+        let Some(Frame { kind: Some(Kind::Greeting(greeting)) }) = first else {
+            return Err(Status::invalid_argument("the first frame must be a greeting"));
+        };
+        let from = check(peers, &greeting)?;
+        tracing::debug!(%from, "a member speaks");
+        while let Some(frame) = frames.message().await? {
+            let bytes = match frame.kind {
+                Some(Kind::Messages(bytes)) => bytes,
+                Some(Kind::Compressed(bytes)) => {
+                    decompress(&bytes).ok_or_else(|| Status::data_loss("a frame could not be decompressed"))?
+                }
+                Some(Kind::Greeting(_)) => return Err(Status::invalid_argument("a second greeting")),
+                // A kind of a later version.
+                None => continue,
+            };
+            let mut messages = codec::messages(bytes)
+                .map_err(|reason| Status::data_loss(format!("a frame is malformed: {reason}")))?;
+            if peers.is_behind() {
+                messages.retain(|message| !brings_entries(message));
+            }
+            peers.hear(from, messages);
+        }
+        Ok(Response::new(Delivered {}))
+    }
+
+    async fn snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Result<Response<SnapshotReceived>, Status> {
+        snapshot::receive(self.peers()?, request.into_inner()).await
+    }
+}
+
+fn brings_entries(message: &Message) -> bool {
+    match &message.body {
+        Body::Append(append) => !append.entries.is_empty(),
+        Body::Propose { .. } => true,
+        _ => false,
+    }
+}
+
+/// Who speaks, if it may.
+pub(super) fn check(peers: &Peers, greeting: &Greeting) -> Result<MemberId, Status> {
+    let refuse = |reason: String| {
+        tracing::warn!(%reason, "a peer was refused");
+        Err(Status::failed_precondition(reason))
+    };
+    let from = MemberId(greeting.from);
+    if greeting.protocol != codec::PROTOCOL {
+        return refuse(format!("protocol {} is not spoken here, but {}", greeting.protocol, codec::PROTOCOL));
+    }
+    if greeting.cluster_id[..] != peers.cluster().0 {
+        let theirs = <[u8; 16]>::try_from(&greeting.cluster_id[..]).map(ClusterId);
+        let theirs = theirs.map_or_else(|_| "no cluster".to_owned(), |id| format!("cluster {id}"));
+        return refuse(format!("this is a member of cluster {}, not of {theirs}", peers.cluster()));
+    }
+    if greeting.to != peers.member().0 {
+        return refuse(format!("this is member {}, not {}", peers.member(), MemberId(greeting.to)));
+    }
+    if greeting.from == 0 || from == peers.member() {
+        return refuse(format!("{from} is not the ID of another member"));
+    }
+    peers.learn(from, &greeting.peer_url);
+    Ok(from)
+}

@@ -1,0 +1,200 @@
+//! Snapshots between members: a connection of their own, in chunks, no faster than allowed, verified and durable before the
+//! core hears of them. Owns the transfer; whether a snapshot is of use is the core's to say.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use proto::peer::peer_client::PeerClient;
+use proto::peer::{SnapshotChunk, SnapshotOffer, SnapshotReceived, snapshot_chunk::Kind};
+use raft::{Body, Index, MemberId, Message, SnapshotMeta, Term};
+use storage::codec::{Reader, put_snapshot_meta};
+use storage::{SnapshotReader, Snapshots};
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Response, Status, Streaming};
+
+use crate::peer::{Peers, dial, listen};
+
+/// Chunks read ahead of the connection.
+const AHEAD: usize = 4;
+/// Payload bytes in one message.
+const CHUNK_BYTES: usize = 256 << 10;
+/// A transfer in which nothing arrives for so long is given up.
+const STALL: Duration = Duration::from_secs(30);
+
+/// A token bucket over all snapshots that this member sends: one second's worth may go at once.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    bytes_per_second: u64,
+    /// When the bytes given out so far will have been earned.
+    earned_at: Mutex<Instant>,
+}
+
+impl Rate {
+    /// So many bytes per second; 0: no limit.
+    pub(crate) fn new(bytes_per_second: u64) -> Self {
+        Self { bytes_per_second, earned_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until `bytes` may go.
+    async fn take(&self, bytes: usize) {
+        const BURST: Duration = Duration::from_secs(1);
+        if self.bytes_per_second == 0 {
+            return;
+        }
+        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        let mut earned_at = self.earned_at.lock().await;
+        let now = Instant::now();
+        *earned_at = (*earned_at).max(now.checked_sub(BURST).unwrap_or(now)) + cost;
+        let wait = earned_at.saturating_duration_since(now);
+        drop(earned_at);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+impl Peers {
+    /// Sends the newest snapshot, which reaches `at_least`, to a member; the core hears how it ended. A transfer to the same
+    /// member that is under way is given up.
+    pub(crate) fn send_snapshot(self: &Arc<Self>, to: MemberId, term: Term, at_least: Index) {
+        let peers = Arc::clone(self);
+        let task = self.runtime.spawn(async move {
+            let outcome = send(&peers, to, term, at_least).await;
+            match &outcome {
+                Ok(bytes) => tracing::info!(%to, bytes, "sent a snapshot"),
+                Err(reason) => tracing::warn!(%to, reason, "a snapshot was not sent"),
+            }
+            peers.lock().snapshots.remove(&to);
+            peers.shared.inbox.snapshot_sent(to, outcome.map(drop).map_err(drop));
+        });
+        let task = task.abort_handle();
+        if task.is_finished() {
+            return;
+        }
+        if let Some(old) = self.lock().snapshots.insert(to, task) {
+            old.abort();
+        }
+    }
+}
+
+async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> Result<u64, String> {
+    let url = peers.url(to).ok_or("its address is not known")?;
+    let snapshots = peers.snapshots.clone();
+    let reader = tokio::task::spawn_blocking(move || open(&snapshots, at_least))
+        .await
+        .map_err(|reason| reason.to_string())??;
+    let info = reader.info().clone();
+    let channel = dial::connect(&url).await?;
+    let (chunks, body) = mpsc::channel(AHEAD);
+    let mut meta = Vec::new();
+    put_snapshot_meta(&mut meta, &info.meta).map_err(|reason| reason.to_string())?;
+    let offer = SnapshotOffer {
+        greeting: Some(peers.greeting(to)),
+        term: term.0,
+        meta: meta.into(),
+        size_bytes: info.bytes,
+        crc32c: info.crc32c,
+    };
+    let feed = feed(peers, offer, reader, chunks);
+    let mut client = PeerClient::new(channel);
+    let call = client.snapshot(ReceiverStream::new(body));
+    // An early answer is a refusal; the feed ends by itself when nobody takes its chunks any more.
+    let (fed, answer) = tokio::join!(feed, call);
+    answer.map_err(|status| format!("{}: {}", status.code(), status.message()))?;
+    fed.map(|()| info.bytes)
+}
+
+fn open(snapshots: &Snapshots, at_least: Index) -> Result<SnapshotReader, String> {
+    let newest = snapshots.newest().filter(|info| info.meta.last.index >= at_least);
+    let info = newest.ok_or_else(|| format!("there is no snapshot that reaches {at_least}"))?;
+    snapshots.open(&info).map_err(|reason| reason.to_string())
+}
+
+async fn feed(
+    peers: &Peers,
+    offer: SnapshotOffer,
+    mut reader: SnapshotReader,
+    chunks: mpsc::Sender<SnapshotChunk>,
+) -> Result<(), String> {
+    let gone = |_| "the receiver ended the transfer".to_owned();
+    chunks.send(SnapshotChunk { kind: Some(Kind::Offer(offer)) }).await.map_err(gone)?;
+    loop {
+        let read = tokio::task::spawn_blocking(move || {
+            let chunk = reader.next_chunk();
+            (reader, chunk)
+        });
+        let (back, chunk) = read.await.map_err(|reason| reason.to_string())?;
+        reader = back;
+        let Some(mut chunk) = chunk.map_err(|reason| reason.to_string())? else { return Ok(()) };
+        while !chunk.is_empty() {
+            let part = chunk.split_to(chunk.len().min(CHUNK_BYTES));
+            peers.rate.take(part.len()).await;
+            chunks.send(SnapshotChunk { kind: Some(Kind::Data(part)) }).await.map_err(gone)?;
+        }
+    }
+}
+
+/// Receives one snapshot and tells the core.
+pub(super) async fn receive(
+    peers: &Arc<Peers>,
+    mut chunks: Streaming<SnapshotChunk>,
+) -> Result<Response<SnapshotReceived>, Status> {
+    let Some(SnapshotChunk { kind: Some(Kind::Offer(offer)) }) = next(&mut chunks).await? else {
+        return Err(Status::invalid_argument("the first chunk must be an offer"));
+    };
+    let greeting = offer.greeting.as_ref().ok_or_else(|| Status::invalid_argument("the offer has no greeting"))?;
+    let from = listen::check(peers, greeting)?;
+    let meta = meta_of(offer.meta.clone())?;
+    tracing::info!(%from, index = %meta.last.index, bytes = offer.size_bytes, "receiving a snapshot");
+    let (data, received) = mpsc::channel::<Bytes>(AHEAD);
+    let snapshots = peers.snapshots.clone();
+    let (size, crc32c, to_write) = (offer.size_bytes, offer.crc32c, meta.clone());
+    let writing = tokio::task::spawn_blocking(move || write(&snapshots, to_write, received, size, crc32c));
+    let mut total = 0;
+    while let Some(chunk) = next(&mut chunks).await? {
+        let Some(Kind::Data(bytes)) = chunk.kind else {
+            return Err(Status::invalid_argument("a second offer"));
+        };
+        total += bytes.len() as u64;
+        if total > size {
+            return Err(Status::invalid_argument("more bytes came than were offered"));
+        }
+        if data.send(bytes).await.is_err() {
+            break;
+        }
+    }
+    drop(data);
+    let written = writing.await.map_err(|reason| Status::internal(reason.to_string()))?;
+    written.map_err(|reason| Status::data_loss(format!("the snapshot was not kept: {reason}")))?;
+    peers.hear(from, vec![Message { term: Term(offer.term), body: Body::InstallSnapshot(meta) }]);
+    Ok(Response::new(SnapshotReceived {}))
+}
+
+async fn next(chunks: &mut Streaming<SnapshotChunk>) -> Result<Option<SnapshotChunk>, Status> {
+    tokio::time::timeout(STALL, chunks.message())
+        .await
+        .map_err(|_| Status::deadline_exceeded("nothing arrived for too long"))?
+}
+
+fn meta_of(bytes: Bytes) -> Result<SnapshotMeta, Status> {
+    let mut reader = Reader::new(bytes);
+    let meta = reader.snapshot_meta().and_then(|meta| reader.finish().map(|()| meta));
+    meta.map_err(|reason| Status::invalid_argument(format!("the offer is malformed: {reason}")))
+}
+
+/// Writes what arrives; an end before the offered size throws it away.
+fn write(
+    snapshots: &Snapshots,
+    meta: SnapshotMeta,
+    mut received: mpsc::Receiver<Bytes>,
+    size: u64,
+    crc32c: u32,
+) -> Result<(), String> {
+    let mut receiver = snapshots.receive(meta).map_err(|reason| reason.to_string())?;
+    while let Some(bytes) = received.blocking_recv() {
+        receiver.write(&bytes).map_err(|reason| reason.to_string())?;
+    }
+    receiver.finish(size, crc32c).map(drop).map_err(|reason| reason.to_string())
+}
