@@ -2,6 +2,7 @@
 //! flows back up but replies.
 
 pub mod config;
+pub mod local;
 pub mod member;
 
 pub mod admin;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use raft_node::config::{Config, LogFormat, RunArgs};
+use raft_node::local::{self, LocalArgs};
 use raft_node::member;
 use tracing_subscriber::EnvFilter;
 
@@ -22,6 +23,8 @@ struct Cli {
 enum Command {
     /// Runs one member.
     Run(Box<RunArgs>),
+    /// Runs a cluster of separate processes on the loopback interface, for development and benchmarks.
+    Local(LocalArgs),
     /// Prints the version.
     Version,
 }
@@ -47,6 +50,13 @@ fn main() -> ExitCode {
                 },
             }
         }
+        Command::Local(args) => match local::run(args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(reason) => {
+                eprintln!("error: {reason}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Version => {
             println!("raft-node {}", raft_node::version::NODE);
             ExitCode::SUCCESS
