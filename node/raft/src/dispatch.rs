@@ -12,14 +12,14 @@ impl Raft {
     /// Whether a message is heard at all. A newer term makes this member follow it, but for questions that promise nothing,
     /// and but for a campaign while a leader is heard.
     pub(crate) fn admits(&mut self, from: MemberId, message: &Message) -> bool {
-        if self.removed || from == self.config.id || from.0 == 0 || message.term.0 > NUMBER_MAX {
+        if from == self.config.id || from.0 == 0 || message.term.0 > NUMBER_MAX {
             return false;
         }
         if let Body::Removed { index } = message.body {
             self.on_removed(index);
             return false;
         }
-        if self.turns_away(from, message) {
+        if self.turns_away(from, message) || self.removed {
             return false;
         }
         match message.term.cmp(&self.hard.term) {

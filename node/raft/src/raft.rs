@@ -134,8 +134,6 @@ impl Raft {
         for entry in log.kept() {
             history.appended(entry);
         }
-        // A lease that this member's answers are part of may still run: a crash must not let it vote sooner.
-        let embargo = if config.lease_reads { config.election_timeout } else { Duration::ZERO };
         let mut raft = Self {
             timeout: Timeout::new(config.election_timeout, config.seed, now.monotonic),
             now,
@@ -146,11 +144,12 @@ impl Raft {
             history,
             standing: Standing::Follower,
             leader: None,
-            trusts_until: now.monotonic.saturating_add(embargo),
+            // A lease that this member's answers are part of may still run: a crash must not let it vote sooner.
+            trusts_until: now.monotonic.saturating_add(config.election_timeout),
             outbox: Outbox::default(),
             forwarded: Forwarded::default(),
             proposed: BTreeMap::new(),
-            seen: Seen::default(),
+            seen: Seen::started_in(hard_state.term),
             removed: false,
             watch: Watch::default(),
             unsettled: true,

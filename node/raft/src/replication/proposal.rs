@@ -42,6 +42,9 @@ impl Raft {
     /// refusal a lie.
     pub(crate) fn on_propose(&mut self, from: MemberId, mut proposals: Proposals) {
         let term = self.hard.term;
+        if self.seen.is_blind(term) {
+            return;
+        }
         proposals.retain(|(proposal, payload)| !is_reserved(payload) && self.seen.is_new(term, from, *proposal));
         if proposals.is_empty() {
             return;
@@ -95,17 +98,30 @@ fn is_reserved(payload: &Payload) -> bool {
 }
 
 /// The names forwarded to this member in one term.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Seen {
+    /// The term that this member started in: it may have led it before a crash, and does not know what it took over then.
+    /// It cannot lead it again.
+    started_in: Term,
     term: Term,
     names: BTreeMap<MemberId, Spans>,
 }
 
 impl Seen {
+    pub(crate) fn started_in(term: Term) -> Self {
+        Self { started_in: term, term, names: BTreeMap::new() }
+    }
+
+    /// Whether nothing true can be said about proposals of this term.
+    fn is_blind(&self, term: Term) -> bool {
+        term <= self.started_in
+    }
+
     /// Whether the name is new; it is not any more.
     fn is_new(&mut self, term: Term, from: MemberId, proposal: ProposalId) -> bool {
         if self.term != term {
-            *self = Self { term, names: BTreeMap::new() };
+            self.term = term;
+            self.names.clear();
         }
         self.names.entry(from).or_default().insert(proposal.0)
     }

@@ -403,6 +403,9 @@ impl Cluster {
     }
 
     fn perform(&mut self, at: MemberId, output: Output) {
+        if self.trace && !matches!(output, Output::Send { .. }) {
+            println!("{} {at}: {output:?}", self.now_ms);
+        }
         let now_ms = self.now_ms;
         let member = self.members.get_mut(&at).expect("known");
         match output {

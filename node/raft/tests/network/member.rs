@@ -109,9 +109,12 @@ impl Member {
         done
     }
 
-    /// Whether it runs and asks for votes when nobody leads it.
-    pub fn runs_and_asks(&self) -> bool {
-        self.raft.as_ref().is_some_and(|raft| raft.configuration().0.is_voter(self.id))
+    /// Whom it asks for votes when nobody leads it.
+    pub fn voters_it_asks(&self) -> BTreeSet<MemberId> {
+        let Some(raft) = &self.raft else { return BTreeSet::new() };
+        let (configuration, _) = raft.configuration();
+        let may_ask = configuration.is_voter(self.id) || raft.committed_configuration().0.is_voter(self.id);
+        if may_ask { configuration.voters.union(&configuration.outgoing).copied().collect() } else { BTreeSet::new() }
     }
 
     /// Whether the disk holds an entry, itself or in the snapshot.

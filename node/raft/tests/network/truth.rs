@@ -43,7 +43,12 @@ impl Truth {
             let first = self.committed.entry(entry.id.index).or_insert_with(|| applied.clone());
             assert_eq!(*first, applied, "index {} is applied twice, differently", entry.id.index);
             if let Payload::Normal(_) = &entry.payload {
-                assert!(!self.dropped.contains(&content), "what was dropped has not happened");
+                assert!(
+                    !self.dropped.contains(&content),
+                    "{} at {}: what was dropped has not happened",
+                    String::from_utf8_lossy(&content),
+                    entry.id
+                );
                 let other = self.committed.range(..entry.id.index).next_back();
                 assert!(
                     other.is_none_or(|(_, (_, time_ms, _))| *time_ms < entry.time_ms),
