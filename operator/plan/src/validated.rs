@@ -21,6 +21,9 @@ const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 /// Smallest quota a member accepts.
 const QUOTA_BYTES_MIN: u64 = 16 * MEBIBYTE;
 
+/// How far members' clocks may drift apart during a lease.
+const CLOCK_DRIFT: Duration = Duration::from_millis(50);
+
 /// A RaftCluster whose spec can be carried out.
 #[derive(Clone, Debug)]
 pub struct ValidatedCluster<'a> {
@@ -145,8 +148,10 @@ fn check_timing(spec: &RaftClusterSpec) -> Result<(), InvalidSpec> {
         let problem = format!("{election:?} is less than twice the heartbeat interval of {heartbeat:?}: raise it");
         return Err(invalid("raft.electionTimeout", problem));
     }
-    if lease.is_zero() || lease >= election {
-        let problem = format!("{lease:?} is not shorter than the election timeout of {election:?}: lower it");
+    if lease.is_zero() || lease + CLOCK_DRIFT >= election {
+        let problem = format!(
+            "{lease:?} and {CLOCK_DRIFT:?} for clocks that drift are not shorter than the election timeout of {election:?}: lower it"
+        );
         return Err(invalid("raft.leaderLease", problem));
     }
     Ok(())

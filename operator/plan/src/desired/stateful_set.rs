@@ -9,9 +9,10 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, LocalObjectReference, PersistentVolumeClaim,
-    PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SeccompProfile, SecretVolumeSource,
-    SecurityContext, TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
+    Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath, LocalObjectReference,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
+    ProjectedVolumeSource, SeccompProfile, SecretProjection, SecurityContext, TopologySpreadConstraint, Volume,
+    VolumeMount, VolumeProjection, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -30,10 +31,11 @@ const CONTAINER: &str = "raft-node";
 const GRACE_SECONDS: i64 = 30;
 /// How long a member may read its disk before it counts as hung.
 const STARTUP_SECONDS_MAX: i32 = 900;
-/// Where the credentials of `spec.backup` are mounted.
-const BACKUP_CREDENTIALS: &str = "/etc/raft-node/backup-credentials";
-/// Where the credentials of `spec.bootstrap.restore` are mounted.
-const RESTORE_CREDENTIALS: &str = "/etc/raft-node/restore-credentials";
+/// Where object stores' credentials are mounted: those of `spec.backup` as they are, those of the store that the cluster
+/// is restored from in the directory `restore` below.
+const CREDENTIALS: &str = "/etc/raft-node/object-store";
+/// Name of that volume.
+const CREDENTIALS_VOLUME: &str = "object-store";
 
 /// What distinguishes one member's StatefulSet from another's.
 #[derive(Clone, Debug)]
@@ -157,7 +159,7 @@ fn pod(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> PodSpec {
         spec.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() }).collect();
     PodSpec {
         containers: vec![container(valid, shape)],
-        volumes: Some(credentials(valid, shape).into_iter().map(|mounted| mounted.volume).collect()),
+        volumes: credentials(valid, shape).map(|volume| vec![volume]),
         affinity: spec.affinity.clone(),
         tolerations: (!spec.tolerations.is_empty()).then(|| spec.tolerations.clone()),
         node_selector: (!spec.node_selector.is_empty()).then(|| spec.node_selector.clone()),
@@ -185,7 +187,12 @@ fn pod(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> PodSpec {
 fn container(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Container {
     let mut mounts =
         vec![VolumeMount { name: names::VOLUME.to_owned(), mount_path: "/data".to_owned(), ..VolumeMount::default() }];
-    mounts.extend(credentials(valid, shape).into_iter().map(|mounted| mounted.mount));
+    mounts.extend(credentials(valid, shape).map(|volume| VolumeMount {
+        name: volume.name,
+        mount_path: CREDENTIALS.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }));
     let port = |name: &str, number: i32| ContainerPort {
         name: Some(name.to_owned()),
         container_port: number,
@@ -251,9 +258,9 @@ fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
     let mut flag = |name: &str, value: String| arguments.push(format!("--{name}={value}"));
     flag("name", names::member(valid.name, shape.ordinal));
     flag("data-dir", "/data".to_owned());
-    flag("listen-client", format!("0.0.0.0:{}", names::CLIENT_PORT));
-    flag("listen-peer", format!("0.0.0.0:{}", names::PEER_PORT));
-    flag("listen-metrics", format!("0.0.0.0:{}", names::METRICS_PORT));
+    flag("client-addr", format!("0.0.0.0:{}", names::CLIENT_PORT));
+    flag("peer-addr", format!("0.0.0.0:{}", names::PEER_PORT));
+    flag("http-addr", format!("0.0.0.0:{}", names::METRICS_PORT));
     flag("advertise-client-url", names::client_url(valid.name, valid.namespace, shape.ordinal));
     flag("advertise-peer-url", names::peer_url(valid.name, valid.namespace, shape.ordinal));
     flag("heartbeat-interval", milliseconds(&raft.heartbeat_interval));
@@ -263,49 +270,38 @@ fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
     flag("max-append-entries", raft.max_append_entries.to_string());
     flag("pre-vote", raft.pre_vote.to_string());
     flag("snapshot-threshold", snapshots.threshold.to_string());
-    flag("snapshot-retain", snapshots.retain.to_string());
+    flag("snapshots-retain", snapshots.retain.to_string());
     flag("quota-bytes", valid.quota_bytes.to_string());
-    if spec.backup.is_some() {
-        flag("backup-credentials-dir", BACKUP_CREDENTIALS.to_owned());
-    }
-    if shape.restore_store.is_some() {
-        flag("restore-credentials-dir", RESTORE_CREDENTIALS.to_owned());
+    if credentials(valid, shape).is_some() {
+        flag("object-store-credentials", CREDENTIALS.to_owned());
     }
     arguments
 }
 
-struct Mounted {
-    volume: Volume,
-    mount: VolumeMount,
-}
-
-/// Credentials of object stores. Optional mounts: a missing Secret must not keep a member from starting, and a later one
-/// appears by itself.
-fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<Mounted> {
-    let backup = valid.spec.backup.as_ref().map(|backup| &backup.object_store);
-    [
-        ("backup-credentials", BACKUP_CREDENTIALS, backup),
-        ("restore-credentials", RESTORE_CREDENTIALS, shape.restore_store),
-    ]
-    .into_iter()
-    .filter_map(|(name, path, store)| {
-        let secret = SecretVolumeSource {
-            secret_name: Some(store?.credentials_secret_ref.name.clone()),
+/// Credentials of object stores. Optional: a missing Secret must not keep a member from starting, and a later one appears
+/// by itself.
+fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Option<Volume> {
+    let secret = |store: &ObjectStore, folder: &str| VolumeProjection {
+        secret: Some(SecretProjection {
+            name: store.credentials_secret_ref.name.clone(),
+            items: Some(
+                [crds::object_store::ACCESS_KEY_ID, crds::object_store::SECRET_ACCESS_KEY]
+                    .into_iter()
+                    .map(|key| KeyToPath { key: key.to_owned(), path: format!("{folder}{key}"), mode: None })
+                    .collect(),
+            ),
             optional: Some(true),
-            default_mode: Some(0o440),
-            ..SecretVolumeSource::default()
-        };
-        Some(Mounted {
-            volume: Volume { name: name.to_owned(), secret: Some(secret), ..Volume::default() },
-            mount: VolumeMount {
-                name: name.to_owned(),
-                mount_path: path.to_owned(),
-                read_only: Some(true),
-                ..VolumeMount::default()
-            },
-        })
+        }),
+        ..VolumeProjection::default()
+    };
+    let backup = valid.spec.backup.as_ref().map(|backup| secret(&backup.object_store, ""));
+    let restore = shape.restore_store.map(|store| secret(store, "restore/"));
+    let sources: Vec<_> = backup.into_iter().chain(restore).collect();
+    (!sources.is_empty()).then(|| Volume {
+        name: CREDENTIALS_VOLUME.to_owned(),
+        projected: Some(ProjectedVolumeSource { sources: Some(sources), default_mode: Some(0o440) }),
+        ..Volume::default()
     })
-    .collect()
 }
 
 /// Over zones and then over machines, as far as possible, unless the spec says otherwise.
