@@ -31,6 +31,8 @@ pub mod desired;
 pub mod action;
 pub mod decision;
 
+pub mod backup;
+
 pub mod status;
 
 mod plan;

@@ -1,0 +1,126 @@
+//! What every reconciliation shares: client, connections to members, recorder, metrics, and what this process remembers
+//! between looks. Owns no decision, and nothing that could not be forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use plan::names::Ordinal;
+use plan::observed::{Call, Entropy, OperatorSettings, Probe, Refusal, Warning};
+
+use crate::member::client::Members;
+use crate::metrics::Metrics;
+use crate::retry::Retries;
+
+/// What reconciliations share.
+pub struct Context {
+    /// The Kubernetes API.
+    pub client: Client,
+    /// Connections to members.
+    pub members: Members,
+    /// Writes events.
+    pub recorder: Recorder,
+    /// Counts and times.
+    pub metrics: Metrics,
+    /// How this operator was started.
+    pub settings: OperatorSettings,
+    /// How long to wait, by object.
+    pub retries: Retries,
+    memories: Mutex<BTreeMap<String, Memory>>,
+    zones: Mutex<BTreeMap<String, (Instant, Option<String>)>>,
+}
+
+/// What this process remembers of one cluster or backup. All of it may be lost: it only makes waiting shorter or words better.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Since when each member is silent, on the monotonic clock.
+    pub silent: BTreeMap<Ordinal, Instant>,
+    /// Ordinals reserved by this process and not used yet.
+    pub reserved: BTreeSet<Ordinal>,
+    /// What failed last, by call.
+    pub refusals: BTreeMap<Call, Refusal>,
+    /// The last look at the object store, and when it was taken.
+    pub probe: Option<(Instant, Probe)>,
+    /// Of a backup: attempts that failed.
+    pub attempts: u32,
+    /// Warnings, and when they were read.
+    pub warnings: Option<(Instant, BTreeMap<Ordinal, Vec<Warning>>)>,
+}
+
+impl Context {
+    /// A context for one process.
+    #[must_use]
+    pub fn new(client: Client, settings: OperatorSettings, metrics: Metrics, instance: String) -> Self {
+        let reporter = Reporter { controller: "raft-operator".to_owned(), instance: Some(instance) };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            members: Members::default(),
+            metrics,
+            settings,
+            retries: Retries::default(),
+            memories: Mutex::default(),
+            zones: Mutex::default(),
+        }
+    }
+
+    /// What is remembered of the cluster with this UID.
+    pub fn remember<T>(&self, uid: &str, work: impl FnOnce(&mut Memory) -> T) -> T {
+        let mut memories = lock(&self.memories);
+        work(memories.entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets a cluster that is gone.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.memories).remove(uid);
+        self.retries.succeeded(uid);
+    }
+
+    /// The zone of a node, if it was read lately.
+    pub fn zone(&self, node: &str) -> Option<Option<String>> {
+        const FRESH: Duration = Duration::from_secs(60);
+        let zones = lock(&self.zones);
+        zones.get(node).filter(|(read, _)| read.elapsed() < FRESH).map(|(_, zone)| zone.clone())
+    }
+
+    /// Keeps the zone of a node for a while.
+    pub fn keep_zone(&self, node: String, zone: Option<String>) {
+        const NODES_MAX: usize = 10_000;
+        let mut zones = lock(&self.zones);
+        if zones.len() >= NODES_MAX {
+            zones.clear();
+        }
+        zones.insert(node, (Instant::now(), zone));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is behind the locks is whole after each step, so a panic elsewhere leaves nothing half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A moment of the monotonic clock as wall-clock time, as of now.
+pub(crate) fn wall_clock(moment: Instant, now: Timestamp) -> Timestamp {
+    let ago = SignedDuration::try_from(moment.elapsed()).unwrap_or(SignedDuration::ZERO);
+    now.checked_sub(ago).unwrap_or(now)
+}
+
+/// Fresh randomness from the operating system.
+///
+/// # Errors
+/// The operating system has none to give: nothing is minted.
+pub fn entropy() -> Result<Entropy, NoEntropy> {
+    let random = rustls::crypto::ring::default_provider().secure_random;
+    let (mut id, mut token) = ([0; 16], [0; 32]);
+    random.fill(&mut id).map_err(|_| NoEntropy)?;
+    random.fill(&mut token).map_err(|_| NoEntropy)?;
+    Ok(Entropy { cluster_id: u128::from_be_bytes(id), token })
+}
+
+/// The operating system has no randomness to give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the operating system has no randomness to give")]
+pub struct NoEntropy;

@@ -1,0 +1,181 @@
+//! One active operator, by a Lease. Owns acquiring, renewing and giving up; what is done with leadership is the caller's.
+//!
+//! After client-go's rules: the lease is replaced under its resource version, so that of two candidates one fails; whether
+//! the holder still lives is judged by when this process last saw the lease change, on its own monotonic clock, never by
+//! the times written in it; on shutdown the lease is given up; who loses it ends. Two operators may still overlap for a
+//! moment, and every action is safe under that.
+
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::time::{Instant, sleep, timeout};
+
+/// Name of the lease; the chart's role names it too.
+const LEASE: &str = "raft-operator";
+/// How long a holder that does not renew keeps the lease.
+const DURATION: Duration = Duration::from_secs(15);
+/// A holder that could not renew for this long gives up.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// How often the lease is looked at or renewed.
+const PERIOD: Duration = Duration::from_secs(2);
+
+/// A candidate for, and later the holder of, the lease.
+pub struct Candidate {
+    leases: Api<Lease>,
+    identity: String,
+    seen: Option<Seen>,
+}
+
+/// The lease as it last changed.
+struct Seen {
+    version: Option<String>,
+    at: Instant,
+}
+
+/// Why leadership was not had or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Somebody else holds it.
+    #[error("{0} holds the lease")]
+    Held(String),
+    /// The API refused or did not answer.
+    #[error("the lease could not be read or written: {0}")]
+    Api(#[from] kube::Error),
+    /// It was lost: this process must end.
+    #[error("the lease could not be renewed in time: another copy may work already")]
+    Lost,
+}
+
+impl Candidate {
+    /// A candidate under a name that no other process has.
+    #[must_use]
+    pub fn new(client: Client, namespace: &str, identity: String) -> Self {
+        Self { leases: Api::namespaced(client, namespace), identity, seen: None }
+    }
+
+    /// Waits for leadership.
+    pub async fn acquire(&mut self) {
+        let mut told = None;
+        loop {
+            match timeout(RENEW_DEADLINE, self.try_hold()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => {
+                    let text = error.to_string();
+                    if told.as_ref() != Some(&text) {
+                        tracing::info!(%text, "waits for leadership");
+                        told = Some(text);
+                    }
+                }
+                Err(_) => tracing::warn!("the Kubernetes API does not answer"),
+            }
+            sleep(PERIOD).await;
+        }
+    }
+
+    /// Renews until that fails for too long.
+    pub async fn keep(&mut self) -> LeaseError {
+        let mut renewed = Instant::now();
+        loop {
+            sleep(PERIOD).await;
+            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
+            match timeout(left, self.try_hold()).await {
+                Ok(Ok(())) => renewed = Instant::now(),
+                Ok(Err(LeaseError::Held(_))) | Err(_) => return LeaseError::Lost,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the lease was not renewed");
+                    if renewed.elapsed() >= RENEW_DEADLINE {
+                        return LeaseError::Lost;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives the lease up, so that another copy need not wait for it to expire.
+    ///
+    /// # Errors
+    /// It expires by itself then.
+    pub async fn release(&mut self) -> Result<(), LeaseError> {
+        let lease = self.leases.get(LEASE).await?;
+        if holder(&lease) != Some(self.identity.as_str()) {
+            return Ok(());
+        }
+        let spec = LeaseSpec {
+            holder_identity: Some(String::new()),
+            lease_duration_seconds: Some(1),
+            ..lease.spec.clone().unwrap_or_default()
+        };
+        self.replace(&lease, spec).await?;
+        Ok(())
+    }
+
+    async fn try_hold(&mut self) -> Result<(), LeaseError> {
+        let Some(lease) = self.leases.get_opt(LEASE).await? else {
+            let created = self.leases.create(&PostParams::default(), &self.first()).await?;
+            self.see(&created);
+            return Ok(());
+        };
+        self.see(&lease);
+        let holder = holder(&lease).unwrap_or_default();
+        if holder != self.identity && !holder.is_empty() && !self.is_expired(&lease) {
+            return Err(LeaseError::Held(holder.to_owned()));
+        }
+        let replaced = self.replace(&lease, self.next(&lease)).await?;
+        self.see(&replaced);
+        Ok(())
+    }
+
+    fn see(&mut self, lease: &Lease) {
+        let version = lease.metadata.resource_version.clone();
+        if self.seen.as_ref().is_none_or(|seen| seen.version != version) {
+            self.seen = Some(Seen { version, at: Instant::now() });
+        }
+    }
+
+    /// By this process's own clock, since it last saw the lease change.
+    fn is_expired(&self, lease: &Lease) -> bool {
+        let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+        let duration = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(DURATION, Duration::from_secs);
+        self.seen.as_ref().is_some_and(|seen| seen.at.elapsed() >= duration)
+    }
+
+    async fn replace(&self, lease: &Lease, spec: LeaseSpec) -> Result<Lease, kube::Error> {
+        // With the resource version that was read: whoever else was faster wins.
+        let lease = Lease { metadata: lease.metadata.clone(), spec: Some(spec) };
+        self.leases.replace(LEASE, &PostParams::default(), &lease).await
+    }
+
+    fn first(&self) -> Lease {
+        let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
+        Lease { metadata, spec: Some(self.spec(Timestamp::now(), None, 0)) }
+    }
+
+    fn next(&self, lease: &Lease) -> LeaseSpec {
+        let spec = lease.spec.clone().unwrap_or_default();
+        let transitions = spec.lease_transitions.unwrap_or(0);
+        if spec.holder_identity.as_deref() == Some(self.identity.as_str()) {
+            self.spec(Timestamp::now(), spec.acquire_time, transitions)
+        } else {
+            self.spec(Timestamp::now(), None, transitions.saturating_add(1))
+        }
+    }
+
+    fn spec(&self, now: Timestamp, acquired: Option<MicroTime>, transitions: i32) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+            acquire_time: Some(acquired.unwrap_or(MicroTime(now))),
+            renew_time: Some(MicroTime(now)),
+            lease_transitions: Some(transitions),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+fn holder(lease: &Lease) -> Option<&str> {
+    lease.spec.as_ref()?.holder_identity.as_deref()
+}

@@ -1,0 +1,5 @@
+//! The way to members: connections, calls, and their words in plain types.
+
+pub mod client;
+
+mod convert;

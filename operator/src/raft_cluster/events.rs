@@ -1,0 +1,147 @@
+//! What a person should be told, once: conditions that changed, and steps that were taken. Owns the choice; a lost event
+//! loses nothing that status does not tell.
+
+use crds::ConditionType;
+use crds::raft_cluster::RaftClusterStatus;
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Resource;
+use kube::runtime::events::{Event, EventType};
+use plan::action::Action;
+use plan::observed::Observed;
+
+use super::apply::{self, Applied};
+use crate::context::Context;
+
+/// Longest note that the API takes, in bytes.
+const NOTE_MAX: usize = 1024;
+
+/// Publishes what is new in this pass.
+pub(super) async fn publish(observed: &Observed, status: &RaftClusterStatus, applied: &Applied, context: &Context) {
+    let former = observed.cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let cluster = observed.cluster.object_ref(&());
+    publish_changes(former, &status.conditions, &cluster, context).await;
+    for event in applied.done.iter().filter_map(step) {
+        write(&event, &cluster, context).await;
+    }
+}
+
+/// Publishes which conditions of an object changed.
+pub(crate) async fn publish_changes(
+    former: &[Condition],
+    now: &[Condition],
+    about: &ObjectReference,
+    context: &Context,
+) {
+    for event in changes(former, now) {
+        write(&event, about, context).await;
+    }
+}
+
+async fn write(event: &Event, about: &ObjectReference, context: &Context) {
+    if let Err(error) = context.recorder.publish(event, about).await {
+        tracing::debug!(%error, reason = event.reason, "an event was not written");
+    }
+}
+
+/// Conditions whose answer or reason changed.
+fn changes(former: &[Condition], now: &[Condition]) -> Vec<Event> {
+    now.iter()
+        .filter(|condition| {
+            let before = former.iter().find(|before| before.type_ == condition.type_);
+            let is_news = before.map_or_else(
+                // The first report is no news where all is as it should be.
+                || is_bad(condition) == Some(true),
+                |before| before.status != condition.status || before.reason != condition.reason,
+            );
+            is_news && is_bad(condition).is_some()
+        })
+        .map(|condition| Event {
+            type_: if is_bad(condition) == Some(true) { EventType::Warning } else { EventType::Normal },
+            reason: condition.reason.clone(),
+            note: Some(clipped(format!("{}={}: {}", condition.type_, condition.status, condition.message))),
+            action: "Report".to_owned(),
+            secondary: None,
+        })
+        .collect()
+}
+
+/// Whether a condition tells of something bad; `None` for what is told by other means.
+fn is_bad(condition: &Condition) -> Option<bool> {
+    let kind = ConditionType::from_word(&condition.type_)?;
+    let holds = condition.status == "True";
+    match kind {
+        ConditionType::Degraded | ConditionType::Stalled => Some(holds),
+        ConditionType::BackupReady => Some(condition.status == "False"),
+        // Not being ready yet is how every cluster starts: Degraded and Stalled tell of trouble.
+        ConditionType::Ready => holds.then_some(false),
+        ConditionType::Reconciling | ConditionType::Secured => None,
+    }
+}
+
+/// Steps that change who is in the cluster.
+fn step(action: &Action) -> Option<Event> {
+    let note = match action {
+        Action::CreateRecord(_) => "the cluster has its identity, once and for all".to_owned(),
+        Action::ChangeMembership { change, .. } => {
+            format!("membership changes to {} voters and {} learners", change.voters.len(), change.learners.len())
+        }
+        Action::TransferLeadership { target, .. } => format!("leadership is handed over to {target}"),
+        Action::DeleteSet { set, .. } => format!("{} is removed", set.name),
+        Action::EvictPod { pod } => format!("{} restarts with new settings", pod.name),
+        Action::Restore { info, place, .. } => format!("{} restores {}", info.name, place.manifest),
+        _ => return None,
+    };
+    Some(Event {
+        type_: EventType::Normal,
+        reason: apply::name(action).to_owned(),
+        note: Some(clipped(note)),
+        action: apply::name(action).to_owned(),
+        secondary: None,
+    })
+}
+
+fn clipped(mut note: String) -> String {
+    let end = note.char_indices().map(|(at, letter)| at + letter.len_utf8()).take_while(|end| *end <= NOTE_MAX).last();
+    note.truncate(end.unwrap_or(0));
+    note
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn condition(kind: &str, status: &str, reason: &str) -> Condition {
+        Condition {
+            type_: kind.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message: String::new(),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            observed_generation: None,
+        }
+    }
+
+    fn told(former: &[Condition], now: &[Condition]) -> Vec<(EventType, String)> {
+        changes(former, now).into_iter().map(|event| (event.type_, event.reason)).collect()
+    }
+
+    #[test]
+    fn trouble_and_its_end_are_told_once() {
+        let well = [condition("Degraded", "False", "Healthy")];
+        let ill = [condition("Degraded", "True", "MemberUnreachable")];
+        assert_eq!(told(&[], &well), []);
+        assert_eq!(told(&well, &ill), [(EventType::Warning, "MemberUnreachable".to_owned())]);
+        assert_eq!(told(&ill, &ill), []);
+        assert_eq!(told(&ill, &well), [(EventType::Normal, "Healthy".to_owned())]);
+    }
+
+    #[test]
+    fn a_note_ends_at_a_letter() {
+        let note = clipped("ä".repeat(NOTE_MAX));
+        assert_eq!(note.len(), NOTE_MAX);
+    }
+}

@@ -1,0 +1,341 @@
+//! Reads the world: objects first, then what members say, then the configuration. Owns the order of reading (volumes before
+//! StatefulSets before members before the configuration), so that whatever is removed meanwhile shows as removed in the
+//! last; judges nothing.
+//!
+//! Reads go to the API server, not to a cache: a decision on old news costs more than a read.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crds::{RaftBackup, RaftCluster};
+use futures::future::join_all;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Event, Node, PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
+use kube::{Api, Client, Resource};
+use plan::identity::Record;
+use plan::ids::Token;
+use plan::names::{self, Ordinal};
+use plan::observed::member::{Answer, Role};
+use plan::observed::{Linearizable, Observed, ObservedMember, ObservedServices, Probe, Warning};
+use serde::de::DeserializeOwned;
+
+use super::ReconcileError;
+use crate::context::{Context, entropy, wall_clock};
+use crate::member::client::{CallError, Member};
+
+/// How often warnings are read while a member is not up.
+const WARNINGS_EVERY: Duration = Duration::from_secs(5);
+/// Warnings read at most for one object.
+const WARNINGS_MAX: u32 = 20;
+/// How often a member is asked to look at the object store, when all is well and when not.
+const PROBE_EVERY: Duration = Duration::from_secs(60);
+const PROBE_AGAIN: Duration = Duration::from_secs(10);
+
+/// Everything about one cluster. `None`: it is gone.
+pub(crate) async fn world(cluster: &RaftCluster, context: &Context) -> Result<Option<Observed>, ReconcileError> {
+    let read = Read::of(cluster, context);
+    let Some(cluster) = read.get::<RaftCluster>("reading the RaftCluster", read.name.clone()).await? else {
+        context.forget(cluster.metadata.uid.as_deref().unwrap_or_default());
+        return Ok(None);
+    };
+    let uid = cluster.metadata.uid.clone().unwrap_or_default();
+    let mut members = BTreeMap::new();
+    let volumes: Vec<PersistentVolumeClaim> = read.list("listing volume claims").await?;
+    place(
+        &mut members,
+        volumes,
+        |name| names::ordinal_of_volume(&read.name, name),
+        |member, it| member.volume = Some(it),
+    );
+    let sets: Vec<StatefulSet> = read.list("listing StatefulSets").await?;
+    place(&mut members, sets, |name| names::ordinal_of_member(&read.name, name), |member, it| member.set = Some(it));
+    let (pods, client, reading, naming, budget, record) = tokio::try_join!(
+        read.list::<Pod>("listing pods"),
+        read.get::<Service>("reading the clients' Service", names::client_service(&read.name)),
+        read.get::<Service>("reading the readers' Service", names::read_service(&read.name)),
+        read.get::<Service>("reading the members' Service", names::member_service(&read.name)),
+        read.get::<PodDisruptionBudget>("reading the disruption budget", names::budget(&read.name)),
+        read.get::<Secret>("reading the identity", names::identity(&read.name)),
+    )?;
+    place(&mut members, pods, |name| names::ordinal_of_pod(&read.name, name), |member, it| member.pod = Some(it));
+    let mut observed = Observed {
+        now: Timestamp::now(),
+        operator: context.settings.clone(),
+        members,
+        services: ObservedServices { client, read: reading, members: naming },
+        budget,
+        record,
+        configuration: None,
+        zones: BTreeMap::new(),
+        restore_from: read.restore_from(&cluster).await?,
+        probe: None,
+        refusals: context.remember(&uid, |memory| memory.refusals.values().cloned().collect()),
+        reserved: context.remember(&uid, |memory| memory.reserved.clone()),
+        entropy: entropy()?,
+        cluster,
+    };
+    let token = token(&observed);
+    ask_members(&mut observed, token.as_ref(), context).await;
+    observed.configuration = ask_leader(&observed, token.as_ref(), context).await;
+    observed.probe = probe(&observed, token.as_ref(), context).await;
+    read.warnings(&mut observed, context).await;
+    zones(&mut observed, context).await;
+    Ok(Some(observed))
+}
+
+/// Reads within the cluster's namespace.
+struct Read {
+    client: Client,
+    namespace: String,
+    name: String,
+}
+
+impl Read {
+    fn of(cluster: &RaftCluster, context: &Context) -> Self {
+        Self {
+            client: context.client.clone(),
+            namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
+            name: cluster.metadata.name.clone().unwrap_or_default(),
+        }
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    async fn get<K>(&self, what: &'static str, name: String) -> Result<Option<K>, ReconcileError>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        self.api::<K>().get_opt(&name).await.map_err(|error| ReconcileError::Api { what, error })
+    }
+
+    async fn list<K>(&self, what: &'static str) -> Result<Vec<K>, ReconcileError>
+    where
+        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+            + Clone
+            + std::fmt::Debug
+            + DeserializeOwned,
+    {
+        let ours = ListParams::default().labels(&format!("{}={}", names::LABEL_CLUSTER, self.name));
+        let list = self.api::<K>().list(&ours).await.map_err(|error| ReconcileError::Api { what, error })?;
+        Ok(list.items)
+    }
+
+    async fn restore_from(&self, cluster: &RaftCluster) -> Result<Option<RaftBackup>, ReconcileError> {
+        let bootstrap = cluster.spec.bootstrap.as_ref();
+        match bootstrap.and_then(|bootstrap| bootstrap.restore.backup_name.as_deref()) {
+            Some(name) => self.get("reading the RaftBackup to restore", name.to_owned()).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Warnings about members that are not up. Not every operator may read events: then causes are told with fewer words.
+    async fn warnings(&self, observed: &mut Observed, context: &Context) {
+        let uid = observed.uid().to_owned();
+        let quiet: Vec<Ordinal> = observed
+            .members
+            .iter()
+            .filter(|(_, member)| member.set.is_some() && !matches!(member.answer, Some(Answer::Said(_))))
+            .map(|(ordinal, _)| *ordinal)
+            .collect();
+        if quiet.is_empty() {
+            return;
+        }
+        let kept = context.remember(&uid, |memory| {
+            memory.warnings.as_ref().filter(|(read, _)| read.elapsed() < WARNINGS_EVERY).map(|(_, kept)| kept.clone())
+        });
+        let warnings = match kept {
+            Some(kept) => kept,
+            None => {
+                let mut warnings = BTreeMap::new();
+                for ordinal in quiet {
+                    warnings.insert(ordinal, self.warnings_of(ordinal).await);
+                }
+                let stored = warnings.clone();
+                context.remember(&uid, |memory| memory.warnings = Some((Instant::now(), stored)));
+                warnings
+            }
+        };
+        for (ordinal, found) in warnings {
+            if let Some(member) = observed.members.get_mut(&ordinal) {
+                member.warnings = found;
+            }
+        }
+    }
+
+    async fn warnings_of(&self, ordinal: Ordinal) -> Vec<Warning> {
+        let events: Api<Event> = self.api();
+        let mut found = Vec::new();
+        for object in [names::member(&self.name, ordinal), names::volume(&self.name, ordinal)] {
+            let about =
+                ListParams::default().fields(&format!("involvedObject.name={object},type=Warning")).limit(WARNINGS_MAX);
+            match events.list(&about).await {
+                Ok(list) => found.extend(list.items),
+                Err(error) => tracing::debug!(%error, object, "events were not read"),
+            }
+        }
+        found.sort_by_key(|event| std::cmp::Reverse(last_seen(event)));
+        found
+            .into_iter()
+            .map(|event| Warning {
+                kind: event.involved_object.kind.unwrap_or_default(),
+                reason: event.reason.unwrap_or_default(),
+                message: event.message.unwrap_or_default(),
+            })
+            .collect()
+    }
+}
+
+fn last_seen(event: &Event) -> Option<Timestamp> {
+    let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
+    let last = event.last_timestamp.as_ref().map(|time| time.0);
+    series.or(last).or(event.event_time.as_ref().map(|time| time.0))
+}
+
+/// Puts objects to the members they belong to by name.
+fn place<K: Resource>(
+    members: &mut BTreeMap<Ordinal, ObservedMember>,
+    objects: Vec<K>,
+    ordinal: impl Fn(&str) -> Option<Ordinal>,
+    put: impl Fn(&mut ObservedMember, K),
+) {
+    for object in objects {
+        if let Some(ordinal) = object.meta().name.as_deref().and_then(&ordinal) {
+            put(members.entry(ordinal).or_default(), object);
+        }
+    }
+}
+
+/// The cluster's token, if it has a readable record of its own.
+pub(crate) fn token(observed: &Observed) -> Option<Token> {
+    let secret = observed.record.as_ref().filter(|secret| observed.owns(&secret.metadata))?;
+    Record::from_secret(secret).ok().map(|record| record.token)
+}
+
+/// The address of a member's pod.
+fn address(member: &ObservedMember) -> Option<&str> {
+    let pod = member.pod.as_ref()?;
+    pod.status.as_ref()?.pod_ip.as_deref().filter(|address| !address.is_empty())
+}
+
+/// Asks every member with a StatefulSet to describe itself, all at once.
+async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &Context) {
+    let uid = observed.uid().to_owned();
+    let asked =
+        observed.members.iter().filter(|(_, member)| member.set.is_some()).map(|(ordinal, member)| async move {
+            let answer = match address(member) {
+                None => Err("it has no pod with an address".to_owned()),
+                Some(address) => match context.members.at(address, token) {
+                    Ok(mut member) => member.describe().await.map_err(|error| error.to_string()),
+                    Err(error) => Err(error.to_string()),
+                },
+            };
+            (*ordinal, answer)
+        });
+    let answers = join_all(asked).await;
+    observed.now = Timestamp::now();
+    for (ordinal, answer) in answers {
+        let answer = match answer {
+            Ok(report) => {
+                context.remember(&uid, |memory| memory.silent.remove(&ordinal));
+                Answer::Said(Box::new(report))
+            }
+            Err(error) => {
+                let since = context.remember(&uid, |memory| *memory.silent.entry(ordinal).or_insert_with(Instant::now));
+                Answer::Silent { since: wall_clock(since, observed.now), error }
+            }
+        };
+        if let Some(member) = observed.members.get_mut(&ordinal) {
+            member.answer = Some(answer);
+        }
+    }
+}
+
+/// The configuration from whoever says to lead, the highest term first: it answers only if a quorum agrees that it does.
+async fn ask_leader(observed: &Observed, token: Option<&Token>, context: &Context) -> Option<Linearizable> {
+    let mut leaders: Vec<_> = observed
+        .members
+        .iter()
+        .filter_map(|(ordinal, member)| match &member.answer {
+            Some(Answer::Said(report)) if report.role == Role::Leader => Some((report.term, *ordinal)),
+            _ => None,
+        })
+        .collect();
+    leaders.sort_unstable_by_key(|(term, _)| std::cmp::Reverse(*term));
+    for (_, leader) in leaders {
+        let Some(mut member) = reach(observed, leader, token, context) else { continue };
+        match member.configuration().await {
+            Ok(configuration) => return Some(Linearizable { leader, configuration }),
+            Err(error) => tracing::debug!(%error, %leader, "the configuration was not confirmed"),
+        }
+    }
+    None
+}
+
+/// A member, ready to be called.
+pub(crate) fn reach(observed: &Observed, ordinal: Ordinal, token: Option<&Token>, context: &Context) -> Option<Member> {
+    let address = address(observed.members.get(&ordinal)?)?;
+    context.members.at(address, token).ok()
+}
+
+/// What a member sees of the object store; asked now and then.
+async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) -> Option<Probe> {
+    let store = &observed.cluster.spec.backup.as_ref()?.object_store;
+    let kept = context.remember(observed.uid(), |memory| memory.probe.clone());
+    if let Some((at, probe)) = &kept {
+        let fresh = if probe.cause.is_empty() { PROBE_EVERY } else { PROBE_AGAIN };
+        if at.elapsed() < fresh {
+            return Some(probe.clone());
+        }
+    }
+    let leader = observed.configuration.as_ref()?.leader;
+    let other = observed.members.iter().find(|(ordinal, member)| {
+        **ordinal != leader && matches!(&member.answer, Some(Answer::Said(report)) if report.cluster.is_some())
+    });
+    let asked = other.map_or(leader, |(ordinal, _)| *ordinal);
+    let outcome: Result<_, CallError> = match reach(observed, asked, token, context) {
+        Some(mut member) => member.probe_object_store(store).await,
+        None => return kept.map(|(_, probe)| probe),
+    };
+    match outcome {
+        Ok((cause, error)) => {
+            let probe = Probe { at: observed.now, cause, error };
+            context.remember(observed.uid(), |memory| memory.probe = Some((Instant::now(), probe.clone())));
+            Some(probe)
+        }
+        Err(error) => {
+            tracing::debug!(%error, "no member looked at the object store");
+            kept.map(|(_, probe)| probe)
+        }
+    }
+}
+
+/// Zones of the nodes that run members. Not every operator may read nodes.
+async fn zones(observed: &mut Observed, context: &Context) {
+    let nodes: Vec<String> =
+        observed.members.values().filter_map(|member| member.pod.as_ref()?.spec.as_ref()?.node_name.clone()).collect();
+    for node in nodes {
+        let zone = match context.zone(&node) {
+            Some(zone) => zone,
+            None => {
+                let found = Api::<Node>::all(context.client.clone()).get_opt(&node).await.ok().flatten();
+                let zone = found.and_then(|node| node.metadata.labels?.remove("topology.kubernetes.io/zone"));
+                context.keep_zone(node.clone(), zone.clone());
+                zone
+            }
+        };
+        if let Some(zone) = zone {
+            observed.zones.insert(node, zone);
+        }
+    }
+}

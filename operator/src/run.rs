@@ -1,0 +1,207 @@
+//! Starts and stops the operator: health, leadership, controllers. Owns the order and who watches what.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crds::{RaftBackup, RaftCluster};
+use futures::StreamExt;
+use futures::future::{join_all, select_all};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::runtime::controller::Config;
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{Controller, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use plan::names;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::context::{Context, NoEntropy, entropy};
+use crate::health::{self, Readiness};
+use crate::leadership::{Candidate, LeaseError};
+use crate::metrics::Metrics;
+use crate::settings::Settings;
+use crate::{raft_backup, raft_cluster};
+
+/// Clusters reconciled at a time.
+const CONCURRENCY: u16 = 16;
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The async runtime did not start.
+    #[error("the runtime did not start: {0}")]
+    Runtime(#[source] io::Error),
+    /// The Kubernetes API cannot be reached.
+    #[error("the Kubernetes API cannot be reached: {0}")]
+    Kubernetes(#[from] kube::Error),
+    /// Health and metrics cannot be served.
+    #[error("health and metrics cannot be served: {0}")]
+    Health(#[source] io::Error),
+    /// Signals cannot be listened to.
+    #[error("signals cannot be listened to: {0}")]
+    Signals(#[source] io::Error),
+    /// Leadership was lost.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// No name could be minted.
+    #[error(transparent)]
+    Entropy(#[from] NoEntropy),
+}
+
+/// Runs until told to stop.
+///
+/// # Errors
+/// It cannot start, or lost its leadership.
+pub fn blocking(settings: Settings) -> Result<(), RunError> {
+    // Whoever was first installed the same provider.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?;
+    runtime.block_on(run(settings))
+}
+
+async fn run(settings: Settings) -> Result<(), RunError> {
+    let stop = stop_signal().map_err(RunError::Signals)?;
+    let (metrics, readiness) = (Metrics::new(), Readiness::default());
+    let serving = health::serve(settings.health_addr, readiness.clone(), metrics.clone());
+    tokio::select! {
+        ended = serving => ended.map_err(RunError::Health),
+        ended = work(settings, readiness, metrics, stop) => ended,
+    }
+}
+
+async fn work(
+    settings: Settings,
+    readiness: Readiness,
+    metrics: Metrics,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let client = Client::try_default().await?;
+    let version = client.apiserver_version().await?;
+    readiness.reached();
+    tracing::info!(kubernetes = version.git_version, "reached the Kubernetes API");
+    // A restarted pod keeps its name: what it held before is not its own any more.
+    let identity = format!("{}_{:08x}", settings.pod_name, entropy()?.cluster_id as u32);
+    let mut candidate = Candidate::new(client.clone(), &settings.pod_namespace, identity);
+    tokio::select! {
+        () = candidate.acquire() => {}
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    }
+    metrics.leads();
+    tracing::info!("leads: starts to work");
+    let context = Arc::new(Context::new(client, settings.operator(), metrics, settings.pod_name.clone()));
+    let lost = tokio::select! {
+        lost = candidate.keep() => Some(lost),
+        () = controllers(&settings, &context, &stop) => None,
+    };
+    if let Some(lost) = lost {
+        return Err(lost.into());
+    }
+    // Nothing of this process acts any more: another copy may.
+    if let Err(error) = candidate.release().await {
+        tracing::warn!(%error, "the lease was not given up: it expires by itself");
+    }
+    Ok(())
+}
+
+/// Runs all controllers until told to stop, and lets passes under way end.
+async fn controllers(settings: &Settings, context: &Arc<Context>, stop: &watch::Receiver<bool>) {
+    let namespaces = settings.namespaces();
+    let scopes: Vec<Option<&str>> =
+        if namespaces.is_empty() { vec![None] } else { namespaces.into_iter().map(Some).collect() };
+    let mut running: Vec<Pin<Box<dyn Future<Output = ()> + Send>>> = Vec::new();
+    for scope in &scopes {
+        running.push(Box::pin(clusters(Arc::clone(context), *scope, stop.clone())));
+        running.push(Box::pin(backups(Arc::clone(context), *scope, stop.clone())));
+    }
+    join_all(running).await;
+}
+
+async fn clusters(context: Arc<Context>, scope: Option<&str>, stop: watch::Receiver<bool>) {
+    let client = context.client.clone();
+    let ours = || watcher::Config::default().labels(names::LABEL_CLUSTER);
+    let controller = Controller::new(api::<RaftCluster>(&client, scope), watcher::Config::default())
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .owns(api::<StatefulSet>(&client, scope), ours())
+        .owns(api::<Service>(&client, scope), ours())
+        .owns(api::<PodDisruptionBudget>(&client, scope), ours())
+        .watches(api::<Pod>(&client, scope), ours(), |pod| cluster_of(&pod))
+        .watches(api::<PersistentVolumeClaim>(&client, scope), ours(), |volume| cluster_of(&volume));
+    let store = controller.store();
+    let waits_for = move |backup: RaftBackup| {
+        let clusters = store.state();
+        let waiting = clusters.into_iter().filter(move |cluster| {
+            let restore = cluster.spec.bootstrap.as_ref().map(|bootstrap| &bootstrap.restore);
+            cluster.namespace() == backup.namespace()
+                && restore.and_then(|restore| restore.backup_name.as_ref()) == backup.metadata.name.as_ref()
+        });
+        waiting.map(|cluster| ObjectRef::from_obj(&*cluster)).collect::<Vec<_>>()
+    };
+    controller
+        .watches(api::<RaftBackup>(&client, scope), watcher::Config::default(), waits_for)
+        .graceful_shutdown_on(stopped(stop))
+        .run(raft_cluster::reconcile, raft_cluster::retry, context)
+        .for_each(|outcome| {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "a RaftCluster's pass ended early");
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+async fn backups(context: Arc<Context>, scope: Option<&str>, stop: watch::Receiver<bool>) {
+    Controller::new(api::<RaftBackup>(&context.client, scope), watcher::Config::default())
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .graceful_shutdown_on(stopped(stop))
+        .run(raft_backup::reconcile, raft_backup::retry, context)
+        .for_each(|outcome| {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "a RaftBackup's pass ended early");
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + DeserializeOwned,
+{
+    match scope {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// The cluster that an object is labelled with.
+fn cluster_of(object: &impl ResourceExt) -> Option<ObjectRef<RaftCluster>> {
+    let name = object.labels().get(names::LABEL_CLUSTER)?;
+    Some(ObjectRef::new(name).within(&object.namespace()?))
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone means that the process ends: so does this.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Turns true at SIGTERM or SIGINT.
+fn stop_signal() -> io::Result<watch::Receiver<bool>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+        tracing::info!("told to stop");
+        // Nobody listens any more when the process is already ending.
+        let _ = sender.send(true);
+    });
+    Ok(receiver)
+}

@@ -1,0 +1,65 @@
+//! Flags and environment. Owns their names and defaults; the chart sets them.
+
+use std::net::SocketAddr;
+
+use clap::Parser;
+use plan::observed::OperatorSettings;
+
+/// Watches RaftClusters and makes the cluster match them.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "raft-operator", version)]
+pub struct Settings {
+    /// Image of the members of new clusters that name none in spec.image. Clusters that run keep the image they have.
+    #[arg(long, env = "RAFT_OPERATOR_NODE_IMAGE")]
+    pub node_image: String,
+    /// Pull policy of clusters that name none in spec.imagePullPolicy: Always, IfNotPresent or Never. Default: Kubernetes' own.
+    #[arg(long, env = "RAFT_OPERATOR_NODE_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub node_image_pull_policy: Option<String>,
+    /// Namespaces whose RaftClusters are looked after, separated by commas. Empty: all.
+    #[arg(long, env = "RAFT_OPERATOR_WATCH_NAMESPACES", default_value = "")]
+    pub watch_namespaces: String,
+    /// Where probes and metrics are served.
+    #[arg(long, env = "RAFT_OPERATOR_HEALTH_ADDR", default_value = "0.0.0.0:8080")]
+    pub health_addr: SocketAddr,
+    /// Name of this copy of the operator, to tell it from others in the lease.
+    #[arg(long, env = "POD_NAME", default_value = "raft-operator")]
+    pub pod_name: String,
+    /// Namespace of the lease by which copies agree who works.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    pub pod_namespace: String,
+}
+
+impl Settings {
+    /// Namespaces to look after; empty: all.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<&str> {
+        let mut namespaces: Vec<&str> =
+            self.watch_namespaces.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        namespaces
+    }
+
+    /// What the planner needs to know of them.
+    #[must_use]
+    pub fn operator(&self) -> OperatorSettings {
+        OperatorSettings {
+            node_image: self.node_image.clone(),
+            node_image_pull_policy: self.node_image_pull_policy.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn namespaces_are_listed_once_and_none_means_all() {
+        let settings = |list: &str| {
+            Settings::parse_from(["raft-operator", "--node-image=i", &format!("--watch-namespaces={list}")])
+        };
+        assert_eq!(settings("").namespaces(), Vec::<&str>::new());
+        assert_eq!(settings("b, a,b").namespaces(), ["a", "b"]);
+    }
+}
