@@ -77,11 +77,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create]
-# `delete` restarts a member whose settings changed; `patch` labels pods as voters or learners, for Services and the
-# budget.
+# `patch` labels pods as voters or learners, for Services and the budget; `delete` takes pods that never started. Members
+# that run and whose settings changed are evicted, which the budget may refuse.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch, delete]
+- apiGroups: [""]
+  resources: [pods/eviction]
+  verbs: [create]
 # No `delete`: volumes outlive every mistake the operator can make. `patch` labels them with cluster and member.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
