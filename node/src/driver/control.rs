@@ -9,8 +9,10 @@ use crate::driver::event::{Configurations, Control};
 use crate::driver::run::Driver;
 use crate::handle::error::{ChangeError, TransferError};
 
-/// How long a door waits for a change to commit, or for another leader.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a door waits for a change to commit.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long it waits for another leader; the core gives a transfer up sooner.
+const TRANSFER_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
 struct Changing {
@@ -26,7 +28,7 @@ struct Transferring {
     reply: oneshot::Sender<Result<MemberId, TransferError>>,
 }
 
-/// Calls that are under way. As many as the inbox lets in, each for [`PATIENCE`] at most.
+/// Calls that are under way. As many as the inbox lets in, each for a few seconds at most.
 #[derive(Debug, Default)]
 pub(super) struct Controls {
     changing: Vec<Changing>,
@@ -48,7 +50,7 @@ impl Driver {
             Control::Transfer { target, reply } => match self.raft.transfer(now, target) {
                 Ok(target) => {
                     tracing::info!(%target, "handing leadership over");
-                    let deadline = now.monotonic + PATIENCE;
+                    let deadline = now.monotonic + TRANSFER_PATIENCE;
                     self.controls.transferring.push(Transferring { deadline, reply });
                 }
                 Err(refusal) => drop(reply.send(Err(refusal.into()))),
@@ -63,7 +65,7 @@ impl Driver {
             Ok(index) => self.controls.changing.push(Changing {
                 index,
                 term: self.raft.soft_state().term,
-                deadline: now.monotonic + PATIENCE,
+                deadline: now.monotonic + CHANGE_PATIENCE,
                 reply,
             }),
             Err(refusal) => drop(reply.send(Err(refusal.into()))),

@@ -2,6 +2,7 @@
 //! (group commit). Owns the order of the jobs; the order inside a job is `storage`'s. A failed sync ends the process: nobody
 //! knows what is on the disk then, and a retry could report success over lost bytes.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -108,6 +109,7 @@ impl LogThread {
             LogJob::Install { io, from, hard_state, meta, installed } => {
                 self.insist("install a snapshot", |storage| storage.install_snapshot(&meta, hard_state).map(drop));
                 tracing::info!(index = %meta.last.index, %from, "installed a snapshot");
+                self.shared.snapshot.fetch_max(meta.last.index.0, Ordering::Relaxed);
                 installed.set();
                 self.shared.inbox.persisted(io);
                 self.discard(meta.last.index);

@@ -21,6 +21,9 @@ impl Driver {
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(now, to, term, at_least),
             Output::InstallSnapshot { io, from, hard_state, meta } => {
                 tracing::info!(index = %meta.last.index, %from, "installing a snapshot");
+                // The snapshot may hold what was proposed here, and nobody will see it applied.
+                let unseen = self.pending.take_all();
+                self.answer(unseen, ProposeError::TimedOut);
                 let installed = InstalledSignal::default();
                 self.snapshotting.installed(meta.last.index);
                 self.apply.push(ApplyJob::Install { meta: meta.clone(), installed: installed.clone() });
@@ -66,10 +69,7 @@ impl Driver {
     fn dropped(&mut self, now: Now, proposal: ProposalId, reason: DropReason) {
         let Some(batch) = self.pending.take_named(proposal) else { return };
         if reason == DropReason::Overloaded {
-            self.shared.admission.release(batch.waiters.len(), batch.bytes);
-            for waiter in batch.waiters {
-                self.replies.proposed(waiter, Err(ProposeError::Overloaded));
-            }
+            self.answer(vec![batch], ProposeError::Overloaded);
             return;
         }
         self.batcher.give_back(batch, now.monotonic + RETRY);

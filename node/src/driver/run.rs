@@ -22,7 +22,7 @@ use crate::handle::Shared;
 use crate::handle::error::{ProposeError, ReadError};
 use crate::peer::Peers;
 use crate::propose::batch::Batcher;
-use crate::propose::pending::Pending;
+use crate::propose::pending::{Batch, Pending};
 use crate::read::barrier::{Barrier, Rounds};
 
 /// A refused proposal or read is tried again after so long, if nothing changes before.
@@ -144,6 +144,11 @@ impl Driver {
             Event::Persisted(io) => self.raft.persisted(now, io),
             Event::Applied(published) => {
                 self.raft.applied(now, published.applied);
+                if published.term > self.published.term {
+                    for batch in self.pending.outdated(published.term) {
+                        self.batcher.give_back(batch, now.monotonic);
+                    }
+                }
                 self.published = published;
             }
             Event::Messages(messages) => {
@@ -197,7 +202,7 @@ impl Driver {
             let payload = raft::Payload::Normal(batch.payload.clone());
             // Before the core hears of it: on a single member the apply thread may be quicker than this one.
             let commands = batch.waiters.len();
-            self.pending.insert(now.monotonic, name, batch);
+            self.pending.insert(now.monotonic, name, self.raft.soft_state().term, batch);
             if let Err(refusal) = self.raft.propose(now, vec![(name, payload)]) {
                 if !matches!(refusal, RaftRefusal::NoLeader | RaftRefusal::Transferring) {
                     tracing::debug!(%refusal, "proposals wait");
@@ -224,12 +229,8 @@ impl Driver {
         self.next_expiry = now + RETRY;
         let knows_leader = self.raft.soft_state().leader.is_some();
         self.pending.stop_counting_after(now, self.election_timeout);
-        for batch in self.pending.expired(now) {
-            self.shared.admission.release(batch.waiters.len(), batch.bytes);
-            for waiter in batch.waiters {
-                self.replies.proposed(waiter, Err(ProposeError::TimedOut));
-            }
-        }
+        let expired = self.pending.expired(now);
+        self.answer(expired, ProposeError::TimedOut);
         let unproposed = if knows_leader { ProposeError::Overloaded } else { ProposeError::NoLeader };
         self.batcher.expire(now, unproposed, &mut self.replies, &self.shared.admission);
         let unread = if knows_leader { ReadError::TimedOut } else { ReadError::NoLeader };
@@ -271,17 +272,23 @@ impl Driver {
 
     fn finish(&mut self) {
         self.flush();
-        for batch in self.pending.take_all() {
-            self.shared.admission.release(batch.waiters.len(), batch.bytes);
-            for waiter in batch.waiters {
-                self.replies.proposed(waiter, Err(ProposeError::Stopping));
-            }
-        }
+        let unfinished = self.pending.take_all();
+        self.answer(unfinished, ProposeError::Stopping);
         self.batcher.abandon(&mut self.replies, &self.shared.admission);
         self.rounds.abandon(&mut self.replies);
         self.barrier.abandon(&mut self.replies);
         self.replies.flush(&self.shared.lanes);
         self.shared.inbox.close();
+    }
+
+    /// Gives batches up.
+    pub(super) fn answer(&mut self, batches: Vec<Batch>, reason: ProposeError) {
+        for batch in batches {
+            self.shared.admission.release(batch.waiters.len(), batch.bytes);
+            for waiter in batch.waiters {
+                self.replies.proposed(waiter, Err(reason));
+            }
+        }
     }
 
     pub(super) fn leads(&self) -> bool {

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::ProposalId;
+use raft::{ProposalId, Term};
 
 use crate::apply::reply::Waiter;
 use crate::handle::Committed;
@@ -30,8 +30,9 @@ pub(crate) struct Batch {
 #[derive(Debug)]
 struct InFlight {
     batch: Batch,
-    /// What consensus calls this attempt.
+    /// What consensus calls this attempt, and the term it was made in.
     name: ProposalId,
+    term: Term,
     since: Duration,
     epoch: u64,
 }
@@ -61,12 +62,12 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// A batch is about to be proposed under `name`.
-    pub(crate) fn insert(&self, now: Duration, name: ProposalId, batch: Batch) {
+    /// A batch is about to be proposed under `name`, in `term`.
+    pub(crate) fn insert(&self, now: Duration, name: ProposalId, term: Term, batch: Batch) {
         let mut table = self.lock();
         let epoch = table.epoch;
         table.counted += 1;
-        table.batches.insert(batch.id, InFlight { batch, name, since: now, epoch });
+        table.batches.insert(batch.id, InFlight { batch, name, term, since: now, epoch });
     }
 
     /// Takes out the batch of an attempt that failed.
@@ -104,6 +105,16 @@ impl Pending {
         }
     }
 
+    /// An entry of `term` was applied: takes out what was proposed in older terms and was not in the log before it. Only the
+    /// leader of its own term takes a proposal, and all entries of older terms precede those of newer ones (Raft thesis
+    /// §3.6.3), so it has not happened and never will.
+    pub(crate) fn outdated(&self, term: Term) -> Vec<Batch> {
+        let mut table = self.lock();
+        let outdated: Vec<u64> =
+            table.batches.iter().filter(|(_, found)| found.term < term).map(|(id, _)| *id).collect();
+        outdated.into_iter().filter_map(|id| table.remove(id)).map(|found| found.batch).collect()
+    }
+
     /// Takes out what nobody may wait for any longer.
     pub(crate) fn expired(&self, now: Duration) -> Vec<Batch> {
         let mut table = self.lock();
@@ -112,7 +123,7 @@ impl Pending {
         late.into_iter().filter_map(|id| table.remove(id)).map(|found| found.batch).collect()
     }
 
-    /// Takes out everything: the end.
+    /// Takes out everything.
     pub(crate) fn take_all(&self) -> Vec<Batch> {
         let mut table = self.lock();
         table.counted = 0;

@@ -1,0 +1,292 @@
+//! A cluster of processes. Owns their directories, addresses and ends: whatever a test does, no process outlives it.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use proto::admin as wire;
+use proto::admin::admin_client::AdminClient;
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::kv_client::KvClient;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tonic::metadata::AsciiMetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use crate::until::until;
+
+pub(crate) const TOKEN: &str = "token of the tests";
+const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Addresses of this test process alone: the loopback network has room for a /24 each.
+fn next_address() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let pid = std::process::id();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // 127.0 is everybody's.
+    let [.., high, low] = pid.to_be_bytes();
+    let host = u8::try_from(1 + number).expect("a test run starts fewer than 250 members");
+    Ipv4Addr::new(127, high.max(1), low, host)
+}
+
+/// One member: a directory, an address, and most of the time a process.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) name: String,
+    pub(crate) dir: PathBuf,
+    address: Ipv4Addr,
+    flags: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Member {
+    pub(crate) fn client_url(&self) -> String {
+        format!("http://{}:2379", self.address)
+    }
+
+    pub(crate) fn peer_url(&self) -> String {
+        format!("http://{}:2380", self.address)
+    }
+
+    pub(crate) fn http_address(&self) -> String {
+        format!("{}:2381", self.address)
+    }
+
+    /// Flags of the process.
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_raft-node"));
+        command.args(["run", "--name", &self.name]).arg("--data-dir").arg(&self.dir);
+        for (flag, port) in [("--client-addr", 2379), ("--peer-addr", 2380), ("--http-addr", 2381)] {
+            command.arg(flag).arg(format!("{}:{port}", self.address));
+        }
+        command.args(&self.flags).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Starts it on its directory and waits until its admin door answers.
+    pub(crate) async fn start(&mut self) -> wire::DescribeResponse {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.with_extension("log"));
+        self.child = Some(self.command().stderr(log.unwrap()).spawn().unwrap());
+        until(&format!("{} answers", self.name), async || self.describe().await.ok()).await
+    }
+
+    /// Runs it to its end and answers its exit code and what it said.
+    pub(crate) async fn run_to_end(&self) -> (Option<i32>, String) {
+        let output = self.command().stderr(Stdio::piped()).output().await.unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// As [`Self::run_to_end`], with other flags, which have the last word.
+    pub(crate) async fn run_with(&self, flags: &[&str]) -> (Option<i32>, String) {
+        let output = self.command().args(flags).stderr(Stdio::piped()).output().await.unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// `kill -9`: nothing is flushed, nothing is handed over.
+    pub(crate) async fn kill(&mut self) {
+        self.child.take().unwrap().kill().await.unwrap();
+    }
+
+    /// SIGTERM, as the kubelet ends a pod.
+    pub(crate) fn terminate(&self) {
+        let id = self.child.as_ref().unwrap().id().expect("it runs");
+        kill_process(Pid::from_raw(id.cast_signed()).unwrap(), Signal::TERM).unwrap();
+    }
+
+    /// Waits for the process to end; its exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let mut child = self.child.take().unwrap();
+        let what = format!("{} ends", self.name);
+        until(&what, async || child.try_wait().unwrap()).await.code()
+    }
+
+    pub(crate) async fn admin(&self) -> Result<AdminClient<Channel>, Status> {
+        Ok(AdminClient::new(connect(&self.peer_url()).await?))
+    }
+
+    pub(crate) async fn describe(&self) -> Result<wire::DescribeResponse, Status> {
+        let mut door = self.admin().await?;
+        match door.describe(with_token(wire::DescribeRequest {})).await {
+            Ok(said) => Ok(said.into_inner()),
+            // A damaged or blank member may know no token.
+            Err(_) => Ok(door.describe(wire::DescribeRequest {}).await?.into_inner()),
+        }
+    }
+
+    /// What it is, once it is `phase`.
+    pub(crate) async fn in_phase(&self, phase: wire::Phase) -> wire::DescribeResponse {
+        let what = format!("{} is {}", self.name, phase.as_str_name());
+        until(&what, async || self.describe().await.ok().filter(|said| said.phase() == phase)).await
+    }
+
+    pub(crate) async fn id(&self) -> String {
+        until("it gives its ID", async || self.describe().await.ok().map(|said| said.member_id)).await
+    }
+
+    pub(crate) async fn info(&self) -> wire::MemberInfo {
+        wire::MemberInfo {
+            id: self.id().await,
+            name: self.name.clone(),
+            peer_url: self.peer_url(),
+            client_url: self.client_url(),
+        }
+    }
+
+    pub(crate) async fn kv(&self) -> Result<KvClient<Channel>, Status> {
+        Ok(KvClient::new(connect(&self.client_url()).await?))
+    }
+
+    pub(crate) async fn put(&self, key: &str, value: &str) -> Result<(), Status> {
+        let put = pb::PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..Default::default() };
+        self.kv().await?.put(put).await.map(drop)
+    }
+
+    /// A linearizable read, or one of what this member holds.
+    pub(crate) async fn get(&self, key: &str, serializable: bool) -> Result<Option<String>, Status> {
+        let range = pb::RangeRequest { key: key.to_owned().into(), serializable, ..Default::default() };
+        let found = self.kv().await?.range(range).await?.into_inner();
+        Ok(found.kvs.first().map(|kv| String::from_utf8_lossy(&kv.value).into_owned()))
+    }
+
+    /// How many keys this member holds, by its own view.
+    pub(crate) async fn count(&self) -> Result<i64, Status> {
+        let all = pb::RangeRequest {
+            key: vec![0].into(),
+            range_end: vec![0].into(),
+            count_only: true,
+            serializable: true,
+            ..Default::default()
+        };
+        Ok(self.kv().await?.range(all).await?.into_inner().count)
+    }
+
+    pub(crate) async fn join(&self) {
+        let request = wire::JoinRequest {
+            cluster_id: CLUSTER.to_owned(),
+            token: TOKEN.to_owned(),
+            self_: Some(self.info().await),
+        };
+        self.admin().await.unwrap().join(with_token(request)).await.unwrap();
+    }
+}
+
+/// With the token of the tests.
+pub(crate) fn with_token<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("raft-token", AsciiMetadataValue::from_static(TOKEN));
+    request
+}
+
+pub(crate) async fn connect(url: &str) -> Result<Channel, Status> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap().timeout(CALL_TIMEOUT);
+    endpoint.connect().await.map_err(|reason| Status::unavailable(reason.to_string()))
+}
+
+/// Members and their directories.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) members: Vec<Member>,
+    dir: PathBuf,
+    flags: Vec<String>,
+}
+
+impl Cluster {
+    /// No member yet; each gets `flags`.
+    pub(crate) fn new(name: &str, flags: &[&str]) -> Self {
+        let dir = std::env::temp_dir().join(format!("raft-node-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        Self { members: Vec::new(), dir, flags: flags.iter().map(|&flag| flag.to_owned()).collect() }
+    }
+
+    /// `count` running voters of one cluster, with a leader.
+    pub(crate) async fn bootstrapped(name: &str, count: usize, flags: &[&str]) -> Self {
+        let mut cluster = Self::new(name, flags);
+        for _ in 0..count {
+            cluster.add_blank().await;
+        }
+        cluster.bootstrap().await;
+        cluster.leader().await;
+        cluster
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// One more blank member; its place.
+    pub(crate) async fn add_blank(&mut self) -> usize {
+        let name = format!("m-{}", self.members.len() + 1);
+        let dir = self.dir.join(&name);
+        let mut member = Member { name, dir, address: next_address(), flags: self.flags.clone(), child: None };
+        member.start().await;
+        self.members.push(member);
+        self.members.len() - 1
+    }
+
+    /// Gives all members the same record.
+    pub(crate) async fn bootstrap(&self) {
+        let voters = self.infos().await;
+        for member in &self.members {
+            let request = wire::BootstrapRequest {
+                cluster_id: CLUSTER.to_owned(),
+                token: TOKEN.to_owned(),
+                voters: voters.clone(),
+                name: member.name.clone(),
+            };
+            member.admin().await.unwrap().bootstrap(with_token(request)).await.unwrap();
+        }
+    }
+
+    pub(crate) async fn infos(&self) -> Vec<wire::MemberInfo> {
+        let mut infos = Vec::new();
+        for member in &self.members {
+            infos.push(member.info().await);
+        }
+        infos
+    }
+
+    /// Place of the member that leads, as it says itself.
+    pub(crate) async fn leader(&self) -> usize {
+        until("a leader", async || {
+            for (place, member) in self.members.iter().enumerate() {
+                if member.child.is_some() && member.describe().await.is_ok_and(|said| said.role() == wire::Role::Leader)
+                {
+                    return Some(place);
+                }
+            }
+            None
+        })
+        .await
+    }
+
+    /// Changes membership through whoever leads, once that is possible.
+    pub(crate) async fn change(&self, voters: Vec<String>, learners: Vec<String>, members: Vec<wire::MemberInfo>) {
+        until("the membership change", async || {
+            let mut door = self.members[self.leader().await].admin().await.ok()?;
+            let known = door.configuration(with_token(wire::ConfigurationRequest {})).await.ok()?.into_inner();
+            let request = wire::ChangeMembershipRequest {
+                expected_index: known.configuration?.index,
+                voters: voters.clone(),
+                learners: learners.clone(),
+                members: members.clone(),
+            };
+            // A refusal is for a reason that passes: a learner that is behind, a change that is under way.
+            door.change_membership(with_token(request)).await.ok()
+        })
+        .await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("directories and logs are kept in {}", self.dir.display());
+        } else {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
+    }
+}

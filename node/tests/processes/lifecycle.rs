@@ -1,0 +1,139 @@
+//! What a member is, from an empty volume on.
+
+use std::io::{Seek, SeekFrom, Write};
+use std::time::Duration;
+
+use proto::admin as wire;
+
+use crate::cluster::{Cluster, TOKEN, with_token};
+use crate::until::{pass, until};
+
+#[tokio::test]
+async fn blank_members_never_form_a_cluster_by_themselves() {
+    let mut cluster = Cluster::new("blank", &["--election-timeout", "300ms", "--leader-lease", "200ms"]);
+    for _ in 0..3 {
+        cluster.add_blank().await;
+    }
+    let first = cluster.members[0].id().await;
+    // Ten elections' time, in which nothing may happen.
+    pass(Duration::from_secs(3)).await;
+    for member in &cluster.members {
+        let said = member.describe().await.unwrap();
+        assert_eq!((said.phase(), said.term, said.leader.as_str()), (wire::Phase::Blank, 0, ""));
+        assert!(member.put("key", "v").await.is_err(), "a blank member serves no client");
+    }
+    // The ID is the volume's, not the process's.
+    cluster.members[0].kill().await;
+    assert_eq!(cluster.members[0].start().await.member_id, first);
+}
+
+#[tokio::test]
+async fn the_same_record_again_is_fine_and_another_one_is_refused() {
+    let cluster = Cluster::bootstrapped("twice", 1, &[]).await;
+    cluster.bootstrap().await;
+    let voters = cluster.infos().await;
+    let other = wire::BootstrapRequest {
+        cluster_id: "ffffffffffffffffffffffffffffffff".to_owned(),
+        token: TOKEN.to_owned(),
+        voters,
+        name: cluster.members[0].name.clone(),
+    };
+    let mut door = cluster.members[0].admin().await.unwrap();
+    let refusal = door.bootstrap(with_token(other)).await.unwrap_err();
+    assert_eq!(refusal.code(), tonic::Code::FailedPrecondition, "{refusal}");
+    cluster.members[0].put("key", "v").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_name_the_member_leaves_it_blank() {
+    let mut cluster = Cluster::new("stranger", &[]);
+    cluster.add_blank().await;
+    let member = &cluster.members[0];
+    let stranger = wire::MemberInfo { id: "abcdef".to_owned(), ..member.info().await };
+    let record = wire::BootstrapRequest {
+        cluster_id: "ffffffffffffffffffffffffffffffff".to_owned(),
+        token: TOKEN.to_owned(),
+        voters: vec![stranger],
+        name: member.name.clone(),
+    };
+    member.admin().await.unwrap().bootstrap(with_token(record)).await.unwrap_err();
+    assert_eq!(member.describe().await.unwrap().phase(), wire::Phase::Blank);
+}
+
+#[tokio::test]
+async fn a_damaged_log_keeps_its_member_from_voting_and_says_so() {
+    let mut cluster = Cluster::bootstrapped("damaged", 3, &[]).await;
+    for number in 0..50 {
+        cluster.members[0].put(&format!("key-{number}"), "a value to be damaged").await.unwrap();
+    }
+    cluster.members[1].kill().await;
+    let wal = cluster.members[1].dir.join("wal");
+    let segment = std::fs::read_dir(&wal).unwrap().map(|found| found.unwrap().path()).min().unwrap();
+    let bytes = std::fs::read(&segment).unwrap();
+    let hit = bytes.windows(10).position(|window| window == b"be damaged").expect("a value is in the log");
+    let mut file = std::fs::OpenOptions::new().write(true).open(&segment).unwrap();
+    file.seek(SeekFrom::Start(hit as u64)).unwrap();
+    file.write_all(b"XX").unwrap();
+    drop(file);
+
+    let said = cluster.members[1].start().await;
+    assert_eq!(said.phase(), wire::Phase::Damaged);
+    let whole = cluster.members[1].in_phase(wire::Phase::Damaged).await;
+    assert!(whole.error.contains("checksum") || whole.error.is_empty(), "{whole:?}");
+    // The others go on without it, and it stays what it is.
+    let leader = cluster.leader().await;
+    cluster.members[leader].put("after", "v").await.unwrap();
+    assert_eq!(cluster.members[1].describe().await.unwrap().role(), wire::Role::Follower);
+    assert!(cluster.members[1].put("nowhere", "v").await.is_err());
+}
+
+#[tokio::test]
+async fn a_port_or_directory_in_use_ends_the_start_with_a_clear_message() {
+    let mut cluster = Cluster::new("in-use", &[]);
+    cluster.add_blank().await;
+    let (code, said) = cluster.members[0].run_to_end().await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("--client-addr") || said.contains("--peer-addr"), "{said}");
+}
+
+#[tokio::test]
+async fn wrong_flags_are_refused_by_name() {
+    let mut cluster = Cluster::new("flags", &[]);
+    cluster.add_blank().await;
+    cluster.members[0].kill().await;
+    for (flags, named) in [
+        (["--heartbeat-interval", "800ms"], "--election-timeout"),
+        (["--leader-lease", "990ms"], "--leader-lease"),
+        (["--snapshots-retain", "0"], "--snapshots-retain"),
+        (["--commit-timeout", "5"], "--commit-timeout"),
+        (["--advertise-peer-url", "demo-1:2380"], "--advertise-peer-url"),
+    ] {
+        let (code, said) = cluster.members[0].run_with(&flags).await;
+        assert_eq!(code, Some(2), "{flags:?}");
+        assert!(said.contains(named), "{flags:?}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_member_is_ready_once_it_serves() {
+    let mut cluster = Cluster::new("ready", &[]);
+    cluster.add_blank().await;
+    let url = format!("http://{}/readyz", cluster.members[0].http_address());
+    let probe = async || status_of(&url).await;
+    assert_eq!(probe().await, Some(503), "a blank member is not ready");
+    cluster.bootstrap().await;
+    until("it is ready", async || probe().await.filter(|status| *status == 200)).await;
+}
+
+/// One GET without a client library's help.
+async fn status_of(url: &str) -> Option<u16> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let uri: http::Uri = url.parse().unwrap();
+    let authority = uri.authority().unwrap().as_str();
+    let mut stream = tokio::net::TcpStream::connect(authority).await.ok()?;
+    let request = format!("GET {} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n", uri.path());
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    answer.split(' ').nth(1)?.parse().ok()
+}

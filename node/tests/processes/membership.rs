@@ -1,0 +1,79 @@
+//! Members that are added and removed.
+
+use proto::admin as wire;
+
+use crate::cluster::{Cluster, with_token};
+use crate::until::until;
+
+fn ids(infos: &[wire::MemberInfo]) -> Vec<String> {
+    infos.iter().map(|info| info.id.clone()).collect()
+}
+
+/// The log that the new member would need is gone, so a snapshot must travel first.
+#[tokio::test]
+async fn a_new_member_gets_a_snapshot_then_a_vote_and_a_removed_one_knows_it_for_ever() {
+    let flags = ["--snapshot-threshold", "20", "--snapshot-trailing", "5"];
+    let mut cluster = Cluster::bootstrapped("grow", 3, &flags).await;
+    for number in 0..100 {
+        cluster.members[number % 3].put(&format!("key-{number}"), "v").await.unwrap();
+    }
+    until("the log is behind a snapshot", async || {
+        let said = cluster.members[cluster.leader().await].describe().await.ok()?;
+        (said.snapshot_index > 50).then_some(())
+    })
+    .await;
+
+    let old = cluster.infos().await;
+    let new = cluster.add_blank().await;
+    cluster.members[new].join().await;
+    let joined = cluster.members[new].info().await;
+    let all: Vec<_> = old.iter().cloned().chain([joined.clone()]).collect();
+    cluster.change(ids(&old), vec![joined.id.clone()], all.clone()).await;
+    until("the learner holds everything", async || (cluster.members[new].count().await.ok()? >= 100).then_some(()))
+        .await;
+    let learner = cluster.members[new].describe().await.unwrap();
+    assert_eq!(learner.role(), wire::Role::Learner);
+    assert!(learner.snapshot_index > 50, "it came by a snapshot: {learner:?}");
+
+    // In one step the new member gets a vote and the first one goes, whether it leads or not.
+    let kept: Vec<_> = all[1..].to_vec();
+    cluster.change(ids(&kept), Vec::new(), kept.clone()).await;
+    cluster.members[0].in_phase(wire::Phase::Removed).await;
+    cluster.members[new].put("after", "v").await.unwrap();
+
+    cluster.members[0].terminate();
+    assert_eq!(cluster.members[0].ended().await, Some(0));
+    let said = cluster.members[0].start().await;
+    assert_eq!(said.phase(), wire::Phase::Removed, "its tombstone is on its disk");
+    assert!(cluster.members[0].put("nowhere", "v").await.is_err());
+}
+
+/// It was down when it was removed, so only the others can tell it.
+#[tokio::test]
+async fn a_member_that_was_removed_while_it_was_away_learns_of_it() {
+    let mut cluster = Cluster::bootstrapped("removed-away", 3, &[]).await;
+    let leader = cluster.leader().await;
+    let away = (leader + 1) % 3;
+    let infos = cluster.infos().await;
+    cluster.members[away].kill().await;
+    let kept: Vec<_> = infos.iter().filter(|info| info.name != cluster.members[away].name).cloned().collect();
+    cluster.change(ids(&kept), Vec::new(), kept.clone()).await;
+    cluster.members[away].start().await;
+    cluster.members[away].in_phase(wire::Phase::Removed).await;
+    cluster.members[leader].put("key", "v").await.unwrap();
+}
+
+#[tokio::test]
+async fn leadership_goes_where_it_is_sent() {
+    let cluster = Cluster::bootstrapped("transfer", 3, &[]).await;
+    let leader = cluster.leader().await;
+    let target = cluster.members[(leader + 1) % 3].id().await;
+    let request = wire::TransferLeadershipRequest { target: target.clone() };
+    let mut door = cluster.members[leader].admin().await.unwrap();
+    let answer = door.transfer_leadership(with_token(request)).await.unwrap().into_inner();
+    assert_eq!(answer.leader, target);
+    until("the target leads", async || {
+        (cluster.members[(leader + 1) % 3].describe().await.ok()?.role() == wire::Role::Leader).then_some(())
+    })
+    .await;
+}
