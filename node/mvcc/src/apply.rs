@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::command::{AlarmAction, AlarmChange, AlarmKind, Command, DeleteRange, Put, ValidateError};
 use crate::index::Interval;
-use crate::key_value::{Fields, KeyValue};
+use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;
 use crate::range::{RangeError, RangeResult};
 use crate::revision::{FullRevision, Revision};
@@ -221,11 +221,11 @@ impl Write<'_> {
         if self.changes == 0 { self.space.revision } else { self.space.revision.next() }
     }
 
-    /// The place of the next change.
-    fn place(&mut self) -> FullRevision {
-        let place = FullRevision { main: self.space.revision.next(), sub: self.changes };
+    /// The full revision of the next change.
+    fn next_change(&mut self) -> FullRevision {
+        let revision = FullRevision { main: self.space.revision.next(), sub: self.changes };
         self.changes = self.changes.checked_add(1).expect("no command names 2^32 keys");
-        place
+        revision
     }
 
     pub(crate) fn put(&mut self, put: &Put) -> PutResult {
@@ -235,15 +235,9 @@ impl Write<'_> {
         let value = if put.ignore_value { kept.value } else { &put.value };
         let lease = if put.ignore_lease { kept.lease } else { put.lease };
 
-        let place = self.place();
-        let (create_revision, version) = match self.space.index.get(&put.key) {
-            Some(entry) if entry.is_live() => (entry.created.0, entry.version + 1),
-            _ => (place.main.0, 1),
-        };
-        let mod_revision = place.main.0;
-        let fields = Fields { key: &put.key, create_revision, mod_revision, version, value, lease };
-        self.space.add(self.scratch, place, &fields);
-        PutResult { revision: place.main, prev_kv: previous.filter(|_| put.prev_kv) }
+        let revision = self.next_change();
+        self.space.put(self.scratch, revision, &put.key, value, lease);
+        PutResult { revision: revision.main, prev_kv: previous.filter(|_| put.prev_kv) }
     }
 
     pub(crate) fn delete_range(&mut self, delete: &DeleteRange) -> DeleteRangeResult {
@@ -253,11 +247,11 @@ impl Write<'_> {
             .index
             .scan(interval)
             .filter(|(_, entry)| entry.is_live())
-            .map(|(_, entry)| self.space.version(entry.modified).clone())
+            .map(|(_, entry)| self.space.version(entry).clone())
             .collect();
         for version in &doomed {
-            let place = self.place();
-            self.space.add(self.scratch, place, &Fields { key: version.key(), ..Fields::default() });
+            let revision = self.next_change();
+            self.space.delete(self.scratch, revision, version.key());
         }
         let deleted = doomed.len() as u64;
         DeleteRangeResult {

@@ -9,7 +9,8 @@
 use crate::apply::{CommandError, Store};
 use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;
-use crate::revision::{FullRevision, Revision};
+use crate::revision::Revision;
+use crate::sequence::Place;
 
 /// Whether compacted versions wait to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +44,8 @@ impl Keyspace {
             return Err(CommandError::FutureRevision);
         }
         // From the old mark itself: a tombstone exactly there stayed, and goes now.
-        let start = FullRevision::start_of(self.compacted);
-        self.removal = Some(self.removal.unwrap_or(start));
+        let from = self.history.end_at(Revision(self.compacted.0 - 1));
+        self.removal = Some(self.removal.map_or(from, |pending| pending.min(from)));
         self.compacted = mark;
         Ok(())
     }
@@ -53,51 +54,53 @@ impl Keyspace {
         let Some(from) = self.removal else {
             return Removal::Done;
         };
-        let end = FullRevision::start_of(self.compacted.next());
-        let slice: Vec<(FullRevision, KeyValue)> = self
+        let slice: Vec<(Place, KeyValue)> = self
             .history
             .scan(from)
-            .take_while(|(place, _)| *place < end)
             .take(versions_max)
+            .take_while(|(_, version)| version.main() <= self.compacted)
             .map(|(place, version)| (place, version.clone()))
             .collect();
         for (place, version) in &slice {
             if let Some(superseded) = version.link().previous {
                 self.remove_version(superseded);
             }
-            if version.is_tombstone() && place.main < self.compacted {
+            if version.is_tombstone() && version.main() < self.compacted {
                 self.remove_tombstone(*place, version.key());
             }
         }
-        match slice.last() {
-            Some((last, _)) if slice.len() == versions_max => {
-                self.removal = Some(last.next());
-                Removal::Pending
-            }
-            _ => {
-                self.removal = None;
-                Removal::Done
-            }
-        }
+        self.removal = match slice.last() {
+            Some((last, _)) if slice.len() == versions_max => Some(last.next()),
+            _ => None,
+        };
+        self.removal.map_or(Removal::Done, |_| Removal::Pending)
     }
 
-    fn remove_tombstone(&mut self, place: FullRevision, key: &[u8]) {
+    fn remove_tombstone(&mut self, place: Place, key: &[u8]) {
         self.remove_version(place);
-        if self.index.get(key).is_some_and(|entry| entry.modified == place) {
+        if self.index.get(key).is_some_and(|entry| entry.place == place) {
             self.remove_key(key);
         }
     }
 
-    /// Whether the mark leaves a version in place, removed yet or not: the newest of its key at or before the mark, unless
-    /// it is a tombstone before it.
-    pub(crate) fn survives_compaction(&self, place: FullRevision, version: &KeyValue) -> bool {
-        if place.main > self.compacted || self.removal.is_none() {
-            return true;
-        }
-        if version.is_tombstone() && place.main < self.compacted {
+    /// The versions that the mark leaves in place, oldest first, whether or not the others are removed yet.
+    pub(crate) fn surviving_versions(&self) -> impl Iterator<Item = (Place, &KeyValue)> {
+        let condemned_end = match self.removal {
+            Some(_) => self.history.end_at(self.compacted),
+            None => Place(0),
+        };
+        let survives = move |&(place, version): &(Place, &KeyValue)| {
+            place >= condemned_end || self.is_spared(condemned_end, place, version)
+        };
+        self.history.scan(Place(0)).filter(survives)
+    }
+
+    /// Whether a version at or before the mark stays: if it is the newest of its key there, and not a tombstone before it.
+    fn is_spared(&self, condemned_end: Place, place: Place, version: &KeyValue) -> bool {
+        if version.is_tombstone() && version.main() < self.compacted {
             return false;
         }
         let entry = self.index.get(version.key()).expect("a version that is remembered has its key in the index");
-        self.place_at(entry, self.compacted) == Some(place)
+        self.history.newest_before(condemned_end, entry.place) == Some(place)
     }
 }

@@ -5,7 +5,8 @@ use crate::index::Interval;
 use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;
 use crate::range::RangeError;
-use crate::revision::{FullRevision, Revision};
+use crate::revision::Revision;
+use crate::sequence::Place;
 
 /// The answer to a hash request (etcd API `HashKVResponse`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +44,9 @@ pub(crate) fn of_all(space: &Keyspace) -> u32 {
 
 fn up_to(space: &Keyspace, at: Revision) -> u32 {
     let mut hasher = Hasher::new(space, at);
-    for (place, version) in space.history.scan(FullRevision::start_of(Revision(0))) {
-        if place.main > at {
-            break;
-        }
-        if space.survives_compaction(place, version) {
-            hasher.add(place, version);
-        }
+    let end = hasher.end;
+    for (place, version) in space.surviving_versions().take_while(|(place, _)| *place < end) {
+        hasher.add(place, version);
     }
     hasher.finish()
 }
@@ -57,7 +54,8 @@ fn up_to(space: &Keyspace, at: Revision) -> u32 {
 /// Takes the versions that compaction leaves, in revision order.
 pub(crate) struct Hasher<'a> {
     space: &'a Keyspace,
-    at: Revision,
+    /// Where the history ended at the hash's revision.
+    end: Place,
     any_live: bool,
     crc: u32,
 }
@@ -66,18 +64,20 @@ impl<'a> Hasher<'a> {
     pub(crate) fn new(space: &'a Keyspace, at: Revision) -> Hasher<'a> {
         /// The name of the bucket in which etcd keeps versions.
         const BUCKET: &[u8] = b"key";
-        let any_live = space.count(Interval::From(&[]), Some(at)) > 0;
-        Hasher { space, at, any_live, crc: crc32c::crc32c(BUCKET) }
+        let end = space.history.end_at(at);
+        let any_live = space.count(Interval::From(&[]), Some(end)) > 0;
+        Hasher { space, end, any_live, crc: crc32c::crc32c(BUCKET) }
     }
 
-    pub(crate) fn add(&mut self, place: FullRevision, version: &KeyValue) {
-        if place.main <= self.space.compacted && !self.counts_below_mark(place, version) {
+    pub(crate) fn add(&mut self, place: Place, version: &KeyValue) {
+        let revision = version.revision();
+        if revision.main <= self.space.compacted && !self.counts_below_mark(place, version) {
             return;
         }
         let mut key = [0; 18];
-        key[..8].copy_from_slice(&place.main.0.to_be_bytes());
+        key[..8].copy_from_slice(&revision.main.0.to_be_bytes());
         key[8] = b'_';
-        key[9..17].copy_from_slice(&u64::from(place.sub).to_be_bytes());
+        key[9..17].copy_from_slice(&u64::from(revision.sub).to_be_bytes());
         key[17] = b't';
         let key_length = if version.is_tombstone() { 18 } else { 17 };
         self.crc = crc32c::crc32c_append(self.crc, &key[..key_length]);
@@ -87,7 +87,7 @@ impl<'a> Hasher<'a> {
     /// At or below the mark, etcd counts the versions that are still live at the hash's revision, so that members which
     /// have removed different amounts agree; unless no key is live there, when it counts all that are left. Of tombstones
     /// only one exactly at the mark can be left, and it is never counted.
-    fn counts_below_mark(&self, place: FullRevision, version: &KeyValue) -> bool {
+    fn counts_below_mark(&self, place: Place, version: &KeyValue) -> bool {
         if version.is_tombstone() {
             return false;
         }
@@ -95,7 +95,7 @@ impl<'a> Hasher<'a> {
             return true;
         }
         let entry = self.space.index.get(version.key()).expect("a version that is remembered has its key in the index");
-        self.space.place_at(entry, self.at) == Some(place)
+        self.space.history.newest_before(self.end, entry.place) == Some(place)
     }
 
     pub(crate) fn finish(self) -> u32 {

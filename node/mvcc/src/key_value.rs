@@ -2,29 +2,34 @@
 //! before it, in one exact allocation that is shared by reference. Does not own where versions are kept (`history`).
 //!
 //! ```text
-//! stored := kind u8, link, KeyValue
-//! kind   := link kind (low bits), 0x80 if a tombstone
-//! link   := nothing                                        if 0: the first version that is remembered
-//!           previous full revision, depth u32 LE           if 1
-//!           previous and jump full revision, depth u32 LE  if 2
-//! full revision := main i64 LE, sub u32 LE
+//! stored    := flags u8, sub, main, link, KeyValue
+//! flags     := 1 has a previous version | 2 has a jump | 4 sub is not 0 | 8 tombstone
+//! sub       := sub revision u32 LE                          only if not 0
+//! main      := main revision i64 LE                         only of a tombstone: else it is mod_revision
+//! link      := previous u64 LE                              if there is one
+//!              jump u64 LE, its depth u32 LE                if there is one
 //! KeyValue (protobuf): 1 key, 2 create_revision, 3 mod_revision, 4 version, 5 value, 6 lease; zeroes and empties omitted
 //! ```
 //!
-//! A tombstone is a KeyValue with a key alone, as in etcd. The links make a skip list of the versions of one key: "the
-//! newest version at revision R" costs the logarithm of the versions in between, and "the one before" a single look-up.
+//! A tombstone is a KeyValue with a key alone, as in etcd. Links are places in the history. They make a skip list of the
+//! versions of one key: "the one before" is a single look-up, and "the newest at revision R" a number logarithmic in the
+//! versions since.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::revision::{FullRevision, Revision};
+use crate::sequence::Place;
 
-const LINK_NONE: u8 = 0;
-const LINK_PREVIOUS: u8 = 1;
-const LINK_JUMP: u8 = 2;
-const LINK_KIND_MASK: u8 = 0x7f;
-const TOMBSTONE: u8 = 0x80;
-const FULL_REVISION_BYTES: usize = 12;
+const HAS_PREVIOUS: u8 = 1;
+const HAS_JUMP: u8 = 2;
+const HAS_SUB: u8 = 4;
+const TOMBSTONE: u8 = 8;
+
+const SUB_BYTES: usize = 4;
+const MAIN_BYTES: usize = 8;
+const PREVIOUS_BYTES: usize = 8;
+const JUMP_BYTES: usize = 12;
 
 const KEY: u8 = 0x0a;
 const CREATE_REVISION: u8 = 0x10;
@@ -59,7 +64,7 @@ impl KeyValue {
     /// its length.
     #[must_use]
     pub fn encoded(&self) -> &[u8] {
-        &self.0[link_size(self.0[0])..]
+        &self.0[link_at(self.flags()) + link_size(self.flags())..]
     }
 
     /// All fields, read in one pass.
@@ -82,28 +87,90 @@ impl KeyValue {
 
     /// Encodes a version that stands alone: not in the store, linked to nothing.
     pub(crate) fn detached(fields: &Fields<'_>) -> KeyValue {
-        KeyValue::build(&mut Vec::new(), Link::NONE, fields)
+        let revision = FullRevision { main: Revision(fields.mod_revision), sub: 0 };
+        KeyValue::build(&mut Vec::new(), revision, Link::NONE, fields)
     }
 
-    /// Encodes a version to be stored. `scratch` is working memory, so that the version itself is allocated once and
-    /// exactly: a slice of a network buffer would keep all of that buffer alive.
-    pub(crate) fn build(scratch: &mut Vec<u8>, link: Link, fields: &Fields<'_>) -> KeyValue {
+    /// Encodes a version to be stored; a tombstone if `fields.version` is 0. `scratch` is working memory, so that the
+    /// version itself is allocated once and exactly: a slice of a network buffer would keep all of that buffer alive.
+    pub(crate) fn build(scratch: &mut Vec<u8>, revision: FullRevision, link: Link, fields: &Fields<'_>) -> KeyValue {
         scratch.clear();
-        link.encode_into(scratch);
-        fields.encode_into(scratch);
-        if fields.version == 0 {
-            scratch[0] |= TOMBSTONE;
+        scratch.push(0);
+        let mut flags = 0;
+        if revision.sub != 0 {
+            flags |= HAS_SUB;
+            scratch.extend_from_slice(&revision.sub.to_le_bytes());
         }
+        if fields.version == 0 {
+            flags |= TOMBSTONE;
+            scratch.extend_from_slice(&revision.main.0.to_le_bytes());
+        }
+        if let Some(previous) = link.previous {
+            flags |= HAS_PREVIOUS;
+            scratch.extend_from_slice(&previous.0.to_le_bytes());
+        }
+        if let Some(jump) = link.jump {
+            flags |= HAS_JUMP;
+            scratch.extend_from_slice(&jump.to.0.to_le_bytes());
+            scratch.extend_from_slice(&jump.depth.to_le_bytes());
+        }
+        scratch[0] = flags;
+        fields.encode_into(scratch);
         KeyValue(Arc::from(scratch.as_slice()))
     }
 
+    fn flags(&self) -> u8 {
+        self.0[0]
+    }
+
     pub(crate) fn is_tombstone(&self) -> bool {
-        self.0[0] & TOMBSTONE != 0
+        self.flags() & TOMBSTONE != 0
+    }
+
+    /// The main revision that made it.
+    pub(crate) fn main(&self) -> Revision {
+        if self.is_tombstone() {
+            Revision(self.word(main_at(self.flags())) as i64)
+        } else {
+            Revision(self.fields().mod_revision)
+        }
+    }
+
+    /// The revision that made it.
+    pub(crate) fn revision(&self) -> FullRevision {
+        let sub = if self.flags() & HAS_SUB == 0 { 0 } else { self.half_word(1) };
+        FullRevision { main: self.main(), sub }
     }
 
     pub(crate) fn link(&self) -> Link {
-        Link::decode(&self.0)
+        let at = link_at(self.flags());
+        let previous = (self.flags() & HAS_PREVIOUS != 0).then(|| Place(self.word(at)));
+        let jump_at = at + PREVIOUS_BYTES;
+        let jump = (self.flags() & HAS_JUMP != 0)
+            .then(|| Jump { to: Place(self.word(jump_at)), depth: self.half_word(jump_at + 8) });
+        Link { previous, jump }
     }
+
+    fn word(&self, at: usize) -> u64 {
+        u64::from_le_bytes(self.0[at..at + 8].try_into().expect("8 bytes"))
+    }
+
+    fn half_word(&self, at: usize) -> u32 {
+        u32::from_le_bytes(self.0[at..at + 4].try_into().expect("4 bytes"))
+    }
+}
+
+fn main_at(flags: u8) -> usize {
+    1 + if flags & HAS_SUB == 0 { 0 } else { SUB_BYTES }
+}
+
+fn link_at(flags: u8) -> usize {
+    main_at(flags) + if flags & TOMBSTONE == 0 { 0 } else { MAIN_BYTES }
+}
+
+fn link_size(flags: u8) -> usize {
+    let previous = if flags & HAS_PREVIOUS == 0 { 0 } else { PREVIOUS_BYTES };
+    previous + if flags & HAS_JUMP == 0 { 0 } else { JUMP_BYTES }
 }
 
 impl PartialEq for KeyValue {
@@ -199,84 +266,23 @@ fn take_bytes<'a>(rest: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// Where the versions before this one are.
-///
-/// The jump goes to the jump of the previous version's jump whenever the two distances are equal, else to the previous
-/// version: so that from any version any older one is reached in steps logarithmic in their distance (Myers, "An
-/// applicative random-access stack", 1983).
+/// Where versions of the same key before this one are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
-    /// How many versions this one stands on.
+    /// The version that this one replaced.
+    pub(crate) previous: Option<Place>,
+    /// One far back; only with a previous one.
+    pub(crate) jump: Option<Jump>,
+}
+
+/// A link over many versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Jump {
+    pub(crate) to: Place,
+    /// How many versions with a jump this one stands on, itself included.
     pub(crate) depth: u32,
-    pub(crate) previous: Option<FullRevision>,
-    /// Never newer than `previous`.
-    pub(crate) jump: Option<FullRevision>,
 }
 
 impl Link {
-    pub(crate) const NONE: Link = Link { depth: 0, previous: None, jump: None };
-
-    /// The link of a version that follows `previous`, whose own link is `of_previous`. `find` gives the link of an older
-    /// version, unless it is compacted away.
-    pub(crate) fn after(
-        previous: FullRevision,
-        of_previous: Link,
-        find: impl Fn(FullRevision) -> Option<Link>,
-    ) -> Link {
-        let depth = of_previous.depth.saturating_add(1);
-        let jump = of_previous.jump.and_then(|near| {
-            let of_near = find(near)?;
-            let far = of_near.jump?;
-            let of_far = find(far)?;
-            (of_previous.depth - of_near.depth == of_near.depth - of_far.depth).then_some(far)
-        });
-        Link { depth, previous: Some(previous), jump: Some(jump.unwrap_or(previous)) }
-    }
-
-    fn encode_into(self, out: &mut Vec<u8>) {
-        let put = |out: &mut Vec<u8>, revision: FullRevision| {
-            out.extend_from_slice(&revision.main.0.to_le_bytes());
-            out.extend_from_slice(&revision.sub.to_le_bytes());
-        };
-        let Some(previous) = self.previous else {
-            out.push(LINK_NONE);
-            return;
-        };
-        match self.jump.filter(|&jump| jump != previous) {
-            None => {
-                out.push(LINK_PREVIOUS);
-                put(out, previous);
-            }
-            Some(jump) => {
-                out.push(LINK_JUMP);
-                put(out, previous);
-                put(out, jump);
-            }
-        }
-        out.extend_from_slice(&self.depth.to_le_bytes());
-    }
-
-    fn decode(stored: &[u8]) -> Link {
-        let revision = |at: usize| FullRevision {
-            main: Revision(i64::from_le_bytes(stored[at..at + 8].try_into().expect("8 bytes"))),
-            sub: u32::from_le_bytes(stored[at + 8..at + 12].try_into().expect("4 bytes")),
-        };
-        let kind = stored[0] & LINK_KIND_MASK;
-        let size = link_size(kind);
-        if kind == LINK_NONE {
-            return Link::NONE;
-        }
-        let previous = revision(1);
-        let jump = if kind == LINK_JUMP { revision(1 + FULL_REVISION_BYTES) } else { previous };
-        let depth = u32::from_le_bytes(stored[size - 4..size].try_into().expect("4 bytes"));
-        Link { depth, previous: Some(previous), jump: Some(jump) }
-    }
-}
-
-fn link_size(kind: u8) -> usize {
-    match kind & LINK_KIND_MASK {
-        LINK_NONE => 1,
-        LINK_PREVIOUS => 1 + FULL_REVISION_BYTES + 4,
-        _ => 1 + 2 * FULL_REVISION_BYTES + 4,
-    }
+    pub(crate) const NONE: Link = Link { previous: None, jump: None };
 }

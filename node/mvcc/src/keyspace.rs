@@ -9,6 +9,7 @@ use crate::history::History;
 use crate::index::{Index, Interval, KeyEntry};
 use crate::key_value::{Fields, KeyValue, Link};
 use crate::revision::{FullRevision, Revision};
+use crate::sequence::Place;
 
 /// What one version costs in memory beside its marshalled bytes: its allocation, its place in the history.
 const VERSION_OVERHEAD_BYTES: u64 = 80;
@@ -24,7 +25,7 @@ pub(crate) struct Keyspace {
     /// Reads below it fail; `Revision::NEVER` before the first compaction.
     pub(crate) compacted: Revision,
     /// Where the removal of compacted versions goes on; `None` when it is done.
-    pub(crate) removal: Option<FullRevision>,
+    pub(crate) removal: Option<Place>,
     pub(crate) alarms: Arc<BTreeSet<Alarm>>,
     /// The time of the newest command, in milliseconds since the Unix epoch; never runs back.
     pub(crate) time_ms: u64,
@@ -52,66 +53,86 @@ impl Keyspace {
     /// The newest version of a live key.
     pub(crate) fn newest(&self, key: &[u8]) -> Option<KeyValue> {
         let entry = self.index.get(key).filter(KeyEntry::is_live)?;
-        Some(self.version(entry.modified).clone())
+        Some(self.version(entry).clone())
     }
 
-    /// The version that the index or a newer version names and that compaction cannot have removed.
-    pub(crate) fn version(&self, revision: FullRevision) -> &KeyValue {
-        self.history.get(revision).expect("the newest version of a live key is never removed")
+    /// The newest version of a key that is live.
+    pub(crate) fn version(&self, entry: KeyEntry) -> &KeyValue {
+        self.history.get(entry.place).expect("the newest version of a live key is never removed")
     }
 
-    /// The newest place at or before a revision, which must not be below the compaction mark. `None` if the key did not
-    /// exist; the place may be a tombstone's, or one that compaction removed because it was a tombstone's.
-    pub(crate) fn place_at(&self, entry: KeyEntry, at: Revision) -> Option<FullRevision> {
-        let mut place = entry.modified;
-        while place.main > at {
-            let link = self.history.link(place)?;
-            place = match link.jump {
-                Some(jump) if jump.main > at => jump,
-                _ => link.previous?,
-            };
-        }
-        Some(place)
+    /// The version of a key that was live when the history ended at `end`, which is not below the compaction mark.
+    pub(crate) fn live_before(&self, end: Place, entry: KeyEntry) -> Option<&KeyValue> {
+        let place = self.history.newest_before(end, entry.place)?;
+        self.history.get(place).filter(|version| !version.is_tombstone())
     }
 
-    /// The live version at a revision that is not below the compaction mark.
-    pub(crate) fn live_at(&self, entry: KeyEntry, at: Revision) -> Option<&KeyValue> {
-        self.history.get(self.place_at(entry, at)?).filter(|version| !version.is_tombstone())
-    }
-
-    /// How many keys of an interval are live, now or at a revision.
-    pub(crate) fn count(&self, interval: Interval<'_>, at: Option<Revision>) -> u64 {
-        match at {
+    /// How many keys of an interval are live; or were, when the history ended at a place.
+    pub(crate) fn count(&self, interval: Interval<'_>, end: Option<Place>) -> u64 {
+        match end {
             None => self.index.count_live(interval),
-            Some(at) => self.index.count_live_at(interval, at, |entry| self.live_at(entry, at).is_some()),
+            Some(end) => self.index.count_live_before(interval, end, |entry| self.live_before(end, entry).is_some()),
         }
     }
 
-    /// Adds a version of a key, newer than all there are. `fields.version` 0 makes it a tombstone.
-    pub(crate) fn add(&mut self, scratch: &mut Vec<u8>, place: FullRevision, fields: &Fields<'_>) {
-        let present = self.index.get(fields.key);
-        let link = match present {
-            Some(present) => self.link_after(present.modified),
+    /// Puts a key. `revision` is newer than all there are.
+    pub(crate) fn put(&mut self, scratch: &mut Vec<u8>, revision: FullRevision, key: &[u8], value: &[u8], lease: i64) {
+        let (place, modified) = (self.history.end(), revision.main);
+        let (before, now) = self.index.update(key, |before| {
+            let (created, version) = match before {
+                Some(before) if before.is_live() => (before.created, before.version + 1),
+                _ => (modified, 1),
+            };
+            KeyEntry { place, modified, created, version }
+        });
+        let fields = Fields {
+            key,
+            create_revision: now.created.0,
+            mod_revision: modified.0,
+            version: now.version,
+            value,
+            lease,
+        };
+        self.remember(scratch, before, revision, &fields);
+    }
+
+    /// Deletes a live key. `revision` is newer than all there are.
+    pub(crate) fn delete(&mut self, scratch: &mut Vec<u8>, revision: FullRevision, key: &[u8]) {
+        self.restore(scratch, revision, &Fields { key, ..Fields::default() });
+    }
+
+    /// Adds a version as it is; a tombstone if `fields.version` is 0. `revision` is newer than all there are.
+    pub(crate) fn restore(&mut self, scratch: &mut Vec<u8>, revision: FullRevision, fields: &Fields<'_>) {
+        let entry = KeyEntry {
+            place: self.history.end(),
+            modified: revision.main,
+            created: Revision(fields.create_revision),
+            version: fields.version,
+        };
+        let (before, _) = self.index.update(fields.key, |_| entry);
+        self.remember(scratch, before, revision, fields);
+    }
+
+    fn remember(
+        &mut self,
+        scratch: &mut Vec<u8>,
+        before: Option<KeyEntry>,
+        revision: FullRevision,
+        fields: &Fields<'_>,
+    ) {
+        let link = match before {
+            Some(before) => self.history.link_after(before.place, fields.version),
             None => Link::NONE,
         };
-        if present.is_none() {
+        if before.is_none() {
             self.size_bytes += key_size(fields.key);
         }
-        let version = KeyValue::build(scratch, link, fields);
+        let version = KeyValue::build(scratch, revision, link, fields);
         self.size_bytes += version_size(&version);
-        self.history.push(place, version);
-        let entry = KeyEntry { modified: place, created: Revision(fields.create_revision), version: fields.version };
-        self.index.set(fields.key, entry);
+        self.history.push(version);
     }
 
-    fn link_after(&self, previous: FullRevision) -> Link {
-        match self.history.link(previous) {
-            Some(of_previous) => Link::after(previous, of_previous, |older| self.history.link(older)),
-            None => Link::NONE,
-        }
-    }
-
-    pub(crate) fn remove_version(&mut self, place: FullRevision) {
+    pub(crate) fn remove_version(&mut self, place: Place) {
         if let Some(version) = self.history.remove(place) {
             self.size_bytes -= version_size(&version);
         }

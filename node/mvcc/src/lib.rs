@@ -30,6 +30,7 @@ mod history;
 mod index;
 mod key_value;
 mod keyspace;
+mod sequence;
 
 mod hash;
 

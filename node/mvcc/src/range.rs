@@ -5,6 +5,7 @@ use crate::index::{Interval, KeyEntry};
 use crate::key_value::{Fields, KeyValue};
 use crate::keyspace::Keyspace;
 use crate::revision::Revision;
+use crate::sequence::Place;
 
 /// The answer to a [`Range`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,20 +38,21 @@ pub enum RangeError {
 /// Reads. `now` is the revision that the newest content belongs to.
 pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<RangeResult, RangeError> {
     range.validate_sort()?;
-    let at = match range.revision {
+    let end = match range.revision {
         ..=0 => None,
         asked if asked > now.0 => return Err(RangeError::FutureRevision),
         asked if asked < space.compacted.0 => return Err(RangeError::Compacted),
-        asked => Some(Revision(asked)),
+        asked if asked == now.0 => None,
+        asked => Some(space.history.end_at(Revision(asked))),
     };
     let interval = Interval::new(&range.key, &range.range_end);
-    let mut result = RangeResult { revision: now, kvs: Vec::new(), count: space.count(interval, at), more: false };
+    let mut result = RangeResult { revision: now, kvs: Vec::new(), count: space.count(interval, end), more: false };
     if range.count_only || result.count == 0 {
         return Ok(result);
     }
 
     let shape = Shape::of(range);
-    result.kvs = collect(space, range, interval, at, shape.collect_max);
+    result.kvs = collect(space, range, interval, end, shape.collect_max);
     if let Some(order) = shape.sort {
         sort(&mut result.kvs, range.sort_target, order);
     }
@@ -109,14 +111,14 @@ fn passes_filters(range: &Range, modified: i64, created: i64) -> bool {
         && within(range.min_create_revision, created, range.max_create_revision)
 }
 
-fn collect(space: &Keyspace, range: &Range, interval: Interval<'_>, at: Option<Revision>, max: usize) -> Vec<KeyValue> {
+fn collect(space: &Keyspace, range: &Range, interval: Interval<'_>, end: Option<Place>, max: usize) -> Vec<KeyValue> {
     let from_index_alone = range.keys_only && range.sort_target != SortTarget::Value;
     space
         .index
         .scan(interval)
-        .filter_map(|(key, entry)| match at {
-            Some(at) if entry.modified.main > at => {
-                let version = space.live_at(entry, at)?;
+        .filter_map(|(key, entry)| match end {
+            Some(end) if entry.place >= end => {
+                let version = space.live_before(end, entry)?;
                 let fields = version.fields();
                 if !passes_filters(range, fields.mod_revision, fields.create_revision) {
                     return None;
@@ -124,10 +126,10 @@ fn collect(space: &Keyspace, range: &Range, interval: Interval<'_>, at: Option<R
                 Some(if from_index_alone { without_value(fields) } else { version.clone() })
             }
             _ => {
-                if !entry.is_live() || !passes_filters(range, entry.modified.main.0, entry.created.0) {
+                if !entry.is_live() || !passes_filters(range, entry.modified.0, entry.created.0) {
                     return None;
                 }
-                Some(if from_index_alone { key_alone(key, entry) } else { space.version(entry.modified).clone() })
+                Some(if from_index_alone { key_alone(key, entry) } else { space.version(entry).clone() })
             }
         })
         .take(max)
@@ -138,7 +140,7 @@ fn key_alone(key: &[u8], entry: KeyEntry) -> KeyValue {
     KeyValue::detached(&Fields {
         key,
         create_revision: entry.created.0,
-        mod_revision: entry.modified.main.0,
+        mod_revision: entry.modified.0,
         version: entry.version,
         ..Fields::default()
     })

@@ -36,18 +36,3 @@ pub(crate) struct FullRevision {
     /// 0 for the command's first change, then 1, 2, ...
     pub(crate) sub: u32,
 }
-
-impl FullRevision {
-    /// The least full revision with this main revision.
-    pub(crate) fn start_of(main: Revision) -> FullRevision {
-        FullRevision { main, sub: 0 }
-    }
-
-    /// The least full revision after this one.
-    pub(crate) fn next(self) -> FullRevision {
-        match self.sub.checked_add(1) {
-            Some(sub) => FullRevision { main: self.main, sub },
-            None => FullRevision::start_of(self.main.next()),
-        }
-    }
-}

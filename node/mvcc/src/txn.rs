@@ -41,7 +41,7 @@ fn compare_holds(space: &Keyspace, compare: &Compare) -> bool {
         .index
         .scan(Interval::new(&compare.key, &compare.range_end))
         .filter(|(_, entry)| entry.is_live())
-        .map(|(_, entry)| space.version(entry.modified).fields())
+        .map(|(_, entry)| space.version(entry).fields())
         .peekable();
     if live.peek().is_none() {
         return match compare.operand {

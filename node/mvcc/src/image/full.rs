@@ -153,16 +153,13 @@ pub fn write(view: &View, applied_index: u64, out: &mut impl Write) -> Result<Im
     let mut hasher = Hasher::new(space, space.revision);
     let mut version_count = 0u64;
     let mut version_bytes = 0u64;
-    for (place, version) in space.history.scan(FullRevision::start_of(Revision(0))) {
-        if !space.survives_compaction(place, version) {
-            continue;
-        }
+    for (place, version) in space.surviving_versions() {
         hasher.add(place, version);
         let encoded = version.encoded();
         if encoded.len() > PAYLOAD_BYTES_MAX - CHUNK_BYTES - VERSION_HEADER_SIZE {
-            return Err(WriteError::VersionTooLarge { bytes: encoded.len(), revision: place.main });
+            return Err(WriteError::VersionTooLarge { bytes: encoded.len(), revision: version.main() });
         }
-        put_version(chunks.payload(), place, version);
+        put_version(chunks.payload(), version);
         version_count += 1;
         version_bytes += encoded.len() as u64;
         if chunks.payload_len() >= CHUNK_BYTES {
@@ -204,10 +201,11 @@ fn put_header(out: &mut Vec<u8>, space: &Keyspace, applied_index: u64) {
     }
 }
 
-fn put_version(out: &mut Vec<u8>, place: FullRevision, version: &KeyValue) {
+fn put_version(out: &mut Vec<u8>, version: &KeyValue) {
+    let revision = version.revision();
     let encoded = version.encoded();
-    out.extend_from_slice(&place.main.0.to_le_bytes());
-    out.extend_from_slice(&place.sub.to_le_bytes());
+    out.extend_from_slice(&revision.main.0.to_le_bytes());
+    out.extend_from_slice(&revision.sub.to_le_bytes());
     out.push(if version.is_tombstone() { TOMBSTONE } else { 0 });
     out.extend_from_slice(&(encoded.len() as u32).to_le_bytes());
     out.extend_from_slice(encoded);
@@ -305,7 +303,7 @@ impl Loading {
         Ok(Loading {
             space,
             applied_index,
-            newest: FullRevision::start_of(Revision(0)),
+            newest: FullRevision { main: Revision(0), sub: 0 },
             version_count: 0,
             version_bytes: 0,
             claimed_hash: 0,
@@ -316,17 +314,17 @@ impl Loading {
     fn add_versions(&mut self, payload: &mut Payload<'_>) -> Result<(), Wrong> {
         while !payload.0.is_empty() {
             let main = Revision(i64::from_le_bytes(payload.array()?));
-            let place = FullRevision { main, sub: u32::from_le_bytes(payload.array()?) };
+            let revision = FullRevision { main, sub: u32::from_le_bytes(payload.array()?) };
             let [flags] = payload.array()?;
             let length = u32::from_le_bytes(payload.array()?);
             let encoded = payload.take(length as usize)?;
-            if place <= self.newest || place.main > self.space.revision {
+            if revision <= self.newest || revision.main > self.space.revision {
                 return Err(Wrong::Content("a revision is out of order"));
             }
             let fields = Fields::parse(encoded).ok_or(Wrong::Content("a version does not parse"))?;
-            check_version(&fields, place, flags)?;
-            self.space.add(&mut self.scratch, place, &fields);
-            self.newest = place;
+            check_version(&fields, revision, flags)?;
+            self.space.restore(&mut self.scratch, revision, &fields);
+            self.newest = revision;
             self.version_count += 1;
             self.version_bytes += encoded.len() as u64;
         }
@@ -362,12 +360,12 @@ impl Loading {
     }
 }
 
-fn check_version(fields: &Fields<'_>, place: FullRevision, flags: u8) -> Result<(), Wrong> {
+fn check_version(fields: &Fields<'_>, revision: FullRevision, flags: u8) -> Result<(), Wrong> {
     let sound = match flags {
         TOMBSTONE => *fields == Fields { key: fields.key, ..Fields::default() },
         0 => {
             (1..=Revision::MAX.0).contains(&fields.version)
-                && fields.mod_revision == place.main.0
+                && fields.mod_revision == revision.main.0
                 && (1..=fields.mod_revision).contains(&fields.create_revision)
         }
         _ => false,

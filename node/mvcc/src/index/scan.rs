@@ -1,0 +1,76 @@
+//! Owns walking through the tree in order. Does not own the tree.
+
+use super::key::KeyEntry;
+use super::tree::{Child, Node, Row};
+
+/// Entries of the tree, in order.
+pub(crate) struct Scan<'a> {
+    /// The branches above the leaf: for each, the children not entered yet.
+    above: Vec<std::slice::Iter<'a, Child>>,
+    leaf: Option<&'a Row<KeyEntry>>,
+    /// The next entry of the leaf, and the first that is not wanted.
+    at: usize,
+    end: usize,
+    to: Option<&'a [u8]>,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(root: &'a Node, from: &[u8], to: Option<&'a [u8]>) -> Self {
+        let mut scan = Scan { above: Vec::new(), leaf: None, at: 0, end: 0, to };
+        scan.descend(root, Some(from));
+        scan
+    }
+
+    /// Goes down to the leaf where `from` is or would be, or the first.
+    fn descend(&mut self, mut node: &'a Node, from: Option<&[u8]>) {
+        loop {
+            match node {
+                Node::Branch(branch) => {
+                    let at = from.map_or(0, |from| branch.child_at(from));
+                    let mut children = branch.items[at..].iter();
+                    let Some(child) = children.next() else { return };
+                    self.above.push(children);
+                    node = &child.node;
+                }
+                Node::Leaf(leaf) => {
+                    self.at = from.map_or(0, |from| leaf.keys.position(from));
+                    self.end = self.to.map_or(leaf.items.len(), |to| leaf.keys.position(to));
+                    self.leaf = Some(leaf);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Goes on to the next leaf, unless the last wanted entry was in this one.
+    fn next_leaf(&mut self) -> Option<()> {
+        let leaf = self.leaf.take()?;
+        if self.end < leaf.items.len() {
+            return None;
+        }
+        while let Some(children) = self.above.last_mut() {
+            if let Some(child) = children.next() {
+                self.descend(&child.node, None);
+                return Some(());
+            }
+            self.above.pop();
+        }
+        None
+    }
+}
+
+impl<'a> Iterator for Scan<'a> {
+    type Item = (&'a [u8], &'a KeyEntry);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let leaf = self.leaf?;
+            if self.at < self.end {
+                let at = self.at;
+                self.at += 1;
+                return Some((leaf.keys.get(at), &leaf.items[at]));
+            }
+            self.next_leaf()?;
+        }
+    }
+}
