@@ -14,6 +14,7 @@ use raft::{
 
 pub mod member;
 pub mod shapes;
+pub mod solo;
 pub mod truth;
 
 pub use member::{Disk, Member, State, Write};
@@ -55,6 +56,8 @@ pub struct Cluster {
     /// Everything that left, for tests that look.
     pub sent: Vec<Envelope>,
     pub keep_sent: bool,
+    /// So many snapshots from now on do not arrive.
+    pub snapshots_fail: u64,
     /// Prints every message; `RAFT_TRACE=1` sets it.
     pub trace: bool,
     pub truth: Truth,
@@ -78,6 +81,7 @@ impl Cluster {
             random: Random(seed),
             sent: Vec::new(),
             keep_sent: false,
+            snapshots_fail: 0,
             trace: std::env::var_os("RAFT_TRACE").is_some(),
             truth: Truth::default(),
             next_number: 0,
@@ -483,7 +487,9 @@ impl Cluster {
         let member = &self.members[&from];
         let (meta, state) = (member.disk.snapshot.clone(), member.disk.state.clone());
         assert!(meta.last.index >= at_least, "the newest snapshot helps");
-        let lost = self.random.percent(self.weather.loss) || self.cut.contains(&(from, to));
+        let fails = self.snapshots_fail > 0;
+        self.snapshots_fail = self.snapshots_fail.saturating_sub(1);
+        let lost = fails || self.random.percent(self.weather.loss) || self.cut.contains(&(from, to));
         let at_ms = self.now_ms + 5 + self.random.below(self.weather.delay_ms_max);
         if lost {
             // The driver would notice later; the pause in the core makes the difference small.

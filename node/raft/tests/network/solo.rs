@@ -1,0 +1,289 @@
+//! One core, held by hand: every message to it and every acknowledgement is the test's. Owns its clock and remembers which
+//! writes are under way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::{
+    Append, AppendReply, Body, Config, Configuration, Entry, EntryId, HardState, Index, IoId, MemberId, Message, Now,
+    Output, Payload, Persist, ProposalId, Raft, Restored, Role, SnapshotMeta, Term,
+};
+
+use super::shapes::{configuration, id};
+
+/// Member 1 among others that the test plays.
+#[derive(Debug)]
+pub struct Solo {
+    pub raft: Raft,
+    pub now_ms: u64,
+    pub issued: Option<IoId>,
+}
+
+/// How a solo begins.
+#[derive(Clone, Debug)]
+pub struct Start {
+    pub term: u64,
+    pub vote: Option<u64>,
+    pub configuration: Configuration,
+    pub entries: Vec<Entry>,
+    pub config: Config,
+}
+
+impl Start {
+    /// Member 1 of `voters` members with empty logs.
+    pub fn of(voters: u64) -> Self {
+        let numbers: Vec<u64> = (1..=voters).collect();
+        Self {
+            term: 0,
+            vote: None,
+            configuration: configuration(&numbers, &[]),
+            entries: Vec::new(),
+            config: Config::new(id(1), 7),
+        }
+    }
+
+    /// With a log of these terms, beginning at index 1.
+    pub fn log(mut self, terms: &[u64]) -> Self {
+        let numbered = (1..).zip(terms);
+        self.entries = numbered.map(|(index, term)| super::shapes::entry(*term, index)).collect();
+        self.term = self.term.max(terms.last().copied().unwrap_or(0));
+        self
+    }
+
+    pub fn term(mut self, term: u64) -> Self {
+        self.term = term;
+        self
+    }
+
+    pub fn vote(mut self, vote: u64) -> Self {
+        self.vote = Some(vote);
+        self
+    }
+
+    pub fn configuration(mut self, configuration: Configuration) -> Self {
+        self.configuration = configuration;
+        self
+    }
+
+    pub fn config(mut self, adjust: impl FnOnce(&mut Config)) -> Self {
+        adjust(&mut self.config);
+        self
+    }
+
+    pub fn solo(self) -> Solo {
+        let hard_state = HardState { term: Term(self.term), vote: self.vote.map(id) };
+        let snapshot = SnapshotMeta { configuration: Arc::new(self.configuration), ..SnapshotMeta::default() };
+        let restored = Restored { hard_state, snapshot, entries: self.entries };
+        // Late enough that no lease of the past is honoured any more.
+        let start = Now { monotonic: Duration::from_secs(10), wall_ms: 1_000_000 };
+        let raft = Raft::new(self.config, restored, start).expect("a sound start");
+        let mut solo = Solo { raft, now_ms: 12_000, issued: None };
+        solo.drain();
+        solo
+    }
+}
+
+impl Solo {
+    pub fn now(&self) -> Now {
+        Now { monotonic: Duration::from_millis(self.now_ms), wall_ms: 1_000_000 + self.now_ms }
+    }
+
+    pub fn drain(&mut self) -> Vec<Output> {
+        let outputs: Vec<Output> = std::iter::from_fn(|| self.raft.next_output()).collect();
+        for output in &outputs {
+            if let Output::Persist(Persist { io, .. }) | Output::InstallSnapshot { io, .. } = output {
+                assert!(self.issued < Some(*io), "names of writes grow");
+                self.issued = Some(*io);
+            }
+        }
+        outputs
+    }
+
+    /// A message arrives from `from`.
+    pub fn hears(&mut self, from: u64, term: u64, body: Body) -> Vec<Output> {
+        let now = self.now();
+        self.raft.step(now, id(from), Message { term: Term(term), body });
+        self.drain()
+    }
+
+    /// Everything under way is durable now.
+    pub fn persisted(&mut self) -> Vec<Output> {
+        let Some(io) = self.issued else { return Vec::new() };
+        let now = self.now();
+        self.raft.persisted(now, io);
+        self.drain()
+    }
+
+    pub fn sleeps(&mut self, ms: u64) -> Vec<Output> {
+        self.now_ms += ms;
+        let now = self.now();
+        self.raft.tick(now);
+        self.drain()
+    }
+
+    /// Waits for exactly what the core says it waits for.
+    pub fn sleeps_until_deadline(&mut self) -> Vec<Output> {
+        let deadline = u64::try_from(self.raft.deadline().as_nanos().div_ceil(1_000_000)).expect("soon");
+        self.now_ms = self.now_ms.max(deadline);
+        self.sleeps(0)
+    }
+
+    pub fn role(&self) -> Role {
+        self.raft.soft_state().role
+    }
+
+    pub fn term(&self) -> u64 {
+        self.raft.soft_state().term.0
+    }
+
+    /// Campaigns without asking first: term and vote durable, the votes asked for.
+    pub fn campaigns(&mut self) -> Vec<Output> {
+        let mut outputs = self.sleeps_until_deadline();
+        for from in self.others() {
+            if self.role() == Role::PreCandidate {
+                let term = self.term() + 1;
+                outputs.extend(self.hears(from, term, Body::PreVoteReply { granted: true }));
+            }
+        }
+        assert_eq!(self.role(), Role::Candidate, "everyone would vote");
+        outputs.extend(self.persisted());
+        outputs
+    }
+
+    /// Wins an election in the next term; its no-op is appended and under way.
+    pub fn leads(&mut self) -> Vec<Output> {
+        let mut outputs = self.campaigns();
+        for from in self.others() {
+            if self.role() == Role::Candidate {
+                let term = self.term();
+                outputs.extend(self.hears(from, term, Body::VoteReply { granted: true }));
+            }
+        }
+        assert_eq!(self.role(), Role::Leader, "everyone voted");
+        outputs
+    }
+
+    /// Leads, and everything so far is durable and committed.
+    pub fn leads_with_commit(&mut self) {
+        self.leads();
+        self.persisted();
+        self.all_accept();
+        assert_eq!(self.raft.commit(), self.raft.last().index, "everyone holds everything");
+    }
+
+    /// Everyone says that they hold everything.
+    pub fn all_accept(&mut self) -> Vec<Output> {
+        let last = self.raft.last().index.0;
+        self.others().into_iter().flat_map(|from| self.accepts(from, last)).collect()
+    }
+
+    /// `from` says that it holds everything up to `matched`.
+    pub fn accepts(&mut self, from: u64, matched: u64) -> Vec<Output> {
+        self.accepts_round(from, matched, 0)
+    }
+
+    pub fn accepts_round(&mut self, from: u64, matched: u64, round: u64) -> Vec<Output> {
+        let term = self.term();
+        self.hears(from, term, Body::AppendReply(AppendReply::Accepted { matched: Index(matched), round }))
+    }
+
+    pub fn rejects(&mut self, from: u64, prev: u64, hint: EntryId) -> Vec<Output> {
+        let term = self.term();
+        self.hears(from, term, Body::AppendReply(AppendReply::Rejected { prev: Index(prev), hint, round: 0 }))
+    }
+
+    pub fn proposes(&mut self, number: u64) -> Vec<Output> {
+        let now = self.now();
+        let payload = Payload::Normal(format!("p{number}").into_bytes().into());
+        self.raft.propose(now, vec![(ProposalId(number), payload)]).expect("taken");
+        self.drain()
+    }
+
+    pub fn others(&self) -> Vec<u64> {
+        let (configuration, _) = self.raft.configuration();
+        let everyone = configuration.voters.union(&configuration.outgoing);
+        everyone.map(|member| member.0).filter(|number| *number != 1).collect()
+    }
+
+    /// Applies what is committed.
+    pub fn applies(&mut self) -> Vec<Output> {
+        let (now, commit) = (self.now(), self.raft.commit());
+        self.raft.applied(now, commit);
+        self.drain()
+    }
+}
+
+pub fn append(prev: EntryId, entries: Vec<Entry>, commit: u64) -> Body {
+    Body::Append(Append { prev, entries, commit: Index(commit), round: 0 })
+}
+
+pub fn heartbeat(commit: u64, round: u64) -> Body {
+    Body::Heartbeat { commit: Index(commit), round }
+}
+
+/// What was sent to whom.
+pub fn sent(outputs: &[Output]) -> Vec<(u64, Message)> {
+    let message = |output: &Output| match output {
+        Output::Send { to, message } => Some((to.0, message.clone())),
+        _ => None,
+    };
+    outputs.iter().filter_map(message).collect()
+}
+
+/// What was sent to one member.
+pub fn sent_to(outputs: &[Output], to: u64) -> Vec<Body> {
+    sent(outputs).into_iter().filter(|(receiver, _)| *receiver == to).map(|(_, message)| message.body).collect()
+}
+
+/// The appends among it.
+pub fn appends_to(outputs: &[Output], to: u64) -> Vec<Append> {
+    let append = |body| match body {
+        Body::Append(append) => Some(append),
+        _ => None,
+    };
+    sent_to(outputs, to).into_iter().filter_map(append).collect()
+}
+
+pub fn persists(outputs: &[Output]) -> Vec<Persist> {
+    let persist = |output: &Output| match output {
+        Output::Persist(persist) => Some(persist.clone()),
+        _ => None,
+    };
+    outputs.iter().filter_map(persist).collect()
+}
+
+pub fn applies(outputs: &[Output]) -> Vec<u64> {
+    let entries = |output: &Output| match output {
+        Output::Apply(entries) => entries.iter().map(|entry| entry.id.index.0).collect(),
+        _ => Vec::new(),
+    };
+    outputs.iter().flat_map(entries).collect()
+}
+
+/// Whether a granted vote is among what was sent.
+pub fn grants_vote(outputs: &[Output], to: u64) -> bool {
+    sent_to(outputs, to).contains(&Body::VoteReply { granted: true })
+}
+
+/// The match that is acknowledged, if any.
+pub fn accepted(outputs: &[Output], to: u64) -> Option<u64> {
+    let matched = |body| match body {
+        Body::AppendReply(AppendReply::Accepted { matched, .. }) => Some(matched.0),
+        _ => None,
+    };
+    sent_to(outputs, to).into_iter().filter_map(matched).next_back()
+}
+
+/// Where an append is refused, and the hint.
+pub fn rejected(outputs: &[Output], to: u64) -> Option<(u64, EntryId)> {
+    let refusal = |body| match body {
+        Body::AppendReply(AppendReply::Rejected { prev, hint, .. }) => Some((prev.0, hint)),
+        _ => None,
+    };
+    sent_to(outputs, to).into_iter().filter_map(refusal).next_back()
+}
+
+/// Shorthand for members in assertions.
+pub fn member(number: u64) -> Option<MemberId> {
+    Some(id(number))
+}

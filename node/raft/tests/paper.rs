@@ -1,0 +1,18 @@
+//! The paper, sentence by sentence. Owns one test per sentence of Ongaro's thesis ("Consensus: Bridging Theory and Practice",
+//! 2014) that says what a server does; each quotes what it holds the core to.
+
+#[path = "network/cluster.rs"]
+mod network;
+
+#[path = "paper/election.rs"]
+mod election;
+#[path = "paper/membership.rs"]
+mod membership;
+#[path = "paper/reads.rs"]
+mod reads;
+#[path = "paper/replication.rs"]
+mod replication;
+#[path = "paper/snapshots.rs"]
+mod snapshots;
+#[path = "paper/terms.rs"]
+mod terms;

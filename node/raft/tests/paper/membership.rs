@@ -1,0 +1,422 @@
+//! Cluster membership changes (chapter 4), by joint consensus (§4.3).
+
+use std::time::Duration;
+
+use raft::{Body, ChangeError, Configuration, Index, Output, Payload, Role};
+
+use crate::network::solo::{Solo, Start, append, appends_to, grants_vote, heartbeat, member, persists, sent, sent_to};
+use crate::network::{Cluster, configuration, entry_id, id, ids, wish};
+
+fn config_entry(term: u64, index: u64, configuration: Configuration) -> raft::Entry {
+    raft::Entry { id: entry_id(term, index), time_ms: index, payload: Payload::Configuration(configuration.into()) }
+}
+
+fn joint(incoming: &[u64], outgoing: &[u64]) -> Configuration {
+    let everyone: Vec<u64> = incoming.iter().chain(outgoing).copied().collect();
+    let mut joint = configuration(&everyone, &[]);
+    joint.voters = ids(incoming);
+    joint.outgoing = ids(outgoing);
+    joint
+}
+
+/// A leader whose learners have everything and were heard from.
+fn leader_with_learners(voters: &[u64], learners: &[u64]) -> Solo {
+    let mut solo = Start::of(3).configuration(configuration(voters, learners)).solo();
+    solo.leads();
+    solo.persisted();
+    for from in voters.iter().chain(learners).filter(|number| **number != 1) {
+        solo.accepts_round(*from, 1, 1);
+    }
+    assert_eq!(solo.raft.commit(), Index(1));
+    solo
+}
+
+fn change(solo: &mut Solo, voters: &[u64], learners: &[u64]) -> Result<Index, ChangeError> {
+    let expected = solo.raft.configuration().1;
+    let now = solo.now();
+    solo.raft.change(now, wish(expected, voters, learners))
+}
+
+/// §4.1: "The new configuration takes effect on each server as soon as it is added to that server's log", committed or not.
+#[test]
+fn a_configuration_is_in_force_when_appended() {
+    let mut solo = Start::of(3).solo();
+    let next = configuration(&[1, 2, 3], &[4]);
+    solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, next.clone())], 0));
+    assert_eq!(solo.raft.configuration(), (&next, Index(1)));
+    assert_eq!(solo.raft.committed_configuration(), (&configuration(&[1, 2, 3], &[]), Index(0)));
+    solo.hears(2, 1, heartbeat(1, 1));
+    assert_eq!(solo.raft.committed_configuration(), (&next, Index(1)));
+}
+
+/// §4.1: "a server must be prepared to fall back to the previous configuration in its log" when the entry is removed.
+#[test]
+fn a_truncated_configuration_is_not_in_force_any_more() {
+    let mut solo = Start::of(3).solo();
+    let first = configuration(&[1, 2, 3], &[4]);
+    let second = configuration(&[2, 3], &[]);
+    let entries = vec![config_entry(1, 1, first.clone()), config_entry(1, 2, second)];
+    solo.hears(2, 1, append(entry_id(0, 0), entries, 0));
+    assert_eq!(solo.raft.configuration().1, Index(2));
+    assert_eq!(solo.role(), Role::Follower, "it still has a vote in the committed one");
+    solo.hears(3, 2, append(entry_id(1, 1), vec![crate::network::entry(2, 2)], 0));
+    assert_eq!(solo.raft.configuration(), (&first, Index(1)));
+}
+
+/// And when only the snapshot is left: configuration = f(snapshot, log), at every restart.
+#[test]
+fn a_restart_finds_the_same_configuration() {
+    let mut cluster = Cluster::adjusted(3, 3, |config| {
+        config.snapshot_threshold = 5;
+        config.snapshot_trailing = 1;
+    });
+    cluster.elect();
+    cluster.add_blank(4);
+    cluster.reconfigure(&[1, 2, 3], &[4]);
+    cluster.reconfigure(&[1, 2, 4], &[]);
+    for _ in 0..30 {
+        let leader = cluster.elect();
+        cluster.propose(leader);
+        cluster.run_ms(10);
+    }
+    for number in [1, 2, 4] {
+        let before = cluster.raft(number).configuration().0.clone();
+        let index = cluster.raft(number).configuration().1;
+        assert!(cluster.member(number).disk.snapshot.last.index >= index, "the entry is behind a snapshot");
+        cluster.restart(number);
+        assert_eq!(cluster.raft(number).configuration(), (&before, index), "{number}");
+        assert_eq!(before.voters, ids(&[1, 2, 4]));
+        assert_eq!(before.removed, ids(&[3]));
+    }
+}
+
+/// §4.3: "log entries are replicated to all servers in both configurations" and "agreement requires majorities from both the old
+/// and new configurations".
+#[test]
+fn a_joint_configuration_needs_both_majorities() {
+    let mut solo = leader_with_learners(&[1, 2, 3], &[4, 5]);
+    let index = change(&mut solo, &[1, 4, 5], &[]).expect("legal");
+    let outputs = solo.drain();
+    for to in 2..=5 {
+        assert_eq!(appends_to(&outputs, to).len(), 1, "to {to}");
+    }
+    let (now, _) = solo.raft.configuration();
+    assert_eq!((&now.voters, &now.outgoing), (&ids(&[1, 4, 5]), &ids(&[1, 2, 3])));
+    solo.persisted();
+    solo.accepts(4, index.0);
+    solo.accepts(5, index.0);
+    assert_eq!(solo.raft.commit(), Index(1), "the incoming half alone does not commit");
+    solo.accepts(2, index.0);
+    assert_eq!(solo.raft.commit(), index);
+}
+
+/// §4.3: "Once Cold,new has been committed ... it is now safe for the leader to create a log entry describing Cnew": by itself.
+#[test]
+fn a_joint_configuration_is_left_when_committed() {
+    let mut solo = leader_with_learners(&[1, 2, 3], &[4, 5]);
+    let index = change(&mut solo, &[1, 4, 5], &[2]).expect("legal");
+    solo.drain();
+    solo.persisted();
+    assert!(solo.raft.configuration().0.is_joint(), "not committed yet");
+    assert_eq!(solo.raft.configuration().0.learners_next, ids(&[2]));
+    solo.accepts(4, index.0);
+    let outputs = solo.accepts(2, index.0);
+    let left: Vec<_> = persists(&outputs).into_iter().flat_map(|persist| persist.entries).collect();
+    assert_eq!(left.len(), 1);
+    let (now, at) = solo.raft.configuration();
+    assert_eq!((at, now.is_joint()), (index.next(), false));
+    assert_eq!((&now.voters, &now.learners, &now.removed), (&ids(&[1, 4, 5]), &ids(&[2]), &ids(&[3])));
+    assert_eq!(appends_to(&outputs, 3).len(), 1, "the outgoing half is served until the leave commits");
+}
+
+/// §4.3: elections too need both majorities.
+#[test]
+fn an_election_needs_both_majorities() {
+    let mut solo = Start::of(3).configuration(joint(&[1, 2, 3], &[1, 4, 5])).solo();
+    solo.campaigns();
+    solo.hears(2, 1, Body::VoteReply { granted: true });
+    solo.hears(3, 1, Body::VoteReply { granted: true });
+    assert_eq!(solo.role(), Role::Candidate);
+    solo.hears(5, 1, Body::VoteReply { granted: true });
+    assert_eq!(solo.role(), Role::Leader);
+
+    let mut lost = Start::of(3).configuration(joint(&[1, 2, 3], &[1, 4, 5])).solo();
+    lost.campaigns();
+    lost.hears(4, 1, Body::VoteReply { granted: false });
+    lost.hears(5, 1, Body::VoteReply { granted: false });
+    assert_eq!(lost.role(), Role::Follower, "one half is lost, so all is");
+}
+
+/// §4.3, §4.2.2: when the leader crashes on the way, "a new leader may be chosen under either" and finishes what was begun.
+#[test]
+fn a_new_leader_finishes_its_predecessors_change() {
+    let mut solo = Start::of(3).solo();
+    let begun = joint(&[1, 2, 4], &[1, 2, 3]);
+    solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, begun)], 0));
+    solo.persisted();
+    solo.sleeps(3_000);
+    solo.leads();
+    solo.persisted();
+    solo.accepts(2, 2);
+    let outputs = solo.drain();
+    assert_eq!((solo.raft.commit(), solo.raft.configuration().1), (Index(2), Index(3)), "{outputs:?}");
+    assert_eq!(solo.raft.configuration().0.voters, ids(&[1, 2, 4]));
+    assert!(!solo.raft.configuration().0.is_joint());
+}
+
+/// Ongaro 2015 (raft-dev, "bug in single-server membership changes"): no configuration entry before a commit of the own term.
+#[test]
+fn no_change_before_a_commit_of_the_own_term() {
+    let mut solo = Start::of(3).configuration(configuration(&[1, 2, 3], &[4])).solo();
+    solo.leads();
+    solo.persisted();
+    for from in 2..=4 {
+        solo.hears(from, 1, Body::HeartbeatReply { round: 1 });
+    }
+    assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Err(ChangeError::TermNotCommitted));
+    solo.accepts(2, 1);
+    assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Ok(Index(2)));
+}
+
+/// When voters stay the same one step is enough; one change at a time all the same.
+#[test]
+fn learners_come_and_go_in_one_step() {
+    let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
+    let index = change(&mut solo, &[1, 2, 3], &[5]).expect("legal");
+    let (now, at) = solo.raft.configuration();
+    assert_eq!((at, now.is_joint(), &now.learners, &now.removed), (index, false, &ids(&[5]), &ids(&[4])));
+    assert_eq!(now.members.keys().copied().collect::<std::collections::BTreeSet<_>>(), ids(&[1, 2, 3, 5]));
+    solo.drain();
+    let busy = change(&mut solo, &[1, 2, 3], &[6]);
+    assert_eq!(busy, Err(ChangeError::InFlight { pending: index }));
+    assert_eq!(change(&mut solo, &[1, 2, 3], &[5]), Ok(index), "what is asked for is under way");
+}
+
+/// Legal, or refused by name with nothing in the log.
+#[test]
+fn illegal_changes_are_refused_by_name() {
+    let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
+    let last = solo.raft.last();
+    let now = solo.now();
+    assert_eq!(change(&mut solo, &[], &[4]), Err(ChangeError::NoVoters));
+    assert_eq!(change(&mut solo, &[1, 2, 3, 4], &[4]), Err(ChangeError::Overlap { member: id(4) }));
+    assert_eq!(change(&mut solo, &[1, 2, 3, 9], &[]), Err(ChangeError::NotLearner { member: id(9) }));
+    let many: Vec<u64> = (1..=10).collect();
+    assert_eq!(change(&mut solo, &many, &[]), Err(ChangeError::TooManyVoters { voters: 10, limit: 9 }));
+    let mut nameless = wish(Index(0), &[1, 2, 3], &[5]);
+    nameless.members.remove(&id(5));
+    assert_eq!(solo.raft.change(now, nameless), Err(ChangeError::Unknown { member: id(5) }));
+    let stale = solo.raft.change(now, wish(Index(9), &[1, 2], &[]));
+    assert_eq!(stale, Err(ChangeError::Stale { expected: Index(9), actual: Index(0) }));
+    assert_eq!(solo.raft.change(now, wish(Index(9), &[1, 2, 3], &[4])), Ok(Index(0)), "already so, whoever asks");
+    solo.raft.transfer(now, member(2)).expect("starts");
+    assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Err(ChangeError::Transferring { target: id(2) }));
+    assert_eq!(solo.raft.last(), last, "nothing entered the log");
+    let mut follower = Start::of(3).solo();
+    follower.hears(2, 1, heartbeat(0, 1));
+    assert_eq!(change(&mut follower, &[1, 2], &[]), Err(ChangeError::NotLeader { leader: member(2) }));
+}
+
+/// §4.2.1: a new server catches up before it gets a vote.
+#[test]
+fn a_learner_votes_only_when_it_caught_up() {
+    let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
+    for number in 0..65 {
+        solo.proposes(number);
+    }
+    assert_eq!(
+        change(&mut solo, &[1, 2, 4], &[]),
+        Err(ChangeError::LearnerBehind { learner: id(4), behind: 65, limit: 64 })
+    );
+    solo.accepts(4, 2);
+    assert!(change(&mut solo, &[1, 2, 4], &[]).is_ok());
+}
+
+/// A change that could not commit is refused: too few of the wanted voters answer.
+#[test]
+fn a_change_to_unreachable_voters_is_refused() {
+    let mut solo = Start::of(3).configuration(configuration(&[1, 2, 3], &[4, 5])).solo();
+    solo.leads();
+    solo.persisted();
+    solo.accepts_round(2, 1, 1);
+    solo.accepts_round(3, 1, 1);
+    solo.accepts(4, 1);
+    solo.accepts(5, 1); // Their logs are known, but not when they were last heard from.
+    assert_eq!(change(&mut solo, &[1, 4, 5], &[]), Err(ChangeError::QuorumAtRisk { reachable: 1, voters: 3 }));
+    solo.hears(4, 1, Body::HeartbeatReply { round: 1 });
+    assert!(change(&mut solo, &[1, 4, 5], &[]).is_ok());
+}
+
+/// §4.2.2: the leader that is removed manages the cluster "while it is not part of the configuration" until the leave is
+/// committed, does not count itself, and then hands over and steps down.
+#[test]
+fn a_removed_leader_hands_over_and_goes() {
+    let mut solo = leader_with_learners(&[1, 2, 3], &[]);
+    let index = change(&mut solo, &[2, 3], &[]).expect("legal");
+    solo.drain();
+    solo.persisted();
+    solo.accepts(2, index.0);
+    assert!(
+        solo.raft.configuration().0.is_joint(),
+        "of the incoming {{2, 3}} only one has it: the leader counts not there"
+    );
+    solo.accepts(3, index.0);
+    let leave = index.next();
+    assert_eq!(solo.raft.configuration().1, leave);
+    solo.persisted();
+    solo.accepts(2, leave.0);
+    assert_eq!((solo.raft.commit(), solo.role()), (index, Role::Leader), "its own copy does not count");
+    let outputs = solo.accepts(3, leave.0);
+    assert_eq!(solo.raft.commit(), leave);
+    let handed = sent(&outputs).into_iter().filter(|(_, message)| matches!(message.body, Body::TimeoutNow { .. }));
+    assert_eq!(handed.count(), 1, "{outputs:?}");
+    let outputs = solo.hears(2, 2, Body::Vote { last: entry_id(1, leave.0), transfer: true });
+    assert!(outputs.contains(&Output::Removed { index: leave }), "{outputs:?}");
+    assert_eq!(solo.raft.deadline(), Duration::MAX, "it takes part in nothing any more");
+}
+
+/// §4.2.2: "a server that is not part of its own latest configuration should still start new elections, as it might still be
+/// needed until the Cnew entry is committed".
+#[test]
+fn a_member_left_out_campaigns_until_that_is_committed() {
+    let mut solo = Start::of(3).solo();
+    let without_it = configuration(&[2, 3, 4], &[]);
+    solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, without_it)], 0));
+    solo.persisted();
+    solo.sleeps(3_000);
+    let outputs = solo.campaigns();
+    let asked: Vec<u64> = sent(&outputs)
+        .into_iter()
+        .filter(|(_, message)| matches!(message.body, Body::Vote { .. }))
+        .map(|(to, _)| to)
+        .collect();
+    assert_eq!(asked, [2, 3, 4], "it asks the latest configuration");
+    solo.hears(2, 2, Body::VoteReply { granted: true });
+    assert_eq!(solo.role(), Role::Candidate, "and its own vote does not count there");
+    solo.hears(3, 2, Body::VoteReply { granted: true });
+    assert_eq!(solo.role(), Role::Leader);
+}
+
+/// §4.2.3: removed servers do not disturb, and are told.
+#[test]
+fn removed_members_are_told_and_strangers_are_not() {
+    let mut removed = configuration(&[1, 2], &[]);
+    removed.removed = ids(&[3]);
+    let mut solo = Start::of(3).solo();
+    solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, removed)], 0));
+    solo.persisted();
+    solo.sleeps(1_000);
+    let ask = Body::PreVote { last: entry_id(9, 9) };
+    let outputs = solo.hears(3, 9, ask.clone());
+    assert!(!sent_to(&outputs, 3).iter().any(|body| matches!(body, Body::Removed { .. })), "not committed yet");
+    solo.hears(2, 1, heartbeat(1, 1));
+    solo.sleeps(1_500);
+    assert_eq!(sent_to(&solo.hears(3, 9, ask.clone()), 3), [Body::Removed { index: Index(1) }]);
+    assert_eq!(sent(&solo.hears(3, 9, Body::VoteReply { granted: true })), [], "answers are not answered");
+    let outputs = solo.hears(8, 9, ask);
+    assert_eq!(
+        sent_to(&outputs, 8),
+        [Body::PreVoteReply { granted: true }],
+        "a stranger may only be ahead of this log"
+    );
+}
+
+/// Told so, a member leaves; told nonsense, it stays.
+#[test]
+fn a_member_believes_only_a_newer_removal() {
+    let mut solo = Start::of(3).solo();
+    solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, configuration(&[1, 2, 3], &[4]))], 1));
+    assert_eq!(
+        solo.hears(2, 1, Body::Removed { index: Index(1) }),
+        [],
+        "it knows a newer configuration with itself in it"
+    );
+    let outputs = solo.hears(2, 1, Body::Removed { index: Index(7) });
+    assert!(outputs.contains(&Output::Removed { index: Index(7) }));
+    assert_eq!(solo.hears(2, 1, Body::Removed { index: Index(7) }), [], "once");
+    solo.sleeps(10_000);
+    assert_ne!(solo.role(), Role::PreCandidate);
+}
+
+/// It also learns it from its own log, once committed.
+#[test]
+fn a_member_learns_its_removal_from_the_log() {
+    let mut without_it = configuration(&[2, 3], &[]);
+    without_it.removed = ids(&[1]);
+    let mut solo = Start::of(3).solo();
+    let outputs = solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, without_it)], 0));
+    assert!(!outputs.iter().any(|output| matches!(output, Output::Removed { .. })), "appended is not committed");
+    let outputs = solo.hears(2, 1, heartbeat(1, 1));
+    assert!(outputs.contains(&Output::Removed { index: Index(1) }));
+}
+
+/// A member without any configuration, or without a vote, never campaigns.
+#[test]
+fn blank_members_and_learners_never_campaign() {
+    for everyone in [Configuration::default(), configuration(&[2, 3], &[1])] {
+        let mut solo = Start::of(3).configuration(everyone).solo();
+        assert_eq!((solo.role(), solo.raft.deadline()), (Role::Learner, Duration::MAX));
+        for _ in 0..10 {
+            assert_eq!(solo.sleeps(10_000), []);
+        }
+        assert_eq!((solo.role(), solo.term()), (Role::Learner, 0));
+    }
+}
+
+/// A voter may not know yet that it is one: it answers all the same (etcd#12359).
+#[test]
+fn learners_answer_votes() {
+    let mut solo = Start::of(3).configuration(configuration(&[2, 3], &[1])).solo();
+    let outputs = solo.hears(2, 1, Body::PreVote { last: entry_id(0, 0) });
+    assert_eq!(sent_to(&outputs, 2), [Body::PreVoteReply { granted: true }]);
+    solo.hears(2, 1, Body::Vote { last: entry_id(0, 0), transfer: false });
+    assert!(grants_vote(&solo.persisted(), 2));
+}
+
+/// A leader forgotten by everyone: a learner stops pointing clients at it.
+#[test]
+fn a_learner_forgets_a_silent_leader() {
+    let mut solo = Start::of(3).configuration(configuration(&[2, 3], &[1])).solo();
+    solo.hears(2, 1, heartbeat(0, 1));
+    assert_eq!(solo.raft.soft_state().leader, member(2));
+    solo.sleeps_until_deadline();
+    assert_eq!((solo.raft.soft_state().leader, solo.role()), (None, Role::Learner));
+    assert_eq!(solo.raft.deadline(), Duration::MAX);
+}
+
+/// One change swaps any members for any others, the leader included, while clients are served.
+#[test]
+fn any_configuration_leads_to_any_other() {
+    let wishes: [(&[u64], &[u64]); 6] = [
+        (&[1, 2, 3, 4, 5], &[]),
+        (&[4, 5, 6], &[1]),
+        (&[6], &[7]),
+        (&[7], &[]),
+        (&[7, 8, 9], &[10]),
+        (&[8, 9, 10], &[]),
+    ];
+    let mut cluster = Cluster::of(3, 11);
+    cluster.elect();
+    for number in 4..=10 {
+        cluster.add_blank(number);
+    }
+    for (voters, learners) in wishes {
+        // First whoever is to vote learns, as the operator does it.
+        let leader = cluster.elect();
+        let (now, _) = cluster.raft(leader).configuration();
+        let old: Vec<u64> = now.voters.iter().map(|id| id.0).collect();
+        let fresh = voters.iter().chain(learners).filter(|number| !old.contains(number)).copied();
+        let mut first: Vec<u64> = fresh.collect();
+        first.extend(now.learners.iter().map(|id| id.0).filter(|number| !first.contains(number)).collect::<Vec<_>>());
+        cluster.reconfigure(&old, &first);
+        cluster.reconfigure(voters, learners);
+        let leader = cluster.elect();
+        assert!(voters.contains(&leader), "a leader without a vote is gone");
+        let content = cluster.propose(leader).expect("served");
+        cluster.until("everyone has it", 5_000, |cluster| {
+            voters.iter().chain(learners).all(|number| cluster.has_applied(*number, &content))
+        });
+    }
+    cluster
+        .until("the removed know it", 20_000, |cluster| (1..=7).all(|number| cluster.member(number).removed.is_some()));
+}

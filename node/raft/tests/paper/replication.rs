@@ -1,0 +1,419 @@
+//! Log replication (§3.5), commitment (§3.6), persistence (§3.8) and writing to the leader's disk in parallel (§10.2.1).
+
+use raft::{Body, DropReason, Index, Output, Payload, ProposalId, ProposeError};
+
+use crate::network::solo::{
+    Start, accepted, append, appends_to, applies, heartbeat, persists, rejected, sent, sent_to,
+};
+use crate::network::{entry, entry_id, id};
+
+/// §3.5: "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in parallel to each of the
+/// other servers", each with "the index and term of the entry in its log that immediately precedes the new entries".
+#[test]
+fn a_proposal_is_appended_and_sent_to_everyone() {
+    let mut solo = Start::of(3).log(&[1]).solo();
+    solo.leads_with_commit();
+    let outputs = solo.proposes(1);
+    let written = persists(&outputs);
+    assert_eq!(written[0].entries.iter().map(|entry| entry.id).collect::<Vec<_>>(), [entry_id(2, 3)]);
+    for to in [2, 3] {
+        let appends = appends_to(&outputs, to);
+        assert_eq!(appends.len(), 1);
+        assert_eq!(appends[0].prev, entry_id(2, 2));
+        assert_eq!(appends[0].entries, written[0].entries);
+    }
+}
+
+/// §3.4, §3.6.2: a new leader's first entry is a no-op of its own term.
+#[test]
+fn a_new_leader_appends_a_no_op() {
+    let mut solo = Start::of(3).log(&[1, 1]).solo();
+    let outputs = solo.leads();
+    let entries: Vec<_> = persists(&outputs).into_iter().flat_map(|persist| persist.entries).collect();
+    assert_eq!((entries[0].id, &entries[0].payload), (entry_id(2, 3), &Payload::Noop));
+}
+
+/// §10.2.1: "the leader can write to its disk in parallel with replicating to the followers": the append leaves with the write
+/// under way, and the leader's own copy counts only once it is durable.
+#[test]
+fn the_leader_replicates_while_it_writes() {
+    let mut solo = Start::of(3).solo();
+    let outputs = solo.leads();
+    assert_eq!(appends_to(&outputs, 2).len(), 1, "sent before anything is acknowledged");
+    solo.accepts(2, 1);
+    assert_eq!(solo.raft.commit(), Index(0), "one follower and an undurable own copy are no majority of three");
+    solo.persisted();
+    assert_eq!(solo.raft.commit(), Index(1));
+
+    let mut other = Start::of(3).solo();
+    other.leads();
+    other.accepts(2, 1);
+    other.accepts(3, 1);
+    assert_eq!(other.raft.commit(), Index(1), "§10.2.1: an entry may even commit before the leader's own disk has it");
+}
+
+/// §3.5: "A log entry is committed once the leader that created the entry has replicated it on a majority of the servers."
+#[test]
+fn a_majority_commits() {
+    for voters in 1..=7 {
+        let mut solo = Start::of(voters).solo();
+        solo.leads();
+        solo.persisted();
+        for from in 2..=voters {
+            let holders = from;
+            solo.accepts(from, 1);
+            let expected = u64::from(holders * 2 > voters);
+            assert_eq!(solo.raft.commit(), Index(expected), "{holders} of {voters}");
+        }
+        assert_eq!(solo.raft.commit(), Index(1));
+    }
+}
+
+/// §3.5: "Once a follower learns that a log entry is committed, it applies the entry to its local state machine (in log order)",
+/// and the leader tells it at once, not only with the next heartbeat.
+#[test]
+fn followers_learn_of_a_commit_at_once() {
+    let mut leader = Start::of(3).solo();
+    leader.leads_with_commit();
+    leader.proposes(1);
+    leader.persisted();
+    let outputs = leader.accepts(2, 2);
+    assert_eq!(applies(&outputs), [2]);
+    assert_eq!(sent_to(&outputs, 2), [heartbeat(2, 0)], "it holds the entry, so it may know");
+    assert_eq!(sent_to(&outputs, 3), [], "it has not said that it holds the entry");
+    let outputs = leader.accepts(3, 2);
+    assert_eq!(sent_to(&outputs, 3), [heartbeat(2, 0)]);
+
+    let mut follower = Start::of(3).solo();
+    follower.hears(2, 1, append(entry_id(0, 0), vec![entry(1, 1), entry(1, 2)], 0));
+    follower.persisted();
+    assert_eq!(applies(&follower.hears(2, 1, heartbeat(1, 0))), [1]);
+    assert_eq!(applies(&follower.hears(2, 1, append(entry_id(1, 2), vec![entry(1, 3)], 3))), [2, 3]);
+}
+
+/// §3.5: "If the follower does not find an entry in its log with the same index and term, then it refuses the new entries."
+#[test]
+fn a_follower_checks_consistency() {
+    let cases = [
+        (&[1, 1][..], entry_id(1, 2), true),
+        (&[1, 1], entry_id(1, 1), true),
+        (&[1, 1], entry_id(0, 0), true),
+        (&[1, 1], entry_id(1, 3), false),
+        (&[1, 1], entry_id(2, 2), false),
+        (&[1, 2], entry_id(1, 2), false),
+    ];
+    for (log, prev, agrees) in cases {
+        let mut solo = Start::of(3).log(log).term(3).solo();
+        let outputs = solo.hears(2, 3, append(prev, vec![], 0));
+        assert_eq!(accepted(&outputs, 2), agrees.then_some(prev.index.0), "log {log:?}, prev {prev}");
+        assert_eq!(rejected(&outputs, 2).is_some(), !agrees);
+    }
+}
+
+/// §3.5: "If an existing entry conflicts with a new one (same index but different terms), delete the existing entry and all that
+/// follow it", and only then (figure 3.1).
+#[test]
+fn only_conflicting_entries_are_removed() {
+    let log = &[1, 1, 2];
+    let cases = [
+        ((1, 2), &[3][..], &[1, 1, 3][..]),
+        ((1, 1), &[3, 3], &[1, 3, 3]),
+        ((0, 0), &[3], &[3]),
+        // What agrees stays, with all that follows, however late the message.
+        ((0, 0), &[1], &[1, 1, 2]),
+        ((1, 1), &[1, 2], &[1, 1, 2]),
+        ((1, 2), &[2, 3], &[1, 1, 2, 3]),
+    ];
+    for ((term, index), brought, left) in cases {
+        let mut solo = Start::of(3).log(log).term(3).solo();
+        let entries = (index + 1..).zip(brought).map(|(at, term)| entry(*term, at)).collect();
+        let outputs = solo.hears(2, 3, append(entry_id(term, index), entries, 0));
+        assert_eq!(solo.raft.last(), entry_id(left[left.len() - 1], left.len() as u64), "{log:?} + {brought:?}");
+        let written: Vec<u64> = persists(&outputs).iter().flat_map(|p| &p.entries).map(|e| e.id.term.0).collect();
+        assert!(left.ends_with(&written), "only what is new is written: {written:?} of {left:?}");
+    }
+}
+
+/// §3.5: "a leader never overwrites or deletes entries in its own log" (leader append-only, figure 3.2).
+#[test]
+fn a_leader_appends_only() {
+    let mut solo = Start::of(3).log(&[1, 1]).solo();
+    solo.leads();
+    let last = solo.raft.last();
+    solo.hears(2, 2, append(entry_id(0, 0), vec![entry(2, 1)], 0));
+    solo.hears(2, 2, heartbeat(3, 1));
+    assert_eq!((solo.raft.last(), solo.raft.commit()), (last, Index(0)));
+}
+
+/// §3.5: a refusal tells the term and place where the logs may meet, so that whole terms are skipped.
+#[test]
+fn a_refusal_skips_whole_terms_on_the_followers_side() {
+    let cases = [
+        // (follower's log, refused prev, hint)
+        (&[1, 1, 1][..], (4, 9), (1, 3)),
+        (&[1, 1, 2, 2, 2], (1, 5), (1, 2)),
+        (&[2, 2, 2], (1, 3), (0, 0)),
+        (&[1, 3, 3, 3, 5, 5], (4, 6), (3, 4)),
+        (&[], (4, 9), (0, 0)),
+    ];
+    for (log, prev, hint) in cases {
+        let mut solo = Start::of(3).log(log).term(9).solo();
+        let outputs = solo.hears(2, 9, append(entry_id(prev.0, prev.1), vec![], 0));
+        assert_eq!(rejected(&outputs, 2), Some((prev.1, entry_id(hint.0, hint.1))), "{log:?}, {prev:?}");
+    }
+}
+
+/// §3.5: "the leader decrements nextIndex and retries", here by whole terms of its own.
+#[test]
+fn a_refusal_skips_whole_terms_on_the_leaders_side() {
+    let cases = [
+        // (leader's log before its no-op, hint, next prev)
+        (&[1, 1, 1, 1][..], (1, 2), (1, 2)),
+        (&[1, 1, 3, 3, 3], (2, 5), (1, 2)),
+        (&[1, 1, 3, 3, 3], (3, 4), (3, 4)),
+        (&[2, 2], (1, 2), (0, 0)),
+        (&[2, 2], (0, 0), (0, 0)),
+    ];
+    for (log, hint, prev) in cases {
+        let mut solo = Start::of(3).log(log).solo();
+        solo.leads();
+        let outputs = solo.rejects(2, log.len() as u64, entry_id(hint.0, hint.1));
+        let appends = appends_to(&outputs, 2);
+        assert_eq!(appends[0].prev, entry_id(prev.0, prev.1), "{log:?}, hint {hint:?}");
+        let outputs = solo.accepts(2, prev.1 + appends[0].entries.len() as u64);
+        assert_eq!(appends_to(&outputs, 2), [], "and everything is there");
+    }
+}
+
+/// Figure 3.6 (figure 7 of the short paper): whatever a follower's log looks like, it becomes the leader's.
+#[test]
+fn figure_3_6_every_follower_converges() {
+    let leader = &[1, 1, 1, 4, 4, 5, 5, 6, 6, 6];
+    let followers: [&[u64]; 6] = [
+        &[1, 1, 1, 4, 4, 5, 5, 6, 6],
+        &[1, 1, 1, 4],
+        &[1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 6],
+        &[1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 7, 7],
+        &[1, 1, 1, 4, 4, 4, 4],
+        &[1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3],
+    ];
+    for (name, log) in ('a'..).zip(followers) {
+        let mut lead = Start::of(7).log(leader).term(7).solo();
+        let mut follower = Start::of(7).log(log).term(7).solo();
+        let mut outputs = lead.leads();
+        let mut messages = 0;
+        // Both play member 1; the leader knows the follower as member 2, the follower the leader as member 3.
+        while lead.raft.progress()[&id(2)].matched < lead.raft.last().index {
+            let mut answers = Vec::new();
+            for body in sent_to(&outputs, 2) {
+                messages += 1;
+                let mut said = follower.hears(3, 8, body);
+                said.extend(follower.persisted());
+                answers.extend(sent_to(&said, 3));
+            }
+            assert!(messages < 10, "({name}) takes a message or two per term");
+            outputs = answers.into_iter().flat_map(|body| lead.hears(2, 8, body)).collect();
+        }
+        assert_eq!(follower.raft.last(), lead.raft.last(), "({name})");
+    }
+}
+
+/// Figure 3.7 (figure 8 of the short paper): an entry of an earlier term on a majority is not committed by counting; one of the
+/// leader's own term commits it with itself.
+#[test]
+fn figure_3_7_earlier_terms_commit_only_with_the_own() {
+    // (c): S1 holds an entry of term 2 at index 2 and leads term 4; S2 and S3 have it too.
+    let mut solo = Start::of(5).log(&[1, 2]).term(3).solo();
+    solo.leads();
+    solo.persisted();
+    solo.accepts(2, 2);
+    solo.accepts(3, 2);
+    solo.accepts(4, 2);
+    assert_eq!(solo.raft.commit(), Index(0), "(d) may still happen: S5 can win with term 3 and overwrite it");
+    // (e): once the entry of term 4 is on a majority, S5 cannot win.
+    solo.accepts(2, 3);
+    assert_eq!(solo.raft.commit(), Index(0));
+    let outputs = solo.accepts(3, 3);
+    assert_eq!(solo.raft.commit(), Index(3));
+    assert_eq!(applies(&outputs), [1, 2, 3]);
+}
+
+/// §3.8, §3.5: an append is acknowledged when its entries are durable, up to what the message covered.
+#[test]
+fn an_append_is_acknowledged_when_durable() {
+    let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
+    let outputs = solo.hears(2, 1, append(entry_id(1, 3), vec![entry(1, 4)], 0));
+    assert_eq!(accepted(&outputs, 2), None);
+    assert_eq!(accepted(&solo.persisted(), 2), Some(4));
+    // Covered: only index 2, whatever else the log holds; durable already, so answered at once.
+    let outputs = solo.hears(2, 1, append(entry_id(1, 1), vec![entry(1, 2)], 0));
+    assert_eq!(accepted(&outputs, 2), Some(2));
+}
+
+/// §10.2.2: "the leader can pipeline AppendEntries": it does not wait for answers, within the window.
+#[test]
+fn appends_are_pipelined_within_the_window() {
+    let mut solo = Start::of(3)
+        .config(|config| {
+            config.max_inflight_messages = 3;
+            config.max_append_entries = 2;
+        })
+        .solo();
+    solo.leads_with_commit();
+    let mut appends = Vec::new();
+    for number in 0..8 {
+        appends.extend(appends_to(&solo.proposes(number), 2));
+    }
+    assert_eq!(appends.len(), 3, "the window is full");
+    let outputs = solo.accepts(2, 2);
+    let more = appends_to(&outputs, 2);
+    assert_eq!(more.iter().map(|append| append.entries.len()).collect::<Vec<_>>(), [2], "room for one, of two entries");
+    let outputs = solo.accepts(2, 4);
+    assert_eq!(appends_to(&outputs, 2).iter().map(|append| append.entries.len()).collect::<Vec<_>>(), [2, 1]);
+}
+
+/// The window counts bytes too.
+#[test]
+fn the_window_counts_bytes() {
+    let mut solo = Start::of(3).config(|config| config.max_inflight_bytes = 100).solo();
+    solo.leads_with_commit();
+    let now = solo.now();
+    let mut sends = 0;
+    for number in 0..5 {
+        let payload = Payload::Normal(vec![0; 60].into());
+        solo.raft.propose(now, vec![(ProposalId(number), payload)]).expect("taken");
+        sends += appends_to(&solo.drain(), 2).len();
+    }
+    assert_eq!(sends, 2, "the second append fills the window");
+}
+
+/// Everything proposed between two looks at the output shares one write and one append.
+#[test]
+fn proposals_between_two_outputs_share_a_write() {
+    let mut solo = Start::of(3).solo();
+    solo.leads_with_commit();
+    let now = solo.now();
+    for number in 0..10 {
+        solo.raft.propose(now, vec![(ProposalId(number), Payload::Barrier)]).expect("taken");
+    }
+    let outputs = solo.drain();
+    assert_eq!(persists(&outputs).len(), 1);
+    assert_eq!(appends_to(&outputs, 2).len(), 1);
+}
+
+/// §3.5: "If followers crash or run slowly, or if network packets are lost, the leader retries AppendEntries RPCs indefinitely."
+#[test]
+fn lost_appends_are_found_out_by_heartbeats() {
+    let mut solo = Start::of(3).solo();
+    solo.leads_with_commit();
+    solo.proposes(1); // Lost.
+    let outputs = solo.sleeps_until_deadline();
+    let heartbeats = sent_to(&outputs, 2);
+    let Some(Body::Heartbeat { round, .. }) = heartbeats.first() else { panic!("a heartbeat is due: {outputs:?}") };
+    let asked = appends_to(&solo.hears(2, 1, Body::HeartbeatReply { round: *round }), 2);
+    assert_eq!((asked[0].prev, asked[0].entries.len()), (entry_id(1, 2), 0), "asks whether it arrived");
+    let resent = appends_to(&solo.rejects(2, 2, entry_id(1, 1)), 2);
+    assert_eq!((resent[0].prev, resent[0].entries.len()), (entry_id(1, 1), 1));
+    // A probe that is lost in turn is sent again with the next sign of life.
+    let again = appends_to(&solo.hears(2, 1, Body::HeartbeatReply { round: *round }), 2);
+    assert_eq!(again, resent);
+}
+
+/// A broken connection makes the leader look again from what is known.
+#[test]
+fn a_broken_connection_restarts_from_what_is_known() {
+    let mut solo = Start::of(3).solo();
+    solo.leads_with_commit();
+    solo.proposes(1);
+    solo.proposes(2);
+    solo.raft.unreachable(id(2));
+    solo.drain();
+    let outputs = solo.hears(2, 1, Body::HeartbeatReply { round: 1 });
+    let appends = appends_to(&outputs, 2);
+    assert_eq!(appends.len(), 1, "one probe");
+    assert_eq!((appends[0].prev, appends[0].entries.len()), (entry_id(1, 1), 2));
+}
+
+/// Figure 3.1: commit is "min(leaderCommit, index of last new entry)".
+#[test]
+fn a_follower_commits_only_what_the_message_proves() {
+    let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
+    solo.hears(2, 2, append(entry_id(1, 1), vec![], 9));
+    assert_eq!(solo.raft.commit(), Index(1), "2 and 3 may differ from the leader's");
+    solo.hears(2, 2, append(entry_id(1, 1), vec![entry(1, 2)], 9));
+    assert_eq!(solo.raft.commit(), Index(2));
+}
+
+/// Entry time stamps grow strictly, whatever the wall clock does.
+#[test]
+fn time_stamps_grow_strictly() {
+    let mut solo = Start::of(1).log(&[1]).solo();
+    solo.sleeps_until_deadline();
+    solo.persisted();
+    let mut stamps = Vec::new();
+    for (number, wall_ms) in [5_000_000, 4_000_000, 4_000_000, 6_000_000].into_iter().enumerate() {
+        let now = raft::Now { wall_ms, ..solo.now() };
+        solo.raft.propose(now, vec![(ProposalId(number as u64), Payload::Barrier)]).expect("taken");
+        stamps.extend(persists(&solo.drain()).iter().flat_map(|p| &p.entries).map(|entry| entry.time_ms));
+    }
+    assert!(stamps.windows(2).all(|pair| pair[0] < pair[1]), "{stamps:?}");
+    assert_eq!(stamps[stamps.len() - 4..], [5_000_000, 5_000_001, 5_000_002, 6_000_000]);
+}
+
+/// §6.3, client interaction: a follower hands proposals to its leader, and says so when the leader refuses.
+#[test]
+fn a_follower_forwards_proposals() {
+    let mut solo = Start::of(3).solo();
+    let now = solo.now();
+    let proposals = vec![(ProposalId(4), Payload::Barrier)];
+    assert_eq!(solo.raft.propose(now, proposals.clone()), Err(ProposeError::NoLeader));
+    solo.hears(2, 1, heartbeat(0, 1));
+    solo.raft.propose(now, proposals.clone()).expect("forwarded");
+    assert_eq!(sent_to(&solo.drain(), 2), [Body::Propose { proposals }]);
+    let refused = Body::ProposeRefused { proposals: vec![ProposalId(4)], reason: DropReason::Overloaded };
+    let outputs = solo.hears(2, 1, refused);
+    assert_eq!(outputs, [Output::Dropped { proposal: ProposalId(4), reason: DropReason::Overloaded }]);
+}
+
+/// The leader takes forwarded proposals over once, and refuses what it has no room for.
+#[test]
+fn a_leader_takes_forwarded_proposals_over_once() {
+    let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 300).solo();
+    solo.leads_with_commit();
+    let propose = |number: u64, bytes: usize| {
+        let payload = Payload::Normal(vec![0; bytes].into());
+        Body::Propose { proposals: vec![(ProposalId(number), payload)] }
+    };
+    solo.hears(2, 1, propose(1, 100));
+    solo.hears(2, 1, propose(1, 100));
+    assert_eq!(solo.raft.last(), entry_id(1, 2), "the copy changes nothing");
+    let outputs = solo.hears(2, 1, propose(2, 200));
+    let refused = Body::ProposeRefused { proposals: vec![ProposalId(2)], reason: DropReason::Overloaded };
+    assert_eq!(sent_to(&outputs, 2), [refused]);
+    let now = solo.now();
+    let own = solo.raft.propose(now, vec![(ProposalId(1), Payload::Normal(vec![0; 200].into()))]);
+    assert_eq!(own, Err(ProposeError::Overloaded));
+    solo.persisted();
+    solo.all_accept();
+    assert_eq!(sent(&solo.hears(2, 1, propose(2, 200))), [], "it was refused, so a copy must not happen");
+    solo.hears(2, 1, propose(3, 9_000));
+    assert_eq!(solo.raft.last(), entry_id(1, 3), "with nothing waiting, even a large one is taken");
+    solo.hears(3, 1, propose(3, 10));
+    assert_eq!(solo.raft.last(), entry_id(1, 3), "another member's name, but no room");
+}
+
+/// No client, and no other member, slips a configuration into the log.
+#[test]
+fn configurations_cannot_be_proposed() {
+    let mut solo = Start::of(1).solo();
+    solo.sleeps_until_deadline();
+    solo.persisted();
+    solo.persisted();
+    let now = solo.now();
+    let foreign = Payload::Configuration(crate::network::configuration(&[9], &[]).into());
+    let outcome = solo.raft.propose(now, vec![(ProposalId(1), foreign.clone())]);
+    assert_eq!(outcome, Err(ProposeError::Reserved));
+    let last = solo.raft.last();
+    solo.hears(2, 1, Body::Propose { proposals: vec![(ProposalId(1), foreign), (ProposalId(2), Payload::Noop)] });
+    assert_eq!(solo.raft.last(), last);
+}

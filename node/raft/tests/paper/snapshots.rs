@@ -1,0 +1,265 @@
+//! Log compaction (§5).
+
+use std::sync::Arc;
+
+use raft::{Body, Configuration, Index, Output, SnapshotMeta};
+
+use crate::network::solo::{
+    Solo, Start, accepted, append, appends_to, applies, grants_vote, heartbeat, persists, sent_to,
+};
+use crate::network::{configuration, entry, entry_id, id};
+
+fn meta(term: u64, index: u64, configuration: Configuration, configuration_index: u64) -> SnapshotMeta {
+    SnapshotMeta {
+        last: entry_id(term, index),
+        time_ms: index,
+        configuration: Arc::new(configuration),
+        configuration_index: Index(configuration_index),
+    }
+}
+
+fn due(outputs: &[Output]) -> Vec<u64> {
+    let due = |output: &Output| match output {
+        Output::SnapshotDue { index } => Some(index.0),
+        _ => None,
+    };
+    outputs.iter().filter_map(due).collect()
+}
+
+fn discards(outputs: &[Output]) -> bool {
+    outputs.iter().any(|output| matches!(output, Output::DiscardSnapshot { .. }))
+}
+
+/// A leader of three whose log is `count` entries long, all durable, committed and applied.
+fn long_leader(count: u64, trailing: u64) -> Solo {
+    let mut solo = Start::of(3)
+        .config(|config| {
+            config.snapshot_threshold = count;
+            config.snapshot_trailing = trailing;
+        })
+        .solo();
+    solo.leads_with_commit();
+    for number in 1..count {
+        solo.proposes(number);
+    }
+    solo.persisted();
+    solo.accepts(2, count);
+    solo
+}
+
+/// §5.1: "each server takes snapshots independently, covering just the committed entries in its log": when enough was applied
+/// since the last, and only up to what is durable.
+#[test]
+fn a_snapshot_is_due_at_the_threshold() {
+    let mut solo = long_leader(10, 3);
+    assert_eq!(due(&solo.applies()), [10]);
+    assert_eq!(due(&solo.applies()), [], "asked for once");
+    assert_eq!(solo.raft.snapshot_taken(Index(10)), Index(8), "three entries stay behind it");
+    solo.proposes(99);
+    assert_eq!(due(&solo.applies()), []);
+
+    let mut follower = Start::of(3).config(|config| config.snapshot_threshold = 2).solo();
+    follower.hears(2, 1, append(entry_id(0, 0), vec![entry(1, 1), entry(1, 2), entry(1, 3)], 3));
+    assert_eq!(due(&follower.applies()), [], "applied, but not durable here");
+    assert_eq!(due(&follower.persisted()), [3]);
+}
+
+/// §5.1: the snapshot's meta: "the index and term of the last entry it replaces" and "the latest configuration from the log as of
+/// last included index".
+#[test]
+fn the_meta_is_that_of_its_index() {
+    let mut solo = long_leader(4, 0);
+    assert_eq!(solo.raft.snapshot_meta(Index(4)), None, "not applied yet");
+    solo.applies();
+    let meta = solo.raft.snapshot_meta(Index(3)).expect("applied");
+    assert_eq!((meta.last, meta.configuration_index), (entry_id(1, 3), Index(0)));
+    assert_eq!(*meta.configuration, configuration(&[1, 2, 3], &[]));
+    solo.raft.snapshot_taken(Index(4));
+    assert_eq!(solo.raft.snapshot_meta(Index(4)).expect("the mark is known").last, entry_id(1, 4));
+    assert_eq!(solo.raft.snapshot_meta(Index(3)), None, "purged");
+}
+
+/// §5.3: "the leader must occasionally send snapshots to followers that lag behind ... when the leader has already discarded the
+/// next log entry that it needs to send".
+#[test]
+fn a_member_that_needs_purged_entries_gets_a_snapshot() {
+    let mut solo = long_leader(10, 0);
+    solo.applies();
+    solo.raft.snapshot_taken(Index(10));
+    // Member 3 comes back with an empty log.
+    let outputs = solo.rejects(3, 0, entry_id(0, 0));
+    assert_eq!(appends_to(&outputs, 3), []);
+    let mut outputs = Vec::new();
+    for _ in 0..40 {
+        outputs.extend(solo.sleeps(50));
+        solo.hears(2, 1, Body::HeartbeatReply { round: u64::MAX });
+        for body in sent_to(&outputs, 3) {
+            if let Body::Heartbeat { round, .. } = body {
+                outputs.extend(solo.hears(3, 1, Body::HeartbeatReply { round }));
+            }
+        }
+        for append in appends_to(&outputs, 3) {
+            outputs = solo.rejects(3, append.prev.index.0, entry_id(0, 0));
+        }
+        if let Some(Output::SendSnapshot { to, term, at_least }) =
+            outputs.iter().find(|output| matches!(output, Output::SendSnapshot { .. }))
+        {
+            assert_eq!((*to, term.0, *at_least), (id(3), 1, Index(10)));
+            break;
+        }
+    }
+    assert!(solo.raft.progress()[&id(3)].snapshotting, "{:?}", solo.raft.progress());
+    solo.proposes(77);
+    assert_eq!(appends_to(&solo.drain(), 3), [], "no entries meanwhile");
+    // It arrived, and is installed.
+    let now = solo.now();
+    solo.raft.snapshot_sent(now, id(3), Ok(()));
+    assert_eq!(solo.drain(), []);
+    let outputs = solo.accepts(3, 10);
+    assert_eq!(appends_to(&outputs, 3)[0].prev, entry_id(1, 10), "entries go on behind it");
+}
+
+/// A snapshot that did not arrive is offered again, after a pause.
+#[test]
+fn a_failed_snapshot_is_offered_again_after_a_pause() {
+    let mut cluster = crate::network::Cluster::adjusted(3, 5, |config| {
+        config.snapshot_threshold = 10;
+        config.snapshot_trailing = 0;
+    });
+    let leader = cluster.elect();
+    let lagging = if leader == 3 { 2 } else { 3 };
+    cluster.crash(lagging);
+    for _ in 0..40 {
+        cluster.propose(leader);
+        cluster.run_ms(5);
+    }
+    cluster.keep_sent = true;
+    cluster.snapshots_fail = 3;
+    cluster.start(lagging);
+    cluster.until("it has caught up", 20_000, |cluster| {
+        cluster.member(lagging).state == cluster.member(leader).state && cluster.snapshots_fail == 0
+    });
+    let began = cluster.sent.first().expect("something was sent").at_ms;
+    assert!(cluster.now_ms - began >= 3_000, "an election timeout between two tries");
+}
+
+/// §5.3: "If the snapshot contains new information not already in the follower's log", it "discards its entire log".
+#[test]
+fn a_snapshot_replaces_what_it_supersedes() {
+    let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
+    let outputs = solo.hears(2, 2, Body::InstallSnapshot(meta(2, 9, configuration(&[1, 2, 4], &[]), 7)));
+    let install = outputs.iter().find_map(|output| match output {
+        Output::InstallSnapshot { from, hard_state, meta, .. } => Some((*from, *hard_state, meta.last)),
+        _ => None,
+    });
+    let (from, hard_state, last) = install.expect("installed");
+    assert_eq!((from, last), (id(2), entry_id(2, 9)));
+    assert_eq!(hard_state.expect("the term is new").term.0, 2);
+    assert_eq!(persists(&outputs), [], "everything goes with the install");
+    assert_eq!(accepted(&outputs, 2), None, "not acknowledged before it is durable");
+    assert_eq!((solo.raft.last(), solo.raft.commit()), (entry_id(2, 9), Index(9)));
+    assert_eq!(solo.raft.configuration().1, Index(7));
+    assert_eq!(accepted(&solo.persisted(), 2), Some(9));
+    let outputs = solo.hears(2, 2, append(entry_id(2, 9), vec![entry(2, 10)], 10));
+    assert_eq!(applies(&outputs), [10]);
+}
+
+/// §5.3: a snapshot of "a prefix of its log" is of no use: "entries following the snapshot are still valid and must be retained".
+#[test]
+fn a_snapshot_of_a_known_prefix_is_discarded() {
+    let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
+    let outputs = solo.hears(2, 1, Body::InstallSnapshot(meta(1, 2, configuration(&[1, 2, 3], &[]), 0)));
+    assert!(discards(&outputs));
+    assert_eq!((solo.raft.last(), solo.raft.commit()), (entry_id(1, 3), Index(2)), "what it proves is committed");
+    assert_eq!(accepted(&outputs, 2), Some(2));
+    let outputs = solo.hears(2, 1, Body::InstallSnapshot(meta(1, 1, configuration(&[1, 2, 3], &[]), 0)));
+    assert!(discards(&outputs), "stale");
+}
+
+/// A snapshot of a stale leader, or one that makes no sense, is discarded, not installed.
+#[test]
+fn a_stale_or_senseless_snapshot_is_discarded() {
+    let mut solo = Start::of(3).term(4).solo();
+    let sound = configuration(&[1, 2, 3], &[]);
+    let cases = [
+        (3, meta(3, 9, sound.clone(), 0)),
+        (4, meta(9, 9, sound.clone(), 0)),
+        (4, meta(4, 9, sound.clone(), 12)),
+        (4, meta(4, 9, Configuration::default(), 0)),
+        (4, meta(4, u64::MAX, sound, 0)),
+    ];
+    for (term, meta) in cases {
+        let outputs = solo.hears(2, term, Body::InstallSnapshot(meta.clone()));
+        assert!(discards(&outputs), "{meta:?}");
+        assert_eq!(solo.raft.last(), entry_id(0, 0));
+    }
+}
+
+/// A member restarts on snapshot and log, the log reaching back before the snapshot.
+#[test]
+fn a_member_restarts_on_snapshot_and_log() {
+    let entries: Vec<_> = (3..=8).map(|index| entry(1, index)).collect();
+    let restored = raft::Restored {
+        hard_state: raft::HardState { term: raft::Term(2), vote: None },
+        snapshot: meta(1, 5, configuration(&[1, 2, 3], &[]), 2),
+        entries,
+    };
+    let now = raft::Now::default();
+    let raft = raft::Raft::new(raft::Config::new(id(1), 1), restored, now).expect("sound");
+    assert_eq!((raft.commit(), raft.last()), (Index(5), entry_id(1, 8)));
+    assert_eq!(raft.snapshot_meta(Index(5)).expect("known").last, entry_id(1, 5));
+}
+
+/// A log that an installed snapshot superseded just before a crash is not continued, and a gap is refused.
+#[test]
+fn a_broken_log_is_told_from_a_superseded_one() {
+    let start = |snapshot: SnapshotMeta, entries: Vec<raft::Entry>| {
+        let hard_state = raft::HardState { term: raft::Term(9), vote: None };
+        let restored = raft::Restored { hard_state, snapshot, entries };
+        raft::Raft::new(raft::Config::new(id(1), 1), restored, raft::Now::default())
+    };
+    let snapshot = meta(3, 5, configuration(&[1], &[]), 0);
+    let short = start(snapshot.clone(), vec![entry(1, 1), entry(1, 2)]).expect("superseded");
+    assert_eq!(short.last(), entry_id(3, 5));
+    let other = start(snapshot.clone(), (1..=9).map(|index| entry(1, index)).collect()).expect("superseded");
+    assert_eq!(other.last(), entry_id(3, 5), "it went another way");
+    let gap = start(snapshot.clone(), vec![entry(3, 7)]);
+    assert!(matches!(gap, Err(raft::ConfigError::BrokenLog { .. })));
+    let hole = start(snapshot.clone(), vec![entry(3, 6), entry(3, 8)]);
+    assert!(matches!(hole, Err(raft::ConfigError::BrokenLog { .. })));
+    let falling = start(snapshot, vec![entry(3, 6), entry(2, 7)]);
+    assert!(matches!(falling, Err(raft::ConfigError::BrokenLog { .. })));
+}
+
+/// A vote is judged by the log, and a snapshot counts as log.
+#[test]
+fn a_snapshot_counts_in_elections() {
+    let mut solo = Start::of(3).solo();
+    solo.hears(2, 2, Body::InstallSnapshot(meta(2, 9, configuration(&[1, 2, 3], &[]), 0)));
+    solo.persisted();
+    solo.sleeps(3_000);
+    let term = solo.term();
+    solo.hears(3, term + 1, Body::Vote { last: entry_id(2, 8), transfer: false });
+    assert!(!grants_vote(&solo.persisted(), 3));
+    solo.hears(3, term + 2, Body::Vote { last: entry_id(2, 9), transfer: false });
+    assert!(grants_vote(&solo.persisted(), 3));
+}
+
+/// Slow members that are being replicated to hold the purge back, within bounds.
+#[test]
+fn the_purge_waits_for_active_members() {
+    let mut solo = long_leader(100, 10);
+    solo.applies();
+    let round = 1;
+    solo.accepts_round(3, 60, round);
+    solo.accepts_round(2, 100, round);
+    assert_eq!(solo.raft.snapshot_taken(Index(100)), Index(61), "member 3 still needs 61");
+    assert!(solo.raft.progress().values().all(|progress| !progress.snapshotting));
+
+    let mut slow = long_leader(100, 10);
+    slow.applies();
+    slow.accepts_round(3, 1, round);
+    assert_eq!(slow.raft.snapshot_taken(Index(100)), Index(21), "but not for ever: eight times the rest");
+    let outputs = slow.hears(3, 1, heartbeat(0, 0));
+    assert_eq!(applies(&outputs), []);
+}
