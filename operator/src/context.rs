@@ -44,6 +44,8 @@ pub struct Memory {
     pub refusals: BTreeMap<Call, Refusal>,
     /// The last look at the object store, and when it was taken.
     pub probe: Option<(Instant, Probe)>,
+    /// When its status was last written.
+    pub published: Option<Instant>,
     /// Of a backup: attempts that failed.
     pub attempts: u32,
     /// Warnings, and when they were read.

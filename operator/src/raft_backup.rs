@@ -23,6 +23,8 @@ use crate::raft_cluster::{ReconcileError, observe};
 
 /// How soon to ask again how an upload goes.
 const LOOK_SOON: Duration = Duration::from_millis(500);
+/// How often progress is published.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 /// How soon to see whether somebody can be asked.
 const LOOK_LATER: Duration = Duration::from_secs(2);
 
@@ -119,7 +121,10 @@ fn unanswered(error: &CallError) -> Progress {
 }
 
 async fn publish(backup: &RaftBackup, status: &RaftBackupStatus, context: &Context) -> Result<(), ReconcileError> {
-    if backup.status.as_ref() == Some(status) {
+    let uid = backup.metadata.uid.as_deref().unwrap_or_default();
+    if let Some(former) = &backup.status
+        && (former == status || (is_only_progress(former, status) && !is_progress_due(uid, context)))
+    {
         return Ok(());
     }
     let name = backup.metadata.name.as_deref().unwrap_or_default();
@@ -133,11 +138,26 @@ async fn publish(backup: &RaftBackup, status: &RaftBackupStatus, context: &Conte
     let backups: Api<RaftBackup> = Api::namespaced(context.client.clone(), namespace);
     let parameters = PatchParams::apply(FIELD_MANAGER).force();
     match backups.patch_status(name, &parameters, &Patch::Apply(&patch)).await {
-        Ok(_) => {}
+        Ok(_) => context.remember(uid, |memory| memory.published = Some(Instant::now())),
         Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => return Ok(()),
         Err(error) => return Err(ReconcileError::Api { what: "publishing the status", error }),
     }
     let former = backup.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     events::publish_changes(former, &status.conditions, &backup.object_ref(&()), context).await;
     Ok(())
+}
+
+/// Whether nothing differs but how much is uploaded. Every write wakes everybody who watches, this operator included.
+fn is_only_progress(former: &RaftBackupStatus, now: &RaftBackupStatus) -> bool {
+    let still = |status: &RaftBackupStatus| {
+        let mut status = RaftBackupStatus { progress: None, ..status.clone() };
+        status.conditions.iter_mut().for_each(|condition| condition.message.clear());
+        status
+    };
+    still(former) == still(now)
+}
+
+fn is_progress_due(uid: &str, context: &Context) -> bool {
+    let published = context.remember(uid, |memory| memory.published);
+    published.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY)
 }

@@ -15,11 +15,13 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
         let note = Note::new(Reason::Bootstrapping, "there is no cluster yet");
         return Finding { kind, holds: Holds::No, note };
     };
+    // A learner that has just come is no loss.
+    let settled = facts.decision.activity.is_none();
     let troubles: Vec<_> = facts
         .roster
         .iter()
         .flat_map(|roster| roster.seats.values())
-        .filter(|seat| seat.id.is_some_and(|id| configuration.contains(id)))
+        .filter(|seat| seat.id.is_some_and(|id| configuration.is_voter(id) || (settled && configuration.contains(id))))
         .filter_map(|seat| {
             troubles::of(seat).map(|trouble| (trouble.reason, format!("{}: {}", seat.name, trouble.message)))
         })
