@@ -236,3 +236,60 @@ fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: Duration = Duration::from_secs(24 * 3_600);
     milliseconds.map(Duration::from_millis).filter(|duration| *duration <= LONGEST).ok_or_else(refusal)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        run: RunArgs,
+    }
+
+    fn check(flags: &[&str]) -> Result<Config, ConfigError> {
+        let flags = ["raft-node", "--data-dir", "/data"].iter().chain(flags);
+        Config::check(Cli::try_parse_from(flags).expect("the flags are well-formed").run)
+    }
+
+    #[test]
+    fn defaults_are_as_documented() {
+        let args = check(&[]).unwrap().args;
+        assert_eq!(args.heartbeat_interval, Duration::from_millis(150));
+        assert_eq!(args.election_timeout, Duration::from_secs(1));
+        assert_eq!(args.leader_lease, Duration::from_millis(500));
+        assert_eq!(args.commit_timeout, Duration::from_secs(5));
+        assert_eq!((args.snapshot_threshold, args.snapshots_retain, args.max_append_entries), (1_024, 3, 64));
+        assert_eq!((args.pre_vote, args.lease_reads), (true, false));
+        assert_eq!(args.max_request_bytes, 1_572_864);
+    }
+
+    #[test]
+    fn an_election_timeout_of_300_ms_is_possible() {
+        let fast = ["--election-timeout", "300ms", "--leader-lease", "200ms"];
+        assert!(check(&fast).is_ok());
+    }
+
+    #[test]
+    fn what_would_elect_two_leaders_or_none_is_refused_by_name() {
+        let refusal = |flags: &[&str]| check(flags).unwrap_err().to_string();
+        assert!(refusal(&["--heartbeat-interval", "501ms"]).starts_with("--election-timeout:"));
+        assert!(refusal(&["--leader-lease", "950ms"]).starts_with("--leader-lease:"));
+        assert!(refusal(&["--leader-lease", "0s"]).starts_with("--leader-lease:"));
+        assert!(refusal(&["--commit-timeout", "0ms"]).starts_with("--commit-timeout:"));
+        assert!(refusal(&["--max-request-bytes", "99999999"]).starts_with("--max-request-bytes:"));
+        assert!(refusal(&["--advertise-client-url", "demo:2379"]).starts_with("--advertise-client-url:"));
+    }
+
+    #[test]
+    fn durations_are_read_with_their_unit_or_not_at_all() {
+        let read = |text| duration(text).ok();
+        assert_eq!(read("150ms"), Some(Duration::from_millis(150)));
+        assert_eq!(read("2m"), Some(Duration::from_secs(120)));
+        for wrong in ["", "5", "ms", "5 s", "-1s", "1.5s", "25h", "99999999999999999999s"] {
+            assert_eq!(read(wrong), None, "{wrong:?}");
+        }
+    }
+}

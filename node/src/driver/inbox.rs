@@ -192,9 +192,10 @@ impl Inbox {
     /// Sleeps until something waits or `deadline` has passed, then takes everything.
     pub(crate) fn next_before(&self, deadline: Instant, wants: Wants, events: &mut Vec<Event>) {
         let mut waiting = self.lock();
+        let mut late = false;
         while waiting.is_idle(wants) {
             let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) else {
-                events.push(Event::Deadline);
+                late = true;
                 break;
             };
             waiting.parked = Some(wants);
@@ -202,6 +203,9 @@ impl Inbox {
             waiting.parked = None;
         }
         waiting.drain_into(events);
+        if late {
+            events.push(Event::Deadline);
+        }
     }
 
     fn put(&self, put: impl FnOnce(&mut Waiting) -> Result<(), Refused>) -> Result<(), Refused> {
@@ -235,5 +239,77 @@ impl Inbox {
     /// Every holder leaves the lists whole, so a panic elsewhere does not spoil them.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use raft::{Body, Term};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::apply::reply::{LaneId, Waiter};
+
+    const NOTHING: Wants = Wants { proposals: false, reads: false };
+    const EVERYTHING: Wants = Wants { proposals: true, reads: true };
+
+    fn read(inbox: &Inbox) -> Result<(), Refused> {
+        inbox.read(Waiter { reply: oneshot::channel().0, lane: LaneId(0) })
+    }
+
+    fn next(inbox: &Inbox, wants: Wants) -> Vec<Event> {
+        let mut events = Vec::new();
+        inbox.next_before(Instant::now() + Duration::from_millis(5), wants, &mut events);
+        events
+    }
+
+    fn said(count: usize) -> Vec<Message> {
+        vec![Message { term: Term(1), body: Body::HeartbeatReply { round: 0 } }; count]
+    }
+
+    #[test]
+    fn a_closed_inbox_takes_nothing() {
+        let inbox = Inbox::default();
+        assert_eq!(read(&inbox), Err(Refused::Closed));
+        inbox.open();
+        assert_eq!(read(&inbox), Ok(()));
+        inbox.close();
+        assert_eq!(read(&inbox), Err(Refused::Closed));
+    }
+
+    #[test]
+    fn acknowledgements_overwrite_each_other_and_come_first() {
+        let inbox = Inbox::default();
+        inbox.open();
+        inbox.messages(MemberId(1), said(2)).unwrap();
+        inbox.persisted(IoId(3));
+        inbox.persisted(IoId(4));
+        let events = next(&inbox, EVERYTHING);
+        assert!(
+            matches!(&events[..], [Event::Persisted(IoId(4)), Event::Messages(said)] if said.len() == 2),
+            "{events:?}"
+        );
+    }
+
+    #[test]
+    fn too_many_messages_are_lost() {
+        let inbox = Inbox::default();
+        inbox.open();
+        inbox.messages(MemberId(1), said(MESSAGES_MAX)).unwrap();
+        assert_eq!(inbox.messages(MemberId(1), said(1)), Err(Refused::Full));
+    }
+
+    #[test]
+    fn what_is_not_wanted_yet_wakes_nobody_but_comes_along() {
+        let inbox = Inbox::default();
+        inbox.open();
+        read(&inbox).unwrap();
+        let events = next(&inbox, NOTHING);
+        assert!(matches!(&events[..], [Event::Reads(_), Event::Deadline]), "it slept to its deadline: {events:?}");
+        read(&inbox).unwrap();
+        let events = next(&inbox, EVERYTHING);
+        assert!(matches!(&events[..], [Event::Reads(_)]), "{events:?}");
     }
 }

@@ -240,11 +240,12 @@ impl Driver {
 
     /// When something is to be done though nothing happens.
     fn deadline(&self) -> Duration {
+        // While anybody waits for anything, it is looked now and then whether for too long.
         let expiry = (!self.is_idle()).then_some(self.next_expiry);
         [
             expiry,
-            self.batcher.deadline(),
-            self.rounds.deadline(),
+            self.batcher.retry_at(),
+            self.rounds.retry_at(),
             self.controls.deadline(),
             self.snapshotting.deadline(),
             self.reporter.deadline(),
@@ -255,7 +256,7 @@ impl Driver {
     }
 
     fn is_idle(&self) -> bool {
-        self.shared.admission.requests() == 0 && self.rounds.deadline().is_none() && self.barrier.is_empty()
+        self.shared.admission.requests() == 0 && self.rounds.is_idle() && self.barrier.is_empty()
     }
 
     fn wants(&self) -> Wants {

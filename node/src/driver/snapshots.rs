@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::apply::publish::Published;
 use crate::driver::log_thread::LogJob;
 use crate::driver::mailbox::Mailbox;
-use crate::driver::run::Driver;
+use crate::driver::run::{Driver, RETRY};
 use crate::handle::Shared;
 
 /// Snapshots are at least so far apart, unless somebody asks for one.
@@ -81,7 +81,8 @@ impl Snapshotting {
 impl Driver {
     pub(super) fn snapshot_if_due(&mut self, now: Now) {
         let state = &mut self.snapshotting;
-        let may = state.started.is_none() && (state.is_wanted() || (state.due && now.monotonic >= state.not_before));
+        let is_time = now.monotonic >= state.not_before;
+        let may = state.started.is_none() && (state.is_wanted() || (state.due && is_time));
         if !may {
             return;
         }
@@ -94,8 +95,10 @@ impl Driver {
             self.serve_wanted(now);
             return;
         }
-        // The core may not have heard of the newest view as applied yet; it will within a moment.
-        let Some(meta) = self.raft.snapshot_meta(applied) else { return };
+        let Some(meta) = self.raft.snapshot_meta(applied) else {
+            state.not_before = now.monotonic + RETRY;
+            return;
+        };
         let state = &mut self.snapshotting;
         state.due = false;
         state.started = Some(now.monotonic);

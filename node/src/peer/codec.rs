@@ -289,3 +289,155 @@ fn drop_reason(byte: u8) -> Result<DropReason, DecodeError> {
         found => Err(DecodeError::Unknown { what: "reason", found }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use raft::{Configuration, Entry, EntryId, MemberId, MemberInfo, Payload, SnapshotMeta};
+
+    use super::*;
+
+    fn id() -> impl Strategy<Value = EntryId> {
+        (any::<u64>(), any::<u64>()).prop_map(|(term, index)| EntryId { term: Term(term), index: Index(index) })
+    }
+
+    fn payload() -> impl Strategy<Value = Payload> {
+        let configuration = Configuration {
+            voters: [MemberId(1), MemberId(2)].into(),
+            learners: [MemberId(3)].into(),
+            members: [(MemberId(1), MemberInfo { name: "m-1".into(), ..MemberInfo::default() })].into(),
+            ..Configuration::default()
+        };
+        prop_oneof![
+            Just(Payload::Noop),
+            Just(Payload::Barrier),
+            Just(Payload::Configuration(Arc::new(configuration))),
+            vec(any::<u8>(), 0..300).prop_map(|bytes| Payload::Normal(bytes.into())),
+        ]
+    }
+
+    fn entry() -> impl Strategy<Value = Entry> {
+        (id(), any::<u64>(), payload()).prop_map(|(id, time_ms, payload)| Entry { id, time_ms, payload })
+    }
+
+    fn reason() -> impl Strategy<Value = DropReason> {
+        prop_oneof![
+            Just(DropReason::NoLeader),
+            Just(DropReason::LeaderChanged),
+            Just(DropReason::Transferring),
+            Just(DropReason::Overloaded),
+        ]
+    }
+
+    fn some_body() -> impl Strategy<Value = Body> {
+        let number = any::<u64>;
+        let index = || any::<u64>().prop_map(Index);
+        let name = || any::<u64>().prop_map(ProposalId);
+        prop_oneof![
+            id().prop_map(|last| Body::PreVote { last }),
+            any::<bool>().prop_map(|granted| Body::PreVoteReply { granted }),
+            (id(), any::<bool>()).prop_map(|(last, transfer)| Body::Vote { last, transfer }),
+            any::<bool>().prop_map(|granted| Body::VoteReply { granted }),
+            (id(), vec(entry(), 0..5), index(), number())
+                .prop_map(|(prev, entries, commit, round)| Body::Append(Append { prev, entries, commit, round })),
+            (index(), number())
+                .prop_map(|(matched, round)| Body::AppendReply(AppendReply::Accepted { matched, round })),
+            (index(), id(), number()).prop_map(|(prev, hint, round)| Body::AppendReply(AppendReply::Rejected {
+                prev,
+                hint,
+                round
+            })),
+            (index(), number()).prop_map(|(commit, round)| Body::Heartbeat { commit, round }),
+            number().prop_map(|round| Body::HeartbeatReply { round }),
+            number().prop_map(|context| Body::ReadIndex { context: ReadContext(context) }),
+            (number(), proptest::option::of(index()))
+                .prop_map(|(context, index)| Body::ReadIndexReply { context: ReadContext(context), index }),
+            vec((name(), payload()), 0..4).prop_map(|proposals| Body::Propose { proposals }),
+            (vec(name(), 0..4), reason()).prop_map(|(proposals, reason)| Body::ProposeRefused { proposals, reason }),
+            id().prop_map(|last| Body::TimeoutNow { last }),
+            index().prop_map(|index| Body::Removed { index }),
+        ]
+    }
+
+    fn message() -> impl Strategy<Value = Message> {
+        (any::<u64>(), some_body()).prop_map(|(term, body)| Message { term: Term(term), body })
+    }
+
+    fn frame(messages: &[Message]) -> Vec<u8> {
+        let mut frame = Vec::new();
+        messages.iter().for_each(|message| put_message(&mut frame, message).unwrap());
+        frame
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_said_is_heard(said in vec(message(), 0..8)) {
+            prop_assert_eq!(messages(frame(&said).into()).unwrap(), said);
+        }
+
+        #[test]
+        fn any_bytes_are_heard_or_refused_without_harm(bytes in vec(any::<u8>(), 0..600)) {
+            let _ = messages(bytes.into());
+        }
+
+        #[test]
+        fn a_damaged_frame_is_heard_or_refused_without_harm(
+            said in vec(message(), 1..4), at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<bool>(),
+        ) {
+            let mut bytes = frame(&said);
+            let at = at.index(bytes.len());
+            bytes[at] = with;
+            if cut {
+                bytes.truncate(at);
+            }
+            let _ = messages(bytes.into());
+        }
+    }
+
+    #[test]
+    fn a_kind_of_a_later_version_is_skipped() {
+        let known = Message { term: Term(3), body: Body::HeartbeatReply { round: 9 } };
+        let mut bytes = vec![12, 0, 0, 0, 200];
+        bytes.extend_from_slice(&[0; 11]);
+        bytes.extend_from_slice(&frame(std::slice::from_ref(&known)));
+        assert_eq!(messages(bytes.into()).unwrap(), [known]);
+    }
+
+    #[test]
+    fn nobody_can_be_told_that_a_snapshot_arrived() {
+        let message = Message { term: Term(1), body: Body::InstallSnapshot(SnapshotMeta::default()) };
+        let mut bytes = vec![7];
+        put_message(&mut bytes, &message).unwrap_err();
+        assert_eq!(bytes, [7], "nothing is left of the attempt");
+    }
+
+    /// The layout is a promise to members of other versions.
+    #[test]
+    fn the_layout_is_what_it_was() {
+        let entry = Entry {
+            id: EntryId { term: Term(2), index: Index(5) },
+            time_ms: 7,
+            payload: Payload::Normal(Bytes::from_static(b"ab")),
+        };
+        let append = Append {
+            prev: EntryId { term: Term(1), index: Index(4) },
+            entries: vec![entry],
+            commit: Index(3),
+            round: 6,
+        };
+        let bytes = frame(&[Message { term: Term(2), body: Body::Append(append) }]);
+        let mut expected = vec![76, 0, 0, 0, 5];
+        for number in [2_u64, 1, 4, 3, 6] {
+            expected.extend_from_slice(&number.to_le_bytes());
+        }
+        expected.extend_from_slice(&1_u32.to_le_bytes());
+        for number in [2_u64, 5, 7] {
+            expected.extend_from_slice(&number.to_le_bytes());
+        }
+        expected.extend_from_slice(&[1, 2, 0, 0, 0, b'a', b'b']);
+        assert_eq!(bytes, expected);
+    }
+}

@@ -47,3 +47,59 @@ pub(crate) fn decompress(frame: &[u8]) -> Option<Bytes> {
     let capacity = usize::try_from(announced).ok().filter(|size| *size <= FRAME_BYTES_MAX)?;
     zstd::bulk::decompress(frame, capacity).ok().map(Bytes::from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that nothing can shorten, the same each time.
+    fn noise(length: usize) -> Vec<u8> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            (state >> 32) as u8
+        };
+        std::iter::repeat_with(next).take(length).collect()
+    }
+
+    #[test]
+    fn what_shrinks_is_compressed_and_comes_back_whole() {
+        let frame = b"the same words again and again; ".repeat(100);
+        let compressed = Compression::default().compress(&frame).expect("it shrinks a lot");
+        assert!(compressed.len() < frame.len() / 2);
+        assert_eq!(decompress(&compressed).unwrap(), frame);
+    }
+
+    #[test]
+    fn small_frames_go_as_they_are() {
+        assert_eq!(Compression::default().compress(&[0; BYTES_MIN - 1]), None);
+        assert!(Compression::default().compress(&[0; BYTES_MIN]).is_some());
+    }
+
+    #[test]
+    fn noise_is_tried_less_and_less_often() {
+        let (noise, words) = (noise(4_000), b"words, words, ".repeat(200));
+        let mut compression = Compression::default();
+        let mut tried = 0;
+        for _ in 0..200 {
+            tried += usize::from(compression.skip == 0);
+            assert_eq!(compression.compress(&noise), None);
+        }
+        assert!(tried < 12, "{tried} of 200 were tried");
+        let until_tried = (0..=SKIP_MAX).position(|_| compression.compress(&words).is_some());
+        assert!(until_tried.is_some(), "it never gives up for good");
+        assert!(compression.compress(&words).is_some(), "and believes in compression again");
+    }
+
+    #[test]
+    fn damaged_or_huge_frames_are_refused() {
+        assert_eq!(decompress(b"no frame at all"), None);
+        let mut compressed = Compression::default().compress(&[7; 5_000]).unwrap().to_vec();
+        compressed.truncate(compressed.len() - 2);
+        assert_eq!(decompress(&compressed), None);
+        let huge = zstd::bulk::compress(&vec![0; FRAME_BYTES_MAX + 1], 1).unwrap();
+        assert_eq!(decompress(&huge), None);
+    }
+}

@@ -88,28 +88,20 @@ impl Batcher {
         in_flight < PARTIAL_IN_FLIGHT || (in_flight < FULL_IN_FLIGHT && self.is_full())
     }
 
-    /// When waiting commands need attention, though nothing else happens.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
-        if self.is_idle() {
-            return None;
-        }
-        let oldest = self
-            .returned
-            .front()
-            .map(|batch| batch.deadline)
-            .into_iter()
-            .chain(self.arrived.front().map(|arrived| arrived.at + self.commit_timeout))
-            .min();
-        let retry = Some(self.not_before).filter(|at| !at.is_zero());
-        oldest.into_iter().chain(retry).min()
+    /// When what was given back may be tried again, though nothing else happens.
+    pub(crate) fn retry_at(&self) -> Option<Duration> {
+        Some(self.not_before).filter(|at| !at.is_zero() && !self.is_idle())
     }
 
     /// The next entry, if its time has come.
     pub(crate) fn next(&mut self, now: Duration, in_flight: usize) -> Option<Batch> {
-        if now < self.not_before || !self.wants_more(in_flight) {
+        if now < self.not_before {
             return None;
         }
         self.not_before = Duration::ZERO;
+        if !self.wants_more(in_flight) {
+            return None;
+        }
         self.returned.pop_front().or_else(|| self.build())
     }
 
@@ -172,5 +164,148 @@ impl Batcher {
         self.waiting -= 1;
         self.waiting_bytes -= proposal.bytes;
         Some(proposal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mvcc::{Command, Put};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::apply::reply::{LaneId, Lanes, Waiter};
+    use crate::handle::Committed;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    type Answer = oneshot::Receiver<Result<Committed, ProposeError>>;
+
+    struct Clients {
+        admission: Admission,
+        lanes: Lanes,
+        replies: Replies,
+    }
+
+    impl Clients {
+        fn new() -> Self {
+            let lanes = Lanes::new(1);
+            Self { admission: Admission::default(), replies: Replies::new(&lanes), lanes }
+        }
+
+        fn command(&self, value_bytes: usize) -> (Proposal, Answer) {
+            let put = Put { key: "key".into(), value: vec![0; value_bytes].into(), ..Put::default() };
+            let (reply, answer) = oneshot::channel();
+            let waiter = Waiter { reply, lane: LaneId(0) };
+            (self.admission.admit(Command::Put(put), waiter).unwrap(), answer)
+        }
+
+        fn commands(&self, count: usize) -> Vec<Proposal> {
+            (0..count).map(|_| self.command(1).0).collect()
+        }
+
+        fn expire(&mut self, batcher: &mut Batcher, now: Duration) {
+            batcher.expire(now, ProposeError::NoLeader, &mut self.replies, &self.admission);
+            self.replies.flush(&self.lanes);
+        }
+    }
+
+    fn commands_in(batch: &Batch) -> Vec<u64> {
+        let decoded = mvcc::Batch::decode(batch.payload.clone()).unwrap();
+        decoded.commands.into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn all_that_waits_goes_into_one_entry() {
+        let clients = Clients::new();
+        let mut batcher = Batcher::new(70, TIMEOUT);
+        batcher.arrive(Duration::ZERO, clients.commands(2));
+        batcher.arrive(Duration::ZERO, clients.commands(3));
+        let batch = batcher.next(Duration::ZERO, 0).unwrap();
+        assert_eq!((batch.id, batch.waiters.len()), (70, 5));
+        assert_eq!(commands_in(&batch), [70, 71, 72, 73, 74]);
+        assert!(batcher.is_idle() && batcher.next(Duration::ZERO, 0).is_none());
+    }
+
+    #[test]
+    fn a_partial_entry_waits_for_room_and_a_full_one_does_not() {
+        let clients = Clients::new();
+        let mut batcher = Batcher::new(0, TIMEOUT);
+        batcher.arrive(Duration::ZERO, clients.commands(1));
+        assert!(batcher.next(Duration::ZERO, PARTIAL_IN_FLIGHT).is_none());
+        batcher.arrive(Duration::ZERO, clients.commands(COMMANDS_MAX));
+        let full = batcher.next(Duration::ZERO, PARTIAL_IN_FLIGHT).unwrap();
+        assert_eq!(full.waiters.len(), COMMANDS_MAX);
+        assert!(batcher.next(Duration::ZERO, PARTIAL_IN_FLIGHT).is_none(), "the one that is left is no full entry");
+        batcher.arrive(Duration::ZERO, clients.commands(COMMANDS_MAX));
+        assert!(batcher.next(Duration::ZERO, FULL_IN_FLIGHT).is_none());
+    }
+
+    #[test]
+    fn an_entry_is_full_by_bytes_too() {
+        let clients = Clients::new();
+        let mut batcher = Batcher::new(0, TIMEOUT);
+        let large: Vec<_> = (0..5).map(|_| clients.command(400 << 10).0).collect();
+        batcher.arrive(Duration::ZERO, large);
+        let sizes = std::iter::from_fn(|| batcher.next(Duration::ZERO, 0)).map(|batch| batch.waiters.len());
+        assert_eq!(sizes.collect::<Vec<_>>(), [3, 2]);
+    }
+
+    #[test]
+    fn what_consensus_gave_back_goes_first_and_not_before_its_time() {
+        let clients = Clients::new();
+        let mut batcher = Batcher::new(0, TIMEOUT);
+        batcher.arrive(Duration::ZERO, clients.commands(1));
+        let first = batcher.next(Duration::ZERO, 0).unwrap();
+        batcher.arrive(Duration::from_millis(1), clients.commands(1));
+        let second = batcher.next(Duration::from_millis(1), 0).unwrap();
+        let (first_id, second_id) = (first.id, second.id);
+        let retry_at = Duration::from_millis(50);
+        batcher.give_back(second, retry_at);
+        batcher.give_back(first, retry_at);
+        batcher.arrive(Duration::from_millis(2), clients.commands(1));
+        assert!(batcher.next(Duration::from_millis(49), 0).is_none());
+        assert_eq!(batcher.retry_at(), Some(retry_at));
+        batcher.retry_now();
+        let order: Vec<u64> =
+            std::iter::from_fn(|| batcher.next(Duration::from_millis(49), 0)).map(|batch| batch.id).collect();
+        assert_eq!(order, [first_id, second_id, 2]);
+    }
+
+    #[test]
+    fn who_waited_for_an_entry_too_long_is_told_that_nothing_happened() {
+        let mut clients = Clients::new();
+        let mut batcher = Batcher::new(0, TIMEOUT);
+        let (returned, mut first) = clients.command(1);
+        batcher.arrive(Duration::ZERO, vec![returned]);
+        let batch = batcher.next(Duration::ZERO, 0).unwrap();
+        batcher.give_back(batch, Duration::ZERO);
+        let (waiting, mut second) = clients.command(1);
+        batcher.arrive(Duration::from_secs(1), vec![waiting]);
+
+        clients.expire(&mut batcher, TIMEOUT);
+        assert_eq!(first.try_recv().unwrap().unwrap_err(), ProposeError::NoLeader);
+        assert!(second.try_recv().is_err(), "it still has time");
+        clients.expire(&mut batcher, TIMEOUT + Duration::from_secs(1));
+        assert_eq!(second.try_recv().unwrap().unwrap_err(), ProposeError::NoLeader);
+        assert!(batcher.is_idle());
+        assert_eq!(clients.admission.requests(), 0);
+    }
+
+    #[test]
+    fn too_many_commands_are_refused() {
+        let clients = Clients::new();
+        let put = || Command::Put(Put { value: vec![0; 30 << 20].into(), ..Put::default() });
+        let admit = |command| {
+            let (reply, _) = oneshot::channel();
+            clients.admission.admit(command, Waiter { reply, lane: LaneId(0) })
+        };
+        let first = admit(put()).unwrap();
+        let second = admit(put()).unwrap();
+        assert_eq!(admit(put()).unwrap_err(), ProposeError::Overloaded);
+        clients.admission.release(1, first.bytes);
+        drop(admit(put()).unwrap());
+        drop(second);
+        let huge = Command::Put(Put { value: vec![0; 49 << 20].into(), ..Put::default() });
+        assert!(matches!(admit(huge).unwrap_err(), ProposeError::TooLarge { .. }));
     }
 }

@@ -135,3 +135,64 @@ impl Pending {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Duration = Duration::from_secs(1);
+
+    fn batch(id: u64) -> Batch {
+        Batch { id, payload: Bytes::new(), waiters: Vec::new(), bytes: 0, deadline: AT * 5 }
+    }
+
+    fn ids(batches: &[Batch]) -> Vec<u64> {
+        batches.iter().map(|batch| batch.id).collect()
+    }
+
+    #[test]
+    fn a_batch_is_found_by_its_entry_or_by_its_attempt_and_only_once() {
+        let pending = Pending::default();
+        pending.insert(AT, ProposalId(1), Term(1), batch(10));
+        pending.insert(AT, ProposalId(2), Term(1), batch(20));
+        assert_eq!(pending.in_flight(), 2);
+        assert_eq!(pending.take(10).unwrap().id, 10);
+        assert!(pending.take(10).is_none() && pending.take_named(ProposalId(1)).is_none());
+        assert_eq!(pending.take_named(ProposalId(2)).unwrap().id, 20);
+        assert_eq!(pending.in_flight(), 0);
+    }
+
+    #[test]
+    fn what_may_be_lost_holds_nobody_up_but_can_still_be_answered() {
+        let pending = Pending::default();
+        pending.insert(AT, ProposalId(1), Term(1), batch(10));
+        pending.stop_counting_after(AT + AT / 2, AT);
+        assert_eq!(pending.in_flight(), 1, "it is not late yet");
+        pending.stop_counting_after(AT * 2, AT);
+        assert_eq!(pending.in_flight(), 0);
+        pending.insert(AT * 2, ProposalId(2), Term(1), batch(20));
+        assert_eq!(pending.in_flight(), 1);
+        assert!(pending.take(10).is_some());
+        assert_eq!(pending.in_flight(), 1);
+    }
+
+    /// Raft thesis §3.6.3: entries of older terms precede those of newer ones.
+    #[test]
+    fn an_entry_of_a_new_term_tells_what_of_older_terms_never_happened() {
+        let pending = Pending::default();
+        for (id, term) in [(10, 1), (20, 2), (30, 3)] {
+            pending.insert(AT, ProposalId(id), Term(term), batch(id));
+        }
+        assert_eq!(ids(&pending.outdated(Term(3))), [10, 20]);
+        assert_eq!(ids(&pending.take_all()), [30]);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let pending = Pending::default();
+        pending.insert(AT, ProposalId(1), Term(1), batch(10));
+        assert!(pending.expired(AT * 4).is_empty());
+        assert_eq!(ids(&pending.expired(AT * 5)), [10]);
+        assert_eq!(pending.in_flight(), 0);
+    }
+}

@@ -74,7 +74,11 @@ impl Rounds {
 
     /// Begins a round with everybody who waits, if there is anybody and room for one.
     pub(crate) fn begin(&mut self, now: Duration) -> Option<ReadContext> {
-        if self.gathering.is_empty() || !self.wants_more() || now < self.not_before {
+        if now < self.not_before {
+            return None;
+        }
+        self.not_before = Duration::ZERO;
+        if self.gathering.is_empty() || !self.wants_more() {
             return None;
         }
         let context = ReadContext(self.next_context);
@@ -116,12 +120,14 @@ impl Rounds {
         }
     }
 
-    /// When reads need attention, though nothing else happens.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
-        let lost = self.under_way.first().map(|round| round.started + self.patience);
-        let waiting = self.gathering.front().map(|group| group.deadline);
-        let retry = waiting.map(|_| self.not_before).filter(|at| !at.is_zero());
-        lost.into_iter().chain(waiting).chain(retry).min()
+    /// When failed reads may be tried again, though nothing else happens.
+    pub(crate) fn retry_at(&self) -> Option<Duration> {
+        Some(self.not_before).filter(|at| !at.is_zero() && !self.gathering.is_empty())
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.gathering.is_empty() && self.under_way.is_empty()
     }
 
     /// Answers everybody: the end.
@@ -198,5 +204,116 @@ impl Barrier {
     /// Every holder leaves the map whole, so a panic elsewhere does not spoil it.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Index, Vec<Group>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::apply::reply::{LaneId, Lanes};
+
+    type Answer = oneshot::Receiver<Result<(), ReadError>>;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    fn reader() -> (ReadWaiter, Answer) {
+        let (reply, answer) = oneshot::channel();
+        (Waiter { reply, lane: LaneId(0) }, answer)
+    }
+
+    struct Replying {
+        lanes: Lanes,
+        replies: Replies,
+    }
+
+    impl Replying {
+        fn new() -> Self {
+            let lanes = Lanes::new(1);
+            Self { replies: Replies::new(&lanes), lanes }
+        }
+
+        fn outcome(&mut self, answer: &mut Answer) -> Option<Result<(), ReadError>> {
+            self.replies.flush(&self.lanes);
+            answer.try_recv().ok()
+        }
+    }
+
+    #[test]
+    fn reads_that_wait_together_share_one_round() {
+        let mut rounds = Rounds::new(40, TIMEOUT, PATIENCE);
+        for _ in 0..3 {
+            rounds.arrive(Duration::ZERO, vec![reader().0, reader().0]);
+        }
+        let context = rounds.begin(Duration::ZERO).unwrap();
+        assert!(rounds.begin(Duration::ZERO).is_none(), "nobody is left");
+        let waiting: usize = rounds.confirmed(context).iter().map(|group| group.waiters.len()).sum();
+        assert_eq!(waiting, 6);
+    }
+
+    /// A read may use only a round that began after it (Raft thesis §6.4).
+    #[test]
+    fn a_read_never_uses_a_round_that_began_before_it() {
+        let mut rounds = Rounds::new(0, TIMEOUT, PATIENCE);
+        rounds.arrive(Duration::ZERO, vec![reader().0]);
+        let first = rounds.begin(Duration::ZERO).unwrap();
+        rounds.arrive(Duration::ZERO, vec![reader().0, reader().0]);
+        assert_eq!(rounds.confirmed(first).iter().map(|group| group.waiters.len()).sum::<usize>(), 1);
+        let second = rounds.begin(Duration::ZERO).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(rounds.confirmed(second).iter().map(|group| group.waiters.len()).sum::<usize>(), 2);
+        assert!(rounds.confirmed(second).is_empty(), "a late or doubled answer finds nobody");
+    }
+
+    #[test]
+    fn a_failed_or_lost_round_is_tried_again_under_another_name() {
+        let mut replying = Replying::new();
+        let mut rounds = Rounds::new(0, TIMEOUT, PATIENCE);
+        let (waiter, mut answer) = reader();
+        rounds.arrive(Duration::ZERO, vec![waiter]);
+        let failed = rounds.begin(Duration::ZERO).unwrap();
+        rounds.failed(failed, Duration::from_millis(50));
+        assert!(rounds.begin(Duration::from_millis(49)).is_none());
+        let lost = rounds.begin(Duration::from_millis(50)).unwrap();
+        rounds.expire(Duration::from_millis(50) + PATIENCE, ReadError::TimedOut, &mut replying.replies);
+        let third = rounds.begin(Duration::from_millis(50) + PATIENCE).unwrap();
+        assert!(rounds.confirmed(lost).is_empty(), "what was given up confirms nothing");
+        assert_eq!(replying.outcome(&mut answer), None);
+        assert_eq!(rounds.confirmed(third).len(), 1);
+    }
+
+    #[test]
+    fn a_read_that_no_round_confirms_in_time_is_told_why() {
+        let mut replying = Replying::new();
+        let mut rounds = Rounds::new(0, TIMEOUT, PATIENCE);
+        let (waiter, mut answer) = reader();
+        rounds.arrive(Duration::ZERO, vec![waiter]);
+        rounds.begin(Duration::ZERO).unwrap();
+        rounds.expire(TIMEOUT, ReadError::NoLeader, &mut replying.replies);
+        assert_eq!(replying.outcome(&mut answer), Some(Err(ReadError::NoLeader)));
+    }
+
+    #[test]
+    fn a_confirmed_read_waits_until_its_index_is_applied() {
+        let mut replying = Replying::new();
+        let barrier = Barrier::default();
+        let group = |waiter| VecDeque::from([Group { waiters: vec![waiter], deadline: TIMEOUT }]);
+        let (early, mut first) = reader();
+        let (late, mut second) = reader();
+        barrier.pass_or_wait(Index(5), group(early), || Index(5), &mut replying.replies);
+        assert_eq!(replying.outcome(&mut first), Some(Ok(())));
+        barrier.pass_or_wait(Index(7), group(late), || Index(5), &mut replying.replies);
+        barrier.reached(Index(6), &mut replying.replies);
+        assert_eq!(replying.outcome(&mut second), None);
+        barrier.reached(Index(7), &mut replying.replies);
+        assert_eq!(replying.outcome(&mut second), Some(Ok(())));
+        assert!(barrier.is_empty());
+
+        let (stuck, mut third) = reader();
+        barrier.pass_or_wait(Index(9), group(stuck), || Index(7), &mut replying.replies);
+        barrier.expire(TIMEOUT, &mut replying.replies);
+        assert_eq!(replying.outcome(&mut third), Some(Err(ReadError::TimedOut)));
     }
 }
