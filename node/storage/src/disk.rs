@@ -9,7 +9,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// What a disk is expected to write whole or not at all, in bytes.
+/// What a power failure may turn to garbage while it is written, in bytes: nothing acknowledged shares as much, aligned, with
+/// a later write.
 pub const SECTOR: usize = 512;
 
 /// A file system, or something that behaves like one.

@@ -290,7 +290,8 @@ impl MemoryDisk {
         self.state().end_life();
     }
 
-    /// The machine loses power: of what was not synced, the seed decides what stays, sector by sector. Faults are lifted.
+    /// The machine loses power: of what was not synced, the seed decides what stays, sector by sector; one that was
+    /// being written may turn to garbage. Faults are lifted.
     pub fn lose_power(&self, seed: u64) {
         self.state().lose_power(seed);
     }

@@ -6,6 +6,7 @@
 mod history;
 
 use history::{Chance, Model, Step, is, open, read_snapshot, run};
+use raft::{HardState, MemberId, Term};
 use storage::StorageError;
 use storage::memory::MemoryDisk;
 
@@ -190,4 +191,33 @@ fn a_directory_is_never_shared() {
     assert!(matches!(open(&disk, 2), Err(storage::OpenError::Locked { .. })));
     drop(first);
     assert!(open(&disk, 3).is_ok(), "the lock ends with its holder");
+}
+
+/// tikv#8381: term and vote are there whenever the power fails, even if that turns a sector to garbage.
+#[test]
+fn term_and_vote_survive_a_power_loss_at_any_write() {
+    for seed in 0..400 {
+        let disk = MemoryDisk::new();
+        let mut model = Model::default();
+        let mut storage = Some(open(&disk, 1).expect("a blank disk opens").storage);
+        run(&Step::Bootstrap, &mut storage, &disk, 2).expect("no fault yet");
+        Step::Bootstrap.apply(&mut model);
+        disk.stop_after(1 + seed % 16);
+        let possible = (1..).find_map(|term| {
+            let hard_state = Some(HardState { term: Term(term), vote: Some(MemberId(term)) });
+            let step = Step::Append(vec![raft::Persist { io: raft::IoId(term), hard_state, entries: Vec::new() }]);
+            match run(&step, &mut storage, &disk, 3) {
+                Ok(()) => {
+                    step.apply(&mut model);
+                    None
+                }
+                Err(_) => Some(step.may_leave(&model)),
+            }
+        });
+        drop(storage);
+        disk.lose_power(seed);
+        let found = open(&disk, 4).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let possible = possible.expect("the machine stops");
+        assert!(possible.iter().any(|state| is(state, &found).is_ok()), "seed {seed}: {:?}", found.raft.hard_state);
+    }
 }

@@ -25,7 +25,7 @@ impl Choice {
 enum Kept {
     Nothing,
     Everything,
-    /// Each sector of each write by itself.
+    /// Each sector of each write by itself, and some turn to garbage.
     AnySectors,
 }
 
@@ -63,8 +63,14 @@ impl Inode {
                     while at < data.len() {
                         let sector_end = (offset + at) / SECTOR * SECTOR + SECTOR - offset;
                         let end = sector_end.min(data.len());
-                        if choice.below(2) == 0 {
-                            write_into(&mut self.durable, offset + at, &data[at..end]);
+                        match choice.below(3) {
+                            0 => {}
+                            1 => write_into(&mut self.durable, offset + at, &data[at..end]),
+                            // The power went in mid-sector: what is left of it is garbage.
+                            _ => {
+                                let garbage: Vec<u8> = data[at..end].iter().map(|_| choice.next() as u8).collect();
+                                write_into(&mut self.durable, offset + at, &garbage);
+                            }
                         }
                         at = end;
                     }
