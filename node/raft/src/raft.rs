@@ -343,7 +343,8 @@ impl Raft {
         (configuration, *index)
     }
 
-    /// The meta of a snapshot of the state at `index`; `None` if `index` is not in the log, or not applied.
+    /// The meta of a snapshot of the state at `index`; `None` if `index` is not in the log, not applied, or not durable: a
+    /// committed entry may be applied before the own disk has it, but a snapshot must not be ahead of its log.
     pub fn snapshot_meta(&self, index: Index) -> Option<SnapshotMeta> {
         self.meta_at(index)
     }

@@ -53,9 +53,9 @@ impl Raft {
         Index(needed.min().map_or(wanted, |needed| wanted.min(needed.max(floor))))
     }
 
-    /// The meta of a snapshot at `index`.
+    /// The meta of a snapshot at `index`, if one may be taken there.
     pub(crate) fn meta_at(&self, index: Index) -> Option<SnapshotMeta> {
-        if index > self.log.applied() {
+        if index > self.log.applied().min(self.log.durable()) {
             return None;
         }
         let term = self.log.term_at(index)?;

@@ -56,6 +56,9 @@ pub struct Cluster {
     /// Everything that left, for tests that look.
     pub sent: Vec<Envelope>,
     pub keep_sent: bool,
+    /// A member crashes instead of doing the n-th thing that its core asks for, counted from 1.
+    pub crash_at: Option<(MemberId, u64)>,
+    outputs: BTreeMap<MemberId, u64>,
     /// So many snapshots from now on do not arrive.
     pub snapshots_fail: u64,
     /// Prints every message; `RAFT_TRACE=1` sets it.
@@ -81,6 +84,8 @@ impl Cluster {
             random: Random(seed),
             sent: Vec::new(),
             keep_sent: false,
+            crash_at: None,
+            outputs: BTreeMap::new(),
             snapshots_fail: 0,
             trace: std::env::var_os("RAFT_TRACE").is_some(),
             truth: Truth::default(),
@@ -292,6 +297,11 @@ impl Cluster {
         self.deliver(Envelope { from: id(from), to: id(to), message, at_ms: self.now_ms, snapshot: None });
     }
 
+    /// How many things each member's core has asked for.
+    pub fn outputs_of(&self, members: &[u64]) -> Vec<u64> {
+        members.iter().map(|number| self.outputs.get(&id(*number)).copied().unwrap_or(0)).collect()
+    }
+
     /// One line per member.
     pub fn portrait(&self) -> String {
         let mut lines = format!("t={} ms, {} on the wire, cut {:?}\n", self.now_ms, self.wire.len(), self.cut);
@@ -385,6 +395,12 @@ impl Cluster {
             let member = self.members.get_mut(&at).expect("known");
             let Some(raft) = member.raft.as_mut() else { return };
             let Some(output) = raft.next_output() else { break };
+            let count = self.outputs.entry(at).or_default();
+            *count += 1;
+            if self.crash_at == Some((at, *count)) {
+                self.crash(at.0);
+                return;
+            }
             self.perform(at, output);
         }
         self.check_commit(at);

@@ -61,6 +61,7 @@ fn a_snapshot_is_due_at_the_threshold() {
     let mut follower = Start::of(3).config(|config| config.snapshot_threshold = 2).solo();
     follower.hears(2, 1, append(entry_id(0, 0), vec![entry(1, 1), entry(1, 2), entry(1, 3)], 3));
     assert_eq!(due(&follower.applies()), [], "applied, but not durable here");
+    assert_eq!(follower.raft.snapshot_meta(Index(3)), None, "nor may one be taken there");
     assert_eq!(due(&follower.persisted()), [3]);
 }
 
