@@ -1,0 +1,109 @@
+//! etcd's Cluster service, and a cluster that changes under it: a learner, what it serves, and its promotion.
+
+use proto::admin as wire;
+use proto::etcdserverpb as pb;
+use tonic::Code;
+
+use crate::member::{CLUSTER, Member, TOKEN, eventually, refusal, with_token};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn members_are_listed_and_changed_only_by_the_operator() {
+    let member = Member::alone().await;
+    let mut cluster = member.cluster().await;
+    let info = member.info().await;
+    let expected = pb::Member {
+        id: u64::from_str_radix(&info.id, 16).unwrap(),
+        name: "demo-1".to_owned(),
+        peer_ur_ls: vec![info.peer_url],
+        client_ur_ls: vec![info.client_url],
+        is_learner: false,
+    };
+    for linearizable in [true, false] {
+        let list = cluster.member_list(pb::MemberListRequest { linearizable }).await.unwrap().into_inner();
+        assert_eq!(list.members, std::slice::from_ref(&expected));
+        assert_eq!(list.header.unwrap().revision, 0, "answers about the cluster have no revision");
+    }
+
+    let text = "raft-node: the operator owns membership: scale the RaftCluster instead, as by kubectl scale";
+    let refused = (Code::FailedPrecondition, text.to_owned());
+    let add = pb::MemberAddRequest { peer_ur_ls: vec!["http://x:2380".to_owned()], is_learner: false };
+    assert_eq!(refusal(cluster.member_add(add).await), refused);
+    assert_eq!(refusal(cluster.member_remove(pb::MemberRemoveRequest { id: expected.id }).await), refused);
+    let update = pb::MemberUpdateRequest { id: expected.id, peer_ur_ls: vec![] };
+    assert_eq!(refusal(cluster.member_update(update).await), refused);
+    assert_eq!(refusal(cluster.member_promote(pb::MemberPromoteRequest { id: expected.id }).await), refused);
+}
+
+async fn change(
+    leader: &Member,
+    voters: Vec<wire::MemberInfo>,
+    learners: Vec<wire::MemberInfo>,
+) -> Result<u64, tonic::Status> {
+    let mut admin = leader.admin().await;
+    let request = with_token(wire::ConfigurationRequest {}, TOKEN);
+    let known = admin.configuration(request).await?.into_inner().configuration.unwrap_or_default();
+    let ids = |members: &[wire::MemberInfo]| members.iter().map(|member| member.id.clone()).collect();
+    let wanted = wire::ChangeMembershipRequest {
+        expected_index: known.index,
+        voters: ids(&voters),
+        learners: ids(&learners),
+        members: voters.into_iter().chain(learners).collect(),
+    };
+    Ok(admin.change_membership(with_token(wanted, TOKEN)).await?.into_inner().index)
+}
+
+async fn joined(name: &str) -> Member {
+    let member = Member::blank(name);
+    let request =
+        wire::JoinRequest { cluster_id: CLUSTER.to_owned(), token: TOKEN.to_owned(), self_: Some(member.info().await) };
+    member.admin().await.join(with_token(request, TOKEN)).await.expect("a blank member joins");
+    member
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_learner_serves_what_is_local_and_becomes_a_voter() {
+    let leader = Member::alone().await;
+    leader.put("k", "v").await;
+    let second = joined("demo-2").await;
+    let read = |serializable| pb::RangeRequest { key: "k".into(), serializable, ..pb::RangeRequest::default() };
+    let waiting = second.kv().await.range(read(true)).await;
+    assert_eq!(
+        refusal(waiting),
+        (Code::Unavailable, "raft-node: this member belongs to no cluster yet: ask another one".to_owned()),
+        "a member that was not added yet must not answer as if it were empty"
+    );
+    assert_eq!(second.probe("GET", "/readyz?exclude=linearizable_read&exclude=non_learner").await.code, 503);
+
+    let (one, two) = (leader.info().await, second.info().await);
+    change(&leader, vec![one.clone()], vec![two.clone()]).await.unwrap();
+    let mut kv = second.kv().await;
+    eventually("the learner has the key", async || match kv.range(read(true)).await {
+        Ok(answer) if answer.get_ref().count == 1 => Ok(()),
+        other => Err(other),
+    })
+    .await;
+    let unsupported = (Code::FailedPrecondition, "etcdserver: rpc not supported for learner".to_owned());
+    assert_eq!(refusal(kv.range(read(false)).await), unsupported);
+    let put = pb::PutRequest { key: "k".into(), ..pb::PutRequest::default() };
+    assert_eq!(refusal(kv.put(put.clone()).await), unsupported);
+    assert_eq!(refusal(kv.range_stream(read(true)).await.map(|_| ())), unsupported);
+    let list = pb::MemberListRequest { linearizable: false };
+    assert_eq!(refusal(second.cluster().await.member_list(list).await), unsupported);
+    let status = second.maintenance().await.unwrap().status(pb::StatusRequest {}).await.unwrap().into_inner();
+    assert!(status.is_learner);
+    let ready = second.probe("GET", "/readyz/non_learner").await;
+    assert_eq!((ready.code, ready.body.as_str()), (503, "[-]non_learner failed: not supported for learner\n\n"));
+    assert_eq!(second.probe("GET", "/readyz?exclude=linearizable_read&exclude=non_learner").await.code, 200);
+
+    eventually("the learner is promoted", async || change(&leader, vec![one.clone(), two.clone()], vec![]).await).await;
+    eventually("the new voter writes", async || kv.put(put.clone()).await).await;
+    let members = leader.cluster().await.member_list(pb::MemberListRequest { linearizable: true }).await.unwrap();
+    let members = members.into_inner().members;
+    assert_eq!(members.len(), 2);
+    assert!(members.iter().all(|member| !member.is_learner), "{members:?}");
+    assert!(members.is_sorted_by_key(|member| member.id), "{members:?}");
+
+    let target = u64::from_str_radix(&two.id, 16).unwrap();
+    leader.maintenance().await.unwrap().move_leader(pb::MoveLeaderRequest { target_id: target }).await.unwrap();
+    second.leads().await;
+}

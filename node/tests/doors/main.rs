@@ -1,0 +1,9 @@
+//! Real members behind real sockets, asked as clients, probes and the operator ask: what they answer, to the letter.
+
+mod admin;
+mod cluster;
+mod health;
+mod kv;
+mod maintenance;
+mod member;
+mod range_stream;

@@ -1,0 +1,245 @@
+//! Starts members in this process, each on threads and ports of its own, and finds them by their doors. Owns no assertion.
+
+use std::fmt::Debug;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use proto::admin as wire;
+use proto::admin::admin_client::AdminClient;
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::cluster_client::ClusterClient;
+use proto::etcdserverpb::kv_client::KvClient;
+use proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use raft_node::config::{Config, RunArgs};
+use raft_node::member::Running;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+
+pub(crate) const CLUSTER: &str = "00112233445566778899aabbccddeeff";
+pub(crate) const TOKEN: &str = "a token that only the operator knows";
+const WAIT_MAX: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A member of this process; it stops when dropped, which takes long if its clients cannot hang up meanwhile: tests run
+/// them on a thread of their own.
+pub(crate) struct Member {
+    pub(crate) name: String,
+    client: SocketAddr,
+    peer: SocketAddr,
+    http: SocketAddr,
+    directory: PathBuf,
+    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+#[derive(Parser)]
+struct Flags {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+impl Member {
+    /// A member with an empty volume.
+    pub(crate) fn blank(name: &str) -> Member {
+        Member::blank_with(name, &[])
+    }
+
+    /// A member with an empty volume and more flags.
+    pub(crate) fn blank_with(name: &str, more: &[&str]) -> Member {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("raft-node-doors-{}-{number}", std::process::id()));
+        let [client, peer, http] = free_addresses();
+        let mut flags = vec![
+            "raft-node".to_owned(),
+            format!("--name={name}"),
+            format!("--data-dir={}", directory.display()),
+            format!("--client-addr={client}"),
+            format!("--peer-addr={peer}"),
+            format!("--http-addr={http}"),
+            // Short, so that a lone member leads soon.
+            "--heartbeat-interval=50ms".to_owned(),
+            "--election-timeout=200ms".to_owned(),
+            "--leader-lease=100ms".to_owned(),
+            "--commit-timeout=2s".to_owned(),
+        ];
+        flags.extend(more.iter().map(|flag| (*flag).to_owned()));
+        let config = Config::check(Flags::parse_from(flags).run).expect("these flags agree");
+        let (stop, stopped) = oneshot::channel::<()>();
+        let (started, start) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+            runtime.block_on(async move {
+                let running = Running::start(config).expect("the member starts");
+                started.send(()).expect("the test waits for the start");
+                let until = async move {
+                    // The sender is dropped with the member.
+                    let _ = stopped.await;
+                };
+                running.until(until).await.expect("consensus starts on what the member was told");
+            });
+        });
+        start.recv().expect("the member starts");
+        Member { name: name.to_owned(), client, peer, http, directory, running: Some((stop, thread)) }
+    }
+
+    /// The only voter of a cluster of its own; it leads.
+    pub(crate) async fn alone() -> Member {
+        let member = Member::blank("demo-1");
+        member.bootstrap_alone().await;
+        member
+    }
+
+    /// Makes a blank member the only voter, and waits until it leads.
+    pub(crate) async fn bootstrap_alone(&self) {
+        let record = self.record(vec![self.info().await]);
+        self.admin().await.bootstrap(with_token(record, TOKEN)).await.expect("a blank member takes a record");
+        self.leads().await;
+    }
+
+    pub(crate) async fn leads(&self) {
+        eventually("the member leads", async || {
+            let mut maintenance = self.maintenance().await?;
+            let status = maintenance.status(pb::StatusRequest {}).await?.into_inner();
+            let leads = status.leader == status.header.unwrap_or_default().member_id;
+            if leads { Ok(()) } else { Err(Status::unavailable(format!("{status:?}"))) }
+        })
+        .await;
+    }
+
+    /// A record of a new cluster, as this member is to hear it.
+    pub(crate) fn record(&self, voters: Vec<wire::MemberInfo>) -> wire::BootstrapRequest {
+        wire::BootstrapRequest {
+            cluster_id: CLUSTER.to_owned(),
+            token: TOKEN.to_owned(),
+            voters,
+            name: self.name.clone(),
+        }
+    }
+
+    /// Itself, as others are to know it.
+    pub(crate) async fn info(&self) -> wire::MemberInfo {
+        let described = self.describe().await;
+        wire::MemberInfo {
+            id: described.member_id,
+            name: self.name.clone(),
+            peer_url: format!("http://{}", self.peer),
+            client_url: format!("http://{}", self.client),
+        }
+    }
+
+    pub(crate) async fn describe(&self) -> wire::DescribeResponse {
+        let request = with_token(wire::DescribeRequest {}, TOKEN);
+        self.admin().await.describe(request).await.expect("a member describes itself").into_inner()
+    }
+
+    pub(crate) async fn admin(&self) -> AdminClient<Channel> {
+        let url = format!("http://{}", self.peer);
+        eventually("the peer port is served", async || AdminClient::connect(url.clone()).await).await
+    }
+
+    pub(crate) async fn kv(&self) -> KvClient<Channel> {
+        KvClient::connect(self.client_url()).await.expect("the client port is served")
+    }
+
+    pub(crate) async fn cluster(&self) -> ClusterClient<Channel> {
+        ClusterClient::connect(self.client_url()).await.expect("the client port is served")
+    }
+
+    pub(crate) async fn maintenance(&self) -> Result<MaintenanceClient<Channel>, Status> {
+        MaintenanceClient::connect(self.client_url()).await.map_err(|error| Status::unavailable(error.to_string()))
+    }
+
+    pub(crate) fn client_url(&self) -> String {
+        format!("http://{}", self.client)
+    }
+
+    /// An HTTP/1.1 request to the probes' port.
+    pub(crate) async fn probe(&self, method: &str, path: &str) -> Page {
+        Page::get(self.http, method, path).await
+    }
+
+    /// An HTTP/1.1 request to the client port.
+    pub(crate) async fn page(&self, path: &str) -> Page {
+        Page::get(self.client, "GET", path).await
+    }
+
+    /// Puts a key, to have something there.
+    pub(crate) async fn put(&self, key: &str, value: &str) {
+        let request =
+            pb::PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..pb::PutRequest::default() };
+        self.kv().await.put(request).await.expect("a put succeeds");
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.running.take() {
+            drop(stop);
+            if thread.join().is_err() && !std::thread::panicking() {
+                panic!("the member {} panicked", self.name);
+            }
+        }
+        // A test that fails may have left it unmade.
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pub(crate) code: u16,
+    pub(crate) headers: String,
+    pub(crate) body: String,
+}
+
+impl Page {
+    async fn get(address: SocketAddr, method: &str, path: &str) -> Page {
+        let mut stream = eventually("the port is served", async || TcpStream::connect(address).await).await;
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("the request is sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("the answer is text");
+        let (headers, body) = answer.split_once("\r\n\r\n").expect("headers end with an empty line");
+        let code = headers.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line has a code");
+        Page { code, headers: headers.to_lowercase(), body: body.to_owned() }
+    }
+}
+
+/// Waits for a condition, looking again and again; what it last said is shown when it never holds.
+pub(crate) async fn eventually<T, E: Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
+    let deadline = Instant::now() + WAIT_MAX;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(last) if Instant::now() >= deadline => panic!("never held: {what}; last seen: {last:?}"),
+            Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
+
+/// A request that shows a token.
+pub(crate) fn with_token<T>(message: T, token: &str) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("raft-token", token.parse().expect("a token is plain text"));
+    request
+}
+
+/// What a failed call says.
+pub(crate) fn refusal<T: Debug>(result: Result<T, Status>) -> (Code, String) {
+    let status = result.expect_err("the call is refused");
+    (status.code(), status.message().to_owned())
+}
+
+/// Addresses that were free a moment ago.
+pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
+    let listeners: [TcpListener; N] =
+        std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"));
+    listeners.map(|listener| listener.local_addr().expect("a bound socket has an address"))
+}
