@@ -37,6 +37,8 @@ pub(crate) struct Wants {
     pub(crate) proposals: bool,
     /// A read would begin a round now.
     pub(crate) reads: bool,
+    /// Something waits for what is applied.
+    pub(crate) applied: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +62,7 @@ impl Waiting {
     fn is_idle(&self, wants: Wants) -> bool {
         !self.stop
             && self.persisted.is_none()
-            && self.applied.is_none()
+            && (self.applied.is_none() || !wants.applied)
             && self.written.is_none()
             && self.messages.is_empty()
             && self.unreachable.is_empty()
@@ -252,8 +254,8 @@ mod tests {
     use super::*;
     use crate::apply::reply::{LaneId, Waiter};
 
-    const NOTHING: Wants = Wants { proposals: false, reads: false };
-    const EVERYTHING: Wants = Wants { proposals: true, reads: true };
+    const NOTHING: Wants = Wants { proposals: false, reads: false, applied: false };
+    const EVERYTHING: Wants = Wants { proposals: true, reads: true, applied: true };
 
     fn read(inbox: &Inbox) -> Result<(), Refused> {
         inbox.read(Waiter { reply: oneshot::channel().0, lane: LaneId(0) })

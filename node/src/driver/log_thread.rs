@@ -10,7 +10,6 @@ use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, SnapshotMeta};
 use storage::{Storage, StorageError};
 
 use crate::driver::mailbox::Mailbox;
-use crate::driver::snapshots::SnapshotJob;
 use crate::fatal::fatal;
 use crate::handle::Shared;
 
@@ -28,9 +27,6 @@ pub(crate) enum LogJob {
     Discard { from: MemberId, last: EntryId },
     /// Nothing below this index is needed any more.
     Purge { first_kept: Index },
-    /// Let a snapshot be written, now that the log is durable as far: a snapshot that reaches further than its member's log
-    /// would look like a lost log.
-    Snapshot(SnapshotJob),
     /// The member was removed.
     Tombstone { index: Index },
 }
@@ -58,19 +54,13 @@ impl InstalledSignal {
 pub(crate) struct LogThread {
     storage: Storage,
     jobs: Arc<Mailbox<LogJob>>,
-    snapshots: Arc<Mailbox<SnapshotJob>>,
     shared: Arc<Shared>,
 }
 
 impl LogThread {
     /// Owns `storage` from here on.
-    pub(crate) fn new(
-        storage: Storage,
-        jobs: Arc<Mailbox<LogJob>>,
-        snapshots: Arc<Mailbox<SnapshotJob>>,
-        shared: Arc<Shared>,
-    ) -> Self {
-        Self { storage, jobs, snapshots, shared }
+    pub(crate) fn new(storage: Storage, jobs: Arc<Mailbox<LogJob>>, shared: Arc<Shared>) -> Self {
+        Self { storage, jobs, shared }
     }
 
     /// Runs until its mailbox is closed and empty; gives the storage back.
@@ -119,7 +109,6 @@ impl LogThread {
                 self.discard(last.index);
             }
             LogJob::Purge { first_kept } => self.insist("purge the log", |storage| storage.purge(first_kept)),
-            LogJob::Snapshot(job) => self.snapshots.push(job),
             LogJob::Tombstone { index } => self.insist("write the tombstone", |storage| storage.bury(index)),
         }
     }

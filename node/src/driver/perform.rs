@@ -26,11 +26,15 @@ impl Driver {
                 self.answer(unseen, ProposeError::TimedOut);
                 let installed = InstalledSignal::default();
                 self.snapshotting.installed(meta.last.index);
+                self.handed = meta.last.index;
                 self.apply.push(ApplyJob::Install { meta: meta.clone(), installed: installed.clone() });
                 self.log_jobs.push(LogJob::Install { io, from, hard_state, meta, installed });
             }
             Output::DiscardSnapshot { from, last } => self.log_jobs.push(LogJob::Discard { from, last }),
-            Output::Apply(entries) => self.apply.push(ApplyJob::Entries(entries)),
+            Output::Apply(entries) => {
+                self.handed = entries.last().map_or(self.handed, |entry| entry.id.index);
+                self.apply.push(ApplyJob::Entries(entries));
+            }
             Output::ReadReady { context, index } => {
                 let groups = self.rounds.confirmed(context);
                 let shared = &self.shared;

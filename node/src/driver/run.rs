@@ -81,6 +81,8 @@ pub(crate) struct Driver {
     pub(super) ended: Option<Ended>,
     /// Whom the core last named as leader.
     pub(super) leader: Option<MemberId>,
+    /// The last entry that went to the apply thread.
+    pub(super) handed: Index,
     next_proposal: u64,
     election_timeout: Duration,
     next_expiry: Duration,
@@ -91,6 +93,7 @@ impl Driver {
     pub(crate) fn new(parts: Parts) -> Self {
         let replies = Replies::new(&parts.shared.lanes);
         let published = parts.shared.published.load_full();
+        let handed = published.applied;
         Self {
             raft: parts.raft,
             clock: parts.clock,
@@ -112,6 +115,7 @@ impl Driver {
             sends: Vec::new(),
             ended: None,
             leader: None,
+            handed,
             next_proposal: parts.first_proposal,
             election_timeout: parts.election_timeout,
             next_expiry: Duration::ZERO,
@@ -260,7 +264,18 @@ impl Driver {
     }
 
     fn wants(&self) -> Wants {
-        Wants { proposals: self.batcher.wants_more(self.pending.in_flight()), reads: self.rounds.wants_more() }
+        let proposals = self.batcher.wants_more(self.pending.in_flight());
+        Wants {
+            proposals,
+            reads: self.rounds.wants_more(),
+            // It makes room for commands, settles what became of old ones, lets a snapshot begin, or lets the core hand out
+            // more; else there is no hurry.
+            applied: !proposals
+                || !self.batcher.is_idle()
+                || self.pending.is_in_doubt()
+                || self.snapshotting.is_wanted()
+                || self.raft.commit() > self.handed,
+        }
     }
 
     /// Lets go of everything that was collected, in the order that safety asks for: the core has withheld what must wait

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use crate::apply::publish::Published;
 use crate::driver::log_thread::LogJob;
 use crate::driver::mailbox::Mailbox;
-use crate::driver::run::{Driver, RETRY};
+use crate::driver::run::Driver;
 use crate::handle::Shared;
 
 /// Snapshots are at least so far apart, unless somebody asks for one.
@@ -32,11 +32,14 @@ pub(crate) struct SnapshotJob {
 }
 
 /// What is due, under way and asked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Snapshotting {
+    jobs: Arc<Mailbox<SnapshotJob>>,
     /// Last index of the newest durable snapshot.
     newest: Index,
     due: bool,
+    /// The state to be written, once the log is durable as far as it reaches.
+    captured: Option<Arc<Published>>,
     started: Option<Duration>,
     not_before: Duration,
     /// Who gets the one under way, and who the one after it.
@@ -47,9 +50,19 @@ pub(crate) struct Snapshotting {
 }
 
 impl Snapshotting {
-    /// The newest durable snapshot ends at `newest`.
-    pub(crate) fn new(newest: Index) -> Self {
-        Self { newest, ..Self::default() }
+    /// Gives its work to whoever takes from `jobs`; the newest durable snapshot ends at `newest`.
+    pub(crate) fn new(jobs: Arc<Mailbox<SnapshotJob>>, newest: Index) -> Self {
+        Self {
+            jobs,
+            newest,
+            due: false,
+            captured: None,
+            started: None,
+            not_before: Duration::ZERO,
+            served: Vec::new(),
+            asking: Vec::new(),
+            wanted: BTreeMap::new(),
+        }
     }
 
     /// The core has applied enough since the last one.
@@ -66,14 +79,16 @@ impl Snapshotting {
     pub(super) fn installed(&mut self, index: Index) {
         self.newest = self.newest.max(index);
         self.due = false;
+        self.captured = None;
     }
 
     /// When one may begin, though nothing happens.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        (self.due && self.started.is_none()).then_some(self.not_before)
+        (self.due && self.started.is_none() && self.captured.is_none()).then_some(self.not_before)
     }
 
-    fn is_wanted(&self) -> bool {
+    /// Whether the newest view is awaited.
+    pub(super) fn is_wanted(&self) -> bool {
         !self.asking.is_empty() || !self.wanted.is_empty()
     }
 }
@@ -82,12 +97,10 @@ impl Driver {
     pub(super) fn snapshot_if_due(&mut self, now: Now) {
         let state = &mut self.snapshotting;
         let is_time = now.monotonic >= state.not_before;
-        let may = state.started.is_none() && (state.is_wanted() || (state.due && is_time));
-        if !may {
+        if state.started.is_some() || !(state.is_wanted() || (state.due && is_time) || state.captured.is_some()) {
             return;
         }
-        let applied = self.published.applied;
-        if applied <= state.newest {
+        if self.published.applied <= state.newest {
             // Nothing newer can be taken: what there is serves everybody.
             state.due = false;
             let newest = state.newest;
@@ -95,16 +108,17 @@ impl Driver {
             self.serve_wanted(now);
             return;
         }
-        let Some(meta) = self.raft.snapshot_meta(applied) else {
-            state.not_before = now.monotonic + RETRY;
-            return;
-        };
-        let state = &mut self.snapshotting;
+        let published = state.captured.get_or_insert_with(|| {
+            state.served.append(&mut state.asking);
+            Arc::clone(&self.published)
+        });
+        // None as long as the log is not durable that far: a snapshot beyond it would look like a lost log after a crash.
+        let Some(meta) = self.raft.snapshot_meta(published.applied) else { return };
         state.due = false;
         state.started = Some(now.monotonic);
-        state.served.append(&mut state.asking);
-        let job = SnapshotJob { meta, published: Arc::clone(&self.published) };
-        self.log_jobs.push(LogJob::Snapshot(job));
+        if let Some(published) = state.captured.take() {
+            state.jobs.push(SnapshotJob { meta, published });
+        }
     }
 
     pub(super) fn snapshot_written(&mut self, now: Now, outcome: Result<Index, String>) {

@@ -90,7 +90,7 @@ impl Engine {
             peers: Arc::clone(&peers),
             batcher: Batcher::new(random::number(), config.args.commit_timeout),
             rounds: Rounds::new(random::number(), config.args.commit_timeout, config.args.election_timeout / 2),
-            snapshotting: Snapshotting::new(at.index),
+            snapshotting: Snapshotting::new(Arc::clone(&snapshots), at.index),
             reporter: Reporter::new(record.cluster_id, shared.status.load().name.clone()),
             election_timeout: config.args.election_timeout,
             first_proposal: random::number(),
@@ -106,7 +106,7 @@ impl Engine {
             Box::new(move |index| load_newest(&loading, index)),
         );
         shared.inbox.open();
-        let log_thread = LogThread::new(storage, Arc::clone(&log), Arc::clone(&snapshots), Arc::clone(shared));
+        let log_thread = LogThread::new(storage, Arc::clone(&log), Arc::clone(shared));
         let (jobs, writing) = (Arc::clone(&snapshots), Arc::clone(shared));
         // Not joined: a snapshot that is cut off by the end leaves a draft, which the next start removes.
         drop(fatal::spawn("snapshots", move || write_snapshots(&jobs, &stored, &writing)));

@@ -87,6 +87,12 @@ impl Pending {
         self.lock().counted
     }
 
+    /// Whether anything that may be lost is still awaited.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        let table = self.lock();
+        table.batches.len() > table.counted
+    }
+
     /// What is under way may be lost (another leader, a broken connection): it no longer holds others up.
     pub(crate) fn stop_counting(&self) {
         let mut table = self.lock();
