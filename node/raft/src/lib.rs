@@ -36,3 +36,8 @@ pub use membership::configuration::{Configuration, MemberInfo};
 pub use message::{Append, AppendReply, Body, Entry, HardState, Message, Payload, SnapshotMeta};
 pub use output::{DropReason, Output, Persist, Role, SoftState};
 pub use raft::{ProgressReport, ProposeError, Raft, Restored, TransferError};
+
+/// The README's driver compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -81,6 +81,11 @@ impl Outbox {
         self.durable
     }
 
+    /// The log was truncated or replaced: acknowledgements that wait speak of another one.
+    pub(crate) fn withdraw_acknowledgements(&mut self) {
+        self.withheld.retain(|withheld| !matches!(withheld.message.body, Body::AppendReply(_)));
+    }
+
     /// Everything up to `io` is durable: lets go what waited for it. What was promised in an earlier term is not sent any
     /// more; its receiver leads no longer, or does not need it.
     pub(crate) fn persisted(&mut self, io: IoId, term: Term) {

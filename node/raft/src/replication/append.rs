@@ -48,8 +48,12 @@ impl Raft {
         let covered = Index(prev.index.0 + entries.len() as u64);
         if prev.index <= self.log.commit() {
             // Committed entries are in every later leader's log (Raft thesis §3.6.3), so up to there the logs agree.
-            let known = (self.log.commit().0 - prev.index.0).min(entries.len() as u64);
-            entries.drain(..known as usize);
+            let known = (self.log.commit().0 - prev.index.0).min(entries.len() as u64) as usize;
+            let agreed = entries.drain(..known).next_back().map_or(prev, |entry| entry.id);
+            if agreed.index >= self.log.base().index && !self.log.holds(agreed) {
+                // No leader disagrees with what is committed.
+                return;
+            }
         } else if !self.log.holds(prev) {
             let hint = self.log.may_agree_at(prev.index, prev.term);
             let reply = AppendReply::Rejected { prev: prev.index, hint, round };

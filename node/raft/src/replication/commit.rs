@@ -63,6 +63,7 @@ impl Raft {
         let Some(first) = entries.get(shared).map(|entry| entry.id.index) else { return };
         if first <= self.log.last().index {
             self.log.truncate(first);
+            self.outbox.withdraw_acknowledgements();
             self.history.truncated(first);
         }
         for entry in entries.into_iter().skip(shared) {

@@ -31,6 +31,7 @@ impl Raft {
     fn install(&mut self, from: MemberId, meta: SnapshotMeta) {
         let tail = std::mem::replace(&mut self.log.tail, Tail::durable_through(meta.last.index));
         self.log.replace(&meta, tail);
+        self.outbox.withdraw_acknowledgements();
         self.history = History::new(meta.configuration_index, Arc::clone(&meta.configuration));
         // What became of them before the snapshot was taken, nobody here knows.
         self.proposed = self.proposed.split_off(&(meta.last.index.next(), Term::default()));

@@ -1,0 +1,345 @@
+//! The core against brute force and against nonsense. Owns what must hold for every input, sampled by a seed: majorities counted
+//! the slow way, and no panic, no endless wake-up and no unproven promise whatever arrives.
+
+#[path = "network/cluster.rs"]
+mod network;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use network::solo::{Solo, Start, sent_to};
+use network::{Random, configuration, entry, entry_id, id, ids};
+use raft::{
+    Append, AppendReply, Body, Configuration, DropReason, Entry, EntryId, Index, MemberId, Message, Output, Payload,
+    ProposalId, ReadContext, Role, SnapshotMeta, Term,
+};
+
+/// Whether a set of members is a majority of each half: the definition, spelt out (thesis §4.3).
+fn is_quorum(configuration: &Configuration, members: &BTreeSet<MemberId>) -> bool {
+    [&configuration.voters, &configuration.outgoing]
+        .into_iter()
+        .filter(|half| !half.is_empty())
+        .all(|half| half.intersection(members).count() * 2 > half.len())
+}
+
+/// A configuration in which member 1 has a vote, joint or not.
+fn random_configuration(random: &mut Random) -> Configuration {
+    let mut pick = |chance| (2..=7).filter(|_| random.percent(chance)).collect::<Vec<u64>>();
+    let mut incoming = pick(50);
+    let outgoing = pick(50);
+    incoming.push(1);
+    let mut chosen = configuration(&[1, 2, 3, 4, 5, 6, 7], &[]);
+    chosen.voters = ids(&incoming);
+    chosen.outgoing = if random.percent(30) { BTreeSet::new() } else { ids(&outgoing) };
+    chosen
+}
+
+/// Commit is the highest index of the own term that a quorum holds, by trying all indexes.
+#[test]
+fn commit_agrees_with_brute_force() {
+    for seed in 0..2_000 {
+        let mut random = Random(seed);
+        let chosen = random_configuration(&mut random);
+        let mut solo = Start::of(7).log(&[1, 1]).configuration(chosen.clone()).solo();
+        solo.leads();
+        for number in 0..random.below(8) {
+            solo.proposes(number);
+        }
+        let mut matched: BTreeMap<MemberId, u64> = BTreeMap::new();
+        for _ in 0..random.below(30) {
+            let from = 1 + random.below(8);
+            let last = solo.raft.last().index.0;
+            if from == 1 {
+                solo.persisted();
+                matched.insert(id(1), last);
+            } else {
+                let acknowledged = random.below(last + 3);
+                solo.accepts(from, acknowledged);
+                if acknowledged <= last {
+                    let known = matched.entry(id(from)).or_default();
+                    *known = acknowledged.max(*known);
+                }
+            }
+            let (now, index) = solo.raft.configuration();
+            // A joint configuration is left as soon as it may be; from then on the incoming half alone decides.
+            let now = if index == Index(0) { chosen.clone() } else { now.clone() };
+            let own_term = 3..=last;
+            let holders = |index: u64| matched.iter().filter(|(_, at)| **at >= index).map(|(id, _)| *id).collect();
+            let best = own_term.rev().find(|index| is_quorum(&now, &holders(*index))).unwrap_or(0);
+            assert!(solo.raft.commit().0 >= best, "seed {seed}: a quorum holds {best} of {matched:?} in {now:?}");
+            if index == Index(0) {
+                assert_eq!(solo.raft.commit().0, best, "seed {seed}: no quorum holds more: {matched:?} in {now:?}");
+            }
+        }
+    }
+}
+
+/// An election is won when a quorum granted, lost when none can grant any more, and open otherwise.
+#[test]
+fn elections_agree_with_brute_force() {
+    for seed in 0..2_000 {
+        let mut random = Random(seed);
+        let chosen = random_configuration(&mut random);
+        let mut solo = Start::of(7).configuration(chosen.clone()).solo();
+        solo.campaigns();
+        let (mut granted, mut open) = (ids(&[1]), ids(&[2, 3, 4, 5, 6, 7]));
+        loop {
+            let mut might = granted.clone();
+            might.extend(open.iter().copied());
+            let expected = if is_quorum(&chosen, &granted) {
+                Role::Leader
+            } else if is_quorum(&chosen, &might) {
+                Role::Candidate
+            } else {
+                Role::Follower
+            };
+            assert_eq!(solo.role(), expected, "seed {seed}: granted {granted:?}, open {open:?} of {chosen:?}");
+            if expected != Role::Candidate {
+                break;
+            }
+            let place = random.below(open.len() as u64) as usize;
+            let from = *open.iter().nth(place).expect("somebody is open, or it were decided");
+            open.remove(&from);
+            let says_yes = random.percent(60);
+            if says_yes {
+                granted.insert(from);
+            }
+            solo.hears(from.0, 1, Body::VoteReply { granted: says_yes });
+        }
+    }
+}
+
+/// A read is confirmed only when a quorum answered a round that began after it, and in the end every read is.
+#[test]
+fn reads_agree_with_brute_force() {
+    for seed in 0..1_000 {
+        let mut random = Random(seed);
+        let mut chosen = random_configuration(&mut random);
+        chosen.outgoing.clear();
+        let mut solo = Start::of(7).configuration(chosen.clone()).solo();
+        solo.leads_with_commit();
+        let mut answered: BTreeMap<MemberId, u64> = BTreeMap::from([(id(1), u64::MAX)]);
+        let mut before: BTreeMap<ReadContext, u64> = BTreeMap::new();
+        let mut ready = BTreeSet::new();
+        let mut round = 1;
+        for step in 0..40 {
+            let outputs = if random.percent(40) {
+                let now = solo.now();
+                solo.raft.read(now, ReadContext(step));
+                before.insert(ReadContext(step), round);
+                solo.drain()
+            } else {
+                let from = 2 + random.below(6);
+                let reply = 1 + random.below(round);
+                let known = answered.entry(id(from)).or_default();
+                *known = reply.max(*known);
+                solo.hears(from, 1, Body::HeartbeatReply { round: reply })
+            };
+            round = rounds(&outputs).into_iter().fold(round, u64::max);
+            for context in confirmed(&outputs) {
+                let holders = answered.iter().filter(|(_, at)| **at > before[&context]).map(|(id, _)| *id).collect();
+                assert!(is_quorum(&chosen, &holders), "seed {seed}: {context} {before:?} {answered:?}");
+                assert!(ready.insert(context), "seed {seed}: answered twice");
+            }
+        }
+        // A round that everyone answers serves what waits for it, and begins the next for what does not.
+        let mut open: BTreeSet<u64> = rounds(&solo.sleeps(150)).into_iter().collect();
+        while let Some(round) = open.pop_first() {
+            for from in 2..=7 {
+                let outputs = solo.hears(from, 1, Body::HeartbeatReply { round });
+                open.extend(rounds(&outputs).into_iter().filter(|next| *next > round));
+                ready.extend(confirmed(&outputs));
+            }
+        }
+        assert_eq!(ready.len(), before.len(), "seed {seed}: every read is answered");
+    }
+}
+
+/// Rounds that begin here.
+fn rounds(outputs: &[Output]) -> Vec<u64> {
+    let round = |output: &Output| match output {
+        Output::Send { message: Message { body: Body::Heartbeat { round, .. }, .. }, .. } => Some(*round),
+        _ => None,
+    };
+    outputs.iter().filter_map(round).collect()
+}
+
+/// Reads that are confirmed here.
+fn confirmed(outputs: &[Output]) -> Vec<ReadContext> {
+    let context = |output: &Output| match output {
+        Output::ReadReady { context, .. } => Some(*context),
+        _ => None,
+    };
+    outputs.iter().filter_map(context).collect()
+}
+
+/// Whatever arrives, in whatever role: no panic, no endless wake-up, no acknowledgement or vote ahead of the disk.
+#[test]
+fn nonsense_breaks_nothing() {
+    for seed in 0..3_000 {
+        let mut random = Random(seed);
+        let terms: Vec<u64> = (0..random.below(6)).map(|_| 1).collect();
+        let mut solo = Start::of(5).log(&terms).configuration(random_configuration(&mut random)).solo();
+        let mut durable = (terms.len() as u64, solo.term());
+        for _ in 0..60 {
+            let outputs = random_input(&mut solo, &mut random, &mut durable);
+            for to in 0..9 {
+                for body in sent_to(&outputs, to) {
+                    check_promise(&solo, &body, durable);
+                }
+            }
+        }
+        assert!(solo.raft.commit() <= solo.raft.last().index);
+    }
+}
+
+fn random_input(solo: &mut Solo, random: &mut Random, durable: &mut (u64, u64)) -> Vec<Output> {
+    match random.below(10) {
+        0 => {
+            *durable = (solo.raft.last().index.0, solo.term());
+            solo.persisted()
+        }
+        1 => {
+            let ms = random.below(2_000);
+            let outputs = solo.sleeps(ms);
+            assert!(solo.raft.deadline() > solo.now().monotonic, "a tick deals with everything due");
+            outputs
+        }
+        2 => {
+            let now = solo.now();
+            let _ = solo.raft.propose(now, vec![(ProposalId(random.next()), Payload::Barrier)]);
+            solo.drain()
+        }
+        3 => {
+            let now = solo.now();
+            solo.raft.read(now, ReadContext(random.next()));
+            let _ = solo.raft.transfer(now, random.percent(50).then_some(id(random.below(9))));
+            solo.raft.unreachable(id(random.below(9)));
+            solo.raft.snapshot_sent(now, id(random.below(9)), if random.percent(50) { Ok(()) } else { Err(()) });
+            solo.drain()
+        }
+        4 => {
+            let now = solo.now();
+            solo.raft.applied(now, Index(random.below(12)));
+            let _ = solo.raft.snapshot_taken(Index(random.below(12)));
+            solo.drain()
+        }
+        _ => {
+            let term = match random.below(6) {
+                0 => random.next(),
+                1 => solo.term() + 1,
+                2 => solo.term().saturating_sub(1),
+                _ => solo.term(),
+            };
+            let from = random.below(9);
+            let body = random_body(random, term);
+            let outputs = solo.hears(from, term, body);
+            if outputs.iter().any(|output| matches!(output, Output::InstallSnapshot { .. })) {
+                durable.0 = 0;
+            }
+            durable.0 = durable.0.min(first_unwritten(&outputs).saturating_sub(1));
+            outputs
+        }
+    }
+}
+
+/// The first index that these outputs write anew.
+fn first_unwritten(outputs: &[Output]) -> u64 {
+    let first = |output: &Output| match output {
+        Output::Persist(persist) => persist.entries.first().map(|entry| entry.id.index.0),
+        _ => None,
+    };
+    outputs.iter().filter_map(first).min().unwrap_or(u64::MAX)
+}
+
+fn check_promise(solo: &Solo, body: &Body, (durable_index, durable_term): (u64, u64)) {
+    match body {
+        Body::VoteReply { granted: true } => assert_eq!(solo.term(), durable_term, "a vote ahead of the disk"),
+        Body::Vote { .. } => assert_eq!(solo.term(), durable_term, "a campaign ahead of the disk"),
+        Body::AppendReply(AppendReply::Accepted { matched, .. }) => {
+            assert_eq!(solo.term(), durable_term, "an acknowledgement in a term ahead of the disk");
+            assert!(matched.0 <= durable_index, "an acknowledgement ahead of the disk: {matched} of {durable_index}");
+        }
+        _ => {}
+    }
+}
+
+fn random_number(random: &mut Random) -> u64 {
+    match random.below(12) {
+        0 => random.next(),
+        1 => u64::MAX,
+        _ => random.below(8),
+    }
+}
+
+fn random_id(random: &mut Random) -> EntryId {
+    let term = random_number(random).min(3);
+    entry_id(term, random_number(random))
+}
+
+fn random_entries(random: &mut Random, prev: EntryId, term: u64) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for place in 0..random.below(4) {
+        let index = prev.index.0.wrapping_add(1 + place).wrapping_add(u64::from(random.percent(3)));
+        let mut made = entry(if random.percent(90) { term } else { random_number(random) }, index);
+        if random.percent(20) {
+            made.payload = Payload::Configuration(random_configuration(random).into());
+        }
+        entries.push(made);
+    }
+    entries
+}
+
+fn random_body(random: &mut Random, term: u64) -> Body {
+    match random.below(16) {
+        0 => Body::PreVote { last: random_id(random) },
+        1 => Body::PreVoteReply { granted: random.percent(70) },
+        2 => Body::Vote { last: random_id(random), transfer: random.percent(30) },
+        3 => Body::VoteReply { granted: random.percent(70) },
+        4 | 5 => {
+            let prev = random_id(random);
+            let entries = random_entries(random, prev, term);
+            Body::Append(Append { prev, entries, commit: Index(random_number(random)), round: random_number(random) })
+        }
+        6 => Body::AppendReply(AppendReply::Accepted {
+            matched: Index(random_number(random)),
+            round: random_number(random),
+        }),
+        7 => Body::AppendReply(AppendReply::Rejected {
+            prev: Index(random_number(random)),
+            hint: random_id(random),
+            round: random_number(random),
+        }),
+        8 => Body::Heartbeat { commit: Index(random_number(random)), round: random_number(random) },
+        9 => Body::HeartbeatReply { round: random_number(random) },
+        10 => Body::InstallSnapshot(SnapshotMeta {
+            last: random_id(random),
+            time_ms: random_number(random),
+            configuration: random_configuration(random).into(),
+            configuration_index: Index(random_number(random)),
+        }),
+        11 => Body::ReadIndex { context: ReadContext(random_number(random)) },
+        12 => {
+            let index = random.percent(50).then(|| Index(random_number(random)));
+            Body::ReadIndexReply { context: ReadContext(random_number(random)), index }
+        }
+        13 => {
+            let proposals = (0..random.below(3)).map(|_| (ProposalId(random_number(random)), Payload::Barrier));
+            Body::Propose { proposals: proposals.collect() }
+        }
+        14 => {
+            Body::ProposeRefused { proposals: vec![ProposalId(random_number(random))], reason: DropReason::Overloaded }
+        }
+        _ if random.percent(90) => Body::TimeoutNow { last: random_id(random) },
+        _ => Body::Removed { index: Index(random_number(random)) },
+    }
+}
+
+/// Terms are exchanged in full range without overflow.
+#[test]
+fn huge_terms_are_nonsense() {
+    let mut solo = Start::of(3).solo();
+    for term in [u64::MAX, u64::MAX - 1, (1 << 62) + 1] {
+        solo.hears(2, term, Body::Heartbeat { commit: Index(0), round: 1 });
+        assert_eq!(solo.raft.soft_state().term, Term(0));
+    }
+}
