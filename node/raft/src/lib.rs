@@ -12,7 +12,7 @@ pub mod output;
 
 mod dispatch;
 mod flush;
-pub mod raft;
+mod raft;
 
 mod election;
 mod role;

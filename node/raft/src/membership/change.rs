@@ -133,9 +133,7 @@ impl Raft {
         self.check_caught_up(leader, current, &change)?;
         self.check_reachable(leader, &change)?;
         let next = joint::enter(current, change);
-        let index = self.append(Payload::Configuration(next.into()));
-        self.advance_commit();
-        Ok(index)
+        Ok(self.append(Payload::Configuration(next.into())))
     }
 
     /// One change at a time, computed from the configuration in force, and none before the term's first commit.

@@ -52,6 +52,7 @@ impl Raft {
         if is_due && !is_busy {
             let next = leave(latest);
             self.append(Payload::Configuration(next.into()));
+            // From here on the incoming half alone decides, and may have decided more.
             self.advance_commit();
         }
     }

@@ -32,7 +32,6 @@ impl Raft {
                     let index = self.append(payload);
                     self.proposed.insert((index, self.hard.term), proposal);
                 }
-                self.advance_commit();
                 Ok(())
             }
         }
@@ -58,7 +57,6 @@ impl Raft {
         for (_, payload) in proposals {
             self.append(payload);
         }
-        self.advance_commit();
     }
 
     /// The leader did not take these over.
