@@ -20,7 +20,7 @@ use crate::driver::inbox::{Inbox, Refused};
 use crate::handle::error::{
     AdoptError, ChangeError, ConfigurationError, ProposeError, ReadError, SnapshotError, TransferError,
 };
-use crate::handle::record::{BootstrapRecord, JoinRecord};
+use crate::handle::record::{BootstrapRecord, JoinRecord, RestoreRecord};
 use crate::handle::status::{Phase, Status};
 use crate::metrics::Metrics;
 use crate::propose::queue::Admission;
@@ -69,6 +69,8 @@ pub(crate) enum Lifecycle {
     Bootstrap { record: BootstrapRecord, reply: oneshot::Sender<Result<(), AdoptError>> },
     /// Wait for a running cluster's leader.
     Join { record: JoinRecord, reply: oneshot::Sender<Result<(), AdoptError>> },
+    /// Fetch a backup and start from it.
+    Restore { record: RestoreRecord, reply: oneshot::Sender<Result<(), AdoptError>> },
 }
 
 impl Handle {
@@ -219,6 +221,16 @@ impl Handle {
     pub async fn join(&self, record: JoinRecord) -> Result<(), AdoptError> {
         let (reply, answer) = oneshot::channel();
         self.adopt(Lifecycle::Join { record, reply }, answer).await
+    }
+
+    /// Makes a blank member fetch a backup and start a new cluster from it, as its only voter. Returns when that has begun;
+    /// [`Status::restore`] tells how far it is. The same order again succeeds, and tries again what failed.
+    ///
+    /// # Errors
+    /// Nothing was begun; the disk is as it was.
+    pub async fn restore(&self, record: RestoreRecord) -> Result<(), AdoptError> {
+        let (reply, answer) = oneshot::channel();
+        self.adopt(Lifecycle::Restore { record, reply }, answer).await
     }
 
     /// Prepares the end: readiness turns false and leadership is handed over, if there is any. Returns when that is done,

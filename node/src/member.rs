@@ -8,6 +8,8 @@
 
 mod adopt;
 
+mod restore;
+
 mod engine;
 
 mod serve;
@@ -21,7 +23,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mvcc::Store;
 use raft::{Index, MemberId, Term};
-use storage::{FileDisk, Identity, OpenError, Options, Recovered, Storage};
+use storage::{FileDisk, Identity, OpenError, Options, Recovered, Start, Storage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -35,6 +37,7 @@ use crate::handle::status::{Phase, Status};
 use crate::handle::{Handle, Lifecycle, Shared};
 use crate::member::adopt::Adoption;
 use crate::member::engine::Engine;
+use crate::member::restore::{Fetched, Restoring};
 use crate::member::serve::{Ports, Serving};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
@@ -110,6 +113,7 @@ pub struct Running {
     serving: Serving,
     requests: mpsc::Receiver<Lifecycle>,
     endings: mpsc::Receiver<Ended>,
+    fetches: mpsc::Receiver<Fetched>,
 }
 
 impl Running {
@@ -126,8 +130,9 @@ impl Running {
         let peers = Arc::new(OnceLock::new());
         let serving = Serving::start(&config, &handle, &shared.metrics, &peers, ports)?;
         let (ended, endings) = mpsc::channel(1);
-        let member = Member { config, shared, handle, peers, ended, life: Life::Over };
-        let mut running = Self { member, serving, requests, endings };
+        let (fetched, fetches) = mpsc::channel(1);
+        let member = Member { config, shared, handle, peers, ended, fetched, life: Life::Over };
+        let mut running = Self { member, serving, requests, endings, fetches };
         if let Opened::Whole(recovered) = opened {
             running.member.begin(*recovered, &mut running.serving)?;
         }
@@ -150,6 +155,7 @@ impl Running {
             tokio::select! {
                 Some(request) = self.requests.recv() => self.member.hear(request, &mut self.serving)?,
                 Some(ending) = self.endings.recv() => self.member.ended(ending, &mut self.serving).await,
+                Some(fetched) = self.fetches.recv() => self.member.fetched(fetched, &mut self.serving)?,
                 () = &mut stop => break,
             }
         }
@@ -162,6 +168,8 @@ impl Running {
 enum Life {
     /// No cluster yet.
     Blank(Box<Storage>),
+    /// A backup is being fetched, or could not be.
+    Restoring(Box<Restoring>),
     /// Part of a cluster.
     Member(Box<Engine>),
     /// Nothing more happens: removed, or damaged.
@@ -255,6 +263,7 @@ struct Member {
     /// Set once, when consensus starts.
     peers: Arc<OnceLock<Arc<Peers>>>,
     ended: mpsc::Sender<Ended>,
+    fetched: mpsc::Sender<Fetched>,
     life: Life,
 }
 
@@ -289,9 +298,14 @@ impl Member {
 
     /// A door brought a record.
     fn hear(&mut self, request: Lifecycle, serving: &mut Serving) -> Result<(), StartError> {
+        let member = self.shared.member;
         let (adoption, reply) = match request {
-            Lifecycle::Bootstrap { record, reply } => (Adoption::of_bootstrap(self.shared.member, record), reply),
-            Lifecycle::Join { record, reply } => (Adoption::of_join(self.shared.member, record), reply),
+            Lifecycle::Bootstrap { record, reply } => (Adoption::of_bootstrap(member, record), reply),
+            Lifecycle::Join { record, reply } => (Adoption::of_join(member, record), reply),
+            Lifecycle::Restore { record, reply } => {
+                drop(reply.send(self.restore(record)));
+                return Ok(());
+            }
         };
         let (outcome, adopted) = match adoption {
             Ok(adoption) => self.adopt(adoption),
@@ -307,12 +321,9 @@ impl Member {
 
     fn adopt(&mut self, adoption: Adoption) -> (Result<(), AdoptError>, Option<Box<Recovered>>) {
         match std::mem::replace(&mut self.life, Life::Over) {
-            Life::Blank(storage) => match adoption.write(*storage) {
+            Life::Blank(storage) => match adoption.write(*storage, &Start::Empty) {
                 Ok(recovered) => {
-                    if let Some(record) = &recovered.identity.cluster {
-                        self.shared.token.store(Some(Arc::new(record.token_sha256)));
-                        tracing::info!(cluster = %record.cluster_id, name = record.own.name, "took the record of a cluster");
-                    }
+                    self.adopted(&recovered);
                     (Ok(()), Some(recovered))
                 }
                 Err((refusal, storage)) => {
@@ -325,7 +336,17 @@ impl Member {
                 self.life = Life::Member(engine);
                 (outcome, None)
             }
-            Life::Over => (Err(AdoptError::NotBlank { phase: self.handle.status().phase }), None),
+            other @ (Life::Restoring(_) | Life::Over) => {
+                self.life = other;
+                (Err(AdoptError::NotBlank { phase: self.handle.status().phase }), None)
+            }
+        }
+    }
+
+    fn adopted(&self, recovered: &Recovered) {
+        if let Some(record) = &recovered.identity.cluster {
+            self.shared.token.store(Some(Arc::new(record.token_sha256)));
+            tracing::info!(cluster = %record.cluster_id, name = record.own.name, "took the record of a cluster");
         }
     }
 

@@ -121,6 +121,7 @@ impl Reporter {
             committed_index: reported.known.committed.1,
             progress: raft.progress(),
             snapshot: Index(shared.snapshot.load(Ordering::Relaxed)),
+            restore: None,
             error: String::new(),
         }
     }

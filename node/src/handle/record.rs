@@ -1,9 +1,13 @@
 //! What tells a blank member which cluster it belongs to. Owns the shapes; `member` writes them to disk, once.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
-use raft::{MemberId, MemberInfo};
+use futures::future::BoxFuture;
+use raft::{MemberId, MemberInfo, SnapshotMeta};
 pub use storage::ClusterId;
+use storage::Snapshots;
 
 /// The immutable record of a new cluster (admin.proto `BootstrapRequest`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,4 +33,38 @@ pub struct JoinRecord {
     pub member: MemberId,
     /// The receiver's name and addresses.
     pub info: MemberInfo,
+}
+
+/// Fetches a backup as a received snapshot, whose configuration has the member as its only voter. Dropped at any time, it
+/// leaves the volume as blank as before.
+pub type Fetch = Box<dyn FnOnce(Snapshots) -> BoxFuture<'static, Result<SnapshotMeta, RestoreFailure>> + Send>;
+
+/// Bytes done, and bytes there are.
+pub type FetchProgress = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
+
+/// From which backup a blank member is to start a new cluster as its only voter (admin.proto `RestoreRequest`).
+pub struct RestoreRecord {
+    /// The new cluster, and who the receiver is in it.
+    pub join: JoinRecord,
+    /// Which backup, for reports and to tell one order from another.
+    pub backup: String,
+    /// How it is fetched.
+    pub fetch: Fetch,
+    /// How far that is.
+    pub progress: FetchProgress,
+}
+
+impl fmt::Debug for RestoreRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestoreRecord").field("backup", &self.backup).finish_non_exhaustive()
+    }
+}
+
+/// Why a backup was not fetched. The volume is as blank as before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreFailure {
+    /// One word for machines (admin.proto `RestoreProgress.cause`).
+    pub cause: String,
+    /// What happened and what to do.
+    pub reason: String,
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use raft::{Configuration, Index, MemberId, ProgressReport, Role, Term};
 use storage::ClusterId;
 
+use crate::handle::record::FetchProgress;
+
 /// What a member is over its life (admin.proto `Phase`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
@@ -31,6 +33,26 @@ impl fmt::Display for Phase {
             Self::Removed => "removed",
             Self::Damaged => "damaged",
         })
+    }
+}
+
+/// A restore.
+#[derive(Clone)]
+pub struct RestoreStatus {
+    /// Which backup.
+    pub backup: String,
+    /// How far it is.
+    pub progress: FetchProgress,
+    /// Why the last attempt failed, in one word; empty if none has.
+    pub cause: String,
+}
+
+impl fmt::Debug for RestoreStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RestoreStatus")
+            .field("backup", &self.backup)
+            .field("cause", &self.cause)
+            .finish_non_exhaustive()
     }
 }
 
@@ -71,6 +93,8 @@ pub struct Status {
     pub progress: BTreeMap<MemberId, ProgressReport>,
     /// Last entry in the newest durable snapshot.
     pub snapshot: Index,
+    /// How far a restore is, or why the last attempt failed; `None` for a member that never was asked to restore.
+    pub restore: Option<RestoreStatus>,
     /// Why a restore failed or what damage was found, and what to do; empty if all is well.
     pub error: String,
 }
@@ -97,6 +121,7 @@ impl Status {
             committed_index: Index(0),
             progress: BTreeMap::new(),
             snapshot: Index(0),
+            restore: None,
             error: String::new(),
         }
     }

@@ -11,7 +11,7 @@ use crate::handle::error::AdoptError;
 use crate::handle::record::{BootstrapRecord, JoinRecord};
 
 /// A record that names this member and makes sense.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Adoption {
     record: ClusterRecord,
 }
@@ -38,7 +38,7 @@ impl Adoption {
         })
     }
 
-    /// To be added to a running cluster.
+    /// To be added to a running cluster, or to be the first of one that starts from a backup.
     pub(super) fn of_join(member: MemberId, record: JoinRecord) -> Result<Self, AdoptError> {
         let JoinRecord { cluster, token, member: named, info } = record;
         if named != member {
@@ -57,19 +57,29 @@ impl Adoption {
     }
 
     /// Makes a blank disk's identity of it.
-    pub(super) fn write(self, mut storage: Storage) -> Result<Box<Recovered>, (AdoptError, Box<Storage>)> {
-        match storage.bootstrap(self.record, &Start::Empty) {
+    pub(super) fn write(
+        self,
+        mut storage: Storage,
+        start: &Start,
+    ) -> Result<Box<Recovered>, (AdoptError, Box<Storage>)> {
+        match storage.bootstrap(self.record, start) {
             // `None`: the volume held this record already, which a blank one never does.
             Ok(raft) => {
                 let raft = raft.unwrap_or_default();
                 let identity = storage.identity().clone();
-                Ok(Box::new(Recovered { storage, identity, raft, snapshot: None, quarantined: Vec::new() }))
+                let snapshot = storage.snapshots().newest();
+                Ok(Box::new(Recovered { storage, identity, raft, snapshot, quarantined: Vec::new() }))
             }
             Err(StorageError::AlreadyMember { cluster }) => {
                 Err((AdoptError::AnotherRecord { cluster: cluster.to_string() }, Box::new(storage)))
             }
             Err(reason) => Err((AdoptError::Disk { reason: reason.to_string() }, Box::new(storage))),
         }
+    }
+
+    /// What it would write.
+    pub(super) fn record(&self) -> &ClusterRecord {
+        &self.record
     }
 
     /// The same record again is fine.

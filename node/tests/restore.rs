@@ -1,0 +1,168 @@
+//! A blank member that starts a new cluster from a backup, in this process. Owns no object store: the fetch is given.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use mvcc::{Command, Put, Store};
+use raft::{Configuration, EntryId, Index, MemberId, MemberInfo, SnapshotMeta, Term};
+use raft_node::config::{Config, RunArgs};
+use raft_node::handle::error::AdoptError;
+use raft_node::handle::record::{ClusterId, Fetch, JoinRecord, RestoreFailure, RestoreRecord};
+use raft_node::handle::status::Phase;
+use raft_node::handle::{Handle, record::BootstrapRecord};
+use raft_node::member::Running;
+use storage::Snapshots;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Its directory goes when it does.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A blank member on an address of this process alone.
+fn blank(host: u8) -> (Running, Scratch) {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, high.max(1), low, host);
+    let scratch = Scratch(std::env::temp_dir().join(format!("raft-node-restore-{}-{host}", std::process::id())));
+    let ports = [("--client-addr", 2379), ("--peer-addr", 2380), ("--http-addr", 2381)];
+    let ports = ports.into_iter().flat_map(|(flag, port)| [flag.to_owned(), format!("{address}:{port}")]);
+    let flags = ["raft-node".to_owned(), "--data-dir".to_owned(), scratch.0.display().to_string()];
+    let args = Cli::parse_from(flags.into_iter().chain(ports)).run;
+    (Running::start(Config::check(args).unwrap()).unwrap(), scratch)
+}
+
+fn info() -> MemberInfo {
+    MemberInfo {
+        name: "m-1".to_owned(),
+        peer_url: "http://127.0.0.1:2380".to_owned(),
+        client_url: "http://127.0.0.1:2379".to_owned(),
+    }
+}
+
+fn order(member: MemberId, backup: &str, fetch: Fetch) -> RestoreRecord {
+    let join = JoinRecord { cluster: ClusterId([5; 16]), token: "token".to_owned(), member, info: info() };
+    RestoreRecord { join, backup: backup.to_owned(), fetch, progress: Arc::new(|| (1, 2)) }
+}
+
+fn failing() -> Fetch {
+    Box::new(|_| {
+        let failure = RestoreFailure { cause: "BucketMissing".to_owned(), reason: "there is no bucket".to_owned() };
+        Box::pin(std::future::ready(Err(failure)))
+    })
+}
+
+fn endless() -> Fetch {
+    Box::new(|_| Box::pin(std::future::pending()))
+}
+
+/// A backup of one key.
+fn of_one_key(member: MemberId) -> Fetch {
+    Box::new(move |snapshots| Box::pin(std::future::ready(Ok(receive(member, &snapshots)))))
+}
+
+fn receive(member: MemberId, snapshots: &Snapshots) -> SnapshotMeta {
+    let mut store = Store::new();
+    let put = Put { key: "key".into(), value: "kept".into(), ..Put::default() };
+    store.apply(7, &Command::Put(put)).unwrap();
+    let meta = SnapshotMeta {
+        last: EntryId { term: Term(3), index: Index(9) },
+        time_ms: 7,
+        configuration: Arc::new(Configuration {
+            voters: [member].into(),
+            members: [(member, info())].into(),
+            ..Configuration::default()
+        }),
+        configuration_index: Index(9),
+    };
+    let mut receiver = snapshots.receive(meta.clone()).unwrap();
+    mvcc::image::write(&store.view(), 9, &mut receiver).unwrap();
+    receiver.finish_verified().unwrap();
+    meta
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(30), async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert!(waited.await.is_ok(), "{what}");
+}
+
+async fn a_failed_attempt_leaves_it_restoring(handle: &Handle) {
+    handle.restore(order(handle.member(), "backup", failing())).await.unwrap();
+    until("the failure shows", || !handle.status().error.is_empty()).await;
+    let status = handle.status();
+    assert_eq!(status.phase, Phase::Restoring);
+    assert_eq!(status.restore.as_ref().unwrap().cause, "BucketMissing");
+    assert_eq!((status.restore.as_ref().unwrap().progress)(), (1, 2));
+    assert!(handle.token_sha256().is_some(), "whoever ordered it may ask how it goes");
+}
+
+async fn a_running_attempt_takes_the_same_order_only(handle: &Handle) {
+    handle.restore(order(handle.member(), "other", endless())).await.unwrap();
+    handle.restore(order(handle.member(), "other", failing())).await.unwrap();
+    let another = handle.restore(order(handle.member(), "third", failing())).await;
+    assert!(matches!(another, Err(AdoptError::AnotherRecord { .. })), "{another:?}");
+    let record = BootstrapRecord {
+        cluster: ClusterId([5; 16]),
+        token: "token".to_owned(),
+        voters: [(handle.member(), info())].into(),
+        name: "m-1".to_owned(),
+    };
+    let bootstrap = handle.bootstrap(record).await;
+    assert_eq!(bootstrap, Err(AdoptError::NotBlank { phase: Phase::Restoring }));
+}
+
+#[tokio::test]
+async fn a_failed_restore_is_tried_again_and_a_good_one_starts_the_cluster() {
+    let (running, _scratch) = blank(251);
+    let handle = running.handle();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let living = running.until(async {
+        let _ = stopped.await;
+    });
+    let scenario = async {
+        a_failed_attempt_leaves_it_restoring(&handle).await;
+        handle.restore(order(handle.member(), "backup", of_one_key(handle.member()))).await.unwrap();
+        until("it is a member", || handle.status().phase == Phase::Member && handle.status().leader.is_some()).await;
+        let read = handle.linearizable().await.unwrap();
+        assert_eq!(read.view.get(b"key").unwrap().value(), b"kept");
+        assert!(handle.status().restore.is_none() && handle.status().error.is_empty());
+        handle.restore(order(handle.member(), "backup", failing())).await.unwrap();
+        let put = Put { key: "new".into(), value: "written".into(), ..Put::default() };
+        let committed = handle.propose(Command::Put(put)).await.unwrap();
+        assert!(committed.entry.index > Index(9), "the log goes on behind the backup");
+        let _ = stop.send(());
+    };
+    let (ended, ()) = tokio::join!(living, scenario);
+    ended.unwrap();
+}
+
+#[tokio::test]
+async fn while_a_backup_is_fetched_only_the_same_order_is_taken() {
+    let (running, _scratch) = blank(252);
+    let handle = running.handle();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let living = running.until(async {
+        let _ = stopped.await;
+    });
+    let scenario = async {
+        a_running_attempt_takes_the_same_order_only(&handle).await;
+        let _ = stop.send(());
+    };
+    let (ended, ()) = tokio::join!(living, scenario);
+    ended.unwrap();
+}
