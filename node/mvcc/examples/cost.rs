@@ -1,4 +1,4 @@
-//! Prints what the store costs: puts, reads, counts, compaction, images in processor time, and memory.
+//! Prints what the store costs, in processor time and memory: puts, reads, counts, compaction, images. Linux only.
 //!
 //! `cargo run --release -p mvcc --example cost [keys]`
 
@@ -17,18 +17,18 @@ fn key(number: u64) -> Bytes {
 }
 
 fn put(number: u64) -> Command {
-    let value = vec![b'v'; VALUE_BYTES].into();
-    Command::Put(Put { key: key(number), value, ..Put::default() })
+    static VALUE: [u8; VALUE_BYTES] = [b'v'; VALUE_BYTES];
+    Command::Put(Put { key: key(number), value: Bytes::from_static(&VALUE), ..Put::default() })
 }
 
-/// What this thread has used of the processor, in nanoseconds: other programs on the machine do not count.
+/// What this thread has used of a processor, in nanoseconds. The kernel counts in ticks: measure what takes long.
 fn cpu_ns() -> f64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("this needs Linux");
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
     stat.split_whitespace().next().and_then(|ns| ns.parse().ok()).expect("the first field is a number")
 }
 
-/// Applies the commands, taking a new view after every `batch`, as the apply thread does; nanoseconds for each.
-fn apply(store: &mut Store, view: &mut View, commands: &[Command], batch: usize) -> f64 {
+/// Applies puts in batches, taking a new view after each as the apply thread does. Nanoseconds for a put.
+fn put_all(store: &mut Store, view: &mut View, commands: &[Command], batch: usize) -> f64 {
     let start = cpu_ns();
     for commands in commands.chunks(batch) {
         for command in commands {
@@ -39,12 +39,21 @@ fn apply(store: &mut Store, view: &mut View, commands: &[Command], batch: usize)
     (cpu_ns() - start) / commands.len() as f64
 }
 
-fn time<T>(repeats: u32, mut work: impl FnMut() -> T) -> f64 {
-    let start = cpu_ns();
-    for _ in 0..repeats {
-        black_box(work());
+/// Microseconds for one of as many rounds as fit into some time.
+fn average<T>(mut work: impl FnMut() -> T) -> f64 {
+    const LONG_NS: f64 = 200e6;
+    let mut rounds = 1u32;
+    loop {
+        let start = cpu_ns();
+        for _ in 0..rounds {
+            black_box(work());
+        }
+        let spent = cpu_ns() - start;
+        if spent > LONG_NS {
+            return spent / 1e3 / f64::from(rounds);
+        }
+        rounds *= 2;
     }
-    (cpu_ns() - start) / 1e3 / f64::from(repeats)
 }
 
 fn resident_bytes() -> u64 {
@@ -57,76 +66,81 @@ fn all() -> Range {
     Range { key: "/registry/".into(), range_end: "/registry0".into(), ..Range::default() }
 }
 
-fn main() {
-    let keys: u64 = std::env::args().nth(1).map_or(70_000, |keys| keys.parse().expect("a number of keys"));
-    let creations: Vec<Command> = (0..keys).map(put).collect();
-    let mut store = Store::new();
-    let mut view = store.view();
+fn show(what: &str, cost: f64, unit: &str) {
+    println!("{what:<42}{cost:10.1} {unit}");
+}
 
+fn writes(store: &mut Store, view: &mut View, keys: u64) {
+    let commands: Vec<Command> = (0..keys).map(put).collect();
     let before = resident_bytes();
-    println!("{keys} keys of 32 bytes, values of {VALUE_BYTES} bytes");
-    println!("put, new key, view every 100      {:8.0} ns", apply(&mut store, &mut view, &creations, 100));
-    let held = resident_bytes().saturating_sub(before);
-    let overhead = held as f64 / keys as f64 - (32 + VALUE_BYTES) as f64;
-    println!("memory beyond key and value       {overhead:8.0} bytes per key (accounted {})", {
-        (view.size_bytes() / keys) as i64 - (32 + VALUE_BYTES) as i64
-    });
-    let old_revision = view.revision().0;
+    show("put, new key, a view every 100", put_all(store, view, &commands, 100), "ns");
+    let data = (32 + VALUE_BYTES) as f64;
+    let held = resident_bytes().saturating_sub(before) as f64 / keys as f64;
+    show("memory beyond key and value", held - data, "bytes per key");
+    show("the same as the store accounts for it", view.size_bytes() as f64 / keys as f64 - data, "bytes per key");
+    let commands: Vec<Command> = (0..50_000).map(|n: u64| put(n.wrapping_mul(7919) % keys)).collect();
     for batch in [1, 10, 100, 1000] {
-        let updates: Vec<Command> = (0..50_000u64).map(|n| put(n.wrapping_mul(7919) % keys)).collect();
-        let cost = apply(&mut store, &mut view, &updates, batch);
-        println!("put, update, view every {batch:4}      {cost:8.0} ns");
+        show(&format!("put, update, a view every {batch}"), put_all(store, view, &commands, batch), "ns");
     }
+}
 
-    println!(
-        "get                               {:8.2} us",
-        time(10_000, || view.range(&Range { key: key(7), ..Range::default() }))
-    );
+fn reads(view: &View, first_revision: i64) {
+    let one = Range { key: key(7), ..Range::default() };
+    let thousand = average(|| (0..1000).map(|_| view.range(&one).expect("it can be read").count).sum::<u64>());
+    show("get of the same key", thousand, "ns each");
+    let ranges: Vec<Range> = (0..1000).map(|n| Range { key: key(n * 61), ..Range::default() }).collect();
+    let thousand = average(|| ranges.iter().map(|range| view.range(range).expect("valid").count).sum::<u64>());
+    show("get of 1,000 keys in turn", thousand, "ns each");
+
     let page = Range { limit: PAGE, ..all() };
-    println!("page of {PAGE} with count           {:8.1} us", time(200, || view.range(&page)));
-    let old_page = Range { revision: old_revision, ..page.clone() };
-    println!("the same, 200,000 writes back     {:8.1} us", time(20, || view.range(&old_page)));
-    let recent_page = Range { revision: view.revision().0 - 1_000, ..page.clone() };
-    println!("the same, 1,000 writes back       {:8.1} us", time(100, || view.range(&recent_page)));
-    let keys_page = Range { keys_only: true, ..page.clone() };
-    println!("page of {PAGE}, keys only           {:8.1} us", time(200, || view.range(&keys_page)));
-    println!(
-        "count                             {:8.1} us",
-        time(200, || view.range(&Range { count_only: true, ..all() }))
-    );
-    println!("all keys                          {:8.1} us", time(10, || view.range(&all())));
-    println!("hash                              {:8.1} us", time(3, || view.hash_kv(0)));
+    show(&format!("page of {PAGE} with count"), average(|| view.range(&page)), "us");
+    let recent = Range { revision: view.revision().0 - 1_000, ..page.clone() };
+    show("the same, 1,000 writes back", average(|| view.range(&recent)), "us");
+    let old = Range { revision: first_revision, ..page.clone() };
+    show("the same, 50,000 writes back", average(|| view.range(&old)), "us");
+    let bare = Range { keys_only: true, ..page };
+    show(&format!("page of {PAGE}, keys only"), average(|| view.range(&bare)), "us");
+    let count = Range { count_only: true, ..all() };
+    show("count", average(|| view.range(&count)), "us");
+    show("all keys", average(|| view.range(&all())), "us");
+    show("hash", average(|| view.hash_kv(0)), "us");
+}
 
+fn compaction(store: &mut Store, view: View) {
     let mark = view.revision().0;
     store.apply(0, &Command::Compact(Compact { revision: mark, physical: true })).expect("compaction at the revision");
-    drop(view);
-    let versions = store.view().version_count();
-    let start = cpu_ns();
-    let mut slices = 0;
-    let mut longest = 0.0f64;
-    loop {
-        let slice = cpu_ns();
-        let removal = store.compact_slice(1000);
-        longest = longest.max((cpu_ns() - slice) / 1e3);
-        slices += 1;
-        if removal == Removal::Done {
-            break;
+    let versions = view.version_count();
+    let (mut slices, start) = (0, cpu_ns());
+    // Readers hold a view all along, and get a new one now and then.
+    let mut readers = view;
+    while store.removal() == Removal::Pending {
+        if slices % 10 == 0 {
+            readers = store.view();
         }
+        store.compact_slice(1000);
+        slices += 1;
     }
+    drop(readers);
     let removed = versions - store.view().version_count();
-    println!(
-        "compaction of {removed} versions      {:8.1} us in {slices} slices, the longest {longest:.0} us",
-        (cpu_ns() - start) / 1e3
-    );
+    show(&format!("compaction, for each of {removed}"), (cpu_ns() - start) / removed as f64, "ns");
+}
 
+fn main() {
+    let keys: u64 = std::env::args().nth(1).map_or(70_000, |keys| keys.parse().expect("a number of keys"));
+    println!("{keys} keys of 32 bytes, values of {VALUE_BYTES} bytes");
+    let mut store = Store::new();
+    let mut view = store.view();
+    writes(&mut store, &mut view, keys);
+    reads(&view, keys as i64 + 1);
+    compaction(&mut store, view);
+
+    let view = store.view();
     let mut image = Vec::new();
-    println!(
-        "image written                     {:8.1} us",
-        time(1, || mvcc::image::write(&store.view(), 1, &mut image))
-    );
-    println!(
-        "image read ({:6.1} MB)            {:8.1} us",
-        image.len() as f64 / 1e6,
-        time(1, || { mvcc::image::read(&mut &image[..]).expect("an image just written is sound") })
-    );
+    let written = average(|| {
+        image.clear();
+        mvcc::image::write(&view, 1, &mut image)
+    });
+    show("image written", written, "us");
+    let read = average(|| mvcc::image::read(&mut &image[..]).expect("an image just written is sound"));
+    show(&format!("image read ({:.1} MB)", image.len() as f64 / 1e6), read, "us");
 }

@@ -44,7 +44,7 @@ impl Keyspace {
             return Err(CommandError::FutureRevision);
         }
         // From the old mark itself: a tombstone exactly there stayed, and goes now.
-        let from = self.history.end_at(Revision(self.compacted.0 - 1));
+        let from = self.history.moment(Revision(self.compacted.0 - 1)).end;
         self.removal = Some(self.removal.map_or(from, |pending| pending.min(from)));
         self.compacted = mark;
         Ok(())
@@ -85,22 +85,20 @@ impl Keyspace {
 
     /// The versions that the mark leaves in place, oldest first, whether or not the others are removed yet.
     pub(crate) fn surviving_versions(&self) -> impl Iterator<Item = (Place, &KeyValue)> {
-        let condemned_end = match self.removal {
-            Some(_) => self.history.end_at(self.compacted),
-            None => Place(0),
-        };
+        let condemned_end = if self.removal.is_some() { self.mark_end() } else { Place(0) };
+        let mut replaced = self.history.replaced_in(self.removal.unwrap_or(condemned_end), condemned_end);
         let survives = move |&(place, version): &(Place, &KeyValue)| {
-            place >= condemned_end || self.is_spared(condemned_end, place, version)
+            if place >= condemned_end {
+                return true;
+            }
+            let dead = version.is_tombstone() && version.main() < self.compacted;
+            !replaced.contains(place) && !dead
         };
         self.history.scan(Place(0)).filter(survives)
     }
 
-    /// Whether a version at or before the mark stays: if it is the newest of its key there, and not a tombstone before it.
-    fn is_spared(&self, condemned_end: Place, place: Place, version: &KeyValue) -> bool {
-        if version.is_tombstone() && version.main() < self.compacted {
-            return false;
-        }
-        let entry = self.index.get(version.key()).expect("a version that is remembered has its key in the index");
-        self.history.newest_before(condemned_end, entry.place) == Some(place)
+    /// Where the history ended at the compaction mark.
+    pub(crate) fn mark_end(&self) -> Place {
+        self.history.moment(self.compacted).end
     }
 }

@@ -1,6 +1,7 @@
 //! Owns the hash of the keyspace that members compare, the same that etcd computes over the same commands. Does not own
 //! when it is compared.
 
+use crate::history::Replaced;
 use crate::index::Interval;
 use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;
@@ -52,28 +53,33 @@ fn up_to(space: &Keyspace, at: Revision) -> u32 {
 }
 
 /// Takes the versions that compaction leaves, in revision order.
-pub(crate) struct Hasher<'a> {
-    space: &'a Keyspace,
-    /// Where the history ended at the hash's revision.
+pub(crate) struct Hasher {
+    /// Where the history ended at the hash's revision, and at the compaction mark.
     end: Place,
-    any_live: bool,
+    mark_end: Place,
+    /// Versions below the mark that do not count: those replaced between the mark and the hash's revision.
+    replaced: Replaced,
     crc: u32,
 }
 
-impl<'a> Hasher<'a> {
-    pub(crate) fn new(space: &'a Keyspace, at: Revision) -> Hasher<'a> {
+impl Hasher {
+    pub(crate) fn new(space: &Keyspace, at: Revision) -> Hasher {
         /// The name of the bucket in which etcd keeps versions.
         const BUCKET: &[u8] = b"key";
-        let end = space.history.end_at(at);
-        let any_live = space.count(Interval::From(&[]), Some(end)) > 0;
-        Hasher { space, end, any_live, crc: crc32c::crc32c(BUCKET) }
+        let (moment, mark_end) = (space.history.moment(at), space.mark_end());
+        // At or below the mark, etcd counts the versions that are still live at the hash's revision, so that members which
+        // have removed different amounts agree; unless no key is live there, when it counts all that are left.
+        let any_live = space.count(Interval::From(&[]), Some(moment)) > 0;
+        let replaced = space.history.replaced_in(mark_end, if any_live { moment.end } else { mark_end });
+        Hasher { end: moment.end, mark_end, replaced, crc: crc32c::crc32c(BUCKET) }
     }
 
     pub(crate) fn add(&mut self, place: Place, version: &KeyValue) {
-        let revision = version.revision();
-        if revision.main <= self.space.compacted && !self.counts_below_mark(place, version) {
+        // Of tombstones, only one exactly at the mark can be left, and it is never counted.
+        if place < self.mark_end && (version.is_tombstone() || self.replaced.contains(place)) {
             return;
         }
+        let revision = version.revision();
         let mut key = [0; 18];
         key[..8].copy_from_slice(&revision.main.0.to_be_bytes());
         key[8] = b'_';
@@ -82,20 +88,6 @@ impl<'a> Hasher<'a> {
         let key_length = if version.is_tombstone() { 18 } else { 17 };
         self.crc = crc32c::crc32c_append(self.crc, &key[..key_length]);
         self.crc = crc32c::crc32c_append(self.crc, version.encoded());
-    }
-
-    /// At or below the mark, etcd counts the versions that are still live at the hash's revision, so that members which
-    /// have removed different amounts agree; unless no key is live there, when it counts all that are left. Of tombstones
-    /// only one exactly at the mark can be left, and it is never counted.
-    fn counts_below_mark(&self, place: Place, version: &KeyValue) -> bool {
-        if version.is_tombstone() {
-            return false;
-        }
-        if !self.any_live {
-            return true;
-        }
-        let entry = self.space.index.get(version.key()).expect("a version that is remembered has its key in the index");
-        self.space.history.newest_before(self.end, entry.place) == Some(place)
     }
 
     pub(crate) fn finish(self) -> u32 {

@@ -1,6 +1,8 @@
 //! Owns every version that is remembered, ordered by revision, and the way back from a version to older ones of its key.
 //! Does not own the order of keys (`index`).
 
+use std::iter::Peekable;
+
 use crate::key_value::{Jump, KeyValue, Link};
 use crate::revision::Revision;
 use crate::sequence::{Place, Sequence};
@@ -44,9 +46,9 @@ impl History {
         self.versions.len()
     }
 
-    /// A place before which all versions are at or before a revision, and from which on they are newer.
-    pub(crate) fn end_at(&self, revision: Revision) -> Place {
-        self.versions.first_where(|version| version.main() > revision)
+    /// Where the history ended after a revision.
+    pub(crate) fn moment(&self, revision: Revision) -> Moment {
+        Moment { revision, end: self.versions.first_where(|version| version.main() > revision) }
     }
 
     /// The newest version before `end` of the key whose newest version is at `newest`. `None` if there was none; it may be
@@ -61,6 +63,14 @@ impl History {
             };
         }
         Some(place)
+    }
+
+    /// The versions that were replaced by those of a stretch of history.
+    pub(crate) fn replaced_in(&self, from: Place, to: Place) -> Replaced {
+        let inside = self.scan(from).take_while(|(place, _)| *place < to);
+        let mut places: Vec<Place> = inside.filter_map(|(_, version)| version.link().previous).collect();
+        places.sort_unstable();
+        Replaced { places: places.into_iter().peekable() }
     }
 
     /// The link of a version that replaces the one at `previous` and has this counter.
@@ -94,6 +104,26 @@ impl History {
             (depth.wrapping_sub(near_depth) == near_depth.wrapping_sub(far_depth)).then_some(far)
         });
         Some(Jump { to: farther.unwrap_or(predecessor), depth: depth.wrapping_add(1) })
+    }
+}
+
+/// A revision, and a place before which all versions are at or before it, and from which on they are newer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) revision: Revision,
+    pub(crate) end: Place,
+}
+
+/// Places of versions that were replaced.
+pub(crate) struct Replaced {
+    places: Peekable<std::vec::IntoIter<Place>>,
+}
+
+impl Replaced {
+    /// Whether a version is among them. To be asked in ascending order.
+    pub(crate) fn contains(&mut self, place: Place) -> bool {
+        while self.places.next_if(|replaced| *replaced < place).is_some() {}
+        self.places.next_if_eq(&place).is_some()
     }
 }
 

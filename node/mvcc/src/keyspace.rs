@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::command::{Alarm, AlarmKind};
-use crate::history::History;
+use crate::history::{History, Moment};
 use crate::index::{Index, Interval, KeyEntry};
 use crate::key_value::{Fields, KeyValue, Link};
 use crate::revision::{FullRevision, Revision};
@@ -61,18 +61,22 @@ impl Keyspace {
         self.history.get(entry.place).expect("the newest version of a live key is never removed")
     }
 
-    /// The version of a key that was live when the history ended at `end`, which is not below the compaction mark.
-    pub(crate) fn live_before(&self, end: Place, entry: KeyEntry) -> Option<&KeyValue> {
-        let place = self.history.newest_before(end, entry.place)?;
+    /// The version of a key that was live at a moment, which is not below the compaction mark.
+    pub(crate) fn live_at(&self, moment: Moment, entry: KeyEntry) -> Option<&KeyValue> {
+        let place = self.history.newest_before(moment.end, entry.place)?;
         self.history.get(place).filter(|version| !version.is_tombstone())
     }
 
-    /// How many keys of an interval are live; or were, when the history ended at a place.
-    pub(crate) fn count(&self, interval: Interval<'_>, end: Option<Place>) -> u64 {
-        match end {
-            None => self.index.count_live(interval),
-            Some(end) => self.index.count_live_before(interval, end, |entry| self.live_before(end, entry).is_some()),
-        }
+    /// How many keys of an interval are live, or were at a moment.
+    pub(crate) fn count(&self, interval: Interval<'_>, moment: Option<Moment>) -> u64 {
+        let Some(moment) = moment else {
+            return self.index.count_live(interval);
+        };
+        // A generation that began before and goes on needs no look at its versions.
+        let was_live = |entry: KeyEntry| {
+            (entry.is_live() && entry.created <= moment.revision) || self.live_at(moment, entry).is_some()
+        };
+        self.index.count_live_before(interval, moment.end, was_live)
     }
 
     /// Puts a key. `revision` is newer than all there are.

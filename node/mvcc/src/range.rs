@@ -1,11 +1,11 @@
 //! Owns reads: which keys, at which revision, cut, filtered, ordered and counted as etcd does. Does not own comparisons.
 
 use crate::command::{Range, SortOrder, SortTarget, ValidateError};
+use crate::history::Moment;
 use crate::index::{Interval, KeyEntry};
 use crate::key_value::{Fields, KeyValue};
 use crate::keyspace::Keyspace;
 use crate::revision::Revision;
-use crate::sequence::Place;
 
 /// The answer to a [`Range`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,21 +38,21 @@ pub enum RangeError {
 /// Reads. `now` is the revision that the newest content belongs to.
 pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<RangeResult, RangeError> {
     range.validate_sort()?;
-    let end = match range.revision {
+    let moment = match range.revision {
         ..=0 => None,
         asked if asked > now.0 => return Err(RangeError::FutureRevision),
         asked if asked < space.compacted.0 => return Err(RangeError::Compacted),
         asked if asked == now.0 => None,
-        asked => Some(space.history.end_at(Revision(asked))),
+        asked => Some(space.history.moment(Revision(asked))),
     };
     let interval = Interval::new(&range.key, &range.range_end);
-    let mut result = RangeResult { revision: now, kvs: Vec::new(), count: space.count(interval, end), more: false };
+    let mut result = RangeResult { revision: now, kvs: Vec::new(), count: space.count(interval, moment), more: false };
     if range.count_only || result.count == 0 {
         return Ok(result);
     }
 
     let shape = Shape::of(range);
-    result.kvs = collect(space, range, interval, end, shape.collect_max);
+    result.kvs = collect(space, range, interval, moment, shape.collect_max);
     if let Some(order) = shape.sort {
         sort(&mut result.kvs, range.sort_target, order);
     }
@@ -111,14 +111,20 @@ fn passes_filters(range: &Range, modified: i64, created: i64) -> bool {
         && within(range.min_create_revision, created, range.max_create_revision)
 }
 
-fn collect(space: &Keyspace, range: &Range, interval: Interval<'_>, end: Option<Place>, max: usize) -> Vec<KeyValue> {
+fn collect(
+    space: &Keyspace,
+    range: &Range,
+    interval: Interval<'_>,
+    moment: Option<Moment>,
+    max: usize,
+) -> Vec<KeyValue> {
     let from_index_alone = range.keys_only && range.sort_target != SortTarget::Value;
     space
         .index
         .scan(interval)
-        .filter_map(|(key, entry)| match end {
-            Some(end) if entry.place >= end => {
-                let version = space.live_before(end, entry)?;
+        .filter_map(|(key, entry)| match moment {
+            Some(moment) if entry.place >= moment.end => {
+                let version = space.live_at(moment, entry)?;
                 let fields = version.fields();
                 if !passes_filters(range, fields.mod_revision, fields.create_revision) {
                     return None;

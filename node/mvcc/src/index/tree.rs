@@ -15,8 +15,8 @@ use super::scan::Scan;
 
 /// The most entries of a leaf, and of a branch. Measured with `examples/cost.rs`: larger ones make a write copy more,
 /// smaller ones make the tree deeper. Unit tests have them tiny, so that few keys make a deep tree.
-const LEAF_MAX: usize = if cfg!(test) { 4 } else { 64 };
-const BRANCH_MAX: usize = if cfg!(test) { 4 } else { 24 };
+const LEAF_MAX: usize = if cfg!(test) { 4 } else { 32 };
+const BRANCH_MAX: usize = if cfg!(test) { 4 } else { 16 };
 /// How much room a growing node takes at a time; doubling would leave most nodes half empty.
 const ROOM: usize = 8;
 
