@@ -8,7 +8,7 @@ use serde_json::Value;
 /// The pure crates' direct dependencies, exactly. imbl's persistent map is what makes a snapshot handle O(1).
 const EXACT: &[(&str, &[&str])] = &[
     ("raft", &["bytes", "thiserror"]),
-    ("mvcc", &["bytes", "crc32c", "imbl", "thiserror"]),
+    ("mvcc", &["bytes", "crc32c", "thiserror"]),
     ("storage", &["bytes", "crc32c", "raft", "thiserror"]),
     ("proto", &["prost", "tonic", "tonic-prost"]),
     ("plan", &["crds", "k8s-openapi", "kube-core", "serde", "serde_json", "thiserror"]),
