@@ -1,5 +1,10 @@
 //! Owns the hash of the keyspace that members compare, the same that etcd computes over the same commands. Does not own
 //! when it is compared.
+//!
+//! Two things of etcd's are not copied. A key that one transaction deletes and puts again, through an overlap that its check
+//! misses (an interval up to `"\0"`, or nested transactions), is not live there in etcd's hash, and etcd panics when it
+//! compacts there; here it is live. And etcd answers a hash at the revision of a past compaction from memory, under the
+//! mark of that time; here it is computed under the present one.
 
 use crate::history::Replaced;
 use crate::index::Interval;
