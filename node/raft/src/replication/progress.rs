@@ -110,7 +110,8 @@ impl Progress {
         match &mut self.state {
             State::Replicate(inflight) => inflight.answered(self.matched),
             State::Probe { .. } => self.replicate(),
-            State::Snapshot { .. } if self.matched >= log.base().index => self.replicate(),
+            // What was offered is there. If the log was purged past it meanwhile, a newer one is offered at once.
+            State::Snapshot { at_least, .. } if self.matched >= *at_least => self.replicate(),
             State::Snapshot { .. } => {}
         }
     }
@@ -137,7 +138,6 @@ impl Progress {
         if let State::Replicate(_) = self.state {
             self.probe();
             self.state = State::Probe { waiting: true };
-            self.asked = Duration::ZERO;
         }
     }
 
@@ -168,19 +168,14 @@ impl Progress {
         }
     }
 
-    /// It lives. If something is under way to it for an `interval`, that may be lost: a probe goes out again, and for a stream
-    /// the answer is true, to ask whether it arrived.
-    pub(crate) fn lives(&mut self, now: Duration, interval: Duration) -> bool {
-        if now < self.asked.saturating_add(interval) {
-            return false;
+    /// Whether to ask if what is in flight arrived; once per `interval`.
+    pub(crate) fn look_again(&mut self, now: Duration, interval: Duration) -> bool {
+        let in_flight = matches!(&self.state, State::Replicate(inflight) if !inflight.is_empty());
+        let is_due = in_flight && now >= self.asked.saturating_add(interval);
+        if is_due {
+            self.asked = now;
         }
-        self.asked = now;
-        match &mut self.state {
-            State::Probe { waiting } => *waiting = false,
-            State::Replicate(inflight) => return !inflight.is_empty(),
-            State::Snapshot { .. } => {}
-        }
-        false
+        is_due
     }
 
     /// The part of the commit index that it may be told: never past what it is known to hold.
@@ -200,5 +195,27 @@ impl Progress {
     fn replicate(&mut self) {
         self.next = self.matched.next();
         self.state = State::Replicate(Inflight::default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Term;
+    use crate::message::SnapshotMeta;
+
+    /// A member that installed what was offered must not wait for the patience of the transfer to end, only because the log
+    /// was purged past it meanwhile.
+    #[test]
+    fn a_snapshot_that_the_purge_overtook_ends_the_wait() {
+        let last = EntryId { term: Term(1), index: Index(10) };
+        let log = Log::restored(&SnapshotMeta { last, ..SnapshotMeta::default() }, Vec::new()).expect("an empty log");
+        let mut progress = Progress::new(last.index, Duration::ZERO);
+        progress.snapshot(Index(5), Duration::from_secs(600));
+        progress.accepted(Index(4), &log);
+        assert!(matches!(progress.state, State::Snapshot { .. }), "an older answer changes nothing");
+        progress.accepted(Index(6), &log);
+        assert!(matches!(progress.state, State::Replicate(_)));
+        assert_eq!(log.id_before(progress.next()), None, "what comes next is purged, so a newer snapshot is offered");
     }
 }
