@@ -4,7 +4,6 @@ use crate::ids::{MemberId, Term};
 use crate::message::HardState;
 use crate::raft::Raft;
 use crate::role::Standing;
-use crate::role::candidate::Reason;
 
 impl Raft {
     /// Steps back to follower, in this term or a newer one.
@@ -53,7 +52,7 @@ impl Raft {
         if self.config.pre_vote {
             self.ask_for_campaign();
         } else {
-            self.campaign(Reason::Silence);
+            self.campaign(crate::role::candidate::Reason::Silence);
         }
     }
 

@@ -33,7 +33,9 @@ impl Raft {
             self.log.purge(index, through);
             self.history.purged(self.log.base().index);
         }
-        self.log.base().index.next()
+        // The mark may be that of a snapshot which is still being installed: until that is durable, the files behind this one
+        // are all there is.
+        self.log.base().index.min(index).next()
     }
 
     /// The last entry that may go: the rest behind it serves slow members without a snapshot.

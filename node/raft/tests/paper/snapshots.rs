@@ -264,3 +264,15 @@ fn the_purge_waits_for_active_members() {
     let outputs = slow.hears(3, 1, heartbeat(0, 0));
     assert_eq!(applies(&outputs), []);
 }
+
+/// An own snapshot that becomes durable while a newer one is being installed lets nothing go that it does not contain: a crash
+/// may still bring the member back to it.
+#[test]
+fn a_purge_never_runs_ahead_of_an_install() {
+    let mut follower = Start::of(3).config(|config| config.snapshot_trailing = 0).solo();
+    follower.hears(2, 1, append(entry_id(0, 0), (1..=6).map(|index| entry(1, index)).collect(), 4));
+    follower.persisted();
+    follower.applies();
+    follower.hears(2, 1, Body::InstallSnapshot(meta(1, 20, configuration(&[1, 2, 3], &[]), 0)));
+    assert_eq!(follower.raft.snapshot_taken(Index(4)), Index(5));
+}
