@@ -23,7 +23,8 @@ pub struct Config {
     pub pre_vote: bool,
     /// Entries applied behind the last snapshot before [`crate::Output::SnapshotDue`]. Default 1,024.
     pub snapshot_threshold: u64,
-    /// Entries kept behind a snapshot for slow followers. Default 1,024.
+    /// Entries kept behind a snapshot for slow followers; for one that still answers its leader keeps up to eight times as
+    /// many. Default 1,024.
     pub snapshot_trailing: u64,
     /// At most this many entries in one append. Default 64.
     pub max_append_entries: usize,

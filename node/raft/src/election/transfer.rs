@@ -107,9 +107,9 @@ impl Raft {
     /// A leader that lost its vote hands over, or just steps down when nobody can take over (Raft thesis §4.2.2).
     pub(crate) fn retire_when_due(&mut self) {
         let (index, committed) = self.history.at(self.log.commit());
-        let has_vote = committed.is_voter(self.config.id) || *index != self.history.latest().0;
+        let stays = committed.is_voter(self.config.id) || *index != self.history.latest().0;
         let Standing::Leader(leader) = &mut self.standing else { return };
-        if has_vote || leader.retiring {
+        if stays || leader.retiring {
             return;
         }
         leader.retiring = true;

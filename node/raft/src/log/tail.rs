@@ -86,3 +86,65 @@ impl Tail {
 /// The entry is in no write yet.
 #[derive(Debug)]
 pub(crate) struct Unwritten;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Tail;
+    use crate::ids::{Index, IoId};
+
+    /// Against a disk that is spelt out: each write keeps what it carries, a truncation goes with the next write.
+    #[test]
+    fn durability_agrees_with_a_disk_spelt_out() {
+        let mut state = 1_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for _ in 0..2_000 {
+            let mut tail = Tail::durable_through(Index(0));
+            // What the log holds, as one number per entry that tells it from any other at its index.
+            let (mut log, mut disk) = (Vec::<u64>::new(), Vec::<u64>::new());
+            let mut under_way = Vec::<(u64, usize, Vec<u64>)>::new();
+            let (mut fresh, mut io, mut written) = (0, 0, 0);
+            for _ in 0..30 {
+                match random(4) {
+                    0 if !log.is_empty() => {
+                        let kept = random(log.len() as u64) as usize;
+                        log.truncate(kept);
+                        tail.truncated(Index(kept as u64 + 1));
+                        written = written.min(kept);
+                        // A truncation is always followed by what replaces it.
+                        fresh += 1;
+                        log.push(fresh);
+                    }
+                    0 | 1 => {
+                        fresh += 1;
+                        log.push(fresh);
+                    }
+                    2 => {
+                        io += 1;
+                        under_way.push((io, written, log[written..].to_vec()));
+                        written = log.len();
+                        tail.written(IoId(io), Index(log.len() as u64), Duration::ZERO);
+                    }
+                    _ if !under_way.is_empty() => {
+                        let (done, at, entries) = under_way.remove(0);
+                        if !entries.is_empty() {
+                            disk.truncate(at);
+                            disk.extend(entries);
+                        }
+                        tail.persisted(IoId(done));
+                    }
+                    _ => {}
+                }
+                let shared = log.iter().zip(&disk).take_while(|(one, other)| one == other).count() as u64;
+                assert!(tail.durable().0 <= shared, "{} is called durable, {shared} is", tail.durable());
+                if under_way.is_empty() {
+                    assert_eq!(tail.durable().0, shared.min(tail.unwritten().0 - 1), "and nothing less, in the end");
+                }
+            }
+        }
+    }
+}

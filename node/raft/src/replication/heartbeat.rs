@@ -7,7 +7,6 @@ use std::time::Duration;
 use crate::ids::{Index, MemberId};
 use crate::message::{Append, Body, Message};
 use crate::raft::Raft;
-use crate::replication::progress::State;
 use crate::role::Standing;
 
 /// The rounds of one leader in one term, counted from 1.
@@ -78,10 +77,7 @@ impl Raft {
         let Standing::Leader(leader) = &mut self.standing else { return };
         let Some(progress) = leader.peers.get_mut(&from) else { return };
         progress.answered(leader.rounds.answered(round), leader.rounds.began(round));
-        if let State::Probe { waiting } = &mut progress.state {
-            // It lives, so a probe that it did not answer was lost.
-            *waiting = false;
-        } else if progress.look_again(now, interval) {
+        if progress.lives(now, interval) {
             self.send_empty_append(from);
         }
         self.confirm_reads();

@@ -138,6 +138,7 @@ impl Progress {
         if let State::Replicate(_) = self.state {
             self.probe();
             self.state = State::Probe { waiting: true };
+            self.asked = Duration::ZERO;
         }
     }
 
@@ -168,14 +169,19 @@ impl Progress {
         }
     }
 
-    /// Whether to ask if what is in flight arrived; once per `interval`.
-    pub(crate) fn look_again(&mut self, now: Duration, interval: Duration) -> bool {
-        let in_flight = matches!(&self.state, State::Replicate(inflight) if !inflight.is_empty());
-        let is_due = in_flight && now >= self.asked.saturating_add(interval);
-        if is_due {
-            self.asked = now;
+    /// It lives. If something is under way to it for an `interval`, that may be lost: a probe goes out again, and for a stream
+    /// the answer is true, to ask whether it arrived.
+    pub(crate) fn lives(&mut self, now: Duration, interval: Duration) -> bool {
+        if now < self.asked.saturating_add(interval) {
+            return false;
         }
-        is_due
+        self.asked = now;
+        match &mut self.state {
+            State::Probe { waiting } => *waiting = false,
+            State::Replicate(inflight) => return !inflight.is_empty(),
+            State::Snapshot { .. } => {}
+        }
+        false
     }
 
     /// The part of the commit index that it may be told: never past what it is known to hold.

@@ -4,6 +4,7 @@ use crate::ids::{MemberId, Term};
 use crate::message::HardState;
 use crate::raft::Raft;
 use crate::role::Standing;
+use crate::role::candidate::Reason;
 
 impl Raft {
     /// Steps back to follower, in this term or a newer one.
@@ -52,7 +53,7 @@ impl Raft {
         if self.config.pre_vote {
             self.ask_for_campaign();
         } else {
-            self.campaign(crate::role::candidate::Reason::Silence);
+            self.campaign(Reason::Silence);
         }
     }
 
