@@ -4,7 +4,7 @@ use proto::admin as wire;
 use raft::{Configuration, Index, MemberId, Role};
 
 use crate::apply::publish::Published;
-use crate::handle::status::{Phase, Status};
+use crate::handle::status::{Phase, RestoreStatus, Status};
 use crate::version;
 
 /// Everything.
@@ -26,9 +26,14 @@ pub(super) fn whole(status: &Status, published: &Published) -> wire::DescribeRes
         progress: progress(status),
         version: version::NODE.to_owned(),
         error: status.error.clone(),
-        restore: None,
+        restore: status.restore.as_ref().map(restore),
         snapshot_index: status.snapshot.0,
     }
+}
+
+fn restore(restore: &RestoreStatus) -> wire::RestoreProgress {
+    let (bytes_done, bytes_total) = (restore.progress)();
+    wire::RestoreProgress { backup: restore.backup.clone(), bytes_done, bytes_total, cause: restore.cause.clone() }
 }
 
 /// What a stranger hears from a member that is not blank.

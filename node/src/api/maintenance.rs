@@ -20,13 +20,15 @@ pub(super) fn status(door: &Door, call: &Call) -> Result<Bytes, Status> {
     let member = &admitted.status;
     let published = door.handle.published();
     let view = &published.view;
-    let size = i64::try_from(view.size_bytes()).unwrap_or(i64::MAX);
+    // An empty store takes nothing, but etcd's never is: etcdctl divides by it.
+    let size = i64::try_from(view.size_bytes()).unwrap_or(i64::MAX).max(1);
     frame_message(&pb::StatusResponse {
         header: Some(admitted.header().at(view.revision()).into()),
         version: version::API.to_owned(),
         db_size: size,
         leader: member.leader.map_or(0, |leader| leader.0),
-        raft_index: member.commit.0,
+        // Reported now and then; what is applied was committed.
+        raft_index: member.commit.max(published.applied).0,
         raft_term: member.term.0,
         // The view's own, which is never behind the content that the header's revision tells of.
         raft_applied_index: published.applied.0,
