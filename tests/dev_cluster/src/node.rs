@@ -181,6 +181,7 @@ state = "{folder}/containerd/state"
             "nodeStatusUpdateFrequency": "4s",
             "registerNode": true,
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "imageGCHighThresholdPercent": 100, // Images are loaded once and cannot be pulled again.
         })
     }
 

@@ -17,6 +17,7 @@ const PACKAGES: [&str; 3] = ["raft-node", "raft-operator", "traffic"];
 
 /// Which images, and where they go.
 #[derive(Args)]
+#[group(id = "image")]
 pub(crate) struct Arguments {
     /// Loads the images, too
     #[arg(long, value_enum)]
@@ -146,7 +147,6 @@ fn build_static(say: &dyn Fn(&str)) -> Result<Vec<(PathBuf, &'static str)>> {
     cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     let variable = target.replace('-', "_");
     cargo.env(format!("CC_{variable}"), "musl-gcc");
-    cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), "musl-gcc");
     cargo.stdin(Stdio::null()).stdout(Stdio::piped());
     let output = cargo.spawn().context("cargo could not be started")?.wait_with_output()?;
     ensure!(output.status.success(), "the programs were not built: cargo ended with {}", output.status);
