@@ -1,1 +1,11 @@
 //! What needs more than one crate: simulation, processes, Kubernetes.
+
+pub mod world;
+
+pub mod cluster;
+
+pub mod fault;
+
+pub mod invariant;
+
+pub mod check;

@@ -1,0 +1,459 @@
+//! A whole cluster in one thread under one seed: shipped cores, each behind a driver that carries out its outputs against a
+//! simulated disk, network and clock. Owns the order of events and the life of members; every step is checked against all
+//! invariants before its outputs leave.
+
+pub mod client;
+pub mod machine;
+pub mod member;
+pub mod operator;
+pub mod perform;
+pub mod profile;
+pub mod run;
+pub mod sabotage;
+pub mod sweep;
+pub mod take;
+pub mod totals;
+pub mod trace;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::{Configuration, MemberId, MemberInfo, Raft, Role, SnapshotMeta, Term};
+
+use crate::cluster::simulated::client::Clients;
+use crate::cluster::simulated::machine::{Machine, OperationId};
+use crate::cluster::simulated::member::{Input, Member, Process, State};
+use crate::cluster::simulated::operator::Operator;
+use crate::cluster::simulated::profile::Profile;
+use crate::cluster::simulated::sabotage::Sabotage;
+use crate::cluster::simulated::totals::Totals;
+use crate::cluster::simulated::trace::Trace;
+use crate::fault::{self, Fault, Faults};
+use crate::invariant::{Checked, Disks, Invariants, Violation};
+use crate::world::agenda::Agenda;
+use crate::world::clock::{Clock, TRUE_RATE};
+use crate::world::disk::{Breakage, Disk};
+use crate::world::network::Network;
+use crate::world::seed::{Random, Seed};
+
+/// Something that happens.
+#[derive(Debug)]
+enum Event {
+    /// A member takes notice of something; void if it started anew since.
+    Input { to: MemberId, start: Option<u64>, input: Input },
+    /// The last byte of a snapshot is at the receiver's door.
+    Snapshot(Box<Transfer>),
+    /// A member starts.
+    Start(MemberId),
+    /// A member that stood still goes on.
+    Resume(MemberId),
+    /// A client begins something.
+    Client(usize),
+    /// A client's patience ends.
+    Patience(OperationId),
+    /// The operator looks at the cluster.
+    Operator,
+    /// A fault strikes.
+    Strike(Fault),
+    /// Somebody wanted to look at this time.
+    Look,
+}
+
+/// A snapshot under way.
+#[derive(Debug)]
+struct Transfer {
+    from: MemberId,
+    start: u64,
+    to: MemberId,
+    term: Term,
+    meta: SnapshotMeta,
+    image: Bytes,
+}
+
+/// What a run is made of besides its seed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What may go wrong.
+    pub faults: Faults,
+    /// A planted bug.
+    pub sabotage: Option<Sabotage>,
+    /// Steps before all faults are lifted.
+    pub steps: u64,
+    /// Last lines of what happened that a failed run shows.
+    pub trace: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { faults: Faults::all(), sabotage: None, steps: 6_000, trace: 80 }
+    }
+}
+
+/// A cluster and everything around it.
+#[derive(Debug)]
+pub struct Simulated {
+    pub(crate) profile: Profile,
+    pub(crate) random: Random,
+    agenda: Agenda<Event>,
+    pub(crate) network: Network,
+    pub(crate) disks: Disks,
+    pub(crate) members: BTreeMap<MemberId, Member>,
+    pub(crate) clients: Clients,
+    pub(crate) operator: Operator,
+    pub(crate) invariants: Invariants,
+    pub(crate) totals: Totals,
+    trace: Trace,
+    sabotage: Option<Sabotage>,
+    is_healing: bool,
+    /// Clients begin nothing new.
+    is_quiet: bool,
+}
+
+impl Simulated {
+    /// A fresh cluster, its first members about to start.
+    ///
+    /// # Errors
+    /// A member violated something by starting.
+    pub fn new(seed: Seed, options: &Options) -> Result<Self, Violation> {
+        let mut random = Random::new(seed);
+        let profile = Profile::draw(&mut random, &options.faults);
+        let mut cluster = Self {
+            agenda: Agenda::default(),
+            network: Network::new(profile.weather),
+            disks: BTreeMap::new(),
+            members: BTreeMap::new(),
+            clients: Clients::new(profile.clients),
+            operator: Operator::new(&profile),
+            invariants: Invariants::default(),
+            totals: Totals { seeds: 1, ..Totals::default() },
+            trace: Trace::keeping(options.trace),
+            sabotage: options.sabotage,
+            is_healing: false,
+            is_quiet: false,
+            random,
+            profile,
+        };
+        cluster.note(|| format!("seed {seed}: {:?}", cluster_summary(options)));
+        let voters: BTreeSet<MemberId> = (1..=cluster.profile.voters).map(MemberId).collect();
+        let members = voters.iter().map(|id| (*id, info(*id))).collect();
+        let bootstrap = Arc::new(Configuration { voters: voters.clone(), members, ..Configuration::default() });
+        for id in voters {
+            cluster.add_member(id, Arc::clone(&bootstrap))?;
+        }
+        cluster.plan_first_events();
+        Ok(cluster)
+    }
+
+    fn plan_first_events(&mut self) {
+        for client in 0..self.profile.clients {
+            self.agenda.after(self.profile.think.1, Event::Client(client));
+        }
+        if [Fault::Churn, Fault::Wipe, Fault::Transfer].into_iter().any(|fault| self.profile.faults.include(fault)) {
+            self.agenda.after(self.profile.calm, Event::Operator);
+        }
+        for fault in Fault::ALL {
+            if !self.profile.faults.include(fault) {
+                continue;
+            }
+            let wait = self.until_next_strike();
+            self.agenda.after(wait, Event::Strike(fault));
+        }
+    }
+
+    /// Notes a line of the trace.
+    pub(crate) fn note_line(&mut self, line: impl FnOnce() -> String) {
+        self.trace.note(self.agenda.now(), line);
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        self.note_line(line);
+    }
+
+    /// True time since the beginning.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.agenda.now()
+    }
+
+    /// The next thing happens.
+    ///
+    /// # Errors
+    /// Something happened that must not.
+    pub fn step(&mut self) -> Checked {
+        let Some(event) = self.agenda.next() else { return Ok(()) };
+        match event {
+            Event::Input { to, start, input } => self.deliver(to, start, input),
+            Event::Snapshot(transfer) => self.end_transfer(*transfer),
+            Event::Start(id) => self.start(id),
+            Event::Resume(id) => self.resume(id),
+            Event::Client(client) => {
+                self.client_acts(client);
+                Ok(())
+            }
+            Event::Patience(operation) => {
+                let client = self.clients.give_up(operation);
+                self.free(client);
+                Ok(())
+            }
+            Event::Operator => self.operator_looks(),
+            Event::Strike(fault) => self.strike(fault),
+            Event::Look => Ok(()),
+        }
+    }
+
+    fn deliver(&mut self, to: MemberId, start: Option<u64>, input: Input) -> Checked {
+        let Some(member) = self.members.get_mut(&to) else { return Ok(()) };
+        if !member.is_up() || start.is_some_and(|start| start != member.start) {
+            return Ok(());
+        }
+        if let Some(backlog) = &mut member.paused {
+            backlog.push(input);
+            return Ok(());
+        }
+        self.take(to, input)
+    }
+
+    // The life of members.
+
+    /// A new member with an empty disk, but for the configuration it was bootstrapped with, starts.
+    pub(crate) fn add_member(&mut self, id: MemberId, bootstrap: Arc<Configuration>) -> Checked {
+        let meta = SnapshotMeta { configuration: Arc::clone(&bootstrap), ..SnapshotMeta::default() };
+        self.disks.insert(id, Disk::bootstrapped(id, meta, Machine::default().image()));
+        self.invariants.ledger.welcome(id, bootstrap);
+        let origin = self.random.time(Duration::ZERO, Duration::from_secs(3_600));
+        self.members.insert(id, Member::new(id, Clock::started(self.agenda.now(), origin, TRUE_RATE)));
+        self.start(id)
+    }
+
+    fn start(&mut self, id: MemberId) -> Checked {
+        if !matches!(self.members[&id].state, State::Down) {
+            return Ok(());
+        }
+        let now = self.agenda.now();
+        let config = self.profile.config_of(id, &mut self.random);
+        let disk = self.disks.get_mut(&id).expect("every member has a disk");
+        let restored = disk.recover();
+        let machine = Machine::from_image(&disk.durable().image);
+        let disk = &self.disks[&id];
+        self.trace.note(now, || {
+            let contents = disk.durable();
+            format!(
+                "{id} starts: {:?}, snapshot {}, log to {}",
+                contents.hard_state,
+                contents.snapshot.last,
+                contents.last()
+            )
+        });
+        self.invariants.started(disk)?;
+        let clock = &self.members[&id].clock;
+        let raft = Raft::new(config, restored, clock.read(now))
+            .map_err(|error| Violation { invariant: "a disk can be read again", seen: format!("{id}: {error}") })?;
+        let member = self.members.get_mut(&id).expect("looked at above");
+        member.start += 1;
+        member.state = State::Up(Box::new(Process::new(raft, machine)));
+        self.settle(id)
+    }
+
+    /// A member loses its memory and what it had not synced; it starts again later.
+    pub(crate) fn crash(&mut self, id: MemberId) -> Checked {
+        let member = self.members.get_mut(&id).expect("only members crash");
+        if !member.is_up() {
+            return Ok(());
+        }
+        (member.state, member.paused) = (State::Down, None);
+        self.totals.crashes += 1;
+        let breakage = self.sabotage.map_or(Breakage::Sound, Sabotage::breakage);
+        let disk = self.disks.get_mut(&id).expect("every member has a disk");
+        disk.crash(&mut self.random, breakage);
+        self.invariants.synced(disk)?;
+        let (low, high) = self.profile.downtime;
+        let downtime = self.random.time(low, high);
+        self.trace.note(self.agenda.now(), || format!("{id} crashes for {downtime:?}"));
+        self.agenda.after(downtime, Event::Start(id));
+        Ok(())
+    }
+
+    /// A member is no more, and neither is its disk.
+    pub(crate) fn destroy(&mut self, id: MemberId) {
+        self.note(|| format!("{id} is destroyed with its disk"));
+        let member = self.members.get_mut(&id).expect("only members are destroyed");
+        (member.state, member.paused) = (State::Gone, None);
+        self.disks.get_mut(&id).expect("every member has a disk").lose();
+    }
+
+    /// A member stands still for a while, with all that arrives for it waiting.
+    pub(crate) fn pause(&mut self, id: MemberId, span: Duration) {
+        let member = self.members.get_mut(&id).expect("only members pause");
+        if member.is_up() && member.paused.is_none() {
+            member.paused = Some(Vec::new());
+            self.note(|| format!("{id} stands still for {span:?}"));
+            self.agenda.after(span, Event::Resume(id));
+        }
+    }
+
+    fn resume(&mut self, id: MemberId) -> Checked {
+        let member = self.members.get_mut(&id).expect("only members resume");
+        let start = member.start;
+        for input in member.paused.take().unwrap_or_default() {
+            self.deliver(id, Some(start), input)?;
+        }
+        Ok(())
+    }
+
+    /// Plans an input for a member; void if it starts anew before.
+    fn plan(&mut self, to: MemberId, delay: Duration, input: Input) {
+        let start = Some(self.members[&to].start);
+        self.agenda.after(delay, Event::Input { to, start, input });
+    }
+
+    // Clients.
+
+    fn client_acts(&mut self, client: usize) {
+        if self.is_quiet {
+            return;
+        }
+        let now_up: Vec<MemberId> = self.reachable_members();
+        if now_up.is_empty() {
+            self.free(Some(client));
+            return;
+        }
+        let at = *self.random.pick(&now_up);
+        let burst = if self.random.chance(100_000) { self.random.between(1, 5) } else { 0 };
+        let mut commands = Vec::new();
+        for place in 0..=burst {
+            let waits = (place == 0).then_some(client);
+            let (operation, open) = self.clients.begin(&mut self.random, waits, at, self.profile.keys);
+            self.agenda.after(self.profile.patience, Event::Patience(operation));
+            match Clients::command(operation, &open) {
+                Some(command) => {
+                    let padding = self.random.between(0, self.profile.padding) as usize;
+                    commands.push((operation, command.encode(padding)));
+                }
+                None => self
+                    .agenda
+                    .after(Duration::ZERO, Event::Input { to: at, start: None, input: Input::Read { operation } }),
+            }
+        }
+        if !commands.is_empty() {
+            let input = Input::Propose { commands };
+            self.agenda.after(Duration::ZERO, Event::Input { to: at, start: None, input });
+        }
+    }
+
+    fn reachable_members(&self) -> Vec<MemberId> {
+        self.members.values().filter(|member| member.is_up()).map(|member| member.id).collect()
+    }
+
+    /// A client that waits no longer thinks of something else to do.
+    fn free(&mut self, client: Option<usize>) {
+        if let Some(client) = client {
+            let (low, high) = self.profile.think;
+            let think = self.random.time(low, high);
+            self.agenda.after(think, Event::Client(client));
+        }
+    }
+
+    // Faults.
+
+    fn until_next_strike(&mut self) -> Duration {
+        let calm = self.profile.calm;
+        self.random.time(calm / 8, calm * 2)
+    }
+
+    fn strike(&mut self, fault: Fault) -> Checked {
+        if self.is_healing {
+            return Ok(());
+        }
+        match fault {
+            Fault::Crash => fault::crash::strike(self)?,
+            Fault::Partition => fault::partition::strike(self),
+            Fault::Pause => fault::pause::strike(self),
+            Fault::Stall => fault::disk::stall(self),
+            Fault::Wipe => fault::disk::wipe(self),
+            Fault::Clock => fault::clock::strike(self),
+            Fault::Transfer => fault::membership::transfer(self),
+            // The network's doing, and the operator's.
+            Fault::Loss | Fault::Delay | Fault::Duplication | Fault::Churn => return Ok(()),
+        }
+        let wait = self.until_next_strike();
+        self.agenda.after(wait, Event::Strike(fault));
+        Ok(())
+    }
+
+    /// Asks a member for something, now.
+    pub(crate) fn ask(&mut self, id: MemberId, input: Input) {
+        self.plan(id, Duration::ZERO, input);
+    }
+
+    /// Every running member that takes itself for the leader.
+    pub(crate) fn leaders(&self) -> Vec<MemberId> {
+        let running = self.members.values().filter_map(|member| Some((member.id, member.process()?)));
+        running.filter(|(_, process)| process.raft.soft_state().role == Role::Leader).map(|(id, _)| id).collect()
+    }
+
+    /// Ends all faults: everything is connected, runs and is quick again; what is destroyed stays so.
+    pub(crate) fn lift_all_faults(&mut self) -> Checked {
+        self.note(|| "all faults are lifted".to_owned());
+        self.is_healing = true;
+        self.profile.heal();
+        self.network.mend();
+        self.network.weather = self.profile.weather;
+        let now = self.agenda.now();
+        let ids: Vec<MemberId> = self.members.keys().copied().collect();
+        for id in ids {
+            let member = self.members.get_mut(&id).expect("listed just now");
+            member.clock.set_rate(now, TRUE_RATE);
+            member.clock.correct_wall();
+            member.stalled_until = Duration::ZERO;
+            self.resume(id)?;
+            self.start(id)?;
+        }
+        self.operator.heal();
+        self.agenda.after(Duration::ZERO, Event::Operator);
+        Ok(())
+    }
+
+    /// Clients begin nothing new.
+    pub(crate) fn quiet(&mut self) {
+        self.is_quiet = true;
+    }
+
+    /// What is left of it when it is over.
+    pub(crate) fn into_parts(self) -> (Totals, Clients, Vec<String>) {
+        let totals = Totals {
+            time: self.agenda.now(),
+            elections: self.invariants.ledger.reigns.len() as u64,
+            committed: self.invariants.ledger.committed().0,
+            configurations: self.invariants.ledger.configurations,
+            writes: self.clients.writes,
+            ..self.totals
+        };
+        (totals, self.clients, self.trace.into_lines())
+    }
+
+    /// Runs for so long.
+    pub(crate) fn run_for(&mut self, span: Duration) -> Checked {
+        let end = self.agenda.now() + span;
+        self.agenda.at(end, Event::Look);
+        while self.agenda.now() < end {
+            self.step()?;
+        }
+        Ok(())
+    }
+}
+
+fn cluster_summary(options: &Options) -> String {
+    format!("faults among {}, planted bug {:?}", options.faults, options.sabotage)
+}
+
+/// How a simulated member is reached.
+#[must_use]
+pub fn info(id: MemberId) -> MemberInfo {
+    MemberInfo {
+        name: format!("demo-{id}"),
+        peer_url: format!("http://demo-{id}:2380"),
+        client_url: format!("http://demo-{id}:2379"),
+    }
+}

@@ -1,0 +1,56 @@
+//! Many seeds, on all processors; each run itself is single-threaded. Owns the sharing of the work; the lowest seed that fails
+//! is the one that is told about.
+
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use crate::cluster::simulated::Options;
+use crate::cluster::simulated::run::{Failure, run};
+use crate::cluster::simulated::totals::Totals;
+use crate::world::seed::Seed;
+
+#[derive(Debug, Default)]
+struct Found {
+    totals: Totals,
+    failure: Option<Box<Failure>>,
+}
+
+/// Runs the seeds until one fails; `progress` is told the totals after each.
+///
+/// # Errors
+/// A seed failed.
+pub fn sweep(seeds: Range<u64>, options: &Options, progress: impl Fn(&Totals) + Sync) -> Result<Totals, Box<Failure>> {
+    let next = AtomicU64::new(seeds.start);
+    let found = Mutex::new(Found::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let outcome = run(Seed(seed), options);
+            let mut found = found.lock().expect("no holder of this lock panics");
+            match outcome {
+                Ok(totals) => found.totals.add(&totals),
+                Err(failure) => {
+                    next.store(seeds.end, Ordering::Relaxed);
+                    if found.failure.as_ref().is_none_or(|first| failure.seed < first.seed) {
+                        found.failure = Some(failure);
+                    }
+                }
+            }
+            progress(&found.totals);
+        }
+    };
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    thread::scope(|scope| {
+        for _ in 0..processors {
+            scope.spawn(work);
+        }
+    });
+    let Found { totals, failure } = found.into_inner().expect("no holder of this lock panics");
+    failure.map_or(Ok(totals), Err)
+}

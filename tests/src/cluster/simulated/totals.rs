@@ -1,0 +1,86 @@
+//! What was done, counted, so that "it passed" can be told from "nothing happened".
+
+use std::fmt;
+use std::time::Duration;
+
+/// Sums over one run or many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Runs.
+    pub seeds: u64,
+    /// Simulated time.
+    pub time: Duration,
+    /// Inputs that members took.
+    pub steps: u64,
+    /// Messages sent.
+    pub messages: u64,
+    /// Members that crashed.
+    pub crashes: u64,
+    /// Times that links were cut.
+    pub partitions: u64,
+    /// Disks lost for good.
+    pub wipes: u64,
+    /// Elections won.
+    pub elections: u64,
+    /// Leadership transfers that were begun.
+    pub transfers: u64,
+    /// Entries committed.
+    pub committed: u64,
+    /// Configurations committed.
+    pub configurations: u64,
+    /// Snapshots installed.
+    pub installs: u64,
+    /// Writes acknowledged.
+    pub writes: u64,
+    /// Linearizable reads checked.
+    pub reads: u64,
+    /// Operations in histories that were checked for linearizability.
+    pub operations: u64,
+}
+
+impl Totals {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.time += other.time;
+        self.steps += other.steps;
+        self.messages += other.messages;
+        self.crashes += other.crashes;
+        self.partitions += other.partitions;
+        self.wipes += other.wipes;
+        self.elections += other.elections;
+        self.transfers += other.transfers;
+        self.committed += other.committed;
+        self.configurations += other.configurations;
+        self.installs += other.installs;
+        self.writes += other.writes;
+        self.reads += other.reads;
+        self.operations += other.operations;
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.time.as_secs_f64() / 3600.0;
+        write!(
+            f,
+            "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost; {} elections, \
+             {} transfers, {} configurations, {} snapshots installed; {} entries committed, {} writes acknowledged, {} reads \
+             checked, {} operations checked for linearizability",
+            self.seeds,
+            self.steps,
+            self.messages,
+            self.crashes,
+            self.partitions,
+            self.wipes,
+            self.elections,
+            self.transfers,
+            self.configurations,
+            self.installs,
+            self.committed,
+            self.writes,
+            self.reads,
+            self.operations
+        )
+    }
+}

@@ -1,0 +1,92 @@
+//! What happened, in words. Owns the last lines of a run; written only when a failed seed is run again, so that it costs
+//! nothing before.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::time::Duration;
+
+use raft::{Append, AppendReply, Body, EntryId, Message, Output};
+
+/// The last lines, or none.
+#[derive(Debug, Default)]
+pub struct Trace {
+    kept: usize,
+    lines: VecDeque<String>,
+}
+
+impl Trace {
+    /// Keeps this many lines.
+    #[must_use]
+    pub fn keeping(kept: usize) -> Self {
+        Self { kept, lines: VecDeque::new() }
+    }
+
+    /// Notes a line, if lines are kept.
+    pub fn note(&mut self, now: Duration, line: impl FnOnce() -> String) {
+        if self.kept == 0 {
+            return;
+        }
+        if self.lines.len() == self.kept {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(format!("{:>12.6} {}", now.as_secs_f64(), line()));
+    }
+
+    /// What is kept, oldest first.
+    #[must_use]
+    pub fn into_lines(self) -> Vec<String> {
+        self.lines.into()
+    }
+}
+
+/// A message on one line.
+#[must_use]
+pub fn message(message: &Message) -> String {
+    let said = match &message.body {
+        Body::Append(Append { prev, entries, commit, round }) => {
+            let mut text = format!("append behind {prev}");
+            match entries.as_slice() {
+                [] => text.push_str(", empty"),
+                [only] => write!(text, ": {}", only.id).expect("a string takes everything"),
+                [first, .., last] => write!(text, ": {} to {}", first.id, last.id).expect("a string takes everything"),
+            }
+            format!("{text}, commit {commit}, round {round}")
+        }
+        Body::AppendReply(AppendReply::Accepted { matched, round }) => format!("accepted to {matched}, round {round}"),
+        Body::AppendReply(AppendReply::Rejected { prev, hint, round }) => {
+            format!("rejected behind {prev}, try {hint}, round {round}")
+        }
+        Body::InstallSnapshot(meta) => format!("install snapshot at {}", meta.last),
+        Body::Propose { proposals } => {
+            format!("propose {:?}", proposals.iter().map(|(id, _)| id.0).collect::<Vec<_>>())
+        }
+        other => format!("{other:?}"),
+    };
+    format!("[term {}] {said}", message.term)
+}
+
+/// What a core asks for, on one line.
+#[must_use]
+pub fn output(output: &Output) -> String {
+    match output {
+        Output::Persist(persist) => {
+            let ids: Vec<EntryId> = persist.entries.iter().map(|entry| entry.id).collect();
+            let entries = match ids.as_slice() {
+                [] => String::new(),
+                [only] => format!(" {only}"),
+                [first, .., last] => format!(" {first} to {last}"),
+            };
+            let state = persist.hard_state.map(|state| format!(" term {} vote {:?}", state.term, state.vote));
+            format!("persist {}:{}{entries}", persist.io, state.unwrap_or_default())
+        }
+        Output::Send { to, message: sent } => format!("send to {to}: {}", message(sent)),
+        Output::Apply(entries) => {
+            let ids = (entries.first().map(|entry| entry.id), entries.last().map(|entry| entry.id));
+            format!("apply {ids:?}")
+        }
+        Output::InstallSnapshot { io, from, hard_state, meta } => {
+            format!("install {io}: snapshot at {} from {from}, {hard_state:?}", meta.last)
+        }
+        other => format!("{other:?}"),
+    }
+}

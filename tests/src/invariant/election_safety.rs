@@ -1,0 +1,16 @@
+//! Election safety: at most one leader can be elected in a given term (Raft thesis figure 3.2, §3.4).
+
+use raft::{Index, MemberId, Term};
+
+use crate::invariant::ledger::{Ledger, Reign};
+use crate::invariant::{Checked, ensure};
+
+/// A member says that it leads.
+///
+/// # Errors
+/// Another one led this term.
+pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
+    let fresh = Reign { leader: id, inherited: None, last: Index(0) };
+    let leader = ledger.reigns.entry(term).or_insert(fresh).leader;
+    ensure(leader == id, "election safety", || format!("both {leader} and {id} lead term {term}"))
+}

@@ -1,0 +1,37 @@
+//! Leader append-only: a leader never overwrites or deletes entries in its log; it only appends new ones (Raft thesis figure
+//! 3.2, §3.5).
+
+use raft::{Entry, MemberId, Role, SnapshotMeta, SoftState};
+
+use crate::invariant::ledger::Ledger;
+use crate::invariant::{Checked, ensure};
+
+const NAME: &str = "leader append-only";
+
+/// A member writes entries.
+///
+/// # Errors
+/// It leads, and they stand where it already has some.
+pub fn written(ledger: &Ledger, id: MemberId, state: SoftState, entries: &[Entry]) -> Checked {
+    let (Some(first), true) = (entries.first(), leads_on(ledger, id, state)) else { return Ok(()) };
+    let last = ledger.ghost(id).last();
+    ensure(first.id.index > last, NAME, || {
+        format!("{id}, which leads term {}, writes {} over its own log, which ends at {last}", state.term, first.id)
+    })
+}
+
+/// A member replaces its log by a snapshot.
+///
+/// # Errors
+/// It leads.
+pub fn installed(ledger: &Ledger, id: MemberId, state: SoftState, meta: &SnapshotMeta) -> Checked {
+    ensure(!leads_on(ledger, id, state), NAME, || {
+        format!("{id}, which leads term {}, replaces its log by a snapshot at {}", state.term, meta.last)
+    })
+}
+
+/// It led before this step and leads the same term after it.
+fn leads_on(ledger: &Ledger, id: MemberId, state: SoftState) -> bool {
+    let ghost = ledger.ghost(id);
+    state.role == Role::Leader && ghost.role == Some(Role::Leader) && ghost.term == state.term
+}

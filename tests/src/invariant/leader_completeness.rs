@@ -1,0 +1,45 @@
+//! Leader completeness: if an entry is committed in a given term, it is present in the logs of the leaders of all
+//! higher-numbered terms (Raft thesis figure 3.2, §3.6).
+
+use raft::{EntryId, MemberId, Term};
+
+use crate::invariant::ledger::Ledger;
+use crate::invariant::{Checked, ensure};
+
+const NAME: &str = "leader completeness";
+
+/// A member leads; if it just began to, its log must hold what earlier terms committed.
+///
+/// # Errors
+/// It does not.
+pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
+    if ledger.reigns[&term].inherited.is_some() {
+        return Ok(());
+    }
+    let terms = ledger.ghost(id).terms();
+    let inherited: Vec<Term> = terms[..terms.partition_point(|at| *at < term)].to_vec();
+    for committed in ledger.all_committed().iter().filter(|committed| committed.by < term) {
+        let held = inherited.get(committed.id.index.0 as usize - 1).copied();
+        ensure(held == Some(committed.id.term), NAME, || {
+            format!("{id} leads term {term} without {}, which term {} committed", committed.id, committed.by)
+        })?;
+    }
+    let last = ledger.ghost(id).last();
+    let reign = ledger.reigns.get_mut(&term).expect("looked at above");
+    (reign.inherited, reign.last) = (Some(inherited), last);
+    Ok(())
+}
+
+/// An entry is committed by the leader of `by`; leaders elected already in later terms must have had it.
+///
+/// # Errors
+/// One had not.
+pub fn committed(ledger: &Ledger, id: EntryId, by: Term) -> Checked {
+    for (term, reign) in ledger.reigns.range(by.next()..) {
+        let held = reign.inherited.as_ref().and_then(|terms| terms.get(id.index.0 as usize - 1)).copied();
+        ensure(held == Some(id.term), NAME, || {
+            format!("term {by} committed {id}, which {} had not when it began to lead term {term}", reign.leader)
+        })?;
+    }
+    Ok(())
+}

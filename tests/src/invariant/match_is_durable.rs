@@ -1,0 +1,60 @@
+//! Match is durable: what a follower acknowledges is on its disk and in the log of that term's leader, and a leader counts no
+//! more than was acknowledged (Raft thesis §3.5, §10.2.1; CCF#6016).
+
+use std::collections::BTreeMap;
+
+use raft::{AppendReply, Body, Index, MemberId, Message, ProgressReport, Term};
+
+use crate::invariant::ledger::Ledger;
+use crate::invariant::{Checked, Disks, ensure};
+
+const NAME: &str = "match is durable";
+
+/// Acknowledgements given.
+#[derive(Debug, Default)]
+pub struct MatchIsDurable {
+    acknowledged: BTreeMap<(Term, MemberId), Index>,
+}
+
+impl MatchIsDurable {
+    /// A member sends a message.
+    ///
+    /// # Errors
+    /// It acknowledges what it should not.
+    pub fn sent(&mut self, ledger: &Ledger, id: MemberId, message: &Message, disks: &Disks) -> Checked {
+        let Body::AppendReply(AppendReply::Accepted { matched, .. }) = message.body else { return Ok(()) };
+        if matched == Index(0) {
+            return Ok(());
+        }
+        let term = message.term;
+        let shared = ledger.reigns.get(&term).and_then(|reign| reign.at(term, matched));
+        ensure(shared.is_some(), NAME, || {
+            format!("{id} acknowledges {matched} in term {term}, whose leader has no entry there")
+        })?;
+        let durable = disks[&id].durable();
+        ensure(shared.is_some_and(|shared| durable.holds(shared)), NAME, || {
+            let last = durable.last();
+            format!("{id} acknowledges {matched} in term {term}, which is {shared:?}; its disk ends at {last}")
+        })?;
+        let highest = self.acknowledged.entry((term, id)).or_default();
+        *highest = matched.max(*highest);
+        Ok(())
+    }
+
+    /// What a leader counts for each of the others.
+    ///
+    /// # Errors
+    /// More than was acknowledged.
+    pub fn counted(&self, id: MemberId, term: Term, progress: BTreeMap<MemberId, ProgressReport>) -> Checked {
+        for (member, report) in progress {
+            let acknowledged = self.acknowledged.get(&(term, member)).copied().unwrap_or_default();
+            ensure(report.matched <= acknowledged, NAME, || {
+                format!(
+                    "{id}, leader of term {term}, takes {} for durable at {member}, which acknowledged {acknowledged}",
+                    report.matched
+                )
+            })?;
+        }
+        Ok(())
+    }
+}

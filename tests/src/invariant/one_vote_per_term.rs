@@ -1,0 +1,71 @@
+//! One vote per term: a member votes for at most one candidate in a term, restarts included, and a vote is on disk before
+//! anybody hears of it (Raft thesis §3.4, §3.8).
+
+use std::collections::BTreeMap;
+
+use raft::{Body, HardState, MemberId, Message, Term};
+
+use crate::invariant::{Checked, Disks, ensure};
+
+const NAME: &str = "one vote per term";
+
+/// Votes that somebody may have heard of.
+#[derive(Debug, Default)]
+pub struct OneVotePerTerm {
+    given: BTreeMap<(MemberId, Term), MemberId>,
+    durable: BTreeMap<MemberId, HardState>,
+}
+
+impl OneVotePerTerm {
+    /// A member sends a message.
+    ///
+    /// # Errors
+    /// It is a second vote, or one that the disk does not hold.
+    pub fn sent(&mut self, id: MemberId, to: MemberId, message: &Message, disks: &Disks) -> Checked {
+        let candidate = match message.body {
+            Body::VoteReply { granted: true } => to,
+            // Whoever asks for votes has given its own.
+            Body::Vote { .. } => id,
+            _ => return Ok(()),
+        };
+        let held = disks[&id].durable().hard_state;
+        let durable = held == HardState { term: message.term, vote: Some(candidate) };
+        self.vote(id, message.term, candidate)?;
+        ensure(durable, NAME, || {
+            format!("{id} tells of its vote for {candidate} in term {}, its disk holds {held:?}", message.term)
+        })
+    }
+
+    /// A member leads, so its own vote counted.
+    ///
+    /// # Errors
+    /// It had voted for another.
+    pub fn led(&mut self, id: MemberId, term: Term) -> Checked {
+        self.vote(id, term, id)
+    }
+
+    fn vote(&mut self, id: MemberId, term: Term, candidate: MemberId) -> Checked {
+        let first = *self.given.entry((id, term)).or_insert(candidate);
+        ensure(first == candidate, NAME, || format!("{id} voted for both {first} and {candidate} in term {term}"))
+    }
+
+    /// A member's disk holds this for good.
+    ///
+    /// # Errors
+    /// The term fell, or the vote changed within a term.
+    pub fn durable(&mut self, id: MemberId, held: HardState) -> Checked {
+        let before = self.durable.insert(id, held).unwrap_or_default();
+        let changed = before.term == held.term && before.vote.is_some() && before.vote != held.vote;
+        ensure(held.term >= before.term && !changed, NAME, || {
+            format!("the disk of {id} held {before:?} and now holds {held:?}")
+        })
+    }
+
+    /// A member starts from this.
+    ///
+    /// # Errors
+    /// As for [`OneVotePerTerm::durable`].
+    pub fn restarted(&mut self, id: MemberId, held: HardState) -> Checked {
+        self.durable(id, held)
+    }
+}

@@ -1,0 +1,84 @@
+//! State machine safety: if a member has applied an entry at a given index to its state machine, no other member will ever
+//! apply a different entry for the same index (Raft thesis figure 3.2, §3.6.3); and the same entries make the same state.
+
+use std::collections::BTreeMap;
+
+use raft::{Entry, Index, MemberId, SnapshotMeta};
+
+use crate::invariant::ledger::Ledger;
+use crate::invariant::{Checked, ensure};
+
+const NAME: &str = "state machine safety";
+
+/// What state machines did.
+#[derive(Debug, Default)]
+pub struct StateMachineSafety {
+    /// Hash of the state behind each index, by index - 1.
+    hashes: Vec<u64>,
+    applied: BTreeMap<MemberId, Index>,
+}
+
+impl StateMachineSafety {
+    /// A state machine is back at the state of a snapshot.
+    pub fn restarted(&mut self, id: MemberId, index: Index) {
+        self.applied.insert(id, index);
+    }
+
+    /// A state machine took an entry and has this hash now.
+    ///
+    /// # Errors
+    /// The entry, its place or the state is not what it should be.
+    pub fn applied(&mut self, ledger: &Ledger, id: MemberId, entry: &Entry, hash: u64) -> Checked {
+        let index = entry.id.index;
+        let before = self.applied.insert(id, index).unwrap_or_default();
+        ensure(index == before.next(), NAME, || format!("{id} applies {index} right after {before}"))?;
+        let committed = ledger.committed_at(index);
+        ensure(committed.is_some_and(|committed| committed.id == entry.id), NAME, || {
+            format!("{id} applies {}, but {committed:?} is committed there", entry.id)
+        })?;
+        let known = ledger.known(entry.id).map(|known| &known.entry);
+        ensure(known == Some(entry), NAME, || format!("{id} applies {entry:?}, but committed is {known:?}"))?;
+        self.state(id, index, hash)
+    }
+
+    /// A state machine is at `index` and has this hash.
+    ///
+    /// # Errors
+    /// Another one's was different.
+    pub fn state(&mut self, id: MemberId, index: Index, hash: u64) -> Checked {
+        let place = index.0 as usize - 1;
+        if place == self.hashes.len() {
+            self.hashes.push(hash);
+        }
+        let expected = self.hashes.get(place).copied();
+        ensure(expected == Some(hash), NAME, || {
+            format!("the state of {id} at {index} hashes to {hash:x}, elsewhere to {expected:x?}")
+        })
+    }
+}
+
+/// A member replaces its log and state by a snapshot.
+///
+/// # Errors
+/// It contains what is not committed, or says something else than the log did.
+pub fn installed(ledger: &mut Ledger, id: MemberId, meta: &SnapshotMeta) -> Checked {
+    describes_what_is_committed(ledger, id, meta)?;
+    ledger.replace(id, meta.last.index);
+    Ok(())
+}
+
+/// What a snapshot says of itself is what the log says of it (openraft#1808).
+///
+/// # Errors
+/// It is not.
+pub fn describes_what_is_committed(ledger: &Ledger, id: MemberId, meta: &SnapshotMeta) -> Checked {
+    let last = meta.last;
+    let committed = ledger.committed_at(last.index);
+    ensure(committed.is_some_and(|committed| committed.id == last), NAME, || {
+        format!("{id} has a snapshot at {last}, but {committed:?} is committed there")
+    })?;
+    let stamp = ledger.known(last).map(|known| known.entry.time_ms);
+    ensure(stamp == Some(meta.time_ms), NAME, || {
+        format!("{id} has a snapshot at {last} stamped {}, the entry is stamped {stamp:?}", meta.time_ms)
+    })
+}

@@ -1,0 +1,93 @@
+//! What will happen, in order of simulated time. Owns the one true clock of a run; members see it only through their own
+//! clocks.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+#[derive(Debug)]
+struct Planned<E> {
+    when: Duration,
+    /// Events of one instant happen in the order in which they were planned.
+    order: u64,
+    event: E,
+}
+
+impl<E> PartialEq for Planned<E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl<E> Eq for Planned<E> {}
+
+impl<E> PartialOrd for Planned<E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<E> Ord for Planned<E> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.when, self.order).cmp(&(other.when, other.order))
+    }
+}
+
+/// Events to come.
+#[derive(Debug)]
+pub struct Agenda<E> {
+    now: Duration,
+    planned: u64,
+    queue: BinaryHeap<Reverse<Planned<E>>>,
+}
+
+impl<E> Default for Agenda<E> {
+    fn default() -> Self {
+        Self { now: Duration::ZERO, planned: 0, queue: BinaryHeap::new() }
+    }
+}
+
+impl<E> Agenda<E> {
+    /// True time since the run began.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Plans an event after `delay`.
+    pub fn after(&mut self, delay: Duration, event: E) {
+        self.at(self.now.saturating_add(delay), event);
+    }
+
+    /// Plans an event; what lies in the past happens now.
+    pub fn at(&mut self, when: Duration, event: E) {
+        self.planned += 1;
+        self.queue.push(Reverse(Planned { when: when.max(self.now), order: self.planned, event }));
+    }
+
+    /// The next event; the time is now its.
+    pub fn next(&mut self) -> Option<E> {
+        let Reverse(planned) = self.queue.pop()?;
+        self.now = planned.when;
+        Some(planned.event)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_by_time_then_as_planned() {
+        let mut agenda = Agenda::default();
+        agenda.after(Duration::from_millis(2), 'c');
+        agenda.after(Duration::from_millis(1), 'a');
+        agenda.after(Duration::from_millis(1), 'b');
+        let order: Vec<char> = std::iter::from_fn(|| agenda.next()).collect();
+        assert_eq!(order, ['a', 'b', 'c']);
+        assert_eq!(agenda.now(), Duration::from_millis(2));
+        agenda.at(Duration::ZERO, 'd');
+        agenda.next();
+        assert_eq!(agenda.now(), Duration::from_millis(2), "time never goes back");
+    }
+}

@@ -1,0 +1,88 @@
+//! A member's clocks: a monotonic one that runs too fast or too slow, a wall clock that jumps. Owns the way between true
+//! time and what a member sees.
+
+use std::time::Duration;
+
+use raft::Now;
+
+/// What a true clock's rate is called.
+pub const TRUE_RATE: u32 = 1_000_000;
+/// The wall clock's reading at true time zero, milliseconds since the Unix epoch.
+const EPOCH_MS: i64 = 1_700_000_000_000;
+
+/// One member's view of time.
+#[derive(Clone, Debug)]
+pub struct Clock {
+    /// True time and the monotonic reading at the last change of rate.
+    anchor: (Duration, Duration),
+    /// Millionths of a second that pass here while a true one passes for everybody.
+    rate: u32,
+    wall_offset_ms: i64,
+}
+
+impl Clock {
+    /// A clock that starts at `now` with an origin of its own.
+    #[must_use]
+    pub fn started(now: Duration, origin: Duration, rate: u32) -> Self {
+        Self { anchor: (now, origin), rate, wall_offset_ms: 0 }
+    }
+
+    /// What the member sees.
+    #[must_use]
+    pub fn read(&self, now: Duration) -> Now {
+        let wall_ms = EPOCH_MS + now.as_millis() as i64 + self.wall_offset_ms;
+        Now { monotonic: self.monotonic(now), wall_ms: wall_ms.max(0) as u64 }
+    }
+
+    fn monotonic(&self, now: Duration) -> Duration {
+        let (then, reading) = self.anchor;
+        let passed = now.saturating_sub(then).as_nanos() * u128::from(self.rate) / u128::from(TRUE_RATE);
+        reading + Duration::from_nanos(passed as u64)
+    }
+
+    /// The first true time at which the member sees `monotonic` or more; never, for a time that is too far.
+    #[must_use]
+    pub fn when(&self, monotonic: Duration) -> Option<Duration> {
+        const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
+        let (then, reading) = self.anchor;
+        let wait = monotonic.saturating_sub(reading);
+        if wait > FAR {
+            return None;
+        }
+        let wait = (wait.as_nanos() * u128::from(TRUE_RATE)).div_ceil(u128::from(self.rate));
+        Some(then + Duration::from_nanos(wait as u64))
+    }
+
+    /// From now on it runs at another rate; it does not jump.
+    pub fn set_rate(&mut self, now: Duration, rate: u32) {
+        self.anchor = (now, self.monotonic(now));
+        self.rate = rate;
+    }
+
+    /// The wall clock jumps; the monotonic one does not.
+    pub fn jump_wall(&mut self, by_ms: i64) {
+        self.wall_offset_ms += by_ms;
+    }
+
+    /// The wall clock is right again.
+    pub fn correct_wall(&mut self) {
+        self.wall_offset_ms = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_reached_when_the_member_sees_it_and_not_before() {
+        let second = Duration::from_secs(1);
+        let mut clock = Clock::started(second, second * 40, TRUE_RATE + 70_001);
+        clock.set_rate(second * 2, TRUE_RATE - 12_345);
+        let deadline = second * 44;
+        let when = clock.when(deadline).expect("near enough");
+        assert!(clock.read(when).monotonic >= deadline);
+        assert!(clock.read(when - Duration::from_nanos(2)).monotonic < deadline);
+        assert_eq!(clock.when(Duration::MAX), None);
+    }
+}
