@@ -182,7 +182,7 @@ impl Simulated {
     /// # Errors
     /// Something happened that must not.
     pub fn step(&mut self) -> Checked {
-        let Some(event) = self.agenda.next() else { return Ok(()) };
+        let Some(event) = self.agenda.take_next() else { return Ok(()) };
         match event {
             Event::Input { to, start, input } => self.deliver(to, start, input),
             Event::Snapshot(transfer) => self.end_transfer(*transfer),

@@ -66,7 +66,7 @@ impl<E> Agenda<E> {
     }
 
     /// The next event; the time is now its.
-    pub fn next(&mut self) -> Option<E> {
+    pub fn take_next(&mut self) -> Option<E> {
         let Reverse(planned) = self.queue.pop()?;
         self.now = planned.when;
         Some(planned.event)
@@ -83,11 +83,11 @@ mod tests {
         agenda.after(Duration::from_millis(2), 'c');
         agenda.after(Duration::from_millis(1), 'a');
         agenda.after(Duration::from_millis(1), 'b');
-        let order: Vec<char> = std::iter::from_fn(|| agenda.next()).collect();
+        let order: Vec<char> = std::iter::from_fn(|| agenda.take_next()).collect();
         assert_eq!(order, ['a', 'b', 'c']);
         assert_eq!(agenda.now(), Duration::from_millis(2));
         agenda.at(Duration::ZERO, 'd');
-        agenda.next();
+        agenda.take_next();
         assert_eq!(agenda.now(), Duration::from_millis(2), "time never goes back");
     }
 }

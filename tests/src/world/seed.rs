@@ -23,12 +23,12 @@ impl Random {
     pub fn new(seed: Seed) -> Self {
         // One round apart, so that neighbouring seeds do not start alike.
         let mut random = Self(seed.0 ^ 0x5851_f42d_4c95_7f2d);
-        random.0 = random.next();
+        random.0 = random.number();
         random
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -39,7 +39,7 @@ impl Random {
     /// A number below `limit`, which is not zero.
     pub fn below(&mut self, limit: u64) -> u64 {
         assert!(limit > 0, "there is no number below zero");
-        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
+        ((u128::from(self.number()) * u128::from(limit)) >> 64) as u64
     }
 
     /// A number from `low` to `high`, both possible.
@@ -55,7 +55,7 @@ impl Random {
 
     /// True every other time.
     pub fn coin(&mut self) -> bool {
-        self.next() & 1 == 1
+        self.number() & 1 == 1
     }
 
     /// A time from `low` to `high`, in microseconds' steps.
@@ -93,7 +93,7 @@ mod tests {
     fn equal_seeds_give_equal_sequences_and_others_do_not() {
         let draw = |seed| {
             let mut random = Random::new(Seed(seed));
-            (0..32).map(|_| random.next()).collect::<Vec<_>>()
+            (0..32).map(|_| random.number()).collect::<Vec<_>>()
         };
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));

@@ -95,7 +95,7 @@ impl Profile {
 
     /// This member's configuration of its core.
     pub fn config_of(&self, id: MemberId, random: &mut Random) -> Config {
-        Config { id, seed: random.next(), ..self.config.clone() }
+        Config { id, seed: random.number(), ..self.config.clone() }
     }
 }
 
