@@ -1,5 +1,5 @@
 //! Planted bugs must be caught, each within its budget of seeds, or the simulator proves nothing. Owns the budgets; the table in
-//! `tests/README.md` is what `MUTANTS=1 cargo test -p tests --test simulation mutants -- --nocapture` prints.
+//! `tests/README.md` is what `cargo test -p tests --test simulation mutants -- --nocapture` prints.
 
 use tests::cluster::simulated::Options;
 use tests::cluster::simulated::run::run;

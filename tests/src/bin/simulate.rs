@@ -1,15 +1,15 @@
 //! Runs seeds of the simulator until one fails or all are done, with progress. Owns the command line; a seed's life is
 //! [`tests::cluster::simulated::run`]'s.
 
+use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
 use tests::cluster::simulated::Options;
-use tests::cluster::simulated::run::run;
-use tests::cluster::simulated::totals::Totals;
+use tests::cluster::simulated::sweep::sweep;
 use tests::fault::Faults;
-use tests::world::seed::Seed;
 
 /// Many lives of simulated clusters, each from one seed.
 #[derive(Parser)]
@@ -28,20 +28,37 @@ struct Arguments {
     trace: usize,
 }
 
+/// Seconds between two signs of progress that go to a file.
+const SECONDS_BETWEEN_LINES: u64 = 30;
+
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let options = Options { faults: arguments.faults, trace: arguments.trace, ..Options::default() };
-    let mut totals = Totals::default();
+    let Arguments { seeds, from, faults, trace } = Arguments::parse();
+    let options = Options { faults, trace, ..Options::default() };
     let began = Instant::now();
-    for seed in arguments.from..arguments.from + arguments.seeds {
-        match run(Seed(seed), &options) {
-            Ok(one) => totals.add(&one),
-            Err(failure) => {
-                println!("{failure}");
-                return ExitCode::FAILURE;
-            }
+    let (pace, start, end) = if stderr().is_terminal() { (1, "\r", "") } else { (SECONDS_BETWEEN_LINES, "", "\n") };
+    let shown = AtomicU64::new(0);
+    let outcome = sweep(from..from.saturating_add(seeds), &options, |totals| {
+        let now = began.elapsed().as_secs() / pace;
+        if shown.swap(now, Ordering::Relaxed) != now {
+            let hours = totals.time.as_secs_f64() / 3600.0;
+            eprint!(
+                "{start}{} of {seeds} seeds, {hours:.1} simulated hours in {:.0?}{end}",
+                totals.seeds,
+                began.elapsed()
+            );
+        }
+    });
+    if pace == 1 {
+        eprintln!();
+    }
+    match outcome {
+        Ok(totals) => {
+            println!("{totals}; in {:.1?}", began.elapsed());
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{failure}");
+            ExitCode::FAILURE
         }
     }
-    println!("{totals} in {:.1?}", began.elapsed());
-    ExitCode::SUCCESS
 }

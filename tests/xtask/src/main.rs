@@ -5,6 +5,7 @@ mod cluster;
 mod demo;
 mod image;
 mod interrupt;
+mod simulate;
 mod steps;
 mod test;
 mod toolchain;
@@ -32,6 +33,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Members beside etcd on this machine: throughput, latency and CPU, in one run
     Bench(bench::Arguments),
+    /// Simulated lives of whole clusters, each from one seed, every invariant checked after every step
+    Simulate(simulate::Arguments),
     /// Every test there is: format, lints, dependencies, workspace, and a real Kubernetes
     Test(test::Arguments),
 }
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
         Verb::Image(arguments) => image::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Simulate(arguments) => simulate::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
     };
     match done {
