@@ -20,6 +20,8 @@ pub mod apply;
 
 pub(crate) mod read;
 
+pub mod archive;
+
 pub mod health;
 pub mod metrics;
 pub mod version;

@@ -1,0 +1,400 @@
+//! Backups in a real S3 server, and back: what is written comes back, what is damaged, foreign or missing is told apart, and
+//! an outage leaves nothing half done. Owns a server per test, on loopback.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dev_cluster::{Program, programs, until};
+use mvcc::{Put, Range, RangeError, Revision, Store, View};
+use raft::{EntryId, HardState, Index, IoId, MemberId, MemberInfo, Persist, Term};
+use raft_node::archive::{
+    Access, ArchiveError, Backup, ObjectStoreConfig, Patience, Progress, REVISION_BUMP, Restore, Restored, backup,
+    find, probe, restore,
+};
+use storage::{ClusterId, ClusterRecord, FileDisk, Options, Start, Storage};
+
+const CLUSTER: ClusterId = ClusterId([0xC1; 16]);
+const MEMBER: MemberId = MemberId(0xA11CE);
+const APPLIED: EntryId = EntryId { term: Term(3), index: Index(77) };
+const BUCKET: &str = "backups";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An S3 server with one bucket, on loopback, in a directory that goes with it.
+struct Server {
+    folder: PathBuf,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Server {
+    fn start(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("archive-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("s3").join(BUCKET)).expect("a folder for the bucket");
+        fs::create_dir_all(folder.join("credentials")).expect("a folder for the credentials");
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let mut server = Self { folder, port: free.port(), process: None };
+        server.give_credentials("root-key", "root-secret");
+        server.run();
+        server
+    }
+
+    fn run(&mut self) {
+        let built = programs::build(&[Program::Versitygw], &|line| println!("{line}"))
+            .expect("versitygw is built from its Go module, or found where `cargo xtask cluster up` left it");
+        let address = format!("127.0.0.1:{}", self.port);
+        let process = Command::new(built.path(Program::Versitygw))
+            .args(["--port", &address, "--region", "us-east-1", "--quiet", "posix"])
+            .arg(self.folder.join("s3"))
+            .env("ROOT_ACCESS_KEY_ID", "root-key")
+            .env("ROOT_SECRET_ACCESS_KEY", "root-secret")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the S3 server starts");
+        self.process = Some(process);
+        until("the S3 server answers", PATIENCE, || Ok(TcpStream::connect(&address).ok())).expect("it comes up");
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().and_then(|()| process.wait()).expect("our own child can be ended");
+        }
+    }
+
+    fn give_credentials(&self, id: &str, secret: &str) {
+        fs::write(self.folder.join("credentials/access-key-id"), id).expect("a file");
+        // With a newline, as an editor leaves it.
+        fs::write(self.folder.join("credentials/secret-access-key"), format!("{secret}\n")).expect("a file");
+    }
+
+    fn access(&self) -> Access {
+        Access {
+            store: ObjectStoreConfig {
+                endpoint: format!("http://127.0.0.1:{}", self.port),
+                bucket: BUCKET.into(),
+                prefix: "prod/raft".into(),
+                ..ObjectStoreConfig::default()
+            },
+            credentials: Some(self.folder.join("credentials")),
+            patience: Patience { request: Duration::from_secs(20), ..Patience::PROBE },
+        }
+    }
+
+    /// The bucket's files whose path holds this.
+    fn files(&self, part: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        let mut folders = vec![self.folder.join("s3").join(BUCKET)];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.to_string_lossy().contains(part) {
+                    found.push(path);
+                }
+            }
+        }
+        found
+    }
+
+    /// Parts of uploads that were neither completed nor aborted.
+    fn unfinished_parts(&self) -> Vec<PathBuf> {
+        self.files("/.sgwtmp/multipart/")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn put(key: &str, value: Vec<u8>) -> mvcc::Command {
+    mvcc::Command::Put(Put { key: key.to_owned().into(), value: value.into(), ..Put::default() })
+}
+
+/// A store with some history: `count` keys of `size` bytes, and one key with three versions.
+fn content(count: usize, size: usize) -> View {
+    let mut store = Store::new();
+    for number in 0..count {
+        let value = (0..size).map(|at| ((at * 31 + number * 7) % 251) as u8).collect();
+        store.apply(1_000 + number as u64, &put(&format!("key-{number:05}"), value)).expect("a put");
+    }
+    for version in 0..3u8 {
+        store.apply(900_000 + u64::from(version), &put("versions", vec![version])).expect("a put");
+    }
+    store.view()
+}
+
+fn monday(view: &View) -> Backup {
+    Backup { name: "monday".into(), cluster: CLUSTER, member: MEMBER, view: view.clone(), applied: APPLIED }
+}
+
+fn own() -> MemberInfo {
+    MemberInfo { name: "new-1".into(), peer_url: "http://new-1:2380".into(), client_url: "http://new-1:2379".into() }
+}
+
+/// A blank volume, and what is restored into it.
+struct Volume {
+    folder: PathBuf,
+    storage: Storage,
+}
+
+impl Volume {
+    fn blank(server: &Server, name: &str) -> Self {
+        let folder = server.folder.join(name);
+        let options = Options::new(MemberId(0xB0B), 5);
+        let storage = Storage::open(Arc::new(FileDisk), &folder, options).expect("a blank volume").storage;
+        Self { folder, storage }
+    }
+
+    async fn restore(&self, access: &Access, manifest: &str, source: ClusterId) -> Result<Restored, ArchiveError> {
+        let request = Restore { manifest: manifest.into(), source, member: MemberId(0xB0B), own: own() };
+        restore(access, request, self.storage.snapshots(), &Progress::default()).await
+    }
+
+    /// The restore failed, and nothing is left of it.
+    async fn refuses(&self, access: &Access, manifest: &str, source: ClusterId) -> ArchiveError {
+        let error = self.restore(access, manifest, source).await.expect_err("it must not be restored");
+        assert_eq!(fs::read_dir(self.folder.join("snap")).expect("a folder").count(), 0, "as blank as before: {error}");
+        error
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_comes_back_as_a_new_cluster_with_revisions_ahead() {
+    let server = Server::start("round-trip");
+    let access = server.access();
+    probe(&access, CLUSTER, MEMBER).await.expect("the bucket can be used");
+    assert_eq!(server.files("/probe/"), [] as [PathBuf; 0], "a probe leaves nothing");
+
+    let view = content(300, 100);
+    let progress = Progress::default();
+    let done = backup(&access, monday(&view), &progress).await.expect("a backup");
+    assert_eq!((done.index, done.term, done.revision), (77, 3, view.revision().0));
+    assert_eq!((progress.done(), progress.total()), (done.size_bytes, done.size_bytes));
+    let manifest = format!("prod/raft/v1/{CLUSTER}/manifest/monday.json");
+    assert_eq!(done.manifest, manifest);
+
+    let mut volume = Volume::blank(&server, "volume");
+    let restored = volume.restore(&access, &done.manifest, CLUSTER).await.expect("a restore");
+    assert_eq!(restored.meta.last, APPLIED);
+    assert_eq!(restored.meta.configuration.voters, [MemberId(0xB0B)].into());
+    assert_eq!(restored.revision, Revision(view.revision().0 + REVISION_BUMP));
+    let record = ClusterRecord {
+        cluster_id: ClusterId([0xC2; 16]),
+        token_sha256: [0; 32],
+        own: own(),
+        first_configuration: raft::Configuration::default(),
+    };
+    let start = Start::Snapshot(restored.meta.clone());
+    volume.storage.bootstrap(record, &start).expect("a blank volume").expect("for the first time");
+    let hard_state = Some(HardState { term: Term(4), vote: None });
+    let noop = raft::Entry {
+        id: EntryId { term: Term(4), index: Index(78) },
+        time_ms: 1_000_000,
+        payload: raft::Payload::Noop,
+    };
+    volume.storage.append(&[Persist { io: IoId(1), hard_state, entries: vec![noop] }]).expect("the log goes on");
+    let folder = volume.folder.clone();
+    drop(volume);
+
+    let found = Storage::open(Arc::new(FileDisk), &folder, Options::new(MemberId(1), 6)).expect("it opens");
+    assert_eq!((&found.raft.snapshot, found.raft.entries.len()), (&restored.meta, 1));
+    let info = found.snapshot.expect("the restored snapshot");
+    let mut reader = std::io::BufReader::new(found.storage.snapshots().open(&info).expect("it opens"));
+    let loaded = mvcc::image::read(&mut reader).expect("it is an image");
+    assert_eq!(loaded.summary.applied_index, 77);
+    let now = loaded.store.view();
+    for number in 0..300 {
+        let key = format!("key-{number:05}");
+        let (old, new) = (view.get(key.as_bytes()).expect("old"), now.get(key.as_bytes()).expect("restored"));
+        assert_eq!(old.value(), new.value(), "{key}");
+    }
+    assert_eq!(now.get(b"versions").expect("restored").value(), [2]);
+    let past = Range { key: "versions".into(), revision: view.revision().0, ..Range::default() };
+    assert!(matches!(now.range(&past), Err(RangeError::Compacted)), "clients of the old cluster must list anew");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_makes_one_backup() {
+    let server = Server::start("one-name");
+    let access = server.access();
+    assert_eq!(find(&access, CLUSTER, "monday").await.expect("an answer"), None);
+    let first = backup(&access, monday(&content(10, 10)), &Progress::default()).await.expect("a backup");
+    let files = server.files("/v1/");
+    // The state has moved on; the name has not.
+    let again = backup(&access, monday(&content(20, 10)), &Progress::default()).await.expect("the same backup");
+    assert_eq!(again, first);
+    assert_eq!(server.files("/v1/"), files, "nothing was written");
+    assert_eq!(find(&access, CLUSTER, "monday").await.expect("an answer"), Some(first));
+    let bad = Backup { name: "../monday".into(), ..monday(&content(1, 1)) };
+    assert!(matches!(backup(&access, bad, &Progress::default()).await, Err(ArchiveError::Invalid(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_cause_is_told_apart_and_heals_when_it_goes() {
+    let server = Server::start("causes");
+    let access = server.access();
+    let view = content(5, 10);
+    let causes = async |access: &Access| {
+        let of = |result: Result<(), ArchiveError>| result.expect_err("there is a cause").cause();
+        let probed = of(probe(access, CLUSTER, MEMBER).await);
+        let backed_up = of(backup(access, monday(&view), &Progress::default()).await.map(drop));
+        assert_eq!(probed, backed_up, "a probe foretells a backup");
+        probed
+    };
+    server.give_credentials("root-key", "another-secret");
+    assert_eq!(causes(&access).await, "CredentialsRefused");
+    server.give_credentials("nobody", "root-secret");
+    assert_eq!(causes(&access).await, "CredentialsRefused");
+    server.give_credentials("root-key", "");
+    assert_eq!(causes(&access).await, "CredentialsMissing");
+    fs::remove_file(server.folder.join("credentials/access-key-id")).expect("it is there");
+    assert_eq!(causes(&access).await, "CredentialsMissing");
+    assert_eq!(causes(&Access { credentials: None, ..access.clone() }).await, "CredentialsMissing");
+    server.give_credentials("root-key", "root-secret");
+
+    let elsewhere = ObjectStoreConfig { bucket: "no-such-bucket".into(), ..access.store.clone() };
+    assert_eq!(causes(&Access { store: elsewhere, ..access.clone() }).await, "BucketMissing");
+
+    let closed = ObjectStoreConfig { endpoint: "http://127.0.0.1:1".into(), ..access.store.clone() };
+    assert_eq!(causes(&Access { store: closed, ..access.clone() }).await, "StoreUnreachable");
+    let unknown = ObjectStoreConfig { endpoint: "http://no-such-host.invalid".into(), ..access.store.clone() };
+    assert_eq!(causes(&Access { store: unknown, ..access.clone() }).await, "StoreUnreachable");
+    // Takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", silent.local_addr().expect("it is bound"));
+    let patience = Patience { request: Duration::from_millis(200), retries: 1, ..Patience::PROBE };
+    let silent = ObjectStoreConfig { endpoint, ..access.store.clone() };
+    assert_eq!(causes(&Access { store: silent, patience, ..access.clone() }).await, "StoreUnreachable");
+
+    probe(&access, CLUSTER, MEMBER).await.expect("all causes are gone");
+    backup(&access, monday(&view), &Progress::default()).await.expect("all causes are gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_damaged_foreign_or_missing_is_not_restored() {
+    let server = Server::start("damage");
+    let access = server.access();
+    // More than one chunk and more than one part.
+    let done = backup(&access, monday(&content(10, 1_000_000)), &Progress::default()).await.expect("a backup");
+    assert!(done.size_bytes > 9_000_000);
+    let volume = Volume::blank(&server, "volume");
+
+    let foreign = volume.refuses(&access, &done.manifest, ClusterId([9; 16])).await;
+    assert_eq!(foreign.cause(), "BackupForeign");
+    assert!(foreign.to_string().contains(&CLUSTER.to_string()), "{foreign}");
+    let missing = volume.refuses(&access, &done.manifest.replace("monday", "tuesday"), CLUSTER).await;
+    assert_eq!(missing.cause(), "BackupNotFound");
+    assert_eq!(volume.refuses(&access, "some/other/key.json", CLUSTER).await.cause(), "Invalid");
+
+    let base = server.files("/base/").pop().expect("the image is a file");
+    let sound = fs::read(&base).expect("it can be read");
+    for at in [0, 4 * 1024 * 1024 - 1, sound.len() / 2, sound.len() - 1] {
+        damage(&base, |bytes| bytes[at] ^= 1);
+        let error = volume.refuses(&access, &done.manifest, CLUSTER).await;
+        assert_eq!(error.cause(), "BackupCorrupt", "byte {at}: {error}");
+        fs::write(&base, &sound).expect("mended");
+    }
+    for length in [0, 100, sound.len() / 2, sound.len() - 1] {
+        fs::write(&base, &sound[..length]).expect("it can be cut");
+        let error = volume.refuses(&access, &done.manifest, CLUSTER).await;
+        assert_eq!(error.cause(), "BackupCorrupt", "cut to {length}: {error}");
+    }
+    fs::remove_file(&base).expect("it can be removed");
+    assert_eq!(volume.refuses(&access, &done.manifest, CLUSTER).await.cause(), "BackupCorrupt");
+    fs::write(&base, &sound).expect("mended");
+
+    let manifest = server.files("/manifest/").pop().expect("the manifest is a file");
+    let text = fs::read_to_string(&manifest).expect("it is text");
+    fs::write(&manifest, text.replace("\"index\": 77", "\"index\": 78")).expect("it can be changed");
+    assert_eq!(volume.refuses(&access, &done.manifest, CLUSTER).await.cause(), "BackupCorrupt");
+    fs::write(&manifest, "{}").expect("it can be changed");
+    assert_eq!(volume.refuses(&access, &done.manifest, CLUSTER).await.cause(), "BackupCorrupt");
+    fs::write(&manifest, text).expect("mended");
+    volume.restore(&access, &done.manifest, CLUSTER).await.expect("sound again");
+}
+
+fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).expect("it can be read");
+    change(&mut bytes);
+    fs::write(path, bytes).expect("it can be written");
+}
+
+/// The one place that waits here: looks often, as what it waits for may be over soon.
+async fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let looking = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("{what}: not so after {PATIENCE:?}"));
+}
+
+async fn under_way(progress: &Progress) {
+    soon("some of it has arrived", || progress.done() > 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_in_mid_upload_costs_an_attempt_and_nothing_else() {
+    let mut server = Server::start("outage");
+    let access = server.access();
+    let view = content(120, 1_000_000);
+    let progress = Progress::default();
+    let attempt = tokio::spawn({
+        let (access, backup_, progress) = (access.clone(), monday(&view), progress.clone());
+        async move { backup(&access, backup_, &progress).await }
+    });
+    under_way(&progress).await;
+    server.kill();
+    let error = attempt.await.expect("no panic").expect_err("the server is gone");
+    assert_eq!(error.cause(), "StoreUnreachable", "{error}");
+    assert!(progress.done() < progress.total());
+    assert_eq!(server.files("/manifest/"), [] as [PathBuf; 0], "what is not whole is not seen");
+
+    server.run();
+    assert_eq!(find(&access, CLUSTER, "monday").await.expect("it answers again"), None);
+    let done = backup(&access, monday(&view), &progress).await.expect("the next attempt");
+    let volume = Volume::blank(&server, "volume");
+    volume.restore(&access, &done.manifest, CLUSTER).await.expect("a sound backup");
+
+    // The same in mid-download.
+    let volume = Volume::blank(&server, "other-volume");
+    let progress = Progress::default();
+    let attempt = tokio::spawn({
+        let (access, progress, manifest) = (access.clone(), progress.clone(), done.manifest.clone());
+        let snapshots = volume.storage.snapshots().clone();
+        let request = Restore { manifest, source: CLUSTER, member: MemberId(0xB0B), own: own() };
+        async move { restore(&access, request, &snapshots, &progress).await }
+    });
+    under_way(&progress).await;
+    server.kill();
+    let error = attempt.await.expect("no panic").expect_err("the server is gone");
+    assert_eq!(error.cause(), "StoreUnreachable", "{error}");
+    server.run();
+    volume.restore(&access, &done.manifest, CLUSTER).await.expect("the next attempt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_nobody_waits_for_is_cleared_away() {
+    let server = Server::start("dropped");
+    let access = server.access();
+    let progress = Progress::default();
+    let attempt = tokio::spawn({
+        let (access, backup_, progress) = (access.clone(), monday(&content(120, 1_000_000)), progress.clone());
+        async move { backup(&access, backup_, &progress).await }
+    });
+    under_way(&progress).await;
+    assert!(!server.unfinished_parts().is_empty(), "the server keeps parts where this test looks");
+    attempt.abort();
+    assert!(attempt.await.expect_err("it was cancelled").is_cancelled());
+    soon("the parts are gone", || server.unfinished_parts().is_empty()).await;
+    assert_eq!(find(&access, CLUSTER, "monday").await.expect("an answer"), None);
+}
