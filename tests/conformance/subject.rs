@@ -1,0 +1,262 @@
+//! What is compared: a real etcd and a member, as processes on loopback ports of their own, asked through the same client.
+//! Owns starting, asking and ending them.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use dev_cluster::{Program, Run, programs, until};
+use proto::admin as wire;
+use proto::admin::admin_client::AdminClient;
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::kv_client::KvClient;
+use proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use tokio::runtime::Runtime;
+use tonic::transport::Channel;
+use tonic::{Code, Request as Call, Status};
+
+use crate::generate::Request;
+
+const TOKEN: &str = "known to this test alone";
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// An answer without what differs between any two clusters.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    Range(pb::RangeResponse),
+    RangeStream(Vec<pb::RangeResponse>),
+    Put(pb::PutResponse),
+    DeleteRange(pb::DeleteRangeResponse),
+    Txn(pb::TxnResponse),
+    Compact(pb::CompactionResponse),
+    HashKv(pb::HashKvResponse),
+    Alarm(pb::AlarmResponse),
+    Refused(Code, String),
+}
+
+/// A running server.
+pub(crate) struct Subject {
+    process: Child,
+    folder: PathBuf,
+    client: SocketAddr,
+    runtime: Runtime,
+    kv: KvClient<Channel>,
+    maintenance: MaintenanceClient<Channel>,
+}
+
+impl Subject {
+    /// A real etcd of one member.
+    pub(crate) fn etcd() -> Result<Subject> {
+        let built = programs::build(&[Program::Etcd], &|line| println!("{line}"))?;
+        let folder = fresh_folder("etcd")?;
+        let [client, peer] = free_addresses()?;
+        let mut command = Command::new(built.path(Program::Etcd));
+        command.arg("--data-dir").arg(folder.join("data"));
+        let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
+        for (flag, value) in [
+            ("name", "demo-1"),
+            ("listen-client-urls", &client_url),
+            ("advertise-client-urls", &client_url),
+            ("listen-peer-urls", &peer_url),
+            ("initial-advertise-peer-urls", &peer_url),
+            ("initial-cluster", &format!("demo-1={peer_url}")),
+            ("logger", "zap"),
+            ("log-level", "error"),
+        ] {
+            command.arg(format!("--{flag}={value}"));
+        }
+        // Durability is not compared.
+        command.arg("--unsafe-no-fsync");
+        let process = start(&mut command, &folder)?;
+        Subject::ready(process, folder, client)
+    }
+
+    /// A member of this project, alone in its cluster.
+    pub(crate) fn member() -> Result<Subject> {
+        let folder = fresh_folder("member")?;
+        let [client, peer, http] = free_addresses()?;
+        let mut command = Command::new(raft_node()?);
+        command.args(["run", "--name", "demo-1", "--data-dir"]).arg(folder.join("data"));
+        for (flag, address) in [("client", client), ("peer", peer), ("http", http)] {
+            command.arg(format!("--{flag}-addr={address}"));
+        }
+        let process = start(&mut command, &folder)?;
+        let runtime = Runtime::new()?;
+        until("the member takes its record", START_MAX, || runtime.block_on(bootstrap(client, peer)).map(Some))?;
+        drop(runtime);
+        Subject::ready(process, folder, client)
+    }
+
+    fn ready(process: Child, folder: PathBuf, client: SocketAddr) -> Result<Subject> {
+        let runtime = Runtime::new()?;
+        let channel = until("the server answers", START_MAX, || {
+            runtime.block_on(async {
+                let channel = Channel::from_shared(format!("http://{client}"))?.connect().await?;
+                let status = MaintenanceClient::new(channel.clone()).status(pb::StatusRequest {}).await?.into_inner();
+                ensure!(status.leader != 0, "nobody leads yet: {status:?}");
+                Ok(Some(channel))
+            })
+        })?;
+        let kv = KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
+        let maintenance = MaintenanceClient::new(channel);
+        Ok(Subject { process, folder, client, runtime, kv, maintenance })
+    }
+
+    /// Where clients reach it.
+    pub(crate) fn endpoint(&self) -> String {
+        self.client.to_string()
+    }
+
+    /// Asks; the answer comes without IDs and terms.
+    pub(crate) fn ask(&mut self, request: Request) -> Answer {
+        let Subject { runtime, kv, maintenance, .. } = self;
+        let asked: Result<Answer, Status> = runtime.block_on(async {
+            Ok(match request {
+                Request::Range(request) => Answer::Range(kv.range(request).await?.into_inner()),
+                Request::RangeStream(request) => {
+                    let mut stream = kv.range_stream(request).await?.into_inner();
+                    let mut chunks = Vec::new();
+                    while let Some(chunk) = stream.message().await? {
+                        chunks.push(chunk.range_response.unwrap_or_default());
+                    }
+                    Answer::RangeStream(chunks)
+                }
+                Request::Put(request) => Answer::Put(kv.put(request).await?.into_inner()),
+                Request::DeleteRange(request) => Answer::DeleteRange(kv.delete_range(request).await?.into_inner()),
+                Request::Txn(request) => Answer::Txn(kv.txn(request).await?.into_inner()),
+                Request::Compact(request) => Answer::Compact(kv.compact(request).await?.into_inner()),
+                Request::HashKv(request) => Answer::HashKv(maintenance.hash_kv(request).await?.into_inner()),
+                Request::Alarm(request) => Answer::Alarm(maintenance.alarm(request).await?.into_inner()),
+            })
+        });
+        match asked {
+            Ok(answer) => answer.without_identity(),
+            Err(status) => Answer::Refused(status.code(), status.message().to_owned()),
+        }
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        // Either may be gone already; neither leaves anything that matters.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Answer {
+    /// The store's newest revision, if the answer tells.
+    pub(crate) fn revision(&self) -> Option<i64> {
+        self.header().map(|header| header.revision)
+    }
+
+    fn header(&self) -> Option<&pb::ResponseHeader> {
+        match self {
+            Answer::Range(answer) => answer.header.as_ref(),
+            Answer::RangeStream(chunks) => chunks.last()?.header.as_ref(),
+            Answer::Put(answer) => answer.header.as_ref(),
+            Answer::DeleteRange(answer) => answer.header.as_ref(),
+            Answer::Txn(answer) => answer.header.as_ref(),
+            Answer::Compact(answer) => answer.header.as_ref(),
+            Answer::HashKv(answer) => answer.header.as_ref(),
+            Answer::Alarm(answer) => answer.header.as_ref(),
+            Answer::Refused(..) => None,
+        }
+    }
+
+    fn without_identity(mut self) -> Answer {
+        let header = match &mut self {
+            Answer::Range(answer) => answer.header.as_mut(),
+            Answer::RangeStream(chunks) => chunks.last_mut().and_then(|chunk| chunk.header.as_mut()),
+            Answer::Put(answer) => answer.header.as_mut(),
+            Answer::DeleteRange(answer) => answer.header.as_mut(),
+            Answer::Txn(answer) => answer.header.as_mut(),
+            Answer::Compact(answer) => answer.header.as_mut(),
+            Answer::HashKv(answer) => answer.header.as_mut(),
+            Answer::Alarm(answer) => answer.header.as_mut(),
+            Answer::Refused(..) => None,
+        };
+        if let Some(header) = header {
+            assert!(header.cluster_id != 0 && header.member_id != 0 && header.raft_term != 0, "{header:?}");
+            *header = pb::ResponseHeader { revision: header.revision, ..pb::ResponseHeader::default() };
+        }
+        self
+    }
+}
+
+async fn bootstrap(client: SocketAddr, peer: SocketAddr) -> Result<()> {
+    let mut admin = AdminClient::connect(format!("http://{peer}")).await?;
+    let described = admin.describe(wire::DescribeRequest {}).await?.into_inner();
+    if described.phase() == wire::Phase::Member {
+        return Ok(());
+    }
+    let myself = wire::MemberInfo {
+        id: described.member_id,
+        name: "demo-1".to_owned(),
+        peer_url: format!("http://{peer}"),
+        client_url: format!("http://{client}"),
+    };
+    let mut record = Call::new(wire::BootstrapRequest {
+        cluster_id: "00112233445566778899aabbccddeeff".to_owned(),
+        token: TOKEN.to_owned(),
+        voters: vec![myself],
+        name: "demo-1".to_owned(),
+    });
+    record.metadata_mut().insert("raft-token", TOKEN.parse()?);
+    admin.bootstrap(record).await?;
+    Ok(())
+}
+
+/// The program, as cargo builds it now.
+fn raft_node() -> Result<PathBuf> {
+    let mut build = Command::new(env!("CARGO"));
+    build.args([
+        "build",
+        "--package",
+        "raft-node",
+        "--bin",
+        "raft-node",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    let messages = build.current_dir(env!("CARGO_MANIFEST_DIR")).text()?;
+    let executable = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "raft-node")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executable.context("cargo built raft-node and did not say where it is")
+}
+
+fn start(command: &mut Command, folder: &Path) -> Result<Child> {
+    let log = File::create(folder.join("log"))?;
+    let program = command.get_program().to_owned();
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+    command.spawn().with_context(|| format!("{} did not start", program.display()))
+}
+
+/// In memory where there is such a place, as nothing here is to outlive the test.
+fn fresh_folder(name: &str) -> Result<PathBuf> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let memory = Path::new("/dev/shm");
+    let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let folder = base.join(format!("raft-conformance-{}-{name}-{number}", std::process::id()));
+    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    Ok(folder)
+}
+
+/// Addresses that were free a moment ago.
+fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
+    let listeners = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
+    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
+    match addresses.try_into() {
+        Ok(addresses) => Ok(addresses),
+        Err(_) => bail!("as many addresses as were asked for"),
+    }
+}
