@@ -48,6 +48,8 @@ enum Step {
     Images,
     /// The dev cluster's programs, built beside the steps before
     Programs,
+    /// Every answer of a member beside a real etcd's
+    Conformance,
     /// The dev cluster, with the images loaded
     Cluster,
     /// Faults of the dev cluster, on itself
@@ -59,7 +61,7 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 11] = [
+    const ALL: [Step; 12] = [
         Step::Machine,
         Step::Format,
         Step::Lint,
@@ -67,6 +69,7 @@ impl Step {
         Step::Workspace,
         Step::Images,
         Step::Programs,
+        Step::Conformance,
         Step::Cluster,
         Step::Faults,
         Step::Kubernetes,
@@ -85,6 +88,7 @@ impl Step {
             Step::Workspace => "workspace tests",
             Step::Images => "images",
             Step::Programs => "dev cluster's programs",
+            Step::Conformance => "conformance with etcd",
             Step::Cluster => "dev cluster up",
             Step::Faults => "dev cluster's faults",
             Step::Kubernetes => "Kubernetes tests",
@@ -161,6 +165,7 @@ impl Running<'_, '_> {
                     building.join().map_err(|_| anyhow!("their build panicked"))?
                 })
             }
+            Step::Conformance => steps.step(step.name(), conformance_tests),
             Step::Down if self.cluster.is_none() => {
                 steps.skip(step.name(), "it is not up");
                 Ok(())
@@ -224,6 +229,11 @@ fn lint() -> Result<()> {
 /// All that runs in a process of its own: the Kubernetes tests have a step, as they need a cluster.
 fn workspace_tests() -> Result<()> {
     show(cargo().args(["test", "--workspace", "--no-fail-fast"]))
+}
+
+/// They need etcd and its client, and build them if nothing did before.
+fn conformance_tests() -> Result<()> {
+    show(cargo().args(["test", "--package", "tests", "--test", "conformance"]))
 }
 
 fn dependencies(note: &dyn Fn(&str)) -> Result<()> {
