@@ -1,10 +1,13 @@
 //! The operator's door (admin.proto), beside the members' on the peer port. Checks the token, parses, asks, answers; owns
 //! no decision.
 
+mod archive;
 mod describe;
 mod parse;
 mod refusal;
 mod token;
+
+use std::path::PathBuf;
 
 use proto::admin as wire;
 use proto::admin::admin_server::{Admin, AdminServer};
@@ -13,21 +16,23 @@ use tonic::{Request, Response, Status};
 
 use crate::handle::Handle;
 use crate::handle::status::Phase;
+use archive::Archive;
 use token::Shown;
 
 /// Requests are small; a configuration of many members with long names is not.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
-/// The operator's door of one member, to be served on the peer port.
+/// The operator's door of one member, to be served on the peer port. `credentials`: directory with the object store's keys.
 #[must_use]
-pub fn service(handle: Handle) -> AdminServer<Door> {
-    AdminServer::new(Door { handle }).max_decoding_message_size(REQUEST_BYTES_MAX)
+pub fn service(handle: Handle, credentials: Option<PathBuf>) -> AdminServer<Door> {
+    AdminServer::new(Door { handle, archive: Archive::new(credentials) }).max_decoding_message_size(REQUEST_BYTES_MAX)
 }
 
 /// The member behind the operator's door.
 #[derive(Clone, Debug)]
 pub struct Door {
     handle: Handle,
+    archive: Archive,
 }
 
 impl Door {
@@ -86,8 +91,10 @@ impl Admin for Door {
     }
 
     async fn restore(&self, request: Request<wire::RestoreRequest>) -> Result<Response<wire::RestoreResponse>, Status> {
-        self.admit_record(request, |request| &request.token)?;
-        Err(Status::unimplemented("this version of the member does not restore"))
+        let order = parse::restore(self.admit_record(request, |request| &request.token)?)?;
+        let record = self.archive.restore(order.join, order.store, order.source, order.manifest);
+        self.handle.restore(record).await.map_err(|error| refusal::adopt(&error))?;
+        Ok(Response::new(wire::RestoreResponse {}))
     }
 
     async fn configuration(
@@ -120,16 +127,16 @@ impl Admin for Door {
     }
 
     async fn backup(&self, request: Request<wire::BackupRequest>) -> Result<Response<wire::BackupResponse>, Status> {
-        self.admit(request)?;
-        Err(Status::unimplemented("this version of the member does not back up"))
+        let (name, store) = parse::backup(self.admit(request)?)?;
+        Ok(Response::new(self.archive.backup(&self.handle, name, store)?))
     }
 
     async fn probe_object_store(
         &self,
         request: Request<wire::ProbeObjectStoreRequest>,
     ) -> Result<Response<wire::ProbeObjectStoreResponse>, Status> {
-        self.admit(request)?;
-        Err(Status::unimplemented("this version of the member does not reach object stores"))
+        let store = parse::store(self.admit(request)?.store)?;
+        Ok(Response::new(self.archive.probe(&self.handle, store).await?))
     }
 }
 

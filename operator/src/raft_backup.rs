@@ -15,6 +15,7 @@ use plan::names::FIELD_MANAGER;
 use plan::observed::Observed;
 use proto::admin::backup_response::State;
 use serde_json::json;
+use tonic::Code;
 
 use crate::context::Context;
 use crate::member::client::{BackupReply, CallError};
@@ -67,6 +68,7 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
             let next_look = match &progress {
                 Progress::Running { .. } => LOOK_SOON,
                 Progress::Done(_) => LOOK_LATER,
+                Progress::Unheard { .. } => context.retries.failed(&uid),
                 Progress::Failed { .. } => {
                     context.remember(&uid, |memory| memory.attempts = memory.attempts.saturating_add(1));
                     context.retries.failed(&uid)
@@ -91,7 +93,7 @@ pub fn retry(backup: Arc<RaftBackup>, error: &ReconcileError, context: Arc<Conte
 async fn ask_member(observed: &Observed, ask: &Ask, context: &Context) -> Progress {
     let token = observe::token(observed);
     let Some(mut member) = observe::reach(observed, ask.member, token.as_ref(), context) else {
-        return Progress::Failed { cause: String::new(), error: "the member has no pod to call".to_owned() };
+        return Progress::Unheard { error: "the member has no pod to call".to_owned() };
     };
     match member.backup(&ask.name, &ask.store).await {
         Ok(reply) => progress(reply),
@@ -117,7 +119,13 @@ fn progress(BackupReply(reply): BackupReply) -> Progress {
 }
 
 fn unanswered(error: &CallError) -> Progress {
-    Progress::Failed { cause: String::new(), error: error.to_string() }
+    match error.code {
+        // A member that knows nothing of backups will not know more when asked again.
+        Code::Unimplemented | Code::InvalidArgument => {
+            Progress::Failed { cause: String::new(), error: error.to_string() }
+        }
+        _ => Progress::Unheard { error: error.to_string() },
+    }
 }
 
 async fn publish(backup: &RaftBackup, status: &RaftBackupStatus, context: &Context) -> Result<(), ReconcileError> {

@@ -9,3 +9,5 @@ pub mod fault;
 pub mod invariant;
 
 pub mod check;
+
+pub mod operator_world;

@@ -7,6 +7,7 @@ use proto::admin as wire;
 use raft::{Change, Index, MemberId, MemberInfo};
 use tonic::Status;
 
+use crate::archive::ObjectStoreConfig;
 use crate::handle::record::{BootstrapRecord, ClusterId, JoinRecord};
 
 /// What is wrong with a request: which field, and what would be right. Nothing was done.
@@ -108,6 +109,40 @@ pub(super) fn join(request: wire::JoinRequest) -> Result<JoinRecord, Invalid> {
         member,
         info,
     })
+}
+
+/// From which backup to start, and as whom.
+pub(super) struct RestoreOrder {
+    pub(super) join: JoinRecord,
+    pub(super) store: ObjectStoreConfig,
+    pub(super) source: ClusterId,
+    pub(super) manifest: String,
+}
+
+pub(super) fn restore(request: wire::RestoreRequest) -> Result<RestoreOrder, Invalid> {
+    let source = cluster_id("source_cluster_id", &request.source_cluster_id)?;
+    if request.backup.is_empty() {
+        return Err(Invalid::new("backup", "is empty: give the key of its manifest"));
+    }
+    let store = store(request.store)?;
+    let join = join(wire::JoinRequest { cluster_id: request.cluster_id, token: request.token, self_: request.self_ })?;
+    Ok(RestoreOrder { join, store, source, manifest: request.backup })
+}
+
+pub(super) fn backup(request: wire::BackupRequest) -> Result<(String, ObjectStoreConfig), Invalid> {
+    if request.name.is_empty() {
+        return Err(Invalid::new("name", "is empty: give the backup's name"));
+    }
+    Ok((request.name, store(request.store)?))
+}
+
+pub(super) fn store(store: Option<wire::ObjectStore>) -> Result<ObjectStoreConfig, Invalid> {
+    let store = store.ok_or_else(|| Invalid::new("store", "is missing: say which bucket"))?;
+    if store.bucket.is_empty() {
+        return Err(Invalid::new("store", "has no bucket: name one"));
+    }
+    let wire::ObjectStore { endpoint, region, bucket, prefix } = store;
+    Ok(ObjectStoreConfig { endpoint, region, bucket, prefix })
 }
 
 pub(super) fn change(request: wire::ChangeMembershipRequest) -> Result<Change, Invalid> {

@@ -35,7 +35,8 @@ pub struct Ask {
     pub member_name: String,
     /// Of which cluster.
     pub cluster: ClusterId,
-    /// Name of the backup: one attempt, one name, so that a member never takes the same one twice.
+    /// Name of the backup. The same until a member says that this one failed: whoever is asked next finds what another
+    /// may have finished unheard.
     pub name: String,
     /// Where to.
     pub store: ObjectStore,
@@ -53,6 +54,11 @@ pub enum Progress {
     },
     /// Complete.
     Done(Box<Completed>),
+    /// The member did not answer: the backup may be under way, or done.
+    Unheard {
+        /// For people.
+        error: String,
+    },
     /// Came to nothing.
     Failed {
         /// A word that conditions know, if the member named one.
@@ -79,7 +85,7 @@ pub struct Completed {
     pub revision: i64,
 }
 
-/// Decides whom to ask. `cluster` is the look at the RaftCluster, if there is one; `attempt` counts the failed ones before.
+/// Decides whom to ask. `cluster` is the look at the RaftCluster, if there is one; `attempt` counts those that a member called failed.
 #[must_use]
 pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempt: u32) -> Choice {
     if is_complete(backup) {
@@ -108,7 +114,7 @@ pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempt: u32) -> 
         member: seat.ordinal,
         member_name: seat.name.clone(),
         cluster: record.cluster,
-        name: format!("{uid}-{attempt}"),
+        name: if attempt == 0 { uid.to_owned() } else { format!("{uid}-{attempt}") },
         store,
     })
 }
@@ -150,6 +156,12 @@ pub fn progressed(backup: &RaftBackup, ask: &Ask, progress: &Progress, now: Time
             close(&mut status, backup, now, Holds::No, &Note::new(Reason::Uploading, message));
         }
         Progress::Done(completed) => complete(&mut status, backup, completed, now),
+        Progress::Unheard { error } => {
+            // Another member may be heard.
+            status.source_member = None;
+            let message = format!("{} does not answer, another member is asked: {error}", ask.member_name);
+            close(&mut status, backup, now, Holds::No, &Note::new(Reason::Waiting, message));
+        }
         Progress::Failed { cause, error } => {
             let reason = Reason::from_word(cause).unwrap_or(Reason::BackupFailed);
             status.error = Some(error.chars().take(4096).collect());

@@ -7,17 +7,19 @@
 use std::collections::BTreeSet;
 
 use crds::Reason;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::action::Action;
 use crate::decision::{Decision, Note};
+use crate::desired::stateful_set;
 use crate::identity::{Origin, Record, RecordedVoter};
 use crate::ids::{ClusterId, Token};
 use crate::membership::ordinals;
 use crate::names::{self, Ordinal, Role};
 use crate::observed::member::{Configuration, MemberInfo};
-use crate::observed::{Observed, annotation};
+use crate::observed::{Observed, annotation, label};
 use crate::restore;
-use crate::roster::{Roster, Seat, Standing};
+use crate::roster::{Loss, Roster, Seat, Standing};
 use crate::validated::ValidatedCluster;
 
 /// No record yet: bring up the first members and, when each told its ID, make the record.
@@ -28,12 +30,18 @@ pub(crate) fn before_record(valid: &ValidatedCluster<'_>, observed: &Observed, r
     if let Some(refused) = retained_volumes(valid, roster) {
         return refused;
     }
+    let abandoned = abandoned_volumes(valid, observed, roster);
+    if !abandoned.is_empty() {
+        let activity = Note::new(Reason::Bootstrapping, "members start on volumes that were never used");
+        return Decision { actions: abandoned, activity: Some(activity), ..Decision::default() };
+    }
     let origin = match restore::origin(valid, observed) {
         Ok(origin) => origin,
         Err(note) => return Decision { activity: Some(restoring()), blocked: Some(note), ..Decision::default() },
     };
     let store = restore::store_of(&origin);
-    let seats: Vec<&Seat<'_>> = roster.seats.values().filter(|seat| seat.set.is_some()).collect();
+    let usable = |seat: &&Seat<'_>| seat.set.is_some() && !matches!(seat.standing, Standing::Lost(Loss::Foreign));
+    let seats: Vec<&Seat<'_>> = roster.seats.values().filter(usable).collect();
     let roles: Vec<Role> = (seats.len()..valid.total())
         .map(|place| if place < valid.voters { Role::Voter } else { Role::Learner })
         .collect();
@@ -177,15 +185,18 @@ fn former_objects(observed: &Observed) -> Option<Decision> {
     })
 }
 
-/// Volumes that an earlier cluster of this name left. A restore starts above them; nothing else touches them.
+/// Volumes with data that an earlier cluster of this name left. A restore starts above them; nothing else touches them.
 fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option<Decision> {
-    let retained: Vec<&Seat<'_>> =
-        roster.seats.values().filter(|seat| seat.set.is_none() && seat.volume.is_some()).collect();
+    let retained: Vec<&Seat<'_>> = roster
+        .seats
+        .values()
+        .filter(|seat| seat.set.is_none())
+        .filter(|seat| seat.volume.is_some_and(|volume| is_used(volume) || is_going(volume)))
+        .collect();
     if retained.is_empty() || valid.spec.bootstrap.is_some() {
         return None;
     }
-    let going =
-        retained.iter().all(|seat| seat.volume.is_some_and(|volume| volume.metadata.deletion_timestamp.is_some()));
+    let going = retained.iter().all(|seat| seat.volume.is_some_and(is_going));
     let claims: Vec<String> = retained.iter().map(|seat| names::volume(valid.name, seat.ordinal)).collect();
     let claims = claims.join(", ");
     if going {
@@ -201,15 +212,44 @@ fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option
     Some(Decision::stall(Reason::RetainedVolumes, message))
 }
 
+/// Labelled with the member whose data it holds.
+fn is_used(volume: &PersistentVolumeClaim) -> bool {
+    label(&volume.metadata, names::LABEL_MEMBER_ID).is_some()
+}
+
+fn is_going(volume: &PersistentVolumeClaim) -> bool {
+    volume.metadata.deletion_timestamp.is_some()
+}
+
+/// Volumes that no member ever said to hold something, left without a StatefulSet before there was a cluster: their
+/// members start, and tell. A restore leaves them alone.
+fn abandoned_volumes(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Vec<Action> {
+    if valid.spec.bootstrap.is_some() || observed.services.members.is_none() {
+        return Vec::new();
+    }
+    let abandoned = roster.seats.values().filter(|seat| seat.set.is_none());
+    abandoned
+        .filter_map(|seat| {
+            let uid = seat.volume?.metadata.uid.as_deref()?;
+            Some(ordinals::bring_back(valid, seat.ordinal, Role::Voter, stateful_set::Origin::OfVolume(uid), None))
+        })
+        .collect()
+}
+
 /// A member whose StatefulSet was deleted by somebody, but whose volume is there, comes back as who it was.
 fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, record: &Record) -> Vec<Action> {
     let store = restore::store_of(&record.origin);
     let missing = roster.seats.values().filter(|seat| seat.set.is_none() && has_volume(seat));
-    missing.filter_map(|seat| Some(ordinals::bring_back(valid, seat.ordinal, Role::Voter, seat.id?, store))).collect()
+    missing
+        .filter_map(|seat| {
+            let origin = stateful_set::Origin::Announced(seat.id?);
+            Some(ordinals::bring_back(valid, seat.ordinal, Role::Voter, origin, store))
+        })
+        .collect()
 }
 
 fn has_volume(seat: &Seat<'_>) -> bool {
-    seat.volume.is_some_and(|volume| volume.metadata.deletion_timestamp.is_none())
+    seat.volume.is_some_and(|volume| !is_going(volume))
 }
 
 /// Whether the cluster ever had a leader. Only the words of a report depend on it.

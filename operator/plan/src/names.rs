@@ -29,6 +29,9 @@ pub const LABEL_MEMBER_ID: &str = "raftoperator.io/member-id";
 
 /// On a member's StatefulSet: the ID under which it may enter the configuration. Written once, before it may.
 pub const ANNOTATION_MEMBER_ID: &str = "raftoperator.io/member-id";
+/// On the StatefulSet of a member that was brought back before it had an ID: UID of the volume claim it was brought back
+/// for. With another volume it is nobody.
+pub const ANNOTATION_VOLUME: &str = "raftoperator.io/volume";
 /// On the members' Service: the highest ordinal ever given away.
 pub const ANNOTATION_LAST_ORDINAL: &str = "raftoperator.io/last-ordinal";
 /// On the members' Service: the ID of the cluster that had a leader at least once.

@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use crate::action::{Action, Object};
 use crate::bootstrap;
 use crate::decision::{Decision, Note};
-use crate::desired::stateful_set::Shape;
+use crate::desired::stateful_set::{Origin, Shape};
 use crate::desired::{pod_disruption_budget, service, stateful_set, to_apply};
 use crate::identity::{Record, RecordError};
 use crate::membership::{ordinals, step};
@@ -160,7 +160,7 @@ fn sets(
         } else {
             VolumeFate::Retain
         };
-        let shape = Shape { ordinal: seat.ordinal, role, volume_fate, announced: None, restore_store: store };
+        let shape = Shape { ordinal: seat.ordinal, role, volume_fate, origin: Origin::Plain, restore_store: store };
         let wanted = stateful_set::of(valid, &shape);
         actions.extend(apply(to_apply(wanted, Some(live)).map(|set| Object::Set(Box::new(set)))));
     }

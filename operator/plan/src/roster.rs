@@ -229,8 +229,7 @@ impl Judge<'_> {
         }
     }
 
-    /// A volume's label stands for an announcement only while its StatefulSet is missing: a volume that was replaced by
-    /// hand carries none.
+    /// A volume is labelled only with what its member itself said; one that was replaced by hand carries no label.
     fn label_of_volume<'a>(&self, volume: Option<&'a PersistentVolumeClaim>) -> Option<&'a str> {
         let metadata = &volume?.metadata;
         let whose = label(metadata, names::LABEL_CLUSTER_ID)?;
@@ -251,6 +250,7 @@ impl Judge<'_> {
             return Standing::Removed;
         }
         match report {
+            _ if id.is_none() && is_on_another_volume(set, member) => Standing::Lost(Loss::Foreign),
             Some(report) => self.standing_of_report(id, report),
             None if id.is_some_and(|id| self.is_heard(id)) => {
                 Standing::Serving { leads: false, caught_up: id.is_some_and(|id| self.is_caught_up(id)) }
@@ -318,6 +318,12 @@ impl Judge<'_> {
             progress.active && !progress.snapshotting && progress.matched + CATCH_UP_ENTRIES >= leader.last
         })
     }
+}
+
+/// Brought back for a volume that is not the one it has.
+fn is_on_another_volume(set: Option<&StatefulSet>, member: &ObservedMember) -> bool {
+    let meant = set.and_then(|set| annotation(&set.metadata, names::ANNOTATION_VOLUME));
+    meant.is_some_and(|meant| member.volume.as_ref().and_then(|volume| volume.metadata.uid.as_deref()) != Some(meant))
 }
 
 fn unready_since(pod: &Pod) -> Option<Timestamp> {

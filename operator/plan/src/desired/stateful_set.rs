@@ -31,8 +31,7 @@ const CONTAINER: &str = "raft-node";
 const GRACE_SECONDS: i64 = 30;
 /// How long a member may read its disk before it counts as hung.
 const STARTUP_SECONDS_MAX: i32 = 900;
-/// Where object stores' credentials are mounted: those of `spec.backup` as they are, those of the store that the cluster
-/// is restored from in the directory `restore` below.
+/// Where object stores' credentials are mounted.
 const CREDENTIALS: &str = "/etc/raft-node/object-store";
 /// Name of that volume.
 const CREDENTIALS_VOLUME: &str = "object-store";
@@ -46,10 +45,21 @@ pub struct Shape<'a> {
     pub role: Role,
     /// What becomes of its volume when the StatefulSet is deleted.
     pub volume_fate: VolumeFate,
-    /// The ID to announce in the same breath; only for a member that had one before.
-    pub announced: Option<MemberId>,
+    /// Who it is from the start.
+    pub origin: Origin<'a>,
     /// The store that the cluster was, or is to be, restored from.
     pub restore_store: Option<&'a ObjectStore>,
+}
+
+/// Who a member is when its StatefulSet is created. Not applied later: it belongs to the member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// Somebody new, or known already.
+    Plain,
+    /// Who it was before its StatefulSet was deleted: the ID is announced in the same breath.
+    Announced(MemberId),
+    /// Whoever the volume claim with this UID holds; nobody with another volume.
+    OfVolume(&'a str),
 }
 
 /// The StatefulSet of one member.
@@ -90,10 +100,14 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> StatefulSet {
         }),
         status: None,
     });
-    // After the stamp: the announcement belongs to the member, not to what is applied again and again.
-    if let Some(id) = shape.announced {
-        let annotations = set.metadata.annotations.get_or_insert_default();
-        annotations.insert(names::ANNOTATION_MEMBER_ID.to_owned(), id.to_string());
+    // After the stamp, which is compared with what is applied later.
+    let note = match shape.origin {
+        Origin::Plain => None,
+        Origin::Announced(id) => Some((names::ANNOTATION_MEMBER_ID, id.to_string())),
+        Origin::OfVolume(uid) => Some((names::ANNOTATION_VOLUME, uid.to_owned())),
+    };
+    if let Some((key, value)) = note {
+        set.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value);
     }
     set
 }
@@ -279,29 +293,38 @@ fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
 }
 
 /// Credentials of object stores. Optional: a missing Secret must not keep a member from starting, and a later one appears
-/// by itself.
+/// by itself. Those of `spec.backup` lie in the mount itself; those of the store that the cluster is restored from too, or
+/// in `restore` below where they are others.
 fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Option<Volume> {
-    let secret = |store: &ObjectStore, folder: &str| VolumeProjection {
-        secret: Some(SecretProjection {
-            name: store.credentials_secret_ref.name.clone(),
-            items: Some(
-                [crds::object_store::ACCESS_KEY_ID, crds::object_store::SECRET_ACCESS_KEY]
-                    .into_iter()
-                    .map(|key| KeyToPath { key: key.to_owned(), path: format!("{folder}{key}"), mode: None })
-                    .collect(),
-            ),
-            optional: Some(true),
-        }),
-        ..VolumeProjection::default()
+    let name = |store: &ObjectStore| store.credentials_secret_ref.name.clone();
+    let backup = valid.spec.backup.as_ref().map(|backup| name(&backup.object_store));
+    let restore = shape.restore_store.map(name);
+    let sources = match (backup, restore) {
+        (None, None) => return None,
+        (Some(backup), Some(restore)) if backup != restore => {
+            vec![projection(backup, None), projection(restore, Some("restore"))]
+        }
+        (Some(only), _) | (None, Some(only)) => vec![projection(only, None)],
     };
-    let backup = valid.spec.backup.as_ref().map(|backup| secret(&backup.object_store, ""));
-    let restore = shape.restore_store.map(|store| secret(store, "restore/"));
-    let sources: Vec<_> = backup.into_iter().chain(restore).collect();
-    (!sources.is_empty()).then(|| Volume {
+    Some(Volume {
         name: CREDENTIALS_VOLUME.to_owned(),
         projected: Some(ProjectedVolumeSource { sources: Some(sources), default_mode: Some(0o440) }),
         ..Volume::default()
     })
+}
+
+/// Every key of a Secret, or in a folder those that a member looks for: a projection of all keys has no folder.
+fn projection(secret: String, folder: Option<&str>) -> VolumeProjection {
+    let items = folder.map(|folder| {
+        [crds::object_store::ACCESS_KEY_ID, crds::object_store::SECRET_ACCESS_KEY, "ca.crt"]
+            .into_iter()
+            .map(|key| KeyToPath { key: key.to_owned(), path: format!("{folder}/{key}"), mode: None })
+            .collect()
+    });
+    VolumeProjection {
+        secret: Some(SecretProjection { name: secret, items, optional: Some(true) }),
+        ..VolumeProjection::default()
+    }
 }
 
 /// Over zones and then over machines, as far as possible, unless the spec says otherwise.

@@ -5,8 +5,7 @@ use crds::ObjectStore;
 use crds::raft_cluster::VolumeFate;
 
 use crate::action::Action;
-use crate::desired::stateful_set::{self, Shape};
-use crate::ids::MemberId;
+use crate::desired::stateful_set::{self, Origin, Shape};
 use crate::names::{self, Ordinal, Role};
 use crate::observed::{Observed, Seen, annotation};
 use crate::roster::Roster;
@@ -37,30 +36,30 @@ pub(crate) fn create(
         actions.push(Action::ReserveOrdinals { service: Seen::of(&service.metadata), first, last });
     }
     for (ordinal, role) in ordinals.into_iter().zip(roles) {
-        actions.push(set(valid, ordinal, *role, None, restore_store));
+        actions.push(set(valid, ordinal, *role, Origin::Plain, restore_store));
     }
     actions
 }
 
-/// Creates the StatefulSet of a member that exists, but for it: its volume is there and its ID is known.
+/// Creates the StatefulSet of a member that exists, but for it: its volume is there.
 pub(crate) fn bring_back(
     valid: &ValidatedCluster<'_>,
     ordinal: Ordinal,
     role: Role,
-    id: MemberId,
+    origin: Origin<'_>,
     restore_store: Option<&ObjectStore>,
 ) -> Action {
-    set(valid, ordinal, role, Some(id), restore_store)
+    set(valid, ordinal, role, origin, restore_store)
 }
 
 fn set(
     valid: &ValidatedCluster<'_>,
     ordinal: Ordinal,
     role: Role,
-    announced: Option<MemberId>,
+    origin: Origin<'_>,
     restore_store: Option<&ObjectStore>,
 ) -> Action {
-    let shape = Shape { ordinal, role, volume_fate: volume_fate(valid), announced, restore_store };
+    let shape = Shape { ordinal, role, volume_fate: volume_fate(valid), origin, restore_store };
     Action::CreateSet { ordinal, set: Box::new(stateful_set::of(valid, &shape)) }
 }
 

@@ -7,7 +7,7 @@ use crds::raft_cluster::{Blocker, PlanStatus, PlanStep, StepState};
 use crate::action::{Action, Change, Ground};
 use crate::bootstrap::info;
 use crate::decision::{Decision, Note};
-use crate::desired::stateful_set::volume_goes_with;
+use crate::desired::stateful_set::{Origin, volume_goes_with};
 use crate::identity::Record;
 use crate::ids::MemberId;
 use crate::membership::ordinals;
@@ -75,19 +75,27 @@ impl View<'_> {
         &self.read.configuration
     }
 
-    /// Members in the configuration whose StatefulSet somebody deleted come back to their volumes.
+    /// Members whose StatefulSet somebody deleted come back to their volumes: those in the configuration to serve, the
+    /// others so that they leave in the ordinary way, their volumes with them.
     fn bring_back(&self) -> Vec<Action> {
+        let missing =
+            self.roster.seats.values().filter(|seat| seat.set.is_none() && seat.standing != Standing::Removed);
+        missing.filter_map(|seat| self.bring_back_one(seat)).collect()
+    }
+
+    fn bring_back_one(&self, seat: &Seat<'_>) -> Option<Action> {
+        let volume = seat.volume.filter(|volume| volume.metadata.deletion_timestamp.is_none())?;
+        let configured = seat.id.filter(|id| self.configuration().contains(*id));
+        if configured.is_none() && !self.valid.removed_volumes_go() {
+            return None;
+        }
+        let origin = match seat.id {
+            Some(id) => Origin::Announced(id),
+            None => Origin::OfVolume(volume.metadata.uid.as_deref()?),
+        };
+        let role = configured.map_or(Role::Learner, |id| role(self.configuration(), id));
         let store = restore::store_of(&self.record.origin);
-        let missing = self.roster.seats.values().filter(|seat| {
-            let volume = seat.volume.is_some_and(|volume| volume.metadata.deletion_timestamp.is_none());
-            seat.set.is_none() && volume && seat.id.is_some_and(|id| self.configuration().contains(id))
-        });
-        missing
-            .filter_map(|seat| {
-                let id = seat.id?;
-                Some(ordinals::bring_back(self.valid, seat.ordinal, role(self.configuration(), id), id, store))
-            })
-            .collect()
+        Some(ordinals::bring_back(self.valid, seat.ordinal, role, origin, store))
     }
 
     fn create(&self, plan: &MembershipPlan) -> Vec<Action> {

@@ -4,6 +4,7 @@ use crds::{ConditionType, Reason};
 
 use super::{Facts, Finding, Holds};
 use crate::decision::Note;
+use crate::roster::Seat;
 use crate::troubles;
 
 pub(crate) fn find(facts: &Facts<'_>) -> Finding {
@@ -27,7 +28,12 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     let Some(roster) = facts.roster else {
         return unready(Note::new(Reason::MembersNotReady, "nothing is known of the members yet"));
     };
-    let troubled = roster.seats.values().find_map(|seat| troubles::of(seat).map(|trouble| (seat, trouble)));
+    let configuration = facts.observed.configuration.as_ref().map(|read| &read.configuration);
+    let is_member = |seat: &&Seat<'_>| {
+        seat.set.is_some() || seat.id.is_some_and(|id| configuration.is_some_and(|known| known.contains(id)))
+    };
+    let members = roster.seats.values().filter(is_member);
+    let troubled = members.map(|seat| (seat, troubles::of(seat))).find_map(|(seat, trouble)| Some((seat, trouble?)));
     match troubled {
         Some((seat, trouble)) => unready(Note::new(trouble.reason, format!("{}: {}", seat.name, trouble.message))),
         None => {

@@ -1,0 +1,48 @@
+//! Observed in, plan out: each case of `testdata/*.txt` is a look at a cluster and, below `----`, what the planner makes of
+//! it. `UPDATE=1 cargo test -p plan --test plans` writes what is instead of comparing; the difference is then reviewed as
+//! text.
+
+mod observed;
+mod told;
+
+use std::fmt::Write;
+use std::path::Path;
+
+/// Cases are apart by a blank line; each is a comment, a look, `----` and the outcome.
+#[test]
+fn every_look_leads_to_the_plan_that_was_reviewed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let mut files: Vec<_> =
+        folder.read_dir().expect("testdata exists").map(|entry| entry.expect("readable").path()).collect();
+    files.sort();
+    let mut differ = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(&file).expect("readable");
+        let mut fresh = String::new();
+        for case in text.split("\n\n").filter(|case| !case.trim().is_empty()) {
+            let (look, expected) = case.split_once("\n----\n").unwrap_or((case, ""));
+            let outcome = told::plan(&plan::plan(&observed::parse(look)));
+            if outcome.trim() != expected.trim() {
+                differ.push(format!(
+                    "{}:\n{look}\n---- expected\n{}\n---- is\n{outcome}",
+                    file.display(),
+                    expected.trim()
+                ));
+            }
+            writeln!(fresh, "{}\n----\n{}\n", look.trim(), outcome.trim()).expect("strings can be written");
+        }
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(&file, format!("{}\n", fresh.trim_end())).expect("writable");
+        }
+    }
+    assert!(differ.is_empty() || std::env::var_os("UPDATE").is_some(), "{}", differ.join("\n\n"));
+}
+
+/// The same look gives the same plan, whatever was planned before.
+#[test]
+fn planning_is_a_function() {
+    let look = "record a1 b2 c3\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nreplicas 5";
+    let once = told::plan(&plan::plan(&observed::parse(look)));
+    let _ = plan::plan(&observed::parse("member 1 blank a1"));
+    assert_eq!(once, told::plan(&plan::plan(&observed::parse(look))));
+}

@@ -1,0 +1,363 @@
+//! Looks from a few words. Owns the little language of `testdata`:
+//!
+//! ```text
+//! # comment
+//! replicas 3            max-voters 5        paused            replacement off       retain-removed
+//! restore               (from a place in a bucket)             backup               (spec.backup is set)
+//! record a1 b2 c3       IDs of demo-1, demo-2, demo-3; with `formed` after it the cluster had a leader
+//! last-ordinal 5        noted on the members' Service
+//! configuration 7 voters a1 b2 c3 learners d4 outgoing b2 removed e5      without it: the record's, if somebody leads
+//! member 1 is a1 [leader] [behind]    answers, heard by the leader
+//! member 2 blank b2                   answers, with an empty volume
+//! member 3 silent 20                  for so many seconds
+//! member 4 restoring a1 [failed Cause]
+//! member 5 damaged e5 | removed e5 | foreign
+//! ... announced d4                    the StatefulSet carries an ID
+//! ... outdated                       its pod was made from other settings
+//! ... no-set | no-volume | volume-goes | volume-owned | labelled a1 | terminating
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use plan::desired::stateful_set::settings;
+use plan::identity::{Origin, Record, RecordedVoter};
+use plan::ids::{ClusterId, MemberId, Token};
+use plan::names::{self, Ordinal};
+use plan::observed::member::{Answer, Configuration, MemberInfo, Phase, Progress, Report, RestoreProgress, Role};
+use plan::observed::{Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings};
+use plan::validated::ValidatedCluster;
+use serde_json::{Value, json};
+
+const CLUSTER: ClusterId = ClusterId(0xc1);
+const LAST_INDEX: u64 = 10_000;
+
+/// The look that the words describe.
+pub(crate) fn parse(look: &str) -> Observed {
+    let mut spec = json!({
+        "replicas": 3, "storage": { "size": "1Gi" }, "replacement": { "delay": "60s" },
+        "tls": { "client": "Plaintext", "peer": "Plaintext" },
+    });
+    let mut draft = Draft::default();
+    for line in look.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words.as_slice() {
+            ["replicas", count] => spec["replicas"] = json!(number(count)),
+            ["max-voters", count] => spec["maxVoters"] = json!(number(count)),
+            ["paused"] => spec["paused"] = json!(true),
+            ["replacement", "off"] => spec["replacement"]["enabled"] = json!(false),
+            ["retain-removed"] => spec["storage"]["retention"] = json!({ "whenScaled": "Retain" }),
+            ["backup"] => spec["backup"] = json!({ "objectStore": store() }),
+            ["restore"] => spec["bootstrap"] = restore(),
+            ["record", ids @ ..] => draft.record(ids),
+            ["last-ordinal", last] => draft.last_ordinal = Some((*last).to_owned()),
+            ["configuration", index, rest @ ..] => draft.configuration = Some(configuration(number(index), rest)),
+            ["member", ordinal, rest @ ..] => {
+                draft.member(Ordinal(u32::try_from(number(ordinal)).expect("small")), rest)
+            }
+            _ => panic!("{line:?} means nothing"),
+        }
+    }
+    draft.finish(spec)
+}
+
+#[derive(Default)]
+struct Draft {
+    record: Vec<MemberId>,
+    formed: bool,
+    last_ordinal: Option<String>,
+    configuration: Option<Configuration>,
+    members: BTreeMap<Ordinal, ObservedMember>,
+    leader: Option<Ordinal>,
+    serving: BTreeMap<MemberId, Progress>,
+}
+
+impl Draft {
+    fn record(&mut self, words: &[&str]) {
+        self.formed = words.contains(&"formed");
+        self.record = words.iter().filter(|word| **word != "formed").map(|word| id(word)).collect();
+    }
+
+    fn member(&mut self, ordinal: Ordinal, words: &[&str]) {
+        let has = |word| words.contains(&word);
+        let after = |word| words.iter().position(|found| *found == word).and_then(|at| words.get(at + 1)).copied();
+        let mut member = ObservedMember::default();
+        let name = names::member("demo", ordinal);
+        if !has("no-set") {
+            let fate = if has("volume-goes") { "Delete" } else { "Retain" };
+            member.set = Some(set(&name, after("announced"), fate));
+            member.pod = Some(pod(&name, words));
+        }
+        if !has("no-volume") {
+            member.volume = Some(volume(&name, after("labelled"), has("volume-owned")));
+        }
+        member.answer = self.answer(ordinal, words).filter(|_| !has("no-set"));
+        self.members.insert(ordinal, member);
+    }
+
+    fn answer(&mut self, ordinal: Ordinal, words: &[&str]) -> Option<Answer> {
+        let report = match words {
+            ["is", who, ..] => {
+                let behind = if words.contains(&"behind") { 5_000 } else { 0 };
+                let progress = Progress { matched: LAST_INDEX - behind, active: true, snapshotting: false };
+                let mut report = report(id(who), Phase::Member, Some(CLUSTER));
+                if words.contains(&"leader") {
+                    self.leader = Some(ordinal);
+                    report.role = Role::Leader;
+                } else {
+                    self.serving.insert(id(who), progress);
+                }
+                report
+            }
+            ["alone", who, ..] => report(id(who), Phase::Member, Some(CLUSTER)),
+            ["joined", who, ..] => report(id(who), Phase::Member, Some(CLUSTER)),
+            ["blank", who, ..] => report(id(who), Phase::Blank, None),
+            ["restoring", who, rest @ ..] => {
+                let mut report = report(id(who), Phase::Restoring, Some(CLUSTER));
+                if let ["failed", cause, ..] = rest {
+                    report.error = Some("the store said no".to_owned());
+                    report.restore = Some(RestoreProgress { cause: (*cause).to_owned(), ..RestoreProgress::default() });
+                }
+                report
+            }
+            ["damaged", who, ..] => report(id(who), Phase::Damaged, Some(CLUSTER)),
+            ["removed", who, ..] => report(id(who), Phase::Removed, Some(CLUSTER)),
+            ["foreign", ..] => report(MemberId(0xffff), Phase::Member, Some(ClusterId(0xdd))),
+            ["silent", seconds, ..] => {
+                let ago = SignedDuration::from_secs(i64::try_from(number(seconds)).expect("small"));
+                let since = now().checked_sub(ago).expect("long after the epoch");
+                return Some(Answer::Silent { since, error: "no answer".to_owned() });
+            }
+            _ => return None,
+        };
+        Some(Answer::Said(Box::new(report)))
+    }
+
+    fn finish(mut self, spec: Value) -> Observed {
+        let record = (!self.record.is_empty()).then(|| self.secret());
+        let configuration = self.configuration.take().unwrap_or_else(|| Configuration {
+            index: 1,
+            voters: self.record.iter().copied().collect(),
+            members: self.record.iter().zip(1..).map(|(id, ordinal)| (*id, info(Ordinal(ordinal)))).collect(),
+            ..Configuration::default()
+        });
+        let configuration = self.named(configuration);
+        if let Some(Answer::Said(leader)) =
+            self.leader.and_then(|leader| self.members.get_mut(&leader)?.answer.as_mut())
+        {
+            leader.progress.clone_from(&self.serving);
+        }
+        for member in self.members.values_mut() {
+            if let Some(Answer::Said(report)) = &mut member.answer
+                && report.phase == Phase::Member
+                && report.cluster == Some(CLUSTER)
+            {
+                report.configuration = Some(configuration.clone());
+            }
+        }
+        let mut service: Service = made("Service", "demo-members", &json!({}));
+        let notes = service.metadata.annotations.get_or_insert_default();
+        notes.extend(self.last_ordinal.map(|last| (names::ANNOTATION_LAST_ORDINAL.to_owned(), last)));
+        if self.formed {
+            notes.insert(names::ANNOTATION_FORMED.to_owned(), CLUSTER.to_string());
+        }
+        let mut observed = Observed {
+            now: now(),
+            operator: OperatorSettings { node_image: "raft-node:1".to_owned(), node_image_pull_policy: None },
+            cluster: serde_json::from_value(json!({
+                "apiVersion": "raftoperator.io/v1alpha1", "kind": "RaftCluster",
+                "metadata": { "name": "demo", "namespace": "default", "uid": "owner", "generation": 1 },
+                "spec": spec,
+            }))
+            .expect("a RaftCluster"),
+            members: self.members,
+            services: ObservedServices { members: Some(service), ..ObservedServices::default() },
+            budget: None,
+            record,
+            configuration: self.leader.map(|leader| Linearizable { leader, configuration }),
+            zones: BTreeMap::new(),
+            restore_from: None,
+            probe: None,
+            refusals: Vec::new(),
+            reserved: BTreeSet::new(),
+            entropy: Entropy { cluster_id: CLUSTER.0, token: [7; 32] },
+        };
+        let settings = settings(&ValidatedCluster::parse(&observed).expect("the words make a valid spec"), None);
+        for pod in observed.members.values_mut().filter_map(|member| member.pod.as_mut()) {
+            let notes = pod.metadata.annotations.get_or_insert_default();
+            notes.entry(names::ANNOTATION_SETTINGS.to_owned()).or_insert_with(|| settings.clone());
+        }
+        observed
+    }
+
+    /// Names and addresses for everyone who is only listed.
+    fn named(&self, mut configuration: Configuration) -> Configuration {
+        for (ordinal, member) in &self.members {
+            let said = match &member.answer {
+                Some(Answer::Said(report)) => report.id,
+                _ => None,
+            };
+            let announced = member
+                .set
+                .as_ref()
+                .and_then(|set| set.metadata.annotations.as_ref()?.get(names::ANNOTATION_MEMBER_ID).cloned());
+            for id in said.into_iter().chain(announced.map(|text| text.parse().expect("an ID"))) {
+                if configuration.contains(id) {
+                    configuration.members.entry(id).or_insert_with(|| info(*ordinal));
+                }
+            }
+        }
+        for (id, ordinal) in self.record.iter().zip(1..) {
+            if configuration.contains(*id) {
+                configuration.members.insert(*id, info(Ordinal(ordinal)));
+            }
+        }
+        configuration
+    }
+
+    fn secret(&self) -> k8s_openapi::api::core::v1::Secret {
+        let voters = self
+            .record
+            .iter()
+            .zip(1..)
+            .map(|(id, ordinal)| RecordedVoter { name: names::member("demo", Ordinal(ordinal)), id: *id });
+        let record =
+            Record { cluster: CLUSTER, token: Token::of([7; 32]), voters: voters.collect(), origin: Origin::Empty };
+        let owner = serde_json::from_value(owner("RaftCluster", "demo", "owner")).expect("an owner");
+        record.to_secret("demo", "default", owner)
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).expect("within range")
+}
+
+fn number(word: &str) -> u64 {
+    word.parse().unwrap_or_else(|_| panic!("{word:?} is no number"))
+}
+
+fn id(word: &str) -> MemberId {
+    word.parse().unwrap_or_else(|_| panic!("{word:?} is no ID"))
+}
+
+fn owner(kind: &str, name: &str, uid: &str) -> Value {
+    json!({ "apiVersion": "v1", "kind": kind, "name": name, "uid": uid })
+}
+
+fn info(ordinal: Ordinal) -> MemberInfo {
+    MemberInfo {
+        name: names::member("demo", ordinal),
+        peer_url: names::peer_url("demo", "default", ordinal),
+        client_url: names::client_url("demo", "default", ordinal),
+    }
+}
+
+fn configuration(index: u64, words: &[&str]) -> Configuration {
+    let mut configuration = Configuration { index, ..Configuration::default() };
+    let mut half = "";
+    for word in words {
+        match *word {
+            "voters" | "learners" | "outgoing" | "removed" => half = word,
+            who => {
+                let set = match half {
+                    "voters" => &mut configuration.voters,
+                    "learners" => &mut configuration.learners,
+                    "outgoing" => &mut configuration.outgoing,
+                    _ => &mut configuration.removed,
+                };
+                set.insert(id(who));
+            }
+        }
+    }
+    configuration
+}
+
+fn report(id: MemberId, phase: Phase, cluster: Option<ClusterId>) -> Report {
+    Report {
+        id: Some(id),
+        phase,
+        cluster,
+        role: Role::Follower,
+        leader: None,
+        term: 1,
+        commit: LAST_INDEX,
+        applied: LAST_INDEX,
+        last: LAST_INDEX,
+        revision: 1,
+        size_bytes: 0,
+        configuration: None,
+        progress: BTreeMap::new(),
+        version: "1".to_owned(),
+        error: None,
+        restore: None,
+    }
+}
+
+fn made<T: serde::de::DeserializeOwned>(kind: &str, name: &str, rest: &Value) -> T {
+    let mut object = json!({ "metadata": {
+        "name": name, "namespace": "default", "uid": format!("{kind}/{name}"), "resourceVersion": "1",
+        "ownerReferences": [owner("RaftCluster", "demo", "owner")],
+    }});
+    if let (Some(object), Some(rest)) = (object.as_object_mut(), rest.as_object()) {
+        object.extend(rest.clone());
+    }
+    serde_json::from_value(object).unwrap_or_else(|error| panic!("{kind} {name}: {error}"))
+}
+
+fn set(name: &str, announced: Option<&str>, fate: &str) -> StatefulSet {
+    let mut set: StatefulSet = made(
+        "StatefulSet",
+        name,
+        &json!({ "spec": {
+            "selector": {}, "serviceName": "demo-members", "template": {},
+            "persistentVolumeClaimRetentionPolicy": { "whenDeleted": fate },
+        }}),
+    );
+    if let Some(id) = announced {
+        set.metadata.annotations.get_or_insert_default().insert(names::ANNOTATION_MEMBER_ID.to_owned(), id.to_owned());
+    }
+    set
+}
+
+fn pod(name: &str, words: &[&str]) -> Pod {
+    let ready = if matches!(words, ["is", ..]) { "True" } else { "False" };
+    let mut pod: Pod = made(
+        "Pod",
+        &format!("{name}-0"),
+        &json!({ "status": {
+            "phase": "Running", "conditions": [{ "type": "Ready", "status": ready }],
+        }}),
+    );
+    if words.contains(&"outdated") {
+        let notes = pod.metadata.annotations.get_or_insert_default();
+        notes.insert(names::ANNOTATION_SETTINGS.to_owned(), "others".to_owned());
+    }
+    if words.contains(&"terminating") {
+        pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+    }
+    pod
+}
+
+fn volume(name: &str, labelled: Option<&str>, owned: bool) -> PersistentVolumeClaim {
+    let mut volume: PersistentVolumeClaim = made("PersistentVolumeClaim", &format!("data-{name}-0"), &json!({}));
+    let owner = serde_json::from_value(owner("StatefulSet", name, &format!("StatefulSet/{name}"))).expect("an owner");
+    volume.metadata.owner_references = owned.then(|| vec![owner]);
+    if let Some(id) = labelled {
+        let labels = volume.metadata.labels.get_or_insert_default();
+        labels.insert(names::LABEL_CLUSTER_ID.to_owned(), CLUSTER.to_string());
+        labels.insert(names::LABEL_MEMBER_ID.to_owned(), id.to_owned());
+    }
+    volume
+}
+
+fn store() -> Value {
+    json!({ "bucket": "backups", "credentialsSecretRef": { "name": "keys" } })
+}
+
+fn restore() -> Value {
+    json!({ "restore": { "source": {
+        "objectStore": store(), "clusterID": "000000000000000000000000000000aa", "manifest": "aa/manifest",
+    }}})
+}
