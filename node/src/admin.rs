@@ -7,13 +7,12 @@ mod parse;
 mod refusal;
 mod token;
 
-use std::path::PathBuf;
-
 use proto::admin as wire;
 use proto::admin::admin_server::{Admin, AdminServer};
 use raft::MemberId;
 use tonic::{Request, Response, Status};
 
+use crate::config::RunArgs;
 use crate::handle::Handle;
 use crate::handle::status::Phase;
 use archive::Archive;
@@ -22,10 +21,10 @@ use token::Shown;
 /// Requests are small; a configuration of many members with long names is not.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
-/// The operator's door of one member, to be served on the peer port. `credentials`: directory with the object store's keys.
+/// The operator's door of one member, to be served on the peer port.
 #[must_use]
-pub fn service(handle: Handle, credentials: Option<PathBuf>) -> AdminServer<Door> {
-    AdminServer::new(Door { handle, archive: Archive::new(credentials) }).max_decoding_message_size(REQUEST_BYTES_MAX)
+pub fn service(handle: Handle, args: &RunArgs) -> AdminServer<Door> {
+    AdminServer::new(Door { handle, archive: Archive::new(args) }).max_decoding_message_size(REQUEST_BYTES_MAX)
 }
 
 /// The member behind the operator's door.

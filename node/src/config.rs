@@ -76,6 +76,9 @@ pub struct RunArgs {
     /// Directory with the object store's credentials, one file a value; may be missing.
     #[arg(long, env = "RAFT_NODE_OBJECT_STORE_CREDENTIALS")]
     pub object_store_credentials: Option<PathBuf>,
+    /// The same for the object store to restore from, where it takes other credentials.
+    #[arg(long, env = "RAFT_NODE_RESTORE_CREDENTIALS")]
+    pub restore_credentials: Option<PathBuf>,
     /// Threads that serve clients; 0: one per processor, two at most.
     #[arg(long, env = "RAFT_NODE_CLIENT_THREADS", default_value_t = 0)]
     pub client_threads: usize,

@@ -1,118 +1,62 @@
 //! Backups in a real S3 server, and back: what is written comes back, what is damaged, foreign or missing is told apart, and
 //! an outage leaves nothing half done. Owns a server per test, on loopback.
 
+#[path = "s3/server.rs"]
+mod s3;
+
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dev_cluster::{Program, programs, until};
 use mvcc::{Put, Range, RangeError, Revision, Store, View};
 use raft::{EntryId, HardState, Index, IoId, MemberId, MemberInfo, Persist, Term};
 use raft_node::archive::{
     Access, ArchiveError, Backup, ObjectStoreConfig, Patience, Progress, REVISION_BUMP, Restore, Restored, backup,
     find, probe, restore,
 };
+use s3::Server;
 use storage::{ClusterId, ClusterRecord, FileDisk, Options, Start, Storage};
 
 const CLUSTER: ClusterId = ClusterId([0xC1; 16]);
 const MEMBER: MemberId = MemberId(0xA11CE);
-const APPLIED: EntryId = EntryId { term: Term(3), index: Index(77) };
-const BUCKET: &str = "backups";
 const PATIENCE: Duration = Duration::from_secs(20);
+const APPLIED: EntryId = EntryId { term: Term(3), index: Index(77) };
 
-/// An S3 server with one bucket, on loopback, in a directory that goes with it.
-struct Server {
-    folder: PathBuf,
-    port: u16,
-    process: Option<Child>,
+fn access(server: &Server) -> Access {
+    Access {
+        store: ObjectStoreConfig {
+            endpoint: server.endpoint(),
+            bucket: s3::BUCKET.into(),
+            prefix: "prod/raft".into(),
+            ..ObjectStoreConfig::default()
+        },
+        credentials: Some(server.credentials()),
+        patience: Patience { request: Duration::from_secs(20), ..Patience::PROBE },
+    }
 }
 
-impl Server {
-    fn start(name: &str) -> Self {
-        let folder = std::env::temp_dir().join(format!("archive-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&folder);
-        fs::create_dir_all(folder.join("s3").join(BUCKET)).expect("a folder for the bucket");
-        fs::create_dir_all(folder.join("credentials")).expect("a folder for the credentials");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let mut server = Self { folder, port: free.port(), process: None };
-        server.give_credentials("root-key", "root-secret");
-        server.run();
-        server
-    }
-
-    fn run(&mut self) {
-        let built = programs::build(&[Program::Versitygw], &|line| println!("{line}"))
-            .expect("versitygw is built from its Go module, or found where `cargo xtask cluster up` left it");
-        let address = format!("127.0.0.1:{}", self.port);
-        let process = Command::new(built.path(Program::Versitygw))
-            .args(["--port", &address, "--region", "us-east-1", "--quiet", "posix"])
-            .arg(self.folder.join("s3"))
-            .env("ROOT_ACCESS_KEY_ID", "root-key")
-            .env("ROOT_SECRET_ACCESS_KEY", "root-secret")
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the S3 server starts");
-        self.process = Some(process);
-        until("the S3 server answers", PATIENCE, || Ok(TcpStream::connect(&address).ok())).expect("it comes up");
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill().and_then(|()| process.wait()).expect("our own child can be ended");
-        }
-    }
-
-    fn give_credentials(&self, id: &str, secret: &str) {
-        fs::write(self.folder.join("credentials/access-key-id"), id).expect("a file");
-        // With a newline, as an editor leaves it.
-        fs::write(self.folder.join("credentials/secret-access-key"), format!("{secret}\n")).expect("a file");
-    }
-
-    fn access(&self) -> Access {
-        Access {
-            store: ObjectStoreConfig {
-                endpoint: format!("http://127.0.0.1:{}", self.port),
-                bucket: BUCKET.into(),
-                prefix: "prod/raft".into(),
-                ..ObjectStoreConfig::default()
-            },
-            credentials: Some(self.folder.join("credentials")),
-            patience: Patience { request: Duration::from_secs(20), ..Patience::PROBE },
-        }
-    }
-
-    /// The bucket's files whose path holds this.
-    fn files(&self, part: &str) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut folders = vec![self.folder.join("s3").join(BUCKET)];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
-                let path = entry.path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.to_string_lossy().contains(part) {
-                    found.push(path);
-                }
+/// The bucket's files whose path holds this.
+fn files(server: &Server, part: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![server.folder.join("s3").join(s3::BUCKET)];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().contains(part) {
+                found.push(path);
             }
         }
-        found
     }
-
-    /// Parts of uploads that were neither completed nor aborted.
-    fn unfinished_parts(&self) -> Vec<PathBuf> {
-        self.files("/.sgwtmp/multipart/")
-    }
+    found
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+/// Parts of uploads that were neither completed nor aborted.
+fn unfinished_parts(server: &Server) -> Vec<PathBuf> {
+    files(server, "/.sgwtmp/multipart/")
 }
 
 fn put(key: &str, value: Vec<u8>) -> mvcc::Command {
@@ -170,9 +114,9 @@ impl Volume {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_comes_back_as_a_new_cluster_with_revisions_ahead() {
     let server = Server::start("round-trip");
-    let access = server.access();
+    let access = access(&server);
     probe(&access, CLUSTER, MEMBER).await.expect("the bucket can be used");
-    assert_eq!(server.files("/probe/"), [] as [PathBuf; 0], "a probe leaves nothing");
+    assert_eq!(files(&server, "/probe/"), [] as [PathBuf; 0], "a probe leaves nothing");
 
     let view = content(300, 100);
     let progress = Progress::default();
@@ -225,14 +169,14 @@ async fn a_backup_comes_back_as_a_new_cluster_with_revisions_ahead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_name_makes_one_backup() {
     let server = Server::start("one-name");
-    let access = server.access();
+    let access = access(&server);
     assert_eq!(find(&access, CLUSTER, "monday").await.expect("an answer"), None);
     let first = backup(&access, monday(&content(10, 10)), &Progress::default()).await.expect("a backup");
-    let files = server.files("/v1/");
+    let before = files(&server, "/v1/");
     // The state has moved on; the name has not.
     let again = backup(&access, monday(&content(20, 10)), &Progress::default()).await.expect("the same backup");
     assert_eq!(again, first);
-    assert_eq!(server.files("/v1/"), files, "nothing was written");
+    assert_eq!(files(&server, "/v1/"), before, "nothing was written");
     assert_eq!(find(&access, CLUSTER, "monday").await.expect("an answer"), Some(first));
     let bad = Backup { name: "../monday".into(), ..monday(&content(1, 1)) };
     assert!(matches!(backup(&access, bad, &Progress::default()).await, Err(ArchiveError::Invalid(_))));
@@ -241,7 +185,7 @@ async fn one_name_makes_one_backup() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_cause_is_told_apart_and_heals_when_it_goes() {
     let server = Server::start("causes");
-    let access = server.access();
+    let access = access(&server);
     let view = content(5, 10);
     let causes = async |access: &Access| {
         let of = |result: Result<(), ArchiveError>| result.expect_err("there is a cause").cause();
@@ -282,7 +226,7 @@ async fn each_cause_is_told_apart_and_heals_when_it_goes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_damaged_foreign_or_missing_is_not_restored() {
     let server = Server::start("damage");
-    let access = server.access();
+    let access = access(&server);
     // More than one chunk and more than one part.
     let done = backup(&access, monday(&content(10, 1_000_000)), &Progress::default()).await.expect("a backup");
     assert!(done.size_bytes > 9_000_000);
@@ -295,7 +239,7 @@ async fn what_is_damaged_foreign_or_missing_is_not_restored() {
     assert_eq!(missing.cause(), "BackupNotFound");
     assert_eq!(volume.refuses(&access, "some/other/key.json", CLUSTER).await.cause(), "Invalid");
 
-    let base = server.files("/base/").pop().expect("the image is a file");
+    let base = files(&server, "/base/").pop().expect("the image is a file");
     let sound = fs::read(&base).expect("it can be read");
     for at in [0, 4 * 1024 * 1024 - 1, sound.len() / 2, sound.len() - 1] {
         damage(&base, |bytes| bytes[at] ^= 1);
@@ -312,7 +256,7 @@ async fn what_is_damaged_foreign_or_missing_is_not_restored() {
     assert_eq!(volume.refuses(&access, &done.manifest, CLUSTER).await.cause(), "BackupCorrupt");
     fs::write(&base, &sound).expect("mended");
 
-    let manifest = server.files("/manifest/").pop().expect("the manifest is a file");
+    let manifest = files(&server, "/manifest/").pop().expect("the manifest is a file");
     let text = fs::read_to_string(&manifest).expect("it is text");
     fs::write(&manifest, text.replace("\"index\": 77", "\"index\": 78")).expect("it can be changed");
     assert_eq!(volume.refuses(&access, &done.manifest, CLUSTER).await.cause(), "BackupCorrupt");
@@ -345,7 +289,7 @@ async fn under_way(progress: &Progress) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_dies_in_mid_upload_costs_an_attempt_and_nothing_else() {
     let mut server = Server::start("outage");
-    let access = server.access();
+    let access = access(&server);
     let view = content(120, 1_000_000);
     let progress = Progress::default();
     let attempt = tokio::spawn({
@@ -357,7 +301,7 @@ async fn a_server_that_dies_in_mid_upload_costs_an_attempt_and_nothing_else() {
     let error = attempt.await.expect("no panic").expect_err("the server is gone");
     assert_eq!(error.cause(), "StoreUnreachable", "{error}");
     assert!(progress.done() < progress.total());
-    assert_eq!(server.files("/manifest/"), [] as [PathBuf; 0], "what is not whole is not seen");
+    assert_eq!(files(&server, "/manifest/"), [] as [PathBuf; 0], "what is not whole is not seen");
 
     server.run();
     assert_eq!(find(&access, CLUSTER, "monday").await.expect("it answers again"), None);
@@ -385,16 +329,16 @@ async fn a_server_that_dies_in_mid_upload_costs_an_attempt_and_nothing_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_nobody_waits_for_is_cleared_away() {
     let server = Server::start("dropped");
-    let access = server.access();
+    let access = access(&server);
     let progress = Progress::default();
     let attempt = tokio::spawn({
         let (access, backup_, progress) = (access.clone(), monday(&content(120, 1_000_000)), progress.clone());
         async move { backup(&access, backup_, &progress).await }
     });
     under_way(&progress).await;
-    assert!(!server.unfinished_parts().is_empty(), "the server keeps parts where this test looks");
+    assert!(!unfinished_parts(&server).is_empty(), "the server keeps parts where this test looks");
     attempt.abort();
     assert!(attempt.await.expect_err("it was cancelled").is_cancelled());
-    soon("the parts are gone", || server.unfinished_parts().is_empty()).await;
+    soon("the parts are gone", || unfinished_parts(&server).is_empty()).await;
     assert_eq!(find(&access, CLUSTER, "monday").await.expect("an answer"), None);
 }

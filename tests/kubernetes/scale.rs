@@ -32,16 +32,18 @@ fn members_come_and_go_without_a_lost_write_or_a_gap() {
 fn delete_the_leader(stage: &Stage, demo: &RaftCluster<'_>, traffic: &Traffic<'_>) {
     use dev_cluster::Run;
     let leader = demo.leader().expect("there is a leader");
+    let life = demo.life(&leader).expect("it answers");
     stage.kubernetes.kubectl(["delete", "pod", &demo.pod(&leader), "--wait"]).text().expect("the pod goes");
-    demo.await_members(3, 0, PATIENCE).expect("the pod comes back");
+    demo.await_new_life(&leader, life.as_deref(), PATIENCE).expect("the pod comes back");
     within(traffic, "graceful deletion of the leader", Duration::from_secs(1));
 }
 
 fn kill_the_leader(stage: &Stage, demo: &RaftCluster<'_>, traffic: &Traffic<'_>) {
     let leader = demo.leader().expect("there is a leader");
     let namespace = &stage.kubernetes.namespace;
+    let life = demo.life(&leader).expect("it answers");
     stage.cluster.kill_container(namespace, &demo.pod(&leader), "raft-node").expect("the leader is killed");
-    demo.await_members(3, 0, PATIENCE).expect("the member comes back");
+    demo.await_new_life(&leader, life.as_deref(), PATIENCE).expect("the member comes back");
     within(traffic, "SIGKILL of the leader", Duration::from_secs(3));
 }
 

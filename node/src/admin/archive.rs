@@ -10,14 +10,16 @@ use raft::EntryId;
 use tonic::Status;
 
 use crate::archive::{self, Access, ArchiveError, Backup, Done, ObjectStoreConfig, Patience, Progress, Restore};
+use crate::config::RunArgs;
 use crate::handle::Handle;
 use crate::handle::record::{ClusterId, JoinRecord, RestoreFailure, RestoreRecord};
 
 /// The way to object stores of one member. A clone is the same.
 #[derive(Clone, Debug)]
 pub(super) struct Archive {
-    /// Directory of the credentials, if one was configured.
-    credentials: Option<PathBuf>,
+    /// Directories of the credentials, if they were configured.
+    backup_credentials: Option<PathBuf>,
+    restore_credentials: Option<PathBuf>,
     job: Arc<Mutex<Option<Job>>>,
 }
 
@@ -30,12 +32,14 @@ struct Job {
 }
 
 impl Archive {
-    pub(super) fn new(credentials: Option<PathBuf>) -> Self {
-        Self { credentials, job: Arc::default() }
+    pub(super) fn new(args: &RunArgs) -> Self {
+        let backup_credentials = args.object_store_credentials.clone();
+        let restore_credentials = args.restore_credentials.clone().or_else(|| backup_credentials.clone());
+        Self { backup_credentials, restore_credentials, job: Arc::default() }
     }
 
     fn access(&self, store: ObjectStoreConfig, patience: Patience) -> Access {
-        Access { store, credentials: self.credentials.clone(), patience }
+        Access { store, credentials: self.backup_credentials.clone(), patience }
     }
 
     /// Starts a backup of the applied state, or tells how the one of that name goes. A name that failed stays so: what was
@@ -98,7 +102,7 @@ impl Archive {
         source: ClusterId,
         manifest: String,
     ) -> RestoreRecord {
-        let access = self.access(store, Patience::TRANSFER);
+        let access = Access { store, credentials: self.restore_credentials.clone(), patience: Patience::TRANSFER };
         let progress = Progress::default();
         let restore = Restore { manifest: manifest.clone(), source, member: join.member, own: join.info.clone() };
         let told = progress.clone();

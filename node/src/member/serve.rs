@@ -123,7 +123,7 @@ impl Serving {
             .http2_keepalive_interval(Some(PING))
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .add_service(members)
-            .add_service(admin::service(handle.clone(), config.args.object_store_credentials.clone()))
+            .add_service(admin::service(handle.clone(), &config.args))
             .serve_with_incoming(TcpIncoming::from(peer).with_nodelay(Some(true)));
         let peer_task = tokio::spawn(async move {
             if let Err(reason) = server.await {

@@ -1,9 +1,12 @@
 //! Real members behind real sockets, asked as clients, probes and the operator ask: what they answer, to the letter.
 
 mod admin;
+mod archive;
 mod cluster;
 mod health;
 mod kv;
 mod maintenance;
 mod member;
 mod range_stream;
+#[path = "../s3/server.rs"]
+mod s3;

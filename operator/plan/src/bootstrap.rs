@@ -20,6 +20,7 @@ use crate::observed::member::{Configuration, MemberInfo};
 use crate::observed::{Observed, annotation, label};
 use crate::restore;
 use crate::roster::{Loss, Roster, Seat, Standing};
+use crate::troubles;
 use crate::validated::ValidatedCluster;
 
 /// No record yet: bring up the first members and, when each told its ID, make the record.
@@ -147,11 +148,18 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<RecordedVoter>, Note> {
                 );
                 return Err(Note::new(Reason::RetainedVolumes, message));
             }
-            None => silent.push(seat.name.as_str()),
+            None => silent.push(*seat),
         }
     }
+    // What keeps one of them from starting says more than that they start.
+    let mut causes = silent.iter().filter_map(|seat| Some((seat, troubles::of(seat)?)));
+    let is_known = |note: &Note| !matches!(note.reason, Reason::MembersNotReady | Reason::MemberUnreachable);
+    if let Some((seat, note)) = causes.find(|(_, note)| is_known(note)) {
+        return Err(Note::new(note.reason, format!("{}: {}", seat.name, note.message)));
+    }
     if !silent.is_empty() {
-        return Err(Note::new(Reason::MembersNotReady, format!("waits for {} to start", silent.join(", "))));
+        let names: Vec<_> = silent.iter().map(|seat| seat.name.as_str()).collect();
+        return Err(Note::new(Reason::MembersNotReady, format!("waits for {} to start", names.join(", "))));
     }
     let distinct: BTreeSet<_> = voters.iter().map(|voter| voter.id).collect();
     if distinct.len() < voters.len() {

@@ -95,6 +95,30 @@ impl<'a> RaftCluster<'a> {
         format!("{member}-0")
     }
 
+    /// Which life of a member's container runs and is ready: its pod, and how often it was started in it. `None` while
+    /// none does.
+    ///
+    /// # Errors
+    /// The API server did not answer.
+    pub fn life(&self, member: &str) -> Result<Option<String>> {
+        let Some(pod) = self.kubernetes.get("pod", &self.pod(member))? else { return Ok(None) };
+        let container = &pod["status"]["containerStatuses"][0];
+        let lives = container["ready"] == true && pod["metadata"]["deletionTimestamp"].is_null();
+        Ok(lives.then(|| format!("{}/{}", pod["metadata"]["uid"], container["restartCount"])))
+    }
+
+    /// Waits until a member that was hurt runs again, in another life, and the cluster has nothing left to do.
+    ///
+    /// # Errors
+    /// It is not so in time.
+    pub fn await_new_life(&self, member: &str, before: Option<&str>, limit: Duration) -> Result<()> {
+        until(&format!("{member} runs again"), limit, || {
+            let now = self.life(member)?;
+            ensure!(now.is_some() && now.as_deref() != before, "{}", self.status()?.explain());
+            Ok(self.status()?.settled().then_some(()))
+        })
+    }
+
     /// The names of its volume claims.
     ///
     /// # Errors

@@ -223,20 +223,21 @@ fn hurt(place: &Place, demo: &RaftCluster<'_>, traffic: &Traffic<'_>, steps: &St
         watched(traffic, steps, PLANNED_GAP, || {
             let leader = demo.leader()?;
             steps.note(&format!("the leader is {leader}"));
+            let life = demo.life(&leader)?;
             kubernetes.kubectl(["delete", "pod", &demo.pod(&leader), "--wait"]).text()?;
-            demo.await_members(3, 0, CHANGE).map(drop)
+            demo.await_new_life(&leader, life.as_deref(), CHANGE)
         })
     })?;
     steps.step("SIGKILL of the leader", || {
         watched(traffic, steps, KILLED_GAP, || {
             let leader = demo.leader()?;
             steps.note(&format!("the leader is {leader}"));
-            let pod = demo.pod(&leader);
+            let (pod, life) = (demo.pod(&leader), demo.life(&leader)?);
             match &place.cluster {
                 Some(cluster) => drop(cluster.kill_container(NAMESPACE, &pod, "raft-node")?),
                 None => drop(kubernetes.kubectl(["delete", "pod", &pod, "--force", "--grace-period=0"]).text()?),
             }
-            demo.await_members(3, 0, CHANGE).map(drop)
+            demo.await_new_life(&leader, life.as_deref(), CHANGE)
         })
     })?;
     steps.step("a follower's volume is wiped; the member is replaced", || {

@@ -11,8 +11,8 @@ use k8s_openapi::api::apps::v1::{
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath, LocalObjectReference,
     PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ProjectedVolumeSource, SeccompProfile, SecretProjection, SecurityContext, TopologySpreadConstraint, Volume,
-    VolumeMount, VolumeProjection, VolumeResourceRequirements,
+    ProjectedVolumeSource, SeccompProfile, SecretProjection, SecurityContext, Toleration, TopologySpreadConstraint,
+    Volume, VolumeMount, VolumeProjection, VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -173,9 +173,9 @@ fn pod(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> PodSpec {
         spec.image_pull_secrets.iter().map(|secret| LocalObjectReference { name: secret.name.clone() }).collect();
     PodSpec {
         containers: vec![container(valid, shape)],
-        volumes: credentials(valid, shape).map(|volume| vec![volume]),
+        volumes: credentials(valid, shape).map(|(volume, _)| vec![volume]),
         affinity: spec.affinity.clone(),
-        tolerations: (!spec.tolerations.is_empty()).then(|| spec.tolerations.clone()),
+        tolerations: Some(tolerations(valid)).filter(|all| !all.is_empty()),
         node_selector: (!spec.node_selector.is_empty()).then(|| spec.node_selector.clone()),
         topology_spread_constraints: Some(spread(valid)),
         priority_class_name: spec.priority_class_name.clone(),
@@ -201,7 +201,7 @@ fn pod(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> PodSpec {
 fn container(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Container {
     let mut mounts =
         vec![VolumeMount { name: names::VOLUME.to_owned(), mount_path: "/data".to_owned(), ..VolumeMount::default() }];
-    mounts.extend(credentials(valid, shape).map(|volume| VolumeMount {
+    mounts.extend(credentials(valid, shape).map(|(volume, _)| VolumeMount {
         name: volume.name,
         mount_path: CREDENTIALS.to_owned(),
         read_only: Some(true),
@@ -286,31 +286,36 @@ fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
     flag("snapshot-threshold", snapshots.threshold.to_string());
     flag("snapshots-retain", snapshots.retain.to_string());
     flag("quota-bytes", valid.quota_bytes.to_string());
-    if credentials(valid, shape).is_some() {
+    if let Some((_, restore_folder)) = credentials(valid, shape) {
         flag("object-store-credentials", CREDENTIALS.to_owned());
+        if let Some(folder) = restore_folder {
+            flag("restore-credentials", format!("{CREDENTIALS}/{folder}"));
+        }
     }
     arguments
 }
 
 /// Credentials of object stores. Optional: a missing Secret must not keep a member from starting, and a later one appears
 /// by itself. Those of `spec.backup` lie in the mount itself; those of the store that the cluster is restored from too, or
-/// in `restore` below where they are others.
-fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Option<Volume> {
+/// in the folder told beside the volume where they are others.
+fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Option<(Volume, Option<&'static str>)> {
     let name = |store: &ObjectStore| store.credentials_secret_ref.name.clone();
     let backup = valid.spec.backup.as_ref().map(|backup| name(&backup.object_store));
     let restore = shape.restore_store.map(name);
-    let sources = match (backup, restore) {
+    let (sources, restore_folder) = match (backup, restore) {
         (None, None) => return None,
         (Some(backup), Some(restore)) if backup != restore => {
-            vec![projection(backup, None), projection(restore, Some("restore"))]
+            let folder = Some("restore");
+            (vec![projection(backup, None), projection(restore, folder)], folder)
         }
-        (Some(only), _) | (None, Some(only)) => vec![projection(only, None)],
+        (Some(only), _) | (None, Some(only)) => (vec![projection(only, None)], None),
     };
-    Some(Volume {
+    let volume = Volume {
         name: CREDENTIALS_VOLUME.to_owned(),
         projected: Some(ProjectedVolumeSource { sources: Some(sources), default_mode: Some(0o440) }),
         ..Volume::default()
-    })
+    };
+    Some((volume, restore_folder))
 }
 
 /// Every key of a Secret, or in a folder those that a member looks for: a projection of all keys has no folder.
@@ -325,6 +330,32 @@ fn projection(secret: String, folder: Option<&str>) -> VolumeProjection {
         secret: Some(SecretProjection { name: secret, items, optional: Some(true) }),
         ..VolumeProjection::default()
     }
+}
+
+/// The spec's, and how long a pod stays on a machine that does not answer: as long as its member would be waited for. Else
+/// Kubernetes keeps it there for five minutes, and a newcomer that was scheduled onto a dying machine would hold up the
+/// replacement for as long.
+fn tolerations(valid: &ValidatedCluster<'_>) -> Vec<Toleration> {
+    let mut all = valid.spec.tolerations.clone();
+    if valid.replacements_max == 0 {
+        return all;
+    }
+    for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
+        let covers = |own: &Toleration| {
+            own.key.as_deref().is_none_or(|own| own == key)
+                && own.effect.as_deref().is_none_or(|own| own == "NoExecute")
+        };
+        if !all.iter().any(covers) {
+            all.push(Toleration {
+                key: Some(key.to_owned()),
+                operator: Some("Exists".to_owned()),
+                effect: Some("NoExecute".to_owned()),
+                toleration_seconds: Some(i64::try_from(valid.replacement_delay.as_secs()).unwrap_or(i64::MAX)),
+                ..Toleration::default()
+            });
+        }
+    }
+    all
 }
 
 /// Over zones and then over machines, as far as possible, unless the spec says otherwise.

@@ -13,6 +13,7 @@
 //! member 4 restoring a1 [failed Cause]
 //! member 5 damaged e5 | removed e5 | foreign
 //! ... announced d4                    the StatefulSet carries an ID
+//! ... unscheduled | unbound            no node takes its pod; its volume is not bound
 //! ... outdated                       its pod was made from other settings
 //! ... no-set | no-volume | volume-goes | volume-owned | labelled a1 | terminating
 //! ```
@@ -330,6 +331,16 @@ fn pod(name: &str, words: &[&str]) -> Pod {
             "phase": "Running", "conditions": [{ "type": "Ready", "status": ready }],
         }}),
     );
+    let message = if words.contains(&"unbound") {
+        Some("0/3 nodes are available: pod has unbound immediate PersistentVolumeClaims.")
+    } else {
+        words.contains(&"unscheduled").then_some("0/3 nodes are available: 3 Insufficient cpu.")
+    };
+    if let Some(message) = message {
+        let condition = json!({ "type": "PodScheduled", "status": "False", "message": message });
+        let condition = serde_json::from_value(condition).expect("a condition");
+        pod.status.get_or_insert_default().conditions.get_or_insert_default().push(condition);
+    }
     if words.contains(&"outdated") {
         let notes = pod.metadata.annotations.get_or_insert_default();
         notes.insert(names::ANNOTATION_SETTINGS.to_owned(), "others".to_owned());

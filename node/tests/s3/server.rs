@@ -1,0 +1,80 @@
+//! A real S3 server for a test: one bucket, on loopback, gone with the test. Owns no assertion.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use dev_cluster::{Program, programs, until};
+
+/// Its only bucket.
+pub(crate) const BUCKET: &str = "backups";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An S3 server with one bucket, on loopback, in a directory that goes with it.
+pub(crate) struct Server {
+    pub(crate) folder: PathBuf,
+    port: u16,
+    process: Option<Child>,
+}
+
+impl Server {
+    pub(crate) fn start(name: &str) -> Self {
+        let folder = std::env::temp_dir().join(format!("archive-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(folder.join("s3").join(BUCKET)).expect("a folder for the bucket");
+        fs::create_dir_all(folder.join("credentials")).expect("a folder for the credentials");
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let mut server = Self { folder, port: free.port(), process: None };
+        server.give_credentials("root-key", "root-secret");
+        server.run();
+        server
+    }
+
+    pub(crate) fn run(&mut self) {
+        let built = programs::build(&[Program::Versitygw], &|line| println!("{line}"))
+            .expect("versitygw is built from its Go module, or found where `cargo xtask cluster up` left it");
+        let address = format!("127.0.0.1:{}", self.port);
+        let process = Command::new(built.path(Program::Versitygw))
+            .args(["--port", &address, "--region", "us-east-1", "--quiet", "posix"])
+            .arg(self.folder.join("s3"))
+            .env("ROOT_ACCESS_KEY_ID", "root-key")
+            .env("ROOT_SECRET_ACCESS_KEY", "root-secret")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the S3 server starts");
+        self.process = Some(process);
+        until("the S3 server answers", PATIENCE, || Ok(TcpStream::connect(&address).ok())).expect("it comes up");
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().and_then(|()| process.wait()).expect("our own child can be ended");
+        }
+    }
+
+    pub(crate) fn give_credentials(&self, id: &str, secret: &str) {
+        fs::write(self.folder.join("credentials/access-key-id"), id).expect("a file");
+        // With a newline, as an editor leaves it.
+        fs::write(self.folder.join("credentials/secret-access-key"), format!("{secret}\n")).expect("a file");
+    }
+
+    /// Where it listens.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The directory of its credentials, as a member is given it.
+    pub(crate) fn credentials(&self) -> PathBuf {
+        self.folder.join("credentials")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
