@@ -1,24 +1,18 @@
 //! Helm as a program to ask. Renders and lints; never talks to a cluster.
 
+use dev_cluster::{Program, programs};
 use serde_json::Value;
-use std::{env, path::Path, process::Command};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A Helm that works.
-pub(crate) struct Helm(String);
+pub(crate) struct Helm(PathBuf);
 
 impl Helm {
-    /// The one `$HELM` names, which must work, or the one on the PATH; without either, says so.
-    pub(crate) fn find() -> Option<Self> {
-        let named = env::var("HELM").ok();
-        let helm = Self(named.clone().unwrap_or_else(|| "helm".into()));
-        match helm.run(&["version"]) {
-            Ok(_) => Some(helm),
-            Err(cause) if named.is_some() => panic!("$HELM does not work: {cause}"),
-            Err(_) => {
-                eprintln!("not tried: no helm on the PATH and $HELM is not set");
-                None
-            }
-        }
+    /// The one of the dev cluster, built from its Go module where the cache has none.
+    pub(crate) fn find() -> Self {
+        let built = programs::build(&[Program::Helm], &|line| println!("{line}")).expect("Helm can be built with Go");
+        Self(built.path(Program::Helm))
     }
 
     /// What it prints, or what it complains of.
