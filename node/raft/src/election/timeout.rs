@@ -8,20 +8,41 @@ use std::time::Duration;
 pub(crate) struct Timeout {
     base: Duration,
     due: Duration,
+    /// Campaigns since a leader was heard or a vote given.
+    campaigns: u32,
     random: Random,
 }
 
 impl Timeout {
     pub(crate) fn new(base: Duration, seed: u64, now: Duration) -> Self {
-        let mut timeout = Self { base, due: now, random: Random(seed) };
+        let mut timeout = Self { base, due: now, campaigns: 0, random: Random(seed) };
         timeout.redraw(now);
         timeout
     }
 
-    /// Waits from now for a time drawn from [1×, 2×) of the base.
+    /// Waits for a leader, from now for a time drawn from [1×, 2×) of the base.
     pub(crate) fn redraw(&mut self, now: Duration) {
-        let base = u64::try_from(self.base.as_nanos()).unwrap_or(u64::MAX);
-        let wait = self.base.saturating_add(Duration::from_nanos(self.random.below(base)));
+        self.campaigns = 0;
+        self.wait(now, self.base);
+    }
+
+    /// A campaign begins.
+    pub(crate) fn begin_campaign(&mut self, now: Duration) {
+        self.campaigns = self.campaigns.saturating_add(1);
+        self.redraw_ballot(now);
+    }
+
+    /// Waits for the end of a ballot. The first may take only [½×, 1×) of the base: nobody hears a
+    /// leader any more, so that only a split vote is waited for. Later ones take as long as a wait for a leader, or a
+    /// cluster whose disks take longer than half the base would never elect.
+    pub(crate) fn redraw_ballot(&mut self, now: Duration) {
+        self.wait(now, if self.campaigns <= 1 { self.base / 2 } else { self.base });
+    }
+
+    /// For a time drawn from [1×, 2×) of `least`.
+    fn wait(&mut self, now: Duration, least: Duration) {
+        let spread = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX);
+        let wait = least.saturating_add(Duration::from_nanos(self.random.below(spread)));
         self.due = now.saturating_add(wait);
     }
 
@@ -48,7 +69,7 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, which is not zero.
+    /// A number below `bound`; 0 below 0.
     fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(bound);
         (wide >> 64) as u64

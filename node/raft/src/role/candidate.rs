@@ -30,7 +30,7 @@ impl Raft {
     /// Starts the election: a new term, the own vote. Nothing leaves before both are durable, or a crash could let this
     /// member ask twice in one term, the second time with a shorter log.
     pub(crate) fn campaign(&mut self, reason: Reason) {
-        self.timeout.redraw(self.now.monotonic);
+        self.timeout.redraw_ballot(self.now.monotonic);
         self.set_leader(None);
         self.set_hard_state(HardState { term: self.hard.term.next(), vote: Some(self.config.id) });
         self.standing = Standing::Candidate(Ballot::new());

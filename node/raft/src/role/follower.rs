@@ -45,7 +45,7 @@ impl Raft {
 
     /// The silence, or the ballot, was too long.
     pub(crate) fn on_silence(&mut self) {
-        self.timeout.redraw(self.now.monotonic);
+        self.timeout.begin_campaign(self.now.monotonic);
         self.follow(self.hard.term, None);
         if !self.may_campaign() || self.disk_is_stalled() {
             return;

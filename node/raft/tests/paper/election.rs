@@ -145,6 +145,30 @@ fn a_split_vote_is_tried_again_in_a_newer_term() {
     assert_eq!((solo.role(), solo.term()), (Role::Candidate, 2));
 }
 
+/// §3.4: a split vote costs an outage half a time-out, once: a cluster with slow disks must find an end too.
+#[test]
+fn the_first_ballot_is_short_and_later_ones_are_not() {
+    let seconds = |range: std::ops::Range<f64>, wait: Duration| range.contains(&wait.as_secs_f64());
+    for pre_vote in [false, true] {
+        for seed in 0..50 {
+            let config = |config: &mut raft::Config| (config.pre_vote, config.seed) = (pre_vote, seed);
+            let mut solo = Start::of(3).config(config).solo();
+            let mut waits = Vec::new();
+            for _ in 0..3 {
+                solo.sleeps_until_deadline();
+                if pre_vote {
+                    let term = solo.term() + 1;
+                    solo.hears(2, term, Body::PreVoteReply { granted: true });
+                }
+                assert_eq!(solo.role(), Role::Candidate);
+                waits.push(solo.raft.deadline() - solo.now().monotonic);
+                solo.persisted();
+            }
+            assert!(seconds(0.5..1.0, waits[0]) && waits[1..].iter().all(|wait| seconds(1.0..2.0, *wait)), "{waits:?}");
+        }
+    }
+}
+
 /// §3.6.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate": later term of the last
 /// entry first, then length.
 #[test]
