@@ -19,8 +19,9 @@ use crate::handle::Shared;
 
 /// Snapshots are at least so far apart, unless somebody asks for one.
 const INTERVAL_MIN: Duration = Duration::from_secs(2);
-/// And as many times as long as the last one took, so that writing them never fills a disk's time.
-const INTERVAL_FACTOR: u32 = 4;
+/// And as many times as long as the last one took: a twentieth of the time at most goes into writing them, however large
+/// the content.
+const INTERVAL_FACTOR: u32 = 19;
 
 type Asker = oneshot::Sender<Result<Index, String>>;
 
