@@ -152,6 +152,8 @@ words! {
         StoreUnknown,
         /// The object store does not answer at its endpoint.
         StoreUnreachable,
+        /// The object store answers, and refuses for a reason of its own, which the message tells.
+        StoreRefused,
         /// The credentials Secret does not exist, or lacks a key.
         CredentialsMissing,
         /// The object store refuses the credentials, or what they may do.

@@ -21,7 +21,7 @@ pub(crate) fn find(facts: &Facts<'_>) -> Option<Finding> {
             note: Note::new(Reason::StoreReachable, format!("members write and read bucket {bucket}")),
         },
         Some(probe) => {
-            let reason = Reason::from_word(&probe.cause).unwrap_or(Reason::StoreUnreachable);
+            let reason = Reason::from_word(&probe.cause).unwrap_or(Reason::StoreUnknown);
             Finding { kind, holds: Holds::No, note: Note::new(reason, format!("bucket {bucket}: {}", probe.error)) }
         }
     })
