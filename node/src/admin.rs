@@ -127,7 +127,7 @@ impl Admin for Door {
 
     async fn backup(&self, request: Request<wire::BackupRequest>) -> Result<Response<wire::BackupResponse>, Status> {
         let (name, store) = parse::backup(self.admit(request)?)?;
-        Ok(Response::new(self.archive.backup(&self.handle, name, store)?))
+        Ok(Response::new(self.archive.backup(&self.handle, name, store).await?))
     }
 
     async fn probe_object_store(

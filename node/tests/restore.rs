@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use mvcc::{Command, Put, Store};
@@ -111,6 +111,31 @@ async fn a_failed_attempt_leaves_it_restoring(handle: &Handle) {
     assert!(handle.token_sha256().is_some(), "whoever ordered it may ask how it goes");
 }
 
+/// However often the order is repeated, as it is by an operator that looks every few hundred milliseconds.
+async fn the_next_attempt_waits(handle: &Handle) {
+    let failed = Instant::now();
+    let (begun, began) = tokio::sync::oneshot::channel();
+    let begun = Arc::new(Mutex::new(Some(begun)));
+    let ordering = async {
+        loop {
+            let (begun, good) = (Arc::clone(&begun), of_one_key(handle.member()));
+            let fetch: Fetch = Box::new(move |snapshots| {
+                let first = begun.lock().unwrap().take();
+                let _ = first.map(|begun| begun.send(Instant::now()));
+                good(snapshots)
+            });
+            handle.restore(order(handle.member(), "backup", fetch)).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let began = tokio::select! {
+        () = ordering => unreachable!("orders are repeated for ever"),
+        began = tokio::time::timeout(Duration::from_secs(30), began) => began.expect("it is tried again").unwrap(),
+    };
+    let waited = began - failed;
+    assert!(waited >= Duration::from_millis(900), "a backup of gigabytes would be fetched in a loop: {waited:?}");
+}
+
 async fn a_running_attempt_takes_the_same_order_only(handle: &Handle) {
     handle.restore(order(handle.member(), "other", endless())).await.unwrap();
     handle.restore(order(handle.member(), "other", failing())).await.unwrap();
@@ -136,7 +161,7 @@ async fn a_failed_restore_is_tried_again_and_a_good_one_starts_the_cluster() {
     });
     let scenario = async {
         a_failed_attempt_leaves_it_restoring(&handle).await;
-        handle.restore(order(handle.member(), "backup", of_one_key(handle.member()))).await.unwrap();
+        the_next_attempt_waits(&handle).await;
         until("it is a member", || handle.status().phase == Phase::Member && handle.status().leader.is_some()).await;
         let read = handle.linearizable().await.unwrap();
         assert_eq!(read.view.get(b"key").unwrap().value(), b"kept");

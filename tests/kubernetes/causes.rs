@@ -59,6 +59,11 @@ fn wrong_credentials_and_a_missing_bucket_are_named_and_mend_when_corrected() {
     await_reason(&demo, "CredentialsRefused");
     stage.give_credentials();
     await_reason(&demo, "StoreReachable");
+    stage.cluster.stop_object_store().expect("our own server can be stopped");
+    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| await_reason(&demo, "StoreUnreachable")));
+    stage.cluster.start_object_store().expect("the server starts again");
+    told.expect("an outage is told");
+    await_reason(&demo, "StoreReachable");
     let elsewhere = r#"{"spec":{"backup":{"objectStore":{"bucket":"nowhere"}}}}"#;
     let patch = ["patch", "raftcluster", "demo", "--type=merge", "--patch", elsewhere];
     stage.kubernetes.kubectl(patch).text().expect("the bucket can be changed");

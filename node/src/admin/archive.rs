@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use proto::admin as wire;
 use proto::admin::backup_response::State;
@@ -13,6 +14,9 @@ use crate::archive::{self, Access, ArchiveError, Backup, Done, ObjectStoreConfig
 use crate::config::RunArgs;
 use crate::handle::Handle;
 use crate::handle::record::{ClusterId, JoinRecord, RestoreFailure, RestoreRecord};
+
+/// Within this a probe has a verdict: the operator waits for it, and not for long.
+const VERDICT: Duration = Duration::from_secs(4);
 
 /// The way to object stores of one member. A clone is the same.
 #[derive(Clone, Debug)]
@@ -46,28 +50,24 @@ impl Archive {
     /// asked for under it may be half told already, so another attempt takes another name.
     ///
     /// # Errors
-    /// Nothing was started: another backup is under way, or the member is in no cluster.
-    pub(super) fn backup(
+    /// Nothing was started: another backup is under way, the member is in no cluster, or cannot tell whether it lags.
+    pub(super) async fn backup(
         &self,
         handle: &Handle,
         name: String,
         store: ObjectStoreConfig,
     ) -> Result<wire::BackupResponse, Status> {
+        if let Some(known) = self.known(&name)? {
+            return Ok(known);
+        }
+        // Everything that was acknowledged before the backup was asked for is in it, whichever member takes it.
+        let published = handle.linearizable().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(job) = job.as_ref() {
-            if job.name == name {
-                return Ok(job.report());
-            }
-            if job.outcome.is_none() {
-                return Err(Status::unavailable(format!(
-                    "backup {} is under way: ask again when it is over",
-                    job.name
-                )));
-            }
+        if let Some(known) = job.as_ref().map_or(Ok(None), |job| job.concerns(&name))? {
+            return Ok(known);
         }
         let status = handle.status();
         let cluster = status.cluster.ok_or_else(|| Status::failed_precondition("this member is in no cluster"))?;
-        let published = handle.published();
         let backup = Backup {
             name: name.clone(),
             cluster,
@@ -92,6 +92,11 @@ impl Archive {
             }
         });
         Ok(report)
+    }
+
+    fn known(&self, name: &str) -> Result<Option<wire::BackupResponse>, Status> {
+        let job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
+        job.as_ref().map_or(Ok(None), |job| job.concerns(name))
     }
 
     /// The order by which a blank member fetches a backup.
@@ -135,7 +140,9 @@ impl Archive {
         let status = handle.status();
         let cluster = status.cluster.ok_or_else(|| Status::failed_precondition("this member is in no cluster"))?;
         let access = self.access(store, Patience::PROBE);
-        Ok(match archive::probe(&access, cluster, status.member).await {
+        let probe = tokio::time::timeout(VERDICT, archive::probe(&access, cluster, status.member));
+        let silent = |_| Err(ArchiveError::StoreUnreachable { reason: format!("no verdict within {VERDICT:?}") });
+        Ok(match probe.await.unwrap_or_else(silent) {
             Ok(()) => wire::ProbeObjectStoreResponse::default(),
             Err(error) => wire::ProbeObjectStoreResponse { cause: error.cause().to_owned(), error: error.to_string() },
         })
@@ -143,6 +150,17 @@ impl Archive {
 }
 
 impl Job {
+    /// What is told to somebody who asks for this name: how it goes, if it is this job's; nothing, if another may begin.
+    fn concerns(&self, name: &str) -> Result<Option<wire::BackupResponse>, Status> {
+        if self.name == name {
+            return Ok(Some(self.report()));
+        }
+        match self.outcome {
+            Some(_) => Ok(None),
+            None => Err(Status::unavailable(format!("backup {} is under way: ask again when it is over", self.name))),
+        }
+    }
+
     fn report(&self) -> wire::BackupResponse {
         let running = wire::BackupResponse {
             bytes_done: self.progress.done(),

@@ -14,7 +14,7 @@ pub(super) fn whole(status: &Status, published: &Published) -> wire::DescribeRes
         phase: phase(status.phase) as i32,
         cluster_id: status.cluster.map(|cluster| cluster.to_string()).unwrap_or_default(),
         name: status.name.clone(),
-        role: role(status.role) as i32,
+        role: role(status) as i32,
         leader: status.leader.map(|leader| leader.to_string()).unwrap_or_default(),
         term: status.term.0,
         commit_index: status.commit.0,
@@ -80,8 +80,9 @@ fn phase(phase: Phase) -> wire::Phase {
     }
 }
 
-fn role(role: Role) -> wire::Role {
-    match role {
+fn role(status: &Status) -> wire::Role {
+    match status.role {
+        _ if status.draining => wire::Role::ShuttingDown,
         Role::Follower => wire::Role::Follower,
         Role::Learner => wire::Role::Learner,
         Role::PreCandidate => wire::Role::PreCandidate,

@@ -101,7 +101,7 @@ table! {
         "raft-node: this version has no snapshot in etcd's format: create a RaftBackup instead";
     /// `Downgrade` is for etcd's own storage format.
     DowngradeAbsent, Unimplemented,
-        "raft-node: there is no downgrade to prepare: set the RaftCluster's version instead";
+        "raft-node: there is no downgrade to prepare: set another spec.image in the RaftCluster instead";
     /// An alarm action or type that does not exist.
     UnknownAlarm, InvalidArgument, "raft-node: no such alarm action or type";
 

@@ -56,10 +56,10 @@ impl Patience {
     };
     /// For somebody who waits for a verdict.
     pub const PROBE: Self = Self {
-        connect: Duration::from_secs(3),
-        request: Duration::from_secs(5),
-        retries: 1,
-        retry_for: Duration::from_secs(8),
+        connect: Duration::from_secs(2),
+        request: Duration::from_secs(3),
+        retries: 0,
+        retry_for: Duration::from_secs(3),
     };
 }
 

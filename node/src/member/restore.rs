@@ -2,6 +2,7 @@
 //! the identity is written, so a crash at any step leaves the volume blank. How a backup is fetched is the caller's.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use raft::SnapshotMeta;
 use storage::{Start, Storage};
@@ -14,6 +15,10 @@ use crate::member::adopt::Adoption;
 use crate::member::serve::Serving;
 use crate::member::{Life, Member, StartError};
 
+/// Between the first attempts to restore, doubled after each: a damaged backup of gigabytes is not fetched in a loop.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// How an attempt ended.
 pub(super) type Fetched = Result<SnapshotMeta, RestoreFailure>;
 
@@ -24,6 +29,10 @@ pub(super) struct Restoring {
     backup: String,
     /// `None` once the attempt has failed.
     fetching: Option<Fetching>,
+    /// Attempts so far.
+    attempts: u32,
+    /// The next one begins no sooner.
+    not_before: Instant,
 }
 
 /// An attempt; it ends with its handle.
@@ -40,14 +49,14 @@ impl Member {
     pub(super) fn restore(&mut self, record: RestoreRecord) -> Result<(), AdoptError> {
         let RestoreRecord { join, backup, fetch, progress } = record;
         let adoption = Adoption::of_join(self.shared.member, join)?;
-        let storage = match std::mem::replace(&mut self.life, Life::Over) {
-            Life::Blank(storage) => storage,
-            Life::Restoring(restoring) if restoring.fetching.is_some() => {
+        let (storage, attempts) = match std::mem::replace(&mut self.life, Life::Over) {
+            Life::Blank(storage) => (storage, 0),
+            Life::Restoring(restoring) if restoring.is_busy_with(&backup) => {
                 let outcome = restoring.compare(&adoption, &backup);
                 self.life = Life::Restoring(restoring);
                 return outcome;
             }
-            Life::Restoring(failed) => failed.storage,
+            Life::Restoring(failed) => (failed.storage, if failed.backup == backup { failed.attempts } else { 0 }),
             Life::Member(engine) => {
                 let outcome = adoption.compare(&engine.record);
                 self.life = Life::Member(engine);
@@ -78,7 +87,10 @@ impl Member {
             ..Status::clone(status)
         });
         let fetching = Some(Fetching(task.abort_handle()));
-        self.life = Life::Restoring(Box::new(Restoring { storage, adoption, backup, fetching }));
+        let attempts = attempts.saturating_add(1);
+        let not_before = Instant::now();
+        let restoring = Restoring { storage, adoption, backup, fetching, attempts, not_before };
+        self.life = Life::Restoring(Box::new(restoring));
         Ok(())
     }
 
@@ -97,7 +109,7 @@ impl Member {
                 return Ok(());
             }
         };
-        let Restoring { storage, adoption, backup, .. } = *restoring;
+        let Restoring { storage, adoption, backup, attempts, not_before, .. } = *restoring;
         match adoption.clone().write(*storage, &Start::Snapshot(meta)) {
             Ok(recovered) => {
                 self.adopted(&recovered);
@@ -111,14 +123,17 @@ impl Member {
             }
             Err((reason, storage)) => {
                 let failure = RestoreFailure { cause: "RestoreFailed".to_owned(), reason: reason.to_string() };
-                self.failed(Box::new(Restoring { storage, adoption, backup, fetching: None }), &failure);
+                let failed = Restoring { storage, adoption, backup, fetching: None, attempts, not_before };
+                self.failed(Box::new(failed), &failure);
                 Ok(())
             }
         }
     }
 
-    fn failed(&mut self, restoring: Box<Restoring>, failure: &RestoreFailure) {
-        tracing::warn!(cause = failure.cause, reason = failure.reason, "the backup was not restored");
+    fn failed(&mut self, mut restoring: Box<Restoring>, failure: &RestoreFailure) {
+        let pause = PAUSE_MAX.min(PAUSE_MIN * 2u32.pow(restoring.attempts.clamp(1, 16) - 1));
+        restoring.not_before = Instant::now() + pause;
+        tracing::warn!(cause = failure.cause, reason = failure.reason, ?pause, "the backup was not restored");
         self.shared.status.rcu(|status| Status {
             restore: status.restore.clone().map(|restore| RestoreStatus { cause: failure.cause.clone(), ..restore }),
             error: failure.reason.clone(),
@@ -129,6 +144,11 @@ impl Member {
 }
 
 impl Restoring {
+    /// An attempt is under way, or the next one of the same order must wait.
+    fn is_busy_with(&self, backup: &str) -> bool {
+        self.fetching.is_some() || (self.backup == backup && Instant::now() < self.not_before)
+    }
+
     /// The same order again is fine.
     fn compare(&self, adoption: &Adoption, backup: &str) -> Result<(), AdoptError> {
         if self.backup == backup {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crds::{RaftBackup, RaftCluster};
+use crds::{RaftBackup, RaftCluster, Reason};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolumeClaim, Pod, Secret, Service};
@@ -315,7 +315,15 @@ async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) ->
         }
         Err(error) => {
             tracing::debug!(%error, "no member looked at the object store");
-            kept.map(|(_, probe)| probe)
+            // Not asked again at once: every pass would wait for it.
+            let last = kept.map(|(_, probe)| probe).filter(|probe| !probe.cause.is_empty());
+            let told = last.unwrap_or_else(|| Probe {
+                at: observed.now,
+                cause: Reason::StoreUnknown.as_str().to_owned(),
+                error: format!("no member could be asked: {error}"),
+            });
+            context.remember(observed.uid(), |memory| memory.probe = Some((Instant::now(), told.clone())));
+            Some(told)
         }
     }
 }
