@@ -12,19 +12,28 @@ use super::server::Servers;
 pub(super) struct Load {
     /// As in the report.
     pub(super) name: &'static str,
+    to: To,
     arguments: &'static [&'static str],
     /// Requests, as a share of what was asked for.
     share: f64,
+}
+
+/// Who is asked.
+#[derive(Clone, Copy)]
+enum To {
+    Leader,
+    /// Every member in turn.
+    All,
 }
 
 /// Every load, in the order of the report. Values have 256 bytes, keys 32.
 pub(super) const LOADS: &[Load] = &[
     Load {
         name: "put, 1,000 clients, to the leader",
+        to: To::Leader,
         arguments: &[
             "--conns=100",
             "--clients=1000",
-            "--target-leader",
             "put",
             "--key-size=32",
             "--val-size=256",
@@ -35,6 +44,7 @@ pub(super) const LOADS: &[Load] = &[
     },
     Load {
         name: "put, 1,000 clients, to all members",
+        to: To::All,
         arguments: &[
             "--conns=100",
             "--clients=1000",
@@ -47,11 +57,11 @@ pub(super) const LOADS: &[Load] = &[
         share: 1.0,
     },
     Load {
-        name: "put, 1 client",
+        name: "put, 1 client, to the leader",
+        to: To::Leader,
         arguments: &[
             "--conns=1",
             "--clients=1",
-            "--target-leader",
             "put",
             "--key-size=32",
             "--val-size=256",
@@ -61,12 +71,14 @@ pub(super) const LOADS: &[Load] = &[
         share: 0.05,
     },
     Load {
-        name: "get linearizable, 1,000 clients",
+        name: "get linearizable, 1,000 clients, to all members",
+        to: To::All,
         arguments: &["--conns=100", "--clients=1000", "range", KEY, "--consistency=l"],
         share: 1.0,
     },
     Load {
-        name: "get serializable, 1,000 clients",
+        name: "get serializable, 1,000 clients, to all members",
+        to: To::All,
         arguments: &["--conns=100", "--clients=1000", "range", KEY, "--consistency=s"],
         share: 1.0,
     },
@@ -105,7 +117,11 @@ impl Load {
         }
         let before = servers.cpu_seconds()?;
         let mut command = Command::new(benchmark);
-        command.arg(format!("--endpoints={}", servers.endpoints().join(","))).args(self.arguments);
+        let endpoints = match self.to {
+            To::Leader => servers.leader()?,
+            To::All => servers.endpoints().join(","),
+        };
+        command.arg(format!("--endpoints={endpoints}")).args(self.arguments);
         let printed = command.arg(format!("--total={requests}")).text()?;
         let cpu = servers.cpu_seconds()? - before;
         let found = |what: &str| find(&printed, what).with_context(|| format!("{what} is missing in:\n{printed}"));

@@ -6,7 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use dev_cluster::{Program, Run, programs, until};
+use dev_cluster::{Json, Program, Run, programs, until};
+use serde_json::Value;
 
 /// Clock ticks a second in `/proc/PID/stat`; fixed at 100 for user space on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -67,6 +68,16 @@ impl Servers {
             command.args(["--endpoints", &endpoints, "endpoint", "health"]).text().map(Some)
         })?;
         Ok(())
+    }
+
+    /// Where clients reach the member that leads.
+    pub(super) fn leader(&self) -> Result<String> {
+        let mut command = Command::new(&self.etcdctl);
+        command.args(["--endpoints", &self.endpoints.join(","), "endpoint", "status", "--write-out=json"]);
+        let told = command.json()?;
+        let leads = |told: &&Value| told["Status"]["leader"] == told["Status"]["header"]["member_id"];
+        let leader = told.as_array().and_then(|told| told.iter().find(leads)).context("no member leads")?;
+        Ok(leader["Endpoint"].as_str().context("etcdctl names the endpoint")?.to_owned())
     }
 
     /// Puts one key.
