@@ -141,6 +141,10 @@ words! {
         /// The cluster existed, but all its members are blank: its data is lost. Restore a backup into a RaftCluster
         /// with a new name.
         AwaitingRestore,
+        /// The cluster was formed, but the Secret with its identity is gone: nothing is created, changed or deleted.
+        /// Members go on serving. Restore the Secret from a copy; without one, copy the data out with a client into a
+        /// new RaftCluster.
+        IdentityLost,
         /// The backup to start from cannot be restored; the message tells why.
         RestoreFailed,
 

@@ -16,7 +16,7 @@ use crate::identity::{Origin, Record, RecordedVoter};
 use crate::ids::{ClusterId, Token};
 use crate::membership::ordinals;
 use crate::names::{self, Ordinal, Role};
-use crate::observed::member::{Configuration, MemberInfo};
+use crate::observed::member::{Configuration, MemberInfo, Phase};
 use crate::observed::{Observed, annotation, label};
 use crate::restore;
 use crate::roster::{Loss, Roster, Seat, Standing};
@@ -69,6 +69,31 @@ pub(crate) fn before_record(valid: &ValidatedCluster<'_>, observed: &Observed, r
         Err(note) => decision.blocked = Some(note),
     }
     decision
+}
+
+/// No record, though there was one: what the members hold belongs to a cluster that nobody can prove oneself to any more.
+/// A second record would make an empty cluster beside it, and its members surplus.
+pub(crate) fn identity_lost(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Option<Decision> {
+    let service = observed.services.members.as_ref().filter(|service| observed.owns(&service.metadata));
+    let formed = service.is_some_and(|service| annotation(&service.metadata, names::ANNOTATION_FORMED).is_some());
+    let holds_data = |seat: &&Seat<'_>| {
+        let labelled = seat.set.is_some() && seat.volume.is_some_and(is_used);
+        labelled || seat.report.is_some_and(|report| report.phase != Phase::Blank)
+    };
+    let holders: Vec<&str> = roster.seats.values().filter(holds_data).map(|seat| seat.name.as_str()).collect();
+    if !formed && holders.is_empty() {
+        return None;
+    }
+    let secret = names::identity(valid.name);
+    let what = match &observed.record {
+        Some(_) => format!("Secret {secret} does not name this RaftCluster, UID {}, as its owner", observed.uid()),
+        None => format!("Secret {secret} is gone"),
+    };
+    let holders = if holders.is_empty() { String::new() } else { format!(" ({} hold data)", holders.join(", ")) };
+    let message = format!(
+        "{what}, but this cluster was formed{holders}: members go on serving, and nothing is created, changed or deleted. Restore the Secret from a copy, owner reference included; without a copy, read the data out with a client and write it into a new RaftCluster"
+    );
+    Some(Decision::stall(Reason::IdentityLost, message))
 }
 
 /// A record but no leader to ask: carry the record out as far as it is not, and tell what is wrong otherwise.
@@ -141,13 +166,6 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<RecordedVoter>, Note> {
     for seat in seats {
         match seat.blank_id() {
             Some(id) => voters.push(RecordedVoter { name: seat.name.clone(), id }),
-            None if seat.report.is_some() => {
-                let message = format!(
-                    "the volume of {} is not blank, though no cluster was formed yet: delete its claim and its pod, and it starts anew",
-                    seat.name
-                );
-                return Err(Note::new(Reason::RetainedVolumes, message));
-            }
             None => silent.push(*seat),
         }
     }

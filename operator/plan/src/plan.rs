@@ -69,6 +69,12 @@ fn decide(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>
     if let Some(taken) = name_taken(valid, observed) {
         return taken;
     }
+    if record.is_none()
+        && let Some(lost) = bootstrap::identity_lost(valid, observed, roster)
+    {
+        // Clients still need the way to members that serve.
+        return Decision { actions: services(valid, observed), ..lost };
+    }
     let origin = record.map(|record| record.origin.clone()).or_else(|| restore::origin(valid, observed).ok());
     let store = origin.as_ref().and_then(restore::store_of);
     let room = room(valid, observed, roster, record, store);
