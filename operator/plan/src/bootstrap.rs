@@ -267,6 +267,7 @@ fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, record:
     let store = restore::store_of(&record.origin);
     let missing = roster.seats.values().filter(|seat| seat.set.is_none() && has_volume(seat));
     missing
+        .filter(|seat| !seat.holds_data_of_another(record.cluster))
         .filter_map(|seat| {
             let origin = stateful_set::Origin::Announced(seat.id?);
             Some(ordinals::bring_back(valid, seat.ordinal, Role::Voter, origin, store))

@@ -85,7 +85,7 @@ fn decide(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>
             .extend(apply(to_apply(budget, observed.budget.as_ref()).map(|budget| Object::Budget(Box::new(budget)))));
     }
     let configuration = observed.configuration.as_ref().map(|read| &read.configuration);
-    actions.extend(sets(valid, roster, configuration, store, &room.surplus));
+    actions.extend(sets(valid, roster, record, configuration, store, &room.surplus));
     if let (Some(record), Some(configuration)) = (record, configuration) {
         actions.extend(note_formed(observed, record));
         actions.extend(pod_labels(roster, configuration));
@@ -145,6 +145,7 @@ fn services(valid: &ValidatedCluster<'_>, observed: &Observed) -> Vec<Action> {
 fn sets(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,
+    record: Option<&Record>,
     configuration: Option<&Configuration>,
     store: Option<&ObjectStore>,
     surplus: &[Ordinal],
@@ -158,13 +159,12 @@ fn sets(
             // Nobody can tell at the moment: what was, stays.
             (None, _) => role_of(live),
         };
-        let needless = seat.id.is_none() && surplus.contains(&seat.ordinal);
-        let volume_fate = if seat.standing != Standing::Removed && !needless {
-            ordinals::volume_fate(valid)
-        } else if valid.removed_volumes_go() {
-            VolumeFate::Delete
-        } else {
-            VolumeFate::Retain
+        let needless = step::is_needless(seat) && surplus.contains(&seat.ordinal);
+        let goes_now = seat.standing == Standing::Removed || needless;
+        let volume_fate = match record {
+            Some(record) if goes_now && step::removed_volume_goes(valid, seat, record.cluster) => VolumeFate::Delete,
+            Some(record) if goes_now || seat.holds_data_of_another(record.cluster) => VolumeFate::Retain,
+            _ => ordinals::volume_fate(valid),
         };
         let shape = Shape { ordinal: seat.ordinal, role, volume_fate, origin: Origin::Plain, restore_store: store };
         let wanted = stateful_set::of(valid, &shape);

@@ -123,6 +123,33 @@ impl Seat<'_> {
         self.pod.is_some_and(|pod| condition_of(pod, "Ready").is_some_and(|condition| condition.status == "True"))
     }
 
+    /// Whether its volume says, by its label or through its member, that it holds the data of another cluster. Such a volume
+    /// is never started again, and never deleted.
+    #[must_use]
+    pub fn holds_data_of_another(&self, cluster: ClusterId) -> bool {
+        let whose = self.volume.and_then(|volume| label(&volume.metadata, names::LABEL_CLUSTER_ID));
+        let labelled = whose.is_some_and(|whose| whose != cluster.to_string());
+        // Damage may hide whose data it was; a blank member has none.
+        let told = self.report.is_some_and(|report| {
+            !matches!(report.phase, Phase::Blank | Phase::Damaged) && report.cluster != Some(cluster)
+        });
+        labelled || told
+    }
+
+    /// Whether a member without an ID can have written nothing: it says so, or it is new and never said anything.
+    #[must_use]
+    pub fn never_held_data(&self) -> bool {
+        match (self.report, self.set) {
+            (Some(report), _) => report.phase == Phase::Blank,
+            (None, Some(set)) => {
+                let brought_back = annotation(&set.metadata, names::ANNOTATION_VOLUME).is_some();
+                let labelled = self.volume.is_some_and(|it| label(&it.metadata, names::LABEL_MEMBER_ID).is_some());
+                !brought_back && !labelled
+            }
+            (None, None) => false,
+        }
+    }
+
     /// The ID its disk reports while it is blank.
     #[must_use]
     pub fn blank_id(&self) -> Option<MemberId> {

@@ -9,7 +9,7 @@ use crate::bootstrap::info;
 use crate::decision::{Decision, Note};
 use crate::desired::stateful_set::{Origin, volume_goes_with};
 use crate::identity::Record;
-use crate::ids::MemberId;
+use crate::ids::{ClusterId, MemberId};
 use crate::membership::ordinals;
 use crate::membership::plan::{Leaving, MembershipPlan, Target, Wanted};
 use crate::membership::safety::{self, Hazard};
@@ -85,6 +85,10 @@ impl View<'_> {
 
     fn bring_back_one(&self, seat: &Seat<'_>) -> Option<Action> {
         let volume = seat.volume.filter(|volume| volume.metadata.deletion_timestamp.is_none())?;
+        // An earlier cluster of this name left it: nobody but a person touches it.
+        if seat.holds_data_of_another(self.record.cluster) {
+            return None;
+        }
         let configured = seat.id.filter(|id| self.configuration().contains(*id));
         if configured.is_none() && !self.valid.removed_volumes_go() {
             return None;
@@ -166,7 +170,7 @@ impl View<'_> {
         let removed = self.roster.seats.values().filter(|seat| seat.standing == Standing::Removed);
         let removed = removed.map(|seat| (seat, Ground::Removed));
         let needless = surplus.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
-        let needless = needless.filter(|seat| seat.id.is_none()).map(|seat| (seat, Ground::NeverAnnounced));
+        let needless = needless.filter(|seat| is_needless(seat)).map(|seat| (seat, Ground::NeverAnnounced));
         removed.chain(needless).filter_map(|(seat, ground)| self.remove_one(seat, ground)).collect()
     }
 
@@ -184,7 +188,7 @@ impl View<'_> {
         let (Some(set), Some(volume)) = (seat.set, seat.volume) else { return true };
         let owners = volume.metadata.owner_references.iter().flatten();
         let owned = owners.into_iter().any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
-        let goes = self.valid.removed_volumes_go();
+        let goes = removed_volume_goes(self.valid, seat, self.record.cluster);
         goes == volume_goes_with(set) && goes == owned
     }
 
@@ -291,6 +295,16 @@ impl View<'_> {
                 .map(|note| Blocker { reason: note.reason.as_str().to_owned(), message: note.message.clone() }),
         }
     }
+}
+
+/// A newcomer that nobody wants, that cannot have been admitted, and that has nothing to lose.
+pub(crate) fn is_needless(seat: &Seat<'_>) -> bool {
+    seat.id.is_none() && seat.never_held_data()
+}
+
+/// Whether the volume of a member that goes shall go with it. Never another cluster's.
+pub(crate) fn removed_volume_goes(valid: &ValidatedCluster<'_>, seat: &Seat<'_>, cluster: ClusterId) -> bool {
+    valid.removed_volumes_go() && !seat.holds_data_of_another(cluster)
 }
 
 /// What a configured member is, for Services and the disruption budget.

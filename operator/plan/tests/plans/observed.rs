@@ -4,7 +4,8 @@
 //! # comment
 //! replicas 3            max-voters 5        paused            replacement off       retain-removed
 //! restore               (from a place in a bucket)             backup               (spec.backup is set)
-//! record a1 b2 c3       IDs of demo-1, demo-2, demo-3; with `formed` after it the cluster had a leader
+//! record a1 b2 c3       IDs of demo-1, demo-2, demo-3, or 4=d4: of demo-4; with `formed` after it the cluster had a leader,
+//!                       with `from-backup` it began with one
 //! last-ordinal 5        noted on the members' Service
 //! configuration 7 voters a1 b2 c3 learners d4 outgoing b2 removed e5      without it: the record's, if somebody leads
 //! member 1 is a1 [leader] [behind]    answers, heard by the leader
@@ -15,6 +16,7 @@
 //! ... announced d4                    the StatefulSet carries an ID
 //! ... unscheduled | unbound            no node takes its pod; its volume is not bound
 //! ... outdated                       its pod was made from other settings
+//! ... former a1                      the claim holds another cluster's data; brought-back: the set was made for its volume
 //! ... no-set | no-volume | volume-goes | volume-owned | labelled a1 | terminating
 //! ```
 
@@ -24,7 +26,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use plan::desired::stateful_set::settings;
-use plan::identity::{Origin, Record, RecordedVoter};
+use plan::identity::{BackupPlace, Origin, Record, RecordedVoter};
 use plan::ids::{ClusterId, MemberId, Token};
 use plan::names::{self, Ordinal};
 use plan::observed::member::{Answer, Configuration, MemberInfo, Phase, Progress, Report, RestoreProgress, Role};
@@ -33,6 +35,7 @@ use plan::validated::ValidatedCluster;
 use serde_json::{Value, json};
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
+const ANOTHER: ClusterId = ClusterId(0xdd);
 const LAST_INDEX: u64 = 10_000;
 
 /// The look that the words describe.
@@ -66,8 +69,9 @@ pub(crate) fn parse(look: &str) -> Observed {
 
 #[derive(Default)]
 struct Draft {
-    record: Vec<MemberId>,
+    record: Vec<(Ordinal, MemberId)>,
     formed: bool,
+    from_backup: bool,
     last_ordinal: Option<String>,
     configuration: Option<Configuration>,
     members: BTreeMap<Ordinal, ObservedMember>,
@@ -78,7 +82,15 @@ struct Draft {
 impl Draft {
     fn record(&mut self, words: &[&str]) {
         self.formed = words.contains(&"formed");
-        self.record = words.iter().filter(|word| **word != "formed").map(|word| id(word)).collect();
+        self.from_backup = words.contains(&"from-backup");
+        let ids = words.iter().filter(|word| !["formed", "from-backup"].contains(*word));
+        self.record = ids
+            .zip(1..)
+            .map(|(word, place)| match word.split_once('=') {
+                Some((ordinal, who)) => (Ordinal(u32::try_from(number(ordinal)).expect("small")), id(who)),
+                None => (Ordinal(place), id(word)),
+            })
+            .collect();
     }
 
     fn member(&mut self, ordinal: Ordinal, words: &[&str]) {
@@ -89,10 +101,16 @@ impl Draft {
         if !has("no-set") {
             let fate = if has("volume-goes") { "Delete" } else { "Retain" };
             member.set = Some(set(&name, after("announced"), fate));
+            if let Some(set) = member.set.as_mut().filter(|_| has("brought-back")) {
+                let notes = set.metadata.annotations.get_or_insert_default();
+                let uid = format!("PersistentVolumeClaim/data-{name}-0");
+                notes.insert(names::ANNOTATION_VOLUME.to_owned(), uid);
+            }
             member.pod = Some(pod(&name, words));
         }
         if !has("no-volume") {
-            member.volume = Some(volume(&name, after("labelled"), has("volume-owned")));
+            let holds = after("labelled").map(|id| (CLUSTER, id)).or(after("former").map(|id| (ANOTHER, id)));
+            member.volume = Some(volume(&name, holds, has("volume-owned")));
         }
         member.answer = self.answer(ordinal, words).filter(|_| !has("no-set"));
         self.members.insert(ordinal, member);
@@ -125,7 +143,7 @@ impl Draft {
             }
             ["damaged", who, ..] => report(id(who), Phase::Damaged, Some(CLUSTER)),
             ["removed", who, ..] => report(id(who), Phase::Removed, Some(CLUSTER)),
-            ["foreign", ..] => report(MemberId(0xffff), Phase::Member, Some(ClusterId(0xdd))),
+            ["foreign", ..] => report(MemberId(0xffff), Phase::Member, Some(ANOTHER)),
             ["silent", seconds, ..] => {
                 let ago = SignedDuration::from_secs(i64::try_from(number(seconds)).expect("small"));
                 let since = now().checked_sub(ago).expect("long after the epoch");
@@ -140,8 +158,8 @@ impl Draft {
         let record = (!self.record.is_empty()).then(|| self.secret());
         let configuration = self.configuration.take().unwrap_or_else(|| Configuration {
             index: 1,
-            voters: self.record.iter().copied().collect(),
-            members: self.record.iter().zip(1..).map(|(id, ordinal)| (*id, info(Ordinal(ordinal)))).collect(),
+            voters: self.record.iter().map(|(_, id)| *id).collect(),
+            members: self.record.iter().map(|(ordinal, id)| (*id, info(*ordinal))).collect(),
             ..Configuration::default()
         });
         let configuration = self.named(configuration);
@@ -210,9 +228,9 @@ impl Draft {
                 }
             }
         }
-        for (id, ordinal) in self.record.iter().zip(1..) {
+        for (ordinal, id) in &self.record {
             if configuration.contains(*id) {
-                configuration.members.insert(*id, info(Ordinal(ordinal)));
+                configuration.members.insert(*id, info(*ordinal));
             }
         }
         configuration
@@ -222,10 +240,13 @@ impl Draft {
         let voters = self
             .record
             .iter()
-            .zip(1..)
-            .map(|(id, ordinal)| RecordedVoter { name: names::member("demo", Ordinal(ordinal)), id: *id });
-        let record =
-            Record { cluster: CLUSTER, token: Token::of([7; 32]), voters: voters.collect(), origin: Origin::Empty };
+            .map(|(ordinal, id)| RecordedVoter { name: names::member("demo", *ordinal), id: *id });
+        let place = || {
+            let store = serde_json::from_value(store()).expect("a store");
+            Box::new(BackupPlace { store, source: ClusterId(0xaa), manifest: "aa/manifest".to_owned() })
+        };
+        let origin = if self.from_backup { Origin::Backup(place()) } else { Origin::Empty };
+        let record = Record { cluster: CLUSTER, token: Token::of([7; 32]), voters: voters.collect(), origin };
         let owner = serde_json::from_value(owner("RaftCluster", "demo", "owner")).expect("an owner");
         record.to_secret("demo", "default", owner)
     }
@@ -351,13 +372,13 @@ fn pod(name: &str, words: &[&str]) -> Pod {
     pod
 }
 
-fn volume(name: &str, labelled: Option<&str>, owned: bool) -> PersistentVolumeClaim {
+fn volume(name: &str, holds: Option<(ClusterId, &str)>, owned: bool) -> PersistentVolumeClaim {
     let mut volume: PersistentVolumeClaim = made("PersistentVolumeClaim", &format!("data-{name}-0"), &json!({}));
     let owner = serde_json::from_value(owner("StatefulSet", name, &format!("StatefulSet/{name}"))).expect("an owner");
     volume.metadata.owner_references = owned.then(|| vec![owner]);
-    if let Some(id) = labelled {
+    if let Some((cluster, id)) = holds {
         let labels = volume.metadata.labels.get_or_insert_default();
-        labels.insert(names::LABEL_CLUSTER_ID.to_owned(), CLUSTER.to_string());
+        labels.insert(names::LABEL_CLUSTER_ID.to_owned(), cluster.to_string());
         labels.insert(names::LABEL_MEMBER_ID.to_owned(), id.to_owned());
     }
     volume
