@@ -13,7 +13,7 @@ use crate::action::Action;
 use crate::decision::{Decision, Note};
 use crate::desired::stateful_set;
 use crate::identity::{Origin, Record, RecordedVoter};
-use crate::ids::{ClusterId, Token};
+use crate::ids::{ClusterId, MemberId, Token};
 use crate::membership::ordinals;
 use crate::names::{self, Ordinal, Role};
 use crate::observed::member::{Configuration, MemberInfo, Phase};
@@ -268,11 +268,22 @@ fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, record:
     let missing = roster.seats.values().filter(|seat| seat.set.is_none() && has_volume(seat));
     missing
         .filter(|seat| !seat.holds_data_of_another(record.cluster))
+        .filter(|seat| !seat.id.is_some_and(|id| is_known_removed(roster, record, id)))
         .filter_map(|seat| {
             let origin = stateful_set::Origin::Announced(seat.id?);
             Some(ordinals::bring_back(valid, seat.ordinal, Role::Voter, origin, store))
         })
         .collect()
+}
+
+/// Whether any member of this cluster knows of a committed configuration that removed `id`. Not linearizable, but such news
+/// never becomes false: without it a retained volume of a removed member would be started again in every outage.
+fn is_known_removed(roster: &Roster<'_>, record: &Record, id: MemberId) -> bool {
+    let reports = roster.seats.values().filter_map(|seat| seat.report);
+    reports.filter(|report| report.cluster == Some(record.cluster)).any(|report| {
+        let committed = |configuration: &&Configuration| configuration.index <= report.commit;
+        report.configuration.as_ref().filter(committed).is_some_and(|known| known.is_gone_for_good(id))
+    })
 }
 
 fn has_volume(seat: &Seat<'_>) -> bool {
