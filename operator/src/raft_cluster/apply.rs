@@ -59,7 +59,7 @@ pub(super) async fn in_order(actions: &[Action], observed: &Observed, context: &
         match outcome {
             Ok(()) => {
                 tracing::info!(cluster = hand.cluster(), action = name, about = %about(action), "done");
-                applied.did_something = true;
+                applied.did_something |= shows_soon(action);
                 applied.done.push(action.clone());
             }
             Err(ActError::MovedOn) => {
@@ -288,6 +288,12 @@ impl Hand<'_> {
     }
 }
 
+/// Whether what was done may make the next step possible at once. An order to restore is taken whenever it is repeated, and
+/// carried out in the member's own time.
+fn shows_soon(action: &Action) -> bool {
+    !matches!(action, Action::Restore { .. })
+}
+
 fn code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
@@ -380,5 +386,20 @@ fn about(action: &Action) -> String {
                 change.learners.len()
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::Secret;
+
+    use super::*;
+    use crate::raft_cluster::events::tests::restore;
+
+    /// A member that waits before its next attempt accepts every order: it must not be ordered ten times a second.
+    #[test]
+    fn an_order_to_restore_asks_for_no_quick_look() {
+        assert!(!shows_soon(&restore()));
+        assert!(shows_soon(&Action::CreateRecord(Box::new(Secret::default()))));
     }
 }

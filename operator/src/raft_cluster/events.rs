@@ -8,7 +8,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 use plan::action::Action;
+use plan::names::Ordinal;
 use plan::observed::Observed;
+use plan::observed::member::{Answer, Phase};
 
 use super::apply::{self, Applied};
 use crate::context::Context;
@@ -21,7 +23,11 @@ pub(super) async fn publish(observed: &Observed, status: &RaftClusterStatus, app
     let former = observed.cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let cluster = observed.cluster.object_ref(&());
     publish_changes(former, &status.conditions, &cluster, context).await;
-    for event in applied.done.iter().filter_map(step) {
+    let phase = |ordinal| match observed.members.get(&ordinal)?.answer.as_ref()? {
+        Answer::Said(report) => Some(report.phase),
+        Answer::Silent { .. } => None,
+    };
+    for event in applied.done.iter().filter(|action| is_first(action, phase)).filter_map(step) {
         write(&event, &cluster, context).await;
     }
 }
@@ -79,6 +85,14 @@ fn is_bad(condition: &Condition) -> Option<bool> {
     }
 }
 
+/// Whether an action is more than one more try: a restore is ordered again and again until it succeeds, and told once.
+fn is_first(action: &Action, phase: impl Fn(Ordinal) -> Option<Phase>) -> bool {
+    match action {
+        Action::Restore { member, .. } => phase(*member) == Some(Phase::Blank),
+        _ => true,
+    }
+}
+
 /// Steps that change who is in the cluster.
 fn step(action: &Action) -> Option<Event> {
     let note = match action {
@@ -108,9 +122,12 @@ fn clipped(mut note: String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use k8s_openapi::jiff::Timestamp;
+    use plan::identity::BackupPlace;
+    use plan::ids::{ClusterId, MemberId, Token};
+    use plan::observed::member::MemberInfo;
 
     use super::*;
 
@@ -137,6 +154,32 @@ mod tests {
         assert_eq!(told(&well, &ill), [(EventType::Warning, "MemberUnreachable".to_owned())]);
         assert_eq!(told(&ill, &ill), []);
         assert_eq!(told(&ill, &well), [(EventType::Normal, "Healthy".to_owned())]);
+    }
+
+    /// An order to restore from a backup.
+    pub(in crate::raft_cluster) fn restore() -> Action {
+        let url = String::new;
+        let store = serde_json::from_value(serde_json::json!({
+            "bucket": "backups", "credentialsSecretRef": { "name": "keys" },
+        }));
+        Action::Restore {
+            member: Ordinal(1),
+            cluster: ClusterId(1),
+            token: Token::of([7; 32]),
+            id: MemberId(1),
+            info: MemberInfo { name: "demo-1".to_owned(), peer_url: url(), client_url: url() },
+            place: Box::new(BackupPlace {
+                store: store.expect("a store"),
+                source: ClusterId(2),
+                manifest: "02/manifest".to_owned(),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_restore_is_told_once_however_often_it_is_ordered() {
+        assert!(is_first(&restore(), |_| Some(Phase::Blank)));
+        assert!(!is_first(&restore(), |_| Some(Phase::Restoring)));
     }
 
     #[test]
