@@ -60,10 +60,11 @@ fn contains(live: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// The API server drops empty lists and maps.
+/// The API server drops empty lists, maps and texts.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
+        Value::String(text) => text.is_empty(),
         Value::Array(values) => values.is_empty(),
         Value::Object(fields) => fields.is_empty(),
         _ => false,
@@ -87,6 +88,16 @@ mod tests {
         let wanted = json!({ "spec": { "ports": [{ "port": 1 }], "size": "1024Mi", "args": [] } });
         let live = json!({ "spec": { "ports": [{ "port": 1, "nodePort": 9 }], "size": "1Gi" }, "status": {} });
         assert!(contains(&live, &wanted));
+    }
+
+    /// `env: [{name: X}]`: the value defaults to an empty text, which comes back as none.
+    #[test]
+    fn what_the_api_server_drops_is_no_difference() {
+        let wanted = json!({ "env": [{ "name": "X", "value": "" }], "tolerations": [{ "key": "", "effect": "" }] });
+        let live = json!({ "env": [{ "name": "X" }], "tolerations": [{}] });
+        assert!(contains(&live, &wanted));
+        let changed = json!({ "env": [{ "name": "X", "value": "y" }], "tolerations": [{}] });
+        assert!(!contains(&changed, &wanted));
     }
 
     #[test]
