@@ -203,7 +203,10 @@ impl View<'_> {
             return;
         }
         decision.activity = Some(activity(plan, self.roster));
-        let waits = decision.blocked.take().or_else(|| self.refused()).or_else(|| self.waits_for(plan));
+        // A refusal is remembered until a change succeeds: it says nothing while none is asked for.
+        let asks = plan.target != Target::of(self.configuration());
+        let refused = || if asks { self.refused() } else { None };
+        let waits = decision.blocked.take().or_else(refused).or_else(|| self.waits_for(plan));
         let steps = self.steps(plan);
         decision.membership = Some(self.status(&self.finally(plan), steps, waits.as_ref()));
         decision.blocked = waits;

@@ -6,6 +6,7 @@
 //! restore               (from a place in a bucket)             backup               (spec.backup is set)
 //! record a1 b2 c3       IDs of demo-1, demo-2, demo-3, or 4=d4: of demo-4; with `formed` after it the cluster had a leader,
 //!                       with `from-backup` it began with one
+//! refused LearnerBehind  the leader refused the last change of membership, for this reason
 //! last-ordinal 5        noted on the members' Service
 //! configuration 7 voters a1 b2 c3 learners d4 outgoing b2 removed e5      without it: the record's, if somebody leads
 //! member 1 is a1 [leader] [behind]    answers, heard by the leader
@@ -30,7 +31,9 @@ use plan::identity::{BackupPlace, Origin, Record, RecordedVoter};
 use plan::ids::{ClusterId, MemberId, Token};
 use plan::names::{self, Ordinal};
 use plan::observed::member::{Answer, Configuration, MemberInfo, Phase, Progress, Report, RestoreProgress, Role};
-use plan::observed::{Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings};
+use plan::observed::{
+    Call, Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Refusal,
+};
 use plan::validated::ValidatedCluster;
 use serde_json::{Value, json};
 
@@ -56,6 +59,11 @@ pub(crate) fn parse(look: &str) -> Observed {
             ["backup"] => spec["backup"] = json!({ "objectStore": store() }),
             ["restore"] => spec["bootstrap"] = restore(),
             ["record", ids @ ..] => draft.record(ids),
+            ["refused", name] => draft.refusals.push(Refusal {
+                call: Call::ChangeMembership,
+                name: Some((*name).to_owned()),
+                message: "the leader said no".to_owned(),
+            }),
             ["last-ordinal", last] => draft.last_ordinal = Some((*last).to_owned()),
             ["configuration", index, rest @ ..] => draft.configuration = Some(configuration(number(index), rest)),
             ["member", ordinal, rest @ ..] => {
@@ -73,6 +81,7 @@ struct Draft {
     formed: bool,
     from_backup: bool,
     last_ordinal: Option<String>,
+    refusals: Vec<Refusal>,
     configuration: Option<Configuration>,
     members: BTreeMap<Ordinal, ObservedMember>,
     leader: Option<Ordinal>,
@@ -199,7 +208,7 @@ impl Draft {
             zones: BTreeMap::new(),
             restore_from: None,
             probe: None,
-            refusals: Vec::new(),
+            refusals: self.refusals,
             reserved: BTreeSet::new(),
             entropy: Entropy { cluster_id: CLUSTER.0, token: [7; 32] },
         };
