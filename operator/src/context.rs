@@ -13,7 +13,7 @@ use plan::observed::{Call, Entropy, OperatorSettings, Probe, Refusal, Warning};
 
 use crate::member::client::Members;
 use crate::metrics::Metrics;
-use crate::retry::Retries;
+use crate::retry::{Fruitless, Retries};
 
 /// What reconciliations share.
 pub struct Context {
@@ -48,6 +48,8 @@ pub struct Memory {
     pub published: Option<Instant>,
     /// Of a backup: attempts that failed.
     pub attempts: u32,
+    /// Looks that led to nothing.
+    pub fruitless: Fruitless,
     /// Warnings, and when they were read.
     pub warnings: Option<(Instant, BTreeMap<Ordinal, Vec<Warning>>)>,
 }

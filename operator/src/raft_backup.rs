@@ -21,13 +21,15 @@ use crate::context::Context;
 use crate::member::client::{BackupReply, CallError};
 use crate::raft_cluster::events;
 use crate::raft_cluster::{ReconcileError, observe};
+use crate::retry::Look;
 
 /// How soon to ask again how an upload goes.
 const LOOK_SOON: Duration = Duration::from_millis(500);
 /// How often progress is published.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// How soon to see whether somebody can be asked.
+/// How soon to see whether somebody can be asked, and how seldom while nobody can.
 const LOOK_LATER: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Looks at the backup and does what is to be done next.
 ///
@@ -76,7 +78,11 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
             };
             (backup::progressed(&backup, &ask, &progress, now), next_look)
         }
-        (Choice::Wait(note), _) => (backup::waiting(&backup, &note, now), LOOK_LATER),
+        (Choice::Wait(note), _) => {
+            let status = backup::waiting(&backup, &note, now);
+            let look = if backup.status.as_ref() == Some(&status) { Look::Fruitless } else { Look::Fruitful };
+            (status, context.remember(&uid, |memory| memory.fruitless.after(look, LOOK_LATER, WAIT_MAX)))
+        }
         (Choice::Ask(_), None) => return Ok(Action::requeue(LOOK_LATER)),
     };
     publish(&backup, &status, context).await?;

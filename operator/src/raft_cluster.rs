@@ -14,6 +14,7 @@ use crds::RaftCluster;
 use kube::runtime::controller::Action;
 
 use crate::context::{Context, NoEntropy};
+use crate::retry::Look;
 
 /// Why a reconciliation ended early. What was done before it stays done.
 #[derive(Debug, thiserror::Error)]
@@ -53,9 +54,11 @@ async fn pass(cluster: &RaftCluster, context: &Context) -> Result<Action, Reconc
     let uid = observed.uid();
     if applied.failures.is_empty() {
         context.retries.succeeded(uid);
+        let changed = observed.cluster.status.as_ref().is_none_or(|former| !status::is_only_movement(former, &status));
+        let look = if applied.did_something || changed { Look::Fruitful } else { Look::Fruitless };
+        let pause = context.remember(uid, |memory| memory.fruitless.after(look, plan.next_look, plan.slowest_look));
         // What was done shows at the next look, and the next step may be possible at once.
-        let next_look = if applied.did_something { plan.next_look.min(apply::SETTLE) } else { plan.next_look };
-        Ok(Action::requeue(next_look))
+        Ok(Action::requeue(if applied.did_something { pause.min(apply::SETTLE) } else { pause }))
     } else {
         Ok(Action::requeue(context.retries.failed(uid).max(plan.next_look)))
     }

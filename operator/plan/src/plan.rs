@@ -26,6 +26,8 @@ use crate::validated::ValidatedCluster;
 const LOOK_SOON: Duration = Duration::from_millis(300);
 /// How soon to look again while something is waited for that takes longer.
 const LOOK_LATER: Duration = Duration::from_secs(2);
+/// How far apart looks may grow while members, not machines or people, are waited for: nothing else tells when they are done.
+const LOOK_WATCHFULLY: Duration = Duration::from_secs(1);
 /// How soon to look again when all is well: a wiped volume shows only by asking its member.
 const LOOK_CALMLY: Duration = Duration::from_secs(5);
 
@@ -38,6 +40,8 @@ pub struct Plan {
     pub status: RaftClusterStatus,
     /// When to look again, if nothing is heard before.
     pub next_look: Duration,
+    /// How far apart looks may grow while each is like the one before.
+    pub slowest_look: Duration,
 }
 
 /// Decides.
@@ -61,8 +65,8 @@ pub fn plan(observed: &Observed) -> Plan {
         decision.actions.clear();
     }
     let status = status::of(&Facts { observed, roster: Some(&roster), record, decision: &decision });
-    let next_look = next_look(&decision);
-    Plan { actions: decision.actions, status, next_look }
+    let (next_look, slowest_look) = pace(&valid, &decision);
+    Plan { actions: decision.actions, status, next_look, slowest_look }
 }
 
 fn decide(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>, record: Option<&Record>) -> Decision {
@@ -251,23 +255,19 @@ fn deleting(observed: &Observed) -> Plan {
 /// Nothing is done; that and why is reported.
 fn refused(observed: &Observed, decision: Decision) -> Plan {
     let status = status::of(&Facts { observed, roster: None, record: None, decision: &decision });
-    Plan { actions: Vec::new(), status, next_look: LOOK_CALMLY }
+    Plan { actions: Vec::new(), status, next_look: LOOK_CALMLY, slowest_look: LOOK_CALMLY }
 }
 
-fn next_look(decision: &Decision) -> Duration {
-    if decision.stalled.is_some() {
-        LOOK_CALMLY
-    } else if !decision.actions.is_empty() || decision.activity.is_some() || decision.outage.is_some() {
-        match &decision.blocked {
-            // Only a person or Kubernetes can help, and objects that change are heard of at once.
-            Some(note) if is_slow(note.reason) => LOOK_LATER,
-            _ => LOOK_SOON,
-        }
-    } else {
-        LOOK_CALMLY
+/// When to look again, and how far apart looks may grow while nothing changes. Objects that change are heard of at once.
+fn pace(valid: &ValidatedCluster<'_>, decision: &Decision) -> (Duration, Duration) {
+    let moves = !decision.actions.is_empty() || decision.activity.is_some() || decision.outage.is_some();
+    if !moves || decision.stalled.is_some() || valid.spec.paused {
+        return (LOOK_CALMLY, LOOK_CALMLY);
     }
-}
-
-fn is_slow(reason: Reason) -> bool {
-    !matches!(reason, Reason::MembersNotReady | Reason::LearnerBehind | Reason::ChangeInFlight | Reason::NoLeader)
+    match decision.blocked.as_ref().map(|note| note.reason) {
+        None | Some(Reason::MembersNotReady | Reason::NoLeader) => (LOOK_SOON, LOOK_CALMLY),
+        Some(Reason::LearnerBehind | Reason::ChangeInFlight) => (LOOK_SOON, LOOK_WATCHFULLY),
+        // Only a person or Kubernetes can help.
+        Some(_) => (LOOK_LATER, LOOK_CALMLY),
+    }
 }

@@ -57,7 +57,7 @@ pub(super) async fn publish(
 }
 
 /// Whether nothing differs but how far logs have grown. Every write wakes everybody who watches, this operator included.
-fn is_only_movement(former: &RaftClusterStatus, now: &RaftClusterStatus) -> bool {
+pub(super) fn is_only_movement(former: &RaftClusterStatus, now: &RaftClusterStatus) -> bool {
     let still = |status: &RaftClusterStatus| {
         let mut status = status.clone();
         status.members.iter_mut().for_each(|member| member.match_index = None);

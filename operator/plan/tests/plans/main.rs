@@ -46,3 +46,22 @@ fn planning_is_a_function() {
     let _ = plan::plan(&observed::parse("member 1 blank a1"));
     assert_eq!(once, told::plan(&plan::plan(&observed::parse(look))));
 }
+
+/// How soon to look again, and how far apart looks may grow, in milliseconds.
+#[test]
+fn looks_are_as_far_apart_as_what_is_waited_for_allows() {
+    let pace = |look: &str| {
+        let plan = plan::plan(&observed::parse(look));
+        (plan.next_look.as_millis(), plan.slowest_look.as_millis())
+    };
+    let serving = "record a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\n";
+    let with = |rest: &str| format!("{serving}{rest}");
+    assert_eq!(pace("member 1 blank a1\nmember 2 silent 1\nmember 3 silent 1"), (300, 5000), "members start");
+    assert_eq!(pace("record a1 b2 c3 formed\nmember 1 alone a1\nmember 2 silent 9\nmember 3 silent 9"), (300, 5000));
+    assert_eq!(pace(&with("member 4 silent 20 unscheduled\nreplicas 4")), (2000, 5000), "a machine is missing");
+    let behind = "replicas 4\nconfiguration 7 voters a1 b2 c3 learners d4\nmember 4 is d4 behind announced d4";
+    assert_eq!(pace(&with(behind)), (300, 1000), "a learner catches up");
+    assert_eq!(pace(&with("replicas 5\npaused")), (5000, 5000), "nothing is to be done");
+    let failed = "restore\nrecord a1 from-backup\nmember 1 restoring a1 failed BackupCorrupt";
+    assert_eq!(pace(failed), (2000, 5000), "a restore that failed");
+}
