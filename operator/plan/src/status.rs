@@ -21,6 +21,8 @@ use crate::names;
 use crate::observed::Observed;
 use crate::roster::Roster;
 
+pub use ready::is_obstacle;
+
 /// Longest message of a condition that is worth storing, in characters.
 const MESSAGE_MAX: usize = 1024;
 

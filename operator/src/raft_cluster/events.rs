@@ -1,7 +1,7 @@
 //! What a person should be told, once: conditions that changed, and steps that were taken. Owns the choice; a lost event
 //! loses nothing that status does not tell.
 
-use crds::ConditionType;
+use crds::{ConditionType, Reason};
 use crds::raft_cluster::RaftClusterStatus;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -11,6 +11,7 @@ use plan::action::Action;
 use plan::names::Ordinal;
 use plan::observed::Observed;
 use plan::observed::member::{Answer, Phase};
+use plan::status::is_obstacle;
 
 use super::apply::{self, Applied};
 use crate::context::Context;
@@ -60,7 +61,7 @@ fn changes(former: &[Condition], now: &[Condition]) -> Vec<Event> {
                 || is_bad(condition) == Some(true),
                 |before| before.status != condition.status || before.reason != condition.reason,
             );
-            is_news && is_bad(condition).is_some()
+            is_news && is_bad(condition).is_some() && !is_told_by_another(condition, now)
         })
         .map(|condition| Event {
             type_: if is_bad(condition) == Some(true) { EventType::Warning } else { EventType::Normal },
@@ -72,6 +73,13 @@ fn changes(former: &[Condition], now: &[Condition]) -> Vec<Event> {
         .collect()
 }
 
+/// Ready gives the reason of a condition that says more.
+fn is_told_by_another(condition: &Condition, now: &[Condition]) -> bool {
+    let is_ready = |other: &Condition| ConditionType::from_word(&other.type_) == Some(ConditionType::Ready);
+    let same = |other: &Condition| other.reason == condition.reason && is_bad(other) == Some(true);
+    is_ready(condition) && now.iter().any(|other| !is_ready(other) && same(other))
+}
+
 /// Whether a condition tells of something bad; `None` for what is told by other means.
 fn is_bad(condition: &Condition) -> Option<bool> {
     let kind = ConditionType::from_word(&condition.type_)?;
@@ -79,8 +87,9 @@ fn is_bad(condition: &Condition) -> Option<bool> {
     match kind {
         ConditionType::Degraded | ConditionType::Stalled => Some(holds),
         ConditionType::BackupReady => Some(condition.status == "False"),
-        // Not being ready yet is how every cluster starts: Degraded and Stalled tell of trouble.
-        ConditionType::Ready => holds.then_some(false),
+        // Not being ready yet is how everything starts; what keeps it from becoming so is another matter.
+        ConditionType::Ready if holds => Some(false),
+        ConditionType::Ready => Reason::from_word(&condition.reason).is_some_and(is_obstacle).then_some(true),
         ConditionType::Reconciling | ConditionType::Secured => None,
     }
 }
@@ -174,6 +183,49 @@ pub(super) mod tests {
                 manifest: "02/manifest".to_owned(),
             }),
         }
+    }
+
+    #[test]
+    fn what_keeps_a_cluster_from_its_start_is_told() {
+        let starts = [condition("Ready", "False", "Bootstrapping")];
+        let hindered = [condition("Ready", "False", "Unschedulable")];
+        assert_eq!(told(&[], &starts), []);
+        assert_eq!(told(&starts, &hindered), [(EventType::Warning, "Unschedulable".to_owned())]);
+        assert_eq!(told(&hindered, &starts), [], "it goes on");
+        assert_eq!(told(&hindered, &[condition("Ready", "True", "Healthy")]), [(
+            EventType::Normal,
+            "Healthy".to_owned()
+        )]);
+    }
+
+    #[test]
+    fn one_cause_is_told_by_one_condition() {
+        let well = [condition("Ready", "True", "Healthy"), condition("Degraded", "False", "Healthy")];
+        let ill = [condition("Ready", "False", "QuorumLost"), condition("Degraded", "True", "QuorumLost")];
+        assert_eq!(told(&well, &ill), [(EventType::Warning, "QuorumLost".to_owned())]);
+    }
+
+    /// As the planner reports a backup, from its first attempt to its last.
+    #[test]
+    fn a_failing_backup_is_told_with_its_cause() {
+        let backup: crds::RaftBackup = serde_json::from_value(serde_json::json!({
+            "apiVersion": "raftoperator.io/v1alpha1", "kind": "RaftBackup",
+            "metadata": { "name": "nightly", "generation": 1 }, "spec": { "clusterName": "demo" },
+        }))
+        .expect("a RaftBackup");
+        let Action::Restore { place, cluster, .. } = restore() else { unreachable!("it is one") };
+        let (member, member_name) = (Ordinal(2), "demo-2".to_owned());
+        let ask = plan::backup::Ask { member, member_name, cluster, name: "uid".to_owned(), store: place.store };
+        let report = |progress: &plan::backup::Progress| {
+            plan::backup::progressed(&backup, &ask, progress, Timestamp::UNIX_EPOCH).conditions
+        };
+        let uploads = report(&plan::backup::Progress::Running { bytes_done: 1, bytes_total: 2 });
+        let (cause, error) = ("BucketMissing".to_owned(), "no bucket".to_owned());
+        let failed = report(&plan::backup::Progress::Failed { cause, error });
+        assert_eq!(told(&[], &uploads), []);
+        assert_eq!(told(&uploads, &failed), [(EventType::Warning, "BucketMissing".to_owned())]);
+        let note = changes(&uploads, &failed)[0].note.clone().unwrap_or_default();
+        assert!(note.contains("no bucket"), "{note}");
     }
 
     #[test]

@@ -44,10 +44,31 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     }
 }
 
-/// A cause that a person can remove, worth being the one word that is printed.
-fn is_obstacle(reason: Reason) -> bool {
+/// Whether a reason is a cause that a person can remove: worth being the one word that is printed, and a warning. The others
+/// tell what is going on, or of something that passes by itself.
+#[must_use]
+pub fn is_obstacle(reason: Reason) -> bool {
     !matches!(
         reason,
-        Reason::MembersNotReady | Reason::LearnerBehind | Reason::ChangeInFlight | Reason::Waiting | Reason::NoLeader
+        Reason::Healthy
+            | Reason::UpToDate
+            | Reason::NotStalled
+            | Reason::Bootstrapping
+            | Reason::Restoring
+            | Reason::ScalingUp
+            | Reason::ScalingDown
+            | Reason::ReplacingMember
+            | Reason::RollingOut
+            | Reason::Paused
+            | Reason::Deleting
+            | Reason::NoLeader
+            | Reason::MembersNotReady
+            | Reason::LearnerBehind
+            | Reason::ChangeInFlight
+            | Reason::StoreReachable
+            | Reason::Completed
+            | Reason::Uploading
+            | Reason::Waiting
+            | Reason::Plaintext
     )
 }
