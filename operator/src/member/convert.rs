@@ -37,6 +37,7 @@ pub(super) fn report(said: wire::DescribeResponse) -> Result<Report, Unreadable>
         wire::Role::PreCandidate => Role::PreCandidate,
         wire::Role::Candidate => Role::Candidate,
         wire::Role::Leader => Role::Leader,
+        wire::Role::ShuttingDown => Role::ShuttingDown,
     };
     let progress = said.progress.iter().map(|progress| {
         let about =

@@ -87,6 +87,8 @@ pub enum Role {
     Candidate,
     /// Orders all writes.
     Leader,
+    /// Hands over and stops.
+    ShuttingDown,
 }
 
 /// What a leader knows of another member.

@@ -68,6 +68,7 @@ fn role(seat: &Seat<'_>) -> MemberRole {
             Role::Learner => MemberRole::Learner,
             Role::PreCandidate => MemberRole::PreCandidate,
             Role::Candidate => MemberRole::Candidate,
+            Role::ShuttingDown => MemberRole::ShuttingDown,
         },
         _ => MemberRole::Unknown,
     }
