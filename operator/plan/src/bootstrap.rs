@@ -73,7 +73,11 @@ pub(crate) fn before_record(valid: &ValidatedCluster<'_>, observed: &Observed, r
 
 /// No record, though there was one: what the members hold belongs to a cluster that nobody can prove oneself to any more.
 /// A second record would make an empty cluster beside it, and its members surplus.
-pub(crate) fn identity_lost(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Option<Decision> {
+pub(crate) fn identity_lost(
+    valid: &ValidatedCluster<'_>,
+    observed: &Observed,
+    roster: &Roster<'_>,
+) -> Option<Decision> {
     let service = observed.services.members.as_ref().filter(|service| observed.owns(&service.metadata));
     let formed = service.is_some_and(|service| annotation(&service.metadata, names::ANNOTATION_FORMED).is_some());
     let holds_data = |seat: &&Seat<'_>| {

@@ -1,8 +1,8 @@
 //! What a person should be told, once: conditions that changed, and steps that were taken. Owns the choice; a lost event
 //! loses nothing that status does not tell.
 
-use crds::{ConditionType, Reason};
 use crds::raft_cluster::RaftClusterStatus;
+use crds::{ConditionType, Reason};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
@@ -192,10 +192,10 @@ pub(super) mod tests {
         assert_eq!(told(&[], &starts), []);
         assert_eq!(told(&starts, &hindered), [(EventType::Warning, "Unschedulable".to_owned())]);
         assert_eq!(told(&hindered, &starts), [], "it goes on");
-        assert_eq!(told(&hindered, &[condition("Ready", "True", "Healthy")]), [(
-            EventType::Normal,
-            "Healthy".to_owned()
-        )]);
+        assert_eq!(
+            told(&hindered, &[condition("Ready", "True", "Healthy")]),
+            [(EventType::Normal, "Healthy".to_owned())]
+        );
     }
 
     #[test]

@@ -246,10 +246,8 @@ impl Draft {
     }
 
     fn secret(&self) -> k8s_openapi::api::core::v1::Secret {
-        let voters = self
-            .record
-            .iter()
-            .map(|(ordinal, id)| RecordedVoter { name: names::member("demo", *ordinal), id: *id });
+        let voters =
+            self.record.iter().map(|(ordinal, id)| RecordedVoter { name: names::member("demo", *ordinal), id: *id });
         let place = || {
             let store = serde_json::from_value(store()).expect("a store");
             Box::new(BackupPlace { store, source: ClusterId(0xaa), manifest: "aa/manifest".to_owned() })
