@@ -400,6 +400,6 @@ mod tests {
     #[test]
     fn an_order_to_restore_asks_for_no_quick_look() {
         assert!(!shows_soon(&restore()));
-        assert!(shows_soon(&Action::CreateRecord(Box::new(Secret::default()))));
+        assert!(shows_soon(&Action::CreateRecord(Box::default())));
     }
 }
