@@ -8,27 +8,27 @@ use tests::world::seed::Seed;
 
 /// Actions that a bootstrap of three members may take at most, in all.
 const ACTIONS_MAX: u64 = 60;
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 fn world() -> World {
     World::new(Seed(1), 3, vec![Troubles::NONE])
 }
 
 /// Runs until the operator has carried out this many actions, or has nothing to do any more.
-fn run_to(world: &mut World, actions: u64) {
+pub(crate) fn run_to(world: &mut World, actions: u64) {
     let limit = world.now + Duration::from_secs(20);
     while world.operators[0].actions < actions && world.now < limit {
         world.step();
     }
 }
 
-fn erase_status(world: &mut World) {
+pub(crate) fn erase_status(world: &mut World) {
     let mut cluster = world.api.now().cluster.clone().expect("the cluster exists");
     cluster.status = None;
     world.api.put_cluster(cluster);
 }
 
-fn wipe(world: &mut World, member: u32) {
+pub(crate) fn wipe(world: &mut World, member: u32) {
     let claim = world.api.now().volumes.get(&format!("data-demo-{member}-0"));
     if let Some(uid) = claim.and_then(|claim| claim.metadata.uid.clone()) {
         world.members.wipe(&uid);

@@ -3,4 +3,6 @@
 //! `OPERATOR_SEED` replays one seed of the random runs, `OPERATOR_SEEDS` sets how many are run.
 
 mod bootstrap;
+mod identity;
 mod random;
+mod steps;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crds::raft_cluster::VolumeFate;
 use tests::operator_world::World;
 use tests::operator_world::operator::Troubles;
 use tests::world::seed::{Random, Seed};
@@ -35,7 +36,11 @@ fn two_operators_that_lag_die_and_mishear_never_break_a_cluster_and_always_finis
         let mut random = Random::new(Seed(seed ^ 0x00c0_ffee));
         let operators = vec![troubles(&mut random), troubles(&mut random)];
         let replicas = i32::try_from(random.between(1, 5)).expect("small");
-        let mut world = World::new(Seed(seed), replicas, operators);
+        let fate = if random.below(3) == 0 { VolumeFate::Retain } else { VolumeFate::Delete };
+        let mut world = World::new(Seed(seed), replicas, operators).with_removed_volumes(fate);
+        if random.below(4) == 0 {
+            world = world.to_restore(u32::try_from(random.below(4)).expect("small"));
+        }
         world.members.loss = u32::try_from(random.below(50_000)).expect("small");
         world.run_disturbed(Duration::from_secs(60));
         world.lift_all_faults();

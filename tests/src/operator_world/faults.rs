@@ -4,12 +4,26 @@
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use plan::ids::MemberId;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use plan::ids::{ClusterId, MemberId};
+use plan::names::{self, Ordinal};
 use plan::observed::Seen;
 
 use super::api_server::{Compare, Deletion};
-use super::world::{World, wall_clock};
+use super::world::{CLUSTER, World, wall_clock};
+
+/// The earlier cluster of this name.
+const FORMER: ClusterId = ClusterId(0xdead);
+
+/// Whether volumes say whose data they hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// As the operator labels them while a member serves.
+    Written,
+    /// Its operator never came to it.
+    Missing,
+}
 
 /// Faults that take a member come at least this far apart, so that the leader notices each.
 const APART: Duration = Duration::from_secs(4);
@@ -23,7 +37,50 @@ impl World {
             6..=9 => self.kill_somebody(),
             10..=11 => self.change_settings(),
             12..=15 => self.take_somebody(),
+            16 => self.delete_identity(),
+            17..=19 => self.put_identity_back(),
+            20 => self.members.store_is_broken = !self.members.store_is_broken,
             _ => {}
+        }
+    }
+
+    /// A person deletes the Secret with the identity, of a cluster that had a leader, and keeps a copy.
+    pub fn delete_identity(&mut self) {
+        let noted = self.api.now().services.values().any(|service| {
+            service.metadata.annotations.as_ref().is_some_and(|notes| notes.contains_key(names::ANNOTATION_FORMED))
+        });
+        let secret = self.api.now().secrets.values().next().cloned();
+        let Some(secret) = secret.filter(|_| noted) else { return };
+        let now = wall_clock(self.now);
+        let deleted =
+            self.api.delete::<Secret>(&Seen::of(&secret.metadata), Compare::Incarnation, Deletion::AtOnce, now);
+        deleted.expect("it was just seen");
+        self.watch.note(self.now, "the identity is deleted".to_owned());
+        self.identity_kept = Some(secret);
+    }
+
+    /// And puts it back.
+    pub fn put_identity_back(&mut self) {
+        let Some(secret) = self.identity_kept.take() else { return };
+        self.api.create(&secret).expect("nobody else makes a second one");
+        self.watch.note(self.now, "the identity is put back".to_owned());
+    }
+
+    /// Volumes that an earlier cluster of this name left, one for each ordinal from 1.
+    pub fn leave_former_volumes(&mut self, count: u32, labels: Labels) {
+        for ordinal in (1..=count).map(Ordinal) {
+            let (member, mut own) = (names::member(CLUSTER, ordinal), names::member_labels(CLUSTER, ordinal));
+            if labels == Labels::Written {
+                own.insert(names::LABEL_CLUSTER_ID.to_owned(), FORMER.to_string());
+                own.insert(names::LABEL_MEMBER_ID.to_owned(), MemberId(u64::from(ordinal.0)).to_string());
+            }
+            let metadata =
+                ObjectMeta { name: Some(names::volume(CLUSTER, ordinal)), labels: Some(own), ..ObjectMeta::default() };
+            let claim = self.api.create(&PersistentVolumeClaim { metadata, ..PersistentVolumeClaim::default() });
+            let uid = claim.expect("nothing is there yet").metadata.uid.unwrap_or_default();
+            self.members.leave(&uid, FORMER);
+            self.watch.note(self.now, format!("{member} left a volume: {uid}"));
+            self.watch.former.insert(uid);
         }
     }
 
@@ -60,7 +117,8 @@ impl World {
 
     /// A member loses its volume or its machine for good, if the others are enough.
     fn take_somebody(&mut self) {
-        let claims: Vec<PersistentVolumeClaim> = self.api.now().volumes.values().cloned().collect();
+        let claims: Vec<PersistentVolumeClaim> =
+            self.api.now().volumes.values().filter(|claim| !self.is_former(claim)).cloned().collect();
         if claims.is_empty() || self.is_too_soon() {
             return;
         }
@@ -110,6 +168,11 @@ impl World {
         }
     }
 
+    /// Whether an earlier cluster of this name left it.
+    pub(super) fn is_former(&self, claim: &PersistentVolumeClaim) -> bool {
+        claim.metadata.uid.as_ref().is_some_and(|uid| self.watch.former.contains(uid))
+    }
+
     fn is_too_soon(&self) -> bool {
         self.watch.last_fault.is_some_and(|at| self.now < at + APART)
     }
@@ -122,9 +185,10 @@ impl World {
             electorates.push(configuration.voters.iter().copied().collect());
             electorates.push(configuration.outgoing.iter().copied().collect());
         }
-        let record = self.api.now().secrets.values().next();
+        let record = self.api.now().secrets.values().next().or(self.identity_kept.as_ref());
         let record = record.and_then(|secret| plan::identity::Record::from_secret(secret).ok());
-        let Some(record) = record else { return true };
+        // A record under way may name this one alone.
+        let Some(record) = record else { return false };
         if electorates.iter().all(Vec::is_empty) {
             // Recorded but not formed: blank disks of the record count as sound.
             let left = record.voters.iter().filter(|voter| voter.id != id && self.members.claim_of(voter.id).is_some());

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use plan::action::Change;
-use plan::ids::MemberId;
+use plan::ids::{ClusterId, MemberId};
 use plan::names::{self, Ordinal};
 use plan::observed::Seen;
 
@@ -26,6 +26,10 @@ pub struct Watch {
     pub last_fault: Option<Duration>,
     /// What was violated first.
     pub violated: Option<String>,
+    /// UIDs of claims that an earlier cluster of this name left.
+    pub former: BTreeSet<String>,
+    /// The cluster of the record, which may be deleted and come back.
+    recorded: Option<ClusterId>,
     history: VecDeque<String>,
     created: BTreeMap<Ordinal, String>,
     pending: Option<MemberId>,
@@ -112,6 +116,7 @@ impl Watch {
         if self.records > 1 {
             self.violate(format!("{} records were created", self.records));
         }
+        self.check_disks(api, members);
         let Some(committed) = members.newest_committed() else { return };
         // A member's objects are deleted only when it is in neither half, and it never comes back.
         if let Some(id) = self.deleted.iter().find(|id| committed.contains(**id)) {
@@ -130,15 +135,30 @@ impl Watch {
                 self.violate(format!("{} was {before} and is {id}", info.name));
             }
         }
+    }
+
+    fn check_disks(&mut self, api: &ApiServer, members: &Members) {
+        // A claim that holds another cluster's data is never deleted (DESIGN, "Backups": the old disks are kept until a person
+        // lets them go).
+        for uid in &self.former {
+            let claim = api.now().volumes.values().find(|claim| claim.metadata.uid.as_ref() == Some(uid));
+            if claim.is_none_or(|claim| claim.metadata.deletion_timestamp.is_some()) {
+                self.violated.get_or_insert(format!("claim {uid} of an earlier cluster was deleted"));
+            }
+        }
         // An identity that a disk took is the record's.
         let record =
             api.now().secrets.values().next().and_then(|secret| plan::identity::Record::from_secret(secret).ok());
+        self.recorded = record.map(|record| record.cluster).or(self.recorded);
         for claim in api.now().volumes.values() {
-            let disk = claim.metadata.uid.as_deref().and_then(|uid| members.disk(uid));
+            let disk = claim.metadata.uid.as_deref().and_then(|uid| members.disk(uid)).filter(|disk| !disk.former);
             if let Some(cluster) = disk.and_then(|disk| disk.cluster)
-                && record.as_ref().is_none_or(|record| record.cluster != cluster)
+                && self.recorded != Some(cluster)
             {
-                self.violate(format!("{:?} belongs to cluster {cluster}, which has no record", claim.metadata.name));
+                self.violated.get_or_insert(format!(
+                    "{:?} belongs to cluster {cluster}, which has no record",
+                    claim.metadata.name
+                ));
             }
         }
     }

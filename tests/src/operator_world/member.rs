@@ -10,10 +10,14 @@ use bytes::Bytes;
 use plan::action::Change;
 use plan::identity::Record;
 use plan::ids::{ClusterId, MemberId};
-use plan::observed::member::{Configuration, MemberInfo, Phase, Progress, Report, Role};
+use plan::observed::member::{Configuration, MemberInfo, Phase, Progress, Report, RestoreProgress, Role};
 use raft::{Config, Entry, HardState, Index, Message, Now, Output, Payload, ProposalId, Raft, Restored, SnapshotMeta};
 
 use crate::world::seed::Random;
+
+/// How long a restore takes, and how long a member waits after one that failed.
+const RESTORE_TAKES: Duration = Duration::from_millis(700);
+const RESTORE_PAUSES: Duration = Duration::from_secs(1);
 
 /// What a volume holds.
 #[derive(Clone, Debug)]
@@ -24,6 +28,8 @@ pub struct Disk {
     pub cluster: Option<ClusterId>,
     /// Removed by a committed configuration.
     pub tombstone: bool,
+    /// Left by an earlier cluster of this name.
+    pub former: bool,
     hard: HardState,
     first: SnapshotMeta,
     log: Vec<Entry>,
@@ -35,6 +41,18 @@ struct Process {
     disk: String,
     core: Option<Raft>,
     applied: Index,
+    restoring: Option<Restoring>,
+}
+
+/// A restore under way, or failed. Ends with its process, and leaves the disk blank unless it succeeds.
+#[derive(Clone, Debug)]
+struct Restoring {
+    cluster: ClusterId,
+    id: MemberId,
+    info: MemberInfo,
+    /// The attempt ends then; after it, the next one begins no sooner.
+    until: Duration,
+    failed: bool,
 }
 
 /// A message under way.
@@ -60,6 +78,10 @@ pub struct Members {
     pub lost: BTreeSet<String>,
     /// Messages lost, per million.
     pub loss: u32,
+    /// Whether backups cannot be read at the moment.
+    pub store_is_broken: bool,
+    /// Restores that were begun.
+    pub attempts: u32,
     /// Everything that any member applied: one history for all.
     applied: BTreeMap<Index, Entry>,
     /// Configurations that were committed, by index.
@@ -85,6 +107,8 @@ impl Members {
             starts: 0,
             lost: BTreeSet::new(),
             loss: 0,
+            store_is_broken: false,
+            attempts: 0,
             applied: BTreeMap::new(),
             committed: BTreeMap::new(),
             broken: None,
@@ -111,6 +135,7 @@ impl Members {
         }
         let pods: Vec<String> = self.processes.keys().cloned().collect();
         for pod in pods {
+            self.go_on_restoring(&pod);
             if let Some(core) = self.processes.get_mut(&pod).and_then(|process| process.core.as_mut())
                 && core.deadline() <= now
             {
@@ -210,6 +235,7 @@ impl Members {
                 id,
                 cluster: None,
                 tombstone: false,
+                former: false,
                 hard: HardState::default(),
                 first: SnapshotMeta::default(),
                 log: Vec::new(),
@@ -217,7 +243,7 @@ impl Members {
             self.disks.insert(claim.to_owned(), disk);
         }
         if !self.processes.contains_key(pod) && !self.lost.contains(pod) {
-            let process = Process { disk: claim.to_owned(), core: None, applied: Index(0) };
+            let process = Process { disk: claim.to_owned(), core: None, applied: Index(0), restoring: None };
             self.processes.insert(pod.to_owned(), process);
             self.start_core(pod);
         }
@@ -229,7 +255,7 @@ impl Members {
         let seed = self.random.number() ^ self.starts;
         let Some(process) = self.processes.get_mut(pod) else { return };
         let Some(disk) = self.disks.get(&process.disk) else { return };
-        if disk.cluster.is_none() || disk.tombstone {
+        if disk.cluster.is_none() || disk.tombstone || disk.former {
             return;
         }
         let config = Config { snapshot_threshold: u64::MAX / 2, ..Config::new(raft::MemberId(disk.id.0), seed) };
@@ -263,6 +289,20 @@ impl Members {
     /// The disk is emptied under its process, which starts anew.
     pub fn wipe(&mut self, claim: &str) {
         self.destroy(claim);
+    }
+
+    /// A disk that an earlier cluster of this name left under a claim. Whoever is started on it is no member of ours.
+    pub fn leave(&mut self, claim: &str, cluster: ClusterId) {
+        let disk = Disk {
+            id: MemberId(self.random.number() | 1),
+            cluster: Some(cluster),
+            tombstone: false,
+            former: true,
+            hard: HardState::default(),
+            first: SnapshotMeta::default(),
+            log: Vec::new(),
+        };
+        self.disks.insert(claim.to_owned(), disk);
     }
 
     /// Whether a pod passes its readiness probe.
@@ -304,9 +344,24 @@ impl Members {
 
     // The admin service.
 
-    /// What the pod's member says of itself.
+    /// What the pod's member says of itself. To whoever does not hold its cluster's token, no more than how far it is.
     #[must_use]
-    pub fn describe(&self, pod: &str) -> Option<Report> {
+    pub fn describe(&self, pod: &str, proven: Option<ClusterId>) -> Option<Report> {
+        let mut report = self.describe_whole(pod)?;
+        if report.phase != Phase::Blank && report.cluster != proven {
+            report = Report {
+                id: None,
+                cluster: None,
+                role: Role::Unknown,
+                configuration: None,
+                progress: BTreeMap::new(),
+                ..report
+            };
+        }
+        Some(report)
+    }
+
+    fn describe_whole(&self, pod: &str) -> Option<Report> {
         let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod))?;
         let disk = self.disks.get(&process.disk)?;
         let mut report = Report {
@@ -331,6 +386,13 @@ impl Members {
             error: None,
             restore: None,
         };
+        if let Some(restoring) = &process.restoring {
+            report.phase = Phase::Restoring;
+            report.cluster = Some(restoring.cluster);
+            let cause = if restoring.failed { "StoreUnreachable".to_owned() } else { String::new() };
+            report.error = restoring.failed.then(|| "the store said no".to_owned());
+            report.restore = Some(RestoreProgress { cause, ..RestoreProgress::default() });
+        }
         if let Some(core) = &process.core {
             let state = core.soft_state();
             report.role = role(state.role);
@@ -357,6 +419,60 @@ impl Members {
         let named: BTreeSet<MemberId> = voters.iter().map(|(id, _)| *id).collect();
         let first = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
         self.adopt(pod, record.cluster, first, |id| named.contains(&id))
+    }
+
+    /// Restore: accepted by a blank disk, and again by whoever was given the same order. The member tries in its own time.
+    ///
+    /// # Errors
+    /// The member is another one, or belongs to a cluster.
+    pub fn restore(
+        &mut self,
+        pod: &str,
+        cluster: ClusterId,
+        expected: MemberId,
+        info: &MemberInfo,
+    ) -> Result<(), NotDone> {
+        let until = self.now + RESTORE_TAKES;
+        let process = self.processes.get_mut(pod).filter(|_| !self.lost.contains(pod)).ok_or(NotDone("Unreachable"))?;
+        let disk = self.disks.get(&process.disk).expect("a process has a disk");
+        if disk.id != expected {
+            return Err(NotDone("NotNamed"));
+        }
+        match (disk.cluster, &process.restoring) {
+            (Some(held), _) if held == cluster => return Ok(()),
+            (None, Some(former)) if former.cluster == cluster && (!former.failed || self.now < former.until) => {
+                return Ok(());
+            }
+            (Some(_), _) => return Err(NotDone("AnotherRecord")),
+            (None, Some(former)) if former.cluster != cluster => return Err(NotDone("AnotherRecord")),
+            (None, _) => {}
+        }
+        process.restoring = Some(Restoring { cluster, id: expected, info: info.clone(), until, failed: false });
+        self.attempts += 1;
+        Ok(())
+    }
+
+    /// An attempt that is due ends, one way or the other.
+    fn go_on_restoring(&mut self, pod: &str) {
+        let Some(process) = self.processes.get_mut(pod) else { return };
+        let Some(restoring) = process.restoring.as_mut().filter(|it| !it.failed && it.until <= self.now) else {
+            return;
+        };
+        if self.store_is_broken {
+            restoring.failed = true;
+            restoring.until = self.now + RESTORE_PAUSES;
+            return;
+        }
+        let Restoring { cluster, id, info, .. } = restoring.clone();
+        process.restoring = None;
+        let configuration = raft::Configuration {
+            voters: [raft::MemberId(id.0)].into(),
+            members: [(raft::MemberId(id.0), raft_info(&info))].into(),
+            ..raft::Configuration::default()
+        };
+        let first = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
+        // On a machine that is gone it goes on unseen.
+        let _ = self.adopt(pod, cluster, first, |own| own == id);
     }
 
     /// Join: the member waits for that cluster's leader.

@@ -9,14 +9,18 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::jiff::Timestamp;
 use plan::Plan;
 use plan::action::{Action, Ground, Object, OnFailure};
+use plan::identity::Record;
+use plan::ids::ClusterId;
 use plan::names::{self, Ordinal};
 use plan::observed::member::{Answer, Role};
-use plan::observed::{Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Seen};
+use plan::observed::{
+    Call, Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Refusal, Seen,
+};
 use serde_json::json;
 
 use super::api_server::{ApiServer, Compare, Deletion, Objects, Refused};
 use super::invariants::Watch;
-use super::member::Members;
+use super::member::{Members, NotDone};
 use crate::world::seed::Random;
 
 /// What may go wrong with an operator, per million.
@@ -49,6 +53,7 @@ pub struct Operator {
     pub troubles: Troubles,
     reserved: BTreeSet<Ordinal>,
     silent: BTreeMap<Ordinal, Duration>,
+    refusals: BTreeMap<Call, Refusal>,
     pass: Option<Pass>,
     wakes: Duration,
     /// Actions carried out, in all its lives.
@@ -104,6 +109,7 @@ impl Operator {
             troubles,
             reserved: BTreeSet::new(),
             silent: BTreeMap::new(),
+            refusals: BTreeMap::new(),
             pass: None,
             wakes: Duration::ZERO,
             actions: 0,
@@ -115,6 +121,7 @@ impl Operator {
     pub fn die(&mut self) {
         self.reserved.clear();
         self.silent.clear();
+        self.refusals.clear();
         self.pass = None;
     }
 
@@ -194,8 +201,10 @@ impl Operator {
                 members.entry(ordinal).or_default().pod = Some(pod);
             }
         }
+        let record = rest.secrets.get(&names::identity(&name)).cloned();
+        let proven = record.as_ref().and_then(|secret| Record::from_secret(secret).ok()).map(|record| record.cluster);
         for (ordinal, member) in members.iter_mut().filter(|(_, member)| member.set.is_some()) {
-            member.answer = Some(self.ask(*ordinal, member.pod.as_ref(), reach));
+            member.answer = Some(self.ask(*ordinal, member.pod.as_ref(), proven, reach));
         }
         let configuration = ask_leader(&members, reach);
         Some(Observed {
@@ -207,14 +216,14 @@ impl Operator {
                 members: rest.services.get(&names::member_service(&name)).cloned(),
             },
             budget: rest.budgets.get(&names::budget(&name)).cloned(),
-            record: rest.secrets.get(&names::identity(&name)).cloned(),
+            record,
             cluster,
             members,
             configuration,
             zones: BTreeMap::new(),
             restore_from: None,
             probe: None,
-            refusals: Vec::new(),
+            refusals: self.refusals.values().cloned().collect(),
             reserved: self.reserved.clone(),
             entropy: Entropy {
                 cluster_id: u128::from(reach.random.number()) << 64 | u128::from(reach.random.number()),
@@ -223,9 +232,10 @@ impl Operator {
         })
     }
 
-    fn ask(&mut self, ordinal: Ordinal, pod: Option<&Pod>, reach: &mut Reach<'_>) -> Answer {
+    fn ask(&mut self, ordinal: Ordinal, pod: Option<&Pod>, proven: Option<ClusterId>, reach: &mut Reach<'_>) -> Answer {
         let lost = reach.random.chance(self.troubles.lost_calls);
-        let report = pod.and_then(|pod| reach.members.describe(pod.metadata.uid.as_deref()?)).filter(|_| !lost);
+        let report = pod.and_then(|pod| reach.members.describe(pod.metadata.uid.as_deref()?, proven));
+        let report = report.filter(|_| !lost);
         match report {
             Some(report) => {
                 self.silent.remove(&ordinal);
@@ -317,7 +327,23 @@ impl Operator {
                 moved(reach.api.delete::<Pod>(pod, Compare::Incarnation, Deletion::Marked, reach.clock()))
             }
             Action::EvictPod { pod } => evict(reach, pod),
-            _ => call(action, reach),
+            _ => self.call(action, reach),
+        }
+    }
+
+    /// Calls a member, and remembers what it refused until a call of that kind succeeds, as the shell does.
+    fn call(&mut self, action: &Action, reach: &mut Reach<'_>) -> Outcome {
+        let Some((call, done)) = call(action, reach) else { return Outcome::Refused };
+        let Err(NotDone(name)) = done else {
+            self.refusals.remove(&call);
+            return Outcome::Done;
+        };
+        let refusal = Refusal { call, name: Some(name.to_owned()), message: format!("the member said {name}") };
+        self.refusals.insert(call, refusal);
+        match name {
+            "Unreachable" => Outcome::Unknown,
+            "Stale" | "InFlight" | "NotLeader" | "TermNotCommitted" | "LearnerBehind" => Outcome::MovedOn,
+            _ => Outcome::Refused,
         }
     }
 }
@@ -383,20 +409,24 @@ fn ask_leader(members: &BTreeMap<Ordinal, ObservedMember>, reach: &mut Reach<'_>
     })
 }
 
-/// Calls go to the pod that has the member's name now.
-fn call(action: &Action, reach: &mut Reach<'_>) -> Outcome {
+/// Calls go to the pod that has the member's name now. `None` for what is no call.
+fn call(action: &Action, reach: &mut Reach<'_>) -> Option<(Call, Result<(), NotDone>)> {
     let pod = |reach: &Reach<'_>, ordinal: Ordinal| {
         let name = names::pod(super::world::CLUSTER, ordinal);
         reach.api.now().pods.get(&name).and_then(|pod| pod.metadata.uid.clone()).unwrap_or_default()
     };
-    let done = match action {
+    Some(match action {
         Action::Bootstrap { member, record, voters } => {
             let pod = pod(reach, *member);
-            reach.members.bootstrap(&pod, record, voters)
+            (Call::Bootstrap, reach.members.bootstrap(&pod, record, voters))
+        }
+        Action::Restore { member, cluster, id, info, .. } => {
+            let pod = pod(reach, *member);
+            (Call::Restore, reach.members.restore(&pod, *cluster, *id, info))
         }
         Action::Join { member, cluster, id, .. } => {
             let pod = pod(reach, *member);
-            reach.members.join(&pod, *cluster, *id)
+            (Call::Join, reach.members.join(&pod, *cluster, *id))
         }
         Action::ChangeMembership { leader, change } => {
             let pod = pod(reach, *leader);
@@ -404,20 +434,12 @@ fn call(action: &Action, reach: &mut Reach<'_>) -> Outcome {
             if outcome.is_ok() {
                 reach.watch.changed(change, reach.members, reach.now);
             }
-            outcome
+            (Call::ChangeMembership, outcome)
         }
         Action::TransferLeadership { leader, target } => {
             let pod = pod(reach, *leader);
-            reach.members.transfer(&pod, *target)
+            (Call::TransferLeadership, reach.members.transfer(&pod, *target))
         }
-        _ => return Outcome::Refused,
-    };
-    match done {
-        Ok(()) => Outcome::Done,
-        Err(super::member::NotDone("Unreachable")) => Outcome::Unknown,
-        Err(super::member::NotDone("Stale" | "InFlight" | "NotLeader" | "TermNotCommitted" | "LearnerBehind")) => {
-            Outcome::MovedOn
-        }
-        Err(_) => Outcome::Refused,
-    }
+        _ => return None,
+    })
 }

@@ -5,11 +5,14 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crds::RaftCluster;
+use crds::raft_cluster::{RaftClusterSpec, VolumeFate};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 
 use super::api_server::ApiServer;
 use super::controllers;
+use super::faults::Labels;
 use super::invariants::Watch;
 use super::member::Members;
 use super::operator::{Operator, Reach, Troubles};
@@ -35,6 +38,8 @@ pub struct World {
     pub now: Duration,
     pub(super) random: Random,
     pub(super) deleted_by_hand: BTreeSet<String>,
+    /// The identity, while it is deleted.
+    pub(super) identity_kept: Option<Secret>,
     seed: Seed,
     writes: u64,
 }
@@ -67,8 +72,44 @@ impl World {
         let mut api = ApiServer::default();
         api.put_cluster(cluster);
         let operators = operators.into_iter().map(Operator::new).collect();
-        let (watch, now) = (Watch::default(), Duration::ZERO);
-        Self { api, members, operators, watch, now, random, deleted_by_hand: BTreeSet::new(), seed, writes: 0 }
+        Self {
+            api,
+            members,
+            operators,
+            watch: Watch::default(),
+            now: Duration::ZERO,
+            random,
+            deleted_by_hand: BTreeSet::new(),
+            identity_kept: None,
+            seed,
+            writes: 0,
+        }
+    }
+
+    /// The cluster is to begin with a backup, beside the labelled volumes of an earlier one of this name.
+    #[must_use]
+    pub fn to_restore(mut self, former: u32) -> Self {
+        let bootstrap = serde_json::from_value(json!({ "restore": { "source": {
+            "objectStore": { "bucket": "backups", "credentialsSecretRef": { "name": "keys" } },
+            "clusterID": "0000000000000000000000000000dead", "manifest": "dead/manifest",
+        }}}));
+        self.edit(|spec| spec.bootstrap = Some(bootstrap.expect("a place in a bucket")));
+        self.leave_former_volumes(former, Labels::Written);
+        self
+    }
+
+    /// What becomes of removed members' volumes.
+    #[must_use]
+    pub fn with_removed_volumes(mut self, fate: VolumeFate) -> Self {
+        self.edit(|spec| spec.storage.retention.when_scaled = fate);
+        self
+    }
+
+    fn edit(&mut self, change: impl FnOnce(&mut RaftClusterSpec)) {
+        if let Some(mut cluster) = self.api.now().cluster.clone() {
+            change(&mut cluster.spec);
+            self.api.put_cluster(cluster);
+        }
     }
 
     /// Changes the number of replicas, as `kubectl scale` does.
@@ -136,6 +177,8 @@ impl World {
     pub fn lift_all_faults(&mut self) {
         self.members.lost.clear();
         self.members.loss = 0;
+        self.members.store_is_broken = false;
+        self.put_identity_back();
         for operator in &mut self.operators {
             operator.troubles = Troubles::NONE;
             operator.die();
@@ -173,10 +216,25 @@ impl World {
             && committed.everyone().iter().all(|id| self.members.is_up(*id))
             && objects.sets.len() == replicas
             && objects.pods.len() == replicas
-            && objects.volumes.keys().filter(|claim| !self.is_left_by_the_user(claim)).count() == replicas
+            && self.volumes_are_right(replicas)
             && self.members.nothing_is_lost()
             && self.condition("Ready").as_deref() == Some("True")
             && self.condition("Reconciling").as_deref() == Some("False")
+    }
+
+    /// One volume a member; beyond them only what is retained on purpose.
+    fn volumes_are_right(&self, replicas: usize) -> bool {
+        let objects = self.api.now();
+        let retains = objects
+            .cluster
+            .as_ref()
+            .is_some_and(|cluster| cluster.spec.storage.retention.when_scaled == VolumeFate::Retain);
+        let has_set = |claim: &str| objects.sets.keys().any(|set| claim == format!("data-{set}-0"));
+        let (used, rest): (Vec<_>, Vec<_>) = objects.volumes.iter().partition(|(claim, _)| has_set(claim));
+        let may_stay = |(claim, volume): &(&String, &PersistentVolumeClaim)| {
+            retains || self.is_left_by_the_user(claim) || self.is_former(volume)
+        };
+        used.len() == replicas && rest.iter().all(may_stay)
     }
 
     /// A removed member's volume whose StatefulSet was deleted by hand stays: nobody but a person deletes such a volume.
