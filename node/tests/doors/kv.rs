@@ -8,7 +8,7 @@ use tonic::{Code, Request};
 use pb::compare::{CompareResult, CompareTarget, TargetUnion};
 use pb::request_op::Request as Op;
 
-use crate::member::{Member, TOKEN, free_addresses, refusal, with_token};
+use crate::member::{Member, TOKEN, eventually, free_addresses, refusal, with_token};
 
 fn key(key: &str) -> pb::RangeRequest {
     pb::RangeRequest { key: key.to_owned().into(), ..pb::RangeRequest::default() }
@@ -218,8 +218,10 @@ async fn without_a_quorum_only_what_is_local_is_answered() {
     member.admin().await.bootstrap(with_token(record, TOKEN)).await.unwrap();
 
     let mut kv = member.kv().await;
-    let serializable = kv.range(pb::RangeRequest { serializable: true, ..key("k") }).await.unwrap();
-    assert_eq!(serializable.into_inner().count, 0);
+    let serializable = pb::RangeRequest { serializable: true, ..key("k") };
+    // Consensus starts right after the record was taken.
+    let answer = eventually("what is local is answered", async || kv.range(serializable.clone()).await).await;
+    assert_eq!(answer.into_inner().count, 0);
     let timed_out = (Code::Unavailable, "etcdserver: request timed out".to_owned());
     assert_eq!(refusal(kv.put(put("k", "v")).await), timed_out);
     assert_eq!(refusal(kv.range(key("k")).await), timed_out);
