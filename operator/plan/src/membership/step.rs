@@ -108,10 +108,15 @@ impl View<'_> {
         ordinals::create(self.valid, self.observed, self.roster, store, &roles)
     }
 
-    /// Newcomers: their ID is announced, then they are told which cluster to wait for.
+    /// Newcomers: their ID is announced, then they are told which cluster to wait for. So are learners that came into the
+    /// configuration only to leave it again, before they were told, and are wanted after all.
     fn admit(&self, plan: &MembershipPlan) -> Vec<Action> {
-        let seats = plan.candidates.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
-        seats.filter_map(|seat| self.admit_one(seat)).collect()
+        let newcomers = plan.candidates.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
+        let untold = self.roster.seats.values().filter(|seat| {
+            let learns = |id| plan.keep.contains(&id) && !self.configuration().is_voter(id);
+            seat.standing == Standing::Blank && seat.id.is_some_and(learns)
+        });
+        newcomers.chain(untold).filter_map(|seat| self.admit_one(seat)).collect()
     }
 
     fn admit_one(&self, seat: &Seat<'_>) -> Option<Action> {
