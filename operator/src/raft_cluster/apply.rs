@@ -391,7 +391,6 @@ fn about(action: &Action) -> String {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::api::core::v1::Secret;
 
     use super::*;
     use crate::raft_cluster::events::tests::restore;
