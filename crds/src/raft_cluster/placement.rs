@@ -20,7 +20,7 @@ pub struct Pod {
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
 
-    /// Environment variables of the member, at most 32, such as `RUST_LOG`. Default: none.
+    /// Environment variables of the member, at most 32, such as `RAFT_NODE_LOG`. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

@@ -199,7 +199,7 @@ fn what_may_change_may_change() {
         ("/spec/replacement/delay", json!("5s")),
         ("/spec/tolerations", json!([{ "key": "dedicated", "operator": "Exists" }])),
         ("/spec/topologySpreadConstraints", json!([])),
-        ("/spec/pod/env", json!([{ "name": "RUST_LOG", "value": "debug" }])),
+        ("/spec/pod/env", json!([{ "name": "RAFT_NODE_LOG", "value": "debug" }])),
         ("/spec/backup/objectStore", store()),
         ("/spec/paused", json!(true)),
         ("/metadata/name", json!("a".repeat(40))),

@@ -280,6 +280,7 @@ fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
     flag("heartbeat-interval", milliseconds(&raft.heartbeat_interval));
     flag("election-timeout", milliseconds(&raft.election_timeout));
     flag("leader-lease", milliseconds(&raft.leader_lease));
+    flag("lease-reads", raft.lease_reads.to_string());
     flag("commit-timeout", milliseconds(&raft.commit_timeout));
     flag("max-append-entries", raft.max_append_entries.to_string());
     flag("pre-vote", raft.pre_vote.to_string());
