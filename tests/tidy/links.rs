@@ -20,24 +20,42 @@ fn relative_links_lead_somewhere() {
     super::settle(&findings);
 }
 
-/// The targets of inline links outside code blocks.
-fn targets(text: &str) -> Vec<String> {
-    let mut code = false;
-    let mut found = Vec::new();
-    for line in text.lines() {
-        if line.trim_start().starts_with("```") {
-            code = !code;
-        }
-        if code {
-            continue;
-        }
-        for part in line.split("](").skip(1) {
-            if let Some(target) = part.split(')').next() {
-                found.push(target.to_owned());
-            }
+/// Paths that prose names as code, from a top-level folder down.
+#[test]
+fn named_paths_lead_somewhere() {
+    const ROOMS: [&str; 6] = ["node/", "operator/", "tests/", "crds/", "charts/", "docs/"];
+    let mut findings = Vec::new();
+    for (name, text) in super::files(".md") {
+        let folder = Path::new(&name).parent().expect("a file stands in a folder");
+        for line in prose(&text) {
+            let named =
+                line.split('`').skip(1).step_by(2).filter(|code| ROOMS.iter().any(|room| code.starts_with(room)));
+            let missing =
+                named.filter(|path| !path.contains([' ', '*', '<', '{']) && !super::top().join(path).exists());
+            let missing = missing.filter(|path| !super::top().join(folder).join(path).exists());
+            findings.extend(missing.map(|path| format!("{name}: names {path}, which does not exist")));
         }
     }
-    found
+    super::settle(&findings);
+}
+
+/// The lines outside code blocks.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut code = false;
+    text.lines().filter(move |line| {
+        let fence = line.trim_start().starts_with("```");
+        code ^= fence;
+        !code && !fence
+    })
+}
+
+/// The targets of inline links outside code blocks.
+fn targets(text: &str) -> Vec<String> {
+    prose(text)
+        .flat_map(|line| line.split("](").skip(1))
+        .filter_map(|part| part.split(')').next())
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
