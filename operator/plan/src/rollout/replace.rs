@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::ids::MemberId;
 use crate::membership::plan::Wanted;
+use crate::names;
+use crate::observed::annotation;
 use crate::observed::member::Configuration;
 use crate::roster::{Roster, Seat, Standing};
 
@@ -27,8 +29,13 @@ pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &R
 }
 
 /// A newcomer that can still become a member. One that only does not start is waited for, as another would not start
-/// either; unless its pod hangs on a machine that is gone.
+/// either; unless its pod hangs on a machine that is gone. One that was brought back for a volume of nobody known only leaves:
+/// its name may have been another member's.
 pub(crate) fn is_usable(seat: &Seat<'_>) -> bool {
+    let notes = seat.set.map(|set| &set.metadata);
+    if seat.id.is_none() && notes.is_some_and(|notes| annotation(notes, names::ANNOTATION_VOLUME).is_some()) {
+        return false;
+    }
     match seat.standing {
         Standing::Lost(_) | Standing::Removed => false,
         Standing::Unreachable { .. } => seat.pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_none()),
