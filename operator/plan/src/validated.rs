@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crds::raft_cluster::{RaftClusterSpec, VolumeFate};
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube_core::Resource;
 
@@ -83,10 +84,7 @@ impl<'a> ValidatedCluster<'a> {
             voters,
             learners,
             image: image(observed),
-            image_pull_policy: spec
-                .image_pull_policy
-                .map(|policy| policy.as_str().to_owned())
-                .or_else(|| observed.operator.node_image_pull_policy.clone()),
+            image_pull_policy: image_pull_policy(observed),
             quota_bytes: quota(spec)?,
             replacement_delay: spec.replacement.delay.into(),
             replacements_max: if spec.replacement.enabled {
@@ -200,14 +198,25 @@ fn image(observed: &Observed) -> String {
     if let Some(image) = &observed.cluster.spec.image {
         return image.clone();
     }
-    let running = observed
-        .members
-        .values()
-        .rev()
-        .filter_map(|member| member.set.as_ref())
-        .filter(|set| observed.owns(&set.metadata))
-        .find_map(desired::stateful_set::image_of);
+    let running = running(observed).find_map(desired::stateful_set::image_of);
     running.map_or_else(|| observed.operator.node_image.clone(), str::to_owned)
+}
+
+/// The pull policy as written; else that of this cluster's newest member; else the operator's.
+fn image_pull_policy(observed: &Observed) -> Option<String> {
+    if let Some(policy) = observed.cluster.spec.image_pull_policy {
+        return Some(policy.as_str().to_owned());
+    }
+    match running(observed).find(|set| desired::stateful_set::image_of(set).is_some()) {
+        Some(set) => desired::stateful_set::image_pull_policy_of(set).map(str::to_owned),
+        None => observed.operator.node_image_pull_policy.clone(),
+    }
+}
+
+/// This cluster's StatefulSets, the newest first.
+fn running(observed: &Observed) -> impl Iterator<Item = &StatefulSet> {
+    let sets = observed.members.values().rev().filter_map(|member| member.set.as_ref());
+    sets.filter(|set| observed.owns(&set.metadata))
 }
 
 fn invalid(field: &'static str, problem: String) -> InvalidSpec {

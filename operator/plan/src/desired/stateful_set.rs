@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crds::ObjectStore;
-use crds::raft_cluster::VolumeFate;
+use crds::raft_cluster::{RaftSettings, Snapshots, VolumeFate};
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
@@ -16,9 +16,10 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::{digest, stamped};
+use super::{digest, is_empty, stamped};
 use crate::ids::MemberId;
 use crate::names::{self, Ordinal, Role};
 use crate::validated::ValidatedCluster;
@@ -124,28 +125,63 @@ pub(crate) fn volume_goes_with(set: &StatefulSet) -> bool {
     policy.and_then(|policy| policy.when_deleted.as_deref()) == Some(VolumeFate::Delete.as_str())
 }
 
-/// A digest of the settings a pod is made from. Not of the pod: a new operator may make pods differently without
-/// restarting any.
+/// The pull policy that a live StatefulSet was given. None if it has the one that Kubernetes gives its image by itself: so
+/// it stays the default when the image changes.
+pub(crate) fn image_pull_policy_of(set: &StatefulSet) -> Option<&str> {
+    let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
+    let container = containers.iter().find(|container| container.name == CONTAINER)?;
+    let policy = container.image_pull_policy.as_deref()?;
+    (policy != default_pull_policy(container.image.as_deref().unwrap_or_default())).then_some(policy)
+}
+
+/// What Kubernetes gives an image without a policy (API reference, `Container.imagePullPolicy`).
+fn default_pull_policy(image: &str) -> &'static str {
+    let name = image.rsplit('/').next().unwrap_or_default();
+    let is_latest = !name.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest");
+    if is_latest { "Always" } else { "IfNotPresent" }
+}
+
+/// A digest of the settings a pod is made from, as far as the spec sets them. Not of the pod: a new operator may make pods
+/// differently, know more settings or be started otherwise without restarting any.
 #[must_use]
 pub fn settings(valid: &ValidatedCluster<'_>, restore_store: Option<&ObjectStore>) -> String {
     let spec = valid.spec;
-    digest(&json!({
+    digest(&without_nothings(json!({
         "image": valid.image,
-        "imagePullPolicy": valid.image_pull_policy,
+        "imagePullPolicy": spec.image_pull_policy,
         "imagePullSecrets": spec.image_pull_secrets,
         "resources": spec.resources,
-        "quota": valid.quota_bytes,
+        // However it is spelled.
+        "quota": spec.quota.as_ref().map(|_| valid.quota_bytes),
         "affinity": spec.affinity,
-        "topologySpreadConstraints": spec.topology_spread_constraints,
+        "topologySpreadConstraints": spec.topology_spread_constraints.as_ref().map(|all| json!({ "of": all })),
         "tolerations": spec.tolerations,
         "nodeSelector": spec.node_selector,
         "priorityClassName": spec.priority_class_name,
         "pod": spec.pod,
-        "raft": spec.raft,
-        "snapshots": spec.snapshots,
+        "raft": changed(&spec.raft, &RaftSettings::default()),
+        "snapshots": changed(&spec.snapshots, &Snapshots::default()),
         "backupCredentials": spec.backup.as_ref().map(|backup| &backup.object_store.credentials_secret_ref),
         "restoreCredentials": restore_store.map(|store| &store.credentials_secret_ref),
-    }))
+    })))
+}
+
+/// The fields that differ from their default.
+fn changed<T: Serialize>(set: &T, default: &T) -> Value {
+    let json = |settings: &T| serde_json::to_value(settings).expect("settings always serialize");
+    let (mut set, default) = (json(set), json(default));
+    if let Some(fields) = set.as_object_mut() {
+        fields.retain(|name, value| default.get(name) != Some(value));
+    }
+    set
+}
+
+/// Without fields that hold nothing: a field that is new in a later version, and not used, changes no digest.
+fn without_nothings(mut settings: Value) -> Value {
+    if let Some(fields) = settings.as_object_mut() {
+        fields.retain(|_, value| !is_empty(value));
+    }
+    settings
 }
 
 fn pod_template(valid: &ValidatedCluster<'_>, shape: &Shape<'_>, labels: &BTreeMap<String, String>) -> PodTemplateSpec {
@@ -414,5 +450,30 @@ fn probe(path: &str, timeout_seconds: i32) -> Probe {
         }),
         timeout_seconds: Some(timeout_seconds),
         ..Probe::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_pull_policy_is_that_of_kubernetes() {
+        for image in ["raft-node", "raft-node:latest", "localhost:5000/raft-node", "a.b:1/c/raft-node:latest"] {
+            assert_eq!(default_pull_policy(image), "Always", "{image}");
+        }
+        for image in ["raft-node:1", "localhost:5000/raft-node:1", "raft-node@sha256:00", "raft-node:latest@sha256:00"]
+        {
+            assert_eq!(default_pull_policy(image), "IfNotPresent", "{image}");
+        }
+    }
+
+    /// A later version with one more field, and another default for it, must not restart anybody.
+    #[test]
+    fn only_what_differs_from_the_default_counts() {
+        let (default, set) = (json!({ "threshold": 1024, "retain": 3 }), json!({ "threshold": 99, "retain": 3 }));
+        assert_eq!(changed(&set, &default), json!({ "threshold": 99 }));
+        assert_eq!(changed(&default, &default), json!({}));
+        assert_eq!(without_nothings(json!({ "a": 1, "b": null, "c": [], "d": {} })), json!({ "a": 1 }));
     }
 }

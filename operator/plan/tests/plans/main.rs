@@ -65,3 +65,49 @@ fn looks_are_as_far_apart_as_what_is_waited_for_allows() {
     let failed = "restore\nrecord a1 from-backup\nmember 1 restoring a1 failed BackupCorrupt";
     assert_eq!(pace(failed), (2000, 5000), "a restore that failed");
 }
+
+/// An operator that is started otherwise restarts nobody: image and pull policy stay those of the members that run.
+#[test]
+fn other_flags_of_the_operator_restart_nobody() {
+    use plan::desired::stateful_set::{Origin, Shape, of, settings};
+    use plan::names::{Ordinal, Role};
+    use plan::validated::ValidatedCluster;
+
+    let mut observed = observed::parse("record a1\nreplicas 1\nmember 1 is a1 leader");
+    observed.members.values_mut().for_each(|member| member.set = None);
+    observed.operator.node_image_pull_policy = Some("Always".to_owned());
+    let valid = ValidatedCluster::parse(&observed).expect("valid");
+    let volume_fate = crds::raft_cluster::VolumeFate::Retain;
+    let shape =
+        Shape { ordinal: Ordinal(1), role: Role::Voter, volume_fate, origin: Origin::Plain, restore_store: None };
+    let (set, before) = (of(&valid, &shape), settings(&valid, None));
+    observed.members.values_mut().for_each(|member| member.set = Some(set.clone()));
+    observed.operator.node_image_pull_policy = Some("Never".to_owned());
+    observed.operator.node_image = "raft-node:2".to_owned();
+    let valid = ValidatedCluster::parse(&observed).expect("valid");
+    assert_eq!((valid.image.as_str(), valid.image_pull_policy.as_deref()), ("raft-node:1", Some("Always")));
+    assert_eq!(settings(&valid, None), before);
+}
+
+/// What is spelled out and is the default anyway is no change; anything else is one.
+#[test]
+fn settings_change_with_what_the_spec_asks_for() {
+    use plan::desired::stateful_set::settings;
+    use plan::validated::ValidatedCluster;
+
+    let of = |edit: fn(&mut crds::raft_cluster::RaftClusterSpec)| {
+        let mut observed = observed::parse("replicas 3");
+        edit(&mut observed.cluster.spec);
+        settings(&ValidatedCluster::parse(&observed).expect("valid"), None)
+    };
+    let plain = of(|_| ());
+    assert_eq!(of(|spec| spec.snapshots = crds::raft_cluster::Snapshots::default()), plain);
+    assert_ne!(of(|spec| spec.snapshots.threshold += 1), plain);
+    assert_ne!(of(|spec| spec.raft.pre_vote = false), plain);
+    assert_ne!(
+        of(|spec| spec.topology_spread_constraints = Some(Vec::new())),
+        plain,
+        "an empty list turns spreading off"
+    );
+    assert_ne!(of(|spec| spec.image_pull_policy = Some(crds::raft_cluster::ImagePullPolicy::Never)), plain);
+}
