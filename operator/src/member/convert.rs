@@ -188,6 +188,16 @@ mod tests {
     }
 
     #[test]
+    fn a_member_that_shuts_down_says_so() {
+        let said = wire::DescribeResponse {
+            phase: wire::Phase::Member as i32,
+            role: wire::Role::ShuttingDown as i32,
+            ..wire::DescribeResponse::default()
+        };
+        assert_eq!(report(said).expect("well-formed").role, Role::ShuttingDown);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_an_error() {
         let said = wire::DescribeResponse {
             phase: wire::Phase::Blank as i32,

@@ -18,7 +18,7 @@ use kube::{Api, Client, Resource};
 use plan::identity::Record;
 use plan::ids::Token;
 use plan::names::{self, Ordinal};
-use plan::observed::member::{Answer, Role};
+use plan::observed::member::Answer;
 use plan::observed::{Linearizable, Observed, ObservedMember, ObservedServices, Probe, Warning};
 use serde::de::DeserializeOwned;
 
@@ -267,7 +267,7 @@ async fn ask_leader(observed: &Observed, token: Option<&Token>, context: &Contex
         .members
         .iter()
         .filter_map(|(ordinal, member)| match &member.answer {
-            Some(Answer::Said(report)) if report.role == Role::Leader => Some((report.term, *ordinal)),
+            Some(Answer::Said(report)) if report.says_to_lead() => Some((report.term, *ordinal)),
             _ => None,
         })
         .collect();

@@ -87,8 +87,16 @@ pub enum Role {
     Candidate,
     /// Orders all writes.
     Leader,
-    /// Hands over and stops.
+    /// Hands leadership over if it leads, and stops.
     ShuttingDown,
+}
+
+impl Report {
+    /// Whether it says that it leads; while it shuts down it may lead for a moment more.
+    #[must_use]
+    pub fn says_to_lead(&self) -> bool {
+        self.role == Role::Leader || (self.role == Role::ShuttingDown && self.id.is_some() && self.leader == self.id)
+    }
 }
 
 /// What a leader knows of another member.

@@ -60,6 +60,7 @@ fn one(seat: &Seat<'_>, observed: &Observed, roster: &Roster<'_>) -> MemberStatu
 
 fn role(seat: &Seat<'_>) -> MemberRole {
     match (seat.standing, seat.report) {
+        (_, Some(report)) if report.role == Role::ShuttingDown => MemberRole::ShuttingDown,
         (Standing::Serving { leads: true, .. }, _) => MemberRole::Leader,
         (_, Some(report)) if report.cluster.is_some() => match report.role {
             Role::Unknown => MemberRole::Unknown,

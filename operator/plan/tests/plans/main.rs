@@ -111,3 +111,22 @@ fn settings_change_with_what_the_spec_asks_for() {
     );
     assert_ne!(of(|spec| spec.image_pull_policy = Some(crds::raft_cluster::ImagePullPolicy::Never)), plain);
 }
+
+/// Both a leader that hands over and a follower that stops are shown as what they do.
+#[test]
+fn members_that_shut_down_are_shown_so() {
+    use crds::raft_cluster::MemberRole;
+    use plan::names::Ordinal;
+    use plan::observed::member::{Answer, Role};
+
+    let mut observed = observed::parse("record a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3");
+    for ordinal in [1, 2] {
+        let answer = observed.members.get_mut(&Ordinal(ordinal)).and_then(|member| member.answer.as_mut());
+        let Some(Answer::Said(report)) = answer else { panic!("it answers") };
+        report.role = Role::ShuttingDown;
+        report.leader = Some(plan::ids::MemberId(0xa1));
+        assert_eq!(report.says_to_lead(), ordinal == 1);
+    }
+    let roles: Vec<_> = plan::plan(&observed).status.members.into_iter().filter_map(|member| member.role).collect();
+    assert_eq!(roles, [MemberRole::ShuttingDown, MemberRole::ShuttingDown, MemberRole::Follower]);
+}
