@@ -89,8 +89,6 @@ words! {
         ReplacingMember,
         /// A change to how members run is being rolled out, one member at a time.
         RollingOut,
-        /// Volumes left by an earlier cluster of this name are being taken up again.
-        AdoptingVolumes,
         /// `spec.paused` is true: nothing is changed.
         Paused,
         /// The object is being deleted.
@@ -135,8 +133,9 @@ words! {
         /// A voter of the first configuration lost its volume before the cluster was formed, and no majority is left.
         /// Delete the RaftCluster with its volumes and create it again: nothing was ever acknowledged.
         BootstrapIncomplete,
-        /// Volumes of an earlier cluster of this name exist, but do not hold a majority of one cluster. Bring the
-        /// others back, or delete them.
+        /// Volumes that hold data exist under names that a new, empty cluster would use, most often those of an earlier
+        /// one. They are never taken up again by this version: delete them, or create the RaftCluster with
+        /// `bootstrap.restore`, which starts beside them.
         RetainedVolumes,
         /// The cluster existed, but all its members are blank: its data is lost. Restore a backup into a RaftCluster
         /// with a new name.

@@ -44,8 +44,8 @@ pub struct Storage {
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Retention {
-    /// When the RaftCluster is deleted: `Retain` or `Delete`. A RaftCluster created later under the same name takes
-    /// retained volumes up again. Default: `Retain`.
+    /// When the RaftCluster is deleted: `Retain` or `Delete`. Retained volumes cannot be taken up again by this version:
+    /// back up before deleting. Default: `Retain`.
     #[serde(default = "retain")]
     pub when_deleted: VolumeFate,
 
