@@ -14,7 +14,7 @@ use crate::membership::ordinals;
 use crate::membership::plan::{Leaving, MembershipPlan, Target, Wanted};
 use crate::membership::safety::{self, Hazard};
 use crate::names::{Ordinal, Role};
-use crate::observed::member::Configuration;
+use crate::observed::member::{Configuration, Phase};
 use crate::observed::{Call, Linearizable, Observed, Seen};
 use crate::restore;
 use crate::roster::{Roster, Seat, Standing};
@@ -116,7 +116,18 @@ impl View<'_> {
             let learns = |id| plan.keep.contains(&id) && !self.configuration().is_voter(id);
             seat.standing == Standing::Blank && seat.id.is_some_and(learns)
         });
-        newcomers.chain(untold).filter_map(|seat| self.admit_one(seat)).collect()
+        let told = newcomers.chain(untold).filter_map(|seat| self.admit_one(seat));
+        told.chain(self.roster.seats.values().filter_map(|seat| self.name_again(seat))).collect()
+    }
+
+    /// A member of this cluster whose announcement went with its StatefulSet, before its volume was labelled: with its ID it
+    /// can serve, or leave in the ordinary way.
+    fn name_again(&self, seat: &Seat<'_>) -> Option<Action> {
+        let report = seat.report.filter(|report| matches!(report.phase, Phase::Member | Phase::Removed))?;
+        let id = report.id.filter(|_| seat.id.is_none() && report.cluster == Some(self.record.cluster))?;
+        let is_free = self.roster.by_id(id).is_none() && !self.configuration().contains(id);
+        let set = seat.set.filter(|set| is_free && set.metadata.deletion_timestamp.is_none())?;
+        Some(Action::Announce { set: Seen::of(&set.metadata), id })
     }
 
     fn admit_one(&self, seat: &Seat<'_>) -> Option<Action> {
