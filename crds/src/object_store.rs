@@ -38,7 +38,8 @@ pub struct ObjectStore {
 
     /// Secret in the cluster's namespace with the keys `access-key-id` and `secret-access-key`. Members mount it; the
     /// operator never reads it. It may be created or changed later: members take up the new content by themselves
-    /// within about two minutes, as the kubelet refreshes the mount.
+    /// within about two minutes, as the kubelet refreshes the mount. A third key, `ca.crt`, may hold certificates (PEM) of
+    /// authorities that members trust beside the public ones.
     pub credentials_secret_ref: SecretReference,
 }
 

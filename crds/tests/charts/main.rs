@@ -168,6 +168,19 @@ fn the_operator_runs_restricted() {
 }
 
 #[test]
+fn the_members_pull_policy_reaches_the_operator() {
+    let helm = Helm::find();
+    let flag = |arguments: &[&str]| {
+        let objects = helm.render("raft-operator", arguments);
+        let deployment = objects.iter().find(|object| object["kind"] == "Deployment").expect("a Deployment");
+        let given = words(&deployment["spec"]["template"]["spec"]["containers"][0]["args"]);
+        given.into_iter().find(|flag| flag.starts_with("--node-image-pull-policy"))
+    };
+    assert_eq!(flag(&[]), None);
+    assert_eq!(flag(&["--set", "node.image.pullPolicy=Never"]).as_deref(), Some("--node-image-pull-policy=Never"));
+}
+
+#[test]
 fn a_list_of_namespaces_needs_no_cluster_wide_right() {
     let helm = Helm::find();
     let objects = helm.render_set("namespaced");
