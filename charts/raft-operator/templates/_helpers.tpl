@@ -56,7 +56,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [get, list, watch]
 - apiGroups: [raftoperator.io]
   resources: [raftclusters/status, raftbackups/status]
-  verbs: [get, patch, update]
+  verbs: [patch]
 # Where OwnerReferencesPermissionEnforcement is on, as in OpenShift, owning an object takes this right on its owner.
 - apiGroups: [raftoperator.io]
   resources: [raftclusters/finalizers]
@@ -64,7 +64,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 # Server-side apply takes `create` and `patch`. One StatefulSet per member; `delete` is how a member goes after its removal is committed.
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch]
@@ -81,18 +81,18 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 # that run and whose settings changed are evicted, which the budget may refuse.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch, delete]
+  verbs: [list, watch, patch, delete]
 - apiGroups: [""]
   resources: [pods/eviction]
   verbs: [create]
 # No `delete`: volumes outlive every mistake the operator can make. `patch` labels them with cluster and member.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 # What people should know is told in events; why a pod does not start is read from those of others.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [list, create, patch]
+  verbs: [create, patch]
 - apiGroups: [""]
   resources: [events]
   verbs: [list]

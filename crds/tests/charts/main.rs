@@ -210,13 +210,73 @@ fn the_operator_has_no_right_it_could_do_harm_with() {
             let harmful = match resource.as_str() {
                 "secrets" => !["get", "create"].contains(&verb.as_str()),
                 "persistentvolumeclaims" => ["delete", "deletecollection", "create", "update"].contains(&verb.as_str()),
-                "raftclusters" | "raftbackups" | "nodes" => !["get", "list", "watch"].contains(&verb.as_str()),
+                "raftclusters" | "raftbackups" => !["get", "list", "watch"].contains(&verb.as_str()),
+                "nodes" => verb != "get",
                 "pods/exec" | "pods/attach" | "pods/portforward" | "roles" | "clusterroles" | "rolebindings" => true,
                 _ => ["escalate", "bind", "impersonate", "deletecollection"].contains(&verb.as_str()),
             };
             assert!(!harmful, "{set}: {verb} on {resource}");
         }
     }
+}
+
+/// Every call that the operator makes to the API server, by group, resource and verbs, and what makes it.
+const CALLS: [(&str, &str, &[&str], &str); 15] = [
+    ("raftoperator.io", "raftclusters", &["get", "list", "watch"], "controller; a look reads it anew"),
+    ("raftoperator.io", "raftclusters/status", &["patch"], "status"),
+    ("raftoperator.io", "raftclusters/finalizers", &["update"], "owner references, where admission checks them"),
+    ("raftoperator.io", "raftbackups", &["get", "list", "watch"], "controller; a look reads it anew"),
+    ("raftoperator.io", "raftbackups/status", &["patch"], "status"),
+    ("apps", "statefulsets", &["create", "delete", "list", "patch", "watch"], "CreateSet, DeleteSet, Apply, Announce"),
+    ("", "services", &["create", "get", "list", "patch", "watch"], "Apply, ReserveOrdinals, NoteFormed"),
+    ("policy", "poddisruptionbudgets", &["create", "get", "list", "patch", "watch"], "Apply"),
+    ("", "secrets", &["create", "get"], "CreateRecord"),
+    ("", "pods", &["delete", "list", "patch", "watch"], "DeletePod, LabelPod"),
+    ("", "pods/eviction", &["create"], "EvictPod"),
+    ("", "persistentvolumeclaims", &["list", "patch", "watch"], "LabelVolume"),
+    ("events.k8s.io", "events", &["create", "patch"], "events"),
+    ("", "events", &["list"], "why a pod does not start"),
+    ("", "nodes", &["get"], "zones"),
+];
+
+#[test]
+fn the_operator_has_the_rights_that_its_calls_take_and_no_other() {
+    let helm = Helm::find();
+    for set in VALUE_SETS {
+        let objects = helm.render_set(set);
+        let is_wide = objects.iter().any(|object| object["kind"] == "ClusterRole" && is_operators(object));
+        let wanted: BTreeSet<_> = CALLS
+            .iter()
+            .filter(|(_, resource, ..)| is_wide || *resource != "nodes")
+            .flat_map(|(group, resource, verbs, _)| verbs.iter().map(move |verb| triple(group, resource, verb)))
+            .collect();
+        for role in objects.iter().filter(|object| is_operators(object)) {
+            let rules = role["rules"].as_array().expect("a role has rules");
+            let granted: BTreeSet<_> = rules
+                .iter()
+                .flat_map(|rule| words(&rule["apiGroups"]).into_iter().map(move |group| (group, rule)))
+                .flat_map(|(group, rule)| {
+                    let resources = words(&rule["resources"]).into_iter();
+                    resources.map(move |resource| (group.clone(), resource, words(&rule["verbs"])))
+                })
+                .flat_map(|(group, resource, verbs)| {
+                    verbs.into_iter().map(move |verb| triple(&group, &resource, &verb)).collect::<Vec<_>>()
+                })
+                .collect();
+            assert_eq!(granted, wanted, "{set}: {}", role["metadata"]["name"]);
+        }
+    }
+}
+
+fn triple(group: &str, resource: &str, verb: &str) -> String {
+    format!("{verb} {group}/{resource}")
+}
+
+/// A role over clusters, in one namespace or in all.
+fn is_operators(object: &Value) -> bool {
+    matches!(object["kind"].as_str(), Some("Role" | "ClusterRole"))
+        && !object["metadata"]["labels"].to_string().contains("aggregate-to")
+        && rights(object).any(|(resource, _)| resource == "raftclusters")
 }
 
 /// Each pair of resource and verb that a role grants.
