@@ -115,7 +115,7 @@ words! {
         ChangeInFlight,
         /// The change would leave fewer healthy voters than a majority.
         UnsafeChange,
-        /// Replacements are turned off by `spec.replacement.enabled`.
+        /// A member is lost or stays away, and is not replaced, as `spec.replacement.enabled` is false.
         ReplacementDisabled,
         /// A pod fits no node: not enough processor or memory, or taints and affinity exclude all.
         Unschedulable,

@@ -19,7 +19,8 @@ use crate::decision::{Decision, Note};
 use crate::identity::Record;
 use crate::names;
 use crate::observed::Observed;
-use crate::roster::Roster;
+use crate::roster::{Roster, Seat, Standing};
+use crate::troubles;
 
 pub use ready::is_obstacle;
 
@@ -78,6 +79,19 @@ pub(crate) fn of(facts: &Facts<'_>) -> RaftClusterStatus {
         members::fill(&mut status, facts.observed, roster);
     }
     status
+}
+
+/// What is wrong with a member; and that nobody comes in its place, where somebody would.
+pub(crate) fn trouble(facts: &Facts<'_>, seat: &Seat<'_>) -> Option<Note> {
+    let trouble = troubles::of(seat)?;
+    let configuration = facts.observed.configuration.as_ref().map(|read| &read.configuration);
+    let given_up = matches!(seat.standing, Standing::Lost(_) | Standing::Unreachable { .. })
+        && seat.id.is_some_and(|id| configuration.is_some_and(|known| known.contains(id)));
+    if !given_up || facts.observed.cluster.spec.replacement.enabled {
+        return Some(trouble);
+    }
+    let message = format!("{}; it is not replaced, as spec.replacement.enabled is false", trouble.message);
+    Some(Note::new(Reason::ReplacementDisabled, message))
 }
 
 /// Adds what the last pass failed at to the conditions: it is being tried again.

@@ -2,9 +2,8 @@
 
 use crds::{ConditionType, Reason};
 
-use super::{Facts, Finding, Holds};
+use super::{Facts, Finding, Holds, trouble};
 use crate::decision::Note;
-use crate::troubles;
 
 pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     let kind = ConditionType::Degraded;
@@ -23,7 +22,7 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
         .flat_map(|roster| roster.seats.values())
         .filter(|seat| seat.id.is_some_and(|id| configuration.is_voter(id) || (settled && configuration.contains(id))))
         .filter_map(|seat| {
-            troubles::of(seat).map(|trouble| (trouble.reason, format!("{}: {}", seat.name, trouble.message)))
+            trouble(facts, seat).map(|trouble| (trouble.reason, format!("{}: {}", seat.name, trouble.message)))
         })
         .collect();
     match troubles.first() {

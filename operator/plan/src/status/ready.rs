@@ -2,10 +2,9 @@
 
 use crds::{ConditionType, Reason};
 
-use super::{Facts, Finding, Holds};
+use super::{Facts, Finding, Holds, trouble};
 use crate::decision::Note;
 use crate::roster::Seat;
-use crate::troubles;
 
 pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     let unready = |note: Note| Finding { kind: ConditionType::Ready, holds: Holds::No, note };
@@ -33,7 +32,7 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
         seat.set.is_some() || seat.id.is_some_and(|id| configuration.is_some_and(|known| known.contains(id)))
     };
     let members = roster.seats.values().filter(is_member);
-    let troubled = members.map(|seat| (seat, troubles::of(seat))).find_map(|(seat, trouble)| Some((seat, trouble?)));
+    let troubled = members.map(|seat| (seat, trouble(facts, seat))).find_map(|(seat, trouble)| Some((seat, trouble?)));
     match troubled {
         Some((seat, trouble)) => unready(Note::new(trouble.reason, format!("{}: {}", seat.name, trouble.message))),
         None => {
