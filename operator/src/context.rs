@@ -1,19 +1,19 @@
 //! What every reconciliation shares: client, connections to members, recorder, metrics, and what this process remembers
-//! between looks. Owns no decision, and nothing that could not be forgotten.
+//! between looks. Owns no decision; what is remembered is in `memory`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use plan::names::Ordinal;
-use plan::observed::{Call, Entropy, OperatorSettings, Probe, Refusal, Warning};
+use plan::observed::{Entropy, OperatorSettings};
 
 use crate::member::client::Members;
+use crate::memory::{Memories, Memory};
 use crate::metrics::Metrics;
-use crate::retry::{Fruitless, Retries};
+use crate::retry::Failures;
 
 /// What reconciliations share.
 pub struct Context {
@@ -27,31 +27,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// How this operator was started.
     pub settings: OperatorSettings,
-    /// How long to wait, by object.
-    pub retries: Retries,
-    memories: Mutex<BTreeMap<String, Memory>>,
+    memories: Mutex<Memories>,
     zones: Mutex<BTreeMap<String, (Instant, Option<String>)>>,
-}
-
-/// What this process remembers of one cluster or backup. All of it may be lost: it only makes waiting shorter or words better.
-#[derive(Debug, Default)]
-pub struct Memory {
-    /// Since when each member is silent, on the monotonic clock.
-    pub silent: BTreeMap<Ordinal, Instant>,
-    /// Ordinals reserved by this process and not used yet.
-    pub reserved: BTreeSet<Ordinal>,
-    /// What failed last, by call.
-    pub refusals: BTreeMap<Call, Refusal>,
-    /// The last look at the object store, and when it was taken.
-    pub probe: Option<(Instant, Probe)>,
-    /// When its status was last written.
-    pub published: Option<Instant>,
-    /// Of a backup: attempts that failed.
-    pub attempts: u32,
-    /// Looks that led to nothing.
-    pub fruitless: Fruitless,
-    /// Warnings, and when they were read.
-    pub warnings: Option<(Instant, BTreeMap<Ordinal, Vec<Warning>>)>,
 }
 
 impl Context {
@@ -65,22 +42,29 @@ impl Context {
             members: Members::default(),
             metrics,
             settings,
-            retries: Retries::default(),
             memories: Mutex::default(),
             zones: Mutex::default(),
         }
     }
 
-    /// What is remembered of the cluster with this UID.
+    /// What is remembered of the object with this UID.
     pub fn remember<T>(&self, uid: &str, work: impl FnOnce(&mut Memory) -> T) -> T {
-        let mut memories = lock(&self.memories);
-        work(memories.entry(uid.to_owned()).or_default())
+        lock(&self.memories).with(uid, Instant::now(), work)
     }
 
-    /// Forgets a cluster that is gone.
+    /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        lock(&self.memories).remove(uid);
-        self.retries.succeeded(uid);
+        lock(&self.memories).forget(uid);
+    }
+
+    /// How long to wait after one more failure of this object.
+    pub fn failed(&self, uid: &str) -> Duration {
+        self.remember(uid, |memory| memory.failures.one_more())
+    }
+
+    /// The object was reconciled without a failure.
+    pub fn succeeded(&self, uid: &str) {
+        self.remember(uid, |memory| memory.failures = Failures::default());
     }
 
     /// The zone of a node, if it was read lately.

@@ -15,6 +15,7 @@ pub mod raft_backup;
 
 pub mod member;
 
+pub mod memory;
 pub mod retry;
 
 pub mod health;

@@ -70,10 +70,10 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
             let next_look = match &progress {
                 Progress::Running { .. } => LOOK_SOON,
                 Progress::Done(_) => LOOK_LATER,
-                Progress::Unheard { .. } => context.retries.failed(&uid),
+                Progress::Unheard { .. } => context.failed(&uid),
                 Progress::Failed { .. } => {
                     context.remember(&uid, |memory| memory.attempts = memory.attempts.saturating_add(1));
-                    context.retries.failed(&uid)
+                    context.failed(&uid)
                 }
             };
             (backup::progressed(&backup, &ask, &progress, now), next_look)
@@ -93,7 +93,7 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
 pub fn retry(backup: Arc<RaftBackup>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let name = backup.metadata.name.as_deref().unwrap_or_default();
     tracing::warn!(backup = name, %error, "the backup was not reconciled");
-    Action::requeue(context.retries.failed(backup.metadata.uid.as_deref().unwrap_or_default()))
+    Action::requeue(context.failed(backup.metadata.uid.as_deref().unwrap_or_default()))
 }
 
 async fn ask_member(observed: &Observed, ask: &Ask, context: &Context) -> Progress {

@@ -53,14 +53,14 @@ async fn pass(cluster: &RaftCluster, context: &Context) -> Result<Action, Reconc
     events::publish(&observed, &status, &applied, context).await;
     let uid = observed.uid();
     if applied.failures.is_empty() {
-        context.retries.succeeded(uid);
+        context.succeeded(uid);
         let changed = observed.cluster.status.as_ref().is_none_or(|former| !status::is_only_movement(former, &status));
         let look = if applied.did_something || changed { Look::Fruitful } else { Look::Fruitless };
         let pause = context.remember(uid, |memory| memory.fruitless.after(look, plan.next_look, plan.slowest_look));
         // What was done shows at the next look, and the next step may be possible at once.
         Ok(Action::requeue(if applied.did_something { pause.min(apply::SETTLE) } else { pause }))
     } else {
-        Ok(Action::requeue(context.retries.failed(uid).max(plan.next_look)))
+        Ok(Action::requeue(context.failed(uid).max(plan.next_look)))
     }
 }
 
@@ -68,5 +68,5 @@ async fn pass(cluster: &RaftCluster, context: &Context) -> Result<Action, Reconc
 pub fn retry(cluster: Arc<RaftCluster>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     tracing::warn!(cluster = name, %error, "the cluster was not reconciled");
-    Action::requeue(context.retries.failed(cluster.metadata.uid.as_deref().unwrap_or_default()))
+    Action::requeue(context.failed(cluster.metadata.uid.as_deref().unwrap_or_default()))
 }
