@@ -1,0 +1,98 @@
+//! Scenarios as text: `testdata/**/*.txt` holds what is done and what the cores then say, to be read beside the paper. Owns the
+//! comparison; `UPDATE=1 cargo test -p raft --test scripts` writes what was said into the files, for review. What can be done
+//! is listed in `scripts/stage.rs`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[path = "network/cluster.rs"]
+mod network;
+
+#[path = "scripts/script.rs"]
+mod script;
+#[path = "scripts/stage.rs"]
+mod stage;
+#[path = "scripts/words.rs"]
+mod words;
+
+use script::Script;
+use stage::Stage;
+
+#[test]
+fn scripts_play_as_written() {
+    let update = std::env::var_os("UPDATE").is_some();
+    let mut differences = Vec::new();
+    let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata"));
+    assert!(files.len() >= 20, "the scripts are gone: only {} found", files.len());
+    for file in files {
+        let written = fs::read_to_string(&file).expect("a script is readable");
+        let played = play(&written);
+        differences.extend(
+            played.lines().filter(|line| line.starts_with("! ")).map(|line| format!("{}: {line}", file.display())),
+        );
+        if played == written {
+            continue;
+        }
+        if update {
+            fs::write(&file, &played).expect("a script is writable");
+        } else {
+            differences.push(difference(&file, &written, &played));
+        }
+    }
+    assert!(
+        differences.is_empty(),
+        "{}\nif that is right: UPDATE=1 cargo test -p raft --test scripts",
+        differences.join("\n")
+    );
+}
+
+/// A script that says something wrong must not pass.
+#[test]
+fn a_wrong_script_is_found_out() {
+    let wrong = "# A leader out of nothing.\nmembers 1 2 3\nstart\n----\n1 is leader in term 1\n";
+    let played = play(wrong);
+    assert_ne!(played, wrong);
+    let difference = difference(Path::new("wrong.txt"), wrong, &played);
+    assert!(difference.contains("- 1 is leader in term 1"), "{difference}");
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).expect("testdata is there") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "txt") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The script as it should read; what could not be done is in it, behind a mark, and never right.
+fn play(written: &str) -> String {
+    let mut script = Script::parse(written);
+    let mut stage = Stage::default();
+    for scene in &mut script.scenes {
+        let mut said = Vec::new();
+        for (line, command) in &scene.commands {
+            let outcome = stage.act(command);
+            said.extend(outcome.unwrap_or_else(|why| vec![format!("! line {line}: {command}: {why}")]));
+        }
+        scene.said = said;
+    }
+    script.to_string()
+}
+
+/// The first lines that differ.
+fn difference(file: &Path, written: &str, played: &str) -> String {
+    let same = written.lines().zip(played.lines()).take_while(|(one, two)| one == two).count();
+    let mut text = format!("{}:{}:", file.display(), same + 1);
+    let excerpt = |text: &str, sign: &str| -> String {
+        text.lines().skip(same).take(6).map(|line| format!("\n    {sign} {line}")).collect()
+    };
+    text.push_str(&excerpt(written, "-"));
+    text.push_str(&excerpt(played, "+"));
+    text
+}

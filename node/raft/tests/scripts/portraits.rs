@@ -1,0 +1,45 @@
+//! What the stage looks like: logs as the paper draws them, and what each member is. Owns the drawing.
+
+use std::collections::BTreeMap;
+
+use raft::MemberId;
+
+use crate::network::Member;
+use crate::words;
+
+/// The terms on each disk, by index; `.` is behind a snapshot.
+pub(crate) fn logs(members: &BTreeMap<MemberId, Member>) -> Vec<String> {
+    let last = |member: &Member| {
+        member.disk.entries.last().map_or(member.disk.snapshot.last.index.0, |entry| entry.id.index.0)
+    };
+    let end = members.values().map(last).max().unwrap_or(0);
+    let head: Vec<String> = (1..=end).map(|index| format!("{index:>3}")).collect();
+    let mut lines = vec![format!("    |{}", head.concat())];
+    for member in members.values() {
+        let cell = |index: u64| match member.disk.entries.iter().find(|entry| entry.id.index.0 == index) {
+            Some(entry) => format!("{:>3}", entry.id.term.0),
+            None if index <= member.disk.snapshot.last.index.0 => "  .".into(),
+            None => "   ".into(),
+        };
+        let cells: String = (1..=end).map(cell).collect();
+        lines.push(format!("{:>3} |{cells}", member.id.0).trim_end().to_owned());
+    }
+    lines
+}
+
+/// Role, term, commit index and configuration of each.
+pub(crate) fn status(members: &BTreeMap<MemberId, Member>) -> Vec<String> {
+    let line = |member: &Member| match &member.raft {
+        None if member.removed.is_some() => format!("{} is gone", member.id),
+        None => format!("{} is down", member.id),
+        Some(raft) => format!(
+            "{} {}, log ends with {}, committed up to {}, {}",
+            member.id,
+            words::soft(&raft.soft_state()),
+            raft.last(),
+            raft.commit(),
+            words::configuration(raft.configuration().0),
+        ),
+    };
+    members.values().map(line).collect()
+}

@@ -1,0 +1,89 @@
+//! The shape of a script: scenes of remarks, commands, a line of dashes, and what was said then. Owns reading and writing it;
+//! what commands mean is the stage's.
+//!
+//! ```text
+//! # A remark.
+//! members 1 2 3
+//! start
+//! ----
+//! what was said, line by line, up to a blank line
+//! ```
+
+use std::fmt;
+
+/// A script.
+#[derive(Debug)]
+pub(crate) struct Script {
+    pub(crate) scenes: Vec<Scene>,
+    /// Remarks behind the last scene.
+    end: Vec<String>,
+}
+
+/// Commands and what follows from them.
+#[derive(Debug, Default)]
+pub(crate) struct Scene {
+    /// Remarks, blank lines and commands as they stand.
+    head: Vec<String>,
+    /// Commands with their lines.
+    pub(crate) commands: Vec<(usize, String)>,
+    pub(crate) said: Vec<String>,
+}
+
+const DASHES: &str = "----";
+const NOTHING: &str = "(nothing)";
+
+impl Script {
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut scenes = Vec::new();
+        let mut scene = Scene::default();
+        let mut is_said = false;
+        for (number, line) in (1..).zip(text.lines()) {
+            if is_said {
+                if line.is_empty() {
+                    scenes.push(std::mem::take(&mut scene));
+                    is_said = false;
+                } else {
+                    scene.said.push(line.to_owned());
+                }
+                continue;
+            }
+            if line == DASHES {
+                is_said = true;
+                continue;
+            }
+            if !line.trim().is_empty() && !line.starts_with('#') {
+                scene.commands.push((number, line.to_owned()));
+            }
+            scene.head.push(line.to_owned());
+        }
+        if is_said {
+            scenes.push(std::mem::take(&mut scene));
+        }
+        assert!(scene.commands.is_empty(), "the last commands have no line of dashes");
+        Self { scenes, end: scene.head }
+    }
+}
+
+impl fmt::Display for Script {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, scene) in self.scenes.iter().enumerate() {
+            if number > 0 {
+                writeln!(f)?;
+            }
+            for line in &scene.head {
+                writeln!(f, "{line}")?;
+            }
+            writeln!(f, "{DASHES}")?;
+            if scene.said.is_empty() {
+                writeln!(f, "{NOTHING}")?;
+            }
+            for line in &scene.said {
+                writeln!(f, "{line}")?;
+            }
+        }
+        for line in &self.end {
+            writeln!(f, "{line}")?;
+        }
+        Ok(())
+    }
+}

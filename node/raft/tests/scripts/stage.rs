@@ -1,0 +1,478 @@
+//! The stage that scripts play on: cores, each with its disk and its clock, and the messages between them, none of which moves
+//! unless a command says so. Owns what commands do; what is said is worded in [`crate::words`]. Safety is watched all along.
+//!
+//! | Before the start | |
+//! |---|---|
+//! | `members 1 2 3 learners 4` | who was bootstrapped together |
+//! | `with pre_vote=off max_append_entries=2` | limits and time-outs, for everyone named so far |
+//! | `member 2 priority=10` | the same for one member |
+//! | `log 2: 1 1 4` | the terms of a log that is on disk already |
+//! | `hard 2: term 5 vote 1` | term and vote that are on disk already |
+//! | `start` | everyone who does not run yet starts, and two seconds pass; `start 2`: only that one, just now |
+//! | `blank 4` | a member with an empty volume starts |
+//!
+//! | Time | |
+//! |---|---|
+//! | `silence 2` | 2 has heard nothing until its time-out, and notices; nobody else does |
+//! | `elect 1` | the same, and all that follows until nothing moves: 1 leads then |
+//! | `beat 1` | the leader's next heartbeat is due |
+//! | `pass 500` | everybody's clock moves on by so many ms; nobody has noticed yet |
+//! | `tick 1` | 1 looks at its clock |
+//!
+//! | Network and disks | |
+//! |---|---|
+//! | `deliver`, `deliver 1>2`, `deliver 1>`, `deliver >2` | what is on the way now arrives, in order |
+//! | `drop 1>2`, `double 1>2` | it is lost, or there is a second copy |
+//! | `cut 1`, `cut 1 2`, `heal` | links, both ways |
+//! | `persist`, `persist 2` | all writes, or one member's, are durable now |
+//! | `crash 2` | what was not durable is lost |
+//! | `settle` | writes and messages until nothing moves; only what members become and apply is told |
+//!
+//! | Requests | |
+//! |---|---|
+//! | `propose 1 x y`, `barrier 1` | entries |
+//! | `change 1 voters 1 2 4 learners 5` | membership, expecting the configuration in force |
+//! | `transfer 1 to 2`, `transfer 1` | hand-over |
+//! | `read 2` | a linearizable read, named 1, 2, … in order |
+//! | `snapshot 1`, `snapshot 1 at 4` | a snapshot of what is applied, and the purge behind it |
+//! | `logs`, `status` | what the disks hold; what members are |
+//! | `quietly …` | the same without messages and writes |
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::{
+    Body, Config, HardState, Index, MemberId, Message, Now, Output, Payload, ProposalId, Raft, ReadContext, Restored,
+    Role, SnapshotMeta, Term,
+};
+
+use crate::network::{Disk, Member, State, Truth, Write, configuration, entry, id, wish};
+use crate::words;
+
+#[path = "limits.rs"]
+mod limits;
+#[path = "portraits.rs"]
+mod portraits;
+
+/// A message on its way.
+#[derive(Clone, Debug)]
+struct Envelope {
+    from: MemberId,
+    to: MemberId,
+    message: Message,
+    /// What streams along with an offer to install it.
+    snapshot: Option<State>,
+}
+
+/// Everything there is.
+#[derive(Debug, Default)]
+pub(crate) struct Stage {
+    members: BTreeMap<MemberId, Member>,
+    /// Each member's clock, in ms.
+    clocks: BTreeMap<MemberId, u64>,
+    wire: Vec<Envelope>,
+    cut: BTreeSet<(MemberId, MemberId)>,
+    truth: Truth,
+    contents: BTreeMap<ProposalId, String>,
+    reads: u64,
+    said: Vec<String>,
+    is_quiet: bool,
+}
+
+type Outcome = Result<(), String>;
+
+/// Since everybody started: no leader of before is trusted any more.
+const LONG_AGO_MS: u64 = 2_000;
+/// How long `settle` goes on at most, in rounds.
+const ROUNDS_MAX: usize = 1_000;
+
+impl Stage {
+    /// Does it, and tells what was said.
+    pub(crate) fn act(&mut self, command: &str) -> Result<Vec<String>, String> {
+        let mut words: Vec<&str> = command.split_whitespace().collect();
+        self.is_quiet = words.first() == Some(&"quietly");
+        if self.is_quiet {
+            words.remove(0);
+        }
+        let (verb, rest) = words.split_first().ok_or("no command")?;
+        let known = self.prepare(verb, rest)
+            || self.pass_time(verb, rest)?
+            || self.move_bytes(verb, rest)?
+            || self.request(verb, rest)?
+            || self.show(verb);
+        if known { Ok(std::mem::take(&mut self.said)) } else { Err("no such command".into()) }
+    }
+
+    fn prepare(&mut self, verb: &str, rest: &[&str]) -> bool {
+        match verb {
+            "members" => {
+                let (voters, learners) = two_lists(rest, "learners");
+                let snapshot = SnapshotMeta {
+                    configuration: Arc::new(configuration(&voters, &learners)),
+                    ..SnapshotMeta::default()
+                };
+                for number in voters.into_iter().chain(learners) {
+                    self.add(number, Disk { snapshot: snapshot.clone(), ..Disk::default() });
+                }
+            }
+            "with" => self.members.values_mut().for_each(|member| limits::set(&mut member.config, rest)),
+            "member" => limits::set(&mut self.member(number(rest[0])).config, &rest[1..]),
+            "log" => {
+                let terms: Vec<u64> = rest[1..].iter().map(|term| number(term)).collect();
+                let disk = &mut self.member(number(rest[0])).disk;
+                disk.entries = (1..).zip(&terms).map(|(index, term)| entry(*term, index)).collect();
+                disk.hard_state.term = Term(terms.last().copied().unwrap_or(0)).max(disk.hard_state.term);
+            }
+            "hard" => {
+                let value = |name: &str| rest.iter().position(|word| *word == name).map(|at| number(rest[at + 1]));
+                let hard_state = HardState { term: Term(value("term").expect("a term")), vote: value("vote").map(id) };
+                self.member(number(rest[0])).disk.hard_state = hard_state;
+            }
+            "start" => {
+                let named = numbers(rest);
+                let wanted = |member: &Member| named.is_empty() || named.contains(&member.id.0);
+                let down = self.members.values().filter(|member| member.raft.is_none() && wanted(member));
+                let down: Vec<MemberId> =
+                    down.filter(|member| member.removed.is_none()).map(|member| member.id).collect();
+                down.into_iter().for_each(|member| self.start(member));
+                if named.is_empty() {
+                    self.clocks.values_mut().for_each(|clock| *clock += LONG_AGO_MS);
+                }
+            }
+            "blank" => {
+                self.add(number(rest[0]), Disk::default());
+                self.start(id(number(rest[0])));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn pass_time(&mut self, verb: &str, rest: &[&str]) -> Result<bool, String> {
+        match verb {
+            "silence" | "beat" => {
+                let member = id(number(rest[0]));
+                let is_leader = self.raft(member)?.soft_state().role == Role::Leader;
+                if is_leader != (verb == "beat") {
+                    return Err("only a leader beats, and only others can find it silent".into());
+                }
+                let deadline = self.raft(member)?.deadline();
+                if deadline == Duration::MAX {
+                    return Err("it waits for nothing".into());
+                }
+                let deadline_ms = deadline.as_nanos().div_ceil(1_000_000) as u64;
+                let clock = self.clocks.entry(member).or_default();
+                *clock = deadline_ms.max(*clock);
+                self.with(member, Raft::tick)?;
+            }
+            "elect" => {
+                self.pass_time("silence", rest)?;
+                self.settle()?;
+                let state = self.raft(id(number(rest[0])))?.soft_state();
+                self.said = vec![format!("{} {}", rest[0], words::soft(&state))];
+            }
+            "pass" => self.clocks.values_mut().for_each(|clock| *clock += number(rest[0])),
+            "tick" => self.with(id(number(rest[0])), Raft::tick)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn move_bytes(&mut self, verb: &str, rest: &[&str]) -> Result<bool, String> {
+        match verb {
+            "deliver" => self.take(rest)?.into_iter().try_for_each(|envelope| self.deliver(envelope))?,
+            "drop" => self.take(rest)?.into_iter().try_for_each(|envelope| self.lose(envelope))?,
+            "double" => {
+                let copies = self.take(rest)?;
+                self.wire.extend(copies.iter().flat_map(|envelope| [envelope.clone(), envelope.clone()]));
+            }
+            "cut" => {
+                let named: Vec<MemberId> = numbers(rest).into_iter().map(id).collect();
+                let others: Vec<MemberId> = match named.get(1) {
+                    Some(other) => vec![*other],
+                    None => self.members.keys().copied().collect(),
+                };
+                self.cut.extend(others.iter().flat_map(|other| [(named[0], *other), (*other, named[0])]));
+            }
+            "heal" => self.cut.clear(),
+            "persist" => {
+                let named = numbers(rest);
+                let everyone: Vec<MemberId> = self.members.keys().copied().collect();
+                for member in everyone.into_iter().filter(|member| named.is_empty() || named.contains(&member.0)) {
+                    self.persist(member)?;
+                }
+            }
+            "crash" => self.member(number(rest[0])).crash(),
+            "settle" => self.settle()?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn request(&mut self, verb: &str, rest: &[&str]) -> Result<bool, String> {
+        let Some(at) = rest.first().and_then(|word| word.parse().ok()).map(id) else { return Ok(false) };
+        match verb {
+            "propose" => {
+                let proposals = rest[1..].iter().map(|content| self.proposal(content)).collect();
+                self.ask(at, |raft, now| raft.propose(now, proposals).map_err(|why| why.to_string()))?;
+            }
+            "barrier" => {
+                let (name, _) = self.proposal("barrier");
+                self.ask(at, |raft, now| {
+                    raft.propose(now, vec![(name, Payload::Barrier)]).map_err(|why| why.to_string())
+                })?;
+            }
+            "change" => {
+                let (voters, learners) = two_lists(&rest[2..], "learners");
+                let wanted = wish(self.raft(at)?.configuration().1, &voters, &learners);
+                self.ask(at, |raft, now| raft.change(now, wanted).map_err(|why| why.to_string()).map(drop))?;
+            }
+            "transfer" => {
+                let target = rest.get(2).map(|word| id(number(word)));
+                self.ask(at, |raft, now| raft.transfer(now, target).map_err(|why| why.to_string()).map(drop))?;
+            }
+            "read" => {
+                self.reads += 1;
+                let context = ReadContext(self.reads);
+                self.truth.reads.insert(context, self.truth.commit);
+                self.with(at, |raft, now| raft.read(now, context))?;
+            }
+            "snapshot" => {
+                let applied = self.member(at.0).applied;
+                let index = rest.get(2).map_or(applied, |word| Index(number(word)));
+                self.member(at.0).snapshot(index);
+                self.drain(at);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn proposal(&mut self, content: &str) -> (ProposalId, Payload) {
+        let name = ProposalId(self.contents.len() as u64 + 1);
+        self.contents.insert(name, content.to_owned());
+        self.truth.proposals.insert(name, content.as_bytes().to_vec());
+        (name, Payload::Normal(content.as_bytes().to_vec().into()))
+    }
+
+    fn show(&mut self, verb: &str) -> bool {
+        match verb {
+            "logs" => self.said.extend(portraits::logs(&self.members)),
+            "status" => self.said.extend(portraits::status(&self.members)),
+            _ => return false,
+        }
+        true
+    }
+
+    fn add(&mut self, number: u64, disk: Disk) {
+        // A seed of its own for everyone, and the same in every run.
+        self.members.insert(id(number), Member::new(Config::new(id(number), number), disk));
+        self.clocks.insert(id(number), 10_000);
+    }
+
+    fn start(&mut self, at: MemberId) {
+        let now = self.now(at);
+        let member = self.member(at.0);
+        let Disk { hard_state, entries, snapshot, state } = member.disk.clone();
+        member.state = state;
+        member.applied = snapshot.last.index;
+        let restored = Restored { hard_state, snapshot, entries };
+        member.raft = Some(Raft::new(member.config.clone(), restored, now).expect("the disk is whole"));
+        self.drain(at);
+    }
+
+    fn member(&mut self, number: u64) -> &mut Member {
+        self.members.get_mut(&id(number)).expect("a member of that number")
+    }
+
+    fn raft(&self, at: MemberId) -> Result<&Raft, String> {
+        self.members.get(&at).and_then(|member| member.raft.as_ref()).ok_or(format!("{at} does not run"))
+    }
+
+    fn now(&self, at: MemberId) -> Now {
+        let clock = self.clocks[&at];
+        Now { monotonic: Duration::from_millis(clock), wall_ms: 1_000_000 + clock }
+    }
+
+    /// Something happens to a member's core, and it says what to do.
+    fn with<T>(&mut self, at: MemberId, act: impl FnOnce(&mut Raft, Now) -> T) -> Result<T, String> {
+        let now = self.now(at);
+        let raft = self.members.get_mut(&at).and_then(|member| member.raft.as_mut());
+        let outcome = act(raft.ok_or(format!("{at} does not run"))?, now);
+        self.drain(at);
+        Ok(outcome)
+    }
+
+    /// A request, which may be refused.
+    fn ask(&mut self, at: MemberId, act: impl FnOnce(&mut Raft, Now) -> Outcome) -> Outcome {
+        let now = self.now(at);
+        let raft = self.members.get_mut(&at).and_then(|member| member.raft.as_mut());
+        if let Err(why) = act(raft.ok_or(format!("{at} does not run"))?, now) {
+            self.said.push(format!("{at} refuses: {why}"));
+        }
+        self.drain(at);
+        Ok(())
+    }
+
+    /// Takes off the wire what a command means.
+    fn take(&mut self, rest: &[&str]) -> Result<Vec<Envelope>, String> {
+        let (from, to) = match rest {
+            [] => (None, None),
+            [link] => {
+                let (from, to) = link.split_once('>').ok_or("a link is written 1>2")?;
+                (from.parse().ok().map(id), to.parse().ok().map(id))
+            }
+            _ => return Err("one link at most".into()),
+        };
+        let meant = |envelope: &Envelope| {
+            from.is_none_or(|from| from == envelope.from) && to.is_none_or(|to| to == envelope.to)
+        };
+        let (taken, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.wire).into_iter().partition(meant);
+        self.wire = kept;
+        if taken.is_empty() { Err("nothing is on that way".into()) } else { Ok(taken) }
+    }
+
+    fn deliver(&mut self, envelope: Envelope) -> Outcome {
+        let Envelope { from, to, message, snapshot } = envelope;
+        if self.raft(to).is_err() {
+            return Ok(());
+        }
+        if let (Body::InstallSnapshot(meta), Some(state)) = (&message.body, snapshot) {
+            self.member(to.0).received.push((from, meta.clone(), state));
+            self.with(to, |raft, now| raft.step(now, from, message))?;
+            return self.with(from, |raft, now| raft.snapshot_sent(now, to, Ok(())));
+        }
+        self.with(to, |raft, now| raft.step(now, from, message))
+    }
+
+    fn lose(&mut self, envelope: Envelope) -> Outcome {
+        let Envelope { from, to, snapshot, .. } = envelope;
+        match snapshot {
+            Some(_) => self.with(from, |raft, now| raft.snapshot_sent(now, to, Err(()))),
+            None => Ok(()),
+        }
+    }
+
+    fn persist(&mut self, at: MemberId) -> Outcome {
+        match self.member(at.0).write(u64::MAX) {
+            Some(io) => self.with(at, |raft, now| raft.persisted(now, io)),
+            None => Ok(()),
+        }
+    }
+
+    fn settle(&mut self) -> Outcome {
+        self.is_quiet = true;
+        for _ in 0..ROUNDS_MAX {
+            let everyone: Vec<MemberId> = self.members.keys().copied().collect();
+            let writes = self.members.values().any(|member| !member.writes.is_empty());
+            if self.wire.is_empty() && !writes {
+                return Ok(());
+            }
+            everyone.into_iter().try_for_each(|member| self.persist(member))?;
+            std::mem::take(&mut self.wire).into_iter().try_for_each(|envelope| self.deliver(envelope))?;
+        }
+        Err("it does not come to rest".into())
+    }
+
+    /// Does what a core asks for, and applies at once.
+    fn drain(&mut self, at: MemberId) {
+        loop {
+            let now = self.now(at);
+            let Some(raft) = self.member(at.0).raft.as_mut() else { return };
+            let Some(output) = raft.next_output() else {
+                let commit = raft.commit();
+                self.truth.commit = self.truth.commit.max(commit);
+                let member = self.member(at.0);
+                if !member.apply() {
+                    return;
+                }
+                let applied = member.applied;
+                if let Some(raft) = &mut member.raft {
+                    raft.applied(now, applied);
+                }
+                continue;
+            };
+            self.tell(at, &output);
+            self.perform(at, output);
+        }
+    }
+
+    fn tell(&mut self, at: MemberId, output: &Output) {
+        let is_detail = matches!(output, Output::Persist(_) | Output::InstallSnapshot { .. });
+        if self.is_quiet && is_detail {
+            return;
+        }
+        self.said.extend(words::output(at, output));
+    }
+
+    fn perform(&mut self, at: MemberId, output: Output) {
+        match output {
+            Output::Persist(persist) => self.member(at.0).writes.push_back((0, Write::Log(persist))),
+            Output::Send { to, message } => self.send(Envelope { from: at, to, message, snapshot: None }),
+            Output::SendSnapshot { to, term, at_least } => {
+                let Disk { snapshot, state, .. } = self.member(at.0).disk.clone();
+                assert!(snapshot.last.index >= at_least, "the newest snapshot helps");
+                let message = Message { term, body: Body::InstallSnapshot(snapshot) };
+                self.send(Envelope { from: at, to, message, snapshot: Some(state) });
+            }
+            Output::InstallSnapshot { io, from, hard_state, meta } => {
+                let member = self.member(at.0);
+                let place = member.received.iter().position(|(sender, got, _)| *sender == from && *got == meta);
+                let (_, _, state) = member.received.remove(place.expect("only what was received is installed"));
+                member.pending_apply.clear();
+                member.state.clone_from(&state);
+                member.applied = meta.last.index;
+                member.writes.push_back((0, Write::Install { io, hard_state, meta, state }));
+            }
+            Output::DiscardSnapshot { from, last } => {
+                let received = &mut self.member(at.0).received;
+                received.retain(|(sender, meta, _)| *sender != from || meta.last != last);
+            }
+            Output::Apply(entries) => {
+                self.truth.applies(&entries);
+                self.member(at.0).pending_apply.extend(entries);
+            }
+            Output::ReadReady { context, index } => self.truth.reads_at(context, index),
+            Output::Dropped { proposal, reason } => {
+                self.truth.drops(proposal);
+                self.said.push(format!("{at} drops {}: {}", self.contents[&proposal], words::drop_reason(reason)));
+            }
+            Output::Changed(state) if state.role == Role::Leader => self.truth.leads(at, state.term),
+            Output::Removed { index } => {
+                self.member(at.0).removed = Some(index);
+                self.member(at.0).crash();
+            }
+            Output::ReadFailed { .. } | Output::SnapshotDue { .. } | Output::Changed(_) => {}
+        }
+    }
+
+    fn send(&mut self, envelope: Envelope) {
+        let Envelope { from, to, message, .. } = &envelope;
+        if let Body::VoteReply { granted: true } = message.body {
+            self.truth.votes(*from, message.term, *to);
+        }
+        let is_lost = self.cut.contains(&(*from, *to));
+        if !self.is_quiet {
+            let end = if is_lost { " (lost)" } else { "" };
+            self.said.push(format!("{}{end}", words::message(*from, *to, message)));
+        }
+        if !is_lost {
+            self.wire.push(envelope);
+        }
+    }
+}
+
+fn number(word: &str) -> u64 {
+    word.trim_end_matches(':').parse().unwrap_or_else(|_| panic!("{word}: not a number"))
+}
+
+fn numbers(words: &[&str]) -> Vec<u64> {
+    words.iter().map(|word| number(word)).collect()
+}
+
+/// `1 2 3 learners 4`
+fn two_lists(words: &[&str], between: &str) -> (Vec<u64>, Vec<u64>) {
+    let place = words.iter().position(|word| *word == between).unwrap_or(words.len());
+    (numbers(&words[..place]), numbers(words.get(place + 1..).unwrap_or_default()))
+}
