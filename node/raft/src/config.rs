@@ -15,7 +15,8 @@ pub struct Config {
     pub election_timeout: Duration,
     /// How long a quorum round proves leadership for lease reads; always shorter than the election timeout. Default 500 ms.
     pub leader_lease: Duration,
-    /// Bound on how far two members' clocks may drift apart during one lease. Default 50 ms.
+    /// Bound on how far two members' clocks may drift apart during one lease. When a member's own two clocks part by more, the
+    /// bound is taken for broken: reads take a round until one began since. Default 50 ms.
     pub clock_drift: Duration,
     /// Serve linearizable reads from the lease, without a quorum round. Off by default: it trusts clocks.
     pub lease_reads: bool,

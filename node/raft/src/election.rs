@@ -2,6 +2,7 @@
 
 pub(crate) mod check_quorum;
 pub(crate) mod pre_vote;
+pub(crate) mod preference;
 pub(crate) mod timeout;
 pub(crate) mod transfer;
 pub(crate) mod vote;

@@ -37,6 +37,8 @@ impl Raft {
         let io = self.outbox.issue();
         let hard_state = self.hard_state_to_write(io);
         let (entries, _) = self.log.slice(from, usize::MAX, usize::MAX);
+        assert!(entries.first().is_none_or(|first| first.id.index == from), "a write goes on where the last one ended");
+        assert!(entries.last().is_none_or(|end| end.id.index == last), "a write leaves nothing out");
         self.log.tail.written(io, last, self.now.monotonic);
         self.outbox.push(Output::Persist(Persist { io, hard_state, entries }));
     }
@@ -45,6 +47,7 @@ impl Raft {
     fn hand_out(&mut self) {
         while self.log.handed() < self.log.commit() && self.log.handed().0 - self.log.applied().0 < APPLY_WINDOW {
             let entries = self.log.hand_out(APPLY_ENTRIES_MAX, APPLY_BYTES_MAX);
+            assert!(!entries.is_empty(), "what is committed is in the log");
             self.outbox.push(Output::Apply(entries));
         }
     }

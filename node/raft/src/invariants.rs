@@ -6,7 +6,7 @@ use crate::raft::Raft;
 use crate::role::Standing;
 
 /// What the last check saw, for what may only grow.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Watch {
     term: Term,
     commit: Index,
@@ -32,6 +32,14 @@ impl Raft {
         assert!(self.log.durable() <= last.index, "what is durable is in the log");
         assert!(last.term <= self.hard.term, "no entry is of a later term: {last} in term {}", self.hard.term);
         assert!(self.log.tail.unwritten() <= last.index.next(), "only what is in the log is written");
+        assert!(self.log.snapshot() <= applied, "a snapshot holds only what is applied");
+        assert!(base.index <= self.log.snapshot(), "only what a snapshot holds is purged");
+        assert!(
+            self.log.durable() >= base.index || self.log.tail.waiting_since().is_some(),
+            "what is purged is durable"
+        );
+        assert!(self.outbox.durable() <= self.outbox.issued(), "only what was asked for becomes durable");
+        assert!(self.history.latest().0 <= last.index, "the configuration in force is in snapshot or log");
     }
 
     fn check_roles(&self) {
@@ -47,6 +55,10 @@ impl Raft {
                 assert!(self.leader == Some(own), "a leader follows nobody");
                 assert!(self.hard.vote == Some(own), "a leader has its own vote");
                 assert!(!leader.peers.contains_key(&own), "a leader does not replicate to itself");
+                assert!(leader.first <= self.log.last().index, "the no-op of a term is in its log");
+                assert!(!self.removed, "who was removed does not lead");
+                let target = leader.transfer.as_ref().map(|transfer| transfer.target);
+                assert!(target != Some(own), "leadership goes to another");
                 for progress in leader.peers.values() {
                     assert!(progress.matched() < progress.next(), "next is behind matched");
                     assert!(progress.next() <= self.log.last().index.next(), "next is in or just behind the log");

@@ -26,6 +26,7 @@ pub mod membership;
 mod read;
 mod snapshot;
 
+mod fingerprint;
 mod invariants;
 mod outbox;
 

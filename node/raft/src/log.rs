@@ -2,9 +2,11 @@
 //! Owns those marks and their order; who may move them is decided elsewhere.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use crate::config::ConfigError;
-use crate::ids::{EntryId, Index, Term};
+use crate::fingerprint::Present;
+use crate::ids::{EntryId, Index, IoId, Term};
 use crate::log::tail::Tail;
 use crate::message::{Entry, SnapshotMeta};
 
@@ -18,7 +20,7 @@ pub(crate) mod tail;
 ///        base          applied      commit
 ///                           durable ── anywhere from base to last
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log {
     /// The last entry that is not kept; always committed.
     base: EntryId,
@@ -83,6 +85,12 @@ impl Log {
             snapshot: index,
             tail: Tail::durable_through(index),
         }
+    }
+
+    pub(crate) fn fingerprint(&self, durable: IoId, present: Present, into: &mut impl Hasher) {
+        let Self { base, base_time_ms, entries, commit, handed, applied, snapshot, tail } = self;
+        (base, base_time_ms, entries, commit, handed, applied, snapshot).hash(into);
+        tail.fingerprint(durable, present, into);
     }
 
     pub(crate) fn base(&self) -> EntryId {
@@ -186,6 +194,7 @@ impl Log {
     pub(crate) fn hand_out(&mut self, count: usize, bytes: usize) -> Vec<Entry> {
         let waiting = (self.commit.0 - self.handed.0) as usize;
         let (entries, _) = self.slice(self.handed.next(), count.min(waiting), bytes);
+        assert!(entries.len() <= waiting, "only what is committed is handed out");
         if let Some(last) = entries.last() {
             self.handed = last.id.index;
         }

@@ -9,7 +9,7 @@ use crate::membership::configuration::Configuration;
 use crate::output::DropReason;
 
 /// One position of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Term and index.
     pub id: EntryId,
@@ -20,7 +20,7 @@ pub struct Entry {
 }
 
 /// What an entry carries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// The first entry of every leader's term; commits what came before (Raft thesis §3.6.2).
     Noop,
@@ -50,7 +50,7 @@ impl Payload {
 }
 
 /// What must survive a restart besides the log (Raft thesis §3.3, figure 3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// Latest term seen.
     pub term: Term,
@@ -59,7 +59,7 @@ pub struct HardState {
 }
 
 /// What a snapshot says of the log that it replaces (Raft thesis §5.1).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
     /// The last entry that it contains.
     pub last: EntryId,
@@ -72,7 +72,7 @@ pub struct SnapshotMeta {
 }
 
 /// A message between members. The transport adds sender, receiver and cluster, and refuses strangers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// The sender's term; for pre-votes the term it would campaign in.
     pub term: Term,
@@ -81,7 +81,7 @@ pub struct Message {
 }
 
 /// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// "Would you vote for me?" Changes nothing at the receiver (Raft thesis §9.6).
     PreVote {
@@ -162,7 +162,7 @@ pub enum Body {
 }
 
 /// AppendEntries (Raft thesis figure 3.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Append {
     /// The entry just before `entries`.
     pub prev: EntryId,
@@ -175,7 +175,7 @@ pub struct Append {
 }
 
 /// How an append went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendReply {
     /// The logs agree, durably, up to `matched`.
     Accepted {

@@ -2,13 +2,14 @@
 //! message withheld on it, so that no driver can leak a vote or an acknowledgement; decides nothing.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 
 use crate::ids::{IoId, MemberId, Term};
 use crate::message::{AppendReply, Body, Message};
 use crate::output::Output;
 
 /// A message that is true only once a write is durable.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Withheld {
     io: IoId,
     to: MemberId,
@@ -16,7 +17,7 @@ struct Withheld {
 }
 
 /// The way out.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
     queue: VecDeque<Output>,
     /// In the order of their writes.
@@ -26,6 +27,16 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// What is still to come out; writes are told by how many are not durable before them, not by their names.
+    pub(crate) fn fingerprint(&self, into: &mut impl Hasher) {
+        let Self { queue, withheld, issued, durable } = self;
+        queue.hash(into);
+        for Withheld { io, to, message } in withheld {
+            (io.0 - durable.0, to, message).hash(into);
+        }
+        (withheld.len(), issued.0 - durable.0).hash(into);
+    }
+
     pub(crate) fn push(&mut self, output: Output) {
         self.queue.push_back(output);
     }
@@ -50,6 +61,7 @@ impl Outbox {
         // A promise about an earlier write may be made after one about a later write; waiting for the later one is
         // always right, and keeps the queue in order.
         let io = self.withheld.back().map_or(io, |last| last.io.max(io));
+        assert!(io <= self.issued.next(), "a promise waits for a write under way, or for the next one: {io}");
         self.withheld.push_back(Withheld { io, to, message });
     }
 
@@ -90,9 +102,11 @@ impl Outbox {
     /// more; its receiver leads no longer, or does not need it.
     pub(crate) fn persisted(&mut self, io: IoId, term: Term) {
         self.durable = self.durable.max(io.min(self.issued));
+        assert!(self.durable <= self.issued, "only what was asked for becomes durable");
         let mut ready: Option<(MemberId, Message)> = None;
         while self.withheld.front().is_some_and(|first| first.io <= self.durable) {
             let Some(Withheld { to, message, .. }) = self.withheld.pop_front() else { break };
+            assert!(message.term <= term, "nothing was promised in a term to come");
             if message.term != term {
                 continue;
             }

@@ -4,7 +4,7 @@ use crate::ids::{EntryId, Index, IoId, MemberId, ProposalId, ReadContext, Term};
 use crate::message::{Entry, HardState, Message, SnapshotMeta};
 
 /// One write to the log, acknowledged through [`crate::Raft::persisted`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Persist {
     /// Name of this write; cumulative: acknowledging it acknowledges all before it.
     pub io: IoId,
@@ -16,7 +16,7 @@ pub struct Persist {
 }
 
 /// What the core asks of its driver, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
     /// Make this durable. A driver may merge several into one write and one sync, in order.
     Persist(Persist),
@@ -94,7 +94,7 @@ pub enum Output {
 }
 
 /// Why a proposal is known not to have happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
     /// Nobody leads, as far as this member knows.
@@ -123,7 +123,7 @@ pub enum Role {
 }
 
 /// What is not kept across restarts but is worth knowing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SoftState {
     /// What this member is.
     pub role: Role,

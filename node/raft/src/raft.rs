@@ -1,6 +1,6 @@
 //! Owns the state and dispatches inputs; decisions live in the rooms beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::membership::history::History;
 use crate::message::{Body, Entry, HardState, Message, Payload, SnapshotMeta};
 use crate::outbox::Outbox;
 use crate::output::{Output, Role, SoftState};
+use crate::read::leader_lease::Clocks;
 use crate::read::read_index::Forwarded;
 use crate::replication::progress::{Progress, State};
 use crate::replication::proposal::Seen;
@@ -34,15 +35,16 @@ pub struct Restored {
 }
 
 /// One member's consensus.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Raft {
     pub(crate) config: Config,
     /// As of the latest input; the monotonic part never goes back.
     pub(crate) now: Now,
+    pub(crate) clocks: Clocks,
     /// Changed only through [`Raft::set_hard_state`].
     pub(crate) hard: HardState,
     /// The write that carries `hard`; `None`: the next one will.
-    hard_io: Option<IoId>,
+    pub(crate) hard_io: Option<IoId>,
     pub(crate) log: Log,
     pub(crate) history: History,
     pub(crate) standing: Standing,
@@ -55,6 +57,8 @@ pub struct Raft {
     pub(crate) forwarded: Forwarded,
     /// This member's own proposals, as leader, whose fate is open: by the entry that carries them.
     pub(crate) proposed: BTreeMap<(Index, Term), ProposalId>,
+    /// Who should lead rather than others.
+    pub(crate) preferred: BTreeSet<MemberId>,
     /// Proposals that other members handed over.
     pub(crate) seen: Seen,
     pub(crate) snapshot_asked: Index,
@@ -137,6 +141,7 @@ impl Raft {
         let mut raft = Self {
             timeout: Timeout::new(config.election_timeout, config.seed, now.monotonic),
             now,
+            clocks: Clocks::new(now),
             hard: hard_state,
             hard_io: Some(IoId::default()),
             snapshot_asked: log.snapshot(),
@@ -149,6 +154,7 @@ impl Raft {
             outbox: Outbox::default(),
             forwarded: Forwarded::default(),
             proposed: BTreeMap::new(),
+            preferred: BTreeSet::new(),
             seen: Seen::started_in(hard_state.term),
             removed: false,
             watch: Watch::default(),
@@ -230,6 +236,15 @@ impl Raft {
         let outcome = self.start_transfer(target);
         self.check();
         outcome
+    }
+
+    /// Names the members that should lead rather than others, such as those of one zone: they are a little quicker to campaign,
+    /// and another leader hands over to one that keeps up (Raft thesis §3.10). A wish, not a rule: whoever else can win may
+    /// lead meanwhile. To be told to every member, and again after a restart; nobody is preferred at first.
+    pub fn prefer(&mut self, now: Now, members: BTreeSet<MemberId>) {
+        self.begin(now);
+        self.preferred = members;
+        self.check();
     }
 
     /// Asks for a linearizable read; answered by [`Output::ReadReady`] or [`Output::ReadFailed`]. A context is never
@@ -396,6 +411,9 @@ impl Raft {
     fn begin(&mut self, now: Now) {
         let monotonic = self.now.monotonic.max(now.monotonic);
         self.now = Now { monotonic, wall_ms: now.wall_ms };
+        if self.config.lease_reads {
+            self.clocks.compare(self.now, self.config.clock_drift, self.config.leader_lease);
+        }
         self.unsettled = true;
     }
 

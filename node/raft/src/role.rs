@@ -21,7 +21,7 @@ pub(crate) mod leader;
 pub(crate) type Ballot = BTreeMap<MemberId, bool>;
 
 /// What a member is at the moment. A learner is a follower that may not campaign.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Standing {
     /// Follows, or waits.
     Follower,

@@ -4,10 +4,14 @@
 #[path = "network/cluster.rs"]
 mod network;
 
+#[path = "paper/clocks.rs"]
+mod clocks;
 #[path = "paper/election.rs"]
 mod election;
 #[path = "paper/membership.rs"]
 mod membership;
+#[path = "paper/preference.rs"]
+mod preference;
 #[path = "paper/reads.rs"]
 mod reads;
 #[path = "paper/replication.rs"]

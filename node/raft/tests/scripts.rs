@@ -1,6 +1,7 @@
 //! Scenarios as text: `testdata/**/*.txt` holds what is done and what the cores then say, to be read beside the paper. Owns the
 //! comparison; `UPDATE=1 cargo test -p raft --test scripts` writes what was said into the files, for review. What can be done
 //! is listed in `scripts/stage.rs`.
+#![allow(clippy::disallowed_methods)] // The core does no IO; this program writes files for review.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,8 +3,19 @@
 
 use std::time::Duration;
 
+/// Which part of the interval a wait is drawn from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All of it.
+    Whole,
+    /// The first half.
+    First,
+    /// The second half.
+    Second,
+}
+
 /// A wait for a leader, or for the end of a ballot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Timeout {
     base: Duration,
     due: Duration,
@@ -16,14 +27,14 @@ pub(crate) struct Timeout {
 impl Timeout {
     pub(crate) fn new(base: Duration, seed: u64, now: Duration) -> Self {
         let mut timeout = Self { base, due: now, campaigns: 0, random: Random(seed) };
-        timeout.redraw(now);
+        timeout.redraw(now, Part::Whole);
         timeout
     }
 
-    /// Waits for a leader, from now for a time drawn from [1×, 2×) of the base.
-    pub(crate) fn redraw(&mut self, now: Duration) {
+    /// Waits for a leader, from now for a time drawn from [1×, 2×) of the base, or from half of that.
+    pub(crate) fn redraw(&mut self, now: Duration, part: Part) {
         self.campaigns = 0;
-        self.wait(now, self.base);
+        self.wait(now, self.base, part);
     }
 
     /// A campaign begins.
@@ -36,13 +47,19 @@ impl Timeout {
     /// leader any more, so that only a split vote is waited for. Later ones take as long as a wait for a leader, or a
     /// cluster whose disks take longer than half the base would never elect.
     pub(crate) fn redraw_ballot(&mut self, now: Duration) {
-        self.wait(now, if self.campaigns <= 1 { self.base / 2 } else { self.base });
+        self.wait(now, if self.campaigns <= 1 { self.base / 2 } else { self.base }, Part::Whole);
     }
 
-    /// For a time drawn from [1×, 2×) of `least`.
-    fn wait(&mut self, now: Duration, least: Duration) {
+    /// For a time drawn from [1×, 2×) of `least`, or from half of that.
+    fn wait(&mut self, now: Duration, least: Duration, part: Part) {
         let spread = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX);
-        let wait = least.saturating_add(Duration::from_nanos(self.random.below(spread)));
+        let (from, width) = match part {
+            Part::Whole => (0, spread),
+            Part::First => (0, spread.div_ceil(2)),
+            Part::Second => (spread / 2, spread.div_ceil(2)),
+        };
+        let wait = least.saturating_add(Duration::from_nanos(from + self.random.below(width)));
+        assert!(wait >= least, "nobody waits for less than what was promised");
         self.due = now.saturating_add(wait);
     }
 
@@ -57,7 +74,7 @@ impl Timeout {
 }
 
 /// SplitMix64 (Steele, Lea and Flood 2014): enough to tell members' time-outs apart, and nothing more.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Random(u64);
 
 impl Random {

@@ -1,8 +1,10 @@
 //! Handing leadership over (Raft thesis §3.10). Owns the transfer under way: proposals wait, the target catches up, the lease
 //! ends, and only then does TimeoutNow leave.
 
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use crate::fingerprint::Present;
 use crate::ids::{EntryId, Index, MemberId};
 use crate::message::{Body, Message};
 use crate::raft::{Raft, TransferError};
@@ -11,12 +13,19 @@ use crate::role::candidate::Reason;
 use crate::role::leader::Leader;
 
 /// A transfer under way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Transfer {
     pub(crate) target: MemberId,
     pub(crate) give_up: Duration,
     /// TimeoutNow left.
     told: bool,
+}
+
+impl Transfer {
+    pub(crate) fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self { target, give_up, told } = self;
+        (target, present.wait(*give_up), told).hash(into);
+    }
 }
 
 impl Raft {
@@ -34,6 +43,7 @@ impl Raft {
             return if wanted == Some(target) { Ok(target) } else { Err(TransferError::InFlight { target }) };
         }
         let target = wanted.ok_or(TransferError::NoTarget)?;
+        assert!(target != self.config.id, "leadership goes to another");
         let give_up = self.now.monotonic.saturating_add(self.config.transfer_timeout);
         if let Standing::Leader(leader) = &mut self.standing {
             leader.transfer = Some(Transfer { target, give_up, told: false });
@@ -41,13 +51,13 @@ impl Raft {
         Ok(target)
     }
 
-    /// The voter with the longest log among those heard from lately.
+    /// The voter with the longest log among those heard from lately; a preferred one that holds what is committed comes first.
     fn best_successor(&self, leader: &Leader) -> Option<MemberId> {
         let voters = &self.history.latest().1.voters;
         let heard = leader.peers.iter().filter(|(id, progress)| {
             voters.contains(id) && progress.is_active(self.now.monotonic, self.config.election_timeout)
         });
-        heard.max_by_key(|(_, progress)| progress.matched()).map(|(id, _)| *id)
+        heard.max_by_key(|(id, progress)| (self.is_preferred(**id, progress), progress.matched())).map(|(id, _)| *id)
     }
 
     /// Whether proposals must wait for a transfer.
@@ -70,6 +80,7 @@ impl Raft {
         if progress.matched() < last.index {
             return;
         }
+        assert!(progress.matched() == last.index, "the target holds all there is, durably");
         transfer.told = true;
         leader.lease_over = true;
         let target = transfer.target;
@@ -86,6 +97,8 @@ impl Raft {
     }
 
     fn send_timeout_now(&mut self, target: MemberId, last: EntryId) {
+        let is_over = matches!(&self.standing, Standing::Leader(leader) if leader.lease_over);
+        assert!(is_over, "the lease is dead before TimeoutNow leaves");
         self.outbox.send(target, Message { term: self.hard.term, body: Body::TimeoutNow { last } });
     }
 

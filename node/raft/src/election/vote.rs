@@ -18,8 +18,10 @@ impl Raft {
         if self.hard.vote.is_none() {
             self.set_hard_state(HardState { term: self.hard.term, vote: Some(from) });
             self.follow(self.hard.term, None);
-            self.timeout.redraw(self.now.monotonic);
+            self.wait_anew();
         }
+        assert!(self.hard.vote == Some(from), "a vote is given to who has it");
+        assert!(!self.is_leader(), "a leader votes for nobody else");
         self.outbox.send_after(self.hard_state_io(), from, reply);
     }
 

@@ -2,8 +2,10 @@
 //! acknowledgement of overwritten entries counts for nothing (CCF#6016).
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use crate::fingerprint::Present;
 use crate::ids::{Index, IoId};
 
 /// A write under way.
@@ -16,7 +18,7 @@ struct Write {
 }
 
 /// Marks of durability.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Tail {
     durable: Index,
     /// First index that no write carries yet.
@@ -28,6 +30,14 @@ pub(crate) struct Tail {
 impl Tail {
     pub(crate) fn durable_through(index: Index) -> Self {
         Self { durable: index, unwritten: index.next(), writes: VecDeque::new() }
+    }
+
+    pub(crate) fn fingerprint(&self, done: IoId, present: Present, into: &mut impl Hasher) {
+        let Self { durable, unwritten, writes } = self;
+        (durable, unwritten, writes.len()).hash(into);
+        for Write { io, through, issued_at } in writes {
+            (io.0 - done.0, through, present.distance(*issued_at)).hash(into);
+        }
     }
 
     pub(crate) fn durable(&self) -> Index {
@@ -46,6 +56,7 @@ impl Tail {
     /// Everything from `index` on was truncated: no write under way proves any of it.
     pub(crate) fn truncated(&mut self, index: Index) {
         let kept = Index(index.0 - 1);
+        assert!(index.0 > 0, "there is nothing before the first entry");
         self.durable = self.durable.min(kept);
         self.unwritten = self.unwritten.min(index);
         for write in &mut self.writes {
@@ -61,6 +72,8 @@ impl Tail {
 
     /// A write carries the log through `through`.
     pub(crate) fn written(&mut self, io: IoId, through: Index, now: Duration) {
+        assert!(self.writes.back().is_none_or(|last| last.io < io), "writes have growing names");
+        assert!(self.writes.back().is_none_or(|last| last.through <= through), "a later write carries as much");
         self.unwritten = through.next();
         self.writes.push_back(Write { io, through, issued_at: now });
     }

@@ -31,7 +31,10 @@ impl Raft {
     fn entries_behind(&self, leader: &Leader, member: MemberId) -> u64 {
         let last = self.log.last().index.0;
         match leader.peers.get(&member) {
-            Some(progress) if !matches!(progress.state, State::Snapshot { .. }) => last - progress.matched().0,
+            Some(progress) if !matches!(progress.state, State::Snapshot { .. }) => {
+                assert!(progress.matched().0 <= last, "nobody is ahead of the leader");
+                last - progress.matched().0
+            }
             _ => last,
         }
     }

@@ -133,6 +133,9 @@ impl Raft {
         self.check_caught_up(leader, current, &change)?;
         self.check_reachable(leader, &change)?;
         let next = joint::enter(current, change);
+        assert!(next.voters.len() <= VOTERS_MAX, "no more voters than a group can have");
+        assert!(next.is_joint() || next.voters == current.voters, "voters change through a joint configuration only");
+        assert!(next.removed.is_superset(&current.removed), "nobody who was removed comes back");
         Ok(self.append(Payload::Configuration(next.into())))
     }
 

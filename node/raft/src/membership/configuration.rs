@@ -18,7 +18,7 @@ pub struct MemberInfo {
 
 /// Who takes part from one entry of the log on (Raft thesis §4.3). Always whole, never a difference, so that it is a
 /// function of snapshot and log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Configuration {
     /// The electorate; while joint, the incoming half.
     pub voters: BTreeSet<MemberId>,

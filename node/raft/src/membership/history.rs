@@ -11,7 +11,7 @@ use crate::message::{Entry, Payload};
 type Placed = (Index, Arc<Configuration>);
 
 /// The configurations of a log, oldest first; the first came with the snapshot, or stands at or before the purge mark.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct History {
     placed: Vec<Placed>,
 }
@@ -35,6 +35,7 @@ impl History {
     /// Forgets configurations from `index` on; true when that changed what is in force.
     pub(crate) fn truncated(&mut self, index: Index) -> bool {
         let kept = self.placed.partition_point(|(at, _)| *at < index).max(1);
+        assert!(self.placed[0].0 < index || kept == 1, "the oldest configuration stays");
         let changed = kept < self.placed.len();
         self.placed.truncate(kept);
         changed
@@ -44,6 +45,7 @@ impl History {
     pub(crate) fn purged(&mut self, index: Index) {
         let place = self.place_at(index);
         self.placed.drain(..place);
+        assert!(!self.placed.is_empty(), "some configuration is always in force");
     }
 
     /// The one in force.

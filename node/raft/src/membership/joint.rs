@@ -11,6 +11,8 @@ use crate::role::Standing;
 /// two majorities, of before and after, can decide apart. When only learners or addresses change, majorities stay what they
 /// are, and one step is as safe.
 pub(crate) fn enter(current: &Configuration, change: Change) -> Configuration {
+    assert!(!current.is_joint(), "one change at a time");
+    assert!(!change.voters.is_empty(), "a cluster keeps a voter");
     let Change { voters, learners, members, .. } = change;
     let outgoing = if voters == current.voters { Default::default() } else { current.voters.clone() };
     let learners_next = learners.intersection(&outgoing).copied().collect();
@@ -20,17 +22,21 @@ pub(crate) fn enter(current: &Configuration, change: Change) -> Configuration {
     let gone = current.everyone().filter(|id| !next.contains(*id));
     next.removed = current.removed.iter().copied().chain(gone).collect();
     forget_strangers(&mut next);
+    assert!(next.voters.is_disjoint(&next.learners), "a voter is no learner");
+    assert!(next.learners_next.is_subset(&next.outgoing), "who becomes a learner had a vote");
     next
 }
 
 /// The configuration that a joint one ends in.
 pub(crate) fn leave(joint: &Configuration) -> Configuration {
+    assert!(joint.is_joint(), "only a joint configuration is left");
     let mut next = Configuration {
         voters: joint.voters.clone(),
         learners: joint.learners.union(&joint.learners_next).copied().collect(),
         members: joint.members.clone(),
         ..Configuration::default()
     };
+    assert!(next.voters.is_disjoint(&next.learners), "a voter is no learner");
     let gone = joint.outgoing.iter().copied().filter(|id| !next.contains(*id));
     next.removed = joint.removed.iter().copied().chain(gone).collect();
     forget_strangers(&mut next);

@@ -23,6 +23,7 @@ pub(crate) fn reached<T: Ord + Copy>(mut values: Vec<T>) -> Option<T> {
     }
     // In ascending order, a majority stands at or above this place.
     let place = values.len() - majority(values.len());
+    assert!((values.len() - place) * 2 > values.len(), "two majorities share a member");
     Some(*values.select_nth_unstable(place).1)
 }
 
@@ -37,6 +38,7 @@ pub(crate) fn tally(voices: impl Iterator<Item = Option<bool>>) -> Tally {
             None => {}
         }
     }
+    assert!(yes + no <= electors, "everyone has one voice");
     if electors == 0 || yes >= majority(electors) {
         Tally::Won
     } else if electors - no < majority(electors) {

@@ -2,8 +2,10 @@
 //! §6.4). Owns the waiting reads of a leader, and those that a follower forwarded.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use crate::fingerprint::Present;
 use crate::ids::{Index, MemberId, ReadContext};
 use crate::message::{Body, Message};
 use crate::output::Output;
@@ -18,14 +20,14 @@ const WAITING_MAX: usize = 65_536;
 const ROUNDS_MAX: usize = 4;
 
 /// Who asked: this member itself, or another.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Asker {
     member: Option<MemberId>,
     context: ReadContext,
 }
 
 /// Reads that share one round.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Batch {
     round: u64,
     /// Commit index when the round began.
@@ -34,7 +36,7 @@ struct Batch {
 }
 
 /// What a leader is to confirm.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Confirmations {
     /// In no round yet.
     waiting: Vec<Asker>,
@@ -43,10 +45,16 @@ pub(crate) struct Confirmations {
 }
 
 /// Reads that a follower forwarded to its leader, oldest first, each with its end of patience.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Forwarded(VecDeque<(ReadContext, Duration)>);
 
 impl Forwarded {
+    pub(crate) fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self(asked) = self;
+        asked.iter().for_each(|(context, patience)| (context, present.wait(*patience)).hash(into));
+        asked.len().hash(into);
+    }
+
     pub(crate) fn deadline(&self) -> Duration {
         self.0.front().map_or(Duration::MAX, |(_, patience)| *patience)
     }
@@ -64,6 +72,7 @@ impl Raft {
         };
         let patience = self.now.monotonic.saturating_add(self.config.election_timeout);
         self.forwarded.0.push_back((context, patience));
+        assert!(self.forwarded.0.len() <= WAITING_MAX, "reads that wait are bounded");
         self.outbox.send(leader, Message { term: self.hard.term, body: Body::ReadIndex { context } });
     }
 
@@ -104,6 +113,8 @@ impl Raft {
         } else if leader.reads.under_way.len() < ROUNDS_MAX {
             let askers = std::mem::take(&mut leader.reads.waiting);
             let round = leader.rounds.latest() + 1;
+            assert!(leader.reads.under_way.back().is_none_or(|last| last.round < round), "a round serves one batch");
+            assert!(leader.reads.under_way.back().is_none_or(|last| last.index <= index), "reads never go back");
             leader.reads.under_way.push_back(Batch { round, index, askers });
             self.begin_round();
         }
@@ -156,6 +167,7 @@ impl Raft {
     }
 
     fn answer_read(&mut self, asker: Asker, index: Option<Index>) {
+        assert!(index.is_none_or(|index| index <= self.log.commit()), "a read waits for what is committed");
         let context = asker.context;
         match (asker.member, index) {
             (None, Some(index)) => self.outbox.push(Output::ReadReady { context, index }),

@@ -62,6 +62,7 @@ impl Raft {
         }
         let shared = self.log.shared(&entries);
         self.extend(entries, shared);
+        assert!(self.log.last().index >= covered, "what an append brought is in the log");
         self.commit_to(commit.min(covered));
         self.accept(from, covered, round);
     }
@@ -69,6 +70,8 @@ impl Raft {
     /// Says that the log agrees with the leader's up to `matched`, once that is durable here, with the term it was said in.
     pub(crate) fn accept(&mut self, leader: MemberId, matched: Index, round: u64) {
         let reply = Message { term: self.hard.term, body: Body::AppendReply(AppendReply::Accepted { matched, round }) };
+        assert!(matched <= self.log.last().index, "only what is in the log is acknowledged");
+        assert!(leader != self.config.id, "nobody acknowledges to itself");
         let io = self.write_of(matched).max(self.hard_state_io());
         self.outbox.send_after(io, leader, reply);
     }
@@ -127,6 +130,8 @@ impl Feed<'_> {
             self.log.slice(progress.next(), self.config.max_append_entries, self.config.max_append_bytes);
         let last = entries.last().map_or(prev.index, |entry| entry.id.index);
         let commit = self.log.commit();
+        assert!(prev.index.next() == progress.next(), "an append goes on where the last one ended");
+        assert!(last.0 - prev.index.0 == entries.len() as u64, "an append has no gaps");
         let append = Append { prev, entries, commit, round: self.round };
         self.outbox.send(to, Message { term: self.term, body: Body::Append(append) });
         progress.sent(last, bytes, commit);
@@ -144,6 +149,7 @@ impl Feed<'_> {
     fn tell_commit(&mut self, to: MemberId, progress: &mut Progress) {
         let commit = progress.may_know(self.log.commit());
         if !progress.knows(commit) {
+            assert!(commit <= progress.matched(), "a member is told of nothing that it may not hold");
             progress.tell(commit);
             self.outbox.send(to, Message { term: self.term, body: Body::Heartbeat { commit, round: 0 } });
         }

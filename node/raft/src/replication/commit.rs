@@ -18,6 +18,7 @@ impl Raft {
             Some(progress) => progress.matched(),
             None => Index(0),
         });
+        assert!(reached.is_none_or(|index| index <= self.log.last().index), "a majority holds what the leader has");
         let Some(index) = reached.filter(|index| *index > self.log.commit()) else { return };
         if self.log.term_at(index) == Some(self.hard.term) {
             self.commit_to(index);
@@ -34,8 +35,9 @@ impl Raft {
         self.log.commit_to(index);
         self.settle_proposals(index);
         if let Standing::Leader(leader) = &mut self.standing {
-            let decided = (before.0 + 1..=index.0).filter_map(|at| self.log.entry(Index(at)));
-            leader.uncommitted_bytes -= decided.map(weight).sum::<usize>();
+            let decided: usize = (before.0 + 1..=index.0).filter_map(|at| self.log.entry(Index(at))).map(weight).sum();
+            assert!(decided <= leader.uncommitted_bytes, "what is decided was counted as open");
+            leader.uncommitted_bytes -= decided;
         }
         if moved {
             self.sync_peers();
@@ -45,6 +47,7 @@ impl Raft {
     /// The leader adds an entry to its log (Raft thesis §3.5).
     pub(crate) fn append(&mut self, payload: Payload) -> Index {
         let id = crate::ids::EntryId { term: self.hard.term, index: self.log.last().index.next() };
+        assert!(self.is_leader(), "only a leader makes entries");
         let time_ms = self.log.last_time_ms().saturating_add(1).max(self.now.wall_ms);
         let entry = Entry { id, time_ms, payload };
         if let Standing::Leader(leader) = &mut self.standing {
@@ -61,6 +64,7 @@ impl Raft {
     /// A follower adds its leader's entries, but for the first `shared`, which it has; what disagrees goes first.
     pub(crate) fn extend(&mut self, entries: Vec<Entry>, shared: usize) {
         let Some(first) = entries.get(shared).map(|entry| entry.id.index) else { return };
+        assert!(!self.is_leader(), "a leader never overwrites its own log");
         if first <= self.log.last().index {
             self.log.truncate(first);
             self.outbox.withdraw_acknowledgements();

@@ -2,15 +2,17 @@
 //! began; what a round is good for belongs to reads, leases and check-quorum.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use crate::fingerprint::Present;
 use crate::ids::{Index, MemberId};
 use crate::message::{Append, Body, Message};
 use crate::raft::Raft;
 use crate::role::Standing;
 
 /// The rounds of one leader in one term, counted from 1.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rounds {
     latest: u64,
     /// When the newest rounds began, ending with the latest.
@@ -18,13 +20,21 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
+    pub(crate) fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self { latest, began } = self;
+        (latest, began.len()).hash(into);
+        began.iter().for_each(|at| present.distance(*at).hash(into));
+    }
+
     /// Begins one; forgets those that began longer ago than `span`, as nobody asks for them.
     pub(crate) fn begin(&mut self, now: Duration, span: Duration) -> u64 {
         while self.began.front().is_some_and(|began| began.saturating_add(span) < now) {
             self.began.pop_front();
         }
+        assert!(self.began.back().is_none_or(|last| *last <= now), "rounds begin one after the other");
         self.latest += 1;
         self.began.push_back(now);
+        assert!(self.began.len() as u64 <= self.latest, "only rounds that began are remembered");
         self.latest
     }
 
@@ -53,6 +63,7 @@ impl Raft {
         let round = leader.rounds.begin(now, self.config.election_timeout);
         for (id, progress) in &mut leader.peers {
             let commit = progress.may_know(commit);
+            assert!(commit <= progress.matched(), "a member is told of nothing that it may not hold");
             progress.tell(commit);
             self.outbox.send(*id, Message { term, body: Body::Heartbeat { commit, round } });
         }

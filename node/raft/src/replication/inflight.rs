@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use crate::ids::Index;
 
 /// The window to one member.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Inflight {
     /// Last index and payload bytes of each, oldest first.
     sent: VecDeque<(Index, usize)>,
@@ -15,6 +15,7 @@ pub(crate) struct Inflight {
 
 impl Inflight {
     pub(crate) fn sent(&mut self, last: Index, bytes: usize) {
+        assert!(self.sent.back().is_none_or(|(before, _)| *before < last), "appends in flight follow each other");
         self.sent.push_back((last, bytes));
         self.bytes += bytes;
     }
@@ -25,6 +26,7 @@ impl Inflight {
             self.sent.pop_front();
             self.bytes -= bytes;
         }
+        assert!(!self.sent.is_empty() || self.bytes == 0, "what was answered is in flight no more");
     }
 
     pub(crate) fn is_full(&self, messages: usize, bytes: usize) -> bool {

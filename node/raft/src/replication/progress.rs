@@ -9,14 +9,16 @@
 //!                          └───────── failed, or timed out ────────┘
 //! ```
 
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use crate::fingerprint::Present;
 use crate::ids::{EntryId, Index};
 use crate::log::Log;
 use crate::replication::inflight::Inflight;
 
 /// A member as its leader sees it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     /// Durable shared prefix: the member said so in this term.
     matched: Index,
@@ -36,7 +38,7 @@ pub(crate) struct Progress {
 }
 
 /// How entries are sent.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum State {
     /// One append at a time, until it is known where the logs agree.
     Probe {
@@ -66,6 +68,17 @@ impl Progress {
             round: 0,
             told: Index(0),
             asked: now,
+        }
+    }
+
+    pub(crate) fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self { matched, next, state, heard, since, round, told, asked } = self;
+        (matched, next, round, told).hash(into);
+        (heard.map(|at| present.distance(at)), present.distance(*since), present.distance(*asked)).hash(into);
+        match state {
+            State::Probe { waiting } => (0, waiting).hash(into),
+            State::Replicate(inflight) => (1, inflight).hash(into),
+            State::Snapshot { at_least, give_up } => (2, at_least, present.wait(*give_up)).hash(into),
         }
     }
 
@@ -129,6 +142,8 @@ impl Progress {
         // At least one step back, never into what is matched.
         self.next = agree.index.next().min(prev).max(self.matched.next());
         self.told = self.told.min(self.matched);
+        assert!(self.next <= prev, "a refusal takes at least one step back");
+        assert!(self.next > self.matched, "a refusal takes nothing back that is known");
         self.state = State::Probe { waiting: false };
         true
     }

@@ -30,6 +30,7 @@ impl Raft {
             None => {
                 for (proposal, payload) in proposals {
                     let index = self.append(payload);
+                    assert!(index > self.log.commit(), "a proposal is open when it enters the log");
                     self.proposed.insert((index, self.hard.term), proposal);
                 }
                 Ok(())
@@ -83,6 +84,7 @@ impl Raft {
     pub(crate) fn settle_proposals(&mut self, index: Index) {
         while let Some(first) = self.proposed.first_entry().filter(|first| first.key().0 <= index) {
             let ((at, term), proposal) = first.remove_entry();
+            assert!(at <= self.log.commit(), "only what is committed settles a proposal");
             if self.log.term_at(at).is_some_and(|decided| decided != term) {
                 self.outbox.push(Output::Dropped { proposal, reason: DropReason::LeaderChanged });
             }
@@ -96,7 +98,7 @@ fn is_reserved(payload: &Payload) -> bool {
 }
 
 /// The names forwarded to this member in one term.
-#[derive(Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Seen {
     /// The term that this member started in: it may have led it before a crash, and does not know what it took over then.
     /// It cannot lead it again.
@@ -117,6 +119,7 @@ impl Seen {
 
     /// Whether the name is new; it is not any more.
     fn is_new(&mut self, term: Term, from: MemberId, proposal: ProposalId) -> bool {
+        assert!(term >= self.term, "the term never falls");
         if self.term != term {
             self.term = term;
             self.names.clear();
@@ -127,7 +130,7 @@ impl Seen {
 
 /// A set of numbers as first-to-last spans. When it grows too long, the gap between its two lowest spans counts as seen: a
 /// proposal that late is ignored, its outcome unknown to its proposer, which is always safe.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 struct Spans(BTreeMap<u64, u64>);
 
 impl Spans {
@@ -149,6 +152,7 @@ impl Spans {
         {
             self.0.insert(first, last);
         }
+        assert!(self.0.len() <= Self::COUNT_MAX, "the memory of names is bounded");
         true
     }
 }

@@ -30,6 +30,8 @@ impl Raft {
     /// Starts the election: a new term, the own vote. Nothing leaves before both are durable, or a crash could let this
     /// member ask twice in one term, the second time with a shorter log.
     pub(crate) fn campaign(&mut self, reason: Reason) {
+        assert!(self.may_campaign(), "only who has a vote campaigns");
+        assert!(!self.is_leader(), "a leader does not campaign");
         self.timeout.redraw_ballot(self.now.monotonic);
         self.set_leader(None);
         self.set_hard_state(HardState { term: self.hard.term.next(), vote: Some(self.config.id) });
@@ -37,6 +39,7 @@ impl Raft {
         let body = Body::Vote { last: self.log.last(), transfer: reason == Reason::Transfer };
         let message = Message { term: self.hard.term, body };
         let io = self.hard_state_io();
+        assert!(io > self.outbox.durable(), "nobody is asked before the own vote is durable");
         for id in self.other_voters() {
             self.outbox.send_after(io, id, message.clone());
         }

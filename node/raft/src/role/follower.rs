@@ -15,7 +15,7 @@ impl Raft {
         }
         if let Standing::Leader(leader) = std::mem::replace(&mut self.standing, Standing::Follower) {
             self.fail_confirmations(*leader);
-            self.timeout.redraw(self.now.monotonic);
+            self.wait_anew();
         }
         self.set_leader(leader);
     }
@@ -28,7 +28,7 @@ impl Raft {
             Standing::Follower if self.leader.is_some() => return false,
             _ => self.follow(self.hard.term, Some(from)),
         }
-        self.timeout.redraw(self.now.monotonic);
+        self.wait_anew();
         self.trusts_until = self.now.monotonic.saturating_add(self.config.election_timeout);
         true
     }

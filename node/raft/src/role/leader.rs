@@ -2,9 +2,12 @@
 //! elections, reads and membership each keep theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use crate::election::preference::SETTLED_AFTER;
 use crate::election::transfer::Transfer;
+use crate::fingerprint::Present;
 use crate::ids::{Index, MemberId};
 use crate::message::Payload;
 use crate::raft::Raft;
@@ -14,7 +17,7 @@ use crate::replication::progress::{Progress, State};
 use crate::role::Standing;
 
 /// What only a leader holds, for one term.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leader {
     /// Everyone else in the committed configuration or a later one.
     pub(crate) peers: BTreeMap<MemberId, Progress>,
@@ -30,7 +33,37 @@ pub(crate) struct Leader {
     pub(crate) retiring: bool,
     /// Next hand-over for a stalled disk, at the earliest.
     pub(crate) stall_retry: Duration,
+    /// Next hand-over to a preferred member, at the earliest.
+    pub(crate) preference_due: Duration,
     pub(crate) uncommitted_bytes: usize,
+}
+
+impl Leader {
+    pub(crate) fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self {
+            peers,
+            first,
+            heartbeat_due,
+            rounds,
+            reads,
+            transfer,
+            lease_over,
+            retiring,
+            stall_retry,
+            // Part of the wish, which the core knows.
+            preference_due: _,
+            uncommitted_bytes,
+        } = self;
+        for (id, progress) in peers {
+            id.hash(into);
+            progress.fingerprint(present, into);
+        }
+        (peers.len(), first, reads, lease_over, retiring, uncommitted_bytes).hash(into);
+        (present.wait(*heartbeat_due), present.wait(*stall_retry)).hash(into);
+        rounds.fingerprint(present, into);
+        transfer.is_some().hash(into);
+        transfer.iter().for_each(|transfer| transfer.fingerprint(present, into));
+    }
 }
 
 impl Raft {
@@ -50,11 +83,14 @@ impl Raft {
             lease_over: false,
             retiring: false,
             stall_retry: Duration::ZERO,
+            preference_due: now.saturating_add(self.config.election_timeout.saturating_mul(SETTLED_AFTER)),
             uncommitted_bytes: self.log.uncommitted_bytes(),
         }));
         self.set_leader(Some(self.config.id));
         self.sync_peers();
-        self.append(Payload::Noop);
+        let first = self.append(Payload::Noop);
+        assert!(first > self.log.commit(), "a term begins with an entry of its own");
+        assert!(self.log.last().term == self.hard.term, "a term begins with an entry of its own");
     }
 
     pub(crate) fn is_leader(&self) -> bool {
@@ -71,6 +107,7 @@ impl Raft {
         }
         wanted.remove(&self.config.id);
         let (last, now, term) = (self.log.last().index, self.now.monotonic, self.hard.term);
+        assert!(!wanted.contains(&self.config.id), "a leader does not replicate to itself");
         let Standing::Leader(leader) = &mut self.standing else { return };
         for id in &wanted {
             leader.peers.entry(*id).or_insert_with(|| Progress::new(last, now));
@@ -108,6 +145,7 @@ impl Raft {
             leader.heartbeat_due = now.saturating_add(self.config.heartbeat_interval);
             self.begin_round();
             self.repeat_timeout_now();
+            self.hand_over_to_preferred();
         }
         self.hand_over_for_stalled_disk();
     }

@@ -35,6 +35,8 @@ impl Raft {
         self.history = History::new(meta.configuration_index, Arc::clone(&meta.configuration));
         // What became of them before the snapshot was taken, nobody here knows.
         self.proposed = self.proposed.split_off(&(meta.last.index.next(), Term::default()));
+        assert!(self.log.last() == meta.last && self.log.commit() == meta.last.index, "the snapshot is all there is");
+        assert!(self.history.latest().0 == meta.configuration_index, "its configuration is in force (openraft#1808)");
         let io = self.outbox.issue();
         let hard_state = self.hard_state_to_write(io);
         self.log.tail.written(io, meta.last.index, self.now.monotonic);

@@ -25,6 +25,8 @@ pub(crate) fn offer(
     now: Duration,
 ) -> Output {
     let at_least = log.base().index;
+    assert!(progress.next() <= at_least, "a snapshot is offered only for what is purged");
+    assert!(at_least <= log.snapshot(), "a snapshot holds what is purged");
     progress.snapshot(at_least, patience(config, now, PATIENCE_TRANSFER));
     Output::SendSnapshot { to, term, at_least }
 }

@@ -31,6 +31,7 @@ impl Raft {
         if index <= self.log.applied() && index > self.log.snapshot() {
             let through = self.purge_mark(index);
             self.log.purge(index, through);
+            assert!(self.log.base().index <= self.log.snapshot(), "only what a snapshot holds is purged");
             self.history.purged(self.log.base().index);
         }
         // The mark may be that of a snapshot which is still being installed: until that is durable, the files behind this one
@@ -63,6 +64,7 @@ impl Raft {
         let term = self.log.term_at(index)?;
         let time_ms = self.log.time_at(index)?;
         let (configuration_index, configuration) = self.history.at(index);
+        assert!(*configuration_index <= index, "a snapshot holds a configuration of its own past");
         Some(SnapshotMeta {
             last: EntryId { term, index },
             time_ms,

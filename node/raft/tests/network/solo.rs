@@ -16,6 +16,8 @@ use super::shapes::{configuration, id};
 pub struct Solo {
     pub raft: Raft,
     pub now_ms: u64,
+    /// How far the wall clock ran ahead of the monotonic one since the start.
+    pub wall_ahead_ms: i64,
     pub issued: Option<IoId>,
 }
 
@@ -77,7 +79,7 @@ impl Start {
         // Late enough that no lease of the past is honoured any more.
         let start = Now { monotonic: Duration::from_secs(10), wall_ms: 1_000_000 };
         let raft = Raft::new(self.config, restored, start).expect("a sound start");
-        let mut solo = Solo { raft, now_ms: 12_000, issued: None };
+        let mut solo = Solo { raft, now_ms: 12_000, wall_ahead_ms: 0, issued: None };
         solo.drain();
         solo
     }
@@ -85,7 +87,8 @@ impl Start {
 
 impl Solo {
     pub fn now(&self) -> Now {
-        Now { monotonic: Duration::from_millis(self.now_ms), wall_ms: 1_000_000 + self.now_ms }
+        let wall_ms = (1_000_000 + self.now_ms).checked_add_signed(self.wall_ahead_ms).expect("after 1970");
+        Now { monotonic: Duration::from_millis(self.now_ms), wall_ms }
     }
 
     pub fn drain(&mut self) -> Vec<Output> {

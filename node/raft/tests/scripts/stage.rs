@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `members 1 2 3 learners 4` | who was bootstrapped together |
 //! | `with pre_vote=off max_append_entries=2` | limits and time-outs, for everyone named so far |
-//! | `member 2 priority=10` | the same for one member |
+//! | `member 2 lease_reads=on` | the same for one member |
 //! | `log 2: 1 1 4` | the terms of a log that is on disk already |
 //! | `hard 2: term 5 vote 1` | term and vote that are on disk already |
 //! | `start` | everyone who does not run yet starts, and two seconds pass; `start 2`: only that one, just now |
@@ -17,6 +17,7 @@
 //! | `elect 1` | the same, and all that follows until nothing moves: 1 leads then |
 //! | `beat 1` | the leader's next heartbeat is due |
 //! | `pass 500` | everybody's clock moves on by so many ms; nobody has noticed yet |
+//! | `jump 1 60000` | 1's wall clock runs so many ms ahead of its other one |
 //! | `tick 1` | 1 looks at its clock |
 //!
 //! | Network and disks | |
@@ -33,6 +34,7 @@
 //! | `propose 1 x y`, `barrier 1` | entries |
 //! | `change 1 voters 1 2 4 learners 5` | membership, expecting the configuration in force |
 //! | `transfer 1 to 2`, `transfer 1` | hand-over |
+//! | `prefer 2 3` | everyone who runs is told who should lead |
 //! | `read 2` | a linearizable read, named 1, 2, … in order |
 //! | `snapshot 1`, `snapshot 1 at 4` | a snapshot of what is applied, and the purge behind it |
 //! | `logs`, `status` | what the disks hold; what members are |
@@ -71,6 +73,8 @@ pub(crate) struct Stage {
     members: BTreeMap<MemberId, Member>,
     /// Each member's clock, in ms.
     clocks: BTreeMap<MemberId, u64>,
+    /// How far a wall clock is ahead, in ms.
+    jumps: BTreeMap<MemberId, u64>,
     wire: Vec<Envelope>,
     cut: BTreeSet<(MemberId, MemberId)>,
     truth: Truth,
@@ -173,6 +177,9 @@ impl Stage {
                 self.said = vec![format!("{} {}", rest[0], words::soft(&state))];
             }
             "pass" => self.clocks.values_mut().for_each(|clock| *clock += number(rest[0])),
+            "jump" => {
+                self.jumps.insert(id(number(rest[0])), number(rest[1]));
+            }
             "tick" => self.with(id(number(rest[0])), Raft::tick)?,
             _ => return Ok(false),
         }
@@ -231,6 +238,14 @@ impl Stage {
             "transfer" => {
                 let target = rest.get(2).map(|word| id(number(word)));
                 self.ask(at, |raft, now| raft.transfer(now, target).map_err(|why| why.to_string()).map(drop))?;
+            }
+            "prefer" => {
+                let preferred = numbers(rest).into_iter().map(id).collect::<BTreeSet<_>>();
+                let running: Vec<MemberId> =
+                    self.members.keys().copied().filter(|member| self.raft(*member).is_ok()).collect();
+                for member in running {
+                    self.with(member, |raft, now| raft.prefer(now, preferred.clone()))?;
+                }
             }
             "read" => {
                 self.reads += 1;
@@ -292,7 +307,10 @@ impl Stage {
 
     fn now(&self, at: MemberId) -> Now {
         let clock = self.clocks[&at];
-        Now { monotonic: Duration::from_millis(clock), wall_ms: 1_000_000 + clock }
+        Now {
+            monotonic: Duration::from_millis(clock),
+            wall_ms: 1_000_000 + clock + self.jumps.get(&at).copied().unwrap_or(0),
+        }
     }
 
     /// Something happens to a member's core, and it says what to do.

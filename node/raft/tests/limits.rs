@@ -1,0 +1,143 @@
+//! Limits: what a core refuses to be built with, each refusal naming the field, and what it refuses once a limit is reached.
+
+#[path = "network/cluster.rs"]
+mod network;
+
+use std::time::Duration;
+
+use network::solo::{Solo, Start};
+use raft::{
+    Body, Config, DropReason, MemberId, Now, Output, Payload, ProposalId, ProposeError, Raft, ReadContext, Restored,
+};
+
+fn refusal(adjust: impl FnOnce(&mut Config)) -> String {
+    let mut config = Config::new(MemberId(1), 1);
+    adjust(&mut config);
+    let outcome = Raft::new(config, Restored::default(), Now::default());
+    outcome.map(drop).expect_err("refused").to_string()
+}
+
+/// The documented defaults, which are those of the field's implementations and of the project's own.
+#[test]
+fn the_defaults_are_sound_and_as_documented() {
+    let config = Config::new(MemberId(1), 1);
+    assert_eq!(config.validate(), Ok(()));
+    assert_eq!(config.heartbeat_interval, Duration::from_millis(150));
+    assert_eq!(config.election_timeout, Duration::from_secs(1), "drawn from one to two seconds");
+    assert_eq!(config.leader_lease, Duration::from_millis(500));
+    assert_eq!((config.snapshot_threshold, config.max_append_entries), (1024, 64));
+    assert_eq!((config.pre_vote, config.lease_reads), (true, false));
+}
+
+#[test]
+fn fast_elections_are_possible() {
+    let mut config = Config::new(MemberId(1), 1);
+    config.election_timeout = Duration::from_millis(300);
+    config.leader_lease = Duration::from_millis(200);
+    assert_eq!(config.validate(), Ok(()));
+}
+
+#[test]
+fn every_impossible_limit_is_refused_by_name() {
+    type Adjust = fn(&mut Config);
+    let zeros: [(&str, Adjust); 10] = [
+        ("heartbeat_interval", |config| config.heartbeat_interval = Duration::ZERO),
+        ("election_timeout", |config| config.election_timeout = Duration::ZERO),
+        ("leader_lease", |config| config.leader_lease = Duration::ZERO),
+        ("snapshot_threshold", |config| config.snapshot_threshold = 0),
+        ("max_append_entries", |config| config.max_append_entries = 0),
+        ("max_append_bytes", |config| config.max_append_bytes = 0),
+        ("max_inflight_messages", |config| config.max_inflight_messages = 0),
+        ("max_inflight_bytes", |config| config.max_inflight_bytes = 0),
+        ("max_uncommitted_bytes", |config| config.max_uncommitted_bytes = 0),
+        ("transfer_timeout", |config| config.transfer_timeout = Duration::ZERO),
+    ];
+    for (field, adjust) in zeros {
+        assert_eq!(refusal(adjust), format!("{field}: must be greater than zero"));
+    }
+    assert!(refusal(|config| config.id = MemberId(0)).starts_with("id: "));
+    assert!(refusal(|config| config.election_timeout = Duration::from_millis(299)).starts_with("election_timeout: "));
+    assert!(refusal(|config| config.leader_lease = Duration::from_millis(950)).starts_with("leader_lease: "));
+}
+
+/// A lease is shorter than the election timeout by more than the clocks may drift, used or not.
+#[test]
+fn a_lease_ends_before_anybody_campaigns() {
+    let mut config = Config::new(MemberId(1), 1);
+    config.leader_lease = Duration::from_millis(949);
+    assert_eq!(config.validate(), Ok(()), "949 ms and 50 ms of drift are less than a second");
+    config.clock_drift = Duration::from_millis(51);
+    assert!(config.validate().is_err());
+}
+
+fn proposal(name: u64, bytes: usize) -> (ProposalId, Payload) {
+    (ProposalId(name), Payload::Normal(vec![0; bytes].into()))
+}
+
+fn busy() -> Solo {
+    let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
+    solo.leads_with_commit();
+    let now = solo.now();
+    solo.raft.propose(now, vec![proposal(1, 900)]).expect("there is room");
+    solo.drain();
+    solo
+}
+
+/// A leader takes only so much that is not committed; the refusal is typed, and nothing of the batch enters the log.
+#[test]
+fn proposals_are_refused_while_too_much_is_uncommitted() {
+    let mut solo = busy();
+    let (now, last) = (solo.now(), solo.raft.last());
+    let refused = solo.raft.propose(now, vec![proposal(2, 20), proposal(3, 90)]);
+    assert_eq!((refused, solo.raft.last()), (Err(ProposeError::Overloaded), last));
+    solo.persisted();
+    solo.all_accept();
+    assert_eq!(solo.raft.propose(now, vec![proposal(2, 20), proposal(3, 90)]), Ok(()), "committed: room again");
+}
+
+/// A forwarded one is refused by name, so that its proposer knows that it has not happened.
+#[test]
+fn forwarded_proposals_are_refused_by_name() {
+    let mut solo = busy();
+    let outputs = solo.hears(2, 1, Body::Propose { proposals: vec![proposal(7, 200)] });
+    let refusal = Body::ProposeRefused { proposals: vec![ProposalId(7)], reason: DropReason::Overloaded };
+    assert_eq!(network::solo::sent_to(&outputs, 2), [refusal]);
+}
+
+/// One that is larger than the limit would wait for ever: it goes alone.
+#[test]
+fn a_proposal_larger_than_the_limit_goes_alone() {
+    let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
+    solo.leads_with_commit();
+    let now = solo.now();
+    assert_eq!(solo.raft.propose(now, vec![proposal(1, 5_000)]), Ok(()));
+    assert_eq!(solo.raft.propose(now, vec![proposal(2, 1)]), Err(ProposeError::Overloaded));
+}
+
+/// Empty entries are not free, or barriers without end would fill the memory.
+#[test]
+fn barriers_count_too() {
+    let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
+    solo.leads_with_commit();
+    let now = solo.now();
+    let outcome: Result<Vec<()>, ProposeError> = (1..1_000)
+        .map(|name| solo.raft.propose(now, vec![(ProposalId(name), Payload::Barrier), proposal(name + 1_000, 1)]))
+        .collect();
+    assert_eq!(outcome, Err(ProposeError::Overloaded));
+}
+
+/// Reads that wait are bounded as well: what is too much fails at once, and may be asked again.
+#[test]
+fn reads_that_wait_are_bounded() {
+    let mut solo = Start::of(3).solo();
+    solo.leads();
+    let mut failed = 0;
+    for context in 0..70_000 {
+        let now = solo.now();
+        solo.raft.read(now, ReadContext(context));
+    }
+    for output in solo.drain() {
+        failed += usize::from(matches!(output, Output::ReadFailed { .. }));
+    }
+    assert_eq!(failed, 70_000 - 65_536);
+}
