@@ -3,7 +3,7 @@
 //! bounds; a depth-first search visits every state once and checks the properties of the thesis' figure 3.2 in each. Three
 //! members, two terms, at most one reconfiguration.
 //!
-//! `RAFT_WORLDS=deep cargo test --release -p raft --test small_worlds -- --nocapture` explores the larger ones as well.
+//! `RAFT_WORLDS=deep cargo test -p raft --test small_worlds -- --nocapture` explores the larger ones as well.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core has no clock; a report says how long it took.
 
 use std::time::Instant;
