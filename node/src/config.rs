@@ -46,6 +46,10 @@ pub struct RunArgs {
     /// Serve linearizable reads from the lease, without a quorum round: faster, but it trusts clocks.
     #[arg(long, env = "RAFT_NODE_LEASE_READS", default_value = "false", action = ArgAction::Set)]
     pub lease_reads: bool,
+    /// Names of members that should lead rather than others, such as those of one zone, separated by commas; every member is
+    /// to be told the same. A wish: whoever can win leads.
+    #[arg(long, env = "RAFT_NODE_PREFER_LEADERS", value_delimiter = ',')]
+    pub prefer_leaders: Vec<String>,
     /// A request that is not committed by then is answered with a timeout, its outcome unknown.
     #[arg(long, env = "RAFT_NODE_COMMIT_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub commit_timeout: Duration,
@@ -267,6 +271,13 @@ mod tests {
         assert_eq!((args.snapshot_threshold, args.snapshots_retain, args.max_append_entries), (1_024, 3, 64));
         assert_eq!((args.pre_vote, args.lease_reads), (true, false));
         assert_eq!(args.max_request_bytes, 1_572_864);
+        assert!(args.prefer_leaders.is_empty());
+    }
+
+    #[test]
+    fn preferred_leaders_are_named_with_commas_between() {
+        let args = check(&["--prefer-leaders", "demo-1,demo-3"]).unwrap().args;
+        assert_eq!(args.prefer_leaders, ["demo-1", "demo-3"]);
     }
 
     #[test]

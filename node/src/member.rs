@@ -23,7 +23,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use mvcc::Store;
 use raft::{Index, MemberId, Term};
-use storage::{FileDisk, Identity, OpenError, Options, Recovered, Start, Storage};
+use storage::{Disk, FileDisk, Identity, OpenError, Options, Recovered, Start, Storage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -122,8 +122,16 @@ impl Running {
     /// # Errors
     /// It did not start.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_on(config, Arc::new(FileDisk))
+    }
+
+    /// The same on another disk.
+    ///
+    /// # Errors
+    /// It did not start.
+    pub fn start_on(config: Config, disk: Arc<dyn Disk>) -> Result<Self, StartError> {
         let ports = Ports::bind(&config)?;
-        let opened = open(&config)?;
+        let opened = open(&config, disk)?;
         let (lifecycle, requests) = mpsc::channel(LIFECYCLE_MAX);
         let shared = share(&config, &opened, lifecycle);
         let handle = Handle::new(Arc::clone(&shared));
@@ -195,13 +203,13 @@ impl Opened {
     }
 }
 
-fn open(config: &Config) -> Result<Opened, StartError> {
+fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
     let options = Options {
         snapshots_kept: config.args.snapshots_retain,
         trailing_entries: config.args.snapshot_trailing,
         ..Options::new(MemberId(random::nonzero()), random::number())
     };
-    match Storage::open(Arc::new(FileDisk), Path::new(&config.args.data_dir), options) {
+    match Storage::open(disk, Path::new(&config.args.data_dir), options) {
         Ok(recovered) => {
             for damage in &recovered.quarantined {
                 tracing::warn!(%damage, "a damaged snapshot was put aside; an older one and the log made up for it");

@@ -43,6 +43,8 @@ pub(crate) struct Parts {
     pub(crate) snapshotting: Snapshotting,
     pub(crate) reporter: Reporter,
     pub(crate) election_timeout: Duration,
+    /// Names of members that should lead rather than others.
+    pub(crate) prefer_leaders: Vec<String>,
     /// Random: proposal names are never reused, not by an earlier start either.
     pub(crate) first_proposal: u64,
 }
@@ -85,6 +87,7 @@ pub(crate) struct Driver {
     pub(super) handed: Index,
     next_proposal: u64,
     election_timeout: Duration,
+    prefer_leaders: Vec<String>,
     next_expiry: Duration,
 }
 
@@ -118,6 +121,7 @@ impl Driver {
             handed,
             next_proposal: parts.first_proposal,
             election_timeout: parts.election_timeout,
+            prefer_leaders: parts.prefer_leaders,
             next_expiry: Duration::ZERO,
         }
     }
@@ -194,9 +198,20 @@ impl Driver {
         self.follow_controls(now);
         if self.known.refresh(&self.raft) {
             self.peers.configure(Arc::clone(&self.known.in_force.0));
+            self.prefer(now);
         }
         self.flush();
         self.reporter.report(now.monotonic, &self.raft, &self.known, &self.published, &self.shared);
+    }
+
+    /// Members are preferred by name; who that is, the configuration knows.
+    fn prefer(&mut self, now: Now) {
+        if self.prefer_leaders.is_empty() {
+            return;
+        }
+        let members = self.known.in_force.0.members.iter();
+        let preferred = members.filter(|(_, info)| self.prefer_leaders.contains(&info.name)).map(|(id, _)| *id);
+        self.raft.prefer(now, preferred.collect());
     }
 
     fn propose(&mut self, now: Now) {

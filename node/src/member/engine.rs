@@ -93,6 +93,7 @@ impl Engine {
             snapshotting: Snapshotting::new(Arc::clone(&snapshots), at.index),
             reporter: Reporter::new(record.cluster_id, shared.status.load().name.clone()),
             election_timeout: config.args.election_timeout,
+            prefer_leaders: config.args.prefer_leaders.clone(),
             first_proposal: random::number(),
         });
         let loading = stored.clone();

@@ -7,6 +7,8 @@ mod health;
 mod kv;
 mod maintenance;
 mod member;
+mod preferred_leader;
 mod range_stream;
 #[path = "../s3/server.rs"]
 mod s3;
+mod stalled_disk;

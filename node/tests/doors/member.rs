@@ -3,6 +3,7 @@
 use std::fmt::Debug;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use raft_node::config::{Config, RunArgs};
 use raft_node::member::Running;
+use storage::{Disk, FileDisk};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
@@ -50,8 +52,13 @@ impl Member {
         Member::blank_with(name, &[])
     }
 
-    /// A member with an empty volume and more flags.
+    /// A member with an empty volume and more flags, or others than usual.
     pub(crate) fn blank_with(name: &str, more: &[&str]) -> Member {
+        Member::blank_on(name, more, Arc::new(FileDisk))
+    }
+
+    /// The same on a disk of the test's own.
+    pub(crate) fn blank_on(name: &str, more: &[&str], disk: Arc<dyn Disk>) -> Member {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("raft-node-doors-{}-{number}", std::process::id()));
@@ -69,6 +76,8 @@ impl Member {
             "--leader-lease=100ms".to_owned(),
             "--commit-timeout=2s".to_owned(),
         ];
+        let name_of = |flag: &str| flag.split('=').next().map(str::to_owned);
+        flags.retain(|flag| more.iter().all(|given| name_of(given) != name_of(flag)));
         flags.extend(more.iter().map(|flag| (*flag).to_owned()));
         let config = Config::check(Flags::parse_from(flags).run).expect("these flags agree");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -76,7 +85,7 @@ impl Member {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
             runtime.block_on(async move {
-                let running = Running::start(config).expect("the member starts");
+                let running = Running::start_on(config, disk).expect("the member starts");
                 started.send(()).expect("the test waits for the start");
                 let until = async move {
                     // The sender is dropped with the member.
