@@ -95,7 +95,7 @@ fn every_deeper_world_is_safe_when_asked_for() {
     if std::env::var_os("RAFT_WORLDS").is_none_or(|which| which != "deep") {
         return;
     }
-    report(Bounds { proposals: 0, ..deeper(CRASH) });
+    report(Bounds { name: "a crash", proposals: 0, ..deeper(CRASH) });
     for bounds in [ENTRY, PRE_VOTE, READ, CHANGE, CHANGE_AND_CRASH] {
         report(deeper(bounds));
     }

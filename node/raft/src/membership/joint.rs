@@ -36,7 +36,6 @@ pub(crate) fn leave(joint: &Configuration) -> Configuration {
         members: joint.members.clone(),
         ..Configuration::default()
     };
-    assert!(next.voters.is_disjoint(&next.learners), "a voter is no learner");
     let gone = joint.outgoing.iter().copied().filter(|id| !next.contains(*id));
     next.removed = joint.removed.iter().copied().chain(gone).collect();
     forget_strangers(&mut next);

@@ -275,6 +275,42 @@ fn a_removed_leader_hands_over_and_goes() {
     assert_eq!(solo.raft.deadline(), Duration::MAX, "it takes part in nothing any more");
 }
 
+/// §4.2.2: it leads on for a while only; when nobody takes over within the time of a transfer, it steps down.
+#[test]
+fn a_removed_leader_that_nobody_succeeds_steps_down() {
+    let mut solo = leader_with_learners(&[1, 2, 3], &[]);
+    let index = change(&mut solo, &[2, 3], &[]).expect("legal");
+    for entry in [index, index.next()] {
+        solo.drain();
+        solo.persisted();
+        solo.accepts(2, entry.0);
+        solo.accepts(3, entry.0);
+    }
+    assert_eq!((solo.raft.commit(), solo.role()), (index.next(), Role::Leader), "it hands over");
+    let mut outputs = Vec::new();
+    for _ in 0..10 {
+        solo.now_ms += 100;
+        for round in 2..30 {
+            solo.hears(2, 1, Body::HeartbeatReply { round });
+        }
+        outputs.extend(solo.sleeps(0));
+    }
+    assert!(outputs.contains(&Output::Removed { index: index.next() }), "{outputs:?}");
+}
+
+/// IDs are never reused: a member that was removed needs an empty volume, and with it a new ID.
+#[test]
+fn who_was_removed_cannot_come_back() {
+    let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
+    change(&mut solo, &[1, 2, 3], &[]).expect("a learner goes in one step");
+    solo.drain();
+    solo.persisted();
+    solo.all_accept();
+    let last = solo.raft.last();
+    assert_eq!(change(&mut solo, &[1, 2, 3], &[4]), Err(ChangeError::WasRemoved { member: id(4) }));
+    assert_eq!(solo.raft.last(), last, "nothing entered the log");
+}
+
 /// §4.2.2: "a server that is not part of its own latest configuration should still start new elections, as it might still be
 /// needed until the Cnew entry is committed".
 #[test]

@@ -419,3 +419,16 @@ fn configurations_cannot_be_proposed() {
     solo.hears(2, 1, Body::Propose { proposals: vec![(ProposalId(1), foreign), (ProposalId(2), Payload::Noop)] });
     assert_eq!(solo.raft.last(), last);
 }
+
+/// An append carries at most so many bytes; a single larger entry goes alone.
+#[test]
+fn an_append_is_bounded_in_bytes() {
+    let mut solo = Start::of(3).config(|config| config.max_append_bytes = 10).solo();
+    solo.leads_with_commit();
+    let sized = |name: u64, bytes: usize| (ProposalId(name), Payload::Normal(vec![0; bytes].into()));
+    let now = solo.now();
+    solo.raft.propose(now, vec![sized(1, 4), sized(2, 5), sized(3, 20), sized(4, 1)]).expect("taken");
+    let outputs = solo.drain();
+    let counts: Vec<usize> = appends_to(&outputs, 2).iter().map(|append| append.entries.len()).collect();
+    assert_eq!(counts, [2, 1, 1]);
+}

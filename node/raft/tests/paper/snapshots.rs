@@ -228,6 +228,8 @@ fn a_broken_log_is_told_from_a_superseded_one() {
     assert!(matches!(gap, Err(raft::ConfigError::BrokenLog { .. })));
     let hole = start(snapshot.clone(), vec![entry(3, 6), entry(3, 8)]);
     assert!(matches!(hole, Err(raft::ConfigError::BrokenLog { .. })));
+    let older = start(snapshot.clone(), vec![entry(2, 6)]);
+    assert!(matches!(older, Err(raft::ConfigError::BrokenLog { .. })), "terms do not fall behind a snapshot either");
     let falling = start(snapshot, vec![entry(3, 6), entry(2, 7)]);
     assert!(matches!(falling, Err(raft::ConfigError::BrokenLog { .. })));
 }

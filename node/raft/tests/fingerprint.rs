@@ -1,0 +1,92 @@
+//! When two cores are the same, for those who search through histories: what they do next, not when they do it.
+
+#[path = "network/cluster.rs"]
+mod network;
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
+
+use network::ids;
+use network::solo::{Solo, Start};
+use raft::{Body, ReadContext};
+
+fn fingerprint(solo: &Solo) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    solo.raft.fingerprint(&mut hasher);
+    hasher.finish()
+}
+
+fn leader(adjust: fn(&mut raft::Config)) -> Solo {
+    let mut solo = Start::of(3).config(adjust).solo();
+    solo.leads_with_commit();
+    solo.applies();
+    solo
+}
+
+/// A vote asked for now or an hour later finds the same voter.
+#[test]
+fn the_same_later_is_the_same() {
+    let at = |ms: u64| {
+        let mut solo = Start::of(3).solo();
+        solo.now_ms += ms;
+        solo.wall_ahead_ms -= i64::try_from(ms).expect("small");
+        solo.hears(2, 1, Body::Heartbeat { commit: raft::Index(0), round: 1 });
+        solo.persisted();
+        solo
+    };
+    assert_eq!(fingerprint(&at(0)), fingerprint(&at(500)));
+    let mut older = at(0);
+    older.now_ms += 400;
+    older.wall_ahead_ms -= 400;
+    older.sleeps(0);
+    assert_ne!(fingerprint(&at(0)), fingerprint(&older), "it trusts its leader for a shorter while");
+}
+
+/// Whatever decides what comes next tells two cores apart.
+#[test]
+fn what_differs_is_told_apart() {
+    let same = || leader(|_| {});
+    let plain = fingerprint(&same());
+    assert_eq!(plain, fingerprint(&same()));
+    let after = |act: fn(&mut Solo)| {
+        let mut solo = same();
+        act(&mut solo);
+        fingerprint(&solo)
+    };
+    let others = [
+        after(|solo| drop(solo.proposes(1))),
+        after(|solo| drop(solo.hears(2, 2, Body::VoteReply { granted: false }))),
+        after(|solo| {
+            let now = solo.now();
+            solo.raft.read(now, ReadContext(1));
+            solo.drain();
+        }),
+        after(|solo| {
+            let now = solo.now();
+            solo.raft.prefer(now, ids(&[3]));
+            solo.drain();
+        }),
+        after(|solo| {
+            let now = solo.now();
+            solo.raft.transfer(now, Some(network::id(2))).expect("a voter");
+            solo.drain();
+        }),
+        after(|solo| drop(solo.sleeps(150))),
+    ];
+    let distinct: std::collections::BTreeSet<u64> = others.iter().copied().chain([plain]).collect();
+    assert_eq!(distinct.len(), others.len() + 1);
+}
+
+/// Where leases count, so does what the clocks say of each other.
+#[test]
+fn clocks_count_with_leases() {
+    let with_leases = || leader(|config| config.lease_reads = true);
+    let mut calm = with_leases();
+    calm.sleeps(10);
+    let mut jumped = with_leases();
+    jumped.wall_ahead_ms = 60_000;
+    jumped.sleeps(10);
+    jumped.wall_ahead_ms = 0;
+    jumped.sleeps(0);
+    assert_ne!(fingerprint(&calm), fingerprint(&jumped));
+}
