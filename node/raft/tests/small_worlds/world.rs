@@ -248,10 +248,13 @@ impl World {
         next.spent.has_begun = true;
         let at = match act {
             Act::Silence(at) | Act::Beat(at) => {
-                next.spent.beats += u8::from(matches!(act, Act::Beat(_)));
+                let is_beat = matches!(act, Act::Beat(_));
+                next.spent.beats += u8::from(is_beat);
                 let member = next.member(at);
                 let Some(raft) = &mut member.raft else { return Ok(None) };
-                member.clock = member.clock.max(raft.deadline());
+                // A silence is noticed late rather than soon, so that what chance drew makes no difference.
+                let least = if is_beat { Duration::ZERO } else { ELECTION };
+                member.clock = (member.clock + least).max(raft.deadline());
                 raft.tick(Now { monotonic: member.clock, wall_ms: 0 });
                 at
             }
