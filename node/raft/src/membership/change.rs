@@ -13,7 +13,8 @@ use crate::role::Standing;
 /// A wanted configuration, compare-and-swapped on the index of the one that it was computed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Index of the configuration that the asker saw; another one in force refuses the change.
+    /// Index of the committed configuration that the asker saw; another one in force refuses the change. An uncommitted one
+    /// would not do: another may come to stand at its index.
     pub expected: Index,
     /// The wanted electorate.
     pub voters: BTreeSet<MemberId>,
