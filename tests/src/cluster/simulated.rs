@@ -8,6 +8,7 @@ pub mod member;
 pub mod operator;
 pub mod perform;
 pub mod profile;
+pub mod record;
 pub mod run;
 pub mod sabotage;
 pub mod sweep;
@@ -27,6 +28,7 @@ use crate::cluster::simulated::machine::{Machine, OperationId};
 use crate::cluster::simulated::member::{Input, Member, Process, State};
 use crate::cluster::simulated::operator::Operator;
 use crate::cluster::simulated::profile::Profile;
+use crate::cluster::simulated::record::Record;
 use crate::cluster::simulated::sabotage::Sabotage;
 use crate::cluster::simulated::totals::Totals;
 use crate::cluster::simulated::trace::Trace;
@@ -83,11 +85,13 @@ pub struct Options {
     pub steps: u64,
     /// Last lines of what happened that a failed run shows.
     pub trace: usize,
+    /// Lines for TLC that are recorded, at most; 0: none.
+    pub record: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { faults: Faults::all(), sabotage: None, steps: 6_000, trace: 80 }
+        Self { faults: Faults::all(), sabotage: None, steps: 6_000, trace: 80, record: 0 }
     }
 }
 
@@ -105,6 +109,7 @@ pub struct Simulated {
     pub(crate) invariants: Invariants,
     pub(crate) totals: Totals,
     trace: Trace,
+    pub(crate) record: Option<Record>,
     sabotage: Option<Sabotage>,
     is_healing: bool,
     /// Clients begin nothing new.
@@ -118,7 +123,13 @@ impl Simulated {
     /// A member violated something by starting.
     pub fn new(seed: Seed, options: &Options) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
-        let profile = Profile::draw(&mut random, &options.faults);
+        let mut profile = Profile::draw(&mut random, &options.faults);
+        let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
+        let record = (options.record > 0).then(|| {
+            // What is recorded is one input at a time.
+            profile.batch = Duration::ZERO;
+            Record::of(voters.clone(), profile.config.pre_vote, options.record)
+        });
         let mut cluster = Self {
             agenda: Agenda::default(),
             network: Network::new(profile.weather),
@@ -129,6 +140,7 @@ impl Simulated {
             invariants: Invariants::default(),
             totals: Totals { seeds: 1, ..Totals::default() },
             trace: Trace::keeping(options.trace),
+            record,
             sabotage: options.sabotage,
             is_healing: false,
             is_quiet: false,
@@ -136,7 +148,6 @@ impl Simulated {
             profile,
         };
         cluster.note(|| format!("seed {seed}: {:?}", cluster_summary(options)));
-        let voters: BTreeSet<MemberId> = (1..=cluster.profile.voters).map(MemberId).collect();
         let members = voters.iter().map(|id| (*id, info(*id))).collect();
         let bootstrap = Arc::new(Configuration { voters: voters.clone(), members, ..Configuration::default() });
         for id in voters {
@@ -267,6 +278,9 @@ impl Simulated {
         let breakage = self.sabotage.map_or(Breakage::Sound, Sabotage::breakage);
         let disk = self.disks.get_mut(&id).expect("every member has a disk");
         disk.crash(&mut self.random, breakage);
+        if let Some(record) = &mut self.record {
+            record.crashed(id, disk.durable());
+        }
         self.invariants.synced(disk)?;
         let (low, high) = self.profile.downtime;
         let downtime = self.random.time(low, high);

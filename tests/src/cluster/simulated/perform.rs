@@ -29,6 +29,9 @@ impl Simulated {
             sabotage.tamper(&mut outputs, &process.raft);
         }
         let process = self.members[&id].process().expect("the member runs");
+        if let Some(record) = &mut self.record {
+            record.stepped(id, &process.raft, &outputs);
+        }
         self.invariants.stepped(id, &process.raft, &outputs, &self.disks)?;
         for output in outputs {
             let now = self.agenda.now();

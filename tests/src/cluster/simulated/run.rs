@@ -63,6 +63,21 @@ pub fn run(seed: Seed, options: &Options) -> Result<Totals, Box<Failure>> {
     })
 }
 
+/// Runs one seed's faults and records it, until the record is full: the verdict, and the module for TLC.
+///
+/// # Errors
+/// A member violated something by starting.
+pub fn record(seed: Seed, options: &Options) -> Result<(Checked, String), Violation> {
+    let mut cluster = Simulated::new(seed, options)?;
+    let verdict = listening(|| {
+        while cluster.totals.steps < options.steps && cluster.record.as_ref().is_some_and(|record| !record.is_full()) {
+            cluster.step()?;
+        }
+        Ok(())
+    });
+    Ok((verdict, cluster.record.map(|record| record.module()).unwrap_or_default()))
+}
+
 /// A run and its trace. A panic, of the core's own assertions for one, is a violation like others.
 fn attempt(seed: Seed, options: &Options) -> (Result<Totals, Violation>, Vec<String>) {
     let mut cluster = match Simulated::new(seed, options) {

@@ -83,6 +83,9 @@ impl Simulated {
     fn synced(&mut self, id: MemberId) -> Checked {
         let disk = self.disks.get_mut(&id).expect("every member has a disk");
         let durable = disk.finish_sync();
+        if let Some(record) = &mut self.record {
+            record.synced(id, disk.durable());
+        }
         self.invariants.synced(disk)?;
         let member = self.members.get_mut(&id).expect("the member runs");
         let now = member.clock.read(self.agenda.now());
@@ -196,7 +199,11 @@ impl Simulated {
         let process = member.process_mut().expect("the member runs");
         let wanted =
             format!("voters {:?}, learners {:?}, expected {}", change.voters, change.learners, change.expected);
+        let expected = change.expected;
         let answer = process.raft.change(now, change);
+        if let (Some(record), Ok(_)) = (&mut self.record, &answer) {
+            record.changes(expected);
+        }
         self.trace.note(self.agenda.now(), || format!("{id} is asked for {wanted}: {answer:?}"));
     }
 }
