@@ -8,6 +8,7 @@ mod interrupt;
 mod simulate;
 mod steps;
 mod test;
+mod tla;
 mod toolchain;
 
 use std::process::ExitCode;

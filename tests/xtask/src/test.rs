@@ -12,7 +12,7 @@ use dev_cluster::{Cluster, Lifetime, Program, Run, install_missing, programs};
 
 use crate::steps::Steps;
 use crate::toolchain::{add_component, add_target, cargo, show, static_target, top};
-use crate::{cluster, image, interrupt};
+use crate::{cluster, image, interrupt, tla};
 
 /// The licence and source check that is installed where it is missing.
 const CARGO_DENY: &str = "0.20.2";
@@ -44,6 +44,8 @@ enum Step {
     Dependencies,
     /// Unit, property, simulation and tidiness tests of the workspace
     Workspace,
+    /// TLC over the specification, and over recorded runs of the simulator
+    Tla,
     /// The container images
     Images,
     /// The dev cluster's programs, built beside the steps before
@@ -61,12 +63,13 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 12] = [
+    const ALL: [Step; 13] = [
         Step::Machine,
         Step::Format,
         Step::Lint,
         Step::Dependencies,
         Step::Workspace,
+        Step::Tla,
         Step::Images,
         Step::Programs,
         Step::Conformance,
@@ -86,6 +89,7 @@ impl Step {
             Step::Lint => "clippy",
             Step::Dependencies => "cargo-deny",
             Step::Workspace => "workspace tests",
+            Step::Tla => "TLA+",
             Step::Images => "images",
             Step::Programs => "dev cluster's programs",
             Step::Conformance => "conformance with etcd",
@@ -156,6 +160,7 @@ impl Running<'_, '_> {
             Step::Lint => steps.step(step.name(), lint),
             Step::Dependencies => steps.step(step.name(), || dependencies(&note)),
             Step::Workspace => steps.step(step.name(), workspace_tests),
+            Step::Tla => steps.step(step.name(), || tla::check(&note)),
             Step::Programs => {
                 let building = self.programs.take();
                 steps.step(step.name(), || {
