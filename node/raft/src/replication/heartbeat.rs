@@ -9,6 +9,7 @@ use crate::fingerprint::Present;
 use crate::ids::{Index, MemberId};
 use crate::message::{Append, Body, Message};
 use crate::raft::Raft;
+use crate::replication::progress::State;
 use crate::role::Standing;
 
 /// The rounds of one leader in one term, counted from 1.
@@ -99,6 +100,14 @@ impl Raft {
         let commit = self.log.commit();
         let Standing::Leader(leader) = &mut self.standing else { return };
         let Some(progress) = leader.peers.get_mut(&to) else { return };
+        if let State::Snapshot { at_least, .. } = progress.state {
+            // It may have installed the snapshot, and its word of that be lost.
+            if let Some(prev) = self.log.id_before(at_least.next()) {
+                let append = Append { prev, entries: Vec::new(), commit, round: leader.rounds.latest() };
+                self.outbox.send(to, Message { term: self.hard.term, body: Body::Append(append) });
+            }
+            return;
+        }
         let Some(prev) = self.log.id_before(progress.next()) else {
             // Purged, so nobody can ask any more; what is known to have arrived decides.
             progress.probe();

@@ -185,7 +185,7 @@ impl Progress {
     }
 
     /// It lives. If something is under way to it for an `interval`, that may be lost: a probe goes out again, and for a stream
-    /// the answer is true, to ask whether it arrived.
+    /// or a snapshot the answer is true, to ask whether it arrived.
     pub(crate) fn lives(&mut self, now: Duration, interval: Duration) -> bool {
         if now < self.asked.saturating_add(interval) {
             return false;
@@ -194,7 +194,7 @@ impl Progress {
         match &mut self.state {
             State::Probe { waiting } => *waiting = false,
             State::Replicate(inflight) => return !inflight.is_empty(),
-            State::Snapshot { .. } => {}
+            State::Snapshot { .. } => return true,
         }
         false
     }
@@ -224,6 +224,16 @@ mod tests {
     use super::*;
     use crate::ids::Term;
     use crate::message::SnapshotMeta;
+
+    /// The one word that a snapshot is installed may be lost; whoever answers heartbeats is asked.
+    #[test]
+    fn a_member_that_may_have_installed_is_asked() {
+        let second = Duration::from_secs(1);
+        let mut progress = Progress::new(Index(10), Duration::ZERO);
+        progress.snapshot(Index(5), second * 600);
+        assert!(progress.lives(second, second), "an interval has passed");
+        assert!(!progress.lives(second, second), "once in an interval is enough");
+    }
 
     /// A member that installed what was offered must not wait for the patience of the transfer to end, only because the log
     /// was purged past it meanwhile.
