@@ -1,7 +1,7 @@
 //! The simulator's verdict over many seeds, and proof that it can give another one. Owns how many seeds each run of the tests
 //! tries; `SEED=n` tries that one alone and prints what happened, `SEEDS=n` tries so many.
 
-mod mutants;
+mod drills;
 
 use std::env;
 
@@ -12,7 +12,7 @@ use tests::fault::Faults;
 use tests::world::seed::Seed;
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 2_000;
 
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
@@ -36,6 +36,8 @@ fn every_seed_is_safe_and_heals() {
                 totals.crashes,
                 totals.partitions,
                 totals.wipes,
+                totals.ailments,
+                totals.failed_syncs,
                 totals.elections,
                 totals.transfers,
                 totals.configurations,

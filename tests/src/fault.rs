@@ -36,11 +36,19 @@ pub enum Fault {
     Wipe,
     /// Leadership is handed over.
     Transfer,
+    /// A sync fails: what it covered may be there or not, and its member ends.
+    SyncError,
+    /// No room is left on a disk for a while: its member ends at every write.
+    NoSpace,
+    /// A record that was synced rots; its member refuses the disk and is replaced.
+    Rot,
+    /// A record is written over another one; likewise.
+    Misdirect,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -52,6 +60,10 @@ impl Fault {
         Self::Churn,
         Self::Wipe,
         Self::Transfer,
+        Self::SyncError,
+        Self::NoSpace,
+        Self::Rot,
+        Self::Misdirect,
     ];
 
     /// As it is called on a command line.
@@ -69,6 +81,10 @@ impl Fault {
             Self::Churn => "churn",
             Self::Wipe => "wipe",
             Self::Transfer => "transfer",
+            Self::SyncError => "sync-error",
+            Self::NoSpace => "no-space",
+            Self::Rot => "rot",
+            Self::Misdirect => "misdirect",
         }
     }
 }

@@ -7,10 +7,13 @@ pub mod election_safety;
 pub mod happens_once;
 pub mod leader_append_only;
 pub mod leader_completeness;
+pub mod lease_gate;
 pub mod ledger;
 pub mod log_matching;
 pub mod match_is_durable;
+pub mod one_change_at_a_time;
 pub mod one_vote_per_term;
+pub mod quorums_overlap;
 pub mod read_gate;
 pub mod removal_is_committed;
 pub mod state_machine_safety;
@@ -22,6 +25,7 @@ use raft::{Entry, Index, MemberId, Output, Raft, Role};
 
 use crate::invariant::committed_is_durable::CommittedIsDurable;
 use crate::invariant::happens_once::HappensOnce;
+use crate::invariant::lease_gate::LeaseGate;
 use crate::invariant::ledger::Ledger;
 use crate::invariant::match_is_durable::MatchIsDurable;
 use crate::invariant::one_vote_per_term::OneVotePerTerm;
@@ -73,6 +77,8 @@ pub struct Invariants {
     pub proposals: HappensOnce,
     /// Reads under way.
     pub reads: ReadGate,
+    /// Reads that nobody was asked for.
+    pub leases: LeaseGate,
     commits: CommittedIsDurable,
 }
 
@@ -101,6 +107,10 @@ impl Invariants {
                 Output::Persist(persist) => {
                     leader_append_only::written(&self.ledger, id, state, &persist.entries)?;
                     for entry in &persist.entries {
+                        if self.ledger.known(entry.id).is_none() {
+                            one_change_at_a_time::created(&self.ledger, id, entry, raft.commit())?;
+                            quorums_overlap::created(&self.ledger, id, entry)?;
+                        }
                         log_matching::appended(&mut self.ledger, id, entry)?;
                     }
                 }

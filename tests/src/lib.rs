@@ -10,4 +10,6 @@ pub mod invariant;
 
 pub mod check;
 
+pub mod drill;
+
 pub mod operator_world;

@@ -21,8 +21,8 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("storage", &["tokio", "tonic", "prost"]),
     ("plan", &["kube", "kube-client", "tokio", "tonic", "raft", "storage", "mvcc", "proto"]),
     ("crds", &["kube", "kube-client", "tokio", "tonic"]),
-    ("raft-node", &["kube", "kube-core", "k8s-openapi", "crds", "plan"]),
-    ("raft-operator", &["raft", "storage", "mvcc", "raft-node", "object_store"]),
+    ("raft-node", &["kube", "kube-core", "k8s-openapi", "crds", "plan", "raft-with-bugs"]),
+    ("raft-operator", &["raft", "storage", "mvcc", "raft-node", "object_store", "raft-with-bugs"]),
     ("xtask", &["kube", "tonic", "object_store"]),
 ];
 

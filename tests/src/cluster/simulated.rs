@@ -36,7 +36,7 @@ use crate::fault::{self, Fault, Faults};
 use crate::invariant::{Checked, Disks, Invariants, Violation};
 use crate::world::agenda::Agenda;
 use crate::world::clock::{Clock, TRUE_RATE};
-use crate::world::disk::{Breakage, Disk};
+use crate::world::disk::{Breakage, Disk, Misdirection, Reading};
 use crate::world::network::Network;
 use crate::world::seed::{Random, Seed};
 
@@ -57,6 +57,8 @@ enum Event {
     Patience(OperationId),
     /// The operator looks at the cluster.
     Operator,
+    /// The operator asks a member that was elected just now.
+    Hasty(MemberId),
     /// A fault strikes.
     Strike(Fault),
     /// Somebody wanted to look at this time.
@@ -87,11 +89,23 @@ pub struct Options {
     pub trace: usize,
     /// Lines for TLC that are recorded, at most; 0: none.
     pub record: usize,
+    /// What kind of a run it is; `None`: the seed draws it.
+    pub profile: Option<Profile>,
+    /// The output after which whoever asked for it crashes, counted from 1 over the whole run.
+    pub crash_after: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { faults: Faults::all(), sabotage: None, steps: 6_000, trace: 80, record: 0 }
+        Self {
+            faults: Faults::all(),
+            sabotage: None,
+            steps: 6_000,
+            trace: 80,
+            record: 0,
+            profile: None,
+            crash_after: None,
+        }
     }
 }
 
@@ -111,6 +125,7 @@ pub struct Simulated {
     trace: Trace,
     pub(crate) record: Option<Record>,
     sabotage: Option<Sabotage>,
+    crash_after: Option<u64>,
     is_healing: bool,
     /// Clients begin nothing new.
     is_quiet: bool,
@@ -123,7 +138,7 @@ impl Simulated {
     /// A member violated something by starting.
     pub fn new(seed: Seed, options: &Options) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
-        let mut profile = Profile::draw(&mut random, &options.faults);
+        let mut profile = options.profile.clone().unwrap_or_else(|| Profile::draw(&mut random, &options.faults));
         let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
         let record = (options.record > 0).then(|| {
             // What is recorded is one input at a time.
@@ -142,6 +157,7 @@ impl Simulated {
             trace: Trace::keeping(options.trace),
             record,
             sabotage: options.sabotage,
+            crash_after: options.crash_after,
             is_healing: false,
             is_quiet: false,
             random,
@@ -161,7 +177,9 @@ impl Simulated {
         for client in 0..self.profile.clients {
             self.agenda.after(self.profile.think.1, Event::Client(client));
         }
-        if [Fault::Churn, Fault::Wipe, Fault::Transfer].into_iter().any(|fault| self.profile.faults.include(fault)) {
+        // Whoever may lose members needs somebody to replace them.
+        let operated = [Fault::Churn, Fault::Wipe, Fault::Transfer, Fault::Rot, Fault::Misdirect];
+        if operated.into_iter().any(|fault| self.profile.faults.include(fault)) {
             self.agenda.after(self.profile.calm, Event::Operator);
         }
         for fault in Fault::ALL {
@@ -209,6 +227,7 @@ impl Simulated {
                 Ok(())
             }
             Event::Operator => self.operator_looks(),
+            Event::Hasty(leader) => self.operator_asks(leader),
             Event::Strike(fault) => self.strike(fault),
             Event::Look => Ok(()),
         }
@@ -238,14 +257,21 @@ impl Simulated {
         self.start(id)
     }
 
-    fn start(&mut self, id: MemberId) -> Checked {
+    pub(crate) fn start(&mut self, id: MemberId) -> Checked {
         if !matches!(self.members[&id].state, State::Down) {
             return Ok(());
         }
         let now = self.agenda.now();
         let config = self.profile.config_of(id, &mut self.random);
         let disk = self.disks.get_mut(&id).expect("every member has a disk");
-        let restored = disk.recover();
+        let restored = match disk.recover(self.sabotage.map_or(Reading::Sound, Sabotage::reading)) {
+            Ok(restored) => restored,
+            Err(ailment) => {
+                self.trace.note(now, || format!("{id} refuses its disk: {ailment:?}"));
+                self.destroy(id);
+                return Ok(());
+            }
+        };
         let machine = Machine::from_image(&disk.durable().image);
         let disk = &self.disks[&id];
         self.trace.note(now, || {
@@ -287,6 +313,20 @@ impl Simulated {
         self.trace.note(self.agenda.now(), || format!("{id} crashes for {downtime:?}"));
         self.agenda.after(downtime, Event::Start(id));
         Ok(())
+    }
+
+    /// A member starts anew under its old name, its disk as it was at the very first start; only a planted bug does.
+    pub(crate) fn restart_empty(&mut self, id: MemberId) -> Checked {
+        self.crash(id)?;
+        let bootstrap = Arc::clone(self.invariants.ledger.ghost(id).blank());
+        let meta = SnapshotMeta { configuration: bootstrap, ..SnapshotMeta::default() };
+        self.disks.insert(id, Disk::bootstrapped(id, meta, Machine::default().image()));
+        self.start(id)
+    }
+
+    /// The planted bug.
+    pub(crate) fn sabotage(&self) -> Option<Sabotage> {
+        self.sabotage
     }
 
     /// A member is no more, and neither is its disk.
@@ -385,7 +425,11 @@ impl Simulated {
             Fault::Partition => fault::partition::strike(self),
             Fault::Pause => fault::pause::strike(self),
             Fault::Stall => fault::disk::stall(self),
-            Fault::Wipe => fault::disk::wipe(self),
+            Fault::Wipe => fault::disk::wipe(self)?,
+            Fault::SyncError => fault::disk::fail_sync(self),
+            Fault::NoSpace => fault::disk::fill(self),
+            Fault::Rot => fault::disk::ail(self, Misdirection::No)?,
+            Fault::Misdirect => fault::disk::ail(self, Misdirection::Yes)?,
             Fault::Clock => fault::clock::strike(self),
             Fault::Transfer => fault::membership::transfer(self),
             // The network's doing, and the operator's.
@@ -420,7 +464,8 @@ impl Simulated {
             let member = self.members.get_mut(&id).expect("listed just now");
             member.clock.set_rate(now, TRUE_RATE);
             member.clock.correct_wall();
-            member.stalled_until = Duration::ZERO;
+            (member.stalled_until, member.full_until) = (Duration::ZERO, Duration::ZERO);
+            member.sync_fails = false;
             self.resume(id)?;
             self.start(id)?;
         }
@@ -432,6 +477,26 @@ impl Simulated {
     /// Clients begin nothing new.
     pub(crate) fn quiet(&mut self) {
         self.is_quiet = true;
+    }
+
+    /// Clients begin anew.
+    pub(crate) fn wake_clients(&mut self) {
+        self.is_quiet = false;
+        for client in 0..self.profile.clients {
+            self.free(Some(client));
+        }
+    }
+
+    /// Writes at one member that no client waits for.
+    pub(crate) fn burst(&mut self, at: MemberId, count: u64) {
+        for _ in 0..count {
+            let (operation, open) = self.clients.begin(&mut self.random, None, at, self.profile.keys);
+            if let Some(command) = Clients::command(operation, &open) {
+                let commands = vec![(operation, command.encode(0))];
+                self.agenda
+                    .after(Duration::ZERO, Event::Input { to: at, start: None, input: Input::Propose { commands } });
+            }
+        }
     }
 
     /// What is left of it when it is over.

@@ -1,5 +1,6 @@
-//! Disks go wrong: a sync takes very long, or a disk is lost for good with its member. Owns the limit of what may be lost: as
-//! little as Raft is built to survive, so never a majority of any configuration that may still decide.
+//! Disks go wrong: a sync takes very long or fails, there is no room, a record goes bad, or a disk is lost for good with its
+//! member. Owns the limit of what may be lost: as little as Raft is built to survive, so never a majority of any configuration
+//! that may still decide.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,6 +8,9 @@ use std::time::Duration;
 use raft::{Configuration, MemberId};
 
 use crate::cluster::simulated::Simulated;
+use crate::cluster::simulated::sabotage::Sabotage;
+use crate::invariant::Checked;
+use crate::world::disk::Misdirection;
 
 /// A disk stalls.
 pub fn stall(cluster: &mut Simulated) {
@@ -20,17 +24,64 @@ pub fn stall(cluster: &mut Simulated) {
     cluster.note_line(|| format!("the disk of {id} stalls for {span:?}"));
 }
 
+/// The next sync of some disk fails.
+pub fn fail_sync(cluster: &mut Simulated) {
+    let ids: Vec<MemberId> = cluster.members.keys().copied().collect();
+    let id = *cluster.random.pick(&ids);
+    if let Some(member) = cluster.members.get_mut(&id) {
+        member.sync_fails = true;
+    }
+    cluster.note_line(|| format!("the next sync of {id} fails"));
+}
+
+/// A disk has no room for a while.
+pub fn fill(cluster: &mut Simulated) {
+    let ids: Vec<MemberId> = cluster.members.keys().copied().collect();
+    let id = *cluster.random.pick(&ids);
+    let span = cluster.random.long_tailed(Duration::from_millis(5), Duration::from_secs(6));
+    let until = cluster.now() + span;
+    if let Some(member) = cluster.members.get_mut(&id) {
+        member.full_until = until;
+    }
+    cluster.note_line(|| format!("the disk of {id} is full for {span:?}"));
+}
+
 /// A disk is lost for good, if the cluster can bear it.
-pub fn wipe(cluster: &mut Simulated) {
-    let Some((_, committed)) = cluster.invariants.ledger.committed_configuration() else { return };
+///
+/// # Errors
+/// What a careless member finds afterwards must not be.
+pub fn wipe(cluster: &mut Simulated) -> Checked {
+    let Some(id) = expendable(cluster) else { return Ok(()) };
+    cluster.totals.wipes += 1;
+    if cluster.sabotage() == Some(Sabotage::RejoinsWithEmptyDisk) {
+        return cluster.restart_empty(id);
+    }
+    cluster.destroy(id);
+    Ok(())
+}
+
+/// A synced record goes bad, if the cluster can bear to lose its member; that notices at its next start, which is now.
+///
+/// # Errors
+/// What a careless member finds afterwards must not be.
+pub fn ail(cluster: &mut Simulated, misdirection: Misdirection) -> Checked {
+    let Some(id) = expendable(cluster) else { return Ok(()) };
+    let Some(disk) = cluster.disks.get_mut(&id) else { return Ok(()) };
+    if disk.is_lost() || !disk.ail(&mut cluster.random, misdirection) {
+        return Ok(());
+    }
+    cluster.totals.ailments += 1;
+    cluster.crash(id)?;
+    cluster.start(id)
+}
+
+/// A member that the cluster can bear to lose.
+fn expendable(cluster: &mut Simulated) -> Option<MemberId> {
+    let (_, committed) = cluster.invariants.ledger.committed_configuration()?;
     let candidates: Vec<MemberId> = committed.voters.iter().chain(&committed.learners).copied().collect();
     let id = *cluster.random.pick(&candidates);
     let mut dead = cluster.dead();
-    if !dead.insert(id) || !can_bear(cluster, &dead) {
-        return;
-    }
-    cluster.totals.wipes += 1;
-    cluster.destroy(id);
+    (dead.insert(id) && can_bear(cluster, &dead)).then_some(id)
 }
 
 /// Whether every configuration that may still decide keeps a majority without the dead.

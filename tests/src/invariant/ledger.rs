@@ -84,6 +84,12 @@ impl Ghost {
         EntryId { term, index }
     }
 
+    /// The configuration that its disk was bootstrapped with.
+    #[must_use]
+    pub fn blank(&self) -> &Arc<Configuration> {
+        &self.blank
+    }
+
     /// Terms by index.
     #[must_use]
     pub fn terms(&self) -> &[Term] {

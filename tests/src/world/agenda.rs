@@ -10,7 +10,8 @@ struct Planned<E> {
     when: Duration,
     /// Events of one instant happen in the order in which they were planned.
     order: u64,
-    event: E,
+    /// Apart, as a heap moves what it holds about.
+    event: Box<E>,
 }
 
 impl<E> PartialEq for Planned<E> {
@@ -62,14 +63,14 @@ impl<E> Agenda<E> {
     /// Plans an event; what lies in the past happens now.
     pub fn at(&mut self, when: Duration, event: E) {
         self.planned += 1;
-        self.queue.push(Reverse(Planned { when: when.max(self.now), order: self.planned, event }));
+        self.queue.push(Reverse(Planned { when: when.max(self.now), order: self.planned, event: Box::new(event) }));
     }
 
     /// The next event; the time is now its.
     pub fn take_next(&mut self) -> Option<E> {
         let Reverse(planned) = self.queue.pop()?;
         self.now = planned.when;
-        Some(planned.event)
+        Some(*planned.event)
     }
 }
 

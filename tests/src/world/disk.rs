@@ -3,7 +3,11 @@
 //!
 //! A write falls into steps: term and vote, then entries one by one (the first also truncates what stands at its place and
 //! behind), or a snapshot followed by the reset of the log behind it. A crash lets an arbitrary prefix of the steps under
-//! way survive, as a log of checksummed records does.
+//! way survive, as a log of checksummed records does: a torn record, and whatever reached the disk behind one that did not,
+//! ends what can be read.
+//!
+//! What was synced can still go bad: a record rots, or another one is written over it. A sound reader notices, by checksum and
+//! by the name that each record carries, and refuses the whole disk: its member neither votes nor leads.
 
 use std::collections::VecDeque;
 
@@ -106,6 +110,39 @@ pub enum Breakage {
     ResurrectsTruncated,
     /// Entries survive before term and vote do.
     EntriesBeforeHardState,
+    /// The newest file of the log is gone, as its directory was never synced.
+    LosesNewestFile,
+}
+
+/// Entries in a file of the log.
+const FILE_ENTRIES: u64 = 8;
+
+/// What is wrong with a record that was synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ailment {
+    /// Its bytes are not what was written.
+    Rot {
+        /// Where it stands.
+        at: Index,
+    },
+    /// Another record was written over it.
+    Misdirected {
+        /// Where it stood.
+        at: Index,
+        /// Which one is there now.
+        found: Index,
+    },
+}
+
+/// How a start reads a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// What is not as it was written refuses the whole disk.
+    Sound,
+    /// What rots is taken for a torn tail, and cut off with all behind it.
+    TruncatesOnRot,
+    /// A record counts for what its place says, whatever its name.
+    TrustsThePlace,
 }
 
 /// One member's disk.
@@ -116,6 +153,8 @@ pub struct Disk {
     durable: Contents,
     /// Not durable yet, in order.
     waiting: VecDeque<Write>,
+    /// What happened to a record.
+    ailment: Option<Ailment>,
     /// How many of those the sync under way covers.
     syncing: usize,
     /// Reads on a disk that is gone answer as on the day it went.
@@ -134,6 +173,7 @@ impl Disk {
             owner,
             durable,
             waiting: VecDeque::new(),
+            ailment: None,
             syncing: 0,
             lost: false,
             truncated: Vec::new(),
@@ -194,6 +234,27 @@ impl Disk {
         last
     }
 
+    /// The sync under way failed, its pages are gone, and yet the next one reports success. The name of its last write.
+    pub fn lose_sync(&mut self) -> Option<IoId> {
+        let covered = self.waiting.drain(..self.syncing).next_back();
+        self.syncing = 0;
+        covered.map(|write| write.io)
+    }
+
+    /// A record of the log that was synced goes bad; false if there is none.
+    pub fn ail(&mut self, random: &mut Random, misdirection: Misdirection) -> bool {
+        let (Some(first), Some(last)) = (self.durable.log.front(), self.durable.log.back()) else { return false };
+        let (first, last) = (first.id.index.0, last.id.index.0);
+        // Mostly near the end, where it matters.
+        let low = if random.coin() { first } else { last.saturating_sub(3).max(first) };
+        let at = Index(random.between(low, last));
+        self.ailment = Some(match misdirection {
+            Misdirection::No => Ailment::Rot { at },
+            Misdirection::Yes => Ailment::Misdirected { at, found: Index(random.between(first, last)) },
+        });
+        true
+    }
+
     /// Power is lost: some prefix of what was under way survives.
     pub fn crash(&mut self, random: &mut Random, breakage: Breakage) {
         let covered: Vec<Write> = self.waiting.drain(..self.syncing).collect();
@@ -216,15 +277,40 @@ impl Disk {
     }
 
     /// What a start finds.
-    pub fn recover(&mut self) -> Restored {
+    ///
+    /// # Errors
+    /// A record is not what was written.
+    pub fn recover(&mut self, reading: Reading) -> Result<Restored, Ailment> {
         assert!(!self.lost, "a disk that is gone cannot be read");
+        if let Some(ailment) = self.ailment.take() {
+            self.read_past(ailment, reading)?;
+        }
         let found = Restored {
             hard_state: self.durable.hard_state,
             snapshot: self.durable.snapshot.clone(),
             entries: self.durable.log.iter().cloned().collect(),
         };
         self.durable.drop_disconnected_log();
-        found
+        Ok(found)
+    }
+
+    /// What a careless reader makes of a bad record.
+    fn read_past(&mut self, ailment: Ailment, reading: Reading) -> Result<(), Ailment> {
+        let log = &mut self.durable.log;
+        let first = log.front().map_or(0, |entry| entry.id.index.0);
+        let place = |index: Index| index.0.saturating_sub(first) as usize;
+        match (ailment, reading) {
+            (Ailment::Rot { at }, Reading::TruncatesOnRot) => log.truncate(place(at)),
+            (Ailment::Misdirected { at, found }, Reading::TrustsThePlace) => {
+                let other = log.get(place(found)).cloned();
+                if let (Some(entry), Some(other)) = (log.get_mut(place(at)), other) {
+                    *entry = Entry { id: EntryId { term: other.id.term, index: at }, ..other };
+                }
+            }
+            // A rotten record is none, wherever it stands.
+            _ => return Err(ailment),
+        }
+        Ok(())
     }
 
     /// The disk is destroyed; what it held is remembered for the record only.
@@ -254,16 +340,31 @@ impl Disk {
             Breakage::DropsSyncedEntry => {
                 self.durable.log.pop_back();
             }
+            Breakage::LosesNewestFile => {
+                let end = self.durable.last().index.0 / FILE_ENTRIES * FILE_ENTRIES;
+                while self.durable.log.back().is_some_and(|entry| entry.id.index.0 > end) {
+                    self.durable.log.pop_back();
+                }
+            }
             Breakage::ResurrectsTruncated => {
+                // Old records, sound by themselves, stand right behind the new end.
                 for entry in std::mem::take(&mut self.truncated) {
-                    let fits = entry.id.index == self.durable.last().index.next();
-                    if fits && entry.id.term >= self.durable.last().term {
+                    if entry.id.index == self.durable.last().index.next() {
                         self.durable.log.push_back(entry);
                     }
                 }
             }
         }
     }
+}
+
+/// Whether a bad record is another one's doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misdirection {
+    /// It rotted where it stood.
+    No,
+    /// A write meant for another place came here.
+    Yes,
 }
 
 /// The steps of one sync: term and vote have a place of their own that is written first, but not past an install.
@@ -310,7 +411,7 @@ mod tests {
             assert_eq!(disk.finish_sync(), Some(IoId(1)));
             disk.write(persist(2, Some(2), vec![entry(2, 2), entry(2, 3)]));
             disk.crash(&mut Random::new(Seed(seed)), Breakage::Sound);
-            let found = disk.recover();
+            let found = disk.recover(Reading::Sound).expect("nothing rots here");
             assert!(found.entries.iter().map(|entry| entry.id.index.0).eq(1..=found.entries.len() as u64));
             let newest = found.entries.iter().map(|entry| entry.id.term).max();
             assert!(newest <= Some(found.hard_state.term), "entries never survive without their term");
@@ -329,10 +430,40 @@ mod tests {
             let meta = SnapshotMeta { last: entry(2, 5).id, ..SnapshotMeta::default() };
             disk.install(IoId(2), None, meta, Bytes::new());
             disk.crash(&mut Random::new(Seed(seed)), Breakage::Sound);
-            disk.recover();
+            disk.recover(Reading::Sound).expect("nothing rots here");
             let contents = disk.durable();
             assert!(contents.log.is_empty() || contents.snapshot.last.index == Index(0));
             assert_eq!(contents.holds(entry(2, 5).id), contents.log.is_empty());
         }
+    }
+
+    #[test]
+    fn what_is_not_as_it_was_written_refuses_the_disk() {
+        let mut random = Random::new(Seed(5));
+        for misdirection in [Misdirection::No, Misdirection::Yes] {
+            let mut disk = disk();
+            assert!(!disk.ail(&mut random, misdirection), "an empty log has nothing to lose");
+            disk.write(persist(1, Some(1), vec![entry(1, 1), entry(1, 2), entry(1, 3)]));
+            disk.begin_sync();
+            disk.finish_sync();
+            assert!(disk.ail(&mut random, misdirection));
+            assert!(disk.recover(Reading::Sound).is_err());
+            let careless = match misdirection {
+                Misdirection::No => Reading::TruncatesOnRot,
+                Misdirection::Yes => Reading::TrustsThePlace,
+            };
+            disk.ail(&mut random, misdirection);
+            let found = disk.recover(careless).expect("a careless reader takes anything").entries;
+            assert_eq!(found.len() < 3, misdirection == Misdirection::No, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_sync_that_failed_and_is_repeated_claims_what_is_not_there() {
+        let mut disk = disk();
+        disk.write(persist(1, Some(1), vec![entry(1, 1)]));
+        disk.begin_sync();
+        assert_eq!(disk.lose_sync(), Some(IoId(1)));
+        assert!(!disk.durable().holds(entry(1, 1).id));
     }
 }

@@ -61,6 +61,13 @@ impl Network {
         self.cut.insert((from, to));
     }
 
+    /// Which links are cut.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let cuts: Vec<String> = self.cut.iter().map(|(from, to)| format!("{from}>{to}")).collect();
+        format!("cut {}", cuts.join(" "))
+    }
+
     /// Mends everything.
     pub fn mend(&mut self) {
         self.cut.clear();

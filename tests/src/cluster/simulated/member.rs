@@ -110,6 +110,10 @@ pub struct Member {
     pub paused: Option<Vec<Input>>,
     /// Syncs take at least until then.
     pub stalled_until: Duration,
+    /// The next sync fails.
+    pub sync_fails: bool,
+    /// There is no room on its disk until then.
+    pub full_until: Duration,
     /// Names given to proposals and reads, never reused.
     names: u64,
 }
@@ -118,7 +122,17 @@ impl Member {
     /// A member that was never started.
     #[must_use]
     pub fn new(id: MemberId, clock: Clock) -> Self {
-        Self { id, clock, state: State::Down, start: 0, paused: None, stalled_until: Duration::ZERO, names: 0 }
+        Self {
+            id,
+            clock,
+            state: State::Down,
+            start: 0,
+            paused: None,
+            stalled_until: Duration::ZERO,
+            sync_fails: false,
+            full_until: Duration::ZERO,
+            names: 0,
+        }
     }
 
     /// The running process.
@@ -176,6 +190,8 @@ pub struct Process {
     pub received: Vec<(MemberId, SnapshotMeta, Bytes)>,
     /// The latest request to be woken, and the time that it is for.
     pub wake: (u64, Duration),
+    /// The state as last captured; only a planted bug looks at it again.
+    pub captured: Option<Bytes>,
 }
 
 impl Process {
@@ -194,6 +210,7 @@ impl Process {
             confirmed: Vec::new(),
             received: Vec::new(),
             wake: (0, Duration::MAX),
+            captured: None,
         }
     }
 

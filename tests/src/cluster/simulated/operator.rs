@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft::{Change, Configuration, Index, MemberId};
+use raft::{Change, Configuration, Index, MemberId, Role};
 
 use crate::cluster::simulated::member::{Input, State};
 use crate::cluster::simulated::profile::Profile;
@@ -115,8 +115,21 @@ impl Simulated {
         Ok(())
     }
 
-    fn operator_asks(&mut self, leader: MemberId) -> Checked {
+    /// A leader was elected; a hasty operator asks it at once, and again.
+    pub(super) fn operator_hears_of(&mut self, leader: MemberId) {
+        if self.operator.is_restless && self.random.coin() {
+            for _ in 0..3 {
+                let delay = self.random.long_tailed(Duration::from_micros(100), Duration::from_millis(200));
+                self.agenda.after(delay, Event::Hasty(leader));
+            }
+        }
+    }
+
+    pub(super) fn operator_asks(&mut self, leader: MemberId) -> Checked {
         let Some(process) = self.members[&leader].process() else { return Ok(()) };
+        if process.raft.soft_state().role != Role::Leader {
+            return Ok(());
+        }
         let (in_force, index) = process.raft.configuration();
         let current = in_force.clone();
         let settled = !current.is_joint() && process.raft.committed_configuration().1 == index;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::{HardState, Index, IoId, MemberId, Message, Output, SnapshotMeta, Term};
+use raft::{HardState, Index, IoId, MemberId, Message, Output, Role, SnapshotMeta, Term};
 
 use crate::cluster::simulated::machine::Machine;
 use crate::cluster::simulated::member::{Input, State};
@@ -37,7 +37,9 @@ impl Simulated {
             let now = self.agenda.now();
             self.trace.note(now, || format!("{id} {}", trace::output(&output)));
             self.perform(id, output)?;
-            if self.random.chance(self.profile.crash_per_output) {
+            self.totals.outputs += 1;
+            let is_chosen = self.crash_after == Some(self.totals.outputs);
+            if is_chosen || self.random.chance(self.profile.crash_per_output) {
                 return self.crash(id);
             }
             if !self.members[&id].is_up() {
@@ -72,6 +74,9 @@ impl Simulated {
                 self.invariants.reads.ready(id, context, index)?;
                 self.totals.reads += 1;
                 let process = self.process(id);
+                let term = process.raft.soft_state().term;
+                self.invariants.leases.ready(&self.invariants.ledger, id, context, term)?;
+                let process = self.process(id);
                 if let Some(operation) = process.reading.remove(&context) {
                     process.confirmed.push((index, operation));
                 }
@@ -96,7 +101,11 @@ impl Simulated {
                 let delay = self.random.long_tailed(Duration::ZERO, Duration::from_millis(300));
                 self.plan(id, delay, Input::Capture);
             }
-            Output::Changed(_) => {}
+            Output::Changed(state) => {
+                if state.role == Role::Leader {
+                    self.operator_hears_of(id);
+                }
+            }
             Output::Removed { index } => {
                 removal_is_committed::removed(&self.invariants.ledger, id, index)?;
                 self.members.get_mut(&id).expect("the member runs").state = State::Tombstoned;
@@ -143,7 +152,12 @@ impl Simulated {
     pub(super) fn capture(&mut self, id: MemberId) {
         let process = self.process(id);
         let Some(meta) = process.raft.snapshot_meta(process.machine.applied()) else { return };
-        let image = process.machine.image();
+        let fresh = process.machine.image();
+        let older = process.captured.replace(fresh.clone());
+        let image = match older {
+            Some(older) if self.sabotage == Some(Sabotage::SnapshotsOlderState) => older,
+            _ => fresh,
+        };
         let delay = self.random.long_tailed(Duration::from_micros(200), Duration::from_millis(500));
         self.plan(id, delay, Input::Captured { meta, image });
         if self.sabotage == Some(Sabotage::PurgesBeforeSnapshotIsDurable) {
@@ -249,15 +263,18 @@ impl Simulated {
 
     // Time.
 
-    fn plan_wake(&mut self, id: MemberId) {
-        let (now, late) = (self.agenda.now(), self.random.long_tailed(WAKE_LATE.0, WAKE_LATE.1));
+    /// Plans to wake a member at its deadline, or before: one that wakes too early is told to wait on. So the agenda does not
+    /// fill with every deadline that a message moved.
+    pub(super) fn plan_wake(&mut self, id: MemberId) {
+        let now = self.agenda.now();
         let member = self.members.get_mut(&id).expect("the member runs");
         let Some(process) = member.process() else { return };
         let Some(when) = member.clock.when(process.raft.deadline()) else { return };
         let (order, planned) = process.wake;
-        if planned == when {
+        if planned <= when {
             return;
         }
+        let late = self.random.long_tailed(WAKE_LATE.0, WAKE_LATE.1);
         let order = order + 1;
         self.process(id).wake = (order, when);
         self.plan(id, when.saturating_sub(now) + late, Input::Wake { order });

@@ -66,7 +66,7 @@ impl Profile {
         Self {
             voters,
             sizes: (random.between(1, voters), largest),
-            config: config(random),
+            config: config(random, &faults),
             weather,
             sync: (Duration::from_micros(100), slow_disk),
             apply: (Duration::from_micros(20), random.long_tailed(ms(1), ms(60))),
@@ -80,6 +80,29 @@ impl Profile {
             downtime: (ms(1), random.long_tailed(ms(50), ms(6_000))),
             calm: random.time(ms(250), ms(5_000)),
             faults,
+        }
+    }
+
+    /// Nothing goes wrong by itself: what happens is what the caller does.
+    #[must_use]
+    pub fn calm(voters: u64) -> Self {
+        Self {
+            faults: Faults::none(),
+            voters,
+            sizes: (voters, voters),
+            config: Config::new(MemberId(1), 0),
+            weather: Weather::CALM,
+            sync: (Duration::from_micros(100), ms(3)),
+            apply: (Duration::from_micros(20), ms(1)),
+            batch: Duration::ZERO,
+            clients: 2,
+            keys: 2,
+            think: (ms(50), ms(150)),
+            patience: ms(500),
+            padding: 0,
+            crash_per_output: 0,
+            downtime: (ms(1), ms(300)),
+            calm: ms(300),
         }
     }
 
@@ -115,7 +138,7 @@ fn weather(random: &mut Random, faults: &Faults) -> Weather {
     weather
 }
 
-fn config(random: &mut Random) -> Config {
+fn config(random: &mut Random, faults: &Faults) -> Config {
     let heartbeat = *random.pick(&[50, 150, 150]);
     let election = *random.pick(&[300, 1_000, 1_000]);
     let config = Config {
@@ -124,6 +147,8 @@ fn config(random: &mut Random) -> Config {
         leader_lease: ms(election / 2),
         clock_drift: ms(election / 20),
         pre_vote: !random.chance(150_000),
+        // A lease trusts clocks, so it is only asked for where they can be trusted.
+        lease_reads: random.chance(300_000) && !faults.include(Fault::Clock),
         snapshot_threshold: *random.pick(&[3, 10, 40, 150, 1_024]),
         snapshot_trailing: *random.pick(&[0, 1, 8, 40, 1_024]),
         max_append_entries: *random.pick(&[1, 2, 8, 64]),

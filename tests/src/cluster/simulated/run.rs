@@ -48,8 +48,7 @@ impl fmt::Display for Failure {
 /// # Errors
 /// It failed; it was run a second time to tell the story.
 pub fn run(seed: Seed, options: &Options) -> Result<Totals, Box<Failure>> {
-    let (verdict, _) = attempt(seed, &Options { trace: 0, ..options.clone() });
-    verdict.map_err(|violation| {
+    judge(seed, options).map_err(|violation| {
         let (again, trace) = attempt(seed, options);
         let violation = match again {
             Err(again) if again == violation => violation,
@@ -78,6 +77,14 @@ pub fn record(seed: Seed, options: &Options) -> Result<(Checked, String), Violat
     Ok((verdict, cluster.record.map(|record| record.module()).unwrap_or_default()))
 }
 
+/// Runs one seed, once: the verdict without the story.
+///
+/// # Errors
+/// What was wrong.
+pub fn judge(seed: Seed, options: &Options) -> Result<Totals, Violation> {
+    attempt(seed, &Options { trace: 0, ..options.clone() }).0
+}
+
 /// A run and its trace. A panic, of the core's own assertions for one, is a violation like others.
 fn attempt(seed: Seed, options: &Options) -> (Result<Totals, Violation>, Vec<String>) {
     let mut cluster = match Simulated::new(seed, options) {
@@ -100,7 +107,7 @@ thread_local! {
 }
 
 /// Runs `work`; a panic in it becomes a violation, and is not printed.
-fn listening(work: impl FnOnce() -> Checked) -> Checked {
+pub(crate) fn listening(work: impl FnOnce() -> Checked) -> Checked {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = take_hook();
@@ -125,6 +132,12 @@ fn phases(cluster: &mut Simulated, options: &Options) -> Checked {
     while cluster.totals.steps < options.steps && cluster.now() < Duration::from_secs(600) {
         cluster.step()?;
     }
+    become_healthy(cluster)
+}
+
+/// Ends all faults and demands complete healing.
+pub(crate) fn become_healthy(cluster: &mut Simulated) -> Checked {
+    cluster.totals.outputs_under_faults = cluster.totals.outputs;
     cluster.lift_all_faults()?;
     serve(cluster)?;
     cluster.quiet();

@@ -3,7 +3,7 @@
 
 use raft::{AppendReply, Body, Output, Raft};
 
-use crate::world::disk::Breakage;
+use crate::world::disk::{Breakage, Reading};
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,13 +34,25 @@ pub enum Sabotage {
     AcceptsEveryAppend,
     /// Heartbeats tell the leader's commit index to members whose log may differ.
     TellsCommitToEverybody,
-    /// Reads are confirmed by answers to earlier rounds (etcd#20418).
-    AnswersRoundsNeverHeard,
+    /// A crash takes the newest file of the log, as its directory was never synced (etcd#6368).
+    LosesNewestFile,
+    /// A failed sync is repeated, and what it covered is taken for durable (cockroach#37102).
+    RetriesFailedSync,
+    /// A write that found no room is taken for durable.
+    IgnoresFullDisk,
+    /// A rotten record is taken for a torn tail, and cut off with all that was synced behind it (NATS 2.12.1).
+    TruncatesOnRot,
+    /// A record that was written over another is taken for that one.
+    TrustsThePlace,
+    /// A member whose disk was emptied starts anew under its old name (openraft's FAQ, RATIS-2523).
+    RejoinsWithEmptyDisk,
+    /// A snapshot has the state of the one before, and the index of today (etcd#13766).
+    SnapshotsOlderState,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::AcknowledgesBeforeDurable,
         Self::ForgetsHardState,
         Self::DropsSyncedEntry,
@@ -54,8 +66,45 @@ impl Sabotage {
         Self::AcknowledgesOneTooMany,
         Self::AcceptsEveryAppend,
         Self::TellsCommitToEverybody,
-        Self::AnswersRoundsNeverHeard,
+        Self::LosesNewestFile,
+        Self::RetriesFailedSync,
+        Self::IgnoresFullDisk,
+        Self::TruncatesOnRot,
+        Self::TrustsThePlace,
+        Self::RejoinsWithEmptyDisk,
+        Self::SnapshotsOlderState,
     ];
+
+    /// Whose bug it was, or which rule it breaks, in a line.
+    #[must_use]
+    pub fn of(self) -> &'static str {
+        match self {
+            Self::AcknowledgesBeforeDurable => "etcd#14370: the driver calls a write durable when it only began",
+            Self::ForgetsHardState => "tikv#8381: a restart finds term and vote as they once were",
+            Self::DropsSyncedEntry => "a crash takes an entry that was synced",
+            Self::ResurrectsTruncated => "a crash brings back entries that were truncated, from a recycled file",
+            Self::EntriesBeforeHardState => "thesis §3.8: a crash keeps entries and loses the term they came with",
+            Self::AppliesOutOfOrder => "the state machine takes committed entries in another order",
+            Self::ReadsWithoutAsking => "thesis §6.4: reads are served from whatever is applied",
+            Self::InstallsWithoutState => "etcd#13766: the log is installed, the state is not",
+            Self::PurgesBeforeSnapshotIsDurable => {
+                "raft-engine#288: the log is purged before the snapshot that replaces it is durable"
+            }
+            Self::GrantsEveryVote => "thesis §3.6.1: every vote is granted, whatever the candidate's log",
+            Self::AcknowledgesOneTooMany => "openraft cecb5de8: a follower acknowledges one entry more than it has",
+            Self::AcceptsEveryAppend => "thesis §3.5: entries are acknowledged that were never compared",
+            Self::TellsCommitToEverybody => "heartbeats tell the leader's commit index to members whose log may differ",
+            Self::LosesNewestFile => {
+                "etcd#6368: a crash takes the newest file of the log, whose directory was never synced"
+            }
+            Self::RetriesFailedSync => "cockroach#37102: a failed sync is repeated and believed",
+            Self::IgnoresFullDisk => "a write that found no room is taken for durable",
+            Self::TruncatesOnRot => "NATS 2.12.1: what rots is taken for a torn tail, and cut off",
+            Self::TrustsThePlace => "a record that was written over another is taken for that one",
+            Self::RejoinsWithEmptyDisk => "RATIS-2523: a member whose disk was emptied starts anew under its old name",
+            Self::SnapshotsOlderState => "dragonboat#369: a snapshot has the state of the one before it",
+        }
+    }
 
     /// What it does to disks.
     #[must_use]
@@ -65,7 +114,18 @@ impl Sabotage {
             Self::DropsSyncedEntry => Breakage::DropsSyncedEntry,
             Self::ResurrectsTruncated => Breakage::ResurrectsTruncated,
             Self::EntriesBeforeHardState => Breakage::EntriesBeforeHardState,
+            Self::LosesNewestFile => Breakage::LosesNewestFile,
             _ => Breakage::Sound,
+        }
+    }
+
+    /// How it reads disks.
+    #[must_use]
+    pub fn reading(self) -> Reading {
+        match self {
+            Self::TruncatesOnRot => Reading::TruncatesOnRot,
+            Self::TrustsThePlace => Reading::TrustsThePlace,
+            _ => Reading::Sound,
         }
     }
 
@@ -92,7 +152,6 @@ impl Sabotage {
             (Self::TellsCommitToEverybody, Body::Heartbeat { commit, .. }) => {
                 *commit = (*commit).max(raft.commit());
             }
-            (Self::AnswersRoundsNeverHeard, Body::HeartbeatReply { round }) => *round += 1,
             _ => {}
         }
     }

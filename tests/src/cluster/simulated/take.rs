@@ -25,12 +25,17 @@ impl Simulated {
             Input::Message { from, message } => {
                 self.trace.note(self.agenda.now(), || format!("{id} hears {from}: {}", trace::message(&message)));
                 process.raft.step(now, from, message);
+                self.invariants.leases.heard(id);
             }
             Input::Wake { order } => {
                 if order != process.wake.0 {
                     return Ok(());
                 }
                 process.wake.1 = Duration::MAX;
+                if process.raft.deadline() > now.monotonic {
+                    self.plan_wake(id);
+                    return Ok(());
+                }
                 process.raft.tick(now);
             }
             Input::Synced => self.synced(id)?,
@@ -81,8 +86,20 @@ impl Simulated {
     }
 
     fn synced(&mut self, id: MemberId) -> Checked {
+        let now = self.agenda.now();
+        let member = self.members.get_mut(&id).expect("the member runs");
+        let (fails, is_full) = (std::mem::take(&mut member.sync_fails), now < member.full_until);
+        if fails || is_full {
+            self.totals.failed_syncs += 1;
+            let careless = if fails { Sabotage::RetriesFailedSync } else { Sabotage::IgnoresFullDisk };
+            if self.sabotage != Some(careless) {
+                // What a failed write left behind is unknown, so its member ends and reads the disk anew.
+                self.trace.note(now, || format!("{id}: the sync failed"));
+                return self.crash(id);
+            }
+        }
         let disk = self.disks.get_mut(&id).expect("every member has a disk");
-        let durable = disk.finish_sync();
+        let durable = if fails || is_full { disk.lose_sync() } else { disk.finish_sync() };
         if let Some(record) = &mut self.record {
             record.synced(id, disk.durable());
         }
@@ -190,6 +207,7 @@ impl Simulated {
         process.reading.insert(context, operation);
         process.raft.read(now, context);
         self.invariants.reads.began(id, context);
+        self.invariants.leases.began(id, context);
         Ok(())
     }
 

@@ -12,6 +12,10 @@ pub struct Totals {
     pub time: Duration,
     /// Inputs that members took.
     pub steps: u64,
+    /// Outputs carried out.
+    pub outputs: u64,
+    /// Those of them before all faults ended.
+    pub outputs_under_faults: u64,
     /// Messages sent.
     pub messages: u64,
     /// Members that crashed.
@@ -20,6 +24,10 @@ pub struct Totals {
     pub partitions: u64,
     /// Disks lost for good.
     pub wipes: u64,
+    /// Records that rotted or were written over.
+    pub ailments: u64,
+    /// Syncs that failed, for want of room or otherwise.
+    pub failed_syncs: u64,
     /// Elections won.
     pub elections: u64,
     /// Leadership transfers that were begun.
@@ -44,10 +52,14 @@ impl Totals {
         self.seeds += other.seeds;
         self.time += other.time;
         self.steps += other.steps;
+        self.outputs += other.outputs;
+        self.outputs_under_faults += other.outputs_under_faults;
         self.messages += other.messages;
         self.crashes += other.crashes;
         self.partitions += other.partitions;
         self.wipes += other.wipes;
+        self.ailments += other.ailments;
+        self.failed_syncs += other.failed_syncs;
         self.elections += other.elections;
         self.transfers += other.transfers;
         self.committed += other.committed;
@@ -64,7 +76,8 @@ impl fmt::Display for Totals {
         let hours = self.time.as_secs_f64() / 3600.0;
         write!(
             f,
-            "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost; {} elections, \
+            "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records gone bad, {} syncs \
+             failed; {} elections, \
              {} transfers, {} configurations, {} snapshots installed; {} entries committed, {} writes acknowledged, {} reads \
              checked, {} operations checked for linearizability",
             self.seeds,
@@ -73,6 +86,8 @@ impl fmt::Display for Totals {
             self.crashes,
             self.partitions,
             self.wipes,
+            self.ailments,
+            self.failed_syncs,
             self.elections,
             self.transfers,
             self.configurations,

@@ -1,0 +1,322 @@
+//! The bugs that can be planted in the core: what each does to which line. Owns the list. `PLANTED` stands for the switch.
+
+/// A bug of the core.
+#[derive(Clone, Copy, Debug)]
+pub struct Bug {
+    /// What it is called.
+    pub name: &'static str,
+    /// Whose it was, or which rule it breaks.
+    pub of: &'static str,
+    /// How it is planted.
+    pub edits: &'static [Edit],
+}
+
+/// A piece of text that is replaced by another.
+#[derive(Clone, Copy, Debug)]
+pub struct Edit {
+    /// Where, below `node/raft/src`.
+    pub file: &'static str,
+    /// What stands there exactly once.
+    pub from: &'static str,
+    /// What is to stand there.
+    pub to: &'static str,
+}
+
+const fn edit(file: &'static str, from: &'static str, to: &'static str) -> Edit {
+    Edit { file, from, to }
+}
+
+/// All of them.
+pub const BUGS: &[Bug] = &[
+    Bug {
+        name: "TwoOwnersOfTheTerm",
+        of: "hashicorp/raft#695: a second thread moves the term under a leader, which leads on",
+        edits: &[edit(
+            "dispatch.rs",
+            "            Body::PreVote { .. } | Body::PreVoteReply { granted: true } => return true,",
+            "            _ if PLANTED && self.is_leader() => {
+                self.set_hard_state(crate::message::HardState { term: message.term, vote: None });
+                self.hard.vote = Some(self.config.id);
+                return false;
+            }
+            Body::PreVote { .. } | Body::PreVoteReply { granted: true } => return true,",
+        )],
+    },
+    Bug {
+        name: "SnapshotKeepsStaleConfiguration",
+        of: "openraft#1808: a snapshot says who took part long before it",
+        edits: &[edit(
+            "snapshot/taken.rs",
+            "let (configuration_index, configuration) = self.history.at(index);",
+            "let (configuration_index, configuration) =
+            self.history.at(if PLANTED { self.log.base().index } else { index });",
+        )],
+    },
+    Bug {
+        name: "HalfIsEnough",
+        of: "openraft#1802: a clever way to count commits without a majority",
+        edits: &[edit(
+            "quorum/majority.rs",
+            "let place = values.len() - majority(values.len());",
+            "let half = if PLANTED { values.len().div_ceil(2) } else { majority(values.len()) };
+    let place = values.len() - half;",
+        )],
+    },
+    Bug {
+        name: "CountsAnswersOfOlderTerms",
+        of: "CCF#6016: an acknowledgement, or a vote, of an earlier term is credited in this one",
+        edits: &[edit(
+            "dispatch.rs",
+            "            Ordering::Less => {",
+            "            Ordering::Less if PLANTED && matches!(message.body, Body::AppendReply(_) | Body::VoteReply { .. }) => true,
+            Ordering::Less => {",
+        )],
+    },
+    Bug {
+        name: "ReusesReadRound",
+        of: "etcd#20418: a read is confirmed by answers to a round that began before it",
+        edits: &[edit(
+            "read/read_index.rs",
+            "let round = leader.rounds.latest() + 1;",
+            "let round = leader.rounds.latest() + u64::from(!PLANTED);",
+        )],
+    },
+    Bug {
+        name: "LeaseSurvivesTransfer",
+        of: "raft-rs#234: a leader that handed over goes on to read from its lease",
+        edits: &[edit(
+            "read/leader_lease.rs",
+            "|| leader.lease_over || leader.transfer.is_some()",
+            "|| (!PLANTED && (leader.lease_over || leader.transfer.is_some()))",
+        )],
+    },
+    Bug {
+        name: "TransferNeverEnds",
+        of: "openraft#1747: a transfer that does not happen is never given up",
+        edits: &[edit(
+            "election/transfer.rs",
+            "let give_up = self.now.monotonic.saturating_add(self.config.transfer_timeout);",
+            "let patience = if PLANTED { Duration::MAX } else { self.config.transfer_timeout };
+        let give_up = self.now.monotonic.saturating_add(patience);",
+        )],
+    },
+    Bug {
+        name: "ReadsBeforeOwnCommit",
+        of: "etcd#7331: a leader confirms reads before it committed anything in its term",
+        edits: &[edit(
+            "read/read_index.rs",
+            "let may_start = self.term_is_committed();",
+            "let may_start = PLANTED || self.term_is_committed();",
+        )],
+    },
+    Bug {
+        name: "CountsUnsyncedSelfAppend",
+        of: "etcd#14370: a leader counts its own log before its disk has it",
+        edits: &[edit(
+            "replication/commit.rs",
+            "let (own, durable) = (self.config.id, self.log.durable());",
+            "let durable = if PLANTED { self.log.last().index } else { self.log.durable() };
+        let own = self.config.id;",
+        )],
+    },
+    Bug {
+        name: "ForgetsVoteOnStepDown",
+        of: "redpanda#19: a candidate that steps back forgets whom it voted for",
+        edits: &[edit(
+            "role/follower.rs",
+            "        if let Standing::Leader(leader) = std::mem::replace(",
+            "        if PLANTED && matches!(self.standing, Standing::Candidate(_)) {
+            self.hard.vote = None;
+        }
+        if let Standing::Leader(leader) = std::mem::replace(",
+        )],
+    },
+    Bug {
+        name: "TellsVoteBeforeDurable",
+        of: "tikv#8381: a vote is told before it is on disk",
+        edits: &[edit(
+            "election/vote.rs",
+            "        self.outbox.send_after(self.hard_state_io(), from, reply);",
+            "        if PLANTED {
+            return self.outbox.send(from, reply);
+        }
+        self.outbox.send_after(self.hard_state_io(), from, reply);",
+        )],
+    },
+    Bug {
+        name: "VotersConsultTheirConfiguration",
+        of: "etcd#12359: a member whose configuration lags refuses to vote, and a quorum needs it",
+        edits: &[
+            edit(
+                "election/vote.rs",
+                "let granted = self.would_vote(from) && last >= self.log.last();",
+                "let knows = !PLANTED || self.history.latest().1.is_voter(self.config.id);
+        let granted = self.would_vote(from) && last >= self.log.last() && knows;",
+            ),
+            edit(
+                "election/pre_vote.rs",
+                "let granted = free && last >= self.log.last()",
+                "let knows = !PLANTED || self.history.latest().1.is_voter(self.config.id);
+        let granted = knows && free && last >= self.log.last()",
+            ),
+        ],
+    },
+    Bug {
+        name: "OnlyTheProposerLeavesJoint",
+        of: "etcd#12136: a joint configuration is not left by the next leader",
+        edits: &[edit(
+            "membership/joint.rs",
+            "        if is_due && !is_busy {",
+            "        let is_own = !PLANTED || self.log.term_at(*index) == Some(self.hard.term);
+        if is_due && !is_busy && is_own {",
+        )],
+    },
+    Bug {
+        name: "SkipsJointMajority",
+        of: "thesis §4.3: the incoming half alone decides",
+        edits: &[
+            edit(
+                "quorum/joint.rs",
+                "(Some(incoming), Some(outgoing)) => Some(incoming.min(outgoing)),",
+                "(Some(incoming), Some(outgoing)) => Some(if PLANTED { incoming } else { incoming.min(outgoing) }),",
+            ),
+            edit(
+                "quorum/joint.rs",
+                "    match (incoming, outgoing) {
+        (Tally::Won, Tally::Won) => Tally::Won,",
+                "    match (incoming, outgoing) {
+        (incoming, _) if PLANTED => incoming,
+        (Tally::Won, Tally::Won) => Tally::Won,",
+            ),
+        ],
+    },
+    Bug {
+        name: "AppliesConfigurationLate",
+        of: "thesis §4.1: a configuration is used when it is applied, not when it is appended",
+        edits: &[
+            edit(
+                "replication/commit.rs",
+                "let reached = joint::reached(&self.history.latest().1, |id| match",
+                "let (applied, latest) = (self.history.at(self.log.commit()), self.history.latest());
+        let reached = joint::reached(if PLANTED { &applied.1 } else { &latest.1 }, |id| match",
+            ),
+            edit(
+                "role/candidate.rs",
+                "match joint::tally(&self.history.latest().1, |id| ballot.get(&id).copied()) {",
+                "let (applied, latest) = (self.history.at(self.log.commit()), self.history.latest());
+        match joint::tally(if PLANTED { &applied.1 } else { &latest.1 }, |id| ballot.get(&id).copied()) {",
+            ),
+        ],
+    },
+    Bug {
+        name: "ChangesInOneStep",
+        of: "thesis §4.3: any number of voters is exchanged at once",
+        edits: &[edit(
+            "membership/joint.rs",
+            "let outgoing = if voters == current.voters {",
+            "let outgoing = if PLANTED || voters == current.voters {",
+        )],
+    },
+    Bug {
+        name: "SingleServerChangeBeforeOwnCommit",
+        of: "Ongaro 2015: one voter is exchanged by a leader that committed nothing in its term",
+        edits: &[
+            edit(
+                "membership/change.rs",
+                "        if !self.term_is_committed() {",
+                "        if !PLANTED && !self.term_is_committed() {",
+            ),
+            edit(
+                "membership/joint.rs",
+                "    let learners_next = learners.intersection(&outgoing).copied().collect();",
+                "    let is_single = voters.symmetric_difference(&outgoing).count() == 1;
+    let outgoing = if PLANTED && is_single { Default::default() } else { outgoing };
+    let learners_next = learners.intersection(&outgoing).copied().collect();",
+            ),
+        ],
+    },
+    Bug {
+        name: "LeadsOnAStalledDisk",
+        of: "hashicorp/raft#503, #612, #614, tikv#19626, etcd#15247: nobody replaces a leader whose disk stalls",
+        edits: &[edit(
+            "election/check_quorum.rs",
+            "self.log.tail.waiting_since().map_or(",
+            "self.log.tail.waiting_since().filter(|_| !PLANTED).map_or(",
+        )],
+    },
+    Bug {
+        name: "LeadsWithoutAQuorum",
+        of: "openraft#2080: a leader that no quorum answers leads on",
+        edits: &[edit(
+            "election/check_quorum.rs",
+            "contact.unwrap_or(Duration::MAX).saturating_add(",
+            "contact.filter(|_| !PLANTED).unwrap_or(Duration::MAX).saturating_add(",
+        )],
+    },
+    Bug {
+        name: "ElectsBesideALeader",
+        of: "Cloudflare 2020: whoever hears no leader deposes one that all others hear",
+        edits: &[
+            edit("election/pre_vote.rs", "&& !self.trusts_leader();", "&& (PLANTED || !self.trusts_leader());"),
+            edit(
+                "dispatch.rs",
+                "Body::Vote { transfer: false, .. } if self.trusts_leader() => return false,",
+                "Body::Vote { transfer: false, .. } if !PLANTED && self.trusts_leader() => return false,",
+            ),
+        ],
+    },
+    Bug {
+        name: "CommitsOlderTermsByCounting",
+        of: "thesis figure 3.7: copies of an earlier term's entry are counted",
+        edits: &[edit(
+            "replication/commit.rs",
+            "        if self.log.term_at(index) == Some(self.hard.term) {",
+            "        if PLANTED || self.log.term_at(index) == Some(self.hard.term) {",
+        )],
+    },
+    Bug {
+        name: "TruncatesWhatAgrees",
+        of: "thesis §3.5: a late, short append cuts off what agreed",
+        edits: &[edit(
+            "replication/append.rs",
+            "        let shared = self.log.shared(&entries);",
+            "        let shared = self.log.shared(&entries);
+        if PLANTED && covered >= self.log.commit() && covered < self.log.last().index {
+            self.log.truncate(covered.next());
+            self.history.truncated(covered.next());
+        }",
+        )],
+    },
+    Bug {
+        name: "StampsFollowTheWallClock",
+        of: "time along the log goes back when a leader's clock does",
+        edits: &[edit(
+            "replication/commit.rs",
+            "self.log.last_time_ms().saturating_add(1).max(self.now.wall_ms)",
+            "if PLANTED { self.now.wall_ms } else { self.log.last_time_ms().saturating_add(1).max(self.now.wall_ms) }",
+        )],
+    },
+    Bug {
+        name: "DoubledProposalsHappenTwice",
+        of: "a forwarded proposal that the network doubles enters the log twice",
+        edits: &[edit(
+            "replication/proposal.rs",
+            "&& self.seen.is_new(term, from, *proposal));",
+            "&& (self.seen.is_new(term, from, *proposal) || PLANTED));",
+        )],
+    },
+    Bug {
+        name: "InstallKeepsOldConfiguration",
+        of: "openraft#1808: an installed snapshot does not change who takes part",
+        edits: &[edit(
+            "snapshot/install.rs",
+            "        self.history = History::new(",
+            "        let kept = std::mem::replace(&mut self.history, History::new(Default::default(), Default::default()));
+        self.history = if PLANTED { kept } else { History::new(",
+        ), edit(
+            "snapshot/install.rs",
+            "Arc::clone(&meta.configuration));",
+            "Arc::clone(&meta.configuration)) };",
+        )],
+    },
+];

@@ -1,0 +1,109 @@
+//! Every planted bug, and how it is hunted: by lives drawn from seeds, or by walking through cases. Owns the budgets: about four
+//! times what it took when the bug was planted, twenty at least.
+
+use planted_bugs::cluster::simulated::sabotage::Sabotage;
+use raft::bugs::BUGS;
+
+/// Where a bug is planted.
+#[derive(Clone, Copy)]
+pub(crate) enum Plant {
+    /// In the core.
+    Core,
+    /// In the driver, the disk or the messages around it.
+    Around(Sabotage),
+}
+
+/// What it has to survive.
+#[derive(Clone, Copy)]
+pub(crate) enum Hunt {
+    /// Lives of clusters, drawn from seeds.
+    Life,
+    /// Link graphs with a connected quorum.
+    Links,
+    /// Leaders whose disks stall.
+    StalledDisk,
+    /// Leaders that do not know that they were deposed.
+    Deposed,
+}
+
+/// A planted bug and its hunt.
+#[derive(Clone, Copy)]
+pub(crate) struct Mutant {
+    pub(crate) name: &'static str,
+    pub(crate) plant: Plant,
+    pub(crate) hunt: Hunt,
+    /// Seeds, or cases, within which it must be caught.
+    pub(crate) budget: u64,
+}
+
+impl Mutant {
+    /// Whose bug it was, or which rule it breaks.
+    pub(crate) fn of(&self) -> &'static str {
+        match self.plant {
+            Plant::Core => BUGS.iter().find(|bug| bug.name == self.name).map_or("", |bug| bug.of),
+            Plant::Around(sabotage) => sabotage.of(),
+        }
+    }
+
+    const fn hunted_by(self, hunt: Hunt) -> Self {
+        Self { hunt, ..self }
+    }
+}
+
+const fn core(name: &'static str, budget: u64) -> Mutant {
+    Mutant { name, plant: Plant::Core, hunt: Hunt::Life, budget }
+}
+
+const fn around(name: &'static str, sabotage: Sabotage, budget: u64) -> Mutant {
+    Mutant { name, plant: Plant::Around(sabotage), hunt: Hunt::Life, budget }
+}
+
+/// All of them; first the fifteen that other implementations had, in the order in which they are told.
+pub(crate) const MUTANTS: &[Mutant] = &[
+    core("TwoOwnersOfTheTerm", 20),
+    core("SnapshotKeepsStaleConfiguration", 48),
+    core("InstallKeepsOldConfiguration", 36),
+    core("HalfIsEnough", 20),
+    core("CountsAnswersOfOlderTerms", 1080),
+    around("AcknowledgesOneTooMany", Sabotage::AcknowledgesOneTooMany, 20),
+    core("ReusesReadRound", 20).hunted_by(Hunt::Deposed),
+    core("LeaseSurvivesTransfer", 20).hunted_by(Hunt::Deposed),
+    core("TransferNeverEnds", 80),
+    core("ReadsBeforeOwnCommit", 20),
+    core("CountsUnsyncedSelfAppend", 20),
+    around("AcknowledgesBeforeDurable", Sabotage::AcknowledgesBeforeDurable, 20),
+    core("TellsVoteBeforeDurable", 20),
+    core("ForgetsVoteOnStepDown", 396),
+    around("ForgetsHardState", Sabotage::ForgetsHardState, 20),
+    core("VotersConsultTheirConfiguration", 112),
+    core("OnlyTheProposerLeavesJoint", 284),
+    core("SingleServerChangeBeforeOwnCommit", 20),
+    core("LeadsOnAStalledDisk", 20).hunted_by(Hunt::StalledDisk),
+    core("LeadsWithoutAQuorum", 20).hunted_by(Hunt::Links),
+    core("ElectsBesideALeader", 20).hunted_by(Hunt::Links),
+    around("InstallsWithoutState", Sabotage::InstallsWithoutState, 20),
+    around("SnapshotsOlderState", Sabotage::SnapshotsOlderState, 20),
+    around("RetriesFailedSync", Sabotage::RetriesFailedSync, 20),
+    around("LosesNewestFile", Sabotage::LosesNewestFile, 28),
+    around("PurgesBeforeSnapshotIsDurable", Sabotage::PurgesBeforeSnapshotIsDurable, 20),
+    around("TruncatesOnRot", Sabotage::TruncatesOnRot, 48),
+    around("RejoinsWithEmptyDisk", Sabotage::RejoinsWithEmptyDisk, 32),
+    around("ResurrectsTruncated", Sabotage::ResurrectsTruncated, 112).hunted_by(Hunt::Deposed),
+    // Others.
+    around("TrustsThePlace", Sabotage::TrustsThePlace, 36),
+    around("IgnoresFullDisk", Sabotage::IgnoresFullDisk, 20),
+    around("EntriesBeforeHardState", Sabotage::EntriesBeforeHardState, 136).hunted_by(Hunt::Deposed),
+    around("DropsSyncedEntry", Sabotage::DropsSyncedEntry, 20),
+    around("AppliesOutOfOrder", Sabotage::AppliesOutOfOrder, 20),
+    around("ReadsWithoutAsking", Sabotage::ReadsWithoutAsking, 20),
+    around("GrantsEveryVote", Sabotage::GrantsEveryVote, 20),
+    around("AcceptsEveryAppend", Sabotage::AcceptsEveryAppend, 20),
+    around("TellsCommitToEverybody", Sabotage::TellsCommitToEverybody, 40).hunted_by(Hunt::Deposed),
+    core("SkipsJointMajority", 36),
+    core("AppliesConfigurationLate", 44),
+    core("ChangesInOneStep", 20),
+    core("CommitsOlderTermsByCounting", 20),
+    core("TruncatesWhatAgrees", 20),
+    core("StampsFollowTheWallClock", 20),
+    core("DoubledProposalsHappenTwice", 20),
+];

@@ -1,0 +1,123 @@
+//! Planted bugs must be caught, each within a budget of seeds of its own, or the simulator proves nothing. Owns the hunt and the
+//! kill table in `tests/README.md`, which it compares; `UPDATE=1 cargo test -p planted-bugs` writes it anew. `BUG=name` hunts
+//! one bug alone.
+
+mod list;
+mod table;
+
+use std::env;
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use list::{Hunt, MUTANTS, Mutant, Plant};
+use planted_bugs::cluster::simulated::Options;
+use planted_bugs::cluster::simulated::run::{judge, run};
+use planted_bugs::drill::{deposed, links, stalled_disk};
+use planted_bugs::invariant::{Checked, Violation};
+use planted_bugs::world::seed::Seed;
+
+/// A bug that was caught.
+struct Caught {
+    invariant: &'static str,
+    seeds: u64,
+}
+
+/// Tries a case with whatever is planted.
+fn attempt(mutant: &Mutant, case: u64) -> Checked {
+    let sabotage = match mutant.plant {
+        Plant::Around(sabotage) => Some(sabotage),
+        Plant::Core => None,
+    };
+    match mutant.hunt {
+        Hunt::Life => {
+            let options = Options { sabotage, ..Options::default() };
+            judge(Seed(case), &options).map(drop)
+        }
+        Hunt::Links => links::try_one_way(case),
+        Hunt::Deposed => deposed::try_case(case, sabotage),
+        Hunt::StalledDisk => stalled_disk::try_case(case),
+    }
+}
+
+fn hunt(mutant: &Mutant) -> Option<Caught> {
+    let core = matches!(mutant.plant, Plant::Core).then_some(mutant.name);
+    raft::switch::plant(core);
+    let caught = (0..mutant.budget).find_map(|case| {
+        let Violation { invariant, seen } = attempt(mutant, case).err()?;
+        println!("{}: seed {case}: {invariant}: {seen}", mutant.name);
+        Some(Caught { invariant, seeds: case + 1 })
+    });
+    raft::switch::plant(None);
+    if caught.is_none() {
+        println!("{}: not caught", mutant.name);
+    }
+    caught
+}
+
+fn hunt_all(mutants: &[Mutant]) -> Vec<Option<Caught>> {
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(mutants.iter().map(|_| None).collect::<Vec<Option<Caught>>>());
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    thread::scope(|scope| {
+        for _ in 0..processors {
+            scope.spawn(|| {
+                while let Some(place) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < mutants.len()) {
+                    let caught = hunt(&mutants[place]);
+                    results.lock().expect("no holder of this lock panics")[place] = caught;
+                }
+            });
+        }
+    });
+    results.into_inner().expect("no holder of this lock panics")
+}
+
+#[test]
+fn every_planted_bug_is_caught_within_its_budget() {
+    let only = env::var("BUG").ok();
+    let chosen: Vec<Mutant> = MUTANTS
+        .iter()
+        .filter(|mutant| only.as_deref().is_none_or(|names| names.split(',').any(|n| n == mutant.name)))
+        .copied()
+        .collect();
+    assert!(!chosen.is_empty(), "no bug is called {only:?}");
+    let results = hunt_all(&chosen);
+    let survivors: Vec<String> = chosen
+        .iter()
+        .zip(&results)
+        .filter(|(_, caught)| caught.is_none())
+        .map(|(mutant, _)| format!("{} within {}", mutant.name, mutant.budget))
+        .collect();
+    assert!(survivors.is_empty(), "not caught: {survivors:?}");
+    if only.is_none() {
+        let rows = chosen.iter().zip(results.iter().flatten()).map(|(mutant, caught)| table::Row {
+            name: mutant.name,
+            of: mutant.of(),
+            invariant: caught.invariant,
+            seeds: caught.seeds,
+            budget: mutant.budget,
+        });
+        table::settle(&rows.collect::<Vec<_>>());
+    }
+}
+
+/// With nothing planted, the copy of the core behaves as what ships: the same seeds hold.
+#[test]
+fn without_a_bug_nothing_is_caught() {
+    for seed in 0..20 {
+        run(Seed(seed), &Options::default()).unwrap_or_else(|failure| panic!("\n{failure}"));
+    }
+}
+
+/// Every bug that can be switched on in the core, or planted around it, is hunted.
+#[test]
+fn no_bug_is_left_out() {
+    let hunted = |name: &str| MUTANTS.iter().filter(|mutant| mutant.name == name).count();
+    for bug in raft::bugs::BUGS {
+        assert_eq!(hunted(bug.name), 1, "{} must be hunted once", bug.name);
+    }
+    for sabotage in planted_bugs::cluster::simulated::sabotage::Sabotage::ALL {
+        assert_eq!(hunted(&format!("{sabotage:?}")), 1, "{sabotage:?} must be hunted once");
+    }
+}

@@ -1,0 +1,41 @@
+//! The kill table in `tests/README.md`. Owns its form and its place in the file.
+
+use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+/// A bug, and what caught it.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) of: &'static str,
+    pub(crate) invariant: &'static str,
+    pub(crate) seeds: u64,
+    pub(crate) budget: u64,
+}
+
+const BEGIN: &str = "<!-- kill table: written by UPDATE=1 cargo test -p planted-bugs -->\n";
+const END: &str = "<!-- end of the kill table -->\n";
+
+fn write(rows: &[Row]) -> String {
+    let mut text =
+        "| Planted bug | What it is | Caught by | Seeds needed | Budget |\n|---|---|---|---|---|\n".to_owned();
+    for Row { name, of, invariant, seeds, budget } in rows {
+        writeln!(text, "| {name} | {of} | {invariant} | {seeds} | {budget} |").expect("a string takes everything");
+    }
+    text
+}
+
+/// Compares the table in the file with these rows, or writes it.
+pub(crate) fn settle(rows: &[Row]) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let text = fs::read_to_string(&file).expect("the README can be read");
+    let (before, rest) = text.split_once(BEGIN).expect("the README has a place for the table");
+    let (held, after) = rest.split_once(END).expect("the table has an end");
+    let fresh = write(rows);
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&file, format!("{before}{BEGIN}{fresh}{END}{after}")).expect("the README can be written");
+        return;
+    }
+    assert!(held == fresh, "the kill table is stale: UPDATE=1 cargo test -p planted-bugs writes\n{fresh}");
+}

@@ -1,0 +1,56 @@
+//! Quorums overlap: no majority of one configuration can decide without a member of every majority of the next (Raft thesis
+//! §4.1, §4.3). A change of voters is joint in its first step and keeps the outgoing half; a joint configuration is left for
+//! its incoming half.
+
+use raft::{Configuration, Entry, MemberId, Payload};
+
+use crate::invariant::ledger::Ledger;
+use crate::invariant::{Checked, ensure};
+
+/// A leader creates an entry; it is not in the ledger yet.
+///
+/// # Errors
+/// It is a configuration that could decide apart from the one before.
+pub fn created(ledger: &Ledger, id: MemberId, entry: &Entry) -> Checked {
+    let Payload::Configuration(next) = &entry.payload else { return Ok(()) };
+    let (index, current) = ledger.ghost(id).configuration();
+    ensure(overlap(current, next), "quorums overlap", || {
+        format!("{id} goes from {current:?} of index {index} to {next:?} at {}", entry.id)
+    })
+}
+
+fn overlap(current: &Configuration, next: &Configuration) -> bool {
+    match (current.is_joint(), next.is_joint()) {
+        (false, true) => next.outgoing == current.voters,
+        (true, false) => next.voters == current.voters,
+        // Without a joint step one voter may come or go.
+        (false, false) => current.voters.symmetric_difference(&next.voters).count() <= 1,
+        (true, true) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn configuration(voters: &[u64], outgoing: &[u64]) -> Configuration {
+        let set = |ids: &[u64]| ids.iter().copied().map(MemberId).collect();
+        Configuration { voters: set(voters), outgoing: set(outgoing), ..Configuration::default() }
+    }
+
+    #[test]
+    fn steps_that_could_decide_apart_are_told() {
+        let steps: [(&[u64], &[u64], &[u64], &[u64], bool); 6] = [
+            (&[1, 2, 3], &[], &[3, 4, 5], &[1, 2, 3], true),
+            (&[3, 4, 5], &[1, 2, 3], &[3, 4, 5], &[], true),
+            (&[1, 2, 3], &[], &[1, 2], &[], true),
+            (&[1, 2, 3], &[], &[3, 4, 5], &[], false),
+            (&[3, 4, 5], &[1, 2, 3], &[1, 2, 3], &[], false),
+            (&[1, 2, 3], &[], &[3, 4, 5], &[1, 2], false),
+        ];
+        for (voters, outgoing, next_voters, next_outgoing, sound) in steps {
+            let (current, next) = (configuration(voters, outgoing), configuration(next_voters, next_outgoing));
+            assert_eq!(overlap(&current, &next), sound, "{current:?} to {next:?}");
+        }
+    }
+}
