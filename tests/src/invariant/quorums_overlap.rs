@@ -40,15 +40,16 @@ mod tests {
 
     #[test]
     fn steps_that_could_decide_apart_are_told() {
-        let steps: [(&[u64], &[u64], &[u64], &[u64], bool); 6] = [
-            (&[1, 2, 3], &[], &[3, 4, 5], &[1, 2, 3], true),
-            (&[3, 4, 5], &[1, 2, 3], &[3, 4, 5], &[], true),
-            (&[1, 2, 3], &[], &[1, 2], &[], true),
-            (&[1, 2, 3], &[], &[3, 4, 5], &[], false),
-            (&[3, 4, 5], &[1, 2, 3], &[1, 2, 3], &[], false),
-            (&[1, 2, 3], &[], &[3, 4, 5], &[1, 2], false),
+        type Halves<'a> = (&'a [u64], &'a [u64]);
+        let steps: [(Halves<'_>, Halves<'_>, bool); 6] = [
+            ((&[1, 2, 3], &[]), (&[3, 4, 5], &[1, 2, 3]), true),
+            ((&[3, 4, 5], &[1, 2, 3]), (&[3, 4, 5], &[]), true),
+            ((&[1, 2, 3], &[]), (&[1, 2], &[]), true),
+            ((&[1, 2, 3], &[]), (&[3, 4, 5], &[]), false),
+            ((&[3, 4, 5], &[1, 2, 3]), (&[1, 2, 3], &[]), false),
+            ((&[1, 2, 3], &[]), (&[3, 4, 5], &[1, 2]), false),
         ];
-        for (voters, outgoing, next_voters, next_outgoing, sound) in steps {
+        for ((voters, outgoing), (next_voters, next_outgoing), sound) in steps {
             let (current, next) = (configuration(voters, outgoing), configuration(next_voters, next_outgoing));
             assert_eq!(overlap(&current, &next), sound, "{current:?} to {next:?}");
         }
