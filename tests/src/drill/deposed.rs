@@ -47,7 +47,7 @@ pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
     }
     profile.config.max_append_entries = *random.pick(&[1, 8, 64]);
     let options = Options { faults: Faults::none(), profile: Some(profile), sabotage, trace: 0, ..Options::default() };
-    let mut cluster = Simulated::new(Seed(case), &options)?;
+    let mut cluster = listening(|| Simulated::new(Seed(case), &options))?;
     listening(|| play(&mut cluster, &mut random, case))?;
     cluster.into_parts().1.check().map(drop)
 }

@@ -11,6 +11,7 @@ use raft::MemberId;
 
 use super::{only_leader, until};
 use crate::cluster::simulated::profile::Profile;
+use crate::cluster::simulated::run::listening;
 use crate::cluster::simulated::{Options, Simulated};
 use crate::fault::Faults;
 use crate::invariant::{Checked, ensure};
@@ -93,7 +94,7 @@ fn demand_progress(case: u64, is_linked: impl Fn(MemberId, MemberId) -> bool) ->
     profile.config.pre_vote = !case.is_multiple_of(3);
     let election = profile.config.election_timeout;
     let options = Options { faults: Faults::none(), profile: Some(profile), trace: 0, ..Options::default() };
-    let mut cluster = Simulated::new(Seed(case), &options)?;
+    let mut cluster = listening(|| Simulated::new(Seed(case), &options))?;
     let leads = |cluster: &Simulated| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
     until(&mut cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "nobody leads".to_owned())?;
     // In odd cases clients are quiet, so that no log is behind and everybody could win an election.

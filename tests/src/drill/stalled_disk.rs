@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{only_leader, until};
 use crate::cluster::simulated::profile::Profile;
+use crate::cluster::simulated::run::listening;
 use crate::cluster::simulated::{Options, Simulated};
 use crate::fault::Faults;
 use crate::invariant::Checked;
@@ -22,7 +23,7 @@ pub fn try_case(case: u64) -> Checked {
         Profile { think: (Duration::from_millis(5), Duration::from_millis(20)), ..Profile::calm(3 + case % 3) };
     let election = profile.config.election_timeout;
     let options = Options { faults: Faults::none(), profile: Some(profile), trace: 0, ..Options::default() };
-    let mut cluster = Simulated::new(Seed(case), &options)?;
+    let mut cluster = listening(|| Simulated::new(Seed(case), &options))?;
     let leads = |cluster: &Simulated| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
     until(&mut cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "nobody leads".to_owned())?;
     let Some(stalled) = only_leader(&cluster) else { return Ok(()) };

@@ -67,7 +67,7 @@ pub fn run(seed: Seed, options: &Options) -> Result<Totals, Box<Failure>> {
 /// # Errors
 /// A member violated something by starting.
 pub fn record(seed: Seed, options: &Options) -> Result<(Checked, String), Violation> {
-    let mut cluster = Simulated::new(seed, options)?;
+    let mut cluster = listening(|| Simulated::new(seed, options))?;
     let verdict = listening(|| {
         while cluster.totals.steps < options.steps && cluster.record.as_ref().is_some_and(|record| !record.is_full()) {
             cluster.step()?;
@@ -87,7 +87,7 @@ pub fn judge(seed: Seed, options: &Options) -> Result<Totals, Violation> {
 
 /// A run and its trace. A panic, of the core's own assertions for one, is a violation like others.
 fn attempt(seed: Seed, options: &Options) -> (Result<Totals, Violation>, Vec<String>) {
-    let mut cluster = match Simulated::new(seed, options) {
+    let mut cluster = match listening(|| Simulated::new(seed, options)) {
         Ok(cluster) => cluster,
         Err(violation) => return (Err(violation), Vec::new()),
     };
@@ -107,7 +107,7 @@ thread_local! {
 }
 
 /// Runs `work`; a panic in it becomes a violation, and is not printed.
-pub(crate) fn listening(work: impl FnOnce() -> Checked) -> Checked {
+pub(crate) fn listening<T>(work: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let usual = take_hook();
