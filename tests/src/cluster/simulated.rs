@@ -487,10 +487,11 @@ impl Simulated {
         }
     }
 
-    /// Writes at one member that no client waits for.
+    /// Writes at one member that no client waits for. Over many registers: a hundred writes to one of them, each of which may have
+    /// happened at any time, are more orders than can be tried.
     pub(crate) fn burst(&mut self, at: MemberId, count: u64) {
         for _ in 0..count {
-            let (operation, open) = self.clients.begin(&mut self.random, None, at, self.profile.keys);
+            let (operation, open) = self.clients.begin(&mut self.random, None, at, self.profile.keys + 8 * count);
             if let Some(command) = Clients::command(operation, &open) {
                 let commands = vec![(operation, command.encode(0))];
                 self.agenda

@@ -54,7 +54,7 @@ pub enum Answer {
 /// The address is taken, or the store never answers at the start.
 pub async fn serve(options: Options, writers: usize, listen: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("binding {listen}"))?;
-    let first_revision = first_revision(&options.endpoint).await?;
+    let first_revision = reachable_revision(&options.endpoint).await?;
     let record = Arc::new(Mutex::new(Record::new("start", Instant::now())));
     let (stop, stopped) = watch::channel(false);
     let mut running = JoinSet::new();
@@ -91,7 +91,8 @@ pub async fn serve(options: Options, writers: usize, listen: SocketAddr) -> Resu
     }
 }
 
-async fn first_revision(endpoint: &str) -> Result<i64> {
+/// The revision, as soon as the cluster answers.
+async fn reachable_revision(endpoint: &str) -> Result<i64> {
     let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let attempt = async { verify::revision(&mut writer::connect(endpoint).await?).await };
@@ -104,6 +105,8 @@ async fn first_revision(endpoint: &str) -> Result<i64> {
 }
 
 async fn check(endpoint: &str, options: &Options, outcomes: &[crate::record::Outcome]) -> Result<Verdict> {
+    // A cluster that has just become Ready may not have reached every machine's routes yet.
+    reachable_revision(endpoint).await.with_context(|| format!("reading from {endpoint}"))?;
     let mut client = writer::connect(endpoint).await.with_context(|| format!("connecting to {endpoint}"))?;
     verify::verify(&mut client, &options.prefix, options.value_bytes, outcomes).await
 }
