@@ -144,7 +144,9 @@ async fn publish(
 ) -> Result<Done, ArchiveError> {
     let done = Done::of(key, &manifest);
     let bytes = bytes::Bytes::from(manifest.encode()?);
-    for attempt in 1.. {
+    let mut attempts = 0;
+    loop {
+        attempts += 1;
         let options = PutOptions::from(PutMode::Create);
         let error = match store.put_opts(key, bytes.clone().into(), options).await {
             Ok(_) => return Ok(done),
@@ -158,12 +160,11 @@ async fn publish(
         }
         match look_up(access, store, cluster, key).await {
             Ok(Some(found)) => return Ok(found),
-            Ok(None) if attempt < PUBLISH_ATTEMPTS => {}
+            Ok(None) if attempts < PUBLISH_ATTEMPTS => {}
             Ok(None) => return Err(refusal),
             Err(other) => return Err(other),
         }
     }
-    unreachable!("the last attempt answers")
 }
 
 fn now_ms() -> u64 {

@@ -14,7 +14,7 @@ pub(crate) const SETTLED_AFTER: u32 = 2;
 const RETRY_AFTER: u32 = 10;
 
 impl Raft {
-    /// Waits for a leader, or for the end of a ballot, from now on.
+    /// Waits for a leader from now on.
     pub(crate) fn wait_anew(&mut self) {
         let configuration = &self.history.latest().1;
         let part = if !self.preferred.iter().any(|id| configuration.is_voter(*id)) {
