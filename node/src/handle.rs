@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use mvcc::{Command, CommandError, Outcome, Revision};
-use raft::{Change, EntryId, Index, MemberId};
+use mvcc::{Command, CommandError, Outcome, Revision, Store};
+use raft::{Change, EntryId, Index, MemberId, Term};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::apply::publish::Published;
@@ -60,6 +60,32 @@ pub(crate) struct Shared {
     /// Last entry in the newest durable snapshot.
     pub(crate) snapshot: AtomicU64,
     pub(crate) metrics: Metrics,
+}
+
+impl Shared {
+    /// Nothing is published, nothing waits.
+    pub(crate) fn new(
+        status: Status,
+        token_sha256: Option<[u8; 32]>,
+        lanes: usize,
+        lifecycle: mpsc::Sender<Lifecycle>,
+    ) -> Arc<Self> {
+        let nothing = Published { view: Store::new().view(), applied: Index(0), term: Term(0) };
+        Arc::new(Self {
+            member: status.member,
+            inbox: Inbox::default(),
+            admission: Admission::default(),
+            lanes: Lanes::new(lanes),
+            status: ArcSwap::from_pointee(status),
+            published: ArcSwap::from_pointee(nothing),
+            draining: AtomicBool::new(false),
+            token: ArcSwapOption::from_pointee(token_sha256),
+            lifecycle,
+            stopping: watch::Sender::new(false),
+            snapshot: AtomicU64::new(0),
+            metrics: Metrics::new(),
+        })
+    }
 }
 
 /// What a door asks of a blank member.

@@ -4,6 +4,7 @@
 pub mod config;
 pub mod local;
 pub mod member;
+pub mod stepped;
 
 pub mod admin;
 pub mod api;

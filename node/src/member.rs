@@ -11,26 +11,21 @@ mod adopt;
 mod restore;
 
 mod engine;
+pub(crate) mod wiring;
 
 mod serve;
 
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
-use mvcc::Store;
-use raft::{Index, MemberId, Term};
+use raft::MemberId;
 use storage::{Disk, FileDisk, Identity, OpenError, Options, Recovered, Start, Storage};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use crate::apply::publish::Published;
-use crate::apply::reply::Lanes;
 use crate::config::Config;
-use crate::driver::inbox::Inbox;
 use crate::driver::run::Ended;
 use crate::handle::error::AdoptError;
 use crate::handle::status::{Phase, Status};
@@ -39,9 +34,7 @@ use crate::member::adopt::Adoption;
 use crate::member::engine::Engine;
 use crate::member::restore::{Fetched, Restoring};
 use crate::member::serve::{Ports, Serving};
-use crate::metrics::Metrics;
 use crate::peer::Peers;
-use crate::propose::queue::Admission;
 use crate::random;
 
 /// Handing leadership over may take so long at the end.
@@ -246,22 +239,8 @@ fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>) -
         error,
         ..Status::idle(member, name.unwrap_or_else(|| config.args.name.clone()), phase)
     };
-    let nothing = Published { view: Store::new().view(), applied: Index(0), term: Term(0) };
-    Arc::new(Shared {
-        member,
-        inbox: Inbox::default(),
-        admission: Admission::default(),
-        // One for everybody who lives elsewhere than on a runtime for clients.
-        lanes: Lanes::new(config.client_threads + 1),
-        status: ArcSwap::from_pointee(status),
-        published: ArcSwap::from_pointee(nothing),
-        draining: AtomicBool::new(false),
-        token: ArcSwapOption::from_pointee(record.map(|record| record.token_sha256)),
-        lifecycle,
-        stopping: watch::Sender::new(false),
-        snapshot: AtomicU64::new(0),
-        metrics: Metrics::new(),
-    })
+    // One lane for everybody who lives elsewhere than on a runtime for clients.
+    Shared::new(status, record.map(|record| record.token_sha256), config.client_threads + 1, lifecycle)
 }
 
 struct Member {

@@ -17,11 +17,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use proto::peer::Greeting;
-use raft::{Configuration, MemberId, Message};
+use raft::{Configuration, Index, MemberId, Message, Term};
 use storage::{ClusterId, Snapshots};
 use tokio::task::AbortHandle;
 
 use crate::apply::run::ApplyQueue;
+use crate::driver::run::Outside;
 use crate::handle::Shared;
 use crate::peer::lanes::{Lane, LaneKind};
 
@@ -103,35 +104,6 @@ impl Peers {
         })
     }
 
-    /// Another configuration is in force. Links to members that are gone stay, so that those can be told.
-    pub(crate) fn configure(&self, configuration: Arc<Configuration>) {
-        self.configuration.store(configuration);
-    }
-
-    /// Sends messages, best effort, and leaves `messages` empty. Called from the core's thread.
-    pub(crate) fn send(self: &Arc<Self>, messages: &mut Vec<(MemberId, Message)>) {
-        if messages.is_empty() {
-            return;
-        }
-        let mut sorted: BTreeMap<MemberId, [Vec<Message>; 2]> = BTreeMap::new();
-        for (to, message) in messages.drain(..) {
-            let [control, bulk] = sorted.entry(to).or_default();
-            match LaneKind::of(&message) {
-                LaneKind::Control => control.push(message),
-                LaneKind::Bulk => bulk.push(message),
-            }
-        }
-        let mut links = self.lock();
-        for (to, [mut control, mut bulk]) in sorted {
-            let link = links.links.entry(to).or_insert_with(|| self.link(to));
-            let lost = if control.is_empty() { 0 } else { link.control.put(&mut control) }
-                + if bulk.is_empty() { 0 } else { link.bulk.put(&mut bulk) };
-            if lost > 0 {
-                tracing::debug!(%to, lost, "messages were lost: too many wait");
-            }
-        }
-    }
-
     fn link(self: &Arc<Self>, to: MemberId) -> Link {
         let (control, bulk) = (Arc::<Lane>::default(), Arc::<Lane>::default());
         let tasks = [&control, &bulk]
@@ -198,5 +170,40 @@ impl Peers {
     /// Every holder leaves the maps whole, so a panic elsewhere does not spoil them.
     fn lock(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outside for Arc<Peers> {
+    /// Links to members that are gone stay, so that those can be told.
+    fn configure(&self, configuration: Arc<Configuration>) {
+        self.configuration.store(configuration);
+    }
+
+    fn send(&self, messages: &mut Vec<(MemberId, Message)>) {
+        if messages.is_empty() {
+            return;
+        }
+        let mut sorted: BTreeMap<MemberId, [Vec<Message>; 2]> = BTreeMap::new();
+        for (to, message) in messages.drain(..) {
+            let [control, bulk] = sorted.entry(to).or_default();
+            match LaneKind::of(&message) {
+                LaneKind::Control => control.push(message),
+                LaneKind::Bulk => bulk.push(message),
+            }
+        }
+        let mut links = self.lock();
+        for (to, [mut control, mut bulk]) in sorted {
+            let link = links.links.entry(to).or_insert_with(|| self.link(to));
+            let lost = if control.is_empty() { 0 } else { link.control.put(&mut control) }
+                + if bulk.is_empty() { 0 } else { link.bulk.put(&mut bulk) };
+            if lost > 0 {
+                tracing::debug!(%to, lost, "messages were lost: too many wait");
+            }
+        }
+    }
+
+    /// A transfer to the same member that is under way is given up.
+    fn send_snapshot(&self, to: MemberId, term: Term, at_least: Index) {
+        snapshot::begin(self, to, term, at_least);
     }
 }

@@ -45,6 +45,11 @@ impl ApplyQueue {
         self.jobs.push(job);
     }
 
+    /// Takes what there is after what `jobs` holds, without waiting.
+    pub(crate) fn take_now(&self, jobs: &mut Vec<ApplyJob>) {
+        self.jobs.take_now(jobs);
+    }
+
     /// Nothing more will come.
     pub(crate) fn close(&self) {
         self.jobs.close();
@@ -77,6 +82,7 @@ pub(crate) struct Applier {
     shared: Arc<Shared>,
     pending: Arc<Pending>,
     barrier: Arc<Barrier>,
+    replies: Replies,
     load: LoadSnapshot,
 }
 
@@ -92,41 +98,46 @@ impl Applier {
         load: LoadSnapshot,
     ) -> Self {
         let revision = store.view().revision();
-        Self { store, revision, at, queue, shared, pending, barrier, load }
+        let replies = Replies::new(&shared.lanes);
+        Self { store, revision, at, queue, shared, pending, barrier, replies, load }
     }
 
     /// Runs until the queue is closed and empty.
     pub(crate) fn run(mut self) {
-        let mut replies = Replies::new(&self.shared.lanes);
         let mut jobs = Vec::new();
         let queue = Arc::clone(&self.queue);
         while queue.jobs.take(&mut jobs) {
-            let started = Instant::now();
-            let mut since_publish = 0;
-            for job in jobs.drain(..) {
-                let bytes = cost(&job);
-                match job {
-                    ApplyJob::Entries(entries) => {
-                        for entry in entries {
-                            since_publish += entry.payload.len();
-                            self.apply(entry, &mut replies);
-                            if since_publish >= PUBLISH_BYTES {
-                                since_publish = 0;
-                                self.publish(&mut replies);
-                            }
-                        }
-                    }
-                    ApplyJob::Install { meta, installed } => self.install(&meta, &installed),
-                }
-                queue.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            }
-            self.publish(&mut replies);
-            self.shared.metrics.batch_applied(started.elapsed());
-            self.compact(&mut replies);
+            self.carry_out(jobs.drain(..));
         }
     }
 
-    fn apply(&mut self, entry: Entry, replies: &mut Replies) {
+    /// Does some jobs as one batch: one view at the end, then the answers.
+    pub(crate) fn carry_out(&mut self, jobs: impl Iterator<Item = ApplyJob>) {
+        let started = Instant::now();
+        let mut since_publish = 0;
+        for job in jobs {
+            let bytes = cost(&job);
+            match job {
+                ApplyJob::Entries(entries) => {
+                    for entry in entries {
+                        since_publish += entry.payload.len();
+                        self.apply(entry);
+                        if since_publish >= PUBLISH_BYTES {
+                            since_publish = 0;
+                            self.publish();
+                        }
+                    }
+                }
+                ApplyJob::Install { meta, installed } => self.install(&meta, &installed),
+            }
+            self.queue.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        self.publish();
+        self.shared.metrics.batch_applied(started.elapsed());
+        self.compact();
+    }
+
+    fn apply(&mut self, entry: Entry) {
         let Entry { id, time_ms, payload } = entry;
         assert!(id.index == self.at.index.next(), "entry {id} does not follow {}", self.at);
         self.at = id;
@@ -148,7 +159,7 @@ impl Applier {
         assert!(waiting.waiters.len() == batch.commands.len(), "a batch lost commands in the log");
         for ((_, command), waiter) in batch.commands.iter().zip(waiting.waiters) {
             let result = self.execute(time_ms, command);
-            replies.proposed(waiter, Ok(Committed { result, revision: self.revision, entry: id }));
+            self.replies.proposed(waiter, Ok(Committed { result, revision: self.revision, entry: id }));
         }
     }
 
@@ -162,11 +173,11 @@ impl Applier {
     }
 
     /// The view first, then those who were told that it is there.
-    fn publish(&mut self, replies: &mut Replies) {
+    fn publish(&mut self) {
         let published = Arc::new(Published { view: self.store.view(), applied: self.at.index, term: self.at.term });
         self.shared.published.store(Arc::clone(&published));
-        self.barrier.reached(self.at.index, replies);
-        replies.flush(&self.shared.lanes);
+        self.barrier.reached(self.at.index, &mut self.replies);
+        self.replies.flush(&self.shared.lanes);
         self.shared.inbox.applied(published);
     }
 
@@ -183,10 +194,10 @@ impl Applier {
     }
 
     /// Removes compacted versions while nothing else waits.
-    fn compact(&mut self, replies: &mut Replies) {
+    fn compact(&mut self) {
         while self.store.removal() == Removal::Pending && !self.queue.jobs.has_work() {
             self.store.compact_slice(COMPACT_SLICE);
-            self.publish(replies);
+            self.publish();
         }
     }
 }

@@ -210,6 +210,16 @@ impl Inbox {
         }
     }
 
+    /// Whether nothing waits that would make the core act.
+    pub(crate) fn is_idle(&self, wants: Wants) -> bool {
+        self.lock().is_idle(wants)
+    }
+
+    /// Takes everything, without waiting.
+    pub(crate) fn take_now(&self, events: &mut Vec<Event>) {
+        self.lock().drain_into(events);
+    }
+
     fn put(&self, put: impl FnOnce(&mut Waiting) -> Result<(), Refused>) -> Result<(), Refused> {
         let mut waiting = self.lock();
         if !waiting.open {

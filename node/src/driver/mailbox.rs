@@ -63,6 +63,11 @@ impl<T> Mailbox<T> {
         true
     }
 
+    /// Takes what there is after what `jobs` holds, without waiting.
+    pub(crate) fn take_now(&self, jobs: &mut Vec<T>) {
+        jobs.append(&mut self.lock().jobs);
+    }
+
     /// Whether work waits.
     pub(crate) fn has_work(&self) -> bool {
         let waiting = self.lock();

@@ -10,13 +10,16 @@ use crate::handle::error::ProposeError;
 impl Driver {
     pub(super) fn perform_outputs(&mut self, now: Now) {
         while let Some(output) = self.raft.next_output() {
+            if let Some(seen) = &mut self.seen {
+                seen.push(output.clone());
+            }
             self.perform(now, output);
         }
     }
 
     fn perform(&mut self, now: Now, output: Output) {
         match output {
-            Output::Persist(persist) => self.log_jobs.push(LogJob::Persist(persist)),
+            Output::Persist(persist) => self.log_jobs.push(LogJob::Persist(vec![persist])),
             Output::Send { to, message } => self.sends.push((to, message)),
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(now, to, term, at_least),
             Output::InstallSnapshot { io, from, hard_state, meta } => {
@@ -30,7 +33,10 @@ impl Driver {
                 self.apply.push(ApplyJob::Install { meta: meta.clone(), installed: installed.clone() });
                 self.log_jobs.push(LogJob::Install { io, from, hard_state, meta, installed });
             }
-            Output::DiscardSnapshot { from, last } => self.log_jobs.push(LogJob::Discard { from, last }),
+            Output::DiscardSnapshot { from, last } => {
+                tracing::info!(%last, %from, "a received snapshot is of no use");
+                self.log_jobs.push(LogJob::Discard { index: last.index });
+            }
             Output::Apply(entries) => {
                 self.handed = entries.last().map_or(self.handed, |entry| entry.id.index);
                 self.apply.push(ApplyJob::Entries(entries));

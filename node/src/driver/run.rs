@@ -5,7 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft::{Index, MemberId, Message, Now, ProposalId, ProposeError as RaftRefusal, Raft, Role};
+use raft::{
+    Configuration, Index, MemberId, Message, Now, Output, ProposalId, ProposeError as RaftRefusal, Raft, Role, Term,
+};
 
 use crate::apply::publish::Published;
 use crate::apply::reply::Replies;
@@ -20,7 +22,6 @@ use crate::driver::snapshots::Snapshotting;
 use crate::driver::status::{Known, Reporter};
 use crate::handle::Shared;
 use crate::handle::error::{ProposeError, ReadError};
-use crate::peer::Peers;
 use crate::propose::batch::Batcher;
 use crate::propose::pending::{Batch, Pending};
 use crate::read::barrier::{Barrier, Rounds};
@@ -28,16 +29,27 @@ use crate::read::barrier::{Barrier, Rounds};
 /// A refused proposal or read is tried again after so long, if nothing changes before.
 pub(super) const RETRY: Duration = Duration::from_millis(50);
 
+/// The way to other members.
+pub(crate) trait Outside: Send {
+    /// Another configuration is in force.
+    fn configure(&self, configuration: Arc<Configuration>);
+
+    /// Sends messages, best effort, and leaves `messages` empty.
+    fn send(&self, messages: &mut Vec<(MemberId, Message)>);
+
+    /// Sends the newest snapshot, which reaches `at_least`; the inbox is told how it ended.
+    fn send_snapshot(&self, to: MemberId, term: Term, at_least: Index);
+}
+
 /// What the driver is built from.
 pub(crate) struct Parts {
     pub(crate) raft: Raft,
-    pub(crate) clock: Clock,
     pub(crate) shared: Arc<Shared>,
     pub(crate) pending: Arc<Pending>,
     pub(crate) barrier: Arc<Barrier>,
     pub(crate) log: Arc<Mailbox<LogJob>>,
     pub(crate) apply: Arc<ApplyQueue>,
-    pub(crate) peers: Arc<Peers>,
+    pub(crate) peers: Box<dyn Outside>,
     pub(crate) batcher: Batcher,
     pub(crate) rounds: Rounds,
     pub(crate) snapshotting: Snapshotting,
@@ -60,14 +72,13 @@ pub(crate) enum Ended {
 
 /// The core's thread.
 pub(crate) struct Driver {
-    pub(super) raft: Raft,
-    pub(super) clock: Clock,
+    pub(crate) raft: Raft,
     pub(super) shared: Arc<Shared>,
     pub(super) pending: Arc<Pending>,
     pub(super) barrier: Arc<Barrier>,
     pub(super) log: Arc<Mailbox<LogJob>>,
     pub(super) apply: Arc<ApplyQueue>,
-    pub(super) peers: Arc<Peers>,
+    pub(super) peers: Box<dyn Outside>,
     pub(super) batcher: Batcher,
     pub(super) rounds: Rounds,
     pub(super) snapshotting: Snapshotting,
@@ -85,6 +96,8 @@ pub(crate) struct Driver {
     pub(super) leader: Option<MemberId>,
     /// The last entry that went to the apply thread.
     pub(super) handed: Index,
+    /// What the core asked for, for somebody who looks on.
+    pub(crate) seen: Option<Vec<Output>>,
     next_proposal: u64,
     election_timeout: Duration,
     prefer_leaders: Vec<String>,
@@ -99,7 +112,6 @@ impl Driver {
         let handed = published.applied;
         Self {
             raft: parts.raft,
-            clock: parts.clock,
             shared: parts.shared,
             pending: parts.pending,
             barrier: parts.barrier,
@@ -119,6 +131,7 @@ impl Driver {
             ended: None,
             leader: None,
             handed,
+            seen: None,
             next_proposal: parts.first_proposal,
             election_timeout: parts.election_timeout,
             prefer_leaders: parts.prefer_leaders,
@@ -126,25 +139,30 @@ impl Driver {
         }
     }
 
-    /// Runs until stopped or removed.
-    pub(crate) fn run(mut self) -> Ended {
+    /// Runs by `clock` until stopped or removed.
+    pub(crate) fn run(mut self, clock: Clock) -> Ended {
         let shared = Arc::clone(&self.shared);
         let mut events = Vec::new();
-        // What the disk held may already ask for something.
-        self.settle(self.clock.now());
         loop {
-            if let Some(ended) = self.ended {
-                self.finish();
+            // The first turn hears nothing, but what the disk held may already ask for something.
+            if let Some(ended) = self.turn(clock.now(), &mut events) {
                 return ended;
             }
             let wants = self.wants();
-            shared.inbox.next_before(self.clock.instant(self.deadline()), wants, &mut events);
-            let now = self.clock.now();
-            for event in events.drain(..) {
-                self.hear(now, event);
-            }
-            self.settle(now);
+            shared.inbox.next_before(clock.instant(self.deadline()), wants, &mut events);
         }
+    }
+
+    /// Hears of `events`, which are left empty, and does everything that follows; the end, if that has come.
+    pub(crate) fn turn(&mut self, now: Now, events: &mut Vec<Event>) -> Option<Ended> {
+        for event in events.drain(..) {
+            self.hear(now, event);
+        }
+        self.settle(now);
+        if self.ended.is_some() {
+            self.finish();
+        }
+        self.ended
     }
 
     fn hear(&mut self, now: Now, event: Event) {
@@ -258,7 +276,7 @@ impl Driver {
     }
 
     /// When something is to be done though nothing happens.
-    fn deadline(&self) -> Duration {
+    pub(crate) fn deadline(&self) -> Duration {
         // While anybody waits for anything, it is looked now and then whether for too long.
         let expiry = (!self.is_idle()).then_some(self.next_expiry);
         [
@@ -278,7 +296,7 @@ impl Driver {
         self.shared.admission.requests() == 0 && self.rounds.is_idle() && self.barrier.is_empty()
     }
 
-    fn wants(&self) -> Wants {
+    pub(crate) fn wants(&self) -> Wants {
         let proposals = self.batcher.wants_more(self.pending.in_flight());
         Wants {
             proposals,

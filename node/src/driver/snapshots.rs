@@ -170,18 +170,21 @@ impl Driver {
 pub(crate) fn write_snapshots(jobs: &Mailbox<SnapshotJob>, snapshots: &Snapshots, shared: &Shared) {
     let mut waiting = Vec::new();
     while jobs.take(&mut waiting) {
-        for job in waiting.drain(..) {
-            let started = Instant::now();
-            let index = job.meta.last.index;
-            let outcome = write(snapshots, job);
-            if let Ok(bytes) = &outcome {
-                let took = started.elapsed();
-                shared.metrics.snapshot_taken(took);
-                tracing::info!(%index, bytes, took_ms = took.as_millis(), "wrote a snapshot");
-            }
-            shared.inbox.snapshot_written(outcome.map(|_| index));
-        }
+        waiting.drain(..).for_each(|job| write_snapshot(job, snapshots, shared));
     }
+}
+
+/// Writes one, and tells the core what became of it.
+pub(crate) fn write_snapshot(job: SnapshotJob, snapshots: &Snapshots, shared: &Shared) {
+    let started = Instant::now();
+    let index = job.meta.last.index;
+    let outcome = write(snapshots, job);
+    if let Ok(bytes) = &outcome {
+        let took = started.elapsed();
+        shared.metrics.snapshot_taken(took);
+        tracing::info!(%index, bytes, took_ms = took.as_millis(), "wrote a snapshot");
+    }
+    shared.inbox.snapshot_written(outcome.map(|_| index));
 }
 
 fn write(snapshots: &Snapshots, job: SnapshotJob) -> Result<u64, String> {

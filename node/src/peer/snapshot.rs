@@ -55,27 +55,26 @@ impl Rate {
     }
 }
 
-impl Peers {
-    /// Sends the newest snapshot, which reaches `at_least`, to a member; the core hears how it ended. A transfer to the same
-    /// member that is under way is given up.
-    pub(crate) fn send_snapshot(self: &Arc<Self>, to: MemberId, term: Term, at_least: Index) {
-        let peers = Arc::clone(self);
-        let task = self.runtime.spawn(async move {
-            let outcome = send(&peers, to, term, at_least).await;
-            match &outcome {
-                Ok(bytes) => tracing::info!(%to, bytes, "sent a snapshot"),
-                Err(reason) => tracing::warn!(%to, reason, "a snapshot was not sent"),
-            }
-            peers.lock().snapshots.remove(&to);
-            peers.shared.inbox.snapshot_sent(to, outcome.map(drop).map_err(drop));
-        });
-        let task = task.abort_handle();
-        if task.is_finished() {
-            return;
+/// Sends the newest snapshot, which reaches `at_least`, to a member; the core hears how it ended. A transfer to the same
+/// member that is under way is given up.
+pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) {
+    let sending = Arc::clone(peers);
+    let task = peers.runtime.spawn(async move {
+        let peers = sending;
+        let outcome = send(&peers, to, term, at_least).await;
+        match &outcome {
+            Ok(bytes) => tracing::info!(%to, bytes, "sent a snapshot"),
+            Err(reason) => tracing::warn!(%to, reason, "a snapshot was not sent"),
         }
-        if let Some(old) = self.lock().snapshots.insert(to, task) {
-            old.abort();
-        }
+        peers.lock().snapshots.remove(&to);
+        peers.shared.inbox.snapshot_sent(to, outcome.map(drop).map_err(drop));
+    });
+    let task = task.abort_handle();
+    if task.is_finished() {
+        return;
+    }
+    if let Some(old) = peers.lock().snapshots.insert(to, task) {
+        old.abort();
     }
 }
 
@@ -106,7 +105,7 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
     fed.map(|()| info.bytes)
 }
 
-fn open(snapshots: &Snapshots, at_least: Index) -> Result<SnapshotReader, String> {
+pub(crate) fn open(snapshots: &Snapshots, at_least: Index) -> Result<SnapshotReader, String> {
     let newest = snapshots.newest().filter(|info| info.meta.last.index >= at_least);
     let info = newest.ok_or_else(|| format!("there is no snapshot that reaches {at_least}"))?;
     snapshots.open(&info).map_err(|reason| reason.to_string())
@@ -148,10 +147,12 @@ pub(super) async fn receive(
     let from = listen::check(peers, greeting)?;
     let meta = meta_of(offer.meta.clone())?;
     tracing::info!(%from, index = %meta.last.index, bytes = offer.size_bytes, "receiving a snapshot");
-    let (data, received) = mpsc::channel::<Bytes>(AHEAD);
+    let (data, mut received) = mpsc::channel::<Bytes>(AHEAD);
     let snapshots = peers.snapshots.clone();
     let (size, crc32c, to_write) = (offer.size_bytes, offer.crc32c, meta.clone());
-    let writing = tokio::task::spawn_blocking(move || write(&snapshots, to_write, received, size, crc32c));
+    let writing = tokio::task::spawn_blocking(move || {
+        write(&snapshots, to_write, std::iter::from_fn(|| received.blocking_recv()), size, crc32c)
+    });
     let mut total = 0;
     while let Some(chunk) = next(&mut chunks).await? {
         let Some(Kind::Data(bytes)) = chunk.kind else {
@@ -185,15 +186,15 @@ fn meta_of(bytes: Bytes) -> Result<SnapshotMeta, Status> {
 }
 
 /// Writes what arrives; an end before the offered size throws it away.
-fn write(
+pub(crate) fn write(
     snapshots: &Snapshots,
     meta: SnapshotMeta,
-    mut received: mpsc::Receiver<Bytes>,
+    received: impl Iterator<Item = Bytes>,
     size: u64,
     crc32c: u32,
 ) -> Result<(), String> {
     let mut receiver = snapshots.receive(meta).map_err(|reason| reason.to_string())?;
-    while let Some(bytes) = received.blocking_recv() {
+    for bytes in received {
         receiver.write(&bytes).map_err(|reason| reason.to_string())?;
     }
     receiver.finish(size, crc32c).map(drop).map_err(|reason| reason.to_string())

@@ -1,0 +1,333 @@
+//! One member without threads, sockets or clocks: the shipped driver, log writer, applier and snapshot writer, each moved one
+//! step at a time by whoever owns it, who also says what time it is and carries what they say to other members. Owns no
+//! behaviour: a step is what a thread of [`crate::member`] does in one round.
+//!
+//! The simulator runs clusters of these on disks in memory, so that what ships is what was tried.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::{
+    Body, Configuration, HardState, Index, IoId, MemberId, Message, Now, Output, Persist, Raft, SnapshotMeta, Term,
+};
+use storage::{Recovered, Snapshots, StorageError};
+use tokio::sync::mpsc;
+
+use crate::apply::run::{Applier, ApplyJob};
+use crate::driver::event::Event;
+use crate::driver::log_thread::{LogJob, LogWriter};
+use crate::driver::run::{Driver, Ended, Outside};
+use crate::driver::snapshots::{SnapshotJob, write_snapshot};
+use crate::handle::status::{Phase, Status};
+use crate::handle::{Handle, Shared};
+use crate::member::wiring::{Queues, Wired, wire};
+use crate::peer::{codec, snapshot};
+
+pub use crate::member::wiring::Settings;
+
+/// What the driver wants carried to other members.
+#[derive(Debug, Default)]
+struct Outbox {
+    messages: Vec<(MemberId, Message)>,
+    /// To each member one at most, as on the wire.
+    snapshots: BTreeMap<MemberId, (Term, Index)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct SharedOutbox(Arc<Mutex<Outbox>>);
+
+impl SharedOutbox {
+    /// Every holder leaves it whole.
+    fn lock(&self) -> MutexGuard<'_, Outbox> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outside for SharedOutbox {
+    fn configure(&self, _configuration: Arc<Configuration>) {}
+
+    fn send(&self, messages: &mut Vec<(MemberId, Message)>) {
+        self.lock().messages.append(messages);
+    }
+
+    fn send_snapshot(&self, to: MemberId, term: Term, at_least: Index) {
+        self.lock().snapshots.insert(to, (term, at_least));
+    }
+}
+
+/// What the core's thread did in one round. Nothing of it has left the member yet.
+#[derive(Debug)]
+pub struct Turn {
+    /// What the core asked for, in order.
+    pub outputs: Vec<Output>,
+    /// Whether the driver has ended, and must not be moved again.
+    pub ended: bool,
+}
+
+/// What is on the disk now.
+#[derive(Debug)]
+pub enum Written {
+    /// These, with one sync.
+    Persisted(Vec<Persist>),
+    /// A received snapshot in the place of log and state, and term and vote if they changed.
+    Installed {
+        /// The write's name.
+        io: IoId,
+        /// Term and vote.
+        hard_state: Option<HardState>,
+        /// What it contains.
+        meta: SnapshotMeta,
+    },
+    /// Nothing below this index is needed any more.
+    Purged {
+        /// The first one that is.
+        first_kept: Index,
+    },
+    /// The tombstone of a removed member.
+    Buried,
+    /// Less than before: received snapshots are gone.
+    Discarded,
+}
+
+/// A snapshot on its way between members.
+#[derive(Clone, Debug)]
+pub struct Carried {
+    /// What it contains.
+    pub meta: SnapshotMeta,
+    bytes: Vec<Bytes>,
+    size: u64,
+    crc32c: u32,
+}
+
+/// A member that moves when told.
+pub struct SteppedMember {
+    driver: Driver,
+    writer: LogWriter,
+    applier: Applier,
+    stored: Snapshots,
+    shared: Arc<Shared>,
+    queues: Queues,
+    outbox: SharedOutbox,
+    events: Vec<Event>,
+    log_jobs: Vec<LogJob>,
+    to_apply: VecDeque<ApplyJob>,
+    to_snapshot: VecDeque<SnapshotJob>,
+}
+
+impl fmt::Debug for SteppedMember {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SteppedMember").field("member", &self.shared.member).finish_non_exhaustive()
+    }
+}
+
+impl SteppedMember {
+    /// A member that goes on from what its disk holds. Its first turn is due at once.
+    ///
+    /// # Errors
+    /// The disk belongs to no cluster, or what it holds makes no sense.
+    pub fn start(recovered: Recovered, settings: Settings, now: Now) -> Result<Self, String> {
+        let record = recovered.identity.cluster.clone().ok_or("the disk belongs to no cluster")?;
+        let status = Status {
+            cluster: Some(record.cluster_id),
+            ..Status::idle(recovered.identity.member, record.own.name.clone(), Phase::Member)
+        };
+        // Nobody asks a member of a cluster to become one.
+        let shared = Shared::new(status, Some(record.token_sha256), 1, mpsc::channel(1).0);
+        let (queues, outbox) = (Queues::default(), SharedOutbox::default());
+        let Wired { mut driver, writer, applier, stored } =
+            wire(recovered, &record, settings, now, &shared, &queues, Box::new(outbox.clone()))?;
+        driver.seen = Some(Vec::new());
+        Ok(Self {
+            driver,
+            writer,
+            applier,
+            stored,
+            shared,
+            queues,
+            outbox,
+            events: Vec::new(),
+            log_jobs: Vec::new(),
+            to_apply: VecDeque::new(),
+            to_snapshot: VecDeque::new(),
+        })
+    }
+
+    /// The member, as its doors see it. Its futures wake nobody: poll them again after a step.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.shared))
+    }
+
+    /// Its core.
+    #[must_use]
+    pub fn raft(&self) -> &Raft {
+        &self.driver.raft
+    }
+
+    // The core's thread.
+
+    /// Whether the core's thread would wake, were its clock at `now`.
+    #[must_use]
+    pub fn is_due(&self, now: Duration) -> bool {
+        now >= self.driver.deadline() || !self.shared.inbox.is_idle(self.driver.wants())
+    }
+
+    /// When it wakes though nothing happens, on its monotonic clock.
+    #[must_use]
+    pub fn deadline(&self) -> Duration {
+        self.driver.deadline()
+    }
+
+    /// One round of the core's thread: everything that waits, and all that follows.
+    pub fn turn(&mut self, now: Now) -> Turn {
+        self.shared.inbox.take_now(&mut self.events);
+        let ended = self.driver.turn(now, &mut self.events);
+        let outputs = self.driver.seen.as_mut().map(std::mem::take).unwrap_or_default();
+        Turn { outputs, ended: matches!(ended, Some(Ended::Stopped | Ended::Removed(_))) }
+    }
+
+    // The log's thread.
+
+    /// Whether something is to be written.
+    #[must_use]
+    pub fn has_to_write(&self) -> bool {
+        !self.writer.is_idle() || self.queues.log.has_work()
+    }
+
+    /// One write with its sync.
+    ///
+    /// # Errors
+    /// It is not done. With [`StorageError::Full`] it may be tried again; after any other the member must end.
+    pub fn write(&mut self) -> Result<Option<Written>, StorageError> {
+        // What comes while a write waits for space is not part of it.
+        if self.writer.is_idle() {
+            self.queues.log.take_now(&mut self.log_jobs);
+            self.writer.take_in(&mut self.log_jobs);
+        }
+        let done = self.writer.advance().map_err(|(_, reason)| reason)?;
+        Ok(done.map(|job| match job {
+            LogJob::Persist(group) => Written::Persisted(group),
+            LogJob::Install { io, hard_state, meta, .. } => Written::Installed { io, hard_state, meta },
+            LogJob::Discard { .. } => Written::Discarded,
+            LogJob::Purge { first_kept } => Written::Purged { first_kept },
+            LogJob::Tombstone { .. } => Written::Buried,
+        }))
+    }
+
+    // The apply thread.
+
+    /// Whether something is to be applied that does not wait for an installation.
+    #[must_use]
+    pub fn has_to_apply(&mut self) -> bool {
+        let mut jobs = Vec::new();
+        self.queues.apply.take_now(&mut jobs);
+        self.to_apply.extend(jobs);
+        self.to_apply.front().is_some_and(can_begin)
+    }
+
+    /// One batch.
+    pub fn apply(&mut self) {
+        let ready = self.to_apply.iter().take_while(|job| can_begin(job)).count();
+        self.applier.carry_out(self.to_apply.drain(..ready));
+    }
+
+    // The snapshot thread.
+
+    /// Whether a snapshot is to be written.
+    #[must_use]
+    pub fn has_to_snapshot(&mut self) -> bool {
+        let mut jobs = Vec::new();
+        self.queues.snapshots.take_now(&mut jobs);
+        self.to_snapshot.extend(jobs);
+        !self.to_snapshot.is_empty()
+    }
+
+    /// Writes one.
+    pub fn snapshot(&mut self) {
+        if let Some(job) = self.to_snapshot.pop_front() {
+            write_snapshot(job, &self.stored, &self.shared);
+        }
+    }
+
+    /// What the newest snapshot on its disk contains.
+    #[must_use]
+    pub fn newest_snapshot(&self) -> Option<SnapshotMeta> {
+        self.stored.newest().map(|info| info.meta)
+    }
+
+    // The wire.
+
+    /// What it has said since it was last asked, each message in the form that it has on the wire.
+    pub fn take_said(&mut self) -> Vec<(MemberId, Bytes)> {
+        let said = std::mem::take(&mut self.outbox.lock().messages);
+        let encoded = said.into_iter().filter_map(|(to, message)| {
+            let mut frame = Vec::new();
+            // What has no form is not sent, and Raft sends it again.
+            codec::put_message(&mut frame, &message).ok()?;
+            Some((to, frame.into()))
+        });
+        encoded.collect()
+    }
+
+    /// Hears what another member said.
+    ///
+    /// # Errors
+    /// The frame is malformed.
+    pub fn hear(&self, from: MemberId, frame: Bytes) -> Result<(), String> {
+        let messages = codec::messages(frame).map_err(|reason| reason.to_string())?;
+        // A full inbox loses messages, and Raft sends them again.
+        let _ = self.shared.inbox.messages(from, messages);
+        Ok(())
+    }
+
+    /// A connection broke.
+    pub fn unreachable(&self, member: MemberId) {
+        self.shared.inbox.unreachable(member);
+    }
+
+    /// To whom snapshots are to go since it was last asked, in which term, and how far they must reach.
+    pub fn take_snapshots_due(&mut self) -> Vec<(MemberId, Term, Index)> {
+        let due = std::mem::take(&mut self.outbox.lock().snapshots);
+        due.into_iter().map(|(to, (term, at_least))| (to, term, at_least)).collect()
+    }
+
+    /// The newest snapshot, to be carried to a member.
+    ///
+    /// # Errors
+    /// There is none that reaches so far, or it cannot be read.
+    pub fn carry(&self, at_least: Index) -> Result<Carried, String> {
+        let mut reader = snapshot::open(&self.stored, at_least)?;
+        let info = reader.info().clone();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = reader.next_chunk().map_err(|reason| reason.to_string())? {
+            bytes.push(chunk);
+        }
+        Ok(Carried { meta: info.meta, bytes, size: info.bytes, crc32c: info.crc32c })
+    }
+
+    /// A snapshot has arrived: it is made durable, then the core hears of it.
+    ///
+    /// # Errors
+    /// It was not kept.
+    pub fn receive(&self, from: MemberId, term: Term, carried: Carried) -> Result<(), String> {
+        let Carried { meta, bytes, size, crc32c } = carried;
+        snapshot::write(&self.stored, meta.clone(), bytes.into_iter(), size, crc32c)?;
+        let _ = self.shared.inbox.messages(from, vec![Message { term, body: Body::InstallSnapshot(meta) }]);
+        Ok(())
+    }
+
+    /// A snapshot that it was to send has arrived, or has not.
+    pub fn snapshot_sent(&self, to: MemberId, arrived: Result<(), ()>) {
+        self.shared.inbox.snapshot_sent(to, arrived);
+    }
+}
+
+fn can_begin(job: &ApplyJob) -> bool {
+    match job {
+        ApplyJob::Entries(_) => true,
+        ApplyJob::Install { installed, .. } => installed.is_set(),
+    }
+}
