@@ -21,12 +21,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use raft::MemberId;
-use storage::{Disk, FileDisk, Identity, OpenError, Options, Recovered, Start, Storage};
+use storage::{Disk, FileDisk, Identity, OnFailure, OpenError, Options, Recovered, Start, Storage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
 use crate::driver::run::Ended;
+use crate::fatal::fatal;
 use crate::handle::error::AdoptError;
 use crate::handle::status::{Phase, Status};
 use crate::handle::{Handle, Lifecycle, Shared};
@@ -200,6 +201,8 @@ fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
     let options = Options {
         snapshots_kept: config.args.snapshots_retain,
         trailing_entries: config.args.snapshot_trailing,
+        // A member that waits for a snapshot may never write to its log, so the log's thread alone would not notice.
+        on_failure: OnFailure::call(|failure| fatal(format_args!("the disk cannot be relied on: {failure}"))),
         ..Options::new(MemberId(random::nonzero()), random::number())
     };
     match Storage::open(disk, Path::new(&config.args.data_dir), options) {

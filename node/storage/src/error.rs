@@ -166,13 +166,45 @@ pub enum StorageError {
     },
 }
 
+/// What is done, once, when the disk's state becomes unknown: whatever failed to be made durable, log, snapshot or identity,
+/// its process must end, for only a start reads what is really there.
+#[derive(Clone)]
+pub struct OnFailure(Arc<dyn Fn(&Failure) + Send + Sync>);
+
+impl OnFailure {
+    /// Calls this, from whichever thread met the failure.
+    pub fn call(end: impl Fn(&Failure) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(end))
+    }
+}
+
+impl Default for OnFailure {
+    /// Does nothing: the caller looks at every [`StorageError::Failed`] by itself.
+    fn default() -> Self {
+        Self::call(|_| {})
+    }
+}
+
+impl fmt::Debug for OnFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OnFailure")
+    }
+}
+
 /// The first failure that leaves the disk's state unknown; shared by everything that writes to one directory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Latch(Arc<OnceLock<Failure>>);
+pub(crate) struct Latch {
+    failure: Arc<OnceLock<Failure>>,
+    on_failure: OnFailure,
+}
 
 impl Latch {
+    pub(crate) fn new(on_failure: OnFailure) -> Self {
+        Self { failure: Arc::default(), on_failure }
+    }
+
     pub(crate) fn check(&self) -> Result<(), StorageError> {
-        match self.0.get() {
+        match self.failure.get() {
             Some(failure) => Err(StorageError::Failed(failure.clone())),
             None => Ok(()),
         }
@@ -180,7 +212,15 @@ impl Latch {
 
     /// Makes a failure final. The first one wins, so that everybody reports the cause and not a consequence.
     pub(crate) fn set(&self, failure: Failure) -> StorageError {
-        StorageError::Failed(self.0.get_or_init(|| failure).clone())
+        let mut is_first = false;
+        let first = self.failure.get_or_init(|| {
+            is_first = true;
+            failure
+        });
+        if is_first {
+            (self.on_failure.0)(first);
+        }
+        StorageError::Failed(first.clone())
     }
 
     /// Runs a disk operation whose failure is final.

@@ -22,7 +22,7 @@ mod wal;
 pub mod storage;
 
 pub use disk::{Disk, DiskFile};
-pub use error::{Damage, DamageKind, Failure, OpenError, StorageError};
+pub use error::{Damage, DamageKind, Failure, OnFailure, OpenError, StorageError};
 pub use file::FileDisk;
 pub use identity::{ClusterId, ClusterRecord, Identity};
 pub use snapshot::{Origin, SnapshotError, SnapshotInfo, SnapshotReader, SnapshotReceiver, SnapshotWriter, Snapshots};

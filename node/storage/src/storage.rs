@@ -17,7 +17,7 @@ use std::sync::Arc;
 use raft::{Entry, EntryId, HardState, Index, MemberId, Persist, Restored, SnapshotMeta};
 
 use crate::disk::{Disk, DiskLock};
-use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
+use crate::error::{Damage, DamageKind, Failure, Latch, OnFailure, OpenError, StorageError};
 use crate::hard_state::HardStateFile;
 use crate::identity::{ClusterRecord, Identity};
 use crate::replace::DRAFT_ENDING;
@@ -45,13 +45,22 @@ pub struct Options {
     pub snapshots_kept: usize,
     /// How many entries before the newest snapshot are given back at a start. Default 1,024.
     pub trailing_entries: u64,
+    /// What is done when the disk's state becomes unknown. Default: nothing.
+    pub on_failure: OnFailure,
 }
 
 impl Options {
     /// Defaults, for a blank volume's member ID and this start's salt.
     #[must_use]
     pub fn new(mint: MemberId, salt: u64) -> Self {
-        Self { mint, salt, segment_bytes: 64 * 1024 * 1024, snapshots_kept: 3, trailing_entries: 1024 }
+        Self {
+            mint,
+            salt,
+            segment_bytes: 64 * 1024 * 1024,
+            snapshots_kept: 3,
+            trailing_entries: 1024,
+            on_failure: OnFailure::default(),
+        }
     }
 }
 
@@ -111,7 +120,7 @@ impl Storage {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::Locked { path: dir.to_owned() }),
             other => other.map_err(Failure::of("lock", &lock_path))?,
         };
-        let latch = Latch::default();
+        let latch = Latch::new(options.on_failure.clone());
         let identity = identify(&*disk, dir, &options, &latch)?;
         // What was read may be in the cache only; nothing may be built on a name that a power loss takes back.
         disk.sync_dir(dir).map_err(Failure::of("sync", dir))?;

@@ -5,10 +5,13 @@
 #[allow(dead_code)] // Each test uses its part.
 mod history;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use history::{Chance, Model, Step, is, open, read_snapshot, run};
-use raft::{HardState, MemberId, Term};
-use storage::StorageError;
+use raft::{EntryId, HardState, Index, MemberId, Term};
 use storage::memory::MemoryDisk;
+use storage::{OnFailure, Options, SnapshotError, Start, Storage, StorageError};
 
 /// How a machine stops.
 #[derive(Clone, Copy, Debug)]
@@ -220,4 +223,24 @@ fn term_and_vote_survive_a_power_loss_at_any_write() {
         let possible = possible.expect("the machine stops");
         assert!(possible.iter().any(|state| is(state, &found).is_ok()), "seed {seed}: {:?}", found.raft.hard_state);
     }
+}
+
+/// A member that waits for a snapshot may never write to its log again, so the failure must be told by whatever meets it.
+#[test]
+fn whoever_must_end_the_process_hears_of_a_failed_snapshot_once() {
+    let disk = MemoryDisk::new();
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&told);
+    let on_failure = OnFailure::call(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let options = Options { on_failure, ..history::options(1) };
+    let mut storage = Storage::open(Arc::new(disk.clone()), &history::dir(), options).expect("a blank disk").storage;
+    storage.bootstrap(history::record(), &Start::Empty).expect("no fault yet");
+    disk.fail_sync_after(0);
+    let meta = history::meta(EntryId { term: Term(1), index: Index(9) });
+    let received = storage.snapshots().receive(meta.clone()).and_then(|receiver| receiver.finish(0, 0));
+    assert!(matches!(received, Err(SnapshotError::Storage(StorageError::Failed(_)))), "{received:?}");
+    assert!(storage.snapshots().receive(meta).is_err(), "nothing is kept any more");
+    assert_eq!(told.load(Ordering::Relaxed), 1);
 }
