@@ -189,6 +189,11 @@ impl SteppedMember {
         Turn { outputs, ended: matches!(ended, Some(Ended::Stopped | Ended::Removed(_))) }
     }
 
+    /// It is to end; the turn that hears of it says so.
+    pub fn stop(&self) {
+        self.shared.inbox.stop();
+    }
+
     // The log's thread.
 
     /// Whether something is to be written.
@@ -229,9 +234,12 @@ impl SteppedMember {
     }
 
     /// One batch.
-    pub fn apply(&mut self) {
+    ///
+    /// # Errors
+    /// The member must end: it cannot have the state that others have.
+    pub fn apply(&mut self) -> Result<(), String> {
         let ready = self.to_apply.iter().take_while(|job| can_begin(job)).count();
-        self.applier.carry_out(self.to_apply.drain(..ready));
+        self.applier.carry_out(self.to_apply.drain(..ready))
     }
 
     // The snapshot thread.

@@ -68,8 +68,8 @@ fn cost(job: &ApplyJob) -> usize {
     }
 }
 
-/// Loads the newest durable snapshot, which ends at this index.
-pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<Store, String> + Send>;
+/// Loads the newest durable snapshot, which ends at this index or behind it.
+pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<(Store, EntryId), String> + Send>;
 
 /// The apply thread.
 pub(crate) struct Applier {
@@ -107,12 +107,17 @@ impl Applier {
         let mut jobs = Vec::new();
         let queue = Arc::clone(&self.queue);
         while queue.jobs.take(&mut jobs) {
-            self.carry_out(jobs.drain(..));
+            if let Err(reason) = self.carry_out(jobs.drain(..)) {
+                fatal(format_args!("{reason}"));
+            }
         }
     }
 
     /// Does some jobs as one batch: one view at the end, then the answers.
-    pub(crate) fn carry_out(&mut self, jobs: impl Iterator<Item = ApplyJob>) {
+    ///
+    /// # Errors
+    /// The state cannot be what it is on other members: this one must end.
+    pub(crate) fn carry_out(&mut self, jobs: impl Iterator<Item = ApplyJob>) -> Result<(), String> {
         let started = Instant::now();
         let mut since_publish = 0;
         for job in jobs {
@@ -121,39 +126,41 @@ impl Applier {
                 ApplyJob::Entries(entries) => {
                     for entry in entries {
                         since_publish += entry.payload.len();
-                        self.apply(entry);
+                        self.apply(entry)?;
                         if since_publish >= PUBLISH_BYTES {
                             since_publish = 0;
                             self.publish();
                         }
                     }
                 }
-                ApplyJob::Install { meta, installed } => self.install(&meta, &installed),
+                ApplyJob::Install { meta, installed } => self.install(&meta, &installed)?,
             }
             self.queue.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
         self.publish();
         self.shared.metrics.batch_applied(started.elapsed());
         self.compact();
+        Ok(())
     }
 
-    fn apply(&mut self, entry: Entry) {
+    fn apply(&mut self, entry: Entry) -> Result<(), String> {
         let Entry { id, time_ms, payload } = entry;
+        if id.index <= self.at.index {
+            // A snapshot that was installed meanwhile holds it.
+            return Ok(());
+        }
         assert!(id.index == self.at.index.next(), "entry {id} does not follow {}", self.at);
         self.at = id;
-        let Payload::Normal(bytes) = payload else { return };
-        let batch = match Batch::decode(bytes) {
-            Ok(batch) => batch,
-            // Applying anything else than what the others apply would make this member lie.
-            Err(reason) => fatal(format_args!("entry {id} cannot be applied: {reason}")),
-        };
+        let Payload::Normal(bytes) = payload else { return Ok(()) };
+        // Applying anything else than what the others apply would make this member lie.
+        let batch = Batch::decode(bytes).map_err(|reason| format!("entry {id} cannot be applied: {reason}"))?;
         let waiting = batch.commands.first().and_then(|(first, _)| self.pending.take(*first));
         let Some(waiting) = waiting else {
             for (_, command) in &batch.commands {
                 // The outcome matters to nobody here; it is the same on every member.
                 let _ = self.execute(time_ms, command);
             }
-            return;
+            return Ok(());
         };
         self.shared.admission.release(waiting.waiters.len(), waiting.bytes);
         assert!(waiting.waiters.len() == batch.commands.len(), "a batch lost commands in the log");
@@ -161,6 +168,7 @@ impl Applier {
             let result = self.execute(time_ms, command);
             self.replies.proposed(waiter, Ok(Committed { result, revision: self.revision, entry: id }));
         }
+        Ok(())
     }
 
     fn execute(&mut self, time_ms: u64, command: &Command) -> Result<Outcome, CommandError> {
@@ -181,16 +189,18 @@ impl Applier {
         self.shared.inbox.applied(published);
     }
 
-    fn install(&mut self, meta: &SnapshotMeta, installed: &InstalledSignal) {
+    /// Another snapshot may have been installed while this thread was busy: then that one is loaded, and what leads up to it
+    /// is skipped.
+    fn install(&mut self, meta: &SnapshotMeta, installed: &InstalledSignal) -> Result<(), String> {
         installed.wait();
-        match (self.load)(meta.last.index) {
-            Ok(store) => {
-                self.revision = store.view().revision();
-                self.store = store;
-            }
-            Err(reason) => fatal(format_args!("the installed snapshot cannot be loaded: {reason}")),
+        if meta.last.index <= self.at.index {
+            return Ok(());
         }
-        self.at = meta.last;
+        let (store, at) = (self.load)(meta.last.index)
+            .map_err(|reason| format!("the installed snapshot at {} cannot be loaded: {reason}", meta.last))?;
+        self.revision = store.view().revision();
+        (self.store, self.at) = (store, at);
+        Ok(())
     }
 
     /// Removes compacted versions while nothing else waits.

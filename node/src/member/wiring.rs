@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use mvcc::Store;
-use raft::{Index, Now, Raft};
+use raft::{EntryId, Index, Now, Raft};
 use storage::{ClusterRecord, Recovered, SnapshotInfo, Snapshots};
 
 use crate::apply::publish::Published;
@@ -105,9 +105,10 @@ pub(crate) fn wire(
     Ok(Wired { driver, writer: LogWriter::new(storage, Arc::clone(shared)), applier, stored })
 }
 
-fn load_newest(snapshots: &Snapshots, index: Index) -> Result<Store, String> {
-    let info = snapshots.newest().filter(|info| info.meta.last.index == index);
-    load(snapshots, &info.ok_or("it is not the newest one on disk")?)
+fn load_newest(snapshots: &Snapshots, index: Index) -> Result<(Store, EntryId), String> {
+    let info = snapshots.newest().filter(|info| info.meta.last.index >= index);
+    let info = info.ok_or("no snapshot on disk reaches so far")?;
+    load(snapshots, &info).map(|store| (store, info.meta.last))
 }
 
 fn load(snapshots: &Snapshots, info: &SnapshotInfo) -> Result<Store, String> {
