@@ -12,4 +12,6 @@ pub mod check;
 
 pub mod drill;
 
+pub mod shipped;
+
 pub mod operator_world;

@@ -2,10 +2,9 @@
 //! member. Owns the limit of what may be lost: as little as Raft is built to survive, so never a majority of any configuration
 //! that may still decide.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
-use raft::{Configuration, MemberId};
+use raft::MemberId;
 
 use crate::cluster::simulated::Simulated;
 use crate::cluster::simulated::sabotage::Sabotage;
@@ -81,20 +80,5 @@ fn expendable(cluster: &mut Simulated) -> Option<MemberId> {
     let candidates: Vec<MemberId> = committed.voters.iter().chain(&committed.learners).copied().collect();
     let id = *cluster.random.pick(&candidates);
     let mut dead = cluster.dead();
-    (dead.insert(id) && can_bear(cluster, &dead)).then_some(id)
-}
-
-/// Whether every configuration that may still decide keeps a majority without the dead.
-fn can_bear(cluster: &Simulated, dead: &BTreeSet<MemberId>) -> bool {
-    let ledger = &cluster.invariants.ledger;
-    let since = ledger.committed_configuration().map_or(raft::Index(0), |(index, _)| index);
-    let keeps = |configuration: &Configuration| {
-        [&configuration.voters, &configuration.outgoing]
-            .into_iter()
-            .all(|half| half.is_empty() || half.difference(dead).count() > half.len() / 2)
-    };
-    cluster.members.keys().all(|id| {
-        let logged = ledger.ghost(*id).configurations().iter();
-        logged.filter(|(index, _)| *index >= since).all(|(_, configuration)| keeps(configuration))
-    })
+    (dead.insert(id) && cluster.invariants.ledger.can_bear(&dead)).then_some(id)
 }

@@ -3,20 +3,31 @@
 use raft::MemberId;
 
 use crate::cluster::simulated::Simulated;
+use crate::world::network::Network;
+use crate::world::seed::Random;
 
 /// Strikes once: cuts anew, or mends.
 pub fn strike(cluster: &mut Simulated) {
-    cluster.network.mend();
-    if cluster.random.chance(400_000) {
-        cluster.note_line(|| "all links are mended".to_owned());
-        return;
+    let (ids, leaders) = (cluster.members.keys().copied().collect(), cluster.leaders());
+    match cut(&mut cluster.network, &mut cluster.random, ids, &leaders) {
+        Some(cuts) => {
+            cluster.totals.partitions += 1;
+            cluster.note_line(|| cuts);
+        }
+        None => cluster.note_line(|| "all links are mended".to_owned()),
     }
-    let mut ids: Vec<MemberId> = cluster.members.keys().copied().collect();
-    cluster.random.shuffle(&mut ids);
-    let leaders = cluster.leaders();
-    let victim = if leaders.is_empty() || cluster.random.coin() { ids[0] } else { *cluster.random.pick(&leaders) };
-    let shape = cluster.random.below(6);
-    let split = cluster.random.between(0, ids.len() as u64) as usize;
+}
+
+/// Mends all links, then cuts some: which, in words; `None`: none.
+pub fn cut(network: &mut Network, random: &mut Random, mut ids: Vec<MemberId>, leaders: &[MemberId]) -> Option<String> {
+    network.mend();
+    if random.chance(400_000) {
+        return None;
+    }
+    random.shuffle(&mut ids);
+    let victim = if leaders.is_empty() || random.coin() { ids[0] } else { *random.pick(leaders) };
+    let shape = random.below(6);
+    let split = random.between(0, ids.len() as u64) as usize;
     let mut cuts = 0;
     for (at, from) in ids.iter().enumerate() {
         for (place, to) in ids.iter().enumerate() {
@@ -28,14 +39,13 @@ pub fn strike(cluster: &mut Simulated) {
                 // A member alone; a chain, in which each hears its neighbours only.
                 3 => *from == victim || *to == victim,
                 4 => at.abs_diff(place) > 1,
-                _ => cluster.random.chance(350_000),
+                _ => random.chance(350_000),
             };
             if is_cut && from != to {
-                cluster.network.cut(*from, *to);
+                network.cut(*from, *to);
                 cuts += 1;
             }
         }
     }
-    cluster.totals.partitions += 1;
-    cluster.note_line(|| format!("{cuts} links are cut, shape {shape}, among {ids:?}, victim {victim}"));
+    Some(format!("{cuts} links are cut, shape {shape}, among {ids:?}, victim {victim}"))
 }

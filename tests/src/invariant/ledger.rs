@@ -1,7 +1,7 @@
 //! What an observer who sees everything knows: every entry that was ever created, every member's log, who led when, and what
 //! is committed. Owns the memory; the judgements are its neighbours'.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use raft::{Configuration, Entry, EntryId, Index, MemberId, Payload, Raft, Role, Term};
@@ -197,6 +197,21 @@ impl Ledger {
     #[must_use]
     pub fn committed_configuration(&self) -> Option<(Index, Arc<Configuration>)> {
         self.configuration.clone()
+    }
+
+    /// Whether every configuration that may still decide keeps a majority without the dead.
+    #[must_use]
+    pub fn can_bear(&self, dead: &BTreeSet<MemberId>) -> bool {
+        let since = self.configuration.as_ref().map_or(Index(0), |(index, _)| *index);
+        let keeps = |configuration: &Configuration| {
+            [&configuration.voters, &configuration.outgoing]
+                .into_iter()
+                .all(|half| half.is_empty() || half.difference(dead).count() > half.len() / 2)
+        };
+        self.ghosts.values().all(|ghost| {
+            let logged = ghost.configurations.iter();
+            logged.filter(|(index, _)| *index >= since).all(|(_, configuration)| keeps(configuration))
+        })
     }
 
     /// One more entry is committed.

@@ -181,6 +181,15 @@ impl Disk {
         }
     }
 
+    /// A disk that holds just this.
+    #[must_use]
+    pub fn holding(owner: MemberId, found: &Restored) -> Self {
+        let mut disk = Self::bootstrapped(owner, found.snapshot.clone(), Bytes::new());
+        disk.durable.hard_state = found.hard_state;
+        disk.durable.log = found.entries.iter().cloned().collect();
+        disk
+    }
+
     /// What would survive a crash for certain.
     #[must_use]
     pub fn durable(&self) -> &Contents {

@@ -33,17 +33,17 @@ pub struct Operator {
 }
 
 /// What it sees of the cluster.
-struct Seen<'a> {
-    current: &'a Configuration,
+pub(crate) struct Seen<'a> {
+    pub(crate) current: &'a Configuration,
     /// Members that are no more.
-    dead: BTreeSet<MemberId>,
+    pub(crate) dead: BTreeSet<MemberId>,
 }
 
 /// The next change: a configuration, and how many empty members to create for it as learners.
-struct Wish {
-    voters: BTreeSet<MemberId>,
-    learners: BTreeSet<MemberId>,
-    fresh: u64,
+pub(crate) struct Wish {
+    pub(crate) voters: BTreeSet<MemberId>,
+    pub(crate) learners: BTreeSet<MemberId>,
+    pub(crate) fresh: u64,
 }
 
 impl Operator {
@@ -64,8 +64,14 @@ impl Operator {
         self.is_restless = false;
     }
 
+    /// The ID of one more member.
+    pub(crate) fn fresh_id(&mut self) -> MemberId {
+        self.next_id += 1;
+        MemberId(self.next_id - 1)
+    }
+
     /// What to ask for next, if anything.
-    fn wish(&mut self, random: &mut Random, seen: &Seen<'_>) -> Option<Wish> {
+    pub(crate) fn wish(&mut self, random: &mut Random, seen: &Seen<'_>) -> Option<Wish> {
         let Seen { current, dead } = seen;
         let alive: Vec<MemberId> = current.voters.difference(dead).copied().collect();
         let mut spares: Vec<MemberId> = current.learners.difference(dead).copied().collect();
@@ -142,8 +148,7 @@ impl Simulated {
         let Some(wish) = self.operator.wish(&mut self.random, &seen) else { return Ok(()) };
         let mut learners = wish.learners;
         for _ in 0..wish.fresh {
-            let id = MemberId(self.operator.next_id);
-            self.operator.next_id += 1;
+            let id = self.operator.fresh_id();
             self.add_member(id, Arc::new(Configuration::default()))?;
             learners.insert(id);
         }

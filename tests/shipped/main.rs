@@ -1,0 +1,72 @@
+//! The verdict over clusters of members as they ship. Owns how many seeds each run of the tests tries; `SEED=n` tries that one
+//! alone, `SEEDS=n` so many.
+
+use std::env;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tests::cluster::simulated::totals::Totals;
+use tests::shipped::run::run;
+use tests::world::seed::Seed;
+
+/// Seeds of an ordinary run.
+const SEEDS: u64 = 200;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
+}
+
+/// What was acknowledged is kept and read, through the shipped driver, log, store and wire form.
+#[test]
+fn every_seed_is_safe_and_heals() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => number("FROM").unwrap_or(0)..number("FROM").unwrap_or(0) + number("SEEDS").unwrap_or(SEEDS),
+    };
+    let is_whole_run = seeds.end - seeds.start >= SEEDS;
+    let (next, totals, failure) = (AtomicU64::new(seeds.start), Mutex::new(Totals::default()), Mutex::new(None));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while failure.lock().expect("whole").is_none() {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    match run(Seed(seed)) {
+                        Ok(done) => totals.lock().expect("whole").add(&done),
+                        Err(failed) => *failure.lock().expect("whole") = Some(failed),
+                    }
+                }
+            });
+        }
+    });
+    if let Some(failure) = failure.into_inner().expect("whole") {
+        panic!("\n{failure}");
+    }
+    let totals = totals.into_inner().expect("whole");
+    println!("{totals}");
+    let happened = [
+        totals.crashes,
+        totals.partitions,
+        totals.wipes,
+        totals.failed_syncs,
+        totals.elections,
+        totals.configurations,
+        totals.installs,
+        totals.writes,
+        totals.reads,
+    ];
+    // A run in which nothing went wrong proves nothing.
+    assert!(!is_whole_run || happened.iter().all(|count| *count >= 20), "too little happened: {totals}");
+}
+
+/// Replaying a seed is worth something only if it repeats itself.
+#[test]
+fn a_seed_repeats_itself() {
+    for seed in [3, 14, 15] {
+        let totals = || run(Seed(seed)).expect("it passes above");
+        assert_eq!(totals(), totals(), "seed {seed}");
+    }
+}

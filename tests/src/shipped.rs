@@ -1,0 +1,641 @@
+//! A cluster of members as they ship, in one thread under one seed: the driver, log writer, storage format, applier, store and
+//! wire form of a member, on disks in memory that lose what was not synced, with a simulated network and clocks. Owns the order
+//! of events and the life of members.
+//!
+//! [`crate::cluster::simulated`] tries the core in far more worlds, behind a driver of its own; this one tries everything that
+//! stands between the core and a client's answer.
+
+mod clients;
+mod faults;
+mod healed;
+mod member;
+mod operator;
+pub mod run;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::{Configuration, Index, MemberId, Output, Payload, Role, SnapshotMeta, Term};
+use raft_node::stepped::{Carried, Settings};
+use storage::StorageError;
+
+use crate::cluster::simulated::info;
+use crate::cluster::simulated::profile::Profile;
+use crate::cluster::simulated::totals::Totals;
+use crate::cluster::simulated::trace::{self, Trace};
+use crate::fault::{Fault, Faults};
+use crate::invariant::{Checked, Disks, Invariants, Violation, ensure, removal_is_committed, state_machine_safety};
+use crate::shipped::clients::Clients;
+use crate::shipped::member::{Member, State};
+use crate::shipped::operator::Operator;
+use crate::world::agenda::Agenda;
+use crate::world::clock::{Clock, TRUE_RATE};
+use crate::world::disk::Disk;
+use crate::world::network::Network;
+use crate::world::seed::{Random, Seed};
+
+/// A full disk is tried again so often, as by the log's thread.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+/// From something to do until the core's thread does it.
+const REACTION: (Duration, Duration) = (Duration::from_micros(10), Duration::from_millis(2));
+/// Broken connections that are noticed, per million lost messages.
+const LOSS_NOTICED: u32 = 300_000;
+
+/// Something that happens.
+#[derive(Debug)]
+enum Event {
+    /// The core's thread has time; void if another turn was planned since.
+    Turn { id: MemberId, start: u64, number: u64 },
+    /// The log's thread is done with a write.
+    Write { id: MemberId, start: u64 },
+    /// The apply thread has time.
+    Apply { id: MemberId, start: u64 },
+    /// The snapshot thread is done.
+    Snapshot { id: MemberId, start: u64 },
+    /// A message arrives.
+    Frame { from: MemberId, to: MemberId, bytes: Bytes },
+    /// The last byte of a snapshot is at the receiver's door.
+    Transfer { from: MemberId, start: u64, to: MemberId, term: Term, carried: Box<Carried> },
+    /// A sender learns what became of its snapshot.
+    Sent { id: MemberId, start: u64, to: MemberId, arrived: Result<(), ()> },
+    /// A sender notices that a connection broke.
+    Unreachable { id: MemberId, start: u64, to: MemberId },
+    /// A member that was asked to end hands over no longer.
+    Stop { id: MemberId, start: u64 },
+    /// A member starts.
+    Start(MemberId),
+    /// A client begins something.
+    Client(usize),
+    /// The operator looks at the cluster.
+    Operator,
+    /// A fault strikes.
+    Strike(Fault),
+    /// Somebody wanted to look at this time.
+    Look,
+}
+
+impl Event {
+    /// Whose threads it is for, if it is for a member's.
+    fn whose(&self) -> Option<MemberId> {
+        match self {
+            Self::Turn { id, .. }
+            | Self::Write { id, .. }
+            | Self::Apply { id, .. }
+            | Self::Snapshot { id, .. }
+            | Self::Sent { id, .. }
+            | Self::Stop { id, .. }
+            | Self::Unreachable { id, .. } => Some(*id),
+            Self::Frame { to, .. } | Self::Transfer { to, .. } => Some(*to),
+            Self::Start(_) | Self::Client(_) | Self::Operator | Self::Strike(_) | Self::Look => None,
+        }
+    }
+}
+
+/// A cluster and everything around it.
+#[derive(Debug)]
+pub struct Shipped {
+    profile: Profile,
+    random: Random,
+    agenda: Agenda<Event>,
+    network: Network,
+    /// What each disk certainly holds, as far as members said so.
+    shadows: Disks,
+    members: BTreeMap<MemberId, Member>,
+    clients: Clients,
+    operator: Operator,
+    invariants: Invariants,
+    /// Hash of the state at each index where some member published one.
+    states: BTreeMap<Index, u32>,
+    totals: Totals,
+    trace: Trace,
+    is_healing: bool,
+    is_quiet: bool,
+}
+
+impl Shipped {
+    /// A fresh cluster, its first members about to start.
+    ///
+    /// # Errors
+    /// A member violated something by starting.
+    pub fn new(seed: Seed, faults: &Faults, lines: usize) -> Result<Self, Violation> {
+        let mut random = Random::new(seed);
+        let profile = Profile::draw(&mut random, faults);
+        let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
+        let mut cluster = Self {
+            network: Network::new(profile.weather),
+            agenda: Agenda::default(),
+            shadows: BTreeMap::new(),
+            members: BTreeMap::new(),
+            clients: Clients::new(profile.clients),
+            operator: Operator::new(&profile),
+            invariants: Invariants::default(),
+            states: BTreeMap::new(),
+            totals: Totals { seeds: 1, ..Totals::default() },
+            trace: Trace::keeping(lines),
+            is_healing: false,
+            is_quiet: false,
+            random,
+            profile,
+        };
+        // Commands of this store are not the simulated machine's: the clients look at them.
+        cluster.invariants.proposals.is_elsewhere = true;
+        let members = voters.iter().map(|id| (*id, info(*id))).collect();
+        let bootstrap = Configuration { voters: voters.clone(), members, ..Configuration::default() };
+        for id in voters {
+            cluster.add_member(id, &bootstrap)?;
+        }
+        cluster.plan_first_events();
+        Ok(cluster)
+    }
+
+    fn plan_first_events(&mut self) {
+        for client in 0..self.profile.clients {
+            self.agenda.after(self.profile.think.1, Event::Client(client));
+        }
+        self.agenda.after(self.profile.calm, Event::Operator);
+        for fault in Fault::ALL.into_iter().filter(|fault| faults::strikes(*fault)) {
+            if self.profile.faults.include(fault) {
+                self.plan_strike(fault);
+            }
+        }
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        self.trace.note(self.agenda.now(), line);
+    }
+
+    /// True time since the beginning.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.agenda.now()
+    }
+
+    /// The next thing happens.
+    ///
+    /// # Errors
+    /// Something happened that must not.
+    pub fn step(&mut self) -> Checked {
+        let Some(event) = self.agenda.take_next() else { return Ok(()) };
+        if let Some(id) = event.whose() {
+            let Some(member) = self.members.get(&id).filter(|member| member.is_up()) else {
+                return self.undeliverable(event);
+            };
+            if member.paused_until > self.agenda.now() {
+                // All that comes for a member that stands still waits, in order.
+                self.agenda.at(member.paused_until, event);
+                return Ok(());
+            }
+        }
+        match event {
+            Event::Turn { id, start, number } => self.turn(id, start, number)?,
+            Event::Write { id, start } => self.write(id, start)?,
+            Event::Apply { id, start } => self.apply(id, start)?,
+            Event::Snapshot { id, start } => self.snapshot(id, start)?,
+            Event::Frame { from, to, bytes } => self.hear(from, to, bytes)?,
+            Event::Transfer { from, start, to, term, carried } => self.receive(from, start, to, term, *carried)?,
+            Event::Sent { id, start, to, arrived } => {
+                self.of_start(id, start).into_iter().for_each(|process| process.snapshot_sent(to, arrived));
+                self.stir(id)?;
+            }
+            Event::Unreachable { id, start, to } => {
+                self.of_start(id, start).into_iter().for_each(|process| process.unreachable(to));
+                self.stir(id)?;
+            }
+            Event::Stop { id, start } => {
+                self.of_start(id, start).into_iter().for_each(|process| process.stop());
+                self.stir(id)?;
+            }
+            Event::Start(id) => self.start(id)?,
+            Event::Client(client) => self.client_acts(client)?,
+            Event::Operator => self.operator_looks()?,
+            Event::Strike(fault) => self.strike(fault)?,
+            Event::Look => {}
+        }
+        Ok(())
+    }
+
+    fn undeliverable(&mut self, event: Event) -> Checked {
+        if let Event::Transfer { from, start, to, .. } = event {
+            self.agenda.after(Duration::ZERO, Event::Sent { id: from, start, to, arrived: Err(()) });
+        }
+        Ok(())
+    }
+
+    /// The member's process, if it is still the one of that start.
+    fn of_start(&mut self, id: MemberId, start: u64) -> Option<&mut raft_node::stepped::SteppedMember> {
+        self.members.get_mut(&id).filter(|member| member.start == start)?.process_mut()
+    }
+
+    // The life of members.
+
+    /// A new member with an empty disk starts.
+    fn add_member(&mut self, id: MemberId, bootstrap: &Configuration) -> Checked {
+        let origin = self.random.time(Duration::ZERO, Duration::from_secs(3_600));
+        let clock = Clock::started(self.agenda.now(), origin, TRUE_RATE);
+        self.members.insert(id, Member::new(id, clock, bootstrap.clone()));
+        let meta = SnapshotMeta { configuration: Arc::new(bootstrap.clone()), ..SnapshotMeta::default() };
+        self.invariants.ledger.welcome(id, Arc::clone(&meta.configuration));
+        self.shadows.insert(id, Disk::bootstrapped(id, meta, Bytes::new()));
+        self.start(id)
+    }
+
+    fn start(&mut self, id: MemberId) -> Checked {
+        let now = self.agenda.now();
+        let config = self.profile.config_of(id, &mut self.random);
+        let salt = self.random.number();
+        let member = self.members.get_mut(&id).expect("every member is known");
+        if !matches!(member.state, State::Down) {
+            return Ok(());
+        }
+        member.disk.limit_bytes(None);
+        let found = member.read_disk(config.snapshot_trailing, salt);
+        let found = found
+            .map_err(|reason| Violation { invariant: "a disk can be read again", seen: format!("{id}: {reason}") })?;
+        if let Some(index) = found.identity.removed {
+            member.state = State::Buried;
+            self.note(|| format!("{id} finds that it was removed at {index}"));
+            return Ok(());
+        }
+        let shadow = self.shadows.get_mut(&id).expect("every member has a disk");
+        member.check_found(&found.raft, shadow)?;
+        *shadow = Disk::holding(id, &found.raft);
+        self.invariants.synced(shadow)?;
+        self.invariants.started(shadow)?;
+        let settings = Settings {
+            raft: config,
+            commit_timeout: self.profile.patience,
+            prefer_leaders: Vec::new(),
+            first_names: [self.random.number(), self.random.number(), self.random.number()],
+        };
+        member.run(found, settings, now)?;
+        let held = shadow.durable();
+        let line =
+            format!("{id} starts: {:?}, snapshot {}, log to {}", held.hard_state, held.snapshot.last, held.last());
+        self.note(|| line);
+        // What the disk held may already ask for something.
+        self.take_turn(id)
+    }
+
+    /// The process is gone, and what it had not synced; it starts again later.
+    fn crash(&mut self, id: MemberId) -> Checked {
+        let member = self.members.get_mut(&id).expect("only members crash");
+        if !member.is_up() {
+            return Ok(());
+        }
+        (member.state, member.paused_until) = (State::Down, Duration::ZERO);
+        // The process alone is killed, or the whole machine loses power.
+        let (is_kill, seed) = (self.random.coin(), self.random.number());
+        if is_kill {
+            member.disk.kill()
+        } else {
+            member.disk.lose_power(seed)
+        }
+        self.totals.crashes += 1;
+        let (low, high) = self.profile.downtime;
+        let downtime = self.random.time(low, high);
+        self.note(|| format!("{id} crashes for {downtime:?}, {}", if is_kill { "killed" } else { "without power" }));
+        self.agenda.after(downtime, Event::Start(id));
+        self.abandon(id);
+        Ok(())
+    }
+
+    /// A member is no more, and neither is its disk.
+    fn destroy(&mut self, id: MemberId) {
+        self.note(|| format!("{id} is destroyed with its disk"));
+        self.members.get_mut(&id).expect("only members are destroyed").state = State::Gone;
+        self.shadows.get_mut(&id).expect("every member has a disk").lose();
+        self.abandon(id);
+    }
+
+    fn abandon(&mut self, id: MemberId) {
+        for client in self.clients.lose(id) {
+            self.free(client);
+        }
+    }
+
+    // Its threads.
+
+    /// Plans whatever the member's threads have to do.
+    fn stir(&mut self, id: MemberId) -> Checked {
+        if self.members[&id].disk_failed.load(Ordering::Relaxed) {
+            self.totals.failed_syncs += 1;
+            return self.crash(id);
+        }
+        let now = self.agenda.now();
+        let delays = [REACTION, self.profile.sync, self.profile.apply, self.profile.sync];
+        let [reaction, sync, apply, snapshot] = delays.map(|(low, high)| self.random.long_tailed(low, high));
+        let member = self.members.get_mut(&id).expect("every member is known");
+        let (start, stalled, mut planned) = (member.start, member.stalled_until.saturating_sub(now), member.planned);
+        let (monotonic, has_ended) = (member.clock.read(now).monotonic, member.has_ended);
+        let Some(process) = member.process_mut() else { return Ok(()) };
+        if !has_ended {
+            let (is_due, deadline) = (process.is_due(monotonic), process.deadline());
+            let when = if is_due { Some(now + reaction) } else { self.members[&id].clock.when(deadline) };
+            let (number, before) = planned.turn;
+            if let Some(when) = when
+                && before.is_none_or(|before| when < before)
+            {
+                planned.turn = (number + 1, Some(when));
+                self.agenda.at(when, Event::Turn { id, start, number: number + 1 });
+            }
+        }
+        let member = self.members.get_mut(&id).expect("looked at above");
+        let Some(process) = member.process_mut() else { return Ok(()) };
+        if !planned.write && process.has_to_write() {
+            planned.write = true;
+            self.agenda.after(sync + stalled, Event::Write { id, start });
+        }
+        if !planned.apply && process.has_to_apply() {
+            planned.apply = true;
+            self.agenda.after(apply, Event::Apply { id, start });
+        }
+        if !planned.snapshot && process.has_to_snapshot() {
+            planned.snapshot = true;
+            self.agenda.after(snapshot + stalled, Event::Snapshot { id, start });
+        }
+        let is_over = has_ended && !planned.write;
+        member.planned = planned;
+        if is_over {
+            self.end(id);
+        }
+        self.look_at_calls(id)
+    }
+
+    /// A driver that has ended wants nothing more, and all it wanted is written.
+    fn end(&mut self, id: MemberId) {
+        let member = self.members.get_mut(&id).expect("every member is known");
+        member.state = State::Down;
+        member.disk.kill();
+        let (low, high) = self.profile.downtime;
+        let downtime = self.random.time(low, high);
+        self.note(|| format!("{id} has ended"));
+        self.agenda.after(downtime, Event::Start(id));
+        self.abandon(id);
+    }
+
+    fn turn(&mut self, id: MemberId, start: u64, number: u64) -> Checked {
+        let now = self.agenda.now();
+        let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
+        if member.start != start || member.planned.turn.0 != number || member.has_ended {
+            return Ok(());
+        }
+        member.planned.turn.1 = None;
+        let monotonic = member.clock.read(now).monotonic;
+        if member.process().is_some_and(|process| process.is_due(monotonic)) {
+            return self.take_turn(id);
+        }
+        self.stir(id)
+    }
+
+    /// One round of the core's thread, checked before anything of it leaves.
+    fn take_turn(&mut self, id: MemberId) -> Checked {
+        self.totals.steps += 1;
+        let member = self.members.get_mut(&id).expect("every member is known");
+        let now = member.clock.read(self.agenda.now());
+        let Some(process) = member.process_mut() else { return Ok(()) };
+        let turn = process.turn(now);
+        let (said, due) = (process.take_said(), process.take_snapshots_due());
+        member.note_asked(&turn.outputs);
+        member.has_ended = turn.ended;
+        let process = self.members[&id].process().expect("it has just had its turn");
+        let before = self.invariants.committed();
+        for output in &turn.outputs {
+            self.trace.note(self.agenda.now(), || format!("{id} {}", trace::output(output)));
+        }
+        self.invariants.stepped(id, process.raft(), &turn.outputs, &self.shadows)?;
+        self.note_commits(before)?;
+        self.totals.outputs += turn.outputs.len() as u64;
+        for output in &turn.outputs {
+            if let Output::Removed { index } = output {
+                removal_is_committed::removed(&self.invariants.ledger, id, *index)?;
+            }
+        }
+        if self.random.chance(self.profile.crash_per_output) {
+            return self.crash(id);
+        }
+        said.into_iter().for_each(|(to, bytes)| self.send(id, to, bytes));
+        due.into_iter().for_each(|(to, term, at_least)| self.send_snapshot(id, to, term, at_least));
+        self.stir(id)
+    }
+
+    fn note_commits(&mut self, before: Index) -> Checked {
+        for index in before.0 + 1..=self.invariants.committed().0 {
+            let id = self.invariants.ledger.committed_at(Index(index)).expect("it is committed").id;
+            let known = self.invariants.ledger.known(id).map(|known| known.entry.payload.clone());
+            if let Some(Payload::Normal(bytes)) = known {
+                self.clients.committed(bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, id: MemberId, start: u64) -> Checked {
+        let now = self.agenda.now();
+        let dies = self.random.chance(self.profile.crash_per_output);
+        let after = self.random.between(1, 6);
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.start == start) else { return Ok(()) };
+        if dies {
+            member.disk.stop_after(after);
+        }
+        member.limit_room(now);
+        let Some(process) = member.process_mut() else { return Ok(()) };
+        match process.write() {
+            Ok(written) => {
+                member.planned.write = false;
+                if let Some(written) = written {
+                    let shadow = self.shadows.get_mut(&id).expect("every member has a disk");
+                    self.trace.note(now, || format!("{id} has on its disk {written:?}"));
+                    member.note_written(written, shadow);
+                    self.invariants.synced(shadow)?;
+                }
+                if dies { self.crash(id) } else { self.stir(id) }
+            }
+            Err(StorageError::Full { .. }) => {
+                self.totals.failed_syncs += 1;
+                self.agenda.after(FULL_RETRY, Event::Write { id, start });
+                Ok(())
+            }
+            Err(reason) => {
+                self.note(|| format!("{id} cannot go on: {reason}"));
+                self.crash(id)
+            }
+        }
+    }
+
+    fn apply(&mut self, id: MemberId, start: u64) -> Checked {
+        let Some(process) = self.of_start(id, start) else { return Ok(()) };
+        process.apply().map_err(|reason| Violation {
+            invariant: "what is committed can be applied",
+            seen: format!("{id}: {reason}"),
+        })?;
+        let Some(process) = self.of_start(id, start) else { return Ok(()) };
+        let published = process.handle().published();
+        self.members.get_mut(&id).expect("looked at above").planned.apply = false;
+        let (applied, committed) = (published.applied, self.invariants.committed());
+        ensure(applied <= committed, "state machine safety", || {
+            format!("{id} has applied {applied}, committed is {committed}")
+        })?;
+        let hash = published.view.hash_kv(0).map_or(0, |result| result.hash);
+        let expected = *self.states.entry(applied).or_insert(hash);
+        ensure(hash == expected, "state machine safety", || {
+            format!("the state of {id} at {applied} hashes to {hash:x}, elsewhere to {expected:x}")
+        })?;
+        self.stir(id)
+    }
+
+    fn snapshot(&mut self, id: MemberId, start: u64) -> Checked {
+        let now = self.agenda.now();
+        self.members.get_mut(&id).expect("every member is known").limit_room(now);
+        let Some(process) = self.of_start(id, start) else { return Ok(()) };
+        process.snapshot();
+        let newest = process.newest_snapshot();
+        self.members.get_mut(&id).expect("looked at above").planned.snapshot = false;
+        if let Some(meta) = newest {
+            state_machine_safety::describes_what_is_committed(&self.invariants.ledger, id, &meta)?;
+            self.shadows.get_mut(&id).expect("every member has a disk").keep_snapshot(meta, Bytes::new());
+        }
+        self.stir(id)
+    }
+
+    // The network.
+
+    fn send(&mut self, from: MemberId, to: MemberId, bytes: Bytes) {
+        self.totals.messages += 1;
+        let fate = self.network.fate(&mut self.random, from, to);
+        if fate.first.is_none() && self.random.chance(LOSS_NOTICED) {
+            let (delay, start) = (self.network.delay(&mut self.random), self.members[&from].start);
+            self.agenda.after(delay, Event::Unreachable { id: from, start, to });
+        }
+        for delay in fate.second.into_iter().chain(fate.first) {
+            self.agenda.after(delay, Event::Frame { from, to, bytes: bytes.clone() });
+        }
+    }
+
+    fn hear(&mut self, from: MemberId, to: MemberId, bytes: Bytes) -> Checked {
+        let Some(process) = self.members.get(&to).and_then(Member::process) else { return Ok(()) };
+        process.hear(from, bytes).map_err(|reason| Violation {
+            invariant: "what is said is understood",
+            seen: format!("{to} hears {from}: {reason}"),
+        })?;
+        self.stir(to)
+    }
+
+    fn send_snapshot(&mut self, from: MemberId, to: MemberId, term: Term, at_least: Index) {
+        let (process, start) = (self.members[&from].process(), self.members[&from].start);
+        let carried = process.map(|process| process.carry(at_least));
+        let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3;
+        let lost = self.random.chance(self.network.weather.loss.saturating_mul(3).min(900_000));
+        let linked = self.network.passes(from, to) && self.network.passes(to, from);
+        match carried {
+            Some(Ok(carried)) if linked && !lost => {
+                self.agenda.after(delay, Event::Transfer { from, start, to, term, carried: Box::new(carried) });
+            }
+            other => {
+                self.note(|| {
+                    format!("{from} cannot send a snapshot to {to}: {:?}", other.map(|carried| carried.map(drop)))
+                });
+                self.agenda.after(delay, Event::Sent { id: from, start, to, arrived: Err(()) });
+            }
+        }
+    }
+
+    fn receive(&mut self, from: MemberId, start: u64, to: MemberId, term: Term, carried: Carried) -> Checked {
+        let now = self.agenda.now();
+        let member = self.members.get_mut(&to).expect("it is up");
+        member.limit_room(now);
+        let meta = carried.meta.last;
+        let outcome = member.process().map_or(Ok(()), |process| process.receive(from, term, carried));
+        self.totals.installs += u64::from(outcome.is_ok());
+        self.note(|| format!("{to} receives the snapshot at {meta} from {from}: {outcome:?}"));
+        let delay = self.network.delay(&mut self.random);
+        self.agenda.after(delay, Event::Sent { id: from, start, to, arrived: outcome.map_err(drop) });
+        self.stir(to)
+    }
+
+    // Clients.
+
+    fn client_acts(&mut self, client: usize) -> Checked {
+        if self.is_quiet {
+            return Ok(());
+        }
+        let mut up: Vec<MemberId> =
+            self.members.values().filter(|member| member.is_up()).map(|member| member.id).collect();
+        if self.is_healing
+            && let Some((_, committed)) = self.invariants.ledger.committed_configuration()
+        {
+            // Members that were removed are taken from the clients' Service in the end.
+            up.retain(|id| committed.voters.contains(id) || committed.learners.contains(id));
+        }
+        if up.is_empty() {
+            self.free(client);
+            return Ok(());
+        }
+        let at = *self.random.pick(&up);
+        let handle = self.members[&at].process().expect("it is up").handle();
+        let burst = if self.random.chance(100_000) { self.random.between(1, 5) } else { 0 };
+        for place in 0..=burst {
+            let waits = (place == 0).then_some(client);
+            let limits = (self.profile.keys, self.profile.padding);
+            self.clients.begin(&mut self.random, waits, at, handle.clone(), limits);
+        }
+        self.look_at_calls(at)?;
+        self.stir(at)
+    }
+
+    fn look_at_calls(&mut self, at: MemberId) -> Checked {
+        for client in self.clients.look(at)? {
+            self.free(client);
+        }
+        Ok(())
+    }
+
+    /// A client that waits no longer thinks of something else to do.
+    fn free(&mut self, client: usize) {
+        let (low, high) = self.profile.think;
+        let think = self.random.time(low, high);
+        self.agenda.after(think, Event::Client(client));
+    }
+
+    // What others ask.
+
+    fn leaders(&self) -> Vec<MemberId> {
+        let running = self.members.values().filter_map(|member| Some((member.id, member.process()?)));
+        running.filter(|(_, process)| process.raft().soft_state().role == Role::Leader).map(|(id, _)| id).collect()
+    }
+
+    fn dead(&self) -> BTreeSet<MemberId> {
+        let gone = self.members.values().filter(|member| matches!(member.state, State::Gone));
+        gone.map(|member| member.id).collect()
+    }
+
+    fn plan_strike(&mut self, fault: Fault) {
+        let calm = self.profile.calm;
+        let wait = self.random.time(calm / 8, calm * 2);
+        self.agenda.after(wait, Event::Strike(fault));
+    }
+
+    /// Runs for so long.
+    ///
+    /// # Errors
+    /// Something happened that must not.
+    pub fn run_for(&mut self, span: Duration) -> Checked {
+        let end = self.agenda.now() + span;
+        self.agenda.at(end, Event::Look);
+        while self.agenda.now() < end {
+            self.step()?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a call and does not wait for its answer.
+fn ask<T>(call: impl Future<Output = T>) {
+    let mut call = std::pin::pin!(call);
+    // The request is under way once it was polled; the answer finds nobody, as when a door's client has gone.
+    let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+}
