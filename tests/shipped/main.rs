@@ -2,10 +2,8 @@
 //! alone, `SEEDS=n` so many.
 
 use std::env;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use tests::cluster::simulated::totals::Totals;
+use tests::cluster::simulated::sweep::sweep_by;
 use tests::shipped::run::run;
 use tests::world::seed::Seed;
 
@@ -22,30 +20,13 @@ fn number(variable: &str) -> Option<u64> {
 fn every_seed_is_safe_and_heals() {
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
-        None => number("FROM").unwrap_or(0)..number("FROM").unwrap_or(0) + number("SEEDS").unwrap_or(SEEDS),
+        None => {
+            let from = number("FROM").unwrap_or(0);
+            from..from + number("SEEDS").unwrap_or(SEEDS)
+        }
     };
     let is_whole_run = seeds.end - seeds.start >= SEEDS;
-    let (next, totals, failure) = (AtomicU64::new(seeds.start), Mutex::new(Totals::default()), Mutex::new(None));
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                while failure.lock().expect("whole").is_none() {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
-                    match run(Seed(seed)) {
-                        Ok(done) => totals.lock().expect("whole").add(&done),
-                        Err(failed) => *failure.lock().expect("whole") = Some(failed),
-                    }
-                }
-            });
-        }
-    });
-    if let Some(failure) = failure.into_inner().expect("whole") {
-        panic!("\n{failure}");
-    }
-    let totals = totals.into_inner().expect("whole");
+    let totals = sweep_by(seeds, run, |_| {}).unwrap_or_else(|failure| panic!("\n{failure}"));
     println!("{totals}");
     let happened = [
         totals.crashes,

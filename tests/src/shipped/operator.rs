@@ -28,6 +28,9 @@ impl Shipped {
     }
 
     fn ask_for_members(&mut self, leader: raft::MemberId) -> Checked {
+        if self.members[&leader].paused_until > self.agenda.now() {
+            return Ok(());
+        }
         let Some(process) = self.members[&leader].process() else { return Ok(()) };
         let raft = process.raft();
         let (in_force, expected) = raft.configuration();
@@ -49,6 +52,7 @@ impl Shipped {
         self.note(|| format!("{leader} is asked for voters {:?}, learners {learners:?}", wish.voters));
         let change = Change { expected, voters: wish.voters, learners, members };
         super::ask(async move { handle.change(change).await });
-        self.stir(leader)
+        // At once, so that whoever loses disks knows which of them matter.
+        self.take_turn(leader)
     }
 }

@@ -23,6 +23,18 @@ struct Found {
 /// # Errors
 /// A seed failed.
 pub fn sweep(seeds: Range<u64>, options: &Options, progress: impl Fn(&Totals) + Sync) -> Result<Totals, Box<Failure>> {
+    sweep_by(seeds, |seed| run(seed, options), progress)
+}
+
+/// The same, for another kind of run.
+///
+/// # Errors
+/// A seed failed.
+pub fn sweep_by(
+    seeds: Range<u64>,
+    run: impl Fn(Seed) -> Result<Totals, Box<Failure>> + Sync,
+    progress: impl Fn(&Totals) + Sync,
+) -> Result<Totals, Box<Failure>> {
     let next = AtomicU64::new(seeds.start);
     let found = Mutex::new(Found::default());
     let work = || {
@@ -31,7 +43,7 @@ pub fn sweep(seeds: Range<u64>, options: &Options, progress: impl Fn(&Totals) + 
             if seed >= seeds.end {
                 return;
             }
-            let outcome = run(Seed(seed), options);
+            let outcome = run(Seed(seed));
             let mut found = found.lock().expect("no holder of this lock panics");
             match outcome {
                 Ok(totals) => found.totals.add(&totals),
