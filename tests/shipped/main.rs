@@ -20,10 +20,7 @@ fn number(variable: &str) -> Option<u64> {
 fn every_seed_is_safe_and_heals() {
     let seeds = match number("SEED") {
         Some(seed) => seed..seed + 1,
-        None => {
-            let from = number("FROM").unwrap_or(0);
-            from..from + number("SEEDS").unwrap_or(SEEDS)
-        }
+        None => 0..number("SEEDS").unwrap_or(SEEDS),
     };
     let is_whole_run = seeds.end - seeds.start >= SEEDS;
     let totals = sweep_by(seeds, run, |_| {}).unwrap_or_else(|failure| panic!("\n{failure}"));

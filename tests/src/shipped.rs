@@ -337,6 +337,9 @@ impl Shipped {
             let limits = (self.profile.keys, self.profile.padding);
             self.clients.begin(&mut self.random, waits, at, handle.clone(), limits);
         }
+        if self.random.chance(20_000) {
+            self.clients.compact(&mut self.random, &handle);
+        }
         self.look_at_calls(at)?;
         self.stir(at)
     }

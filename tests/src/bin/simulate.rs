@@ -1,5 +1,5 @@
 //! Runs seeds of the simulator until one fails or all are done, with progress. Owns the command line; a seed's life is
-//! [`tests::cluster::simulated::run`]'s.
+//! [`tests::cluster::simulated::run`]'s, or [`tests::shipped::run`]'s.
 
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
-use tests::cluster::simulated::Options;
-use tests::cluster::simulated::sweep::sweep;
+use tests::cluster::simulated::sweep::sweep_by;
+use tests::cluster::simulated::{self, Options};
 use tests::fault::Faults;
+use tests::shipped;
 
 /// Many lives of simulated clusters, each from one seed.
 #[derive(Parser)]
@@ -23,6 +24,9 @@ struct Arguments {
     /// What may go wrong: all, none, or names with commas between
     #[arg(long, default_value_t = Faults::all())]
     faults: Faults,
+    /// Run members as they ship (driver, disk format, store and wire form too), under all faults that strike there
+    #[arg(long, conflicts_with_all = ["faults", "trace"])]
+    shipped: bool,
     /// Last lines of what happened that a failed seed shows
     #[arg(long, default_value_t = Options::default().trace)]
     trace: usize,
@@ -32,12 +36,14 @@ struct Arguments {
 const SECONDS_BETWEEN_LINES: u64 = 30;
 
 fn main() -> ExitCode {
-    let Arguments { seeds, from, faults, trace } = Arguments::parse();
+    let Arguments { seeds, from, faults, shipped, trace } = Arguments::parse();
     let options = Options { faults, trace, ..Options::default() };
     let began = Instant::now();
     let (pace, start, end) = if stderr().is_terminal() { (1, "\r", "") } else { (SECONDS_BETWEEN_LINES, "", "\n") };
     let shown = AtomicU64::new(0);
-    let outcome = sweep(from..from.saturating_add(seeds), &options, |totals| {
+    let range = from..from.saturating_add(seeds);
+    let run = |seed| if shipped { shipped::run::run(seed) } else { simulated::run::run(seed, &options) };
+    let outcome = sweep_by(range, run, |totals| {
         let now = began.elapsed().as_secs() / pace;
         if shown.swap(now, Ordering::Relaxed) != now {
             let hours = totals.time.as_secs_f64() / 3600.0;

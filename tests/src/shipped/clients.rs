@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use mvcc::{Batch, Command, Compare, Op, Operand, Put, Relation, Response, Txn};
+use mvcc::{Batch, Command, Compact, Compare, DeleteRange, Op, Operand, Put, Relation, Response, Txn};
 use raft::MemberId;
 use raft_node::apply::publish::Published;
 use raft_node::handle::error::{ProposeError, ReadError};
@@ -17,6 +17,7 @@ use raft_node::handle::{Committed, Handle};
 
 use crate::check::linearizable::{self, Call, Operation};
 use crate::invariant::{Checked, Violation, ensure};
+use crate::shipped::ask;
 use crate::world::seed::Random;
 
 type Answer<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -100,7 +101,14 @@ fn swap(key: u64, expected: u64, new: u64, padding_max: u64) -> Command {
     Command::Txn(Txn { compare: vec![compare], success, failure: Vec::new() })
 }
 
-/// The operation that a command in the log belongs to: the value that it would write.
+/// Deletes a register: it reads as 0 again. A marker beside it names the operation.
+fn delete(key: u64, operation: u64) -> Command {
+    let marker = Put { key: "marker".into(), value: value(operation, 0), ..Put::default() };
+    let gone = DeleteRange { key: name(key), ..DeleteRange::default() };
+    Command::Txn(Txn { success: vec![Op::Put(marker), Op::DeleteRange(gone)], ..Txn::default() })
+}
+
+/// The operation that a command in the log belongs to: the number that it would write first.
 fn operation_of(command: &Command) -> Option<u64> {
     match command {
         Command::Put(put) => Some(number(&put.value)),
@@ -130,9 +138,10 @@ impl Clients {
         let operation = self.operations;
         let key = random.below(keys);
         let expected = self.guesses.get(&key).copied().unwrap_or(0);
-        let call = match random.below(10) {
-            0..=3 => None,
-            4..=6 => Some(Call::Put { value: operation }),
+        let call = match random.below(20) {
+            0..=7 => None,
+            8 => Some(Call::Put { value: 0 }),
+            9..=13 => Some(Call::Put { value: operation }),
             _ => Some(Call::CompareAndSwap { expected, value: operation, succeeded: None }),
         };
         let waiting = match call {
@@ -140,6 +149,7 @@ impl Clients {
             Some(call) => {
                 let command = match call {
                     Call::CompareAndSwap { .. } => swap(key, expected, operation, padding_max),
+                    Call::Put { value: 0 } => delete(key, operation),
                     _ => Command::Put(put(key, operation, padding_max)),
                 };
                 Waiting::Write(call, Box::pin(async move { handle.propose(command).await }))
@@ -147,6 +157,13 @@ impl Clients {
         };
         let called = self.moment();
         self.open.insert(operation, Open { client, key, at, called, waiting });
+    }
+
+    /// Somebody lets a member forget history; whether there is so much makes no difference to anybody here.
+    pub(super) fn compact(&self, random: &mut Random, handle: &Handle) {
+        let revision = handle.published().view.revision().0.saturating_sub(random.between(0, 20) as i64);
+        let handle = handle.clone();
+        ask(async move { handle.propose(Command::Compact(Compact { revision, physical: false })).await });
     }
 
     /// Looks at every call to a member that is under way; clients that wait no longer.
@@ -207,7 +224,7 @@ impl Clients {
                     (call, _) => (call, true),
                 };
                 if took {
-                    self.guesses.insert(key, operation);
+                    self.guesses.insert(key, if call == (Call::Put { value: 0 }) { 0 } else { operation });
                 }
                 self.writes += 1;
                 let returned = self.moment();

@@ -44,7 +44,7 @@ pub fn run(seed: Seed) -> Result<Totals, Box<Failure>> {
                 Violation { invariant: "a seed repeats itself", seen }
             }
         };
-        let replay = format!("SEED={seed} cargo test -p tests --test shipped");
+        let replay = format!("cargo xtask simulate --shipped --from {seed} --seeds 1");
         Box::new(Failure { seed, violation, trace, replay })
     })
 }

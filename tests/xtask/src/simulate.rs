@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// What may go wrong: all, none, or names with commas between
     #[arg(long, default_value = "all")]
     faults: String,
+    /// Run members as they ship: driver, disk format, store and wire form too
+    #[arg(long, conflicts_with_all = ["faults", "trace"])]
+    shipped: bool,
     /// Last lines of what happened that a failed seed shows
     #[arg(long, default_value_t = 80)]
     trace: usize,
@@ -26,11 +29,15 @@ pub(crate) struct Arguments {
 
 /// Carries it out.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Arguments { seeds, from, faults, trace } = arguments;
+    let Arguments { seeds, from, faults, shipped, trace } = arguments;
     let mut simulate = toolchain::cargo();
     simulate.args(["run", "--quiet", "--package", "tests", "--bin", "simulate", "--"]);
     simulate.args(["--seeds", &seeds.to_string(), "--from", &from.to_string()]);
-    simulate.args(["--faults", faults, "--trace", &trace.to_string()]);
+    if *shipped {
+        simulate.arg("--shipped");
+    } else {
+        simulate.args(["--faults", faults, "--trace", &trace.to_string()]);
+    }
     let status = simulate.status().context("cargo did not start")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
