@@ -16,6 +16,12 @@ use std::time;
     validation = Rule::new("duration(self.leaderLease) + duration('50ms') < duration(self.electionTimeout)")
         .message("lower leaderLease or raise electionTimeout: a lease and 50ms for clocks that drift must be over before another member can be elected")
         .field_path(".leaderLease"),
+    validation = Rule::new(
+        "!(self.leaseReads || oldSelf.leaseReads) || \
+         (duration(oldSelf.leaderLease) + duration('50ms') < duration(self.electionTimeout) && \
+          duration(self.leaderLease) + duration('50ms') < duration(oldSelf.electionTimeout))")
+        .message("change this in two steps: members restart one at a time, and with leaseReads the lease of each must be over before any other can be elected. To shorten both, first lower leaderLease alone; to lengthen both, first raise electionTimeout alone; wait until every member has restarted, then change the other")
+        .field_path(".leaderLease"),
     validation = Rule::new("duration(self.commitTimeout) >= duration(self.electionTimeout)")
         .message("raise commitTimeout to at least electionTimeout: else every election fails the proposals that wait for it")
         .field_path(".commitTimeout"),
@@ -48,7 +54,8 @@ pub struct RaftSettings {
     pub leader_lease: Duration,
 
     /// Whether linearizable reads may trust the lease instead of asking a quorum: faster, and stale where clocks drift apart by
-    /// more than 50ms during one lease (Raft thesis §6.4.1). Default: false.
+    /// more than 50ms during one lease (Raft thesis §6.4.1). With it, `leaderLease` and `electionTimeout` change one after the
+    /// other: wait in between until every member has restarted. Default: false.
     #[serde(default)]
     pub lease_reads: bool,
 

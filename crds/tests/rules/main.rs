@@ -115,6 +115,11 @@ fn refused_as_change() -> Vec<Case> {
         ("/spec/storage/size", json!("2Gi"), "storage.size cannot change in this version: back the cluster up"),
         ("/spec/storage/storageClassName", json!("fast"), "storageClassName cannot change in this version"),
         (
+            "/spec/raft",
+            json!({ "leaderLease": "200ms", "electionTimeout": "300ms", "leaseReads": true }),
+            "change this in two steps: members restart one at a time",
+        ),
+        (
             "/spec/bootstrap/restore/backupName",
             json!("monday"),
             "bootstrap is read once, when the cluster is created: to restore, create a RaftCluster with a new name",
@@ -141,6 +146,31 @@ fn a_change_that_this_version_cannot_carry_out_is_refused_with_advice() {
         let refusal = refusal(&with(stored.clone(), pointer, value.clone()), Some(&stored));
         assert!(refusal.contains(words), "{pointer} = {value}: wanted '{words}' in:\n{refusal}");
     }
+}
+
+/// Members take new settings one at a time: an old leader's lease must not outlast a new member's patience, nor the other
+/// way round.
+#[test]
+fn leases_that_are_read_from_and_time_outs_change_one_after_the_other() {
+    let timing = |lease: &str, election: &str, reads: bool| {
+        let raft = json!({ "leaderLease": lease, "electionTimeout": election, "leaseReads": reads });
+        with(cluster(), "/spec/raft", raft)
+    };
+    let change = |old: &Value, new: &Value| admit(new, Some(&admit(old, None).expect("good by itself"))).map(drop);
+    let (slow, fast) = (timing("500ms", "1s", true), timing("200ms", "300ms", true));
+    for (old, new) in [(&slow, &fast), (&fast, &slow), (&timing("500ms", "1s", false), &fast)] {
+        let refusal = change(old, new).expect_err("members would disagree").join("\n");
+        assert!(refusal.contains("change this in two steps"), "{refusal}");
+    }
+    let between = timing("200ms", "1s", true);
+    for (old, new) in [(&slow, &between), (&between, &fast), (&fast, &between), (&between, &slow)] {
+        assert_eq!(change(old, new), Ok(()));
+    }
+    assert_eq!(
+        change(&timing("500ms", "1s", false), &timing("200ms", "300ms", false)),
+        Ok(()),
+        "nobody reads by lease"
+    );
 }
 
 #[test]
