@@ -33,12 +33,17 @@ impl Shipped {
                 return Some(format!("{id} at {last}: its log ends at {own}, commit {commit}, applied {applied}"));
             }
         }
-        let outsiders = self.members.values().filter(|member| !everyone.contains(&member.id) && campaigns(member));
+        let outsiders = self.members.values().filter(|member| !everyone.contains(&member.id));
+        let outsiders = outsiders.filter(|member| campaigns_among(member, &everyone));
         let left: Vec<MemberId> = outsiders.map(|member| member.id).collect();
         (!left.is_empty()).then(|| format!("{left:?} to learn that they were removed"))
     }
 }
 
-fn campaigns(member: &Member) -> bool {
-    member.process().is_some_and(|process| process.raft().soft_state().role != Role::Learner)
+/// Whether it campaigns, and asks somebody who could tell it; where all whom it knows are gone, only the operator can end it.
+fn campaigns_among(member: &Member, everyone: &BTreeSet<MemberId>) -> bool {
+    member.process().is_some_and(|process| {
+        let asked = &process.raft().configuration().0.voters;
+        process.raft().soft_state().role != Role::Learner && !asked.is_disjoint(everyone)
+    })
 }
