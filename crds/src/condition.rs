@@ -103,13 +103,16 @@ words! {
         MembersNotReady,
         /// A member does not answer; it is replaced after `spec.replacement.delay`.
         MemberUnreachable,
+        /// A member answers the operator, but the leader does not hear it: look for what cuts members off from each other,
+        /// such as a NetworkPolicy. Until then it votes on nothing, and no other member is restarted.
+        MemberCutOff,
         /// A member came back with an empty volume; it is replaced.
         MemberBlank,
         /// A member's volume holds damage that it cannot mend; it is replaced.
         MemberDamaged,
         /// A member's program ends again and again; see its log.
         MemberCrashing,
-        /// A new member has not caught up with the leader yet.
+        /// A new member, or one that was away, has not caught up with the leader yet.
         LearnerBehind,
         /// A change of membership is in the log but not committed yet.
         ChangeInFlight,

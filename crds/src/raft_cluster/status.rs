@@ -164,7 +164,7 @@ pub enum MemberHealth {
     Starting,
     /// Has an empty volume and is not in the cluster.
     Blank,
-    /// Does not answer.
+    /// Does not answer, or no leader hears it.
     Unreachable,
     /// Its volume holds damage that it cannot mend.
     Damaged,

@@ -61,6 +61,8 @@ pub enum Standing {
     },
     /// Part of the cluster and answering, but no leader hears it.
     Alone,
+    /// Told which cluster to wait for, and not in its configuration yet: nobody speaks to it.
+    Joined,
     /// Empty volume of the ID it may enter under, if one was announced.
     Blank,
     /// Fills its volume from a backup.
@@ -298,6 +300,7 @@ impl Judge<'_> {
                 Phase::Removed => Standing::Lost(Loss::Tombstoned),
                 _ if self.leader_id() == Some(id) => Standing::Serving { leads: true, caught_up: true },
                 _ if self.is_heard(id) => Standing::Serving { leads: false, caught_up: self.is_caught_up(id) },
+                _ if self.configuration().is_some_and(|known| !known.contains(id)) => Standing::Joined,
                 _ => Standing::Alone,
             },
             _ => Standing::Lost(Loss::Foreign),

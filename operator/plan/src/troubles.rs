@@ -36,9 +36,17 @@ fn quiet(seat: &Seat<'_>) -> Option<Note> {
         Standing::Unreachable { since } | Standing::Silent { since } if seat.pod.is_some() => {
             Some(Note::new(Reason::MemberUnreachable, format!("does not answer since {since:.0}")))
         }
-        Standing::Serving { .. } | Standing::Restoring | Standing::Blank | Standing::Alone => {
-            (!seat.is_pod_ready()).then(|| Note::new(Reason::MembersNotReady, "its pod is not ready yet"))
+        Standing::Serving { .. } | Standing::Restoring | Standing::Blank | Standing::Alone | Standing::Joined
+            if !seat.is_pod_ready() =>
+        {
+            Some(Note::new(Reason::MembersNotReady, "its pod is not ready yet"))
         }
+        // A pod is ready whether or not anybody hears its member.
+        Standing::Alone => {
+            let message = "it answers, but no leader hears it: look for what cuts it off from the others, such as a NetworkPolicy on port 2380";
+            Some(Note::new(Reason::MemberCutOff, message))
+        }
+        Standing::Serving { .. } | Standing::Restoring | Standing::Blank | Standing::Joined => None,
         _ => Some(Note::new(Reason::MembersNotReady, "it has no pod yet")),
     }
 }

@@ -115,7 +115,7 @@ fn preference(roster: &Roster<'_>, id: MemberId) -> u8 {
     match roster.standing(id) {
         Standing::Serving { leads: true, .. } => 0,
         Standing::Serving { .. } => 1,
-        Standing::Alone | Standing::Restoring | Standing::Blank => 2,
+        Standing::Alone | Standing::Joined | Standing::Restoring | Standing::Blank => 2,
         Standing::Silent { .. } => 3,
         Standing::Unreachable { .. } => 4,
         Standing::Lost(_) | Standing::Removed => 5,

@@ -1,5 +1,5 @@
 //! Restarting members whose settings changed: one at a time, followers before the leader, and only while every other member
-//! serves. Decides nothing about what the settings are.
+//! serves and holds what the leader holds. Decides nothing about what the settings are.
 
 use crds::{ObjectStore, Reason};
 use k8s_openapi::api::core::v1::Pod;
@@ -35,7 +35,8 @@ pub(crate) fn next(
     if waiting.is_empty() {
         return Decision::default();
     }
-    waiting.sort_by_key(|(seat, _)| (seat.standing.leads(), seat.ordinal));
+    // Whoever does not serve comes first: its restart takes nothing, and may be what helps.
+    waiting.sort_by_key(|(seat, _)| (seat.standing.leads(), troubles::of(seat).is_none(), seat.ordinal));
     let (seat, pod) = waiting[0];
     let message = format!("{} members are to restart with new settings, {} first", waiting.len(), seat.name);
     let mut decision = Decision { activity: Some(Note::new(Reason::RollingOut, message)), ..Decision::default() };
@@ -43,7 +44,7 @@ pub(crate) fn next(
         .seats
         .values()
         .filter(|other| other.id.is_some_and(|id| read.configuration.contains(id)) && other.ordinal != seat.ordinal)
-        .find_map(|other| troubles::of(other).map(|trouble| (other, trouble)));
+        .find_map(|other| unfit(other).map(|trouble| (other, trouble)));
     if let Some((other, trouble)) = unfit {
         decision.blocked = Some(Note::new(trouble.reason, format!("{}: {}", other.name, trouble.message)));
         return decision;
@@ -55,6 +56,17 @@ pub(crate) fn next(
         None => decision.actions.push(Action::EvictPod { pod: Seen::of(&pod.metadata) }),
     }
     decision
+}
+
+/// Why no other member may be missing while this one is as it is.
+fn unfit(seat: &Seat<'_>) -> Option<Note> {
+    if let Some(trouble) = troubles::of(seat) {
+        return Some(trouble);
+    }
+    if seat.pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()) {
+        return Some(Note::new(Reason::MembersNotReady, "its pod is being stopped"));
+    }
+    (!seat.standing.caught_up()).then(|| Note::new(Reason::LearnerBehind, "it catches up with the leader"))
 }
 
 fn outdated<'r, 'a>(roster: &'r Roster<'a>, wanted: &'r str) -> impl Iterator<Item = (&'r Seat<'a>, &'a Pod)> {

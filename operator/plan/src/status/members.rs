@@ -78,7 +78,8 @@ fn role(seat: &Seat<'_>) -> MemberRole {
 fn health(seat: &Seat<'_>) -> MemberHealth {
     match seat.standing {
         Standing::Serving { caught_up: true, .. } if seat.is_pod_ready() => MemberHealth::Healthy,
-        Standing::Serving { caught_up: true, .. } | Standing::Alone => MemberHealth::Starting,
+        Standing::Alone if seat.is_pod_ready() => MemberHealth::Unreachable,
+        Standing::Serving { caught_up: true, .. } | Standing::Alone | Standing::Joined => MemberHealth::Starting,
         Standing::Serving { .. } => MemberHealth::CatchingUp,
         Standing::Blank => MemberHealth::Blank,
         Standing::Restoring => MemberHealth::Restoring,

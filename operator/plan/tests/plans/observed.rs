@@ -16,7 +16,7 @@
 //! member 5 damaged e5 | removed e5 | foreign
 //! ... announced d4                    the StatefulSet carries an ID
 //! ... unscheduled | unbound            no node takes its pod; its volume is not bound
-//! ... outdated                       its pod was made from other settings
+//! ... outdated | ready               its pod was made from other settings; it is ready though nobody hears its member
 //! ... former a1                      the claim holds another cluster's data; brought-back: the set was made for its volume
 //! ... no-set | no-volume | volume-goes | volume-owned | labelled a1 | terminating
 //! ```
@@ -351,7 +351,7 @@ fn set(name: &str, announced: Option<&str>, fate: &str) -> StatefulSet {
 }
 
 fn pod(name: &str, words: &[&str]) -> Pod {
-    let ready = if matches!(words, ["is", ..]) { "True" } else { "False" };
+    let ready = if matches!(words, ["is", ..]) || words.contains(&"ready") { "True" } else { "False" };
     let mut pod: Pod = made(
         "Pod",
         &format!("{name}-0"),
