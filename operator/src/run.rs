@@ -83,7 +83,7 @@ async fn work(
     metrics: Metrics,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
-    let client = Client::try_default().await?;
+    let client = client(kube::Config::infer().await.map_err(kube::Error::InferConfig)?)?;
     let version = client.apiserver_version().await?;
     readiness.reached();
     tracing::info!(kubernetes = version.git_version, "reached the Kubernetes API");
@@ -109,6 +109,13 @@ async fn work(
         tracing::warn!(%error, "the lease was not given up: it expires by itself");
     }
     Ok(())
+}
+
+/// A client that sends each request once. What was refused or not answered is decided anew at the next look: a retry within
+/// a pass acts on an old one, holds the pass up for as long as an eviction is refused, and may create twice.
+fn client(mut config: kube::Config) -> kube::Result<Client> {
+    config.default_retry = false;
+    Client::try_from(config)
 }
 
 /// Runs all controllers until told to stop, and lets passes under way end.
@@ -204,4 +211,41 @@ fn stop_signal() -> io::Result<watch::Receiver<bool>> {
         let _ = sender.send(true);
     });
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// An API server that refuses everything for the moment, as a disruption budget refuses an eviction, and counts.
+    async fn refuse_all(listener: TcpListener, asked: Arc<AtomicU32>) {
+        while let Ok((mut connection, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let _ = connection.read(&mut request).await;
+            asked.fetch_add(1, Ordering::Relaxed);
+            let refusal = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = connection.write_all(refusal).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_the_moment_is_not_asked_again_within_a_pass() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound");
+        let asked = Arc::new(AtomicU32::new(0));
+        let server = tokio::spawn(refuse_all(listener, Arc::clone(&asked)));
+        let config = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
+        let client = client(config).expect("a client");
+        let refused = tokio::time::timeout(Duration::from_secs(5), client.apiserver_version()).await;
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert!(matches!(refused, Ok(Err(_))), "{refused:?}");
+        server.abort();
+    }
 }
