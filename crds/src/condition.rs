@@ -133,8 +133,8 @@ words! {
 
         /// The spec contradicts itself in a way that admission could not see; the message names the field.
         InvalidSpec,
-        /// A voter of the first configuration lost its volume before the cluster was formed, and no majority is left.
-        /// Delete the RaftCluster with its volumes and create it again: nothing was ever acknowledged.
+        /// Voters of the first configuration lost their volumes before the cluster was formed, no majority is left, and all
+        /// that are left say that they are empty: nothing is lost. Delete the RaftCluster with its volumes and create it again.
         BootstrapIncomplete,
         /// Volumes that hold data exist under names that a new, empty cluster would use, most often those of an earlier
         /// one. They are never taken up again by this version: delete them, or create the RaftCluster with
@@ -143,8 +143,8 @@ words! {
         /// The cluster existed, but all its members are blank: its data is lost. Restore a backup into a RaftCluster
         /// with a new name.
         AwaitingRestore,
-        /// The cluster was formed, but the Secret with its identity is gone: nothing is created, changed or deleted.
-        /// Members go on serving. Restore the Secret from a copy; without one, copy the data out with a client into a
+        /// The cluster was formed, but the Secret with its identity is gone, or is one that its members refuse: none of them
+        /// is replaced or deleted. Members go on serving. Restore the Secret from a copy; without one, copy the data out with a client into a
         /// new RaftCluster.
         IdentityLost,
         /// The backup to start from cannot be restored; the message tells why.

@@ -23,6 +23,9 @@ use crate::roster::{Loss, Roster, Seat, Standing};
 use crate::troubles;
 use crate::validated::ValidatedCluster;
 
+/// What a person can do who lost the identity.
+const RESTORE_THE_SECRET: &str = "Restore the Secret from a copy, owner reference included; without a copy, read the data out with a client and write it into a new RaftCluster";
+
 /// No record yet: bring up the first members and, when each told its ID, make the record.
 pub(crate) fn before_record(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Decision {
     if let Some(waiting) = former_objects(observed) {
@@ -95,7 +98,7 @@ pub(crate) fn identity_lost(
     };
     let holders = if holders.is_empty() { String::new() } else { format!(" ({} hold data)", holders.join(", ")) };
     let message = format!(
-        "{what}, but this cluster was formed{holders}: members go on serving, and nothing is created, changed or deleted. Restore the Secret from a copy, owner reference included; without a copy, read the data out with a client and write it into a new RaftCluster"
+        "{what}, but this cluster was formed{holders}: members go on serving, and nothing is created, changed or deleted. {RESTORE_THE_SECRET}"
     );
     Some(Decision::stall(Reason::IdentityLost, message))
 }
@@ -111,10 +114,8 @@ pub(crate) fn after_record(
     let formed = was_formed(observed, record, roster);
     if let Some(configuration) = newest_reported(roster, record) {
         decision = decision.and(leaderless(roster, configuration, formed));
-    } else if formed {
-        decision = decision.and(silent_cluster(roster));
-    } else if recoverable(roster, record) < majority(record.voters.len()) {
-        return decision.and(Decision::stall(Reason::BootstrapIncomplete, incomplete(roster, record)));
+    } else if formed || recoverable(roster, record) < majority(record.voters.len()) {
+        decision = decision.and(silent_cluster(valid, roster, record, formed));
     } else {
         decision.activity = Some(starting(&record.origin));
     }
@@ -294,14 +295,14 @@ fn has_volume(seat: &Seat<'_>) -> bool {
     seat.volume.is_some_and(|volume| !is_going(volume))
 }
 
-/// Whether the cluster ever had a leader. Only the words of a report depend on it.
+/// Whether the cluster ever had a leader, as far as anybody noted. Only the words of a report depend on it. A note counts
+/// whatever ID it names: another one tells that this record is not the one that the cluster was formed with.
 fn was_formed(observed: &Observed, record: &Record, roster: &Roster<'_>) -> bool {
     let noted = observed
         .services
         .members
         .as_ref()
-        .and_then(|service| annotation(&service.metadata, names::ANNOTATION_FORMED))
-        .is_some_and(|cluster| cluster == record.cluster.to_string());
+        .is_some_and(|service| annotation(&service.metadata, names::ANNOTATION_FORMED).is_some());
     let grown = roster.seats.values().any(|seat| seat.id.is_some() && record.id_of(&seat.name).is_none());
     noted || grown
 }
@@ -353,14 +354,33 @@ fn leaderless(roster: &Roster<'_>, configuration: &Configuration, formed: bool) 
     }
 }
 
-/// Nobody tells of a configuration: either nobody answers, or everybody who does is blank.
-fn silent_cluster(roster: &Roster<'_>) -> Decision {
-    let mut known = roster.seats.values().filter(|seat| seat.id.is_some());
-    if known.all(|seat| matches!(seat.standing, Standing::Lost(_) | Standing::Removed)) {
-        let message = "the volumes of all members are empty or gone: the data of this cluster is lost, and no empty cluster is formed in its place. Restore a backup into a RaftCluster with a new name";
+/// Nobody tells of a configuration. That nothing was ever acknowledged, or that all is lost, is said only if every member that
+/// was recorded or announced tells so itself, or is gone with its volume: a silent one may hold what was acknowledged, and one
+/// that refuses the record's token may serve at this moment.
+fn silent_cluster(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, record: &Record, formed: bool) -> Decision {
+    let is_stranger = |seat: &Seat<'_>| seat.report.is_some() && seat.standing == Standing::Lost(Loss::Foreign);
+    let is_empty = |seat: &Seat<'_>| {
+        matches!(seat.standing, Standing::Blank | Standing::Lost(Loss::Wiped | Loss::Vanished) | Standing::Removed)
+    };
+    let known = || roster.seats.values().filter(|seat| seat.id.is_some() || is_stranger(seat));
+    let holders: Vec<&Seat<'_>> = known().filter(|seat| !is_empty(seat)).collect();
+    let names = holders.iter().map(|seat| seat.name.as_str()).collect::<Vec<_>>().join(", ");
+    if holders.is_empty() && !formed {
+        return Decision::stall(Reason::BootstrapIncomplete, incomplete(roster, record));
+    }
+    if !holders.is_empty() && holders.iter().all(|seat| is_stranger(seat)) {
+        let message = format!(
+            "Secret {} holds the identity of cluster {}, but {names} hold data of another one and refuse it: none of them is replaced or deleted. {RESTORE_THE_SECRET}",
+            names::identity(valid.name),
+            record.cluster
+        );
+        return Decision::stall(Reason::IdentityLost, message);
+    }
+    if holders.iter().all(|seat| matches!(seat.standing, Standing::Lost(_))) {
+        let message = "the volumes of all members are empty, damaged or gone: the data of this cluster is lost, and no empty cluster is formed in its place. Restore a backup into a RaftCluster with a new name";
         return Decision::stall(Reason::AwaitingRestore, message);
     }
-    let message = "no member answers: bring their machines or volumes back";
+    let message = format!("no member answers that holds data, and {names} may: bring their machines or volumes back");
     Decision { outage: Some(Note::new(Reason::QuorumLost, message)), ..Decision::default() }
 }
 
@@ -372,7 +392,7 @@ fn incomplete(roster: &Roster<'_>, record: &Record) -> String {
         .map(|voter| voter.name.as_str())
         .collect();
     format!(
-        "{} lost their volumes before the cluster was formed, and no majority of its {} first voters is left. Nothing was ever acknowledged: delete this RaftCluster with its volumes and create it again",
+        "{} lost their volumes before the cluster was formed, no majority of its {} first voters is left, and none of them holds data: delete this RaftCluster with its volumes and create it again",
         lost.join(", "),
         record.voters.len()
     )

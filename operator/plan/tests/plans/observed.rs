@@ -5,7 +5,7 @@
 //! replicas 3            max-voters 5        paused            replacement off       retain-removed
 //! restore               (from a place in a bucket)             backup               (spec.backup is set)
 //! record a1 b2 c3       IDs of demo-1, demo-2, demo-3, or 4=d4: of demo-4; with `formed` after it the cluster had a leader,
-//!                       with `from-backup` it began with one
+//!                       with `from-backup` it began with one, with `formed-otherwise` the note names another cluster
 //! refused LearnerBehind  the leader refused the last change of membership, for this reason
 //! last-ordinal 5        noted on the members' Service
 //! configuration 7 voters a1 b2 c3 learners d4 outgoing b2 removed e5      without it: the record's, if somebody leads
@@ -78,7 +78,7 @@ pub(crate) fn parse(look: &str) -> Observed {
 #[derive(Default)]
 struct Draft {
     record: Vec<(Ordinal, MemberId)>,
-    formed: bool,
+    formed: Option<ClusterId>,
     from_backup: bool,
     last_ordinal: Option<String>,
     refusals: Vec<Refusal>,
@@ -90,9 +90,13 @@ struct Draft {
 
 impl Draft {
     fn record(&mut self, words: &[&str]) {
-        self.formed = words.contains(&"formed");
+        self.formed = match (words.contains(&"formed"), words.contains(&"formed-otherwise")) {
+            (true, _) => Some(CLUSTER),
+            (false, true) => Some(ANOTHER),
+            (false, false) => None,
+        };
         self.from_backup = words.contains(&"from-backup");
-        let ids = words.iter().filter(|word| !["formed", "from-backup"].contains(*word));
+        let ids = words.iter().filter(|word| !["formed", "formed-otherwise", "from-backup"].contains(*word));
         self.record = ids
             .zip(1..)
             .map(|(word, place)| match word.split_once('=') {
@@ -188,9 +192,7 @@ impl Draft {
         let mut service: Service = made("Service", "demo-members", &json!({}));
         let notes = service.metadata.annotations.get_or_insert_default();
         notes.extend(self.last_ordinal.map(|last| (names::ANNOTATION_LAST_ORDINAL.to_owned(), last)));
-        if self.formed {
-            notes.insert(names::ANNOTATION_FORMED.to_owned(), CLUSTER.to_string());
-        }
+        notes.extend(self.formed.map(|cluster| (names::ANNOTATION_FORMED.to_owned(), cluster.to_string())));
         let mut observed = Observed {
             now: now(),
             operator: OperatorSettings { node_image: "raft-node:1".to_owned(), node_image_pull_policy: None },
