@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::decision::Note;
+use crate::desired::digest;
 use crate::identity::Record;
 use crate::ids::ClusterId;
 use crate::names::Ordinal;
@@ -35,8 +36,8 @@ pub struct Ask {
     pub member_name: String,
     /// Of which cluster.
     pub cluster: ClusterId,
-    /// Name of the backup. The same until a member says that this one failed: whoever is asked next finds what another
-    /// may have finished unheard.
+    /// Name of the backup. The same until a member says that this one failed, or the place changes: whoever is asked next
+    /// finds what another may have finished unheard.
     pub name: String,
     /// Where to.
     pub store: ObjectStore,
@@ -114,9 +115,16 @@ pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempt: u32) -> 
         member: seat.ordinal,
         member_name: seat.name.clone(),
         cluster: record.cluster,
-        name: if attempt == 0 { uid.to_owned() } else { format!("{uid}-{attempt}") },
+        name: name_of(uid, &store, attempt),
         store,
     })
+}
+
+/// A member knows a backup by its name alone, and goes on uploading to where it was first told to: another place makes
+/// another backup, or the status would name a bucket that the manifest is not in.
+fn name_of(uid: &str, store: &ObjectStore, attempt: u32) -> String {
+    let place = digest(&(&store.endpoint, &store.region, &store.bucket, &store.prefix));
+    if attempt == 0 { format!("{uid}-{place}") } else { format!("{uid}-{place}-{attempt}") }
 }
 
 /// Who was asked before, while it serves; else a follower that is caught up, so that the leader has nothing more to do.

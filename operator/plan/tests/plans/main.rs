@@ -2,6 +2,7 @@
 //! it. `UPDATE=1 cargo test -p plan --test plans` writes what is instead of comparing; the difference is then reviewed as
 //! text.
 
+mod backup;
 mod observed;
 mod told;
 
