@@ -83,9 +83,15 @@ pub(crate) fn identity_lost(
 ) -> Option<Decision> {
     let service = observed.services.members.as_ref().filter(|service| observed.owns(&service.metadata));
     let formed = service.is_some_and(|service| annotation(&service.metadata, names::ANNOTATION_FORMED).is_some());
+    // Without a StatefulSet, a volume that is older than this RaftCluster is what an earlier one of its name left.
+    let is_own = |volume: &PersistentVolumeClaim| {
+        let (ours, its) = (&observed.cluster.metadata.creation_timestamp, &volume.metadata.creation_timestamp);
+        ours.as_ref().zip(its.as_ref()).is_some_and(|(ours, its)| its >= ours)
+    };
     let holds_data = |seat: &&Seat<'_>| {
-        let labelled = seat.set.is_some() && seat.volume.is_some_and(is_used);
-        labelled || seat.report.is_some_and(|report| report.phase != Phase::Blank)
+        let used = seat.volume.filter(|volume| is_used(volume));
+        used.is_some_and(|volume| seat.set.is_some() || is_own(volume))
+            || seat.report.is_some_and(|report| report.phase != Phase::Blank)
     };
     let holders: Vec<&str> = roster.seats.values().filter(holds_data).map(|seat| seat.name.as_str()).collect();
     if !formed && holders.is_empty() {

@@ -18,6 +18,7 @@
 //! ... unscheduled | unbound            no node takes its pod; its volume is not bound
 //! ... outdated | ready               its pod was made from other settings; it is ready though nobody hears its member
 //! ... former a1                      the claim holds another cluster's data; brought-back: the set was made for its volume
+//! ... younger                        the claim was made after the RaftCluster, not before it
 //! ... no-set | no-volume | volume-goes | volume-owned | labelled a1 | terminating
 //! ```
 
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use plan::desired::stateful_set::settings;
 use plan::identity::{BackupPlace, Origin, Record, RecordedVoter};
@@ -123,7 +125,8 @@ impl Draft {
         }
         if !has("no-volume") {
             let holds = after("labelled").map(|id| (CLUSTER, id)).or(after("former").map(|id| (ANOTHER, id)));
-            member.volume = Some(volume(&name, holds, has("volume-owned")));
+            let age = SignedDuration::from_hours(if has("younger") { 1 } else { 3 });
+            member.volume = Some(volume(&name, holds, has("volume-owned"), age));
         }
         member.answer = self.answer(ordinal, words).filter(|_| !has("no-set"));
         self.members.insert(ordinal, member);
@@ -158,8 +161,7 @@ impl Draft {
             ["removed", who, ..] => report(id(who), Phase::Removed, Some(CLUSTER)),
             ["foreign", ..] => report(MemberId(0xffff), Phase::Member, Some(ANOTHER)),
             ["silent", seconds, ..] => {
-                let ago = SignedDuration::from_secs(i64::try_from(number(seconds)).expect("small"));
-                let since = now().checked_sub(ago).expect("long after the epoch");
+                let since = ago(SignedDuration::from_secs(i64::try_from(number(seconds)).expect("small")));
                 return Some(Answer::Silent { since, error: "no answer".to_owned() });
             }
             _ => return None,
@@ -198,7 +200,10 @@ impl Draft {
             operator: OperatorSettings { node_image: "raft-node:1".to_owned(), node_image_pull_policy: None },
             cluster: serde_json::from_value(json!({
                 "apiVersion": "raftoperator.io/v1alpha1", "kind": "RaftCluster",
-                "metadata": { "name": "demo", "namespace": "default", "uid": "owner", "generation": 1 },
+                "metadata": {
+                    "name": "demo", "namespace": "default", "uid": "owner", "generation": 1,
+                    "creationTimestamp": Time(ago(SignedDuration::from_hours(2))),
+                },
                 "spec": spec,
             }))
             .expect("a RaftCluster"),
@@ -263,6 +268,10 @@ impl Draft {
 
 fn now() -> Timestamp {
     Timestamp::from_second(1_800_000_000).expect("within range")
+}
+
+fn ago(time: SignedDuration) -> Timestamp {
+    now().checked_sub(time).expect("long after the epoch")
 }
 
 fn number(word: &str) -> u64 {
@@ -376,13 +385,14 @@ fn pod(name: &str, words: &[&str]) -> Pod {
         notes.insert(names::ANNOTATION_SETTINGS.to_owned(), "others".to_owned());
     }
     if words.contains(&"terminating") {
-        pod.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(now()));
+        pod.metadata.deletion_timestamp = Some(Time(now()));
     }
     pod
 }
 
-fn volume(name: &str, holds: Option<(ClusterId, &str)>, owned: bool) -> PersistentVolumeClaim {
+fn volume(name: &str, holds: Option<(ClusterId, &str)>, owned: bool, age: SignedDuration) -> PersistentVolumeClaim {
     let mut volume: PersistentVolumeClaim = made("PersistentVolumeClaim", &format!("data-{name}-0"), &json!({}));
+    volume.metadata.creation_timestamp = Some(Time(ago(age)));
     let owner = serde_json::from_value(owner("StatefulSet", name, &format!("StatefulSet/{name}"))).expect("an owner");
     volume.metadata.owner_references = owned.then(|| vec![owner]);
     if let Some((cluster, id)) = holds {
