@@ -18,6 +18,7 @@ use crate::observed::member::{Configuration, Phase};
 use crate::observed::{Call, Linearizable, Observed, Seen};
 use crate::restore;
 use crate::roster::{Roster, Seat, Standing};
+use crate::status::shortened;
 use crate::troubles;
 use crate::validated::ValidatedCluster;
 
@@ -311,7 +312,7 @@ impl View<'_> {
             target_learners: names(&end.learners),
             steps,
             blocked_by: waits
-                .map(|note| Blocker { reason: note.reason.as_str().to_owned(), message: note.message.clone() }),
+                .map(|note| Blocker { reason: note.reason.as_str().to_owned(), message: shortened(&note.message) }),
         }
     }
 }
