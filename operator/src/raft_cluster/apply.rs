@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource};
 use plan::action::{Action, Ground, Object, OnFailure};
@@ -46,6 +46,36 @@ enum ActError {
     /// Somebody else was there first, or the object is another one by now: to be looked at again, and no failure.
     #[error("the world moved on meanwhile")]
     MovedOn,
+    /// The leader waits for a member, and it takes as long as it takes: to be looked at again, but not at once.
+    #[error("the leader waits for a member to catch up")]
+    NotYet,
+}
+
+/// What came of an action that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// Something is not as it was.
+    Changed,
+    /// All is as it was: looking again at once would show the same, for ever.
+    AsItWas,
+}
+
+impl Effect {
+    fn of_apply(seen: Option<&ObjectMeta>, now: &ObjectMeta) -> Self {
+        let is_same = seen.is_some_and(|seen| {
+            seen.uid == now.uid && seen.resource_version.is_some() && seen.resource_version == now.resource_version
+        });
+        if is_same { Self::AsItWas } else { Self::Changed }
+    }
+
+    /// That it exists already is success.
+    fn of_create(outcome: Result<(), kube::Error>) -> Result<Self, ActError> {
+        match outcome {
+            Ok(()) => Ok(Self::Changed),
+            Err(error) if code(&error) == Some(409) => Ok(Self::AsItWas),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// Carries the actions out.
@@ -57,7 +87,10 @@ pub(super) async fn in_order(actions: &[Action], observed: &Observed, context: &
         let name = name(action);
         context.metrics.acted(name, outcome.as_ref().err().map(|error| error as _));
         match outcome {
-            Ok(()) => {
+            Ok(Effect::AsItWas) => {
+                tracing::info!(cluster = hand.cluster(), action = name, about = %about(action), "all is as it was");
+            }
+            Ok(Effect::Changed) => {
                 tracing::info!(cluster = hand.cluster(), action = name, about = %about(action), "done");
                 applied.did_something |= shows_soon(action);
                 applied.done.push(action.clone());
@@ -65,6 +98,10 @@ pub(super) async fn in_order(actions: &[Action], observed: &Observed, context: &
             Err(ActError::MovedOn) => {
                 tracing::info!(cluster = hand.cluster(), action = name, about = %about(action), "the world moved on: looks again");
                 applied.did_something = true;
+                break;
+            }
+            Err(ActError::NotYet) => {
+                tracing::info!(cluster = hand.cluster(), action = name, about = %about(action), "not yet: looks again later");
                 break;
             }
             Err(error) => {
@@ -98,15 +135,11 @@ impl Hand<'_> {
         Api::namespaced(self.context.client.clone(), namespace)
     }
 
-    async fn act(&self, action: &Action) -> Result<(), ActError> {
+    async fn act(&self, action: &Action) -> Result<Effect, ActError> {
         match action {
-            Action::Apply(object) => match &**object {
-                Object::Service(service) => self.apply(&**service).await,
-                Object::Budget(budget) => self.apply::<PodDisruptionBudget>(budget).await,
-                Object::Set(set) => self.apply::<StatefulSet>(set).await,
-            },
+            Action::Apply(object) => return self.apply_one(object).await,
+            Action::CreateSet { ordinal, set } => return self.create_set(*ordinal, set).await,
             Action::ReserveOrdinals { service, first, last } => self.reserve(service, *first, *last).await,
-            Action::CreateSet { ordinal, set } => self.create_set(*ordinal, set).await,
             Action::CreateRecord(secret) => self.create_record(secret).await,
             Action::NoteFormed { service, cluster } => {
                 self.annotate::<Service>(service, names::ANNOTATION_FORMED, cluster.to_string()).await
@@ -134,20 +167,37 @@ impl Hand<'_> {
             }
             _ => self.call(action).await,
         }
+        .map(|()| Effect::Changed)
     }
 
-    async fn apply<K>(&self, object: &K) -> Result<(), ActError>
+    async fn apply_one(&self, object: &Object) -> Result<Effect, ActError> {
+        let (services, members) = (&self.observed.services, self.observed.members.values());
+        match object {
+            Object::Service(service) => {
+                let seen = [&services.client, &services.read, &services.members];
+                self.apply(&**service, seen.into_iter().flatten()).await
+            }
+            Object::Budget(budget) => self.apply(&**budget, self.observed.budget.iter()).await,
+            Object::Set(set) => self.apply(&**set, members.filter_map(|member| member.set.as_ref())).await,
+        }
+    }
+
+    /// Nothing changes where another manager holds what is not applied, such as one more port: that is as it was, however
+    /// often it is applied.
+    async fn apply<'s, K>(&self, object: &K, seen: impl Iterator<Item = &'s K>) -> Result<Effect, ActError>
     where
         K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
             + Clone
             + std::fmt::Debug
             + Serialize
-            + DeserializeOwned,
+            + DeserializeOwned
+            + 's,
     {
         let name = object.meta().name.clone().unwrap_or_default();
+        let seen = seen.map(Resource::meta).find(|seen| seen.name == object.meta().name);
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         match self.api::<K>().patch(&name, &parameters, &Patch::Apply(object)).await {
-            Ok(_) => Ok(()),
+            Ok(live) => Ok(Effect::of_apply(seen, live.meta())),
             // The object that was seen is gone, or is another one by now.
             Err(error) if object.meta().uid.is_some() && matches!(code(&error), Some(404 | 409)) => {
                 Err(ActError::MovedOn)
@@ -165,7 +215,7 @@ impl Hand<'_> {
         Ok(())
     }
 
-    async fn create_set(&self, ordinal: Ordinal, set: &StatefulSet) -> Result<(), ActError> {
+    async fn create_set(&self, ordinal: Ordinal, set: &StatefulSet) -> Result<Effect, ActError> {
         let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let outcome = self.api().create(&parameters, set).await;
         // An ordinal is used up unless the API said clearly that nothing was created: a lost reply may hide a success.
@@ -174,10 +224,7 @@ impl Hand<'_> {
         if !refused {
             self.context.remember(self.observed.uid(), |memory| memory.reserved.remove(&ordinal));
         }
-        match outcome {
-            Err(error) if code(&error) == Some(409) => Ok(()),
-            other => Ok(other.map(|_| ())?),
-        }
+        Effect::of_create(outcome.map(|_| ()))
     }
 
     async fn create_record(&self, secret: &Secret) -> Result<(), ActError> {
@@ -258,18 +305,7 @@ impl Hand<'_> {
                 memory.refusals.insert(call, refusal);
             }
         });
-        match outcome {
-            // The configuration moved on, or the leader waits for itself: the next look shows what to do.
-            Err(error)
-                if matches!(
-                    error.refusal.as_deref(),
-                    Some("Stale" | "InFlight" | "NotLeader" | "TermNotCommitted" | "LearnerBehind")
-                ) =>
-            {
-                Err(ActError::MovedOn)
-            }
-            other => Ok(other?),
-        }
+        outcome.map_err(refused)
     }
 
     async fn say(&self, mut member: Member, ordinal: Ordinal, action: &Action) -> Result<(), CallError> {
@@ -292,6 +328,16 @@ impl Hand<'_> {
 /// carried out in the member's own time.
 fn shows_soon(action: &Action) -> bool {
     !matches!(action, Action::Restore { .. })
+}
+
+/// What a member's refusal means.
+fn refused(error: CallError) -> ActError {
+    match error.refusal.as_deref() {
+        // The configuration moved on, or the leader waits for itself: the next look shows what to do.
+        Some("Stale" | "InFlight" | "NotLeader" | "TermNotCommitted") => ActError::MovedOn,
+        Some("LearnerBehind") => ActError::NotYet,
+        _ => ActError::Call(error),
+    }
 }
 
 fn code(error: &kube::Error) -> Option<u16> {
@@ -355,9 +401,7 @@ fn words(action: &Action) -> &'static str {
 
 /// What an action is about, for people. Never anything secret.
 fn about(action: &Action) -> String {
-    let named = |metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta| {
-        metadata.name.clone().unwrap_or_default()
-    };
+    let named = |metadata: &ObjectMeta| metadata.name.clone().unwrap_or_default();
     match action {
         Action::Apply(object) => match &**object {
             Object::Service(service) => format!("Service {}", named(&service.metadata)),
@@ -400,5 +444,29 @@ mod tests {
     fn an_order_to_restore_asks_for_no_quick_look() {
         assert!(!shows_soon(&restore()));
         assert!(shows_soon(&Action::CreateRecord(Box::default())));
+    }
+
+    /// One more port of somebody else's, a StatefulSet whose label somebody removed, a learner that the load keeps behind:
+    /// what bears no fruit must not be tried ten times a second.
+    #[test]
+    fn what_changed_nothing_asks_for_no_quick_look() {
+        let version = |version: &str| ObjectMeta {
+            uid: Some("u".to_owned()),
+            resource_version: Some(version.to_owned()),
+            ..ObjectMeta::default()
+        };
+        assert_eq!(Effect::of_apply(Some(&version("7")), &version("7")), Effect::AsItWas);
+        assert_eq!(Effect::of_apply(Some(&version("7")), &version("8")), Effect::Changed);
+        assert_eq!(Effect::of_apply(None, &version("7")), Effect::Changed);
+        let exists = kube::core::Status { code: 409, ..kube::core::Status::default() };
+        let created = Effect::of_create(Err(kube::Error::Api(Box::new(exists))));
+        assert_eq!(created.expect("that it exists is success"), Effect::AsItWas);
+        let refusal = |name: &str| CallError {
+            code: tonic::Code::FailedPrecondition,
+            refusal: Some(name.to_owned()),
+            message: String::new(),
+        };
+        assert!(matches!(refused(refusal("LearnerBehind")), ActError::NotYet));
+        assert!(matches!(refused(refusal("Stale")), ActError::MovedOn));
     }
 }
