@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use plan::backup::Tries;
 use plan::names::Ordinal;
 use plan::observed::{Call, Probe, Refusal, Warning};
 
@@ -26,8 +27,8 @@ pub struct Memory {
     pub probe: Option<(Instant, Probe)>,
     /// When its status was last written.
     pub published: Option<Instant>,
-    /// Of a backup: attempts that failed.
-    pub attempts: u32,
+    /// Of a backup: tries that came to nothing.
+    pub tries: Tries,
     /// Passes that failed, one after another.
     pub failures: Failures,
     /// Looks that led to nothing.
@@ -70,11 +71,11 @@ mod tests {
     #[test]
     fn what_is_gone_is_forgotten_and_what_is_there_is_not() {
         let (mut memories, mut now) = (Memories::default(), Instant::now());
-        memories.with("cluster", now, |memory| memory.attempts = 7);
+        memories.with("cluster", now, |memory| memory.tries.failed = 7);
         for backup in 0..100 {
             now += Duration::from_secs(60);
-            memories.with(&format!("backup {backup}"), now, |memory| memory.attempts = 1);
-            assert_eq!(memories.with("cluster", now, |memory| memory.attempts), 7);
+            memories.with(&format!("backup {backup}"), now, |memory| memory.tries.failed = 1);
+            assert_eq!(memories.with("cluster", now, |memory| memory.tries.failed), 7);
         }
         assert!(memories.by_uid.len() < 30, "{} are remembered", memories.by_uid.len());
     }

@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, Resource};
-use plan::backup::{self, Ask, Choice, Completed, Progress};
+use plan::backup::{self, Ask, Choice, Completed, Progress, Tries};
 use plan::names::FIELD_MANAGER;
 use plan::observed::Observed;
 use proto::admin::backup_response::State;
@@ -53,7 +53,9 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
         context.forget(&uid);
         return Ok(Action::await_change());
     };
-    if backup.metadata.deletion_timestamp.is_some() || backup::choose(&backup, None, 0) == Choice::Complete {
+    if backup.metadata.deletion_timestamp.is_some()
+        || backup::choose(&backup, None, Tries::default()) == Choice::Complete
+    {
         return Ok(Action::await_change());
     }
     let clusters: Api<RaftCluster> = Api::namespaced(context.client.clone(), namespace);
@@ -61,18 +63,21 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
         Some(cluster) => observe::world(&cluster, context).await?,
         None => None,
     };
-    let attempt = context.remember(&uid, |memory| memory.attempts);
+    let tries = context.remember(&uid, |memory| memory.tries);
     let now = Timestamp::now();
-    let (status, next_look) = match (backup::choose(&backup, observed.as_ref(), attempt), &observed) {
+    let (status, next_look) = match (backup::choose(&backup, observed.as_ref(), tries), &observed) {
         (Choice::Complete, _) => return Ok(Action::await_change()),
         (Choice::Ask(ask), Some(observed)) => {
             let progress = ask_member(observed, &ask, context).await;
             let next_look = match &progress {
                 Progress::Running { .. } => LOOK_SOON,
                 Progress::Done(_) => LOOK_LATER,
-                Progress::Unheard { .. } => context.failed(&uid),
+                Progress::Unheard { .. } => {
+                    context.remember(&uid, |memory| memory.tries.unheard = memory.tries.unheard.saturating_add(1));
+                    context.failed(&uid)
+                }
                 Progress::Failed { .. } => {
-                    context.remember(&uid, |memory| memory.attempts = memory.attempts.saturating_add(1));
+                    context.remember(&uid, |memory| memory.tries.failed = memory.tries.failed.saturating_add(1));
                     context.failed(&uid)
                 }
             };

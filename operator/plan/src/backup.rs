@@ -86,9 +86,18 @@ pub struct Completed {
     pub revision: i64,
 }
 
-/// Decides whom to ask. `cluster` is the look at the RaftCluster, if there is one; `attempt` counts those that a member called failed.
+/// Tries that came to nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tries {
+    /// A member said that the backup failed: the next one takes another name.
+    pub failed: u32,
+    /// A member did not answer.
+    pub unheard: u32,
+}
+
+/// Decides whom to ask. `cluster` is the look at the RaftCluster, if there is one.
 #[must_use]
-pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempt: u32) -> Choice {
+pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, tries: Tries) -> Choice {
     if is_complete(backup) {
         return Choice::Complete;
     }
@@ -107,7 +116,7 @@ pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempt: u32) -> 
     };
     let roster = Roster::of(&valid, observed, Some(&record));
     let former = backup.status.as_ref().and_then(|status| status.source_member.as_deref());
-    let Some(seat) = source(&roster, former) else {
+    let Some(seat) = source(&roster, former, tries) else {
         return wait(Reason::Waiting, format!("no member of RaftCluster {name:?} serves at the moment"));
     };
     let uid = backup.metadata.uid.as_deref().unwrap_or_default();
@@ -115,7 +124,7 @@ pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempt: u32) -> 
         member: seat.ordinal,
         member_name: seat.name.clone(),
         cluster: record.cluster,
-        name: name_of(uid, &store, attempt),
+        name: name_of(uid, &store, tries.failed),
         store,
     })
 }
@@ -127,12 +136,15 @@ fn name_of(uid: &str, store: &ObjectStore, attempt: u32) -> String {
     if attempt == 0 { format!("{uid}-{place}") } else { format!("{uid}-{place}-{attempt}") }
 }
 
-/// Who was asked before, while it serves; else a follower that is caught up, so that the leader has nothing more to do.
-fn source<'r, 'a>(roster: &'r Roster<'a>, former: Option<&str>) -> Option<&'r Seat<'a>> {
-    let serving = || roster.seats.values().filter(|seat| seat.report.is_some() && seat.standing.serves());
-    serving()
-        .find(|seat| Some(seat.name.as_str()) == former)
-        .or_else(|| serving().min_by_key(|seat| (!seat.standing.caught_up(), seat.standing.leads(), seat.ordinal)))
+/// Who was asked before, while it serves; else a follower that is caught up, so that the leader has nothing more to do, and
+/// another one after each try that came to nothing.
+fn source<'r, 'a>(roster: &'r Roster<'a>, former: Option<&str>, tries: Tries) -> Option<&'r Seat<'a>> {
+    let serves = |seat: &&Seat<'_>| seat.report.is_some() && seat.standing.serves();
+    let mut serving: Vec<&Seat<'_>> = roster.seats.values().filter(serves).collect();
+    serving.sort_by_key(|seat| (!seat.standing.caught_up(), seat.standing.leads(), seat.ordinal));
+    let turn = tries.failed.saturating_add(tries.unheard) as usize;
+    let next = || turn.checked_rem(serving.len()).map(|turn| serving[turn]);
+    serving.iter().copied().find(|seat| Some(seat.name.as_str()) == former).or_else(next)
 }
 
 fn is_complete(backup: &RaftBackup) -> bool {
@@ -167,7 +179,7 @@ pub fn progressed(backup: &RaftBackup, ask: &Ask, progress: &Progress, now: Time
         Progress::Unheard { error } => {
             // Another member may be heard.
             status.source_member = None;
-            let message = format!("{} does not answer, another member is asked: {error}", ask.member_name);
+            let message = format!("{} does not answer, another try follows: {error}", ask.member_name);
             close(&mut status, backup, now, Holds::No, &Note::new(Reason::Waiting, message));
         }
         Progress::Failed { cause, error } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::{ObjectStore, RaftBackup};
 use k8s_openapi::jiff::Timestamp;
-use plan::backup::{Ask, Choice, Completed, Progress, choose, progressed};
+use plan::backup::{Ask, Choice, Completed, Progress, Tries, choose, progressed};
 use plan::observed::Observed;
 use serde_json::json;
 
@@ -23,7 +23,11 @@ fn cluster() -> Observed {
 }
 
 fn ask(backup: &RaftBackup, cluster: &Observed) -> Ask {
-    match choose(backup, Some(cluster), 0) {
+    ask_after(Tries::default(), backup, cluster)
+}
+
+fn ask_after(tries: Tries, backup: &RaftBackup, cluster: &Observed) -> Ask {
+    match choose(backup, Some(cluster), tries) {
         Choice::Ask(ask) => ask,
         other => panic!("{other:?}"),
     }
@@ -60,4 +64,24 @@ fn a_backup_is_in_the_bucket_that_its_status_names() {
         tell(&mut backup, &second, &Progress::Done(Box::new(completed)));
         assert_eq!(backup.status.and_then(|status| status.location), Some(used));
     }
+}
+
+/// The status promises it: followers first, then the leader, then from the beginning.
+#[test]
+fn another_member_is_asked_after_each_try_that_came_to_nothing() {
+    let (mut backup, cluster) = (backup(), cluster());
+    let mut tries = Tries::default();
+    let mut asked = Vec::new();
+    for turn in 0..4 {
+        let ask = ask_after(tries, &backup, &cluster);
+        asked.push(ask.member.0);
+        if turn % 2 == 0 {
+            tries.unheard += 1;
+            tell(&mut backup, &ask, &Progress::Unheard { error: "no answer".to_owned() });
+        } else {
+            tries.failed += 1;
+            tell(&mut backup, &ask, &Progress::Failed { cause: String::new(), error: "the disk".to_owned() });
+        }
+    }
+    assert_eq!(asked, [2, 3, 1, 2]);
 }
