@@ -54,8 +54,9 @@ async fn pass(cluster: &RaftCluster, context: &Context) -> Result<Action, Reconc
     let uid = observed.uid();
     if applied.failures.is_empty() {
         context.succeeded(uid);
-        let changed = observed.cluster.status.as_ref().is_none_or(|former| !status::is_only_movement(former, &status));
-        let look = if applied.did_something || changed { Look::Fruitful } else { Look::Fruitless };
+        let former = observed.cluster.status.as_ref();
+        let is_news = former.is_none_or(|former| status::difference(former, &status) == status::Difference::News);
+        let look = if applied.did_something || is_news { Look::Fruitful } else { Look::Fruitless };
         let pause = context.remember(uid, |memory| memory.fruitless.after(look, plan.next_look, plan.slowest_look));
         // What was done shows at the next look, and the next step may be possible at once.
         Ok(Action::requeue(if applied.did_something { pause.min(apply::SETTLE) } else { pause }))

@@ -264,7 +264,9 @@ fn pace(valid: &ValidatedCluster<'_>, decision: &Decision) -> (Duration, Duratio
     if !moves || decision.stalled.is_some() || valid.spec.paused {
         return (LOOK_CALMLY, LOOK_CALMLY);
     }
+    let restores = decision.activity.as_ref().is_some_and(|note| note.reason == Reason::Restoring);
     match decision.blocked.as_ref().map(|note| note.reason) {
+        None if restores => (LOOK_SOON, LOOK_WATCHFULLY),
         None | Some(Reason::MembersNotReady | Reason::NoLeader) => (LOOK_SOON, LOOK_CALMLY),
         Some(Reason::LearnerBehind | Reason::ChangeInFlight) => (LOOK_SOON, LOOK_WATCHFULLY),
         // Only a person or Kubernetes can help.

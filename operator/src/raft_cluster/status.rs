@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crds::RaftCluster;
 use crds::raft_cluster::RaftClusterStatus;
+use crds::{RaftCluster, Reason};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource};
 use plan::Plan;
@@ -17,6 +17,8 @@ use crate::context::Context;
 
 /// How often it is published how far logs have grown, when nothing else changed.
 const MOVEMENT_EVERY: Duration = Duration::from_secs(10);
+/// How often it is published how far a restore is, when nothing else changed.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Writes the status unless it is there already, and returns it.
 pub(super) async fn publish(
@@ -31,7 +33,7 @@ pub(super) async fn publish(
     }
     let cluster = &observed.cluster;
     if let Some(former) = &cluster.status
-        && (*former == status || (is_only_movement(former, &status) && !is_movement_due(observed, context)))
+        && !is_due(difference(former, &status), observed, context)
     {
         return Ok(status);
     }
@@ -56,17 +58,74 @@ pub(super) async fn publish(
     }
 }
 
-/// Whether nothing differs but how far logs have grown. Every write wakes everybody who watches, this operator included.
-pub(super) fn is_only_movement(former: &RaftClusterStatus, now: &RaftClusterStatus) -> bool {
+/// How much a report differs from the one before. Every write wakes everybody who watches, this operator included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Difference {
+    /// Not at all.
+    Nothing,
+    /// Logs have grown.
+    Movement,
+    /// A restore is further.
+    Progress,
+    /// Something is not as it was.
+    News,
+}
+
+pub(super) fn difference(former: &RaftClusterStatus, now: &RaftClusterStatus) -> Difference {
     let still = |status: &RaftClusterStatus| {
         let mut status = status.clone();
         status.members.iter_mut().for_each(|member| member.match_index = None);
         status
     };
-    still(former) == still(now)
+    let without_progress = |status: &RaftClusterStatus| {
+        let mut status = still(status);
+        let restoring = status.conditions.iter_mut().filter(|condition| condition.reason == Reason::Restoring.as_str());
+        restoring.for_each(|condition| condition.message.clear());
+        status
+    };
+    if former == now {
+        Difference::Nothing
+    } else if still(former) == still(now) {
+        Difference::Movement
+    } else if without_progress(former) == without_progress(now) {
+        Difference::Progress
+    } else {
+        Difference::News
+    }
 }
 
-fn is_movement_due(observed: &Observed, context: &Context) -> bool {
+fn is_due(difference: Difference, observed: &Observed, context: &Context) -> bool {
+    let every = match difference {
+        Difference::Nothing => return false,
+        Difference::Movement => MOVEMENT_EVERY,
+        Difference::Progress => PROGRESS_EVERY,
+        Difference::News => return true,
+    };
     let published = context.remember(observed.uid(), |memory| memory.published);
-    published.is_none_or(|at| at.elapsed() >= MOVEMENT_EVERY)
+    published.is_none_or(|at| at.elapsed() >= every)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A restore tells more bytes at each look: written at once, that would wake this operator for the next look, and so on.
+    #[test]
+    fn how_far_a_restore_is_is_no_news() {
+        let told = |reason: &str, message: &str, matched: i64| -> RaftClusterStatus {
+            let condition = json!({
+                "type": "Ready", "status": "False", "reason": reason, "message": message,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            });
+            let member = json!({ "name": "demo-1", "matchIndex": matched });
+            serde_json::from_value(json!({ "conditions": [condition], "members": [member] })).expect("a status")
+        };
+        let begun = told("Restoring", "1 of 9 bytes", 0);
+        assert_eq!(difference(&begun, &begun), Difference::Nothing);
+        assert_eq!(difference(&begun, &told("Restoring", "1 of 9 bytes", 7)), Difference::Movement);
+        assert_eq!(difference(&begun, &told("Restoring", "5 of 9 bytes", 7)), Difference::Progress);
+        assert_eq!(difference(&begun, &told("BackupCorrupt", "1 of 9 bytes", 0)), Difference::News);
+        let waits = told("Unschedulable", "2 nodes", 0);
+        assert_eq!(difference(&waits, &told("Unschedulable", "3 nodes", 0)), Difference::News);
+    }
 }

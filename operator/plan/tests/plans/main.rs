@@ -63,6 +63,8 @@ fn looks_are_as_far_apart_as_what_is_waited_for_allows() {
     let behind = "replicas 4\nconfiguration 7 voters a1 b2 c3 learners d4\nmember 4 is d4 behind announced d4";
     assert_eq!(pace(&with(behind)), (300, 1000), "a learner catches up");
     assert_eq!(pace(&with("replicas 5\npaused")), (5000, 5000), "nothing is to be done");
+    let restoring = "restore\nrecord a1 from-backup\nmember 1 restoring a1";
+    assert_eq!(pace(restoring), (300, 1000), "a restore runs");
     let failed = "restore\nrecord a1 from-backup\nmember 1 restoring a1 failed BackupCorrupt";
     assert_eq!(pace(failed), (2000, 5000), "a restore that failed");
 }
