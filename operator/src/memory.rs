@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use crds::ObjectStore;
 use plan::backup::Tries;
 use plan::names::Ordinal;
 use plan::observed::{Call, Probe, Refusal, Warning};
@@ -23,8 +24,8 @@ pub struct Memory {
     pub reserved: BTreeSet<Ordinal>,
     /// What failed last, by call.
     pub refusals: BTreeMap<Call, Refusal>,
-    /// The last look at the object store, and when it was taken.
-    pub probe: Option<(Instant, Probe)>,
+    /// The last look at an object store.
+    pub probe: Option<Probed>,
     /// When its status was last written.
     pub published: Option<Instant>,
     /// Of a backup: tries that came to nothing.
@@ -35,6 +36,25 @@ pub struct Memory {
     pub fruitless: Fruitless,
     /// Warnings, and when they were read.
     pub warnings: Option<(Instant, BTreeMap<Ordinal, Vec<Warning>>)>,
+}
+
+/// What a member said of an object store.
+#[derive(Clone, Debug)]
+pub struct Probed {
+    /// When.
+    pub at: Instant,
+    /// Of which: the spec may name another by now.
+    pub store: ObjectStore,
+    /// What.
+    pub probe: Probe,
+}
+
+impl Probed {
+    /// Whether it tells anything of this one.
+    #[must_use]
+    pub fn is_about(&self, store: &ObjectStore) -> bool {
+        self.store == *store
+    }
 }
 
 /// All that is remembered, by UID.
@@ -66,6 +86,19 @@ impl Memories {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// BackupReady would be True for up to a minute for a bucket that nobody looked at.
+    #[test]
+    fn what_was_said_of_another_bucket_tells_nothing() {
+        let store = |bucket: &str| -> ObjectStore {
+            let store = serde_json::json!({ "bucket": bucket, "credentialsSecretRef": { "name": "keys" } });
+            serde_json::from_value(store).expect("a store")
+        };
+        let probe = Probe { cause: String::new(), error: String::new() };
+        let probed = Probed { at: Instant::now(), store: store("there"), probe };
+        assert!(probed.is_about(&store("there")));
+        assert!(!probed.is_about(&store("elsewhere")));
+    }
 
     /// Nobody tells when an object is gone: a RaftBackup a minute would fill the memory.
     #[test]

@@ -110,8 +110,6 @@ pub struct Linearizable {
 /// What a member said of the object store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// When it was asked.
-    pub at: Timestamp,
     /// A word that conditions know; empty when all is well.
     pub cause: String,
     /// For people.

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 
 use super::ReconcileError;
 use crate::context::{Context, entropy, wall_clock};
+use crate::memory::Probed;
 use crate::member::client::{CallError, Member};
 
 /// How often warnings are read while a member is not up.
@@ -292,11 +293,9 @@ pub(crate) fn reach(observed: &Observed, ordinal: Ordinal, token: Option<&Token>
 async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) -> Option<Probe> {
     let store = &observed.cluster.spec.backup.as_ref()?.object_store;
     let kept = context.remember(observed.uid(), |memory| memory.probe.clone());
-    if let Some((at, probe)) = &kept {
-        let fresh = if probe.cause.is_empty() { PROBE_EVERY } else { PROBE_AGAIN };
-        if at.elapsed() < fresh {
-            return Some(probe.clone());
-        }
+    let kept = kept.filter(|kept| kept.is_about(store));
+    if let Some(kept) = kept.as_ref().filter(|kept| is_fresh(kept)) {
+        return Some(kept.probe.clone());
     }
     let leader = observed.configuration.as_ref()?.leader;
     let other = observed.members.iter().find(|(ordinal, member)| {
@@ -305,27 +304,28 @@ async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) ->
     let asked = other.map_or(leader, |(ordinal, _)| *ordinal);
     let outcome: Result<_, CallError> = match reach(observed, asked, token, context) {
         Some(mut member) => member.probe_object_store(store).await,
-        None => return kept.map(|(_, probe)| probe),
+        None => return kept.map(|kept| kept.probe),
     };
-    match outcome {
-        Ok((cause, error)) => {
-            let probe = Probe { at: observed.now, cause, error };
-            context.remember(observed.uid(), |memory| memory.probe = Some((Instant::now(), probe.clone())));
-            Some(probe)
-        }
+    let probe = match outcome {
+        Ok((cause, error)) => Probe { cause, error },
         Err(error) => {
             tracing::debug!(%error, "no member looked at the object store");
             // Not asked again at once: every pass would wait for it.
-            let last = kept.map(|(_, probe)| probe).filter(|probe| !probe.cause.is_empty());
-            let told = last.unwrap_or_else(|| Probe {
-                at: observed.now,
+            let last = kept.map(|kept| kept.probe).filter(|probe| !probe.cause.is_empty());
+            last.unwrap_or_else(|| Probe {
                 cause: Reason::StoreUnknown.as_str().to_owned(),
                 error: format!("no member could be asked: {error}"),
-            });
-            context.remember(observed.uid(), |memory| memory.probe = Some((Instant::now(), told.clone())));
-            Some(told)
+            })
         }
-    }
+    };
+    let probed = Probed { at: Instant::now(), store: store.clone(), probe: probe.clone() };
+    context.remember(observed.uid(), |memory| memory.probe = Some(probed));
+    Some(probe)
+}
+
+fn is_fresh(probed: &Probed) -> bool {
+    let every = if probed.probe.cause.is_empty() { PROBE_EVERY } else { PROBE_AGAIN };
+    probed.at.elapsed() < every
 }
 
 /// Zones of the nodes that run members. Not every operator may read nodes.
