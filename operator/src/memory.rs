@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crds::ObjectStore;
 use plan::backup::Tries;
 use plan::names::Ordinal;
-use plan::observed::{Call, Probe, Refusal, Warning};
+use plan::observed::{Probe, Refusal, Warning};
 
 use crate::retry::{Failures, Fruitless};
 
@@ -22,8 +22,8 @@ pub struct Memory {
     pub silent: BTreeMap<Ordinal, Instant>,
     /// Ordinals reserved by this process and not used yet.
     pub reserved: BTreeSet<Ordinal>,
-    /// What failed last, by call.
-    pub refusals: BTreeMap<Call, Refusal>,
+    /// Why membership was not changed when that was last asked for.
+    pub refusal: Option<Refusal>,
     /// The last look at an object store.
     pub probe: Option<Probed>,
     /// When its status was last written.

@@ -225,8 +225,6 @@ pub enum StepState {
     Pending,
     /// Under way.
     Active,
-    /// Over.
-    Done,
     /// Not known.
     #[serde(other)]
     Unknown,

@@ -268,7 +268,7 @@ fn abandoned_volumes(valid: &ValidatedCluster<'_>, observed: &Observed, roster: 
     abandoned
         .filter_map(|seat| {
             let uid = seat.volume?.metadata.uid.as_deref()?;
-            Some(ordinals::bring_back(valid, seat.ordinal, Role::Voter, stateful_set::Origin::OfVolume(uid), None))
+            Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, stateful_set::Origin::OfVolume(uid), None))
         })
         .collect()
 }
@@ -282,7 +282,7 @@ fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, record:
         .filter(|seat| !seat.id.is_some_and(|id| is_known_removed(roster, record, id)))
         .filter_map(|seat| {
             let origin = stateful_set::Origin::Announced(seat.id?);
-            Some(ordinals::bring_back(valid, seat.ordinal, Role::Voter, origin, store))
+            Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, origin, store))
         })
         .collect()
 }

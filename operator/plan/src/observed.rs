@@ -44,8 +44,8 @@ pub struct Observed {
     pub restore_from: Option<RaftBackup>,
     /// What a member last said of the object store.
     pub probe: Option<Probe>,
-    /// What the leader last refused to do, and what admin calls last failed with.
-    pub refusals: Vec<Refusal>,
+    /// Why membership was not changed when that was last asked for.
+    pub refusal: Option<Refusal>,
     /// Ordinals this very process reserved and has not used yet.
     pub reserved: BTreeSet<Ordinal>,
     /// Fresh randomness, in case a record is to be made.
@@ -72,7 +72,8 @@ pub struct ObservedMember {
     pub volume: Option<PersistentVolumeClaim>,
     /// What it said. None: nobody asked, as it has no StatefulSet.
     pub answer: Option<Answer>,
-    /// The newest warnings about its StatefulSet, pod and claim while it is not up; newest first.
+    /// The newest warnings about its StatefulSet and claim while it is not up; newest first. What is wrong with its pod is in
+    /// the pod's status.
     pub warnings: Vec<Warning>,
 }
 
@@ -116,30 +117,13 @@ pub struct Probe {
     pub error: String,
 }
 
-/// A call to a member that was refused or failed, kept by the shell until a call of its kind succeeds.
+/// A change of membership that was refused or failed, kept by the shell until one succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What was asked.
-    pub call: Call,
     /// The refusal's name if the member gave one, such as `LearnerBehind`.
     pub name: Option<String>,
     /// For people.
     pub message: String,
-}
-
-/// The calls whose refusal matters to a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Call {
-    /// Bootstrap.
-    Bootstrap,
-    /// Join.
-    Join,
-    /// Restore.
-    Restore,
-    /// ChangeMembership.
-    ChangeMembership,
-    /// TransferLeadership.
-    TransferLeadership,
 }
 
 /// Random bytes, fresh with each look.

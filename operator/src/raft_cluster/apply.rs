@@ -11,7 +11,7 @@ use kube::{Api, Resource};
 use plan::action::{Action, Ground, Object, OnFailure};
 use plan::ids::Token;
 use plan::names::{self, FIELD_MANAGER, Ordinal};
-use plan::observed::{Call, Observed, Refusal, Seen};
+use plan::observed::{Observed, Refusal, Seen};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -283,28 +283,21 @@ impl Hand<'_> {
         settled(self.api::<StatefulSet>().delete(&set.name, &parameters).await.map(|_| ()))
     }
 
-    /// Calls a member, and remembers what it refused.
+    /// Calls a member, and remembers why it changed no membership.
     async fn call(&self, action: &Action) -> Result<(), ActError> {
-        let (ordinal, call) = match action {
-            Action::Bootstrap { member, .. } => (*member, Call::Bootstrap),
-            Action::Restore { member, .. } => (*member, Call::Restore),
-            Action::Join { member, .. } => (*member, Call::Join),
-            Action::ChangeMembership { leader, .. } => (*leader, Call::ChangeMembership),
-            Action::TransferLeadership { leader, .. } => (*leader, Call::TransferLeadership),
+        let ordinal = match action {
+            Action::Bootstrap { member, .. } | Action::Restore { member, .. } | Action::Join { member, .. } => *member,
+            Action::ChangeMembership { leader, .. } | Action::TransferLeadership { leader, .. } => *leader,
             _ => return Ok(()),
         };
         let member =
             observe::reach(self.observed, ordinal, self.token.as_ref(), self.context).ok_or(ActError::NoPod)?;
         let outcome = self.say(member, ordinal, action).await;
-        self.context.remember(self.observed.uid(), |memory| match &outcome {
-            Ok(()) => {
-                memory.refusals.remove(&call);
-            }
-            Err(error) => {
-                let refusal = Refusal { call, name: error.refusal.clone(), message: error.message.clone() };
-                memory.refusals.insert(call, refusal);
-            }
-        });
+        if matches!(action, Action::ChangeMembership { .. }) {
+            let refusal = outcome.as_ref().err();
+            let refusal = refusal.map(|error| Refusal { name: error.refusal.clone(), message: error.message.clone() });
+            self.context.remember(self.observed.uid(), |memory| memory.refusal = refusal);
+        }
         outcome.map_err(refused)
     }
 

@@ -24,8 +24,8 @@ use serde::de::DeserializeOwned;
 
 use super::ReconcileError;
 use crate::context::{Context, entropy, wall_clock};
-use crate::memory::Probed;
 use crate::member::client::{CallError, Member};
+use crate::memory::Probed;
 
 /// How often warnings are read while a member is not up.
 const WARNINGS_EVERY: Duration = Duration::from_secs(5);
@@ -73,7 +73,7 @@ pub(crate) async fn world(cluster: &RaftCluster, context: &Context) -> Result<Op
         zones: BTreeMap::new(),
         restore_from: read.restore_from(&cluster).await?,
         probe: None,
-        refusals: context.remember(&uid, |memory| memory.refusals.values().cloned().collect()),
+        refusal: context.remember(&uid, |memory| memory.refusal.clone()),
         reserved: context.remember(&uid, |memory| memory.reserved.clone()),
         entropy: entropy()?,
         cluster,

@@ -14,7 +14,7 @@ use plan::ids::ClusterId;
 use plan::names::{self, Ordinal};
 use plan::observed::member::{Answer, Role};
 use plan::observed::{
-    Call, Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Refusal, Seen,
+    Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Refusal, Seen,
 };
 use serde_json::json;
 
@@ -53,7 +53,7 @@ pub struct Operator {
     pub troubles: Troubles,
     reserved: BTreeSet<Ordinal>,
     silent: BTreeMap<Ordinal, Duration>,
-    refusals: BTreeMap<Call, Refusal>,
+    refusal: Option<Refusal>,
     pass: Option<Pass>,
     wakes: Duration,
     /// Actions carried out, in all its lives.
@@ -109,7 +109,7 @@ impl Operator {
             troubles,
             reserved: BTreeSet::new(),
             silent: BTreeMap::new(),
-            refusals: BTreeMap::new(),
+            refusal: None,
             pass: None,
             wakes: Duration::ZERO,
             actions: 0,
@@ -121,7 +121,7 @@ impl Operator {
     pub fn die(&mut self) {
         self.reserved.clear();
         self.silent.clear();
-        self.refusals.clear();
+        self.refusal = None;
         self.pass = None;
     }
 
@@ -223,7 +223,7 @@ impl Operator {
             zones: BTreeMap::new(),
             restore_from: None,
             probe: None,
-            refusals: self.refusals.values().cloned().collect(),
+            refusal: self.refusal.clone(),
             reserved: self.reserved.clone(),
             entropy: Entropy {
                 cluster_id: u128::from(reach.random.number()) << 64 | u128::from(reach.random.number()),
@@ -331,15 +331,17 @@ impl Operator {
         }
     }
 
-    /// Calls a member, and remembers what it refused until a call of that kind succeeds, as the shell does.
+    /// Calls a member, and remembers why it changed no membership until one is changed, as the shell does.
     fn call(&mut self, action: &Action, reach: &mut Reach<'_>) -> Outcome {
-        let Some((call, done)) = call(action, reach) else { return Outcome::Refused };
-        let Err(NotDone(name)) = done else {
-            self.refusals.remove(&call);
-            return Outcome::Done;
-        };
-        let refusal = Refusal { call, name: Some(name.to_owned()), message: format!("the member said {name}") };
-        self.refusals.insert(call, refusal);
+        let Some(done) = call(action, reach) else { return Outcome::Refused };
+        if matches!(action, Action::ChangeMembership { .. }) {
+            let refusal = done.as_ref().err();
+            self.refusal = refusal.map(|NotDone(name)| Refusal {
+                name: Some((*name).to_owned()),
+                message: format!("the member said {name}"),
+            });
+        }
+        let Err(NotDone(name)) = done else { return Outcome::Done };
         match name {
             "Unreachable" => Outcome::Unknown,
             "Stale" | "InFlight" | "NotLeader" | "TermNotCommitted" | "LearnerBehind" => Outcome::MovedOn,
@@ -410,7 +412,7 @@ fn ask_leader(members: &BTreeMap<Ordinal, ObservedMember>, reach: &mut Reach<'_>
 }
 
 /// Calls go to the pod that has the member's name now. `None` for what is no call.
-fn call(action: &Action, reach: &mut Reach<'_>) -> Option<(Call, Result<(), NotDone>)> {
+fn call(action: &Action, reach: &mut Reach<'_>) -> Option<Result<(), NotDone>> {
     let pod = |reach: &Reach<'_>, ordinal: Ordinal| {
         let name = names::pod(super::world::CLUSTER, ordinal);
         reach.api.now().pods.get(&name).and_then(|pod| pod.metadata.uid.clone()).unwrap_or_default()
@@ -418,15 +420,15 @@ fn call(action: &Action, reach: &mut Reach<'_>) -> Option<(Call, Result<(), NotD
     Some(match action {
         Action::Bootstrap { member, record, voters } => {
             let pod = pod(reach, *member);
-            (Call::Bootstrap, reach.members.bootstrap(&pod, record, voters))
+            reach.members.bootstrap(&pod, record, voters)
         }
         Action::Restore { member, cluster, id, info, .. } => {
             let pod = pod(reach, *member);
-            (Call::Restore, reach.members.restore(&pod, *cluster, *id, info))
+            reach.members.restore(&pod, *cluster, *id, info)
         }
         Action::Join { member, cluster, id, .. } => {
             let pod = pod(reach, *member);
-            (Call::Join, reach.members.join(&pod, *cluster, *id))
+            reach.members.join(&pod, *cluster, *id)
         }
         Action::ChangeMembership { leader, change } => {
             let pod = pod(reach, *leader);
@@ -434,11 +436,11 @@ fn call(action: &Action, reach: &mut Reach<'_>) -> Option<(Call, Result<(), NotD
             if outcome.is_ok() {
                 reach.watch.changed(change, reach.members, reach.now);
             }
-            (Call::ChangeMembership, outcome)
+            outcome
         }
         Action::TransferLeadership { leader, target } => {
             let pod = pod(reach, *leader);
-            (Call::TransferLeadership, reach.members.transfer(&pod, *target))
+            reach.members.transfer(&pod, *target)
         }
         _ => return None,
     })

@@ -36,23 +36,13 @@ pub(crate) fn create(
         actions.push(Action::ReserveOrdinals { service: Seen::of(&service.metadata), first, last });
     }
     for (ordinal, role) in ordinals.into_iter().zip(roles) {
-        actions.push(set(valid, ordinal, *role, Origin::Plain, restore_store));
+        actions.push(create_set(valid, ordinal, *role, Origin::Plain, restore_store));
     }
     actions
 }
 
-/// Creates the StatefulSet of a member that exists, but for it: its volume is there.
-pub(crate) fn bring_back(
-    valid: &ValidatedCluster<'_>,
-    ordinal: Ordinal,
-    role: Role,
-    origin: Origin<'_>,
-    restore_store: Option<&ObjectStore>,
-) -> Action {
-    set(valid, ordinal, role, origin, restore_store)
-}
-
-fn set(
+/// Creates a member's StatefulSet: a new member's, or that of a member whose volume is all that is left.
+pub(crate) fn create_set(
     valid: &ValidatedCluster<'_>,
     ordinal: Ordinal,
     role: Role,

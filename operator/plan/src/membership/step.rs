@@ -15,7 +15,7 @@ use crate::membership::plan::{Leaving, MembershipPlan, Target, Wanted};
 use crate::membership::safety::{self, Hazard};
 use crate::names::{Ordinal, Role};
 use crate::observed::member::{Configuration, Phase};
-use crate::observed::{Call, Linearizable, Observed, Seen};
+use crate::observed::{Linearizable, Observed, Seen};
 use crate::restore;
 use crate::roster::{Roster, Seat, Standing};
 use crate::status::shortened;
@@ -100,7 +100,7 @@ impl View<'_> {
         };
         let role = configured.map_or(Role::Learner, |id| role(self.configuration(), id));
         let store = restore::store_of(&self.record.origin);
-        Some(ordinals::bring_back(self.valid, seat.ordinal, role, origin, store))
+        Some(ordinals::create_set(self.valid, seat.ordinal, role, origin, store))
     }
 
     fn create(&self, plan: &MembershipPlan) -> Vec<Action> {
@@ -236,7 +236,7 @@ impl View<'_> {
 
     /// What the leader itself refused last.
     fn refused(&self) -> Option<Note> {
-        let refusal = self.observed.refusals.iter().find(|refusal| refusal.call == Call::ChangeMembership)?;
+        let refusal = self.observed.refusal.as_ref()?;
         let reason = match refusal.name.as_deref() {
             Some("LearnerBehind") => Reason::LearnerBehind,
             Some("QuorumAtRisk") => Reason::UnsafeChange,

@@ -37,14 +37,8 @@ pub struct Report {
     pub term: u64,
     /// Its commit index.
     pub commit: u64,
-    /// Its applied index.
-    pub applied: u64,
     /// Its log's last index.
     pub last: u64,
-    /// Revision of its store.
-    pub revision: i64,
-    /// Bytes of its store.
-    pub size_bytes: u64,
     /// The configuration in force there; neither linearizable nor necessarily committed.
     pub configuration: Option<Configuration>,
     /// Leader only: what it knows of the others.

@@ -139,7 +139,7 @@ fn members_that_shut_down_are_shown_so() {
 fn a_long_refusal_is_shortened_wherever_it_is_told() {
     let look = "record a1 b2 c3 formed\nreplicas 4\nrefused QuorumAtRisk\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 joined d4 announced d4";
     let mut observed = observed::parse(look);
-    observed.refusals[0].message = "ä".repeat(3000);
+    observed.refusal.as_mut().expect("the leader said no").message = "ä".repeat(3000);
     let status = plan::plan(&observed).status;
     let blocked = status.plan.and_then(|plan| plan.blocked_by).expect("the leader said no");
     let told = status.conditions.into_iter().map(|condition| condition.message).chain([blocked.message]);

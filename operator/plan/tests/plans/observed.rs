@@ -33,9 +33,7 @@ use plan::identity::{BackupPlace, Origin, Record, RecordedVoter};
 use plan::ids::{ClusterId, MemberId, Token};
 use plan::names::{self, Ordinal};
 use plan::observed::member::{Answer, Configuration, MemberInfo, Phase, Progress, Report, RestoreProgress, Role};
-use plan::observed::{
-    Call, Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Refusal,
-};
+use plan::observed::{Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Refusal};
 use plan::validated::ValidatedCluster;
 use serde_json::{Value, json};
 
@@ -61,11 +59,10 @@ pub(crate) fn parse(look: &str) -> Observed {
             ["backup"] => spec["backup"] = json!({ "objectStore": store() }),
             ["restore"] => spec["bootstrap"] = restore(),
             ["record", ids @ ..] => draft.record(ids),
-            ["refused", name] => draft.refusals.push(Refusal {
-                call: Call::ChangeMembership,
-                name: Some((*name).to_owned()),
-                message: "the leader said no".to_owned(),
-            }),
+            ["refused", name] => {
+                let (name, message) = (Some((*name).to_owned()), "the leader said no".to_owned());
+                draft.refusal = Some(Refusal { name, message });
+            }
             ["last-ordinal", last] => draft.last_ordinal = Some((*last).to_owned()),
             ["configuration", index, rest @ ..] => draft.configuration = Some(configuration(number(index), rest)),
             ["member", ordinal, rest @ ..] => {
@@ -83,7 +80,7 @@ struct Draft {
     formed: Option<ClusterId>,
     from_backup: bool,
     last_ordinal: Option<String>,
-    refusals: Vec<Refusal>,
+    refusal: Option<Refusal>,
     configuration: Option<Configuration>,
     members: BTreeMap<Ordinal, ObservedMember>,
     leader: Option<Ordinal>,
@@ -215,7 +212,7 @@ impl Draft {
             zones: BTreeMap::new(),
             restore_from: None,
             probe: None,
-            refusals: self.refusals,
+            refusal: self.refusal,
             reserved: BTreeSet::new(),
             entropy: Entropy { cluster_id: CLUSTER.0, token: [7; 32] },
         };
@@ -323,10 +320,7 @@ fn report(id: MemberId, phase: Phase, cluster: Option<ClusterId>) -> Report {
         leader: None,
         term: 1,
         commit: LAST_INDEX,
-        applied: LAST_INDEX,
         last: LAST_INDEX,
-        revision: 1,
-        size_bytes: 0,
         configuration: None,
         progress: BTreeMap::new(),
         version: "1".to_owned(),
