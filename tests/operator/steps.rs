@@ -86,3 +86,27 @@ fn an_outage_starts_no_removed_member_again() {
     world.run(Duration::from_secs(10));
     assert_eq!(world.api.now().sets.len(), 3);
 }
+
+/// The node's readiness says nothing of who hears it (node/src/health.rs): of three voters one answers, with a ready pod, while
+/// the leader does not hear it. Whoever restarts the third leaves the leader alone.
+#[test]
+fn a_rollout_waits_for_a_voter_that_the_leader_does_not_hear() {
+    let mut world = healed(3);
+    let leader = world.members.leader().expect("it is healed");
+    let committed = world.members.newest_committed().expect("it is healed");
+    let mut others: Vec<_> = committed.members.iter().filter(|(id, _)| **id != leader).collect();
+    others.sort_by_key(|(_, info)| info.name.clone());
+    let [(_, third), (away, _)] = others[..] else { panic!("two others") };
+    let pod =
+        |world: &World| world.api.now().pods.get(&format!("{}-0", third.name)).and_then(|pod| pod.metadata.uid.clone());
+    let before = pod(&world);
+    world.members.cut(leader, *away);
+    world.run(Duration::from_secs(3));
+    world.change_settings();
+    world.run(Duration::from_secs(20));
+    assert_eq!(pod(&world), before, "it was restarted while the leader had nobody else");
+    assert_eq!(world.reason("Degraded").as_deref(), Some("MemberCutOff"));
+    world.members.mend();
+    world.run_until("healed", PATIENCE, World::is_healed);
+    assert_ne!(pod(&world), before, "it was restarted in the end");
+}

@@ -97,7 +97,8 @@ impl World {
         }
     }
 
-    fn change_settings(&mut self) {
+    /// A person changes how members run.
+    pub fn change_settings(&mut self) {
         if let Some(mut cluster) = self.api.now().cluster.clone() {
             cluster.spec.snapshots.threshold = i32::try_from(self.random.between(100, 105)).expect("small");
             self.api.put_cluster(cluster);

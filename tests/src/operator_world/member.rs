@@ -78,6 +78,8 @@ pub struct Members {
     pub lost: BTreeSet<String>,
     /// Messages lost, per million.
     pub loss: u32,
+    /// Pairs that do not reach each other, though operators reach both.
+    cut: BTreeSet<(MemberId, MemberId)>,
     /// Whether backups cannot be read at the moment.
     pub store_is_broken: bool,
     /// Restores that were begun.
@@ -107,6 +109,7 @@ impl Members {
             starts: 0,
             lost: BTreeSet::new(),
             loss: 0,
+            cut: BTreeSet::new(),
             store_is_broken: false,
             attempts: 0,
             applied: BTreeMap::new(),
@@ -127,6 +130,9 @@ impl Members {
         due.sort_by_key(|flight| flight.at);
         let clock = self.clock();
         for flight in due {
+            if self.cut.contains(&(flight.from, flight.to)) {
+                continue;
+            }
             let Some(pod) = self.pod_of(flight.to, flight.cluster) else { continue };
             if let Some(core) = self.processes.get_mut(&pod).and_then(|process| process.core.as_mut()) {
                 core.step(clock, raft::MemberId(flight.from.0), flight.message);
@@ -305,11 +311,28 @@ impl Members {
         self.disks.insert(claim.to_owned(), disk);
     }
 
-    /// Whether a pod passes its readiness probe.
+    /// Whether a pod passes its readiness probe: by how far its member is, whether or not it hears a leader.
     #[must_use]
     pub fn is_ready(&self, pod: &str) -> bool {
-        let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod));
-        process.and_then(|process| process.core.as_ref()).is_some_and(|core| core.soft_state().leader.is_some())
+        self.processes.get(pod).filter(|_| !self.lost.contains(pod)).is_some_and(|process| process.core.is_some())
+    }
+
+    /// Two members do not reach each other any more.
+    pub fn cut(&mut self, one: MemberId, other: MemberId) {
+        self.cut.extend([(one, other), (other, one)]);
+    }
+
+    /// Everybody reaches everybody.
+    pub fn mend(&mut self) {
+        self.cut.clear();
+    }
+
+    /// Who leads.
+    #[must_use]
+    pub fn leader(&self) -> Option<MemberId> {
+        let leads = |core: &Raft| core.soft_state().role == raft::Role::Leader;
+        let process = self.processes.values().find(|process| process.core.as_ref().is_some_and(leads))?;
+        self.disks.get(&process.disk).map(|disk| disk.id)
     }
 
     /// The disk under a claim.
