@@ -38,6 +38,7 @@ fn every_seed_is_safe_and_heals() {
                 totals.wipes,
                 totals.ailments,
                 totals.failed_syncs,
+                totals.failed_reads,
                 totals.elections,
                 totals.transfers,
                 totals.configurations,

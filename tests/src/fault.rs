@@ -44,11 +44,13 @@ pub enum Fault {
     Rot,
     /// A record is written over another one; likewise.
     Misdirect,
+    /// A disk cannot be read for a while: a start fails and is tried again, a snapshot is not sent or not taken.
+    ReadError,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -64,6 +66,7 @@ impl Fault {
         Self::NoSpace,
         Self::Rot,
         Self::Misdirect,
+        Self::ReadError,
     ];
 
     /// As it is called on a command line.
@@ -85,6 +88,7 @@ impl Fault {
             Self::NoSpace => "no-space",
             Self::Rot => "rot",
             Self::Misdirect => "misdirect",
+            Self::ReadError => "read-error",
         }
     }
 }

@@ -68,7 +68,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     around("AcknowledgesOneTooMany", Sabotage::AcknowledgesOneTooMany, 20),
     core("ReusesReadRound", 20).hunted_by(Hunt::Deposed),
     core("LeaseSurvivesTransfer", 20).hunted_by(Hunt::Deposed),
-    core("TransferNeverEnds", 80),
+    core("TransferNeverEnds", 400),
     core("ReadsBeforeOwnCommit", 20),
     core("CountsUnsyncedSelfAppend", 20),
     around("AcknowledgesBeforeDurable", Sabotage::AcknowledgesBeforeDurable, 20),
@@ -92,6 +92,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     // Others.
     around("TrustsThePlace", Sabotage::TrustsThePlace, 36),
     around("IgnoresFullDisk", Sabotage::IgnoresFullDisk, 20),
+    around("StartsEmptyWhenUnreadable", Sabotage::StartsEmptyWhenUnreadable, 20),
     around("EntriesBeforeHardState", Sabotage::EntriesBeforeHardState, 136).hunted_by(Hunt::Deposed),
     around("DropsSyncedEntry", Sabotage::DropsSyncedEntry, 20),
     around("AppliesOutOfOrder", Sabotage::AppliesOutOfOrder, 20),

@@ -262,6 +262,14 @@ impl Simulated {
             return Ok(());
         }
         let now = self.agenda.now();
+        if self.read_fails(id) {
+            if self.sabotage == Some(Sabotage::StartsEmptyWhenUnreadable) {
+                self.empty_disk(id);
+            } else {
+                self.plan_start(id);
+                return Ok(());
+            }
+        }
         let config = self.profile.config_of(id, &mut self.random);
         let disk = self.disks.get_mut(&id).expect("every member has a disk");
         let restored = match disk.recover(self.sabotage.map_or(Reading::Sound, Sabotage::reading)) {
@@ -308,20 +316,41 @@ impl Simulated {
             record.crashed(id, disk.durable());
         }
         self.invariants.synced(disk)?;
+        self.note(|| format!("{id} crashes"));
+        self.plan_start(id);
+        Ok(())
+    }
+
+    /// A member that is down is tried again after a while.
+    fn plan_start(&mut self, id: MemberId) {
         let (low, high) = self.profile.downtime;
         let downtime = self.random.time(low, high);
-        self.trace.note(self.agenda.now(), || format!("{id} crashes for {downtime:?}"));
+        self.note(|| format!("{id} is to start in {downtime:?}"));
         self.agenda.after(downtime, Event::Start(id));
-        Ok(())
+    }
+
+    /// Whether a member's disk answers this read with an error.
+    pub(crate) fn read_fails(&mut self, id: MemberId) -> bool {
+        let fails = self.agenda.now() < self.members[&id].unreadable_until;
+        if fails {
+            self.totals.failed_reads += 1;
+            self.note(|| format!("{id} cannot read its disk"));
+        }
+        fails
     }
 
     /// A member starts anew under its old name, its disk as it was at the very first start; only a planted bug does.
     pub(crate) fn restart_empty(&mut self, id: MemberId) -> Checked {
         self.crash(id)?;
+        self.empty_disk(id);
+        self.start(id)
+    }
+
+    /// A disk is as it was at the very first start; only planted bugs do that.
+    fn empty_disk(&mut self, id: MemberId) {
         let bootstrap = Arc::clone(self.invariants.ledger.ghost(id).blank());
         let meta = SnapshotMeta { configuration: bootstrap, ..SnapshotMeta::default() };
         self.disks.insert(id, Disk::bootstrapped(id, meta, Machine::default().image()));
-        self.start(id)
     }
 
     /// The planted bug.
@@ -428,6 +457,7 @@ impl Simulated {
             Fault::Wipe => fault::disk::wipe(self)?,
             Fault::SyncError => fault::disk::fail_sync(self),
             Fault::NoSpace => fault::disk::fill(self),
+            Fault::ReadError => fault::disk::fail_reads(self)?,
             Fault::Rot => fault::disk::ail(self, Misdirection::No)?,
             Fault::Misdirect => fault::disk::ail(self, Misdirection::Yes)?,
             Fault::Clock => fault::clock::strike(self),
@@ -465,7 +495,7 @@ impl Simulated {
             member.clock.set_rate(now, TRUE_RATE);
             member.clock.correct_wall();
             (member.stalled_until, member.full_until) = (Duration::ZERO, Duration::ZERO);
-            member.sync_fails = false;
+            (member.sync_fails, member.unreadable_until) = (false, Duration::ZERO);
             self.resume(id)?;
             self.start(id)?;
         }

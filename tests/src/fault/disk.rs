@@ -1,5 +1,5 @@
-//! Disks go wrong: a sync takes very long or fails, there is no room, a record goes bad, or a disk is lost for good with its
-//! member. Owns the limit of what may be lost: as little as Raft is built to survive, so never a majority of any configuration
+//! Disks go wrong: a sync takes very long or fails, there is no room, nothing can be read for a while, a record goes bad, or a
+//! disk is lost for good with its member. Owns the limit of what may be lost: as little as Raft is built to survive, so never a majority of any configuration
 //! that may still decide.
 
 use std::time::Duration;
@@ -45,6 +45,24 @@ pub fn fill(cluster: &mut Simulated) {
     cluster.note_line(|| format!("the disk of {id} is full for {span:?}"));
 }
 
+/// A disk answers reads with errors for a while; nothing on it is lost. Every other time its member restarts, and so must read.
+///
+/// # Errors
+/// What the disk holds after the restart must not be.
+pub fn fail_reads(cluster: &mut Simulated) -> Checked {
+    let leaders = cluster.leaders();
+    let all: Vec<MemberId> = cluster.members.keys().copied().collect();
+    let chosen = if !leaders.is_empty() && cluster.random.coin() { leaders } else { all };
+    let id = *cluster.random.pick(&chosen);
+    let span = cluster.random.long_tailed(Duration::from_millis(5), Duration::from_secs(6));
+    let until = cluster.now() + span;
+    if let Some(member) = cluster.members.get_mut(&id) {
+        member.unreadable_until = until;
+    }
+    cluster.note_line(|| format!("the disk of {id} cannot be read for {span:?}"));
+    if cluster.random.coin() { cluster.crash(id) } else { Ok(()) }
+}
+
 /// A disk is lost for good, if the cluster can bear it.
 ///
 /// # Errors
@@ -70,6 +88,10 @@ pub fn ail(cluster: &mut Simulated, misdirection: Misdirection) -> Checked {
         return Ok(());
     }
     cluster.totals.ailments += 1;
+    if let Some(member) = cluster.members.get_mut(&id) {
+        // It is found at once, or others could go bad that the cluster cannot bear to lose as well.
+        member.unreadable_until = Duration::ZERO;
+    }
     cluster.crash(id)?;
     cluster.start(id)
 }

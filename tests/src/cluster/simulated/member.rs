@@ -114,6 +114,8 @@ pub struct Member {
     pub sync_fails: bool,
     /// There is no room on its disk until then.
     pub full_until: Duration,
+    /// Its disk answers reads with errors until then.
+    pub unreadable_until: Duration,
     /// Names given to proposals and reads, never reused.
     names: u64,
 }
@@ -131,6 +133,7 @@ impl Member {
             stalled_until: Duration::ZERO,
             sync_fails: false,
             full_until: Duration::ZERO,
+            unreadable_until: Duration::ZERO,
             names: 0,
         }
     }

@@ -150,6 +150,10 @@ impl Simulated {
 
     /// Captures the state for a snapshot, which is durable some time later.
     pub(super) fn capture(&mut self, id: MemberId) {
+        if self.read_fails(id) {
+            // The core asks again when as much as before was applied since.
+            return;
+        }
         let process = self.process(id);
         let Some(meta) = process.raft.snapshot_meta(process.machine.applied()) else { return };
         let fresh = process.machine.image();
@@ -234,6 +238,10 @@ impl Simulated {
         ensure(meta.last.index >= at_least, "a snapshot on offer reaches far enough", || {
             format!("{from} is to send a snapshot up to {at_least} to {to}, but its own is at {}", meta.last)
         })?;
+        if self.read_fails(from) {
+            self.plan(from, Duration::from_micros(300), Input::SnapshotSent { to, arrived: Err(()) });
+            return Ok(());
+        }
         let start = self.members[&from].start;
         let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3;
         self.agenda.after(delay, Event::Snapshot(Box::new(Transfer { from, start, to, term, meta, image })));

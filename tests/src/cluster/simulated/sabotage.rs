@@ -48,11 +48,13 @@ pub enum Sabotage {
     RejoinsWithEmptyDisk,
     /// A snapshot has the state of the one before, and the index of today (etcd#13766).
     SnapshotsOlderState,
+    /// A start that cannot read its disk takes it for a new one.
+    StartsEmptyWhenUnreadable,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::AcknowledgesBeforeDurable,
         Self::ForgetsHardState,
         Self::DropsSyncedEntry,
@@ -73,6 +75,7 @@ impl Sabotage {
         Self::TrustsThePlace,
         Self::RejoinsWithEmptyDisk,
         Self::SnapshotsOlderState,
+        Self::StartsEmptyWhenUnreadable,
     ];
 
     /// Whose bug it was, or which rule it breaks, in a line.
@@ -103,6 +106,7 @@ impl Sabotage {
             Self::TrustsThePlace => "a record that was written over another is taken for that one",
             Self::RejoinsWithEmptyDisk => "RATIS-2523: a member whose disk was emptied starts anew under its old name",
             Self::SnapshotsOlderState => "dragonboat#369: a snapshot has the state of the one before it",
+            Self::StartsEmptyWhenUnreadable => "a start that cannot read its disk takes log, term and vote for empty",
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Totals {
     pub ailments: u64,
     /// Syncs that failed, for want of room or otherwise.
     pub failed_syncs: u64,
+    /// Reads that failed: at starts, of snapshots to be sent or taken.
+    pub failed_reads: u64,
     /// Elections won.
     pub elections: u64,
     /// Leadership transfers that were begun.
@@ -60,6 +62,7 @@ impl Totals {
         self.wipes += other.wipes;
         self.ailments += other.ailments;
         self.failed_syncs += other.failed_syncs;
+        self.failed_reads += other.failed_reads;
         self.elections += other.elections;
         self.transfers += other.transfers;
         self.committed += other.committed;
@@ -77,7 +80,7 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records gone bad, {} syncs \
-             failed; {} elections, \
+             and {} reads failed; {} elections, \
              {} transfers, {} configurations, {} snapshots installed; {} entries committed, {} writes acknowledged, {} reads \
              checked, {} operations checked for linearizability",
             self.seeds,
@@ -88,6 +91,7 @@ impl fmt::Display for Totals {
             self.wipes,
             self.ailments,
             self.failed_syncs,
+            self.failed_reads,
             self.elections,
             self.transfers,
             self.configurations,
