@@ -5,15 +5,23 @@ use std::time::Duration;
 use crate::ids::{EntryId, Index, MemberId, Term};
 
 /// What a core is told once, at its start.
+///
+/// Members may differ in everything but two rules, which [`Config::validate`] can only check for one of them: the
+/// `leader_lease` and `clock_drift` of each must be shorter than the `election_timeout` of every other (else a read by lease may
+/// be stale), and the `election_timeout` of each at least twice the `heartbeat_interval` of every other (else elections without
+/// need). A change that is rolled through one member at a time must keep to them at every step: to raise lease and timeout, raise
+/// the timeout everywhere first; to lower them, lower the lease everywhere first.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Who this is.
     pub id: MemberId,
-    /// A leader says something to everybody at least this often. Default 150 ms.
+    /// A leader says something to everybody at least this often. At most half the shortest election timeout of any member.
+    /// Default 150 ms.
     pub heartbeat_interval: Duration,
     /// A follower that hears nothing campaigns after a time drawn from [1×, 2×) of this. Default 1 s.
     pub election_timeout: Duration,
-    /// How long a quorum round proves leadership for lease reads; always shorter than the election timeout. Default 500 ms.
+    /// How long a quorum round proves leadership for lease reads; with `clock_drift` always shorter than the election timeout,
+    /// this member's and every other's: another leader is elected when *their* timeouts end. Default 500 ms.
     pub leader_lease: Duration,
     /// Bound on how far two members' clocks may drift apart during one lease. When a member's own two clocks part by more, the
     /// bound is taken for broken: reads take a round until one began since. Default 50 ms.
