@@ -1,6 +1,6 @@
 //! The walked-through worlds, each case of each. Owns how many; the demands are the drills'.
 
-use tests::drill::{deposed, every, every_output, links, stalled_disk};
+use tests::drill::{deposed, every, every_output, links, rolled_lease, stalled_disk};
 use tests::invariant::Checked;
 use tests::world::seed::Seed;
 
@@ -36,6 +36,12 @@ fn a_leader_whose_disk_stalls_is_replaced() {
 #[test]
 fn a_deposed_leader_harms_nobody() {
     demand("deposed leader", deposed::CASES, |case| deposed::try_case(case, None));
+}
+
+/// Lease and election timeout can be changed while the cluster runs, by the rules, and no read is stale.
+#[test]
+fn a_lease_is_rolled_by_the_rules() {
+    demand("rolled lease", rolled_lease::CASES, |case| rolled_lease::try_case(case, None));
 }
 
 /// One life, once for each of its outputs, with a crash right behind that one.

@@ -39,6 +39,8 @@ fn every_seed_is_safe_and_heals() {
                 totals.ailments,
                 totals.failed_syncs,
                 totals.failed_reads,
+                totals.rolls,
+                totals.hints_unknown,
                 totals.elections,
                 totals.transfers,
                 totals.configurations,

@@ -1,9 +1,10 @@
 //! Worlds that are walked through case by case instead of drawn by chance: every link graph, a crash after every output, a
-//! leader whose disk stalls, one that does not know that it was deposed. Owns the cases and what is demanded of each; a case is a number, so that one can be looked at alone.
+//! leader whose disk stalls, one that does not know that it was deposed, one whose lease is not the others'. Owns the cases and what is demanded of each; a case is a number, so that one can be looked at alone.
 
 pub mod deposed;
 pub mod every_output;
 pub mod links;
+pub mod rolled_lease;
 pub mod stalled_disk;
 
 use std::num::NonZeroUsize;

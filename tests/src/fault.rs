@@ -6,6 +6,7 @@ pub mod disk;
 pub mod membership;
 pub mod partition;
 pub mod pause;
+pub mod version;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -46,11 +47,13 @@ pub enum Fault {
     Misdirect,
     /// A disk cannot be read for a while: a start fails and is tried again, a snapshot is not sent or not taken.
     ReadError,
+    /// Members run an older and a newer version side by side, and change between them at restarts.
+    MixedVersions,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Loss,
         Self::Delay,
         Self::Duplication,
@@ -67,6 +70,7 @@ impl Fault {
         Self::Rot,
         Self::Misdirect,
         Self::ReadError,
+        Self::MixedVersions,
     ];
 
     /// As it is called on a command line.
@@ -89,6 +93,7 @@ impl Fault {
             Self::Rot => "rot",
             Self::Misdirect => "misdirect",
             Self::ReadError => "read-error",
+            Self::MixedVersions => "mixed-versions",
         }
     }
 }

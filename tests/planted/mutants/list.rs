@@ -24,6 +24,8 @@ pub(crate) enum Hunt {
     StalledDisk,
     /// Leaders that do not know that they were deposed.
     Deposed,
+    /// Leaders whose lease and election timeout are not their followers'.
+    RolledLease,
 }
 
 /// A planted bug and its hunt.
@@ -75,7 +77,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core("TellsVoteBeforeDurable", 20),
     core("ForgetsVoteOnStepDown", 396),
     around("ForgetsHardState", Sabotage::ForgetsHardState, 20),
-    core("VotersConsultTheirConfiguration", 112),
+    core("VotersConsultTheirConfiguration", 600),
     core("OnlyTheProposerLeavesJoint", 284),
     core("SingleServerChangeBeforeOwnCommit", 20),
     core("LeadsOnAStalledDisk", 20).hunted_by(Hunt::StalledDisk),
@@ -94,6 +96,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     around("IgnoresFullDisk", Sabotage::IgnoresFullDisk, 20),
     around("StartsEmptyWhenUnreadable", Sabotage::StartsEmptyWhenUnreadable, 20),
     around("EntriesBeforeHardState", Sabotage::EntriesBeforeHardState, 136).hunted_by(Hunt::Deposed),
+    around("RollsLeaseAheadOfTimeout", Sabotage::RollsLeaseAheadOfTimeout, 20).hunted_by(Hunt::RolledLease),
     around("DropsSyncedEntry", Sabotage::DropsSyncedEntry, 20),
     around("AppliesOutOfOrder", Sabotage::AppliesOutOfOrder, 20),
     around("ReadsWithoutAsking", Sabotage::ReadsWithoutAsking, 20),
@@ -103,7 +106,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core("SkipsJointMajority", 36),
     core("AppliesConfigurationLate", 44),
     core("ChangesInOneStep", 20),
-    core("CommitsOlderTermsByCounting", 20),
+    core("CommitsOlderTermsByCounting", 80),
     core("TruncatesWhatAgrees", 20),
     core("StampsFollowTheWallClock", 20),
     core("DoubledProposalsHappenTwice", 20),

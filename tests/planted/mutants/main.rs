@@ -14,7 +14,7 @@ use std::thread;
 use list::{Hunt, MUTANTS, Mutant, Plant};
 use planted_bugs::cluster::simulated::Options;
 use planted_bugs::cluster::simulated::run::{judge, run};
-use planted_bugs::drill::{deposed, links, stalled_disk};
+use planted_bugs::drill::{deposed, links, rolled_lease, stalled_disk};
 use planted_bugs::invariant::{Checked, Violation};
 use planted_bugs::world::seed::Seed;
 
@@ -37,6 +37,7 @@ fn attempt(mutant: &Mutant, case: u64) -> Checked {
         }
         Hunt::Links => links::try_one_way(case),
         Hunt::Deposed => deposed::try_case(case, sabotage),
+        Hunt::RolledLease => rolled_lease::try_case(case, sabotage),
         Hunt::StalledDisk => stalled_disk::try_case(case),
     }
 }

@@ -15,13 +15,14 @@ pub mod sweep;
 pub mod take;
 pub mod totals;
 pub mod trace;
+pub mod version;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::{Configuration, MemberId, MemberInfo, Raft, Role, SnapshotMeta, Term};
+use raft::{Config, Configuration, MemberId, MemberInfo, Raft, Role, SnapshotMeta, Term};
 
 use crate::cluster::simulated::client::Clients;
 use crate::cluster::simulated::machine::{Machine, OperationId};
@@ -143,6 +144,10 @@ impl Simulated {
         let record = (options.record > 0).then(|| {
             // What is recorded is one input at a time.
             profile.batch = Duration::ZERO;
+            // The specification knows clusters that ask before they campaign, and clusters that do not.
+            if let Some(older) = &mut profile.older {
+                older.config.pre_vote = profile.config.pre_vote;
+            }
             Record::of(voters.clone(), profile.config.pre_vote, options.record)
         });
         let mut cluster = Self {
@@ -270,7 +275,8 @@ impl Simulated {
                 return Ok(());
             }
         }
-        let config = self.profile.config_of(id, &mut self.random);
+        let version = self.profile.version(&mut self.random);
+        let config = Config { id, seed: self.random.number(), ..version.config };
         let disk = self.disks.get_mut(&id).expect("every member has a disk");
         let restored = match disk.recover(self.sabotage.map_or(Reading::Sound, Sabotage::reading)) {
             Ok(restored) => restored,
@@ -297,7 +303,7 @@ impl Simulated {
             .map_err(|error| Violation { invariant: "a disk can be read again", seen: format!("{id}: {error}") })?;
         let member = self.members.get_mut(&id).expect("looked at above");
         member.start += 1;
-        member.state = State::Up(Box::new(Process::new(raft, machine)));
+        member.state = State::Up(Box::new(Process::new(raft, machine, version.unknown)));
         self.settle(id)
     }
 
@@ -462,6 +468,7 @@ impl Simulated {
             Fault::Misdirect => fault::disk::ail(self, Misdirection::Yes)?,
             Fault::Clock => fault::clock::strike(self),
             Fault::Transfer => fault::membership::transfer(self),
+            Fault::MixedVersions => fault::version::strike(self)?,
             // The network's doing, and the operator's.
             Fault::Loss | Fault::Delay | Fault::Duplication | Fault::Churn => return Ok(()),
         }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use raft::{Change, Entry, Index, MemberId, Message, ProposalId, Raft, ReadContext, SnapshotMeta, Term};
 
 use crate::cluster::simulated::machine::{Machine, OperationId};
+use crate::cluster::simulated::version::Hint;
 use crate::world::clock::Clock;
 
 /// Something that a running member takes notice of.
@@ -195,12 +196,14 @@ pub struct Process {
     pub wake: (u64, Duration),
     /// The state as last captured; only a planted bug looks at it again.
     pub captured: Option<Bytes>,
+    /// Hints that its version does not know.
+    pub unknown: Vec<Hint>,
 }
 
 impl Process {
     /// As it starts.
     #[must_use]
-    pub fn new(raft: Raft, machine: Machine) -> Self {
+    pub fn new(raft: Raft, machine: Machine, unknown: Vec<Hint>) -> Self {
         Self {
             raft,
             machine,
@@ -214,6 +217,7 @@ impl Process {
             received: Vec::new(),
             wake: (0, Duration::MAX),
             captured: None,
+            unknown,
         }
     }
 

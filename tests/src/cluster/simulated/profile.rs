@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use raft::{Config, MemberId};
 
+use crate::cluster::simulated::version::{Version, keep_to_the_rules};
 use crate::fault::{Fault, Faults};
 use crate::world::network::Weather;
 use crate::world::seed::Random;
@@ -22,8 +23,10 @@ pub struct Profile {
     pub voters: u64,
     /// Fewest and most voters that the operator asks for.
     pub sizes: (u64, u64),
-    /// Limits and times of every member; ID and seed are each one's own.
+    /// Limits and times of every member, but for those of the older version; ID and seed are each one's own.
     pub config: Config,
+    /// What every other start runs instead.
+    pub older: Option<Version>,
     /// How the network treats messages.
     pub weather: Weather,
     /// Shortest and longest sync.
@@ -63,10 +66,13 @@ impl Profile {
         let largest = random.between(voters, 9);
         let think = random.long_tailed(ms(2), ms(150));
         let slow_disk = random.long_tailed(ms(1), ms(40));
+        let mut newest = config(random, &faults);
+        let older = faults.include(Fault::MixedVersions).then(|| older_than(&mut newest, random, &faults));
         Self {
             voters,
             sizes: (random.between(1, voters), largest),
-            config: config(random, &faults),
+            config: newest,
+            older,
             weather,
             sync: (Duration::from_micros(100), slow_disk),
             apply: (Duration::from_micros(20), random.long_tailed(ms(1), ms(60))),
@@ -91,6 +97,7 @@ impl Profile {
             voters,
             sizes: (voters, voters),
             config: Config::new(MemberId(1), 0),
+            older: None,
             weather: Weather::CALM,
             sync: (Duration::from_micros(100), ms(3)),
             apply: (Duration::from_micros(20), ms(1)),
@@ -116,9 +123,12 @@ impl Profile {
         self.patience = ms(4_000);
     }
 
-    /// This member's configuration of its core.
-    pub fn config_of(&self, id: MemberId, random: &mut Random) -> Config {
-        Config { id, seed: random.number(), ..self.config.clone() }
+    /// What a member that starts now runs.
+    pub fn version(&self, random: &mut Random) -> Version {
+        match &self.older {
+            Some(older) if random.coin() => older.clone(),
+            _ => Version { config: self.config.clone(), unknown: Vec::new() },
+        }
     }
 }
 
@@ -136,6 +146,14 @@ fn weather(random: &mut Random, faults: &Faults) -> Weather {
         weather.hold_max = random.long_tailed(ms(20), ms(8_000));
     }
     weather
+}
+
+/// The version before `newest`; both are brought to where they may run side by side.
+fn older_than(newest: &mut Config, random: &mut Random, faults: &Faults) -> Version {
+    let mut older = config(random, faults);
+    older.transfer_timeout = older.election_timeout * random.between(1, 4) as u32 / 2;
+    keep_to_the_rules(newest, &mut older);
+    Version::older(random, older)
 }
 
 fn config(random: &mut Random, faults: &Faults) -> Config {

@@ -50,11 +50,13 @@ pub enum Sabotage {
     SnapshotsOlderState,
     /// A start that cannot read its disk takes it for a new one.
     StartsEmptyWhenUnreadable,
+    /// Lease and election timeout are changed together, member by member, so that a lease outlasts another's timeout.
+    RollsLeaseAheadOfTimeout,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AcknowledgesBeforeDurable,
         Self::ForgetsHardState,
         Self::DropsSyncedEntry,
@@ -76,6 +78,7 @@ impl Sabotage {
         Self::RejoinsWithEmptyDisk,
         Self::SnapshotsOlderState,
         Self::StartsEmptyWhenUnreadable,
+        Self::RollsLeaseAheadOfTimeout,
     ];
 
     /// Whose bug it was, or which rule it breaks, in a line.
@@ -107,6 +110,9 @@ impl Sabotage {
             Self::RejoinsWithEmptyDisk => "RATIS-2523: a member whose disk was emptied starts anew under its old name",
             Self::SnapshotsOlderState => "dragonboat#369: a snapshot has the state of the one before it",
             Self::StartsEmptyWhenUnreadable => "a start that cannot read its disk takes log, term and vote for empty",
+            Self::RollsLeaseAheadOfTimeout => {
+                "thesis §6.4.1: a rolling change of settings leaves one member's lease longer than another's timeout"
+            }
         }
     }
 

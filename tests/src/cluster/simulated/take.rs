@@ -8,6 +8,7 @@ use raft::{Body, MemberId, Message, Payload, ProposalId, ReadContext};
 use crate::cluster::simulated::machine::{OperationId, Outcome};
 use crate::cluster::simulated::member::Input;
 use crate::cluster::simulated::sabotage::Sabotage;
+use crate::cluster::simulated::version::Hint;
 use crate::cluster::simulated::{Simulated, trace};
 use crate::invariant::Checked;
 
@@ -23,6 +24,13 @@ impl Simulated {
         let process = member.process_mut().expect("the member runs");
         match input {
             Input::Message { from, message } => {
+                if Hint::of(&message).is_some_and(|hint| process.unknown.contains(&hint)) {
+                    self.totals.hints_unknown += 1;
+                    self.trace.note(self.agenda.now(), || {
+                        format!("{id} does not know what {from} says: {}", trace::message(&message))
+                    });
+                    return Ok(());
+                }
                 self.trace.note(self.agenda.now(), || format!("{id} hears {from}: {}", trace::message(&message)));
                 process.raft.step(now, from, message);
                 self.invariants.leases.heard(id);

@@ -30,6 +30,10 @@ pub struct Totals {
     pub failed_syncs: u64,
     /// Reads that failed: at starts, of snapshots to be sent or taken.
     pub failed_reads: u64,
+    /// Members restarted to run another version.
+    pub rolls: u64,
+    /// Hints that reached a version which does not know them.
+    pub hints_unknown: u64,
     /// Elections won.
     pub elections: u64,
     /// Leadership transfers that were begun.
@@ -63,6 +67,8 @@ impl Totals {
         self.ailments += other.ailments;
         self.failed_syncs += other.failed_syncs;
         self.failed_reads += other.failed_reads;
+        self.rolls += other.rolls;
+        self.hints_unknown += other.hints_unknown;
         self.elections += other.elections;
         self.transfers += other.transfers;
         self.committed += other.committed;
@@ -80,7 +86,7 @@ impl fmt::Display for Totals {
         write!(
             f,
             "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records gone bad, {} syncs \
-             and {} reads failed; {} elections, \
+             and {} reads failed, {} restarts for another version, {} hints unknown to one; {} elections, \
              {} transfers, {} configurations, {} snapshots installed; {} entries committed, {} writes acknowledged, {} reads \
              checked, {} operations checked for linearizability",
             self.seeds,
@@ -92,6 +98,8 @@ impl fmt::Display for Totals {
             self.ailments,
             self.failed_syncs,
             self.failed_reads,
+            self.rolls,
+            self.hints_unknown,
             self.elections,
             self.transfers,
             self.configurations,
