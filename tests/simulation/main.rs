@@ -46,6 +46,8 @@ fn every_seed_is_safe_and_heals() {
                 totals.configurations,
                 totals.installs,
                 totals.writes,
+                totals.wide,
+                totals.expiries,
                 totals.reads,
             ];
             assert!(!is_whole_run || happened.iter().all(|count| *count >= 100), "too little happened: {totals}");

@@ -2,3 +2,4 @@
 
 pub mod healed;
 pub mod linearizable;
+pub mod model;

@@ -1,5 +1,5 @@
 //! What is demanded once every fault is lifted: one leader, one settled configuration of living members, one log and one state
-//! everywhere, every client served, and nobody left behind who still campaigns.
+//! everywhere, every client served, no lease that nobody keeps alive, and nobody left behind who still campaigns.
 
 use std::collections::BTreeSet;
 
@@ -36,6 +36,10 @@ pub fn missing(cluster: &Simulated) -> Option<String> {
         if member.machine.hash() != process.machine.hash() {
             return Some(format!("{id} to have the state of {leader}"));
         }
+    }
+    let leases = process.machine.leases().len();
+    if leases > 0 {
+        return Some(format!("the end of {leases} leases that nobody keeps alive"));
     }
     outsiders(cluster, &everyone)
 }

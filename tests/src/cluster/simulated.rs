@@ -3,6 +3,8 @@
 //! invariants before its outputs leave.
 
 pub mod client;
+pub mod command;
+pub mod lessor;
 pub mod machine;
 pub mod member;
 pub mod operator;
@@ -16,6 +18,7 @@ pub mod take;
 pub mod totals;
 pub mod trace;
 pub mod version;
+pub mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -24,8 +27,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft::{Config, Configuration, MemberId, MemberInfo, Raft, Role, SnapshotMeta, Term};
 
-use crate::cluster::simulated::client::Clients;
-use crate::cluster::simulated::machine::{Machine, OperationId};
+use crate::cluster::simulated::client::{Asked, Clients};
+use crate::cluster::simulated::command::{Command, OperationId};
+use crate::cluster::simulated::machine::Machine;
 use crate::cluster::simulated::member::{Input, Member, Process, State};
 use crate::cluster::simulated::operator::Operator;
 use crate::cluster::simulated::profile::Profile;
@@ -413,14 +417,14 @@ impl Simulated {
         let mut commands = Vec::new();
         for place in 0..=burst {
             let waits = (place == 0).then_some(client);
-            let (operation, open) = self.clients.begin(&mut self.random, waits, at, self.profile.keys);
+            let (operation, asked) = self.clients.begin(&mut self.random, waits, at, self.profile.keys);
             self.agenda.after(self.profile.patience, Event::Patience(operation));
-            match Clients::command(operation, &open) {
-                Some(command) => {
+            match asked {
+                Asked::Command(action) => {
                     let padding = self.random.between(0, self.profile.padding) as usize;
-                    commands.push((operation, command.encode(padding)));
+                    commands.push((operation, Command { operation, action }.encode(padding)));
                 }
-                None => self
+                Asked::Read(_) => self
                     .agenda
                     .after(Duration::ZERO, Event::Input { to: at, start: None, input: Input::Read { operation } }),
             }
@@ -524,13 +528,13 @@ impl Simulated {
         }
     }
 
-    /// Writes at one member that no client waits for. Over many registers: a hundred writes to one of them, each of which may have
-    /// happened at any time, are more orders than can be tried.
+    /// Writes at one member that no client waits for, over many registers: a hundred writes to one of them, each of which may have
+    /// happened at any time, are more orders than can be tried where none explains them.
     pub(crate) fn burst(&mut self, at: MemberId, count: u64) {
         for _ in 0..count {
-            let (operation, open) = self.clients.begin(&mut self.random, None, at, self.profile.keys + 8 * count);
-            if let Some(command) = Clients::command(operation, &open) {
-                let commands = vec![(operation, command.encode(0))];
+            let (operation, asked) = self.clients.begin(&mut self.random, None, at, self.profile.keys + 8 * count);
+            if let Asked::Command(action) = asked {
+                let commands = vec![(operation, Command { operation, action }.encode(0))];
                 self.agenda
                     .after(Duration::ZERO, Event::Input { to: at, start: None, input: Input::Propose { commands } });
             }
@@ -545,6 +549,8 @@ impl Simulated {
             committed: self.invariants.ledger.committed().0,
             configurations: self.invariants.ledger.configurations,
             writes: self.clients.writes,
+            wide: self.clients.wide,
+            expiries: self.clients.expiries,
             ..self.totals
         };
         (totals, self.clients, self.trace.into_lines())

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use raft::{EntryId, Payload};
 
-use crate::cluster::simulated::machine::{Command, OperationId};
+use crate::cluster::simulated::command::{Command, OperationId};
 use crate::invariant::ledger::Ledger;
 use crate::invariant::{Checked, ensure};
 
@@ -33,7 +33,7 @@ impl HappensOnce {
             self.looked_at += 1;
             let entry = ledger.known(committed.id).map(|known| &known.entry.payload);
             let Some(Payload::Normal(bytes)) = entry else { continue };
-            let operation = Command::decode(bytes).operation;
+            let operation = Command::operation_of(bytes);
             let refused = self.refused.contains(&operation);
             ensure(!refused, NAME, || format!("{operation} was refused, but is committed as {}", committed.id))?;
             let first = self.happened.insert(operation, committed.id);

@@ -1,51 +1,55 @@
-//! Clients: each does one thing at a time, at some member, and remembers what it was told. Owns the recorded histories; whether
-//! they make sense is for [`crate::check::linearizable`].
+//! Clients: each does one thing at a time, at some member, and remembers what it was told. Owns the recorded history; what is
+//! asked for next is drawn by [`super::wish`], whether the history makes sense is for [`crate::check::linearizable`].
 
 use std::collections::BTreeMap;
 
-use raft::MemberId;
+use raft::{Index, MemberId};
 
-use crate::check::linearizable::{self, Call, Operation};
-use crate::cluster::simulated::machine::{Command, OperationId, Outcome, Write};
+use crate::check::linearizable;
+use crate::check::model::{Call, Operation};
+use crate::cluster::simulated::command::{Action, Answer, Command, LeaseId, OperationId};
+use crate::cluster::simulated::machine::Outcome;
+use crate::cluster::simulated::wish::Memory;
 use crate::invariant::Violation;
 use crate::world::seed::Random;
 
 /// What a client asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Asked {
-    /// A write through the log.
-    Write(Write),
-    /// A linearizable read.
-    Read,
+    /// A command through the log.
+    Command(Action),
+    /// A linearizable read of some registers.
+    Read(Vec<u64>),
 }
 
 /// An operation whose end was not seen yet.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Open {
     /// Who waits for it; `None`: nobody any more.
     pub client: Option<usize>,
-    /// Which register.
-    pub key: u64,
     /// What was asked.
     pub asked: Asked,
     /// At which member.
     pub at: MemberId,
     called: u64,
-    /// When some state machine applied it first.
-    applied: Option<u64>,
+    /// When some state machine applied it first, and where it stands in the log.
+    applied: Option<(u64, Index)>,
 }
 
 /// All clients.
 #[derive(Debug, Default)]
 pub struct Clients {
     open: BTreeMap<OperationId, Open>,
-    histories: BTreeMap<u64, Vec<Operation>>,
-    /// The last value that a client saw in each register, a good guess for a compare-and-swap.
-    guesses: BTreeMap<u64, u64>,
+    history: Vec<Operation>,
+    memory: Memory,
     operations: u64,
     moments: u64,
-    /// Writes acknowledged.
+    /// Commands acknowledged.
     pub writes: u64,
+    /// Those of them that took part in more than one register, or in a lease.
+    pub wide: u64,
+    /// Leases that ended because their time was over.
+    pub expiries: u64,
     /// Operations answered since each client began to count.
     pub served: Vec<u64>,
 }
@@ -64,63 +68,63 @@ impl Clients {
         client: Option<usize>,
         at: MemberId,
         keys: u64,
-    ) -> (OperationId, Open) {
+    ) -> (OperationId, Asked) {
+        let asked = self.memory.wish(random, keys, self.operations + 1);
+        (self.open(client, at, asked.clone()), asked)
+    }
+
+    /// The time of a lease is over at a member that leads.
+    pub fn begin_expiry(&mut self, at: MemberId, lease: LeaseId, kept: u64) -> Command {
+        let action = Action::Expire { lease, kept };
+        Command { operation: self.open(None, at, Asked::Command(action.clone())), action }
+    }
+
+    fn open(&mut self, client: Option<usize>, at: MemberId, asked: Asked) -> OperationId {
         self.operations += 1;
-        let value = self.operations;
-        let key = random.below(keys);
-        let expected = self.guesses.get(&key).copied().unwrap_or(0);
-        let asked = match random.below(10) {
-            0..=3 => Asked::Read,
-            4..=6 => Asked::Write(Write::Put { value }),
-            _ => Asked::Write(Write::CompareAndSwap { expected, value }),
-        };
-        let open = Open { client, key, asked, at, called: self.moment(), applied: None };
         let operation = OperationId(self.operations);
-        self.open.insert(operation, open);
-        (operation, open)
+        let called = self.moment();
+        self.open.insert(operation, Open { client, asked, at, called, applied: None });
+        operation
     }
 
-    /// The command that a write puts in the log.
+    /// The registers that a read is about, as long as somebody waits for it.
     #[must_use]
-    pub fn command(operation: OperationId, open: &Open) -> Option<Command> {
-        match open.asked {
-            Asked::Write(write) => Some(Command { operation, key: open.key, write }),
-            Asked::Read => None,
+    pub fn reads(&self, operation: OperationId) -> Option<&[u64]> {
+        match &self.open.get(&operation)?.asked {
+            Asked::Read(keys) => Some(keys),
+            Asked::Command(_) => None,
         }
-    }
-
-    /// An operation whose end was not seen yet.
-    #[must_use]
-    pub fn open(&self, operation: OperationId) -> Option<&Open> {
-        self.open.get(&operation)
     }
 
     /// A state machine applied it, the first of all: from here on it has happened, whether its client learns of it or not.
-    pub fn applied(&mut self, operation: OperationId) {
+    pub fn applied(&mut self, operation: OperationId, index: Index) {
         let moment = self.moment();
         if let Some(open) = self.open.get_mut(&operation) {
-            open.applied.get_or_insert(moment);
+            open.applied.get_or_insert((moment, index));
         }
     }
 
-    /// A write was acknowledged; its client, if it still waits.
-    pub fn acknowledged(&mut self, outcome: Outcome) -> Option<usize> {
-        let open = self.open.remove(&outcome.operation)?;
-        let Asked::Write(write) = open.asked else { return None };
-        if let (Write::Put { value } | Write::CompareAndSwap { value, .. }, true) = (write, outcome.succeeded) {
-            self.guesses.insert(open.key, value);
-        }
+    /// A command was acknowledged; its client, if it still waits.
+    pub fn acknowledged(&mut self, outcome: Outcome, index: Index) -> Option<usize> {
+        let Open { client, asked, called, .. } = self.open.remove(&outcome.operation)?;
+        let Asked::Command(action) = asked else { return None };
+        let answer = outcome.answer;
+        self.memory.told(&action, &answer);
         self.writes += 1;
-        self.record(&open, call(write, Some(outcome.succeeded)), None);
-        self.serve(open.client)
+        let is_expiry = matches!(action, Action::Expire { .. });
+        self.expiries += u64::from(is_expiry && answer == Answer::Done);
+        let call = Call::Act { action, answer: Some(answer) };
+        self.wide += u64::from(!is_expiry && call.touches().len() > 1);
+        self.record(called, None, index, call);
+        self.serve(client)
     }
 
-    /// A read was answered; its client, if it still waits.
-    pub fn answered(&mut self, operation: OperationId, value: u64) -> Option<usize> {
-        let open = self.open.remove(&operation)?;
-        self.guesses.insert(open.key, value);
-        self.record(&open, Call::Get { value }, None);
-        self.serve(open.client)
+    /// A read was answered with these registers, as the log up to `index` leaves them; its client, if it still waits.
+    pub fn answered(&mut self, operation: OperationId, found: Vec<(u64, u64)>, index: Index) -> Option<usize> {
+        let Open { client, called, .. } = self.open.remove(&operation)?;
+        self.memory.found(&found);
+        self.record(called, None, index, Call::Read { found });
+        self.serve(client)
     }
 
     /// It did not happen and will not; its client, if it still waits.
@@ -132,36 +136,32 @@ impl Clients {
     pub fn give_up(&mut self, operation: OperationId) -> Option<usize> {
         let open = self.open.get_mut(&operation)?;
         let client = open.client.take();
-        if matches!(open.asked, Asked::Read) {
+        if matches!(open.asked, Asked::Read(_)) {
             self.open.remove(&operation);
         }
         client
     }
 
-    /// Checks all histories. Of the writes without a known outcome, those that no state machine ever applied never happened.
+    /// Checks the history. Of the commands without a known outcome, those that no state machine ever applied never happened.
     ///
     /// # Errors
-    /// One of them cannot be explained.
+    /// It cannot be explained.
     pub fn check(mut self) -> Result<u64, Violation> {
         for open in std::mem::take(&mut self.open).into_values() {
-            if let (Asked::Write(write), Some(applied)) = (open.asked, open.applied) {
-                self.record(&open, call(write, None), Some(applied));
+            if let (Asked::Command(action), Some((applied, index))) = (open.asked, open.applied) {
+                self.record(open.called, Some(applied), index, Call::Act { action, answer: None });
             }
         }
-        let mut checked = 0;
-        for (key, history) in &self.histories {
-            checked += history.len() as u64;
-            linearizable::check(history).map_err(|unexplained| Violation {
-                invariant: "linearizability",
-                seen: format!("register {key}: {unexplained}"),
-            })?;
-        }
-        Ok(checked)
+        linearizable::check(&self.history)
+            .map_err(|unexplained| Violation { invariant: "linearizability", seen: unexplained.to_string() })?;
+        Ok(self.history.len() as u64)
     }
 
-    fn record(&mut self, open: &Open, call: Call, returned: Option<u64>) {
+    fn record(&mut self, called: u64, returned: Option<u64>, index: Index, call: Call) {
         let returned = returned.unwrap_or_else(|| self.moment());
-        self.histories.entry(open.key).or_default().push(Operation { called: open.called, returned, call });
+        // A command is where its entry is, a read behind the entry that it read at.
+        let place = index.0 * 2 + u64::from(matches!(call, Call::Read { .. }));
+        self.history.push(Operation { called, returned, place, call });
     }
 
     fn serve(&mut self, client: Option<usize>) -> Option<usize> {
@@ -174,12 +174,5 @@ impl Clients {
     fn moment(&mut self) -> u64 {
         self.moments += 1;
         self.moments
-    }
-}
-
-fn call(write: Write, succeeded: Option<bool>) -> Call {
-    match write {
-        Write::Put { value } => Call::Put { value },
-        Write::CompareAndSwap { expected, value } => Call::CompareAndSwap { expected, value, succeeded },
     }
 }

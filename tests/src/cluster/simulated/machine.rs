@@ -1,94 +1,20 @@
-//! The state machine of a simulated member: a few registers, and a hash of everything that was ever applied. Owns the commands
-//! and their encoding; which of them happen, and in which order, is Raft's affair.
+//! The state machine of a simulated member: a few registers, the leases that some are attached to, and a hash of everything
+//! that was ever applied. Owns what commands do; which of them happen, and in which order, is Raft's affair.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use raft::{Entry, Index, Payload};
 
-/// One attempt of a client; never reused in a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OperationId(pub u64);
-
-impl fmt::Display for OperationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "operation {}", self.0)
-    }
-}
-
-/// What a command does to its register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
-    /// Set it.
-    Put {
-        /// To this.
-        value: u64,
-    },
-    /// Set it if it holds what is expected; 0 stands for a register that was never set.
-    CompareAndSwap {
-        /// What it must hold.
-        expected: u64,
-        /// What it then holds.
-        value: u64,
-    },
-}
-
-/// What a log entry carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Command {
-    /// Whose it is.
-    pub operation: OperationId,
-    /// Which register.
-    pub key: u64,
-    /// What to do.
-    pub write: Write,
-}
-
-const WORDS: usize = 5;
-
-impl Command {
-    /// As bytes, with `padding` more behind, so that sizes differ.
-    #[must_use]
-    pub fn encode(&self, padding: usize) -> Bytes {
-        let (kind, expected, value) = match self.write {
-            Write::Put { value } => (0, 0, value),
-            Write::CompareAndSwap { expected, value } => (1, expected, value),
-        };
-        let mut bytes = BytesMut::with_capacity(WORDS * 8 + padding);
-        for word in [self.operation.0, self.key, kind, expected, value] {
-            bytes.put_u64(word);
-        }
-        bytes.put_bytes(0x5a, padding);
-        bytes.freeze()
-    }
-
-    /// From what [`Command::encode`] made.
-    ///
-    /// # Panics
-    /// When it did not.
-    #[must_use]
-    pub fn decode(bytes: &[u8]) -> Self {
-        let word = |place: usize| {
-            let bytes = bytes[place * 8..place * 8 + 8].try_into().expect("eight bytes");
-            u64::from_be_bytes(bytes)
-        };
-        let write = match word(2) {
-            0 => Write::Put { value: word(4) },
-            1 => Write::CompareAndSwap { expected: word(3), value: word(4) },
-            kind => panic!("no command has kind {kind}"),
-        };
-        Self { operation: OperationId(word(0)), key: word(1), write }
-    }
-}
+use crate::cluster::simulated::command::{Action, Answer, Command, LeaseId, OperationId, Step};
 
 /// What became of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// Whose command it was.
     pub operation: OperationId,
-    /// Whether the register was set.
-    pub succeeded: bool,
+    /// What its client is told.
+    pub answer: Answer,
 }
 
 /// A member's state.
@@ -96,7 +22,10 @@ pub struct Outcome {
 pub struct Machine {
     applied: Index,
     hash: u64,
-    registers: BTreeMap<u64, u64>,
+    /// What each holds, and the lease that it goes with.
+    registers: BTreeMap<u64, (u64, LeaseId)>,
+    /// How often each was kept alive.
+    leases: BTreeMap<LeaseId, u64>,
 }
 
 impl Machine {
@@ -109,13 +38,23 @@ impl Machine {
     /// A hash of every entry applied and of the state.
     #[must_use]
     pub fn hash(&self) -> u64 {
-        self.registers.iter().fold(self.hash, |hash, (key, value)| mix(mix(hash, *key), *value))
+        let registers = self
+            .registers
+            .iter()
+            .fold(self.hash, |hash, (key, (value, lease))| mix(mix(hash, *key), value.rotate_left(32) ^ lease.0));
+        self.leases.iter().fold(registers, |hash, (lease, kept)| mix(mix(hash, lease.0), *kept))
     }
 
-    /// A register; 0 if it was never set.
+    /// A register; 0 if it is not set.
     #[must_use]
     pub fn read(&self, key: u64) -> u64 {
-        self.registers.get(&key).copied().unwrap_or(0)
+        self.registers.get(&key).map_or(0, |(value, _)| *value)
+    }
+
+    /// Every lease, and how often it was kept alive.
+    #[must_use]
+    pub fn leases(&self) -> &BTreeMap<LeaseId, u64> {
+        &self.leases
     }
 
     /// Applies an entry.
@@ -123,33 +62,70 @@ impl Machine {
         self.applied = entry.id.index;
         self.hash = mix(mix(self.hash, entry.id.index.0), entry.id.term.0);
         let Payload::Normal(bytes) = &entry.payload else { return None };
-        let Command { operation, key, write } = Command::decode(bytes);
+        let Command { operation, action } = Command::decode(bytes);
         self.hash = mix(self.hash, operation.0);
-        let succeeded = match write {
-            Write::Put { value } => {
-                self.registers.insert(key, value);
-                true
+        let answer = match action {
+            Action::Transaction { compares, then, otherwise } => {
+                let succeeded = compares.iter().all(|compare| self.read(compare.key) == compare.value);
+                self.carry_out(succeeded, if succeeded { &then } else { &otherwise })
             }
-            Write::CompareAndSwap { expected, value } => {
-                let holds = self.read(key) == expected;
-                if holds {
-                    self.registers.insert(key, value);
+            Action::Grant { lease } => {
+                self.leases.insert(lease, 0);
+                Answer::Done
+            }
+            Action::KeepAlive { lease } => match self.leases.get_mut(&lease) {
+                Some(kept) => {
+                    *kept += 1;
+                    Answer::Done
                 }
-                holds
-            }
+                None => Answer::NoLease,
+            },
+            Action::Revoke { lease } if self.leases.contains_key(&lease) => self.end(lease),
+            Action::Expire { lease, kept } if self.leases.get(&lease) == Some(&kept) => self.end(lease),
+            Action::Revoke { .. } | Action::Expire { .. } => Answer::NoLease,
         };
-        Some(Outcome { operation, succeeded })
+        Some(Outcome { operation, answer })
+    }
+
+    fn carry_out(&mut self, succeeded: bool, steps: &[Step]) -> Answer {
+        let mut read = Vec::new();
+        for step in steps {
+            if let Step::Put { lease, .. } = step
+                && *lease != LeaseId::NONE
+                && !self.leases.contains_key(lease)
+            {
+                return Answer::NoLease;
+            }
+        }
+        for step in steps {
+            match *step {
+                Step::Put { key, value, lease } => {
+                    self.registers.insert(key, (value, lease));
+                }
+                Step::Get { key } => read.push(self.read(key)),
+            }
+        }
+        Answer::Transaction { succeeded, read }
+    }
+
+    fn end(&mut self, lease: LeaseId) -> Answer {
+        self.leases.remove(&lease);
+        self.registers.retain(|_, (_, with)| *with != lease);
+        Answer::Done
     }
 
     /// The whole state, as bytes.
     #[must_use]
     pub fn image(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(16 + self.registers.len() * 16);
-        bytes.put_u64(self.applied.0);
-        bytes.put_u64(self.hash);
-        for (key, value) in &self.registers {
-            bytes.put_u64(*key);
-            bytes.put_u64(*value);
+        let mut bytes = BytesMut::with_capacity(24 + self.registers.len() * 24 + self.leases.len() * 16);
+        for word in [self.applied.0, self.hash, self.registers.len() as u64] {
+            bytes.put_u64(word);
+        }
+        for (key, (value, lease)) in &self.registers {
+            [*key, *value, lease.0].into_iter().for_each(|word| bytes.put_u64(word));
+        }
+        for (lease, kept) in &self.leases {
+            [lease.0, *kept].into_iter().for_each(|word| bytes.put_u64(word));
         }
         bytes.freeze()
     }
@@ -162,8 +138,13 @@ impl Machine {
     pub fn from_image(image: &[u8]) -> Self {
         let words: Vec<u64> =
             image.chunks_exact(8).map(|word| u64::from_be_bytes(word.try_into().expect("eight bytes"))).collect();
-        let registers = words[2..].chunks_exact(2).map(|pair| (pair[0], pair[1])).collect();
-        Self { applied: Index(words[0]), hash: words[1], registers }
+        let (registers, leases) = words[3..].split_at(words[2] as usize * 3);
+        Self {
+            applied: Index(words[0]),
+            hash: words[1],
+            registers: registers.chunks_exact(3).map(|word| (word[0], (word[1], LeaseId(word[2])))).collect(),
+            leases: leases.chunks_exact(2).map(|word| (LeaseId(word[0]), word[1])).collect(),
+        }
     }
 }
 
@@ -174,29 +155,59 @@ fn mix(hash: u64, word: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::simulated::command::Compare;
     use raft::{EntryId, Term};
 
-    fn entry(index: u64, write: Write) -> Entry {
-        let command = Command { operation: OperationId(index), key: 7, write };
-        let id = EntryId { term: Term(1), index: Index(index) };
-        Entry { id, time_ms: index, payload: Payload::Normal(command.encode(3)) }
+    fn apply(machine: &mut Machine, action: Action) -> Answer {
+        let index = machine.applied().next();
+        let command = Command { operation: OperationId(index.0), action };
+        let id = EntryId { term: Term(1), index };
+        let entry = Entry { id, time_ms: index.0, payload: Payload::Normal(command.encode(3)) };
+        machine.apply(&entry).expect("a command has an outcome").answer
+    }
+
+    fn done(succeeded: bool, read: &[u64]) -> Answer {
+        Answer::Transaction { succeeded, read: read.to_vec() }
     }
 
     #[test]
     fn commands_do_what_they_say_and_images_hold_all_of_it() {
         let mut machine = Machine::default();
-        let writes = [
-            (Write::CompareAndSwap { expected: 0, value: 5 }, true),
-            (Write::CompareAndSwap { expected: 4, value: 6 }, false),
-            (Write::Put { value: 8 }, true),
-        ];
-        for (index, (write, succeeded)) in (1..).zip(writes) {
-            let outcome = machine.apply(&entry(index, write));
-            assert_eq!(outcome, Some(Outcome { operation: OperationId(index), succeeded }));
-        }
-        assert_eq!(machine.read(7), 8);
+        assert_eq!(apply(&mut machine, Action::compare_and_swap(7, 0, 5)), done(true, &[]));
+        assert_eq!(apply(&mut machine, Action::compare_and_swap(7, 4, 6)), done(false, &[]));
+        let transaction = Action::Transaction {
+            compares: vec![Compare { key: 7, value: 5 }, Compare { key: 8, value: 0 }],
+            then: vec![
+                Step::Get { key: 7 },
+                Step::Put { key: 8, value: 9, lease: LeaseId::NONE },
+                Step::Get { key: 8 },
+            ],
+            otherwise: vec![Step::Get { key: 8 }],
+        };
+        assert_eq!(apply(&mut machine, transaction.clone()), done(true, &[5, 9]));
+        assert_eq!(apply(&mut machine, transaction), done(false, &[9]));
         let copy = Machine::from_image(&machine.image());
         assert_eq!(copy, machine);
         assert_eq!(copy.hash(), machine.hash());
+    }
+
+    #[test]
+    fn a_lease_takes_its_registers_along_and_lasts_when_kept_alive() {
+        let (mut machine, lease) = (Machine::default(), LeaseId(1));
+        assert_eq!(apply(&mut machine, Action::put(7, 1, lease)), Answer::NoLease);
+        assert_eq!(machine.read(7), 0, "a put without its lease changes nothing");
+        for action in [Action::Grant { lease }, Action::KeepAlive { lease }] {
+            assert_eq!(apply(&mut machine, action), Answer::Done);
+        }
+        for key in [7, 8] {
+            apply(&mut machine, Action::put(key, key, lease));
+        }
+        apply(&mut machine, Action::put(8, 3, LeaseId::NONE));
+        assert_eq!(Machine::from_image(&machine.image()), machine);
+        assert_eq!(apply(&mut machine, Action::Expire { lease, kept: 0 }), Answer::NoLease, "kept alive since");
+        assert_eq!(machine.read(7), 7);
+        assert_eq!(apply(&mut machine, Action::Expire { lease, kept: 1 }), Answer::Done);
+        assert_eq!((machine.read(7), machine.read(8)), (0, 3), "only what is attached goes");
+        assert_eq!(apply(&mut machine, Action::Revoke { lease }), Answer::NoLease);
     }
 }

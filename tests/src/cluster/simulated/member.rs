@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft::{Change, Entry, Index, MemberId, Message, ProposalId, Raft, ReadContext, SnapshotMeta, Term};
 
-use crate::cluster::simulated::machine::{Machine, OperationId};
+use crate::cluster::simulated::command::OperationId;
+use crate::cluster::simulated::lessor::Lessor;
+use crate::cluster::simulated::machine::Machine;
 use crate::cluster::simulated::version::Hint;
 use crate::world::clock::Clock;
 
@@ -79,6 +81,8 @@ pub enum Input {
         /// Whom; `None`: anybody.
         target: Option<MemberId>,
     },
+    /// It is time to look at leases, if this member leads.
+    Leases,
     /// Ask the core for its outputs.
     Settle,
 }
@@ -196,6 +200,10 @@ pub struct Process {
     pub wake: (u64, Duration),
     /// The state as last captured; only a planted bug looks at it again.
     pub captured: Option<Bytes>,
+    /// When leases end, as long as it leads.
+    pub lessor: Lessor,
+    /// What the first register of a read held when it began; only a planted bug looks at it.
+    pub glimpsed: BTreeMap<OperationId, u64>,
     /// Hints that its version does not know.
     pub unknown: Vec<Hint>,
 }
@@ -217,6 +225,8 @@ impl Process {
             received: Vec::new(),
             wake: (0, Duration::MAX),
             captured: None,
+            lessor: Lessor::default(),
+            glimpsed: BTreeMap::new(),
             unknown,
         }
     }

@@ -103,6 +103,7 @@ impl Simulated {
             }
             Output::Changed(state) => {
                 if state.role == Role::Leader {
+                    self.watch_leases(id);
                     self.operator_hears_of(id);
                 }
             }

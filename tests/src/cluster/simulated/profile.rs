@@ -39,6 +39,8 @@ pub struct Profile {
     pub clients: usize,
     /// Registers they share.
     pub keys: u64,
+    /// How long a lease lasts that nobody keeps alive.
+    pub lease: Duration,
     /// A client's pause between two operations.
     pub think: (Duration, Duration),
     /// How long a client waits for an answer.
@@ -79,6 +81,7 @@ impl Profile {
             batch: if random.coin() { Duration::ZERO } else { random.long_tailed(Duration::from_micros(100), ms(5)) },
             clients: random.between(1, 6) as usize,
             keys: random.between(1, 4),
+            lease: random.long_tailed(ms(100), ms(5_000)),
             think: (think / 4, think * 2),
             patience: random.time(ms(300), ms(4_000)),
             padding: *random.pick(&[0, 0, 64, 700]),
@@ -104,6 +107,7 @@ impl Profile {
             batch: Duration::ZERO,
             clients: 2,
             keys: 2,
+            lease: ms(1_000),
             think: (ms(50), ms(150)),
             patience: ms(500),
             padding: 0,

@@ -52,11 +52,15 @@ pub enum Sabotage {
     StartsEmptyWhenUnreadable,
     /// Lease and election timeout are changed together, member by member, so that a lease outlasts another's timeout.
     RollsLeaseAheadOfTimeout,
+    /// A leader ends a lease whose time is over without a look at whether it was kept alive meanwhile.
+    ExpiresWithoutComparing,
+    /// A read takes its registers at two moments.
+    ReadsRegistersApart,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::AcknowledgesBeforeDurable,
         Self::ForgetsHardState,
         Self::DropsSyncedEntry,
@@ -79,6 +83,8 @@ impl Sabotage {
         Self::SnapshotsOlderState,
         Self::StartsEmptyWhenUnreadable,
         Self::RollsLeaseAheadOfTimeout,
+        Self::ExpiresWithoutComparing,
+        Self::ReadsRegistersApart,
     ];
 
     /// Whose bug it was, or which rule it breaks, in a line.
@@ -110,6 +116,8 @@ impl Sabotage {
             Self::RejoinsWithEmptyDisk => "RATIS-2523: a member whose disk was emptied starts anew under its old name",
             Self::SnapshotsOlderState => "dragonboat#369: a snapshot has the state of the one before it",
             Self::StartsEmptyWhenUnreadable => "a start that cannot read its disk takes log, term and vote for empty",
+            Self::ExpiresWithoutComparing => "a lease ends by a leader's clock though it was kept alive meanwhile",
+            Self::ReadsRegistersApart => "a read of several registers takes them at two moments",
             Self::RollsLeaseAheadOfTimeout => {
                 "thesis §6.4.1: a rolling change of settings leaves one member's lease longer than another's timeout"
             }

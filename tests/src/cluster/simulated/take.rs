@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use raft::{Body, MemberId, Message, Payload, ProposalId, ReadContext};
 
-use crate::cluster::simulated::machine::{OperationId, Outcome};
+use crate::cluster::simulated::command::OperationId;
+use crate::cluster::simulated::machine::Outcome;
 use crate::cluster::simulated::member::Input;
 use crate::cluster::simulated::sabotage::Sabotage;
 use crate::cluster::simulated::version::Hint;
@@ -68,6 +69,10 @@ impl Simulated {
                 let answer = process.raft.transfer(now, target);
                 self.totals.transfers += u64::from(answer.is_ok());
                 self.trace.note(self.agenda.now(), || format!("{id} is asked to hand over to {target:?}: {answer:?}"));
+            }
+            Input::Leases => {
+                self.look_at_leases(id);
+                return Ok(());
             }
             Input::Settle => {
                 process.is_settling = false;
@@ -132,10 +137,10 @@ impl Simulated {
             let Some(entry) = process.to_apply.pop_front() else { break };
             let outcome = process.machine.apply(&entry);
             let hash = process.machine.hash();
-            let is_awaited = outcome.is_some_and(|outcome| process.awaited.remove(&outcome.operation));
+            let is_awaited = outcome.as_ref().is_some_and(|outcome| process.awaited.remove(&outcome.operation));
             self.invariants.applied(id, &entry, hash)?;
             let Some(outcome) = outcome else { continue };
-            self.clients.applied(outcome.operation);
+            self.clients.applied(outcome.operation, entry.id.index);
             if is_awaited {
                 self.acknowledge(outcome, entry.id.index);
             }
@@ -152,7 +157,7 @@ impl Simulated {
 
     fn acknowledge(&mut self, outcome: Outcome, index: raft::Index) {
         self.invariants.reads.acknowledged(index);
-        let client = self.clients.acknowledged(outcome);
+        let client = self.clients.acknowledged(outcome, index);
         self.free(client);
     }
 
@@ -169,10 +174,21 @@ impl Simulated {
     }
 
     fn serve_read(&mut self, id: MemberId, operation: OperationId) {
-        let Some(key) = self.clients.open(operation).map(|open| open.key) else { return };
-        let value = self.members[&id].process().expect("the member runs").machine.read(key);
-        let client = self.clients.answered(operation, value);
+        let glimpsed = self.glimpsed(id, operation);
+        let Some(keys) = self.clients.reads(operation) else { return };
+        let machine = &self.members[&id].process().expect("the member runs").machine;
+        let mut found: Vec<(u64, u64)> = keys.iter().map(|key| (*key, machine.read(*key))).collect();
+        let index = machine.applied();
+        if let (Some(value), Some(first)) = (glimpsed, found.first_mut()) {
+            first.1 = value;
+        }
+        let client = self.clients.answered(operation, found, index);
         self.free(client);
+    }
+
+    /// What a careless member read of the first register when the read began.
+    fn glimpsed(&mut self, id: MemberId, operation: OperationId) -> Option<u64> {
+        self.members.get_mut(&id).and_then(|member| member.process_mut())?.glimpsed.remove(&operation)
     }
 
     fn propose(&mut self, id: MemberId, commands: Vec<(OperationId, bytes::Bytes)>) -> Checked {
@@ -213,6 +229,11 @@ impl Simulated {
         let context = ReadContext(member.fresh_name());
         let process = member.process_mut().expect("the member runs");
         process.reading.insert(context, operation);
+        if self.sabotage == Some(Sabotage::ReadsRegistersApart)
+            && let Some([first, _, ..]) = self.clients.reads(operation)
+        {
+            process.glimpsed.insert(operation, process.machine.read(*first));
+        }
         process.raft.read(now, context);
         self.invariants.reads.began(id, context);
         self.invariants.leases.began(id, context);

@@ -46,6 +46,10 @@ pub struct Totals {
     pub installs: u64,
     /// Writes acknowledged.
     pub writes: u64,
+    /// Those of them that took part in more than one register, or in a lease.
+    pub wide: u64,
+    /// Leases that ended because their time was over.
+    pub expiries: u64,
     /// Linearizable reads checked.
     pub reads: u64,
     /// Operations in histories that were checked for linearizability.
@@ -75,6 +79,8 @@ impl Totals {
         self.configurations += other.configurations;
         self.installs += other.installs;
         self.writes += other.writes;
+        self.wide += other.wide;
+        self.expiries += other.expiries;
         self.reads += other.reads;
         self.operations += other.operations;
     }
@@ -87,7 +93,7 @@ impl fmt::Display for Totals {
             f,
             "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records gone bad, {} syncs \
              and {} reads failed, {} restarts for another version, {} hints unknown to one; {} elections, \
-             {} transfers, {} configurations, {} snapshots installed; {} entries committed, {} writes acknowledged, {} reads \
+             {} transfers, {} configurations, {} snapshots installed; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
              checked, {} operations checked for linearizability",
             self.seeds,
             self.steps,
@@ -106,6 +112,8 @@ impl fmt::Display for Totals {
             self.installs,
             self.committed,
             self.writes,
+            self.wide,
+            self.expiries,
             self.reads,
             self.operations
         )
