@@ -63,7 +63,7 @@ impl Raft {
         match message.body {
             Body::PreVote { last } => self.on_pre_vote(from, term, last),
             Body::PreVoteReply { granted } => self.on_pre_vote_reply(from, term, granted),
-            Body::Vote { last, .. } => self.on_vote(from, last),
+            Body::Vote { last, transfer } => self.on_vote(from, last, transfer),
             Body::VoteReply { granted } => self.on_vote_reply(from, granted),
             Body::Append(append) => self.on_append(from, append),
             Body::AppendReply(reply) => self.on_append_reply(from, reply),

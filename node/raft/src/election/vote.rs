@@ -7,9 +7,11 @@ use crate::role::Standing;
 
 impl Raft {
     /// RequestVote of this term (Raft thesis §3.4, §3.6.1). Answered whether or not the own configuration gives either side a
-    /// vote: it may lag (etcd#12359).
-    pub(crate) fn on_vote(&mut self, from: MemberId, last: EntryId) {
+    /// vote: it may lag (etcd#12359). Whoever trusts a leader of before gives no vote that this one did not ask for: another
+    /// message may have brought the newer term here, and a lease may rest on this member's word.
+    pub(crate) fn on_vote(&mut self, from: MemberId, last: EntryId, transfer: bool) {
         let granted = self.would_vote(from) && last >= self.log.last();
+        let granted = granted && (transfer || self.hard.vote.is_some() || !self.trusts_leader());
         let reply = Message { term: self.hard.term, body: Body::VoteReply { granted } };
         if !granted {
             self.outbox.send(from, reply);

@@ -2,7 +2,7 @@
 
 use raft::{Body, Index, Output, ReadContext};
 
-use crate::network::solo::{Solo, Start, append, heartbeat, sent, sent_to};
+use crate::network::solo::{Solo, Start, append, grants_vote, heartbeat, sent, sent_to};
 use crate::network::{configuration, entry, entry_id, wish};
 
 fn read(solo: &mut Solo, context: u64) -> Vec<Output> {
@@ -241,6 +241,31 @@ fn a_restarted_voter_refuses_for_an_election_timeout() {
     assert_eq!(raft.soft_state().term, raft::Term(0), "not heard");
     raft.step(at(5_999), crate::network::id(3), ask(true));
     assert_eq!(raft.soft_state().term, raft::Term(1), "but a hand-over is: its leader's lease is over");
+}
+
+/// §4.2.3: a server that "receives a RequestVote request within the minimum election timeout of hearing from a current leader"
+/// "does not update its term or grant its vote". However it came to the candidate's term: an answer of that term to something that
+/// it asked long ago must not cost the leader it heard since its lease.
+#[test]
+fn a_newer_term_does_not_end_the_trust_in_a_leader() {
+    for hears_late_answer in [false, true] {
+        let mut solo = Start::of(3).solo();
+        solo.hears(2, 1, append(entry_id(0, 0), vec![entry(1, 1)], 0));
+        solo.persisted();
+        if hears_late_answer {
+            solo.hears(3, 2, Body::VoteReply { granted: false });
+            assert_eq!(solo.term(), 2);
+            solo.persisted();
+        }
+        let ask = || Body::Vote { last: entry_id(1, 1), transfer: false };
+        let mut outputs = solo.hears(3, 2, ask());
+        outputs.extend(solo.persisted());
+        assert!(!grants_vote(&outputs, 3), "its leader may read by a lease that rests on its word");
+        solo.now_ms += 1_000;
+        let mut outputs = solo.hears(3, 2, ask());
+        outputs.extend(solo.persisted());
+        assert!(grants_vote(&outputs, 3), "until it has not heard of it for an election timeout");
+    }
 }
 
 /// What a follower applied is never ahead of what its reads wait for.
