@@ -8,7 +8,7 @@ use tests::shipped::run::run;
 use tests::world::seed::Seed;
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 400;
 
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;

@@ -21,7 +21,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::{Configuration, Index, MemberId, Role, SnapshotMeta, Term};
+use raft::{Config, Configuration, Index, MemberId, Role, SnapshotMeta, Term};
 use raft_node::stepped::{Carried, Settings};
 
 use crate::cluster::simulated::info;
@@ -239,7 +239,8 @@ impl Shipped {
 
     fn start(&mut self, id: MemberId) -> Checked {
         let now = self.agenda.now();
-        let config = self.profile.config_of(id, &mut self.random);
+        let version = self.profile.version(&mut self.random);
+        let config = Config { id, seed: self.random.number(), ..version.config };
         let salt = self.random.number();
         let member = self.members.get_mut(&id).expect("every member is known");
         if !matches!(member.state, State::Down) {

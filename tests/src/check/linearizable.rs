@@ -15,7 +15,7 @@ const TRIED_MAX: usize = 200_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unexplained {
     /// The operation that never found a place, in the order that went furthest.
-    pub stuck: Operation,
+    pub stuck: Box<Operation>,
     /// How many operations the longest explained beginning has.
     pub explained: usize,
     /// How many there are.
@@ -169,7 +169,7 @@ fn check_part(history: &[&Operation]) -> Result<(), Unexplained> {
         let Some(operation) = now.left.pop() else {
             // Whatever returns first had to happen before: the last choice was wrong.
             if furthest.as_ref().is_none_or(|furthest| furthest.explained < way.len()) {
-                let stuck = history[now.returns_first].clone();
+                let stuck = Box::new(history[now.returns_first].clone());
                 furthest = Some(Unexplained { stuck, explained: way.len(), of: history.len(), is_certain: true });
             }
             let is_certain = tried.len() < TRIED_MAX;

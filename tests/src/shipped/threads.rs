@@ -126,7 +126,7 @@ impl Shipped {
             let id = self.invariants.ledger.committed_at(Index(index)).expect("it is committed").id;
             let known = self.invariants.ledger.known(id).map(|known| known.entry.payload.clone());
             if let Some(Payload::Normal(bytes)) = known {
-                self.clients.committed(bytes)?;
+                self.clients.committed(Index(index), bytes)?;
             }
         }
         Ok(())
