@@ -89,7 +89,7 @@ impl Raft {
                 self.advance_commit();
             }
             AppendReply::Rejected { prev, hint, .. } if hint.index <= prev && prev <= last => {
-                progress.rejected(prev, self.log.may_agree_at(hint.index, hint.term));
+                progress.rejected(prev, hint.index, self.log.may_agree_at(hint.index, hint.term));
             }
             AppendReply::Accepted { .. } | AppendReply::Rejected { .. } => {}
         }

@@ -101,11 +101,11 @@ impl Raft {
         let Standing::Leader(leader) = &mut self.standing else { return };
         let Some(progress) = leader.peers.get_mut(&to) else { return };
         if let State::Snapshot { at_least, .. } = progress.state {
-            // It may have installed the snapshot, and its word of that be lost.
-            if let Some(prev) = self.log.id_before(at_least.next()) {
-                let append = Append { prev, entries: Vec::new(), commit, round: leader.rounds.latest() };
-                self.outbox.send(to, Message { term: self.hard.term, body: Body::Append(append) });
-            }
+            // It may have installed the snapshot, and its word of that be lost. If the log was purged past it meanwhile, what it
+            // says that it holds decides.
+            let prev = self.log.id_before(at_least.next()).unwrap_or(self.log.base());
+            let append = Append { prev, entries: Vec::new(), commit, round: leader.rounds.latest() };
+            self.outbox.send(to, Message { term: self.hard.term, body: Body::Append(append) });
             return;
         }
         let Some(prev) = self.log.id_before(progress.next()) else {

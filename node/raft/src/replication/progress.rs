@@ -6,7 +6,8 @@
 //!     │                                                            ▲
 //!     │ next is purged               accepted behind the mark      │
 //!     └──────────────▶ Snapshot ───────────────▶ Replicate         │
-//!                          └───────── failed, or timed out ────────┘
+//!                          └─── installed and overtaken by the purge,
+//!                                    failed, or timed out ─────────┘
 //! ```
 
 use std::hash::{Hash, Hasher};
@@ -129,12 +130,14 @@ impl Progress {
         }
     }
 
-    /// It does not hold the entry at `prev`; `agree` is where the logs may. False for an answer to something long past.
-    pub(crate) fn rejected(&mut self, prev: Index, agree: EntryId) -> bool {
+    /// It does not hold the entry at `prev`, but says that the logs may agree at `hint`; `agree` is where this one may agree with
+    /// that. False for an answer to something long past, and while a snapshot that was offered is not installed.
+    pub(crate) fn rejected(&mut self, prev: Index, hint: Index, agree: EntryId) -> bool {
         let stale = match &self.state {
             State::Replicate(_) => prev <= self.matched || prev >= self.next,
             State::Probe { .. } => prev.next() != self.next || prev <= self.matched,
-            State::Snapshot { .. } => true,
+            // Whoever holds what was offered has installed it, but the log was purged past it meanwhile.
+            State::Snapshot { at_least, .. } => hint < *at_least || prev <= self.matched,
         };
         if stale {
             return false;

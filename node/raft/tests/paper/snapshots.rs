@@ -85,9 +85,44 @@ fn the_meta_is_that_of_its_index() {
 #[test]
 fn a_member_that_needs_purged_entries_gets_a_snapshot() {
     let mut solo = long_leader(10, 0);
+    offers(&mut solo);
+    solo.proposes(77);
+    assert_eq!(appends_to(&solo.drain(), 3), [], "no entries meanwhile");
+    // It arrived, and is installed.
+    let now = solo.now();
+    solo.raft.snapshot_sent(now, id(3), Ok(()));
+    assert_eq!(solo.drain(), []);
+    let outputs = solo.accepts(3, 10);
+    assert_eq!(appends_to(&outputs, 3)[0].prev, entry_id(1, 10), "entries go on behind it");
+}
+
+/// A member may have installed what was offered, its word of that be lost, and the log be purged past it meanwhile. It is asked
+/// at the mark, and what it holds says that it needs another one, long before the patience for an installation ends.
+#[test]
+fn a_purge_past_an_installed_snapshot_ends_no_question() {
+    let mut solo = long_leader(10, 0);
+    offers(&mut solo);
+    let now = solo.now();
+    solo.raft.snapshot_sent(now, id(3), Ok(()));
+    (20..25).for_each(|number| drop(solo.proposes(number)));
+    solo.persisted();
+    solo.accepts(2, 15);
+    solo.applies();
+    solo.raft.snapshot_taken(Index(15));
+    solo.sleeps(200);
+    let asked = solo.hears(3, 1, Body::HeartbeatReply { round: 1 });
+    assert_eq!(appends_to(&asked, 3)[0].prev, entry_id(1, 15));
+    let outputs = solo.rejects(3, 15, entry_id(0, 0));
+    assert!(outputs.is_empty(), "it is still at it: {outputs:?}");
+    let outputs = solo.rejects(3, 15, entry_id(1, 10));
+    let again = Output::SendSnapshot { to: id(3), term: raft::Term(1), at_least: Index(15) };
+    assert!(outputs.contains(&again), "{outputs:?}");
+}
+
+/// Member 3 comes back with an empty log, and is offered a snapshot at 10.
+fn offers(solo: &mut Solo) {
     solo.applies();
     solo.raft.snapshot_taken(Index(10));
-    // Member 3 comes back with an empty log.
     let outputs = solo.rejects(3, 0, entry_id(0, 0));
     assert_eq!(appends_to(&outputs, 3), []);
     let mut outputs = Vec::new();
@@ -110,14 +145,6 @@ fn a_member_that_needs_purged_entries_gets_a_snapshot() {
         }
     }
     assert!(solo.raft.progress()[&id(3)].snapshotting, "{:?}", solo.raft.progress());
-    solo.proposes(77);
-    assert_eq!(appends_to(&solo.drain(), 3), [], "no entries meanwhile");
-    // It arrived, and is installed.
-    let now = solo.now();
-    solo.raft.snapshot_sent(now, id(3), Ok(()));
-    assert_eq!(solo.drain(), []);
-    let outputs = solo.accepts(3, 10);
-    assert_eq!(appends_to(&outputs, 3)[0].prev, entry_id(1, 10), "entries go on behind it");
 }
 
 /// A snapshot that did not arrive is offered again, after a pause.
