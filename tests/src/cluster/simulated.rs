@@ -435,8 +435,13 @@ impl Simulated {
         }
     }
 
+    /// Whom clients ask: anybody who runs, and once all is healed, as by a Service, only those who take part.
     fn reachable_members(&self) -> Vec<MemberId> {
-        self.members.values().filter(|member| member.is_up()).map(|member| member.id).collect()
+        let running = self.members.values().filter(|member| member.is_up()).map(|member| member.id);
+        match self.invariants.ledger.committed_configuration().filter(|_| self.is_healing) {
+            Some((_, part)) => running.filter(|id| part.voters.contains(id) || part.learners.contains(id)).collect(),
+            None => running.collect(),
+        }
     }
 
     /// A client that waits no longer thinks of something else to do.
