@@ -1,5 +1,25 @@
 //! 128 bits that tell states apart, and a table of those seen. Owns both; two states are taken for one with a probability of
 //! about n²/2¹²⁹ for n states.
+//!
+//! What goes in decides whether a search is right, and whether it ends. Everything that what follows, or its judgement, may
+//! depend on must be in it, or a state is passed over that is not the one it is taken for:
+//!
+//! - of each core, its own `fingerprint`: what it will do;
+//! - of each disk, all of it, the snapshot with its state included: a crash brings it back. The steps of writes under way, in
+//!   order, as a crash may come between any two; what was captured and is not durable; how far the state machine is and
+//!   what it holds; lanes whose end is still to be reported, and whether their bytes arrived;
+//! - the messages on their way, each snapshot with the state that it carries: two of one meta could differ if a driver erred;
+//! - in worlds with leases, how long ago each member heard a leader, up to an election timeout: that is when a silence may end;
+//! - the past by which the future is judged (leaders, votes, what was decided, what open reads must see), and how much of what
+//!   is bounded is spent. How often clocks may still part is one of these: it stands for how far they did.
+//!
+//! Whatever makes no difference must stay out, or equal states are walked again and again, some of them for ever:
+//!
+//! - times as such. Only ages and waits count, each no further than anything asks: what is longer ago than an election timeout
+//!   is just over. So a world may let time go on without end, and is explored whole all the same;
+//! - in worlds without leases, the clocks altogether but for what the cores' own fingerprints say;
+//! - names of writes, which follow each other, and what a timeout's chance will draw, as a silence may end at any draw;
+//! - reads that were answered or failed, captures that no bound lets become durable, and what a report counts.
 
 use std::hash::{Hash, Hasher};
 

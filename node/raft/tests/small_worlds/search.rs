@@ -3,8 +3,9 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use crate::bounds::Bounds;
 use crate::digest::Visited;
-use crate::world::{Act, Bounds, World};
+use crate::world::{Act, Seen, World};
 
 /// What there was.
 #[derive(Debug, Default)]
@@ -15,12 +16,15 @@ pub(crate) struct Explored {
     /// Leaders that one history saw at most, and entries.
     pub(crate) leaders: usize,
     pub(crate) committed: usize,
+    pub(crate) seen: Seen,
 }
 
 /// What went wrong, and how it came to that.
 #[derive(Debug)]
 pub(crate) struct Violation {
     pub(crate) what: String,
+    /// How many states there had been.
+    pub(crate) states: usize,
     path: Vec<String>,
 }
 
@@ -42,7 +46,7 @@ struct Place {
 pub(crate) fn explore(bounds: &Bounds) -> Result<Explored, Violation> {
     let mut visited = Visited::new();
     let mut explored = Explored::default();
-    let world = World::new(bounds);
+    let world = World::opened(bounds).map_err(|what| Violation { what, states: 0, path: Vec::new() })?;
     visited.insert(world.digest());
     let mut way = vec![Place { acts: world.acts(bounds), world, tried: None }];
     while let Some(place) = way.last_mut() {
@@ -57,7 +61,7 @@ pub(crate) fn explore(bounds: &Bounds) -> Result<Explored, Violation> {
             Ok(None) => continue,
             Err(what) => {
                 let path = way.iter().filter_map(|place| Some(place.world.tell(place.tried?))).collect();
-                return Err(Violation { what, path });
+                return Err(Violation { what, states: visited.count(), path });
             }
         };
         if !visited.insert(world.digest()) {
@@ -66,11 +70,13 @@ pub(crate) fn explore(bounds: &Bounds) -> Result<Explored, Violation> {
         if visited.count() >= bounds.states_max {
             return Err(Violation {
                 what: format!("more than {} states: tighten the bounds", bounds.states_max),
+                states: visited.count(),
                 path: Vec::new(),
             });
         }
         explored.leaders = explored.leaders.max(world.past.leaders());
-        explored.committed = explored.committed.max(world.past.committed());
+        explored.committed = explored.committed.max(world.past.decided().len());
+        explored.seen.note(world.seen);
         way.push(Place { acts: world.acts(bounds), world, tried: None });
         explored.depth = explored.depth.max(way.len());
     }

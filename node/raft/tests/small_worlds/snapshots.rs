@@ -1,0 +1,136 @@
+//! Snapshots, as a driver deals with them. Owns the capture, the lane to another member, the install and their checks: what a
+//! snapshot says is what was decided, and a log is purged only behind one.
+//!
+//! A capture takes its time; it is durable when the search says so, and the purge follows it to the disk. The lane carries
+//! meta and state like a message, and its sender hears of its end later, or of a failure at any time, whether or not all bytes
+//! arrived. An install is a write in steps.
+
+use raft::{HardState, Index, IoId, MemberId, Message, SnapshotMeta, Term};
+
+use crate::bounds::{Bounds, Flaw};
+use crate::disk::{Snapshot, Write};
+use crate::member::Lane;
+use crate::world::World;
+
+impl World {
+    /// The state is captured once it is due and the log is durable as far as it reaches, one at a time.
+    pub(crate) fn capture_if_due(&mut self, bounds: &Bounds, at: usize) -> Result<(), String> {
+        let is_left = self.spent.snapshots < bounds.snapshots;
+        let member = self.member(at);
+        if !member.snapshots.due || member.snapshots.captured.is_some() {
+            return Ok(());
+        }
+        let Some(meta) = member.raft.as_ref().and_then(|raft| raft.snapshot_meta(member.applied)) else {
+            return Ok(());
+        };
+        member.snapshots.due = false;
+        if !is_left {
+            return Ok(());
+        }
+        let snapshot = Snapshot { meta, state: member.state };
+        if bounds.flaw == Flaw::PurgesEarly {
+            let first = member.raft.as_mut().map(|raft| raft.snapshot_taken(snapshot.meta.last.index));
+            member.writes.extend(first.map(Write::Purge));
+        }
+        self.past.captures(&snapshot)?;
+        self.member(at).snapshots.captured = Some(snapshot);
+        Ok(())
+    }
+
+    /// What was captured is durable; the log may go as far as the core says.
+    pub(crate) fn snapshot_is_durable(&mut self, bounds: &Bounds, at: usize) {
+        self.spent.snapshots += 1;
+        let member = self.member(at);
+        let Some(snapshot) = member.snapshots.captured.take() else { return };
+        let index = snapshot.meta.last.index;
+        member.disk.keep(snapshot);
+        let Some(raft) = &mut member.raft else { return };
+        let first = raft.snapshot_taken(index);
+        let first = if bounds.flaw == Flaw::PurgesTooMuch { first.next() } else { first };
+        member.writes.push_back(Write::Purge(first));
+        if self.spent.snapshots == bounds.snapshots {
+            self.end_captures(bounds);
+        }
+    }
+
+    /// None will be durable any more, so that it does not matter who captured one.
+    fn end_captures(&mut self, bounds: &Bounds) {
+        for at in 0..self.members.len() {
+            if self.members[at].snapshots.captured.is_some() {
+                let member = self.member(at);
+                member.snapshots.captured = None;
+                member.take_digest(bounds);
+            }
+        }
+    }
+
+    /// The newest durable snapshot goes out.
+    pub(crate) fn send_snapshot(
+        &mut self,
+        bounds: &Bounds,
+        from: usize,
+        to: MemberId,
+        term: Term,
+        at_least: Index,
+    ) -> Result<(), String> {
+        let member = self.member(from);
+        let snapshot = member.disk.snapshot.clone();
+        let newest = snapshot.meta.last.index;
+        if newest < at_least {
+            return Err(format!("{} is to send a snapshot up to {at_least}, and has one at {newest}", member.id()));
+        }
+        member.snapshots.lanes.retain(|lane| lane.to != to);
+        member.snapshots.lanes.push(Lane { to, arrived: false });
+        let message = Message { term, body: raft::Body::InstallSnapshot(snapshot.meta.clone()) };
+        self.post(bounds, from, to, message, Some(snapshot));
+        Ok(())
+    }
+
+    /// All bytes are at the receiver, which knows it before the sender does.
+    pub(crate) fn snapshot_arrives(&mut self, bounds: &Bounds, from: usize, to: usize, snapshot: Snapshot) {
+        let (id, receiver) = (self.members[from].id(), self.members[to].id());
+        self.member(to).snapshots.received = Some((id, snapshot));
+        let sender = self.member(from);
+        for lane in &mut sender.snapshots.lanes {
+            lane.arrived |= lane.to == receiver;
+        }
+        sender.take_digest(bounds);
+    }
+
+    /// The sender hears of the end of a lane.
+    pub(crate) fn report(&mut self, at: usize, place: usize, arrived: Result<(), ()>) {
+        let member = self.member(at);
+        let lane = member.snapshots.lanes.remove(place);
+        let now = member.now();
+        if let Some(raft) = &mut member.raft {
+            raft.snapshot_sent(now, lane.to, arrived);
+        }
+    }
+
+    /// Replaces state and log: at once in memory, step by step on disk.
+    pub(crate) fn install(
+        &mut self,
+        bounds: &Bounds,
+        at: usize,
+        (io, from): (IoId, MemberId),
+        hard_state: Option<HardState>,
+        meta: &SnapshotMeta,
+    ) -> Result<(), String> {
+        self.seen.installs += 1;
+        let member = self.member(at);
+        let received = member.snapshots.received.take().filter(|(sender, got)| *sender == from && got.meta == *meta);
+        let Some((_, snapshot)) = received else {
+            return Err(format!("{} is to install {}, which it did not receive", member.id(), meta.last));
+        };
+        member.snapshots.due = false;
+        member.applied = meta.last.index;
+        if bounds.flaw != Flaw::InstallsWithoutState {
+            member.state = snapshot.state;
+        }
+        member.writes.extend(hard_state.map(Write::HardState));
+        member.writes.push_back(Write::Snapshot(snapshot));
+        member.writes.push_back(Write::Reset(io));
+        let (id, state) = (member.id(), member.state);
+        self.past.installs(id, meta, state)
+    }
+}
