@@ -3,27 +3,65 @@
 (* Small worlds: what may happen next, for TLC to walk.                    *)
 (*                                                                         *)
 (* What a member may say it says at once.  Nothing becomes impossible by   *)
-(* that: a fact only ever enables, and need not be heard.  Likewise a newer*)
-(* term is met only when somebody asks or leads in it.                     *)
+(* that: a fact only ever enables, and need not be heard.  The same goes   *)
+(* for a commit, unless it takes away a vote.  Likewise a newer term is met*)
+(* only when somebody leads in it, asks for a vote that may be given, or   *)
+(* leaves a later term to campaign in.                                     *)
 (***************************************************************************)
 EXTENDS Raft, TLC
 
 CONSTANTS
     Proposals,      \* FALSE: leaders append only what they must
     Transfers,      \* TRUE: leaders may hand over
-    Snapshots       \* TRUE: snapshots may be installed
+    Snapshots,      \* TRUE: snapshots may be installed
+    Turns           \* which term is whose to campaign for; {}: any is everybody's
 
-CONSTANTS a, b, c
+CONSTANTS a, b, c, d
 
 \* What is asked for, as voters and learners.
 Replace == {<<{a, c}, {}>>}
+Exchange == {<<{c, d}, {}>>}
+Overlap == {<<{a, d}, {}>>}
 Hand == {<<{b}, {}>>}
+Demote == {<<{b}, {}>>, <<{b}, {a}>>}
 Swap == {<<{b}, {}>>, <<{a, b}, {}>>, <<{a}, {b}>>}
+Alone == {<<{a}, {}>>}
+AddOrRemove == {<<{a, b, c}, {}>>, <<{b}, {c}>>}
 Teach == {<<{a}, {b}>>, <<{a}, {}>>}
 
-Symmetry == Permutations(Fragile) \cup Permutations(Founders \ Fragile)
+\* Whose turn it is to campaign for a term, in worlds that are bounded by that.  A broken world needs one way to the hole.
+A_Anybody == {<<1, a>>} \cup {<<2, m>> : m \in Member}
+A_A == {<<1, a>>, <<2, a>>}
+A_B == {<<1, a>>, <<2, b>>}
+A_AB == A_A \cup A_B
+A_B_A == A_B \cup {<<3, a>>}
+A_B_C == A_B \cup {<<3, c>>}
+A_B_A_B == A_B_A \cup {<<4, b>>}
 
-Heard == {ask.term : ask \in asks} \cup {t \in 1..TermMax : reign[t].leaders # {}}
+\* Members that no line of a world tells from one another.
+Symmetry == Permutations(Fragile) \cup Permutations(Founders \ Fragile)
+LearnersAlike == Permutations(Learners)
+OthersAlike == Permutations(Founders \ {a})
+
+HasTurn(m, t) == Turns = {} \/ <<t, m>> \in Turns
+
+\* A vote that may yet help its candidate to lead.
+Helps(m, ask) ==
+    /\ role[ask.who] = "candidate" /\ term[ask.who] = ask.term
+    /\ m \in Voters(InForce(ask.who)) \/ ~Rule("only voters count")
+    /\ AtLeast(ask.last, Last(log[m])) \/ ~Rule("logs are compared")
+
+Heard(m) ==
+    LET CampaignsLater(t) == MayCampaign(m) /\ \E later \in t + 1..TermMax : HasTurn(m, later)
+    IN {t \in 1..TermMax : reign[t].leaders # {}}
+       \cup {ask.term : ask \in {ask \in asks : Helps(m, ask) \/ CampaignsLater(ask.term)}}
+
+\* All that a commit can take from m is the right to campaign (4.2.2).
+TakesNothing(m, n) ==
+    \/ Targets = {}
+    \/ /\ Rule("in force when appended")
+       /\ \/ m \in Voters(ConfAt(m, log[m], n))
+          \/ \A k \in commit[m]..n : m \notin Voters(ConfAt(m, log[m], k))
 
 Says(m) ==
     \/ Ask(m) /\ asks' # asks
@@ -32,21 +70,24 @@ Says(m) ==
     \/ /\ role[m] = "follower"
        /\ \E n \in 1..Len(log[m]) : Acknowledge(m, n) /\ ~ENABLED Acknowledge(m, n + 1)
     \/ Transfers /\ \E other \in Member : HandOver(m, other) /\ handed' # handed
-    \* Without changes of membership a commit only ever enables, too.
-    \/ Targets = {} /\ \E n \in 1..Len(log[m]) : AdvanceCommit(m, n) /\ ~ENABLED AdvanceCommit(m, n + 1)
-    \/ /\ Targets = {} /\ role[m] = "follower"
-       /\ \E n \in 1..Len(log[m]) : LearnCommit(m, n) /\ ~ENABLED LearnCommit(m, n + 1)
+    \/ \E n \in 1..Len(log[m]) :
+        /\ TakesNothing(m, n) /\ AdvanceCommit(m, n)
+        /\ ~(ENABLED AdvanceCommit(m, n + 1) /\ TakesNothing(m, n + 1))
+    \/ /\ role[m] = "follower"
+       /\ \E n \in 1..Len(log[m]) :
+            /\ TakesNothing(m, n) /\ LearnCommit(m, n)
+            /\ ~(ENABLED LearnCommit(m, n + 1) /\ TakesNothing(m, n + 1))
 
 Does(m) ==
-    \/ \E t \in Heard : MeetTerm(m, t)
+    \/ \E t \in Heard(m) : MeetTerm(m, t)
     \/ (role[m] = "leader" /\ term[m] < TermMax) /\ StepBack(m)
     \/ Hears(m) /\ StepBack(m)
     \/ AskAhead(m) /\ (role' # role \/ preAsks' # preAsks)
-    \/ Campaign(m)
-    \/ \E ask \in asks : Vote(m, ask)
+    \/ HasTurn(m, term[m] + 1) /\ Campaign(m)
+    \/ \E ask \in asks : Helps(m, ask) /\ Vote(m, ask)
     \/ Lead(m)
     \/ Proposals /\ Propose(m)
-    \/ Hears(m) /\ \E n \in 1..Len(reign[term[m]].log) : n = Parting(m, n) /\ Replicate(m, n)
+    \/ Hears(m) /\ \E n \in 1..Len(reign[term[m]].log) : n \in Beginnings(m, n) /\ Replicate(m, n)
     \/ Targets # {} /\ \E n \in 1..Len(log[m]) : AdvanceCommit(m, n)
     \/ Targets # {} /\ \E n \in 1..Len(log[m]) : LearnCommit(m, n)
     \/ Snapshots /\ \E n \in 1..IndexMax : Install(m, n)

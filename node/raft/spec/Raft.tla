@@ -78,13 +78,14 @@ ConfAt(m, xs, n) ==
     LET k == ConfIndex(xs, n) IN IF k = 0 THEN Genesis(m) ELSE CHOOSE c \in xs[k].conf : TRUE
 
 \* In force from the moment it is in the log, committed or not (4.1).
-InForce(m) == ConfAt(m, log[m], Len(log[m]))
+InForce(m) == ConfAt(m, log[m], IF Rule("in force when appended") THEN Len(log[m]) ELSE commit[m])
 
 Everyone(c) == c.voters \cup c.outgoing \cup c.learners \cup c.next
 Voters(c) == c.voters \cup c.outgoing
 
+\* Without joint configurations one voter may come or go at a time (4.1).
 Enter(c, voters, learners) ==
-    LET outgoing == IF voters = c.voters THEN {} ELSE c.voters
+    LET outgoing == IF voters = c.voters \/ ~Rule("changes are joint") THEN {} ELSE c.voters
         kept == voters \cup outgoing \cup learners
     IN [voters |-> voters, outgoing |-> outgoing, learners |-> learners \ outgoing, next |-> learners \cap outgoing,
         removed |-> c.removed \cup (Everyone(c) \ kept)]
@@ -94,7 +95,9 @@ Leave(c) ==
     IN [voters |-> c.voters, outgoing |-> {}, learners |-> learners, next |-> {},
         removed |-> c.removed \cup (c.outgoing \ (c.voters \cup learners))]
 
-Majority(half, yes) == 2 * Cardinality(half \cap yes) > Cardinality(half)
+Majority(half, yes) ==
+    LET counted == IF Rule("only voters count") THEN half \cap yes ELSE yes
+    IN 2 * Cardinality(counted) > Cardinality(half)
 
 Agreed(c, yes) ==
     /\ Majority(c.voters, yes)
@@ -137,12 +140,15 @@ Durable(m, n) ==
 
 HardIsDurable(m) == disk[m].term = term[m] /\ disk[m].vote = vote[m]
 
-\* The oldest step reaches the disk.
+\* The oldest step reaches the disk; no entry before the term and vote that were written ahead of it (3.8).
 Sync(m) ==
-    /\ queue[m] # <<>>
-    /\ disk' = [disk EXCEPT ![m] = Carry(@, Head(queue[m]))]
-    /\ queue' = [queue EXCEPT ![m] = Tail(@)]
-    /\ UNCHANGED <<memory, ballots, reign, acked>>
+    \E n \in 1..Len(queue[m]) :
+        /\ \/ n = 1
+           \/ /\ ~Rule("terms before entries")
+              /\ queue[m][n].kind = "entry" /\ \A k \in 1..(n - 1) : queue[m][k].kind = "hard"
+        /\ disk' = [disk EXCEPT ![m] = Carry(@, queue[m][n])]
+        /\ queue' = [queue EXCEPT ![m] = SubSeq(@, 1, n - 1) \o SubSeq(@, n + 1, Len(@))]
+        /\ UNCHANGED <<memory, ballots, reign, acked>>
 
 \* Term and vote overtake entries, and take the place of older ones.
 SyncHard(m) ==
@@ -191,7 +197,7 @@ StepBack(m) ==
 
 \* It has a vote in the committed configuration or a later one (4.2.2).
 MayCampaign(m) ==
-    \E n \in commit[m]..Len(log[m]) : m \in Voters(ConfAt(m, log[m], n))
+    ~Rule("voters campaign") \/ \E n \in commit[m]..Len(log[m]) : m \in Voters(ConfAt(m, log[m], n))
 
 \* "Would you vote for me?" (9.6)
 AskAhead(m) ==
@@ -232,7 +238,7 @@ Ask(m) ==
 \* Whoever asks first, if its log is worth as much (3.6.1); no configuration is looked at.
 Vote(m, ask) ==
     /\ ask.term = term[m] /\ ask.who # m
-    /\ vote[m] = Nobody /\ role[m] # "leader"
+    /\ (vote[m] = Nobody /\ role[m] # "leader") \/ ~Rule("one vote in a term")
     /\ AtLeast(ask.last, Last(log[m])) \/ ~Rule("logs are compared")
     /\ SetHard(m, term[m], ask.who)
     /\ Become(m, "follower")
@@ -286,15 +292,21 @@ Parting(m, n) ==
         apart == {k \in 1..n : k > Len(log[m]) \/ log[m][k].term # theirs[k].term}
     IN IF apart = {} THEN n + 1 ELSE Least(apart)
 
+\* Where m may begin to take what comes up to n: where the logs part, no sooner and no later.
+Beginnings(m, n) ==
+    {Parting(m, n)}
+    \cup (IF Rule("what agrees stays") THEN {} ELSE {1})
+    \cup (IF Rule("what comes before agrees") THEN {} ELSE {k \in {n} : k <= Len(log[m]) + 1})
+
 \* m takes its leader's entries up to n; what disagrees goes first.
 Replicate(m, n) ==
     /\ Hears(m)
     /\ n \in 1..Len(reign[term[m]].log)
-    /\ LET theirs == reign[term[m]].log
-           k == Parting(m, n)
-       IN /\ k <= n
-          /\ log' = [log EXCEPT ![m] = SubSeq(@, 1, k - 1) \o SubSeq(theirs, k, n)]
-          /\ Write(m, [j \in 1..(n - k + 1) |-> Entry(k + j - 1, theirs[k + j - 1])])
+    /\ \E k \in Beginnings(m, n) :
+          LET theirs == reign[term[m]].log
+          IN /\ k <= n
+             /\ log' = [log EXCEPT ![m] = SubSeq(@, 1, k - 1) \o SubSeq(theirs, k, n)]
+             /\ Write(m, [j \in 1..(n - k + 1) |-> Entry(k + j - 1, theirs[k + j - 1])])
     /\ Become(m, "follower")
     /\ UNCHANGED <<term, vote, commit, ballots, reign, acked>>
 
@@ -302,7 +314,7 @@ Replicate(m, n) ==
 Acknowledge(m, n) ==
     /\ Hears(m)
     /\ n > acked[term[m]][m]
-    /\ Same(log[m], reign[term[m]].log, n)
+    /\ Same(log[m], reign[term[m]].log, n) \/ ~Rule("acknowledged agrees")
     /\ (disk[m].term = term[m] /\ Durable(m, n)) \/ ~Rule("acknowledged is durable")
     /\ Become(m, "follower")
     /\ acked' = [acked EXCEPT ![term[m]][m] = n]
@@ -312,7 +324,7 @@ Acknowledge(m, n) ==
 LearnCommit(m, n) ==
     /\ Hears(m)
     /\ n > commit[m] /\ n <= reign[term[m]].commit
-    /\ Same(log[m], reign[term[m]].log, n)
+    /\ Same(log[m], reign[term[m]].log, n) \/ (~Rule("committed agrees") /\ n <= Len(log[m]))
     /\ Become(m, "follower")
     /\ commit' = [commit EXCEPT ![m] = n]
     /\ UNCHANGED <<term, vote, log, storage, ballots, reign, acked>>
@@ -332,8 +344,9 @@ AdvanceCommit(m, n) ==
 \* A snapshot of n committed entries takes the place of a log that does not reach so far (5.3).
 Install(m, n) ==
     /\ Hears(m)
-    /\ n > commit[m] /\ n <= reign[term[m]].commit
-    /\ ~Same(log[m], reign[term[m]].log, n)
+    /\ n <= Len(reign[term[m]].log)
+    /\ n <= reign[term[m]].commit \/ ~Rule("snapshots are committed")
+    /\ (n > commit[m] /\ ~Same(log[m], reign[term[m]].log, n)) \/ ~Rule("snapshots bring more")
     /\ LET theirs == SubSeq(reign[term[m]].log, 1, n)
        IN log' = [log EXCEPT ![m] = theirs] /\ Write(m, <<Snapshot(theirs)>>)
     /\ Become(m, "follower")
@@ -353,11 +366,13 @@ Change(m, seen, voters, learners) ==
     IN /\ role[m] = "leader"
        /\ voters # {} /\ voters \cap learners = {}
        /\ <<voters, learners>> # <<c.voters, c.learners>>
-       /\ (voters \cup learners) \cap c.removed = {}
+       /\ (voters \cup learners) \cap c.removed = {} \/ ~Rule("removed for good")
        /\ TermIsCommitted(m) \/ ~Rule("term is committed")
        /\ (c.outgoing = {} /\ at <= commit[m]) \/ ~Rule("one at a time")
        /\ seen[2] = at \/ ~Rule("compare and swap")
-       /\ voters \ c.voters \subseteq c.learners
+       /\ \/ Rule("changes are joint")
+          \/ Cardinality((voters \ c.voters) \cup (c.voters \ voters)) <= 1 \/ ~Rule("else one voter")
+       /\ voters \ c.voters \subseteq c.learners \/ ~Rule("learners first")
        /\ LeaderAppends(m, [term |-> term[m], conf |-> {Enter(c, voters, learners)}, from |-> seen])
 
 \* A committed joint configuration is left, whoever leads.
