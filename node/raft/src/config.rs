@@ -28,7 +28,9 @@ pub struct Config {
     pub clock_drift: Duration,
     /// Serve linearizable reads from the lease, without a quorum round. Off by default: it trusts clocks.
     pub lease_reads: bool,
-    /// Ask before disturbing: campaigns start with a pre-vote (Raft thesis §9.6). Default on.
+    /// Ask before disturbing: campaigns start with a pre-vote (Raft thesis §9.6). Without it all members need the same
+    /// `election_timeout`: one that cannot win and campaigns more often than the others is always some terms ahead of them, and
+    /// whoever asks it for its vote steps back. Default on.
     pub pre_vote: bool,
     /// Entries applied behind the last snapshot before [`crate::Output::SnapshotDue`]. Default 1,024.
     pub snapshot_threshold: u64,

@@ -53,8 +53,13 @@ impl Version {
 }
 
 /// Brings two configurations to where members may run either side by side: the lease of each, with the drift of clocks, is
-/// shorter than the election timeout of both ([`Config::leader_lease`]).
+/// shorter than the election timeout of both ([`Config::leader_lease`]), and without pre-votes that is the same for both
+/// ([`Config::pre_vote`]).
 pub fn keep_to_the_rules(one: &mut Config, other: &mut Config) {
+    if !(one.pre_vote && other.pre_vote) {
+        let longest = one.election_timeout.max(other.election_timeout);
+        (one.election_timeout, other.election_timeout) = (longest, longest);
+    }
     let shortest = one.election_timeout.min(other.election_timeout);
     for config in [&mut *one, &mut *other] {
         config.clock_drift = config.clock_drift.min(shortest / 20);
