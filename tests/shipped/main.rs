@@ -1,27 +1,17 @@
 //! The verdict over clusters of members as they ship. Owns how many seeds each run of the tests tries; `SEED=n` tries that one
 //! alone, `SEEDS=n` so many.
 
-use std::env;
-
-use tests::cluster::simulated::sweep::sweep_by;
+use tests::cluster::simulated::sweep::{asked_for, sweep_by};
 use tests::shipped::run::run;
 use tests::world::seed::Seed;
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 400;
 
-fn number(variable: &str) -> Option<u64> {
-    let text = env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
-}
-
 /// What was acknowledged is kept and read, through the shipped driver, log, store and wire form.
 #[test]
 fn every_seed_is_safe_and_heals() {
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(SEEDS),
-    };
+    let seeds = asked_for(SEEDS);
     let is_whole_run = seeds.end - seeds.start >= SEEDS;
     let totals = sweep_by(seeds, run, |_| {}).unwrap_or_else(|failure| panic!("\n{failure}"));
     println!("{totals}");

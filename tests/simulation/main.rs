@@ -3,29 +3,19 @@
 
 mod drills;
 
-use std::env;
-
 use tests::cluster::simulated::Options;
 use tests::cluster::simulated::run::run;
-use tests::cluster::simulated::sweep::sweep;
+use tests::cluster::simulated::sweep::{asked_for, sweep};
 use tests::fault::Faults;
 use tests::world::seed::Seed;
 
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 2_000;
 
-fn number(variable: &str) -> Option<u64> {
-    let text = env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
-}
-
 /// Every invariant after every step under every fault, linearizable histories, and complete healing at the end.
 #[test]
 fn every_seed_is_safe_and_heals() {
-    let seeds = match number("SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("SEEDS").unwrap_or(SEEDS),
-    };
+    let seeds = asked_for(SEEDS);
     let is_whole_run = seeds.end - seeds.start >= SEEDS;
     match sweep(seeds, &Options::default(), |_| {}) {
         Err(failure) => panic!("\n{failure}\nor: SEED={} cargo test -p tests --test simulation", failure.seed),

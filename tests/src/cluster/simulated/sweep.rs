@@ -1,6 +1,7 @@
 //! Many seeds, on all processors; each run itself is single-threaded. Owns the sharing of the work; the lowest seed that fails
 //! is the one that is told about.
 
+use std::env;
 use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Mutex;
@@ -16,6 +17,22 @@ use crate::world::seed::Seed;
 struct Found {
     totals: Totals,
     failure: Option<Box<Failure>>,
+}
+
+/// The seeds that the environment asks for: `SEED=n` that one alone, `SEEDS=n` the first so many, else `usual` ones.
+///
+/// # Panics
+/// What it asks for is not a number.
+#[must_use]
+pub fn asked_for(usual: u64) -> Range<u64> {
+    let number = |variable: &str| {
+        let text = env::var(variable).ok()?;
+        Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{variable}={text}: not a number")))
+    };
+    match number("SEED") {
+        Some(seed) => seed..seed.saturating_add(1),
+        None => 0..number("SEEDS").unwrap_or(usual),
+    }
 }
 
 /// Runs the seeds until one fails; `progress` is told the totals after each.
