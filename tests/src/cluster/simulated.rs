@@ -76,6 +76,8 @@ struct Transfer {
     from: MemberId,
     start: u64,
     to: MemberId,
+    /// Counted per sender's start and receiver.
+    number: u64,
     term: Term,
     meta: SnapshotMeta,
     image: Bytes,

@@ -9,6 +9,7 @@ use crate::outbox::Outbox;
 use crate::raft::Raft;
 use crate::replication::progress::{Progress, State};
 use crate::role::Standing;
+use crate::snapshot::offer;
 
 /// What every append of one moment has in common.
 struct Feed<'a> {
@@ -89,7 +90,9 @@ impl Raft {
                 self.advance_commit();
             }
             AppendReply::Rejected { prev, hint, .. } if hint.index <= prev && prev <= last => {
-                progress.rejected(prev, hint.index, self.log.may_agree_at(hint.index, hint.term));
+                if !progress.rejected(prev, hint.index, self.log.may_agree_at(hint.index, hint.term)) {
+                    progress.missed_snapshot(prev, offer::pause(&self.config, self.now.monotonic));
+                }
             }
             AppendReply::Accepted { .. } | AppendReply::Rejected { .. } => {}
         }
@@ -140,7 +143,7 @@ impl Feed<'_> {
     /// A member in want of a snapshot gets one as soon as it shows that it lives.
     fn offer_snapshot(&mut self, to: MemberId, progress: &mut Progress, now: std::time::Duration) {
         if progress.is_active(now, self.config.election_timeout) {
-            let output = crate::snapshot::offer::offer(self.log, self.config, self.term, to, progress, now);
+            let output = offer::offer(self.log, self.config, self.term, to, progress, now);
             self.outbox.push(output);
         }
     }

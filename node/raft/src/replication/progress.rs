@@ -54,6 +54,8 @@ pub(crate) enum State {
         at_least: Index,
         /// When to give it up and look again.
         give_up: Duration,
+        /// Its last byte is at the member, which has yet to install it.
+        arrived: bool,
     },
 }
 
@@ -79,7 +81,7 @@ impl Progress {
         match state {
             State::Probe { waiting } => (0, waiting).hash(into),
             State::Replicate(inflight) => (1, inflight).hash(into),
-            State::Snapshot { at_least, give_up } => (2, at_least, present.wait(*give_up)).hash(into),
+            State::Snapshot { at_least, give_up, arrived } => (2, at_least, present.wait(*give_up), arrived).hash(into),
         }
     }
 
@@ -136,8 +138,9 @@ impl Progress {
         let stale = match &self.state {
             State::Replicate(_) => prev <= self.matched || prev >= self.next,
             State::Probe { .. } => prev.next() != self.next || prev <= self.matched,
-            // Whoever holds what was offered has installed it, but the log was purged past it meanwhile.
-            State::Snapshot { at_least, .. } => hint < *at_least || prev <= self.matched,
+            // Whoever holds what was offered has installed it, but the log was purged past it meanwhile. Whoever refuses the
+            // mark itself does not hold it, whatever else may agree there.
+            State::Snapshot { at_least, .. } => hint < *at_least || prev <= *at_least || prev <= self.matched,
         };
         if stale {
             return false;
@@ -149,6 +152,23 @@ impl Progress {
         assert!(self.next > self.matched, "a refusal takes nothing back that is known");
         self.state = State::Probe { waiting: false };
         true
+    }
+
+    /// Its last byte is at the member, which has until `give_up` to install it.
+    pub(crate) fn snapshot_arrived(&mut self, until: Duration) {
+        if let State::Snapshot { give_up, arrived, .. } = &mut self.state {
+            (*give_up, *arrived) = (until, true);
+        }
+    }
+
+    /// It does not hold the entry at `prev`. If a snapshot up to there arrived, a crash may have taken it before it was
+    /// installed: looks again at `pause`, as the refusal may also be older than the last byte.
+    pub(crate) fn missed_snapshot(&mut self, prev: Index, pause: Duration) {
+        if let State::Snapshot { at_least, give_up, arrived: true } = &mut self.state
+            && prev >= *at_least
+        {
+            *give_up = pause.min(*give_up);
+        }
     }
 
     /// What was in flight may be lost: looks again from what is known. The next sign of life ends the wait.
@@ -169,7 +189,7 @@ impl Progress {
 
     /// Needs a snapshot that reaches at least the purge mark.
     pub(crate) fn snapshot(&mut self, at_least: Index, give_up: Duration) {
-        self.state = State::Snapshot { at_least, give_up };
+        self.state = State::Snapshot { at_least, give_up, arrived: false };
     }
 
     /// Entries up to `last` are on their way.
@@ -236,6 +256,40 @@ mod tests {
         progress.snapshot(Index(5), second * 600);
         assert!(progress.lives(second, second), "an interval has passed");
         assert!(!progress.lives(second, second), "once in an interval is enough");
+    }
+
+    /// A transfer that runs must not be begun anew because of what may agree at its mark: only who refuses what lies behind it,
+    /// and may hold the mark, can have installed it.
+    #[test]
+    fn a_refusal_of_the_mark_does_not_end_the_transfer() {
+        let agree = EntryId { term: Term(1), index: Index(5) };
+        let mut progress = Progress::new(Index(10), Duration::ZERO);
+        progress.snapshot(Index(5), Duration::from_secs(600));
+        assert!(!progress.rejected(Index(5), Index(5), agree));
+        assert!(!progress.rejected(Index(7), Index(4), agree));
+        assert!(matches!(progress.state, State::Snapshot { .. }));
+        assert!(progress.rejected(Index(7), Index(5), agree), "it may have installed what was offered");
+        assert!(matches!(progress.state, State::Probe { .. }));
+    }
+
+    /// Refusals are as they should be while the bytes are on their way; once they arrived, one says that they may be lost.
+    #[test]
+    fn a_refusal_of_what_arrived_shortens_the_wait() {
+        let second = Duration::from_secs(1);
+        let mut progress = Progress::new(Index(10), Duration::ZERO);
+        let give_up = |progress: &Progress| match progress.state {
+            State::Snapshot { give_up, .. } => give_up,
+            State::Probe { .. } | State::Replicate(_) => Duration::ZERO,
+        };
+        progress.snapshot(Index(5), second * 600);
+        progress.missed_snapshot(Index(5), second);
+        assert_eq!(give_up(&progress), second * 600, "it cannot be there yet");
+        progress.snapshot_arrived(second * 30);
+        progress.missed_snapshot(Index(4), second);
+        assert_eq!(give_up(&progress), second * 30, "this says nothing of the mark");
+        progress.missed_snapshot(Index(5), second * 2);
+        progress.missed_snapshot(Index(5), second * 3);
+        assert_eq!(give_up(&progress), second * 2, "the first refusal counts");
     }
 
     /// A member that installed what was offered must not wait for the patience of the transfer to end, only because the log

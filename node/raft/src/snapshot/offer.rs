@@ -38,11 +38,17 @@ impl Raft {
         let now = self.now.monotonic;
         let Standing::Leader(leader) = &mut self.standing else { return };
         let Some(progress) = leader.peers.get_mut(&to) else { return };
-        if let State::Snapshot { at_least, .. } = progress.state {
-            let times = if arrived.is_ok() { PATIENCE_INSTALL } else { 1 };
-            progress.snapshot(at_least, patience(&self.config, now, times));
+        let State::Snapshot { at_least, .. } = progress.state else { return };
+        match arrived {
+            Ok(()) => progress.snapshot_arrived(patience(&self.config, now, PATIENCE_INSTALL)),
+            Err(()) => progress.snapshot(at_least, pause(&self.config, now)),
         }
     }
+}
+
+/// When to look again what a member needs whose snapshot did not arrive, or was lost before it was installed.
+pub(crate) fn pause(config: &Config, now: Duration) -> Duration {
+    patience(config, now, 1)
 }
 
 fn patience(config: &Config, now: Duration, times: u32) -> Duration {

@@ -196,6 +196,8 @@ pub struct Process {
     pub confirmed: Vec<(Index, OperationId)>,
     /// Snapshots that arrived and wait for the core's decision.
     pub received: Vec<(MemberId, SnapshotMeta, Bytes)>,
+    /// The latest snapshot under way to each member; a newer one ends the former.
+    pub sending: BTreeMap<MemberId, u64>,
     /// The latest request to be woken, and the time that it is for.
     pub wake: (u64, Duration),
     /// The state as last captured; only a planted bug looks at it again.
@@ -223,6 +225,7 @@ impl Process {
             reading: BTreeMap::new(),
             confirmed: Vec::new(),
             received: Vec::new(),
+            sending: BTreeMap::new(),
             wake: (0, Duration::MAX),
             captured: None,
             lessor: Lessor::default(),

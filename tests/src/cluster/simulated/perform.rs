@@ -244,15 +244,23 @@ impl Simulated {
             return Ok(());
         }
         let start = self.members[&from].start;
-        let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3;
-        self.agenda.after(delay, Event::Snapshot(Box::new(Transfer { from, start, to, term, meta, image })));
+        let latest = self.process(from).sending.entry(to).or_default();
+        *latest += 1;
+        let number = *latest;
+        let bytes = self.random.time(Duration::ZERO, self.profile.transfer);
+        let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3 + bytes;
+        self.agenda.after(delay, Event::Snapshot(Box::new(Transfer { from, start, to, number, term, meta, image })));
         Ok(())
     }
 
-    /// A snapshot arrives, if the link and both ends held so long.
+    /// A snapshot arrives, if the link and both ends held so long and no newer one ended it.
     pub(super) fn end_transfer(&mut self, transfer: Transfer) -> Checked {
-        let Transfer { from, start, to, term, meta, image } = transfer;
-        let sender_lives = self.members[&from].is_up() && self.members[&from].start == start;
+        let Transfer { from, start, to, number, term, meta, image } = transfer;
+        let sender = self.members[&from].process().filter(|_| self.members[&from].start == start);
+        if sender.is_some_and(|sender| sender.sending.get(&to) != Some(&number)) {
+            return Ok(());
+        }
+        let sender_lives = sender.is_some();
         let is_up = self.members.get(&to).is_some_and(|member| member.is_up());
         let linked = self.network.passes(from, to) && self.network.passes(to, from);
         let lost = self.random.chance(self.network.weather.loss.saturating_mul(3).min(900_000));

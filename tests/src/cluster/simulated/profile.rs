@@ -33,6 +33,8 @@ pub struct Profile {
     pub sync: (Duration, Duration),
     /// Shortest and longest time to apply what is committed.
     pub apply: (Duration, Duration),
+    /// Longest time that the bytes of a snapshot take, besides the network's delay.
+    pub transfer: Duration,
     /// Longest time that a member goes on taking inputs before it asks for outputs.
     pub batch: Duration,
     /// Clients.
@@ -78,6 +80,7 @@ impl Profile {
             weather,
             sync: (Duration::from_micros(100), slow_disk),
             apply: (Duration::from_micros(20), random.long_tailed(ms(1), ms(60))),
+            transfer: random.long_tailed(ms(1), ms(1_200)),
             batch: if random.coin() { Duration::ZERO } else { random.long_tailed(Duration::from_micros(100), ms(5)) },
             clients: random.between(1, 6) as usize,
             keys: random.between(1, 4),
@@ -104,6 +107,7 @@ impl Profile {
             weather: Weather::CALM,
             sync: (Duration::from_micros(100), ms(3)),
             apply: (Duration::from_micros(20), ms(1)),
+            transfer: ms(1),
             batch: Duration::ZERO,
             clients: 2,
             keys: 2,
@@ -123,6 +127,7 @@ impl Profile {
         self.weather = Weather::CALM;
         self.sync = (Duration::from_micros(100), ms(3));
         self.apply = (Duration::from_micros(20), ms(1));
+        self.transfer = ms(1);
         self.crash_per_output = 0;
         self.patience = ms(4_000);
     }
