@@ -22,7 +22,7 @@ use crate::archive::store::Access;
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Parts on their way at once. With one being filled and one waiting, this bounds the memory of a backup.
 const PARTS_IN_FLIGHT: usize = 2;
-/// How long an upload that failed is waited for to be forgotten by the store.
+/// How long an upload that failed is waited for: for its parts on their way, and for the store to forget it.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is known of an image before it is sent.
@@ -169,16 +169,13 @@ async fn send_parts(
     let mut upload = Upload::new(store.put_multipart(to).await.map_err(answered)?);
     let sent = async {
         let mut next = Some(first);
-        let mut in_flight = JoinSet::new();
         loop {
             if let Some(part) = next.take() {
-                let bytes = part.len() as u64;
-                let arrival = upload.target()?.put_part(part.into());
-                in_flight.spawn(async move { arrival.await.map(|()| bytes) });
+                upload.begin(part)?;
                 next = parts.recv().await;
             }
-            let must_wait = in_flight.len() >= PARTS_IN_FLIGHT || next.is_none();
-            match if must_wait { in_flight.join_next().await } else { None } {
+            let must_wait = upload.in_flight.len() >= PARTS_IN_FLIGHT || next.is_none();
+            match if must_wait { upload.in_flight.join_next().await } else { None } {
                 Some(arrived) => progress.add(arrived.map_err(ArchiveError::member)?.map_err(answered)?),
                 None if next.is_none() => break,
                 None => {}
@@ -195,32 +192,51 @@ async fn send_parts(
     sent
 }
 
+/// Parts on their way; each ends with its bytes.
+type InFlight = JoinSet<object_store::Result<u64>>;
+
 /// An upload that the store is asked to forget unless it is completed, also when nobody waits for it any more.
-struct Upload(Option<Box<dyn MultipartUpload>>);
+struct Upload {
+    target: Option<Box<dyn MultipartUpload>>,
+    in_flight: InFlight,
+}
 
 impl Upload {
     fn new(upload: Box<dyn MultipartUpload>) -> Self {
-        Self(Some(upload))
+        Self { target: Some(upload), in_flight: JoinSet::new() }
     }
 
     fn target(&mut self) -> Result<&mut Box<dyn MultipartUpload>, ArchiveError> {
-        self.0.as_mut().ok_or_else(|| ArchiveError::member("the upload has ended"))
+        self.target.as_mut().ok_or_else(|| ArchiveError::member("the upload has ended"))
+    }
+
+    fn begin(&mut self, part: Bytes) -> Result<(), ArchiveError> {
+        let bytes = part.len() as u64;
+        let arrival = self.target()?.put_part(part.into());
+        self.in_flight.spawn(async move { arrival.await.map(|()| bytes) });
+        Ok(())
     }
 
     fn completed(&mut self) {
-        self.0 = None;
+        self.target = None;
     }
 
     /// Best effort: what stays goes by the bucket's own rule for unfinished uploads.
     async fn abort(&mut self) {
-        if let Some(mut upload) = self.0.take() {
-            forget(&mut *upload).await;
+        if let Some(target) = self.target.take() {
+            forget(target, std::mem::take(&mut self.in_flight)).await;
         }
     }
 }
 
-async fn forget(upload: &mut dyn MultipartUpload) {
-    match tokio::time::timeout(ABORT_TIMEOUT, upload.abort()).await {
+/// Asks the store to forget an upload, once no part of it is on its way any more: some stores keep a part for ever that
+/// arrives after they forgot its upload.
+async fn forget(mut target: Box<dyn MultipartUpload>, mut in_flight: InFlight) {
+    let forgotten = async {
+        while in_flight.join_next().await.is_some() {}
+        target.abort().await
+    };
+    match tokio::time::timeout(ABORT_TIMEOUT, forgotten).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "an unfinished upload was not cleared away"),
         Err(_) => tracing::warn!("an unfinished upload was not cleared away: the store does not answer"),
@@ -229,9 +245,9 @@ async fn forget(upload: &mut dyn MultipartUpload) {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let Some(mut upload) = self.0.take() else { return };
+        let Some(target) = self.target.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { forget(&mut *upload).await });
+            runtime.spawn(forget(target, std::mem::take(&mut self.in_flight)));
         }
     }
 }
