@@ -7,7 +7,7 @@
 //!     │ next is purged               accepted behind the mark      │
 //!     └──────────────▶ Snapshot ───────────────▶ Replicate         │
 //!                          └─── installed and overtaken by the purge,
-//!                                    failed, or timed out ─────────┘
+//!                          failed, lost on arrival, or timed out ──┘
 //! ```
 
 use std::hash::{Hash, Hasher};
