@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::process;
-use crate::wait::{so, until};
+use crate::wait::{PATIENCE, so, until};
 
 const MOUNT: &str = "/sys/fs/cgroup";
 /// The name of our tree, in every hierarchy.
@@ -67,14 +66,14 @@ impl Hierarchy {
         match self {
             Hierarchy::V1 => {
                 let state = group.join("freezer.state");
-                until(&what, Duration::from_secs(10), || {
+                until(&what, PATIENCE, || {
                     fs::write(&state, v1)?;
                     so(fs::read_to_string(&state)?.trim() == v1)
                 })
             }
             Hierarchy::V2 => {
                 fs::write(group.join("cgroup.freeze"), v2)?;
-                until(&what, Duration::from_secs(10), || {
+                until(&what, PATIENCE, || {
                     let events = fs::read_to_string(group.join("cgroup.events"))?;
                     so(events.lines().any(|line| line == format!("frozen {v2}")))
                 })
@@ -89,7 +88,7 @@ impl Hierarchy {
         if !group.exists() {
             return Ok(());
         }
-        until(&format!("every process of {} is gone", group.display()), Duration::from_secs(30), || {
+        until(&format!("every process of {} is gone", group.display()), PATIENCE, || {
             if members(&group)?.is_empty() {
                 return so(true);
             }
@@ -117,7 +116,7 @@ impl Hierarchy {
         };
         for root in roots {
             let group = root.join(TREE).join(name);
-            until(&format!("{} is removed", group.display()), Duration::from_secs(10), || {
+            until(&format!("{} is removed", group.display()), PATIENCE, || {
                 for group in groups(&group)?.iter().rev() {
                     fs::remove_dir(group)?;
                 }

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
@@ -14,7 +13,7 @@ use crate::command::{Run, command};
 use crate::network::{CLUSTER_RANGE, HOST, Node};
 use crate::process::Start;
 use crate::programs::Program;
-use crate::wait::until;
+use crate::wait::{PATIENCE, until};
 
 /// The image whose program holds a pod's namespaces.
 pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:dev";
@@ -61,9 +60,7 @@ impl Machine<'_> {
 
     /// Returns once containerd answers.
     pub(crate) fn await_containerd(&self) -> Result<()> {
-        until(&format!("containerd of {} answers", self.node), Duration::from_secs(30), || {
-            self.ctr(&["version"]).map(Some)
-        })?;
+        until(&format!("containerd of {} answers", self.node), PATIENCE, || self.ctr(&["version"]).map(Some))?;
         Ok(())
     }
 

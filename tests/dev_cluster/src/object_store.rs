@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::network::HOST;
 use crate::process::{self, Start};
 use crate::programs::Program;
-use crate::wait::{so, until};
+use crate::wait::{PATIENCE, so, until};
 
 const PORT: u16 = 7070;
 const NAME: &str = "s3";
@@ -73,14 +73,14 @@ impl ObjectStore {
         let env =
             vec![("ROOT_ACCESS_KEY_ID", self.access_key.clone()), ("ROOT_SECRET_ACCESS_KEY", self.secret_key.clone())];
         Start { name: NAME.into(), run, cgroup, line, env }.spawn()?;
-        until("the S3 server answers", Duration::from_secs(20), || so(healthy()?))
+        until("the S3 server answers", PATIENCE, || so(healthy()?))
     }
 
     /// Ends the server, as an outage does; its objects stay.
     pub(crate) fn stop(run: &Path) -> Result<()> {
         let Some(server) = process::recorded(run, NAME).filter(|server| server.alive()) else { return Ok(()) };
         process::terminate(server.pid)?;
-        until("the S3 server has ended", Duration::from_secs(20), || so(!server.alive()))
+        until("the S3 server has ended", PATIENCE, || so(!server.alive()))
     }
 }
 

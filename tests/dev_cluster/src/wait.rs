@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+/// What starts, ends or shows within a moment and has not by then never will; generous, as its machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Time between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -41,7 +43,7 @@ mod tests {
     #[test]
     fn a_condition_that_comes_true_gives_its_value() {
         let mut looks = 0;
-        let found = until("counting", Duration::from_secs(5), || {
+        let found = until("counting", PATIENCE, || {
             looks += 1;
             Ok((looks == 3).then_some(looks))
         });

@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use dev_cluster::{Run, until};
+use dev_cluster::{PATIENCE, Run, until};
 use serde_json::Value;
 
 use crate::kubernetes::Kubernetes;
 
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// A pod starts, then its client may wait for the cluster.
+const SERVED_WITHIN: Duration = PATIENCE.saturating_mul(2);
 
 /// etcd's own client: a pod for each command, as its image holds no shell to wait in.
 #[derive(Clone, Debug)]
@@ -33,12 +34,14 @@ impl<'a> Etcdctl<'a> {
     /// # Errors
     /// It did not end with success; what it printed.
     pub fn run(&self, args: &[&str]) -> Result<String> {
-        let timeout = format!("--timeout={}s", STARTS_WITHIN.as_secs());
+        let timeout = format!("--timeout={}s", PATIENCE.as_secs());
         let delete = ["delete", "pod", Self::POD, "--ignore-not-found", "--wait", &timeout];
         self.kubernetes.kubectl(delete).text()?;
-        let command = [&["/etcdctl", "--endpoints", self.endpoint.as_str()], args].concat();
+        // Its own two and five seconds are less than a new Service's routes, or an election, may take on a busy machine.
+        let patience = ["--dial-timeout=30s", "--command-timeout=60s"];
+        let command = [&["/etcdctl", "--endpoints", self.endpoint.as_str()], &patience[..], args].concat();
         self.kubernetes.create_client(Self::POD, &self.image, &command)?;
-        let phase = until(&format!("{} ends", command.join(" ")), STARTS_WITHIN, || {
+        let phase = until(&format!("{} ends", command.join(" ")), SERVED_WITHIN, || {
             let pod = self.kubernetes.get("pod", Self::POD)?.context("the pod is gone")?;
             let phase = pod["status"]["phase"].as_str().unwrap_or_default().to_owned();
             Ok(["Succeeded", "Failed"].contains(&phase.as_str()).then_some(phase))
@@ -92,7 +95,7 @@ impl<'a> Traffic<'a> {
         let writers = writers.to_string();
         let command = ["/traffic", "write", "--endpoint", endpoint, "--writers", &writers];
         kubernetes.create_client(Self::POD, image, &command)?;
-        until("the traffic writer writes", STARTS_WITHIN, || {
+        until("the traffic writer writes", SERVED_WITHIN, || {
             let pod = kubernetes.get("pod", Self::POD)?.context("the pod is gone")?;
             ensure!(
                 pod["status"]["phase"] != "Failed",

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use dev_cluster::{Cluster, Json, Run, until};
+use dev_cluster::{Cluster, Json, PATIENCE, Run, until};
 use serde_json::Value;
 
 /// A Kubernetes, and the namespace in which the main job is done.
@@ -104,9 +104,7 @@ impl Kubernetes {
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
         ))?;
         // Pods are refused until the namespace's service account exists.
-        until("the namespace has its service account", Duration::from_secs(30), || {
-            self.get("serviceaccount", "default")
-        })?;
+        until("the namespace has its service account", PATIENCE, || self.get("serviceaccount", "default"))?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use dev_cluster::{Run, until};
+use dev_cluster::{PATIENCE, Run, until};
 use serde_json::Value;
 
 use crate::kubernetes::Kubernetes;
@@ -82,11 +82,9 @@ impl<'a> RaftCluster<'a> {
     /// The member that leads.
     ///
     /// # Errors
-    /// No leader within ten seconds.
+    /// No leader within a minute.
     pub fn leader(&self) -> Result<String> {
-        until(&format!("raftcluster/{} has a leader", self.name), Duration::from_secs(10), || {
-            Ok(self.status()?.leader())
-        })
+        until(&format!("raftcluster/{} has a leader", self.name), PATIENCE, || Ok(self.status()?.leader()))
     }
 
     /// The pod of a member.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use dev_cluster::{Cluster, Lifetime, ObjectStore, Program, Run, programs, require_root};
+use dev_cluster::{Cluster, Lifetime, ObjectStore, PATIENCE, Program, Run, programs, require_root};
 use main_job::client::{Etcdctl, Phase, Traffic, Verdict};
 use main_job::raft_cluster::RaftCluster;
 use main_job::{Kubernetes, backup, operator};
@@ -211,7 +211,7 @@ fn create(place: &Place, demo: &RaftCluster<'_>, steps: &Steps) -> Result<()> {
 fn change_members(demo: &RaftCluster<'_>, traffic: &Traffic<'_>, steps: &Steps) -> Result<()> {
     steps.step("a client writes without pause", || {
         traffic.mark("calm")?;
-        dev_cluster::until("a hundred writes are acknowledged", Duration::from_secs(30), || {
+        dev_cluster::until("a hundred writes are acknowledged", PATIENCE, || {
             let phase = traffic.mark("calm")?;
             Ok((phase.acknowledged >= 100).then(|| steps.note(&told(&phase))))
         })

@@ -3,15 +3,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use dev_cluster::{Json, Program, Run, programs, until};
+use dev_cluster::{Json, PATIENCE, Program, Run, programs, until};
 use serde_json::Value;
 
 /// Clock ticks a second in `/proc/PID/stat`; fixed at 100 for user space on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
-const STARTS_WITHIN: Duration = Duration::from_secs(30);
 
 /// Three members.
 pub(super) struct Servers {
@@ -60,7 +58,7 @@ impl Servers {
     /// Returns once every member answers a linearizable read.
     pub(super) fn await_serving(&mut self) -> Result<()> {
         let endpoints = self.endpoints.join(",");
-        until(&format!("{endpoints} serve"), STARTS_WITHIN, || {
+        until(&format!("{endpoints} serve"), PATIENCE, || {
             for child in &mut self.started {
                 ensure!(child.try_wait()?.is_none(), "a member ended at its start; see its log");
             }
