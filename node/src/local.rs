@@ -30,7 +30,7 @@ use crate::local::record::Record;
 const PEER_PORT_OFFSET: u16 = 10;
 const HTTP_PORT_OFFSET: u16 = 20;
 /// Members must answer, and then elect a leader, within this.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A member that ended is started again so often at most.
 const REVIVE_EVERY: Duration = Duration::from_secs(1);
 /// How often something that is not there yet is looked for.

@@ -1,11 +1,12 @@
 //! A cluster of processes. Owns their directories, addresses and ends: whatever a test does, no process outlives it.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use dev_cluster::own_address;
 use proto::admin as wire;
 use proto::admin::admin_client::AdminClient;
 use proto::etcdserverpb as pb;
@@ -16,22 +17,12 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-use crate::until::until;
+use crate::until::{in_time, until};
 
 pub(crate) const TOKEN: &str = "token of the tests";
 const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";
-const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Addresses of this test process alone: the loopback network has room for a /24 each.
-fn next_address() -> Ipv4Addr {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let pid = std::process::id();
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    // 127.0 is everybody's.
-    let [.., high, low] = pid.to_be_bytes();
-    let host = u8::try_from(1 + number).expect("a test run starts fewer than 250 members");
-    Ipv4Addr::new(127, high.max(1), low, host)
-}
+/// Longer than a member's own patience, so that a call's failure is the member's word.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One member: a directory, an address, and most of the time a process.
 #[derive(Debug)]
@@ -76,13 +67,13 @@ impl Member {
 
     /// Runs it to its end and answers its exit code and what it said.
     pub(crate) async fn run_to_end(&self) -> (Option<i32>, String) {
-        let output = self.command().stderr(Stdio::piped()).output().await.unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+        self.run_with(&[]).await
     }
 
     /// As [`Self::run_to_end`], with other flags, which have the last word.
     pub(crate) async fn run_with(&self, flags: &[&str]) -> (Option<i32>, String) {
-        let output = self.command().args(flags).stderr(Stdio::piped()).output().await.unwrap();
+        let what = format!("{} ends by itself", self.name);
+        let output = in_time(&what, self.command().args(flags).stderr(Stdio::piped()).output()).await.unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
@@ -137,7 +128,12 @@ impl Member {
     }
 
     pub(crate) async fn kv(&self) -> Result<KvClient<Channel>, Status> {
-        Ok(KvClient::new(connect(&self.client_url()).await?))
+        Ok(KvClient::new(connect(&self.client_url()).await?).max_decoding_message_size(usize::MAX))
+    }
+
+    /// Puts until it is acknowledged, as a busy machine may elect meanwhile; twice the same changes nothing.
+    pub(crate) async fn write(&self, key: &str, value: &str) {
+        until(&format!("{} takes {key}", self.name), async || self.put(key, value).await.ok()).await;
     }
 
     pub(crate) async fn put(&self, key: &str, value: &str) -> Result<(), Status> {
@@ -152,15 +148,16 @@ impl Member {
         Ok(found.kvs.first().map(|kv| String::from_utf8_lossy(&kv.value).into_owned()))
     }
 
+    /// All keys with their values, by a linearizable read.
+    pub(crate) async fn content(&self) -> Result<BTreeMap<String, String>, Status> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let found = self.kv().await?.range(everything()).await?.into_inner();
+        Ok(found.kvs.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect())
+    }
+
     /// How many keys this member holds, by its own view.
     pub(crate) async fn count(&self) -> Result<i64, Status> {
-        let all = pb::RangeRequest {
-            key: vec![0].into(),
-            range_end: vec![0].into(),
-            count_only: true,
-            serializable: true,
-            ..Default::default()
-        };
+        let all = pb::RangeRequest { count_only: true, serializable: true, ..everything() };
         Ok(self.kv().await?.range(all).await?.into_inner().count)
     }
 
@@ -172,6 +169,10 @@ impl Member {
         };
         self.admin().await.unwrap().join(with_token(request)).await.unwrap();
     }
+}
+
+fn everything() -> pb::RangeRequest {
+    pb::RangeRequest { key: vec![0].into(), range_end: vec![0].into(), ..Default::default() }
 }
 
 /// With the token of the tests.
@@ -198,6 +199,8 @@ impl Cluster {
     /// No member yet; each gets `flags`.
     pub(crate) fn new(name: &str, flags: &[&str]) -> Self {
         let dir = std::env::temp_dir().join(format!("raft-node-{}-{name}", std::process::id()));
+        // A test that failed may have left it to be looked at, and its process's ID was given out again.
+        let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         Self { members: Vec::new(), dir, flags: flags.iter().map(|&flag| flag.to_owned()).collect() }
     }
@@ -221,7 +224,7 @@ impl Cluster {
     pub(crate) async fn add_blank(&mut self) -> usize {
         let name = format!("m-{}", self.members.len() + 1);
         let dir = self.dir.join(&name);
-        let mut member = Member { name, dir, address: next_address(), flags: self.flags.clone(), child: None };
+        let mut member = Member { name, dir, address: own_address(), flags: self.flags.clone(), child: None };
         member.start().await;
         self.members.push(member);
         self.members.len() - 1

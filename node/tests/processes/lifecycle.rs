@@ -41,7 +41,7 @@ async fn the_same_record_again_is_fine_and_another_one_is_refused() {
     let mut door = cluster.members[0].admin().await.unwrap();
     let refusal = door.bootstrap(with_token(other)).await.unwrap_err();
     assert_eq!(refusal.code(), tonic::Code::FailedPrecondition, "{refusal}");
-    cluster.members[0].put("key", "v").await.unwrap();
+    cluster.members[0].write("key", "v").await;
 }
 
 #[tokio::test]
@@ -64,8 +64,10 @@ async fn a_record_that_does_not_name_the_member_leaves_it_blank() {
 async fn a_damaged_log_keeps_its_member_from_voting_and_says_so() {
     let mut cluster = Cluster::bootstrapped("damaged", 3, &[]).await;
     for number in 0..50 {
-        cluster.members[0].put(&format!("key-{number}"), "a value to be damaged").await.unwrap();
+        cluster.members[0].write(&format!("key-{number}"), "a value to be damaged").await;
     }
+    until("they are in the log to be damaged", async || (cluster.members[1].count().await.ok()? == 50).then_some(()))
+        .await;
     cluster.members[1].kill().await;
     let wal = cluster.members[1].dir.join("wal");
     let segment = std::fs::read_dir(&wal).unwrap().map(|found| found.unwrap().path()).min().unwrap();
@@ -82,7 +84,7 @@ async fn a_damaged_log_keeps_its_member_from_voting_and_says_so() {
     assert!(whole.error.contains("checksum") || whole.error.is_empty(), "{whole:?}");
     // The others go on without it, and it stays what it is.
     let leader = cluster.leader().await;
-    cluster.members[leader].put("after", "v").await.unwrap();
+    cluster.members[leader].write("after", "v").await;
     assert_eq!(cluster.members[1].describe().await.unwrap().role(), wire::Role::Follower);
     assert!(cluster.members[1].put("nowhere", "v").await.is_err());
 }

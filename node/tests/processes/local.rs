@@ -1,60 +1,99 @@
 //! `raft-node local`.
 
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::process::Stdio;
 
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::kv_client::KvClient;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tonic::Status;
 
 use crate::cluster::{Cluster, connect};
+use crate::until::{in_time, until};
 
-async fn start(dir: &std::path::Path, port: u16) -> (Child, String) {
+/// A local cluster, and what it said when it was ready.
+struct Local {
+    supervisor: Child,
+    line: String,
+}
+
+impl Local {
+    async fn start(dir: &Path, port: u16) -> Self {
+        let supervisor = command(dir, port).stdout(Stdio::piped()).spawn().unwrap();
+        let mut local = Self { supervisor, line: String::new() };
+        let mut lines = BufReader::new(local.supervisor.stdout.take().unwrap()).lines();
+        local.line = lines.next_line().await.unwrap().expect("it says when it is ready");
+        local
+    }
+
+    async fn stop(mut self) {
+        self.terminate();
+        let ended = in_time("a local cluster ends", self.supervisor.wait()).await.unwrap();
+        assert!(ended.success(), "a clean end: {ended}");
+    }
+
+    fn terminate(&self) {
+        let Some(pid) = self.supervisor.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
+        // It may have ended by itself.
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
+/// Only asked does it end its members; killed, it would leave them behind.
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.terminate();
+    }
+}
+
+fn command(dir: &Path, port: u16) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_raft-node"));
     command.args(["local", "--members", "3", "--client-port", &port.to_string(), "--dir"]).arg(dir);
-    let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let line = lines.next_line().await.unwrap().expect("it says when it is ready");
-    (child, line)
+    command
 }
 
-async fn stop(mut child: Child) {
-    kill_process(Pid::from_raw(child.id().unwrap().cast_signed()).unwrap(), Signal::TERM).unwrap();
-    assert!(child.wait().await.unwrap().success(), "a clean end");
+/// The first of 23 ports that are all free, far from where ephemeral ports begin. Each process begins to look elsewhere, as
+/// another one could do so at the same time.
+fn free_ports() -> u16 {
+    const BLOCK: u32 = 32;
+    const BLOCKS: u32 = 300;
+    let blocks = (0..BLOCKS).map(|block| 20_000 + (std::process::id() + block) % BLOCKS * BLOCK);
+    let mut firsts = blocks.map(|first| u16::try_from(first).expect("a port"));
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    firsts.find(|&first| (first..first + 23).all(is_free)).expect("some ports are free")
 }
 
-fn free_port() -> u16 {
-    // Each of the 23 ports from here on must be free, too; they are far from where ephemeral ports begin.
-    20_000 + (std::process::id() % 10_000) as u16
+async fn put(url: &str) -> Result<(), Status> {
+    let put = pb::PutRequest { key: "key".into(), value: "v".into(), ..Default::default() };
+    KvClient::new(connect(url).await?).put(put).await.map(drop)
+}
+
+async fn count(url: &str) -> Result<i64, Status> {
+    let range = pb::RangeRequest { key: "key".into(), ..Default::default() };
+    Ok(KvClient::new(connect(url).await?).range(range).await?.into_inner().count)
 }
 
 #[tokio::test]
 async fn a_local_cluster_starts_serves_ends_and_goes_on_where_it_was() {
-    use proto::etcdserverpb as pb;
-    use proto::etcdserverpb::kv_client::KvClient;
     let scratch = Cluster::new("local", &[]);
     let dir = scratch.dir().join("local");
-    let port = free_port();
-    let (child, line) = start(&dir, port).await;
-    let last = port + 2;
-    assert!(line.starts_with("ready: ") && line.ends_with(&format!("http://127.0.0.1:{last}")), "{line}");
-    let url = format!("http://127.0.0.1:{last}");
-    let put = pb::PutRequest { key: "key".into(), value: "v".into(), ..Default::default() };
-    KvClient::new(connect(&url).await.unwrap()).put(put).await.unwrap();
+    let port = free_ports();
+    let first = Local::start(&dir, port).await;
+    let url = format!("http://127.0.0.1:{}", port + 2);
+    assert!(first.line.starts_with("ready: ") && first.line.ends_with(&url), "{}", first.line);
+    until("it takes a write", async || put(&url).await.ok()).await;
 
-    let second = Command::new(env!("CARGO_BIN_EXE_raft-node"))
-        .args(["local", "--client-port", &port.to_string(), "--dir"])
-        .arg(scratch.dir().join("other"))
-        .output()
-        .await
-        .unwrap();
+    let mut second = command(&scratch.dir().join("other"), port);
+    let second = in_time("a second one is refused", second.kill_on_drop(true).output()).await.unwrap();
     assert!(!second.status.success());
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains(&format!("port {port}")), "{said}");
-    stop(child).await;
+    first.stop().await;
 
-    let (child, _) = start(&dir, port).await;
-    let range = pb::RangeRequest { key: "key".into(), ..Default::default() };
-    let found = KvClient::new(connect(&url).await.unwrap()).range(range).await.unwrap().into_inner();
-    assert_eq!(found.kvs.len(), 1);
-    stop(child).await;
+    let again = Local::start(&dir, port).await;
+    assert_eq!(until("it answers", async || count(&url).await.ok()).await, 1);
+    again.stop().await;
 }

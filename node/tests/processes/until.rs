@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
+use dev_cluster::PATIENCE;
 use tokio::time::Instant;
-
-/// What is not so by then never will be; generous, as tests share their machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Lets time pass in which something must not happen.
 pub(crate) async fn pass(time: Duration) {
@@ -22,4 +20,9 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+/// Ends with its work, or fails when that takes too long.
+pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }

@@ -2,7 +2,7 @@
 //! never again when its outcome is unknown.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use proto::etcdserverpb as pb;
@@ -10,6 +10,8 @@ use proto::etcdserverpb::kv_client::KvClient;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::transport::Endpoint;
+
+use crate::until::until;
 
 /// What a writer did.
 #[derive(Debug, Default)]
@@ -23,6 +25,7 @@ pub(crate) struct Account {
 #[derive(Debug)]
 pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicUsize>,
     task: JoinHandle<Account>,
 }
 
@@ -33,7 +36,8 @@ impl Writer {
     /// Writes `prefix-1`, `prefix-2`, … to one member after the other, changing when one fails.
     pub(crate) fn start(prefix: &str, urls: Vec<String>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
+        let acknowledged = Arc::new(AtomicUsize::new(0));
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&acknowledged));
         let prefix = prefix.to_owned();
         let task = tokio::spawn(async move {
             let mut account = Account::default();
@@ -51,6 +55,7 @@ impl Writer {
                 match clients[0].put(put).await {
                     Ok(_) => {
                         account.acknowledged.push(key);
+                        count.fetch_add(1, Ordering::Relaxed);
                         account.longest_gap = account.longest_gap.max(last.elapsed());
                         last = Instant::now();
                     }
@@ -60,7 +65,13 @@ impl Writer {
             account.longest_gap = account.longest_gap.max(last.elapsed());
             account
         });
-        Self { stop, task }
+        Self { stop, acknowledged, task }
+    }
+
+    /// Waits until so many writes are acknowledged. Which ones is not said: an attempt may fail, and is not repeated.
+    pub(crate) async fn acknowledged(&self, count: usize) {
+        let what = format!("{count} acknowledged writes");
+        until(&what, async || (self.acknowledged.load(Ordering::Relaxed) >= count).then_some(())).await;
     }
 
     /// Ends it and gives its account.
