@@ -1,6 +1,8 @@
 //! Backups in a real S3 server, and back: what is written comes back, what is damaged, foreign or missing is told apart, and
 //! an outage leaves nothing half done. Owns a server per test, on loopback.
 
+#[path = "s3/gate.rs"]
+mod gate;
 #[path = "s3/server.rs"]
 mod s3;
 
@@ -10,6 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dev_cluster::PATIENCE;
+use gate::Gate;
 use mvcc::{Put, Range, RangeError, Revision, Store, View};
 use raft::{EntryId, HardState, Index, IoId, MemberId, MemberInfo, Persist, Term};
 use raft_node::archive::{
@@ -21,7 +25,6 @@ use storage::{ClusterId, ClusterRecord, FileDisk, Options, Start, Storage};
 
 const CLUSTER: ClusterId = ClusterId([0xC1; 16]);
 const MEMBER: MemberId = MemberId(0xA11CE);
-const PATIENCE: Duration = Duration::from_secs(20);
 const APPLIED: EntryId = EntryId { term: Term(3), index: Index(77) };
 
 fn access(server: &Server) -> Access {
@@ -33,7 +36,7 @@ fn access(server: &Server) -> Access {
             ..ObjectStoreConfig::default()
         },
         credentials: Some(server.credentials()),
-        patience: Patience { request: Duration::from_secs(20), ..Patience::PROBE },
+        patience: Patience { request: PATIENCE, ..Patience::PROBE },
     }
 }
 
@@ -282,6 +285,16 @@ async fn soon(what: &str, is_so: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("{what}: not so after {PATIENCE:?}"));
 }
 
+/// Enough for some parts or chunks to arrive, and not for all of the largest image here.
+const MIDDLE: usize = 30_000_000;
+
+/// A way to the same bucket that ends in the middle of a large image.
+async fn halfway(access: &Access, server: &Server) -> (Gate, Access) {
+    let gate = Gate::before(server.address, MIDDLE).await;
+    let store = ObjectStoreConfig { endpoint: gate.endpoint(), ..access.store.clone() };
+    (gate, Access { store, ..access.clone() })
+}
+
 async fn under_way(progress: &Progress) {
     soon("some of it has arrived", || progress.done() > 0).await;
 }
@@ -292,12 +305,14 @@ async fn a_server_that_dies_in_mid_upload_costs_an_attempt_and_nothing_else() {
     let access = access(&server);
     let view = content(120, 1_000_000);
     let progress = Progress::default();
+    let (gate, half) = halfway(&access, &server).await;
     let attempt = tokio::spawn({
-        let (access, backup_, progress) = (access.clone(), monday(&view), progress.clone());
+        let (access, backup_, progress) = (half, monday(&view), progress.clone());
         async move { backup(&access, backup_, &progress).await }
     });
     under_way(&progress).await;
     server.kill();
+    drop(gate);
     let error = attempt.await.expect("no panic").expect_err("the server is gone");
     assert_eq!(error.cause(), "StoreUnreachable", "{error}");
     assert!(progress.done() < progress.total());
@@ -312,14 +327,16 @@ async fn a_server_that_dies_in_mid_upload_costs_an_attempt_and_nothing_else() {
     // The same in mid-download.
     let volume = Volume::blank(&server, "other-volume");
     let progress = Progress::default();
+    let (gate, half) = halfway(&access, &server).await;
     let attempt = tokio::spawn({
-        let (access, progress, manifest) = (access.clone(), progress.clone(), done.manifest.clone());
+        let (access, progress, manifest) = (half, progress.clone(), done.manifest.clone());
         let snapshots = volume.storage.snapshots().clone();
         let request = Restore { manifest, source: CLUSTER, member: MemberId(0xB0B), own: own() };
         async move { restore(&access, request, &snapshots, &progress).await }
     });
     under_way(&progress).await;
     server.kill();
+    drop(gate);
     let error = attempt.await.expect("no panic").expect_err("the server is gone");
     assert_eq!(error.cause(), "StoreUnreachable", "{error}");
     server.run();

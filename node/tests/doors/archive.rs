@@ -30,9 +30,15 @@ async fn backed_up(member: &Member, name: &str, store: &wire::ObjectStore) -> wi
     .await
 }
 
+/// What a probe finds out. It waits for a few seconds only, in which the store of a busy machine may not answer.
 async fn probed(member: &Member, store: &wire::ObjectStore) -> wire::ProbeObjectStoreResponse {
-    let request = with_token(wire::ProbeObjectStoreRequest { store: Some(store.clone()) }, TOKEN);
-    member.admin().await.probe_object_store(request).await.expect("a probe answers").into_inner()
+    let mut admin = member.admin().await;
+    eventually("the store answers a probe", async || {
+        let request = with_token(wire::ProbeObjectStoreRequest { store: Some(store.clone()) }, TOKEN);
+        let said = admin.probe_object_store(request).await.expect("a probe answers").into_inner();
+        if said.cause == "StoreUnreachable" { Err(said) } else { Ok(said) }
+    })
+    .await
 }
 
 fn restore_request(me: wire::MemberInfo, store: &wire::ObjectStore, manifest: &str) -> wire::RestoreRequest {

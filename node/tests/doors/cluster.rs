@@ -2,7 +2,9 @@
 
 use proto::admin as wire;
 use proto::etcdserverpb as pb;
+use proto::etcdserverpb::cluster_client::ClusterClient;
 use tonic::Code;
+use tonic::transport::Channel;
 
 use crate::member::{CLUSTER, Member, TOKEN, eventually, refusal, with_token};
 
@@ -19,7 +21,7 @@ async fn members_are_listed_and_changed_only_by_the_operator() {
         is_learner: false,
     };
     for linearizable in [true, false] {
-        let list = cluster.member_list(pb::MemberListRequest { linearizable }).await.unwrap().into_inner();
+        let list = listed(&mut cluster, linearizable).await;
         assert_eq!(list.members, std::slice::from_ref(&expected));
         assert_eq!(list.header.unwrap().revision, 0, "answers about the cluster have no revision");
     }
@@ -32,6 +34,12 @@ async fn members_are_listed_and_changed_only_by_the_operator() {
     let update = pb::MemberUpdateRequest { id: expected.id, peer_ur_ls: vec![] };
     assert_eq!(refusal(cluster.member_update(update).await), refused);
     assert_eq!(refusal(cluster.member_promote(pb::MemberPromoteRequest { id: expected.id }).await), refused);
+}
+
+/// A list that is as new as what is committed must come within a second, which a busy machine may not keep.
+async fn listed(cluster: &mut ClusterClient<Channel>, linearizable: bool) -> pb::MemberListResponse {
+    let request = pb::MemberListRequest { linearizable };
+    eventually("members are listed", async || cluster.member_list(request).await).await.into_inner()
 }
 
 async fn change(
@@ -52,8 +60,8 @@ async fn change(
     Ok(admin.change_membership(with_token(wanted, TOKEN)).await?.into_inner().index)
 }
 
-async fn joined(name: &str) -> Member {
-    let member = Member::blank(name);
+async fn joined(name: &str, flags: &[&str]) -> Member {
+    let member = Member::blank_with(name, flags);
     let request =
         wire::JoinRequest { cluster_id: CLUSTER.to_owned(), token: TOKEN.to_owned(), self_: Some(member.info().await) };
     member.admin().await.join(with_token(request, TOKEN)).await.expect("a blank member joins");
@@ -62,9 +70,12 @@ async fn joined(name: &str) -> Member {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_learner_serves_what_is_local_and_becomes_a_voter() {
-    let leader = Member::alone().await;
+    // Slow enough that a busy machine does not elect another leader by itself, or seldom.
+    let flags = ["--election-timeout=1s", "--heartbeat-interval=100ms"];
+    let leader = Member::blank_with("demo-1", &flags);
+    leader.bootstrap_alone().await;
     leader.put("k", "v").await;
-    let second = joined("demo-2").await;
+    let second = joined("demo-2", &flags).await;
     let read = |serializable| pb::RangeRequest { key: "k".into(), serializable, ..pb::RangeRequest::default() };
     let waiting = second.kv().await.range(read(true)).await;
     assert_eq!(
@@ -97,13 +108,24 @@ async fn a_learner_serves_what_is_local_and_becomes_a_voter() {
 
     eventually("the learner is promoted", async || change(&leader, vec![one.clone(), two.clone()], vec![]).await).await;
     eventually("the new voter writes", async || kv.put(put.clone()).await).await;
-    let members = leader.cluster().await.member_list(pb::MemberListRequest { linearizable: true }).await.unwrap();
-    let members = members.into_inner().members;
+    let members = listed(&mut leader.cluster().await, true).await.members;
     assert_eq!(members.len(), 2);
     assert!(members.iter().all(|member| !member.is_learner), "{members:?}");
     assert!(members.is_sorted_by_key(|member| member.id), "{members:?}");
 
-    let target = u64::from_str_radix(&two.id, 16).unwrap();
-    leader.maintenance().await.unwrap().move_leader(pb::MoveLeaderRequest { target_id: target }).await.unwrap();
+    let hand_over = async |from: &Member, to: &wire::MemberInfo| {
+        let target_id = u64::from_str_radix(&to.id, 16).unwrap();
+        from.maintenance().await?.move_leader(pb::MoveLeaderRequest { target_id }).await
+    };
+    eventually("leadership is handed over", async || {
+        let refusal = match hand_over(&leader, &two).await {
+            Ok(_) => return Ok(()),
+            Err(refusal) => refusal,
+        };
+        // An election may have given it to the other one already: then it has to come back first.
+        let _ = hand_over(&second, &one).await;
+        Err(refusal)
+    })
+    .await;
     second.leads().await;
 }

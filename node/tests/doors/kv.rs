@@ -1,6 +1,7 @@
 //! etcd's KV service: values, headers, and every documented refusal.
 
 use bytes::Bytes;
+use dev_cluster::own_address;
 use proto::etcdserverpb as pb;
 use proto::mvccpb::KeyValue;
 use tonic::{Code, Request};
@@ -8,7 +9,7 @@ use tonic::{Code, Request};
 use pb::compare::{CompareResult, CompareTarget, TargetUnion};
 use pb::request_op::Request as Op;
 
-use crate::member::{Member, TOKEN, eventually, free_addresses, refusal, with_token};
+use crate::member::{Member, TOKEN, eventually, refusal, with_token};
 
 fn key(key: &str) -> pb::RangeRequest {
     pb::RangeRequest { key: key.to_owned().into(), ..pb::RangeRequest::default() }
@@ -210,10 +211,10 @@ async fn the_quota_lets_in_what_frees_space() {
 /// One of two voters is missing, so nobody leads.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn without_a_quorum_only_what_is_local_is_answered() {
-    let member = Member::blank("demo-1");
+    let member = Member::blank_with("demo-1", &["--commit-timeout=500ms"]);
     let mut absent = member.info().await;
-    let [nobody] = free_addresses();
-    (absent.id, absent.name, absent.peer_url) = ("ab".to_owned(), "demo-2".to_owned(), format!("http://{nobody}"));
+    let nobody = format!("http://{}:2380", own_address());
+    (absent.id, absent.name, absent.peer_url) = ("ab".to_owned(), "demo-2".to_owned(), nobody);
     let record = member.record(vec![member.info().await, absent]);
     member.admin().await.bootstrap(with_token(record, TOKEN)).await.unwrap();
 

@@ -1,7 +1,7 @@
 //! Starts members in this process, each on threads and ports of its own, and finds them by their doors. Owns no assertion.
 
 use std::fmt::Debug;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use dev_cluster::{PATIENCE, own_address};
 use proto::admin as wire;
 use proto::admin::admin_client::AdminClient;
 use proto::etcdserverpb as pb;
@@ -26,7 +27,6 @@ use tonic::{Code, Request, Status};
 
 pub(crate) const CLUSTER: &str = "00112233445566778899aabbccddeeff";
 pub(crate) const TOKEN: &str = "a token that only the operator knows";
-const WAIT_MAX: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A member of this process; it stops when dropped, which takes long if its clients cannot hang up meanwhile: tests run
@@ -62,7 +62,10 @@ impl Member {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("raft-node-doors-{}-{number}", std::process::id()));
-        let [client, peer, http] = free_addresses();
+        // A process that was ended may have left it, and its ID was given out again.
+        let _ = std::fs::remove_dir_all(&directory);
+        let address = own_address();
+        let [client, peer, http] = [2379, 2380, 2381].map(|port| SocketAddr::from((address, port)));
         let mut flags = vec![
             "raft-node".to_owned(),
             format!("--name={name}"),
@@ -74,7 +77,8 @@ impl Member {
             "--heartbeat-interval=50ms".to_owned(),
             "--election-timeout=200ms".to_owned(),
             "--leader-lease=100ms".to_owned(),
-            "--commit-timeout=2s".to_owned(),
+            // Long, so that a busy machine answers late, and not otherwise.
+            "--commit-timeout=60s".to_owned(),
         ];
         let name_of = |flag: &str| flag.split('=').next().map(str::to_owned);
         flags.retain(|flag| more.iter().all(|given| name_of(given) != name_of(flag)));
@@ -154,11 +158,11 @@ impl Member {
     }
 
     pub(crate) async fn kv(&self) -> KvClient<Channel> {
-        KvClient::connect(self.client_url()).await.expect("the client port is served")
+        eventually("the client port is served", async || KvClient::connect(self.client_url()).await).await
     }
 
     pub(crate) async fn cluster(&self) -> ClusterClient<Channel> {
-        ClusterClient::connect(self.client_url()).await.expect("the client port is served")
+        eventually("the client port is served", async || ClusterClient::connect(self.client_url()).await).await
     }
 
     pub(crate) async fn maintenance(&self) -> Result<MaintenanceClient<Channel>, Status> {
@@ -223,7 +227,7 @@ impl Page {
 
 /// Waits for a condition, looking again and again; what it last said is shown when it never holds.
 pub(crate) async fn eventually<T, E: Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
-    let deadline = Instant::now() + WAIT_MAX;
+    let deadline = Instant::now() + PATIENCE;
     loop {
         match look().await {
             Ok(found) => return found,
@@ -244,11 +248,4 @@ pub(crate) fn with_token<T>(message: T, token: &str) -> Request<T> {
 pub(crate) fn refusal<T: Debug>(result: Result<T, Status>) -> (Code, String) {
     let status = result.expect_err("the call is refused");
     (status.code(), status.message().to_owned())
-}
-
-/// Addresses that were free a moment ago.
-pub(crate) fn free_addresses<const N: usize>() -> [SocketAddr; N] {
-    let listeners: [TcpListener; N] =
-        std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"));
-    listeners.map(|listener| listener.local_addr().expect("a bound socket has an address"))
 }

@@ -115,7 +115,7 @@ async fn a_leader_whose_disk_stalls_is_replaced() {
     let disks = [StallingDisk::default(), StallingDisk::default(), StallingDisk::default()];
     let names = ["demo-1", "demo-2", "demo-3"];
     // Slow enough that a busy machine does not elect another leader by itself.
-    let flags = ["--election-timeout=1s", "--heartbeat-interval=100ms"];
+    let flags = ["--election-timeout=1s", "--heartbeat-interval=100ms", "--commit-timeout=2s"];
     let start = |(name, disk): (&&str, &StallingDisk)| Member::blank_on(name, &flags, Arc::new(disk.clone()));
     let members: Vec<Member> = names.iter().zip(&disks).map(start).collect();
     bootstrap(&members).await;

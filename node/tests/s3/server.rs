@@ -1,21 +1,20 @@
 //! A real S3 server for a test: one bucket, on loopback, gone with the test. Owns no assertion.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
-use dev_cluster::{Program, programs, until};
+use dev_cluster::{PATIENCE, Program, own_address, programs, until};
 
 /// Its only bucket.
 pub(crate) const BUCKET: &str = "backups";
-const PATIENCE: Duration = Duration::from_secs(20);
+const PORT: u16 = 7070;
 
 /// An S3 server with one bucket, on loopback, in a directory that goes with it.
 pub(crate) struct Server {
     pub(crate) folder: PathBuf,
-    port: u16,
+    pub(crate) address: SocketAddr,
     process: Option<Child>,
 }
 
@@ -25,8 +24,7 @@ impl Server {
         let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(folder.join("s3").join(BUCKET)).expect("a folder for the bucket");
         fs::create_dir_all(folder.join("credentials")).expect("a folder for the credentials");
-        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
-        let mut server = Self { folder, port: free.port(), process: None };
+        let mut server = Self { folder, address: (own_address(), PORT).into(), process: None };
         server.give_credentials("root-key", "root-secret");
         server.run();
         server
@@ -35,9 +33,8 @@ impl Server {
     pub(crate) fn run(&mut self) {
         let built = programs::build(&[Program::Versitygw], &|line| println!("{line}"))
             .expect("versitygw is built from its Go module, or found where `cargo xtask cluster up` left it");
-        let address = format!("127.0.0.1:{}", self.port);
         let process = Command::new(built.path(Program::Versitygw))
-            .args(["--port", &address, "--region", "us-east-1", "--quiet", "posix"])
+            .args(["--port", &self.address.to_string(), "--region", "us-east-1", "--quiet", "posix"])
             .arg(self.folder.join("s3"))
             .env("ROOT_ACCESS_KEY_ID", "root-key")
             .env("ROOT_SECRET_ACCESS_KEY", "root-secret")
@@ -46,7 +43,7 @@ impl Server {
             .spawn()
             .expect("the S3 server starts");
         self.process = Some(process);
-        until("the S3 server answers", PATIENCE, || Ok(TcpStream::connect(&address).ok())).expect("it comes up");
+        until("the S3 server answers", PATIENCE, || Ok(TcpStream::connect(self.address).ok())).expect("it comes up");
     }
 
     pub(crate) fn kill(&mut self) {
@@ -63,7 +60,7 @@ impl Server {
 
     /// Where it listens.
     pub(crate) fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address)
     }
 
     /// The directory of its credentials, as a member is given it.
