@@ -30,6 +30,8 @@ impl Etcdctl {
 
     fn run(&self, subject: &Subject, arguments: &str, input: &str) -> Result<Said> {
         let mut command = Command::new(&self.program);
+        // Its own two and five seconds may be too short on a busy machine.
+        command.args(["--dial-timeout=60s", "--command-timeout=60s"]);
         command.arg(format!("--endpoints={}", subject.endpoint())).args(arguments.split(' '));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("etcdctl did not start")?;

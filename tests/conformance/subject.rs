@@ -2,14 +2,13 @@
 //! Owns starting, asking and ending them.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
-use dev_cluster::{Program, Run, programs, until};
+use anyhow::{Context, Result, ensure};
+use dev_cluster::{PATIENCE, Program, Run, own_address, programs, until};
 use proto::admin as wire;
 use proto::admin::admin_client::AdminClient;
 use proto::etcdserverpb as pb;
@@ -22,7 +21,6 @@ use tonic::{Code, Request as Call, Status};
 use crate::generate::Request;
 
 const TOKEN: &str = "known to this test alone";
-const START_MAX: Duration = Duration::from_secs(30);
 
 /// An answer without what differs between any two clusters.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,10 +36,15 @@ pub(crate) enum Answer {
     Refused(Code, String),
 }
 
-/// A running server.
-pub(crate) struct Subject {
+/// A process and its folder, which go however its test ends.
+struct Server {
     process: Child,
     folder: PathBuf,
+}
+
+/// A running server.
+pub(crate) struct Subject {
+    _server: Server,
     client: SocketAddr,
     runtime: Runtime,
     kv: KvClient<Channel>,
@@ -53,7 +56,8 @@ impl Subject {
     pub(crate) fn etcd() -> Result<Subject> {
         let built = programs::build(&[Program::Etcd], &|line| println!("{line}"))?;
         let folder = fresh_folder("etcd")?;
-        let [client, peer] = free_addresses()?;
+        let address = own_address();
+        let [client, peer] = [2379, 2380].map(|port| SocketAddr::from((address, port)));
         let mut command = Command::new(built.path(Program::Etcd));
         command.arg("--data-dir").arg(folder.join("data"));
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
@@ -66,34 +70,39 @@ impl Subject {
             ("initial-cluster", &format!("demo-1={peer_url}")),
             ("logger", "zap"),
             ("log-level", "error"),
+            // It gives a request up after five seconds and two of these; a lone member waits for no election.
+            ("heartbeat-interval", "1000"),
+            ("election-timeout", "10000"),
         ] {
             command.arg(format!("--{flag}={value}"));
         }
         // Durability is not compared.
         command.arg("--unsafe-no-fsync");
-        let process = start(&mut command, &folder)?;
-        Subject::ready(process, folder, client)
+        Subject::ready(start(&mut command, folder)?, client)
     }
 
     /// A member of this project, alone in its cluster.
     pub(crate) fn member() -> Result<Subject> {
         let folder = fresh_folder("member")?;
-        let [client, peer, http] = free_addresses()?;
+        let address = own_address();
+        let [client, peer, http] = [2379, 2380, 2381].map(|port| SocketAddr::from((address, port)));
         let mut command = Command::new(raft_node()?);
         command.args(["run", "--name", "demo-1", "--data-dir"]).arg(folder.join("data"));
         for (flag, address) in [("client", client), ("peer", peer), ("http", http)] {
             command.arg(format!("--{flag}-addr={address}"));
         }
-        let process = start(&mut command, &folder)?;
+        // What a busy machine answers late is not to differ.
+        command.arg("--commit-timeout=60s");
+        let server = start(&mut command, folder)?;
         let runtime = Runtime::new()?;
-        until("the member takes its record", START_MAX, || runtime.block_on(bootstrap(client, peer)).map(Some))?;
+        until("the member takes its record", PATIENCE, || runtime.block_on(bootstrap(client, peer)).map(Some))?;
         drop(runtime);
-        Subject::ready(process, folder, client)
+        Subject::ready(server, client)
     }
 
-    fn ready(process: Child, folder: PathBuf, client: SocketAddr) -> Result<Subject> {
+    fn ready(server: Server, client: SocketAddr) -> Result<Subject> {
         let runtime = Runtime::new()?;
-        let channel = until("the server answers", START_MAX, || {
+        let channel = until("the server answers", PATIENCE, || {
             runtime.block_on(async {
                 let channel = Channel::from_shared(format!("http://{client}"))?.connect().await?;
                 let status = MaintenanceClient::new(channel.clone()).status(pb::StatusRequest {}).await?.into_inner();
@@ -103,7 +112,7 @@ impl Subject {
         })?;
         let kv = KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX);
         let maintenance = MaintenanceClient::new(channel);
-        Ok(Subject { process, folder, client, runtime, kv, maintenance })
+        Ok(Subject { _server: server, client, runtime, kv, maintenance })
     }
 
     /// Where clients reach it.
@@ -140,7 +149,7 @@ impl Subject {
     }
 }
 
-impl Drop for Subject {
+impl Drop for Server {
     fn drop(&mut self) {
         // Either may be gone already; neither leaves anything that matters.
         let _ = self.process.kill();
@@ -233,11 +242,12 @@ fn raft_node() -> Result<PathBuf> {
     executable.context("cargo built raft-node and did not say where it is")
 }
 
-fn start(command: &mut Command, folder: &Path) -> Result<Child> {
+fn start(command: &mut Command, folder: PathBuf) -> Result<Server> {
     let log = File::create(folder.join("log"))?;
     let program = command.get_program().to_owned();
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    command.spawn().with_context(|| format!("{} did not start", program.display()))
+    let process = command.spawn().with_context(|| format!("{} did not start", program.display()))?;
+    Ok(Server { process, folder })
 }
 
 /// In memory where there is such a place, as nothing here is to outlive the test.
@@ -247,16 +257,8 @@ fn fresh_folder(name: &str) -> Result<PathBuf> {
     let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let folder = base.join(format!("raft-conformance-{}-{name}-{number}", std::process::id()));
+    // A process that was ended may have left it, and its ID was given out again.
+    let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
     Ok(folder)
-}
-
-/// Addresses that were free a moment ago.
-fn free_addresses<const N: usize>() -> Result<[SocketAddr; N]> {
-    let listeners = (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<std::io::Result<Vec<_>>>()?;
-    let addresses = listeners.iter().map(TcpListener::local_addr).collect::<std::io::Result<Vec<_>>>()?;
-    match addresses.try_into() {
-        Ok(addresses) => Ok(addresses),
-        Err(_) => bail!("as many addresses as were asked for"),
-    }
 }
