@@ -6,6 +6,7 @@
 
 mod admission;
 mod backup;
+mod bar;
 mod causes;
 mod lost_node;
 mod operator;

@@ -15,6 +15,9 @@ use crate::record::{PhaseReport, Record};
 use crate::verify::{self, Verdict};
 use crate::writer::{self, Options};
 
+/// How long a cluster is waited for that is to be read from.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a test can ask.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -91,24 +94,35 @@ pub async fn serve(options: Options, writers: usize, listen: SocketAddr) -> Resu
     }
 }
 
-/// The revision, as soon as the cluster answers.
-async fn reachable_revision(endpoint: &str) -> Result<i64> {
-    let deadline = Instant::now() + Duration::from_secs(60);
+/// Reads until the cluster answers: one that has just become Ready may not have reached every machine's routes yet, and on a
+/// busy machine an election may come in between. What an answer says is never asked for again.
+async fn patiently<T>(read: impl AsyncFn() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
-        let attempt = async { verify::revision(&mut writer::connect(endpoint).await?).await };
-        match attempt.await {
-            Ok(revision) => return Ok(revision),
-            Err(error) if Instant::now() > deadline => return Err(error),
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        match read().await {
+            Err(error) if was_not_served(&error) && Instant::now() < deadline => {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            outcome => return outcome,
         }
     }
 }
 
+fn was_not_served(error: &anyhow::Error) -> bool {
+    error.is::<tonic::Status>() || error.is::<tonic::transport::Error>()
+}
+
+/// The revision, as soon as the cluster answers.
+async fn reachable_revision(endpoint: &str) -> Result<i64> {
+    patiently(async || verify::revision(&mut writer::connect(endpoint).await?).await).await
+}
+
 async fn check(endpoint: &str, options: &Options, outcomes: &[crate::record::Outcome]) -> Result<Verdict> {
-    // A cluster that has just become Ready may not have reached every machine's routes yet.
-    reachable_revision(endpoint).await.with_context(|| format!("reading from {endpoint}"))?;
-    let mut client = writer::connect(endpoint).await.with_context(|| format!("connecting to {endpoint}"))?;
-    verify::verify(&mut client, &options.prefix, options.value_bytes, outcomes).await
+    let check = async || {
+        let mut client = writer::connect(endpoint).await.with_context(|| format!("connecting to {endpoint}"))?;
+        verify::verify(&mut client, &options.prefix, options.value_bytes, outcomes).await
+    };
+    patiently(check).await.with_context(|| format!("reading from {endpoint}"))
 }
 
 /// Asks a running client.
