@@ -17,9 +17,7 @@ use crate::apply::publish::Published;
 use crate::apply::reply::{LaneId, Lanes, Waiter};
 use crate::driver::event::{Configurations, Control};
 use crate::driver::inbox::{Inbox, Refused};
-use crate::handle::error::{
-    AdoptError, ChangeError, ConfigurationError, ProposeError, ReadError, SnapshotError, TransferError,
-};
+use crate::handle::error::{AdoptError, ChangeError, ConfigurationError, ProposeError, ReadError, TransferError};
 use crate::handle::record::{BootstrapRecord, JoinRecord, RestoreRecord};
 use crate::handle::status::{Phase, Status};
 use crate::metrics::Metrics;
@@ -213,21 +211,6 @@ impl Handle {
             Ok(Ok(configurations)) => Ok(configurations),
             Ok(Err(leader)) => Err(ConfigurationError::NotLeader { leader }),
             Err(_) => Err(ReadError::Stopping.into()),
-        }
-    }
-
-    /// Takes a snapshot of the applied state now and returns its index once it is durable.
-    ///
-    /// # Errors
-    /// It was not taken.
-    pub async fn snapshot(&self) -> Result<Index, SnapshotError> {
-        let (reply, answer) = oneshot::channel();
-        self.control(Control::Snapshot { reply }, SnapshotError::Overloaded, SnapshotError::Stopping, |phase| {
-            SnapshotError::NotServing { phase }
-        })?;
-        match answer.await {
-            Ok(outcome) => outcome.map_err(|reason| SnapshotError::Failed { reason }),
-            Err(_) => Err(SnapshotError::Stopping),
         }
     }
 

@@ -56,7 +56,6 @@ impl Driver {
                 Err(refusal) => drop(reply.send(Err(refusal.into()))),
             },
             Control::Configuration { reply } => drop(reply.send(self.configurations())),
-            Control::Snapshot { reply } => self.snapshotting.ask(reply),
         }
     }
 

@@ -46,8 +46,6 @@ pub(crate) enum Control {
     Transfer { target: Option<MemberId>, reply: oneshot::Sender<Result<MemberId, TransferError>> },
     /// Both configurations, from the leader.
     Configuration { reply: oneshot::Sender<Result<Configurations, Option<MemberId>>> },
-    /// Take a snapshot now, whatever the threshold says; answered with its index when it is durable.
-    Snapshot { reply: oneshot::Sender<Result<Index, String>> },
 }
 
 /// The configurations that a leader knows.

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use raft::{Index, MemberId, Now, SnapshotMeta, Term};
 use storage::Snapshots;
-use tokio::sync::oneshot;
 
 use crate::apply::publish::Published;
 use crate::driver::log_thread::LogJob;
@@ -17,13 +16,11 @@ use crate::driver::mailbox::Mailbox;
 use crate::driver::run::Driver;
 use crate::handle::Shared;
 
-/// Snapshots are at least so far apart, unless somebody asks for one.
+/// Snapshots are at least so far apart, unless a member needs one.
 const INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// And as many times as long as the last one took: a twentieth of the time at most goes into writing them, however large
 /// the content.
 const INTERVAL_FACTOR: u32 = 19;
-
-type Asker = oneshot::Sender<Result<Index, String>>;
 
 /// One snapshot to be written.
 #[derive(Debug)]
@@ -43,9 +40,6 @@ pub(crate) struct Snapshotting {
     captured: Option<Arc<Published>>,
     started: Option<Duration>,
     not_before: Duration,
-    /// Who gets the one under way, and who the one after it.
-    served: Vec<Asker>,
-    asking: Vec<Asker>,
     /// Members that need a snapshot newer than any that there is.
     wanted: BTreeMap<MemberId, (Term, Index)>,
 }
@@ -60,8 +54,6 @@ impl Snapshotting {
             captured: None,
             started: None,
             not_before: Duration::ZERO,
-            served: Vec::new(),
-            asking: Vec::new(),
             wanted: BTreeMap::new(),
         }
     }
@@ -69,11 +61,6 @@ impl Snapshotting {
     /// The core has applied enough since the last one.
     pub(super) fn due(&mut self, index: Index) {
         self.due = self.due || index > self.newest;
-    }
-
-    /// Somebody wants one of the state as it is now.
-    pub(super) fn ask(&mut self, asker: Asker) {
-        self.asking.push(asker);
     }
 
     /// A received snapshot takes the place of all before.
@@ -90,7 +77,7 @@ impl Snapshotting {
 
     /// Whether the newest view is awaited.
     pub(super) fn is_wanted(&self) -> bool {
-        !self.asking.is_empty() || !self.wanted.is_empty()
+        !self.wanted.is_empty()
     }
 }
 
@@ -104,15 +91,10 @@ impl Driver {
         if self.published.applied <= state.newest {
             // Nothing newer can be taken: what there is serves everybody.
             state.due = false;
-            let newest = state.newest;
-            state.asking.drain(..).for_each(|asker| drop(asker.send(Ok(newest))));
             self.serve_wanted(now);
             return;
         }
-        let published = state.captured.get_or_insert_with(|| {
-            state.served.append(&mut state.asking);
-            Arc::clone(&self.published)
-        });
+        let published = state.captured.get_or_insert_with(|| Arc::clone(&self.published));
         // None as long as the log is not durable that far: a snapshot beyond it would look like a lost log after a crash.
         let Some(meta) = self.raft.snapshot_meta(published.applied) else { return };
         state.due = false;
@@ -126,9 +108,6 @@ impl Driver {
         let state = &mut self.snapshotting;
         let took = state.started.take().map_or(Duration::ZERO, |started| now.monotonic.saturating_sub(started));
         state.not_before = now.monotonic + INTERVAL_MIN.max(took * INTERVAL_FACTOR);
-        for asker in state.served.drain(..) {
-            drop(asker.send(outcome.clone()));
-        }
         match outcome {
             Ok(index) => {
                 state.newest = state.newest.max(index);

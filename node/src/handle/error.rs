@@ -169,27 +169,3 @@ pub enum AdoptError {
     #[error("the member is stopping")]
     Stopping,
 }
-
-/// Why no snapshot was taken.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SnapshotError {
-    /// It could not be written.
-    #[error("the snapshot could not be written: {reason}")]
-    Failed {
-        /// What the disk said.
-        reason: String,
-    },
-    /// Too many administrative calls wait already.
-    #[error("too many administrative calls wait already")]
-    Overloaded,
-    /// The member stops.
-    #[error("the member is stopping")]
-    Stopping,
-    /// The member serves nobody in this phase.
-    #[error("the member serves no cluster ({phase})")]
-    NotServing {
-        /// What it is instead.
-        phase: Phase,
-    },
-}

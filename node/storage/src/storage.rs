@@ -156,12 +156,6 @@ impl Storage {
         &self.snapshots
     }
 
-    /// Bytes of log that are in use.
-    #[must_use]
-    pub fn log_bytes(&self) -> u64 {
-        self.member.as_ref().map_or(0, |member| member.wal.bytes())
-    }
-
     /// Makes a blank member part of a cluster: first everything that it starts from, then, whole, its identity. The same
     /// record again is fine and changes nothing. Answers what the core starts from; `None` if it had this record already.
     ///

@@ -63,11 +63,6 @@ impl Wal {
         self.last
     }
 
-    /// The first index that may still be in some segment; for tests and reports.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.segments.iter().map(|s| s.end).sum()
-    }
-
     /// Whether every entry of a segment is behind `first_kept`.
     fn is_behind(segment: &Segment, first_kept: Index) -> bool {
         segment.max_index.is_none_or(|max| max < first_kept)
