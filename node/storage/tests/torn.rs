@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use history::{Chance, Model, Step, is, open, read_snapshot, run};
-use raft::{EntryId, HardState, Index, MemberId, Term};
+use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Payload, Persist, Term};
 use storage::memory::MemoryDisk;
 use storage::{OnFailure, Options, SnapshotError, Start, Storage, StorageError};
 
@@ -243,4 +243,24 @@ fn whoever_must_end_the_process_hears_of_a_failed_snapshot_once() {
     assert!(matches!(received, Err(SnapshotError::Storage(StorageError::Failed(_)))), "{received:?}");
     assert!(storage.snapshots().receive(meta).is_err(), "nothing is kept any more");
     assert_eq!(told.load(Ordering::Relaxed), 1);
+}
+
+/// A purge may make no other room than the old file that is kept for the next segment.
+#[test]
+fn on_a_full_disk_the_spare_file_is_room_for_the_newest_segment() {
+    const ENTRY: usize = 100 << 10;
+    let disk = MemoryDisk::new();
+    let options = Options { segment_bytes: 600 << 10, ..history::options(1) };
+    let mut storage = Storage::open(Arc::new(disk.clone()), &history::dir(), options).expect("a blank disk").storage;
+    storage.bootstrap(history::record(), &Start::Empty).expect("no fault yet");
+    let append = |storage: &mut Storage, index: u64| {
+        let payload = Payload::Normal(vec![7; ENTRY].into());
+        let entry = Entry { id: EntryId { term: Term(0), index: Index(index) }, time_ms: 0, payload };
+        storage.append(&[Persist { io: IoId(index), hard_state: None, entries: vec![entry] }])
+    };
+    (1..=7).for_each(|index| append(&mut storage, index).expect("there is room"));
+    disk.limit_bytes(Some(disk.used_bytes()));
+    assert!(matches!(append(&mut storage, 8), Err(StorageError::Full { .. })), "the segment would have to grow");
+    storage.purge(Index(6)).expect("it needs no room");
+    append(&mut storage, 8).expect("there is room again");
 }

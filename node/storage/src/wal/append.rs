@@ -47,7 +47,14 @@ impl Wal {
                 active.allocated = target;
                 Ok(())
             }
-            Err(e) if is_full(&e) => Err(StorageError::Full { path: segment.path.clone() }),
+            Err(e) if is_full(&e) => {
+                let full = StorageError::Full { path: segment.path.clone() };
+                // The old file that waits to be the next segment is room, too; a purge may have made no other.
+                let Some(spare) = self.spare.take() else { return Err(full) };
+                self.latch.guard("remove", &spare, self.disk.remove(&spare))?;
+                self.latch.guard("sync", &self.dir, self.disk.sync_dir(&self.dir))?;
+                self.extend(needed)
+            }
             Err(e) => self.latch.guard("extend", &segment.path, Err(e)),
         }
     }
