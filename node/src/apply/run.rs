@@ -133,7 +133,15 @@ impl Applier {
                         }
                     }
                 }
-                ApplyJob::Install { meta, installed } => self.install(&meta, &installed)?,
+                ApplyJob::Install { meta, installed } => {
+                    if !installed.is_set() {
+                        // The disk may be full: a snapshot of what is applied makes room, and those who wait for it need no
+                        // installation.
+                        since_publish = 0;
+                        self.publish();
+                    }
+                    self.install(&meta, &installed)?;
+                }
             }
             self.queue.backlog_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
@@ -209,5 +217,58 @@ impl Applier {
             self.store.compact_slice(COMPACT_SLICE);
             self.publish();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use raft::{MemberId, Term};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::driver::event::Event;
+    use crate::driver::inbox::Wants;
+    use crate::handle::status::{Phase, Status};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn id(index: u64) -> EntryId {
+        EntryId { term: Term(1), index: Index(index) }
+    }
+
+    /// The newest view that the core is told of.
+    fn published(shared: &Shared) -> Option<Index> {
+        let wants = Wants { proposals: true, reads: true, applied: true };
+        let mut events = Vec::new();
+        shared.inbox.next_before(Instant::now() + PATIENCE, wants, &mut events);
+        events.iter().find_map(|event| if let Event::Applied(view) = event { Some(view.applied) } else { None })
+    }
+
+    #[test]
+    fn what_is_applied_waits_for_no_installation() {
+        let status = Status::idle(MemberId(1), "demo-1".to_owned(), Phase::Member);
+        let shared = Shared::new(status, None, 1, mpsc::channel(1).0);
+        let mut applier = Applier::new(
+            Store::new(),
+            id(0),
+            Arc::default(),
+            Arc::clone(&shared),
+            Arc::default(),
+            Arc::default(),
+            Box::new(|index| Ok((Store::new(), id(index.0)))),
+        );
+        let installed = InstalledSignal::default();
+        let meta = SnapshotMeta { last: id(5), ..SnapshotMeta::default() };
+        let jobs = [
+            ApplyJob::Entries(vec![Entry { id: id(1), time_ms: 0, payload: Payload::Noop }]),
+            ApplyJob::Install { meta, installed: installed.clone() },
+        ];
+        let thread = std::thread::spawn(move || applier.carry_out(jobs.into_iter()));
+        assert_eq!(published(&shared), Some(Index(1)), "the disk has nothing to do with it");
+        installed.set();
+        assert_eq!(thread.join().unwrap(), Ok(()));
+        assert_eq!(shared.published.load().applied, Index(5));
     }
 }
