@@ -307,7 +307,7 @@ impl SteppedMember {
     /// # Errors
     /// There is none that reaches so far, or it cannot be read.
     pub fn carry(&self, at_least: Index) -> Result<Carried, String> {
-        let mut reader = snapshot::open(&self.stored, at_least)?;
+        let mut reader = self.stored.open_newest(at_least).map_err(|reason| reason.to_string())?;
         let info = reader.info().clone();
         let mut bytes = Vec::new();
         while let Some(chunk) = reader.next_chunk().map_err(|reason| reason.to_string())? {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mvcc::Store;
 use raft::{EntryId, Index, Now, Raft};
-use storage::{ClusterRecord, Recovered, SnapshotInfo, Snapshots};
+use storage::{ClusterRecord, Recovered, SnapshotReader, Snapshots};
 
 use crate::apply::publish::Published;
 use crate::apply::run::{Applier, ApplyQueue};
@@ -66,7 +66,7 @@ pub(crate) fn wire(
     let Recovered { storage, raft: restored, snapshot, .. } = recovered;
     let Settings { raft: config, commit_timeout, prefer_leaders, first_names: [command, read, proposal] } = settings;
     let (store, at) = match &snapshot {
-        Some(info) => (load(storage.snapshots(), info)?, info.meta.last),
+        Some(info) => load_newest(storage.snapshots(), info.meta.last.index)?,
         None => (Store::new(), restored.snapshot.last),
     };
     shared.snapshot.store(at.index.0, Ordering::Relaxed);
@@ -106,14 +106,13 @@ pub(crate) fn wire(
 }
 
 fn load_newest(snapshots: &Snapshots, index: Index) -> Result<(Store, EntryId), String> {
-    let info = snapshots.newest().filter(|info| info.meta.last.index >= index);
-    let info = info.ok_or("no snapshot on disk reaches so far")?;
-    load(snapshots, &info).map(|store| (store, info.meta.last))
+    let reader = snapshots.open_newest(index).map_err(|reason| reason.to_string())?;
+    let last = reader.info().meta.last;
+    load(reader).map(|store| (store, last))
 }
 
-fn load(snapshots: &Snapshots, info: &SnapshotInfo) -> Result<Store, String> {
-    let index = info.meta.last.index;
-    let reader = snapshots.open(info).map_err(|reason| reason.to_string())?;
+fn load(reader: SnapshotReader) -> Result<Store, String> {
+    let index = reader.info().meta.last.index;
     let mut reader = std::io::BufReader::with_capacity(1 << 20, reader);
     let image = mvcc::image::read(&mut reader).map_err(|reason| format!("snapshot at {index}: {reason}"))?;
     if image.summary.applied_index != index.0 {

@@ -81,9 +81,10 @@ pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Inde
 async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> Result<u64, String> {
     let url = peers.url(to).ok_or("its address is not known")?;
     let snapshots = peers.snapshots.clone();
-    let reader = tokio::task::spawn_blocking(move || open(&snapshots, at_least))
+    let reader = tokio::task::spawn_blocking(move || snapshots.open_newest(at_least))
         .await
-        .map_err(|reason| reason.to_string())??;
+        .map_err(|reason| reason.to_string())?
+        .map_err(|reason| reason.to_string())?;
     let info = reader.info().clone();
     let channel = dial::connect(&url).await?;
     let (chunks, body) = mpsc::channel(AHEAD);
@@ -103,12 +104,6 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
     let (fed, answer) = tokio::join!(feed, call);
     answer.map_err(|status| format!("{}: {}", status.code(), status.message()))?;
     fed.map(|()| info.bytes)
-}
-
-pub(crate) fn open(snapshots: &Snapshots, at_least: Index) -> Result<SnapshotReader, String> {
-    let newest = snapshots.newest().filter(|info| info.meta.last.index >= at_least);
-    let info = newest.ok_or_else(|| format!("there is no snapshot that reaches {at_least}"))?;
-    snapshots.open(&info).map_err(|reason| reason.to_string())
 }
 
 async fn feed(

@@ -76,7 +76,7 @@ pub enum SnapshotError {
         expected_crc32c: u32,
     },
     /// It is not, or no longer, there.
-    #[error("there is no snapshot that ends at index {index}")]
+    #[error("there is no snapshot that ends at, or reaches, index {index}")]
     Missing {
         /// Where it was to end.
         index: Index,
@@ -249,6 +249,21 @@ impl Snapshots {
             return Err(SnapshotError::Missing { index: last.index });
         }
         SnapshotReader::open(&*self.0.disk, &self.0.dir.join(name(last)), self.0.member)
+    }
+
+    /// Opens the newest snapshot, if it reaches `at_least`; if a newer one displaces that before it is open, the newer one.
+    ///
+    /// # Errors
+    /// There is none, or it is damaged.
+    pub fn open_newest(&self, at_least: Index) -> Result<SnapshotReader, SnapshotError> {
+        loop {
+            let newest = self.newest().filter(|info| info.meta.last.index >= at_least);
+            let info = newest.ok_or(SnapshotError::Missing { index: at_least })?;
+            match self.open(&info) {
+                Err(_) if self.newest().is_some_and(|newest| newest.meta.last != info.meta.last) => {}
+                other => return other,
+            }
+        }
     }
 
     /// Throws away received snapshots that end at `index` or before and were not installed.

@@ -1,0 +1,92 @@
+//! A snapshot that a newer one displaces while somebody is about to open it. Owns a disk on which that happens.
+
+#[path = "support/history.rs"]
+#[allow(dead_code)] // Each test uses its part.
+mod history;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use raft::{EntryId, Index, Term};
+use storage::disk::DiskLock;
+use storage::memory::MemoryDisk;
+use storage::{Disk, DiskFile, Options, Snapshots, Start, Storage};
+
+type Meanwhile = Box<dyn FnOnce() + Send>;
+
+/// Something happens before a snapshot is opened, once.
+struct Busy {
+    disk: MemoryDisk,
+    meanwhile: Arc<Mutex<Option<Meanwhile>>>,
+}
+
+impl fmt::Debug for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Busy")
+    }
+}
+
+impl Disk for Busy {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.disk.create(path)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let meanwhile = self.meanwhile.lock().expect("no test panics with it").take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile();
+        }
+        self.disk.open(path)
+    }
+
+    fn read_settled(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.disk.read_settled(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(path)
+    }
+}
+
+fn take(snapshots: &Snapshots, index: u64) {
+    let meta = history::meta(EntryId { term: Term(1), index: Index(index) });
+    snapshots.begin(meta).expect("a draft").finish().expect("a snapshot");
+}
+
+#[test]
+fn whoever_opens_the_newest_gets_the_one_that_displaced_it() {
+    let meanwhile = Arc::default();
+    let disk = Busy { disk: MemoryDisk::new(), meanwhile: Arc::clone(&meanwhile) };
+    let options = Options { snapshots_kept: 1, ..history::options(1) };
+    let mut storage = Storage::open(Arc::new(disk), &history::dir(), options).expect("a blank disk").storage;
+    storage.bootstrap(history::record(), &Start::Empty).expect("no fault");
+    let snapshots = storage.snapshots().clone();
+    take(&snapshots, 5);
+    let displacing = snapshots.clone();
+    *meanwhile.lock().expect("no test panics with it") = Some(Box::new(move || take(&displacing, 8)) as Meanwhile);
+    let opened = snapshots.open_newest(Index(5)).expect("there is always one");
+    assert_eq!(opened.info().meta.last.index, Index(8));
+    assert!(snapshots.open_newest(Index(9)).is_err(), "none reaches so far");
+}
