@@ -207,11 +207,9 @@ impl SteppedMember {
     /// # Errors
     /// It is not done. With [`StorageError::Full`] it may be tried again; after any other the member must end.
     pub fn write(&mut self) -> Result<Option<Written>, StorageError> {
-        // What comes while a write waits for space is not part of it.
-        if self.writer.is_idle() {
-            self.queues.log.take_now(&mut self.log_jobs);
-            self.writer.take_in(&mut self.log_jobs);
-        }
+        // Also while a write waits for space: what comes may free some.
+        self.queues.log.take_now(&mut self.log_jobs);
+        self.writer.take_in(&mut self.log_jobs);
         let done = self.writer.advance().map_err(|(_, reason)| reason)?;
         Ok(done.map(|job| match job {
             LogJob::Persist(group) => Written::Persisted(group),

@@ -1,6 +1,7 @@
 //! The thread that owns the disk: everything that gathered during one sync goes into the next write and sync, together
 //! (group commit). Owns the order of the jobs; the order inside a job is `storage`'s. A failed sync ends the process: nobody
-//! knows what is on the disk then, and a retry could report success over lost bytes.
+//! knows what is on the disk then, and a retry could report success over lost bytes. A full disk is waited for, and what frees
+//! space goes first meanwhile.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -42,6 +43,14 @@ impl LogJob {
             Self::Tombstone { .. } => "write the tombstone",
         }
     }
+
+    /// Whether there is more room afterwards, and none is needed for it.
+    fn frees_space(&self) -> bool {
+        match self {
+            Self::Discard { .. } | Self::Purge { .. } => true,
+            Self::Persist(_) | Self::Install { .. } | Self::Tombstone { .. } => false,
+        }
+    }
 }
 
 /// Tells the apply thread that a snapshot is installed.
@@ -49,7 +58,8 @@ impl LogJob {
 pub(crate) struct InstalledSignal(Arc<(Mutex<bool>, Condvar)>);
 
 impl InstalledSignal {
-    fn set(&self) {
+    /// It is on the disk.
+    pub(crate) fn set(&self) {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.1.notify_all();
     }
@@ -96,7 +106,8 @@ impl LogWriter {
         self.waiting.is_empty()
     }
 
-    /// Does the next job and tells who waits for it. The job; `None`: there was none.
+    /// Does the next job and tells who waits for it; on a full disk the next one that frees space. The job; `None`: there was
+    /// none.
     ///
     /// # Errors
     /// It is not done, and still the next.
@@ -107,9 +118,28 @@ impl LogWriter {
             Err(reason) => {
                 let what = job.what();
                 self.waiting.push_front(job);
+                if matches!(reason, StorageError::Full { .. }) && self.bring_forward() {
+                    return self.advance();
+                }
                 Err((what, reason))
             }
         }
+    }
+
+    /// Puts a job that frees space before those that wait for it; `false`: there is none. A purge may go before any write: what
+    /// it takes is in a durable snapshot, and nothing that is still to be written stands below that. A received snapshot is
+    /// discarded before an installation only if it is not the one to be installed.
+    fn bring_forward(&mut self) -> bool {
+        let is_free = |place: &usize| match self.waiting.get(*place) {
+            Some(LogJob::Discard { index }) => !self
+                .waiting
+                .iter()
+                .take(*place)
+                .any(|before| matches!(before, LogJob::Install { meta, .. } if meta.last.index <= *index)),
+            job => job.is_some_and(LogJob::frees_space),
+        };
+        let job = (1..self.waiting.len()).find(is_free).and_then(|place| self.waiting.remove(place));
+        job.map(|job| self.waiting.push_front(job)).is_some()
     }
 
     fn carry_out(&mut self, job: &LogJob) -> Result<(), StorageError> {
@@ -176,10 +206,100 @@ impl LogThread {
                         tracing::error!(%reason, "waiting for space to {what}");
                         complained = true;
                     }
-                    std::thread::sleep(FULL_RETRY);
+                    if !self.await_space() {
+                        fatal(format_args!("cannot {what}, and the member is to end: {reason}"));
+                    }
                 }
                 Err((what, reason)) => fatal(format_args!("cannot {what}: {reason}")),
             }
         }
+    }
+
+    /// Waits until it is time to try again, or a job comes that frees space; `false`: nothing more will come. What comes
+    /// meanwhile is as bounded as if it waited in the mailbox.
+    fn await_space(&mut self) -> bool {
+        let deadline = Instant::now() + FULL_RETRY;
+        let mut jobs = Vec::new();
+        loop {
+            let is_open = self.jobs.take_before(deadline, &mut jobs);
+            let frees_space = jobs.iter().any(LogJob::frees_space);
+            self.writer.take_in(&mut jobs);
+            if frees_space || deadline <= Instant::now() {
+                return true;
+            }
+            if !is_open {
+                return false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use raft::{Configuration, Entry, EntryId, MemberInfo, Payload, Term};
+    use storage::memory::MemoryDisk;
+    use storage::{ClusterId, ClusterRecord, Options, Start};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::driver::event::Event;
+    use crate::driver::inbox::Wants;
+    use crate::handle::status::{Phase, Status};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn storage(disk: &MemoryDisk) -> Storage {
+        let record = ClusterRecord {
+            cluster_id: ClusterId([7; 16]),
+            token_sha256: [1; 32],
+            own: MemberInfo::default(),
+            first_configuration: Configuration::default(),
+        };
+        let options = Options { segment_bytes: 16 << 10, ..Options::new(MemberId(1), 3) };
+        let mut storage = Storage::open(Arc::new(disk.clone()), Path::new("/member"), options).unwrap().storage;
+        storage.bootstrap(record, &Start::Empty).unwrap();
+        storage
+    }
+
+    fn shared() -> Arc<Shared> {
+        let status = Status::idle(MemberId(1), "demo-1".to_owned(), Phase::Member);
+        Shared::new(status, None, 1, mpsc::channel(1).0)
+    }
+
+    fn persist(io: u64) -> LogJob {
+        let id = EntryId { term: Term(1), index: Index(io) };
+        let entry = Entry { id, time_ms: 0, payload: Payload::Normal(vec![7; 6 << 10].into()) };
+        LogJob::Persist(vec![Persist { io: IoId(io), hard_state: None, entries: vec![entry] }])
+    }
+
+    /// The newest write that is acknowledged.
+    fn acknowledged(shared: &Shared) -> Option<IoId> {
+        let wants = Wants { proposals: true, reads: true, applied: true };
+        let mut events = Vec::new();
+        shared.inbox.next_before(Instant::now() + PATIENCE, wants, &mut events);
+        events.iter().find_map(|event| if let Event::Persisted(io) = event { Some(*io) } else { None })
+    }
+
+    #[test]
+    fn on_a_full_disk_the_purge_comes_before_the_write() {
+        let (disk, shared, jobs) = (MemoryDisk::new(), shared(), Arc::new(Mailbox::default()));
+        let mut writer = LogWriter::new(storage(&disk), Arc::clone(&shared));
+        for io in 1..=8 {
+            writer.take_in(&mut vec![persist(io)]);
+            assert!(matches!(writer.advance(), Ok(Some(LogJob::Persist(_)))));
+        }
+        assert_eq!(acknowledged(&shared), Some(IoId(8)));
+        disk.limit_bytes(Some(disk.used_bytes()));
+        writer.take_in(&mut vec![persist(9), persist(10)]);
+        assert!(matches!(writer.advance(), Err((_, StorageError::Full { .. }))), "there is no room for it");
+        let thread = LogThread::new(writer, Arc::clone(&jobs));
+        jobs.push(persist(11));
+        let thread = std::thread::spawn(|| thread.run());
+        jobs.push(LogJob::Purge { first_kept: Index(7) });
+        assert_eq!(acknowledged(&shared), Some(IoId(11)), "what the purge frees is room for the write");
+        jobs.close();
+        thread.join().unwrap();
     }
 }

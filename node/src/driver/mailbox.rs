@@ -2,6 +2,7 @@
 //! by Raft's windows for the log, by the apply backlog for the store.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 #[derive(Debug)]
 struct Waiting<T> {
@@ -61,6 +62,22 @@ impl<T> Mailbox<T> {
         }
         std::mem::swap(&mut waiting.jobs, jobs);
         true
+    }
+
+    /// Sleeps until there is work, it is closed, or `deadline` has passed, then adds all work to `jobs`. `false`: closed.
+    pub(crate) fn take_before(&self, deadline: Instant, jobs: &mut Vec<T>) -> bool {
+        let mut waiting = self.lock();
+        while waiting.jobs.is_empty() && !waiting.closed {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            waiting.parked = true;
+            waiting = self.wake.wait_timeout(waiting, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiting.parked = false;
+        }
+        jobs.append(&mut waiting.jobs);
+        !waiting.closed
     }
 
     /// Takes what there is after what `jobs` holds, without waiting.
