@@ -337,3 +337,68 @@ fn can_begin(job: &ApplyJob) -> bool {
         ApplyJob::Install { installed, .. } => installed.is_set(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use raft::{Append, Config, Entry, EntryId, MemberInfo, Payload};
+    use storage::memory::MemoryDisk;
+    use storage::{ClusterId, ClusterRecord, Options, Start, Storage};
+
+    use super::*;
+
+    const NOW: Now = Now { monotonic: Duration::ZERO, wall_ms: 0 };
+
+    fn id(index: u64) -> EntryId {
+        EntryId { term: Term(1), index: Index(index) }
+    }
+
+    /// One of three voters, on an empty disk.
+    fn member() -> SteppedMember {
+        let voters: BTreeSet<MemberId> = (1..=3).map(MemberId).collect();
+        let members = voters.iter().map(|id| (*id, MemberInfo::default())).collect();
+        let record = ClusterRecord {
+            cluster_id: ClusterId([7; 16]),
+            token_sha256: [1; 32],
+            own: MemberInfo::default(),
+            first_configuration: Configuration { voters, members, ..Configuration::default() },
+        };
+        let options = Options::new(MemberId(1), 3);
+        let mut recovered = Storage::open(Arc::new(MemoryDisk::new()), Path::new("/member"), options).unwrap();
+        recovered.raft = recovered.storage.bootstrap(record, &Start::Empty).unwrap().unwrap();
+        recovered.identity = recovered.storage.identity().clone();
+        let settings = Settings {
+            raft: Config::new(MemberId(1), 5),
+            commit_timeout: Duration::from_secs(2),
+            prefer_leaders: Vec::new(),
+            first_names: [1, 2, 3],
+        };
+        SteppedMember::start(recovered, settings, NOW).unwrap()
+    }
+
+    fn hear(member: &SteppedMember, body: Body) {
+        let mut frame = Vec::new();
+        codec::put_message(&mut frame, &Message { term: Term(1), body }).unwrap();
+        member.hear(MemberId(2), frame.into()).unwrap();
+    }
+
+    /// The core may ask for a write after it said that the member was removed.
+    #[test]
+    fn the_tombstone_comes_behind_everything_else_that_a_turn_writes() {
+        let mut member = member();
+        let entries = vec![Entry { id: id(1), time_ms: 0, payload: Payload::Noop }];
+        hear(&member, Body::Append(Append { prev: EntryId::default(), entries, commit: Index(0), round: 1 }));
+        hear(&member, Body::Removed { index: Index(9) });
+        let turn = member.turn(NOW);
+        let place = |is: fn(&Output) -> bool| turn.outputs.iter().position(is).unwrap();
+        let removed = place(|output| matches!(output, Output::Removed { .. }));
+        assert!(turn.ended && removed < place(|output| matches!(output, Output::Persist(_))));
+        let mut written = Vec::new();
+        while member.has_to_write() {
+            written.extend(member.write().unwrap());
+        }
+        assert!(matches!(written[..], [Written::Persisted(_), Written::Buried]), "{written:?}");
+    }
+}

@@ -86,7 +86,8 @@ pub enum Output {
     },
     /// Role, leader or term changed; for status and metrics.
     Changed(SoftState),
-    /// This member is in neither half of the committed configuration at `index`: write its tombstone and stop.
+    /// This member is in neither half of the committed configuration at `index`: write its tombstone and stop. A
+    /// [`Output::Persist`] may follow in the same turn; the tombstone comes behind it.
     Removed {
         /// Where it was removed.
         index: Index,

@@ -69,7 +69,6 @@ impl Driver {
             }
             Output::Removed { index } => {
                 tracing::warn!(%index, "removed from the cluster by a committed configuration");
-                self.log_jobs.push(LogJob::Tombstone { index });
                 self.ended = Some(Ended::Removed(index));
             }
         }

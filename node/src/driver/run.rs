@@ -320,6 +320,10 @@ impl Driver {
     }
 
     fn finish(&mut self) {
+        if let Some(Ended::Removed(index)) = self.ended {
+            // Behind everything that the core asked for in its last turn: nothing is written to a removed member's disk.
+            self.log_jobs.push(LogJob::Tombstone { index });
+        }
         self.flush();
         let unfinished = self.pending.take_all();
         self.answer(unfinished, ProposeError::Stopping);
