@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use dev_cluster::own_address;
+use dev_cluster::{PATIENCE, own_address};
 use proto::admin as wire;
 use proto::admin::admin_client::AdminClient;
 use proto::etcdserverpb as pb;
@@ -286,6 +286,15 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
+        // Before they have ended, they write into their directories.
+        let mut children: Vec<_> = self.members.iter_mut().filter_map(|member| member.child.take()).collect();
+        for child in &mut children {
+            // It may have ended by itself.
+            let _ = child.start_kill();
+        }
+        for child in &mut children {
+            let _ = dev_cluster::until("a killed member has ended", PATIENCE, || Ok(child.try_wait()?));
+        }
         if std::thread::panicking() {
             eprintln!("directories and logs are kept in {}", self.dir.display());
         } else {
