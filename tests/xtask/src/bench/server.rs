@@ -24,7 +24,9 @@ impl Servers {
         let port = 23_790;
         let mut command = Command::new(program);
         command.args(["local", "--members", "3", "--client-port", &port.to_string(), "--dir"]).arg(folder);
-        Self::new(vec![start(&mut command, folder)?], port)
+        let mut servers = Self::none(port)?;
+        servers.started.push(start(&mut command, folder)?);
+        Ok(servers)
     }
 
     /// Three etcds with their defaults.
@@ -32,7 +34,8 @@ impl Servers {
         let port = 24_790;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let cluster: Vec<String> = (0..3).map(|i| format!("e{i}={}", url(port + 10 + i))).collect();
-        let mut started = Vec::new();
+        // Whatever fails from here on ends those that were started.
+        let mut servers = Self::none(port)?;
         for i in 0..3 {
             let (client, peer) = (url(port + i), url(port + 10 + i));
             let own = folder.join(format!("e{i}"));
@@ -40,14 +43,16 @@ impl Servers {
             command.args(["--name", &format!("e{i}"), "--initial-cluster", &cluster.join(","), "--log-level=error"]);
             command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
             command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer, "--data-dir"]).arg(&own);
-            started.push(start(&mut command, &own)?);
+            servers.started.push(start(&mut command, &own)?);
         }
-        Self::new(started, port)
+        Ok(servers)
     }
 
-    fn new(started: Vec<Child>, port: u16) -> Result<Self> {
+    /// None started yet.
+    fn none(port: u16) -> Result<Self> {
         let etcdctl = programs::build(&[Program::Etcdctl], &|line| println!("  {line}"))?.path(Program::Etcdctl);
-        Ok(Self { started, endpoints: (0..3).map(|i| format!("127.0.0.1:{}", port + i)).collect(), etcdctl })
+        let endpoints = (0..3).map(|i| format!("127.0.0.1:{}", port + i)).collect();
+        Ok(Self { started: Vec::new(), endpoints, etcdctl })
     }
 
     /// Where clients reach the members.
@@ -70,7 +75,7 @@ impl Servers {
 
     /// Where clients reach the member that leads.
     pub(super) fn leader(&self) -> Result<String> {
-        let mut command = Command::new(&self.etcdctl);
+        let mut command = self.patient_etcdctl();
         command.args(["--endpoints", &self.endpoints.join(","), "endpoint", "status", "--write-out=json"]);
         let told = command.json()?;
         let leads = |told: &&Value| told["Status"]["leader"] == told["Status"]["header"]["member_id"];
@@ -80,8 +85,15 @@ impl Servers {
 
     /// Puts one key.
     pub(super) fn put(&self, key: &str, value: &str) -> Result<()> {
-        Command::new(&self.etcdctl).args(["--endpoints", &self.endpoints[0], "put", key, value]).text()?;
+        self.patient_etcdctl().args(["--endpoints", &self.endpoints[0], "put", key, value]).text()?;
         Ok(())
+    }
+
+    /// Its own two and five seconds may be too short just after a load.
+    fn patient_etcdctl(&self) -> Command {
+        let mut command = Command::new(&self.etcdctl);
+        command.args(["--dial-timeout=60s", "--command-timeout=60s"]);
+        command
     }
 
     /// CPU seconds of all members since they started.
