@@ -158,10 +158,14 @@ impl Shipped {
                 self.agenda.after(FULL_RETRY, Event::Write { id, start });
                 Ok(())
             }
-            Err(reason) => {
+            Err(reason @ StorageError::Failed(_)) => {
                 self.note(|| format!("{id} cannot go on: {reason}"));
                 self.crash(id)
             }
+            Err(reason) => Err(Violation {
+                invariant: "a disk is asked for nothing that it cannot do",
+                seen: format!("{id}: {reason}"),
+            }),
         }
     }
 
