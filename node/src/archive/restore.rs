@@ -132,7 +132,7 @@ fn write(loaded: LoadedImage, term: Term, restore: &Restore, snapshots: &Snapsho
     };
     let view = store.view();
     // An attempt that nobody waited for may have left one.
-    snapshots.discard_received(index).map_err(ArchiveError::member)?;
+    snapshots.discard_received_through(index).map_err(ArchiveError::member)?;
     let receiver = snapshots.receive(meta.clone()).map_err(ArchiveError::member)?;
     let mut writer = BufWriter::with_capacity(BUFFER_BYTES, receiver);
     mvcc::image::write(&view, index.0, &mut writer).map_err(ArchiveError::member)?;

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use raft::{HardState, Index, IoId, MemberId, Persist, SnapshotMeta};
+use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, SnapshotMeta};
 use storage::{Storage, StorageError};
 
 use crate::driver::mailbox::Mailbox;
@@ -25,8 +25,10 @@ pub(crate) enum LogJob {
     Persist(Vec<Persist>),
     /// Replace the log by a received snapshot, then acknowledge and let the apply thread load it.
     Install { io: IoId, from: MemberId, hard_state: Option<HardState>, meta: SnapshotMeta, installed: InstalledSignal },
-    /// Received snapshots up to this index are of no use.
-    Discard { index: Index },
+    /// The received snapshot that ends here is of no use.
+    Discard { last: EntryId },
+    /// Nor are received snapshots up to this index, where an installed one ends.
+    Superseded { index: Index },
     /// Nothing below this index is needed any more.
     Purge { first_kept: Index },
     /// The member was removed.
@@ -38,7 +40,7 @@ impl LogJob {
         match self {
             Self::Persist(_) => "write to the log",
             Self::Install { .. } => "install a snapshot",
-            Self::Discard { .. } => "discard a received snapshot",
+            Self::Discard { .. } | Self::Superseded { .. } => "discard a received snapshot",
             Self::Purge { .. } => "purge the log",
             Self::Tombstone { .. } => "write the tombstone",
         }
@@ -47,7 +49,7 @@ impl LogJob {
     /// Whether there is more room afterwards, and none is needed for it.
     fn frees_space(&self) -> bool {
         match self {
-            Self::Discard { .. } | Self::Purge { .. } => true,
+            Self::Discard { .. } | Self::Superseded { .. } | Self::Purge { .. } => true,
             Self::Persist(_) | Self::Install { .. } | Self::Tombstone { .. } => false,
         }
     }
@@ -127,18 +129,11 @@ impl LogWriter {
     }
 
     /// Puts a job that frees space before those that wait for it; `false`: there is none. A purge may go before any write: what
-    /// it takes is in a durable snapshot, and nothing that is still to be written stands below that. A received snapshot is
-    /// discarded before an installation only if it is not the one to be installed.
+    /// it takes is in a durable snapshot, and nothing that is still to be written stands below that. A received snapshot that
+    /// is discarded is not the one to be installed.
     fn bring_forward(&mut self) -> bool {
-        let is_free = |place: &usize| match self.waiting.get(*place) {
-            Some(LogJob::Discard { index }) => !self
-                .waiting
-                .iter()
-                .take(*place)
-                .any(|before| matches!(before, LogJob::Install { meta, .. } if meta.last.index <= *index)),
-            job => job.is_some_and(LogJob::frees_space),
-        };
-        let job = (1..self.waiting.len()).find(is_free).and_then(|place| self.waiting.remove(place));
+        let place = (1..self.waiting.len()).find(|place| self.waiting[*place].frees_space());
+        let job = place.and_then(|place| self.waiting.remove(place));
         job.map(|job| self.waiting.push_front(job)).is_some()
     }
 
@@ -152,10 +147,11 @@ impl LogWriter {
                 self.shared.snapshot.fetch_max(index.0, Ordering::Relaxed);
                 installed.set();
                 self.shared.inbox.persisted(*io);
-                self.waiting.push_front(LogJob::Discard { index });
+                self.waiting.push_front(LogJob::Superseded { index });
                 Ok(())
             }
-            LogJob::Discard { index } => self.storage.snapshots().discard_received(*index),
+            LogJob::Discard { last } => self.storage.snapshots().discard_received(*last),
+            LogJob::Superseded { index } => self.storage.snapshots().discard_received_through(*index),
             LogJob::Purge { first_kept } => self.storage.purge(*first_kept),
             LogJob::Tombstone { index } => self.storage.bury(*index),
         }
@@ -238,7 +234,7 @@ impl LogThread {
 mod tests {
     use std::path::Path;
 
-    use raft::{Configuration, Entry, EntryId, MemberInfo, Payload, Term};
+    use raft::{Configuration, Entry, MemberInfo, Payload, Term};
     use storage::memory::MemoryDisk;
     use storage::{ClusterId, ClusterRecord, Options, Start};
     use tokio::sync::mpsc;
@@ -301,5 +297,34 @@ mod tests {
         assert_eq!(acknowledged(&shared), Some(IoId(11)), "what the purge frees is room for the write");
         jobs.close();
         thread.join().unwrap();
+    }
+
+    /// A word of an older leader's snapshot may come when a newer leader's has arrived, which may end before that one.
+    #[test]
+    fn a_discarded_snapshot_takes_no_other_along() {
+        let (disk, shared) = (MemoryDisk::new(), shared());
+        let mut writer = LogWriter::new(storage(&disk), Arc::clone(&shared));
+        let last = |term, index| EntryId { term: Term(term), index: Index(index) };
+        for last in [last(1, 9), last(2, 7), last(2, 7)] {
+            let meta = SnapshotMeta { last, ..SnapshotMeta::default() };
+            writer.storage.snapshots().receive(meta).unwrap().finish_verified().unwrap();
+        }
+        writer.take_in(&mut vec![
+            LogJob::Discard { last: last(1, 9) },
+            LogJob::Discard { last: last(2, 7) },
+            LogJob::Install {
+                io: IoId(1),
+                from: MemberId(2),
+                hard_state: Some(HardState { term: Term(2), vote: None }),
+                meta: SnapshotMeta { last: last(2, 7), ..SnapshotMeta::default() },
+                installed: InstalledSignal::default(),
+            },
+        ]);
+        while !writer.is_idle() {
+            writer.advance().unwrap();
+        }
+        assert_eq!(acknowledged(&shared), Some(IoId(1)));
+        let drafts = disk.files().into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "tmp"));
+        assert_eq!(drafts.count(), 0, "nothing that was received is left");
     }
 }

@@ -35,7 +35,7 @@ impl Driver {
             }
             Output::DiscardSnapshot { from, last } => {
                 tracing::info!(%last, %from, "a received snapshot is of no use");
-                self.log_jobs.push(LogJob::Discard { index: last.index });
+                self.log_jobs.push(LogJob::Discard { last });
             }
             Output::Apply(entries) => {
                 self.handed = entries.last().map_or(self.handed, |entry| entry.id.index);

@@ -266,17 +266,26 @@ impl Snapshots {
         }
     }
 
-    /// Throws away received snapshots that end at `index` or before and were not installed.
+    /// Throws away one received snapshot that ends at `last` and was not installed. If it was received more than once, the
+    /// others stay, as each may be the one to be installed.
     ///
     /// # Errors
     /// Of the disk.
-    pub fn discard_received(&self, index: Index) -> Result<(), StorageError> {
-        let stale: Vec<_> = {
-            let mut state = self.state();
-            let (stale, kept) = state.received.drain(..).partition(|(info, _)| info.meta.last.index <= index);
-            state.received = kept;
-            stale
-        };
+    pub fn discard_received(&self, last: EntryId) -> Result<(), StorageError> {
+        let mut is_first = true;
+        self.discard(|info| info.meta.last == last && std::mem::take(&mut is_first))
+    }
+
+    /// Throws away all received snapshots that end at `index` or before and were not installed.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn discard_received_through(&self, index: Index) -> Result<(), StorageError> {
+        self.discard(|info| info.meta.last.index <= index)
+    }
+
+    fn discard(&self, mut is_stale: impl FnMut(&SnapshotInfo) -> bool) -> Result<(), StorageError> {
+        let stale: Vec<_> = self.state().received.extract_if(.., |(info, _)| is_stale(info)).collect();
         for (_, path) in stale {
             self.0.latch.guard("remove", &path, self.0.disk.remove(&path))?;
         }
