@@ -47,7 +47,7 @@ struct Links {
     links: BTreeMap<MemberId, Link>,
     /// Addresses that members gave of themselves; used while the configuration says nothing of them.
     learned: BTreeMap<MemberId, String>,
-    /// Snapshots under way, one to each member at most.
+    /// The latest snapshot transfer to each member, ended or not.
     snapshots: BTreeMap<MemberId, AbortHandle>,
 }
 
@@ -202,8 +202,7 @@ impl Outside for Arc<Peers> {
         }
     }
 
-    /// A transfer to the same member that is under way is given up.
-    fn send_snapshot(&self, to: MemberId, term: Term, at_least: Index) {
-        snapshot::begin(self, to, term, at_least);
+    fn send_snapshot(&self, to: MemberId, number: u64, term: Term, at_least: Index) {
+        snapshot::begin(self, to, number, term, at_least);
     }
 }

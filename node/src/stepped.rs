@@ -33,7 +33,7 @@ pub use crate::member::wiring::Settings;
 struct Outbox {
     messages: Vec<(MemberId, Message)>,
     /// To each member one at most, as on the wire.
-    snapshots: BTreeMap<MemberId, (Term, Index)>,
+    snapshots: BTreeMap<MemberId, SnapshotDue>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -53,9 +53,22 @@ impl Outside for SharedOutbox {
         self.lock().messages.append(messages);
     }
 
-    fn send_snapshot(&self, to: MemberId, term: Term, at_least: Index) {
-        self.lock().snapshots.insert(to, (term, at_least));
+    fn send_snapshot(&self, to: MemberId, number: u64, term: Term, at_least: Index) {
+        self.lock().snapshots.insert(to, SnapshotDue { to, number, term, at_least });
     }
+}
+
+/// A snapshot that is to go to another member.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotDue {
+    /// To whom.
+    pub to: MemberId,
+    /// The transfer's name.
+    pub number: u64,
+    /// The sender's term, to be carried along.
+    pub term: Term,
+    /// How far it must reach.
+    pub at_least: Index,
 }
 
 /// What the core's thread did in one round. Nothing of it has left the member yet.
@@ -294,10 +307,9 @@ impl SteppedMember {
         self.shared.inbox.unreachable(member);
     }
 
-    /// To whom snapshots are to go since it was last asked, in which term, and how far they must reach.
-    pub fn take_snapshots_due(&mut self) -> Vec<(MemberId, Term, Index)> {
-        let due = std::mem::take(&mut self.outbox.lock().snapshots);
-        due.into_iter().map(|(to, (term, at_least))| (to, term, at_least)).collect()
+    /// Transfers of snapshots that are to begin since it was last asked.
+    pub fn take_snapshots_due(&mut self) -> Vec<SnapshotDue> {
+        std::mem::take(&mut self.outbox.lock().snapshots).into_values().collect()
     }
 
     /// The newest snapshot, to be carried to a member.
@@ -325,9 +337,9 @@ impl SteppedMember {
         Ok(())
     }
 
-    /// A snapshot that it was to send has arrived, or has not.
-    pub fn snapshot_sent(&self, to: MemberId, arrived: Result<(), ()>) {
-        self.shared.inbox.snapshot_sent(to, arrived);
+    /// The transfer of this number has ended: the snapshot has arrived, or has not.
+    pub fn snapshot_sent(&self, to: MemberId, number: u64, arrived: Result<(), ()>) {
+        self.shared.inbox.snapshot_sent(to, number, arrived);
     }
 }
 
@@ -343,7 +355,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use raft::{Append, Config, Entry, EntryId, MemberInfo, Payload};
+    use raft::{Append, AppendReply, Config, Entry, EntryId, MemberInfo, Payload};
     use storage::memory::MemoryDisk;
     use storage::{ClusterId, ClusterRecord, Options, Start, Storage};
 
@@ -370,7 +382,7 @@ mod tests {
         recovered.raft = recovered.storage.bootstrap(record, &Start::Empty).unwrap().unwrap();
         recovered.identity = recovered.storage.identity().clone();
         let settings = Settings {
-            raft: Config::new(MemberId(1), 5),
+            raft: Config { snapshot_threshold: 1, snapshot_trailing: 0, ..Config::new(MemberId(1), 5) },
             commit_timeout: Duration::from_secs(2),
             prefer_leaders: Vec::new(),
             first_names: [1, 2, 3],
@@ -378,10 +390,51 @@ mod tests {
         SteppedMember::start(recovered, settings, NOW).unwrap()
     }
 
-    fn hear(member: &SteppedMember, body: Body) {
+    fn hear(member: &SteppedMember, from: MemberId, message: &Message) {
         let mut frame = Vec::new();
-        codec::put_message(&mut frame, &Message { term: Term(1), body }).unwrap();
-        member.hear(MemberId(2), frame.into()).unwrap();
+        codec::put_message(&mut frame, message).unwrap();
+        member.hear(from, frame.into()).unwrap();
+    }
+
+    /// Another voter answers. The third one takes no entries, so that only a snapshot helps it.
+    fn answer(member: &SteppedMember, from: MemberId, Message { term, body }: Message) {
+        let body = match body {
+            Body::PreVote { .. } => Body::PreVoteReply { granted: true },
+            Body::Vote { .. } => Body::VoteReply { granted: true },
+            Body::Heartbeat { round, .. } => Body::HeartbeatReply { round },
+            Body::Append(Append { prev, entries, round, .. }) if from == MemberId(2) => {
+                let matched = entries.last().map_or(prev.index, |entry| entry.id.index);
+                Body::AppendReply(AppendReply::Accepted { matched, round })
+            }
+            _ => return,
+        };
+        hear(member, from, &Message { term, body });
+    }
+
+    /// All its threads have time, and the others answer at once. The transfers that it began.
+    fn run(member: &mut SteppedMember, mut monotonic: Duration, end: Duration) -> Vec<SnapshotDue> {
+        let mut begun = Vec::new();
+        while monotonic < end {
+            member.turn(Now { monotonic, wall_ms: 0 });
+            while member.has_to_write() {
+                member.write().unwrap();
+            }
+            while member.has_to_apply() {
+                member.apply().unwrap();
+            }
+            while member.has_to_snapshot() {
+                member.snapshot();
+            }
+            begun.extend(member.take_snapshots_due());
+            for (to, frame) in member.take_said() {
+                codec::messages(frame).unwrap().into_iter().for_each(|message| answer(member, to, message));
+            }
+            monotonic += Duration::from_micros(100);
+            if !member.is_due(monotonic) {
+                monotonic = member.deadline();
+            }
+        }
+        begun
     }
 
     /// The core may ask for a write after it said that the member was removed.
@@ -389,8 +442,10 @@ mod tests {
     fn the_tombstone_comes_behind_everything_else_that_a_turn_writes() {
         let mut member = member();
         let entries = vec![Entry { id: id(1), time_ms: 0, payload: Payload::Noop }];
-        hear(&member, Body::Append(Append { prev: EntryId::default(), entries, commit: Index(0), round: 1 }));
-        hear(&member, Body::Removed { index: Index(9) });
+        let append = Append { prev: EntryId::default(), entries, commit: Index(0), round: 1 };
+        for body in [Body::Append(append), Body::Removed { index: Index(9) }] {
+            hear(&member, MemberId(2), &Message { term: Term(1), body });
+        }
         let turn = member.turn(NOW);
         let place = |is: fn(&Output) -> bool| turn.outputs.iter().position(is).unwrap();
         let removed = place(|output| matches!(output, Output::Removed { .. }));
@@ -400,5 +455,17 @@ mod tests {
             written.extend(member.write().unwrap());
         }
         assert!(matches!(written[..], [Written::Persisted(_), Written::Buried]), "{written:?}");
+    }
+
+    /// The core offers a snapshot again when one has been under way for 600 election timeouts; a large one takes longer.
+    #[test]
+    fn a_transfer_that_takes_long_is_not_begun_anew() {
+        let mut member = member();
+        let long = Duration::from_secs(700);
+        let begun = run(&mut member, Duration::ZERO, long);
+        assert!(matches!(begun[..], [SnapshotDue { to: MemberId(3), number: 1, .. }]), "{begun:?}");
+        member.snapshot_sent(MemberId(3), 1, Err(()));
+        let begun = run(&mut member, long, long + Duration::from_secs(10));
+        assert!(matches!(begun[..], [SnapshotDue { to: MemberId(3), number: 2, .. }]), "it had ended: {begun:?}");
     }
 }

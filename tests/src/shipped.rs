@@ -21,8 +21,8 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::{Config, Configuration, Index, MemberId, Role, SnapshotMeta, Term};
-use raft_node::stepped::{Carried, Settings};
+use raft::{Config, Configuration, Index, MemberId, Role, SnapshotMeta};
+use raft_node::stepped::{Carried, Settings, SnapshotDue};
 
 use crate::cluster::simulated::info;
 use crate::cluster::simulated::profile::Profile;
@@ -53,9 +53,9 @@ enum Event {
     /// A message arrives.
     Frame { from: MemberId, to: MemberId, bytes: Bytes },
     /// The last byte of a snapshot is at the receiver's door.
-    Transfer { from: MemberId, start: u64, to: MemberId, term: Term, carried: Box<Carried> },
+    Transfer { from: MemberId, start: u64, due: SnapshotDue, carried: Box<Carried> },
     /// A sender learns what became of its snapshot.
-    Sent { id: MemberId, start: u64, to: MemberId, arrived: Result<(), ()> },
+    Sent { id: MemberId, start: u64, to: MemberId, number: u64, arrived: Result<(), ()> },
     /// A sender notices that a connection broke.
     Unreachable { id: MemberId, start: u64, to: MemberId },
     /// A member that was asked to end hands over no longer.
@@ -83,7 +83,7 @@ impl Event {
             | Self::Sent { id, .. }
             | Self::Stop { id, .. }
             | Self::Unreachable { id, .. } => Some(*id),
-            Self::Frame { to, .. } | Self::Transfer { to, .. } => Some(*to),
+            Self::Frame { to, .. } | Self::Transfer { due: SnapshotDue { to, .. }, .. } => Some(*to),
             Self::Start(_) | Self::Client(_) | Self::Operator | Self::Strike(_) | Self::Look => None,
         }
     }
@@ -190,9 +190,9 @@ impl Shipped {
             Event::Apply { id, start } => self.apply(id, start)?,
             Event::Snapshot { id, start } => self.snapshot(id, start)?,
             Event::Frame { from, to, bytes } => self.hear(from, to, bytes)?,
-            Event::Transfer { from, start, to, term, carried } => self.receive(from, start, to, term, *carried)?,
-            Event::Sent { id, start, to, arrived } => {
-                self.of_start(id, start).into_iter().for_each(|process| process.snapshot_sent(to, arrived));
+            Event::Transfer { from, start, due, carried } => self.receive(from, start, due, *carried)?,
+            Event::Sent { id, start, to, number, arrived } => {
+                self.of_start(id, start).into_iter().for_each(|process| process.snapshot_sent(to, number, arrived));
                 self.stir(id)?;
             }
             Event::Unreachable { id, start, to } => {
@@ -213,8 +213,8 @@ impl Shipped {
     }
 
     fn undeliverable(&mut self, event: Event) -> Checked {
-        if let Event::Transfer { from, start, to, .. } = event {
-            self.agenda.after(Duration::ZERO, Event::Sent { id: from, start, to, arrived: Err(()) });
+        if let Event::Transfer { from, start, due: SnapshotDue { to, number, .. }, .. } = event {
+            self.agenda.after(Duration::ZERO, Event::Sent { id: from, start, to, number, arrived: Err(()) });
         }
         Ok(())
     }

@@ -21,8 +21,8 @@ pub(crate) enum Event {
     Messages(Vec<(MemberId, Message)>),
     /// Connections to these members broke.
     Unreachable(Vec<MemberId>),
-    /// A snapshot transfer ended.
-    SnapshotSent { to: MemberId, arrived: Result<(), ()> },
+    /// The snapshot transfer of this number ended.
+    SnapshotSent { to: MemberId, number: u64, arrived: Result<(), ()> },
     /// A snapshot of the state at this index, or the reason why there is none.
     SnapshotWritten(Result<Index, String>),
     /// Linearizable reads wait for a round.

@@ -51,7 +51,7 @@ struct Waiting {
     applied: Option<Arc<Published>>,
     messages: Vec<(MemberId, Message)>,
     unreachable: Vec<MemberId>,
-    sent: Vec<(MemberId, Result<(), ()>)>,
+    sent: Vec<(MemberId, u64, Result<(), ()>)>,
     written: Option<Result<Index, String>>,
     controls: Vec<Control>,
     reads: Vec<ReadWaiter>,
@@ -82,7 +82,8 @@ impl Waiting {
         if !self.messages.is_empty() {
             events.push(Event::Messages(std::mem::take(&mut self.messages)));
         }
-        events.extend(self.sent.drain(..).map(|(to, arrived)| Event::SnapshotSent { to, arrived }));
+        let sent = self.sent.drain(..);
+        events.extend(sent.map(|(to, number, arrived)| Event::SnapshotSent { to, number, arrived }));
         events.extend(self.written.take().map(Event::SnapshotWritten));
         events.extend(self.controls.drain(..).map(Event::Control));
         if !self.reads.is_empty() {
@@ -166,9 +167,9 @@ impl Inbox {
         });
     }
 
-    /// A snapshot transfer ended; there is at most one to each member at a time.
-    pub(crate) fn snapshot_sent(&self, to: MemberId, arrived: Result<(), ()>) {
-        self.tell(|waiting| waiting.sent.push((to, arrived)));
+    /// The snapshot transfer of this number ended; each ends once, and to each member there is at most one that counts.
+    pub(crate) fn snapshot_sent(&self, to: MemberId, number: u64, arrived: Result<(), ()>) {
+        self.tell(|waiting| waiting.sent.push((to, number, arrived)));
     }
 
     /// The one snapshot that was being written ended.

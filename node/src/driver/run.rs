@@ -37,8 +37,9 @@ pub(crate) trait Outside: Send {
     /// Sends messages, best effort, and leaves `messages` empty.
     fn send(&self, messages: &mut Vec<(MemberId, Message)>);
 
-    /// Sends the newest snapshot, which reaches `at_least`; the inbox is told how it ended.
-    fn send_snapshot(&self, to: MemberId, term: Term, at_least: Index);
+    /// Sends the newest snapshot, which reaches `at_least`, in the place of any that is under way to that member; the inbox is
+    /// told how the transfer of this number ended.
+    fn send_snapshot(&self, to: MemberId, number: u64, term: Term, at_least: Index);
 }
 
 /// What the driver is built from.
@@ -191,7 +192,7 @@ impl Driver {
                     }
                 }
             }
-            Event::SnapshotSent { to, arrived } => self.raft.snapshot_sent(now, to, arrived),
+            Event::SnapshotSent { to, number, arrived } => self.snapshot_sent(now, to, number, arrived),
             Event::SnapshotWritten(outcome) => self.snapshot_written(now, outcome),
             Event::Reads(waiters) => self.rounds.arrive(now.monotonic, waiters),
             Event::Proposals(proposals) => self.batcher.arrive(now.monotonic, proposals),

@@ -1,5 +1,5 @@
-//! Snapshots of this member's own state: when, one at a time, and what follows. Owns the pace; the view is taken for free,
-//! the writing happens on a thread of its own, and the core says what may be purged.
+//! Snapshots of this member's own state: when, one at a time, and what follows; and which are under way to other members. Owns
+//! the pace; the view is taken for free, the writing happens on a thread of its own, and the core says what may be purged.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -29,6 +29,51 @@ pub(crate) struct SnapshotJob {
     published: Arc<Published>,
 }
 
+/// Snapshots under way to other members, one to each at most.
+#[derive(Debug, Default)]
+struct Transfers {
+    /// Transfers so far; each is named by its number.
+    begun: u64,
+    under_way: BTreeMap<MemberId, Transfer>,
+}
+
+#[derive(Debug)]
+struct Transfer {
+    number: u64,
+    term: Term,
+    /// The snapshot ends there, or behind it.
+    reaches: Index,
+}
+
+impl Transfers {
+    /// Whether the one under way to `to` is what is asked for now: its end is the end of both. One that is not counts for
+    /// nothing any more.
+    fn serve(&mut self, to: MemberId, term: Term, at_least: Index) -> bool {
+        let serves = |transfer: &Transfer| transfer.term == term && transfer.reaches >= at_least;
+        let is_served = self.under_way.get(&to).is_some_and(serves);
+        if !is_served {
+            self.under_way.remove(&to);
+        }
+        is_served
+    }
+
+    /// Names one that begins.
+    fn begin(&mut self, to: MemberId, term: Term, reaches: Index) -> u64 {
+        self.begun += 1;
+        self.under_way.insert(to, Transfer { number: self.begun, term, reaches });
+        self.begun
+    }
+
+    /// One has ended; `false`: another one had taken its place.
+    fn end(&mut self, to: MemberId, number: u64) -> bool {
+        let counts = self.under_way.get(&to).is_some_and(|transfer| transfer.number == number);
+        if counts {
+            self.under_way.remove(&to);
+        }
+        counts
+    }
+}
+
 /// What is due, under way and asked for.
 #[derive(Debug)]
 pub(crate) struct Snapshotting {
@@ -42,6 +87,7 @@ pub(crate) struct Snapshotting {
     not_before: Duration,
     /// Members that need a snapshot newer than any that there is.
     wanted: BTreeMap<MemberId, (Term, Index)>,
+    transfers: Transfers,
 }
 
 impl Snapshotting {
@@ -55,6 +101,7 @@ impl Snapshotting {
             started: None,
             not_before: Duration::ZERO,
             wanted: BTreeMap::new(),
+            transfers: Transfers::default(),
         }
     }
 
@@ -123,11 +170,21 @@ impl Driver {
         self.serve_wanted(now);
     }
 
-    /// A member's log cannot be repaired any more.
+    /// A member's log cannot be repaired any more. The core asks again when a transfer takes long; as long as that serves, it
+    /// goes on, or a slow one would never come to its end.
     pub(super) fn send_snapshot(&mut self, now: Now, to: MemberId, term: Term, at_least: Index) {
+        if self.snapshotting.transfers.serve(to, term, at_least) {
+            return;
+        }
         self.snapshotting.wanted.insert(to, (term, at_least));
         if self.snapshotting.newest >= at_least {
             self.serve_wanted(now);
+        }
+    }
+
+    pub(super) fn snapshot_sent(&mut self, now: Now, to: MemberId, number: u64, arrived: Result<(), ()>) {
+        if self.snapshotting.transfers.end(to, number) {
+            self.raft.snapshot_sent(now, to, arrived);
         }
     }
 
@@ -136,7 +193,8 @@ impl Driver {
         let wanted = std::mem::take(&mut self.snapshotting.wanted);
         for (to, (term, at_least)) in wanted {
             if newest >= at_least {
-                self.peers.send_snapshot(to, term, at_least);
+                let number = self.snapshotting.transfers.begin(to, term, newest);
+                self.peers.send_snapshot(to, number, term, newest);
             } else {
                 // The core asks again when it is worth it.
                 self.raft.snapshot_sent(now, to, Err(()));
@@ -175,4 +233,37 @@ fn write(snapshots: &Snapshots, job: SnapshotJob) -> Result<u64, String> {
     writer.flush().map_err(|reason| reason.to_string())?;
     let writer = writer.into_inner().map_err(|reason| reason.to_string())?;
     writer.finish().map(|info| info.bytes).map_err(|reason| reason.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TO: MemberId = MemberId(2);
+
+    #[test]
+    fn a_transfer_that_serves_goes_on() {
+        let mut transfers = Transfers::default();
+        assert!(!transfers.serve(TO, Term(1), Index(5)), "there is none");
+        let number = transfers.begin(TO, Term(1), Index(9));
+        assert!(transfers.serve(TO, Term(1), Index(9)), "it reaches as far as is needed now");
+        assert!(!transfers.serve(MemberId(3), Term(1), Index(9)), "it goes to another member");
+        assert!(transfers.end(TO, number), "its end is the end of what was asked for since");
+        assert!(!transfers.serve(TO, Term(1), Index(9)), "it has ended");
+    }
+
+    #[test]
+    fn the_end_of_a_transfer_does_not_count_for_the_one_in_its_place() {
+        let mut transfers = Transfers::default();
+        let first = transfers.begin(TO, Term(1), Index(9));
+        assert!(!transfers.serve(TO, Term(1), Index(10)), "it does not reach so far");
+        assert!(!transfers.end(TO, first), "nobody waits for it any more");
+        let second = transfers.begin(TO, Term(1), Index(12));
+        assert!(!transfers.end(TO, first));
+        assert!(!transfers.serve(TO, Term(2), Index(12)), "what is carried in an older term is refused");
+        let third = transfers.begin(TO, Term(2), Index(12));
+        assert!(!transfers.end(TO, second));
+        assert!(transfers.end(TO, third));
+        assert!(!transfers.end(TO, third), "once");
+    }
 }

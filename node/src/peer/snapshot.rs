@@ -20,7 +20,7 @@ use crate::peer::{Peers, dial, listen};
 const AHEAD: usize = 4;
 /// Payload bytes in one message.
 const CHUNK_BYTES: usize = 256 << 10;
-/// A transfer in which nothing arrives for so long is given up.
+/// A transfer in which nothing moves for so long is given up, by either side.
 const STALL: Duration = Duration::from_secs(30);
 
 /// A token bucket over all snapshots that this member sends: one second's worth may go at once.
@@ -55,25 +55,40 @@ impl Rate {
     }
 }
 
+/// Tells the core how a transfer ended, whatever ends it: it begins no other one before.
+struct Ending {
+    peers: Arc<Peers>,
+    to: MemberId,
+    number: u64,
+    arrived: Result<(), ()>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let Self { peers, to, number, arrived } = self;
+        match arrived {
+            Ok(()) => peers.shared.metrics.snapshot_sent(),
+            Err(()) => peers.shared.metrics.snapshot_failed(),
+        }
+        peers.shared.inbox.snapshot_sent(*to, *number, *arrived);
+    }
+}
+
 /// Sends the newest snapshot, which reaches `at_least`, to a member; the core hears how it ended. A transfer to the same
 /// member that is under way is given up.
-pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) {
-    let sending = Arc::clone(peers);
+pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, number: u64, term: Term, at_least: Index) {
+    let ending = Ending { peers: Arc::clone(peers), to, number, arrived: Err(()) };
     let task = peers.runtime.spawn(async move {
-        let peers = sending;
-        let outcome = send(&peers, to, term, at_least).await;
-        match &outcome {
-            Ok(bytes) => tracing::info!(%to, bytes, "sent a snapshot"),
+        let mut ending = ending;
+        match send(&ending.peers, to, term, at_least).await {
+            Ok(bytes) => {
+                tracing::info!(%to, bytes, "sent a snapshot");
+                ending.arrived = Ok(());
+            }
             Err(reason) => tracing::warn!(%to, reason, "a snapshot was not sent"),
         }
-        peers.lock().snapshots.remove(&to);
-        peers.shared.inbox.snapshot_sent(to, outcome.map(drop).map_err(drop));
     });
-    let task = task.abort_handle();
-    if task.is_finished() {
-        return;
-    }
-    if let Some(old) = peers.lock().snapshots.insert(to, task) {
+    if let Some(old) = peers.lock().snapshots.insert(to, task.abort_handle()) {
         old.abort();
     }
 }
@@ -81,10 +96,9 @@ pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Inde
 async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> Result<u64, String> {
     let url = peers.url(to).ok_or("its address is not known")?;
     let snapshots = peers.snapshots.clone();
-    let reader = tokio::task::spawn_blocking(move || snapshots.open_newest(at_least))
-        .await
-        .map_err(|reason| reason.to_string())?
-        .map_err(|reason| reason.to_string())?;
+    let opening = tokio::task::spawn_blocking(move || snapshots.open_newest(at_least));
+    let opened = timely(opening, "nothing was read").await?.map_err(|reason| reason.to_string())?;
+    let reader = opened.map_err(|reason| reason.to_string())?;
     let info = reader.info().clone();
     let channel = dial::connect(&url).await?;
     let (chunks, body) = mpsc::channel(AHEAD);
@@ -100,10 +114,19 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
     let feed = feed(peers, offer, reader, chunks);
     let mut client = PeerClient::new(channel);
     let call = client.snapshot(ReceiverStream::new(body));
-    // An early answer is a refusal; the feed ends by itself when nobody takes its chunks any more.
-    let (fed, answer) = tokio::join!(feed, call);
+    tokio::pin!(call);
+    let (fed, answer) = tokio::select! {
+        // A refusal: what is not sent yet is not wanted.
+        answer = &mut call => (Ok(()), answer),
+        fed = feed => (fed, timely(&mut call, "no answer came").await?),
+    };
     answer.map_err(|status| format!("{}: {}", status.code(), status.message()))?;
     fed.map(|()| info.bytes)
+}
+
+/// What is done, unless it takes too long.
+async fn timely<T>(doing: impl Future<Output = T>, what: &str) -> Result<T, String> {
+    tokio::time::timeout(STALL, doing).await.map_err(|_| format!("{what} for {STALL:?}"))
 }
 
 async fn feed(
@@ -119,13 +142,14 @@ async fn feed(
             let chunk = reader.next_chunk();
             (reader, chunk)
         });
-        let (back, chunk) = read.await.map_err(|reason| reason.to_string())?;
+        let (back, chunk) = timely(read, "nothing was read").await?.map_err(|reason| reason.to_string())?;
         reader = back;
         let Some(mut chunk) = chunk.map_err(|reason| reason.to_string())? else { return Ok(()) };
         while !chunk.is_empty() {
             let part = chunk.split_to(chunk.len().min(CHUNK_BYTES));
             peers.rate.take(part.len()).await;
-            chunks.send(SnapshotChunk { kind: Some(Kind::Data(part)) }).await.map_err(gone)?;
+            let sent = chunks.send(SnapshotChunk { kind: Some(Kind::Data(part)) });
+            timely(sent, "nothing was taken").await?.map_err(gone)?;
         }
     }
 }
@@ -164,6 +188,7 @@ pub(super) async fn receive(
     drop(data);
     let written = writing.await.map_err(|reason| Status::internal(reason.to_string()))?;
     written.map_err(|reason| Status::data_loss(format!("the snapshot was not kept: {reason}")))?;
+    peers.shared.metrics.snapshot_received();
     peers.hear(from, vec![Message { term: Term(offer.term), body: Body::InstallSnapshot(meta) }]);
     Ok(Response::new(SnapshotReceived {}))
 }

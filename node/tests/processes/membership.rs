@@ -1,12 +1,23 @@
 //! Members that are added and removed.
 
 use proto::admin as wire;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::cluster::{Cluster, with_token};
+use crate::cluster::{Cluster, Member, with_token};
 use crate::until::until;
 
 fn ids(infos: &[wire::MemberInfo]) -> Vec<String> {
     infos.iter().map(|info| info.id.clone()).collect()
+}
+
+/// How often something happened, from the member's page of metrics.
+async fn counter(member: &Member, name: &str) -> Option<f64> {
+    let mut stream = TcpStream::connect(member.http_address()).await.ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: member\r\nConnection: close\r\n\r\n").await.ok()?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page).await.ok()?;
+    page.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(' ').next_back()?.parse().ok())
 }
 
 /// The log that the new member would need is gone, so a snapshot must travel first.
@@ -37,6 +48,16 @@ async fn a_new_member_gets_a_snapshot_then_a_vote_and_a_removed_one_knows_it_for
     })
     .await;
     assert_eq!(learner.role(), wire::Role::Learner);
+    assert!(counter(&cluster.members[new], "raft_snapshots_received").await > Some(0.0));
+    until("its sender hears that it arrived", async || {
+        for member in &cluster.members[..new] {
+            if counter(member, "raft_snapshots_sent").await > Some(0.0) {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
 
     // In one step the new member gets a vote and the first one goes, whether it leads or not.
     let kept: Vec<_> = all[1..].to_vec();

@@ -117,7 +117,7 @@ impl Shipped {
             return self.crash(id);
         }
         said.into_iter().for_each(|(to, bytes)| self.send(id, to, bytes));
-        due.into_iter().for_each(|(to, term, at_least)| self.send_snapshot(id, to, term, at_least));
+        due.into_iter().for_each(|due| self.send_snapshot(id, due));
         self.stir(id)
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::{Index, MemberId, Term};
-use raft_node::stepped::Carried;
+use raft::MemberId;
+use raft_node::stepped::{Carried, SnapshotDue};
 
 use crate::invariant::{Checked, Violation};
 use crate::shipped::member::Member;
@@ -35,7 +35,8 @@ impl Shipped {
         self.stir(to)
     }
 
-    pub(super) fn send_snapshot(&mut self, from: MemberId, to: MemberId, term: Term, at_least: Index) {
+    pub(super) fn send_snapshot(&mut self, from: MemberId, due: SnapshotDue) {
+        let SnapshotDue { to, number, at_least, .. } = due;
         let (process, start) = (self.members[&from].process(), self.members[&from].start);
         let carried = process.map(|process| process.carry(at_least));
         let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3;
@@ -43,13 +44,13 @@ impl Shipped {
         let linked = self.network.passes(from, to) && self.network.passes(to, from);
         match carried {
             Some(Ok(carried)) if linked && !lost => {
-                self.agenda.after(delay, Event::Transfer { from, start, to, term, carried: Box::new(carried) });
+                self.agenda.after(delay, Event::Transfer { from, start, due, carried: Box::new(carried) });
             }
             other => {
                 self.note(|| {
                     format!("{from} cannot send a snapshot to {to}: {:?}", other.map(|carried| carried.map(drop)))
                 });
-                self.agenda.after(delay, Event::Sent { id: from, start, to, arrived: Err(()) });
+                self.agenda.after(delay, Event::Sent { id: from, start, to, number, arrived: Err(()) });
             }
         }
     }
@@ -58,8 +59,7 @@ impl Shipped {
         &mut self,
         from: MemberId,
         start: u64,
-        to: MemberId,
-        term: Term,
+        SnapshotDue { to, number, term, .. }: SnapshotDue,
         carried: Carried,
     ) -> Checked {
         let now = self.agenda.now();
@@ -70,7 +70,7 @@ impl Shipped {
         self.totals.installs += u64::from(outcome.is_ok());
         self.note(|| format!("{to} receives the snapshot at {meta} from {from}: {outcome:?}"));
         let delay = self.network.delay(&mut self.random);
-        self.agenda.after(delay, Event::Sent { id: from, start, to, arrived: outcome.map_err(drop) });
+        self.agenda.after(delay, Event::Sent { id: from, start, to, number, arrived: outcome.map_err(drop) });
         self.stir(to)
     }
 }
