@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::{
-    Body, Configuration, HardState, Index, IoId, MemberId, Message, Now, Output, Persist, Raft, SnapshotMeta, Term,
-};
+use raft::{Configuration, HardState, Index, IoId, MemberId, Message, Now, Output, Persist, Raft, SnapshotMeta, Term};
 use storage::{Recovered, Snapshots, StorageError};
 use tokio::sync::mpsc;
 
@@ -24,7 +22,8 @@ use crate::driver::snapshots::{SnapshotJob, write_snapshot};
 use crate::handle::status::{Phase, Status};
 use crate::handle::{Handle, Shared};
 use crate::member::wiring::{Queues, Wired, wire};
-use crate::peer::{codec, snapshot};
+use crate::peer::codec;
+use crate::peer::snapshot::{self, Offered};
 
 pub use crate::member::wiring::Settings;
 
@@ -332,9 +331,8 @@ impl SteppedMember {
     /// It was not kept.
     pub fn receive(&self, from: MemberId, term: Term, carried: Carried) -> Result<(), String> {
         let Carried { meta, bytes, size, crc32c } = carried;
-        snapshot::write(&self.stored, meta.clone(), bytes.into_iter(), size, crc32c)?;
-        let _ = self.shared.inbox.messages(from, vec![Message { term, body: Body::InstallSnapshot(meta) }]);
-        Ok(())
+        let offered = Offered { from, term, meta, size_bytes: size, crc32c };
+        snapshot::keep(&self.stored, &self.shared.inbox, offered, bytes.into_iter())
     }
 
     /// The transfer of this number has ended: the snapshot has arrived, or has not.
@@ -355,7 +353,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use raft::{Append, AppendReply, Config, Entry, EntryId, MemberInfo, Payload};
+    use raft::{Append, AppendReply, Body, Config, Entry, EntryId, MemberInfo, Payload};
     use storage::memory::MemoryDisk;
     use storage::{ClusterId, ClusterRecord, Options, Start, Storage};
 
@@ -368,7 +366,7 @@ mod tests {
     }
 
     /// One of three voters, on an empty disk.
-    fn member() -> SteppedMember {
+    fn member(disk: &MemoryDisk) -> SteppedMember {
         let voters: BTreeSet<MemberId> = (1..=3).map(MemberId).collect();
         let members = voters.iter().map(|id| (*id, MemberInfo::default())).collect();
         let record = ClusterRecord {
@@ -378,7 +376,7 @@ mod tests {
             first_configuration: Configuration { voters, members, ..Configuration::default() },
         };
         let options = Options::new(MemberId(1), 3);
-        let mut recovered = Storage::open(Arc::new(MemoryDisk::new()), Path::new("/member"), options).unwrap();
+        let mut recovered = Storage::open(Arc::new(disk.clone()), Path::new("/member"), options).unwrap();
         recovered.raft = recovered.storage.bootstrap(record, &Start::Empty).unwrap().unwrap();
         recovered.identity = recovered.storage.identity().clone();
         let settings = Settings {
@@ -440,7 +438,7 @@ mod tests {
     /// The core may ask for a write after it said that the member was removed.
     #[test]
     fn the_tombstone_comes_behind_everything_else_that_a_turn_writes() {
-        let mut member = member();
+        let mut member = member(&MemoryDisk::new());
         let entries = vec![Entry { id: id(1), time_ms: 0, payload: Payload::Noop }];
         let append = Append { prev: EntryId::default(), entries, commit: Index(0), round: 1 };
         for body in [Body::Append(append), Body::Removed { index: Index(9) }] {
@@ -460,12 +458,32 @@ mod tests {
     /// The core offers a snapshot again when one has been under way for 600 election timeouts; a large one takes longer.
     #[test]
     fn a_transfer_that_takes_long_is_not_begun_anew() {
-        let mut member = member();
+        let mut member = member(&MemoryDisk::new());
         let long = Duration::from_secs(700);
         let begun = run(&mut member, Duration::ZERO, long);
         assert!(matches!(begun[..], [SnapshotDue { to: MemberId(3), number: 1, .. }]), "{begun:?}");
         member.snapshot_sent(MemberId(3), 1, Err(()));
         let begun = run(&mut member, long, long + Duration::from_secs(10));
         assert!(matches!(begun[..], [SnapshotDue { to: MemberId(3), number: 2, .. }]), "it had ended: {begun:?}");
+    }
+
+    /// Neither an installation nor a word that it is of no use would ever end its life on the disk.
+    #[test]
+    fn a_snapshot_that_the_core_does_not_hear_of_is_not_kept() {
+        let disk = MemoryDisk::new();
+        let mut member = member(&disk);
+        let files = disk.files();
+        let meta = SnapshotMeta { last: id(5), ..SnapshotMeta::default() };
+        let carried = Carried { meta, bytes: Vec::new(), size: 0, crc32c: 0 };
+        assert_eq!(member.receive(MemberId(2), Term(1), carried.clone()), Ok(()));
+        assert_eq!(disk.files().len(), files.len() + 1, "the core is told");
+        member.stop();
+        assert!(member.turn(NOW).ended);
+        while member.has_to_write() {
+            member.write().unwrap();
+        }
+        assert_eq!(disk.files(), files, "it was of no use");
+        assert!(member.receive(MemberId(2), Term(1), carried).is_err());
+        assert_eq!(disk.files(), files, "the core has ended");
     }
 }

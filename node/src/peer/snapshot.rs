@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
+use crate::driver::inbox::Inbox;
 use crate::peer::{Peers, dial, listen};
 
 /// Chunks read ahead of the connection.
@@ -167,10 +168,12 @@ pub(super) async fn receive(
     let meta = meta_of(offer.meta.clone())?;
     tracing::info!(%from, index = %meta.last.index, bytes = offer.size_bytes, "receiving a snapshot");
     let (data, mut received) = mpsc::channel::<Bytes>(AHEAD);
-    let snapshots = peers.snapshots.clone();
-    let (size, crc32c, to_write) = (offer.size_bytes, offer.crc32c, meta.clone());
+    let size = offer.size_bytes;
+    let offered = Offered { from, term: Term(offer.term), meta, size_bytes: size, crc32c: offer.crc32c };
+    let keeping = Arc::clone(peers);
+    // It goes on though the sender hangs up behind the last byte.
     let writing = tokio::task::spawn_blocking(move || {
-        write(&snapshots, to_write, std::iter::from_fn(|| received.blocking_recv()), size, crc32c)
+        keep(&keeping.snapshots, &keeping.shared.inbox, offered, std::iter::from_fn(|| received.blocking_recv()))
     });
     let mut total = 0;
     while let Some(chunk) = next(&mut chunks).await? {
@@ -189,7 +192,6 @@ pub(super) async fn receive(
     let written = writing.await.map_err(|reason| Status::internal(reason.to_string()))?;
     written.map_err(|reason| Status::data_loss(format!("the snapshot was not kept: {reason}")))?;
     peers.shared.metrics.snapshot_received();
-    peers.hear(from, vec![Message { term: Term(offer.term), body: Body::InstallSnapshot(meta) }]);
     Ok(Response::new(SnapshotReceived {}))
 }
 
@@ -205,17 +207,34 @@ fn meta_of(bytes: Bytes) -> Result<SnapshotMeta, Status> {
     meta.map_err(|reason| Status::invalid_argument(format!("the offer is malformed: {reason}")))
 }
 
-/// Writes what arrives; an end before the offered size throws it away.
-pub(crate) fn write(
+/// What a sender says of its snapshot.
+pub(crate) struct Offered {
+    pub(crate) from: MemberId,
+    /// The sender's.
+    pub(crate) term: Term,
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) size_bytes: u64,
+    pub(crate) crc32c: u32,
+}
+
+/// Writes what arrives, and tells the core, which says what becomes of it. An end before the offered size throws it away, and so
+/// does a core that does not listen: nobody else would.
+pub(crate) fn keep(
     snapshots: &Snapshots,
-    meta: SnapshotMeta,
+    inbox: &Inbox,
+    offered: Offered,
     received: impl Iterator<Item = Bytes>,
-    size: u64,
-    crc32c: u32,
 ) -> Result<(), String> {
-    let mut receiver = snapshots.receive(meta).map_err(|reason| reason.to_string())?;
+    let Offered { from, term, meta, size_bytes, crc32c } = offered;
+    let last = meta.last;
+    let mut receiver = snapshots.receive(meta.clone()).map_err(|reason| reason.to_string())?;
     for bytes in received {
         receiver.write(&bytes).map_err(|reason| reason.to_string())?;
     }
-    receiver.finish(size, crc32c).map(drop).map_err(|reason| reason.to_string())
+    receiver.finish(size_bytes, crc32c).map_err(|reason| reason.to_string())?;
+    let arrived = Message { term, body: Body::InstallSnapshot(meta) };
+    inbox.messages(from, vec![arrived]).map_err(|refused| match snapshots.discard_received(last) {
+        Ok(()) => format!("the core does not listen: {refused:?}"),
+        Err(reason) => reason.to_string(),
+    })
 }
