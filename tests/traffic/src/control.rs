@@ -139,3 +139,15 @@ pub async fn ask(address: SocketAddr, question: &Ask) -> Result<Answer> {
         answer => Ok(answer),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_not_served_is_read_again() {
+        let refused: Result<()> = Err(tonic::Status::unavailable("no leader")).context("reading a page of keys");
+        assert!(was_not_served(&refused.context("reading").unwrap_err()));
+        assert!(!was_not_served(&anyhow::anyhow!("the server returned a key beyond the asked range")));
+    }
+}
