@@ -299,6 +299,16 @@ mod tests {
         thread.join().unwrap();
     }
 
+    #[test]
+    fn a_member_that_is_to_end_waits_for_no_space() {
+        let (disk, jobs) = (MemoryDisk::new(), Arc::new(Mailbox::default()));
+        jobs.push(LogJob::Purge { first_kept: Index(7) });
+        jobs.close();
+        let mut thread = LogThread::new(LogWriter::new(storage(&disk), shared()), jobs);
+        assert!(thread.await_space(), "what it was asked for before may free some");
+        assert!(!thread.await_space(), "nothing more will come");
+    }
+
     /// A word of an older leader's snapshot may come when a newer leader's has arrived, which may end before that one.
     #[test]
     fn a_discarded_snapshot_takes_no_other_along() {
