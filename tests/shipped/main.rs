@@ -6,7 +6,7 @@ use tests::shipped::run::run;
 use tests::world::seed::Seed;
 
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 430;
+const SEEDS: u64 = 500;
 
 /// What was acknowledged is kept and read, through the shipped driver, log, store and wire form.
 #[test]
