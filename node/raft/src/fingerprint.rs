@@ -52,6 +52,7 @@ impl Raft {
             forwarded,
             proposed,
             preferred,
+            preference_due,
             seen,
             snapshot_asked,
             removed,
@@ -64,6 +65,9 @@ impl Raft {
         (hard, hard_io.map(|io| io.0.saturating_sub(durable.0)), leader, history).hash(into);
         (preferred, proposed, seen, snapshot_asked, removed, unsettled, shown, time.wall_ms).hash(into);
         present.wait(*trusts_until).hash(into);
+        if !preferred.is_empty() {
+            present.wait(*preference_due).hash(into);
+        }
         if config.lease_reads {
             clocks.fingerprint(*time, present, into);
         }
@@ -77,9 +81,6 @@ impl Raft {
             Standing::Leader(leader) => {
                 3.hash(into);
                 leader.fingerprint(present, into);
-                if !preferred.is_empty() {
-                    present.wait(leader.preference_due).hash(into);
-                }
             }
         }
     }

@@ -59,6 +59,8 @@ pub struct Raft {
     pub(crate) proposed: BTreeMap<(Index, Term), ProposalId>,
     /// Who should lead rather than others.
     pub(crate) preferred: BTreeSet<MemberId>,
+    /// Next hand-over to a preferred member, at the earliest, whoever leads meanwhile.
+    pub(crate) preference_due: Duration,
     /// Proposals that other members handed over.
     pub(crate) seen: Seen,
     pub(crate) snapshot_asked: Index,
@@ -155,6 +157,7 @@ impl Raft {
             forwarded: Forwarded::default(),
             proposed: BTreeMap::new(),
             preferred: BTreeSet::new(),
+            preference_due: Duration::ZERO,
             seen: Seen::started_in(hard_state.term),
             removed: false,
             watch: Watch::default(),

@@ -9,8 +9,9 @@ use crate::replication::progress::{Progress, State};
 use crate::role::Standing;
 
 /// Election timeouts that a leader leads before it hands over to a preferred member.
-pub(crate) const SETTLED_AFTER: u32 = 2;
-/// Election timeouts between two such hand-overs: a member that cannot hold the leadership is not given it in a circle.
+const SETTLED_AFTER: u32 = 2;
+/// Election timeouts between two such hand-overs, in whatever terms: a member that cannot hold the leadership is not given it in
+/// a circle.
 const RETRY_AFTER: u32 = 10;
 
 impl Raft {
@@ -32,11 +33,18 @@ impl Raft {
         self.preferred.contains(&id) && progress.matched() >= self.log.commit()
     }
 
+    /// A new leader leads for a while before it hands over; and what was tried in an earlier term is not tried again before its
+    /// time.
+    pub(crate) fn settle_before_handing_over(&mut self) {
+        let settled = self.config.election_timeout.saturating_mul(SETTLED_AFTER);
+        self.preference_due = self.preference_due.max(self.now.monotonic.saturating_add(settled));
+    }
+
     /// A leader that is not preferred hands over to a voter that is, and that keeps up.
     pub(crate) fn hand_over_to_preferred(&mut self) {
         let Standing::Leader(leader) = &self.standing else { return };
         let now = self.now.monotonic;
-        let is_free = leader.transfer.is_none() && !leader.retiring && leader.preference_due <= now;
+        let is_free = leader.transfer.is_none() && !leader.retiring && self.preference_due <= now;
         let configuration = &self.history.latest().1;
         let is_settled = self.term_is_committed() && !configuration.is_joint();
         if !is_free || !is_settled || self.preferred.contains(&self.config.id) {
@@ -47,16 +55,14 @@ impl Raft {
             self.is_preferred(id, progress)
                 && configuration.voters.contains(&id)
                 && progress.is_active(now, self.config.election_timeout)
-                && matches!(progress.state, State::Replicate(_))
+                && !matches!(progress.state, State::Snapshot { .. })
                 && last - progress.matched().0 <= self.config.catch_up_entries
         };
         let Some(target) = leader.peers.iter().find(|(id, progress)| keeps_up(**id, progress)).map(|(id, _)| *id)
         else {
             return;
         };
-        if let Standing::Leader(leader) = &mut self.standing {
-            leader.preference_due = now.saturating_add(self.config.election_timeout.saturating_mul(RETRY_AFTER));
-        }
+        self.preference_due = now.saturating_add(self.config.election_timeout.saturating_mul(RETRY_AFTER));
         let started = self.start_transfer(Some(target));
         assert!(started == Ok(target), "a free leader can hand over to a voter");
     }

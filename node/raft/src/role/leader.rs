@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use crate::election::preference::SETTLED_AFTER;
 use crate::election::transfer::Transfer;
 use crate::fingerprint::Present;
 use crate::ids::{Index, MemberId};
@@ -33,8 +32,6 @@ pub(crate) struct Leader {
     pub(crate) retiring: bool,
     /// Next hand-over for a stalled disk, at the earliest.
     pub(crate) stall_retry: Duration,
-    /// Next hand-over to a preferred member, at the earliest.
-    pub(crate) preference_due: Duration,
     pub(crate) uncommitted_bytes: usize,
 }
 
@@ -50,8 +47,6 @@ impl Leader {
             lease_over,
             retiring,
             stall_retry,
-            // Part of the wish, which the core knows.
-            preference_due: _,
             uncommitted_bytes,
         } = self;
         for (id, progress) in peers {
@@ -83,10 +78,10 @@ impl Raft {
             lease_over: false,
             retiring: false,
             stall_retry: Duration::ZERO,
-            preference_due: now.saturating_add(self.config.election_timeout.saturating_mul(SETTLED_AFTER)),
             uncommitted_bytes: self.log.uncommitted_bytes(),
         }));
         self.set_leader(Some(self.config.id));
+        self.settle_before_handing_over();
         self.sync_peers();
         let first = self.append(Payload::Noop);
         assert!(first > self.log.commit(), "a term begins with an entry of its own");

@@ -89,6 +89,37 @@ fn a_preferred_member_that_fails_is_not_asked_in_a_circle() {
     assert!(told_to_campaign(&beats(&mut solo, 4_000), 3) > 0, "but again later");
 }
 
+/// Not in later terms either: one that wins and hands back at once, as its disk may stall under a leader's load, would be given
+/// the leadership in a circle.
+#[test]
+fn a_preferred_member_that_hands_back_is_not_asked_in_a_circle() {
+    let mut solo = leader_preferring(&[3]);
+    assert!(told_to_campaign(&beats(&mut solo, 2_400), 3) > 0);
+    let last = solo.raft.last();
+    let term = solo.term() + 1;
+    solo.hears(3, term, Body::Vote { last, transfer: true });
+    solo.persisted();
+    solo.hears(3, term, Body::Heartbeat { commit: raft::Index(0), round: 1 });
+    solo.hears(3, term, Body::TimeoutNow { last });
+    solo.persisted();
+    let term = solo.term();
+    solo.hears(2, term, Body::VoteReply { granted: true });
+    solo.persisted();
+    solo.all_accept();
+    assert_eq!(told_to_campaign(&beats(&mut solo, 7_000), 3), 0);
+    assert!(told_to_campaign(&beats(&mut solo, 4_000), 3) > 0, "but again later");
+}
+
+/// While nobody writes, a connection that broke leaves nothing to be sent again.
+#[test]
+fn a_broken_connection_keeps_no_preferred_member_from_leading() {
+    let mut solo = leader_preferring(&[3]);
+    solo.all_accept();
+    solo.raft.unreachable(raft::MemberId(3));
+    solo.drain();
+    assert!(told_to_campaign(&beats(&mut solo, 2_400), 3) > 0);
+}
+
 /// Preferred members draw from the first half of the interval, others from the second: whoever it is, a lost leader is replaced
 /// as soon as without preferences.
 #[test]
