@@ -166,7 +166,7 @@ impl Raft {
             config,
         };
         raft.shown = raft.soft_state();
-        if raft.is_quorum_alone() {
+        if raft.was_quorum_alone() {
             // Nobody else could lead, so there is nobody to wait for.
             raft.timeout.expire(now.monotonic);
         }

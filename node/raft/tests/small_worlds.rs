@@ -122,6 +122,18 @@ const LEASE_AND_CRASHES: Bounds = Bounds {
     ..PLAIN
 };
 
+/// Three voters become one that does not lead, and that one may crash: whom a lease rests on changes under it.
+const LEASE_AND_CHANGE: Bounds = Bounds {
+    name: "a lease, a joint change to one voter, a crash",
+    change: Some((&[2], &[])),
+    crashes: 1,
+    wire: 1,
+    time: Time::InStep { steps: 2, drifts: 0, sleeps: 0 },
+    opening: Opening::Led,
+    reads: 1,
+    ..PLAIN
+};
+
 /// The leader's machine sleeps, or another's.
 const LEASE_AND_SLEEP: Bounds = Bounds {
     name: "a lease, clocks that part, a sleep",
@@ -202,6 +214,7 @@ fn a_lease_is_safe_when_clocks_part_as_far_as_they_may() {
 fn a_lease_is_safe_with_a_hand_over_and_with_crashes() {
     report_leases(LEASE_AND_HAND_OVER);
     report_leases(LEASE_AND_CRASHES);
+    report_leases(LEASE_AND_CHANGE);
 }
 
 /// One more message on the way at once; minutes to hours, so only when asked for.
@@ -217,7 +230,10 @@ fn every_deeper_world_is_safe_when_asked_for() {
     for bounds in [SNAPSHOT, SNAPSHOT_AND_ENTRY, SNAPSHOT_AND_CHANGE, SNAPSHOT_AND_CRASH] {
         report(deeper(bounds));
     }
-    for bounds in [LEASE, LEASE_AND_DRIFT, LEASE_AND_HAND_OVER, LEASE_AND_CRASHES, LEASE_AND_SLEEP, LEASE_CONTESTED] {
+    for bounds in [LEASE, LEASE_AND_DRIFT, LEASE_AND_HAND_OVER, LEASE_AND_CRASHES] {
+        report(deeper(bounds));
+    }
+    for bounds in [LEASE_AND_CHANGE, LEASE_AND_SLEEP, LEASE_CONTESTED] {
         report(deeper(bounds));
     }
     report(Bounds { name: "a lease, a crash, any length of time", crashes: 1, ..LEASE_WITHOUT_END });

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::fingerprint::Present;
 use crate::ids::{Index, MemberId, ReadContext};
+use crate::membership::configuration::Configuration;
 use crate::message::{Body, Message};
 use crate::output::Output;
 use crate::quorum::joint;
@@ -181,7 +182,17 @@ impl Raft {
 
     /// Whether this member's own voice is a quorum.
     pub(crate) fn is_quorum_alone(&self) -> bool {
+        self.decides_alone(&self.history.latest().1)
+    }
+
+    /// Whether it also was before the changes that are not known to be committed: who led by an earlier configuration may
+    /// still lead, and hold a lease on this member's word.
+    pub(crate) fn was_quorum_alone(&self) -> bool {
+        self.history.since(self.log.commit()).all(|configuration| self.decides_alone(configuration))
+    }
+
+    fn decides_alone(&self, configuration: &Configuration) -> bool {
         let own = self.config.id;
-        joint::reached(&self.history.latest().1, |id| id == own) == Some(true)
+        joint::reached(configuration, |id| id == own) == Some(true)
     }
 }

@@ -100,12 +100,13 @@ impl World {
         Ok(())
     }
 
-    /// Whether nothing was heard for so long that some draw of the timeout is over. A ballot is never waited for so long that
-    /// a leader could count on it.
+    /// Whether nothing was heard for so long that some draw of the timeout is over, or nobody is waited for. A ballot is never
+    /// waited for so long that a leader could count on it.
     pub(crate) fn is_silent(&self, bounds: &Bounds, at: usize) -> bool {
         let member = &*self.members[at];
         let waits = matches!(member.role(), Some(Role::Follower | Role::Learner));
-        bounds.time == Time::Free || !waits || member.clock >= member.heard + election(bounds.time)
+        let is_due = member.raft.as_ref().is_some_and(|raft| raft.deadline() <= member.clock);
+        bounds.time == Time::Free || !waits || is_due || member.clock >= member.heard + election(bounds.time)
     }
 
     /// A leader's word was taken: nobody waits for less than an election timeout from then on.
