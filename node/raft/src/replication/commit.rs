@@ -41,6 +41,8 @@ impl Raft {
         }
         if moved {
             self.sync_peers();
+            // Whose answers were awaited may have no vote any more; the only voter left waits for nobody.
+            self.confirm_reads();
         }
     }
 
