@@ -128,8 +128,9 @@ impl Seen {
     }
 }
 
-/// A set of numbers as first-to-last spans. When it grows too long, the gap between its two lowest spans counts as seen: a
-/// proposal that late is ignored, its outcome unknown to its proposer, which is always safe.
+/// A set of numbers as first-to-last spans. When it grows too long, its smallest gap counts as seen: a proposal that is still on
+/// its way there is ignored, its outcome unknown to its proposer, which is always safe. A large gap lies before or behind the
+/// names of a proposer's other start, and those that it will use come from there.
 #[derive(Clone, Debug, Default, Hash)]
 struct Spans(BTreeMap<u64, u64>);
 
@@ -147,13 +148,20 @@ impl Spans {
         };
         let above = number.checked_add(1).and_then(|next| self.0.remove(&next));
         self.0.insert(first, above.unwrap_or(number));
-        if self.0.len() > Self::COUNT_MAX
-            && let (Some((first, _)), Some((_, last))) = (self.0.pop_first(), self.0.pop_first())
-        {
-            self.0.insert(first, last);
+        if self.0.len() > Self::COUNT_MAX {
+            self.close_smallest_gap();
         }
         assert!(self.0.len() <= Self::COUNT_MAX, "the memory of names is bounded");
         true
+    }
+
+    fn close_smallest_gap(&mut self) {
+        let gaps =
+            self.0.iter().zip(self.0.iter().skip(1)).map(|((below, last), (above, _))| (above - last, *below, *above));
+        let Some((_, below, above)) = gaps.min() else { return };
+        if let Some(last) = self.0.remove(&above) {
+            self.0.insert(below, last);
+        }
     }
 }
 
@@ -182,5 +190,18 @@ mod tests {
         assert!(spans.0.len() <= Spans::COUNT_MAX);
         assert!(!spans.insert(101), "a gap closed for want of room counts as seen");
         assert!(!spans.insert(100), "and nothing seen is forgotten");
+    }
+
+    /// A proposer that starts anew draws where its names begin, also far below all that it used.
+    #[test]
+    fn another_start_with_lower_names_is_not_taken_for_seen() {
+        let mut spans = Spans::default();
+        for number in 0..Spans::COUNT_MAX as u64 {
+            assert!(spans.insert((1 << 63) + number * 2));
+        }
+        for number in 0..10_000 {
+            assert!(spans.insert(1_000 + number), "{number} of the new start");
+        }
+        assert!(!spans.insert(1_005), "nothing seen is forgotten");
     }
 }
