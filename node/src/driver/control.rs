@@ -11,7 +11,7 @@ use crate::handle::error::{ChangeError, TransferError};
 
 /// How long a door waits for a change to commit.
 const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long it waits for another leader; the core gives a transfer up sooner.
+/// How long it waits for another leader, besides the election timeout in which the core gives a transfer up.
 const TRANSFER_PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(Debug)]
@@ -48,9 +48,11 @@ impl Driver {
         match control {
             Control::Change { change, reply } => self.change(now, change, reply),
             Control::Transfer { target, reply } => match self.raft.transfer(now, target) {
+                // Nothing changes, so nothing is waited for.
+                Ok(target) if target == self.shared.member => drop(reply.send(Ok(target))),
                 Ok(target) => {
                     tracing::info!(%target, "handing leadership over");
-                    let deadline = now.monotonic + TRANSFER_PATIENCE;
+                    let deadline = now.monotonic + TRANSFER_PATIENCE + self.election_timeout;
                     self.controls.transferring.push(Transferring { deadline, reply });
                 }
                 Err(refusal) => drop(reply.send(Err(refusal.into()))),

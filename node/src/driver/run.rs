@@ -100,7 +100,7 @@ pub(crate) struct Driver {
     /// What the core asked for, for somebody who looks on.
     pub(crate) seen: Option<Vec<Output>>,
     next_proposal: u64,
-    election_timeout: Duration,
+    pub(super) election_timeout: Duration,
     prefer_leaders: Vec<String>,
     next_expiry: Duration,
 }

@@ -94,9 +94,12 @@ async fn leadership_goes_where_it_is_sent() {
     until("a leader hands over to whom it was told", async || {
         let leader = cluster.leader().await;
         let successor = &cluster.members[(leader + 1) % 3];
-        let target = successor.id().await;
-        let request = wire::TransferLeadershipRequest { target: target.clone() };
+        let (own, target) = (cluster.members[leader].id().await, successor.id().await);
         let mut door = cluster.members[leader].admin().await.ok()?;
+        let request = wire::TransferLeadershipRequest { target: own.clone() };
+        let answer = door.transfer_leadership(with_token(request)).await.ok()?.into_inner();
+        assert_eq!(answer.leader, own, "it leads already");
+        let request = wire::TransferLeadershipRequest { target: target.clone() };
         let answer = door.transfer_leadership(with_token(request)).await.ok()?.into_inner();
         assert_eq!(answer.leader, target);
         (successor.describe().await.ok()?.role() == wire::Role::Leader).then_some(())
