@@ -117,12 +117,12 @@ pub enum Action {
         /// To whom.
         target: MemberId,
     },
-    /// Delete the StatefulSet of a member that is gone for good, or that can never have been anybody.
+    /// Delete the StatefulSet of a member that is gone for good (a linearizable read showed its ID as removed and in neither
+    /// half of the configuration; IDs never return), or that can never have been anybody: no ID was announced on it.
     DeleteSet {
-        /// The StatefulSet as seen; its UID is always a precondition.
+        /// The StatefulSet as seen; its resource version is a precondition. Announcing an ID changes that, and so does what
+        /// another operator says of the volume's fate.
         set: Seen,
-        /// On what ground.
-        ground: Ground,
     },
     /// Evict a pod so that it comes back with new settings: the disruption budget has the last word, so that two operators
     /// together take no more than one.
@@ -135,16 +135,6 @@ pub enum Action {
         /// The pod as seen; its UID is a precondition.
         pod: Seen,
     },
-}
-
-/// Why a StatefulSet may be deleted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ground {
-    /// A linearizable read showed its ID as removed and in neither half of the configuration; IDs never return.
-    Removed,
-    /// No ID was announced on it, so nothing of it can have entered the configuration. Announcing changes the resource
-    /// version, which is a precondition too.
-    NeverAnnounced,
 }
 
 /// An object to apply.

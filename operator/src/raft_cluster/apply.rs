@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Resource};
-use plan::action::{Action, Ground, Object, OnFailure};
+use plan::action::{Action, Object, OnFailure};
 use plan::ids::Token;
 use plan::names::{self, FIELD_MANAGER, Ordinal};
 use plan::observed::{Observed, Refusal, Seen};
@@ -153,7 +153,7 @@ impl Hand<'_> {
                 self.label::<PersistentVolumeClaim>(volume, labels).await
             }
             Action::LabelPod { pod, role } => self.label::<Pod>(pod, json!({ names::LABEL_ROLE: role.as_str() })).await,
-            Action::DeleteSet { set, ground } => self.delete_set(set, *ground).await,
+            Action::DeleteSet { set } => self.delete_set(set).await,
             Action::DeletePod { pod } => {
                 let seen = Preconditions { uid: Some(pod.uid.clone()), resource_version: None };
                 let parameters = DeleteParams { preconditions: Some(seen), ..DeleteParams::default() };
@@ -273,12 +273,8 @@ impl Hand<'_> {
         settled(self.api::<K>().patch(name, &parameters, &Patch::Merge(patch)).await.map(|_| ()))
     }
 
-    async fn delete_set(&self, set: &Seen, ground: Ground) -> Result<(), ActError> {
-        let version = match ground {
-            Ground::Removed => None,
-            Ground::NeverAnnounced => Some(set.version.clone()),
-        };
-        let seen = Preconditions { uid: Some(set.uid.clone()), resource_version: version };
+    async fn delete_set(&self, set: &Seen) -> Result<(), ActError> {
+        let seen = Preconditions { uid: Some(set.uid.clone()), resource_version: Some(set.version.clone()) };
         let parameters = DeleteParams { preconditions: Some(seen), ..DeleteParams::background() };
         settled(self.api::<StatefulSet>().delete(&set.name, &parameters).await.map(|_| ()))
     }

@@ -110,7 +110,7 @@ fn step(action: &Action) -> Option<Event> {
             format!("membership changes to {} voters and {} learners", change.voters.len(), change.learners.len())
         }
         Action::TransferLeadership { target, .. } => format!("leadership is handed over to {target}"),
-        Action::DeleteSet { set, .. } => format!("{} is removed", set.name),
+        Action::DeleteSet { set } => format!("{} is removed", set.name),
         Action::EvictPod { pod } => format!("{} restarts with new settings", pod.name),
         Action::Restore { info, place, .. } => format!("{} restores {}", info.name, place.manifest),
         _ => return None,

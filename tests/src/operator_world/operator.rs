@@ -8,7 +8,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::jiff::Timestamp;
 use plan::Plan;
-use plan::action::{Action, Ground, Object, OnFailure};
+use plan::action::{Action, Object, OnFailure};
 use plan::identity::Record;
 use plan::ids::ClusterId;
 use plan::names::{self, Ordinal};
@@ -311,13 +311,9 @@ impl Operator {
                 label::<PersistentVolumeClaim>(reach, volume, &labels)
             }
             Action::LabelPod { pod, role } => label::<Pod>(reach, pod, &json!({ names::LABEL_ROLE: role.as_str() })),
-            Action::DeleteSet { set, ground } => {
-                let compare = match ground {
-                    Ground::Removed => Compare::Incarnation,
-                    Ground::NeverAnnounced => Compare::Version,
-                };
+            Action::DeleteSet { set } => {
                 reach.watch.about_to_delete(set, reach.api, reach.members);
-                let deleted = reach.api.delete::<StatefulSet>(set, compare, Deletion::AtOnce, reach.clock());
+                let deleted = reach.api.delete::<StatefulSet>(set, Compare::Version, Deletion::AtOnce, reach.clock());
                 if deleted.is_ok() {
                     reach.watch.deleted();
                 }

@@ -4,7 +4,7 @@
 use crds::Reason;
 use crds::raft_cluster::{Blocker, PlanStatus, PlanStep, StepState};
 
-use crate::action::{Action, Change, Ground};
+use crate::action::{Action, Change};
 use crate::bootstrap::info;
 use crate::decision::{Decision, Note};
 use crate::desired::stateful_set::{Origin, volume_goes_with};
@@ -185,20 +185,19 @@ impl View<'_> {
     /// Deletes what removed members left, and newcomers that nobody needs and nobody can have admitted.
     fn remove(&self, surplus: &[Ordinal]) -> Vec<Action> {
         let removed = self.roster.seats.values().filter(|seat| seat.standing == Standing::Removed);
-        let removed = removed.map(|seat| (seat, Ground::Removed));
         let needless = surplus.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
-        let needless = needless.filter(|seat| is_needless(seat)).map(|seat| (seat, Ground::NeverAnnounced));
-        removed.chain(needless).filter_map(|(seat, ground)| self.remove_one(seat, ground)).collect()
+        let needless = needless.filter(|seat| is_needless(seat));
+        removed.chain(needless).filter_map(|seat| self.remove_one(seat)).collect()
     }
 
     /// The StatefulSet goes when its volume is sure to share its fate: the volume's owner is set by Kubernetes, a moment
     /// after the policy that asks for it.
-    fn remove_one(&self, seat: &Seat<'_>, ground: Ground) -> Option<Action> {
+    fn remove_one(&self, seat: &Seat<'_>) -> Option<Action> {
         let set = seat.set?;
         if set.metadata.deletion_timestamp.is_some() || !self.is_volume_fate_settled(seat) {
             return None;
         }
-        Some(Action::DeleteSet { set: Seen::of(&set.metadata), ground })
+        Some(Action::DeleteSet { set: Seen::of(&set.metadata) })
     }
 
     fn is_volume_fate_settled(&self, seat: &Seat<'_>) -> bool {

@@ -77,7 +77,7 @@ fn action(action: &Action) -> Option<String> {
             ids(&change.learners)
         ),
         Action::TransferLeadership { target, .. } => format!("transfer to {:x}", target.0),
-        Action::DeleteSet { set, ground } => format!("delete {} ({ground:?})", set.name),
+        Action::DeleteSet { set } => format!("delete {}", set.name),
         Action::EvictPod { pod } => format!("evict {}", pod.name),
         Action::DeletePod { pod } => format!("delete pod {}", pod.name),
     })
