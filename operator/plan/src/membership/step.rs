@@ -3,6 +3,7 @@
 
 use crds::Reason;
 use crds::raft_cluster::{Blocker, PlanStatus, PlanStep, StepState};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::action::{Action, Change};
 use crate::bootstrap::info;
@@ -71,6 +72,12 @@ pub(crate) fn next(
     Stepped { decision, voters_next, surplus: plan.surplus }
 }
 
+/// A volume that belongs to a StatefulSet which is gone is collected: whoever came back to it would wait for it for ever.
+fn stays(volume: &PersistentVolumeClaim) -> bool {
+    let mut owners = volume.metadata.owner_references.iter().flatten();
+    volume.metadata.deletion_timestamp.is_none() && !owners.any(|owner| owner.kind == "StatefulSet")
+}
+
 impl View<'_> {
     fn configuration(&self) -> &Configuration {
         &self.read.configuration
@@ -85,7 +92,7 @@ impl View<'_> {
     }
 
     fn bring_back_one(&self, seat: &Seat<'_>) -> Option<Action> {
-        let volume = seat.volume.filter(|volume| volume.metadata.deletion_timestamp.is_none())?;
+        let volume = seat.volume.filter(|volume| stays(volume))?;
         // An earlier cluster of this name left it: nobody but a person touches it.
         if seat.holds_data_of_another(self.record.cluster) {
             return None;
