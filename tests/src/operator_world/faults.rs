@@ -195,7 +195,7 @@ impl World {
             let left = record.voters.iter().filter(|voter| voter.id != id && self.members.claim_of(voter.id).is_some());
             return left.count() > record.voters.len() / 2;
         }
-        let formed = self.members.newest_committed().is_some_and(|configuration| configuration.index > 0);
+        let formed = self.members.has_formed();
         let sound = |voter: &MemberId| {
             *voter != id && (self.members.is_sound(*voter) || (!formed && self.members.claim_of(*voter).is_some()))
         };

@@ -638,6 +638,12 @@ impl Members {
         self.applied.values().filter(|entry| matches!(entry.payload, Payload::Normal(_))).count()
     }
 
+    /// Whether anything was ever committed: from then on a blank disk is a loss.
+    #[must_use]
+    pub fn has_formed(&self) -> bool {
+        !self.applied.is_empty()
+    }
+
     /// Whether the log of the member that leads holds everything that was ever applied.
     #[must_use]
     pub fn nothing_is_lost(&self) -> bool {
