@@ -282,12 +282,12 @@ impl Metrics {
         self.0.snapshots_failed.inc();
     }
 
-    /// Messages left for another member.
+    /// Messages left for another member, so many bytes on the wire.
     pub fn peer_sent(&self, bytes: usize) {
         self.0.peer_sent_bytes.inc_by(bytes as u64);
     }
 
-    /// Messages came from another member.
+    /// Messages came from another member, so many bytes on the wire.
     pub fn peer_received(&self, bytes: usize) {
         self.0.peer_received_bytes.inc_by(bytes as u64);
     }

@@ -13,6 +13,7 @@ use proto::peer::{Frame, Greeting, frame::Kind};
 use raft::{Body, Message};
 use tokio::sync::Notify;
 
+use crate::metrics::Metrics;
 use crate::peer::codec;
 use crate::peer::compression::Compression;
 
@@ -130,14 +131,16 @@ pub(crate) struct Frames {
     compression: Compression,
     /// Taken from the lane, not sent yet; in reverse, the next one last.
     taken: Vec<Message>,
+    metrics: Metrics,
 }
 
 impl Frames {
     /// From now on the lane wakes this stream.
-    pub(crate) fn new(lane: Arc<Lane>, greeting: Greeting) -> Self {
+    pub(crate) fn new(lane: Arc<Lane>, greeting: Greeting, metrics: Metrics) -> Self {
         let connection = lane.connections.fetch_add(1, Ordering::Relaxed) + 1;
         lane.connection.store(connection, Ordering::Release);
-        Self { lane, connection, greeting: Some(greeting), compression: Compression::default(), taken: Vec::new() }
+        let (greeting, compression) = (Some(greeting), Compression::default());
+        Self { lane, connection, greeting, compression, taken: Vec::new(), metrics }
     }
 
     fn next_frame(&mut self) -> Option<Frame> {
@@ -160,6 +163,9 @@ impl Frames {
             Some(compressed) => Kind::Compressed(compressed),
             None => Kind::Messages(Bytes::from(frame)),
         };
+        if let Kind::Compressed(bytes) | Kind::Messages(bytes) = &kind {
+            self.metrics.peer_sent(bytes.len());
+        }
         Some(Frame { kind: Some(kind) })
     }
 }

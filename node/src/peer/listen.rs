@@ -49,6 +49,9 @@ impl Peer for Listener {
         let from = check(peers, &greeting)?;
         tracing::debug!(%from, "a member speaks");
         while let Some(frame) = frames.message().await? {
+            if let Some(Kind::Messages(bytes) | Kind::Compressed(bytes)) = &frame.kind {
+                peers.shared.metrics.peer_received(bytes.len());
+            }
             let bytes = match frame.kind {
                 Some(Kind::Messages(bytes)) => bytes,
                 Some(Kind::Compressed(bytes)) => {

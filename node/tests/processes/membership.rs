@@ -48,7 +48,10 @@ async fn a_new_member_gets_a_snapshot_then_a_vote_and_a_removed_one_knows_it_for
     })
     .await;
     assert_eq!(learner.role(), wire::Role::Learner);
-    assert!(counter(&cluster.members[new], "raft_snapshots_received").await > Some(0.0));
+    for name in ["raft_snapshots_received", "etcd_network_peer_sent_bytes", "etcd_network_peer_received_bytes"] {
+        let name = format!("{name}_total");
+        assert!(counter(&cluster.members[new], &name).await > Some(0.0), "{name}");
+    }
     until("its sender hears that it arrived", async || {
         for member in &cluster.members[..new] {
             if counter(member, "raft_snapshots_sent").await > Some(0.0) {
