@@ -353,8 +353,8 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use memory_disk::MemoryDisk;
     use raft::{Append, AppendReply, Body, Config, Entry, EntryId, MemberInfo, Payload};
-    use storage::memory::MemoryDisk;
     use storage::{ClusterId, ClusterRecord, Options, Start, Storage};
 
     use super::*;

@@ -21,7 +21,7 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("storage", &["tokio", "tonic", "prost"]),
     ("plan", &["kube", "kube-client", "tokio", "tonic", "raft", "storage", "mvcc", "proto"]),
     ("crds", &["kube", "kube-client", "tokio", "tonic"]),
-    ("raft-node", &["kube", "kube-core", "k8s-openapi", "crds", "plan", "raft-with-bugs"]),
+    ("raft-node", &["kube", "kube-core", "k8s-openapi", "crds", "plan", "raft-with-bugs", "memory-disk"]),
     ("raft-operator", &["raft", "storage", "mvcc", "raft-node", "object_store", "raft-with-bugs"]),
     ("xtask", &["kube", "tonic", "object_store"]),
 ];

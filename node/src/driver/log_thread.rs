@@ -234,8 +234,8 @@ impl LogThread {
 mod tests {
     use std::path::Path;
 
+    use memory_disk::MemoryDisk;
     use raft::{Configuration, Entry, MemberInfo, Payload, Term};
-    use storage::memory::MemoryDisk;
     use storage::{ClusterId, ClusterRecord, Options, Start};
     use tokio::sync::mpsc;
 

@@ -1,5 +1,5 @@
 //! The trait that every byte passes. Owns what the rest may expect of a disk; the real one is [`crate::file`], the
-//! faulty one [`crate::memory`].
+//! faulty one, for tests, the crate `memory-disk`.
 //!
 //! What is promised: after [`DiskFile::sync`] the file's bytes and length survive a power loss, after [`Disk::sync_dir`]
 //! the names in that directory do. What is not: anything about bytes or names between two syncs, in which order they

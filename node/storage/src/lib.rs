@@ -8,7 +8,6 @@ mod checksum;
 pub mod codec;
 pub mod disk;
 pub mod file;
-pub mod memory;
 
 pub mod error;
 

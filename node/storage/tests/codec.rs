@@ -5,10 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memory_disk::MemoryDisk;
 use proptest::prelude::*;
 use raft::{Configuration, Entry, EntryId, Index, MemberId, MemberInfo, Payload, SnapshotMeta, Term};
 use storage::codec::{self, DecodeError, Reader};
-use storage::memory::MemoryDisk;
 use storage::{Disk, OpenError, Options, Storage};
 
 fn ids() -> impl Strategy<Value = BTreeSet<MemberId>> {

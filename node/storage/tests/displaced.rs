@@ -9,9 +9,9 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use memory_disk::MemoryDisk;
 use raft::{EntryId, Index, Term};
 use storage::disk::DiskLock;
-use storage::memory::MemoryDisk;
 use storage::{Disk, DiskFile, Options, Snapshots, Start, Storage};
 
 type Meanwhile = Box<dyn FnOnce() + Send>;

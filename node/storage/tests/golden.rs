@@ -1,7 +1,7 @@
 //! Golden files: what version 1 wrote, this version reads and still writes, byte for byte. Owns one fixed life.
 //!
 //! A format may change only together with its version; then this folder stays, and a new one is written with
-//! `STORAGE_GOLDEN=write cargo test -p storage --test golden`.
+//! `UPDATE=1 cargo test -p storage --test golden`.
 
 #[path = "support/history.rs"]
 #[allow(dead_code)] // Each test uses its part.
@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use history::{Model, Step, dir, entry, is, meta, payload_of, run};
+use memory_disk::MemoryDisk;
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
-use storage::memory::MemoryDisk;
 use storage::{Options, Recovered, Storage};
 
 /// The salt of the fixed life; every start uses another one, and none matters for reading.
@@ -67,7 +67,7 @@ fn this_version_writes_the_golden_files() {
     let (disk, _) = fixed_life();
     let files = files(&disk);
     assert!(files.len() >= 5, "identity, term and vote, two segments, a snapshot: only {} files", files.len());
-    if std::env::var("STORAGE_GOLDEN").as_deref() == Ok("write") {
+    if std::env::var_os("UPDATE").is_some() {
         for (name, bytes) in &files {
             let path = testdata().join(name);
             fs::create_dir_all(path.parent().expect("a file has a folder")).expect("a folder for the golden files");

@@ -7,8 +7,8 @@ mod history;
 use std::sync::Arc;
 
 use history::{MEMBER, dir, meta, open, options, record};
+use memory_disk::MemoryDisk;
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
-use storage::memory::MemoryDisk;
 use storage::{ClusterId, ClusterRecord, Options, Start, Storage, StorageError};
 
 fn append(storage: &mut Storage, index: u64) -> Result<(), StorageError> {

@@ -8,8 +8,8 @@ mod history;
 use std::path::{Path, PathBuf};
 
 use history::{Chance, Model, Step, dir, is, open, run, segments};
+use memory_disk::MemoryDisk;
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
-use storage::memory::MemoryDisk;
 use storage::{DamageKind, OpenError, Recovered};
 
 /// A disk after a life of some steps and a kill, and what it must hold.

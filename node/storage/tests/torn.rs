@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use history::{Chance, Model, Step, is, open, read_snapshot, run};
+use memory_disk::MemoryDisk;
 use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Payload, Persist, Term};
-use storage::memory::MemoryDisk;
 use storage::{OnFailure, Options, SnapshotError, Start, Storage, StorageError};
 
 /// How a machine stops.

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use memory_disk::MemoryDisk;
 use raft::{Configuration, Entry, HardState, Index, MemberId, Output, Persist, Restored};
 use raft_node::stepped::{Settings, SteppedMember, Written};
-use storage::memory::MemoryDisk;
 use storage::{ClusterId, ClusterRecord, OnFailure, Options, Recovered, Start, Storage};
 
 use crate::cluster::simulated::info;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use memory_disk::MemoryDisk;
 use raft::{
     Configuration, Entry, EntryId, HardState, Index, IoId, MemberId, MemberInfo, Payload, Persist, Restored,
     SnapshotMeta, Term,
 };
-use storage::memory::MemoryDisk;
 use storage::{
     ClusterId, ClusterRecord, OpenError, Options, Origin, Recovered, SnapshotError, SnapshotInfo, Start, Storage,
     StorageError,

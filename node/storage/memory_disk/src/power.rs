@@ -1,9 +1,11 @@
-//! What a power loss leaves of unsynced writes. Owns that choice, drawn from a seed.
+//! A power loss: which unsynced writes reach the medium. Owns that choice, drawn from a seed. Does not own the contents of
+//! the disk (`state.rs`).
 
-use crate::disk::SECTOR;
-use crate::memory::{Inode, State, write_into};
+use storage::disk::SECTOR;
 
-/// SplitMix64 (Steele, Lea, Flood 2014): enough for choices in tests, and the same everywhere.
+use crate::state::{Inode, State, write_into};
+
+/// SplitMix64 (Steele, Lea, Flood 2014): good enough for choices in tests, and equal on every platform.
 struct Choice(u64);
 
 impl Choice {
@@ -20,19 +22,19 @@ impl Choice {
     }
 }
 
-/// How much of what is pending reaches the medium.
+/// Part of the pending writes that reaches the medium.
 #[derive(Clone, Copy)]
 enum Kept {
     Nothing,
     Everything,
-    /// Each sector of each write by itself, and some turn to garbage.
+    /// Decided for each sector of each write; some sectors turn to garbage.
     AnySectors,
 }
 
 impl State {
-    pub(super) fn lose_power(&mut self, seed: u64) {
+    pub(crate) fn lose_power(&mut self, seed: u64) {
         let mut choice = Choice(seed);
-        // Names: some first part of the changes, as a journal would replay them.
+        // A prefix of the name changes survives, as after the replay of a journal.
         let kept = choice.below(self.pending.len() as u64 + 1) as usize;
         for change in self.pending.drain(..).take(kept) {
             self.durable.apply(&change);
@@ -66,7 +68,7 @@ impl Inode {
                         match choice.below(3) {
                             0 => {}
                             1 => write_into(&mut self.durable, offset + at, &data[at..end]),
-                            // The power went in mid-sector: what is left of it is garbage.
+                            // The power failed while this sector was written, so it holds garbage.
                             _ => {
                                 let garbage: Vec<u8> = data[at..end].iter().map(|_| choice.next() as u8).collect();
                                 write_into(&mut self.durable, offset + at, &garbage);
