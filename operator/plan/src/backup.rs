@@ -6,14 +6,14 @@ use crds::{ConditionType, ObjectStore, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::decision::Note;
+use crate::decision::{Note, shortened};
 use crate::desired::digest;
 use crate::identity::Record;
 use crate::ids::ClusterId;
 use crate::names::Ordinal;
 use crate::observed::Observed;
 use crate::roster::{Roster, Seat};
-use crate::status::{Finding, Holds, conditions, shortened};
+use crate::status::{Finding, Holds, conditions};
 use crate::validated::ValidatedCluster;
 
 /// What is to be done about a backup.

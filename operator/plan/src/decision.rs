@@ -5,6 +5,9 @@ use crds::raft_cluster::PlanStatus;
 
 use crate::action::Action;
 
+/// Longest message of a condition that is worth storing, in characters.
+const MESSAGE_MAX: usize = 1024;
+
 /// What one look led to.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
@@ -54,4 +57,12 @@ impl Decision {
         self.outage = self.outage.or(other.outage);
         self
     }
+}
+
+/// At most as much as is worth storing.
+pub(crate) fn shortened(message: &str) -> String {
+    if message.chars().count() <= MESSAGE_MAX {
+        return message.to_owned();
+    }
+    message.chars().take(MESSAGE_MAX - 1).chain(['…']).collect()
 }

@@ -49,6 +49,17 @@ pub enum Origin {
     Backup(Box<BackupPlace>),
 }
 
+impl Origin {
+    /// The store that members need credentials of to restore.
+    #[must_use]
+    pub fn store(&self) -> Option<&ObjectStore> {
+        match self {
+            Self::Empty => None,
+            Self::Backup(place) => Some(&place.store),
+        }
+    }
+}
+
 /// Where a backup is.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]

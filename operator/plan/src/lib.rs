@@ -1,13 +1,19 @@
-//! Every decision of the operator: observed world in, next safe actions out.
+//! Every decision of the operator: one observation in, the next safe actions out.
 //!
-//! Owns what is to be done, in which order and on what ground, and what is reported about it. Refuses to own a client, a
-//! clock, a thread or a source of randomness: the world is an argument, and so are time and random bytes. Each action is
-//! safe by itself whenever it is carried out, so an operator may stop after any of them, look at an old world, or run
-//! beside another one.
+//! Owns what is to be done, in which order and on which evidence, and what is reported about it. Does not own a client, a
+//! clock, a thread or a source of randomness: the observation is an argument, and so are time and random bytes. Each action
+//! is safe by itself whenever it is carried out, so an operator may stop after any of them, act on an old observation, or
+//! run at the same time as another operator.
+//!
+//! Modules are listed from the bottom up: none imports one that is listed after it.
 
 pub mod names;
 
 pub mod ids;
+
+mod quantity;
+
+pub(crate) mod quorum;
 
 pub mod observed;
 
@@ -17,26 +23,34 @@ pub mod identity;
 
 pub mod roster;
 
+pub mod action;
+
+pub mod decision;
+
 pub mod troubles;
-
-pub(crate) mod bootstrap;
-pub(crate) mod restore;
-
-pub mod membership;
-
-pub(crate) mod rollout;
 
 pub mod desired;
 
-pub mod action;
-pub mod decision;
+pub mod membership;
 
-pub mod backup;
+pub(crate) mod restore;
+
+pub(crate) mod outage;
+
+pub(crate) mod bootstrap;
+
+pub(crate) mod rollout;
+
+pub(crate) mod objects;
+
+pub(crate) mod labels;
+
+pub(crate) mod pace;
 
 pub mod status;
 
-mod plan;
+pub mod backup;
 
-mod quantity;
+mod plan;
 
 pub use plan::{Plan, plan};

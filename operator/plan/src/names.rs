@@ -44,6 +44,9 @@ pub const ANNOTATION_APPLIED: &str = "raftoperator.io/applied";
 /// Name of the volume within a pod, and first part of its claim's name.
 pub const VOLUME: &str = "data";
 
+/// Name of the member's container in its pod.
+pub(crate) const CONTAINER: &str = "raft-node";
+
 /// Value of [`LABEL_ROLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {

@@ -10,13 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::RaftBackup;
 use crds::RaftCluster;
+use crds::raft_cluster::VolumeFate;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
-use crate::names::Ordinal;
+use crate::names::{self, Ordinal};
 use member::{Answer, Configuration};
 
 /// One look at a cluster and everything that belongs to it.
@@ -189,4 +190,48 @@ pub fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
 #[must_use]
 pub fn label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+/// The image that a live StatefulSet runs.
+pub(crate) fn image_of(set: &StatefulSet) -> Option<&str> {
+    let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
+    containers.iter().find(|container| container.name == names::CONTAINER)?.image.as_deref()
+}
+
+/// What becomes of a live StatefulSet's volume when it is deleted.
+pub(crate) fn volume_goes_with(set: &StatefulSet) -> bool {
+    let policy = set.spec.as_ref().and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+    policy.and_then(|policy| policy.when_deleted.as_deref()) == Some(VolumeFate::Delete.as_str())
+}
+
+/// The pull policy that a live StatefulSet was given. None if it has the one that Kubernetes gives its image by itself: so
+/// it stays the default when the image changes.
+pub(crate) fn image_pull_policy_of(set: &StatefulSet) -> Option<&str> {
+    let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
+    let container = containers.iter().find(|container| container.name == names::CONTAINER)?;
+    let policy = container.image_pull_policy.as_deref()?;
+    (policy != default_pull_policy(container.image.as_deref().unwrap_or_default())).then_some(policy)
+}
+
+/// What Kubernetes gives an image without a policy (API reference, `Container.imagePullPolicy`).
+fn default_pull_policy(image: &str) -> &'static str {
+    let name = image.rsplit('/').next().unwrap_or_default();
+    let is_latest = !name.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest");
+    if is_latest { "Always" } else { "IfNotPresent" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_pull_policy_is_that_of_kubernetes() {
+        for image in ["raft-node", "raft-node:latest", "localhost:5000/raft-node", "a.b:1/c/raft-node:latest"] {
+            assert_eq!(default_pull_policy(image), "Always", "{image}");
+        }
+        for image in ["raft-node:1", "localhost:5000/raft-node:1", "raft-node@sha256:00", "raft-node:latest@sha256:00"]
+        {
+            assert_eq!(default_pull_policy(image), "IfNotPresent", "{image}");
+        }
+    }
 }

@@ -1,16 +1,15 @@
 //! A cluster that begins with a backup: which one, who fills its volume, and why that failed. One member restores and is
 //! the only voter; the others join by the membership path.
 
-use crds::{ObjectStore, RaftBackup, Reason};
+use crds::{RaftBackup, Reason};
 
 use crate::action::Action;
-use crate::bootstrap;
 use crate::decision::{Decision, Note};
 use crate::identity::{BackupPlace, Origin, Record};
 use crate::observed::Observed;
 use crate::observed::member::Report;
 use crate::roster::{Roster, Seat, Standing};
-use crate::validated::ValidatedCluster;
+use crate::validated::{ValidatedCluster, info};
 
 /// What the cluster is to begin with, by its spec.
 ///
@@ -51,14 +50,6 @@ fn place_of(backup: &RaftBackup) -> Option<BackupPlace> {
     })
 }
 
-/// The store that members need credentials of to restore.
-pub(crate) fn store_of(origin: &Origin) -> Option<&ObjectStore> {
-    match origin {
-        Origin::Empty => None,
-        Origin::Backup(place) => Some(&place.store),
-    }
-}
-
 /// Calls Restore on the first member until it is a member, and tells how far it is. Calling again is what makes a failed
 /// restore try again, so that it recovers by itself when the cause goes.
 pub(crate) fn carry_out(
@@ -77,7 +68,7 @@ pub(crate) fn carry_out(
             cluster: record.cluster,
             token: record.token.clone(),
             id: voter.id,
-            info: bootstrap::info(valid, seat.ordinal),
+            info: info(valid, seat.ordinal),
             place: Box::new(place.clone()),
         });
     }

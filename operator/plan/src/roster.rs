@@ -152,6 +152,18 @@ impl Seat<'_> {
         }
     }
 
+    /// A newcomer that cannot have been admitted, as no ID was announced, and that holds no data.
+    #[must_use]
+    pub fn is_needless(&self) -> bool {
+        self.id.is_none() && self.never_held_data()
+    }
+
+    /// Whether its volume is deleted with it when it is removed: never if it holds another cluster's data.
+    #[must_use]
+    pub fn removed_volume_goes(&self, valid: &ValidatedCluster<'_>, cluster: ClusterId) -> bool {
+        valid.removed_volumes_go() && !self.holds_data_of_another(cluster)
+    }
+
     /// The ID its disk reports while it is blank.
     #[must_use]
     pub fn blank_id(&self) -> Option<MemberId> {
@@ -364,4 +376,29 @@ fn unready_since(pod: &Pod) -> Option<Timestamp> {
 /// A condition of a pod.
 pub(crate) fn condition_of<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_openapi::api::core::v1::PodCondition> {
     pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
+}
+
+/// Labelled with the member whose data it holds.
+pub(crate) fn is_used(volume: &PersistentVolumeClaim) -> bool {
+    label(&volume.metadata, names::LABEL_MEMBER_ID).is_some()
+}
+
+pub(crate) fn is_going(volume: &PersistentVolumeClaim) -> bool {
+    volume.metadata.deletion_timestamp.is_some()
+}
+
+pub(crate) fn has_volume(seat: &Seat<'_>) -> bool {
+    seat.volume.is_some_and(|volume| !is_going(volume))
+}
+
+/// Why a member is lost, in a few words.
+#[must_use]
+pub fn describe(loss: Loss) -> &'static str {
+    match loss {
+        Loss::Wiped => "its volume is empty",
+        Loss::Damaged => "its volume is damaged",
+        Loss::Vanished => "its StatefulSet and volume are gone",
+        Loss::Foreign => "its volume holds data of somebody else",
+        Loss::Tombstoned => "it says that it was removed",
+    }
 }

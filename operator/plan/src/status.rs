@@ -15,7 +15,7 @@ use crds::{ConditionType, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use crate::decision::{Decision, Note};
+use crate::decision::{Decision, Note, shortened};
 use crate::identity::Record;
 use crate::names;
 use crate::observed::Observed;
@@ -23,9 +23,6 @@ use crate::roster::{Roster, Seat, Standing};
 use crate::troubles;
 
 pub use ready::is_obstacle;
-
-/// Longest message of a condition that is worth storing, in characters.
-const MESSAGE_MAX: usize = 1024;
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,12 +136,4 @@ pub(crate) fn conditions(
             }
         })
         .collect()
-}
-
-/// At most as much as is worth storing.
-pub(crate) fn shortened(message: &str) -> String {
-    if message.chars().count() <= MESSAGE_MAX {
-        return message.to_owned();
-    }
-    message.chars().take(MESSAGE_MAX - 1).chain(['…']).collect()
 }

@@ -5,9 +5,8 @@ use crds::Reason;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::decision::Note;
-use crate::membership::plan::describe;
 use crate::observed::Warning;
-use crate::roster::{Loss, Seat, Standing, condition_of};
+use crate::roster::{Loss, Seat, Standing, condition_of, describe};
 
 /// What is wrong with a member, if anything is.
 #[must_use]

@@ -8,8 +8,9 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube_core::Resource;
 
-use crate::desired;
-use crate::observed::Observed;
+use crate::names::{self, Ordinal};
+use crate::observed::member::MemberInfo;
+use crate::observed::{Observed, image_of, image_pull_policy_of};
 use crate::quantity;
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -198,7 +199,7 @@ fn image(observed: &Observed) -> String {
     if let Some(image) = &observed.cluster.spec.image {
         return image.clone();
     }
-    let running = running(observed).find_map(desired::stateful_set::image_of);
+    let running = running(observed).find_map(image_of);
     running.map_or_else(|| observed.operator.node_image.clone(), str::to_owned)
 }
 
@@ -207,8 +208,8 @@ fn image_pull_policy(observed: &Observed) -> Option<String> {
     if let Some(policy) = observed.cluster.spec.image_pull_policy {
         return Some(policy.as_str().to_owned());
     }
-    match running(observed).find(|set| desired::stateful_set::image_of(set).is_some()) {
-        Some(set) => desired::stateful_set::image_pull_policy_of(set).map(str::to_owned),
+    match running(observed).find(|set| image_of(set).is_some()) {
+        Some(set) => image_pull_policy_of(set).map(str::to_owned),
         None => observed.operator.node_image_pull_policy.clone(),
     }
 }
@@ -217,6 +218,15 @@ fn image_pull_policy(observed: &Observed) -> Option<String> {
 fn running(observed: &Observed) -> impl Iterator<Item = &StatefulSet> {
     let sets = observed.members.values().rev().filter_map(|member| member.set.as_ref());
     sets.filter(|set| observed.owns(&set.metadata))
+}
+
+/// Name and addresses of a member.
+pub(crate) fn info(valid: &ValidatedCluster<'_>, ordinal: Ordinal) -> MemberInfo {
+    MemberInfo {
+        name: names::member(valid.name, ordinal),
+        peer_url: names::peer_url(valid.name, valid.namespace, ordinal),
+        client_url: names::client_url(valid.name, valid.namespace, ordinal),
+    }
 }
 
 fn invalid(field: &'static str, problem: String) -> InvalidSpec {

@@ -26,8 +26,6 @@ use crate::validated::ValidatedCluster;
 
 /// User and group of a member unless the spec names others: "nonroot" of distroless images.
 const NONROOT: i64 = 65532;
-/// Name of the member's container.
-const CONTAINER: &str = "raft-node";
 /// How long a member may take to hand over leadership and stop.
 const GRACE_SECONDS: i64 = 30;
 /// How long a member may read its disk before it counts as hung.
@@ -113,34 +111,6 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> StatefulSet {
     set
 }
 
-/// The image that a live StatefulSet runs.
-pub(crate) fn image_of(set: &StatefulSet) -> Option<&str> {
-    let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
-    containers.iter().find(|container| container.name == CONTAINER)?.image.as_deref()
-}
-
-/// What becomes of a live StatefulSet's volume when it is deleted.
-pub(crate) fn volume_goes_with(set: &StatefulSet) -> bool {
-    let policy = set.spec.as_ref().and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
-    policy.and_then(|policy| policy.when_deleted.as_deref()) == Some(VolumeFate::Delete.as_str())
-}
-
-/// The pull policy that a live StatefulSet was given. None if it has the one that Kubernetes gives its image by itself: so
-/// it stays the default when the image changes.
-pub(crate) fn image_pull_policy_of(set: &StatefulSet) -> Option<&str> {
-    let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
-    let container = containers.iter().find(|container| container.name == CONTAINER)?;
-    let policy = container.image_pull_policy.as_deref()?;
-    (policy != default_pull_policy(container.image.as_deref().unwrap_or_default())).then_some(policy)
-}
-
-/// What Kubernetes gives an image without a policy (API reference, `Container.imagePullPolicy`).
-fn default_pull_policy(image: &str) -> &'static str {
-    let name = image.rsplit('/').next().unwrap_or_default();
-    let is_latest = !name.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest");
-    if is_latest { "Always" } else { "IfNotPresent" }
-}
-
 /// A digest of the settings a pod is made from, as far as the spec sets them. Not of the pod: a new operator may make pods
 /// differently, know more settings or be started otherwise without restarting any.
 #[must_use]
@@ -191,7 +161,7 @@ fn pod_template(valid: &ValidatedCluster<'_>, shape: &Shape<'_>, labels: &BTreeM
     pod_labels.insert(names::LABEL_ROLE.to_owned(), shape.role.as_str().to_owned());
     let mut annotations = extra.annotations.clone();
     annotations.insert(names::ANNOTATION_SETTINGS.to_owned(), settings(valid, shape.restore_store));
-    annotations.insert("kubectl.kubernetes.io/default-container".to_owned(), CONTAINER.to_owned());
+    annotations.insert("kubectl.kubernetes.io/default-container".to_owned(), names::CONTAINER.to_owned());
     PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(pod_labels),
@@ -261,7 +231,7 @@ fn container(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Container {
         })
         .collect();
     Container {
-        name: CONTAINER.to_owned(),
+        name: names::CONTAINER.to_owned(),
         image: Some(valid.image.clone()),
         image_pull_policy: valid.image_pull_policy.clone(),
         args: Some(arguments(valid, shape)),
@@ -456,17 +426,6 @@ fn probe(path: &str, timeout_seconds: i32) -> Probe {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_default_pull_policy_is_that_of_kubernetes() {
-        for image in ["raft-node", "raft-node:latest", "localhost:5000/raft-node", "a.b:1/c/raft-node:latest"] {
-            assert_eq!(default_pull_policy(image), "Always", "{image}");
-        }
-        for image in ["raft-node:1", "localhost:5000/raft-node:1", "raft-node@sha256:00", "raft-node:latest@sha256:00"]
-        {
-            assert_eq!(default_pull_policy(image), "IfNotPresent", "{image}");
-        }
-    }
 
     /// A later version with one more field, and another default for it, must not restart anybody.
     #[test]

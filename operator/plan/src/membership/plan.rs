@@ -6,21 +6,11 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::ids::{ClusterId, MemberId};
+use crate::membership::replace::{is_usable, replaced};
+use crate::membership::wanted::Wanted;
 use crate::names::Ordinal;
 use crate::observed::member::{Configuration, Phase};
-use crate::rollout::replace::{is_usable, replaced};
-use crate::roster::{Loss, Roster, Seat, Standing};
-
-/// How many members of which kind are wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// Voters; odd.
-    pub voters: usize,
-    /// Learners.
-    pub learners: usize,
-    /// Most members replaced at a time; 0: nobody is.
-    pub replacements_max: usize,
-}
+use crate::roster::{Roster, Seat, Standing};
 
 /// A plan, as of one look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,16 +205,4 @@ fn behind(
         .collect();
     behind.sort();
     behind
-}
-
-/// Why a member is lost, in a few words.
-#[must_use]
-pub fn describe(loss: Loss) -> &'static str {
-    match loss {
-        Loss::Wiped => "its volume is empty",
-        Loss::Damaged => "its volume is damaged",
-        Loss::Vanished => "its StatefulSet and volume are gone",
-        Loss::Foreign => "its volume holds data of somebody else",
-        Loss::Tombstoned => "it says that it was removed",
-    }
 }

@@ -2,11 +2,11 @@
 
 use crds::Reason;
 
-use crate::bootstrap::majority;
 use crate::decision::Note;
 use crate::ids::MemberId;
 use crate::membership::plan::Target;
 use crate::observed::member::Configuration;
+use crate::quorum::majority;
 use crate::roster::Roster;
 
 /// Why a change must wait. Nothing was asked of the leader.

@@ -6,22 +6,20 @@ use crds::raft_cluster::{Blocker, PlanStatus, PlanStep, StepState};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::action::{Action, Change};
-use crate::bootstrap::info;
-use crate::decision::{Decision, Note};
-use crate::desired::stateful_set::{Origin, volume_goes_with};
+use crate::decision::{Decision, Note, shortened};
+use crate::desired::stateful_set::Origin;
 use crate::identity::Record;
-use crate::ids::{ClusterId, MemberId};
+use crate::ids::MemberId;
 use crate::membership::ordinals;
-use crate::membership::plan::{Leaving, MembershipPlan, Target, Wanted};
+use crate::membership::plan::{Leaving, MembershipPlan, Target};
 use crate::membership::safety::{self, Hazard};
+use crate::membership::wanted::Wanted;
 use crate::names::{Ordinal, Role};
 use crate::observed::member::{Configuration, Phase};
-use crate::observed::{Linearizable, Observed, Seen};
-use crate::restore;
+use crate::observed::{Linearizable, Observed, Seen, volume_goes_with};
 use crate::roster::{Roster, Seat, Standing};
-use crate::status::shortened;
 use crate::troubles;
-use crate::validated::ValidatedCluster;
+use crate::validated::{ValidatedCluster, info};
 
 /// What is decided about membership while there is a leader to ask.
 #[derive(Clone, Debug)]
@@ -105,13 +103,13 @@ impl View<'_> {
             Some(id) => Origin::Announced(id),
             None => Origin::OfVolume(volume.metadata.uid.as_deref()?),
         };
-        let role = configured.map_or(Role::Learner, |id| role(self.configuration(), id));
-        let store = restore::store_of(&self.record.origin);
+        let role = configured.map_or(Role::Learner, |id| self.configuration().role(id));
+        let store = self.record.origin.store();
         Some(ordinals::create_set(self.valid, seat.ordinal, role, origin, store))
     }
 
     fn create(&self, plan: &MembershipPlan) -> Vec<Action> {
-        let store = restore::store_of(&self.record.origin);
+        let store = self.record.origin.store();
         let roles = vec![Role::Learner; plan.create];
         ordinals::create(self.valid, self.observed, self.roster, store, &roles)
     }
@@ -193,7 +191,7 @@ impl View<'_> {
     fn remove(&self, surplus: &[Ordinal]) -> Vec<Action> {
         let removed = self.roster.seats.values().filter(|seat| seat.standing == Standing::Removed);
         let needless = surplus.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
-        let needless = needless.filter(|seat| is_needless(seat));
+        let needless = needless.filter(|seat| seat.is_needless());
         removed.chain(needless).filter_map(|seat| self.remove_one(seat)).collect()
     }
 
@@ -211,7 +209,7 @@ impl View<'_> {
         let (Some(set), Some(volume)) = (seat.set, seat.volume) else { return true };
         let owners = volume.metadata.owner_references.iter().flatten();
         let owned = owners.into_iter().any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
-        let goes = removed_volume_goes(self.valid, seat, self.record.cluster);
+        let goes = seat.removed_volume_goes(self.valid, self.record.cluster);
         goes == volume_goes_with(set) && goes == owned
     }
 
@@ -321,21 +319,6 @@ impl View<'_> {
                 .map(|note| Blocker { reason: note.reason.as_str().to_owned(), message: shortened(&note.message) }),
         }
     }
-}
-
-/// A newcomer that nobody wants, that cannot have been admitted, and that has nothing to lose.
-pub(crate) fn is_needless(seat: &Seat<'_>) -> bool {
-    seat.id.is_none() && seat.never_held_data()
-}
-
-/// Whether the volume of a member that goes shall go with it. Never another cluster's.
-pub(crate) fn removed_volume_goes(valid: &ValidatedCluster<'_>, seat: &Seat<'_>, cluster: ClusterId) -> bool {
-    valid.removed_volumes_go() && !seat.holds_data_of_another(cluster)
-}
-
-/// What a configured member is, for Services and the disruption budget.
-pub(crate) fn role(configuration: &Configuration, id: MemberId) -> Role {
-    if configuration.is_voter(id) { Role::Voter } else { Role::Learner }
 }
 
 fn activity(plan: &MembershipPlan, roster: &Roster<'_>) -> Note {

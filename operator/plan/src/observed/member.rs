@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::ids::{ClusterId, MemberId};
+use crate::names;
 
 /// What came of asking one member to describe itself.
 #[derive(Clone, Debug, PartialEq)]
@@ -156,6 +157,12 @@ impl Configuration {
     #[must_use]
     pub fn is_voter(&self, id: MemberId) -> bool {
         self.voters.contains(&id) || self.outgoing.contains(&id)
+    }
+
+    /// The role by which Services and the disruption budget select the pod of `id`.
+    #[must_use]
+    pub fn role(&self, id: MemberId) -> names::Role {
+        if self.is_voter(id) { names::Role::Voter } else { names::Role::Learner }
     }
 
     /// Whether `id` takes part in any way.

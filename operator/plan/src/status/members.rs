@@ -2,10 +2,10 @@
 
 use crds::raft_cluster::{MemberHealth, MemberRole, MemberStatus, RaftClusterStatus};
 
-use super::shortened;
-use crate::bootstrap::majority;
+use crate::decision::shortened;
 use crate::observed::Observed;
 use crate::observed::member::{Report, Role};
+use crate::quorum::majority;
 use crate::roster::{Roster, Seat, Standing};
 use crate::troubles;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::ids::MemberId;
-use crate::membership::plan::Wanted;
+use crate::membership::wanted::Wanted;
 use crate::names;
 use crate::observed::annotation;
 use crate::observed::member::Configuration;
