@@ -1,18 +1,43 @@
-//! Documents name files that exist.
+//! Documents and comments name what exists: files, folders, types, functions, fields. Owns what counts as a name of ours.
+//! Does not own links between items in Rust documentation, which `cargo doc` checks.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::{Finding, Known, source};
+
+/// Endings of files that a text can name only if the tree has them.
+const ENDINGS: [&str; 10] = ["rs", "md", "toml", "yaml", "yml", "proto", "tla", "cfg", "tpl", "sh"];
+
+/// Files that a text may name though the tree does not hold them, each with the reason.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("Run.tla", "a recorded run, written when it is checked"),
+    ("SEED/Run.tla", "the same"),
+    ("state/log.rs", "an example of this file"),
+];
+
+/// Names of others that look like ours.
+const FOREIGN: &[(&str, &str)] = &[
+    ("SO_REUSEPORT", "an option of Linux sockets"),
+    ("EX_IOERR", "an exit code of sysexits.h"),
+    ("br_netfilter", "a module of the Linux kernel"),
+    ("WithRequireLeader", "a function of etcd's Go client"),
+    ("FailedScheduling", "a reason in events of the Kubernetes scheduler"),
+];
+
+/// Comments that still cite a document that is not in the tree.
+const KNOWN_IN_COMMENTS: Known = &[("", 15)];
 
 #[test]
 fn relative_links_lead_somewhere() {
     let mut findings = Vec::new();
     for (name, text) in super::files(".md") {
-        let folder = Path::new(&name).parent().expect("a file stands in a folder");
         for target in targets(&text) {
             if target.contains("://") || target.starts_with('#') || target.starts_with("mailto:") {
                 continue;
             }
             let file = target.split('#').next().expect("split yields at least one part");
-            if !super::top().join(folder).join(file).exists() {
+            if !folder_of(&name).join(file).exists() {
                 findings.push(format!("{name}: links to {target}, which does not exist"));
             }
         }
@@ -20,29 +45,170 @@ fn relative_links_lead_somewhere() {
     super::settle(&findings);
 }
 
-/// Paths that prose names as code, from a top-level folder down.
+/// Paths that prose names as code: whole ones from a top-level folder down, and ends of paths such as `state/log.rs`.
 #[test]
-fn named_paths_lead_somewhere() {
-    const ROOMS: [&str; 6] = ["node/", "operator/", "tests/", "crds/", "charts/", "docs/"];
+fn paths_named_in_documents_exist() {
+    let tree = Tree::load();
     let mut findings = Vec::new();
     for (name, text) in super::files(".md") {
-        let folder = Path::new(&name).parent().expect("a file stands in a folder");
-        for line in prose(&text) {
-            let named =
-                line.split('`').skip(1).step_by(2).filter(|code| ROOMS.iter().any(|room| code.starts_with(room)));
-            let missing =
-                named.filter(|path| !path.contains([' ', '*', '<', '{']) && !super::top().join(path).exists());
-            let missing = missing.filter(|path| !super::top().join(folder).join(path).exists());
-            findings.extend(missing.map(|path| format!("{name}: names {path}, which does not exist")));
+        for (number, named) in quoted(&text) {
+            if is_path(&named) && !tree.has_path(&named, &folder_of(&name)) {
+                findings.push(format!("{name}:{number}: names {named}, which does not exist"));
+            }
         }
     }
     super::settle(&findings);
 }
 
-/// The lines outside code blocks.
-fn prose(text: &str) -> impl Iterator<Item = &str> {
+/// Names that prose sets as code and that look like ours: `some_name`, `SomeName`, `SOME_NAME`, `path::to::name`.
+#[test]
+fn names_in_documents_exist() {
+    let tree = Tree::load();
+    let mut findings = Vec::new();
+    for (name, text) in super::files(".md") {
+        for (number, named) in quoted(&text) {
+            findings.extend(
+                tree.missing(&named)
+                    .map(|part| format!("{name}:{number}: names {named}, but {part} is nowhere in the tree")),
+            );
+        }
+    }
+    super::settle(&findings);
+}
+
+#[test]
+fn files_named_in_comments_exist() {
+    let tree = Tree::load();
+    let mut findings: Vec<Finding> = Vec::new();
+    for (name, text) in super::files(".rs") {
+        for (number, line) in source::comments(&text).lines().enumerate() {
+            for named in line.split(|c: char| !(c.is_alphanumeric() || "_-./:".contains(c))) {
+                let named = named.trim_matches(['.', ':', '-']);
+                let is_ours = has_ending(named) && !named.contains(':');
+                // A page of the design that was never in the tree.
+                let is_gone = named == "DESIGN";
+                if is_gone || is_ours && !tree.has_path(named, &folder_of(&name)) {
+                    findings
+                        .push((name.clone(), format!("{name}:{}: names {named}, which does not exist", number + 1)));
+                }
+            }
+        }
+    }
+    super::settle_known(&findings, KNOWN_IN_COMMENTS);
+}
+
+#[test]
+fn names_in_comments_exist() {
+    let tree = Tree::load();
+    let mut findings = Vec::new();
+    for (name, text) in super::files(".rs") {
+        for (number, line) in source::comments(&text).lines().enumerate() {
+            for named in line.split('`').skip(1).step_by(2) {
+                findings
+                    .extend(tree.missing(named).map(|part| {
+                        format!("{name}:{}: names {named}, but {part} is nowhere in the tree", number + 1)
+                    }));
+            }
+        }
+    }
+    super::settle(&findings);
+}
+
+/// What a text may name.
+struct Tree {
+    /// Every file, whole.
+    files: Vec<String>,
+    /// Every identifier outside documents, comments in code included only where they are no documentation of ours.
+    words: BTreeSet<String>,
+}
+
+impl Tree {
+    fn load() -> Self {
+        let mut words = BTreeSet::new();
+        let mut files = Vec::new();
+        for (name, text) in super::files("") {
+            let is_rust = name.ends_with(".rs");
+            let text = if is_rust { without_comments(&text) } else { text };
+            if !name.ends_with(".md") {
+                words.extend(source::words(&text).map(str::to_owned));
+            }
+            words.extend(source::words(&name).map(str::to_owned));
+            files.push(name);
+        }
+        Self { files, words }
+    }
+
+    /// The parts of `named` that no file holds, if it looks like a name of ours.
+    fn missing<'a>(&'a self, named: &'a str) -> impl Iterator<Item = &'a str> {
+        let parts = named.trim_end_matches("()").split("::").filter(|_| is_name(named));
+        parts.filter(|part| !self.words.contains(*part) && !FOREIGN.iter().any(|(foreign, _)| foreign == part))
+    }
+
+    /// Whether a path from the top, from the naming file's folder, or the end of some path is `named`.
+    fn has_path(&self, named: &str, folder: &Path) -> bool {
+        let named = named.trim_start_matches("./").trim_end_matches('/');
+        let end = format!("/{named}");
+        let middle = format!("/{named}/");
+        super::top().join(named).exists()
+            || folder.join(named).exists()
+            || ELSEWHERE.iter().any(|(file, _)| *file == named)
+            || self.files.iter().any(|file| file.ends_with(&end) || format!("/{file}").contains(&middle))
+    }
+}
+
+/// Code and literals: what is a name for the compiler or for a user.
+fn without_comments(text: &str) -> String {
+    let comments = source::comments(text);
+    let blank = |(a, b): (u8, u8)| if b == b' ' || b == b'\n' { a } else { b' ' };
+    let bytes = text.bytes().zip(comments.bytes()).map(blank).collect();
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+fn folder_of(name: &str) -> PathBuf {
+    super::top().join(Path::new(name).parent().expect("a file stands in a folder"))
+}
+
+fn has_ending(named: &str) -> bool {
+    named.rsplit_once('.').is_some_and(|(stem, ending)| {
+        ENDINGS.contains(&ending) && stem.chars().next_back().is_some_and(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+/// A path of ours: it starts at a top-level folder, or is a file with a known ending.
+fn is_path(named: &str) -> bool {
+    const TOP: [&str; 6] = ["node/", "operator/", "tests/", "crds/", "charts/", "docs/"];
+    let plain = named.chars().all(|c| c.is_alphanumeric() || "_-./".contains(c));
+    plain && !named.starts_with(['/', '-']) && (TOP.iter().any(|top| named.starts_with(top)) || has_ending(named))
+}
+
+/// A name with an underscore inside, two humps, or `::` between its parts.
+fn is_name(named: &str) -> bool {
+    let named = named.trim_end_matches("()");
+    let is_word = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let parts: Vec<&str> = named.split("::").collect();
+    let humps = |part: &str| {
+        let ups = part.chars().filter(char::is_ascii_uppercase).count();
+        part.starts_with(|c: char| c.is_ascii_uppercase()) && ups >= 2 && ups < part.len()
+    };
+    parts.iter().all(|part| is_word(part))
+        && (parts.len() > 1 || parts[0].trim_matches('_').contains('_') || humps(parts[0]))
+}
+
+/// What stands between backticks outside code blocks, with its line.
+fn quoted(text: &str) -> Vec<(usize, String)> {
+    let of_line = |(number, line): (usize, &str)| {
+        line.split('`').skip(1).step_by(2).map(|code| (number, code.to_owned())).collect::<Vec<_>>()
+    };
+    prose(text).flat_map(of_line).collect()
+}
+
+/// The lines outside code blocks, with their numbers.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut code = false;
-    text.lines().filter(move |line| {
+    text.lines().enumerate().map(|(number, line)| (number + 1, line)).filter(move |(_, line)| {
         let fence = line.trim_start().starts_with("```");
         code ^= fence;
         !code && !fence
@@ -52,13 +218,26 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
 /// The targets of inline links outside code blocks.
 fn targets(text: &str) -> Vec<String> {
     prose(text)
-        .flat_map(|line| line.split("](").skip(1))
+        .flat_map(|(_, line)| line.split("](").skip(1))
         .filter_map(|part| part.split(')').next())
         .map(str::to_owned)
         .collect()
 }
 
 #[test]
-fn links_in_code_are_left_alone() {
+fn links_in_code_blocks_are_not_followed() {
     assert_eq!(targets("[a](b.md) and [c](d/e.md#f)\n```\n[x](y)\n```\n"), ["b.md", "d/e.md#f"]);
+}
+
+#[test]
+fn names_and_paths_are_recognized() {
+    let names = ["some_name", "SomeName", "a::b", "read_all()", "SOME_NAME"];
+    assert!(names.iter().all(|name| is_name(name)));
+    assert!(!["name", "Name", "some name", "etcd-io", "HTTP", "3.x"].iter().any(|name| is_name(name)));
+    let paths = ["node/src", "log.rs", "state/log.rs", "docs/a.md"];
+    assert!(paths.iter().all(|path| is_path(path)));
+    assert!(!["log", "*.rs", "progress.go", "/etc/x.toml", ".rs"].iter().any(|path| is_path(path)));
+    let tree: BTreeMap<&str, bool> = [("b/c.rs", true), ("c.rs", true), ("b", true), ("d.rs", false)].into();
+    let loaded = Tree { files: vec!["a/b/c.rs".into()], words: BTreeSet::new() };
+    assert!(tree.iter().all(|(path, there)| loaded.has_path(path, Path::new("/nowhere")) == *there));
 }

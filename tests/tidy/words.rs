@@ -1,4 +1,103 @@
-//! Names and leftovers that the house does not keep.
+//! Words that are refused: those that are wrong in every use, leftovers, names that say nothing, paths of one machine.
+//! Owns the lists. Does not own style, which no test can read, nor the meaning of words (the glossary).
+
+use super::{Finding, Known};
+
+/// Words and phrases that are refused in every text of the tree and as parts of names, and what to say instead.
+const REFUSED: &[(&[&str], &str)] = &[
+    (&["time-out", "time-outs"], "timeout"),
+    (&["hand-over", "hand-overs"], "leadership transfer"),
+    (&["for ever"], "permanently, for good"),
+    (&["but for"], "except"),
+    (&["the own"], "its own"),
+    (&["heir", "heirs"], "successor"),
+    (&["lessor"], "lease expiry"),
+    (&["weather"], "network profile"),
+    (&["museum"], "regressions"),
+    (&["drill", "drills"], "exhaustive cases"),
+    (&["portrait", "portraits"], "rendering"),
+    (&["wish", "wishes"], "workload; preference"),
+    (&["door", "doors"], "service, endpoint, API, admission"),
+    (&["room", "rooms"], "module, crate, phase; free space, capacity"),
+    (&["rot", "rots", "rotted", "rotten"], "corruption, checksum mismatch, damaged"),
+    (&["mint", "mints", "minted", "minting"], "generate"),
+    (&["calm", "calmly"], "unchanged, idle"),
+    (&["fruitful", "fruitless"], "changed, unchanged"),
+    (&["needless", "needlessly", "of no use"], "unnecessary"),
+    (&["worn out"], "expired"),
+    (&["nobody", "somebody", "anybody", "whoever", "whomever"], "the party: member, client, leader, caller, operator"),
+];
+
+/// Uses that were there before this check.
+const KNOWN_WORDS: Known = &[("", 1539)];
+
+/// Texts that quote the refused words.
+const QUOTING: [&str; 2] = ["tidy/words.rs", "docs/contributing/glossary.md"];
+
+#[test]
+fn words_that_are_wrong_in_every_use_are_refused() {
+    let mut findings: Vec<Finding> = Vec::new();
+    let is_checked = |name: &str| {
+        !QUOTING.iter().any(|quoting| name.ends_with(quoting)) && !name.ends_with(".lock") && !name.ends_with("go.sum")
+    };
+    for (name, text) in super::files("").into_iter().filter(|(name, _)| is_checked(name)) {
+        for (_, word, instead) in refused(&name) {
+            findings.push((name.clone(), format!("{name}: the name says \"{word}\": say {instead}")));
+        }
+        for (line, word, instead) in refused(&text) {
+            findings.push((name.clone(), format!("{name}:{line}: \"{word}\": say {instead}")));
+        }
+    }
+    super::settle_known(&findings, KNOWN_WORDS);
+}
+
+/// Line, word and what to say instead, for each refused word.
+fn refused(text: &str) -> Vec<(usize, &'static str, &'static str)> {
+    let words = words(text);
+    let mut found = Vec::new();
+    for (at, (line, word)) in words.iter().enumerate() {
+        for (refused, instead) in REFUSED {
+            let matches = |phrase: &str| {
+                let mut parts = phrase.split(' ');
+                parts.next() == Some(word.as_str())
+                    && parts.enumerate().all(|(n, part)| words.get(at + 1 + n).is_some_and(|(_, next)| next == part))
+            };
+            found.extend(refused.iter().filter(|phrase| matches(phrase)).map(|phrase| (*line, *phrase, *instead)));
+        }
+    }
+    found
+}
+
+/// The words of a text in lower case with their lines: parts of names stand alone, a hyphen joins, and an empty word
+/// stands where a sentence or clause ends.
+fn words(text: &str) -> Vec<(usize, String)> {
+    let mut words: Vec<(usize, String)> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let mut word = String::new();
+        let mut before = ' ';
+        for character in line.chars().chain([' ']) {
+            let starts = character.is_uppercase() && before.is_lowercase();
+            let joins = character.is_alphabetic() || character == '-' && before.is_alphabetic();
+            if (starts || !joins) && !word.is_empty() {
+                words.push((number + 1, std::mem::take(&mut word).trim_end_matches('-').to_owned()));
+            }
+            if joins {
+                word.extend(character.to_lowercase());
+            } else if ".,;:!?()".contains(character) {
+                words.push((number + 1, String::new()));
+            }
+            before = character;
+        }
+    }
+    words
+}
+
+#[test]
+fn words_are_found_in_prose_and_in_names() {
+    let text = "it lasts for\n// ever; not a doorway\nfn at_the_door() {} struct RoomLeft; for, ever Time-outs";
+    let found: Vec<(usize, &str)> = refused(text).into_iter().map(|(line, word, _)| (line, word)).collect();
+    assert_eq!(found, [(1, "for ever"), (3, "door"), (3, "room"), (3, "time-outs")]);
+}
 
 /// Put together here, so that this file does not find itself.
 fn leftovers() -> Vec<String> {
@@ -26,12 +125,12 @@ fn nothing_is_left_over() {
 }
 
 #[test]
-fn every_room_has_a_purpose_in_its_name() {
+fn every_folder_and_file_is_named_after_its_purpose() {
     let banned = ["util", "utils", "helper", "helpers", "common", "misc", "mod"];
     let findings: Vec<String> = super::files("")
         .into_iter()
         .filter(|(name, _)| name.split('/').any(|part| banned.contains(&part.strip_suffix(".rs").unwrap_or(part))))
-        .map(|(name, _)| format!("{name}: name the room after what it is for"))
+        .map(|(name, _)| format!("{name}: name it after what it is for"))
         .collect();
     super::settle(&findings);
 }

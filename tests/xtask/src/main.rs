@@ -1,7 +1,8 @@
-//! The commands of `cargo xtask`: one file each. No logic here, and none that a crate of its own should hold.
+//! The commands of `cargo xtask`, one file each. Owns their names. Does not own what they do.
 
 mod bench;
 mod cluster;
+mod comments;
 mod demo;
 mod image;
 mod interrupt;
@@ -32,10 +33,12 @@ enum Verb {
     Image(image::Arguments),
     /// The main job from start to end on a real Kubernetes, which it brings up itself unless one is given
     Demo(demo::Arguments),
-    /// Members beside etcd on this machine: throughput, latency and CPU, in one run
+    /// Throughput, latency and CPU of members and of etcd on this machine, in one run
     Bench(bench::Arguments),
     /// Simulated lives of whole clusters, each from one seed, every invariant checked after every step
     Simulate(simulate::Arguments),
+    /// Draws comments of the source at random, for a reader to judge
+    Comments(comments::Arguments),
     /// Every test there is: format, lints, dependencies, workspace, and a real Kubernetes
     Test(test::Arguments),
 }
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Simulate(arguments) => simulate::run(&arguments),
+        Verb::Comments(arguments) => comments::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
     };
     match done {
