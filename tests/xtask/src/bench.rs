@@ -1,5 +1,6 @@
-//! `cargo xtask bench`: three members beside a three-member etcd, in one run on one machine, with etcd's own benchmark
-//! tool. Owns the order of rounds and the report; figures of a shared machine mean little, their ratios do.
+//! `cargo xtask bench`: three members and a three-member etcd under the same loads, in one run on one machine, with etcd's
+//! own benchmark tool. Owns the order of rounds. Does not own loads (`bench/load.rs`) or the report (`bench/report.rs`).
+//! Compare ratios: absolute figures depend on the machine.
 
 mod load;
 mod report;
@@ -16,21 +17,24 @@ use self::load::{LOADS, Measured};
 use self::server::Servers;
 use crate::{image, toolchain};
 
-/// How much of it.
+/// How long to measure, and where the report goes.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Rounds of each load, the two servers taking turns; medians and spread are of these
+    /// Rounds of each load; the two servers take turns, and the report shows median and spread of the rounds
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
-    /// Requests of each load in each round; the one-client load does a twentieth
+    /// Requests of each load in each round; the load of one client sends a twentieth
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     requests: u64,
-    /// Writes the report there as Markdown, too
+    /// Also writes the report to this file, as Markdown
     #[arg(long)]
     out: Option<PathBuf>,
 }
 
-/// Carries it out.
+/// Measures both servers and prints the report.
+///
+/// # Errors
+/// Returns an error if a server does not start or serve, or a load fails. No report was written then.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let say = |line: &str| println!("  {line}");
     let built = programs::build(&[Program::Etcd, Program::Benchmark], &say)?;
@@ -64,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A folder of this run's own beside the build's output, gone when the run ends.
+/// A folder for the data of one run, removed when the run ends.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -77,7 +81,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What cannot be removed is a person's to look at; the figures are out already.
+        // A folder that stays costs disk space only, and the figures are printed already.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

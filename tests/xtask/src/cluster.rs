@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: the dev cluster by hand.
+//! `cargo xtask cluster`: the dev cluster by hand. Owns what is printed. Does not own the cluster (crate `dev-cluster`).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,13 +14,13 @@ use crate::steps::seconds;
 /// What to do with the dev cluster.
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Brings it up: control plane, nodes, DNS, volumes and an S3 server. Nothing leaves the machine
+    /// Brings it up: control plane, nodes, DNS, volumes and an S3 server. No packet leaves the machine
     Up {
-        /// How many nodes, each in a zone of its own
+        /// Number of nodes, each in its own zone
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
         nodes: u8,
     },
-    /// Takes it down, volumes and buckets included; clears away what a crashed run left
+    /// Takes it down with volumes and buckets, and removes what a crashed run left
     Down,
     /// Shows whether it is up and its nodes Ready; exit code 0 only if all are
     Status,
@@ -34,7 +34,7 @@ pub(crate) enum Verb {
     },
 }
 
-/// Carries it out.
+/// Runs the command.
 pub(crate) fn run(verb: Verb) -> Result<ExitCode> {
     match verb {
         Verb::Up { nodes } => up(nodes),
@@ -45,7 +45,7 @@ pub(crate) fn run(verb: Verb) -> Result<ExitCode> {
     }
 }
 
-/// What brings up a cluster of `nodes` nodes from this program.
+/// Options of a cluster of `nodes` nodes that this program brings up.
 pub(crate) fn options(nodes: u8, lifetime: Lifetime) -> Options {
     Options { nodes, provisioner: ["cluster", "provisioner"].map(OsString::from).into(), lifetime }
 }
@@ -101,7 +101,7 @@ fn env() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A value as a shell reads it back.
+/// A value quoted for a shell.
 fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }

@@ -1,5 +1,6 @@
-//! `cargo xtask demo`: the main job from start to end on a real Kubernetes, shown step by step. It fails when a step
-//! fails, a service gap is longer than its bar, or an acknowledged write is missing.
+//! `cargo xtask demo`: the life of a Raft cluster on a real Kubernetes, from installation to restore, shown step by step. It
+//! fails if a step fails, if no write is acknowledged for longer than a limit, or if an acknowledged write is missing.
+//! Owns the story. Does not own its steps (crate `main-job`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,23 +14,23 @@ use main_job::raft_cluster::RaftCluster;
 use main_job::{Kubernetes, backup, operator};
 use serde_json::Value;
 
-use crate::image::{self, Written};
+use crate::image::{self, Profile, Written};
 use crate::steps::Steps;
 use crate::toolchain;
 
-/// Longest time without an acknowledgement while members change, hand over or are replaced.
+/// Longest time without an acknowledgement while members change, transfer leadership or are replaced.
 const PLANNED_GAP: Duration = Duration::from_secs(1);
 /// The same when the leader is killed without warning.
 const KILLED_GAP: Duration = Duration::from_secs(3);
-/// How long any one change of membership may take.
+/// Longest time of one membership change.
 const CHANGE: Duration = Duration::from_secs(180);
 const NAMESPACE: &str = "raft-demo";
 const STEPS: usize = 16;
 
-/// Where, and with which object store.
+/// Which Kubernetes, and which object store.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// A Kubernetes of your own instead of the dev cluster; needs --load kind or --registry, and the --store flags
+    /// Your own Kubernetes instead of the dev cluster; needs --load kind or --registry, and the --store flags
     #[arg(long, env = "KUBECONFIG")]
     kubeconfig: Option<PathBuf>,
     #[command(flatten)]
@@ -37,27 +38,27 @@ pub(crate) struct Arguments {
     /// S3 endpoint that pods of your Kubernetes reach; keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     #[arg(long)]
     store_endpoint: Option<String>,
-    /// Bucket there
+    /// Bucket for the backup
     #[arg(long, default_value = "raft-backups")]
     store_bucket: String,
-    /// Region to sign for
+    /// Region that requests are signed for
     #[arg(long, default_value = "us-east-1")]
     store_region: String,
-    /// Takes the dev cluster down at the end, instead of leaving it to be looked at
+    /// Takes the dev cluster down at the end instead of leaving it for inspection
     #[arg(long)]
     down: bool,
 }
 
-/// Where the demo runs.
+/// The Kubernetes, object store and images of a demo.
 struct Place {
     kubernetes: Kubernetes,
-    /// The dev cluster, if it is that; faults that a machine can have need it.
+    /// The dev cluster, if it is the Kubernetes; faults of a machine need it.
     cluster: Option<Cluster>,
     store: ObjectStore,
     images: Images,
 }
 
-/// The images by their role.
+/// Image names by role.
 #[derive(Default)]
 struct Images {
     operator: String,
@@ -66,7 +67,10 @@ struct Images {
     traffic: String,
 }
 
-/// Carries it out.
+/// Runs the demo.
+///
+/// # Errors
+/// Returns an error if the dev cluster cannot be taken down. A failed step is shown and sets the exit code.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let steps = Steps::new(STEPS);
     let result = all(arguments, &steps);
@@ -74,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let place = match result {
         Ok(place) => place,
         Err(error) => {
-            // The failing step has printed its error; what failed outside of one is shown here.
+            // A failed step has printed its error; an error outside the steps is printed here.
             if steps.all_held() {
                 eprintln!("error: {error:#}");
             }
@@ -96,10 +100,10 @@ fn all(arguments: &Arguments, steps: &Steps) -> Result<Place> {
     create(&place, &demo, steps)?;
     let traffic = Traffic::start(kubernetes, &place.images.traffic, &demo.endpoint(), 2)?;
     change_members(&demo, &traffic, steps)?;
-    hurt(&place, &demo, &traffic, steps)?;
+    injure(&place, &demo, &traffic, steps)?;
     steps.step("every acknowledged write is there, once", || {
         let verdict = traffic.verify(&demo.endpoint())?;
-        steps.note(&account(&verdict));
+        steps.note(&checked(&verdict));
         let expected = verdict.acknowledged + verdict.unknown_applied;
         ensure!(verdict.revisions == expected, "{} revisions for {expected} writes", verdict.revisions);
         Ok(())
@@ -109,7 +113,7 @@ fn all(arguments: &Arguments, steps: &Steps) -> Result<Place> {
 }
 
 fn prepare(arguments: &Arguments, steps: &Steps) -> Result<Place> {
-    // The environment that `cargo xtask cluster env` prints names the dev cluster, which is nobody's own.
+    // After `cargo xtask cluster env`, KUBECONFIG names the dev cluster, which is no Kubernetes of the user's own.
     let is_dev_cluster = |path: &PathBuf| Cluster::open().is_ok_and(|cluster| cluster.kubeconfig() == *path);
     if let Some(kubeconfig) = arguments.kubeconfig.as_ref().filter(|path| !is_dev_cluster(path)) {
         return prepare_given(arguments, kubeconfig, steps);
@@ -119,7 +123,7 @@ fn prepare(arguments: &Arguments, steps: &Steps) -> Result<Place> {
         Cluster::up(&crate::cluster::options(3, Lifetime::Standing), &|line| steps.note(line))
     })?;
     let images = steps.step("images, built without Docker and loaded into every node", || {
-        let written = image::build("localhost", "dev", &|line| steps.note(line))?;
+        let written = image::build("localhost", "dev", Profile::Quick, &|line| steps.note(line))?;
         image::list(&written, &|line| steps.note(line));
         image::load_into(&cluster, &written)?;
         Images::of(&written)
@@ -132,11 +136,11 @@ fn prepare(arguments: &Arguments, steps: &Steps) -> Result<Place> {
 fn prepare_given(arguments: &Arguments, kubeconfig: &std::path::Path, steps: &Steps) -> Result<Place> {
     ensure!(
         arguments.images.reach_a_cluster(),
-        "with a Kubernetes of your own say how its nodes get the images: --load kind, or --registry NAME"
+        "your own Kubernetes needs a way to get the images: add --load kind, or --registry NAME"
     );
     let endpoint = arguments.store_endpoint.clone();
     let endpoint =
-        endpoint.context("with a Kubernetes of your own name an S3 server for the backup: --store-endpoint URL")?;
+        endpoint.context("your own Kubernetes needs an S3 server for the backup: add --store-endpoint URL")?;
     let key = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set: the backup needs it"));
     let store = ObjectStore {
         endpoint,
@@ -189,7 +193,7 @@ fn create(place: &Place, demo: &RaftCluster<'_>, steps: &Steps) -> Result<()> {
         show(steps, &kubernetes.kubectl(["get", "raft"]).text()?);
         Ok(())
     })?;
-    steps.step("etcdctl writes, reads and looks at the members", || {
+    steps.step("etcdctl writes, reads and lists the members", || {
         let etcdctl = Etcdctl::new(kubernetes, &place.images.etcdctl, &demo.endpoint());
         etcdctl.run(&["put", "greeting", "hello"])?;
         let read = etcdctl.run(&["get", "greeting", "--print-value-only"])?;
@@ -200,20 +204,21 @@ fn create(place: &Place, demo: &RaftCluster<'_>, steps: &Steps) -> Result<()> {
         ensure!(started == 3, "etcdctl lists {started} started members instead of three");
         let status: Value =
             serde_json::from_str(&etcdctl.run(&["endpoint", "status", "--cluster", "--write-out=json"])?)?;
-        let told = status.as_array().context("etcdctl prints one status for each endpoint")?;
-        let leads = |told: &&Value| told["Status"]["leader"] == told["Status"]["header"]["member_id"];
-        let leaders = told.iter().filter(leads).count();
-        ensure!(told.len() == 3 && leaders == 1, "{} members tell their status, {leaders} of them lead", told.len());
+        let statuses = status.as_array().context("etcdctl prints one status for each endpoint")?;
+        let leads = |status: &&Value| status["Status"]["leader"] == status["Status"]["header"]["member_id"];
+        let leaders = statuses.iter().filter(leads).count();
+        let answers = statuses.len();
+        ensure!(answers == 3 && leaders == 1, "{answers} members report their status, {leaders} of them lead");
         Ok(())
     })
 }
 
 fn change_members(demo: &RaftCluster<'_>, traffic: &Traffic<'_>, steps: &Steps) -> Result<()> {
     steps.step("a client writes without pause", || {
-        traffic.mark("calm")?;
+        traffic.mark("undisturbed")?;
         dev_cluster::until("a hundred writes are acknowledged", PATIENCE, || {
-            let phase = traffic.mark("calm")?;
-            Ok((phase.acknowledged >= 100).then(|| steps.note(&told(&phase))))
+            let phase = traffic.mark("undisturbed")?;
+            Ok((phase.acknowledged >= 100).then(|| steps.note(&summary(&phase))))
         })
     })?;
     for (replicas, voters) in [(5, 5), (3, 3)] {
@@ -228,7 +233,7 @@ fn change_members(demo: &RaftCluster<'_>, traffic: &Traffic<'_>, steps: &Steps) 
     Ok(())
 }
 
-fn hurt(place: &Place, demo: &RaftCluster<'_>, traffic: &Traffic<'_>, steps: &Steps) -> Result<()> {
+fn injure(place: &Place, demo: &RaftCluster<'_>, traffic: &Traffic<'_>, steps: &Steps) -> Result<()> {
     let kubernetes = &place.kubernetes;
     steps.step("kubectl delete pod of the leader", || {
         watched(traffic, steps, PLANNED_GAP, || {
@@ -256,7 +261,7 @@ fn hurt(place: &Place, demo: &RaftCluster<'_>, traffic: &Traffic<'_>, steps: &St
         Some(cluster) => {
             steps.step(wipe, || watched(traffic, steps, PLANNED_GAP, || wipe_and_await(cluster, demo, steps)))?
         }
-        None => steps.skip(wipe, "only the dev cluster's volumes can be emptied from outside"),
+        None => steps.skip(wipe, "only volumes of the dev cluster can be emptied"),
     }
     steps.step("a follower's pod and claim are deleted; the member is replaced", || {
         watched(traffic, steps, PLANNED_GAP, || {
@@ -277,7 +282,7 @@ fn wipe_and_await(cluster: &Cluster, demo: &RaftCluster<'_>, steps: &Steps) -> R
     await_replacement(demo, &victim, &before, steps)
 }
 
-/// A member that does not lead, and the names of all members.
+/// A follower, and the names of all members.
 fn a_follower(demo: &RaftCluster<'_>) -> Result<(String, Vec<String>)> {
     let leader = demo.leader()?;
     let names: Vec<String> = demo.status()?.members().into_iter().map(|(name, _)| name).collect();
@@ -328,30 +333,30 @@ fn back_up_and_restore(place: &Place, demo: &RaftCluster<'_>, traffic: &Traffic<
     })?;
     steps.step("every acknowledged write is in the restored cluster", || {
         let verdict = traffic.verify(&restored.endpoint())?;
-        steps.note(&account(&verdict));
+        steps.note(&checked(&verdict));
         Ok(())
     })
 }
 
-/// Does something while the client writes, and holds it to the bar on the longest gap.
-fn watched(traffic: &Traffic<'_>, steps: &Steps, bar: Duration, work: impl FnOnce() -> Result<()>) -> Result<()> {
+/// Runs `work` while the client writes, and fails if the longest time without an acknowledgement is over `limit`.
+fn watched(traffic: &Traffic<'_>, steps: &Steps, limit: Duration, work: impl FnOnce() -> Result<()>) -> Result<()> {
     traffic.mark("watched")?;
     let done = work();
     let phase = traffic.mark("between")?;
-    steps.note(&told(&phase));
+    steps.note(&summary(&phase));
     done?;
     ensure!(
-        phase.longest_gap <= bar,
-        "nothing was served for {} ms, at most {} ms are allowed; the client's last error: {}",
+        phase.longest_gap <= limit,
+        "no write was acknowledged for {} ms, at most {} ms are allowed; the client's last error: {}",
         phase.longest_gap.as_millis(),
-        bar.as_millis(),
+        limit.as_millis(),
         phase.last_error.as_deref().unwrap_or("none")
     );
     ensure!(phase.acknowledged > 0, "no write was acknowledged");
     Ok(())
 }
 
-fn told(phase: &Phase) -> String {
+fn summary(phase: &Phase) -> String {
     format!(
         "longest gap {} ms; {} writes acknowledged, {} with an unknown outcome",
         phase.longest_gap.as_millis(),
@@ -360,9 +365,9 @@ fn told(phase: &Phase) -> String {
     )
 }
 
-fn account(verdict: &Verdict) -> String {
+fn checked(verdict: &Verdict) -> String {
     format!(
-        "{} acknowledged writes checked, none lost, none twice; of those with an unknown outcome {} happened and {} did not",
+        "{} acknowledged writes checked, none lost, none applied twice; of those with an unknown outcome {} were applied and {} were not",
         verdict.acknowledged, verdict.unknown_applied, verdict.unknown_absent
     )
 }
@@ -382,10 +387,10 @@ fn look_around(place: &Place) -> String {
         "  kubectl -n {NAMESPACE} port-forward service/restored 2379 &  etcdctl get --prefix / --limit 5"
     ));
     if place.cluster.is_some() {
-        lines.push("Take it all down:\n  cargo xtask cluster down".into());
+        lines.push("Take it down:\n  cargo xtask cluster down".into());
     } else {
         lines.push(format!(
-            "Take it away:\n  kubectl delete namespace {NAMESPACE} && helm -n raft-operator uninstall raft-operator"
+            "Remove it:\n  kubectl delete namespace {NAMESPACE} && helm -n raft-operator uninstall raft-operator"
         ));
     }
     lines.join("\n")

@@ -1,4 +1,4 @@
-//! `cargo xtask image`: static programs and their images, written without Docker, and loaded where a person says.
+//! `cargo xtask image`: static programs and their images, written without Docker and loaded into a cluster on request.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const PACKAGES: [&str; 3] = ["raft-node", "raft-operator", "traffic"];
 #[derive(Args)]
 #[group(id = "image")]
 pub(crate) struct Arguments {
-    /// Loads the images, too
+    /// Loads the images as well
     #[arg(long, value_enum)]
     load: Option<Load>,
     /// Name of the kind cluster for `--load kind`
@@ -31,6 +31,27 @@ pub(crate) struct Arguments {
     /// The images' tag
     #[arg(long, default_value = "dev")]
     tag: String,
+    /// How the programs are compiled
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    profile: Profile,
+}
+
+/// How the programs of the images are compiled: a profile of the workspace's Cargo.toml.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Profile {
+    /// For distribution: optimised across crates
+    Release,
+    /// For the demo and for tests: built in less than half the time
+    Quick,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Profile::Release => "release",
+            Profile::Quick => "quick",
+        }
+    }
 }
 
 /// A place that images are loaded into.
@@ -54,14 +75,17 @@ pub(crate) struct Written {
     pub(crate) bytes: u64,
 }
 
-/// Carries it out.
+/// Builds and loads the images.
+///
+/// # Errors
+/// Returns an error if a program is not built, or an image not written, loaded or pushed.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     build_and_load(arguments, &|line| println!("  {line}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Arguments {
-    /// Whether the nodes of some cluster get the images.
+    /// Whether the nodes of a cluster other than the dev cluster can get the images.
     pub(crate) fn reach_a_cluster(&self) -> bool {
         self.registry.is_some() || matches!(self.load, Some(Load::Cluster | Load::Kind))
     }
@@ -70,7 +94,7 @@ impl Arguments {
 /// Builds the images and brings them where the arguments say.
 pub(crate) fn build_and_load(arguments: &Arguments, say: &dyn Fn(&str)) -> Result<Vec<Written>> {
     let prefix = arguments.registry.as_deref().unwrap_or("localhost").trim_end_matches('/');
-    let images = build(prefix, &arguments.tag, say)?;
+    let images = build(prefix, &arguments.tag, arguments.profile, say)?;
     list(&images, say);
     match arguments.load {
         Some(Load::Cluster) => load_into(&Cluster::open()?, &images)?,
@@ -94,15 +118,14 @@ pub(crate) fn build_and_load(arguments: &Arguments, say: &dyn Fn(&str)) -> Resul
 }
 
 /// Builds the project's programs statically and writes their images, and one with etcd's client.
-pub(crate) fn build(prefix: &str, tag: &str, say: &dyn Fn(&str)) -> Result<Vec<Written>> {
-    let programs = build_static(say)?;
+pub(crate) fn build(prefix: &str, tag: &str, profile: Profile, say: &dyn Fn(&str)) -> Result<Vec<Written>> {
+    let programs = build_static(profile, say)?;
     let trust = trust_store(say)?;
     let etcdctl = programs::build(&[Program::Etcdctl], say)?.path(Program::Etcdctl);
     let folder = programs::cache()?.join("images");
     fs::create_dir_all(&folder)?;
     let mut written = Vec::new();
-    for (program, description) in programs.iter().chain([&(etcdctl, "etcd's client, for trying a cluster from inside")])
-    {
+    for (program, description) in programs.iter().chain([&(etcdctl, "etcd's client, for commands inside a cluster")]) {
         let name = program.file_name().context("a program has a name")?.to_string_lossy();
         let tagged = format!("{prefix}/{name}:{tag}");
         let image = Image::of_program(&tagged, program, Some(&trust))?
@@ -117,7 +140,7 @@ pub(crate) fn build(prefix: &str, tag: &str, say: &dyn Fn(&str)) -> Result<Vec<W
     Ok(written)
 }
 
-/// Says what was written, and how large it is.
+/// Prints name, size and path of each image.
 pub(crate) fn list(images: &[Written], say: &dyn Fn(&str)) {
     for image in images {
         let mebibytes = image.bytes as f64 / f64::from(1 << 20);
@@ -136,14 +159,15 @@ fn load_into_docker(images: &[Written]) -> Result<()> {
         .try_for_each(|image| toolchain::show(Command::new("docker").args(["load", "--input"]).arg(&image.path)))
 }
 
-/// Release builds of the project's programs that need no library of the system.
-fn build_static(say: &dyn Fn(&str)) -> Result<Vec<(PathBuf, &'static str)>> {
+/// Builds the project's programs so that they need no library of the system.
+fn build_static(profile: Profile, say: &dyn Fn(&str)) -> Result<Vec<(PathBuf, &'static str)>> {
     let target = toolchain::static_target();
     toolchain::add_target(&target, say)?;
     // C parts (zstd, ring) are compiled against the C library that the program carries with it.
     install_missing(&[("musl-gcc", "musl-tools"), ("cc", "gcc")], say)?;
     let mut cargo = toolchain::cargo();
-    cargo.args(["build", "--release", "--message-format=json-render-diagnostics", "--target", &target]);
+    cargo.args(["build", "--profile", profile.name(), "--target", &target]);
+    cargo.arg("--message-format=json-render-diagnostics");
     cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));
     let variable = target.replace('-', "_");
     cargo.env(format!("CC_{variable}"), "musl-gcc");
@@ -156,7 +180,7 @@ fn build_static(say: &dyn Fn(&str)) -> Result<Vec<(PathBuf, &'static str)>> {
     let descriptions = [
         "One member of a Raft cluster",
         "The Kubernetes operator for Raft clusters",
-        "A client that writes without pause and checks every acknowledgement",
+        "A client that writes without pause and checks that acknowledged writes are kept",
     ];
     PACKAGES.iter().zip(descriptions).map(|(package, description)| Ok((find(package)?, description))).collect()
 }

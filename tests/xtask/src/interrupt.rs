@@ -1,5 +1,5 @@
-//! Control-C during a long run: the running step's programs end, the steps that are left are skipped, and the run
-//! clears up after itself as always. Knows nothing of what the steps do.
+//! Control-C during a long run: ends the programs of the running step, so that the remaining steps can be skipped and the
+//! run can clean up. Owns the signal. Does not own the steps (`test.rs`).
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -12,21 +12,21 @@ use signal_hook::iterator::Signals;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on an interrupt no longer ends this program, but what it runs.
+/// Starts to handle SIGINT and SIGTERM: they end the programs that this one started instead of this one.
 pub(crate) fn watch() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::Builder::new().name("interrupt".into()).spawn(move || {
         for _ in signals.forever() {
             INTERRUPTED.store(true, Ordering::SeqCst);
-            eprintln!("interrupted: clearing up");
-            // One that has ended by itself is what was wanted.
+            eprintln!("interrupted: cleaning up");
+            // An error means that a program has ended by itself.
             let _ = Command::new("kill").args(descendants()).stderr(Stdio::null()).status();
         }
     })?;
     Ok(())
 }
 
-/// Whether an interrupt has come.
+/// Whether the run was interrupted.
 pub(crate) fn came() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
@@ -39,7 +39,8 @@ struct Process {
     session: u32,
 }
 
-/// What this program started, and what that started; but for those in a session of their own, which are meant to stay.
+/// Processes that this program started, and those that they started, except those in another session: the dev cluster's
+/// are meant to outlive the run.
 fn descendants() -> Vec<String> {
     let stats = fs::read_dir("/proc").into_iter().flatten().flatten();
     let stats = stats.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());

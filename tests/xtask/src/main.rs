@@ -1,6 +1,7 @@
 //! The commands of `cargo xtask`, one file each. Owns their names. Does not own what they do.
 
 mod bench;
+mod budget;
 mod cluster;
 mod comments;
 mod demo;

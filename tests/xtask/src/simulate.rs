@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: starts the simulator's own program, which owns seeds, faults and the verdict.
+//! `cargo xtask simulate`: starts the simulator's program. Does not own seeds, faults or the verdict: that program does.
 
 use std::process::ExitCode;
 
@@ -7,27 +7,30 @@ use clap::Args;
 
 use crate::toolchain;
 
-/// Which seeds.
+/// Which seeds, and what may go wrong.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// How many
+    /// Number of seeds
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
-    /// The first one
+    /// First seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// What may go wrong: all, none, or names with commas between
+    /// Faults: all, none, or names separated by commas
     #[arg(long, default_value = "all")]
     faults: String,
-    /// Run members as they ship: driver, disk format, store and wire form too
+    /// Runs members as they ship: with driver, disk format, store and wire format
     #[arg(long, conflicts_with_all = ["faults", "trace"])]
     shipped: bool,
-    /// Last lines of what happened that a failed seed shows
+    /// Lines of its history that a failed seed prints
     #[arg(long, default_value_t = 80)]
     trace: usize,
 }
 
-/// Carries it out.
+/// Runs the simulator; its exit code is the verdict.
+///
+/// # Errors
+/// Returns an error if cargo does not start.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { seeds, from, faults, shipped, trace } = arguments;
     let mut simulate = toolchain::cargo();

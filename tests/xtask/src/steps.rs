@@ -1,5 +1,5 @@
-//! A run of numbered steps as a person sees it: each with the time since the start and what it took, a summary at the
-//! end. What the steps do is the caller's.
+//! A run of numbered steps as a person sees it: each with the time since the start and what it took, and a summary at the
+//! end. Does not own what the steps do.
 
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// A run of numbered steps. Lines of work beside the steps may come in between, from any thread; whole, never mixed.
+/// A run of numbered steps. Other threads may print lines between those of the steps; lines are never mixed.
 pub(crate) struct Steps {
     start: Instant,
     of: usize,
@@ -30,15 +30,15 @@ enum Outcome {
 }
 
 impl Steps {
-    /// A run of `of` steps that begins now.
+    /// A run of `of` steps that starts now.
     pub(crate) fn new(of: usize) -> Steps {
         Steps { start: Instant::now(), of, done: Mutex::new(Vec::new()) }
     }
 
-    /// Does one step, showing its number, the time and how it ended.
+    /// Runs one step and shows its number, the time and how it ended.
     ///
     /// # Errors
-    /// The step's own error, after showing it.
+    /// Returns the error of `work`, which was shown.
     pub(crate) fn step<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let number = self.done().len() + 1;
         say(&head(number, self.of, self.start.elapsed(), &format!("{name} ...")));
@@ -55,7 +55,7 @@ impl Steps {
         result
     }
 
-    /// Counts a step that is left out, and says why.
+    /// Counts a step that is left out, and shows why.
     pub(crate) fn skip(&self, name: &str, why: &str) {
         let number = self.done().len() + 1;
         say(&head(number, self.of, self.start.elapsed(), &format!("{name} skipped: {why}")));
@@ -67,7 +67,7 @@ impl Steps {
         say(&format!("    {line}"));
     }
 
-    /// Every step with its time, then how many held.
+    /// Every step with its time, then how many passed, failed or were skipped.
     pub(crate) fn summary(&self) -> String {
         let done = self.done();
         let mut lines = vec![String::new()];
@@ -86,18 +86,28 @@ impl Steps {
         lines.join("\n")
     }
 
+    /// The name of each step that has ended, with the time it took.
+    pub(crate) fn times(&self) -> Vec<(String, Duration)> {
+        self.done().iter().map(|step| (step.name.clone(), step.took)).collect()
+    }
+
+    /// Time since the run started.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+
     /// Whether no step failed.
     pub(crate) fn all_held(&self) -> bool {
         self.done().iter().all(|step| step.outcome != Outcome::Failed)
     }
 
     fn done(&self) -> MutexGuard<'_, Vec<Done>> {
-        // A panic elsewhere leaves the list whole: it only ever grows by one push.
+        // A panic of another thread leaves the list whole, because it changes by one `push` at a time.
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One whole line on standard output. A reader that has gone ends nothing.
+/// Prints one whole line. An error is ignored so that a closed pipe does not end the run.
 pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}");
@@ -135,7 +145,7 @@ mod tests {
         steps.step("one", || Ok(())).unwrap();
         assert!(steps.all_held());
         steps.step::<()>("two", || bail!("no")).unwrap_err();
-        steps.skip("three", "not asked for");
+        steps.skip("three", "not chosen");
         assert!(!steps.all_held());
         let summary = steps.summary();
         assert!(summary.ends_with("steps: 1 passed, 1 failed, 1 skipped"), "{summary}");

@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every test there is, cheapest first. What each step proves is the tests' own affair; this file
-//! owns their order, the building beside them, and that a cluster never outlives them.
+//! `cargo xtask test`: every test there is, cheapest first. Owns the order of the steps, what is built while they run, and
+//! that the dev cluster goes down with them. Does not own what a test proves, nor what a step may take (`budget.rs`).
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,6 +10,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, ValueEnum};
 use dev_cluster::{Cluster, Lifetime, Program, Run, install_missing, programs};
 
+use crate::budget::{Budget, Cache};
+use crate::image::Profile;
 use crate::steps::Steps;
 use crate::toolchain::{add_component, add_target, cargo, show, static_target, top};
 use crate::{cluster, image, interrupt, tla};
@@ -23,24 +25,30 @@ pub(crate) struct Arguments {
     /// Only these steps
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Step>,
-    /// All but these steps
+    /// All steps except these
     #[arg(long, value_enum, value_delimiter = ',')]
     skip: Vec<Step>,
-    /// Only Kubernetes tests whose name holds this
+    /// Only Kubernetes tests whose name contains this
     #[arg(long)]
     kubernetes_test: Option<String>,
+    /// Walks the deep worlds of the core as well, for hours; no budget applies. tests/README.md lists what is deepened
+    #[arg(long)]
+    thorough: bool,
+    /// Reports steps over their budget without failing, for a machine that is slower or does something else
+    #[arg(long)]
+    no_budget: bool,
 }
 
 /// One step of the test run.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Step {
-    /// What the machine lacks is installed
+    /// Debian packages and parts of the Rust toolchain that are missing are installed
     Machine,
     /// rustfmt
     Format,
     /// clippy, warnings denied
     Lint,
-    /// Licences, sources and duplicates of what we depend on
+    /// Licences and sources of dependencies
     Dependencies,
     /// Unit, property, simulation and tidiness tests of the workspace
     Workspace,
@@ -48,17 +56,17 @@ enum Step {
     Tla,
     /// The container images
     Images,
-    /// The dev cluster's programs, built beside the steps before
+    /// The dev cluster's programs, built while the earlier steps run
     Programs,
-    /// Every answer of a member beside a real etcd's
+    /// Every answer of a member compared with a real etcd's
     Conformance,
     /// The dev cluster, with the images loaded
     Cluster,
-    /// Faults of the dev cluster, on itself
+    /// Each fault of the dev cluster, tried on the cluster
     Faults,
-    /// Tests on the dev cluster
+    /// Tests of the product on the dev cluster
     Kubernetes,
-    /// The dev cluster taken down
+    /// The dev cluster is taken down
     Down,
 }
 
@@ -79,9 +87,29 @@ impl Step {
         Step::Down,
     ];
 
-    /// The steps that serve the tests on a cluster.
+    /// The steps that are needed only by tests on a cluster.
     const OF_THE_CLUSTER: [Step; 4] = [Step::Images, Step::Programs, Step::Cluster, Step::Down];
 
+    /// Its name on the command line and in the budget.
+    fn key(self) -> &'static str {
+        match self {
+            Step::Machine => "machine",
+            Step::Format => "format",
+            Step::Lint => "lint",
+            Step::Dependencies => "dependencies",
+            Step::Workspace => "workspace",
+            Step::Tla => "tla",
+            Step::Images => "images",
+            Step::Programs => "programs",
+            Step::Conformance => "conformance",
+            Step::Cluster => "cluster",
+            Step::Faults => "faults",
+            Step::Kubernetes => "kubernetes",
+            Step::Down => "down",
+        }
+    }
+
+    /// Its name in the output.
     fn name(self) -> &'static str {
         match self {
             Step::Machine => "packages and toolchain",
@@ -101,7 +129,7 @@ impl Step {
     }
 }
 
-/// The chosen steps, in order: whoever wants tests on a cluster wants the cluster, whoever does not, does not.
+/// The chosen steps, in order. The steps of the cluster are among them if and only if a test on the cluster is.
 fn chosen(only: &[Step], skip: &[Step]) -> Vec<Step> {
     let asked = |step: &Step| (only.is_empty() || only.contains(step)) && !skip.contains(step);
     let cluster = asked(&Step::Kubernetes) || asked(&Step::Faults);
@@ -113,12 +141,17 @@ fn chosen(only: &[Step], skip: &[Step]) -> Vec<Step> {
     Step::ALL.into_iter().filter(wanted).collect()
 }
 
-/// Carries it out.
+/// Runs the chosen steps.
+///
+/// # Errors
+/// Returns an error if the run cannot begin. A failed step is shown and counted, and the exit code says so.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let chosen = chosen(&arguments.only, &arguments.skip);
     if chosen.contains(&Step::Cluster) {
         dev_cluster::require_root().context("leave the dev cluster out with --skip faults,kubernetes, or")?;
     }
+    let budget = Budget::read()?;
+    let cache = cache_state()?;
     interrupt::watch()?;
     let steps = Steps::new(chosen.len());
     thread::scope(|scope| {
@@ -126,14 +159,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         for step in chosen.iter().copied() {
             run.one(step);
             if step == Step::Machine && chosen.contains(&Step::Programs) {
-                // Go compiles the cluster's programs while cargo is busy with linking and tests.
+                // Go compiles the cluster's programs while cargo links and tests.
                 let build = || programs::build(&Program::CLUSTER, &|line| steps.note(line)).map(drop);
                 run.programs = Some(scope.spawn(build));
             }
         }
     });
     println!("{}", steps.summary());
-    Ok(if steps.all_held() && !interrupt::came() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_whole = chosen == Step::ALL && steps.all_held() && !interrupt::came();
+    let in_budget = arguments.thorough || within(&budget, &steps, is_whole, cache) || arguments.no_budget;
+    Ok(if steps.all_held() && !interrupt::came() && in_budget { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints what each step took and may take; whether no step of a whole run took longer. Part of a run is not judged,
+/// because its steps compile what other steps would have compiled.
+fn within(budget: &Budget, steps: &Steps, is_whole: bool, cache: Cache) -> bool {
+    let times = steps.times();
+    let named: Vec<_> = Step::ALL
+        .iter()
+        .filter_map(|step| {
+            let (_, took) = times.iter().find(|(name, _)| name == step.name())?;
+            Some((step.key(), *took))
+        })
+        .collect();
+    let (table, over) = budget.compare(&named, is_whole.then(|| steps.elapsed()), cache);
+    println!("{table}");
+    if is_whole {
+        over.iter().for_each(|line| println!("over budget: {line}"));
+    }
+    over.is_empty() || !is_whole
+}
+
+/// Whether an earlier run left what this one would else build or fetch.
+fn cache_state() -> Result<Cache> {
+    let cache = programs::cache()?;
+    let is_warm = programs::are_built(&Program::CLUSTER)? && deny_root()?.exists() && cache.join("images").exists();
+    Ok(if is_warm { Cache::Warm } else { Cache::Cold })
 }
 
 /// The run so far.
@@ -146,7 +207,7 @@ struct Running<'scope, 'a> {
 }
 
 impl Running<'_, '_> {
-    /// Does a step; its failure is kept in the steps, and what needs it is skipped.
+    /// Runs a step. Its failure is kept in the steps, and the steps that need it are skipped.
     fn one(&mut self, step: Step) {
         let steps = self.steps;
         let note = |line: &str| steps.note(line);
@@ -159,12 +220,12 @@ impl Running<'_, '_> {
             Step::Format => steps.step(step.name(), || show(cargo().args(["fmt", "--all", "--check"]))),
             Step::Lint => steps.step(step.name(), lint),
             Step::Dependencies => steps.step(step.name(), || dependencies(&note)),
-            Step::Workspace => steps.step(step.name(), workspace_tests),
+            Step::Workspace => steps.step(step.name(), || workspace_tests(self.arguments.thorough)),
             Step::Tla => steps.step(step.name(), || tla::check(&note)),
             Step::Programs => {
                 let building = self.programs.take();
                 steps.step(step.name(), || {
-                    let building = building.context("their build was not begun")?;
+                    let building = building.context("their build was not started")?;
                     building.join().map_err(|_| anyhow!("their build panicked"))?
                 })
             }
@@ -179,7 +240,7 @@ impl Running<'_, '_> {
                 Ok(())
             }
             Step::Images => steps.step(step.name(), || {
-                self.images = image::build("localhost", "dev", &note)?;
+                self.images = image::build("localhost", "dev", Profile::Quick, &note)?;
                 image::list(&self.images, &note);
                 Ok(())
             }),
@@ -189,21 +250,21 @@ impl Running<'_, '_> {
                 self.cluster = Some(cluster);
                 loaded
             }),
-            Step::Faults => steps.step(step.name(), || self.on_the_cluster("dev-cluster", "faults", None)),
+            Step::Faults => steps.step(step.name(), || self.on_the_cluster("faults", None)),
             Step::Kubernetes => {
                 let named = self.arguments.kubernetes_test.as_deref();
-                steps.step(step.name(), || self.on_the_cluster("tests", "kubernetes", named))
+                steps.step(step.name(), || self.on_the_cluster("kubernetes", named))
             }
         };
-        // The error is shown and counted by the step; the rest of the run goes on.
+        // The step has shown and counted its error; the other steps still run.
         drop(done);
     }
 
-    /// Runs one test target with the cluster's environment, one test at a time: they share the nodes.
-    fn on_the_cluster(&self, package: &str, target: &str, named: Option<&str>) -> Result<()> {
+    /// Runs one test target with the cluster's environment, one test at a time because they share the nodes.
+    fn on_the_cluster(&self, target: &str, named: Option<&str>) -> Result<()> {
         let cluster = self.cluster.as_ref().context("the dev cluster is not up")?;
-        let mut tests = cargo();
-        tests.args(["test", "--package", package, "--test", target, "--", "--test-threads", "1"]).args(named);
+        let mut tests = test_target(target);
+        tests.args(["--", "--test-threads", "1"]).args(named);
         let tested = show(&mut cluster.confine(&tests)?);
         if tested.is_err() && !interrupt::came() {
             match keep_traces(cluster) {
@@ -224,19 +285,32 @@ fn prepare(note: &dyn Fn(&str)) -> Result<()> {
 
 fn lint() -> Result<()> {
     show(cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
-    // Tests that run only when asked for by name are not among all targets.
-    let named = ["--package", "tests", "--test", "kubernetes", "--package", "dev-cluster", "--test", "faults"];
-    show(cargo().arg("clippy").args(named).args(["--", "--deny", "warnings"]))
+    // Tests that run only when they are named are not among all targets.
+    let named = ["--test", "kubernetes", "--test", "conformance", "--test", "faults"];
+    show(cargo().args(["clippy", "--workspace"]).args(named).args(["--", "--deny", "warnings"]))
 }
 
-/// All that runs in a process of its own: the Kubernetes tests have a step, as they need a cluster.
-fn workspace_tests() -> Result<()> {
-    show(cargo().args(["test", "--workspace", "--no-fail-fast"]))
+/// One test target by its name. Packages are compiled with the features that the whole workspace needs; with
+/// `--package` they would be compiled a second time, with fewer.
+fn test_target(name: &str) -> Command {
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--test", name]);
+    tests
 }
 
-/// They need etcd and its client, and build them if nothing did before.
+/// Every test that needs no cluster.
+fn workspace_tests(thorough: bool) -> Result<()> {
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--no-fail-fast"]);
+    if thorough {
+        tests.env("THOROUGH", "1");
+    }
+    show(&mut tests)
+}
+
+/// These need etcd and its client, and build them if they are missing.
 fn conformance_tests() -> Result<()> {
-    show(cargo().args(["test", "--package", "tests", "--test", "conformance"]))
+    show(&mut test_target("conformance"))
 }
 
 fn dependencies(note: &dyn Fn(&str)) -> Result<()> {
@@ -247,9 +321,10 @@ fn dependencies(note: &dyn Fn(&str)) -> Result<()> {
     show(check.args(["bans", "licenses", "sources"]))
 }
 
-/// cargo-deny, built into the cache once. Unoptimised: it checks in a second and builds in a third of the time.
+/// cargo-deny, built into the cache once; without optimisation, because it builds in a third of the time and still checks
+/// in a second.
 fn cargo_deny(note: &dyn Fn(&str)) -> Result<PathBuf> {
-    let root = programs::cache()?.join("tools").join(format!("cargo-deny-{CARGO_DENY}"));
+    let root = deny_root()?;
     let program = root.join("bin/cargo-deny");
     if !program.exists() {
         note(&format!("building cargo-deny {CARGO_DENY}"));
@@ -263,30 +338,46 @@ fn cargo_deny(note: &dyn Fn(&str)) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Keeps what tells why a test failed, as the cluster is about to go: logs, objects and events.
+fn deny_root() -> Result<PathBuf> {
+    Ok(programs::cache()?.join("tools").join(format!("cargo-deny-{CARGO_DENY}")))
+}
+
+/// Copies logs, objects and events of the cluster, because it is about to be taken down and they say why a test failed.
 fn keep_traces(cluster: &Cluster) -> Result<PathBuf> {
     let folder = programs::cache()?.join("failed");
     cluster.copy_logs(&folder)?;
-    let looks = [
+    let queries = [
         ("pods.txt", "get pods,statefulsets,services,persistentvolumeclaims,nodes -A -o wide"),
         ("raft.yaml", "get raft -A -o yaml"),
         ("events.txt", "get events -A --sort-by=.metadata.creationTimestamp"),
     ];
-    for (file, look) in looks {
-        let said = cluster.kubectl(look.split(' ')).text().unwrap_or_else(|error| format!("{error:#}\n"));
-        println!("--- kubectl {look}\n{said}");
-        fs::write(folder.join(file), said)?;
+    for (file, query) in queries {
+        let answer = cluster.kubectl(query.split(' ')).text().unwrap_or_else(|error| format!("{error:#}\n"));
+        println!("--- kubectl {query}\n{answer}");
+        fs::write(folder.join(file), answer)?;
     }
     Ok(folder)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
-    fn all_steps_run_unless_told_otherwise() {
+    fn all_steps_run_by_default() {
         assert!(chosen(&[], &[]) == Step::ALL);
+    }
+
+    #[test]
+    fn every_step_has_a_budget() {
+        let budget = Budget::read().unwrap();
+        for step in Step::ALL {
+            let took = [(step.key(), Duration::ZERO)];
+            assert_eq!(budget.compare(&took, None, Cache::Warm).1, [""; 0]);
+            assert_eq!(step.to_possible_value().unwrap().get_name(), step.key());
+        }
     }
 
     #[test]
@@ -297,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn kubernetes_tests_alone_bring_their_cluster() {
+    fn kubernetes_tests_alone_include_their_cluster() {
         let steps = chosen(&[Step::Kubernetes], &[]);
         let expected = [Step::Machine, Step::Images, Step::Programs, Step::Cluster, Step::Kubernetes, Step::Down];
         assert!(steps == expected);

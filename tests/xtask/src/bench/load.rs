@@ -1,4 +1,4 @@
-//! The loads, as calls of etcd's benchmark tool, and what it prints. Owns no server.
+//! The loads as calls of etcd's benchmark tool, and how its output is read. Does not own the servers (`server.rs`).
 
 use std::path::Path;
 use std::process::Command;
@@ -10,15 +10,15 @@ use super::server::Servers;
 
 /// One kind of load.
 pub(super) struct Load {
-    /// As in the report.
+    /// Its name in the report.
     pub(super) name: &'static str,
     to: To,
     arguments: &'static [&'static str],
-    /// Requests, as a share of what was asked for.
+    /// Divisor of the requests of a round.
     share: f64,
 }
 
-/// Who is asked.
+/// Which members the requests go to.
 #[derive(Clone, Copy)]
 enum To {
     Leader,
@@ -102,14 +102,14 @@ pub(super) struct Measured {
 }
 
 impl Measured {
-    /// For progress.
+    /// The figures in one line, for progress.
     pub(super) fn line(&self) -> String {
         format!("{:.0}/s p50 {:.1} ms p99 {:.1} ms {:.2} CPU s/10k", self.rate, self.p50_ms, self.p99_ms, self.cpu)
     }
 }
 
 impl Load {
-    /// Runs it once.
+    /// Runs the load once.
     pub(super) fn run(&self, benchmark: &Path, servers: &mut Servers, requests: u64) -> Result<Measured> {
         let requests = ((requests as f64 * self.share) as u64).max(1);
         if self.arguments.contains(&KEY) {

@@ -1,10 +1,10 @@
-//! Medians, spread and ratios as a table. Losses are shown like wins.
+//! Medians, spread and ratios as a table. Every load is shown, those that etcd wins included.
 
 use std::fmt::Write;
 
 use super::load::{LOADS, Measured};
 
-/// A row of the table: its name, where it comes from, digits after the point.
+/// A row of the table: its name, its figure, digits after the point.
 type Figure = (&'static str, fn(&Measured) -> f64, usize);
 
 /// The whole report. `measured`: by load, by round, raft-node then etcd.

@@ -1,4 +1,5 @@
-//! Three members of one kind on loopback, and what they cost. Ends what it started, by process id, even on failure.
+//! Three members of one kind on loopback, and the CPU time and memory they use. Owns their processes and ends them by
+//! process ID, even on failure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use dev_cluster::{Json, PATIENCE, Program, Run, programs, until};
 use serde_json::Value;
 
-/// Clock ticks a second in `/proc/PID/stat`; fixed at 100 for user space on Linux.
+/// Clock ticks per second in `/proc/PID/stat`; fixed at 100 for user space on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Three members.
@@ -34,7 +35,7 @@ impl Servers {
         let port = 24_790;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let cluster: Vec<String> = (0..3).map(|i| format!("e{i}={}", url(port + 10 + i))).collect();
-        // Whatever fails from here on ends those that were started.
+        // On an error from here on, `Drop` ends those that were started.
         let mut servers = Self::none(port)?;
         for i in 0..3 {
             let (client, peer) = (url(port + i), url(port + 10 + i));
@@ -48,14 +49,14 @@ impl Servers {
         Ok(servers)
     }
 
-    /// None started yet.
+    /// Servers of which none is started yet.
     fn none(port: u16) -> Result<Self> {
         let etcdctl = programs::build(&[Program::Etcdctl], &|line| println!("  {line}"))?.path(Program::Etcdctl);
         let endpoints = (0..3).map(|i| format!("127.0.0.1:{}", port + i)).collect();
         Ok(Self { started: Vec::new(), endpoints, etcdctl })
     }
 
-    /// Where clients reach the members.
+    /// Client endpoints of the members.
     pub(super) fn endpoints(&self) -> &[String] {
         &self.endpoints
     }
@@ -73,13 +74,13 @@ impl Servers {
         Ok(())
     }
 
-    /// Where clients reach the member that leads.
+    /// Client endpoint of the leader.
     pub(super) fn leader(&self) -> Result<String> {
         let mut command = self.patient_etcdctl();
         command.args(["--endpoints", &self.endpoints.join(","), "endpoint", "status", "--write-out=json"]);
-        let told = command.json()?;
-        let leads = |told: &&Value| told["Status"]["leader"] == told["Status"]["header"]["member_id"];
-        let leader = told.as_array().and_then(|told| told.iter().find(leads)).context("no member leads")?;
+        let statuses = command.json()?;
+        let leads = |status: &&Value| status["Status"]["leader"] == status["Status"]["header"]["member_id"];
+        let leader = statuses.as_array().and_then(|all| all.iter().find(leads)).context("no member leads")?;
         Ok(leader["Endpoint"].as_str().context("etcdctl names the endpoint")?.to_owned())
     }
 
@@ -89,7 +90,7 @@ impl Servers {
         Ok(())
     }
 
-    /// Its own two and five seconds may be too short just after a load.
+    /// etcdctl with long timeouts: its defaults of two and five seconds may be too short just after a load.
     fn patient_etcdctl(&self) -> Command {
         let mut command = Command::new(&self.etcdctl);
         command.args(["--dial-timeout=60s", "--command-timeout=60s"]);
@@ -118,7 +119,7 @@ impl Servers {
         Ok(kibibytes * 1024)
     }
 
-    /// The processes started and their children.
+    /// The started processes and their children.
     fn members(&self) -> Result<Vec<u32>> {
         let mut pids = Vec::new();
         for child in &self.started {
@@ -144,7 +145,7 @@ fn start(command: &mut Command, folder: &Path) -> Result<Child> {
 impl Drop for Servers {
     fn drop(&mut self) {
         for child in &mut self.started {
-            // SIGTERM first: `raft-node local` ends its members with it. A process that is gone needs nothing.
+            // SIGTERM, because `raft-node local` then ends its members. An error means that the process is gone.
             let _ = Command::new("kill").arg(child.id().to_string()).status();
             let _ = child.wait();
         }

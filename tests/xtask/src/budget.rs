@@ -1,0 +1,139 @@
+//! What the steps of `cargo xtask test` may take, so that a run stays short enough to be waited for. Owns the comparison
+//! of a run with `budget.toml`. Does not own the figures, nor what a step does.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// Minutes by step, as committed.
+const FILE: &str = include_str!("../budget.toml");
+/// Where the figures are, for messages.
+const PLACE: &str = "tests/xtask/budget.toml";
+/// Name of the line for a whole run.
+const WHOLE: &str = "whole";
+
+/// Whether a run found what earlier runs leave in the cache: the dev cluster's programs, tools and images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cache {
+    /// It found all of it.
+    Warm,
+    /// Something was missing and is built in this run.
+    Cold,
+}
+
+/// Minutes that each step may take.
+pub(crate) struct Budget {
+    shares: BTreeMap<String, Share>,
+}
+
+/// Minutes of one step on two cores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Share {
+    warm: f64,
+    cold: f64,
+}
+
+impl Budget {
+    /// The committed one.
+    ///
+    /// # Errors
+    /// Returns an error if a line of the file is not `step = { warm = MINUTES, cold = MINUTES }`.
+    pub(crate) fn read() -> Result<Self> {
+        Self::parse(FILE)
+    }
+
+    fn parse(text: &str) -> Result<Self> {
+        let mut shares = BTreeMap::new();
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+        for line in lines.filter(|line| !line.is_empty()) {
+            let (name, share) = Share::parse(line)
+                .with_context(|| format!("{PLACE}: {line:?} is not step = {{ warm = MINUTES, cold = MINUTES }}"))?;
+            shares.insert(name, share);
+        }
+        Ok(Self { shares })
+    }
+
+    /// A table of what each step took and may take, and one line for each step that took longer. A run that left steps out
+    /// has no `whole`.
+    pub(crate) fn compare(
+        &self,
+        steps: &[(&str, Duration)],
+        whole: Option<Duration>,
+        cache: Cache,
+    ) -> (String, Vec<String>) {
+        let kind = if cache == Cache::Warm { "warm" } else { "cold" };
+        let mut table = format!("\n  minutes   budget  step ({kind} cache)");
+        let mut over = Vec::new();
+        for (name, took) in steps.iter().copied().chain(whole.map(|took| (WHOLE, took))) {
+            let minutes = took.as_secs_f64() / 60.0;
+            let Some(share) = self.shares.get(name) else {
+                over.push(format!("{name} has no line in {PLACE}"));
+                continue;
+            };
+            let limit = if cache == Cache::Warm { share.warm } else { share.cold };
+            let mark = if minutes > limit { "  OVER" } else { "" };
+            table.push_str(&format!("\n  {minutes:>7.1}  {limit:>7.1}  {name}{mark}"));
+            if minutes > limit {
+                over.push(format!(
+                    "{name} took {minutes:.1} minutes, its budget is {limit}: make it cheaper, or move its depth behind \
+                     --thorough and keep a bounded sample; {PLACE} holds the figures"
+                ));
+            }
+        }
+        (table, over)
+    }
+}
+
+impl Share {
+    fn parse(line: &str) -> Option<(String, Share)> {
+        let (name, rest) = line.split_once('=')?;
+        let inner = rest.trim().strip_prefix('{')?.strip_suffix('}')?;
+        let minutes = |key: &str| {
+            let pairs = inner.split(',').filter_map(|pair| pair.split_once('='));
+            let mut values = pairs.filter(|(name, _)| name.trim() == key).map(|(_, value)| value.trim());
+            values.next()?.parse::<f64>().ok()
+        };
+        Some((name.trim().to_owned(), Share { warm: minutes("warm")?, cold: minutes("cold")? }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_over_its_budget_is_reported() {
+        let budget =
+            Budget::parse("# two cores\nlint = { warm = 2, cold = 4.5 }\nwhole = { warm = 3, cold = 6 }").unwrap();
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let (table, over) = budget.compare(&[("lint", minutes(3))], Some(minutes(3)), Cache::Warm);
+        assert!(table.contains("3.0      2.0  lint  OVER"), "{table}");
+        assert_eq!(over.len(), 1);
+        assert!(over[0].starts_with("lint took 3.0 minutes, its budget is 2:"), "{over:?}");
+        assert!(budget.compare(&[("lint", minutes(3))], None, Cache::Cold).1.is_empty());
+        assert_eq!(budget.compare(&[("other", minutes(0))], None, Cache::Warm).1.len(), 1);
+    }
+
+    #[test]
+    fn a_damaged_line_is_refused() {
+        for line in ["lint", "lint = 3", "lint = { warm = 2 }", "lint = { warm = x, cold = 3 }"] {
+            assert!(Budget::parse(line).is_err(), "{line}");
+        }
+    }
+
+    /// Each share has a margin for a machine that does something else, so together they may be over the whole by as much.
+    #[test]
+    fn the_shares_fit_into_the_whole() {
+        const MARGIN: f64 = 1.25;
+        let budget = Budget::read().unwrap();
+        let whole = budget.shares[WHOLE];
+        let steps = budget.shares.iter().filter(|(name, _)| *name != WHOLE);
+        let sum = steps.fold(Share { warm: 0.0, cold: 0.0 }, |sum, (_, share)| Share {
+            warm: sum.warm + share.warm,
+            cold: sum.cold + share.cold,
+        });
+        assert!(sum.warm <= whole.warm * MARGIN && sum.cold <= whole.cold * MARGIN, "{sum:?} {whole:?}");
+        assert!(budget.shares.values().all(|share| share.warm <= share.cold));
+    }
+}
