@@ -1,62 +1,68 @@
-//! Limits and timeouts, checked when built. Owns no default that could surprise: see each field.
+//! Limits and timeouts of a core. Owns their defaults and the check that they fit together.
 
 use std::time::Duration;
 
 use crate::ids::{EntryId, Index, MemberId, Term};
 
-/// What a core is told once, at its start.
+/// Settings that a core gets once, at its start.
 ///
-/// Members may differ in everything but two rules, which [`Config::validate`] can only check for one of them: the
-/// `leader_lease` and `clock_drift` of each must be shorter than the `election_timeout` of every other (else a read by lease may
-/// be stale), and the `election_timeout` of each at least twice the `heartbeat_interval` of every other (else elections without
-/// need). A change that is rolled through one member at a time must keep to them at every step: to raise lease and timeout, raise
-/// the timeout everywhere first; to lower them, lower the lease everywhere first.
+/// Settings may differ between members, within two rules, which [`Config::validate`] can check only for one member
+/// alone:
+///
+/// - `leader_lease` plus `clock_drift` of each member is shorter than `election_timeout` of every other; otherwise a
+///   lease read may be stale;
+/// - `election_timeout` of each member is at least twice the `heartbeat_interval` of every other; otherwise elections
+///   happen without need.
+///
+/// A change that is rolled out one member at a time must keep both rules at every step. To raise lease and timeout,
+/// first raise the timeout on every member. To lower them, first lower the lease on every member.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Who this is.
+    /// ID of this member.
     pub id: MemberId,
-    /// A leader says something to everybody at least this often. At most half the shortest election timeout of any member.
-    /// Default 150 ms.
+    /// Longest time between two messages from a leader to a member. At most half the shortest election timeout of any
+    /// member. Default: 150 ms.
     pub heartbeat_interval: Duration,
-    /// A follower that hears nothing campaigns after a time drawn from [1×, 2×) of this. Default 1 s.
+    /// A follower that hears no leader campaigns after a time drawn from [1×, 2×) of this. Default: 1 s.
     pub election_timeout: Duration,
-    /// How long a quorum round proves leadership for lease reads; with `clock_drift` always shorter than the election timeout,
-    /// this member's and every other's: another leader is elected when *their* timeouts end. Default 500 ms.
+    /// Time for which a round proves leadership to lease reads. Together with `clock_drift`, shorter than the election
+    /// timeout of this and every other member, because the others elect a new leader when *their* timeouts end.
+    /// Default: 500 ms.
     pub leader_lease: Duration,
-    /// Bound on how far two members' clocks may drift apart during one lease. When a member's own two clocks part by more, the
-    /// bound is taken for broken: reads take a round until one began since. Default 50 ms.
+    /// Bound on the drift between two members' clocks during one lease. If the two clocks of this member drift apart by
+    /// more, the bound counts as broken, and a lease must come from a round that began afterwards. Default: 50 ms.
     pub clock_drift: Duration,
-    /// Serve linearizable reads from the lease, without a quorum round. Off by default: it trusts clocks.
+    /// Serves linearizable reads from the lease, without a round. Default: off, because leases trust clocks.
     pub lease_reads: bool,
-    /// Ask before disturbing: campaigns start with a pre-vote (Raft thesis §9.6). Without it all members need the same
-    /// `election_timeout`: one that cannot win and campaigns more often than the others is always some terms ahead of them, and
-    /// whoever asks it for its vote steps back. Default on.
+    /// Starts campaigns with a pre-vote (Raft thesis §9.6). Without it, all members need the same `election_timeout`: a
+    /// member that cannot win and campaigns more often than others stays some terms ahead of them, and every candidate
+    /// that asks it for its vote steps back. Default: on.
     pub pre_vote: bool,
-    /// Entries applied behind the last snapshot before [`crate::Output::SnapshotDue`]. Default 1,024.
+    /// Entries applied after the last snapshot that make [`crate::Output::SnapshotDue`] due. Default: 1,024.
     pub snapshot_threshold: u64,
-    /// Entries kept behind a snapshot for slow followers; for one that still answers its leader keeps up to eight times as
-    /// many. Default 1,024.
+    /// Entries kept before a snapshot for followers that lag. A leader keeps up to eight times as many for a follower
+    /// that still answers. Default: 1,024.
     pub snapshot_trailing: u64,
-    /// At most this many entries in one append. Default 64.
+    /// Most entries in one append. Default: 64.
     pub max_append_entries: usize,
-    /// At most this many payload bytes in one append (a single larger entry goes alone). Default 1 MiB.
+    /// Most payload bytes in one append; a single larger entry is sent alone. Default: 1 MiB.
     pub max_append_bytes: usize,
-    /// Appends in flight to one follower before it must answer. Default 256.
+    /// Most appends in flight to one follower. Default: 256.
     pub max_inflight_messages: usize,
-    /// Bytes in flight to one follower before it must answer. Default 16 MiB.
+    /// Most bytes in flight to one follower. Default: 16 MiB.
     pub max_inflight_bytes: usize,
-    /// Payload bytes proposed but not yet committed before proposals are refused. Default 64 MiB.
+    /// Most payload bytes proposed and not yet committed; beyond them proposals are refused. Default: 64 MiB.
     pub max_uncommitted_bytes: usize,
-    /// A learner may become a voter when it is at most this many entries behind the leader's last. Default 64.
+    /// Most entries by which a learner may lag the leader when it becomes a voter. Default: 64.
     pub catch_up_entries: u64,
-    /// A leadership transfer that has not happened by then is given up. Default: the election timeout.
+    /// Time after which an unfinished leadership transfer is given up. Default: 1 s, as the election timeout.
     pub transfer_timeout: Duration,
-    /// Seed of this member's election timeouts; two members must not share one.
+    /// Seed of this member's election timeouts; different for every member.
     pub seed: u64,
 }
 
 impl Config {
-    /// The defaults, for a member and the seed of its time-outs.
+    /// Default settings for a member with the given seed of its election timeouts.
     #[must_use]
     pub fn new(id: MemberId, seed: u64) -> Self {
         Self {
@@ -80,8 +86,10 @@ impl Config {
         }
     }
 
+    /// Checks every field and their relations.
+    ///
     /// # Errors
-    /// The first impossible field.
+    /// Returns the first field that is zero or does not fit another one.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.id.0 == 0 {
             return Err(ConfigError::ZeroId);
@@ -118,47 +126,46 @@ fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Why a core was not started; each message names the field.
+/// Reason why a core was not started; each message names the field.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ConfigError {
-    /// Member IDs are never zero.
+    /// The member ID is zero.
     #[error("id: zero is not a member ID")]
     ZeroId,
     /// A duration or limit is zero.
     #[error("{field}: must be greater than zero")]
     Zero {
-        /// Which one.
+        /// Name of the field.
         field: &'static str,
     },
-    /// Followers would campaign between two heartbeats.
+    /// The election timeout is so short that followers would campaign between two heartbeats.
     #[error("election_timeout: {election_ms} ms is less than twice the heartbeat interval of {heartbeat_ms} ms")]
     ElectionTooShort {
-        /// As configured.
+        /// Configured election timeout.
         election_ms: u64,
-        /// As configured.
+        /// Configured heartbeat interval.
         heartbeat_ms: u64,
     },
-    /// The restored log is not what the core left behind; starting on it could lose acknowledged entries.
+    /// The restored log is not the one that the core wrote; starting with it could lose acknowledged entries.
     #[error("restored log: expected an entry at index {expected} in a term of at least {term}, found {found}")]
     BrokenLog {
-        /// Where the next entry should have been.
+        /// Index of the next entry in a log without gaps.
         expected: Index,
-        /// Terms never fall along a log.
+        /// Term of the entry before it; terms never fall along a log.
         term: Term,
-        /// What was there.
+        /// Entry that was found.
         found: EntryId,
     },
-    /// A new leader could be elected inside an old one's lease.
+    /// The lease is so long that a new leader could be elected while it lasts.
     #[error(
         "leader_lease: {lease_ms} ms plus clock_drift {drift_ms} ms is not shorter than the election timeout of {election_ms} ms"
     )]
     LeaseTooLong {
-        /// As configured.
+        /// Configured leader lease.
         lease_ms: u64,
-        /// As configured.
+        /// Configured clock drift.
         drift_ms: u64,
-        /// As configured.
+        /// Configured election timeout.
         election_ms: u64,
     },
 }

@@ -1,16 +1,15 @@
-//! The door: which messages are heard, by sender and by term, and which room each belongs to. Owns the term rules that all
-//! messages share (Raft thesis §3.3); decides nothing else.
+//! Admission of messages by sender and term, and the rule that each kind belongs to. Owns the term rules that all
+//! messages share (Raft thesis §3.3).
 
 use std::cmp::Ordering;
 
-use crate::ids::MemberId;
+use crate::ids::{MemberId, NUMBER_MAX};
 use crate::message::{Body, Message};
 use crate::raft::Raft;
-use crate::replication::append::NUMBER_MAX;
 
 impl Raft {
-    /// Whether a message is heard at all. A newer term makes this member follow it, but for questions that promise nothing,
-    /// and but for a campaign while a leader is heard.
+    /// Whether a rule gets the message. A newer term makes this member a follower in it, except for pre-votes, which
+    /// promise nothing, and for a campaign while this member still trusts a leader.
     pub(crate) fn admits(&mut self, from: MemberId, message: &Message) -> bool {
         if from == self.config.id || from.0 == 0 || message.term.0 > NUMBER_MAX {
             return false;
@@ -19,10 +18,10 @@ impl Raft {
             self.on_removed(index);
             return false;
         }
-        if self.turns_away(from, message) || self.removed {
+        if self.turns_away(from, message) || self.is_removed() {
             return false;
         }
-        match message.term.cmp(&self.hard.term) {
+        match message.term.cmp(&self.hard.term()) {
             Ordering::Equal => true,
             Ordering::Greater => self.meets_newer_term(from, message),
             Ordering::Less => {
@@ -35,7 +34,7 @@ impl Raft {
     fn meets_newer_term(&mut self, from: MemberId, message: &Message) -> bool {
         match &message.body {
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => return true,
-            // A member that was cut off must not depose a leader that others hear (Raft thesis §4.2.3).
+            // A member that was cut off must not depose a leader that other members hear (Raft thesis §4.2.3).
             Body::Vote { transfer: false, .. } if self.trusts_leader() => return false,
             Body::Append(_) | Body::Heartbeat { .. } | Body::InstallSnapshot(_) => {
                 self.follow(message.term, Some(from));
@@ -45,7 +44,8 @@ impl Raft {
         true
     }
 
-    /// Whoever acts in an older term learns of the newer one; answers of an older term count for nothing.
+    /// Answers requests of an older term, so that the sender learns the newer term; answers of an older term are
+    /// ignored.
     fn answer_older_term(&mut self, from: MemberId, message: &Message) {
         let body = match &message.body {
             Body::Append(_) | Body::Heartbeat { .. } | Body::InstallSnapshot(_) => Body::HeartbeatReply { round: 0 },
@@ -54,10 +54,10 @@ impl Raft {
             Body::ReadIndex { context } => Body::ReadIndexReply { context: *context, index: None },
             _ => return,
         };
-        self.outbox.send(from, Message { term: self.hard.term, body });
+        self.outbox.send(from, Message { term: self.hard.term(), body });
     }
 
-    /// To the room that decides.
+    /// Passes the message to its rule.
     pub(crate) fn dispatch(&mut self, from: MemberId, message: Message) {
         let term = message.term;
         match message.body {
@@ -75,7 +75,7 @@ impl Raft {
             Body::Propose { proposals } => self.on_propose(from, proposals),
             Body::ProposeRefused { proposals, reason } => self.on_propose_refused(proposals, reason),
             Body::TimeoutNow { last } => self.on_timeout_now(from, last),
-            // Heard at the door, whatever its term.
+            // Handled at admission, whatever its term.
             Body::Removed { index } => self.on_removed(index),
         }
     }

@@ -1,8 +1,8 @@
-//! Who leads. Owns ballots, time-outs and hand-overs; what a leader then does belongs to `replication`.
+//! Elections: which member leads, and when leadership moves. Owns votes, check-quorum and leadership transfers. Does
+//! not own the campaign of this member or the duties of a leader (`role`).
 
 pub(crate) mod check_quorum;
 pub(crate) mod pre_vote;
 pub(crate) mod preference;
-pub(crate) mod timeout;
 pub(crate) mod transfer;
 pub(crate) mod vote;

@@ -1,7 +1,10 @@
-//! The numbers of the protocol, each a type of its own. Owns no arithmetic beyond "next".
+//! The numbers of the protocol, each with a type of its own. Owns no arithmetic beyond "next".
 
 use std::fmt;
 use std::time::Duration;
+
+/// Upper bound of indexes and terms in messages. A message beyond it is invalid and ignored; below it no sum overflows.
+pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
@@ -30,25 +33,26 @@ number! {
     Term
 }
 number! {
-    /// A position in the log; the first entry has 1, 0 means "before the log" (Raft thesis §3.5).
+    /// A position in the log. The first entry has index 1; 0 means "before the first entry" (Raft thesis §3.5).
     Index
 }
 number! {
-    /// One [`crate::Persist`] or install; grows by one with each, and acknowledgements are cumulative.
+    /// Number of one write: a [`crate::Persist`] or an install. Each write gets the next number, and an acknowledgement
+    /// covers all writes up to its number.
     IoId
 }
 number! {
-    /// A proposal as its proposer knows it. Never reused by a proposer, not across restarts either: a leader ignores a name
-    /// that it has seen, so that a forwarded proposal that the network doubles happens once. Names that mostly grow by one
-    /// keep that memory small.
+    /// The proposer's ID of a proposal. A proposer never reuses one, not even after a restart: a leader ignores IDs
+    /// that it has seen, so that a forwarded proposal that the network duplicates is applied once. IDs that mostly grow
+    /// by one keep that memory small.
     ProposalId
 }
 number! {
-    /// A batch of linearizable reads as its asker knows it; never reused (etcd#20418).
+    /// The requester's ID of a batch of linearizable reads; never reused (etcd#20418).
     ReadContext
 }
 
-/// A member, for ever: 64 random bits minted by its disk, never zero and never reused.
+/// Permanent ID of a member: 64 random bits, generated with the member's empty disk; never zero and never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
 
@@ -64,13 +68,13 @@ impl fmt::Debug for MemberId {
     }
 }
 
-/// Which entry: the term that created it and where it stands. Ordered as the vote rule compares logs: term first
+/// Identifies an entry by the term that created it and its index. Ordered as the vote rule compares logs: by term first
 /// (Raft thesis §3.6.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
     /// Term of the leader that created the entry.
     pub term: Term,
-    /// Its position.
+    /// Position in the log.
     pub index: Index,
 }
 
@@ -80,12 +84,12 @@ impl fmt::Display for EntryId {
     }
 }
 
-/// What the driver's clocks say at an input.
+/// Reading of the driver's clocks at an input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {
     /// Monotonic time since an origin of the driver's choice; never goes back. All timeouts follow it.
     pub monotonic: Duration,
-    /// Wall clock, milliseconds since the Unix epoch; may jump. Only stamps entries (and the core never lets a stamp go
-    /// back).
+    /// Wall clock in milliseconds since the Unix epoch; may jump. Used only to stamp entries; the core keeps the stamps
+    /// rising even when this clock goes back.
     pub wall_ms: u64,
 }

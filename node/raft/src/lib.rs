@@ -1,44 +1,70 @@
 //! The Raft protocol as a deterministic, synchronous state machine.
 //!
-//! Owns every consensus decision: elections, replication, commit, membership, reads. Refuses to own a clock, a disk, a
-//! socket, a thread or a source of randomness: time is an argument, chance is a seed, and what must happen outside
-//! leaves as an [`Output`]. Four kinds of method: queries, inputs, one output ([`Raft::next_output`]) and
-//! acknowledgements ([`Raft::persisted`], [`Raft::applied`], …).
+//! Owns every consensus decision: elections, replication, commit, membership, reads. Does not own a clock, a disk, a
+//! socket, a thread or a source of randomness: time is an argument, randomness is a seed, and all effects leave as an
+//! [`Output`]. A driver uses four kinds of method: inputs, acknowledgements ([`Raft::persisted`], [`Raft::applied`],
+//! …), one output ([`Raft::next_output`]) and queries.
+//!
+//! Modules are listed in reading order, and each imports only modules above it.
 
-pub mod config;
-pub mod ids;
-pub mod message;
-pub mod output;
+// Plain data.
+mod ids;
 
-mod dispatch;
-mod flush;
-mod raft;
+mod config;
 
-mod election;
-mod role;
-
-mod log;
 mod quorum;
-mod replication;
 
-pub mod membership;
+mod configuration;
 
-mod read;
-mod snapshot;
+mod message;
 
-mod fingerprint;
-mod invariants;
+mod output;
+
+// The state of one member.
+mod present;
+
+mod state;
+
 mod outbox;
 
-pub use config::{Config, ConfigError};
-pub use ids::{EntryId, Index, IoId, MemberId, Now, ProposalId, ReadContext, Term};
-pub use membership::change::{Change, ChangeError};
-pub use membership::configuration::{Configuration, MemberInfo};
-pub use message::{Append, AppendReply, Body, Entry, HardState, Message, Payload, SnapshotMeta};
-pub use output::{DropReason, Output, Persist, Role, SoftState};
-pub use raft::{ProgressReport, ProposeError, Raft, Restored, TransferError};
+mod raft;
 
-/// The README's driver compiles and runs.
+// The rules.
+mod role;
+
+mod election;
+
+mod replication;
+
+mod membership;
+
+mod read;
+
+mod snapshot;
+
+// The way in and the way out.
+mod dispatch;
+
+mod invariants;
+
+mod flush;
+
+mod inputs;
+
+mod queries;
+
+pub use config::{Config, ConfigError};
+pub use configuration::{Configuration, MemberInfo};
+pub use election::transfer::TransferError;
+pub use ids::{EntryId, Index, IoId, MemberId, Now, ProposalId, ReadContext, Term};
+pub use membership::request::{Change, ChangeError};
+pub use message::{Append, AppendReply, Body, DropReason, Entry, HardState, Message, Payload, SnapshotMeta};
+pub use output::{Output, Persist, Role, SoftState};
+pub use queries::ProgressReport;
+pub use raft::{Raft, Restored};
+pub use replication::proposal::ProposeError;
+
+/// Compiles and runs the driver in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

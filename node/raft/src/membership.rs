@@ -1,8 +1,9 @@
-//! Who takes part, and how that changes. Owns configurations and the legality of changes; replication carries them.
+//! Membership changes. Owns which changes are legal, joint configurations, and the removal of members. Does not own the
+//! configurations of the log (`state/history.rs`).
+
+pub(crate) mod request;
 
 pub(crate) mod catch_up;
-pub mod change;
-pub mod configuration;
-pub(crate) mod history;
+pub(crate) mod change;
 pub(crate) mod joint;
 pub(crate) mod removal;

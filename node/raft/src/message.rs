@@ -1,39 +1,40 @@
-//! What members say to each other, and what they keep. Owns the shapes; codecs and checks live elsewhere.
+//! Messages between members, log entries, and what a member keeps on disk. Owns their shapes. Does not own their
+//! encoding, nor which messages are accepted (`dispatch.rs`).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::configuration::Configuration;
 use crate::ids::{EntryId, Index, MemberId, ProposalId, ReadContext, Term};
-use crate::membership::configuration::Configuration;
-use crate::output::DropReason;
 
 /// One position of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Term and index.
     pub id: EntryId,
-    /// When the leader created it, milliseconds since the Unix epoch; grows strictly along the log.
+    /// Time at which the leader created the entry, in milliseconds since the Unix epoch; strictly increases along the
+    /// log.
     pub time_ms: u64,
-    /// What it carries.
+    /// Content of the entry.
     pub payload: Payload,
 }
 
-/// What an entry carries.
+/// Content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
-    /// The first entry of every leader's term; commits what came before (Raft thesis §3.6.2).
+    /// The first entry of every leader's term; commits the entries before it (Raft thesis §3.6.2).
     Noop,
-    /// A batch of client commands, opaque to consensus.
+    /// A batch of client commands, not interpreted by the core.
     Normal(Bytes),
     /// The configuration that is in force from this entry on, committed or not (Raft thesis §4.1).
     Configuration(Arc<Configuration>),
-    /// Commits and applies like a batch, but carries nothing: a proposer waits behind everything before it.
+    /// Carries no data. Its proposer learns that every earlier entry is applied when this entry is.
     Barrier,
 }
 
 impl Payload {
-    /// Bytes of client data; what the limits count.
+    /// Bytes of client data, as counted by the limits.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -42,156 +43,180 @@ impl Payload {
         }
     }
 
-    /// Whether it carries no client data.
+    /// Whether the payload carries no client data.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// What must survive a restart besides the log (Raft thesis §3.3, figure 3.1).
+/// State that must survive a restart, besides the log (Raft thesis §3.3, figure 3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
-    /// Latest term seen.
+    /// Latest term that this member knows.
     pub term: Term,
-    /// Whom this member voted for in that term.
+    /// Member that got this member's vote in that term.
     pub vote: Option<MemberId>,
 }
 
-/// What a snapshot says of the log that it replaces (Raft thesis §5.1).
+/// Description of the log that a snapshot replaces (Raft thesis §5.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
-    /// The last entry that it contains.
+    /// Last entry that the snapshot contains.
     pub last: EntryId,
-    /// That entry's time stamp.
+    /// Time stamp of that entry.
     pub time_ms: u64,
-    /// The latest configuration at or before `last`.
+    /// Latest configuration at or before `last`.
     pub configuration: Arc<Configuration>,
-    /// Index of the entry which that configuration came from.
+    /// Index of the entry that brought the configuration.
     pub configuration_index: Index,
 }
 
-/// A message between members. The transport adds sender, receiver and cluster, and refuses strangers.
+/// A message between members. The transport adds sender, receiver and cluster, and refuses members of other clusters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
-    /// The sender's term; for pre-votes the term it would campaign in.
+    /// Term of the sender; in a pre-vote, the term in which it would campaign.
     pub term: Term,
-    /// What it says.
+    /// Content of the message.
     pub body: Body,
 }
 
-/// What a message says.
+/// Content of a message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
-    /// "Would you vote for me?" Changes nothing at the receiver (Raft thesis §9.6).
+    /// Asks whether the receiver would vote for the sender. Changes nothing at the receiver (Raft thesis §9.6).
     PreVote {
-        /// The sender's last entry.
+        /// Last entry of the sender's log.
         last: EntryId,
     },
-    /// Answer to [`Body::PreVote`]; a grant carries the asked term, a refusal the receiver's own.
+    /// Answer to [`Body::PreVote`]. A grant carries the term that was asked for, a refusal the receiver's own term.
     PreVoteReply {
-        /// Whether the receiver would.
+        /// Whether the receiver would vote for the sender.
         granted: bool,
     },
     /// RequestVote (Raft thesis §3.4).
     Vote {
-        /// The sender's last entry.
+        /// Last entry of the sender's log.
         last: EntryId,
-        /// The sitting leader asked for this election, so its recency is no reason to refuse (Raft thesis §3.10).
+        /// Whether the current leader asked for this election. Then the receiver does not refuse it for having heard
+        /// from that leader recently (Raft thesis §3.10).
         transfer: bool,
     },
-    /// Answer to [`Body::Vote`]; a grant leaves only after the vote is durable.
+    /// Answer to [`Body::Vote`]. A grant is sent only after the vote is durable.
     VoteReply {
-        /// Whether the vote was given.
+        /// Whether the sender of the vote request got the vote.
         granted: bool,
     },
     /// AppendEntries.
     Append(Append),
-    /// Answer to an append or an installed snapshot.
+    /// Answer to an append or to an installed snapshot.
     AppendReply(AppendReply),
-    /// "I lead": sent when there is nothing to append, and to gather a quorum round.
+    /// Asserts leadership. Sent when there is nothing to append, and to start a round.
     Heartbeat {
-        /// The leader's commit index, never past what the receiver is known to match.
+        /// The leader's commit index, at most the last index that the receiver is known to match.
         commit: Index,
-        /// Round that the answer proves leadership for; never reused by a leader in its term. 0: no answer is wanted, this
-        /// only tells the commit index.
+        /// Round that an answer belongs to; a leader never reuses one in its term. 0: only the commit index is sent,
+        /// and no answer is expected.
         round: u64,
     },
     /// Answer to [`Body::Heartbeat`].
     HeartbeatReply {
-        /// The round of the heartbeat.
+        /// Round of the heartbeat.
         round: u64,
     },
-    /// The whole state up to `meta.last` has arrived at the receiver by the snapshot lane; may it be installed?
+    /// The complete state up to `meta.last` has arrived at the receiver as a snapshot; asks whether it may be
+    /// installed.
     InstallSnapshot(SnapshotMeta),
     /// A follower asks the leader to confirm a read (Raft thesis §6.4).
     ReadIndex {
-        /// The asker's own name for it.
+        /// The follower's ID of the read.
         context: ReadContext,
     },
     /// Answer to [`Body::ReadIndex`].
     ReadIndexReply {
-        /// As asked.
+        /// The follower's ID of the read.
         context: ReadContext,
-        /// Read at or after this index; `None`: the receiver could not confirm it, ask again.
+        /// Index at or after which to read; `None`: the receiver could not confirm the read, and the follower may
+        /// retry.
         index: Option<Index>,
     },
-    /// A follower hands proposals to the leader.
+    /// A follower forwards proposals to the leader.
     Propose {
-        /// Each with the name that its proposer knows it by.
+        /// Each proposal with its proposer's ID.
         proposals: Vec<(ProposalId, Payload)>,
     },
-    /// These proposals did not enter the log and will not. Only the leader that they were sent to, in the term that they
-    /// were sent in, may say so.
+    /// These proposals did not enter the log and will not. Only the leader that received them may say so, and only in
+    /// the term in which they were sent.
     ProposeRefused {
-        /// The proposer's names for them.
+        /// The proposer's IDs of them.
         proposals: Vec<ProposalId>,
-        /// Why.
+        /// Cause of the refusal.
         reason: DropReason,
     },
-    /// The leader hands over: campaign at once, if your durable log reaches `last` (Raft thesis §3.10).
+    /// The leader transfers leadership: the receiver campaigns at once, if its durable log reaches `last` (Raft thesis
+    /// §3.10).
     TimeoutNow {
-        /// The leader's last entry when it sent this.
+        /// Last entry of the leader's log when it sent this.
         last: EntryId,
     },
-    /// The receiver was removed by the configuration committed at `index`.
+    /// A committed configuration removed the receiver.
     Removed {
-        /// Where it was removed.
+        /// Index of that configuration.
         index: Index,
     },
+}
+
+impl Message {
+    /// Notifies a member that the configuration committed at `index` removed it.
+    pub(crate) fn removal_notice(term: Term, index: Index) -> Self {
+        Self { term, body: Body::Removed { index } }
+    }
 }
 
 /// AppendEntries (Raft thesis figure 3.1).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Append {
-    /// The entry just before `entries`.
+    /// Entry just before `entries`.
     pub prev: EntryId,
-    /// Consecutive entries after `prev`; may be empty to probe.
+    /// Consecutive entries after `prev`; empty in a probe.
     pub entries: Vec<Entry>,
     /// The leader's commit index.
     pub commit: Index,
-    /// As in [`Body::Heartbeat`].
+    /// Round that an answer belongs to, as in [`Body::Heartbeat`].
     pub round: u64,
 }
 
-/// How an append went.
+/// Answer to an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendReply {
-    /// The logs agree, durably, up to `matched`.
+    /// The logs agree durably up to `matched`.
     Accepted {
-        /// Durable shared prefix, never past the message's own last entry.
+        /// Last index of the durable common prefix, never past the last entry of the append.
         matched: Index,
-        /// The round of the append.
+        /// Round of the append.
         round: u64,
     },
     /// The receiver does not hold `prev`.
     Rejected {
         /// The refused `prev.index`.
         prev: Index,
-        /// Where the logs may meet: the receiver's last entry at or below `prev` whose term is at most `prev.term`
-        /// (conflict index and term; Raft thesis §3.5 "fast backup", etcd-io/raft's both-sides skip).
+        /// Entry at which the logs may agree: the receiver's last entry at or before `prev` whose term is at most
+        /// `prev.term` (conflict index and term: Raft thesis §3.5, "fast backup"; etcd-io/raft skips on both sides).
         hint: EntryId,
-        /// The round of the append.
+        /// Round of the append.
         round: u64,
     },
+}
+
+/// Reason why a proposal is known not to have happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropReason {
+    /// This member knows no leader.
+    NoLeader,
+    /// Another member leads now and did not take the proposal over.
+    LeaderChanged,
+    /// A leadership transfer is in progress.
+    Transferring,
+    /// Too many bytes are proposed and not yet committed.
+    Overloaded,
 }

@@ -1,40 +1,68 @@
-//! What leaves the core, in order, and what must wait for the disk first. Owns the one stream of write names and every
-//! message withheld on it, so that no driver can leak a vote or an acknowledgement; decides nothing.
+//! Outputs in order, and messages that must wait for the disk. Owns the numbers of writes and every withheld message,
+//! so that no driver can send a vote or an acknowledgement too early. Does not own what is sent (`flush.rs` and the
+//! rules).
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 
 use crate::ids::{IoId, MemberId, Term};
 use crate::message::{AppendReply, Body, Message};
-use crate::output::Output;
+use crate::output::{Output, SoftState};
+use crate::present::{Fingerprint, Present};
 
 /// A message that is true only once a write is durable.
 #[derive(Clone, Debug, Hash)]
-struct Withheld {
+struct WithheldMessage {
     io: IoId,
     to: MemberId,
     message: Message,
 }
 
-/// The way out.
-#[derive(Clone, Debug, Default)]
+/// The way from the core to its driver.
+#[derive(Clone, Debug)]
 pub(crate) struct Outbox {
     queue: VecDeque<Output>,
     /// In the order of their writes.
-    withheld: VecDeque<Withheld>,
+    withheld: VecDeque<WithheldMessage>,
+    /// Latest write that was given to the driver.
     issued: IoId,
+    /// Latest write that is durable.
     durable: IoId,
+    /// Whether an input arrived since the last flush.
+    flush_due: bool,
+    /// Role, leader and term as the driver knows them.
+    reported: SoftState,
 }
 
 impl Outbox {
-    /// What is still to come out; writes are told by how many are not durable before them, not by their names.
-    pub(crate) fn fingerprint(&self, into: &mut impl Hasher) {
-        let Self { queue, withheld, issued, durable } = self;
-        queue.hash(into);
-        for Withheld { io, to, message } in withheld {
-            (io.0 - durable.0, to, message).hash(into);
+    /// An empty outbox; the driver starts from `reported`.
+    pub(crate) fn new(reported: SoftState) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            withheld: VecDeque::new(),
+            issued: IoId::default(),
+            durable: IoId::default(),
+            flush_due: true,
+            reported,
         }
-        (withheld.len(), issued.0 - durable.0).hash(into);
+    }
+
+    /// An input arrived: the next request for an output first flushes its consequences.
+    pub(crate) fn request_flush(&mut self) {
+        self.flush_due = true;
+    }
+
+    /// Whether a flush is due because the driver took every output; clears the request.
+    pub(crate) fn take_flush_request(&mut self) -> bool {
+        self.queue.is_empty() && std::mem::take(&mut self.flush_due)
+    }
+
+    /// Reports role, leader and term, if the driver does not know them yet.
+    pub(crate) fn report(&mut self, state: SoftState) {
+        if state != self.reported {
+            self.reported = state;
+            self.push(Output::Changed(state));
+        }
     }
 
     pub(crate) fn push(&mut self, output: Output) {
@@ -45,7 +73,7 @@ impl Outbox {
         self.queue.push_back(Output::Send { to, message });
     }
 
-    /// Sends once `io` is durable; at once if it is.
+    /// Sends the message when `io` is durable.
     pub(crate) fn send_after(&mut self, io: IoId, to: MemberId, message: Message) {
         if io <= self.durable {
             self.send(to, message);
@@ -58,32 +86,28 @@ impl Outbox {
         {
             return;
         }
-        // A promise about an earlier write may be made after one about a later write; waiting for the later one is
-        // always right, and keeps the queue in order.
+        // A promise about an earlier write may follow one about a later write. Waiting for the later write is always
+        // safe and keeps the queue in order.
         let io = self.withheld.back().map_or(io, |last| last.io.max(io));
-        assert!(io <= self.issued.next(), "a promise waits for a write under way, or for the next one: {io}");
-        self.withheld.push_back(Withheld { io, to, message });
+        assert!(io <= self.issued.next(), "a promise waits for a write in progress or for the next one: {io}");
+        self.withheld.push_back(WithheldMessage { io, to, message });
     }
 
     pub(crate) fn pop(&mut self) -> Option<Output> {
         self.queue.pop_front()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// The name that the next write will have.
+    /// Number of the next write.
     pub(crate) fn next_io(&self) -> IoId {
         self.issued.next()
     }
 
-    /// The name of the latest write.
+    /// Number of the latest write.
     pub(crate) fn issued(&self) -> IoId {
         self.issued
     }
 
-    /// Names a write.
+    /// Starts the next write and returns its number.
     pub(crate) fn issue(&mut self) -> IoId {
         self.issued = self.issued.next();
         self.issued
@@ -93,20 +117,20 @@ impl Outbox {
         self.durable
     }
 
-    /// The log was truncated or replaced: acknowledgements that wait speak of another one.
+    /// The log was truncated or replaced: drops withheld acknowledgements, because they are about the old log.
     pub(crate) fn withdraw_acknowledgements(&mut self) {
         self.withheld.retain(|withheld| !matches!(withheld.message.body, Body::AppendReply(_)));
     }
 
-    /// Everything up to `io` is durable: lets go what waited for it. What was promised in an earlier term is not sent any
-    /// more; its receiver leads no longer, or does not need it.
+    /// Every write up to `io` is durable: sends the messages that waited for it. A message of an earlier term is
+    /// dropped, because its receiver does not lead any more or does not need it.
     pub(crate) fn persisted(&mut self, io: IoId, term: Term) {
         self.durable = self.durable.max(io.min(self.issued));
-        assert!(self.durable <= self.issued, "only what was asked for becomes durable");
+        assert!(self.durable <= self.issued, "only issued writes become durable");
         let mut ready: Option<(MemberId, Message)> = None;
         while self.withheld.front().is_some_and(|first| first.io <= self.durable) {
-            let Some(Withheld { to, message, .. }) = self.withheld.pop_front() else { break };
-            assert!(message.term <= term, "nothing was promised in a term to come");
+            let Some(WithheldMessage { to, message, .. }) = self.withheld.pop_front() else { break };
+            assert!(message.term <= term, "no message is of a later term");
             if message.term != term {
                 continue;
             }
@@ -126,7 +150,8 @@ impl Outbox {
     }
 }
 
-/// Folds a later acknowledgement of the same term into an earlier one: both are cumulative.
+/// Merges a later acknowledgement into an earlier one of the same term, because both are cumulative; false if they are
+/// not of that kind.
 fn absorb(earlier: &mut Message, later: &Message) -> bool {
     let terms_agree = earlier.term == later.term;
     match (&mut earlier.body, &later.body) {
@@ -139,5 +164,16 @@ fn absorb(earlier: &mut Message, later: &Message) -> bool {
             true
         }
         _ => false,
+    }
+}
+
+impl Fingerprint for Outbox {
+    fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self { queue, withheld, issued, durable: _, flush_due, reported } = self;
+        (queue, flush_due, reported).hash(into);
+        for WithheldMessage { io, to, message } in withheld {
+            (present.writes_to(*io), to, message).hash(into);
+        }
+        (withheld.len(), present.writes_to(*issued)).hash(into);
     }
 }

@@ -1,119 +1,107 @@
-//! What the driver must do, in the order in which it comes out. Owns the words, no decision.
+//! Instructions to the driver, in the order in which it must carry them out. Owns their shapes. Does not own when they
+//! are made (`flush.rs`).
 
 use crate::ids::{EntryId, Index, IoId, MemberId, ProposalId, ReadContext, Term};
-use crate::message::{Entry, HardState, Message, SnapshotMeta};
+use crate::message::{DropReason, Entry, HardState, Message, SnapshotMeta};
 
 /// One write to the log, acknowledged through [`crate::Raft::persisted`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Persist {
-    /// Name of this write; cumulative: acknowledging it acknowledges all before it.
+    /// Number of the write. Its acknowledgement covers all earlier writes.
     pub io: IoId,
-    /// Term and vote, when they changed. Durable before or together with `entries`, never after (Raft thesis §3.8).
+    /// Term and vote, if they changed. Must be durable before or together with `entries` (Raft thesis §3.8).
     pub hard_state: Option<HardState>,
-    /// Consecutive entries. When the first stands at or below the log's last index, everything from there on is
-    /// truncated first.
+    /// Consecutive entries. If the first is at or before the last index of the log on disk, the log is first truncated
+    /// from there on.
     pub entries: Vec<Entry>,
 }
 
-/// What the core asks of its driver, in order.
+/// One instruction to the driver.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
-    /// Make this durable. A driver may merge several into one write and one sync, in order.
+    /// Make this durable. A driver may merge several writes into one write and one sync, in order.
     Persist(Persist),
-    /// Safe to send now: whatever must wait for the disk has been withheld until [`crate::Raft::persisted`], so no driver
-    /// can leak a vote or an acknowledgement. Loss, delay and duplication are allowed.
+    /// Send this now. The core withholds whatever must wait for the disk until [`crate::Raft::persisted`], so that no
+    /// driver can send a vote or an acknowledgement too early. Loss, delay and duplication are allowed.
     Send {
-        /// To whom.
+        /// Receiver.
         to: MemberId,
-        /// What.
+        /// Message to send.
         message: Message,
     },
-    /// Stream the newest snapshot to a member whose log cannot be repaired any more; its `last.index` must be at least
-    /// `at_least`. Report the end through [`crate::Raft::snapshot_sent`]. The receiver's driver feeds
-    /// [`crate::Body::InstallSnapshot`] to its core, in this term, when all bytes are there and verified.
+    /// Stream the newest snapshot to a member that needs purged entries; its `last.index` must be at least `at_least`.
+    /// Report the end through [`crate::Raft::snapshot_sent`]. When all bytes have arrived and are verified, the
+    /// receiver's driver passes [`crate::Body::InstallSnapshot`] to its core, with this term.
     SendSnapshot {
-        /// To whom.
+        /// Receiver.
         to: MemberId,
-        /// The sender's term, to be carried along.
+        /// Term of the sender, to be sent along.
         term: Term,
-        /// Oldest snapshot that helps.
+        /// Smallest last index of a snapshot that helps the receiver.
         at_least: Index,
     },
-    /// Replace state machine and log by this received snapshot, durably, and write `hard_state` with it; acknowledged
-    /// through [`crate::Raft::persisted`]. Everything persisted before is superseded.
+    /// Replace state machine and log durably by this received snapshot, and write `hard_state` with it; acknowledged
+    /// through [`crate::Raft::persisted`]. Supersedes everything persisted before.
     InstallSnapshot {
-        /// Name of this write.
+        /// Number of the write.
         io: IoId,
-        /// Who sent it.
+        /// Sender of the snapshot.
         from: MemberId,
-        /// Term and vote, when they changed.
+        /// Term and vote, if they changed.
         hard_state: Option<HardState>,
-        /// Which snapshot.
+        /// Description of the snapshot.
         meta: SnapshotMeta,
     },
-    /// A received snapshot is of no use (stale, or nothing new): its files may go.
+    /// A received snapshot is stale or brings nothing new: delete its files.
     DiscardSnapshot {
-        /// Who sent it.
+        /// Sender of the snapshot.
         from: MemberId,
-        /// Its last entry.
+        /// Last entry of the snapshot.
         last: EntryId,
     },
-    /// Committed: apply in this order, then say so through [`crate::Raft::applied`].
+    /// These entries are committed: apply them in this order, then call [`crate::Raft::applied`].
     Apply(Vec<Entry>),
-    /// These reads are linearizable once `index` is applied.
+    /// The reads are linearizable once `index` is applied.
     ReadReady {
-        /// The batch.
+        /// Requester's ID of the reads.
         context: ReadContext,
-        /// Read at or after this index.
+        /// Index at or after which to read.
         index: Index,
     },
-    /// Leadership could not be confirmed; the asker may try again.
+    /// Leadership could not be confirmed; the requester may retry the reads.
     ReadFailed {
-        /// The batch.
+        /// Requester's ID of the reads.
         context: ReadContext,
     },
-    /// This proposal did not enter the log, or was overwritten before it committed: it has not happened and will not.
+    /// The proposal did not enter the log, or was overwritten before it was committed: it has not happened and will
+    /// not.
     Dropped {
-        /// The proposer's name for it.
+        /// Proposer's ID of the proposal.
         proposal: ProposalId,
-        /// Why.
+        /// Cause of the drop.
         reason: DropReason,
     },
     /// The state at `index` may be captured as a snapshot now; then call [`crate::Raft::snapshot_taken`].
     SnapshotDue {
-        /// Applied and durable.
+        /// Index of an entry that is applied and durable.
         index: Index,
     },
     /// Role, leader or term changed; for status and metrics.
     Changed(SoftState),
-    /// This member is in neither half of the committed configuration at `index`: write its tombstone and stop. A
-    /// [`Output::Persist`] may follow in the same turn; the tombstone comes behind it.
+    /// The committed configuration at `index` removed this member: write its tombstone and stop. If an
+    /// [`Output::Persist`] follows in the same turn, write the tombstone after it.
     Removed {
-        /// Where it was removed.
+        /// Index of that configuration.
         index: Index,
     },
 }
 
-/// Why a proposal is known not to have happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DropReason {
-    /// Nobody leads, as far as this member knows.
-    NoLeader,
-    /// Another member leads now and did not take it over.
-    LeaderChanged,
-    /// Leadership is being handed over.
-    Transferring,
-    /// Too many bytes are proposed and not yet committed.
-    Overloaded,
-}
-
-/// What a member is at the moment.
+/// Role of a member, as reported to the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Follows a leader, or waits for one.
     Follower,
-    /// A follower without a vote.
+    /// Follows without a vote.
     Learner,
     /// Asks whether a campaign could succeed.
     PreCandidate,
@@ -123,13 +111,13 @@ pub enum Role {
     Leader,
 }
 
-/// What is not kept across restarts but is worth knowing.
+/// State that does not survive a restart, for status and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SoftState {
-    /// What this member is.
+    /// Role of this member.
     pub role: Role,
-    /// Who leads, as far as it knows.
+    /// Leader of the term, if this member knows it.
     pub leader: Option<MemberId>,
-    /// Its term.
+    /// Term of this member.
     pub term: Term,
 }

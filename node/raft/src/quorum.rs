@@ -1,4 +1,5 @@
-//! How many are enough. Owns the arithmetic of majorities, in one electorate and in two; knows nothing of what is counted.
+//! Majority arithmetic over one set of voters or two. Owns no policy: it knows neither configurations nor what is
+//! counted.
 
 pub(crate) mod joint;
 pub(crate) mod majority;

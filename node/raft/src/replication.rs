@@ -1,8 +1,7 @@
-//! Carrying the log to everyone. Owns what a leader knows of a member, building and answering appends, heartbeats and commit.
+//! Replication of the log. Owns building and answering appends, heartbeats, commit, and the way of a proposal into the
+//! log. Does not own what a leader knows about a member (`state/progress.rs`).
 
 pub(crate) mod append;
 pub(crate) mod commit;
 pub(crate) mod heartbeat;
-pub(crate) mod inflight;
-pub(crate) mod progress;
 pub(crate) mod proposal;

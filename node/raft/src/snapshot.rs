@@ -1,4 +1,4 @@
-//! When the log is too long, or not long enough. Owns when a snapshot is due, offered or installed; its bytes are the driver's.
+//! Snapshots. Owns when one is due, offered or installed. Does not own the bytes: the driver writes and streams them.
 
 pub(crate) mod install;
 pub(crate) mod offer;

@@ -1,19 +1,19 @@
-//! A leader that a quorum does not answer any more steps down (Raft thesis §6.2), and one whose disk stalls hands over. Owns
-//! both deadlines.
+//! Check-quorum: a leader that no quorum answers steps down (Raft thesis §6.2). Owns that deadline, and the one after
+//! which a disk counts as stalled.
 
 use std::time::Duration;
 
 use crate::quorum::joint;
 use crate::raft::Raft;
-use crate::role::Standing;
-use crate::role::leader::Leader;
+use crate::state::leader::Leader;
+use crate::state::role::RoleState;
 
 impl Raft {
-    /// When the leader must step down unless a quorum answers. A round counts from its start, so that answers that were long
-    /// on their way prove nothing newer.
+    /// Time at which the leader must step down unless a quorum answers. A round counts from its start, because a late
+    /// answer proves nothing about the time after that start.
     pub(crate) fn quorum_lost_at(&self, leader: &Leader) -> Duration {
         let own = self.config.id;
-        let contact = joint::reached(&self.history.latest().1, |id| match leader.peers.get(&id) {
+        let contact = joint::reached(self.history.latest().1.electorate(), |id| match leader.peer(id) {
             _ if id == own => Duration::MAX,
             Some(progress) => progress.silent_since(),
             None => Duration::ZERO,
@@ -21,23 +21,24 @@ impl Raft {
         contact.unwrap_or(Duration::MAX).saturating_add(self.config.election_timeout)
     }
 
-    /// Steps down when no quorum answered for an election timeout; true then.
+    /// Steps down if no quorum answered for an election timeout; returns whether it did.
     pub(crate) fn step_down_without_quorum(&mut self) -> bool {
-        let Standing::Leader(leader) = &self.standing else { return false };
-        if self.now.monotonic < self.quorum_lost_at(leader) {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        if self.clocks.monotonic() < self.quorum_lost_at(leader) {
             return false;
         }
-        self.follow(self.hard.term, None);
+        self.follow(self.hard.term(), None);
         true
     }
 
-    /// Whether a write has been under way for longer than an election timeout.
+    /// Whether a write has been in progress for longer than an election timeout.
     pub(crate) fn disk_is_stalled(&self) -> bool {
-        self.disk_stalls_at() <= self.now.monotonic
+        self.disk_stalls_at() <= self.clocks.monotonic()
     }
 
-    /// When the oldest write under way counts as stalled.
+    /// Time at which the oldest write in progress counts as stalled.
     pub(crate) fn disk_stalls_at(&self) -> Duration {
-        self.log.tail.waiting_since().map_or(Duration::MAX, |since| since.saturating_add(self.config.election_timeout))
+        let issued_at = self.log.oldest_write_issued_at();
+        issued_at.map_or(Duration::MAX, |at| at.saturating_add(self.config.election_timeout))
     }
 }

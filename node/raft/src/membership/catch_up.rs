@@ -1,14 +1,15 @@
-//! When a learner may vote. Owns the gate: a voter far behind would make a majority of slow members.
+//! Promotion of learners to voters. Owns the limit on their lag, because a voter that lags far could leave the cluster
+//! without a majority that keeps up, and the check that the new voters answer.
 
+use crate::configuration::Configuration;
 use crate::ids::MemberId;
-use crate::membership::change::{Change, ChangeError};
-use crate::membership::configuration::Configuration;
+use crate::membership::request::{Change, ChangeError};
+use crate::quorum::majority::majority;
 use crate::raft::Raft;
-use crate::replication::progress::State;
-use crate::role::leader::Leader;
+use crate::state::leader::Leader;
 
 impl Raft {
-    /// New voters are learners that are at most the configured number of entries behind.
+    /// Refuses a new voter that is not a learner, or lags the leader by more than the configured number of entries.
     pub(crate) fn check_caught_up(
         &self,
         leader: &Leader,
@@ -20,7 +21,7 @@ impl Raft {
             if !current.learners.contains(member) {
                 return Err(ChangeError::NotLearner { member: *member });
             }
-            let behind = self.entries_behind(leader, *member);
+            let behind = self.lag(leader, *member);
             if behind > limit {
                 return Err(ChangeError::LearnerBehind { learner: *member, behind, limit });
             }
@@ -28,26 +29,28 @@ impl Raft {
         Ok(())
     }
 
-    fn entries_behind(&self, leader: &Leader, member: MemberId) -> u64 {
+    /// Entries by which the member lags the leader.
+    fn lag(&self, leader: &Leader, member: MemberId) -> u64 {
         let last = self.log.last().index.0;
-        match leader.peers.get(&member) {
-            Some(progress) if !matches!(progress.state, State::Snapshot { .. }) => {
-                assert!(progress.matched().0 <= last, "nobody is ahead of the leader");
+        match leader.peer(member) {
+            Some(progress) if !progress.needs_snapshot() => {
+                assert!(progress.matched().0 <= last, "no member is ahead of the leader");
                 last - progress.matched().0
             }
             _ => last,
         }
     }
 
-    /// A majority of the wanted voters answered lately, so the change can commit, and so can what follows.
+    /// Refuses a change unless a majority of the requested voters answered within an election timeout, so that the
+    /// change and later entries can be committed.
     pub(crate) fn check_reachable(&self, leader: &Leader, change: &Change) -> Result<(), ChangeError> {
         let is_active = |member: &MemberId| {
-            let progress = leader.peers.get(member);
-            progress.is_some_and(|progress| progress.is_active(self.now.monotonic, self.config.election_timeout))
+            let progress = leader.peer(*member);
+            progress.is_some_and(|progress| progress.is_active(self.clocks.monotonic(), self.config.election_timeout))
         };
         let voters = change.voters.len();
         let reachable = change.voters.iter().filter(|id| **id == self.config.id || is_active(id)).count();
-        if reachable < crate::quorum::majority::majority(voters) {
+        if reachable < majority(voters) {
             return Err(ChangeError::QuorumAtRisk { reachable, voters });
         }
         Ok(())

@@ -1,15 +1,15 @@
-//! Entering and leaving joint configurations (Raft thesis §4.3). Owns how one configuration becomes the next, and that a joint
-//! one is left by itself; which wishes are legal belongs to [`super::change`].
+//! Joint configurations (Raft thesis §4.3). Owns how one configuration becomes the next, and that a joint one is left
+//! automatically. Does not own which changes are legal (`change.rs`).
 
-use crate::membership::change::Change;
-use crate::membership::configuration::Configuration;
+use crate::configuration::Configuration;
+use crate::membership::request::Change;
 use crate::message::Payload;
 use crate::raft::Raft;
-use crate::role::Standing;
+use crate::state::role::RoleState;
 
-/// The configuration that leads from `current`, which is not joint, to what is wanted. Joint whenever voters change: then no
-/// two majorities, of before and after, can decide apart. When only learners or addresses change, majorities stay what they
-/// are, and one step is as safe.
+/// The first configuration on the way from `current`, which is not joint, to the requested one. It is joint if voters
+/// change, so that no majority of the old voters and no majority of the new ones can decide alone. If only learners or
+/// addresses change, majorities stay the same, and one step is safe.
 pub(crate) fn enter(current: &Configuration, change: Change) -> Configuration {
     assert!(!current.is_joint(), "one change at a time");
     assert!(!change.voters.is_empty(), "a cluster keeps a voter");
@@ -21,13 +21,16 @@ pub(crate) fn enter(current: &Configuration, change: Change) -> Configuration {
     next.members = current.members.iter().map(|(id, info)| (*id, info.clone())).chain(members).collect();
     let gone = current.everyone().filter(|id| !next.contains(*id));
     next.removed = current.removed.iter().copied().chain(gone).collect();
-    forget_strangers(&mut next);
+    forget_other_members(&mut next);
     assert!(next.voters.is_disjoint(&next.learners), "a voter is no learner");
-    assert!(next.learners_next.is_subset(&next.outgoing), "who becomes a learner had a vote");
+    assert!(
+        next.learners_next.is_subset(&next.outgoing),
+        "only voters of the outgoing electorate become learners later"
+    );
     next
 }
 
-/// The configuration that a joint one ends in.
+/// The configuration that follows a joint one.
 pub(crate) fn leave(joint: &Configuration) -> Configuration {
     assert!(joint.is_joint(), "only a joint configuration is left");
     let mut next = Configuration {
@@ -38,26 +41,28 @@ pub(crate) fn leave(joint: &Configuration) -> Configuration {
     };
     let gone = joint.outgoing.iter().copied().filter(|id| !next.contains(*id));
     next.removed = joint.removed.iter().copied().chain(gone).collect();
-    forget_strangers(&mut next);
+    forget_other_members(&mut next);
+    assert!(next.removed.is_superset(&joint.removed), "a removed member never comes back");
     next
 }
 
-fn forget_strangers(configuration: &mut Configuration) {
+/// Drops name and addresses of members that are in no set any more.
+fn forget_other_members(configuration: &mut Configuration) {
     let members = std::mem::take(&mut configuration.members);
     configuration.members = members.into_iter().filter(|(id, _)| configuration.contains(*id)).collect();
 }
 
 impl Raft {
-    /// Leaves a joint configuration once it is committed, whoever proposed it: a new leader finishes what its predecessor
-    /// began (etcd#12136).
+    /// Leaves a joint configuration when it is committed. A new leader also leaves one that its predecessor entered
+    /// (etcd#12136).
     pub(crate) fn leave_joint_when_due(&mut self) {
         let (index, latest) = self.history.latest();
         let is_due = latest.is_joint() && *index <= self.log.commit() && self.term_is_committed();
-        let is_busy = matches!(&self.standing, Standing::Leader(leader) if leader.transfer.is_some());
+        let is_busy = matches!(&self.role, RoleState::Leader(leader) if leader.is_transferring());
         if is_due && !is_busy {
             let next = leave(latest);
             self.append(Payload::Configuration(next.into()));
-            // From here on the incoming half alone decides, and may have decided more.
+            // From here on the incoming electorate alone decides, and its answers may already commit more entries.
             self.advance_commit();
         }
     }

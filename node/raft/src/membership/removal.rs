@@ -1,36 +1,31 @@
-//! Removed for good. Owns telling removed members so, and learning it oneself; only a committed configuration is ever a reason,
-//! and a stranger is never called removed, as this member's own configuration may lag.
+//! Permanent removal of members. Owns notifying a removed member, and how this member learns of its own removal. Only a
+//! committed configuration is evidence. A member that this one does not know is never notified, because this member's
+//! configuration may lag.
 
-use crate::ids::{Index, MemberId, Term};
+use crate::ids::{Index, MemberId};
 use crate::message::{Body, Message};
 use crate::output::Output;
 use crate::raft::Raft;
-use crate::role::Standing;
-
-/// Tells a member that the configuration committed at `index` removed it.
-pub(crate) fn notice(term: Term, index: Index) -> Message {
-    Message { term, body: Body::Removed { index } }
-}
 
 impl Raft {
-    /// Whether `from` was removed, so that its message counts for nothing; it is told so. A leader that was removed is still
-    /// heard until its successor leads.
+    /// Whether `from` was removed, so that its message is ignored; notifies it. A removed leader is still heard until
+    /// its successor leads.
     pub(crate) fn turns_away(&mut self, from: MemberId, message: &Message) -> bool {
         let (index, committed) = self.history.at(self.log.commit());
         let index = *index;
         if !committed.removed.contains(&from) {
             return false;
         }
-        if self.leader == Some(from) && message.term == self.hard.term {
+        if self.leader.is(from) && message.term == self.hard.term() {
             return false;
         }
         if wants_answer(&message.body) {
-            self.outbox.send(from, notice(self.hard.term, index));
+            self.outbox.send(from, Message::removal_notice(self.hard.term(), index));
         }
         true
     }
 
-    /// A member says that this one was removed.
+    /// A member notifies this one of its removal.
     pub(crate) fn on_removed(&mut self, index: Index) {
         let (known, committed) = self.history.at(self.log.commit());
         let is_stale = committed.contains(self.config.id) && index <= *known;
@@ -39,7 +34,7 @@ impl Raft {
         }
     }
 
-    /// Notices the own removal in the committed configuration; a leader hands over first.
+    /// Leaves if the committed configuration removed this member; a leader first transfers leadership.
     pub(crate) fn notice_removal(&mut self) {
         let (index, committed) = self.history.at(self.log.commit());
         if !self.is_leader() && committed.removed.contains(&self.config.id) {
@@ -48,17 +43,16 @@ impl Raft {
     }
 
     fn leave_for_good(&mut self, index: Index) {
-        if self.removed {
+        if self.is_removed() {
             return;
         }
-        assert!(!matches!(self.standing, Standing::Leader(_)), "a leader steps down before it leaves");
-        self.removed = true;
-        self.follow(self.hard.term, None);
+        self.set_removed();
+        self.follow(self.hard.term(), None);
         self.outbox.push(Output::Removed { index });
     }
 }
 
-/// Whether the sender waits for something; answers to answers would never end.
+/// Whether the sender expects an answer. Answers are never answered, because the exchange would not end.
 fn wants_answer(body: &Body) -> bool {
     match body {
         Body::PreVote { .. }

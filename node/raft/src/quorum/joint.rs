@@ -1,27 +1,37 @@
-//! Both electorates of a joint configuration must agree, each by its own majority (Raft thesis §4.3). Owns no arithmetic of
-//! its own: it asks [`super::majority`] twice.
+//! Decisions of two electorates, each by its own majority (Raft thesis §4.3). Owns their combination. Does not own the
+//! arithmetic of one majority (`majority.rs`).
+
+use std::collections::BTreeSet;
 
 use crate::ids::MemberId;
-use crate::membership::configuration::Configuration;
 use crate::quorum::majority::{self, Tally};
 
-/// The greatest value that majorities of both halves have reached; `None` in a configuration without voters.
-pub(crate) fn reached<T: Ord + Copy>(configuration: &Configuration, mut value: impl FnMut(MemberId) -> T) -> Option<T> {
-    let incoming = majority::reached(configuration.voters.iter().map(|id| value(*id)).collect());
-    let outgoing = majority::reached(configuration.outgoing.iter().map(|id| value(*id)).collect());
+/// The voters that decide together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Electorate<'a> {
+    /// Voters of the incoming configuration, or of the only one.
+    pub(crate) incoming: &'a BTreeSet<MemberId>,
+    /// Voters of the outgoing configuration; empty unless it is joint.
+    pub(crate) outgoing: &'a BTreeSet<MemberId>,
+}
+
+/// The greatest value that a majority of each electorate has reached; `None` without voters.
+pub(crate) fn reached<T: Ord + Copy>(voters: Electorate<'_>, mut value: impl FnMut(MemberId) -> T) -> Option<T> {
+    let incoming = majority::reached(voters.incoming.iter().map(|id| value(*id)).collect());
+    let outgoing = majority::reached(voters.outgoing.iter().map(|id| value(*id)).collect());
     match (incoming, outgoing) {
         (Some(incoming), Some(outgoing)) => Some(incoming.min(outgoing)),
         (one, other) => one.or(other),
     }
 }
 
-/// The state of a ballot in both halves. A configuration without voters elects nobody.
-pub(crate) fn tally(configuration: &Configuration, voice: impl Fn(MemberId) -> Option<bool>) -> Tally {
-    if configuration.voters.is_empty() {
+/// Counts an election in both electorates. Without voters it is lost.
+pub(crate) fn tally(voters: Electorate<'_>, vote: impl Fn(MemberId) -> Option<bool>) -> Tally {
+    if voters.incoming.is_empty() {
         return Tally::Lost;
     }
-    let incoming = majority::tally(configuration.voters.iter().map(|id| voice(*id)));
-    let outgoing = majority::tally(configuration.outgoing.iter().map(|id| voice(*id)));
+    let incoming = majority::tally(voters.incoming.iter().map(|id| vote(*id)));
+    let outgoing = majority::tally(voters.outgoing.iter().map(|id| vote(*id)));
     match (incoming, outgoing) {
         (Tally::Won, Tally::Won) => Tally::Won,
         (Tally::Lost, _) | (_, Tally::Lost) => Tally::Lost,
@@ -33,9 +43,8 @@ pub(crate) fn tally(configuration: &Configuration, voice: impl Fn(MemberId) -> O
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{reached, tally};
+    use super::{Electorate, reached, tally};
     use crate::ids::MemberId;
-    use crate::membership::configuration::Configuration;
     use crate::quorum::majority::Tally;
 
     fn members(bits: u32) -> BTreeSet<MemberId> {
@@ -46,35 +55,31 @@ mod tests {
         half.is_empty() || half.intersection(yes).count() * 2 > half.len()
     }
 
-    /// Every pair of halves out of six members, and every set of voices: by the definition.
+    /// Checks every pair of electorates out of six members, with every set of votes, against the definition.
     #[test]
     fn every_small_electorate_agrees_with_the_definition() {
-        for incoming in 1..64 {
-            for outgoing in 0..64 {
-                let configuration = Configuration {
-                    voters: members(incoming),
-                    outgoing: members(outgoing),
-                    ..Configuration::default()
-                };
-                for voices in 0..64 {
-                    let yes = members(voices);
-                    let won = agrees(&configuration.voters, &yes) && agrees(&configuration.outgoing, &yes);
-                    let value = reached(&configuration, |id| u8::from(yes.contains(&id)));
-                    assert_eq!(value, Some(u8::from(won)), "{configuration:?} {yes:?}");
-                    // Whoever does not say yes says no, or says nothing yet.
-                    let decided = tally(&configuration, |id| Some(yes.contains(&id)));
-                    assert_eq!(decided == Tally::Won, won, "{configuration:?} {yes:?}");
-                    let open = tally(&configuration, |id| yes.contains(&id).then_some(true));
-                    assert_eq!(open, if won { Tally::Won } else { Tally::Open }, "{configuration:?} {yes:?}");
-                }
+        for (incoming, outgoing) in (1..64).flat_map(|incoming| (0..64).map(move |outgoing| (incoming, outgoing))) {
+            let (incoming, outgoing) = (members(incoming), members(outgoing));
+            let voters = Electorate { incoming: &incoming, outgoing: &outgoing };
+            for votes in 0..64 {
+                let yes = members(votes);
+                let won = agrees(&incoming, &yes) && agrees(&outgoing, &yes);
+                let value = reached(voters, |id| u8::from(yes.contains(&id)));
+                assert_eq!(value, Some(u8::from(won)), "{voters:?} {yes:?}");
+                // A member that does not grant its vote refuses it, or has not answered yet.
+                let decided = tally(voters, |id| Some(yes.contains(&id)));
+                assert_eq!(decided == Tally::Won, won, "{voters:?} {yes:?}");
+                let open = tally(voters, |id| yes.contains(&id).then_some(true));
+                assert_eq!(open, if won { Tally::Won } else { Tally::Open }, "{voters:?} {yes:?}");
             }
         }
     }
 
     #[test]
-    fn nobody_elects_nobody() {
-        let nobody = Configuration::default();
-        assert_eq!(tally(&nobody, |_| Some(true)), Tally::Lost);
-        assert_eq!(reached(&nobody, |_| 1), None);
+    fn an_empty_electorate_elects_no_leader() {
+        let empty = BTreeSet::new();
+        let voters = Electorate { incoming: &empty, outgoing: &empty };
+        assert_eq!(tally(voters, |_| Some(true)), Tally::Lost);
+        assert_eq!(reached(voters, |_| 1), None);
     }
 }

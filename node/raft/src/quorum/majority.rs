@@ -1,9 +1,9 @@
-//! One electorate. Owns arithmetic only.
+//! Majorities of one set of voters. Owns arithmetic only.
 
-/// How a ballot stands.
+/// Result of an election so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tally {
-    /// A majority said yes.
+    /// A majority granted its vote.
     Won,
     /// A majority can no longer be reached.
     Lost,
@@ -11,34 +11,35 @@ pub(crate) enum Tally {
     Open,
 }
 
-/// How many of `electors` are a majority.
+/// Smallest number of `electors` that is a majority.
 pub(crate) fn majority(electors: usize) -> usize {
     electors / 2 + 1
 }
 
-/// The greatest value that a majority has reached; `None` without electors, as nothing binds then.
+/// The greatest value that a majority has reached; `None` without electors, because an empty set constrains nothing.
 pub(crate) fn reached<T: Ord + Copy>(mut values: Vec<T>) -> Option<T> {
     if values.is_empty() {
         return None;
     }
-    // In ascending order, a majority stands at or above this place.
+    // In ascending order, the values from this place on are a majority.
     let place = values.len() - majority(values.len());
     assert!((values.len() - place) * 2 > values.len(), "two majorities share a member");
     Some(*values.select_nth_unstable(place).1)
 }
 
-/// The state of a ballot, `None` being a voice not heard yet. Without electors it is won, as nothing binds then.
-pub(crate) fn tally(voices: impl Iterator<Item = Option<bool>>) -> Tally {
+/// Counts an election; `None` is a vote not received yet. Without electors it is won, because an empty set constrains
+/// nothing.
+pub(crate) fn tally(votes: impl Iterator<Item = Option<bool>>) -> Tally {
     let (mut electors, mut yes, mut no) = (0, 0, 0);
-    for voice in voices {
+    for vote in votes {
         electors += 1;
-        match voice {
+        match vote {
             Some(true) => yes += 1,
             Some(false) => no += 1,
             None => {}
         }
     }
-    assert!(yes + no <= electors, "everyone has one voice");
+    assert!(yes + no <= electors, "every elector has one vote");
     if electors == 0 || yes >= majority(electors) {
         Tally::Won
     } else if electors - no < majority(electors) {

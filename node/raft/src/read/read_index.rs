@@ -1,65 +1,15 @@
-//! ReadIndex: the commit index at the start of a round is safe to read at once a quorum answered that round (Raft thesis
-//! §6.4). Owns the waiting reads of a leader, and those that a follower forwarded.
+//! ReadIndex: once a quorum answered a round, it is safe to read at the commit index of the start of that round (Raft
+//! thesis §6.4). Owns the way of a read at a leader and at a follower that forwards it.
 
-use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
-use std::time::Duration;
-
-use crate::fingerprint::Present;
+use crate::configuration::Configuration;
 use crate::ids::{Index, MemberId, ReadContext};
-use crate::membership::configuration::Configuration;
 use crate::message::{Body, Message};
 use crate::output::Output;
 use crate::quorum::joint;
 use crate::raft::Raft;
-use crate::role::Standing;
-use crate::role::leader::Leader;
-
-/// Reads of one leader that wait, at most; more are failed at once.
-const WAITING_MAX: usize = 65_536;
-/// Rounds for reads under way at once; reads that come meanwhile share the next.
-const ROUNDS_MAX: usize = 4;
-
-/// Who asked: this member itself, or another.
-#[derive(Clone, Copy, Debug, Hash)]
-struct Asker {
-    member: Option<MemberId>,
-    context: ReadContext,
-}
-
-/// Reads that share one round.
-#[derive(Clone, Debug, Hash)]
-struct Batch {
-    round: u64,
-    /// Commit index when the round began.
-    index: Index,
-    askers: Vec<Asker>,
-}
-
-/// What a leader is to confirm.
-#[derive(Clone, Debug, Default, Hash)]
-pub(crate) struct Confirmations {
-    /// In no round yet.
-    waiting: Vec<Asker>,
-    /// Oldest round first.
-    under_way: VecDeque<Batch>,
-}
-
-/// Reads that a follower forwarded to its leader, oldest first, each with its end of patience.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Forwarded(VecDeque<(ReadContext, Duration)>);
-
-impl Forwarded {
-    pub(crate) fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
-        let Self(asked) = self;
-        asked.iter().for_each(|(context, patience)| (context, present.wait(*patience)).hash(into));
-        asked.len().hash(into);
-    }
-
-    pub(crate) fn deadline(&self) -> Duration {
-        self.0.front().map_or(Duration::MAX, |(_, patience)| *patience)
-    }
-}
+use crate::state::leader::Leader;
+use crate::state::role::RoleState;
+use crate::state::waiting_reads::{Asker, ReadBatch};
 
 impl Raft {
     pub(crate) fn start_read(&mut self, context: ReadContext) {
@@ -67,14 +17,13 @@ impl Raft {
             self.confirm(Asker { member: None, context });
             return;
         }
-        let Some(leader) = self.leader.filter(|_| self.forwarded.0.len() < WAITING_MAX) else {
+        let Some(leader) = self.leader.id().filter(|_| !self.forwarded.is_full()) else {
             self.outbox.push(Output::ReadFailed { context });
             return;
         };
-        let patience = self.now.monotonic.saturating_add(self.config.election_timeout);
-        self.forwarded.0.push_back((context, patience));
-        assert!(self.forwarded.0.len() <= WAITING_MAX, "reads that wait are bounded");
-        self.outbox.send(leader, Message { term: self.hard.term, body: Body::ReadIndex { context } });
+        let fails_at = self.clocks.monotonic().saturating_add(self.config.election_timeout);
+        self.forwarded.push(context, fails_at);
+        self.outbox.send(leader, Message { term: self.hard.term(), body: Body::ReadIndex { context } });
     }
 
     /// A member asks this one, as its leader, to confirm a read.
@@ -82,10 +31,11 @@ impl Raft {
         self.confirm(Asker { member: Some(from), context });
     }
 
-    /// The leader confirmed a read, or could not. One that was given up meanwhile is not answered twice.
+    /// The leader confirmed a read, or could not. A read that failed meanwhile is not answered again.
     pub(crate) fn on_read_index_reply(&mut self, context: ReadContext, index: Option<Index>) {
-        let Some(place) = self.forwarded.0.iter().position(|(asked, _)| *asked == context) else { return };
-        self.forwarded.0.remove(place);
+        if !self.forwarded.remove(context) {
+            return;
+        }
         self.outbox.push(match index {
             Some(index) => Output::ReadReady { context, index },
             None => Output::ReadFailed { context },
@@ -93,30 +43,28 @@ impl Raft {
     }
 
     fn confirm(&mut self, asker: Asker) {
-        match &mut self.standing {
-            Standing::Leader(leader) if leader.reads.waiting.len() < WAITING_MAX => leader.reads.waiting.push(asker),
+        match &mut self.role {
+            RoleState::Leader(leader) if !leader.reads().is_full() => leader.reads_mut().push(asker),
             _ => self.answer_read(asker, None),
         }
     }
 
-    /// Begins a round for the reads that wait, once an entry of this term is committed (etcd#7331).
+    /// Confirms the waiting reads by the lease, or begins a round for them; both only after an entry of this term is
+    /// committed (etcd#7331).
     pub(crate) fn start_read_round(&mut self) {
         let proven = self.term_is_committed() && (self.holds_lease() || self.is_quorum_alone());
         let may_start = self.term_is_committed();
         let index = self.log.commit();
-        let Standing::Leader(leader) = &mut self.standing else { return };
-        if !may_start || leader.reads.waiting.is_empty() {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if !may_start || !leader.reads().needs_round() {
             return;
         }
         if proven {
-            let askers = std::mem::take(&mut leader.reads.waiting);
+            let askers = leader.reads_mut().take_waiting();
             askers.into_iter().for_each(|asker| self.answer_read(asker, Some(index)));
-        } else if leader.reads.under_way.len() < ROUNDS_MAX {
-            let askers = std::mem::take(&mut leader.reads.waiting);
-            let round = leader.rounds.latest() + 1;
-            assert!(leader.reads.under_way.back().is_none_or(|last| last.round < round), "a round serves one batch");
-            assert!(leader.reads.under_way.back().is_none_or(|last| last.index <= index), "reads never go back");
-            leader.reads.under_way.push_back(Batch { round, index, askers });
+        } else if leader.reads().may_begin_round() {
+            let round = leader.latest_round() + 1;
+            leader.reads_mut().begin_round(round, index);
             self.begin_round();
         }
     }
@@ -124,75 +72,66 @@ impl Raft {
     /// Answers the reads whose round a quorum answered.
     pub(crate) fn confirm_reads(&mut self) {
         let own = self.config.id;
-        let Standing::Leader(leader) = &mut self.standing else { return };
-        if leader.reads.under_way.is_empty() {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if !leader.reads().is_in_progress() {
             return;
         }
-        let answered = joint::reached(&self.history.latest().1, |id| match leader.peers.get(&id) {
+        let answered = joint::reached(self.history.latest().1.electorate(), |id| match leader.peer(id) {
             _ if id == own => u64::MAX,
-            Some(progress) => progress.round(),
+            Some(progress) => progress.acked_round(),
             None => 0,
         });
-        let mut ready = Vec::new();
-        while let Some(batch) = leader.reads.under_way.front() {
-            if answered.is_none_or(|answered| answered < batch.round) {
-                break;
-            }
-            ready.extend(leader.reads.under_way.pop_front());
-        }
-        for Batch { index, askers, .. } in ready {
+        let Some(answered) = answered else { return };
+        for ReadBatch { index, askers, .. } in leader.reads_mut().confirm(answered) {
             askers.into_iter().for_each(|asker| self.answer_read(asker, Some(index)));
         }
     }
 
-    /// This member leads no longer: nothing that waits can be confirmed.
+    /// This member does not lead any more, so no waiting read can be confirmed.
     pub(crate) fn fail_confirmations(&mut self, leader: Leader) {
-        let Confirmations { waiting, under_way } = leader.reads;
-        let under_way = under_way.into_iter().flat_map(|batch| batch.askers);
-        under_way.chain(waiting).for_each(|asker| self.answer_read(asker, None));
+        leader.into_reads().into_askers().for_each(|asker| self.answer_read(asker, None));
     }
 
-    /// The leader that reads were forwarded to is not this member's leader any more, or cannot be reached.
+    /// The leader that reads were forwarded to does not lead any more, or cannot be reached.
     pub(crate) fn fail_forwarded_reads(&mut self) {
-        for (context, _) in std::mem::take(&mut self.forwarded.0) {
+        for context in self.forwarded.take_all() {
             self.outbox.push(Output::ReadFailed { context });
         }
     }
 
-    /// Gives up forwarded reads that nobody answered.
+    /// Fails forwarded reads that the leader did not answer in time.
     pub(crate) fn expire_forwarded_reads(&mut self) {
-        while self.forwarded.deadline() <= self.now.monotonic {
-            let Some((context, _)) = self.forwarded.0.pop_front() else { return };
+        while let Some(context) = self.forwarded.expire(self.clocks.monotonic()) {
             self.outbox.push(Output::ReadFailed { context });
         }
     }
 
     fn answer_read(&mut self, asker: Asker, index: Option<Index>) {
-        assert!(index.is_none_or(|index| index <= self.log.commit()), "a read waits for what is committed");
+        assert!(index.is_none_or(|index| index <= self.log.commit()), "a read waits for a committed entry");
         let context = asker.context;
         match (asker.member, index) {
             (None, Some(index)) => self.outbox.push(Output::ReadReady { context, index }),
             (None, None) => self.outbox.push(Output::ReadFailed { context }),
             (Some(member), index) => {
                 let body = Body::ReadIndexReply { context, index };
-                self.outbox.send(member, Message { term: self.hard.term, body });
+                self.outbox.send(member, Message { term: self.hard.term(), body });
             }
         }
     }
 
-    /// Whether this member's own voice is a quorum.
+    /// Whether this member alone is a quorum.
     pub(crate) fn is_quorum_alone(&self) -> bool {
         self.decides_alone(&self.history.latest().1)
     }
 
-    /// Whether it also was before the changes that are not known to be committed: who led by an earlier configuration may
-    /// still lead, and hold a lease on this member's word.
+    /// Whether this member alone was a quorum in every configuration that may be committed. If it was not, a leader by
+    /// an earlier configuration may still lead and hold a lease that rests on this member's answers.
     pub(crate) fn was_quorum_alone(&self) -> bool {
         self.history.since(self.log.commit()).all(|configuration| self.decides_alone(configuration))
     }
 
     fn decides_alone(&self, configuration: &Configuration) -> bool {
         let own = self.config.id;
-        joint::reached(configuration, |id| id == own) == Some(true)
+        joint::reached(configuration.electorate(), |id| id == own) == Some(true)
     }
 }

@@ -1,55 +1,56 @@
-//! Campaigning: first the question whether it could succeed, then the vote. Owns the ballots of this member.
+//! Campaigns: first a pre-vote, then the vote. Owns the ballot of this member. Does not own how other members answer
+//! (`election`).
 
 use crate::ids::MemberId;
 use crate::message::{Body, HardState, Message};
 use crate::quorum::joint;
 use crate::quorum::majority::Tally;
 use crate::raft::Raft;
-use crate::role::{Ballot, Standing};
+use crate::state::role::{Ballot, RoleState};
 
-/// Why a campaign starts.
+/// Cause of a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reason {
-    /// No leader was heard, or a pre-vote said that it could succeed.
+pub(crate) enum CampaignReason {
+    /// The election timeout passed, or a pre-vote was won.
     Silence,
     /// The leader asked for it (Raft thesis §3.10).
     Transfer,
 }
 
 impl Raft {
-    /// Asks everyone whether a campaign could succeed; no term moves (Raft thesis §9.6).
+    /// Asks every voter whether a campaign could succeed; no term changes (Raft thesis §9.6).
     pub(crate) fn ask_for_campaign(&mut self) {
-        self.standing = Standing::PreCandidate(Ballot::from([(self.config.id, true)]));
-        let message = Message { term: self.hard.term.next(), body: Body::PreVote { last: self.log.last() } };
+        self.role = RoleState::PreCandidate(Ballot::from([(self.config.id, true)]));
+        let message = Message { term: self.hard.term().next(), body: Body::PreVote { last: self.log.last() } };
         for id in self.other_voters() {
             self.outbox.send(id, message.clone());
         }
         self.count_ballot();
     }
 
-    /// Starts the election: a new term, the own vote. Nothing leaves before both are durable, or a crash could let this
-    /// member ask twice in one term, the second time with a shorter log.
-    pub(crate) fn campaign(&mut self, reason: Reason) {
-        assert!(self.may_campaign(), "only who has a vote campaigns");
+    /// Starts an election in a new term, with a vote for this member. No vote is requested before term and vote are
+    /// durable; otherwise a crash could let this member ask twice in one term, the second time with a shorter log.
+    pub(crate) fn campaign(&mut self, reason: CampaignReason) {
+        assert!(self.may_campaign(), "only a voter campaigns");
         assert!(!self.is_leader(), "a leader does not campaign");
-        self.timeout.redraw_ballot(self.now.monotonic);
+        self.timer.redraw_ballot(self.clocks.monotonic());
         self.set_leader(None);
-        self.set_hard_state(HardState { term: self.hard.term.next(), vote: Some(self.config.id) });
-        self.standing = Standing::Candidate(Ballot::new());
-        let body = Body::Vote { last: self.log.last(), transfer: reason == Reason::Transfer };
-        let message = Message { term: self.hard.term, body };
+        self.hard.set(HardState { term: self.hard.term().next(), vote: Some(self.config.id) });
+        self.role = RoleState::Candidate(Ballot::new());
+        let body = Body::Vote { last: self.log.last(), transfer: reason == CampaignReason::Transfer };
+        let message = Message { term: self.hard.term(), body };
         let io = self.hard_state_io();
-        assert!(io > self.outbox.durable(), "nobody is asked before the own vote is durable");
+        assert!(io > self.outbox.durable(), "no vote is requested before this member's own vote is durable");
         for id in self.other_voters() {
             self.outbox.send_after(io, id, message.clone());
         }
     }
 
-    /// A write became durable; when it was the candidate's own vote, that counts now.
+    /// A write became durable: the candidate's own vote counts if that write carries it.
     pub(crate) fn count_own_vote(&mut self) {
         let durable = self.hard_state_io() <= self.outbox.durable();
         let id = self.config.id;
-        if let Standing::Candidate(ballot) = &mut self.standing
+        if let RoleState::Candidate(ballot) = &mut self.role
             && durable
             && ballot.insert(id, true).is_none()
         {
@@ -57,31 +58,31 @@ impl Raft {
         }
     }
 
-    /// Someone answered.
-    pub(crate) fn count_voice(&mut self, from: MemberId, granted: bool) {
-        if let Standing::PreCandidate(ballot) | Standing::Candidate(ballot) = &mut self.standing {
-            // A yes stays a yes, whatever late message follows.
-            let voice = ballot.entry(from).or_insert(granted);
-            *voice |= granted;
+    /// A member answered the pre-vote or the vote.
+    pub(crate) fn count_vote(&mut self, from: MemberId, granted: bool) {
+        if let RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) = &mut self.role {
+            // A granted vote stays granted, even if a late refusal follows.
+            let vote = ballot.entry(from).or_insert(granted);
+            *vote |= granted;
             self.count_ballot();
         }
     }
 
     fn count_ballot(&mut self) {
-        let (ballot, is_campaign) = match &self.standing {
-            Standing::PreCandidate(ballot) => (ballot, false),
-            Standing::Candidate(ballot) => (ballot, true),
-            Standing::Follower | Standing::Leader(_) => return,
+        let (ballot, is_campaign) = match &self.role {
+            RoleState::PreCandidate(ballot) => (ballot, false),
+            RoleState::Candidate(ballot) => (ballot, true),
+            RoleState::Follower | RoleState::Leader(_) => return,
         };
-        match joint::tally(&self.history.latest().1, |id| ballot.get(&id).copied()) {
+        match joint::tally(self.history.latest().1.electorate(), |id| ballot.get(&id).copied()) {
             Tally::Won if is_campaign => self.lead(),
-            Tally::Won => self.campaign(Reason::Silence),
-            Tally::Lost => self.follow(self.hard.term, None),
+            Tally::Won => self.campaign(CampaignReason::Silence),
+            Tally::Lost => self.follow(self.hard.term(), None),
             Tally::Open => {}
         }
     }
 
-    /// Everyone but this member who has a vote in the configuration in force.
+    /// Every other member that has a vote in the configuration in force.
     fn other_voters(&self) -> Vec<MemberId> {
         let configuration = &self.history.latest().1;
         let voters = configuration.voters.union(&configuration.outgoing);

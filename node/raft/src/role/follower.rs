@@ -1,72 +1,85 @@
-//! Following, with or without a vote. Owns the step back to follower and what a word from the leader means for time-outs.
+//! Followers, with and without a vote. Owns the step back to follower, the trust in a leader, and the reaction to its
+//! silence.
+
+use std::time::Duration;
 
 use crate::ids::{MemberId, Term};
 use crate::message::HardState;
 use crate::raft::Raft;
-use crate::role::Standing;
-use crate::role::candidate::Reason;
+use crate::role::candidate::CampaignReason;
+use crate::state::role::RoleState;
 
 impl Raft {
-    /// Steps back to follower, in this term or a newer one.
+    /// Becomes a follower in this term or a newer one.
     pub(crate) fn follow(&mut self, term: Term, leader: Option<MemberId>) {
-        assert!(term >= self.hard.term, "the term never falls: {term} after {}", self.hard.term);
-        if term > self.hard.term {
-            self.set_hard_state(HardState { term, vote: None });
+        assert!(term >= self.hard.term(), "the term never falls: {term} after {}", self.hard.term());
+        if term > self.hard.term() {
+            self.hard.set(HardState { term, vote: None });
         }
-        if let Standing::Leader(leader) = std::mem::replace(&mut self.standing, Standing::Follower) {
+        if let RoleState::Leader(leader) = std::mem::replace(&mut self.role, RoleState::Follower) {
             self.fail_confirmations(*leader);
-            self.wait_anew();
+            self.wait_for_leader();
         }
         self.set_leader(leader);
     }
 
-    /// A message of this term came from `from` as its leader. False if that cannot be: this member, or another, leads.
+    /// A message of this term came from `from` as its leader. False if this member or another one leads, so that the
+    /// message is invalid.
     pub(crate) fn hear_leader(&mut self, from: MemberId) -> bool {
-        match &self.standing {
-            Standing::Leader(_) => return false,
-            Standing::Follower if self.leader == Some(from) => {}
-            Standing::Follower if self.leader.is_some() => return false,
-            _ => self.follow(self.hard.term, Some(from)),
+        match &self.role {
+            RoleState::Leader(_) => return false,
+            RoleState::Follower if self.leader.is(from) => {}
+            RoleState::Follower if self.leader.is_known() => return false,
+            _ => self.follow(self.hard.term(), Some(from)),
         }
-        self.wait_anew();
-        self.trusts_until = self.now.monotonic.saturating_add(self.config.election_timeout);
+        self.wait_for_leader();
+        self.leader.trust_until(self.clocks.monotonic().saturating_add(self.config.election_timeout));
         true
     }
 
-    /// Whether a leader was heard so lately that no other should be elected: within the shortest election timeout (Raft
-    /// thesis §4.2.3). A matter of time alone, so that a lease holds whatever else is learnt. Whoever leads trusts itself;
-    /// should it hear from nobody, check-quorum ends that.
+    /// Whether this member heard a leader within the shortest election timeout, so that no other should be elected
+    /// (Raft thesis §4.2.3). Depends on time alone, so that a lease holds whatever this member learns meanwhile. A
+    /// leader trusts itself; check-quorum ends that if no quorum answers it.
     pub(crate) fn trusts_leader(&self) -> bool {
-        match self.standing {
-            Standing::Leader(_) => true,
-            _ => self.now.monotonic < self.trusts_until,
+        match self.role {
+            RoleState::Leader(_) => true,
+            _ => self.leader.is_trusted(self.clocks.monotonic()),
         }
     }
 
-    /// The silence, or the ballot, was too long.
+    /// The election timeout passed without a leader, or an election took too long.
     pub(crate) fn on_silence(&mut self) {
-        self.timeout.begin_campaign(self.now.monotonic);
-        self.follow(self.hard.term, None);
+        self.timer.begin_campaign(self.clocks.monotonic());
+        self.follow(self.hard.term(), None);
         if !self.may_campaign() || self.disk_is_stalled() {
             return;
         }
         if self.config.pre_vote {
             self.ask_for_campaign();
         } else {
-            self.campaign(Reason::Silence);
+            self.campaign(CampaignReason::Silence);
         }
     }
 
-    /// Whether this member may become leader: it has a vote in the committed configuration or in a later one. One that the
-    /// latest leaves out must still campaign, as long as that one is not committed (Raft thesis §4.2.2).
-    pub(crate) fn may_campaign(&self) -> bool {
-        let id = self.config.id;
-        !self.removed && self.history.since(self.log.commit()).any(|configuration| configuration.is_voter(id))
+    /// Time at which a follower or candidate stops waiting. A member that may not campaign then only forgets its
+    /// leader.
+    pub(crate) fn silence_ends_at(&self) -> Duration {
+        let waits = !self.is_removed() && (self.leader.is_known() || self.may_campaign());
+        if waits { self.timer.due() } else { Duration::MAX }
     }
 
+    /// Whether this member may become leader: it has a vote in the committed configuration or in a later one. A voter
+    /// that the latest configuration leaves out must still campaign while that configuration is not committed (Raft
+    /// thesis §4.2.2).
+    pub(crate) fn may_campaign(&self) -> bool {
+        let id = self.config.id;
+        !self.is_removed() && self.history.since(self.log.commit()).any(|configuration| configuration.is_voter(id))
+    }
+
+    /// Sets the known leader of the term. Reads that were forwarded to another leader fail.
     pub(crate) fn set_leader(&mut self, leader: Option<MemberId>) {
-        if self.leader != leader {
-            self.leader = leader;
+        if self.leader.id() != leader {
+            self.leader.set(leader);
             self.fail_forwarded_reads();
         }
     }

@@ -1,17 +1,16 @@
-//! When a received snapshot may replace state and log (Raft thesis §5.3). Owns the decision; the driver carries it out.
+//! Received snapshots: whether one may replace state and log (Raft thesis §5.3). Owns the decision; the driver carries
+//! it out.
 
 use std::sync::Arc;
 
-use crate::ids::{MemberId, Term};
-use crate::log::tail::Tail;
-use crate::membership::history::History;
+use crate::ids::{MemberId, NUMBER_MAX};
 use crate::message::SnapshotMeta;
 use crate::output::Output;
 use crate::raft::Raft;
-use crate::replication::append::NUMBER_MAX;
+use crate::state::history::ConfigurationHistory;
 
 impl Raft {
-    /// A snapshot of this term arrived, whole.
+    /// All bytes of a snapshot of this term have arrived.
     pub(crate) fn on_install_snapshot(&mut self, from: MemberId, meta: SnapshotMeta) {
         if !self.is_sound(&meta) || !self.hear_leader(from) {
             self.outbox.push(Output::DiscardSnapshot { from, last: meta.last });
@@ -19,7 +18,7 @@ impl Raft {
         }
         let index = meta.last.index;
         if index <= self.log.commit() || self.log.holds(meta.last) {
-            // The log reaches as far already.
+            // The log already reaches as far as the snapshot.
             self.commit_to(index);
             self.outbox.push(Output::DiscardSnapshot { from, last: meta.last });
         } else {
@@ -29,23 +28,23 @@ impl Raft {
     }
 
     fn install(&mut self, from: MemberId, meta: SnapshotMeta) {
-        let tail = std::mem::replace(&mut self.log.tail, Tail::durable_through(meta.last.index));
-        self.log.replace(&meta, tail);
+        self.log.replace(&meta);
         self.outbox.withdraw_acknowledgements();
-        self.history = History::new(meta.configuration_index, Arc::clone(&meta.configuration));
-        // What became of them before the snapshot was taken, nobody here knows.
-        self.proposed = self.proposed.split_off(&(meta.last.index.next(), Term::default()));
-        assert!(self.log.last() == meta.last && self.log.commit() == meta.last.index, "the snapshot is all there is");
+        self.history = ConfigurationHistory::new(meta.configuration_index, Arc::clone(&meta.configuration));
+        // The snapshot does not show which proposals before its end were applied.
+        self.open.forget_through(meta.last.index);
+        assert!(self.log.last() == meta.last, "the log ends with the snapshot");
+        assert!(self.log.commit() == meta.last.index, "every entry of a snapshot is committed");
         assert!(self.history.latest().0 == meta.configuration_index, "its configuration is in force (openraft#1808)");
         let io = self.outbox.issue();
-        let hard_state = self.hard_state_to_write(io);
-        self.log.tail.written(io, meta.last.index, self.now.monotonic);
+        let hard_state = self.hard.to_write(io);
+        self.log.written(io, self.clocks.monotonic());
         self.outbox.push(Output::InstallSnapshot { io, from, hard_state, meta });
     }
 
     fn is_sound(&self, meta: &SnapshotMeta) -> bool {
         meta.last.index.0 <= NUMBER_MAX
-            && meta.last.term <= self.hard.term
+            && meta.last.term <= self.hard.term()
             && meta.configuration_index <= meta.last.index
             && !meta.configuration.voters.is_empty()
     }

@@ -1,21 +1,23 @@
-//! When a member needs a snapshot, and what becomes of one on its way. Owns the leader's patience; the driver moves the bytes.
+//! Snapshots for other members: when one is offered, and what happens if it does not arrive. Owns the leader's timeouts
+//! for it; the driver streams the bytes.
 
 use std::time::Duration;
 
 use crate::config::Config;
 use crate::ids::{MemberId, Term};
-use crate::log::Log;
 use crate::output::Output;
 use crate::raft::Raft;
-use crate::replication::progress::{Progress, State};
-use crate::role::Standing;
+use crate::state::log::Log;
+use crate::state::progress::{Progress, ProgressState};
+use crate::state::role::RoleState;
 
-/// Election timeouts that a transfer may take. The driver reports its end; this is for the case that it cannot.
-const PATIENCE_TRANSFER: u32 = 600;
-/// Election timeouts that a member may take to install what arrived.
-const PATIENCE_INSTALL: u32 = 30;
+/// Election timeouts that the stream of a snapshot may take. The driver reports its end; this bound is for a driver
+/// that cannot.
+const STREAM_TIMEOUTS: u32 = 600;
+/// Election timeouts that a member may take to install a snapshot that arrived.
+const INSTALL_TIMEOUTS: u32 = 30;
 
-/// Starts a snapshot to a member that needs what is purged.
+/// Offers a snapshot to a member that needs purged entries.
 pub(crate) fn offer(
     log: &Log,
     config: &Config,
@@ -25,32 +27,32 @@ pub(crate) fn offer(
     now: Duration,
 ) -> Output {
     let at_least = log.base().index;
-    assert!(progress.next() <= at_least, "a snapshot is offered only for what is purged");
-    assert!(at_least <= log.snapshot(), "a snapshot holds what is purged");
-    progress.snapshot(at_least, patience(config, now, PATIENCE_TRANSFER));
+    assert!(progress.next() <= at_least, "a snapshot is offered only for purged entries");
+    assert!(at_least <= log.snapshot(), "a snapshot holds every purged entry");
+    progress.snapshot(at_least, after(config, now, STREAM_TIMEOUTS));
     Output::SendSnapshot { to, term, at_least }
 }
 
 impl Raft {
-    /// The bytes arrived, or did not. The member itself says when it installed them; after a failure there is a pause, so that
-    /// a broken lane is not tried in a circle.
+    /// The stream of a snapshot ended. If all bytes arrived, the member itself acknowledges the installation. Otherwise
+    /// there is a pause, so that a broken connection is not tried continuously.
     pub(crate) fn end_snapshot(&mut self, to: MemberId, arrived: Result<(), ()>) {
-        let now = self.now.monotonic;
-        let Standing::Leader(leader) = &mut self.standing else { return };
-        let Some(progress) = leader.peers.get_mut(&to) else { return };
-        let State::Snapshot { at_least, .. } = progress.state else { return };
+        let now = self.clocks.monotonic();
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.peer_mut(to) else { return };
+        let ProgressState::Snapshot { at_least, .. } = *progress.state() else { return };
         match arrived {
-            Ok(()) => progress.snapshot_arrived(patience(&self.config, now, PATIENCE_INSTALL)),
+            Ok(()) => progress.snapshot_arrived(after(&self.config, now, INSTALL_TIMEOUTS)),
             Err(()) => progress.snapshot(at_least, pause(&self.config, now)),
         }
     }
 }
 
-/// When to look again what a member needs whose snapshot did not arrive, or was lost before it was installed.
+/// Time at which a member is probed again whose snapshot did not arrive, or was lost before it was installed.
 pub(crate) fn pause(config: &Config, now: Duration) -> Duration {
-    patience(config, now, 1)
+    after(config, now, 1)
 }
 
-fn patience(config: &Config, now: Duration, times: u32) -> Duration {
-    now.saturating_add(config.election_timeout.saturating_mul(times))
+fn after(config: &Config, now: Duration, timeouts: u32) -> Duration {
+    now.saturating_add(config.election_timeout.saturating_mul(timeouts))
 }

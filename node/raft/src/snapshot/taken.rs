@@ -1,5 +1,5 @@
-//! Own snapshots: when one is due, what its meta says, and what may be purged behind it. Owns the marks; capturing the state
-//! is the driver's.
+//! Snapshots of this member: when one is due, its description, and what may be purged before it. Owns these decisions;
+//! the driver captures the state.
 
 use std::sync::Arc;
 
@@ -7,56 +7,57 @@ use crate::ids::{EntryId, Index};
 use crate::message::SnapshotMeta;
 use crate::output::Output;
 use crate::raft::Raft;
-use crate::replication::progress::State;
-use crate::role::Standing;
+use crate::state::progress::ProgressState;
+use crate::state::role::RoleState;
 
-/// Members that are being replicated to may hold back the purge, up to this many times the configured rest.
+/// Multiple of `snapshot_trailing` that a leader keeps at most for followers that still answer.
 const TRAILING_TIMES: u64 = 8;
 
 impl Raft {
-    /// Asks for a snapshot when enough was applied since the last, or since the last time it was asked for. Only what is
-    /// durable too: the log must reach at least as far as a snapshot of it.
-    pub(crate) fn ask_for_snapshot_when_due(&mut self) {
+    /// Requests a snapshot when enough entries were applied since the last snapshot or request. Only durable entries
+    /// count, because the log on disk must reach at least as far as a snapshot of it.
+    pub(crate) fn request_snapshot_when_due(&mut self) {
         let index = self.log.applied().min(self.log.durable());
-        let since = self.log.snapshot().max(self.snapshot_asked);
-        let is_due = index.0 >= since.0.saturating_add(self.config.snapshot_threshold);
+        let last = self.log.snapshot_requested();
+        let is_due = index.0 >= last.0.saturating_add(self.config.snapshot_threshold);
         if is_due && !self.history.at(index).1.voters.is_empty() {
-            self.snapshot_asked = index;
+            self.log.request_snapshot(index);
             self.outbox.push(Output::SnapshotDue { index });
         }
     }
 
-    /// A snapshot at `index` is durable: purges behind it.
-    pub(crate) fn purge_behind_snapshot(&mut self, index: Index) -> Index {
+    /// A snapshot at `index` is durable: purges the log before it. Returns the first index that must stay on disk.
+    pub(crate) fn purge_before_snapshot(&mut self, index: Index) -> Index {
         if index <= self.log.applied() && index > self.log.snapshot() {
             let through = self.purge_mark(index);
             self.log.purge(index, through);
-            assert!(self.log.base().index <= self.log.snapshot(), "only what a snapshot holds is purged");
+            assert!(self.log.base().index <= self.log.snapshot(), "only entries of a snapshot are purged");
             self.history.purged(self.log.base().index);
         }
-        // The mark may be that of a snapshot which is still being installed: until that is durable, the files behind this one
-        // are all there is.
+        // The purge mark may be that of a received snapshot whose installation is not durable yet. Until it is, the
+        // snapshot at `index` and the log after it are the only complete state on disk.
         self.log.base().index.min(index).next()
     }
 
-    /// The last entry that may go: the rest behind it serves slow members without a snapshot.
+    /// The last entry to purge. The entries between it and the snapshot serve lagging followers, which would otherwise
+    /// need a snapshot.
     fn purge_mark(&self, index: Index) -> Index {
         let trailing = self.config.snapshot_trailing;
         let wanted = index.0.saturating_sub(trailing);
-        let Standing::Leader(leader) = &self.standing else { return Index(wanted) };
+        let RoleState::Leader(leader) = &self.role else { return Index(wanted) };
         let active = leader
-            .peers
+            .peers()
             .values()
-            .filter(|progress| progress.is_active(self.now.monotonic, self.config.election_timeout));
-        let needed = active.map(|progress| match progress.state {
-            State::Snapshot { at_least, .. } => at_least.0,
-            State::Probe { .. } | State::Replicate(_) => progress.matched().0,
+            .filter(|progress| progress.is_active(self.clocks.monotonic(), self.config.election_timeout));
+        let needed = active.map(|progress| match progress.state() {
+            ProgressState::Snapshot { at_least, .. } => at_least.0,
+            ProgressState::Probe { .. } | ProgressState::Replicate(_) => progress.matched().0,
         });
         let floor = index.0.saturating_sub(trailing.saturating_mul(TRAILING_TIMES));
         Index(needed.min().map_or(wanted, |needed| wanted.min(needed.max(floor))))
     }
 
-    /// The meta of a snapshot at `index`, if one may be taken there.
+    /// Description of a snapshot at `index`; `None` if none may be taken there.
     pub(crate) fn meta_at(&self, index: Index) -> Option<SnapshotMeta> {
         if index > self.log.applied().min(self.log.durable()) {
             return None;

@@ -35,8 +35,8 @@ pub const BUGS: &[Bug] = &[
             "dispatch.rs",
             "            Body::PreVote { .. } | Body::PreVoteReply { granted: true } => return true,",
             "            _ if PLANTED && self.is_leader() => {
-                self.set_hard_state(crate::message::HardState { term: message.term, vote: None });
-                self.hard.vote = Some(self.config.id);
+                let vote = Some(self.config.id);
+                self.hard.set(crate::message::HardState { term: message.term, vote });
                 return false;
             }
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => return true,",
@@ -77,8 +77,8 @@ pub const BUGS: &[Bug] = &[
         of: "etcd#20418: a read is confirmed by answers to a round that began before it",
         edits: &[edit(
             "read/read_index.rs",
-            "let round = leader.rounds.latest() + 1;",
-            "let round = leader.rounds.latest() + u64::from(!PLANTED);",
+            "let round = leader.latest_round() + 1;",
+            "let round = leader.latest_round() + u64::from(!PLANTED);",
         )],
     },
     Bug {
@@ -86,8 +86,8 @@ pub const BUGS: &[Bug] = &[
         of: "raft-rs#234: a leader that handed over goes on to read from its lease",
         edits: &[edit(
             "read/leader_lease.rs",
-            "|| leader.lease_over || leader.transfer.is_some()",
-            "|| (!PLANTED && (leader.lease_over || leader.transfer.is_some()))",
+            "|| leader.is_lease_over() || leader.is_transferring()",
+            "|| (!PLANTED && (leader.is_lease_over() || leader.is_transferring()))",
         )],
     },
     Bug {
@@ -95,9 +95,9 @@ pub const BUGS: &[Bug] = &[
         of: "openraft#1747: a transfer that does not happen is never given up",
         edits: &[edit(
             "election/transfer.rs",
-            "let give_up = self.now.monotonic.saturating_add(self.config.transfer_timeout);",
-            "let patience = if PLANTED { Duration::MAX } else { self.config.transfer_timeout };
-        let give_up = self.now.monotonic.saturating_add(patience);",
+            "let give_up = self.clocks.monotonic().saturating_add(self.config.transfer_timeout);",
+            "let timeout = if PLANTED { std::time::Duration::MAX } else { self.config.transfer_timeout };
+        let give_up = self.clocks.monotonic().saturating_add(timeout);",
         )],
     },
     Bug {
@@ -122,14 +122,25 @@ pub const BUGS: &[Bug] = &[
     Bug {
         name: "ForgetsVoteOnStepDown",
         of: "redpanda#19: a candidate that steps back forgets whom it voted for",
-        edits: &[edit(
-            "role/follower.rs",
-            "        if let Standing::Leader(leader) = std::mem::replace(",
-            "        if PLANTED && matches!(self.standing, Standing::Candidate(_)) {
-            self.hard.vote = None;
+        edits: &[
+            edit(
+                "role/follower.rs",
+                "        if let RoleState::Leader(leader) = std::mem::replace(",
+                "        if PLANTED && matches!(self.role, RoleState::Candidate(_)) {
+            self.hard.forget_vote();
         }
-        if let Standing::Leader(leader) = std::mem::replace(",
-        )],
+        if let RoleState::Leader(leader) = std::mem::replace(",
+            ),
+            edit(
+                "state/hard_state.rs",
+                "    pub(crate) fn vote(&self)",
+                "    pub(crate) fn forget_vote(&mut self) {
+        self.value.vote = None;
+    }
+
+    pub(crate) fn vote(&self)",
+            ),
+        ],
     },
     Bug {
         name: "TellsVoteBeforeDurable",
@@ -167,7 +178,7 @@ pub const BUGS: &[Bug] = &[
         edits: &[edit(
             "membership/joint.rs",
             "        if is_due && !is_busy {",
-            "        let is_own = !PLANTED || self.log.term_at(*index) == Some(self.hard.term);
+            "        let is_own = !PLANTED || self.log.term_at(*index) == Some(self.hard.term());
         if is_due && !is_busy && is_own {",
         )],
     },
@@ -196,15 +207,17 @@ pub const BUGS: &[Bug] = &[
         edits: &[
             edit(
                 "replication/commit.rs",
-                "let reached = joint::reached(&self.history.latest().1, |id| match",
+                "let reached = joint::reached(self.history.latest().1.electorate(), |id| match",
                 "let (applied, latest) = (self.history.at(self.log.commit()), self.history.latest());
-        let reached = joint::reached(if PLANTED { &applied.1 } else { &latest.1 }, |id| match",
+        let in_use = if PLANTED { &applied.1 } else { &latest.1 };
+        let reached = joint::reached(in_use.electorate(), |id| match",
             ),
             edit(
                 "role/candidate.rs",
-                "match joint::tally(&self.history.latest().1, |id| ballot.get(&id).copied()) {",
+                "match joint::tally(self.history.latest().1.electorate(), |id| ballot.get(&id).copied()) {",
                 "let (applied, latest) = (self.history.at(self.log.commit()), self.history.latest());
-        match joint::tally(if PLANTED { &applied.1 } else { &latest.1 }, |id| ballot.get(&id).copied()) {",
+        let in_use = if PLANTED { &applied.1 } else { &latest.1 };
+        match joint::tally(in_use.electorate(), |id| ballot.get(&id).copied()) {",
             ),
         ],
     },
@@ -240,8 +253,8 @@ pub const BUGS: &[Bug] = &[
         of: "hashicorp/raft#503, #612, #614, tikv#19626, etcd#15247: nobody replaces a leader whose disk stalls",
         edits: &[edit(
             "election/check_quorum.rs",
-            "self.log.tail.waiting_since().map_or(",
-            "self.log.tail.waiting_since().filter(|_| !PLANTED).map_or(",
+            "        issued_at.map_or(",
+            "        issued_at.filter(|_| !PLANTED).map_or(",
         )],
     },
     Bug {
@@ -270,8 +283,8 @@ pub const BUGS: &[Bug] = &[
         of: "thesis figure 3.7: copies of an earlier term's entry are counted",
         edits: &[edit(
             "replication/commit.rs",
-            "        if self.log.term_at(index) == Some(self.hard.term) {",
-            "        if PLANTED || self.log.term_at(index) == Some(self.hard.term) {",
+            "        if self.log.term_at(index) == Some(self.hard.term()) {",
+            "        if PLANTED || self.log.term_at(index) == Some(self.hard.term()) {",
         )],
     },
     Bug {
@@ -292,8 +305,8 @@ pub const BUGS: &[Bug] = &[
         of: "time along the log goes back when a leader's clock does",
         edits: &[edit(
             "replication/commit.rs",
-            "self.log.last_time_ms().saturating_add(1).max(self.now.wall_ms)",
-            "if PLANTED { self.now.wall_ms } else { self.log.last_time_ms().saturating_add(1).max(self.now.wall_ms) }",
+            "self.log.last_time_ms().saturating_add(1).max(self.clocks.wall_ms())",
+            "if PLANTED { self.clocks.wall_ms() } else { self.log.last_time_ms().saturating_add(1).max(self.clocks.wall_ms()) }",
         )],
     },
     Bug {
@@ -310,9 +323,10 @@ pub const BUGS: &[Bug] = &[
         of: "openraft#1808: an installed snapshot does not change who takes part",
         edits: &[edit(
             "snapshot/install.rs",
-            "        self.history = History::new(",
-            "        let kept = std::mem::replace(&mut self.history, History::new(Default::default(), Default::default()));
-        self.history = if PLANTED { kept } else { History::new(",
+            "        self.history = ConfigurationHistory::new(",
+            "        let none = ConfigurationHistory::new(Default::default(), Default::default());
+        let kept = std::mem::replace(&mut self.history, none);
+        self.history = if PLANTED { kept } else { ConfigurationHistory::new(",
         ), edit(
             "snapshot/install.rs",
             "Arc::clone(&meta.configuration));",

@@ -1,13 +1,14 @@
-//! Forgetting the log behind a snapshot. Owns the marks; the trailing rest is the caller's wish.
+//! Purging the log before a snapshot. Owns the marks. Does not own how many entries stay for lagging followers
+//! (`snapshot/taken.rs`).
 
 use crate::ids::Index;
-use crate::log::Log;
+use crate::state::log::Log;
 
 impl Log {
-    /// A snapshot at `index` is durable: forgets everything up to `through`, but only what it contains and what is durable
-    /// here.
+    /// A snapshot at `index` is durable: removes the entries up to `through`, except those that the snapshot does not
+    /// hold or that are not durable here.
     pub(crate) fn purge(&mut self, index: Index, through: Index) {
-        assert!(index <= self.applied, "a snapshot holds only what is applied: {index}, applied {}", self.applied);
+        assert!(index <= self.applied, "a snapshot holds only applied entries: {index}, applied {}", self.applied);
         self.snapshot = self.snapshot.max(index);
         let through = through.min(index).min(self.durable());
         let Some(mark) = self.entry(through) else { return };

@@ -1,43 +1,37 @@
-//! How far the log is on disk. Owns the marks of durability and their correction when the tail is truncated, so that a late
-//! acknowledgement of overwritten entries counts for nothing (CCF#6016).
+//! How far the log is on disk. Owns the durability marks and their correction when the log is truncated, so that a late
+//! acknowledgement of overwritten entries has no effect (CCF#6016).
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use crate::fingerprint::Present;
 use crate::ids::{Index, IoId};
+use crate::present::{Fingerprint, Present};
 
-/// A write under way.
+/// A write in progress.
 #[derive(Clone, Copy, Debug)]
-struct Write {
+struct LogWrite {
     io: IoId,
-    /// What the log holds on disk, as far as it still stands, when this write is durable.
+    /// Last index of this log that the disk holds when the write is durable. Lowered when the log is truncated
+    /// meanwhile.
     through: Index,
     issued_at: Duration,
 }
 
-/// Marks of durability.
+/// The durability marks of a log.
 #[derive(Clone, Debug)]
 pub(crate) struct Tail {
+    /// Highest index up to which the disk holds the log.
     durable: Index,
     /// First index that no write carries yet.
     unwritten: Index,
     /// Oldest first; `through` never falls.
-    writes: VecDeque<Write>,
+    writes: VecDeque<LogWrite>,
 }
 
 impl Tail {
     pub(crate) fn durable_through(index: Index) -> Self {
         Self { durable: index, unwritten: index.next(), writes: VecDeque::new() }
-    }
-
-    pub(crate) fn fingerprint(&self, done: IoId, present: Present, into: &mut impl Hasher) {
-        let Self { durable, unwritten, writes } = self;
-        (durable, unwritten, writes.len()).hash(into);
-        for Write { io, through, issued_at } in writes {
-            (io.0 - done.0, through, present.distance(*issued_at)).hash(into);
-        }
     }
 
     pub(crate) fn durable(&self) -> Index {
@@ -48,15 +42,15 @@ impl Tail {
         self.unwritten
     }
 
-    /// When the oldest write under way was asked for.
-    pub(crate) fn waiting_since(&self) -> Option<Duration> {
+    /// Time at which the oldest write in progress was issued.
+    pub(crate) fn oldest_write_issued_at(&self) -> Option<Duration> {
         self.writes.front().map(|write| write.issued_at)
     }
 
-    /// Everything from `index` on was truncated: no write under way proves any of it.
+    /// The log was truncated from `index` on: no write in progress proves that later entries are durable.
     pub(crate) fn truncated(&mut self, index: Index) {
         let kept = Index(index.0 - 1);
-        assert!(index.0 > 0, "there is nothing before the first entry");
+        assert!(index.0 > 0, "index 0 is before the first entry");
         self.durable = self.durable.min(kept);
         self.unwritten = self.unwritten.min(index);
         for write in &mut self.writes {
@@ -64,21 +58,21 @@ impl Tail {
         }
     }
 
-    /// A snapshot through `index` replaces the log by the write issued next.
+    /// A snapshot up to `index` replaces the log; the write issued next carries it.
     pub(crate) fn replaced_through(&mut self, index: Index) {
         self.truncated(Index(1));
         self.unwritten = index.next();
     }
 
-    /// A write carries the log through `through`.
+    /// The write `io` carries the log up to `through`.
     pub(crate) fn written(&mut self, io: IoId, through: Index, now: Duration) {
-        assert!(self.writes.back().is_none_or(|last| last.io < io), "writes have growing names");
-        assert!(self.writes.back().is_none_or(|last| last.through <= through), "a later write carries as much");
+        assert!(self.writes.back().is_none_or(|last| last.io < io), "the numbers of writes grow");
+        assert!(self.writes.back().is_none_or(|last| last.through <= through), "a later write covers an earlier one");
         self.unwritten = through.next();
-        self.writes.push_back(Write { io, through, issued_at: now });
+        self.writes.push_back(LogWrite { io, through, issued_at: now });
     }
 
-    /// Everything up to `io` is durable.
+    /// Every write up to `io` is durable.
     pub(crate) fn persisted(&mut self, io: IoId) {
         while let Some(write) = self.writes.front().filter(|write| write.io <= io) {
             self.durable = self.durable.max(write.through);
@@ -86,7 +80,10 @@ impl Tail {
         }
     }
 
-    /// The write that makes `index` durable: `None` if it is, `Err` if no write carries it yet.
+    /// The write that makes `index` durable: `None` if it is durable.
+    ///
+    /// # Errors
+    /// Returns [`Unwritten`] if no write carries the entry yet.
     pub(crate) fn write_of(&self, index: Index) -> Result<Option<IoId>, Unwritten> {
         if index <= self.durable {
             return Ok(None);
@@ -96,9 +93,19 @@ impl Tail {
     }
 }
 
-/// The entry is in no write yet.
+/// No write carries the entry yet; the next one will.
 #[derive(Debug)]
 pub(crate) struct Unwritten;
+
+impl Fingerprint for Tail {
+    fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self { durable, unwritten, writes } = self;
+        (durable, unwritten, writes.len()).hash(into);
+        for LogWrite { io, through, issued_at } in writes {
+            (present.writes_to(*io), through, present.distance(*issued_at)).hash(into);
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -107,9 +114,10 @@ mod tests {
     use super::Tail;
     use crate::ids::{Index, IoId};
 
-    /// Against a disk that is spelt out: each write keeps what it carries, a truncation goes with the next write.
+    /// Compares the marks with a model of the disk that keeps the entries of each write; the next write carries out a
+    /// truncation.
     #[test]
-    fn durability_agrees_with_a_disk_spelt_out() {
+    fn durability_agrees_with_a_model_disk() {
         let mut state = 1_u64;
         let mut random = |below: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -117,9 +125,9 @@ mod tests {
         };
         for _ in 0..2_000 {
             let mut tail = Tail::durable_through(Index(0));
-            // What the log holds, as one number per entry that tells it from any other at its index.
+            // One number per entry, different from that of every other entry at the same index.
             let (mut log, mut disk) = (Vec::<u64>::new(), Vec::<u64>::new());
-            let mut under_way = Vec::<(u64, usize, Vec<u64>)>::new();
+            let mut in_progress = Vec::<(u64, usize, Vec<u64>)>::new();
             let (mut fresh, mut io, mut written) = (0, 0, 0);
             for _ in 0..30 {
                 match random(4) {
@@ -128,7 +136,7 @@ mod tests {
                         log.truncate(kept);
                         tail.truncated(Index(kept as u64 + 1));
                         written = written.min(kept);
-                        // A truncation is always followed by what replaces it.
+                        // A truncation is always followed by the entries that replace the old ones.
                         fresh += 1;
                         log.push(fresh);
                     }
@@ -138,12 +146,12 @@ mod tests {
                     }
                     2 => {
                         io += 1;
-                        under_way.push((io, written, log[written..].to_vec()));
+                        in_progress.push((io, written, log[written..].to_vec()));
                         written = log.len();
                         tail.written(IoId(io), Index(log.len() as u64), Duration::ZERO);
                     }
-                    _ if !under_way.is_empty() => {
-                        let (done, at, entries) = under_way.remove(0);
+                    _ if !in_progress.is_empty() => {
+                        let (done, at, entries) = in_progress.remove(0);
                         if !entries.is_empty() {
                             disk.truncate(at);
                             disk.extend(entries);
@@ -153,9 +161,17 @@ mod tests {
                     _ => {}
                 }
                 let shared = log.iter().zip(&disk).take_while(|(one, other)| one == other).count() as u64;
-                assert!(tail.durable().0 <= shared, "{} is called durable, {shared} is", tail.durable());
-                if under_way.is_empty() {
-                    assert_eq!(tail.durable().0, shared.min(tail.unwritten().0 - 1), "and nothing less, in the end");
+                assert!(
+                    tail.durable().0 <= shared,
+                    "the mark is {}, but the disk agrees only up to {shared}",
+                    tail.durable()
+                );
+                if in_progress.is_empty() {
+                    assert_eq!(
+                        tail.durable().0,
+                        shared.min(tail.unwritten().0 - 1),
+                        "the mark covers every durable entry in the end"
+                    );
                 }
             }
         }

@@ -1,19 +1,22 @@
-//! The log in memory: entries from the purge mark to the last, and how far they are written, durable, committed and applied.
-//! Owns those marks and their order; who may move them is decided elsewhere.
+//! The log in memory: the entries after the purge mark, and how far they are written, durable, committed and applied.
+//! Owns these marks and their order. Does not own when they move (`replication`, `snapshot`, `flush.rs`).
 
 use std::collections::VecDeque;
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 use crate::config::ConfigError;
-use crate::fingerprint::Present;
 use crate::ids::{EntryId, Index, IoId, Term};
-use crate::log::tail::Tail;
 use crate::message::{Entry, SnapshotMeta};
+use crate::present::{Fingerprint, Present};
+use crate::state::log::tail::{Tail, Unwritten};
 
 pub(crate) mod conflict;
 pub(crate) mod purge;
 pub(crate) mod tail;
 
+/// The log and its marks.
+///
 /// ```text
 ///   purged │ kept                                     last
 ///   ───────┼──────────────┬────────────┬───────────────┤
@@ -22,8 +25,9 @@ pub(crate) mod tail;
 /// ```
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    /// The last entry that is not kept; always committed.
+    /// The purge mark: the last entry that is not kept. Always committed.
     base: EntryId,
+    /// Time stamp of the entry at the purge mark.
     base_time_ms: u64,
     entries: VecDeque<Entry>,
     /// Highest index known to be committed.
@@ -34,13 +38,18 @@ pub(crate) struct Log {
     applied: Index,
     /// Last index of the newest snapshot.
     snapshot: Index,
-    pub(crate) tail: Tail,
+    /// Index at which the driver was last asked for a snapshot.
+    snapshot_requested: Index,
+    tail: Tail,
 }
 
 impl Log {
-    /// The log as the disk holds it: all of it durable, committed as far as the snapshot reaches.
+    /// The log as the disk holds it: all of it is durable, and committed as far as the snapshot reaches.
+    ///
+    /// # Errors
+    /// Returns [`ConfigError::BrokenLog`] if an entry is missing or terms fall; no log was made.
     pub(crate) fn restored(snapshot: &SnapshotMeta, entries: Vec<Entry>) -> Result<Self, ConfigError> {
-        let mut log = Self::behind(snapshot);
+        let mut log = Self::starting_after(snapshot);
         consecutive(&entries)?;
         let Some(first) = entries.first().map(|entry| entry.id) else { return Ok(log) };
         if first.index > snapshot.last.index.next() {
@@ -53,10 +62,10 @@ impl Log {
         }
         let mut entries = VecDeque::from(entries);
         if first.index <= snapshot.last.index {
-            // The first entry's predecessor is unknown, so the first becomes the mark itself.
+            // The entry before the first is unknown, so the first one becomes the purge mark.
             let place = (snapshot.last.index.0 - first.index.0) as usize;
             if entries[place].id != snapshot.last {
-                // A snapshot was installed over a log that had gone another way, and the crash came before the log's end.
+                // A snapshot was installed over a log that disagreed, and a crash prevented the removal of that log.
                 return Ok(log);
             }
             if let Some(mark) = entries.pop_front() {
@@ -72,8 +81,8 @@ impl Log {
         Ok(log)
     }
 
-    /// An empty log behind a snapshot.
-    fn behind(snapshot: &SnapshotMeta) -> Self {
+    /// An empty log that starts after a snapshot.
+    fn starting_after(snapshot: &SnapshotMeta) -> Self {
         let index = snapshot.last.index;
         Self {
             base: snapshot.last,
@@ -83,14 +92,9 @@ impl Log {
             handed: index,
             applied: index,
             snapshot: index,
+            snapshot_requested: index,
             tail: Tail::durable_through(index),
         }
-    }
-
-    pub(crate) fn fingerprint(&self, durable: IoId, present: Present, into: &mut impl Hasher) {
-        let Self { base, base_time_ms, entries, commit, handed, applied, snapshot, tail } = self;
-        (base, base_time_ms, entries, commit, handed, applied, snapshot).hash(into);
-        tail.fingerprint(durable, present, into);
     }
 
     pub(crate) fn base(&self) -> EntryId {
@@ -121,9 +125,32 @@ impl Log {
         self.snapshot
     }
 
-    /// Highest index up to which the log is on disk as it stands here.
+    /// The later of two indexes: that of the newest snapshot, and that of the latest request for one.
+    pub(crate) fn snapshot_requested(&self) -> Index {
+        self.snapshot.max(self.snapshot_requested)
+    }
+
+    /// Highest index up to which the disk holds this log.
     pub(crate) fn durable(&self) -> Index {
         self.tail.durable()
+    }
+
+    /// First index that no write carries yet.
+    pub(crate) fn unwritten(&self) -> Index {
+        self.tail.unwritten()
+    }
+
+    /// Time at which the oldest write in progress was issued.
+    pub(crate) fn oldest_write_issued_at(&self) -> Option<Duration> {
+        self.tail.oldest_write_issued_at()
+    }
+
+    /// The write that makes `index` durable: `None` if it is durable.
+    ///
+    /// # Errors
+    /// Returns [`Unwritten`] if no write carries the entry yet.
+    pub(crate) fn write_of(&self, index: Index) -> Result<Option<IoId>, Unwritten> {
+        self.tail.write_of(index)
     }
 
     /// All entries that are kept.
@@ -131,34 +158,35 @@ impl Log {
         self.entries.iter()
     }
 
-    /// The entry at `index`, if it is kept.
+    /// The entry at `index`; `None` if it is not kept.
     pub(crate) fn entry(&self, index: Index) -> Option<&Entry> {
         let place = index.0.checked_sub(self.base.index.0 + 1)?;
         self.entries.get(usize::try_from(place).ok()?)
     }
 
-    /// The term at `index`; the purge mark's is known too.
+    /// Term of the entry at `index`; known for the purge mark, too.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index { Some(self.base.term) } else { self.entry(index).map(|entry| entry.id.term) }
     }
 
-    /// The time stamp at `index`; the purge mark's is known too.
+    /// Time stamp of the entry at `index`; known for the purge mark, too.
     pub(crate) fn time_at(&self, index: Index) -> Option<u64> {
         if index == self.base.index { Some(self.base_time_ms) } else { self.entry(index).map(|entry| entry.time_ms) }
     }
 
-    /// The entry before `next`, if it is known.
+    /// The entry before `next`; `None` if it is purged.
     pub(crate) fn id_before(&self, next: Index) -> Option<EntryId> {
         let index = Index(next.0 - 1);
         self.term_at(index).map(|term| EntryId { term, index })
     }
 
-    /// Whether the entry is in this log.
+    /// Whether this log holds the entry, or has it as its purge mark.
     pub(crate) fn holds(&self, id: EntryId) -> bool {
         self.term_at(id.index) == Some(id.term)
     }
 
-    /// Entries from `from` on: at most `count`, and at most `bytes` of payload unless the first alone is larger.
+    /// Entries from `from` on and their payload bytes: at most `count` entries with at most `bytes`, except that the
+    /// first entry may be larger alone.
     pub(crate) fn slice(&self, from: Index, count: usize, bytes: usize) -> (Vec<Entry>, usize) {
         let place = from.0.saturating_sub(self.base.index.0 + 1) as usize;
         let end = self.entries.len().min(place.saturating_add(count));
@@ -175,7 +203,7 @@ impl Log {
         (taken, total)
     }
 
-    /// Adds an entry behind the last one.
+    /// Appends an entry.
     pub(crate) fn push(&mut self, entry: Entry) {
         let last = self.last();
         assert!(entry.id.index == last.index.next(), "the log has no gaps: {} follows {last}", entry.id);
@@ -183,18 +211,18 @@ impl Log {
         self.entries.push_back(entry);
     }
 
-    /// Moves the commit mark forward.
+    /// Raises the commit index.
     pub(crate) fn commit_to(&mut self, index: Index) {
         assert!(index <= self.last().index, "only what is in the log commits: {index} of {}", self.last());
         assert!(index >= self.commit, "the commit index never falls: {index} after {}", self.commit);
         self.commit = index;
     }
 
-    /// Committed entries not given out yet, at most `count` of them with about `bytes` of payload; now they are.
+    /// The next committed entries for the driver to apply: at most `count`, with about `bytes` of payload.
     pub(crate) fn hand_out(&mut self, count: usize, bytes: usize) -> Vec<Entry> {
         let waiting = (self.commit.0 - self.handed.0) as usize;
         let (entries, _) = self.slice(self.handed.next(), count.min(waiting), bytes);
-        assert!(entries.len() <= waiting, "only what is committed is handed out");
+        assert!(entries.len() <= waiting, "only committed entries are applied");
         if let Some(last) = entries.last() {
             self.handed = last.id.index;
         }
@@ -206,21 +234,50 @@ impl Log {
         self.applied = self.applied.max(index.min(self.handed));
     }
 
-    /// A snapshot replaces everything; it is durable once `io` is.
-    pub(crate) fn replace(&mut self, snapshot: &SnapshotMeta, mut tail: Tail) {
-        assert!(snapshot.last.index > self.commit, "a snapshot never takes back what is committed");
-        tail.replaced_through(snapshot.last.index);
-        *self = Self { tail, ..Self::behind(snapshot) };
+    /// The driver is asked for a snapshot at `index`.
+    pub(crate) fn request_snapshot(&mut self, index: Index) {
+        assert!(index <= self.applied, "a snapshot holds only applied entries: {index}, applied {}", self.applied);
+        assert!(index <= self.durable(), "a snapshot is not ahead of the log on disk: {index} of {}", self.durable());
+        self.snapshot_requested = index;
     }
 
-    /// Payload bytes behind the commit mark, each entry with a small surcharge.
+    /// The write `io` carries everything from the first unwritten entry to the last.
+    pub(crate) fn written(&mut self, io: IoId, now: Duration) {
+        self.tail.written(io, self.last().index, now);
+    }
+
+    /// Every write up to `io` is durable.
+    pub(crate) fn persisted(&mut self, io: IoId) {
+        self.tail.persisted(io);
+        assert!(self.durable() <= self.last().index, "no entry after the last is durable");
+    }
+
+    /// A snapshot replaces the log; the write issued next carries it.
+    pub(crate) fn replace(&mut self, snapshot: &SnapshotMeta) {
+        let (index, snapshot_requested) = (snapshot.last.index, self.snapshot_requested);
+        assert!(index > self.commit, "a snapshot never replaces what is committed: {index}, commit {}", self.commit);
+        let mut tail = std::mem::replace(&mut self.tail, Tail::durable_through(index));
+        tail.replaced_through(index);
+        *self = Self { tail, snapshot_requested, ..Self::starting_after(snapshot) };
+    }
+
+    /// Payload bytes after the commit index, with a surcharge for each entry.
     pub(crate) fn uncommitted_bytes(&self) -> usize {
         let place = (self.commit.0 - self.base.index.0) as usize;
         self.entries.range(place..).map(weight).sum()
     }
 }
 
-/// What an entry counts towards the limit of uncommitted bytes: an empty one is not free.
+impl Fingerprint for Log {
+    fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self { base, base_time_ms, entries, commit, handed, applied, snapshot, snapshot_requested, tail } = self;
+        (base, base_time_ms, entries, commit, handed, applied, snapshot, snapshot_requested).hash(into);
+        tail.fingerprint(present, into);
+    }
+}
+
+/// Bytes that an entry counts towards the limit of uncommitted bytes: its payload and a surcharge, because an empty
+/// entry is not free.
 pub(crate) fn weight(entry: &Entry) -> usize {
     const SURCHARGE: usize = 64;
     entry.payload.len() + SURCHARGE

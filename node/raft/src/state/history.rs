@@ -1,27 +1,27 @@
-//! Which configuration is in force: always a function of snapshot and log (openraft#1808). Owns the configurations that the
-//! log still holds; an appended one is in force at once, a truncated one no longer (Raft thesis §4.1).
+//! The configurations that the log still holds. Owns which one is in force, always as a function of snapshot and log
+//! (openraft#1808): an appended configuration is in force at once, a truncated one no longer (Raft thesis §4.1).
 
 use std::sync::Arc;
 
+use crate::configuration::Configuration;
 use crate::ids::Index;
-use crate::membership::configuration::Configuration;
 use crate::message::{Entry, Payload};
 
 /// A configuration and the index of its entry.
 type Placed = (Index, Arc<Configuration>);
 
-/// The configurations of a log, oldest first; the first came with the snapshot, or stands at or before the purge mark.
+/// The configurations of a log, oldest first. The first came with the snapshot or is at or before the purge mark.
 #[derive(Clone, Debug, Hash)]
-pub(crate) struct History {
+pub(crate) struct ConfigurationHistory {
     placed: Vec<Placed>,
 }
 
-impl History {
+impl ConfigurationHistory {
     pub(crate) fn new(index: Index, configuration: Arc<Configuration>) -> Self {
         Self { placed: vec![(index, configuration)] }
     }
 
-    /// Notes an appended entry; true when it changed what is in force.
+    /// An entry was appended; true if it changed the configuration in force.
     pub(crate) fn appended(&mut self, entry: &Entry) -> bool {
         let Payload::Configuration(configuration) = &entry.payload else { return false };
         let index = entry.id.index;
@@ -32,7 +32,7 @@ impl History {
         true
     }
 
-    /// Forgets configurations from `index` on; true when that changed what is in force.
+    /// The log was truncated from `index` on; true if that changed the configuration in force.
     pub(crate) fn truncated(&mut self, index: Index) -> bool {
         let kept = self.placed.partition_point(|(at, _)| *at < index).max(1);
         assert!(self.placed[0].0 < index || kept == 1, "the oldest configuration stays");
@@ -41,24 +41,24 @@ impl History {
         changed
     }
 
-    /// Forgets configurations that nothing at or behind `index` needs.
+    /// The log was purged up to `index`: forgets configurations that no entry at or after `index` needs.
     pub(crate) fn purged(&mut self, index: Index) {
         let place = self.place_at(index);
         self.placed.drain(..place);
         assert!(!self.placed.is_empty(), "some configuration is always in force");
     }
 
-    /// The one in force.
+    /// The configuration in force and the index of its entry.
     pub(crate) fn latest(&self) -> &Placed {
         &self.placed[self.placed.len() - 1]
     }
 
-    /// The one that was in force at `index`.
+    /// The configuration that was in force at `index`, and the index of its entry.
     pub(crate) fn at(&self, index: Index) -> &Placed {
         &self.placed[self.place_at(index)]
     }
 
-    /// The one in force at `index` and all later ones: any of them may turn out to be what the cluster agreed on.
+    /// The configuration in force at `index` and all later ones: the cluster may have agreed on any of them.
     pub(crate) fn since(&self, index: Index) -> impl Iterator<Item = &Configuration> {
         self.placed[self.place_at(index)..].iter().map(|(_, configuration)| &**configuration)
     }

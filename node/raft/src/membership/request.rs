@@ -1,0 +1,109 @@
+//! The request for a membership change, and the reasons to refuse it. Owns their shapes. Does not own the rules
+//! (`change.rs`, `catch_up.rs`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::configuration::MemberInfo;
+use crate::ids::{Index, MemberId};
+
+/// A requested configuration. It replaces only the configuration that it was computed from (compare-and-swap).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Index of the committed configuration that the requester read; the change is refused if another one is in force.
+    /// The index of an uncommitted configuration would not identify it, because another one may replace it at the same
+    /// index.
+    pub expected: Index,
+    /// Requested voters.
+    pub voters: BTreeSet<MemberId>,
+    /// Requested learners.
+    pub learners: BTreeSet<MemberId>,
+    /// Name and addresses of every requested member.
+    pub members: BTreeMap<MemberId, MemberInfo>,
+}
+
+/// Reason why a membership change was refused; nothing entered the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeError {
+    /// This member does not lead.
+    #[error("this member does not lead; ask {leader:?}")]
+    NotLeader {
+        /// Leader of the term, if this member knows it.
+        leader: Option<MemberId>,
+    },
+    /// Another configuration is in force than the one that the requester read.
+    #[error("the configuration in force is the one at index {actual}, not {expected}: read it again")]
+    Stale {
+        /// Index that the requester read.
+        expected: Index,
+        /// Index of the configuration in force.
+        actual: Index,
+    },
+    /// Another change is in progress.
+    #[error("the change at index {pending} is not finished yet")]
+    InFlight {
+        /// Index of the configuration that is not committed, or is joint.
+        pending: Index,
+    },
+    /// A leader changes no configuration before it committed an entry of its term (Ongaro 2015).
+    #[error("the leader has committed nothing in its own term yet: try again in a moment")]
+    TermNotCommitted,
+    /// A leadership transfer is in progress.
+    #[error("leadership is being transferred to {target}")]
+    Transferring {
+        /// Target of the transfer.
+        target: MemberId,
+    },
+    /// The request has no voters.
+    #[error("a configuration without voters was requested")]
+    NoVoters,
+    /// The request has more voters than a cluster can have.
+    #[error("{voters} voters were requested; at most {limit} are possible")]
+    TooManyVoters {
+        /// Number of requested voters.
+        voters: usize,
+        /// Largest possible number.
+        limit: usize,
+    },
+    /// A member is requested both as voter and as learner.
+    #[error("{member} was requested both as voter and as learner")]
+    Overlap {
+        /// One such member.
+        member: MemberId,
+    },
+    /// A member is requested without name and addresses.
+    #[error("{member} was requested without its name and addresses")]
+    Unknown {
+        /// One such member.
+        member: MemberId,
+    },
+    /// A requested member was removed before; IDs are never reused.
+    #[error("{member} was removed before and cannot come back: give it an empty volume, so that it gets a new ID")]
+    WasRemoved {
+        /// One such member.
+        member: MemberId,
+    },
+    /// A new voter is not a learner yet.
+    #[error("{member} is not a learner yet: add it as a learner first")]
+    NotLearner {
+        /// One such member.
+        member: MemberId,
+    },
+    /// A new voter lags the leader too far.
+    #[error("learner {learner} is {behind} entries behind, limit {limit}")]
+    LearnerBehind {
+        /// One such member.
+        learner: MemberId,
+        /// Entries by which it lags the leader.
+        behind: u64,
+        /// Largest such number for a new voter.
+        limit: u64,
+    },
+    /// Too few of the requested voters answer, so that the change might never be committed.
+    #[error("only {reachable} of the {voters} requested voters answered recently: a majority is needed")]
+    QuorumAtRisk {
+        /// Requested voters that answered within an election timeout.
+        reachable: usize,
+        /// Number of requested voters.
+        voters: usize,
+    },
+}

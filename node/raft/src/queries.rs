@@ -1,0 +1,90 @@
+//! What a driver may ask a core at any time. Owns the reports. Changes nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::configuration::Configuration;
+use crate::ids::{EntryId, Index, MemberId};
+use crate::message::SnapshotMeta;
+use crate::output::{Role, SoftState};
+use crate::raft::Raft;
+use crate::state::progress::Progress;
+use crate::state::role::RoleState;
+
+/// What a leader knows about another member (etcd-io/raft's Progress).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgressReport {
+    /// Last index of the durable common prefix.
+    pub matched: Index,
+    /// Next index to send.
+    pub next: Index,
+    /// Whether the member answered within an election timeout.
+    pub active: bool,
+    /// Whether the member needs a snapshot or has yet to install one.
+    pub snapshotting: bool,
+}
+
+impl Raft {
+    /// Time on the monotonic clock at which [`Raft::tick`] has something to do; [`Duration::MAX`] if only another input
+    /// has.
+    pub fn deadline(&self) -> Duration {
+        let own = match &self.role {
+            RoleState::Leader(leader) => self.leader_deadline(leader),
+            _ => self.silence_ends_at(),
+        };
+        own.min(self.forwarded.deadline())
+    }
+
+    /// Role, leader and term.
+    pub fn soft_state(&self) -> SoftState {
+        let role = match &self.role {
+            RoleState::Follower if self.may_campaign() => Role::Follower,
+            RoleState::Follower => Role::Learner,
+            RoleState::PreCandidate(_) => Role::PreCandidate,
+            RoleState::Candidate(_) => Role::Candidate,
+            RoleState::Leader(_) => Role::Leader,
+        };
+        SoftState { role, leader: self.leader.id(), term: self.hard.term() }
+    }
+
+    /// Commit index.
+    pub fn commit(&self) -> Index {
+        self.log.commit()
+    }
+
+    /// Last entry of the log.
+    pub fn last(&self) -> EntryId {
+        self.log.last()
+    }
+
+    /// Configuration in force, and the index of its entry.
+    pub fn configuration(&self) -> (&Configuration, Index) {
+        let (index, configuration) = self.history.latest();
+        (configuration, *index)
+    }
+
+    /// Latest committed configuration, and the index of its entry.
+    pub fn committed_configuration(&self) -> (&Configuration, Index) {
+        let (index, configuration) = self.history.at(self.log.commit());
+        (configuration, *index)
+    }
+
+    /// Description of a snapshot of the state at `index`. `None` if the entry is purged, not applied or not durable: a
+    /// committed entry may be applied before this member's disk holds it, but a snapshot must not be ahead of the log
+    /// on disk.
+    pub fn snapshot_meta(&self, index: Index) -> Option<SnapshotMeta> {
+        self.meta_at(index)
+    }
+
+    /// The leader's knowledge of every other member; empty on other members.
+    pub fn progress(&self) -> BTreeMap<MemberId, ProgressReport> {
+        let RoleState::Leader(leader) = &self.role else { return BTreeMap::new() };
+        let report = |progress: &Progress| ProgressReport {
+            matched: progress.matched(),
+            next: progress.next(),
+            active: progress.is_active(self.clocks.monotonic(), self.config.election_timeout),
+            snapshotting: progress.needs_snapshot(),
+        };
+        leader.peers().iter().map(|(id, progress)| (*id, report(progress))).collect()
+    }
+}

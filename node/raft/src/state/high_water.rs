@@ -1,0 +1,19 @@
+//! High-water marks: the greatest values seen after any input. Owns the assertion that they never fall.
+
+use crate::ids::{Index, Term};
+
+/// Marks of the latest check.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HighWater {
+    term: Term,
+    commit: Index,
+}
+
+impl HighWater {
+    /// Raises the marks.
+    pub(crate) fn observe(&mut self, term: Term, commit: Index) {
+        assert!(term >= self.term, "the term never falls: {term} after {}", self.term);
+        assert!(commit >= self.commit, "the commit index never falls: {commit} after {}", self.commit);
+        *self = Self { term, commit };
+    }
+}

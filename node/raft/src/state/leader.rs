@@ -1,0 +1,215 @@
+//! The data that only a leader has, for one term. Owns the fields and their bookkeeping. Does not own a rule:
+//! `role/leader.rs`, `replication`, `election`, `read` and `membership` decide.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use crate::ids::{Index, MemberId};
+use crate::present::{Fingerprint, Present};
+use crate::state::progress::Progress;
+use crate::state::rounds::Rounds;
+use crate::state::transfer::Transfer;
+use crate::state::waiting_reads::Confirmations;
+
+/// The data of a leader.
+#[derive(Clone, Debug)]
+pub(crate) struct Leader {
+    /// Every other member of the committed configuration or of a later one.
+    peers: BTreeMap<MemberId, Progress>,
+    /// Index of this term's no-op. Whatever needs a commit in this term waits until this entry is committed.
+    first: Index,
+    heartbeat_due: Duration,
+    rounds: Rounds,
+    reads: Confirmations,
+    transfer: Option<Transfer>,
+    /// A member was asked to campaign in this term, so this leader's lease has ended for good (raft-rs#234).
+    lease_over: bool,
+    /// This leader has no vote any more and steps down when its transfer ends.
+    retiring: bool,
+    /// Earliest time of the next transfer away from a stalled disk.
+    stall_retry: Duration,
+    uncommitted_bytes: usize,
+}
+
+impl Leader {
+    /// A new leader: it knows no other member's log, and its no-op will be at `first`.
+    pub(crate) fn new(first: Index, heartbeat_due: Duration, rounds: Rounds, uncommitted_bytes: usize) -> Self {
+        Self {
+            peers: BTreeMap::new(),
+            first,
+            heartbeat_due,
+            rounds,
+            reads: Confirmations::default(),
+            transfer: None,
+            lease_over: false,
+            retiring: false,
+            stall_retry: Duration::ZERO,
+            uncommitted_bytes,
+        }
+    }
+
+    // The other members.
+
+    pub(crate) fn peers(&self) -> &BTreeMap<MemberId, Progress> {
+        &self.peers
+    }
+
+    pub(crate) fn peer(&self, id: MemberId) -> Option<&Progress> {
+        self.peers.get(&id)
+    }
+
+    pub(crate) fn peer_mut(&mut self, id: MemberId) -> Option<&mut Progress> {
+        self.peers.get_mut(&id)
+    }
+
+    pub(crate) fn peers_mut(&mut self) -> impl Iterator<Item = (MemberId, &mut Progress)> {
+        self.peers.iter_mut().map(|(id, progress)| (*id, progress))
+    }
+
+    /// Tracks exactly the members `wanted`; returns those that are not tracked any more. `last` is the end of the log.
+    pub(crate) fn track(&mut self, wanted: &BTreeSet<MemberId>, last: Index, now: Duration) -> Vec<MemberId> {
+        for id in wanted {
+            self.peers.entry(*id).or_insert_with(|| Progress::new(last, now));
+        }
+        let dropped: Vec<MemberId> = self.peers.keys().filter(|id| !wanted.contains(id)).copied().collect();
+        self.peers.retain(|id, _| wanted.contains(id));
+        assert!(self.peers.len() == wanted.len(), "a leader tracks every other member and no more");
+        dropped
+    }
+
+    /// A member answered `round`; returns its progress, if it is tracked.
+    pub(crate) fn answered(&mut self, from: MemberId, round: u64) -> Option<&mut Progress> {
+        let progress = self.peers.get_mut(&from)?;
+        progress.answered(self.rounds.answered(round), self.rounds.began(round));
+        Some(progress)
+    }
+
+    // Heartbeats and rounds.
+
+    pub(crate) fn first(&self) -> Index {
+        self.first
+    }
+
+    pub(crate) fn heartbeat_due(&self) -> Duration {
+        self.heartbeat_due
+    }
+
+    pub(crate) fn schedule_heartbeat(&mut self, at: Duration) {
+        assert!(at >= self.heartbeat_due, "heartbeats are scheduled one after the other");
+        self.heartbeat_due = at;
+    }
+
+    pub(crate) fn latest_round(&self) -> u64 {
+        self.rounds.latest()
+    }
+
+    pub(crate) fn begin_round(&mut self, now: Duration, span: Duration) -> u64 {
+        self.rounds.begin(now, span)
+    }
+
+    // Reads.
+
+    pub(crate) fn reads(&self) -> &Confirmations {
+        &self.reads
+    }
+
+    pub(crate) fn reads_mut(&mut self) -> &mut Confirmations {
+        &mut self.reads
+    }
+
+    pub(crate) fn into_reads(self) -> Confirmations {
+        self.reads
+    }
+
+    // Leadership transfer.
+
+    pub(crate) fn transfer(&self) -> Option<Transfer> {
+        self.transfer
+    }
+
+    pub(crate) fn is_transferring(&self) -> bool {
+        self.transfer.is_some()
+    }
+
+    pub(crate) fn begin_transfer(&mut self, target: MemberId, give_up: Duration) {
+        assert!(self.transfer.is_none(), "one transfer at a time");
+        self.transfer = Some(Transfer::new(target, give_up));
+    }
+
+    pub(crate) fn end_transfer(&mut self) {
+        self.transfer = None;
+    }
+
+    /// The target is asked to campaign: from now on this leader has no lease, whatever becomes of the transfer.
+    pub(crate) fn timeout_now_sent(&mut self) {
+        assert!(self.transfer.is_some(), "only the target of a transfer is asked to campaign");
+        self.transfer.iter_mut().for_each(Transfer::timeout_now_sent);
+        self.lease_over = true;
+    }
+
+    pub(crate) fn is_lease_over(&self) -> bool {
+        self.lease_over
+    }
+
+    /// This leader has lost its vote: it will step down, and a transfer in progress gives way to that.
+    pub(crate) fn retire(&mut self) {
+        assert!(!self.retiring, "a leader retires once");
+        self.retiring = true;
+        self.transfer = None;
+    }
+
+    pub(crate) fn is_retiring(&self) -> bool {
+        self.retiring
+    }
+
+    pub(crate) fn stall_retry(&self) -> Duration {
+        self.stall_retry
+    }
+
+    pub(crate) fn retry_stall_at(&mut self, at: Duration) {
+        assert!(at >= self.stall_retry, "the next attempt comes after the last one");
+        self.stall_retry = at;
+    }
+
+    // Bytes proposed and not yet committed.
+
+    pub(crate) fn uncommitted_bytes(&self) -> usize {
+        self.uncommitted_bytes
+    }
+
+    pub(crate) fn count_uncommitted(&mut self, bytes: usize) {
+        self.uncommitted_bytes += bytes;
+    }
+
+    pub(crate) fn count_committed(&mut self, bytes: usize) {
+        assert!(bytes <= self.uncommitted_bytes, "every committed byte was counted as uncommitted before");
+        self.uncommitted_bytes -= bytes;
+    }
+}
+
+impl Fingerprint for Leader {
+    fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        // Destructured, so that a new field is not forgotten.
+        let Self {
+            peers,
+            first,
+            heartbeat_due,
+            rounds,
+            reads,
+            transfer,
+            lease_over,
+            retiring,
+            stall_retry,
+            uncommitted_bytes,
+        } = self;
+        for (id, progress) in peers {
+            id.hash(into);
+            progress.fingerprint(present, into);
+        }
+        (peers.len(), first, reads, lease_over, retiring, uncommitted_bytes).hash(into);
+        (present.wait(*heartbeat_due), present.wait(*stall_retry)).hash(into);
+        rounds.fingerprint(present, into);
+        transfer.fingerprint(present, into);
+    }
+}

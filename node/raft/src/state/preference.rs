@@ -1,0 +1,50 @@
+//! The members that should lead rather than others. Owns the set and the time of the next transfer to one of them. Does
+//! not own the effects of a preference (`election/preference.rs`).
+
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use crate::ids::MemberId;
+use crate::present::{Fingerprint, Present};
+
+/// Preferred leaders; none at first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Preference {
+    members: BTreeSet<MemberId>,
+    /// Earliest time of the next transfer to a preferred member. Kept across terms, whichever member leads.
+    transfer_due: Duration,
+}
+
+impl Preference {
+    pub(crate) fn set(&mut self, members: BTreeSet<MemberId>) {
+        self.members = members;
+    }
+
+    pub(crate) fn contains(&self, id: MemberId) -> bool {
+        self.members.contains(&id)
+    }
+
+    pub(crate) fn any(&self, is_wanted: impl Fn(MemberId) -> bool) -> bool {
+        self.members.iter().any(|id| is_wanted(*id))
+    }
+
+    pub(crate) fn is_transfer_due(&self, now: Duration) -> bool {
+        self.transfer_due <= now
+    }
+
+    /// Allows no transfer to a preferred member before `at`.
+    pub(crate) fn postpone_transfer(&mut self, at: Duration) {
+        self.transfer_due = self.transfer_due.max(at);
+    }
+}
+
+impl Fingerprint for Preference {
+    fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self { members, transfer_due } = self;
+        members.hash(into);
+        if !members.is_empty() {
+            present.wait(*transfer_due).hash(into);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! What a leader knows about one member, and how it replicates to it. Owns the states below, the two indexes and the
+//! commit index sent. Does not own when to send (`replication/append.rs`).
+//!
+//! ```text
+//!            accepted                      rejected, unreachable
+//!   Probe ──────────────▶ Replicate ───────────────────────────▶ Probe
+//!     │                                                            ▲
+//!     │ next is purged               accepted at or after at_least │
+//!     └──────────────▶ Snapshot ───────────────▶ Replicate         │
+//!                          └─── installed but purged past,         │
+//!                          failed, lost on arrival, or timed out ──┘
+//! ```
+
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use crate::ids::{EntryId, Index};
+use crate::present::{Fingerprint, Present};
+use crate::state::inflight::Inflight;
+use crate::state::log::Log;
+
+/// A member as its leader sees it (etcd-io/raft's Progress).
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    /// Last index of the durable prefix that the member acknowledged in this term. Always `matched < next`.
+    matched: Index,
+    /// Next index to send.
+    next: Index,
+    state: ProgressState,
+    /// Start of the latest round that the member answered: it knew no newer leader before that time.
+    acked_round_began: Option<Duration>,
+    /// Start of tracking, which counts as the first sign of life.
+    tracked_since: Duration,
+    /// Latest round that the member answered.
+    acked_round: u64,
+    /// Highest commit index sent to the member.
+    commit_sent: Index,
+    /// Time of the latest probe for the fate of what is in flight.
+    probed_at: Duration,
+}
+
+/// How a leader sends entries to a member.
+#[derive(Clone, Debug)]
+pub(crate) enum ProgressState {
+    /// One append at a time, until an answer shows where the logs agree.
+    Probe {
+        /// Whether an append is on its way.
+        waiting: bool,
+    },
+    /// A stream of appends, up to the window.
+    Replicate(Inflight),
+    /// No appends, because a snapshot is on its way or about to be.
+    Snapshot {
+        /// Oldest last index of a snapshot that helps: replication continues after it.
+        at_least: Index,
+        /// Time at which the leader probes again instead.
+        give_up: Duration,
+        /// Whether all bytes are at the member, which has yet to install them.
+        arrived: bool,
+    },
+}
+
+impl Progress {
+    /// A member about which nothing is known: the first probe tries the end of the log.
+    pub(crate) fn new(last: Index, now: Duration) -> Self {
+        Self {
+            matched: Index(0),
+            next: last.next(),
+            state: ProgressState::Probe { waiting: false },
+            acked_round_began: None,
+            tracked_since: now,
+            acked_round: 0,
+            commit_sent: Index(0),
+            probed_at: now,
+        }
+    }
+
+    pub(crate) fn matched(&self) -> Index {
+        self.matched
+    }
+
+    pub(crate) fn next(&self) -> Index {
+        self.next
+    }
+
+    pub(crate) fn state(&self) -> &ProgressState {
+        &self.state
+    }
+
+    pub(crate) fn needs_snapshot(&self) -> bool {
+        matches!(self.state, ProgressState::Snapshot { .. })
+    }
+
+    pub(crate) fn acked_round(&self) -> u64 {
+        self.acked_round
+    }
+
+    /// Start of the latest round that the member answered.
+    pub(crate) fn acked_round_began(&self) -> Option<Duration> {
+        self.acked_round_began
+    }
+
+    /// Time from which the member's silence counts against the leader.
+    pub(crate) fn silent_since(&self) -> Duration {
+        self.acked_round_began.map_or(self.tracked_since, |began| began.max(self.tracked_since))
+    }
+
+    /// Whether the member answered a round that began within `span`.
+    pub(crate) fn is_active(&self, now: Duration, span: Duration) -> bool {
+        self.acked_round_began.is_some_and(|began| now < began.saturating_add(span))
+    }
+
+    /// The member answered `round`, which began at `began`; `None` for a round that is forgotten.
+    pub(crate) fn answered(&mut self, round: u64, began: Option<Duration>) {
+        self.acked_round = self.acked_round.max(round);
+        self.acked_round_began = self.acked_round_began.max(began);
+    }
+
+    /// The member holds the leader's log durably up to `matched`.
+    pub(crate) fn accepted(&mut self, matched: Index, log: &Log) {
+        assert!(matched <= log.last().index, "a match lies within the leader's log: {matched} of {}", log.last());
+        self.matched = self.matched.max(matched);
+        self.next = self.next.max(self.matched.next());
+        match &mut self.state {
+            ProgressState::Replicate(inflight) => inflight.answered(self.matched),
+            ProgressState::Probe { .. } => self.replicate(),
+            // The member installed the snapshot. If the log was purged past it meanwhile, a newer one is offered at
+            // once.
+            ProgressState::Snapshot { at_least, .. } if self.matched >= *at_least => self.replicate(),
+            ProgressState::Snapshot { .. } => {}
+        }
+        self.check();
+    }
+
+    /// The member does not hold the entry at `prev` and answered that the logs may agree at `hint`; `agree` is the last
+    /// entry of this log that may agree with `hint`. False for an outdated answer, and while the member has yet to
+    /// install a snapshot.
+    pub(crate) fn rejected(&mut self, prev: Index, hint: Index, agree: EntryId) -> bool {
+        let stale = match &self.state {
+            ProgressState::Replicate(_) => prev <= self.matched || prev >= self.next,
+            ProgressState::Probe { .. } => prev.next() != self.next || prev <= self.matched,
+            // A member that may hold the entry at the mark and refuses a later one has installed the snapshot, but the
+            // log was purged past it meanwhile. A member that refuses the mark itself does not hold it.
+            ProgressState::Snapshot { at_least, .. } => hint < *at_least || prev <= *at_least || prev <= self.matched,
+        };
+        if stale {
+            return false;
+        }
+        // At least one step back, but never to an entry that is known to match.
+        self.next = agree.index.next().min(prev).max(self.matched.next());
+        self.commit_sent = self.commit_sent.min(self.matched);
+        assert!(self.next <= prev, "a refusal takes at least one step back");
+        self.state = ProgressState::Probe { waiting: false };
+        self.check();
+        true
+    }
+
+    /// All bytes of the snapshot are at the member, which has until `until` to install it.
+    pub(crate) fn snapshot_arrived(&mut self, until: Duration) {
+        if let ProgressState::Snapshot { give_up, arrived, .. } = &mut self.state {
+            (*give_up, *arrived) = (until, true);
+        }
+    }
+
+    /// The member does not hold the entry at `prev`. If a snapshot up to there arrived, it may have been lost in a
+    /// crash before it was installed. The leader then probes again at `pause` and not at once, because the refusal may
+    /// be older than the arrival.
+    pub(crate) fn missed_snapshot(&mut self, prev: Index, pause: Duration) {
+        if let ProgressState::Snapshot { at_least, give_up, arrived: true } = &mut self.state
+            && prev >= *at_least
+        {
+            *give_up = pause.min(*give_up);
+        }
+    }
+
+    /// Appends in flight may be lost: probes again after the last match, once the member shows that it is alive.
+    pub(crate) fn lost(&mut self) {
+        if let ProgressState::Replicate(_) = self.state {
+            self.probe();
+            self.state = ProgressState::Probe { waiting: true };
+            self.probed_at = Duration::ZERO;
+        }
+    }
+
+    /// Probes again after the last match.
+    pub(crate) fn probe(&mut self) {
+        self.next = self.matched.next();
+        self.commit_sent = self.commit_sent.min(self.matched);
+        self.state = ProgressState::Probe { waiting: false };
+        self.check();
+    }
+
+    /// The member needs a snapshot whose last index is at or after `at_least`, the purge mark.
+    pub(crate) fn snapshot(&mut self, at_least: Index, give_up: Duration) {
+        self.state = ProgressState::Snapshot { at_least, give_up, arrived: false };
+    }
+
+    /// Entries up to `last` are on their way.
+    pub(crate) fn sent(&mut self, last: Index, bytes: usize, commit: Index) {
+        self.commit_sent(commit.min(last));
+        match &mut self.state {
+            ProgressState::Replicate(inflight) => {
+                if last >= self.next {
+                    inflight.sent(last, bytes);
+                    self.next = last.next();
+                }
+            }
+            ProgressState::Probe { waiting } => *waiting = true,
+            ProgressState::Snapshot { .. } => {}
+        }
+        self.check();
+    }
+
+    /// The member is alive. Whatever is in flight to it for longer than `interval` may be lost: allows another probe,
+    /// and for a stream or a snapshot returns true, so that the leader asks whether it arrived.
+    pub(crate) fn lives(&mut self, now: Duration, interval: Duration) -> bool {
+        if now < self.probed_at.saturating_add(interval) {
+            return false;
+        }
+        self.probed_at = now;
+        match &mut self.state {
+            ProgressState::Probe { waiting } => {
+                *waiting = false;
+                false
+            }
+            ProgressState::Replicate(inflight) => !inflight.is_empty(),
+            ProgressState::Snapshot { .. } => true,
+        }
+    }
+
+    /// The part of the commit index that may be sent: never past the durable prefix of the member.
+    pub(crate) fn commit_to_send(&self, commit: Index) -> Index {
+        commit.min(self.matched)
+    }
+
+    /// Whether the member was sent a commit index of at least `commit`.
+    pub(crate) fn is_commit_sent(&self, commit: Index) -> bool {
+        self.commit_sent >= commit
+    }
+
+    pub(crate) fn commit_sent(&mut self, commit: Index) {
+        self.commit_sent = self.commit_sent.max(commit);
+    }
+
+    fn replicate(&mut self) {
+        self.next = self.matched.next();
+        self.state = ProgressState::Replicate(Inflight::default());
+    }
+
+    fn check(&self) {
+        assert!(self.matched < self.next, "next is ahead of matched: {} after {}", self.next, self.matched);
+    }
+}
+
+impl Fingerprint for Progress {
+    fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self { matched, next, state, acked_round_began, tracked_since, acked_round, commit_sent, probed_at } = self;
+        (matched, next, acked_round, commit_sent).hash(into);
+        acked_round_began.map(|at| present.distance(at)).hash(into);
+        (present.distance(*tracked_since), present.distance(*probed_at)).hash(into);
+        match state {
+            ProgressState::Probe { waiting } => (0, waiting).hash(into),
+            ProgressState::Replicate(inflight) => (1, inflight).hash(into),
+            ProgressState::Snapshot { at_least, give_up, arrived } => {
+                (2, at_least, present.wait(*give_up), arrived).hash(into);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Term;
+    use crate::message::SnapshotMeta;
+
+    /// The only message that a snapshot is installed may be lost, so a member that answers heartbeats is probed.
+    #[test]
+    fn a_member_that_may_have_installed_a_snapshot_is_probed() {
+        let second = Duration::from_secs(1);
+        let mut progress = Progress::new(Index(10), Duration::ZERO);
+        progress.snapshot(Index(5), second * 600);
+        assert!(progress.lives(second, second), "an interval has passed");
+        assert!(!progress.lives(second, second), "one probe in an interval is enough");
+    }
+
+    /// A refusal of the snapshot's last entry must not start the transfer again. Only a member that may hold that entry
+    /// and refuses a later one can have installed the snapshot.
+    #[test]
+    fn a_refusal_of_the_mark_does_not_end_the_transfer() {
+        let agree = EntryId { term: Term(1), index: Index(5) };
+        let mut progress = Progress::new(Index(10), Duration::ZERO);
+        progress.snapshot(Index(5), Duration::from_secs(600));
+        assert!(!progress.rejected(Index(5), Index(5), agree));
+        assert!(!progress.rejected(Index(7), Index(4), agree));
+        assert!(matches!(progress.state, ProgressState::Snapshot { .. }));
+        assert!(progress.rejected(Index(7), Index(5), agree), "it may have installed the snapshot");
+        assert!(matches!(progress.state, ProgressState::Probe { .. }));
+    }
+
+    /// A refusal is normal while the bytes are on their way. After they arrived, it shows that they may be lost.
+    #[test]
+    fn a_refusal_of_what_arrived_shortens_the_wait() {
+        let second = Duration::from_secs(1);
+        let mut progress = Progress::new(Index(10), Duration::ZERO);
+        let give_up = |progress: &Progress| match progress.state {
+            ProgressState::Snapshot { give_up, .. } => give_up,
+            ProgressState::Probe { .. } | ProgressState::Replicate(_) => Duration::ZERO,
+        };
+        progress.snapshot(Index(5), second * 600);
+        progress.missed_snapshot(Index(5), second);
+        assert_eq!(give_up(&progress), second * 600, "the snapshot has not arrived yet");
+        progress.snapshot_arrived(second * 30);
+        progress.missed_snapshot(Index(4), second);
+        assert_eq!(give_up(&progress), second * 30, "the refused entry is before the mark");
+        progress.missed_snapshot(Index(5), second * 2);
+        progress.missed_snapshot(Index(5), second * 3);
+        assert_eq!(give_up(&progress), second * 2, "the first refusal counts");
+    }
+
+    /// A member that installed the snapshot must not wait for the transfer to time out, only because the log was purged
+    /// past the snapshot meanwhile.
+    #[test]
+    fn a_snapshot_that_the_purge_overtook_ends_the_wait() {
+        let last = EntryId { term: Term(1), index: Index(10) };
+        let log = Log::restored(&SnapshotMeta { last, ..SnapshotMeta::default() }, Vec::new()).expect("an empty log");
+        let mut progress = Progress::new(last.index, Duration::ZERO);
+        progress.snapshot(Index(5), Duration::from_secs(600));
+        progress.accepted(Index(4), &log);
+        assert!(matches!(progress.state, ProgressState::Snapshot { .. }), "an older answer changes nothing");
+        progress.accepted(Index(6), &log);
+        assert!(matches!(progress.state, ProgressState::Replicate(_)));
+        assert_eq!(log.id_before(progress.next()), None, "the next entry is purged, so a newer snapshot is offered");
+    }
+}

@@ -1,0 +1,38 @@
+//! The role of a member with the data that only that role has. Owns the enum. Does not own the transitions (`role`).
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+use crate::ids::MemberId;
+use crate::present::{Fingerprint, Present};
+use crate::state::leader::Leader;
+
+/// Answers of voters to a pre-vote or vote.
+pub(crate) type Ballot = BTreeMap<MemberId, bool>;
+
+/// The role of a member. A learner is a follower that may not campaign.
+#[derive(Clone, Debug)]
+pub(crate) enum RoleState {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether a campaign could succeed.
+    PreCandidate(Ballot),
+    /// Campaigns. Its own vote joins the ballot when it is durable.
+    Candidate(Ballot),
+    /// Leads.
+    Leader(Box<Leader>),
+}
+
+impl Fingerprint for RoleState {
+    fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        match self {
+            Self::Follower => 0.hash(into),
+            Self::PreCandidate(ballot) => (1, ballot).hash(into),
+            Self::Candidate(ballot) => (2, ballot).hash(into),
+            Self::Leader(leader) => {
+                3.hash(into);
+                leader.fingerprint(present, into);
+            }
+        }
+    }
+}

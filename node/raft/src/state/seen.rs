@@ -1,0 +1,115 @@
+//! IDs of proposals that other members forwarded here. Owns the bounded memory that makes a duplicated message
+//! harmless. Does not own the answer to a forwarded proposal (`replication/proposal.rs`).
+
+use std::collections::BTreeMap;
+
+use crate::ids::{MemberId, ProposalId, Term};
+
+/// The proposals forwarded to this member in one term.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct SeenProposals {
+    /// The term that this member started in. It may have led that term before a crash and does not know which proposals
+    /// it accepted then. It cannot lead that term again.
+    started_in: Term,
+    term: Term,
+    ids: BTreeMap<MemberId, IdSpans>,
+}
+
+impl SeenProposals {
+    pub(crate) fn started_in(term: Term) -> Self {
+        Self { started_in: term, term, ids: BTreeMap::new() }
+    }
+
+    /// Whether this member cannot know which proposals of the term it accepted.
+    pub(crate) fn is_blind(&self, term: Term) -> bool {
+        term <= self.started_in
+    }
+
+    /// Notes the proposal; returns whether it is new.
+    pub(crate) fn is_new(&mut self, term: Term, from: MemberId, proposal: ProposalId) -> bool {
+        assert!(term >= self.term, "the term never falls");
+        if self.term != term {
+            self.term = term;
+            self.ids.clear();
+        }
+        self.ids.entry(from).or_default().insert(proposal.0)
+    }
+}
+
+/// A set of numbers as first-to-last spans. When it holds too many spans, its smallest gap counts as seen: a late
+/// proposal from that gap is then ignored and its outcome stays unknown to its proposer, which is always safe. A large
+/// gap is kept, because it separates the IDs of two starts of a proposer, and future IDs come from one of its ends.
+#[derive(Clone, Debug, Default, Hash)]
+struct IdSpans(BTreeMap<u64, u64>);
+
+impl IdSpans {
+    const COUNT_MAX: usize = 1024;
+
+    fn insert(&mut self, number: u64) -> bool {
+        let below = self.0.range(..=number).next_back().map(|(first, last)| (*first, *last));
+        if below.is_some_and(|(_, last)| number <= last) {
+            return false;
+        }
+        let first = match below {
+            Some((first, last)) if last + 1 == number => first,
+            _ => number,
+        };
+        let above = number.checked_add(1).and_then(|next| self.0.remove(&next));
+        self.0.insert(first, above.unwrap_or(number));
+        if self.0.len() > Self::COUNT_MAX {
+            self.close_smallest_gap();
+        }
+        assert!(self.0.len() <= Self::COUNT_MAX, "the memory of proposal IDs is bounded");
+        true
+    }
+
+    fn close_smallest_gap(&mut self) {
+        let gaps =
+            self.0.iter().zip(self.0.iter().skip(1)).map(|((below, last), (above, _))| (above - last, *below, *above));
+        let Some((_, below, above)) = gaps.min() else { return };
+        if let Some(last) = self.0.remove(&above) {
+            self.0.insert(below, last);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::IdSpans;
+
+    #[test]
+    fn a_number_is_new_once_in_any_order() {
+        let mut spans = IdSpans::default();
+        for number in [5, 3, 4, 9, u64::MAX, 0, 1, 2, 10, 8, 7, 6] {
+            assert!(spans.insert(number), "{number} was not seen before");
+        }
+        for number in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, u64::MAX] {
+            assert!(!spans.insert(number), "{number} was seen before");
+        }
+        assert_eq!(spans.0.len(), 2, "neighbours share a span");
+    }
+
+    #[test]
+    fn scattered_numbers_do_not_grow_the_set_without_bound() {
+        let mut spans = IdSpans::default();
+        for number in 0..10_000 {
+            assert!(spans.insert(number * 2 + 100));
+        }
+        assert!(spans.0.len() <= IdSpans::COUNT_MAX);
+        assert!(!spans.insert(101), "a closed gap counts as seen");
+        assert!(!spans.insert(100), "no seen number is forgotten");
+    }
+
+    /// A proposer that restarts draws a new first ID, possibly far below all IDs that it used.
+    #[test]
+    fn lower_ids_of_a_restarted_proposer_are_new() {
+        let mut spans = IdSpans::default();
+        for number in 0..IdSpans::COUNT_MAX as u64 {
+            assert!(spans.insert((1 << 63) + number * 2));
+        }
+        for number in 0..10_000 {
+            assert!(spans.insert(1_000 + number), "{number} after the restart");
+        }
+        assert!(!spans.insert(1_005), "no seen number is forgotten");
+    }
+}

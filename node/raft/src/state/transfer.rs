@@ -1,0 +1,50 @@
+//! A leadership transfer in progress. Owns its target, its deadline and whether TimeoutNow was sent. Does not own its
+//! steps (`election/transfer.rs`).
+
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use crate::ids::MemberId;
+use crate::present::{Fingerprint, Present};
+
+/// A leadership transfer in progress.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer {
+    target: MemberId,
+    give_up: Duration,
+    timeout_now_sent: bool,
+}
+
+impl Transfer {
+    pub(crate) fn new(target: MemberId, give_up: Duration) -> Self {
+        Self { target, give_up, timeout_now_sent: false }
+    }
+
+    /// The member that is to lead.
+    pub(crate) fn target(&self) -> MemberId {
+        self.target
+    }
+
+    /// Time at which the transfer is given up.
+    pub(crate) fn give_up(&self) -> Duration {
+        self.give_up
+    }
+
+    /// Whether the target was asked to campaign.
+    pub(crate) fn is_timeout_now_sent(&self) -> bool {
+        self.timeout_now_sent
+    }
+
+    /// Notes that the target is asked to campaign.
+    pub(crate) fn timeout_now_sent(&mut self) {
+        assert!(!self.timeout_now_sent, "the first TimeoutNow leaves once");
+        self.timeout_now_sent = true;
+    }
+}
+
+impl Fingerprint for Transfer {
+    fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
+        let Self { target, give_up, timeout_now_sent } = self;
+        (target, present.wait(*give_up), timeout_now_sent).hash(into);
+    }
+}
