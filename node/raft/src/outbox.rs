@@ -3,12 +3,12 @@
 //! rules).
 
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
 
 use crate::ids::{IoId, MemberId, Term};
 use crate::message::{AppendReply, Body, Message};
 use crate::output::{Output, SoftState};
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// A message that is true only once a write is durable.
 #[derive(Clone, Debug, Hash)]
@@ -167,6 +167,7 @@ fn absorb(earlier: &mut Message, later: &Message) -> bool {
     }
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for Outbox {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { queue, withheld, issued, durable: _, flush_due, reported } = self;

@@ -1,7 +1,7 @@
 //! Digests of state that do not depend on when something happens. Owns how times and writes enter a digest. Does not
 //! own which fields do: each type of `state` hashes its own.
 
-use std::hash::{Hash, Hasher};
+pub(crate) use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::ids::IoId;

@@ -22,6 +22,7 @@ use crate::state::seen::SeenProposals;
 use crate::state::timeout::ElectionTimer;
 use crate::state::waiting_reads::ForwardedReads;
 
+#[cfg(feature = "fingerprint")]
 mod fingerprint;
 
 /// Content of a member's disk at its start.

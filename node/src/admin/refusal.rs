@@ -33,7 +33,6 @@ fn name(refused: &Refused) -> &'static str {
         Refused::NotLearner { .. } => "NotLearner",
         Refused::LearnerBehind { .. } => "LearnerBehind",
         Refused::QuorumAtRisk { .. } => "QuorumAtRisk",
-        _ => "Other",
     }
 }
 

@@ -186,10 +186,9 @@ fn put_count(into: &mut Vec<u8>, count: usize) -> Result<(), EncodeError> {
 fn reason_byte(why: DropReason) -> u8 {
     match why {
         DropReason::NoLeader => reason::NO_LEADER,
+        DropReason::LeaderChanged => reason::LEADER_CHANGED,
         DropReason::Transferring => reason::TRANSFERRING,
         DropReason::Overloaded => reason::OVERLOADED,
-        // Reasons that this version of the layout has no byte for say the least.
-        _ => reason::LEADER_CHANGED,
     }
 }
 

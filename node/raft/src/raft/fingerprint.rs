@@ -5,9 +5,7 @@
 //! that does the same later, or again, has the same digest. Random election timeouts are left out, because a search may
 //! end a silence at any time.
 
-use std::hash::{Hash, Hasher};
-
-use crate::present::{Fingerprint, Present};
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 use crate::raft::Raft;
 
 impl Raft {

@@ -1,11 +1,11 @@
 //! The two clocks of a member: the latest reading, and whether they agree. Owns the monotony of time in the core and
 //! the detection of clock jumps. Does not own what a lease is (`read/leader_lease.rs`).
 
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::ids::Now;
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// Readings of the monotonic clock and the wall clock.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +64,7 @@ fn nanoseconds(duration: Duration) -> i128 {
     i128::try_from(duration.as_nanos()).unwrap_or(i128::MAX)
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for Clocks {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { now, compared_from, sound_from } = self;

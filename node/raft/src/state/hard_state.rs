@@ -1,11 +1,11 @@
 //! Term and vote, and the write that makes them durable. Owns the rules that every change keeps: the term never falls,
 //! and a vote is given once per term.
 
-use std::hash::{Hash, Hasher};
 
 use crate::ids::{IoId, MemberId, Term};
 use crate::message::HardState;
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// The hard state and where it is written.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +52,7 @@ impl TrackedHardState {
     }
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for TrackedHardState {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { value, io } = self;

@@ -1,11 +1,11 @@
 //! The leader of the current term as this member knows it, and how long the member must trust it. Owns both values.
 //! Does not own when a leader counts as heard from (`role/follower.rs`).
 
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::ids::MemberId;
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// The leader that this member knows.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +49,7 @@ impl KnownLeader {
     }
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for KnownLeader {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { id, trusted_until } = self;

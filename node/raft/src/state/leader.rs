@@ -2,11 +2,11 @@
 //! `role/leader.rs`, `replication`, `election`, `read` and `membership` decide.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::ids::{Index, MemberId};
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 use crate::state::progress::Progress;
 use crate::state::rounds::Rounds;
 use crate::state::transfer::Transfer;
@@ -188,6 +188,7 @@ impl Leader {
     }
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for Leader {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         // Destructured, so that a new field is not forgotten.

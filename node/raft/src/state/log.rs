@@ -2,13 +2,13 @@
 //! Owns these marks and their order. Does not own when they move (`replication`, `snapshot`, `flush.rs`).
 
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::config::ConfigError;
 use crate::ids::{EntryId, Index, IoId, Term};
 use crate::message::{Entry, SnapshotMeta};
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 use crate::state::log::tail::{Tail, Unwritten};
 
 pub(crate) mod conflict;
@@ -268,6 +268,7 @@ impl Log {
     }
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for Log {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { base, base_time_ms, entries, commit, handed, applied, snapshot, snapshot_requested, tail } = self;

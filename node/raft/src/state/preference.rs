@@ -2,11 +2,11 @@
 //! not own the effects of a preference (`election/preference.rs`).
 
 use std::collections::BTreeSet;
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::ids::MemberId;
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// Preferred leaders; none at first.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +39,7 @@ impl Preference {
     }
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for Preference {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { members, transfer_due } = self;

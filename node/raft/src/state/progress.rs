@@ -11,11 +11,11 @@
 //!                          failed, lost on arrival, or timed out ──┘
 //! ```
 
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::ids::{EntryId, Index};
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 use crate::state::inflight::Inflight;
 use crate::state::log::Log;
 
@@ -252,6 +252,7 @@ impl Progress {
     }
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for Progress {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { matched, next, state, acked_round_began, tracked_since, acked_round, commit_sent, probed_at } = self;

@@ -1,10 +1,10 @@
 //! The role of a member with the data that only that role has. Owns the enum. Does not own the transitions (`role`).
 
 use std::collections::BTreeMap;
-use std::hash::{Hash, Hasher};
 
 use crate::ids::MemberId;
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 use crate::state::leader::Leader;
 
 /// Answers of voters to a pre-vote or vote.
@@ -23,6 +23,7 @@ pub(crate) enum RoleState {
     Leader(Box<Leader>),
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for RoleState {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         match self {

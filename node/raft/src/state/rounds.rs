@@ -2,10 +2,10 @@
 //! what a round proves (`read`, `election/check_quorum.rs`).
 
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// The rounds of one leader in one term, counted from 1.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +45,7 @@ impl Rounds {
     }
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for Rounds {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { latest, began } = self;

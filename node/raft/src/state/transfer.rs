@@ -1,11 +1,11 @@
 //! A leadership transfer in progress. Owns its target, its deadline and whether TimeoutNow was sent. Does not own its
 //! steps (`election/transfer.rs`).
 
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::ids::MemberId;
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// A leadership transfer in progress.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,7 @@ impl Transfer {
     }
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for Transfer {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { target, give_up, timeout_now_sent } = self;

@@ -2,11 +2,11 @@
 //! own the proof (`read/read_index.rs`, `read/leader_lease.rs`).
 
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::ids::{Index, MemberId, ReadContext};
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// Bound of the reads that wait at one leader, and of those that one follower forwarded; more fail at once.
 const WAITING_MAX: usize = 65_536;
@@ -132,6 +132,7 @@ impl ForwardedReads {
     }
 }
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for ForwardedReads {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self(reads) = self;

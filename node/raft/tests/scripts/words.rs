@@ -147,8 +147,7 @@ pub(crate) fn drop_reason(reason: DropReason) -> &'static str {
     match reason {
         DropReason::NoLeader => "nobody leads",
         DropReason::LeaderChanged => "another leads",
-        DropReason::Transferring => "leadership is being handed over",
+        DropReason::Transferring => "leadership is being transferred",
         DropReason::Overloaded => "too much is not committed yet",
-        _ => "for another reason",
     }
 }

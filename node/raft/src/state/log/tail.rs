@@ -2,11 +2,11 @@
 //! acknowledgement of overwritten entries has no effect (CCF#6016).
 
 use std::collections::VecDeque;
-use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::ids::{Index, IoId};
-use crate::present::{Fingerprint, Present};
+#[cfg(feature = "fingerprint")]
+use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// A write in progress.
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +97,7 @@ impl Tail {
 #[derive(Debug)]
 pub(crate) struct Unwritten;
 
+#[cfg(feature = "fingerprint")]
 impl Fingerprint for Tail {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { durable, unwritten, writes } = self;
