@@ -36,7 +36,7 @@ impl Raft {
             return;
         }
         let io = self.outbox.issue();
-        let hard_state = self.hard.to_write(io);
+        let hard_state = self.hard.take_unwritten(io);
         let (entries, _) = self.log.slice(from, usize::MAX, usize::MAX);
         assert!(
             entries.first().is_none_or(|first| first.id.index == from),

@@ -58,3 +58,95 @@ impl Raft {
         }
     }
 }
+
+/// Violations planted in private state: each makes the named assertion fail.
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use crate::config::Config;
+    use crate::configuration::{Configuration, MemberInfo};
+    use crate::ids::{Index, MemberId, Now, Term};
+    use crate::message::SnapshotMeta;
+    use crate::output::Output;
+    use crate::raft::{Raft, Restored};
+    use crate::state::role::RoleState;
+
+    const NOW: Now = Now { monotonic: Duration::from_secs(10), wall_ms: 0 };
+
+    /// The only voter of a cluster, which leads and has applied its no-op at index 1.
+    fn leader() -> Raft {
+        let id = MemberId(1);
+        let configuration = Configuration {
+            voters: [id].into(),
+            members: [(id, MemberInfo::default())].into(),
+            ..Configuration::default()
+        };
+        let snapshot = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
+        let restored = Restored { snapshot, ..Restored::default() };
+        let mut raft = Raft::new(Config::new(id, 1), restored, NOW).expect("valid settings");
+        raft.tick(NOW);
+        while let Some(output) = raft.next_output() {
+            match output {
+                Output::Persist(persist) => raft.persisted(NOW, persist.io),
+                Output::Apply(entries) => raft.applied(NOW, entries[entries.len() - 1].id.index),
+                _ => {}
+            }
+        }
+        assert!(raft.is_leader(), "the only voter leads");
+        assert_eq!(raft.commit(), Index(1), "the no-op is committed");
+        raft
+    }
+
+    #[test]
+    #[should_panic(expected = "the term never falls")]
+    fn a_term_that_falls_is_noticed() {
+        let mut raft = leader();
+        raft.high_water.observe(Term(7), Index(1));
+        raft.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "the commit index never falls")]
+    fn a_commit_index_that_falls_is_noticed() {
+        let mut raft = leader();
+        raft.high_water.observe(Term(1), Index(2));
+        raft.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "every committed entry is in the log")]
+    fn a_commit_index_past_the_log_is_noticed() {
+        let mut raft = leader();
+        raft.log.corrupt_commit(Index(2));
+        raft.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "only entries of a snapshot are purged")]
+    fn an_entry_purged_without_a_snapshot_is_noticed() {
+        let mut raft = leader();
+        raft.log.corrupt_base();
+        raft.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "a leader has its own vote")]
+    fn a_leader_without_its_own_vote_is_noticed() {
+        let mut raft = leader();
+        raft.hard.corrupt_vote();
+        raft.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "next is ahead of matched")]
+    fn a_next_index_at_the_match_is_noticed() {
+        let mut raft = leader();
+        let other = [MemberId(2)].into();
+        let RoleState::Leader(leader) = &mut raft.role else { panic!("it leads") };
+        leader.track(&other, Index(1), NOW.monotonic);
+        leader.peer_mut(MemberId(2)).expect("tracked").corrupt_next();
+        raft.check();
+    }
+}

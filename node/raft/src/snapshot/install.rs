@@ -37,7 +37,7 @@ impl Raft {
         assert!(self.log.commit() == meta.last.index, "every entry of a snapshot is committed");
         assert!(self.history.latest().0 == meta.configuration_index, "its configuration is in force (openraft#1808)");
         let io = self.outbox.issue();
-        let hard_state = self.hard.to_write(io);
+        let hard_state = self.hard.take_unwritten(io);
         self.log.written(io, self.clocks.monotonic());
         self.outbox.push(Output::InstallSnapshot { io, from, hard_state, meta });
     }

@@ -1,7 +1,6 @@
 //! Term and vote, and the write that makes them durable. Owns the rules that every change keeps: the term never falls,
 //! and a vote is given once per term.
 
-
 use crate::ids::{IoId, MemberId, Term};
 use crate::message::HardState;
 #[cfg(feature = "fingerprint")]
@@ -42,8 +41,14 @@ impl TrackedHardState {
         *self = Self { value, io: None };
     }
 
+    /// Breaks an invariant, so that a test sees its assertion fail.
+    #[cfg(test)]
+    pub(crate) fn corrupt_vote(&mut self) {
+        self.value.vote = None;
+    }
+
     /// The hard state, if the write `io` must carry it because no earlier write does.
-    pub(crate) fn to_write(&mut self, io: IoId) -> Option<HardState> {
+    pub(crate) fn take_unwritten(&mut self, io: IoId) -> Option<HardState> {
         if self.io.is_some() {
             return None;
         }

@@ -261,6 +261,19 @@ impl Log {
         *self = Self { tail, snapshot_requested, ..Self::starting_after(snapshot) };
     }
 
+    /// Breaks an invariant, so that a test sees its assertion fail.
+    #[cfg(test)]
+    pub(crate) fn corrupt_commit(&mut self, index: Index) {
+        self.commit = index;
+    }
+
+    /// Breaks an invariant, so that a test sees its assertion fail.
+    #[cfg(test)]
+    pub(crate) fn corrupt_base(&mut self) {
+        self.base = self.last();
+        self.entries.clear();
+    }
+
     /// Payload bytes after the commit index, with a surcharge for each entry.
     pub(crate) fn uncommitted_bytes(&self) -> usize {
         let place = (self.commit.0 - self.base.index.0) as usize;

@@ -242,6 +242,12 @@ impl Progress {
         self.commit_sent = self.commit_sent.max(commit);
     }
 
+    /// Breaks an invariant, so that a test sees its assertion fail.
+    #[cfg(test)]
+    pub(crate) fn corrupt_next(&mut self) {
+        self.next = self.matched;
+    }
+
     fn replicate(&mut self) {
         self.next = self.matched.next();
         self.state = ProgressState::Replicate(Inflight::default());

@@ -4,11 +4,11 @@
 #[path = "network/cluster.rs"]
 mod network;
 
-#[path = "museum/crashes.rs"]
+#[path = "regressions/crashes.rs"]
 mod crashes;
-#[path = "museum/partitions.rs"]
+#[path = "regressions/partitions.rs"]
 mod partitions;
-#[path = "museum/staleness.rs"]
+#[path = "regressions/staleness.rs"]
 mod staleness;
-#[path = "museum/stalls.rs"]
+#[path = "regressions/stalls.rs"]
 mod stalls;
