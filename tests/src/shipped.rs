@@ -38,6 +38,7 @@ use crate::world::clock::{Clock, TRUE_RATE};
 use crate::world::disk::Disk;
 use crate::world::network::Network;
 use crate::world::seed::{Random, Seed};
+use crate::world::trace_hash::TraceHash;
 
 /// Something that happens.
 #[derive(Debug)]
@@ -89,6 +90,28 @@ impl Event {
     }
 }
 
+impl Event {
+    /// Its kind in the trace hash: a number of its own for each, never used again for another.
+    fn kind(&self) -> (u64, u64) {
+        match self {
+            Self::Turn { id, .. } => (1, id.0),
+            Self::Write { id, .. } => (2, id.0),
+            Self::Apply { id, .. } => (3, id.0),
+            Self::Snapshot { id, .. } => (4, id.0),
+            Self::Frame { to, .. } => (5, to.0),
+            Self::Transfer { from, .. } => (6, from.0),
+            Self::Sent { id, .. } => (7, id.0),
+            Self::Unreachable { id, .. } => (8, id.0),
+            Self::Stop { id, .. } => (9, id.0),
+            Self::Start(id) => (10, id.0),
+            Self::Client(client) => (11, *client as u64),
+            Self::Operator => (12, 0),
+            Self::Strike(fault) => (13, *fault as u64),
+            Self::Look => (14, 0),
+        }
+    }
+}
+
 /// A cluster and everything around it.
 #[derive(Debug)]
 pub struct Shipped {
@@ -106,6 +129,8 @@ pub struct Shipped {
     states: BTreeMap<Index, u32>,
     totals: Totals,
     trace: Trace,
+    seed: Seed,
+    trace_hash: TraceHash,
     is_healing: bool,
     is_quiet: bool,
 }
@@ -130,6 +155,8 @@ impl Shipped {
             states: BTreeMap::new(),
             totals: Totals { seeds: 1, ..Totals::default() },
             trace: Trace::keeping(lines),
+            seed,
+            trace_hash: TraceHash::default(),
             is_healing: false,
             is_quiet: false,
             random,
@@ -174,6 +201,8 @@ impl Shipped {
     /// Something happened that must not.
     pub fn step(&mut self) -> Checked {
         let Some(event) = self.agenda.take_next() else { return Ok(()) };
+        let (kind, whose) = event.kind();
+        self.trace_hash.add(self.agenda.now(), kind, &whose);
         if let Some(id) = event.whose() {
             let Some(member) = self.members.get(&id).filter(|member| member.is_up()) else {
                 return self.undeliverable(event);

@@ -6,3 +6,4 @@ pub mod clock;
 pub mod disk;
 pub mod network;
 pub mod seed;
+pub mod trace_hash;

@@ -27,6 +27,9 @@ struct Arguments {
     /// Run members as they ship (driver, disk format, store and wire form too), under all faults that strike there
     #[arg(long, conflicts_with_all = ["faults", "trace"])]
     shipped: bool,
+    /// Print a hash of the traces of all seeds, which a change of names or places keeps
+    #[arg(long)]
+    hash: bool,
     /// Last lines of what happened that a failed seed shows
     #[arg(long, default_value_t = Options::default().trace)]
     trace: usize,
@@ -36,12 +39,13 @@ struct Arguments {
 const SECONDS_BETWEEN_LINES: u64 = 30;
 
 fn main() -> ExitCode {
-    let Arguments { seeds, from, faults, shipped, trace } = Arguments::parse();
+    let Arguments { seeds, from, faults, shipped, hash, trace } = Arguments::parse();
     let options = Options { faults, trace, ..Options::default() };
     let began = Instant::now();
     let (pace, start, end) = if stderr().is_terminal() { (1, "\r", "") } else { (SECONDS_BETWEEN_LINES, "", "\n") };
     let shown = AtomicU64::new(0);
     let range = from..from.saturating_add(seeds);
+    let named = format!("seeds {from}..{}", range.end);
     let run = |seed| if shipped { shipped::run::run(seed) } else { simulated::run::run(seed, &options) };
     let outcome = sweep_by(range, run, |totals| {
         let now = began.elapsed().as_secs() / pace;
@@ -59,7 +63,11 @@ fn main() -> ExitCode {
     }
     match outcome {
         Ok(totals) => {
-            println!("{totals}; in {:.1?}", began.elapsed());
+            if hash {
+                println!("{named}: {:016x}", totals.trace_hash);
+            } else {
+                println!("{totals}; in {:.1?}", began.elapsed());
+            }
             ExitCode::SUCCESS
         }
         Err(failure) => {

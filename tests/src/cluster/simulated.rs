@@ -44,6 +44,7 @@ use crate::world::clock::{Clock, TRUE_RATE};
 use crate::world::disk::{Breakage, Disk, Misdirection, Reading};
 use crate::world::network::Network;
 use crate::world::seed::{Random, Seed};
+use crate::world::trace_hash::TraceHash;
 
 /// Something that happens.
 #[derive(Debug)]
@@ -130,12 +131,32 @@ pub struct Simulated {
     pub(crate) invariants: Invariants,
     pub(crate) totals: Totals,
     trace: Trace,
+    seed: Seed,
+    trace_hash: TraceHash,
     pub(crate) record: Option<Record>,
     sabotage: Option<Sabotage>,
     crash_after: Option<u64>,
     is_healing: bool,
     /// Clients begin nothing new.
     is_quiet: bool,
+}
+
+impl Event {
+    /// Its kind in the trace hash: a number of its own for each, never used again for another.
+    fn kind(&self) -> (u64, u64) {
+        match self {
+            Self::Input { to, input, .. } => (input.kind(), to.0),
+            Self::Snapshot(transfer) => (1, transfer.to.0),
+            Self::Start(id) => (2, id.0),
+            Self::Resume(id) => (3, id.0),
+            Self::Client(client) => (4, *client as u64),
+            Self::Patience(operation) => (5, operation.0),
+            Self::Operator => (6, 0),
+            Self::Hasty(leader) => (7, leader.0),
+            Self::Strike(fault) => (8, *fault as u64),
+            Self::Look => (9, 0),
+        }
+    }
 }
 
 impl Simulated {
@@ -166,6 +187,8 @@ impl Simulated {
             invariants: Invariants::default(),
             totals: Totals { seeds: 1, ..Totals::default() },
             trace: Trace::keeping(options.trace),
+            seed,
+            trace_hash: TraceHash::default(),
             record,
             sabotage: options.sabotage,
             crash_after: options.crash_after,
@@ -223,6 +246,8 @@ impl Simulated {
     /// Something happened that must not.
     pub fn step(&mut self) -> Checked {
         let Some(event) = self.agenda.take_next() else { return Ok(()) };
+        let (kind, whose) = event.kind();
+        self.trace_hash.add(self.agenda.now(), kind, &whose);
         match event {
             Event::Input { to, start, input } => self.deliver(to, start, input),
             Event::Snapshot(transfer) => self.end_transfer(*transfer),
@@ -549,9 +574,13 @@ impl Simulated {
     }
 
     /// What is left of it when it is over.
-    pub(crate) fn into_parts(self) -> (Totals, Clients, Vec<String>) {
+    pub(crate) fn into_parts(mut self) -> (Totals, Clients, Vec<String>) {
+        // Equal only after as many draws.
+        let chance = self.random.number();
+        self.trace_hash.add(self.agenda.now(), 10, &chance);
         let totals = Totals {
             time: self.agenda.now(),
+            trace_hash: self.trace_hash.of_seed(self.seed.0),
             elections: self.invariants.ledger.reigns.len() as u64,
             committed: self.invariants.ledger.committed().0,
             configurations: self.invariants.ledger.configurations,

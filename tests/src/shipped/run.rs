@@ -110,9 +110,13 @@ impl Shipped {
         Ok(())
     }
 
-    fn into_parts(self) -> (Totals, super::Clients, Vec<String>) {
+    fn into_parts(mut self) -> (Totals, super::Clients, Vec<String>) {
+        // Equal only after as many draws.
+        let chance = self.random.number();
+        self.trace_hash.add(self.agenda.now(), 20, &chance);
         let totals = Totals {
             time: self.agenda.now(),
+            trace_hash: self.trace_hash.of_seed(self.seed.0),
             elections: self.invariants.ledger.reigns.len() as u64,
             committed: self.invariants.ledger.committed().0,
             configurations: self.invariants.ledger.configurations,

@@ -104,6 +104,7 @@ impl Shipped {
         let before = self.invariants.committed();
         for output in &turn.outputs {
             self.trace.note(self.agenda.now(), || format!("{id} {}", trace::output(output)));
+            self.trace_hash.add(self.agenda.now(), 30, &(id, output));
         }
         self.invariants.stepped(id, process.raft(), &turn.outputs, &self.shadows)?;
         self.note_commits(before)?;
@@ -116,6 +117,7 @@ impl Shipped {
         if self.random.chance(self.profile.crash_per_output) {
             return self.crash(id);
         }
+        self.trace_hash.add(self.agenda.now(), 31, &said);
         said.into_iter().for_each(|(to, bytes)| self.send(id, to, bytes));
         due.into_iter().for_each(|due| self.send_snapshot(id, due));
         self.stir(id)
@@ -183,6 +185,7 @@ impl Shipped {
             format!("{id} has applied {applied}, committed is {committed}")
         })?;
         let hash = published.view.hash_kv(0).map_or(0, |result| result.hash);
+        self.trace_hash.add(self.agenda.now(), 32, &(id, applied, hash));
         let expected = *self.states.entry(applied).or_insert(hash);
         ensure(hash == expected, "state machine safety", || {
             format!("the state of {id} at {applied} hashes to {hash:x}, elsewhere to {expected:x}")

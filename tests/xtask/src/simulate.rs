@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// Runs members as they ship: with driver, disk format, store and wire format
     #[arg(long, conflicts_with_all = ["faults", "trace"])]
     shipped: bool,
+    /// Prints a hash of the traces of all seeds, which a change of names or places keeps
+    #[arg(long)]
+    hash: bool,
     /// Lines of its history that a failed seed prints
     #[arg(long, default_value_t = 80)]
     trace: usize,
@@ -32,10 +35,13 @@ pub(crate) struct Arguments {
 /// # Errors
 /// Returns an error if cargo does not start.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Arguments { seeds, from, faults, shipped, trace } = arguments;
+    let Arguments { seeds, from, faults, shipped, hash, trace } = arguments;
     let mut simulate = toolchain::cargo();
     simulate.args(["run", "--quiet", "--package", "tests", "--bin", "simulate", "--"]);
     simulate.args(["--seeds", &seeds.to_string(), "--from", &from.to_string()]);
+    if *hash {
+        simulate.arg("--hash");
+    }
     if *shipped {
         simulate.arg("--shipped");
     } else {

@@ -87,6 +87,29 @@ pub enum Input {
     Settle,
 }
 
+impl Input {
+    /// Its kind in the trace hash: a number of its own for each, never used again for another.
+    pub(super) fn kind(&self) -> u64 {
+        match self {
+            Self::Message { .. } => 100,
+            Self::Wake { .. } => 101,
+            Self::Synced => 102,
+            Self::Apply => 103,
+            Self::Capture => 104,
+            Self::Captured { .. } => 105,
+            Self::Snapshot { .. } => 106,
+            Self::SnapshotSent { .. } => 107,
+            Self::Unreachable { .. } => 108,
+            Self::Propose { .. } => 109,
+            Self::Read { .. } => 110,
+            Self::Change(_) => 111,
+            Self::Transfer { .. } => 112,
+            Self::Leases => 113,
+            Self::Settle => 114,
+        }
+    }
+}
+
 /// Whether a member runs.
 #[derive(Debug)]
 pub enum State {

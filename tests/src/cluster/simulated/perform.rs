@@ -36,6 +36,7 @@ impl Simulated {
         for output in outputs {
             let now = self.agenda.now();
             self.trace.note(now, || format!("{id} {}", trace::output(&output)));
+            self.trace_hash.add(now, 20, &(id, &output));
             self.perform(id, output)?;
             self.totals.outputs += 1;
             let is_chosen = self.crash_after == Some(self.totals.outputs);

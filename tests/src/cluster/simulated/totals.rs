@@ -54,6 +54,8 @@ pub struct Totals {
     pub reads: u64,
     /// Operations in histories that were checked for linearizability.
     pub operations: u64,
+    /// Sum of the runs' trace hashes ([`crate::world::trace_hash`]).
+    pub trace_hash: u64,
 }
 
 impl Totals {
@@ -83,6 +85,7 @@ impl Totals {
         self.expiries += other.expiries;
         self.reads += other.reads;
         self.operations += other.operations;
+        self.trace_hash = self.trace_hash.wrapping_add(other.trace_hash);
     }
 }
 
