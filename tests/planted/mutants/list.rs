@@ -1,7 +1,7 @@
 //! Every planted bug, and how it is hunted: by lives drawn from seeds, or by walking through cases. Owns the budgets: about four
 //! times what it took when the bug was planted, twenty at least.
 
-use planted_bugs::cluster::simulated::sabotage::Sabotage;
+use planted_bugs::cores::sabotage::Sabotage;
 use raft::bugs::BUGS;
 
 /// Where a bug is planted.

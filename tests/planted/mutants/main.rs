@@ -5,18 +5,18 @@
 mod list;
 mod table;
 
-use std::env;
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use list::{Hunt, MUTANTS, Mutant, Plant};
-use planted_bugs::cluster::simulated::Options;
-use planted_bugs::cluster::simulated::run::{judge, run};
-use planted_bugs::drill::{deposed, links, rolled_lease, stalled_disk};
+use planted_bugs::cases::{deposed, links, rolled_lease, stalled_disk};
+use planted_bugs::cores::Options;
+use planted_bugs::cores::run::{judge, run};
 use planted_bugs::invariant::{Checked, Violation};
-use planted_bugs::world::seed::Seed;
+use world::seed::Seed;
+use world::settings;
 
 /// A bug that was caught.
 struct Caught {
@@ -76,7 +76,7 @@ fn hunt_all(mutants: &[Mutant]) -> Vec<Option<Caught>> {
 
 #[test]
 fn every_planted_bug_is_caught_within_its_budget() {
-    let only = env::var("BUG").ok();
+    let only = settings::bugs();
     let chosen: Vec<Mutant> = MUTANTS
         .iter()
         .filter(|mutant| only.as_deref().is_none_or(|names| names.split(',').any(|n| n == mutant.name)))
@@ -118,7 +118,7 @@ fn no_bug_is_left_out() {
     for bug in raft::bugs::BUGS {
         assert_eq!(hunted(bug.name), 1, "{} must be hunted once", bug.name);
     }
-    for sabotage in planted_bugs::cluster::simulated::sabotage::Sabotage::ALL {
+    for sabotage in planted_bugs::cores::sabotage::Sabotage::ALL {
         assert_eq!(hunted(&format!("{sabotage:?}")), 1, "{sabotage:?} must be hunted once");
     }
 }

@@ -1,9 +1,10 @@
 //! The kill table in `tests/README.md`. Owns its form and its place in the file.
 
-use std::env;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+
+use world::settings;
 
 /// A bug, and what caught it.
 pub(crate) struct Row {
@@ -33,7 +34,7 @@ pub(crate) fn settle(rows: &[Row]) {
     let (before, rest) = text.split_once(BEGIN).expect("the README has a place for the table");
     let (held, after) = rest.split_once(END).expect("the table has an end");
     let fresh = write(rows);
-    if env::var_os("UPDATE").is_some() {
+    if settings::updates() {
         fs::write(&file, format!("{before}{BEGIN}{fresh}{END}{after}")).expect("the README can be written");
         return;
     }

@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: the life of a Raft cluster on a real Kubernetes, from installation to restore, shown step by step. It
 //! fails if a step fails, if no write is acknowledged for longer than a limit, or if an acknowledged write is missing.
-//! Owns the story. Does not own its steps (crate `main-job`).
+//! Owns the story. Does not own its steps (crate `scenario`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,9 +9,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use dev_cluster::{Cluster, Lifetime, ObjectStore, PATIENCE, Program, Run, programs, require_root};
-use main_job::client::{Etcdctl, Phase, Traffic, Verdict};
-use main_job::raft_cluster::RaftCluster;
-use main_job::{Kubernetes, backup, operator};
+use scenario::client::{Etcdctl, Phase, Traffic, Verdict};
+use scenario::raft_cluster::RaftCluster;
+use scenario::{Kubernetes, backup, operator};
 use serde_json::Value;
 
 use crate::image::{self, Profile, Written};

@@ -20,8 +20,8 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "all")]
     faults: String,
     /// Runs members as they ship: with driver, disk format, store and wire format
-    #[arg(long, conflicts_with_all = ["faults", "trace"])]
-    shipped: bool,
+    #[arg(long, alias = "shipped", conflicts_with_all = ["faults", "trace"])]
+    members: bool,
     /// Prints a hash of the traces of all seeds, which a change of names or places keeps
     #[arg(long)]
     hash: bool,
@@ -35,15 +35,15 @@ pub(crate) struct Arguments {
 /// # Errors
 /// Returns an error if cargo does not start.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let Arguments { seeds, from, faults, shipped, hash, trace } = arguments;
+    let Arguments { seeds, from, faults, members, hash, trace } = arguments;
     let mut simulate = toolchain::cargo();
-    simulate.args(["run", "--quiet", "--package", "tests", "--bin", "simulate", "--"]);
+    simulate.args(["run", "--quiet", "--package", "simulator", "--bin", "simulate", "--"]);
     simulate.args(["--seeds", &seeds.to_string(), "--from", &from.to_string()]);
     if *hash {
         simulate.arg("--hash");
     }
-    if *shipped {
-        simulate.arg("--shipped");
+    if *members {
+        simulate.arg("--members");
     } else {
         simulate.args(["--faults", faults, "--trace", &trace.to_string()]);
     }

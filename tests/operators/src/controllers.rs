@@ -1,0 +1,132 @@
+//! Kubernetes' own controllers and kubelets, as far as members depend on them: StatefulSets make claims and pods, pods make
+//! processes, orphans are collected, claims are held while a pod uses them. Each call is one small step.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use k8s_openapi::jiff::Timestamp;
+use plan::observed::Seen;
+use serde_json::json;
+
+use crate::api_server::{ApiServer, Compare, Deletion};
+use crate::members::Members;
+
+/// Moves everything on by one step.
+pub fn step(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
+    let sets: Vec<StatefulSet> = api.now().sets.values().cloned().collect();
+    for set in &sets {
+        keep(api, set);
+    }
+    collect(api, members, now);
+    run(api, members, now);
+}
+
+/// One claim and one pod for each StatefulSet, and the claim's owner as the retention policy says.
+fn keep(api: &mut ApiServer, set: &StatefulSet) {
+    let name = set.metadata.name.clone().unwrap_or_default();
+    let Some(spec) = &set.spec else { return };
+    let (pod_name, claim_name) = (format!("{name}-0"), format!("data-{name}-0"));
+    let template = spec.volume_claim_templates.as_ref().and_then(|templates| templates.first());
+    let Some(claim) = api.now().volumes.get(&claim_name).cloned() else {
+        let labels = template.and_then(|template| template.metadata.labels.clone());
+        let metadata = ObjectMeta { name: Some(claim_name), labels, ..ObjectMeta::default() };
+        let status = PersistentVolumeClaimStatus { phase: Some("Bound".to_owned()), ..Default::default() };
+        let made = PersistentVolumeClaim { metadata, status: Some(status), ..PersistentVolumeClaim::default() };
+        api.create(&made).expect("it was seen to be missing");
+        return;
+    };
+    let policy = spec.persistent_volume_claim_retention_policy.as_ref();
+    let goes = policy.and_then(|policy| policy.when_deleted.as_deref()) == Some("Delete");
+    let owned = owners(&claim.metadata).any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
+    if goes != owned {
+        let owners = if goes { json!([owner(&set.metadata)]) } else { json!([]) };
+        let patch = json!({ "metadata": { "ownerReferences": owners } });
+        let _ = api.patch::<PersistentVolumeClaim>(&Seen::of(&claim.metadata), Compare::Incarnation, &patch);
+    }
+    if !api.now().pods.contains_key(&pod_name) && claim.metadata.deletion_timestamp.is_none() {
+        let template = spec.template.metadata.clone().unwrap_or_default();
+        let metadata = ObjectMeta {
+            name: Some(pod_name),
+            labels: template.labels,
+            annotations: template.annotations,
+            owner_references: Some(vec![owner(&set.metadata)]),
+            ..ObjectMeta::default()
+        };
+        let pod = Pod { metadata, spec: spec.template.spec.clone(), status: None };
+        api.create(&pod).expect("it was seen to be missing");
+    }
+}
+
+fn owner(metadata: &ObjectMeta) -> OwnerReference {
+    OwnerReference {
+        api_version: "apps/v1".to_owned(),
+        kind: "StatefulSet".to_owned(),
+        name: metadata.name.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        ..OwnerReference::default()
+    }
+}
+
+fn owners(metadata: &ObjectMeta) -> impl Iterator<Item = &OwnerReference> {
+    metadata.owner_references.iter().flatten().filter(|owner| owner.kind == "StatefulSet")
+}
+
+/// What belongs to a StatefulSet that is gone goes too; a claim only once no pod uses it.
+fn collect(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
+    let alive = |api: &ApiServer, metadata: &ObjectMeta| {
+        let mut owners = owners(metadata).peekable();
+        owners.peek().is_none()
+            || owners.any(|owner| api.now().sets.values().any(|set| set.metadata.uid.as_ref() == Some(&owner.uid)))
+    };
+    let pods: Vec<Pod> = api.now().pods.values().cloned().collect();
+    for pod in pods {
+        let seen = Seen::of(&pod.metadata);
+        if pod.metadata.deletion_timestamp.is_none() && !alive(api, &pod.metadata) {
+            let _ = api.delete::<Pod>(&seen, Compare::Incarnation, Deletion::Marked, now);
+        } else if pod.metadata.deletion_timestamp.is_some() && members.can_stop(&seen.uid) {
+            members.stop(&seen.uid);
+            let _ = api.delete::<Pod>(&seen, Compare::Incarnation, Deletion::AtOnce, now);
+        }
+    }
+    let claims: Vec<PersistentVolumeClaim> = api.now().volumes.values().cloned().collect();
+    for claim in claims {
+        let seen = Seen::of(&claim.metadata);
+        let in_use = api.now().pods.keys().any(|pod| seen.name == format!("data-{pod}"));
+        if claim.metadata.deletion_timestamp.is_some() && !in_use {
+            let _ = api.delete::<PersistentVolumeClaim>(&seen, Compare::Incarnation, Deletion::AtOnce, now);
+            members.destroy(&seen.uid);
+        } else if claim.metadata.deletion_timestamp.is_none() && !alive(api, &claim.metadata) {
+            let _ = api.delete::<PersistentVolumeClaim>(&seen, Compare::Incarnation, Deletion::Marked, now);
+        }
+    }
+}
+
+/// Pods run a process on their claim's disk, and are ready while it runs.
+fn run(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
+    let pods: Vec<Pod> = api.now().pods.values().cloned().collect();
+    for pod in pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+        let seen = Seen::of(&pod.metadata);
+        let claim = api.now().volumes.get(&format!("data-{}", seen.name)).cloned();
+        let Some(claim) = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none()) else { continue };
+        members.ensure(&seen.uid, claim.metadata.uid.as_deref().unwrap_or_default());
+        let ready = members.is_ready(&seen.uid);
+        let was = pod.status.as_ref().and_then(|status| status.conditions.as_ref()?.first().cloned());
+        let word = if ready { "True" } else { "False" };
+        if was.is_some_and(|was| was.status == word) {
+            continue;
+        }
+        let condition = PodCondition {
+            type_: "Ready".to_owned(),
+            status: word.to_owned(),
+            last_transition_time: Some(Time(now)),
+            ..PodCondition::default()
+        };
+        let status = PodStatus {
+            phase: Some("Running".to_owned()),
+            pod_ip: Some(seen.uid.clone()),
+            conditions: Some(vec![condition]),
+            ..PodStatus::default()
+        };
+        let _ = api.patch::<Pod>(&seen, Compare::Incarnation, &json!({ "status": status }));
+    }
+}

@@ -1,0 +1,207 @@
+//! What users, machines and disks do to a cluster. Owns the choice and its bound: faults alone never take a majority, so
+//! that whatever is lost beyond that was lost by the operator.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use plan::ids::{ClusterId, MemberId};
+use plan::names::{self, Ordinal};
+use plan::observed::Seen;
+
+use crate::api_server::{Compare, Deletion};
+use crate::world::{CLUSTER, World, wall_clock};
+
+/// The earlier cluster of this name.
+const FORMER: ClusterId = ClusterId(0xdead);
+
+/// Whether volumes say whose data they hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Labels {
+    /// As the operator labels them while a member serves.
+    Written,
+    /// Its operator never came to it.
+    Missing,
+}
+
+/// Faults that take a member come at least this far apart, so that the leader notices each.
+const APART: Duration = Duration::from_secs(4);
+
+impl World {
+    /// Now and then, something happens.
+    pub(super) fn disturb(&mut self) {
+        match self.random.below(1_000) {
+            0..=3 => self.rescale(),
+            4..=5 => self.erase_status(),
+            6..=9 => self.kill_somebody(),
+            10..=11 => self.change_settings(),
+            12..=15 => self.take_somebody(),
+            16 => self.delete_identity(),
+            17..=19 => self.put_identity_back(),
+            20 => self.members.store_is_broken = !self.members.store_is_broken,
+            _ => {}
+        }
+    }
+
+    /// A person deletes the Secret with the identity, of a cluster that had a leader, and keeps a copy.
+    pub fn delete_identity(&mut self) {
+        let noted = self.api.now().services.values().any(|service| {
+            service.metadata.annotations.as_ref().is_some_and(|notes| notes.contains_key(names::ANNOTATION_FORMED))
+        });
+        let secret = self.api.now().secrets.values().next().cloned();
+        let Some(secret) = secret.filter(|_| noted) else { return };
+        let now = wall_clock(self.now);
+        let deleted =
+            self.api.delete::<Secret>(&Seen::of(&secret.metadata), Compare::Incarnation, Deletion::AtOnce, now);
+        deleted.expect("it was just seen");
+        self.watch.note(self.now, "the identity is deleted".to_owned());
+        self.identity_kept = Some(secret);
+    }
+
+    /// And puts it back.
+    pub fn put_identity_back(&mut self) {
+        let Some(secret) = self.identity_kept.take() else { return };
+        self.api.create(&secret).expect("nobody else makes a second one");
+        self.watch.note(self.now, "the identity is put back".to_owned());
+    }
+
+    /// Volumes that an earlier cluster of this name left, one for each ordinal from 1.
+    pub fn leave_former_volumes(&mut self, count: u32, labels: Labels) {
+        for ordinal in (1..=count).map(Ordinal) {
+            let (member, mut own) = (names::member(CLUSTER, ordinal), names::member_labels(CLUSTER, ordinal));
+            if labels == Labels::Written {
+                own.insert(names::LABEL_CLUSTER_ID.to_owned(), FORMER.to_string());
+                own.insert(names::LABEL_MEMBER_ID.to_owned(), MemberId(u64::from(ordinal.0)).to_string());
+            }
+            let metadata =
+                ObjectMeta { name: Some(names::volume(CLUSTER, ordinal)), labels: Some(own), ..ObjectMeta::default() };
+            let claim = self.api.create(&PersistentVolumeClaim { metadata, ..PersistentVolumeClaim::default() });
+            let uid = claim.expect("nothing is there yet").metadata.uid.unwrap_or_default();
+            self.members.leave(&uid, FORMER);
+            self.watch.note(self.now, format!("{member} left a volume: {uid}"));
+            self.watch.former.insert(uid);
+        }
+    }
+
+    fn rescale(&mut self) {
+        let replicas = i32::try_from(self.random.between(1, 6)).expect("small");
+        self.watch.note(self.now, format!("replicas: {replicas}"));
+        self.set_replicas(replicas);
+    }
+
+    fn erase_status(&mut self) {
+        if let Some(mut cluster) = self.api.now().cluster.clone() {
+            cluster.status = None;
+            self.api.put_cluster(cluster);
+        }
+    }
+
+    /// A person changes how members run.
+    pub fn change_settings(&mut self) {
+        if let Some(mut cluster) = self.api.now().cluster.clone() {
+            cluster.spec.snapshots.threshold = i32::try_from(self.random.between(100, 105)).expect("small");
+            self.api.put_cluster(cluster);
+        }
+    }
+
+    /// A process ends and is started again; at most one at a time is down by this.
+    fn kill_somebody(&mut self) {
+        let pods: Vec<String> = self.api.now().pods.values().filter_map(|pod| pod.metadata.uid.clone()).collect();
+        if pods.is_empty() || self.is_too_soon() {
+            return;
+        }
+        let pod = self.random.pick(&pods).clone();
+        self.members.kill(&pod);
+        self.watch.last_fault = Some(self.now);
+    }
+
+    /// A member loses its volume or its machine for good, if the others are enough.
+    fn take_somebody(&mut self) {
+        let claims: Vec<PersistentVolumeClaim> =
+            self.api.now().volumes.values().filter(|claim| !self.is_former(claim)).cloned().collect();
+        if claims.is_empty() || self.is_too_soon() {
+            return;
+        }
+        let claim = self.random.pick(&claims).clone();
+        let uid = claim.metadata.uid.clone().unwrap_or_default();
+        let Some(id) = self.members.disk(&uid).map(|disk| disk.id) else { return };
+        if !self.is_spare(id) {
+            return;
+        }
+        self.watch.last_fault = Some(self.now);
+        let pod_name = claim.metadata.name.as_deref().and_then(|name| name.strip_prefix("data-")).unwrap_or_default();
+        let pod = self.api.now().pods.get(pod_name).cloned();
+        let fault = self.random.below(4);
+        let name = ["its disk is wiped", "its claim is deleted", "its StatefulSet is deleted", "its machine is lost"];
+        self.watch.note(self.now, format!("{pod_name} {id}: {}", name[usize::try_from(fault).expect("small")]));
+        match fault {
+            0 => self.members.wipe(&uid),
+            1 => self.delete_claim_and_pod(&claim, pod),
+            2 => self.delete_set(pod_name),
+            _ => {
+                if let Some(uid) = pod.and_then(|pod| pod.metadata.uid) {
+                    self.members.lost.insert(uid);
+                }
+            }
+        }
+    }
+
+    fn delete_claim_and_pod(&mut self, claim: &PersistentVolumeClaim, pod: Option<Pod>) {
+        let now = wall_clock(self.now);
+        let _ = self.api.delete::<PersistentVolumeClaim>(
+            &Seen::of(&claim.metadata),
+            Compare::Incarnation,
+            Deletion::Marked,
+            now,
+        );
+        if let Some(pod) = pod {
+            let _ = self.api.delete::<Pod>(&Seen::of(&pod.metadata), Compare::Incarnation, Deletion::Marked, now);
+        }
+    }
+
+    fn delete_set(&mut self, pod_name: &str) {
+        let set = pod_name.strip_suffix("-0").and_then(|name| self.api.now().sets.get(name)).cloned();
+        if let Some(set) = set {
+            let seen = Seen::of(&set.metadata);
+            self.deleted_by_hand.insert(seen.name.clone());
+            let _ = self.api.delete::<StatefulSet>(&seen, Compare::Incarnation, Deletion::AtOnce, wall_clock(self.now));
+        }
+    }
+
+    /// Whether an earlier cluster of this name left it.
+    pub(super) fn is_former(&self, claim: &PersistentVolumeClaim) -> bool {
+        claim.metadata.uid.as_ref().is_some_and(|uid| self.watch.former.contains(uid))
+    }
+
+    fn is_too_soon(&self) -> bool {
+        self.watch.last_fault.is_some_and(|at| self.now < at + APART)
+    }
+
+    /// Whether every configuration in force, and the record before there is one, has a majority of sound members without
+    /// this one.
+    pub(super) fn is_spare(&self, id: MemberId) -> bool {
+        let mut electorates: Vec<Vec<MemberId>> = Vec::new();
+        for configuration in self.members.in_force() {
+            electorates.push(configuration.voters.iter().copied().collect());
+            electorates.push(configuration.outgoing.iter().copied().collect());
+        }
+        let record = self.api.now().secrets.values().next().or(self.identity_kept.as_ref());
+        let record = record.and_then(|secret| plan::identity::Record::from_secret(secret).ok());
+        // A record under way may name this one alone.
+        let Some(record) = record else { return false };
+        if electorates.iter().all(Vec::is_empty) {
+            // Recorded but not formed: blank disks of the record count as sound.
+            let left = record.voters.iter().filter(|voter| voter.id != id && self.members.claim_of(voter.id).is_some());
+            return left.count() > record.voters.len() / 2;
+        }
+        let formed = self.members.has_formed();
+        let sound = |voter: &MemberId| {
+            *voter != id && (self.members.is_sound(*voter) || (!formed && self.members.claim_of(*voter).is_some()))
+        };
+        electorates
+            .iter()
+            .filter(|voters| !voters.is_empty())
+            .all(|voters| voters.iter().filter(|voter| sound(voter)).count() > voters.len() / 2)
+    }
+}

@@ -1,0 +1,165 @@
+//! What must hold after every step, each with its source. Looks at everything, changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use plan::action::Change;
+use plan::ids::{ClusterId, MemberId};
+use plan::names::{self, Ordinal};
+use plan::observed::Seen;
+
+use crate::api_server::ApiServer;
+use crate::members::Members;
+
+/// Lines of history kept.
+const HISTORY_MAX: usize = 5_000;
+/// A fault may be too fresh for the leader to have noticed it.
+const UNNOTICED: Duration = Duration::from_millis(2_500);
+
+/// Watches a run.
+#[derive(Debug, Default)]
+pub struct Watch {
+    /// Records that were created.
+    pub records: u32,
+    /// When a fault last took a healthy member.
+    pub last_fault: Option<Duration>,
+    /// What was violated first.
+    pub violated: Option<String>,
+    /// UIDs of claims that an earlier cluster of this name left.
+    pub former: BTreeSet<String>,
+    /// The cluster of the record, which may be deleted and come back.
+    recorded: Option<ClusterId>,
+    history: VecDeque<String>,
+    created: BTreeMap<Ordinal, String>,
+    pending: Option<MemberId>,
+    deleted: BTreeSet<MemberId>,
+}
+
+impl Watch {
+    fn violate(&mut self, what: String) {
+        self.violated.get_or_insert(what);
+    }
+
+    /// Keeps a line of what happened, for when something is violated.
+    pub(super) fn note(&mut self, now: Duration, line: String) {
+        self.history.push_back(format!("{now:?} {line}"));
+        if self.history.len() > HISTORY_MAX {
+            self.history.pop_front();
+        }
+    }
+
+    /// What happened lately, a line each.
+    #[must_use]
+    pub fn history(&self) -> String {
+        self.history.iter().map(|line| format!("{line}\n")).collect()
+    }
+
+    /// An ordinal is created once, by whoever reserved it; or again for the member or volume that it always was (DESIGN, "One
+    /// single-replica StatefulSet per member").
+    pub(super) fn creates(&mut self, ordinal: Ordinal, set: &StatefulSet, reserved: bool, api: &ApiServer) {
+        let announced = set.metadata.annotations.as_ref().and_then(|it| it.get(names::ANNOTATION_MEMBER_ID)).cloned();
+        let exists = set.metadata.name.as_ref().is_some_and(|name| api.now().sets.contains_key(name));
+        let of_volume = set.metadata.annotations.as_ref().is_some_and(|it| it.contains_key(names::ANNOTATION_VOLUME));
+        if exists || announced.is_some() || of_volume {
+            return;
+        }
+        if !reserved {
+            self.violate(format!("ordinal {ordinal} was used by somebody who had not reserved it"));
+        }
+        if let Some(before) = self.created.insert(ordinal, format!("{ordinal}")) {
+            self.violate(format!("ordinal {before} was given away twice"));
+        }
+    }
+
+    /// Applying never brings a deleted member back.
+    pub(super) fn applies(&mut self, set: &StatefulSet, api: &ApiServer) {
+        let exists = set.metadata.name.as_ref().is_some_and(|name| api.now().sets.contains_key(name));
+        if !exists && set.metadata.uid.is_none() {
+            self.violate(format!("an apply would create {:?}", set.metadata.name));
+        }
+    }
+
+    /// Remembers whose StatefulSet is about to go.
+    pub(super) fn about_to_delete(&mut self, set: &Seen, api: &ApiServer, members: &Members) {
+        self.pending = None;
+        if api.now().sets.get(&set.name).is_none_or(|live| live.metadata.uid.as_deref() != Some(set.uid.as_str())) {
+            return;
+        }
+        let claim = api.now().volumes.get(&format!("data-{}-0", set.name));
+        let disk = claim.and_then(|claim| members.disk(claim.metadata.uid.as_deref()?));
+        self.pending = disk.map(|disk| disk.id);
+    }
+
+    /// It went.
+    pub(super) fn deleted(&mut self) {
+        self.deleted.extend(self.pending.take());
+    }
+
+    /// A change never asks for an electorate that could not go on (DESIGN, "One membership path").
+    pub(super) fn changed(&mut self, change: &Change, members: &Members, now: Duration) {
+        if self.last_fault.is_some_and(|at| now < at + UNNOTICED) {
+            return;
+        }
+        let up = change.voters.iter().filter(|id| members.is_up(**id)).count();
+        if up <= change.voters.len() / 2 {
+            self.violate(format!("only {up} of the voters of {change:?} are up"));
+        }
+    }
+
+    /// What holds at every moment.
+    pub fn check(&mut self, api: &ApiServer, members: &Members) {
+        if let Some(broken) = &members.broken {
+            self.violate(broken.clone());
+        }
+        // DESIGN, "Identity belongs to the disk": never a second record.
+        if self.records > 1 {
+            self.violate(format!("{} records were created", self.records));
+        }
+        self.check_disks(api, members);
+        let Some(committed) = members.newest_committed() else { return };
+        // A member's objects are deleted only when it is in neither half, and it never comes back.
+        if let Some(id) = self.deleted.iter().find(|id| committed.contains(**id)) {
+            self.violate(format!(
+                "{id} is in the configuration at {}, but its StatefulSet was deleted",
+                committed.index
+            ));
+        }
+        // Nobody meets somebody else's old disk: a name belongs to one ID for ever.
+        let mut names: BTreeMap<&str, MemberId> = BTreeMap::new();
+        let all: Vec<_> = members.all_committed().collect();
+        for (id, info) in all.iter().flat_map(|configuration| &configuration.members) {
+            if let Some(before) = names.insert(&info.name, *id)
+                && before != *id
+            {
+                self.violate(format!("{} was {before} and is {id}", info.name));
+            }
+        }
+    }
+
+    fn check_disks(&mut self, api: &ApiServer, members: &Members) {
+        // A claim that holds another cluster's data is never deleted (DESIGN, "Backups": the old disks are kept until a person
+        // lets them go).
+        for uid in &self.former {
+            let claim = api.now().volumes.values().find(|claim| claim.metadata.uid.as_ref() == Some(uid));
+            if claim.is_none_or(|claim| claim.metadata.deletion_timestamp.is_some()) {
+                self.violated.get_or_insert(format!("claim {uid} of an earlier cluster was deleted"));
+            }
+        }
+        // An identity that a disk took is the record's.
+        let record =
+            api.now().secrets.values().next().and_then(|secret| plan::identity::Record::from_secret(secret).ok());
+        self.recorded = record.map(|record| record.cluster).or(self.recorded);
+        for claim in api.now().volumes.values() {
+            let disk = claim.metadata.uid.as_deref().and_then(|uid| members.disk(uid)).filter(|disk| !disk.former);
+            if let Some(cluster) = disk.and_then(|disk| disk.cluster)
+                && self.recorded != Some(cluster)
+            {
+                self.violated.get_or_insert(format!(
+                    "{:?} belongs to cluster {cluster}, which has no record",
+                    claim.metadata.name
+                ));
+            }
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! A member's admin service: status, bootstrap, restore, join, change and transfer, in the planner's plain types. Owns the answers
+//! and refusals. Does not own what a core decides.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use plan::action::Change;
+use plan::identity::Record;
+use plan::ids::{ClusterId, MemberId};
+use plan::observed::member::{Configuration, MemberInfo, Phase, Report, RestoreProgress, Role};
+use raft::{Index, Payload, ProposalId, SnapshotMeta};
+
+use crate::members::plain_types::{plain, progress, raft_info, refusal, role};
+use crate::members::{Members, NotDone, Restoring};
+
+/// Time that a restore takes.
+const RESTORE_TAKES: Duration = Duration::from_millis(700);
+/// Time that a member waits after a restore that failed.
+const RESTORE_PAUSES: Duration = Duration::from_secs(1);
+
+impl Members {
+    /// What the pod's member says of itself. To whoever does not hold its cluster's token, no more than how far it is.
+    #[must_use]
+    pub fn describe(&self, pod: &str, proven: Option<ClusterId>) -> Option<Report> {
+        let mut report = self.describe_whole(pod)?;
+        if report.phase != Phase::Blank && report.cluster != proven {
+            report = Report {
+                id: None,
+                cluster: None,
+                role: Role::Unknown,
+                configuration: None,
+                progress: BTreeMap::new(),
+                ..report
+            };
+        }
+        Some(report)
+    }
+
+    fn describe_whole(&self, pod: &str) -> Option<Report> {
+        let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod))?;
+        let disk = self.disks.get(&process.disk)?;
+        let mut report = Report {
+            id: Some(disk.id),
+            phase: match (disk.tombstone, disk.cluster) {
+                (true, _) => Phase::Removed,
+                (false, Some(_)) => Phase::Member,
+                (false, None) => Phase::Blank,
+            },
+            cluster: disk.cluster,
+            role: Role::Unknown,
+            leader: None,
+            term: disk.hard.term.0,
+            commit: 0,
+            last: disk.log.last().map_or(0, |entry| entry.id.index.0),
+            configuration: None,
+            progress: BTreeMap::new(),
+            version: "simulated".to_owned(),
+            error: None,
+            restore: None,
+        };
+        if let Some(restoring) = &process.restoring {
+            report.phase = Phase::Restoring;
+            report.cluster = Some(restoring.cluster);
+            let cause = if restoring.failed { "StoreUnreachable".to_owned() } else { String::new() };
+            report.error = restoring.failed.then(|| "the store said no".to_owned());
+            report.restore = Some(RestoreProgress { cause, ..RestoreProgress::default() });
+        }
+        if let Some(core) = &process.core {
+            let state = core.soft_state();
+            report.role = role(state.role);
+            report.leader = state.leader.map(|id| MemberId(id.0));
+            report.commit = core.commit().0;
+            let (configuration, index) = core.configuration();
+            report.configuration = Some(plain(configuration, index));
+            report.progress =
+                core.progress().into_iter().map(|(id, about)| (MemberId(id.0), progress(about))).collect();
+        }
+        Some(report)
+    }
+
+    /// Bootstrap: accepted by a blank disk that the record names, and again by whoever took the same record.
+    ///
+    /// # Errors
+    /// The member is another one, or took another record.
+    pub fn bootstrap(&mut self, pod: &str, record: &Record, voters: &[(MemberId, MemberInfo)]) -> Result<(), NotDone> {
+        let configuration = raft::Configuration {
+            voters: voters.iter().map(|(id, _)| raft::MemberId(id.0)).collect(),
+            members: voters.iter().map(|(id, info)| (raft::MemberId(id.0), raft_info(info))).collect(),
+            ..raft::Configuration::default()
+        };
+        let named: BTreeSet<MemberId> = voters.iter().map(|(id, _)| *id).collect();
+        let first = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
+        self.adopt(pod, record.cluster, first, |id| named.contains(&id))
+    }
+
+    /// Restore: accepted by a blank disk, and again by whoever was given the same order. The member tries in its own time.
+    ///
+    /// # Errors
+    /// The member is another one, or belongs to a cluster.
+    pub fn restore(
+        &mut self,
+        pod: &str,
+        cluster: ClusterId,
+        expected: MemberId,
+        info: &MemberInfo,
+    ) -> Result<(), NotDone> {
+        let until = self.now + RESTORE_TAKES;
+        let process = self.processes.get_mut(pod).filter(|_| !self.lost.contains(pod)).ok_or(NotDone("Unreachable"))?;
+        let disk = self.disks.get(&process.disk).expect("a process has a disk");
+        if disk.id != expected {
+            return Err(NotDone("NotNamed"));
+        }
+        match (disk.cluster, &process.restoring) {
+            (Some(held), _) if held == cluster => return Ok(()),
+            (None, Some(former)) if former.cluster == cluster && (!former.failed || self.now < former.until) => {
+                return Ok(());
+            }
+            (Some(_), _) => return Err(NotDone("AnotherRecord")),
+            (None, Some(former)) if former.cluster != cluster => return Err(NotDone("AnotherRecord")),
+            (None, _) => {}
+        }
+        process.restoring = Some(Restoring { cluster, id: expected, info: info.clone(), until, failed: false });
+        self.attempts += 1;
+        Ok(())
+    }
+
+    /// An attempt that is due ends, one way or the other.
+    pub(super) fn go_on_restoring(&mut self, pod: &str) {
+        let Some(process) = self.processes.get_mut(pod) else { return };
+        let Some(restoring) = process.restoring.as_mut().filter(|it| !it.failed && it.until <= self.now) else {
+            return;
+        };
+        if self.store_is_broken {
+            restoring.failed = true;
+            restoring.until = self.now + RESTORE_PAUSES;
+            return;
+        }
+        let Restoring { cluster, id, info, .. } = restoring.clone();
+        process.restoring = None;
+        let configuration = raft::Configuration {
+            voters: [raft::MemberId(id.0)].into(),
+            members: [(raft::MemberId(id.0), raft_info(&info))].into(),
+            ..raft::Configuration::default()
+        };
+        let first = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
+        // On a machine that is gone it goes on unseen.
+        let _ = self.adopt(pod, cluster, first, |own| own == id);
+    }
+
+    /// Join: the member waits for that cluster's leader.
+    ///
+    /// # Errors
+    /// The member is another one, or belongs to a cluster.
+    pub fn join(&mut self, pod: &str, cluster: ClusterId, expected: MemberId) -> Result<(), NotDone> {
+        self.adopt(pod, cluster, SnapshotMeta::default(), |id| id == expected)
+    }
+
+    fn adopt(
+        &mut self,
+        pod: &str,
+        cluster: ClusterId,
+        first: SnapshotMeta,
+        is_meant: impl Fn(MemberId) -> bool,
+    ) -> Result<(), NotDone> {
+        let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod)).ok_or(NotDone("Unreachable"))?;
+        let disk = self.disks.get_mut(&process.disk).expect("a process has a disk");
+        if !is_meant(disk.id) {
+            return Err(NotDone("NotNamed"));
+        }
+        match disk.cluster {
+            Some(held) if held == cluster => Ok(()),
+            Some(_) => Err(NotDone("AnotherRecord")),
+            None => {
+                disk.cluster = Some(cluster);
+                disk.first = first;
+                self.start_core(pod);
+                Ok(())
+            }
+        }
+    }
+
+    /// The committed configuration, if this pod's member can prove at this moment that it leads.
+    #[must_use]
+    pub fn configuration(&self, pod: &str) -> Option<Configuration> {
+        let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod))?;
+        let core = process.core.as_ref()?;
+        let term = core.soft_state().term;
+        let leads = core.soft_state().role == raft::Role::Leader;
+        let disk = self.disks.get(&process.disk)?;
+        let commit = disk.log.iter().find(|entry| entry.id.index == core.commit());
+        let current = commit.is_some_and(|entry| entry.id.term == term);
+        let (in_force, _) = core.configuration();
+        let supported =
+            [&in_force.voters, &in_force.outgoing].into_iter().filter(|half| !half.is_empty()).all(|half| {
+                let heard =
+                    half.iter().filter(|id| self.term_of(MemberId(id.0)).is_some_and(|at| at <= term.0)).count();
+                heard > half.len() / 2
+            });
+        let (configuration, index) = core.committed_configuration();
+        (leads && current && supported).then(|| plain(configuration, index))
+    }
+
+    fn term_of(&self, id: MemberId) -> Option<u64> {
+        let (_, process) = self.processes.iter().find(|(pod, process)| {
+            !self.lost.contains(*pod) && self.disks.get(&process.disk).is_some_and(|disk| disk.id == id)
+        })?;
+        process.core.as_ref().map(|core| core.soft_state().term.0)
+    }
+
+    /// ChangeMembership at this pod's member.
+    ///
+    /// # Errors
+    /// The core refused it; nothing entered the log.
+    pub fn change(&mut self, pod: &str, change: &Change) -> Result<(), NotDone> {
+        let clock = self.clock();
+        let ids = |ids: &[MemberId]| ids.iter().map(|id| raft::MemberId(id.0)).collect();
+        let asked = raft::Change {
+            expected: Index(change.expected),
+            voters: ids(&change.voters),
+            learners: ids(&change.learners),
+            members: change.members.iter().map(|(id, info)| (raft::MemberId(id.0), raft_info(info))).collect(),
+        };
+        let lost = self.lost.contains(pod);
+        let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(NotDone("Unreachable"))?;
+        let core = process.core.as_mut().ok_or(NotDone("NotServing"))?;
+        let outcome = core.change(clock, asked);
+        self.perform(pod);
+        outcome.map(|_| ()).map_err(|error| NotDone(refusal(&error)))
+    }
+
+    /// TransferLeadership at this pod's member.
+    ///
+    /// # Errors
+    /// The core refused it.
+    pub fn transfer(&mut self, pod: &str, target: MemberId) -> Result<(), NotDone> {
+        let clock = self.clock();
+        let lost = self.lost.contains(pod);
+        let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(NotDone("Unreachable"))?;
+        let core = process.core.as_mut().ok_or(NotDone("NotServing"))?;
+        let outcome = core.transfer(clock, Some(raft::MemberId(target.0)));
+        self.perform(pod);
+        outcome.map(|_| ()).map_err(|_| NotDone("NotTransferred"))
+    }
+
+    /// A client writes through whoever leads.
+    pub fn write(&mut self, number: u64) {
+        let clock = self.clock();
+        let leader = self.processes.iter().find(|(_, process)| {
+            process.core.as_ref().is_some_and(|core| core.soft_state().role == raft::Role::Leader)
+        });
+        let Some(pod) = leader.map(|(pod, _)| pod.clone()) else { return };
+        if let Some(core) = self.processes.get_mut(&pod).and_then(|process| process.core.as_mut()) {
+            let payload = Payload::Normal(Bytes::copy_from_slice(&number.to_be_bytes()));
+            // Refused proposals never happened: nobody was told otherwise.
+            let _ = core.propose(clock, vec![(ProposalId(number), payload)]);
+        }
+        self.perform(&pod);
+    }
+}

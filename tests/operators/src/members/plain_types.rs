@@ -1,0 +1,59 @@
+//! The core's types as the planner's plain ones, and back. Owns the conversion, no decision.
+
+use std::collections::BTreeSet;
+
+use plan::ids::MemberId;
+use plan::observed::member::{Configuration, MemberInfo, Progress, Role};
+use raft::Index;
+
+pub(super) fn raft_info(info: &MemberInfo) -> raft::MemberInfo {
+    raft::MemberInfo { name: info.name.clone(), peer_url: info.peer_url.clone(), client_url: info.client_url.clone() }
+}
+
+pub(super) fn plain(configuration: &raft::Configuration, index: Index) -> Configuration {
+    let ids = |ids: &BTreeSet<raft::MemberId>| ids.iter().map(|id| MemberId(id.0)).collect();
+    let members = configuration.members.iter().map(|(id, info)| {
+        let info = MemberInfo {
+            name: info.name.clone(),
+            peer_url: info.peer_url.clone(),
+            client_url: info.client_url.clone(),
+        };
+        (MemberId(id.0), info)
+    });
+    Configuration {
+        index: index.0,
+        voters: ids(&configuration.voters),
+        outgoing: ids(&configuration.outgoing),
+        learners: ids(&configuration.learners),
+        learners_next: ids(&configuration.learners_next),
+        members: members.collect(),
+        removed: ids(&configuration.removed),
+    }
+}
+
+pub(super) fn progress(about: raft::ProgressReport) -> Progress {
+    Progress { matched: about.matched.0, active: about.active, snapshotting: about.snapshotting }
+}
+
+pub(super) fn role(role: raft::Role) -> Role {
+    match role {
+        raft::Role::Follower => Role::Follower,
+        raft::Role::Learner => Role::Learner,
+        raft::Role::PreCandidate => Role::PreCandidate,
+        raft::Role::Candidate => Role::Candidate,
+        raft::Role::Leader => Role::Leader,
+    }
+}
+
+pub(super) fn refusal(error: &raft::ChangeError) -> &'static str {
+    match error {
+        raft::ChangeError::NotLeader { .. } => "NotLeader",
+        raft::ChangeError::Stale { .. } => "Stale",
+        raft::ChangeError::InFlight { .. } => "InFlight",
+        raft::ChangeError::TermNotCommitted => "TermNotCommitted",
+        raft::ChangeError::LearnerBehind { .. } => "LearnerBehind",
+        raft::ChangeError::QuorumAtRisk { .. } => "QuorumAtRisk",
+        raft::ChangeError::WasRemoved { .. } => "WasRemoved",
+        _ => "Refused",
+    }
+}

@@ -1,0 +1,46 @@
+//! Bad input at the API server's door: refused with a message that says what to do. The rules themselves are tried one
+//! by one without a cluster; this shows that a real API server enforces them.
+
+use dev_cluster::Run;
+
+use crate::namespace::TestNamespace;
+
+#[test]
+fn invalid_specs_are_refused_with_what_to_do_instead() {
+    let namespace = TestNamespace::create("admission");
+    let with = |name: &str, spec: &str| {
+        format!("apiVersion: raftoperator.io/v1alpha1\nkind: RaftCluster\nmetadata: {{name: {name}}}\nspec: {spec}\n")
+    };
+    let tls = "tls: {client: Plaintext, peer: Plaintext}";
+    let cases = [
+        (with("none", &format!("{{replicas: 0, storage: {{size: 1Gi}}, {tls}}}")), "to stop the cluster, delete it"),
+        (
+            with("even", &format!("{{replicas: 3, maxVoters: 4, storage: {{size: 1Gi}}, {tls}}}")),
+            "tolerates no more failures",
+        ),
+        (with("bare", "{replicas: 3, storage: {size: 1Gi}}"), "tls"),
+        (with(&"long".repeat(11), &format!("{{replicas: 3, storage: {{size: 1Gi}}, {tls}}}")), "at most 40 characters"),
+        (with("unknown", &format!("{{replicas: 3, replica: 5, storage: {{size: 1Gi}}, {tls}}}")), "replica"),
+    ];
+    for (manifest, expected) in cases {
+        let mut kubectl = namespace.kubernetes.kubectl(["apply", "--validate=strict", "-f", "-"]);
+        let refusal = kubectl.text_from(manifest.as_bytes()).expect_err("an invalid spec is refused").to_string();
+        assert!(refusal.contains(expected), "{manifest}\nis refused without {expected:?}: {refusal}");
+    }
+}
+
+#[test]
+fn what_cannot_change_yet_is_refused_on_update() {
+    let namespace = TestNamespace::create("immutable");
+    // Paused, so that no member has to start for this.
+    namespace.create("demo", 1, "  paused: true\n");
+    for (patch, expected) in [
+        (r#"{"spec":{"storage":{"size":"2Gi"}}}"#, "size"),
+        (r#"{"spec":{"storage":{"storageClassName":"other"}}}"#, "storageClassName"),
+    ] {
+        let mut kubectl =
+            namespace.kubernetes.kubectl(["patch", "raftcluster", "demo", "--type=merge", "--patch", patch]);
+        let refusal = kubectl.text().expect_err("the change is refused").to_string();
+        assert!(refusal.contains(expected), "{patch} is refused without {expected:?}: {refusal}");
+    }
+}

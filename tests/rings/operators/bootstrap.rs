@@ -1,0 +1,102 @@
+//! From nothing to a cluster, exactly once: the operator dies after each action, the status is erased, a disk is wiped.
+
+use std::time::Duration;
+
+use operators::World;
+use operators::executor::Troubles;
+use world::seed::Seed;
+
+/// Actions that a bootstrap of three members may take at most, in all.
+const ACTIONS_MAX: u64 = 60;
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
+fn world() -> World {
+    World::new(Seed(1), 3, vec![Troubles::NONE])
+}
+
+/// Runs until the operator has carried out this many actions, or has nothing to do any more.
+pub(crate) fn run_to(world: &mut World, actions: u64) {
+    let limit = world.now + Duration::from_secs(20);
+    while world.operators[0].actions < actions && world.now < limit {
+        world.step();
+    }
+}
+
+pub(crate) fn erase_status(world: &mut World) {
+    let mut cluster = world.api.now().cluster.clone().expect("the cluster exists");
+    cluster.status = None;
+    world.api.put_cluster(cluster);
+}
+
+pub(crate) fn wipe(world: &mut World, member: u32) {
+    let claim = world.api.now().volumes.get(&format!("data-demo-{member}-0"));
+    if let Some(uid) = claim.and_then(|claim| claim.metadata.uid.clone()) {
+        world.members.wipe(&uid);
+    }
+}
+
+#[test]
+fn three_members_form_one_cluster() {
+    let mut world = world();
+    world.run_until("healed", PATIENCE, World::is_healed);
+    let committed = world.members.newest_committed().expect("formed");
+    let names: Vec<&str> = committed.members.values().map(|info| info.name.as_str()).collect();
+    assert_eq!(names.len(), 3);
+    assert!(names.iter().all(|name| ["demo-1", "demo-2", "demo-3"].contains(name)), "{names:?}");
+    assert_eq!(world.watch.records, 1);
+}
+
+#[test]
+fn a_death_after_any_action_with_the_status_erased_changes_nothing() {
+    for actions in 0..ACTIONS_MAX {
+        let mut world = world();
+        run_to(&mut world, actions);
+        world.operators[0].die();
+        erase_status(&mut world);
+        world.run_until("healed", PATIENCE, World::is_healed);
+        assert_eq!(world.watch.records, 1, "died after {actions} actions");
+    }
+}
+
+#[test]
+fn a_disk_wiped_between_any_two_actions_is_replaced() {
+    for actions in 0..ACTIONS_MAX {
+        for member in 1..=3 {
+            let mut world = world();
+            run_to(&mut world, actions);
+            wipe(&mut world, member);
+            world.operators[0].die();
+            erase_status(&mut world);
+            world.run_until("healed", PATIENCE, World::is_healed);
+            assert_eq!(world.watch.records, 1, "member {member} was wiped after {actions} actions");
+        }
+    }
+}
+
+/// DESIGN, "Identity belongs to the disk": without a quorum of recorded disks left, never a second record.
+#[test]
+fn a_majority_wiped_after_the_record_and_before_the_cluster_stalls() {
+    let mut world = world();
+    world.run_until("recorded", PATIENCE, |world| world.watch.records == 1);
+    wipe(&mut world, 1);
+    wipe(&mut world, 2);
+    world.run_until("stalled", PATIENCE, |world| world.condition("Stalled").as_deref() == Some("True"));
+    assert_eq!(world.reason("Stalled").as_deref(), Some("BootstrapIncomplete"));
+    world.run(Duration::from_secs(30));
+    assert_eq!(world.watch.records, 1);
+    assert!(world.members.newest_committed().is_none(), "nothing was formed over it");
+}
+
+/// DESIGN, "Identity belongs to the disk": an empty cluster is never booted over a lost one.
+#[test]
+fn a_cluster_whose_disks_are_all_wiped_waits_for_a_restore() {
+    let mut world = world();
+    world.run_until("healed", PATIENCE, World::is_healed);
+    for member in 1..=3 {
+        wipe(&mut world, member);
+    }
+    world.run_until("stalled", PATIENCE, |world| world.condition("Stalled").as_deref() == Some("True"));
+    assert_eq!(world.reason("Stalled").as_deref(), Some("AwaitingRestore"));
+    world.run(Duration::from_secs(30));
+    assert_eq!((world.watch.records, world.api.now().sets.len()), (1, 3));
+}

@@ -1,0 +1,55 @@
+//! Random runs: users, machines, disks and operators all misbehave; then every fault is lifted and all must heal.
+
+use std::time::Duration;
+
+use crds::raft_cluster::VolumeFate;
+use operators::World;
+use operators::executor::Troubles;
+use world::seed::{Random, Seed};
+use world::settings::seeds;
+
+/// Seeds of a test run.
+const SEEDS: u64 = 100;
+
+fn troubles(random: &mut Random) -> Troubles {
+    let worst = |random: &mut Random, most: u64| u32::try_from(random.below(most)).expect("small");
+    Troubles {
+        lost_replies: worst(random, 100_000),
+        lost_calls: worst(random, 100_000),
+        deaths: worst(random, 200_000),
+        naps: worst(random, 300_000),
+        nap_max: Duration::from_millis(random.between(10, 20_000)),
+        stale_max: random.below(20),
+    }
+}
+
+#[test]
+fn two_operators_that_lag_die_and_mishear_never_break_a_cluster_and_always_finish() {
+    for seed in seeds(SEEDS) {
+        let mut random = Random::new(Seed(seed ^ 0x00c0_ffee));
+        let operators = vec![troubles(&mut random), troubles(&mut random)];
+        let replicas = i32::try_from(random.between(1, 5)).expect("small");
+        let fate = if random.below(3) == 0 { VolumeFate::Retain } else { VolumeFate::Delete };
+        let mut world = World::new(Seed(seed), replicas, operators).with_removed_volumes(fate);
+        if random.below(4) == 0 {
+            world = world.to_restore(u32::try_from(random.below(4)).expect("small"));
+        }
+        world.members.loss = u32::try_from(random.below(50_000)).expect("small");
+        world.run_disturbed(Duration::from_secs(60));
+        world.lift_all_faults();
+        world.run_until("healed", Duration::from_secs(180), World::is_healed);
+        assert!(world.members.writes_applied() > 0, "seed {seed}: nothing was ever written");
+        println!("seed {seed}: healed at {:?}, {} writes", world.now, world.members.writes_applied());
+    }
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    let run = || {
+        let mut random = Random::new(Seed(7));
+        let mut world = World::new(Seed(7), 3, vec![troubles(&mut random), troubles(&mut random)]);
+        world.run_disturbed(Duration::from_secs(20));
+        (world.members.newest_committed(), world.operators.iter().map(|operator| operator.actions).collect::<Vec<_>>())
+    };
+    assert_eq!(run(), run());
+}

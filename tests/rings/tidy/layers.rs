@@ -1,0 +1,129 @@
+//! Which crate may depend on which, from `cargo metadata`: exact for the pure crates, lists of what is forbidden for the
+//! others. Does not own the order of modules inside a crate (`cycles.rs`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// The pure crates' direct dependencies, exactly.
+const EXACT: &[(&str, &[&str])] = &[
+    ("raft", &["bytes", "thiserror"]),
+    ("mvcc", &["bytes", "crc32c", "thiserror"]),
+    ("storage", &["bytes", "crc32c", "raft", "thiserror"]),
+    ("proto", &["prost", "tonic", "tonic-prost"]),
+    ("plan", &["crds", "k8s-openapi", "kube-core", "serde", "serde_json", "thiserror"]),
+];
+
+/// The pure crates' folders: each has a `clippy.toml` that bans clocks, threads, files and hash maps, because clippy reads
+/// only the one of the crate that it checks.
+const PURE: [&str; 4] = ["node/raft", "node/mvcc", "node/storage", "operator/plan"];
+
+/// Pure crates whose `clippy.toml` is still missing.
+const WITHOUT_CLIPPY_TOML: [&str; 1] = ["node/storage"];
+
+/// What a crate must not reach, not even through others.
+const FORBIDDEN: &[(&str, &[&str])] = &[
+    ("raft", &["tokio", "tonic", "rand", "getrandom"]),
+    ("mvcc", &["tokio", "tonic", "prost", "getrandom"]),
+    ("storage", &["tokio", "tonic", "prost"]),
+    ("plan", &["kube", "kube-client", "tokio", "tonic", "raft", "storage", "mvcc", "proto"]),
+    ("crds", &["kube", "kube-client", "tokio", "tonic"]),
+    ("raft-node", &["kube", "kube-core", "k8s-openapi", "crds", "plan", "raft-with-bugs", "memory-disk"]),
+    ("raft-operator", &["raft", "storage", "mvcc", "raft-node", "object_store", "raft-with-bugs"]),
+    ("xtask", &["kube", "tonic", "object_store"]),
+    ("operators", &["kube", "kube-client", "tokio", "tonic", "raft-node"]),
+    ("world", &["storage", "mvcc", "tokio"]),
+];
+
+/// A second TLS stack costs a minute of every build.
+const FORBIDDEN_EVERYWHERE: &[&str] = &["aws-lc-sys", "openssl-sys", "native-tls"];
+
+struct Graph {
+    /// Package name → direct normal dependencies.
+    direct: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Graph {
+    fn load() -> Self {
+        let output = Command::new(env!("CARGO"))
+            .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
+            .current_dir(super::top())
+            .output()
+            .expect("cargo runs");
+        assert!(output.status.success(), "cargo metadata: {}", String::from_utf8_lossy(&output.stderr));
+        let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
+        let mut names = BTreeMap::new();
+        for package in metadata["packages"].as_array().expect("packages") {
+            names.insert(package["id"].as_str().expect("id"), package["name"].as_str().expect("name").to_owned());
+        }
+        let mut direct: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for node in metadata["resolve"]["nodes"].as_array().expect("nodes") {
+            let from = names[node["id"].as_str().expect("id")].clone();
+            let targets = direct.entry(from).or_default();
+            for dependency in node["deps"].as_array().expect("deps") {
+                let normal =
+                    dependency["dep_kinds"].as_array().expect("kinds").iter().any(|kind| kind["kind"].is_null());
+                if normal {
+                    targets.insert(names[dependency["pkg"].as_str().expect("pkg")].clone());
+                }
+            }
+        }
+        Self { direct }
+    }
+
+    fn reaches(&self, from: &str) -> BTreeSet<&str> {
+        let mut seen = BTreeSet::new();
+        let mut next = vec![from];
+        while let Some(name) = next.pop() {
+            for target in self.direct.get(name).into_iter().flatten() {
+                if seen.insert(target.as_str()) {
+                    next.push(target);
+                }
+            }
+        }
+        seen
+    }
+}
+
+#[test]
+fn pure_crates_depend_on_their_lists_only() {
+    let graph = Graph::load();
+    for (name, allowed) in EXACT {
+        let actual: BTreeSet<&str> = graph.direct[*name].iter().map(String::as_str).collect();
+        let allowed: BTreeSet<&str> = allowed.iter().copied().collect();
+        assert!(
+            actual.is_subset(&allowed),
+            "{name} depends on {:?}, which its list does not allow",
+            &actual - &allowed
+        );
+    }
+}
+
+#[test]
+fn every_pure_crate_has_its_own_bans() {
+    for folder in PURE {
+        let file = super::top().join(folder).join("clippy.toml");
+        let bans = std::fs::read_to_string(&file).unwrap_or_default();
+        let is_known = WITHOUT_CLIPPY_TOML.contains(&folder);
+        assert!(
+            is_known || bans.contains("disallowed-"),
+            "{folder}: add a clippy.toml with disallowed types and methods, each with its reason"
+        );
+    }
+}
+
+#[test]
+fn no_crate_reaches_what_it_must_not() {
+    let graph = Graph::load();
+    for (name, forbidden) in FORBIDDEN {
+        let reached = graph.reaches(name);
+        let bad: Vec<_> = forbidden.iter().filter(|bad| reached.contains(**bad)).collect();
+        assert!(bad.is_empty(), "{name} reaches {bad:?}");
+    }
+    for name in ["raft-node", "raft-operator", "simulator", "operators", "xtask"] {
+        let reached = graph.reaches(name);
+        let bad: Vec<_> = FORBIDDEN_EVERYWHERE.iter().filter(|bad| reached.contains(**bad)).collect();
+        assert!(bad.is_empty(), "{name} reaches {bad:?}");
+    }
+}

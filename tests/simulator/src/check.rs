@@ -1,0 +1,4 @@
+//! What is demanded of a run as a whole, when it is over.
+
+pub mod linearizable;
+pub mod model;

@@ -1,0 +1,167 @@
+//! What operations mean: the registers and leases that a client believes in. Owns what each call may have found and what it
+//! leaves behind, told once more than in the state machine, so that the one can be held against the other.
+
+use crate::command::{Action, Answer, LeaseId, Step};
+
+/// What an operation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Read some registers at one moment; 0 stands for one that is not set.
+    Read {
+        /// Each with what it held.
+        found: Vec<(u64, u64)>,
+    },
+    /// Did something through the log.
+    Act {
+        /// What.
+        action: Action,
+        /// What the caller was told; `None`: nothing.
+        answer: Option<Answer>,
+    },
+}
+
+/// One operation of a history. No two moments of a history are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// When it was called.
+    pub called: u64,
+    /// When it returned.
+    pub returned: u64,
+    /// Where it probably belongs among the others: the search tries low ones first. It decides nothing.
+    pub place: u64,
+    /// What it did.
+    pub call: Call,
+}
+
+/// Something that operations share; those that share nothing are independent of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Thing {
+    /// A register.
+    Register(u64),
+    /// A lease.
+    Lease(LeaseId),
+}
+
+impl Call {
+    /// Everything that it looks at or changes, but for the registers that go with a lease: those were attached to it.
+    #[must_use]
+    pub fn touches(&self) -> Vec<Thing> {
+        match self {
+            Self::Read { found } => found.iter().map(|(key, _)| Thing::Register(*key)).collect(),
+            Self::Act { action: Action::Transaction { compares, then, otherwise }, .. } => {
+                let mut things: Vec<Thing> = compares.iter().map(|compare| Thing::Register(compare.key)).collect();
+                for step in then.iter().chain(otherwise) {
+                    match *step {
+                        Step::Get { key } | Step::Put { key, lease: LeaseId::NONE, .. } => {
+                            things.push(Thing::Register(key));
+                        }
+                        Step::Put { key, lease, .. } => things.extend([Thing::Register(key), Thing::Lease(lease)]),
+                    }
+                }
+                things
+            }
+            Self::Act { action, .. } => match action {
+                Action::Grant { lease }
+                | Action::KeepAlive { lease }
+                | Action::Revoke { lease }
+                | Action::Expire { lease, .. } => vec![Thing::Lease(*lease)],
+                Action::Transaction { .. } => Vec::new(),
+            },
+        }
+    }
+}
+
+/// A register that is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Register {
+    key: u64,
+    value: u64,
+    lease: LeaseId,
+}
+
+/// Registers that are set, and leases with how often each was kept alive; both few, both sorted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct State {
+    registers: Vec<Register>,
+    leases: Vec<(LeaseId, u64)>,
+}
+
+impl State {
+    /// The state behind this call, or `None` if it cannot have happened like this.
+    #[must_use]
+    pub fn after(&self, call: &Call) -> Option<Self> {
+        match call {
+            Call::Read { found } => found.iter().all(|(key, value)| self.value(*key) == *value).then(|| self.clone()),
+            Call::Act { action, answer } => {
+                let mut next = self.clone();
+                let truth = next.act(action);
+                answer.as_ref().is_none_or(|told| *told == truth).then_some(next)
+            }
+        }
+    }
+
+    fn value(&self, key: u64) -> u64 {
+        self.registers.iter().find(|register| register.key == key).map_or(0, |register| register.value)
+    }
+
+    fn lease(&self, lease: LeaseId) -> Result<usize, usize> {
+        self.leases.binary_search_by_key(&lease, |(known, _)| *known)
+    }
+
+    fn act(&mut self, action: &Action) -> Answer {
+        match action {
+            Action::Transaction { compares, then, otherwise } => {
+                let fails = compares.iter().any(|compare| self.value(compare.key) != compare.value);
+                self.follow(!fails, if fails { otherwise } else { then })
+            }
+            Action::Grant { lease } => {
+                if let Err(place) = self.lease(*lease) {
+                    self.leases.insert(place, (*lease, 0));
+                }
+                Answer::Done
+            }
+            Action::KeepAlive { lease } => {
+                let Ok(place) = self.lease(*lease) else { return Answer::NoLease };
+                self.leases[place].1 += 1;
+                Answer::Done
+            }
+            Action::Revoke { lease } => self.forget(*lease, None),
+            Action::Expire { lease, kept } => self.forget(*lease, Some(*kept)),
+        }
+    }
+
+    fn follow(&mut self, succeeded: bool, steps: &[Step]) -> Answer {
+        let is_there = |step: &Step| match step {
+            Step::Put { lease, .. } => *lease == LeaseId::NONE || self.lease(*lease).is_ok(),
+            Step::Get { .. } => true,
+        };
+        if !steps.iter().all(is_there) {
+            return Answer::NoLease;
+        }
+        let mut read = Vec::new();
+        for step in steps {
+            match *step {
+                Step::Get { key } => read.push(self.value(key)),
+                Step::Put { key, value, lease } => {
+                    let register = Register { key, value, lease };
+                    match self.registers.binary_search_by_key(&key, |known| known.key) {
+                        Ok(place) => self.registers[place] = register,
+                        Err(place) => self.registers.insert(place, register),
+                    }
+                }
+            }
+        }
+        Answer::Transaction { succeeded, read }
+    }
+
+    fn forget(&mut self, lease: LeaseId, kept: Option<u64>) -> Answer {
+        match self.lease(lease) {
+            Ok(place) if kept.is_none_or(|kept| self.leases[place].1 == kept) => {
+                self.leases.remove(place);
+                self.registers.retain(|register| register.lease != lease);
+                Answer::Done
+            }
+            _ => Answer::NoLease,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A restless operator: adds, promotes, demotes, replaces and removes members, one compare-and-swapped change after another.
+//! Owns what is wanted next; whether a change is legal and safe is the leader's to say.
+
+use std::collections::BTreeSet;
+
+use raft::{Configuration, Index, MemberId, MemberInfo};
+use world::seed::Random;
+
+use crate::fault::Fault;
+use crate::profile::Profile;
+
+/// Members that one run ever has, at most.
+const MEMBERS_MAX: u64 = 24;
+/// Learners that are kept, at most.
+const LEARNERS_MAX: usize = 3;
+
+/// What the operator remembers; its real memory is the cluster's configuration.
+#[derive(Debug)]
+pub struct Operator {
+    sizes: (u64, u64),
+    target: u64,
+    next_id: u64,
+    /// A configuration index that it saw some time ago.
+    pub(crate) stale: Option<Index>,
+    pub(crate) is_restless: bool,
+}
+
+/// What it sees of the cluster.
+pub(crate) struct Seen<'a> {
+    pub(crate) current: &'a Configuration,
+    /// Members that are no more.
+    pub(crate) dead: BTreeSet<MemberId>,
+}
+
+/// The next change: a configuration, and how many empty members to create for it as learners.
+pub(crate) struct Wish {
+    pub(crate) voters: BTreeSet<MemberId>,
+    pub(crate) learners: BTreeSet<MemberId>,
+    pub(crate) fresh: u64,
+}
+
+impl Operator {
+    /// It looks for trouble only if churn is among the faults.
+    #[must_use]
+    pub fn new(profile: &Profile) -> Self {
+        Self {
+            sizes: profile.sizes,
+            target: profile.voters,
+            next_id: profile.voters + 1,
+            stale: None,
+            is_restless: profile.faults.include(Fault::Churn),
+        }
+    }
+
+    /// From now on it only replaces what is dead.
+    pub fn heal(&mut self) {
+        self.is_restless = false;
+    }
+
+    /// The ID of one more member.
+    pub(crate) fn fresh_id(&mut self) -> MemberId {
+        self.next_id += 1;
+        MemberId(self.next_id - 1)
+    }
+
+    /// What to ask for next, if anything.
+    pub(crate) fn wish(&mut self, random: &mut Random, seen: &Seen<'_>) -> Option<Wish> {
+        let Seen { current, dead } = seen;
+        let alive: Vec<MemberId> = current.voters.difference(dead).copied().collect();
+        let mut spares: Vec<MemberId> = current.learners.difference(dead).copied().collect();
+        if self.is_restless && random.chance(300_000) {
+            self.target = random.between(self.sizes.0, self.sizes.1);
+        }
+        let replaced = u64::from(self.is_restless && random.chance(200_000)).min(alive.len() as u64);
+        let missing = self.target.saturating_sub(alive.len() as u64) + replaced;
+        if missing > spares.len() as u64 {
+            let fresh = (missing - spares.len() as u64).min(MEMBERS_MAX.saturating_sub(self.next_id));
+            if fresh > 0 {
+                let learners = spares.into_iter().collect();
+                return Some(Wish { voters: current.voters.clone(), learners, fresh });
+            }
+        }
+        random.shuffle(&mut spares);
+        let promoted: BTreeSet<MemberId> = spares.iter().copied().take(missing as usize).collect();
+        let mut kept = alive;
+        random.shuffle(&mut kept);
+        let room = (self.target as usize).saturating_sub(promoted.len()).max(usize::from(promoted.is_empty()));
+        let dropped = kept.split_off(room.min(kept.len()));
+        let voters: BTreeSet<MemberId> = kept.into_iter().chain(promoted.iter().copied()).collect();
+        let mut learners: BTreeSet<MemberId> = spares.into_iter().filter(|id| !promoted.contains(id)).collect();
+        if self.is_restless {
+            learners.retain(|_| !random.chance(150_000));
+            learners.extend(dropped.into_iter().filter(|_| random.chance(250_000)));
+            if random.chance(100_000) && learners.len() < LEARNERS_MAX && self.next_id < MEMBERS_MAX {
+                return Some(Wish { voters, learners, fresh: 1 });
+            }
+        }
+        let is_new = voters != current.voters || learners != current.learners;
+        (is_new && !voters.is_empty()).then_some(Wish { voters, learners, fresh: 0 })
+    }
+}
+
+/// How a simulated member is reached.
+#[must_use]
+pub fn info(id: MemberId) -> MemberInfo {
+    MemberInfo {
+        name: format!("demo-{id}"),
+        peer_url: format!("http://demo-{id}:2380"),
+        client_url: format!("http://demo-{id}:2379"),
+    }
+}

@@ -1,0 +1,328 @@
+//! A whole cluster in one thread under one seed: shipped cores, each behind a driver that carries out its outputs against a
+//! simulated disk, network and clock. Owns the order of events and the life of members; every step is checked against all
+//! invariants before its outputs leave.
+
+pub mod change_requests;
+mod client_calls;
+pub mod clients;
+pub mod driver_state;
+mod faults;
+pub mod inputs;
+pub mod lease_expiry;
+mod lifecycle;
+pub mod machine;
+pub mod outputs;
+pub mod run;
+pub mod sabotage;
+pub mod tla_trace;
+pub mod wholeness;
+pub mod workload;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::{Configuration, MemberId, Role, SnapshotMeta, Term};
+use world::agenda::Agenda;
+use world::network::Network;
+use world::seed::{Random, Seed};
+use world::trace_hash::TraceHash;
+
+use crate::churn::{Operator, info};
+use crate::command::OperationId;
+use crate::cores::clients::Clients;
+use crate::cores::driver_state::{Input, Member};
+use crate::cores::sabotage::Sabotage;
+use crate::cores::tla_trace::Record;
+use crate::coverage::Coverage;
+use crate::fault::{Fault, Faults};
+use crate::invariant::{Checked, Disks, Invariants, Violation};
+use crate::profile::Profile;
+use crate::trace::Trace;
+
+/// Something that happens.
+#[derive(Debug)]
+enum Event {
+    /// A member takes notice of something; void if it started anew since.
+    Input { to: MemberId, start: Option<u64>, input: Input },
+    /// The last byte of a snapshot is at the receiver's door.
+    Snapshot(Box<Transfer>),
+    /// A member starts.
+    Start(MemberId),
+    /// A member that stood still goes on.
+    Resume(MemberId),
+    /// A client begins something.
+    Client(usize),
+    /// A client's patience ends.
+    Patience(OperationId),
+    /// The operator looks at the cluster.
+    Operator,
+    /// The operator asks a member that was elected just now.
+    Hasty(MemberId),
+    /// A fault strikes.
+    Strike(Fault),
+    /// Somebody wanted to look at this time.
+    Look,
+}
+
+/// A snapshot under way.
+#[derive(Debug)]
+struct Transfer {
+    from: MemberId,
+    start: u64,
+    to: MemberId,
+    /// Counted per sender's start and receiver.
+    number: u64,
+    term: Term,
+    meta: SnapshotMeta,
+    image: Bytes,
+}
+
+/// What a run is made of besides its seed.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What may go wrong.
+    pub faults: Faults,
+    /// A planted bug.
+    pub sabotage: Option<Sabotage>,
+    /// Steps before all faults are lifted.
+    pub steps: u64,
+    /// Last lines of what happened that a failed run shows.
+    pub trace: usize,
+    /// Lines for TLC that are recorded, at most; 0: none.
+    pub record: usize,
+    /// What kind of a run it is; `None`: the seed draws it.
+    pub profile: Option<Profile>,
+    /// The output after which whoever asked for it crashes, counted from 1 over the whole run.
+    pub crash_after: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            faults: Faults::all(),
+            sabotage: None,
+            steps: 6_000,
+            trace: 80,
+            record: 0,
+            profile: None,
+            crash_after: None,
+        }
+    }
+}
+
+/// A cluster and everything around it.
+#[derive(Debug)]
+pub struct CoreCluster {
+    pub(crate) profile: Profile,
+    pub(crate) random: Random,
+    agenda: Agenda<Event>,
+    pub(crate) network: Network,
+    pub(crate) disks: Disks,
+    pub(crate) members: BTreeMap<MemberId, Member>,
+    pub(crate) clients: Clients,
+    pub(crate) operator: Operator,
+    pub(crate) invariants: Invariants,
+    pub(crate) coverage: Coverage,
+    trace: Trace,
+    seed: Seed,
+    trace_hash: TraceHash,
+    pub(crate) record: Option<Record>,
+    sabotage: Option<Sabotage>,
+    crash_after: Option<u64>,
+    is_healing: bool,
+    /// Clients begin nothing new.
+    is_quiet: bool,
+}
+
+impl Event {
+    /// Its kind in the trace hash: a number of its own for each, never used again for another.
+    fn kind(&self) -> (u64, u64) {
+        match self {
+            Self::Input { to, input, .. } => (input.kind(), to.0),
+            Self::Snapshot(transfer) => (1, transfer.to.0),
+            Self::Start(id) => (2, id.0),
+            Self::Resume(id) => (3, id.0),
+            Self::Client(client) => (4, *client as u64),
+            Self::Patience(operation) => (5, operation.0),
+            Self::Operator => (6, 0),
+            Self::Hasty(leader) => (7, leader.0),
+            Self::Strike(fault) => (8, *fault as u64),
+            Self::Look => (9, 0),
+        }
+    }
+}
+
+impl CoreCluster {
+    /// A fresh cluster, its first members about to start.
+    ///
+    /// # Errors
+    /// A member violated something by starting.
+    pub fn new(seed: Seed, options: &Options) -> Result<Self, Violation> {
+        let mut random = Random::new(seed);
+        let mut profile = options.profile.clone().unwrap_or_else(|| Profile::draw(&mut random, &options.faults));
+        let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
+        let record = (options.record > 0).then(|| {
+            // What is recorded is one input at a time.
+            profile.batch = Duration::ZERO;
+            // The specification knows clusters that ask before they campaign, and clusters that do not.
+            if let Some(older) = &mut profile.older {
+                older.config.pre_vote = profile.config.pre_vote;
+            }
+            Record::of(voters.clone(), profile.config.pre_vote, options.record)
+        });
+        let mut cluster = Self {
+            agenda: Agenda::default(),
+            network: Network::new(profile.weather),
+            disks: BTreeMap::new(),
+            members: BTreeMap::new(),
+            clients: Clients::new(profile.clients),
+            operator: Operator::new(&profile),
+            invariants: Invariants::default(),
+            coverage: Coverage { seeds: 1, ..Coverage::default() },
+            trace: Trace::keeping(options.trace),
+            seed,
+            trace_hash: TraceHash::default(),
+            record,
+            sabotage: options.sabotage,
+            crash_after: options.crash_after,
+            is_healing: false,
+            is_quiet: false,
+            random,
+            profile,
+        };
+        cluster.note(|| format!("seed {seed}: {:?}", cluster_summary(options)));
+        let members = voters.iter().map(|id| (*id, info(*id))).collect();
+        let bootstrap = Arc::new(Configuration { voters: voters.clone(), members, ..Configuration::default() });
+        for id in voters {
+            cluster.add_member(id, Arc::clone(&bootstrap))?;
+        }
+        cluster.plan_first_events();
+        Ok(cluster)
+    }
+
+    fn plan_first_events(&mut self) {
+        for client in 0..self.profile.clients {
+            self.agenda.after(self.profile.think.1, Event::Client(client));
+        }
+        // Whoever may lose members needs somebody to replace them.
+        let operated = [Fault::Churn, Fault::Wipe, Fault::Transfer, Fault::Rot, Fault::Misdirect];
+        if operated.into_iter().any(|fault| self.profile.faults.include(fault)) {
+            self.agenda.after(self.profile.calm, Event::Operator);
+        }
+        for fault in Fault::ALL {
+            if !self.profile.faults.include(fault) {
+                continue;
+            }
+            let wait = self.until_next_strike();
+            self.agenda.after(wait, Event::Strike(fault));
+        }
+    }
+
+    /// Notes a line of the trace.
+    pub(crate) fn note_line(&mut self, line: impl FnOnce() -> String) {
+        self.trace.note(self.agenda.now(), line);
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        self.note_line(line);
+    }
+
+    /// True time since the beginning.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.agenda.now()
+    }
+
+    /// The next thing happens.
+    ///
+    /// # Errors
+    /// Something happened that must not.
+    pub fn step(&mut self) -> Checked {
+        let Some(event) = self.agenda.take_next() else { return Ok(()) };
+        let (kind, whose) = event.kind();
+        self.trace_hash.add(self.agenda.now(), kind, &whose);
+        match event {
+            Event::Input { to, start, input } => self.deliver(to, start, input),
+            Event::Snapshot(transfer) => self.end_transfer(*transfer),
+            Event::Start(id) => self.start(id),
+            Event::Resume(id) => self.resume(id),
+            Event::Client(client) => {
+                self.client_acts(client);
+                Ok(())
+            }
+            Event::Patience(operation) => {
+                let client = self.clients.give_up(operation);
+                self.free(client);
+                Ok(())
+            }
+            Event::Operator => self.operator_looks(),
+            Event::Hasty(leader) => self.operator_asks(leader),
+            Event::Strike(fault) => self.strike(fault),
+            Event::Look => Ok(()),
+        }
+    }
+
+    fn deliver(&mut self, to: MemberId, start: Option<u64>, input: Input) -> Checked {
+        let Some(member) = self.members.get_mut(&to) else { return Ok(()) };
+        if !member.is_up() || start.is_some_and(|start| start != member.start) {
+            return Ok(());
+        }
+        if let Some(backlog) = &mut member.paused {
+            backlog.push(input);
+            return Ok(());
+        }
+        self.take(to, input)
+    }
+
+    /// Plans an input for a member; void if it starts anew before.
+    fn plan(&mut self, to: MemberId, delay: Duration, input: Input) {
+        let start = Some(self.members[&to].start);
+        self.agenda.after(delay, Event::Input { to, start, input });
+    }
+
+    /// Asks a member for something, now.
+    pub(crate) fn ask(&mut self, id: MemberId, input: Input) {
+        self.plan(id, Duration::ZERO, input);
+    }
+
+    /// Every running member that takes itself for the leader.
+    pub(crate) fn leaders(&self) -> Vec<MemberId> {
+        let running = self.members.values().filter_map(|member| Some((member.id, member.process()?)));
+        running.filter(|(_, process)| process.raft.soft_state().role == Role::Leader).map(|(id, _)| id).collect()
+    }
+
+    /// What is left of it when it is over.
+    pub(crate) fn into_parts(mut self) -> (Coverage, Clients, Vec<String>) {
+        // Equal only after as many draws.
+        let chance = self.random.number();
+        self.trace_hash.add(self.agenda.now(), 10, &chance);
+        let coverage = Coverage {
+            time: self.agenda.now(),
+            trace_hash: self.trace_hash.of_seed(self.seed.0),
+            elections: self.invariants.ledger.reigns.len() as u64,
+            committed: self.invariants.ledger.committed().0,
+            configurations: self.invariants.ledger.configurations,
+            writes: self.clients.writes,
+            wide: self.clients.wide,
+            expiries: self.clients.expiries,
+            ..self.coverage
+        };
+        (coverage, self.clients, self.trace.into_lines())
+    }
+
+    /// Runs for so long.
+    pub(crate) fn run_for(&mut self, span: Duration) -> Checked {
+        let end = self.agenda.now() + span;
+        self.agenda.at(end, Event::Look);
+        while self.agenda.now() < end {
+            self.step()?;
+        }
+        Ok(())
+    }
+}
+
+fn cluster_summary(options: &Options) -> String {
+    format!("faults among {}, planted bug {:?}", options.faults, options.sabotage)
+}

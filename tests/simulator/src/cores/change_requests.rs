@@ -1,0 +1,94 @@
+//! Asks a cluster of cores for other members, and takes removed ones away. Does not own what is wanted next (`crate::churn`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::{Change, Configuration, MemberId, Role};
+
+use crate::churn::{Seen, info};
+use crate::cores::driver_state::{Input, State};
+use crate::cores::{CoreCluster, Event};
+use crate::invariant::Checked;
+
+/// Interval between two requests once everything is healed.
+const CALM: Duration = Duration::from_millis(250);
+
+impl CoreCluster {
+    /// The operator looks at some leader's configuration and asks for the next change.
+    pub(super) fn operator_looks(&mut self) -> Checked {
+        self.destroy_removed();
+        let leaders = self.leaders();
+        if !leaders.is_empty() {
+            let leader = *self.random.pick(&leaders);
+            self.operator_asks(leader)?;
+        }
+        let pace = if self.is_healing { CALM } else { self.random.time(self.profile.calm / 8, self.profile.calm) };
+        self.agenda.after(pace, Event::Operator);
+        Ok(())
+    }
+
+    /// A leader was elected; a hasty operator asks it at once, and again.
+    pub(super) fn operator_hears_of(&mut self, leader: MemberId) {
+        if self.operator.is_restless && self.random.coin() {
+            for _ in 0..3 {
+                let delay = self.random.long_tailed(Duration::from_micros(100), Duration::from_millis(200));
+                self.agenda.after(delay, Event::Hasty(leader));
+            }
+        }
+    }
+
+    pub(super) fn operator_asks(&mut self, leader: MemberId) -> Checked {
+        let Some(process) = self.members[&leader].process() else { return Ok(()) };
+        if process.raft.soft_state().role != Role::Leader {
+            return Ok(());
+        }
+        let (in_force, index) = process.raft.configuration();
+        let current = in_force.clone();
+        let settled = !current.is_joint() && process.raft.committed_configuration().1 == index;
+        let is_hasty = self.operator.is_restless && self.random.chance(100_000);
+        if !settled && !is_hasty {
+            return Ok(());
+        }
+        let dead = self.dead();
+        let seen = Seen { current: &current, dead };
+        let Some(wish) = self.operator.wish(&mut self.random, &seen) else { return Ok(()) };
+        let mut learners = wish.learners;
+        for _ in 0..wish.fresh {
+            let id = self.operator.fresh_id();
+            self.add_member(id, Arc::new(Configuration::default()))?;
+            learners.insert(id);
+        }
+        let expected = match self.operator.stale {
+            Some(stale) if self.operator.is_restless && self.random.chance(100_000) => stale,
+            _ => index,
+        };
+        self.operator.stale = Some(index);
+        let members: BTreeMap<_, _> = wish.voters.iter().chain(&learners).map(|id| (*id, info(*id))).collect();
+        self.ask(leader, Input::Change(Change { expected, voters: wish.voters, learners, members }));
+        Ok(())
+    }
+
+    /// Members that are no more.
+    pub(crate) fn dead(&self) -> BTreeSet<MemberId> {
+        let gone = self.members.values().filter(|member| matches!(member.state, State::Gone));
+        gone.map(|member| member.id).collect()
+    }
+
+    /// Takes away some of the members that a committed configuration removed; others go on as long as they like.
+    fn destroy_removed(&mut self) {
+        if !self.operator.is_restless {
+            return;
+        }
+        let removed: Vec<MemberId> = match self.invariants.ledger.committed_configuration() {
+            Some((_, configuration)) => configuration.removed.iter().copied().collect(),
+            None => return,
+        };
+        for id in removed {
+            let is_there = matches!(self.members[&id].state, State::Up(_) | State::Down);
+            if is_there && self.random.chance(150_000) {
+                self.destroy(id);
+            }
+        }
+    }
+}

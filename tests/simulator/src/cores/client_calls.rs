@@ -1,0 +1,88 @@
+//! When clients call, and which member. Owns the pace. Does not own what they ask (`workload.rs`) or the history (`clients.rs`).
+
+use std::time::Duration;
+
+use raft::MemberId;
+
+use crate::command::Command;
+use crate::cores::clients::Asked;
+use crate::cores::driver_state::Input;
+use crate::cores::{CoreCluster, Event};
+
+impl CoreCluster {
+    pub(super) fn client_acts(&mut self, client: usize) {
+        if self.is_quiet {
+            return;
+        }
+        let now_up: Vec<MemberId> = self.reachable_members();
+        if now_up.is_empty() {
+            self.free(Some(client));
+            return;
+        }
+        let at = *self.random.pick(&now_up);
+        let burst = if self.random.chance(100_000) { self.random.between(1, 5) } else { 0 };
+        let mut commands = Vec::new();
+        for place in 0..=burst {
+            let waits = (place == 0).then_some(client);
+            let (operation, asked) = self.clients.begin(&mut self.random, waits, at, self.profile.keys);
+            self.agenda.after(self.profile.patience, Event::Patience(operation));
+            match asked {
+                Asked::Command(action) => {
+                    let padding = self.random.between(0, self.profile.padding) as usize;
+                    commands.push((operation, Command { operation, action }.encode(padding)));
+                }
+                Asked::Read(_) => self
+                    .agenda
+                    .after(Duration::ZERO, Event::Input { to: at, start: None, input: Input::Read { operation } }),
+            }
+        }
+        if !commands.is_empty() {
+            let input = Input::Propose { commands };
+            self.agenda.after(Duration::ZERO, Event::Input { to: at, start: None, input });
+        }
+    }
+
+    /// Whom clients ask: anybody who runs, and once all is healed, as by a Service, only those who take part.
+    pub(super) fn reachable_members(&self) -> Vec<MemberId> {
+        let running = self.members.values().filter(|member| member.is_up()).map(|member| member.id);
+        match self.invariants.ledger.committed_configuration().filter(|_| self.is_healing) {
+            Some((_, part)) => running.filter(|id| part.voters.contains(id) || part.learners.contains(id)).collect(),
+            None => running.collect(),
+        }
+    }
+
+    /// A client that waits no longer thinks of something else to do.
+    pub(super) fn free(&mut self, client: Option<usize>) {
+        if let Some(client) = client {
+            let (low, high) = self.profile.think;
+            let think = self.random.time(low, high);
+            self.agenda.after(think, Event::Client(client));
+        }
+    }
+
+    /// Clients begin nothing new.
+    pub(crate) fn quiet(&mut self) {
+        self.is_quiet = true;
+    }
+
+    /// Clients begin anew.
+    pub(crate) fn wake_clients(&mut self) {
+        self.is_quiet = false;
+        for client in 0..self.profile.clients {
+            self.free(Some(client));
+        }
+    }
+
+    /// Writes at one member that no client waits for, over many registers: a hundred writes to one of them, each of which may have
+    /// happened at any time, are more orders than can be tried where none explains them.
+    pub(crate) fn burst(&mut self, at: MemberId, count: u64) {
+        for _ in 0..count {
+            let (operation, asked) = self.clients.begin(&mut self.random, None, at, self.profile.keys + 8 * count);
+            if let Asked::Command(action) = asked {
+                let commands = vec![(operation, Command { operation, action }.encode(0))];
+                self.agenda
+                    .after(Duration::ZERO, Event::Input { to: at, start: None, input: Input::Propose { commands } });
+            }
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Members stand still, as a stopped or starved process does.
+
+use std::time::Duration;
+
+use raft::MemberId;
+
+use crate::cores::CoreCluster;
+
+/// Strikes once.
+pub(in crate::cores) fn strike(cluster: &mut CoreCluster) {
+    let leaders = cluster.leaders();
+    let all: Vec<MemberId> = cluster.members.keys().copied().collect();
+    let chosen = if !leaders.is_empty() && cluster.random.coin() { leaders } else { all };
+    let id = *cluster.random.pick(&chosen);
+    let election = cluster.profile.config.election_timeout;
+    let span = cluster.random.long_tailed(Duration::from_millis(5), election * 6);
+    cluster.pause(id, span);
+}

@@ -1,0 +1,156 @@
+//! The life of a member: added, started, crashed, paused, destroyed. Owns when each happens and what its disk keeps. Does not own what
+//! a running member does (`inputs.rs`, `outputs.rs`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::{Config, Configuration, MemberId, Raft, SnapshotMeta};
+use world::clock::{Clock, TRUE_RATE};
+use world::disk::{Breakage, Disk, Reading};
+
+use crate::cores::driver_state::{Member, Process, State};
+use crate::cores::machine::Machine;
+use crate::cores::sabotage::Sabotage;
+use crate::cores::{CoreCluster, Event};
+use crate::invariant::{Checked, Violation};
+
+impl CoreCluster {
+    /// A new member with an empty disk, but for the configuration it was bootstrapped with, starts.
+    pub(crate) fn add_member(&mut self, id: MemberId, bootstrap: Arc<Configuration>) -> Checked {
+        let meta = SnapshotMeta { configuration: Arc::clone(&bootstrap), ..SnapshotMeta::default() };
+        self.disks.insert(id, Disk::bootstrapped(id, meta, Machine::default().image()));
+        self.invariants.ledger.welcome(id, bootstrap);
+        let origin = self.random.time(Duration::ZERO, Duration::from_secs(3_600));
+        self.members.insert(id, Member::new(id, Clock::started(self.agenda.now(), origin, TRUE_RATE)));
+        self.start(id)
+    }
+
+    pub(crate) fn start(&mut self, id: MemberId) -> Checked {
+        if !matches!(self.members[&id].state, State::Down) {
+            return Ok(());
+        }
+        let now = self.agenda.now();
+        if self.read_fails(id) {
+            if self.sabotage == Some(Sabotage::StartsEmptyWhenUnreadable) {
+                self.empty_disk(id);
+            } else {
+                self.plan_start(id);
+                return Ok(());
+            }
+        }
+        let version = self.profile.version(&mut self.random);
+        let config = Config { id, seed: self.random.number(), ..version.config };
+        let disk = self.disks.get_mut(&id).expect("every member has a disk");
+        let restored = match disk.recover(self.sabotage.map_or(Reading::Sound, Sabotage::reading)) {
+            Ok(restored) => restored,
+            Err(ailment) => {
+                self.trace.note(now, || format!("{id} refuses its disk: {ailment:?}"));
+                self.destroy(id);
+                return Ok(());
+            }
+        };
+        let machine = Machine::from_image(&disk.durable().image);
+        let disk = &self.disks[&id];
+        self.trace.note(now, || {
+            let contents = disk.durable();
+            format!(
+                "{id} starts: {:?}, snapshot {}, log to {}",
+                contents.hard_state,
+                contents.snapshot.last,
+                contents.last()
+            )
+        });
+        self.invariants.started(disk)?;
+        let clock = &self.members[&id].clock;
+        let raft = Raft::new(config, restored, clock.read(now))
+            .map_err(|error| Violation { invariant: "a disk can be read again", seen: format!("{id}: {error}") })?;
+        let member = self.members.get_mut(&id).expect("looked at above");
+        member.start += 1;
+        member.state = State::Up(Box::new(Process::new(raft, machine, version.unknown)));
+        self.settle(id)
+    }
+
+    /// A member loses its memory and what it had not synced; it starts again later.
+    pub(crate) fn crash(&mut self, id: MemberId) -> Checked {
+        let member = self.members.get_mut(&id).expect("only members crash");
+        if !member.is_up() {
+            return Ok(());
+        }
+        (member.state, member.paused) = (State::Down, None);
+        self.coverage.crashes += 1;
+        let breakage = self.sabotage.map_or(Breakage::Sound, Sabotage::breakage);
+        let disk = self.disks.get_mut(&id).expect("every member has a disk");
+        disk.crash(&mut self.random, breakage);
+        if let Some(record) = &mut self.record {
+            record.crashed(id, disk.durable());
+        }
+        self.invariants.synced(disk)?;
+        self.note(|| format!("{id} crashes"));
+        self.plan_start(id);
+        Ok(())
+    }
+
+    /// A member that is down is tried again after a while.
+    fn plan_start(&mut self, id: MemberId) {
+        let (low, high) = self.profile.downtime;
+        let downtime = self.random.time(low, high);
+        self.note(|| format!("{id} is to start in {downtime:?}"));
+        self.agenda.after(downtime, Event::Start(id));
+    }
+
+    /// Whether a member's disk answers this read with an error.
+    pub(crate) fn read_fails(&mut self, id: MemberId) -> bool {
+        let fails = self.agenda.now() < self.members[&id].unreadable_until;
+        if fails {
+            self.coverage.failed_reads += 1;
+            self.note(|| format!("{id} cannot read its disk"));
+        }
+        fails
+    }
+
+    /// A member starts anew under its old name, its disk as it was at the very first start; only a planted bug does.
+    pub(crate) fn restart_empty(&mut self, id: MemberId) -> Checked {
+        self.crash(id)?;
+        self.empty_disk(id);
+        self.start(id)
+    }
+
+    /// A disk is as it was at the very first start; only planted bugs do that.
+    fn empty_disk(&mut self, id: MemberId) {
+        let bootstrap = Arc::clone(self.invariants.ledger.ghost(id).blank());
+        let meta = SnapshotMeta { configuration: bootstrap, ..SnapshotMeta::default() };
+        self.disks.insert(id, Disk::bootstrapped(id, meta, Machine::default().image()));
+    }
+
+    /// The planted bug.
+    pub(crate) fn sabotage(&self) -> Option<Sabotage> {
+        self.sabotage
+    }
+
+    /// A member is no more, and neither is its disk.
+    pub(crate) fn destroy(&mut self, id: MemberId) {
+        self.note(|| format!("{id} is destroyed with its disk"));
+        let member = self.members.get_mut(&id).expect("only members are destroyed");
+        (member.state, member.paused) = (State::Gone, None);
+        self.disks.get_mut(&id).expect("every member has a disk").lose();
+    }
+
+    /// A member stands still for a while, with all that arrives for it waiting.
+    pub(crate) fn pause(&mut self, id: MemberId, span: Duration) {
+        let member = self.members.get_mut(&id).expect("only members pause");
+        if member.is_up() && member.paused.is_none() {
+            member.paused = Some(Vec::new());
+            self.note(|| format!("{id} stands still for {span:?}"));
+            self.agenda.after(span, Event::Resume(id));
+        }
+    }
+
+    pub(super) fn resume(&mut self, id: MemberId) -> Checked {
+        let member = self.members.get_mut(&id).expect("only members resume");
+        let start = member.start;
+        for input in member.paused.take().unwrap_or_default() {
+            self.deliver(id, Some(start), input)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! Carries out what a core asks for, one arm per output, against the simulated disk and network. Owns the outputs' side of the
+//! driver; what must wait for what is the core's to say.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::{HardState, Index, IoId, MemberId, Message, Output, Role, SnapshotMeta, Term};
+
+use crate::cores::driver_state::{Input, Process, State};
+use crate::cores::machine::Machine;
+use crate::cores::sabotage::Sabotage;
+use crate::cores::{CoreCluster, Event, Transfer};
+use crate::invariant::{Checked, Violation, ensure, removal_is_committed, state_machine_safety};
+
+/// The shortest time from a deadline to the tick; also what a wrong deadline would cost per turn.
+const WAKE_LATE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(2));
+/// Broken connections that are noticed, per million lost messages.
+const LOSS_NOTICED: u32 = 300_000;
+
+impl CoreCluster {
+    /// Asks a member's core for its outputs, checks the step and carries them out, unless it crashes in between.
+    pub(super) fn settle(&mut self, id: MemberId) -> Checked {
+        let process = self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs");
+        let mut outputs = Vec::new();
+        while let Some(output) = process.raft.next_output() {
+            outputs.push(output);
+        }
+        if let Some(sabotage) = self.sabotage {
+            sabotage.tamper(&mut outputs, &process.raft);
+        }
+        let process = self.members[&id].process().expect("the member runs");
+        if let Some(record) = &mut self.record {
+            record.stepped(id, &process.raft, &outputs);
+        }
+        self.invariants.stepped(id, &process.raft, &outputs, &self.disks)?;
+        for output in outputs {
+            let now = self.agenda.now();
+            self.trace.note(now, || format!("{id} {}", crate::trace::output(&output)));
+            self.trace_hash.add(now, 20, &(id, &output));
+            self.perform(id, output)?;
+            self.coverage.outputs += 1;
+            let is_chosen = self.crash_after == Some(self.coverage.outputs);
+            if is_chosen || self.random.chance(self.profile.crash_per_output) {
+                return self.crash(id);
+            }
+            if !self.members[&id].is_up() {
+                return Ok(());
+            }
+        }
+        self.begin_sync(id);
+        self.begin_apply(id);
+        self.plan_wake(id);
+        Ok(())
+    }
+
+    fn perform(&mut self, id: MemberId, output: Output) -> Checked {
+        match output {
+            Output::Persist(persist) => {
+                let io = persist.io;
+                self.disks.get_mut(&id).expect("every member has a disk").write(persist);
+                if self.sabotage == Some(Sabotage::AcknowledgesBeforeDurable) {
+                    self.pretend_durable(id, io);
+                }
+            }
+            Output::Send { to, message } => self.send(id, to, message),
+            Output::SendSnapshot { to, term, at_least } => self.send_snapshot(id, to, term, at_least)?,
+            Output::InstallSnapshot { io, from, hard_state, meta } => self.install(id, io, from, hard_state, meta)?,
+            Output::DiscardSnapshot { from, last } => {
+                let meta = SnapshotMeta { last, ..SnapshotMeta::default() };
+                let process = self.process(id);
+                process.take_received(from, &meta);
+            }
+            Output::Apply(entries) => self.process(id).to_apply.extend(entries),
+            Output::ReadReady { context, index } => {
+                self.invariants.reads.ready(id, context, index)?;
+                self.coverage.reads += 1;
+                let process = self.process(id);
+                let term = process.raft.soft_state().term;
+                self.invariants.leases.ready(&self.invariants.ledger, id, context, term)?;
+                let process = self.process(id);
+                if let Some(operation) = process.reading.remove(&context) {
+                    process.confirmed.push((index, operation));
+                }
+                self.serve_confirmed_reads(id);
+            }
+            Output::ReadFailed { context } => {
+                if let Some(operation) = self.process(id).reading.remove(&context) {
+                    let client = self.clients.refused(operation);
+                    self.free(client);
+                }
+            }
+            Output::Dropped { proposal, .. } => {
+                let process = self.process(id);
+                if let Some(operation) = process.proposed.remove(&proposal) {
+                    process.awaited.remove(&operation);
+                    self.invariants.proposals.refused(operation)?;
+                    let client = self.clients.refused(operation);
+                    self.free(client);
+                }
+            }
+            Output::SnapshotDue { .. } => {
+                let delay = self.random.long_tailed(Duration::ZERO, Duration::from_millis(300));
+                self.plan(id, delay, Input::Capture);
+            }
+            Output::Changed(state) => {
+                if state.role == Role::Leader {
+                    self.watch_leases(id);
+                    self.operator_hears_of(id);
+                }
+            }
+            Output::Removed { index } => {
+                removal_is_committed::removed(&self.invariants.ledger, id, index)?;
+                self.members.get_mut(&id).expect("the member runs").state = State::Tombstoned;
+            }
+        }
+        Ok(())
+    }
+
+    fn process(&mut self, id: MemberId) -> &mut Process {
+        self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs")
+    }
+
+    // The disk.
+
+    fn begin_sync(&mut self, id: MemberId) {
+        let disk = self.disks.get_mut(&id).expect("every member has a disk");
+        if disk.begin_sync() {
+            let (low, high) = self.profile.sync;
+            let stall = self.members[&id].stalled_until.saturating_sub(self.agenda.now());
+            let delay = self.random.long_tailed(low, high) + stall;
+            self.plan(id, delay, Input::Synced);
+        }
+    }
+
+    fn pretend_durable(&mut self, id: MemberId, io: IoId) {
+        let now = self.members[&id].clock.read(self.agenda.now());
+        self.process(id).raft.persisted(now, io);
+        self.plan(id, Duration::ZERO, Input::Settle);
+    }
+
+    // The state machine.
+
+    fn begin_apply(&mut self, id: MemberId) {
+        let (low, high) = self.profile.apply;
+        let process = self.process(id);
+        if !process.is_applying && !process.to_apply.is_empty() {
+            process.is_applying = true;
+            let delay = self.random.long_tailed(low, high);
+            self.plan(id, delay, Input::Apply);
+        }
+    }
+
+    /// Captures the state for a snapshot, which is durable some time later.
+    pub(super) fn capture(&mut self, id: MemberId) {
+        if self.read_fails(id) {
+            // The core asks again when as much as before was applied since.
+            return;
+        }
+        let process = self.process(id);
+        let Some(meta) = process.raft.snapshot_meta(process.machine.applied()) else { return };
+        let fresh = process.machine.image();
+        let older = process.captured.replace(fresh.clone());
+        let image = match older {
+            Some(older) if self.sabotage == Some(Sabotage::SnapshotsOlderState) => older,
+            _ => fresh,
+        };
+        let delay = self.random.long_tailed(Duration::from_micros(200), Duration::from_millis(500));
+        self.plan(id, delay, Input::Captured { meta, image });
+        if self.sabotage == Some(Sabotage::PurgesBeforeSnapshotIsDurable) {
+            self.purge(id, self.members[&id].process().expect("the member runs").machine.applied());
+        }
+    }
+
+    pub(super) fn captured(&mut self, id: MemberId, meta: SnapshotMeta, image: Bytes) -> Checked {
+        state_machine_safety::describes_what_is_committed(&self.invariants.ledger, id, &meta)?;
+        self.trace.note(self.agenda.now(), || format!("{id} has a snapshot at {}", meta.last));
+        let index = meta.last.index;
+        self.disks.get_mut(&id).expect("every member has a disk").keep_snapshot(meta, image);
+        self.purge(id, index);
+        Ok(())
+    }
+
+    fn purge(&mut self, id: MemberId, index: Index) {
+        let first = self.process(id).raft.snapshot_taken(index);
+        // Files are purged whole, so more may stay than must.
+        let kept = self.random.between(0, 3);
+        self.disks.get_mut(&id).expect("every member has a disk").purge(Index(first.0.saturating_sub(kept)));
+    }
+
+    fn install(
+        &mut self,
+        id: MemberId,
+        io: IoId,
+        from: MemberId,
+        hard_state: Option<HardState>,
+        meta: SnapshotMeta,
+    ) -> Checked {
+        let keeps_state = self.sabotage == Some(Sabotage::InstallsWithoutState);
+        let process = self.process(id);
+        let image = process.take_received(from, &meta).ok_or_else(|| Violation {
+            invariant: "what is installed was received",
+            seen: format!("{id} is to install the snapshot at {} from {from}, which it does not have", meta.last),
+        })?;
+        process.to_apply.clear();
+        if !keeps_state {
+            process.machine = Machine::from_image(&image);
+        }
+        let (index, hash) = (process.machine.applied(), process.machine.hash());
+        self.coverage.installs += 1;
+        self.invariants.machines.restarted(id, index);
+        if index > Index(0) {
+            self.invariants.machines.state(id, index, hash)?;
+        }
+        self.disks.get_mut(&id).expect("every member has a disk").install(io, hard_state, meta, image);
+        self.serve_confirmed_reads(id);
+        Ok(())
+    }
+
+    // The network.
+
+    fn send(&mut self, from: MemberId, to: MemberId, message: Message) {
+        self.coverage.messages += 1;
+        let fate = self.network.fate(&mut self.random, from, to);
+        if fate.first.is_none() {
+            self.trace.note(self.agenda.now(), || format!("{from} to {to}: lost"));
+            if self.random.chance(LOSS_NOTICED) {
+                let delay = self.network.delay(&mut self.random);
+                self.plan(from, delay, Input::Unreachable { to });
+            }
+        }
+        for delay in fate.second.into_iter().chain(fate.first) {
+            let input = Input::Message { from, message: message.clone() };
+            self.agenda.after(delay, Event::Input { to, start: None, input });
+        }
+    }
+
+    fn send_snapshot(&mut self, from: MemberId, to: MemberId, term: Term, at_least: Index) -> Checked {
+        let durable = self.disks[&from].durable();
+        let (meta, image) = (durable.snapshot.clone(), durable.image.clone());
+        ensure(meta.last.index >= at_least, "a snapshot on offer reaches far enough", || {
+            format!("{from} is to send a snapshot up to {at_least} to {to}, but its own is at {}", meta.last)
+        })?;
+        if self.read_fails(from) {
+            self.plan(from, Duration::from_micros(300), Input::SnapshotSent { to, arrived: Err(()) });
+            return Ok(());
+        }
+        let start = self.members[&from].start;
+        let latest = self.process(from).sending.entry(to).or_default();
+        *latest += 1;
+        let number = *latest;
+        let bytes = self.random.time(Duration::ZERO, self.profile.transfer);
+        let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3 + bytes;
+        self.agenda.after(delay, Event::Snapshot(Box::new(Transfer { from, start, to, number, term, meta, image })));
+        Ok(())
+    }
+
+    /// A snapshot arrives, if the link and both ends held so long and no newer one ended it.
+    pub(super) fn end_transfer(&mut self, transfer: Transfer) -> Checked {
+        let Transfer { from, start, to, number, term, meta, image } = transfer;
+        let sender = self.members[&from].process().filter(|_| self.members[&from].start == start);
+        if sender.is_some_and(|sender| sender.sending.get(&to) != Some(&number)) {
+            return Ok(());
+        }
+        let sender_lives = sender.is_some();
+        let is_up = self.members.get(&to).is_some_and(|member| member.is_up());
+        let linked = self.network.passes(from, to) && self.network.passes(to, from);
+        let lost = self.random.chance(self.network.weather.loss.saturating_mul(3).min(900_000));
+        let arrived = if sender_lives && is_up && linked && !lost { Ok(()) } else { Err(()) };
+        if arrived.is_ok() {
+            self.deliver(to, None, Input::Snapshot { from, term, meta, image })?;
+        }
+        if sender_lives {
+            let delay = self.network.delay(&mut self.random);
+            self.agenda.after(
+                delay,
+                Event::Input { to: from, start: Some(start), input: Input::SnapshotSent { to, arrived } },
+            );
+        }
+        Ok(())
+    }
+
+    // Time.
+
+    /// Plans to wake a member at its deadline, or before: one that wakes too early is told to wait on. So the agenda does not
+    /// fill with every deadline that a message moved.
+    pub(super) fn plan_wake(&mut self, id: MemberId) {
+        let now = self.agenda.now();
+        let member = self.members.get_mut(&id).expect("the member runs");
+        let Some(process) = member.process() else { return };
+        let Some(when) = member.clock.when(process.raft.deadline()) else { return };
+        let (order, planned) = process.wake;
+        if planned <= when {
+            return;
+        }
+        let late = self.random.long_tailed(WAKE_LATE.0, WAKE_LATE.1);
+        let order = order + 1;
+        self.process(id).wake = (order, when);
+        self.plan(id, when.saturating_sub(now) + late, Input::Wake { order });
+    }
+}

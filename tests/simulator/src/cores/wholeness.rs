@@ -1,0 +1,63 @@
+//! What is demanded once every fault is lifted: one leader, one settled configuration of living members, one log and one state
+//! everywhere, every client served, no lease that nobody keeps alive, and nobody left behind who still campaigns.
+
+use std::collections::BTreeSet;
+
+use raft::{MemberId, Role};
+
+use crate::cores::CoreCluster;
+
+/// What is missing for the cluster to be whole again; `None`: nothing.
+#[must_use]
+pub fn missing(cluster: &CoreCluster) -> Option<String> {
+    let Some(leader) = the_leader(cluster) else {
+        return Some(format!("one leader, not {:?}", cluster.leaders()));
+    };
+    let process = cluster.members[&leader].process().expect("a leader runs");
+    let raft = &process.raft;
+    let (configuration, index) = raft.configuration();
+    if configuration.is_joint() || raft.committed_configuration().1 != index {
+        return Some(format!("a settled configuration, not {configuration:?} of index {index}"));
+    }
+    let everyone: BTreeSet<MemberId> = configuration.voters.union(&configuration.learners).copied().collect();
+    let dead: Vec<MemberId> = everyone.intersection(&cluster.dead()).copied().collect();
+    if !dead.is_empty() {
+        return Some(format!("{dead:?} to be replaced"));
+    }
+    let last = raft.last();
+    for id in &everyone {
+        let Some(member) = cluster.members[id].process() else { return Some(format!("{id} to run")) };
+        if (member.raft.last(), member.raft.commit(), member.machine.applied()) != (last, last.index, last.index) {
+            let (own, commit, applied) = (member.raft.last(), member.raft.commit(), member.machine.applied());
+            return Some(format!(
+                "{id} to apply up to {last}: its log ends at {own}, commit {commit}, applied {applied}"
+            ));
+        }
+        if member.machine.hash() != process.machine.hash() {
+            return Some(format!("{id} to have the state of {leader}"));
+        }
+    }
+    let leases = process.machine.leases().len();
+    if leases > 0 {
+        return Some(format!("the end of {leases} leases that nobody keeps alive"));
+    }
+    outsiders(cluster, &everyone)
+}
+
+/// The only member that leads; older leaders that nobody told yet do not count as one.
+fn the_leader(cluster: &CoreCluster) -> Option<MemberId> {
+    let leaders = cluster.leaders();
+    let (leader, others) = leaders.split_first()?;
+    others.is_empty().then_some(*leader)
+}
+
+/// A removed member that still takes itself for a voter campaigns for ever, unless it is told; where all whom it asks are gone,
+/// only who runs it can end that.
+fn outsiders(cluster: &CoreCluster, everyone: &BTreeSet<MemberId>) -> Option<String> {
+    let running = cluster.members.values().filter(|member| !everyone.contains(&member.id));
+    let asking = running.filter_map(|member| Some((member.id, &member.process()?.raft))).filter(|(_, raft)| {
+        raft.soft_state().role != Role::Learner && !raft.configuration().0.voters.is_disjoint(everyone)
+    });
+    let left: Vec<_> = asking.map(|(id, raft)| (id, raft.soft_state().role)).collect();
+    (!left.is_empty()).then(|| format!("{left:?} to learn that they were removed"))
+}

@@ -1,0 +1,124 @@
+//! What was done, counted, so that "it passed" can be told from "nothing happened".
+
+use std::fmt;
+use std::time::Duration;
+
+/// Sums over one run or many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Runs.
+    pub seeds: u64,
+    /// CoreCluster time.
+    pub time: Duration,
+    /// Inputs that members took.
+    pub steps: u64,
+    /// Outputs carried out.
+    pub outputs: u64,
+    /// Those of them before all faults ended.
+    pub outputs_under_faults: u64,
+    /// Messages sent.
+    pub messages: u64,
+    /// Members that crashed.
+    pub crashes: u64,
+    /// Times that links were cut.
+    pub partitions: u64,
+    /// Disks lost for good.
+    pub wipes: u64,
+    /// Records that rotted or were written over.
+    pub ailments: u64,
+    /// Syncs that failed, for want of room or otherwise.
+    pub failed_syncs: u64,
+    /// Reads that failed: at starts, of snapshots to be sent or taken.
+    pub failed_reads: u64,
+    /// Members restarted to run another version.
+    pub rolls: u64,
+    /// Hints that reached a version which does not know them.
+    pub hints_unknown: u64,
+    /// Elections won.
+    pub elections: u64,
+    /// Leadership transfers that were begun.
+    pub transfers: u64,
+    /// Entries committed.
+    pub committed: u64,
+    /// Configurations committed.
+    pub configurations: u64,
+    /// Snapshots installed.
+    pub installs: u64,
+    /// Writes acknowledged.
+    pub writes: u64,
+    /// Those of them that took part in more than one register, or in a lease.
+    pub wide: u64,
+    /// Leases that ended because their time was over.
+    pub expiries: u64,
+    /// Linearizable reads checked.
+    pub reads: u64,
+    /// Operations in histories that were checked for linearizability.
+    pub operations: u64,
+    /// Sum of the runs' trace hashes ([`world::trace_hash`]).
+    pub trace_hash: u64,
+}
+
+impl Coverage {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        self.seeds += other.seeds;
+        self.time += other.time;
+        self.steps += other.steps;
+        self.outputs += other.outputs;
+        self.outputs_under_faults += other.outputs_under_faults;
+        self.messages += other.messages;
+        self.crashes += other.crashes;
+        self.partitions += other.partitions;
+        self.wipes += other.wipes;
+        self.ailments += other.ailments;
+        self.failed_syncs += other.failed_syncs;
+        self.failed_reads += other.failed_reads;
+        self.rolls += other.rolls;
+        self.hints_unknown += other.hints_unknown;
+        self.elections += other.elections;
+        self.transfers += other.transfers;
+        self.committed += other.committed;
+        self.configurations += other.configurations;
+        self.installs += other.installs;
+        self.writes += other.writes;
+        self.wide += other.wide;
+        self.expiries += other.expiries;
+        self.reads += other.reads;
+        self.operations += other.operations;
+        self.trace_hash = self.trace_hash.wrapping_add(other.trace_hash);
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hours = self.time.as_secs_f64() / 3600.0;
+        write!(
+            f,
+            "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records gone bad, {} syncs \
+             and {} reads failed, {} restarts for another version, {} hints unknown to one; {} elections, \
+             {} transfers, {} configurations, {} snapshots installed; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
+             checked, {} operations checked for linearizability",
+            self.seeds,
+            self.steps,
+            self.messages,
+            self.crashes,
+            self.partitions,
+            self.wipes,
+            self.ailments,
+            self.failed_syncs,
+            self.failed_reads,
+            self.rolls,
+            self.hints_unknown,
+            self.elections,
+            self.transfers,
+            self.configurations,
+            self.installs,
+            self.committed,
+            self.writes,
+            self.wide,
+            self.expiries,
+            self.reads,
+            self.operations
+        )
+    }
+}

@@ -1,0 +1,165 @@
+//! What must be true after every step, one file each, named as in Ongaro's thesis where it names them. Owns the order in which
+//! a step is looked at; refuses to change anything.
+
+pub mod committed_is_durable;
+pub mod configuration_follows_log;
+pub mod election_safety;
+pub mod happens_once;
+pub mod leader_append_only;
+pub mod leader_completeness;
+pub mod lease_gate;
+pub mod ledger;
+pub mod log_matching;
+pub mod match_is_durable;
+pub mod one_change_at_a_time;
+pub mod one_vote_per_term;
+pub mod quorums_overlap;
+pub mod read_gate;
+pub mod removal_is_committed;
+pub mod state_machine_safety;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use raft::{Entry, Index, MemberId, Output, Raft, Role};
+use world::disk::Disk;
+
+use crate::invariant::committed_is_durable::CommittedIsDurable;
+use crate::invariant::happens_once::HappensOnce;
+use crate::invariant::lease_gate::LeaseGate;
+use crate::invariant::ledger::Ledger;
+use crate::invariant::match_is_durable::MatchIsDurable;
+use crate::invariant::one_vote_per_term::OneVotePerTerm;
+use crate::invariant::read_gate::ReadGate;
+use crate::invariant::state_machine_safety::StateMachineSafety;
+
+/// Something that must never be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which invariant.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.seen)
+    }
+}
+
+/// Nothing wrong, or what is.
+pub type Checked = Result<(), Violation>;
+
+/// Every disk of a run, lost ones included.
+pub type Disks = BTreeMap<MemberId, Disk>;
+
+/// Fails unless `holds`.
+///
+/// # Errors
+/// What was seen.
+pub fn ensure(holds: bool, invariant: &'static str, seen: impl FnOnce() -> String) -> Checked {
+    if holds { Ok(()) } else { Err(Violation { invariant, seen: seen() }) }
+}
+
+/// All invariants and what they remember.
+#[derive(Debug, Default)]
+pub struct Invariants {
+    /// What is known of every log.
+    pub ledger: Ledger,
+    /// Votes given.
+    pub votes: OneVotePerTerm,
+    /// Acknowledgements given.
+    pub matches: MatchIsDurable,
+    /// What state machines did.
+    pub machines: StateMachineSafety,
+    /// What became of proposals.
+    pub proposals: HappensOnce,
+    /// Reads under way.
+    pub reads: ReadGate,
+    /// Reads that nobody was asked for.
+    pub leases: LeaseGate,
+    commits: CommittedIsDurable,
+}
+
+impl Invariants {
+    /// A member starts from what its disk holds.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub fn started(&mut self, disk: &Disk) -> Checked {
+        self.votes.restarted(disk.owner, disk.durable().hard_state)?;
+        self.machines.restarted(disk.owner, disk.durable().snapshot.last.index);
+        self.ledger.restarted(disk.owner, disk.durable())
+    }
+
+    /// A member took one input, and asks for `outputs`, none of which is carried out yet.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub fn stepped(&mut self, id: MemberId, raft: &Raft, outputs: &[Output], disks: &Disks) -> Checked {
+        let state = raft.soft_state();
+        if state.role == Role::Leader {
+            election_safety::led(&mut self.ledger, id, state.term)?;
+        }
+        for output in outputs {
+            match output {
+                Output::Persist(persist) => {
+                    leader_append_only::written(&self.ledger, id, state, &persist.entries)?;
+                    for entry in &persist.entries {
+                        if self.ledger.known(entry.id).is_none() {
+                            one_change_at_a_time::created(&self.ledger, id, entry, raft.commit())?;
+                            quorums_overlap::created(&self.ledger, id, entry)?;
+                        }
+                        log_matching::appended(&mut self.ledger, id, entry)?;
+                    }
+                }
+                Output::InstallSnapshot { meta, .. } => {
+                    leader_append_only::installed(&self.ledger, id, state, meta)?;
+                    state_machine_safety::installed(&mut self.ledger, id, meta)?;
+                }
+                _ => {}
+            }
+        }
+        if state.role == Role::Leader {
+            leader_completeness::led(&mut self.ledger, id, state.term)?;
+            self.matches.counted(id, state.term, raft.progress())?;
+        }
+        self.commits.committed(&mut self.ledger, id, raft, disks)?;
+        self.proposals.committed(&self.ledger)?;
+        configuration_follows_log::stepped(&self.ledger, id, raft)?;
+        for output in outputs {
+            if let Output::Send { message, to } = output {
+                self.votes.sent(id, *to, message, disks)?;
+                self.matches.sent(&self.ledger, id, message, disks)?;
+            }
+        }
+        if state.role == Role::Leader {
+            self.votes.led(id, state.term)?;
+        }
+        self.ledger.seen(id, raft);
+        Ok(())
+    }
+
+    /// A member's disk changed for good.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub fn synced(&mut self, disk: &Disk) -> Checked {
+        self.votes.durable(disk.owner, disk.durable().hard_state)
+    }
+
+    /// A member's state machine took an entry and now has this hash.
+    ///
+    /// # Errors
+    /// What is wrong with that.
+    pub fn applied(&mut self, id: MemberId, entry: &Entry, hash: u64) -> Checked {
+        self.machines.applied(&self.ledger, id, entry, hash)
+    }
+
+    /// How many entries are committed.
+    #[must_use]
+    pub fn committed(&self) -> Index {
+        self.ledger.committed()
+    }
+}

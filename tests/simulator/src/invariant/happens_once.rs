@@ -1,0 +1,60 @@
+//! A proposal happens at most once, and one that was refused never does (what [`raft::Output::Dropped`] promises).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use raft::{EntryId, Payload};
+
+use crate::command::{Command, OperationId};
+use crate::invariant::ledger::Ledger;
+use crate::invariant::{Checked, ensure};
+
+const NAME: &str = "a proposal happens once, a refused one never";
+
+/// What became of proposals.
+#[derive(Debug, Default)]
+pub struct HappensOnce {
+    /// Entries are not commands of the simulated machine: somebody else looks at them.
+    pub is_elsewhere: bool,
+    looked_at: usize,
+    happened: BTreeMap<OperationId, EntryId>,
+    refused: BTreeSet<OperationId>,
+}
+
+impl HappensOnce {
+    /// Looks at newly committed entries.
+    ///
+    /// # Errors
+    /// One happened twice, or after it was refused.
+    pub fn committed(&mut self, ledger: &Ledger) -> Checked {
+        if self.is_elsewhere {
+            return Ok(());
+        }
+        while let Some(committed) = ledger.all_committed().get(self.looked_at) {
+            self.looked_at += 1;
+            let entry = ledger.known(committed.id).map(|known| &known.entry.payload);
+            let Some(Payload::Normal(bytes)) = entry else { continue };
+            let operation = Command::operation_of(bytes);
+            let refused = self.refused.contains(&operation);
+            ensure(!refused, NAME, || format!("{operation} was refused, but is committed as {}", committed.id))?;
+            let first = self.happened.insert(operation, committed.id);
+            ensure(first.is_none(), NAME, || format!("{operation} is committed as {first:?} and as {}", committed.id))?;
+        }
+        Ok(())
+    }
+
+    /// The core says that a proposal will not happen.
+    ///
+    /// # Errors
+    /// It has.
+    pub fn refused(&mut self, operation: OperationId) -> Checked {
+        self.refused.insert(operation);
+        let happened = self.happened.get(&operation);
+        ensure(happened.is_none(), NAME, || format!("{operation} is refused, but committed as {happened:?}"))
+    }
+
+    /// Whether it is committed.
+    #[must_use]
+    pub fn happened(&self, operation: OperationId) -> bool {
+        self.happened.contains_key(&operation)
+    }
+}

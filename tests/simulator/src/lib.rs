@@ -1,0 +1,29 @@
+//! Clusters in one thread under one seed, checked after every step: of Raft cores behind a driver of the simulator's own
+//! (`cores`), and of whole members as they ship (`members`). Owns the clusters, their faults, invariants and checks. Does not own
+//! disk, network, clock and chance (the crate `world`).
+
+pub mod command;
+
+pub mod coverage;
+
+pub mod fault;
+
+pub mod invariant;
+
+pub mod check;
+
+pub mod trace;
+
+pub mod version;
+
+pub mod profile;
+
+pub mod churn;
+
+pub mod sweep;
+
+pub mod cores;
+
+pub mod cases;
+
+pub mod members;

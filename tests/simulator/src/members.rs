@@ -1,0 +1,427 @@
+//! A cluster of members as they ship, in one thread under one seed: the driver, log writer, storage format, applier, store and
+//! wire form of a member, on disks in memory that lose what was not synced, with a simulated network and clocks. Owns the order
+//! of events and the life of members.
+//!
+//! [`crate::cores`] tries the core in far more worlds, behind a driver of its own; this one tries everything that
+//! stands between the core and a client's answer.
+
+mod change_requests;
+mod clients;
+mod faults;
+mod process;
+pub mod run;
+mod threads;
+mod wholeness;
+mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::{Config, Configuration, Index, MemberId, Role, SnapshotMeta};
+use raft_node::stepped::{Carried, Settings, SnapshotDue};
+use world::agenda::Agenda;
+use world::clock::{Clock, TRUE_RATE};
+use world::disk::Disk;
+use world::network::Network;
+use world::seed::{Random, Seed};
+use world::trace_hash::TraceHash;
+
+use crate::churn::{Operator, info};
+use crate::coverage::Coverage;
+use crate::fault::{Fault, Faults};
+use crate::invariant::{Checked, Disks, Invariants, Violation};
+use crate::members::clients::Clients;
+use crate::members::process::{Member, State};
+use crate::profile::Profile;
+use crate::trace::Trace;
+
+/// Something that happens.
+#[derive(Debug)]
+enum Event {
+    /// The core's thread has time; void if another turn was planned since.
+    Turn { id: MemberId, start: u64, number: u64 },
+    /// The log's thread is done with a write.
+    Write { id: MemberId, start: u64 },
+    /// The apply thread has time.
+    Apply { id: MemberId, start: u64 },
+    /// The snapshot thread is done.
+    Snapshot { id: MemberId, start: u64 },
+    /// A message arrives.
+    Frame { from: MemberId, to: MemberId, bytes: Bytes },
+    /// The last byte of a snapshot is at the receiver's door.
+    Transfer { from: MemberId, start: u64, due: SnapshotDue, carried: Box<Carried> },
+    /// A sender learns what became of its snapshot.
+    Sent { id: MemberId, start: u64, to: MemberId, number: u64, arrived: Result<(), ()> },
+    /// A sender notices that a connection broke.
+    Unreachable { id: MemberId, start: u64, to: MemberId },
+    /// A member that was asked to end hands over no longer.
+    Stop { id: MemberId, start: u64 },
+    /// A member starts.
+    Start(MemberId),
+    /// A client begins something.
+    Client(usize),
+    /// The operator looks at the cluster.
+    Operator,
+    /// A fault strikes.
+    Strike(Fault),
+    /// Somebody wanted to look at this time.
+    Look,
+}
+
+impl Event {
+    /// Whose threads it is for, if it is for a member's.
+    fn whose(&self) -> Option<MemberId> {
+        match self {
+            Self::Turn { id, .. }
+            | Self::Write { id, .. }
+            | Self::Apply { id, .. }
+            | Self::Snapshot { id, .. }
+            | Self::Sent { id, .. }
+            | Self::Stop { id, .. }
+            | Self::Unreachable { id, .. } => Some(*id),
+            Self::Frame { to, .. } | Self::Transfer { due: SnapshotDue { to, .. }, .. } => Some(*to),
+            Self::Start(_) | Self::Client(_) | Self::Operator | Self::Strike(_) | Self::Look => None,
+        }
+    }
+}
+
+impl Event {
+    /// Its kind in the trace hash: a number of its own for each, never used again for another.
+    fn kind(&self) -> (u64, u64) {
+        match self {
+            Self::Turn { id, .. } => (1, id.0),
+            Self::Write { id, .. } => (2, id.0),
+            Self::Apply { id, .. } => (3, id.0),
+            Self::Snapshot { id, .. } => (4, id.0),
+            Self::Frame { to, .. } => (5, to.0),
+            Self::Transfer { from, .. } => (6, from.0),
+            Self::Sent { id, .. } => (7, id.0),
+            Self::Unreachable { id, .. } => (8, id.0),
+            Self::Stop { id, .. } => (9, id.0),
+            Self::Start(id) => (10, id.0),
+            Self::Client(client) => (11, *client as u64),
+            Self::Operator => (12, 0),
+            Self::Strike(fault) => (13, *fault as u64),
+            Self::Look => (14, 0),
+        }
+    }
+}
+
+/// A cluster and everything around it.
+#[derive(Debug)]
+pub struct MemberCluster {
+    profile: Profile,
+    random: Random,
+    agenda: Agenda<Event>,
+    network: Network,
+    /// What each disk certainly holds, as far as members said so.
+    shadows: Disks,
+    members: BTreeMap<MemberId, Member>,
+    clients: Clients,
+    operator: Operator,
+    invariants: Invariants,
+    /// Hash of the state at each index where some member published one.
+    states: BTreeMap<Index, u32>,
+    coverage: Coverage,
+    trace: Trace,
+    seed: Seed,
+    trace_hash: TraceHash,
+    is_healing: bool,
+    is_quiet: bool,
+}
+
+impl MemberCluster {
+    /// A fresh cluster, its first members about to start.
+    ///
+    /// # Errors
+    /// A member violated something by starting.
+    pub fn new(seed: Seed, faults: &Faults, lines: usize) -> Result<Self, Violation> {
+        let mut random = Random::new(seed);
+        let profile = Profile::draw(&mut random, faults);
+        let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
+        let mut cluster = Self {
+            network: Network::new(profile.weather),
+            agenda: Agenda::default(),
+            shadows: BTreeMap::new(),
+            members: BTreeMap::new(),
+            clients: Clients::new(profile.clients),
+            operator: Operator::new(&profile),
+            invariants: Invariants::default(),
+            states: BTreeMap::new(),
+            coverage: Coverage { seeds: 1, ..Coverage::default() },
+            trace: Trace::keeping(lines),
+            seed,
+            trace_hash: TraceHash::default(),
+            is_healing: false,
+            is_quiet: false,
+            random,
+            profile,
+        };
+        // Commands of this store are not the simulated machine's: the clients look at them.
+        cluster.invariants.proposals.is_elsewhere = true;
+        let members = voters.iter().map(|id| (*id, info(*id))).collect();
+        let bootstrap = Configuration { voters: voters.clone(), members, ..Configuration::default() };
+        for id in voters {
+            cluster.add_member(id, &bootstrap)?;
+        }
+        cluster.plan_first_events();
+        Ok(cluster)
+    }
+
+    fn plan_first_events(&mut self) {
+        for client in 0..self.profile.clients {
+            self.agenda.after(self.profile.think.1, Event::Client(client));
+        }
+        self.agenda.after(self.profile.calm, Event::Operator);
+        for fault in Fault::ALL.into_iter().filter(|fault| faults::strikes(*fault)) {
+            if self.profile.faults.include(fault) {
+                self.plan_strike(fault);
+            }
+        }
+    }
+
+    fn note(&mut self, line: impl FnOnce() -> String) {
+        self.trace.note(self.agenda.now(), line);
+    }
+
+    /// True time since the beginning.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.agenda.now()
+    }
+
+    /// The next thing happens.
+    ///
+    /// # Errors
+    /// Something happened that must not.
+    pub fn step(&mut self) -> Checked {
+        let Some(event) = self.agenda.take_next() else { return Ok(()) };
+        let (kind, whose) = event.kind();
+        self.trace_hash.add(self.agenda.now(), kind, &whose);
+        if let Some(id) = event.whose() {
+            let Some(member) = self.members.get(&id).filter(|member| member.is_up()) else {
+                return self.undeliverable(event);
+            };
+            if member.paused_until > self.agenda.now() {
+                // All that comes for a member that stands still waits, in order.
+                self.agenda.at(member.paused_until, event);
+                return Ok(());
+            }
+        }
+        match event {
+            Event::Turn { id, start, number } => self.turn(id, start, number)?,
+            Event::Write { id, start } => self.write(id, start)?,
+            Event::Apply { id, start } => self.apply(id, start)?,
+            Event::Snapshot { id, start } => self.snapshot(id, start)?,
+            Event::Frame { from, to, bytes } => self.hear(from, to, bytes)?,
+            Event::Transfer { from, start, due, carried } => self.receive(from, start, due, *carried)?,
+            Event::Sent { id, start, to, number, arrived } => {
+                self.of_start(id, start).into_iter().for_each(|process| process.snapshot_sent(to, number, arrived));
+                self.stir(id)?;
+            }
+            Event::Unreachable { id, start, to } => {
+                self.of_start(id, start).into_iter().for_each(|process| process.unreachable(to));
+                self.stir(id)?;
+            }
+            Event::Stop { id, start } => {
+                self.of_start(id, start).into_iter().for_each(|process| process.stop());
+                self.stir(id)?;
+            }
+            Event::Start(id) => self.start(id)?,
+            Event::Client(client) => self.client_acts(client)?,
+            Event::Operator => self.operator_looks()?,
+            Event::Strike(fault) => self.strike(fault)?,
+            Event::Look => {}
+        }
+        Ok(())
+    }
+
+    fn undeliverable(&mut self, event: Event) -> Checked {
+        if let Event::Transfer { from, start, due: SnapshotDue { to, number, .. }, .. } = event {
+            self.agenda.after(Duration::ZERO, Event::Sent { id: from, start, to, number, arrived: Err(()) });
+        }
+        Ok(())
+    }
+
+    /// The member's process, if it is still the one of that start.
+    fn of_start(&mut self, id: MemberId, start: u64) -> Option<&mut raft_node::stepped::SteppedMember> {
+        self.members.get_mut(&id).filter(|member| member.start == start)?.process_mut()
+    }
+
+    // The life of members.
+
+    /// A new member with an empty disk starts.
+    fn add_member(&mut self, id: MemberId, bootstrap: &Configuration) -> Checked {
+        let origin = self.random.time(Duration::ZERO, Duration::from_secs(3_600));
+        let clock = Clock::started(self.agenda.now(), origin, TRUE_RATE);
+        self.members.insert(id, Member::new(id, clock, bootstrap.clone()));
+        let meta = SnapshotMeta { configuration: Arc::new(bootstrap.clone()), ..SnapshotMeta::default() };
+        self.invariants.ledger.welcome(id, Arc::clone(&meta.configuration));
+        self.shadows.insert(id, Disk::bootstrapped(id, meta, Bytes::new()));
+        self.start(id)
+    }
+
+    fn start(&mut self, id: MemberId) -> Checked {
+        let now = self.agenda.now();
+        let version = self.profile.version(&mut self.random);
+        let config = Config { id, seed: self.random.number(), ..version.config };
+        let salt = self.random.number();
+        let member = self.members.get_mut(&id).expect("every member is known");
+        if !matches!(member.state, State::Down) {
+            return Ok(());
+        }
+        member.disk.limit_bytes(None);
+        let found = member.read_disk(config.snapshot_trailing, salt);
+        let found = found
+            .map_err(|reason| Violation { invariant: "a disk can be read again", seen: format!("{id}: {reason}") })?;
+        if let Some(index) = found.identity.removed {
+            member.state = State::Buried;
+            self.note(|| format!("{id} finds that it was removed at {index}"));
+            return Ok(());
+        }
+        let shadow = self.shadows.get_mut(&id).expect("every member has a disk");
+        member.check_found(&found.raft, shadow)?;
+        *shadow = Disk::holding(id, &found.raft);
+        self.invariants.synced(shadow)?;
+        self.invariants.started(shadow)?;
+        let settings = Settings {
+            raft: config,
+            commit_timeout: self.profile.patience,
+            prefer_leaders: Vec::new(),
+            first_names: [self.random.number(), self.random.number(), self.random.number()],
+        };
+        member.run(found, settings, now)?;
+        let held = shadow.durable();
+        let line =
+            format!("{id} starts: {:?}, snapshot {}, log to {}", held.hard_state, held.snapshot.last, held.last());
+        self.note(|| line);
+        // What the disk held may already ask for something.
+        self.take_turn(id)
+    }
+
+    /// The process is gone, and what it had not synced; it starts again later.
+    fn crash(&mut self, id: MemberId) -> Checked {
+        let member = self.members.get_mut(&id).expect("only members crash");
+        if !member.is_up() {
+            return Ok(());
+        }
+        (member.state, member.paused_until) = (State::Down, Duration::ZERO);
+        // The process alone is killed, or the whole machine loses power.
+        let (is_kill, seed) = (self.random.coin(), self.random.number());
+        if is_kill {
+            member.disk.kill()
+        } else {
+            member.disk.lose_power(seed)
+        }
+        self.coverage.crashes += 1;
+        let (low, high) = self.profile.downtime;
+        let downtime = self.random.time(low, high);
+        self.note(|| format!("{id} crashes for {downtime:?}, {}", if is_kill { "killed" } else { "without power" }));
+        self.agenda.after(downtime, Event::Start(id));
+        self.abandon(id);
+        Ok(())
+    }
+
+    /// A member is no more, and neither is its disk.
+    fn destroy(&mut self, id: MemberId) {
+        self.note(|| format!("{id} is destroyed with its disk"));
+        self.members.get_mut(&id).expect("only members are destroyed").state = State::Gone;
+        self.shadows.get_mut(&id).expect("every member has a disk").lose();
+        self.abandon(id);
+    }
+
+    fn abandon(&mut self, id: MemberId) {
+        for client in self.clients.lose(id) {
+            self.free(client);
+        }
+    }
+
+    // Clients.
+
+    fn client_acts(&mut self, client: usize) -> Checked {
+        if self.is_quiet {
+            return Ok(());
+        }
+        let mut up: Vec<MemberId> =
+            self.members.values().filter(|member| member.is_up()).map(|member| member.id).collect();
+        if self.is_healing
+            && let Some((_, committed)) = self.invariants.ledger.committed_configuration()
+        {
+            // Members that were removed are taken from the clients' Service in the end.
+            up.retain(|id| committed.voters.contains(id) || committed.learners.contains(id));
+        }
+        if up.is_empty() {
+            self.free(client);
+            return Ok(());
+        }
+        let at = *self.random.pick(&up);
+        let handle = self.members[&at].process().expect("it is up").handle();
+        let burst = if self.random.chance(100_000) { self.random.between(1, 5) } else { 0 };
+        for place in 0..=burst {
+            let waits = (place == 0).then_some(client);
+            let limits = (self.profile.keys, self.profile.padding);
+            self.clients.begin(&mut self.random, waits, at, handle.clone(), limits);
+        }
+        if self.random.chance(20_000) {
+            self.clients.compact(&mut self.random, &handle);
+        }
+        self.look_at_calls(at)?;
+        self.stir(at)
+    }
+
+    fn look_at_calls(&mut self, at: MemberId) -> Checked {
+        for client in self.clients.look(at)? {
+            self.free(client);
+        }
+        Ok(())
+    }
+
+    /// A client that waits no longer thinks of something else to do.
+    fn free(&mut self, client: usize) {
+        let (low, high) = self.profile.think;
+        let think = self.random.time(low, high);
+        self.agenda.after(think, Event::Client(client));
+    }
+
+    // What others ask.
+
+    fn leaders(&self) -> Vec<MemberId> {
+        let running = self.members.values().filter_map(|member| Some((member.id, member.process()?)));
+        running.filter(|(_, process)| process.raft().soft_state().role == Role::Leader).map(|(id, _)| id).collect()
+    }
+
+    fn dead(&self) -> BTreeSet<MemberId> {
+        let gone = self.members.values().filter(|member| matches!(member.state, State::Gone));
+        gone.map(|member| member.id).collect()
+    }
+
+    fn plan_strike(&mut self, fault: Fault) {
+        let calm = self.profile.calm;
+        let wait = self.random.time(calm / 8, calm * 2);
+        self.agenda.after(wait, Event::Strike(fault));
+    }
+
+    /// Runs for so long.
+    ///
+    /// # Errors
+    /// Something happened that must not.
+    pub fn run_for(&mut self, span: Duration) -> Checked {
+        let end = self.agenda.now() + span;
+        self.agenda.at(end, Event::Look);
+        while self.agenda.now() < end {
+            self.step()?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a call and does not wait for its answer.
+fn ask<T>(call: impl Future<Output = T>) {
+    let mut call = std::pin::pin!(call);
+    // The request is under way once it was polled; the answer finds nobody, as when a door's client has gone.
+    let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+}

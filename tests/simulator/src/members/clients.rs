@@ -1,0 +1,376 @@
+//! Clients of a shipped cluster: they call the member's own door, and wait as a door waits. Owns the calls under way and the
+//! histories; what a failed call promises is held against the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use mvcc::{Batch, Command, Compact, DeleteRange, Op, OpResult, Operand, Put, Range, Relation, Response, Txn};
+use raft::{Index, MemberId};
+use raft_node::apply::publish::Published;
+use raft_node::handle::error::{ProposeError, ReadError};
+use raft_node::handle::{Committed, Handle};
+use world::seed::Random;
+
+use crate::check::linearizable;
+use crate::check::model::{Call, Operation};
+use crate::command::{Action, Answer, Compare, LeaseId, Step};
+use crate::invariant::{Checked, Violation, ensure};
+use crate::members::ask;
+
+type Answering<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// What a client waits for.
+enum Waiting {
+    Write(Action, Answering<Result<Committed, ProposeError>>),
+    Read(Vec<u64>, Answering<Result<Arc<Published>, ReadError>>),
+}
+
+struct Open {
+    client: Option<usize>,
+    at: MemberId,
+    called: u64,
+    waiting: Waiting,
+}
+
+/// A write whose client does not know what became of it.
+#[derive(Debug)]
+struct Unknown {
+    called: u64,
+    action: Action,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Clients {
+    /// Names of operations; the values that they write follow from them.
+    operations: u64,
+    open: BTreeMap<u64, Open>,
+    unknown: BTreeMap<u64, Unknown>,
+    /// Writes that were said not to have happened.
+    denied: BTreeSet<u64>,
+    /// When a write was first seen to be committed, and its place among all.
+    committed: BTreeMap<u64, (u64, u64)>,
+    history: Vec<Operation>,
+    guesses: BTreeMap<u64, u64>,
+    moments: u64,
+    /// Answers that each client had.
+    pub(super) served: Vec<u64>,
+    pub(super) writes: u64,
+    pub(super) reads: u64,
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clients").field("operations", &self.operations).finish_non_exhaustive()
+    }
+}
+
+fn name(key: u64) -> Bytes {
+    format!("register/{key}").into()
+}
+
+fn number(value: &[u8]) -> u64 {
+    value.first_chunk().map_or(0, |digits| u64::from_be_bytes(*digits))
+}
+
+/// The bytes that stand for a number, some of them longer than others.
+fn value(number: u64, padding_max: u64) -> Bytes {
+    let mut bytes = number.to_be_bytes().to_vec();
+    let padding = number.wrapping_mul(7_919) % (padding_max + 1);
+    bytes.resize(bytes.len() + padding as usize, 0);
+    bytes.into()
+}
+
+fn put(key: u64, number: u64, padding_max: u64) -> Put {
+    Put { key: name(key), value: value(number, padding_max), ..Put::default() }
+}
+
+/// What holds of a register; 0 means that it is not set.
+fn compare(Compare { key, value: number }: &Compare, padding_max: u64) -> mvcc::Compare {
+    let operand = match number {
+        0 => Operand::Version(0),
+        number => Operand::Value(value(*number, padding_max)),
+    };
+    mvcc::Compare { key: name(*key), range_end: Bytes::new(), relation: Relation::Equal, operand }
+}
+
+fn op(step: &Step, padding_max: u64) -> Op {
+    match *step {
+        Step::Put { key, value: 0, .. } => Op::DeleteRange(DeleteRange { key: name(key), ..DeleteRange::default() }),
+        Step::Put { key, value, .. } => Op::Put(put(key, value, padding_max)),
+        Step::Get { key } => Op::Range(Range { key: name(key), ..Range::default() }),
+    }
+}
+
+/// The action as a member's door takes it; a marker names the operation, so that it is known in the log.
+fn command(operation: u64, action: &Action, padding_max: u64) -> Command {
+    let Action::Transaction { compares, then, otherwise } = action else {
+        unreachable!("leases are not asked for here")
+    };
+    if let ([], [Step::Put { key, value, .. }]) = (&compares[..], &then[..])
+        && *value != 0
+    {
+        return Command::Put(put(*key, *value, padding_max));
+    }
+    let marker = || Op::Put(Put { key: "marker".into(), value: value(operation * VALUES, 0), ..Put::default() });
+    let branch = |steps: &[Step]| -> Vec<Op> {
+        std::iter::once(marker()).chain(steps.iter().map(|step| op(step, padding_max))).collect()
+    };
+    Command::Txn(Txn {
+        compare: compares.iter().map(|each| compare(each, padding_max)).collect(),
+        success: branch(then),
+        failure: branch(otherwise),
+    })
+}
+
+/// What a member answered.
+fn answer(response: &Response) -> Answer {
+    let Response::Txn(txn) = response else { return Answer::Transaction { succeeded: true, read: Vec::new() } };
+    let read = txn.responses.iter().filter_map(|each| match each {
+        OpResult::Range(range) => Some(range.kvs.first().map_or(0, |kv| number(kv.value()))),
+        _ => None,
+    });
+    Answer::Transaction { succeeded: txn.succeeded, read: read.collect() }
+}
+
+/// The operation that a command in the log belongs to, by the number that it would write first.
+fn operation_of(command: &Command) -> Option<u64> {
+    let first = match command {
+        Command::Put(put) => Some(put),
+        Command::Txn(txn) => txn.success.first().and_then(|op| if let Op::Put(put) = op { Some(put) } else { None }),
+        _ => None,
+    };
+    first.map(|put| number(&put.value) / VALUES)
+}
+
+/// Commands in one entry, at most, and a read behind them.
+const ORDERS: u64 = 1 << 12;
+
+/// Where a command of an entry belongs among all operations.
+fn place(index: Index, order: u64) -> u64 {
+    index.0 * ORDERS + order
+}
+
+/// Values that one operation may write; no two operations write the same.
+const VALUES: u64 = 4;
+
+impl Clients {
+    pub(super) fn new(count: usize) -> Self {
+        Self { served: vec![0; count], ..Self::default() }
+    }
+
+    /// Somebody asks a member for something; nobody waits for it if there is no `client`.
+    pub(super) fn begin(
+        &mut self,
+        random: &mut Random,
+        client: Option<usize>,
+        at: MemberId,
+        handle: Handle,
+        (keys, padding_max): (u64, u64),
+    ) {
+        self.operations += 1;
+        let operation = self.operations;
+        let waiting = match self.wish(random, keys, operation) {
+            Ok(action) => {
+                let command = command(operation, &action, padding_max);
+                Waiting::Write(action, Box::pin(async move { handle.propose(command).await }))
+            }
+            Err(registers) => Waiting::Read(registers, Box::pin(async move { handle.linearizable().await })),
+        };
+        let called = self.moment();
+        self.open.insert(operation, Open { client, at, called, waiting });
+    }
+
+    /// What operation `number` is to be: an action, or a read of some registers.
+    fn wish(&self, random: &mut Random, keys: u64, number: u64) -> Result<Action, Vec<u64>> {
+        let (key, other, value) = (random.below(keys), random.below(keys), number * VALUES);
+        let guess = |key| self.guesses.get(&key).copied().unwrap_or(0);
+        let write = |key, value| Step::Put { key, value, lease: LeaseId::NONE };
+        Ok(match random.below(20) {
+            0..=5 => return Err(vec![key]),
+            6..=7 => return Err(vec![key, other]),
+            8 => Action::put(key, 0, LeaseId::NONE),
+            9..=12 => Action::put(key, value, LeaseId::NONE),
+            13..=15 => Action::compare_and_swap(key, guess(key), value),
+            _ if key == other => Action::put(key, value, LeaseId::NONE),
+            _ => Action::Transaction {
+                compares: [key, other].map(|key| Compare { key, value: guess(key) }).into(),
+                then: vec![write(key, value), write(other, value + 1)],
+                otherwise: vec![Step::Get { key }, write(other, value + 2), Step::Get { key: other }],
+            },
+        })
+    }
+
+    /// Somebody lets a member forget history; whether there is so much makes no difference to anybody here.
+    pub(super) fn compact(&self, random: &mut Random, handle: &Handle) {
+        let revision = handle.published().view.revision().0.saturating_sub(random.between(0, 20) as i64);
+        let handle = handle.clone();
+        ask(async move { handle.propose(Command::Compact(Compact { revision, physical: false })).await });
+    }
+
+    /// Looks at every call to a member that is under way; clients that wait no longer.
+    ///
+    /// # Errors
+    /// An answer says what is not so.
+    pub(super) fn look(&mut self, at: MemberId) -> Result<Vec<usize>, Violation> {
+        let mut freed = Vec::new();
+        let mut context = Context::from_waker(Waker::noop());
+        let asked: Vec<u64> = self.open.iter().filter(|(_, open)| open.at == at).map(|(name, _)| *name).collect();
+        for operation in asked {
+            let Some(open) = self.open.get_mut(&operation) else { continue };
+            let (client, called) = (open.client, open.called);
+            let is_over = match &mut open.waiting {
+                Waiting::Write(action, answer) => match answer.as_mut().poll(&mut context) {
+                    Poll::Pending => false,
+                    Poll::Ready(outcome) => {
+                        let action = action.clone();
+                        self.written(operation, (client, called), action, outcome)?;
+                        true
+                    }
+                },
+                Waiting::Read(keys, answer) => match answer.as_mut().poll(&mut context) {
+                    Poll::Pending => false,
+                    Poll::Ready(outcome) => {
+                        let keys = std::mem::take(keys);
+                        if let Ok(published) = outcome {
+                            self.read((client, called), keys, &published);
+                        }
+                        true
+                    }
+                },
+            };
+            if is_over && let Some(open) = self.open.remove(&operation) {
+                freed.extend(open.client);
+            }
+        }
+        Ok(freed)
+    }
+
+    /// The member is gone with all that it was asked; clients that wait no longer.
+    pub(super) fn lose(&mut self, at: MemberId) -> Vec<usize> {
+        let mut freed = Vec::new();
+        for (operation, open) in self.open.extract_if(.., |_, open| open.at == at) {
+            if let Waiting::Write(action, _) = open.waiting {
+                self.unknown.insert(operation, Unknown { called: open.called, action });
+            }
+            freed.extend(open.client);
+        }
+        freed
+    }
+
+    fn written(
+        &mut self,
+        operation: u64,
+        (client, called): (Option<usize>, u64),
+        action: Action,
+        outcome: Result<Committed, ProposeError>,
+    ) -> Checked {
+        match outcome {
+            Ok(Committed { result: Ok(done), entry, .. }) => {
+                let answer = answer(&done.response);
+                if let (Action::Transaction { then, .. }, Answer::Transaction { succeeded: true, .. }) =
+                    (&action, &answer)
+                {
+                    self.guesses.extend(then.iter().filter_map(|step| match *step {
+                        Step::Put { key, value, .. } => Some((key, value)),
+                        Step::Get { .. } => None,
+                    }));
+                }
+                self.writes += 1;
+                let (_, place) = self.committed.get(&operation).copied().ok_or_else(|| Violation {
+                    invariant: "acknowledged is committed",
+                    seen: format!("operation {operation} is acknowledged in {entry}, but not committed"),
+                })?;
+                self.note(called, None, place, Call::Act { action, answer: Some(answer) });
+                self.serve(client);
+                Ok(())
+            }
+            Ok(Committed { result: Err(reason), .. }) => Err(Violation {
+                invariant: "a sound command is carried out",
+                seen: format!("operation {operation}: {reason}"),
+            }),
+            Err(ProposeError::TimedOut | ProposeError::Stopping) => {
+                self.unknown.insert(operation, Unknown { called, action });
+                Ok(())
+            }
+            Err(_) => {
+                self.denied.insert(operation);
+                self.check_denied(operation)
+            }
+        }
+    }
+
+    fn read(&mut self, (client, called): (Option<usize>, u64), keys: Vec<u64>, published: &Published) {
+        let value = |key| published.view.get(&name(key)).map_or(0, |kv| number(kv.value()));
+        let found: Vec<(u64, u64)> = keys.into_iter().map(|key| (key, value(key))).collect();
+        self.guesses.extend(found.iter().copied());
+        self.reads += 1;
+        self.note(called, None, place(published.applied, ORDERS - 1), Call::Read { found });
+        self.serve(client);
+    }
+
+    /// An entry was committed for the first time.
+    ///
+    /// # Errors
+    /// It holds what was said never to happen, or what happened before.
+    pub(super) fn committed(&mut self, index: Index, payload: Bytes) -> Checked {
+        let batch = Batch::decode(payload)
+            .map_err(|reason| Violation { invariant: "entries can be read", seen: reason.to_string() })?;
+        let operations = batch.commands.iter().filter_map(|(_, command)| operation_of(command));
+        for (order, operation) in (0..).zip(operations) {
+            let moment = self.moment();
+            let before = self.committed.insert(operation, (moment, place(index, order)));
+            ensure(before.is_none(), "a command happens once", || format!("operation {operation} is committed twice"))?;
+            self.check_denied(operation)?;
+        }
+        Ok(())
+    }
+
+    fn check_denied(&self, operation: u64) -> Checked {
+        let is_lie = self.denied.contains(&operation) && self.committed.contains_key(&operation);
+        ensure(!is_lie, "what was said not to be written was not", || {
+            format!("operation {operation} was refused with nothing written, but is committed")
+        })
+    }
+
+    /// Checks all histories. A write without a known outcome has happened if it is committed, and never did otherwise.
+    ///
+    /// # Errors
+    /// One of them cannot be explained.
+    pub(super) fn check(mut self) -> Result<u64, Violation> {
+        for (operation, open) in std::mem::take(&mut self.open) {
+            if let Waiting::Write(action, _) = open.waiting {
+                self.unknown.insert(operation, Unknown { called: open.called, action });
+            }
+        }
+        for (operation, Unknown { called, action }) in std::mem::take(&mut self.unknown) {
+            if let Some((moment, place)) = self.committed.get(&operation).copied() {
+                self.note(called, Some(moment), place, Call::Act { action, answer: None });
+            }
+        }
+        linearizable::check(&self.history)
+            .map_err(|unexplained| Violation { invariant: "linearizability", seen: unexplained.to_string() })?;
+        Ok(self.history.len() as u64)
+    }
+
+    fn note(&mut self, called: u64, returned: Option<u64>, place: u64, call: Call) {
+        let returned = returned.unwrap_or_else(|| self.moment());
+        self.history.push(Operation { called, returned, place, call });
+    }
+
+    fn serve(&mut self, client: Option<usize>) {
+        if let Some(client) = client {
+            self.served[client] += 1;
+        }
+    }
+
+    fn moment(&mut self) -> u64 {
+        self.moments += 1;
+        self.moments
+    }
+}

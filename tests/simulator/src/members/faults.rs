@@ -1,0 +1,114 @@
+//! How faults strike a shipped cluster. Owns nothing but that; which faults there are is [`crate::fault`]'s to say.
+
+use std::time::Duration;
+
+use raft::MemberId;
+use world::clock::TRUE_RATE;
+
+use crate::fault::{Fault, partition};
+use crate::invariant::Checked;
+use crate::members::{Event, MemberCluster};
+
+/// Furthest that a clock's rate is from the true one, in millionths.
+const DRIFT_MAX: u64 = 200_000;
+/// Farthest jump of a wall clock.
+const JUMP_MS_MAX: u64 = 3 * 24 * 3_600 * 1_000;
+/// A member that is asked to end has so long to hand over.
+const HAND_OVER: Duration = Duration::from_millis(500);
+
+/// Whether a fault strikes at moments, rather than all the time.
+pub(super) fn strikes(fault: Fault) -> bool {
+    use Fault::{Clock, Crash, NoSpace, Partition, Pause, Stall, SyncError, Transfer, Wipe};
+    matches!(fault, Clock | Crash | NoSpace | Partition | Pause | Stall | SyncError | Transfer | Wipe)
+}
+
+impl MemberCluster {
+    pub(super) fn strike(&mut self, fault: Fault) -> Checked {
+        if self.is_healing {
+            return Ok(());
+        }
+        let now = self.agenda.now();
+        let ids: Vec<MemberId> = self.members.keys().copied().collect();
+        let leaders = self.leaders();
+        let any = *self.random.pick(&ids);
+        let victim = if leaders.is_empty() || self.random.coin() { any } else { *self.random.pick(&leaders) };
+        let span = self.random.long_tailed(Duration::from_millis(5), Duration::from_secs(6));
+        match fault {
+            Fault::Crash => self.crash(victim)?,
+            Fault::Partition => {
+                let cut = partition::cut(&mut self.network, &mut self.random, ids, &leaders);
+                self.coverage.partitions += u64::from(cut.is_some());
+                self.note(|| cut.unwrap_or_else(|| "all links are mended".to_owned()));
+            }
+            Fault::Wipe => self.wipe(),
+            Fault::Clock => self.skew(any),
+            Fault::Transfer => self.hand_over(victim)?,
+            Fault::Pause => self.victim(victim, span, "stands still", |member, until| member.paused_until = until),
+            Fault::Stall => self.victim(victim, span, "has a slow disk", |member, until| member.stalled_until = until),
+            Fault::NoSpace => self.victim(victim, span, "has a full disk", |member, until| member.full_until = until),
+            Fault::SyncError => {
+                let syncs = self.random.between(0, 2);
+                self.victim(victim, now, "will fail to sync", |member, _| member.disk.fail_sync_after(syncs));
+            }
+            _ => {}
+        }
+        self.plan_strike(fault);
+        Ok(())
+    }
+
+    fn victim(&mut self, id: MemberId, span: Duration, what: &str, strike: impl FnOnce(&mut super::Member, Duration)) {
+        let until = self.agenda.now() + span;
+        if let Some(member) = self.members.get_mut(&id).filter(|member| member.is_up()) {
+            strike(member, until);
+            self.note(|| format!("{id} {what}, until {until:?}"));
+        }
+    }
+
+    /// A member is lost with its disk, if the cluster can bear it.
+    fn wipe(&mut self) {
+        let Some((_, committed)) = self.invariants.ledger.committed_configuration() else { return };
+        let candidates: Vec<MemberId> = committed.voters.iter().chain(&committed.learners).copied().collect();
+        let id = *self.random.pick(&candidates);
+        let mut dead = self.dead();
+        if dead.insert(id) && self.invariants.ledger.can_bear(&dead) {
+            self.coverage.wipes += 1;
+            self.destroy(id);
+        }
+    }
+
+    fn skew(&mut self, id: MemberId) {
+        let now = self.agenda.now();
+        let rate = TRUE_RATE - DRIFT_MAX as u32 + self.random.between(0, 2 * DRIFT_MAX) as u32;
+        let jump = self.random.between(0, 2 * JUMP_MS_MAX) as i64 - JUMP_MS_MAX as i64;
+        let jumps = self.random.coin();
+        let member = self.members.get_mut(&id).expect("every member is known");
+        if jumps {
+            member.clock.jump_wall(jump)
+        } else {
+            member.clock.set_rate(now, rate)
+        }
+        self.note(|| format!("the clocks of {id}: a jump of {jump} ms, or {rate} us a second"));
+    }
+
+    /// Leadership is handed over without need, or because the member is to end, as at an upgrade.
+    fn hand_over(&mut self, id: MemberId) -> Checked {
+        let target = self.random.coin().then(|| {
+            let ids: Vec<MemberId> = self.members.keys().copied().collect();
+            *self.random.pick(&ids)
+        });
+        let ends = self.random.coin();
+        let member = &self.members[&id];
+        let Some(handle) = member.process().map(|process| process.handle()) else { return Ok(()) };
+        let start = member.start;
+        self.coverage.transfers += 1;
+        self.note(|| format!("{id} is to hand over{}", if ends { " and to end" } else { "" }));
+        if ends {
+            super::ask(async move { handle.drain().await });
+            let delay = self.random.time(Duration::ZERO, HAND_OVER);
+            self.agenda.after(delay, Event::Stop { id, start });
+        } else {
+            super::ask(async move { handle.transfer(target).await });
+        }
+        self.stir(id)
+    }
+}

@@ -1,0 +1,254 @@
+//! One member of a shipped cluster: the member that ships, moved step by step, and its disk in memory. Owns what a crash takes
+//! away and what must be found again after it.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use memory_disk::MemoryDisk;
+use raft::{Configuration, Entry, HardState, Index, MemberId, Output, Persist, Restored};
+use raft_node::stepped::{Settings, SteppedMember, Written};
+use storage::{ClusterId, ClusterRecord, OnFailure, Options, Recovered, Start, Storage};
+use world::clock::Clock;
+use world::disk::Disk;
+
+use crate::churn::info;
+use crate::invariant::{Checked, Violation, ensure};
+
+/// Small, so that files of the log come and go.
+const SEGMENT_BYTES: u64 = 16 << 10;
+/// Where a member keeps everything.
+const DIR: &str = "/member";
+
+/// Whether a member runs.
+#[derive(Debug)]
+pub(super) enum State {
+    /// It does.
+    Up(Box<SteppedMember>),
+    /// It ended, and will start again.
+    Down,
+    /// Its tombstone is on its disk.
+    Buried,
+    /// Destroyed: removed by the operator, or its disk is lost.
+    Gone,
+}
+
+/// A write that the core asked for, until it is known to be on the disk.
+#[derive(Clone, Debug)]
+enum UnderWay {
+    Persist(Persist),
+    Install(Option<HardState>),
+}
+
+impl UnderWay {
+    fn hard_state(&self) -> Option<HardState> {
+        match self {
+            Self::Persist(persist) => persist.hard_state,
+            Self::Install(hard_state) => *hard_state,
+        }
+    }
+
+    fn entries(&self) -> &[Entry] {
+        match self {
+            Self::Persist(persist) => &persist.entries,
+            Self::Install(..) => &[],
+        }
+    }
+}
+
+/// What is planned for a member; void when it starts anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Planned {
+    /// The latest turn: its number, and when.
+    pub(super) turn: (u64, Option<Duration>),
+    pub(super) write: bool,
+    pub(super) apply: bool,
+    pub(super) snapshot: bool,
+}
+
+/// A member, running or not.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) id: MemberId,
+    pub(super) clock: Clock,
+    pub(super) disk: MemoryDisk,
+    pub(super) state: State,
+    /// Starts so far; what was meant for an earlier start is void.
+    pub(super) start: u64,
+    pub(super) planned: Planned,
+    /// It stands still until then.
+    pub(super) paused_until: Duration,
+    /// Syncs take at least until then.
+    pub(super) stalled_until: Duration,
+    /// There is no room on its disk until then.
+    pub(super) full_until: Duration,
+    /// Where a process of its own would have ended.
+    pub(super) disk_failed: Arc<AtomicBool>,
+    /// Its driver has ended: what it wanted written is written, then it is over.
+    pub(super) has_ended: bool,
+    record: ClusterRecord,
+    under_way: VecDeque<UnderWay>,
+}
+
+impl Member {
+    /// A member with an empty disk, told which cluster it belongs to.
+    pub(super) fn new(id: MemberId, clock: Clock, bootstrap: Configuration) -> Self {
+        let record = ClusterRecord {
+            cluster_id: ClusterId([7; 16]),
+            token_sha256: [1; 32],
+            own: info(id),
+            first_configuration: bootstrap,
+        };
+        Self {
+            id,
+            clock,
+            disk: MemoryDisk::new(),
+            state: State::Down,
+            start: 0,
+            planned: Planned::default(),
+            paused_until: Duration::ZERO,
+            stalled_until: Duration::ZERO,
+            full_until: Duration::ZERO,
+            disk_failed: Arc::default(),
+            has_ended: false,
+            record,
+            under_way: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn process(&self) -> Option<&SteppedMember> {
+        match &self.state {
+            State::Up(process) => Some(process),
+            _ => None,
+        }
+    }
+
+    pub(super) fn process_mut(&mut self) -> Option<&mut SteppedMember> {
+        match &mut self.state {
+            State::Up(process) => Some(process),
+            _ => None,
+        }
+    }
+
+    /// While its disk is full, nothing on it can grow.
+    pub(super) fn limit_room(&self, now: Duration) {
+        let limit = (self.full_until > now).then(|| self.disk.used_bytes());
+        self.disk.limit_bytes(limit);
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    /// What its disk holds, or what a blank one is made into.
+    pub(super) fn read_disk(&self, trailing_entries: u64, salt: u64) -> Result<Recovered, String> {
+        let failed = Arc::clone(&self.disk_failed);
+        failed.store(false, Ordering::Relaxed);
+        let options = Options {
+            segment_bytes: SEGMENT_BYTES,
+            trailing_entries,
+            on_failure: OnFailure::call(move |_| failed.store(true, Ordering::Relaxed)),
+            ..Options::new(self.id, salt)
+        };
+        let recovered = Storage::open(Arc::new(self.disk.clone()), Path::new(DIR), options);
+        let mut recovered = recovered.map_err(|reason| reason.to_string())?;
+        if recovered.identity.cluster.is_none() {
+            let started = recovered.storage.bootstrap(self.record.clone(), &Start::Empty);
+            recovered.raft = started.map_err(|reason| reason.to_string())?.unwrap_or_default();
+            recovered.identity = recovered.storage.identity().clone();
+        }
+        Ok(recovered)
+    }
+
+    /// Runs on from `recovered`.
+    pub(super) fn run(&mut self, recovered: Recovered, settings: Settings, now: Duration) -> Checked {
+        let process = SteppedMember::start(recovered, settings, self.clock.read(now)).map_err(|reason| Violation {
+            invariant: "a disk can be read again",
+            seen: format!("{}: {reason}", self.id),
+        })?;
+        self.start += 1;
+        (self.planned, self.has_ended) = (Planned::default(), false);
+        self.state = State::Up(Box::new(process));
+        Ok(())
+    }
+
+    /// The core asked for these writes.
+    pub(super) fn note_asked(&mut self, outputs: &[Output]) {
+        self.under_way.extend(outputs.iter().filter_map(|output| match output {
+            Output::Persist(persist) => Some(UnderWay::Persist(persist.clone())),
+            Output::InstallSnapshot { hard_state, .. } => Some(UnderWay::Install(*hard_state)),
+            _ => None,
+        }));
+    }
+
+    /// The member says that this is on its disk: the shadow of that disk follows.
+    pub(super) fn note_written(&mut self, written: Written, shadow: &mut Disk) {
+        match written {
+            Written::Persisted(group) => {
+                self.under_way.drain(..group.len());
+                group.into_iter().for_each(|persist| shadow.write(persist));
+            }
+            Written::Installed { io, hard_state, meta } => {
+                self.under_way.pop_front();
+                shadow.install(io, hard_state, meta, Bytes::new());
+            }
+            Written::Purged { first_kept } => shadow.purge(first_kept),
+            Written::Buried | Written::Discarded => {}
+        }
+        if shadow.begin_sync() {
+            shadow.finish_sync();
+        }
+    }
+
+    /// Its process is gone: what was under way may be on the disk, any first part of it.
+    ///
+    /// # Errors
+    /// What a start finds is not what was acknowledged, with such a part behind it.
+    pub(super) fn check_found(&mut self, found: &Restored, shadow: &Disk) -> Checked {
+        const NAME: &str = "what was written is found again";
+        let id = self.id;
+        let acknowledged = shadow.durable();
+        let under_way = std::mem::take(&mut self.under_way);
+        let overwritten = under_way.iter().flat_map(UnderWay::entries).map(|entry| entry.id.index).min();
+        let installs = under_way.iter().any(|write| matches!(write, UnderWay::Install(..)));
+        let states = under_way.iter().filter_map(UnderWay::hard_state);
+        let is_known = std::iter::once(acknowledged.hard_state).chain(states).any(|state| state == found.hard_state);
+        ensure(is_known, NAME, || {
+            format!("{id} starts with {:?}, acknowledged was {:?}", found.hard_state, acknowledged.hard_state)
+        })?;
+        let (snapshot, kept) = (found.snapshot.last, acknowledged.snapshot.last);
+        ensure(snapshot.index >= kept.index, NAME, || {
+            format!("{id} starts from a snapshot at {snapshot}, but had one at {kept}")
+        })?;
+        let holds = |index: Index| {
+            let first = found.entries.first().map_or(Index(0), |entry| entry.id.index);
+            found.entries.get(index.0.checked_sub(first.0)? as usize)
+        };
+        for entry in acknowledged.log.iter().filter(|entry| entry.id.index > found.snapshot.last.index) {
+            let may_be_gone = installs || overwritten.is_some_and(|index| index <= entry.id.index);
+            ensure(may_be_gone || holds(entry.id.index) == Some(entry), NAME, || {
+                format!("{id} starts without {}, which was acknowledged", entry.id)
+            })?;
+        }
+        for entry in found.entries.iter().filter(|entry| entry.id.index > acknowledged.snapshot.last.index) {
+            if acknowledged.log.iter().any(|known| known == entry) {
+                continue;
+            }
+            let place = under_way.iter().position(|write| write.entries().contains(entry));
+            let place = place.ok_or_else(|| Violation {
+                invariant: NAME,
+                seen: format!("{id} starts with {entry:?}, which nobody asked for"),
+            })?;
+            // Term and vote go first (Raft thesis §3.8).
+            let newest = under_way.iter().take(place + 1).filter_map(UnderWay::hard_state).next_back();
+            let newest = newest.unwrap_or(acknowledged.hard_state);
+            ensure(found.hard_state.term >= newest.term, NAME, || {
+                format!("{id} starts with {}, but not with {newest:?}, written before it", entry.id)
+            })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+//! One seed of a shipped cluster from beginning to end: the safety phase with its faults, then everything is healed and must
+//! become whole. Owns the phases and the verdict.
+
+use std::time::Duration;
+
+use world::clock::TRUE_RATE;
+use world::seed::Seed;
+use world::settings;
+
+use crate::coverage::Coverage;
+use crate::fault::{Fault, Faults};
+use crate::invariant::{Checked, Violation, ensure};
+use crate::members::{Event, MemberCluster};
+use crate::sweep::{Failure, catching_panics};
+
+/// Turns of members before all faults are lifted.
+const TURNS: u64 = 3_000;
+/// CoreCluster time before that, at most.
+const TIME_MAX: Duration = Duration::from_secs(300);
+/// How long clients are served after healing.
+const SERVE: Duration = Duration::from_secs(20);
+/// How long a healed cluster may take to become whole once its clients are quiet.
+const WHOLE: Duration = Duration::from_secs(60);
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// Lines that tell of a failure.
+const LINES: usize = 200;
+
+/// The faults that strike here: a bad record on a disk is `storage`'s own tests' to find.
+#[must_use]
+pub fn faults() -> Faults {
+    Faults::all().filter(|fault| !matches!(fault, Fault::Rot | Fault::Misdirect))
+}
+
+/// Runs one seed.
+///
+/// # Errors
+/// It failed; it was run a second time to tell the story.
+pub fn run(seed: Seed) -> Result<Coverage, Box<Failure>> {
+    attempt(seed, 0).0.map_err(|violation| {
+        let (again, trace) = attempt(seed, settings::trace_lines(LINES));
+        let violation = match again {
+            Err(again) if again == violation => violation,
+            other => {
+                let seen = format!("the first run: {violation}; the second: {other:?}");
+                Violation { invariant: "a seed repeats itself", seen }
+            }
+        };
+        let replay = format!("cargo xtask simulate --members --from {seed} --seeds 1");
+        Box::new(Failure { seed, violation, trace, replay })
+    })
+}
+
+fn attempt(seed: Seed, lines: usize) -> (Result<Coverage, Violation>, Vec<String>) {
+    let mut cluster = match catching_panics(|| MemberCluster::new(seed, &faults(), lines)) {
+        Ok(cluster) => cluster,
+        Err(violation) => return (Err(violation), Vec::new()),
+    };
+    let verdict = catching_panics(|| phases(&mut cluster));
+    let (coverage, clients, trace) = cluster.into_parts();
+    let verdict = verdict.and_then(|()| Ok(Coverage { operations: clients.check()?, ..coverage }));
+    (verdict, trace)
+}
+
+fn phases(cluster: &mut MemberCluster) -> Checked {
+    while cluster.coverage.steps < TURNS && cluster.now() < TIME_MAX {
+        cluster.step()?;
+    }
+    cluster.coverage.outputs_under_faults = cluster.coverage.outputs;
+    cluster.lift_all_faults()?;
+    let before = cluster.clients.served.clone();
+    let end = cluster.now() + SERVE;
+    while let Some(client) =
+        cluster.clients.served.iter().zip(&before).position(|(served, before)| *served < before + 2)
+    {
+        ensure(cluster.now() < end, "healing", || {
+            format!("client {client} is not served {SERVE:?} after all faults ended")
+        })?;
+        cluster.run_for(LOOK)?;
+    }
+    cluster.is_quiet = true;
+    let end = cluster.now() + WHOLE;
+    while let Some(missing) = cluster.missing() {
+        ensure(cluster.now() < end, "healing", || {
+            format!("{WHOLE:?} after all faults ended there is still missing: {missing}")
+        })?;
+        cluster.run_for(LOOK)?;
+    }
+    Ok(())
+}
+
+impl MemberCluster {
+    /// Everything is connected, runs and is quick again; what is destroyed stays so.
+    fn lift_all_faults(&mut self) -> Checked {
+        self.note(|| "all faults are lifted".to_owned());
+        self.is_healing = true;
+        self.profile.heal();
+        self.network.mend();
+        self.network.weather = self.profile.weather;
+        let now = self.now();
+        let ids: Vec<_> = self.members.keys().copied().collect();
+        for id in ids {
+            let member = self.members.get_mut(&id).expect("listed just now");
+            member.clock.set_rate(now, TRUE_RATE);
+            member.clock.correct_wall();
+            (member.stalled_until, member.full_until) = (Duration::ZERO, Duration::ZERO);
+            member.disk.fail_sync_after(u64::MAX);
+            self.start(id)?;
+        }
+        self.operator.heal();
+        self.agenda.after(Duration::ZERO, Event::Operator);
+        Ok(())
+    }
+
+    fn into_parts(mut self) -> (Coverage, super::Clients, Vec<String>) {
+        // Equal only after as many draws.
+        let chance = self.random.number();
+        self.trace_hash.add(self.agenda.now(), 20, &chance);
+        let coverage = Coverage {
+            time: self.agenda.now(),
+            trace_hash: self.trace_hash.of_seed(self.seed.0),
+            elections: self.invariants.ledger.reigns.len() as u64,
+            committed: self.invariants.ledger.committed().0,
+            configurations: self.invariants.ledger.configurations,
+            writes: self.clients.writes,
+            reads: self.clients.reads,
+            ..self.coverage
+        };
+        (coverage, self.clients, self.trace.into_lines())
+    }
+}

@@ -1,0 +1,209 @@
+//! When the threads of a shipped member have time, and what is checked of what they do before anybody else hears of it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::{Index, MemberId, Output, Payload};
+use storage::StorageError;
+
+use crate::invariant::{Checked, Violation, ensure, removal_is_committed, state_machine_safety};
+use crate::members::process::State;
+use crate::members::{Event, MemberCluster};
+use crate::trace;
+
+/// A full disk is tried again so often, as by the log's thread.
+const FULL_RETRY: Duration = Duration::from_secs(1);
+/// From something to do until the core's thread does it.
+const REACTION: (Duration, Duration) = (Duration::from_micros(10), Duration::from_millis(2));
+
+impl MemberCluster {
+    /// Plans whatever the member's threads have to do.
+    pub(super) fn stir(&mut self, id: MemberId) -> Checked {
+        if self.members[&id].disk_failed.load(Ordering::Relaxed) {
+            self.coverage.failed_syncs += 1;
+            return self.crash(id);
+        }
+        let now = self.agenda.now();
+        let delays = [REACTION, self.profile.sync, self.profile.apply, self.profile.sync];
+        let [reaction, sync, apply, snapshot] = delays.map(|(low, high)| self.random.long_tailed(low, high));
+        let member = self.members.get_mut(&id).expect("every member is known");
+        let (start, stalled, mut planned) = (member.start, member.stalled_until.saturating_sub(now), member.planned);
+        let (monotonic, has_ended) = (member.clock.read(now).monotonic, member.has_ended);
+        let Some(process) = member.process_mut() else { return Ok(()) };
+        if !has_ended {
+            let (is_due, deadline) = (process.is_due(monotonic), process.deadline());
+            let when = if is_due { Some(now + reaction) } else { self.members[&id].clock.when(deadline) };
+            let (number, before) = planned.turn;
+            if let Some(when) = when
+                && before.is_none_or(|before| when < before)
+            {
+                planned.turn = (number + 1, Some(when));
+                self.agenda.at(when, Event::Turn { id, start, number: number + 1 });
+            }
+        }
+        let member = self.members.get_mut(&id).expect("looked at above");
+        let Some(process) = member.process_mut() else { return Ok(()) };
+        if !planned.write && process.has_to_write() {
+            planned.write = true;
+            self.agenda.after(sync + stalled, Event::Write { id, start });
+        }
+        if !planned.apply && process.has_to_apply() {
+            planned.apply = true;
+            self.agenda.after(apply, Event::Apply { id, start });
+        }
+        if !planned.snapshot && process.has_to_snapshot() {
+            planned.snapshot = true;
+            self.agenda.after(snapshot + stalled, Event::Snapshot { id, start });
+        }
+        let is_over = has_ended && !planned.write;
+        member.planned = planned;
+        if is_over {
+            self.end(id);
+        }
+        self.look_at_calls(id)
+    }
+
+    /// A driver that has ended wants nothing more, and all it wanted is written.
+    fn end(&mut self, id: MemberId) {
+        let member = self.members.get_mut(&id).expect("every member is known");
+        member.state = State::Down;
+        member.disk.kill();
+        let (low, high) = self.profile.downtime;
+        let downtime = self.random.time(low, high);
+        self.note(|| format!("{id} has ended"));
+        self.agenda.after(downtime, Event::Start(id));
+        self.abandon(id);
+    }
+
+    pub(super) fn turn(&mut self, id: MemberId, start: u64, number: u64) -> Checked {
+        let now = self.agenda.now();
+        let Some(member) = self.members.get_mut(&id) else { return Ok(()) };
+        if member.start != start || member.planned.turn.0 != number || member.has_ended {
+            return Ok(());
+        }
+        member.planned.turn.1 = None;
+        let monotonic = member.clock.read(now).monotonic;
+        if member.process().is_some_and(|process| process.is_due(monotonic)) {
+            return self.take_turn(id);
+        }
+        self.stir(id)
+    }
+
+    /// One round of the core's thread, checked before anything of it leaves.
+    pub(super) fn take_turn(&mut self, id: MemberId) -> Checked {
+        self.coverage.steps += 1;
+        let member = self.members.get_mut(&id).expect("every member is known");
+        let now = member.clock.read(self.agenda.now());
+        let Some(process) = member.process_mut() else { return Ok(()) };
+        let turn = process.turn(now);
+        let (said, due) = (process.take_said(), process.take_snapshots_due());
+        member.note_asked(&turn.outputs);
+        member.has_ended = turn.ended;
+        let process = self.members[&id].process().expect("it has just had its turn");
+        let before = self.invariants.committed();
+        for output in &turn.outputs {
+            self.trace.note(self.agenda.now(), || format!("{id} {}", trace::output(output)));
+            self.trace_hash.add(self.agenda.now(), 30, &(id, output));
+        }
+        self.invariants.stepped(id, process.raft(), &turn.outputs, &self.shadows)?;
+        self.note_commits(before)?;
+        self.coverage.outputs += turn.outputs.len() as u64;
+        for output in &turn.outputs {
+            if let Output::Removed { index } = output {
+                removal_is_committed::removed(&self.invariants.ledger, id, *index)?;
+            }
+        }
+        if self.random.chance(self.profile.crash_per_output) {
+            return self.crash(id);
+        }
+        self.trace_hash.add(self.agenda.now(), 31, &said);
+        said.into_iter().for_each(|(to, bytes)| self.send(id, to, bytes));
+        due.into_iter().for_each(|due| self.send_snapshot(id, due));
+        self.stir(id)
+    }
+
+    fn note_commits(&mut self, before: Index) -> Checked {
+        for index in before.0 + 1..=self.invariants.committed().0 {
+            let id = self.invariants.ledger.committed_at(Index(index)).expect("it is committed").id;
+            let known = self.invariants.ledger.known(id).map(|known| known.entry.payload.clone());
+            if let Some(Payload::Normal(bytes)) = known {
+                self.clients.committed(Index(index), bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn write(&mut self, id: MemberId, start: u64) -> Checked {
+        let now = self.agenda.now();
+        let dies = self.random.chance(self.profile.crash_per_output);
+        let after = self.random.between(1, 6);
+        let Some(member) = self.members.get_mut(&id).filter(|member| member.start == start) else { return Ok(()) };
+        if dies {
+            member.disk.stop_after(after);
+        }
+        member.limit_room(now);
+        let Some(process) = member.process_mut() else { return Ok(()) };
+        match process.write() {
+            Ok(written) => {
+                member.planned.write = false;
+                if let Some(written) = written {
+                    let shadow = self.shadows.get_mut(&id).expect("every member has a disk");
+                    self.trace.note(now, || format!("{id} has on its disk {written:?}"));
+                    member.note_written(written, shadow);
+                    self.invariants.synced(shadow)?;
+                }
+                if dies { self.crash(id) } else { self.stir(id) }
+            }
+            Err(StorageError::Full { .. }) => {
+                self.coverage.failed_syncs += 1;
+                self.agenda.after(FULL_RETRY, Event::Write { id, start });
+                Ok(())
+            }
+            Err(reason @ StorageError::Failed(_)) => {
+                self.note(|| format!("{id} cannot go on: {reason}"));
+                self.crash(id)
+            }
+            Err(reason) => Err(Violation {
+                invariant: "a disk is asked for nothing that it cannot do",
+                seen: format!("{id}: {reason}"),
+            }),
+        }
+    }
+
+    pub(super) fn apply(&mut self, id: MemberId, start: u64) -> Checked {
+        let Some(process) = self.of_start(id, start) else { return Ok(()) };
+        process.apply().map_err(|reason| Violation {
+            invariant: "what is committed can be applied",
+            seen: format!("{id}: {reason}"),
+        })?;
+        let Some(process) = self.of_start(id, start) else { return Ok(()) };
+        let published = process.handle().published();
+        self.members.get_mut(&id).expect("looked at above").planned.apply = false;
+        let (applied, committed) = (published.applied, self.invariants.committed());
+        ensure(applied <= committed, "state machine safety", || {
+            format!("{id} has applied {applied}, committed is {committed}")
+        })?;
+        let hash = published.view.hash_kv(0).map_or(0, |result| result.hash);
+        self.trace_hash.add(self.agenda.now(), 32, &(id, applied, hash));
+        let expected = *self.states.entry(applied).or_insert(hash);
+        ensure(hash == expected, "state machine safety", || {
+            format!("the state of {id} at {applied} hashes to {hash:x}, elsewhere to {expected:x}")
+        })?;
+        self.stir(id)
+    }
+
+    pub(super) fn snapshot(&mut self, id: MemberId, start: u64) -> Checked {
+        let now = self.agenda.now();
+        self.members.get_mut(&id).expect("every member is known").limit_room(now);
+        let Some(process) = self.of_start(id, start) else { return Ok(()) };
+        process.snapshot();
+        let newest = process.newest_snapshot();
+        self.members.get_mut(&id).expect("looked at above").planned.snapshot = false;
+        if let Some(meta) = newest {
+            state_machine_safety::describes_what_is_committed(&self.invariants.ledger, id, &meta)?;
+            self.shadows.get_mut(&id).expect("every member has a disk").keep_snapshot(meta, Bytes::new());
+        }
+        self.stir(id)
+    }
+}

@@ -1,0 +1,49 @@
+//! What is demanded of a shipped cluster once every fault is lifted: one leader, a settled configuration of living members, one
+//! log, one state, and nobody left behind who still campaigns.
+
+use std::collections::BTreeSet;
+
+use raft::{MemberId, Role};
+
+use crate::members::MemberCluster;
+use crate::members::process::Member;
+
+impl MemberCluster {
+    /// What is missing; `None`: nothing.
+    pub(super) fn missing(&self) -> Option<String> {
+        let leaders = self.leaders();
+        let [leader] = leaders[..] else { return Some(format!("one leader, not {leaders:?}")) };
+        let process = self.members[&leader].process()?;
+        let raft = process.raft();
+        let (configuration, index) = raft.configuration();
+        if configuration.is_joint() || raft.committed_configuration().1 != index {
+            return Some(format!("a settled configuration, not {configuration:?} of index {index}"));
+        }
+        let everyone: BTreeSet<MemberId> = configuration.voters.union(&configuration.learners).copied().collect();
+        let dead: Vec<MemberId> = everyone.intersection(&self.dead()).copied().collect();
+        if !dead.is_empty() {
+            return Some(format!("{dead:?} to be replaced"));
+        }
+        let last = raft.last();
+        for id in &everyone {
+            let Some(member) = self.members[id].process() else { return Some(format!("{id} to run")) };
+            let (own, commit) = (member.raft().last(), member.raft().commit());
+            let applied = member.handle().published().applied;
+            if (own, commit, applied) != (last, last.index, last.index) {
+                return Some(format!("{id} at {last}: its log ends at {own}, commit {commit}, applied {applied}"));
+            }
+        }
+        let outsiders = self.members.values().filter(|member| !everyone.contains(&member.id));
+        let outsiders = outsiders.filter(|member| campaigns_among(member, &everyone));
+        let left: Vec<MemberId> = outsiders.map(|member| member.id).collect();
+        (!left.is_empty()).then(|| format!("{left:?} to learn that they were removed"))
+    }
+}
+
+/// Whether it campaigns, and asks somebody who could tell it; where all whom it knows are gone, only the operator can end it.
+fn campaigns_among(member: &Member, everyone: &BTreeSet<MemberId>) -> bool {
+    member.process().is_some_and(|process| {
+        let asked = &process.raft().configuration().0.voters;
+        process.raft().soft_state().role != Role::Learner && !asked.is_disjoint(everyone)
+    })
+}

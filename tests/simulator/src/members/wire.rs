@@ -1,0 +1,76 @@
+//! What shipped members say to each other, in the form that it has on the wire, and the snapshots between them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::MemberId;
+use raft_node::stepped::{Carried, SnapshotDue};
+
+use crate::invariant::{Checked, Violation};
+use crate::members::process::Member;
+use crate::members::{Event, MemberCluster};
+
+/// Broken connections that are noticed, per million lost messages.
+const LOSS_NOTICED: u32 = 300_000;
+
+impl MemberCluster {
+    pub(super) fn send(&mut self, from: MemberId, to: MemberId, bytes: Bytes) {
+        self.coverage.messages += 1;
+        let fate = self.network.fate(&mut self.random, from, to);
+        if fate.first.is_none() && self.random.chance(LOSS_NOTICED) {
+            let (delay, start) = (self.network.delay(&mut self.random), self.members[&from].start);
+            self.agenda.after(delay, Event::Unreachable { id: from, start, to });
+        }
+        for delay in fate.second.into_iter().chain(fate.first) {
+            self.agenda.after(delay, Event::Frame { from, to, bytes: bytes.clone() });
+        }
+    }
+
+    pub(super) fn hear(&mut self, from: MemberId, to: MemberId, bytes: Bytes) -> Checked {
+        let Some(process) = self.members.get(&to).and_then(Member::process) else { return Ok(()) };
+        process.hear(from, bytes).map_err(|reason| Violation {
+            invariant: "what is said is understood",
+            seen: format!("{to} hears {from}: {reason}"),
+        })?;
+        self.stir(to)
+    }
+
+    pub(super) fn send_snapshot(&mut self, from: MemberId, due: SnapshotDue) {
+        let SnapshotDue { to, number, at_least, .. } = due;
+        let (process, start) = (self.members[&from].process(), self.members[&from].start);
+        let carried = process.map(|process| process.carry(at_least));
+        let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3;
+        let lost = self.random.chance(self.network.weather.loss.saturating_mul(3).min(900_000));
+        let linked = self.network.passes(from, to) && self.network.passes(to, from);
+        match carried {
+            Some(Ok(carried)) if linked && !lost => {
+                self.agenda.after(delay, Event::Transfer { from, start, due, carried: Box::new(carried) });
+            }
+            other => {
+                self.note(|| {
+                    format!("{from} cannot send a snapshot to {to}: {:?}", other.map(|carried| carried.map(drop)))
+                });
+                self.agenda.after(delay, Event::Sent { id: from, start, to, number, arrived: Err(()) });
+            }
+        }
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        from: MemberId,
+        start: u64,
+        SnapshotDue { to, number, term, .. }: SnapshotDue,
+        carried: Carried,
+    ) -> Checked {
+        let now = self.agenda.now();
+        let member = self.members.get_mut(&to).expect("it is up");
+        member.limit_room(now);
+        let meta = carried.meta.last;
+        let outcome = member.process().map_or(Ok(()), |process| process.receive(from, term, carried));
+        self.coverage.installs += u64::from(outcome.is_ok());
+        self.note(|| format!("{to} receives the snapshot at {meta} from {from}: {outcome:?}"));
+        let delay = self.network.delay(&mut self.random);
+        self.agenda.after(delay, Event::Sent { id: from, start, to, number, arrived: outcome.map_err(drop) });
+        self.stir(to)
+    }
+}

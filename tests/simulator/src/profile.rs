@@ -1,0 +1,192 @@
+//! What kind of a run a seed makes: how many members, which limits, which faults and how often. Owns the draw, so that each
+//! seed is bad weather of its own kind rather than all kinds at once ("swarm testing", Groce et al. 2012).
+
+use std::time::Duration;
+
+use raft::{Config, MemberId};
+use world::network::Weather;
+use world::seed::Random;
+
+use crate::fault::{Fault, Faults};
+use crate::version::{Version, keep_to_the_rules};
+
+const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// A kind of run.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    /// What may go wrong in this one.
+    pub faults: Faults,
+    /// Voters at the start.
+    pub voters: u64,
+    /// Fewest and most voters that the operator asks for.
+    pub sizes: (u64, u64),
+    /// Limits and times of every member, but for those of the older version; ID and seed are each one's own.
+    pub config: Config,
+    /// What every other start runs instead.
+    pub older: Option<Version>,
+    /// How the network treats messages.
+    pub weather: Weather,
+    /// Shortest and longest sync.
+    pub sync: (Duration, Duration),
+    /// Shortest and longest time to apply what is committed.
+    pub apply: (Duration, Duration),
+    /// Longest time that the bytes of a snapshot take, besides the network's delay.
+    pub transfer: Duration,
+    /// Longest time that a member goes on taking inputs before it asks for outputs.
+    pub batch: Duration,
+    /// Clients.
+    pub clients: usize,
+    /// Registers they share.
+    pub keys: u64,
+    /// How long a lease lasts that nobody keeps alive.
+    pub lease: Duration,
+    /// A client's pause between two operations.
+    pub think: (Duration, Duration),
+    /// How long a client waits for an answer.
+    pub patience: Duration,
+    /// Most bytes that a command is padded with.
+    pub padding: u64,
+    /// Crashes per million outputs.
+    pub crash_per_output: u32,
+    /// How long a member stays down.
+    pub downtime: (Duration, Duration),
+    /// Mean time between two strikes of a fault that strikes the whole cluster.
+    pub calm: Duration,
+}
+
+impl Profile {
+    /// Draws one; faults only among those that are `allowed`.
+    pub fn draw(random: &mut Random, allowed: &Faults) -> Self {
+        let faults = match random.below(8) {
+            0 => allowed.clone(),
+            1 => allowed.filter(|_| random.chance(200_000)),
+            _ => allowed.filter(|_| random.coin()),
+        };
+        let weather = weather(random, &faults);
+        let voters = *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 7]);
+        let largest = random.between(voters, 9);
+        let think = random.long_tailed(ms(2), ms(150));
+        let slow_disk = random.long_tailed(ms(1), ms(40));
+        let mut newest = config(random, &faults);
+        let older = faults.include(Fault::MixedVersions).then(|| older_than(&mut newest, random, &faults));
+        Self {
+            voters,
+            sizes: (random.between(1, voters), largest),
+            config: newest,
+            older,
+            weather,
+            sync: (Duration::from_micros(100), slow_disk),
+            apply: (Duration::from_micros(20), random.long_tailed(ms(1), ms(60))),
+            transfer: random.long_tailed(ms(1), ms(1_200)),
+            batch: if random.coin() { Duration::ZERO } else { random.long_tailed(Duration::from_micros(100), ms(5)) },
+            clients: random.between(1, 6) as usize,
+            keys: random.between(1, 4),
+            lease: random.long_tailed(ms(100), ms(5_000)),
+            think: (think / 4, think * 2),
+            patience: random.time(ms(300), ms(4_000)),
+            padding: *random.pick(&[0, 0, 64, 700]),
+            crash_per_output: if faults.include(Fault::Crash) { *random.pick(&[0, 30, 300, 1_500]) } else { 0 },
+            downtime: (ms(1), random.long_tailed(ms(50), ms(6_000))),
+            calm: random.time(ms(250), ms(5_000)),
+            faults,
+        }
+    }
+
+    /// Nothing goes wrong by itself: what happens is what the caller does.
+    #[must_use]
+    pub fn calm(voters: u64) -> Self {
+        Self {
+            faults: Faults::none(),
+            voters,
+            sizes: (voters, voters),
+            config: Config::new(MemberId(1), 0),
+            older: None,
+            weather: Weather::CALM,
+            sync: (Duration::from_micros(100), ms(3)),
+            apply: (Duration::from_micros(20), ms(1)),
+            transfer: ms(1),
+            batch: Duration::ZERO,
+            clients: 2,
+            keys: 2,
+            lease: ms(1_000),
+            think: (ms(50), ms(150)),
+            patience: ms(500),
+            padding: 0,
+            crash_per_output: 0,
+            downtime: (ms(1), ms(300)),
+            calm: ms(300),
+        }
+    }
+
+    /// After healing: everything works, and quickly.
+    pub fn heal(&mut self) {
+        self.faults = Faults::none();
+        self.weather = Weather::CALM;
+        self.sync = (Duration::from_micros(100), ms(3));
+        self.apply = (Duration::from_micros(20), ms(1));
+        self.transfer = ms(1);
+        self.crash_per_output = 0;
+        self.patience = ms(4_000);
+    }
+
+    /// What a member that starts now runs.
+    pub fn version(&self, random: &mut Random) -> Version {
+        match &self.older {
+            Some(older) if random.coin() => older.clone(),
+            _ => Version { config: self.config.clone(), unknown: Vec::new() },
+        }
+    }
+}
+
+fn weather(random: &mut Random, faults: &Faults) -> Weather {
+    let mut weather =
+        Weather { delay: (Duration::from_micros(100), random.long_tailed(ms(1), ms(40))), ..Weather::CALM };
+    if faults.include(Fault::Loss) {
+        weather.loss = *random.pick(&[1_000, 10_000, 50_000, 200_000]);
+    }
+    if faults.include(Fault::Duplication) {
+        weather.duplication = *random.pick(&[1_000, 20_000, 200_000]);
+    }
+    if faults.include(Fault::Delay) {
+        weather.hold = *random.pick(&[1_000, 20_000, 200_000]);
+        weather.hold_max = random.long_tailed(ms(20), ms(8_000));
+    }
+    weather
+}
+
+/// The version before `newest`; both are brought to where they may run side by side.
+fn older_than(newest: &mut Config, random: &mut Random, faults: &Faults) -> Version {
+    let mut older = config(random, faults);
+    older.transfer_timeout = older.election_timeout * random.between(1, 4) as u32 / 2;
+    keep_to_the_rules(newest, &mut older);
+    Version::older(random, older)
+}
+
+fn config(random: &mut Random, faults: &Faults) -> Config {
+    let heartbeat = *random.pick(&[50, 150, 150]);
+    let election = *random.pick(&[300, 1_000, 1_000]);
+    let config = Config {
+        heartbeat_interval: ms(heartbeat),
+        election_timeout: ms(election),
+        leader_lease: ms(election / 2),
+        clock_drift: ms(election / 20),
+        pre_vote: !random.chance(150_000),
+        // A lease trusts clocks, so it is only asked for where they can be trusted.
+        lease_reads: random.chance(300_000) && !faults.include(Fault::Clock),
+        snapshot_threshold: *random.pick(&[3, 10, 40, 150, 1_024]),
+        snapshot_trailing: *random.pick(&[0, 1, 8, 40, 1_024]),
+        max_append_entries: *random.pick(&[1, 2, 8, 64]),
+        max_append_bytes: *random.pick(&[64, 1_024, 1 << 20]),
+        max_inflight_messages: *random.pick(&[1, 2, 16, 256]),
+        max_inflight_bytes: *random.pick(&[128, 4_096, 16 << 20]),
+        max_uncommitted_bytes: *random.pick(&[1_024, 64 << 10, 64 << 20]),
+        catch_up_entries: *random.pick(&[0, 4, 64]),
+        transfer_timeout: ms(election),
+        ..Config::new(MemberId(1), 0)
+    };
+    assert!(config.heartbeat_interval * 2 <= config.election_timeout, "the draw keeps to the core's rules");
+    config
+}

@@ -1,0 +1,114 @@
+//! Many seeds, on all processors; each run itself is single-threaded. Owns the sharing of the work; the lowest seed that fails
+//! is the one that is told about.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Once};
+use std::thread;
+
+use world::seed::Seed;
+
+use crate::coverage::Coverage;
+use crate::invariant::Violation;
+
+#[derive(Debug, Default)]
+struct Found {
+    coverage: Coverage,
+    failure: Option<Box<Failure>>,
+}
+
+/// Runs the seeds until one fails; `progress` gets the sums after each.
+///
+/// # Errors
+/// A seed failed.
+pub fn sweep(
+    seeds: Range<u64>,
+    run: impl Fn(Seed) -> Result<Coverage, Box<Failure>> + Sync,
+    progress: impl Fn(&Coverage) + Sync,
+) -> Result<Coverage, Box<Failure>> {
+    let next = AtomicU64::new(seeds.start);
+    let found = Mutex::new(Found::default());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let outcome = run(Seed(seed));
+            let mut found = found.lock().expect("no holder of this lock panics");
+            match outcome {
+                Ok(coverage) => found.coverage.add(&coverage),
+                Err(failure) => {
+                    next.store(seeds.end, Ordering::Relaxed);
+                    if found.failure.as_ref().is_none_or(|first| failure.seed < first.seed) {
+                        found.failure = Some(failure);
+                    }
+                }
+            }
+            progress(&found.coverage);
+        }
+    };
+    let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    thread::scope(|scope| {
+        for _ in 0..processors {
+            scope.spawn(work);
+        }
+    });
+    let Found { coverage, failure } = found.into_inner().expect("no holder of this lock panics");
+    failure.map_or(Ok(coverage), Err)
+}
+
+/// A seed that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Which.
+    pub seed: Seed,
+    /// What was wrong.
+    pub violation: Violation,
+    /// The last that happened.
+    pub trace: Vec<String>,
+    /// How to see it again.
+    pub replay: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "seed {} violates {}", self.seed, self.violation)?;
+        write!(f, "again: {}", self.replay)
+    }
+}
+
+thread_local! {
+    /// What a panic said, while somebody listens.
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    static LISTENS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work`; a panic in it becomes a violation, and is not printed.
+pub(crate) fn catching_panics<T>(work: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let usual = take_hook();
+        set_hook(Box::new(move |panic| {
+            if LISTENS.get() {
+                let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line()));
+                let told = panic.payload_as_str().unwrap_or("a panic without words");
+                PANIC.set(Some(format!("{told}{}", place.unwrap_or_default())));
+            } else {
+                usual(panic);
+            }
+        }));
+    });
+    LISTENS.set(true);
+    let verdict = catch_unwind(AssertUnwindSafe(work));
+    LISTENS.set(false);
+    let panicked = |_| Err(Violation { invariant: "an assertion", seen: PANIC.take().unwrap_or_default() });
+    verdict.unwrap_or_else(panicked)
+}

@@ -1,0 +1,80 @@
+//! What the environment asks of a test run. Owns the variables, which are the same for every harness:
+//!
+//! | Variable | Meaning |
+//! |---|---|
+//! | `SEED=n` | run seed n alone |
+//! | `SEEDS=n` | run the seeds 0 to n - 1 |
+//! | `TRACE=1` | a failing run prints all that happened, not only the end |
+//! | `UPDATE=1` | write expected output anew instead of comparing it |
+//! | `BUG=name` | hunt this planted bug alone (`tests/planted`) |
+//! | `THOROUGH=1` | explore the large small worlds too (`node/raft/tests/small_worlds.rs`) |
+
+use std::env;
+use std::ops::Range;
+
+/// Seeds to run: those that the environment names, otherwise the first `usual` ones.
+///
+/// # Panics
+/// If `SEED` or `SEEDS` is not a number.
+#[must_use]
+pub fn seeds(usual: u64) -> Range<u64> {
+    chosen(number("SEED"), number("SEEDS"), usual)
+}
+
+fn chosen(seed: Option<u64>, seeds: Option<u64>, usual: u64) -> Range<u64> {
+    match seed {
+        Some(seed) => seed..seed.saturating_add(1),
+        None => 0..seeds.unwrap_or(usual),
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let text = env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
+
+/// Whether a failing run prints all that happened.
+#[must_use]
+pub fn traces() -> bool {
+    is_set("TRACE")
+}
+
+/// Lines that a failing run prints: all if the environment asks for them, otherwise the last `usual` ones.
+#[must_use]
+pub fn trace_lines(usual: usize) -> usize {
+    if traces() { usize::MAX } else { usual }
+}
+
+/// Whether expected output is written anew.
+#[must_use]
+pub fn updates() -> bool {
+    is_set("UPDATE")
+}
+
+/// Whether searches that take minutes are run.
+#[must_use]
+pub fn is_thorough() -> bool {
+    is_set("THOROUGH")
+}
+
+/// Planted bugs to hunt, with commas between; `None`: all of them.
+#[must_use]
+pub fn bugs() -> Option<String> {
+    env::var("BUG").ok()
+}
+
+fn is_set(variable: &str) -> bool {
+    env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chosen;
+
+    #[test]
+    fn one_seed_goes_before_a_number_of_seeds() {
+        assert_eq!(chosen(Some(7), Some(5), 100), 7..8);
+        assert_eq!(chosen(None, Some(5), 100), 0..5);
+        assert_eq!(chosen(None, None, 100), 0..100);
+    }
+}

@@ -1,5 +1,0 @@
-//! What is demanded of a run as a whole, when it is over.
-
-pub mod healed;
-pub mod linearizable;
-pub mod model;
