@@ -1,5 +1,5 @@
-//! Whole clusters on a good day and on bad ones. Owns scenarios that end well; sentence by sentence, the paper is in
-//! `paper.rs`.
+//! Whole clusters with and without faults. Owns scenarios from election to applied entries. Does not own the statements
+//! of the thesis (`paper.rs`).
 
 #[path = "network/cluster.rs"]
 mod network;
@@ -10,6 +10,6 @@ use network::Cluster;
 fn three_members_elect_and_replicate() {
     let mut cluster = Cluster::of(3, 1);
     let leader = cluster.elect();
-    let content = cluster.propose(leader).expect("a leader takes proposals");
+    let content = cluster.propose(leader).expect("a leader accepts proposals");
     cluster.until("applied everywhere", 1_000, |cluster| (1..=3).all(|number| cluster.has_applied(number, &content)));
 }

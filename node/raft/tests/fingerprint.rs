@@ -1,4 +1,5 @@
-//! When two cores are the same, for those who search through histories: what they do next, not when they do it.
+//! Digests of cores, for tests that search through histories. Owns which cores have equal digests: those that do the
+//! same next, at whatever time.
 
 #[path = "network/cluster.rs"]
 mod network;
@@ -23,9 +24,9 @@ fn leader(adjust: fn(&mut raft::Config)) -> Solo {
     solo
 }
 
-/// A vote asked for now or an hour later finds the same voter.
+/// A core and the same core some time later have equal digests.
 #[test]
-fn the_same_later_is_the_same() {
+fn time_alone_changes_no_digest() {
     let at = |ms: u64| {
         let mut solo = Start::of(3).solo();
         solo.now_ms += ms;
@@ -39,12 +40,12 @@ fn the_same_later_is_the_same() {
     older.now_ms += 400;
     older.wall_ahead_ms -= 400;
     older.sleeps(0);
-    assert_ne!(fingerprint(&at(0)), fingerprint(&older), "it trusts its leader for a shorter while");
+    assert_ne!(fingerprint(&at(0)), fingerprint(&older), "it trusts its leader for a shorter time");
 }
 
-/// Whatever decides what comes next tells two cores apart.
+/// Everything that decides what a core does next is in its digest.
 #[test]
-fn what_differs_is_told_apart() {
+fn different_cores_have_different_digests() {
     let same = || leader(|_| {});
     let plain = fingerprint(&same());
     assert_eq!(plain, fingerprint(&same()));
@@ -77,16 +78,16 @@ fn what_differs_is_told_apart() {
     assert_eq!(distinct.len(), others.len() + 1);
 }
 
-/// Where leases count, so does what the clocks say of each other.
+/// With lease reads, a clock jump changes the digest.
 #[test]
 fn clocks_count_with_leases() {
     let with_leases = || leader(|config| config.lease_reads = true);
-    let mut calm = with_leases();
-    calm.sleeps(10);
+    let mut steady = with_leases();
+    steady.sleeps(10);
     let mut jumped = with_leases();
     jumped.wall_ahead_ms = 60_000;
     jumped.sleeps(10);
     jumped.wall_ahead_ms = 0;
     jumped.sleeps(0);
-    assert_ne!(fingerprint(&calm), fingerprint(&jumped));
+    assert_ne!(fingerprint(&steady), fingerprint(&jumped));
 }

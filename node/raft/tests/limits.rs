@@ -1,4 +1,5 @@
-//! Limits: what a core refuses to be built with, each refusal naming the field, and what it refuses once a limit is reached.
+//! Limits: settings that a core refuses at its start, each refusal naming the field, and inputs that it refuses at a
+//! limit.
 
 #[path = "network/cluster.rs"]
 mod network;
@@ -17,7 +18,7 @@ fn refusal(adjust: impl FnOnce(&mut Config)) -> String {
     outcome.map(drop).expect_err("refused").to_string()
 }
 
-/// The documented defaults, which are those of the field's implementations and of the project's own.
+/// The defaults are the documented ones.
 #[test]
 fn the_defaults_are_sound_and_as_documented() {
     let config = Config::new(MemberId(1), 1);
@@ -38,7 +39,7 @@ fn fast_elections_are_possible() {
 }
 
 #[test]
-fn every_impossible_limit_is_refused_by_name() {
+fn every_impossible_setting_is_refused_by_name() {
     type Adjust = fn(&mut Config);
     let zeros: [(&str, Adjust); 10] = [
         ("heartbeat_interval", |config| config.heartbeat_interval = Duration::ZERO),
@@ -60,9 +61,9 @@ fn every_impossible_limit_is_refused_by_name() {
     assert!(refusal(|config| config.leader_lease = Duration::from_millis(950)).starts_with("leader_lease: "));
 }
 
-/// A lease is shorter than the election timeout by more than the clocks may drift, used or not.
+/// A lease must be shorter than the election timeout by more than the clock drift, even if lease reads are off.
 #[test]
-fn a_lease_ends_before_anybody_campaigns() {
+fn a_lease_ends_before_another_member_campaigns() {
     let mut config = Config::new(MemberId(1), 1);
     config.leader_lease = Duration::from_millis(949);
     assert_eq!(config.validate(), Ok(()), "949 ms and 50 ms of drift are less than a second");
@@ -78,12 +79,13 @@ fn busy() -> Solo {
     let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
     solo.leads_with_commit();
     let now = solo.now();
-    solo.raft.propose(now, vec![proposal(1, 900)]).expect("there is room");
+    solo.raft.propose(now, vec![proposal(1, 900)]).expect("it is below the limit");
     solo.drain();
     solo
 }
 
-/// A leader takes only so much that is not committed; the refusal is typed, and nothing of the batch enters the log.
+/// A leader accepts a bounded amount of uncommitted bytes. The refusal is typed, and no proposal of the batch enters
+/// the log.
 #[test]
 fn proposals_are_refused_while_too_much_is_uncommitted() {
     let mut solo = busy();
@@ -92,10 +94,14 @@ fn proposals_are_refused_while_too_much_is_uncommitted() {
     assert_eq!((refused, solo.raft.last()), (Err(ProposeError::Overloaded), last));
     solo.persisted();
     solo.all_accept();
-    assert_eq!(solo.raft.propose(now, vec![proposal(2, 20), proposal(3, 90)]), Ok(()), "committed: room again");
+    assert_eq!(
+        solo.raft.propose(now, vec![proposal(2, 20), proposal(3, 90)]),
+        Ok(()),
+        "commits make space for new proposals"
+    );
 }
 
-/// A forwarded one is refused by name, so that its proposer knows that it has not happened.
+/// The refusal of a forwarded proposal names its ID, so that the proposer knows that it has not happened.
 #[test]
 fn forwarded_proposals_are_refused_by_name() {
     let mut solo = busy();
@@ -104,9 +110,9 @@ fn forwarded_proposals_are_refused_by_name() {
     assert_eq!(network::solo::sent_to(&outputs, 2), [refusal]);
 }
 
-/// One that is larger than the limit would wait for ever: it goes alone.
+/// A proposal larger than the limit is accepted alone; otherwise it would wait permanently.
 #[test]
-fn a_proposal_larger_than_the_limit_goes_alone() {
+fn a_proposal_larger_than_the_limit_is_accepted_alone() {
     let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
     solo.leads_with_commit();
     let now = solo.now();
@@ -114,9 +120,9 @@ fn a_proposal_larger_than_the_limit_goes_alone() {
     assert_eq!(solo.raft.propose(now, vec![proposal(2, 1)]), Err(ProposeError::Overloaded));
 }
 
-/// Empty entries are not free, or barriers without end would fill the memory.
+/// Empty entries count, too; otherwise endless barriers would fill the memory.
 #[test]
-fn barriers_count_too() {
+fn barriers_count_towards_the_limit() {
     let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
     solo.leads_with_commit();
     let now = solo.now();
@@ -126,9 +132,9 @@ fn barriers_count_too() {
     assert_eq!(outcome, Err(ProposeError::Overloaded));
 }
 
-/// Reads that wait are bounded as well: what is too much fails at once, and may be asked again.
+/// Waiting reads are bounded: a read beyond the limit fails at once, and the requester may retry it.
 #[test]
-fn reads_that_wait_are_bounded() {
+fn waiting_reads_are_bounded() {
     let mut solo = Start::of(3).solo();
     solo.leads();
     let mut failed = 0;

@@ -1,5 +1,5 @@
-//! The paper, sentence by sentence. Owns one test per sentence of Ongaro's thesis ("Consensus: Bridging Theory and Practice",
-//! 2014) that says what a server does; each quotes what it holds the core to.
+//! The thesis, statement by statement. Owns one test per statement of Ongaro's thesis ("Consensus: Bridging Theory and
+//! Practice", 2014) that says what a server does; each test quotes its statement.
 
 #[path = "network/cluster.rs"]
 mod network;

@@ -1,5 +1,6 @@
-//! The core against brute force and against nonsense. Owns what must hold for every input, sampled by a seed: majorities counted
-//! the slow way, and no panic, no endless wake-up and no unproven promise whatever arrives.
+//! The core compared with brute force, and under invalid messages. Owns properties of every input, sampled by seeds:
+//! decisions agree with majorities counted by trying all sets, and no input causes a panic, an endless wake-up or a
+//! promise ahead of the disk.
 
 #[path = "network/cluster.rs"]
 mod network;
@@ -13,7 +14,7 @@ use raft::{
     ProposalId, ReadContext, Role, SnapshotMeta, Term,
 };
 
-/// Whether a set of members is a majority of each half: the definition, spelt out (thesis §4.3).
+/// Whether a set of members is a majority of each electorate, by the definition (thesis §4.3).
 fn is_quorum(configuration: &Configuration, members: &BTreeSet<MemberId>) -> bool {
     [&configuration.voters, &configuration.outgoing]
         .into_iter()
@@ -33,7 +34,7 @@ fn random_configuration(random: &mut Random) -> Configuration {
     chosen
 }
 
-/// Commit is the highest index of the own term that a quorum holds, by trying all indexes.
+/// The commit index is the highest index of the leader's term that a quorum holds, by trying all indexes.
 #[test]
 fn commit_agrees_with_brute_force() {
     for seed in 0..2_000 {
@@ -60,7 +61,7 @@ fn commit_agrees_with_brute_force() {
                 }
             }
             let (now, index) = solo.raft.configuration();
-            // A joint configuration is left as soon as it may be; from then on the incoming half alone decides.
+            // A joint configuration is left as soon as possible; from then on the incoming electorate alone decides.
             let now = if index == Index(0) { chosen.clone() } else { now.clone() };
             let own_term = 3..=last;
             let holders = |index: u64| matched.iter().filter(|(_, at)| **at >= index).map(|(id, _)| *id).collect();
@@ -73,7 +74,7 @@ fn commit_agrees_with_brute_force() {
     }
 }
 
-/// An election is won when a quorum granted, lost when none can grant any more, and open otherwise.
+/// An election is won when a quorum granted its votes, lost when no quorum can grant them any more, and open otherwise.
 #[test]
 fn elections_agree_with_brute_force() {
     for seed in 0..2_000 {
@@ -97,7 +98,7 @@ fn elections_agree_with_brute_force() {
                 break;
             }
             let place = random.below(open.len() as u64) as usize;
-            let from = *open.iter().nth(place).expect("somebody is open, or it were decided");
+            let from = *open.iter().nth(place).expect("an open election has a member that has not answered");
             open.remove(&from);
             let says_yes = random.percent(60);
             if says_yes {
@@ -138,10 +139,10 @@ fn reads_agree_with_brute_force() {
             for context in confirmed(&outputs) {
                 let holders = answered.iter().filter(|(_, at)| **at > before[&context]).map(|(id, _)| *id).collect();
                 assert!(is_quorum(&chosen, &holders), "seed {seed}: {context} {before:?} {answered:?}");
-                assert!(ready.insert(context), "seed {seed}: answered twice");
+                assert!(ready.insert(context), "seed {seed}: a read is answered once");
             }
         }
-        // A round that everyone answers serves what waits for it, and begins the next for what does not.
+        // A round that every member answers confirms its reads, and the next round begins for the others.
         let mut open: BTreeSet<u64> = rounds(&solo.sleeps(150)).into_iter().collect();
         while let Some(round) = open.pop_first() {
             for from in 2..=7 {
@@ -154,7 +155,7 @@ fn reads_agree_with_brute_force() {
     }
 }
 
-/// Rounds that begin here.
+/// Rounds that begin with these outputs.
 fn rounds(outputs: &[Output]) -> Vec<u64> {
     let round = |output: &Output| match output {
         Output::Send { message: Message { body: Body::Heartbeat { round, .. }, .. }, .. } => Some(*round),
@@ -163,7 +164,7 @@ fn rounds(outputs: &[Output]) -> Vec<u64> {
     outputs.iter().filter_map(round).collect()
 }
 
-/// Reads that are confirmed here.
+/// Reads that these outputs confirm.
 fn confirmed(outputs: &[Output]) -> Vec<ReadContext> {
     let context = |output: &Output| match output {
         Output::ReadReady { context, .. } => Some(*context),
@@ -172,9 +173,9 @@ fn confirmed(outputs: &[Output]) -> Vec<ReadContext> {
     outputs.iter().filter_map(context).collect()
 }
 
-/// Whatever arrives, in whatever role: no panic, no endless wake-up, no acknowledgement or vote ahead of the disk.
+/// No message in any role causes a panic, an endless wake-up, or an acknowledgement or vote ahead of the disk.
 #[test]
-fn nonsense_breaks_nothing() {
+fn invalid_messages_do_no_harm() {
     for seed in 0..3_000 {
         let mut random = Random(seed);
         let terms: Vec<u64> = (0..random.below(6)).map(|_| 1).collect();
@@ -201,7 +202,7 @@ fn random_input(solo: &mut Solo, random: &mut Random, durable: &mut (u64, u64)) 
         1 => {
             let ms = random.below(2_000);
             let outputs = solo.sleeps(ms);
-            assert!(solo.raft.deadline() > solo.now().monotonic, "a tick deals with everything due");
+            assert!(solo.raft.deadline() > solo.now().monotonic, "a tick does everything that is due");
             outputs
         }
         2 => {
@@ -242,7 +243,7 @@ fn random_input(solo: &mut Solo, random: &mut Random, durable: &mut (u64, u64)) 
     }
 }
 
-/// The first index that these outputs write anew.
+/// First index that these outputs write.
 fn first_unwritten(outputs: &[Output]) -> u64 {
     let first = |output: &Output| match output {
         Output::Persist(persist) => persist.entries.first().map(|entry| entry.id.index.0),
@@ -334,9 +335,9 @@ fn random_body(random: &mut Random, term: u64) -> Body {
     }
 }
 
-/// Terms are exchanged in full range without overflow.
+/// Terms near the upper bound cause no overflow.
 #[test]
-fn huge_terms_are_nonsense() {
+fn huge_terms_are_ignored() {
     let mut solo = Start::of(3).solo();
     for term in [u64::MAX, u64::MAX - 1, (1 << 62) + 1] {
         solo.hears(2, term, Body::Heartbeat { commit: Index(0), round: 1 });

@@ -1,5 +1,5 @@
-//! Bugs of other implementations that the core could have too, each with the history that shows it. Owns one test per bug;
-//! where a sentence of the paper says the same, `paper.rs` has the plain case and this file the ugly one.
+//! Bugs of other implementations, each with a history that shows it. Owns one test per bug. Where a statement of the
+//! thesis says the same, `paper.rs` has the simple case and this file the complicated one.
 
 #[path = "network/cluster.rs"]
 mod network;

@@ -1,5 +1,6 @@
-//! Raft thesis §6.4.1: "the lease approach assumes a bound on clock drift across servers... discovering and maintaining this
-//! bound may present additional operational challenges". Owns what happens when the bound is visibly not kept.
+//! Raft thesis §6.4.1: "the lease approach assumes a bound on clock drift across servers... discovering and maintaining
+//! this bound may present additional operational challenges". Owns the reaction of a core whose own clocks show that
+//! the bound is broken.
 
 use raft::{Body, Output, ReadContext};
 
@@ -9,7 +10,7 @@ fn lease() -> Solo {
     let mut solo = Start::of(3).config(|config| config.lease_reads = true).solo();
     solo.leads_with_commit();
     prove(&mut solo);
-    assert!(reads_at_once(&mut solo, 1), "a fresh round, and clocks that agree");
+    assert!(reads_at_once(&mut solo, 1), "the round is recent, and the clocks agree");
     solo
 }
 
@@ -37,63 +38,63 @@ fn ready(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| matches!(output, Output::ReadReady { .. }))
 }
 
-/// Looks at the clocks, the wall clock having gone ahead of the other by so much more.
-fn look(solo: &mut Solo, ahead_ms: i64) -> Vec<Output> {
+/// A tick at which the wall clock has gained `ahead_ms` more on the monotonic clock.
+fn tick_with_wall_ahead(solo: &mut Solo, ahead_ms: i64) -> Vec<Output> {
     solo.wall_ahead_ms += ahead_ms;
     solo.sleeps(0)
 }
 
-/// A machine that was suspended does not count that time on its monotonic clock: the lease looks fresh, and another leader may
-/// have been elected long ago. The wall clock gives it away, and reads take a round.
+/// The monotonic clock of a suspended machine stands still: the lease seems recent, while another leader may have been
+/// elected long ago. The wall clock shows the difference, and reads need a round.
 #[test]
 fn a_suspended_leader_does_not_trust_its_lease() {
     let mut solo = lease();
     solo.wall_ahead_ms = 3_600_000;
-    assert!(!reads_at_once(&mut solo, 2), "what was proven before counts no more");
+    assert!(!reads_at_once(&mut solo, 2), "rounds before the jump prove no lease");
 }
 
-/// It may be the wall clock that was set: nobody knows, so either way reads take a round; one that began since proves a lease
-/// again, as both clocks go on together.
+/// If the wall clock was set, reads also need a round, because the core cannot distinguish the two cases. A round that
+/// began after the jump proves a lease again.
 #[test]
 fn a_wall_clock_that_is_set_costs_one_round() {
     for ahead_ms in [-600_000, 600_000] {
         let mut solo = lease();
-        look(&mut solo, ahead_ms);
+        tick_with_wall_ahead(&mut solo, ahead_ms);
         solo.now_ms += 1;
         let now = solo.now();
         solo.raft.read(now, ReadContext(2));
         let outputs = solo.drain();
-        assert!(ready(&answer(&mut solo, &outputs)), "a round confirms it");
-        assert!(reads_at_once(&mut solo, 3), "and proves the lease anew");
+        assert!(ready(&answer(&mut solo, &outputs)), "a round confirms the read");
+        assert!(reads_at_once(&mut solo, 3), "the round also proves a lease");
     }
 }
 
-/// A round that was on its way when the clocks parted may have taken any time.
+/// A round in progress at a clock jump may have taken any time.
 #[test]
 fn a_round_that_began_before_the_jump_proves_nothing() {
     let mut solo = lease();
     let outputs = solo.sleeps(150);
-    look(&mut solo, 10_000);
+    tick_with_wall_ahead(&mut solo, 10_000);
     answer(&mut solo, &outputs);
     assert!(!reads_at_once(&mut solo, 2));
 }
 
-/// Clocks never agree to the nanosecond: what the bound allows is no reason for doubt.
+/// Clocks never agree exactly: drift within the bound does not break the lease.
 #[test]
 fn drift_within_the_bound_keeps_the_lease() {
     let mut solo = lease();
-    look(&mut solo, 50);
+    tick_with_wall_ahead(&mut solo, 50);
     assert!(reads_at_once(&mut solo, 2));
-    look(&mut solo, -50);
+    tick_with_wall_ahead(&mut solo, -50);
     assert!(reads_at_once(&mut solo, 3));
 }
 
-/// Drift adds up over days; only what happens within one lease matters.
+/// Drift adds up over days; only the drift within one lease matters.
 #[test]
 fn slow_drift_over_a_long_time_keeps_the_lease() {
     let mut solo = lease();
     for context in 2..200 {
-        // Half a percent: fifty times what a bad crystal does.
+        // Half a percent: fifty times the drift of a bad crystal.
         solo.wall_ahead_ms += i64::from(context % 4 == 0) * 3;
         prove(&mut solo);
         assert!(reads_at_once(&mut solo, context), "after {context} rounds");

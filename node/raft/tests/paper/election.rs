@@ -1,5 +1,5 @@
-//! Leader election (§3.4), the restriction on it (§3.6.1), pre-vote (§9.6), disruptive servers (§4.2.3), check-quorum (§6.2) and
-//! leadership transfer (§3.10).
+//! Leader election (§3.4), the restriction on it (§3.6.1), pre-vote (§9.6), disruptive servers (§4.2.3), check-quorum
+//! (§6.2) and leadership transfer (§3.10).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ fn vote(term: u64, index: u64) -> Body {
 
 /// §3.4: "When servers start up, they begin as followers."
 #[test]
-fn everyone_starts_as_follower() {
+fn every_member_starts_as_follower() {
     let solo = Start::of(3).term(7).solo();
     assert_eq!((solo.role(), solo.term()), (Role::Follower, 7));
     assert_eq!(solo.raft.soft_state().leader, None);
@@ -32,10 +32,10 @@ fn heartbeats_keep_a_follower() {
     }
 }
 
-/// §3.4: "To begin an election, a follower increments its current term and transitions to candidate state. It then votes for
-/// itself and issues RequestVote RPCs in parallel to each of the other servers in the cluster."
+/// §3.4: "To begin an election, a follower increments its current term and transitions to candidate state. It then
+/// votes for itself and issues RequestVote RPCs in parallel to each of the other servers in the cluster."
 #[test]
-fn a_campaign_votes_for_itself_and_asks_everyone_else() {
+fn a_candidate_votes_for_itself_and_asks_every_other_member() {
     let mut solo = Start::of(3).term(2).solo();
     let outputs = solo.campaigns();
     let written: Vec<HardState> = persists(&outputs).into_iter().filter_map(|persist| persist.hard_state).collect();
@@ -50,8 +50,8 @@ fn a_campaign_votes_for_itself_and_asks_everyone_else() {
     assert_eq!(asked, [2, 3]);
 }
 
-/// §3.4: "A candidate wins an election if it receives votes from a majority of the servers in the full cluster for the same
-/// term", and loses it, staying no candidate, when a majority refuses.
+/// §3.4: "A candidate wins an election if it receives votes from a majority of the servers in the full cluster for the
+/// same term"; it becomes a follower when a majority refuses.
 #[test]
 fn a_majority_decides() {
     for voters in 1..=7 {
@@ -59,7 +59,7 @@ fn a_majority_decides() {
             let mut solo = Start::of(voters).solo();
             if voters == 1 {
                 solo.sleeps_until_deadline();
-                assert_eq!(solo.role(), Role::Candidate, "the own vote counts only when it is durable");
+                assert_eq!(solo.role(), Role::Candidate, "its own vote counts only when it is durable");
                 solo.persisted();
                 assert_eq!(solo.role(), Role::Leader);
                 continue;
@@ -75,9 +75,9 @@ fn a_majority_decides() {
     }
 }
 
-/// §3.4: votes are counted by server: a doubled one counts once.
+/// §3.4: votes are counted by server, so a duplicate vote counts once.
 #[test]
-fn a_doubled_vote_counts_once() {
+fn a_duplicate_vote_counts_once() {
     let mut solo = Start::of(5).solo();
     solo.campaigns();
     for _ in 0..5 {
@@ -93,14 +93,14 @@ fn one_vote_per_term_first_come_first_served() {
     solo.hears(2, 2, vote(0, 0));
     assert!(grants_vote(&solo.persisted(), 2));
     assert!(!grants_vote(&solo.hears(3, 2, vote(9, 9)), 3));
-    assert!(grants_vote(&solo.hears(2, 2, vote(0, 0)), 2), "the same candidate is answered the same again");
+    assert!(grants_vote(&solo.hears(2, 2, vote(0, 0)), 2), "the same candidate gets the same answer again");
     let outputs = solo.hears(3, 3, vote(0, 0));
-    assert!(!grants_vote(&outputs, 3), "not before it is durable");
-    assert!(grants_vote(&solo.persisted(), 3), "a new term, a new vote");
+    assert!(!grants_vote(&outputs, 3), "no vote is sent before it is durable");
+    assert!(grants_vote(&solo.persisted(), 3), "a new term has a new vote");
 }
 
-/// §3.4: "If the leader's term (included in its RPC) is at least as large as the candidate's current term, then the candidate
-/// recognizes the leader as legitimate and returns to follower state."
+/// §3.4: "If the leader's term (included in its RPC) is at least as large as the candidate's current term, then the
+/// candidate recognizes the leader as legitimate and returns to follower state."
 #[test]
 fn a_candidate_yields_to_the_leader_of_its_term() {
     for body in [heartbeat(0, 1), append(entry_id(0, 0), vec![entry(1, 1)], 0)] {
@@ -111,7 +111,8 @@ fn a_candidate_yields_to_the_leader_of_its_term() {
     }
 }
 
-/// §3.4: "election timeouts are chosen randomly from a fixed interval": [1×, 2×) of the configured one, anew for every wait.
+/// §3.4: "election timeouts are chosen randomly from a fixed interval": [1×, 2×) of the configured one, drawn for every
+/// wait.
 #[test]
 fn election_timeouts_are_random_within_the_interval() {
     let mut waits = BTreeSet::new();
@@ -121,7 +122,7 @@ fn election_timeouts_are_random_within_the_interval() {
         assert!(wait >= Duration::from_secs(1) && wait < Duration::from_secs(2), "{wait:?}");
         waits.insert(wait.as_millis());
     }
-    assert!(waits.len() > 150, "seeds differ: {} values", waits.len());
+    assert!(waits.len() > 150, "different seeds draw different waits: {} values", waits.len());
 
     let mut solo = Start::of(3).solo();
     let mut waits = BTreeSet::new();
@@ -129,13 +130,13 @@ fn election_timeouts_are_random_within_the_interval() {
         solo.sleeps_until_deadline();
         waits.insert((solo.raft.deadline() - solo.now().monotonic).as_micros());
     }
-    assert!(waits.len() > 40, "each wait is drawn anew: {} values", waits.len());
+    assert!(waits.len() > 40, "every wait is drawn again: {} values", waits.len());
 }
 
-/// §3.4: "each candidate ... restarts its randomized election timeout at the start of an election" and starts another when it
-/// passes without a winner.
+/// §3.4: "each candidate ... restarts its randomized election timeout at the start of an election" and starts another
+/// when it passes without a winner.
 #[test]
-fn a_split_vote_is_tried_again_in_a_newer_term() {
+fn a_split_vote_leads_to_a_campaign_in_a_newer_term() {
     let mut solo = Start::of(5).config(|config| config.pre_vote = false).solo();
     solo.sleeps_until_deadline();
     solo.persisted();
@@ -145,9 +146,10 @@ fn a_split_vote_is_tried_again_in_a_newer_term() {
     assert_eq!((solo.role(), solo.term()), (Role::Candidate, 2));
 }
 
-/// §3.4: a split vote costs an outage half a time-out, once: a cluster with slow disks must find an end too.
+/// §3.4: the first election after a silence may take half an election timeout, so that a split vote costs little. Later
+/// ones may take longer, so that a cluster with slow disks elects a leader, too.
 #[test]
-fn the_first_ballot_is_short_and_later_ones_are_not() {
+fn the_first_election_is_short_and_later_ones_are_not() {
     let seconds = |range: std::ops::Range<f64>, wait: Duration| range.contains(&wait.as_secs_f64());
     for pre_vote in [false, true] {
         for seed in 0..50 {
@@ -169,8 +171,8 @@ fn the_first_ballot_is_short_and_later_ones_are_not() {
     }
 }
 
-/// §3.6.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate": later term of the last
-/// entry first, then length.
+/// §3.6.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate": first by the term
+/// of the last entry, then by length.
 #[test]
 fn only_an_up_to_date_log_gets_a_vote() {
     let cases = [
@@ -186,17 +188,17 @@ fn only_an_up_to_date_log_gets_a_vote() {
         let mut solo = Start::of(3).log(log).term(5).solo();
         let mut outputs = solo.hears(2, 6, vote(term, index));
         outputs.extend(solo.persisted());
-        assert_eq!(grants_vote(&outputs, 2), granted, "own log {log:?}, candidate's last {term}/{index}");
+        assert_eq!(grants_vote(&outputs, 2), granted, "voter's log {log:?}, candidate's last entry {term}/{index}");
     }
 }
 
-/// §3.8: "a server must persist its current term and vote": before the vote leaves, and before it asks for others'.
+/// §3.8: "a server must persist its current term and vote": before it sends its vote, and before it requests votes.
 #[test]
-fn nothing_that_binds_leaves_before_it_is_durable() {
+fn no_promise_is_sent_before_it_is_durable() {
     let mut voter = Start::of(3).solo();
     let outputs = voter.hears(2, 1, vote(0, 0));
     assert_eq!(persists(&outputs)[0].hard_state, Some(HardState { term: Term(1), vote: Some(id(2)) }));
-    assert_eq!(sent(&outputs), [], "not a word before the write is acknowledged");
+    assert_eq!(sent(&outputs), [], "no message is sent before the write is acknowledged");
     assert!(grants_vote(&voter.persisted(), 2));
 
     let mut candidate = Start::of(3).config(|config| config.pre_vote = false).solo();
@@ -205,14 +207,14 @@ fn nothing_that_binds_leaves_before_it_is_durable() {
     assert_eq!(sent(&candidate.persisted()).len(), 2);
 }
 
-/// §9.6: "a candidate only increments its term if it first learns from a majority of the cluster that they would be willing
-/// to grant the candidate their votes".
+/// §9.6: "a candidate only increments its term if it first learns from a majority of the cluster that they would be
+/// willing to grant the candidate their votes".
 #[test]
-fn a_pre_vote_moves_no_term() {
+fn a_pre_vote_changes_no_term() {
     let mut solo = Start::of(5).term(3).solo();
     let outputs = solo.sleeps_until_deadline();
     assert_eq!((solo.role(), solo.term()), (Role::PreCandidate, 3));
-    assert!(sent(&outputs).iter().all(|(_, message)| message.term == Term(4)), "asks for the term it would have");
+    assert!(sent(&outputs).iter().all(|(_, message)| message.term == Term(4)), "it asks for the term of its campaign");
     assert_eq!(persists(&outputs), []);
     solo.hears(2, 4, Body::PreVoteReply { granted: true });
     assert_eq!((solo.role(), solo.term()), (Role::PreCandidate, 3));
@@ -227,23 +229,23 @@ fn a_pre_vote_moves_no_term() {
     assert_eq!((refused.role(), refused.term()), (Role::Follower, 3));
 }
 
-/// §9.6: answering changes nothing at the one who is asked, and it would not vote for a shorter log.
+/// §9.6: answering changes nothing at the receiver, which grants nothing to a shorter log.
 #[test]
 fn answering_a_pre_vote_changes_nothing() {
     let mut solo = Start::of(3).log(&[1, 2]).solo();
     let before = solo.raft.deadline();
     let outputs = solo.hears(2, 3, Body::PreVote { last: entry_id(2, 2) });
     let granted = sent(&outputs);
-    assert_eq!(granted[0].1.term, Term(3), "a grant carries the asked term");
+    assert_eq!(granted[0].1.term, Term(3), "a grant carries the requested term");
     assert_eq!(granted[0].1.body, Body::PreVoteReply { granted: true });
     assert_eq!((solo.term(), solo.raft.deadline()), (2, before));
     assert_eq!(persists(&outputs), []);
     let outputs = solo.hears(3, 3, Body::PreVote { last: entry_id(2, 1) });
     assert_eq!(sent_to(&outputs, 3), [Body::PreVoteReply { granted: false }]);
-    assert_eq!(sent(&outputs)[0].1.term, Term(2), "a refusal carries the own term");
+    assert_eq!(sent(&outputs)[0].1.term, Term(2), "a refusal carries the receiver's term");
 }
 
-/// §9.6, §4.2.3: a member that was cut off asks in vain while others hear a leader, and so does one that asks the leader.
+/// §9.6, §4.2.3: members that hear a leader refuse a pre-vote, and so does the leader itself.
 #[test]
 fn a_live_leader_is_not_disturbed() {
     let mut follower = Start::of(3).term(1).solo();
@@ -258,10 +260,10 @@ fn a_live_leader_is_not_disturbed() {
     assert_eq!((leader.role(), leader.term()), (Role::Leader, 1));
 }
 
-/// §4.2.3: "if a server receives a RequestVote request within the minimum election timeout of hearing from a current leader, it
-/// does not update its term or grant its vote".
+/// §4.2.3: "if a server receives a RequestVote request within the minimum election timeout of hearing from a current
+/// leader, it does not update its term or grant its vote".
 #[test]
-fn a_vote_request_within_the_minimum_timeout_is_not_heard() {
+fn a_vote_request_within_the_minimum_timeout_is_ignored() {
     let mut solo = Start::of(3).term(1).solo();
     solo.hears(2, 1, heartbeat(0, 1));
     solo.sleeps(999);
@@ -273,7 +275,8 @@ fn a_vote_request_within_the_minimum_timeout_is_not_heard() {
     assert!(grants_vote(&solo.persisted(), 3));
 }
 
-/// §6.2: "a leader ... steps down if an election timeout elapses without a successful round of heartbeats to a majority".
+/// §6.2: "a leader ... steps down if an election timeout elapses without a successful round of heartbeats to a
+/// majority".
 #[test]
 fn a_leader_without_a_quorum_steps_down() {
     let mut solo = Start::of(5).solo();
@@ -281,20 +284,20 @@ fn a_leader_without_a_quorum_steps_down() {
     let began = solo.now_ms;
     while solo.role() == Role::Leader {
         let outputs = solo.sleeps_until_deadline();
-        // One of four answers: with the leader itself, two of five.
+        // One of four members answers; with the leader itself, that is two of five.
         for body in sent_to(&outputs, 2) {
             if let Body::Heartbeat { round, .. } = body {
                 solo.hears(2, 1, Body::HeartbeatReply { round });
             }
         }
-        assert!(solo.now_ms <= began + 1_000, "within one election timeout");
+        assert!(solo.now_ms <= began + 1_000, "it steps down within one election timeout");
     }
-    assert_eq!((solo.role(), solo.term()), (Role::Follower, 1), "the term stays");
+    assert_eq!((solo.role(), solo.term()), (Role::Follower, 1), "its term stays the same");
 }
 
-/// §6.2 the other way round: as long as a majority answers, it leads.
+/// §6.2: a leader leads as long as a majority answers.
 #[test]
-fn a_leader_with_a_bare_quorum_stays() {
+fn a_leader_with_a_minimal_quorum_stays() {
     let mut solo = Start::of(5).solo();
     solo.leads_with_commit();
     for _ in 0..100 {
@@ -308,7 +311,8 @@ fn a_leader_with_a_bare_quorum_stays() {
     }
 }
 
-/// §3.10: "The prior leader stops accepting new client requests", brings the target up to date, then "sends a TimeoutNow request".
+/// §3.10: "The prior leader stops accepting new client requests", brings the target up to date, then "sends a
+/// TimeoutNow request".
 #[test]
 fn a_transfer_waits_for_the_targets_log() {
     let mut solo = Start::of(3).solo();
@@ -327,10 +331,10 @@ fn a_transfer_waits_for_the_targets_log() {
     assert_eq!(solo.raft.transfer(now, member(9)), Err(TransferError::NotVoter { target: id(9) }));
 }
 
-/// §3.10: "If leadership transfer does not complete after about an election timeout, the prior leader aborts the transfer and
-/// resumes accepting client requests."
+/// §3.10: "If leadership transfer does not complete after about an election timeout, the prior leader aborts the
+/// transfer and resumes accepting client requests."
 #[test]
-fn a_transfer_that_takes_too_long_is_given_up() {
+fn a_transfer_that_takes_too_long_ends() {
     let mut solo = Start::of(3).config(|config| config.transfer_timeout = Duration::from_millis(400)).solo();
     solo.leads_with_commit();
     let now = solo.now();
@@ -344,10 +348,10 @@ fn a_transfer_that_takes_too_long_is_given_up() {
     solo.proposes(2);
 }
 
-/// §3.10: the target "starts a new election ... exactly as if the target's election timer had triggered", and others do not
-/// refuse it for having just heard a leader.
+/// §3.10: the target "starts a new election ... exactly as if the target's election timer had triggered", and other
+/// members grant their votes although they have just heard a leader.
 #[test]
-fn the_target_campaigns_at_once_and_is_heard() {
+fn the_target_campaigns_at_once_and_gets_votes() {
     let mut target = Start::of(3).log(&[1]).solo();
     target.hears(2, 1, heartbeat(0, 1));
     target.hears(2, 1, Body::TimeoutNow { last: entry_id(1, 1) });
@@ -363,10 +367,10 @@ fn the_target_campaigns_at_once_and_is_heard() {
 
 /// §3.10: only a target whose durable log reaches the leader's last entry may campaign, and only for its own leader.
 #[test]
-fn a_premature_or_foreign_request_to_campaign_is_ignored() {
+fn a_premature_request_to_campaign_or_one_from_another_member_is_ignored() {
     let mut solo = Start::of(3).log(&[1]).solo();
     solo.hears(2, 1, Body::TimeoutNow { last: entry_id(1, 1) });
-    assert_eq!(solo.role(), Role::Follower, "2 is not known to lead");
+    assert_eq!(solo.role(), Role::Follower, "it does not know that 2 leads");
     solo.hears(2, 1, append(entry_id(1, 1), vec![entry(1, 2)], 1));
     solo.hears(2, 1, Body::TimeoutNow { last: entry_id(1, 2) });
     assert_eq!(solo.role(), Role::Follower, "its log is not durable yet");
@@ -379,27 +383,31 @@ fn a_premature_or_foreign_request_to_campaign_is_ignored() {
     assert_eq!(solo.role(), Role::Candidate);
 }
 
-/// A target named by nobody is the voter with the longest log among those heard from.
+/// Without a requested target, the target is the voter with the longest log among those that answered recently.
 #[test]
-fn the_best_successor_is_the_longest_log_heard_from() {
+fn the_best_successor_has_the_longest_log_among_active_voters() {
     let mut solo = Start::of(5).solo();
     solo.leads();
     solo.persisted();
     let now = solo.now();
-    assert_eq!(solo.raft.transfer(now, None), Err(TransferError::NoTarget), "nobody was heard from");
+    assert_eq!(solo.raft.transfer(now, None), Err(TransferError::NoTarget), "no other voter answered");
     solo.proposes(1);
     solo.accepts_round(3, 2, 1);
     solo.accepts_round(4, 1, 1);
     let now = solo.now();
     assert_eq!(solo.raft.transfer(now, None), Ok(id(3)));
-    assert_eq!(solo.raft.transfer(now, member(1)), Ok(id(1)), "to itself: nothing to do");
+    assert_eq!(
+        solo.raft.transfer(now, member(1)),
+        Ok(id(1)),
+        "a transfer to the leader itself succeeds without effect"
+    );
     let leaderless = Start::of(3).solo().raft.transfer(now, None);
     assert_eq!(leaderless, Err(TransferError::NotLeader));
 }
 
-/// A leader tells that it leads: role changes show, once each.
+/// Every change of the role is reported once.
 #[test]
-fn role_changes_are_told() {
+fn role_changes_are_reported() {
     let mut solo = Start::of(1).solo();
     let mut outputs = solo.sleeps_until_deadline();
     outputs.extend(solo.persisted());

@@ -19,7 +19,7 @@ fn joint(incoming: &[u64], outgoing: &[u64]) -> Configuration {
     joint
 }
 
-/// A leader whose learners have everything and were heard from.
+/// A leader whose learners hold its whole log and have answered.
 fn leader_with_learners(voters: &[u64], learners: &[u64]) -> Solo {
     let mut solo = Start::of(3).configuration(configuration(voters, learners)).solo();
     solo.leads();
@@ -37,7 +37,8 @@ fn change(solo: &mut Solo, voters: &[u64], learners: &[u64]) -> Result<Index, Ch
     solo.raft.change(now, wish(expected, voters, learners))
 }
 
-/// §4.1: "The new configuration takes effect on each server as soon as it is added to that server's log", committed or not.
+/// §4.1: "The new configuration takes effect on each server as soon as it is added to that server's log", committed or
+/// not.
 #[test]
 fn a_configuration_is_in_force_when_appended() {
     let mut solo = Start::of(3).solo();
@@ -58,12 +59,12 @@ fn a_truncated_configuration_is_not_in_force_any_more() {
     let entries = vec![config_entry(1, 1, first.clone()), config_entry(1, 2, second)];
     solo.hears(2, 1, append(entry_id(0, 0), entries, 0));
     assert_eq!(solo.raft.configuration().1, Index(2));
-    assert_eq!(solo.role(), Role::Follower, "it still has a vote in the committed one");
+    assert_eq!(solo.role(), Role::Follower, "it still has a vote in the committed configuration");
     solo.hears(3, 2, append(entry_id(1, 1), vec![crate::network::entry(2, 2)], 0));
     assert_eq!(solo.raft.configuration(), (&first, Index(1)));
 }
 
-/// And when only the snapshot is left: configuration = f(snapshot, log), at every restart.
+/// The configuration is a function of snapshot and log, so every restart finds it, even if only the snapshot is left.
 #[test]
 fn a_restart_finds_the_same_configuration() {
     let mut cluster = Cluster::adjusted(3, 3, |config| {
@@ -82,7 +83,7 @@ fn a_restart_finds_the_same_configuration() {
     for number in [1, 2, 4] {
         let before = cluster.raft(number).configuration().0.clone();
         let index = cluster.raft(number).configuration().1;
-        assert!(cluster.member(number).disk.snapshot.last.index >= index, "the entry is behind a snapshot");
+        assert!(cluster.member(number).disk.snapshot.last.index >= index, "the snapshot has replaced the entry");
         cluster.restart(number);
         assert_eq!(cluster.raft(number).configuration(), (&before, index), "{number}");
         assert_eq!(before.voters, ids(&[1, 2, 4]));
@@ -90,8 +91,8 @@ fn a_restart_finds_the_same_configuration() {
     }
 }
 
-/// §4.3: "log entries are replicated to all servers in both configurations" and "agreement requires majorities from both the old
-/// and new configurations".
+/// §4.3: "log entries are replicated to all servers in both configurations" and "agreement requires majorities from
+/// both the old and new configurations".
 #[test]
 fn a_joint_configuration_needs_both_majorities() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4, 5]);
@@ -105,12 +106,13 @@ fn a_joint_configuration_needs_both_majorities() {
     solo.persisted();
     solo.accepts(4, index.0);
     solo.accepts(5, index.0);
-    assert_eq!(solo.raft.commit(), Index(1), "the incoming half alone does not commit");
+    assert_eq!(solo.raft.commit(), Index(1), "the incoming electorate alone does not commit");
     solo.accepts(2, index.0);
     assert_eq!(solo.raft.commit(), index);
 }
 
-/// §4.3: "Once Cold,new has been committed ... it is now safe for the leader to create a log entry describing Cnew": by itself.
+/// §4.3: "Once Cold,new has been committed ... it is now safe for the leader to create a log entry describing Cnew":
+/// the leader does so without a request.
 #[test]
 fn a_joint_configuration_is_left_when_committed() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4, 5]);
@@ -126,10 +128,10 @@ fn a_joint_configuration_is_left_when_committed() {
     let (now, at) = solo.raft.configuration();
     assert_eq!((at, now.is_joint()), (index.next(), false));
     assert_eq!((&now.voters, &now.learners, &now.removed), (&ids(&[1, 4, 5]), &ids(&[2]), &ids(&[3])));
-    assert_eq!(appends_to(&outputs, 3).len(), 1, "the outgoing half is served until the leave commits");
+    assert_eq!(appends_to(&outputs, 3).len(), 1, "the outgoing electorate is served until the leave is committed");
 }
 
-/// §4.3: elections too need both majorities.
+/// §4.3: elections also need both majorities.
 #[test]
 fn an_election_needs_both_majorities() {
     let mut solo = Start::of(3).configuration(joint(&[1, 2, 3], &[1, 4, 5])).solo();
@@ -144,10 +146,11 @@ fn an_election_needs_both_majorities() {
     lost.campaigns();
     lost.hears(4, 1, Body::VoteReply { granted: false });
     lost.hears(5, 1, Body::VoteReply { granted: false });
-    assert_eq!(lost.role(), Role::Follower, "one half is lost, so all is");
+    assert_eq!(lost.role(), Role::Follower, "one electorate refuses, so the election is lost");
 }
 
-/// §4.3, §4.2.2: when the leader crashes on the way, "a new leader may be chosen under either" and finishes what was begun.
+/// §4.3, §4.2.2: when the leader crashes during a change, "a new leader may be chosen under either" configuration and
+/// finishes the change.
 #[test]
 fn a_new_leader_finishes_its_predecessors_change() {
     let mut solo = Start::of(3).solo();
@@ -164,9 +167,10 @@ fn a_new_leader_finishes_its_predecessors_change() {
     assert!(!solo.raft.configuration().0.is_joint());
 }
 
-/// Ongaro 2015 (raft-dev, "bug in single-server membership changes"): no configuration entry before a commit of the own term.
+/// Ongaro 2015 (raft-dev, "bug in single-server membership changes"): no configuration entry before a commit in the
+/// leader's own term.
 #[test]
-fn no_change_before_a_commit_of_the_own_term() {
+fn no_change_before_a_commit_in_the_leaders_term() {
     let mut solo = Start::of(3).configuration(configuration(&[1, 2, 3], &[4])).solo();
     solo.leads();
     solo.persisted();
@@ -178,7 +182,7 @@ fn no_change_before_a_commit_of_the_own_term() {
     assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Ok(Index(2)));
 }
 
-/// When voters stay the same one step is enough; one change at a time all the same.
+/// While voters stay the same, one step is enough, but there is still only one change at a time.
 #[test]
 fn learners_come_and_go_in_one_step() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
@@ -189,12 +193,12 @@ fn learners_come_and_go_in_one_step() {
     solo.drain();
     let busy = change(&mut solo, &[1, 2, 3], &[6]);
     assert_eq!(busy, Err(ChangeError::InFlight { pending: index }));
-    assert_eq!(change(&mut solo, &[1, 2, 3], &[5]), Ok(index), "what is asked for is under way");
+    assert_eq!(change(&mut solo, &[1, 2, 3], &[5]), Ok(index), "the requested change is already in progress");
 }
 
-/// Legal, or refused by name with nothing in the log.
+/// A change is legal, or it is refused with a specific reason and nothing enters the log.
 #[test]
-fn illegal_changes_are_refused_by_name() {
+fn illegal_changes_are_refused_with_a_reason() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
     let last = solo.raft.last();
     let now = solo.now();
@@ -208,7 +212,11 @@ fn illegal_changes_are_refused_by_name() {
     assert_eq!(solo.raft.change(now, nameless), Err(ChangeError::Unknown { member: id(5) }));
     let stale = solo.raft.change(now, wish(Index(9), &[1, 2], &[]));
     assert_eq!(stale, Err(ChangeError::Stale { expected: Index(9), actual: Index(0) }));
-    assert_eq!(solo.raft.change(now, wish(Index(9), &[1, 2, 3], &[4])), Ok(Index(0)), "already so, whoever asks");
+    assert_eq!(
+        solo.raft.change(now, wish(Index(9), &[1, 2, 3], &[4])),
+        Ok(Index(0)),
+        "the configuration is already the requested one"
+    );
     solo.raft.transfer(now, member(2)).expect("starts");
     assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Err(ChangeError::Transferring { target: id(2) }));
     assert_eq!(solo.raft.last(), last, "nothing entered the log");
@@ -232,7 +240,7 @@ fn a_learner_votes_only_when_it_caught_up() {
     assert!(change(&mut solo, &[1, 2, 4], &[]).is_ok());
 }
 
-/// A change that could not commit is refused: too few of the wanted voters answer.
+/// A change that might never be committed is refused: too few of the requested voters answer.
 #[test]
 fn a_change_to_unreachable_voters_is_refused() {
     let mut solo = Start::of(3).configuration(configuration(&[1, 2, 3], &[4, 5])).solo();
@@ -247,10 +255,10 @@ fn a_change_to_unreachable_voters_is_refused() {
     assert!(change(&mut solo, &[1, 4, 5], &[]).is_ok());
 }
 
-/// §4.2.2: the leader that is removed manages the cluster "while it is not part of the configuration" until the leave is
-/// committed, does not count itself, and then hands over and steps down.
+/// §4.2.2: the leader that is removed manages the cluster "while it is not part of the configuration" until the leave
+/// is committed, does not count itself, and then transfers leadership and steps down.
 #[test]
-fn a_removed_leader_hands_over_and_goes() {
+fn a_removed_leader_transfers_leadership_and_leaves() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[]);
     let index = change(&mut solo, &[2, 3], &[]).expect("legal");
     solo.drain();
@@ -258,7 +266,7 @@ fn a_removed_leader_hands_over_and_goes() {
     solo.accepts(2, index.0);
     assert!(
         solo.raft.configuration().0.is_joint(),
-        "of the incoming {{2, 3}} only one has it: the leader counts not there"
+        "of the incoming {{2, 3}} only one holds it, and the leader does not count there"
     );
     solo.accepts(3, index.0);
     let leave = index.next();
@@ -272,12 +280,13 @@ fn a_removed_leader_hands_over_and_goes() {
     assert_eq!(handed.count(), 1, "{outputs:?}");
     let outputs = solo.hears(2, 2, Body::Vote { last: entry_id(1, leave.0), transfer: true });
     assert!(outputs.contains(&Output::Removed { index: leave }), "{outputs:?}");
-    assert_eq!(solo.raft.deadline(), Duration::MAX, "it takes part in nothing any more");
+    assert_eq!(solo.raft.deadline(), Duration::MAX, "a removed member has nothing to do any more");
 }
 
-/// §4.2.2: it leads on for a while only; when nobody takes over within the time of a transfer, it steps down.
+/// §4.2.2: a removed leader leads on only for a while. If no member takes over within the time of a transfer, it steps
+/// down.
 #[test]
-fn a_removed_leader_that_nobody_succeeds_steps_down() {
+fn a_removed_leader_without_a_successor_steps_down() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[]);
     let index = change(&mut solo, &[2, 3], &[]).expect("legal");
     for entry in [index, index.next()] {
@@ -286,7 +295,7 @@ fn a_removed_leader_that_nobody_succeeds_steps_down() {
         solo.accepts(2, entry.0);
         solo.accepts(3, entry.0);
     }
-    assert_eq!((solo.raft.commit(), solo.role()), (index.next(), Role::Leader), "it hands over");
+    assert_eq!((solo.raft.commit(), solo.role()), (index.next(), Role::Leader), "it transfers leadership");
     let mut outputs = Vec::new();
     for _ in 0..10 {
         solo.now_ms += 100;
@@ -298,11 +307,11 @@ fn a_removed_leader_that_nobody_succeeds_steps_down() {
     assert!(outputs.contains(&Output::Removed { index: index.next() }), "{outputs:?}");
 }
 
-/// IDs are never reused: a member that was removed needs an empty volume, and with it a new ID.
+/// IDs are never reused: a member that was removed needs an empty volume, which gives it a new ID.
 #[test]
-fn who_was_removed_cannot_come_back() {
+fn a_removed_member_cannot_come_back() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
-    change(&mut solo, &[1, 2, 3], &[]).expect("a learner goes in one step");
+    change(&mut solo, &[1, 2, 3], &[]).expect("a learner is removed in one step");
     solo.drain();
     solo.persisted();
     solo.all_accept();
@@ -311,8 +320,8 @@ fn who_was_removed_cannot_come_back() {
     assert_eq!(solo.raft.last(), last, "nothing entered the log");
 }
 
-/// §4.2.2: "a server that is not part of its own latest configuration should still start new elections, as it might still be
-/// needed until the Cnew entry is committed".
+/// §4.2.2: "a server that is not part of its own latest configuration should still start new elections, as it might
+/// still be needed until the Cnew entry is committed".
 #[test]
 fn a_member_left_out_campaigns_until_that_is_committed() {
     let mut solo = Start::of(3).solo();
@@ -326,16 +335,16 @@ fn a_member_left_out_campaigns_until_that_is_committed() {
         .filter(|(_, message)| matches!(message.body, Body::Vote { .. }))
         .map(|(to, _)| to)
         .collect();
-    assert_eq!(asked, [2, 3, 4], "it asks the latest configuration");
+    assert_eq!(asked, [2, 3, 4], "it requests votes from the latest configuration");
     solo.hears(2, 2, Body::VoteReply { granted: true });
-    assert_eq!(solo.role(), Role::Candidate, "and its own vote does not count there");
+    assert_eq!(solo.role(), Role::Candidate, "its own vote does not count in that configuration");
     solo.hears(3, 2, Body::VoteReply { granted: true });
     assert_eq!(solo.role(), Role::Leader);
 }
 
-/// §4.2.3: removed servers do not disturb, and are told.
+/// §4.2.3: removed servers do not disturb the cluster, and are notified.
 #[test]
-fn removed_members_are_told_and_strangers_are_not() {
+fn removed_members_are_notified_and_unknown_members_are_not() {
     let mut removed = configuration(&[1, 2], &[]);
     removed.removed = ids(&[3]);
     let mut solo = Start::of(3).solo();
@@ -353,11 +362,11 @@ fn removed_members_are_told_and_strangers_are_not() {
     assert_eq!(
         sent_to(&outputs, 8),
         [Body::PreVoteReply { granted: true }],
-        "a stranger may only be ahead of this log"
+        "this log may lag the configuration that added the unknown member"
     );
 }
 
-/// Told so, a member leaves; told nonsense, it stays.
+/// A member leaves after a notification of its removal, unless it knows a newer configuration that contains it.
 #[test]
 fn a_member_believes_only_a_newer_removal() {
     let mut solo = Start::of(3).solo();
@@ -365,7 +374,7 @@ fn a_member_believes_only_a_newer_removal() {
     assert_eq!(
         solo.hears(2, 1, Body::Removed { index: Index(1) }),
         [],
-        "it knows a newer configuration with itself in it"
+        "it knows a newer configuration that contains it"
     );
     let outputs = solo.hears(2, 1, Body::Removed { index: Index(7) });
     assert!(outputs.contains(&Output::Removed { index: Index(7) }));
@@ -374,7 +383,7 @@ fn a_member_believes_only_a_newer_removal() {
     assert_ne!(solo.role(), Role::PreCandidate);
 }
 
-/// It also learns it from its own log, once committed.
+/// A member also learns of its removal from its own log, when the entry is committed.
 #[test]
 fn a_member_learns_its_removal_from_the_log() {
     let mut without_it = configuration(&[2, 3], &[]);
@@ -399,7 +408,7 @@ fn blank_members_and_learners_never_campaign() {
     }
 }
 
-/// A voter may not know yet that it is one: it answers all the same (etcd#12359).
+/// A member that does not know yet that it is a voter answers vote requests (etcd#12359).
 #[test]
 fn learners_answer_votes() {
     let mut solo = Start::of(3).configuration(configuration(&[2, 3], &[1])).solo();
@@ -409,7 +418,7 @@ fn learners_answer_votes() {
     assert!(grants_vote(&solo.persisted(), 2));
 }
 
-/// A leader forgotten by everyone: a learner stops pointing clients at it.
+/// A learner forgets a silent leader, so that it does not refer clients to it.
 #[test]
 fn a_learner_forgets_a_silent_leader() {
     let mut solo = Start::of(3).configuration(configuration(&[2, 3], &[1])).solo();
@@ -420,7 +429,7 @@ fn a_learner_forgets_a_silent_leader() {
     assert_eq!(solo.raft.deadline(), Duration::MAX);
 }
 
-/// One change swaps any members for any others, the leader included, while clients are served.
+/// One change can replace any members by any others, even the leader, while clients are served.
 #[test]
 fn any_configuration_leads_to_any_other() {
     let wishes: [(&[u64], &[u64]); 6] = [
@@ -437,7 +446,7 @@ fn any_configuration_leads_to_any_other() {
         cluster.add_blank(number);
     }
     for (voters, learners) in wishes {
-        // First whoever is to vote learns, as the operator does it.
+        // New voters first join as learners, as the operator does it.
         let leader = cluster.elect();
         let (now, _) = cluster.raft(leader).configuration();
         let old: Vec<u64> = now.voters.iter().map(|id| id.0).collect();
@@ -447,12 +456,13 @@ fn any_configuration_leads_to_any_other() {
         cluster.reconfigure(&old, &first);
         cluster.reconfigure(voters, learners);
         let leader = cluster.elect();
-        assert!(voters.contains(&leader), "a leader without a vote is gone");
+        assert!(voters.contains(&leader), "a leader without a vote has stepped down");
         let content = cluster.propose(leader).expect("served");
-        cluster.until("everyone has it", 5_000, |cluster| {
+        cluster.until("every member applied the entry", 5_000, |cluster| {
             voters.iter().chain(learners).all(|number| cluster.has_applied(*number, &content))
         });
     }
-    cluster
-        .until("the removed know it", 20_000, |cluster| (1..=7).all(|number| cluster.member(number).removed.is_some()));
+    cluster.until("the removed members know of their removal", 20_000, |cluster| {
+        (1..=7).all(|number| cluster.member(number).removed.is_some())
+    });
 }

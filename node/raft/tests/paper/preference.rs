@@ -1,6 +1,6 @@
-//! Raft thesis §3.10: "one or more servers may be more suitable to lead the cluster than others"; then "the cluster leader
-//! [could] periodically check to see whether one of its available followers would be more suitable, and if so, transfer its
-//! leadership to that server". Owns who is preferred, and that nobody pays for it with safety or much time.
+//! Raft thesis §3.10: "one or more servers may be more suitable to lead the cluster than others"; then "the cluster
+//! leader [could] periodically check to see whether one of its available followers would be more suitable, and if so,
+//! transfer its leadership to that server". Owns the effects of preferred leaders, and their bounds in time.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn leader_preferring(preferred: &[u64]) -> Solo {
     solo
 }
 
-/// Time passes, everybody else answers every round.
+/// Time passes, and every other member answers every round.
 fn beats(solo: &mut Solo, ms: u64) -> Vec<Output> {
     let mut all = Vec::new();
     for _ in 0..ms.div_ceil(150) {
@@ -44,15 +44,15 @@ fn beats(solo: &mut Solo, ms: u64) -> Vec<Output> {
     all
 }
 
-fn told_to_campaign(outputs: &[Output], to: u64) -> usize {
+fn requests_to_campaign(outputs: &[Output], to: u64) -> usize {
     sent_to(outputs, to).iter().filter(|body| matches!(body, Body::TimeoutNow { .. })).count()
 }
 
 #[test]
-fn a_leader_hands_over_to_a_preferred_member_once_it_settled() {
+fn a_settled_leader_transfers_leadership_to_a_preferred_member() {
     let mut solo = leader_preferring(&[3]);
-    assert_eq!(told_to_campaign(&beats(&mut solo, 1_500), 3), 0, "not at once: leadership does not run in circles");
-    assert!(told_to_campaign(&beats(&mut solo, 900), 3) > 0);
+    assert_eq!(requests_to_campaign(&beats(&mut solo, 1_500), 3), 0, "a new leader keeps the leadership for a while");
+    assert!(requests_to_campaign(&beats(&mut solo, 900), 3) > 0);
 }
 
 #[test]
@@ -60,41 +60,41 @@ fn a_preferred_leader_and_one_without_preferences_stay() {
     for preferred in [&[1, 3][..], &[], &[9]] {
         let mut solo = leader_preferring(preferred);
         let outputs = beats(&mut solo, 30_000);
-        assert_eq!(told_to_campaign(&outputs, 3) + told_to_campaign(&outputs, 2), 0, "{preferred:?}");
+        assert_eq!(requests_to_campaign(&outputs, 3) + requests_to_campaign(&outputs, 2), 0, "{preferred:?}");
     }
 }
 
 /// §3.10: "if the leader hands over to a server that is not up to date, the cluster cannot serve meanwhile".
 #[test]
-fn one_that_lacks_what_is_committed_is_not_chosen() {
+fn a_member_that_lacks_committed_entries_is_not_chosen() {
     let mut solo = leader_preferring(&[3]);
     solo.proposes(1);
     solo.persisted();
     solo.accepts(2, 2);
     assert_eq!(solo.raft.commit(), solo.raft.last().index);
-    assert_eq!(told_to_campaign(&beats(&mut solo, 5_000), 3), 0);
+    assert_eq!(requests_to_campaign(&beats(&mut solo, 5_000), 3), 0);
     solo.accepts(3, 2);
-    assert!(told_to_campaign(&beats(&mut solo, 300), 3) > 0);
+    assert!(requests_to_campaign(&beats(&mut solo, 300), 3) > 0);
 }
 
-/// One that does not take over, or cannot hold the leadership, is left alone for ten election timeouts.
+/// After a failed transfer to a preferred member, the next one comes ten election timeouts later.
 #[test]
-fn a_preferred_member_that_fails_is_not_asked_in_a_circle() {
+fn a_preferred_member_that_fails_is_not_asked_repeatedly() {
     let mut solo = leader_preferring(&[3]);
     beats(&mut solo, 2_400);
     let outputs = beats(&mut solo, 9_000);
     let now = solo.now();
-    assert!(solo.raft.propose(now, Vec::new()).is_ok(), "the transfer was given up");
-    assert!(told_to_campaign(&outputs, 3) < 8, "told while the transfer lasted, and no more");
-    assert!(told_to_campaign(&beats(&mut solo, 4_000), 3) > 0, "but again later");
+    assert!(solo.raft.propose(now, Vec::new()).is_ok(), "the transfer has ended");
+    assert!(requests_to_campaign(&outputs, 3) < 8, "requests stop when the transfer ends");
+    assert!(requests_to_campaign(&beats(&mut solo, 4_000), 3) > 0, "it is asked again later");
 }
 
-/// Not in later terms either: one that wins and hands back at once, as its disk may stall under a leader's load, would be given
-/// the leadership in a circle.
+/// The same holds across terms. Otherwise a member that wins and returns the leadership at once, because its disk
+/// stalls under a leader's load, would get it again and again.
 #[test]
-fn a_preferred_member_that_hands_back_is_not_asked_in_a_circle() {
+fn a_preferred_member_that_returns_the_leadership_is_not_asked_repeatedly() {
     let mut solo = leader_preferring(&[3]);
-    assert!(told_to_campaign(&beats(&mut solo, 2_400), 3) > 0);
+    assert!(requests_to_campaign(&beats(&mut solo, 2_400), 3) > 0);
     let last = solo.raft.last();
     let term = solo.term() + 1;
     solo.hears(3, term, Body::Vote { last, transfer: true });
@@ -106,22 +106,22 @@ fn a_preferred_member_that_hands_back_is_not_asked_in_a_circle() {
     solo.hears(2, term, Body::VoteReply { granted: true });
     solo.persisted();
     solo.all_accept();
-    assert_eq!(told_to_campaign(&beats(&mut solo, 7_000), 3), 0);
-    assert!(told_to_campaign(&beats(&mut solo, 4_000), 3) > 0, "but again later");
+    assert_eq!(requests_to_campaign(&beats(&mut solo, 7_000), 3), 0);
+    assert!(requests_to_campaign(&beats(&mut solo, 4_000), 3) > 0, "it is asked again later");
 }
 
-/// While nobody writes, a connection that broke leaves nothing to be sent again.
+/// Without new entries, a broken connection leaves nothing to send again, so it does not delay the transfer.
 #[test]
 fn a_broken_connection_keeps_no_preferred_member_from_leading() {
     let mut solo = leader_preferring(&[3]);
     solo.all_accept();
     solo.raft.unreachable(raft::MemberId(3));
     solo.drain();
-    assert!(told_to_campaign(&beats(&mut solo, 2_400), 3) > 0);
+    assert!(requests_to_campaign(&beats(&mut solo, 2_400), 3) > 0);
 }
 
-/// Preferred members draw from the first half of the interval, others from the second: whoever it is, a lost leader is replaced
-/// as soon as without preferences.
+/// Preferred members draw their election timeout from the first half of the interval, others from the second, so that a
+/// lost leader is replaced as soon as without preferences.
 #[test]
 fn preferred_members_campaign_first() {
     for (preferred, least, most) in [(1, 1_000, 1_500), (2, 1_500, 2_000)] {
@@ -144,10 +144,10 @@ fn a_preferred_successor_comes_first() {
     let mut solo = leader_preferring(&[2]);
     beats(&mut solo, 150);
     let now = solo.now();
-    assert_eq!(solo.raft.transfer(now, None).ok(), member(2), "though 3 holds as much");
+    assert_eq!(solo.raft.transfer(now, None).ok(), member(2), "3 holds as much, but is not preferred");
 }
 
-/// The whole way: the preferred member leads in the end, loses the leadership with its life, and gets it back.
+/// A whole cluster: the preferred member gets the leadership, loses it in a crash, and gets it back.
 #[test]
 fn leadership_comes_back_to_the_preferred_member() {
     for seed in 0..5 {
@@ -156,7 +156,7 @@ fn leadership_comes_back_to_the_preferred_member() {
         prefer(&mut cluster, &[2]);
         cluster.until("2 leads", 10_000, |cluster| cluster.leader() == Some(2));
         cluster.crash(2);
-        cluster.until("another leads meanwhile", 4_000, |cluster| cluster.leader().is_some());
+        cluster.until("another member leads meanwhile", 4_000, |cluster| cluster.leader().is_some());
         cluster.start(2);
         prefer(&mut cluster, &[2]);
         cluster.until("2 leads again", 15_000, |cluster| cluster.leader() == Some(2));
@@ -165,7 +165,7 @@ fn leadership_comes_back_to_the_preferred_member() {
     }
 }
 
-/// A preferred member whose disk stalls gives the leadership away and does not get it back before its disk does.
+/// A preferred member whose disk stalls transfers the leadership and does not get it back before its disk recovers.
 #[test]
 fn a_stalled_disk_outweighs_the_preference() {
     let mut cluster = Cluster::of(3, 3);
@@ -178,7 +178,7 @@ fn a_stalled_disk_outweighs_the_preference() {
     cluster.until("another leads", 2_000, |cluster| cluster.leader().is_some_and(|leader| leader != 1));
     let successor = cluster.leader().expect("just seen");
     cluster.run_ms(20_000);
-    assert_eq!(cluster.leader(), Some(successor), "1 lacks what is committed");
+    assert_eq!(cluster.leader(), Some(successor), "1 lacks committed entries");
     cluster.heal();
     cluster.until("1 leads again", 15_000, |cluster| cluster.leader() == Some(1));
 }

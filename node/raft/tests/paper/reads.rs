@@ -1,4 +1,4 @@
-//! Linearizable reads without the log (§6.4), and by lease (§6.4.1).
+//! Linearizable reads without an entry in the log (§6.4), and lease reads (§6.4.1).
 
 use raft::{Body, Index, Output, ReadContext};
 
@@ -38,7 +38,7 @@ fn round_to(outputs: &[Output], to: u64) -> u64 {
 
 /// "If the leader has not yet marked an entry from its current term committed, it waits until it has done so."
 #[test]
-fn no_read_before_a_commit_of_the_own_term() {
+fn no_read_is_confirmed_before_a_commit_in_the_leaders_term() {
     let mut solo = Start::of(3).log(&[1, 1]).solo();
     solo.leads();
     assert_eq!(ready(&read(&mut solo, 7)), []);
@@ -47,11 +47,11 @@ fn no_read_before_a_commit_of_the_own_term() {
     let outputs = solo.accepts(2, 3);
     let round = round_to(&outputs, 2);
     let outputs = solo.hears(2, 2, Body::HeartbeatReply { round });
-    assert_eq!(ready(&outputs), [(7, 3)], "and then at the commit index of that moment, not at 2");
+    assert_eq!(ready(&outputs), [(7, 3)], "the read uses the commit index of that moment, not 2");
 }
 
-/// "The leader saves its current commit index", "issues a new round of heartbeats and waits for their acknowledgments from a
-/// majority of the cluster".
+/// "The leader saves its current commit index", "issues a new round of heartbeats and waits for their acknowledgments
+/// from a majority of the cluster".
 #[test]
 fn a_read_waits_for_a_round_that_began_after_it() {
     let mut solo = Start::of(5).solo();
@@ -61,8 +61,8 @@ fn a_read_waits_for_a_round_that_began_after_it() {
     assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round: round - 1 })), []);
     assert_eq!(ready(&solo.hears(3, 1, Body::HeartbeatReply { round: round - 1 })), []);
     assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round })), []);
-    assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round })), [], "a doubled answer counts once");
-    assert_eq!(ready(&solo.hears(4, 1, Body::HeartbeatReply { round: round + 1000 })), [], "no such round");
+    assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round })), [], "a duplicate answer counts once");
+    assert_eq!(ready(&solo.hears(4, 1, Body::HeartbeatReply { round: round + 1000 })), [], "there is no such round");
     assert_eq!(ready(&solo.hears(4, 1, Body::HeartbeatReply { round })), [(1, 1)]);
     assert_eq!(ready(&solo.hears(5, 1, Body::HeartbeatReply { round })), [], "answered once");
 }
@@ -77,7 +77,7 @@ fn reads_share_rounds() {
         solo.raft.read(now, ReadContext(context));
     }
     let outputs = solo.drain();
-    assert_eq!(sent_to(&outputs, 2).len(), 1, "one round for all of them");
+    assert_eq!(sent_to(&outputs, 2).len(), 1, "all reads share one round");
     let round = round_to(&outputs, 2);
     assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round })).len(), 1000);
 
@@ -85,14 +85,14 @@ fn reads_share_rounds() {
     for context in 1000..2000 {
         rounds += sent_to(&read(&mut solo, context), 2).len();
     }
-    assert!(rounds <= 4, "while rounds are under way, reads wait for the next: {rounds}");
+    assert!(rounds <= 4, "rounds in progress are bounded: {rounds}");
     let outputs = solo.hears(2, 1, Body::HeartbeatReply { round: round + 4 });
     let next = round_to(&outputs, 2);
     let outputs = solo.hears(2, 1, Body::HeartbeatReply { round: next });
     assert_eq!(ready(&outputs).len(), 1000 - 4);
 }
 
-/// "followers can ... ask the leader for its current read index", and wait for it; nothing is answered twice.
+/// "followers can ... ask the leader for its current read index", and wait for it; no read is answered twice.
 #[test]
 fn a_follower_asks_its_leader() {
     for learner in [false, true] {
@@ -104,16 +104,16 @@ fn a_follower_asks_its_leader() {
         assert_eq!(sent_to(&outputs, 2), [Body::ReadIndex { context: ReadContext(2) }]);
         let reply = Body::ReadIndexReply { context: ReadContext(2), index: Some(Index(9)) };
         assert_eq!(ready(&solo.hears(2, 1, reply.clone())), [(2, 9)]);
-        assert_eq!(ready(&solo.hears(2, 1, reply)), [], "a doubled answer answers nothing");
+        assert_eq!(ready(&solo.hears(2, 1, reply)), [], "a duplicate answer has no effect");
         read(&mut solo, 3);
         let reply = Body::ReadIndexReply { context: ReadContext(3), index: None };
         assert_eq!(failed(&solo.hears(2, 1, reply)), [3]);
     }
 }
 
-/// A forwarded read ends, one way or the other.
+/// A forwarded read always ends: confirmed or failed.
 #[test]
-fn a_forwarded_read_is_given_up() {
+fn a_forwarded_read_fails_in_the_end() {
     let mut solo = Start::of(3).solo();
     solo.hears(2, 1, heartbeat(0, 1));
     read(&mut solo, 1);
@@ -122,14 +122,14 @@ fn a_forwarded_read_is_given_up() {
     read(&mut solo, 2);
     solo.sleeps(500);
     assert_eq!(solo.raft.deadline(), solo.now().monotonic + std::time::Duration::from_millis(500));
-    assert_eq!(failed(&solo.hears(2, 2, heartbeat(0, 1))), [], "the same leader in a new term was told nothing twice");
-    assert_eq!(failed(&solo.hears(3, 3, heartbeat(0, 1))), [2], "another leader does not know of it");
+    assert_eq!(failed(&solo.hears(2, 2, heartbeat(0, 1))), [], "a failed read does not fail again");
+    assert_eq!(failed(&solo.hears(3, 3, heartbeat(0, 1))), [2], "the new leader does not know the read");
     read(&mut solo, 3);
     solo.raft.unreachable(crate::network::id(3));
     assert_eq!(failed(&solo.drain()), [3]);
 }
 
-/// A leader that steps down fails what it cannot confirm any more, its own reads and others'.
+/// A leader that steps down fails all waiting reads, its own and those of other members.
 #[test]
 fn reads_fail_when_leadership_ends() {
     let mut solo = Start::of(3).solo();
@@ -141,7 +141,7 @@ fn reads_fail_when_leadership_ends() {
     assert!(sent_to(&outputs, 3).contains(&Body::ReadIndexReply { context: ReadContext(5), index: None }));
 }
 
-/// A single voter needs nobody's word.
+/// A single voter needs no answer from other members.
 #[test]
 fn a_single_voter_confirms_alone() {
     let mut solo = Start::of(1).solo();
@@ -166,7 +166,11 @@ fn a_round_needs_both_majorities() {
     let outputs = read(&mut solo, 1);
     let round = round_to(&outputs, 2);
     assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round })), []);
-    assert_eq!(ready(&solo.hears(3, 1, Body::HeartbeatReply { round })), [], "the incoming half alone is not enough");
+    assert_eq!(
+        ready(&solo.hears(3, 1, Body::HeartbeatReply { round })),
+        [],
+        "the incoming electorate alone is no quorum"
+    );
     assert_eq!(ready(&solo.hears(4, 1, Body::HeartbeatReply { round })).len(), 1);
 }
 
@@ -176,25 +180,30 @@ fn lease() -> Solo {
     solo
 }
 
-/// §6.4.1: "Once the leader's heartbeats were acknowledged by a majority of the cluster, the leader would extend its lease to
-/// start + election timeout / clock drift bound": from the round's start, not from its answer.
+/// §6.4.1: "Once the leader's heartbeats were acknowledged by a majority of the cluster, the leader would extend its
+/// lease to start + election timeout / clock drift bound": from the round's start, not from its answer.
 #[test]
 fn a_lease_runs_from_the_start_of_a_round() {
     let mut solo = lease();
-    assert_eq!(ready(&read(&mut solo, 1)), [], "no round was answered yet");
+    assert_eq!(ready(&read(&mut solo, 1)), [], "no round was answered yet, so there is no lease");
     let outputs = solo.sleeps(150);
     let round = round_to(&outputs, 2);
     let began = solo.now_ms;
     solo.sleeps(100);
-    assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round })), [(1, 1)], "the round proves the waiting one");
+    assert_eq!(
+        ready(&solo.hears(2, 1, Body::HeartbeatReply { round })),
+        [(1, 1)],
+        "the answered round confirms the waiting read"
+    );
     assert_eq!(ready(&read(&mut solo, 2)), [(2, 1)]);
     solo.now_ms = began + 499;
     assert_eq!(ready(&read(&mut solo, 3)), [(3, 1)]);
     solo.now_ms = began + 500;
-    assert_eq!(ready(&read(&mut solo, 4)), [], "the lease is over: back to rounds");
+    assert_eq!(ready(&read(&mut solo, 4)), [], "the lease has ended, so reads need a round");
 }
 
-/// §6.4.1: "the leader should expire its lease" before it sends TimeoutNow; here it also never gets another in that term.
+/// §6.4.1: "the leader should expire its lease" before it sends TimeoutNow. This leader gets no other lease in that
+/// term.
 #[test]
 fn a_lease_ends_with_a_transfer_for_good() {
     let mut solo = lease();
@@ -207,7 +216,7 @@ fn a_lease_ends_with_a_transfer_for_good() {
     let outputs = solo.drain();
     assert!(sent(&outputs).iter().any(|(_, message)| matches!(message.body, Body::TimeoutNow { .. })));
     assert_eq!(ready(&read(&mut solo, 2)), []);
-    // The target does nothing; the transfer is given up, and rounds are answered again.
+    // The target does nothing. The transfer times out, and rounds are answered again.
     let mut latest = 0;
     for _ in 0..12 {
         let outputs = solo.sleeps(100);
@@ -220,12 +229,12 @@ fn a_lease_ends_with_a_transfer_for_good() {
     }
     solo.proposes(1);
     assert!(latest > round);
-    assert_eq!(ready(&read(&mut solo, 3)), [], "TimeoutNow may still be on its way: only rounds count");
+    assert_eq!(ready(&read(&mut solo, 3)), [], "TimeoutNow may still be in flight, so reads need a round");
 }
 
-/// A start honours leases that answers before the crash may be part of.
+/// A restarted member respects a lease that may rest on its answers before the crash.
 #[test]
-fn a_restarted_voter_refuses_for_an_election_timeout() {
+fn a_restarted_voter_refuses_votes_for_an_election_timeout() {
     let restored = raft::Restored {
         snapshot: raft::SnapshotMeta {
             configuration: configuration(&[1, 2, 3], &[]).into(),
@@ -240,12 +249,16 @@ fn a_restarted_voter_refuses_for_an_election_timeout() {
     raft.step(at(5_999), crate::network::id(2), ask(false));
     assert_eq!(raft.soft_state().term, raft::Term(0), "not heard");
     raft.step(at(5_999), crate::network::id(3), ask(true));
-    assert_eq!(raft.soft_state().term, raft::Term(1), "but a hand-over is: its leader's lease is over");
+    assert_eq!(
+        raft.soft_state().term,
+        raft::Term(1),
+        "a leadership transfer is granted, because the leader's lease has ended"
+    );
 }
 
-/// §4.2.3: a server that "receives a RequestVote request within the minimum election timeout of hearing from a current leader"
-/// "does not update its term or grant its vote". However it came to the candidate's term: an answer of that term to something that
-/// it asked long ago must not cost the leader it heard since its lease.
+/// §4.2.3: a server that "receives a RequestVote request within the minimum election timeout of hearing from a current
+/// leader" "does not update its term or grant its vote". This must hold however the server reached the candidate's
+/// term: if a late answer brought the newer term, the lease of the leader that it still hears must stay valid.
 #[test]
 fn a_newer_term_does_not_end_the_trust_in_a_leader() {
     for hears_late_answer in [false, true] {
@@ -260,15 +273,15 @@ fn a_newer_term_does_not_end_the_trust_in_a_leader() {
         let ask = || Body::Vote { last: entry_id(1, 1), transfer: false };
         let mut outputs = solo.hears(3, 2, ask());
         outputs.extend(solo.persisted());
-        assert!(!grants_vote(&outputs, 3), "its leader may read by a lease that rests on its word");
+        assert!(!grants_vote(&outputs, 3), "its leader's lease may rest on its answers");
         solo.now_ms += 1_000;
         let mut outputs = solo.hears(3, 2, ask());
         outputs.extend(solo.persisted());
-        assert!(grants_vote(&outputs, 3), "until it has not heard of it for an election timeout");
+        assert!(grants_vote(&outputs, 3), "it grants the vote after an election timeout without that leader");
     }
 }
 
-/// What a follower applied is never ahead of what its reads wait for.
+/// A follower's read may wait for an entry that the follower does not know to be committed yet.
 #[test]
 fn a_read_index_may_be_ahead_of_the_followers_commit() {
     let mut solo = Start::of(3).solo();

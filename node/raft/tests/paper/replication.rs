@@ -1,4 +1,5 @@
-//! Log replication (§3.5), commitment (§3.6), persistence (§3.8) and writing to the leader's disk in parallel (§10.2.1).
+//! Log replication (§3.5), commitment (§3.6), persistence (§3.8) and writing to the leader's disk in parallel
+//! (§10.2.1).
 
 use raft::{Body, DropReason, Index, Output, Payload, ProposalId, ProposeError};
 
@@ -7,10 +8,11 @@ use crate::network::solo::{
 };
 use crate::network::{entry, entry_id, id};
 
-/// §3.5: "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in parallel to each of the
-/// other servers", each with "the index and term of the entry in its log that immediately precedes the new entries".
+/// §3.5: "The leader appends the command to its log as a new entry, then issues AppendEntries RPCs in parallel to each
+/// of the other servers", each with "the index and term of the entry in its log that immediately precedes the new
+/// entries".
 #[test]
-fn a_proposal_is_appended_and_sent_to_everyone() {
+fn a_proposal_is_appended_and_sent_to_every_member() {
     let mut solo = Start::of(3).log(&[1]).solo();
     solo.leads_with_commit();
     let outputs = solo.proposes(1);
@@ -33,15 +35,15 @@ fn a_new_leader_appends_a_no_op() {
     assert_eq!((entries[0].id, &entries[0].payload), (entry_id(2, 3), &Payload::Noop));
 }
 
-/// §10.2.1: "the leader can write to its disk in parallel with replicating to the followers": the append leaves with the write
-/// under way, and the leader's own copy counts only once it is durable.
+/// §10.2.1: "the leader can write to its disk in parallel with replicating to the followers": the append is sent while
+/// the write is in progress, and the leader's own copy counts only when it is durable.
 #[test]
 fn the_leader_replicates_while_it_writes() {
     let mut solo = Start::of(3).solo();
     let outputs = solo.leads();
-    assert_eq!(appends_to(&outputs, 2).len(), 1, "sent before anything is acknowledged");
+    assert_eq!(appends_to(&outputs, 2).len(), 1, "the append is sent before any acknowledgement");
     solo.accepts(2, 1);
-    assert_eq!(solo.raft.commit(), Index(0), "one follower and an undurable own copy are no majority of three");
+    assert_eq!(solo.raft.commit(), Index(0), "one follower and a copy that is not durable are no majority of three");
     solo.persisted();
     assert_eq!(solo.raft.commit(), Index(1));
 
@@ -49,10 +51,15 @@ fn the_leader_replicates_while_it_writes() {
     other.leads();
     other.accepts(2, 1);
     other.accepts(3, 1);
-    assert_eq!(other.raft.commit(), Index(1), "§10.2.1: an entry may even commit before the leader's own disk has it");
+    assert_eq!(
+        other.raft.commit(),
+        Index(1),
+        "§10.2.1: an entry may be committed before the leader's own disk holds it"
+    );
 }
 
-/// §3.5: "A log entry is committed once the leader that created the entry has replicated it on a majority of the servers."
+/// §3.5: "A log entry is committed once the leader that created the entry has replicated it on a majority of the
+/// servers."
 #[test]
 fn a_majority_commits() {
     for voters in 1..=7 {
@@ -69,8 +76,8 @@ fn a_majority_commits() {
     }
 }
 
-/// §3.5: "Once a follower learns that a log entry is committed, it applies the entry to its local state machine (in log order)",
-/// and the leader tells it at once, not only with the next heartbeat.
+/// §3.5: "Once a follower learns that a log entry is committed, it applies the entry to its local state machine (in log
+/// order)", and the leader sends the commit index at once, not only with the next heartbeat.
 #[test]
 fn followers_learn_of_a_commit_at_once() {
     let mut leader = Start::of(3).solo();
@@ -79,8 +86,8 @@ fn followers_learn_of_a_commit_at_once() {
     leader.persisted();
     let outputs = leader.accepts(2, 2);
     assert_eq!(applies(&outputs), [2]);
-    assert_eq!(sent_to(&outputs, 2), [heartbeat(2, 0)], "it holds the entry, so it may know");
-    assert_eq!(sent_to(&outputs, 3), [], "it has not said that it holds the entry");
+    assert_eq!(sent_to(&outputs, 2), [heartbeat(2, 0)], "it acknowledged the entry, so it gets the commit index");
+    assert_eq!(sent_to(&outputs, 3), [], "it has not acknowledged the entry");
     let outputs = leader.accepts(3, 2);
     assert_eq!(sent_to(&outputs, 3), [heartbeat(2, 0)]);
 
@@ -91,7 +98,8 @@ fn followers_learn_of_a_commit_at_once() {
     assert_eq!(applies(&follower.hears(2, 1, append(entry_id(1, 2), vec![entry(1, 3)], 3))), [2, 3]);
 }
 
-/// §3.5: "If the follower does not find an entry in its log with the same index and term, then it refuses the new entries."
+/// §3.5: "If the follower does not find an entry in its log with the same index and term, then it refuses the new
+/// entries."
 #[test]
 fn a_follower_checks_consistency() {
     let cases = [
@@ -110,8 +118,8 @@ fn a_follower_checks_consistency() {
     }
 }
 
-/// §3.5: "If an existing entry conflicts with a new one (same index but different terms), delete the existing entry and all that
-/// follow it", and only then (figure 3.1).
+/// §3.5: "If an existing entry conflicts with a new one (same index but different terms), delete the existing entry and
+/// all that follow it", and only then (figure 3.1).
 #[test]
 fn only_conflicting_entries_are_removed() {
     let log = &[1, 1, 2];
@@ -119,7 +127,7 @@ fn only_conflicting_entries_are_removed() {
         ((1, 2), &[3][..], &[1, 1, 3][..]),
         ((1, 1), &[3, 3], &[1, 3, 3]),
         ((0, 0), &[3], &[3]),
-        // What agrees stays, with all that follows, however late the message.
+        // Entries that agree stay, and so do those after them, however late the append is.
         ((0, 0), &[1], &[1, 1, 2]),
         ((1, 1), &[1, 2], &[1, 1, 2]),
         ((1, 2), &[2, 3], &[1, 1, 2, 3]),
@@ -130,7 +138,7 @@ fn only_conflicting_entries_are_removed() {
         let outputs = solo.hears(2, 3, append(entry_id(term, index), entries, 0));
         assert_eq!(solo.raft.last(), entry_id(left[left.len() - 1], left.len() as u64), "{log:?} + {brought:?}");
         let written: Vec<u64> = persists(&outputs).iter().flat_map(|p| &p.entries).map(|e| e.id.term.0).collect();
-        assert!(left.ends_with(&written), "only what is new is written: {written:?} of {left:?}");
+        assert!(left.ends_with(&written), "only new entries are written: {written:?} of {left:?}");
     }
 }
 
@@ -145,7 +153,7 @@ fn a_leader_appends_only() {
     assert_eq!((solo.raft.last(), solo.raft.commit()), (last, Index(0)));
 }
 
-/// §3.5: a refusal tells the term and place where the logs may meet, so that whole terms are skipped.
+/// §3.5: a refusal carries the last entry that may agree, so that whole terms are skipped.
 #[test]
 fn a_refusal_skips_whole_terms_on_the_followers_side() {
     let cases = [
@@ -181,11 +189,11 @@ fn a_refusal_skips_whole_terms_on_the_leaders_side() {
         let appends = appends_to(&outputs, 2);
         assert_eq!(appends[0].prev, entry_id(prev.0, prev.1), "{log:?}, hint {hint:?}");
         let outputs = solo.accepts(2, prev.1 + appends[0].entries.len() as u64);
-        assert_eq!(appends_to(&outputs, 2), [], "and everything is there");
+        assert_eq!(appends_to(&outputs, 2), [], "the follower then has every entry");
     }
 }
 
-/// Figure 3.6 (figure 7 of the short paper): whatever a follower's log looks like, it becomes the leader's.
+/// Figure 3.6 (figure 7 of the short paper): every possible log of a follower becomes that of the leader.
 #[test]
 fn figure_3_6_every_follower_converges() {
     let leader = &[1, 1, 1, 4, 4, 5, 5, 6, 6, 6];
@@ -202,7 +210,8 @@ fn figure_3_6_every_follower_converges() {
         let mut follower = Start::of(7).log(log).term(7).solo();
         let mut outputs = lead.leads();
         let mut messages = 0;
-        // Both play member 1; the leader knows the follower as member 2, the follower the leader as member 3.
+        // Both cores are member 1; the leader knows the follower as member 2, the follower knows the leader as member
+        // 3.
         while lead.raft.progress()[&id(2)].matched < lead.raft.last().index {
             let mut answers = Vec::new();
             for body in sent_to(&outputs, 2) {
@@ -211,17 +220,17 @@ fn figure_3_6_every_follower_converges() {
                 said.extend(follower.persisted());
                 answers.extend(sent_to(&said, 3));
             }
-            assert!(messages < 10, "({name}) takes a message or two per term");
+            assert!(messages < 10, "({name}) takes at most two messages per term");
             outputs = answers.into_iter().flat_map(|body| lead.hears(2, 8, body)).collect();
         }
         assert_eq!(follower.raft.last(), lead.raft.last(), "({name})");
     }
 }
 
-/// Figure 3.7 (figure 8 of the short paper): an entry of an earlier term on a majority is not committed by counting; one of the
-/// leader's own term commits it with itself.
+/// Figure 3.7 (figure 8 of the short paper): an entry of an earlier term that a majority holds is not committed by
+/// counting; an entry of the leader's own term commits it.
 #[test]
-fn figure_3_7_earlier_terms_commit_only_with_the_own() {
+fn figure_3_7_earlier_terms_commit_only_with_the_leaders_own() {
     // (c): S1 holds an entry of term 2 at index 2 and leads term 4; S2 and S3 have it too.
     let mut solo = Start::of(5).log(&[1, 2]).term(3).solo();
     solo.leads();
@@ -230,7 +239,7 @@ fn figure_3_7_earlier_terms_commit_only_with_the_own() {
     solo.accepts(3, 2);
     solo.accepts(4, 2);
     assert_eq!(solo.raft.commit(), Index(0), "(d) may still happen: S5 can win with term 3 and overwrite it");
-    // (e): once the entry of term 4 is on a majority, S5 cannot win.
+    // (e): when a majority holds the entry of term 4, S5 cannot win.
     solo.accepts(2, 3);
     assert_eq!(solo.raft.commit(), Index(0));
     let outputs = solo.accepts(3, 3);
@@ -238,14 +247,14 @@ fn figure_3_7_earlier_terms_commit_only_with_the_own() {
     assert_eq!(applies(&outputs), [1, 2, 3]);
 }
 
-/// §3.8, §3.5: an append is acknowledged when its entries are durable, up to what the message covered.
+/// §3.8, §3.5: an append is acknowledged when its entries are durable, up to its own last entry.
 #[test]
 fn an_append_is_acknowledged_when_durable() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
     let outputs = solo.hears(2, 1, append(entry_id(1, 3), vec![entry(1, 4)], 0));
     assert_eq!(accepted(&outputs, 2), None);
     assert_eq!(accepted(&solo.persisted(), 2), Some(4));
-    // Covered: only index 2, whatever else the log holds; durable already, so answered at once.
+    // Only index 2 is acknowledged, although the log holds more. It is durable already, so the answer comes at once.
     let outputs = solo.hears(2, 1, append(entry_id(1, 1), vec![entry(1, 2)], 0));
     assert_eq!(accepted(&outputs, 2), Some(2));
 }
@@ -267,12 +276,16 @@ fn appends_are_pipelined_within_the_window() {
     assert_eq!(appends.len(), 3, "the window is full");
     let outputs = solo.accepts(2, 2);
     let more = appends_to(&outputs, 2);
-    assert_eq!(more.iter().map(|append| append.entries.len()).collect::<Vec<_>>(), [2], "room for one, of two entries");
+    assert_eq!(
+        more.iter().map(|append| append.entries.len()).collect::<Vec<_>>(),
+        [2],
+        "the window admits one append, of two entries"
+    );
     let outputs = solo.accepts(2, 4);
     assert_eq!(appends_to(&outputs, 2).iter().map(|append| append.entries.len()).collect::<Vec<_>>(), [2, 1]);
 }
 
-/// The window counts bytes too.
+/// The window also counts bytes.
 #[test]
 fn the_window_counts_bytes() {
     let mut solo = Start::of(3).config(|config| config.max_inflight_bytes = 100).solo();
@@ -287,7 +300,7 @@ fn the_window_counts_bytes() {
     assert_eq!(sends, 2, "the second append fills the window");
 }
 
-/// Everything proposed between two looks at the output shares one write and one append.
+/// All proposals between two requests for output share one write and one append.
 #[test]
 fn proposals_between_two_outputs_share_a_write() {
     let mut solo = Start::of(3).solo();
@@ -301,9 +314,10 @@ fn proposals_between_two_outputs_share_a_write() {
     assert_eq!(appends_to(&outputs, 2).len(), 1);
 }
 
-/// §3.5: "If followers crash or run slowly, or if network packets are lost, the leader retries AppendEntries RPCs indefinitely."
+/// §3.5: "If followers crash or run slowly, or if network packets are lost, the leader retries AppendEntries RPCs
+/// indefinitely."
 #[test]
-fn lost_appends_are_found_out_by_heartbeats() {
+fn answers_to_heartbeats_reveal_lost_appends() {
     let mut solo = Start::of(3).solo();
     solo.leads_with_commit();
     solo.proposes(1); // Lost.
@@ -311,19 +325,27 @@ fn lost_appends_are_found_out_by_heartbeats() {
     let heartbeats = sent_to(&outputs, 2);
     let Some(Body::Heartbeat { round, .. }) = heartbeats.first() else { panic!("a heartbeat is due: {outputs:?}") };
     let asked = appends_to(&solo.hears(2, 1, Body::HeartbeatReply { round: *round }), 2);
-    assert_eq!((asked[0].prev, asked[0].entries.len()), (entry_id(1, 2), 0), "asks whether it arrived");
+    assert_eq!(
+        (asked[0].prev, asked[0].entries.len()),
+        (entry_id(1, 2), 0),
+        "an empty append asks whether the last one arrived"
+    );
     let resent = appends_to(&solo.rejects(2, 2, entry_id(1, 1)), 2);
     assert_eq!((resent[0].prev, resent[0].entries.len()), (entry_id(1, 1), 1));
-    // A probe that is lost in turn is sent again with the next sign of life.
-    assert_eq!(appends_to(&solo.hears(2, 1, Body::HeartbeatReply { round: *round }), 2), [], "not at once");
+    // If the probe is lost, too, another one follows a later answer of the member.
+    assert_eq!(
+        appends_to(&solo.hears(2, 1, Body::HeartbeatReply { round: *round }), 2),
+        [],
+        "no probe within a heartbeat interval"
+    );
     solo.sleeps(150);
     let again = appends_to(&solo.hears(2, 1, Body::HeartbeatReply { round: *round }), 2);
     assert_eq!((again[0].prev, &again[0].entries), (resent[0].prev, &resent[0].entries));
 }
 
-/// A broken connection makes the leader look again from what is known.
+/// After a broken connection, the leader probes again after the last match.
 #[test]
-fn a_broken_connection_restarts_from_what_is_known() {
+fn a_broken_connection_restarts_after_the_last_match() {
     let mut solo = Start::of(3).solo();
     solo.leads_with_commit();
     solo.proposes(1);
@@ -338,17 +360,17 @@ fn a_broken_connection_restarts_from_what_is_known() {
 
 /// Figure 3.1: commit is "min(leaderCommit, index of last new entry)".
 #[test]
-fn a_follower_commits_only_what_the_message_proves() {
+fn a_follower_commits_only_what_the_append_proves() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
     solo.hears(2, 2, append(entry_id(1, 1), vec![], 9));
-    assert_eq!(solo.raft.commit(), Index(1), "2 and 3 may differ from the leader's");
+    assert_eq!(solo.raft.commit(), Index(1), "its entries 2 and 3 may differ from the leader's");
     solo.hears(2, 2, append(entry_id(1, 1), vec![entry(1, 2)], 9));
     assert_eq!(solo.raft.commit(), Index(2));
 }
 
-/// Entry time stamps grow strictly, whatever the wall clock does.
+/// Time stamps of entries strictly increase, even when the wall clock goes back.
 #[test]
-fn time_stamps_grow_strictly() {
+fn time_stamps_strictly_increase() {
     let mut solo = Start::of(1).log(&[1]).solo();
     solo.sleeps_until_deadline();
     solo.persisted();
@@ -362,7 +384,7 @@ fn time_stamps_grow_strictly() {
     assert_eq!(stamps[stamps.len() - 4..], [5_000_000, 5_000_001, 5_000_002, 6_000_000]);
 }
 
-/// §6.3, client interaction: a follower hands proposals to its leader, and says so when the leader refuses.
+/// §6.3, client interaction: a follower forwards proposals to its leader, and reports those that the leader refuses.
 #[test]
 fn a_follower_forwards_proposals() {
     let mut solo = Start::of(3).solo();
@@ -377,9 +399,9 @@ fn a_follower_forwards_proposals() {
     assert_eq!(outputs, [Output::Dropped { proposal: ProposalId(4), reason: DropReason::Overloaded }]);
 }
 
-/// The leader takes forwarded proposals over once, and refuses what it has no room for.
+/// The leader accepts a forwarded proposal once, and refuses one that exceeds its limit.
 #[test]
-fn a_leader_takes_forwarded_proposals_over_once() {
+fn a_leader_accepts_a_forwarded_proposal_once() {
     let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 300).solo();
     solo.leads_with_commit();
     let propose = |number: u64, bytes: usize| {
@@ -388,7 +410,7 @@ fn a_leader_takes_forwarded_proposals_over_once() {
     };
     solo.hears(2, 1, propose(1, 100));
     solo.hears(2, 1, propose(1, 100));
-    assert_eq!(solo.raft.last(), entry_id(1, 2), "the copy changes nothing");
+    assert_eq!(solo.raft.last(), entry_id(1, 2), "the duplicate changes nothing");
     let outputs = solo.hears(2, 1, propose(2, 200));
     let refused = Body::ProposeRefused { proposals: vec![ProposalId(2)], reason: DropReason::Overloaded };
     assert_eq!(sent_to(&outputs, 2), [refused]);
@@ -397,14 +419,18 @@ fn a_leader_takes_forwarded_proposals_over_once() {
     assert_eq!(own, Err(ProposeError::Overloaded));
     solo.persisted();
     solo.all_accept();
-    assert_eq!(sent(&solo.hears(2, 1, propose(2, 200))), [], "it was refused, so a copy must not happen");
+    assert_eq!(
+        sent(&solo.hears(2, 1, propose(2, 200))),
+        [],
+        "the original was refused, so a duplicate must not enter the log"
+    );
     solo.hears(2, 1, propose(3, 9_000));
-    assert_eq!(solo.raft.last(), entry_id(1, 3), "with nothing waiting, even a large one is taken");
+    assert_eq!(solo.raft.last(), entry_id(1, 3), "while nothing is uncommitted, even a large proposal is accepted");
     solo.hears(3, 1, propose(3, 10));
-    assert_eq!(solo.raft.last(), entry_id(1, 3), "another member's name, but no room");
+    assert_eq!(solo.raft.last(), entry_id(1, 3), "the same ID from another member is new, but exceeds the limit");
 }
 
-/// No client, and no other member, slips a configuration into the log.
+/// Neither a client nor another member can propose a configuration.
 #[test]
 fn configurations_cannot_be_proposed() {
     let mut solo = Start::of(1).solo();
@@ -420,7 +446,7 @@ fn configurations_cannot_be_proposed() {
     assert_eq!(solo.raft.last(), last);
 }
 
-/// An append carries at most so many bytes; a single larger entry goes alone.
+/// An append is limited in bytes; a single larger entry is sent alone.
 #[test]
 fn an_append_is_bounded_in_bytes() {
     let mut solo = Start::of(3).config(|config| config.max_append_bytes = 10).solo();

@@ -47,28 +47,28 @@ fn long_leader(count: u64, trailing: u64) -> Solo {
     solo
 }
 
-/// §5.1: "each server takes snapshots independently, covering just the committed entries in its log": when enough was applied
-/// since the last, and only up to what is durable.
+/// §5.1: "each server takes snapshots independently, covering just the committed entries in its log": when enough
+/// entries were applied since the last snapshot, and only up to the last durable entry.
 #[test]
 fn a_snapshot_is_due_at_the_threshold() {
     let mut solo = long_leader(10, 3);
     assert_eq!(due(&solo.applies()), [10]);
-    assert_eq!(due(&solo.applies()), [], "asked for once");
-    assert_eq!(solo.raft.snapshot_taken(Index(10)), Index(8), "three entries stay behind it");
+    assert_eq!(due(&solo.applies()), [], "a snapshot is requested once");
+    assert_eq!(solo.raft.snapshot_taken(Index(10)), Index(8), "three entries before the snapshot stay");
     solo.proposes(99);
     assert_eq!(due(&solo.applies()), []);
 
     let mut follower = Start::of(3).config(|config| config.snapshot_threshold = 2).solo();
     follower.hears(2, 1, append(entry_id(0, 0), vec![entry(1, 1), entry(1, 2), entry(1, 3)], 3));
-    assert_eq!(due(&follower.applies()), [], "applied, but not durable here");
-    assert_eq!(follower.raft.snapshot_meta(Index(3)), None, "nor may one be taken there");
+    assert_eq!(due(&follower.applies()), [], "the entries are applied, but not durable here");
+    assert_eq!(follower.raft.snapshot_meta(Index(3)), None, "no snapshot may be taken there");
     assert_eq!(due(&follower.persisted()), [3]);
 }
 
-/// §5.1: the snapshot's meta: "the index and term of the last entry it replaces" and "the latest configuration from the log as of
-/// last included index".
+/// §5.1: the description of a snapshot holds "the index and term of the last entry it replaces" and "the latest
+/// configuration from the log as of last included index".
 #[test]
-fn the_meta_is_that_of_its_index() {
+fn the_description_of_a_snapshot_is_that_of_its_index() {
     let mut solo = long_leader(4, 0);
     assert_eq!(solo.raft.snapshot_meta(Index(4)), None, "not applied yet");
     solo.applies();
@@ -76,30 +76,31 @@ fn the_meta_is_that_of_its_index() {
     assert_eq!((meta.last, meta.configuration_index), (entry_id(1, 3), Index(0)));
     assert_eq!(*meta.configuration, configuration(&[1, 2, 3], &[]));
     solo.raft.snapshot_taken(Index(4));
-    assert_eq!(solo.raft.snapshot_meta(Index(4)).expect("the mark is known").last, entry_id(1, 4));
+    assert_eq!(solo.raft.snapshot_meta(Index(4)).expect("the entry at the purge mark is known").last, entry_id(1, 4));
     assert_eq!(solo.raft.snapshot_meta(Index(3)), None, "purged");
 }
 
-/// §5.3: "the leader must occasionally send snapshots to followers that lag behind ... when the leader has already discarded the
-/// next log entry that it needs to send".
+/// §5.3: "the leader must occasionally send snapshots to followers that lag behind ... when the leader has already
+/// discarded the next log entry that it needs to send".
 #[test]
 fn a_member_that_needs_purged_entries_gets_a_snapshot() {
     let mut solo = long_leader(10, 0);
     offers(&mut solo);
     solo.proposes(77);
     assert_eq!(appends_to(&solo.drain(), 3), [], "no entries meanwhile");
-    // It arrived, and is installed.
+    // The snapshot arrives and is installed.
     let now = solo.now();
     solo.raft.snapshot_sent(now, id(3), Ok(()));
     assert_eq!(solo.drain(), []);
     let outputs = solo.accepts(3, 10);
-    assert_eq!(appends_to(&outputs, 3)[0].prev, entry_id(1, 10), "entries go on behind it");
+    assert_eq!(appends_to(&outputs, 3)[0].prev, entry_id(1, 10), "replication continues after the snapshot");
 }
 
-/// A member may have installed what was offered, its word of that be lost, and the log be purged past it meanwhile. It is asked
-/// at the mark, and what it holds says that it needs another one, long before the patience for an installation ends.
+/// A member installed the offered snapshot, its acknowledgement was lost, and the log was purged past the snapshot
+/// meanwhile. The leader asks it about the purge mark. The answer shows that it needs another snapshot, long before the
+/// installation times out.
 #[test]
-fn a_purge_past_an_installed_snapshot_ends_no_question() {
+fn a_purge_past_an_installed_snapshot_leads_to_another_one() {
     let mut solo = long_leader(10, 0);
     offers(&mut solo);
     let now = solo.now();
@@ -113,7 +114,7 @@ fn a_purge_past_an_installed_snapshot_ends_no_question() {
     let asked = solo.hears(3, 1, Body::HeartbeatReply { round: 1 });
     assert_eq!(appends_to(&asked, 3)[0].prev, entry_id(1, 15));
     let outputs = solo.rejects(3, 15, entry_id(0, 0));
-    assert!(outputs.is_empty(), "it is still at it: {outputs:?}");
+    assert!(outputs.is_empty(), "the snapshot is still in progress: {outputs:?}");
     let outputs = solo.rejects(3, 15, entry_id(1, 10));
     let again = Output::SendSnapshot { to: id(3), term: raft::Term(1), at_least: Index(15) };
     assert!(outputs.contains(&again), "{outputs:?}");
@@ -164,16 +165,16 @@ fn a_failed_snapshot_is_offered_again_after_a_pause() {
     cluster.keep_sent = true;
     cluster.snapshots_fail = 3;
     cluster.start(lagging);
-    cluster.until("it has caught up", 20_000, |cluster| {
+    cluster.until("the member has caught up", 20_000, |cluster| {
         cluster.member(lagging).state == cluster.member(leader).state && cluster.snapshots_fail == 0
     });
-    let began = cluster.sent.first().expect("something was sent").at_ms;
-    assert!(cluster.now_ms - began >= 3_000, "an election timeout between two tries");
+    let began = cluster.sent.first().expect("a snapshot was sent").at_ms;
+    assert!(cluster.now_ms - began >= 3_000, "an election timeout passes between two attempts");
 }
 
 /// §5.3: "If the snapshot contains new information not already in the follower's log", it "discards its entire log".
 #[test]
-fn a_snapshot_replaces_what_it_supersedes() {
+fn a_snapshot_replaces_the_log_that_it_supersedes() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
     let outputs = solo.hears(2, 2, Body::InstallSnapshot(meta(2, 9, configuration(&[1, 2, 4], &[]), 7)));
     let install = outputs.iter().find_map(|output| match output {
@@ -183,7 +184,7 @@ fn a_snapshot_replaces_what_it_supersedes() {
     let (from, hard_state, last) = install.expect("installed");
     assert_eq!((from, last), (id(2), entry_id(2, 9)));
     assert_eq!(hard_state.expect("the term is new").term.0, 2);
-    assert_eq!(persists(&outputs), [], "everything goes with the install");
+    assert_eq!(persists(&outputs), [], "the install carries everything");
     assert_eq!(accepted(&outputs, 2), None, "not acknowledged before it is durable");
     assert_eq!((solo.raft.last(), solo.raft.commit()), (entry_id(2, 9), Index(9)));
     assert_eq!(solo.raft.configuration().1, Index(7));
@@ -192,21 +193,26 @@ fn a_snapshot_replaces_what_it_supersedes() {
     assert_eq!(applies(&outputs), [10]);
 }
 
-/// §5.3: a snapshot of "a prefix of its log" is of no use: "entries following the snapshot are still valid and must be retained".
+/// §5.3: a snapshot of "a prefix of its log" is discarded: "entries following the snapshot are still valid and must be
+/// retained".
 #[test]
 fn a_snapshot_of_a_known_prefix_is_discarded() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
     let outputs = solo.hears(2, 1, Body::InstallSnapshot(meta(1, 2, configuration(&[1, 2, 3], &[]), 0)));
     assert!(discards(&outputs));
-    assert_eq!((solo.raft.last(), solo.raft.commit()), (entry_id(1, 3), Index(2)), "what it proves is committed");
+    assert_eq!(
+        (solo.raft.last(), solo.raft.commit()),
+        (entry_id(1, 3), Index(2)),
+        "the snapshot proves that index 2 is committed"
+    );
     assert_eq!(accepted(&outputs, 2), Some(2));
     let outputs = solo.hears(2, 1, Body::InstallSnapshot(meta(1, 1, configuration(&[1, 2, 3], &[]), 0)));
     assert!(discards(&outputs), "stale");
 }
 
-/// A snapshot of a stale leader, or one that makes no sense, is discarded, not installed.
+/// A snapshot of a stale leader, or one with an invalid description, is discarded and not installed.
 #[test]
-fn a_stale_or_senseless_snapshot_is_discarded() {
+fn a_stale_or_invalid_snapshot_is_discarded() {
     let mut solo = Start::of(3).term(4).solo();
     let sound = configuration(&[1, 2, 3], &[]);
     let cases = [
@@ -223,9 +229,9 @@ fn a_stale_or_senseless_snapshot_is_discarded() {
     }
 }
 
-/// A member restarts on snapshot and log, the log reaching back before the snapshot.
+/// A member restarts with a snapshot and a log that starts before the snapshot's end.
 #[test]
-fn a_member_restarts_on_snapshot_and_log() {
+fn a_member_restarts_with_snapshot_and_log() {
     let entries: Vec<_> = (3..=8).map(|index| entry(1, index)).collect();
     let restored = raft::Restored {
         hard_state: raft::HardState { term: raft::Term(2), vote: None },
@@ -238,9 +244,9 @@ fn a_member_restarts_on_snapshot_and_log() {
     assert_eq!(raft.snapshot_meta(Index(5)).expect("known").last, entry_id(1, 5));
 }
 
-/// A log that an installed snapshot superseded just before a crash is not continued, and a gap is refused.
+/// A log that an installed snapshot superseded just before a crash is dropped; a log with a gap is refused.
 #[test]
-fn a_broken_log_is_told_from_a_superseded_one() {
+fn a_superseded_log_is_dropped_and_a_broken_one_refused() {
     let start = |snapshot: SnapshotMeta, entries: Vec<raft::Entry>| {
         let hard_state = raft::HardState { term: raft::Term(9), vote: None };
         let restored = raft::Restored { hard_state, snapshot, entries };
@@ -250,18 +256,18 @@ fn a_broken_log_is_told_from_a_superseded_one() {
     let short = start(snapshot.clone(), vec![entry(1, 1), entry(1, 2)]).expect("superseded");
     assert_eq!(short.last(), entry_id(3, 5));
     let other = start(snapshot.clone(), (1..=9).map(|index| entry(1, index)).collect()).expect("superseded");
-    assert_eq!(other.last(), entry_id(3, 5), "it went another way");
+    assert_eq!(other.last(), entry_id(3, 5), "the log disagrees with the snapshot");
     let gap = start(snapshot.clone(), vec![entry(3, 7)]);
     assert!(matches!(gap, Err(raft::ConfigError::BrokenLog { .. })));
     let hole = start(snapshot.clone(), vec![entry(3, 6), entry(3, 8)]);
     assert!(matches!(hole, Err(raft::ConfigError::BrokenLog { .. })));
     let older = start(snapshot.clone(), vec![entry(2, 6)]);
-    assert!(matches!(older, Err(raft::ConfigError::BrokenLog { .. })), "terms do not fall behind a snapshot either");
+    assert!(matches!(older, Err(raft::ConfigError::BrokenLog { .. })), "terms do not fall after a snapshot either");
     let falling = start(snapshot, vec![entry(3, 6), entry(2, 7)]);
     assert!(matches!(falling, Err(raft::ConfigError::BrokenLog { .. })));
 }
 
-/// A vote is judged by the log, and a snapshot counts as log.
+/// Votes depend on the log, and a snapshot counts as part of it.
 #[test]
 fn a_snapshot_counts_in_elections() {
     let mut solo = Start::of(3).solo();
@@ -275,7 +281,7 @@ fn a_snapshot_counts_in_elections() {
     assert!(grants_vote(&solo.persisted(), 3));
 }
 
-/// Slow members that are being replicated to hold the purge back, within bounds.
+/// Lagging members that still answer delay the purge, up to a bound.
 #[test]
 fn the_purge_waits_for_active_members() {
     let mut solo = long_leader(100, 10);
@@ -283,19 +289,19 @@ fn the_purge_waits_for_active_members() {
     let round = 1;
     solo.accepts_round(3, 60, round);
     solo.accepts_round(2, 100, round);
-    assert_eq!(solo.raft.snapshot_taken(Index(100)), Index(61), "member 3 still needs 61");
+    assert_eq!(solo.raft.snapshot_taken(Index(100)), Index(61), "member 3 still needs entry 61");
     assert!(solo.raft.progress().values().all(|progress| !progress.snapshotting));
 
     let mut slow = long_leader(100, 10);
     slow.applies();
     slow.accepts_round(3, 1, round);
-    assert_eq!(slow.raft.snapshot_taken(Index(100)), Index(21), "but not for ever: eight times the rest");
+    assert_eq!(slow.raft.snapshot_taken(Index(100)), Index(21), "the bound is eight times the trailing entries");
     let outputs = slow.hears(3, 1, heartbeat(0, 0));
     assert_eq!(applies(&outputs), []);
 }
 
-/// An own snapshot that becomes durable while a newer one is being installed lets nothing go that it does not contain: a crash
-/// may still bring the member back to it.
+/// A snapshot of this member becomes durable while a newer, received one is being installed. Only entries that the
+/// former holds are purged, because a crash may bring the member back to it.
 #[test]
 fn a_purge_never_runs_ahead_of_an_install() {
     let mut follower = Start::of(3).config(|config| config.snapshot_trailing = 0).solo();

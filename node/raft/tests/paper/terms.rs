@@ -39,20 +39,23 @@ fn candidates_and_leaders_step_back_for_a_newer_term() {
 
 /// "If a server receives a request with a stale term number, it rejects the request."
 #[test]
-fn stale_requests_are_rejected_and_told_the_term() {
+fn stale_requests_are_rejected_and_their_senders_learn_the_term() {
     let mut solo = Start::of(3).term(5).solo();
     let outputs = solo.hears(2, 4, append(entry_id(0, 0), vec![entry(4, 1)], 1));
     assert_eq!(accepted(&outputs, 2), None);
-    assert_eq!(solo.raft.last(), entry_id(0, 0), "nothing was appended");
-    let told = crate::network::solo::sent(&outputs);
-    assert!(told.iter().all(|(_, message)| message.term.0 == 5) && !told.is_empty(), "and the sender learns the term");
+    assert_eq!(solo.raft.last(), entry_id(0, 0), "no entry was appended");
+    let answers = crate::network::solo::sent(&outputs);
+    assert!(
+        answers.iter().all(|(_, message)| message.term.0 == 5) && !answers.is_empty(),
+        "the sender learns the term"
+    );
 
     let outputs = solo.hears(2, 4, Body::Vote { last: entry_id(4, 9), transfer: false });
     assert!(!grants_vote(&outputs, 2));
     assert_eq!(sent_to(&outputs, 2), [Body::VoteReply { granted: false }]);
 }
 
-/// "Current terms are exchanged whenever servers communicate", but answers of an older term count for nothing.
+/// "Current terms are exchanged whenever servers communicate", but answers of an older term are ignored.
 #[test]
 fn stale_answers_are_ignored() {
     let mut solo = Start::of(5).term(4).solo();
@@ -60,5 +63,5 @@ fn stale_answers_are_ignored() {
     for from in 2..=5 {
         solo.hears(from, 4, Body::VoteReply { granted: true });
     }
-    assert_eq!((solo.role(), solo.term()), (Role::Candidate, 5), "votes of term 4 elect nobody in term 5");
+    assert_eq!((solo.role(), solo.term()), (Role::Candidate, 5), "votes of term 4 do not count in term 5");
 }

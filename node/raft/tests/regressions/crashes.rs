@@ -1,10 +1,10 @@
-//! Crashes at the worst moment: in place of every single thing that a core asks for, in turn (etcd#12359, Zeebe#57386 and
-//! #60086, etcd#12136, scylla#10618, etcd#14370, tikv#8381). Unwritten writes are lost each time; the safety properties are
-//! checked throughout, and afterwards everything must work again.
+//! Crashes at the worst moment: in place of every single output of every core, one at a time (etcd#12359, Zeebe#57386
+//! and #60086, etcd#12136, scylla#10618, etcd#14370, tikv#8381). Each crash loses the writes that are not durable.
+//! Safety properties are checked throughout, and afterwards the cluster must serve again.
 
 use crate::network::{Cluster, id, ids};
 
-/// Plays a scenario once untouched, to count, and then once per output of each member.
+/// Plays a scenario once without a crash, to count the outputs, and then once for each output of each member.
 fn crash_everywhere(members: &[u64], prepare: fn(&mut Cluster), play: fn(&mut Cluster), end: fn(&mut Cluster)) {
     let mut calm = Cluster::of(3, 42);
     prepare(&mut calm);
@@ -63,19 +63,22 @@ fn a_joint_change_survives_a_crash_anywhere() {
         |cluster| {
             serves(cluster);
             let leader = cluster.elect();
-            cluster.until("no joint configuration is left behind", 10_000, |cluster| {
+            cluster.until("no joint configuration remains", 10_000, |cluster| {
                 (1..=5).filter(|number| cluster.runs(*number)).all(|number| {
                     cluster.member(number).removed.is_some() || !cluster.raft(number).configuration().0.is_joint()
                 })
             });
             let voters = &cluster.raft(leader).configuration().0.voters;
-            assert!(*voters == ids(&[1, 2, 3]) || *voters == ids(&[3, 4, 5]), "before or after, nothing between");
+            assert!(
+                *voters == ids(&[1, 2, 3]) || *voters == ids(&[3, 4, 5]),
+                "the configuration is the old or the new one"
+            );
         },
     );
 }
 
 #[test]
-fn a_hand_over_survives_a_crash_anywhere() {
+fn a_leadership_transfer_survives_a_crash_anywhere() {
     crash_everywhere(
         &[1, 2, 3],
         |cluster| {
@@ -93,7 +96,7 @@ fn a_hand_over_survives_a_crash_anywhere() {
     );
 }
 
-/// Everyone who runs and was not removed gets what is written now.
+/// Every running member that was not removed applies a new entry.
 fn serves(cluster: &mut Cluster) {
     for _ in 0..50 {
         let leader = cluster.elect();

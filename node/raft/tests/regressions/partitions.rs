@@ -1,4 +1,4 @@
-//! Networks that are cut in odd ways (openraft#2080, Cloudflare 2020): as long as somebody reaches a quorum, there is progress.
+//! Partial partitions (openraft#2080, Cloudflare 2020): while one member reaches a quorum, the cluster makes progress.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use crate::network::{Cluster, id};
 /// The ten links between five members.
 const LINKS: [(u64, u64); 10] = [(1, 2), (1, 3), (1, 4), (1, 5), (2, 3), (2, 4), (2, 5), (3, 4), (3, 5), (4, 5)];
 
-/// Every way to cut links between five members, up to renaming those that do not lead: whenever one member still reaches two
-/// others, the cluster serves.
+/// Every way to cut links between five members, up to renaming of followers: while one member reaches two others, the
+/// cluster serves.
 #[test]
 fn every_link_graph_with_a_quorum_serves() {
     let mut seen = BTreeSet::new();
@@ -68,7 +68,7 @@ fn serves(links: &[(u64, u64)]) {
     }
     let end = cluster.now_ms + 60_000;
     loop {
-        // Whoever thinks that it leads is asked; one of them can.
+        // Proposes to every member that considers itself leader; one of them can commit.
         let leaders: Vec<u64> =
             (1..=5).filter(|number| cluster.raft(*number).soft_state().leader == Some(id(*number))).collect();
         for leader in leaders {
@@ -80,18 +80,18 @@ fn serves(links: &[(u64, u64)]) {
             }
         }
         cluster.run_ms(50);
-        assert!(cluster.now_ms < end, "nobody serves with links {links:?}\n{}", cluster.portrait());
+        assert!(cluster.now_ms < end, "no member serves with links {links:?}\n{}", cluster.portrait());
     }
 }
 
-/// A member behind a flapping or one-way link does not bring a leader down that others hear.
+/// A member with a flapping or one-way link does not depose a leader that other members hear.
 #[test]
-fn a_half_deaf_member_disturbs_nobody() {
+fn a_member_that_hears_no_other_does_no_harm() {
     for deaf in [2, 3] {
         let mut cluster = Cluster::of(3, 5);
         cluster.elect_member(1);
         let term = cluster.raft(1).soft_state().term;
-        // It speaks to everybody and hears nobody.
+        // It reaches every member and hears none.
         for other in 1..=3 {
             cluster.cut.insert((id(other), id(deaf)));
         }
@@ -99,13 +99,17 @@ fn a_half_deaf_member_disturbs_nobody() {
         assert_eq!((cluster.leader(), cluster.raft(1).soft_state().term), (Some(1), term));
         cluster.heal();
         cluster.run_ms(5_000);
-        assert_eq!((cluster.leader(), cluster.raft(1).soft_state().term), (Some(1), term), "nor when it is back");
+        assert_eq!(
+            (cluster.leader(), cluster.raft(1).soft_state().term),
+            (Some(1), term),
+            "the same leader still leads when the link is back"
+        );
     }
 }
 
-/// A leader that hears nobody steps down though everybody hears it.
+/// A leader that hears no other member steps down, although all others hear it.
 #[test]
-fn a_deaf_leader_is_replaced() {
+fn a_leader_that_hears_no_other_is_replaced() {
     let mut cluster = Cluster::of(3, 6);
     cluster.elect_member(1);
     cluster.run_ms(500);
@@ -115,13 +119,14 @@ fn a_deaf_leader_is_replaced() {
     cluster.until("another leader", 5_000, |cluster| cluster.leader().is_some_and(|leader| leader != 1));
 }
 
-/// A member that was cut off with entries nobody else has comes back, and they are gone; what was committed meanwhile is there.
+/// A leader that was cut off returns with entries that no other member holds. They are overwritten by the entries
+/// committed meanwhile.
 #[test]
 fn a_minority_leaders_entries_are_overwritten() {
     let mut cluster = Cluster::of(5, 8);
     let old = cluster.elect();
     cluster.cut_off(old);
-    let lost = cluster.propose(old).expect("it does not know yet");
+    let lost = cluster.propose(old).expect("it still considers itself leader");
     cluster.until("another leader", 10_000, |cluster| cluster.leader().is_some_and(|leader| leader != old));
     let leader = cluster.elect();
     let kept = cluster.propose(leader).expect("served");
@@ -129,5 +134,5 @@ fn a_minority_leaders_entries_are_overwritten() {
     cluster.heal();
     cluster.until("the old leader follows", 10_000, |cluster| cluster.has_applied(old, &kept));
     assert!(!cluster.has_applied(old, &lost));
-    assert_eq!(cluster.member(old).dropped.len(), 1, "and its proposer is told");
+    assert_eq!(cluster.member(old).dropped.len(), 1, "its proposer learns that it was dropped");
 }

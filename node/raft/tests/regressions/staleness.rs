@@ -1,4 +1,4 @@
-//! What is late, doubled or untrue: acknowledgements, answers, requests.
+//! Late, duplicate and false acknowledgements, answers and requests.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use raft::{AppendReply, Body, Index, Message, Output, ReadContext, Role, Term};
 use crate::network::solo::{Start, accepted, append, grants_vote, heartbeat, member, sent, sent_to};
 use crate::network::{entry, entry_id, id};
 
-/// hashicorp/raft#695: a heartbeat's answer bumped the term under a leader that went on appending in it.
+/// hashicorp/raft#695: an answer to a heartbeat raised the term of a leader, which went on appending in that term.
 #[test]
-fn a_leader_never_speaks_in_a_term_that_it_did_not_win() {
+fn a_leader_never_sends_in_a_term_that_it_did_not_win() {
     let mut solo = Start::of(3).solo();
     solo.leads_with_commit();
     let mut outputs = solo.hears(2, 4, Body::HeartbeatReply { round: 1 });
@@ -34,13 +34,13 @@ fn a_write_of_truncated_entries_acknowledges_nothing() {
     let now = solo.now();
     solo.raft.persisted(now, first);
     let outputs = solo.drain();
-    assert_eq!(accepted(&outputs, 2), None, "its leader is deposed, its entries are gone");
-    assert_eq!(accepted(&outputs, 3), None, "and the new leader's are not durable");
+    assert_eq!(accepted(&outputs, 2), None, "its leader is deposed, and its entries are truncated");
+    assert_eq!(accepted(&outputs, 3), None, "the new leader's entries are not durable");
     let outputs = solo.persisted();
     assert_eq!((accepted(&outputs, 2), accepted(&outputs, 3)), (None, Some(2)));
 }
 
-/// The same when the log grows longer than it was.
+/// The same holds when the log grows longer than before.
 #[test]
 fn durability_ends_where_the_log_was_truncated() {
     let mut solo = Start::of(3).log(&[1]).solo();
@@ -51,11 +51,11 @@ fn durability_ends_where_the_log_was_truncated() {
     solo.raft.persisted(now, first);
     solo.drain();
     let outputs = solo.hears(3, 2, append(entry_id(1, 3), vec![entry(2, 4)], 0));
-    assert_eq!(accepted(&outputs, 3), None, "the write that is done carried another 4, and an older term");
+    assert_eq!(accepted(&outputs, 3), None, "the durable write carried another entry 4, of an older term");
     assert_eq!(accepted(&solo.persisted(), 3), Some(9));
 }
 
-/// CCF#6016 from the other side: an acknowledgement past what was sent, or past the log, counts for nothing.
+/// CCF#6016 at the leader: an acknowledgement past the end of the log is ignored.
 #[test]
 fn an_acknowledgement_past_the_log_is_ignored() {
     let mut solo = Start::of(3).solo();
@@ -64,12 +64,12 @@ fn an_acknowledgement_past_the_log_is_ignored() {
     solo.accepts(2, 900);
     assert_eq!((solo.raft.commit(), solo.raft.progress()[&id(2)].matched), (Index(0), Index(0)));
     solo.accepts(9, 1);
-    assert_eq!(solo.raft.commit(), Index(0), "a stranger's word does not count");
+    assert_eq!(solo.raft.commit(), Index(0), "an acknowledgement of an unknown member does not count");
 }
 
-/// A refusal that comes late does not take back what was acknowledged.
+/// A late refusal does not revoke an acknowledgement.
 #[test]
-fn a_late_refusal_takes_nothing_back() {
+fn a_late_refusal_revokes_nothing() {
     let mut solo = Start::of(3).solo();
     solo.leads_with_commit();
     solo.proposes(1);
@@ -84,7 +84,7 @@ fn a_late_refusal_takes_nothing_back() {
 
 /// etcd#20418: retried contexts and delayed acknowledgements let a read pass without a round of its own.
 #[test]
-fn delayed_and_doubled_answers_confirm_no_read() {
+fn delayed_and_duplicate_answers_confirm_no_read() {
     let mut solo = Start::of(3).solo();
     solo.leads_with_commit();
     let round_of = |outputs: &[Output]| match sent_to(outputs, 2).first() {
@@ -109,7 +109,7 @@ fn delayed_and_doubled_answers_confirm_no_read() {
     assert_eq!(outputs, [Output::ReadReady { context: ReadContext(2), index: Index(1) }]);
 }
 
-/// raft-rs#234: TimeoutNow that was sent in one transfer arrives long after it was given up.
+/// raft-rs#234: TimeoutNow arrives long after its transfer was given up.
 #[test]
 fn a_late_request_to_campaign_finds_no_lease() {
     let mut solo = Start::of(3).config(|config| config.lease_reads = true).solo();
@@ -117,7 +117,7 @@ fn a_late_request_to_campaign_finds_no_lease() {
     let now = solo.now();
     solo.raft.transfer(now, member(2)).expect("starts");
     solo.drain();
-    // Given up; rounds are answered for a long time; then member 2 wins the election that was asked of it.
+    // The transfer is given up and rounds are answered for a long time. Then member 2 wins the requested election.
     for _ in 0..50 {
         let outputs = solo.sleeps(100);
         for (to, message) in sent(&outputs) {
@@ -131,14 +131,14 @@ fn a_late_request_to_campaign_finds_no_lease() {
         assert!(!outputs.iter().any(|output| matches!(output, Output::ReadReady { .. })), "only a round may serve");
     }
     assert_eq!(solo.role(), Role::Leader);
-    // Another member that has just heard this leader votes for member 2 all the same.
+    // A member that has just heard this leader also votes for member 2.
     let mut voter = Start::of(3).solo();
     voter.hears(3, 1, heartbeat(0, 1));
     voter.hears(2, 2, Body::Vote { last: entry_id(1, 1), transfer: true });
     assert!(grants_vote(&voter.persisted(), 2));
 }
 
-/// tikv#8381, redpanda#19: a vote was forgotten on the way down.
+/// tikv#8381, redpanda#19: a member that stepped down forgot its vote.
 #[test]
 fn stepping_down_keeps_the_vote() {
     let mut solo = Start::of(3).solo();
@@ -148,16 +148,16 @@ fn stepping_down_keeps_the_vote() {
     solo.sleeps(0);
     let mut outputs = solo.hears(3, 1, Body::Vote { last: entry_id(9, 9), transfer: false });
     outputs.extend(solo.persisted());
-    assert!(!grants_vote(&outputs, 3), "its vote in term 1 was its own");
+    assert!(!grants_vote(&outputs, 3), "it voted for itself in term 1");
 
     let mut restarted = Start::of(3).term(1).vote(2).solo();
     assert!(!grants_vote(&restarted.hears(3, 1, Body::Vote { last: entry_id(0, 0), transfer: false }), 3));
     assert!(grants_vote(&restarted.hears(2, 1, Body::Vote { last: entry_id(0, 0), transfer: false }), 2));
 }
 
-/// A vote that was promised in one term does not leave in the next.
+/// A vote granted in one term is not sent in the next.
 #[test]
-fn a_promise_of_an_earlier_term_is_not_sent_any_more() {
+fn a_promise_of_an_earlier_term_is_dropped() {
     let mut solo = Start::of(3).solo();
     solo.hears(2, 1, Body::Vote { last: entry_id(0, 0), transfer: false });
     solo.hears(3, 2, Body::Vote { last: entry_id(0, 0), transfer: false });
@@ -167,7 +167,8 @@ fn a_promise_of_an_earlier_term_is_not_sent_any_more() {
     assert!(sent(&outputs).iter().all(|(_, message)| message.term == Term(2)));
 }
 
-/// openraft#2080: a leader without a quorum refused proposals but went on heartbeating, so that nobody else could lead.
+/// openraft#2080: a leader without a quorum refused proposals but went on heartbeating, so that no other member could
+/// lead.
 #[test]
 fn a_leader_that_stepped_down_is_silent() {
     let mut solo = Start::of(5).solo();
@@ -181,8 +182,7 @@ fn a_leader_that_stepped_down_is_silent() {
     }
 }
 
-/// A network that reorders answers makes a leader slower, never wrong: whatever order acknowledgements come in, the largest
-/// counts.
+/// Acknowledgements may arrive in any order; the largest one counts.
 #[test]
 fn acknowledgements_are_cumulative_in_any_order() {
     let orders: [[u64; 4]; 4] = [[2, 3, 4, 5], [5, 4, 3, 2], [3, 5, 2, 4], [4, 2, 5, 3]];
@@ -201,7 +201,7 @@ fn acknowledgements_are_cumulative_in_any_order() {
     }
 }
 
-/// Time that does not move, or a wall clock that jumps, moves no time-out.
+/// No timeout passes while monotonic time stands still, even if the wall clock jumps.
 #[test]
 fn only_monotonic_time_ends_waits() {
     let mut solo = Start::of(3).solo();

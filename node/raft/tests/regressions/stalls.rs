@@ -1,4 +1,4 @@
-//! Disks that stall (hashicorp/raft#503, #612, #614, tikv#19626, etcd#15247): a zombie leader that answers heartbeats and writes
+//! Stalled disks (hashicorp/raft#503, #612, #614, tikv#19626, etcd#15247): a leader that answers messages and writes
 //! nothing.
 
 use crate::network::Cluster;
@@ -12,20 +12,23 @@ fn a_leader_with_a_stalled_disk_is_replaced() {
         cluster.member_mut(leader).disk_ms = None;
         cluster.propose(leader);
         let election_timeout_ms = 1_000;
-        cluster.until("another leader that serves", 2 * election_timeout_ms, |cluster| {
+        cluster.until("another leader serves", 2 * election_timeout_ms, |cluster| {
             cluster.leader().is_some_and(|other| other != leader)
         });
         let successor = cluster.leader().expect("just seen");
-        cluster.until("and has served", 1_000, |cluster| {
+        cluster.until("the entry is applied", 1_000, |cluster| {
             cluster.raft(successor).commit() == cluster.raft(successor).last().index
         });
         cluster.heal();
         let content = cluster.propose(successor).expect("served");
-        cluster.until("the disk is back, and so is the member", 5_000, |cluster| cluster.has_applied(leader, &content));
+        cluster.until("the disk recovers, and the member catches up", 5_000, |cluster| {
+            cluster.has_applied(leader, &content)
+        });
     }
 }
 
-/// Followers with stalled disks acknowledge nothing, vote for nobody and campaign not; a quorum of others goes on.
+/// Followers with stalled disks acknowledge nothing, grant no vote and do not campaign, while a quorum of other members
+/// serves.
 #[test]
 fn followers_with_stalled_disks_do_no_harm() {
     let mut cluster = Cluster::of(5, 4);
@@ -35,7 +38,7 @@ fn followers_with_stalled_disks_do_no_harm() {
         cluster.member_mut(*number).disk_ms = None;
     }
     let content = cluster.propose(leader).expect("served");
-    cluster.until("committed by the others", 1_000, |cluster| cluster.has_applied(leader, &content));
+    cluster.until("the other members commit", 1_000, |cluster| cluster.has_applied(leader, &content));
     cluster.run_ms(10_000);
     assert_eq!(cluster.leader(), Some(leader));
     assert!(
@@ -48,7 +51,7 @@ fn followers_with_stalled_disks_do_no_harm() {
         .until("they catch up", 5_000, |cluster| stalled.iter().all(|number| cluster.has_applied(*number, &content)));
 }
 
-/// With the leader gone as well, a member whose disk stalls does not stand in the way of an election.
+/// A member whose disk stalls does not obstruct the election after the leader is lost.
 #[test]
 fn a_stalled_member_does_not_campaign() {
     let mut cluster = Cluster::of(5, 9);
@@ -65,9 +68,9 @@ fn a_stalled_member_does_not_campaign() {
     cluster.until("served", 1_000, |cluster| cluster.has_applied(successor, &content));
 }
 
-/// An apply thread that hangs holds nothing else up, and gets at most a window of entries at once.
+/// A state machine that hangs delays nothing else, and gets at most one window of entries.
 #[test]
-fn a_hanging_state_machine_holds_nothing_else_up() {
+fn a_hanging_state_machine_delays_nothing_else() {
     let mut cluster = Cluster::of(3, 2);
     let leader = cluster.elect();
     let hanging = if leader == 1 { 2 } else { 1 };
@@ -77,8 +80,8 @@ fn a_hanging_state_machine_holds_nothing_else_up() {
         last = cluster.propose(leader).expect("served");
         cluster.run_ms(2);
     }
-    cluster.until("the others apply", 1_000, |cluster| cluster.has_applied(leader, &last));
+    cluster.until("the other members apply", 1_000, |cluster| cluster.has_applied(leader, &last));
     assert_eq!(cluster.raft(hanging).commit(), cluster.raft(leader).commit());
     cluster.heal();
-    cluster.until("and then it does too", 1_000, |cluster| cluster.has_applied(hanging, &last));
+    cluster.until("it applies the entries, too", 1_000, |cluster| cluster.has_applied(hanging, &last));
 }
