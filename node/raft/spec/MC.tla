@@ -1,24 +1,24 @@
 ---------------------------------- MODULE MC ----------------------------------
 (***************************************************************************)
-(* Small worlds: what may happen next, for TLC to walk.                    *)
+(* Small worlds: the possible next steps, for TLC to explore.              *)
 (*                                                                         *)
-(* What a member may say it says at once.  Nothing becomes impossible by   *)
-(* that: a fact only ever enables, and need not be heard.  The same goes   *)
-(* for a commit, unless it takes away a vote.  Likewise a newer term is met*)
-(* only when somebody leads in it, asks for a vote that may be given, or   *)
-(* leaves a later term to campaign in.                                     *)
+(* A message that a member may send is sent at once.  That excludes no     *)
+(* history, because a fact only enables steps and need not be received.    *)
+(* The same holds for a commit, unless it takes away a right to campaign.  *)
+(* A newer term is adopted only if a member leads in it, requests a vote   *)
+(* in it that may be granted, or leaves a later term to campaign in.       *)
 (***************************************************************************)
 EXTENDS Raft, TLC
 
 CONSTANTS
-    Proposals,      \* FALSE: leaders append only what they must
-    Transfers,      \* TRUE: leaders may hand over
+    Proposals,      \* FALSE: leaders append only no-ops and configurations
+    Transfers,      \* TRUE: leaders may transfer leadership
     Snapshots,      \* TRUE: snapshots may be installed
-    Turns           \* which term is whose to campaign for; {}: any is everybody's
+    Turns           \* pairs of a term and a member that may campaign for it; {}: all may
 
 CONSTANTS a, b, c, d
 
-\* What is asked for, as voters and learners.
+\* Requested configurations, as voters and learners.
 Replace == {<<{a, c}, {}>>}
 Exchange == {<<{c, d}, {}>>}
 Overlap == {<<{a, d}, {}>>}
@@ -29,8 +29,8 @@ Alone == {<<{a}, {}>>}
 AddOrRemove == {<<{a, b, c}, {}>>, <<{b}, {c}>>}
 Teach == {<<{a}, {b}>>, <<{a}, {}>>}
 
-\* Whose turn it is to campaign for a term, in worlds that are bounded by that.  A broken world needs one way to the hole.
-A_Anybody == {<<1, a>>} \cup {<<2, m>> : m \in Member}
+\* Values of Turns, in worlds that they bound.  A broken world needs only one history to its violation.
+A_Any == {<<1, a>>} \cup {<<2, m>> : m \in Member}
 A_A == {<<1, a>>, <<2, a>>}
 A_B == {<<1, a>>, <<2, b>>}
 A_AB == A_A \cup A_B
@@ -38,14 +38,14 @@ A_B_A == A_B \cup {<<3, a>>}
 A_B_C == A_B \cup {<<3, c>>}
 A_B_A_B == A_B_A \cup {<<4, b>>}
 
-\* Members that no line of a world tells from one another.
+\* Members that are interchangeable in a world.
 Symmetry == Permutations(Fragile) \cup Permutations(Founders \ Fragile)
 LearnersAlike == Permutations(Learners)
 OthersAlike == Permutations(Founders \ {a})
 
 HasTurn(m, t) == Turns = {} \/ <<t, m>> \in Turns
 
-\* A vote that may yet help its candidate to lead.
+\* A vote that may still help its candidate to win.
 Helps(m, ask) ==
     /\ role[ask.who] = "candidate" /\ term[ask.who] = ask.term
     /\ m \in Voters(InForce(ask.who)) \/ ~Rule("only voters count")
@@ -56,7 +56,7 @@ Heard(m) ==
     IN {t \in 1..TermMax : reign[t].leaders # {}}
        \cup {ask.term : ask \in {ask \in asks : Helps(m, ask) \/ CampaignsLater(ask.term)}}
 
-\* All that a commit can take from m is the right to campaign (4.2.2).
+\* A commit can take away from m only the right to campaign (4.2.2).
 TakesNothing(m, n) ==
     \/ Targets = {}
     \/ /\ Rule("in force when appended")

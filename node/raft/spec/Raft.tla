@@ -3,41 +3,43 @@
 (* The protocol of this crate, as members with a memory and a disk each.   *)
 (* Section numbers are those of Ongaro's thesis.                           *)
 (*                                                                         *)
-(* Messages are facts.  What was said once may be heard at any time, any   *)
-(* number of times, or never: that is loss, delay, doubling and reordering *)
-(* in one.  So a fact, once true, stays true:                              *)
+(* Messages are facts.  A message that was sent may arrive at any time,    *)
+(* any number of times, or never, which models loss, delay, duplication    *)
+(* and reordering.  So a fact, once true, stays true:                      *)
 (*                                                                         *)
-(*   asks, grants        votes asked for and given, both durable           *)
+(*   asks, grants        votes requested and granted, both durable         *)
 (*   preAsks, preGrants  the same for pre-votes, which promise nothing     *)
-(*   reign[t]            who led term t, the longest log it had meanwhile, *)
-(*                       and how much of it was committed: what any append,*)
-(*                       heartbeat or snapshot of that term can say        *)
-(*   acked[t][m]         how far m told the leader of term t that its disk *)
-(*                       agrees                                            *)
-(*   handed              members told to campaign at once                  *)
+(*   reign[t]            the leaders of term t, the longest log of that    *)
+(*                       term, and how much of it was committed: the       *)
+(*                       content of any append, heartbeat or snapshot of   *)
+(*                       that term                                         *)
+(*   acked[t][m]         last index up to which m acknowledged to the      *)
+(*                       leader of term t that its disk agrees             *)
+(*   handed              members asked to campaign at once                 *)
 (*                                                                         *)
-(* A disk takes what is written in order and one step at a time: a crash   *)
-(* finds any prefix.  Term and vote have a place of their own and may be   *)
-(* ahead of entries that were written before them, never behind.           *)
+(* A disk carries out writes in order and one step at a time: a crash      *)
+(* leaves any prefix.  Term and vote have a place of their own, and may    *)
+(* reach the disk before entries that were written earlier, but not later  *)
+(* than entries that were written after them.                              *)
 (***************************************************************************)
 EXTENDS Integers, Sequences, FiniteSets
 
 CONSTANTS
-    Member,     \* everyone who may ever take part
+    Member,     \* all members that may ever take part
     Founders,   \* the voters of the first configuration
     Learners,   \* its learners
-    Nobody,     \* no member
+    NoMember,     \* no member
     TermMax,    \* terms are 1..TermMax
-    IndexMax,   \* logs hold at most so many entries
-    Targets,    \* pairs of voters and learners that somebody may ask for
-    Fragile,    \* members that crash, and whose disks take their time; the others' are quick
-    PreVotes,   \* FALSE: campaigns start without a question
-    Broken      \* names of rules that are left out, to see that it shows
+    IndexMax,   \* largest number of entries in a log
+    Targets,    \* pairs of voters and learners that may be requested
+    Fragile,    \* members that crash and have slow disks; other members' disks write at once
+    PreVotes,   \* FALSE: campaigns start without a pre-vote
+    Broken      \* names of rules that are left out, to see an invariant violated
 
 VARIABLES
     term, vote, role, log, commit,      \* a member's memory
-    disk,                               \* what a crash leaves
-    queue,                              \* written, and not on the disk yet
+    disk,                               \* the state that survives a crash
+    queue,                              \* writes that are not on the disk yet
     asks, grants, preAsks, preGrants, reign, acked, handed
 
 memory == <<term, vote, role, log, commit>>
@@ -55,7 +57,7 @@ Least(numbers) == CHOOSE n \in numbers : \A other \in numbers : n <= other
 
 Last(xs) == IF xs = <<>> THEN <<0, 0>> ELSE <<xs[Len(xs)].term, Len(xs)>>
 
-\* Whose log is worth more, or as much (3.6.1).
+\* Whether the first log is at least as up to date as the second (3.6.1).
 AtLeast(one, other) == one[1] > other[1] \/ (one[1] = other[1] /\ one[2] >= other[2])
 
 \* The first n entries of both, in term and configuration.
@@ -64,8 +66,8 @@ Same(xs, ys, n) ==
     /\ \A k \in 1..n : xs[k].term = ys[k].term /\ xs[k].conf = ys[k].conf
 
 -------------------------------------------------------------------------------
-\* Configurations (4.3).  An entry carries none, or a set of one.  `from` says which configuration the asker computed it
-\* from: term and index of its entry.
+\* Configurations (4.3).  An entry carries none, or a set of one.  `from` identifies the configuration that the requester
+\* computed it from, by term and index of its entry.
 
 Blank == [voters |-> {}, outgoing |-> {}, learners |-> {}, next |-> {}, removed |-> {}]
 Genesis(m) == IF m \in Founders THEN [Blank EXCEPT !.voters = Founders, !.learners = Learners] ELSE Blank
@@ -77,13 +79,13 @@ ConfIndex(xs, n) == LET at == {k \in 1..n : xs[k].conf # {}} IN IF at = {} THEN 
 ConfAt(m, xs, n) ==
     LET k == ConfIndex(xs, n) IN IF k = 0 THEN Genesis(m) ELSE CHOOSE c \in xs[k].conf : TRUE
 
-\* In force from the moment it is in the log, committed or not (4.1).
+\* A configuration is in force when it is in the log, committed or not (4.1).
 InForce(m) == ConfAt(m, log[m], IF Rule("in force when appended") THEN Len(log[m]) ELSE commit[m])
 
 Everyone(c) == c.voters \cup c.outgoing \cup c.learners \cup c.next
 Voters(c) == c.voters \cup c.outgoing
 
-\* Without joint configurations one voter may come or go at a time (4.1).
+\* Without joint configurations, one voter is added or removed at a time (4.1).
 Enter(c, voters, learners) ==
     LET outgoing == IF voters = c.voters \/ ~Rule("changes are joint") THEN {} ELSE c.voters
         kept == voters \cup outgoing \cup learners
@@ -103,8 +105,8 @@ Agreed(c, yes) ==
     /\ Majority(c.voters, yes)
     /\ (c.outgoing # {} /\ Rule("both halves agree")) => Majority(c.outgoing, yes)
 
-\* Ids of all configurations that a leader ever showed, for askers to compute from: committed ones, as an index alone does
-\* not tell one uncommitted entry from another that took its place.
+\* IDs of all configurations that a leader ever showed, from which a requester may compute the next: committed ones only,
+\* because an index does not distinguish an uncommitted entry from one that replaced it.
 Shown == {<<0, 0>>} \cup
     UNION {LET xs == reign[t].log
                n == IF Rule("committed is shown") THEN reign[t].commit ELSE Len(xs)
@@ -130,7 +132,7 @@ Write(m, steps) ==
     THEN queue' = [queue EXCEPT ![m] = @ \o steps] /\ UNCHANGED disk
     ELSE disk' = [disk EXCEPT ![m] = CarryAll(@, steps)] /\ UNCHANGED queue
 
-\* The entry at n and all before it would survive a crash, whatever of the queue does.
+\* The entries up to n would survive a crash, even if nothing of the queue does.
 Durable(m, n) ==
     /\ Same(disk[m].log, log[m], n)
     /\ \A k \in 1..Len(queue[m]) :
@@ -140,7 +142,7 @@ Durable(m, n) ==
 
 HardIsDurable(m) == disk[m].term = term[m] /\ disk[m].vote = vote[m]
 
-\* The oldest step reaches the disk; no entry before the term and vote that were written ahead of it (3.8).
+\* The oldest step reaches the disk.  No entry reaches it before the term and vote that were written earlier (3.8).
 Sync(m) ==
     \E n \in 1..Len(queue[m]) :
         /\ \/ n = 1
@@ -150,7 +152,7 @@ Sync(m) ==
         /\ queue' = [queue EXCEPT ![m] = SubSeq(@, 1, n - 1) \o SubSeq(@, n + 1, Len(@))]
         /\ UNCHANGED <<memory, ballots, reign, acked>>
 
-\* Term and vote overtake entries, and take the place of older ones.
+\* Term and vote may reach the disk before earlier entries, and replace older values.
 SyncHard(m) ==
     \E n \in 2..Len(queue[m]) :
         /\ queue[m][n].kind = "hard"
@@ -160,7 +162,7 @@ SyncHard(m) ==
         /\ disk' = [disk EXCEPT ![m] = Carry(@, queue[m][n])]
         /\ UNCHANGED <<memory, ballots, reign, acked>>
 
-\* A member loses its memory and starts with what the disk holds; a snapshot may tell it that n entries are committed.
+\* A member loses its memory and restarts from its disk; a snapshot may show that n entries are committed.
 Crash(m, n) ==
     /\ m \in Fragile
     /\ n <= commit[m] /\ n <= Len(disk[m].log)
@@ -182,20 +184,20 @@ SetHard(m, t, v) ==
 
 Become(m, r) == role' = [role EXCEPT ![m] = r]
 
-\* Something of a newer term is heard (3.3).
+\* A message of a newer term arrives (3.3).
 MeetTerm(m, t) ==
     /\ t > term[m]
-    /\ SetHard(m, t, Nobody)
+    /\ SetHard(m, t, NoMember)
     /\ Become(m, "follower")
     /\ UNCHANGED <<log, commit, ballots, reign, acked>>
 
-\* A leader without a quorum, a candidate that lost, a wait that was too long.
+\* A leader loses its quorum, a candidate loses its election, or a timeout passes.
 StepBack(m) ==
     /\ role[m] # "follower"
     /\ Become(m, "follower")
     /\ UNCHANGED <<term, vote, log, commit, storage, ballots, reign, acked>>
 
-\* It has a vote in the committed configuration or a later one (4.2.2).
+\* The member has a vote in the committed configuration or a later one (4.2.2).
 MayCampaign(m) ==
     ~Rule("voters campaign") \/ \E n \in commit[m]..Len(log[m]) : m \in Voters(ConfAt(m, log[m], n))
 
@@ -210,12 +212,12 @@ AskAhead(m) ==
 
 GrantAhead(m, ask) ==
     /\ ask.who # m
-    /\ ask.term > term[m] \/ (ask.term = term[m] /\ vote[m] \in {Nobody, ask.who})
+    /\ ask.term > term[m] \/ (ask.term = term[m] /\ vote[m] \in {NoMember, ask.who})
     /\ AtLeast(ask.last, Last(log[m]))
     /\ preGrants' = preGrants \cup {<<ask.term, m, ask.who>>}
     /\ UNCHANGED <<memory, storage, asks, grants, preAsks, handed, reign, acked>>
 
-\* A new term and the own vote (3.4): after enough pre-votes, or because the leader said so (3.10).
+\* A campaign in a new term with a vote for itself (3.4): after enough pre-votes, or because the leader asked for it (3.10).
 Campaign(m) ==
     /\ role[m] # "leader" /\ term[m] < TermMax
     /\ MayCampaign(m)
@@ -227,7 +229,7 @@ Campaign(m) ==
     /\ Become(m, "candidate")
     /\ UNCHANGED <<log, commit, ballots, reign, acked>>
 
-\* The candidate's own vote counts, and its request leaves, when both term and vote are durable.
+\* The candidate's own vote counts, and its request is sent, when term and vote are durable.
 Ask(m) ==
     /\ role[m] = "candidate"
     /\ HardIsDurable(m) \/ ~Rule("votes are durable")
@@ -235,18 +237,18 @@ Ask(m) ==
     /\ grants' = grants \cup {<<term[m], m, m>>}
     /\ UNCHANGED <<memory, storage, preAsks, preGrants, handed, reign, acked>>
 
-\* Whoever asks first, if its log is worth as much (3.6.1); no configuration is looked at.
+\* The first candidate gets the vote if its log is up to date (3.6.1); the configuration has no influence.
 Vote(m, ask) ==
     /\ ask.term = term[m] /\ ask.who # m
-    /\ (vote[m] = Nobody /\ role[m] # "leader") \/ ~Rule("one vote in a term")
+    /\ (vote[m] = NoMember /\ role[m] # "leader") \/ ~Rule("one vote in a term")
     /\ AtLeast(ask.last, Last(log[m])) \/ ~Rule("logs are compared")
     /\ SetHard(m, term[m], ask.who)
     /\ Become(m, "follower")
     /\ UNCHANGED <<log, commit, ballots, reign, acked>>
 
-\* The answer leaves when the vote is durable.
+\* The vote is sent when it is durable.
 Grant(m) ==
-    /\ vote[m] \notin {Nobody, m}
+    /\ vote[m] \notin {NoMember, m}
     /\ HardIsDurable(m) \/ ~Rule("votes are durable")
     /\ grants' = grants \cup {<<term[m], m, vote[m]>>}
     /\ UNCHANGED <<memory, storage, asks, preAsks, preGrants, handed, reign, acked>>
@@ -256,7 +258,7 @@ Extend(m, entry) ==
     /\ log' = [log EXCEPT ![m] = Append(@, entry)]
     /\ Write(m, <<Entry(Len(log[m]) + 1, entry)>>)
 
-\* The election is won; an empty entry commits what came before.
+\* The election is won; an empty entry commits earlier ones.
 Lead(m) ==
     /\ role[m] = "candidate" /\ Len(log[m]) < IndexMax
     /\ Agreed(InForce(m), {other \in Member : <<term[m], other, m>> \in grants})
@@ -265,7 +267,7 @@ Lead(m) ==
     /\ reign' = [reign EXCEPT ![term[m]] = [leaders |-> @.leaders \cup {m}, log |-> log'[m], commit |-> commit[m]]]
     /\ UNCHANGED <<term, vote, commit, ballots, acked>>
 
-\* The target's disk holds all that the leader has (3.10).
+\* The target's disk holds the whole log of the leader (3.10).
 HandOver(m, target) ==
     /\ role[m] = "leader" /\ target \in Voters(InForce(m)) \ {m}
     /\ acked[term[m]][target] >= Len(log[m])
@@ -283,7 +285,7 @@ LeaderAppends(m, entry) ==
 
 Propose(m) == LeaderAppends(m, Plain(term[m]))
 
-\* m follows what somebody else's reign is, or was, in its own term.
+\* m follows the leader of its term, which is another member.
 Hears(m) == term[m] > 0 /\ role[m] # "leader" /\ reign[term[m]].leaders \ {m} # {}
 
 \* The first index up to n at which m's log is not its leader's; n + 1 if there is none (3.5).
@@ -292,13 +294,13 @@ Parting(m, n) ==
         apart == {k \in 1..n : k > Len(log[m]) \/ log[m][k].term # theirs[k].term}
     IN IF apart = {} THEN n + 1 ELSE Least(apart)
 
-\* Where m may begin to take what comes up to n: where the logs part, no sooner and no later.
+\* The index from which m takes entries up to n: that of the first conflict.
 Beginnings(m, n) ==
     {Parting(m, n)}
     \cup (IF Rule("what agrees stays") THEN {} ELSE {1})
     \cup (IF Rule("what comes before agrees") THEN {} ELSE {k \in {n} : k <= Len(log[m]) + 1})
 
-\* m takes its leader's entries up to n; what disagrees goes first.
+\* m takes its leader's entries up to n, after it truncated entries that disagree.
 Replicate(m, n) ==
     /\ Hears(m)
     /\ n \in 1..Len(reign[term[m]].log)
@@ -310,7 +312,7 @@ Replicate(m, n) ==
     /\ Become(m, "follower")
     /\ UNCHANGED <<term, vote, commit, ballots, reign, acked>>
 
-\* m says how far its disk agrees with its leader's log.
+\* m acknowledges how far its disk agrees with its leader's log.
 Acknowledge(m, n) ==
     /\ Hears(m)
     /\ n > acked[term[m]][m]
@@ -320,7 +322,7 @@ Acknowledge(m, n) ==
     /\ acked' = [acked EXCEPT ![term[m]][m] = n]
     /\ UNCHANGED <<term, vote, log, commit, storage, ballots, reign>>
 
-\* m is told what is committed of what it is known to hold.
+\* m learns the commit index, within the prefix that it acknowledged.
 LearnCommit(m, n) ==
     /\ Hears(m)
     /\ n > commit[m] /\ n <= reign[term[m]].commit
@@ -329,7 +331,7 @@ LearnCommit(m, n) ==
     /\ commit' = [commit EXCEPT ![m] = n]
     /\ UNCHANGED <<term, vote, log, storage, ballots, reign, acked>>
 
-\* Only an entry of the own term commits by counting (3.6.2), the own log as far as the disk has it.
+\* Only an entry of the leader's term is committed by counting (3.6.2); its own log counts as far as its disk holds it.
 AdvanceCommit(m, n) ==
     /\ role[m] = "leader"
     /\ n > commit[m] /\ n <= Len(log[m])
@@ -341,7 +343,7 @@ AdvanceCommit(m, n) ==
     /\ reign' = [reign EXCEPT ![term[m]].commit = n]
     /\ UNCHANGED <<term, vote, role, log, storage, ballots, acked>>
 
-\* A snapshot of n committed entries takes the place of a log that does not reach so far (5.3).
+\* A snapshot of n committed entries replaces a shorter log (5.3).
 Install(m, n) ==
     /\ Hears(m)
     /\ n <= Len(reign[term[m]].log)
@@ -359,7 +361,7 @@ Install(m, n) ==
 \* An entry of the leader's own term is committed (Ongaro 2015).
 TermIsCommitted(m) == commit[m] > 0 /\ log[m][commit[m]].term = term[m]
 
-\* Somebody who saw the configuration `seen` asks for another one.
+\* A requester that read the configuration `seen` requests another one.
 Change(m, seen, voters, learners) ==
     LET c == InForce(m)
         at == ConfIndex(log[m], Len(log[m]))
@@ -375,7 +377,7 @@ Change(m, seen, voters, learners) ==
        /\ voters \ c.voters \subseteq c.learners \/ ~Rule("learners first")
        /\ LeaderAppends(m, [term |-> term[m], conf |-> {Enter(c, voters, learners)}, from |-> seen])
 
-\* A committed joint configuration is left, whoever leads.
+\* Any leader leaves a committed joint configuration.
 LeaveJoint(m) ==
     LET c == InForce(m)
         at == ConfIndex(log[m], Len(log[m]))
@@ -387,52 +389,52 @@ LeaveJoint(m) ==
 -------------------------------------------------------------------------------
 Init ==
     /\ term = [m \in Member |-> 0]
-    /\ vote = [m \in Member |-> Nobody]
+    /\ vote = [m \in Member |-> NoMember]
     /\ role = [m \in Member |-> "follower"]
     /\ log = [m \in Member |-> <<>>]
     /\ commit = [m \in Member |-> 0]
-    /\ disk = [m \in Member |-> [term |-> 0, vote |-> Nobody, log |-> <<>>]]
+    /\ disk = [m \in Member |-> [term |-> 0, vote |-> NoMember, log |-> <<>>]]
     /\ queue = [m \in Member |-> <<>>]
     /\ asks = {} /\ grants = {} /\ preAsks = {} /\ preGrants = {} /\ handed = {}
     /\ reign = [t \in 1..TermMax |-> [leaders |-> {}, log |-> <<>>, commit |-> 0]]
     /\ acked = [t \in 1..TermMax |-> [m \in Member |-> 0]]
 
 -------------------------------------------------------------------------------
-\* What must be true.
+\* Invariants.
 
 \* At most one leader in a term (3.2).
 ElectionSafety == \A t \in 1..TermMax : Cardinality(reign[t].leaders) <= 1
 
-\* A vote that was answered is on the disk, or a newer term is.
+\* A vote that was sent is on the disk, or a newer term is.
 VotesAreDurable ==
     \A g \in grants : LET d == disk[g[2]] IN d.term > g[1] \/ (d.term = g[1] /\ d.vote = g[3])
 
-\* Logs with the same entry are the same up to there (3.5).
+\* Logs that hold the same entry are equal up to that entry (3.5).
 LogMatching ==
     \A one, other \in Member :
         LET n == Max({0} \cup {k \in 1..Len(log[one]) :
                                k <= Len(log[other]) /\ log[one][k].term = log[other][k].term})
         IN Same(log[one], log[other], n)
 
-\* What a leader committed is in the log of every later leader (3.6.3).
+\* Every entry that a leader committed is in the log of every later leader (3.6.3).
 LeaderCompleteness ==
     \A t, u \in 1..TermMax :
         (t < u /\ reign[u].leaders # {}) => Same(reign[t].log, reign[u].log, reign[t].commit)
 
-\* Nobody holds anything else committed (3.2).
+\* No two members have different committed entries at an index (3.2).
 StateMachineSafety ==
     \A m \in Member : \A t \in 1..TermMax :
         Same(log[m], reign[t].log, IF commit[m] < reign[t].commit THEN commit[m] ELSE reign[t].commit)
 
-\* What was acknowledged is on the disk until a newer term is.
+\* Acknowledged entries are on the disk until a newer term is.
 AcknowledgedIsDurable ==
     \A t \in 1..TermMax : \A m \in Member :
         disk[m].term <= t => Same(disk[m].log, reign[t].log, acked[t][m])
 
-\* Entries are never on a disk without their term (3.8).
+\* No entry is on a disk whose term is lower than the entry's (3.8).
 TermsAreAhead == \A m \in Member : disk[m].log = <<>> \/ disk[m].term >= Last(disk[m].log)[1]
 
-\* Disk and queue together are the memory.
+\* Disk and queue together equal the memory.
 StorageFollows ==
     \A m \in Member :
         LET d == CarryAll(disk[m], queue[m]) IN d.term = term[m] /\ d.vote = vote[m] /\ d.log = log[m]

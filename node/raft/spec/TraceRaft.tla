@@ -1,30 +1,31 @@
 ------------------------------- MODULE TraceRaft -------------------------------
 (***************************************************************************)
-(* Is what a simulated run of the shipped core did something that Raft.tla *)
-(* allows?  Run.tla, written by the simulator, holds the lines of that run:*)
+(* Whether Raft.tla allows a simulated run of the shipped core.  Run.tla,  *)
+(* written by the simulator, holds the lines of that run:                  *)
 (*                                                                         *)
-(*   step    what a member is after one input: term, vote, role, log,      *)
-(*           commit, configuration                                         *)
-(*   disk    what its disk holds for good after a sync                     *)
-(*   crash   what a crash left of it                                       *)
-(*   sent    something that it promised or asked for                       *)
+(*   step    the state of a member after one input: term, vote, role,      *)
+(*           log, commit, configuration                                    *)
+(*   disk    the durable content of its disk after a sync                  *)
+(*   crash   the content of its disk after a crash                         *)
+(*   sent    a promise or request that it sent                             *)
 (*                                                                         *)
 (* TLC looks for steps of the specification that lead from each line to    *)
-(* the next, by the line's member alone; mostly there is one way.  Logs    *)
-(* are told as how much of the former one is kept and what is added.       *)
+(* the next, by the line's member alone; usually there is one way.  A log  *)
+(* is given as the length of the former log that is kept and the entries   *)
+(* that are added.                                                         *)
 (***************************************************************************)
 EXTENDS Raft, Run, TLC
 
 VARIABLES
-    line,       \* the line to be explained next
-    goal        \* the log that it tells of
+    line,       \* the next line to explain
+    goal        \* the log of that line
 
 Here == RunLines[line]
 
 EntryOf(told) ==
     [term |-> told[1], conf |-> IF told[2] = 0 THEN {} ELSE {RunConfigurations[told[2]]}, from |-> <<0, 0>>]
 
-\* The log that line n tells of, after these logs and disks.
+\* The log of line n, given these logs and disks before it.
 GoalOf(n, logs, disks) ==
     IF n > Len(RunLines) THEN <<>>
     ELSE IF RunLines[n].kind = "sent" THEN <<>>
@@ -40,7 +41,7 @@ Equal(xs, ys) == Len(xs) = Len(ys) /\ Same(xs, ys, Len(xs))
 -------------------------------------------------------------------------------
 \* Lines of kind step.
 
-\* Somebody who was never told the first configuration may learn it from a snapshot.
+\* A member that does not know the first configuration may learn it from a snapshot.
 KnowsConfiguration(m) == m \in Founders \/ ConfIndex(log[m], Len(log[m])) > 0
 
 StepIsDone(r) ==
@@ -49,7 +50,7 @@ StepIsDone(r) ==
        /\ Equal(log[m], goal)
        /\ KnowsConfiguration(m) => InForce(m) = RunConfigurations[r.configuration]
 
-\* The leader's next entry towards the goal.
+\* The leader's next entry on the way to the goal.
 AppendNext(m, r) ==
     /\ Len(log[m]) < Len(goal)
     /\ LET next == goal[Len(log[m]) + 1]
@@ -60,7 +61,7 @@ AppendNext(m, r) ==
                    seen == <<IF at = 0 THEN 0 ELSE log[m][at].term, r.expected>>
                IN Change(m, seen, c.voters, c.learners \cup c.next)
 
-\* Facts stay for ever, so every needless one would double the ways from there on.
+\* Facts are permanent, so every unnecessary one would double the number of histories from there on.
 Reaches(m, r) ==
     IF r.vote # m THEN MeetTerm(m, r.term)
     ELSE \/ Campaign(m)
@@ -90,7 +91,7 @@ DiskTowards(r) ==
        \/ <<d.term, d.vote>> # <<r.term, r.vote>> /\ (Sync(r.member) \/ SyncHard(r.member))
 
 -------------------------------------------------------------------------------
-\* Lines of kind sent: what must be true for it, now.
+\* Lines of kind sent: the condition under which the message may be sent.
 
 Sent(r) ==
     LET m == r.member
@@ -124,8 +125,7 @@ TraceNext ==
 
 TraceSpec == TraceInit /\ [][TraceNext]_<<vars, line, goal>>
 
-\* Says how far the best way leads: a run is accepted when "accepted" is printed, and else was rejected at the last line
-\* printed.
+\* Prints the progress: a run is accepted if "accepted" is printed; otherwise it was rejected at the last line printed.
 Progress ==
     line > TLCGet(1) =>
         /\ TLCSet(1, line)
