@@ -21,7 +21,7 @@ impl Raft {
             self.replicate();
         }
         self.write();
-        self.hand_out();
+        self.apply_committed();
         self.request_snapshot_when_due();
         self.notice_removal();
         self.outbox.report(self.soft_state());
@@ -48,9 +48,9 @@ impl Raft {
     }
 
     /// Gives committed entries to the driver, unless it has too many to apply already.
-    fn hand_out(&mut self) {
-        while self.log.handed() < self.log.commit() && self.log.handed().0 - self.log.applied().0 < APPLY_WINDOW {
-            let entries = self.log.hand_out(APPLY_ENTRIES_MAX, APPLY_BYTES_MAX);
+    fn apply_committed(&mut self) {
+        while self.log.applying() < self.log.commit() && self.log.applying().0 - self.log.applied().0 < APPLY_WINDOW {
+            let entries = self.log.take_committed(APPLY_ENTRIES_MAX, APPLY_BYTES_MAX);
             assert!(!entries.is_empty(), "every committed entry is in the log");
             self.outbox.push(Output::Apply(entries));
         }

@@ -17,8 +17,8 @@ impl Raft {
         let (commit, applied) = (self.log.commit(), self.log.applied());
         assert!(base.index <= commit, "only committed entries are purged: {base}, commit {commit}");
         assert!(commit <= last.index, "every committed entry is in the log: commit {commit} of {last}");
-        assert!(applied <= self.log.handed(), "only entries given to the driver are applied");
-        assert!(self.log.handed() <= commit, "only committed entries are applied");
+        assert!(applied <= self.log.applying(), "only entries given to the driver are applied");
+        assert!(self.log.applying() <= commit, "only committed entries are applied");
         assert!(self.log.durable() <= last.index, "every durable entry is in the log");
         assert!(last.term <= self.hard.term(), "no entry is of a later term: {last} in term {}", self.hard.term());
         assert!(self.log.unwritten() <= last.index.next(), "only entries of the log are written");

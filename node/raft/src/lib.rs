@@ -7,8 +7,9 @@
 //!
 //! Modules are listed in reading order, and each imports only modules above it.
 //!
-//! The feature `fingerprint` adds a digest of a core's state, for tests that search through histories. Only this crate's
-//! tests enable it, so no shipped program has it: what decides consensus is then exactly what the other modules say.
+//! The feature `fingerprint` adds a digest of a core's state, for tests that search through histories. Only this
+//! crate's tests enable it, so no shipped program has it: what decides consensus is then exactly what the other modules
+//! say.
 
 // Plain data.
 mod ids;

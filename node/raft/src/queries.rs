@@ -8,7 +8,7 @@ use crate::ids::{EntryId, Index, MemberId};
 use crate::message::SnapshotMeta;
 use crate::output::{Role, SoftState};
 use crate::raft::Raft;
-use crate::state::progress::Progress;
+use crate::state::progress::PeerProgress;
 use crate::state::role::RoleState;
 
 /// What a leader knows about another member (etcd-io/raft's Progress).
@@ -79,7 +79,7 @@ impl Raft {
     /// The leader's knowledge of every other member; empty on other members.
     pub fn progress(&self) -> BTreeMap<MemberId, ProgressReport> {
         let RoleState::Leader(leader) = &self.role else { return BTreeMap::new() };
-        let report = |progress: &Progress| ProgressReport {
+        let report = |progress: &PeerProgress| ProgressReport {
             matched: progress.matched(),
             next: progress.next(),
             active: progress.is_active(self.clocks.monotonic(), self.config.election_timeout),

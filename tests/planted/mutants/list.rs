@@ -74,7 +74,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     core("ReadsBeforeOwnCommit", 20),
     core("CountsUnsyncedSelfAppend", 20),
     around("AcknowledgesBeforeDurable", Sabotage::AcknowledgesBeforeDurable, 20),
-    core("TellsVoteBeforeDurable", 20),
+    core("SendsVoteBeforeDurable", 20),
     core("ForgetsVoteOnStepDown", 396),
     around("ForgetsHardState", Sabotage::ForgetsHardState, 20),
     core("VotersConsultTheirConfiguration", 640),

@@ -4,7 +4,7 @@
 
 use crate::ids::MemberId;
 use crate::raft::Raft;
-use crate::state::progress::Progress;
+use crate::state::progress::PeerProgress;
 use crate::state::role::RoleState;
 use crate::state::timeout::TimeoutRange;
 
@@ -29,7 +29,7 @@ impl Raft {
     }
 
     /// Whether a member is preferred and holds every committed entry.
-    pub(crate) fn is_preferred(&self, id: MemberId, progress: &Progress) -> bool {
+    pub(crate) fn is_preferred(&self, id: MemberId, progress: &PeerProgress) -> bool {
         self.preference.contains(id) && progress.matched() >= self.log.commit()
     }
 
@@ -51,7 +51,7 @@ impl Raft {
             return;
         }
         let last = self.log.last().index.0;
-        let keeps_up = |id: MemberId, progress: &Progress| {
+        let keeps_up = |id: MemberId, progress: &PeerProgress| {
             self.is_preferred(id, progress)
                 && configuration.voters.contains(&id)
                 && progress.is_active(now, self.config.election_timeout)

@@ -10,7 +10,7 @@ use crate::outbox::Outbox;
 use crate::raft::Raft;
 use crate::snapshot::offer;
 use crate::state::log::Log;
-use crate::state::progress::{Progress, ProgressState};
+use crate::state::progress::{PeerProgress, ProgressState};
 use crate::state::role::RoleState;
 
 /// The parts of a leader that all appends of one flush share.
@@ -115,7 +115,7 @@ enum Flushed {
 
 impl AppendFlush<'_> {
     /// Sends as many appends as the member's state allows.
-    fn appends(&mut self, to: MemberId, progress: &mut Progress) -> Flushed {
+    fn appends(&mut self, to: MemberId, progress: &mut PeerProgress) -> Flushed {
         let last = self.log.last().index;
         let (messages, bytes) = (self.config.max_inflight_messages, self.config.max_inflight_bytes);
         loop {
@@ -132,7 +132,7 @@ impl AppendFlush<'_> {
         }
     }
 
-    fn append(&mut self, to: MemberId, progress: &mut Progress, prev: EntryId) {
+    fn append(&mut self, to: MemberId, progress: &mut PeerProgress, prev: EntryId) {
         let (entries, bytes) =
             self.log.slice(progress.next(), self.config.max_append_entries, self.config.max_append_bytes);
         let last = entries.last().map_or(prev.index, |entry| entry.id.index);
@@ -145,7 +145,7 @@ impl AppendFlush<'_> {
     }
 
     /// Offers a snapshot to a member that needs one, when the member has shown that it is alive.
-    fn offer_snapshot(&mut self, to: MemberId, progress: &mut Progress, now: Duration) {
+    fn offer_snapshot(&mut self, to: MemberId, progress: &mut PeerProgress, now: Duration) {
         if progress.is_active(now, self.config.election_timeout) {
             let output = offer::offer(self.log, self.config, self.term, to, progress, now);
             self.outbox.push(output);
@@ -153,7 +153,7 @@ impl AppendFlush<'_> {
     }
 
     /// Sends the commit index in a heartbeat if this flush sent no append that carries it.
-    fn send_commit(&mut self, to: MemberId, progress: &mut Progress) {
+    fn send_commit(&mut self, to: MemberId, progress: &mut PeerProgress) {
         let commit = progress.commit_to_send(self.log.commit());
         if !progress.is_commit_sent(commit) {
             assert!(commit <= progress.matched(), "a commit index is sent only to a member that holds the entry");

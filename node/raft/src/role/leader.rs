@@ -9,14 +9,14 @@ use crate::raft::Raft;
 use crate::state::leader::Leader;
 use crate::state::progress::ProgressState;
 use crate::state::role::RoleState;
-use crate::state::rounds::Rounds;
+use crate::state::rounds::HeartbeatRounds;
 
 impl Raft {
     /// The election is won (Raft thesis §3.4). Appends the no-op that commits earlier entries.
     pub(crate) fn lead(&mut self) {
         assert!(self.hard.vote() == Some(self.config.id), "a leader has its own vote");
         let now = self.clocks.monotonic();
-        let mut rounds = Rounds::default();
+        let mut rounds = HeartbeatRounds::default();
         rounds.begin(now, self.config.election_timeout);
         let heartbeat_due = now.saturating_add(self.config.heartbeat_interval);
         let first = self.log.last().index.next();

@@ -8,7 +8,7 @@ use crate::ids::{MemberId, Term};
 use crate::output::Output;
 use crate::raft::Raft;
 use crate::state::log::Log;
-use crate::state::progress::{Progress, ProgressState};
+use crate::state::progress::{PeerProgress, ProgressState};
 use crate::state::role::RoleState;
 
 /// Election timeouts that the stream of a snapshot may take. The driver reports its end; this bound is for a driver
@@ -23,7 +23,7 @@ pub(crate) fn offer(
     config: &Config,
     term: Term,
     to: MemberId,
-    progress: &mut Progress,
+    progress: &mut PeerProgress,
     now: Duration,
 ) -> Output {
     let at_least = log.base().index;

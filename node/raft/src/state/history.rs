@@ -8,12 +8,12 @@ use crate::ids::Index;
 use crate::message::{Entry, Payload};
 
 /// A configuration and the index of its entry.
-type Placed = (Index, Arc<Configuration>);
+type PlacedConfiguration = (Index, Arc<Configuration>);
 
 /// The configurations of a log, oldest first. The first came with the snapshot or is at or before the purge mark.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct ConfigurationHistory {
-    placed: Vec<Placed>,
+    placed: Vec<PlacedConfiguration>,
 }
 
 impl ConfigurationHistory {
@@ -49,12 +49,12 @@ impl ConfigurationHistory {
     }
 
     /// The configuration in force and the index of its entry.
-    pub(crate) fn latest(&self) -> &Placed {
+    pub(crate) fn latest(&self) -> &PlacedConfiguration {
         &self.placed[self.placed.len() - 1]
     }
 
     /// The configuration that was in force at `index`, and the index of its entry.
-    pub(crate) fn at(&self, index: Index) -> &Placed {
+    pub(crate) fn at(&self, index: Index) -> &PlacedConfiguration {
         &self.placed[self.place_at(index)]
     }
 

@@ -1,5 +1,5 @@
 //! The leader of the current term as this member knows it, and how long the member must trust it. Owns both values.
-//! Does not own when a leader counts as heard from (`role/follower.rs`).
+//! Does not own when a message proves its leadership (`role/follower.rs`).
 
 use std::time::Duration;
 

@@ -7,22 +7,22 @@ use std::time::Duration;
 use crate::ids::{Index, MemberId};
 #[cfg(feature = "fingerprint")]
 use crate::present::{Fingerprint, Hash, Hasher, Present};
-use crate::state::progress::Progress;
-use crate::state::rounds::Rounds;
-use crate::state::transfer::Transfer;
+use crate::state::progress::PeerProgress;
+use crate::state::rounds::HeartbeatRounds;
+use crate::state::transfer::LeadershipTransfer;
 use crate::state::waiting_reads::Confirmations;
 
 /// The data of a leader.
 #[derive(Clone, Debug)]
 pub(crate) struct Leader {
     /// Every other member of the committed configuration or of a later one.
-    peers: BTreeMap<MemberId, Progress>,
+    peers: BTreeMap<MemberId, PeerProgress>,
     /// Index of this term's no-op. Whatever needs a commit in this term waits until this entry is committed.
     first: Index,
     heartbeat_due: Duration,
-    rounds: Rounds,
+    rounds: HeartbeatRounds,
     reads: Confirmations,
-    transfer: Option<Transfer>,
+    transfer: Option<LeadershipTransfer>,
     /// A member was asked to campaign in this term, so this leader's lease has ended for good (raft-rs#234).
     lease_over: bool,
     /// This leader has no vote any more and steps down when its transfer ends.
@@ -34,7 +34,12 @@ pub(crate) struct Leader {
 
 impl Leader {
     /// A new leader: it knows no other member's log, and its no-op will be at `first`.
-    pub(crate) fn new(first: Index, heartbeat_due: Duration, rounds: Rounds, uncommitted_bytes: usize) -> Self {
+    pub(crate) fn new(
+        first: Index,
+        heartbeat_due: Duration,
+        rounds: HeartbeatRounds,
+        uncommitted_bytes: usize,
+    ) -> Self {
         Self {
             peers: BTreeMap::new(),
             first,
@@ -51,26 +56,26 @@ impl Leader {
 
     // The other members.
 
-    pub(crate) fn peers(&self) -> &BTreeMap<MemberId, Progress> {
+    pub(crate) fn peers(&self) -> &BTreeMap<MemberId, PeerProgress> {
         &self.peers
     }
 
-    pub(crate) fn peer(&self, id: MemberId) -> Option<&Progress> {
+    pub(crate) fn peer(&self, id: MemberId) -> Option<&PeerProgress> {
         self.peers.get(&id)
     }
 
-    pub(crate) fn peer_mut(&mut self, id: MemberId) -> Option<&mut Progress> {
+    pub(crate) fn peer_mut(&mut self, id: MemberId) -> Option<&mut PeerProgress> {
         self.peers.get_mut(&id)
     }
 
-    pub(crate) fn peers_mut(&mut self) -> impl Iterator<Item = (MemberId, &mut Progress)> {
+    pub(crate) fn peers_mut(&mut self) -> impl Iterator<Item = (MemberId, &mut PeerProgress)> {
         self.peers.iter_mut().map(|(id, progress)| (*id, progress))
     }
 
     /// Tracks exactly the members `wanted`; returns those that are not tracked any more. `last` is the end of the log.
     pub(crate) fn track(&mut self, wanted: &BTreeSet<MemberId>, last: Index, now: Duration) -> Vec<MemberId> {
         for id in wanted {
-            self.peers.entry(*id).or_insert_with(|| Progress::new(last, now));
+            self.peers.entry(*id).or_insert_with(|| PeerProgress::new(last, now));
         }
         let dropped: Vec<MemberId> = self.peers.keys().filter(|id| !wanted.contains(id)).copied().collect();
         self.peers.retain(|id, _| wanted.contains(id));
@@ -79,7 +84,7 @@ impl Leader {
     }
 
     /// A member answered `round`; returns its progress, if it is tracked.
-    pub(crate) fn answered(&mut self, from: MemberId, round: u64) -> Option<&mut Progress> {
+    pub(crate) fn answered(&mut self, from: MemberId, round: u64) -> Option<&mut PeerProgress> {
         let progress = self.peers.get_mut(&from)?;
         progress.answered(self.rounds.answered(round), self.rounds.began(round));
         Some(progress)
@@ -124,7 +129,7 @@ impl Leader {
 
     // Leadership transfer.
 
-    pub(crate) fn transfer(&self) -> Option<Transfer> {
+    pub(crate) fn transfer(&self) -> Option<LeadershipTransfer> {
         self.transfer
     }
 
@@ -134,7 +139,7 @@ impl Leader {
 
     pub(crate) fn begin_transfer(&mut self, target: MemberId, give_up: Duration) {
         assert!(self.transfer.is_none(), "one transfer at a time");
-        self.transfer = Some(Transfer::new(target, give_up));
+        self.transfer = Some(LeadershipTransfer::new(target, give_up));
     }
 
     pub(crate) fn end_transfer(&mut self) {
@@ -144,7 +149,7 @@ impl Leader {
     /// The target is asked to campaign: from now on this leader has no lease, whatever becomes of the transfer.
     pub(crate) fn timeout_now_sent(&mut self) {
         assert!(self.transfer.is_some(), "only the target of a transfer is asked to campaign");
-        self.transfer.iter_mut().for_each(Transfer::timeout_now_sent);
+        self.transfer.iter_mut().for_each(LeadershipTransfer::timeout_now_sent);
         self.lease_over = true;
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Log {
     /// Highest index known to be committed.
     commit: Index,
     /// Highest index given to the driver to apply.
-    handed: Index,
+    applying: Index,
     /// Highest index that the driver applied.
     applied: Index,
     /// Last index of the newest snapshot.
@@ -89,7 +89,7 @@ impl Log {
             base_time_ms: snapshot.time_ms,
             entries: VecDeque::new(),
             commit: index,
-            handed: index,
+            applying: index,
             applied: index,
             snapshot: index,
             snapshot_requested: index,
@@ -113,8 +113,8 @@ impl Log {
         self.commit
     }
 
-    pub(crate) fn handed(&self) -> Index {
-        self.handed
+    pub(crate) fn applying(&self) -> Index {
+        self.applying
     }
 
     pub(crate) fn applied(&self) -> Index {
@@ -219,19 +219,19 @@ impl Log {
     }
 
     /// The next committed entries for the driver to apply: at most `count`, with about `bytes` of payload.
-    pub(crate) fn hand_out(&mut self, count: usize, bytes: usize) -> Vec<Entry> {
-        let waiting = (self.commit.0 - self.handed.0) as usize;
-        let (entries, _) = self.slice(self.handed.next(), count.min(waiting), bytes);
+    pub(crate) fn take_committed(&mut self, count: usize, bytes: usize) -> Vec<Entry> {
+        let waiting = (self.commit.0 - self.applying.0) as usize;
+        let (entries, _) = self.slice(self.applying.next(), count.min(waiting), bytes);
         assert!(entries.len() <= waiting, "only committed entries are applied");
         if let Some(last) = entries.last() {
-            self.handed = last.id.index;
+            self.applying = last.id.index;
         }
         entries
     }
 
     /// The driver applied everything up to `index`.
     pub(crate) fn applied_to(&mut self, index: Index) {
-        self.applied = self.applied.max(index.min(self.handed));
+        self.applied = self.applied.max(index.min(self.applying));
     }
 
     /// The driver is asked for a snapshot at `index`.
@@ -284,8 +284,8 @@ impl Log {
 #[cfg(feature = "fingerprint")]
 impl Fingerprint for Log {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
-        let Self { base, base_time_ms, entries, commit, handed, applied, snapshot, snapshot_requested, tail } = self;
-        (base, base_time_ms, entries, commit, handed, applied, snapshot, snapshot_requested).hash(into);
+        let Self { base, base_time_ms, entries, commit, applying, applied, snapshot, snapshot_requested, tail } = self;
+        (base, base_time_ms, entries, commit, applying, applied, snapshot, snapshot_requested).hash(into);
         tail.fingerprint(present, into);
     }
 }

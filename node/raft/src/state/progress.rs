@@ -21,7 +21,7 @@ use crate::state::log::Log;
 
 /// A member as its leader sees it (etcd-io/raft's Progress).
 #[derive(Clone, Debug)]
-pub(crate) struct Progress {
+pub(crate) struct PeerProgress {
     /// Last index of the durable prefix that the member acknowledged in this term. Always `matched < next`.
     matched: Index,
     /// Next index to send.
@@ -60,7 +60,7 @@ pub(crate) enum ProgressState {
     },
 }
 
-impl Progress {
+impl PeerProgress {
     /// A member about which nothing is known: the first probe tries the end of the log.
     pub(crate) fn new(last: Index, now: Duration) -> Self {
         Self {
@@ -259,7 +259,7 @@ impl Progress {
 }
 
 #[cfg(feature = "fingerprint")]
-impl Fingerprint for Progress {
+impl Fingerprint for PeerProgress {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { matched, next, state, acked_round_began, tracked_since, acked_round, commit_sent, probed_at } = self;
         (matched, next, acked_round, commit_sent).hash(into);
@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_member_that_may_have_installed_a_snapshot_is_probed() {
         let second = Duration::from_secs(1);
-        let mut progress = Progress::new(Index(10), Duration::ZERO);
+        let mut progress = PeerProgress::new(Index(10), Duration::ZERO);
         progress.snapshot(Index(5), second * 600);
         assert!(progress.lives(second, second), "an interval has passed");
         assert!(!progress.lives(second, second), "one probe in an interval is enough");
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_refusal_of_the_mark_does_not_end_the_transfer() {
         let agree = EntryId { term: Term(1), index: Index(5) };
-        let mut progress = Progress::new(Index(10), Duration::ZERO);
+        let mut progress = PeerProgress::new(Index(10), Duration::ZERO);
         progress.snapshot(Index(5), Duration::from_secs(600));
         assert!(!progress.rejected(Index(5), Index(5), agree));
         assert!(!progress.rejected(Index(7), Index(4), agree));
@@ -309,8 +309,8 @@ mod tests {
     #[test]
     fn a_refusal_of_what_arrived_shortens_the_wait() {
         let second = Duration::from_secs(1);
-        let mut progress = Progress::new(Index(10), Duration::ZERO);
-        let give_up = |progress: &Progress| match progress.state {
+        let mut progress = PeerProgress::new(Index(10), Duration::ZERO);
+        let give_up = |progress: &PeerProgress| match progress.state {
             ProgressState::Snapshot { give_up, .. } => give_up,
             ProgressState::Probe { .. } | ProgressState::Replicate(_) => Duration::ZERO,
         };
@@ -331,7 +331,7 @@ mod tests {
     fn a_snapshot_that_the_purge_overtook_ends_the_wait() {
         let last = EntryId { term: Term(1), index: Index(10) };
         let log = Log::restored(&SnapshotMeta { last, ..SnapshotMeta::default() }, Vec::new()).expect("an empty log");
-        let mut progress = Progress::new(last.index, Duration::ZERO);
+        let mut progress = PeerProgress::new(last.index, Duration::ZERO);
         progress.snapshot(Index(5), Duration::from_secs(600));
         progress.accepted(Index(4), &log);
         assert!(matches!(progress.state, ProgressState::Snapshot { .. }), "an older answer changes nothing");

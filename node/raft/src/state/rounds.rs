@@ -9,13 +9,13 @@ use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// The rounds of one leader in one term, counted from 1.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Rounds {
+pub(crate) struct HeartbeatRounds {
     latest: u64,
     /// Start times of the newest rounds, the latest at the end.
     began: VecDeque<Duration>,
 }
 
-impl Rounds {
+impl HeartbeatRounds {
     /// Begins a round; forgets rounds that began longer than `span` ago, because no rule uses them.
     pub(crate) fn begin(&mut self, now: Duration, span: Duration) -> u64 {
         while self.began.front().is_some_and(|began| began.saturating_add(span) < now) {
@@ -46,7 +46,7 @@ impl Rounds {
 }
 
 #[cfg(feature = "fingerprint")]
-impl Fingerprint for Rounds {
+impl Fingerprint for HeartbeatRounds {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { latest, began } = self;
         (latest, began.len()).hash(into);

@@ -1,4 +1,4 @@
-//! The random election timeout. Owns the deadline and the generator behind it. Every wait is drawn anew, so that two
+//! The random election timeout. Owns the deadline and the generator behind it. Every wait is drawn again, so that two
 //! members that once campaigned at the same moment do not do so again (Raft thesis §3.4).
 
 use std::time::Duration;

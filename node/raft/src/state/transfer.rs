@@ -9,13 +9,13 @@ use crate::present::{Fingerprint, Hash, Hasher, Present};
 
 /// A leadership transfer in progress.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Transfer {
+pub(crate) struct LeadershipTransfer {
     target: MemberId,
     give_up: Duration,
     timeout_now_sent: bool,
 }
 
-impl Transfer {
+impl LeadershipTransfer {
     pub(crate) fn new(target: MemberId, give_up: Duration) -> Self {
         Self { target, give_up, timeout_now_sent: false }
     }
@@ -43,7 +43,7 @@ impl Transfer {
 }
 
 #[cfg(feature = "fingerprint")]
-impl Fingerprint for Transfer {
+impl Fingerprint for LeadershipTransfer {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         let Self { target, give_up, timeout_now_sent } = self;
         (target, present.wait(*give_up), timeout_now_sent).hash(into);

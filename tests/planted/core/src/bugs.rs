@@ -1,24 +1,24 @@
-//! The bugs that can be planted in the core: what each does to which line. Owns the list. `PLANTED` stands for the switch.
+//! The bugs that can be planted in the core, each as replacements of text. Owns the list. `PLANTED` stands for the switch.
 
 /// A bug of the core.
 #[derive(Clone, Copy, Debug)]
 pub struct Bug {
-    /// What it is called.
+    /// Name of the bug, as `BUG` selects it.
     pub name: &'static str,
-    /// Whose it was, or which rule it breaks.
+    /// Implementation that had the bug, or the rule that it breaks.
     pub of: &'static str,
-    /// How it is planted.
+    /// Replacements that plant it.
     pub edits: &'static [Edit],
 }
 
-/// A piece of text that is replaced by another.
+/// A replacement of one piece of text.
 #[derive(Clone, Copy, Debug)]
 pub struct Edit {
-    /// Where, below `node/raft/src`.
+    /// File, relative to `node/raft/src`.
     pub file: &'static str,
-    /// What stands there exactly once.
+    /// Text that occurs exactly once in the file.
     pub from: &'static str,
-    /// What is to stand there.
+    /// Text that replaces it.
     pub to: &'static str,
 }
 
@@ -26,11 +26,11 @@ const fn edit(file: &'static str, from: &'static str, to: &'static str) -> Edit 
     Edit { file, from, to }
 }
 
-/// All of them.
+/// All bugs.
 pub const BUGS: &[Bug] = &[
     Bug {
         name: "TwoOwnersOfTheTerm",
-        of: "hashicorp/raft#695: a second thread moves the term under a leader, which leads on",
+        of: "hashicorp/raft#695: a second thread raises the term of a leader, which leads on",
         edits: &[edit(
             "dispatch.rs",
             "            Body::PreVote { .. } | Body::PreVoteReply { granted: true } => return true,",
@@ -44,7 +44,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "SnapshotKeepsStaleConfiguration",
-        of: "openraft#1808: a snapshot says who took part long before it",
+        of: "openraft#1808: a snapshot holds a configuration from long before its last entry",
         edits: &[edit(
             "snapshot/taken.rs",
             "let (configuration_index, configuration) = self.history.at(index);",
@@ -64,7 +64,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "CountsAnswersOfOlderTerms",
-        of: "CCF#6016: an acknowledgement, or a vote, of an earlier term is credited in this one",
+        of: "CCF#6016: an acknowledgement or a vote of an earlier term counts in this one",
         edits: &[edit(
             "dispatch.rs",
             "            Ordering::Less => {",
@@ -83,7 +83,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "LeaseSurvivesTransfer",
-        of: "raft-rs#234: a leader that handed over goes on to read from its lease",
+        of: "raft-rs#234: a leader that transferred leadership still reads by its lease",
         edits: &[edit(
             "read/leader_lease.rs",
             "|| leader.is_lease_over() || leader.is_transferring()",
@@ -92,7 +92,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "TransferNeverEnds",
-        of: "openraft#1747: a transfer that does not happen is never given up",
+        of: "openraft#1747: a transfer that fails never ends",
         edits: &[edit(
             "election/transfer.rs",
             "let give_up = self.clocks.monotonic().saturating_add(self.config.transfer_timeout);",
@@ -111,7 +111,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "CountsUnsyncedSelfAppend",
-        of: "etcd#14370: a leader counts its own log before its disk has it",
+        of: "etcd#14370: a leader counts its own log before its disk holds it",
         edits: &[edit(
             "replication/commit.rs",
             "let (own, durable) = (self.config.id, self.log.durable());",
@@ -121,7 +121,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "ForgetsVoteOnStepDown",
-        of: "redpanda#19: a candidate that steps back forgets whom it voted for",
+        of: "redpanda#19: a candidate that steps down forgets its vote",
         edits: &[
             edit(
                 "role/follower.rs",
@@ -143,8 +143,8 @@ pub const BUGS: &[Bug] = &[
         ],
     },
     Bug {
-        name: "TellsVoteBeforeDurable",
-        of: "tikv#8381: a vote is told before it is on disk",
+        name: "SendsVoteBeforeDurable",
+        of: "tikv#8381: a vote is sent before it is on disk",
         edits: &[edit(
             "election/vote.rs",
             "        self.outbox.send_after(self.hard_state_io(), from, reply);",
@@ -174,7 +174,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "OnlyTheProposerLeavesJoint",
-        of: "etcd#12136: a joint configuration is not left by the next leader",
+        of: "etcd#12136: the next leader does not leave a joint configuration",
         edits: &[edit(
             "membership/joint.rs",
             "        if is_due && !is_busy {",
@@ -184,7 +184,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "SkipsJointMajority",
-        of: "thesis §4.3: the incoming half alone decides",
+        of: "thesis §4.3: the incoming electorate alone decides",
         edits: &[
             edit(
                 "quorum/joint.rs",
@@ -203,7 +203,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "AppliesConfigurationLate",
-        of: "thesis §4.1: a configuration is used when it is applied, not when it is appended",
+        of: "thesis §4.1: a configuration is in force when it is applied, not when it is appended",
         edits: &[
             edit(
                 "replication/commit.rs",
@@ -223,7 +223,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "ChangesInOneStep",
-        of: "thesis §4.3: any number of voters is exchanged at once",
+        of: "thesis §4.3: any number of voters is replaced at once",
         edits: &[edit(
             "membership/joint.rs",
             "let outgoing = if voters == current.voters {",
@@ -232,7 +232,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "SingleServerChangeBeforeOwnCommit",
-        of: "Ongaro 2015: one voter is exchanged by a leader that committed nothing in its term",
+        of: "Ongaro 2015: a leader that committed nothing in its term replaces one voter",
         edits: &[
             edit(
                 "membership/change.rs",
@@ -250,7 +250,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "LeadsOnAStalledDisk",
-        of: "hashicorp/raft#503, #612, #614, tikv#19626, etcd#15247: nobody replaces a leader whose disk stalls",
+        of: "hashicorp/raft#503, #612, #614, tikv#19626, etcd#15247: a leader whose disk stalls is not replaced",
         edits: &[edit(
             "election/check_quorum.rs",
             "        issued_at.map_or(",
@@ -268,7 +268,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "ElectsBesideALeader",
-        of: "Cloudflare 2020: whoever hears no leader deposes one that all others hear",
+        of: "Cloudflare 2020: a member that hears no leader deposes one that all others hear",
         edits: &[
             edit("election/pre_vote.rs", "&& !self.trusts_leader();", "&& (PLANTED || !self.trusts_leader());"),
             edit(
@@ -289,7 +289,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "TruncatesWhatAgrees",
-        of: "thesis §3.5: a late, short append cuts off what agreed",
+        of: "thesis §3.5: a late, short append truncates entries that agreed",
         edits: &[edit(
             "replication/append.rs",
             "        let shared = self.log.shared(&entries);",
@@ -302,7 +302,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "StampsFollowTheWallClock",
-        of: "time along the log goes back when a leader's clock does",
+        of: "time stamps along the log go back when a leader's clock does",
         edits: &[edit(
             "replication/commit.rs",
             "self.log.last_time_ms().saturating_add(1).max(self.clocks.wall_ms())",
@@ -311,7 +311,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "DoubledProposalsHappenTwice",
-        of: "a forwarded proposal that the network doubles enters the log twice",
+        of: "a forwarded proposal that the network duplicates enters the log twice",
         edits: &[edit(
             "replication/proposal.rs",
             "&& self.seen.is_new(term, from, *proposal));",
@@ -320,7 +320,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "InstallKeepsOldConfiguration",
-        of: "openraft#1808: an installed snapshot does not change who takes part",
+        of: "openraft#1808: an installed snapshot does not change the configuration",
         edits: &[edit(
             "snapshot/install.rs",
             "        self.history = ConfigurationHistory::new(",

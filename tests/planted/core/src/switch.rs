@@ -1,4 +1,4 @@
-//! Which bug is switched on, thread by thread. Owns nothing else.
+//! The bug that is switched on, per thread. Owns the switch. Does not own the bugs (`bugs.rs`).
 
 use std::cell::Cell;
 
@@ -6,15 +6,15 @@ thread_local! {
     static ON: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Whether the bug at this place of the list is on in this thread.
+/// Whether the bug at this place of the list is switched on in this thread.
 pub(crate) fn is_on(place: usize) -> bool {
     ON.get() == Some(place)
 }
 
-/// Switches one bug on in this thread, and all others off; `None`: all.
+/// Switches one bug on in this thread and all others off; `None` switches all off.
 ///
 /// # Panics
-/// When no bug has this name.
+/// Panics if no bug has this name.
 pub fn plant(name: Option<&str>) {
     let place = name.map(|name| {
         let place = crate::bugs::BUGS.iter().position(|bug| bug.name == name);
