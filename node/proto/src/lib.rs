@@ -1,17 +1,25 @@
-//! Generated messages and services. Owns the includes, nothing else; the formats are in the `.proto` files.
+//! Generated messages and services. Owns the includes; does not own the formats, which are in the `.proto` files.
 #![allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 
-/// etcd v3 API, KV to Maintenance.
+/// etcd v3 API: services KV, Watch, Lease, Cluster, Maintenance and Auth.
 pub mod etcdserverpb {
     tonic::include_proto!("etcdserverpb");
 }
-/// Keys, values and events.
+/// etcd v3 API: versions of keys, and events.
 pub mod mvccpb {
     tonic::include_proto!("mvccpb");
 }
-/// Users, roles and permissions.
+/// etcd v3 API: users, roles and permissions.
 pub mod authpb {
     tonic::include_proto!("authpb");
+}
+/// etcd v3 API: service Lock.
+pub mod v3lockpb {
+    tonic::include_proto!("v3lockpb");
+}
+/// etcd v3 API: service Election.
+pub mod v3electionpb {
+    tonic::include_proto!("v3electionpb");
 }
 /// Member to member.
 pub mod peer {
@@ -21,3 +29,6 @@ pub mod peer {
 pub mod admin {
     tonic::include_proto!("raftoperator.admin.v1");
 }
+
+/// The descriptors that the etcd packages are generated from: an encoded `google.protobuf.FileDescriptorSet`.
+pub const ETCD_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd_descriptors.bin"));

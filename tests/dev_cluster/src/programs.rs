@@ -34,6 +34,8 @@ pub enum Program {
     Etcdutl,
     /// etcd's own `benchmark`.
     Benchmark,
+    /// Prints the descriptors of etcd's public API, which a test compares with ours.
+    EtcdDescriptors,
     /// CoreDNS with the plugins that a cluster without internet access needs.
     CoreDns,
     /// kube-apiserver.
@@ -56,12 +58,13 @@ pub enum Program {
 
 impl Program {
     /// All of them.
-    pub const ALL: [Program; 14] = [
+    pub const ALL: [Program; 15] = [
         Program::Pause,
         Program::Etcd,
         Program::Etcdctl,
         Program::Etcdutl,
         Program::Benchmark,
+        Program::EtcdDescriptors,
         Program::CoreDns,
         Program::KubeApiserver,
         Program::KubeControllerManager,
@@ -104,6 +107,7 @@ impl Program {
             Program::Etcdctl => "go.etcd.io/etcd/etcdctl/v3",
             Program::Etcdutl => "go.etcd.io/etcd/etcdutl/v3",
             Program::Benchmark => "go.etcd.io/etcd/v3/tools/benchmark",
+            Program::EtcdDescriptors => "./etcd-descriptors",
             Program::CoreDns => "./coredns",
             Program::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
             Program::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
@@ -237,7 +241,9 @@ fn module_folder() -> PathBuf {
 /// Twelve hexadecimal digits over everything that decides what the module's programs are.
 fn key(folder: &Path) -> String {
     let mut hash = Sha256::new();
-    for file in ["go.mod", "go.sum", "tools.go", "pause/main.go", "etcd/main.go", "coredns/main.go"] {
+    let modules = ["go.mod", "go.sum", "tools.go"];
+    let programs = ["pause/main.go", "etcd/main.go", "coredns/main.go", "etcd-descriptors/main.go"];
+    for file in modules.into_iter().chain(programs) {
         // An absent file counts as empty; `go build` reports it.
         let content = fs::read(folder.join(file)).unwrap_or_default();
         hash.update(format!("{file} {}\n", content.len()));
