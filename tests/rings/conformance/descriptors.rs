@@ -19,7 +19,8 @@ fn our_descriptors_are_those_that_etcd_publishes() -> Result<()> {
     let theirs: BTreeSet<&str> = printed.lines().collect();
     ensure!(theirs.len() > 400, "the program printed {} lines, which is not the whole API", theirs.len());
 
-    let set = FileDescriptorSet::decode(proto::ETCD_DESCRIPTORS).context("the descriptors of node/proto do not decode")?;
+    let set =
+        FileDescriptorSet::decode(proto::ETCD_DESCRIPTORS).context("the descriptors of node/proto do not decode")?;
     let mut ours = Lines::default();
     for file in &set.file {
         ours.file(file)?;
