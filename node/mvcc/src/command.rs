@@ -1,6 +1,6 @@
-//! Owns what a log entry may ask of the store, and what a reader may ask of a view: plain types, their costs, their kinds.
-//! Does not own their bytes (`command::codec`, `command::batch`), the checks at the door (`command::validate`) or what
-//! they do (`apply`, `range`, `txn`).
+//! Owns the requests that a log entry makes to the store and a reader makes to a view: plain types and their costs. Does not
+//! own their bytes (`command::codec`, `command::batch`), the checks before a proposal (`command::validate`) or their effects
+//! (`apply`, `range`, `txn`).
 
 mod batch;
 mod codec;
@@ -12,24 +12,24 @@ pub use batch::{Batch, BatchBuilder, BatchError};
 pub use codec::DecodeError;
 pub use validate::{MAX_TXN_OPS, ValidateError};
 
-/// One request that changes the store, as it stands in the log.
+/// One request that changes the store, as a log entry holds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Sets one key (etcd API `PutRequest`).
     Put(Put),
     /// Deletes a key or an interval of keys (etcd API `DeleteRangeRequest`).
     DeleteRange(DeleteRange),
-    /// Compares, then one of two lists of operations, atomically (etcd API `TxnRequest`).
+    /// Evaluates comparisons, then runs one of two lists of operations, atomically (etcd API `TxnRequest`).
     Txn(Txn),
-    /// Forgets history (etcd API `CompactionRequest`).
+    /// Makes old versions unreadable (etcd API `CompactionRequest`).
     Compact(Compact),
     /// Raises or clears an alarm (etcd API `AlarmRequest` with `ACTIVATE` or `DEACTIVATE`; a `GET` reads [`crate::View::alarms`]).
     Alarm(AlarmChange),
 }
 
 impl Command {
-    /// What etcd's quota charges, in bytes: 256 + key + value for each put, of a transaction the dearer branch
-    /// (etcd-api.md §8). 0 means that the command passes while `NOSPACE` is raised.
+    /// The cost that etcd's quota charges, in bytes: 256 + key + value for each put; for a transaction, that of its more
+    /// expensive branch (`docs/etcd_rules.md` §6). A command that costs 0 is accepted while `NOSPACE` is raised.
     #[must_use]
     pub fn cost_bytes(&self) -> u64 {
         match self {
@@ -47,13 +47,13 @@ pub struct Put {
     pub key: Bytes,
     /// The new value; must be empty with `ignore_value`.
     pub value: Bytes,
-    /// The lease to attach, 0 for none. There are no leases in this version: any other is refused.
+    /// The lease to attach, 0 for none. There are no leases in this version, so every other value is refused.
     pub lease: i64,
-    /// Answer with the version that was replaced.
+    /// The answer contains the version that was replaced.
     pub prev_kv: bool,
-    /// Keep the present value; the key must exist.
+    /// The present value is kept; the key must exist.
     pub ignore_value: bool,
-    /// Keep the present lease; the key must exist.
+    /// The present lease is kept; the key must exist.
     pub ignore_lease: bool,
 }
 
@@ -69,26 +69,26 @@ impl Put {
 pub struct DeleteRange {
     /// The key, or the start of the interval; not empty.
     pub key: Bytes,
-    /// Empty for one key, `"\0"` for all keys from `key`, else the end, which is not deleted.
+    /// Empty for one key, `"\0"` for `key` and all keys after it, otherwise the end, which is excluded.
     pub range_end: Bytes,
-    /// Answer with the versions that were deleted, in key order.
+    /// The answer contains the versions that were deleted, in key order.
     pub prev_kv: bool,
 }
 
 /// A transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Txn {
-    /// All must hold for `success`; none holds too.
+    /// The comparisons that decide which branch runs.
     pub compare: Vec<Compare>,
-    /// Runs if every comparison holds.
+    /// The branch that runs if every comparison holds, or if there is none.
     pub success: Vec<Op>,
-    /// Runs otherwise.
+    /// The branch that runs otherwise.
     pub failure: Vec<Op>,
 }
 
 impl Txn {
-    /// Whether it consists of ranges alone, on both branches, so that a [`crate::View`] can run it and the log need not
-    /// (a nested transaction counts as a write, as in etcd).
+    /// Whether both branches consist of ranges only. Such a transaction does not go through the log, because a
+    /// [`crate::View`] can run it. A nested transaction counts as a write, as in etcd.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
         self.success.iter().chain(&self.failure).all(|op| matches!(op, Op::Range(_)))
@@ -111,15 +111,15 @@ impl Txn {
 /// One operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Reads, seeing what earlier operations of the same transaction did.
+    /// Reads keys; sees the changes of earlier operations of the same transaction.
     Range(Range),
     /// Sets a key.
     Put(Put),
     /// Deletes keys.
     DeleteRange(DeleteRange),
-    /// A transaction inside; its comparisons are evaluated with those of the outermost, before any operation.
+    /// Runs a nested transaction; its comparisons are evaluated with those of the outermost one, before any operation.
     Txn(Txn),
-    /// A `RequestOp` without content, as protobuf allows; always refused by [`Command::validate`].
+    /// A `RequestOp` without content, which protobuf allows and [`Command::validate`] always refuses.
     Empty,
 }
 
@@ -128,133 +128,134 @@ pub enum Op {
 pub struct Compare {
     /// The key, or the start of the interval; not empty.
     pub key: Bytes,
-    /// Empty for one key, `"\0"` for all keys from `key`, else the end. Every key of an interval must satisfy it.
+    /// Empty for one key, `"\0"` for `key` and all keys after it, otherwise the end, which is excluded. The comparison must
+    /// hold for every key of an interval.
     pub range_end: Bytes,
-    /// How the stored thing must relate to `operand`.
+    /// Required relation of the stored side to the given side.
     pub relation: Relation,
-    /// Which thing, and to what it is compared.
+    /// The field that is compared, with the given side.
     pub operand: Operand,
 }
 
-/// How a comparison relates the stored to the given (etcd API `Compare.CompareResult`).
+/// The relation of the stored side to the given side (etcd API `Compare.CompareResult`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
-    /// Stored = given.
+    /// The two are equal.
     Equal,
-    /// Stored > given.
+    /// The stored side is greater.
     Greater,
-    /// Stored < given.
+    /// The stored side is less.
     Less,
-    /// Stored ≠ given.
+    /// The two differ.
     NotEqual,
-    /// A number that the API does not define: holds always, as in etcd (but for the value of a missing key).
+    /// A number that the API does not define. It always holds, as in etcd, except for the value of a missing key.
     Unrecognized(i32),
 }
 
-/// What a comparison looks at, and the given side (etcd API `Compare.CompareTarget` and `target_union`; where the union is
-/// unset or of another kind than the target, the given side is 0 or empty).
+/// The field that a comparison reads, and the given side (etcd API `Compare.CompareTarget` and `target_union`). If the union
+/// is unset or of another kind than the target, the given side is 0 or empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
-    /// The version counter; a missing key has 0.
+    /// Version counter; 0 for a missing key.
     Version(i64),
-    /// The revision of creation; a missing key has 0.
+    /// Revision of the creation; 0 for a missing key.
     CreateRevision(i64),
-    /// The revision of the last change; a missing key has 0.
+    /// Revision of the last change; 0 for a missing key.
     ModRevision(i64),
-    /// The value; never holds for a missing key.
+    /// Value; the comparison never holds for a missing key.
     Value(Bytes),
-    /// The attached lease; 0 for none and for a missing key.
+    /// Attached lease; 0 for none and for a missing key.
     Lease(i64),
-    /// A target that the API does not define: both sides count as equal, as in etcd.
+    /// A target that the API does not define. Both sides count as equal, as in etcd.
     Unrecognized(i32),
 }
 
-/// Forgets history.
+/// Makes versions below a revision unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compact {
-    /// Reads below it fail afterwards.
+    /// The new compaction mark: reads below it fail afterwards.
     pub revision: i64,
-    /// The asker waits until the removal is done. The store itself does the same either way: see
-    /// [`crate::Store::compact_slice`].
+    /// The client waits until the versions are removed. It makes no difference to the store, which removes them in
+    /// [`crate::Store::compact_slice`] either way.
     pub physical: bool,
 }
 
-/// Raises or clears an alarm; doing so twice is no error.
+/// Raises or clears an alarm. Doing it twice is no error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlarmChange {
-    /// Raise or clear.
+    /// Whether the alarm is raised or cleared.
     pub action: AlarmAction,
-    /// Which, at which member.
+    /// The alarm, with its member.
     pub alarm: Alarm,
 }
 
-/// What to do with an alarm.
+/// The change of an alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlarmAction {
-    /// Raise it.
+    /// The alarm is raised.
     Activate,
-    /// Clear it.
+    /// The alarm is cleared.
     Deactivate,
 }
 
-/// An alarm of one member; it binds the whole cluster while it lasts.
+/// An alarm of one member. The whole cluster obeys it until it is cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Alarm {
-    /// Its kind.
+    /// Kind of the alarm.
     pub kind: AlarmKind,
-    /// The member that raised it.
+    /// ID of the member that raised it.
     pub member: u64,
 }
 
 /// The kinds of alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AlarmKind {
-    /// The quota is used up: commands with a put fail until it is cleared.
+    /// The quota is used up. Commands with a put fail until the alarm is cleared.
     NoSpace,
-    /// Members disagree about the content: every write fails until it is cleared.
+    /// Members disagree about the content. Every write fails until the alarm is cleared.
     Corrupt,
 }
 
-/// A read (etcd API `RangeRequest`; whether it is serializable is the caller's affair).
+/// A read (etcd API `RangeRequest`). The caller decides between linearizable and serializable when it chooses the view.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     /// The key, or the start of the interval; not empty.
     pub key: Bytes,
-    /// Empty for one key, `"\0"` for all keys from `key`, else the end, which is not read.
+    /// Empty for one key, `"\0"` for `key` and all keys after it, otherwise the end, which is excluded.
     pub range_end: Bytes,
-    /// At most so many keys; 0 or less for all.
+    /// The most keys in the answer; 0 or less for all.
     pub limit: i64,
-    /// The revision to read at; 0 or less for the newest.
+    /// Revision at which to read; 0 or less for the newest.
     pub revision: i64,
-    /// The order of the answer.
+    /// Order of the answer.
     pub sort_order: SortOrder,
-    /// What the answer is ordered by.
+    /// Field by which the answer is ordered.
     pub sort_target: SortTarget,
-    /// Leave out values and leases.
+    /// The answer has no values and leases.
     pub keys_only: bool,
-    /// Answer only with the count.
+    /// The answer has the count only.
     pub count_only: bool,
-    /// Leave out keys last changed before it; 0 for none.
+    /// Keys that were last changed below this revision are left out; 0 disables the filter.
     pub min_mod_revision: i64,
-    /// Leave out keys last changed after it; 0 for none.
+    /// Keys that were last changed above this revision are left out; 0 disables the filter.
     pub max_mod_revision: i64,
-    /// Leave out keys created before it; 0 for none.
+    /// Keys that were created below this revision are left out; 0 disables the filter.
     pub min_create_revision: i64,
-    /// Leave out keys created after it; 0 for none.
+    /// Keys that were created above this revision are left out; 0 disables the filter.
     pub max_create_revision: i64,
 }
 
 /// The order of an answer (etcd API `RangeRequest.SortOrder`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SortOrder {
-    /// By key, unless the target says otherwise: then ascending, *after* the limit has cut in key order.
+    /// Key order. With a target other than the key, ascending by the target, *after* the limit has cut in key order.
     #[default]
     None,
-    /// Ascending.
+    /// Lowest first.
     Ascend,
-    /// Descending.
+    /// Highest first.
     Descend,
-    /// A number that the API does not define; refused.
+    /// A number that the API does not define. The request is refused.
     Unrecognized(i32),
 }
 
@@ -280,21 +281,21 @@ impl From<SortOrder> for i32 {
     }
 }
 
-/// What an answer is ordered by (etcd API `RangeRequest.SortTarget`).
+/// The field by which an answer is ordered (etcd API `RangeRequest.SortTarget`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SortTarget {
-    /// The key.
+    /// Key.
     #[default]
     Key,
-    /// The version counter.
+    /// Version counter.
     Version,
-    /// The revision of creation.
+    /// Revision of the creation.
     Create,
-    /// The revision of the last change.
+    /// Revision of the last change.
     Mod,
-    /// The value.
+    /// Value.
     Value,
-    /// A number that the API does not define; refused.
+    /// A number that the API does not define. The request is refused.
     Unrecognized(i32),
 }
 

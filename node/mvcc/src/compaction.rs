@@ -1,33 +1,34 @@
-//! Owns compaction: the mark, which takes effect at once, and the removal behind it, in slices. Does not own when slices
-//! run: the caller spreads them between commands.
+//! Owns compaction: the mark, which takes effect at once, and the removal of versions that it makes unreadable, in slices.
+//! Does not own the time at which slices run: the caller spreads them between commands.
 //!
-//! Removal walks the versions between the last mark and the new one, each once. A version's predecessor is superseded and
-//! goes, as does a tombstone below the mark; so the cost follows what was written since the last compaction, never the
-//! size of the store. Hashes and images count as removed whatever the mark condemns, so that how far a member has got
-//! shows nowhere but in its size.
+//! Removal visits the versions between the previous mark and the new one, each once. It removes the version that each of them
+//! replaced, and each tombstone below the mark. So the cost depends on the writes since the previous compaction, not on the
+//! size of the store. Hashes and images skip the versions that are still to be removed, so that the progress of a member's
+//! removal shows only in its size.
 
-use crate::apply::{CommandError, Store};
+use crate::apply::Store;
 use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;
+use crate::outcome::CommandError;
 use crate::revision::Revision;
 use crate::sequence::Place;
 
-/// Whether compacted versions wait to be removed.
+/// Whether compacted versions are still to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// Nothing is left to remove.
+    /// All are removed.
     Done,
-    /// Call [`Store::compact_slice`] again.
+    /// Some are left: call [`Store::compact_slice`] again.
     Pending,
 }
 
 impl Store {
-    /// Removes compacted versions, looking at no more than `versions_max` of them (at least one).
+    /// Removes compacted versions. Visits at most `versions_max` versions, and at least one.
     pub fn compact_slice(&mut self, versions_max: usize) -> Removal {
         self.space.remove_compacted(versions_max.max(1))
     }
 
-    /// Whether compacted versions wait to be removed.
+    /// Whether compacted versions are still to be removed.
     #[must_use]
     pub fn removal(&self) -> Removal {
         if self.space.removal.is_none() { Removal::Done } else { Removal::Pending }
@@ -35,7 +36,7 @@ impl Store {
 }
 
 impl Keyspace {
-    /// Sets the mark (etcd-api.md §2).
+    /// Sets the mark (`docs/etcd_rules.md` §2).
     pub(crate) fn compact(&mut self, mark: Revision) -> Result<(), CommandError> {
         if mark <= self.compacted {
             return Err(CommandError::Compacted);
@@ -43,10 +44,11 @@ impl Keyspace {
         if mark > self.revision {
             return Err(CommandError::FutureRevision);
         }
-        // From the old mark itself: a tombstone exactly there stayed, and goes now.
+        // From the old mark itself, because a tombstone exactly there stayed until now.
         let from = self.history.moment(Revision(self.compacted.0 - 1)).end;
         self.removal = Some(self.removal.map_or(from, |pending| pending.min(from)));
         self.compacted = mark;
+        debug_assert!(self.removal <= Some(self.mark_end()), "removal begins at or before the end of the mark");
         Ok(())
     }
 
@@ -61,8 +63,10 @@ impl Keyspace {
             .take_while(|(_, version)| version.main() <= self.compacted)
             .map(|(place, version)| (place, version.clone()))
             .collect();
+        debug_assert!(slice.len() <= versions_max, "a slice visits no more versions than allowed");
         for (place, version) in &slice {
             if let Some(superseded) = version.link().previous {
+                debug_assert!(superseded < *place, "links lead to older versions");
                 self.remove_version(superseded);
             }
             if version.is_tombstone() && version.main() < self.compacted {
@@ -73,9 +77,17 @@ impl Keyspace {
             Some((last, _)) if slice.len() == versions_max => Some(last.next()),
             _ => None,
         };
-        self.removal.map_or(Removal::Done, |_| Removal::Pending)
+        debug_assert!(self.removal.is_none_or(|next| next > from), "removal moves forward");
+        if self.removal.is_some() {
+            return Removal::Pending;
+        }
+        if cfg!(debug_assertions) {
+            self.assert_sound();
+        }
+        Removal::Done
     }
 
+    /// Removes a tombstone, and its key unless a newer version follows it.
     fn remove_tombstone(&mut self, place: Place, key: &[u8]) {
         self.remove_version(place);
         if self.index.get(key).is_some_and(|entry| entry.place == place) {
@@ -83,12 +95,13 @@ impl Keyspace {
         }
     }
 
-    /// The versions that the mark leaves in place, oldest first, whether or not the others are removed yet.
+    /// The versions that compaction keeps, oldest first, whether or not the others are removed yet.
     pub(crate) fn surviving_versions(&self) -> impl Iterator<Item = (Place, &KeyValue)> {
-        let condemned_end = if self.removal.is_some() { self.mark_end() } else { Place(0) };
-        let mut replaced = self.history.replaced_in(self.removal.unwrap_or(condemned_end), condemned_end);
+        // Versions before this place may be unreadable and still be there.
+        let pending_end = if self.removal.is_some() { self.mark_end() } else { Place(0) };
+        let mut replaced = self.history.replaced_in(self.removal.unwrap_or(pending_end), pending_end);
         let survives = move |&(place, version): &(Place, &KeyValue)| {
-            if place >= condemned_end {
+            if place >= pending_end {
                 return true;
             }
             let dead = version.is_tombstone() && version.main() < self.compacted;
@@ -97,7 +110,7 @@ impl Keyspace {
         self.history.scan(Place(0)).filter(survives)
     }
 
-    /// Where the history ended at the compaction mark.
+    /// End of the history right after the compaction mark.
     pub(crate) fn mark_end(&self) -> Place {
         self.history.moment(self.compacted).end
     }

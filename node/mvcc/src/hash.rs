@@ -1,16 +1,16 @@
-//! Owns the hash of the keyspace that members compare, the same that etcd computes over the same commands. Does not own
-//! when it is compared.
+//! Owns the hash of the keyspace that members compare; etcd computes the same hash for the same commands. Does not own the
+//! time at which members compare it.
 //!
-//! Two things of etcd's are not copied. A key that one transaction deletes and puts again, through an overlap that its check
-//! misses (an interval up to `"\0"`, or nested transactions), is not live there in etcd's hash, and etcd panics when it
-//! compacts there; here it is live. And etcd answers a hash at the revision of a past compaction from memory, under the
-//! mark of that time; here it is computed under the present one.
+//! Two behaviours of etcd are not copied. A transaction can delete a key and put it again through an overlap that etcd's check
+//! misses (an interval that ends in `"\0"`, or nested transactions). etcd's hash treats the key as deleted at that revision,
+//! and etcd panics when it compacts there; here the key is live. And etcd answers a hash at the revision of a past compaction
+//! from memory, computed under the mark of that time; here it is computed under the present mark.
 
 use crate::history::Replaced;
 use crate::index::Interval;
 use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;
-use crate::range::RangeError;
+use crate::outcome::RangeError;
 use crate::revision::Revision;
 use crate::sequence::Place;
 
@@ -19,11 +19,11 @@ use crate::sequence::Place;
 pub struct HashResult {
     /// CRC-32C of the keyspace up to `hash_revision`.
     pub hash: u32,
-    /// The revision it was computed at.
+    /// Revision at which it was computed.
     pub hash_revision: Revision,
-    /// The compaction mark it was computed under; hashes under different marks do not compare.
+    /// Compaction mark under which it was computed. Hashes under different marks do not compare.
     pub compact_revision: Revision,
-    /// The store's revision: the header's.
+    /// The store's revision; the response header's revision.
     pub revision: Revision,
 }
 
@@ -57,13 +57,16 @@ fn up_to(space: &Keyspace, at: Revision) -> u32 {
     hasher.finish()
 }
 
-/// Takes the versions that compaction leaves, in revision order.
+/// Hashes the versions that compaction keeps; they must be added in revision order.
 pub(crate) struct Hasher {
-    /// Where the history ended at the hash's revision, and at the compaction mark.
+    /// End of the history right after the hash's revision.
     end: Place,
+    /// End of the history right after the compaction mark.
     mark_end: Place,
-    /// Versions below the mark that do not count: those replaced between the mark and the hash's revision.
+    /// Versions at or below the mark that are left out, because they were replaced between the mark and the hash's revision.
     replaced: Replaced,
+    /// First place that was not added yet.
+    next: Place,
     crc: u32,
 }
 
@@ -72,15 +75,17 @@ impl Hasher {
         /// The name of the bucket in which etcd keeps versions.
         const BUCKET: &[u8] = b"key";
         let (moment, mark_end) = (space.history.moment(at), space.mark_end());
-        // At or below the mark, etcd counts the versions that are still live at the hash's revision, so that members which
-        // have removed different amounts agree; unless no key is live there, when it counts all that are left.
+        // At or below the mark, etcd hashes only the versions that are still live at the hash's revision, so that members agree
+        // however much they have removed. If no key is live at that revision, etcd hashes all versions that are left.
         let any_live = space.count(Interval::From(&[]), Some(moment)) > 0;
         let replaced = space.history.replaced_in(mark_end, if any_live { moment.end } else { mark_end });
-        Hasher { end: moment.end, mark_end, replaced, crc: crc32c::crc32c(BUCKET) }
+        Hasher { end: moment.end, mark_end, replaced, next: Place(0), crc: crc32c::crc32c(BUCKET) }
     }
 
     pub(crate) fn add(&mut self, place: Place, version: &KeyValue) {
-        // Of tombstones, only one exactly at the mark can be left, and it is never counted.
+        debug_assert!(place >= self.next, "versions are hashed in revision order");
+        self.next = place.next();
+        // The only tombstone at or below the mark that can be left is exactly at the mark, and etcd leaves it out.
         if place < self.mark_end && (version.is_tombstone() || self.replaced.contains(place)) {
             return;
         }

@@ -1,35 +1,46 @@
-//! Owns every version that is remembered, ordered by revision, and the way back from a version to older ones of its key.
-//! Does not own the order of keys (`index`).
+//! Owns the history: every version that is not removed, ordered by revision, and the links from a version to older ones of
+//! its key. Does not own the order of keys (`index`).
 
 use std::iter::Peekable;
 
 use crate::key_value::{Jump, KeyValue, Link};
-use crate::revision::Revision;
+use crate::revision::{FullRevision, Revision};
 use crate::sequence::{Place, Sequence};
 
-/// Persistent: a clone costs nothing and never changes.
-#[derive(Clone, Debug, Default)]
+/// Persistent: a clone shares the versions and never changes.
+#[derive(Clone, Debug)]
 pub(crate) struct History {
-    /// Their revisions ascend.
+    /// Versions in the order in which they were written; their revisions strictly grow.
     versions: Sequence<KeyValue>,
+    /// Revision of the version that was added last, removed or not.
+    newest: FullRevision,
 }
 
-/// Versions whose counter is a multiple of this have a jump, and so do tombstones; the others cost neither its space nor
-/// its making.
+/// Only versions whose counter is a multiple of this, and tombstones, have a jump, because a jump costs space in the version
+/// and time when it is written.
 const JUMP_EVERY: u8 = 8;
+
+impl Default for History {
+    fn default() -> Self {
+        History { versions: Sequence::default(), newest: FullRevision { main: Revision(0), sub: 0 } }
+    }
+}
 
 impl History {
     pub(crate) fn get(&self, place: Place) -> Option<&KeyValue> {
         self.versions.get(place)
     }
 
-    /// The place of the next version.
+    /// The place that the next version will have.
     pub(crate) fn end(&self) -> Place {
         self.versions.end()
     }
 
-    /// Adds the newest version.
-    pub(crate) fn push(&mut self, version: KeyValue) {
+    /// Adds the newest version, which this revision made.
+    pub(crate) fn push(&mut self, revision: FullRevision, version: KeyValue) {
+        assert!(revision > self.newest, "revisions strictly grow: {:?} came before {revision:?}", self.newest);
+        debug_assert_eq!(version.revision(), revision, "a version names the revision that made it");
+        self.newest = revision;
         self.versions.push(version);
     }
 
@@ -37,7 +48,7 @@ impl History {
         self.versions.remove(place)
     }
 
-    /// All versions from a place on, oldest first.
+    /// The versions at or after a place, oldest first.
     pub(crate) fn scan(&self, from: Place) -> impl Iterator<Item = (Place, &KeyValue)> {
         self.versions.scan(from)
     }
@@ -46,45 +57,59 @@ impl History {
         self.versions.len()
     }
 
-    /// Where the history ended after a revision.
+    /// The moment right after a revision.
     pub(crate) fn moment(&self, revision: Revision) -> Moment {
-        Moment { revision, end: self.versions.first_where(|version| version.main() > revision) }
+        let end = self.versions.first_where(|version| version.main() > revision);
+        debug_assert!(
+            self.scan(end).next().is_none_or(|(_, version)| version.main() > revision),
+            "versions from a moment on are newer"
+        );
+        Moment { revision, end }
     }
 
-    /// The newest version before `end` of the key whose newest version is at `newest`. `None` if there was none; it may be
-    /// a tombstone, or removed because it was one. `end` must not be below the compaction mark.
+    /// Place of the newest version before `end`, of the key whose newest version is at `newest`. `None` if the key had no
+    /// version before `end`. The version there may be a tombstone, or may have been removed because it was one. `end` must
+    /// not be below the compaction mark, because versions that are needed to get there may be removed.
     pub(crate) fn newest_before(&self, end: Place, newest: Place) -> Option<Place> {
         let mut place = newest;
         while place >= end {
             let link = self.get(place)?.link();
-            place = match link.jump {
+            let older = match link.jump {
                 Some(jump) if jump.to >= end => jump.to,
                 _ => link.previous?,
             };
+            debug_assert!(older < place, "links lead to older versions");
+            place = older;
         }
         Some(place)
     }
 
-    /// The versions that were replaced by those of a stretch of history.
+    /// The versions that were replaced by versions at or after `from` and before `to`.
     pub(crate) fn replaced_in(&self, from: Place, to: Place) -> Replaced {
+        debug_assert!(from <= to, "a stretch of history ends where it begins or later");
         let inside = self.scan(from).take_while(|(place, _)| *place < to);
         let mut places: Vec<Place> = inside.filter_map(|(_, version)| version.link().previous).collect();
         places.sort_unstable();
         Replaced { places: places.into_iter().peekable() }
     }
 
-    /// The link of a version that replaces the one at `previous` and has this counter.
+    /// The link of a version with this counter that replaces the version at `previous`.
     pub(crate) fn link_after(&self, previous: Place, version: i64) -> Link {
+        debug_assert!(previous < self.end(), "links lead to older versions");
         let jump = if version % i64::from(JUMP_EVERY) == 0 { self.jump_after(previous) } else { None };
+        debug_assert!(
+            jump.is_none_or(|jump| jump.to <= previous),
+            "a jump leads at least as far as the previous version"
+        );
         Link { previous: Some(previous), jump }
     }
 
-    /// Among the versions that have a jump, one goes to the target of its predecessor's target if the two distances are
-    /// equal, else to its predecessor: so that from any of them any older one is reached in steps logarithmic in their
-    /// distance (Myers, "An applicative random-access stack", 1983).
+    /// Versions with a jump form a list of their own. The jump of one leads to the target of its predecessor's target if the
+    /// two distances are equal, otherwise to its predecessor, so that any of them reaches any older one in a number of steps
+    /// that is logarithmic in their distance (Myers, "An applicative random-access stack", 1983).
     fn jump_after(&self, previous: Place) -> Option<Jump> {
         let link = |place| self.get(place).map(KeyValue::link);
-        // The predecessor has a jump itself, or is the oldest that is left.
+        // The predecessor has a jump itself, or is the oldest version that is not removed.
         let mut predecessor = previous;
         let mut of_predecessor = link(previous)?;
         for _ in 0..JUMP_EVERY {
@@ -107,7 +132,7 @@ impl History {
     }
 }
 
-/// A revision, and a place before which all versions are at or before it, and from which on they are newer.
+/// A revision and its place in the history: versions before `end` are at or below the revision, later ones are above it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(crate) revision: Revision,
@@ -116,11 +141,13 @@ pub(crate) struct Moment {
 
 /// Places of versions that were replaced.
 pub(crate) struct Replaced {
+    /// Ascending.
     places: Peekable<std::vec::IntoIter<Place>>,
 }
 
 impl Replaced {
-    /// Whether a version is among them. To be asked in ascending order.
+    /// Whether the version at a place was replaced. Each call must have a higher place than the one before, because places
+    /// that were passed are dropped.
     pub(crate) fn contains(&mut self, place: Place) -> bool {
         while self.places.next_if(|replaced| *replaced < place).is_some() {}
         self.places.next_if_eq(&place).is_some()
@@ -129,13 +156,10 @@ impl Replaced {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
-
     use super::*;
     use crate::key_value::Fields;
-    use crate::revision::FullRevision;
 
-    /// A history of one key alone: a version at each revision from 2 on, with these counters.
+    /// A history of a single key: one version at each revision from 2 on, with these counters.
     fn history_of(counters: impl Iterator<Item = i64>) -> History {
         let mut history = History::default();
         let mut scratch = Vec::new();
@@ -148,26 +172,30 @@ mod tests {
             };
             let live = Fields { key: b"k", create_revision: 1, mod_revision: main, version, ..Fields::default() };
             let fields = if version == 0 { Fields { key: b"k", ..Fields::default() } } else { live };
-            history.push(KeyValue::build(&mut scratch, revision, link, &fields));
+            history.push(revision, KeyValue::build(&mut scratch, revision, link, &fields));
         }
         history
     }
 
-    fn assert_finds_all(history: &History, from: u64, looks_max: u32) {
+    fn assert_finds_all(history: &History, from: u64, steps_max: u32) {
         let newest = Place(history.end().0 - 1);
         let step = (history.end().0 / 500).max(1) as usize;
         for end in (from + 1..=history.end().0).step_by(step) {
-            let looks = Cell::new(0);
+            let mut steps = 0;
             let mut place = newest;
             while place >= Place(end) {
-                looks.set(looks.get() + 1);
-                let link = history.get(place).expect("it is newer than what is looked for").link();
-                place =
-                    link.jump.map(|jump| jump.to).filter(|to| *to >= Place(end)).or(link.previous).expect("older ones");
+                steps += 1;
+                let link = history.get(place).expect("it is newer than the place looked for").link();
+                place = link
+                    .jump
+                    .map(|jump| jump.to)
+                    .filter(|to| *to >= Place(end))
+                    .or(link.previous)
+                    .expect("it has an older version");
             }
             assert_eq!(history.newest_before(Place(end), newest), Some(place));
             assert_eq!(place, Place(end - 1), "every place is a version of the one key");
-            assert!(looks.get() <= looks_max, "{} looks for {end}", looks.get());
+            assert!(steps <= steps_max, "{} steps to {end}", steps);
         }
     }
 
@@ -178,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn old_versions_of_a_key_created_and_deleted_over_and_over_are_found_in_few_steps() {
+    fn old_versions_of_a_key_that_is_deleted_repeatedly_are_found_in_few_steps() {
         let history = history_of((0..100_000).map(|number| (number + 1) % 3));
         assert_finds_all(&history, 0, 250);
     }
@@ -195,7 +223,7 @@ mod tests {
             let link = history.link_after(Place(number - 1), version);
             let fields = Fields { key: b"k", create_revision: 1, mod_revision: main, version, ..Fields::default() };
             let revision = FullRevision { main: Revision(main), sub: 0 };
-            history.push(KeyValue::build(&mut scratch, revision, link, &fields));
+            history.push(revision, KeyValue::build(&mut scratch, revision, link, &fields));
         }
         assert_finds_all(&history, 50_004, 250);
     }

@@ -1,6 +1,7 @@
-//! Owns the keys in order, each with its newest version's place and counters. Does not own the versions (`history`).
+//! Owns the keys in order, each with the place and counters of its newest version. Does not own the versions (`history`).
 
 mod key;
+mod node;
 mod page;
 mod scan;
 mod tree;
@@ -10,9 +11,10 @@ pub(crate) use key::{Interval, KeyEntry};
 use key::Subtree;
 use tree::Tree;
 
+use crate::revision::Revision;
 use crate::sequence::Place;
 
-/// Persistent: a clone costs nothing and never changes.
+/// Persistent: a clone shares the keys and never changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     keys: Tree,
@@ -23,7 +25,7 @@ impl Index {
         self.keys.get(key).copied()
     }
 
-    /// Replaces what is known of a key. Returns what was, and what is.
+    /// Replaces the entry of a key by the result of `update`. Returns the entry before, and the present one.
     pub(crate) fn update(
         &mut self,
         key: &[u8],
@@ -31,11 +33,20 @@ impl Index {
     ) -> (Option<KeyEntry>, KeyEntry) {
         let mut now = None;
         let before = self.keys.upsert(key, |before| *now.insert(update(before)));
-        (before, now.expect("an upsert asks for the new value exactly once"))
+        let now = now.expect("an upsert asks for the new value exactly once");
+        assert!(before.is_none_or(|before| before.place < now.place), "the newest version of a key is its last one");
+        debug_assert_eq!(now.is_live(), now.created != Revision(0), "a live key was created, a tombstone was not");
+        (before, now)
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) {
-        self.keys.remove(key);
+        let removed = self.keys.remove(key);
+        debug_assert!(removed.is_some(), "a key is removed once");
+    }
+
+    /// Asserts the rules of the whole index. The cost grows with the number of keys.
+    pub(crate) fn assert_sound(&self) {
+        self.keys.assert_sound();
     }
 
     /// The entries of an interval, tombstones included, in key order.
@@ -48,13 +59,13 @@ impl Index {
         one.into_iter().chain(many.map(|(key, entry)| (key, *entry)))
     }
 
-    /// How many keys of an interval are live. Costs the logarithm of the number of keys.
+    /// Number of live keys of an interval. The cost is logarithmic in the number of keys.
     pub(crate) fn count_live(&self, interval: Interval<'_>) -> u64 {
         self.count_live_before(interval, Place(u64::MAX), |_| false)
     }
 
-    /// How many keys of an interval were live when the history ended at `end`; `was_live` tells of a key that changed
-    /// since. Costs the logarithm of the number of keys, and something for each of them that changed since.
+    /// Number of keys of an interval that were live when the history ended at `end`. `was_live` is called for each key that
+    /// changed since. The cost is logarithmic in the number of keys and linear in the number of those that changed since.
     pub(crate) fn count_live_before(
         &self,
         interval: Interval<'_>,

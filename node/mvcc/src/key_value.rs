@@ -1,19 +1,19 @@
-//! Owns the bytes of one stored version: etcd's marshalled `mvccpb.KeyValue`, behind a link to the versions of its key
-//! before it, in one exact allocation that is shared by reference. Does not own where versions are kept (`history`).
+//! Owns the bytes of one stored version: etcd's marshalled `mvccpb.KeyValue`, preceded by a link to older versions of its key,
+//! in one allocation of exactly that size, shared by reference. Does not own the storage of versions (`history`).
 //!
 //! ```text
 //! stored    := flags u8, sub, main, link, KeyValue
 //! flags     := 1 has a previous version | 2 has a jump | 4 sub is not 0 | 8 tombstone
 //! sub       := sub revision u32 LE                          only if not 0
-//! main      := main revision i64 LE                         only of a tombstone: else it is mod_revision
+//! main      := main revision i64 LE                         only in a tombstone; otherwise it is mod_revision
 //! link      := previous u64 LE                              if there is one
 //!              jump u64 LE, its depth u32 LE                if there is one
 //! KeyValue (protobuf): 1 key, 2 create_revision, 3 mod_revision, 4 version, 5 value, 6 lease; zeroes and empties omitted
 //! ```
 //!
 //! A tombstone is a KeyValue with a key alone, as in etcd. Links are places in the history. They make a skip list of the
-//! versions of one key: "the one before" is a single look-up, and "the newest at revision R" a number logarithmic in the
-//! versions since.
+//! versions of one key: finding the previous version takes one lookup, and finding the newest version at revision R takes a
+//! number of lookups that is logarithmic in the number of newer versions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,20 +38,20 @@ const VERSION: u8 = 0x20;
 const VALUE: u8 = 0x2a;
 const LEASE: u8 = 0x30;
 
-/// One version of a key. Cloning shares it.
+/// One version of a key. A clone shares its bytes.
 #[derive(Clone)]
 pub struct KeyValue(Arc<[u8]>);
 
-/// The fields of a [`KeyValue`]; 0 and empty where it has none.
+/// The fields of a [`KeyValue`]; a field that it does not have is 0 or empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
     /// The key.
     pub key: &'a [u8],
-    /// The revision at which the key was created, last time it was.
+    /// Revision of the latest creation of the key.
     pub create_revision: i64,
-    /// The revision of this version.
+    /// Revision that made this version.
     pub mod_revision: i64,
-    /// 1 at creation, then counting; 0 in a tombstone.
+    /// 1 at creation, one more for each put; 0 in a tombstone.
     pub version: i64,
     /// The value.
     pub value: &'a [u8],
@@ -60,14 +60,13 @@ pub struct Fields<'a> {
 }
 
 impl KeyValue {
-    /// The protobuf encoding of `mvccpb.KeyValue`, as etcd marshals it: ready to be copied into a response, after a tag and
-    /// its length.
+    /// The protobuf encoding of `mvccpb.KeyValue`, as etcd marshals it. A response contains it after a tag and its length.
     #[must_use]
     pub fn encoded(&self) -> &[u8] {
         &self.0[link_at(self.flags()) + link_size(self.flags())..]
     }
 
-    /// All fields, read in one pass.
+    /// All fields, parsed in one pass.
     #[must_use]
     pub fn fields(&self) -> Fields<'_> {
         Fields::parse(self.encoded()).expect("a KeyValue is built only from bytes that parse")
@@ -85,15 +84,16 @@ impl KeyValue {
         self.fields().value
     }
 
-    /// Encodes a version that stands alone: not in the store, linked to nothing.
+    /// Encodes a version that is not in the store and has no link.
     pub(crate) fn detached(fields: &Fields<'_>) -> KeyValue {
         let revision = FullRevision { main: Revision(fields.mod_revision), sub: 0 };
         KeyValue::build(&mut Vec::new(), revision, Link::NONE, fields)
     }
 
-    /// Encodes a version to be stored; a tombstone if `fields.version` is 0. `scratch` is working memory, so that the
-    /// version itself is allocated once and exactly: a slice of a network buffer would keep all of that buffer alive.
+    /// Encodes a version for the store; a tombstone if `fields.version` is 0. `scratch` is working memory, so that the
+    /// version is allocated once, with its exact size. (A slice of a network buffer would keep the whole buffer alive.)
     pub(crate) fn build(scratch: &mut Vec<u8>, revision: FullRevision, link: Link, fields: &Fields<'_>) -> KeyValue {
+        debug_assert!(link.previous.is_some() || link.jump.is_none(), "a version with a jump has a previous version");
         scratch.clear();
         scratch.push(0);
         let mut flags = 0;
@@ -116,7 +116,10 @@ impl KeyValue {
         }
         scratch[0] = flags;
         fields.encode_into(scratch);
-        KeyValue(Arc::from(scratch.as_slice()))
+        let built = KeyValue(Arc::from(scratch.as_slice()));
+        debug_assert_eq!(Fields::parse(built.encoded()).as_ref(), Some(fields), "fields are read as they were written");
+        debug_assert_eq!(built.link(), link, "a link is read as it was written");
+        built
     }
 
     fn flags(&self) -> u8 {
@@ -127,7 +130,7 @@ impl KeyValue {
         self.flags() & TOMBSTONE != 0
     }
 
-    /// The main revision that made it.
+    /// Main revision that made the version.
     pub(crate) fn main(&self) -> Revision {
         if self.is_tombstone() {
             Revision(self.word(main_at(self.flags())) as i64)
@@ -136,7 +139,7 @@ impl KeyValue {
         }
     }
 
-    /// The revision that made it.
+    /// Full revision that made the version.
     pub(crate) fn revision(&self) -> FullRevision {
         let sub = if self.flags() & HAS_SUB == 0 { 0 } else { self.half_word(1) };
         FullRevision { main: self.main(), sub }
@@ -208,7 +211,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Accepts exactly what `encode_into` writes: fields in order, each at most once, none of them zero or empty.
+    /// Accepts exactly the bytes that `encode_into` writes: fields in order, each at most once, none of them 0 or empty.
     pub(crate) fn parse(encoded: &'a [u8]) -> Option<Fields<'a>> {
         let mut fields = Fields::default();
         let mut rest = encoded;
@@ -242,7 +245,7 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// A varint in its shortest form.
+/// Reads a varint; `None` unless it has the shortest form.
 fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
@@ -266,20 +269,20 @@ fn take_bytes<'a>(rest: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
     Some(taken)
 }
 
-/// Where versions of the same key before this one are.
+/// Places of older versions of the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
-    /// The version that this one replaced.
+    /// Place of the version that this one replaced.
     pub(crate) previous: Option<Place>,
-    /// One far back; only with a previous one.
+    /// A link to a version much older; only together with `previous`.
     pub(crate) jump: Option<Jump>,
 }
 
-/// A link over many versions.
+/// A link that skips versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Jump {
     pub(crate) to: Place,
-    /// How many versions with a jump this one stands on, itself included.
+    /// Number of versions with a jump from the oldest one to this one, including this one.
     pub(crate) depth: u32,
 }
 

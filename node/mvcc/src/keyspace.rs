@@ -1,4 +1,4 @@
-//! Owns the content: keys, versions, marks and sizes, as one persistent value that writers change and readers share.
+//! Owns the content: keys, versions, marks and sizes, as one persistent value that the writer changes and readers share.
 //! Does not own the rules of commands (`apply`, `txn`) or of reads (`range`).
 
 use std::collections::BTreeSet;
@@ -11,24 +11,25 @@ use crate::key_value::{Fields, KeyValue, Link};
 use crate::revision::{FullRevision, Revision};
 use crate::sequence::Place;
 
-/// What one version costs in memory beside its marshalled bytes: its allocation, its place in the history.
+/// Memory of one version besides its marshalled bytes: its allocation and its place in the history.
 const VERSION_OVERHEAD_BYTES: u64 = 80;
-/// What one key costs in memory beside its bytes: its place in the index.
+/// Memory of one key besides its bytes: its place in the index.
 const KEY_OVERHEAD_BYTES: u64 = 80;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Keyspace {
     pub(crate) index: Index,
     pub(crate) history: History,
-    /// The newest whole revision. While a command runs, its changes stand at the next one.
+    /// Revision of the last command that changed something. While a command runs, its changes have the next one.
     pub(crate) revision: Revision,
-    /// Reads below it fail; `Revision::NEVER` before the first compaction.
+    /// Compaction mark: reads below it fail. `Revision::NEVER` before the first compaction.
     pub(crate) compacted: Revision,
-    /// Where the removal of compacted versions goes on; `None` when it is done.
+    /// Place where the removal of compacted versions continues; `None` when it is done.
     pub(crate) removal: Option<Place>,
     pub(crate) alarms: Arc<BTreeSet<Alarm>>,
-    /// The time of the newest command, in milliseconds since the Unix epoch; never runs back.
+    /// Latest time of a command, in milliseconds since the Unix epoch; never runs back.
     pub(crate) time_ms: u64,
+    /// Memory of all versions and keys, by the constants above; equals what the content adds up to.
     pub(crate) size_bytes: u64,
 }
 
@@ -50,37 +51,44 @@ impl Keyspace {
         self.alarms.iter().any(|alarm| alarm.kind == kind)
     }
 
-    /// The newest version of a live key.
+    /// The newest version of a key, if the key is live.
     pub(crate) fn newest(&self, key: &[u8]) -> Option<KeyValue> {
         let entry = self.index.get(key).filter(KeyEntry::is_live)?;
         Some(self.version(entry).clone())
     }
 
-    /// The newest version of a key that is live.
+    /// The newest version of a live key.
     pub(crate) fn version(&self, entry: KeyEntry) -> &KeyValue {
+        debug_assert!(entry.is_live(), "the version of a tombstone may be removed");
         self.history.get(entry.place).expect("the newest version of a live key is never removed")
     }
 
-    /// The version of a key that was live at a moment, which is not below the compaction mark.
+    /// The version of a key that was live at a moment. The moment must not be below the compaction mark.
     pub(crate) fn live_at(&self, moment: Moment, entry: KeyEntry) -> Option<&KeyValue> {
         let place = self.history.newest_before(moment.end, entry.place)?;
-        self.history.get(place).filter(|version| !version.is_tombstone())
+        let version = self.history.get(place).filter(|version| !version.is_tombstone());
+        debug_assert!(
+            version.is_none_or(|version| version.main() <= moment.revision),
+            "a version that was live at a revision is not newer"
+        );
+        version
     }
 
-    /// How many keys of an interval are live, or were at a moment.
+    /// Number of keys of an interval that are live, or were live at a moment.
     pub(crate) fn count(&self, interval: Interval<'_>, moment: Option<Moment>) -> u64 {
         let Some(moment) = moment else {
             return self.index.count_live(interval);
         };
-        // A generation that began before and goes on needs no look at its versions.
+        // A generation that began at or before the moment and still lasts was live then, so no version is looked up.
         let was_live = |entry: KeyEntry| {
             (entry.is_live() && entry.created <= moment.revision) || self.live_at(moment, entry).is_some()
         };
         self.index.count_live_before(interval, moment.end, was_live)
     }
 
-    /// Puts a key. `revision` is newer than all there are.
+    /// Puts a key. `revision` must be newer than every version.
     pub(crate) fn put(&mut self, scratch: &mut Vec<u8>, revision: FullRevision, key: &[u8], value: &[u8], lease: i64) {
+        debug_assert_eq!(revision.main, self.revision.next(), "changes of a command belong to the next revision");
         let (place, modified) = (self.history.end(), revision.main);
         let (before, now) = self.index.update(key, |before| {
             let (created, version) = match before {
@@ -100,12 +108,14 @@ impl Keyspace {
         self.remember(scratch, before, revision, &fields);
     }
 
-    /// Deletes a live key. `revision` is newer than all there are.
+    /// Deletes a live key. `revision` must be newer than every version.
     pub(crate) fn delete(&mut self, scratch: &mut Vec<u8>, revision: FullRevision, key: &[u8]) {
+        debug_assert_eq!(revision.main, self.revision.next(), "changes of a command belong to the next revision");
+        debug_assert!(self.newest(key).is_some(), "only live keys are deleted");
         self.restore(scratch, revision, &Fields { key, ..Fields::default() });
     }
 
-    /// Adds a version as it is; a tombstone if `fields.version` is 0. `revision` is newer than all there are.
+    /// Adds a version with these fields; a tombstone if `fields.version` is 0. `revision` must be newer than every version.
     pub(crate) fn restore(&mut self, scratch: &mut Vec<u8>, revision: FullRevision, fields: &Fields<'_>) {
         let entry = KeyEntry {
             place: self.history.end(),
@@ -133,25 +143,38 @@ impl Keyspace {
         }
         let version = KeyValue::build(scratch, revision, link, fields);
         self.size_bytes += version_size(&version);
-        self.history.push(version);
+        self.history.push(revision, version);
     }
 
     pub(crate) fn remove_version(&mut self, place: Place) {
         if let Some(version) = self.history.remove(place) {
-            self.size_bytes -= version_size(&version);
+            debug_assert!(
+                version.is_tombstone() || self.index.get(version.key()).is_none_or(|entry| entry.place > place),
+                "the newest version of a live key is never removed"
+            );
+            self.shrink(version_size(&version));
         }
     }
 
     pub(crate) fn remove_key(&mut self, key: &[u8]) {
-        self.size_bytes -= key_size(key);
+        debug_assert!(
+            self.index.get(key).is_some_and(|entry| !entry.is_live()),
+            "only keys whose newest version is a tombstone leave the index"
+        );
+        self.shrink(key_size(key));
         self.index.remove(key);
+    }
+
+    fn shrink(&mut self, bytes: u64) {
+        assert!(self.size_bytes >= bytes, "size is never negative: {} less {bytes}", self.size_bytes);
+        self.size_bytes -= bytes;
     }
 }
 
-fn version_size(version: &KeyValue) -> u64 {
+pub(crate) fn version_size(version: &KeyValue) -> u64 {
     VERSION_OVERHEAD_BYTES + version.encoded().len() as u64
 }
 
-fn key_size(key: &[u8]) -> u64 {
+pub(crate) fn key_size(key: &[u8]) -> u64 {
     KEY_OVERHEAD_BYTES + key.len() as u64
 }

@@ -1,8 +1,10 @@
 //! The replicated key-value store: a pure function of the log.
 //!
-//! One thread owns a [`Store`] and applies committed [`Command`]s to it, in log order; it publishes a [`View`] after each
-//! batch, and any number of readers use views without locks, for as long as they like. There is no IO here, no clock, no
-//! thread and no randomness: equal logs make equal stores, to the byte.
+//! One thread owns a [`Store`] and applies committed [`Command`]s to it, in log order. It publishes a [`View`] after each
+//! batch; any number of readers use views without locks and without a time limit. There is no IO here, no clock, no thread and
+//! no randomness: equal logs make equal stores, to the byte.
+//!
+//! The rules that the store implements, and its invariants, are in `docs/etcd_rules.md`.
 //!
 //! ```
 //! use mvcc::{Command, Put, Range, Store};
@@ -20,14 +22,17 @@
 //! ```
 
 mod command;
+mod outcome;
 mod revision;
 
 mod apply;
 mod txn;
+mod write;
 
 mod compaction;
 mod history;
 mod index;
+mod invariants;
 mod key_value;
 mod keyspace;
 mod sequence;
@@ -38,7 +43,7 @@ pub mod image;
 mod range;
 mod view;
 
-pub use apply::{CommandError, DeleteRangeResult, OpResult, Outcome, PutResult, Response, Store, TxnResult};
+pub use apply::Store;
 pub use command::{
     Alarm, AlarmAction, AlarmChange, AlarmKind, Batch, BatchBuilder, BatchError, Command, Compact, Compare,
     DecodeError, DeleteRange, MAX_TXN_OPS, Op, Operand, Put, Range, Relation, SortOrder, SortTarget, Txn,
@@ -47,6 +52,8 @@ pub use command::{
 pub use compaction::Removal;
 pub use hash::HashResult;
 pub use key_value::{Fields, KeyValue};
-pub use range::{RangeError, RangeResult};
+pub use outcome::{
+    CommandError, DeleteRangeResult, OpResult, Outcome, PutResult, RangeError, RangeResult, Response, TxnResult,
+};
 pub use revision::Revision;
 pub use view::View;

@@ -1,41 +1,14 @@
-//! Owns reads: which keys, at which revision, cut, filtered, ordered and counted as etcd does. Does not own comparisons.
+//! Owns reads: selection, limit, filters, order and count of keys at a revision, as in etcd. Does not own comparisons (`txn`).
 
-use crate::command::{Range, SortOrder, SortTarget, ValidateError};
+use crate::command::{Range, SortOrder, SortTarget};
 use crate::history::Moment;
 use crate::index::{Interval, KeyEntry};
 use crate::key_value::{Fields, KeyValue};
 use crate::keyspace::Keyspace;
+use crate::outcome::{RangeError, RangeResult};
 use crate::revision::Revision;
 
-/// The answer to a [`Range`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RangeResult {
-    /// The store's revision when it was read, whatever revision was asked for: the header's.
-    pub revision: Revision,
-    /// The keys, in the order asked for. With `keys_only` they have no value and (unless sorted by value) no lease.
-    pub kvs: Vec<KeyValue>,
-    /// All live keys of the interval, untouched by limit and filters.
-    pub count: u64,
-    /// Whether the limit cut keys off.
-    pub more: bool,
-}
-
-/// Why a read failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RangeError {
-    /// The request makes no sense; [`Range::validate`] says so at the door.
-    #[error(transparent)]
-    Invalid(#[from] ValidateError),
-    /// OutOfRange "etcdserver: mvcc: required revision has been compacted".
-    #[error("the revision is compacted: read a newer one")]
-    Compacted,
-    /// OutOfRange "etcdserver: mvcc: required revision is a future revision".
-    #[error("the revision does not exist yet: read an older one")]
-    FutureRevision,
-}
-
-/// Reads. `now` is the revision that the newest content belongs to.
+/// Runs a read. `now` is the revision of the newest content.
 pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<RangeResult, RangeError> {
     range.validate_sort()?;
     let moment = match range.revision {
@@ -56,6 +29,7 @@ pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<Rang
     if let Some(order) = shape.sort {
         sort(&mut result.kvs, range.sort_target, order);
     }
+    debug_assert!(result.kvs.len() as u64 <= result.count, "the count covers every key that was found");
     if result.kvs.len() > shape.limit {
         result.kvs.truncate(shape.limit);
         result.more = true;
@@ -74,20 +48,24 @@ enum Direction {
     Descend,
 }
 
-/// How many to collect, how to sort them, how many to return.
+/// Limits and order of an answer.
 struct Shape {
+    /// The most keys to collect, in key order, before sorting.
     collect_max: usize,
     sort: Option<Direction>,
+    /// The most keys to return.
     limit: usize,
 }
 
 impl Shape {
-    /// etcd cuts at limit + 1 in key order *before* it sorts, if no order was given and no filter: kept, as its clients see it.
+    /// Without an order and without filters, etcd cuts at limit + 1 in key order *before* it sorts. Clients can see that, so it
+    /// is the same here (`docs/etcd_rules.md` §3).
     fn of(range: &Range) -> Shape {
         let limit = match range.limit {
             ..=0 => usize::MAX,
             limit => usize::try_from(limit).unwrap_or(usize::MAX),
         };
+        debug_assert!(limit > 0, "a limit of 0 means all keys");
         let sort = match (range.sort_target, range.sort_order) {
             (SortTarget::Key, SortOrder::None | SortOrder::Ascend) => None,
             (_, SortOrder::Descend) => Some(Direction::Descend),
@@ -119,7 +97,7 @@ fn collect(
     max: usize,
 ) -> Vec<KeyValue> {
     let from_index_alone = range.keys_only && range.sort_target != SortTarget::Value;
-    space
+    let kvs: Vec<KeyValue> = space
         .index
         .scan(interval)
         .filter_map(|(key, entry)| match moment {
@@ -139,7 +117,9 @@ fn collect(
             }
         })
         .take(max)
-        .collect()
+        .collect();
+    debug_assert!(kvs.is_sorted_by(|a, b| a.key() < b.key()), "keys are collected in key order, each once");
+    kvs
 }
 
 fn key_alone(key: &[u8], entry: KeyEntry) -> KeyValue {
@@ -166,7 +146,7 @@ fn sort(kvs: &mut [KeyValue], target: SortTarget, direction: Direction) {
         }
     };
     match (target, direction) {
-        // They come in key order.
+        // They were collected in key order.
         (SortTarget::Key | SortTarget::Unrecognized(_), Direction::Ascend) => {}
         (SortTarget::Key | SortTarget::Unrecognized(_), Direction::Descend) => kvs.reverse(),
         (SortTarget::Value, Direction::Ascend) => kvs.sort_by(|a, b| a.value().cmp(b.value())),

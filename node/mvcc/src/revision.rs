@@ -1,23 +1,25 @@
-//! Owns the two revisions and their order: the main one, which clients see, and the full one, which names a single change.
-//! Does not own who gets which: that is `apply`.
+//! Owns the two kinds of revision and their order: the main one, which clients see, and the full one, which names a single
+//! change. Does not own their assignment to commands (`apply`, `write`).
 
 use std::fmt;
 
-/// A store revision, as clients see it: every command that changes a key makes one (etcd's `ResponseHeader.revision`).
+/// A revision of the store, as clients see it (etcd's `ResponseHeader.revision`). Each command that changes a key makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub i64);
 
 impl Revision {
     /// The revision of an empty store.
     pub const FIRST: Revision = Revision(1);
-    /// The compaction mark of a store that was never compacted; etcd shows it as −1.
+    /// The compaction mark of a store that was never compacted; etcd reports it as −1.
     pub const NEVER: Revision = Revision(-1);
-    /// No store gets further; far beyond what can be written, and far from where arithmetic ends.
+    /// The highest revision that an image or a bump may set. It is far above any that commands can reach, and far below the
+    /// largest `i64`, so that arithmetic on revisions cannot overflow.
     pub(crate) const MAX: Revision = Revision(i64::MAX >> 1);
 
-    /// The one that the next changing command makes.
+    /// The revision that the next command with a change makes.
     #[must_use]
     pub fn next(self) -> Revision {
+        debug_assert!(self.0 < i64::MAX, "no command reaches the largest revision");
         Revision(self.0 + 1)
     }
 }
@@ -28,11 +30,11 @@ impl fmt::Display for Revision {
     }
 }
 
-/// Names one change: the revision of its command, and its place among that command's changes.
+/// The name of one change: the revision of its command, and its number among the changes of that command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct FullRevision {
-    /// The revision that clients see; shared by all changes of one command.
+    /// The revision that clients see; all changes of a command share it.
     pub(crate) main: Revision,
-    /// 0 for the command's first change, then 1, 2, ...
+    /// 0 for the first change of the command, one more for each next one.
     pub(crate) sub: u32,
 }

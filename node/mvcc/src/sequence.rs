@@ -1,18 +1,19 @@
 //! Owns the persistent sequence under the history: items in the order in which they were appended, found by their place,
-//! removed from anywhere. Does not own what the items are.
+//! removed from anywhere. Does not own the items.
 //!
-//! A radix tree over places, six nodes deep at most for a hundred million items. A node holds only the children that are
-//! there, and a bit for each, so that what is left between removed items costs little. Nodes are shared between the writer
-//! and the views, and copied when the writer changes a shared one.
+//! A radix tree over places, at most six nodes deep for a hundred million items. A node holds only the children that exist,
+//! with a bit for each, so that few items between many removed ones cost little memory. The writer and the views share
+//! nodes; the writer copies a shared node before it changes it.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// A node has so many children, or so many bits of a place choose among them.
+/// Number of bits of a place that select a child of a node.
 const BITS: u32 = if cfg!(test) { 2 } else { 5 };
+/// The most children of a node.
 const WIDTH: u64 = 1 << BITS;
 
-/// Where an item stands: how many were appended before it, removed ones included.
+/// Position of an item: the number of items that were appended before it, including removed ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(pub(crate) u64);
 
@@ -25,7 +26,7 @@ impl Place {
 /// An append-only list with holes. Cloning it is cheap, and the clone never changes.
 pub(crate) struct Sequence<T> {
     root: Node<T>,
-    /// How many levels of branches are above the leaves.
+    /// Number of levels of branches above the leaves.
     height: u32,
     end: Place,
     len: usize,
@@ -36,10 +37,11 @@ enum Node<T> {
     Branch(Arc<Slots<Node<T>>>),
 }
 
-/// Up to `WIDTH` things, each under a number below `WIDTH`.
+/// Up to `WIDTH` items, each under a number below `WIDTH`.
 struct Slots<T> {
+    /// One bit for each number that has an item.
     present: u32,
-    /// In the order of their numbers. Of nodes, none is empty but the root.
+    /// In the order of their numbers. No node is empty, except the root.
     items: Vec<T>,
 }
 
@@ -50,7 +52,7 @@ impl<T> Slots<T> {
         Slots { present: 0, items: Vec::new() }
     }
 
-    /// Where the slot's item is, or would be.
+    /// Position of the slot's item in `items`, or the position at which it would be inserted.
     fn rank(&self, slot: u32) -> usize {
         (self.present & ((1 << slot) - 1)).count_ones() as usize
     }
@@ -64,21 +66,25 @@ impl<T> Slots<T> {
     }
 
     fn insert(&mut self, slot: u32, item: T) {
+        debug_assert!(!self.has(slot), "a slot is filled once");
         let rank = self.rank(slot);
         self.present |= 1 << slot;
         self.items.insert(rank, item);
         if self.items.len() as u64 == WIDTH {
             self.items.shrink_to_fit();
         }
+        debug_assert_eq!(self.present.count_ones() as usize, self.items.len(), "a node has a bit for each item");
     }
 
     fn remove(&mut self, slot: u32) -> T {
+        debug_assert!(self.has(slot), "a slot is emptied once");
         let rank = self.rank(slot);
         self.present &= !(1 << slot);
         let removed = self.items.remove(rank);
         if self.items.len() <= self.items.capacity() / 2 {
             self.items.shrink_to_fit();
         }
+        debug_assert_eq!(self.present.count_ones() as usize, self.items.len(), "a node has a bit for each item");
         removed
     }
 }
@@ -122,12 +128,12 @@ fn slot(place: Place, level: u32) -> u32 {
 }
 
 impl<T> Sequence<T> {
-    /// How many items there are.
+    /// Number of items that are not removed.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// The place of the next item.
+    /// The place that the next item will have.
     pub(crate) fn end(&self) -> Place {
         self.end
     }
@@ -147,7 +153,7 @@ impl<T> Sequence<T> {
         }
     }
 
-    /// The items from a place on, in order.
+    /// The items at or after a place, in order.
     pub(crate) fn scan(&self, from: Place) -> Scan<'_, T> {
         let mut scan = Scan { nodes: Vec::new(), leaf: None };
         if from < self.end {
@@ -156,7 +162,8 @@ impl<T> Sequence<T> {
         scan
     }
 
-    /// A place such that `reached` holds for no item before it, and for all from it on. There must be such a place.
+    /// A place such that `reached` is false for every item before it and true for every item at or after it. There must be
+    /// such a place.
     pub(crate) fn first_where(&self, reached: impl Fn(&T) -> bool) -> Place {
         let (mut node, mut level, mut base) = (&self.root, self.height, 0);
         loop {
@@ -168,7 +175,7 @@ impl<T> Sequence<T> {
                         .map_or_else(|| Place((base + WIDTH).min(self.end.0)), |slot| Place(base + u64::from(slot)));
                 }
                 Node::Branch(slots) => {
-                    // The last child that begins before it: the item is there, or first in the child after.
+                    // The last child whose first item is not reached: the place is in this child or right after it.
                     let before = slots.items.partition_point(|child| child.first().is_none_or(|item| !reached(item)));
                     let child = before.saturating_sub(1);
                     let Some(number) = (0..WIDTH as u32).filter(|&slot| slots.has(slot)).nth(child) else {
@@ -187,6 +194,7 @@ impl<T: Clone> Sequence<T> {
     /// Appends an item.
     pub(crate) fn push(&mut self, item: T) -> Place {
         let place = self.end;
+        debug_assert!(self.get(place).is_none(), "no item has the place of the next one");
         if place.0 >> (BITS * (self.height + 1)) != 0 {
             let mut slots = Slots::empty();
             if !self.root.is_empty() {
@@ -198,13 +206,15 @@ impl<T: Clone> Sequence<T> {
         self.root.insert(place, self.height, item);
         self.end = place.next();
         self.len += 1;
+        debug_assert!(self.len as u64 <= self.end.0, "there are at most as many items as places");
         place
     }
 
     /// Removes the item at a place, if it is still there.
     pub(crate) fn remove(&mut self, place: Place) -> Option<T> {
-        // Looked up first, so that nothing is copied in vain.
+        // Looked up first, so that no node is copied if there is nothing to remove.
         self.get(place)?;
+        debug_assert!(self.len > 0, "an item that is there is counted");
         let removed = self.root.remove(place, self.height);
         self.len -= 1;
         Some(removed)
@@ -250,7 +260,7 @@ impl<T: Clone> Node<T> {
         }
     }
 
-    /// The item must be there.
+    /// Removes the item at a place, which must be there.
     fn remove(&mut self, place: Place, level: u32) -> T {
         let slot = slot(place, level);
         match self {
@@ -268,10 +278,12 @@ impl<T: Clone> Node<T> {
     }
 }
 
-/// A node being walked through: the bits of the children still to come, the next child, the place of slot 0.
+/// The rest of a node during a scan.
 struct Walk<'a, T> {
+    /// Bits of the children that were not returned yet.
     left: u32,
     items: std::slice::Iter<'a, T>,
+    /// Place of the node's slot 0.
     base: u64,
 }
 
@@ -283,6 +295,7 @@ impl<'a, T> Walk<'a, T> {
 
     fn next(&mut self) -> Option<(u32, &'a T)> {
         let item = self.items.next()?;
+        debug_assert!(self.left != 0, "a node has a bit for each item");
         let slot = self.left.trailing_zeros();
         self.left &= self.left - 1;
         Some((slot, item))
@@ -297,7 +310,7 @@ pub(crate) struct Scan<'a, T> {
 }
 
 impl<'a, T> Scan<'a, T> {
-    /// Goes down to the leaf where `from` is or would be, or the first.
+    /// Descends to the leaf that has or would have `from`; to the first leaf if `from` is `None`.
     fn enter(&mut self, mut node: &'a Node<T>, mut level: u32, mut base: u64, mut from: Option<Place>) {
         loop {
             let wanted = from.map_or(0, |from| slot(from, level));
@@ -358,7 +371,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Push(usize),
-        /// Of what is there, counted from the oldest.
+        /// Removes the item with this number, counted from the oldest that is there.
         Remove(usize),
         RemoveOldest(usize),
         Keep,

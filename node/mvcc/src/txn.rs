@@ -1,24 +1,26 @@
-//! Owns transactions: all comparisons, then all checks, then the operations of the branches taken. Does not own what a
-//! single operation does (`apply`, `range`).
+//! Owns transactions: all comparisons, then all checks, then the operations of the branches taken. Does not own the effect
+//! of a single operation (`write`, `range`).
 
 use std::cmp::Ordering;
 
-use crate::apply::{CommandError, OpResult, TxnResult, Write};
-use crate::command::{Compare, Op, Operand, Put, Range, Relation, Txn};
+use crate::command::{Compare, Op, Operand, Put, Range, Relation, Txn, ValidateError};
 use crate::index::Interval;
 use crate::key_value::Fields;
 use crate::keyspace::Keyspace;
+use crate::outcome::{CommandError, OpResult, RangeResult, TxnResult};
 use crate::range;
 use crate::revision::Revision;
+use crate::write::Write;
 
-/// Which branch each transaction takes: the outermost first, then those nested in the branch taken, in order, each before
-/// its own nested ones.
+/// The branch that each transaction takes, true for success: the outermost first, then the transactions nested in the branch
+/// taken, in order, each before its own nested ones.
 pub(crate) type Path = Vec<bool>;
 
-/// Evaluates every comparison on the way, before anything runs.
+/// Evaluates the comparisons of every transaction on the path, before any operation runs.
 pub(crate) fn compare(space: &Keyspace, txn: &Txn) -> Path {
     let mut path = Path::new();
     compare_into(space, txn, &mut path);
+    debug_assert!(!path.is_empty(), "the path has a step for each transaction on it");
     path
 }
 
@@ -70,9 +72,13 @@ fn fields_satisfy(fields: &Fields<'_>, compare: &Compare) -> bool {
     }
 }
 
-/// Checks the branches taken against the content as it is before the first operation, so that none can fail half-way.
+/// Checks the branches taken against the content before the first operation, so that no operation can fail after another has
+/// changed something.
 pub(crate) fn check(space: &Keyspace, txn: &Txn, path: &[bool]) -> Result<(), CommandError> {
-    check_along(space, txn, &mut path.iter())
+    let mut steps = path.iter();
+    check_along(space, txn, &mut steps)?;
+    assert!(steps.next().is_none(), "the path has a step for each transaction on it, and no more");
+    Ok(())
 }
 
 type Steps<'a> = std::slice::Iter<'a, bool>;
@@ -89,11 +95,12 @@ fn check_along(space: &Keyspace, txn: &Txn, steps: &mut Steps<'_>) -> Result<(),
         Op::Put(put) => check_put(space, put),
         Op::Txn(nested) => check_along(space, nested, steps),
         Op::DeleteRange(_) => Ok(()),
-        Op::Empty => Err(CommandError::Invalid(crate::ValidateError::EmptyOp)),
+        Op::Empty => Err(CommandError::Invalid(ValidateError::EmptyOp)),
     })
 }
 
-/// Unlike outside a transaction, a negative revision is one below the compaction mark, which is −1 at first.
+/// Inside a transaction, a negative revision is compared with the compaction mark, which is −1 at first; outside it means the
+/// newest revision (`docs/etcd_rules.md` §3).
 fn check_range(space: &Keyspace, range: &Range) -> Result<(), CommandError> {
     range.validate_sort()?;
     match range.revision {
@@ -104,7 +111,7 @@ fn check_range(space: &Keyspace, range: &Range) -> Result<(), CommandError> {
     }
 }
 
-/// What of a put depends on content.
+/// The checks of a put that depend on the content.
 pub(crate) fn check_put(space: &Keyspace, put: &Put) -> Result<(), CommandError> {
     if put.lease != 0 {
         return Err(CommandError::LeaseNotFound);
@@ -118,7 +125,10 @@ pub(crate) fn check_put(space: &Keyspace, put: &Put) -> Result<(), CommandError>
 
 /// Runs the operations of the branches taken, in order; each sees what those before it did.
 pub(crate) fn run(write: &mut Write<'_>, txn: &Txn, path: &[bool]) -> TxnResult {
-    run_along(write, txn, &mut path.iter())
+    let mut steps = path.iter();
+    let result = run_along(write, txn, &mut steps);
+    assert!(steps.next().is_none(), "the path has a step for each transaction on it, and no more");
+    result
 }
 
 fn run_along(write: &mut Write<'_>, txn: &Txn, steps: &mut Steps<'_>) -> TxnResult {
@@ -132,15 +142,16 @@ fn run_along(write: &mut Write<'_>, txn: &Txn, steps: &mut Steps<'_>) -> TxnResu
             Op::Txn(nested) => OpResult::Txn(run_along(write, nested, steps)),
             Op::Empty => unreachable!("checked before the first operation"),
         })
-        .collect();
+        .collect::<Vec<_>>();
+    debug_assert_eq!(responses.len(), ops.len(), "each operation that ran has an answer");
     TxnResult { succeeded, responses }
 }
 
-fn run_range(space: &Keyspace, range: &Range, now: Revision) -> range::RangeResult {
+fn run_range(space: &Keyspace, range: &Range, now: Revision) -> RangeResult {
     range::run(space, range, now).expect("its revision and sort option were checked before the first operation")
 }
 
-/// Runs a transaction that consists of ranges alone.
+/// Runs a transaction that consists of ranges only.
 pub(crate) fn read(space: &Keyspace, txn: &Txn) -> Result<TxnResult, CommandError> {
     let path = compare(space, txn);
     check(space, txn, &path)?;
@@ -149,7 +160,7 @@ pub(crate) fn read(space: &Keyspace, txn: &Txn) -> Result<TxnResult, CommandErro
         .iter()
         .map(|op| match op {
             Op::Range(range) => Ok(OpResult::Range(run_range(space, range, space.revision))),
-            _ => Err(CommandError::Invalid(crate::ValidateError::EmptyOp)),
+            _ => Err(CommandError::Invalid(ValidateError::EmptyOp)),
         })
         .collect::<Result<_, _>>()?;
     Ok(TxnResult { succeeded, responses })

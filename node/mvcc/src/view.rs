@@ -1,16 +1,16 @@
-//! Owns the immutable picture of the store that readers share. Does not own how reads work (`range`, `txn`, `hash`).
+//! Owns the immutable view of the store that readers share. Does not own the rules of reads (`range`, `txn`, `hash`).
 
-use crate::apply::{CommandError, TxnResult};
 use crate::command::{Alarm, Range, Txn};
 use crate::hash::{self, HashResult};
 use crate::key_value::KeyValue;
 use crate::keyspace::Keyspace;
-use crate::range::{self, RangeError, RangeResult};
+use crate::outcome::{CommandError, RangeError, RangeResult, TxnResult};
+use crate::range;
 use crate::revision::Revision;
 use crate::txn;
 
-/// The content of a [`crate::Store`] at one moment. Cloning costs nothing; it never changes, and keeps alive only what was
-/// changed since.
+/// The content of a [`crate::Store`] at one moment. It never changes. A clone is cheap and shares the content with the store;
+/// a view costs memory only for versions that the store has removed or replaced since.
 #[derive(Clone, Debug)]
 pub struct View {
     pub(crate) space: Keyspace,
@@ -23,13 +23,13 @@ impl View {
         self.space.revision
     }
 
-    /// Reads below it fail; [`Revision::NEVER`] before the first compaction.
+    /// The compaction mark: reads below it fail. [`Revision::NEVER`] before the first compaction.
     #[must_use]
     pub fn compact_revision(&self) -> Revision {
         self.space.compacted
     }
 
-    /// The time of the newest command that was applied, in milliseconds since the Unix epoch; 0 before the first.
+    /// Latest time of an applied command, in milliseconds since the Unix epoch; 0 before the first.
     #[must_use]
     pub fn time_ms(&self) -> u64 {
         self.space.time_ms
@@ -40,46 +40,46 @@ impl View {
         self.space.alarms.iter().copied()
     }
 
-    /// What the content takes in memory, history included, in bytes: every marshalled version and every key, with a
-    /// constant for what surrounds each. It falls as compacted versions are removed. etcd's `dbSize` and `dbSizeInUse` are
-    /// both this, as nothing is fragmented; the quota is compared with this plus [`crate::Command::cost_bytes`].
+    /// Memory of the content, including the history, in bytes: every marshalled version and every key, each with a constant
+    /// overhead. It falls as compacted versions are removed. It serves as both `dbSize` and `dbSizeInUse`, because nothing is
+    /// fragmented; the quota is compared with this plus [`crate::Command::cost_bytes`].
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.space.size_bytes
     }
 
-    /// How many versions are remembered, tombstones included.
+    /// Number of versions that are not removed, including tombstones.
     #[must_use]
     pub fn version_count(&self) -> u64 {
         self.space.history.len() as u64
     }
 
-    /// The newest version of one key.
+    /// The newest version of a key, if the key is live.
     #[must_use]
     pub fn get(&self, key: &[u8]) -> Option<KeyValue> {
         self.space.newest(key)
     }
 
-    /// Reads.
+    /// Reads a key or an interval of keys.
     ///
     /// # Errors
-    /// The revision is compacted or in the future, or the request makes no sense.
+    /// Returns [`RangeError`] if the revision is compacted or in the future, or if [`Range::validate`] refuses the sort option.
     pub fn range(&self, range: &Range) -> Result<RangeResult, RangeError> {
         range::run(&self.space, range, self.space.revision)
     }
 
-    /// Runs a transaction for which [`Txn::is_read_only`] holds; its header has [`View::revision`].
+    /// Runs a transaction for which [`Txn::is_read_only`] holds. The response header has [`View::revision`].
     ///
     /// # Errors
-    /// As for a command; also if it is not one of ranges alone.
+    /// Returns [`CommandError`] if a range is refused, or if the branch taken has an operation other than a range.
     pub fn txn(&self, txn: &Txn) -> Result<TxnResult, CommandError> {
         txn::read(&self.space, txn)
     }
 
-    /// etcd's hash of the keyspace up to a revision, 0 for the newest.
+    /// Computes etcd's hash of the keyspace up to a revision, 0 for the newest.
     ///
     /// # Errors
-    /// The revision is compacted or in the future.
+    /// Returns [`RangeError`] if the revision is compacted or in the future.
     pub fn hash_kv(&self, revision: i64) -> Result<HashResult, RangeError> {
         hash::run(&self.space, revision)
     }

@@ -114,8 +114,6 @@ table! {
     Restoring, Unavailable, "raft-node: this member is being restored from a backup: try again later";
     /// Removed by a committed configuration.
     Removed, Unavailable, "raft-node: this member was removed from its cluster: ask another one";
-    /// A cause that has no text here: a fault of this program.
-    Unmapped, Internal, "raft-node: the request failed for a reason that has no name here";
     /// Its disk holds damage.
     Damaged, Unavailable, "raft-node: this member's disk is damaged and it serves nothing: ask another one";
 }
@@ -136,7 +134,6 @@ impl From<ValidateError> for Refusal {
             ValidateError::TooManyOps => Refusal::TooManyOps,
             ValidateError::EmptyOp => Refusal::KeyNotFound,
             ValidateError::DuplicateKey => Refusal::DuplicateKey,
-            _ => Refusal::Unmapped,
         }
     }
 }
@@ -147,7 +144,6 @@ impl From<RangeError> for Refusal {
             RangeError::Invalid(error) => error.into(),
             RangeError::Compacted => Refusal::Compacted,
             RangeError::FutureRevision => Refusal::FutureRevision,
-            _ => Refusal::Unmapped,
         }
     }
 }
@@ -162,7 +158,6 @@ impl From<CommandError> for Refusal {
             CommandError::FutureRevision => Refusal::FutureRevision,
             CommandError::NoSpace => Refusal::NoSpace,
             CommandError::Corrupt => Refusal::Corrupt,
-            _ => Refusal::Unmapped,
         }
     }
 }

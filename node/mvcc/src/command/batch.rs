@@ -1,5 +1,5 @@
-//! Owns the bytes of a log entry: a list of commands, each with the number its asker waits under. Does not own the log, nor
-//! who waits.
+//! Owns the bytes of a log entry: a list of commands, each with the ID of its request. Does not own the log, nor the callers
+//! that wait for answers.
 //!
 //! ```text
 //! batch := version u8 = 1, items to the end
@@ -13,15 +13,15 @@ use super::{Command, DecodeError, codec::Reader};
 const VERSION: u8 = 1;
 const ITEM_HEADER_BYTES: usize = 12;
 
-/// What one log entry carries.
+/// The commands of one log entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// In the order in which they apply.
+    /// Request ID and command, in the order in which they are applied.
     pub commands: Vec<(u64, Command)>,
 }
 
 impl Batch {
-    /// Encodes it as the payload of a log entry.
+    /// Encodes the batch as the payload of a log entry.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut builder = BatchBuilder::new();
@@ -34,7 +34,7 @@ impl Batch {
     /// Decodes the payload of a log entry. Keys and values share `bytes`, without a copy.
     ///
     /// # Errors
-    /// The bytes are not a batch of this version; nothing of it may be applied.
+    /// Returns [`BatchError`] if the bytes are not a batch of this version. No command of it may be applied.
     pub fn decode(bytes: Bytes) -> Result<Batch, BatchError> {
         let mut reader = Reader { bytes, at: 0 };
         let version = reader.byte().map_err(|_| BatchError::Truncated)?;
@@ -61,27 +61,26 @@ impl Batch {
 
 /// Why the payload of an entry is not a batch. Nothing was decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum BatchError {
     /// The bytes end inside an item.
     #[error("the batch ends inside an item")]
     Truncated,
-    /// Written by a version of this program that this one does not know.
+    /// A newer version of this program wrote the batch.
     #[error("batch encoding version {0} is unknown: upgrade this member")]
     UnknownVersion(u8),
-    /// One of its commands could not be decoded.
+    /// A command of the batch could not be decoded.
     #[error("command {position} of the batch (request {request_id}) is damaged")]
     Command {
-        /// Its place in the batch, from 0.
+        /// Position of the command in the batch, from 0.
         position: usize,
-        /// The number its asker waits under.
+        /// ID of the command's request.
         request_id: u64,
-        /// What is wrong with it.
+        /// Why the command was not decoded.
         source: DecodeError,
     },
 }
 
-/// Collects commands into the payload of one entry, encoding each as it comes.
+/// Collects commands into the payload of one entry. Each command is encoded when it is added.
 #[derive(Debug)]
 pub struct BatchBuilder {
     bytes: Vec<u8>,
@@ -105,35 +104,40 @@ impl BatchBuilder {
     pub fn push(&mut self, request_id: u64, command: &Command) {
         let start = self.open_item(request_id);
         command.encode_into(&mut self.bytes);
+        debug_assert_eq!(
+            Command::decode(Bytes::copy_from_slice(&self.bytes[start..])).as_ref(),
+            Ok(command),
+            "a command is read from the log as it was written"
+        );
         self.close_item(start);
     }
 
-    /// Adds a command that is encoded already; the caller vouches that [`Command::decode`] accepts it.
+    /// Adds an encoded command. The caller guarantees that [`Command::decode`] accepts it.
     pub fn push_encoded(&mut self, request_id: u64, command: &[u8]) {
         let start = self.open_item(request_id);
         self.bytes.put_slice(command);
         self.close_item(start);
     }
 
-    /// How many commands it holds.
+    /// Number of commands.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// Whether it holds none.
+    /// Whether there is no command.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// The size of the payload so far, in bytes.
+    /// Size of the payload so far, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The payload.
+    /// Returns the payload.
     #[must_use]
     pub fn finish(self) -> Bytes {
         self.bytes.into()
@@ -146,7 +150,8 @@ impl BatchBuilder {
     }
 
     fn close_item(&mut self, start: usize) {
-        let length = u32::try_from(self.bytes.len() - start).expect("requests are limited to megabytes at the door");
+        let length = u32::try_from(self.bytes.len() - start).expect("the service limits requests to megabytes");
+        debug_assert!(length > 0, "an encoded command has at least its version");
         self.bytes[start - 4..start].copy_from_slice(&length.to_le_bytes());
         self.count += 1;
     }

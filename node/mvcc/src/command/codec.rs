@@ -1,5 +1,5 @@
-//! Owns the bytes of a command. Does not judge what a command says (`command::validate`); it only refuses bytes that are
-//! not the encoding of exactly one command.
+//! Owns the bytes of a command. It refuses bytes that are not the encoding of exactly one command. Does not own the checks of
+//! a command's content (`command::validate`).
 //!
 //! ```text
 //! command  := version u8 = 1, kind u8, body
@@ -38,13 +38,12 @@ const ALARM: u8 = 5;
 const RANGE: u8 = 6;
 const EMPTY: u8 = 7;
 
-/// How deep transactions may nest in an encoding. A valid one cannot be deeper, as each level leaves fewer operations to
-/// the next.
+/// The most levels of nested transactions in an encoding. No valid transaction is deeper, because each level leaves fewer
+/// operations to the next.
 const DEPTH_MAX: usize = MAX_TXN_OPS + 1;
 
 /// Why bytes are not a command. Nothing was decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum DecodeError {
     /// The bytes end inside a field.
     #[error("the command ends inside a field")]
@@ -52,21 +51,21 @@ pub enum DecodeError {
     /// Bytes follow the command.
     #[error("{0} bytes follow the command")]
     TrailingBytes(usize),
-    /// Written by a version of this program that this one does not know.
+    /// A newer version of this program wrote the command.
     #[error("command encoding version {0} is unknown: upgrade this member")]
     UnknownVersion(u8),
-    /// A kind, flag or other choice that version 1 does not have.
+    /// A kind, flag or other choice that encoding version 1 does not have.
     #[error("{what} {value} does not exist in command encoding version 1")]
     UnknownChoice {
-        /// Which choice.
+        /// Name of the choice.
         what: &'static str,
-        /// What stood there.
+        /// The byte that was found.
         value: u64,
     },
-    /// A number in more bytes than it needs, or beyond 64 bits.
+    /// A number has more bytes than it needs, or more than 64 bits.
     #[error("a number is not in its shortest form")]
     BadNumber,
-    /// Transactions nest deeper than any valid one.
+    /// Transactions are nested deeper than in any valid command.
     #[error("transactions nest deeper than {DEPTH_MAX} levels")]
     TooDeep,
 }
@@ -105,7 +104,7 @@ impl Command {
         }
     }
 
-    /// The encoding.
+    /// Encodes the command.
     #[must_use]
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::new();
@@ -116,7 +115,7 @@ impl Command {
     /// Decodes exactly one command. Its keys and values share `bytes`, without a copy.
     ///
     /// # Errors
-    /// The bytes are not one command, whole and alone.
+    /// Returns [`DecodeError`] if the bytes are not one whole command and nothing else. Nothing was decoded.
     pub fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
         let mut reader = Reader { bytes, at: 0 };
         let version = reader.byte()?;
@@ -151,7 +150,7 @@ impl Command {
 }
 
 impl AlarmKind {
-    /// The number that stands for it in encodings.
+    /// The number of the kind in encodings.
     pub(crate) fn code(self) -> u8 {
         match self {
             AlarmKind::NoSpace => 1,
@@ -159,7 +158,7 @@ impl AlarmKind {
         }
     }
 
-    /// The kind that a number stands for.
+    /// The kind that a number in an encoding means.
     pub(crate) fn from_code(code: u8) -> Option<AlarmKind> {
         match code {
             1 => Some(AlarmKind::NoSpace),
@@ -255,7 +254,7 @@ fn encode_range(out: &mut Vec<u8>, range: &Range) {
     put_int(out, range.max_create_revision);
 }
 
-pub(super) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.put_u8(value as u8 | 0x80);
         value >>= 7;
@@ -272,9 +271,10 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.put_slice(bytes);
 }
 
-/// Reads fields off the front; every read is bounds-checked.
+/// Reads fields in order; every read checks the bounds.
 pub(super) struct Reader {
     pub(super) bytes: Bytes,
+    /// Offset of the next field; at most the length of `bytes`.
     pub(super) at: usize,
 }
 
@@ -324,6 +324,7 @@ impl Reader {
         let end = self.at.checked_add(length).filter(|&end| end <= self.bytes.len()).ok_or(DecodeError::Truncated)?;
         let taken = self.bytes.slice(self.at..end);
         self.at = end;
+        debug_assert!(self.at <= self.bytes.len(), "a reader stays inside its bytes");
         Ok(taken)
     }
 
@@ -360,7 +361,7 @@ impl Reader {
         })
     }
 
-    /// Grows as items arrive, so that a count without items behind it reserves nothing.
+    /// The list grows with each item that is read, so that a large count without its items allocates nothing.
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T, DecodeError>) -> Result<Vec<T>, DecodeError> {
         let count = self.varint()?;
         let mut items = Vec::new();

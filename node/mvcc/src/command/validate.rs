@@ -1,20 +1,19 @@
-//! Owns the checks that need no store, in etcd's order, so that the same request gets the same error (etcd-api.md §3).
-//! Does not own the checks against content: those are in `apply`.
+//! Owns the checks that need no store, in etcd's order, so that the same request gets the same error (`docs/etcd_rules.md` §3
+//! and §4). Does not own the checks against the content (`txn`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Command, DeleteRange, Op, Put, Range, SortOrder, SortTarget, Txn};
 
-/// The most comparisons, or operations of one branch, that a transaction may have; a nested one has this minus the largest
-/// count of its parent (etcd's `--max-txn-ops`).
+/// The most comparisons, and the most operations of one branch, that a transaction may have. For a nested one the limit is
+/// lower by the largest count of its parent (etcd's `--max-txn-ops`).
 pub const MAX_TXN_OPS: usize = 128;
 
-/// Why a request was refused at the door. It did not enter the log.
+/// Why a request is not valid. It must not enter the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ValidateError {
     /// InvalidArgument "etcdserver: key is not provided".
-    #[error("the key is empty: give one")]
+    #[error("the key is empty: give a key")]
     EmptyKey,
     /// InvalidArgument "etcdserver: invalid sort option".
     #[error("the sort order or target does not exist")]
@@ -28,7 +27,7 @@ pub enum ValidateError {
     /// InvalidArgument "etcdserver: too many operations in txn request".
     #[error("the transaction has too many operations: split it")]
     TooManyOps,
-    /// InvalidArgument "etcdserver: key not found": what etcd answers to an operation without content.
+    /// InvalidArgument "etcdserver: key not found", which is etcd's answer to an operation without content.
     #[error("an operation of the transaction has no content")]
     EmptyOp,
     /// InvalidArgument "etcdserver: duplicate key given in txn request".
@@ -37,10 +36,10 @@ pub enum ValidateError {
 }
 
 impl Command {
-    /// What etcd checks before it proposes.
+    /// Runs the checks that etcd makes before a proposal.
     ///
     /// # Errors
-    /// The request must not be proposed.
+    /// Returns [`ValidateError`] if the request is not valid. It must not be proposed.
     pub fn validate(&self) -> Result<(), ValidateError> {
         match self {
             Command::Put(put) => put.validate(),
@@ -52,10 +51,10 @@ impl Command {
 }
 
 impl Range {
-    /// What etcd checks before it reads.
+    /// Runs the checks that etcd makes before a read.
     ///
     /// # Errors
-    /// The key is empty or the sort option unknown.
+    /// Returns [`ValidateError`] if the key is empty or the sort option unknown. The read must not run.
     pub fn validate(&self) -> Result<(), ValidateError> {
         if self.key.is_empty() {
             return Err(ValidateError::EmptyKey);
@@ -93,13 +92,13 @@ impl DeleteRange {
 }
 
 impl Txn {
-    /// What etcd checks before it runs a transaction, through the log or not.
+    /// Runs the checks that etcd makes before a transaction, whether it goes through the log or not.
     ///
     /// # Errors
-    /// The transaction must not run.
+    /// Returns [`ValidateError`] if the transaction is not valid. It must not run.
     pub fn validate(&self) -> Result<(), ValidateError> {
         self.validate_shape(MAX_TXN_OPS)?;
-        // After the limits, or overlaps would cost quadratically much.
+        // After the limits, because the cost of finding overlaps is quadratic in the number of operations.
         Writes::of(&self.success)?;
         Writes::of(&self.failure)?;
         Ok(())
@@ -110,6 +109,7 @@ impl Txn {
         let Some(ops_left) = ops_max.checked_sub(ops) else {
             return Err(ValidateError::TooManyOps);
         };
+        debug_assert!(ops_left <= MAX_TXN_OPS, "a nested transaction is allowed no more than its parent");
         if self.compare.iter().any(|compare| compare.key.is_empty()) {
             return Err(ValidateError::EmptyKey);
         }
@@ -123,10 +123,10 @@ impl Txn {
     }
 }
 
-/// What one list of operations writes, nested transactions included.
+/// The writes of one list of operations, including nested transactions.
 ///
-/// Kept as etcd has it, gaps included: a nested delete is compared with the puts of *later* nested transactions and of
-/// this level, not of earlier ones; and an interval that ends in `"\0"` meets no put.
+/// The check has the same gaps as etcd's: a nested delete is compared with the puts of *later* nested transactions and of this
+/// level, not with those of earlier nested ones; and an interval that ends in `"\0"` overlaps no put.
 #[derive(Default)]
 struct Writes<'a> {
     puts: BTreeSet<&'a [u8]>,
@@ -161,7 +161,7 @@ impl<'a> Writes<'a> {
         Ok(())
     }
 
-    /// Only one of the two branches will run, so both may put the same key.
+    /// Both branches may put the same key, because only one of them will run.
     fn add_nested(&mut self, success: Writes<'a>, failure: Writes<'a>) -> Result<(), ValidateError> {
         for &key in &success.puts {
             self.add_put(key)?;
@@ -175,11 +175,11 @@ impl<'a> Writes<'a> {
     }
 }
 
-/// A set of deleted keys and intervals, the intervals disjoint, so that a look-up costs the logarithm of their number.
+/// A set of deleted keys and intervals. The intervals are disjoint, so that the cost of a lookup is logarithmic in their number.
 #[derive(Default)]
 struct Deletes<'a> {
     keys: BTreeSet<&'a [u8]>,
-    /// Start → end, excluded.
+    /// Start → end, which is excluded.
     intervals: BTreeMap<&'a [u8], &'a [u8]>,
 }
 
@@ -204,6 +204,10 @@ impl<'a> Deletes<'a> {
             start = start.min(before_start);
             end = end.max(before_end);
         }
+        debug_assert!(
+            self.intervals.range(start..).next().is_none_or(|(&after_start, _)| after_start > end),
+            "intervals are disjoint"
+        );
         self.intervals.insert(start, end);
     }
 

@@ -1,9 +1,9 @@
-//! Owns the chunks that images are made of: numbered, sized, checksummed. Does not own what is in them.
+//! Owns the chunks of an image: numbered, with length and checksum. Does not own their payload (`full`).
 //!
 //! ```text
 //! offset size
 //!      0    4  crc32c of the rest of the chunk, header and payload
-//!      4    4  number: 0 for the first chunk, then counting
+//!      4    4  number: 0 for the first chunk, one more for each next one
 //!      8    4  length of the payload, bytes
 //!     12    1  kind
 //!     13    .  payload
@@ -18,11 +18,11 @@ const LENGTH: Range<usize> = 8..12;
 const KIND: usize = 12;
 pub(super) const HEADER_SIZE: usize = KIND + 1;
 
-/// The largest payload that is written or read. A limit on what a damaged length can make a reader believe; memory is
-/// taken only as bytes arrive.
+/// The largest payload that is written or read. It bounds the length that a damaged header can claim; a reader allocates
+/// memory only as bytes arrive.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 256 << 20;
 
-/// Writes chunks, one at a time, each from a buffer that is filled first.
+/// Writes chunks one at a time. The caller fills the payload, then finishes the chunk.
 pub(super) struct ChunkWriter<W> {
     out: W,
     number: u32,
@@ -34,7 +34,7 @@ impl<W: Write> ChunkWriter<W> {
         ChunkWriter { out, number: 0, chunk: vec![0; HEADER_SIZE] }
     }
 
-    /// The payload of the next chunk, to be appended to.
+    /// The payload of the next chunk; the caller appends to it.
     pub(super) fn payload(&mut self) -> &mut Vec<u8> {
         &mut self.chunk
     }
@@ -43,9 +43,10 @@ impl<W: Write> ChunkWriter<W> {
         self.chunk.len() - HEADER_SIZE
     }
 
-    /// Writes the chunk and begins the next. Returns the bytes written.
+    /// Writes the chunk and begins the next one. Returns the number of bytes written.
     pub(super) fn finish_chunk(&mut self, kind: u8) -> io::Result<u64> {
-        let length = u32::try_from(self.payload_len()).expect("the caller keeps payloads below PAYLOAD_BYTES_MAX");
+        assert!(self.payload_len() <= PAYLOAD_BYTES_MAX, "a chunk is no larger than its reader accepts");
+        let length = u32::try_from(self.payload_len()).expect("a payload is at most PAYLOAD_BYTES_MAX");
         self.chunk[NUMBER].copy_from_slice(&self.number.to_le_bytes());
         self.chunk[LENGTH].copy_from_slice(&length.to_le_bytes());
         self.chunk[KIND] = kind;
@@ -55,6 +56,7 @@ impl<W: Write> ChunkWriter<W> {
         let written = self.chunk.len() as u64;
         self.number = self.number.checked_add(1).ok_or_else(|| io::Error::other("2^32 chunks in one image"))?;
         self.chunk.truncate(HEADER_SIZE);
+        debug_assert_eq!(self.payload_len(), 0, "the next chunk begins empty");
         Ok(written)
     }
 
@@ -63,14 +65,14 @@ impl<W: Write> ChunkWriter<W> {
     }
 }
 
-/// Reads chunks, and not a byte beyond the last one asked for.
+/// Reads chunks, and no byte after the last requested one.
 pub(super) struct ChunkReader<R> {
     input: R,
     number: u32,
     payload: Vec<u8>,
 }
 
-/// What can be wrong with a chunk.
+/// Why a chunk was not read.
 #[derive(Debug)]
 pub(super) enum ChunkError {
     Io(io::Error),
@@ -83,12 +85,12 @@ impl<R: Read> ChunkReader<R> {
         ChunkReader { input, number: 0, payload: Vec::new() }
     }
 
-    /// The number of the chunk that was read last, or will be read first.
+    /// Number of the chunk that was read last; 0 before the first.
     pub(super) fn number(&self) -> u32 {
         self.number.saturating_sub(1)
     }
 
-    /// Reads one chunk, checked.
+    /// Reads one chunk and checks it. Returns its kind and payload.
     pub(super) fn next_chunk(&mut self) -> Result<(u8, &[u8]), ChunkError> {
         let chunk = self.number;
         let mut header = [0; HEADER_SIZE];

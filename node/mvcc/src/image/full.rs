@@ -1,4 +1,4 @@
-//! Owns the full image: every version that compaction leaves, the marks and the alarms. Does not own chunks (`chunk`).
+//! Owns the full image: every version that compaction keeps, the marks and the alarms. Does not own chunks (`chunk`).
 //!
 //! ```text
 //! image    := magic 8 bytes, chunk 0 (kind 1: header), chunks (kind 2: versions) ..., last chunk (kind 3: end)
@@ -37,7 +37,7 @@ use crate::keyspace::Keyspace;
 use crate::revision::{FullRevision, Revision};
 use crate::view::View;
 
-/// Magic: what the file is, told apart from text by its first byte.
+/// The first bytes of every image. The first of them is not ASCII, so that no text file begins like an image.
 const MAGIC: [u8; 8] = *b"\x89RFTKV\r\n";
 const FORMAT_VERSION: u16 = 1;
 
@@ -53,75 +53,73 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 const _: () = assert!(CHUNK_BYTES < PAYLOAD_BYTES_MAX, "a chunk is closed long before it is too large");
 
-/// What an image holds, found while it was written or read.
+/// Facts about an image, collected while it was written or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageSummary {
-    /// The index of the newest log entry in it.
+    /// Index of the newest log entry in the image.
     pub applied_index: u64,
     /// The store's revision.
     pub revision: Revision,
-    /// The compaction mark.
+    /// The store's compaction mark.
     pub compact_revision: Revision,
-    /// The time of the newest command, in milliseconds since the Unix epoch.
+    /// Latest time of a command, in milliseconds since the Unix epoch.
     pub time_ms: u64,
-    /// How many versions, tombstones included.
+    /// Number of versions, including tombstones.
     pub version_count: u64,
-    /// The keyspace hash at the revision: what [`View::hash_kv`] says of it.
+    /// Keyspace hash at the revision, as [`View::hash_kv`] returns it.
     pub hash: u32,
-    /// The size of the image, in bytes.
+    /// Size of the image, in bytes.
     pub image_bytes: u64,
 }
 
-/// Why an image was not written. What was written so far is no image.
+/// Why an image was not written. The bytes that were written are not an image.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum WriteError {
     /// The writer failed.
     #[error("the image could not be written")]
     Io(#[from] io::Error),
-    /// A version exceeds what a chunk can hold; requests of such a size should be refused at the door.
+    /// A version does not fit into a chunk. The service's limit on requests should have refused it.
     #[error("the version of {bytes} bytes at revision {revision} does not fit into an image")]
     VersionTooLarge {
-        /// Its size.
+        /// Size of the version.
         bytes: usize,
-        /// Its revision.
+        /// Revision of the version.
         revision: Revision,
     },
 }
 
-/// Why an image was not loaded. Nothing of it was kept.
+/// Why an image was not loaded. There is no store.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ReadError {
     /// The reader failed.
     #[error("the image could not be read")]
     Io(#[source] io::Error),
-    /// It does not begin as an image does.
+    /// The bytes do not begin like an image.
     #[error("this is not an image of the store")]
     NotAnImage,
-    /// Written by a version of this program that this one does not know.
+    /// A newer version of this program wrote the image.
     #[error("image format version {0} is unknown: load it with a newer version")]
     UnknownVersion(u16),
-    /// It ends early.
+    /// The image ends inside a chunk.
     #[error("the image ends in chunk {chunk}: use another copy")]
     Truncated {
-        /// The chunk that is not whole.
+        /// Number of the incomplete chunk.
         chunk: u32,
     },
-    /// A checksum, number or order is wrong.
+    /// A checksum, a number or the order of chunks is wrong.
     #[error("the image is damaged in chunk {chunk} ({what}): use another copy")]
     Damaged {
-        /// The chunk.
+        /// Number of the chunk.
         chunk: u32,
-        /// What is wrong with it.
+        /// The contradiction that was found.
         what: &'static str,
     },
-    /// Every chunk is as written, but together they are not the content that was hashed.
+    /// Every chunk is intact, but the content is not the one that was hashed when the image was written.
     #[error("the image's content has hash {found:08x} and claims {claimed:08x}: use another copy")]
     WrongHash {
-        /// What it says.
+        /// Hash in the image.
         claimed: u32,
-        /// What it is.
+        /// Hash of the content.
         found: u32,
     },
 }
@@ -136,12 +134,12 @@ impl From<ChunkError> for ReadError {
     }
 }
 
-/// Writes everything that a view holds. Views of equal content make equal bytes, whatever their members have removed of what
-/// is compacted. `applied_index` is the index of the newest log entry in the view. The writer gets chunks of some 256 KiB
-/// and is flushed at the end.
+/// Writes the content of a view. Views of equal content make equal bytes, however many of the compacted versions their members
+/// have removed. `applied_index` is the index of the newest log entry in the view. The writer gets chunks of about 256 KiB and
+/// is flushed at the end.
 ///
 /// # Errors
-/// The writer failed, or a version does not fit.
+/// Returns [`WriteError`] if the writer fails or a version does not fit into a chunk. The bytes so far are not an image.
 pub fn write(view: &View, applied_index: u64, out: &mut impl Write) -> Result<ImageSummary, WriteError> {
     let space = &view.space;
     out.write_all(&MAGIC)?;
@@ -153,12 +151,18 @@ pub fn write(view: &View, applied_index: u64, out: &mut impl Write) -> Result<Im
     let mut hasher = Hasher::new(space, space.revision);
     let mut version_count = 0u64;
     let mut version_bytes = 0u64;
+    let mut newest = FullRevision { main: Revision(0), sub: 0 };
     for (place, version) in space.surviving_versions() {
         hasher.add(place, version);
         let encoded = version.encoded();
         if encoded.len() > PAYLOAD_BYTES_MAX - CHUNK_BYTES - VERSION_HEADER_SIZE {
             return Err(WriteError::VersionTooLarge { bytes: encoded.len(), revision: version.main() });
         }
+        debug_assert!(
+            version.revision() > newest && version.main() <= space.revision && is_sound(version),
+            "an image holds only what its reader accepts: {version:?} after {newest:?}"
+        );
+        newest = version.revision();
         put_version(chunks.payload(), version);
         version_count += 1;
         version_bytes += encoded.len() as u64;
@@ -170,7 +174,12 @@ pub fn write(view: &View, applied_index: u64, out: &mut impl Write) -> Result<Im
         image_bytes += chunks.finish_chunk(VERSIONS)?;
     }
 
+    debug_assert!(
+        space.removal.is_some() || version_count == space.history.len() as u64,
+        "an image holds every version that compaction keeps"
+    );
     let hash = hasher.finish();
+    debug_assert_eq!(hash, hash::of_all(space), "an image names the hash of its content");
     let payload = chunks.payload();
     payload.extend_from_slice(&version_count.to_le_bytes());
     payload.extend_from_slice(&version_bytes.to_le_bytes());
@@ -189,6 +198,10 @@ pub fn write(view: &View, applied_index: u64, out: &mut impl Write) -> Result<Im
 }
 
 fn put_header(out: &mut Vec<u8>, space: &Keyspace, applied_index: u64) {
+    debug_assert!(
+        are_revisions_sound(space),
+        "an image holds only what its reader accepts: revision and compaction mark"
+    );
     out.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
     out.extend_from_slice(&applied_index.to_le_bytes());
     out.extend_from_slice(&space.revision.0.to_le_bytes());
@@ -201,29 +214,44 @@ fn put_header(out: &mut Vec<u8>, space: &Keyspace, applied_index: u64) {
     }
 }
 
+/// What a reader checks of the two revisions in the header.
+fn are_revisions_sound(space: &Keyspace) -> bool {
+    (Revision::FIRST..=Revision::MAX).contains(&space.revision)
+        && (Revision::NEVER..=space.revision).contains(&space.compacted)
+}
+
+/// What a reader checks of a version.
+fn is_sound(version: &KeyValue) -> bool {
+    check_version(&version.fields(), version.revision(), flags_of(version)).is_ok()
+}
+
+fn flags_of(version: &KeyValue) -> u8 {
+    if version.is_tombstone() { TOMBSTONE } else { 0 }
+}
+
 fn put_version(out: &mut Vec<u8>, version: &KeyValue) {
     let revision = version.revision();
     let encoded = version.encoded();
     out.extend_from_slice(&revision.main.0.to_le_bytes());
     out.extend_from_slice(&revision.sub.to_le_bytes());
-    out.push(if version.is_tombstone() { TOMBSTONE } else { 0 });
+    out.push(flags_of(version));
     out.extend_from_slice(&(encoded.len() as u32).to_le_bytes());
     out.extend_from_slice(encoded);
 }
 
-/// A store made from an image.
+/// A store that was loaded from an image.
 #[derive(Debug)]
 pub struct LoadedImage {
-    /// The store, ready for the entry after `summary.applied_index`.
+    /// The store; the next log entry to apply is the one after `summary.applied_index`.
     pub store: Store,
-    /// What the image said of itself, verified.
+    /// Verified facts about the image.
     pub summary: ImageSummary,
 }
 
-/// Reads an image, whole and checked, and not a byte beyond its end. Buffer the reader: it is asked for small pieces too.
+/// Reads and checks an image, and reads no byte after its end. The reader should be buffered, because some reads are small.
 ///
 /// # Errors
-/// The reader failed, or the bytes are not an image exactly as it was written.
+/// Returns [`ReadError`] if the reader fails or the bytes are not exactly those of an image. There is no store then.
 pub fn read(input: &mut impl Read) -> Result<LoadedImage, ReadError> {
     let mut magic = [0; MAGIC.len()];
     input.read_exact(&mut magic).map_err(|error| match error.kind() {
@@ -252,19 +280,19 @@ pub fn read(input: &mut impl Read) -> Result<LoadedImage, ReadError> {
             Err(Wrong::Content(what)) => return Err(ReadError::Damaged { chunk: chunks.number(), what }),
         }
         if kind == END {
-            let loading = loading.expect("the end was matched with a header before it");
+            let loading = loading.expect("an end is accepted only after a header");
             return loading.finish(image_bytes);
         }
     }
 }
 
-/// What can be wrong inside a chunk whose checksum is right.
+/// Why a chunk with a matching checksum is refused.
 enum Wrong {
     Version(u16),
     Content(&'static str),
 }
 
-/// A store being filled.
+/// A store while it is filled from an image.
 struct Loading {
     space: Keyspace,
     applied_index: u64,
@@ -286,9 +314,7 @@ impl Loading {
         space.revision = Revision(i64::from_le_bytes(payload.array()?));
         space.compacted = Revision(i64::from_le_bytes(payload.array()?));
         space.time_ms = u64::from_le_bytes(payload.array()?);
-        if !(Revision::FIRST..=Revision::MAX).contains(&space.revision)
-            || !(Revision::NEVER..=space.revision).contains(&space.compacted)
-        {
+        if !are_revisions_sound(&space) {
             return Err(Wrong::Content("its revisions contradict each other"));
         }
         let alarm_count = u32::from_le_bytes(payload.array()?);
@@ -347,6 +373,11 @@ impl Loading {
         if found != self.claimed_hash {
             return Err(ReadError::WrongHash { claimed: self.claimed_hash, found });
         }
+        debug_assert_eq!(
+            self.space.history.len() as u64,
+            self.version_count,
+            "a store holds every version of its image"
+        );
         let summary = ImageSummary {
             applied_index: self.applied_index,
             revision: self.space.revision,
@@ -373,7 +404,7 @@ fn check_version(fields: &Fields<'_>, revision: FullRevision, flags: u8) -> Resu
     if sound && !fields.key.is_empty() { Ok(()) } else { Err(Wrong::Content("a version contradicts itself")) }
 }
 
-/// What is left of a payload.
+/// The unread rest of a payload.
 struct Payload<'a>(&'a [u8]);
 
 impl<'a> Payload<'a> {

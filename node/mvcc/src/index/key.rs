@@ -1,11 +1,12 @@
-//! Owns what the index knows of one key, and which keys a request names. Does not own the ordered collection (`index`).
+//! Owns the index entry of one key, and the interval of keys that a request names. Does not own the ordered collection
+//! (`index`).
 
 use crate::revision::Revision;
 use crate::sequence::Place;
 
-/// What is known of a key without its versions: enough for counts, keys-only reads and most comparisons.
+/// The facts of a key that need none of its versions: enough for counts, keys-only reads and most comparisons.
 ///
-/// By one example, with `k` put at 2, put at 4, deleted at 6, put at 9:
+/// An example, with `k` put at 2, put at 4, deleted at 6, put at 9:
 ///
 /// ```text
 /// at revision   modified  created  version
@@ -18,17 +19,17 @@ use crate::sequence::Place;
 /// The older versions are found through the links of the newest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyEntry {
-    /// Where the newest version is in the history, tombstones included.
+    /// Place of the newest version in the history; the version may be a tombstone.
     pub(crate) place: Place,
-    /// The revision that made it.
+    /// Revision that made the newest version.
     pub(crate) modified: Revision,
-    /// The revision that began its generation; 0 if the newest version is a tombstone.
+    /// Revision that began the generation; 0 if the newest version is a tombstone.
     pub(crate) created: Revision,
-    /// How many times the key was put in its generation; 0 if the newest version is a tombstone.
+    /// Number of puts in the generation; 0 if the newest version is a tombstone.
     pub(crate) version: i64,
 }
 
-const _: () = assert!(size_of::<KeyEntry>() == 32, "the index copies many of them for each write");
+const _: () = assert!(size_of::<KeyEntry>() == 32, "a write copies whole leaves of these, so they stay small");
 
 impl KeyEntry {
     pub(crate) fn is_live(&self) -> bool {
@@ -36,12 +37,12 @@ impl KeyEntry {
     }
 }
 
-/// What is known of many keys together.
+/// Totals over the keys of a subtree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subtree {
-    /// How many of them are live.
+    /// Number of live keys.
     pub(crate) live: u64,
-    /// Where the history ended after the newest change among them.
+    /// End of the history right after the newest change among the keys.
     pub(crate) end: Place,
 }
 
@@ -62,11 +63,11 @@ impl Subtree {
 /// The keys that a request names by `key` and `range_end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Interval<'a> {
-    /// This one.
+    /// One key.
     Key(&'a [u8]),
-    /// This one and all that follow: `range_end` is `"\0"`.
+    /// The key and all after it: `range_end` is `"\0"`.
     From(&'a [u8]),
-    /// From the first, up to and without the second. Empty if they stand in the wrong order.
+    /// The keys at or after the first and before the second. Empty if the second is not above the first.
     Between(&'a [u8], &'a [u8]),
 }
 
@@ -79,7 +80,8 @@ impl<'a> Interval<'a> {
         }
     }
 
-    /// Its start, and its end if it has one, which is not below the start. A single key has no bounds.
+    /// The start, and the end if there is one; the end is at or above the start. For a single key both are the key itself,
+    /// which would be an empty interval, so callers look a single key up instead.
     pub(crate) fn bounds(self) -> (&'a [u8], Option<&'a [u8]>) {
         match self {
             Interval::Key(key) => (key, Some(key)),

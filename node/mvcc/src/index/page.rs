@@ -1,12 +1,12 @@
-//! Owns how a node holds its keys: packed into one shared page. Does not own their meaning.
+//! Owns the keys of a node, packed into one shared page. Does not own their meaning.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Keys in ascending order, packed into one piece of memory that copies of a node share; every change makes a new one.
+/// Keys in ascending order, packed into one allocation that copies of a node share. Every change makes a new page.
 ///
 /// ```text
-/// page := for each key, where it ends: u32 LE, counted from the first key's start; then the keys, one after the other
+/// page := for each key the offset of its end, u32 LE, from the start of the first key; then all keys, concatenated
 /// ```
 #[derive(Clone)]
 pub(super) struct KeyPage {
@@ -31,7 +31,7 @@ impl fmt::Debug for KeyPage {
 }
 
 impl KeyPage {
-    /// Where the keys before `at` end, counted from the first key's start.
+    /// Offset at which the keys before `at` end, from the start of the first key.
     fn end_before(&self, at: usize) -> usize {
         if at == 0 {
             return 0;
@@ -46,10 +46,13 @@ impl KeyPage {
         &self.page[start + self.end_before(from)..start + self.end_before(to)]
     }
 
-    /// A page of the first `left.1` keys of one page, perhaps one key more, and the keys from `right.1` on of another.
+    /// A page of the first `left.1` keys of one page, then `middle` if there is one, then the keys of another page from
+    /// `right.1` on.
     fn build(left: (&KeyPage, usize), middle: Option<&[u8]>, right: (&KeyPage, usize)) -> KeyPage {
         let (left_page, left_count) = left;
         let (right_page, right_from) = right;
+        debug_assert!(left_count <= left_page.count, "the left part is inside its page");
+        debug_assert!(right_from <= right_page.count, "the right part is inside its page");
         let count = left_count + usize::from(middle.is_some()) + right_page.count - right_from;
         let contents = [
             left_page.content(0, left_count),
@@ -58,7 +61,7 @@ impl KeyPage {
         ];
         let size = count * END_BYTES + contents.iter().map(|content| content.len()).sum::<usize>();
         let mut page: Arc<[u8]> = std::iter::repeat_n(0, size).collect();
-        let bytes = Arc::get_mut(&mut page).expect("it was made just now");
+        let bytes = Arc::get_mut(&mut page).expect("a page that was just made is not shared");
 
         let (ends, mut rest) = bytes.split_at_mut(count * END_BYTES);
         let (left_ends, ends) = ends.split_at_mut(left_count * END_BYTES);
@@ -69,7 +72,7 @@ impl KeyPage {
         for (slot, end) in
             ends.chunks_exact_mut(END_BYTES).zip(middle.map(|_| middle_end).into_iter().chain(right_ends))
         {
-            let end = u32::try_from(end).expect("keys are limited to megabytes at the door");
+            let end = u32::try_from(end).expect("the service limits requests, and so keys, to megabytes");
             slot.copy_from_slice(&end.to_le_bytes());
         }
         for content in contents {
@@ -77,6 +80,7 @@ impl KeyPage {
             here.copy_from_slice(content);
             rest = after;
         }
+        assert!(rest.is_empty(), "a page has the size of its keys");
         KeyPage { count, page }
     }
 }
@@ -90,12 +94,12 @@ impl KeyPage {
         self.content(at, at + 1)
     }
 
-    /// `Ok` with its place, or `Err` with the place it would have.
+    /// `Ok` with the key's position, or `Err` with the position at which it would be inserted.
     pub(super) fn search(&self, key: &[u8]) -> Result<usize, usize> {
         self.search_from(0, key)
     }
 
-    /// The same, among those from `first` on.
+    /// The same, among the keys from `first` on.
     pub(super) fn search_from(&self, first: usize, key: &[u8]) -> Result<usize, usize> {
         let (mut low, mut high) = (first, self.count);
         while low < high {
@@ -127,19 +131,19 @@ impl KeyPage {
         *self = KeyPage::build((self, self.count), None, (right, 0));
     }
 
-    /// Appends with another key in the place of the first.
+    /// Appends the keys of a page, with another key in the place of its first.
     pub(super) fn append_bounded(&mut self, right: &Self, first: &[u8]) {
         *self = KeyPage::build((self, self.count), Some(first), (right, 1));
     }
 
-    /// How many are below the key.
+    /// Number of keys below the given one.
     pub(super) fn position(&self, key: &[u8]) -> usize {
         match self.search(key) {
             Ok(at) | Err(at) => at,
         }
     }
 
-    /// Whether they are so large that a node should hold fewer of them.
+    /// Whether the keys are so large that a node should hold fewer of them.
     pub(super) fn are_bulky(&self) -> bool {
         self.page.len() > BULKY_BYTES
     }

@@ -1,14 +1,14 @@
-//! Owns walking through the tree in order. Does not own the tree.
+//! Owns the walk through the nodes in key order. Does not own the nodes (`node`).
 
 use super::key::KeyEntry;
-use super::tree::{Child, Node, Row};
+use super::node::{Child, Node, Row};
 
 /// Entries of the tree, in order.
 pub(crate) struct Scan<'a> {
-    /// The branches above the leaf: for each, the children not entered yet.
+    /// For each branch above the leaf, from the root down: the children that are not entered yet.
     above: Vec<std::slice::Iter<'a, Child>>,
     leaf: Option<&'a Row<KeyEntry>>,
-    /// The next entry of the leaf, and the first that is not wanted.
+    /// Position of the next entry in the leaf, and of the first one past the interval.
     at: usize,
     end: usize,
     to: Option<&'a [u8]>,
@@ -21,7 +21,7 @@ impl<'a> Scan<'a> {
         scan
     }
 
-    /// Goes down to the leaf where `from` is or would be, or the first.
+    /// Descends to the leaf that has or would have `from`; to the first leaf if `from` is `None`.
     fn descend(&mut self, mut node: &'a Node, from: Option<&[u8]>) {
         loop {
             match node {
@@ -35,6 +35,7 @@ impl<'a> Scan<'a> {
                 Node::Leaf(leaf) => {
                     self.at = from.map_or(0, |from| leaf.keys.position(from));
                     self.end = self.to.map_or(leaf.items.len(), |to| leaf.keys.position(to));
+                    debug_assert!(self.end <= leaf.items.len(), "an interval ends inside a leaf or after it");
                     self.leaf = Some(leaf);
                     return;
                 }
@@ -42,7 +43,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Goes on to the next leaf, unless the last wanted entry was in this one.
+    /// Moves to the next leaf. Returns `None` if the interval ended in this one or there is no other.
     fn next_leaf(&mut self) -> Option<()> {
         let leaf = self.leaf.take()?;
         if self.end < leaf.items.len() {

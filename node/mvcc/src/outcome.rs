@@ -1,0 +1,137 @@
+//! Owns the answers of the store and its refusals, as plain types. Does not own how they come about (`apply`, `txn`,
+//! `range`).
+
+use crate::command::{Alarm, ValidateError};
+use crate::key_value::KeyValue;
+use crate::revision::Revision;
+
+/// The effect of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// The store's revision after the command; the response header's revision.
+    pub revision: Revision,
+    /// The rest of the answer.
+    pub response: Response,
+}
+
+/// The part of an answer that depends on the command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// The answer to [`crate::Command::Put`].
+    Put(PutResult),
+    /// The answer to [`crate::Command::DeleteRange`].
+    DeleteRange(DeleteRangeResult),
+    /// The answer to [`crate::Command::Txn`].
+    Txn(TxnResult),
+    /// The answer to [`crate::Command::Compact`].
+    Compact,
+    /// The answer to [`crate::Command::Alarm`]: the alarm that is raised now or was cleared; `None` if there was none to
+    /// clear.
+    Alarm(Option<Alarm>),
+}
+
+/// The answer to a put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutResult {
+    /// The revision of the new version; the response header's revision, inside a transaction too.
+    pub revision: Revision,
+    /// The version that was replaced, if the request asked for it and there was one.
+    pub prev_kv: Option<KeyValue>,
+}
+
+/// The answer to a delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeleteRangeResult {
+    /// The revision after the delete; the response header's revision, inside a transaction too.
+    pub revision: Revision,
+    /// Number of deleted keys.
+    pub deleted: u64,
+    /// The deleted versions in key order, if the request asked for them.
+    pub prev_kvs: Vec<KeyValue>,
+}
+
+/// The answer to a transaction. The header of the outermost one has the revision of [`Outcome`]; the header of a nested one
+/// is empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxnResult {
+    /// Whether every comparison held, so that `success` ran.
+    pub succeeded: bool,
+    /// The answers to the operations of the branch that ran, in order.
+    pub responses: Vec<OpResult>,
+}
+
+/// The answer to one operation of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpResult {
+    /// The answer to a range.
+    Range(RangeResult),
+    /// The answer to a put.
+    Put(PutResult),
+    /// The answer to a delete.
+    DeleteRange(DeleteRangeResult),
+    /// The answer to a nested transaction.
+    Txn(TxnResult),
+}
+
+/// The answer to a [`crate::Range`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangeResult {
+    /// The store's revision at the time of the read, whatever revision was asked for; the response header's revision.
+    pub revision: Revision,
+    /// The keys, in the order asked for. With `keys_only` they have no value and (unless sorted by value) no lease.
+    pub kvs: Vec<KeyValue>,
+    /// Number of live keys of the interval, regardless of limit and filters.
+    pub count: u64,
+    /// Whether the limit cut keys off.
+    pub more: bool,
+}
+
+/// Why a command changed nothing. Every member gives the same answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// [`crate::Command::validate`] refuses the request, so it should not have been proposed.
+    #[error(transparent)]
+    Invalid(#[from] ValidateError),
+    /// InvalidArgument "etcdserver: key not found": `ignore_value` or `ignore_lease` on a missing key.
+    #[error("the key whose value or lease was to be kept does not exist")]
+    KeyNotFound,
+    /// NotFound "etcdserver: requested lease not found".
+    #[error("the lease does not exist")]
+    LeaseNotFound,
+    /// OutOfRange "etcdserver: mvcc: required revision has been compacted".
+    #[error("the revision is compacted already")]
+    Compacted,
+    /// OutOfRange "etcdserver: mvcc: required revision is a future revision".
+    #[error("the revision does not exist yet")]
+    FutureRevision,
+    /// ResourceExhausted "etcdserver: mvcc: database space exceeded".
+    #[error("the quota is used up: delete keys, compact, then clear the alarm")]
+    NoSpace,
+    /// DataLoss "etcdserver: corrupt cluster".
+    #[error("members disagree about the content: find the right one, then clear the alarm")]
+    Corrupt,
+}
+
+/// Why a read failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RangeError {
+    /// [`crate::Range::validate`] refuses the request.
+    #[error(transparent)]
+    Invalid(#[from] ValidateError),
+    /// OutOfRange "etcdserver: mvcc: required revision has been compacted".
+    #[error("the revision is compacted: read a newer one")]
+    Compacted,
+    /// OutOfRange "etcdserver: mvcc: required revision is a future revision".
+    #[error("the revision does not exist yet: read an older one")]
+    FutureRevision,
+}
+
+impl From<RangeError> for CommandError {
+    fn from(error: RangeError) -> Self {
+        match error {
+            RangeError::Invalid(error) => CommandError::Invalid(error),
+            RangeError::Compacted => CommandError::Compacted,
+            RangeError::FutureRevision => CommandError::FutureRevision,
+        }
+    }
+}
