@@ -1,4 +1,4 @@
-//! Prints what the store costs, in processor time and memory: puts, reads, counts, compaction, images. Linux only.
+//! Prints the costs of the store in processor time and memory: puts, reads, counts, compaction, images. Linux only.
 //!
 //! `cargo run --release -p mvcc --example cost [keys]`
 
@@ -11,7 +11,7 @@ const VALUE_BYTES: usize = 256;
 const PAGE: i64 = 500;
 
 fn key(number: u64) -> Bytes {
-    // 32 bytes, scattered: the order of writing is not the order of keys.
+    // 32 bytes. The number is scattered, so that keys are not written in key order.
     let scattered = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!("/registry/{scattered:020}/x").into()
 }
@@ -21,13 +21,13 @@ fn put(number: u64) -> Command {
     Command::Put(Put { key: key(number), value: Bytes::from_static(&VALUE), ..Put::default() })
 }
 
-/// What this thread has used of a processor, in nanoseconds. The kernel counts in ticks: measure what takes long.
+/// Processor time of this thread, in nanoseconds. The kernel updates it in ticks, so short work cannot be measured.
 fn cpu_ns() -> f64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells");
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has this file");
     stat.split_whitespace().next().and_then(|ns| ns.parse().ok()).expect("the first field is a number")
 }
 
-/// Applies puts in batches, taking a new view after each as the apply thread does. Nanoseconds for a put.
+/// Applies puts in batches, with a new view after each batch, as the apply thread does. Returns nanoseconds for each put.
 fn put_all(store: &mut Store, view: &mut View, commands: &[Command], batch: usize) -> f64 {
     let start = cpu_ns();
     for commands in commands.chunks(batch) {
@@ -39,7 +39,7 @@ fn put_all(store: &mut Store, view: &mut View, commands: &[Command], batch: usiz
     (cpu_ns() - start) / commands.len() as f64
 }
 
-/// Microseconds for one of as many rounds as fit into some time.
+/// Repeats the work until that takes 200 ms. Returns microseconds for one round.
 fn average<T>(mut work: impl FnMut() -> T) -> f64 {
     const LONG_NS: f64 = 200e6;
     let mut rounds = 1u32;
@@ -111,7 +111,7 @@ fn compaction(store: &mut Store, view: View) {
     store.apply(0, &Command::Compact(Compact { revision: mark, physical: true })).expect("compaction at the revision");
     let versions = view.version_count();
     let (mut slices, start) = (0, cpu_ns());
-    // Readers hold a view all along, and get a new one now and then.
+    // Readers always hold a view, and get a new one every ten slices.
     let mut readers = view;
     while store.removal() == Removal::Pending {
         if slices % 10 == 0 {

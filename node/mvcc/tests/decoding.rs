@@ -1,4 +1,4 @@
-//! Bytes of commands and batches: there and back, and arbitrary bytes without a panic.
+//! Bytes of commands and batches: decoding returns what was encoded, and no bytes cause a panic.
 
 #[path = "model/commands.rs"]
 #[allow(dead_code, reason = "the model test uses the rest")]
@@ -28,7 +28,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_command_is_refused_or_is_another_one(
+    fn a_damaged_command_is_refused_or_is_another_valid_encoding(
         command in command(),
         position in any::<prop::sample::Index>(),
         byte in any::<u8>(),
@@ -100,7 +100,7 @@ fn nesting_is_bounded() {
 }
 
 #[test]
-fn a_count_or_length_without_bytes_behind_it_reserves_nothing() {
+fn a_count_or_length_without_its_bytes_allocates_nothing() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
     let compares: Bytes = [1, 3].into_iter().chain(huge).collect();
     assert_eq!(Command::decode(compares), Err(DecodeError::Truncated));
@@ -109,15 +109,15 @@ fn a_count_or_length_without_bytes_behind_it_reserves_nothing() {
 }
 
 #[test]
-fn other_versions_are_refused_by_name() {
+fn unknown_versions_are_refused_with_their_number() {
     assert_eq!(Command::decode(Bytes::from_static(&[2, 1])), Err(DecodeError::UnknownVersion(2)));
     assert_eq!(Batch::decode(Bytes::from_static(&[9])), Err(BatchError::UnknownVersion(9)));
     assert_eq!(Batch::decode(Bytes::new()), Err(BatchError::Truncated));
 }
 
-/// The encoding is in logs on disk: these bytes stay what they are.
+/// Logs on disk hold this encoding, so these bytes must not change.
 #[test]
-fn the_encoding_of_a_put_stays() {
+fn the_encoding_of_a_put_does_not_change() {
     let put = Put { key: "k".into(), value: "v".into(), lease: 3, prev_kv: true, ..Put::default() };
     let command = Command::Put(put);
     assert_eq!(&command.encode()[..], [1, 1, 1, 1, b'k', 1, b'v', 6]);

@@ -1,4 +1,5 @@
-//! Equal logs make equal stores: the same answers, the same image to the byte, whatever each member did in between.
+//! Equal logs make equal stores: the same answers and the same image to the byte, whenever a member removes compacted
+//! versions or restarts from an image.
 
 #[path = "model/commands.rs"]
 #[allow(dead_code, reason = "the model test uses the rest")]
@@ -20,8 +21,8 @@ fn load(bytes: &[u8]) -> Store {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
-    /// One member removes compacted versions at once, one a little at a time, one never, one restarts from images; one got
-    /// its log as bytes.
+    /// One member removes compacted versions at once, one in small slices, one never; one restarts from images, and one
+    /// decodes its log from bytes.
     #[test]
     fn members_with_the_same_log_hold_the_same_bytes(
         log in prop::collection::vec((0..1000u64, commands::command()), 0..60),

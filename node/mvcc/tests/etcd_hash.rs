@@ -1,4 +1,4 @@
-//! HashKV against a real etcd: hashes that etcd 3.7.3 gave for the same commands, asked at the same points.
+//! HashKV against a real etcd: the hashes that etcd 3.7.3 returned after the same commands.
 
 #[path = "rules/requests.rs"]
 mod requests;
@@ -6,7 +6,7 @@ mod requests;
 use mvcc::{RangeError, Store};
 use requests::{apply, compact, delete, delete_range, op, put, txn};
 
-/// Hashes are asked while compacted versions are still there, and again when they are gone.
+/// Compares the hash before and after compacted versions are removed.
 fn assert_hash(store: &mut Store, revision: i64, hash: u32) {
     for _ in 0..2 {
         let result = store.view().hash_kv(revision).expect("it can be read");

@@ -1,4 +1,4 @@
-//! Images: what they carry, what damage does to them, and bumped revisions.
+//! Images: their content, the refusal of damaged ones, and bumped revisions.
 
 #[path = "rules/requests.rs"]
 mod requests;
@@ -9,7 +9,7 @@ use mvcc::image::{self, BumpedHistory, ReadError, WriteError};
 use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, CommandError, Range, RangeError, Revision, Store};
 use requests::{all, apply, compact, delete, put, range_of, refused};
 
-/// A store with something of everything.
+/// A store with live and deleted keys, a compaction mark, a time and an alarm.
 fn full_store() -> Store {
     let mut store = Store::new();
     for command in [put("a", "1"), put("b", "2"), put("a", "3"), compact(3), delete("b"), put("c", "")] {
@@ -28,16 +28,16 @@ fn image_of(store: &Store) -> Vec<u8> {
 }
 
 #[test]
-fn a_loaded_store_holds_what_was_written() {
+fn a_loaded_store_has_the_content_that_was_written() {
     let store = full_store();
     let mut bytes = Vec::new();
     let written = image::write(&store.view(), 42, &mut bytes).expect("memory can be written");
     assert_eq!(written.image_bytes, bytes.len() as u64);
 
-    bytes.extend_from_slice(b"what follows");
+    bytes.extend_from_slice(b"other bytes");
     let mut input = &bytes[..];
     let loaded = image::read(&mut input).expect("the image is sound");
-    assert_eq!(input, b"what follows", "not a byte beyond the end was taken");
+    assert_eq!(input, b"other bytes", "no byte after the end was read");
     assert_eq!(loaded.summary, written);
     assert_eq!(written.applied_index, 42);
 
@@ -53,7 +53,7 @@ fn a_loaded_store_holds_what_was_written() {
     assert_eq!(after.range(&Range { revision: 2, ..all() }), Err(RangeError::Compacted));
 }
 
-/// The format is a promise to other versions of this program: these bytes stay readable.
+/// Other versions of this program read and write the same format, so these bytes must not change.
 #[test]
 fn the_golden_image_is_still_written_and_read() {
     let golden = include_bytes!("testdata/image_v1.bin");
@@ -95,7 +95,7 @@ fn an_image_with_any_bit_flipped_is_refused() {
     }
 }
 
-/// Cuts an image into its chunks: each has its length at 8, after a header of 13 bytes.
+/// Cuts an image into its chunks. Each has a header of 13 bytes, with the length of its payload at offset 8.
 fn chunks(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut chunks = Vec::new();
     while !bytes.is_empty() {
@@ -114,7 +114,7 @@ fn checksummed(mut chunk: Vec<u8>) -> Vec<u8> {
 }
 
 #[test]
-fn chunks_that_are_sound_but_not_the_image_are_refused() {
+fn intact_chunks_that_do_not_make_an_image_are_refused() {
     let bytes = image_of(&full_store());
     let (magic, rest) = bytes.split_at(8);
     let chunks = chunks(rest);
@@ -149,12 +149,12 @@ fn chunks_that_are_sound_but_not_the_image_are_refused() {
 }
 
 #[test]
-fn what_is_no_image_is_refused() {
+fn bytes_that_are_not_an_image_are_refused() {
     let error = image::read(&mut &b"SQLite format 3\0 and so on"[..]).expect_err("it is something else");
     assert!(matches!(error, ReadError::NotAnImage));
 }
 
-/// Fails after some bytes, either way.
+/// A reader that always fails, and a writer that fails after this many bytes.
 struct Broken(usize);
 
 impl Read for Broken {
@@ -188,9 +188,9 @@ fn a_broken_reader_or_writer_is_reported() {
     assert!(matches!(error, ReadError::Io(_)));
 }
 
-/// backup.md: revisions move ahead, and everything below is compacted, so that cached clients list anew.
+/// A restore raises the revision and compacts all that is below, so that clients with cached content list again.
 #[test]
-fn a_bumped_store_goes_on_above_and_has_compacted_what_is_below() {
+fn a_bumped_store_continues_above_and_has_compacted_everything_below() {
     let mut store = Store::new();
     for command in [put("a", "1"), put("a", "2"), put("b", "1"), delete("b")] {
         apply(&mut store, command);

@@ -1,4 +1,4 @@
-//! Trees many levels deep: tens of thousands of keys and versions against an ordered map, with old views kept.
+//! Deep trees: tens of thousands of keys and versions against an ordered map, and old views that must not change.
 
 #[path = "rules/requests.rs"]
 mod requests;
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use mvcc::{Range, Store, View};
 use requests::{all, apply, compact, delete, delete_range, put, range_of};
 
-/// Random enough, and the same each time.
+/// Pseudo-random numbers, the same in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -18,7 +18,7 @@ impl Dice {
     }
 }
 
-/// For each key the revisions at which it changed, and whether it was there after.
+/// For each key, the revisions at which it changed, and whether it was live after the change.
 type Model = BTreeMap<String, Vec<(i64, bool)>>;
 
 fn live_at(changes: &[(i64, bool)], revision: i64) -> Option<i64> {

@@ -9,18 +9,18 @@ use mvcc::{Command, Range, Store, Txn, View};
 use naive::{Answer, Model, seen};
 use proptest::prelude::*;
 
-/// One thing that happens to the store.
+/// One step of a test run.
 #[derive(Clone, Debug)]
 enum Step {
     Apply(Command),
     Read(Range),
     ReadTxn(Txn),
-    /// Remove compacted versions, a few at a time.
+    /// Removes compacted versions, at most this many in one slice.
     CompactSlice(usize),
     Hash(i64),
-    /// Keep the view, to be looked at again at the end.
+    /// Keeps a view, which is compared again at the end.
     KeepView,
-    /// Write an image and go on with the store loaded from it.
+    /// Writes an image and continues with a store that is loaded from it.
     Reload,
 }
 
@@ -45,7 +45,7 @@ fn assert_same_reads(view: &View, model: &Model, range: &Range) {
     assert_eq!(real, model.range(range, model.revision), "{range:?}");
 }
 
-/// Every revision that can be read, whole.
+/// Compares the whole content at every revision that can be read.
 fn assert_same_history(view: &View, model: &Model) {
     for revision in model.compacted.max(1)..=model.revision {
         assert_same_reads(view, model, &Range { revision, ..everything() });
@@ -98,7 +98,7 @@ fn run(steps: Vec<Step>) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
-    /// etcd-api.md §2, §3, §8: every answer is the model's.
+    /// `node/mvcc/docs/etcd_rules.md`, all sections: every answer equals the model's.
     #[test]
     fn store_answers_as_the_model(steps in prop::collection::vec(step(), 0..60)) {
         run(steps);

@@ -1,4 +1,4 @@
-//! etcd's rules, one test for each sentence of etcd-api.md §2, §3 and §8 that concerns the store.
+//! The rules of `node/mvcc/docs/etcd_rules.md`, a test for each. The number in front of a test's comment is the section.
 
 #[path = "rules/requests.rs"]
 mod requests;
@@ -26,14 +26,14 @@ fn txn_result(outcome: Outcome) -> TxnResult {
     }
 }
 
-/// §2: fresh store: revision 1.
+/// §2: a new store has revision 1.
 #[test]
 fn a_fresh_store_has_revision_1_and_was_never_compacted() {
     let view = Store::new().view();
     assert_eq!((view.revision(), view.compact_revision()), (Revision(1), Revision(-1)));
 }
 
-/// §2: a write adds one revision if it changed a key, else none.
+/// §2: a command raises the revision by one if it changed a key, otherwise not at all.
 #[test]
 fn a_write_adds_one_revision_if_it_changed_a_key() {
     let mut store = Store::new();
@@ -45,7 +45,7 @@ fn a_write_adds_one_revision_if_it_changed_a_key() {
     assert_eq!(apply(&mut store, delete_range("a", "z")).revision, Revision(4), "three keys, one revision");
 }
 
-/// §2: create_revision at (re)creation, mod_revision, version from 1; delete ends the generation.
+/// §2: the counters of a key; a delete ends the generation.
 #[test]
 fn counters_of_a_key_follow_its_generation() {
     let mut store = Store::new();
@@ -60,7 +60,7 @@ fn counters_of_a_key_follow_its_generation() {
     assert_eq!(seen, [Some((2, 2, 1)), Some((2, 3, 2)), None, Some((5, 5, 1))]);
 }
 
-/// §2: the header's revision is the store's, also for reads of an older one.
+/// §2: the header has the store's revision, also for a read of an older one.
 #[test]
 fn an_old_read_has_the_newest_revision_in_its_header() {
     let mut store = Store::new();
@@ -70,9 +70,9 @@ fn an_old_read_has_the_newest_revision_in_its_header() {
     assert_eq!((old.revision, old.kvs[0].value()), (Revision(3), &b"1"[..]));
 }
 
-/// §2: Compact(R): its errors, and which reads still work.
+/// §2: refusals of a compaction, and the reads that still work.
 #[test]
-fn compaction_refuses_what_is_compacted_or_future() {
+fn compaction_at_or_below_the_mark_or_above_the_revision_is_refused() {
     let mut store = Store::new();
     for value in ["1", "2", "3"] {
         apply(&mut store, put("k", value));
@@ -85,10 +85,10 @@ fn compaction_refuses_what_is_compacted_or_future() {
     let below = store.view().range(&Range { revision: 2, ..range_of("k", "") });
     assert_eq!(below, Err(RangeError::Compacted));
     apply(&mut store, compact(4));
-    assert_eq!(read(&store, &range_of("k", "")).kvs[0].value(), b"3", "compaction at the revision is fine");
+    assert_eq!(read(&store, &range_of("k", "")).kvs[0].value(), b"3", "compaction at the revision is allowed");
 }
 
-/// §2: on a never compacted store (−1) R = 0 succeeds once.
+/// §2: the mark is −1 at first, so a compaction at 0 succeeds once.
 #[test]
 fn compaction_at_0_succeeds_once() {
     let mut store = Store::new();
@@ -97,7 +97,7 @@ fn compaction_at_0_succeeds_once() {
     assert_eq!(refused(&mut store, compact(0)), CommandError::Compacted);
 }
 
-/// §2: compaction keeps for each key the newest version ≤ R; a tombstone exactly at R stays, until the next one.
+/// §2: compaction keeps the newest version of a key at or below the mark; a tombstone exactly there stays until the next one.
 #[test]
 fn compaction_keeps_the_newest_version_and_a_tombstone_exactly_at_the_mark() {
     let mut store = Store::new();
@@ -114,9 +114,9 @@ fn compaction_keeps_the_newest_version_and_a_tombstone_exactly_at_the_mark() {
     assert_eq!(count_after(&mut store, 7), 2, "c/6 and the tombstone a/7");
 }
 
-/// §2: `physical` waits for the removal: the store tells when it is done.
+/// §2: removal takes time and shows in the size only.
 #[test]
-fn removal_goes_in_slices_and_changes_nothing_that_can_be_read() {
+fn removal_in_slices_changes_no_read() {
     let mut store = Store::new();
     for round in 0..50 {
         for key in ["a", "b", "c"] {
@@ -135,11 +135,11 @@ fn removal_goes_in_slices_and_changes_nothing_that_can_be_read() {
     }
     assert!(slices >= 9, "99 versions at or below the mark, 10 at a time");
     assert_eq!(store.removal(), Removal::Done);
-    assert_eq!(store.view().version_count(), 54, "3 at the mark and 51 after it");
+    assert_eq!(store.view().version_count(), 54, "3 at the mark and 51 above it");
     assert!(store.view().size_bytes() < size_before);
 }
 
-/// §3: range_end empty = one key, "\0" = all from the key, inverted = empty.
+/// §1: the kinds of interval.
 #[test]
 fn range_end_names_a_key_an_interval_or_all_that_follow() {
     let mut store = Store::new();
@@ -156,16 +156,16 @@ fn range_end_names_a_key_an_interval_or_all_that_follow() {
     assert_eq!(found("c", "a"), "");
 }
 
-/// §3: revision ≤ 0 is now; a future one and one below the compaction fail.
+/// §3: a revision of 0 or less reads the newest content; a future one is refused.
 #[test]
-fn a_negative_revision_is_now_outside_transactions() {
+fn a_negative_revision_reads_the_newest_content_outside_transactions() {
     let mut store = Store::new();
     apply(&mut store, put("k", "1"));
     assert_eq!(read(&store, &Range { revision: -7, ..all() }).count, 1);
     assert_eq!(store.view().range(&Range { revision: 3, ..all() }), Err(RangeError::FutureRevision));
 }
 
-/// §3: inside a transaction a negative revision counts as compacted; etcd compares it with −1 before the first compaction.
+/// §3: inside a transaction a negative revision is compared with the mark, which is −1 before the first compaction.
 #[test]
 fn a_negative_revision_is_compacted_inside_transactions() {
     let mut store = Store::new();
@@ -176,9 +176,9 @@ fn a_negative_revision_is_compacted_inside_transactions() {
     assert_eq!(refused(&mut store, reading(-1)), CommandError::Compacted);
 }
 
-/// §3: empty key, unknown sort enum.
+/// §1, §3: empty keys and unknown sort options.
 #[test]
-fn the_door_refuses_empty_keys_and_unknown_sorts() {
+fn empty_keys_and_unknown_sort_options_are_not_valid() {
     assert_eq!(range_of("", "z").validate(), Err(ValidateError::EmptyKey));
     assert_eq!(put("", "v").validate(), Err(ValidateError::EmptyKey));
     assert_eq!(delete("").validate(), Err(ValidateError::EmptyKey));
@@ -197,7 +197,7 @@ fn five_keys() -> Store {
     store
 }
 
-/// §3: count = all keys of the interval, untouched by limit and filters; more = matching > limit > 0.
+/// §3: the count is that of the whole interval; `more` says that the filtered keys exceed the limit.
 #[test]
 fn count_ignores_limit_and_filters_and_more_does_not() {
     let store = five_keys();
@@ -211,16 +211,16 @@ fn count_ignores_limit_and_filters_and_more_does_not() {
     assert_eq!(keys(&created), [b"a", b"b"]);
 }
 
-/// §3: count_only: no kvs, more false.
+/// §3: `count_only` gives no keys, and `more` is false.
 #[test]
-fn count_only_gives_the_count_alone() {
+fn count_only_answers_with_the_count_and_nothing_else() {
     let counted = read(&five_keys(), &Range { count_only: true, limit: 2, ..all() });
     assert_eq!((counted.count, counted.kvs.len(), counted.more), (5, 0, false));
 }
 
-/// §3: a target other than KEY with order NONE sorts ascending after cutting at limit + 1 in key order.
+/// §3: without an order, a target other than KEY sorts ascending after the cut at limit + 1 in key order.
 #[test]
-fn a_sort_target_without_order_sorts_what_the_limit_left() {
+fn a_sort_target_without_order_sorts_after_the_cut() {
     let store = five_keys();
     let by_value = Range { sort_target: SortTarget::Value, limit: 2, ..all() };
     let cut_first = read(&store, &by_value);
@@ -231,7 +231,7 @@ fn a_sort_target_without_order_sorts_what_the_limit_left() {
     assert_eq!(keys(&filtered), [b"b", b"d"], "a filter makes etcd fetch all");
 }
 
-/// §3: the sort orders and targets.
+/// §3: sort orders and targets.
 #[test]
 fn every_target_sorts_both_ways() {
     let mut store = five_keys();
@@ -254,7 +254,7 @@ fn every_target_sorts_both_ways() {
     }
 }
 
-/// §3: keys_only drops value and lease.
+/// §3: `keys_only` leaves out value and lease.
 #[test]
 fn keys_only_leaves_values_out() {
     let mut store = five_keys();
@@ -269,7 +269,7 @@ fn keys_only_leaves_values_out() {
     assert_eq!(old.kvs[0].fields().mod_revision, 2, "also of an older revision");
 }
 
-/// §3, Put: prev_kv.
+/// §4, put: `prev_kv`.
 #[test]
 fn put_answers_with_the_replaced_version_if_asked() {
     let mut store = Store::new();
@@ -285,9 +285,9 @@ fn put_answers_with_the_replaced_version_if_asked() {
     assert_eq!(previous(apply(&mut store, put("k", "3"))), None, "not asked");
 }
 
-/// §3, Put: ignore_value, ignore_lease, unknown lease.
+/// §4, put: `ignore_value`, `ignore_lease`, unknown leases.
 #[test]
-fn put_keeps_what_it_is_told_to_keep_and_refuses_unknown_leases() {
+fn put_keeps_the_value_or_lease_if_asked_and_refuses_unknown_leases() {
     let mut store = Store::new();
     let keep_value = |key: &'static str| Put { key: key.into(), ignore_value: true, ..Put::default() };
     assert_eq!(refused(&mut store, Command::Put(keep_value("k"))), CommandError::KeyNotFound);
@@ -309,9 +309,9 @@ fn put_keeps_what_it_is_told_to_keep_and_refuses_unknown_leases() {
     assert_eq!(refused(&mut store, Command::Put(leased)), CommandError::LeaseNotFound);
 }
 
-/// §3, DeleteRange: deleted, prev_kvs in key order.
+/// §4, delete: the number of deleted keys, and their versions in key order.
 #[test]
-fn delete_answers_with_what_it_deleted() {
+fn delete_answers_with_the_number_and_versions_of_deleted_keys() {
     let mut store = five_keys();
     let Command::DeleteRange(mut request) = delete_range("b", "e") else { panic!("not a delete") };
     request.prev_kv = true;
@@ -323,9 +323,9 @@ fn delete_answers_with_what_it_deleted() {
     assert_eq!(keys(&read(&store, &all())), [b"a", b"e"]);
 }
 
-/// §3, Txn: all compares, nested ones too, are evaluated before any operation.
+/// §4, transaction: all comparisons, also nested ones, are evaluated before any operation.
 #[test]
-fn nested_comparisons_do_not_see_what_the_transaction_did() {
+fn nested_comparisons_do_not_see_changes_of_their_transaction() {
     let mut store = Store::new();
     let missing = compare("k", Relation::Equal, Operand::Version(0));
     let nested = txn(vec![missing], vec![op(put("then", ""))], vec![op(put("else", ""))]);
@@ -334,9 +334,9 @@ fn nested_comparisons_do_not_see_what_the_transaction_did() {
     assert_eq!(keys(&read(&store, &all())), [&b"k"[..], b"then"]);
 }
 
-/// §3, Txn: operations run in order and see earlier ones; inside, only the revision counts.
+/// §4, transaction: operations run in order and see earlier changes. §2: each reports the revision of its moment.
 #[test]
-fn operations_see_earlier_ones_at_the_revision_to_come() {
+fn operations_see_earlier_changes_at_the_next_revision() {
     let mut store = Store::new();
     let ops = vec![get("k"), op(put("k", "1")), get("k"), op(delete("x")), op(delete_range("l", "z"))];
     let outcome = apply(&mut store, txn(vec![], ops, vec![]));
@@ -351,7 +351,7 @@ fn operations_see_earlier_ones_at_the_revision_to_come() {
     assert_eq!(seen.collect::<Vec<_>>(), [(1, 0), (2, 1), (2, 1), (2, 0), (2, 0)]);
 }
 
-/// §3, Txn: missing key: VALUE is always false, others compare with 0.
+/// §4, transaction: for a missing key VALUE never holds, and other targets compare with 0.
 #[test]
 fn a_missing_key_compares_as_0_but_has_no_value() {
     let mut store = Store::new();
@@ -367,7 +367,7 @@ fn a_missing_key_compares_as_0_but_has_no_value() {
     assert!(holds(Relation::from(9), Operand::Version(5)), "etcd lets an unknown relation hold");
 }
 
-/// §3, Txn: with range_end every key must match; an empty range counts as a missing key.
+/// §4, transaction: a comparison must hold for every key of its interval; an empty interval counts as a missing key.
 #[test]
 fn a_comparison_of_an_interval_holds_if_it_holds_for_every_key() {
     let mut store = five_keys();
@@ -383,7 +383,7 @@ fn a_comparison_of_an_interval_holds_if_it_holds_for_every_key() {
     assert!(holds("x", "z", -1));
 }
 
-/// §3, Txn: the chosen branch is checked before it runs; an error aborts all; the other branch does not matter.
+/// §4, transaction: the branch taken is checked before it runs; the first error aborts all; the other branch is not checked.
 #[test]
 fn an_error_in_the_branch_taken_aborts_everything() {
     let mut store = Store::new();
@@ -402,9 +402,9 @@ fn an_error_in_the_branch_taken_aborts_everything() {
     }
 }
 
-/// §3: range-only transactions skip the log: a view runs them, and gives the same answer.
+/// §4: a transaction of ranges only does not go through the log: a view gives the same answer.
 #[test]
-fn a_view_runs_range_only_transactions() {
+fn a_view_runs_transactions_of_ranges_only() {
     let mut store = five_keys();
     let compares = vec![compare("a", Relation::Equal, Operand::Value("3".into()))];
     let Command::Txn(reading) = txn(compares, vec![get("a"), get("c")], vec![get("b")]) else { panic!("not a txn") };
@@ -413,13 +413,13 @@ fn a_view_runs_range_only_transactions() {
     assert_eq!(txn_result(apply(&mut store, Command::Txn(reading))), through_view);
 
     let Command::Txn(nesting) = txn(vec![], vec![op(txn(vec![], vec![], vec![]))], vec![]) else { panic!("not a txn") };
-    assert!(!nesting.is_read_only(), "etcd takes a nested transaction for a write");
+    assert!(!nesting.is_read_only(), "etcd counts a nested transaction as a write");
     assert!(store.view().txn(&nesting).is_err());
 }
 
-/// §3, Txn: more than 128 in any of the lists; a nested one has 128 minus the largest count of its parent.
+/// §4, transaction: at most 128 in each list; for a nested one, 128 less the largest count of its parent.
 #[test]
-fn the_door_limits_operations() {
+fn validation_limits_operations() {
     let puts = |count: usize| -> Vec<Op> { (0..count).map(|number| op(put(&format!("k{number}"), ""))).collect() };
     let compares = vec![compare("k", Relation::Equal, Operand::Version(0)); 129];
     assert_eq!(txn(vec![], puts(128), puts(128)).validate(), Ok(()));
@@ -436,9 +436,9 @@ fn the_door_limits_operations() {
     assert_eq!(nesting(101).validate(), Err(ValidateError::TooManyOps));
 }
 
-/// §3, Txn: the checks come in this order: limits, empty keys and empty operations as they stand, duplicates.
+/// §4, transaction: limits are checked first, then empty keys and operations in their order, then duplicates.
 #[test]
-fn the_door_checks_in_order() {
+fn validation_checks_in_order() {
     let too_many_and_empty = txn(vec![], vec![op(put("", "")); 129], vec![]);
     assert_eq!(too_many_and_empty.validate(), Err(ValidateError::TooManyOps));
     let empty_compare = txn(vec![compare("", Relation::Equal, Operand::Version(0))], vec![Op::Empty], vec![]);
@@ -448,9 +448,9 @@ fn the_door_checks_in_order() {
     assert_eq!(twice_and_empty.validate(), Err(ValidateError::EmptyOp));
 }
 
-/// §3, Txn: put twice on a key, or put and delete overlapping, at any depth along one branch.
+/// §4, transaction: a key is not put twice, nor put and deleted, at any depth along one path of branches.
 #[test]
-fn the_door_refuses_a_key_written_twice() {
+fn validation_refuses_a_key_that_is_written_twice() {
     let refuses = |ops: Vec<Op>| match txn(vec![], ops, vec![]).validate() {
         Ok(()) => false,
         Err(error) => {
@@ -476,10 +476,10 @@ fn the_door_refuses_a_key_written_twice() {
         "deletes may overlap"
     );
     assert!(!refuses(vec![op(delete_range("a", "k")), put_k(), op(delete_range("l", "m"))]), "the end is not deleted");
-    assert!(!refuses(vec![put_k(), op(delete_range("a", "\0"))]), "etcd does not see this one");
+    assert!(!refuses(vec![put_k(), op(delete_range("a", "\0"))]), "etcd overlooks this one");
 }
 
-/// What etcd 3.7.3 does with the overlap that it does not see: both changes happen, at one revision, in order.
+/// §4, transaction: the overlap that etcd 3.7.3 overlooks. Both changes happen, in order, at one revision.
 #[test]
 fn a_key_put_and_deleted_in_one_transaction_is_gone() {
     let mut store = Store::new();
@@ -499,7 +499,7 @@ fn alarm(action: AlarmAction, kind: AlarmKind) -> Command {
     Command::Alarm(AlarmChange { action, alarm: Alarm { kind, member: 9 } })
 }
 
-/// §8: alarms are idempotent; deactivating nothing returns no alarm.
+/// §6: raising twice and clearing twice succeed; clearing nothing answers without an alarm.
 #[test]
 fn alarms_are_raised_and_cleared_once() {
     let mut store = Store::new();
@@ -517,9 +517,9 @@ fn alarms_are_raised_and_cleared_once() {
     assert_eq!(store.view().alarms().len(), 0);
 }
 
-/// §8: NOSPACE: Put and Txn containing a put fail, in whichever branch; the rest works.
+/// §6: NOSPACE refuses commands with a put, in whichever branch; the rest works.
 #[test]
-fn no_space_stops_puts_and_nothing_else() {
+fn no_space_refuses_commands_with_a_put_and_nothing_else() {
     let mut store = five_keys();
     apply(&mut store, alarm(AlarmAction::Activate, AlarmKind::NoSpace));
     assert_eq!(refused(&mut store, put("a", "")), CommandError::NoSpace);
@@ -533,9 +533,9 @@ fn no_space_stops_puts_and_nothing_else() {
     apply(&mut store, put("a", ""));
 }
 
-/// §8: CORRUPT: writes and Compact fail; reads work.
+/// §6: CORRUPT refuses writes and compaction; reads work.
 #[test]
-fn corrupt_stops_every_write() {
+fn corrupt_refuses_every_write() {
     let mut store = five_keys();
     apply(&mut store, alarm(AlarmAction::Activate, AlarmKind::Corrupt));
     for command in [put("a", ""), delete("a"), txn(vec![], vec![], vec![]), compact(3)] {
@@ -546,7 +546,7 @@ fn corrupt_stops_every_write() {
     apply(&mut store, delete("a"));
 }
 
-/// §8: cost = 256 + key + value, of a transaction the dearer branch.
+/// §6: a put costs 256 + key + value, a transaction as much as its more expensive branch.
 #[test]
 fn the_quota_charges_what_etcd_charges() {
     assert_eq!(put("key", "value").cost_bytes(), 256 + 3 + 5);
@@ -555,7 +555,7 @@ fn the_quota_charges_what_etcd_charges() {
     assert_eq!(txn(vec![], vec![op(put("k", "1"))], vec![nested, get("k")]).cost_bytes(), 2 * 257);
 }
 
-/// §8: dbSize follows the content: what is put adds to it, what is removed goes from it.
+/// §2: removal shows in the size.
 #[test]
 fn size_follows_the_content() {
     let mut store = Store::new();
@@ -564,7 +564,7 @@ fn size_follows_the_content() {
     for number in 0..100 {
         apply(&mut store, put(&format!("k{number}"), &"v".repeat(1000)));
         let size = store.view().size_bytes();
-        assert!((1000..1400).contains(&(size - last)), "a little more than key and value");
+        assert!((1000..1400).contains(&(size - last)), "the overhead is small");
         last = size;
     }
     apply(&mut store, delete_range("k", "\0"));

@@ -1,4 +1,5 @@
-//! Owns the random requests of the property tests: few keys and small revisions, so that everything meets everything.
+//! Owns the random requests of the property tests. They have few keys and small revisions, so that requests often concern
+//! the same keys and existing revisions.
 
 use bytes::Bytes;
 use mvcc::{
@@ -23,13 +24,13 @@ fn value() -> impl Strategy<Value = Bytes> {
     prop::sample::select(vec!["", "1", "2", "3"]).prop_map(Bytes::from)
 }
 
-fn seldom() -> impl Strategy<Value = bool> {
+fn rarely() -> impl Strategy<Value = bool> {
     prop::bool::weighted(0.15)
 }
 
 fn put() -> impl Strategy<Value = Put> {
     let lease = prop_oneof![30 => Just(0i64), 1 => Just(7)];
-    (key(), value(), lease, any::<bool>(), seldom(), seldom()).prop_map(
+    (key(), value(), lease, any::<bool>(), rarely(), rarely()).prop_map(
         |(key, value, lease, prev_kv, ignore_value, ignore_lease)| Put {
             key,
             value: if ignore_value { Bytes::new() } else { value },
@@ -45,7 +46,7 @@ fn delete() -> impl Strategy<Value = DeleteRange> {
     (key(), range_end(), any::<bool>()).prop_map(|(key, range_end, prev_kv)| DeleteRange { key, range_end, prev_kv })
 }
 
-/// Mostly none.
+/// The bound of a filter; mostly 0, which disables it.
 fn bound() -> impl Strategy<Value = i64> {
     prop_oneof![6 => Just(0i64), 1 => 1..40i64]
 }
@@ -57,7 +58,7 @@ pub(crate) fn range() -> impl Strategy<Value = Range> {
     let target = prop_oneof![Just(SortTarget::Key), prop::sample::select(targets.to_vec())];
     let interval = prop_oneof![1 => (key(), range_end()), 1 => Just((Bytes::from("\0"), Bytes::from("\0")))];
     let bounds = (bound(), bound(), bound(), bound());
-    (interval, -1..5i64, revision, order, target, seldom(), seldom(), bounds).prop_map(
+    (interval, -1..5i64, revision, order, target, rarely(), rarely(), bounds).prop_map(
         |((key, range_end), limit, revision, sort_order, sort_target, keys_only, count_only, bounds)| Range {
             key,
             range_end,
@@ -104,7 +105,7 @@ fn txn_of(op: impl Strategy<Value = Op> + Clone) -> impl Strategy<Value = Txn> {
         .prop_map(|(compare, success, failure)| Txn { compare, success, failure })
 }
 
-/// A transaction of ranges alone.
+/// A transaction of ranges only.
 pub(crate) fn read_txn() -> impl Strategy<Value = Txn> {
     txn_of(range().prop_map(Op::Range).boxed())
 }
@@ -115,7 +116,7 @@ fn alarm() -> impl Strategy<Value = AlarmChange> {
     (action, kind).prop_map(|(action, kind)| AlarmChange { action, alarm: Alarm { kind, member: 1 } })
 }
 
-/// A command that passes the door.
+/// A valid command.
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         8 => put().prop_map(Command::Put),
@@ -124,5 +125,5 @@ pub(crate) fn command() -> impl Strategy<Value = Command> {
         2 => (0..40i64).prop_map(|revision| Command::Compact(Compact { revision, physical: false })),
         1 => alarm().prop_map(Command::Alarm),
     ]
-    .prop_filter("refused at the door", |command| command.validate().is_ok())
+    .prop_filter("not valid", |command| command.validate().is_ok())
 }

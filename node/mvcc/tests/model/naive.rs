@@ -1,12 +1,13 @@
-//! Owns the naive store that the real one is compared with: a list of changes, searched from end to end, after the words of
-//! etcd-api.md §2, §3 and §8. Shares nothing with the real one but its request types.
+//! Owns the naive store that the real one is compared with: a list of changes, searched from end to end, written after the
+//! words of `node/mvcc/docs/etcd_rules.md`. It shares nothing with the real one except its request types, because shared
+//! code would repeat its mistakes here.
 
 use mvcc::{
     AlarmAction, AlarmKind, Command, CommandError, Compare, DeleteRange, KeyValue, Op, OpResult, Operand, Outcome, Put,
     Range, RangeError, RangeResult, Relation, Response, SortOrder, SortTarget, Txn, TxnResult,
 };
 
-/// A key-value pair in plain fields.
+/// A version of a key in plain fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pair {
     pub(crate) key: Vec<u8>,
@@ -31,7 +32,7 @@ impl From<&KeyValue> for Pair {
     }
 }
 
-/// What a client sees of an answer.
+/// The part of an answer that a client sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Range { revision: i64, pairs: Vec<Pair>, count: u64, more: bool },
@@ -71,7 +72,7 @@ impl From<&TxnResult> for Answer {
     }
 }
 
-/// The header's revision, and the answer.
+/// The revision in the header, and the answer.
 pub(crate) fn seen(outcome: &Outcome) -> (i64, Answer) {
     let answer = match &outcome.response {
         Response::Put(put) => Answer::Put { revision: put.revision.0, previous: put.prev_kv.as_ref().map(Pair::from) },
@@ -92,7 +93,7 @@ struct Change {
     main: i64,
     sub: u32,
     key: Vec<u8>,
-    /// `None` is a deletion.
+    /// `None` for a deletion.
     put: Option<Pair>,
 }
 
@@ -153,7 +154,7 @@ impl Model {
         if range.sort_order == SortOrder::None && !filtered {
             pairs.truncate(limit.saturating_add(1));
         }
-        // The sort is stable, so reversing on both sides of it leaves ties in key order.
+        // The sort is stable, so a reversal before and after it leaves ties in key order.
         let descend = range.sort_order == SortOrder::Descend;
         if descend {
             pairs.reverse();
@@ -231,7 +232,7 @@ impl Model {
         Ok((self.revision, answer))
     }
 
-    /// The revision that an operation reports: the next one once something has changed.
+    /// The revision that an operation reports: the next one as soon as something has changed.
     fn now(&self, begin: usize) -> i64 {
         if self.changes.len() > begin { self.revision + 1 } else { self.revision }
     }
@@ -306,7 +307,7 @@ impl Model {
         Ok(())
     }
 
-    /// Comparisons look at `before`, the content before the outermost transaction.
+    /// Comparisons read `before`, the content before the outermost transaction.
     fn run(&mut self, txn: &Txn, before: &Model, begin: usize) -> Answer {
         let (succeeded, ops) = before.branch(txn);
         let mut answers = Vec::new();
@@ -344,7 +345,7 @@ impl Model {
         self.changes.len()
     }
 
-    /// etcd-api.md §8, and etcd 3.7.3 `mvcc/hash.go` where that is silent.
+    /// `etcd_rules.md` §5.
     pub(crate) fn hash(&self, asked: i64) -> Result<u32, RangeError> {
         if asked > 0 && asked < self.compacted {
             return Err(RangeError::Compacted);
@@ -409,7 +410,7 @@ fn contains_put(command: &Command) -> bool {
     }
 }
 
-/// Protobuf by hand: every length and number of these tests fits into seven bits.
+/// Protobuf encoded by hand. Every length and number in these tests fits into seven bits.
 fn marshal(key: &[u8], put: Option<&Pair>) -> Vec<u8> {
     let small = |number: i64| u8::try_from(number).ok().filter(|byte| *byte < 0x80).expect("a small number");
     let mut out = vec![0x0a, small(key.len() as i64)];

@@ -1,4 +1,4 @@
-//! Owns short ways to write requests down in tests.
+//! Owns short constructors of requests for tests.
 
 #![allow(dead_code, reason = "each test that includes it uses its own part")]
 
@@ -57,12 +57,12 @@ pub(crate) fn op(command: Command) -> Op {
     }
 }
 
-/// Applies what must succeed.
+/// Applies a command that must succeed.
 pub(crate) fn apply(store: &mut Store, command: Command) -> Outcome {
     store.apply(0, &command).unwrap_or_else(|error| panic!("{command:?} failed: {error}"))
 }
 
-/// Applies what must fail.
+/// Applies a command that must be refused.
 pub(crate) fn refused(store: &mut Store, command: Command) -> CommandError {
     match store.apply(0, &command) {
         Ok(outcome) => panic!("{command:?} succeeded: {outcome:?}"),
