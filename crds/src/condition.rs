@@ -1,9 +1,9 @@
-//! Condition types and reasons, each with its meaning, as one list: the planner sets them, `kubectl` prints them and
-//! the reference page explains them. Which of them holds when is decided in the planner.
+//! Owns the condition types and reasons, each with its meaning: the planner sets them, `kubectl` prints them and the
+//! reference page explains them. Does not own the rules for when a condition holds (`operator/plan/src/status.rs`).
 
 use std::fmt;
 
-/// Declares an enum of words whose documentation is also data, so that the reference page cannot drift from the code.
+/// Declares an enum whose documentation is also data, so that the reference page cannot differ from the code.
 macro_rules! words {
     ($(#[$outer:meta])* $name:ident { $($(#[doc = $doc:literal])+ $word:ident,)+ }) => {
         $(#[$outer])*
@@ -13,10 +13,10 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every one of them, in the order of their declaration.
+            /// All values, in the order of their declaration.
             pub const ALL: &[Self] = &[$(Self::$word),+];
 
-            /// The word as it stands in a resource.
+            /// The word as it is written in a resource.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -24,7 +24,7 @@ macro_rules! words {
                 }
             }
 
-            /// What it means, for people.
+            /// Its documentation, as one paragraph.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self {
@@ -32,7 +32,7 @@ macro_rules! words {
                 }
             }
 
-            /// The one with this word, if there is one.
+            /// The value that is written as `word`; `None` if this version does not know it.
             #[must_use]
             pub fn from_word(word: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|known| known.as_str() == word)
@@ -50,143 +50,144 @@ macro_rules! words {
 words! {
     /// The `type` of a condition.
     ConditionType {
-        /// True when the object is what its spec asks for and serves: a cluster has a leader and its wanted members, a
-        /// backup is complete.
+        /// True when the object matches its spec and serves: a cluster has a leader and all wanted members, a backup is
+        /// complete.
         Ready,
-        /// True while the operator is changing something, or waits for something that can still come.
+        /// True while the operator changes something, or waits for something that can still happen by itself.
         Reconciling,
-        /// True when nothing more will happen until a person acts; the message says what to do. `kubectl wait`, Helm
-        /// and Argo CD give up on it.
+        /// True when the operator can do nothing more until a person acts; the message says what to do. `kubectl wait`,
+        /// Helm and Argo CD then stop waiting and report a failure.
         Stalled,
-        /// True when a cluster serves with less than it should have; the message names the members.
+        /// True when a cluster lacks healthy members, whether it still serves or not; the message names them.
         Degraded,
-        /// True when members can write and read the object store. Absent without `spec.backup`.
+        /// True when members can write to and read from the object store. Absent without `spec.backup`.
         BackupReady,
-        /// True when all traffic is protected. In this version always False, with the reason Plaintext.
+        /// True when all traffic is encrypted and authenticated. Always False in this version, with the reason Plaintext.
         Secured,
     }
 }
 
 words! {
-    /// The `reason` of a condition: what is so, in one word.
+    /// The `reason` of a condition: one word for its cause.
     Reason {
-        /// All wanted members serve, and nothing is to be done.
+        /// All wanted members serve.
         Healthy,
-        /// The spec is carried out.
+        /// The object matches its spec; no change is under way.
         UpToDate,
-        /// Nothing stands in the way.
+        /// Nothing requires a person to act.
         NotStalled,
 
-        /// Members are being started for the first time, and have no cluster yet.
+        /// Members start for the first time; the cluster is not formed yet.
         Bootstrapping,
-        /// A member fills its volume from a backup; the others join afterwards.
+        /// The first member restores a backup into its volume; the other members join afterwards.
         Restoring,
         /// Members are being added.
         ScalingUp,
         /// Members are being removed.
         ScalingDown,
-        /// A member that is lost or stayed away is being replaced.
+        /// A lost or unreachable member is being replaced.
         ReplacingMember,
-        /// A change to how members run is being rolled out, one member at a time.
+        /// Members are restarted with new settings, one at a time.
         RollingOut,
-        /// `spec.paused` is true: nothing is changed.
+        /// `spec.paused` is true: the operator changes nothing.
         Paused,
         /// The object is being deleted.
         Deleting,
 
-        /// Fewer voters than a majority answer: nothing can be written. Bring machines or volumes back; the operator
-        /// never forms a new cluster over an old one.
+        /// Fewer voters than a majority answer, so writes are impossible. Bring machines or volumes back; the operator
+        /// never forms a new cluster over an existing one.
         QuorumLost,
-        /// A majority answers, but no leader is elected at this moment.
+        /// A majority answers, but no leader is elected at the moment.
         NoLeader,
-        /// Pods have not become ready yet.
+        /// Pods of members are not ready yet.
         MembersNotReady,
-        /// A member does not answer; it is replaced after `spec.replacement.delay`.
+        /// A member does not answer; it is replaced once it has been unreachable for `spec.replacement.delay`.
         MemberUnreachable,
-        /// A member answers the operator, but the leader does not hear it: look for what cuts members off from each other,
-        /// such as a NetworkPolicy. Until then it votes on nothing, and no other member is restarted.
+        /// A member answers the operator, but the leader receives no answer from it. Remove what separates the members
+        /// from each other, such as a NetworkPolicy. Until then the operator does not restart other members.
         MemberCutOff,
-        /// A member came back with an empty volume; it is replaced.
+        /// A member lost its data: its volume is empty, missing or not its own. It is replaced.
         MemberBlank,
-        /// A member's volume holds damage that it cannot mend; it is replaced.
+        /// A member's volume is damaged beyond repair; the member is replaced.
         MemberDamaged,
-        /// A member's program ends again and again; see its log.
+        /// A member's process exits repeatedly; see its log.
         MemberCrashing,
-        /// A new member, or one that was away, has not caught up with the leader yet.
+        /// A learner has not caught up with the leader yet.
         LearnerBehind,
-        /// A change of membership is in the log but not committed yet.
+        /// A membership change is in the log but not committed yet.
         ChangeInFlight,
-        /// The change would leave fewer healthy voters than a majority.
+        /// A membership change would leave fewer healthy voters than a majority; it waits.
         UnsafeChange,
-        /// A member is lost or stays away, and is not replaced, as `spec.replacement.enabled` is false.
+        /// A member is lost or unreachable, and is not replaced because `spec.replacement.enabled` is false.
         ReplacementDisabled,
-        /// A pod fits no node: not enough processor or memory, or taints and affinity exclude all.
+        /// A pod fits no node: CPU or memory is insufficient, or taints and affinity exclude every node.
         Unschedulable,
-        /// A volume is not bound: no such StorageClass, no default one, or its provisioner cannot provide it.
+        /// A volume is not bound: its StorageClass does not exist, there is no default one, or the provisioner failed.
         VolumePending,
         /// A node cannot pull the image.
         ImagePullFailed,
-        /// Something that a pod needs, such as a Secret or a PriorityClass, does not exist or is not allowed.
+        /// Something that a pod needs, such as a Secret or a PriorityClass, does not exist or is forbidden.
         PodRejected,
-        /// An object of a name that the cluster needs belongs to somebody else.
+        /// An object with a name that the cluster needs exists and belongs to another owner.
         NameTaken,
 
-        /// The spec contradicts itself in a way that admission could not see; the message names the field.
+        /// The spec contradicts itself in a way that the API server could not check; the message names the field.
         InvalidSpec,
-        /// Voters of the first configuration lost their volumes before the cluster was formed, no majority is left, and all
-        /// that are left say that they are empty: nothing is lost. Delete the RaftCluster with its volumes and create it again.
+        /// Voters of the first configuration lost their volumes before the cluster was formed, and no majority of them is
+        /// left. No data is lost, because all remaining members report that they are empty. Delete the RaftCluster with
+        /// its volumes and create it again.
         BootstrapIncomplete,
-        /// Volumes that hold data exist under names that a new, empty cluster would use, most often those of an earlier
-        /// one. They are never taken up again by this version: delete them, or create the RaftCluster with
-        /// `bootstrap.restore`, which starts beside them.
+        /// Volumes with data exist under names that a new, empty cluster would use; most often they belonged to an
+        /// earlier cluster. This version never reuses them: delete them, or create the RaftCluster with
+        /// `bootstrap.restore`, which leaves them alone and uses higher member numbers.
         RetainedVolumes,
-        /// The cluster existed, but all its members are blank: its data is lost. Restore a backup into a RaftCluster
+        /// The cluster was formed, but all its members are blank: its data is lost. Restore a backup into a RaftCluster
         /// with a new name.
         AwaitingRestore,
-        /// The cluster was formed, but the Secret with its identity is gone, or is one that its members refuse: none of them
-        /// is replaced or deleted. Members go on serving. Restore the Secret from a copy; without one, copy the data out with a client into a
-        /// new RaftCluster.
+        /// The cluster was formed, but the Secret with its identity is missing, or its members refuse it. Members keep
+        /// serving; the operator replaces and deletes none of them. Restore the Secret from a copy; without a copy, read
+        /// the data with a client and write it into a new RaftCluster.
         IdentityLost,
-        /// The backup to start from cannot be restored; the message tells why.
+        /// The backup named in `bootstrap.restore` cannot be restored; the message says why.
         RestoreFailed,
 
-        /// Members can write and read the object store.
+        /// Members can write to and read from the object store.
         StoreReachable,
         /// The cluster has no `spec.backup.objectStore`.
         NoObjectStore,
-        /// No member is there to look at the object store.
+        /// No member has checked the object store yet.
         StoreUnknown,
         /// The object store does not answer at its endpoint.
         StoreUnreachable,
-        /// The object store answers, and refuses for a reason of its own, which the message tells.
+        /// The object store refuses requests for a reason that no other word here covers; the message quotes it.
         StoreRefused,
         /// The credentials Secret does not exist, or lacks a key.
         CredentialsMissing,
-        /// The object store refuses the credentials, or what they may do.
+        /// The object store refuses the credentials, or does not grant them the rights that a backup needs.
         CredentialsRefused,
         /// The bucket does not exist.
         BucketMissing,
 
         /// The backup is complete and can be restored.
         Completed,
-        /// A member uploads the backup.
+        /// A member is uploading the backup.
         Uploading,
-        /// The backup waits for something; the message tells what.
+        /// The backup waits; the message says for what.
         Waiting,
         /// The RaftCluster to back up does not exist.
         ClusterNotFound,
-        /// The last attempt failed and another one follows; the message tells why.
+        /// The last attempt failed, and the operator will try again; the message says why it failed.
         BackupFailed,
-        /// There is no such RaftBackup, or nothing under that key in the bucket.
+        /// The RaftBackup does not exist, or the bucket has no manifest under the given key.
         BackupNotFound,
         /// The RaftBackup to restore is not complete.
         BackupIncomplete,
-        /// What is in the bucket does not match its checksums.
+        /// The objects in the bucket do not match their checksums.
         BackupCorrupt,
-        /// The manifest names another cluster than the one asked for.
+        /// The manifest belongs to another cluster than the requested one.
         BackupForeign,
 
-        /// Traffic is not encrypted and clients are not authenticated: this version has no TLS.
+        /// Traffic is not encrypted and clients are not authenticated, because this version has no TLS.
         Plaintext,
     }
 }

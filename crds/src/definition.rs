@@ -1,5 +1,5 @@
-//! The definitions to install: what the derive makes of the types, and what only a definition can say. Knows nothing of
-//! charts or files.
+//! Owns the definitions to install: the derived schemas, completed with what only a definition can express. Does not own
+//! charts or files (`bin/crdgen`).
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -9,13 +9,13 @@ use serde_json::json;
 
 use crate::{RaftBackup, RaftCluster};
 
-/// The custom resource definitions, as they should be in Kubernetes.
+/// The custom resource definitions, as they should be installed in Kubernetes.
 ///
-/// Beyond `crd()` of the types:
+/// They differ from `crd()` of the types:
 /// - `status` defaults to `observedGeneration: -1`, so that a resource the operator has not seen yet never counts as
 ///   current (kstatus, and so Helm, Flux and `kubectl wait`);
-/// - no field is `nullable`: the API server then drops an explicit `null`, and rules see it as absent;
-/// - a description is one line per paragraph, however it is wrapped in the source.
+/// - no field is `nullable`, so that the API server drops an explicit `null` and rules see the field as absent;
+/// - a description has one line per paragraph, independent of line breaks in the source.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
     [RaftCluster::crd(), RaftBackup::crd()].into_iter().map(complete).collect()

@@ -1,26 +1,27 @@
-//! Schemas of Kubernetes' own types as embedded in ours: the structure without the prose, which would be most of the
-//! definition and is one `kubectl explain pod.spec` away. Also the few scalar schemas that several fields share.
+//! Owns the schemas of Kubernetes types that our types embed: their structure without descriptions, which would make up
+//! most of the definition and are available from `kubectl explain pod.spec`. Also owns the scalar schemas that several
+//! fields share.
 
 use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
-/// A count of bytes as Kubernetes writes it (`512Mi`, `10Gi`, or a plain number).
+/// Number of bytes in Kubernetes notation (`512Mi`, `10Gi`, or a plain number).
 pub(crate) fn bytes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-int-or-string": true })
 }
 
-/// How traffic is protected. No `enum`, whose refusal could not say what to do: a CEL rule on the field has the words.
+/// One word. Not an `enum`, because its refusal could not say what to do; a CEL rule on the field has the message.
 pub(crate) fn word(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "maxLength": 32 })
 }
 
-/// Leaves the description of an enum to the field that holds it: an optional field would lose its own to it.
+/// Removes the description of an enum, because it would replace the description of an optional field of that type.
 pub(crate) fn undescribed(schema: &mut Schema) {
     schema.remove("description");
 }
 
-/// `requests` and `limits`; not `claims`, which would need a pod-level counterpart.
+/// `requests` and `limits`; not `claims`, which would need an entry in the pod's spec too.
 pub(crate) fn resources(_: &mut SchemaGenerator) -> Schema {
     let amounts = |description: &str| {
         json_schema!({
@@ -33,8 +34,10 @@ pub(crate) fn resources(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
         "properties": {
-            "requests": amounts("What the scheduler sets aside for a member, by resource name."),
-            "limits": amounts("What a member may use at most, by resource name. `memory` decides the default of `quota`."),
+            "requests": amounts("Amounts that the scheduler reserves for each member, by resource name."),
+            "limits": amounts(
+                "Largest amounts that each member may use, by resource name. `memory` determines the default of `quota`."
+            ),
         },
     })
 }
@@ -51,7 +54,7 @@ pub(crate) fn topology_spread_constraints(generator: &mut SchemaGenerator) -> Sc
     list_of(without_prose(TopologySpreadConstraint::json_schema(generator)))
 }
 
-/// metav1.Condition, in a few words of our own.
+/// metav1.Condition with shorter descriptions.
 pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
@@ -62,27 +65,27 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
             "type": "object",
             "required": ["lastTransitionTime", "message", "reason", "status", "type"],
             "properties": {
-                "type": { "type": "string", "maxLength": 316, "description": "Which condition." },
+                "type": { "type": "string", "maxLength": 316, "description": "Type of the condition." },
                 "status": {
                     "type": "string",
                     "enum": ["True", "False", "Unknown"],
-                    "description": "Whether it holds: `True`, `False` or `Unknown`.",
+                    "description": "Whether the condition holds: `True`, `False` or `Unknown`.",
                 },
-                "reason": { "type": "string", "maxLength": 1024, "description": "Why, in one word." },
+                "reason": { "type": "string", "maxLength": 1024, "description": "One word for the cause." },
                 "message": {
                     "type": "string",
                     "maxLength": 32768,
-                    "description": "Why, in a sentence, and what to do about it.",
+                    "description": "The cause in a sentence and, where a person can help, what to do.",
                 },
                 "lastTransitionTime": {
                     "type": "string",
                     "format": "date-time",
-                    "description": "When `status` changed last.",
+                    "description": "Time when `status` last changed.",
                 },
                 "observedGeneration": {
                     "type": "integer",
                     "format": "int64",
-                    "description": "Generation of the spec that the condition speaks of.",
+                    "description": "Generation of the spec that the condition refers to.",
                 },
             },
         },
@@ -98,8 +101,8 @@ fn without_prose(mut schema: Schema) -> Schema {
     schema
 }
 
-/// Drops `description` from a schema and everything below it. `properties` holds names, not keywords: a property that
-/// is itself called `description` stays.
+/// Removes `description` from a schema and from everything below it. A property that is itself called `description`
+/// stays, because `properties` holds names, not keywords.
 fn strip(schema: &mut Map<String, Value>) {
     schema.remove("description");
     for (keyword, below) in schema.iter_mut() {

@@ -1,10 +1,11 @@
-//! The objects users write: the only contract between user and operator.
+//! Owns the objects that users write: types, defaults and admission rules, the only contract between user and operator.
+//! Does not own decisions (`operator/plan`) or clients (`operator`).
 //!
-//! Types, defaults and admission rules live here; no decision and no client does. What a field means is said once, on
-//! the field, and `kubectl explain`, the charts and the reference page are all made from that sentence.
+//! The meaning of a field is written once, on the field; `kubectl explain`, the charts and the reference page are all
+//! generated from it.
 //!
-//! A rule is CEL inside the schema, so the API server refuses bad input by itself and no webhook is needed. The
-//! definitions to install are [`definitions`], not `RaftCluster::crd()`: see there for what they add.
+//! Rules are CEL expressions inside the schema, so that the API server refuses bad input without a webhook. Install
+//! [`definitions`], not `RaftCluster::crd()`; its documentation lists the differences.
 
 #![allow(unreachable_pub, reason = "the schema derive copies each type, with its visibility, into a function")]
 #![allow(clippy::duplicated_attributes, reason = "printer columns and rules repeat their own keys")]
@@ -31,9 +32,9 @@ pub use raft_cluster::{RaftCluster, RaftClusterSpec, RaftClusterStatus};
 /// API group of every kind here.
 pub const GROUP: &str = "raftoperator.io";
 
-/// The one version served and stored.
+/// The only version that is served and stored.
 pub const VERSION: &str = "v1alpha1";
 
-/// Longest name of a RaftCluster, in bytes: room for `-identity`, member ordinals and what Kubernetes appends to pod
-/// names.
+/// Longest name of a RaftCluster in bytes, so that names with `-identity`, an ordinal and the suffixes that Kubernetes
+/// appends to pod names stay within Kubernetes' limit of 63.
 pub const CLUSTER_NAME_MAX: usize = 40;

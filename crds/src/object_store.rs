@@ -1,5 +1,5 @@
-//! Where backups live: one shape for backing up, restoring and reporting. Holds the name of the credentials, never the
-//! credentials.
+//! Owns the description of a bucket, shared by backups, restores and status. Holds the name of the credentials Secret,
+//! never the credentials.
 
 use kube_derive::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -15,12 +15,12 @@ pub const SECRET_ACCESS_KEY: &str = "secret-access-key";
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct ObjectStore {
-    /// Name of the bucket. It must exist: it is never created.
+    /// Name of the bucket. It must exist, because neither members nor the operator create it.
     #[schemars(length(min = 3, max = 63), regex(pattern = r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$"))]
     pub bucket: String,
 
-    /// Put before every object's name, without slashes at either end, e.g. `prod/raft`. Below it each cluster writes
-    /// under its own cluster ID, so many clusters may share one bucket and prefix. Default: empty.
+    /// Prefix of every object's name, without a slash at either end, e.g. `prod/raft`. Several clusters may share a
+    /// bucket and a prefix, because each writes below its own cluster ID. Default: empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512), regex(pattern = r"^[A-Za-z0-9_.=-]+(/[A-Za-z0-9_.=-]+)*$"))]
     pub prefix: Option<String>,
@@ -31,15 +31,15 @@ pub struct ObjectStore {
     #[schemars(length(max = 253), regex(pattern = r"^https?://[^/?#\s]+/?$"))]
     pub endpoint: Option<String>,
 
-    /// Region to sign requests for. Default: `us-east-1`, which most other services accept.
+    /// Region that requests are signed for. Default: `us-east-1`, which most services other than AWS accept.
     #[serde(default = "default_region")]
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9-]+$"))]
     pub region: String,
 
     /// Secret in the cluster's namespace with the keys `access-key-id` and `secret-access-key`. Members mount it; the
-    /// operator never reads it. It may be created or changed later: members take up the new content by themselves
-    /// within about two minutes, as the kubelet refreshes the mount. A third key, `ca.crt`, may hold certificates (PEM) of
-    /// authorities that members trust beside the public ones.
+    /// operator never reads it. It may be created or changed later: the kubelet refreshes the mount, so members use the
+    /// new content within about two minutes, without a restart. The optional key `ca.crt` holds PEM certificates of
+    /// authorities that members trust in addition to the public ones.
     pub credentials_secret_ref: SecretReference,
 }
 

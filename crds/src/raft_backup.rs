@@ -1,4 +1,5 @@
-//! RaftBackup: one backup of one cluster. It outlives its cluster, so its status holds all that a restore needs.
+//! Owns RaftBackup, one backup of one cluster. It may outlive its cluster, so its status holds all that a restore needs.
+//! Does not own the choice of the member that takes it (`operator/plan/src/backup.rs`).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube_derive::{CustomResource, KubeSchema};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{embedded, object_store::ObjectStore};
 
-/// What to back up. Immutable: another backup is another RaftBackup.
+/// Desired backup. Immutable: for another backup, create another RaftBackup.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, CustomResource, KubeSchema)]
 #[kube(
     group = "raftoperator.io",
@@ -16,7 +17,7 @@ use crate::{embedded, object_store::ObjectStore};
     namespaced,
     status = "RaftBackupStatus",
     derive = "PartialEq",
-    doc = "One backup of a RaftCluster in the same namespace, taken once. It stays when the cluster goes; deleting it leaves the objects in the bucket.",
+    doc = "One backup of a RaftCluster in the same namespace, taken once. It stays when the cluster is deleted. Deleting it deletes nothing in the bucket.",
     category = "raft",
     shortname = "raftb",
     selectable = ".spec.clusterName",
@@ -25,7 +26,7 @@ use crate::{embedded, object_store::ObjectStore};
         name = "Status",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
-        description = "Why the backup is Ready, or is not"
+        description = "Reason of the condition Ready"
     ),
     printcolumn(name = "Revision", type_ = "integer", json_path = ".status.revision"),
     printcolumn(
@@ -41,60 +42,60 @@ use crate::{embedded, object_store::ObjectStore};
 #[x_kube(
     crates(kube_core = "kube_core"),
     validation = Rule::new("self == oldSelf")
-        .message("a RaftBackup is taken once and cannot change: create another one"),
+        .message("a RaftBackup is taken once and is immutable: create another RaftBackup instead"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RaftBackupSpec {
-    /// The RaftCluster to back up, in this namespace, into its `spec.backup.objectStore`. Immutable.
+    /// Name of the RaftCluster in this namespace to back up. The backup goes to its `spec.backup.objectStore`. Immutable.
     #[schemars(length(min = 1, max = 40))]
     pub cluster_name: String,
 
-    /// What is taken: `Full`, everything at one revision. Immutable. Default: `Full`.
+    /// Kind of backup. `Full` holds everything at one revision. Immutable. Default: `Full`.
     #[serde(rename = "type", default)]
     pub backup_type: BackupType,
 }
 
-/// What a backup takes.
+/// Kind of backup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[schemars(transform = embedded::undescribed)]
 pub enum BackupType {
-    /// Everything at one revision; restorable by itself.
+    /// Everything at one revision; restorable without any other backup.
     #[default]
     Full,
 }
 
-/// How far a backup is, and where it ended. A report, written by the operator.
+/// Progress and place of a backup, as reported by the operator.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct RaftBackupStatus {
-    /// Generation of the spec that this status answers; -1 before the operator has seen the backup.
+    /// Generation of the spec that this status refers to; -1 until the operator has seen the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
 
-    /// When a member began.
+    /// Time when a member was first asked for the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Time>,
 
-    /// When the manifest was written; absent until the backup is complete.
+    /// Time when the operator learned that the backup is complete; absent until then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<Time>,
 
-    /// Name of the member that takes it.
+    /// Name of the member that takes the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub source_member: Option<String>,
 
-    /// How much is in the bucket.
+    /// Progress of the upload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<BackupProgress>,
 
-    /// ID of the cluster that was backed up: 32 hexadecimal digits.
+    /// Cluster ID of the cluster that was backed up, 32 hexadecimal digits.
     #[serde(rename = "clusterID", default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub cluster_id: Option<String>,
 
-    /// Log index of the last entry the backup contains.
+    /// Log index of the last entry in the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<i64>,
 
@@ -106,46 +107,46 @@ pub struct RaftBackupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
 
-    /// Size of the snapshot in the bucket, in bytes.
+    /// Size of the image in the bucket, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<i64>,
 
-    /// SHA-256 of the snapshot in the bucket: 64 hexadecimal digits.
+    /// SHA-256 of the image in the bucket, 64 hexadecimal digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 64))]
     pub sha256: Option<String>,
 
-    /// Key of the manifest in the bucket, prefix included. With `clusterID` and `location` it is all that a restore
-    /// needs.
+    /// Key of the manifest in the bucket, including the prefix. A restore needs it, `clusterID` and `location`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub manifest: Option<String>,
 
-    /// The bucket it went to, as the cluster's spec named it when the backup began.
+    /// Bucket of the backup, as the cluster's spec named it when the backup was requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<ObjectStore>,
 
-    /// Why the last attempt failed and what to do, absent after success.
+    /// Cause of the last failed attempt; absent after success.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub error: Option<String>,
 
-    /// Ready (complete), Reconciling (under way or to be tried again) and Stalled (will not be tried again).
+    /// Conditions as of `observedGeneration`: Ready (complete), Reconciling (under way, or waiting to be tried again) and
+    /// Stalled (always False, because every cause of failure may go away).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "embedded::conditions")]
     pub conditions: Vec<Condition>,
 }
 
-/// How much of a backup is in the bucket.
+/// Progress of an upload.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct BackupProgress {
-    /// Bytes uploaded.
+    /// Bytes uploaded so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_done: Option<i64>,
 
-    /// Bytes to upload in all.
+    /// Bytes to upload in total; 0 while the member does not know yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_total: Option<i64>,
 }

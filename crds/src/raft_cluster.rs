@@ -1,5 +1,5 @@
-//! RaftCluster: the spec on one page. The parts of the spec are in the files beside; what is computed from it is the
-//! planner's.
+//! Owns RaftCluster: its spec on one page. Does not own the parts of the spec (files in `raft_cluster/`) or what is
+//! computed from it (`operator/plan`).
 
 mod backup;
 mod bootstrap;
@@ -29,8 +29,8 @@ pub use status::{Blocker, MemberHealth, MemberRole, MemberStatus, PlanStatus, Pl
 pub use storage::{Retention, Storage, VolumeFate};
 pub use tls::{Tls, TlsMode};
 
-/// What a RaftCluster should be. Unless a field says otherwise it may change at any time; a change to how a member runs
-/// restarts members one at a time, followers first.
+/// Desired state of a RaftCluster. A field may change at any time unless its description says otherwise. A change to how
+/// members run restarts them one at a time, followers first.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, CustomResource, KubeSchema)]
 #[kube(
     group = "raftoperator.io",
@@ -39,7 +39,7 @@ pub use tls::{Tls, TlsMode};
     namespaced,
     status = "RaftClusterStatus",
     derive = "PartialEq",
-    doc = "A Raft cluster that speaks the etcd v3 API: members with their own volumes, kept at the wanted count and repaired by themselves.",
+    doc = "A Raft cluster that speaks the etcd v3 API. Each member has its own volume; the operator keeps the wanted number of members and replaces lost ones.",
     category = "raft",
     shortname = "raftc",
     scale(
@@ -51,7 +51,7 @@ pub use tls::{Tls, TlsMode};
         name = "Status",
         type_ = "string",
         json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
-        description = "Why the cluster is Ready, or is not"
+        description = "Reason of the condition Ready"
     ),
     printcolumn(name = "Voters", type_ = "integer", json_path = ".status.voters", description = "Members with a vote"),
     printcolumn(
@@ -71,24 +71,24 @@ pub use tls::{Tls, TlsMode};
         name = "Tolerates",
         type_ = "integer",
         json_path = ".status.failuresTolerated",
-        description = "Voters that may fail now without a loss of service"
+        description = "Voters that may fail now without loss of service"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
-        .message("choose a name of at most 40 characters that starts with a letter and holds only lower-case letters, digits and '-': members, Services and volumes are named after it"),
+        .message("choose a name of at most 40 characters that starts with a letter, ends with a letter or digit, and contains only lower-case letters, digits and '-': names of members, Services and volumes begin with it"),
     attr = r#"x_kube(crates(kube_core = "kube_core"))"#,
     crates(kube = "kube_derive", kube_core = "kube_core")
 )]
 #[x_kube(
     crates(kube_core = "kube_core"),
     validation = Rule::new("has(self.bootstrap) == has(oldSelf.bootstrap)")
-        .message("bootstrap is read once, when the cluster is created: to restore, create a RaftCluster with a new name")
+        .message("bootstrap is immutable, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name")
         .field_path(".bootstrap"),
     validation = Rule::new(
         "!has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || \
          (isQuantity(string(self.resources.limits['memory'])) && \
          quantity(string(self.resources.limits['memory'])).compareTo(quantity('320Mi')) >= 0)")
-        .message("resources.limits.memory must be a quantity of at least 320Mi: a member needs 256Mi beside twice its quota")
+        .message("resources.limits.memory must be a quantity of at least 320Mi: a member needs 256Mi in addition to twice its quota, and the smallest quota is 16Mi")
         .field_path(".resources"),
     validation = Rule::new(
         "!has(self.quota) || !isQuantity(string(self.quota)) || \
@@ -96,46 +96,47 @@ pub use tls::{Tls, TlsMode};
          !isQuantity(string(self.resources.limits['memory'])) || \
          quantity(string(self.resources.limits['memory'])).compareTo(\
          quantity(string(self.quota)).add(quantity(string(self.quota))).add(quantity('256Mi'))) >= 0")
-        .message("lower quota or raise resources.limits.memory: the limit must be at least twice the quota plus 256Mi, or a full store would be killed for its memory")
+        .message("lower quota or raise resources.limits.memory: the limit must be at least twice the quota plus 256Mi, otherwise a member with a full store would be killed for its memory use")
         .field_path(".quota"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RaftClusterSpec {
-    /// Wanted members, 1 to 50; `kubectl scale` sets it. Voters are the largest odd number that is at most `replicas`
-    /// and at most `maxVoters`; the rest are learners: read-only replicas and warm spares. So 3 is three voters, 4 is
-    /// three voters and a learner, 5 is five voters. Two voters would tolerate less than one: `replicas: 2` is one
-    /// voter and a learner.
+    /// Wanted number of members, 1 to 50; `kubectl scale` sets it. The number of voters is the largest odd number that is
+    /// at most `replicas` and at most `maxVoters`. The other members are learners: read-only replicas and warm spares.
+    /// So 3 gives three voters, 4 three voters and a learner, 5 five voters, and 2 one voter and a learner, because two
+    /// voters stop when either fails.
     #[x_kube(validation = Rule::new("self >= 1")
-        .message("replicas must be at least 1: to stop the cluster, delete it; its volumes are retained by default"))]
+        .message("replicas must be at least 1: to stop the cluster, delete the RaftCluster; its volumes are retained by default"))]
     #[x_kube(validation = Rule::new("self <= 50")
         .message("replicas must be at most 50: spread the load over several RaftClusters instead"))]
     pub replicas: i32,
 
-    /// Most members that may vote: an odd number from 1 to 9. Each voter more makes every write slower. Default: 7.
+    /// Largest number of voters: an odd number from 1 to 9. Each additional voter makes every write slower. Default: 7.
     #[serde(default = "default_max_voters")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 9 && self % 2 == 1")
-        .message("maxVoters must be 1, 3, 5, 7 or 9: an even number of voters tolerates no more failures than one voter less"))]
+        .message("maxVoters must be 1, 3, 5, 7 or 9: an even number of voters tolerates no more failures than one voter fewer"))]
     pub max_voters: i32,
 
-    /// Image of the members. Default: the one the operator named (`--node-image`) when the cluster was created; a new operator
-    /// restarts nobody, so set it to upgrade.
+    /// Image of the members. Default: the operator's `--node-image` at the time when the cluster was created. A new
+    /// version of the operator does not change it, so that it restarts no member: set this field to upgrade.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
 
-    /// When nodes pull the image: `Always`, `IfNotPresent` or `Never`. Default: Kubernetes' own, `IfNotPresent` unless
-    /// the tag is `latest`.
+    /// When nodes pull the image: `Always`, `IfNotPresent` or `Never`. Default: the operator's
+    /// `--node-image-pull-policy` at the time when the cluster was created; without it Kubernetes' default, which is
+    /// `Always` for the tag `latest` and `IfNotPresent` otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<ImagePullPolicy>,
 
-    /// Secrets in this namespace to pull the image with, at most 16. Default: none.
+    /// Secrets in this namespace with credentials to pull the image, at most 16. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub image_pull_secrets: Vec<SecretReference>,
 
-    /// Processor and memory of each member. Default: none, which suits a trial only: without a memory request a member
-    /// is among the first to be evicted.
+    /// CPU and memory of each member. Default: none, which suits trials only: without a memory request a member is among
+    /// the first to be evicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "embedded::resources")]
     pub resources: Option<ResourceRequirements>,
@@ -143,9 +144,9 @@ pub struct RaftClusterSpec {
     /// The volume of each member.
     pub storage: Storage,
 
-    /// Most bytes of live keys and history a member holds; past it, writes are refused and reads, deletes and
-    /// compaction go on. A memory limit must be at least twice the quota plus 256Mi. Default: half of what the memory
-    /// limit leaves above 256Mi, at most 8Gi; 2Gi without a memory limit.
+    /// Limit on the bytes of live keys and history, 16Mi to 64Gi. Above it writes are refused; reads, deletes and
+    /// compactions still work. `resources.limits.memory` must be at least twice the quota plus 256Mi. Default: half of
+    /// the memory limit less 256Mi, at most 8Gi; 2Gi without a memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "embedded::bytes")]
     #[x_kube(validation = Rule::new(
@@ -154,34 +155,34 @@ pub struct RaftClusterSpec {
         .message("quota must be a quantity of bytes from 16Mi to 64Gi, such as 2Gi"))]
     pub quota: Option<Quantity>,
 
-    /// Scheduling rules of the members' pods, as `affinity` of a pod. Default: none.
+    /// Affinity rules of the members' pods, as in `affinity` of a pod. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "embedded::affinity")]
     pub affinity: Option<Affinity>,
 
-    /// How members spread, as `topologySpreadConstraints` of a pod, at most 32; a constraint without a label selector
-    /// gets the cluster's own. Default: over zones and then over nodes, as far as possible. An empty list turns that
-    /// off.
+    /// How members are spread, as in `topologySpreadConstraints` of a pod, at most 32. A constraint without a label
+    /// selector gets a selector for this cluster's members. Default: over zones and over nodes, as far as possible. An
+    /// empty list turns spreading off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "embedded::topology_spread_constraints")]
     pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
 
-    /// Taints that members tolerate, as `tolerations` of a pod, at most 32. Default: none.
+    /// Taints that members tolerate, as in `tolerations` of a pod, at most 32. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "embedded::tolerations")]
     pub tolerations: Vec<Toleration>,
 
-    /// Labels a node must have to run a member, at most 32. Default: none.
+    /// Labels that a node must have to run a member, at most 32. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub node_selector: BTreeMap<String, String>,
 
-    /// PriorityClass of the members' pods. Default: the cluster's default class.
+    /// PriorityClass of the members' pods. Default: the default PriorityClass of Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,
 
-    /// Additions to the members' pods. Default: none.
+    /// Labels, annotations, environment and user to set on the members' pods. Default: none.
     #[serde(default, skip_serializing_if = "Pod::is_empty")]
     pub pod: Pod,
 
@@ -189,28 +190,28 @@ pub struct RaftClusterSpec {
     #[serde(default)]
     pub raft: RaftSettings,
 
-    /// When members take snapshots of their store and how many they keep.
+    /// When members take snapshots, and how many they keep.
     #[serde(default)]
     pub snapshots: Snapshots,
 
-    /// How client and peer traffic is protected. Required, so that no default can surprise.
+    /// How client and peer traffic is protected. Required, so that plain text is always an explicit choice.
     pub tls: Tls,
 
-    /// Where backups go. Without it a RaftBackup of this cluster is refused. Default: none.
+    /// Where backups go. Without it a RaftBackup of this cluster waits, with the reason NoObjectStore. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
 
-    /// How the cluster begins. Immutable. Default: empty, with a new cluster ID.
+    /// How the cluster begins. Immutable. Default: as an empty cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("self == oldSelf")
-        .message("bootstrap is read once, when the cluster is created: to restore, create a RaftCluster with a new name"))]
+        .message("bootstrap is immutable, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name"))]
     pub bootstrap: Option<Bootstrap>,
 
-    /// How members that stay away are replaced.
+    /// How lost and unreachable members are replaced.
     #[serde(default)]
     pub replacement: Replacement,
 
-    /// Stops the operator from changing anything of this cluster; members go on serving and status goes on telling.
+    /// Whether the operator leaves this cluster unchanged. Members keep serving, and the operator keeps updating status.
     /// Default: false.
     #[serde(default)]
     pub paused: bool,
@@ -220,11 +221,11 @@ pub struct RaftClusterSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[schemars(transform = embedded::undescribed)]
 pub enum ImagePullPolicy {
-    /// At every start.
+    /// At every start of a pod.
     Always,
-    /// Only if the node does not have it.
+    /// When the image is not on the node.
     IfNotPresent,
-    /// Never: the image must be on the node.
+    /// Never; the image must be on the node.
     Never,
 }
 
@@ -240,25 +241,25 @@ impl ImagePullPolicy {
     }
 }
 
-/// How members that stay away are replaced. A member whose volume came back empty is replaced at once: waiting could
-/// not bring its data back.
+/// How lost and unreachable members are replaced. A member whose volume is empty is replaced without delay, because
+/// waiting cannot bring its data back.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Replacement {
-    /// Whether members are replaced at all. Default: true.
+    /// Whether members are replaced. Default: true.
     #[serde(default = "enabled")]
     pub enabled: bool,
 
-    /// How long a member must be unreachable before another takes its place: `1s` to `24h`. Longer than a node's
-    /// restart spares copying the store; shorter restores tolerance sooner. Default: `300s`.
+    /// Time that a member must be unreachable before it is replaced: `1s` to `24h`. A value longer than a node's restart
+    /// avoids copying the store after each restart; a shorter one restores fault tolerance sooner. Default: `300s`.
     #[serde(default = "default_delay")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
-        .message("replacement.delay must be from 1s to 24h; to replace nobody, set replacement.enabled to false"))]
+        .message("replacement.delay must be from 1s to 24h: to turn replacement off, set replacement.enabled to false"))]
     pub delay: Duration,
 
-    /// Most members being replaced at the same time, 1 to 3. Default: 1.
+    /// Largest number of members that are replaced at the same time, 1 to 3. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 3))]
     pub max_concurrent: i32,

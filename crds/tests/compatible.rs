@@ -1,10 +1,10 @@
-//! Versions that meet: what a newer operator wrote must not stop an older one.
+//! Tests that an older operator can read what a newer one wrote.
 
 use crds::{RaftCluster, raft_cluster};
 use serde_json::json;
 
-/// After a downgrade the status holds words and fields that this version does not know. It is a report: read what can be
-/// read, and never fail on the resource for it.
+/// After a downgrade the status holds words and fields that this version does not know. They are ignored, because an
+/// operator that cannot read a RaftCluster cannot reconcile it.
 #[test]
 fn a_status_from_a_newer_operator_is_read() {
     let cluster: RaftCluster = serde_json::from_value(json!({
@@ -32,10 +32,10 @@ fn a_status_from_a_newer_operator_is_read() {
     assert_eq!(status.plan.expect("the plan was given").steps[0].state, Some(raft_cluster::StepState::Unknown));
 }
 
-/// A status field that is not known is left out when it is written: applying a part of the status must never require, or
-/// wipe, another one.
+/// An absent status field is not written as `null`, because applying a part of the status must neither require nor erase
+/// another part.
 #[test]
-fn an_empty_status_says_nothing() {
+fn an_empty_status_is_written_without_fields() {
     let empty = serde_json::to_value(raft_cluster::RaftClusterStatus::default()).expect("plain data");
     assert_eq!(empty, json!({}));
     let empty = serde_json::to_value(crds::RaftBackupStatus::default()).expect("plain data");

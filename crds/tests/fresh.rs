@@ -1,4 +1,4 @@
-//! What is generated from the types is what lies in the tree.
+//! Tests that the generated files in the tree match the types.
 
 use std::process::Command;
 

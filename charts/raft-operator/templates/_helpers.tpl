@@ -3,7 +3,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* What objects of this release are called: the release's name, with the chart's unless it already holds it. */ -}}
+{{- /* Name of this release's objects: the release's name and the chart's name, or the release's alone if it contains the chart's. */ -}}
 {{- define "raft-operator.fullname" -}}
 {{- $name := include "raft-operator.name" . -}}
 {{- if .Values.fullnameOverride -}}
@@ -15,7 +15,7 @@
 {{- end }}
 {{- end }}
 
-{{- /* Labels that select the operator's pods; they never change. */ -}}
+{{- /* Labels that select the operator's pods. They must not change, because a Deployment's selector is immutable. */ -}}
 {{- define "raft-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "raft-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -34,11 +34,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "raft-operator.fullname" .) .Values.serviceAccount.name }}
 {{- else -}}
-{{- required "name the service account to use in serviceAccount.name, or let one be made with serviceAccount.create" .Values.serviceAccount.name }}
+{{- required "serviceAccount.name is empty: name the service account to use, or set serviceAccount.create to true" .Values.serviceAccount.name }}
 {{- end }}
 {{- end }}
 
-{{- /* An image by digest if one is set, else by tag; the argument is a list of the image's values and the default tag. */ -}}
+{{- /* Reference to an image: by digest if one is set, otherwise by tag. The argument is a list: the image's values, the default tag. */ -}}
 {{- define "raft-operator.image" -}}
 {{- $image := index . 0 -}}
 {{- if $image.digest -}}
@@ -48,20 +48,22 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end }}
 {{- end }}
 
-{{- /* What the operator may do with the objects it looks after, in each namespace it watches. */ -}}
+{{- /* Rights of the operator in each namespace that it watches. */ -}}
 {{- define "raft-operator.rules" -}}
-# The spec is the user's: the operator reports in status and changes nothing else.
+# The spec belongs to the user: the operator changes only status.
 - apiGroups: [raftoperator.io]
   resources: [raftclusters, raftbackups]
   verbs: [get, list, watch]
 - apiGroups: [raftoperator.io]
   resources: [raftclusters/status, raftbackups/status]
   verbs: [patch]
-# Where OwnerReferencesPermissionEnforcement is on, as in OpenShift, owning an object takes this right on its owner.
+# Where the admission plugin OwnerReferencesPermissionEnforcement is on, as in OpenShift, setting an owner reference
+# needs this right on the owner.
 - apiGroups: [raftoperator.io]
   resources: [raftclusters/finalizers]
   verbs: [update]
-# Server-side apply takes `create` and `patch`. One StatefulSet per member; `delete` is how a member goes after its removal is committed.
+# Server-side apply needs `create` and `patch`. Each member has a StatefulSet; `delete` removes it after the member's
+# removal is committed.
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [list, watch, create, patch, delete]
@@ -71,25 +73,25 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
-# A cluster's identity, `<name>-identity`, is created once and read by name. Names of clusters to come cannot be listed
-# in a role, so `get` reaches every Secret whose name is known; without `list` and `watch` no name can be found out.
-# Credentials of object stores are mounted by the members and never read here.
+# A cluster's identity, the Secret `<name>-identity`, is created once and read by name. A role cannot list the names of
+# future clusters, so `get` covers every Secret whose name is known; without `list` and `watch` the operator cannot
+# discover names. Members mount the credentials of object stores; the operator does not read them.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create]
-# `patch` labels pods as voters or learners, for Services and the budget; `delete` takes pods that never started. Members
-# that run and whose settings changed are evicted, which the budget may refuse.
+# `patch` labels pods as voters or learners, for Services and the disruption budget. `delete` removes pods that never
+# started. Running members with changed settings are evicted instead, because the disruption budget can refuse that.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, patch, delete]
 - apiGroups: [""]
   resources: [pods/eviction]
   verbs: [create]
-# No `delete`: volumes outlive every mistake the operator can make. `patch` labels them with cluster and member.
+# No `delete`, so that no error of the operator can delete a volume. `patch` labels claims with cluster and member ID.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, watch, patch]
-# What people should know is told in events; why a pod does not start is read from those of others.
+# The operator writes events for people, and reads the events of other controllers to explain why a pod does not start.
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

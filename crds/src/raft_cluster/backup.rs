@@ -1,4 +1,4 @@
-//! Where a cluster's backups go. One backup is a RaftBackup.
+//! Owns where a cluster's backups go. Does not own a single backup (`raft_backup.rs`).
 
 use kube_derive::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use crate::object_store::ObjectStore;
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Backup {
-    /// The bucket for backups of this cluster. Condition BackupReady tells whether members can write and read it.
-    /// Backups already taken stay where they are when it changes.
+    /// Bucket for backups of this cluster. The condition BackupReady shows whether members can write to it and read from
+    /// it. When it changes, earlier backups stay where they are.
     pub object_store: ObjectStore,
 }

@@ -1,39 +1,39 @@
-//! Additions to the members' pods: a small, named set instead of a whole pod template, so that nothing the members'
-//! safety rests on can be replaced.
+//! Owns the additions to the members' pods: a small set of fields instead of a whole pod template, so that users cannot
+//! replace what the members' safety depends on.
 
 use kube_derive::KubeSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Additions to the members' pods.
+/// Labels, annotations, environment and user of the members' pods.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Pod {
-    /// Labels to add, at most 32. Those of the operator win. Default: none.
+    /// Labels to add, at most 32. The operator's labels take precedence. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub labels: BTreeMap<String, String>,
 
-    /// Annotations to add, at most 32. Those of the operator win. Default: none.
+    /// Annotations to add, at most 32. The operator's annotations take precedence. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
 
-    /// Environment variables of the member, at most 32, such as `RAFT_NODE_LOG`. Default: none.
+    /// Environment variables of the member's container, at most 32, such as `RAFT_NODE_LOG`. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub env: Vec<EnvironmentVariable>,
 
-    /// User and groups the member runs as. The rest of the restricted profile (no root, no capabilities, read-only
-    /// root) cannot be loosened.
+    /// User and groups that the member runs as. The other restrictions (no root, no capabilities, read-only root file
+    /// system) cannot be changed.
     #[serde(default, skip_serializing_if = "PodSecurity::is_empty")]
     pub security_context: PodSecurity,
 }
 
 impl Pod {
-    /// Whether nothing is added.
+    /// Whether every field has its default.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -49,7 +49,7 @@ pub struct EnvironmentVariable {
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
     pub name: String,
 
-    /// Its value. Default: empty.
+    /// Value of the variable. Default: empty.
     #[serde(default)]
     #[schemars(length(max = 4096))]
     pub value: String,
@@ -77,7 +77,7 @@ pub struct PodSecurity {
 }
 
 impl PodSecurity {
-    /// Whether everything is left at its default.
+    /// Whether every field has its default.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -1,5 +1,5 @@
-//! Timing and batching of the protocol, and snapshots. Durations are strings as Go writes them (`150ms`, `1.5s`):
-//! readable, and CEL compares them.
+//! Owns the settings for timing and batching of the protocol and for snapshots. Durations are strings in Go's notation
+//! (`150ms`, `1.5s`), because people can read them and CEL can compare them.
 
 use kube_core::Duration;
 use kube_derive::KubeSchema;
@@ -11,85 +11,86 @@ use std::time;
 #[x_kube(
     crates(kube_core = "kube_core"),
     validation = Rule::new("duration(self.heartbeatInterval) + duration(self.heartbeatInterval) <= duration(self.electionTimeout)")
-        .message("raise electionTimeout or lower heartbeatInterval: the election timeout must be at least twice the heartbeat interval, or one late heartbeat starts an election")
+        .message("raise electionTimeout or lower heartbeatInterval: the election timeout must be at least twice the heartbeat interval, otherwise one late heartbeat starts an election")
         .field_path(".electionTimeout"),
     validation = Rule::new("duration(self.leaderLease) + duration('50ms') < duration(self.electionTimeout)")
-        .message("lower leaderLease or raise electionTimeout: a lease and 50ms for clocks that drift must be over before another member can be elected")
+        .message("lower leaderLease or raise electionTimeout: leaderLease plus 50ms for clock drift must be shorter than electionTimeout, so that a lease has ended before another member can be elected")
         .field_path(".leaderLease"),
     validation = Rule::new(
         "!(self.leaseReads || oldSelf.leaseReads) || \
          (duration(oldSelf.leaderLease) + duration('50ms') < duration(self.electionTimeout) && \
           duration(self.leaderLease) + duration('50ms') < duration(oldSelf.electionTimeout))")
-        .message("change this in two steps: members restart one at a time, and with leaseReads the lease of each must be over before any other can be elected. To shorten both, first lower leaderLease alone; to lengthen both, first raise electionTimeout alone; wait until every member has restarted, then change the other")
+        .message("change leaderLease and electionTimeout in two steps: members restart one at a time, and with leaseReads the lease of each member must be shorter than the election timeout of every other. To shorten both, first lower leaderLease alone; to lengthen both, first raise electionTimeout alone; wait until every member has restarted, then change the other field")
         .field_path(".leaderLease"),
     validation = Rule::new("duration(self.commitTimeout) >= duration(self.electionTimeout)")
-        .message("raise commitTimeout to at least electionTimeout: else every election fails the proposals that wait for it")
+        .message("raise commitTimeout to at least electionTimeout: otherwise the writes that wait during an election fail")
         .field_path(".commitTimeout"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RaftSettings {
-    /// How often a leader shows that it lives: `10ms` to `10s`. Default: `150ms`.
+    /// Interval between the leader's heartbeats: `10ms` to `10s`, at most half of the election timeout. Default: `150ms`.
     #[serde(default = "default_heartbeat_interval")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('10s')")
         .message("heartbeatInterval must be from 10ms to 10s"))]
     pub heartbeat_interval: Duration,
 
-    /// How long a member waits for its leader before it stands for election: each time drawn anew between once and twice
-    /// this, `100ms` to `60s`, at least twice the heartbeat interval. `300ms` fails over faster on a fast, quiet network
-    /// and costs needless elections elsewhere. Leases of clients are at least as long. Default: `1s`.
+    /// Time without a leader after which a member starts an election, `100ms` to `60s`, at least twice the heartbeat
+    /// interval. Each member draws its timeout anew each time, between once and twice this value. `300ms` shortens
+    /// failover on a fast, quiet network and causes unnecessary elections on any other. Default: `1s`.
     #[serde(default = "default_election_timeout")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('60s')")
         .message("electionTimeout must be from 100ms to 60s"))]
     pub election_timeout: Duration,
 
-    /// How long a leader may trust that nobody else was elected, counted from a round of heartbeats that a majority
-    /// answered: `10ms` to `60s`, and with 50ms for clocks that drift still shorter than the election timeout. Default:
-    /// `500ms`.
+    /// Time during which a leader may assume that no other member was elected, counted from the start of a round of
+    /// heartbeats that a majority answered: `10ms` to `60s`. The lease plus 50ms for clock drift must be shorter than the
+    /// election timeout. Default: `500ms`.
     #[serde(default = "default_leader_lease")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10ms') && duration(self) <= duration('60s')")
         .message("leaderLease must be from 10ms to 60s"))]
     pub leader_lease: Duration,
 
-    /// Whether linearizable reads may trust the lease instead of asking a quorum: faster, and stale where clocks drift apart by
-    /// more than 50ms during one lease (Raft thesis §6.4.1). With it, `leaderLease` and `electionTimeout` change one after the
-    /// other: wait in between until every member has restarted. Default: false.
+    /// Whether linearizable reads may rely on the leader lease instead of a round to a quorum. They are faster, but stale
+    /// if two members' clocks drift apart by more than 50ms during one lease (Raft thesis §6.4.1). While it is true,
+    /// change `leaderLease` and `electionTimeout` one after the other, and wait in between until every member has
+    /// restarted. Default: false.
     #[serde(default)]
     pub lease_reads: bool,
 
-    /// How long a write may wait to be committed before its client is told that the outcome is unknown: `100ms` to
-    /// `5m`, at least the election timeout. Default: `5s`.
+    /// Time that a write may wait to be committed before its client gets the answer that the outcome is unknown: `100ms`
+    /// to `5m`, at least the election timeout. Default: `5s`.
     #[serde(default = "default_commit_timeout")]
     #[schemars(length(max = 16), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     #[x_kube(validation = Rule::new("duration(self) >= duration('100ms') && duration(self) <= duration('5m')")
         .message("commitTimeout must be from 100ms to 5m"))]
     pub commit_timeout: Duration,
 
-    /// Most log entries in one message to a peer, 1 to 4096. Default: 64.
+    /// Largest number of log entries in one message to a peer, 1 to 4096. Default: 64.
     #[serde(default = "default_max_append_entries")]
     #[schemars(range(min = 1, max = 4096))]
     pub max_append_entries: i32,
 
-    /// Whether a member asks if it could win before it starts an election, so that one cut off cannot disturb the
-    /// others when it returns (Raft thesis §9.6). Default: true.
+    /// Whether a member first asks the others if it could win an election, so that a member that was disconnected does not
+    /// depose the leader when it returns (Raft thesis §9.6). Default: true.
     #[serde(default = "default_pre_vote")]
     pub pre_vote: bool,
 }
 
-/// When members take snapshots of their store and how many they keep.
+/// When members take snapshots, and how many they keep.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Snapshots {
-    /// Applied log entries after which a snapshot is asked for, 16 to 10,000,000. One is taken at a time, so a busy
-    /// member takes fewer. Default: 1024.
+    /// Number of applied log entries after which a snapshot is due, 16 to 10,000,000. A member takes one snapshot at a
+    /// time, so it takes fewer under load. Default: 1024.
     #[serde(default = "default_threshold")]
     #[schemars(range(min = 16, max = 10_000_000))]
     pub threshold: i32,
 
-    /// Snapshots kept on each member's volume, newest first, 1 to 10. Default: 3.
+    /// Number of newest snapshots kept on each member's volume, 1 to 10. Default: 3.
     #[serde(default = "default_retain")]
     #[schemars(range(min = 1, max = 10))]
     pub retain: i32,

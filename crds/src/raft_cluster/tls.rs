@@ -1,5 +1,5 @@
-//! How traffic is protected. This version speaks plaintext only; the fields are required all the same, so that the
-//! secure default of a later version changes nobody's cluster.
+//! Owns how traffic is protected. This version has plain text only; the fields are required nevertheless, so that a secure
+//! default of a later version does not change existing clusters.
 
 use kube_derive::KubeSchema;
 use serde::{Deserialize, Serialize};
@@ -11,24 +11,24 @@ use crate::embedded;
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Tls {
-    /// Between clients and members, port 2379. Only `Plaintext` in this version: whoever reaches the port reads and
-    /// writes every key.
+    /// Protection of traffic between clients and members, port 2379. Only `Plaintext` in this version: every client that
+    /// can reach the port can read and write all keys.
     #[schemars(schema_with = "embedded::word")]
     #[x_kube(validation = Rule::new("self == 'Plaintext'")
-        .message("tls.client must be Plaintext in this version: TLS comes in a later one; until then keep others away from port 2379 by a NetworkPolicy"))]
+        .message("tls.client must be Plaintext: this version has no TLS; restrict access to port 2379 with a NetworkPolicy"))]
     pub client: TlsMode,
 
-    /// Between members, and between the operator and members, port 2380. Only `Plaintext` in this version; the
-    /// operator's calls carry the cluster's token.
+    /// Protection of traffic between members, and between the operator and members, port 2380. Only `Plaintext` in this
+    /// version; calls of the operator carry the cluster's token.
     #[schemars(schema_with = "embedded::word")]
     #[x_kube(validation = Rule::new("self == 'Plaintext'")
-        .message("tls.peer must be Plaintext in this version: TLS comes in a later one; until then keep others away from port 2380 by a NetworkPolicy"))]
+        .message("tls.peer must be Plaintext: this version has no TLS; restrict access to port 2380 with a NetworkPolicy"))]
     pub peer: TlsMode,
 }
 
-/// A way to protect traffic.
+/// Way to protect traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum TlsMode {
-    /// Not at all.
+    /// No protection.
     Plaintext,
 }

@@ -1,28 +1,31 @@
-//! Helm as a program to ask. Renders and lints; never talks to a cluster.
+//! Owns the calls of the Helm program: render and lint. Never contacts a cluster.
 
 use dev_cluster::{Program, programs};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A Helm that works.
+/// A Helm program that runs on this machine.
 pub(crate) struct Helm(PathBuf);
 
 impl Helm {
-    /// The one of the dev cluster, built from its Go module where the cache has none.
+    /// The Helm of the dev cluster, built from its Go module unless it is cached.
     pub(crate) fn find() -> Self {
         let built = programs::build(&[Program::Helm], &|line| println!("{line}")).expect("Helm can be built with Go");
         Self(built.path(Program::Helm))
     }
 
-    /// What it prints, or what it complains of.
+    /// Runs Helm and returns its standard output.
+    ///
+    /// # Errors
+    /// Returns standard output and standard error when Helm fails or does not start.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let output = Command::new(&self.0).args(arguments).output().map_err(|error| error.to_string())?;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stdout) + &text(output.stderr)) }
     }
 
-    /// The objects of a chart.
+    /// The objects that a chart renders to.
     pub(crate) fn render(&self, name: &str, arguments: &[&str]) -> Vec<Value> {
         let chart = chart(name);
         let all = [&["template", "release", &chart, "--namespace", "operators"], arguments].concat();
@@ -31,13 +34,13 @@ impl Helm {
         documents.into_iter().filter(|document| !document.is_null()).collect()
     }
 
-    /// The objects of raft-operator with one of its sets of values.
+    /// The objects that raft-operator renders to with a set of values from its `ci` folder.
     pub(crate) fn render_set(&self, set: &str) -> Vec<Value> {
         self.render("raft-operator", &["--values", &chart(&format!("raft-operator/ci/{set}.yaml"))])
     }
 }
 
-/// A path below `charts/`.
+/// Absolute path of a file or folder in `charts/`.
 pub(crate) fn chart(path: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../charts")

@@ -1,5 +1,5 @@
-//! The charts: values and their schema agree, and what Helm makes of them is what we mean. Rendered and linted
-//! by a real Helm 4.
+//! Tests of the charts: values and their schema agree, and the rendered objects have the intended rights and settings.
+//! Rendered and linted by a real Helm 4.
 
 mod helm;
 
@@ -15,7 +15,7 @@ fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&text).expect("values are YAML")
 }
 
-/// Every path to a value that is not itself a map with keys known to the schema.
+/// Collects the path of every value, except of maps whose keys the schema lists.
 fn paths(value: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     match (value, schema["properties"].as_object()) {
         (Value::Object(fields), Some(_)) => {
@@ -55,7 +55,7 @@ fn values_and_their_schema_name_the_same_keys() {
 }
 
 #[test]
-fn a_value_set_tries_every_key() {
+fn the_value_set_everything_sets_every_key() {
     let schema = yaml("raft-operator/values.schema.json");
     let (mut known, mut tried) = (BTreeSet::new(), BTreeSet::new());
     paths(&yaml("raft-operator/values.yaml"), &schema, "", &mut known);
@@ -88,7 +88,7 @@ fn unknown_values_are_refused() {
     }
 }
 
-/// By either chart, and with either value of `crds.keep`, the definitions are those of the types.
+/// Holds for both charts and both values of `crds.keep`.
 #[test]
 fn rendered_definitions_are_those_of_the_types() {
     let helm = Helm::find();
@@ -119,7 +119,7 @@ fn rendered_definitions_are_those_of_the_types() {
     }
 }
 
-/// Bounds are written as whole numbers and are floating-point numbers in the typed definition.
+/// Turns bounds into floating-point numbers, because the charts contain whole numbers and the typed definition does not.
 fn whole_numbers(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -135,7 +135,7 @@ fn whole_numbers(value: &Value) -> Value {
 }
 
 #[test]
-fn every_object_is_labelled_and_lives_where_it_should() {
+fn every_object_has_the_labels_and_the_namespace_of_its_release() {
     let helm = Helm::find();
     for set in VALUE_SETS {
         for object in helm.render_set(set) {
@@ -152,7 +152,7 @@ fn every_object_is_labelled_and_lives_where_it_should() {
 
 /// Pod Security Standards, profile Restricted.
 #[test]
-fn the_operator_runs_restricted() {
+fn the_operator_meets_the_restricted_profile() {
     let helm = Helm::find();
     for set in VALUE_SETS {
         let objects = helm.render_set(set);
@@ -197,7 +197,7 @@ fn a_list_of_namespaces_needs_no_cluster_wide_right() {
 }
 
 #[test]
-fn the_operator_has_no_right_it_could_do_harm_with() {
+fn the_operator_has_no_harmful_right() {
     let helm = Helm::find();
     for set in VALUE_SETS {
         let objects = helm.render_set(set);
@@ -220,12 +220,12 @@ fn the_operator_has_no_right_it_could_do_harm_with() {
     }
 }
 
-/// Every call that the operator makes to the API server, by group, resource and verbs, and what makes it.
+/// Every call of the operator to the API server: group, resource, verbs, and what calls.
 const CALLS: [(&str, &str, &[&str], &str); 15] = [
-    ("raftoperator.io", "raftclusters", &["get", "list", "watch"], "controller; a look reads it anew"),
+    ("raftoperator.io", "raftclusters", &["get", "list", "watch"], "controller; each pass reads it again"),
     ("raftoperator.io", "raftclusters/status", &["patch"], "status"),
     ("raftoperator.io", "raftclusters/finalizers", &["update"], "owner references, where admission checks them"),
-    ("raftoperator.io", "raftbackups", &["get", "list", "watch"], "controller; a look reads it anew"),
+    ("raftoperator.io", "raftbackups", &["get", "list", "watch"], "controller; each pass reads it again"),
     ("raftoperator.io", "raftbackups/status", &["patch"], "status"),
     ("apps", "statefulsets", &["create", "delete", "list", "patch", "watch"], "CreateSet, DeleteSet, Apply, Announce"),
     ("", "services", &["create", "get", "list", "patch", "watch"], "Apply, ReserveOrdinals, NoteFormed"),
@@ -240,7 +240,7 @@ const CALLS: [(&str, &str, &[&str], &str); 15] = [
 ];
 
 #[test]
-fn the_operator_has_the_rights_that_its_calls_take_and_no_other() {
+fn the_operator_has_exactly_the_rights_that_its_calls_need() {
     let helm = Helm::find();
     for set in VALUE_SETS {
         let objects = helm.render_set(set);
@@ -272,14 +272,14 @@ fn triple(group: &str, resource: &str, verb: &str) -> String {
     format!("{verb} {group}/{resource}")
 }
 
-/// A role over clusters, in one namespace or in all.
+/// Whether `object` is the operator's role: a Role in one namespace, or a ClusterRole for all.
 fn is_operators(object: &Value) -> bool {
     matches!(object["kind"].as_str(), Some("Role" | "ClusterRole"))
         && !object["metadata"]["labels"].to_string().contains("aggregate-to")
         && rights(object).any(|(resource, _)| resource == "raftclusters")
 }
 
-/// Each pair of resource and verb that a role grants.
+/// All pairs of resource and verb that a role grants.
 fn rights(role: &Value) -> impl Iterator<Item = (String, String)> {
     let rules = role["rules"].as_array().expect("a role has rules");
     rules.iter().flat_map(|rule| {

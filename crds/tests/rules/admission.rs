@@ -1,12 +1,14 @@
-//! What an API server does with a resource, as far as the definitions decide it: defaults, then structure, then rules.
-//! Strict about unknown fields, as `kubectl apply` is. Not a full JSON Schema: only the keywords our definitions use,
-//! and an unknown one is an error of the test.
+//! Owns a model of an API server's admission: defaults, then structure, then rules. Refuses unknown fields, as
+//! `kubectl apply` does. Does not implement all of JSON Schema, only the keywords that our definitions use.
 
 use kube_core::cel::{Validator, apply_defaults};
 use regex::Regex;
 use serde_json::{Map, Value};
 
-/// The resource as it would be stored, or every reason to refuse it, each as `path: message`.
+/// The resource as the API server would store it.
+///
+/// # Errors
+/// Returns every reason for a refusal, each as `path: message`.
 pub(crate) fn admit(resource: &Value, stored: Option<&Value>) -> Result<Value, Vec<String>> {
     let schema = schema_of(resource["kind"].as_str().expect("resources in tests have a kind"));
     let resource = apply_defaults(&schema, resource);
@@ -30,7 +32,7 @@ pub(crate) fn admit(resource: &Value, stored: Option<&Value>) -> Result<Value, V
     }
 }
 
-/// The schema of a kind, as installed.
+/// The installed schema of a kind.
 pub(crate) fn schema_of(kind: &str) -> Value {
     let definition = crds::definitions()
         .into_iter()

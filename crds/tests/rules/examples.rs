@@ -1,4 +1,4 @@
-//! Every example is admitted, by the rules and by the types.
+//! Tests that the rules and the types accept every example in `crds/examples`.
 
 use serde_json::Value;
 use std::{fs, path::Path};

@@ -1,6 +1,6 @@
-//! Bad input is refused with words that help, good input is admitted; no API server involved. Each rule in the
-//! definitions must be broken by some case here. What the API server makes of the same definitions is tried on a real
-//! one elsewhere.
+//! Tests, without an API server, that bad input is refused with a message that says what to do, and that good input is
+//! admitted. Each rule in the definitions must be broken by a case here. `tests/kubernetes` checks that a real API server
+//! enforces the definitions.
 
 mod admission;
 mod examples;
@@ -10,8 +10,7 @@ use std::collections::BTreeSet;
 
 use admission::{admit, schema_of};
 
-/// One bad change: what is wrong with it, where (JSON pointer), the value put there (null removes it), words of the
-/// refusal.
+/// A bad value: where it is put (JSON pointer), the value (null removes the field), and a part of the refusal.
 type Case = (&'static str, Value, &'static str);
 
 fn cluster() -> Value {
@@ -40,7 +39,7 @@ fn store() -> Value {
     json!({ "bucket": "raft", "endpoint": "http://s3:7070", "credentialsSecretRef": { "name": "s3" } })
 }
 
-/// `resource` with `value` at `pointer`; objects on the way are made, and null removes what is there.
+/// `resource` with `value` at `pointer`. Missing objects on the way are created; null removes the field.
 fn with(mut resource: Value, pointer: &str, value: Value) -> Value {
     let mut at = &mut resource;
     let mut steps = pointer.trim_start_matches('/').split('/').peekable();
@@ -63,7 +62,7 @@ fn with(mut resource: Value, pointer: &str, value: Value) -> Value {
 
 fn refused_at_creation() -> Vec<Case> {
     vec![
-        ("/spec/replicas", json!(0), "replicas must be at least 1: to stop the cluster, delete it"),
+        ("/spec/replicas", json!(0), "replicas must be at least 1: to stop the cluster, delete the RaftCluster"),
         ("/spec/replicas", json!(-3), "replicas must be at least 1"),
         ("/spec/replicas", json!(51), "replicas must be at most 50"),
         ("/spec/maxVoters", json!(4), "maxVoters must be 1, 3, 5, 7 or 9"),
@@ -97,11 +96,11 @@ fn refused_at_creation() -> Vec<Case> {
         ("/spec/raft/maxAppendEntries", json!(0), ".raft.maxAppendEntries: out of range"),
         ("/spec/snapshots/retain", json!(0), ".snapshots.retain: out of range"),
         ("/spec/replacement/delay", json!("0s"), "replacement.delay must be from 1s to 24h"),
-        ("/spec/replacement/delay", json!("25h"), "to replace nobody, set replacement.enabled to false"),
+        ("/spec/replacement/delay", json!("25h"), "to turn replacement off, set replacement.enabled to false"),
         ("/spec/tls", json!(null), ".spec.tls: required"),
-        ("/spec/tls/client", json!("TLS"), "tls.client must be Plaintext in this version: TLS comes in a later one"),
-        ("/spec/tls/peer", json!("Mutual"), "tls.peer must be Plaintext in this version: TLS comes in a later one"),
-        ("/spec/bootstrap/restore", json!({}), "give exactly one of restore.backupName"),
+        ("/spec/tls/client", json!("TLS"), "tls.client must be Plaintext: this version has no TLS"),
+        ("/spec/tls/peer", json!("Mutual"), "tls.peer must be Plaintext: this version has no TLS"),
+        ("/spec/bootstrap/restore", json!({}), "set exactly one of restore.backupName"),
         ("/spec/replica", json!(3), ".spec.replica: unknown field"),
         ("/spec/storage/class", json!("fast"), ".spec.storage.class: unknown field"),
         ("/spec/pod/containers", json!([]), ".spec.pod.containers: unknown field"),
@@ -112,17 +111,17 @@ fn refused_at_creation() -> Vec<Case> {
 
 fn refused_as_change() -> Vec<Case> {
     vec![
-        ("/spec/storage/size", json!("2Gi"), "storage.size cannot change in this version: back the cluster up"),
-        ("/spec/storage/storageClassName", json!("fast"), "storageClassName cannot change in this version"),
+        ("/spec/storage/size", json!("2Gi"), "storage.size is immutable in this version: back up the cluster"),
+        ("/spec/storage/storageClassName", json!("fast"), "storageClassName is immutable in this version"),
         (
             "/spec/raft",
             json!({ "leaderLease": "200ms", "electionTimeout": "300ms", "leaseReads": true }),
-            "change this in two steps: members restart one at a time",
+            "change leaderLease and electionTimeout in two steps: members restart one at a time",
         ),
         (
             "/spec/bootstrap/restore/backupName",
             json!("monday"),
-            "bootstrap is read once, when the cluster is created: to restore, create a RaftCluster with a new name",
+            "bootstrap is immutable, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name",
         ),
     ]
 }
@@ -132,7 +131,7 @@ fn refusal(resource: &Value, stored: Option<&Value>) -> String {
 }
 
 #[test]
-fn a_bad_cluster_is_refused_with_advice() {
+fn a_bad_cluster_is_refused_with_what_to_do() {
     for (pointer, value, words) in refused_at_creation() {
         let refusal = refusal(&with(cluster(), pointer, value.clone()), None);
         assert!(refusal.contains(words), "{pointer} = {value}: wanted '{words}' in:\n{refusal}");
@@ -140,7 +139,7 @@ fn a_bad_cluster_is_refused_with_advice() {
 }
 
 #[test]
-fn a_change_that_this_version_cannot_carry_out_is_refused_with_advice() {
+fn a_change_that_this_version_cannot_carry_out_is_refused_with_what_to_do() {
     let stored = admit(&cluster(), None).expect("the sample is good");
     for (pointer, value, words) in refused_as_change() {
         let refusal = refusal(&with(stored.clone(), pointer, value.clone()), Some(&stored));
@@ -148,19 +147,19 @@ fn a_change_that_this_version_cannot_carry_out_is_refused_with_advice() {
     }
 }
 
-/// Members take new settings one at a time: an old leader's lease must not outlast a new member's patience, nor the other
-/// way round.
+/// Members restart with new settings one at a time, so the lease of a member with old settings must be shorter than the
+/// election timeout of a member with new settings, and the other way round.
 #[test]
-fn leases_that_are_read_from_and_time_outs_change_one_after_the_other() {
+fn with_lease_reads_the_lease_and_the_election_timeout_change_one_after_the_other() {
     let timing = |lease: &str, election: &str, reads: bool| {
         let raft = json!({ "leaderLease": lease, "electionTimeout": election, "leaseReads": reads });
         with(cluster(), "/spec/raft", raft)
     };
-    let change = |old: &Value, new: &Value| admit(new, Some(&admit(old, None).expect("good by itself"))).map(drop);
+    let change = |old: &Value, new: &Value| admit(new, Some(&admit(old, None).expect("valid by itself"))).map(drop);
     let (slow, fast) = (timing("500ms", "1s", true), timing("200ms", "300ms", true));
     for (old, new) in [(&slow, &fast), (&fast, &slow), (&timing("500ms", "1s", false), &fast)] {
-        let refusal = change(old, new).expect_err("members would disagree").join("\n");
-        assert!(refusal.contains("change this in two steps"), "{refusal}");
+        let refusal = change(old, new).expect_err("a lease would outlast an election timeout").join("\n");
+        assert!(refusal.contains("in two steps"), "{refusal}");
     }
     let between = timing("200ms", "1s", true);
     for (old, new) in [(&slow, &between), (&between, &fast), (&fast, &between), (&between, &slow)] {
@@ -169,38 +168,38 @@ fn leases_that_are_read_from_and_time_outs_change_one_after_the_other() {
     assert_eq!(
         change(&timing("500ms", "1s", false), &timing("200ms", "300ms", false)),
         Ok(()),
-        "nobody reads by lease"
+        "without lease reads both may change at once"
     );
 }
 
 #[test]
-fn bootstrap_can_neither_change_nor_go() {
+fn bootstrap_can_be_neither_changed_nor_removed() {
     let restored = with(cluster(), "/spec/bootstrap/restore/backupName", json!("monday"));
     let stored = admit(&restored, None).expect("a restore by name is good");
     for changed in [
         with(stored.clone(), "/spec/bootstrap/restore/backupName", json!("tuesday")),
         with(stored.clone(), "/spec/bootstrap", json!(null)),
     ] {
-        assert!(refusal(&changed, Some(&stored)).contains("bootstrap is read once"));
+        assert!(refusal(&changed, Some(&stored)).contains("bootstrap is immutable"));
     }
 }
 
 #[test]
-fn a_storage_class_cannot_be_dropped() {
-    let stored = admit(&with(cluster(), "/spec/storage/storageClassName", json!("fast")), None).expect("good");
+fn a_storage_class_cannot_be_removed() {
+    let stored = admit(&with(cluster(), "/spec/storage/storageClassName", json!("fast")), None).expect("valid");
     let changed = with(stored.clone(), "/spec/storage/storageClassName", json!(null));
-    assert!(refusal(&changed, Some(&stored)).contains("storageClassName cannot change in this version"));
+    assert!(refusal(&changed, Some(&stored)).contains("storageClassName is immutable in this version"));
 }
 
 #[test]
 fn a_restore_from_two_places_is_refused() {
     let source = json!({ "objectStore": store(), "clusterID": "0".repeat(32), "manifest": "v1/0/manifest.json" });
     let both = with(cluster(), "/spec/bootstrap/restore", json!({ "backupName": "monday", "source": source }));
-    assert!(refusal(&both, None).contains("give exactly one of restore.backupName"));
+    assert!(refusal(&both, None).contains("set exactly one of restore.backupName"));
 }
 
 #[test]
-fn a_quota_must_leave_room_in_the_memory_limit() {
+fn a_quota_must_fit_into_the_memory_limit() {
     let limited = |memory: &str, quota: &str| {
         with(with(cluster(), "/spec/resources/limits/memory", json!(memory)), "/spec/quota", json!(quota))
     };
@@ -210,7 +209,7 @@ fn a_quota_must_leave_room_in_the_memory_limit() {
 }
 
 #[test]
-fn what_may_change_may_change() {
+fn mutable_fields_can_be_changed() {
     let stored = admit(&cluster(), None).expect("the sample is good");
     let changes = [
         ("/spec/replicas", json!(4)),
@@ -246,23 +245,21 @@ fn a_backup_is_immutable_and_full() {
     let stored = admit(&backup(), None).expect("the sample is good");
     assert_eq!(stored["spec"]["type"], "Full");
     let other = with(stored.clone(), "/spec/clusterName", json!("other"));
-    assert!(
-        refusal(&other, Some(&stored)).contains("a RaftBackup is taken once and cannot change: create another one")
-    );
+    assert!(refusal(&other, Some(&stored)).contains("a RaftBackup is taken once and is immutable: create another"));
     let incremental = with(backup(), "/spec/type", json!("Incremental"));
     assert!(refusal(&incremental, None).contains(".spec.type: must be one of"));
 }
 
-/// kstatus: a resource without status would count as current, and `helm --wait` would not wait.
+/// By the rules of kstatus a resource without status counts as current, and then `helm --wait` would not wait.
 #[test]
-fn a_new_resource_is_visibly_unseen() {
+fn a_new_resource_has_the_observed_generation_minus_one() {
     for resource in [cluster(), backup()] {
         let stored = admit(&with(resource, "/status", json!(null)), None).expect("the sample is good");
         assert_eq!(stored["status"], json!({ "observedGeneration": -1 }));
     }
 }
 
-/// What the API server stores is what the types read, and the types' own defaults are those of the schema.
+/// The API server fills in the schema's defaults, the types fill in their own: both must be equal.
 #[test]
 fn defaults_of_schema_and_types_agree() {
     let stored = admit(&cluster(), None).expect("the sample is good");
@@ -294,7 +291,7 @@ fn every_rule_is_broken_by_a_case() {
     assert!(untested.is_empty(), "no case breaks: {untested:#?}");
 }
 
-/// The messages of all rules below `schema`. A rule that points to a field must point to one that exists: the API
+/// Collects the messages of all rules below `schema`. Asserts that a rule points to a field that exists, because the API
 /// server refuses the whole definition otherwise.
 fn collect_messages(schema: &Value, messages: &mut BTreeSet<String>) {
     match schema {
@@ -302,7 +299,7 @@ fn collect_messages(schema: &Value, messages: &mut BTreeSet<String>) {
             for rule in fields.get("x-kubernetes-validations").and_then(Value::as_array).into_iter().flatten() {
                 messages.insert(rule["message"].as_str().expect("every rule has a message").to_owned());
                 if let Some(path) = rule.get("fieldPath").and_then(Value::as_str) {
-                    assert!(fields["properties"].get(&path[1..]).is_some(), "{path} is not a field beside {rule}");
+                    assert!(fields["properties"].get(&path[1..]).is_some(), "{path} is not a field next to {rule}");
                 }
             }
             fields.values().for_each(|below| collect_messages(below, messages));

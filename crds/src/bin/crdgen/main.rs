@@ -1,6 +1,6 @@
-//! Makes everything that is derived from the types: the charts' templates and the reference pages. `write` makes them
-//! anew, `check` tells which are stale, `print` shows the bare definitions for `kubectl apply -f -`. Decides nothing
-//! about their content: see the modules.
+//! Owns the command line of `crdgen`, which generates the charts' templates and the reference pages from the types.
+//! `write` writes them, `check` lists stale ones, `print` prints the bare definitions for `kubectl apply -f -`. Does not
+//! own their content (`chart.rs`, `reference.rs`, `yaml.rs`).
 
 mod chart;
 mod reference;
@@ -8,7 +8,7 @@ mod yaml;
 
 use std::{collections::BTreeMap, env, fs, io, path::Path, process::ExitCode};
 
-/// Generated files by path from the top of the tree.
+/// Content of generated files, by path from the top of the tree.
 type Files = BTreeMap<String, String>;
 
 fn main() -> ExitCode {
@@ -40,7 +40,7 @@ fn generated() -> Files {
     files
 }
 
-/// Writes all files; returns those that could not be written, with the cause.
+/// Writes all files. Returns path and cause of each file that could not be written.
 fn write(top: &Path, files: &Files) -> Vec<String> {
     let write_one = |path: &str, content: &str| -> io::Result<()> {
         let path = top.join(path);
@@ -50,7 +50,7 @@ fn write(top: &Path, files: &Files) -> Vec<String> {
     files.iter().filter_map(|(path, content)| Some(format!("{path}: {}", write_one(path, content).err()?))).collect()
 }
 
-/// Files that are missing or differ from what would be written.
+/// Paths of files that are missing or have another content.
 fn stale(top: &Path, files: &Files) -> Vec<String> {
     let fresh = |path: &str, content: &str| fs::read_to_string(top.join(path)).is_ok_and(|found| found == content);
     files.iter().filter(|(path, content)| !fresh(path, content)).map(|(path, _)| path.clone()).collect()

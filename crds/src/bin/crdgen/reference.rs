@@ -1,5 +1,5 @@
-//! The reference pages: every field with its type, and every condition, in the words of the types. Nothing is said here
-//! that is not said there.
+//! Owns the layout of the reference pages: every field with its type, and every condition. Does not own their text, which
+//! is the documentation of the types.
 
 use crds::{ConditionType, Reason};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -29,7 +29,7 @@ pub(crate) fn page(definition: &CustomResourceDefinition) -> [(String, String); 
             .expect("strings grow");
         rows(&mut page, schema, "");
     }
-    page.push_str("\n## Rules\n\nWhat the API server refuses, beyond wrong types, and in which words.\n\n");
+    page.push_str("\n## Rules\n\nBesides wrong types, the API server refuses the following, with these messages.\n\n");
     let mut known = BTreeSet::new();
     rules(&mut known, &schema, "");
     for (place, message) in known {
@@ -38,11 +38,11 @@ pub(crate) fn page(definition: &CustomResourceDefinition) -> [(String, String); 
     [(format!("docs/reference/{}.md", snake(&names.kind)), page)]
 }
 
-/// The page of condition types and reasons.
+/// The page about condition types and reasons.
 pub(crate) fn conditions() -> [(String, String); 1] {
     let mut page = format!(
-        "{HEADER}# Conditions\n\nConditions of RaftCluster and RaftBackup in `status.conditions`. A condition's message says in a sentence what its \
-         reason says in a word.\n\n## Types\n\n| Type | Meaning |\n|---|---|\n"
+        "{HEADER}# Conditions\n\nRaftCluster and RaftBackup report conditions in `status.conditions`. The reason of a condition is one word for its \
+         cause, the message explains it in a sentence.\n\n## Types\n\n| Type | Meaning |\n|---|---|\n"
     );
     for condition in ConditionType::ALL {
         writeln!(page, "| `{condition}` | {} |", cell(condition.meaning())).expect("strings grow");
@@ -54,8 +54,8 @@ pub(crate) fn conditions() -> [(String, String); 1] {
     [("docs/reference/conditions.md".to_owned(), page)]
 }
 
-/// A row for each field below `schema`, parents before children. Kubernetes' own types have no text here and end the
-/// descent.
+/// Adds a row for each field below `schema`, parents before children. Does not descend into Kubernetes types, which have
+/// no descriptions here.
 fn rows(page: &mut String, schema: &Value, path: &str) {
     let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
@@ -69,7 +69,7 @@ fn rows(page: &mut String, schema: &Value, path: &str) {
     }
 }
 
-/// What to call a field's type, and the schema that holds its fields, if it has any.
+/// Name of a field's type, and the schema that holds its fields if it has any.
 fn shape(field: &Value) -> (String, &Value) {
     if field["x-kubernetes-int-or-string"] == true {
         return ("quantity".into(), field);
@@ -92,11 +92,11 @@ fn described(schema: &Value) -> bool {
     schema["properties"].as_object().into_iter().flatten().any(|(_, field)| field["description"].is_string())
 }
 
-/// Place and message of every rule below `schema`; a rule with two halves is listed once.
+/// Collects place and message of every rule below `schema`. Rules with equal place and message are listed once.
 fn rules(known: &mut BTreeSet<(String, String)>, schema: &Value, path: &str) {
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
         let place = format!("{path}{}", rule["fieldPath"].as_str().unwrap_or_default());
-        // The only rule on the whole object is the one on its name, which no field path can point to.
+        // The rules without a place are those on a RaftCluster's name, because no field path can point to metadata.
         let place = if place.is_empty() { "metadata.name" } else { place.trim_start_matches('.') };
         known.insert((place.to_owned(), rule["message"].as_str().expect("every rule has a message").to_owned()));
     }
@@ -112,7 +112,7 @@ fn text(schema: &Value) -> String {
     schema["description"].as_str().unwrap_or_default().to_owned()
 }
 
-/// Text that cannot end its table cell.
+/// Text for a table cell, without characters that would end the cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace("\n\n", "<br>").replace('\n', " ")
 }

@@ -1,5 +1,5 @@
-//! Plain data as YAML that people can review: sorted keys, block style, long text folded. Only what definitions need;
-//! no anchors, no tags.
+//! Owns writing plain data as YAML that people can review: sorted keys, block style, long text folded. Supports what
+//! definitions need; no anchors, no tags.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 const WIDTH: usize = 116;
 
-/// One document, ending in a newline.
+/// `data` as one document that ends in a newline.
 pub(crate) fn document(data: &impl Serialize) -> String {
     let mut out = String::new();
     match serde_json::to_value(data).expect("definitions are plain data") {
@@ -17,7 +17,7 @@ pub(crate) fn document(data: &impl Serialize) -> String {
     out
 }
 
-/// The entries of a non-empty object, each on its own line at `depth`; the caller has already indented the first one.
+/// Writes the entries of a non-empty object, each on its own line at `depth`. The caller has indented the first one.
 fn mapping(out: &mut String, object: &Value, depth: usize) {
     let fields = object.as_object().expect("called for objects only");
     let mut names: Vec<_> = fields.keys().collect();
@@ -32,7 +32,7 @@ fn mapping(out: &mut String, object: &Value, depth: usize) {
     }
 }
 
-/// What follows a key.
+/// Writes the value that follows a key.
 fn value(out: &mut String, value: &Value, depth: usize) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {
@@ -58,7 +58,7 @@ fn value(out: &mut String, value: &Value, depth: usize) {
     }
 }
 
-/// A value on the rest of the line, with the line's end.
+/// Writes a value on the rest of the line, and ends the line.
 fn scalar(out: &mut String, value: &Value, depth: usize) {
     match value {
         Value::String(text) if foldable(text) => folded(out, text, depth + 1),
@@ -73,7 +73,7 @@ fn scalar(out: &mut String, value: &Value, depth: usize) {
     }
 }
 
-/// Long text without anything that folding would change.
+/// Whether text is long enough to fold and contains nothing that folding would change.
 fn foldable(text: &str) -> bool {
     text.len() > 80 && !text.contains(['\n', '\t']) && !text.contains("  ") && text.trim() == text
 }
@@ -98,7 +98,7 @@ fn folded(out: &mut String, text: &str, depth: usize) {
     out.push('\n');
 }
 
-/// Short text: bare if no reader could take it for something else, else quoted as JSON, which YAML reads alike.
+/// Short text: bare if no YAML reader could take it for another type, otherwise quoted as JSON, which YAML reads too.
 fn word(text: &str) -> String {
     let bare = text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
