@@ -1,5 +1,5 @@
-//! Backups in a real S3 server, and back: what is written comes back, what is damaged, foreign or missing is told apart, and
-//! an outage leaves nothing half done. Owns a server per test, on loopback.
+//! Tests of backups with a real S3 server: a backup can be restored; damaged, foreign and missing ones are distinguished; an
+//! outage leaves nothing incomplete. Each test has its own server, on loopback.
 
 #[path = "s3/gate.rs"]
 mod gate;
@@ -40,7 +40,7 @@ fn access(server: &Server) -> Access {
     }
 }
 
-/// The bucket's files whose path holds this.
+/// Files of the bucket whose path contains `part`.
 fn files(server: &Server, part: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![server.folder.join("s3").join(s3::BUCKET)];
@@ -87,7 +87,7 @@ fn own() -> MemberInfo {
     MemberInfo { name: "new-1".into(), peer_url: "http://new-1:2380".into(), client_url: "http://new-1:2379".into() }
 }
 
-/// A blank volume, and what is restored into it.
+/// A blank volume, to restore into.
 struct Volume {
     folder: PathBuf,
     storage: Storage,
@@ -106,20 +106,24 @@ impl Volume {
         restore(access, request, self.storage.snapshots(), &Progress::default()).await
     }
 
-    /// The restore failed, and nothing is left of it.
+    /// Asserts that a restore fails and leaves nothing. Returns its error.
     async fn refuses(&self, access: &Access, manifest: &str, source: ClusterId) -> ArchiveError {
-        let error = self.restore(access, manifest, source).await.expect_err("it must not be restored");
-        assert_eq!(fs::read_dir(self.folder.join("snap")).expect("a folder").count(), 0, "as blank as before: {error}");
+        let error = self.restore(access, manifest, source).await.expect_err("the restore must fail");
+        assert_eq!(
+            fs::read_dir(self.folder.join("snap")).expect("a folder").count(),
+            0,
+            "the volume is as blank as before: {error}"
+        );
         error
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_comes_back_as_a_new_cluster_with_revisions_ahead() {
+async fn a_backup_is_restored_as_a_new_cluster_with_higher_revisions() {
     let server = Server::start("round-trip");
     let access = access(&server);
     probe(&access, CLUSTER, MEMBER).await.expect("the bucket can be used");
-    assert_eq!(files(&server, "/probe/"), [] as [PathBuf; 0], "a probe leaves nothing");
+    assert_eq!(files(&server, "/probe/"), [] as [PathBuf; 0], "a probe leaves no object");
 
     let view = content(300, 100);
     let progress = Progress::default();
@@ -148,7 +152,10 @@ async fn a_backup_comes_back_as_a_new_cluster_with_revisions_ahead() {
         time_ms: 1_000_000,
         payload: raft::Payload::Noop,
     };
-    volume.storage.append(&[Persist { io: IoId(1), hard_state, entries: vec![noop] }]).expect("the log goes on");
+    volume
+        .storage
+        .append(&[Persist { io: IoId(1), hard_state, entries: vec![noop] }])
+        .expect("the log continues after the snapshot");
     let folder = volume.folder.clone();
     drop(volume);
 
@@ -170,13 +177,13 @@ async fn a_backup_comes_back_as_a_new_cluster_with_revisions_ahead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_name_makes_one_backup() {
+async fn a_second_backup_under_one_name_is_the_first_one() {
     let server = Server::start("one-name");
     let access = access(&server);
     assert_eq!(find(&access, CLUSTER, "monday").await.expect("an answer"), None);
     let first = backup(&access, monday(&content(10, 10)), &Progress::default()).await.expect("a backup");
     let before = files(&server, "/v1/");
-    // The state has moved on; the name has not.
+    // The store has changed, the name has not.
     let again = backup(&access, monday(&content(20, 10)), &Progress::default()).await.expect("the same backup");
     assert_eq!(again, first);
     assert_eq!(files(&server, "/v1/"), before, "nothing was written");
@@ -186,7 +193,7 @@ async fn one_name_makes_one_backup() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_cause_is_told_apart_and_heals_when_it_goes() {
+async fn each_cause_is_distinguished_and_backups_succeed_when_it_is_gone() {
     let server = Server::start("causes");
     let access = access(&server);
     let view = content(5, 10);
@@ -194,7 +201,7 @@ async fn each_cause_is_told_apart_and_heals_when_it_goes() {
         let of = |result: Result<(), ArchiveError>| result.expect_err("there is a cause").cause();
         let probed = of(probe(access, CLUSTER, MEMBER).await);
         let backed_up = of(backup(access, monday(&view), &Progress::default()).await.map(drop));
-        assert_eq!(probed, backed_up, "a probe foretells a backup");
+        assert_eq!(probed, backed_up, "a probe and a backup report the same cause");
         probed
     };
     server.give_credentials("root-key", "another-secret");
@@ -215,7 +222,7 @@ async fn each_cause_is_told_apart_and_heals_when_it_goes() {
     assert_eq!(causes(&Access { store: closed, ..access.clone() }).await, "StoreUnreachable");
     let unknown = ObjectStoreConfig { endpoint: "http://no-such-host.invalid".into(), ..access.store.clone() };
     assert_eq!(causes(&Access { store: unknown, ..access.clone() }).await, "StoreUnreachable");
-    // Takes connections and never answers.
+    // A server that accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", silent.local_addr().expect("it is bound"));
     let patience = Patience { request: Duration::from_millis(200), retries: 1, ..Patience::PROBE };
@@ -227,10 +234,10 @@ async fn each_cause_is_told_apart_and_heals_when_it_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_damaged_foreign_or_missing_is_not_restored() {
+async fn damaged_foreign_and_missing_backups_are_not_restored() {
     let server = Server::start("damage");
     let access = access(&server);
-    // More than one chunk and more than one part.
+    // Large enough for several chunks and several parts.
     let done = backup(&access, monday(&content(10, 1_000_000)), &Progress::default()).await.expect("a backup");
     assert!(done.size_bytes > 9_000_000);
     let volume = Volume::blank(&server, "volume");
@@ -266,7 +273,7 @@ async fn what_is_damaged_foreign_or_missing_is_not_restored() {
     fs::write(&manifest, "{}").expect("it can be changed");
     assert_eq!(volume.refuses(&access, &done.manifest, CLUSTER).await.cause(), "BackupCorrupt");
     fs::write(&manifest, text).expect("mended");
-    volume.restore(&access, &done.manifest, CLUSTER).await.expect("sound again");
+    volume.restore(&access, &done.manifest, CLUSTER).await.expect("the mended backup is restored");
 }
 
 fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
@@ -275,20 +282,20 @@ fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).expect("it can be written");
 }
 
-/// The one place that waits here: looks often, as what it waits for may be over soon.
-async fn soon(what: &str, is_so: impl Fn() -> bool) {
-    let looking = async {
-        while !is_so() {
+/// Polls until the condition holds. Polls often, because the condition may hold for a short time only.
+async fn soon(what: &str, holds: impl Fn() -> bool) {
+    let polling = async {
+        while !holds() {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, looking).await.unwrap_or_else(|_| panic!("{what}: not so after {PATIENCE:?}"));
+    tokio::time::timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"));
 }
 
-/// Enough for some parts or chunks to arrive, and not for all of the largest image here.
+/// Bytes: enough for some parts or chunks of the largest image here, and too few for all.
 const MIDDLE: usize = 30_000_000;
 
-/// A way to the same bucket that ends in the middle of a large image.
+/// Access to the same bucket through a gate that stops in the middle of a large image.
 async fn halfway(access: &Access, server: &Server) -> (Gate, Access) {
     let gate = Gate::before(server.address, MIDDLE).await;
     let store = ObjectStoreConfig { endpoint: gate.endpoint(), ..access.store.clone() };
@@ -296,11 +303,11 @@ async fn halfway(access: &Access, server: &Server) -> (Gate, Access) {
 }
 
 async fn under_way(progress: &Progress) {
-    soon("some of it has arrived", || progress.done() > 0).await;
+    soon("a part has arrived", || progress.done() > 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_dies_in_mid_upload_costs_an_attempt_and_nothing_else() {
+async fn an_upload_or_download_that_a_server_failure_interrupts_can_be_repeated() {
     let mut server = Server::start("outage");
     let access = access(&server);
     let view = content(120, 1_000_000);
@@ -316,7 +323,7 @@ async fn a_server_that_dies_in_mid_upload_costs_an_attempt_and_nothing_else() {
     let error = attempt.await.expect("no panic").expect_err("the server is gone");
     assert_eq!(error.cause(), "StoreUnreachable", "{error}");
     assert!(progress.done() < progress.total());
-    assert_eq!(files(&server, "/manifest/"), [] as [PathBuf; 0], "what is not whole is not seen");
+    assert_eq!(files(&server, "/manifest/"), [] as [PathBuf; 0], "an incomplete backup has no manifest");
 
     server.run();
     assert_eq!(find(&access, CLUSTER, "monday").await.expect("it answers again"), None);
@@ -324,7 +331,7 @@ async fn a_server_that_dies_in_mid_upload_costs_an_attempt_and_nothing_else() {
     let volume = Volume::blank(&server, "volume");
     volume.restore(&access, &done.manifest, CLUSTER).await.expect("a sound backup");
 
-    // The same in mid-download.
+    // The same in the middle of a download.
     let volume = Volume::blank(&server, "other-volume");
     let progress = Progress::default();
     let (gate, half) = halfway(&access, &server).await;
@@ -344,7 +351,7 @@ async fn a_server_that_dies_in_mid_upload_costs_an_attempt_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_nobody_waits_for_is_cleared_away() {
+async fn a_cancelled_upload_is_aborted_in_the_bucket() {
     let server = Server::start("dropped");
     let access = access(&server);
     let progress = Progress::default();
@@ -353,7 +360,7 @@ async fn an_upload_that_nobody_waits_for_is_cleared_away() {
         async move { backup(&access, backup_, &progress).await }
     });
     under_way(&progress).await;
-    assert!(!unfinished_parts(&server).is_empty(), "the server keeps parts where this test looks");
+    assert!(!unfinished_parts(&server).is_empty(), "this server keeps parts in the folder that this test reads");
     attempt.abort();
     assert!(attempt.await.expect_err("it was cancelled").is_cancelled());
     soon("the parts are gone", || unfinished_parts(&server).is_empty()).await;

@@ -1,4 +1,5 @@
-//! A blank member that starts a new cluster from a backup, in this process. Owns no object store: the fetch is given.
+//! Tests of a blank member in this process that starts a new cluster from a backup. Does not use an object store: the tests
+//! supply the fetch.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -22,7 +23,7 @@ struct Cli {
     run: RunArgs,
 }
 
-/// Its directory goes when it does.
+/// A directory that is removed when this is dropped.
 struct Scratch(PathBuf);
 
 impl Drop for Scratch {
@@ -31,11 +32,11 @@ impl Drop for Scratch {
     }
 }
 
-/// A blank member on an address of this process alone.
+/// A blank member on an address that only this process uses.
 fn blank() -> (Running, Scratch) {
     let address = own_address();
     let scratch = Scratch(std::env::temp_dir().join(format!("raft-node-restore-{}-{address}", std::process::id())));
-    // A process that was ended may have left it, and its ID was given out again.
+    // A killed process may have left the directory, and the system reuses process IDs.
     let _ = std::fs::remove_dir_all(&scratch.0);
     let ports = [("--client-addr", 2379), ("--peer-addr", 2380), ("--http-addr", 2381)];
     let ports = ports.into_iter().flat_map(|(flag, port)| [flag.to_owned(), format!("{address}:{port}")]);
@@ -68,7 +69,7 @@ fn endless() -> Fetch {
     Box::new(|_| Box::pin(std::future::pending()))
 }
 
-/// A backup of one key.
+/// A fetch that delivers a backup of one key.
 fn of_one_key(member: MemberId) -> Fetch {
     Box::new(move |snapshots| Box::pin(std::future::ready(Ok(receive(member, &snapshots)))))
 }
@@ -102,25 +103,25 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     assert!(waited.await.is_ok(), "{what}");
 }
 
-/// When the attempt began.
-async fn a_failed_attempt_leaves_it_restoring(handle: &Handle) -> Instant {
+/// Returns the time when the failed attempt began.
+async fn a_failed_attempt_leaves_the_member_restoring(handle: &Handle) -> Instant {
     let (begun, began) = tokio::sync::oneshot::channel();
     let fetch: Fetch = Box::new(move |snapshots| {
         let _ = begun.send(Instant::now());
         failing()(snapshots)
     });
     handle.restore(order(handle.member(), "backup", fetch)).await.unwrap();
-    until("the failure shows", || !handle.status().error.is_empty()).await;
+    until("the failure is reported", || !handle.status().error.is_empty()).await;
     let status = handle.status();
     assert_eq!(status.phase, Phase::Restoring);
     assert_eq!(status.restore.as_ref().unwrap().cause, "BucketMissing");
     assert_eq!((status.restore.as_ref().unwrap().progress)(), (1, 2));
-    assert!(handle.token_sha256().is_some(), "whoever ordered it may ask how it goes");
-    began.await.expect("it was tried")
+    assert!(handle.token_sha256().is_some(), "the operator can query its progress");
+    began.await.expect("the attempt began")
 }
 
-/// However often the order is repeated, as it is by an operator that looks every few hundred milliseconds. Counted from the
-/// beginning of the attempt that failed: it did not fail earlier, however late this is told.
+/// The pause between attempts does not depend on how often the order is repeated; the operator repeats it in each pass.
+/// Measured from the beginning of the failed attempt, because the time of its failure is not known exactly.
 async fn the_next_attempt_waits(handle: &Handle, failed: Instant) {
     let (begun, began) = tokio::sync::oneshot::channel();
     let begun = Arc::new(Mutex::new(Some(begun)));
@@ -137,14 +138,17 @@ async fn the_next_attempt_waits(handle: &Handle, failed: Instant) {
         }
     };
     let began = tokio::select! {
-        () = ordering => unreachable!("orders are repeated for ever"),
-        began = tokio::time::timeout(PATIENCE, began) => began.expect("it is tried again").unwrap(),
+        () = ordering => unreachable!("the loop has no end"),
+        began = tokio::time::timeout(PATIENCE, began) => began.expect("a second attempt begins").unwrap(),
     };
     let waited = began - failed;
-    assert!(waited >= Duration::from_secs(1), "a backup of gigabytes would be fetched in a loop: {waited:?}");
+    assert!(
+        waited >= Duration::from_secs(1),
+        "the pause is too short, a large backup would be fetched repeatedly: {waited:?}"
+    );
 }
 
-async fn a_running_attempt_takes_the_same_order_only(handle: &Handle) {
+async fn a_running_attempt_accepts_only_the_same_order(handle: &Handle) {
     handle.restore(order(handle.member(), "other", endless())).await.unwrap();
     handle.restore(order(handle.member(), "other", failing())).await.unwrap();
     let another = handle.restore(order(handle.member(), "third", failing())).await;
@@ -160,7 +164,7 @@ async fn a_running_attempt_takes_the_same_order_only(handle: &Handle) {
 }
 
 #[tokio::test]
-async fn a_failed_restore_is_tried_again_and_a_good_one_starts_the_cluster() {
+async fn a_failed_restore_is_repeated_and_a_successful_one_starts_the_cluster() {
     let (running, _scratch) = blank();
     let handle = running.handle();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -168,16 +172,16 @@ async fn a_failed_restore_is_tried_again_and_a_good_one_starts_the_cluster() {
         let _ = stopped.await;
     });
     let scenario = async {
-        let failed = a_failed_attempt_leaves_it_restoring(&handle).await;
+        let failed = a_failed_attempt_leaves_the_member_restoring(&handle).await;
         the_next_attempt_waits(&handle, failed).await;
-        until("it is a member", || handle.status().phase == Phase::Member && handle.status().leader.is_some()).await;
+        until("the member serves", || handle.status().phase == Phase::Member && handle.status().leader.is_some()).await;
         let read = handle.linearizable().await.unwrap();
         assert_eq!(read.view.get(b"key").unwrap().value(), b"kept");
         assert!(handle.status().restore.is_none() && handle.status().error.is_empty());
         handle.restore(order(handle.member(), "backup", failing())).await.unwrap();
         let put = Put { key: "new".into(), value: "written".into(), ..Put::default() };
         let committed = handle.propose(Command::Put(put)).await.unwrap();
-        assert!(committed.entry.index > Index(9), "the log goes on behind the backup");
+        assert!(committed.entry.index > Index(9), "the log continues after the backup");
         let _ = stop.send(());
     };
     let (ended, ()) = tokio::join!(living, scenario);
@@ -185,7 +189,7 @@ async fn a_failed_restore_is_tried_again_and_a_good_one_starts_the_cluster() {
 }
 
 #[tokio::test]
-async fn while_a_backup_is_fetched_only_the_same_order_is_taken() {
+async fn while_a_backup_is_fetched_only_the_same_order_is_accepted() {
     let (running, _scratch) = blank();
     let handle = running.handle();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -193,7 +197,7 @@ async fn while_a_backup_is_fetched_only_the_same_order_is_taken() {
         let _ = stopped.await;
     });
     let scenario = async {
-        a_running_attempt_takes_the_same_order_only(&handle).await;
+        a_running_attempt_accepts_only_the_same_order(&handle).await;
         let _ = stop.send(());
     };
     let (ended, ()) = tokio::join!(living, scenario);

@@ -1,4 +1,4 @@
-//! A cluster of processes. Owns their directories, addresses and ends: whatever a test does, no process outlives it.
+//! Owns clusters of processes: directories, addresses, start and end. No process outlives its test.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -21,10 +21,10 @@ use crate::until::{in_time, until};
 
 pub(crate) const TOKEN: &str = "token of the tests";
 const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";
-/// Longer than a member's own patience, so that a call's failure is the member's word.
+/// Longer than every timeout of a member, so that a failed call carries the member's answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One member: a directory, an address, and most of the time a process.
+/// One member: a directory, an address, and a process while it runs.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) name: String,
@@ -47,7 +47,7 @@ impl Member {
         format!("{}:2381", self.address)
     }
 
-    /// Flags of the process.
+    /// The command that runs the member.
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_raft-node"));
         command.args(["run", "--name", &self.name]).arg("--data-dir").arg(&self.dir);
@@ -58,26 +58,26 @@ impl Member {
         command
     }
 
-    /// Starts it on its directory and waits until its admin door answers.
+    /// Starts the process on its directory and waits until the admin service answers.
     pub(crate) async fn start(&mut self) -> wire::DescribeResponse {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.with_extension("log"));
         self.child = Some(self.command().stderr(log.unwrap()).spawn().unwrap());
         until(&format!("{} answers", self.name), async || self.describe().await.ok()).await
     }
 
-    /// Runs it to its end and answers its exit code and what it said.
+    /// Runs the process until it exits. Returns its exit code and its standard error.
     pub(crate) async fn run_to_end(&self) -> (Option<i32>, String) {
         self.run_with(&[]).await
     }
 
-    /// As [`Self::run_to_end`], with other flags, which have the last word.
+    /// As [`Self::run_to_end`], with additional flags, which override the member's own.
     pub(crate) async fn run_with(&self, flags: &[&str]) -> (Option<i32>, String) {
-        let what = format!("{} ends by itself", self.name);
+        let what = format!("{} exits", self.name);
         let output = in_time(&what, self.command().args(flags).stderr(Stdio::piped()).output()).await.unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// `kill -9`: nothing is flushed, nothing is handed over.
+    /// `kill -9`: nothing is flushed, leadership is not transferred.
     pub(crate) async fn kill(&mut self) {
         self.child.take().unwrap().kill().await.unwrap();
     }
@@ -88,10 +88,10 @@ impl Member {
         kill_process(Pid::from_raw(id.cast_signed()).unwrap(), Signal::TERM).unwrap();
     }
 
-    /// Waits for the process to end; its exit code.
+    /// Waits until the process has exited. Returns its exit code.
     pub(crate) async fn ended(&mut self) -> Option<i32> {
         let mut child = self.child.take().unwrap();
-        let what = format!("{} ends", self.name);
+        let what = format!("{} exits", self.name);
         until(&what, async || child.try_wait().unwrap()).await.code()
     }
 
@@ -100,22 +100,22 @@ impl Member {
     }
 
     pub(crate) async fn describe(&self) -> Result<wire::DescribeResponse, Status> {
-        let mut door = self.admin().await?;
-        match door.describe(with_token(wire::DescribeRequest {})).await {
-            Ok(said) => Ok(said.into_inner()),
+        let mut admin = self.admin().await?;
+        match admin.describe(with_token(wire::DescribeRequest {})).await {
+            Ok(described) => Ok(described.into_inner()),
             // A damaged or blank member may know no token.
-            Err(_) => Ok(door.describe(wire::DescribeRequest {}).await?.into_inner()),
+            Err(_) => Ok(admin.describe(wire::DescribeRequest {}).await?.into_inner()),
         }
     }
 
-    /// What it is, once it is `phase`.
+    /// Waits until the member is in `phase`. Returns its description.
     pub(crate) async fn in_phase(&self, phase: wire::Phase) -> wire::DescribeResponse {
         let what = format!("{} is {}", self.name, phase.as_str_name());
         until(&what, async || self.describe().await.ok().filter(|said| said.phase() == phase)).await
     }
 
     pub(crate) async fn id(&self) -> String {
-        until("it gives its ID", async || self.describe().await.ok().map(|said| said.member_id)).await
+        until("the member reports its ID", async || self.describe().await.ok().map(|said| said.member_id)).await
     }
 
     pub(crate) async fn info(&self) -> wire::MemberInfo {
@@ -131,9 +131,10 @@ impl Member {
         Ok(KvClient::new(connect(&self.client_url()).await?).max_decoding_message_size(usize::MAX))
     }
 
-    /// Puts until it is acknowledged, as a busy machine may elect meanwhile; twice the same changes nothing.
+    /// Repeats a put until it is acknowledged, because an election on a busy machine may fail it. Putting the same value
+    /// twice is harmless.
     pub(crate) async fn write(&self, key: &str, value: &str) {
-        until(&format!("{} takes {key}", self.name), async || self.put(key, value).await.ok()).await;
+        until(&format!("{} acknowledges {key}", self.name), async || self.put(key, value).await.ok()).await;
     }
 
     pub(crate) async fn put(&self, key: &str, value: &str) -> Result<(), Status> {
@@ -141,7 +142,7 @@ impl Member {
         self.kv().await?.put(put).await.map(drop)
     }
 
-    /// A linearizable read, or one of what this member holds.
+    /// The value of a key, by a linearizable or a serializable read.
     pub(crate) async fn get(&self, key: &str, serializable: bool) -> Result<Option<String>, Status> {
         let range = pb::RangeRequest { key: key.to_owned().into(), serializable, ..Default::default() };
         let found = self.kv().await?.range(range).await?.into_inner();
@@ -155,7 +156,7 @@ impl Member {
         Ok(found.kvs.iter().map(|kv| (text(&kv.key), text(&kv.value))).collect())
     }
 
-    /// How many keys this member holds, by its own view.
+    /// Number of keys in this member's store, by a serializable read.
     pub(crate) async fn count(&self) -> Result<i64, Status> {
         let all = pb::RangeRequest { count_only: true, serializable: true, ..everything() };
         Ok(self.kv().await?.range(all).await?.into_inner().count)
@@ -175,7 +176,7 @@ fn everything() -> pb::RangeRequest {
     pb::RangeRequest { key: vec![0].into(), range_end: vec![0].into(), ..Default::default() }
 }
 
-/// With the token of the tests.
+/// A request that carries the token of the tests.
 pub(crate) fn with_token<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("raft-token", AsciiMetadataValue::from_static(TOKEN));
@@ -196,10 +197,10 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// No member yet; each gets `flags`.
+    /// A cluster without members. Each member that is added gets `flags`.
     pub(crate) fn new(name: &str, flags: &[&str]) -> Self {
         let dir = std::env::temp_dir().join(format!("raft-node-{}-{name}", std::process::id()));
-        // A test that failed may have left it to be looked at, and its process's ID was given out again.
+        // A failed test leaves its directory for inspection, and the system reuses process IDs.
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         Self { members: Vec::new(), dir, flags: flags.iter().map(|&flag| flag.to_owned()).collect() }
@@ -220,7 +221,7 @@ impl Cluster {
         &self.dir
     }
 
-    /// One more blank member; its place.
+    /// Adds and starts a blank member. Returns its place in `members`.
     pub(crate) async fn add_blank(&mut self) -> usize {
         let name = format!("m-{}", self.members.len() + 1);
         let dir = self.dir.join(&name);
@@ -230,7 +231,7 @@ impl Cluster {
         self.members.len() - 1
     }
 
-    /// Gives all members the same record.
+    /// Bootstraps all members with the same identity.
     pub(crate) async fn bootstrap(&self) {
         let voters = self.infos().await;
         for member in &self.members {
@@ -252,7 +253,7 @@ impl Cluster {
         infos
     }
 
-    /// Place of the member that leads, as it says itself.
+    /// Waits for a member that reports itself as leader. Returns its place in `members`.
     pub(crate) async fn leader(&self) -> usize {
         until("a leader", async || {
             for (place, member) in self.members.iter().enumerate() {
@@ -266,19 +267,19 @@ impl Cluster {
         .await
     }
 
-    /// Changes membership through whoever leads, once that is possible.
+    /// Changes membership through the leader. Repeats the change until it is accepted.
     pub(crate) async fn change(&self, voters: Vec<String>, learners: Vec<String>, members: Vec<wire::MemberInfo>) {
         until("the membership change", async || {
-            let mut door = self.members[self.leader().await].admin().await.ok()?;
-            let known = door.configuration(with_token(wire::ConfigurationRequest {})).await.ok()?.into_inner();
+            let mut admin = self.members[self.leader().await].admin().await.ok()?;
+            let known = admin.configuration(with_token(wire::ConfigurationRequest {})).await.ok()?.into_inner();
             let request = wire::ChangeMembershipRequest {
                 expected_index: known.configuration?.index,
                 voters: voters.clone(),
                 learners: learners.clone(),
                 members: members.clone(),
             };
-            // A refusal is for a reason that passes: a learner that is behind, a change that is under way.
-            door.change_membership(with_token(request)).await.ok()
+            // Refusals in these tests have temporary reasons: a learner lags, or another change is in progress.
+            admin.change_membership(with_token(request)).await.ok()
         })
         .await;
     }
@@ -286,14 +287,14 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        // Before they have ended, they write into their directories.
+        // Running processes write into their directories, so they must exit before the directories are removed.
         let mut children: Vec<_> = self.members.iter_mut().filter_map(|member| member.child.take()).collect();
         for child in &mut children {
-            // It may have ended by itself.
+            // Fails if the process has exited already.
             let _ = child.start_kill();
         }
         for child in &mut children {
-            let _ = dev_cluster::until("a killed member has ended", PATIENCE, || Ok(child.try_wait()?));
+            let _ = dev_cluster::until("a killed member has exited", PATIENCE, || Ok(child.try_wait()?));
         }
         if std::thread::panicking() {
             eprintln!("directories and logs are kept in {}", self.dir.display());

@@ -1,4 +1,4 @@
-//! What clients notice when members come and go.
+//! Tests of what clients observe while members are killed, stopped and started.
 
 use std::time::Duration;
 
@@ -6,32 +6,32 @@ use crate::cluster::{Cluster, Member};
 use crate::until::until;
 use crate::writer::{Account, Writer};
 
-/// Rounds that a bar on time gets.
+/// Number of rounds in which a limit on time may be met.
 const ROUNDS: usize = 3;
 
-/// A round gives the longest gap in service. The best one counts, as a machine that is busy with something else can break any
-/// bar once.
-async fn some_round_stays_below(bar: Duration, mut round: impl AsyncFnMut(usize) -> Duration) {
+/// Runs rounds, each of which returns the longest gap in service, until one stays below `limit`. Several rounds, because a
+/// busy machine can exceed any limit once.
+async fn some_round_stays_below(limit: Duration, mut round: impl AsyncFnMut(usize) -> Duration) {
     let mut gaps = Vec::new();
     for number in 1..=ROUNDS {
         let gap = round(number).await;
-        if gap < bar {
+        if gap < limit {
             return;
         }
         gaps.push(gap);
     }
-    panic!("nobody served for {gaps:?} in {ROUNDS} rounds, and none stayed below {bar:?}");
+    panic!("the gaps in service of {ROUNDS} rounds were {gaps:?}, none below {limit:?}");
 }
 
-/// By one linearizable read, so that it must not be looked for twice.
+/// Asserts that `member` returns all keys in one linearizable read. A second read could hide that the first one was stale.
 async fn holds_all(member: &Member, keys: &[String]) {
     let content = until(&format!("{} answers", member.name), async || member.content().await.ok()).await;
     let lost: Vec<_> = keys.iter().filter(|&key| content.get(key).is_none_or(|value| value != "v")).collect();
-    assert!(lost.is_empty(), "acknowledged, and not in {}: {lost:?}", member.name);
+    assert!(lost.is_empty(), "acknowledged keys are missing in {}: {lost:?}", member.name);
 }
 
 #[tokio::test]
-async fn any_member_takes_writes_and_every_member_reads_them() {
+async fn any_member_accepts_writes_and_every_member_reads_them() {
     let cluster = Cluster::bootstrapped("any-member", 3, &[]).await;
     for (number, member) in cluster.members.iter().enumerate() {
         let key = format!("key-{number}");
@@ -43,16 +43,16 @@ async fn any_member_takes_writes_and_every_member_reads_them() {
     }
 }
 
-/// The bar: another leader serves within 3 s.
+/// Another leader must serve within 3 s.
 #[tokio::test]
-async fn killing_the_leader_loses_nothing_and_costs_three_seconds_at_most() {
+async fn killing_the_leader_loses_no_write_and_interrupts_service_for_three_seconds_at_most() {
     let mut cluster = Cluster::bootstrapped("kill-leader", 3, &[]).await;
     some_round_stays_below(Duration::from_secs(3), async |round| kill_the_leader(&mut cluster, round).await).await;
 }
 
 async fn kill_the_leader(cluster: &mut Cluster, round: usize) -> Duration {
     let leader = cluster.leader().await;
-    // Where a client is when it notices least.
+    // Clients of the other members: their connections do not break.
     let others = (1..3).map(|step| cluster.members[(leader + step) % 3].client_url()).collect();
     let writer = Writer::start(&format!("round-{round}"), others);
     writer.acknowledged(20).await;
@@ -63,7 +63,7 @@ async fn kill_the_leader(cluster: &mut Cluster, round: usize) -> Duration {
     cluster.members[successor].write(&mark, "v").await;
     let Account { mut acknowledged, longest_gap } = writer.finish().await;
 
-    // What it had, it has again, and what it missed, it gets.
+    // The restarted member has what it had acknowledged, and receives what it missed.
     acknowledged.push(mark);
     cluster.members[leader].start().await;
     holds_all(&cluster.members[leader], &acknowledged).await;
@@ -71,7 +71,7 @@ async fn kill_the_leader(cluster: &mut Cluster, round: usize) -> Duration {
 }
 
 #[tokio::test]
-async fn killing_everybody_at_once_loses_nothing_acknowledged() {
+async fn killing_all_members_at_once_loses_no_acknowledged_write() {
     let mut cluster = Cluster::bootstrapped("kill-all", 3, &["--snapshot-threshold", "50"]).await;
     let writer = Writer::start("key", cluster.members.iter().map(Member::client_url).collect());
     writer.acknowledged(300).await;
@@ -87,9 +87,9 @@ async fn killing_everybody_at_once_loses_nothing_acknowledged() {
     }
 }
 
-/// The bar: a planned hand-over costs a second at most; here the leader's own clients move on, too.
+/// A planned leadership transfer may interrupt service for a second at most, also for the leader's own clients.
 #[tokio::test]
-async fn a_leader_that_is_told_to_stop_hands_over_first() {
+async fn a_leader_transfers_leadership_before_it_stops() {
     let mut cluster = Cluster::bootstrapped("drain", 3, &[]).await;
     some_round_stays_below(Duration::from_secs(1), async |round| drain_the_leader(&mut cluster, round).await).await;
 }
@@ -100,9 +100,9 @@ async fn drain_the_leader(cluster: &mut Cluster, round: usize) -> Duration {
     let writer = Writer::start(&format!("round-{round}"), urls);
     writer.acknowledged(20).await;
     cluster.members[leader].terminate();
-    assert_eq!(cluster.members[leader].ended().await, Some(0), "a clean end");
+    assert_eq!(cluster.members[leader].ended().await, Some(0), "the member exits cleanly");
     let successor = cluster.leader().await;
-    cluster.members[successor].write(&format!("after hand-over {round}"), "v").await;
+    cluster.members[successor].write(&format!("after transfer {round}"), "v").await;
     let account = writer.finish().await;
     holds_all(&cluster.members[successor], &account.acknowledged).await;
     cluster.members[leader].start().await;
@@ -110,14 +110,17 @@ async fn drain_the_leader(cluster: &mut Cluster, round: usize) -> Duration {
 }
 
 #[tokio::test]
-async fn without_a_majority_nothing_is_written_and_old_values_can_still_be_read() {
+async fn without_a_majority_writes_fail_and_serializable_reads_still_work() {
     let mut cluster = Cluster::bootstrapped("minority", 3, &["--commit-timeout", "500ms"]).await;
     cluster.members[0].write("key", "v").await;
     until("the write is everywhere", async || cluster.members[2].get("key", true).await.ok().flatten()).await;
     cluster.members[0].kill().await;
     cluster.members[1].kill().await;
     let alone = &cluster.members[2];
-    until("it noticed", async || alone.describe().await.ok().filter(|said| said.leader.is_empty())).await;
+    until("the remaining member has no leader", async || {
+        alone.describe().await.ok().filter(|said| said.leader.is_empty())
+    })
+    .await;
     assert!(alone.put("other", "v").await.is_err());
     assert!(alone.get("key", false).await.is_err(), "a linearizable read needs a majority");
     assert_eq!(alone.get("key", true).await.unwrap().as_deref(), Some("v"));

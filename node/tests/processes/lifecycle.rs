@@ -1,4 +1,4 @@
-//! What a member is, from an empty volume on.
+//! Tests of a member's phases, from an empty volume to damage, and of refused starts.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::time::Duration;
@@ -15,20 +15,20 @@ async fn blank_members_never_form_a_cluster_by_themselves() {
         cluster.add_blank().await;
     }
     let first = cluster.members[0].id().await;
-    // Ten elections' time, in which nothing may happen.
+    // Ten election timeouts, in which nothing may happen.
     pass(Duration::from_secs(3)).await;
     for member in &cluster.members {
         let said = member.describe().await.unwrap();
         assert_eq!((said.phase(), said.term, said.leader.as_str()), (wire::Phase::Blank, 0, ""));
         assert!(member.put("key", "v").await.is_err(), "a blank member serves no client");
     }
-    // The ID is the volume's, not the process's.
+    // The ID belongs to the volume, not to the process.
     cluster.members[0].kill().await;
     assert_eq!(cluster.members[0].start().await.member_id, first);
 }
 
 #[tokio::test]
-async fn the_same_record_again_is_fine_and_another_one_is_refused() {
+async fn bootstrap_succeeds_again_with_the_same_identity_and_is_refused_with_another() {
     let cluster = Cluster::bootstrapped("twice", 1, &[]).await;
     cluster.bootstrap().await;
     let voters = cluster.infos().await;
@@ -38,14 +38,14 @@ async fn the_same_record_again_is_fine_and_another_one_is_refused() {
         voters,
         name: cluster.members[0].name.clone(),
     };
-    let mut door = cluster.members[0].admin().await.unwrap();
-    let refusal = door.bootstrap(with_token(other)).await.unwrap_err();
+    let mut admin = cluster.members[0].admin().await.unwrap();
+    let refusal = admin.bootstrap(with_token(other)).await.unwrap_err();
     assert_eq!(refusal.code(), tonic::Code::FailedPrecondition, "{refusal}");
     cluster.members[0].write("key", "v").await;
 }
 
 #[tokio::test]
-async fn a_record_that_does_not_name_the_member_leaves_it_blank() {
+async fn bootstrap_without_the_member_among_the_voters_leaves_it_blank() {
     let mut cluster = Cluster::new("stranger", &[]);
     cluster.add_blank().await;
     let member = &cluster.members[0];
@@ -61,13 +61,15 @@ async fn a_record_that_does_not_name_the_member_leaves_it_blank() {
 }
 
 #[tokio::test]
-async fn a_damaged_log_keeps_its_member_from_voting_and_says_so() {
+async fn a_member_with_a_damaged_log_reports_it_and_does_not_vote() {
     let mut cluster = Cluster::bootstrapped("damaged", 3, &[]).await;
     for number in 0..50 {
         cluster.members[0].write(&format!("key-{number}"), "a value to be damaged").await;
     }
-    until("they are in the log to be damaged", async || (cluster.members[1].count().await.ok()? == 50).then_some(()))
-        .await;
+    until("all keys are in the log that will be damaged", async || {
+        (cluster.members[1].count().await.ok()? == 50).then_some(())
+    })
+    .await;
     cluster.members[1].kill().await;
     let wal = cluster.members[1].dir.join("wal");
     let segment = std::fs::read_dir(&wal).unwrap().map(|found| found.unwrap().path()).min().unwrap();
@@ -82,7 +84,7 @@ async fn a_damaged_log_keeps_its_member_from_voting_and_says_so() {
     assert_eq!(said.phase(), wire::Phase::Damaged);
     let whole = cluster.members[1].in_phase(wire::Phase::Damaged).await;
     assert!(whole.error.contains("checksum") || whole.error.is_empty(), "{whole:?}");
-    // The others go on without it, and it stays what it is.
+    // The other members keep serving, and the damaged one does not change.
     let leader = cluster.leader().await;
     cluster.members[leader].write("after", "v").await;
     assert_eq!(cluster.members[1].describe().await.unwrap().role(), wire::Role::Follower);
@@ -90,7 +92,7 @@ async fn a_damaged_log_keeps_its_member_from_voting_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_port_or_directory_in_use_ends_the_start_with_a_clear_message() {
+async fn a_start_fails_with_the_flag_of_the_port_or_directory_in_use() {
     let mut cluster = Cluster::new("in-use", &[]);
     cluster.add_blank().await;
     let (code, said) = cluster.members[0].run_to_end().await;
@@ -99,7 +101,7 @@ async fn a_port_or_directory_in_use_ends_the_start_with_a_clear_message() {
 }
 
 #[tokio::test]
-async fn wrong_flags_are_refused_by_name() {
+async fn wrong_flags_are_refused_with_their_name() {
     let mut cluster = Cluster::new("flags", &[]);
     cluster.add_blank().await;
     cluster.members[0].kill().await;
@@ -124,10 +126,10 @@ async fn a_member_is_ready_once_it_serves() {
     let probe = async || status_of(&url).await;
     assert_eq!(probe().await, Some(503), "a blank member is not ready");
     cluster.bootstrap().await;
-    until("it is ready", async || probe().await.filter(|status| *status == 200)).await;
+    until("the member is ready", async || probe().await.filter(|status| *status == 200)).await;
 }
 
-/// One GET without a client library's help.
+/// Status code of a GET request.
 async fn status_of(url: &str) -> Option<u16> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let uri: http::Uri = url.parse().unwrap();

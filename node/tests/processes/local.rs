@@ -1,4 +1,4 @@
-//! `raft-node local`.
+//! Tests of `raft-node local`.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -14,7 +14,7 @@ use tonic::Status;
 use crate::cluster::{Cluster, connect};
 use crate::until::{in_time, until};
 
-/// A local cluster, and what it said when it was ready.
+/// A local cluster, and the line that it printed when it was ready.
 struct Local {
     supervisor: Child,
     line: String,
@@ -25,24 +25,24 @@ impl Local {
         let supervisor = command(dir, port).stdout(Stdio::piped()).spawn().unwrap();
         let mut local = Self { supervisor, line: String::new() };
         let mut lines = BufReader::new(local.supervisor.stdout.take().unwrap()).lines();
-        local.line = lines.next_line().await.unwrap().expect("it says when it is ready");
+        local.line = lines.next_line().await.unwrap().expect("it prints a line when it is ready");
         local
     }
 
     async fn stop(mut self) {
         self.terminate();
-        let ended = in_time("a local cluster ends", self.supervisor.wait()).await.unwrap();
-        assert!(ended.success(), "a clean end: {ended}");
+        let ended = in_time("the local cluster exits", self.supervisor.wait()).await.unwrap();
+        assert!(ended.success(), "the local cluster exits cleanly: {ended}");
     }
 
     fn terminate(&self) {
         let Some(pid) = self.supervisor.id().and_then(|id| Pid::from_raw(id.cast_signed())) else { return };
-        // It may have ended by itself.
+        // Fails if the process has exited already.
         let _ = kill_process(pid, Signal::TERM);
     }
 }
 
-/// Only asked does it end its members; killed, it would leave them behind.
+/// Terminates the supervisor instead of killing it, because a killed one would leave its members running.
 impl Drop for Local {
     fn drop(&mut self) {
         self.terminate();
@@ -55,8 +55,8 @@ fn command(dir: &Path, port: u16) -> Command {
     command
 }
 
-/// The first of 23 ports that are all free, far from where ephemeral ports begin. Each process begins to look elsewhere, as
-/// another one could do so at the same time.
+/// The first of 23 consecutive free ports, below the ephemeral ones. The search starts at a place that depends on the process
+/// ID, because another process may search at the same time.
 fn free_ports() -> u16 {
     const BLOCK: u32 = 32;
     const BLOCKS: u32 = 300;
@@ -77,23 +77,23 @@ async fn count(url: &str) -> Result<i64, Status> {
 }
 
 #[tokio::test]
-async fn a_local_cluster_starts_serves_ends_and_goes_on_where_it_was() {
+async fn a_local_cluster_keeps_its_data_across_a_restart() {
     let scratch = Cluster::new("local", &[]);
     let dir = scratch.dir().join("local");
     let port = free_ports();
     let first = Local::start(&dir, port).await;
     let url = format!("http://127.0.0.1:{}", port + 2);
     assert!(first.line.starts_with("ready: ") && first.line.ends_with(&url), "{}", first.line);
-    until("it takes a write", async || put(&url).await.ok()).await;
+    until("a write is acknowledged", async || put(&url).await.ok()).await;
 
     let mut second = command(&scratch.dir().join("other"), port);
-    let second = in_time("a second one is refused", second.kill_on_drop(true).output()).await.unwrap();
+    let second = in_time("a second cluster on the same ports exits", second.kill_on_drop(true).output()).await.unwrap();
     assert!(!second.status.success());
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert!(said.contains(&format!("port {port}")), "{said}");
     first.stop().await;
 
     let again = Local::start(&dir, port).await;
-    assert_eq!(until("it answers", async || count(&url).await.ok()).await, 1);
+    assert_eq!(until("the restarted cluster answers", async || count(&url).await.ok()).await, 1);
     again.stop().await;
 }

@@ -1,5 +1,5 @@
-//! Real members: processes on loopback addresses, with their own disks, spoken to as clients and operators do. Owns no
-//! knowledge of the inside.
+//! Tests of members as processes on loopback addresses, with their own disks, through the interfaces of clients and of the
+//! operator. Does not use anything internal to a member.
 
 mod cluster;
 mod until;

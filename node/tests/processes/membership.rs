@@ -1,4 +1,4 @@
-//! Members that are added and removed.
+//! Tests of adding and removing members, and of leadership transfers.
 
 use proto::admin as wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,7 +11,7 @@ fn ids(infos: &[wire::MemberInfo]) -> Vec<String> {
     infos.iter().map(|info| info.id.clone()).collect()
 }
 
-/// How often something happened, from the member's page of metrics.
+/// Value of a counter in the member's metrics.
 async fn counter(member: &Member, name: &str) -> Option<f64> {
     let mut stream = TcpStream::connect(member.http_address()).await.ok()?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: member\r\nConnection: close\r\n\r\n").await.ok()?;
@@ -20,15 +20,15 @@ async fn counter(member: &Member, name: &str) -> Option<f64> {
     page.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(' ').next_back()?.parse().ok())
 }
 
-/// The log that the new member would need is gone, so a snapshot must travel first.
+/// The log entries that the new member would need are purged, so it needs a snapshot first.
 #[tokio::test]
-async fn a_new_member_gets_a_snapshot_then_a_vote_and_a_removed_one_knows_it_for_ever() {
+async fn a_new_member_receives_a_snapshot_and_a_vote_and_a_removed_one_keeps_its_tombstone() {
     let flags = ["--snapshot-threshold", "20", "--snapshot-trailing", "5"];
     let mut cluster = Cluster::bootstrapped("grow", 3, &flags).await;
     for number in 0..100 {
         cluster.members[number % 3].write(&format!("key-{number}"), "v").await;
     }
-    until("the log is behind a snapshot", async || {
+    until("a snapshot covers the beginning of the log", async || {
         let said = cluster.members[cluster.leader().await].describe().await.ok()?;
         (said.snapshot_index > 50).then_some(())
     })
@@ -42,8 +42,8 @@ async fn a_new_member_gets_a_snapshot_then_a_vote_and_a_removed_one_knows_it_for
     cluster.change(ids(&old), vec![joined.id.clone()], all.clone()).await;
     until("the learner holds everything", async || (cluster.members[new].count().await.ok()? >= 100).then_some(()))
         .await;
-    // Numbers of a report may be a moment old.
-    let learner = until("it came by a snapshot", async || {
+    // A report may be slightly out of date.
+    let learner = until("the learner reports the snapshot", async || {
         cluster.members[new].describe().await.ok().filter(|said| said.snapshot_index > 50)
     })
     .await;
@@ -52,7 +52,7 @@ async fn a_new_member_gets_a_snapshot_then_a_vote_and_a_removed_one_knows_it_for
         let name = format!("{name}_total");
         assert!(counter(&cluster.members[new], &name).await > Some(0.0), "{name}");
     }
-    until("its sender hears that it arrived", async || {
+    until("a member counts the snapshot as sent", async || {
         for member in &cluster.members[..new] {
             if counter(member, "raft_snapshots_sent").await > Some(0.0) {
                 return Some(());
@@ -62,7 +62,7 @@ async fn a_new_member_gets_a_snapshot_then_a_vote_and_a_removed_one_knows_it_for
     })
     .await;
 
-    // In one step the new member gets a vote and the first one goes, whether it leads or not.
+    // One change gives the new member a vote and removes the first one, whether that leads or not.
     let kept: Vec<_> = all[1..].to_vec();
     cluster.change(ids(&kept), Vec::new(), kept.clone()).await;
     cluster.members[0].in_phase(wire::Phase::Removed).await;
@@ -71,13 +71,13 @@ async fn a_new_member_gets_a_snapshot_then_a_vote_and_a_removed_one_knows_it_for
     cluster.members[0].terminate();
     assert_eq!(cluster.members[0].ended().await, Some(0));
     let said = cluster.members[0].start().await;
-    assert_eq!(said.phase(), wire::Phase::Removed, "its tombstone is on its disk");
+    assert_eq!(said.phase(), wire::Phase::Removed, "the tombstone is on its disk");
     assert!(cluster.members[0].put("nowhere", "v").await.is_err());
 }
 
-/// It was down when it was removed, so only the others can tell it.
+/// The member does not run when it is removed, so it learns of its removal from the other members.
 #[tokio::test]
-async fn a_member_that_was_removed_while_it_was_away_learns_of_it() {
+async fn a_member_that_was_removed_while_stopped_learns_of_it_at_its_next_start() {
     let mut cluster = Cluster::bootstrapped("removed-away", 3, &[]).await;
     let leader = cluster.leader().await;
     let away = (leader + 1) % 3;
@@ -91,19 +91,19 @@ async fn a_member_that_was_removed_while_it_was_away_learns_of_it() {
 }
 
 #[tokio::test]
-async fn leadership_goes_where_it_is_sent() {
+async fn a_transfer_makes_its_target_the_leader() {
     let cluster = Cluster::bootstrapped("transfer", 3, &[]).await;
-    // A busy machine may elect in between; then whoever leads now is asked.
-    until("a leader hands over to whom it was told", async || {
+    // Repeated, because an election on a busy machine may change the leader in between.
+    until("the leader transfers leadership to its target", async || {
         let leader = cluster.leader().await;
         let successor = &cluster.members[(leader + 1) % 3];
         let (own, target) = (cluster.members[leader].id().await, successor.id().await);
-        let mut door = cluster.members[leader].admin().await.ok()?;
+        let mut admin = cluster.members[leader].admin().await.ok()?;
         let request = wire::TransferLeadershipRequest { target: own.clone() };
-        let answer = door.transfer_leadership(with_token(request)).await.ok()?.into_inner();
-        assert_eq!(answer.leader, own, "it leads already");
+        let answer = admin.transfer_leadership(with_token(request)).await.ok()?.into_inner();
+        assert_eq!(answer.leader, own, "a transfer to the leader itself changes nothing");
         let request = wire::TransferLeadershipRequest { target: target.clone() };
-        let answer = door.transfer_leadership(with_token(request)).await.ok()?.into_inner();
+        let answer = admin.transfer_leadership(with_token(request)).await.ok()?.into_inner();
         assert_eq!(answer.leader, target);
         (successor.describe().await.ok()?.role() == wire::Role::Leader).then_some(())
     })

@@ -1,20 +1,20 @@
-//! Waiting for a condition. Owns the one place where a test sleeps.
+//! Owns waiting for a condition, and the only places where these tests sleep.
 
 use std::time::Duration;
 
 use dev_cluster::PATIENCE;
 use tokio::time::Instant;
 
-/// Lets time pass in which something must not happen.
+/// Waits for a time in which something must not happen.
 pub(crate) async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// Looks until there is something to see.
-pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+/// Polls until there is a value. Panics when there is none within [`PATIENCE`].
+pub(crate) async fn until<T>(what: &str, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(seen) = look().await {
+        if let Some(seen) = poll().await {
             return seen;
         }
         assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
@@ -22,7 +22,7 @@ pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T
     }
 }
 
-/// Ends with its work, or fails when that takes too long.
+/// The result of `work`. Panics when that takes longer than [`PATIENCE`].
 pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }

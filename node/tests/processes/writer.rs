@@ -1,5 +1,5 @@
-//! A client that writes without pause and remembers what was acknowledged. Owns the account: each key is written once, and
-//! never again when its outcome is unknown.
+//! Owns a client that writes without pause and remembers acknowledged writes. Each key is written once; it is not written
+//! again when its outcome is unknown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,15 +13,16 @@ use tonic::transport::Endpoint;
 
 use crate::until::until;
 
-/// What a writer did.
+/// Result of a writer.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
+    /// Acknowledged keys, in order.
     pub(crate) acknowledged: Vec<String>,
-    /// The longest time between two acknowledgements.
+    /// Longest time between two acknowledgements.
     pub(crate) longest_gap: Duration,
 }
 
-/// A writer at work.
+/// A running writer.
 #[derive(Debug)]
 pub(crate) struct Writer {
     stop: Arc<AtomicBool>,
@@ -29,11 +30,11 @@ pub(crate) struct Writer {
     task: JoinHandle<Account>,
 }
 
-/// An attempt that takes longer counts as lost.
+/// Timeout of one attempt; its outcome is then unknown.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
 impl Writer {
-    /// Writes `prefix-1`, `prefix-2`, … to one member after the other, changing when one fails.
+    /// Writes `prefix-1`, `prefix-2`, … to the first URL, and moves on to the next one after a failure.
     pub(crate) fn start(prefix: &str, urls: Vec<String>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
@@ -68,13 +69,13 @@ impl Writer {
         Self { stop, acknowledged, task }
     }
 
-    /// Waits until so many writes are acknowledged. Which ones is not said: an attempt may fail, and is not repeated.
+    /// Waits until `count` writes are acknowledged; not necessarily the first ones, because a failed attempt is not repeated.
     pub(crate) async fn acknowledged(&self, count: usize) {
         let what = format!("{count} acknowledged writes");
         until(&what, async || (self.acknowledged.load(Ordering::Relaxed) >= count).then_some(())).await;
     }
 
-    /// Ends it and gives its account.
+    /// Stops the writer and returns its result.
     pub(crate) async fn finish(self) -> Account {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap()

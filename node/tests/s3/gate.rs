@@ -1,5 +1,5 @@
-//! A way to a server that lets so many bytes pass, in both directions together, and then none. So a transfer is in its middle
-//! for as long as a test wants, however fast or busy the machine is. Owns connections, and no meaning of what passes.
+//! Owns a proxy that passes a given number of bytes, in both directions together, and then stops. It holds a transfer in its
+//! middle for as long as a test wants, independent of the machine's speed. Does not interpret the bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// Its connections break when it is dropped.
+/// A running proxy. Dropping it breaks its connections.
 pub(crate) struct Gate {
     address: SocketAddr,
     passing: JoinHandle<()>,
@@ -21,17 +21,17 @@ impl Gate {
     pub(crate) async fn before(server: SocketAddr, bytes: usize) -> Self {
         let listener = TcpListener::bind((own_address(), 0)).await.expect("an address of our own has free ports");
         let address = listener.local_addr().expect("it is bound");
-        let room = Arc::new(Semaphore::new(bytes));
+        let budget = Arc::new(Semaphore::new(bytes));
         let passing = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((client, _)) = listener.accept().await {
-                connections.spawn(pass_both(client, server, Arc::clone(&room)));
+                connections.spawn(pass_both(client, server, Arc::clone(&budget)));
             }
         });
         Self { address, passing }
     }
 
-    /// Where it listens.
+    /// URL of the proxy.
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
@@ -43,17 +43,17 @@ impl Drop for Gate {
     }
 }
 
-async fn pass_both(client: TcpStream, server: SocketAddr, room: Arc<Semaphore>) {
+async fn pass_both(client: TcpStream, server: SocketAddr, budget: Arc<Semaphore>) {
     let Ok(server) = TcpStream::connect(server).await else { return };
     let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-    tokio::join!(pass(from_client, to_server, &room), pass(from_server, to_client, &room));
+    tokio::join!(pass(from_client, to_server, &budget), pass(from_server, to_client, &budget));
 }
 
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, room: &Semaphore) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, budget: &Semaphore) {
     let mut bytes = [0; 16 * 1024];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
         let permits = u32::try_from(count).expect("no more than the buffer takes");
-        room.acquire_many(permits).await.expect("it is never closed").forget();
+        budget.acquire_many(permits).await.expect("the semaphore is never closed").forget();
         if to.write_all(&bytes[..count]).await.is_err() {
             return;
         }

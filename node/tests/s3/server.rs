@@ -1,4 +1,4 @@
-//! A real S3 server for a test: one bucket, on loopback, gone with the test. Owns no assertion.
+//! Owns a real S3 server for one test: one bucket, on loopback, removed after the test. Does not own assertions.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -7,11 +7,11 @@ use std::process::{Child, Command, Stdio};
 
 use dev_cluster::{PATIENCE, Program, own_address, programs, until};
 
-/// Its only bucket.
+/// The only bucket.
 pub(crate) const BUCKET: &str = "backups";
 const PORT: u16 = 7070;
 
-/// An S3 server with one bucket, on loopback, in a directory that goes with it.
+/// An S3 server with one bucket. Dropping it ends the process and removes its directory.
 pub(crate) struct Server {
     pub(crate) folder: PathBuf,
     pub(crate) address: SocketAddr,
@@ -43,7 +43,8 @@ impl Server {
             .spawn()
             .expect("the S3 server starts");
         self.process = Some(process);
-        until("the S3 server answers", PATIENCE, || Ok(TcpStream::connect(self.address).ok())).expect("it comes up");
+        until("the S3 server answers", PATIENCE, || Ok(TcpStream::connect(self.address).ok()))
+            .expect("the S3 server answers");
     }
 
     pub(crate) fn kill(&mut self) {
@@ -54,16 +55,16 @@ impl Server {
 
     pub(crate) fn give_credentials(&self, id: &str, secret: &str) {
         fs::write(self.folder.join("credentials/access-key-id"), id).expect("a file");
-        // With a newline, as an editor leaves it.
+        // With a newline at the end, as editors write files.
         fs::write(self.folder.join("credentials/secret-access-key"), format!("{secret}\n")).expect("a file");
     }
 
-    /// Where it listens.
+    /// URL of the server.
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The directory of its credentials, as a member is given it.
+    /// Directory with the credentials, in the form that members read.
     pub(crate) fn credentials(&self) -> PathBuf {
         self.folder.join("credentials")
     }

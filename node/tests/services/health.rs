@@ -1,4 +1,4 @@
-//! Probes, versions and metrics over HTTP, and gRPC's own health service.
+//! Tests of probes, versions and metrics over HTTP, and of gRPC's health service.
 
 use proto::etcdserverpb as pb;
 
@@ -47,7 +47,7 @@ async fn a_blank_member_is_alive_and_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn pages_are_etcds() {
+async fn http_pages_are_those_of_etcd() {
     let member = Member::alone().await;
     for page in [member.probe("GET", "/version").await, member.page("/version").await] {
         assert_eq!(page.body, "{\"etcdserver\":\"3.7.3\",\"etcdcluster\":\"3.7.0\",\"storage\":\"3.7.0\"}");
@@ -66,11 +66,11 @@ async fn pages_are_etcds() {
         let page = member.probe("GET", path).await;
         assert_eq!((page.code, page.body.as_str()), (404, "404 page not found\n"), "{path}");
     }
-    assert_eq!(member.page("/v3/kv/range").await.code, 404, "there is no gateway");
+    assert_eq!(member.page("/v3/kv/range").await.code, 404, "this version has no JSON gateway");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn metrics_follow_what_happens() {
+async fn metrics_count_what_happened() {
     let member = Member::alone().await;
     member.put("k", "v").await;
     let lines = [
@@ -96,6 +96,6 @@ async fn grpc_health_knows_one_service() {
     assert_eq!(health(&member, "").await.unwrap().status, i32::from(SERVING));
     let unknown = health(&member, "etcdserverpb.KV").await.unwrap_err();
     assert_eq!((unknown.code(), unknown.message()), (tonic::Code::NotFound, "unknown service"));
-    // Whoever asks for health also gets answers.
+    // A client that probes health first can use the other services on the same port.
     member.kv().await.range(pb::RangeRequest { key: "health".into(), ..pb::RangeRequest::default() }).await.unwrap();
 }

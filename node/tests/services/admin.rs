@@ -1,4 +1,4 @@
-//! The operator's door over a real connection: who may ask, what is idempotent, how refusals look.
+//! Tests of the admin service over a real connection: authentication, idempotence, refusals.
 
 use proto::admin as wire;
 use tonic::{Code, Request};
@@ -6,7 +6,7 @@ use tonic::{Code, Request};
 use crate::member::{CLUSTER, Member, TOKEN, refusal, with_token};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_blank_member_tells_strangers_who_it_is_and_a_member_does_not() {
+async fn without_the_token_a_blank_member_describes_itself_and_a_member_reports_only_its_phase() {
     let member = Member::blank("demo-1");
     let mut admin = member.admin().await;
     let blank = admin.describe(wire::DescribeRequest {}).await.unwrap().into_inner();
@@ -53,12 +53,12 @@ async fn every_call_needs_the_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_record_is_taken_once_and_heard_again() {
+async fn an_identity_is_adopted_once_and_the_same_request_succeeds_again() {
     let member = Member::blank("demo-1");
     let mut admin = member.admin().await;
     let record = member.record(vec![member.info().await]);
     let without = admin.bootstrap(record.clone()).await;
-    assert_eq!(refusal(without).0, Code::Unauthenticated, "the token is shown even to a blank member");
+    assert_eq!(refusal(without).0, Code::Unauthenticated, "a blank member requires the token too");
     let mut stranger = record.clone();
     stranger.voters[0].id = "ab".to_owned();
     assert_eq!(refusal(admin.bootstrap(with_token(stranger, TOKEN)).await).0, Code::FailedPrecondition);
@@ -68,10 +68,10 @@ async fn a_record_is_taken_once_and_heard_again() {
         refusal(admin.bootstrap(with_token(broken, TOKEN)).await),
         (Code::InvalidArgument, "cluster_id: \"short\" is no cluster ID: give 32 hexadecimal digits".to_owned())
     );
-    assert_eq!(member.describe().await.phase(), wire::Phase::Blank, "nothing of this was taken");
+    assert_eq!(member.describe().await.phase(), wire::Phase::Blank, "no refused request had an effect");
 
     for _ in 0..2 {
-        admin.bootstrap(with_token(record.clone(), TOKEN)).await.expect("the same record again is success");
+        admin.bootstrap(with_token(record.clone(), TOKEN)).await.expect("the same identity again succeeds");
     }
     let mut other = record;
     other.cluster_id = "ff".repeat(16);
@@ -94,7 +94,7 @@ async fn a_refused_change_names_its_reason() {
         members: vec![info.clone()],
     };
     let index = admin.change_membership(with_token(same.clone(), TOKEN)).await.unwrap().into_inner().index;
-    assert_eq!(index, known.index, "a change whose target holds makes no entry");
+    assert_eq!(index, known.index, "a change whose target is the present configuration adds no entry");
 
     let reason = async |request: wire::ChangeMembershipRequest| {
         let status = member.admin().await.change_membership(with_token(request, TOKEN)).await.unwrap_err();
@@ -116,14 +116,14 @@ async fn a_refused_change_names_its_reason() {
         ..same.clone()
     };
     assert_eq!(reason(voter).await, "NotLearner");
-    let nobody = wire::ChangeMembershipRequest { voters: vec![], members: vec![], ..same.clone() };
-    assert_eq!(reason(nobody).await, "NoVoters");
+    let without_voters = wire::ChangeMembershipRequest { voters: vec![], members: vec![], ..same.clone() };
+    assert_eq!(reason(without_voters).await, "NoVoters");
     let nameless = wire::ChangeMembershipRequest { learners: vec!["ab".to_owned()], ..same };
     assert_eq!(reason(nameless).await, "Unknown");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn leadership_is_not_handed_to_nobody() {
+async fn a_transfer_to_an_unknown_member_is_refused() {
     let member = Member::alone().await;
     let mut admin = member.admin().await;
     let to = |target: &str| with_token(wire::TransferLeadershipRequest { target: target.to_owned() }, TOKEN);

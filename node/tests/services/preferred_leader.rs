@@ -1,4 +1,4 @@
-//! A member that is preferred as leader by its name: it leads in the end, whoever was elected first.
+//! Tests that a member that is preferred as leader by name becomes the leader, even if another one was elected first.
 
 use proto::admin as wire;
 
@@ -12,12 +12,12 @@ async fn leadership_goes_to_the_member_that_is_preferred_by_name() {
     for member in &members {
         voters.push(member.info().await);
     }
-    // The preferred one comes last, so that another is elected first.
+    // The preferred member is bootstrapped last, so that another one is elected first.
     for member in &members {
         let record = member.record(voters.clone());
-        member.admin().await.bootstrap(with_token(record, TOKEN)).await.expect("a blank member takes a record");
+        member.admin().await.bootstrap(with_token(record, TOKEN)).await.expect("a blank member accepts an identity");
         if member.name == "demo-2" {
-            eventually("somebody else leads first", async || {
+            eventually("another member leads first", async || {
                 let roles = [members[0].describe().await.role(), members[1].describe().await.role()];
                 if roles.contains(&wire::Role::Leader) { Ok(()) } else { Err(roles) }
             })

@@ -1,4 +1,5 @@
-//! Real members behind real sockets, asked as clients, probes and the operator ask: what they answer, to the letter.
+//! Tests of the exact answers of members to clients, probes and the operator. Members are threads of this process and
+//! answer over real sockets.
 
 mod admin;
 mod archive;

@@ -1,4 +1,4 @@
-//! etcd's Maintenance service, gRPC health, and what this version does not serve.
+//! Tests of etcd's Maintenance service, and of the calls that this version does not serve.
 
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::lease_client::LeaseClient;
@@ -7,10 +7,10 @@ use tonic::Code;
 use crate::member::{Member, refusal};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn status_tells_the_truth() {
+async fn status_reports_version_leader_indexes_and_sizes() {
     let member = Member::alone().await;
     let empty = member.maintenance().await.unwrap().status(pb::StatusRequest {}).await.unwrap().into_inner();
-    assert!(empty.db_size > 0 && empty.db_size_in_use > 0, "etcdctl divides by it: {empty:?}");
+    assert!(empty.db_size > 0 && empty.db_size_in_use > 0, "etcdctl divides by the size: {empty:?}");
     member.put("k", "v").await;
     let status = member.maintenance().await.unwrap().status(pb::StatusRequest {}).await.unwrap().into_inner();
     let header = status.header.unwrap();
@@ -42,7 +42,7 @@ async fn hashes_change_with_the_content() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn alarms_are_raised_and_cleared_once() {
+async fn raising_or_clearing_an_alarm_again_changes_nothing() {
     let member = Member::alone().await;
     let mut maintenance = member.maintenance().await.unwrap();
     let corrupt = pb::AlarmMember { member_id: 7, alarm: pb::AlarmType::Corrupt as i32 };
@@ -81,14 +81,17 @@ async fn leadership_moves_only_to_voters() {
         (Code::FailedPrecondition, "etcdserver: bad leader transferee".to_owned())
     );
     let status = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
-    maintenance.move_leader(pb::MoveLeaderRequest { target_id: status.leader }).await.expect("it leads already");
+    maintenance
+        .move_leader(pb::MoveLeaderRequest { target_id: status.leader })
+        .await
+        .expect("a transfer to the leader itself succeeds");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_is_not_there_is_unimplemented() {
+async fn absent_services_and_calls_are_unimplemented() {
     let member = Member::alone().await;
     let mut maintenance = member.maintenance().await.unwrap();
-    maintenance.defragment(pb::DefragmentRequest {}).await.expect("there is nothing to defragment");
+    maintenance.defragment(pb::DefragmentRequest {}).await.expect("defragmentation succeeds and does nothing");
     let snapshot = maintenance.snapshot(pb::SnapshotRequest {}).await.map(|_| ());
     assert_eq!(refusal(snapshot).0, Code::Unimplemented);
     let downgrade = pb::DowngradeRequest { version: "3.6".to_owned(), ..pb::DowngradeRequest::default() };

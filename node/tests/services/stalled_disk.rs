@@ -1,5 +1,5 @@
-//! Disks that stall under real members: a sync that does not return, while the member goes on answering heartbeats. Owns the
-//! disk and the waiting; how soon exactly a leader must give way is shown where time is simulated, in the core's own tests.
+//! Tests of members whose disk stalls: a sync does not return, while the member still answers heartbeats. Owns the stalling
+//! disk. Does not own the time within which a leader must be replaced (tests of the core, with simulated time).
 
 use std::io;
 use std::path::Path;
@@ -13,7 +13,7 @@ use tonic::Status;
 
 use crate::member::{Member, TOKEN, eventually, with_token};
 
-/// A real disk whose syncs can be made to wait.
+/// A real disk whose syncs wait while it is set to stall.
 #[derive(Clone, Debug, Default)]
 struct StallingDisk(Arc<(Mutex<bool>, Condvar)>);
 
@@ -99,7 +99,7 @@ impl DiskFile for StallingFile {
     }
 }
 
-/// Lets the disk go whatever happens, or its member could not stop.
+/// Ends the stall when dropped, also by a panic; otherwise the member could not stop.
 struct Stall<'a>(&'a StallingDisk);
 
 impl Drop for Stall<'_> {
@@ -108,13 +108,13 @@ impl Drop for Stall<'_> {
     }
 }
 
-/// Raft thesis §10.2.1 lets a leader commit without its own disk, so nothing but the age of its write tells that the disk
-/// stalls (hashicorp/raft#503, etcd#15247): it hands over, and the cluster serves while that disk still hangs.
+/// Raft thesis §10.2.1 lets a leader commit without its own disk, so only the age of its write shows that the disk stalls
+/// (hashicorp/raft#503, etcd#15247). The leader transfers leadership, and the cluster serves while that disk still hangs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_leader_whose_disk_stalls_is_replaced() {
     let disks = [StallingDisk::default(), StallingDisk::default(), StallingDisk::default()];
     let names = ["demo-1", "demo-2", "demo-3"];
-    // Slow enough that a busy machine does not elect another leader by itself.
+    // Long timeouts, so that a busy machine does not elect another leader.
     let flags = ["--election-timeout=1s", "--heartbeat-interval=100ms", "--commit-timeout=2s"];
     let start = |(name, disk): (&&str, &StallingDisk)| Member::blank_on(name, &flags, Arc::new(disk.clone()));
     let members: Vec<Member> = names.iter().zip(&disks).map(start).collect();
@@ -124,7 +124,7 @@ async fn a_leader_whose_disk_stalls_is_replaced() {
 
     let stall = Stall(&disks[first]);
     disks[first].set(true);
-    // Committed by the others, so this even succeeds; the leader's own disk does not finish it.
+    // The others commit this write; the leader's own disk does not finish it. Its outcome does not matter here.
     let _ = put(&members[first], "during").await;
     let second = leader(&members, Some(first)).await;
     eventually("the cluster serves while the disk hangs", async || put(&members[second], "after").await).await;
@@ -141,14 +141,14 @@ async fn bootstrap(members: &[Member]) {
     for member in members {
         let record = member.record(voters.clone());
         let mut admin = member.admin().await;
-        eventually("a blank member takes the record", async || {
+        eventually("a blank member accepts its identity", async || {
             admin.bootstrap(with_token(record.clone(), TOKEN)).await
         })
         .await;
     }
 }
 
-/// Who leads, if it is not `former`.
+/// Place of the leader, which must not be `former`.
 async fn leader(members: &[Member], former: Option<usize>) -> usize {
     eventually("a leader", async || {
         for (place, member) in members.iter().enumerate() {
@@ -156,7 +156,7 @@ async fn leader(members: &[Member], former: Option<usize>) -> usize {
                 return Ok(place);
             }
         }
-        Err("nobody leads")
+        Err("there is no leader")
     })
     .await
 }
@@ -167,7 +167,7 @@ async fn put(member: &Member, key: &str) -> Result<(), Status> {
     call.map(drop)
 }
 
-/// What the member itself holds.
+/// Succeeds if the member's own store holds the key.
 async fn get(member: &Member, key: &str) -> Result<(), Status> {
     let request = pb::RangeRequest { key: key.to_owned().into(), serializable: true, ..pb::RangeRequest::default() };
     let held = member.kv().await.range(request).await?.into_inner().count;

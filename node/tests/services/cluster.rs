@@ -1,4 +1,4 @@
-//! etcd's Cluster service, and a cluster that changes under it: a learner, what it serves, and its promotion.
+//! Tests of etcd's Cluster service, and of a changing cluster: what a learner serves, and its promotion.
 
 use proto::admin as wire;
 use proto::etcdserverpb as pb;
@@ -36,7 +36,8 @@ async fn members_are_listed_and_changed_only_by_the_operator() {
     assert_eq!(refusal(cluster.member_promote(pb::MemberPromoteRequest { id: expected.id }).await), refused);
 }
 
-/// A list that is as new as what is committed must come within a second, which a busy machine may not keep.
+/// The list of members. Repeated until it succeeds, because a linearizable list has a timeout of one second, which a busy
+/// machine may exceed.
 async fn listed(cluster: &mut ClusterClient<Channel>, linearizable: bool) -> pb::MemberListResponse {
     let request = pb::MemberListRequest { linearizable };
     eventually("members are listed", async || cluster.member_list(request).await).await.into_inner()
@@ -69,8 +70,8 @@ async fn joined(name: &str, flags: &[&str]) -> Member {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_learner_serves_what_is_local_and_becomes_a_voter() {
-    // Slow enough that a busy machine does not elect another leader by itself, or seldom.
+async fn a_learner_serves_local_reads_only_until_it_becomes_a_voter() {
+    // Long timeouts, so that a busy machine seldom elects another leader.
     let flags = ["--election-timeout=1s", "--heartbeat-interval=100ms"];
     let leader = Member::blank_with("demo-1", &flags);
     leader.bootstrap_alone().await;
@@ -113,17 +114,17 @@ async fn a_learner_serves_what_is_local_and_becomes_a_voter() {
     assert!(members.iter().all(|member| !member.is_learner), "{members:?}");
     assert!(members.is_sorted_by_key(|member| member.id), "{members:?}");
 
-    let hand_over = async |from: &Member, to: &wire::MemberInfo| {
+    let transfer = async |from: &Member, to: &wire::MemberInfo| {
         let target_id = u64::from_str_radix(&to.id, 16).unwrap();
         from.maintenance().await?.move_leader(pb::MoveLeaderRequest { target_id }).await
     };
-    eventually("leadership is handed over", async || {
-        let refusal = match hand_over(&leader, &two).await {
+    eventually("leadership is transferred", async || {
+        let refusal = match transfer(&leader, &two).await {
             Ok(_) => return Ok(()),
             Err(refusal) => refusal,
         };
-        // An election may have given it to the other one already: then it has to come back first.
-        let _ = hand_over(&second, &one).await;
+        // If an election made the second member the leader already, it must first transfer leadership back.
+        let _ = transfer(&second, &one).await;
         Err(refusal)
     })
     .await;

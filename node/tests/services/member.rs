@@ -1,4 +1,5 @@
-//! Starts members in this process, each on threads and ports of its own, and finds them by their doors. Owns no assertion.
+//! Owns starting members in this process, each with its own threads and addresses, and connections to their services. Does
+//! not own assertions.
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -27,10 +28,10 @@ use tonic::{Code, Request, Status};
 
 pub(crate) const CLUSTER: &str = "00112233445566778899aabbccddeeff";
 pub(crate) const TOKEN: &str = "a token that only the operator knows";
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A member of this process; it stops when dropped, which takes long if its clients cannot hang up meanwhile: tests run
-/// them on a thread of their own.
+/// A member in this process. Dropping it stops it, which takes long while clients stay connected; therefore tests run
+/// clients on a separate thread.
 pub(crate) struct Member {
     pub(crate) name: String,
     client: SocketAddr,
@@ -52,17 +53,17 @@ impl Member {
         Member::blank_with(name, &[])
     }
 
-    /// A member with an empty volume and more flags, or others than usual.
+    /// A member with an empty volume. Flags in `more` are added to the usual ones or replace them.
     pub(crate) fn blank_with(name: &str, more: &[&str]) -> Member {
         Member::blank_on(name, more, Arc::new(FileDisk))
     }
 
-    /// The same on a disk of the test's own.
+    /// As [`Self::blank_with`], on a disk of the test.
     pub(crate) fn blank_on(name: &str, more: &[&str], disk: Arc<dyn Disk>) -> Member {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("raft-node-doors-{}-{number}", std::process::id()));
-        // A process that was ended may have left it, and its ID was given out again.
+        let directory = std::env::temp_dir().join(format!("raft-node-services-{}-{number}", std::process::id()));
+        // A killed process may have left the directory, and the system reuses process IDs.
         let _ = std::fs::remove_dir_all(&directory);
         let address = own_address();
         let [client, peer, http] = [2379, 2380, 2381].map(|port| SocketAddr::from((address, port)));
@@ -73,11 +74,11 @@ impl Member {
             format!("--client-addr={client}"),
             format!("--peer-addr={peer}"),
             format!("--http-addr={http}"),
-            // Short, so that a lone member leads soon.
+            // Short, so that a single member becomes leader quickly.
             "--heartbeat-interval=50ms".to_owned(),
             "--election-timeout=200ms".to_owned(),
             "--leader-lease=100ms".to_owned(),
-            // Long, so that a busy machine answers late, and not otherwise.
+            // Long, so that a busy machine answers late but never with a timeout.
             "--commit-timeout=60s".to_owned(),
         ];
         let name_of = |flag: &str| flag.split('=').next().map(str::to_owned);
@@ -92,17 +93,17 @@ impl Member {
                 let running = Running::start_on(config, disk).expect("the member starts");
                 started.send(()).expect("the test waits for the start");
                 let until = async move {
-                    // The sender is dropped with the member.
+                    // Ends when `Member` drops the sender.
                     let _ = stopped.await;
                 };
-                running.until(until).await.expect("consensus starts on what the member was told");
+                running.until(until).await.expect("the member runs until it is stopped");
             });
         });
         start.recv().expect("the member starts");
         Member { name: name.to_owned(), client, peer, http, directory, running: Some((stop, thread)) }
     }
 
-    /// The only voter of a cluster of its own; it leads.
+    /// The leader and only voter of a new cluster.
     pub(crate) async fn alone() -> Member {
         let member = Member::blank("demo-1");
         member.bootstrap_alone().await;
@@ -112,7 +113,7 @@ impl Member {
     /// Makes a blank member the only voter, and waits until it leads.
     pub(crate) async fn bootstrap_alone(&self) {
         let record = self.record(vec![self.info().await]);
-        self.admin().await.bootstrap(with_token(record, TOKEN)).await.expect("a blank member takes a record");
+        self.admin().await.bootstrap(with_token(record, TOKEN)).await.expect("a blank member accepts an identity");
         self.leads().await;
     }
 
@@ -126,7 +127,7 @@ impl Member {
         .await;
     }
 
-    /// A record of a new cluster, as this member is to hear it.
+    /// The Bootstrap request that this member is to receive for a new cluster.
     pub(crate) fn record(&self, voters: Vec<wire::MemberInfo>) -> wire::BootstrapRequest {
         wire::BootstrapRequest {
             cluster_id: CLUSTER.to_owned(),
@@ -136,7 +137,7 @@ impl Member {
         }
     }
 
-    /// Itself, as others are to know it.
+    /// ID, name and addresses of this member.
     pub(crate) async fn info(&self) -> wire::MemberInfo {
         let described = self.describe().await;
         wire::MemberInfo {
@@ -183,7 +184,7 @@ impl Member {
         Page::get(self.client, "GET", path).await
     }
 
-    /// Puts a key, to have something there.
+    /// Puts a key.
     pub(crate) async fn put(&self, key: &str, value: &str) {
         let request =
             pb::PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..pb::PutRequest::default() };
@@ -199,7 +200,7 @@ impl Drop for Member {
                 panic!("the member {} panicked", self.name);
             }
         }
-        // A test that fails may have left it unmade.
+        // The directory does not exist if the start failed.
         let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
@@ -225,26 +226,26 @@ impl Page {
     }
 }
 
-/// Waits for a condition, looking again and again; what it last said is shown when it never holds.
-pub(crate) async fn eventually<T, E: Debug>(what: &str, mut look: impl AsyncFnMut() -> Result<T, E>) -> T {
+/// Polls a condition until it holds. Panics with its last error when it never does.
+pub(crate) async fn eventually<T, E: Debug>(what: &str, mut poll: impl AsyncFnMut() -> Result<T, E>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match look().await {
+        match poll().await {
             Ok(found) => return found,
-            Err(last) if Instant::now() >= deadline => panic!("never held: {what}; last seen: {last:?}"),
-            Err(_) => tokio::time::sleep(LOOK_EVERY).await,
+            Err(last) if Instant::now() >= deadline => panic!("{what}: not within {PATIENCE:?}; last seen: {last:?}"),
+            Err(_) => tokio::time::sleep(POLL_INTERVAL).await,
         }
     }
 }
 
-/// A request that shows a token.
+/// A request that carries a token.
 pub(crate) fn with_token<T>(message: T, token: &str) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("raft-token", token.parse().expect("a token is plain text"));
     request
 }
 
-/// What a failed call says.
+/// Code and text of a refused call.
 pub(crate) fn refusal<T: Debug>(result: Result<T, Status>) -> (Code, String) {
     let status = result.expect_err("the call is refused");
     (status.code(), status.message().to_owned())

@@ -1,4 +1,4 @@
-//! etcd's KV service: values, headers, and every documented refusal.
+//! Tests of etcd's KV service: values, headers, and every documented refusal.
 
 use bytes::Bytes;
 use dev_cluster::own_address;
@@ -96,7 +96,7 @@ async fn a_transaction_takes_one_branch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn compaction_forgets_and_says_so() {
+async fn compacted_revisions_are_refused() {
     let member = Member::alone().await;
     let mut kv = member.kv().await;
     for value in ["1", "2", "3"] {
@@ -115,7 +115,7 @@ async fn compaction_forgets_and_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_makes_no_sense_is_refused_in_etcds_words() {
+async fn invalid_requests_are_refused_with_the_texts_of_etcd() {
     let member = Member::alone().await;
     let mut kv = member.kv().await;
     let invalid = |text: &str| (Code::InvalidArgument, text.to_owned());
@@ -157,11 +157,11 @@ async fn what_makes_no_sense_is_refused_in_etcds_words() {
     assert_eq!(refusal(txn(vec![op(Op::RequestPut(put("", "v")))]).await), empty_key);
 
     let after = kv.range(pb::RangeRequest { range_end: "\0".into(), ..key("\0") }).await.unwrap().into_inner();
-    assert_eq!((after.count, after.header.unwrap().revision), (0, 1), "nothing of all this was written");
+    assert_eq!((after.count, after.header.unwrap().revision), (0, 1), "no refused request wrote anything");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_is_too_large_is_refused_in_two_steps() {
+async fn large_requests_are_refused_by_the_request_limit_and_by_the_transport_limit() {
     let member = Member::alone().await;
     let mut kv = member.kv().await;
     let put_of = |bytes: usize| pb::PutRequest {
@@ -173,16 +173,16 @@ async fn what_is_too_large_is_refused_in_two_steps() {
         refusal(kv.put(put_of(1_572_864)).await),
         (Code::InvalidArgument, "etcdserver: request is too large".to_owned())
     );
-    // Key: 3 bytes; value: a tag and a length of four bytes.
+    // The encoded request has 3 bytes for the key, and a tag and a length of 4 bytes for the value.
     assert_eq!(
         refusal(kv.put(put_of(2_097_152)).await),
         (Code::ResourceExhausted, "grpc: received message larger than max (2097160 vs. 2097152)".to_owned())
     );
-    kv.put(put_of(1_572_800)).await.expect("the largest request is served");
+    kv.put(put_of(1_572_800)).await.expect("the largest allowed request is served");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_quota_lets_in_what_frees_space() {
+async fn a_full_quota_still_admits_deletes_and_compactions() {
     let member = Member::blank_with("demo-1", &["--quota-bytes=20000"]);
     member.bootstrap_alone().await;
     let mut kv = member.kv().await;
@@ -190,38 +190,38 @@ async fn the_quota_lets_in_what_frees_space() {
     let large = pb::PutRequest { value: vec![b'v'; 15_000].into(), ..put("k", "") };
     kv.put(large.clone()).await.unwrap();
     assert_eq!(refusal(kv.put(large).await), no_space);
-    assert_eq!(refusal(kv.put(put("small", "")).await), no_space, "the alarm binds small puts too");
+    assert_eq!(refusal(kv.put(put("small", "")).await), no_space, "the alarm refuses small puts too");
 
     let mut maintenance = member.maintenance().await.unwrap();
     let raised = maintenance.alarm(pb::AlarmRequest::default()).await.unwrap().into_inner().alarms;
     assert_eq!(raised.len(), 1);
     assert_eq!(raised[0].alarm, pb::AlarmType::Nospace as i32);
 
-    kv.delete_range(delete("k")).await.expect("deletes are let in");
-    kv.compact(pb::CompactionRequest { revision: 3, physical: true }).await.expect("so is compaction");
+    kv.delete_range(delete("k")).await.expect("deletes are admitted");
+    kv.compact(pb::CompactionRequest { revision: 3, physical: true }).await.expect("compactions are admitted");
     let disarm = pb::AlarmRequest {
         action: pb::alarm_request::AlarmAction::Deactivate as i32,
         member_id: raised[0].member_id,
         alarm: raised[0].alarm,
     };
     assert_eq!(maintenance.alarm(disarm).await.unwrap().into_inner().alarms, raised);
-    kv.put(put("small", "")).await.expect("there is room again");
+    kv.put(put("small", "")).await.expect("puts are admitted again");
 }
 
-/// One of two voters is missing, so nobody leads.
+/// One of two voters is missing, so there is no leader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn without_a_quorum_only_what_is_local_is_answered() {
+async fn without_a_quorum_only_local_requests_are_answered() {
     let member = Member::blank_with("demo-1", &["--commit-timeout=500ms"]);
     let mut absent = member.info().await;
-    let nobody = format!("http://{}:2380", own_address());
-    (absent.id, absent.name, absent.peer_url) = ("ab".to_owned(), "demo-2".to_owned(), nobody);
+    let unserved = format!("http://{}:2380", own_address());
+    (absent.id, absent.name, absent.peer_url) = ("ab".to_owned(), "demo-2".to_owned(), unserved);
     let record = member.record(vec![member.info().await, absent]);
     member.admin().await.bootstrap(with_token(record, TOKEN)).await.unwrap();
 
     let mut kv = member.kv().await;
     let serializable = pb::RangeRequest { serializable: true, ..key("k") };
-    // Consensus starts right after the record was taken.
-    let answer = eventually("what is local is answered", async || kv.range(serializable.clone()).await).await;
+    // Consensus starts shortly after the identity was adopted.
+    let answer = eventually("a local read is answered", async || kv.range(serializable.clone()).await).await;
     assert_eq!(answer.into_inner().count, 0);
     let timed_out = (Code::Unavailable, "etcdserver: request timed out".to_owned());
     assert_eq!(refusal(kv.put(put("k", "v")).await), timed_out);

@@ -1,4 +1,4 @@
-//! etcd's `KV.RangeStream` over a real connection.
+//! Tests of etcd's `KV.RangeStream` over a real connection.
 
 use proto::etcdserverpb as pb;
 use tonic::Code;
@@ -6,7 +6,7 @@ use tonic::Code;
 use crate::member::{Member, refusal};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn the_chunks_merge_into_the_plain_range() {
+async fn the_merged_chunks_equal_the_plain_range() {
     let member = Member::alone().await;
     let mut kv = member.kv().await;
     for number in 0..100 {
@@ -29,7 +29,7 @@ async fn the_chunks_merge_into_the_plain_range() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_stream_refuses_what_a_range_allows() {
+async fn a_stream_refuses_sort_orders_and_revision_filters() {
     let member = Member::alone().await;
     let mut kv = member.kv().await;
     let request = pb::RangeRequest { key: "k".into(), ..pb::RangeRequest::default() };

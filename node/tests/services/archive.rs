@@ -1,4 +1,5 @@
-//! Backups through the operator's door, against a real S3 server: what is told of them, and a new cluster out of one.
+//! Tests of backups through the admin service with a real S3 server: their progress and failures, and a new cluster that
+//! starts from one.
 
 use proto::admin as wire;
 use proto::admin::backup_response::State;
@@ -8,7 +9,7 @@ use tonic::{Code, Status};
 use crate::member::{CLUSTER, Member, TOKEN, eventually, refusal, with_token};
 use crate::s3::{self, Server};
 
-/// Another cluster's ID.
+/// Cluster ID of the restored cluster.
 const NEW_CLUSTER: &str = "ffeeddccbbaa99887766554433221100";
 
 fn store(server: &Server) -> wire::ObjectStore {
@@ -19,7 +20,7 @@ fn blank(server: &Server, name: &str) -> Member {
     Member::blank_with(name, &[&format!("--object-store-credentials={}", server.credentials().display())])
 }
 
-/// Asks for a backup until it has ended one way or the other.
+/// Requests a backup until it is done or has failed.
 async fn backed_up(member: &Member, name: &str, store: &wire::ObjectStore) -> wire::BackupResponse {
     let mut admin = member.admin().await;
     eventually("the backup ends", async || {
@@ -30,7 +31,8 @@ async fn backed_up(member: &Member, name: &str, store: &wire::ObjectStore) -> wi
     .await
 }
 
-/// What a probe finds out. It waits for a few seconds only, in which the store of a busy machine may not answer.
+/// The result of a probe. A probe waits a few seconds, in which the store of a busy machine may not answer; then it is
+/// repeated.
 async fn probed(member: &Member, store: &wire::ObjectStore) -> wire::ProbeObjectStoreResponse {
     let mut admin = member.admin().await;
     eventually("the store answers a probe", async || {
@@ -54,7 +56,7 @@ fn restore_request(me: wire::MemberInfo, store: &wire::ObjectStore, manifest: &s
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_new_cluster_starts_from_a_backup() {
-    let server = Server::start("door");
+    let server = Server::start("service");
     let source = blank(&server, "demo-1");
     source.bootstrap_alone().await;
     source.put("kept", "1").await;
@@ -64,25 +66,25 @@ async fn a_new_cluster_starts_from_a_backup() {
     assert_eq!((done.state(), done.revision, done.bytes_done), (State::Done, 2, done.bytes_total), "{done:?}");
     assert_eq!(done.manifest, format!("v1/{CLUSTER}/manifest/monday.json"));
     source.put("late", "1").await;
-    assert_eq!(backed_up(&source, "monday", &store).await, done, "the same name is the same backup");
+    assert_eq!(backed_up(&source, "monday", &store).await, done, "the same name gives the same backup");
 
     let newcomer = blank(&server, "new-1");
     let request = restore_request(newcomer.info().await, &store, &done.manifest);
     newcomer.admin().await.restore(with_token(request.clone(), TOKEN)).await.expect("a blank member restores");
     newcomer.leads().await;
-    newcomer.admin().await.restore(with_token(request, TOKEN)).await.expect("the same order again is success");
+    newcomer.admin().await.restore(with_token(request, TOKEN)).await.expect("the same request again succeeds");
     let range = |key: &str| pb::RangeRequest { key: key.as_bytes().to_vec().into(), ..pb::RangeRequest::default() };
     let kept = newcomer.kv().await.range(range("kept")).await.expect("it serves").into_inner();
     assert_eq!((kept.count, &kept.kvs[0].value[..]), (1, &b"1"[..]));
     assert!(kept.header.expect("a header").revision > 1_000_000, "clients of the old cluster must list anew");
     let late = newcomer.kv().await.range(range("late")).await.expect("it serves").into_inner();
-    assert_eq!(late.count, 0, "it was put after the backup");
+    assert_eq!(late.count, 0, "the key was put after the backup");
     assert_eq!(newcomer.describe().await.cluster_id, NEW_CLUSTER);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_cause_is_told_and_goes() {
-    let server = Server::start("door-causes");
+async fn a_failure_names_its_cause_and_ends_when_the_cause_is_gone() {
+    let server = Server::start("service-causes");
     let member = blank(&server, "demo-1");
     member.bootstrap_alone().await;
     let store = store(&server);
@@ -93,15 +95,15 @@ async fn a_cause_is_told_and_goes() {
     assert_eq!((failed.state(), failed.cause.as_str()), (State::Failed, "CredentialsRefused"), "{failed:?}");
     server.give_credentials("root-key", "root-secret");
     assert_eq!(probed(&member, &store).await.cause, "");
-    assert_eq!(backed_up(&member, "monday", &store).await, failed, "what was told under a name stays");
+    assert_eq!(backed_up(&member, "monday", &store).await, failed, "the result under a name does not change");
     assert_eq!(backed_up(&member, "monday-2", &store).await.state(), State::Done);
 
     let newcomer = blank(&server, "new-1");
     let info = newcomer.info().await;
     let mut admin = newcomer.admin().await;
     let wrong = restore_request(info.clone(), &store, &format!("v1/{CLUSTER}/manifest/tuesday.json"));
-    admin.restore(with_token(wrong, TOKEN)).await.expect("the order is taken, it fails later");
-    let described = eventually("the failure is told", async || {
+    admin.restore(with_token(wrong, TOKEN)).await.expect("the request is accepted and fails later");
+    let described = eventually("the failure is reported", async || {
         let described = newcomer.describe().await;
         let failed = described.restore.as_ref().is_some_and(|restore| !restore.cause.is_empty());
         if failed { Ok(described) } else { Err(described) }
@@ -109,7 +111,7 @@ async fn a_cause_is_told_and_goes() {
     .await;
     assert_eq!(described.restore.expect("a restore").cause, "BackupNotFound");
     let right = restore_request(info, &store, &format!("v1/{CLUSTER}/manifest/monday-2.json"));
-    eventually("the right order is taken", async || {
+    eventually("the corrected request is accepted", async || {
         admin.restore(with_token(right.clone(), TOKEN)).await.map_err(|status: Status| status.to_string())
     })
     .await;
@@ -117,7 +119,7 @@ async fn a_cause_is_told_and_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn what_makes_no_sense_is_refused_at_once() {
+async fn invalid_requests_are_refused_at_once() {
     let member = Member::alone().await;
     let mut admin = member.admin().await;
     let store = wire::ObjectStore { bucket: "backups".to_owned(), ..wire::ObjectStore::default() };
