@@ -145,8 +145,8 @@ pub struct RaftClusterSpec {
     pub storage: Storage,
 
     /// Limit on the bytes of live keys and history, 16Mi to 64Gi. Above it writes are refused; reads, deletes and
-    /// compactions still work. `resources.limits.memory` must be at least twice the quota plus 256Mi. Default: half of
-    /// the memory limit less 256Mi, at most 8Gi; 2Gi without a memory limit.
+    /// compactions still work. `resources.limits.memory` must be at least twice the quota plus 256Mi. Default: the memory
+    /// limit minus 256Mi, divided by two, at most 8Gi; 2Gi without a memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "embedded::bytes")]
     #[x_kube(validation = Rule::new(
