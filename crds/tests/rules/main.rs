@@ -1,5 +1,5 @@
 //! Tests, without an API server, that bad input is refused with a message that says what to do, and that good input is
-//! admitted. Each rule in the definitions must be broken by a case here. `tests/kubernetes` checks that a real API server
+//! admitted. Each rule in the definitions must be broken by a case here. `tests/rings/kubernetes` checks that a real API server
 //! enforces the definitions.
 
 mod admission;
