@@ -267,7 +267,8 @@ mod tests {
     fn persist(io: u64) -> LogJob {
         let id = EntryId { term: Term(1), index: Index(io) };
         let entry = Entry { id, time_ms: 0, payload: Payload::Normal(vec![7; 6 << 10].into()) };
-        LogJob::Persist(vec![Persist { io: IoId(io), hard_state: None, entries: vec![entry] }])
+        let hard_state = Some(HardState { term: Term(1), vote: None });
+        LogJob::Persist(vec![Persist { io: IoId(io), hard_state, entries: vec![entry] }])
     }
 
     /// The newest write that is acknowledged.
@@ -287,6 +288,9 @@ mod tests {
             assert!(matches!(writer.advance(), Ok(Some(LogJob::Persist(_)))));
         }
         assert_eq!(acknowledged(&shared), Some(IoId(8)));
+        // The log may be purged up to a snapshot only.
+        let meta = SnapshotMeta { last: EntryId { term: Term(1), index: Index(6) }, ..SnapshotMeta::default() };
+        writer.storage.snapshots().begin(meta).unwrap().finish().unwrap();
         disk.limit_bytes(Some(disk.used_bytes()));
         writer.take_in(&mut vec![persist(9), persist(10)]);
         assert!(matches!(writer.advance(), Err((_, StorageError::Full { .. }))), "there is no room for it");

@@ -1,11 +1,12 @@
-//! One algorithm (CRC32C), one rule for seeds: a checksum that continues another is seeded with it. Owns nothing else.
+//! One algorithm, CRC32C, and one rule for seeds: a checksum that continues another one is seeded with it. Owns nothing
+//! else.
 
-/// Of bytes that stand alone.
+/// Checksum of bytes that stand alone.
 pub(crate) fn of(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
-/// Of bytes that follow those summed up in `previous`.
+/// Checksum of bytes that follow those covered by `previous`.
 pub(crate) fn chained(previous: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(previous, bytes)
 }

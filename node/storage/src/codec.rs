@@ -1,9 +1,9 @@
-//! The binary form of entries, configurations and snapshot metas, the same on disk and between members. Owns layout and
-//! bounds; what a decoded value means is for others to judge.
+//! Binary form of entries, configurations and snapshot metas, the same on disk and between members. Owns layout and bounds.
+//! Does not own the meaning of a value: a decoded configuration may be one that no cluster can use.
 //!
-//! All numbers are little-endian. Decoding never panics, never reserves more memory than the input is long, and gives
-//! back exactly what was encoded: sets must be strictly ascending, so a value has one encoding. Payloads are slices of
-//! the input, not copies.
+//! All numbers are little-endian. Decoding never panics and never reserves more memory than the input is long. It
+//! returns exactly what was encoded: sets must be strictly ascending, so a value has one encoding. Payloads are slices
+//! of the input, not copies.
 //!
 //! ```text
 //! entry          term u64, index u64, time_ms u64, kind u8, length u32, payload
@@ -29,54 +29,59 @@ const NOOP: u8 = 0;
 const NORMAL: u8 = 1;
 const CONFIGURATION: u8 = 2;
 const BARRIER: u8 = 3;
+/// Payload kinds are below this; the log's frame kinds are not, so that a record is never taken for another frame.
+pub(crate) const PAYLOAD_KINDS_END: u8 = 0x80;
+const _: () = assert!(BARRIER < PAYLOAD_KINDS_END, "a payload kind is no frame kind of the log");
 
-/// The longest payload that is written or read, in bytes.
+/// Longest payload that is written or read, bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
+const _: () = assert!(PAYLOAD_BYTES_MAX <= u32::MAX as usize, "the length of a payload is a u32");
 
-/// Why bytes were refused. Nothing was taken from them.
+/// Encoded bytes of term and index.
+const ENTRY_ID_BYTES: usize = 16;
+
+/// Why bytes are not an encoded value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum DecodeError {
     /// The input ends inside a value.
     #[error("the input ends too early")]
     Truncated,
-    /// The input goes on after the value.
+    /// The input continues after the value.
     #[error("{0} bytes follow the value")]
     Trailing(usize),
-    /// A version or kind from the future, or no such thing.
+    /// A version or kind that this program does not know; a newer one may.
     #[error("{what} {found} is not known to this version")]
     Unknown {
-        /// What was to be read.
+        /// Name of the field.
         what: &'static str,
-        /// What stands there.
+        /// Value of the field.
         found: u8,
     },
-    /// Well-formed, but not something that is ever encoded.
+    /// A value that no encoder writes.
     #[error("malformed {0}")]
     Malformed(&'static str),
 }
 
 /// Why a value has no binary form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum EncodeError {
-    /// It is larger than the format can say.
+    /// The value exceeds a limit of the format.
     #[error("{0} is too large to be encoded")]
     TooLarge(&'static str),
 }
 
-/// Takes values off the front of some bytes.
+/// Reads values from the front of a buffer.
 #[derive(Clone, Debug)]
 pub struct Reader(Bytes);
 
 impl Reader {
-    /// From the first byte on.
+    /// Reads from the first byte on.
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         Self(bytes)
     }
 
-    /// How many bytes are left.
+    /// Number of bytes that are not read yet.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.0.len()
@@ -85,7 +90,7 @@ impl Reader {
     /// Ends reading.
     ///
     /// # Errors
-    /// [`DecodeError::Trailing`] when bytes are left.
+    /// Returns [`DecodeError::Trailing`] if bytes are left.
     pub fn finish(self) -> Result<(), DecodeError> {
         match self.0.len() {
             0 => Ok(()),
@@ -93,10 +98,10 @@ impl Reader {
         }
     }
 
-    /// The next `length` bytes, not copied.
+    /// Reads `length` bytes, without a copy.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`].
+    /// Returns [`DecodeError::Truncated`] if the input ends first.
     pub fn bytes(&mut self, length: usize) -> Result<Bytes, DecodeError> {
         if self.0.len() < length {
             return Err(DecodeError::Truncated);
@@ -104,10 +109,10 @@ impl Reader {
         Ok(self.0.split_to(length))
     }
 
-    /// The next `N` bytes.
+    /// Reads `N` bytes.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`].
+    /// Returns [`DecodeError::Truncated`] if the input ends first.
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let mut array = [0; N];
         array.copy_from_slice(self.0.get(..N).ok_or(DecodeError::Truncated)?);
@@ -115,60 +120,60 @@ impl Reader {
         Ok(array)
     }
 
-    /// One byte.
+    /// Reads one byte.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`].
+    /// Returns [`DecodeError::Truncated`] if the input ends first.
     pub fn u8(&mut self) -> Result<u8, DecodeError> {
         Ok(u8::from_le_bytes(self.array()?))
     }
 
-    /// Two bytes.
+    /// Reads a number of two bytes.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`].
+    /// Returns [`DecodeError::Truncated`] if the input ends first.
     pub fn u16(&mut self) -> Result<u16, DecodeError> {
         Ok(u16::from_le_bytes(self.array()?))
     }
 
-    /// Four bytes.
+    /// Reads a number of four bytes.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`].
+    /// Returns [`DecodeError::Truncated`] if the input ends first.
     pub fn u32(&mut self) -> Result<u32, DecodeError> {
         Ok(u32::from_le_bytes(self.array()?))
     }
 
-    /// Eight bytes.
+    /// Reads a number of eight bytes.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`].
+    /// Returns [`DecodeError::Truncated`] if the input ends first.
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// A text.
+    /// Reads a text.
     ///
     /// # Errors
-    /// Truncated, or not UTF-8.
+    /// Returns [`DecodeError`] if the input ends first or is not UTF-8.
     pub fn text(&mut self) -> Result<String, DecodeError> {
         let length = self.u16()?;
         let bytes = self.bytes(usize::from(length))?;
         String::from_utf8(bytes.to_vec()).map_err(|_| DecodeError::Malformed("text"))
     }
 
-    /// Term and index.
+    /// Reads term and index.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`].
+    /// Returns [`DecodeError::Truncated`] if the input ends first.
     pub fn entry_id(&mut self) -> Result<EntryId, DecodeError> {
         Ok(EntryId { term: Term(self.u64()?), index: Index(self.u64()?) })
     }
 
-    /// An entry; its payload is a slice of the input.
+    /// Reads an entry, whose payload is a slice of the input.
     ///
     /// # Errors
-    /// Any [`DecodeError`] but trailing bytes.
+    /// Returns any [`DecodeError`] except [`DecodeError::Trailing`].
     pub fn entry(&mut self) -> Result<Entry, DecodeError> {
         let id = self.entry_id()?;
         let time_ms = self.u64()?;
@@ -176,10 +181,10 @@ impl Reader {
         Ok(Entry { id, time_ms, payload })
     }
 
-    /// What an entry carries; a slice of the input.
+    /// Reads the payload of an entry, a slice of the input.
     ///
     /// # Errors
-    /// Any [`DecodeError`] but trailing bytes.
+    /// Returns any [`DecodeError`] except [`DecodeError::Trailing`].
     pub fn payload(&mut self) -> Result<Payload, DecodeError> {
         let kind = self.u8()?;
         let length = self.u32()? as usize;
@@ -187,18 +192,18 @@ impl Reader {
         payload_from(kind, body)
     }
 
-    /// How a member is known and reached.
+    /// Reads the name and the URLs of a member.
     ///
     /// # Errors
-    /// Truncated, or not UTF-8.
+    /// Returns [`DecodeError`] if the input ends first or is not UTF-8.
     pub fn member_info(&mut self) -> Result<MemberInfo, DecodeError> {
         Ok(MemberInfo { name: self.text()?, peer_url: self.text()?, client_url: self.text()? })
     }
 
-    /// A configuration.
+    /// Reads a configuration.
     ///
     /// # Errors
-    /// Any [`DecodeError`] but trailing bytes.
+    /// Returns any [`DecodeError`] except [`DecodeError::Trailing`].
     pub fn configuration(&mut self) -> Result<Configuration, DecodeError> {
         self.version("configuration version")?;
         let voters = self.member_ids()?;
@@ -218,10 +223,10 @@ impl Reader {
         Ok(Configuration { voters, outgoing, learners, learners_next, members, removed })
     }
 
-    /// A snapshot's meta.
+    /// Reads a snapshot's meta.
     ///
     /// # Errors
-    /// Any [`DecodeError`] but trailing bytes.
+    /// Returns any [`DecodeError`] except [`DecodeError::Trailing`].
     pub fn snapshot_meta(&mut self) -> Result<SnapshotMeta, DecodeError> {
         self.version("snapshot meta version")?;
         let last = self.entry_id()?;
@@ -231,10 +236,10 @@ impl Reader {
         Ok(SnapshotMeta { last, time_ms, configuration, configuration_index })
     }
 
-    /// Term and vote; member 0 stands for no vote.
+    /// Reads term and vote; member ID 0 stands for no vote.
     ///
     /// # Errors
-    /// [`DecodeError::Truncated`].
+    /// Returns [`DecodeError::Truncated`] if the input ends first.
     pub fn hard_state(&mut self) -> Result<HardState, DecodeError> {
         let term = Term(self.u64()?);
         let vote = self.u64()?;
@@ -264,28 +269,31 @@ impl Reader {
 
 /// Appends term and index.
 pub fn put_entry_id(into: &mut Vec<u8>, id: EntryId) {
+    let start = into.len();
     into.extend_from_slice(&id.term.0.to_le_bytes());
     into.extend_from_slice(&id.index.0.to_le_bytes());
+    debug_assert_eq!(into.len() - start, ENTRY_ID_BYTES, "a reader takes as many bytes as were written");
 }
 
 /// Appends an entry.
 ///
 /// # Errors
-/// Nothing usable was appended.
+/// Returns [`EncodeError`] if a part is too large. The bytes appended until then are of no use.
 pub fn put_entry(into: &mut Vec<u8>, entry: &Entry) -> Result<(), EncodeError> {
     put_entry_id(into, entry.id);
     into.extend_from_slice(&entry.time_ms.to_le_bytes());
     put_payload(into, &entry.payload)
 }
 
-/// Appends what an entry carries.
+/// Appends the payload of an entry.
 ///
 /// # Errors
-/// Nothing usable was appended.
+/// Returns [`EncodeError`] if a part is too large. The bytes appended until then are of no use.
 pub fn put_payload(into: &mut Vec<u8>, payload: &Payload) -> Result<(), EncodeError> {
     let (kind, body) = payload_parts(payload)?;
     into.push(kind);
-    // `payload_parts` bounds the length far below 2^32.
+    debug_assert!(body.len() <= PAYLOAD_BYTES_MAX, "no reader accepts a payload of {} bytes", body.len());
+    // The limit of payloads is far below 2^32.
     into.extend_from_slice(&(body.len() as u32).to_le_bytes());
     into.extend_from_slice(&body);
     Ok(())
@@ -294,7 +302,7 @@ pub fn put_payload(into: &mut Vec<u8>, payload: &Payload) -> Result<(), EncodeEr
 /// Appends a text.
 ///
 /// # Errors
-/// It is longer than 65,535 bytes; nothing was appended.
+/// Returns [`EncodeError`] if the text is longer than 65,535 bytes. Nothing was appended.
 pub fn put_text(into: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
     let length = u16::try_from(text.len()).map_err(|_| EncodeError::TooLarge("text"))?;
     into.extend_from_slice(&length.to_le_bytes());
@@ -302,10 +310,10 @@ pub fn put_text(into: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
     Ok(())
 }
 
-/// Appends how a member is known and reached.
+/// Appends the name and the URLs of a member.
 ///
 /// # Errors
-/// Nothing usable was appended.
+/// Returns [`EncodeError`] if a part is too large. The bytes appended until then are of no use.
 pub fn put_member_info(into: &mut Vec<u8>, info: &MemberInfo) -> Result<(), EncodeError> {
     put_text(into, &info.name)?;
     put_text(into, &info.peer_url)?;
@@ -315,9 +323,10 @@ pub fn put_member_info(into: &mut Vec<u8>, info: &MemberInfo) -> Result<(), Enco
 /// Appends a configuration.
 ///
 /// # Errors
-/// Nothing usable was appended.
+/// Returns [`EncodeError`] if a part is too large. The bytes appended until then are of no use.
 pub fn put_configuration(into: &mut Vec<u8>, configuration: &Configuration) -> Result<(), EncodeError> {
     let Configuration { voters, outgoing, learners, learners_next, members, removed } = configuration;
+    let start = into.len();
     into.push(VERSION);
     for ids in [voters, outgoing, learners, learners_next, removed] {
         put_count(into, ids.len())?;
@@ -330,13 +339,18 @@ pub fn put_configuration(into: &mut Vec<u8>, configuration: &Configuration) -> R
         into.extend_from_slice(&id.0.to_le_bytes());
         put_member_info(into, info)?;
     }
+    debug_assert_eq!(
+        Reader::new(Bytes::copy_from_slice(&into[start..])).configuration().as_ref(),
+        Ok(configuration),
+        "a configuration reads back as it was written"
+    );
     Ok(())
 }
 
 /// Appends a snapshot's meta.
 ///
 /// # Errors
-/// Nothing usable was appended.
+/// Returns [`EncodeError`] if a part is too large. The bytes appended until then are of no use.
 pub fn put_snapshot_meta(into: &mut Vec<u8>, meta: &SnapshotMeta) -> Result<(), EncodeError> {
     let SnapshotMeta { last, time_ms, configuration, configuration_index } = meta;
     into.push(VERSION);
@@ -348,6 +362,7 @@ pub fn put_snapshot_meta(into: &mut Vec<u8>, meta: &SnapshotMeta) -> Result<(), 
 
 /// Appends term and vote.
 pub fn put_hard_state(into: &mut Vec<u8>, state: HardState) {
+    debug_assert_ne!(state.vote, Some(MemberId(0)), "a vote for member 0 would read back as no vote");
     into.extend_from_slice(&state.term.0.to_le_bytes());
     into.extend_from_slice(&state.vote.map_or(0, |id| id.0).to_le_bytes());
 }
@@ -373,6 +388,7 @@ pub(crate) fn payload_parts(payload: &Payload) -> Result<(u8, Cow<'_, [u8]>), En
     if body.len() > PAYLOAD_BYTES_MAX {
         return Err(EncodeError::TooLarge("payload"));
     }
+    debug_assert!(kind < PAYLOAD_KINDS_END, "{kind:#x} is a frame kind of the log");
     Ok((kind, body))
 }
 

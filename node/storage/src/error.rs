@@ -1,4 +1,4 @@
-//! Why opening, writing or keeping failed. Owns the words and the latch that makes a disk error final.
+//! Errors of opening, writing and reading a directory. Owns their messages, and the latch that makes a disk error final.
 
 use std::fmt;
 use std::io;
@@ -8,24 +8,23 @@ use std::sync::{Arc, OnceLock};
 use raft::Index;
 
 use crate::codec::EncodeError;
-use crate::identity::Identity;
+use crate::identity::{ClusterId, Identity};
 
-/// Why a directory was not opened. Nothing in it was changed that an earlier start could have acknowledged.
+/// Why a directory was not opened. Nothing that an earlier start may have acknowledged was changed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum OpenError {
-    /// Another process works in this directory.
+    /// Another process holds the lock of the directory.
     #[error("{path} is in use by another process: two members must never share a directory")]
     Locked {
         /// The directory.
         path: PathBuf,
     },
-    /// What had been made durable cannot be read any more. Such a member must neither vote nor lead.
+    /// Bytes that had been made durable cannot be read any more. Such a member must neither vote nor lead.
     #[error("{damage}: this member must not vote; replace it, so that it gets an empty volume and the cluster's data")]
     Damaged {
-        /// Who it is, if that at least can be read.
+        /// Identity of the member, if the file `identity` is readable.
         identity: Option<Box<Identity>>,
-        /// Where and what.
+        /// Place and kind of the damage.
         damage: Damage,
     },
     /// A newer version of this program wrote the directory.
@@ -33,24 +32,24 @@ pub enum OpenError {
     TooNew {
         /// The file.
         path: PathBuf,
-        /// Its version.
+        /// Format version of the file.
         found: u32,
-        /// The newest that is understood.
+        /// Newest format version that this program reads.
         supported: u32,
     },
-    /// The file system refused.
+    /// The file system failed.
     #[error("{0}")]
     Failed(#[from] Failure),
 }
 
-/// Damage to something that had been durable.
+/// Damage to bytes that had been durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// In which file.
+    /// The damaged file or directory.
     pub path: PathBuf,
-    /// Where in it, in bytes.
+    /// Offset of the damage in the file, bytes.
     pub offset: u64,
-    /// What.
+    /// Kind of damage.
     pub kind: DamageKind,
 }
 
@@ -60,40 +59,39 @@ impl fmt::Display for Damage {
     }
 }
 
-/// What is damaged.
+/// A kind of damage.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum DamageKind {
-    /// Bytes that were durable do not match their checksum.
+    /// Bytes do not match their checksum.
     #[error("a checksum does not match")]
     Checksum,
-    /// Checksums match, but what they cover makes no sense.
+    /// Bytes match their checksum, but no writer writes them.
     #[error("impossible contents: {0}")]
     Contents(&'static str),
-    /// A file that another one names, or that must always be there, is missing.
+    /// A file is missing that always exists or that another file refers to.
     #[error("the file is missing")]
     Missing,
     /// The log does not reach back to the snapshot.
     #[error("the log starts at index {first}, but the newest readable snapshot ends at {snapshot}")]
     Gap {
-        /// The log's first index.
+        /// First index of the log.
         first: Index,
-        /// Where the snapshot ends.
+        /// Last index that the snapshot covers.
         snapshot: Index,
     },
-    /// The log lacks what the member's own snapshot shows it once had.
+    /// The log ends before the last entry that the member's own snapshot covers, so entries were lost.
     #[error("the log does not hold index {snapshot}, at which this member took a snapshot")]
-    LogBehindSnapshot {
-        /// Where the snapshot ends.
+    LogEndsBeforeSnapshot {
+        /// Last index that the snapshot covers.
         snapshot: Index,
     },
-    /// Term and vote are older than the log, so votes may be forgotten.
+    /// Term and vote are older than the log, so a vote may have been lost.
     #[error("term and vote are older than the log")]
-    HardStateBehindLog,
-    /// There is data without an identity.
-    #[error("there is data, but no identity: this volume is not blank")]
+    HardStateOlderThanLog,
+    /// The directory holds data but no identity.
+    #[error("the directory holds data but no identity, so it is not blank")]
     NoIdentity,
-    /// A file of another member.
+    /// The file was written by another member.
     #[error("the file belongs to another member")]
     Foreign,
 }
@@ -102,13 +100,13 @@ pub enum DamageKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{action} {path}: {cause}", path = path.display())]
 pub struct Failure {
-    /// What was tried.
+    /// The operation, as a verb.
     pub action: &'static str,
-    /// On which file or directory.
+    /// File or directory of the operation.
     pub path: PathBuf,
-    /// The kind of error.
+    /// Kind of error, as the file system reports it.
     pub kind: io::ErrorKind,
-    /// What the file system said.
+    /// Message of the file system.
     pub cause: String,
 }
 
@@ -118,68 +116,67 @@ impl Failure {
     }
 }
 
-/// Why something was not made durable.
+/// Why a write was not made durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum StorageError {
-    /// A write or sync failed, now or earlier, so nobody knows what is on disk. Every later call answers the same: end the
-    /// process; a new start reads what is really there.
+    /// A write or sync failed, now or earlier, so the contents of the disk are unknown. Every later call returns the same
+    /// error. The process must end, because only a new start reads what is on the disk.
     #[error("{0}: the state of the disk is unknown, this process must end")]
     Failed(Failure),
-    /// There is no space left. Nothing was written and the log is as it was: try again when there is space.
+    /// No space is left. Nothing was written and the log is unchanged, so the caller can try again when there is space.
     #[error("no space left to extend {path}: nothing was written; free space or enlarge the volume", path = path.display())]
     Full {
-        /// What could not grow.
+        /// File that could not grow.
         path: PathBuf,
     },
-    /// The file system refused something that nothing durable depends on, such as a draft of a snapshot or a read.
+    /// The file system failed in an operation that nothing durable depends on, such as a read or a write to a draft.
     #[error("{0}")]
     Refused(Failure),
     /// The volume is blank, or its member was removed. Nothing was written.
     #[error("this volume belongs to no cluster: it is blank, or its member was removed")]
     NotMember,
-    /// The member was removed for ever. Nothing was written.
-    #[error("this volume belongs to a removed member: give the member an empty one")]
+    /// The member was removed permanently. Nothing was written.
+    #[error("this volume belongs to a removed member: start the member on an empty volume")]
     Removed,
-    /// The volume has an identity already, and not this one. Nothing was written.
-    #[error("this member belongs to cluster {cluster} already")]
+    /// The volume belongs to a member of another cluster. Nothing was written.
+    #[error("this member already belongs to cluster {cluster}")]
     AlreadyMember {
-        /// Which.
-        cluster: crate::identity::ClusterId,
+        /// Cluster that the volume belongs to.
+        cluster: ClusterId,
     },
     /// Entries are not consecutive. Nothing was written.
     #[error("entry {found} does not follow {last}")]
     OutOfOrder {
-        /// The last entry so far.
+        /// Index of the last entry so far.
         last: Index,
-        /// The entry given.
+        /// Index of the refused entry.
         found: Index,
     },
-    /// An entry, configuration or name is larger than the format can say. Nothing was written.
+    /// An entry, configuration or name exceeds a limit of the format. Nothing was written.
     #[error("too large to be stored: {0}")]
     TooLarge(&'static str),
-    /// No received snapshot of that meta is there. Nothing was written.
-    #[error("no received snapshot that ends at index {index} is there")]
+    /// There is no received snapshot with that last entry. Nothing was written.
+    #[error("there is no received snapshot that ends at index {index}")]
     NoSnapshot {
-        /// Where it was to end.
+        /// Last index of the missing snapshot.
         index: Index,
     },
 }
 
-/// What is done, once, when the disk's state becomes unknown: whatever failed to be made durable, log, snapshot or identity,
-/// its process must end, for only a start reads what is really there.
+/// Callback for the moment when the contents of the disk become unknown, called once. The process must end then, no matter
+/// which write failed, because only a new start reads what is on the disk.
 #[derive(Clone)]
 pub struct OnFailure(Arc<dyn Fn(&Failure) + Send + Sync>);
 
 impl OnFailure {
-    /// Calls this, from whichever thread met the failure.
+    /// Calls `end` from the thread whose write failed.
     pub fn call(end: impl Fn(&Failure) + Send + Sync + 'static) -> Self {
         Self(Arc::new(end))
     }
 }
 
 impl Default for OnFailure {
-    /// Does nothing: the caller looks at every [`StorageError::Failed`] by itself.
+    /// Does nothing, for callers that end the process on [`StorageError::Failed`] by themselves.
     fn default() -> Self {
         Self::call(|_| {})
     }
@@ -191,7 +188,7 @@ impl fmt::Debug for OnFailure {
     }
 }
 
-/// The first failure that leaves the disk's state unknown; shared by everything that writes to one directory.
+/// The first failure that made the contents of the disk unknown. All writers to one directory share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Latch {
     failure: Arc<OnceLock<Failure>>,
@@ -210,7 +207,7 @@ impl Latch {
         }
     }
 
-    /// Makes a failure final. The first one wins, so that everybody reports the cause and not a consequence.
+    /// Makes a failure final, and returns the first one, so that every caller reports the cause and not a consequence.
     pub(crate) fn set(&self, failure: Failure) -> StorageError {
         let mut is_first = false;
         let first = self.failure.get_or_init(|| {
@@ -236,7 +233,7 @@ impl From<EncodeError> for StorageError {
     }
 }
 
-/// Whether an operation failed for want of space, so that it may succeed later.
+/// Returns whether an operation failed because no space was left, so that it may succeed later.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

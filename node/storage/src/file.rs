@@ -1,11 +1,12 @@
-//! The real disk: files, fdatasync, directory sync, advisory locks, reads past the page cache. Owns no format.
+//! The real disk: files, fdatasync, directory sync, advisory locks, reads that bypass the page cache. Owns every call to
+//! `std::fs`. Does not own any format.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use crate::disk::{Disk, DiskFile, DiskLock};
+use crate::disk::{Disk, DiskFile, DiskLock, SECTOR};
 
 /// The file system of this machine.
 #[derive(Clone, Copy, Debug, Default)]
@@ -16,13 +17,13 @@ struct RealFile(File);
 
 #[derive(Debug)]
 struct RealLock {
-    // Closing the file lets go of the lock.
+    // Closing the file releases the lock.
     _file: File,
 }
 
 impl DiskLock for RealLock {}
 
-/// `O_DIRECT`, where its value is known.
+/// `O_DIRECT`, on the architectures whose value is known.
 #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
 const O_DIRECT: Option<i32> = Some(0o40_000);
 #[cfg(target_arch = "aarch64")]
@@ -32,6 +33,8 @@ const O_DIRECT: Option<i32> = None;
 
 const DIRECT_ALIGN: usize = 4096;
 const DIRECT_BLOCK: usize = 1024 * 1024;
+const _: () = assert!(DIRECT_BLOCK.is_multiple_of(DIRECT_ALIGN), "direct reads have aligned lengths and offsets");
+const _: () = assert!(DIRECT_ALIGN.is_multiple_of(SECTOR), "an aligned read never splits a sector");
 
 impl Disk for FileDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -48,7 +51,7 @@ impl Disk for FileDisk {
         };
         let mut names = Vec::new();
         for entry in entries {
-            // A name that is not UTF-8 is none of ours.
+            // Storage gives no file a name that is not UTF-8.
             if let Ok(name) = entry?.file_name().into_string() {
                 names.push(name);
             }
@@ -69,7 +72,7 @@ impl Disk for FileDisk {
 
     fn read_settled(&self, path: &Path) -> io::Result<Vec<u8>> {
         if let Some(flag) = O_DIRECT {
-            // Not every file system can (tmpfs, some overlays): then the cache's word has to do.
+            // Some file systems (tmpfs, some overlays) have no direct reads, so the file is read through the cache.
             let direct =
                 OpenOptions::new().read(true).custom_flags(flag).open(path).and_then(|file| read_direct(&file));
             match direct {
@@ -81,6 +84,7 @@ impl Disk for FileDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        debug_assert_eq!(from.parent(), to.parent(), "a rename across directories would need the sync of both");
         fs::rename(from, to)
     }
 
@@ -102,7 +106,7 @@ impl Disk for FileDisk {
     }
 }
 
-/// Reads with aligned offsets, lengths and memory, as direct reads demand.
+/// Reads with aligned offsets, lengths and memory, because direct reads require them.
 fn read_direct(file: &File) -> io::Result<Vec<u8>> {
     let size = file.metadata()?.len();
     let mut bytes = Vec::with_capacity(usize::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?);
@@ -112,13 +116,14 @@ fn read_direct(file: &File) -> io::Result<Vec<u8>> {
         .get_mut(start..start.saturating_add(DIRECT_BLOCK))
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
     while (bytes.len() as u64) < size {
+        debug_assert!(bytes.len().is_multiple_of(DIRECT_ALIGN), "a direct read starts at an aligned offset");
         let read = file.read_at(block, bytes.len() as u64)?;
         if read == 0 {
             break;
         }
         bytes.extend_from_slice(&block[..read]);
         if read % DIRECT_ALIGN != 0 {
-            break; // Only the end of a file is not aligned.
+            break; // Only the end of a file is unaligned.
         }
     }
     Ok(bytes)

@@ -1,7 +1,8 @@
-//! Term and vote on disk: two checksummed slots, so that neither a torn write nor rot in one of them forgets a vote.
+//! Term and vote on disk, in two checksummed slots, so that neither a torn write nor damage to one slot loses a vote. Owns
+//! that file and the rule that term and vote never go back.
 //!
-//! Owns that file. A write goes to one slot and is synced; only then does the same go, unsynced, to the other. The next
-//! write starts with that other slot: while it is in flight the synced one is whole.
+//! A write goes to one slot and is synced; then the same bytes go, unsynced, to the other slot. The next write starts with
+//! that other slot: while it is in flight, the synced slot is whole.
 //!
 //! ```text
 //! offset size  a slot; the first stands at 0, the second at 4096
@@ -10,7 +11,7 @@
 //!      8    4  format version, 1
 //!     12    4  0
 //!     16    8  sequence: the larger one is newer
-//!     24    8  the member whose vote it is
+//!     24    8  ID of the member that voted
 //!     32    8  term
 //!     40    8  vote: member ID, 0 for none
 //!     48  464  0
@@ -35,7 +36,10 @@ const FIELDS_END: usize = 48;
 const SLOT_SIZE: usize = SECTOR;
 const SLOT_OFFSETS: [usize; 2] = [0, 4096];
 const FILE_SIZE: usize = SLOT_OFFSETS[1] + SLOT_SIZE;
-const _: () = assert!(FIELDS_END <= SLOT_SIZE, "a slot is one sector");
+const _: () = assert!(CRC.end + MAGIC.len() + 2 * 4 + 4 * 8 == FIELDS_END, "the fields leave no gap");
+const _: () = assert!(FIELDS_END <= SLOT_SIZE, "a slot is one sector, so a torn write damages one slot");
+const _: () = assert!(SLOT_OFFSETS[0] + SLOT_SIZE <= SLOT_OFFSETS[1], "slots do not overlap");
+const _: () = assert!(SLOT_OFFSETS[1].is_multiple_of(SECTOR), "slots share no sector");
 
 /// Term and vote of one member, on disk.
 #[derive(Debug)]
@@ -46,12 +50,12 @@ pub(crate) struct HardStateFile {
     latch: Latch,
     state: HardState,
     sequence: u64,
-    /// The slot that the next write starts with.
+    /// Slot that the next write starts with.
     next_slot: usize,
 }
 
 impl HardStateFile {
-    /// Makes the file, durably; one from an unfinished start is replaced.
+    /// Creates the file, durably. Replaces one that an unfinished bootstrap left.
     pub(crate) fn create(
         disk: &dyn Disk,
         dir: &Path,
@@ -72,7 +76,7 @@ impl HardStateFile {
         Ok(Self { file, path, member, latch, state, sequence, next_slot: 0 })
     }
 
-    /// Reads term and vote back, and mends the slot that a crash left torn.
+    /// Reads term and vote back, and repairs the slot that a crash left torn.
     pub(crate) fn open(disk: &dyn Disk, path: PathBuf, member: MemberId, latch: Latch) -> Result<Self, OpenError> {
         let damaged =
             |kind| OpenError::Damaged { identity: None, damage: Damage { path: path.clone(), offset: 0, kind } };
@@ -92,7 +96,7 @@ impl HardStateFile {
         let (state, sequence) = (newest.state, newest.sequence);
         let stale = slots.iter().position(|slot| slot.as_ref() != Some(newest));
         if let Some(stale) = stale {
-            // The good slot may have been read from a cache: it must be durable before the other one is touched.
+            // The good slot may have come from a cache, so it must be durable before the other slot is overwritten.
             file.sync().map_err(Failure::of("sync", &path))?;
             let slot = encode(member, sequence, state);
             file.write_at(SLOT_OFFSETS[stale] as u64, &slot).map_err(Failure::of("write", &path))?;
@@ -101,17 +105,18 @@ impl HardStateFile {
         Ok(Self { file, path, member, latch, state, sequence, next_slot: 0 })
     }
 
-    /// As last made durable.
+    /// Term and vote that were last made durable.
     pub(crate) fn state(&self) -> HardState {
         self.state
     }
 
-    /// Makes term and vote durable; nothing is written when they did not change.
+    /// Makes term and vote durable; writes nothing if they did not change.
     pub(crate) fn write(&mut self, state: HardState) -> Result<(), StorageError> {
         self.latch.check()?;
         if state == self.state {
             return Ok(());
         }
+        hard_state_never_goes_back(self.state, state);
         let slot = encode(self.member, self.sequence + 1, state);
         let (first, second) = (self.next_slot, 1 - self.next_slot);
         self.latch.guard("write", &self.path, self.file.write_at(SLOT_OFFSETS[first] as u64, &slot))?;
@@ -124,6 +129,18 @@ impl HardStateFile {
     }
 }
 
+/// Asserts this invariant, because otherwise a member could vote twice in one term.
+fn hard_state_never_goes_back(old: HardState, new: HardState) {
+    assert!(new.term >= old.term, "the term goes back from {} to {}", old.term.0, new.term.0);
+    assert!(
+        new.term > old.term || old.vote.is_none() || new.vote == old.vote,
+        "the vote of term {} changes from {:?} to {:?}",
+        old.term.0,
+        old.vote,
+        new.vote
+    );
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct Slot {
     version: u32,
@@ -133,6 +150,7 @@ struct Slot {
 }
 
 fn encode(member: MemberId, sequence: u64, state: HardState) -> [u8; SLOT_SIZE] {
+    debug_assert_ne!(sequence, 0, "a slot of zeros is older than every written one");
     let mut fields = Vec::with_capacity(FIELDS_END);
     fields.extend_from_slice(&[0; CRC.end]);
     fields.extend_from_slice(MAGIC);
@@ -145,6 +163,11 @@ fn encode(member: MemberId, sequence: u64, state: HardState) -> [u8; SLOT_SIZE] 
     slot[..FIELDS_END].copy_from_slice(&fields);
     let crc = checksum::of(&slot[CRC.end..]);
     slot[CRC].copy_from_slice(&crc.to_le_bytes());
+    debug_assert_eq!(
+        decode(&slot),
+        Ok(Slot { version: VERSION, sequence, member, state }),
+        "a slot reads back as it was written"
+    );
     slot
 }
 

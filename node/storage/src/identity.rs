@@ -1,41 +1,11 @@
-//! Who this volume is: member, cluster, tombstone. Owns that file, written whole or not at all; it is the last thing
-//! written when a member is made, so what it says is complete.
-//!
-//! ```text
-//! offset size
-//!      0    8  "RAFTNODE"
-//!      8    4  crc32c of the rest of the file
-//!     12    4  format version of the whole directory, 1
-//!     16    8  member ID, never 0
-//!     24    1  1: a cluster record follows
-//!              the cluster's ID, 16 bytes
-//!              SHA-256 of its token, 32 bytes
-//!              own name, peer URL, client URL: each length u16 and UTF-8
-//!              the first configuration, as in `codec`
-//!           1  1: removed; the index follows
-//!           8  where it was removed
-//! ```
+//! Who a volume belongs to: member, cluster, tombstone. Owns these values and the rule that each is written once. Does not
+//! own their file (`identity_file.rs`).
 
 use std::fmt;
-use std::io;
-use std::path::Path;
 
-use bytes::Bytes;
 use raft::{Configuration, Index, MemberId, MemberInfo};
 
-use crate::checksum;
-use crate::codec::{DecodeError, EncodeError, Reader, put_configuration, put_member_info};
-use crate::disk::Disk;
-use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
-use crate::replace::replace;
-
-const MAGIC: &[u8; 8] = b"RAFTNODE";
-const CRC_END: usize = 12;
-
-/// Format version of a directory.
-pub(crate) const FORMAT_VERSION: u32 = 1;
-
-/// A cluster, for ever: 128 random bits.
+/// ID of a cluster, never used for another one: 128 random bits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub [u8; 16]);
 
@@ -49,7 +19,7 @@ impl ClusterId {
         u128::from_str_radix(text, 16).ok().map(|number| Self(number.to_be_bytes()))
     }
 
-    /// The first 64 bits, as a number: what etcd's response header carries.
+    /// The first 64 bits as a number, because etcd's response header has a cluster ID of 64 bits.
     #[must_use]
     pub fn short(&self) -> u64 {
         (u128::from_be_bytes(self.0) >> 64) as u64
@@ -68,99 +38,97 @@ impl fmt::Debug for ClusterId {
     }
 }
 
-/// Which cluster a member belongs to, and what it was told at its start. Never changes.
+/// The cluster that a member belongs to, and the settings that it joined with. Never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterRecord {
-    /// The cluster.
+    /// ID of the cluster.
     pub cluster_id: ClusterId,
-    /// SHA-256 of the token that the operator shows; the token itself is not kept.
+    /// SHA-256 of the token that the operator presents. The token itself is not stored.
     pub token_sha256: [u8; 32],
-    /// How this member is known and reached.
+    /// Name and URLs of this member.
     pub own: MemberInfo,
-    /// The configuration before any that the log holds; empty for a member that is to be added to a running cluster.
+    /// Configuration before any that the log holds; empty for a member that is to be added to a running cluster.
     pub first_configuration: Configuration,
 }
 
-/// What a volume says of itself.
+/// Identity of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The member, as long as the volume lives.
+    /// The member, unchanged for the life of the volume.
     pub member: MemberId,
-    /// Its cluster; none while it is blank.
+    /// The member's cluster; `None` while the volume is blank.
     pub cluster: Option<ClusterRecord>,
-    /// Where a committed configuration removed it: it must never take part again.
+    /// Index of the committed configuration that removed the member. A removed member never takes part again.
     pub removed: Option<Index>,
 }
 
 impl Identity {
-    fn encode(&self) -> Result<Vec<u8>, EncodeError> {
-        let Self { member, cluster, removed } = self;
-        let mut bytes = Vec::new();
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-        bytes.extend_from_slice(&member.0.to_le_bytes());
-        bytes.push(u8::from(cluster.is_some()));
-        if let Some(ClusterRecord { cluster_id, token_sha256, own, first_configuration }) = cluster {
-            bytes.extend_from_slice(&cluster_id.0);
-            bytes.extend_from_slice(token_sha256);
-            put_member_info(&mut bytes, own)?;
-            put_configuration(&mut bytes, first_configuration)?;
-        }
-        bytes.push(u8::from(removed.is_some()));
-        if let Some(index) = removed {
-            bytes.extend_from_slice(&index.0.to_le_bytes());
-        }
-        let crc = checksum::of(&bytes[CRC_END..]);
-        bytes[MAGIC.len()..CRC_END].copy_from_slice(&crc.to_le_bytes());
-        Ok(bytes)
+    /// The identity of a volume that belongs to no cluster yet.
+    ///
+    /// # Panics
+    /// Panics if the ID is 0, because 0 stands for "no member" in every format.
+    pub(crate) fn blank(member: MemberId) -> Self {
+        assert_ne!(member, MemberId(0), "a member ID is never 0: 0 stands for no member");
+        Self { member, cluster: None, removed: None }
     }
 
-    /// Reads the file's fields behind the version.
-    fn decode(mut reader: Reader) -> Result<Self, DecodeError> {
-        let member = MemberId(reader.u64()?);
-        if member.0 == 0 {
-            return Err(DecodeError::Malformed("member ID"));
-        }
-        let cluster = match reader.u8()? {
-            0 => None,
-            _ => Some(ClusterRecord {
-                cluster_id: ClusterId(reader.array()?),
-                token_sha256: reader.array()?,
-                own: reader.member_info()?,
-                first_configuration: reader.configuration()?,
-            }),
-        };
-        let removed = match reader.u8()? {
-            0 => None,
-            _ => Some(Index(reader.u64()?)),
-        };
-        reader.finish()?;
-        Ok(Self { member, cluster, removed })
+    /// Returns whether the volume holds a member's data: its member joined a cluster and was not removed.
+    pub(crate) fn has_data(&self) -> bool {
+        self.cluster.is_some() && self.removed.is_none()
     }
 
-    /// Reads the identity of a directory; `None` if it has none.
-    pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Self>, OpenError> {
-        let bytes = match disk.read_settled(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(Failure::of("read", path))?,
+    /// Asserts this invariant against the identity before: each part is set once and never changes again.
+    pub(crate) fn identity_is_written_once(&self, old: &Self) {
+        assert_eq!(self.member, old.member, "the member ID of a volume never changes");
+        assert!(old.cluster.is_none() || self.cluster == old.cluster, "the cluster of a volume never changes");
+        assert!(old.removed.is_none() || self.removed == old.removed, "a tombstone never changes");
+        assert!(self.removed.is_none() || self.cluster.is_some(), "only a member of a cluster is removed from one");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined() -> Identity {
+        let record = ClusterRecord {
+            cluster_id: ClusterId([7; 16]),
+            token_sha256: [9; 32],
+            own: MemberInfo::default(),
+            first_configuration: Configuration::default(),
         };
-        let damaged =
-            |kind| OpenError::Damaged { identity: None, damage: Damage { path: path.to_owned(), offset: 0, kind } };
-        let rest = bytes.get(CRC_END..).ok_or_else(|| damaged(DamageKind::Checksum))?;
-        if !bytes.starts_with(MAGIC) || bytes[MAGIC.len()..CRC_END] != checksum::of(rest).to_le_bytes() {
-            return Err(damaged(DamageKind::Checksum));
-        }
-        let mut reader = Reader::new(Bytes::copy_from_slice(rest));
-        let found = reader.u32().map_err(|_| damaged(DamageKind::Checksum))?;
-        if found != FORMAT_VERSION {
-            return Err(OpenError::TooNew { path: path.to_owned(), found, supported: FORMAT_VERSION });
-        }
-        Self::decode(reader).map(Some).map_err(|_| damaged(DamageKind::Contents("an identity")))
+        Identity { cluster: Some(record), ..Identity::blank(MemberId(5)) }
     }
 
-    /// Makes it the identity of a directory, durably.
-    pub(crate) fn write(&self, disk: &dyn Disk, dir: &Path, name: &str, latch: &Latch) -> Result<(), StorageError> {
-        replace(disk, dir, name, &self.encode()?, latch)
+    #[test]
+    fn a_volume_joins_and_is_removed_once() {
+        joined().identity_is_written_once(&Identity::blank(MemberId(5)));
+        let removed = Identity { removed: Some(Index(3)), ..joined() };
+        removed.identity_is_written_once(&joined());
+        removed.identity_is_written_once(&removed);
+    }
+
+    #[test]
+    #[should_panic(expected = "the member ID of a volume never changes")]
+    fn a_planted_change_of_the_member_is_caught() {
+        Identity::blank(MemberId(6)).identity_is_written_once(&Identity::blank(MemberId(5)));
+    }
+
+    #[test]
+    #[should_panic(expected = "the cluster of a volume never changes")]
+    fn a_planted_change_of_the_cluster_is_caught() {
+        Identity::blank(MemberId(5)).identity_is_written_once(&joined());
+    }
+
+    #[test]
+    #[should_panic(expected = "a tombstone never changes")]
+    fn a_planted_return_of_a_removed_member_is_caught() {
+        joined().identity_is_written_once(&Identity { removed: Some(Index(3)), ..joined() });
+    }
+
+    #[test]
+    #[should_panic(expected = "a member ID is never 0")]
+    fn a_planted_member_without_an_id_is_caught() {
+        Identity::blank(MemberId(0));
     }
 }

@@ -1,20 +1,23 @@
 //! Bytes that survive: log, term and vote, identity, snapshots, and the binary form of what they hold.
 //!
-//! Owns formats, checksums and the order of writes and syncs; every byte passes a [`Disk`], so that the same code runs on
-//! files ([`FileDisk`]) and on a disk that loses, tears and rots on purpose ([`memory::MemoryDisk`]). Refuses to own
-//! threads, clocks, randomness (IDs and salts come in through [`Options`]) and any decision of the protocol.
+//! Owns formats, checksums and the order of writes and syncs. Every byte passes a [`Disk`], so that the same code runs on
+//! files ([`FileDisk`]) and, in tests, on a disk that loses, tears and damages bytes on purpose (crate `memory-disk`). Does
+//! not own threads, clocks, randomness (IDs and salts come in through [`Options`]) or any decision of the protocol.
 
 mod checksum;
 pub mod codec;
 pub mod disk;
+#[expect(clippy::disallowed_types, clippy::disallowed_methods, reason = "the one module that implements Disk on files")]
 pub mod file;
+
+pub mod identity;
 
 pub mod error;
 
 mod replace;
 
 mod hard_state;
-pub mod identity;
+mod identity_file;
 pub mod snapshot;
 mod wal;
 

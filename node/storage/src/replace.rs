@@ -1,4 +1,4 @@
-//! Replacing a small file whole: draft, sync, rename, sync of the directory. Owns that order and no contents.
+//! Replacing a small file whole: draft, sync, rename, sync of the directory. Owns that order. Does not own any contents.
 
 use std::io;
 use std::path::Path;
@@ -6,13 +6,13 @@ use std::path::Path;
 use crate::disk::Disk;
 use crate::error::{Latch, StorageError, is_full};
 
-/// Ending of a draft's name; drafts are from an unfinished write and go when the next one starts.
+/// Ending of a draft's name. A draft belongs to an unfinished write, so the next start or write removes it.
 pub(crate) const DRAFT_ENDING: &str = ".tmp";
 
-/// Makes `dir/name` hold `bytes`, durably; after a crash it holds them or what it held before.
+/// Makes `dir/name` hold `bytes`, durably. After a crash it holds `bytes` or what it held before.
 ///
 /// # Errors
-/// [`StorageError::Full`] if the draft found no space, and then nothing changed; every other one is final.
+/// Returns [`StorageError::Full`] if there was no space for the draft; nothing changed then. Any other error is final.
 pub(crate) fn replace(
     disk: &dyn Disk,
     dir: &Path,
@@ -20,6 +20,8 @@ pub(crate) fn replace(
     bytes: &[u8],
     latch: &Latch,
 ) -> Result<(), StorageError> {
+    debug_assert!(!name.ends_with(DRAFT_ENDING), "a start would remove {name} as a draft");
+    debug_assert!(!bytes.is_empty(), "an empty file has no checksum, so a start would report damage");
     latch.check()?;
     let path = dir.join(name);
     let draft = dir.join(format!("{name}{DRAFT_ENDING}"));

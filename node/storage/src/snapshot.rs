@@ -1,7 +1,9 @@
-//! Snapshots on disk: written whole or not at all, every chunk checksummed, the newest few kept.
+//! Snapshots on disk: each written whole or not at all, every chunk checksummed, the newest few kept.
 //!
-//! Owns files and their bytes' integrity; what the payload means is the state machine's business. [`Snapshots`] may be
-//! used from any thread, beside the one that writes the log.
+//! Owns the files, their names and which of them are kept. Does not own the meaning of a payload (the state machine does)
+//! or the bytes around it (`format.rs`). [`Snapshots`] may be used from any thread while another one writes the log.
+
+mod info;
 
 mod format;
 
@@ -12,84 +14,24 @@ mod write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use raft::{EntryId, Index, MemberId, SnapshotMeta, Term};
+use raft::{EntryId, Index, MemberId, Term};
 
-use crate::codec::EncodeError;
 use crate::disk::Disk;
 use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
 
 pub use format::CHUNK_BYTES;
+pub use info::{Origin, SnapshotError, SnapshotInfo};
 pub use read::SnapshotReader;
 pub use write::{SnapshotReceiver, SnapshotWriter};
 
 /// Ending of a snapshot's name.
 const ENDING: &str = ".snap";
-/// Ending of what is being written or received; such files go when the next start comes.
+/// Ending of the name of a snapshot that is being written or received; a start removes such files.
 const DRAFT_ENDING: &str = ".tmp";
-/// Where a damaged snapshot is put aside; a later one takes its place.
+/// Name of a damaged snapshot that was put aside; a later one replaces it.
 const QUARANTINE: &str = "damaged";
 
-/// Where a snapshot came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// This member took it of its own state, so its log reaches that far.
-    Taken,
-    /// It came from outside and replaces state and log.
-    Received,
-}
-
-/// A snapshot that is on disk, whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SnapshotInfo {
-    /// What it says of the log.
-    pub meta: SnapshotMeta,
-    /// Bytes of its payload.
-    pub bytes: u64,
-    /// CRC32C of its payload.
-    pub crc32c: u32,
-    /// Where it came from.
-    pub origin: Origin,
-}
-
-/// Why a snapshot was not written, received or read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SnapshotError {
-    /// The disk; see there what to do.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
-    /// What is on disk is not what was written.
-    #[error("{0}: take another snapshot, or replace this member")]
-    Damaged(Damage),
-    /// What was received is not what was sent. It was thrown away.
-    #[error(
-        "{bytes} bytes with crc32c {crc32c:08x} were received, {expected_bytes} with {expected_crc32c:08x} were offered"
-    )]
-    NotAsOffered {
-        /// Received.
-        bytes: u64,
-        /// Of what was received.
-        crc32c: u32,
-        /// Offered.
-        expected_bytes: u64,
-        /// Of what was offered.
-        expected_crc32c: u32,
-    },
-    /// It is not, or no longer, there.
-    #[error("there is no snapshot that ends at, or reaches, index {index}")]
-    Missing {
-        /// Where it was to end.
-        index: Index,
-    },
-}
-
-impl From<EncodeError> for SnapshotError {
-    fn from(error: EncodeError) -> Self {
-        Self::Storage(error.into())
-    }
-}
-
-/// All snapshots of one member. A clone is the same.
+/// All snapshots of one member. Clones share one list.
 #[derive(Clone, Debug)]
 pub struct Snapshots(Arc<Shared>);
 
@@ -98,6 +40,7 @@ struct Shared {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
     member: MemberId,
+    /// Number of snapshots to keep, at least 1.
     kept: usize,
     latch: Latch,
     state: Mutex<State>,
@@ -105,23 +48,42 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Newest first.
+    /// Complete snapshots, newest first.
     stored: Vec<SnapshotInfo>,
-    /// Received, durable and verified, but not installed, each with its file.
+    /// Received snapshots that are durable and verified but not installed, each with its file.
     received: Vec<(SnapshotInfo, PathBuf)>,
+    /// Number of drafts so far, so that each gets a name of its own.
     drafts: u64,
+}
+
+impl State {
+    /// Adds a snapshot and returns those beyond the number to keep.
+    fn store(&mut self, info: &SnapshotInfo, kept: usize) -> Vec<SnapshotInfo> {
+        self.stored.retain(|stored| stored.meta.last != info.meta.last);
+        self.stored.push(info.clone());
+        self.stored.sort_by_key(|stored| std::cmp::Reverse(stored.meta.last.index));
+        let displaced = self.stored.split_off(self.stored.len().min(kept));
+        debug_assert!(!self.stored.is_empty(), "the newest snapshot is always kept");
+        debug_assert!(
+            self.stored.is_sorted_by(|newer, older| newer.meta.last.index > older.meta.last.index),
+            "two snapshots end at the same index"
+        );
+        displaced
+    }
 }
 
 /// Snapshots as found at a start.
 #[derive(Debug)]
 pub(crate) struct FoundSnapshots {
     pub(crate) snapshots: Snapshots,
-    /// Newer than the newest whole one, or not readable.
+    /// Damage of every snapshot that could not be read.
     pub(crate) damaged: Vec<Damage>,
 }
 
 fn name(last: EntryId) -> String {
-    format!("{:016x}-{:016x}{ENDING}", last.index.0, last.term.0)
+    let name = format!("{:016x}-{:016x}{ENDING}", last.index.0, last.term.0);
+    debug_assert_eq!(last_of(&name), Some(last), "a start recognizes the name");
+    name
 }
 
 fn last_of(name: &str) -> Option<EntryId> {
@@ -131,14 +93,15 @@ fn last_of(name: &str) -> Option<EntryId> {
 }
 
 impl Snapshots {
-    /// None, whatever the directory holds.
+    /// An empty list, whatever the directory holds.
     pub(crate) fn none(disk: Arc<dyn Disk>, dir: PathBuf, member: MemberId, kept: usize, latch: Latch) -> Self {
         Self(Arc::new(Shared { disk, dir, member, kept: kept.max(1), latch, state: Mutex::default() }))
     }
 
-    /// Makes the directory, durably, or empties it.
+    /// Creates the directory, durably, or removes all files in it.
     pub(crate) fn clear(&self) -> Result<(), OpenError> {
         let Shared { disk, dir, .. } = &*self.0;
+        debug_assert!(self.state().stored.is_empty(), "only the leftovers of an unfinished bootstrap are removed");
         disk.create_dir(dir).map_err(Failure::of("create", dir))?;
         for name in disk.list(dir).map_err(Failure::of("list", dir))? {
             let path = dir.join(name);
@@ -148,7 +111,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Reads what is there: the newest whole one is verified to its last byte, damaged ones before it are reported.
+    /// Reads the snapshots of a directory. Verifies the newest readable one to its last byte and reports damaged ones.
     pub(crate) fn find(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -156,9 +119,9 @@ impl Snapshots {
         kept: usize,
         latch: Latch,
     ) -> Result<FoundSnapshots, OpenError> {
-        let mut stored = Vec::new();
+        let mut stored: Vec<SnapshotInfo> = Vec::new();
         let mut damaged = Vec::new();
-        // Missing with everything in it: then the log must do without, or the gap is found.
+        // The directory may be missing with everything in it. Then the log holds all entries, or a start finds the gap.
         disk.create_dir(&dir).map_err(Failure::of("create", &dir))?;
         for name in disk.list(&dir).map_err(Failure::of("list", &dir))?.iter().rev() {
             let path = dir.join(name);
@@ -174,7 +137,11 @@ impl Snapshots {
                 Err(_) => damaged.push(Damage { path, offset: 0, kind: DamageKind::Contents("a snapshot") }),
             }
         }
-        // A name that was seen must not go with a power loss: the log may have been purged on its account.
+        debug_assert!(
+            stored.is_sorted_by(|newer, older| newer.meta.last.index >= older.meta.last.index),
+            "newest first"
+        );
+        // A power loss must not remove a name that this start found, because the log may have been purged up to it.
         disk.sync_dir(&dir).map_err(Failure::of("sync", &dir))?;
         let state = State { stored, ..State::default() };
         let shared = Shared { disk, dir, member, kept: kept.max(1), latch, state: Mutex::new(state) };
@@ -199,7 +166,7 @@ impl Snapshots {
         Ok(reader.info().clone())
     }
 
-    /// Puts a damaged snapshot aside, so that nobody opens it again.
+    /// Puts a damaged snapshot aside, so that no later start reads it.
     pub(crate) fn quarantine(&self, path: &Path) -> Result<(), StorageError> {
         let Shared { disk, dir, latch, .. } = &*self.0;
         latch.guard("rename", path, disk.rename(path, &dir.join(QUARANTINE)))?;
@@ -207,11 +174,11 @@ impl Snapshots {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves the lists as they were: each change to them is one step.
+        // A thread that panics leaves the lists whole, because each change to them is one step.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Snapshots on disk, newest first.
+    /// Lists the snapshots on disk, newest first.
     #[must_use]
     pub fn list(&self) -> Vec<SnapshotInfo> {
         self.state().stored.clone()
@@ -223,26 +190,10 @@ impl Snapshots {
         self.state().stored.first().cloned()
     }
 
-    /// Starts to write a snapshot of this member's own state.
+    /// Opens a snapshot for reading. The reader can read it to its end even if newer snapshots displace it.
     ///
     /// # Errors
-    /// Nothing was started.
-    pub fn begin(&self, meta: SnapshotMeta) -> Result<SnapshotWriter, SnapshotError> {
-        SnapshotWriter::start(self.clone(), meta)
-    }
-
-    /// Starts to receive a snapshot from outside.
-    ///
-    /// # Errors
-    /// Nothing was started.
-    pub fn receive(&self, meta: SnapshotMeta) -> Result<SnapshotReceiver, SnapshotError> {
-        SnapshotReceiver::start(self.clone(), meta)
-    }
-
-    /// Opens a snapshot for reading. It can be read to its end even if newer ones displace it meanwhile.
-    ///
-    /// # Errors
-    /// It is not there, or damaged.
+    /// Returns [`SnapshotError`] if the snapshot does not exist or is damaged.
     pub fn open(&self, info: &SnapshotInfo) -> Result<SnapshotReader, SnapshotError> {
         let last = info.meta.last;
         if !self.state().stored.iter().any(|stored| stored.meta.last == last) {
@@ -251,10 +202,11 @@ impl Snapshots {
         SnapshotReader::open(&*self.0.disk, &self.0.dir.join(name(last)), self.0.member)
     }
 
-    /// Opens the newest snapshot, if it reaches `at_least`; if a newer one displaces that before it is open, the newer one.
+    /// Opens the newest snapshot if it reaches `at_least`. If a newer one displaces it before it is open, opens the
+    /// newer one.
     ///
     /// # Errors
-    /// There is none, or it is damaged.
+    /// Returns [`SnapshotError`] if no snapshot reaches `at_least`, or if the newest one is damaged.
     pub fn open_newest(&self, at_least: Index) -> Result<SnapshotReader, SnapshotError> {
         loop {
             let newest = self.newest().filter(|info| info.meta.last.index >= at_least);
@@ -266,20 +218,20 @@ impl Snapshots {
         }
     }
 
-    /// Throws away one received snapshot that ends at `last` and was not installed. If it was received more than once, the
-    /// others stay, as each may be the one to be installed.
+    /// Removes one received snapshot that ends at `last` and was not installed. If it was received more than once, the
+    /// others stay, because each may be the one to be installed.
     ///
     /// # Errors
-    /// Of the disk.
+    /// Returns [`StorageError::Failed`] if the file system fails.
     pub fn discard_received(&self, last: EntryId) -> Result<(), StorageError> {
         let mut is_first = true;
         self.discard(|info| info.meta.last == last && std::mem::take(&mut is_first))
     }
 
-    /// Throws away all received snapshots that end at `index` or before and were not installed.
+    /// Removes all received snapshots that end at or before `index` and were not installed.
     ///
     /// # Errors
-    /// Of the disk.
+    /// Returns [`StorageError::Failed`] if the file system fails.
     pub fn discard_received_through(&self, index: Index) -> Result<(), StorageError> {
         self.discard(|info| info.meta.last.index <= index)
     }
@@ -292,7 +244,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Makes a received snapshot one of this member's own; the first step of an installation, and fine to repeat.
+    /// Makes a received snapshot one of the member's own: the first step of an installation. A repetition changes nothing.
     pub(crate) fn adopt_received(&self, last: EntryId) -> Result<SnapshotInfo, StorageError> {
         let found = {
             let mut state = self.state();
@@ -304,25 +256,19 @@ impl Snapshots {
             let stored = state.stored.iter().find(|info| info.meta.last == last && info.origin == Origin::Received);
             return stored.cloned().ok_or(StorageError::NoSnapshot { index: last.index });
         };
+        debug_assert_eq!(info.origin, Origin::Received, "a snapshot that this member took needs no installation");
         self.publish(&draft, &info)?;
         Ok(info)
     }
 
-    /// Gives a durable draft its name, and lets the oldest snapshots go.
+    /// Gives a durable draft its name, and removes the oldest snapshots beyond the number to keep.
     fn publish(&self, draft: &Path, info: &SnapshotInfo) -> Result<(), StorageError> {
         let Shared { disk, dir, kept, latch, .. } = &*self.0;
         latch.check()?;
         let path = dir.join(name(info.meta.last));
         latch.guard("rename", draft, disk.rename(draft, &path))?;
         latch.guard("sync", dir, disk.sync_dir(dir))?;
-        let displaced = {
-            let mut state = self.state();
-            state.stored.retain(|stored| stored.meta.last != info.meta.last);
-            state.stored.push(info.clone());
-            state.stored.sort_by_key(|stored| std::cmp::Reverse(stored.meta.last.index));
-            let from = state.stored.len().min(*kept);
-            state.stored.split_off(from)
-        };
+        let displaced = self.state().store(info, *kept);
         for old in displaced {
             let path = dir.join(name(old.meta.last));
             latch.guard("remove", &path, disk.remove(&path))?;

@@ -1,8 +1,8 @@
 //! The log on disk: segments of checksummed records, one commit frame and one sync per batch. Byte by byte in
 //! `node/docs/wal_format.md`.
 //!
-//! Owns files, their order, and what a damaged or torn one means. Refuses to own entries in memory (the core keeps
-//! those) and the decision what may be purged.
+//! Owns files, their order, and the meaning of a damaged or torn one. Does not own entries in memory (the core keeps those)
+//! or the decision which entries may be purged.
 
 pub(crate) mod record;
 
@@ -17,20 +17,20 @@ pub(crate) mod recycle;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use raft::{EntryId, Index, MemberId};
+use raft::{EntryId, MemberId};
 
 use crate::disk::Disk;
 use crate::error::Latch;
 use segment::{Active, Segment};
 
-/// What a log is told once.
+/// Settings of a log.
 #[derive(Clone, Debug)]
 pub(crate) struct WalOptions {
-    /// Whose log it is.
+    /// Member whose log it is.
     pub(crate) member: MemberId,
-    /// A segment that has reached this length is followed by another, bytes.
+    /// Length from which on a segment is followed by another one, bytes.
     pub(crate) segment_bytes: u64,
-    /// Unguessable; keeps old bytes of recycled segments, and bytes chosen by clients, from being taken for frames.
+    /// Random number, so that neither old bytes of recycled segments nor bytes chosen by clients are taken for frames.
     pub(crate) salt: u64,
 }
 
@@ -41,9 +41,9 @@ pub(crate) struct Wal {
     dir: PathBuf,
     options: WalOptions,
     latch: Latch,
-    /// Oldest first; the last one is followed by the active one, or *is* the active one's record.
+    /// Segments that hold the log, oldest first. The last one is the active one, unless there is none.
     segments: Vec<Segment>,
-    /// Where the next batch goes; none after a start, so that nothing is ever written behind a torn tail.
+    /// Segment that the next batch goes to; none after a start, so that no batch ever follows a torn tail in its file.
     active: Option<Active>,
     /// Number of the next segment; larger than any that a file in the directory ever had.
     next_seq: u64,
@@ -51,9 +51,9 @@ pub(crate) struct Wal {
     next_batch: u64,
     /// The log's last entry.
     last: EntryId,
-    /// An old segment's file, to be overwritten by the next one.
+    /// File of an old segment, to be overwritten as the next segment.
     spare: Option<PathBuf>,
-    /// Reused for every batch.
+    /// Buffer of the batch that is being written, reused.
     scratch: Vec<u8>,
 }
 
@@ -63,8 +63,12 @@ impl Wal {
         self.last
     }
 
-    /// Whether every entry of a segment is behind `first_kept`.
-    fn is_behind(segment: &Segment, first_kept: Index) -> bool {
-        segment.max_index.is_none_or(|max| max < first_kept)
+    /// Checks the rules that hold between two calls.
+    fn assert_consistent(&self) {
+        segment::segments_are_contiguous(&self.segments);
+        assert!(self.segments.last().is_none_or(|s| s.header.seq < self.next_seq), "a segment's number is used once");
+        if let (Some(active), Some(segment)) = (&self.active, self.segments.last()) {
+            assert!(segment.end <= active.allocated, "every written byte of the active segment is allocated");
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! The binary form: what is encoded is decoded again, and no bytes whatever make a reader panic. Owns generators.
+//! Binary form of values: decoding returns what was encoded, and no bytes make a reader panic. Owns the generators of
+//! values.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -56,7 +57,7 @@ fn snapshot_meta() -> impl Strategy<Value = SnapshotMeta> {
 
 proptest! {
     #[test]
-    fn entries_come_back_one_after_another(entries in prop::collection::vec(entry(), 0..6)) {
+    fn entries_are_decoded_one_after_another(entries in prop::collection::vec(entry(), 0..6)) {
         let mut bytes = Vec::new();
         for entry in &entries {
             codec::put_entry(&mut bytes, entry).expect("small enough");
@@ -69,7 +70,7 @@ proptest! {
     }
 
     #[test]
-    fn a_snapshot_meta_comes_back(meta in snapshot_meta()) {
+    fn a_snapshot_meta_is_decoded_as_it_was_encoded(meta in snapshot_meta()) {
         let mut bytes = Vec::new();
         codec::put_snapshot_meta(&mut bytes, &meta).expect("small enough");
         let mut reader = Reader::new(bytes.into());
@@ -85,7 +86,7 @@ proptest! {
         prop_assert_eq!(Reader::new(Bytes::from(bytes).slice(..cut)).entry(), Err(DecodeError::Truncated));
     }
 
-    /// One value, one encoding: whatever is accepted is what would have been written.
+    /// A value has one encoding, so bytes that are accepted are those that an encoder writes.
     #[test]
     fn arbitrary_bytes_are_refused_or_are_an_encoding(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let input = Bytes::from(bytes);
@@ -115,9 +116,9 @@ proptest! {
         }
     }
 
-    /// Any bytes in any file: a start answers, and never panics.
+    /// A start over arbitrary bytes in any file returns a result and never panics.
     #[test]
-    fn a_start_survives_arbitrary_files(
+    fn a_start_over_arbitrary_files_does_not_panic(
         name in prop::sample::select(vec![
             "identity", "hard_state", "wal/0000000000000001.wal", "snap/0000000000000001-0000000000000001.snap",
         ]),
@@ -132,7 +133,7 @@ proptest! {
         disk.create_dir(&dir.join("wal")).expect("a folder");
         disk.overwrite(&dir.join(name), Some([head, &bytes[..]].concat()));
         match Storage::open(Arc::new(disk), dir, options) {
-            // A blank volume keeps nothing but its identity.
+            // A blank volume keeps its identity only.
             Ok(found) => prop_assert!(name != "identity" && found.identity.cluster.is_none()),
             Err(OpenError::Damaged { .. } | OpenError::TooNew { .. }) => {}
             Err(other) => prop_assert!(false, "{}", other),
@@ -155,7 +156,7 @@ fn payloads_are_slices_of_the_input() {
 }
 
 #[test]
-fn a_count_from_the_future_reserves_no_memory() {
+fn a_count_beyond_the_input_reserves_no_memory() {
     let mut bytes = vec![1];
     bytes.extend_from_slice(&u32::MAX.to_le_bytes());
     assert_eq!(Reader::new(bytes.into()).configuration(), Err(DecodeError::Truncated));

@@ -1,7 +1,7 @@
-//! A snapshot that a newer one displaces while somebody is about to open it. Owns a disk on which that happens.
+//! A snapshot that a newer one displaces just before it is opened. Owns a disk on which that happens.
 
 #[path = "support/history.rs"]
-#[allow(dead_code)] // Each test uses its part.
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod history;
 
 use std::fmt;
@@ -16,19 +16,19 @@ use storage::{Disk, DiskFile, Options, Snapshots, Start, Storage};
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
-/// Something happens before a snapshot is opened, once.
-struct Busy {
+/// A disk that calls a function once, just before it opens a file.
+struct Interrupted {
     disk: MemoryDisk,
     meanwhile: Arc<Mutex<Option<Meanwhile>>>,
 }
 
-impl fmt::Debug for Busy {
+impl fmt::Debug for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Busy")
+        f.write_str("Interrupted")
     }
 }
 
-impl Disk for Busy {
+impl Disk for Interrupted {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.disk.create_dir(path)
     }
@@ -42,7 +42,7 @@ impl Disk for Busy {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let meanwhile = self.meanwhile.lock().expect("no test panics with it").take();
+        let meanwhile = self.meanwhile.lock().expect("no holder panics").take();
         if let Some(meanwhile) = meanwhile {
             meanwhile();
         }
@@ -76,17 +76,17 @@ fn take(snapshots: &Snapshots, index: u64) {
 }
 
 #[test]
-fn whoever_opens_the_newest_gets_the_one_that_displaced_it() {
+fn opening_the_newest_snapshot_opens_the_one_that_displaced_it() {
     let meanwhile = Arc::default();
-    let disk = Busy { disk: MemoryDisk::new(), meanwhile: Arc::clone(&meanwhile) };
+    let disk = Interrupted { disk: MemoryDisk::new(), meanwhile: Arc::clone(&meanwhile) };
     let options = Options { snapshots_kept: 1, ..history::options(1) };
     let mut storage = Storage::open(Arc::new(disk), &history::dir(), options).expect("a blank disk").storage;
     storage.bootstrap(history::record(), &Start::Empty).expect("no fault");
     let snapshots = storage.snapshots().clone();
     take(&snapshots, 5);
     let displacing = snapshots.clone();
-    *meanwhile.lock().expect("no test panics with it") = Some(Box::new(move || take(&displacing, 8)) as Meanwhile);
-    let opened = snapshots.open_newest(Index(5)).expect("there is always one");
+    *meanwhile.lock().expect("no holder panics") = Some(Box::new(move || take(&displacing, 8)) as Meanwhile);
+    let opened = snapshots.open_newest(Index(5)).expect("one of the two exists");
     assert_eq!(opened.info().meta.last.index, Index(8));
-    assert!(snapshots.open_newest(Index(9)).is_err(), "none reaches so far");
+    assert!(snapshots.open_newest(Index(9)).is_err(), "no snapshot reaches index 9");
 }

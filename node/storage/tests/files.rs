@@ -1,7 +1,9 @@
-//! The same on real files: a life with restarts, the lock, snapshots larger than a chunk. Owns its temporary directories.
+//! Storage on real files: a history with restarts, the lock, snapshots larger than a chunk. Owns its temporary directories.
+
+#![expect(clippy::disallowed_methods, reason = "these tests look at the files that storage wrote")]
 
 #[path = "support/history.rs"]
-#[allow(dead_code)] // Each test uses its part.
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod history;
 
 use std::fs;
@@ -15,7 +17,7 @@ use storage::{
     FileDisk, OpenError, Options, Origin, Recovered, SnapshotError, Start, Storage, StorageError, snapshot::CHUNK_BYTES,
 };
 
-/// A directory that goes with the test.
+/// A directory that is removed at the end of the test.
 struct Scratch(PathBuf);
 
 impl Scratch {
@@ -37,13 +39,13 @@ impl Drop for Scratch {
 }
 
 #[test]
-fn a_life_on_files_is_found_again_after_every_restart() {
-    let scratch = Scratch::new("life");
+fn a_history_on_files_is_found_after_every_restart() {
+    let scratch = Scratch::new("history");
     let mut model = Model::default();
     let mut chance = Chance(42);
-    for life in 0..8 {
-        let found = scratch.open(life).expect("it opens");
-        is(&model, &found).expect("everything acknowledged is there");
+    for start in 0..8 {
+        let found = scratch.open(start).expect("it opens");
+        is(&model, &found).expect("every acknowledged write is there");
         let mut storage = found.storage;
         for _ in 0..12 {
             let step = Step::random(&mut chance, &model);
@@ -64,13 +66,13 @@ fn a_life_on_files_is_found_again_after_every_restart() {
                     receiver.finish_verified().expect("a received snapshot");
                     storage.install_snapshot(meta, *hard_state).expect("an installation");
                 }
-                Step::Restart | Step::Bury(_) => {}
+                Step::Restart => {}
             }
             step.apply(&mut model);
         }
     }
     let found = scratch.open(99).expect("it opens");
-    is(&model, &found).expect("everything acknowledged is there");
+    is(&model, &found).expect("every acknowledged write is there");
 }
 
 #[test]
@@ -83,7 +85,7 @@ fn two_processes_never_share_a_directory() {
 }
 
 #[test]
-fn a_quiet_member_stays_small() {
+fn an_idle_member_stays_small() {
     let scratch = Scratch::new("small");
     let options = Options::new(MEMBER, 1);
     let mut storage = Storage::open(Arc::new(FileDisk), &scratch.0, options).expect("a blank volume").storage;
@@ -108,18 +110,18 @@ fn a_snapshot_of_several_chunks_is_read_as_it_was_written() {
     }
     assert_eq!(receiver.received(), payload.len() as u64);
     let crc = crc32c::crc32c(&payload);
-    let info = receiver.finish(payload.len() as u64, crc).expect("as offered");
+    let info = receiver.finish(payload.len() as u64, crc).expect("the payload is as offered");
     assert_eq!((info.bytes, info.crc32c, info.origin), (payload.len() as u64, crc, Origin::Received));
-    assert_eq!(storage.snapshots().newest(), None, "it is not installed yet");
-    storage.install_snapshot(&meta, None).expect("an installation");
-    let newest = storage.snapshots().newest().expect("it is installed");
+    assert_eq!(storage.snapshots().newest(), None, "the snapshot is not installed yet");
+    storage.install_snapshot(&meta, Some(HardState { term: Term(1), vote: None })).expect("an installation");
+    let newest = storage.snapshots().newest().expect("the snapshot is installed");
     let mut read = Vec::new();
-    storage.snapshots().open(&newest).expect("it opens").read_to_end(&mut read).expect("it is whole");
+    storage.snapshots().open(&newest).expect("it opens").read_to_end(&mut read).expect("the payload is undamaged");
     assert!(read == payload, "what was written");
 }
 
 #[test]
-fn a_snapshot_that_is_not_as_offered_leaves_nothing() {
+fn a_snapshot_that_differs_from_the_offer_leaves_no_file() {
     let scratch = Scratch::new("offer");
     let mut storage = scratch.open(1).expect("a blank volume").storage;
     storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
@@ -134,7 +136,7 @@ fn a_snapshot_that_is_not_as_offered_leaves_nothing() {
 }
 
 #[test]
-fn old_snapshots_go_and_an_open_one_can_still_be_read() {
+fn old_snapshots_are_removed_and_an_open_one_can_still_be_read() {
     let scratch = Scratch::new("keep");
     let mut storage = scratch.open(1).expect("a blank volume").storage;
     storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
@@ -151,6 +153,6 @@ fn old_snapshots_go_and_an_open_one_can_still_be_read() {
     assert_eq!((kept, listed), (vec![2, 3, 4], vec![4, 3]));
     assert!(matches!(storage.snapshots().open(&first), Err(SnapshotError::Missing { index: Index(1) })));
     let mut read = Vec::new();
-    reader.read_to_end(&mut read).expect("it is whole");
+    reader.read_to_end(&mut read).expect("the payload is undamaged");
     assert!(read == vec![1; 3 * CHUNK_BYTES / 2]);
 }

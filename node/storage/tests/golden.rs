@@ -1,10 +1,13 @@
-//! Golden files: what version 1 wrote, this version reads and still writes, byte for byte. Owns one fixed life.
+//! Golden files: this version reads the files of format version 1, and still writes them byte for byte. Owns one fixed
+//! history.
 //!
-//! A format may change only together with its version; then this folder stays, and a new one is written with
-//! `UPDATE=1 cargo test -p storage --test golden`.
+//! A format may change only together with its version. Then this folder stays, and `UPDATE=1 cargo test -p storage --test
+//! golden` writes a new one.
+
+#![expect(clippy::disallowed_methods, reason = "golden files are files")]
 
 #[path = "support/history.rs"]
-#[allow(dead_code)] // Each test uses its part.
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod history;
 
 use std::fs;
@@ -16,7 +19,7 @@ use memory_disk::MemoryDisk;
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
 use storage::{Options, Recovered, Storage};
 
-/// The salt of the fixed life; every start uses another one, and none matters for reading.
+/// Salt of the fixed history. A reader takes the salt from the file, so another start may use any other one.
 const SALT: u64 = 0x5A17;
 
 fn testdata() -> PathBuf {
@@ -28,8 +31,8 @@ fn open(disk: &MemoryDisk) -> Recovered {
     Storage::open(Arc::new(disk.clone()), &dir(), options).expect("it opens")
 }
 
-/// Two terms, a truncation, a configuration, a snapshot, several segments.
-fn fixed_life() -> (MemoryDisk, Model) {
+/// A history with two terms, a truncation, a configuration, a snapshot and several segments.
+fn fixed_history() -> (MemoryDisk, Model) {
     let disk = MemoryDisk::new();
     let mut model = Model::default();
     let mut storage = Some(open(&disk).storage);
@@ -64,7 +67,7 @@ fn files(disk: &MemoryDisk) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn this_version_writes_the_golden_files() {
-    let (disk, _) = fixed_life();
+    let (disk, _) = fixed_history();
     let files = files(&disk);
     assert!(files.len() >= 5, "identity, term and vote, two segments, a snapshot: only {} files", files.len());
     if std::env::var_os("UPDATE").is_some() {
@@ -76,7 +79,7 @@ fn this_version_writes_the_golden_files() {
     }
     for (name, bytes) in files {
         let golden = fs::read(testdata().join(&name)).unwrap_or_else(|error| panic!("{}: {error}", name.display()));
-        assert!(golden == bytes, "{}: not as version 1 wrote it", name.display());
+        assert!(golden == bytes, "{}: differs from what version 1 wrote", name.display());
     }
 }
 
@@ -91,18 +94,18 @@ fn this_version_reads_the_golden_files() {
         for found in fs::read_dir(testdata().join(folder)).expect("golden files") {
             let path = found.expect("a golden file").path();
             if path.is_file() {
-                let name = path.strip_prefix(testdata()).expect("below it").to_owned();
+                let name = path.strip_prefix(testdata()).expect("a path below the folder").to_owned();
                 disk.overwrite(&dir().join(name), Some(fs::read(&path).expect("a golden file")));
                 count += 1;
             }
         }
     }
     assert!(count >= 5, "{count} golden files");
-    let (_, model) = fixed_life();
+    let (_, model) = fixed_history();
     is(&model, &open(&disk)).expect("the same state");
 }
 
-/// `node/docs/wal_format.md`, read by hand.
+/// Compares the golden files with the offsets in `node/docs/wal_format.md`, without the crate's own decoder.
 #[test]
 fn the_first_record_stands_where_the_document_says() {
     let segment = fs::read(testdata().join("wal/0000000000000001.wal")).expect("a golden file");

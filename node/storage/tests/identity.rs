@@ -1,7 +1,7 @@
-//! Who a volume is: minted once, joined once, buried once. Owns those rules' tests.
+//! Identity of a volume: generated once, joined to a cluster once, removed once. Owns the tests of these rules.
 
 #[path = "support/history.rs"]
-#[allow(dead_code)] // Each test uses its part.
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod history;
 
 use std::sync::Arc;
@@ -17,18 +17,18 @@ fn append(storage: &mut Storage, index: u64) -> Result<(), StorageError> {
 }
 
 #[test]
-fn a_blank_volume_mints_its_member_once() {
+fn a_blank_volume_gets_a_member_id_once() {
     let disk = MemoryDisk::new();
     let found = open(&disk, 1).expect("a blank disk opens");
     assert_eq!((found.identity.member, found.identity.cluster), (MEMBER, None));
     drop(found.storage);
-    let other = Options { mint: MemberId(0xB0B), ..options(2) };
+    let other = Options { blank_member_id: MemberId(0xB0B), ..options(2) };
     let found = Storage::open(Arc::new(disk), &dir(), other).expect("it opens");
-    assert_eq!(found.identity.member, MEMBER, "the disk's word counts");
+    assert_eq!(found.identity.member, MEMBER, "the ID on the disk counts");
 }
 
 #[test]
-fn a_blank_volume_keeps_no_log() {
+fn a_blank_volume_refuses_log_writes() {
     let disk = MemoryDisk::new();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     assert_eq!(append(&mut storage, 1), Err(StorageError::NotMember));
@@ -37,13 +37,13 @@ fn a_blank_volume_keeps_no_log() {
 }
 
 #[test]
-fn the_same_record_again_changes_nothing_and_another_is_refused() {
+fn a_repeated_bootstrap_changes_nothing_and_another_cluster_is_refused() {
     let disk = MemoryDisk::new();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     assert!(storage.bootstrap(record(), &Start::Empty).expect("a blank volume").is_some());
     append(&mut storage, 1).expect("an append");
     let before = disk.operations();
-    assert!(storage.bootstrap(record(), &Start::Empty).expect("the same record").is_none());
+    assert!(storage.bootstrap(record(), &Start::Empty).expect("the same cluster").is_none());
     let other = ClusterRecord { cluster_id: ClusterId([8; 16]), ..record() };
     let refusal = storage.bootstrap(other, &Start::Empty).expect_err("another cluster");
     assert_eq!(refusal, StorageError::AlreadyMember { cluster: record().cluster_id });
@@ -61,11 +61,11 @@ fn a_member_can_start_from_a_snapshot() {
     let mut receiver = storage.snapshots().receive(meta.clone()).expect("a draft");
     receiver.write(&[232; 10]).expect("space");
     receiver.finish_verified().expect("a received snapshot");
-    let restored = storage.bootstrap(record(), &start).expect("a blank volume").expect("for the first time");
+    let restored = storage.bootstrap(record(), &start).expect("a blank volume").expect("a new member");
     assert_eq!((restored.snapshot.clone(), restored.hard_state.term), (meta, Term(4)));
     let hard_state = Some(HardState { term: Term(5), vote: None });
     let entries = vec![history::entry(1001, 5, 10)];
-    storage.append(&[Persist { io: IoId(0), hard_state, entries }]).expect("the log goes on behind it");
+    storage.append(&[Persist { io: IoId(0), hard_state, entries }]).expect("the log continues after the snapshot");
     drop(storage);
     disk.lose_power(1);
     let found = open(&disk, 2).expect("it opens");
@@ -74,14 +74,14 @@ fn a_member_can_start_from_a_snapshot() {
 }
 
 #[test]
-fn a_tombstone_is_for_ever() {
+fn a_tombstone_is_permanent() {
     let disk = MemoryDisk::new();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
-    storage.bury(Index(7)).expect("the first time");
-    storage.bury(Index(9)).expect("the second time says nothing new");
+    storage.bury(Index(7)).expect("the first tombstone");
+    storage.bury(Index(9)).expect("a repetition changes nothing");
     assert_eq!(append(&mut storage, 1), Err(StorageError::NotMember));
-    let refusal = storage.bootstrap(record(), &Start::Empty).expect_err("it is buried");
+    let refusal = storage.bootstrap(record(), &Start::Empty).expect_err("the member was removed");
     assert_eq!(refusal, StorageError::Removed);
     drop(storage);
     disk.lose_power(3);
@@ -91,7 +91,7 @@ fn a_tombstone_is_for_ever() {
 }
 
 #[test]
-fn entries_that_do_not_follow_are_refused_and_nothing_is_written() {
+fn entries_that_leave_a_gap_are_refused_and_nothing_is_written() {
     let disk = MemoryDisk::new();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
@@ -103,7 +103,7 @@ fn entries_that_do_not_follow_are_refused_and_nothing_is_written() {
     append(&mut storage, 2).expect("the next one");
 }
 
-/// openraft FAQ, "wiped disk": old data under a new identity would vote for what it never saw.
+/// openraft FAQ, "wiped disk": a new identity over old data would vote although it never saw that data.
 #[test]
 fn an_unfinished_bootstrap_leaves_a_blank_volume() {
     for stop in 1..200 {

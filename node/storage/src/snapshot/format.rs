@@ -1,11 +1,12 @@
-//! The bytes around a snapshot's payload: a header before it, checksums behind it. Owns layout; files are elsewhere.
+//! Bytes around a snapshot's payload: a header before it, checksums after it. Owns their layout. Does not own any file
+//! (`read.rs`, `write.rs`).
 //!
 //! ```text
 //! offset size  header, padded with zeros to a multiple of 4096
 //!      0    8  "RAFTSNAP"
 //!      8    4  crc32c of everything from 12 to the end of the meta
 //!     12    4  format version, 1
-//!     16    8  the member whose file it is
+//!     16    8  ID of the member that wrote the file
 //!     24    1  origin: 1 taken, 2 received
 //!     25    3  0
 //!     28    4  length of the meta
@@ -13,7 +14,7 @@
 //!
 //!              payload
 //!
-//!           4  crc32c of each chunk of 1 MiB of the payload, the last may be shorter
+//!           4  crc32c of each chunk of the payload; a chunk is 1 MiB, the last one may be shorter
 //!              trailer, the file's last 32 bytes:
 //!      0    8  payload bytes
 //!      8    4  chunk bytes
@@ -30,26 +31,35 @@ use raft::{MemberId, SnapshotMeta};
 
 use crate::checksum;
 use crate::codec::{DecodeError, EncodeError, Reader, put_snapshot_meta};
-use crate::snapshot::Origin;
+use crate::disk::SECTOR;
+use crate::snapshot::info::Origin;
 
-/// Payload bytes under one checksum.
+/// Payload bytes that one checksum covers.
 pub const CHUNK_BYTES: usize = 1024 * 1024;
+const _: () =
+    assert!(0 < CHUNK_BYTES && CHUNK_BYTES <= u32::MAX as usize, "the trailer holds the chunk's length as u32");
 
 const MAGIC: &[u8; 8] = b"RAFTSNAP";
 const DONE: &[u8; 8] = b"SNAPDONE";
 pub(super) const VERSION: u32 = 1;
 const CRC: Range<usize> = 8..12;
-/// Header bytes before the meta.
+/// Bytes of the header before the meta.
 pub(super) const FIXED_SIZE: usize = 32;
-/// The payload starts at a multiple of this.
-const HEADER_ALIGN: usize = 4096;
+const _: () = assert!(MAGIC.len() == CRC.start && CRC.end + 4 + 8 + 1 + 3 + 4 == FIXED_SIZE, "the fields leave no gap");
+/// Alignment of the payload's first byte.
+pub(super) const HEADER_ALIGN: usize = 4096;
+const _: () = assert!(HEADER_ALIGN.is_multiple_of(SECTOR), "header and payload share no sector");
+/// Bytes of the trailer after the chunks' checksums.
 pub(super) const TRAILER_SIZE: usize = 32;
+/// Bytes of the trailer that its checksum covers.
 const TRAILER_SUMMED: usize = 20;
-/// A meta larger than this is not read.
+const _: () = assert!(TRAILER_SUMMED == 8 + 3 * 4, "the fields leave no gap");
+const _: () = assert!(TRAILER_SUMMED + 4 + DONE.len() == TRAILER_SIZE, "the fields leave no gap");
+/// Bytes of the largest meta that is read or written.
 const META_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What stands before the payload.
-#[derive(Debug)]
+/// The header before the payload.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) member: MemberId,
     pub(super) origin: Origin,
@@ -74,15 +84,16 @@ impl Header {
         };
         bytes.extend_from_slice(&[origin, 0, 0, 0]);
         bytes.extend_from_slice(&(meta.len() as u32).to_le_bytes());
-        debug_assert_eq!(bytes.len(), FIXED_SIZE, "the meta stands where readers look for it");
+        debug_assert_eq!(bytes.len(), FIXED_SIZE, "the meta stands where readers expect it");
         bytes.extend_from_slice(&meta);
         let crc = checksum::of(&bytes[CRC.end..]);
         bytes[CRC].copy_from_slice(&crc.to_le_bytes());
+        debug_assert_eq!(Self::decode(&bytes).as_ref(), Ok(self), "a snapshot header reads back as it was written");
         bytes.resize(bytes.len().next_multiple_of(HEADER_ALIGN), 0);
         Ok(bytes)
     }
 
-    /// Length of header with meta, from its fixed part; `None` if that is not the start of a snapshot.
+    /// Length of the header with its meta, read from the fixed part; `None` if no snapshot starts like that.
     pub(super) fn size(fixed: &[u8; FIXED_SIZE]) -> Option<usize> {
         let mut length = [0; 4];
         length.copy_from_slice(&fixed[FIXED_SIZE - 4..]);
@@ -90,26 +101,26 @@ impl Header {
         (fixed.starts_with(MAGIC) && length <= META_BYTES_MAX).then_some(FIXED_SIZE + length)
     }
 
-    /// Format version, from the fixed part.
+    /// Format version, read from the fixed part.
     pub(super) fn version(fixed: &[u8; FIXED_SIZE]) -> u32 {
         let mut version = [0; 4];
         version.copy_from_slice(&fixed[CRC.end..CRC.end + 4]);
         u32::from_le_bytes(version)
     }
 
-    /// Where the payload starts, given the length of header with meta.
+    /// Offset of the payload, from the length of the header with its meta.
     pub(super) fn payload_offset(size: usize) -> u64 {
         size.next_multiple_of(HEADER_ALIGN) as u64
     }
 
-    /// The checksum that the trailer repeats.
+    /// Checksum of the header, which the trailer repeats.
     pub(super) fn crc(header: &[u8]) -> u32 {
         let mut crc = [0; 4];
         crc.copy_from_slice(&header[CRC]);
         u32::from_le_bytes(crc)
     }
 
-    /// Reads header with meta, without padding.
+    /// Reads the header with its meta, without padding.
     pub(super) fn decode(header: &[u8]) -> Result<Self, DecodeError> {
         if header.len() < FIXED_SIZE || Self::crc(header) != checksum::of(&header[CRC.end..]) {
             return Err(DecodeError::Malformed("snapshot header"));
@@ -128,7 +139,7 @@ impl Header {
     }
 }
 
-/// What stands behind the payload.
+/// The checksums after the payload.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Trailer {
     pub(super) payload_bytes: u64,
@@ -140,6 +151,7 @@ pub(super) struct Trailer {
 
 impl Trailer {
     pub(super) fn encode(&self) -> Vec<u8> {
+        self.every_chunk_has_a_checksum();
         let mut bytes = Vec::with_capacity(self.chunks.len() * 4 + TRAILER_SIZE);
         for crc in &self.chunks {
             bytes.extend_from_slice(&crc.to_le_bytes());
@@ -151,10 +163,22 @@ impl Trailer {
         let crc = checksum::of(&bytes);
         bytes.extend_from_slice(&crc.to_le_bytes());
         bytes.extend_from_slice(DONE);
+        debug_assert_eq!(Self::decode(&bytes).as_ref(), Ok(self), "a trailer reads back as it was written");
         bytes
     }
 
-    /// Bytes of the chunks' checksums, from the file's last bytes; `None` if they are not a trailer.
+    /// Asserts this invariant, because otherwise a reader would hand out bytes that no checksum covers.
+    fn every_chunk_has_a_checksum(&self) {
+        assert_ne!(self.chunk_bytes, 0, "a chunk holds bytes");
+        assert_eq!(
+            self.chunks.len() as u64,
+            self.payload_bytes.div_ceil(u64::from(self.chunk_bytes)),
+            "a trailer has one checksum for each chunk of {} payload bytes",
+            self.payload_bytes
+        );
+    }
+
+    /// Length of the chunks' checksums, read from the file's last bytes; `None` if those are no trailer.
     pub(super) fn chunk_table_size(fixed: &[u8; TRAILER_SIZE]) -> Option<u64> {
         let mut reader = Reader::new(Bytes::copy_from_slice(fixed));
         let payload_bytes = reader.u64().ok()?;
@@ -165,7 +189,7 @@ impl Trailer {
         payload_bytes.div_ceil(u64::from(chunk_bytes)).checked_mul(4)
     }
 
-    /// Reads the chunks' checksums with the trailer behind them.
+    /// Reads the chunks' checksums and the trailer after them.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let malformed = DecodeError::Malformed("snapshot trailer");
         let table = bytes.len().checked_sub(TRAILER_SIZE).ok_or(malformed)?;
@@ -182,5 +206,33 @@ impl Trailer {
             return Err(malformed);
         }
         Ok(trailer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trailer(payload_bytes: u64, chunks: usize) -> Trailer {
+        Trailer { payload_bytes, chunk_bytes: 1000, payload_crc: 1, header_crc: 2, chunks: vec![7; chunks] }
+    }
+
+    #[test]
+    fn a_trailer_covers_its_last_short_chunk() {
+        let bytes = trailer(2001, 3).encode();
+        assert_eq!(bytes.len(), 3 * 4 + TRAILER_SIZE);
+        trailer(0, 0).encode();
+    }
+
+    #[test]
+    #[should_panic(expected = "one checksum for each chunk of 2001 payload bytes")]
+    fn a_planted_chunk_without_a_checksum_is_caught() {
+        trailer(2001, 2).encode();
+    }
+
+    #[test]
+    #[should_panic(expected = "one checksum for each chunk of 2000 payload bytes")]
+    fn a_planted_checksum_without_a_chunk_is_caught() {
+        trailer(2000, 3).encode();
     }
 }

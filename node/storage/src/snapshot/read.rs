@@ -1,4 +1,4 @@
-//! Reading a snapshot: every byte that leaves here has been checked. Owns one open file.
+//! Reading a snapshot. Owns one open file, and the rule that every byte that is handed out has been checked.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::checksum;
 use crate::disk::{Disk, DiskFile, read_exact_at};
 use crate::error::{Damage, DamageKind, Failure, StorageError};
 use crate::snapshot::format::{FIXED_SIZE, Header, TRAILER_SIZE, Trailer, VERSION};
-use crate::snapshot::{SnapshotError, SnapshotInfo};
+use crate::snapshot::info::{SnapshotError, SnapshotInfo};
 
 /// An open snapshot, read from its start in chunks.
 #[derive(Debug)]
@@ -20,8 +20,9 @@ pub struct SnapshotReader {
     info: SnapshotInfo,
     trailer: Trailer,
     payload_offset: u64,
+    /// Number of the next chunk.
     next: usize,
-    /// Checked but not handed out by [`io::Read`].
+    /// Checked bytes that [`io::Read`] has not handed out yet.
     rest: Bytes,
 }
 
@@ -54,7 +55,7 @@ impl SnapshotReader {
         read_exact_at(&*file, end, &mut fixed).map_err(failed)?;
         let table = Trailer::chunk_table_size(&fixed).filter(|table| *table <= end);
         let start = table.map(|table| end - table).ok_or_else(|| damaged(end, DamageKind::Checksum))?;
-        // Bounded by the file's own size.
+        // The size of the file bounds this buffer.
         let mut bytes = vec![0; (size - start) as usize];
         read_exact_at(&*file, start, &mut bytes).map_err(failed)?;
         let trailer = Trailer::decode(&bytes).map_err(|_| damaged(end, DamageKind::Checksum))?;
@@ -67,21 +68,21 @@ impl SnapshotReader {
         Ok(Self { file, path: path.to_owned(), info, trailer, payload_offset, next: 0, rest: Bytes::new() })
     }
 
-    /// Which snapshot it is.
+    /// Description of the snapshot.
     #[must_use]
     pub fn info(&self) -> &SnapshotInfo {
         &self.info
     }
 
-    /// The next chunk of the payload, checked; `None` at its end.
+    /// Reads and checks the next chunk of the payload; `None` at its end.
     ///
     /// # Errors
-    /// It cannot be read, or is damaged.
+    /// Returns [`SnapshotError`] if the chunk cannot be read or is damaged.
     pub fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
         let Some(&expected) = self.trailer.chunks.get(self.next) else { return Ok(None) };
         let chunk_bytes = u64::from(self.trailer.chunk_bytes);
         let from = self.next as u64 * chunk_bytes;
-        // At most one chunk, whose length is 32 bits.
+        // A chunk's length is a u32, so this fits a usize.
         let mut chunk = vec![0; (self.trailer.payload_bytes - from).min(chunk_bytes) as usize];
         let offset = self.payload_offset + from;
         let read = read_exact_at(&*self.file, offset, &mut chunk);

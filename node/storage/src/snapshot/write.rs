@@ -1,18 +1,19 @@
-//! Writing a snapshot: draft, checksums, sync, and only then its name. Owns a draft until it is whole; one that is
-//! dropped before leaves nothing.
+//! Writing a snapshot: draft, checksums, sync, and only then its name. Owns a draft until it is complete. An incomplete
+//! draft removes its file when it is dropped.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use raft::SnapshotMeta;
+use raft::{Index, SnapshotMeta};
 
 use crate::checksum;
 use crate::disk::DiskFile;
 use crate::error::{Failure, StorageError, is_full};
-use crate::snapshot::format::{CHUNK_BYTES, Header, Trailer};
-use crate::snapshot::{Origin, SnapshotError, SnapshotInfo, Snapshots};
+use crate::snapshot::Snapshots;
+use crate::snapshot::format::{CHUNK_BYTES, HEADER_ALIGN, Header, Trailer};
+use crate::snapshot::info::{Origin, SnapshotError, SnapshotInfo};
 
-/// A draft is synced in steps of this many bytes, so that the log's own syncs never wait behind a whole snapshot.
+/// Bytes of a draft that are synced at a time, so that a sync of the log never waits for a whole snapshot.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -22,17 +23,18 @@ struct Draft {
     origin: Origin,
     path: PathBuf,
     file: Box<dyn DiskFile>,
-    /// Where the next chunk goes.
+    /// Offset of the next write.
     offset: u64,
+    /// Bytes written since the last sync.
     unsynced: u64,
     header_crc: u32,
-    /// Not written yet, less than a chunk.
+    /// Payload bytes that are not written yet, less than a chunk.
     pending: Vec<u8>,
     payload_bytes: u64,
     payload_crc: u32,
     chunks: Vec<u32>,
-    /// Its file is to stay.
-    whole: bool,
+    /// Whether the file stays when the draft is dropped.
+    is_complete: bool,
 }
 
 impl Draft {
@@ -54,9 +56,10 @@ impl Draft {
             payload_bytes: 0,
             payload_crc: checksum::of(&[]),
             chunks: Vec::new(),
-            whole: false,
+            is_complete: false,
             snapshots,
         };
+        debug_assert!(header.len().is_multiple_of(HEADER_ALIGN), "the payload starts where readers expect it");
         draft.put(&header)?;
         Ok(draft)
     }
@@ -87,11 +90,17 @@ impl Draft {
                 self.end_chunk()?;
             }
         }
+        debug_assert!(self.pending.len() < CHUNK_BYTES, "a full chunk is written at once");
         Ok(())
     }
 
     fn end_chunk(&mut self) -> Result<(), StorageError> {
         let chunk = std::mem::take(&mut self.pending);
+        debug_assert!(!chunk.is_empty(), "an empty chunk has no place in the payload");
+        debug_assert!(
+            self.payload_bytes == self.chunks.len() as u64 * CHUNK_BYTES as u64,
+            "only the last chunk of a payload is short"
+        );
         self.chunks.push(checksum::of(&chunk));
         self.payload_crc = checksum::chained(self.payload_crc, &chunk);
         self.payload_bytes += chunk.len() as u64;
@@ -103,6 +112,7 @@ impl Draft {
 
     /// Ends the payload and makes the draft durable.
     fn seal(&mut self) -> Result<SnapshotInfo, StorageError> {
+        debug_assert!(!self.is_complete, "a draft has one trailer");
         if !self.pending.is_empty() {
             self.end_chunk()?;
         }
@@ -126,15 +136,15 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.whole {
-            // Best effort: what cannot be removed now goes at the next start.
+        if !self.is_complete {
+            // An error is ignored, because the next start removes all drafts.
             let _ = self.snapshots.0.disk.remove(&self.path);
         }
     }
 }
 
-/// A failed write of a draft harms nothing but the draft, so it is not final.
-fn refused(path: &std::path::Path, error: io::Error) -> StorageError {
+/// Error of a write to a draft. It is not final, because nothing durable depends on a draft.
+fn refused(path: &Path, error: io::Error) -> StorageError {
     if is_full(&error) {
         StorageError::Full { path: path.to_owned() }
     } else {
@@ -142,31 +152,47 @@ fn refused(path: &std::path::Path, error: io::Error) -> StorageError {
     }
 }
 
-/// Writes a snapshot of the member's own state. Dropped before [`SnapshotWriter::finish`], it leaves nothing.
+/// Writes a snapshot of the member's own state. If it is dropped before [`SnapshotWriter::finish`], no snapshot is left.
 #[derive(Debug)]
 pub struct SnapshotWriter(Draft);
 
-impl SnapshotWriter {
-    pub(super) fn start(snapshots: Snapshots, meta: SnapshotMeta) -> Result<Self, SnapshotError> {
-        Draft::start(snapshots, meta, Origin::Taken).map(Self)
+impl Snapshots {
+    /// Starts to write a snapshot of this member's own state.
+    ///
+    /// # Errors
+    /// Returns [`SnapshotError`] if the draft could not be created. Nothing was written.
+    pub fn begin(&self, meta: SnapshotMeta) -> Result<SnapshotWriter, SnapshotError> {
+        debug_assert!(meta.last.index > Index(0), "a snapshot covers at least one entry");
+        debug_assert!(meta.configuration_index <= meta.last.index, "a snapshot covers the entry of its configuration");
+        Draft::start(self.clone(), meta, Origin::Taken).map(SnapshotWriter)
     }
 
+    /// Starts to receive a snapshot from another member or from a backup.
+    ///
+    /// # Errors
+    /// Returns [`SnapshotError`] if the draft could not be created. Nothing was written.
+    pub fn receive(&self, meta: SnapshotMeta) -> Result<SnapshotReceiver, SnapshotError> {
+        Draft::start(self.clone(), meta, Origin::Received).map(SnapshotReceiver)
+    }
+}
+
+impl SnapshotWriter {
     /// Appends to the payload.
     ///
     /// # Errors
-    /// The snapshot is lost; the member's state is not.
+    /// Returns [`SnapshotError`] if a write failed. The draft is of no use then; the member's state is unchanged.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         Ok(self.0.write(bytes)?)
     }
 
-    /// Makes it durable, and the newest one; the oldest beyond those to be kept go.
+    /// Makes the snapshot durable and gives it its name. Removes the oldest snapshots beyond the number to keep.
     ///
     /// # Errors
-    /// There is no such snapshot.
+    /// Returns [`SnapshotError`] if the snapshot was not made durable. Its draft was removed.
     pub fn finish(mut self) -> Result<SnapshotInfo, SnapshotError> {
         let info = self.0.seal()?;
         self.0.snapshots.publish(&self.0.path, &info)?;
-        self.0.whole = true;
+        self.0.is_complete = true;
         Ok(info)
     }
 }
@@ -182,34 +208,30 @@ impl io::Write for SnapshotWriter {
     }
 }
 
-/// Receives a snapshot from outside. Dropped before [`SnapshotReceiver::finish`], it leaves nothing.
+/// Receives a snapshot. If it is dropped before [`SnapshotReceiver::finish`], no snapshot is left.
 #[derive(Debug)]
 pub struct SnapshotReceiver(Draft);
 
 impl SnapshotReceiver {
-    pub(super) fn start(snapshots: Snapshots, meta: SnapshotMeta) -> Result<Self, SnapshotError> {
-        Draft::start(snapshots, meta, Origin::Received).map(Self)
-    }
-
     /// Appends to the payload.
     ///
     /// # Errors
-    /// The snapshot is lost; the member's state is not.
+    /// Returns [`SnapshotError`] if a write failed. The draft is of no use then; the member's state is unchanged.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         Ok(self.0.write(bytes)?)
     }
 
-    /// Payload bytes received so far.
+    /// Bytes of the payload that were received so far.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.0.payload_bytes + self.0.pending.len() as u64
     }
 
-    /// Checks it against what was offered and makes it durable. It waits to be installed
-    /// ([`crate::Storage::install_snapshot`]) or to start a new member ([`crate::Start::Snapshot`]).
+    /// Compares the payload with the sender's offer and makes it durable. The snapshot then waits until it is installed
+    /// ([`crate::Storage::install_snapshot`]) or starts a new member ([`crate::Start::Snapshot`]).
     ///
     /// # Errors
-    /// It is not what was offered, or was not made durable; it is thrown away.
+    /// Returns [`SnapshotError`] if the payload differs from the offer or was not made durable. Its draft was removed.
     pub fn finish(mut self, expected_bytes: u64, expected_crc32c: u32) -> Result<SnapshotInfo, SnapshotError> {
         let info = self.0.seal()?;
         if (info.bytes, info.crc32c) != (expected_bytes, expected_crc32c) {
@@ -219,17 +241,17 @@ impl SnapshotReceiver {
         Ok(self.keep(info))
     }
 
-    /// As [`Self::finish`], for a payload that the caller has verified by other means.
+    /// Same as [`Self::finish`], for a payload that the caller has verified by other means.
     ///
     /// # Errors
-    /// It was not made durable; it is thrown away.
+    /// Returns [`SnapshotError`] if the payload was not made durable. Its draft was removed.
     pub fn finish_verified(mut self) -> Result<SnapshotInfo, SnapshotError> {
         let info = self.0.seal()?;
         Ok(self.keep(info))
     }
 
     fn keep(&mut self, info: SnapshotInfo) -> SnapshotInfo {
-        self.0.whole = true;
+        self.0.is_complete = true;
         let mut state = self.0.snapshots.state();
         state.received.push((info.clone(), self.0.path.clone()));
         info

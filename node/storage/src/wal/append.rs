@@ -1,4 +1,5 @@
-//! One batch, one commit frame, one sync. Owns the order of a write; see [`crate::wal::record`] for its bytes.
+//! One batch, one commit frame, one sync. Owns the order of a write and the rule that entries follow each other. Does
+//! not own the bytes of a batch (`record.rs`).
 
 use raft::{Entry, EntryId, Index};
 
@@ -8,34 +9,34 @@ use crate::wal::Wal;
 use crate::wal::record::{self, Place};
 use crate::wal::segment::{self, HEADER_SIZE};
 
-/// A batch's buffer larger than this is given back after the write, bytes.
+/// Bytes of the largest buffer that is kept after the write of a batch.
 const SCRATCH_KEPT: usize = 4 * 1024 * 1024;
 
 impl Wal {
-    /// Makes entries durable, all or none. They follow each other, or go back to an index that the log already has: then
-    /// everything from there on is superseded.
+    /// Makes entries durable, all or none. They are consecutive, or go back to an index that the log already holds; the
+    /// entries from that index on are then superseded.
     pub(crate) fn append(&mut self, entries: &[&Entry]) -> Result<(), StorageError> {
         self.latch.check()?;
         if entries.is_empty() {
             return Ok(());
         }
-        check_order(self.last.index, entries)?;
+        check_order(self.last, entries)?;
         let size = record::batch_size(entries.iter().map(|e| stored_length(e))) as u64;
-        // The open frame of the batch after this one is written with it.
+        // The open frame of the next batch is written together with this batch.
         let needed = size + SECTOR as u64;
         let fits = |end: u64| end + needed <= self.options.segment_bytes || end == HEADER_SIZE as u64;
-        let has_room = self.active.is_some() && self.segments.last().is_some_and(|s| fits(s.end));
-        if !has_room {
+        let has_space = self.active.is_some() && self.segments.last().is_some_and(|s| fits(s.end));
+        if !has_space {
             self.next_segment(None, needed)?;
         }
         self.extend(needed)?;
-        self.write(entries)
+        self.write(entries, size)
     }
 
-    /// Makes sure that `needed` bytes behind the last batch exist.
+    /// Makes sure that `needed` bytes after the last batch exist.
     fn extend(&mut self, needed: u64) -> Result<(), StorageError> {
         let (Some(active), Some(segment)) = (self.active.as_mut(), self.segments.last()) else {
-            return Ok(());
+            unreachable!("a batch is written to an active segment")
         };
         let end = segment.end + needed;
         if end <= active.allocated {
@@ -49,7 +50,7 @@ impl Wal {
             }
             Err(e) if is_full(&e) => {
                 let full = StorageError::Full { path: segment.path.clone() };
-                // The old file that waits to be the next segment is room, too; a purge may have made no other.
+                // Removing the spare file frees space, too; it may be all that a purge freed.
                 let Some(spare) = self.spare.take() else { return Err(full) };
                 self.latch.guard("remove", &spare, self.disk.remove(&spare))?;
                 self.latch.guard("sync", &self.dir, self.disk.sync_dir(&self.dir))?;
@@ -59,21 +60,23 @@ impl Wal {
         }
     }
 
-    fn write(&mut self, entries: &[&Entry]) -> Result<(), StorageError> {
+    fn write(&mut self, entries: &[&Entry], size: u64) -> Result<(), StorageError> {
         let (Some(active), Some(segment)) = (self.active.as_mut(), self.segments.last_mut()) else {
-            return Ok(());
+            unreachable!("a batch is written to an active segment")
         };
         let place =
             Place { salt: segment.header.salt, number: self.next_batch, offset: segment.end, chain: segment.chain };
         let chain = record::encode_batch(&mut self.scratch, place, entries.iter().copied())?;
+        assert_eq!(self.scratch.len() as u64, size, "space was made for a batch of another size");
         let path = &segment.path;
         self.latch.guard("write", path, active.file.write_at(place.offset, &self.scratch))?;
         self.latch.guard("sync", path, active.file.sync())?;
 
         let end = place.offset + self.scratch.len() as u64;
         let next = Place { salt: place.salt, number: place.number + 1, offset: end, chain };
-        // Not synced: by its mere presence it tells a later start that the batch before it was. Most likely it reaches
-        // the disk before anything can rot, and without it a torn last batch is what it looks like.
+        // The presence of the next open frame shows to a later start that the batch before it was synced. The frame itself
+        // is not synced: the system most likely writes it back before the batch can be damaged, and without it a damaged
+        // last batch looks like a torn one.
         self.latch.guard("write", path, active.file.write_at(end, &record::open_frame(next)))?;
 
         segment.end = end;
@@ -84,6 +87,7 @@ impl Wal {
         if self.scratch.capacity() > SCRATCH_KEPT {
             self.scratch = Vec::new();
         }
+        self.assert_consistent();
         Ok(())
     }
 }
@@ -91,17 +95,31 @@ impl Wal {
 fn stored_length(entry: &Entry) -> usize {
     match crate::codec::payload_parts(&entry.payload) {
         Ok((_, body)) => body.len(),
-        // Refused when it is encoded.
+        // The encoder refuses this entry.
         Err(_) => 0,
     }
 }
 
-fn check_order(mut last: Index, entries: &[&Entry]) -> Result<(), StorageError> {
-    for Entry { id: EntryId { index, .. }, .. } in entries {
-        if *index == Index(0) || *index > last.next() {
-            return Err(StorageError::OutOfOrder { last, found: *index });
+/// Asserts this invariant: an entry's term is at least that of the entry before it, because a leader appends with its own
+/// term, and terms only grow (Raft thesis, figure 3.2).
+fn terms_never_decrease(before: EntryId, entry: EntryId) {
+    assert!(
+        entry.index != before.index.next() || entry.term >= before.term,
+        "the term of entry {} decreases from {} to {}",
+        entry.index.0,
+        before.term.0,
+        entry.term.0
+    );
+}
+
+/// Refuses entries that leave a gap.
+fn check_order(mut last: EntryId, entries: &[&Entry]) -> Result<(), StorageError> {
+    for Entry { id, .. } in entries {
+        if id.index == Index(0) || id.index > last.index.next() {
+            return Err(StorageError::OutOfOrder { last: last.index, found: id.index });
         }
-        last = *index;
+        terms_never_decrease(last, *id);
+        last = *id;
     }
     Ok(())
 }

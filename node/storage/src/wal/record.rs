@@ -1,5 +1,5 @@
-//! Frames inside a segment: what opens a batch, its records, what commits it. Owns layout and the checksum chain; where
-//! batches stand is the segment's business.
+//! Frames inside a segment: the open frame of a batch, its records, its commit frame. Owns layout and the checksum chain.
+//! Does not own the places of batches (`segment.rs`).
 //!
 //! Every frame starts with 40 bytes; numbers are little-endian.
 //!
@@ -16,9 +16,9 @@
 //!                                                               40    n  payload, then 0 up to a multiple of 8
 //! ```
 //!
-//! A fourth kind, 0xE1, is an open frame with a segment's number in place of a batch's: "the log goes on in that segment".
+//! A fourth kind, 0xE1, is an open frame with a segment's number in place of a batch's: the log continues in that segment.
 //!
-//! "Chained": seeded with the checksum of the frame before it. An open frame's own checksum seeds its first record.
+//! "Chained" means: seeded with the checksum of the frame before. An open frame's checksum seeds the first record.
 
 use std::ops::Range;
 
@@ -45,42 +45,46 @@ const KIND: usize = 32;
 pub(crate) const FRAME_SIZE: usize = 40;
 const _: () = assert!(FRAME_SIZE.is_multiple_of(8), "alignment keeps a frame's numbers inside one sector");
 const _: () = assert!(SECTOR.is_multiple_of(8), "a record never starts inside the last seven bytes of a sector");
+const _: () = assert!(CRC.end == LEN.start && LEN.end == INDEX.start && INDEX.end == TERM.start, "no field overlaps");
+const _: () = assert!(TERM.end == TIME.start && TIME.end == KIND && KIND + 8 == FRAME_SIZE, "no field overlaps");
 
-/// Frame kinds; payload kinds stay below 0x80.
+/// Frame kinds, other than all payload kinds, which records carry in the same place.
 const OPEN: u8 = 0xA1;
 const COMMIT: u8 = 0xC1;
-const GOES_ON: u8 = 0xE1;
+const CONTINUED: u8 = 0xE1;
+const _: () = assert!(OPEN >= codec::PAYLOAD_KINDS_END && COMMIT >= codec::PAYLOAD_KINDS_END, "a record is no frame");
+const _: () = assert!(CONTINUED >= codec::PAYLOAD_KINDS_END, "a record is no frame");
 
-/// Where a batch is, or is to be, written.
+/// Place of a batch in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    /// The segment's salt.
+    /// Salt of the segment.
     pub(crate) salt: u64,
-    /// The batch's number.
+    /// Number of the batch.
     pub(crate) number: u64,
     /// Offset of its open frame in the segment; a multiple of [`SECTOR`].
     pub(crate) offset: u64,
-    /// The chain before it.
+    /// The chain before the batch.
     pub(crate) chain: u32,
 }
 
 /// Why no batch could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
-    /// First frame that is not what it should be.
+    /// Offset of the first frame that does not belong to the batch.
     pub(crate) offset: u64,
-    /// [`DamageKind::Checksum`] if it may just not have been written whole; anything else was written like that.
+    /// [`DamageKind::Checksum`] if the frame may have been written in part only; any other kind was written like that.
     pub(crate) kind: DamageKind,
 }
 
 /// A batch as read back.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    /// Its entries, in the order they were written.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct RecoveredBatch {
+    /// Entries, in the order in which they were written.
     pub(crate) entries: Vec<Entry>,
-    /// Where the next batch starts.
+    /// Offset at which the next batch starts.
     pub(crate) end: u64,
-    /// The chain after it.
+    /// The chain after the batch.
     pub(crate) chain: u32,
 }
 
@@ -91,26 +95,29 @@ fn word(bytes: &[u8], at: Range<usize>) -> u64 {
 }
 
 fn half(bytes: &[u8], at: Range<usize>) -> u32 {
-    // Callers pass ranges of four bytes, whose value fits.
+    debug_assert_eq!(at.len(), 4, "a longer field would be cut off");
     word(bytes, at) as u32
 }
 
-/// The next multiple of `unit`, a power of two.
+/// Rounds up to a multiple of `unit`, a power of two.
 pub(crate) fn round_up(value: usize, unit: usize) -> usize {
+    debug_assert!(unit.is_power_of_two(), "{unit} is no power of two");
     (value + unit - 1) & !(unit - 1)
 }
 
-/// The open frame of a batch.
+/// Encodes the open frame of a batch.
 pub(crate) fn open_frame(place: Place) -> [u8; FRAME_SIZE] {
     place_frame(OPEN, place)
 }
 
-/// The frame at the end of a segment that says in which other one the log goes on; `place.number` is that one's number.
-pub(crate) fn goes_on_frame(place: Place) -> [u8; FRAME_SIZE] {
-    place_frame(GOES_ON, place)
+/// Encodes the frame after the last batch of a segment that another segment continues; `place.number` is the number of that
+/// other segment.
+pub(crate) fn continued_frame(place: Place) -> [u8; FRAME_SIZE] {
+    place_frame(CONTINUED, place)
 }
 
 fn place_frame(kind: u8, place: Place) -> [u8; FRAME_SIZE] {
+    debug_assert!(place.offset.is_multiple_of(SECTOR as u64), "a batch at {} would share a sector", place.offset);
     let mut frame = [0; FRAME_SIZE];
     frame[CHAIN].copy_from_slice(&place.chain.to_le_bytes());
     frame[NUMBER].copy_from_slice(&place.number.to_le_bytes());
@@ -122,14 +129,14 @@ fn place_frame(kind: u8, place: Place) -> [u8; FRAME_SIZE] {
     frame
 }
 
-/// The number of the batch whose open frame stands at `offset` of a segment with this salt, if one does.
+/// Reads the number of the batch whose open frame stands at `offset` of a segment with this salt; `None` if none does.
 pub(crate) fn opens(segment: &[u8], salt: u64, offset: u64) -> Option<u64> {
     place_frame_at(segment, OPEN, salt, offset)
 }
 
-/// The segment that the log goes on in, if a frame at `offset` says so.
-pub(crate) fn goes_on(segment: &[u8], salt: u64, offset: u64) -> Option<u64> {
-    place_frame_at(segment, GOES_ON, salt, offset)
+/// Reads the number of the segment that the log continues in, if a frame at `offset` names one.
+pub(crate) fn continued_in(segment: &[u8], salt: u64, offset: u64) -> Option<u64> {
+    place_frame_at(segment, CONTINUED, salt, offset)
 }
 
 fn place_frame_at(segment: &[u8], kind: u8, salt: u64, offset: u64) -> Option<u64> {
@@ -143,21 +150,22 @@ fn frame_at(segment: &[u8], at: usize) -> Option<&[u8]> {
     segment.get(at..at.checked_add(FRAME_SIZE)?)
 }
 
-/// Bytes that a batch takes up, padding included.
+/// Bytes of a batch, with padding.
 pub(crate) fn batch_size(payload_lengths: impl Iterator<Item = usize>) -> usize {
     let records: usize = payload_lengths.map(|length| FRAME_SIZE + round_up(length, 8)).sum();
     round_up(FRAME_SIZE + records + FRAME_SIZE, SECTOR)
 }
 
-/// Writes a batch into `into` (which is cleared); answers the chain after it.
+/// Replaces the contents of `into` by an encoded batch, and returns the chain after it.
 ///
 /// # Errors
-/// An entry is larger than the format can say.
+/// Returns [`codec::EncodeError`] if an entry exceeds a limit of the format.
 pub(crate) fn encode_batch<'a>(
     into: &mut Vec<u8>,
     place: Place,
     entries: impl Iterator<Item = &'a Entry>,
 ) -> Result<u32, codec::EncodeError> {
+    debug_assert_ne!(place.number, 0, "batches are numbered from 1 on");
     into.clear();
     into.extend_from_slice(&open_frame(place));
     let mut chain = half(into, CRC);
@@ -166,7 +174,8 @@ pub(crate) fn encode_batch<'a>(
         let (kind, body) = codec::payload_parts(&entry.payload)?;
         let start = into.len();
         let mut head = [0; FRAME_SIZE];
-        // `payload_parts` bounds the length far below 2^32.
+        debug_assert!(body.len() <= codec::PAYLOAD_BYTES_MAX, "a start would take a longer record for a torn one");
+        // The limit of payloads is far below 2^32.
         head[LEN].copy_from_slice(&(body.len() as u32).to_le_bytes());
         head[INDEX].copy_from_slice(&entry.id.index.0.to_le_bytes());
         head[TERM].copy_from_slice(&entry.id.term.0.to_le_bytes());
@@ -178,6 +187,7 @@ pub(crate) fn encode_batch<'a>(
         chain = seal(&mut into[start..], chain);
         count += 1;
     }
+    debug_assert_ne!(count, 0, "a batch without a record makes nothing durable");
     let start = into.len();
     let mut head = [0; FRAME_SIZE];
     head[NUMBER].copy_from_slice(&place.number.to_le_bytes());
@@ -186,38 +196,52 @@ pub(crate) fn encode_batch<'a>(
     into.extend_from_slice(&head);
     chain = seal(&mut into[start..], chain);
     into.resize(round_up(into.len(), SECTOR), 0);
+    debug_assert!(
+        decode_frames(into, place).is_ok_and(|batch| {
+            batch.chain == chain && batch.end == place.offset + into.len() as u64 && batch.entries.len() as u64 == count
+        }),
+        "batch {} reads back as it was written",
+        place.number
+    );
     Ok(chain)
 }
 
 fn seal(frame: &mut [u8], previous: u32) -> u32 {
+    debug_assert!(frame.len() >= FRAME_SIZE && frame.len().is_multiple_of(8), "the next frame stays aligned");
     let crc = checksum::chained(previous, &frame[CRC.end..]);
     frame[CRC].copy_from_slice(&crc.to_le_bytes());
     crc
 }
 
-/// Reads the batch at `place`. Trusts nothing: a frame counts only if it continues the chain.
+/// Reads the batch at `place` of a segment. A frame belongs to the batch only if it continues the chain.
 ///
 /// # Errors
-/// Where the first frame stands that does not.
-pub(crate) fn decode_batch(segment: &[u8], place: Place) -> Result<Batch, Fault> {
-    let fault = |at: usize| Fault { offset: at as u64, kind: DamageKind::Checksum };
-    let absurd = |at: usize, what| Fault { offset: at as u64, kind: DamageKind::Contents(what) };
-    let start = usize::try_from(place.offset).map_err(|_| fault(usize::MAX))?;
-    let open = frame_at(segment, start).ok_or(fault(start))?;
+/// Returns a [`Fault`] with the place of the first frame that does not belong to the batch.
+pub(crate) fn decode_batch(segment: &[u8], place: Place) -> Result<RecoveredBatch, Fault> {
+    let start = usize::try_from(place.offset).ok();
+    let bytes = start.and_then(|start| segment.get(start..));
+    decode_frames(bytes.ok_or(Fault { offset: place.offset, kind: DamageKind::Checksum })?, place)
+}
+
+/// Reads the batch at the start of `bytes`, which stand at `place` of a segment.
+fn decode_frames(bytes: &[u8], place: Place) -> Result<RecoveredBatch, Fault> {
+    let fault = |at: usize| Fault { offset: place.offset + at as u64, kind: DamageKind::Checksum };
+    let absurd = |at: usize, what| Fault { offset: place.offset + at as u64, kind: DamageKind::Contents(what) };
+    let open = frame_at(bytes, 0).ok_or(fault(0))?;
     if open != open_frame(place) {
-        return Err(fault(start));
+        return Err(fault(0));
     }
     let mut chain = half(open, CRC);
-    let mut at = start + FRAME_SIZE;
+    let mut at = FRAME_SIZE;
     let mut entries = Vec::new();
     loop {
-        let frame = frame_at(segment, at).ok_or(fault(at))?;
+        let frame = frame_at(bytes, at).ok_or(fault(at))?;
         let length = half(frame, LEN) as usize;
         if length > codec::PAYLOAD_BYTES_MAX {
             return Err(fault(at));
         }
         let end = at + FRAME_SIZE + round_up(length, 8);
-        let whole = segment.get(at..end).ok_or(fault(at))?;
+        let whole = bytes.get(at..end).ok_or(fault(at))?;
         let crc = checksum::chained(chain, &whole[CRC.end..]);
         if crc != half(whole, CRC) {
             return Err(fault(at));
@@ -227,9 +251,9 @@ pub(crate) fn decode_batch(segment: &[u8], place: Place) -> Result<Batch, Fault>
             if word(whole, NUMBER) != place.number || word(whole, COUNT) != entries.len() as u64 {
                 return Err(absurd(at, "a commit frame of another batch"));
             }
-            return Ok(Batch { entries, end: round_up(end, SECTOR) as u64, chain });
+            return Ok(RecoveredBatch { entries, end: place.offset + round_up(end, SECTOR) as u64, chain });
         }
-        // Copied, so that a small entry does not keep a whole segment in memory.
+        // A copy, so that a small entry does not keep the whole segment in memory.
         let body = Bytes::copy_from_slice(&whole[FRAME_SIZE..FRAME_SIZE + length]);
         let payload =
             codec::payload_from(whole[KIND], body).map_err(|_| absurd(at, "a record that this version cannot read"))?;

@@ -1,12 +1,12 @@
-//! Reading the log back: what is a torn tail, what is damage. Owns that judgement; changes nothing before it is made.
+//! Reading the log back. Owns the distinction between a torn tail and damage. Changes nothing on disk before it is made.
 //!
 //! Only the last batch of the last segment can be torn, because a batch is written only after the one before it was
-//! synced, and a segment is made only after the last batch of the one before. So bytes that do not match are
+//! synced, and a segment is created only after the last batch of the one before. So bytes that do not match are
 //!
-//! - **damage** in any segment but the last, and in the last one if an open frame of a later batch stands behind them: it
-//!   was written after the sync of the batch that does not match;
-//! - **a torn tail** otherwise: nothing behind that place was ever acknowledged, and it is left behind (a new segment
-//!   names the place where the log goes on).
+//! - **damage** in any segment except the last, and in the last one if an open frame of a later batch follows them, because
+//!   that frame was written after the sync of the batch that does not match;
+//! - **a torn tail** otherwise: no byte from that place on was ever acknowledged, and none is read again (the next segment
+//!   names the place before it as the end).
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use raft::{Entry, EntryId, Index};
 
 use crate::disk::{Disk, SECTOR, read_exact_at};
-use crate::error::{Damage, DamageKind, Failure, Latch, OpenError};
+use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
 use crate::wal::record::{self, Place};
 use crate::wal::segment::{self, DRAFT, HEADER_SIZE, Header, Previous, SPARE, Segment};
 use crate::wal::{Wal, WalOptions};
@@ -24,9 +24,9 @@ use crate::wal::{Wal, WalOptions};
 #[derive(Debug)]
 pub(crate) struct RecoveredLog {
     pub(crate) wal: Wal,
-    /// Consecutive.
+    /// Entries with consecutive indexes.
     pub(crate) entries: Vec<Entry>,
-    /// Where the log starts, whether or not an entry stands there.
+    /// First index of the log; that of the next entry if the log is empty.
     pub(crate) first: Index,
 }
 
@@ -35,14 +35,14 @@ fn damaged(path: &Path, offset: u64, kind: DamageKind) -> OpenError {
 }
 
 impl Wal {
-    /// Makes the log of a member that joins a cluster: empty, after `base`. What an unfinished start left goes.
+    /// Creates the log of a member that joins a cluster: empty, after `base`. Removes what an unfinished bootstrap left.
     pub(crate) fn create(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
         options: WalOptions,
         latch: Latch,
         base: EntryId,
-    ) -> Result<Self, crate::error::StorageError> {
+    ) -> Result<Self, StorageError> {
         latch.guard("create", &dir, disk.create_dir(&dir))?;
         for name in latch.guard("list", &dir, disk.list(&dir))? {
             let path = dir.join(name);
@@ -84,7 +84,8 @@ impl Wal {
         }
         let LogReader { segments, entries, last, next_batch, first } = reader;
 
-        // What was read may have been in the cache only: a process can die between write and sync.
+        // The last batch may be in the cache only, because the process before this one may have died between write and
+        // sync.
         if let Some(newest) = segments.last() {
             let file = disk.open(&newest.path).map_err(Failure::of("open", &newest.path))?;
             file.sync().map_err(Failure::of("sync", &newest.path))?;
@@ -112,12 +113,16 @@ impl Wal {
             spare: None,
             scratch: Vec::new(),
         };
+        wal.assert_consistent();
+        debug_assert!(entries.windows(2).all(|pair| pair[0].id.index.next() == pair[1].id.index), "the log has a gap");
+        debug_assert!(entries.first().is_none_or(|entry| entry.id.index == first), "the log starts elsewhere");
+        debug_assert!(entries.last().is_none_or(|entry| entry.id == last), "the log ends elsewhere");
         Ok(RecoveredLog { wal, entries, first })
     }
 }
 
-/// Headers of the segments that make up the log, oldest first: from the newest back to one that starts it anew, or whose
-/// predecessor was purged.
+/// Reads the headers of the segments that hold the log, oldest first. Walks from the newest segment back to one that starts
+/// the log anew or whose predecessor was purged.
 fn walk_back(
     disk: &dyn Disk,
     dir: &Path,
@@ -152,6 +157,7 @@ fn walk_back(
         }
     }
     chain.reverse();
+    debug_assert!(chain.is_sorted_by(|before, after| before.seq < after.seq), "segments are read oldest first");
     Ok(chain)
 }
 
@@ -184,15 +190,15 @@ impl LogReader {
         if header.base != self.last {
             return Err(damaged(&path, 0, DamageKind::Contents("a segment that does not continue the log")));
         }
-        let goes_on: Option<Previous> = next.and_then(|next| next.previous);
+        let continued: Option<Previous> = next.and_then(|next| next.previous);
         let mut max_index = None;
         let mut place =
             Place { salt: header.salt, number: header.first_batch, offset: HEADER_SIZE as u64, chain: header.chain() };
-        while goes_on.is_none_or(|next| place.offset < next.end) {
+        while continued.is_none_or(|next| place.offset < next.end) {
             let batch = match record::decode_batch(&bytes, place) {
                 Ok(batch) => batch,
                 Err(fault) => {
-                    let torn = fault.kind == DamageKind::Checksum && goes_on.is_none() && !is_followed(&bytes, place);
+                    let torn = fault.kind == DamageKind::Checksum && continued.is_none() && !is_followed(&bytes, place);
                     if torn {
                         break;
                     }
@@ -205,13 +211,13 @@ impl LogReader {
             }
             place = Place { number: place.number + 1, offset: batch.end, chain: batch.chain, ..place };
         }
-        if goes_on.is_none()
-            && let Some(missing) = record::goes_on(&bytes, header.salt, place.offset)
+        if continued.is_none()
+            && let Some(missing) = record::continued_in(&bytes, header.salt, place.offset)
         {
             return Err(damaged(&dir.join(segment::name(missing)), 0, DamageKind::Missing));
         }
-        if goes_on.is_some_and(|next| (next.end, next.chain) != (place.offset, place.chain)) {
-            return Err(damaged(&path, place.offset, DamageKind::Contents("not where the next segment goes on")));
+        if continued.is_some_and(|next| (next.end, next.chain) != (place.offset, place.chain)) {
+            return Err(damaged(&path, place.offset, DamageKind::Contents("another end than the next segment names")));
         }
         self.next_batch = place.number;
         self.segments.push(Segment { header: header.clone(), path, max_index, end: place.offset, chain: place.chain });
@@ -226,7 +232,7 @@ impl LogReader {
         }
         match self.entries.first() {
             Some(first) if index > first.id.index => {
-                // Entries are consecutive and in memory, so the difference fits.
+                // The entries are consecutive and in memory, so the difference fits a usize.
                 self.entries.truncate((index.0 - first.id.index.0) as usize);
             }
             _ => {
@@ -236,11 +242,12 @@ impl LogReader {
         }
         self.last = entry.id;
         self.entries.push(entry);
+        debug_assert_eq!(self.first.0 + self.entries.len() as u64, index.0 + 1, "entries are consecutive");
         Ok(())
     }
 }
 
-/// Whether an open frame of a later batch stands behind `place`.
+/// Returns whether an open frame of a later batch follows `place`.
 fn is_followed(segment: &[u8], place: Place) -> bool {
     let sectors = (place.offset..segment.len() as u64).step_by(SECTOR).skip(1);
     sectors.into_iter().any(|at| record::opens(segment, place.salt, at).is_some_and(|number| number > place.number))

@@ -1,8 +1,8 @@
-//! Forgetting old segments without bringing their records back. Owns purge and reset; what may be purged is decided by
-//! the core.
+//! Removing old segments without bringing their records back. Owns purge and reset. Does not own the decision which entries
+//! may be purged: the core makes it.
 //!
-//! Only the oldest segments go, in order, so what is left is always a whole end of the log. One file is kept for the
-//! next segment; its new header carries a salt that no old frame has.
+//! Only the oldest segments are removed, in order, so the rest is always a contiguous end of the log. One file is kept for
+//! the next segment, whose header carries a salt that no old frame has.
 
 use raft::{EntryId, Index};
 
@@ -11,28 +11,38 @@ use crate::wal::Wal;
 use crate::wal::segment::{SPARE, Segment};
 
 impl Wal {
-    /// Gives up segments that hold nothing at or above `first_kept`. Never the newest one.
+    /// Removes segments that hold no entry at or above `first_kept`, except the newest segment.
     pub(crate) fn purge(&mut self, first_kept: Index) -> Result<(), StorageError> {
         self.latch.check()?;
+        debug_assert!(first_kept <= self.last.index.next(), "a purge below {} of a log that ends before", first_kept.0);
         let kept = self.segments.len().saturating_sub(1);
-        let behind = self.segments[..kept].iter().take_while(|s| Self::is_behind(s, first_kept)).count();
-        let superseded: Vec<_> = self.segments.drain(..behind).collect();
+        let is_old = |segment: &&Segment| segment.max_index.is_none_or(|max| max < first_kept);
+        let count = self.segments[..kept].iter().take_while(is_old).count();
+        let superseded: Vec<_> = self.segments.drain(..count).collect();
+        debug_assert!(!self.segments.is_empty(), "the newest segment stays, because it holds the end of the log");
         self.retire(superseded)
     }
 
-    /// Starts the log anew after `base`; everything in it so far is superseded.
+    /// Starts the log anew after `base`; all entries in it so far are superseded.
     pub(crate) fn reset(&mut self, base: EntryId) -> Result<(), StorageError> {
         self.latch.check()?;
-        self.next_segment(Some(base), 0)
+        self.next_segment(Some(base), 0)?;
+        debug_assert_eq!((self.last, self.segments.len()), (base, 1), "the log is empty after its base");
+        Ok(())
     }
 
-    /// Keeps one file as a spare and removes the others. Synced, or a power loss could bring back the name of a segment
-    /// whose file had been overwritten as the next one.
+    /// Keeps one file as the spare and removes the others. The names are synced, because otherwise a power loss could bring
+    /// back the name of a segment whose file was overwritten as the next one.
     pub(crate) fn retire(&mut self, superseded: Vec<Segment>) -> Result<(), StorageError> {
         if superseded.is_empty() {
             return Ok(());
         }
         for segment in superseded {
+            debug_assert!(
+                self.segments.iter().all(|held| held.path != segment.path),
+                "segment {} still holds a part of the log",
+                segment.header.seq
+            );
             if self.spare.is_none() {
                 let spare = self.dir.join(SPARE);
                 self.latch.guard("rename", &segment.path, self.disk.rename(&segment.path, &spare))?;

@@ -1,4 +1,5 @@
-//! A segment: one file, a header sector, then batches. Owns names, the header and how a new one comes into being.
+//! A segment: one file, a header sector, then batches. Owns names, the header, the creation of a new segment and the rule
+//! that segments are contiguous. Does not own the batches (`record.rs`).
 //!
 //! ```text
 //! offset size  header, the file's first sector
@@ -9,8 +10,8 @@
 //!     24    8  salt; every open frame in the segment repeats it
 //!     32    8  the member whose log it is
 //!     40    8  number of the segment before it; 0: none, the log starts anew after `base`
-//!     48    8  where in that one the log went on here
-//!     56    4  the chain up to there
+//!     48    8  offset in that segment at which the log continues here
+//!     56    4  the chain up to that offset
 //!     60    4  0
 //!     64    8  number of the first batch
 //!     72    8  base: term of the log's last entry when the segment was made
@@ -18,9 +19,9 @@
 //!     88  424  0
 //! ```
 //!
-//! A segment is written under a temporary name, synced, and then renamed. So under its own name a header is whole, or
-//! damaged; and everything before it was durable, so it must be there, or purged. The space behind the last batch is
-//! filled with zeros, or with what a recycled file held; the salt tells that from frames.
+//! A segment is written under a temporary name, synced, and then renamed. So under its own name its header is whole or
+//! damaged, never torn; and every earlier segment was durable, so it is there, purged or missing by damage. The space after
+//! the last batch holds zeros or the bytes of a recycled file; the salt distinguishes those from frames.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -38,20 +39,22 @@ pub(crate) const MAGIC: &[u8; 8] = b"RAFTWAL\n";
 const VERSION: u32 = 1;
 const CRC: Range<usize> = 8..12;
 const FIELDS_END: usize = 88;
-/// Length of the header; the first batch stands right behind it.
+const _: () = assert!(MAGIC.len() == CRC.start && CRC.end + 3 * 4 + 8 * 8 == FIELDS_END, "the fields leave no gap");
+/// Bytes of the header; the first batch follows it.
 pub(crate) const HEADER_SIZE: usize = SECTOR;
 const _: () = assert!(FIELDS_END <= HEADER_SIZE, "the header is one sector, so it is never torn");
 
 /// Ending of a segment's name.
 const ENDING: &str = ".wal";
-/// Name of a segment that is being made.
+/// Name of a segment that is being created.
 pub(crate) const DRAFT: &str = "next.tmp";
 /// Name of an old segment that waits to be overwritten.
 pub(crate) const SPARE: &str = "spare.old";
 
-/// Space is zero-filled ahead in steps that grow with the segment, so that a quiet member stays small, bytes.
+/// Bytes that are zero-filled at a time. They grow with the segment, so that the log of an idle member stays small.
 const STEP_MIN: u64 = 256 * 1024;
 const STEP_MAX: u64 = 4 * 1024 * 1024;
+const _: () = assert!(STEP_MIN.is_multiple_of(SECTOR as u64) && STEP_MIN <= STEP_MAX, "whole sectors are filled");
 
 /// A segment's header.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,44 +62,57 @@ pub(crate) struct Header {
     pub(crate) seq: u64,
     pub(crate) salt: u64,
     pub(crate) member: MemberId,
-    /// `None`: the log starts anew after `base`.
+    /// The segment before this one; `None` if the log starts anew after `base`.
     pub(crate) previous: Option<Previous>,
     pub(crate) first_batch: u64,
-    /// The log's last entry when the segment was made.
+    /// The log's last entry when the segment was created.
     pub(crate) base: EntryId,
 }
 
-/// Where the log comes from.
+/// The segment that another one continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Previous {
     pub(crate) seq: u64,
+    /// Offset after its last batch.
     pub(crate) end: u64,
+    /// The chain up to that offset.
     pub(crate) chain: u32,
 }
 
-/// What is remembered of a segment.
+/// A segment that holds a part of the log.
 #[derive(Clone, Debug)]
 pub(crate) struct Segment {
     pub(crate) header: Header,
     pub(crate) path: PathBuf,
-    /// The largest index that was ever written to it.
+    /// Largest index that was ever written to it; `None` if it holds no entry.
     pub(crate) max_index: Option<Index>,
-    /// Where its last committed batch ends.
+    /// Offset after its last batch.
     pub(crate) end: u64,
-    /// The chain up to there.
+    /// The chain up to that offset.
     pub(crate) chain: u32,
 }
 
-/// The segment that is written to.
+/// Invariant `segments_are_contiguous`: each segment continues the one before it exactly where that one ends, so no
+/// batch is missing between them.
+pub(crate) fn segments_are_contiguous(segments: &[Segment]) {
+    for pair in segments.windows(2) {
+        let (before, after) = (&pair[0], &pair[1]);
+        let end = Previous { seq: before.header.seq, end: before.end, chain: before.chain };
+        assert_eq!(after.header.previous, Some(end), "segment {} continues another place", after.header.seq);
+    }
+}
+
+/// The segment that batches are written to.
 #[derive(Debug)]
 pub(crate) struct Active {
     pub(crate) file: Box<dyn DiskFile>,
-    /// Bytes that exist, written or zero-filled.
+    /// Length of the file, written or zero-filled, bytes.
     pub(crate) allocated: u64,
 }
 
 impl Header {
     pub(crate) fn encode(&self) -> [u8; HEADER_SIZE] {
+        debug_assert!(self.previous.is_none_or(|p| 0 < p.seq && p.seq < self.seq), "a segment follows an earlier one");
         let previous = self.previous.unwrap_or(Previous { seq: 0, end: 0, chain: 0 });
         let mut fields = Vec::with_capacity(HEADER_SIZE);
         fields.extend_from_slice(MAGIC);
@@ -116,6 +132,11 @@ impl Header {
         header[..FIELDS_END].copy_from_slice(&fields);
         let crc = checksum::of(&header[CRC.end..]);
         header[CRC].copy_from_slice(&crc.to_le_bytes());
+        debug_assert_eq!(
+            Self::decode(&header, Path::new("")).ok().as_ref(),
+            Some(self),
+            "a segment header reads back as it was written"
+        );
         header
     }
 
@@ -124,7 +145,7 @@ impl Header {
         checksum::of(&self.encode())
     }
 
-    /// Reads and checks a header, as the start of the file at `path`.
+    /// Reads and checks the header at the start of `file`, which is the file at `path`.
     pub(crate) fn decode(file: &[u8], path: &Path) -> Result<Self, OpenError> {
         let damaged =
             |kind| OpenError::Damaged { identity: None, damage: Damage { path: path.to_owned(), offset: 0, kind } };
@@ -150,25 +171,29 @@ impl Header {
     }
 }
 
-/// The file name of a segment.
+/// File name of a segment.
 pub(crate) fn name(seq: u64) -> String {
-    format!("{seq:016x}{ENDING}")
+    let name = format!("{seq:016x}{ENDING}");
+    debug_assert_eq!(seq_of(&name), Some(seq), "a start recognizes the name");
+    name
 }
 
-/// The number of the segment of that file name.
+/// Number of the segment that has this file name; `None` if it is no segment's name.
 pub(crate) fn seq_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(ENDING)?;
     (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
-/// How far to fill up when `needed` bytes must exist and `allocated` do.
+/// Length to which a file of `allocated` bytes is filled up so that `needed` bytes exist.
 pub(crate) fn allocation(allocated: u64, needed: u64, segment_bytes: u64) -> u64 {
     let step = allocated.clamp(STEP_MIN, STEP_MAX).min(segment_bytes.max(HEADER_SIZE as u64));
-    needed.max((allocated + step).min(segment_bytes)).next_multiple_of(HEADER_SIZE as u64)
+    let target = needed.max((allocated + step).min(segment_bytes)).next_multiple_of(HEADER_SIZE as u64);
+    debug_assert!(target >= needed, "{target} bytes are fewer than the {needed} that are needed");
+    target
 }
 
 impl Wal {
-    /// Makes the next segment and writes on there; durable, name included, when this returns.
+    /// Creates the next segment and makes it the active one. It is durable, with its name, when this returns.
     ///
     /// With `restart` the log starts anew after that entry, and all segments so far are superseded.
     pub(crate) fn next_segment(&mut self, restart: Option<EntryId>, first_bytes: u64) -> Result<(), StorageError> {
@@ -186,7 +211,7 @@ impl Wal {
         self.next_seq += 1;
         let superseded = match (restart, self.segments.last()) {
             (Some(_), _) => self.segments.drain(..).collect(),
-            // An empty segment is replaced, not followed: restarts without a write must not pile up files.
+            // An empty segment is replaced, because otherwise every restart without a write would add a file.
             (None, Some(last)) if last.max_index.is_none() => self.segments.pop().into_iter().collect(),
             (None, _) => Vec::new(),
         };
@@ -194,16 +219,17 @@ impl Wal {
         let chain = header.chain();
         self.segments.push(Segment { header, path, max_index: None, end: HEADER_SIZE as u64, chain });
         self.active = Some(Active { file, allocated });
+        self.assert_consistent();
         self.retire(superseded)
     }
 
-    /// Leaves a frame at the end of the segment before, so that a missing newest segment is noticed. Not synced: it tells
-    /// of a file that is durable already.
+    /// Writes a frame after the last batch of the segment before, so that a start notices a missing newest segment. The
+    /// frame needs no sync, because the segment that it names is durable already.
     fn point_to_next(&self, header: &Header) -> Result<(), StorageError> {
         let Some(previous) = header.previous else { return Ok(()) };
         let Some(segment) = self.segments.iter().find(|s| s.header.seq == previous.seq) else { return Ok(()) };
         let (salt, offset, chain) = (segment.header.salt, previous.end, previous.chain);
-        let frame = record::goes_on_frame(Place { salt, number: header.seq, offset, chain });
+        let frame = record::continued_frame(Place { salt, number: header.seq, offset, chain });
         let file = self.latch.guard("open", &segment.path, self.disk.open(&segment.path))?;
         self.latch.guard("write", &segment.path, file.write_at(offset, &frame))
     }
@@ -216,7 +242,7 @@ impl Wal {
         };
         Header {
             seq: self.next_seq,
-            // Odd multiplier: different numbers give different salts.
+            // The multiplier is odd, so that different numbers give different salts.
             salt: self.options.salt ^ self.next_seq.wrapping_mul(0x9E37_79B9_7F4A_7C15),
             member: self.options.member,
             previous,
@@ -225,7 +251,7 @@ impl Wal {
         }
     }
 
-    /// A file to become the next segment, at least `needed` bytes long: the spare one, or a new one.
+    /// Prepares the file of the next segment, at least `needed` bytes long: the spare file, or a new one.
     fn draft(&mut self, draft: &Path, needed: u64) -> Result<(Box<dyn DiskFile>, u64), StorageError> {
         let recycled = self.spare.take();
         let file = match &recycled {
@@ -251,5 +277,53 @@ impl Wal {
             }
             Err(e) => self.latch.guard("extend", draft, Err(e)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A segment of one batch, which continues `before`.
+    fn segment(seq: u64, before: Option<&Segment>) -> Segment {
+        let previous = before.map(|s| Previous { seq: s.header.seq, end: s.end, chain: s.chain });
+        let base = EntryId { term: Term(1), index: Index(seq - 1) };
+        let header = Header { seq, salt: 7, member: MemberId(5), previous, first_batch: seq, base };
+        let chain = header.chain() ^ 1;
+        Segment { header, path: PathBuf::new(), max_index: Some(Index(seq)), end: 1024, chain }
+    }
+
+    fn three() -> [Segment; 3] {
+        let first = segment(1, None);
+        let second = segment(2, Some(&first));
+        let third = segment(3, Some(&second));
+        [first, second, third]
+    }
+
+    #[test]
+    fn segments_that_continue_each_other_are_contiguous() {
+        segments_are_contiguous(&three());
+    }
+
+    #[test]
+    #[should_panic(expected = "segment 3 continues another place")]
+    fn a_planted_gap_between_segments_is_caught() {
+        let [first, _, third] = three();
+        segments_are_contiguous(&[first, third]);
+    }
+
+    #[test]
+    #[should_panic(expected = "segment 2 continues another place")]
+    fn a_planted_batch_that_the_next_segment_does_not_know_is_caught() {
+        let mut segments = three();
+        segments[0].end += 512;
+        segments_are_contiguous(&segments);
+    }
+
+    #[test]
+    #[should_panic(expected = "a segment follows an earlier one")]
+    fn a_planted_segment_that_continues_itself_is_caught() {
+        let [_, second, _] = three();
+        segment(2, Some(&second));
     }
 }

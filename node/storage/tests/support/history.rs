@@ -1,5 +1,5 @@
-//! A member's life on a faulty disk, and what it may find after a crash. Owns the model of what was acknowledged;
-//! which faults happen is each test's choice.
+//! Random histories of a member on a faulty disk, and the states that it may find after a crash. Owns the model of what was
+//! acknowledged. Does not own the choice of faults (each test makes it).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub(crate) fn dir() -> PathBuf {
     PathBuf::from("/data")
 }
 
-/// Small segments, so that short histories have several.
+/// Settings with small segments, so that short histories have several.
 pub(crate) fn options(salt: u64) -> Options {
     Options { segment_bytes: 8 * 1024, snapshots_kept: 2, trailing_entries: 1_000_000, ..Options::new(MEMBER, salt) }
 }
@@ -41,7 +41,7 @@ pub(crate) fn record() -> ClusterRecord {
     ClusterRecord { cluster_id: ClusterId([7; 16]), token_sha256: [9; 32], own, first_configuration }
 }
 
-/// SplitMix64: a seed in, choices out.
+/// Random choices from a seed (SplitMix64).
 pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
@@ -58,15 +58,14 @@ impl Chance {
     }
 }
 
-/// What a member may rely on: everything it ever acknowledged.
+/// State that a member must find: every write that it acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Model {
     pub(crate) joined: bool,
     pub(crate) hard_state: HardState,
     pub(crate) snapshot: Option<SnapshotMeta>,
-    /// The whole log since the last installed snapshot.
+    /// All entries since the last installed snapshot.
     pub(crate) log: Vec<Entry>,
-    pub(crate) removed: Option<Index>,
 }
 
 impl Model {
@@ -76,14 +75,13 @@ impl Model {
     }
 }
 
-/// One step of a life.
+/// One step of a history.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Bootstrap,
     Append(Vec<Persist>),
     TakeSnapshot { meta: SnapshotMeta, payload: Vec<u8>, first_kept: Index },
     Install { meta: SnapshotMeta, payload: Vec<u8>, hard_state: Option<HardState> },
-    Bury(Index),
     Restart,
 }
 
@@ -111,7 +109,7 @@ pub(crate) fn payload_of(meta: &SnapshotMeta, size: usize) -> Vec<u8> {
 }
 
 impl Step {
-    /// The next step of a random but possible life.
+    /// Chooses the next step of a history that a member can have.
     pub(crate) fn random(chance: &mut Chance, model: &Model) -> Self {
         if !model.joined {
             return Self::Bootstrap;
@@ -133,7 +131,7 @@ impl Step {
             if term == 0 || chance.below(6) == 0 {
                 term += 1;
                 hard_state = Some(HardState { term: Term(term), vote: Some(MemberId(1 + chance.below(5))) });
-                // A new leader may disagree about what is behind the snapshot.
+                // A new leader may have other entries after the snapshot.
                 let keep = floor + chance.below(last.index.0 - floor + 1);
                 last.index = Index(keep.max(last.index.0.saturating_sub(4)).max(floor));
             }
@@ -149,7 +147,7 @@ impl Step {
             Persist { io: IoId(io), hard_state, entries }
         });
         let mut persists: Vec<_> = persists.collect();
-        // The log is truncated only by entries, so what would be left without them is no state of a member.
+        // Only an entry truncates the log, so a step without one must not leave a shorter log in the model.
         if persists.iter().all(|persist| persist.entries.is_empty()) {
             let next = model.last().index.next();
             persists[0].entries = vec![entry(next.0, term, 100)];
@@ -178,7 +176,7 @@ impl Step {
         Self::Install { meta, payload, hard_state: Some(HardState { term, vote: None }) }
     }
 
-    /// What is so once the step is acknowledged.
+    /// Changes the model as the acknowledged step changes the member.
     pub(crate) fn apply(&self, model: &mut Model) {
         match self {
             Self::Bootstrap => model.joined = true,
@@ -197,12 +195,12 @@ impl Step {
                 model.snapshot = Some(meta.clone());
                 model.log.clear();
             }
-            Self::Bury(index) => model.removed = Some(*index),
             Self::Restart => {}
         }
     }
 
-    /// States that a crash during the step may leave, besides the one before it.
+    /// States that a crash during the step may leave: the one before it, one with the new term and vote only, the one
+    /// after.
     pub(crate) fn may_leave(&self, before: &Model) -> Vec<Model> {
         let mut after = before.clone();
         self.apply(&mut after);
@@ -215,7 +213,7 @@ impl Step {
     }
 }
 
-/// Why a step ended early.
+/// Error of a step.
 #[derive(Debug)]
 pub(crate) enum Ended {
     Write(StorageError),
@@ -241,14 +239,14 @@ impl From<OpenError> for Ended {
     }
 }
 
-/// Carries a step out.
+/// Runs a step on a storage.
 pub(crate) fn run(step: &Step, storage: &mut Option<Storage>, disk: &MemoryDisk, salt: u64) -> Result<(), Ended> {
     if matches!(step, Step::Restart) {
         *storage = None;
         *storage = Some(open(disk, salt)?.storage);
         return Ok(());
     }
-    let storage = storage.as_mut().expect("only a failed step leaves no storage");
+    let storage = storage.as_mut().expect("only a failed restart leaves no storage");
     match step {
         Step::Bootstrap => {
             storage.bootstrap(record(), &Start::Empty)?;
@@ -266,20 +264,19 @@ pub(crate) fn run(step: &Step, storage: &mut Option<Storage>, disk: &MemoryDisk,
             receiver.finish_verified()?;
             storage.install_snapshot(meta, *hard_state)?;
         }
-        Step::Bury(index) => storage.bury(*index)?,
         Step::Restart => unreachable!("handled above"),
     }
     Ok(())
 }
 
-/// Whether what was found is this state.
+/// Compares the findings of a start with a state, and names the first difference.
 pub(crate) fn is(model: &Model, found: &Recovered) -> Result<(), String> {
     let Recovered { identity, raft, snapshot, .. } = found;
     let expect = |what: &str, is_so: bool| if is_so { Ok(()) } else { Err(what.to_owned()) };
     expect("member", identity.member == MEMBER)?;
-    expect("removed", identity.removed == model.removed)?;
+    expect("removed", identity.removed.is_none())?;
     expect("joined", identity.cluster == model.joined.then(record))?;
-    if !model.joined || model.removed.is_some() {
+    if !model.joined {
         return expect("nothing for the core", raft.entries.is_empty() && raft.hard_state == HardState::default());
     }
     let Restored { hard_state, snapshot: meta, entries } = raft;
@@ -290,25 +287,25 @@ pub(crate) fn is(model: &Model, found: &Recovered) -> Result<(), String> {
     let first = entries.first().map_or(meta.last.index.next(), |entry| entry.id.index);
     expect("reach", first <= meta.last.index.next())?;
     let expected: Vec<_> = model.log.iter().filter(|entry| entry.id.index >= first).cloned().collect();
-    let behind = model.log.iter().filter(|entry| entry.id.index > meta.last.index).count();
-    expect("entries behind the snapshot", entries.len() >= behind)?;
+    let after = model.log.iter().filter(|entry| entry.id.index > meta.last.index).count();
+    expect("entries after the snapshot", entries.len() >= after)?;
     expect("entries", *entries == expected)
 }
 
-/// Reads a snapshot back and compares it with what was written.
+/// Reads a snapshot back and compares it with the payload that was written.
 pub(crate) fn read_snapshot(storage: &Storage, info: &SnapshotInfo) -> Vec<u8> {
     let mut reader = storage.snapshots().open(info).expect("a listed snapshot can be opened");
     let mut payload = Vec::new();
     while let Some(chunk) = reader.next_chunk().expect("an undamaged snapshot can be read") {
         payload.extend_from_slice(&chunk);
     }
-    assert_eq!(payload.len() as u64, info.bytes, "all of it");
-    assert!(payload.iter().all(|byte| *byte == info.meta.last.index.0 as u8), "what was written");
+    assert_eq!(payload.len() as u64, info.bytes, "the whole payload");
+    assert!(payload.iter().all(|byte| *byte == info.meta.last.index.0 as u8), "the payload as written");
     assert!(matches!(info.origin, Origin::Taken | Origin::Received));
     payload
 }
 
-/// The segments of the log, oldest first.
+/// Segments of the log, oldest first.
 pub(crate) fn segments(disk: &MemoryDisk) -> Vec<PathBuf> {
     let wal = dir().join("wal");
     disk.files().into_iter().filter(|path| path.parent() == Some(Path::new(&wal))).collect()

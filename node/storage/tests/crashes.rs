@@ -1,8 +1,8 @@
-//! Crashes: after one at any operation, everything acknowledged is there and nothing else is invented. Owns the
-//! enumeration of places to crash.
+//! Crashes at every operation: afterwards every acknowledged write is there, and no other one is. Owns the enumeration of
+//! operations to crash at.
 
 #[path = "support/history.rs"]
-#[allow(dead_code)] // Each test uses its part.
+#[allow(dead_code, reason = "each test program uses a part of it")]
 mod history;
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use memory_disk::MemoryDisk;
 use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Payload, Persist, Term};
 use storage::{OnFailure, Options, SnapshotError, Start, Storage, StorageError};
 
-/// How a machine stops.
+/// A way in which a machine stops.
 #[derive(Clone, Copy, Debug)]
 enum Crash {
     Kill,
@@ -29,8 +29,8 @@ impl Crash {
     }
 }
 
-/// Lives `steps` steps, or until the machine stops; answers the states that a crash may leave.
-fn live(disk: &MemoryDisk, seed: u64, steps: usize, model: &mut Model) -> Vec<Model> {
+/// Runs `steps` random steps, or fewer if the machine stops. Returns the states that a crash may leave.
+fn run_history(disk: &MemoryDisk, seed: u64, steps: usize, model: &mut Model) -> Vec<Model> {
     let mut chance = Chance(seed);
     let mut storage = match open(disk, seed) {
         Ok(found) => Some(found.storage),
@@ -57,7 +57,7 @@ fn crash_and_check(seed: u64, stop: u64, crash: Crash) -> bool {
     let disk = MemoryDisk::new();
     let mut model = Model::default();
     disk.stop_after(stop);
-    let possible = live(&disk, seed, 30, &mut model);
+    let possible = run_history(&disk, seed, 30, &mut model);
     let stopped = disk.has_stopped();
     crash.strike(&disk);
 
@@ -69,15 +69,15 @@ fn crash_and_check(seed: u64, stop: u64, crash: Crash) -> bool {
     for info in found.storage.snapshots().list() {
         read_snapshot(&found.storage, &info);
     }
-    // What was found once is durable: without another write it is found again after a power loss.
+    // The state that a start found is durable: a power loss right after the start does not change it.
     drop(found);
     disk.lose_power(seed);
     let mut model = possible[place].clone();
     let found = open(&disk, seed + 2000).unwrap_or_else(|error| panic!("{context}, then power loss: {error}"));
     is(&model, &found).unwrap_or_else(|what| panic!("{context}: not durable: {what}"));
-    // And life goes on: nothing of the crash comes back later.
+    // Later writes succeed, and nothing that the crash left reappears.
     drop(found);
-    live(&disk, seed + 1, 12, &mut model);
+    run_history(&disk, seed + 1, 12, &mut model);
     disk.lose_power(seed + 2);
     let found = open(&disk, seed + 3000).unwrap_or_else(|error| panic!("{context}, later: {error}"));
     is(&model, &found).unwrap_or_else(|what| panic!("{context}, later: {what}"));
@@ -88,22 +88,22 @@ fn crash_at_every_operation(seed: u64, crashes: &[Crash]) {
     for stop in 1.. {
         let stopped = crashes.iter().map(|crash| crash_and_check(seed, stop, *crash)).fold(false, |a, b| a | b);
         if !stopped {
-            assert!(stop > 30, "a life of thirty steps has more operations than {stop}");
+            assert!(stop > 30, "a history of thirty steps has more operations than {stop}");
             return;
         }
     }
 }
 
-/// Raft thesis §3.8: what was acknowledged survives.
+/// Raft thesis §3.8: acknowledged writes survive.
 #[test]
-fn killed_at_any_operation_a_member_finds_what_it_acknowledged() {
+fn a_member_killed_at_any_operation_finds_what_it_acknowledged() {
     for seed in 0..12 {
         crash_at_every_operation(seed, &[Crash::Kill]);
     }
 }
 
 #[test]
-fn without_power_at_any_operation_a_member_finds_what_it_acknowledged() {
+fn a_member_that_loses_power_at_any_operation_finds_what_it_acknowledged() {
     for seed in 100..112 {
         crash_at_every_operation(
             seed,
@@ -112,9 +112,9 @@ fn without_power_at_any_operation_a_member_finds_what_it_acknowledged() {
     }
 }
 
-/// cockroach#37102: a sync that failed is never tried again, and nothing after it succeeds.
+/// cockroach#37102: a failed sync is never repeated, and no later write succeeds.
 #[test]
-fn a_failed_sync_is_final_and_what_it_was_to_keep_is_not_found() {
+fn a_failed_sync_is_final() {
     for failing in 0..40 {
         let disk = MemoryDisk::new();
         let mut model = Model::default();
@@ -139,21 +139,21 @@ fn a_failed_sync_is_final_and_what_it_was_to_keep_is_not_found() {
             other => panic!("{other:?}"),
         };
         assert!(matches!(first, StorageError::Failed(_)), "{first}");
-        let held = storage.as_mut().expect("still there");
+        let held = storage.as_mut().expect("a failed step leaves the storage");
         let entry = history::entry(model.last().index.0 + 1, 99, 10);
         let persist = raft::Persist { io: raft::IoId(0), hard_state: None, entries: vec![entry] };
-        assert_eq!(held.append(&[persist]), Err(first.clone()), "every later call says the same");
+        assert_eq!(held.append(&[persist]), Err(first.clone()), "every later call returns the same error");
         assert_eq!(held.purge(raft::Index(1)), Err(first));
         drop(storage);
         disk.kill();
-        let found = open(&disk, 4).expect("a restart reads what is there");
+        let found = open(&disk, 4).expect("a restart reads the disk");
         let possible = step.may_leave(&model);
         assert!(possible.iter().any(|state| is(state, &found).is_ok()), "{step:?}");
     }
 }
 
 #[test]
-fn a_full_disk_refuses_a_write_and_takes_it_when_there_is_space() {
+fn a_full_disk_refuses_a_write_until_there_is_space() {
     for spare in (0..200_000).step_by(4099) {
         let disk = MemoryDisk::new();
         let mut model = Model::default();
@@ -183,12 +183,12 @@ fn a_full_disk_refuses_a_write_and_takes_it_when_there_is_space() {
         disk.lose_power(spare);
         disk.limit_bytes(None);
         let found = open(&disk, 4).expect("it opens");
-        is(&model, &found).expect("everything acknowledged is there");
+        is(&model, &found).expect("every acknowledged write is there");
     }
 }
 
 #[test]
-fn a_directory_is_never_shared() {
+fn a_directory_is_used_by_one_storage_at_a_time() {
     let disk = MemoryDisk::new();
     let first = open(&disk, 1).expect("a blank disk opens");
     assert!(matches!(open(&disk, 2), Err(storage::OpenError::Locked { .. })));
@@ -196,7 +196,7 @@ fn a_directory_is_never_shared() {
     assert!(open(&disk, 3).is_ok(), "the lock ends with its holder");
 }
 
-/// tikv#8381: term and vote are there whenever the power fails, even if that turns a sector to garbage.
+/// tikv#8381: term and vote survive a power loss at any time, even if it turns a sector to garbage.
 #[test]
 fn term_and_vote_survive_a_power_loss_at_any_write() {
     for seed in 0..400 {
@@ -225,12 +225,13 @@ fn term_and_vote_survive_a_power_loss_at_any_write() {
     }
 }
 
-/// A member that waits for a snapshot may never write to its log again, so the failure must be told by whatever meets it.
+/// A member that waits for a snapshot may never write to its log again, so a failed write of a snapshot must be
+/// reported, too.
 #[test]
-fn whoever_must_end_the_process_hears_of_a_failed_snapshot_once() {
+fn a_failed_snapshot_is_reported_once() {
     let disk = MemoryDisk::new();
-    let told = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&told);
+    let reported = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&reported);
     let on_failure = OnFailure::call(move |_| {
         count.fetch_add(1, Ordering::Relaxed);
     });
@@ -241,13 +242,13 @@ fn whoever_must_end_the_process_hears_of_a_failed_snapshot_once() {
     let meta = history::meta(EntryId { term: Term(1), index: Index(9) });
     let received = storage.snapshots().receive(meta.clone()).and_then(|receiver| receiver.finish(0, 0));
     assert!(matches!(received, Err(SnapshotError::Storage(StorageError::Failed(_)))), "{received:?}");
-    assert!(storage.snapshots().receive(meta).is_err(), "nothing is kept any more");
-    assert_eq!(told.load(Ordering::Relaxed), 1);
+    assert!(storage.snapshots().receive(meta).is_err(), "no later write succeeds");
+    assert_eq!(reported.load(Ordering::Relaxed), 1);
 }
 
-/// A purge may make no other room than the old file that is kept for the next segment.
+/// A purge may free no space except the spare file, so a full disk takes that.
 #[test]
-fn on_a_full_disk_the_spare_file_is_room_for_the_newest_segment() {
+fn a_full_disk_removes_the_spare_file_to_extend_the_newest_segment() {
     const ENTRY: usize = 100 << 10;
     let disk = MemoryDisk::new();
     let options = Options { segment_bytes: 600 << 10, ..history::options(1) };
@@ -258,9 +259,13 @@ fn on_a_full_disk_the_spare_file_is_room_for_the_newest_segment() {
         let entry = Entry { id: EntryId { term: Term(0), index: Index(index) }, time_ms: 0, payload };
         storage.append(&[Persist { io: IoId(index), hard_state: None, entries: vec![entry] }])
     };
-    (1..=7).for_each(|index| append(&mut storage, index).expect("there is room"));
+    (1..=7).for_each(|index| append(&mut storage, index).expect("there is space"));
     disk.limit_bytes(Some(disk.used_bytes()));
     assert!(matches!(append(&mut storage, 8), Err(StorageError::Full { .. })), "the segment would have to grow");
-    storage.purge(Index(6)).expect("it needs no room");
-    append(&mut storage, 8).expect("there is room again");
+    disk.limit_bytes(None);
+    let meta = history::meta(EntryId { term: Term(0), index: Index(5) });
+    storage.snapshots().begin(meta).expect("a draft").finish().expect("a snapshot");
+    disk.limit_bytes(Some(disk.used_bytes()));
+    storage.purge(Index(6)).expect("a purge needs no space");
+    append(&mut storage, 8).expect("there is space again");
 }

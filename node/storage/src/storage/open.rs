@@ -1,0 +1,225 @@
+//! Opening a directory: whose it is, and what its files mean together. Owns these conclusions, which
+//! `node/docs/wal_format.md` lists. Does not own writes after the start (`storage.rs`).
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use raft::{Entry, EntryId, Index, Restored, SnapshotMeta};
+
+use crate::disk::Disk;
+use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
+use crate::hard_state::HardStateFile;
+use crate::identity::{ClusterRecord, Identity};
+use crate::identity_file;
+use crate::replace::DRAFT_ENDING;
+use crate::snapshot::{FoundSnapshots, Origin, SnapshotInfo, Snapshots};
+use crate::storage::{
+    HARD_STATE, IDENTITY, LOCK, MemberFiles, Options, Recovered, SNAPSHOTS, Storage, WAL, blank_meta,
+    log_reaches_back_to_the_snapshot, wal_options,
+};
+use crate::wal::Wal;
+use crate::wal::recover::RecoveredLog;
+use crate::wal::segment;
+
+/// Contents of a directory, without its identity.
+struct Opened {
+    member: Option<MemberFiles>,
+    snapshots: Snapshots,
+    raft: Restored,
+    snapshot: Option<SnapshotInfo>,
+    quarantined: Vec<Damage>,
+}
+
+/// See [`Storage::open`].
+pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Recovered, OpenError> {
+    disk.create_dir(dir).map_err(Failure::of("create", dir))?;
+    let lock_path = dir.join(LOCK);
+    let lock = match disk.lock(&lock_path) {
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Err(OpenError::Locked { path: dir.to_owned() }),
+        other => other.map_err(Failure::of("lock", &lock_path))?,
+    };
+    let latch = Latch::new(options.on_failure.clone());
+    let identity = identify(&*disk, dir, &options, &latch)?;
+    // The names may be in a cache only, and no write may depend on a name that a power loss can remove.
+    disk.sync_dir(dir).map_err(Failure::of("sync", dir))?;
+    let opened = match &identity {
+        Identity { removed: Some(_), .. } => Ok(read_removed(&disk, dir, &options, &latch, &identity)),
+        Identity { cluster: Some(record), .. } => read_member(&disk, dir, &options, &latch, &identity, record),
+        Identity { cluster: None, .. } => read_blank(&disk, dir, &options, &latch, &identity),
+    };
+    let Opened { member, snapshots, raft, snapshot, quarantined } =
+        opened.map_err(|error| with_identity(error, &identity))?;
+    assert_eq!(identity.has_data(), member.is_some(), "only the files of a member are written to");
+    let storage = Storage {
+        disk,
+        dir: dir.to_owned(),
+        options,
+        latch,
+        identity: identity.clone(),
+        member,
+        snapshots,
+        _lock: lock,
+    };
+    Ok(Recovered { storage, identity, raft, snapshot, quarantined })
+}
+
+fn damaged(path: PathBuf, kind: DamageKind) -> OpenError {
+    OpenError::Damaged { identity: None, damage: Damage { path, offset: 0, kind } }
+}
+
+fn with_identity(error: OpenError, identity: &Identity) -> OpenError {
+    match error {
+        OpenError::Damaged { damage, .. } => OpenError::Damaged { identity: Some(Box::new(identity.clone())), damage },
+        other => other,
+    }
+}
+
+/// Error of a start in which a write failed.
+fn at_start(error: StorageError, path: &Path) -> OpenError {
+    match error {
+        StorageError::Failed(failure) | StorageError::Refused(failure) => OpenError::Failed(failure),
+        other => OpenError::Failed(Failure {
+            action: "write",
+            path: path.to_owned(),
+            kind: io::ErrorKind::Other,
+            cause: other.to_string(),
+        }),
+    }
+}
+
+/// Reads the identity, or writes one to a blank volume.
+fn identify(disk: &dyn Disk, dir: &Path, options: &Options, latch: &Latch) -> Result<Identity, OpenError> {
+    for name in disk.list(dir).map_err(Failure::of("list", dir))? {
+        if name.ends_with(DRAFT_ENDING) {
+            let path = dir.join(name);
+            disk.remove(&path).map_err(Failure::of("remove", &path))?;
+        }
+    }
+    let path = dir.join(IDENTITY);
+    if let Some(identity) = identity_file::read(disk, &path)? {
+        return Ok(identity);
+    }
+    let names = disk.list(dir).map_err(Failure::of("list", dir))?;
+    let mut leftovers = usize::from(names.iter().any(|name| name == HARD_STATE));
+    for name in [WAL, SNAPSHOTS] {
+        let path = dir.join(name);
+        leftovers += disk.list(&path).map_err(Failure::of("list", &path))?.len();
+    }
+    if leftovers > 0 {
+        return Err(damaged(path, DamageKind::NoIdentity));
+    }
+    let identity = Identity::blank(options.blank_member_id);
+    identity_file::write(&identity, disk, dir, IDENTITY, latch).map_err(|e| at_start(e, &path))?;
+    Ok(identity)
+}
+
+/// A removed member's volume: nothing in it is read or changed.
+fn read_removed(disk: &Arc<dyn Disk>, dir: &Path, options: &Options, latch: &Latch, identity: &Identity) -> Opened {
+    let (snap_dir, kept) = (dir.join(SNAPSHOTS), options.snapshots_kept);
+    let snapshots = Snapshots::none(disk.clone(), snap_dir, identity.member, kept, latch.clone());
+    Opened { member: None, snapshots, raft: Restored::default(), snapshot: None, quarantined: Vec::new() }
+}
+
+/// A blank volume: what an unfinished bootstrap left in it is removed.
+fn read_blank(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    options: &Options,
+    latch: &Latch,
+    identity: &Identity,
+) -> Result<Opened, OpenError> {
+    let wal_dir = dir.join(WAL);
+    let names = disk.list(&wal_dir).map_err(Failure::of("list", &wal_dir))?;
+    if names.iter().any(|name| segment::seq_of(name).is_some()) {
+        let wal = wal_options(identity.member, options);
+        let log = Wal::recover(disk.clone(), wal_dir.clone(), wal, latch.clone())?;
+        if !log.entries.is_empty() {
+            return Err(damaged(wal_dir, DamageKind::NoIdentity));
+        }
+    }
+    let opened = read_removed(disk, dir, options, latch, identity);
+    opened.snapshots.clear()?;
+    disk.sync_dir(dir).map_err(Failure::of("sync", dir))?;
+    Ok(opened)
+}
+
+/// A member's volume.
+fn read_member(
+    disk: &Arc<dyn Disk>,
+    dir: &Path,
+    options: &Options,
+    latch: &Latch,
+    identity: &Identity,
+    record: &ClusterRecord,
+) -> Result<Opened, OpenError> {
+    let id = identity.member;
+    let hard_state = HardStateFile::open(&**disk, dir.join(HARD_STATE), id, latch.clone())?;
+    let (snap_dir, kept) = (dir.join(SNAPSHOTS), options.snapshots_kept);
+    let FoundSnapshots { snapshots, damaged: unreadable } =
+        Snapshots::find(disk.clone(), snap_dir, id, kept, latch.clone())?;
+    let wal_dir = dir.join(WAL);
+    let log = Wal::recover(disk.clone(), wal_dir.clone(), wal_options(id, options), latch.clone())?;
+    let RecoveredLog { mut wal, mut entries, mut first } = log;
+
+    let snapshot = snapshots.newest();
+    let meta = snapshot.as_ref().map_or_else(|| blank_meta(record), |info| info.meta.clone());
+    let origin = snapshot.as_ref().map_or(Origin::Taken, |info| info.origin);
+    match reaches(&meta, first, wal.last(), &entries) {
+        Reach::Whole => {}
+        Reach::Lacks if origin == Origin::Received => {
+            // A crash interrupted an installation between its two steps.
+            wal.reset(meta.last).map_err(|e| at_start(e, &wal_dir))?;
+            entries.clear();
+            first = meta.last.index.next();
+        }
+        Reach::Lacks => {
+            return Err(damaged(wal_dir, DamageKind::LogEndsBeforeSnapshot { snapshot: meta.last.index }));
+        }
+        Reach::Gap => {
+            // If a snapshot is unreadable, its damage is the cause of the gap, so that is reported.
+            let gap = damaged(wal_dir, DamageKind::Gap { first, snapshot: meta.last.index });
+            let unreadable = unreadable.into_iter().next();
+            return Err(unreadable.map_or(gap, |damage| OpenError::Damaged { identity: None, damage }));
+        }
+    }
+    if entries.iter().any(|entry| entry.id.term > hard_state.state().term) {
+        return Err(damaged(dir.join(HARD_STATE), DamageKind::HardStateOlderThanLog));
+    }
+    log_reaches_back_to_the_snapshot(first, meta.last.index);
+    assert!(wal.last().index >= meta.last.index, "the log ends before the snapshot");
+    for damage in &unreadable {
+        snapshots.quarantine(&damage.path).map_err(|e| at_start(e, &damage.path))?;
+    }
+    entries.retain(|entry| entry.id.index.0.saturating_add(options.trailing_entries) > meta.last.index.0);
+    let raft = Restored { hard_state: hard_state.state(), snapshot: meta, entries };
+    let member = Some(MemberFiles { hard_state, wal });
+    Ok(Opened { member, snapshots, raft, snapshot, quarantined: unreadable })
+}
+
+/// Relation of a log to a snapshot.
+enum Reach {
+    /// The log holds or continues the snapshot's last entry.
+    Whole,
+    /// The log lacks the snapshot's last entry.
+    Lacks,
+    /// Entries between snapshot and log are missing.
+    Gap,
+}
+
+fn reaches(meta: &SnapshotMeta, first: Index, last: EntryId, entries: &[Entry]) -> Reach {
+    let at = meta.last.index;
+    if first > at.next() {
+        return Reach::Gap;
+    }
+    if last.index < at {
+        return Reach::Lacks;
+    }
+    let held = entries.iter().find(|entry| entry.id.index == at).map(|entry| entry.id);
+    // Of the entry before the first one only the index is known, unless the log is empty.
+    let known = held.or((entries.is_empty() && last.index == at).then_some(last));
+    match known {
+        Some(id) if id != meta.last => Reach::Lacks,
+        _ => Reach::Whole,
+    }
+}
