@@ -1,5 +1,6 @@
-//! The state of a member and what all rules share. Owns the composition of the state. Does not own a decision: inputs
-//! arrive in `inputs.rs`, and the rules are `impl Raft` blocks in the modules above.
+//! The state of a member and what all rules share. Owns the composition of the state. Does not own a decision: the rules
+//! are `impl Raft` blocks in `role`, `election`, `replication`, `membership`, `read` and `snapshot`, and the public
+//! methods are in `inputs.rs` and `queries.rs`.
 
 use std::sync::Arc;
 
