@@ -22,8 +22,8 @@ VARIABLES
 
 Here == RunLines[line]
 
-EntryOf(told) ==
-    [term |-> told[1], conf |-> IF told[2] = 0 THEN {} ELSE {RunConfigurations[told[2]]}, from |-> <<0, 0>>]
+EntryOf(recorded) ==
+    [term |-> recorded[1], conf |-> IF recorded[2] = 0 THEN {} ELSE {RunConfigurations[recorded[2]]}, from |-> <<0, 0>>]
 
 \* The log of line n, given these logs and disks before it.
 GoalOf(n, logs, disks) ==

@@ -64,7 +64,7 @@ fn a_preferred_leader_and_one_without_preferences_stay() {
     }
 }
 
-/// §3.10: "if the leader hands over to a server that is not up to date, the cluster cannot serve meanwhile".
+/// §3.10: a target that is not up to date would leave the cluster without service while it catches up.
 #[test]
 fn a_member_that_lacks_committed_entries_is_not_chosen() {
     let mut solo = leader_preferring(&[3]);

@@ -98,7 +98,7 @@ fn a_follower_asks_its_leader() {
     for learner in [false, true] {
         let everyone = if learner { configuration(&[2, 3], &[1]) } else { configuration(&[1, 2, 3], &[]) };
         let mut solo = Start::of(3).configuration(everyone).solo();
-        assert_eq!(failed(&read(&mut solo, 1)), [1], "nobody leads");
+        assert_eq!(failed(&read(&mut solo, 1)), [1], "there is no leader");
         solo.hears(2, 1, heartbeat(0, 1));
         let outputs = read(&mut solo, 2);
         assert_eq!(sent_to(&outputs, 2), [Body::ReadIndex { context: ReadContext(2) }]);

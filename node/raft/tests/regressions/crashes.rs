@@ -6,12 +6,12 @@ use crate::network::{Cluster, id, ids};
 
 /// Plays a scenario once without a crash, to count the outputs, and then once for each output of each member.
 fn crash_everywhere(members: &[u64], prepare: fn(&mut Cluster), play: fn(&mut Cluster), end: fn(&mut Cluster)) {
-    let mut calm = Cluster::of(3, 42);
-    prepare(&mut calm);
-    let before = calm.outputs_of(members);
-    play(&mut calm);
-    end(&mut calm);
-    let after = calm.outputs_of(members);
+    let mut undisturbed = Cluster::of(3, 42);
+    prepare(&mut undisturbed);
+    let before = undisturbed.outputs_of(members);
+    play(&mut undisturbed);
+    end(&mut undisturbed);
+    let after = undisturbed.outputs_of(members);
     let mut runs = 0;
     for ((number, from), to) in members.iter().zip(before).zip(after) {
         for count in from + 1..=to {
@@ -112,5 +112,5 @@ fn serves(cluster: &mut Cluster) {
             return;
         }
     }
-    panic!("nobody serves\n{}", cluster.portrait());
+    panic!("no member serves\n{}", cluster.portrait());
 }
