@@ -88,7 +88,7 @@ mod tests {
         let status = change(&refused.into());
         assert_eq!(status.code(), Code::FailedPrecondition);
         assert_eq!(status.metadata().get(KEY).unwrap(), "LearnerBehind");
-        assert_eq!(status.message(), "learner a1 is 300 entries behind, limit 100");
+        assert_eq!(status.message(), "learner a1 lags the leader by 300 entries; at most 100 are allowed");
     }
 
     /// The operator may repeat what was refused; it must look before it repeats what is unknown.

@@ -89,7 +89,7 @@ pub enum ChangeError {
         member: MemberId,
     },
     /// A new voter lags the leader too far.
-    #[error("learner {learner} is {behind} entries behind, limit {limit}")]
+    #[error("learner {learner} lags the leader by {behind} entries; at most {limit} are allowed")]
     LearnerBehind {
         /// One such member.
         learner: MemberId,
