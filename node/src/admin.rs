@@ -7,15 +7,15 @@ mod parse;
 mod refusal;
 mod token;
 
+use archive::Archive;
+use engine::handle::Handle;
+use engine::status::Phase;
 use proto::admin as wire;
 use proto::admin::admin_server::{Admin, AdminServer};
 use raft::MemberId;
 use tonic::{Request, Response, Status};
 
 use crate::config::RunArgs;
-use crate::handle::Handle;
-use crate::handle::status::Phase;
-use archive::Archive;
 use token::Shown;
 
 /// Requests are small; a configuration of many members with long names is not.

@@ -1,7 +1,7 @@
 //! The etcd v3 API: what clients speak on port 2379. Parses, asks, answers; owns no decision.
 //!
 //! A call's way: `grpc` receives its message, `service` finds who answers, `door` lets it in, one of the services parses
-//! it, asks the [`crate::handle::Handle`] and answers. Every error leaves through the table in `status`.
+//! it, asks the [`engine::handle::Handle`] and answers. Every error leaves through the table in `status`.
 //!
 //! In this version there is no Watch, Lease, Lock, Election or Auth service and no JSON gateway. Differences that clients
 //! of the services that are here can see: a transaction may be nested about 48 deep (etcd: 128, by the number of its
@@ -27,5 +27,3 @@ pub use grpc::Body;
 pub use limits::Limits;
 pub use service::ClientService;
 pub use status::Refusal;
-
-pub(crate) use door::serving;

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::handle::Handle;
+use engine::status::{Phase, Status};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::service::service_fn;
@@ -24,9 +26,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::api::{Refusal, serving};
-use crate::handle::Handle;
-use crate::handle::status::{Phase, Status};
+use crate::api::Refusal;
 use crate::metrics::{Metrics, State, Success};
 use crate::version;
 
@@ -157,14 +157,14 @@ impl Probes {
 
     async fn run(&self, check: Check) -> Result<(), String> {
         let status = self.handle.status();
-        let told = |refusal: Refusal| refusal.text().to_owned();
+        let text = |refusal: Refusal| refusal.text().to_owned();
         match check {
             Check::Serving => ready(&status),
             Check::DataCorruption => uncorrupted(&self.handle.published().view),
-            Check::SerializableRead => serving(&status).map_err(told),
+            Check::SerializableRead => status.serving().map_err(|reason| text(reason.into())),
             Check::LinearizableRead => {
-                serving(&status).map_err(told)?;
-                self.handle.linearizable().await.map(|_| ()).map_err(|error| told(error.into()))
+                status.serving().map_err(|reason| text(reason.into()))?;
+                self.handle.linearizable().await.map(|_| ()).map_err(|error| text(error.into()))
             }
             Check::NonLearner if status.role == Role::Learner => Err("not supported for learner".to_owned()),
             Check::NonLearner => Ok(()),
@@ -190,8 +190,8 @@ impl Probes {
         }
         let status = self.handle.status();
         let local = values(query, "serializable").next() == Some("true");
-        if let Err(refusal) = serving(&status) {
-            return format!("RANGE ERROR:{}", refusal.text());
+        if let Err(reason) = status.serving() {
+            return format!("RANGE ERROR:{}", Refusal::from(reason).text());
         }
         if local {
             return String::new();
@@ -268,7 +268,7 @@ pub async fn serve(listener: TcpListener, probes: Probes) -> Infallible {
 
 /// Whether clients may be sent here.
 fn ready(status: &Status) -> Result<(), String> {
-    serving(status).map_err(|refusal| refusal.text().to_owned())?;
+    status.serving().map_err(|reason| Refusal::from(reason).text().to_owned())?;
     if status.draining { Err("this member prepares to stop".to_owned()) } else { Ok(()) }
 }
 

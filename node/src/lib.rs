@@ -4,22 +4,11 @@
 pub mod config;
 pub mod local;
 pub mod member;
-pub mod stepped;
 
 pub mod admin;
 pub mod api;
 
-pub mod handle;
-
-pub(crate) mod propose;
-
-pub mod driver;
-
 pub(crate) mod peer;
-
-pub mod apply;
-
-pub(crate) mod read;
 
 pub mod archive;
 
@@ -27,5 +16,4 @@ pub mod health;
 pub mod metrics;
 pub mod version;
 
-mod fatal;
 mod random;

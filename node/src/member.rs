@@ -10,8 +10,7 @@ mod adopt;
 
 mod restore;
 
-mod engine;
-pub(crate) mod wiring;
+mod consensus;
 
 mod serve;
 
@@ -20,21 +19,25 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use engine::driver::Ended;
+use engine::error::AdoptError;
+use engine::fatal::fatal;
+use engine::handle::Handle;
+use engine::lifecycle::Lifecycle;
+use engine::shared::Shared;
+use engine::status::{Phase, Status};
+use engine::wiring::WireError;
 use raft::MemberId;
 use storage::{Disk, FileDisk, Identity, OnFailure, OpenError, Options, Recovered, Start, Storage};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::driver::run::Ended;
-use crate::fatal::fatal;
-use crate::handle::error::AdoptError;
-use crate::handle::status::{Phase, Status};
-use crate::handle::{Handle, Lifecycle, Shared};
 use crate::member::adopt::Adoption;
-use crate::member::engine::Engine;
+use crate::member::consensus::Consensus;
 use crate::member::restore::{Fetched, Restoring};
 use crate::member::serve::{Ports, Serving};
+use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::random;
 
@@ -45,7 +48,6 @@ const LIFECYCLE_MAX: usize = 8;
 
 /// Why a member did not start.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum StartError {
     /// A port could not be bound.
     #[error("{flag}: {address} cannot be bound: {source}")]
@@ -62,7 +64,7 @@ pub enum StartError {
     Open(#[from] OpenError),
     /// The disk was read, but consensus cannot start on it.
     #[error("consensus cannot start: {0}")]
-    Consensus(String),
+    Consensus(#[from] WireError),
     /// The system refused something that every start needs.
     #[error("{what}: {source}")]
     System {
@@ -127,13 +129,14 @@ impl Running {
         let ports = Ports::bind(&config)?;
         let opened = open(&config, disk)?;
         let (lifecycle, requests) = mpsc::channel(LIFECYCLE_MAX);
-        let shared = share(&config, &opened, lifecycle);
+        let metrics = Metrics::new();
+        let shared = share(&config, &opened, lifecycle, metrics.clone());
         let handle = Handle::new(Arc::clone(&shared));
         let peers = Arc::new(OnceLock::new());
-        let serving = Serving::start(&config, &handle, &shared.metrics, &peers, ports)?;
+        let serving = Serving::start(&config, &handle, &metrics, &peers, ports)?;
         let (ended, endings) = mpsc::channel(1);
         let (fetched, fetches) = mpsc::channel(1);
-        let member = Member { config, shared, handle, peers, ended, fetched, life: Life::Over };
+        let member = Member { config, shared, handle, metrics, peers, ended, fetched, life: Life::Over };
         let mut running = Self { member, serving, requests, endings, fetches };
         if let Opened::Whole(recovered) = opened {
             running.member.begin(*recovered, &mut running.serving)?;
@@ -173,7 +176,7 @@ enum Life {
     /// A backup is being fetched, or could not be.
     Restoring(Box<Restoring>),
     /// Part of a cluster.
-    Member(Box<Engine>),
+    Member(Box<Consensus>),
     /// Nothing more happens: removed, or damaged.
     Over,
 }
@@ -223,7 +226,7 @@ fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
     }
 }
 
-fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>) -> Arc<Shared> {
+fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>, metrics: Metrics) -> Arc<Shared> {
     let identity = opened.identity();
     let record = identity.and_then(|identity| identity.cluster.as_ref());
     let name = record.map(|record| record.own.name.clone()).filter(|name| !name.is_empty());
@@ -243,13 +246,20 @@ fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>) -
         ..Status::idle(member, name.unwrap_or_else(|| config.args.name.clone()), phase)
     };
     // One lane for everybody who lives elsewhere than on a runtime for clients.
-    Shared::new(status, record.map(|record| record.token_sha256), config.client_threads + 1, lifecycle)
+    Shared::new(
+        status,
+        record.map(|record| record.token_sha256),
+        config.client_threads + 1,
+        lifecycle,
+        Box::new(metrics),
+    )
 }
 
 struct Member {
     config: Config,
     shared: Arc<Shared>,
     handle: Handle,
+    metrics: Metrics,
     /// Set once, when consensus starts.
     peers: Arc<OnceLock<Arc<Peers>>>,
     ended: mpsc::Sender<Ended>,
@@ -278,17 +288,17 @@ impl Member {
     }
 
     fn engage(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
-        let engine = Engine::start(&self.config, &self.shared, recovered, self.ended.clone())?;
+        let engine = Consensus::start(&self.config, &self.shared, &self.metrics, recovered, self.ended.clone())?;
         // Only one engine is ever started in a process.
         let _ = self.peers.set(Arc::clone(&engine.peers));
-        serving.serve_clients(&self.config, &self.handle, &self.shared)?;
+        serving.serve_clients(&self.config, &self.handle, &self.shared, &self.metrics)?;
         self.life = Life::Member(Box::new(engine));
         Ok(())
     }
 
     /// A door brought a record.
     fn hear(&mut self, request: Lifecycle, serving: &mut Serving) -> Result<(), StartError> {
-        let member = self.shared.member;
+        let member = self.shared.member();
         let (adoption, reply) = match request {
             Lifecycle::Bootstrap { record, reply } => (Adoption::of_bootstrap(member, record), reply),
             Lifecycle::Join { record, reply } => (Adoption::of_join(member, record), reply),
@@ -335,7 +345,7 @@ impl Member {
 
     fn adopted(&self, recovered: &Recovered) {
         if let Some(record) = &recovered.identity.cluster {
-            self.shared.token.store(Some(Arc::new(record.token_sha256)));
+            self.shared.require_token(record.token_sha256);
             tracing::info!(cluster = %record.cluster_id, name = record.own.name, "took the record of a cluster");
         }
     }
@@ -346,7 +356,7 @@ impl Member {
         engine.stop().await;
         if let Ended::Removed(index) = ending {
             tracing::warn!(%index, "the tombstone is written; this member only says that it was removed");
-            self.shared.status.rcu(|status| Status { phase: Phase::Removed, leader: None, ..Status::clone(status) });
+            self.shared.update_status(|status| Status { phase: Phase::Removed, leader: None, ..Status::clone(status) });
         }
         serving.stop_clients(&self.shared).await;
     }

@@ -6,6 +6,7 @@
 
 mod histogram;
 mod labelled;
+mod observe;
 mod process;
 mod state;
 
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
-use mvcc::{OpResult, Outcome, Response, TxnResult};
+use mvcc::{OpResult, TxnResult};
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -148,16 +149,6 @@ impl Metrics {
         Metrics(Arc::new(Inner { registry: page.0, ..inner }))
     }
 
-    /// This member sees another leader than before, or one for the first time.
-    pub fn leader_changed(&self) {
-        self.0.leader_changes.inc();
-    }
-
-    /// This member asks for votes.
-    pub fn election_started(&self) {
-        self.0.elections.inc();
-    }
-
     /// A proposal awaits its outcome until what is returned is dropped.
     #[must_use]
     pub fn proposal_pending(&self) -> Pending<'_> {
@@ -181,39 +172,6 @@ impl Metrics {
     /// A linearizable read could not be confirmed.
     pub fn read_failed(&self) {
         self.0.read_indexes_failed.inc();
-    }
-
-    /// So many commands were put into one entry.
-    pub fn entry_built(&self, commands: usize) {
-        self.0.entry_commands.observe_count(commands);
-    }
-
-    /// A group of entries became durable.
-    pub fn log_written(&self, entries: usize, took: Duration) {
-        self.0.log_write.observe(took);
-        self.0.log_write_entries.observe_count(entries);
-    }
-
-    /// A batch was applied and published.
-    pub fn batch_applied(&self, took: Duration) {
-        self.0.apply.observe(took);
-        if took >= Duration::from_millis(100) {
-            self.0.slow_applies.inc();
-        }
-    }
-
-    /// A command did this.
-    pub fn applied(&self, outcome: &Outcome) {
-        match &outcome.response {
-            Response::Put(_) => {
-                self.0.puts.inc();
-            }
-            Response::DeleteRange(_) => {
-                self.0.deletes.inc();
-            }
-            Response::Txn(result) => self.transaction(result),
-            Response::Compact | Response::Alarm(_) => {}
-        }
     }
 
     /// A range was read outside a transaction.
@@ -259,12 +217,6 @@ impl Metrics {
     /// A gRPC call was answered with this code.
     pub fn call(&self, method: Method, code: tonic::Code) {
         self.0.calls.inc(method, code);
-    }
-
-    /// A snapshot became durable.
-    pub fn snapshot_taken(&self, took: Duration) {
-        self.0.snapshots.inc();
-        self.0.snapshot_write.observe(took);
     }
 
     /// Another member has received a snapshot.
@@ -353,6 +305,7 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use engine::observer::Observer;
     use mvcc::{Command, Op, Put, Range, Store, Txn};
 
     use super::*;

@@ -1,7 +1,6 @@
 //! Member to member: who is where, what waits for whom, what comes in. Owns links and addresses; the protocol's rules are
-//! the core's, its bytes are `codec`'s.
+//! the core's, its bytes are the crate `wire`'s.
 
-pub(crate) mod codec;
 mod compression;
 mod lanes;
 
@@ -16,14 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use engine::shared::Shared;
+use engine::transport::Transport;
 use proto::peer::Greeting;
 use raft::{Configuration, Index, MemberId, Message, Term};
 use storage::{ClusterId, Snapshots};
 use tokio::task::AbortHandle;
 
-use crate::apply::run::ApplyQueue;
-use crate::driver::run::Outside;
-use crate::handle::Shared;
+use crate::metrics::Metrics;
 use crate::peer::lanes::{Lane, LaneKind};
 
 /// While so much is committed and not applied, no new entries are taken in.
@@ -59,8 +58,8 @@ pub(crate) struct Peers {
     cluster: ClusterId,
     own_url: String,
     shared: Arc<Shared>,
-    apply: Arc<ApplyQueue>,
     snapshots: Snapshots,
+    metrics: Metrics,
     rate: snapshot::Rate,
     runtime: tokio::runtime::Handle,
     configuration: ArcSwap<Configuration>,
@@ -79,7 +78,7 @@ pub(crate) struct Parts {
     /// Where others reach this member.
     pub(crate) own_url: String,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) apply: Arc<ApplyQueue>,
+    pub(crate) metrics: Metrics,
     pub(crate) snapshots: Snapshots,
     /// Bytes per second that snapshots may take.
     pub(crate) snapshot_rate: u64,
@@ -90,12 +89,12 @@ pub(crate) struct Parts {
 impl Peers {
     /// Nobody is known yet.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
-        let Parts { cluster, own_url, shared, apply, snapshots, snapshot_rate, runtime } = parts;
+        let Parts { cluster, own_url, shared, metrics, snapshots, snapshot_rate, runtime } = parts;
         Arc::new(Self {
             cluster,
             own_url,
             shared,
-            apply,
+            metrics,
             snapshots,
             rate: snapshot::Rate::new(snapshot_rate),
             runtime,
@@ -141,26 +140,25 @@ impl Peers {
             cluster_id: Bytes::copy_from_slice(&self.cluster.0),
             from: self.member().0,
             to: to.0,
-            protocol: codec::PROTOCOL,
+            protocol: wire::PROTOCOL,
             peer_url: self.own_url.clone(),
         }
     }
 
     fn hear(&self, from: MemberId, messages: Vec<Message>) {
-        // A full inbox loses messages, and so does a closed one; Raft sends them again.
-        let _ = self.shared.inbox.messages(from, messages);
+        self.shared.deliver(from, messages);
     }
 
     fn unreachable(&self, member: MemberId) {
-        self.shared.inbox.unreachable(member);
+        self.shared.unreachable(member);
     }
 
     fn is_behind(&self) -> bool {
-        self.apply.backlog_bytes() > BEHIND_BYTES
+        self.shared.unapplied_bytes() > BEHIND_BYTES
     }
 
     fn member(&self) -> MemberId {
-        self.shared.member
+        self.shared.member()
     }
 
     fn cluster(&self) -> ClusterId {
@@ -173,10 +171,13 @@ impl Peers {
     }
 }
 
-impl Outside for Arc<Peers> {
+/// The way of the core's messages: sorts them into the lanes of their receivers.
+pub(crate) struct Outgoing(pub(crate) Arc<Peers>);
+
+impl Transport for Outgoing {
     /// Links to members that are gone stay, so that those can be told.
     fn configure(&self, configuration: Arc<Configuration>) {
-        self.configuration.store(configuration);
+        self.0.configuration.store(configuration);
     }
 
     fn send(&self, messages: &mut Vec<(MemberId, Message)>) {
@@ -191,9 +192,9 @@ impl Outside for Arc<Peers> {
                 LaneKind::Bulk => bulk.push(message),
             }
         }
-        let mut links = self.lock();
+        let mut links = self.0.lock();
         for (to, [mut control, mut bulk]) in sorted {
-            let link = links.links.entry(to).or_insert_with(|| self.link(to));
+            let link = links.links.entry(to).or_insert_with(|| self.0.link(to));
             let lost = if control.is_empty() { 0 } else { link.control.put(&mut control) }
                 + if bulk.is_empty() { 0 } else { link.bulk.put(&mut bulk) };
             if lost > 0 {
@@ -203,6 +204,6 @@ impl Outside for Arc<Peers> {
     }
 
     fn send_snapshot(&self, to: MemberId, number: u64, term: Term, at_least: Index) {
-        snapshot::begin(self, to, number, term, at_least);
+        snapshot::begin(&self.0, to, number, term, at_least);
     }
 }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use dev_cluster::{PATIENCE, own_address};
+use engine::error::AdoptError;
+use engine::handle::Handle;
+use engine::record::{BootstrapRecord, ClusterId, Fetch, JoinRecord, RestoreFailure, RestoreRecord};
+use engine::status::Phase;
 use mvcc::{Command, Put, Store};
 use raft::{Configuration, EntryId, Index, MemberId, MemberInfo, SnapshotMeta, Term};
 use raft_node::config::{Config, RunArgs};
-use raft_node::handle::error::AdoptError;
-use raft_node::handle::record::{ClusterId, Fetch, JoinRecord, RestoreFailure, RestoreRecord};
-use raft_node::handle::status::Phase;
-use raft_node::handle::{Handle, record::BootstrapRecord};
 use raft_node::member::Running;
 use storage::Snapshots;
 

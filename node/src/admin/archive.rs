@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use engine::handle::Handle;
+use engine::record::{ClusterId, JoinRecord, RestoreFailure, RestoreRecord};
 use proto::admin as wire;
 use proto::admin::backup_response::State;
 use raft::EntryId;
@@ -12,8 +14,6 @@ use tonic::Status;
 
 use crate::archive::{self, Access, ArchiveError, Backup, Done, ObjectStoreConfig, Patience, Progress, Restore};
 use crate::config::RunArgs;
-use crate::handle::Handle;
-use crate::handle::record::{ClusterId, JoinRecord, RestoreFailure, RestoreRecord};
 
 /// Within this a probe has a verdict: the operator waits for it, and not for long.
 const VERDICT: Duration = Duration::from_secs(4);

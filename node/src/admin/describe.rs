@@ -1,10 +1,10 @@
 //! Owns the words of admin.proto for what a member says of itself. Does not own what is so.
 
+use engine::published::Published;
+use engine::status::{Phase, RestoreStatus, Status};
 use proto::admin as wire;
 use raft::{Configuration, Index, MemberId, Role};
 
-use crate::apply::publish::Published;
-use crate::handle::status::{Phase, RestoreStatus, Status};
 use crate::version;
 
 /// Everything.
@@ -99,7 +99,7 @@ mod tests {
     use raft::{MemberInfo, ProgressReport, Term};
 
     use super::*;
-    use crate::handle::record::ClusterId;
+    use engine::record::ClusterId;
 
     fn leader() -> Status {
         let mut status = Status::idle(MemberId(0xa1), "demo-1".to_owned(), Phase::Member);

@@ -1,11 +1,10 @@
 //! Owns what the operator is told when a call fails: one table, every cause with its gRPC code, and for a refused
 //! membership change the name of its reason. Does not own the texts: they are the errors' own.
 
+use engine::error::{AdoptError, ChangeError, ConfigurationError, ReadError, TransferError};
 use raft::ChangeError as Refused;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
-
-use crate::handle::error::{AdoptError, ChangeError, ConfigurationError, ReadError, TransferError};
 
 /// The trailer that carries the name of the reason.
 const KEY: &str = "raft-refusal";

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use engine::handle::Handle;
+use engine::published::Published;
+use engine::status::Status as MemberStatus;
 use http::HeaderMap;
 use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Outcome};
 use raft::Role;
@@ -14,9 +17,6 @@ use super::header::Header;
 use super::limits::Limits;
 use super::parse::Consistency;
 use super::status::Refusal;
-use crate::apply::publish::Published;
-use crate::handle::Handle;
-use crate::handle::status::{Phase, Status as MemberStatus};
 use crate::metrics::{Metrics, Request, Success};
 
 /// Applied so many entries behind committed, a member takes no more commands.
@@ -68,7 +68,7 @@ impl Door {
     /// Lets a call in, or says why not, in etcd's order.
     pub(super) fn admit(&self, call: &Call, answerer: Answerer) -> Result<Admitted, Refusal> {
         let status = self.handle.status();
-        serving(&status)?;
+        status.serving()?;
         if answerer == Answerer::Voter {
             refuse_on_learner(&status)?;
         }
@@ -171,18 +171,6 @@ impl Admitted {
     }
 }
 
-/// Whether a member serves clients at all. One that waits to be added to its cluster holds nothing yet, and must not
-/// answer as if that were all there is.
-pub(crate) fn serving(status: &MemberStatus) -> Result<(), Refusal> {
-    match status.phase {
-        Phase::Member if status.role == Role::Learner && !status.configuration.contains(status.member) => {
-            Err(Refusal::Blank)
-        }
-        Phase::Member => Ok(()),
-        phase => Err(Refusal::of_phase(phase)),
-    }
-}
-
 fn refuse_on_learner(status: &MemberStatus) -> Result<(), Refusal> {
     if status.role == Role::Learner { Err(Refusal::NotSupportedForLearner) } else { Ok(()) }
 }
@@ -201,8 +189,9 @@ fn check_metadata(headers: &HeaderMap, status: &MemberStatus) -> Result<(), Refu
 
 #[cfg(test)]
 mod tests {
+    use engine::status::Phase;
     use http::HeaderValue;
-    use raft::{Configuration, MemberId};
+    use raft::MemberId;
 
     use super::*;
 
@@ -214,26 +203,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_member_says_what_it_is() {
+    fn a_member_that_does_not_serve_says_why() {
         for (phase, refusal) in [
             (Phase::Blank, Refusal::Blank),
             (Phase::Restoring, Refusal::Restoring),
             (Phase::Removed, Refusal::Removed),
             (Phase::Damaged, Refusal::Damaged),
         ] {
-            assert_eq!(serving(&MemberStatus::idle(MemberId(1), String::new(), phase)), Err(refusal));
+            let status = MemberStatus::idle(MemberId(1), String::new(), phase);
+            assert_eq!(status.serving().map_err(Refusal::from), Err(refusal));
         }
-        assert_eq!(serving(&member(Role::Follower, None)), Ok(()));
+        let learner = member(Role::Learner, None);
+        assert_eq!(learner.serving().map_err(Refusal::from), Err(Refusal::Blank));
     }
 
     #[test]
-    fn a_learner_serves_only_once_its_cluster_has_it() {
-        let mut status = member(Role::Learner, None);
-        assert_eq!(serving(&status), Err(Refusal::Blank));
-        let configuration = Configuration { learners: [MemberId(1)].into(), ..Configuration::default() };
-        status.configuration = Arc::new(configuration);
-        assert_eq!(serving(&status), Ok(()));
-        assert_eq!(refuse_on_learner(&status), Err(Refusal::NotSupportedForLearner));
+    fn a_learner_is_refused_what_needs_a_vote() {
+        assert_eq!(refuse_on_learner(&member(Role::Learner, None)), Err(Refusal::NotSupportedForLearner));
         assert_eq!(refuse_on_learner(&member(Role::Follower, None)), Ok(()));
     }
 

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::status::Status as MemberStatus;
 use futures::stream;
 use tonic::Status;
 
-use super::door::{Call, Door, serving};
+use super::door::{Call, Door};
 use super::grpc::{Messages, frame_message};
 use super::status::Refusal;
-use crate::handle::status::Status as MemberStatus;
 
 /// How soon a watcher hears of a change.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -44,7 +44,7 @@ enum Health {
 
 impl Health {
     fn of(status: &MemberStatus) -> Health {
-        if serving(status).is_ok() && !status.draining { Health::Serving } else { Health::NotServing }
+        if status.serving().is_ok() && !status.draining { Health::Serving } else { Health::NotServing }
     }
 
     fn message(self) -> Result<Bytes, Status> {
@@ -98,7 +98,7 @@ mod tests {
     use raft::MemberId;
 
     use super::*;
-    use crate::handle::status::Phase;
+    use engine::status::Phase;
 
     #[test]
     fn only_a_member_that_stays_is_serving() {

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use engine::handle::Handle;
 use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response, header};
@@ -15,7 +16,6 @@ use super::door::{Call, Door, Settings};
 use super::grpc::{self, Body, Messages};
 use super::status::Refusal;
 use super::{cluster, grpc_health, kv, maintenance, range_stream};
-use crate::handle::Handle;
 use crate::health::Probes;
 use crate::metrics::{Method, Metrics};
 

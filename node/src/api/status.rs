@@ -4,11 +4,10 @@
 //! Clients map texts, not codes, to typed errors (etcd API `rpctypes`), so those of etcd are kept to the letter. What etcd
 //! has no word for starts with `raft-node:` and says what to do.
 
+use engine::error::{ProposeError, ReadError, TransferError};
+use engine::status::{NotServing, Phase};
 use mvcc::{CommandError, RangeError, ValidateError};
 use tonic::{Code, Status};
-
-use crate::handle::error::{ProposeError, ReadError, TransferError};
-use crate::handle::status::Phase;
 
 macro_rules! table {
     ($($(#[$doc:meta])* $name:ident, $code:ident, $text:literal;)*) => {
@@ -158,6 +157,15 @@ impl From<CommandError> for Refusal {
             CommandError::FutureRevision => Refusal::FutureRevision,
             CommandError::NoSpace => Refusal::NoSpace,
             CommandError::Corrupt => Refusal::Corrupt,
+        }
+    }
+}
+
+impl From<NotServing> for Refusal {
+    fn from(reason: NotServing) -> Refusal {
+        match reason {
+            NotServing::NotAdded => Refusal::Blank,
+            NotServing::Phase(phase) => Refusal::of_phase(phase),
         }
     }
 }

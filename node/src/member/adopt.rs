@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use engine::error::AdoptError;
+use engine::record::{BootstrapRecord, JoinRecord};
 use raft::{Configuration, MemberId, MemberInfo};
 use sha2::{Digest, Sha256};
 use storage::{ClusterRecord, Recovered, Start, Storage, StorageError};
 
 use crate::config::is_url;
-use crate::handle::error::AdoptError;
-use crate::handle::record::{BootstrapRecord, JoinRecord};
 
 /// A record that names this member and makes sense.
 #[derive(Clone, Debug)]

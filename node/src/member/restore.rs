@@ -1,16 +1,15 @@
 //! A blank member that starts a new cluster from a backup. Owns the order: everything is fetched, checked and durable before
 //! the identity is written, so a crash at any step leaves the volume blank. How a backup is fetched is the caller's.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use engine::error::AdoptError;
+use engine::record::{RestoreFailure, RestoreRecord};
+use engine::status::{Phase, RestoreStatus, Status};
 use raft::SnapshotMeta;
 use storage::{Start, Storage};
 use tokio::task::AbortHandle;
 
-use crate::handle::error::AdoptError;
-use crate::handle::record::{RestoreFailure, RestoreRecord};
-use crate::handle::status::{Phase, RestoreStatus, Status};
 use crate::member::adopt::Adoption;
 use crate::member::serve::Serving;
 use crate::member::{Life, Member, StartError};
@@ -48,7 +47,7 @@ impl Member {
     /// Begins to fetch a backup; tries again if an earlier attempt failed.
     pub(super) fn restore(&mut self, record: RestoreRecord) -> Result<(), AdoptError> {
         let RestoreRecord { join, backup, fetch, progress } = record;
-        let adoption = Adoption::of_join(self.shared.member, join)?;
+        let adoption = Adoption::of_join(self.shared.member(), join)?;
         let (storage, attempts) = match std::mem::replace(&mut self.life, Life::Over) {
             Life::Blank(storage) => (storage, 0),
             Life::Restoring(restoring) if restoring.is_busy_with(&backup) => {
@@ -73,8 +72,8 @@ impl Member {
             let _ = fetched.send(outcome).await;
         });
         let record = adoption.record();
-        self.shared.token.store(Some(Arc::new(record.token_sha256)));
-        self.shared.status.rcu(|status| Status {
+        self.shared.require_token(record.token_sha256);
+        self.shared.update_status(|status| Status {
             phase: Phase::Restoring,
             cluster: Some(record.cluster_id),
             name: record.own.name.clone(),
@@ -113,7 +112,7 @@ impl Member {
         match adoption.clone().write(*storage, &Start::Snapshot(meta)) {
             Ok(recovered) => {
                 self.adopted(&recovered);
-                self.shared.status.rcu(|status| Status {
+                self.shared.update_status(|status| Status {
                     phase: Phase::Member,
                     restore: None,
                     error: String::new(),
@@ -134,7 +133,7 @@ impl Member {
         let pause = PAUSE_MAX.min(PAUSE_MIN * 2u32.pow(restoring.attempts.clamp(1, 16) - 1));
         restoring.not_before = Instant::now() + pause;
         tracing::warn!(cause = failure.cause, reason = failure.reason, ?pause, "the backup was not restored");
-        self.shared.status.rcu(|status| Status {
+        self.shared.update_status(|status| Status {
             restore: status.restore.clone().map(|restore| RestoreStatus { cause: failure.cause.clone(), ..restore }),
             error: failure.reason.clone(),
             ..Status::clone(status)

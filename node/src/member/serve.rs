@@ -7,6 +7,10 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use engine::fatal;
+use engine::handle::Handle;
+use engine::reply::LaneId;
+use engine::shared::Shared;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use proto::peer::peer_server::PeerServer;
@@ -17,10 +21,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::admin;
 use crate::api::{ClientService, Limits, Settings};
-use crate::apply::reply::LaneId;
 use crate::config::Config;
-use crate::fatal;
-use crate::handle::{Handle, Shared};
 use crate::health::{self, Probes};
 use crate::member::StartError;
 use crate::metrics::Metrics;
@@ -143,6 +144,7 @@ impl Serving {
         config: &Config,
         handle: &Handle,
         shared: &Arc<Shared>,
+        metrics: &Metrics,
     ) -> Result<(), StartError> {
         let limits = Limits { request_bytes_max: config.args.max_request_bytes };
         let settings = Settings { limits, quota_bytes: config.args.quota_bytes };
@@ -150,7 +152,7 @@ impl Serving {
             let listener = listen(socket).map_err(|source| StartError::System { what: "listen to clients", source })?;
             // Lane 0 is for everybody who lives elsewhere.
             let lane = LaneId(number + 1);
-            let service = ClientService::new(handle.on_lane(lane), settings, shared.metrics.clone());
+            let service = ClientService::new(handle.on_lane(lane), settings, metrics.clone());
             let shared = Arc::clone(shared);
             self.client_threads.push(fatal::spawn("clients", move || clients(listener, service, lane, shared)));
         }
@@ -159,7 +161,7 @@ impl Serving {
 
     /// Takes no more clients, lets calls under way end for a while, then lets go of them.
     pub(super) async fn stop_clients(&mut self, shared: &Shared) {
-        shared.stopping.send_replace(true);
+        shared.announce_stop();
         self.clients.clear();
         let threads = std::mem::take(&mut self.client_threads);
         let ended = tokio::task::spawn_blocking(move || {
@@ -183,7 +185,7 @@ fn clients(listener: TcpListener, service: ClientService, lane: LaneId, shared: 
     let runtime = runtime.unwrap_or_else(|reason| fatal::fatal(format_args!("no runtime for clients: {reason}")));
     runtime.block_on(async move {
         let attending = Arc::clone(&shared);
-        tokio::spawn(async move { attending.lanes.attend(lane).await });
+        tokio::spawn(async move { attending.attend(lane).await });
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(reason) => fatal::fatal(format_args!("the client port cannot be served: {reason}")),
@@ -193,7 +195,7 @@ fn clients(listener: TcpListener, service: ClientService, lane: LaneId, shared: 
 }
 
 async fn accept(listener: tokio::net::TcpListener, service: ClientService, shared: &Arc<Shared>) {
-    let mut stopping = shared.stopping.subscribe();
+    let mut stopping = shared.subscribe_stopping();
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -206,7 +208,7 @@ async fn accept(listener: tokio::net::TcpListener, service: ClientService, share
             Ok((stream, _)) => {
                 // Without it small answers would wait for the client's acknowledgements.
                 let _ = stream.set_nodelay(true);
-                connections.spawn(converse(stream, service.clone(), shared.stopping.subscribe()));
+                connections.spawn(converse(stream, service.clone(), shared.subscribe_stopping()));
             }
             Err(reason) => {
                 // Out of descriptors, most likely: others may be given back in a moment.

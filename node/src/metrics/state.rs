@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use engine::published::Published;
+use engine::status::{Phase, Status};
 use prometheus_client::metrics::gauge::ConstGauge;
 use raft::Role;
 
 use super::Page;
 use super::labelled::ByLabel;
-use crate::apply::publish::Published;
-use crate::handle::status::{Phase, Status};
 use crate::version;
 
 /// A member at one moment.

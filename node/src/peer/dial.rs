@@ -64,7 +64,7 @@ pub(crate) async fn keep(peers: Arc<Peers>, to: MemberId, lane: Arc<Lane>) {
             Err(Broken { reason, was_open }) => {
                 if was_open {
                     back_off = BACK_OFF_MIN;
-                    peers.shared.metrics.peer_disconnected();
+                    peers.metrics.peer_disconnected();
                     tracing::info!(%to, %reason, "connection to a member broke");
                 } else {
                     tracing::debug!(%to, %reason, "member not reached");
@@ -91,7 +91,7 @@ async fn converse(peers: &Arc<Peers>, to: MemberId, lane: &Arc<Lane>) -> Result<
     let channel = connect(&url).await.map_err(not_open)?;
     let mut client = PeerClient::new(channel).max_encoding_message_size(FRAME_BYTES_MAX);
     tracing::debug!(%to, url, "connected to a member");
-    let frames = Frames::new(Arc::clone(lane), peers.greeting(to), peers.shared.metrics.clone());
+    let frames = Frames::new(Arc::clone(lane), peers.greeting(to), peers.metrics.clone());
     let call = client.deliver(frames);
     tokio::pin!(call);
     let mut idle = tokio::time::interval(IDLE);

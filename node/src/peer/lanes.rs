@@ -14,7 +14,6 @@ use raft::{Body, Message};
 use tokio::sync::Notify;
 
 use crate::metrics::Metrics;
-use crate::peer::codec;
 use crate::peer::compression::Compression;
 
 /// Payload bytes that may wait in one lane; above Raft's own window, so that only forwarded commands can hit it.
@@ -152,7 +151,7 @@ impl Frames {
         while frame.len() < FRAME_BYTES
             && let Some(message) = self.taken.pop()
         {
-            if let Err(reason) = codec::put_message(&mut frame, &message) {
+            if let Err(reason) = wire::put_message(&mut frame, &message) {
                 tracing::error!(%reason, "a message was not sent");
             }
         }

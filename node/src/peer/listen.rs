@@ -10,7 +10,6 @@ use raft::{Body, MemberId, Message};
 use storage::ClusterId;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::peer::codec;
 pub(crate) use crate::peer::compression::FRAME_BYTES_MAX;
 use crate::peer::compression::decompress;
 use crate::peer::{Peers, snapshot};
@@ -50,7 +49,7 @@ impl Peer for Listener {
         tracing::debug!(%from, "a member speaks");
         while let Some(frame) = frames.message().await? {
             if let Some(Kind::Messages(bytes) | Kind::Compressed(bytes)) = &frame.kind {
-                peers.shared.metrics.peer_received(bytes.len());
+                peers.metrics.peer_received(bytes.len());
             }
             let bytes = match frame.kind {
                 Some(Kind::Messages(bytes)) => bytes,
@@ -61,8 +60,8 @@ impl Peer for Listener {
                 // A kind of a later version.
                 None => continue,
             };
-            let mut messages = codec::messages(bytes)
-                .map_err(|reason| Status::data_loss(format!("a frame is malformed: {reason}")))?;
+            let mut messages =
+                wire::messages(bytes).map_err(|reason| Status::data_loss(format!("a frame is malformed: {reason}")))?;
             if peers.is_behind() {
                 messages.retain(|message| !brings_entries(message));
             }
@@ -91,8 +90,8 @@ pub(super) fn check(peers: &Peers, greeting: &Greeting) -> Result<MemberId, Stat
         Err(Status::failed_precondition(reason))
     };
     let from = MemberId(greeting.from);
-    if greeting.protocol != codec::PROTOCOL {
-        return refuse(format!("protocol {} is not spoken here, but {}", greeting.protocol, codec::PROTOCOL));
+    if greeting.protocol != wire::PROTOCOL {
+        return refuse(format!("protocol {} is not spoken here, but {}", greeting.protocol, wire::PROTOCOL));
     }
     if greeting.cluster_id[..] != peers.cluster().0 {
         let theirs = <[u8; 16]>::try_from(&greeting.cluster_id[..]).map(ClusterId);

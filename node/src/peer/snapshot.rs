@@ -5,16 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use engine::incoming_snapshot::{self, Offered};
 use proto::peer::peer_client::PeerClient;
 use proto::peer::{SnapshotChunk, SnapshotOffer, SnapshotReceived, snapshot_chunk::Kind};
-use raft::{Body, Index, MemberId, Message, SnapshotMeta, Term};
+use raft::{Index, MemberId, SnapshotMeta, Term};
+use storage::SnapshotReader;
 use storage::codec::{Reader, put_snapshot_meta};
-use storage::{SnapshotReader, Snapshots};
 use tokio::sync::{Mutex, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-use crate::driver::inbox::Inbox;
 use crate::peer::{Peers, dial, listen};
 
 /// Chunks read ahead of the connection.
@@ -68,10 +68,10 @@ impl Drop for Ending {
     fn drop(&mut self) {
         let Self { peers, to, number, arrived } = self;
         match arrived {
-            Ok(()) => peers.shared.metrics.snapshot_sent(),
-            Err(()) => peers.shared.metrics.snapshot_failed(),
+            Ok(()) => peers.metrics.snapshot_sent(),
+            Err(()) => peers.metrics.snapshot_failed(),
         }
-        peers.shared.inbox.snapshot_sent(*to, *number, *arrived);
+        peers.shared.snapshot_sent(*to, *number, *arrived);
     }
 }
 
@@ -173,7 +173,8 @@ pub(super) async fn receive(
     let keeping = Arc::clone(peers);
     // It goes on though the sender hangs up behind the last byte.
     let writing = tokio::task::spawn_blocking(move || {
-        keep(&keeping.snapshots, &keeping.shared.inbox, offered, std::iter::from_fn(|| received.blocking_recv()))
+        let arriving = std::iter::from_fn(|| received.blocking_recv());
+        incoming_snapshot::keep(&keeping.snapshots, &keeping.shared, offered, arriving)
     });
     let mut total = 0;
     while let Some(chunk) = next(&mut chunks).await? {
@@ -191,7 +192,7 @@ pub(super) async fn receive(
     drop(data);
     let written = writing.await.map_err(|reason| Status::internal(reason.to_string()))?;
     written.map_err(|reason| Status::data_loss(format!("the snapshot was not kept: {reason}")))?;
-    peers.shared.metrics.snapshot_received();
+    peers.metrics.snapshot_received();
     Ok(Response::new(SnapshotReceived {}))
 }
 
@@ -205,36 +206,4 @@ fn meta_of(bytes: Bytes) -> Result<SnapshotMeta, Status> {
     let mut reader = Reader::new(bytes);
     let meta = reader.snapshot_meta().and_then(|meta| reader.finish().map(|()| meta));
     meta.map_err(|reason| Status::invalid_argument(format!("the offer is malformed: {reason}")))
-}
-
-/// What a sender says of its snapshot.
-pub(crate) struct Offered {
-    pub(crate) from: MemberId,
-    /// The sender's.
-    pub(crate) term: Term,
-    pub(crate) meta: SnapshotMeta,
-    pub(crate) size_bytes: u64,
-    pub(crate) crc32c: u32,
-}
-
-/// Writes what arrives, and tells the core, which says what becomes of it. An end before the offered size throws it away, and so
-/// does a core that does not listen: nobody else would.
-pub(crate) fn keep(
-    snapshots: &Snapshots,
-    inbox: &Inbox,
-    offered: Offered,
-    received: impl Iterator<Item = Bytes>,
-) -> Result<(), String> {
-    let Offered { from, term, meta, size_bytes, crc32c } = offered;
-    let last = meta.last;
-    let mut receiver = snapshots.receive(meta.clone()).map_err(|reason| reason.to_string())?;
-    for bytes in received {
-        receiver.write(&bytes).map_err(|reason| reason.to_string())?;
-    }
-    receiver.finish(size_bytes, crc32c).map_err(|reason| reason.to_string())?;
-    let arrived = Message { term, body: Body::InstallSnapshot(meta) };
-    inbox.messages(from, vec![arrived]).map_err(|refused| match snapshots.discard_received(last) {
-        Ok(()) => format!("the core does not listen: {refused:?}"),
-        Err(reason) => reason.to_string(),
-    })
 }

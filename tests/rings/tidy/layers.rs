@@ -11,6 +11,9 @@ const EXACT: &[(&str, &[&str])] = &[
     ("raft", &["bytes", "thiserror"]),
     ("mvcc", &["bytes", "crc32c", "thiserror"]),
     ("storage", &["bytes", "crc32c", "raft", "thiserror"]),
+    // Its own tokio feature list is `sync` alone: channels, no runtime.
+    ("engine", &["arc-swap", "bytes", "mvcc", "raft", "storage", "thiserror", "tokio", "tracing"]),
+    ("wire", &["bytes", "raft", "storage"]),
     ("proto", &["prost", "tonic", "tonic-prost"]),
     ("plan", &["crds", "k8s-openapi", "kube-core", "serde", "serde_json", "thiserror"]),
 ];
@@ -27,9 +30,16 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("raft", &["tokio", "tonic", "rand", "getrandom"]),
     ("mvcc", &["tokio", "tonic", "prost", "getrandom"]),
     ("storage", &["tokio", "tonic", "prost"]),
+    ("engine", &["tonic", "prost", "hyper", "http", "object_store", "prometheus-client", "futures"]),
+    ("wire", &["tokio", "tonic", "prost"]),
+    ("stepped-member", &["tonic", "prost", "hyper", "http", "object_store", "prometheus-client"]),
+    ("simulator", &["tonic", "prost", "hyper", "object_store", "raft-node"]),
     ("plan", &["kube", "kube-client", "tokio", "tonic", "raft", "storage", "mvcc", "proto"]),
     ("crds", &["kube", "kube-client", "tokio", "tonic"]),
-    ("raft-node", &["kube", "kube-core", "k8s-openapi", "crds", "plan", "raft-with-bugs", "memory-disk"]),
+    (
+        "raft-node",
+        &["kube", "kube-core", "k8s-openapi", "crds", "plan", "raft-with-bugs", "memory-disk", "stepped-member"],
+    ),
     ("raft-operator", &["raft", "storage", "mvcc", "raft-node", "object_store", "raft-with-bugs"]),
     ("xtask", &["kube", "tonic", "object_store"]),
     ("operators", &["kube", "kube-client", "tokio", "tonic", "raft-node"]),

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft::{Config, Configuration, Index, MemberId, Role, SnapshotMeta};
-use raft_node::stepped::{Carried, Settings, SnapshotDue};
+use stepped_member::{Carried, Settings, SnapshotDue};
 use world::agenda::Agenda;
 use world::clock::{Clock, TRUE_RATE};
 use world::disk::Disk;
@@ -248,7 +248,7 @@ impl MemberCluster {
     }
 
     /// The member's process, if it is still the one of that start.
-    fn of_start(&mut self, id: MemberId, start: u64) -> Option<&mut raft_node::stepped::SteppedMember> {
+    fn of_start(&mut self, id: MemberId, start: u64) -> Option<&mut stepped_member::SteppedMember> {
         self.members.get_mut(&id).filter(|member| member.start == start)?.process_mut()
     }
 

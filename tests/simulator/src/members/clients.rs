@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
+use engine::error::{ProposeError, ReadError};
+use engine::handle::Handle;
+use engine::outcome::Committed;
+use engine::published::Published;
 use mvcc::{Batch, Command, Compact, DeleteRange, Op, OpResult, Operand, Put, Range, Relation, Response, Txn};
 use raft::{Index, MemberId};
-use raft_node::apply::publish::Published;
-use raft_node::handle::error::{ProposeError, ReadError};
-use raft_node::handle::{Committed, Handle};
 use world::seed::Random;
 
 use crate::check::linearizable;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use memory_disk::MemoryDisk;
 use raft::{Configuration, Entry, HardState, Index, MemberId, Output, Persist, Restored};
-use raft_node::stepped::{Settings, SteppedMember, Written};
+use stepped_member::{Settings, SteppedMember, Written};
 use storage::{ClusterId, ClusterRecord, OnFailure, Options, Recovered, Start, Storage};
 use world::clock::Clock;
 use world::disk::Disk;

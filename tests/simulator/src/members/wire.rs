@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft::MemberId;
-use raft_node::stepped::{Carried, SnapshotDue};
+use stepped_member::{Carried, SnapshotDue};
 
 use crate::invariant::{Checked, Violation};
 use crate::members::process::Member;

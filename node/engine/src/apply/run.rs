@@ -1,0 +1,270 @@
+//! Owns the store, and the only thread that changes it: committed entries in, one view out per batch, then the answers. Does not
+//! own what a command does (`mvcc`) or the order of entries (the core).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mvcc::{Batch, BatchError, Command, CommandError, Outcome, Removal, Revision, Store};
+use raft::{Entry, EntryId, Index, Payload, SnapshotMeta};
+
+use super::queue::{ApplyJob, ApplyQueue};
+use crate::error::SnapshotLoadError;
+use crate::fatal::fatal;
+use crate::log_thread::InstalledSignal;
+use crate::outcome::Committed;
+use crate::propose::pending::Pending;
+use crate::published::Published;
+use crate::read::barrier::Barrier;
+use crate::reply::Replies;
+use crate::shared::Shared;
+
+/// After so many payload bytes a view is published, though more entries wait.
+const PUBLISH_BYTES: usize = 4 << 20;
+/// Compacted versions that are looked at between two batches.
+const COMPACT_SLICE: usize = 2_000;
+
+/// Loads the newest durable snapshot, which ends at or above this index.
+pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<(Store, EntryId), SnapshotLoadError> + Send>;
+
+/// Why the apply thread cannot go on. The member must end: its state cannot become what it is on other members.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// A committed entry is not a batch of commands.
+    #[error("entry {entry} cannot be applied: {source}")]
+    Entry {
+        /// The entry.
+        entry: EntryId,
+        /// What is wrong with its payload.
+        source: BatchError,
+    },
+    /// The snapshot that replaced the log cannot be loaded.
+    #[error("the installed snapshot at {last} cannot be loaded: {source}")]
+    Snapshot {
+        /// Last entry in the snapshot.
+        last: EntryId,
+        /// Why it cannot be loaded.
+        source: SnapshotLoadError,
+    },
+}
+
+/// The apply thread: [`Applier::run`] on a thread of its own, or [`Applier::step`] by step.
+pub struct Applier {
+    store: Store,
+    /// The store's revision.
+    revision: Revision,
+    /// The last entry in it.
+    at: EntryId,
+    queue: Arc<ApplyQueue>,
+    shared: Arc<Shared>,
+    pending: Arc<Pending>,
+    barrier: Arc<Barrier>,
+    replies: Replies,
+    load: LoadSnapshot,
+    /// Taken from the queue by [`Applier::has_work`].
+    waiting: VecDeque<ApplyJob>,
+}
+
+impl Applier {
+    /// Goes on from `store`, which holds everything up to `at`.
+    pub(crate) fn new(
+        store: Store,
+        at: EntryId,
+        queue: Arc<ApplyQueue>,
+        shared: Arc<Shared>,
+        pending: Arc<Pending>,
+        barrier: Arc<Barrier>,
+        load: LoadSnapshot,
+    ) -> Self {
+        let revision = store.view().revision();
+        let replies = Replies::new(&shared.lanes);
+        Self { store, revision, at, queue, shared, pending, barrier, replies, load, waiting: VecDeque::new() }
+    }
+
+    /// Runs until the queue is closed and empty.
+    pub fn run(mut self) {
+        let mut jobs = Vec::new();
+        let queue = Arc::clone(&self.queue);
+        while queue.take(&mut jobs) {
+            if let Err(reason) = self.carry_out(jobs.drain(..)) {
+                fatal(format_args!("{reason}"));
+            }
+        }
+    }
+
+    /// Whether [`Applier::step`] would do something without waiting for the log thread.
+    #[must_use]
+    pub fn has_work(&mut self) -> bool {
+        let mut jobs = Vec::new();
+        self.queue.take_now(&mut jobs);
+        self.waiting.extend(jobs);
+        self.waiting.front().is_some_and(ApplyJob::can_begin)
+    }
+
+    /// Carries out all jobs that [`Applier::has_work`] found and that do not wait for the log thread, as one batch.
+    ///
+    /// # Errors
+    /// Returns why the member must end.
+    pub fn step(&mut self) -> Result<(), ApplyError> {
+        let ready = self.waiting.iter().take_while(|job| job.can_begin()).count();
+        let jobs: Vec<ApplyJob> = self.waiting.drain(..ready).collect();
+        self.carry_out(jobs.into_iter())
+    }
+
+    /// Carries out some jobs as one batch: one view at the end, then the answers.
+    fn carry_out(&mut self, jobs: impl Iterator<Item = ApplyJob>) -> Result<(), ApplyError> {
+        let started = Instant::now();
+        let mut since_publish = 0;
+        for job in jobs {
+            let bytes = job.bytes();
+            match job {
+                ApplyJob::Entries(entries) => {
+                    for entry in entries {
+                        since_publish += entry.payload.len();
+                        self.apply(entry)?;
+                        if since_publish >= PUBLISH_BYTES {
+                            since_publish = 0;
+                            self.publish();
+                        }
+                    }
+                }
+                ApplyJob::Install { meta, installed } => {
+                    if !installed.is_set() {
+                        // The disk may be full: a snapshot of what is applied makes room, and those who wait for it need no
+                        // installation.
+                        since_publish = 0;
+                        self.publish();
+                    }
+                    self.install(&meta, &installed)?;
+                }
+            }
+            self.queue.applied(bytes);
+        }
+        self.publish();
+        self.shared.observer.batch_applied(started.elapsed());
+        self.compact();
+        Ok(())
+    }
+
+    fn apply(&mut self, entry: Entry) -> Result<(), ApplyError> {
+        let Entry { id, time_ms, payload } = entry;
+        if id.index <= self.at.index {
+            // A snapshot that was installed meanwhile holds it.
+            return Ok(());
+        }
+        assert!(id.index == self.at.index.next(), "entry {id} does not follow {}", self.at);
+        self.at = id;
+        let Payload::Normal(bytes) = payload else { return Ok(()) };
+        // Applying anything else than what the others apply would make this member lie.
+        let batch = Batch::decode(bytes).map_err(|source| ApplyError::Entry { entry: id, source })?;
+        let waiting = batch.commands.first().and_then(|(first, _)| self.pending.take(*first));
+        let Some(waiting) = waiting else {
+            for (_, command) in &batch.commands {
+                // The outcome matters to nobody here; it is the same on every member.
+                let _ = self.execute(time_ms, command);
+            }
+            return Ok(());
+        };
+        self.shared.admission.release(waiting.waiters.len(), waiting.bytes);
+        assert!(waiting.waiters.len() == batch.commands.len(), "a batch lost commands in the log");
+        for ((_, command), waiter) in batch.commands.iter().zip(waiting.waiters) {
+            let result = self.execute(time_ms, command);
+            self.replies.proposed(waiter, Ok(Committed { result, revision: self.revision, entry: id }));
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, time_ms: u64, command: &Command) -> Result<Outcome, CommandError> {
+        let result = self.store.apply(time_ms, command);
+        if let Ok(outcome) = &result {
+            self.revision = outcome.revision;
+            self.shared.observer.applied(outcome);
+        }
+        result
+    }
+
+    /// The view first, then those who were told that it is there.
+    fn publish(&mut self) {
+        let published = Arc::new(Published { view: self.store.view(), applied: self.at.index, term: self.at.term });
+        self.shared.published.store(Arc::clone(&published));
+        self.barrier.reached(self.at.index, &mut self.replies);
+        self.replies.flush(&self.shared.lanes);
+        self.shared.inbox.applied(published);
+    }
+
+    /// Another snapshot may have been installed while this thread was busy: then that one is loaded, and what leads up to it
+    /// is skipped.
+    fn install(&mut self, meta: &SnapshotMeta, installed: &InstalledSignal) -> Result<(), ApplyError> {
+        installed.wait();
+        if meta.last.index <= self.at.index {
+            return Ok(());
+        }
+        let (store, at) =
+            (self.load)(meta.last.index).map_err(|source| ApplyError::Snapshot { last: meta.last, source })?;
+        self.revision = store.view().revision();
+        (self.store, self.at) = (store, at);
+        Ok(())
+    }
+
+    /// Removes compacted versions while nothing else waits.
+    fn compact(&mut self) {
+        while self.store.removal() == Removal::Pending && !self.queue.has_work() {
+            self.store.compact_slice(COMPACT_SLICE);
+            self.publish();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use raft::{MemberId, Term};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::event::Event;
+    use crate::inbox::Wants;
+    use crate::observer::Unobserved;
+    use crate::status::{Phase, Status};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn id(index: u64) -> EntryId {
+        EntryId { term: Term(1), index: Index(index) }
+    }
+
+    /// The newest view that the core is told of.
+    fn published(shared: &Shared) -> Option<Index> {
+        let wants = Wants { proposals: true, reads: true, applied: true };
+        let mut events = Vec::new();
+        shared.inbox.next_before(Instant::now() + PATIENCE, wants, &mut events);
+        events.iter().find_map(|event| if let Event::Applied(view) = event { Some(view.applied) } else { None })
+    }
+
+    #[test]
+    fn what_is_applied_waits_for_no_installation() {
+        let status = Status::idle(MemberId(1), "demo-1".to_owned(), Phase::Member);
+        let shared = Shared::new(status, None, 1, mpsc::channel(1).0, Box::new(Unobserved));
+        let mut applier = Applier::new(
+            Store::new(),
+            id(0),
+            Arc::new(ApplyQueue::new(Arc::clone(&shared))),
+            Arc::clone(&shared),
+            Arc::default(),
+            Arc::default(),
+            Box::new(|index| Ok((Store::new(), id(index.0)))),
+        );
+        let installed = InstalledSignal::default();
+        let meta = SnapshotMeta { last: id(5), ..SnapshotMeta::default() };
+        let jobs = [
+            ApplyJob::Entries(vec![Entry { id: id(1), time_ms: 0, payload: Payload::Noop }]),
+            ApplyJob::Install { meta, installed: installed.clone() },
+        ];
+        let thread = std::thread::spawn(move || applier.carry_out(jobs.into_iter()));
+        assert_eq!(published(&shared), Some(Index(1)), "the disk has nothing to do with it");
+        installed.set();
+        thread.join().unwrap().unwrap();
+        assert_eq!(shared.published.load().applied, Index(5));
+    }
+}

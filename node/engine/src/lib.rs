@@ -1,0 +1,57 @@
+//! The replicated store without sockets: commands enter through a [`handle::Handle`], the driver moves them through the
+//! Raft core, the log and the state machine, and outcomes come back. Owns the threads, queues and batches of one member.
+//! Does not own connections, the form of messages on the wire, metrics or the end of a member's life: the program brings
+//! those as a [`transport::Transport`] and an [`observer::Observer`].
+//!
+//! A module uses only modules that stand before it in this list:
+//!
+//! ```text
+//! leaves     fatal clock mailbox transport observer record status error lifecycle outcome published
+//! requests   reply → propose::admission → event → inbox → shared → handle
+//! pacing     propose::{pending, batch}   read::barrier
+//! threads    log_thread   apply   driver   snapshot_thread   incoming_snapshot
+//! assembly   wiring → threads
+//! ```
+
+pub mod fatal;
+
+pub mod clock;
+mod mailbox;
+
+pub mod observer;
+pub mod transport;
+
+pub mod record;
+pub mod status;
+
+pub mod error;
+pub mod lifecycle;
+
+pub mod outcome;
+pub mod published;
+
+pub mod reply;
+
+mod propose;
+
+mod event;
+mod inbox;
+
+pub mod shared;
+
+pub mod handle;
+
+mod read;
+
+pub mod log_thread;
+
+pub mod apply;
+
+pub mod driver;
+pub mod snapshot_thread;
+
+pub mod incoming_snapshot;
+
+pub mod wiring;
+
+pub mod threads;

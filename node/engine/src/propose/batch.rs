@@ -1,0 +1,311 @@
+//! All waiting commands into one entry. Owns the pace, without a timer: one entry may be under way and one more may follow
+//! it; further commands gather meanwhile, and only full entries go beyond. Does not own the outcome (`pending`).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use mvcc::BatchBuilder;
+
+use crate::error::ProposeError;
+use crate::propose::admission::{Admission, Proposal};
+use crate::propose::pending::Batch;
+use crate::reply::Replies;
+
+/// Commands in one entry.
+const COMMANDS_MAX: usize = 1_024;
+/// Payload at which an entry is full.
+const FULL_BYTES: usize = 1 << 20;
+/// Entries under way, below which waiting commands go out however few they are.
+const PARTIAL_IN_FLIGHT: usize = 2;
+/// Entries under way, at which even full ones wait.
+const FULL_IN_FLIGHT: usize = 64;
+
+#[derive(Debug)]
+struct Arrived {
+    proposals: VecDeque<Proposal>,
+    at: Duration,
+}
+
+/// Commands that wait for an entry.
+#[derive(Debug)]
+pub(crate) struct Batcher {
+    arrived: VecDeque<Arrived>,
+    waiting: usize,
+    waiting_bytes: usize,
+    /// Encoded entries that consensus did not take, oldest first; they go before everything else.
+    returned: VecDeque<Batch>,
+    next_id: u64,
+    commit_timeout: Duration,
+    /// Not before this time, unless something changes.
+    not_before: Duration,
+}
+
+impl Batcher {
+    /// `first_id` must be random: it tells this member's entries from those of others, and of earlier starts.
+    pub(crate) fn new(first_id: u64, commit_timeout: Duration) -> Self {
+        Self {
+            arrived: VecDeque::new(),
+            waiting: 0,
+            waiting_bytes: 0,
+            returned: VecDeque::new(),
+            next_id: first_id,
+            commit_timeout,
+            not_before: Duration::ZERO,
+        }
+    }
+
+    /// Commands came.
+    pub(crate) fn arrive(&mut self, now: Duration, proposals: Vec<Proposal>) {
+        if proposals.is_empty() {
+            return;
+        }
+        self.waiting += proposals.len();
+        self.waiting_bytes += proposals.iter().map(|proposal| proposal.bytes).sum::<usize>();
+        self.arrived.push_back(Arrived { proposals: proposals.into(), at: now });
+    }
+
+    /// Consensus did not take this one and never will: it goes out again, before its deadline, when `retry_at` has come or
+    /// [`Batcher::retry_now`] says so.
+    pub(crate) fn give_back(&mut self, batch: Batch, retry_at: Duration) {
+        // They come back in any order, but the oldest is to go first.
+        let at = self.returned.partition_point(|other| other.deadline <= batch.deadline);
+        self.returned.insert(at, batch);
+        self.not_before = self.not_before.max(retry_at);
+    }
+
+    /// Something changed: what was refused may be taken now.
+    pub(crate) fn retry_now(&mut self) {
+        self.not_before = Duration::ZERO;
+    }
+
+    /// Whether anything waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.waiting == 0 && self.returned.is_empty()
+    }
+
+    /// Whether a command that comes now would go out at once.
+    pub(crate) fn wants_more(&self, in_flight: usize) -> bool {
+        in_flight < PARTIAL_IN_FLIGHT || (in_flight < FULL_IN_FLIGHT && self.is_full())
+    }
+
+    /// When what was given back may be tried again, though nothing else happens.
+    pub(crate) fn retry_at(&self) -> Option<Duration> {
+        Some(self.not_before).filter(|at| !at.is_zero() && !self.is_idle())
+    }
+
+    /// The next entry, if its time has come.
+    pub(crate) fn next(&mut self, now: Duration, in_flight: usize) -> Option<Batch> {
+        if now < self.not_before {
+            return None;
+        }
+        self.not_before = Duration::ZERO;
+        if !self.wants_more(in_flight) {
+            return None;
+        }
+        self.returned.pop_front().or_else(|| self.build())
+    }
+
+    /// Answers those who waited too long for an entry to begin with: nothing of theirs was written.
+    pub(crate) fn expire(&mut self, now: Duration, reason: ProposeError, replies: &mut Replies, admission: &Admission) {
+        while let Some(arrived) = self.arrived.front()
+            && arrived.at + self.commit_timeout <= now
+        {
+            for proposal in self.arrived.pop_front().into_iter().flat_map(|arrived| arrived.proposals) {
+                self.waiting -= 1;
+                self.waiting_bytes -= proposal.bytes;
+                admission.release(1, proposal.bytes);
+                replies.proposed(proposal.waiter, Err(reason));
+            }
+        }
+        while let Some(batch) = self.returned.front()
+            && batch.deadline <= now
+        {
+            let Some(batch) = self.returned.pop_front() else { break };
+            admission.release(batch.waiters.len(), batch.bytes);
+            batch.waiters.into_iter().for_each(|waiter| replies.proposed(waiter, Err(reason)));
+        }
+    }
+
+    /// Answers everybody: the end.
+    pub(crate) fn abandon(&mut self, replies: &mut Replies, admission: &Admission) {
+        self.expire(Duration::MAX, ProposeError::Stopping, replies, admission);
+    }
+
+    fn is_full(&self) -> bool {
+        !self.returned.is_empty() || self.waiting >= COMMANDS_MAX || self.waiting_bytes >= FULL_BYTES
+    }
+
+    /// All that waits, up to a full entry and the one command that fills it.
+    fn build(&mut self) -> Option<Batch> {
+        let deadline = self.arrived.front()?.at + self.commit_timeout;
+        let id = self.next_id;
+        let mut builder = BatchBuilder::new();
+        let mut waiters = Vec::with_capacity(self.waiting.min(COMMANDS_MAX));
+        let mut bytes = 0;
+        while waiters.len() < COMMANDS_MAX
+            && builder.size_bytes() < FULL_BYTES
+            && let Some(proposal) = self.pop()
+        {
+            builder.push(self.next_id, &proposal.command);
+            self.next_id = self.next_id.wrapping_add(1);
+            bytes += proposal.bytes;
+            waiters.push(proposal.waiter);
+        }
+        Some(Batch { id, payload: builder.finish(), waiters, bytes, deadline })
+    }
+
+    fn pop(&mut self) -> Option<Proposal> {
+        let front = self.arrived.front_mut()?;
+        // `arrived` holds no empty groups.
+        let proposal = front.proposals.pop_front()?;
+        if front.proposals.is_empty() {
+            self.arrived.pop_front();
+        }
+        self.waiting -= 1;
+        self.waiting_bytes -= proposal.bytes;
+        Some(proposal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mvcc::{Command, Put};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::outcome::Committed;
+    use crate::reply::{LaneId, Lanes, Waiter};
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    type Answer = oneshot::Receiver<Result<Committed, ProposeError>>;
+
+    struct Clients {
+        admission: Admission,
+        lanes: Lanes,
+        replies: Replies,
+    }
+
+    impl Clients {
+        fn new() -> Self {
+            let lanes = Lanes::new(1);
+            Self { admission: Admission::default(), replies: Replies::new(&lanes), lanes }
+        }
+
+        fn command(&self, value_bytes: usize) -> (Proposal, Answer) {
+            let put = Put { key: "key".into(), value: vec![0; value_bytes].into(), ..Put::default() };
+            let (reply, answer) = oneshot::channel();
+            let waiter = Waiter { reply, lane: LaneId(0) };
+            (self.admission.admit(Command::Put(put), waiter).unwrap(), answer)
+        }
+
+        fn commands(&self, count: usize) -> Vec<Proposal> {
+            (0..count).map(|_| self.command(1).0).collect()
+        }
+
+        fn expire(&mut self, batcher: &mut Batcher, now: Duration) {
+            batcher.expire(now, ProposeError::NoLeader, &mut self.replies, &self.admission);
+            self.replies.flush(&self.lanes);
+        }
+    }
+
+    fn commands_in(batch: &Batch) -> Vec<u64> {
+        let decoded = mvcc::Batch::decode(batch.payload.clone()).unwrap();
+        decoded.commands.into_iter().map(|(id, _)| id).collect()
+    }
+
+    #[test]
+    fn all_that_waits_goes_into_one_entry() {
+        let clients = Clients::new();
+        let mut batcher = Batcher::new(70, TIMEOUT);
+        batcher.arrive(Duration::ZERO, clients.commands(2));
+        batcher.arrive(Duration::ZERO, clients.commands(3));
+        let batch = batcher.next(Duration::ZERO, 0).unwrap();
+        assert_eq!((batch.id, batch.waiters.len()), (70, 5));
+        assert_eq!(commands_in(&batch), [70, 71, 72, 73, 74]);
+        assert!(batcher.is_idle() && batcher.next(Duration::ZERO, 0).is_none());
+    }
+
+    #[test]
+    fn a_partial_entry_waits_for_room_and_a_full_one_does_not() {
+        let clients = Clients::new();
+        let mut batcher = Batcher::new(0, TIMEOUT);
+        batcher.arrive(Duration::ZERO, clients.commands(1));
+        assert!(batcher.next(Duration::ZERO, PARTIAL_IN_FLIGHT).is_none());
+        batcher.arrive(Duration::ZERO, clients.commands(COMMANDS_MAX));
+        let full = batcher.next(Duration::ZERO, PARTIAL_IN_FLIGHT).unwrap();
+        assert_eq!(full.waiters.len(), COMMANDS_MAX);
+        assert!(batcher.next(Duration::ZERO, PARTIAL_IN_FLIGHT).is_none(), "the one that is left is no full entry");
+        batcher.arrive(Duration::ZERO, clients.commands(COMMANDS_MAX));
+        assert!(batcher.next(Duration::ZERO, FULL_IN_FLIGHT).is_none());
+    }
+
+    #[test]
+    fn an_entry_is_full_by_bytes_too() {
+        let clients = Clients::new();
+        let mut batcher = Batcher::new(0, TIMEOUT);
+        let large: Vec<_> = (0..5).map(|_| clients.command(400 << 10).0).collect();
+        batcher.arrive(Duration::ZERO, large);
+        let sizes = std::iter::from_fn(|| batcher.next(Duration::ZERO, 0)).map(|batch| batch.waiters.len());
+        assert_eq!(sizes.collect::<Vec<_>>(), [3, 2]);
+    }
+
+    #[test]
+    fn what_consensus_gave_back_goes_first_and_not_before_its_time() {
+        let clients = Clients::new();
+        let mut batcher = Batcher::new(0, TIMEOUT);
+        batcher.arrive(Duration::ZERO, clients.commands(1));
+        let first = batcher.next(Duration::ZERO, 0).unwrap();
+        batcher.arrive(Duration::from_millis(1), clients.commands(1));
+        let second = batcher.next(Duration::from_millis(1), 0).unwrap();
+        let (first_id, second_id) = (first.id, second.id);
+        let retry_at = Duration::from_millis(50);
+        batcher.give_back(second, retry_at);
+        batcher.give_back(first, retry_at);
+        batcher.arrive(Duration::from_millis(2), clients.commands(1));
+        assert!(batcher.next(Duration::from_millis(49), 0).is_none());
+        assert_eq!(batcher.retry_at(), Some(retry_at));
+        batcher.retry_now();
+        let order: Vec<u64> =
+            std::iter::from_fn(|| batcher.next(Duration::from_millis(49), 0)).map(|batch| batch.id).collect();
+        assert_eq!(order, [first_id, second_id, 2]);
+    }
+
+    #[test]
+    fn who_waited_for_an_entry_too_long_is_told_that_nothing_happened() {
+        let mut clients = Clients::new();
+        let mut batcher = Batcher::new(0, TIMEOUT);
+        let (returned, mut first) = clients.command(1);
+        batcher.arrive(Duration::ZERO, vec![returned]);
+        let batch = batcher.next(Duration::ZERO, 0).unwrap();
+        batcher.give_back(batch, Duration::ZERO);
+        let (waiting, mut second) = clients.command(1);
+        batcher.arrive(Duration::from_secs(1), vec![waiting]);
+
+        clients.expire(&mut batcher, TIMEOUT);
+        assert_eq!(first.try_recv().unwrap().unwrap_err(), ProposeError::NoLeader);
+        assert!(second.try_recv().is_err(), "it still has time");
+        clients.expire(&mut batcher, TIMEOUT + Duration::from_secs(1));
+        assert_eq!(second.try_recv().unwrap().unwrap_err(), ProposeError::NoLeader);
+        assert!(batcher.is_idle());
+        assert_eq!(clients.admission.requests(), 0);
+    }
+
+    #[test]
+    fn too_many_commands_are_refused() {
+        let clients = Clients::new();
+        let put = || Command::Put(Put { value: vec![0; 30 << 20].into(), ..Put::default() });
+        let admit = |command| {
+            let (reply, _) = oneshot::channel();
+            clients.admission.admit(command, Waiter { reply, lane: LaneId(0) })
+        };
+        let first = admit(put()).unwrap();
+        let second = admit(put()).unwrap();
+        assert_eq!(admit(put()).unwrap_err(), ProposeError::Overloaded);
+        clients.admission.release(1, first.bytes);
+        drop(admit(put()).unwrap());
+        drop(second);
+        let huge = Command::Put(Put { value: vec![0; 49 << 20].into(), ..Put::default() });
+        assert!(matches!(admit(huge).unwrap_err(), ProposeError::TooLarge { .. }));
+    }
+}

@@ -1,0 +1,316 @@
+//! Linearizable reads that share one quorum round (Raft thesis §6.4): all that wait when a round begins go with it, those
+//! that come later with the next. Owns rounds and who waits for them; consensus confirms, the apply thread catches up.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use raft::{Index, ReadContext};
+
+use crate::error::ReadError;
+use crate::reply::{ReadWaiter, Replies};
+
+/// Rounds under way; a second one spares reads that just missed the first a whole round of waiting.
+const ROUNDS_MAX: usize = 2;
+
+/// Reads that arrived together.
+#[derive(Debug)]
+pub(crate) struct Group {
+    waiters: Vec<ReadWaiter>,
+    deadline: Duration,
+}
+
+impl Group {
+    fn answer(self, outcome: Result<(), ReadError>, replies: &mut Replies) {
+        self.waiters.into_iter().for_each(|waiter| replies.read(waiter, outcome));
+    }
+}
+
+#[derive(Debug)]
+struct Round {
+    context: ReadContext,
+    started: Duration,
+    groups: VecDeque<Group>,
+}
+
+/// Rounds, as the core's thread runs them.
+#[derive(Debug)]
+pub(crate) struct Rounds {
+    gathering: VecDeque<Group>,
+    under_way: Vec<Round>,
+    next_context: u64,
+    /// How long a read may take in all.
+    timeout: Duration,
+    /// After so long an unanswered round is taken for lost.
+    patience: Duration,
+    not_before: Duration,
+}
+
+impl Rounds {
+    /// `first_context` must be random: contexts are never reused, not by an earlier start either.
+    pub(crate) fn new(first_context: u64, timeout: Duration, patience: Duration) -> Self {
+        Self {
+            gathering: VecDeque::new(),
+            under_way: Vec::new(),
+            next_context: first_context,
+            timeout,
+            patience,
+            not_before: Duration::ZERO,
+        }
+    }
+
+    /// Reads came.
+    pub(crate) fn arrive(&mut self, now: Duration, waiters: Vec<ReadWaiter>) {
+        self.gathering.push_back(Group { waiters, deadline: now + self.timeout });
+    }
+
+    /// Whether a read that comes now would start a round.
+    pub(crate) fn wants_more(&self) -> bool {
+        self.under_way.len() < ROUNDS_MAX
+    }
+
+    /// Begins a round with everybody who waits, if there is anybody and room for one.
+    pub(crate) fn begin(&mut self, now: Duration) -> Option<ReadContext> {
+        if now < self.not_before {
+            return None;
+        }
+        self.not_before = Duration::ZERO;
+        if self.gathering.is_empty() || !self.wants_more() {
+            return None;
+        }
+        let context = ReadContext(self.next_context);
+        self.next_context = self.next_context.wrapping_add(1);
+        self.under_way.push(Round { context, started: now, groups: std::mem::take(&mut self.gathering) });
+        Some(context)
+    }
+
+    /// The round is confirmed: whom to let read. Empty if the round was given up before.
+    pub(crate) fn confirmed(&mut self, context: ReadContext) -> VecDeque<Group> {
+        self.end(context).map(|round| round.groups).unwrap_or_default()
+    }
+
+    /// The round failed: its reads go with another one, at `retry_at` or when [`Rounds::retry_now`] says so.
+    pub(crate) fn failed(&mut self, context: ReadContext, retry_at: Duration) {
+        if let Some(mut round) = self.end(context) {
+            round.groups.append(&mut self.gathering);
+            self.gathering = round.groups;
+            self.not_before = retry_at;
+        }
+    }
+
+    /// Something changed: what failed may succeed now.
+    pub(crate) fn retry_now(&mut self) {
+        self.not_before = Duration::ZERO;
+    }
+
+    /// Gives up lost rounds, then answers who waited too long with `reason`.
+    pub(crate) fn expire(&mut self, now: Duration, reason: ReadError, replies: &mut Replies) {
+        while let Some(lost) = self.under_way.iter().find(|round| round.started + self.patience <= now) {
+            let context = lost.context;
+            self.failed(context, now);
+        }
+        while let Some(group) = self.gathering.front()
+            && group.deadline <= now
+        {
+            let Some(group) = self.gathering.pop_front() else { break };
+            group.answer(Err(reason), replies);
+        }
+    }
+
+    /// When failed reads may be tried again, though nothing else happens.
+    pub(crate) fn retry_at(&self) -> Option<Duration> {
+        Some(self.not_before).filter(|at| !at.is_zero() && !self.gathering.is_empty())
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.gathering.is_empty() && self.under_way.is_empty()
+    }
+
+    /// Answers everybody: the end.
+    pub(crate) fn abandon(&mut self, replies: &mut Replies) {
+        let rounds = std::mem::take(&mut self.under_way);
+        for group in rounds.into_iter().flat_map(|round| round.groups).chain(self.gathering.drain(..)) {
+            group.answer(Err(ReadError::Stopping), replies);
+        }
+    }
+
+    fn end(&mut self, context: ReadContext) -> Option<Round> {
+        let at = self.under_way.iter().position(|round| round.context == context)?;
+        Some(self.under_way.remove(at))
+    }
+}
+
+/// Confirmed reads that wait until their index is applied; shared with the apply thread, for a moment only.
+#[derive(Debug, Default)]
+pub(crate) struct Barrier {
+    waiting: Mutex<BTreeMap<Index, Vec<Group>>>,
+}
+
+impl Barrier {
+    /// Lets `groups` read at `index`: at once if `applied()` has reached it, else once [`Barrier::reached`] has.
+    pub(crate) fn pass_or_wait(
+        &self,
+        index: Index,
+        groups: VecDeque<Group>,
+        applied: impl FnOnce() -> Index,
+        replies: &mut Replies,
+    ) {
+        let mut waiting = self.lock();
+        // Looked at under the lock: whoever publishes later finds these groups waiting.
+        if applied() >= index {
+            drop(waiting);
+            groups.into_iter().for_each(|group| group.answer(Ok(()), replies));
+        } else {
+            waiting.entry(index).or_default().extend(groups);
+        }
+    }
+
+    /// A view up to `applied` is published.
+    pub(crate) fn reached(&self, applied: Index, replies: &mut Replies) {
+        let mut waiting = self.lock();
+        while let Some(first) = waiting.first_entry()
+            && *first.key() <= applied
+        {
+            first.remove().into_iter().for_each(|group| group.answer(Ok(()), replies));
+        }
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    /// Answers who waited too long; this member is behind.
+    pub(crate) fn expire(&self, now: Duration, replies: &mut Replies) {
+        self.lock().retain(|_, groups| {
+            for late in groups.extract_if(.., |group| group.deadline <= now) {
+                late.answer(Err(ReadError::TimedOut), replies);
+            }
+            !groups.is_empty()
+        });
+    }
+
+    /// Answers everybody: the end.
+    pub(crate) fn abandon(&self, replies: &mut Replies) {
+        for group in std::mem::take(&mut *self.lock()).into_values().flatten() {
+            group.answer(Err(ReadError::Stopping), replies);
+        }
+    }
+
+    /// Every holder leaves the map whole, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Index, Vec<Group>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::reply::{LaneId, Lanes, Waiter};
+
+    type Answer = oneshot::Receiver<Result<(), ReadError>>;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    const PATIENCE: Duration = Duration::from_millis(500);
+
+    fn reader() -> (ReadWaiter, Answer) {
+        let (reply, answer) = oneshot::channel();
+        (Waiter { reply, lane: LaneId(0) }, answer)
+    }
+
+    struct Replying {
+        lanes: Lanes,
+        replies: Replies,
+    }
+
+    impl Replying {
+        fn new() -> Self {
+            let lanes = Lanes::new(1);
+            Self { replies: Replies::new(&lanes), lanes }
+        }
+
+        fn outcome(&mut self, answer: &mut Answer) -> Option<Result<(), ReadError>> {
+            self.replies.flush(&self.lanes);
+            answer.try_recv().ok()
+        }
+    }
+
+    #[test]
+    fn reads_that_wait_together_share_one_round() {
+        let mut rounds = Rounds::new(40, TIMEOUT, PATIENCE);
+        for _ in 0..3 {
+            rounds.arrive(Duration::ZERO, vec![reader().0, reader().0]);
+        }
+        let context = rounds.begin(Duration::ZERO).unwrap();
+        assert!(rounds.begin(Duration::ZERO).is_none(), "nobody is left");
+        let waiting: usize = rounds.confirmed(context).iter().map(|group| group.waiters.len()).sum();
+        assert_eq!(waiting, 6);
+    }
+
+    /// A read may use only a round that began after it (Raft thesis §6.4).
+    #[test]
+    fn a_read_never_uses_a_round_that_began_before_it() {
+        let mut rounds = Rounds::new(0, TIMEOUT, PATIENCE);
+        rounds.arrive(Duration::ZERO, vec![reader().0]);
+        let first = rounds.begin(Duration::ZERO).unwrap();
+        rounds.arrive(Duration::ZERO, vec![reader().0, reader().0]);
+        assert_eq!(rounds.confirmed(first).iter().map(|group| group.waiters.len()).sum::<usize>(), 1);
+        let second = rounds.begin(Duration::ZERO).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(rounds.confirmed(second).iter().map(|group| group.waiters.len()).sum::<usize>(), 2);
+        assert!(rounds.confirmed(second).is_empty(), "a late or doubled answer finds nobody");
+    }
+
+    #[test]
+    fn a_failed_or_lost_round_is_tried_again_under_another_name() {
+        let mut replying = Replying::new();
+        let mut rounds = Rounds::new(0, TIMEOUT, PATIENCE);
+        let (waiter, mut answer) = reader();
+        rounds.arrive(Duration::ZERO, vec![waiter]);
+        let failed = rounds.begin(Duration::ZERO).unwrap();
+        rounds.failed(failed, Duration::from_millis(50));
+        assert!(rounds.begin(Duration::from_millis(49)).is_none());
+        let lost = rounds.begin(Duration::from_millis(50)).unwrap();
+        rounds.expire(Duration::from_millis(50) + PATIENCE, ReadError::TimedOut, &mut replying.replies);
+        let third = rounds.begin(Duration::from_millis(50) + PATIENCE).unwrap();
+        assert!(rounds.confirmed(lost).is_empty(), "what was given up confirms nothing");
+        assert_eq!(replying.outcome(&mut answer), None);
+        assert_eq!(rounds.confirmed(third).len(), 1);
+    }
+
+    #[test]
+    fn a_read_that_no_round_confirms_in_time_is_told_why() {
+        let mut replying = Replying::new();
+        let mut rounds = Rounds::new(0, TIMEOUT, PATIENCE);
+        let (waiter, mut answer) = reader();
+        rounds.arrive(Duration::ZERO, vec![waiter]);
+        rounds.begin(Duration::ZERO).unwrap();
+        rounds.expire(TIMEOUT, ReadError::NoLeader, &mut replying.replies);
+        assert_eq!(replying.outcome(&mut answer), Some(Err(ReadError::NoLeader)));
+    }
+
+    #[test]
+    fn a_confirmed_read_waits_until_its_index_is_applied() {
+        let mut replying = Replying::new();
+        let barrier = Barrier::default();
+        let group = |waiter| VecDeque::from([Group { waiters: vec![waiter], deadline: TIMEOUT }]);
+        let (early, mut first) = reader();
+        let (late, mut second) = reader();
+        barrier.pass_or_wait(Index(5), group(early), || Index(5), &mut replying.replies);
+        assert_eq!(replying.outcome(&mut first), Some(Ok(())));
+        barrier.pass_or_wait(Index(7), group(late), || Index(5), &mut replying.replies);
+        barrier.reached(Index(6), &mut replying.replies);
+        assert_eq!(replying.outcome(&mut second), None);
+        barrier.reached(Index(7), &mut replying.replies);
+        assert_eq!(replying.outcome(&mut second), Some(Ok(())));
+        assert!(barrier.is_empty());
+
+        let (stuck, mut third) = reader();
+        barrier.pass_or_wait(Index(9), group(stuck), || Index(7), &mut replying.replies);
+        barrier.expire(TIMEOUT, &mut replying.replies);
+        assert_eq!(replying.outcome(&mut third), Some(Err(ReadError::TimedOut)));
+    }
+}

@@ -1,0 +1,150 @@
+//! Owns which part of a member is given what: a member with a cluster, put together from what its disk holds. Does not own
+//! whether the parts run on threads (`threads.rs`) or are stepped one by one by the caller.
+//!
+//! Each part has two ways to move, with one implementation: `run` blocks its thread until the member stops, `step` does one
+//! round and returns. A simulator steps the parts of many members in one thread, in any order.
+
+use std::io::BufReader;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mvcc::Store;
+use raft::{ConfigError, EntryId, Index, Now, Raft};
+use storage::{Recovered, SnapshotReader, Snapshots};
+
+use crate::apply::{Applier, ApplyQueue};
+use crate::driver::{Driver, Parts, Reporter, SnapshotJob, Snapshotting};
+use crate::error::SnapshotLoadError;
+use crate::log_thread::{LogJob, LogThread, LogWriter};
+use crate::mailbox::Mailbox;
+use crate::propose::batch::Batcher;
+use crate::propose::pending::Pending;
+use crate::published::Published;
+use crate::read::barrier::{Barrier, Rounds};
+use crate::shared::Shared;
+use crate::snapshot_thread::SnapshotThread;
+use crate::transport::Transport;
+
+/// Why a member cannot be put together from what its disk holds. The disk is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The disk belongs to no cluster.
+    #[error("the disk belongs to no cluster")]
+    NoCluster,
+    /// The newest snapshot cannot be loaded.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotLoadError),
+    /// The core does not accept its configuration or the log.
+    #[error(transparent)]
+    Core(#[from] ConfigError),
+}
+
+/// The work that the driver leaves to the other parts.
+#[derive(Clone, Debug)]
+pub(crate) struct Queues {
+    pub(crate) log: Arc<Mailbox<LogJob>>,
+    pub(crate) apply: Arc<ApplyQueue>,
+    pub(crate) snapshots: Arc<Mailbox<SnapshotJob>>,
+}
+
+/// How a member is to behave.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Limits and times of consensus.
+    pub raft: raft::Config,
+    /// How long a proposal or read may take.
+    pub commit_timeout: Duration,
+    /// Names of members that should lead rather than others.
+    pub prefer_leaders: Vec<String>,
+    /// First names of commands, reads and proposals. They must be random, because a name must never be used again, not even
+    /// after a restart.
+    pub first_names: [u64; 3],
+}
+
+/// A member that is ready to run or to be stepped.
+pub struct Wired {
+    /// The core and what surrounds it.
+    pub driver: Driver,
+    /// Writes the log.
+    pub log: LogThread,
+    /// Applies committed entries.
+    pub applier: Applier,
+    /// Writes snapshots of this member's own state.
+    pub snapshots: SnapshotThread,
+    pub(crate) queues: Queues,
+}
+
+/// Puts a member together from what its disk holds. The disk must belong to a cluster.
+///
+/// # Errors
+/// Returns why the member cannot run on this disk.
+pub fn wire(
+    recovered: Recovered,
+    settings: Settings,
+    now: Now,
+    shared: &Arc<Shared>,
+    transport: Box<dyn Transport>,
+) -> Result<Wired, WireError> {
+    let Recovered { storage, identity, raft: restored, snapshot, .. } = recovered;
+    let cluster = identity.cluster.ok_or(WireError::NoCluster)?.cluster_id;
+    let Settings { raft: config, commit_timeout, prefer_leaders, first_names: [command, read, proposal] } = settings;
+    let (store, at) = match &snapshot {
+        Some(info) => load_newest(storage.snapshots(), info.meta.last.index)?,
+        None => (Store::new(), restored.snapshot.last),
+    };
+    shared.snapshot.store(at.index.0, Ordering::Relaxed);
+    shared.published.store(Arc::new(Published { view: store.view(), applied: at.index, term: at.term }));
+    let election_timeout = config.election_timeout;
+    let raft = Raft::new(config, restored, now)?;
+    let queues =
+        Queues { log: Arc::default(), apply: Arc::new(ApplyQueue::new(Arc::clone(shared))), snapshots: Arc::default() };
+    let (pending, barrier) = (Arc::new(Pending::default()), Arc::new(Barrier::default()));
+    let driver = Driver::new(Parts {
+        raft,
+        shared: Arc::clone(shared),
+        pending: Arc::clone(&pending),
+        barrier: Arc::clone(&barrier),
+        log: Arc::clone(&queues.log),
+        apply: Arc::clone(&queues.apply),
+        peers: transport,
+        batcher: Batcher::new(command, commit_timeout),
+        rounds: Rounds::new(read, commit_timeout, election_timeout / 2),
+        snapshotting: Snapshotting::new(Arc::clone(&queues.snapshots), at.index),
+        reporter: Reporter::new(cluster, shared.status.load().name.clone()),
+        election_timeout,
+        prefer_leaders,
+        first_proposal: proposal,
+    });
+    let stored = storage.snapshots().clone();
+    let loading = stored.clone();
+    let applier = Applier::new(
+        store,
+        at,
+        Arc::clone(&queues.apply),
+        Arc::clone(shared),
+        pending,
+        barrier,
+        Box::new(move |index| load_newest(&loading, index)),
+    );
+    let log = LogThread::new(LogWriter::new(storage, Arc::clone(shared)), Arc::clone(&queues.log));
+    let snapshots = SnapshotThread::new(Arc::clone(&queues.snapshots), stored, Arc::clone(shared));
+    shared.inbox.open();
+    Ok(Wired { driver, log, applier, snapshots, queues })
+}
+
+fn load_newest(snapshots: &Snapshots, index: Index) -> Result<(Store, EntryId), SnapshotLoadError> {
+    let reader = snapshots.open_newest(index)?;
+    let last = reader.info().meta.last;
+    load(reader).map(|store| (store, last))
+}
+
+fn load(reader: SnapshotReader) -> Result<Store, SnapshotLoadError> {
+    let index = reader.info().meta.last.index;
+    let mut reader = BufReader::with_capacity(1 << 20, reader);
+    let image = mvcc::image::read(&mut reader).map_err(|source| SnapshotLoadError::Image { index, source })?;
+    if image.summary.applied_index != index.0 {
+        return Err(SnapshotLoadError::WrongIndex { claimed: index, found: Index(image.summary.applied_index) });
+    }
+    Ok(image.store)
+}

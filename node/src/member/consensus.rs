@@ -1,0 +1,112 @@
+//! A member that belongs to a cluster, at work: the engine's threads and the connections to other members. Owns how they are
+//! built from flags and from what the disk held, and the order in which they end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::clock::Clock;
+use engine::driver::Ended;
+use engine::shared::Shared;
+use engine::threads::Threads;
+use engine::wiring::{Settings, WireError, wire};
+use raft::MemberId;
+use storage::{ClusterRecord, Recovered};
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::peer::{self, Outgoing, Peers};
+use crate::random;
+
+/// Consensus, log and store at work.
+pub(super) struct Consensus {
+    pub(super) peers: Arc<Peers>,
+    pub(super) record: ClusterRecord,
+    shared: Arc<Shared>,
+    threads: Threads,
+}
+
+impl Consensus {
+    /// Starts every thread. `ended` is notified when the core's thread ends.
+    ///
+    /// # Errors
+    /// Returns why consensus cannot run on this disk. No thread was started.
+    pub(super) fn start(
+        config: &Config,
+        shared: &Arc<Shared>,
+        metrics: &Metrics,
+        recovered: Recovered,
+        ended: mpsc::Sender<Ended>,
+    ) -> Result<Self, WireError> {
+        let member = recovered.identity.member;
+        let record = recovered.identity.cluster.clone().ok_or(WireError::NoCluster)?;
+        let peers = Peers::new(peer::Parts {
+            cluster: record.cluster_id,
+            own_url: own_url(&record, config),
+            shared: Arc::clone(shared),
+            metrics: metrics.clone(),
+            snapshots: recovered.storage.snapshots().clone(),
+            snapshot_rate: config.args.snapshot_rate,
+            runtime: tokio::runtime::Handle::current(),
+        });
+        let clock = Clock::start();
+        let transport = Box::new(Outgoing(Arc::clone(&peers)));
+        let wired = wire(recovered, settings(config, member), clock.now(), shared, transport)?;
+        let threads = Threads::start(wired, clock, move |ending| {
+            // The receiver is gone when the member stops anyway.
+            let _ = ended.try_send(ending);
+        });
+        Ok(Self { peers, record, shared: Arc::clone(shared), threads })
+    }
+
+    /// Ends every thread, in the order of the data. Everything that the core had asked for is on disk then.
+    pub(super) async fn stop(self) {
+        self.shared.stop_core();
+        let Self { peers, threads, .. } = self;
+        let ending = tokio::task::spawn_blocking(move || {
+            let draining = threads.join_core();
+            // The core sends nothing more; before, a message would have opened a connection again.
+            peers.close();
+            draining.join();
+        });
+        let _ = ending.await;
+    }
+}
+
+fn settings(config: &Config, member: MemberId) -> Settings {
+    Settings {
+        raft: core_config(config, member),
+        commit_timeout: config.args.commit_timeout,
+        prefer_leaders: config.args.prefer_leaders.clone(),
+        first_names: [random::number(), random::number(), random::number()],
+    }
+}
+
+fn core_config(config: &Config, id: MemberId) -> raft::Config {
+    const MIB: usize = 1 << 20;
+    let args = &config.args;
+    raft::Config {
+        id,
+        heartbeat_interval: args.heartbeat_interval,
+        election_timeout: args.election_timeout,
+        leader_lease: args.leader_lease,
+        clock_drift: args.clock_drift,
+        lease_reads: args.lease_reads,
+        pre_vote: args.pre_vote,
+        snapshot_threshold: args.snapshot_threshold,
+        snapshot_trailing: args.snapshot_trailing,
+        max_append_entries: args.max_append_entries,
+        max_append_bytes: MIB,
+        max_inflight_messages: 256,
+        max_inflight_bytes: 16 * MIB,
+        max_uncommitted_bytes: 64 * MIB,
+        catch_up_entries: 64,
+        transfer_timeout: args.election_timeout.max(Duration::from_millis(500)),
+        seed: random::number(),
+    }
+}
+
+fn own_url(record: &ClusterRecord, config: &Config) -> String {
+    let recorded = &record.own.peer_url;
+    if recorded.is_empty() { config.args.advertise_peer_url.clone() } else { recorded.clone() }
+}

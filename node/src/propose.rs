@@ -1,7 +1,0 @@
-//! Commands on their way into the log: bounded, batched, awaited. Owns no consensus.
-
-pub(crate) mod queue;
-
-pub(crate) mod batch;
-
-pub(crate) mod pending;
