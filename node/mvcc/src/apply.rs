@@ -47,7 +47,7 @@ impl Store {
     /// store keeps the latest time that it was given.
     ///
     /// # Errors
-    /// Returns the command's answer if the command is refused. Nothing changed except the time.
+    /// Returns [`CommandError`], which is the answer to the client, if the command is refused. Nothing changed except the time.
     pub fn apply(&mut self, time_ms: u64, command: &Command) -> Result<Outcome, CommandError> {
         let before = self.space.marks();
         self.space.time_ms = self.space.time_ms.max(time_ms);

@@ -1,7 +1,7 @@
 //! Owns the hash of the keyspace that members compare; etcd computes the same hash for the same commands. Does not own the
 //! time at which members compare it.
 //!
-//! Two behaviours of etcd are not copied. A transaction can delete a key and put it again through an overlap that etcd's check
+//! Two behaviours of etcd differ here. A transaction can delete a key and put it again through an overlap that etcd's check
 //! misses (an interval that ends in `"\0"`, or nested transactions). etcd's hash treats the key as deleted at that revision,
 //! and etcd panics when it compacts there; here the key is live. And etcd answers a hash at the revision of a past compaction
 //! from memory, computed under the mark of that time; here it is computed under the present mark.

@@ -106,7 +106,7 @@ impl Keyspace {
             assert!(follows(&older.fields(), &fields), "generations are well-formed: {older:?} before {version:?}");
         }
         if version.is_tombstone() {
-            assert!(fields == Fields { key: fields.key, ..Fields::default() }, "a tombstone has a key alone");
+            assert!(fields == Fields { key: fields.key, ..Fields::default() }, "a tombstone has a key only");
         } else {
             assert_eq!(fields.mod_revision, version.main().0, "a version names the revision that made it");
             assert!(

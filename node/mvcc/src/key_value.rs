@@ -11,7 +11,7 @@
 //! KeyValue (protobuf): 1 key, 2 create_revision, 3 mod_revision, 4 version, 5 value, 6 lease; zeroes and empties omitted
 //! ```
 //!
-//! A tombstone is a KeyValue with a key alone, as in etcd. Links are places in the history. They make a skip list of the
+//! A tombstone is a KeyValue with a key only, as in etcd. Links are places in the history. They make a skip list of the
 //! versions of one key: finding the previous version takes one lookup, and finding the newest version at revision R takes a
 //! number of lookups that is logarithmic in the number of newer versions.
 

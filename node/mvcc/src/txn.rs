@@ -123,7 +123,7 @@ pub(crate) fn check_put(space: &Keyspace, put: &Put) -> Result<(), CommandError>
     Ok(())
 }
 
-/// Runs the operations of the branches taken, in order; each sees what those before it did.
+/// Runs the operations of the branches taken, in order; each sees the changes of the earlier ones.
 pub(crate) fn run(write: &mut Write<'_>, txn: &Txn, path: &[bool]) -> TxnResult {
     let mut steps = path.iter();
     let result = run_along(write, txn, &mut steps);

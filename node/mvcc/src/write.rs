@@ -1,5 +1,5 @@
-//! Owns the changes of one command: puts and deletes that share a revision. Does not own which of them run (`apply`,
-//! `txn`).
+//! Owns the changes of one command: puts and deletes that share a revision. Does not own the choice of the operations that
+//! run (`apply`, `txn`).
 
 use crate::command::{DeleteRange, Put};
 use crate::index::Interval;

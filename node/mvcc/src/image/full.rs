@@ -8,7 +8,7 @@
 //!                  2    8  applied index
 //!                 10    8  revision, signed
 //!                 18    8  compaction mark, signed; −1 for never
-//!                 26    8  time of the newest command, ms since the Unix epoch
+//!                 26    8  latest time of a command, ms since the Unix epoch
 //!                 34    4  number of alarms, then for each: kind u8, member u64
 //! versions := for each, in revision order:
 //!                  0    8  main revision, signed
@@ -88,7 +88,7 @@ pub enum WriteError {
     },
 }
 
-/// Why an image was not loaded. There is no store.
+/// Why an image was not loaded. No store was made.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The reader failed.
@@ -214,13 +214,13 @@ fn put_header(out: &mut Vec<u8>, space: &Keyspace, applied_index: u64) {
     }
 }
 
-/// What a reader checks of the two revisions in the header.
+/// Checks the two revisions in a header, on write and on read.
 fn are_revisions_sound(space: &Keyspace) -> bool {
     (Revision::FIRST..=Revision::MAX).contains(&space.revision)
         && (Revision::NEVER..=space.revision).contains(&space.compacted)
 }
 
-/// What a reader checks of a version.
+/// Whether a reader would accept the version.
 fn is_sound(version: &KeyValue) -> bool {
     check_version(&version.fields(), version.revision(), flags_of(version)).is_ok()
 }
@@ -251,7 +251,7 @@ pub struct LoadedImage {
 /// Reads and checks an image, and reads no byte after its end. The reader should be buffered, because some reads are small.
 ///
 /// # Errors
-/// Returns [`ReadError`] if the reader fails or the bytes are not exactly those of an image. There is no store then.
+/// Returns [`ReadError`] if the reader fails or the bytes are not exactly those of an image. No store was made.
 pub fn read(input: &mut impl Read) -> Result<LoadedImage, ReadError> {
     let mut magic = [0; MAGIC.len()];
     input.read_exact(&mut magic).map_err(|error| match error.kind() {

@@ -81,7 +81,7 @@ impl<'a> Interval<'a> {
     }
 
     /// The start, and the end if there is one; the end is at or above the start. For a single key both are the key itself,
-    /// which would be an empty interval, so callers look a single key up instead.
+    /// which is an empty interval, so callers look up a single key instead.
     pub(crate) fn bounds(self) -> (&'a [u8], Option<&'a [u8]>) {
         match self {
             Interval::Key(key) => (key, Some(key)),
