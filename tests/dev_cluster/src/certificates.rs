@@ -1,4 +1,4 @@
-//! The cluster's certificates and kubeconfigs, fresh for each run, made with openssl.
+//! Certificates and kubeconfigs of the cluster, generated with openssl for each run. Owns their files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,17 @@ use anyhow::{Context, Result};
 use crate::command::{Run, command};
 use crate::network::{HOST, Node};
 
-/// Where certificates lie.
+/// Folder of the certificates.
 pub(crate) fn folder(run: &Path) -> PathBuf {
     run.join("pki")
 }
 
-/// The kubeconfig of `user`.
+/// Path of the kubeconfig of `user`.
 pub(crate) fn kubeconfig(run: &Path, user: &str) -> PathBuf {
     run.join(format!("{user}.kubeconfig"))
 }
 
-/// Makes authority, API server, administrator, nodes and the key of service accounts.
+/// Generates the certificates of authority, API server, administrator and nodes, and the key of service accounts.
 pub(crate) fn create(run: &Path, nodes: &[Node]) -> Result<()> {
     let pki = folder(run);
     fs::create_dir_all(&pki)?;
@@ -52,7 +52,7 @@ fn certificate(pki: &Path, name: &str, subject: &str, names: &str) -> Result<()>
         "x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out {name}.crt -days 365 \
          -extfile {name}.extensions"
     ))
-    .with_context(|| format!("the certificate {name} was not made"))?;
+    .with_context(|| format!("the certificate {name} was not generated"))?;
     Ok(())
 }
 

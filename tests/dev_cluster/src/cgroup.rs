@@ -1,5 +1,6 @@
-//! One cgroup tree for everything a dev cluster starts: `raftdev/host` for the control plane, `raftdev/nodeN` for a
-//! node. So a node can be frozen and ended as a whole, and a crashed run leaves nobody behind. Limits are the kubelet's.
+//! One cgroup tree for all processes of a dev cluster: `raftdev/host` for the control plane, `raftdev/nodeN` for a
+//! node. So a node can be frozen and killed as a whole, and all processes of a crashed run can be found. Owns the tree.
+//! Does not own limits (the kubelet sets them).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,40 +11,40 @@ use crate::process;
 use crate::wait::{PATIENCE, so, until};
 
 const MOUNT: &str = "/sys/fs/cgroup";
-/// The name of our tree, in every hierarchy.
+/// Name of the tree, in every hierarchy.
 pub(crate) const TREE: &str = "raftdev";
-/// The hierarchies of cgroup v1 that a kubelet looks at.
+/// Hierarchies of cgroup v1 that a kubelet uses.
 const V1_CONTROLLERS: [&str; 9] =
     ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"];
-/// The controllers of cgroup v2 that a kubelet looks at; a kernel may lack some.
+/// Controllers of cgroup v2 that a kubelet uses; a kernel may lack some.
 const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "memory", "pids", "io", "hugetlb"];
 
-/// How the kernel's cgroups are laid out on this machine.
+/// Version of cgroups on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hierarchy {
-    /// One tree per controller.
+    /// cgroup v1: one tree per controller.
     V1,
-    /// One tree for all.
+    /// cgroup v2: one tree for all controllers.
     V2,
 }
 
 impl Hierarchy {
-    /// What this machine has.
+    /// Finds the version that this machine has.
     pub(crate) fn detect() -> Hierarchy {
         if Path::new(MOUNT).join("cgroup.controllers").exists() { Hierarchy::V2 } else { Hierarchy::V1 }
     }
 
-    /// Makes the group `raftdev/NAME` ready for a kubelet, and `raftdev/NAME/system` for the processes of the node
-    /// itself; returns the files a process writes its id into to join the latter.
+    /// Creates the group `raftdev/NAME` for a kubelet, and `raftdev/NAME/system` for the processes of the node itself.
+    /// Returns the files into which a process writes its ID to join the second one.
     pub(crate) fn create(self, name: &str) -> Result<Vec<PathBuf>> {
         let make = || match self {
             Hierarchy::V1 => create_v1(name),
             Hierarchy::V2 => create_v2(name),
         };
-        make().with_context(|| format!("the cgroup {TREE}/{name} was not made"))
+        make().with_context(|| format!("the cgroup {TREE}/{name} was not created"))
     }
 
-    /// The tree in which processes are found, frozen and ended.
+    /// The tree in which processes are found, frozen and killed.
     fn tree(self) -> PathBuf {
         match self {
             Hierarchy::V1 => Path::new(MOUNT).join("freezer").join(TREE),
@@ -51,12 +52,12 @@ impl Hierarchy {
         }
     }
 
-    /// Stops every process of `raftdev/NAME` where it stands, its pods included.
+    /// Freezes every process of `raftdev/NAME`, with its pods.
     pub(crate) fn freeze(self, name: &str) -> Result<()> {
         self.set_frozen(&self.tree().join(name), "FROZEN", "1")
     }
 
-    /// Lets them run on.
+    /// Lets every process of `raftdev/NAME` run again.
     pub(crate) fn thaw(self, name: &str) -> Result<()> {
         self.set_frozen(&self.tree().join(name), "THAWED", "0")
     }
@@ -81,18 +82,18 @@ impl Hierarchy {
         }
     }
 
-    /// Ends every process of `raftdev/NAME` at one moment, as a power cut does: frozen first, so that none of them sees
-    /// another one go. An empty name means all of the tree.
+    /// Kills every process of `raftdev/NAME` at one moment, as a power failure does: all are frozen first, so that none
+    /// sees another one end. An empty name means the whole tree.
     pub(crate) fn kill(self, name: &str) -> Result<()> {
         let group = self.tree().join(name);
         if !group.exists() {
             return Ok(());
         }
-        until(&format!("every process of {} is gone", group.display()), PATIENCE, || {
+        until(&format!("every process of {} has ended", group.display()), PATIENCE, || {
             if members(&group)?.is_empty() {
                 return so(true);
             }
-            // Nodes paused on their own are thawed one by one below; a group above them does not thaw them.
+            // A paused node has a frozen group of its own, which the group above does not thaw, so each is thawed below.
             self.set_frozen(&group, "FROZEN", "1")?;
             for pid in members(&group)? {
                 process::kill(pid)?;
@@ -107,10 +108,11 @@ impl Hierarchy {
         })
     }
 
-    /// Removes the group `raftdev/NAME` and all below it; an empty name means the whole tree. Its processes must be gone.
+    /// Removes the group `raftdev/NAME` and all groups below it; an empty name means the whole tree. No process may be
+    /// left in them.
     pub(crate) fn remove(self, name: &str) -> Result<()> {
         let roots: Vec<PathBuf> = match self {
-            // Also those that only the container runtime uses, such as the empty v2 tree beside v1.
+            // Also the trees that only the container runtime uses, such as the empty v2 tree of a v1 machine.
             Hierarchy::V1 => fs::read_dir(MOUNT)?.flatten().map(|entry| entry.path()).collect(),
             Hierarchy::V2 => vec![PathBuf::from(MOUNT)],
         };
@@ -156,20 +158,19 @@ fn create_v2(name: &str) -> Result<Vec<PathBuf>> {
     let available = fs::read_to_string(Path::new(MOUNT).join("cgroup.controllers"))?;
     for parent in [Path::new(MOUNT), &tree, &group] {
         for controller in available.split_whitespace().filter(|name| V2_CONTROLLERS.contains(name)) {
-            fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}")).with_context(|| {
-                format!("the controller {controller} cannot be handed down from {}", parent.display())
-            })?;
+            fs::write(parent.join("cgroup.subtree_control"), format!("+{controller}"))
+                .with_context(|| format!("the controller {controller} cannot be enabled below {}", parent.display()))?;
         }
     }
     Ok(vec![system.join("cgroup.procs")])
 }
 
-/// `group` and every group below it, parents first.
+/// Lists `group` and every group below it, parents first.
 fn groups(group: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![group.to_path_buf()];
     while let Some(next) = open.pop() {
-        // A pod's group may go while we look.
+        // A pod's group may be removed during the listing.
         let Ok(entries) = fs::read_dir(&next) else { continue };
         found.push(next);
         for entry in entries.flatten() {
@@ -182,13 +183,13 @@ fn groups(group: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// The ids of all processes in `group` and below.
+/// IDs of all processes in `group` and below.
 fn members(group: &Path) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     for group in groups(group)? {
         let Ok(text) = fs::read_to_string(group.join("cgroup.procs")) else { continue };
         for line in text.lines() {
-            pids.push(line.parse().with_context(|| format!("{line} is no process id"))?);
+            pids.push(line.parse().with_context(|| format!("{line} is no process ID"))?);
         }
     }
     Ok(pids)

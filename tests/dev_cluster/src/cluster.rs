@@ -1,4 +1,5 @@
-//! The cluster as its users see it: up, open, load images, run commands against it, look at it.
+//! The cluster as its users see it. Owns its start, its status, the loading of images and the environment of its clients.
+//! Does not own faults (`fault.rs`) or its end (`teardown.rs`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -19,36 +20,36 @@ use crate::node::{Machine, PAUSE_IMAGE};
 use crate::object_store::ObjectStore;
 use crate::process::{self, Identity};
 use crate::programs::{self, Program};
-use crate::record::{Exclusive, Phase, Record};
+use crate::state_file::{Exclusive, Phase, StateFile};
 use crate::wait::{so, until};
 use crate::{packages, teardown};
 
-/// The cgroup of the control plane.
+/// Cgroup of the control plane.
 pub(crate) const HOST_GROUP: &str = "host";
-/// The cgroup of the S3 server.
+/// Cgroup of the S3 server.
 pub(crate) const STORE_GROUP: &str = "store";
 
-/// The cgroup of tests and other clients.
+/// Cgroup of tests and other clients.
 const CLIENT_GROUP: &str = "clients";
 
-/// What to bring up.
+/// Settings of a cluster.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// How many nodes, 1 to 9.
+    /// Number of nodes, 1 to 9.
     pub nodes: u8,
-    /// First arguments with which the calling program, called once more, gives its last argument to
-    /// [`crate::provisioner::run`].
+    /// Arguments with which the calling program is started once more as the provisioner; the run directory follows
+    /// them. The program must pass that directory to [`crate::provisioner::run`].
     pub provisioner: Vec<OsString>,
-    /// When the cluster counts as abandoned.
+    /// Time at which the cluster counts as abandoned.
     pub lifetime: Lifetime,
 }
 
-/// When a cluster counts as abandoned, so that the next `up` may clear it away.
+/// Time at which a cluster counts as abandoned, so that the next `up` may remove it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// Never: somebody takes it down.
+    /// Never: the user takes it down.
     Standing,
-    /// Once the process that brought it up is gone.
+    /// When the process that brought it up has ended.
     Tied,
 }
 
@@ -60,35 +61,35 @@ pub struct Cluster {
     pub(crate) store: ObjectStore,
 }
 
-/// What a look at the machine shows.
+/// State of the dev cluster on this machine.
 #[derive(Clone, Debug)]
 pub enum Status {
-    /// No cluster, and nothing left of one.
+    /// There is no cluster and no leftover of one.
     Absent,
-    /// A crash left something: `up` and `down` clear it away.
+    /// A crash left files or processes, which `up` and `down` remove.
     Leftovers {
-        /// Where it ran.
+        /// Run directory of the crashed cluster.
         run: PathBuf,
     },
-    /// Up: the nodes, and whether Kubernetes says they are Ready.
+    /// The cluster is up.
     Up {
         /// The cluster.
         cluster: Box<Cluster>,
-        /// Each node's readiness.
+        /// Each node, and whether Kubernetes reports it as Ready.
         nodes: Vec<(Node, bool)>,
     },
 }
 
 impl Cluster {
-    /// Brings a cluster up, after installing and building what it needs: returns when all nodes are Ready.
+    /// Brings a cluster up, after installing and building the programs that it needs. Returns when all nodes are Ready.
     ///
     /// # Errors
-    /// If not root, a cluster is up already, or a step fails; what was started by then is cleared away, and the logs are
-    /// kept in the cache.
+    /// Returns an error if the caller is not root, if a cluster is up already, or if a step fails. A started part of the
+    /// cluster was removed then, and its logs were copied to the cache.
     pub fn up(options: &Options, say: &dyn Fn(&str)) -> Result<Cluster> {
         packages::require_root()?;
         ensure!((1..=MOST_NODES).contains(&options.nodes), "a dev cluster has 1 to {MOST_NODES} nodes");
-        // Asked before the long builds, and again after them.
+        // Checked before the long builds, and again after them, because the lock is not held meanwhile.
         refuse_a_live_cluster(&Exclusive::take()?, say)?;
         packages::install_needed(say)?;
         let built = programs::build(&Program::CLUSTER, say)?;
@@ -98,26 +99,26 @@ impl Cluster {
         let run = programs::cache()?.join("cluster");
         let nodes = (1..=options.nodes).map(Node::new).collect::<Result<Vec<_>>>()?;
         let owner = Some(Identity::own()?);
-        let mut record = Record { run: run.clone(), nodes: options.nodes, phase: Phase::Unfinished, owner };
-        record.write()?;
-        fs::create_dir_all(&run).with_context(|| format!("{} cannot be made", run.display()))?;
+        let mut state = StateFile { run: run.clone(), nodes: options.nodes, phase: Phase::Unfinished, owner };
+        state.write()?;
+        fs::create_dir_all(&run).with_context(|| format!("{} cannot be created", run.display()))?;
         built.link_into(&run.join("bin"))?;
 
         let cluster = Cluster { run, nodes, store: ObjectStore::new()? };
         if let Err(error) = cluster.start(options, say) {
             let logs = programs::cache()?.join("failed");
-            let kept = cluster.copy_logs(&logs).and_then(|()| teardown::remove(record, &lock));
-            let told = match kept {
+            let kept = cluster.copy_logs(&logs).and_then(|()| teardown::remove(state, &lock));
+            let outcome = match kept {
                 Ok(()) => {
-                    format!("the dev cluster did not come up and was cleared away; its logs are in {}", logs.display())
+                    format!("the dev cluster did not come up and was removed; its logs are in {}", logs.display())
                 }
-                Err(error) => format!("the dev cluster did not come up, and was not cleared away: {error:#}"),
+                Err(error) => format!("the dev cluster did not come up, and was not removed: {error:#}"),
             };
-            return Err(error.context(told));
+            return Err(error.context(outcome));
         }
-        record.phase = Phase::Up;
-        record.owner = record.owner.filter(|_| options.lifetime == Lifetime::Tied);
-        record.write()?;
+        state.phase = Phase::Up;
+        state.owner = state.owner.filter(|_| options.lifetime == Lifetime::Tied);
+        state.write()?;
         Ok(cluster)
     }
 
@@ -129,7 +130,7 @@ impl Cluster {
         let hierarchy = Hierarchy::detect();
         let host = hierarchy.create(HOST_GROUP)?;
         let control_plane = ControlPlane { run: &self.run, cgroup: &host };
-        // Nodes and S3 server need no API server to start: they come up while it does.
+        // Nodes and S3 server start without the API server, so they are started while it comes up.
         let pause = self.write_pause_image()?;
         let mut groups = Vec::new();
         for node in &self.nodes {
@@ -155,40 +156,40 @@ impl Cluster {
         Ok(())
     }
 
-    /// The cluster that is up on this machine.
+    /// Opens the cluster that is up on this machine.
     ///
     /// # Errors
-    /// If there is none.
+    /// Returns an error if no cluster is up.
     pub fn open() -> Result<Cluster> {
-        match Record::read()? {
-            Some(record) if record.live() => Cluster::of(&record),
+        match StateFile::read()? {
+            Some(state) if state.live() => Cluster::of(&state),
             Some(_) => {
-                bail!("the dev cluster is not up, only something left of it: bring it up with `cargo xtask cluster up`")
+                bail!("the dev cluster is not up, a crash left parts of it: bring it up with `cargo xtask cluster up`")
             }
             None => bail!("no dev cluster is up: bring it up with `cargo xtask cluster up`"),
         }
     }
 
-    fn of(record: &Record) -> Result<Cluster> {
-        let nodes = (1..=record.nodes).map(Node::new).collect::<Result<Vec<_>>>()?;
-        Ok(Cluster { run: record.run.clone(), nodes, store: ObjectStore::read(&record.run)? })
+    fn of(state: &StateFile) -> Result<Cluster> {
+        let nodes = (1..=state.nodes).map(Node::new).collect::<Result<Vec<_>>>()?;
+        Ok(Cluster { run: state.run.clone(), nodes, store: ObjectStore::read(&state.run)? })
     }
 
-    /// A look at the machine.
+    /// Reads the state of the dev cluster on this machine.
     ///
     /// # Errors
-    /// If the record cannot be read or the API server of a living cluster does not answer.
+    /// Returns an error if the state file cannot be read or the API server of a live cluster does not respond.
     pub fn status() -> Result<Status> {
-        let Some(record) = Record::read()? else { return Ok(Status::Absent) };
-        if !record.live() {
-            return Ok(Status::Leftovers { run: record.run });
+        let Some(state) = StateFile::read()? else { return Ok(Status::Absent) };
+        if !state.live() {
+            return Ok(Status::Leftovers { run: state.run });
         }
-        let cluster = Cluster::of(&record)?;
+        let cluster = Cluster::of(&state)?;
         let nodes = cluster.readiness()?;
         Ok(Status::Up { cluster: Box::new(cluster), nodes })
     }
 
-    /// Its nodes.
+    /// The nodes.
     #[must_use]
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
@@ -200,28 +201,28 @@ impl Cluster {
         &self.store
     }
 
-    /// The folder behind the S3 server's bucket: an object is a file there, for tests that damage one.
+    /// The folder that holds the S3 server's bucket. An object is a file in it, for tests that damage one.
     #[must_use]
     pub fn bucket_folder(&self) -> PathBuf {
         self.store.bucket_folder(&self.run)
     }
 
-    /// The administrator's kubeconfig.
+    /// Path of the administrator's kubeconfig.
     #[must_use]
     pub fn kubeconfig(&self) -> PathBuf {
         kubeconfig(&self.run, "admin")
     }
 
-    /// The logs of every process, one file each.
+    /// Folder with the logs of every process, one file each.
     #[must_use]
     pub fn logs(&self) -> PathBuf {
         self.run.join("log")
     }
 
-    /// Copies the logs of every process and of every pod that is still known into `folder`, replacing it.
+    /// Replaces `folder` by a copy of the logs of every process and of every pod that the kubelets still know.
     ///
     /// # Errors
-    /// If a file cannot be read or written.
+    /// Returns an error if a file cannot be read or written.
     pub fn copy_logs(&self, folder: &Path) -> Result<()> {
         match fs::remove_dir_all(folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
@@ -234,7 +235,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// One of the cluster's programs, told by its environment which cluster is meant.
+    /// One of the cluster's programs, with an environment that points at this cluster.
     #[must_use]
     pub fn command(&self, program: Program) -> Command {
         let mut command = Command::new(self.run.join("bin").join(program.name()));
@@ -254,7 +255,7 @@ impl Cluster {
         command
     }
 
-    /// `helm ARGS`, with its own files inside the run directory.
+    /// `helm ARGS`, which keeps its own files in the run directory.
     #[must_use]
     pub fn helm<I, S>(&self, args: I) -> Command
     where
@@ -270,7 +271,7 @@ impl Cluster {
         command
     }
 
-    /// Environment for a program, or a person's shell, that works with the cluster.
+    /// Environment for a program or a shell that works with the cluster.
     #[must_use]
     pub fn env(&self) -> Vec<(&'static str, String)> {
         let store = &self.store;
@@ -285,11 +286,11 @@ impl Cluster {
         ]
     }
 
-    /// `command` as a client of the cluster: with its environment, and ended with it. One that outlived the cluster
-    /// would look for it outside this machine.
+    /// Makes `command` a client of the cluster: it gets the cluster's environment and is killed with the cluster. A
+    /// client that outlived the cluster would send its packets out of this machine.
     ///
     /// # Errors
-    /// If the clients' cgroup cannot be made.
+    /// Returns an error if the clients' cgroup cannot be created.
     pub fn confine(&self, command: &Command) -> Result<Command> {
         let group = Hierarchy::detect().create(CLIENT_GROUP)?;
         let mut confined = Command::new("sh");
@@ -311,24 +312,24 @@ impl Cluster {
     /// Loads an image archive into every node.
     ///
     /// # Errors
-    /// If a node refuses it.
+    /// Returns an error if a node refuses the archive.
     pub fn load_image(&self, archive: &Path) -> Result<()> {
         self.nodes.iter().try_for_each(|node| self.machine(*node).import(archive))
     }
 
-    /// Each node, and whether Kubernetes says it is Ready.
+    /// Lists each node, and whether Kubernetes reports it as Ready.
     ///
     /// # Errors
-    /// If the API server does not answer.
+    /// Returns an error if the API server does not respond.
     pub fn readiness(&self) -> Result<Vec<(Node, bool)>> {
         let list = self.kubectl(["get", "nodes", "-o", "json"]).json()?;
         Ok(self.nodes.iter().map(|node| (*node, is_ready(&list, &node.to_string()))).collect())
     }
 
-    /// Returns once every node is Ready.
+    /// Waits until every node is Ready.
     ///
     /// # Errors
-    /// If that is not so after `limit`.
+    /// Returns an error if a node is not Ready after `limit`.
     pub fn await_nodes(&self, limit: Duration) -> Result<()> {
         until("every node is Ready", limit, || so(self.readiness()?.iter().all(|(_, ready)| *ready)))
     }
@@ -345,15 +346,15 @@ impl Cluster {
 }
 
 fn refuse_a_live_cluster(lock: &Exclusive, say: &dyn Fn(&str)) -> Result<()> {
-    let Some(record) = Record::read()? else { return Ok(()) };
-    if record.live() {
-        bail!("a dev cluster is already up in {}: take it down with `cargo xtask cluster down`", record.run.display());
+    let Some(state) = StateFile::read()? else { return Ok(()) };
+    if state.live() {
+        bail!("a dev cluster is already up in {}: take it down with `cargo xtask cluster down`", state.run.display());
     }
-    say("clearing away what an earlier run left");
-    teardown::remove(record, lock)
+    say("removing what an earlier run left");
+    teardown::remove(state, lock)
 }
 
-/// Copies a folder with its folders; one that is not there is empty.
+/// Copies a folder with the folders in it. A missing folder counts as empty.
 fn copy_files(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).into_iter().flatten().flatten() {
@@ -367,7 +368,7 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether the node of that name in a NodeList is Ready.
+/// Returns whether the node of that name in a NodeList is Ready.
 fn is_ready(list: &Value, name: &str) -> bool {
     let nodes = list["items"].as_array().into_iter().flatten();
     nodes.filter(|node| node["metadata"]["name"] == name).any(|node| {
@@ -383,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_is_ready_only_when_its_condition_says_so() {
+    fn a_node_is_ready_only_if_its_condition_is_true() {
         let node = |name: &str, status: &str| {
             json!({"metadata": {"name": name}, "status": {"conditions": [
                 {"type": "MemoryPressure", "status": "True"}, {"type": "Ready", "status": status},

@@ -1,12 +1,12 @@
-//! Running a program to its end with an error that says which one failed and what it printed. Long-running processes
-//! are `process.rs`.
+//! Running a program to its end. Owns the error of a failure: the command line and its output. Does not own long-running
+//! processes (`process.rs`).
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// A command written as a sentence: `command("ip", ["link", "show"])`.
+/// A command from a program and its arguments: `command("ip", ["link", "show"])`.
 pub(crate) fn command<I, S>(program: &str, args: I) -> Command
 where
     I: IntoIterator<Item = S>,
@@ -17,7 +17,7 @@ where
     command
 }
 
-/// PATH with the system directories that a plain user's shell on Debian leaves out.
+/// PATH with the system directories that Debian leaves out of the PATH of users other than root.
 pub(crate) fn search_path() -> String {
     let given = std::env::var("PATH").unwrap_or_default();
     format!("{given}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
@@ -25,25 +25,26 @@ pub(crate) fn search_path() -> String {
 
 /// Ways to run a command to its end.
 pub trait Run {
-    /// Its standard output as text.
+    /// Runs the command and returns its standard output as text.
     ///
     /// # Errors
-    /// If it cannot be started or does not exit with 0; the error holds the command line and what it printed.
+    /// Returns an error if the command cannot be started or does not exit with 0. The error holds the command line and the
+    /// output.
     fn text(&mut self) -> Result<String>;
 
-    /// As [`Run::text`], with `input` on its standard input.
+    /// Same as [`Run::text`], with `input` on the standard input.
     ///
     /// # Errors
-    /// As [`Run::text`].
+    /// Same as [`Run::text`].
     fn text_from(&mut self, input: &[u8]) -> Result<String>;
 }
 
-/// Reading a command's output as JSON.
+/// Commands whose output is JSON.
 pub trait Json {
     /// Runs the command and parses its standard output.
     ///
     /// # Errors
-    /// As [`Run::text`], or if the output is not JSON.
+    /// Returns an error if [`Run::text`] does or if the output is not JSON.
     fn json(&mut self) -> Result<serde_json::Value>;
 }
 
@@ -68,19 +69,19 @@ fn finish(command: &mut Command, input: Option<&[u8]>) -> Result<String> {
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("{} could not be started", line(command)))?;
-    // The inputs here are manifests of a few KiB: they fit the pipe, so nothing is read while they are written.
+    // The inputs are manifests of a few KiB, which fit the pipe, so the output need not be read during the write.
     if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
         pipe.write_all(input).with_context(|| format!("{} did not read its input", line(command)))?;
     }
-    let output = child.wait_with_output().with_context(|| format!("{} could not be waited for", line(command)))?;
+    let output = child.wait_with_output().with_context(|| format!("waiting for {} failed", line(command)))?;
     if !output.status.success() {
-        let said = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
-        bail!("{} failed ({}): {}", line(command), output.status, said.trim());
+        let printed = String::from_utf8_lossy(if output.stderr.is_empty() { &output.stdout } else { &output.stderr });
+        bail!("{} failed ({}): {}", line(command), output.status, printed.trim());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The command as a person would type it; only for messages.
+/// The command line, for messages.
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_names_the_command_and_what_it_said() {
+    fn a_failure_names_the_command_and_its_output() {
         let error = command("sh", ["-c", "echo no such thing >&2; exit 3"]).text().unwrap_err().to_string();
         assert!(error.contains("exit 3") && error.contains("no such thing"), "{error}");
     }

@@ -1,4 +1,5 @@
-//! What runs on the host: etcd, API server, controllers, scheduler, DNS and the volume provisioner.
+//! Processes on the host: etcd, API server, controllers, scheduler, DNS and the volume provisioner. Owns their flags
+//! and the order in which they start.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,27 +16,27 @@ use crate::programs::Program;
 use crate::provisioner;
 use crate::wait::until;
 
-/// A loopback address of our own: an etcd that somebody else runs on 127.0.0.1 must not become our store.
+/// A loopback address that no other program uses, so that an etcd on 127.0.0.1 is never taken for the one of this cluster.
 const LOOPBACK: &str = "127.0.88.1";
 const ETCD_CLIENT: &str = "http://127.0.88.1:2379";
 const ETCD_PEER: &str = "http://127.0.88.1:2380";
-/// Every process of the host, to be found alive once the cluster is up.
+/// Every process on the host; all must be alive once the cluster is up.
 const NAMES: [&str; 6] = ["etcd", "apiserver", "controller-manager", "scheduler", "coredns", "provisioner"];
 
-/// The host's processes of one run.
+/// Processes on the host, of one run.
 pub(crate) struct ControlPlane<'a> {
     /// The run directory.
     pub(crate) run: &'a Path,
-    /// The host's cgroup.
+    /// Files through which a process joins the host's cgroup.
     pub(crate) cgroup: &'a [PathBuf],
 }
 
 impl ControlPlane<'_> {
-    /// etcd and API server; returns once the latter is ready.
+    /// Starts etcd and API server, and returns when the API server is ready.
     pub(crate) fn start_api_server(&self) -> Result<()> {
         self.start("etcd", Program::Etcd, &etcd_flags(self.run))?;
         self.start("apiserver", Program::KubeApiserver, &api_server_flags(&folder(self.run)))?;
-        // Whoever answers as etcd must be ours: an end of either is final, so the wait is over then.
+        // If etcd or the API server ends, it is not started again, so the wait ends with an error.
         let ours = &NAMES[..2];
         until("the API server is ready", Duration::from_secs(120), || {
             if let Err(ended) = self.check_alive(ours) {
@@ -45,7 +46,7 @@ impl ControlPlane<'_> {
         })?
     }
 
-    /// Everything that needs the API server.
+    /// Starts the processes that need the API server.
     pub(crate) fn start_the_rest(&self, provisioner: &[OsString]) -> Result<()> {
         let admin = kubeconfig(self.run, "admin");
         self.start("controller-manager", Program::KubeControllerManager, &controller_flags(&folder(self.run), &admin))?;
@@ -55,8 +56,8 @@ impl ControlPlane<'_> {
         self.start("coredns", Program::CoreDns, &["-conf".into(), "Corefile".into()])?;
         let class = serde_json::to_vec(&provisioner::storage_class())?;
         let mut apply = command(&self.program(Program::Kubectl), ["apply", "-f", "-"]);
-        apply.env("KUBECONFIG", &admin).text_from(&class).context("the StorageClass was not made")?;
-        // A copy: a build may replace the calling program's file while the cluster stands.
+        apply.env("KUBECONFIG", &admin).text_from(&class).context("the StorageClass was not created")?;
+        // A copy, because a build may replace the calling program's file while the cluster is up.
         let own = self.run.join("bin/provisioner");
         fs::copy("/proc/self/exe", &own).context("this program was not copied")?;
         let mut line: Vec<OsString> = vec![own.into()];
@@ -64,7 +65,7 @@ impl ControlPlane<'_> {
         self.spawn("provisioner", line)
     }
 
-    /// Makes sure that no process of the host has ended.
+    /// Returns an error if a process on the host has ended.
     pub(crate) fn check_all_alive(&self) -> Result<()> {
         self.check_alive(&NAMES)
     }
@@ -72,7 +73,7 @@ impl ControlPlane<'_> {
     fn check_alive(&self, names: &[&str]) -> Result<()> {
         for name in names {
             let alive = recorded(self.run, name).is_some_and(Identity::alive);
-            ensure!(alive, "{name} has ended: {name}.log tells why");
+            ensure!(alive, "{name} has ended: see {name}.log for the reason");
         }
         Ok(())
     }
@@ -109,7 +110,7 @@ fn etcd_flags(run: &Path) -> Vec<String> {
         format!("--listen-peer-urls={ETCD_PEER}"),
         format!("--initial-advertise-peer-urls={ETCD_PEER}"),
         format!("--initial-cluster=default={ETCD_PEER}"),
-        // A throw-away cluster: its etcd is never expected to survive the machine.
+        // The cluster is temporary, so its etcd need not survive a crash of the machine.
         "--unsafe-no-fsync".into(),
     ]
 }
@@ -148,12 +149,13 @@ fn controller_flags(pki: &Path, admin: &Path) -> Vec<String> {
         "--use-service-account-credentials=true".into(),
         "--leader-elect=false".into(),
         bind(),
-        // A lost node shows within seconds, so that tests of it stay short.
+        // Kubernetes reports a lost node within seconds, so that tests of it are short.
         "--node-monitor-grace-period=16s".into(),
     ]
 }
 
-/// No forwarding: a name outside the cluster has no answer, as nothing leaves the machine.
+/// Configuration of CoreDNS without forwarding, because no packet leaves the machine: a name outside the cluster is not
+/// found.
 fn corefile(admin: &Path) -> String {
     format!(
         ".:53 {{

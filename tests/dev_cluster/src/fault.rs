@@ -1,5 +1,5 @@
-//! Faults on purpose: cables, machines, containers, volumes, the object store. Each call causes the fault and returns;
-//! what Kubernetes and the members make of it is for the caller to await.
+//! Faults: of cables, machines, containers, volumes and the object store. Owns their causes: each call causes a fault and
+//! returns. Does not wait for the reaction of Kubernetes or of members (the caller does).
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,56 +15,56 @@ use crate::object_store::ObjectStore;
 use crate::{process, provisioner, teardown};
 
 impl Cluster {
-    /// Pulls the node's cable: it and its pods run on, and hear nobody.
+    /// Disconnects the node from the network. The node and its pods keep running.
     ///
     /// # Errors
-    /// If there is no such node.
+    /// Returns an error if there is no such node.
     pub fn cut_off(&self, node: Node) -> Result<()> {
         network::set_port(node, PortState::Down)
     }
 
-    /// Puts the node's cable back.
+    /// Connects the node to the network again.
     ///
     /// # Errors
-    /// If there is no such node.
+    /// Returns an error if there is no such node.
     pub fn rejoin(&self, node: Node) -> Result<()> {
         network::set_port(node, PortState::Up)
     }
 
-    /// Stops every process of the node where it stands, its pods included, as a hypervisor pauses a machine.
+    /// Freezes every process of the node, with its pods, as a hypervisor pauses a machine.
     ///
     /// # Errors
-    /// If the kernel does not freeze them within seconds.
+    /// Returns an error if the kernel does not freeze them within seconds.
     pub fn pause(&self, node: Node) -> Result<()> {
         Hierarchy::detect().freeze(&node.to_string())
     }
 
-    /// Lets a paused node run on.
+    /// Lets a paused node run again.
     ///
     /// # Errors
-    /// If the kernel does not thaw it within seconds.
+    /// Returns an error if the kernel does not thaw it within seconds.
     pub fn resume(&self, node: Node) -> Result<()> {
         Hierarchy::detect().thaw(&node.to_string())
     }
 
-    /// Cuts the node's power: the cable goes dark, then every process ends at one moment. Its disk stays.
+    /// Cuts the node's power: the network is disconnected, then every process is killed at one moment. The disk stays.
     ///
     /// # Errors
-    /// If a process does not end.
+    /// Returns an error if a process does not end.
     pub fn kill(&self, node: Node) -> Result<()> {
         self.cut_off(node)?;
         Hierarchy::detect().kill(&node.to_string())
     }
 
-    /// Gives a killed node its power back: it starts from its disk. Its pods come back when the kubelet has seen them.
+    /// Starts a killed node from its disk. The kubelet starts its pods again.
     ///
     /// # Errors
-    /// If containerd does not answer in time.
+    /// Returns an error if containerd does not respond in time.
     pub fn restart(&self, node: Node) -> Result<()> {
         let (hierarchy, machine) = (Hierarchy::detect(), self.machine(node));
         hierarchy.kill(&node.to_string())?;
-        // What a boot begins without: mounts, the memory-backed state of containerd and runc, cgroups.
-        teardown::forget_shims(&self.run);
+        // A boot starts without mounts, without the state of containerd and runc in memory, and without cgroups.
+        teardown::remove_shim_sockets(&self.run);
         teardown::unmount_below(&machine.folder())?;
         for folder in ["containerd/state", "runc"] {
             let _ = fs::remove_dir_all(machine.folder().join(folder));
@@ -77,29 +77,29 @@ impl Cluster {
         machine.start_kubelet(&group)
     }
 
-    /// `kubectl drain`: evicts the node's pods, heeding disruption budgets, and keeps new ones away.
+    /// Runs `kubectl drain`: evicts the node's pods, within their disruption budgets, and keeps new pods off the node.
     ///
     /// # Errors
-    /// If pods could not be evicted within `limit` (for example `60s`).
+    /// Returns an error if pods could not be evicted within `limit` (for example `60s`).
     pub fn drain(&self, node: Node, limit: &str) -> Result<()> {
         let flags = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout", limit];
         self.kubectl(["drain", &node.to_string()]).args(flags).text()?;
         Ok(())
     }
 
-    /// Lets pods onto a drained node again.
+    /// Permits pods on a drained node again.
     ///
     /// # Errors
-    /// If there is no such node.
+    /// Returns an error if there is no such node.
     pub fn uncordon(&self, node: Node) -> Result<()> {
         self.kubectl(["uncordon", &node.to_string()]).text()?;
         Ok(())
     }
 
-    /// SIGKILL to the main process of a pod's container; returns its process id.
+    /// Sends SIGKILL to the main process of a pod's container, and returns its process ID.
     ///
     /// # Errors
-    /// If the pod has no such running container.
+    /// Returns an error if the pod has no such running container.
     pub fn kill_container(&self, namespace: &str, pod: &str, container: &str) -> Result<i32> {
         let object = self.kubectl(["-n", namespace, "get", "pod", pod, "-o", "json"]).json()?;
         let (node, id) = container_of(&object, container)?;
@@ -109,10 +109,10 @@ impl Cluster {
         Ok(pid)
     }
 
-    /// The directory behind a bound claim.
+    /// The directory that holds the volume of a bound claim.
     ///
     /// # Errors
-    /// If the claim is not bound to a volume of the default StorageClass.
+    /// Returns an error if the claim is not bound to a volume of the default StorageClass.
     pub fn volume_folder(&self, namespace: &str, claim: &str) -> Result<PathBuf> {
         let object = self.kubectl(["-n", namespace, "get", "pvc", claim, "-o", "json"]).json()?;
         let name = object["spec"]["volumeName"].as_str().with_context(|| format!("{claim} is not bound"))?;
@@ -121,10 +121,10 @@ impl Cluster {
         Ok(provisioner::directory(&self.run, node, &name))
     }
 
-    /// Empties the directory behind a bound claim, as a lost disk does; whoever has files of it open keeps those.
+    /// Empties the volume of a bound claim, as the loss of a disk does. A process that has files of it open keeps those.
     ///
     /// # Errors
-    /// If the claim has no directory or something in it cannot be removed.
+    /// Returns an error if the claim has no directory or something in it cannot be removed.
     pub fn empty_volume(&self, namespace: &str, claim: &str) -> Result<PathBuf> {
         let folder = self.volume_folder(namespace, claim)?;
         for entry in fs::read_dir(&folder)? {
@@ -138,18 +138,18 @@ impl Cluster {
         Ok(folder)
     }
 
-    /// Stops the control plane where it stands: nobody answers for the API server; nodes and pods run on.
+    /// Freezes the control plane, so the API server does not respond. Nodes and pods keep running.
     ///
     /// # Errors
-    /// If the kernel does not freeze it within seconds.
+    /// Returns an error if the kernel does not freeze it within seconds.
     pub fn pause_control_plane(&self) -> Result<()> {
         Hierarchy::detect().freeze(HOST_GROUP)
     }
 
-    /// Lets a paused control plane run on.
+    /// Lets a paused control plane run again.
     ///
     /// # Errors
-    /// If the kernel does not thaw it within seconds.
+    /// Returns an error if the kernel does not thaw it within seconds.
     pub fn resume_control_plane(&self) -> Result<()> {
         Hierarchy::detect().thaw(HOST_GROUP)
     }
@@ -157,7 +157,7 @@ impl Cluster {
     /// Ends the S3 server; its objects stay.
     ///
     /// # Errors
-    /// If it does not end.
+    /// Returns an error if it does not end.
     pub fn stop_object_store(&self) -> Result<()> {
         ObjectStore::stop(&self.run)
     }
@@ -165,13 +165,13 @@ impl Cluster {
     /// Starts the S3 server again, with its objects and keys.
     ///
     /// # Errors
-    /// If it does not answer.
+    /// Returns an error if the server does not respond.
     pub fn start_object_store(&self) -> Result<()> {
         self.store.start(&self.run, &Hierarchy::detect().create(STORE_GROUP)?)
     }
 }
 
-/// Node and containerd's id of a pod's running container.
+/// Node and containerd ID of a pod's running container.
 fn container_of(pod: &Value, container: &str) -> Result<(Node, String)> {
     let node = pod["spec"]["nodeName"].as_str().context("the pod is on no node")?.parse()?;
     let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
@@ -181,7 +181,7 @@ fn container_of(pod: &Value, container: &str) -> Result<(Node, String)> {
     Ok((node, id.with_context(|| format!("the pod has no started container {container}"))?.into()))
 }
 
-/// The process id of a task in what `ctr tasks list` prints: TASK PID STATUS.
+/// Process ID of a task, from the output of `ctr tasks list`: TASK PID STATUS.
 fn task_pid(tasks: &str, id: &str) -> Option<i32> {
     tasks.lines().find_map(|line| {
         let mut fields = line.split_whitespace();

@@ -1,6 +1,6 @@
-//! Container images written without a daemon: one layer from nothing, in the archive format that `docker load`,
-//! `ctr images import` and `kind load image-archive` read. The same input gives the same bytes. What goes into an
-//! image is the caller's choice.
+//! Container images of one layer, written without a daemon in the archive format that `docker load`, `ctr images
+//! import` and
+//! `kind load image-archive` read. Owns the format: the same input gives the same bytes. Does not own the choice of files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,20 +11,20 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// UID and GID of the images' user: the "nonroot" of the field.
+/// UID and GID of the images' user, those of "nonroot" in distroless images.
 pub const NON_ROOT: u32 = 65532;
 
-/// Where programs look for the authorities they trust.
+/// Path at which programs find the certificates of the authorities that they trust.
 pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// What one image holds.
+/// Contents of an image.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Name and tag, for example `localhost/raft-node:dev`.
     pub name: String,
     /// Absolute path of the program to start.
     pub entrypoint: String,
-    /// Files by their absolute path in the image.
+    /// Files, by absolute path in the image.
     pub files: BTreeMap<String, File>,
     /// OCI annotations as image labels.
     pub labels: BTreeMap<String, String>,
@@ -33,17 +33,18 @@ pub struct Image {
 /// One file of an image.
 #[derive(Clone, Debug)]
 pub struct File {
-    /// Its bytes.
+    /// Bytes of the file.
     pub content: Vec<u8>,
-    /// Its permission bits, for example 0o755.
+    /// Permission bits, for example 0o755.
     pub mode: u32,
 }
 
 impl Image {
-    /// An image that runs one static program as a user without rights, with a trust store and nothing else: no shell.
+    /// An image that runs one static program as an unprivileged user. It contains a trust store if one is given, and no
+    /// shell.
     ///
     /// # Errors
-    /// If the program cannot be read.
+    /// Returns an error if the program cannot be read.
     pub fn of_program(name: &str, program: &Path, trust: Option<&[u8]>) -> Result<Image> {
         let content = fs::read(program).with_context(|| format!("{} cannot be read", program.display()))?;
         let file_name = program.file_name().context("a program's path ends in its name")?.to_string_lossy();
@@ -67,10 +68,10 @@ impl Image {
         self
     }
 
-    /// Writes the archive to `path`, whole or not at all; returns its size in bytes.
+    /// Writes the archive to `path`, whole or not at all, and returns its size in bytes.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// Returns an error if the file cannot be written.
     pub fn write(&self, path: &Path) -> Result<u64> {
         let archive = self.archive()?;
         let partial = PathBuf::from(format!("{}.partial", path.display()));
@@ -82,10 +83,10 @@ impl Image {
         Ok(archive.len() as u64)
     }
 
-    /// The archive's bytes.
+    /// Bytes of the archive.
     ///
     /// # Errors
-    /// If a path does not fit a tar header.
+    /// Returns an error if a path does not fit a tar header.
     pub fn archive(&self) -> Result<Vec<u8>> {
         let layer = self.layer()?;
         let config = serde_json::to_vec(&self.config(&digest(&layer)))?;
@@ -109,7 +110,7 @@ impl Image {
             }
         }
         let mut layer = tar::Builder::new(Vec::new());
-        // A parent sorts before its children, as its path is a prefix of theirs.
+        // A parent sorts before its children, because its path is a prefix of theirs.
         for (path, mode) in &directories {
             let mut header = header(0, *mode);
             header.set_entry_type(tar::EntryType::Directory);
@@ -145,7 +146,7 @@ fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8], mode:
     archive.append_data(&mut header, path, content).with_context(|| format!("{path} does not fit the archive"))
 }
 
-/// Owner root, time zero: nothing of the machine that builds the image gets into it.
+/// A header with owner root and time 0, so that the image does not depend on the machine that builds it.
 fn header(size: u64, mode: u32) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
@@ -160,7 +161,7 @@ fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// This machine's architecture in the words of container images.
+/// This machine's architecture, as container images name it.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -186,7 +187,7 @@ mod tests {
             .label("org.opencontainers.image.title", "app")
     }
 
-    /// Every member of a tar: path, mode, bytes.
+    /// Every entry of a tar archive: path, mode, bytes.
     fn members(bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
         let mut archive = tar::Archive::new(bytes);
         let read = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {

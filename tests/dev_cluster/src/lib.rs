@@ -1,9 +1,9 @@
-//! A real Kubernetes of several nodes on one machine, without Docker: built from its Go modules, brought up, broken on
-//! purpose and taken down. The control plane runs on the host; each node is a network namespace with its own
-//! containerd, kubelet and kube-proxy, so it can be cut off, paused or killed like a machine.
+//! A real Kubernetes of several nodes on one machine, without Docker: builds it from its Go modules, brings it up, causes
+//! faults in it and takes it down. The control plane runs on the host. Each node is a network namespace with its own
+//! containerd, kubelet and kube-proxy, so it can be disconnected, paused or killed like a machine.
 //!
-//! Owns the machine-wide names it uses (bridge, namespaces, addresses, cgroups): one dev cluster at a time. It knows
-//! nothing of the project's own programs: it takes images and hands out commands.
+//! Owns the machine-wide names that it uses (bridge, namespaces, addresses, cgroups), so there is one dev cluster at a
+//! time. Does not own the project's own programs: it loads images and returns commands.
 
 pub mod image;
 pub mod programs;
@@ -21,7 +21,7 @@ mod node;
 mod object_store;
 mod packages;
 mod process;
-mod record;
+mod state_file;
 mod teardown;
 mod wait;
 

@@ -1,24 +1,25 @@
-//! Loopback addresses that no other process uses. A server of a test that has one needs no free port to be looked for, which
-//! somebody else could take before the server does. Owns no port.
+//! Loopback addresses that no other process uses. A test's server that has such an address can use any port of it, so
+//! the test need not search for a free port, which another process could take first. Owns the addresses of this
+//! process.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Of a process's /24; the last ones are left out, as a broadcast address is among them.
+/// Number of addresses that are used of a process's /24. The last ones are left out, because one is the broadcast address.
 const ADDRESSES: u8 = 250;
 
-/// An address that was not given out before, of the /24 that belongs to this process.
+/// Returns an address of this process's /24 that was not returned before.
 ///
 /// # Panics
-/// After 250 addresses.
+/// Panics after 250 addresses.
 #[must_use]
 pub fn own_address() -> Ipv4Addr {
     static GIVEN: AtomicU8 = AtomicU8::new(0);
     let given =
         GIVEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |given| (given < ADDRESSES).then_some(given + 1));
-    let given = given.expect("a process needs no more than 250 addresses of its own");
+    let given = given.expect("a process uses at most 250 addresses");
     let [.., high, low] = std::process::id().to_be_bytes();
-    // 127.0 is everybody's.
+    // 127.0.0.0/16 is left to other programs.
     Ipv4Addr::new(127, if high == 0 { 255 } else { high }, low, given + 1)
 }
 
@@ -29,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_address_is_another_one_and_has_every_port() {
+    fn each_address_is_different_and_has_every_port_free() {
         let (one, other) = (own_address(), own_address());
         let bound = [one, other].map(|address| TcpListener::bind((address, 2379)).unwrap());
         let addresses = bound.map(|listener| listener.local_addr().unwrap().ip());

@@ -1,5 +1,5 @@
-//! The cluster's network: a bridge on the host, a namespace per node, routes between their pod subnets, and the rules
-//! that keep every packet on the machine. Pod interfaces are the CNI plugins' work.
+//! The cluster's network. Owns the address plan, the bridge on the host, a namespace per node, routes between their pod
+//! subnets, and the rules that keep every packet on the machine. Does not own pod interfaces (the CNI plugins create them).
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,61 +8,61 @@ use anyhow::{Result, bail, ensure};
 
 use crate::command::{Run, command};
 
-/// The bridge that joins the nodes.
+/// The bridge that connects the nodes.
 pub(crate) const BRIDGE: &str = "raftdev0";
-/// The host's address on the bridge: API server, DNS and S3.
+/// The host's address on the bridge, of API server, DNS and S3.
 pub(crate) const HOST: &str = "10.88.0.1";
-/// All nodes and pods.
+/// Addresses of all nodes and pods.
 pub(crate) const CLUSTER_RANGE: &str = "10.88.0.0/16";
-/// All Services.
+/// Addresses of all Services.
 pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/16";
-/// As many nodes as the address plan holds.
+/// Largest number of nodes in the address plan.
 pub(crate) const MOST_NODES: u8 = 9;
 
-/// One node of the cluster: `node1` and on.
+/// One node of the cluster: `node1` to `node9`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Node(u8);
 
 impl Node {
-    /// The node of that number, counted from 1.
+    /// The node with that number.
     ///
     /// # Errors
-    /// If the number is not from 1 to 9.
+    /// Returns an error if the number is not from 1 to 9.
     pub fn new(number: u8) -> Result<Node> {
         ensure!((1..=MOST_NODES).contains(&number), "a node's number is from 1 to {MOST_NODES}, not {number}");
         Ok(Node(number))
     }
 
-    /// Its number, from 1.
+    /// Number of the node, from 1.
     #[must_use]
     pub fn number(self) -> u8 {
         self.0
     }
 
-    /// Its address on the bridge.
+    /// Address of the node on the bridge.
     #[must_use]
     pub fn address(self) -> String {
         format!("10.88.0.1{}", self.0)
     }
 
-    /// The subnet of its pods.
+    /// Subnet of the node's pods.
     #[must_use]
     pub fn pod_range(self) -> String {
         format!("10.88.{}.0/24", self.0)
     }
 
-    /// The zone it is labelled with.
+    /// Zone in the label of the node.
     #[must_use]
     pub fn zone(self) -> String {
         format!("zone-{}", self.0)
     }
 
-    /// Its network namespace.
+    /// Network namespace of the node.
     pub(crate) fn namespace(self) -> String {
         format!("raftdev-{self}")
     }
 
-    /// Its port on the bridge: down means the cable is out.
+    /// Interface of the node on the bridge.
     pub(crate) fn port(self) -> String {
         format!("raftdev-v{}", self.0)
     }
@@ -85,14 +85,14 @@ impl FromStr for Node {
     }
 }
 
-/// Lays the network for `nodes`.
+/// Creates the network for `nodes`.
 pub(crate) fn create(nodes: &[Node]) -> Result<()> {
     refuse_a_taken_range()?;
     ip(&format!("link add {BRIDGE} type bridge"))?;
     ip(&format!("addr add {HOST}/24 dev {BRIDGE}"))?;
     ip(&format!("link set {BRIDGE} up"))?;
     command("sysctl", ["-qw", "net.ipv4.ip_forward=1"]).text()?;
-    // Nothing addressed to the cluster, or sent by it, ever leaves this machine.
+    // So that no packet to or from the cluster leaves this machine.
     for range in [CLUSTER_RANGE, SERVICE_RANGE] {
         ip(&format!("route add blackhole {range}"))?;
     }
@@ -110,7 +110,8 @@ pub(crate) fn create(nodes: &[Node]) -> Result<()> {
     Ok(())
 }
 
-/// Our rules in FORWARD. Bridged frames pass there too where `br_netfilter` is loaded, and some machines drop by default.
+/// Rules in FORWARD. Bridged frames pass through that chain, too, if `br_netfilter` is loaded, and some machines drop
+/// packets there by default.
 const RULES: [&str; 2] = ["-i raftdev0 -o raftdev0 -j ACCEPT", "-i raftdev0 ! -o raftdev0 -j DROP"];
 
 fn create_node(node: Node) -> Result<()> {
@@ -127,7 +128,7 @@ fn create_node(node: Node) -> Result<()> {
     Ok(())
 }
 
-/// Another user of our addresses (some container runtimes like them too) would take our packets.
+/// Refuses to start if another interface uses these addresses, because it would receive the packets of the cluster.
 fn refuse_a_taken_range() -> Result<()> {
     let taken = ip("-o -4 addr show")?;
     if let Some(line) = taken.lines().find(|line| line.contains(" 10.88.") || line.contains(" 10.96.")) {
@@ -136,7 +137,7 @@ fn refuse_a_taken_range() -> Result<()> {
     Ok(())
 }
 
-/// Pulls the node's cable, or puts it back.
+/// Connects a node to the bridge, or disconnects it.
 pub(crate) fn set_port(node: Node, state: PortState) -> Result<()> {
     let word = match state {
         PortState::Up => "up",
@@ -146,15 +147,15 @@ pub(crate) fn set_port(node: Node, state: PortState) -> Result<()> {
     Ok(())
 }
 
-/// A node's cable.
+/// State of a node's interface on the bridge.
 pub(crate) enum PortState {
-    /// Plugged in.
+    /// Connected.
     Up,
-    /// Pulled.
+    /// Disconnected.
     Down,
 }
 
-/// Removes whatever of the network is there; what is not there is no error.
+/// Removes every part of the network that exists. A missing part is no error.
 pub(crate) fn remove() {
     for number in 1..=MOST_NODES {
         let _ = ip(&format!("netns del {}", Node(number).namespace()));
@@ -162,7 +163,7 @@ pub(crate) fn remove() {
     }
     let _ = ip(&format!("link del {BRIDGE}"));
     for rule in RULES {
-        // A crash between two runs may have left it more than once; bounded, in case deletion itself lies.
+        // Crashed runs may have left a rule more than once. The bound ends the loop even if no deletion has an effect.
         for _ in 0..10 {
             if iptables(&format!("-D FORWARD {rule}")).is_err() {
                 break;

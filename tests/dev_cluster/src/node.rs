@@ -1,4 +1,5 @@
-//! One node: its containerd, kubelet and kube-proxy in its namespace, and the images it holds.
+//! One node: containerd, kubelet and kube-proxy in its network namespace. Owns their configuration, their start and the
+//! import of images.
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,27 +16,27 @@ use crate::process::Start;
 use crate::programs::Program;
 use crate::wait::{PATIENCE, until};
 
-/// The image whose program holds a pod's namespaces.
+/// The image whose program holds a pod's namespaces open.
 pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:dev";
-/// The CNI network's name; its cache files on the host begin with it.
+/// Name of the CNI network. The names of its cache files on the host begin with it.
 pub(crate) const CNI_NETWORK: &str = "raftdev";
 const CNI_PLUGINS: &str = "/usr/lib/cni";
 
-/// A node's place in the run directory.
+/// A node and its part of the run directory.
 pub(crate) struct Machine<'a> {
     /// The run directory.
     pub(crate) run: &'a Path,
-    /// Which node.
+    /// The node.
     pub(crate) node: Node,
 }
 
 impl Machine<'_> {
-    /// What a node has on its own disk, but for volumes.
+    /// Folder that stands for the node's disk, without volumes.
     pub(crate) fn folder(&self) -> PathBuf {
         self.run.join(self.node.to_string())
     }
 
-    /// Where the kubelet keeps what pods print.
+    /// Folder in which the kubelet keeps the logs of pods.
     pub(crate) fn pod_logs(&self) -> PathBuf {
         self.folder().join("podlogs")
     }
@@ -58,9 +59,9 @@ impl Machine<'_> {
         self.start("containerd", cgroup, vec!["containerd".into(), "--config".into(), config.into()])
     }
 
-    /// Returns once containerd answers.
+    /// Waits until containerd responds.
     pub(crate) fn await_containerd(&self) -> Result<()> {
-        until(&format!("containerd of {} answers", self.node), PATIENCE, || self.ctr(&["version"]).map(Some))?;
+        until(&format!("containerd of {} responds", self.node), PATIENCE, || self.ctr(&["version"]).map(Some))?;
         Ok(())
     }
 
@@ -89,7 +90,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// containerd's own client.
+    /// Runs containerd's client `ctr` and returns its output.
     pub(crate) fn ctr(&self, args: &[&str]) -> Result<String> {
         let mut ctr = command("ctr", ["-a"]);
         ctr.arg(self.folder().join("containerd.sock")).args(args).text()
@@ -99,8 +100,8 @@ impl Machine<'_> {
         self.run.join("bin").join(program.name()).into()
     }
 
-    /// Starts a program in the node's network. `nsenter`, not `ip netns exec`: the latter would hide the kubelet's
-    /// mounts from containerd.
+    /// Starts a program in the node's network namespace. Uses `nsenter`, because `ip netns exec` would hide the
+    /// kubelet's mounts from containerd.
     fn start(&self, name: &str, cgroup: &[PathBuf], program: Vec<OsString>) -> Result<()> {
         let mut line: Vec<OsString> =
             vec!["nsenter".into(), format!("--net=/run/netns/{}", self.node.namespace()).into()];
@@ -109,8 +110,8 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// `restrict_oom_score_adj` lets pods start where root lacks CAP_SYS_RESOURCE; what else would lie in machine-wide
-    /// directories (runc's state, network namespaces) lies in the node's folder.
+    /// Configuration of containerd. `restrict_oom_score_adj` lets pods start on machines where root lacks CAP_SYS_RESOURCE.
+    /// runc's state and the network namespaces are in the node's folder, because nodes would otherwise share a directory.
     fn containerd_config(&self, snapshotter: &str) -> String {
         let folder = self.folder();
         let folder = folder.display();
@@ -163,7 +164,7 @@ state = "{folder}/containerd/state"
             },
             "authorization": {"mode": "Webhook"},
             "cgroupDriver": "cgroupfs",
-            // Kubelets of one machine would else clear away each other's pods.
+            // Kubelets that share a cgroup root remove each other's pods.
             "cgroupRoot": format!("/{TREE}/{}", self.node),
             "failCgroupV1": false,
             "failSwapOn": false,
@@ -178,7 +179,7 @@ state = "{folder}/containerd/state"
             "nodeStatusUpdateFrequency": "4s",
             "registerNode": true,
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-            "imageGCHighThresholdPercent": 100, // Images are loaded once and cannot be pulled again.
+            "imageGCHighThresholdPercent": 100, // Removed images could not be pulled again.
         })
     }
 
@@ -202,7 +203,7 @@ fn flag(name: &str, value: impl AsRef<std::ffi::OsStr>) -> OsString {
     flag
 }
 
-/// An overlay cannot lie on an overlay, as the file system of a container often is.
+/// Chooses a snapshotter. An overlay cannot be mounted on an overlay, which the file system of a container often is.
 fn snapshotter(run: &Path) -> &'static str {
     let kind = command("stat", ["-f", "-c", "%T"]).arg(run).text().unwrap_or_default();
     if kind.trim() == "overlayfs" { "native" } else { "overlayfs" }

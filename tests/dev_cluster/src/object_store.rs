@@ -1,4 +1,4 @@
-//! A real S3 server on the host, reachable from every pod, with keys of its own for each run.
+//! An S3 server on the host, reachable from every pod. Owns its start, its end and the keys of each run.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -20,23 +20,23 @@ use crate::wait::{PATIENCE, so, until};
 const PORT: u16 = 7070;
 const NAME: &str = "s3";
 
-/// How to reach the S3 server.
+/// Address and keys of the S3 server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObjectStore {
-    /// URL of the server, from pods and host alike.
+    /// URL of the server, the same for pods and host.
     pub endpoint: String,
-    /// A bucket that is there and empty at first.
+    /// Name of a bucket that exists and is empty at first.
     pub bucket: String,
-    /// Region to sign for.
+    /// Region for signatures.
     pub region: String,
     /// Access key of the root account.
     pub access_key: String,
-    /// Its secret.
+    /// Secret key of the root account.
     pub secret_key: String,
 }
 
 impl ObjectStore {
-    /// Keys for a new run.
+    /// Generates the keys of a new run.
     pub(crate) fn new() -> Result<ObjectStore> {
         Ok(ObjectStore {
             endpoint: format!("http://{HOST}:{PORT}"),
@@ -47,19 +47,19 @@ impl ObjectStore {
         })
     }
 
-    /// The store of a run that is up.
+    /// Reads address and keys of a run that is up.
     pub(crate) fn read(run: &Path) -> Result<ObjectStore> {
         let bytes = fs::read(run.join("s3.json")).context("the S3 server's keys cannot be read")?;
         Ok(serde_json::from_slice(&bytes)?)
     }
 
-    /// The bucket as a folder on the host: an object is a file there. Damaging one is a fault that tests may cause.
+    /// The folder on the host that holds the bucket. An object is a file in it, which tests may damage.
     #[must_use]
     pub(crate) fn bucket_folder(&self, run: &Path) -> PathBuf {
         run.join("s3").join(&self.bucket)
     }
 
-    /// Starts the server and returns once it answers.
+    /// Starts the server and waits until it responds.
     pub(crate) fn start(&self, run: &Path, cgroup: &[PathBuf]) -> Result<()> {
         fs::create_dir_all(self.bucket_folder(run))?;
         fs::create_dir_all(run.join("s3-versions"))?;
@@ -73,10 +73,10 @@ impl ObjectStore {
         let env =
             vec![("ROOT_ACCESS_KEY_ID", self.access_key.clone()), ("ROOT_SECRET_ACCESS_KEY", self.secret_key.clone())];
         Start { name: NAME.into(), run, cgroup, line, env }.spawn()?;
-        until("the S3 server answers", PATIENCE, || so(healthy()?))
+        until("the S3 server responds", PATIENCE, || so(healthy()?))
     }
 
-    /// Ends the server, as an outage does; its objects stay.
+    /// Ends the server, as an outage does. Its objects stay.
     pub(crate) fn stop(run: &Path) -> Result<()> {
         let Some(server) = process::recorded(run, NAME).filter(|server| server.alive()) else { return Ok(()) };
         process::terminate(server.pid)?;
@@ -88,9 +88,9 @@ fn healthy() -> Result<bool> {
     let mut stream = TcpStream::connect((HOST, PORT))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.write_all(format!("GET /health HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n").as_bytes())?;
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer)?;
-    Ok(&answer == b"HTTP/1.1 200")
+    let mut status = [0; 12];
+    stream.read_exact(&mut status)?;
+    Ok(&status == b"HTTP/1.1 200")
 }
 
 fn random_hex(bytes: usize) -> Result<String> {

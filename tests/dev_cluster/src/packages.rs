@@ -1,5 +1,5 @@
-//! What the machine must have besides Rust and Go, found by looking for the files themselves and installed from Debian
-//! where they are missing. Nothing is ever removed.
+//! Programs that the machine must have besides Rust and Go. Owns the list of their files, and installs the Debian
+//! packages of missing ones. Never removes a package.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::command::{Run, command, search_path};
 
-/// What is needed, and the Debian package that brings it: a program on the PATH, or an absolute path.
+/// Needed files, each a program on the PATH or an absolute path, with the Debian package that contains it.
 const NEEDED: [(&str, &str); 14] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
@@ -26,31 +26,31 @@ const NEEDED: [(&str, &str); 14] = [
     ("umount", "mount"),
 ];
 
-/// Refuses anybody but root.
+/// Refuses callers other than root.
 ///
 /// # Errors
-/// If the caller is not root.
+/// Returns an error if the caller is not root.
 pub fn require_root() -> Result<()> {
     ensure!(
         rustix::process::geteuid().is_root(),
-        "the dev cluster makes network namespaces, mounts and cgroups: run this as root"
+        "the dev cluster creates network namespaces, mounts and cgroups: run this as root"
     );
     Ok(())
 }
 
-/// Installs what a dev cluster needs and the machine lacks.
+/// Installs the programs that a dev cluster needs and the machine lacks.
 ///
 /// # Errors
-/// As [`install_missing`].
+/// Same as [`install_missing`].
 pub(crate) fn install_needed(say: &dyn Fn(&str)) -> Result<()> {
     install_missing(&NEEDED, say)
 }
 
-/// Installs from Debian the packages of those `needed` (a program or absolute path, and its package) that are missing,
-/// and says which.
+/// Installs the Debian packages of missing files and reports their names. `needed` holds pairs of a file (a program or an
+/// absolute path) and its package.
 ///
 /// # Errors
-/// If something is missing and there is no apt-get, or it fails.
+/// Returns an error if a file is missing and there is no apt-get, or if apt-get fails.
 pub fn install_missing(needed: &[(&str, &str)], say: &dyn Fn(&str)) -> Result<()> {
     let missing = missing_packages(needed, |file| present(file, &search_path()));
     if missing.is_empty() {
@@ -59,7 +59,7 @@ pub fn install_missing(needed: &[(&str, &str)], say: &dyn Fn(&str)) -> Result<()
     let list = missing.iter().copied().collect::<Vec<_>>().join(" ");
     ensure!(
         present("apt-get", &search_path()),
-        "these Debian packages, or what they hold, are missing and there is no apt-get: {list}"
+        "these Debian packages, or their programs, are missing and there is no apt-get: {list}"
     );
     require_root().with_context(|| format!("missing: {list}"))?;
     say(&format!("installing Debian packages: {list}"));
@@ -67,13 +67,17 @@ pub fn install_missing(needed: &[(&str, &str)], say: &dyn Fn(&str)) -> Result<()
         let mut apt = command("apt-get", ["install", "-y", "-q", "--no-install-recommends"]);
         apt.args(&missing).env("DEBIAN_FRONTEND", "noninteractive").text()
     };
-    // A fresh machine has no package lists yet, an old one stale ones.
+    // A new machine has no package lists yet, and those of an old machine are outdated.
     if install().is_err() {
         command("apt-get", ["update", "-q"]).text()?;
         install()?;
     }
     let left = missing_packages(needed, |file| present(file, &search_path()));
-    ensure!(left.is_empty(), "installed, but still missing: {}", left.into_iter().collect::<Vec<_>>().join(" "));
+    ensure!(
+        left.is_empty(),
+        "packages were installed, but their programs are still missing: {}",
+        left.into_iter().collect::<Vec<_>>().join(" ")
+    );
     Ok(())
 }
 
@@ -91,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_missing_is_named_and_once() {
+    fn each_missing_package_is_named_once() {
         let needed = [("ip", "iproute2"), ("tc", "iproute2"), ("nft", "nftables")];
         assert_eq!(missing_packages(&needed, |file| file == "nft"), BTreeSet::from(["iproute2"]));
     }

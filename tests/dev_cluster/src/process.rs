@@ -1,5 +1,5 @@
-//! Long-running processes: started in a session of their own and in a named cgroup, remembered by process id *and*
-//! start time, so that a reused id is never taken for ours.
+//! Long-running processes, each started in a session of its own and in a named cgroup. Owns their identity: process ID
+//! *and* start time, so that a process with a reused ID is never taken for one of the cluster.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::command;
 
-/// A process as a crash of its starter cannot confuse it with another.
+/// Identity of a process, which no other process ever has on this machine until it boots again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
-    /// Process id.
+    /// Process ID.
     pub(crate) pid: i32,
-    /// Start time in clock ticks since boot: field 22 of `/proc/PID/stat`.
+    /// Start time, in clock ticks since boot: field 22 of `/proc/PID/stat`.
     pub(crate) started: u64,
 }
 
@@ -30,18 +30,18 @@ impl Identity {
     /// The process that has `pid` now.
     pub(crate) fn of(pid: i32) -> Result<Identity> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let (_, started) = parse_stat(&stat).with_context(|| format!("/proc/{pid}/stat is not understood"))?;
+        let (_, started) = parse_stat(&stat).with_context(|| format!("/proc/{pid}/stat has an unknown format"))?;
         Ok(Identity { pid, started })
     }
 
-    /// Whether that very process still runs (a zombie does not).
+    /// Returns whether the process still runs. A zombie does not.
     pub(crate) fn alive(self) -> bool {
         let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
         parse_stat(&stat).is_some_and(|(state, started)| started == self.started && state != 'Z' && state != 'X')
     }
 }
 
-/// State and start time out of `/proc/PID/stat`; the command name in it may hold spaces and brackets.
+/// Reads state and start time from `/proc/PID/stat`. The command name in it may contain spaces and brackets.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;
@@ -49,22 +49,22 @@ fn parse_stat(stat: &str) -> Option<(char, u64)> {
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
-/// What to start and where its traces go.
+/// A process to start, with the places of its log and its identity.
 pub(crate) struct Start<'a> {
-    /// Name of the log and of the record.
+    /// Name of the process, and of the files with its log and its identity.
     pub(crate) name: String,
-    /// The run directory: `log/NAME.log`, `process/NAME`.
+    /// The run directory, which gets `log/NAME.log` and `process/NAME`.
     pub(crate) run: &'a Path,
-    /// Files that a process writes its id into to join its cgroup.
+    /// Files into which the process writes its ID to join its cgroup.
     pub(crate) cgroup: &'a [PathBuf],
     /// Program and arguments.
     pub(crate) line: Vec<OsString>,
-    /// Environment besides the inherited one.
+    /// Environment in addition to the inherited one.
     pub(crate) env: Vec<(&'static str, String)>,
 }
 
 impl Start<'_> {
-    /// Starts it and records its identity. It outlives the caller.
+    /// Starts the process and writes its identity to a file. The process outlives the caller.
     pub(crate) fn spawn(self) -> Result<Identity> {
         let Start { name, run, cgroup, line, env } = self;
         let (logs, records) = (run.join("log"), run.join("process"));
@@ -82,29 +82,29 @@ impl Start<'_> {
     }
 }
 
-/// What a shell does first to be in a cgroup, of which these are the files to join it: then no child of the program that
-/// it becomes is ever outside.
+/// Shell commands that join a cgroup through these files. A shell runs them before it executes the program, so that no
+/// child of the program is ever outside the cgroup.
 pub(crate) fn join_line(cgroup: &[PathBuf]) -> String {
     cgroup.iter().map(|file| format!("echo $$ > '{}' || exit 1; ", file.display())).collect()
 }
 
-/// The recorded process `name` of a run, if there is one.
+/// Reads the identity of the process `name` of a run, if it was started.
 pub(crate) fn recorded(run: &Path, name: &str) -> Option<Identity> {
     serde_json::from_slice(&fs::read(run.join("process").join(name)).ok()?).ok()
 }
 
-/// Sends SIGKILL. A process that is gone already is what was asked for.
+/// Sends SIGKILL. A process that has ended already is no error.
 pub(crate) fn kill(pid: i32) -> Result<()> {
     signal(pid, Signal::KILL)
 }
 
-/// Sends SIGTERM. A process that is gone already is what was asked for.
+/// Sends SIGTERM. A process that has ended already is no error.
 pub(crate) fn terminate(pid: i32) -> Result<()> {
     signal(pid, Signal::TERM)
 }
 
 fn signal(pid: i32, signal: Signal) -> Result<()> {
-    let pid = Pid::from_raw(pid).context("0 is no process id")?;
+    let pid = Pid::from_raw(pid).context("0 is no process ID")?;
     match kill_process(pid, signal) {
         Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("process {} was not ended", pid.as_raw_nonzero())),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reused_process_id_is_not_ours() {
+    fn a_reused_process_id_is_another_identity() {
         let own = Identity::own().unwrap();
         assert!(own.alive());
         assert!(!Identity { started: own.started + 1, ..own }.alive());

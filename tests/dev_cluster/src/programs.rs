@@ -1,6 +1,6 @@
 //! The programs of the dev cluster, built from the Go module `go/` with the checksums committed there, and kept outside
-//! the work tree under a name that changes with any of its files. Owns how they are built and where they lie. Does not own
-//! how they are started (`control_plane.rs`, `node.rs`).
+//! the work tree under a name that changes with any of its files. Owns their build and their cache. Does not own their
+//! start (`control_plane.rs`, `node.rs`).
 //!
 //! One module holds all of them so that every dependency has one version: with a module for each program, Kubernetes' and
 //! gRPC's packages were compiled up to five times, each time at another version.
@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::command::{Run, command};
 
-/// The Kubernetes version that is built, as `kubectl version` shows it.
+/// The Kubernetes version that is built, as `kubectl version` prints it.
 pub const KUBERNETES: &str = "v1.37.2";
 
 /// The oldest Go that can build; one this old fetches the toolchain that the module names.
@@ -24,9 +24,9 @@ const OLDEST_GO: (u32, u32) = (1, 21);
 /// A program of the Go module.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Program {
-    /// Holds a pod's namespaces open: the sandbox image's only program.
+    /// The only program of the pause image, which holds a pod's namespaces open.
     Pause,
-    /// etcd 3.7.3: the control plane's store, and the yardstick of benchmarks.
+    /// etcd 3.7.3: the store of the control plane, and the reference of benchmarks.
     Etcd,
     /// etcd's client.
     Etcdctl,
@@ -57,7 +57,7 @@ pub enum Program {
 }
 
 impl Program {
-    /// All of them.
+    /// All programs.
     pub const ALL: [Program; 15] = [
         Program::Pause,
         Program::Etcd,
@@ -92,7 +92,7 @@ impl Program {
         Program::Helm,
     ];
 
-    /// The name of the executable.
+    /// Name of the executable.
     #[must_use]
     pub fn name(self) -> &'static str {
         let package = self.package().trim_end_matches("/v3");
@@ -121,7 +121,7 @@ impl Program {
     }
 }
 
-/// Programs that are built.
+/// Folder of built programs.
 #[derive(Clone, Debug)]
 pub struct Built {
     /// The folder of all programs of this state of the module.
@@ -166,14 +166,14 @@ pub fn cache() -> Result<PathBuf> {
     }
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     Ok(base
-        .context("there is no place for built programs: set RAFT_OPERATOR_CACHE to a directory")?
+        .context("no folder for built programs is known: set RAFT_OPERATOR_CACHE to a directory")?
         .join("raft-operator"))
 }
 
-/// Whether all of `programs` are in the cache.
+/// Returns whether all of `programs` are in the cache.
 ///
 /// # Errors
-/// Returns an error if there is no place for a cache.
+/// Returns an error if no folder for a cache is known.
 pub fn are_built(programs: &[Program]) -> Result<bool> {
     let built = Built::open()?;
     Ok(programs.iter().all(|program| built.path(*program).exists()))
@@ -218,8 +218,7 @@ fn build_together(programs: &[Program], built: &Built) -> Result<()> {
     go.env("CGO_ENABLED", "0").env("GOWORK", "off").env_remove("GOFLAGS").text()?;
     for program in programs {
         let to = built.path(*program);
-        fs::rename(partial.join(program.name()), &to)
-            .with_context(|| format!("{} was not put in place", to.display()))?;
+        fs::rename(partial.join(program.name()), &to).with_context(|| format!("{} was not written", to.display()))?;
     }
     fs::remove_dir_all(&partial)?;
     Ok(())
@@ -238,7 +237,7 @@ fn module_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("go")
 }
 
-/// Twelve hexadecimal digits over everything that decides what the module's programs are.
+/// Hash of the module's sources, the Kubernetes version and the architecture: twelve hexadecimal digits.
 fn key(folder: &Path) -> String {
     let mut hash = Sha256::new();
     let modules = ["go.mod", "go.sum", "tools.go"];
@@ -257,9 +256,12 @@ fn key(folder: &Path) -> String {
 }
 
 fn check_go() -> Result<()> {
-    let said = command("go", ["env", "GOVERSION"]).text();
-    let said = said.context("Go builds the dev cluster's programs: install Go 1.26 or newer and put it on the PATH")?;
-    let Some(version) = parse_go_version(said.trim()) else { bail!("the version of Go is not understood: {said}") };
+    let output = command("go", ["env", "GOVERSION"]).text();
+    let output =
+        output.context("Go builds the dev cluster's programs: install Go 1.26 or newer and put it on the PATH")?;
+    let Some(version) = parse_go_version(output.trim()) else {
+        bail!("the version of Go has an unknown format: {output}")
+    };
     let (major, minor) = version;
     ensure!(
         version >= OLDEST_GO,
@@ -269,8 +271,8 @@ fn check_go() -> Result<()> {
 }
 
 /// `go1.26.8` → (1, 26).
-fn parse_go_version(said: &str) -> Option<(u32, u32)> {
-    let mut parts = said.strip_prefix("go")?.split(|c: char| !c.is_ascii_digit());
+fn parse_go_version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.strip_prefix("go")?.split(|c: char| !c.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
@@ -279,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn go_versions_are_understood() {
+    fn go_versions_are_parsed() {
         assert_eq!(parse_go_version("go1.26.8"), Some((1, 26)));
         assert_eq!(parse_go_version("go1.27rc1"), Some((1, 27)));
         assert_eq!(parse_go_version("devel"), None);

@@ -1,5 +1,5 @@
-//! Volumes for claims: a directory per volume on the node where the scheduler wants it, offered as a `local` volume,
-//! and removed with it. A process of its own, driven by kubectl's watches. Sizes are not enforced.
+//! Volumes for claims: a directory on the node that the scheduler selected, offered as a `local` volume and removed
+//! with it. Owns these directories. Runs as a process of its own, driven by kubectl's watches. Does not enforce sizes.
 
 use std::io::{BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -17,13 +17,13 @@ use crate::command::{Run, command};
 use crate::network::Node;
 use crate::programs::Program;
 
-/// The default StorageClass.
+/// Name of the default StorageClass.
 pub const STORAGE_CLASS: &str = "standard";
 const PROVISIONER: &str = "raftoperator.io/dev-cluster";
-/// Pause before a watch that has ended is begun again.
+/// Pause before a watch that has ended is started again.
 const RESUME: Duration = Duration::from_secs(1);
 
-/// The default StorageClass: volumes are made where the first pod that uses them is scheduled.
+/// The default StorageClass, which creates a volume on the node of the first pod that uses it.
 #[must_use]
 pub(crate) fn storage_class() -> Value {
     json!({
@@ -44,10 +44,10 @@ pub(crate) fn directory(run: &Path, node: Node, name: &str) -> PathBuf {
     run.join("volumes").join(node.to_string()).join(name)
 }
 
-/// Serves the claims of the cluster in `run` until the process is ended.
+/// Serves the claims of the cluster in `run` until the process ends.
 ///
 /// # Errors
-/// Only if the threads that watch cannot be started or all ended.
+/// Returns an error if the watching threads cannot be started or all of them have ended.
 pub fn run(run: &Path) -> Result<()> {
     let (events, inbox) = sync_channel(64);
     for kind in ["persistentvolumeclaims", "persistentvolumes"] {
@@ -56,7 +56,7 @@ pub fn run(run: &Path) -> Result<()> {
     }
     drop(events);
     while let Ok(object) = inbox.recv() {
-        // What fails is tried again when the watch is begun anew or the object changes.
+        // A failed step is repeated when the watch starts again or the object changes.
         if let Err(error) = handle(run, &object) {
             eprintln!("{}: {error:#}", object["metadata"]["name"]);
         }
@@ -64,7 +64,7 @@ pub fn run(run: &Path) -> Result<()> {
     anyhow::bail!("both watches have ended")
 }
 
-/// Follows all objects of a kind; ends when nobody listens any more.
+/// Watches all objects of a kind. Ends when the receiver of events is gone.
 fn watch(run: &Path, kind: &str, events: &SyncSender<Value>) {
     loop {
         match watch_once(run, kind, events) {
@@ -76,7 +76,7 @@ fn watch(run: &Path, kind: &str, events: &SyncSender<Value>) {
     }
 }
 
-/// Whether somebody still takes events.
+/// State of the receiver of events.
 enum Listener {
     There,
     Gone,
@@ -91,7 +91,7 @@ fn watch_once(run: &Path, kind: &str, events: &SyncSender<Value>) -> Result<List
     listener
 }
 
-/// Hands on each object of a stream of JSON documents.
+/// Sends each object of a stream of JSON documents to the receiver.
 fn forward(stream: impl Read, events: &SyncSender<Value>) -> Result<Listener> {
     for object in serde_json::Deserializer::from_reader(stream).into_iter::<Value>() {
         if events.send(object?).is_err() {
@@ -107,7 +107,7 @@ fn handle(run: &Path, object: &Value) -> Result<()> {
         Action::Provide { node, name } => {
             let directory = directory(run, node, &name);
             fs::create_dir_all(&directory)?;
-            // Pods run as users of their own choice.
+            // Pods choose the users that they run as.
             fs::set_permissions(&directory, fs::Permissions::from_mode(0o777))?;
             let volume = volume(object, node, &name, &directory);
             match kubectl(run, &["create", "-f", "-"]).text_from(&serde_json::to_vec(&volume)?) {
@@ -133,14 +133,14 @@ fn kubectl(run: &Path, args: &[&str]) -> Command {
     kubectl
 }
 
-/// What an object asks of us.
+/// Action that an object requires.
 #[derive(Debug, PartialEq, Eq)]
 enum Action {
-    /// Nothing: it is not ours, not ready or done.
+    /// None: the object belongs to another provisioner, is not ready, or is done.
     Nothing,
-    /// A volume of that name on that node.
+    /// Create a volume of that name on that node.
     Provide { node: Node, name: String },
-    /// Its data and itself to go.
+    /// Remove the volume with its data.
     Remove { node: Node, name: String },
 }
 
@@ -148,11 +148,11 @@ fn decide(object: &Value) -> Result<Action> {
     let annotation = |name: &str| object["metadata"]["annotations"][name].as_str();
     match object["kind"].as_str() {
         Some("PersistentVolumeClaim") => {
-            let ours = annotation("volume.kubernetes.io/storage-provisioner") == Some(PROVISIONER);
+            let is_ours = annotation("volume.kubernetes.io/storage-provisioner") == Some(PROVISIONER);
             let pending = object["status"]["phase"] == "Pending" && object["spec"]["volumeName"].is_null();
             let leaving = !object["metadata"]["deletionTimestamp"].is_null();
             let (true, true, false, Some(node)) =
-                (ours, pending, leaving, annotation("volume.kubernetes.io/selected-node"))
+                (is_ours, pending, leaving, annotation("volume.kubernetes.io/selected-node"))
             else {
                 return Ok(Action::Nothing);
             };
@@ -160,10 +160,10 @@ fn decide(object: &Value) -> Result<Action> {
             Ok(Action::Provide { node: node.parse()?, name: format!("pvc-{uid}") })
         }
         Some("PersistentVolume") => {
-            let ours = annotation("pv.kubernetes.io/provisioned-by") == Some(PROVISIONER);
+            let is_ours = annotation("pv.kubernetes.io/provisioned-by") == Some(PROVISIONER);
             let released =
                 object["status"]["phase"] == "Released" && object["spec"]["persistentVolumeReclaimPolicy"] == "Delete";
-            if !(ours && released) {
+            if !(is_ours && released) {
                 return Ok(Action::Nothing);
             }
             let (node, name) = place(object)?;
@@ -173,9 +173,11 @@ fn decide(object: &Value) -> Result<Action> {
     }
 }
 
-/// Node and name of one of our volumes, from its path: the last two parts.
+/// Node and name of a volume of this provisioner, from the last two parts of its path.
 pub(crate) fn place(volume: &Value) -> Result<(Node, String)> {
-    let path = volume["spec"]["local"]["path"].as_str().context("the volume has no local path: it is not ours")?;
+    let path = volume["spec"]["local"]["path"]
+        .as_str()
+        .context("the volume has no local path, so it belongs to another provisioner")?;
     let mut parts = path.rsplit('/');
     let name = parts.next().unwrap_or_default();
     ensure!(volume["metadata"]["name"] == name, "the volume's path {path} does not end in its name");
@@ -257,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_released_volume_of_ours_is_removed() {
+    fn only_a_released_volume_of_this_provisioner_is_removed() {
         let mut volume = volume(&claim(), node2(), "pvc-u-1", Path::new("/x/volumes/node2/pvc-u-1"));
         volume["status"]["phase"] = json!("Bound");
         assert_eq!(decide(&volume).unwrap(), Action::Nothing);
@@ -279,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_of_a_watch_are_told_apart() {
+    fn documents_of_a_watch_are_separated() {
         let (events, inbox) = sync_channel(4);
         assert!(matches!(forward(&b"{\"a\": 1}\n{\"a\":\n2}"[..], &events).unwrap(), Listener::There));
         assert_eq!(inbox.try_iter().map(|event| event["a"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 2]);

@@ -1,5 +1,5 @@
-//! Taking a cluster down, whole or half made: processes, mounts, interfaces, rules, files. Everything is found by the
-//! names that only a dev cluster uses, so leftovers of a crash go the same way.
+//! Taking a cluster down, complete or not: processes, mounts, interfaces, rules, files. Owns the order of removal. All
+//! of it is found by names that only a dev cluster uses, so leftovers of a crash are removed in the same way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,49 +10,49 @@ use crate::cgroup::Hierarchy;
 use crate::command::{Run, command};
 use crate::network;
 use crate::node::CNI_NETWORK;
-use crate::record::{Exclusive, Phase, Record};
+use crate::state_file::{Exclusive, Phase, StateFile};
 
-/// What taking down found.
+/// Result of taking a cluster down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
-    /// A cluster, or what a crash had left of one.
+    /// A cluster, or the leftovers of a crash, were removed.
     Removed,
-    /// Nothing.
+    /// There was no cluster.
     NothingThere,
 }
 
-/// Takes the dev cluster down, whatever state it is in. Its volumes and buckets go with it.
+/// Takes the dev cluster down in any state, and removes its volumes and buckets.
 ///
 /// # Errors
-/// If another process is at it, or something of it cannot be removed.
+/// Returns an error if another process brings the cluster up or takes it down, or if a part cannot be removed.
 pub fn down() -> Result<Down> {
     crate::require_root()?;
     let lock = Exclusive::take()?;
-    let Some(record) = Record::read()? else { return Ok(Down::NothingThere) };
-    remove(record, &lock)?;
+    let Some(state) = StateFile::read()? else { return Ok(Down::NothingThere) };
+    remove(state, &lock)?;
     Ok(Down::Removed)
 }
 
-/// Removes everything of `record`, and last the record.
-pub(crate) fn remove(mut record: Record, _lock: &Exclusive) -> Result<()> {
-    record.phase = Phase::Unfinished;
-    record.write()?;
+/// Removes the cluster of a state file, and then the state file.
+pub(crate) fn remove(mut state: StateFile, _lock: &Exclusive) -> Result<()> {
+    state.phase = Phase::Unfinished;
+    state.write()?;
     let hierarchy = Hierarchy::detect();
     hierarchy.kill("").context("not every process of the dev cluster ended")?;
     hierarchy.remove("")?;
-    forget_shims(&record.run);
-    unmount_below(&record.run)?;
+    remove_shim_sockets(&state.run);
+    unmount_below(&state.run)?;
     network::remove();
-    forget_on_the_host(&record.run);
-    match fs::remove_dir_all(&record.run) {
+    remove_host_files(&state.run);
+    match fs::remove_dir_all(&state.run) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("{} was not removed", record.run.display()))
+            Err(error).with_context(|| format!("{} was not removed", state.run.display()))
         }
-        _ => Record::remove(),
+        _ => StateFile::remove(),
     }
 }
 
-/// Unmounts everything below `folder`, the last mounted first.
+/// Unmounts all mounts below `folder`, the newest first.
 pub(crate) fn unmount_below(folder: &Path) -> Result<()> {
     let table = fs::read_to_string("/proc/self/mountinfo")?;
     for mount in mounts_below(&table, folder).into_iter().rev() {
@@ -61,19 +61,19 @@ pub(crate) fn unmount_below(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The mount points below `folder`, in the order of the table.
+/// Mount points below `folder`, in the order of the table.
 fn mounts_below(table: &str, folder: &Path) -> Vec<PathBuf> {
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(unescape(point)));
     points.filter(|point| point.starts_with(folder) && point != folder).collect()
 }
 
-/// The kernel writes space, tab, newline and backslash in a path as three octal digits.
+/// Decodes a path from the table, in which space, tab, newline and backslash are three octal digits.
 fn unescape(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 
-/// Sockets of containerd's shims lie in a machine-wide directory and outlive a shim that is killed.
-pub(crate) fn forget_shims(run: &Path) {
+/// Removes the sockets of containerd's shims, which are in a machine-wide directory and outlive a killed shim.
+pub(crate) fn remove_shim_sockets(run: &Path) {
     for node in fs::read_dir(run).into_iter().flatten().flatten() {
         let tasks = node.path().join("containerd/state/io.containerd.runtime.v2.task/k8s.io");
         for task in fs::read_dir(tasks).into_iter().flatten().flatten() {
@@ -84,8 +84,8 @@ pub(crate) fn forget_shims(run: &Path) {
     }
 }
 
-/// The kubelet and the CNI plugins keep a few files of ours in machine-wide directories.
-fn forget_on_the_host(run: &Path) {
+/// Removes the files that kubelets and CNI plugins keep in machine-wide directories.
+fn remove_host_files(run: &Path) {
     for log in fs::read_dir("/var/log/containers").into_iter().flatten().flatten() {
         if fs::read_link(log.path()).is_ok_and(|target| target.starts_with(run)) {
             let _ = fs::remove_file(log.path());
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_mounts_of_the_run_are_found_and_spaces_survive() {
+    fn only_mounts_of_the_run_are_found_and_spaces_are_decoded() {
         let table = "21 1 0:19 / / rw - ext4 /dev/vda rw\n\
                      22 21 0:20 / /run/a\\040b/node1/x rw - tmpfs tmpfs rw\n\
                      23 22 0:21 / /run/a\\040b/node1/x/y rw - tmpfs tmpfs rw\n\

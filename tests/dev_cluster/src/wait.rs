@@ -1,18 +1,19 @@
-//! The one place that waits: a condition, looked at again and again until it holds or its deadline has passed.
+//! Waiting for a condition, which is checked repeatedly until it holds or its deadline has passed. Owns all waiting of the
+//! crate.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// What starts, ends or shows within a moment and has not by then never will; generous, as its machine may be busy.
+/// Longest wait for an event that takes moments on an idle machine. Long, because a machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Time between two looks.
+/// Time between two checks.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Looks at `condition` until it gives a value; returns that value.
+/// Checks `condition` until it returns a value, and returns that value. A condition that fails is checked again.
 ///
 /// # Errors
-/// After `limit`, naming `what` and the last error of `condition`; a condition that fails is looked at again.
+/// Returns an error after `limit`, with `what` and the last error of `condition`.
 pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + limit;
     loop {
@@ -31,7 +32,7 @@ pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Resu
     }
 }
 
-/// `Some(())` if `holds`; the usual last line of a condition.
+/// Returns `Some(())` if `holds`: the usual last line of a condition.
 pub(crate) fn so(holds: bool) -> Result<Option<()>> {
     Ok(holds.then_some(()))
 }
@@ -41,17 +42,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_condition_that_comes_true_gives_its_value() {
-        let mut looks = 0;
+    fn a_condition_that_becomes_true_returns_its_value() {
+        let mut checks = 0;
         let found = until("counting", PATIENCE, || {
-            looks += 1;
-            Ok((looks == 3).then_some(looks))
+            checks += 1;
+            Ok((checks == 3).then_some(checks))
         });
         assert_eq!(found.unwrap(), 3);
     }
 
     #[test]
-    fn the_error_names_what_was_awaited_and_why_it_failed() {
+    fn the_error_names_the_condition_and_its_last_error() {
         let error = until::<()>("the sky falling", Duration::ZERO, || bail!("it holds")).unwrap_err().to_string();
         assert_eq!(error, "the sky falling: not so after 0 s: it holds");
     }

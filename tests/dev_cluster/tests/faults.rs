@@ -1,5 +1,5 @@
-//! The dev cluster itself, on a dev cluster that is up: volumes are bound and go, and each fault does what it says and
-//! ends when it is lifted. Not part of `cargo test --workspace`: `cargo xtask test` brings the cluster.
+//! Tests of the dev cluster itself, on one that is up: volumes are bound and removed, and each fault has its effect
+//! until it is ended. Not part of `cargo test --workspace`: `cargo xtask test` brings the cluster up.
 
 use std::fs;
 use std::net::TcpStream;
@@ -20,8 +20,8 @@ fn node(number: u8) -> Node {
     Node::new(number).expect("the cluster has three nodes")
 }
 
-/// One pod of a StatefulSet that does nothing, as a user without rights, with a volume; alone in its namespace, which
-/// goes at the end with all in it.
+/// A StatefulSet of one pod that does nothing, runs as an unprivileged user and has a volume, in a namespace of its
+/// own. The namespace is deleted at the end of the test.
 struct Idle<'a> {
     cluster: &'a Cluster,
     namespace: &'static str,
@@ -78,7 +78,7 @@ impl<'a> Idle<'a> {
     }
 
     fn await_status(&self, holds: impl Fn(&Value) -> bool) {
-        until(&format!("the pod of {} is as wanted", self.namespace), LIMIT, || {
+        until(&format!("the pod of {} has the expected status", self.namespace), LIMIT, || {
             let pod = self.kubectl(&format!("get pod {} -o json", Idle::POD)).json()?;
             Ok(holds(&pod["status"]).then_some(()))
         })
@@ -88,7 +88,7 @@ impl<'a> Idle<'a> {
 
 impl Drop for Idle<'_> {
     fn drop(&mut self) {
-        // While a test fails its own error matters more than this one.
+        // An error is ignored, so that it does not hide the error of a failing test.
         let _ = self.cluster.kubectl(["delete", "namespace", self.namespace, "--wait=false"]).text();
     }
 }
@@ -102,7 +102,7 @@ fn await_readiness(cluster: &Cluster, expected: [bool; 3]) {
 }
 
 #[test]
-fn a_volume_lies_on_its_pods_node_and_goes_with_its_claim() {
+fn a_volume_is_on_its_pods_node_and_is_removed_with_its_claim() {
     let cluster = cluster();
     let idle = Idle::on(node(2), &cluster, "volumes");
     let folder = idle.volume();
@@ -112,9 +112,9 @@ fn a_volume_lies_on_its_pods_node_and_goes_with_its_claim() {
     cluster.empty_volume("volumes", Idle::CLAIM).unwrap();
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
     idle.kubectl(&format!("delete statefulset/idle pvc/{}", Idle::CLAIM)).text().unwrap();
-    until("the volume's folder is gone", LIMIT, || Ok((!folder.exists()).then_some(()))).unwrap();
+    until("the folder of the volume is removed", LIMIT, || Ok((!folder.exists()).then_some(()))).unwrap();
     let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-    until("the volume is gone", LIMIT, || {
+    until("the volume is removed", LIMIT, || {
         let names = cluster.kubectl(["get", "pv", "-o", "name"]).text()?;
         Ok((!names.contains(&name)).then_some(()))
     })
@@ -131,7 +131,7 @@ fn a_killed_container_is_started_again_in_the_same_pod() {
 }
 
 #[test]
-fn nodes_that_are_cut_off_paused_or_killed_are_lost_and_come_back_with_pods_and_volumes() {
+fn disconnected_paused_and_killed_nodes_return_with_pods_and_volumes() {
     let cluster = cluster();
     let idle = Idle::on(node(1), &cluster, "nodes");
     let kept = idle.volume().join("kept");
@@ -149,7 +149,7 @@ fn nodes_that_are_cut_off_paused_or_killed_are_lost_and_come_back_with_pods_and_
 }
 
 #[test]
-fn a_drained_node_has_no_pods_until_it_is_let_in_again() {
+fn a_drained_node_has_no_pods_until_it_is_uncordoned() {
     let cluster = cluster();
     let idle = Idle::on(node(3), &cluster, "drains");
     cluster.drain(node(3), "60s").unwrap();
@@ -159,18 +159,18 @@ fn a_drained_node_has_no_pods_until_it_is_let_in_again() {
 }
 
 #[test]
-fn a_paused_control_plane_answers_nobody_until_it_runs_on() {
+fn a_paused_control_plane_does_not_respond_until_it_is_resumed() {
     let cluster = cluster();
     cluster.pause_control_plane().unwrap();
     let silent = cluster.kubectl(["get", "--raw", "/readyz", "--request-timeout", "2s"]).text();
     cluster.resume_control_plane().unwrap();
     assert!(silent.is_err());
-    until("the API server answers", LIMIT, || cluster.kubectl(["get", "--raw", "/readyz"]).text().map(Some)).unwrap();
+    until("the API server responds", LIMIT, || cluster.kubectl(["get", "--raw", "/readyz"]).text().map(Some)).unwrap();
     await_readiness(&cluster, [true, true, true]);
 }
 
 #[test]
-fn the_object_store_goes_and_comes_back() {
+fn the_object_store_stops_and_starts_again() {
     let cluster = cluster();
     let address = cluster.object_store().endpoint.trim_start_matches("http://").to_owned();
     assert!(TcpStream::connect(&address).is_ok());

@@ -1,4 +1,4 @@
-//! Backups and restores by resource. Owns the manifests and what their conditions must say.
+//! Backups by resource. Owns the manifests, and the conditions that mean "complete".
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::kubernetes::Kubernetes;
 /// Name of the Secret with the object store's keys.
 pub const CREDENTIALS: &str = "backup-credentials";
 
-/// Makes the Secret that members read the object store's keys from.
+/// Creates the Secret from which members read the keys of the object store.
 ///
 /// # Errors
-/// The API server refused.
+/// Returns an error if the API server refused the request.
 pub fn create_credentials(kubernetes: &Kubernetes, access_key: &str, secret_key: &str) -> Result<()> {
     kubernetes.apply(&format!(
         "{{apiVersion: v1, kind: Secret, metadata: {{name: {CREDENTIALS}}}, stringData: {{access-key-id: {access_key}, secret-access-key: {secret_key}}}}}"
@@ -22,7 +22,7 @@ pub fn create_credentials(kubernetes: &Kubernetes, access_key: &str, secret_key:
     Ok(())
 }
 
-/// `spec.backup` for a store, as indented YAML under `spec:`.
+/// `spec.backup` for a store, as YAML that is indented for `spec:`.
 #[must_use]
 pub fn store_yaml(store: &ObjectStore) -> String {
     format!(
@@ -31,10 +31,10 @@ pub fn store_yaml(store: &ObjectStore) -> String {
     )
 }
 
-/// Asks for a full backup.
+/// Creates a RaftBackup for a full backup.
 ///
 /// # Errors
-/// The API server refused.
+/// Returns an error if the API server refused the request.
 pub fn create(kubernetes: &Kubernetes, name: &str, cluster: &str) -> Result<()> {
     kubernetes.apply(&format!(
         "{{apiVersion: raftoperator.io/v1alpha1, kind: RaftBackup, metadata: {{name: {name}}}, spec: {{clusterName: {cluster}, type: Full}}}}"
@@ -45,10 +45,10 @@ pub fn create(kubernetes: &Kubernetes, name: &str, cluster: &str) -> Result<()> 
 /// Waits until the backup is complete and returns its status.
 ///
 /// # Errors
-/// It is not complete in time, or failed; tells what its conditions say.
+/// Returns an error with the conditions if the backup is not complete after `limit`.
 pub fn wait_complete(kubernetes: &Kubernetes, name: &str, limit: Duration) -> Result<Value> {
     until(&format!("raftbackup/{name} is complete"), limit, || {
-        let backup = kubernetes.get("raftbackup", name)?.context("the backup is gone")?;
+        let backup = kubernetes.get("raftbackup", name)?.context("the backup does not exist")?;
         let conditions = backup["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let is = |kind: &str| conditions.iter().any(|one| one["type"] == kind && one["status"] == "True");
         if is("Ready") {

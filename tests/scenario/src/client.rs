@@ -1,5 +1,5 @@
-//! Real clients in pods: etcdctl, and the traffic writer with its record of every acknowledgement. Owns how they are
-//! run and what their answers must say.
+//! Real clients in pods: etcdctl, and the traffic writer with its ledger of acknowledgements. Owns their start and the
+//! reading of their output.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use crate::kubernetes::Kubernetes;
 
-/// A pod starts, then its client may wait for the cluster.
+/// Longest time until a pod has started and its client has been served.
 const SERVED_WITHIN: Duration = PATIENCE.saturating_mul(2);
 
-/// etcd's own client: a pod for each command, as its image holds no shell to wait in.
+/// etcd's client. Each command runs in a pod of its own, because the image contains no shell that could wait for commands.
 #[derive(Clone, Debug)]
 pub struct Etcdctl<'a> {
     kubernetes: &'a Kubernetes,
@@ -23,26 +23,26 @@ pub struct Etcdctl<'a> {
 impl<'a> Etcdctl<'a> {
     const POD: &'static str = "etcdctl";
 
-    /// A client of the endpoint.
+    /// A client of `endpoint`.
     #[must_use]
     pub fn new(kubernetes: &'a Kubernetes, image: &str, endpoint: &str) -> Self {
         Self { kubernetes, image: image.to_owned(), endpoint: endpoint.to_owned() }
     }
 
-    /// `etcdctl ARGS`; returns what it printed.
+    /// Runs `etcdctl ARGS` and returns its output.
     ///
     /// # Errors
-    /// It did not end with success; what it printed.
+    /// Returns an error with the output if the command failed.
     pub fn run(&self, args: &[&str]) -> Result<String> {
         let timeout = format!("--timeout={}s", PATIENCE.as_secs());
         let delete = ["delete", "pod", Self::POD, "--ignore-not-found", "--wait", &timeout];
         self.kubernetes.kubectl(delete).text()?;
-        // Its own two and five seconds are less than a new Service's routes, or an election, may take on a busy machine.
+        // The defaults of 2 and 5 s are shorter than the routes of a new Service, or an election, take on a busy machine.
         let patience = ["--dial-timeout=30s", "--command-timeout=60s"];
         let command = [&["/etcdctl", "--endpoints", self.endpoint.as_str()], &patience[..], args].concat();
         self.kubernetes.create_client(Self::POD, &self.image, &command)?;
         let phase = until(&format!("{} ends", command.join(" ")), SERVED_WITHIN, || {
-            let pod = self.kubernetes.get("pod", Self::POD)?.context("the pod is gone")?;
+            let pod = self.kubernetes.get("pod", Self::POD)?.context("the pod does not exist")?;
             let phase = pod["status"]["phase"].as_str().unwrap_or_default().to_owned();
             Ok(["Succeeded", "Failed"].contains(&phase.as_str()).then_some(phase))
         })?;
@@ -58,45 +58,45 @@ pub struct Traffic<'a> {
     kubernetes: &'a Kubernetes,
 }
 
-/// One phase as the writer saw it.
+/// Report of the writer on one phase.
 #[derive(Clone, Debug)]
 pub struct Phase {
-    /// Writes acknowledged.
+    /// Number of acknowledged writes.
     pub acknowledged: u64,
-    /// Writes whose outcome is unknown.
+    /// Number of writes whose outcome is unknown.
     pub unknown: u64,
     /// Longest time without an acknowledgement.
     pub longest_gap: Duration,
-    /// The last error, if there was one.
+    /// The last error of a write, if there was one.
     pub last_error: Option<String>,
 }
 
-/// The reckoning.
+/// Result of the comparison with a store, which holds every acknowledged write exactly once.
 #[derive(Clone, Debug)]
 pub struct Verdict {
-    /// Writes acknowledged; every one is there, with version 1, or this does not exist.
+    /// Number of acknowledged writes.
     pub acknowledged: u64,
-    /// Writes with an unknown outcome that happened.
+    /// Number of writes with an unknown outcome that happened.
     pub unknown_applied: u64,
-    /// Writes with an unknown outcome that did not.
+    /// Number of writes with an unknown outcome that did not happen.
     pub unknown_absent: u64,
-    /// Revisions that the store gained since the writer began.
+    /// Number of revisions since the first write.
     pub revisions: u64,
 }
 
 impl<'a> Traffic<'a> {
     const POD: &'static str = "traffic";
 
-    /// Starts writing without pause.
+    /// Starts a pod that writes without pause.
     ///
     /// # Errors
-    /// The pod does not run.
+    /// Returns an error if the pod does not run or ends.
     pub fn start(kubernetes: &'a Kubernetes, image: &str, endpoint: &str, writers: u32) -> Result<Self> {
         let writers = writers.to_string();
         let command = ["/traffic", "write", "--endpoint", endpoint, "--writers", &writers];
         kubernetes.create_client(Self::POD, image, &command)?;
-        until("the traffic writer writes", SERVED_WITHIN, || {
-            let pod = kubernetes.get("pod", Self::POD)?.context("the pod is gone")?;
+        until("the traffic writer has started to write", SERVED_WITHIN, || {
+            let pod = kubernetes.get("pod", Self::POD)?.context("the pod does not exist")?;
             ensure!(
                 pod["status"]["phase"] != "Failed",
                 "the writer ended: {}",
@@ -108,14 +108,14 @@ impl<'a> Traffic<'a> {
         Ok(Self { kubernetes })
     }
 
-    /// Ends the phase, begins the next.
+    /// Ends the phase and begins the next one.
     ///
     /// # Errors
-    /// The writer does not answer.
+    /// Returns an error if the writer does not respond.
     pub fn mark(&self, next: &str) -> Result<Phase> {
-        let answer = self.ask(&["mark", next])?;
-        let phase = &answer["phase"];
-        let number = |field: &str| phase[field].as_u64().with_context(|| format!("{field} is missing in {answer}"));
+        let response = self.request(&["mark", next])?;
+        let phase = &response["phase"];
+        let number = |field: &str| phase[field].as_u64().with_context(|| format!("{field} is missing in {response}"));
         Ok(Phase {
             acknowledged: number("acknowledged")?,
             unknown: number("unknown")?,
@@ -124,23 +124,23 @@ impl<'a> Traffic<'a> {
         })
     }
 
-    /// Stops writing and compares the store behind `endpoint` with every acknowledgement.
+    /// Stops writing and compares the store at `endpoint` with the ledger.
     ///
     /// # Errors
-    /// An acknowledged write is lost, one happened twice, or one appeared that was never sent; or the store could not be
-    /// read.
+    /// Returns an error if an acknowledged write is lost, if a write happened twice, if the store holds a key that was never
+    /// sent, or if the store could not be read.
     pub fn verify(&self, endpoint: &str) -> Result<Verdict> {
-        let answer = self.ask(&["verify", "--endpoint", endpoint])?;
-        let verdict = &answer["verdict"]["verdict"];
-        let number = |field: &str| verdict[field].as_u64().with_context(|| format!("{field} is missing in {answer}"));
+        let response = self.request(&["verify", "--endpoint", endpoint])?;
+        let verdict = &response["verdict"]["verdict"];
+        let number = |field: &str| verdict[field].as_u64().with_context(|| format!("{field} is missing in {response}"));
         let (lost, repeated, invented) = (number("lost")?, number("repeated")?, number("invented")?);
         ensure!(
             lost + repeated + invented == 0,
-            "the cluster did not keep its word: {lost} acknowledged writes lost, {repeated} happened more than once, \
-             {invented} appeared that were never sent: {}",
+            "the store disagrees with the ledger: {lost} acknowledged writes are lost, {repeated} happened more than once, \
+             {invented} were never sent: {}",
             verdict["examples"]
         );
-        let first = answer["verdict"]["first_revision"].as_u64().context("no first revision")?;
+        let first = response["verdict"]["first_revision"].as_u64().context("no first revision")?;
         Ok(Verdict {
             acknowledged: number("acknowledged")?,
             unknown_applied: number("unknown_applied")?,
@@ -149,9 +149,9 @@ impl<'a> Traffic<'a> {
         })
     }
 
-    fn ask(&self, args: &[&str]) -> Result<Value> {
+    fn request(&self, args: &[&str]) -> Result<Value> {
         let mut command = self.kubernetes.kubectl(["exec", Self::POD, "--", "/traffic"]);
         let text = command.args(args).text()?;
-        serde_json::from_str(&text).with_context(|| format!("the writer answered {text:?}"))
+        serde_json::from_str(&text).with_context(|| format!("the writer printed {text:?}"))
     }
 }

@@ -1,4 +1,4 @@
-//! An API server to work with and the two programs that do. Owns how they are called and awaited.
+//! Access to a Kubernetes through kubectl and helm. Owns their command lines, and the namespace of the scenario.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use dev_cluster::{Cluster, Json, PATIENCE, Run, until};
 use serde_json::Value;
 
-/// A Kubernetes, and the namespace in which the main job is done.
+/// A Kubernetes, with the namespace of the scenario.
 #[derive(Clone, Debug)]
 pub struct Kubernetes {
     kubectl: PathBuf,
@@ -20,7 +20,7 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// The dev cluster.
+    /// Uses the dev cluster.
     #[must_use]
     pub fn of(cluster: &Cluster, namespace: &str) -> Self {
         let program = |command: &Command| PathBuf::from(command.get_program());
@@ -34,7 +34,7 @@ impl Kubernetes {
         Self { kubectl: program(&cluster.kubectl([""; 0])), helm: program(&helm), env, namespace: namespace.to_owned() }
     }
 
-    /// Somebody's own cluster, by its kubeconfig.
+    /// Uses another cluster, by its kubeconfig.
     #[must_use]
     pub fn given(kubectl: PathBuf, helm: PathBuf, kubeconfig: &Path, namespace: &str) -> Self {
         let env = vec![("KUBECONFIG".to_owned(), kubeconfig.to_string_lossy().into_owned())];
@@ -65,18 +65,18 @@ impl Kubernetes {
         command
     }
 
-    /// `kubectl apply -f -` of a manifest.
+    /// Runs `kubectl apply` on a manifest.
     ///
     /// # Errors
-    /// The API server's refusal, as kubectl prints it.
+    /// Returns an error with the message of kubectl if the API server refused the manifest.
     pub fn apply(&self, manifest: &str) -> Result<String> {
         self.kubectl(["apply", "--server-side", "--field-manager=person", "-f", "-"]).text_from(manifest.as_bytes())
     }
 
-    /// One object, `None` when it does not exist.
+    /// Reads one object; `None` if it does not exist.
     ///
     /// # Errors
-    /// The API server did not answer.
+    /// Returns an error if the API server did not respond.
     pub fn get(&self, kind: &str, name: &str) -> Result<Option<Value>> {
         let text = self.kubectl(["get", kind, name, "--ignore-not-found", "-o", "json"]).text()?;
         if text.trim().is_empty() {
@@ -85,43 +85,43 @@ impl Kubernetes {
         Ok(Some(serde_json::from_str(&text).context("kubectl printed no JSON")?))
     }
 
-    /// All objects of a kind that carry the labels.
+    /// Lists all objects of a kind with the labels of `selector`.
     ///
     /// # Errors
-    /// The API server did not answer.
+    /// Returns an error if the API server did not respond.
     pub fn list(&self, kind: &str, selector: &str) -> Result<Vec<Value>> {
         let list = self.kubectl(["get", kind, "--selector", selector, "-o", "json"]).json()?;
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     }
 
-    /// Makes the namespace, with the strictest pod security; fine if it is there.
+    /// Creates the namespace with the strictest pod security, unless it exists.
     ///
     /// # Errors
-    /// The API server refused.
+    /// Returns an error if the API server refused the request.
     pub fn create_namespace(&self) -> Result<()> {
         let name = &self.namespace;
         self.apply(&format!(
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
         ))?;
-        // Pods are refused until the namespace's service account exists.
+        // The API server refuses pods until the namespace has its service account.
         until("the namespace has its service account", PATIENCE, || self.get("serviceaccount", "default"))?;
         Ok(())
     }
 
-    /// Deletes the namespace and waits until it is gone.
+    /// Deletes the namespace and waits until it is removed.
     ///
     /// # Errors
-    /// It is still there after `limit`.
+    /// Returns an error if it still exists after `limit`.
     pub fn delete_namespace(&self, limit: Duration) -> Result<()> {
         let timeout = format!("--timeout={}s", limit.as_secs());
         self.kubectl(["delete", "namespace", &self.namespace, "--ignore-not-found", "--wait", &timeout]).text()?;
         Ok(())
     }
 
-    /// Creates a pod for a client, such as the strictest pod security lets in.
+    /// Creates a pod for a client, within the strictest pod security.
     ///
     /// # Errors
-    /// The API server refused.
+    /// Returns an error if the API server refused the request.
     pub fn create_client(&self, name: &str, image: &str, command: &[&str]) -> Result<()> {
         let command = serde_json::to_string(command).context("a command is always JSON")?;
         self.apply(&format!(

@@ -1,8 +1,9 @@
-//! What people do with raft-operator, as calls on a real Kubernetes: install, create, write, scale, hurt, back up and
+//! The tasks of a user of raft-operator, as calls on a real Kubernetes: install, create, write, scale, fail, back up and
 //! restore.
 //!
-//! Owns the commands and the conditions that they wait on; the demo shows them to a person, the end-to-end tests assert
-//! on them. Everything goes through `kubectl`, `helm` and real clients in pods, as a person's would. Owns no cluster.
+//! Owns the commands and the conditions that they wait for. The demo shows them, and the end-to-end tests assert on
+//! them. All calls go through `kubectl`, `helm` and real clients in pods, as those of a user do. Does not own a
+//! cluster.
 
 pub mod kubernetes;
 

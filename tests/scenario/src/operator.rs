@@ -1,4 +1,4 @@
-//! Installing the operator with Helm, and taking it away. Owns the values that a test needs, no default of the chart.
+//! Installation of the operator with Helm. Owns the values that a test needs. Does not own the defaults of the chart.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::kubernetes::Kubernetes;
 /// Name of the release and of its namespace.
 pub const RELEASE: &str = "raft-operator";
 
-/// `helm install --wait` of the chart with these images. Returns what Helm printed.
+/// Installs the chart with these images, waits until it is ready, and returns the output of Helm.
 ///
 /// # Errors
-/// Helm gave up; its message.
+/// Returns an error with the message of Helm.
 pub fn install(kubernetes: &Kubernetes, charts: &Path, operator_image: &str, node_image: &str) -> Result<String> {
     let chart = charts.join("raft-operator");
     let mut helm = kubernetes.helm(["upgrade", "--install", RELEASE]);
@@ -26,10 +26,10 @@ pub fn install(kubernetes: &Kubernetes, charts: &Path, operator_image: &str, nod
     helm.text()
 }
 
-/// `helm uninstall --wait`; CRDs and clusters stay.
+/// Uninstalls the chart. CRDs and clusters stay.
 ///
 /// # Errors
-/// Helm's message.
+/// Returns an error with the message of Helm.
 pub fn uninstall(kubernetes: &Kubernetes) -> Result<String> {
     kubernetes.helm(["uninstall", RELEASE, "--namespace", RELEASE, "--wait", "--timeout", "2m"]).text()
 }

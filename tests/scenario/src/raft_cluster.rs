@@ -1,4 +1,4 @@
-//! A RaftCluster as a person sees it: created, looked at, scaled, hurt, deleted. Owns the conditions that mean "done".
+//! A RaftCluster as a user sees it: status, scaling, members, deletion. Owns the conditions that mean "done".
 
 use std::time::Duration;
 
@@ -12,31 +12,31 @@ use crate::kubernetes::Kubernetes;
 #[derive(Clone, Debug)]
 pub struct RaftCluster<'a> {
     kubernetes: &'a Kubernetes,
-    /// Its name, which is also that of its Service.
+    /// Name of the cluster and of its Service.
     pub name: String,
 }
 
-/// What its status says.
+/// A RaftCluster object with its status.
 #[derive(Clone, Debug)]
 pub struct Status(Value);
 
 impl<'a> RaftCluster<'a> {
-    /// The cluster of that name, whether it exists or not.
+    /// The cluster of that name, which need not exist yet.
     #[must_use]
     pub fn named(kubernetes: &'a Kubernetes, name: &str) -> Self {
         Self { kubernetes, name: name.to_owned() }
     }
 
-    /// Where clients inside Kubernetes reach it.
+    /// Endpoint for clients inside Kubernetes.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://{}.{}.svc:2379", self.name, self.kubernetes.namespace)
     }
 
-    /// `kubectl wait --for=condition=Ready`, as a person would.
+    /// Runs `kubectl wait --for=condition=Ready`, as a user would.
     ///
     /// # Errors
-    /// It is not Ready in time; tells what its conditions say.
+    /// Returns an error with the conditions if the cluster is not Ready after `limit`.
     pub fn wait_ready(&self, limit: Duration) -> Result<String> {
         let name = format!("raftcluster/{}", self.name);
         let timeout = format!("--timeout={}s", limit.as_secs());
@@ -46,29 +46,29 @@ impl<'a> RaftCluster<'a> {
         })
     }
 
-    /// Its status now.
+    /// Reads the status.
     ///
     /// # Errors
-    /// It does not exist, or the API server does not answer.
+    /// Returns an error if the cluster does not exist or the API server does not respond.
     pub fn status(&self) -> Result<Status> {
         let object = self.kubernetes.get("raftcluster", &self.name)?;
         Ok(Status(object.with_context(|| format!("raftcluster/{} does not exist", self.name))?))
     }
 
-    /// `kubectl scale`.
+    /// Runs `kubectl scale`.
     ///
     /// # Errors
-    /// The API server refused.
+    /// Returns an error if the API server refused the request.
     pub fn scale(&self, replicas: u32) -> Result<()> {
         let name = format!("raftcluster/{}", self.name);
         self.kubernetes.kubectl(["scale", &name, &format!("--replicas={replicas}")]).text()?;
         Ok(())
     }
 
-    /// Waits until the spec is carried out: so many voters and learners, all healthy, nothing left to do.
+    /// Waits until the spec is carried out: the given numbers of voters and learners, all healthy, and no step left.
     ///
     /// # Errors
-    /// It is not so in time; tells what its conditions say.
+    /// Returns an error with the conditions if that takes longer than `limit`.
     pub fn await_members(&self, voters: u64, learners: u64, limit: Duration) -> Result<Status> {
         let what = format!("raftcluster/{} has {voters} voters and {learners} learners", self.name);
         until(&what, limit, || {
@@ -79,25 +79,25 @@ impl<'a> RaftCluster<'a> {
         })
     }
 
-    /// The member that leads.
+    /// Waits for a leader and returns its name.
     ///
     /// # Errors
-    /// No leader within a minute.
+    /// Returns an error if there is no leader within a minute.
     pub fn leader(&self) -> Result<String> {
         until(&format!("raftcluster/{} has a leader", self.name), PATIENCE, || Ok(self.status()?.leader()))
     }
 
-    /// The pod of a member.
+    /// Name of the pod of a member.
     #[must_use]
     pub fn pod(&self, member: &str) -> String {
         format!("{member}-0")
     }
 
-    /// Which life of a member's container runs and is ready: its pod, and how often it was started in it. `None` while
-    /// none does.
+    /// Identifies the start of a member's container that runs and is ready: UID of the pod, and number of restarts in
+    /// it. `None` while none is ready.
     ///
     /// # Errors
-    /// The API server did not answer.
+    /// Returns an error if the API server did not respond.
     pub fn life(&self, member: &str) -> Result<Option<String>> {
         let Some(pod) = self.kubernetes.get("pod", &self.pod(member))? else { return Ok(None) };
         let container = &pod["status"]["containerStatuses"][0];
@@ -105,10 +105,10 @@ impl<'a> RaftCluster<'a> {
         Ok(lives.then(|| format!("{}/{}", pod["metadata"]["uid"], container["restartCount"])))
     }
 
-    /// Waits until a member that was hurt runs again, in another life, and the cluster has nothing left to do.
+    /// Waits until a member that was killed or replaced runs again, after another start, and the cluster has no step left.
     ///
     /// # Errors
-    /// It is not so in time.
+    /// Returns an error if that takes longer than `limit`.
     pub fn await_new_life(&self, member: &str, before: Option<&str>, limit: Duration) -> Result<()> {
         until(&format!("{member} runs again"), limit, || {
             let now = self.life(member)?;
@@ -117,25 +117,25 @@ impl<'a> RaftCluster<'a> {
         })
     }
 
-    /// The names of its volume claims.
+    /// Lists the names of the cluster's volume claims.
     ///
     /// # Errors
-    /// The API server did not answer.
+    /// Returns an error if the API server did not respond.
     pub fn claims(&self) -> Result<Vec<String>> {
         let claims =
             self.kubernetes.list("persistentvolumeclaims", &format!("raftoperator.io/cluster={}", self.name))?;
         Ok(claims.iter().filter_map(|claim| claim["metadata"]["name"].as_str().map(str::to_owned)).collect())
     }
 
-    /// Deletes the cluster and its volumes, and waits until both are gone.
+    /// Deletes the cluster and its volumes, and waits until both are removed.
     ///
     /// # Errors
-    /// Something is still there after `limit`.
+    /// Returns an error if a part still exists after `limit`.
     pub fn delete_with_volumes(&self, limit: Duration) -> Result<()> {
         let timeout = format!("--timeout={}s", limit.as_secs());
         self.kubernetes.kubectl(["delete", "raftcluster", &self.name, "--wait", &timeout]).text()?;
         let pods = format!("raftoperator.io/cluster={}", self.name);
-        until("the members' pods are gone", limit, || {
+        until("the members' pods are removed", limit, || {
             Ok(self.kubernetes.list("pods", &pods)?.is_empty().then_some(()))
         })?;
         for claim in self.claims()? {
@@ -146,26 +146,26 @@ impl<'a> RaftCluster<'a> {
 }
 
 impl Status {
-    /// Whether the operator has seen the latest spec and carried it out.
+    /// Returns whether the operator has carried out the latest spec.
     #[must_use]
     pub fn settled(&self) -> bool {
-        let seen = self.0["status"]["observedGeneration"] == self.0["metadata"]["generation"];
-        seen && self.is("Ready") && !self.is("Reconciling") && !self.is("Stalled") && !self.is("Degraded")
+        let is_latest = self.0["status"]["observedGeneration"] == self.0["metadata"]["generation"];
+        is_latest && self.is("Ready") && !self.is("Reconciling") && !self.is("Stalled") && !self.is("Degraded")
     }
 
-    /// Whether a condition is True.
+    /// Returns whether a condition is True.
     #[must_use]
     pub fn is(&self, condition: &str) -> bool {
         self.condition(condition).is_some_and(|condition| condition["status"] == "True")
     }
 
-    /// Reason of a condition, empty without one.
+    /// Reason of a condition; empty if there is none.
     #[must_use]
     pub fn reason(&self, condition: &str) -> String {
         self.condition(condition).and_then(|condition| condition["reason"].as_str()).unwrap_or_default().to_owned()
     }
 
-    /// Message of a condition, empty without one.
+    /// Message of a condition; empty if there is none.
     #[must_use]
     pub fn message(&self, condition: &str) -> String {
         self.condition(condition).and_then(|condition| condition["message"].as_str()).unwrap_or_default().to_owned()
@@ -175,19 +175,19 @@ impl Status {
         self.0["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
     }
 
-    /// A number of the status, 0 without one.
+    /// A number of the status; 0 if there is none.
     #[must_use]
     pub fn number(&self, field: &str) -> u64 {
         self.0["status"][field].as_u64().unwrap_or(0)
     }
 
-    /// A text of the status, empty without one.
+    /// A text of the status; empty if there is none.
     #[must_use]
     pub fn text(&self, field: &str) -> String {
         self.0["status"][field].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Name of the member that leads.
+    /// Name of the leader.
     #[must_use]
     pub fn leader(&self) -> Option<String> {
         Some(self.text("leader")).filter(|leader| !leader.is_empty())
@@ -201,11 +201,11 @@ impl Status {
         members.into_iter().flatten().map(|member| (text(&member["name"]), text(&member["health"]))).collect()
     }
 
-    /// Its conditions in one line, for errors.
+    /// All conditions in one line, for errors.
     #[must_use]
     pub fn explain(&self) -> String {
         let conditions = self.0["status"]["conditions"].as_array();
-        let mut said: Vec<String> = conditions
+        let mut lines: Vec<String> = conditions
             .into_iter()
             .flatten()
             .map(|condition| {
@@ -215,8 +215,8 @@ impl Status {
             .collect();
         let blocker = &self.0["status"]["plan"]["blockedBy"];
         if blocker.is_object() {
-            said.push(format!("blocked by {blocker}"));
+            lines.push(format!("blocked by {blocker}"));
         }
-        if said.is_empty() { "no condition yet: does the operator run?".into() } else { said.join("; ") }
+        if lines.is_empty() { "no condition yet; check that the operator is running".into() } else { lines.join("; ") }
     }
 }

@@ -1,10 +1,10 @@
-//! A client that writes without pause and remembers every acknowledgement.
+//! A client that writes without pause and checks at the end that the store holds every acknowledged write.
 //!
-//! Owns the evidence that a cluster kept its word: what was acknowledged, what has an unknown outcome, how long nothing
-//! was served, and whether the store agrees at the end. Owns no cluster and injects no fault. Every write is a Put of a
-//! fresh key and is never repeated, so each key may exist at most once, with version 1.
+//! Owns the ledger of outcomes (acknowledged, unknown, not sent), the longest time without an acknowledgement, and the
+//! comparison with the store. Does not own a cluster or any fault. Every write is a Put of a new key and is never
+//! repeated, so a key that exists has version 1.
 
-pub mod record;
+pub mod ledger;
 
 pub mod writer;
 

@@ -1,18 +1,18 @@
-//! `traffic`: writes without pause, and tells what it saw. Owns the flags.
+//! The program `traffic`: writes without pause and reports the outcomes. Owns the flags.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use traffic::control::{self, Ask};
+use traffic::control::{self, ControlRequest};
 use traffic::writer::Options;
 
-/// Writes fresh keys without pause, remembers every acknowledgement, and checks them.
+/// Writes new keys without pause and checks that the store holds every acknowledged one.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Where a running client is asked; loopback.
+    /// Address at which a running client serves requests, on loopback.
     #[arg(long, default_value = "127.0.0.1:7070", global = true)]
     control: SocketAddr,
     #[command(subcommand)]
@@ -23,33 +23,33 @@ struct Arguments {
 enum Command {
     /// Write until the process ends.
     Write {
-        /// Where to, such as http://demo:2379.
+        /// Endpoint to write to, such as http://demo:2379.
         #[arg(long)]
         endpoint: String,
-        /// Keys are this and a number.
+        /// Prefix of every key; a number follows it.
         #[arg(long, default_value = "/traffic/")]
         prefix: String,
-        /// Connections, each writing one key after the other.
+        /// Number of connections, each of which writes one key after the other.
         #[arg(long, default_value_t = 2)]
         writers: usize,
-        /// Bytes of a value.
+        /// Length of a value, bytes.
         #[arg(long, default_value_t = 64)]
         value_bytes: usize,
-        /// A write without an answer by then has an unknown outcome, milliseconds.
+        /// Longest wait for the response to a write, milliseconds; a write without one has an unknown outcome.
         #[arg(long, default_value_t = 2_000)]
         deadline_ms: u64,
-        /// Rest between two writes of one writer, milliseconds.
+        /// Pause between two writes of one connection, milliseconds.
         #[arg(long, default_value_t = 0)]
         pace_ms: u64,
     },
-    /// End the running client's phase, begin the next, print what the ended one looked like.
+    /// End the running client's phase, begin the next one and print a report of the ended one.
     Mark {
         /// Name of the phase that begins.
         next: String,
     },
-    /// Stop the running client and compare a store with its record.
+    /// Stop the running client and compare a store with its ledger.
     Verify {
-        /// Which store.
+        /// Endpoint of the store.
         #[arg(long)]
         endpoint: String,
     },
@@ -58,7 +58,7 @@ enum Command {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let question = match arguments.command {
+    let request = match arguments.command {
         Command::Write { endpoint, prefix, writers, value_bytes, deadline_ms, pace_ms } => {
             let options = Options {
                 endpoint,
@@ -69,9 +69,9 @@ async fn main() -> Result<()> {
             };
             return control::serve(options, writers, arguments.control).await;
         }
-        Command::Mark { next } => Ask::Mark { next },
-        Command::Verify { endpoint } => Ask::Verify { endpoint },
+        Command::Mark { next } => ControlRequest::Mark { next },
+        Command::Verify { endpoint } => ControlRequest::Verify { endpoint },
     };
-    println!("{}", serde_json::to_string(&control::ask(arguments.control, &question).await?)?);
+    println!("{}", serde_json::to_string(&control::send(arguments.control, &request).await?)?);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The reckoning: what the store holds against what was acknowledged. Reads only, at one revision.
+//! Comparison of the store with the ledger, by reads at one revision. Owns the verdict. Writes nothing.
 
 use anyhow::{Context, Result, bail};
 use proto::etcdserverpb::RangeRequest;
@@ -6,60 +6,60 @@ use proto::etcdserverpb::kv_client::KvClient;
 use serde::{Deserialize, Serialize};
 use tonic::transport::Channel;
 
-use crate::record::Outcome;
+use crate::ledger::Outcome;
 use crate::writer::{key, value};
 
 const PAGE: i64 = 2_000;
 
-/// What was found.
+/// Result of a comparison.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Writes acknowledged, all of which must be there.
+    /// Number of acknowledged writes, all of which must be in the store.
     pub acknowledged: u64,
-    /// Acknowledged writes that are not there, or not as written; must be 0.
+    /// Number of acknowledged writes that the store lacks or holds with another value; must be 0.
     pub lost: u64,
-    /// Keys that exist more than once over (version above 1); must be 0.
+    /// Number of keys that were written more than once (version above 1); must be 0.
     pub repeated: u64,
-    /// Writes with an unknown outcome that happened.
+    /// Number of writes with an unknown outcome that happened.
     pub unknown_applied: u64,
-    /// Writes with an unknown outcome that did not.
+    /// Number of writes with an unknown outcome that did not happen.
     pub unknown_absent: u64,
-    /// Writes that never left and are there all the same, or keys nobody wrote; must be 0.
+    /// Number of keys in the store that this client never sent; must be 0.
     pub invented: u64,
-    /// Store revision that all this was read at.
+    /// Revision of the store at which it was read.
     pub revision: i64,
-    /// The first few offending keys.
+    /// The first ten violations, with their sequence numbers.
     pub examples: Vec<String>,
 }
 
 impl Verdict {
-    /// Whether every acknowledgement was kept and nothing was repeated or invented.
+    /// Returns whether no acknowledged write is lost, no write was repeated and every key was sent.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.lost == 0 && self.repeated == 0 && self.invented == 0
     }
 
-    fn offend(&mut self, what: &str, sequence: u64) {
+    fn add_example(&mut self, what: &str, sequence: u64) {
         if self.examples.len() < 10 {
             self.examples.push(format!("{what}: {sequence}"));
         }
     }
 }
 
-/// The store's revision, by a linearizable read.
+/// Reads the store's revision, linearizably.
 ///
 /// # Errors
-/// The read failed.
+/// Returns an error if the read failed.
 pub async fn revision(client: &mut KvClient<Channel>) -> Result<i64> {
     let request = RangeRequest { key: b"\0".to_vec().into(), count_only: true, ..Default::default() };
     let response = client.range(request).await.context("reading the revision")?.into_inner();
     Ok(response.header.context("a response without header")?.revision)
 }
 
-/// Reads every key under `prefix`, linearizably and at one revision, and compares.
+/// Reads every key under `prefix`, linearizably and at one revision, and compares them with the outcomes.
 ///
 /// # Errors
-/// A read failed; nothing is known then.
+/// Returns an error if a read failed. There is no verdict then.
 pub async fn verify(
     client: &mut KvClient<Channel>,
     prefix: &str,
@@ -88,7 +88,7 @@ pub async fn verify(
         }
         from = [&last.key[..], b"\0"].concat();
         if from > end {
-            bail!("the server returned a key beyond the asked range");
+            bail!("the server returned a key outside the requested range");
         }
     }
     for (sequence, (outcome, found)) in outcomes.iter().zip(found).enumerate() {
@@ -97,13 +97,13 @@ pub async fn verify(
             (Outcome::Acknowledged, false) => {
                 verdict.acknowledged += 1;
                 verdict.lost += 1;
-                verdict.offend("lost", sequence as u64);
+                verdict.add_example("lost", sequence as u64);
             }
             (Outcome::Unknown, true) => verdict.unknown_applied += 1,
             (Outcome::Unknown, false) => verdict.unknown_absent += 1,
             (Outcome::NotSent, true) => {
                 verdict.invented += 1;
-                verdict.offend("never sent but there", sequence as u64);
+                verdict.add_example("in the store but never sent", sequence as u64);
             }
             (Outcome::NotSent, false) => {}
         }
@@ -131,9 +131,9 @@ fn check_key(
     };
     if kv.version != 1 || kv.create_revision != kv.mod_revision {
         verdict.repeated += 1;
-        verdict.offend("written more than once", sequence);
+        verdict.add_example("written more than once", sequence);
     }
-    // A wrong value is as good as no key: an acknowledged one then counts as lost.
+    // A key with a wrong value counts as missing, so an acknowledged write of it counts as lost.
     found[sequence as usize] = kv.value == value(sequence, value_bytes);
 }
 

@@ -1,5 +1,5 @@
-//! The writers: each its own connection, one write after the other. Owns connecting and classifying answers; never
-//! repeats a write.
+//! Writers: each has a connection of its own and sends one write after the other. Owns connecting and the classification of
+//! responses. Never repeats a write.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,20 +9,21 @@ use proto::etcdserverpb::kv_client::KvClient;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::record::{Outcome, Record};
+use crate::ledger::{Outcome, WriteLedger};
 
-/// How to write.
+/// Settings of the writers.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where, such as `http://demo:2379`.
+    /// Endpoint to write to, such as `http://demo:2379`.
     pub endpoint: String,
-    /// Keys are this and a number.
+    /// Prefix of every key; a number follows it.
     pub prefix: String,
-    /// Bytes of each value.
+    /// Length of a value, bytes.
     pub value_bytes: usize,
-    /// A write without an answer by then has an unknown outcome, and the connection is made anew.
+    /// Longest wait for the response to a write. A write without one has an unknown outcome, and the connection is
+    /// replaced.
     pub deadline: Duration,
-    /// Rest between two writes of one writer.
+    /// Pause between two writes of one writer.
     pub pace: Duration,
 }
 
@@ -32,7 +33,7 @@ pub fn key(prefix: &str, sequence: u64) -> Vec<u8> {
     format!("{prefix}{sequence:012}").into_bytes()
 }
 
-/// The value of a sequence number: recognisable and of the wanted size.
+/// The value of a sequence number: it contains the number and has the given length, or that of the number if it is longer.
 #[must_use]
 pub fn value(sequence: u64, bytes: usize) -> Vec<u8> {
     let mut value = format!("{sequence:012}|").into_bytes();
@@ -40,10 +41,10 @@ pub fn value(sequence: u64, bytes: usize) -> Vec<u8> {
     value
 }
 
-/// Connects, with bounds on everything.
+/// Connects, with a limit on every wait.
 ///
 /// # Errors
-/// The endpoint does not parse, or nobody answers in time.
+/// Returns an error if the endpoint is no URL or no server responds in time.
 pub async fn connect(endpoint: &str) -> Result<KvClient<Channel>, tonic::transport::Error> {
     let channel = Endpoint::from_shared(endpoint.to_owned())?
         .connect_timeout(Duration::from_millis(500))
@@ -55,11 +56,11 @@ pub async fn connect(endpoint: &str) -> Result<KvClient<Channel>, tonic::transpo
     Ok(KvClient::new(channel).max_decoding_message_size(64 << 20))
 }
 
-/// Writes until told to stop.
-pub async fn write(options: Options, record: Arc<Mutex<Record>>, mut stop: watch::Receiver<bool>) {
+/// Writes until `stop` holds true.
+pub async fn write(options: Options, ledger: Arc<Mutex<WriteLedger>>, mut stop: watch::Receiver<bool>) {
     let mut client = None;
     while !*stop.borrow_and_update() {
-        let sequence = lock(&record).begin();
+        let sequence = lock(&ledger).begin();
         let connected = match client.take() {
             Some(client) => Ok(client),
             None => connect(&options.endpoint).await,
@@ -78,13 +79,13 @@ pub async fn write(options: Options, record: Arc<Mutex<Record>>, mut stop: watch
                         (Outcome::Acknowledged, None)
                     }
                     Ok(Err(status)) => (Outcome::Unknown, Some(format!("{:?}: {}", status.code(), status.message()))),
-                    Err(_) => (Outcome::Unknown, Some(format!("no answer within {:?}", options.deadline))),
+                    Err(_) => (Outcome::Unknown, Some(format!("no response within {:?}", options.deadline))),
                 }
             }
         };
         let failed = outcome != Outcome::Acknowledged;
-        lock(&record).end(sequence, outcome, error, Instant::now());
-        // After a failure a short rest, so that a dead endpoint is not hammered.
+        lock(&ledger).end(sequence, outcome, error, Instant::now());
+        // At least a short pause after a failure, because a dead endpoint would otherwise be called in a tight loop.
         let rest = if failed { options.pace.max(Duration::from_millis(20)) } else { options.pace };
         if !rest.is_zero() {
             tokio::select! {
@@ -95,9 +96,9 @@ pub async fn write(options: Options, record: Arc<Mutex<Record>>, mut stop: watch
     }
 }
 
-/// The record; a writer that panicked has written nothing half.
-pub(crate) fn lock(record: &Mutex<Record>) -> std::sync::MutexGuard<'_, Record> {
-    record.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// Locks the ledger. A writer that panicked leaves it whole, because each change is one step.
+pub(crate) fn lock(ledger: &Mutex<WriteLedger>) -> std::sync::MutexGuard<'_, WriteLedger> {
+    ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -1,23 +1,23 @@
-//! What has been acknowledged so far, phase by phase. Owns counting and gaps; talks to nobody.
+//! Outcomes of all writes so far, phase by phase. Owns the counts and the gaps. Does not own a connection (`writer.rs`).
 
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// What came of one write.
+/// Outcome of one write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The server said yes.
+    /// The server acknowledged the write.
     Acknowledged,
-    /// No answer, or an error after the request may have reached a server: it may have happened or not.
+    /// There was no response, or an error after the request may have reached a server. The write may have happened or not.
     Unknown,
-    /// The request never left: no connection could be had.
+    /// The request was never sent, because no connection was established.
     NotSent,
 }
 
-/// All outcomes of one client's life.
+/// All outcomes of one client.
 #[derive(Debug)]
-pub struct Record {
+pub struct WriteLedger {
     outcomes: Vec<Outcome>,
     phase: Phase,
     last_acknowledgement: Instant,
@@ -35,24 +35,25 @@ struct Phase {
     last_error: Option<String>,
 }
 
-/// What one phase looked like from the client's side.
+/// Report of one phase, as seen by the client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PhaseReport {
-    /// As named by whoever drives the test.
+    /// Name that the test gave to the phase.
     pub phase: String,
-    /// Length, milliseconds.
+    /// Length of the phase, milliseconds.
     pub duration_ms: u64,
-    /// Writes acknowledged.
+    /// Number of acknowledged writes.
     pub acknowledged: u64,
-    /// Writes whose outcome is unknown.
+    /// Number of writes whose outcome is unknown.
     pub unknown: u64,
-    /// Writes that never left.
+    /// Number of writes that were never sent.
     pub not_sent: u64,
-    /// Longest time between two acknowledgements of any writer, milliseconds; a gap still open at the end counts.
+    /// Longest time between two acknowledgements of any writer, milliseconds. A gap that is open at the end of the
+    /// phase counts.
     pub longest_gap_ms: u64,
-    /// When that gap began, milliseconds after the phase did.
+    /// Beginning of that gap, milliseconds after the beginning of the phase.
     pub gap_began_ms: u64,
-    /// The last error seen, for the reader.
+    /// The last error of a write.
     pub last_error: Option<String>,
 }
 
@@ -70,7 +71,7 @@ impl Phase {
         }
     }
 
-    /// A gap that reaches back before the phase counts from the phase's beginning only.
+    /// Counts a gap. One that began before the phase counts from the beginning of the phase.
     fn gap(&mut self, from: Instant, to: Instant) {
         let from = from.max(self.began);
         let gap = to.saturating_duration_since(from);
@@ -81,20 +82,20 @@ impl Phase {
     }
 }
 
-impl Record {
-    /// Nothing written yet; the first phase is called `name`.
+impl WriteLedger {
+    /// An empty ledger, whose first phase is called `name`.
     #[must_use]
     pub fn new(name: &str, now: Instant) -> Self {
         Self { outcomes: Vec::new(), phase: Phase::new(name, now), last_acknowledgement: now }
     }
 
-    /// Reserves the next fresh key. Until its outcome is known it counts as unknown.
+    /// Reserves the next key. Its outcome is unknown until [`Self::end`].
     pub fn begin(&mut self) -> u64 {
         self.outcomes.push(Outcome::Unknown);
         self.outcomes.len() as u64 - 1
     }
 
-    /// The write of key `sequence` ended.
+    /// Enters the outcome of the write of key `sequence`.
     pub fn end(&mut self, sequence: u64, outcome: Outcome, error: Option<String>, now: Instant) {
         self.outcomes[usize::try_from(sequence).expect("sequences come from begin")] = outcome;
         match outcome {
@@ -111,7 +112,7 @@ impl Record {
         }
     }
 
-    /// Ends the phase and begins the next.
+    /// Ends the phase and begins the next one.
     pub fn mark(&mut self, next: &str, now: Instant) -> PhaseReport {
         self.phase.gap(self.last_acknowledgement, now);
         let ended = std::mem::replace(&mut self.phase, Phase::new(next, now));
@@ -127,7 +128,7 @@ impl Record {
         }
     }
 
-    /// Every outcome, by sequence.
+    /// All outcomes, by sequence number.
     #[must_use]
     pub fn outcomes(&self) -> &[Outcome] {
         &self.outcomes
@@ -143,20 +144,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_gap_is_between_acknowledgements_and_may_be_open_at_the_end() {
+    fn the_longest_gap_may_be_open_at_the_end_of_a_phase() {
         let t = Instant::now();
         let at = |ms| t + Duration::from_millis(ms);
-        let mut record = Record::new("quiet", t);
+        let mut ledger = WriteLedger::new("before the fault", t);
         for (sequence, ms) in [(0, 10), (1, 30), (2, 35)] {
-            assert_eq!(record.begin(), sequence);
-            record.end(sequence, Outcome::Acknowledged, None, at(ms));
+            assert_eq!(ledger.begin(), sequence);
+            ledger.end(sequence, Outcome::Acknowledged, None, at(ms));
         }
-        let report = record.mark("stormy", at(40));
+        let report = ledger.mark("fault", at(40));
         assert_eq!((report.acknowledged, report.longest_gap_ms, report.gap_began_ms), (3, 20, 10));
-        let lost = record.begin();
-        record.end(lost, Outcome::Unknown, Some("gone".into()), at(900));
-        let report = record.mark("end", at(1040));
+        let lost = ledger.begin();
+        ledger.end(lost, Outcome::Unknown, Some("gone".into()), at(900));
+        let report = ledger.mark("end", at(1040));
         assert_eq!((report.acknowledged, report.unknown, report.longest_gap_ms), (0, 1, 1000));
-        assert_eq!(record.outcomes()[3], Outcome::Unknown);
+        assert_eq!(ledger.outcomes()[3], Outcome::Unknown);
     }
 }

@@ -1,5 +1,6 @@
-//! What is known machine-wide about the one dev cluster: a lock while it is being made or taken down, and a record of
-//! where it runs and whether it is finished. A record without a living cluster means leftovers of a crash.
+//! The machine-wide state file of the one dev cluster: its run directory and whether it is up. Owns that file and the
+//! lock that is held while a cluster is brought up or taken down. A state file without a live cluster means leftovers
+//! of a crash.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,20 +12,20 @@ use crate::process::{Identity, recorded};
 
 const FOLDER: &str = "/run/raft-operator-dev-cluster";
 
-/// The machine-wide record.
+/// Contents of the state file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct StateFile {
     /// The run directory.
     pub(crate) run: PathBuf,
-    /// How many nodes.
+    /// Number of nodes.
     pub(crate) nodes: u8,
-    /// How far it got.
+    /// Phase that the cluster reached.
     pub(crate) phase: Phase,
-    /// A cluster that is to end with this process is a leftover once it is gone.
+    /// Process whose end makes the cluster a leftover, if there is one.
     pub(crate) owner: Option<Identity>,
 }
 
-/// How far a cluster got.
+/// Phase of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// Being brought up or taken down.
@@ -33,50 +34,50 @@ pub(crate) enum Phase {
     Up,
 }
 
-/// Held while a cluster is brought up or taken down; the kernel lets go of it when its process ends, however.
+/// Lock that is held while a cluster is brought up or taken down. The kernel releases it when the process ends.
 pub(crate) struct Exclusive {
     _file: fs::File,
 }
 
 impl Exclusive {
     pub(crate) fn take() -> Result<Exclusive> {
-        fs::create_dir_all(FOLDER).with_context(|| format!("{FOLDER} cannot be made"))?;
+        fs::create_dir_all(FOLDER).with_context(|| format!("{FOLDER} cannot be created"))?;
         let file = fs::File::create(Path::new(FOLDER).join("lock"))?;
         if file.try_lock().is_err() {
-            bail!("another process is bringing a dev cluster up or taking one down: try again when it is done");
+            bail!("another process is bringing a dev cluster up or taking one down: try again when it has finished");
         }
         Ok(Exclusive { _file: file })
     }
 }
 
-impl Record {
-    /// The record, if there is one.
-    pub(crate) fn read() -> Result<Option<Record>> {
-        match fs::read(Record::path()) {
-            Ok(bytes) => {
-                Ok(Some(serde_json::from_slice(&bytes).context("the dev cluster's record is not understood")?))
-            }
+impl StateFile {
+    /// Reads the state file; `None` if there is none.
+    pub(crate) fn read() -> Result<Option<StateFile>> {
+        match fs::read(StateFile::path()) {
+            Ok(bytes) => Ok(Some(
+                serde_json::from_slice(&bytes).context("the state file of the dev cluster has an unknown format")?,
+            )),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).context("the dev cluster's record cannot be read"),
+            Err(error) => Err(error).context("the state file of the dev cluster cannot be read"),
         }
     }
 
-    /// Replaces the record.
+    /// Replaces the state file.
     pub(crate) fn write(&self) -> Result<()> {
         let partial = Path::new(FOLDER).join(".record.partial");
         fs::write(&partial, serde_json::to_vec_pretty(self)?)?;
-        fs::rename(partial, Record::path()).context("the dev cluster's record was not written")
+        fs::rename(partial, StateFile::path()).context("the state file of the dev cluster was not written")
     }
 
-    /// Forgets the record.
+    /// Removes the state file.
     pub(crate) fn remove() -> Result<()> {
-        match fs::remove_file(Record::path()) {
+        match fs::remove_file(StateFile::path()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
     }
 
-    /// Whether a usable cluster stands behind the record.
+    /// Returns whether the cluster is up and its owner, if it has one, still runs.
     pub(crate) fn live(&self) -> bool {
         self.phase == Phase::Up
             && recorded(&self.run, "apiserver").is_some_and(Identity::alive)
