@@ -21,7 +21,7 @@ use raft_node::archive::{
     find, probe, restore,
 };
 use s3::Server;
-use storage::{ClusterId, ClusterRecord, FileDisk, Options, Start, Storage};
+use storage::{ClusterId, ClusterIdentity, FileDisk, Options, Start, Storage};
 
 const CLUSTER: ClusterId = ClusterId([0xC1; 16]);
 const MEMBER: MemberId = MemberId(0xA11CE);
@@ -138,7 +138,7 @@ async fn a_backup_is_restored_as_a_new_cluster_with_higher_revisions() {
     assert_eq!(restored.meta.last, APPLIED);
     assert_eq!(restored.meta.configuration.voters, [MemberId(0xB0B)].into());
     assert_eq!(restored.revision, Revision(view.revision().0 + REVISION_BUMP));
-    let record = ClusterRecord {
+    let record = ClusterIdentity {
         cluster_id: ClusterId([0xC2; 16]),
         token_sha256: [0; 32],
         own: own(),

@@ -176,7 +176,7 @@ impl LogWriter {
             LogJob::Discard { last } => self.storage.snapshots().discard_received(*last),
             LogJob::Superseded { index } => self.storage.snapshots().discard_received_through(*index),
             LogJob::Purge { first_kept } => self.storage.purge(*first_kept),
-            LogJob::Tombstone { index } => self.storage.bury(*index),
+            LogJob::Tombstone { index } => self.storage.write_tombstone(*index),
         }
     }
 
@@ -278,7 +278,7 @@ mod tests {
 
     use memory_disk::MemoryDisk;
     use raft::{Configuration, Entry, MemberInfo, Payload, Term};
-    use storage::{ClusterId, ClusterRecord, Options, Start};
+    use storage::{ClusterId, ClusterIdentity, Options, Start};
     use tokio::sync::mpsc;
 
     use super::*;
@@ -290,7 +290,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn storage(disk: &MemoryDisk) -> Storage {
-        let record = ClusterRecord {
+        let record = ClusterIdentity {
             cluster_id: ClusterId([7; 16]),
             token_sha256: [1; 32],
             own: MemberInfo::default(),

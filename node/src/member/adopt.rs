@@ -6,14 +6,14 @@ use engine::error::AdoptError;
 use engine::record::{BootstrapRecord, JoinRecord};
 use raft::{Configuration, MemberId, MemberInfo};
 use sha2::{Digest, Sha256};
-use storage::{ClusterRecord, Recovered, Start, Storage, StorageError};
+use storage::{ClusterIdentity, Recovered, Start, Storage, StorageError};
 
 use crate::config::is_url;
 
 /// A record that names this member and makes sense.
 #[derive(Clone, Debug)]
 pub(super) struct Adoption {
-    record: ClusterRecord,
+    record: ClusterIdentity,
 }
 
 impl Adoption {
@@ -34,7 +34,7 @@ impl Adoption {
         let first_configuration =
             Configuration { voters: voters.keys().copied().collect(), members: voters, ..Configuration::default() };
         Ok(Self {
-            record: ClusterRecord { cluster_id: cluster, token_sha256: digest(&token), own, first_configuration },
+            record: ClusterIdentity { cluster_id: cluster, token_sha256: digest(&token), own, first_configuration },
         })
     }
 
@@ -47,7 +47,7 @@ impl Adoption {
         check_info(&info)?;
         check_token(&token)?;
         Ok(Self {
-            record: ClusterRecord {
+            record: ClusterIdentity {
                 cluster_id: cluster,
                 token_sha256: digest(&token),
                 own: info,
@@ -78,12 +78,12 @@ impl Adoption {
     }
 
     /// What it would write.
-    pub(super) fn record(&self) -> &ClusterRecord {
+    pub(super) fn record(&self) -> &ClusterIdentity {
         &self.record
     }
 
     /// The same record again is fine.
-    pub(super) fn compare(&self, taken: &ClusterRecord) -> Result<(), AdoptError> {
+    pub(super) fn compare(&self, taken: &ClusterIdentity) -> Result<(), AdoptError> {
         if self.record == *taken {
             return Ok(());
         }

@@ -10,7 +10,7 @@ use engine::shared::Shared;
 use engine::threads::Threads;
 use engine::wiring::{Settings, WireError, wire};
 use raft::MemberId;
-use storage::{ClusterRecord, Recovered};
+use storage::{ClusterIdentity, Recovered};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -21,7 +21,7 @@ use crate::random;
 /// Consensus, log and store at work.
 pub(super) struct Consensus {
     pub(super) peers: Arc<Peers>,
-    pub(super) record: ClusterRecord,
+    pub(super) record: ClusterIdentity,
     shared: Arc<Shared>,
     threads: Threads,
 }
@@ -106,7 +106,7 @@ fn core_config(config: &Config, id: MemberId) -> raft::Config {
     }
 }
 
-fn own_url(record: &ClusterRecord, config: &Config) -> String {
+fn own_url(record: &ClusterIdentity, config: &Config) -> String {
     let recorded = &record.own.peer_url;
     if recorded.is_empty() { config.args.advertise_peer_url.clone() } else { recorded.clone() }
 }

@@ -40,7 +40,7 @@ impl fmt::Debug for ClusterId {
 
 /// The cluster that a member belongs to, and the settings that it joined with. Never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClusterRecord {
+pub struct ClusterIdentity {
     /// ID of the cluster.
     pub cluster_id: ClusterId,
     /// SHA-256 of the token that the operator presents. The token itself is not stored.
@@ -57,7 +57,7 @@ pub struct Identity {
     /// The member, unchanged for the life of the volume.
     pub member: MemberId,
     /// The member's cluster; `None` while the volume is blank.
-    pub cluster: Option<ClusterRecord>,
+    pub cluster: Option<ClusterIdentity>,
     /// Index of the committed configuration that removed the member. A removed member never takes part again.
     pub removed: Option<Index>,
 }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn joined() -> Identity {
-        let record = ClusterRecord {
+        let record = ClusterIdentity {
             cluster_id: ClusterId([7; 16]),
             token_sha256: [9; 32],
             own: MemberInfo::default(),

@@ -27,7 +27,7 @@ use crate::checksum;
 use crate::codec::{DecodeError, EncodeError, Reader, put_configuration, put_member_info};
 use crate::disk::Disk;
 use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
-use crate::identity::{ClusterId, ClusterRecord, Identity};
+use crate::identity::{ClusterId, ClusterIdentity, Identity};
 use crate::replace::replace;
 
 const MAGIC: &[u8; 8] = b"RAFTNODE";
@@ -47,7 +47,7 @@ fn encode(identity: &Identity) -> Result<Vec<u8>, EncodeError> {
     bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
     bytes.extend_from_slice(&member.0.to_le_bytes());
     bytes.push(u8::from(cluster.is_some()));
-    if let Some(ClusterRecord { cluster_id, token_sha256, own, first_configuration }) = cluster {
+    if let Some(ClusterIdentity { cluster_id, token_sha256, own, first_configuration }) = cluster {
         bytes.extend_from_slice(&cluster_id.0);
         bytes.extend_from_slice(token_sha256);
         put_member_info(&mut bytes, own)?;
@@ -75,7 +75,7 @@ fn decode(mut reader: Reader) -> Result<Identity, DecodeError> {
     }
     let cluster = match reader.u8()? {
         0 => None,
-        _ => Some(ClusterRecord {
+        _ => Some(ClusterIdentity {
             cluster_id: ClusterId(reader.array()?),
             token_sha256: reader.array()?,
             own: reader.member_info()?,

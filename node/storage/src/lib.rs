@@ -26,6 +26,8 @@ pub mod storage;
 pub use disk::{Disk, DiskFile};
 pub use error::{Damage, DamageKind, Failure, OnFailure, OpenError, StorageError};
 pub use file::FileDisk;
-pub use identity::{ClusterId, ClusterRecord, Identity};
-pub use snapshot::{Origin, SnapshotError, SnapshotInfo, SnapshotReader, SnapshotReceiver, SnapshotWriter, Snapshots};
+pub use identity::{ClusterId, ClusterIdentity, Identity};
+pub use snapshot::{
+    SnapshotError, SnapshotInfo, SnapshotOrigin, SnapshotReader, SnapshotReceiver, SnapshotWriter, Snapshots,
+};
 pub use storage::{Options, Recovered, Start, Storage};

@@ -20,7 +20,7 @@ use crate::disk::Disk;
 use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
 
 pub use format::CHUNK_BYTES;
-pub use info::{Origin, SnapshotError, SnapshotInfo};
+pub use info::{SnapshotError, SnapshotInfo, SnapshotOrigin};
 pub use read::SnapshotReader;
 pub use write::{SnapshotReceiver, SnapshotWriter};
 
@@ -253,10 +253,15 @@ impl Snapshots {
         };
         let Some((info, draft)) = found else {
             let state = self.state();
-            let stored = state.stored.iter().find(|info| info.meta.last == last && info.origin == Origin::Received);
+            let stored =
+                state.stored.iter().find(|info| info.meta.last == last && info.origin == SnapshotOrigin::Received);
             return stored.cloned().ok_or(StorageError::NoSnapshot { index: last.index });
         };
-        debug_assert_eq!(info.origin, Origin::Received, "a snapshot that this member took needs no installation");
+        debug_assert_eq!(
+            info.origin,
+            SnapshotOrigin::Received,
+            "a snapshot that this member took needs no installation"
+        );
         self.publish(&draft, &info)?;
         Ok(info)
     }

@@ -19,9 +19,9 @@ use raft::{Entry, EntryId, HardState, Index, MemberId, Persist, Restored, Snapsh
 use crate::disk::{Disk, DiskLock};
 use crate::error::{Damage, Latch, OnFailure, OpenError, StorageError};
 use crate::hard_state::HardStateFile;
-use crate::identity::{ClusterRecord, Identity};
+use crate::identity::{ClusterIdentity, Identity};
 use crate::identity_file;
-use crate::snapshot::{Origin, SnapshotInfo, Snapshots};
+use crate::snapshot::{SnapshotInfo, SnapshotOrigin, Snapshots};
 use crate::wal::{Wal, WalOptions};
 
 const LOCK: &str = "lock";
@@ -146,7 +146,7 @@ impl Storage {
     /// # Errors
     /// Returns [`StorageError`] if the volume belongs to a member already or a write failed. The volume is as blank as before,
     /// except after [`StorageError::Failed`].
-    pub fn bootstrap(&mut self, record: ClusterRecord, start: &Start) -> Result<Option<Restored>, StorageError> {
+    pub fn bootstrap(&mut self, record: ClusterIdentity, start: &Start) -> Result<Option<Restored>, StorageError> {
         self.latch.check()?;
         if self.identity.removed.is_some() {
             return Err(StorageError::Removed);
@@ -247,7 +247,11 @@ impl Storage {
         // From here on a start finds the snapshot and a log that lacks its last entry. It then resets the log by itself.
         let info = self.snapshots.adopt_received(meta.last)?;
         member.no_entry_ahead_of_the_term(meta.last);
-        assert_eq!((info.meta.last, info.origin), (meta.last, Origin::Received), "another snapshot was installed");
+        assert_eq!(
+            (info.meta.last, info.origin),
+            (meta.last, SnapshotOrigin::Received),
+            "another snapshot was installed"
+        );
         member.wal.reset(meta.last)?;
         Ok(info)
     }
@@ -258,7 +262,7 @@ impl Storage {
     /// # Errors
     /// Returns [`StorageError`] if the volume has no member or a write failed. There is no tombstone then, except after
     /// [`StorageError::Failed`], when there may be one.
-    pub fn bury(&mut self, index: Index) -> Result<(), StorageError> {
+    pub fn write_tombstone(&mut self, index: Index) -> Result<(), StorageError> {
         self.latch.check()?;
         if self.identity.removed.is_some() {
             return Ok(());
@@ -286,6 +290,6 @@ fn wal_options(member: MemberId, options: &Options) -> WalOptions {
 }
 
 /// Meta that stands for a snapshot before the first entry.
-fn blank_meta(record: &ClusterRecord) -> SnapshotMeta {
+fn blank_meta(record: &ClusterIdentity) -> SnapshotMeta {
     SnapshotMeta { configuration: Arc::new(record.first_configuration.clone()), ..SnapshotMeta::default() }
 }

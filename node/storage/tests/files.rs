@@ -14,7 +14,8 @@ use std::sync::Arc;
 use history::{Chance, MEMBER, Model, Step, is, meta, record};
 use raft::{EntryId, HardState, Index, Term};
 use storage::{
-    FileDisk, OpenError, Options, Origin, Recovered, SnapshotError, Start, Storage, StorageError, snapshot::CHUNK_BYTES,
+    FileDisk, OpenError, Options, Recovered, SnapshotError, SnapshotOrigin, Start, Storage, StorageError,
+    snapshot::CHUNK_BYTES,
 };
 
 /// A directory that is removed at the end of the test.
@@ -111,7 +112,7 @@ fn a_snapshot_of_several_chunks_is_read_as_it_was_written() {
     assert_eq!(receiver.received(), payload.len() as u64);
     let crc = crc32c::crc32c(&payload);
     let info = receiver.finish(payload.len() as u64, crc).expect("the payload is as offered");
-    assert_eq!((info.bytes, info.crc32c, info.origin), (payload.len() as u64, crc, Origin::Received));
+    assert_eq!((info.bytes, info.crc32c, info.origin), (payload.len() as u64, crc, SnapshotOrigin::Received));
     assert_eq!(storage.snapshots().newest(), None, "the snapshot is not installed yet");
     storage.install_snapshot(&meta, Some(HardState { term: Term(1), vote: None })).expect("an installation");
     let newest = storage.snapshots().newest().expect("the snapshot is installed");

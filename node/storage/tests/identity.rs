@@ -9,7 +9,7 @@ use std::sync::Arc;
 use history::{MEMBER, dir, meta, open, options, record};
 use memory_disk::MemoryDisk;
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
-use storage::{ClusterId, ClusterRecord, Options, Start, Storage, StorageError};
+use storage::{ClusterId, ClusterIdentity, Options, Start, Storage, StorageError};
 
 fn append(storage: &mut Storage, index: u64) -> Result<(), StorageError> {
     let hard_state = Some(HardState { term: Term(1), vote: None });
@@ -33,7 +33,7 @@ fn a_blank_volume_refuses_log_writes() {
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     assert_eq!(append(&mut storage, 1), Err(StorageError::NotMember));
     assert_eq!(storage.purge(Index(1)), Err(StorageError::NotMember));
-    assert_eq!(storage.bury(Index(1)), Err(StorageError::NotMember));
+    assert_eq!(storage.write_tombstone(Index(1)), Err(StorageError::NotMember));
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn a_repeated_bootstrap_changes_nothing_and_another_cluster_is_refused() {
     append(&mut storage, 1).expect("an append");
     let before = disk.operations();
     assert!(storage.bootstrap(record(), &Start::Empty).expect("the same cluster").is_none());
-    let other = ClusterRecord { cluster_id: ClusterId([8; 16]), ..record() };
+    let other = ClusterIdentity { cluster_id: ClusterId([8; 16]), ..record() };
     let refusal = storage.bootstrap(other, &Start::Empty).expect_err("another cluster");
     assert_eq!(refusal, StorageError::AlreadyMember { cluster: record().cluster_id });
     assert_eq!(disk.operations(), before, "nothing was written");
@@ -78,8 +78,8 @@ fn a_tombstone_is_permanent() {
     let disk = MemoryDisk::new();
     let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
     storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
-    storage.bury(Index(7)).expect("the first tombstone");
-    storage.bury(Index(9)).expect("a repetition changes nothing");
+    storage.write_tombstone(Index(7)).expect("the first tombstone");
+    storage.write_tombstone(Index(9)).expect("a repetition changes nothing");
     assert_eq!(append(&mut storage, 1), Err(StorageError::NotMember));
     let refusal = storage.bootstrap(record(), &Start::Empty).expect_err("the member was removed");
     assert_eq!(refusal, StorageError::Removed);

@@ -337,7 +337,7 @@ mod tests {
 
     use memory_disk::MemoryDisk;
     use raft::{Append, AppendReply, Body, Config, Entry, EntryId, MemberInfo, Payload};
-    use storage::{ClusterId, ClusterRecord, Options, Start, Storage};
+    use storage::{ClusterId, ClusterIdentity, Options, Start, Storage};
 
     use super::*;
 
@@ -351,7 +351,7 @@ mod tests {
     fn member(disk: &MemoryDisk) -> SteppedMember {
         let voters: BTreeSet<MemberId> = (1..=3).map(MemberId).collect();
         let members = voters.iter().map(|id| (*id, MemberInfo::default())).collect();
-        let record = ClusterRecord {
+        let record = ClusterIdentity {
             cluster_id: ClusterId([7; 16]),
             token_sha256: [1; 32],
             own: MemberInfo::default(),

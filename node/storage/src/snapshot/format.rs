@@ -32,7 +32,7 @@ use raft::{MemberId, SnapshotMeta};
 use crate::checksum;
 use crate::codec::{DecodeError, EncodeError, Reader, put_snapshot_meta};
 use crate::disk::SECTOR;
-use crate::snapshot::info::Origin;
+use crate::snapshot::info::SnapshotOrigin;
 
 /// Payload bytes that one checksum covers.
 pub const CHUNK_BYTES: usize = 1024 * 1024;
@@ -62,7 +62,7 @@ const META_BYTES_MAX: usize = 16 * 1024 * 1024;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub(super) member: MemberId,
-    pub(super) origin: Origin,
+    pub(super) origin: SnapshotOrigin,
     pub(super) meta: SnapshotMeta,
 }
 
@@ -79,8 +79,8 @@ impl Header {
         bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&self.member.0.to_le_bytes());
         let origin: u8 = match self.origin {
-            Origin::Taken => 1,
-            Origin::Received => 2,
+            SnapshotOrigin::Taken => 1,
+            SnapshotOrigin::Received => 2,
         };
         bytes.extend_from_slice(&[origin, 0, 0, 0]);
         bytes.extend_from_slice(&(meta.len() as u32).to_le_bytes());
@@ -128,8 +128,8 @@ impl Header {
         let mut reader = Reader::new(Bytes::copy_from_slice(&header[CRC.end + 4..]));
         let member = MemberId(reader.u64()?);
         let origin = match reader.u8()? {
-            1 => Origin::Taken,
-            2 => Origin::Received,
+            1 => SnapshotOrigin::Taken,
+            2 => SnapshotOrigin::Received,
             found => return Err(DecodeError::Unknown { what: "snapshot origin", found }),
         };
         reader.bytes(3 + 4)?;

@@ -7,7 +7,7 @@ use crate::error::{Damage, StorageError};
 
 /// Source of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum SnapshotOrigin {
     /// This member took it of its own state, so its log reaches the snapshot's last entry.
     Taken,
     /// Another member or a backup sent it. It replaces state and log.
@@ -24,7 +24,7 @@ pub struct SnapshotInfo {
     /// CRC32C of the payload.
     pub crc32c: u32,
     /// Source of the snapshot.
-    pub origin: Origin,
+    pub origin: SnapshotOrigin,
 }
 
 /// Why a snapshot was not written, received or read.

@@ -11,7 +11,7 @@ use crate::disk::DiskFile;
 use crate::error::{Failure, StorageError, is_full};
 use crate::snapshot::Snapshots;
 use crate::snapshot::format::{CHUNK_BYTES, HEADER_ALIGN, Header, Trailer};
-use crate::snapshot::info::{Origin, SnapshotError, SnapshotInfo};
+use crate::snapshot::info::{SnapshotError, SnapshotInfo, SnapshotOrigin};
 
 /// Bytes of a draft that are synced at a time, so that a sync of the log never waits for a whole snapshot.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
@@ -20,7 +20,7 @@ const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 struct Draft {
     snapshots: Snapshots,
     meta: SnapshotMeta,
-    origin: Origin,
+    origin: SnapshotOrigin,
     path: PathBuf,
     file: Box<dyn DiskFile>,
     /// Offset of the next write.
@@ -38,7 +38,7 @@ struct Draft {
 }
 
 impl Draft {
-    fn start(snapshots: Snapshots, meta: SnapshotMeta, origin: Origin) -> Result<Self, SnapshotError> {
+    fn start(snapshots: Snapshots, meta: SnapshotMeta, origin: SnapshotOrigin) -> Result<Self, SnapshotError> {
         let shared = &snapshots.0;
         shared.latch.check()?;
         let header = Header { member: shared.member, origin, meta: meta.clone() }.encode()?;
@@ -164,7 +164,7 @@ impl Snapshots {
     pub fn begin(&self, meta: SnapshotMeta) -> Result<SnapshotWriter, SnapshotError> {
         debug_assert!(meta.last.index > Index(0), "a snapshot covers at least one entry");
         debug_assert!(meta.configuration_index <= meta.last.index, "a snapshot covers the entry of its configuration");
-        Draft::start(self.clone(), meta, Origin::Taken).map(SnapshotWriter)
+        Draft::start(self.clone(), meta, SnapshotOrigin::Taken).map(SnapshotWriter)
     }
 
     /// Starts to receive a snapshot from another member or from a backup.
@@ -172,7 +172,7 @@ impl Snapshots {
     /// # Errors
     /// Returns [`SnapshotError`] if the draft could not be created. Nothing was written.
     pub fn receive(&self, meta: SnapshotMeta) -> Result<SnapshotReceiver, SnapshotError> {
-        Draft::start(self.clone(), meta, Origin::Received).map(SnapshotReceiver)
+        Draft::start(self.clone(), meta, SnapshotOrigin::Received).map(SnapshotReceiver)
     }
 }
 

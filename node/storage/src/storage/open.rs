@@ -10,10 +10,10 @@ use raft::{Entry, EntryId, Index, Restored, SnapshotMeta};
 use crate::disk::Disk;
 use crate::error::{Damage, DamageKind, Failure, Latch, OpenError, StorageError};
 use crate::hard_state::HardStateFile;
-use crate::identity::{ClusterRecord, Identity};
+use crate::identity::{ClusterIdentity, Identity};
 use crate::identity_file;
 use crate::replace::DRAFT_ENDING;
-use crate::snapshot::{FoundSnapshots, Origin, SnapshotInfo, Snapshots};
+use crate::snapshot::{FoundSnapshots, SnapshotInfo, SnapshotOrigin, Snapshots};
 use crate::storage::{
     HARD_STATE, IDENTITY, LOCK, MemberFiles, Options, Recovered, SNAPSHOTS, Storage, WAL, blank_meta,
     log_reaches_back_to_the_snapshot, wal_options,
@@ -151,7 +151,7 @@ fn read_member(
     options: &Options,
     latch: &Latch,
     identity: &Identity,
-    record: &ClusterRecord,
+    record: &ClusterIdentity,
 ) -> Result<Opened, OpenError> {
     let id = identity.member;
     let hard_state = HardStateFile::open(&**disk, dir.join(HARD_STATE), id, latch.clone())?;
@@ -164,10 +164,10 @@ fn read_member(
 
     let snapshot = snapshots.newest();
     let meta = snapshot.as_ref().map_or_else(|| blank_meta(record), |info| info.meta.clone());
-    let origin = snapshot.as_ref().map_or(Origin::Taken, |info| info.origin);
+    let origin = snapshot.as_ref().map_or(SnapshotOrigin::Taken, |info| info.origin);
     match reaches(&meta, first, wal.last(), &entries) {
         Reach::Whole => {}
-        Reach::Lacks if origin == Origin::Received => {
+        Reach::Lacks if origin == SnapshotOrigin::Received => {
             // A crash interrupted an installation between its two steps.
             wal.reset(meta.last).map_err(|e| at_start(e, &wal_dir))?;
             entries.clear();
@@ -216,7 +216,7 @@ fn reaches(meta: &SnapshotMeta, first: Index, last: EntryId, entries: &[Entry]) 
         return Reach::Lacks;
     }
     let held = entries.iter().find(|entry| entry.id.index == at).map(|entry| entry.id);
-    // Of the entry before the first one only the index is known, unless the log is empty.
+    // The term of the entry before the first one is unknown, unless the log is empty.
     let known = held.or((entries.is_empty() && last.index == at).then_some(last));
     match known {
         Some(id) if id != meta.last => Reach::Lacks,

@@ -12,8 +12,8 @@ use raft::{
     SnapshotMeta, Term,
 };
 use storage::{
-    ClusterId, ClusterRecord, OpenError, Options, Origin, Recovered, SnapshotError, SnapshotInfo, Start, Storage,
-    StorageError,
+    ClusterId, ClusterIdentity, OpenError, Options, Recovered, SnapshotError, SnapshotInfo, SnapshotOrigin, Start,
+    Storage, StorageError,
 };
 
 pub(crate) const MEMBER: MemberId = MemberId(0xA11CE);
@@ -31,14 +31,14 @@ pub(crate) fn open(disk: &MemoryDisk, salt: u64) -> Result<Recovered, OpenError>
     Storage::open(Arc::new(disk.clone()), &dir(), options(salt))
 }
 
-pub(crate) fn record() -> ClusterRecord {
+pub(crate) fn record() -> ClusterIdentity {
     let own = MemberInfo { name: "demo-1".into(), peer_url: "http://p".into(), client_url: "http://c".into() };
     let first_configuration = Configuration {
         voters: BTreeSet::from([MEMBER]),
         members: BTreeMap::from([(MEMBER, own.clone())]),
         ..Configuration::default()
     };
-    ClusterRecord { cluster_id: ClusterId([7; 16]), token_sha256: [9; 32], own, first_configuration }
+    ClusterIdentity { cluster_id: ClusterId([7; 16]), token_sha256: [9; 32], own, first_configuration }
 }
 
 /// Random choices from a seed (SplitMix64).
@@ -301,7 +301,7 @@ pub(crate) fn read_snapshot(storage: &Storage, info: &SnapshotInfo) -> Vec<u8> {
     }
     assert_eq!(payload.len() as u64, info.bytes, "the whole payload");
     assert!(payload.iter().all(|byte| *byte == info.meta.last.index.0 as u8), "the payload as written");
-    assert!(matches!(info.origin, Origin::Taken | Origin::Received));
+    assert!(matches!(info.origin, SnapshotOrigin::Taken | SnapshotOrigin::Received));
     payload
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use memory_disk::MemoryDisk;
 use raft::{Configuration, Entry, HardState, Index, MemberId, Output, Persist, Restored};
 use stepped_member::{Settings, SteppedMember, Written};
-use storage::{ClusterId, ClusterRecord, OnFailure, Options, Recovered, Start, Storage};
+use storage::{ClusterId, ClusterIdentity, OnFailure, Options, Recovered, Start, Storage};
 use world::clock::Clock;
 use world::disk::Disk;
 
@@ -89,14 +89,14 @@ pub(super) struct Member {
     pub(super) disk_failed: Arc<AtomicBool>,
     /// Its driver has ended: what it wanted written is written, then it is over.
     pub(super) has_ended: bool,
-    record: ClusterRecord,
+    record: ClusterIdentity,
     under_way: VecDeque<UnderWay>,
 }
 
 impl Member {
     /// A member with an empty disk, told which cluster it belongs to.
     pub(super) fn new(id: MemberId, clock: Clock, bootstrap: Configuration) -> Self {
-        let record = ClusterRecord {
+        let record = ClusterIdentity {
             cluster_id: ClusterId([7; 16]),
             token_sha256: [1; 32],
             own: info(id),
