@@ -35,8 +35,8 @@ pub struct Config {
     /// Serves linearizable reads from the lease, without a round. Default: off, because leases trust clocks.
     pub lease_reads: bool,
     /// Starts campaigns with a pre-vote (Raft thesis §9.6). Without it, all members need the same `election_timeout`: a
-    /// member that cannot win and campaigns more often than others stays some terms ahead of them, and every candidate
-    /// that asks it for its vote steps back. Default: on.
+    /// member that cannot win and campaigns more often than others stays some terms ahead of them. A candidate that
+    /// requests that member's vote learns the newer term and steps down. Default: on.
     pub pre_vote: bool,
     /// Entries applied after the last snapshot that make [`crate::Output::SnapshotDue`] due. Default: 1,024.
     pub snapshot_threshold: u64,
