@@ -70,7 +70,7 @@ pub enum ReadError {
 pub enum ChangeError {
     /// The leader refused it; nothing entered the log.
     #[error(transparent)]
-    Refused(#[from] raft::ChangeError),
+    Refused(#[from] raft::ChangeRefusal),
     /// It entered the log at `index` but was not seen to commit in time: read the configuration to learn its outcome.
     #[error("the change at index {index} was not committed in time: its outcome is unknown, read the configuration")]
     Unknown {
@@ -96,7 +96,7 @@ pub enum ChangeError {
 pub enum TransferError {
     /// Nothing was started.
     #[error(transparent)]
-    Refused(#[from] raft::TransferError),
+    Refused(#[from] raft::TransferRefusal),
     /// Nobody else was seen to lead in time; this member may lead on.
     #[error("no other member was seen to lead in time")]
     TimedOut,

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::election::transfer::TransferError;
+use crate::election::transfer::TransferRefusal;
 use crate::ids::{Index, IoId, MemberId, Now, ProposalId, ReadContext};
-use crate::membership::request::{Change, ChangeError};
+use crate::membership::request::{Change, ChangeRefusal};
 use crate::message::{Body, Message, Payload};
 use crate::output::Output;
 use crate::raft::Raft;
-use crate::replication::proposal::ProposeError;
+use crate::replication::proposal::ProposeRefusal;
 use crate::state::role::RoleState;
 
 /// Inputs.
@@ -47,7 +47,7 @@ impl Raft {
     ///
     /// # Errors
     /// Returns the reason if the proposals are refused at once; none of them entered the log.
-    pub fn propose(&mut self, now: Now, proposals: Vec<(ProposalId, Payload)>) -> Result<(), ProposeError> {
+    pub fn propose(&mut self, now: Now, proposals: Vec<(ProposalId, Payload)>) -> Result<(), ProposeRefusal> {
         self.begin(now);
         let outcome = self.start_proposals(proposals);
         self.check();
@@ -60,7 +60,7 @@ impl Raft {
     ///
     /// # Errors
     /// Returns the reason if the change is refused; nothing entered the log.
-    pub fn change(&mut self, now: Now, change: Change) -> Result<Index, ChangeError> {
+    pub fn change(&mut self, now: Now, change: Change) -> Result<Index, ChangeRefusal> {
         self.begin(now);
         let outcome = self.start_change(change);
         self.check();
@@ -73,7 +73,7 @@ impl Raft {
     ///
     /// # Errors
     /// Returns the reason if the transfer is refused; no transfer was started.
-    pub fn transfer(&mut self, now: Now, target: Option<MemberId>) -> Result<MemberId, TransferError> {
+    pub fn transfer(&mut self, now: Now, target: Option<MemberId>) -> Result<MemberId, TransferRefusal> {
         self.begin(now);
         let outcome = self.start_transfer(target);
         self.check();

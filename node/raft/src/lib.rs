@@ -60,14 +60,14 @@ mod queries;
 
 pub use config::{Config, ConfigError};
 pub use configuration::{Configuration, MemberInfo};
-pub use election::transfer::TransferError;
+pub use election::transfer::TransferRefusal;
 pub use ids::{EntryId, Index, IoId, MemberId, Now, ProposalId, ReadContext, Term};
-pub use membership::request::{Change, ChangeError};
+pub use membership::request::{Change, ChangeRefusal};
 pub use message::{Append, AppendReply, Body, DropReason, Entry, HardState, Message, Payload, SnapshotMeta};
 pub use output::{Output, Persist, Role, SoftState};
 pub use queries::ProgressReport;
 pub use raft::{Raft, Restored};
-pub use replication::proposal::ProposeError;
+pub use replication::proposal::ProposeRefusal;
 
 /// Compiles and runs the driver in the README.
 #[cfg(doctest)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use network::solo::{Solo, Start};
 use raft::{
-    Body, Config, DropReason, MemberId, Now, Output, Payload, ProposalId, ProposeError, Raft, ReadContext, Restored,
+    Body, Config, DropReason, MemberId, Now, Output, Payload, ProposalId, ProposeRefusal, Raft, ReadContext, Restored,
 };
 
 fn refusal(adjust: impl FnOnce(&mut Config)) -> String {
@@ -91,7 +91,7 @@ fn proposals_are_refused_while_too_much_is_uncommitted() {
     let mut solo = busy();
     let (now, last) = (solo.now(), solo.raft.last());
     let refused = solo.raft.propose(now, vec![proposal(2, 20), proposal(3, 90)]);
-    assert_eq!((refused, solo.raft.last()), (Err(ProposeError::Overloaded), last));
+    assert_eq!((refused, solo.raft.last()), (Err(ProposeRefusal::Overloaded), last));
     solo.persisted();
     solo.all_accept();
     assert_eq!(
@@ -117,7 +117,7 @@ fn a_proposal_larger_than_the_limit_is_accepted_alone() {
     solo.leads_with_commit();
     let now = solo.now();
     assert_eq!(solo.raft.propose(now, vec![proposal(1, 5_000)]), Ok(()));
-    assert_eq!(solo.raft.propose(now, vec![proposal(2, 1)]), Err(ProposeError::Overloaded));
+    assert_eq!(solo.raft.propose(now, vec![proposal(2, 1)]), Err(ProposeRefusal::Overloaded));
 }
 
 /// Empty entries count, too; otherwise endless barriers would fill the memory.
@@ -126,10 +126,10 @@ fn barriers_count_towards_the_limit() {
     let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
     solo.leads_with_commit();
     let now = solo.now();
-    let outcome: Result<Vec<()>, ProposeError> = (1..1_000)
+    let outcome: Result<Vec<()>, ProposeRefusal> = (1..1_000)
         .map(|name| solo.raft.propose(now, vec![(ProposalId(name), Payload::Barrier), proposal(name + 1_000, 1)]))
         .collect();
-    assert_eq!(outcome, Err(ProposeError::Overloaded));
+    assert_eq!(outcome, Err(ProposeRefusal::Overloaded));
 }
 
 /// Waiting reads are bounded: a read beyond the limit fails at once, and the requester may retry it.

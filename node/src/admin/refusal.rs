@@ -2,7 +2,7 @@
 //! membership change the name of its reason. Does not own the texts: they are the errors' own.
 
 use engine::error::{AdoptError, ChangeError, ConfigurationError, ReadError, TransferError};
-use raft::ChangeError as Refused;
+use raft::ChangeRefusal as Refused;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
@@ -47,7 +47,7 @@ pub(super) fn change(error: &ChangeError) -> Status {
 
 pub(super) fn transfer(error: &TransferError) -> Status {
     match error {
-        TransferError::Refused(raft::TransferError::NotLeader) => named(Code::FailedPrecondition, error, "NotLeader"),
+        TransferError::Refused(raft::TransferRefusal::NotLeader) => named(Code::FailedPrecondition, error, "NotLeader"),
         TransferError::Refused(_) | TransferError::NotServing { .. } => Status::failed_precondition(error.to_string()),
         TransferError::TimedOut => Status::deadline_exceeded(error.to_string()),
         TransferError::Overloaded => Status::resource_exhausted(error.to_string()),

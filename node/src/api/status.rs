@@ -198,8 +198,8 @@ impl From<ReadError> for Refusal {
 impl From<TransferError> for Refusal {
     fn from(error: TransferError) -> Refusal {
         match error {
-            TransferError::Refused(raft::TransferError::NotLeader) => Refusal::NotLeader,
-            TransferError::Refused(raft::TransferError::NotVoter { .. }) => Refusal::BadTransferee,
+            TransferError::Refused(raft::TransferRefusal::NotLeader) => Refusal::NotLeader,
+            TransferError::Refused(raft::TransferRefusal::NotVoter { .. }) => Refusal::BadTransferee,
             TransferError::Refused(_) | TransferError::Overloaded => Refusal::TooManyRequests,
             TransferError::TimedOut => Refusal::TransferTimeout,
             TransferError::Stopping => Refusal::Stopped,

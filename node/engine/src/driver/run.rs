@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft::{Index, MemberId, Message, Now, ProposalId, ProposeError as RaftRefusal, Raft, Role};
+use raft::{Index, MemberId, Message, Now, ProposalId, ProposeRefusal as RaftRefusal, Raft, Role};
 
 use super::calls::Controls;
 use super::report::{Known, Reporter};

@@ -10,7 +10,7 @@ use crate::state::role::RoleState;
 
 /// Reason why a leadership transfer was refused; none was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TransferError {
+pub enum TransferRefusal {
     /// This member does not lead.
     #[error("this member does not lead")]
     NotLeader,
@@ -32,20 +32,20 @@ pub enum TransferError {
 }
 
 impl Raft {
-    pub(crate) fn start_transfer(&mut self, target: Option<MemberId>) -> Result<MemberId, TransferError> {
-        let RoleState::Leader(leader) = &self.role else { return Err(TransferError::NotLeader) };
+    pub(crate) fn start_transfer(&mut self, target: Option<MemberId>) -> Result<MemberId, TransferRefusal> {
+        let RoleState::Leader(leader) = &self.role else { return Err(TransferRefusal::NotLeader) };
         let wanted = match target {
             Some(target) if target == self.config.id => return Ok(target),
             Some(target) if !self.history.latest().1.is_voter(target) => {
-                return Err(TransferError::NotVoter { target });
+                return Err(TransferRefusal::NotVoter { target });
             }
             Some(target) => Some(target),
             None => self.best_successor(leader),
         };
         if let Some(target) = leader.transfer().map(|transfer| transfer.target()) {
-            return if wanted == Some(target) { Ok(target) } else { Err(TransferError::InFlight { target }) };
+            return if wanted == Some(target) { Ok(target) } else { Err(TransferRefusal::InFlight { target }) };
         }
-        let target = wanted.ok_or(TransferError::NoTarget)?;
+        let target = wanted.ok_or(TransferRefusal::NoTarget)?;
         assert!(target != self.config.id, "leadership is transferred to another member");
         let give_up = self.clocks.monotonic().saturating_add(self.config.transfer_timeout);
         if let RoleState::Leader(leader) = &mut self.role {

@@ -3,7 +3,7 @@
 
 use crate::configuration::Configuration;
 use crate::ids::MemberId;
-use crate::membership::request::{Change, ChangeError};
+use crate::membership::request::{Change, ChangeRefusal};
 use crate::quorum::majority::majority;
 use crate::raft::Raft;
 use crate::state::leader::Leader;
@@ -15,15 +15,15 @@ impl Raft {
         leader: &Leader,
         current: &Configuration,
         change: &Change,
-    ) -> Result<(), ChangeError> {
+    ) -> Result<(), ChangeRefusal> {
         let limit = self.config.catch_up_entries;
         for member in change.voters.difference(&current.voters) {
             if !current.learners.contains(member) {
-                return Err(ChangeError::NotLearner { member: *member });
+                return Err(ChangeRefusal::NotLearner { member: *member });
             }
             let behind = self.lag(leader, *member);
             if behind > limit {
-                return Err(ChangeError::LearnerBehind { learner: *member, behind, limit });
+                return Err(ChangeRefusal::LearnerBehind { learner: *member, behind, limit });
             }
         }
         Ok(())
@@ -43,7 +43,7 @@ impl Raft {
 
     /// Refuses a change unless a majority of the requested voters answered within an election timeout, so that the
     /// change and later entries can be committed.
-    pub(crate) fn check_reachable(&self, leader: &Leader, change: &Change) -> Result<(), ChangeError> {
+    pub(crate) fn check_reachable(&self, leader: &Leader, change: &Change) -> Result<(), ChangeRefusal> {
         let is_active = |member: &MemberId| {
             let progress = leader.peer(*member);
             progress.is_some_and(|progress| progress.is_active(self.clocks.monotonic(), self.config.election_timeout))
@@ -51,7 +51,7 @@ impl Raft {
         let voters = change.voters.len();
         let reachable = change.voters.iter().filter(|id| **id == self.config.id || is_active(id)).count();
         if reachable < majority(voters) {
-            return Err(ChangeError::QuorumAtRisk { reachable, voters });
+            return Err(ChangeRefusal::QuorumAtRisk { reachable, voters });
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 use crate::configuration::Configuration;
 use crate::ids::{Index, MemberId};
 use crate::membership::joint;
-use crate::membership::request::{Change, ChangeError};
+use crate::membership::request::{Change, ChangeRefusal};
 use crate::message::Payload;
 use crate::raft::Raft;
 use crate::state::role::RoleState;
@@ -14,12 +14,12 @@ const VOTERS_MAX: usize = 9;
 
 impl Raft {
     /// Starts a change, or refuses it before anything enters the log.
-    pub(crate) fn start_change(&mut self, change: Change) -> Result<Index, ChangeError> {
+    pub(crate) fn start_change(&mut self, change: Change) -> Result<Index, ChangeRefusal> {
         let RoleState::Leader(leader) = &self.role else {
-            return Err(ChangeError::NotLeader { leader: self.leader.id() });
+            return Err(ChangeRefusal::NotLeader { leader: self.leader.id() });
         };
         if let Some(target) = self.transferring_to() {
-            return Err(ChangeError::Transferring { target });
+            return Err(ChangeRefusal::Transferring { target });
         }
         let (index, current) = self.history.latest();
         let index = *index;
@@ -39,37 +39,37 @@ impl Raft {
 
     /// Refuses a second change at a time, one that was not computed from the configuration in force, and one before the
     /// first commit of this term.
-    fn check_free(&self, index: Index, is_joint: bool, expected: Index) -> Result<(), ChangeError> {
+    fn check_free(&self, index: Index, is_joint: bool, expected: Index) -> Result<(), ChangeRefusal> {
         if !self.term_is_committed() {
-            return Err(ChangeError::TermNotCommitted);
+            return Err(ChangeRefusal::TermNotCommitted);
         }
         if is_joint || index > self.log.commit() {
-            return Err(ChangeError::InFlight { pending: index });
+            return Err(ChangeRefusal::InFlight { pending: index });
         }
         if expected != index {
-            return Err(ChangeError::Stale { expected, actual: index });
+            return Err(ChangeRefusal::Stale { expected, actual: index });
         }
         Ok(())
     }
 }
 
 /// Refuses a request that no cluster in this configuration could grant.
-fn check_shape(current: &Configuration, change: &Change) -> Result<(), ChangeError> {
+fn check_shape(current: &Configuration, change: &Change) -> Result<(), ChangeRefusal> {
     if change.voters.is_empty() {
-        return Err(ChangeError::NoVoters);
+        return Err(ChangeRefusal::NoVoters);
     }
     if change.voters.len() > VOTERS_MAX {
-        return Err(ChangeError::TooManyVoters { voters: change.voters.len(), limit: VOTERS_MAX });
+        return Err(ChangeRefusal::TooManyVoters { voters: change.voters.len(), limit: VOTERS_MAX });
     }
     if let Some(member) = change.voters.intersection(&change.learners).next() {
-        return Err(ChangeError::Overlap { member: *member });
+        return Err(ChangeRefusal::Overlap { member: *member });
     }
     for member in change.voters.union(&change.learners) {
         if current.removed.contains(member) {
-            return Err(ChangeError::WasRemoved { member: *member });
+            return Err(ChangeRefusal::WasRemoved { member: *member });
         }
         if !change.members.contains_key(member) {
-            return Err(ChangeError::Unknown { member: *member });
+            return Err(ChangeRefusal::Unknown { member: *member });
         }
     }
     Ok(())

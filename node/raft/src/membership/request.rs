@@ -23,7 +23,7 @@ pub struct Change {
 
 /// Reason why a membership change was refused; nothing entered the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
+pub enum ChangeRefusal {
     /// This member does not lead.
     #[error("this member does not lead; ask {leader:?}")]
     NotLeader {

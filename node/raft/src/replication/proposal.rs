@@ -12,7 +12,7 @@ type Proposals = Vec<(ProposalId, Payload)>;
 
 /// Reason why proposals were refused at once; none of them entered the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
+pub enum ProposeRefusal {
     /// This member knows no leader.
     #[error("no leader")]
     NoLeader,
@@ -28,20 +28,20 @@ pub enum ProposeError {
 }
 
 impl Raft {
-    pub(crate) fn start_proposals(&mut self, proposals: Proposals) -> Result<(), ProposeError> {
+    pub(crate) fn start_proposals(&mut self, proposals: Proposals) -> Result<(), ProposeRefusal> {
         if proposals.iter().any(|(_, payload)| is_reserved(payload)) {
-            return Err(ProposeError::Reserved);
+            return Err(ProposeRefusal::Reserved);
         }
         if !self.is_leader() {
-            let Some(leader) = self.leader.id() else { return Err(ProposeError::NoLeader) };
+            let Some(leader) = self.leader.id() else { return Err(ProposeRefusal::NoLeader) };
             if !proposals.is_empty() {
                 self.outbox.send(leader, Message { term: self.hard.term(), body: Body::Propose { proposals } });
             }
             return Ok(());
         }
         match self.refusal(&proposals) {
-            Some(DropReason::Transferring) => Err(ProposeError::Transferring),
-            Some(_) => Err(ProposeError::Overloaded),
+            Some(DropReason::Transferring) => Err(ProposeRefusal::Transferring),
+            Some(_) => Err(ProposeRefusal::Overloaded),
             None => {
                 for (proposal, payload) in proposals {
                     let index = self.append(payload);

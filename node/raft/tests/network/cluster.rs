@@ -240,7 +240,7 @@ impl Cluster {
         self.member(number).state.iter().any(|(_, applied)| applied == content)
     }
 
-    pub fn change(&mut self, voters: &[u64], learners: &[u64]) -> Result<Index, raft::ChangeError> {
+    pub fn change(&mut self, voters: &[u64], learners: &[u64]) -> Result<Index, raft::ChangeRefusal> {
         let leader = self.leader().expect("leads");
         let expected = self.raft(leader).configuration().1;
         self.with(leader, |raft, now| raft.change(now, wish(expected, voters, learners)))

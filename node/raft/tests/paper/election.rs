@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use raft::{Body, HardState, MemberId, Output, ProposalId, ProposeError, Role, Term, TransferError};
+use raft::{Body, HardState, MemberId, Output, ProposalId, ProposeRefusal, Role, Term, TransferRefusal};
 
 use crate::network::solo::{Start, append, grants_vote, heartbeat, member, persists, sent, sent_to};
 use crate::network::{entry, entry_id, id};
@@ -324,11 +324,11 @@ fn a_transfer_waits_for_the_targets_log() {
     let outputs = solo.drain();
     assert!(!sent_to(&outputs, 2).iter().any(|body| matches!(body, Body::TimeoutNow { .. })));
     let refusal = solo.raft.propose(now, vec![(ProposalId(9), raft::Payload::Barrier)]);
-    assert_eq!(refusal, Err(ProposeError::Transferring));
+    assert_eq!(refusal, Err(ProposeRefusal::Transferring));
     let outputs = solo.accepts(2, 1);
     assert!(sent_to(&outputs, 2).contains(&Body::TimeoutNow { last: entry_id(1, 1) }));
-    assert_eq!(solo.raft.transfer(now, member(3)), Err(TransferError::InFlight { target: id(2) }));
-    assert_eq!(solo.raft.transfer(now, member(9)), Err(TransferError::NotVoter { target: id(9) }));
+    assert_eq!(solo.raft.transfer(now, member(3)), Err(TransferRefusal::InFlight { target: id(2) }));
+    assert_eq!(solo.raft.transfer(now, member(9)), Err(TransferRefusal::NotVoter { target: id(9) }));
 }
 
 /// §3.10: "If leadership transfer does not complete after about an election timeout, the prior leader aborts the
@@ -390,7 +390,7 @@ fn the_best_successor_has_the_longest_log_among_active_voters() {
     solo.leads();
     solo.persisted();
     let now = solo.now();
-    assert_eq!(solo.raft.transfer(now, None), Err(TransferError::NoTarget), "no other voter answered");
+    assert_eq!(solo.raft.transfer(now, None), Err(TransferRefusal::NoTarget), "no other voter answered");
     solo.proposes(1);
     solo.accepts_round(3, 2, 1);
     solo.accepts_round(4, 1, 1);
@@ -402,7 +402,7 @@ fn the_best_successor_has_the_longest_log_among_active_voters() {
         "a transfer to the leader itself succeeds without effect"
     );
     let leaderless = Start::of(3).solo().raft.transfer(now, None);
-    assert_eq!(leaderless, Err(TransferError::NotLeader));
+    assert_eq!(leaderless, Err(TransferRefusal::NotLeader));
 }
 
 /// Every change of the role is reported once.

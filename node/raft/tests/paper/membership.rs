@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft::{Body, ChangeError, Configuration, Index, Output, Payload, Role};
+use raft::{Body, ChangeRefusal, Configuration, Index, Output, Payload, Role};
 
 use crate::network::solo::{Solo, Start, append, appends_to, grants_vote, heartbeat, member, persists, sent, sent_to};
 use crate::network::{Cluster, configuration, entry_id, id, ids, wish};
@@ -31,7 +31,7 @@ fn leader_with_learners(voters: &[u64], learners: &[u64]) -> Solo {
     solo
 }
 
-fn change(solo: &mut Solo, voters: &[u64], learners: &[u64]) -> Result<Index, ChangeError> {
+fn change(solo: &mut Solo, voters: &[u64], learners: &[u64]) -> Result<Index, ChangeRefusal> {
     let expected = solo.raft.configuration().1;
     let now = solo.now();
     solo.raft.change(now, wish(expected, voters, learners))
@@ -177,7 +177,7 @@ fn no_change_before_a_commit_in_the_leaders_term() {
     for from in 2..=4 {
         solo.hears(from, 1, Body::HeartbeatReply { round: 1 });
     }
-    assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Err(ChangeError::TermNotCommitted));
+    assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Err(ChangeRefusal::TermNotCommitted));
     solo.accepts(2, 1);
     assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Ok(Index(2)));
 }
@@ -192,7 +192,7 @@ fn learners_come_and_go_in_one_step() {
     assert_eq!(now.members.keys().copied().collect::<std::collections::BTreeSet<_>>(), ids(&[1, 2, 3, 5]));
     solo.drain();
     let busy = change(&mut solo, &[1, 2, 3], &[6]);
-    assert_eq!(busy, Err(ChangeError::InFlight { pending: index }));
+    assert_eq!(busy, Err(ChangeRefusal::InFlight { pending: index }));
     assert_eq!(change(&mut solo, &[1, 2, 3], &[5]), Ok(index), "the requested change is already in progress");
 }
 
@@ -202,27 +202,27 @@ fn illegal_changes_are_refused_with_a_reason() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
     let last = solo.raft.last();
     let now = solo.now();
-    assert_eq!(change(&mut solo, &[], &[4]), Err(ChangeError::NoVoters));
-    assert_eq!(change(&mut solo, &[1, 2, 3, 4], &[4]), Err(ChangeError::Overlap { member: id(4) }));
-    assert_eq!(change(&mut solo, &[1, 2, 3, 9], &[]), Err(ChangeError::NotLearner { member: id(9) }));
+    assert_eq!(change(&mut solo, &[], &[4]), Err(ChangeRefusal::NoVoters));
+    assert_eq!(change(&mut solo, &[1, 2, 3, 4], &[4]), Err(ChangeRefusal::Overlap { member: id(4) }));
+    assert_eq!(change(&mut solo, &[1, 2, 3, 9], &[]), Err(ChangeRefusal::NotLearner { member: id(9) }));
     let many: Vec<u64> = (1..=10).collect();
-    assert_eq!(change(&mut solo, &many, &[]), Err(ChangeError::TooManyVoters { voters: 10, limit: 9 }));
+    assert_eq!(change(&mut solo, &many, &[]), Err(ChangeRefusal::TooManyVoters { voters: 10, limit: 9 }));
     let mut nameless = wish(Index(0), &[1, 2, 3], &[5]);
     nameless.members.remove(&id(5));
-    assert_eq!(solo.raft.change(now, nameless), Err(ChangeError::Unknown { member: id(5) }));
+    assert_eq!(solo.raft.change(now, nameless), Err(ChangeRefusal::Unknown { member: id(5) }));
     let stale = solo.raft.change(now, wish(Index(9), &[1, 2], &[]));
-    assert_eq!(stale, Err(ChangeError::Stale { expected: Index(9), actual: Index(0) }));
+    assert_eq!(stale, Err(ChangeRefusal::Stale { expected: Index(9), actual: Index(0) }));
     assert_eq!(
         solo.raft.change(now, wish(Index(9), &[1, 2, 3], &[4])),
         Ok(Index(0)),
         "the configuration is already the requested one"
     );
     solo.raft.transfer(now, member(2)).expect("starts");
-    assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Err(ChangeError::Transferring { target: id(2) }));
+    assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Err(ChangeRefusal::Transferring { target: id(2) }));
     assert_eq!(solo.raft.last(), last, "nothing entered the log");
     let mut follower = Start::of(3).solo();
     follower.hears(2, 1, heartbeat(0, 1));
-    assert_eq!(change(&mut follower, &[1, 2], &[]), Err(ChangeError::NotLeader { leader: member(2) }));
+    assert_eq!(change(&mut follower, &[1, 2], &[]), Err(ChangeRefusal::NotLeader { leader: member(2) }));
 }
 
 /// §4.2.1: a new server catches up before it gets a vote.
@@ -234,7 +234,7 @@ fn a_learner_votes_only_when_it_caught_up() {
     }
     assert_eq!(
         change(&mut solo, &[1, 2, 4], &[]),
-        Err(ChangeError::LearnerBehind { learner: id(4), behind: 65, limit: 64 })
+        Err(ChangeRefusal::LearnerBehind { learner: id(4), behind: 65, limit: 64 })
     );
     solo.accepts(4, 2);
     assert!(change(&mut solo, &[1, 2, 4], &[]).is_ok());
@@ -250,7 +250,7 @@ fn a_change_to_unreachable_voters_is_refused() {
     solo.accepts_round(3, 1, 1);
     solo.accepts(4, 1);
     solo.accepts(5, 1); // Their logs are known, but not when they were last heard from.
-    assert_eq!(change(&mut solo, &[1, 4, 5], &[]), Err(ChangeError::QuorumAtRisk { reachable: 1, voters: 3 }));
+    assert_eq!(change(&mut solo, &[1, 4, 5], &[]), Err(ChangeRefusal::QuorumAtRisk { reachable: 1, voters: 3 }));
     solo.hears(4, 1, Body::HeartbeatReply { round: 1 });
     assert!(change(&mut solo, &[1, 4, 5], &[]).is_ok());
 }
@@ -316,7 +316,7 @@ fn a_removed_member_cannot_come_back() {
     solo.persisted();
     solo.all_accept();
     let last = solo.raft.last();
-    assert_eq!(change(&mut solo, &[1, 2, 3], &[4]), Err(ChangeError::WasRemoved { member: id(4) }));
+    assert_eq!(change(&mut solo, &[1, 2, 3], &[4]), Err(ChangeRefusal::WasRemoved { member: id(4) }));
     assert_eq!(solo.raft.last(), last, "nothing entered the log");
 }
 

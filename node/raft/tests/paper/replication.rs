@@ -1,7 +1,7 @@
 //! Log replication (§3.5), commitment (§3.6), persistence (§3.8) and writing to the leader's disk in parallel
 //! (§10.2.1).
 
-use raft::{Body, DropReason, Index, Output, Payload, ProposalId, ProposeError};
+use raft::{Body, DropReason, Index, Output, Payload, ProposalId, ProposeRefusal};
 
 use crate::network::solo::{
     Start, accepted, append, appends_to, applies, heartbeat, persists, rejected, sent, sent_to,
@@ -390,7 +390,7 @@ fn a_follower_forwards_proposals() {
     let mut solo = Start::of(3).solo();
     let now = solo.now();
     let proposals = vec![(ProposalId(4), Payload::Barrier)];
-    assert_eq!(solo.raft.propose(now, proposals.clone()), Err(ProposeError::NoLeader));
+    assert_eq!(solo.raft.propose(now, proposals.clone()), Err(ProposeRefusal::NoLeader));
     solo.hears(2, 1, heartbeat(0, 1));
     solo.raft.propose(now, proposals.clone()).expect("forwarded");
     assert_eq!(sent_to(&solo.drain(), 2), [Body::Propose { proposals }]);
@@ -416,7 +416,7 @@ fn a_leader_accepts_a_forwarded_proposal_once() {
     assert_eq!(sent_to(&outputs, 2), [refused]);
     let now = solo.now();
     let own = solo.raft.propose(now, vec![(ProposalId(1), Payload::Normal(vec![0; 200].into()))]);
-    assert_eq!(own, Err(ProposeError::Overloaded));
+    assert_eq!(own, Err(ProposeRefusal::Overloaded));
     solo.persisted();
     solo.all_accept();
     assert_eq!(
@@ -440,7 +440,7 @@ fn configurations_cannot_be_proposed() {
     let now = solo.now();
     let foreign = Payload::Configuration(crate::network::configuration(&[9], &[]).into());
     let outcome = solo.raft.propose(now, vec![(ProposalId(1), foreign.clone())]);
-    assert_eq!(outcome, Err(ProposeError::Reserved));
+    assert_eq!(outcome, Err(ProposeRefusal::Reserved));
     let last = solo.raft.last();
     solo.hears(2, 1, Body::Propose { proposals: vec![(ProposalId(1), foreign), (ProposalId(2), Payload::Noop)] });
     assert_eq!(solo.raft.last(), last);

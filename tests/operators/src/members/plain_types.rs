@@ -45,15 +45,15 @@ pub(super) fn role(role: raft::Role) -> Role {
     }
 }
 
-pub(super) fn refusal(error: &raft::ChangeError) -> &'static str {
+pub(super) fn refusal(error: &raft::ChangeRefusal) -> &'static str {
     match error {
-        raft::ChangeError::NotLeader { .. } => "NotLeader",
-        raft::ChangeError::Stale { .. } => "Stale",
-        raft::ChangeError::InFlight { .. } => "InFlight",
-        raft::ChangeError::TermNotCommitted => "TermNotCommitted",
-        raft::ChangeError::LearnerBehind { .. } => "LearnerBehind",
-        raft::ChangeError::QuorumAtRisk { .. } => "QuorumAtRisk",
-        raft::ChangeError::WasRemoved { .. } => "WasRemoved",
+        raft::ChangeRefusal::NotLeader { .. } => "NotLeader",
+        raft::ChangeRefusal::Stale { .. } => "Stale",
+        raft::ChangeRefusal::InFlight { .. } => "InFlight",
+        raft::ChangeRefusal::TermNotCommitted => "TermNotCommitted",
+        raft::ChangeRefusal::LearnerBehind { .. } => "LearnerBehind",
+        raft::ChangeRefusal::QuorumAtRisk { .. } => "QuorumAtRisk",
+        raft::ChangeRefusal::WasRemoved { .. } => "WasRemoved",
         _ => "Refused",
     }
 }
