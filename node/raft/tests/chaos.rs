@@ -1,5 +1,5 @@
-//! Random clusters in random trouble. Owns the seeds: each run breaks everything at once for a while, heals it, and demands
-//! complete recovery; the safety properties are checked after every output on the way.
+//! Random clusters under random faults. Owns the seeds: each run breaks everything at once for a while, heals it, and
+//! demands complete recovery; the safety properties are checked after every output on the way.
 
 #[path = "network/cluster.rs"]
 mod network;
@@ -7,20 +7,16 @@ mod network;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use network::{Cluster, Weather, id};
+use network::{Cluster, STEADY, id};
 use raft::{Config, Index, Role};
+use world::network::NetworkProfile;
 
-/// Runs enough seeds to meet every path many times; more by `RAFT_SEEDS`, one by `RAFT_SEED`.
+/// Runs enough seeds to meet every path many times; more by `SEEDS=n`, one by `SEED=n`.
 #[test]
 fn trouble_never_breaks_safety_and_healing_heals() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
-    let seeds = match number("RAFT_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("RAFT_SEEDS").unwrap_or(200),
-    };
-    for seed in seeds {
+    for seed in world::settings::seeds(200) {
         let outcome = std::panic::catch_unwind(|| live_through(seed));
-        assert!(outcome.is_ok(), "seed {seed} failed: RAFT_SEED={seed} cargo test -p raft --test chaos");
+        assert!(outcome.is_ok(), "seed {seed} failed: SEED={seed} cargo test -p raft --test chaos");
     }
 }
 
@@ -46,10 +42,11 @@ fn live_through(seed: u64) {
     let adjust = if seed.is_multiple_of(3) { with_leases } else { small_limits };
     let mut cluster = Cluster::adjusted(voters, seed, adjust);
     let mut everyone: BTreeSet<u64> = (1..=voters).collect();
-    cluster.weather = Weather {
-        loss: cluster.random.below(10),
-        duplication: cluster.random.below(10),
-        delay_ms_max: 1 + cluster.random.below(40),
+    cluster.network.profile = NetworkProfile {
+        loss: cluster.random.below(10) as u32 * 10_000,
+        duplication: cluster.random.below(10) as u32 * 10_000,
+        delay: (Duration::from_millis(1), Duration::from_millis(1 + cluster.random.below(40))),
+        ..STEADY
     };
     for _ in 0..cluster.random.below(400) + 100 {
         act(&mut cluster, &mut everyone);
@@ -71,14 +68,14 @@ fn act(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
         50..62 if runs => {
             cluster.read(number);
         }
-        62..66 if runs => cluster.crash(number),
+        62..66 if runs => cluster.lose_power(number),
         66..74 if !runs && cluster.member(number).removed.is_none() => cluster.start(number),
         74..77 => cluster.cut_off(number),
         77..80 => {
             let other = 1 + cluster.random.below(everyone.len() as u64);
-            cluster.cut.insert((id(number), id(other)));
+            cluster.network.cut(id(number), id(other));
         }
-        80..85 => cluster.cut.clear(),
+        80..85 => cluster.network.mend(),
         85..87 => cluster.member_mut(number).disk_ms = None,
         87..90 => cluster.member_mut(number).disk_ms = Some(1 + cluster.now_ms % 30),
         90..92 => cluster.member_mut(number).apply_stalls = cluster.now_ms.is_multiple_of(2),
@@ -95,12 +92,12 @@ fn transfer(cluster: &mut Cluster, number: u64) {
     }
 }
 
-/// Asks for a random configuration, new members included; most wishes are refused, which is part of the trial.
+/// Asks for a random configuration, new members included; most requests are refused, which is part of the test.
 fn change(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
     let Some(leader) = cluster.leader() else { return };
     let (now, _) = cluster.raft(leader).configuration();
     let now = now.clone();
-    let pick = cluster.random.next();
+    let pick = cluster.random.number();
     let mut voters: Vec<u64> = now.voters.iter().map(|id| id.0).collect();
     let mut learners: Vec<u64> = now.learners.iter().map(|id| id.0).collect();
     match pick % 4 {
@@ -127,7 +124,7 @@ fn change(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
     let _ = cluster.change(&voters, &learners);
 }
 
-/// Through hand-overs and elections, until somebody takes it and it is committed there.
+/// Proposes through transfers and elections, until a leader accepts the proposal and commits it.
 fn propose_patiently(cluster: &mut Cluster) -> Vec<u8> {
     for _ in 0..20 {
         let leader = cluster.elect();
@@ -140,7 +137,7 @@ fn propose_patiently(cluster: &mut Cluster) -> Vec<u8> {
             return content;
         }
     }
-    panic!("nobody serves: {}", cluster.portrait());
+    panic!("no member serves: {}", cluster.render());
 }
 
 /// One leader, everyone converges, everyone is served, and nothing happened twice.
@@ -164,7 +161,7 @@ fn recover(cluster: &mut Cluster) {
         let (configuration, _) = cluster.raft(leader).configuration();
         configuration.removed.iter().all(|id| {
             let member = cluster.member(id.0);
-            // Who asks nobody, or knows nobody who stayed, cannot be told.
+            // A member that campaigns nowhere, or only among removed members, cannot learn of its removal.
             let asked = member.voters_it_asks();
             member.removed.is_some() || asked.is_disjoint(&configuration.voters)
         })
@@ -180,6 +177,6 @@ fn recover(cluster: &mut Cluster) {
         members.iter().all(|number| cluster.member(*number).state == cluster.member(leader).state)
     });
     assert!(cluster.raft(leader).soft_state().role == Role::Leader);
-    assert!(cluster.truth.commit > Index(0));
-    cluster.truth.assert_each_once();
+    assert!(cluster.safety.commit > Index(0));
+    cluster.safety.assert_each_once();
 }

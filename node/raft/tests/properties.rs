@@ -8,11 +8,12 @@ mod network;
 use std::collections::{BTreeMap, BTreeSet};
 
 use network::solo::{Solo, Start, sent_to};
-use network::{Random, configuration, entry, entry_id, id, ids};
+use network::{configuration, entry, entry_id, id, ids};
 use raft::{
     Append, AppendReply, Body, Configuration, DropReason, Entry, EntryId, Index, MemberId, Message, Output, Payload,
     ProposalId, ReadContext, Role, SnapshotMeta, Term,
 };
+use world::seed::{Random, Seed};
 
 /// Whether a set of members is a majority of each electorate, by the definition (thesis §4.3).
 fn is_quorum(configuration: &Configuration, members: &BTreeSet<MemberId>) -> bool {
@@ -38,7 +39,7 @@ fn random_configuration(random: &mut Random) -> Configuration {
 #[test]
 fn commit_agrees_with_brute_force() {
     for seed in 0..2_000 {
-        let mut random = Random(seed);
+        let mut random = Random::new(Seed(seed));
         let chosen = random_configuration(&mut random);
         let mut solo = Start::of(7).log(&[1, 1]).configuration(chosen.clone()).solo();
         solo.leads();
@@ -78,7 +79,7 @@ fn commit_agrees_with_brute_force() {
 #[test]
 fn elections_agree_with_brute_force() {
     for seed in 0..2_000 {
-        let mut random = Random(seed);
+        let mut random = Random::new(Seed(seed));
         let chosen = random_configuration(&mut random);
         let mut solo = Start::of(7).configuration(chosen.clone()).solo();
         solo.campaigns();
@@ -113,7 +114,7 @@ fn elections_agree_with_brute_force() {
 #[test]
 fn reads_agree_with_brute_force() {
     for seed in 0..1_000 {
-        let mut random = Random(seed);
+        let mut random = Random::new(Seed(seed));
         let mut chosen = random_configuration(&mut random);
         chosen.outgoing.clear();
         let mut solo = Start::of(7).configuration(chosen.clone()).solo();
@@ -177,7 +178,7 @@ fn confirmed(outputs: &[Output]) -> Vec<ReadContext> {
 #[test]
 fn invalid_messages_do_no_harm() {
     for seed in 0..3_000 {
-        let mut random = Random(seed);
+        let mut random = Random::new(Seed(seed));
         let terms: Vec<u64> = (0..random.below(6)).map(|_| 1).collect();
         let mut solo = Start::of(5).log(&terms).configuration(random_configuration(&mut random)).solo();
         let mut durable = (terms.len() as u64, solo.term());
@@ -207,12 +208,12 @@ fn random_input(solo: &mut Solo, random: &mut Random, durable: &mut (u64, u64)) 
         }
         2 => {
             let now = solo.now();
-            let _ = solo.raft.propose(now, vec![(ProposalId(random.next()), Payload::Barrier)]);
+            let _ = solo.raft.propose(now, vec![(ProposalId(random.number()), Payload::Barrier)]);
             solo.drain()
         }
         3 => {
             let now = solo.now();
-            solo.raft.read(now, ReadContext(random.next()));
+            solo.raft.read(now, ReadContext(random.number()));
             let _ = solo.raft.transfer(now, random.percent(50).then_some(id(random.below(9))));
             solo.raft.unreachable(id(random.below(9)));
             solo.raft.snapshot_sent(now, id(random.below(9)), if random.percent(50) { Ok(()) } else { Err(()) });
@@ -226,7 +227,7 @@ fn random_input(solo: &mut Solo, random: &mut Random, durable: &mut (u64, u64)) 
         }
         _ => {
             let term = match random.below(6) {
-                0 => random.next(),
+                0 => random.number(),
                 1 => solo.term() + 1,
                 2 => solo.term().saturating_sub(1),
                 _ => solo.term(),
@@ -266,7 +267,7 @@ fn check_promise(solo: &Solo, body: &Body, (durable_index, durable_term): (u64, 
 
 fn random_number(random: &mut Random) -> u64 {
     match random.below(12) {
-        0 => random.next(),
+        0 => random.number(),
         1 => u64::MAX,
         _ => random.below(8),
     }

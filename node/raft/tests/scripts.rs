@@ -1,6 +1,6 @@
-//! Scenarios as text: `testdata/**/*.txt` holds what is done and what the cores then say, to be read beside the paper. Owns the
-//! comparison; `UPDATE=1 cargo test -p raft --test scripts` writes what was said into the files, for review. What can be done
-//! is listed in `scripts/stage.rs`.
+//! Scenarios as text: `testdata/**/*.txt` holds commands and the outputs that follow, to be read next to the paper. Owns the
+//! comparison; `UPDATE=1 cargo test -p raft --test scripts` writes the outputs into the files, for review. The commands
+//! are listed in `scripts/interpreter.rs`.
 #![allow(clippy::disallowed_methods)] // The core does no IO; this program writes files for review.
 
 use std::fs;
@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 #[path = "network/cluster.rs"]
 mod network;
 
+#[path = "scripts/interpreter.rs"]
+mod interpreter;
 #[path = "scripts/script.rs"]
 mod script;
-#[path = "scripts/stage.rs"]
-mod stage;
 #[path = "scripts/words.rs"]
 mod words;
 
+use interpreter::Interpreter;
 use script::Script;
-use stage::Stage;
 
 #[test]
 fn scripts_play_as_written() {
-    let update = std::env::var_os("UPDATE").is_some();
+    let update = world::settings::updates();
     let mut differences = Vec::new();
     let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata"));
     assert!(files.len() >= 20, "the scripts are gone: only {} found", files.len());
@@ -74,11 +74,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 /// The script as it should read; what could not be done is in it, behind a mark, and never right.
 fn play(written: &str) -> String {
     let mut script = Script::parse(written);
-    let mut stage = Stage::default();
+    let mut interpreter = Interpreter::default();
     for scene in &mut script.scenes {
         let mut said = Vec::new();
         for (line, command) in &scene.commands {
-            let outcome = stage.act(command);
+            let outcome = interpreter.act(command);
             said.extend(outcome.unwrap_or_else(|why| vec![format!("! line {line}: {command}: {why}")]));
         }
         scene.said = said;

@@ -1,9 +1,10 @@
-//! Small worlds, explored whole: every order in which messages can arrive, be doubled or stay away, writes finish, members
-//! crash, snapshots are taken, sent and installed, clocks go on and silences end, within the bounds of each world, with the
-//! shipped core in every member. Owns the worlds and their bounds; a depth-first search visits every state once and checks the
-//! properties of the thesis' figure 3.2 in each. Three members, two terms, at most one reconfiguration.
+//! Small worlds, explored whole: every order in which messages can arrive, be doubled or stay away, writes finish,
+//! members crash, snapshots are taken, sent and installed, clocks go on and silences end, within the bounds of each
+//! world, with the shipped core in every member. Owns the worlds and their bounds; a depth-first search visits every
+//! state once and checks the properties of the thesis' figure 3.2 in each. Three members, two terms, at most one
+//! reconfiguration.
 //!
-//! `RAFT_WORLDS=deep cargo test -p raft --test small_worlds -- --nocapture` explores the larger ones as well.
+//! `THOROUGH=1 cargo test -p raft --test small_worlds -- --nocapture` explores the larger ones as well.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core has no clock; a report says how long it took.
 
 use std::time::Instant;
@@ -19,23 +20,23 @@ mod clocks;
 mod digest;
 #[path = "small_worlds/disk.rs"]
 mod disk;
+#[path = "small_worlds/history.rs"]
+mod history;
 #[path = "small_worlds/member.rs"]
 mod member;
 #[path = "small_worlds/opening.rs"]
 mod opening;
-#[path = "small_worlds/past.rs"]
-mod past;
 #[path = "small_worlds/search.rs"]
 mod search;
 #[path = "small_worlds/snapshots.rs"]
 mod snapshots;
-#[path = "small_worlds/world.rs"]
-mod world;
+#[path = "small_worlds/state.rs"]
+mod state;
 
 use bounds::{Bounds, Flaw, Opening, Time};
 use clocks::ENDLESS;
 use search::{Explored, Violation, explore};
-use world::Seen;
+use state::Seen;
 
 /// Nothing happens but what a world adds to this: three members elect leaders in two terms, each with its no-op.
 const PLAIN: Bounds = Bounds {
@@ -66,7 +67,7 @@ const ENTRY: Bounds = Bounds { name: "an entry", proposals: 1, wire: 3, ..PLAIN 
 const PRE_VOTE: Bounds = Bounds { name: "pre-votes, a crash", crashes: 1, wire: 1, pre_vote: true, ..PLAIN };
 
 const READ: Bounds =
-    Bounds { name: "a read, a hand-over, a doubled message", doubles: 1, reads: 1, transfers: 1, ..PLAIN };
+    Bounds { name: "a read, a transfer, a doubled message", doubles: 1, reads: 1, transfers: 1, ..PLAIN };
 
 /// One reconfiguration, through a joint configuration, that puts another member in a voter's place.
 const CHANGE: Bounds = Bounds {
@@ -110,7 +111,7 @@ const LEASE_AND_DRIFT: Bounds = Bounds {
 };
 
 const LEASE_AND_HAND_OVER: Bounds =
-    Bounds { name: "a lease, clocks that part, a hand-over", beats: 0, transfers: 1, ..LEASE_AND_DRIFT };
+    Bounds { name: "a lease, clocks that part, a transfer", beats: 0, transfers: 1, ..LEASE_AND_DRIFT };
 
 /// A lease rests on the words of members that crash.
 const LEASE_AND_CRASHES: Bounds = Bounds {
@@ -153,7 +154,7 @@ const LEASE_CONTESTED: Bounds = Bounds {
     ..PLAIN
 };
 
-/// Ages alone count, so that time may go on for ever.
+/// Only ages count, so that time may go on without end.
 const LEASE_WITHOUT_END: Bounds = Bounds {
     name: "a lease, any length of time",
     reads: 1,
@@ -220,7 +221,7 @@ fn a_lease_is_safe_with_a_hand_over_and_with_crashes() {
 /// One more message on the way at once; minutes to hours, so only when asked for.
 #[test]
 fn every_deeper_world_is_safe_when_asked_for() {
-    if std::env::var_os("RAFT_WORLDS").is_none_or(|which| which != "deep") {
+    if !world::settings::is_thorough() {
         return;
     }
     report(Bounds { name: "a crash", proposals: 0, ..deeper(CRASH) });
@@ -280,7 +281,7 @@ fn a_purge_of_what_no_snapshot_holds_is_found() {
     }
 }
 
-/// raft-rs#234: a lease that outlives a hand-over.
+/// raft-rs#234: a lease that outlives a transfer.
 #[test]
 fn a_lease_kept_after_a_hand_over_is_found() {
     find_lease(Bounds { flaw: Flaw::KeepsLease, ..LEASE_AND_HAND_OVER });

@@ -2,6 +2,7 @@
 //! resource versions, preconditions and finalizers. Keeps its past, so that reads can be stale. Runs no controller.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crds::RaftCluster;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -14,8 +15,17 @@ use k8s_openapi::serde::de::DeserializeOwned;
 use plan::observed::Seen;
 use serde_json::{Value, json};
 
+/// Name of the cluster.
+pub const CLUSTER: &str = "demo";
 /// States kept for stale reads.
 const PAST: usize = 40;
+
+/// A wall-clock time of a run.
+#[must_use]
+pub fn wall_clock(now: Duration) -> Timestamp {
+    let milliseconds = i64::try_from(now.as_millis()).expect("a run is short");
+    Timestamp::from_millisecond(1_800_000_000_000 + milliseconds).expect("a run is short")
+}
 
 /// Everything stored, at one version.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +132,7 @@ impl ApiServer {
     /// Creates an object.
     ///
     /// # Errors
-    /// It exists.
+    /// Returns `Refused` if the object exists.
     pub fn create<K: Stored>(&mut self, object: &K) -> Result<K, Refused> {
         let name = object.meta().name.clone().unwrap_or_default();
         if K::shelf(&mut self.objects).contains_key(&name) {
@@ -140,7 +150,7 @@ impl ApiServer {
     /// Server-side apply, by force: fields given win, the others stay.
     ///
     /// # Errors
-    /// The UID given is not that of the object, or there is none.
+    /// Returns `Refused` if the UID given is not that of the object, or if there is no object.
     pub fn apply<K: Stored>(&mut self, object: &K) -> Result<(), Refused> {
         let name = object.meta().name.clone().unwrap_or_default();
         let uid = object.meta().uid.clone();
@@ -155,7 +165,7 @@ impl ApiServer {
     /// A merge patch on the incarnation that was seen; with its version, if that is to be compared.
     ///
     /// # Errors
-    /// It is gone, is another one, or has changed.
+    /// Returns `Refused` if the object is gone, is another one, or has changed.
     pub fn patch<K: Stored>(&mut self, seen: &Seen, compare: Compare, patch: &Value) -> Result<(), Refused> {
         let live = K::shelf(&mut self.objects).get(&seen.name).ok_or(Refused::NotFound)?;
         check(live.meta(), seen, compare)?;
@@ -165,7 +175,7 @@ impl ApiServer {
     /// Deletes the incarnation that was seen. With finalizers, or for a pod whose process runs, it is only marked.
     ///
     /// # Errors
-    /// It is gone, is another one, or has changed.
+    /// Returns `Refused` if the object is gone, is another one, or has changed.
     pub fn delete<K: Stored>(
         &mut self,
         seen: &Seen,
@@ -229,7 +239,7 @@ pub enum Compare {
 /// How an object goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
-    /// Nobody holds it.
+    /// No finalizer holds it.
     AtOnce,
     /// A finalizer or a running process holds it for a while.
     Marked,

@@ -1,5 +1,6 @@
-//! An operator: looks, plans with the planner that ships, and carries the plan out one action at a time, as the shell does.
-//! It may look at old objects, sleep between two actions, lose replies, and die after any action with all it remembers.
+//! An operator: observes, plans with the planner that ships, and carries the plan out one action at a time, as the
+//! shell does. It may read old objects, sleep between two actions, lose replies, and die after any action with all it
+//! remembers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -19,7 +20,7 @@ use plan::observed::{
 use serde_json::json;
 use world::seed::Random;
 
-use crate::api_server::{ApiServer, Compare, Deletion, Objects, Refused};
+use crate::api_server::{ApiServer, CLUSTER, Compare, Deletion, Objects, Refused, Stored, wall_clock};
 use crate::invariants::Watch;
 use crate::members::{Members, NotDone};
 
@@ -36,7 +37,7 @@ pub struct Troubles {
     pub naps: u32,
     /// The longest of those naps.
     pub nap_max: Duration,
-    /// Versions that its reads may be behind.
+    /// Versions by which its reads may lag.
     pub stale_max: u64,
 }
 
@@ -73,11 +74,11 @@ struct Pass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
-    /// Somebody else was there first: look again.
+    /// Another writer was first: observe again.
     MovedOn,
     /// Refused for sure, with nothing done.
     Refused,
-    /// Nobody knows.
+    /// Unknown: the reply was lost.
     Unknown,
 }
 
@@ -97,7 +98,7 @@ pub struct Reach<'w> {
 
 impl Reach<'_> {
     fn clock(&self) -> Timestamp {
-        crate::world::wall_clock(self.now)
+        wall_clock(self.now)
     }
 }
 
@@ -243,7 +244,7 @@ impl Operator {
             }
             None => {
                 let since = *self.silent.entry(ordinal).or_insert(reach.now);
-                Answer::Silent { since: crate::world::wall_clock(since), error: "no answer".to_owned() }
+                Answer::Silent { since: wall_clock(since), error: "no answer".to_owned() }
             }
         }
     }
@@ -364,11 +365,11 @@ fn brief(action: &Action) -> String {
     }
 }
 
-fn annotate<K: crate::api_server::Stored>(reach: &mut Reach<'_>, seen: &Seen, key: &str, value: String) -> Outcome {
+fn annotate<K: Stored>(reach: &mut Reach<'_>, seen: &Seen, key: &str, value: String) -> Outcome {
     moved(reach.api.patch::<K>(seen, Compare::Version, &json!({ "metadata": { "annotations": { key: value } } })))
 }
 
-fn label<K: crate::api_server::Stored>(reach: &mut Reach<'_>, seen: &Seen, labels: &serde_json::Value) -> Outcome {
+fn label<K: Stored>(reach: &mut Reach<'_>, seen: &Seen, labels: &serde_json::Value) -> Outcome {
     moved(reach.api.patch::<K>(seen, Compare::Incarnation, &json!({ "metadata": { "labels": labels } })))
 }
 
@@ -410,7 +411,7 @@ fn ask_leader(members: &BTreeMap<Ordinal, ObservedMember>, reach: &mut Reach<'_>
 /// Calls go to the pod that has the member's name now. `None` for what is no call.
 fn call(action: &Action, reach: &mut Reach<'_>) -> Option<Result<(), NotDone>> {
     let pod = |reach: &Reach<'_>, ordinal: Ordinal| {
-        let name = names::pod(crate::world::CLUSTER, ordinal);
+        let name = names::pod(CLUSTER, ordinal);
         reach.api.now().pods.get(&name).and_then(|pod| pod.metadata.uid.clone()).unwrap_or_default()
     };
     Some(match action {

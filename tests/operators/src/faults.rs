@@ -9,9 +9,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use plan::ids::{ClusterId, MemberId};
 use plan::names::{self, Ordinal};
 use plan::observed::Seen;
+use serde_json::json;
 
-use crate::api_server::{Compare, Deletion};
-use crate::world::{CLUSTER, World, wall_clock};
+use crate::api_server::{CLUSTER, Compare, Deletion, wall_clock};
+use crate::world::World;
 
 /// The earlier cluster of this name.
 const FORMER: ClusterId = ClusterId(0xdead);
@@ -29,14 +30,26 @@ pub enum Labels {
 const APART: Duration = Duration::from_secs(4);
 
 impl World {
+    /// The cluster begins with a backup, next to the labelled volumes of an earlier one of this name.
+    #[must_use]
+    pub fn to_restore(mut self, former: u32) -> Self {
+        let bootstrap = serde_json::from_value(json!({ "restore": { "source": {
+            "objectStore": { "bucket": "backups", "credentialsSecretRef": { "name": "keys" } },
+            "clusterID": "0000000000000000000000000000dead", "manifest": "dead/manifest",
+        }}}));
+        self.edit(|spec| spec.bootstrap = Some(bootstrap.expect("a place in a bucket")));
+        self.leave_former_volumes(former, Labels::Written);
+        self
+    }
+
     /// Now and then, something happens.
     pub(super) fn disturb(&mut self) {
         match self.random.below(1_000) {
             0..=3 => self.rescale(),
             4..=5 => self.erase_status(),
-            6..=9 => self.kill_somebody(),
+            6..=9 => self.kill_process(),
             10..=11 => self.change_settings(),
-            12..=15 => self.take_somebody(),
+            12..=15 => self.take_member(),
             16 => self.delete_identity(),
             17..=19 => self.put_identity_back(),
             20 => self.members.store_is_broken = !self.members.store_is_broken,
@@ -62,7 +75,7 @@ impl World {
     /// And puts it back.
     pub fn put_identity_back(&mut self) {
         let Some(secret) = self.identity_kept.take() else { return };
-        self.api.create(&secret).expect("nobody else makes a second one");
+        self.api.create(&secret).expect("no operator creates a second one");
         self.watch.note(self.now, "the identity is put back".to_owned());
     }
 
@@ -106,7 +119,7 @@ impl World {
     }
 
     /// A process ends and is started again; at most one at a time is down by this.
-    fn kill_somebody(&mut self) {
+    fn kill_process(&mut self) {
         let pods: Vec<String> = self.api.now().pods.values().filter_map(|pod| pod.metadata.uid.clone()).collect();
         if pods.is_empty() || self.is_too_soon() {
             return;
@@ -117,7 +130,7 @@ impl World {
     }
 
     /// A member loses its volume or its machine for good, if the others are enough.
-    fn take_somebody(&mut self) {
+    fn take_member(&mut self) {
         let claims: Vec<PersistentVolumeClaim> =
             self.api.now().volumes.values().filter(|claim| !self.is_former(claim)).cloned().collect();
         if claims.is_empty() || self.is_too_soon() {
@@ -125,7 +138,7 @@ impl World {
         }
         let claim = self.random.pick(&claims).clone();
         let uid = claim.metadata.uid.clone().unwrap_or_default();
-        let Some(id) = self.members.disk(&uid).map(|disk| disk.id) else { return };
+        let Some(id) = self.members.volume(&uid).map(|disk| disk.id) else { return };
         if !self.is_spare(id) {
             return;
         }

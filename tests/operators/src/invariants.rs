@@ -55,8 +55,8 @@ impl Watch {
         self.history.iter().map(|line| format!("{line}\n")).collect()
     }
 
-    /// An ordinal is created once, by whoever reserved it; or again for the member or volume that it always was (DESIGN, "One
-    /// single-replica StatefulSet per member").
+    /// An ordinal is created once, by the operator that reserved it; or again for the same member or volume (one
+    /// single-replica StatefulSet per member).
     pub(super) fn creates(&mut self, ordinal: Ordinal, set: &StatefulSet, reserved: bool, api: &ApiServer) {
         let announced = set.metadata.annotations.as_ref().and_then(|it| it.get(names::ANNOTATION_MEMBER_ID)).cloned();
         let exists = set.metadata.name.as_ref().is_some_and(|name| api.now().sets.contains_key(name));
@@ -65,7 +65,7 @@ impl Watch {
             return;
         }
         if !reserved {
-            self.violate(format!("ordinal {ordinal} was used by somebody who had not reserved it"));
+            self.violate(format!("ordinal {ordinal} was used by an operator that had not reserved it"));
         }
         if let Some(before) = self.created.insert(ordinal, format!("{ordinal}")) {
             self.violate(format!("ordinal {before} was given away twice"));
@@ -87,7 +87,7 @@ impl Watch {
             return;
         }
         let claim = api.now().volumes.get(&format!("data-{}-0", set.name));
-        let disk = claim.and_then(|claim| members.disk(claim.metadata.uid.as_deref()?));
+        let disk = claim.and_then(|claim| members.volume(claim.metadata.uid.as_deref()?));
         self.pending = disk.map(|disk| disk.id);
     }
 
@@ -96,7 +96,7 @@ impl Watch {
         self.deleted.extend(self.pending.take());
     }
 
-    /// A change never asks for an electorate that could not go on (DESIGN, "One membership path").
+    /// A change never asks for voters of which no majority is up.
     pub(super) fn changed(&mut self, change: &Change, members: &Members, now: Duration) {
         if self.last_fault.is_some_and(|at| now < at + UNNOTICED) {
             return;
@@ -112,7 +112,7 @@ impl Watch {
         if let Some(broken) = &members.broken {
             self.violate(broken.clone());
         }
-        // DESIGN, "Identity belongs to the disk": never a second record.
+        // Identity belongs to the disk: never a second record.
         if self.records > 1 {
             self.violate(format!("{} records were created", self.records));
         }
@@ -125,7 +125,7 @@ impl Watch {
                 committed.index
             ));
         }
-        // Nobody meets somebody else's old disk: a name belongs to one ID for ever.
+        // No member gets another member's old disk: a name belongs to one ID permanently.
         let mut names: BTreeMap<&str, MemberId> = BTreeMap::new();
         let all: Vec<_> = members.all_committed().collect();
         for (id, info) in all.iter().flat_map(|configuration| &configuration.members) {
@@ -138,8 +138,8 @@ impl Watch {
     }
 
     fn check_disks(&mut self, api: &ApiServer, members: &Members) {
-        // A claim that holds another cluster's data is never deleted (DESIGN, "Backups": the old disks are kept until a person
-        // lets them go).
+        // A claim that holds another cluster's data is never deleted: the old disks are kept until a person
+        // deletes them.
         for uid in &self.former {
             let claim = api.now().volumes.values().find(|claim| claim.metadata.uid.as_ref() == Some(uid));
             if claim.is_none_or(|claim| claim.metadata.deletion_timestamp.is_some()) {
@@ -151,7 +151,7 @@ impl Watch {
             api.now().secrets.values().next().and_then(|secret| plan::identity::Record::from_secret(secret).ok());
         self.recorded = record.map(|record| record.cluster).or(self.recorded);
         for claim in api.now().volumes.values() {
-            let disk = claim.metadata.uid.as_deref().and_then(|uid| members.disk(uid)).filter(|disk| !disk.former);
+            let disk = claim.metadata.uid.as_deref().and_then(|uid| members.volume(uid)).filter(|disk| !disk.former);
             if let Some(cluster) = disk.and_then(|disk| disk.cluster)
                 && self.recorded != Some(cluster)
             {

@@ -1,5 +1,5 @@
 //! The operator's planner in a world of its own: an API server, members that are real Raft cores, Kubernetes' controllers,
-//! and operators that may be old, doubled, interrupted after every action and lied to by lost replies. One thread, one
+//! and operators that may lag, run twice, die after any action and lose replies. One thread, one
 //! seed.
 //!
 //! Owns the world and what must hold in it; the planner under test is the one that ships, and so is the Raft core.

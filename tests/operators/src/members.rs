@@ -1,6 +1,6 @@
-//! Members: disks that outlive processes, processes that are real Raft cores, and the network between them. Speaks the
-//! admin service's words in the planner's plain types. Every write is durable at once: what unsynced writes do to Raft is
-//! another simulation's.
+//! Members: volumes that outlive processes, processes that are real Raft cores, and the network between them. Owns the
+//! driver of each core. Every write is durable at once. Does not own what unsynced writes do to Raft: the simulator of cores
+//! tries that.
 
 mod admin_service;
 mod plain_types;
@@ -10,34 +10,47 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use plan::ids::{ClusterId, MemberId};
 use plan::observed::member::{Configuration, MemberInfo};
-use raft::{Entry, HardState, Index, Message, Now, Output, Payload, Raft, SnapshotMeta};
-
+use raft::{Entry, Index, Message, Now, Output, Payload, Raft, SnapshotMeta};
+use world::agenda::Agenda;
+use world::clock::{Clock, TRUE_RATE};
+use world::disk::Disk;
+use world::network::{Network, NetworkProfile};
 use world::seed::Random;
 
 use crate::members::plain_types::plain;
 
 /// What a volume holds.
-#[derive(Clone, Debug)]
-pub struct Disk {
-    /// Minted when the disk was blank.
+#[derive(Debug)]
+pub struct Volume {
+    /// Generated when the volume was blank.
     pub id: MemberId,
-    /// Its cluster, once it was told one.
+    /// Its cluster, once it belongs to one.
     pub cluster: Option<ClusterId>,
     /// Removed by a committed configuration.
     pub tombstone: bool,
     /// Left by an earlier cluster of this name.
     pub former: bool,
-    hard: HardState,
-    first: SnapshotMeta,
-    log: Vec<Entry>,
+    disk: Disk,
+}
+
+impl Volume {
+    fn new(id: MemberId, cluster: Option<ClusterId>, former: bool) -> Self {
+        Self { id, cluster, tombstone: false, former, disk: fresh_disk(id, SnapshotMeta::default()) }
+    }
+}
+
+/// A disk with nothing except a snapshot.
+fn fresh_disk(id: MemberId, first: SnapshotMeta) -> Disk {
+    Disk::bootstrapped(raft::MemberId(id.0), first, Bytes::new())
 }
 
 /// A running process.
 #[derive(Debug)]
 struct Process {
-    disk: String,
+    volume: String,
     core: Option<Raft>,
     applied: Index,
     restoring: Option<Restoring>,
@@ -57,28 +70,29 @@ struct Restoring {
 /// A message under way.
 #[derive(Debug)]
 struct Flight {
-    at: Duration,
     from: MemberId,
     to: MemberId,
     cluster: ClusterId,
     message: Message,
 }
 
+/// How messages travel while no fault lifts or worsens it.
+const PROFILE: NetworkProfile =
+    NetworkProfile { delay: (Duration::from_micros(500), Duration::from_millis(15)), ..NetworkProfile::UNDISTURBED };
+
 /// All members.
 #[derive(Debug)]
 pub struct Members {
-    disks: BTreeMap<String, Disk>,
+    volumes: BTreeMap<String, Volume>,
     processes: BTreeMap<String, Process>,
-    flights: Vec<Flight>,
+    flights: Agenda<Flight>,
+    /// All links between members.
+    pub network: Network,
     now: Duration,
     random: Random,
     starts: u64,
     /// Pods on machines that are gone: their processes are not heard of and cannot be stopped.
     pub lost: BTreeSet<String>,
-    /// Messages lost, per million.
-    pub loss: u32,
-    /// Pairs that do not reach each other, though operators reach both.
-    cut: BTreeSet<(MemberId, MemberId)>,
     /// Whether backups cannot be read at the moment.
     pub store_is_broken: bool,
     /// Restores that were begun.
@@ -96,19 +110,18 @@ pub struct Members {
 pub struct NotDone(pub &'static str);
 
 impl Members {
-    /// Nobody yet.
+    /// No member yet.
     #[must_use]
     pub fn new(random: Random) -> Self {
         Self {
-            disks: BTreeMap::new(),
+            volumes: BTreeMap::new(),
             processes: BTreeMap::new(),
-            flights: Vec::new(),
+            flights: Agenda::default(),
+            network: Network::new(PROFILE),
             now: Duration::ZERO,
             random,
             starts: 0,
             lost: BTreeSet::new(),
-            loss: 0,
-            cut: BTreeSet::new(),
             store_is_broken: false,
             attempts: 0,
             applied: BTreeMap::new(),
@@ -120,23 +133,16 @@ impl Members {
     /// Time passes: messages arrive and cores tick.
     pub fn advance(&mut self, now: Duration) {
         self.now = now;
-        let mut due: Vec<Flight> = Vec::new();
-        let mut rest = Vec::new();
-        for flight in std::mem::take(&mut self.flights) {
-            if flight.at <= now { due.push(flight) } else { rest.push(flight) }
-        }
-        self.flights = rest;
-        due.sort_by_key(|flight| flight.at);
         let clock = self.clock();
-        for flight in due {
-            if self.cut.contains(&(flight.from, flight.to)) {
+        while let Some(Flight { from, to, cluster, message }) = self.flights.take_due(now) {
+            if !self.network.passes(raft::MemberId(from.0), raft::MemberId(to.0)) {
                 continue;
             }
-            let Some(pod) = self.pod_of(flight.to, flight.cluster) else { continue };
+            let Some(pod) = self.pod_of(to, cluster) else { continue };
             if let Some(core) = self.processes.get_mut(&pod).and_then(|process| process.core.as_mut()) {
-                core.step(clock, raft::MemberId(flight.from.0), flight.message);
+                core.step(clock, raft::MemberId(from.0), message);
             }
-            self.perform(&pod);
+            self.carry_out(&pod);
         }
         let pods: Vec<String> = self.processes.keys().cloned().collect();
         for pod in pods {
@@ -146,45 +152,49 @@ impl Members {
             {
                 core.tick(clock);
             }
-            self.perform(&pod);
+            self.carry_out(&pod);
         }
     }
 
     fn clock(&self) -> Now {
-        Now { monotonic: self.now, wall_ms: u64::try_from(self.now.as_millis()).expect("a run is short") }
+        Clock::started(Duration::ZERO, Duration::ZERO, TRUE_RATE).read(self.now)
     }
 
     fn pod_of(&self, id: MemberId, cluster: ClusterId) -> Option<String> {
         let found = self.processes.iter().find(|(pod, process)| {
             !self.lost.contains(*pod)
-                && self.disks.get(&process.disk).is_some_and(|disk| disk.id == id && disk.cluster == Some(cluster))
+                && self
+                    .volumes
+                    .get(&process.volume)
+                    .is_some_and(|volume| volume.id == id && volume.cluster == Some(cluster))
         });
         found.map(|(pod, _)| pod.clone())
     }
 
     /// Carries out what a core asks for.
-    fn perform(&mut self, pod: &str) {
+    fn carry_out(&mut self, pod: &str) {
         let clock = self.clock();
         loop {
             let Some(process) = self.processes.get_mut(pod) else { return };
             let Some(output) = process.core.as_mut().and_then(Raft::next_output) else { break };
-            let disk = self.disks.get_mut(&process.disk).expect("a process has a disk");
+            let volume = self.volumes.get_mut(&process.volume).expect("a process has a volume");
             match output {
                 Output::Persist(write) => {
-                    disk.hard = write.hard_state.unwrap_or(disk.hard);
-                    if let Some(first) = write.entries.first() {
-                        disk.log.retain(|entry| entry.id.index < first.id.index);
-                        disk.log.extend(write.entries);
-                    }
-                    process.core.as_mut().expect("it has just spoken").persisted(clock, write.io);
+                    let io = write.io;
+                    volume.disk.write(write);
+                    volume.disk.begin_sync();
+                    volume.disk.finish_sync();
+                    process.core.as_mut().expect("it has just spoken").persisted(clock, io);
                 }
                 Output::Send { to, message } => {
-                    let from = disk.id;
-                    let cluster = disk.cluster.expect("a core runs only in a cluster");
-                    if !self.lost.contains(pod) && !self.random.chance(self.loss) {
-                        let delay = Duration::from_micros(self.random.between(500, 15_000));
-                        let to = MemberId(to.0);
-                        self.flights.push(Flight { at: self.now + delay, from, to, cluster, message });
+                    let (from, cluster) = (volume.id, volume.cluster.expect("a core runs only in a cluster"));
+                    if self.lost.contains(pod) {
+                        continue;
+                    }
+                    let fate = self.network.fate(&mut self.random, raft::MemberId(from.0), to);
+                    for delay in fate.first.into_iter().chain(fate.second) {
+                        let flight = Flight { from, to: MemberId(to.0), cluster, message: message.clone() };
+                        self.flights.at(self.now + delay, flight);
                     }
                 }
                 Output::Apply(entries) => {
@@ -193,7 +203,7 @@ impl Members {
                     process.core.as_mut().expect("it has just spoken").applied(clock, last);
                     self.record(entries);
                 }
-                Output::Removed { .. } => disk.tombstone = true,
+                Output::Removed { .. } => volume.tombstone = true,
                 Output::SendSnapshot { to, .. } => {
                     let core = process.core.as_mut().expect("it has just spoken");
                     core.snapshot_sent(clock, to, Err(()));
@@ -208,7 +218,7 @@ impl Members {
             }
         }
         if let Some(process) = self.processes.get(pod)
-            && self.disks.get(&process.disk).is_some_and(|disk| disk.tombstone)
+            && self.volumes.get(&process.volume).is_some_and(|volume| volume.tombstone)
             && let Some(process) = self.processes.get_mut(pod)
         {
             process.core = None;
@@ -255,7 +265,7 @@ impl Members {
         self.committed.iter().map(|(index, configuration)| plain(configuration, *index))
     }
 
-    /// Client writes that anybody applied.
+    /// Number of client writes that some member applied.
     #[must_use]
     pub fn writes_applied(&self) -> usize {
         self.applied.values().filter(|entry| matches!(entry.payload, Payload::Normal(_))).count()
@@ -274,8 +284,9 @@ impl Members {
             !self.lost.contains(*pod)
                 && process.core.as_ref().is_some_and(|core| core.soft_state().role == raft::Role::Leader)
         });
-        let Some(disk) = leader.and_then(|(_, process)| self.disks.get(&process.disk)) else { return false };
-        let log: BTreeMap<Index, &Entry> = disk.log.iter().map(|entry| (entry.id.index, entry)).collect();
+        let Some(volume) = leader.and_then(|(_, process)| self.volumes.get(&process.volume)) else { return false };
+        let log: BTreeMap<Index, &Entry> =
+            volume.disk.durable().log.iter().map(|entry| (entry.id.index, entry)).collect();
         self.applied.iter().all(|(index, entry)| log.get(index) == Some(&entry))
     }
 }

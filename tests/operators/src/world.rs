@@ -1,5 +1,5 @@
-//! One run: time, chance, and everybody's turn. Owns the order of steps; what may go wrong is in `faults`, what must hold
-//! in `invariants`.
+//! One run: time, chance, and the turns of all parties. Owns the order of steps. Does not own faults (`faults.rs`) or
+//! what must hold (`invariants.rs`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,24 +7,20 @@ use std::time::Duration;
 use crds::RaftCluster;
 use crds::raft_cluster::{RaftClusterSpec, VolumeFate};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
-use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
 use world::seed::{Random, Seed};
 use world::settings;
 
-use crate::api_server::ApiServer;
+use crate::api_server::{ApiServer, CLUSTER, wall_clock};
 use crate::controllers;
 use crate::executor::{Operator, Reach, Troubles};
-use crate::faults::Labels;
 use crate::invariants::Watch;
 use crate::members::Members;
 
-/// Name of the cluster.
-pub const CLUSTER: &str = "demo";
 /// How far time moves in one step.
 const STEP: Duration = Duration::from_millis(10);
 
-/// Everything there is.
+/// A simulated Kubernetes with its operators and members.
 #[derive(Debug)]
 pub struct World {
     /// The API server.
@@ -43,13 +39,6 @@ pub struct World {
     pub(super) identity_kept: Option<Secret>,
     seed: Seed,
     writes: u64,
-}
-
-/// A wall-clock time of a run.
-#[must_use]
-pub fn wall_clock(now: Duration) -> Timestamp {
-    let milliseconds = i64::try_from(now.as_millis()).expect("a run is short");
-    Timestamp::from_millisecond(1_800_000_000_000 + milliseconds).expect("a run is short")
 }
 
 impl World {
@@ -87,18 +76,6 @@ impl World {
         }
     }
 
-    /// The cluster is to begin with a backup, beside the labelled volumes of an earlier one of this name.
-    #[must_use]
-    pub fn to_restore(mut self, former: u32) -> Self {
-        let bootstrap = serde_json::from_value(json!({ "restore": { "source": {
-            "objectStore": { "bucket": "backups", "credentialsSecretRef": { "name": "keys" } },
-            "clusterID": "0000000000000000000000000000dead", "manifest": "dead/manifest",
-        }}}));
-        self.edit(|spec| spec.bootstrap = Some(bootstrap.expect("a place in a bucket")));
-        self.leave_former_volumes(former, Labels::Written);
-        self
-    }
-
     /// What becomes of removed members' volumes.
     #[must_use]
     pub fn with_removed_volumes(mut self, fate: VolumeFate) -> Self {
@@ -106,7 +83,7 @@ impl World {
         self
     }
 
-    fn edit(&mut self, change: impl FnOnce(&mut RaftClusterSpec)) {
+    pub(super) fn edit(&mut self, change: impl FnOnce(&mut RaftClusterSpec)) {
         if let Some(mut cluster) = self.api.now().cluster.clone() {
             change(&mut cluster.spec);
             self.api.put_cluster(cluster);
@@ -129,7 +106,7 @@ impl World {
         usize::try_from(replicas).expect("admission keeps it positive")
     }
 
-    /// Everybody takes a turn.
+    /// Every party takes a turn.
     pub fn step(&mut self) {
         self.now += STEP;
         self.members.advance(self.now);
@@ -177,7 +154,7 @@ impl World {
     /// Lifts every fault: machines are back, messages arrive, and operators are awake and see what is.
     pub fn lift_all_faults(&mut self) {
         self.members.lost.clear();
-        self.members.loss = 0;
+        self.members.network.profile.loss = 0;
         self.members.store_is_broken = false;
         self.put_identity_back();
         for operator in &mut self.operators {
@@ -238,7 +215,7 @@ impl World {
         used.len() == replicas && rest.iter().all(may_stay)
     }
 
-    /// A removed member's volume whose StatefulSet was deleted by hand stays: nobody but a person deletes such a volume.
+    /// A removed member's volume whose StatefulSet was deleted by hand stays: only a person deletes such a volume.
     fn is_left_by_the_user(&self, claim: &str) -> bool {
         let member = claim.strip_prefix("data-").and_then(|pod| pod.strip_suffix("-0")).unwrap_or_default();
         self.deleted_by_hand.contains(member) && !self.api.now().sets.contains_key(member)

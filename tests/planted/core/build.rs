@@ -1,5 +1,5 @@
-//! Copies `node/raft/src` and plants the bugs of `src/bugs.rs` in the copy, each behind its switch. Owns the copying; fails when
-//! a line that a bug replaces is not there exactly once, so that no bug fades away unnoticed.
+//! Copies `node/raft/src` and plants the bugs of `src/bugs.rs` in the copy, each behind its switch. Owns the copying;
+//! fails when a line that a bug replaces is not there exactly once, so that no bug fades away unnoticed.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Every planted bug, and how it is hunted: by lives drawn from seeds, or by walking through cases. Owns the budgets: about four
-//! times what it took when the bug was planted, twenty at least.
+//! Every planted bug, and how it is hunted: by lives drawn from seeds, or by walking through cases. Owns the budgets:
+//! about four times what it took when the bug was planted, twenty at least.
 
 use planted_bugs::cores::sabotage::Sabotage;
 use raft::bugs::BUGS;
@@ -88,7 +88,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     around("RetriesFailedSync", Sabotage::RetriesFailedSync, 20),
     around("LosesNewestFile", Sabotage::LosesNewestFile, 28),
     around("PurgesBeforeSnapshotIsDurable", Sabotage::PurgesBeforeSnapshotIsDurable, 20),
-    around("TruncatesOnRot", Sabotage::TruncatesOnRot, 56),
+    around("TruncatesOnDamage", Sabotage::TruncatesOnDamage, 56),
     around("RejoinsWithEmptyDisk", Sabotage::RejoinsWithEmptyDisk, 32),
     around("ResurrectsTruncated", Sabotage::ResurrectsTruncated, 112).hunted_by(Hunt::Deposed),
     // Others.

@@ -1,6 +1,6 @@
-//! Planted bugs must be caught, each within a budget of seeds of its own, or the simulator proves nothing. Owns the hunt and the
-//! kill table in `tests/README.md`, which it compares; `UPDATE=1 cargo test -p planted-bugs` writes it anew. `BUG=name` hunts
-//! one bug alone.
+//! Planted bugs must be caught, each within a budget of seeds of its own, or the simulator proves nothing. Owns the
+//! hunt and the kill table in `tests/README.md`, which it compares; `UPDATE=1 cargo test -p planted-bugs` writes it
+//! anew. `BUG=name` hunts one bug alone.
 
 mod list;
 mod table;

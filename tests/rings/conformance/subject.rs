@@ -106,7 +106,7 @@ impl Subject {
             runtime.block_on(async {
                 let channel = Channel::from_shared(format!("http://{client}"))?.connect().await?;
                 let status = MaintenanceClient::new(channel.clone()).status(pb::StatusRequest {}).await?.into_inner();
-                ensure!(status.leader != 0, "nobody leads yet: {status:?}");
+                ensure!(status.leader != 0, "no member leads yet: {status:?}");
                 Ok(Some(channel))
             })
         })?;

@@ -1,4 +1,4 @@
-//! The walked-through worlds, each case of each. Owns how many; each module of `simulator::cases` owns its demand.
+//! Every exhaustive case. Owns their number; each module of `simulator::cases` owns its demand.
 
 use simulator::cases::{deposed, every, every_output, links, rolled_lease, stalled_disk};
 use simulator::invariant::Checked;
@@ -10,8 +10,8 @@ fn demand(name: &str, cases: u64, attempt: impl Fn(u64) -> Checked + Sync) {
     }
 }
 
-/// Every five-member link graph with a connected quorum makes progress, and so does every one in which just one member reaches
-/// a majority.
+/// Every five-member link graph with a connected quorum makes progress, and so does every one in which just one member
+/// reaches a majority.
 #[test]
 fn every_link_graph_with_a_quorum_makes_progress() {
     demand("link graph", links::GRAPHS, |graph| match links::kind(graph) {
@@ -22,7 +22,7 @@ fn every_link_graph_with_a_quorum_makes_progress() {
 
 /// Links that fail in one direction do not matter either, as long as a connected quorum is left.
 #[test]
-fn one_way_links_beside_a_quorum_do_no_harm() {
+fn one_way_links_next_to_a_quorum_do_no_harm() {
     demand("one-way links", links::ONE_WAY, links::try_one_way);
 }
 
@@ -32,9 +32,9 @@ fn a_leader_whose_disk_stalls_is_replaced() {
     demand("stalled disk", stalled_disk::CASES, stalled_disk::try_case);
 }
 
-/// A leader that does not know that it was deposed harms nobody.
+/// A leader that does not know that it was deposed does no harm.
 #[test]
-fn a_deposed_leader_harms_nobody() {
+fn a_deposed_leader_does_no_harm() {
     demand("deposed leader", deposed::CASES, |case| deposed::try_case(case, None));
 }
 
@@ -44,7 +44,7 @@ fn a_lease_is_rolled_by_the_rules() {
     demand("rolled lease", rolled_lease::CASES, |case| rolled_lease::try_case(case, None));
 }
 
-/// One life, once for each of its outputs, with a crash right behind that one.
+/// One life, once for each of its outputs, with a crash right after that output.
 #[test]
 fn a_crash_after_every_output_is_survived() {
     let life = Seed(7);

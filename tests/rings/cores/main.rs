@@ -1,5 +1,5 @@
-//! The simulator's verdict over many seeds, and proof that it can give another one. Owns how many seeds each run of the tests
-//! tries; `SEED=n` tries that one alone and prints what happened, `SEEDS=n` tries so many.
+//! Many seeds of clusters of cores, and the exhaustive cases. Owns the number of seeds that each run of the tests
+//! tries; `SEED=n` tries that one alone and prints what happened, `SEEDS=n` tries the first n.
 
 mod cases;
 
@@ -55,7 +55,7 @@ fn a_seed_repeats_itself() {
     }
 }
 
-/// Without faults nobody is elected twice and nothing is lost.
+/// Without faults each cluster elects one leader and loses nothing.
 #[test]
 fn without_faults_one_election_is_enough() {
     let options = Options { faults: Faults::none(), ..Options::default() };

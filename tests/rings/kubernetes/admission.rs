@@ -1,4 +1,4 @@
-//! Bad input at the API server's door: refused with a message that says what to do. The rules themselves are tried one
+//! Bad input to the API server is refused with a message that says what to do. The rules themselves are tried one
 //! by one without a cluster; this shows that a real API server enforces them.
 
 use dev_cluster::Run;

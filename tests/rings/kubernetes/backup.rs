@@ -1,4 +1,4 @@
-//! A backup, and what comes of it: restored into a new cluster, refused when it is damaged or somebody else's.
+//! A backup, and what comes of it: restored into a new cluster, refused when it is damaged or belongs to another cluster.
 
 use std::fs;
 

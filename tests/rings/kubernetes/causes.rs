@@ -40,7 +40,7 @@ fn a_missing_storage_class_is_named_and_the_cluster_starts_once_it_exists() {
 }
 
 #[test]
-fn an_unschedulable_member_is_named_and_starts_once_there_is_room() {
+fn an_unschedulable_member_is_named_and_starts_once_a_node_fits() {
     let namespace = TestNamespace::create("unschedulable");
     let demo = namespace.create("demo", 1, "  nodeSelector: {disk: fast}\n");
     await_reason(&demo, "Unschedulable");

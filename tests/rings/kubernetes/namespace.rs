@@ -1,4 +1,4 @@
-//! What every test stands on: the operator, installed once, and a namespace of its own.
+//! What every test needs: the operator, installed once, and a namespace of its own. Owns what a failing test prints.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -24,7 +24,7 @@ pub(crate) struct TestNamespace {
 }
 
 impl TestNamespace {
-    /// Brings the curtain up on a fresh namespace.
+    /// Creates a fresh namespace, and installs the operator if no test did before.
     pub(crate) fn set(namespace: &str) -> Self {
         let cluster = Cluster::open().expect("the dev cluster is up: run `cargo xtask test`");
         let kubernetes = Kubernetes::of(&cluster, namespace);

@@ -8,14 +8,14 @@ use scenario::raft_cluster::RaftCluster;
 use crate::best_of_three::{gap, some_round_stays_within};
 use crate::namespace::{PATIENCE, TRAFFIC, TestNamespace};
 
-/// DESIGN "One membership path": learners → caught up → one joint change → leave joint → delete; Raft thesis §4.3.
+/// One membership path: learners → caught up → one joint change → leave joint → delete; Raft thesis §4.3.
 #[test]
 fn members_come_and_go_without_a_lost_write_or_a_gap() {
     let namespace = TestNamespace::create("scale");
     let demo = namespace.create("demo", 3, "");
     demo.wait_ready(PATIENCE).expect("three members become Ready");
     let traffic = Traffic::start(&namespace.kubernetes, TRAFFIC, &demo.endpoint(), 2).expect("the writer writes");
-    traffic.mark("calm").expect("the writer answers");
+    traffic.mark("undisturbed").expect("the writer answers");
     let (planned, killed) = (Duration::from_secs(1), Duration::from_secs(3));
     some_round_stays_within(planned, "scaling", || scale(&demo, &traffic));
     some_round_stays_within(planned, "graceful deletion of the leader", || {

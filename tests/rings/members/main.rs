@@ -1,5 +1,5 @@
-//! The verdict over clusters of members as they ship. Owns how many seeds each run of the tests tries; `SEED=n` tries that one
-//! alone, `SEEDS=n` so many.
+//! Many seeds of clusters of members as they ship. Owns the number of seeds of a test run; `SEED=n` tries that one
+//! alone, `SEEDS=n` the first n.
 
 use simulator::members::run::run;
 use simulator::sweep::sweep;

@@ -1,5 +1,5 @@
-//! Whose data it is: the Secret with the identity is deleted, and volumes of an earlier cluster are there. No disk may be lost
-//! by it.
+//! Whose data it is: the Secret with the identity is deleted, and volumes of an earlier cluster are there. No disk may
+//! be lost by it.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ fn healed(replicas: i32) -> World {
     world
 }
 
-/// DESIGN, "Identity belongs to the disk": never a second record.
+/// Identity belongs to the disk: never a second record.
 #[test]
 fn without_the_identity_nothing_is_made_and_nothing_goes() {
     let mut world = healed(3);

@@ -56,7 +56,7 @@ fn a_wiped_member_is_replaced() {
 }
 
 #[test]
-fn a_restore_beside_the_volumes_of_a_former_cluster_is_finished() {
+fn a_restore_next_to_the_volumes_of_a_former_cluster_is_finished() {
     let begin = || World::new(Seed(1), 3, vec![Troubles::NONE]).to_restore(3);
     dies_after_each_action(begin, |_| ());
 }
@@ -72,7 +72,7 @@ fn a_restore_that_fails_is_finished_when_the_cause_goes() {
     world.run_until("healed", PATIENCE, World::is_healed);
 }
 
-/// Retained volumes of removed members are left alone while nobody leads.
+/// Retained volumes of removed members are left alone while no member leads.
 #[test]
 fn an_outage_starts_no_removed_member_again() {
     let world = World::new(Seed(1), 5, vec![Troubles::NONE]);
@@ -87,8 +87,8 @@ fn an_outage_starts_no_removed_member_again() {
     assert_eq!(world.api.now().sets.len(), 3);
 }
 
-/// The node's readiness says nothing of who hears it (node/src/health.rs): of three voters one answers, with a ready pod, while
-/// the leader does not hear it. Whoever restarts the third leaves the leader alone.
+/// The node's readiness says nothing of who hears it (node/src/health.rs): of three voters one answers, with a ready
+/// pod, while the leader does not hear it. A restart of the third would leave the leader alone.
 #[test]
 fn a_rollout_waits_for_a_voter_that_the_leader_does_not_hear() {
     let mut world = healed(3);
@@ -104,7 +104,7 @@ fn a_rollout_waits_for_a_voter_that_the_leader_does_not_hear() {
     world.run(Duration::from_secs(3));
     world.change_settings();
     world.run(Duration::from_secs(20));
-    assert_eq!(pod(&world), before, "it was restarted while the leader had nobody else");
+    assert_eq!(pod(&world), before, "it was restarted while the leader had no other member");
     assert_eq!(world.reason("Degraded").as_deref(), Some("MemberCutOff"));
     world.members.mend();
     world.run_until("healed", PATIENCE, World::is_healed);

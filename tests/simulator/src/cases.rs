@@ -1,5 +1,6 @@
-//! Worlds that are walked through case by case instead of drawn by chance: every link graph, a crash after every output, a
-//! leader whose disk stalls, one that does not know that it was deposed, one whose lease is not the others'. Owns the cases and what is demanded of each; a case is a number, so that one can be looked at alone.
+//! Situations that are walked through case by case instead of drawn by chance: every link graph, a crash after every
+//! output, a leader whose disk stalls, one that does not know that it was deposed, one whose lease is not the others'.
+//! Owns the cases and what is demanded of each; a case is a number, so that one can be looked at alone.
 
 pub mod deposed;
 pub mod every_output;
@@ -23,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Tries cases on all processors.
 ///
 /// # Errors
-/// The lowest that failed, and why.
+/// Returns the lowest case that failed, and why.
 pub fn every(cases: Range<u64>, attempt: impl Fn(u64) -> Checked + Sync) -> Result<(), (u64, Violation)> {
     let next = AtomicU64::new(cases.start);
     let failed = Mutex::new(None::<(u64, Violation)>);
@@ -53,7 +54,7 @@ pub fn every(cases: Range<u64>, attempt: impl Fn(u64) -> Checked + Sync) -> Resu
 /// Runs until `holds`.
 ///
 /// # Errors
-/// It did not within `span`, or something else went wrong.
+/// Returns a violation if it did not hold within `span` or something else went wrong.
 fn until(
     cluster: &mut CoreCluster,
     span: Duration,

@@ -1,5 +1,5 @@
-//! A restless operator: adds, promotes, demotes, replaces and removes members, one compare-and-swapped change after another.
-//! Owns what is wanted next; whether a change is legal and safe is the leader's to say.
+//! A restless operator: adds, promotes, demotes, replaces and removes members, by one compare-and-swapped change after
+//! another. Owns the choice of the next change. Does not own whether it is legal and safe, which the leader decides.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ pub struct Operator {
     sizes: (u64, u64),
     target: u64,
     next_id: u64,
-    /// A configuration index that it saw some time ago.
+    /// Index of a configuration that it saw some time ago.
     pub(crate) stale: Option<Index>,
     pub(crate) is_restless: bool,
 }
@@ -33,14 +33,14 @@ pub(crate) struct Seen<'a> {
 }
 
 /// The next change: a configuration, and how many empty members to create for it as learners.
-pub(crate) struct Wish {
+pub(crate) struct NextChange {
     pub(crate) voters: BTreeSet<MemberId>,
     pub(crate) learners: BTreeSet<MemberId>,
     pub(crate) fresh: u64,
 }
 
 impl Operator {
-    /// It looks for trouble only if churn is among the faults.
+    /// An operator that is restless only if churn is among the faults.
     #[must_use]
     pub fn new(profile: &Profile) -> Self {
         Self {
@@ -63,8 +63,8 @@ impl Operator {
         MemberId(self.next_id - 1)
     }
 
-    /// What to ask for next, if anything.
-    pub(crate) fn wish(&mut self, random: &mut Random, seen: &Seen<'_>) -> Option<Wish> {
+    /// The next change to ask for, if there is one.
+    pub(crate) fn next_change(&mut self, random: &mut Random, seen: &Seen<'_>) -> Option<NextChange> {
         let Seen { current, dead } = seen;
         let alive: Vec<MemberId> = current.voters.difference(dead).copied().collect();
         let mut spares: Vec<MemberId> = current.learners.difference(dead).copied().collect();
@@ -77,26 +77,26 @@ impl Operator {
             let fresh = (missing - spares.len() as u64).min(MEMBERS_MAX.saturating_sub(self.next_id));
             if fresh > 0 {
                 let learners = spares.into_iter().collect();
-                return Some(Wish { voters: current.voters.clone(), learners, fresh });
+                return Some(NextChange { voters: current.voters.clone(), learners, fresh });
             }
         }
         random.shuffle(&mut spares);
         let promoted: BTreeSet<MemberId> = spares.iter().copied().take(missing as usize).collect();
         let mut kept = alive;
         random.shuffle(&mut kept);
-        let room = (self.target as usize).saturating_sub(promoted.len()).max(usize::from(promoted.is_empty()));
-        let dropped = kept.split_off(room.min(kept.len()));
+        let kept_max = (self.target as usize).saturating_sub(promoted.len()).max(usize::from(promoted.is_empty()));
+        let dropped = kept.split_off(kept_max.min(kept.len()));
         let voters: BTreeSet<MemberId> = kept.into_iter().chain(promoted.iter().copied()).collect();
         let mut learners: BTreeSet<MemberId> = spares.into_iter().filter(|id| !promoted.contains(id)).collect();
         if self.is_restless {
             learners.retain(|_| !random.chance(150_000));
             learners.extend(dropped.into_iter().filter(|_| random.chance(250_000)));
             if random.chance(100_000) && learners.len() < LEARNERS_MAX && self.next_id < MEMBERS_MAX {
-                return Some(Wish { voters, learners, fresh: 1 });
+                return Some(NextChange { voters, learners, fresh: 1 });
             }
         }
         let is_new = voters != current.voters || learners != current.learners;
-        (is_new && !voters.is_empty()).then_some(Wish { voters, learners, fresh: 0 })
+        (is_new && !voters.is_empty()).then_some(NextChange { voters, learners, fresh: 0 })
     }
 }
 

@@ -20,7 +20,7 @@ impl fmt::Display for OperationId {
 pub struct LeaseId(pub u64);
 
 impl LeaseId {
-    /// None: a key stays until somebody deletes it.
+    /// No lease: the register stays.
     pub const NONE: Self = Self(0);
 }
 
@@ -117,6 +117,15 @@ pub enum Answer {
     Done,
     /// Nothing changed: the lease is not there, or was kept alive since.
     NoLease,
+}
+
+/// What a client asked for.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// A command through the log.
+    Command(Action),
+    /// A linearizable read of some registers.
+    Read(Vec<u64>),
 }
 
 /// What a log entry carries.

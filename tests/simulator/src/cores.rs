@@ -1,6 +1,6 @@
-//! A whole cluster in one thread under one seed: shipped cores, each behind a driver that carries out its outputs against a
-//! simulated disk, network and clock. Owns the order of events and the life of members; every step is checked against all
-//! invariants before its outputs leave.
+//! A cluster of cores in one thread under one seed: cores as they ship, each behind a driver that carries out its
+//! outputs on a simulated disk, network and clock. Owns the order of events and the life of members; every step is
+//! checked against all invariants before its outputs leave.
 
 pub mod change_requests;
 mod client_calls;
@@ -9,6 +9,7 @@ pub mod driver_state;
 mod faults;
 pub mod inputs;
 pub mod lease_expiry;
+pub mod lease_times;
 mod lifecycle;
 pub mod machine;
 pub mod outputs;
@@ -41,12 +42,12 @@ use crate::invariant::{Checked, Disks, Invariants, Violation};
 use crate::profile::Profile;
 use crate::trace::Trace;
 
-/// Something that happens.
+/// An event of a run.
 #[derive(Debug)]
 enum Event {
-    /// A member takes notice of something; void if it started anew since.
+    /// A member gets an input; void if it has started again since.
     Input { to: MemberId, start: Option<u64>, input: Input },
-    /// The last byte of a snapshot is at the receiver's door.
+    /// The last byte of a snapshot arrives.
     Snapshot(Box<Transfer>),
     /// A member starts.
     Start(MemberId),
@@ -56,13 +57,13 @@ enum Event {
     Client(usize),
     /// A client's patience ends.
     Patience(OperationId),
-    /// The operator looks at the cluster.
+    /// The operator makes a pass.
     Operator,
     /// The operator asks a member that was elected just now.
     Hasty(MemberId),
     /// A fault strikes.
     Strike(Fault),
-    /// Somebody wanted to look at this time.
+    /// Only moves time on.
     Look,
 }
 
@@ -79,7 +80,7 @@ struct Transfer {
     image: Bytes,
 }
 
-/// What a run is made of besides its seed.
+/// Options of a run, besides its seed.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// What may go wrong.
@@ -88,13 +89,13 @@ pub struct Options {
     pub sabotage: Option<Sabotage>,
     /// Steps before all faults are lifted.
     pub steps: u64,
-    /// Last lines of what happened that a failed run shows.
+    /// Lines of its trace that a failed run prints.
     pub trace: usize,
     /// Lines for TLC that are recorded, at most; 0: none.
     pub record: usize,
-    /// What kind of a run it is; `None`: the seed draws it.
+    /// Kind of run; `None`: the seed draws it.
     pub profile: Option<Profile>,
-    /// The output after which whoever asked for it crashes, counted from 1 over the whole run.
+    /// The output after which its member crashes, counted from 1 over the whole run.
     pub crash_after: Option<u64>,
 }
 
@@ -132,7 +133,7 @@ pub struct CoreCluster {
     sabotage: Option<Sabotage>,
     crash_after: Option<u64>,
     is_healing: bool,
-    /// Clients begin nothing new.
+    /// Whether clients have stopped making new calls.
     is_quiet: bool,
 }
 
@@ -158,7 +159,7 @@ impl CoreCluster {
     /// A fresh cluster, its first members about to start.
     ///
     /// # Errors
-    /// A member violated something by starting.
+    /// Returns what a member violated by starting.
     pub fn new(seed: Seed, options: &Options) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
         let mut profile = options.profile.clone().unwrap_or_else(|| Profile::draw(&mut random, &options.faults));
@@ -174,7 +175,7 @@ impl CoreCluster {
         });
         let mut cluster = Self {
             agenda: Agenda::default(),
-            network: Network::new(profile.weather),
+            network: Network::new(profile.network),
             disks: BTreeMap::new(),
             members: BTreeMap::new(),
             clients: Clients::new(profile.clients),
@@ -206,10 +207,10 @@ impl CoreCluster {
         for client in 0..self.profile.clients {
             self.agenda.after(self.profile.think.1, Event::Client(client));
         }
-        // Whoever may lose members needs somebody to replace them.
-        let operated = [Fault::Churn, Fault::Wipe, Fault::Transfer, Fault::Rot, Fault::Misdirect];
+        // A cluster that may lose members needs an operator that replaces them.
+        let operated = [Fault::Churn, Fault::Wipe, Fault::Transfer, Fault::Damage, Fault::Misdirect];
         if operated.into_iter().any(|fault| self.profile.faults.include(fault)) {
-            self.agenda.after(self.profile.calm, Event::Operator);
+            self.agenda.after(self.profile.interval, Event::Operator);
         }
         for fault in Fault::ALL {
             if !self.profile.faults.include(fault) {
@@ -235,10 +236,10 @@ impl CoreCluster {
         self.agenda.now()
     }
 
-    /// The next thing happens.
+    /// The next event happens.
     ///
     /// # Errors
-    /// Something happened that must not.
+    /// Returns what was violated.
     pub fn step(&mut self) -> Checked {
         let Some(event) = self.agenda.take_next() else { return Ok(()) };
         let (kind, whose) = event.kind();
@@ -282,7 +283,7 @@ impl CoreCluster {
         self.agenda.after(delay, Event::Input { to, start, input });
     }
 
-    /// Asks a member for something, now.
+    /// Gives a member an input at once.
     pub(crate) fn ask(&mut self, id: MemberId, input: Input) {
         self.plan(id, Duration::ZERO, input);
     }
@@ -293,7 +294,7 @@ impl CoreCluster {
         running.filter(|(_, process)| process.raft.soft_state().role == Role::Leader).map(|(id, _)| id).collect()
     }
 
-    /// What is left of it when it is over.
+    /// Coverage, clients and trace of a run that is over.
     pub(crate) fn into_parts(mut self) -> (Coverage, Clients, Vec<String>) {
         // Equal only after as many draws.
         let chance = self.random.number();
@@ -312,7 +313,7 @@ impl CoreCluster {
         (coverage, self.clients, self.trace.into_lines())
     }
 
-    /// Runs for so long.
+    /// Runs for this simulated time.
     pub(crate) fn run_for(&mut self, span: Duration) -> Checked {
         let end = self.agenda.now() + span;
         self.agenda.at(end, Event::Look);

@@ -1,4 +1,4 @@
-//! What was done, counted, so that "it passed" can be told from "nothing happened".
+//! Counts of what happened in a run, so that "it passed" is not mistaken for "nothing happened".
 
 use std::fmt;
 use std::time::Duration;
@@ -24,9 +24,9 @@ pub struct Coverage {
     pub partitions: u64,
     /// Disks lost for good.
     pub wipes: u64,
-    /// Records that rotted or were written over.
+    /// Records that were damaged or overwritten.
     pub ailments: u64,
-    /// Syncs that failed, for want of room or otherwise.
+    /// Syncs that failed, on a full disk or otherwise.
     pub failed_syncs: u64,
     /// Reads that failed: at starts, of snapshots to be sent or taken.
     pub failed_reads: u64,
@@ -94,7 +94,7 @@ impl fmt::Display for Coverage {
         let hours = self.time.as_secs_f64() / 3600.0;
         write!(
             f,
-            "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records gone bad, {} syncs \
+            "{} seeds, {hours:.1} simulated hours, {} steps, {} messages; {} crashes, {} partitions, {} disks lost, {} records damaged, {} syncs \
              and {} reads failed, {} restarts for another version, {} hints unknown to one; {} elections, \
              {} transfers, {} configurations, {} snapshots installed; {} entries committed, {} writes acknowledged, {} of them wide, {} leases expired, {} reads \
              checked, {} operations checked for linearizability",

@@ -1,4 +1,5 @@
-//! What goes wrong. Owns the names of faults, one room each for how they strike; how often they do is the profile's.
+//! Kinds of faults. Owns their names. Does not own how they strike (`cores/faults.rs`, `members/faults.rs`) or how
+//! often (`profile.rs`).
 
 pub mod partition;
 
@@ -29,14 +30,14 @@ pub enum Fault {
     Churn,
     /// A disk is lost for good, and its member replaced.
     Wipe,
-    /// Leadership is handed over.
+    /// Leadership is transferred.
     Transfer,
     /// A sync fails: what it covered may be there or not, and its member ends.
     SyncError,
-    /// No room is left on a disk for a while: its member ends at every write.
+    /// A disk is full for a while: its member ends at every write.
     NoSpace,
-    /// A record that was synced rots; its member refuses the disk and is replaced.
-    Rot,
+    /// A record that was synced is damaged; its member refuses the disk and is replaced.
+    Damage,
     /// A record is written over another one; likewise.
     Misdirect,
     /// A disk cannot be read for a while: a start fails and is tried again, a snapshot is not sent or not taken.
@@ -61,7 +62,7 @@ impl Fault {
         Self::Transfer,
         Self::SyncError,
         Self::NoSpace,
-        Self::Rot,
+        Self::Damage,
         Self::Misdirect,
         Self::ReadError,
         Self::MixedVersions,
@@ -84,7 +85,7 @@ impl Fault {
             Self::Transfer => "transfer",
             Self::SyncError => "sync-error",
             Self::NoSpace => "no-space",
-            Self::Rot => "rot",
+            Self::Damage => "damage",
             Self::Misdirect => "misdirect",
             Self::ReadError => "read-error",
             Self::MixedVersions => "mixed-versions",

@@ -1,5 +1,5 @@
-//! What must be true after every step, one file each, named as in Ongaro's thesis where it names them. Owns the order in which
-//! a step is looked at; refuses to change anything.
+//! Properties that hold after every step, one file each, named as in Ongaro's thesis where it names them. Owns the
+//! order in which they are checked. Changes nothing.
 
 pub mod committed_is_durable;
 pub mod configuration_follows_log;
@@ -57,7 +57,7 @@ pub type Disks = BTreeMap<MemberId, Disk>;
 /// Fails unless `holds`.
 ///
 /// # Errors
-/// What was seen.
+/// Returns what was seen.
 pub fn ensure(holds: bool, invariant: &'static str, seen: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation { invariant, seen: seen() }) }
 }
@@ -77,7 +77,7 @@ pub struct Invariants {
     pub proposals: HappensOnce,
     /// Reads under way.
     pub reads: ReadGate,
-    /// Reads that nobody was asked for.
+    /// Reads by lease.
     pub leases: LeaseGate,
     commits: CommittedIsDurable,
 }
@@ -86,7 +86,7 @@ impl Invariants {
     /// A member starts from what its disk holds.
     ///
     /// # Errors
-    /// What is wrong with that.
+    /// Returns what is wrong with that.
     pub fn started(&mut self, disk: &Disk) -> Checked {
         self.votes.restarted(disk.owner, disk.durable().hard_state)?;
         self.machines.restarted(disk.owner, disk.durable().snapshot.last.index);
@@ -96,7 +96,7 @@ impl Invariants {
     /// A member took one input, and asks for `outputs`, none of which is carried out yet.
     ///
     /// # Errors
-    /// What is wrong with that.
+    /// Returns what is wrong with that.
     pub fn stepped(&mut self, id: MemberId, raft: &Raft, outputs: &[Output], disks: &Disks) -> Checked {
         let state = raft.soft_state();
         if state.role == Role::Leader {
@@ -144,7 +144,7 @@ impl Invariants {
     /// A member's disk changed for good.
     ///
     /// # Errors
-    /// What is wrong with that.
+    /// Returns what is wrong with that.
     pub fn synced(&mut self, disk: &Disk) -> Checked {
         self.votes.durable(disk.owner, disk.durable().hard_state)
     }
@@ -152,7 +152,7 @@ impl Invariants {
     /// A member's state machine took an entry and now has this hash.
     ///
     /// # Errors
-    /// What is wrong with that.
+    /// Returns what is wrong with that.
     pub fn applied(&mut self, id: MemberId, entry: &Entry, hash: u64) -> Checked {
         self.machines.applied(&self.ledger, id, entry, hash)
     }

@@ -1,8 +1,8 @@
-//! A cluster of members as they ship, in one thread under one seed: the driver, log writer, storage format, applier, store and
-//! wire form of a member, on disks in memory that lose what was not synced, with a simulated network and clocks. Owns the order
-//! of events and the life of members.
+//! A cluster of whole members in one thread under one seed: the driver, log writer, storage format, applier, store and
+//! wire format as they ship, on disks in memory that lose what was not synced, with a simulated network and clocks.
+//! Owns the order of events and the life of members.
 //!
-//! [`crate::cores`] tries the core in far more worlds, behind a driver of its own; this one tries everything that
+//! [`crate::cores`] tries the core in far more situations, behind a driver of its own; this one tries everything that
 //! stands between the core and a client's answer.
 
 mod change_requests;
@@ -39,10 +39,10 @@ use crate::members::process::{Member, State};
 use crate::profile::Profile;
 use crate::trace::Trace;
 
-/// Something that happens.
+/// An event of a run.
 #[derive(Debug)]
 enum Event {
-    /// The core's thread has time; void if another turn was planned since.
+    /// The core's thread runs a turn; void if another turn was planned since.
     Turn { id: MemberId, start: u64, number: u64 },
     /// The log's thread is done with a write.
     Write { id: MemberId, start: u64 },
@@ -52,23 +52,23 @@ enum Event {
     Snapshot { id: MemberId, start: u64 },
     /// A message arrives.
     Frame { from: MemberId, to: MemberId, bytes: Bytes },
-    /// The last byte of a snapshot is at the receiver's door.
+    /// The last byte of a snapshot arrives.
     Transfer { from: MemberId, start: u64, due: SnapshotDue, carried: Box<Carried> },
     /// A sender learns what became of its snapshot.
     Sent { id: MemberId, start: u64, to: MemberId, number: u64, arrived: Result<(), ()> },
     /// A sender notices that a connection broke.
     Unreachable { id: MemberId, start: u64, to: MemberId },
-    /// A member that was asked to end hands over no longer.
+    /// A member that was asked to end no longer waits for its transfer.
     Stop { id: MemberId, start: u64 },
     /// A member starts.
     Start(MemberId),
     /// A client begins something.
     Client(usize),
-    /// The operator looks at the cluster.
+    /// The operator makes a pass.
     Operator,
     /// A fault strikes.
     Strike(Fault),
-    /// Somebody wanted to look at this time.
+    /// Only moves time on.
     Look,
 }
 
@@ -138,13 +138,13 @@ impl MemberCluster {
     /// A fresh cluster, its first members about to start.
     ///
     /// # Errors
-    /// A member violated something by starting.
+    /// Returns what a member violated by starting.
     pub fn new(seed: Seed, faults: &Faults, lines: usize) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
         let profile = Profile::draw(&mut random, faults);
         let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
         let mut cluster = Self {
-            network: Network::new(profile.weather),
+            network: Network::new(profile.network),
             agenda: Agenda::default(),
             shadows: BTreeMap::new(),
             members: BTreeMap::new(),
@@ -176,7 +176,7 @@ impl MemberCluster {
         for client in 0..self.profile.clients {
             self.agenda.after(self.profile.think.1, Event::Client(client));
         }
-        self.agenda.after(self.profile.calm, Event::Operator);
+        self.agenda.after(self.profile.interval, Event::Operator);
         for fault in Fault::ALL.into_iter().filter(|fault| faults::strikes(*fault)) {
             if self.profile.faults.include(fault) {
                 self.plan_strike(fault);
@@ -194,10 +194,10 @@ impl MemberCluster {
         self.agenda.now()
     }
 
-    /// The next thing happens.
+    /// The next event happens.
     ///
     /// # Errors
-    /// Something happened that must not.
+    /// Returns what was violated.
     pub fn step(&mut self) -> Checked {
         let Some(event) = self.agenda.take_next() else { return Ok(()) };
         let (kind, whose) = event.kind();
@@ -400,15 +400,15 @@ impl MemberCluster {
     }
 
     fn plan_strike(&mut self, fault: Fault) {
-        let calm = self.profile.calm;
-        let wait = self.random.time(calm / 8, calm * 2);
+        let interval = self.profile.interval;
+        let wait = self.random.time(interval / 8, interval * 2);
         self.agenda.after(wait, Event::Strike(fault));
     }
 
-    /// Runs for so long.
+    /// Runs for this simulated time.
     ///
     /// # Errors
-    /// Something happened that must not.
+    /// Returns what was violated.
     pub fn run_for(&mut self, span: Duration) -> Checked {
         let end = self.agenda.now() + span;
         self.agenda.at(end, Event::Look);
@@ -422,6 +422,6 @@ impl MemberCluster {
 /// Makes a call and does not wait for its answer.
 fn ask<T>(call: impl Future<Output = T>) {
     let mut call = std::pin::pin!(call);
-    // The request is under way once it was polled; the answer finds nobody, as when a door's client has gone.
+    // The request is under way once it was polled; its answer is dropped, as when a client has gone.
     let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
 }

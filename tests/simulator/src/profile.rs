@@ -1,10 +1,10 @@
-//! What kind of a run a seed makes: how many members, which limits, which faults and how often. Owns the draw, so that each
-//! seed is bad weather of its own kind rather than all kinds at once ("swarm testing", Groce et al. 2012).
+//! The kind of run that a seed makes: number of members, limits, faults and how often they strike. Owns the draw, so
+//! that each seed has troubles of its own kind rather than all kinds at once ("swarm testing", Groce et al. 2012).
 
 use std::time::Duration;
 
 use raft::{Config, MemberId};
-use world::network::Weather;
+use world::network::NetworkProfile;
 use world::seed::Random;
 
 use crate::fault::{Fault, Faults};
@@ -23,12 +23,12 @@ pub struct Profile {
     pub voters: u64,
     /// Fewest and most voters that the operator asks for.
     pub sizes: (u64, u64),
-    /// Limits and times of every member, but for those of the older version; ID and seed are each one's own.
+    /// Limits and times of every member, except those of the older version; each member has its own ID and seed.
     pub config: Config,
     /// What every other start runs instead.
     pub older: Option<Version>,
     /// How the network treats messages.
-    pub weather: Weather,
+    pub network: NetworkProfile,
     /// Shortest and longest sync.
     pub sync: (Duration, Duration),
     /// Shortest and longest time to apply what is committed.
@@ -41,7 +41,7 @@ pub struct Profile {
     pub clients: usize,
     /// Registers they share.
     pub keys: u64,
-    /// How long a lease lasts that nobody keeps alive.
+    /// Time after which a lease ends that no client keeps alive.
     pub lease: Duration,
     /// A client's pause between two operations.
     pub think: (Duration, Duration),
@@ -54,7 +54,7 @@ pub struct Profile {
     /// How long a member stays down.
     pub downtime: (Duration, Duration),
     /// Mean time between two strikes of a fault that strikes the whole cluster.
-    pub calm: Duration,
+    pub interval: Duration,
 }
 
 impl Profile {
@@ -65,7 +65,7 @@ impl Profile {
             1 => allowed.filter(|_| random.chance(200_000)),
             _ => allowed.filter(|_| random.coin()),
         };
-        let weather = weather(random, &faults);
+        let network = network(random, &faults);
         let voters = *random.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 7]);
         let largest = random.between(voters, 9);
         let think = random.long_tailed(ms(2), ms(150));
@@ -77,7 +77,7 @@ impl Profile {
             sizes: (random.between(1, voters), largest),
             config: newest,
             older,
-            weather,
+            network,
             sync: (Duration::from_micros(100), slow_disk),
             apply: (Duration::from_micros(20), random.long_tailed(ms(1), ms(60))),
             transfer: random.long_tailed(ms(1), ms(1_200)),
@@ -90,21 +90,21 @@ impl Profile {
             padding: *random.pick(&[0, 0, 64, 700]),
             crash_per_output: if faults.include(Fault::Crash) { *random.pick(&[0, 30, 300, 1_500]) } else { 0 },
             downtime: (ms(1), random.long_tailed(ms(50), ms(6_000))),
-            calm: random.time(ms(250), ms(5_000)),
+            interval: random.time(ms(250), ms(5_000)),
             faults,
         }
     }
 
     /// Nothing goes wrong by itself: what happens is what the caller does.
     #[must_use]
-    pub fn calm(voters: u64) -> Self {
+    pub fn undisturbed(voters: u64) -> Self {
         Self {
             faults: Faults::none(),
             voters,
             sizes: (voters, voters),
             config: Config::new(MemberId(1), 0),
             older: None,
-            weather: Weather::CALM,
+            network: NetworkProfile::UNDISTURBED,
             sync: (Duration::from_micros(100), ms(3)),
             apply: (Duration::from_micros(20), ms(1)),
             transfer: ms(1),
@@ -117,14 +117,14 @@ impl Profile {
             padding: 0,
             crash_per_output: 0,
             downtime: (ms(1), ms(300)),
-            calm: ms(300),
+            interval: ms(300),
         }
     }
 
     /// After healing: everything works, and quickly.
     pub fn heal(&mut self) {
         self.faults = Faults::none();
-        self.weather = Weather::CALM;
+        self.network = NetworkProfile::UNDISTURBED;
         self.sync = (Duration::from_micros(100), ms(3));
         self.apply = (Duration::from_micros(20), ms(1));
         self.transfer = ms(1);
@@ -141,20 +141,22 @@ impl Profile {
     }
 }
 
-fn weather(random: &mut Random, faults: &Faults) -> Weather {
-    let mut weather =
-        Weather { delay: (Duration::from_micros(100), random.long_tailed(ms(1), ms(40))), ..Weather::CALM };
+fn network(random: &mut Random, faults: &Faults) -> NetworkProfile {
+    let mut network = NetworkProfile {
+        delay: (Duration::from_micros(100), random.long_tailed(ms(1), ms(40))),
+        ..NetworkProfile::UNDISTURBED
+    };
     if faults.include(Fault::Loss) {
-        weather.loss = *random.pick(&[1_000, 10_000, 50_000, 200_000]);
+        network.loss = *random.pick(&[1_000, 10_000, 50_000, 200_000]);
     }
     if faults.include(Fault::Duplication) {
-        weather.duplication = *random.pick(&[1_000, 20_000, 200_000]);
+        network.duplication = *random.pick(&[1_000, 20_000, 200_000]);
     }
     if faults.include(Fault::Delay) {
-        weather.hold = *random.pick(&[1_000, 20_000, 200_000]);
-        weather.hold_max = random.long_tailed(ms(20), ms(8_000));
+        network.hold = *random.pick(&[1_000, 20_000, 200_000]);
+        network.hold_max = random.long_tailed(ms(20), ms(8_000));
     }
-    weather
+    network
 }
 
 /// The version before `newest`; both are brought to where they may run side by side.

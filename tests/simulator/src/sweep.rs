@@ -1,5 +1,5 @@
-//! Many seeds, on all processors; each run itself is single-threaded. Owns the sharing of the work; the lowest seed that fails
-//! is the one that is told about.
+//! Many seeds, on all processors; each run itself is single-threaded. Owns the sharing of the work; the lowest seed
+//! that fails is the one that is reported.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -24,7 +24,7 @@ struct Found {
 /// Runs the seeds until one fails; `progress` gets the sums after each.
 ///
 /// # Errors
-/// A seed failed.
+/// Returns the lowest seed that failed.
 pub fn sweep(
     seeds: Range<u64>,
     run: impl Fn(Seed) -> Result<Coverage, Box<Failure>> + Sync,
@@ -86,7 +86,7 @@ impl fmt::Display for Failure {
 }
 
 thread_local! {
-    /// What a panic said, while somebody listens.
+    /// The text of a panic, while it is caught.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
     static LISTENS: Cell<bool> = const { Cell::new(false) };
 }

@@ -1,4 +1,4 @@
-//! What happened, in words. Owns the last lines of a run; written only when a failed seed is run again, so that it costs
+//! The trace of a run in words. Owns its last lines; written only when a failed seed is run again, so that it costs
 //! nothing before.
 
 use std::collections::VecDeque;
@@ -44,7 +44,7 @@ impl Trace {
 pub fn message(message: &Message) -> String {
     let said = match &message.body {
         Body::Append(Append { prev, entries, commit, round }) => {
-            let mut text = format!("append behind {prev}");
+            let mut text = format!("append after {prev}");
             match entries.as_slice() {
                 [] => text.push_str(", empty"),
                 [only] => write!(text, ": {}", only.id).expect("a string takes everything"),
@@ -54,7 +54,7 @@ pub fn message(message: &Message) -> String {
         }
         Body::AppendReply(AppendReply::Accepted { matched, round }) => format!("accepted to {matched}, round {round}"),
         Body::AppendReply(AppendReply::Rejected { prev, hint, round }) => {
-            format!("rejected behind {prev}, try {hint}, round {round}")
+            format!("rejected after {prev}, try {hint}, round {round}")
         }
         Body::InstallSnapshot(meta) => format!("install snapshot at {}", meta.last),
         Body::Propose { proposals } => {

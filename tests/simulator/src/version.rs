@@ -1,6 +1,6 @@
-//! Versions that run side by side while one replaces the other: settings that are rolled through one member at a time, and hints
-//! that the older one does not know. Owns what may differ between two members of one cluster, and the rules that such a roll
-//! keeps to; which member runs which is drawn at each of its starts.
+//! Versions that run side by side while one replaces the other: settings that are rolled through one member at a time,
+//! and hints that the older one does not know. Owns what may differ between two members of one cluster, and the rules
+//! that such a roll keeps to; which member runs which is drawn at each of its starts.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use world::seed::Random;
 /// A kind of message that nothing may hang on: a version that does not know it drops it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// `TimeoutNow`: a hand-over that does not happen is given up.
+    /// `TimeoutNow`: a transfer that does not happen times out.
     HandOver,
     /// `ProposeRefused`: a proposer that is not told goes without an answer, as when the network loses it.
     Refusal,
@@ -65,6 +65,6 @@ pub fn keep_to_the_rules(one: &mut Config, other: &mut Config) {
         config.clock_drift = config.clock_drift.min(shortest / 20);
         let longest = shortest.saturating_sub(config.clock_drift + Duration::from_millis(1));
         config.leader_lease = config.leader_lease.min(longest);
-        assert!(config.heartbeat_interval * 2 <= shortest, "nobody campaigns between two heartbeats");
+        assert!(config.heartbeat_interval * 2 <= shortest, "no member campaigns between two heartbeats");
     }
 }

@@ -1,25 +1,30 @@
-//! Several cores in one process, with a network, disks and a clock that the test holds in its hand. Owns the world that a
-//! test plays in and the safety properties checked after every output; the scenarios are the tests'.
+//! Several cores in one process, on the simulated network, disks and clock, which only the test moves. Owns the driver
+//! of each member and checks safety after every output. Does not own scenarios.
 #![allow(dead_code, unreachable_pub)] // Every test program uses its own part of this.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft::Restored;
+use bytes::Bytes;
 use raft::{
     Body, Config, Index, MemberId, Message, Now, Output, Payload, ProposalId, Raft, ReadContext, Role, SnapshotMeta,
     Term,
 };
+use world::agenda::Agenda;
+use world::clock::{Clock, TRUE_RATE};
+use world::disk::Disk;
+use world::network::{Network, NetworkProfile};
+use world::seed::{Random, Seed};
 
 pub mod member;
+pub mod safety;
 pub mod shapes;
 pub mod solo;
-pub mod truth;
 
-pub use member::{Disk, Member, State, Write};
+use member::{Member, fresh_disk, state_of};
+use safety::Safety;
 pub use shapes::*;
-pub use truth::Truth;
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -27,43 +32,34 @@ pub struct Envelope {
     pub from: MemberId,
     pub to: MemberId,
     pub message: Message,
+    /// Arrival, in ms.
     pub at_ms: u64,
-    snapshot: Option<State>,
+    snapshot: Option<Bytes>,
 }
 
-/// What the network does to messages, in percent and ms.
-#[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    pub loss: u64,
-    pub duplication: u64,
-    pub delay_ms_max: u64,
-}
+/// Nothing is lost, and every message takes one millisecond: tests count them.
+pub const STEADY: NetworkProfile =
+    NetworkProfile { delay: (Duration::from_millis(1), Duration::from_millis(1)), ..NetworkProfile::UNDISTURBED };
 
-impl Weather {
-    pub const CALM: Self = Self { loss: 0, duplication: 0, delay_ms_max: 1 };
-}
-
-/// The world.
+/// A cluster and its surroundings.
 #[derive(Debug)]
 pub struct Cluster {
     pub members: BTreeMap<MemberId, Member>,
-    pub wire: Vec<Envelope>,
-    pub weather: Weather,
-    /// One-way links that are cut.
-    pub cut: BTreeSet<(MemberId, MemberId)>,
+    pub wire: Agenda<Envelope>,
+    pub network: Network,
     pub now_ms: u64,
     pub random: Random,
-    /// Everything that left, for tests that look.
+    /// Everything that was sent, while `keep_sent` is set.
     pub sent: Vec<Envelope>,
     pub keep_sent: bool,
-    /// A member crashes instead of doing the n-th thing that its core asks for, counted from 1.
+    /// A member crashes instead of carrying out its n-th output, counted from 1.
     pub crash_at: Option<(MemberId, u64)>,
     outputs: BTreeMap<MemberId, u64>,
-    /// So many snapshots from now on do not arrive.
+    /// Number of next snapshots that do not arrive.
     pub snapshots_fail: u64,
-    /// Prints every message; `RAFT_TRACE=1` sets it.
+    /// Prints every message; `TRACE=1` sets it.
     pub trace: bool,
-    pub truth: Truth,
+    pub safety: Safety,
     next_number: u64,
     pub adjust: fn(&mut Config),
 }
@@ -77,18 +73,17 @@ impl Cluster {
     pub fn adjusted(voters: u64, seed: u64, adjust: fn(&mut Config)) -> Self {
         let mut cluster = Self {
             members: BTreeMap::new(),
-            wire: Vec::new(),
-            weather: Weather::CALM,
-            cut: BTreeSet::new(),
+            wire: Agenda::default(),
+            network: Network::new(STEADY),
             now_ms: 1_000,
-            random: Random(seed),
+            random: Random::new(Seed(seed)),
             sent: Vec::new(),
             keep_sent: false,
             crash_at: None,
             outputs: BTreeMap::new(),
             snapshots_fail: 0,
-            trace: std::env::var_os("RAFT_TRACE").is_some(),
-            truth: Truth::default(),
+            trace: world::settings::traces(),
+            safety: Safety::default(),
             next_number: 0,
             adjust,
         };
@@ -96,14 +91,14 @@ impl Cluster {
         let snapshot =
             SnapshotMeta { configuration: Arc::new(configuration(&numbers, &[])), ..SnapshotMeta::default() };
         for number in numbers {
-            cluster.add(number, Disk { snapshot: snapshot.clone(), ..Disk::default() });
+            cluster.add(number, fresh_disk(number, snapshot.clone()));
         }
         cluster
     }
 
     /// A member with an empty volume.
     pub fn add_blank(&mut self, number: u64) {
-        self.add(number, Disk::default());
+        self.add(number, fresh_disk(number, SnapshotMeta::default()));
     }
 
     pub fn add(&mut self, number: u64, disk: Disk) {
@@ -115,20 +110,22 @@ impl Cluster {
 
     pub fn start(&mut self, number: u64) {
         let now = self.now();
-        let seed = self.random.next();
-        let member = self.members.get_mut(&id(number)).expect("known");
+        let seed = self.random.number();
+        let member = self.member_mut(number);
         member.config.seed = seed;
-        let Disk { hard_state, entries, snapshot, state } = member.disk.clone();
-        member.state = state;
-        member.applied = snapshot.last.index;
-        let restored = Restored { hard_state, snapshot, entries };
-        member.raft = Some(Raft::new(member.config.clone(), restored, now).expect("the disk is whole"));
+        member.start(now);
         self.drain(id(number));
     }
 
-    /// What was not written is lost.
+    /// A member crashes and loses everything that was not synced.
     pub fn crash(&mut self, number: u64) {
         self.member_mut(number).crash();
+    }
+
+    /// A member loses power: a random prefix of what was not synced survives.
+    pub fn lose_power(&mut self, number: u64) {
+        let member = self.members.get_mut(&id(number)).expect("known");
+        member.lose_power(&mut self.random);
     }
 
     pub fn restart(&mut self, number: u64) {
@@ -137,7 +134,8 @@ impl Cluster {
     }
 
     pub fn now(&self) -> Now {
-        Now { monotonic: Duration::from_millis(self.now_ms), wall_ms: 1_700_000_000_000 + self.now_ms }
+        let time = Duration::from_millis(self.now_ms);
+        Clock::started(Duration::ZERO, Duration::ZERO, TRUE_RATE).read(time)
     }
 
     pub fn member(&self, number: u64) -> &Member {
@@ -156,7 +154,7 @@ impl Cluster {
         self.member(number).raft.is_some()
     }
 
-    /// Something happens to a member's core, and it says what to do.
+    /// Gives a member's core an input and carries out its outputs.
     pub fn with<T>(&mut self, number: u64, act: impl FnOnce(&mut Raft, Now) -> T) -> T {
         let now = self.now();
         let outcome = act(self.member_mut(number).raft.as_mut().expect("runs"), now);
@@ -183,7 +181,7 @@ impl Cluster {
     pub fn until(&mut self, what: &str, patience_ms: u64, condition: impl Fn(&Self) -> bool) {
         let end = self.now_ms + patience_ms;
         while !condition(self) {
-            assert!(self.now_ms < end, "{what}: not within {patience_ms} ms\n{}", self.portrait());
+            assert!(self.now_ms < end, "{what}: not within {patience_ms} ms\n{}", self.render());
             self.step_ms();
         }
     }
@@ -224,14 +222,14 @@ impl Cluster {
         self.next_number += 1;
         let proposal = ProposalId(self.next_number);
         let content = format!("p{}", self.next_number).into_bytes();
-        self.truth.proposals.insert(proposal, content.clone());
+        self.safety.proposals.insert(proposal, content.clone());
         (proposal, content)
     }
 
     pub fn read(&mut self, number: u64) -> ReadContext {
         self.next_number += 1;
         let context = ReadContext(self.next_number);
-        self.truth.reads.insert(context, self.truth.commit);
+        self.safety.reads.insert(context, self.safety.commit);
         self.with(number, |raft, now| raft.read(now, context));
         context
     }
@@ -243,7 +241,7 @@ impl Cluster {
     pub fn change(&mut self, voters: &[u64], learners: &[u64]) -> Result<Index, raft::ChangeRefusal> {
         let leader = self.leader().expect("leads");
         let expected = self.raft(leader).configuration().1;
-        self.with(leader, |raft, now| raft.change(now, wish(expected, voters, learners)))
+        self.with(leader, |raft, now| raft.change(now, change_to(expected, voters, learners)))
     }
 
     /// Changes membership, patiently.
@@ -261,7 +259,7 @@ impl Cluster {
                 return;
             }
             let outcome = self.change(voters, learners);
-            assert!(self.now_ms < end, "reconfiguration: {outcome:?}\n{}", self.portrait());
+            assert!(self.now_ms < end, "reconfiguration: {outcome:?}\n{}", self.render());
             self.run_ms(20);
         }
     }
@@ -269,19 +267,19 @@ impl Cluster {
     pub fn cut_off(&mut self, number: u64) {
         let others: Vec<MemberId> = self.members.keys().copied().collect();
         for other in others {
-            self.cut.insert((id(number), other));
-            self.cut.insert((other, id(number)));
+            self.network.cut(id(number), other);
+            self.network.cut(other, id(number));
         }
     }
 
     pub fn cut_link(&mut self, one: u64, two: u64) {
-        self.cut.insert((id(one), id(two)));
-        self.cut.insert((id(two), id(one)));
+        self.network.cut(id(one), id(two));
+        self.network.cut(id(two), id(one));
     }
 
     pub fn heal(&mut self) {
-        self.cut.clear();
-        self.weather = Weather::CALM;
+        self.network.mend();
+        self.network.profile = STEADY;
         let numbers: Vec<u64> = self.members.keys().map(|id| id.0).collect();
         for number in numbers {
             self.member_mut(number).disk_ms = Some(1);
@@ -297,14 +295,14 @@ impl Cluster {
         self.deliver(Envelope { from: id(from), to: id(to), message, at_ms: self.now_ms, snapshot: None });
     }
 
-    /// How many things each member's core has asked for.
+    /// Number of outputs of each member's core.
     pub fn outputs_of(&self, members: &[u64]) -> Vec<u64> {
         members.iter().map(|number| self.outputs.get(&id(*number)).copied().unwrap_or(0)).collect()
     }
 
     /// One line per member.
-    pub fn portrait(&self) -> String {
-        let mut lines = format!("t={} ms, {} on the wire, cut {:?}\n", self.now_ms, self.wire.len(), self.cut);
+    pub fn render(&self) -> String {
+        let mut lines = format!("t={} ms, {} on the wire, {}\n", self.now_ms, self.wire.len(), self.network.describe());
         for member in self.members.values() {
             let line = match &member.raft {
                 None => format!("{}: down\n", member.id),
@@ -329,19 +327,15 @@ impl Cluster {
         lines
     }
 
-    /// One millisecond: writes finish, messages arrive, time-outs fire.
+    /// One millisecond: syncs finish, messages arrive, timeouts fire.
     fn step_ms(&mut self) {
         self.now_ms += 1;
         let numbers: Vec<u64> = self.members.keys().map(|id| id.0).collect();
         for number in &numbers {
-            self.finish_writes(*number);
+            self.finish_sync(*number);
             self.apply(*number);
         }
-        let (due, later) =
-            std::mem::take(&mut self.wire).into_iter().partition(|envelope| envelope.at_ms <= self.now_ms);
-        self.wire = later;
-        let due: Vec<Envelope> = due;
-        for envelope in due {
+        while let Some(envelope) = self.wire.take_due(Duration::from_millis(self.now_ms)) {
             self.deliver(envelope);
         }
         for number in numbers {
@@ -354,9 +348,9 @@ impl Cluster {
         }
     }
 
-    fn finish_writes(&mut self, number: u64) {
+    fn finish_sync(&mut self, number: u64) {
         let now_ms = self.now_ms;
-        if let Some(io) = self.member_mut(number).write(now_ms) {
+        if let Some(io) = self.member_mut(number).finish_sync(now_ms) {
             self.with(number, |raft, now| raft.persisted(now, io));
         }
     }
@@ -371,10 +365,10 @@ impl Cluster {
 
     pub fn deliver(&mut self, envelope: Envelope) {
         let Envelope { from, to, message, snapshot, .. } = envelope;
-        let arrives = !self.cut.contains(&(from, to)) && self.members.contains_key(&to) && self.runs(to.0);
-        if let (Body::InstallSnapshot(meta), Some(state)) = (&message.body, snapshot) {
+        let arrives = self.network.passes(from, to) && self.members.contains_key(&to) && self.runs(to.0);
+        if let (Body::InstallSnapshot(meta), Some(image)) = (&message.body, snapshot) {
             if arrives {
-                self.member_mut(to.0).received.push((from, meta.clone(), state));
+                self.member_mut(to.0).received.push((from, meta.clone(), state_of(&image)));
                 self.with(to.0, |raft, now| raft.step(now, from, message));
             }
             self.end_snapshot(from, to, if arrives { Ok(()) } else { Err(()) });
@@ -389,7 +383,7 @@ impl Cluster {
         }
     }
 
-    /// Does what a core asks for.
+    /// Carries out a core's outputs.
     fn drain(&mut self, at: MemberId) {
         loop {
             let member = self.members.get_mut(&at).expect("known");
@@ -403,6 +397,8 @@ impl Cluster {
             }
             self.perform(at, output);
         }
+        let now_ms = self.now_ms;
+        self.members.get_mut(&at).expect("known").begin_sync(now_ms);
         self.check_commit(at);
     }
 
@@ -410,11 +406,11 @@ impl Cluster {
     fn check_commit(&mut self, at: MemberId) {
         let raft = self.members[&at].raft.as_ref().expect("runs");
         let commit = raft.commit();
-        if commit <= self.truth.commit {
+        if commit <= self.safety.commit {
             return;
         }
-        self.truth.commit = commit;
-        let Some(last) = self.truth.committed_at(commit) else { return };
+        self.safety.commit = commit;
+        let Some(last) = self.safety.committed_at(commit) else { return };
         let (configuration, _) = raft.configuration();
         for half in [&configuration.voters, &configuration.outgoing] {
             let holders = half.iter().filter(|id| self.members.get(id).is_some_and(|member| member.holds(last)));
@@ -426,41 +422,29 @@ impl Cluster {
         if self.trace && !matches!(output, Output::Send { .. }) {
             println!("{} {at}: {output:?}", self.now_ms);
         }
-        let now_ms = self.now_ms;
         let member = self.members.get_mut(&at).expect("known");
         match output {
-            Output::Persist(persist) => {
-                let done_ms = now_ms + member.disk_ms.unwrap_or(0);
-                member.writes.push_back((done_ms, Write::Log(persist)));
-            }
+            Output::Persist(persist) => member.disk.write(persist),
             Output::Send { to, message } => self.send(at, to, message),
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(at, to, term, at_least),
-            Output::InstallSnapshot { io, from, hard_state, meta } => {
-                let place = member.received.iter().position(|(sender, got, _)| *sender == from && *got == meta);
-                let (_, _, state) = member.received.remove(place.expect("only what was received is installed"));
-                member.pending_apply.clear();
-                member.state.clone_from(&state);
-                member.applied = meta.last.index;
-                let done_ms = now_ms + member.disk_ms.unwrap_or(0);
-                member.writes.push_back((done_ms, Write::Install { io, hard_state, meta, state }));
-            }
+            Output::InstallSnapshot { io, from, hard_state, meta } => member.install(io, from, hard_state, meta),
             Output::DiscardSnapshot { from, last } => {
                 member.received.retain(|(sender, meta, _)| *sender != from || meta.last != last);
             }
             Output::Apply(entries) => {
-                self.truth.applies(&entries);
+                self.safety.applies(&entries);
                 let member = self.members.get_mut(&at).expect("known");
                 member.pending_apply.extend(entries);
             }
             Output::ReadReady { context, index } => {
-                self.truth.reads_at(context, index);
+                self.safety.reads_at(context, index);
                 member.ready_reads.insert(context, index);
             }
             Output::ReadFailed { context } => {
                 member.failed_reads.insert(context);
             }
             Output::Dropped { proposal, reason } => {
-                self.truth.drops(proposal);
+                self.safety.drops(proposal);
                 let member = self.members.get_mut(&at).expect("known");
                 member.dropped.push((proposal, reason));
             }
@@ -468,7 +452,7 @@ impl Cluster {
             Output::Changed(state) => {
                 member.roles.push((state.role, state.term));
                 if state.role == Role::Leader {
-                    self.truth.leads(at, state.term);
+                    self.safety.leads(at, state.term);
                 }
             }
             Output::Removed { index } => member.removed = Some(index),
@@ -480,45 +464,40 @@ impl Cluster {
             println!("{} {from} -> {to}, term {}: {:?}", self.now_ms, message.term, message.body);
         }
         if let Body::VoteReply { granted: true } = message.body {
-            self.truth.votes(from, message.term, to);
+            self.safety.votes(from, message.term, to);
         }
-        let copies = if self.random.percent(self.weather.loss) {
-            0
-        } else if self.random.percent(self.weather.duplication) {
-            2
-        } else {
-            1
-        };
-        for _ in 0..copies {
-            let at_ms = self.now_ms + 1 + self.random.below(self.weather.delay_ms_max);
-            let envelope = Envelope { from, to, message: message.clone(), at_ms, snapshot: None };
-            if self.keep_sent {
-                self.sent.push(envelope.clone());
-            }
-            self.wire.push(envelope);
+        let fate = self.network.fate(&mut self.random, from, to);
+        for delay in fate.first.into_iter().chain(fate.second) {
+            self.post(delay, Envelope { from, to, message: message.clone(), at_ms: 0, snapshot: None });
         }
     }
 
+    /// A message arrives after `delay`, counted in whole milliseconds.
+    fn post(&mut self, delay: Duration, envelope: Envelope) {
+        let delay_ms = (delay.as_micros() as u64).div_ceil(1_000).max(1);
+        let envelope = Envelope { at_ms: self.now_ms + delay_ms, ..envelope };
+        if self.keep_sent {
+            self.sent.push(envelope.clone());
+        }
+        self.wire.at(Duration::from_millis(envelope.at_ms), envelope);
+    }
+
     fn send_snapshot(&mut self, from: MemberId, to: MemberId, term: Term, at_least: Index) {
-        let member = &self.members[&from];
-        let (meta, state) = (member.disk.snapshot.clone(), member.disk.state.clone());
+        let durable = self.members[&from].disk.durable();
+        let (meta, image) = (durable.snapshot.clone(), durable.image.clone());
         assert!(meta.last.index >= at_least, "the newest snapshot helps");
         let fails = self.snapshots_fail > 0;
         self.snapshots_fail = self.snapshots_fail.saturating_sub(1);
-        let lost = fails || self.random.percent(self.weather.loss) || self.cut.contains(&(from, to));
-        let at_ms = self.now_ms + 5 + self.random.below(self.weather.delay_ms_max);
-        if lost {
+        let fate = self.network.fate(&mut self.random, from, to);
+        let delay = fate.first.filter(|_| !fails);
+        let Some(delay) = delay else {
             // The driver would notice later; the pause in the core makes the difference small.
             let now = self.now();
             let raft = self.members.get_mut(&from).and_then(|member| member.raft.as_mut());
             raft.expect("it just spoke").snapshot_sent(now, to, Err(()));
             return;
-        }
+        };
         let message = Message { term, body: Body::InstallSnapshot(meta) };
-        let envelope = Envelope { from, to, message, at_ms, snapshot: Some(state) };
-        if self.keep_sent {
-            self.sent.push(envelope.clone());
-        }
-        self.wire.push(envelope);
+        self.post(delay + Duration::from_millis(4), Envelope { from, to, message, at_ms: 0, snapshot: Some(image) });
     }
 }

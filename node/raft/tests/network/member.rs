@@ -1,29 +1,46 @@
-//! One member beside its core: what its disk holds, what is being written, what it applied. Owns what a crash keeps and loses.
+//! One member: its core, its disk, and the state that it applied. Owns what ends with a crash. Does not own what a disk
+//! keeps (`world::disk`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use raft::{
-    Config, DropReason, Entry, HardState, Index, IoId, MemberId, Payload, Persist, ProposalId, Raft, ReadContext, Role,
+    Config, DropReason, Entry, HardState, Index, IoId, MemberId, Now, Payload, ProposalId, Raft, ReadContext, Role,
     SnapshotMeta, Term,
 };
+use world::disk::{Breakage, Disk, Reading};
+use world::seed::Random;
 
 /// A state machine: everything that was ever applied, as far as it counts.
 pub type State = Vec<(Index, Vec<u8>)>;
 
-/// What survives a crash.
-#[derive(Clone, Debug, Default)]
-pub struct Disk {
-    pub hard_state: HardState,
-    pub entries: Vec<Entry>,
-    pub snapshot: SnapshotMeta,
-    pub state: State,
+/// The bytes of a state, as a snapshot carries them: index, length, content.
+pub fn image_of(state: &State) -> Bytes {
+    let mut image = Vec::new();
+    for (index, content) in state {
+        image.extend(index.0.to_be_bytes());
+        image.extend((content.len() as u64).to_be_bytes());
+        image.extend(content);
+    }
+    image.into()
 }
 
-/// A write under way.
-#[derive(Clone, Debug)]
-pub enum Write {
-    Log(Persist),
-    Install { io: IoId, hard_state: Option<HardState>, meta: SnapshotMeta, state: State },
+/// The state that these bytes hold.
+pub fn state_of(image: &[u8]) -> State {
+    let mut state = State::new();
+    let mut rest = image;
+    while let Some((head, after)) = rest.split_first_chunk::<16>() {
+        let number = |bytes: &[u8]| u64::from_be_bytes(bytes.try_into().expect("eight bytes"));
+        let (content, end) = after.split_at(number(&head[8..]) as usize);
+        state.push((Index(number(&head[..8])), content.to_vec()));
+        rest = end;
+    }
+    state
+}
+
+/// A disk with nothing except the snapshot that a bootstrap leaves.
+pub fn fresh_disk(number: u64, snapshot: SnapshotMeta) -> Disk {
+    Disk::bootstrapped(MemberId(number), snapshot, Bytes::new())
 }
 
 /// One member: its core, while it runs, and what is around it.
@@ -33,8 +50,9 @@ pub struct Member {
     pub config: Config,
     pub raft: Option<Raft>,
     pub disk: Disk,
-    pub writes: VecDeque<(u64, Write)>,
-    /// Writes take this long, in ms; `None`: the disk stalls.
+    /// Time at which the sync under way ends, in ms.
+    pub synced_at_ms: u64,
+    /// Duration of a sync, in ms; `None`: the disk stalls.
     pub disk_ms: Option<u64>,
     pub state: State,
     pub applied: Index,
@@ -51,14 +69,14 @@ pub struct Member {
 }
 
 impl Member {
-    /// One that does not run yet.
+    /// A member that does not run yet.
     pub fn new(config: Config, disk: Disk) -> Self {
         Self {
             id: config.id,
             config,
             raft: None,
             disk,
-            writes: VecDeque::new(),
+            synced_at_ms: 0,
             disk_ms: Some(1),
             state: State::new(),
             applied: Index(0),
@@ -73,16 +91,26 @@ impl Member {
         }
     }
 
-    /// What was not written is lost.
+    /// Loses everything that was not synced.
     pub fn crash(&mut self) {
+        self.disk.lose_unsynced();
+        self.stop();
+    }
+
+    /// Loses what was not synced, except a random prefix of it.
+    pub fn lose_power(&mut self, random: &mut Random) {
+        self.disk.crash(random, Breakage::Sound);
+        self.stop();
+    }
+
+    fn stop(&mut self) {
         self.raft = None;
-        self.writes.clear();
         self.received.clear();
         self.pending_apply.clear();
         self.ready_reads.clear();
     }
 
-    /// Applies what was handed out; false if there is nothing to tell the core.
+    /// Applies what is committed; false if there was nothing.
     pub fn apply(&mut self) -> bool {
         if self.apply_stalls || self.pending_apply.is_empty() {
             return false;
@@ -97,19 +125,40 @@ impl Member {
         true
     }
 
-    /// Does the writes that are due; the last of them, if any.
-    pub fn write(&mut self, now_ms: u64) -> Option<IoId> {
-        let mut done = None;
-        if self.raft.is_some() && self.disk_ms.is_some() {
-            while let Some((_, write)) = self.writes.front().cloned().filter(|(at_ms, _)| *at_ms <= now_ms) {
-                self.writes.pop_front();
-                done = Some(self.disk.perform(write));
-            }
+    /// Begins to sync what was written, unless a sync is under way.
+    pub fn begin_sync(&mut self, now_ms: u64) {
+        if self.disk.begin_sync() {
+            self.synced_at_ms = now_ms + self.disk_ms.unwrap_or(0);
         }
+    }
+
+    /// Ends the sync that is due; the last write that it covers, if there is one.
+    pub fn finish_sync(&mut self, now_ms: u64) -> Option<IoId> {
+        let is_due = self.raft.is_some() && self.disk_ms.is_some() && self.synced_at_ms <= now_ms;
+        let done = if is_due { self.disk.finish_sync() } else { None };
+        self.begin_sync(now_ms);
         done
     }
 
-    /// Whom it asks for votes when nobody leads it.
+    /// Reads the disk, and starts the core from what it holds.
+    pub fn start(&mut self, now: Now) {
+        let restored = self.disk.recover(Reading::Sound).expect("no record is damaged here");
+        self.state = state_of(&self.disk.durable().image);
+        self.applied = restored.snapshot.last.index;
+        self.raft = Some(Raft::new(self.config.clone(), restored, now).expect("the disk is whole"));
+    }
+
+    /// Installs a received snapshot, which becomes durable with the next sync.
+    pub fn install(&mut self, io: IoId, from: MemberId, hard_state: Option<HardState>, meta: SnapshotMeta) {
+        let place = self.received.iter().position(|(sender, got, _)| *sender == from && *got == meta);
+        let (_, _, state) = self.received.remove(place.expect("only what was received is installed"));
+        self.pending_apply.clear();
+        self.applied = meta.last.index;
+        self.disk.install(io, hard_state, meta, image_of(&state));
+        self.state = state;
+    }
+
+    /// Members that it asks for votes when it knows no leader.
     pub fn voters_it_asks(&self) -> BTreeSet<MemberId> {
         let Some(raft) = &self.raft else { return BTreeSet::new() };
         let (configuration, _) = raft.configuration();
@@ -119,45 +168,16 @@ impl Member {
 
     /// Whether the disk holds an entry, itself or in the snapshot.
     pub fn holds(&self, id: raft::EntryId) -> bool {
-        id.index <= self.disk.snapshot.last.index || self.disk.entries.iter().any(|entry| entry.id == id)
+        self.disk.durable().holds(id)
     }
 
     /// Takes a snapshot at once.
     pub fn snapshot(&mut self, index: Index) {
         let raft = self.raft.as_mut().expect("runs");
         let meta = raft.snapshot_meta(index).expect("applied and in the log");
-        let state = self.state.iter().filter(|(at, _)| *at <= index).cloned().collect();
-        self.disk.snapshot = meta;
-        self.disk.state = state;
+        let state: State = self.state.iter().filter(|(at, _)| *at <= index).cloned().collect();
+        self.disk.keep_snapshot(meta, image_of(&state));
         let first = raft.snapshot_taken(index);
-        self.disk.entries.retain(|entry| entry.id.index >= first);
-    }
-}
-
-impl Disk {
-    pub fn perform(&mut self, write: Write) -> IoId {
-        match write {
-            Write::Log(Persist { io, hard_state, entries }) => {
-                if let Some(hard_state) = hard_state {
-                    self.hard_state = hard_state;
-                }
-                if let Some(first) = entries.first().map(|entry| entry.id.index) {
-                    self.entries.retain(|entry| entry.id.index < first);
-                    let last = self.entries.last().map_or(self.snapshot.last.index, |entry| entry.id.index);
-                    assert!(first <= last.next(), "writes leave no gap: {first} after {last}");
-                }
-                self.entries.extend(entries);
-                io
-            }
-            Write::Install { io, hard_state, meta, state } => {
-                if let Some(hard_state) = hard_state {
-                    self.hard_state = hard_state;
-                }
-                self.entries.clear();
-                self.snapshot = meta;
-                self.state = state;
-                io
-            }
-        }
+        self.disk.purge(first);
     }
 }

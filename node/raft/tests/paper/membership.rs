@@ -5,7 +5,7 @@ use std::time::Duration;
 use raft::{Body, ChangeRefusal, Configuration, Index, Output, Payload, Role};
 
 use crate::network::solo::{Solo, Start, append, appends_to, grants_vote, heartbeat, member, persists, sent, sent_to};
-use crate::network::{Cluster, configuration, entry_id, id, ids, wish};
+use crate::network::{Cluster, change_to, configuration, entry_id, id, ids};
 
 fn config_entry(term: u64, index: u64, configuration: Configuration) -> raft::Entry {
     raft::Entry { id: entry_id(term, index), time_ms: index, payload: Payload::Configuration(configuration.into()) }
@@ -34,7 +34,7 @@ fn leader_with_learners(voters: &[u64], learners: &[u64]) -> Solo {
 fn change(solo: &mut Solo, voters: &[u64], learners: &[u64]) -> Result<Index, ChangeRefusal> {
     let expected = solo.raft.configuration().1;
     let now = solo.now();
-    solo.raft.change(now, wish(expected, voters, learners))
+    solo.raft.change(now, change_to(expected, voters, learners))
 }
 
 /// §4.1: "The new configuration takes effect on each server as soon as it is added to that server's log", committed or
@@ -83,7 +83,10 @@ fn a_restart_finds_the_same_configuration() {
     for number in [1, 2, 4] {
         let before = cluster.raft(number).configuration().0.clone();
         let index = cluster.raft(number).configuration().1;
-        assert!(cluster.member(number).disk.snapshot.last.index >= index, "the snapshot has replaced the entry");
+        assert!(
+            cluster.member(number).disk.durable().snapshot.last.index >= index,
+            "the snapshot has replaced the entry"
+        );
         cluster.restart(number);
         assert_eq!(cluster.raft(number).configuration(), (&before, index), "{number}");
         assert_eq!(before.voters, ids(&[1, 2, 4]));
@@ -207,13 +210,13 @@ fn illegal_changes_are_refused_with_a_reason() {
     assert_eq!(change(&mut solo, &[1, 2, 3, 9], &[]), Err(ChangeRefusal::NotLearner { member: id(9) }));
     let many: Vec<u64> = (1..=10).collect();
     assert_eq!(change(&mut solo, &many, &[]), Err(ChangeRefusal::TooManyVoters { voters: 10, limit: 9 }));
-    let mut nameless = wish(Index(0), &[1, 2, 3], &[5]);
+    let mut nameless = change_to(Index(0), &[1, 2, 3], &[5]);
     nameless.members.remove(&id(5));
     assert_eq!(solo.raft.change(now, nameless), Err(ChangeRefusal::Unknown { member: id(5) }));
-    let stale = solo.raft.change(now, wish(Index(9), &[1, 2], &[]));
+    let stale = solo.raft.change(now, change_to(Index(9), &[1, 2], &[]));
     assert_eq!(stale, Err(ChangeRefusal::Stale { expected: Index(9), actual: Index(0) }));
     assert_eq!(
-        solo.raft.change(now, wish(Index(9), &[1, 2, 3], &[4])),
+        solo.raft.change(now, change_to(Index(9), &[1, 2, 3], &[4])),
         Ok(Index(0)),
         "the configuration is already the requested one"
     );

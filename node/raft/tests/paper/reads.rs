@@ -3,7 +3,7 @@
 use raft::{Body, Index, Output, ReadContext};
 
 use crate::network::solo::{Solo, Start, append, grants_vote, heartbeat, sent, sent_to};
-use crate::network::{configuration, entry, entry_id, wish};
+use crate::network::{change_to, configuration, entry, entry_id};
 
 fn read(solo: &mut Solo, context: u64) -> Vec<Output> {
     let now = solo.now();
@@ -161,7 +161,7 @@ fn a_round_needs_both_majorities() {
         solo.accepts_round(from, 1, 1);
     }
     let now = solo.now();
-    solo.raft.change(now, wish(Index(0), &[1, 2, 3], &[])).expect("legal");
+    solo.raft.change(now, change_to(Index(0), &[1, 2, 3], &[])).expect("legal");
     solo.drain();
     let outputs = read(&mut solo, 1);
     let round = round_to(&outputs, 2);

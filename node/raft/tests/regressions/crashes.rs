@@ -108,9 +108,9 @@ fn serves(cluster: &mut Cluster) {
         let (configuration, _) = cluster.raft(leader).configuration();
         let mut everyone = configuration.voters.union(&configuration.learners);
         if everyone.all(|id| cluster.runs(id.0) && cluster.has_applied(id.0, &content)) {
-            cluster.truth.assert_each_once();
+            cluster.safety.assert_each_once();
             return;
         }
     }
-    panic!("no member serves\n{}", cluster.portrait());
+    panic!("no member serves\n{}", cluster.render());
 }

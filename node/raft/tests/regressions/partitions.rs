@@ -80,7 +80,7 @@ fn serves(links: &[(u64, u64)]) {
             }
         }
         cluster.run_ms(50);
-        assert!(cluster.now_ms < end, "no member serves with links {links:?}\n{}", cluster.portrait());
+        assert!(cluster.now_ms < end, "no member serves with links {links:?}\n{}", cluster.render());
     }
 }
 
@@ -93,7 +93,7 @@ fn a_member_that_hears_no_other_does_no_harm() {
         let term = cluster.raft(1).soft_state().term;
         // It reaches every member and hears none.
         for other in 1..=3 {
-            cluster.cut.insert((id(other), id(deaf)));
+            cluster.network.cut(id(other), id(deaf));
         }
         cluster.run_ms(20_000);
         assert_eq!((cluster.leader(), cluster.raft(1).soft_state().term), (Some(1), term));
@@ -114,7 +114,7 @@ fn a_leader_that_hears_no_other_is_replaced() {
     cluster.elect_member(1);
     cluster.run_ms(500);
     for other in 2..=3 {
-        cluster.cut.insert((id(other), id(1)));
+        cluster.network.cut(id(other), id(1));
     }
     cluster.until("another leader", 5_000, |cluster| cluster.leader().is_some_and(|leader| leader != 1));
 }

@@ -1,5 +1,5 @@
-//! The shape of a script: scenes of remarks, commands, a line of dashes, and what was said then. Owns reading and writing it;
-//! what commands mean is the stage's.
+//! The form of a script: scenes of remarks, commands, a line of dashes, and the expected output. Owns reading and
+//! writing it. Does not own the meaning of commands (`interpreter.rs`).
 //!
 //! ```text
 //! # A remark.

@@ -1,4 +1,4 @@
-//! What cores say, one line each, as a person would tell it. Owns the wording; every script depends on it.
+//! Messages and outputs of cores as one line of text each. Owns the wording; every script depends on it.
 
 use raft::{
     Append, AppendReply, Body, Configuration, DropReason, Entry, EntryId, HardState, MemberId, Message, Output,
@@ -52,7 +52,7 @@ fn appended(append: &Append) -> String {
     format!("after {prev} append {content}; committed up to {commit}")
 }
 
-/// What a member does, but for sending; `None` for what only the driver cares for.
+/// An output of a member, except a message; `None` for an output that concerns only the driver.
 pub(crate) fn output(at: MemberId, output: &Output) -> Option<String> {
     let said = match output {
         Output::Persist(Persist { io, hard_state, entries: content }) => {
@@ -84,7 +84,7 @@ pub(crate) fn soft(state: &SoftState) -> String {
     let leader = match (state.role, state.leader) {
         (Role::Leader, _) => String::new(),
         (_, Some(leader)) => format!(" of {leader}"),
-        (Role::Follower | Role::Learner, None) => " of nobody".into(),
+        (Role::Follower | Role::Learner, None) => " of no leader".into(),
         (_, None) => String::new(),
     };
     format!("is {}{leader} in term {}", role(state.role), state.term)
@@ -145,7 +145,7 @@ fn snapshot(meta: &SnapshotMeta) -> String {
 
 pub(crate) fn drop_reason(reason: DropReason) -> &'static str {
     match reason {
-        DropReason::NoLeader => "nobody leads",
+        DropReason::NoLeader => "no member leads",
         DropReason::LeaderChanged => "another leads",
         DropReason::Transferring => "leadership is being transferred",
         DropReason::Overloaded => "too much is not committed yet",

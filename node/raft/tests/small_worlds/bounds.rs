@@ -50,7 +50,7 @@ pub(crate) enum Time {
 /// Where a search begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opening {
-    /// Nobody leads, and nothing happened.
+    /// No member leads, and nothing happened.
     Start,
     /// One leads, and everybody knows.
     Led,

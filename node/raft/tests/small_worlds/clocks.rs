@@ -1,14 +1,16 @@
 //! Clocks that keep step, as leases need them. Owns the steps, what they allow, and which ages a digest counts.
 //!
-//! Time goes in steps. Mostly all members' clocks take one together; but now and then, so often as a world says, one goes alone, or
-//! stands still while the others go. So two clocks part by as many steps at most, over any span of time, and the bound that the
-//! cores are told is just above that. The lease is as long as that bound lets a configuration have it, with nothing to spare: it
-//! outlives one step and not two, in an election timeout of two steps and as many as clocks may part.
+//! Time goes in steps. Mostly all members' clocks take one together; but now and then, so often as a world says, one
+//! goes alone, or stands still while the others go. So two clocks part by as many steps at most, over any span of time,
+//! and the bound that the cores are told is just above that. The lease is as long as that bound lets a configuration
+//! have it, with nothing to spare: it outlives one step and not two, in an election timeout of two steps and as many as
+//! clocks may part.
 //!
-//! A silence ends, at the earliest, when the shortest timeout that chance could draw is over; then the clock is put forward to
-//! the one that it did draw. All that a member has waited for is over by then, so nothing but the draw is skipped.
+//! A silence ends, at the earliest, when the shortest timeout that chance could draw is over; then the clock is put
+//! forward to the one that it did draw. All that a member has waited for is over by then, so nothing but the draw is
+//! skipped.
 //!
-//! Everything together takes less than a millisecond, so the wall clock stands still, but for a machine that slept: its
+//! Everything together takes less than a millisecond, so the wall clock stands still, except on a machine that slept: its
 //! monotonic clock missed a step, and its wall clock shows it.
 
 use std::hash::{Hash, Hasher};
@@ -18,7 +20,7 @@ use raft::{Body, Config, MemberId, Message, Raft, Role};
 
 use crate::bounds::{Bounds, Flaw, Time};
 use crate::member::Member;
-use crate::world::{Act, World};
+use crate::state::{Act, World};
 
 /// Of clocks that go each by itself.
 pub(crate) const ELECTION: Duration = Duration::from_secs(1);
@@ -100,8 +102,8 @@ impl World {
         Ok(())
     }
 
-    /// Whether nothing was heard for so long that some draw of the timeout is over, or nobody is waited for. A ballot is never
-    /// waited for so long that a leader could count on it.
+    /// Whether the member heard nothing for some draw of the timeout, or waits for no leader. A candidate may give up at any
+    /// time, because no leader counts on its silence.
     pub(crate) fn is_silent(&self, bounds: &Bounds, at: usize) -> bool {
         let member = &*self.members[at];
         let waits = matches!(member.role(), Some(Role::Follower | Role::Learner));
@@ -109,7 +111,7 @@ impl World {
         bounds.time == Time::Free || !waits || is_due || member.clock >= member.heard + election(bounds.time)
     }
 
-    /// A leader's word was taken: nobody waits for less than an election timeout from then on.
+    /// A message of a leader was accepted: from then on the member waits for an election timeout at least.
     pub(crate) fn note_leader(
         &mut self,
         bounds: &Bounds,

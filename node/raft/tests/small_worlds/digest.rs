@@ -13,11 +13,12 @@
 //! - the past by which the future is judged (leaders, votes, what was decided, what open reads must see), and how much of what
 //!   is bounded is spent. How often clocks may still part is one of these: it stands for how far they did.
 //!
-//! Whatever makes no difference must stay out, or equal states are walked again and again, some of them for ever:
+//! Everything that makes no difference must stay out, otherwise equal states are searched repeatedly, some of them
+//! without end:
 //!
 //! - times as such. Only ages and waits count, each no further than anything asks: what is longer ago than an election timeout
 //!   is just over. So a world may let time go on without end, and is explored whole all the same;
-//! - in worlds without leases, the clocks altogether but for what the cores' own fingerprints say;
+//! - in worlds without leases, the clocks altogether, except for what the cores' fingerprints hold;
 //! - names of writes, which follow each other, and what a timeout's chance will draw, as a silence may end at any draw;
 //! - reads that were answered or failed, captures that no bound lets become durable, and what a report counts.
 

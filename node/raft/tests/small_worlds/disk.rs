@@ -1,6 +1,7 @@
-//! A disk, what it is asked for and has not done yet, and what a start makes of it. Owns what a crash keeps and loses: every
-//! write falls into steps, each of which is done or not, as in a log of checksummed records. A snapshot is installed in up to
-//! three of them (term and vote, the snapshot, the end of the old log), so that a crash may come between any two.
+//! A disk, what it is asked for and has not done yet, and what a start makes of it. Owns what a crash keeps and loses:
+//! every write falls into steps, each of which is done or not, as in a log of checksummed records. A snapshot is
+//! installed in up to three of them (term and vote, the snapshot, the end of the old log), so that a crash may come
+//! between any two.
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};

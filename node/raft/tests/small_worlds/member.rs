@@ -1,5 +1,5 @@
-//! One member: its core, and what a driver keeps beside it. Owns its clock, its start and its digest; what happens to it is the
-//! world's.
+//! One member: its core, and what a driver keeps beside it. Owns its clock, its start and its digest; what happens to
+//! it is the world's.
 
 use std::collections::VecDeque;
 use std::hash::Hash;

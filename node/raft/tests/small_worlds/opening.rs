@@ -4,7 +4,7 @@
 use raft::Body;
 
 use crate::bounds::{Bounds, Opening};
-use crate::world::{Act, Letter, World};
+use crate::state::{Act, Letter, World};
 
 /// As many as it takes.
 const WIRE: usize = 64;
@@ -33,8 +33,8 @@ impl World {
         Ok(())
     }
 
-    /// The first and the second campaigned, and the first leads by the third's vote, which is still to hear of the second's plea;
-    /// and everybody of the leader.
+    /// The first and the second campaigned, and the first leads by the third's vote, which is still to hear of the
+    /// second's plea; and everybody of the leader.
     fn contest(&mut self, bounds: &Bounds) -> Outcome {
         self.goes(bounds, Act::Silence(0))?;
         self.goes(bounds, Act::Silence(1))?;

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::bounds::Bounds;
 use crate::digest::Visited;
-use crate::world::{Act, Seen, World};
+use crate::state::{Act, Seen, World};
 
 /// What there was.
 #[derive(Debug, Default)]

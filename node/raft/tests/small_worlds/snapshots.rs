@@ -1,16 +1,16 @@
-//! Snapshots, as a driver deals with them. Owns the capture, the lane to another member, the install and their checks: what a
-//! snapshot says is what was decided, and a log is purged only behind one.
+//! Snapshots, as a driver deals with them. Owns the capture, the lane to another member, the install and their checks:
+//! what a snapshot says is what was decided, and a log is purged only behind one.
 //!
-//! A capture takes its time; it is durable when the search says so, and the purge follows it to the disk. The lane carries
-//! meta and state like a message, and its sender hears of its end later, or of a failure at any time, whether or not all bytes
-//! arrived. An install is a write in steps.
+//! A capture takes its time; it is durable when the search says so, and the purge follows it to the disk. The lane
+//! carries meta and state like a message, and its sender hears of its end later, or of a failure at any time, whether
+//! or not all bytes arrived. An install is a write in steps.
 
 use raft::{HardState, Index, IoId, MemberId, Message, SnapshotMeta, Term};
 
 use crate::bounds::{Bounds, Flaw};
 use crate::disk::{Snapshot, Write};
 use crate::member::Lane;
-use crate::world::World;
+use crate::state::World;
 
 impl World {
     /// The state is captured once it is due and the log is durable as far as it reaches, one at a time.

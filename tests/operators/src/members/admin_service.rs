@@ -1,5 +1,5 @@
-//! A member's admin service: status, bootstrap, restore, join, change and transfer, in the planner's plain types. Owns the answers
-//! and refusals. Does not own what a core decides.
+//! A member's admin service: status, bootstrap, restore, join, change and transfer, in the planner's plain types. Owns
+//! the answers and refusals. Does not own what a core decides.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use plan::observed::member::{Configuration, MemberInfo, Phase, Report, RestorePr
 use raft::{Index, Payload, ProposalId, SnapshotMeta};
 
 use crate::members::plain_types::{plain, progress, raft_info, refusal, role};
-use crate::members::{Members, NotDone, Restoring};
+use crate::members::{Members, NotDone, Restoring, fresh_disk};
 
 /// Time that a restore takes.
 const RESTORE_TAKES: Duration = Duration::from_millis(700);
@@ -21,7 +21,7 @@ const RESTORE_TAKES: Duration = Duration::from_millis(700);
 const RESTORE_PAUSES: Duration = Duration::from_secs(1);
 
 impl Members {
-    /// What the pod's member says of itself. To whoever does not hold its cluster's token, no more than how far it is.
+    /// Status of the pod's member. A caller without its cluster's token gets no more than its progress.
     #[must_use]
     pub fn describe(&self, pod: &str, proven: Option<ClusterId>) -> Option<Report> {
         let mut report = self.describe_whole(pod)?;
@@ -40,20 +40,21 @@ impl Members {
 
     fn describe_whole(&self, pod: &str) -> Option<Report> {
         let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod))?;
-        let disk = self.disks.get(&process.disk)?;
+        let volume = self.volumes.get(&process.volume)?;
+        let durable = volume.disk.durable();
         let mut report = Report {
-            id: Some(disk.id),
-            phase: match (disk.tombstone, disk.cluster) {
+            id: Some(volume.id),
+            phase: match (volume.tombstone, volume.cluster) {
                 (true, _) => Phase::Removed,
                 (false, Some(_)) => Phase::Member,
                 (false, None) => Phase::Blank,
             },
-            cluster: disk.cluster,
+            cluster: volume.cluster,
             role: Role::Unknown,
             leader: None,
-            term: disk.hard.term.0,
+            term: durable.hard_state.term.0,
             commit: 0,
-            last: disk.log.last().map_or(0, |entry| entry.id.index.0),
+            last: durable.log.back().map_or(0, |entry| entry.id.index.0),
             configuration: None,
             progress: BTreeMap::new(),
             version: "simulated".to_owned(),
@@ -80,10 +81,10 @@ impl Members {
         Some(report)
     }
 
-    /// Bootstrap: accepted by a blank disk that the record names, and again by whoever took the same record.
+    /// Bootstrap: accepted by a blank disk that the record names, and again by a member with the same record.
     ///
     /// # Errors
-    /// The member is another one, or took another record.
+    /// Returns the refusal if the member is another one or has another record.
     pub fn bootstrap(&mut self, pod: &str, record: &Record, voters: &[(MemberId, MemberInfo)]) -> Result<(), NotDone> {
         let configuration = raft::Configuration {
             voters: voters.iter().map(|(id, _)| raft::MemberId(id.0)).collect(),
@@ -95,10 +96,10 @@ impl Members {
         self.adopt(pod, record.cluster, first, |id| named.contains(&id))
     }
 
-    /// Restore: accepted by a blank disk, and again by whoever was given the same order. The member tries in its own time.
+    /// Restore: accepted by a blank disk, and again by a member with the same order. The member tries in its own time.
     ///
     /// # Errors
-    /// The member is another one, or belongs to a cluster.
+    /// Returns the refusal if the member is another one or belongs to a cluster.
     pub fn restore(
         &mut self,
         pod: &str,
@@ -108,11 +109,11 @@ impl Members {
     ) -> Result<(), NotDone> {
         let until = self.now + RESTORE_TAKES;
         let process = self.processes.get_mut(pod).filter(|_| !self.lost.contains(pod)).ok_or(NotDone("Unreachable"))?;
-        let disk = self.disks.get(&process.disk).expect("a process has a disk");
-        if disk.id != expected {
+        let volume = self.volumes.get(&process.volume).expect("a process has a volume");
+        if volume.id != expected {
             return Err(NotDone("NotNamed"));
         }
-        match (disk.cluster, &process.restoring) {
+        match (volume.cluster, &process.restoring) {
             (Some(held), _) if held == cluster => return Ok(()),
             (None, Some(former)) if former.cluster == cluster && (!former.failed || self.now < former.until) => {
                 return Ok(());
@@ -152,7 +153,7 @@ impl Members {
     /// Join: the member waits for that cluster's leader.
     ///
     /// # Errors
-    /// The member is another one, or belongs to a cluster.
+    /// Returns the refusal if the member is another one or belongs to a cluster.
     pub fn join(&mut self, pod: &str, cluster: ClusterId, expected: MemberId) -> Result<(), NotDone> {
         self.adopt(pod, cluster, SnapshotMeta::default(), |id| id == expected)
     }
@@ -165,16 +166,16 @@ impl Members {
         is_meant: impl Fn(MemberId) -> bool,
     ) -> Result<(), NotDone> {
         let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod)).ok_or(NotDone("Unreachable"))?;
-        let disk = self.disks.get_mut(&process.disk).expect("a process has a disk");
-        if !is_meant(disk.id) {
+        let volume = self.volumes.get_mut(&process.volume).expect("a process has a volume");
+        if !is_meant(volume.id) {
             return Err(NotDone("NotNamed"));
         }
-        match disk.cluster {
+        match volume.cluster {
             Some(held) if held == cluster => Ok(()),
             Some(_) => Err(NotDone("AnotherRecord")),
             None => {
-                disk.cluster = Some(cluster);
-                disk.first = first;
+                volume.cluster = Some(cluster);
+                volume.disk = fresh_disk(volume.id, first);
                 self.start_core(pod);
                 Ok(())
             }
@@ -188,8 +189,8 @@ impl Members {
         let core = process.core.as_ref()?;
         let term = core.soft_state().term;
         let leads = core.soft_state().role == raft::Role::Leader;
-        let disk = self.disks.get(&process.disk)?;
-        let commit = disk.log.iter().find(|entry| entry.id.index == core.commit());
+        let volume = self.volumes.get(&process.volume)?;
+        let commit = volume.disk.durable().log.iter().find(|entry| entry.id.index == core.commit());
         let current = commit.is_some_and(|entry| entry.id.term == term);
         let (in_force, _) = core.configuration();
         let supported =
@@ -204,7 +205,7 @@ impl Members {
 
     fn term_of(&self, id: MemberId) -> Option<u64> {
         let (_, process) = self.processes.iter().find(|(pod, process)| {
-            !self.lost.contains(*pod) && self.disks.get(&process.disk).is_some_and(|disk| disk.id == id)
+            !self.lost.contains(*pod) && self.volumes.get(&process.volume).is_some_and(|volume| volume.id == id)
         })?;
         process.core.as_ref().map(|core| core.soft_state().term.0)
     }
@@ -212,7 +213,7 @@ impl Members {
     /// ChangeMembership at this pod's member.
     ///
     /// # Errors
-    /// The core refused it; nothing entered the log.
+    /// Returns the core's refusal; nothing entered the log then.
     pub fn change(&mut self, pod: &str, change: &Change) -> Result<(), NotDone> {
         let clock = self.clock();
         let ids = |ids: &[MemberId]| ids.iter().map(|id| raft::MemberId(id.0)).collect();
@@ -226,25 +227,25 @@ impl Members {
         let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(NotDone("Unreachable"))?;
         let core = process.core.as_mut().ok_or(NotDone("NotServing"))?;
         let outcome = core.change(clock, asked);
-        self.perform(pod);
+        self.carry_out(pod);
         outcome.map(|_| ()).map_err(|error| NotDone(refusal(&error)))
     }
 
     /// TransferLeadership at this pod's member.
     ///
     /// # Errors
-    /// The core refused it.
+    /// Returns the core's refusal.
     pub fn transfer(&mut self, pod: &str, target: MemberId) -> Result<(), NotDone> {
         let clock = self.clock();
         let lost = self.lost.contains(pod);
         let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(NotDone("Unreachable"))?;
         let core = process.core.as_mut().ok_or(NotDone("NotServing"))?;
         let outcome = core.transfer(clock, Some(raft::MemberId(target.0)));
-        self.perform(pod);
+        self.carry_out(pod);
         outcome.map(|_| ()).map_err(|_| NotDone("NotTransferred"))
     }
 
-    /// A client writes through whoever leads.
+    /// A client writes through the leader.
     pub fn write(&mut self, number: u64) {
         let clock = self.clock();
         let leader = self.processes.iter().find(|(_, process)| {
@@ -253,9 +254,9 @@ impl Members {
         let Some(pod) = leader.map(|(pod, _)| pod.clone()) else { return };
         if let Some(core) = self.processes.get_mut(&pod).and_then(|process| process.core.as_mut()) {
             let payload = Payload::Normal(Bytes::copy_from_slice(&number.to_be_bytes()));
-            // Refused proposals never happened: nobody was told otherwise.
+            // A refused proposal never happened, and no client was told otherwise.
             let _ = core.propose(clock, vec![(ProposalId(number), payload)]);
         }
-        self.perform(&pod);
+        self.carry_out(&pod);
     }
 }

@@ -1,29 +1,21 @@
-//! Disks and the processes on them: started, stopped, killed, wiped, cut off. Owns what of a member ends with its process and what
-//! ends with its disk. Does not own what it answers (`admin_service.rs`).
+//! Disks and the processes on them: started, stopped, killed, wiped, cut off. Owns what of a member ends with its
+//! process and what ends with its disk. Does not own what it answers (`admin_service.rs`).
 
 use plan::ids::{ClusterId, MemberId};
-use raft::{Config, HardState, Index, Raft, Restored, SnapshotMeta};
+use raft::{Config, Index, Raft};
+use world::disk::Reading;
 
-use crate::members::{Disk, Members, Process};
+use crate::members::{Members, Process, Volume};
 
 impl Members {
     /// A process runs for this pod, on this claim's disk.
     pub fn ensure(&mut self, pod: &str, claim: &str) {
-        if !self.disks.contains_key(claim) {
+        if !self.volumes.contains_key(claim) {
             let id = MemberId(self.random.number() | 1);
-            let disk = Disk {
-                id,
-                cluster: None,
-                tombstone: false,
-                former: false,
-                hard: HardState::default(),
-                first: SnapshotMeta::default(),
-                log: Vec::new(),
-            };
-            self.disks.insert(claim.to_owned(), disk);
+            self.volumes.insert(claim.to_owned(), Volume::new(id, None, false));
         }
         if !self.processes.contains_key(pod) && !self.lost.contains(pod) {
-            let process = Process { disk: claim.to_owned(), core: None, applied: Index(0), restoring: None };
+            let process = Process { volume: claim.to_owned(), core: None, applied: Index(0), restoring: None };
             self.processes.insert(pod.to_owned(), process);
             self.start_core(pod);
         }
@@ -34,12 +26,12 @@ impl Members {
         self.starts += 1;
         let seed = self.random.number() ^ self.starts;
         let Some(process) = self.processes.get_mut(pod) else { return };
-        let Some(disk) = self.disks.get(&process.disk) else { return };
-        if disk.cluster.is_none() || disk.tombstone || disk.former {
+        let Some(volume) = self.volumes.get_mut(&process.volume) else { return };
+        if volume.cluster.is_none() || volume.tombstone || volume.former {
             return;
         }
-        let config = Config { snapshot_threshold: u64::MAX / 2, ..Config::new(raft::MemberId(disk.id.0), seed) };
-        let restored = Restored { hard_state: disk.hard, snapshot: disk.first.clone(), entries: disk.log.clone() };
+        let config = Config { snapshot_threshold: u64::MAX / 2, ..Config::new(raft::MemberId(volume.id.0), seed) };
+        let restored = volume.disk.recover(Reading::Sound).expect("no record is damaged here");
         process.core = Some(Raft::new(config, restored, clock).expect("a disk written by a core is one's own"));
         process.applied = Index(0);
     }
@@ -55,15 +47,15 @@ impl Members {
         self.processes.remove(pod);
     }
 
-    /// The process ends without a word and is started again by the next look of its kubelet.
+    /// The process is killed, and started again by its kubelet's next pass.
     pub fn kill(&mut self, pod: &str) {
         self.processes.remove(pod);
     }
 
     /// A claim is gone, and its disk with it.
     pub fn destroy(&mut self, claim: &str) {
-        self.disks.remove(claim);
-        self.processes.retain(|_, process| process.disk != claim);
+        self.volumes.remove(claim);
+        self.processes.retain(|_, process| process.volume != claim);
     }
 
     /// The disk is emptied under its process, which starts anew.
@@ -71,18 +63,10 @@ impl Members {
         self.destroy(claim);
     }
 
-    /// A disk that an earlier cluster of this name left under a claim. Whoever is started on it is no member of ours.
+    /// A volume that an earlier cluster of this name left under a claim. A process on it is no member of ours.
     pub fn leave(&mut self, claim: &str, cluster: ClusterId) {
-        let disk = Disk {
-            id: MemberId(self.random.number() | 1),
-            cluster: Some(cluster),
-            tombstone: false,
-            former: true,
-            hard: HardState::default(),
-            first: SnapshotMeta::default(),
-            log: Vec::new(),
-        };
-        self.disks.insert(claim.to_owned(), disk);
+        let id = MemberId(self.random.number() | 1);
+        self.volumes.insert(claim.to_owned(), Volume::new(id, Some(cluster), true));
     }
 
     /// Whether a pod passes its readiness probe: by how far its member is, whether or not it hears a leader.
@@ -93,12 +77,14 @@ impl Members {
 
     /// Two members do not reach each other any more.
     pub fn cut(&mut self, one: MemberId, other: MemberId) {
-        self.cut.extend([(one, other), (other, one)]);
+        let (one, other) = (raft::MemberId(one.0), raft::MemberId(other.0));
+        self.network.cut(one, other);
+        self.network.cut(other, one);
     }
 
     /// Everybody reaches everybody.
     pub fn mend(&mut self) {
-        self.cut.clear();
+        self.network.mend();
     }
 
     /// Who leads.
@@ -106,19 +92,19 @@ impl Members {
     pub fn leader(&self) -> Option<MemberId> {
         let leads = |core: &Raft| core.soft_state().role == raft::Role::Leader;
         let process = self.processes.values().find(|process| process.core.as_ref().is_some_and(leads))?;
-        self.disks.get(&process.disk).map(|disk| disk.id)
+        self.volumes.get(&process.volume).map(|disk| disk.id)
     }
 
-    /// The disk under a claim.
+    /// The volume of a claim.
     #[must_use]
-    pub fn disk(&self, claim: &str) -> Option<&Disk> {
-        self.disks.get(claim)
+    pub fn volume(&self, claim: &str) -> Option<&Volume> {
+        self.volumes.get(claim)
     }
 
     /// Claims whose disk has this ID.
     #[must_use]
     pub fn claim_of(&self, id: MemberId) -> Option<&str> {
-        self.disks.iter().find(|(_, disk)| disk.id == id).map(|(claim, _)| claim.as_str())
+        self.volumes.iter().find(|(_, disk)| disk.id == id).map(|(claim, _)| claim.as_str())
     }
 
     /// Whether a member's process runs where others can hear it.
@@ -127,7 +113,7 @@ impl Members {
         self.processes.iter().any(|(pod, process)| {
             !self.lost.contains(pod)
                 && process.core.is_some()
-                && self.disks.get(&process.disk).is_some_and(|disk| disk.id == id)
+                && self.volumes.get(&process.volume).is_some_and(|disk| disk.id == id)
         })
     }
 
@@ -135,7 +121,7 @@ impl Members {
     #[must_use]
     pub fn is_sound(&self, id: MemberId) -> bool {
         let Some(claim) = self.claim_of(id) else { return false };
-        !self.processes.iter().any(|(pod, process)| process.disk == claim && self.lost.contains(pod))
-            && self.disks.get(claim).is_some_and(|disk| disk.cluster.is_some())
+        !self.processes.iter().any(|(pod, process)| process.volume == claim && self.lost.contains(pod))
+            && self.volumes.get(claim).is_some_and(|disk| disk.cluster.is_some())
     }
 }

@@ -1,5 +1,5 @@
-//! Records seeds of the simulator for TLC, each as a module `Run.tla` in a folder of its own. Owns the command line; what a line
-//! holds is [`simulator::cores::tla_trace`]'s, what it means `node/raft/spec/TraceRaft.tla`'s.
+//! Records seeds of the simulator for TLC, each as a module `Run.tla` in a folder of its own. Owns the command line;
+//! what a line holds is [`simulator::cores::tla_trace`]'s, what it means `node/raft/spec/TraceRaft.tla`'s.
 
 use std::fs;
 use std::path::PathBuf;

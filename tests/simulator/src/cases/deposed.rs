@@ -1,8 +1,9 @@
-//! A leader that does not know that it was deposed: cut off with one follower, while the other three elect another and go on
-//! (raft-rs#234, etcd#20418, Raft thesis figures 3.6 and 3.7). In even cases it had handed over; in odd ones it goes on to take
-//! writes that nobody else has. Then the links come back, and members crash in the middle of the repair; or the new leader is cut off in turn.
+//! A leader that does not know that it was deposed: cut off with one follower, while the other three elect another and
+//! go on (raft-rs#234, etcd#20418, Raft thesis figures 3.6 and 3.7). In even cases it had transferred leadership; in
+//! odd ones it goes on to take writes that no other member has. Then the links come back, and members crash in the
+//! middle of the repair; or the new leader is cut off in turn.
 //!
-//! Owns the cases; what must not happen is every invariant's to say.
+//! Owns the cases. Does not own what must not happen (`invariant`).
 
 use std::time::Duration;
 
@@ -31,7 +32,7 @@ struct Sides {
 /// One case.
 ///
 /// # Errors
-/// An invariant does not hold, a history is not linearizable, or the cluster does not become whole.
+/// Returns a violation if an invariant does not hold, a history is not linearizable, or the cluster does not become whole.
 pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
     let mut random = Random::new(Seed(case));
     let mut profile = Profile {
@@ -39,7 +40,7 @@ pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
         think: (Duration::from_millis(15), Duration::from_millis(60)),
         patience: Duration::from_millis(200),
         padding: 64,
-        ..Profile::calm(5)
+        ..Profile::undisturbed(5)
     };
     profile.config.lease_reads = random.coin();
     if random.coin() {
@@ -56,7 +57,7 @@ pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
 fn play(cluster: &mut CoreCluster, random: &mut Random, case: u64) -> Checked {
     let election = cluster.profile.config.election_timeout;
     let leads = |cluster: &CoreCluster| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
-    until(cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "nobody leads".to_owned())?;
+    until(cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "no member leads".to_owned())?;
     // Everybody has everything, so that a transfer begins at once.
     cluster.quiet();
     cluster.run_for(Duration::from_millis(300))?;
@@ -70,7 +71,7 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, case: u64) -> Checked {
     become_healthy(cluster)
 }
 
-/// The old leader and its follower hear nobody else any more.
+/// The old leader and its follower reach no other member any more.
 fn depose(cluster: &mut CoreCluster, sides: &Sides, case: u64) -> Checked {
     let hands_over = case.is_multiple_of(2);
     for new in sides.new {
@@ -94,7 +95,7 @@ fn depose(cluster: &mut CoreCluster, sides: &Sides, case: u64) -> Checked {
 fn repair(cluster: &mut CoreCluster, random: &mut Random, sides: &Sides) -> Checked {
     cluster.network.mend();
     if random.below(3) == 0 {
-        // The new leader, and with it the newest log but for two copies, is gone for a while.
+        // The new leader, and with it the newest log except two copies, is gone for a while.
         for id in sides.old.into_iter().chain(sides.new).filter(|id| *id != sides.new[0]) {
             cluster.network.cut(sides.new[0], id);
             cluster.network.cut(id, sides.new[0]);

@@ -1,6 +1,6 @@
 //! A crash after every single output: the same short life of a cluster, with members added, promoted and removed and
-//! leadership handed over, once for each output that any core asks for, each time with a crash of the one that asked right
-//! behind it. Owns the lives; each must be safe, and whole in the end.
+//! leadership transferred, once for each output of any core, each time with a crash of that member right
+//! after it. Owns the lives; each must be safe, and whole in the end.
 
 use world::seed::Seed;
 
@@ -16,7 +16,7 @@ const STEPS: u64 = 700;
 
 fn options(crash_after: Option<u64>) -> Options {
     let faults = Faults::all().filter(|fault| matches!(fault, Fault::Churn | Fault::Transfer));
-    let mut profile = Profile { faults: faults.clone(), sizes: (1, 5), ..Profile::calm(3) };
+    let mut profile = Profile { faults: faults.clone(), sizes: (1, 5), ..Profile::undisturbed(3) };
     (profile.config.snapshot_threshold, profile.config.snapshot_trailing) = (10, 4);
     Options { faults, profile: Some(profile), steps: STEPS, crash_after, ..Options::default() }
 }
@@ -24,7 +24,7 @@ fn options(crash_after: Option<u64>) -> Options {
 /// How many outputs this life has until all faults end.
 ///
 /// # Errors
-/// Even without a crash it failed.
+/// Returns a failure if the life fails even without a crash.
 pub fn outputs(life: Seed) -> Result<u64, Box<Failure>> {
     run(life, &options(None)).map(|coverage| coverage.outputs_under_faults)
 }
@@ -32,7 +32,7 @@ pub fn outputs(life: Seed) -> Result<u64, Box<Failure>> {
 /// This life, with a crash after its `output`th output.
 ///
 /// # Errors
-/// What went wrong.
+/// Returns what went wrong.
 pub fn try_output(life: Seed, output: u64) -> Result<Coverage, Box<Failure>> {
     run(life, &options(Some(output)))
 }

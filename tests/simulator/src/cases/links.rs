@@ -1,6 +1,6 @@
-//! Which links must be there for progress: every link graph of five members in which three are all linked to each other, and
-//! every one in which one member is linked to two others at least (openraft#2080, Cloudflare 2020). Owns the graphs; links are
-//! cut under a running leader, whoever that is.
+//! Which links must be there for progress: every link graph of five members in which three are all linked to each
+//! other, and every one in which one member is linked to two others at least (openraft#2080, Cloudflare 2020). Owns the
+//! graphs; links are cut under a running leader, whichever member that is.
 //!
 //! Progress means that clients' writes commit, and that they go on to: elections come to an end, though some members hear no
 //! leader.
@@ -24,15 +24,15 @@ pub const GRAPHS: u64 = 1 << 10;
 /// Graphs with one-way links that are tried besides, drawn by chance.
 pub const ONE_WAY: u64 = 250;
 
-/// Election timeouts after which nobody is elected any more.
+/// Election timeouts after which no member is elected any more.
 const SETTLES_WITHIN: u32 = 30;
 
 /// What a graph has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// Nobody reaches a majority.
+    /// No member reaches a majority.
     NoQuorum,
-    /// Somebody reaches a majority, whose other members do not reach each other.
+    /// A member reaches a majority, whose other members do not reach each other.
     Star,
     /// A majority whose members all reach each other.
     ConnectedQuorum,
@@ -60,10 +60,10 @@ pub fn kind(graph: u64) -> Kind {
     }
 }
 
-/// All links but this graph's are cut under a running leader; writes must commit, and soon nobody be elected any more.
+/// All links except this graph's are cut under a running leader; writes must commit, and elections must end soon.
 ///
 /// # Errors
-/// There is no progress, or no end of elections.
+/// Returns a violation if there is no progress or no end of elections.
 pub fn try_graph(graph: u64) -> Checked {
     let links = links(graph);
     let is_linked = |from: MemberId, to: MemberId| links.contains(&(from.min(to), from.max(to)));
@@ -73,7 +73,7 @@ pub fn try_graph(graph: u64) -> Checked {
 /// As [`try_graph`], with links cut one way at random besides those of one connected majority.
 ///
 /// # Errors
-/// There is no progress, or no end of elections.
+/// Returns a violation if there is no progress or no end of elections.
 pub fn try_one_way(case: u64) -> Checked {
     let mut random = world::seed::Random::new(Seed(case));
     let mut ids: Vec<u64> = (1..=MEMBERS).collect();
@@ -91,7 +91,7 @@ fn demand_progress(case: u64, is_linked: impl Fn(MemberId, MemberId) -> bool) ->
         clients: 3,
         think: (Duration::from_millis(100), Duration::from_millis(400)),
         patience: Duration::from_millis(300),
-        ..Profile::calm(MEMBERS)
+        ..Profile::undisturbed(MEMBERS)
     };
     // Pre-vote is one protection from members that hear no leader; the other must do alone (Raft thesis §4.2.3).
     profile.config.pre_vote = !case.is_multiple_of(3);
@@ -99,7 +99,7 @@ fn demand_progress(case: u64, is_linked: impl Fn(MemberId, MemberId) -> bool) ->
     let options = Options { faults: Faults::none(), profile: Some(profile), trace: 0, ..Options::default() };
     let mut cluster = catching_panics(|| CoreCluster::new(Seed(case), &options))?;
     let leads = |cluster: &CoreCluster| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
-    until(&mut cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "nobody leads".to_owned())?;
+    until(&mut cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "no member leads".to_owned())?;
     // In odd cases clients are quiet, so that no log is behind and everybody could win an election.
     let is_quiet = case % 2 == 1;
     if is_quiet {

@@ -1,9 +1,10 @@
-//! Lease and election timeout are changed while the cluster runs, so that for a while a leader has the one setting and its
-//! followers the other. In even cases both are raised, and the leader is the first to be restarted; in odd ones both are lowered,
-//! and it is the last. Then it is cut off with one follower and reads on by its lease, while the others elect another.
+//! Lease and election timeout are changed while the cluster runs, so that for a while a leader has the one setting and
+//! its followers the other. In even cases both are raised, and the leader is the first to be restarted; in odd ones
+//! both are lowered, and it is the last. Then it is cut off with one follower and reads on by its lease, while the
+//! others elect another.
 //!
-//! Owns the cases, each with the longest lease that the rules allow (`raft::Config::leader_lease`); that no read is stale is for
-//! the invariants to say.
+//! Owns the cases, each with the longest lease that the rules allow (`raft::Config::leader_lease`). Does not own that
+//! no read is stale (`invariant`).
 
 use std::time::Duration;
 
@@ -27,10 +28,10 @@ pub const CASES: u64 = 60;
 /// One case.
 ///
 /// # Errors
-/// A read was stale, or the cluster does not become whole.
+/// Returns a violation if a read was stale or the cluster does not become whole.
 pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
     let mut random = Random::new(Seed(case));
-    let usual = Config { lease_reads: true, ..Profile::calm(5).config };
+    let usual = Config { lease_reads: true, ..Profile::undisturbed(5).config };
     let long = usual.election_timeout * random.between(2, 3) as u32;
     let mut short = Config { leader_lease: usual.election_timeout - usual.clock_drift * 2, ..usual.clone() };
     let mut long = Config { election_timeout: long, leader_lease: long - usual.clock_drift * 2, ..usual };
@@ -43,7 +44,7 @@ pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
         think: (Duration::from_millis(5), Duration::from_millis(20)),
         patience: Duration::from_millis(200),
         config: before,
-        ..Profile::calm(5)
+        ..Profile::undisturbed(5)
     };
     let options = Options { faults: Faults::none(), profile: Some(profile), sabotage, trace: 0, ..Options::default() };
     let mut cluster = catching_panics(|| CoreCluster::new(Seed(case), &options))?;
@@ -54,7 +55,7 @@ pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
 fn play(cluster: &mut CoreCluster, random: &mut Random, after: Config, case: u64) -> Checked {
     let election = cluster.profile.config.election_timeout.max(after.election_timeout);
     let leads = |cluster: &CoreCluster| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
-    until(cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "nobody leads".to_owned())?;
+    until(cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "no member leads".to_owned())?;
     let Some(first) = only_leader(cluster) else { return Ok(()) };
     cluster.profile.config = after;
     let mut others: Vec<MemberId> = cluster.members.keys().copied().filter(|id| *id != first).collect();
@@ -65,7 +66,7 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, after: Config, case: u64
         cluster.crash(id)?;
         let is_up = |cluster: &CoreCluster| cluster.members[&id].is_up();
         until(cluster, election * 10, "a member starts again", is_up, |_| format!("{id} is down"))?;
-        // It hears the leader, which nobody else replaces meanwhile.
+        // It hears the leader, which no other member replaces meanwhile.
         cluster.run_for(Duration::from_millis(400))?;
     }
     if leader != first {
@@ -80,7 +81,7 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, after: Config, case: u64
     become_healthy(cluster)
 }
 
-/// The leader and one more hear nobody else, and nobody hears them.
+/// The leader and one more member are cut off from all others.
 fn cut_off(cluster: &mut CoreCluster, leader: MemberId, others: &[MemberId]) {
     let stays = others[0];
     let away: Vec<MemberId> = cluster.members.keys().copied().filter(|id| ![leader, stays].contains(id)).collect();

@@ -18,15 +18,15 @@ pub const CASES: u64 = 40;
 /// Stalls a leader's disk for good.
 ///
 /// # Errors
-/// It leads on, or its successor commits nothing.
+/// Returns a violation if it leads on or its successor commits nothing.
 pub fn try_case(case: u64) -> Checked {
     let profile =
-        Profile { think: (Duration::from_millis(5), Duration::from_millis(20)), ..Profile::calm(3 + case % 3) };
+        Profile { think: (Duration::from_millis(5), Duration::from_millis(20)), ..Profile::undisturbed(3 + case % 3) };
     let election = profile.config.election_timeout;
     let options = Options { faults: Faults::none(), profile: Some(profile), trace: 0, ..Options::default() };
     let mut cluster = catching_panics(|| CoreCluster::new(Seed(case), &options))?;
     let leads = |cluster: &CoreCluster| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
-    until(&mut cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "nobody leads".to_owned())?;
+    until(&mut cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "no member leads".to_owned())?;
     let Some(stalled) = only_leader(&cluster) else { return Ok(()) };
     let end = cluster.now() + election * 1_000;
     cluster.members.get_mut(&stalled).expect("a leader is a member").stalled_until = end;

@@ -1,7 +1,8 @@
-//! Whether a recorded history could have happened one operation at a time, each between its call and its return. Owns the
-//! search (Wing and Gong 1993, with the memory of Lowe 2017: a set of operations done and the state they left are never tried
-//! twice) and the falling apart of a history into parts that share nothing, each of which is searched alone (Horn and Kroening
-//! 2015); refuses to know where the history came from, and what operations mean is [`super::model`]'s.
+//! Whether a recorded history could have happened one operation at a time, each between its call and its return. Owns
+//! the search (Wing and Gong 1993, with the memory of Lowe 2017: a set of operations done and the state they left are
+//! never tried twice) and the falling apart of a history into parts that share nothing, each of which is searched alone
+//! (Horn and Kroening 2015); refuses to know where the history came from, and what operations mean is
+//! [`super::model`]'s.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -124,7 +125,7 @@ impl Beginning {
 /// Looks for an order that explains a history which begins with nothing set.
 ///
 /// # Errors
-/// There is none.
+/// Returns a violation if there is no such order.
 pub fn check(history: &[Operation]) -> Result<(), Unexplained> {
     parts(history).iter().try_for_each(|part| check_part(part))
 }

@@ -1,5 +1,5 @@
 //! What operations mean: the registers and leases that a client believes in. Owns what each call may have found and what it
-//! leaves behind, told once more than in the state machine, so that the one can be held against the other.
+//! leaves, written a second time apart from the state machine, so that the one checks the other.
 
 use crate::command::{Action, Answer, LeaseId, Step};
 
@@ -15,7 +15,7 @@ pub enum Call {
     Act {
         /// What.
         action: Action,
-        /// What the caller was told; `None`: nothing.
+        /// The answer that the caller got; `None`: none.
         answer: Option<Answer>,
     },
 }
@@ -43,7 +43,7 @@ pub enum Thing {
 }
 
 impl Call {
-    /// Everything that it looks at or changes, but for the registers that go with a lease: those were attached to it.
+    /// Everything that it reads or changes, except the registers that go with a lease: those were attached to it.
     #[must_use]
     pub fn touches(&self) -> Vec<Thing> {
         match self {
@@ -87,7 +87,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state behind this call, or `None` if it cannot have happened like this.
+    /// The state after this call, or `None` if it cannot have happened like this.
     #[must_use]
     pub fn after(&self, call: &Call) -> Option<Self> {
         match call {

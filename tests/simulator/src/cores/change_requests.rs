@@ -1,4 +1,5 @@
-//! Asks a cluster of cores for other members, and takes removed ones away. Does not own what is wanted next (`crate::churn`).
+//! Asks a cluster of cores for other members, and takes removed ones away. Does not own what is wanted next
+//! (`crate::churn`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::cores::{CoreCluster, Event};
 use crate::invariant::Checked;
 
 /// Interval between two requests once everything is healed.
-const CALM: Duration = Duration::from_millis(250);
+const HEALED_INTERVAL: Duration = Duration::from_millis(250);
 
 impl CoreCluster {
     /// The operator looks at some leader's configuration and asks for the next change.
@@ -23,7 +24,11 @@ impl CoreCluster {
             let leader = *self.random.pick(&leaders);
             self.operator_asks(leader)?;
         }
-        let pace = if self.is_healing { CALM } else { self.random.time(self.profile.calm / 8, self.profile.calm) };
+        let pace = if self.is_healing {
+            HEALED_INTERVAL
+        } else {
+            self.random.time(self.profile.interval / 8, self.profile.interval)
+        };
         self.agenda.after(pace, Event::Operator);
         Ok(())
     }
@@ -52,9 +57,9 @@ impl CoreCluster {
         }
         let dead = self.dead();
         let seen = Seen { current: &current, dead };
-        let Some(wish) = self.operator.wish(&mut self.random, &seen) else { return Ok(()) };
-        let mut learners = wish.learners;
-        for _ in 0..wish.fresh {
+        let Some(next) = self.operator.next_change(&mut self.random, &seen) else { return Ok(()) };
+        let mut learners = next.learners;
+        for _ in 0..next.fresh {
             let id = self.operator.fresh_id();
             self.add_member(id, Arc::new(Configuration::default()))?;
             learners.insert(id);
@@ -64,8 +69,8 @@ impl CoreCluster {
             _ => index,
         };
         self.operator.stale = Some(index);
-        let members: BTreeMap<_, _> = wish.voters.iter().chain(&learners).map(|id| (*id, info(*id))).collect();
-        self.ask(leader, Input::Change(Change { expected, voters: wish.voters, learners, members }));
+        let members: BTreeMap<_, _> = next.voters.iter().chain(&learners).map(|id| (*id, info(*id))).collect();
+        self.ask(leader, Input::Change(Change { expected, voters: next.voters, learners, members }));
         Ok(())
     }
 

@@ -1,11 +1,11 @@
-//! When clients call, and which member. Owns the pace. Does not own what they ask (`workload.rs`) or the history (`clients.rs`).
+//! When clients call, and which member. Owns the pace. Does not own what they ask (`workload.rs`) or the history
+//! (`clients.rs`).
 
 use std::time::Duration;
 
 use raft::MemberId;
 
-use crate::command::Command;
-use crate::cores::clients::Asked;
+use crate::command::{Command, Request};
 use crate::cores::driver_state::Input;
 use crate::cores::{CoreCluster, Event};
 
@@ -27,11 +27,11 @@ impl CoreCluster {
             let (operation, asked) = self.clients.begin(&mut self.random, waits, at, self.profile.keys);
             self.agenda.after(self.profile.patience, Event::Patience(operation));
             match asked {
-                Asked::Command(action) => {
+                Request::Command(action) => {
                     let padding = self.random.between(0, self.profile.padding) as usize;
                     commands.push((operation, Command { operation, action }.encode(padding)));
                 }
-                Asked::Read(_) => self
+                Request::Read(_) => self
                     .agenda
                     .after(Duration::ZERO, Event::Input { to: at, start: None, input: Input::Read { operation } }),
             }
@@ -42,7 +42,7 @@ impl CoreCluster {
         }
     }
 
-    /// Whom clients ask: anybody who runs, and once all is healed, as by a Service, only those who take part.
+    /// Members that clients ask: all that run; once all is healed, as by a Service, only those in the configuration.
     pub(super) fn reachable_members(&self) -> Vec<MemberId> {
         let running = self.members.values().filter(|member| member.is_up()).map(|member| member.id);
         match self.invariants.ledger.committed_configuration().filter(|_| self.is_healing) {
@@ -51,7 +51,7 @@ impl CoreCluster {
         }
     }
 
-    /// A client that waits no longer thinks of something else to do.
+    /// A client that no longer waits makes another call after a while.
     pub(super) fn free(&mut self, client: Option<usize>) {
         if let Some(client) = client {
             let (low, high) = self.profile.think;
@@ -60,7 +60,7 @@ impl CoreCluster {
         }
     }
 
-    /// Clients begin nothing new.
+    /// Clients make no new calls.
     pub(crate) fn quiet(&mut self) {
         self.is_quiet = true;
     }
@@ -73,12 +73,12 @@ impl CoreCluster {
         }
     }
 
-    /// Writes at one member that no client waits for, over many registers: a hundred writes to one of them, each of which may have
-    /// happened at any time, are more orders than can be tried where none explains them.
+    /// Writes at one member that no client waits for, over many registers: a hundred writes to one of them, each of
+    /// which may have happened at any time, are more orders than can be tried where none explains them.
     pub(crate) fn burst(&mut self, at: MemberId, count: u64) {
         for _ in 0..count {
             let (operation, asked) = self.clients.begin(&mut self.random, None, at, self.profile.keys + 8 * count);
-            if let Asked::Command(action) = asked {
+            if let Request::Command(action) = asked {
                 let commands = vec![(operation, Command { operation, action }.encode(0))];
                 self.agenda
                     .after(Duration::ZERO, Event::Input { to: at, start: None, input: Input::Propose { commands } });

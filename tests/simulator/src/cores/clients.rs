@@ -1,5 +1,6 @@
-//! Clients: each does one thing at a time, at some member, and remembers what it was told. Owns the recorded history; what is
-//! asked for next is drawn by [`super::wish`], whether the history makes sense is for [`crate::check::linearizable`].
+//! Clients: each does one thing at a time, at some member, and remembers its answers. Owns the recorded history. Does
+//! not own what is asked for next (`workload.rs`) or whether the history is linearizable
+//! ([`crate::check::linearizable`]).
 
 use std::collections::BTreeMap;
 
@@ -8,27 +9,18 @@ use world::seed::Random;
 
 use crate::check::linearizable;
 use crate::check::model::{Call, Operation};
-use crate::command::{Action, Answer, Command, LeaseId, OperationId};
+use crate::command::{Action, Answer, Command, LeaseId, OperationId, Request};
 use crate::cores::machine::Outcome;
 use crate::cores::workload::Memory;
 use crate::invariant::Violation;
 
-/// What a client asked for.
-#[derive(Clone, Debug)]
-pub enum Asked {
-    /// A command through the log.
-    Command(Action),
-    /// A linearizable read of some registers.
-    Read(Vec<u64>),
-}
-
 /// An operation whose end was not seen yet.
 #[derive(Clone, Debug)]
 pub struct Open {
-    /// Who waits for it; `None`: nobody any more.
+    /// The client that waits for it; `None`: no client any more.
     pub client: Option<usize>,
     /// What was asked.
-    pub asked: Asked,
+    pub asked: Request,
     /// At which member.
     pub at: MemberId,
     called: u64,
@@ -55,7 +47,7 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// So many clients.
+    /// This number of clients.
     #[must_use]
     pub fn new(count: usize) -> Self {
         Self { served: vec![0; count], ..Self::default() }
@@ -68,18 +60,18 @@ impl Clients {
         client: Option<usize>,
         at: MemberId,
         keys: u64,
-    ) -> (OperationId, Asked) {
-        let asked = self.memory.wish(random, keys, self.operations + 1);
+    ) -> (OperationId, Request) {
+        let asked = self.memory.next(random, keys, self.operations + 1);
         (self.open(client, at, asked.clone()), asked)
     }
 
     /// The time of a lease is over at a member that leads.
     pub fn begin_expiry(&mut self, at: MemberId, lease: LeaseId, kept: u64) -> Command {
         let action = Action::Expire { lease, kept };
-        Command { operation: self.open(None, at, Asked::Command(action.clone())), action }
+        Command { operation: self.open(None, at, Request::Command(action.clone())), action }
     }
 
-    fn open(&mut self, client: Option<usize>, at: MemberId, asked: Asked) -> OperationId {
+    fn open(&mut self, client: Option<usize>, at: MemberId, asked: Request) -> OperationId {
         self.operations += 1;
         let operation = OperationId(self.operations);
         let called = self.moment();
@@ -87,12 +79,12 @@ impl Clients {
         operation
     }
 
-    /// The registers that a read is about, as long as somebody waits for it.
+    /// The registers that a read is about, while a client waits for it.
     #[must_use]
     pub fn reads(&self, operation: OperationId) -> Option<&[u64]> {
         match &self.open.get(&operation)?.asked {
-            Asked::Read(keys) => Some(keys),
-            Asked::Command(_) => None,
+            Request::Read(keys) => Some(keys),
+            Request::Command(_) => None,
         }
     }
 
@@ -107,7 +99,7 @@ impl Clients {
     /// A command was acknowledged; its client, if it still waits.
     pub fn acknowledged(&mut self, outcome: Outcome, index: Index) -> Option<usize> {
         let Open { client, asked, called, .. } = self.open.remove(&outcome.operation)?;
-        let Asked::Command(action) = asked else { return None };
+        let Request::Command(action) = asked else { return None };
         let answer = outcome.answer;
         self.memory.told(&action, &answer);
         self.writes += 1;
@@ -136,7 +128,7 @@ impl Clients {
     pub fn give_up(&mut self, operation: OperationId) -> Option<usize> {
         let open = self.open.get_mut(&operation)?;
         let client = open.client.take();
-        if matches!(open.asked, Asked::Read(_)) {
+        if matches!(open.asked, Request::Read(_)) {
             self.open.remove(&operation);
         }
         client
@@ -145,10 +137,10 @@ impl Clients {
     /// Checks the history. Of the commands without a known outcome, those that no state machine ever applied never happened.
     ///
     /// # Errors
-    /// It cannot be explained.
+    /// Returns a violation if the history cannot be explained.
     pub fn check(mut self) -> Result<u64, Violation> {
         for open in std::mem::take(&mut self.open).into_values() {
-            if let (Asked::Command(action), Some((applied, index))) = (open.asked, open.applied) {
+            if let (Request::Command(action), Some((applied, index))) = (open.asked, open.applied) {
                 self.record(open.called, Some(applied), index, Call::Act { action, answer: None });
             }
         }

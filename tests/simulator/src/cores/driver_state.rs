@@ -1,5 +1,5 @@
-//! One simulated member: the shipped core and what its driver holds in memory. Owns what a crash takes away; what survives is
-//! the disk's.
+//! One simulated member: the core that ships and what its driver holds in memory. Owns what a crash takes away. Does
+//! not own what survives (the disk).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -9,21 +9,21 @@ use raft::{Change, Entry, Index, MemberId, Message, ProposalId, Raft, ReadContex
 use world::clock::Clock;
 
 use crate::command::OperationId;
-use crate::cores::lease_expiry::Lessor;
+use crate::cores::lease_times::LeaseTimes;
 use crate::cores::machine::Machine;
 use crate::version::Hint;
 
-/// Something that a running member takes notice of.
+/// An input of a running member.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// A message arrived.
     Message {
-        /// From whom.
+        /// The sender.
         from: MemberId,
-        /// What it says.
+        /// The message.
         message: Message,
     },
-    /// The time that the core asked for has come.
+    /// The core's deadline has come.
     Wake {
         /// Which request; an older one is void.
         order: u64,
@@ -43,7 +43,7 @@ pub enum Input {
     },
     /// A snapshot arrived, every byte of it.
     Snapshot {
-        /// From whom.
+        /// The sender.
         from: MemberId,
         /// The sender's term.
         term: Term,
@@ -54,14 +54,14 @@ pub enum Input {
     },
     /// A snapshot that this member sent has arrived, or has not.
     SnapshotSent {
-        /// To whom.
+        /// The receiver.
         to: MemberId,
         /// Whether every byte was acknowledged.
         arrived: Result<(), ()>,
     },
     /// The connection to a member broke.
     Unreachable {
-        /// To whom.
+        /// The receiver.
         to: MemberId,
     },
     /// Clients write.
@@ -76,12 +76,12 @@ pub enum Input {
     },
     /// The operator wants another configuration.
     Change(Change),
-    /// Somebody wants another leader.
+    /// A request for another leader.
     Transfer {
-        /// Whom; `None`: anybody.
+        /// The member that is to lead; `None`: any.
         target: Option<MemberId>,
     },
-    /// It is time to look at leases, if this member leads.
+    /// Leases are due for a check, if this member leads.
     Leases,
     /// Ask the core for its outputs.
     Settle,
@@ -113,7 +113,7 @@ impl Input {
 /// Whether a member runs.
 #[derive(Debug)]
 pub enum State {
-    /// It does.
+    /// It runs.
     Up(Box<Process>),
     /// It crashed, and will start again.
     Down,
@@ -140,7 +140,7 @@ pub struct Member {
     pub stalled_until: Duration,
     /// The next sync fails.
     pub sync_fails: bool,
-    /// There is no room on its disk until then.
+    /// Its disk is full until then.
     pub full_until: Duration,
     /// Its disk answers reads with errors until then.
     pub unreadable_until: Duration,
@@ -226,7 +226,7 @@ pub struct Process {
     /// The state as last captured; only a planted bug looks at it again.
     pub captured: Option<Bytes>,
     /// When leases end, as long as it leads.
-    pub lessor: Lessor,
+    pub lease_times: LeaseTimes,
     /// What the first register of a read held when it began; only a planted bug looks at it.
     pub glimpsed: BTreeMap<OperationId, u64>,
     /// Hints that its version does not know.
@@ -251,7 +251,7 @@ impl Process {
             sending: BTreeMap::new(),
             wake: (0, Duration::MAX),
             captured: None,
-            lessor: Lessor::default(),
+            lease_times: LeaseTimes::default(),
             glimpsed: BTreeMap::new(),
             unknown,
         }

@@ -1,5 +1,5 @@
-//! How faults strike a cluster of cores. Owns the strikes, one file a kind. Does not own which faults exist (`crate::fault`) or how
-//! often they strike (`crate::profile`).
+//! How faults strike a cluster of cores. Owns the strikes, one file a kind. Does not own which faults exist
+//! (`crate::fault`) or how often they strike (`crate::profile`).
 
 pub(super) mod clock;
 pub(super) mod crash;
@@ -21,8 +21,8 @@ use crate::invariant::Checked;
 
 impl CoreCluster {
     pub(super) fn until_next_strike(&mut self) -> Duration {
-        let calm = self.profile.calm;
-        self.random.time(calm / 8, calm * 2)
+        let interval = self.profile.interval;
+        self.random.time(interval / 8, interval * 2)
     }
 
     pub(super) fn strike(&mut self, fault: Fault) -> Checked {
@@ -38,7 +38,7 @@ impl CoreCluster {
             Fault::SyncError => disk::fail_sync(self),
             Fault::NoSpace => disk::fill(self),
             Fault::ReadError => disk::fail_reads(self)?,
-            Fault::Rot => disk::ail(self, Misdirection::No)?,
+            Fault::Damage => disk::ail(self, Misdirection::No)?,
             Fault::Misdirect => disk::ail(self, Misdirection::Yes)?,
             Fault::Clock => clock::strike(self),
             Fault::Transfer => transfer::strike(self),
@@ -57,7 +57,7 @@ impl CoreCluster {
         self.is_healing = true;
         self.profile.heal();
         self.network.mend();
-        self.network.weather = self.profile.weather;
+        self.network.profile = self.profile.network;
         let now = self.agenda.now();
         let ids: Vec<MemberId> = self.members.keys().copied().collect();
         for id in ids {

@@ -1,5 +1,5 @@
-//! A member takes one input: tells its core, or does what its driver does with it. Owns the inputs' side of the driver; the
-//! outputs' is [`super::perform`].
+//! A member takes one input: gives it to its core, or does what its driver does with it. Owns the inputs of the driver.
+//! Does not own outputs' is [`super::perform`].
 
 use std::time::Duration;
 
@@ -69,7 +69,9 @@ impl CoreCluster {
             Input::Transfer { target } => {
                 let answer = process.raft.transfer(now, target);
                 self.coverage.transfers += u64::from(answer.is_ok());
-                self.trace.note(self.agenda.now(), || format!("{id} is asked to hand over to {target:?}: {answer:?}"));
+                self.trace.note(self.agenda.now(), || {
+                    format!("{id} is asked to transfer leadership to {target:?}: {answer:?}")
+                });
             }
             Input::Leases => {
                 self.look_at_leases(id);

@@ -1,5 +1,5 @@
-//! The life of a member: added, started, crashed, paused, destroyed. Owns when each happens and what its disk keeps. Does not own what
-//! a running member does (`inputs.rs`, `outputs.rs`).
+//! The life of a member: added, started, crashed, paused, destroyed. Owns when each happens and what its disk keeps.
+//! Does not own what a running member does (`inputs.rs`, `outputs.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::cores::{CoreCluster, Event};
 use crate::invariant::{Checked, Violation};
 
 impl CoreCluster {
-    /// A new member with an empty disk, but for the configuration it was bootstrapped with, starts.
+    /// A new member starts, with nothing on its disk except the configuration of its bootstrap.
     pub(crate) fn add_member(&mut self, id: MemberId, bootstrap: Arc<Configuration>) -> Checked {
         let meta = SnapshotMeta { configuration: Arc::clone(&bootstrap), ..SnapshotMeta::default() };
         self.disks.insert(id, Disk::bootstrapped(id, meta, Machine::default().image()));
@@ -127,7 +127,7 @@ impl CoreCluster {
         self.sabotage
     }
 
-    /// A member is no more, and neither is its disk.
+    /// A member is gone with its disk.
     pub(crate) fn destroy(&mut self, id: MemberId) {
         self.note(|| format!("{id} is destroyed with its disk"));
         let member = self.members.get_mut(&id).expect("only members are destroyed");

@@ -1,5 +1,5 @@
-//! Carries out what a core asks for, one arm per output, against the simulated disk and network. Owns the outputs' side of the
-//! driver; what must wait for what is the core's to say.
+//! Carries out a core's outputs, one arm per output, on the simulated disk and network. Owns the outputs of the
+//! driver. Does not own their order, which the core decides.
 
 use std::time::Duration;
 
@@ -264,7 +264,7 @@ impl CoreCluster {
         let sender_lives = sender.is_some();
         let is_up = self.members.get(&to).is_some_and(|member| member.is_up());
         let linked = self.network.passes(from, to) && self.network.passes(to, from);
-        let lost = self.random.chance(self.network.weather.loss.saturating_mul(3).min(900_000));
+        let lost = self.random.chance(self.network.profile.loss.saturating_mul(3).min(900_000));
         let arrived = if sender_lives && is_up && linked && !lost { Ok(()) } else { Err(()) };
         if arrived.is_ok() {
             self.deliver(to, None, Input::Snapshot { from, term, meta, image })?;
@@ -281,7 +281,7 @@ impl CoreCluster {
 
     // Time.
 
-    /// Plans to wake a member at its deadline, or before: one that wakes too early is told to wait on. So the agenda does not
+    /// Plans to wake a member at its deadline, or before: a member that wakes too early waits on. So the agenda does not
     /// fill with every deadline that a message moved.
     pub(super) fn plan_wake(&mut self, id: MemberId) {
         let now = self.agenda.now();

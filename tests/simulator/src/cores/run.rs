@@ -1,5 +1,5 @@
-//! One seed from beginning to end: the safety phase with its faults, then everything is healed and must become whole. Owns the
-//! phases, the verdict, and the second run of a failed seed that tells what happened.
+//! One seed from beginning to end: the safety phase with its faults, then everything is healed and must become whole.
+//! Owns the phases, the verdict, and the second run of a failed seed that records a trace.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Runs one seed.
 ///
 /// # Errors
-/// It failed; it was run a second time to tell the story.
+/// Returns the failure, with the trace of a second run.
 pub fn run(seed: Seed, options: &Options) -> Result<Coverage, Box<Failure>> {
     judge(seed, options).map_err(|violation| {
         let traced = Options { trace: settings::trace_lines(options.trace), ..options.clone() };
@@ -42,7 +42,7 @@ pub fn run(seed: Seed, options: &Options) -> Result<Coverage, Box<Failure>> {
 /// Runs one seed's faults and records it, until the record is full: the verdict, and the module for TLC.
 ///
 /// # Errors
-/// A member violated something by starting.
+/// Returns what a member violated by starting.
 pub fn record(seed: Seed, options: &Options) -> Result<(Checked, String), Violation> {
     let mut cluster = catching_panics(|| CoreCluster::new(seed, options))?;
     let verdict = catching_panics(|| {
@@ -58,7 +58,7 @@ pub fn record(seed: Seed, options: &Options) -> Result<(Checked, String), Violat
 /// Runs one seed, once: the verdict without the story.
 ///
 /// # Errors
-/// What was wrong.
+/// Returns what was wrong.
 pub fn judge(seed: Seed, options: &Options) -> Result<Coverage, Violation> {
     attempt(seed, &Options { trace: 0, ..options.clone() }).0
 }

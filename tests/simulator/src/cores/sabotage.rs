@@ -1,5 +1,5 @@
-//! Planted bugs: what a careless driver, disk or core would do. Owns the list; each must be caught by an invariant within its
-//! budget of seeds, or the simulator proves nothing.
+//! Planted bugs: what a careless driver, disk or core would do. Owns the list; each must be caught by an invariant
+//! within its budget of seeds, or the simulator proves nothing.
 
 use raft::{AppendReply, Body, Output, Raft};
 
@@ -38,10 +38,10 @@ pub enum Sabotage {
     LosesNewestFile,
     /// A failed sync is repeated, and what it covered is taken for durable (cockroach#37102).
     RetriesFailedSync,
-    /// A write that found no room is taken for durable.
+    /// A write that failed on a full disk is taken for durable.
     IgnoresFullDisk,
-    /// A rotten record is taken for a torn tail, and cut off with all that was synced behind it (NATS 2.12.1).
-    TruncatesOnRot,
+    /// A damaged record is taken for a torn tail, and cut off with everything synced after it (NATS 2.12.1).
+    TruncatesOnDamage,
     /// A record that was written over another is taken for that one.
     TrustsThePlace,
     /// A member whose disk was emptied starts anew under its old name (openraft's FAQ, RATIS-2523).
@@ -77,7 +77,7 @@ impl Sabotage {
         Self::LosesNewestFile,
         Self::RetriesFailedSync,
         Self::IgnoresFullDisk,
-        Self::TruncatesOnRot,
+        Self::TruncatesOnDamage,
         Self::TrustsThePlace,
         Self::RejoinsWithEmptyDisk,
         Self::SnapshotsOlderState,
@@ -110,8 +110,8 @@ impl Sabotage {
                 "etcd#6368: a crash takes the newest file of the log, whose directory was never synced"
             }
             Self::RetriesFailedSync => "cockroach#37102: a failed sync is repeated and believed",
-            Self::IgnoresFullDisk => "a write that found no room is taken for durable",
-            Self::TruncatesOnRot => "NATS 2.12.1: what rots is taken for a torn tail, and cut off",
+            Self::IgnoresFullDisk => "a write that failed on a full disk is taken for durable",
+            Self::TruncatesOnDamage => "NATS 2.12.1: a damaged record is taken for a torn tail, and cut off",
             Self::TrustsThePlace => "a record that was written over another is taken for that one",
             Self::RejoinsWithEmptyDisk => "RATIS-2523: a member whose disk was emptied starts anew under its old name",
             Self::SnapshotsOlderState => "dragonboat#369: a snapshot has the state of the one before it",
@@ -141,7 +141,7 @@ impl Sabotage {
     #[must_use]
     pub fn reading(self) -> Reading {
         match self {
-            Self::TruncatesOnRot => Reading::TruncatesOnRot,
+            Self::TruncatesOnDamage => Reading::TruncatesOnDamage,
             Self::TrustsThePlace => Reading::TrustsThePlace,
             _ => Reading::Sound,
         }

@@ -1,7 +1,8 @@
-//! A run as TLC reads it: a TLA+ module that holds what every member was and what its disk held, line by line, to be explained
-//! by `node/raft/spec/TraceRaft.tla`. Owns the lines and their form; looks at cores, outputs and disks, and changes nothing.
+//! A run as TLC reads it: a TLA+ module that holds what every member was and what its disk held, line by line, to be
+//! explained by `node/raft/spec/TraceRaft.tla`. Owns the lines and their form; looks at cores, outputs and disks, and
+//! changes nothing.
 //!
-//! Whoever records needs the whole log where a disk has only what was not purged, so every entry that ever was is remembered
+//! A recording needs the whole log where a disk has only what was not purged, so every entry that ever existed is remembered
 //! with the one before it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +16,7 @@ use raft::{
 
 use world::disk::Contents;
 
-/// What one line tells of a member's memory, but for the log.
+/// A member's memory in one line, without the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Memory {
     hard: HardState,

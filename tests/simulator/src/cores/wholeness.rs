@@ -1,5 +1,6 @@
-//! What is demanded once every fault is lifted: one leader, one settled configuration of living members, one log and one state
-//! everywhere, every client served, no lease that nobody keeps alive, and nobody left behind who still campaigns.
+//! What is demanded once every fault is lifted: one leader, one settled configuration of living members, one log and
+//! one state everywhere, every client served, no lease that no client keeps alive, and no removed member that still
+//! campaigns.
 
 use std::collections::BTreeSet;
 
@@ -39,20 +40,20 @@ pub fn missing(cluster: &CoreCluster) -> Option<String> {
     }
     let leases = process.machine.leases().len();
     if leases > 0 {
-        return Some(format!("the end of {leases} leases that nobody keeps alive"));
+        return Some(format!("the end of {leases} leases that no client keeps alive"));
     }
     outsiders(cluster, &everyone)
 }
 
-/// The only member that leads; older leaders that nobody told yet do not count as one.
+/// The only member that leads; none while an older leader does not know of its successor.
 fn the_leader(cluster: &CoreCluster) -> Option<MemberId> {
     let leaders = cluster.leaders();
     let (leader, others) = leaders.split_first()?;
     others.is_empty().then_some(*leader)
 }
 
-/// A removed member that still takes itself for a voter campaigns for ever, unless it is told; where all whom it asks are gone,
-/// only who runs it can end that.
+/// A removed member that still takes itself for a voter campaigns until it learns of its removal; where all members it
+/// asks are gone, only the operator can end that.
 fn outsiders(cluster: &CoreCluster, everyone: &BTreeSet<MemberId>) -> Option<String> {
     let running = cluster.members.values().filter(|member| !everyone.contains(&member.id));
     let asking = running.filter_map(|member| Some((member.id, &member.process()?.raft))).filter(|(_, raft)| {

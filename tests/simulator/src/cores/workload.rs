@@ -1,12 +1,11 @@
-//! What a client asks for next: reads, puts, compare-and-swaps, transactions over several registers, and leases that registers
-//! are attached to. Owns the draw, and the memory of answers that makes its guesses good ones.
+//! What a client asks for next: reads, puts, compare-and-swaps, transactions over several registers, and leases that
+//! registers are attached to. Owns the draw, and the memory of answers that makes its guesses good ones.
 
 use std::collections::BTreeMap;
 
 use world::seed::Random;
 
-use crate::command::{Action, Answer, Compare, LeaseId, Step};
-use crate::cores::clients::Asked;
+use crate::command::{Action, Answer, Compare, LeaseId, Request, Step};
 
 /// Leases that clients remember, at most.
 const LEASES_MAX: usize = 3;
@@ -26,17 +25,17 @@ pub struct Memory {
 
 impl Memory {
     /// What operation `number` is to be.
-    pub fn wish(&mut self, random: &mut Random, keys: u64, number: u64) -> Asked {
+    pub fn next(&mut self, random: &mut Random, keys: u64, number: u64) -> Request {
         let (key, value) = (random.below(keys), number * VALUES);
         let action = match random.below(20) {
-            0..=5 => return Asked::Read(vec![key]),
-            6..=7 => return Asked::Read(several(random, keys)),
+            0..=5 => return Request::Read(vec![key]),
+            6..=7 => return Request::Read(several(random, keys)),
             8..=11 => Action::put(key, value, LeaseId::NONE),
             12..=14 => Action::compare_and_swap(key, self.guess(key), value),
             15..=17 => self.transaction(random, keys, value),
             _ => self.with_a_lease(random, key, value, number),
         };
-        Asked::Command(action)
+        Request::Command(action)
     }
 
     fn guess(&self, key: u64) -> u64 {

@@ -19,7 +19,7 @@ impl CommittedIsDurable {
     /// Looks at a member's commit index after a step.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// Returns what is wrong with it.
     pub fn committed(&mut self, ledger: &mut Ledger, id: MemberId, raft: &Raft, disks: &Disks) -> Checked {
         let (before, after) = (ledger.ghost(id).commit, raft.commit());
         if before == after {
@@ -47,7 +47,7 @@ fn agrees(ledger: &Ledger, id: MemberId, before: Index, after: Index) -> Checked
     Ok(())
 }
 
-/// A leader committed something that nobody had before.
+/// A leader committed an entry that was not committed before.
 fn decided(ledger: &mut Ledger, id: MemberId, commit: Index, raft: &Raft, disks: &Disks) -> Checked {
     let ghost = ledger.ghost(id);
     let state = raft.soft_state();

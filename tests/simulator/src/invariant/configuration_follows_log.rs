@@ -9,7 +9,7 @@ use crate::invariant::{Checked, ensure};
 /// Looks at a member after a step.
 ///
 /// # Errors
-/// It uses another configuration than its log says.
+/// Returns a violation if the member uses another configuration than its log says.
 pub fn stepped(ledger: &Ledger, id: MemberId, raft: &Raft) -> Checked {
     let (used, at) = raft.configuration();
     let (index, logged) = ledger.ghost(id).configuration();

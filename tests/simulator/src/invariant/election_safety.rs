@@ -8,7 +8,7 @@ use crate::invariant::{Checked, ensure};
 /// A member says that it leads.
 ///
 /// # Errors
-/// Another one led this term.
+/// Returns a violation if another member led this term.
 pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
     let fresh = Reign { leader: id, inherited: None, last: Index(0) };
     let leader = ledger.reigns.entry(term).or_insert(fresh).leader;

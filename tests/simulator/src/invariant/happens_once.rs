@@ -13,7 +13,7 @@ const NAME: &str = "a proposal happens once, a refused one never";
 /// What became of proposals.
 #[derive(Debug, Default)]
 pub struct HappensOnce {
-    /// Entries are not commands of the simulated machine: somebody else looks at them.
+    /// Entries are not commands of the simulated state machine: the clients check them.
     pub is_elsewhere: bool,
     looked_at: usize,
     happened: BTreeMap<OperationId, EntryId>,
@@ -24,7 +24,7 @@ impl HappensOnce {
     /// Looks at newly committed entries.
     ///
     /// # Errors
-    /// One happened twice, or after it was refused.
+    /// Returns a violation if a proposal happened twice or after it was refused.
     pub fn committed(&mut self, ledger: &Ledger) -> Checked {
         if self.is_elsewhere {
             return Ok(());
@@ -45,7 +45,7 @@ impl HappensOnce {
     /// The core says that a proposal will not happen.
     ///
     /// # Errors
-    /// It has.
+    /// Returns a violation if it has happened.
     pub fn refused(&mut self, operation: OperationId) -> Checked {
         self.refused.insert(operation);
         let happened = self.happened.get(&operation);

@@ -11,7 +11,7 @@ const NAME: &str = "leader append-only";
 /// A member writes entries.
 ///
 /// # Errors
-/// It leads, and they stand where it already has some.
+/// Returns a violation if the member leads and already has entries at these indexes.
 pub fn written(ledger: &Ledger, id: MemberId, state: SoftState, entries: &[Entry]) -> Checked {
     let (Some(first), true) = (entries.first(), leads_on(ledger, id, state)) else { return Ok(()) };
     let last = ledger.ghost(id).last();
@@ -23,7 +23,7 @@ pub fn written(ledger: &Ledger, id: MemberId, state: SoftState, entries: &[Entry
 /// A member replaces its log by a snapshot.
 ///
 /// # Errors
-/// It leads.
+/// Returns a violation if the member leads.
 pub fn installed(ledger: &Ledger, id: MemberId, state: SoftState, meta: &SnapshotMeta) -> Checked {
     ensure(!leads_on(ledger, id, state), NAME, || {
         format!("{id}, which leads term {}, replaces its log by a snapshot at {}", state.term, meta.last)

@@ -11,7 +11,7 @@ const NAME: &str = "leader completeness";
 /// A member leads; if it just began to, its log must hold what earlier terms committed.
 ///
 /// # Errors
-/// It does not.
+/// Returns a violation if it does not.
 pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
     if ledger.reigns[&term].inherited.is_some() {
         return Ok(());
@@ -33,7 +33,7 @@ pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
 /// An entry is committed by the leader of `by`; leaders elected already in later terms must have had it.
 ///
 /// # Errors
-/// One had not.
+/// Returns a violation if one of them had not.
 pub fn committed(ledger: &Ledger, id: EntryId, by: Term) -> Checked {
     for (term, reign) in ledger.reigns.range(by.next()..) {
         let held = reign.inherited.as_ref().and_then(|terms| terms.get(id.index.0 as usize - 1)).copied();

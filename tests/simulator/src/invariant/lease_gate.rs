@@ -1,5 +1,5 @@
-//! Lease gate: a leader answers a read without asking anybody only while nobody was elected after it (Raft thesis §6.4.1;
-//! raft-rs#234). Clocks must keep to their bound, as they do wherever leases are on here.
+//! Lease gate: a leader answers a read without a round of messages only while no other member was elected after it
+//! (Raft thesis §6.4.1; raft-rs#234). Clocks must keep to their bound, as they do wherever leases are on here.
 
 use raft::{MemberId, ReadContext, Term};
 
@@ -26,7 +26,7 @@ impl LeaseGate {
     /// A member that leads `term` answers a read.
     ///
     /// # Errors
-    /// It asked nobody, and another was elected meanwhile.
+    /// Returns an error if it confirmed the read by its lease and another member was elected meanwhile.
     pub fn ready(&self, ledger: &Ledger, id: MemberId, context: ReadContext, term: Term) -> Checked {
         if self.begun.get(&id) != Some(&context) {
             return Ok(());

@@ -242,7 +242,7 @@ impl Ledger {
     /// A member starts with what its disk holds.
     ///
     /// # Errors
-    /// Its snapshot contains what is not committed.
+    /// Returns a violation if its snapshot contains an entry that is not committed.
     pub fn restarted(&mut self, id: MemberId, contents: &Contents) -> Checked {
         let snapshot = contents.snapshot.last;
         let agrees = snapshot.index == Index(0) || self.committed_at(snapshot.index).is_some_and(|c| c.id == snapshot);

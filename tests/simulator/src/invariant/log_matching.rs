@@ -12,7 +12,7 @@ const NAME: &str = "log matching";
 /// A member's log gets an entry; what stood there and behind is gone.
 ///
 /// # Errors
-/// It does not match what is known.
+/// Returns a violation if the entry does not match what is known.
 pub fn appended(ledger: &mut Ledger, id: MemberId, entry: &Entry) -> Checked {
     let last = ledger.ghost(id).last();
     let fits = entry.id.index > Index(0) && entry.id.index <= last.next();
@@ -30,7 +30,7 @@ pub fn appended(ledger: &mut Ledger, id: MemberId, entry: &Entry) -> Checked {
             })?;
         }
         None => {
-            // Whoever creates an entry leads its term, even if it was deposed before anybody looked.
+            // A member that creates an entry leads its term, even if it was deposed before this check.
             election_safety::led(ledger, id, term)?;
             leader_completeness::led(ledger, id, term)?;
             let stamp = ledger.known(before).map(|known| known.entry.time_ms);

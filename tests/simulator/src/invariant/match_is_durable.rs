@@ -1,5 +1,5 @@
-//! Match is durable: what a follower acknowledges is on its disk and in the log of that term's leader, and a leader counts no
-//! more than was acknowledged (Raft thesis §3.5, §10.2.1; CCF#6016).
+//! Match is durable: what a follower acknowledges is on its disk and in the log of that term's leader, and a leader
+//! counts no more than was acknowledged (Raft thesis §3.5, §10.2.1; CCF#6016).
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ impl MatchIsDurable {
     /// A member sends a message.
     ///
     /// # Errors
-    /// It acknowledges what it should not.
+    /// Returns a violation if the message acknowledges more than is durable.
     pub fn sent(&mut self, ledger: &Ledger, id: MemberId, message: &Message, disks: &Disks) -> Checked {
         let Body::AppendReply(AppendReply::Accepted { matched, .. }) = message.body else { return Ok(()) };
         if matched == Index(0) {
@@ -44,7 +44,7 @@ impl MatchIsDurable {
     /// What a leader counts for each of the others.
     ///
     /// # Errors
-    /// More than was acknowledged.
+    /// Returns a violation if the leader counts more than was acknowledged.
     pub fn counted(&self, id: MemberId, term: Term, progress: BTreeMap<MemberId, ProgressReport>) -> Checked {
         for (member, report) in progress {
             let acknowledged = self.acknowledged.get(&(term, member)).copied().unwrap_or_default();

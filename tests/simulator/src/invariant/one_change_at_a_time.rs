@@ -1,5 +1,5 @@
-//! One change at a time: a leader appends a configuration only when the one before it is committed, and so is an entry of its
-//! own term (Raft thesis §4.1, §4.3; Ongaro's correction of 2015).
+//! One change at a time: a leader appends a configuration only when the one before it is committed, and so is an entry
+//! of its own term (Raft thesis §4.1, §4.3; Ongaro's correction of 2015).
 
 use raft::{Entry, MemberId, Payload};
 
@@ -8,11 +8,11 @@ use crate::invariant::{Checked, ensure};
 
 const NAME: &str = "one change at a time";
 
-/// A leader creates an entry; it is not in the ledger yet. A change may stand in the step that commits what it waited for, so
-/// the leader's own word counts for what is committed.
+/// A leader creates an entry; it is not in the ledger yet. A change may stand in the step that commits what it waited
+/// for, so the leader's own word counts for what is committed.
 ///
 /// # Errors
-/// It is a configuration that comes too early.
+/// Returns a violation if it is a configuration that comes too early.
 pub fn created(ledger: &Ledger, id: MemberId, entry: &Entry, commit: raft::Index) -> Checked {
     let Payload::Configuration(_) = &entry.payload else { return Ok(()) };
     let ghost = ledger.ghost(id);

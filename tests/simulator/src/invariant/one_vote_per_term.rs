@@ -1,5 +1,5 @@
 //! One vote per term: a member votes for at most one candidate in a term, restarts included, and a vote is on disk before
-//! anybody hears of it (Raft thesis §3.4, §3.8).
+//! any other member learns of it (Raft thesis §3.4, §3.8).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::invariant::{Checked, Disks, ensure};
 
 const NAME: &str = "one vote per term";
 
-/// Votes that somebody may have heard of.
+/// Votes that other members may know of.
 #[derive(Debug, Default)]
 pub struct OneVotePerTerm {
     given: BTreeMap<(MemberId, Term), MemberId>,
@@ -20,11 +20,11 @@ impl OneVotePerTerm {
     /// A member sends a message.
     ///
     /// # Errors
-    /// It is a second vote, or one that the disk does not hold.
+    /// Returns a violation if it is a second vote, or one that the disk does not hold.
     pub fn sent(&mut self, id: MemberId, to: MemberId, message: &Message, disks: &Disks) -> Checked {
         let candidate = match message.body {
             Body::VoteReply { granted: true } => to,
-            // Whoever asks for votes has given its own.
+            // A member that asks for votes has given its own.
             Body::Vote { .. } => id,
             _ => return Ok(()),
         };
@@ -39,7 +39,7 @@ impl OneVotePerTerm {
     /// A member leads, so its own vote counted.
     ///
     /// # Errors
-    /// It had voted for another.
+    /// Returns a violation if it had voted for another member.
     pub fn led(&mut self, id: MemberId, term: Term) -> Checked {
         self.vote(id, term, id)
     }
@@ -52,7 +52,7 @@ impl OneVotePerTerm {
     /// A member's disk holds this for good.
     ///
     /// # Errors
-    /// The term fell, or the vote changed within a term.
+    /// Returns a violation if the term fell or the vote changed within a term.
     pub fn durable(&mut self, id: MemberId, held: HardState) -> Checked {
         let before = self.durable.insert(id, held).unwrap_or_default();
         let changed = before.term == held.term && before.vote.is_some() && before.vote != held.vote;
@@ -64,7 +64,7 @@ impl OneVotePerTerm {
     /// A member starts from this.
     ///
     /// # Errors
-    /// As for [`OneVotePerTerm::durable`].
+    /// Returns a violation as [`OneVotePerTerm::durable`] does.
     pub fn restarted(&mut self, id: MemberId, held: HardState) -> Checked {
         self.durable(id, held)
     }

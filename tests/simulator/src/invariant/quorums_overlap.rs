@@ -10,7 +10,7 @@ use crate::invariant::{Checked, ensure};
 /// A leader creates an entry; it is not in the ledger yet.
 ///
 /// # Errors
-/// It is a configuration that could decide apart from the one before.
+/// Returns a violation if the configuration could decide apart from the one before.
 pub fn created(ledger: &Ledger, id: MemberId, entry: &Entry) -> Checked {
     let Payload::Configuration(next) = &entry.payload else { return Ok(()) };
     let (index, current) = ledger.ghost(id).configuration();

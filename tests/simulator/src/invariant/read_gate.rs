@@ -31,7 +31,7 @@ impl ReadGate {
     /// The core says that a read may be served at `index`.
     ///
     /// # Errors
-    /// That would miss an acknowledged write.
+    /// Returns a violation if the read would miss an acknowledged write.
     pub fn ready(&mut self, id: MemberId, context: ReadContext, index: Index) -> Checked {
         let begun = self.begun.remove(&(id, context));
         ensure(begun.is_some(), "read gate", || {

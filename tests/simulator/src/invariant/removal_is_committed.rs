@@ -9,7 +9,7 @@ use crate::invariant::{Checked, ensure};
 /// A member stops for good because of the configuration at `index`.
 ///
 /// # Errors
-/// That one is not committed, or has the member in it.
+/// Returns a violation if the configuration is not committed or still has the member.
 pub fn removed(ledger: &Ledger, id: MemberId, index: Index) -> Checked {
     let committed = ledger.committed_at(index).and_then(|committed| ledger.known(committed.id));
     let left_out = match committed.map(|known| &known.entry.payload) {

@@ -27,7 +27,7 @@ impl StateMachineSafety {
     /// A state machine took an entry and has this hash now.
     ///
     /// # Errors
-    /// The entry, its place or the state is not what it should be.
+    /// Returns a violation if the entry, its place or the state is wrong.
     pub fn applied(&mut self, ledger: &Ledger, id: MemberId, entry: &Entry, hash: u64) -> Checked {
         let index = entry.id.index;
         let before = self.applied.insert(id, index).unwrap_or_default();
@@ -44,7 +44,7 @@ impl StateMachineSafety {
     /// A state machine is at `index` and has this hash.
     ///
     /// # Errors
-    /// Another one's was different.
+    /// Returns a violation if another member's state at this index was different.
     pub fn state(&mut self, id: MemberId, index: Index, hash: u64) -> Checked {
         let place = index.0 as usize - 1;
         if place == self.hashes.len() {
@@ -60,7 +60,7 @@ impl StateMachineSafety {
 /// A member replaces its log and state by a snapshot.
 ///
 /// # Errors
-/// It contains what is not committed, or says something else than the log did.
+/// Returns a violation if the snapshot contains an entry that is not committed, or disagrees with the log.
 pub fn installed(ledger: &mut Ledger, id: MemberId, meta: &SnapshotMeta) -> Checked {
     describes_what_is_committed(ledger, id, meta)?;
     ledger.replace(id, meta.last.index);
@@ -70,7 +70,7 @@ pub fn installed(ledger: &mut Ledger, id: MemberId, meta: &SnapshotMeta) -> Chec
 /// What a snapshot says of itself is what the log says of it (openraft#1808).
 ///
 /// # Errors
-/// It is not.
+/// Returns a violation if it is not.
 pub fn describes_what_is_committed(ledger: &Ledger, id: MemberId, meta: &SnapshotMeta) -> Checked {
     let last = meta.last;
     let committed = ledger.committed_at(last.index);

@@ -1,5 +1,5 @@
-//! Asks a shipped cluster for other members, by the call that the operator's admin door makes. What is wanted next is
-//! [`crate::churn`]'s to say.
+//! Asks a cluster of members for other members, by the call that the admin service makes. Does not own what is wanted next
+//! (`crate::churn`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::churn::{Seen, info};
 use crate::invariant::Checked;
 use crate::members::{Event, MemberCluster};
 
-/// The pace once everything is healed.
-const CALM: Duration = Duration::from_millis(250);
+/// Interval between two requests once everything is healed.
+const HEALED_INTERVAL: Duration = Duration::from_millis(250);
 
 impl MemberCluster {
     pub(super) fn operator_looks(&mut self) -> Checked {
@@ -20,7 +20,11 @@ impl MemberCluster {
             let leader = *self.random.pick(&leaders);
             self.ask_for_members(leader)?;
         }
-        let pace = if self.is_healing { CALM } else { self.random.time(self.profile.calm / 8, self.profile.calm) };
+        let pace = if self.is_healing {
+            HEALED_INTERVAL
+        } else {
+            self.random.time(self.profile.interval / 8, self.profile.interval)
+        };
         self.agenda.after(pace, Event::Operator);
         Ok(())
     }
@@ -39,18 +43,18 @@ impl MemberCluster {
         }
         let handle = process.handle();
         let seen = Seen { current: &current, dead: self.dead() };
-        let Some(wish) = self.operator.wish(&mut self.random, &seen) else { return Ok(()) };
-        let mut learners = wish.learners;
-        for _ in 0..wish.fresh {
+        let Some(next) = self.operator.next_change(&mut self.random, &seen) else { return Ok(()) };
+        let mut learners = next.learners;
+        for _ in 0..next.fresh {
             let id = self.operator.fresh_id();
             self.add_member(id, &Configuration::default())?;
             learners.insert(id);
         }
-        let members: BTreeMap<_, _> = wish.voters.iter().chain(&learners).map(|id| (*id, info(*id))).collect();
-        self.note(|| format!("{leader} is asked for voters {:?}, learners {learners:?}", wish.voters));
-        let change = Change { expected, voters: wish.voters, learners, members };
+        let members: BTreeMap<_, _> = next.voters.iter().chain(&learners).map(|id| (*id, info(*id))).collect();
+        self.note(|| format!("{leader} is asked for voters {:?}, learners {learners:?}", next.voters));
+        let change = Change { expected, voters: next.voters, learners, members };
         super::ask(async move { handle.change(change).await });
-        // At once, so that whoever loses disks knows which of them matter.
+        // At once, so that faults of disks know which of them matter.
         self.take_turn(leader)
     }
 }

@@ -1,5 +1,5 @@
-//! Clients of a shipped cluster: they call the member's own door, and wait as a door waits. Owns the calls under way and the
-//! histories; what a failed call promises is held against the log.
+//! Clients of a cluster of members: they call the handle that the API uses, and wait as the API does. Owns the calls
+//! under way and the histories; what a failed call promises is held against the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -108,7 +108,7 @@ fn op(step: &Step, padding_max: u64) -> Op {
     }
 }
 
-/// The action as a member's door takes it; a marker names the operation, so that it is known in the log.
+/// The action as a request of the API; a marker names the operation, so that it is recognized in the log.
 fn command(operation: u64, action: &Action, padding_max: u64) -> Command {
     let Action::Transaction { compares, then, otherwise } = action else {
         unreachable!("leases are not asked for here")
@@ -165,7 +165,7 @@ impl Clients {
         Self { served: vec![0; count], ..Self::default() }
     }
 
-    /// Somebody asks a member for something; nobody waits for it if there is no `client`.
+    /// A call at a member; without a `client` no client waits for the answer.
     pub(super) fn begin(
         &mut self,
         random: &mut Random,
@@ -176,7 +176,7 @@ impl Clients {
     ) {
         self.operations += 1;
         let operation = self.operations;
-        let waiting = match self.wish(random, keys, operation) {
+        let waiting = match self.next_change(random, keys, operation) {
             Ok(action) => {
                 let command = command(operation, &action, padding_max);
                 Waiting::Write(action, Box::pin(async move { handle.propose(command).await }))
@@ -188,7 +188,7 @@ impl Clients {
     }
 
     /// What operation `number` is to be: an action, or a read of some registers.
-    fn wish(&self, random: &mut Random, keys: u64, number: u64) -> Result<Action, Vec<u64>> {
+    fn next_change(&self, random: &mut Random, keys: u64, number: u64) -> Result<Action, Vec<u64>> {
         let (key, other, value) = (random.below(keys), random.below(keys), number * VALUES);
         let guess = |key| self.guesses.get(&key).copied().unwrap_or(0);
         let write = |key, value| Step::Put { key, value, lease: LeaseId::NONE };
@@ -207,7 +207,7 @@ impl Clients {
         })
     }
 
-    /// Somebody lets a member forget history; whether there is so much makes no difference to anybody here.
+    /// A compaction at a member; the answer is not awaited, because a refused one changes nothing.
     pub(super) fn compact(&self, random: &mut Random, handle: &Handle) {
         let revision = handle.published().view.revision().0.saturating_sub(random.between(0, 20) as i64);
         let handle = handle.clone();
@@ -217,7 +217,7 @@ impl Clients {
     /// Looks at every call to a member that is under way; clients that wait no longer.
     ///
     /// # Errors
-    /// An answer says what is not so.
+    /// Returns a violation if an answer contradicts the log.
     pub(super) fn look(&mut self, at: MemberId) -> Result<Vec<usize>, Violation> {
         let mut freed = Vec::new();
         let mut context = Context::from_waker(Waker::noop());
@@ -318,7 +318,7 @@ impl Clients {
     /// An entry was committed for the first time.
     ///
     /// # Errors
-    /// It holds what was said never to happen, or what happened before.
+    /// Returns a violation if the entry holds a command that was refused, or one that happened before.
     pub(super) fn committed(&mut self, index: Index, payload: Bytes) -> Checked {
         let batch = Batch::decode(payload)
             .map_err(|reason| Violation { invariant: "entries can be read", seen: reason.to_string() })?;
@@ -342,7 +342,7 @@ impl Clients {
     /// Checks all histories. A write without a known outcome has happened if it is committed, and never did otherwise.
     ///
     /// # Errors
-    /// One of them cannot be explained.
+    /// Returns a violation if a history cannot be explained.
     pub(super) fn check(mut self) -> Result<u64, Violation> {
         for (operation, open) in std::mem::take(&mut self.open) {
             if let Waiting::Write(action, _) = open.waiting {

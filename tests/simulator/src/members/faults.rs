@@ -1,4 +1,4 @@
-//! How faults strike a shipped cluster. Owns nothing but that; which faults there are is [`crate::fault`]'s to say.
+//! How faults strike a cluster of members. Does not own which faults exist (`crate::fault`).
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::members::{Event, MemberCluster};
 const DRIFT_MAX: u64 = 200_000;
 /// Farthest jump of a wall clock.
 const JUMP_MS_MAX: u64 = 3 * 24 * 3_600 * 1_000;
-/// A member that is asked to end has so long to hand over.
+/// Longest time for the leadership transfer of a member that is asked to end.
 const HAND_OVER: Duration = Duration::from_millis(500);
 
 /// Whether a fault strikes at moments, rather than all the time.
@@ -90,7 +90,7 @@ impl MemberCluster {
         self.note(|| format!("the clocks of {id}: a jump of {jump} ms, or {rate} us a second"));
     }
 
-    /// Leadership is handed over without need, or because the member is to end, as at an upgrade.
+    /// Leadership is transferred without need, or because the member is to end, as at an upgrade.
     fn hand_over(&mut self, id: MemberId) -> Checked {
         let target = self.random.coin().then(|| {
             let ids: Vec<MemberId> = self.members.keys().copied().collect();

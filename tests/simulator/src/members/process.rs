@@ -1,4 +1,4 @@
-//! One member of a shipped cluster: the member that ships, moved step by step, and its disk in memory. Owns what a crash takes
+//! One whole member, moved step by step, and its disk in memory. Owns what a crash takes
 //! away and what must be found again after it.
 
 use std::collections::VecDeque;
@@ -83,7 +83,7 @@ pub(super) struct Member {
     pub(super) paused_until: Duration,
     /// Syncs take at least until then.
     pub(super) stalled_until: Duration,
-    /// There is no room on its disk until then.
+    /// Its disk is full until then.
     pub(super) full_until: Duration,
     /// Where a process of its own would have ended.
     pub(super) disk_failed: Arc<AtomicBool>,
@@ -134,7 +134,7 @@ impl Member {
     }
 
     /// While its disk is full, nothing on it can grow.
-    pub(super) fn limit_room(&self, now: Duration) {
+    pub(super) fn limit_space(&self, now: Duration) {
         let limit = (self.full_until > now).then(|| self.disk.used_bytes());
         self.disk.limit_bytes(limit);
     }
@@ -206,7 +206,7 @@ impl Member {
     /// Its process is gone: what was under way may be on the disk, any first part of it.
     ///
     /// # Errors
-    /// What a start finds is not what was acknowledged, with such a part behind it.
+    /// Returns an error if a start does not find what was acknowledged, followed by such a prefix.
     pub(super) fn check_found(&mut self, found: &Restored, shadow: &Disk) -> Checked {
         const NAME: &str = "what was written is found again";
         let id = self.id;
@@ -240,7 +240,7 @@ impl Member {
             let place = under_way.iter().position(|write| write.entries().contains(entry));
             let place = place.ok_or_else(|| Violation {
                 invariant: NAME,
-                seen: format!("{id} starts with {entry:?}, which nobody asked for"),
+                seen: format!("{id} starts with {entry:?}, which the core never asked for"),
             })?;
             // Term and vote go first (Raft thesis §3.8).
             let newest = under_way.iter().take(place + 1).filter_map(UnderWay::hard_state).next_back();

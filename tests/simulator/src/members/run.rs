@@ -1,5 +1,5 @@
-//! One seed of a shipped cluster from beginning to end: the safety phase with its faults, then everything is healed and must
-//! become whole. Owns the phases and the verdict.
+//! One seed of a cluster of members from beginning to end: the safety phase with its faults, then everything is healed
+//! and must become whole. Owns the phases and the verdict.
 
 use std::time::Duration;
 
@@ -29,13 +29,13 @@ const LINES: usize = 200;
 /// The faults that strike here: a bad record on a disk is `storage`'s own tests' to find.
 #[must_use]
 pub fn faults() -> Faults {
-    Faults::all().filter(|fault| !matches!(fault, Fault::Rot | Fault::Misdirect))
+    Faults::all().filter(|fault| !matches!(fault, Fault::Damage | Fault::Misdirect))
 }
 
 /// Runs one seed.
 ///
 /// # Errors
-/// It failed; it was run a second time to tell the story.
+/// Returns the failure, with the trace of a second run.
 pub fn run(seed: Seed) -> Result<Coverage, Box<Failure>> {
     attempt(seed, 0).0.map_err(|violation| {
         let (again, trace) = attempt(seed, settings::trace_lines(LINES));
@@ -96,7 +96,7 @@ impl MemberCluster {
         self.is_healing = true;
         self.profile.heal();
         self.network.mend();
-        self.network.weather = self.profile.weather;
+        self.network.profile = self.profile.network;
         let now = self.now();
         let ids: Vec<_> = self.members.keys().copied().collect();
         for id in ids {

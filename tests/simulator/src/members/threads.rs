@@ -1,4 +1,5 @@
-//! When the threads of a shipped member have time, and what is checked of what they do before anybody else hears of it.
+//! When the threads of a member run, and what is checked of their work before any other member learns of it. Owns the
+//! pace of each
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -142,7 +143,7 @@ impl MemberCluster {
         if dies {
             member.disk.stop_after(after);
         }
-        member.limit_room(now);
+        member.limit_space(now);
         let Some(process) = member.process_mut() else { return Ok(()) };
         match process.write() {
             Ok(written) => {
@@ -195,7 +196,7 @@ impl MemberCluster {
 
     pub(super) fn snapshot(&mut self, id: MemberId, start: u64) -> Checked {
         let now = self.agenda.now();
-        self.members.get_mut(&id).expect("every member is known").limit_room(now);
+        self.members.get_mut(&id).expect("every member is known").limit_space(now);
         let Some(process) = self.of_start(id, start) else { return Ok(()) };
         process.snapshot();
         let newest = process.newest_snapshot();

@@ -1,5 +1,5 @@
-//! What is demanded of a shipped cluster once every fault is lifted: one leader, a settled configuration of living members, one
-//! log, one state, and nobody left behind who still campaigns.
+//! What is demanded of a cluster of members once every fault is lifted: one leader, a settled configuration of living
+//! members, one log, one state, and no removed member that still campaigns.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,8 @@ impl MemberCluster {
     }
 }
 
-/// Whether it campaigns, and asks somebody who could tell it; where all whom it knows are gone, only the operator can end it.
+/// Whether it campaigns among members that know of its removal; where all members it knows are gone, only the operator
+/// can end it.
 fn campaigns_among(member: &Member, everyone: &BTreeSet<MemberId>) -> bool {
     member.process().is_some_and(|process| {
         let asked = &process.raft().configuration().0.voters;

@@ -1,4 +1,4 @@
-//! What shipped members say to each other, in the form that it has on the wire, and the snapshots between them.
+//! Messages between members in their wire format, and snapshots between them. Owns their way over the simulated network.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl MemberCluster {
         let (process, start) = (self.members[&from].process(), self.members[&from].start);
         let carried = process.map(|process| process.carry(at_least));
         let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3;
-        let lost = self.random.chance(self.network.weather.loss.saturating_mul(3).min(900_000));
+        let lost = self.random.chance(self.network.profile.loss.saturating_mul(3).min(900_000));
         let linked = self.network.passes(from, to) && self.network.passes(to, from);
         match carried {
             Some(Ok(carried)) if linked && !lost => {
@@ -64,7 +64,7 @@ impl MemberCluster {
     ) -> Checked {
         let now = self.agenda.now();
         let member = self.members.get_mut(&to).expect("it is up");
-        member.limit_room(now);
+        member.limit_space(now);
         let meta = carried.meta.last;
         let outcome = member.process().map_or(Ok(()), |process| process.receive(from, term, carried));
         self.coverage.installs += u64::from(outcome.is_ok());

@@ -66,7 +66,25 @@ impl<E> Agenda<E> {
         self.queue.push(Reverse(Planned { when: when.max(self.now), order: self.planned, event: Box::new(event) }));
     }
 
-    /// The next event; the time is now its.
+    /// The next event if it is due at `time`; the time is now the event's.
+    pub fn take_due(&mut self, time: Duration) -> Option<E> {
+        let is_due = self.queue.peek().is_some_and(|Reverse(planned)| planned.when <= time);
+        if is_due { self.take_next() } else { None }
+    }
+
+    /// Number of events to come.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether no event is to come.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// The next event; the time is now the event's.
     pub fn take_next(&mut self) -> Option<E> {
         let Reverse(planned) = self.queue.pop()?;
         self.now = planned.when;
@@ -90,5 +108,8 @@ mod tests {
         agenda.at(Duration::ZERO, 'd');
         agenda.take_next();
         assert_eq!(agenda.now(), Duration::from_millis(2), "time never goes back");
+        agenda.after(Duration::from_millis(1), 'e');
+        assert_eq!(agenda.take_due(Duration::from_millis(2)), None);
+        assert_eq!(agenda.take_due(Duration::from_millis(3)), Some('e'));
     }
 }

@@ -1,12 +1,12 @@
-//! A simulated disk: what is written is not yet durable, and a crash keeps some prefix of it. Owns what survives; the order
-//! of writes and the moment of each sync are the member's.
+//! A simulated disk: what is written is not yet durable, and a crash keeps some prefix of it. Owns what survives. Does
+//! not own the order of writes and the moment of each sync, which the member decides.
 //!
-//! A write falls into steps: term and vote, then entries one by one (the first also truncates what stands at its place and
-//! behind), or a snapshot followed by the reset of the log behind it. A crash lets an arbitrary prefix of the steps under
-//! way survive, as a log of checksummed records does: a torn record, and whatever reached the disk behind one that did not,
-//! ends what can be read.
+//! A write falls into steps: term and vote, then entries one by one (the first also truncates the log from its place
+//! on), or a snapshot followed by the reset of the log. A crash lets an arbitrary prefix of the steps under way
+//! survive, as a log of checksummed records does: a torn record, and everything that reached the disk after one that
+//! did not, ends what can be read.
 //!
-//! What was synced can still go bad: a record rots, or another one is written over it. A sound reader notices, by checksum and
+//! What was synced can still be damaged, or overwritten by another record. A sound reader notices, by checksum and
 //! by the name that each record carries, and refuses the whole disk: its member neither votes nor leads.
 
 use std::collections::VecDeque;
@@ -121,7 +121,7 @@ const FILE_ENTRIES: u64 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ailment {
     /// Its bytes are not what was written.
-    Rot {
+    Damaged {
         /// Where it stands.
         at: Index,
     },
@@ -139,8 +139,8 @@ pub enum Ailment {
 pub enum Reading {
     /// What is not as it was written refuses the whole disk.
     Sound,
-    /// What rots is taken for a torn tail, and cut off with all behind it.
-    TruncatesOnRot,
+    /// A damaged record is taken for a torn tail, and cut off with everything after it.
+    TruncatesOnDamage,
     /// A record counts for what its place says, whatever its name.
     TrustsThePlace,
 }
@@ -250,6 +250,18 @@ impl Disk {
         covered.map(|write| write.io)
     }
 
+    /// Whether everything written is durable.
+    #[must_use]
+    pub fn is_synced(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The process is gone, and everything that was not synced.
+    pub fn lose_unsynced(&mut self) {
+        self.waiting.clear();
+        self.syncing = 0;
+    }
+
     /// A record of the log that was synced goes bad; false if there is none.
     pub fn ail(&mut self, random: &mut Random, misdirection: Misdirection) -> bool {
         let (Some(first), Some(last)) = (self.durable.log.front(), self.durable.log.back()) else { return false };
@@ -258,7 +270,7 @@ impl Disk {
         let low = if random.coin() { first } else { last.saturating_sub(3).max(first) };
         let at = Index(random.between(low, last));
         self.ailment = Some(match misdirection {
-            Misdirection::No => Ailment::Rot { at },
+            Misdirection::No => Ailment::Damaged { at },
             Misdirection::Yes => Ailment::Misdirected { at, found: Index(random.between(first, last)) },
         });
         true
@@ -288,7 +300,7 @@ impl Disk {
     /// What a start finds.
     ///
     /// # Errors
-    /// A record is not what was written.
+    /// Returns the first record that is not as it was written.
     pub fn recover(&mut self, reading: Reading) -> Result<Restored, Ailment> {
         assert!(!self.lost, "a disk that is gone cannot be read");
         if let Some(ailment) = self.ailment.take() {
@@ -309,14 +321,14 @@ impl Disk {
         let first = log.front().map_or(0, |entry| entry.id.index.0);
         let place = |index: Index| index.0.saturating_sub(first) as usize;
         match (ailment, reading) {
-            (Ailment::Rot { at }, Reading::TruncatesOnRot) => log.truncate(place(at)),
+            (Ailment::Damaged { at }, Reading::TruncatesOnDamage) => log.truncate(place(at)),
             (Ailment::Misdirected { at, found }, Reading::TrustsThePlace) => {
                 let other = log.get(place(found)).cloned();
                 if let (Some(entry), Some(other)) = (log.get_mut(place(at)), other) {
                     *entry = Entry { id: EntryId { term: other.id.term, index: at }, ..other };
                 }
             }
-            // A rotten record is none, wherever it stands.
+            // Every other reader refuses the disk.
             _ => return Err(ailment),
         }
         Ok(())
@@ -324,8 +336,7 @@ impl Disk {
 
     /// The disk is destroyed; what it held is remembered for the record only.
     pub fn lose(&mut self) {
-        self.waiting.clear();
-        self.syncing = 0;
+        self.lose_unsynced();
         self.lost = true;
     }
 
@@ -370,7 +381,7 @@ impl Disk {
 /// Whether a bad record is another one's doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misdirection {
-    /// It rotted where it stood.
+    /// Its bytes changed where it stood.
     No,
     /// A write meant for another place came here.
     Yes,
@@ -420,7 +431,7 @@ mod tests {
             assert_eq!(disk.finish_sync(), Some(IoId(1)));
             disk.write(persist(2, Some(2), vec![entry(2, 2), entry(2, 3)]));
             disk.crash(&mut Random::new(Seed(seed)), Breakage::Sound);
-            let found = disk.recover(Reading::Sound).expect("nothing rots here");
+            let found = disk.recover(Reading::Sound).expect("no record is damaged here");
             assert!(found.entries.iter().map(|entry| entry.id.index.0).eq(1..=found.entries.len() as u64));
             let newest = found.entries.iter().map(|entry| entry.id.term).max();
             assert!(newest <= Some(found.hard_state.term), "entries never survive without their term");
@@ -439,7 +450,7 @@ mod tests {
             let meta = SnapshotMeta { last: entry(2, 5).id, ..SnapshotMeta::default() };
             disk.install(IoId(2), None, meta, Bytes::new());
             disk.crash(&mut Random::new(Seed(seed)), Breakage::Sound);
-            disk.recover(Reading::Sound).expect("nothing rots here");
+            disk.recover(Reading::Sound).expect("no record is damaged here");
             let contents = disk.durable();
             assert!(contents.log.is_empty() || contents.snapshot.last.index == Index(0));
             assert_eq!(contents.holds(entry(2, 5).id), contents.log.is_empty());
@@ -458,7 +469,7 @@ mod tests {
             assert!(disk.ail(&mut random, misdirection));
             assert!(disk.recover(Reading::Sound).is_err());
             let careless = match misdirection {
-                Misdirection::No => Reading::TruncatesOnRot,
+                Misdirection::No => Reading::TruncatesOnDamage,
                 Misdirection::Yes => Reading::TrustsThePlace,
             };
             disk.ail(&mut random, misdirection);

@@ -1,5 +1,5 @@
-//! The surroundings that every harness shares: chance, time, network, disks, and what the environment asks of a run. Owns what they
-//! do to members. Does not own what members do, or any invariant.
+//! The surroundings that every harness shares: chance, time, network, disks, and what the environment asks of a run.
+//! Owns what they do to members. Does not own what members do, or any invariant.
 
 pub mod agenda;
 pub mod clock;

@@ -1,5 +1,4 @@
-//! What becomes of a message: lost, late, doubled, overtaken. Owns links and weather; what a message says is nobody's
-//! business here.
+//! The fate of a message: lost, late, doubled, overtaken. Owns links and the network profile. Does not look into messages.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use crate::seed::Random;
 
 /// How a network treats messages.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
+pub struct NetworkProfile {
     /// Lost, per million.
     pub loss: u32,
     /// Delivered twice, per million.
@@ -23,9 +22,9 @@ pub struct Weather {
     pub hold_max: Duration,
 }
 
-impl Weather {
+impl NetworkProfile {
     /// Nothing is lost or held up.
-    pub const CALM: Self = Self {
+    pub const UNDISTURBED: Self = Self {
         loss: 0,
         duplication: 0,
         hold: 0,
@@ -37,8 +36,8 @@ impl Weather {
 /// All links between members.
 #[derive(Debug)]
 pub struct Network {
-    /// The weather now.
-    pub weather: Weather,
+    /// How messages are treated now.
+    pub profile: NetworkProfile,
     /// Cut in this direction.
     cut: BTreeSet<(MemberId, MemberId)>,
 }
@@ -46,8 +45,8 @@ pub struct Network {
 impl Network {
     /// Nothing is cut.
     #[must_use]
-    pub fn new(weather: Weather) -> Self {
-        Self { weather, cut: BTreeSet::new() }
+    pub fn new(profile: NetworkProfile) -> Self {
+        Self { profile, cut: BTreeSet::new() }
     }
 
     /// Whether anything passes.
@@ -76,17 +75,17 @@ impl Network {
     /// When each copy of a message arrives; none: it is lost. A message under way arrives even if the link is cut
     /// meanwhile.
     pub fn fate(&self, random: &mut Random, from: MemberId, to: MemberId) -> Fate {
-        if !self.passes(from, to) || random.chance(self.weather.loss) {
+        if !self.passes(from, to) || random.chance(self.profile.loss) {
             return Fate { first: None, second: None };
         }
         let first = Some(self.delay(random));
-        let second = random.chance(self.weather.duplication).then(|| self.delay(random));
+        let second = random.chance(self.profile.duplication).then(|| self.delay(random));
         Fate { first, second }
     }
 
     /// How long one message takes.
     pub fn delay(&self, random: &mut Random) -> Duration {
-        let Weather { delay: (low, high), hold, hold_max, .. } = self.weather;
+        let NetworkProfile { delay: (low, high), hold, hold_max, .. } = self.profile;
         if random.chance(hold) { random.time(high, hold_max.max(high)) } else { random.long_tailed(low, high) }
     }
 }

@@ -53,6 +53,11 @@ impl Random {
         per_million > 0 && self.below(1_000_000) < u64::from(per_million)
     }
 
+    /// True `percent` times in a hundred.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
     /// True every other time.
     pub fn coin(&mut self) -> bool {
         self.number() & 1 == 1

@@ -3,7 +3,7 @@
 //! | Variable | Meaning |
 //! |---|---|
 //! | `SEED=n` | run seed n alone |
-//! | `SEEDS=n` | run the seeds 0 to n - 1 |
+//! | `SEEDS=n` | run the first n seeds |
 //! | `TRACE=1` | a failing run prints all that happened, not only the end |
 //! | `UPDATE=1` | write expected output anew instead of comparing it |
 //! | `BUG=name` | hunt this planted bug alone (`tests/planted`) |
@@ -18,13 +18,22 @@ use std::ops::Range;
 /// If `SEED` or `SEEDS` is not a number.
 #[must_use]
 pub fn seeds(usual: u64) -> Range<u64> {
-    chosen(number("SEED"), number("SEEDS"), usual)
+    seeds_from(0, usual)
 }
 
-fn chosen(seed: Option<u64>, seeds: Option<u64>, usual: u64) -> Range<u64> {
+/// The same with another first seed.
+///
+/// # Panics
+/// If `SEED` or `SEEDS` is not a number.
+#[must_use]
+pub fn seeds_from(first: u64, usual: u64) -> Range<u64> {
+    chosen(number("SEED"), number("SEEDS"), first, usual)
+}
+
+fn chosen(seed: Option<u64>, seeds: Option<u64>, first: u64, usual: u64) -> Range<u64> {
     match seed {
         Some(seed) => seed..seed.saturating_add(1),
-        None => 0..seeds.unwrap_or(usual),
+        None => first..first.saturating_add(seeds.unwrap_or(usual)),
     }
 }
 
@@ -73,8 +82,8 @@ mod tests {
 
     #[test]
     fn one_seed_goes_before_a_number_of_seeds() {
-        assert_eq!(chosen(Some(7), Some(5), 100), 7..8);
-        assert_eq!(chosen(None, Some(5), 100), 0..5);
-        assert_eq!(chosen(None, None, 100), 0..100);
+        assert_eq!(chosen(Some(7), Some(5), 0, 100), 7..8);
+        assert_eq!(chosen(None, Some(5), 0, 100), 0..5);
+        assert_eq!(chosen(None, None, 1, 100), 1..101);
     }
 }

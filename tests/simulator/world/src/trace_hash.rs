@@ -1,8 +1,9 @@
-//! A hash over everything that happens in a run, in order. Two builds that print the same hash for the same seeds behave alike,
-//! so it proves that a move or a rename changed nothing.
+//! A hash over everything that happens in a run, in order. Two builds that print the same hash for the same seeds
+//! behave alike, so it proves that a move or a rename changed nothing.
 //!
-//! Hashed are times, member numbers, kinds by position and fields in the order of their declaration, never names: renaming a
-//! type, a variant or a field keeps the hash; reordering variants or fields changes it. Owns the arithmetic, with fixed keys.
+//! Hashed are times, member numbers, kinds by position and fields in the order of their declaration, never names:
+//! renaming a type, a variant or a field keeps the hash; reordering variants or fields changes it. Owns the arithmetic,
+//! with fixed keys.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;

@@ -90,7 +90,7 @@ fn bad_histories_of_one_register_are_not() {
         &[put(1, 20, 1), put(2, 21, 2), get(3, 4, 1), get(5, 6, 2), get(7, 8, 1)],
         // Both think that they swapped the same value.
         &[put(1, 2, 1), cas(3, 8, 1, 2, Some(true)), cas(4, 7, 1, 3, Some(true))],
-        // It failed though nobody had changed the value; it succeeded though nobody had written it.
+        // It failed though no client had changed the value; it succeeded though no client had written it.
         &[put(1, 2, 1), cas(3, 4, 1, 2, Some(false))],
         &[put(1, 2, 1), cas(3, 4, 5, 6, Some(true))],
     ];
@@ -183,7 +183,7 @@ fn a_lease_that_was_kept_alive_does_not_expire() {
     // Whether the leader says so or is silent, and though the decision was older.
     assert_unexplained(&[grant.clone(), attach.clone(), keep.clone(), done(7, 8, expire.clone())]);
     assert_unexplained(&[grant.clone(), attach.clone(), keep.clone(), act(7, 8, expire.clone(), None), get(9, 10, 0)]);
-    // And one that nobody ended is still there.
+    // And one that no client ended is still there.
     assert_unexplained(&[grant, attach, get(5, 6, 0)]);
 }
 

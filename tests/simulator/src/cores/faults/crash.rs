@@ -8,7 +8,7 @@ use crate::invariant::Checked;
 /// Strikes once.
 ///
 /// # Errors
-/// What a disk holds afterwards must not be.
+/// Returns a violation if a disk holds something wrong afterwards.
 pub(in crate::cores) fn strike(cluster: &mut CoreCluster) -> Checked {
     let up: Vec<MemberId> = cluster.members.values().filter(|member| member.is_up()).map(|member| member.id).collect();
     if up.is_empty() {

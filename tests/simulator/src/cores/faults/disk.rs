@@ -1,6 +1,6 @@
-//! Disks go wrong: a sync takes very long or fails, there is no room, nothing can be read for a while, a record goes bad, or a
-//! disk is lost for good with its member. Owns the limit of what may be lost: as little as Raft is built to survive, so never a majority of any configuration
-//! that may still decide.
+//! Disks go wrong: a sync takes very long or fails, the disk is full, nothing can be read for a while, a record is
+//! damaged, or a disk is lost for good with its member. Owns the limit of what may be lost: as little as Raft is built
+//! to survive, so never a majority of any configuration that may still decide.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(in crate::cores) fn fail_sync(cluster: &mut CoreCluster) {
     cluster.note_line(|| format!("the next sync of {id} fails"));
 }
 
-/// A disk has no room for a while.
+/// A disk is full for a while.
 pub(in crate::cores) fn fill(cluster: &mut CoreCluster) {
     let ids: Vec<MemberId> = cluster.members.keys().copied().collect();
     let id = *cluster.random.pick(&ids);
@@ -45,10 +45,11 @@ pub(in crate::cores) fn fill(cluster: &mut CoreCluster) {
     cluster.note_line(|| format!("the disk of {id} is full for {span:?}"));
 }
 
-/// A disk answers reads with errors for a while; nothing on it is lost. Every other time its member restarts, and so must read.
+/// A disk answers reads with errors for a while; nothing on it is lost. Every other time its member restarts, and so
+/// must read.
 ///
 /// # Errors
-/// What the disk holds after the restart must not be.
+/// Returns a violation if the disk holds something wrong after the restart.
 pub(in crate::cores) fn fail_reads(cluster: &mut CoreCluster) -> Checked {
     let leaders = cluster.leaders();
     let all: Vec<MemberId> = cluster.members.keys().copied().collect();
@@ -66,7 +67,7 @@ pub(in crate::cores) fn fail_reads(cluster: &mut CoreCluster) -> Checked {
 /// A disk is lost for good, if the cluster can bear it.
 ///
 /// # Errors
-/// What a careless member finds afterwards must not be.
+/// Returns a violation if a careless member finds something wrong afterwards.
 pub(in crate::cores) fn wipe(cluster: &mut CoreCluster) -> Checked {
     let Some(id) = expendable(cluster) else { return Ok(()) };
     cluster.coverage.wipes += 1;
@@ -80,7 +81,7 @@ pub(in crate::cores) fn wipe(cluster: &mut CoreCluster) -> Checked {
 /// A synced record goes bad, if the cluster can bear to lose its member; that notices at its next start, which is now.
 ///
 /// # Errors
-/// What a careless member finds afterwards must not be.
+/// Returns a violation if a careless member finds something wrong afterwards.
 pub(in crate::cores) fn ail(cluster: &mut CoreCluster, misdirection: Misdirection) -> Checked {
     let Some(id) = expendable(cluster) else { return Ok(()) };
     let Some(disk) = cluster.disks.get_mut(&id) else { return Ok(()) };

@@ -1,11 +1,11 @@
-//! Leadership is handed over without need; changes of membership are the operator's.
+//! Leadership is transferred without need. Does not own changes of membership (`crate::churn`).
 
 use raft::MemberId;
 
 use crate::cores::CoreCluster;
 use crate::cores::driver_state::Input;
 
-/// Asks whoever leads to hand over, to somebody or to anybody.
+/// Asks a leader to transfer leadership, to a random member or to any.
 pub(in crate::cores) fn strike(cluster: &mut CoreCluster) {
     let leaders = cluster.leaders();
     if leaders.is_empty() {

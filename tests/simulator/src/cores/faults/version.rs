@@ -1,5 +1,5 @@
-//! Members of an older and a newer version side by side: one after the other is restarted, and runs from then on what its start
-//! draws, forwards and back.
+//! Members of an older and a newer version side by side: one after the other is restarted, and runs from then on what
+//! its start draws, forwards and back.
 
 use raft::MemberId;
 
@@ -9,7 +9,7 @@ use crate::invariant::Checked;
 /// Strikes once: a member is restarted.
 ///
 /// # Errors
-/// What its disk holds afterwards must not be.
+/// Returns a violation if its disk holds something wrong afterwards.
 pub(in crate::cores) fn strike(cluster: &mut CoreCluster) -> Checked {
     let up: Vec<MemberId> = cluster.members.values().filter(|member| member.is_up()).map(|member| member.id).collect();
     if up.is_empty() {

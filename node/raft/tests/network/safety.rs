@@ -1,13 +1,13 @@
-//! What was ever seen, by nobody in the world but the test. Owns the safety properties (Raft thesis figure 3.2), checked as
+//! Everything that was ever seen in a cluster. Owns the safety properties (Raft thesis figure 3.2), checked as
 //! things happen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use raft::{Entry, EntryId, Index, MemberId, Payload, ProposalId, ReadContext, Term};
 
-/// What was ever seen, to compare with.
+/// Everything that was ever seen.
 #[derive(Debug, Default)]
-pub struct Truth {
+pub struct Safety {
     leaders: BTreeMap<Term, MemberId>,
     committed: BTreeMap<Index, (Term, u64, Vec<u8>)>,
     votes: BTreeMap<(MemberId, Term), MemberId>,
@@ -19,7 +19,7 @@ pub struct Truth {
     dropped: BTreeSet<Vec<u8>>,
 }
 
-impl Truth {
+impl Safety {
     /// Election safety: at most one leader per term (Raft thesis figure 3.2).
     pub fn leads(&mut self, at: MemberId, term: Term) {
         let leader = self.leaders.entry(term).or_insert(at);
@@ -32,7 +32,7 @@ impl Truth {
         assert_eq!(*vote, candidate, "{at} voted twice in term {term}");
     }
 
-    /// State machine safety: nobody applies another entry at the same index (Raft thesis figure 3.2).
+    /// State machine safety: no member applies another entry at the same index (Raft thesis figure 3.2).
     pub fn applies(&mut self, entries: &[Entry]) {
         for entry in entries {
             let content = match &entry.payload {
@@ -77,7 +77,7 @@ impl Truth {
         assert!(index >= began, "read {context} at {index}, but {began} was committed when it began");
     }
 
-    /// How often each content was applied at most: exactly once, ever.
+    /// Asserts that each content was applied once at most.
     pub fn assert_each_once(&self) {
         let mut seen = BTreeSet::new();
         for (index, (_, _, content)) in &self.committed {

@@ -1,4 +1,4 @@
-//! What must be remembered of a history to judge what comes next: who led, who voted for whom, what was decided. Owns the
+//! The part of a history by which the next step is judged: leaders, votes, committed entries. Owns the
 //! properties (Raft thesis figure 3.2); each is checked as it could first be broken.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use crate::member::Member;
 
 /// The memory; part of the state, as it decides what is wrong from here on.
 #[derive(Clone, Debug, Default, Hash)]
-pub(crate) struct Past {
+pub(crate) struct History {
     leaders: BTreeMap<Term, MemberId>,
     votes: BTreeMap<(MemberId, Term), MemberId>,
     /// Every entry that was committed, from index 1.
@@ -23,7 +23,7 @@ pub(crate) struct Past {
 
 type Judgement = Result<(), String>;
 
-impl Past {
+impl History {
     pub(crate) fn leaders(&self) -> usize {
         self.leaders.len()
     }
@@ -56,8 +56,8 @@ impl Past {
         Err(format!("{voter} voted twice in term {term}: for {vote} and for {candidate}"))
     }
 
-    /// State machine safety: nobody applies another entry at the same index. What is applied first is durable on majorities
-    /// of both halves (etcd#14370).
+    /// State machine safety: no member applies another entry at the same index. What is applied first is durable on
+    /// majorities of both halves (etcd#14370).
     pub(crate) fn applies(&mut self, at: usize, entries: &[Entry], members: &[&Member]) -> Judgement {
         for entry in entries {
             let place = entry.id.index.0 as usize - 1;
@@ -77,7 +77,7 @@ impl Past {
         Ok(())
     }
 
-    /// Nor is anybody's state another, whatever it came from.
+    /// Every member has the same state at the same index, whether it came from entries or from a snapshot.
     pub(crate) fn states(&self, id: MemberId, applied: Index, state: State) -> Judgement {
         if state == State::of(&self.decided[..applied.0 as usize]) {
             return Ok(());
@@ -127,7 +127,7 @@ impl Past {
         self.reads.remove(&context);
     }
 
-    /// A lease that answers a read means that nobody was elected since (Raft thesis §6.4.1).
+    /// A lease that answers a read means that no other member was elected since (Raft thesis §6.4.1).
     pub(crate) fn holds_lease(&self, id: MemberId, term: Term) -> Judgement {
         let later = self.leaders.range(term.next()..).next();
         later.map_or(Ok(()), |(later, other)| {

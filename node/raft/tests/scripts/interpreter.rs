@@ -1,23 +1,24 @@
-//! The stage that scripts play on: cores, each with its disk and its clock, and the messages between them, none of which moves
-//! unless a command says so. Owns what commands do; what is said is worded in [`crate::words`]. Safety is watched all along.
+//! The interpreter of scripts: cores, each with its disk and its clock, and the messages between them, none of which
+//! moves unless a command says so. Owns what commands do. Does not own the wording of outputs (`words.rs`). Safety is
+//! checked throughout.
 //!
 //! | Before the start | |
 //! |---|---|
-//! | `members 1 2 3 learners 4` | who was bootstrapped together |
-//! | `with pre_vote=off max_append_entries=2` | limits and time-outs, for everyone named so far |
+//! | `members 1 2 3 learners 4` | members that were bootstrapped together |
+//! | `with pre_vote=off max_append_entries=2` | limits and timeouts of every member named so far |
 //! | `member 2 lease_reads=on` | the same for one member |
 //! | `log 2: 1 1 4` | the terms of a log that is on disk already |
 //! | `hard 2: term 5 vote 1` | term and vote that are on disk already |
-//! | `start` | everyone who does not run yet starts, and two seconds pass; `start 2`: only that one, just now |
+//! | `start` | every member that does not run starts, and two seconds pass; `start 2`: only that one, at once |
 //! | `blank 4` | a member with an empty volume starts |
 //!
 //! | Time | |
 //! |---|---|
-//! | `silence 2` | 2 has heard nothing until its time-out, and notices; nobody else does |
+//! | `silence 2` | 2 has heard nothing until its timeout, and notices; no other member does |
 //! | `elect 1` | the same, and all that follows until nothing moves: 1 leads then |
 //! | `beat 1` | the leader's next heartbeat is due |
-//! | `pass 500` | everybody's clock moves on by so many ms; nobody has noticed yet |
-//! | `jump 1 60000` | 1's wall clock runs so many ms ahead of its other one |
+//! | `pass 500` | all clocks move on by 500 ms; no member has noticed yet |
+//! | `jump 1 60000` | 1's wall clock runs 60,000 ms ahead of its monotonic one |
 //! | `tick 1` | 1 looks at its clock |
 //!
 //! | Network and disks | |
@@ -27,16 +28,16 @@
 //! | `cut 1`, `cut 1 2`, `heal` | links, both ways |
 //! | `persist`, `persist 2` | all writes, or one member's, are durable now |
 //! | `crash 2` | what was not durable is lost |
-//! | `settle` | writes and messages until nothing moves; only what members become and apply is told |
+//! | `settle` | writes and messages until nothing moves; only roles and applied entries are printed |
 //!
 //! | Requests | |
 //! |---|---|
 //! | `propose 1 x y`, `barrier 1` | entries |
 //! | `change 1 voters 1 2 4 learners 5` | membership, expecting the configuration in force |
-//! | `transfer 1 to 2`, `transfer 1` | hand-over |
-//! | `prefer 2 3` | everyone who runs is told who should lead |
+//! | `transfer 1 to 2`, `transfer 1` | leadership transfer |
+//! | `prefer 2 3` | every running member learns the preferred leaders |
 //! | `read 2` | a linearizable read, named 1, 2, … in order |
-//! | `snapshot 1`, `snapshot 1 at 4` | a snapshot of what is applied, and the purge behind it |
+//! | `snapshot 1`, `snapshot 1 at 4` | a snapshot of what is applied, and the purge of the log before it |
 //! | `logs`, `status` | what the disks hold; what members are |
 //! | `quietly …` | the same without messages and writes |
 
@@ -44,18 +45,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use raft::{
-    Body, Config, HardState, Index, MemberId, Message, Now, Output, Payload, ProposalId, Raft, ReadContext, Restored,
-    Role, SnapshotMeta, Term,
+    Body, Config, Entry, HardState, Index, IoId, MemberId, Message, Now, Output, Payload, Persist, ProposalId, Raft,
+    ReadContext, Role, SnapshotMeta, Term,
 };
+use world::disk::Disk;
 
-use crate::network::{Disk, Member, State, Truth, Write, configuration, entry, id, wish};
+use crate::network::member::{Member, fresh_disk, state_of};
+use crate::network::safety::Safety;
+use crate::network::{change_to, configuration, entry, id};
 use crate::words;
 
 #[path = "limits.rs"]
 mod limits;
-#[path = "portraits.rs"]
-mod portraits;
+#[path = "renderings.rs"]
+mod renderings;
 
 /// A message on its way.
 #[derive(Clone, Debug)]
@@ -64,20 +69,20 @@ struct Envelope {
     to: MemberId,
     message: Message,
     /// What streams along with an offer to install it.
-    snapshot: Option<State>,
+    snapshot: Option<Bytes>,
 }
 
-/// Everything there is.
+/// The cluster of a script.
 #[derive(Debug, Default)]
-pub(crate) struct Stage {
+pub(crate) struct Interpreter {
     members: BTreeMap<MemberId, Member>,
     /// Each member's clock, in ms.
     clocks: BTreeMap<MemberId, u64>,
-    /// How far a wall clock is ahead, in ms.
+    /// Lead of each wall clock, in ms.
     jumps: BTreeMap<MemberId, u64>,
     wire: Vec<Envelope>,
-    cut: BTreeSet<(MemberId, MemberId)>,
-    truth: Truth,
+    cuts: BTreeSet<(MemberId, MemberId)>,
+    safety: Safety,
     contents: BTreeMap<ProposalId, String>,
     reads: u64,
     said: Vec<String>,
@@ -86,13 +91,13 @@ pub(crate) struct Stage {
 
 type Outcome = Result<(), String>;
 
-/// Since everybody started: no leader of before is trusted any more.
+/// Time after the start, in ms, after which no earlier leader is trusted any more.
 const LONG_AGO_MS: u64 = 2_000;
-/// How long `settle` goes on at most, in rounds.
+/// Most rounds of `settle`.
 const ROUNDS_MAX: usize = 1_000;
 
-impl Stage {
-    /// Does it, and tells what was said.
+impl Interpreter {
+    /// Carries out a command; the lines that its outputs print.
     pub(crate) fn act(&mut self, command: &str) -> Result<Vec<String>, String> {
         let mut words: Vec<&str> = command.split_whitespace().collect();
         self.is_quiet = words.first() == Some(&"quietly");
@@ -117,7 +122,7 @@ impl Stage {
                     ..SnapshotMeta::default()
                 };
                 for number in voters.into_iter().chain(learners) {
-                    self.add(number, Disk { snapshot: snapshot.clone(), ..Disk::default() });
+                    self.add(number, fresh_disk(number, snapshot.clone()));
                 }
             }
             "with" => self.members.values_mut().for_each(|member| limits::set(&mut member.config, rest)),
@@ -125,13 +130,15 @@ impl Stage {
             "log" => {
                 let terms: Vec<u64> = rest[1..].iter().map(|term| number(term)).collect();
                 let disk = &mut self.member(number(rest[0])).disk;
-                disk.entries = (1..).zip(&terms).map(|(index, term)| entry(*term, index)).collect();
-                disk.hard_state.term = Term(terms.last().copied().unwrap_or(0)).max(disk.hard_state.term);
+                let entries = (1..).zip(&terms).map(|(index, term)| entry(*term, index)).collect();
+                let held = disk.durable().hard_state;
+                let term = Term(terms.last().copied().unwrap_or(0)).max(held.term);
+                put(disk, HardState { term, ..held }, entries);
             }
             "hard" => {
                 let value = |name: &str| rest.iter().position(|word| *word == name).map(|at| number(rest[at + 1]));
                 let hard_state = HardState { term: Term(value("term").expect("a term")), vote: value("vote").map(id) };
-                self.member(number(rest[0])).disk.hard_state = hard_state;
+                put(&mut self.member(number(rest[0])).disk, hard_state, Vec::new());
             }
             "start" => {
                 let named = numbers(rest);
@@ -145,8 +152,9 @@ impl Stage {
                 }
             }
             "blank" => {
-                self.add(number(rest[0]), Disk::default());
-                self.start(id(number(rest[0])));
+                let number = number(rest[0]);
+                self.add(number, fresh_disk(number, SnapshotMeta::default()));
+                self.start(id(number));
             }
             _ => return false,
         }
@@ -200,9 +208,9 @@ impl Stage {
                     Some(other) => vec![*other],
                     None => self.members.keys().copied().collect(),
                 };
-                self.cut.extend(others.iter().flat_map(|other| [(named[0], *other), (*other, named[0])]));
+                self.cuts.extend(others.iter().flat_map(|other| [(named[0], *other), (*other, named[0])]));
             }
-            "heal" => self.cut.clear(),
+            "heal" => self.cuts.clear(),
             "persist" => {
                 let named = numbers(rest);
                 let everyone: Vec<MemberId> = self.members.keys().copied().collect();
@@ -232,7 +240,7 @@ impl Stage {
             }
             "change" => {
                 let (voters, learners) = two_lists(&rest[2..], "learners");
-                let wanted = wish(self.raft(at)?.configuration().1, &voters, &learners);
+                let wanted = change_to(self.raft(at)?.configuration().1, &voters, &learners);
                 self.ask(at, |raft, now| raft.change(now, wanted).map_err(|why| why.to_string()).map(drop))?;
             }
             "transfer" => {
@@ -250,7 +258,7 @@ impl Stage {
             "read" => {
                 self.reads += 1;
                 let context = ReadContext(self.reads);
-                self.truth.reads.insert(context, self.truth.commit);
+                self.safety.reads.insert(context, self.safety.commit);
                 self.with(at, |raft, now| raft.read(now, context))?;
             }
             "snapshot" => {
@@ -267,21 +275,21 @@ impl Stage {
     fn proposal(&mut self, content: &str) -> (ProposalId, Payload) {
         let name = ProposalId(self.contents.len() as u64 + 1);
         self.contents.insert(name, content.to_owned());
-        self.truth.proposals.insert(name, content.as_bytes().to_vec());
+        self.safety.proposals.insert(name, content.as_bytes().to_vec());
         (name, Payload::Normal(content.as_bytes().to_vec().into()))
     }
 
     fn show(&mut self, verb: &str) -> bool {
         match verb {
-            "logs" => self.said.extend(portraits::logs(&self.members)),
-            "status" => self.said.extend(portraits::status(&self.members)),
+            "logs" => self.said.extend(renderings::logs(&self.members)),
+            "status" => self.said.extend(renderings::status(&self.members)),
             _ => return false,
         }
         true
     }
 
     fn add(&mut self, number: u64, disk: Disk) {
-        // A seed of its own for everyone, and the same in every run.
+        // Each member has its own seed, the same in every run.
         self.members.insert(id(number), Member::new(Config::new(id(number), number), disk));
         self.clocks.insert(id(number), 10_000);
     }
@@ -289,11 +297,7 @@ impl Stage {
     fn start(&mut self, at: MemberId) {
         let now = self.now(at);
         let member = self.member(at.0);
-        let Disk { hard_state, entries, snapshot, state } = member.disk.clone();
-        member.state = state;
-        member.applied = snapshot.last.index;
-        let restored = Restored { hard_state, snapshot, entries };
-        member.raft = Some(Raft::new(member.config.clone(), restored, now).expect("the disk is whole"));
+        member.start(now);
         self.drain(at);
     }
 
@@ -313,7 +317,7 @@ impl Stage {
         }
     }
 
-    /// Something happens to a member's core, and it says what to do.
+    /// Gives a member's core an input and carries out its outputs.
     fn with<T>(&mut self, at: MemberId, act: impl FnOnce(&mut Raft, Now) -> T) -> Result<T, String> {
         let now = self.now(at);
         let raft = self.members.get_mut(&at).and_then(|member| member.raft.as_mut());
@@ -333,7 +337,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Takes off the wire what a command means.
+    /// Takes off the wire the messages that a command names.
     fn take(&mut self, rest: &[&str]) -> Result<Vec<Envelope>, String> {
         let (from, to) = match rest {
             [] => (None, None),
@@ -356,8 +360,8 @@ impl Stage {
         if self.raft(to).is_err() {
             return Ok(());
         }
-        if let (Body::InstallSnapshot(meta), Some(state)) = (&message.body, snapshot) {
-            self.member(to.0).received.push((from, meta.clone(), state));
+        if let (Body::InstallSnapshot(meta), Some(image)) = (&message.body, snapshot) {
+            self.member(to.0).received.push((from, meta.clone(), state_of(&image)));
             self.with(to, |raft, now| raft.step(now, from, message))?;
             return self.with(from, |raft, now| raft.snapshot_sent(now, to, Ok(())));
         }
@@ -373,7 +377,9 @@ impl Stage {
     }
 
     fn persist(&mut self, at: MemberId) -> Outcome {
-        match self.member(at.0).write(u64::MAX) {
+        let member = self.member(at.0);
+        member.begin_sync(0);
+        match member.finish_sync(u64::MAX) {
             Some(io) => self.with(at, |raft, now| raft.persisted(now, io)),
             None => Ok(()),
         }
@@ -383,7 +389,7 @@ impl Stage {
         self.is_quiet = true;
         for _ in 0..ROUNDS_MAX {
             let everyone: Vec<MemberId> = self.members.keys().copied().collect();
-            let writes = self.members.values().any(|member| !member.writes.is_empty());
+            let writes = self.members.values().any(|member| !member.disk.is_synced());
             if self.wire.is_empty() && !writes {
                 return Ok(());
             }
@@ -393,14 +399,14 @@ impl Stage {
         Err("it does not come to rest".into())
     }
 
-    /// Does what a core asks for, and applies at once.
+    /// Carries out a core's outputs; committed entries are applied at once.
     fn drain(&mut self, at: MemberId) {
         loop {
             let now = self.now(at);
             let Some(raft) = self.member(at.0).raft.as_mut() else { return };
             let Some(output) = raft.next_output() else {
                 let commit = raft.commit();
-                self.truth.commit = self.truth.commit.max(commit);
+                self.safety.commit = self.safety.commit.max(commit);
                 let member = self.member(at.0);
                 if !member.apply() {
                     return;
@@ -426,37 +432,32 @@ impl Stage {
 
     fn perform(&mut self, at: MemberId, output: Output) {
         match output {
-            Output::Persist(persist) => self.member(at.0).writes.push_back((0, Write::Log(persist))),
+            Output::Persist(persist) => self.member(at.0).disk.write(persist),
             Output::Send { to, message } => self.send(Envelope { from: at, to, message, snapshot: None }),
             Output::SendSnapshot { to, term, at_least } => {
-                let Disk { snapshot, state, .. } = self.member(at.0).disk.clone();
+                let durable = self.member(at.0).disk.durable();
+                let (snapshot, image) = (durable.snapshot.clone(), durable.image.clone());
                 assert!(snapshot.last.index >= at_least, "the newest snapshot helps");
                 let message = Message { term, body: Body::InstallSnapshot(snapshot) };
-                self.send(Envelope { from: at, to, message, snapshot: Some(state) });
+                self.send(Envelope { from: at, to, message, snapshot: Some(image) });
             }
             Output::InstallSnapshot { io, from, hard_state, meta } => {
-                let member = self.member(at.0);
-                let place = member.received.iter().position(|(sender, got, _)| *sender == from && *got == meta);
-                let (_, _, state) = member.received.remove(place.expect("only what was received is installed"));
-                member.pending_apply.clear();
-                member.state.clone_from(&state);
-                member.applied = meta.last.index;
-                member.writes.push_back((0, Write::Install { io, hard_state, meta, state }));
+                self.member(at.0).install(io, from, hard_state, meta);
             }
             Output::DiscardSnapshot { from, last } => {
                 let received = &mut self.member(at.0).received;
                 received.retain(|(sender, meta, _)| *sender != from || meta.last != last);
             }
             Output::Apply(entries) => {
-                self.truth.applies(&entries);
+                self.safety.applies(&entries);
                 self.member(at.0).pending_apply.extend(entries);
             }
-            Output::ReadReady { context, index } => self.truth.reads_at(context, index),
+            Output::ReadReady { context, index } => self.safety.reads_at(context, index),
             Output::Dropped { proposal, reason } => {
-                self.truth.drops(proposal);
+                self.safety.drops(proposal);
                 self.said.push(format!("{at} drops {}: {}", self.contents[&proposal], words::drop_reason(reason)));
             }
-            Output::Changed(state) if state.role == Role::Leader => self.truth.leads(at, state.term),
+            Output::Changed(state) if state.role == Role::Leader => self.safety.leads(at, state.term),
             Output::Removed { index } => {
                 self.member(at.0).removed = Some(index);
                 self.member(at.0).crash();
@@ -468,9 +469,9 @@ impl Stage {
     fn send(&mut self, envelope: Envelope) {
         let Envelope { from, to, message, .. } = &envelope;
         if let Body::VoteReply { granted: true } = message.body {
-            self.truth.votes(*from, message.term, *to);
+            self.safety.votes(*from, message.term, *to);
         }
-        let is_lost = self.cut.contains(&(*from, *to));
+        let is_lost = self.cuts.contains(&(*from, *to));
         if !self.is_quiet {
             let end = if is_lost { " (lost)" } else { "" };
             self.said.push(format!("{}{end}", words::message(*from, *to, message)));
@@ -479,6 +480,13 @@ impl Stage {
             self.wire.push(envelope);
         }
     }
+}
+
+/// Puts term, vote and entries on a disk at once.
+fn put(disk: &mut Disk, hard_state: HardState, entries: Vec<Entry>) {
+    disk.write(Persist { io: IoId(0), hard_state: Some(hard_state), entries });
+    disk.begin_sync();
+    disk.finish_sync();
 }
 
 fn number(word: &str) -> u64 {

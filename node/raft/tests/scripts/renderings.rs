@@ -1,24 +1,22 @@
-//! What the stage looks like: logs as the paper draws them, and what each member is. Owns the drawing.
+//! How a script shows its members: logs as the paper draws them, and the state of each. Owns the layout.
 
 use std::collections::BTreeMap;
 
 use raft::MemberId;
 
-use crate::network::Member;
+use crate::network::member::Member;
 use crate::words;
 
-/// The terms on each disk, by index; `.` is behind a snapshot.
+/// The terms on each disk, by index; `.` is covered by a snapshot.
 pub(crate) fn logs(members: &BTreeMap<MemberId, Member>) -> Vec<String> {
-    let last = |member: &Member| {
-        member.disk.entries.last().map_or(member.disk.snapshot.last.index.0, |entry| entry.id.index.0)
-    };
+    let last = |member: &Member| member.disk.durable().last().index.0;
     let end = members.values().map(last).max().unwrap_or(0);
     let head: Vec<String> = (1..=end).map(|index| format!("{index:>3}")).collect();
     let mut lines = vec![format!("    |{}", head.concat())];
     for member in members.values() {
-        let cell = |index: u64| match member.disk.entries.iter().find(|entry| entry.id.index.0 == index) {
+        let cell = |index: u64| match member.disk.durable().log.iter().find(|entry| entry.id.index.0 == index) {
             Some(entry) => format!("{:>3}", entry.id.term.0),
-            None if index <= member.disk.snapshot.last.index.0 => "  .".into(),
+            None if index <= member.disk.durable().snapshot.last.index.0 => "  .".into(),
             None => "   ".into(),
         };
         let cells: String = (1..=end).map(cell).collect();

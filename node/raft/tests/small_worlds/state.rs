@@ -1,7 +1,7 @@
-//! A world so small that it can be explored whole: three members, a few messages. Owns what can happen in a state and what it
-//! leads to. Every member has its own clock. In most worlds it moves only when a silence ends, a heartbeat is due or a vote is
-//! asked for "later": so whether two members hear of the same thing before or after a time-out is a choice like any other.
-//! Where leases count, clocks go in steps instead, see the module `clocks`.
+//! A world so small that it can be explored whole: three members, a few messages. Owns what can happen in a state and
+//! what it leads to. Every member has its own clock. In most worlds it moves only when a silence ends, a heartbeat is
+//! due or a vote is asked for "later": so whether two members hear of the same thing before or after a timeout is a
+//! choice like any other. Where leases count, clocks go in steps instead, see the module `clocks`.
 
 use std::hash::Hash;
 use std::rc::Rc;
@@ -16,9 +16,9 @@ use crate::bounds::{Bounds, Flaw, Time};
 use crate::clocks::{self, ELECTION};
 use crate::digest::Digest;
 use crate::disk::{Disk, Snapshot, Write};
+use crate::history::History;
 use crate::member::Member;
-use crate::network::{configuration, id, wish};
-use crate::past::Past;
+use crate::network::{change_to, configuration, id};
 
 /// Something that can happen.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ pub(crate) enum Act {
     Change(usize),
     Read(usize),
     Transfer(usize),
-    /// A snapshot of the own state is durable.
+    /// A snapshot that the member took is durable.
     Capture(usize),
     /// The sender of a snapshot hears that it arrived, or that it failed: who, and on which lane.
     Report(usize, usize, Result<(), ()>),
@@ -106,7 +106,7 @@ pub(crate) struct World {
     pub(crate) members: Vec<Rc<Member>>,
     /// By digest, each once.
     pub(crate) wire: Vec<Rc<Letter>>,
-    pub(crate) past: Past,
+    pub(crate) past: History,
     pub(crate) spent: Spent,
     /// The read that was just asked for, as long as nothing else happened.
     fresh: Option<ReadContext>,
@@ -136,7 +136,7 @@ impl World {
         let members: Vec<_> = numbers.map(member).collect();
         Self {
             wire: Vec::new(),
-            past: Past::default(),
+            past: History::default(),
             spent: Spent::default(),
             fresh: None,
             seen: Seen::default(),
@@ -206,14 +206,14 @@ impl World {
             return;
         }
         let is_due = bounds.time == Time::Free || raft.deadline() <= member.clock;
-        let wishes = [
+        let requests = [
             (spent.beats < bounds.beats && is_due, Act::Beat(at)),
             (spent.proposals < bounds.proposals, Act::Propose(at)),
             (spent.changes == 0 && bounds.change.is_some(), Act::Change(at)),
             (spent.reads < bounds.reads, Act::Read(at)),
             (spent.transfers < bounds.transfers, Act::Transfer(at)),
         ];
-        acts.extend(wishes.into_iter().filter(|(is_left, _)| *is_left).map(|(_, act)| act));
+        acts.extend(requests.into_iter().filter(|(is_left, _)| *is_left).map(|(_, act)| act));
     }
 
     /// The state that follows; `None` if it is out of bounds, or if nothing happened.
@@ -311,7 +311,7 @@ impl World {
             Act::Change(_) => {
                 let (voters, learners) = bounds.change.expect("only if there is one");
                 let expected = raft.configuration().1;
-                let is_taken = raft.change(now, wish(expected, voters, learners)).is_ok();
+                let is_taken = raft.change(now, change_to(expected, voters, learners)).is_ok();
                 self.spent.changes += 1;
                 is_taken
             }
@@ -344,7 +344,7 @@ impl World {
     fn read_is_ready(&mut self, at: usize, context: ReadContext, index: Index) -> Result<(), String> {
         let member = &self.members[at];
         if self.fresh == Some(context) {
-            // Nothing came in between, so nobody was asked.
+            // Nothing came in between, so no other member was asked.
             self.seen.by_lease += 1;
             let term = member.raft.as_ref().map(|raft| raft.soft_state().term);
             term.map_or(Ok(()), |term| self.past.holds_lease(member.id(), term))?;
@@ -484,7 +484,7 @@ impl World {
         Ok(())
     }
 
-    /// On its way, if there is room.
+    /// Puts a message on the wire, if the bound allows one more.
     pub(crate) fn post(
         &mut self,
         bounds: &Bounds,
