@@ -1,5 +1,5 @@
-//! Owns why a member refused or could not finish what a caller asked: one enum per operation. Does not own gRPC codes: the API maps
-//! them.
+//! Owns the reasons why a member refused or could not finish a call: one enum per operation. Does not own gRPC codes: the API
+//! maps them.
 
 use std::io;
 
@@ -8,59 +8,59 @@ use storage::SnapshotError;
 
 use crate::status::Phase;
 
-/// Why a command was not committed, as far as is known.
+/// Why a command is not known to be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     /// Nothing was written: no leader was known until the commit timeout.
     #[error("no leader: nothing was written")]
     NoLeader,
-    /// Nothing was written: leadership moved, and the new leader did not take the command over.
+    /// Nothing was written: the leader changed, and the command is not in the new leader's log.
     #[error("the leader changed: nothing was written")]
     LeaderChanged,
-    /// Nothing was written: too many commands wait already.
-    #[error("too many requests wait already: nothing was written")]
+    /// Nothing was written: too many commands are waiting.
+    #[error("too many requests are waiting: nothing was written")]
     Overloaded,
     /// Nothing was written: the command is larger than one log entry may be.
-    #[error("the command takes {bytes} bytes, at most {limit} fit one log entry: nothing was written")]
+    #[error("the command takes {bytes} bytes, but at most {limit} fit into one log entry: nothing was written")]
     TooLarge {
-        /// Its keys and values.
+        /// Bytes of the command, as the quota counts them.
         bytes: usize,
-        /// Possible.
+        /// Largest command in bytes.
         limit: usize,
     },
-    /// Not committed within the commit timeout. The outcome is unknown: it may still happen.
+    /// Not committed within the commit timeout. The outcome is unknown: the command may still be applied.
     #[error("not committed in time: the outcome is unknown")]
     TimedOut,
-    /// The member stops or has stopped. The outcome is unknown if the command was under way.
+    /// The member is stopping or has stopped. The outcome is unknown if the command was under way.
     #[error("the member is stopping: the outcome is unknown")]
     Stopping,
-    /// Nothing was written: the member serves nobody in this phase.
+    /// Nothing was written: the member serves no clients in this phase.
     #[error("the member serves no cluster ({phase}): nothing was written")]
     NotServing {
-        /// What it is instead.
+        /// The member's phase.
         phase: Phase,
     },
 }
 
-/// Why a linearizable read could not be confirmed. Reading is always safe to try again.
+/// Why a linearizable read could not be confirmed. A read can always be retried safely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// No leader was known until the read timeout.
     #[error("no leader: the read could not be confirmed")]
     NoLeader,
-    /// A leader is known but did not confirm the read in time, or this member is behind it.
+    /// A leader is known but did not confirm the read in time, or this member did not apply the confirmed index in time.
     #[error("the read could not be confirmed in time")]
     TimedOut,
-    /// Too many reads wait already.
-    #[error("too many reads wait already")]
+    /// Too many reads are waiting.
+    #[error("too many reads are waiting")]
     Overloaded,
-    /// The member stops.
+    /// The member is stopping.
     #[error("the member is stopping")]
     Stopping,
-    /// The member serves nobody in this phase.
+    /// The member serves no clients in this phase.
     #[error("the member serves no cluster ({phase})")]
     NotServing {
-        /// What it is instead.
+        /// The member's phase.
         phase: Phase,
     },
 }
@@ -71,45 +71,45 @@ pub enum ChangeError {
     /// The leader refused it; nothing entered the log.
     #[error(transparent)]
     Refused(#[from] raft::ChangeRefusal),
-    /// It entered the log at `index` but was not seen to commit in time: read the configuration to learn its outcome.
+    /// It entered the log at `index` but did not commit in time: read the configuration to learn its outcome.
     #[error("the change at index {index} was not committed in time: its outcome is unknown, read the configuration")]
     Unknown {
-        /// Where it stands in this member's log.
+        /// Index of the change in this member's log.
         index: Index,
     },
-    /// Too many administrative calls wait already; nothing entered the log.
-    #[error("too many administrative calls wait already")]
+    /// Too many administrative calls are waiting; nothing entered the log.
+    #[error("too many administrative calls are waiting")]
     Overloaded,
-    /// The member stops; the outcome is unknown.
-    #[error("the member is stopping: the outcome is unknown, read the configuration elsewhere")]
+    /// The member is stopping; the outcome is unknown.
+    #[error("the member is stopping: the outcome is unknown, read the configuration from another member")]
     Stopping,
-    /// The member serves nobody in this phase.
+    /// The member serves no clients in this phase.
     #[error("the member serves no cluster ({phase})")]
     NotServing {
-        /// What it is instead.
+        /// The member's phase.
         phase: Phase,
     },
 }
 
-/// Why leadership was not handed over.
+/// Why leadership was not transferred.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {
-    /// Nothing was started.
+    /// The transfer was refused; nothing was started.
     #[error(transparent)]
     Refused(#[from] raft::TransferRefusal),
-    /// Nobody else was seen to lead in time; this member may lead on.
+    /// No other member was seen to lead in time; this member may still lead.
     #[error("no other member was seen to lead in time")]
     TimedOut,
-    /// Too many administrative calls wait already.
-    #[error("too many administrative calls wait already")]
+    /// Too many administrative calls are waiting.
+    #[error("too many administrative calls are waiting")]
     Overloaded,
-    /// The member stops.
+    /// The member is stopping.
     #[error("the member is stopping")]
     Stopping,
-    /// The member serves nobody in this phase.
+    /// The member serves no clients in this phase.
     #[error("the member serves no cluster ({phase})")]
     NotServing {
-        /// What it is instead.
+        /// The member's phase.
         phase: Phase,
     },
 }
@@ -117,10 +117,10 @@ pub enum TransferError {
 /// Why the configuration could not be read linearizably.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigurationError {
-    /// Ask the leader.
+    /// This member does not lead: call the leader.
     #[error("this member does not lead; {}", leader.map_or_else(|| "no leader is known".to_owned(), |id| format!("ask {id}")))]
     NotLeader {
-        /// Who leads, if known.
+        /// The leader, if known.
         leader: Option<MemberId>,
     },
     /// The read could not be confirmed.
@@ -128,53 +128,51 @@ pub enum ConfigurationError {
     Read(#[from] ReadError),
 }
 
-/// Why a blank member did not take a record. Its disk is as it was.
+/// Why a blank member did not accept a cluster identity. Its disk is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdoptError {
-    /// The record does not name this member.
-    #[error("the record does not name this member, {member}: nothing was written")]
+    /// The request does not name this member.
+    #[error("the request does not name this member, {member}: nothing was written")]
     NotNamed {
         /// This member.
         member: MemberId,
     },
-    /// The member took another record before.
-    #[error(
-        "the member already took another record, of cluster {cluster}: give it an empty volume to use it elsewhere"
-    )]
+    /// The member already has another cluster identity.
+    #[error("the member already belongs to cluster {cluster}: give it an empty volume to use it in another cluster")]
     AnotherRecord {
-        /// Cluster of the record that it holds, in hexadecimal.
+        /// ID of the member's cluster, in hexadecimal.
         cluster: String,
     },
-    /// The member is past being given a record.
-    #[error("the member is {phase}: it takes no record")]
+    /// The member is not blank.
+    #[error("the member is {phase}: only a blank member can get a cluster identity")]
     NotBlank {
-        /// What it is.
+        /// The member's phase.
         phase: Phase,
     },
-    /// The record contradicts itself.
-    #[error("the record cannot be used: {reason}")]
+    /// The request contradicts itself.
+    #[error("the request cannot be used: {reason}")]
     Invalid {
-        /// What is wrong, and what would be right.
+        /// What is wrong, and what is required instead.
         reason: String,
     },
-    /// The disk refused.
-    #[error("the record could not be made durable: {reason}")]
+    /// The identity could not be written to the disk.
+    #[error("the cluster identity could not be made durable: {reason}")]
     Disk {
-        /// What the disk said.
+        /// The disk's error.
         reason: String,
     },
-    /// The member stops.
+    /// The member is stopping.
     #[error("the member is stopping")]
     Stopping,
 }
 
-/// Why no snapshot of this member's state was written. The log is as it was.
+/// Why no snapshot of this member's state was written. The log is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotWriteError {
-    /// The disk did not take the snapshot.
+    /// The snapshot could not be written to the disk.
     #[error(transparent)]
     Storage(#[from] SnapshotError),
-    /// The state could not be put into the form that it has in a snapshot.
+    /// The state could not be encoded as an image.
     #[error(transparent)]
     Image(#[from] mvcc::image::WriteError),
     /// The last bytes could not be written.
@@ -185,23 +183,23 @@ pub enum SnapshotWriteError {
 /// Why the state in a snapshot could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotLoadError {
-    /// The disk did not give the snapshot.
+    /// The snapshot could not be read from the disk.
     #[error(transparent)]
     Storage(#[from] SnapshotError),
-    /// The content of the snapshot is no state.
+    /// The content of the snapshot is not a valid image.
     #[error("snapshot at {index}: {source}")]
     Image {
-        /// Last entry in the snapshot.
+        /// Index of the last entry in the snapshot.
         index: Index,
         /// What is wrong with the content.
         source: mvcc::image::ReadError,
     },
-    /// The content is the state at another index than the snapshot claims.
+    /// The content is the state at another index than the snapshot's header states.
     #[error("the snapshot at {claimed} holds the state at {found}")]
     WrongIndex {
-        /// Last entry in the snapshot, as its header says.
+        /// Index of the last entry, according to the snapshot's header.
         claimed: Index,
-        /// Last entry in the content.
+        /// Index of the last entry, according to the content.
         found: Index,
     },
 }

@@ -1,4 +1,5 @@
-//! Everything that can wake the core's thread, in one closed list. Owns no queue (`inbox`) and no reaction (`run`).
+//! Owns the closed list of events that can wake the core's thread. Does not own their queue (`inbox.rs`) or the reaction to them
+//! (`driver/run.rs`).
 
 use std::sync::Arc;
 
@@ -10,50 +11,50 @@ use crate::propose::admission::Proposal;
 use crate::published::Published;
 use crate::reply::ReadWaiter;
 
-/// Something that happened, for the core to hear of.
+/// An event for the core.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// Everything up to `IoId` is durable.
+    /// Every write up to `IoId` is durable.
     Persisted(IoId),
-    /// A view was published; it holds everything up to its index.
+    /// A view was published, with everything up to its index applied.
     Applied(Arc<Published>),
-    /// Members said something.
+    /// Messages from other members.
     Messages(Vec<(MemberId, Message)>),
-    /// Connections to these members broke.
+    /// The connections to these members broke.
     Unreachable(Vec<MemberId>),
     /// The snapshot transfer of this number ended.
     SnapshotSent { to: MemberId, number: u64, arrived: Result<(), ()> },
-    /// A snapshot of the state at this index is durable, or the reason why none is.
+    /// A snapshot of the state at this index is durable, or the reason why none was written.
     SnapshotWritten(Result<Index, SnapshotWriteError>),
     /// Linearizable reads wait for a round.
     Reads(Vec<ReadWaiter>),
     /// Commands wait for an entry.
     Proposals(Vec<Proposal>),
-    /// A door asks.
+    /// An administrative call.
     Control(Control),
-    /// The deadline that the core asked for has passed.
+    /// The core's deadline has passed.
     Deadline,
-    /// The inbox was closed: finish.
+    /// The member stops: the core must end.
     Stop,
 }
 
-/// What the doors ask of the core itself.
+/// An administrative call that the core itself answers.
 #[derive(Debug)]
 pub(crate) enum Control {
     /// Change membership; answered when the entry is committed.
     Change { change: Change, reply: oneshot::Sender<Result<Index, ChangeError>> },
-    /// Hand leadership over; answered when another member leads.
+    /// Transfer leadership; answered when another member leads.
     Transfer { target: Option<MemberId>, reply: oneshot::Sender<Result<MemberId, TransferError>> },
-    /// Both configurations, from the leader.
+    /// Return the committed configuration and the one in force (leader only).
     Configuration { reply: oneshot::Sender<Result<Configurations, Option<MemberId>>> },
 }
 
 /// The configurations that a leader knows.
 #[derive(Clone, Debug)]
 pub struct Configurations {
-    /// The one that is committed, and the index of its entry.
+    /// The latest committed configuration and the index of its entry.
     pub committed: (Arc<Configuration>, Index),
-    /// The one in force, committed or not, and the index of its entry.
+    /// The configuration in force, committed or not, and the index of its entry.
     pub in_force: (Arc<Configuration>, Index),
     /// The leader's term.
     pub term: Term,

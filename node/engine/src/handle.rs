@@ -1,5 +1,5 @@
-//! Owns what callers may ask of a member: propose, read, change membership, transfer leadership, join a cluster. Answers come
-//! from the core's and the apply thread. Does not own protobuf or gRPC: callers translate.
+//! Owns the calls that a member offers: propose, read, change membership, transfer leadership, join a cluster. The core's thread
+//! and the apply thread answer them. Does not own protobuf or gRPC: callers translate.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::error::{AdoptError, ChangeError, ConfigurationError, ProposeError, ReadError, TransferError};
 pub use crate::event::Configurations;
 use crate::event::Control;
-use crate::inbox::Refused;
+use crate::inbox::InboxRefusal;
 use crate::lifecycle::Lifecycle;
 use crate::outcome::Committed;
 use crate::published::Published;
@@ -20,7 +20,7 @@ use crate::reply::{LaneId, Waiter};
 use crate::shared::Shared;
 use crate::status::{Phase, Status};
 
-/// One member, as its doors see it. Clones share the member.
+/// One member, as the services see it. Clones refer to the same member.
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -28,28 +28,28 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// A handle whose answers are delivered from wherever they arise.
+    /// Creates a handle whose answers are delivered by the threads that produce them, unless [`Handle::on_lane`] names a lane.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
         Self { shared, lane: LaneId(0) }
     }
 
-    /// The same member, with answers taking the way to the runtime that attends to `lane`.
+    /// Returns a handle to the same member whose answers are delivered on the runtime that attends to `lane`.
     #[must_use]
     pub fn on_lane(&self, lane: LaneId) -> Self {
         Self { shared: Arc::clone(&self.shared), lane }
     }
 
-    /// Who this is.
+    /// This member's ID.
     #[must_use]
     pub fn member(&self) -> MemberId {
         self.shared.member
     }
 
-    /// Commits a command and applies it here. Cancelling forgets the answer, not the command.
+    /// Commits a command and applies it on this member. Dropping the future loses the answer but does not withdraw the command.
     ///
     /// # Errors
-    /// Each variant says whether the command may still happen.
+    /// Returns why no result is known. Each variant says whether the command may still be applied.
     pub async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
         let (reply, answer) = oneshot::channel();
         let waiter = Waiter { reply, lane: self.lane };
@@ -58,35 +58,37 @@ impl Handle {
         self.shared.inbox.propose(proposal).map_err(|refused| {
             self.shared.admission.release(1, bytes);
             match refused {
-                Refused::Full => ProposeError::Overloaded,
-                Refused::Closed => self.not_serving(ProposeError::Stopping, |phase| ProposeError::NotServing { phase }),
+                InboxRefusal::Full => ProposeError::Overloaded,
+                InboxRefusal::Closed => {
+                    self.not_serving(ProposeError::Stopping, |phase| ProposeError::NotServing { phase })
+                }
             }
         })?;
         answer.await.unwrap_or(Err(ProposeError::Stopping))
     }
 
-    /// A view that holds everything that any client anywhere knew to be committed when this was called (ReadIndex, Raft
+    /// Returns a view that holds every write that was acknowledged to any client before this call (ReadIndex, Raft
     /// thesis §6.4). All reads that wait at the same time share one quorum round.
     ///
     /// # Errors
-    /// It could not be confirmed; try again, here or elsewhere.
+    /// Returns why the read was not confirmed. It can be retried on this or another member.
     pub async fn linearizable(&self) -> Result<Arc<Published>, ReadError> {
         let (reply, answer) = oneshot::channel();
         self.shared.inbox.read(Waiter { reply, lane: self.lane }).map_err(|refused| match refused {
-            Refused::Full => ReadError::Overloaded,
-            Refused::Closed => self.not_serving(ReadError::Stopping, |phase| ReadError::NotServing { phase }),
+            InboxRefusal::Full => ReadError::Overloaded,
+            InboxRefusal::Closed => self.not_serving(ReadError::Stopping, |phase| ReadError::NotServing { phase }),
         })?;
         answer.await.unwrap_or(Err(ReadError::Stopping))?;
         Ok(self.published())
     }
 
-    /// The newest view of this member, which may lag: what serializable reads use.
+    /// The newest view of this member, for serializable reads. It may lag the leader's.
     #[must_use]
     pub fn published(&self) -> Arc<Published> {
         self.shared.published.load_full()
     }
 
-    /// What the member says of itself; never blocks.
+    /// This member's latest status report. Never blocks.
     #[must_use]
     pub fn status(&self) -> Arc<Status> {
         self.shared.status.load_full()
@@ -101,7 +103,7 @@ impl Handle {
     /// Changes membership and returns the index of the committed entry (leader only).
     ///
     /// # Errors
-    /// Refused, or its outcome is unknown.
+    /// Returns why the change was refused, or that its outcome is unknown.
     pub async fn change(&self, change: Change) -> Result<Index, ChangeError> {
         let (reply, answer) = oneshot::channel();
         self.control(Control::Change { change, reply }, ChangeError::Overloaded, ChangeError::Stopping, |phase| {
@@ -110,10 +112,10 @@ impl Handle {
         answer.await.unwrap_or(Err(ChangeError::Stopping))
     }
 
-    /// Hands leadership over and returns who leads then; `None`: to the most caught-up voter.
+    /// Transfers leadership to `target`, or with `None` to the most caught-up voter, and returns the new leader.
     ///
     /// # Errors
-    /// Nothing was started, or nobody was seen to take over in time.
+    /// Returns why the transfer was refused, or that no other member was seen to lead in time.
     pub async fn transfer(&self, target: Option<MemberId>) -> Result<MemberId, TransferError> {
         let (reply, answer) = oneshot::channel();
         self.control(
@@ -125,10 +127,10 @@ impl Handle {
         answer.await.unwrap_or(Err(TransferError::Stopping))
     }
 
-    /// The configurations by a linearizable read (leader only).
+    /// Reads the configurations linearizably (leader only).
     ///
     /// # Errors
-    /// This member does not lead, or could not prove that it does.
+    /// Returns an error if this member does not lead, or cannot prove that it does.
     pub async fn configuration(&self) -> Result<Configurations, ConfigurationError> {
         let status = self.status();
         if status.phase == Phase::Member && status.leader != Some(self.member()) {
@@ -146,47 +148,48 @@ impl Handle {
         }
     }
 
-    /// Makes a blank member one of the first voters of a new cluster. The same record again succeeds.
+    /// Makes a blank member one of the first voters of a new cluster. Repeating the call with the same content succeeds.
     ///
     /// # Errors
-    /// The disk is as it was.
+    /// Returns why the member refused. Its disk is unchanged.
     pub async fn bootstrap(&self, record: BootstrapRecord) -> Result<(), AdoptError> {
         let (reply, answer) = oneshot::channel();
         self.adopt(Lifecycle::Bootstrap { record, reply }, answer).await
     }
 
-    /// Tells a blank member which cluster it will be added to. The same record again succeeds.
+    /// Binds a blank member to the running cluster that is to add it. Repeating the call with the same content succeeds.
     ///
     /// # Errors
-    /// The disk is as it was.
+    /// Returns why the member refused. Its disk is unchanged.
     pub async fn join(&self, record: JoinRecord) -> Result<(), AdoptError> {
         let (reply, answer) = oneshot::channel();
         self.adopt(Lifecycle::Join { record, reply }, answer).await
     }
 
-    /// Makes a blank member fetch a backup and start a new cluster from it, as its only voter. Returns when that has begun;
-    /// [`Status::restore`] tells how far it is. The same order again succeeds, and tries again what failed.
+    /// Makes a blank member fetch a backup and start a new cluster from it, as its only voter. Returns once the restore has
+    /// begun; [`Status::restore`] reports its progress. Repeating the call with the same content succeeds, and retries a failed
+    /// restore.
     ///
     /// # Errors
-    /// Nothing was begun; the disk is as it was.
+    /// Returns why the restore was not begun. The disk is unchanged.
     pub async fn restore(&self, record: RestoreRecord) -> Result<(), AdoptError> {
         let (reply, answer) = oneshot::channel();
         self.adopt(Lifecycle::Restore { record, reply }, answer).await
     }
 
-    /// Prepares the end: readiness turns false and leadership is handed over, if there is any. Returns when that is done,
-    /// or could not be done in time.
+    /// Prepares a shutdown: readiness becomes false, and a leader transfers its leadership. Returns when the transfer is done
+    /// or has failed.
     pub async fn drain(&self) {
         self.shared.draining.store(true, Ordering::Release);
         self.shared.status.rcu(|status| Status { draining: true, ..Status::clone(status) });
         if self.status().leader == Some(self.member())
             && let Err(reason) = self.transfer(None).await
         {
-            tracing::warn!(%reason, "leadership was not handed over before the end");
+            tracing::warn!(%reason, "leadership was not transferred before the shutdown");
         }
     }
 
-    /// Returns once the member was told to stop: streams should end.
+    /// Returns once the member stops, so that its streams can end.
     pub async fn stopping(&self) {
         // The sender lives in `shared`, which `self` holds.
         let _ = self.shared.stopping.subscribe().wait_for(|stopping| *stopping).await;
@@ -209,8 +212,8 @@ impl Handle {
         not_serving: impl FnOnce(Phase) -> E,
     ) -> Result<(), E> {
         self.shared.inbox.control(control).map_err(|refused| match refused {
-            Refused::Full => overloaded,
-            Refused::Closed => self.not_serving(stopping, not_serving),
+            InboxRefusal::Full => overloaded,
+            InboxRefusal::Closed => self.not_serving(stopping, not_serving),
         })
     }
 

@@ -1,5 +1,6 @@
-//! What waits for the core's thread. Owns the bounds: commands, reads and messages are refused when too many wait, so that
-//! a slow core never grows a queue; acknowledgements overwrite each other, as they are cumulative. Owns no reaction.
+//! Owns the queue of events in front of the core's thread, and its bounds: commands, reads and messages are refused when too
+//! many wait, so that a slow core cannot make the queue grow; acknowledgements overwrite each other because they are
+//! cumulative. Does not own the reaction to an event (`driver/`).
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -12,35 +13,36 @@ use crate::propose::admission::Proposal;
 use crate::published::Published;
 use crate::reply::ReadWaiter;
 
-/// Messages that may wait; beyond it they are lost, which Raft tolerates.
+/// Messages that may wait. Further ones are dropped, which Raft tolerates.
 const MESSAGES_MAX: usize = 16_384;
 /// Reads that may wait for a round.
 const READS_MAX: usize = 65_536;
 /// Administrative calls that may wait.
 const CONTROLS_MAX: usize = 64;
 
-/// So many commands wake the core even if it did not want any: they fill an entry.
-const PROPOSALS_ROUSE: usize = 1_024;
+/// Number of waiting commands that wakes the core even if it does not want any, because they fill an entry.
+const PROPOSALS_WAKE: usize = 1_024;
 
-/// Why the inbox took nothing.
+/// Why the inbox refused an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// Too much waits already.
-    #[error("too much waits already")]
+pub enum InboxRefusal {
+    /// The queue for this kind of event is full.
+    #[error("its queue is full")]
     Full,
-    /// The core has ended, or has not started.
+    /// The core has not started, or has ended.
     #[error("the core does not run")]
     Closed,
 }
 
-/// What would make the core act at once. What it does not want gathers without waking it, until something else does.
+/// Kinds of events on which the core would act at once. Other events of these kinds gather without waking the core, until
+/// another event wakes it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wants {
-    /// A command would go into an entry now.
+    /// A command would be proposed at once.
     pub(crate) proposals: bool,
-    /// A read would begin a round now.
+    /// A read would begin a round at once.
     pub(crate) reads: bool,
-    /// Something waits for what is applied.
+    /// The core waits for the applied index to advance.
     pub(crate) applied: bool,
 }
 
@@ -48,7 +50,7 @@ pub(crate) struct Wants {
 struct Waiting {
     open: bool,
     stop: bool,
-    /// The core's thread sleeps, and would be woken by this.
+    /// The events that wake the core's thread while it sleeps; `None` while it runs.
     parked: Option<Wants>,
     persisted: Option<IoId>,
     applied: Option<Arc<Published>>,
@@ -72,10 +74,10 @@ impl Waiting {
             && self.sent.is_empty()
             && self.controls.is_empty()
             && (self.reads.is_empty() || !wants.reads)
-            && (self.proposals.is_empty() || !(wants.proposals || self.proposals.len() >= PROPOSALS_ROUSE))
+            && (self.proposals.is_empty() || !(wants.proposals || self.proposals.len() >= PROPOSALS_WAKE))
     }
 
-    /// In the order in which the core should hear: what frees resources first, new work last.
+    /// Drains everything in the order in which the core must react: events that free resources first, new work last.
     fn drain_into(&mut self, events: &mut Vec<Event>) {
         events.extend(self.persisted.take().map(Event::Persisted));
         events.extend(self.applied.take().map(Event::Applied));
@@ -101,7 +103,7 @@ impl Waiting {
     }
 }
 
-/// The core's inbox; closed until the core starts.
+/// The core's inbox. Closed until the core starts.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     waiting: Mutex<Waiting>,
@@ -109,93 +111,94 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// The core is about to drain it.
+    /// Opens the inbox, because the core is about to drain it.
     pub(crate) fn open(&self) {
         self.lock().open = true;
     }
 
-    /// Takes nothing more; everything that waits is dropped, which tells those who wait.
+    /// Refuses further events and drops all that wait. Their callers notice because the reply channels close.
     pub(crate) fn close(&self) {
         let abandoned = std::mem::take(&mut *self.lock());
         drop(abandoned);
     }
 
-    /// A command for the next entry. How many may be under way is `propose::admission`'s to say.
-    pub(crate) fn propose(&self, proposal: Proposal) -> Result<(), Refused> {
+    /// Queues a command for the next entry. `propose::admission` limits the number of commands under way.
+    pub(crate) fn propose(&self, proposal: Proposal) -> Result<(), InboxRefusal> {
         self.put(|waiting| {
             waiting.proposals.push(proposal);
             Ok(())
         })
     }
 
-    /// A read for the next round.
-    pub(crate) fn read(&self, waiter: ReadWaiter) -> Result<(), Refused> {
+    /// Queues a read for the next round.
+    pub(crate) fn read(&self, waiter: ReadWaiter) -> Result<(), InboxRefusal> {
         self.put(|waiting| {
             if waiting.reads.len() >= READS_MAX {
-                return Err(Refused::Full);
+                return Err(InboxRefusal::Full);
             }
             waiting.reads.push(waiter);
             Ok(())
         })
     }
 
-    /// An administrative call.
-    pub(crate) fn control(&self, control: Control) -> Result<(), Refused> {
+    /// Queues an administrative call.
+    pub(crate) fn control(&self, control: Control) -> Result<(), InboxRefusal> {
         self.put(|waiting| {
             if waiting.controls.len() >= CONTROLS_MAX {
-                return Err(Refused::Full);
+                return Err(InboxRefusal::Full);
             }
             waiting.controls.push(control);
             Ok(())
         })
     }
 
-    /// What a member said, in order.
-    pub(crate) fn messages(&self, from: MemberId, messages: Vec<Message>) -> Result<(), Refused> {
+    /// Queues messages from a member, in order.
+    pub(crate) fn messages(&self, from: MemberId, messages: Vec<Message>) -> Result<(), InboxRefusal> {
         self.put(|waiting| {
             if waiting.messages.len() + messages.len() > MESSAGES_MAX {
-                return Err(Refused::Full);
+                return Err(InboxRefusal::Full);
             }
             waiting.messages.extend(messages.into_iter().map(|message| (from, message)));
             Ok(())
         })
     }
 
-    /// A connection broke.
+    /// Reports that the connection to a member broke.
     pub(crate) fn unreachable(&self, member: MemberId) {
-        self.tell(|waiting| {
+        self.put_always(|waiting| {
             if !waiting.unreachable.contains(&member) {
                 waiting.unreachable.push(member);
             }
         });
     }
 
-    /// The snapshot transfer of this number ended; each ends once, and to each member there is at most one that counts.
+    /// Reports that the snapshot transfer of this number ended. Each transfer ends once, and only the newest one to a member
+    /// counts.
     pub(crate) fn snapshot_sent(&self, to: MemberId, number: u64, arrived: Result<(), ()>) {
-        self.tell(|waiting| waiting.sent.push((to, number, arrived)));
+        self.put_always(|waiting| waiting.sent.push((to, number, arrived)));
     }
 
-    /// The one snapshot that was being written ended.
+    /// Reports the outcome of the one snapshot that was being written.
     pub(crate) fn snapshot_written(&self, outcome: Result<Index, SnapshotWriteError>) {
-        self.tell(|waiting| waiting.written = Some(outcome));
+        self.put_always(|waiting| waiting.written = Some(outcome));
     }
 
-    /// Everything up to `io` is durable.
+    /// Reports that every write up to `io` is durable.
     pub(crate) fn persisted(&self, io: IoId) {
-        self.tell(|waiting| waiting.persisted = waiting.persisted.max(Some(io)));
+        self.put_always(|waiting| waiting.persisted = waiting.persisted.max(Some(io)));
     }
 
-    /// A newer view than any before is published.
+    /// Reports that a view newer than all before is published.
     pub(crate) fn applied(&self, published: Arc<Published>) {
-        self.tell(|waiting| waiting.applied = Some(published));
+        self.put_always(|waiting| waiting.applied = Some(published));
     }
 
-    /// Asks the core to end.
+    /// Requests that the core ends.
     pub(crate) fn stop(&self) {
-        self.tell(|waiting| waiting.stop = true);
+        self.put_always(|waiting| waiting.stop = true);
     }
 
-    /// Sleeps until something waits or `deadline` has passed, then takes everything.
+    /// Sleeps until an event that the core wants waits or `deadline` has passed, then takes all events.
     pub(crate) fn next_before(&self, deadline: Instant, wants: Wants, events: &mut Vec<Event>) {
         let mut waiting = self.lock();
         let mut late = false;
@@ -214,34 +217,34 @@ impl Inbox {
         }
     }
 
-    /// Whether nothing waits that would make the core act.
+    /// Whether no event waits that would make the core act.
     pub(crate) fn is_idle(&self, wants: Wants) -> bool {
         self.lock().is_idle(wants)
     }
 
-    /// Takes everything, without waiting.
+    /// Takes all events without waiting.
     pub(crate) fn take_now(&self, events: &mut Vec<Event>) {
         self.lock().drain_into(events);
     }
 
-    fn put(&self, put: impl FnOnce(&mut Waiting) -> Result<(), Refused>) -> Result<(), Refused> {
+    fn put(&self, put: impl FnOnce(&mut Waiting) -> Result<(), InboxRefusal>) -> Result<(), InboxRefusal> {
         let mut waiting = self.lock();
         if !waiting.open {
-            return Err(Refused::Closed);
+            return Err(InboxRefusal::Closed);
         }
         put(&mut waiting)?;
-        self.rouse(waiting);
+        self.wake_if_sleeping(waiting);
         Ok(())
     }
 
-    fn tell(&self, tell: impl FnOnce(&mut Waiting)) {
+    fn put_always(&self, put: impl FnOnce(&mut Waiting)) {
         let mut waiting = self.lock();
-        tell(&mut waiting);
-        self.rouse(waiting);
+        put(&mut waiting);
+        self.wake_if_sleeping(waiting);
     }
 
-    /// Waking costs a system call, so only who sleeps is woken, and once.
-    fn rouse(&self, mut waiting: MutexGuard<'_, Waiting>) {
+    /// Wakes the core's thread only if it sleeps, and only once, because waking costs a system call.
+    fn wake_if_sleeping(&self, mut waiting: MutexGuard<'_, Waiting>) {
         let wake = waiting.parked.is_some_and(|wants| !waiting.is_idle(wants));
         if wake {
             waiting.parked = None;
@@ -252,7 +255,7 @@ impl Inbox {
         }
     }
 
-    /// Every holder leaves the lists whole, so a panic elsewhere does not spoil them.
+    /// Ignores poisoning: every holder of the lock leaves the lists consistent, even if it panics.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -271,7 +274,7 @@ mod tests {
     const NOTHING: Wants = Wants { proposals: false, reads: false, applied: false };
     const EVERYTHING: Wants = Wants { proposals: true, reads: true, applied: true };
 
-    fn read(inbox: &Inbox) -> Result<(), Refused> {
+    fn read(inbox: &Inbox) -> Result<(), InboxRefusal> {
         inbox.read(Waiter { reply: oneshot::channel().0, lane: LaneId(0) })
     }
 
@@ -281,49 +284,52 @@ mod tests {
         events
     }
 
-    fn said(count: usize) -> Vec<Message> {
+    fn replies(count: usize) -> Vec<Message> {
         vec![Message { term: Term(1), body: Body::HeartbeatReply { round: 0 } }; count]
     }
 
     #[test]
-    fn a_closed_inbox_takes_nothing() {
+    fn a_closed_inbox_refuses_events() {
         let inbox = Inbox::default();
-        assert_eq!(read(&inbox), Err(Refused::Closed));
+        assert_eq!(read(&inbox), Err(InboxRefusal::Closed));
         inbox.open();
         assert_eq!(read(&inbox), Ok(()));
         inbox.close();
-        assert_eq!(read(&inbox), Err(Refused::Closed));
+        assert_eq!(read(&inbox), Err(InboxRefusal::Closed));
     }
 
     #[test]
     fn acknowledgements_overwrite_each_other_and_come_first() {
         let inbox = Inbox::default();
         inbox.open();
-        inbox.messages(MemberId(1), said(2)).unwrap();
+        inbox.messages(MemberId(1), replies(2)).unwrap();
         inbox.persisted(IoId(3));
         inbox.persisted(IoId(4));
         let events = next(&inbox, EVERYTHING);
         assert!(
-            matches!(&events[..], [Event::Persisted(IoId(4)), Event::Messages(said)] if said.len() == 2),
+            matches!(&events[..], [Event::Persisted(IoId(4)), Event::Messages(replies)] if replies.len() == 2),
             "{events:?}"
         );
     }
 
     #[test]
-    fn too_many_messages_are_lost() {
+    fn messages_above_the_limit_are_refused() {
         let inbox = Inbox::default();
         inbox.open();
-        inbox.messages(MemberId(1), said(MESSAGES_MAX)).unwrap();
-        assert_eq!(inbox.messages(MemberId(1), said(1)), Err(Refused::Full));
+        inbox.messages(MemberId(1), replies(MESSAGES_MAX)).unwrap();
+        assert_eq!(inbox.messages(MemberId(1), replies(1)), Err(InboxRefusal::Full));
     }
 
     #[test]
-    fn what_is_not_wanted_yet_wakes_nobody_but_comes_along() {
+    fn unwanted_events_wait_for_the_next_wake_up() {
         let inbox = Inbox::default();
         inbox.open();
         read(&inbox).unwrap();
         let events = next(&inbox, NOTHING);
-        assert!(matches!(&events[..], [Event::Reads(_), Event::Deadline]), "it slept to its deadline: {events:?}");
+        assert!(
+            matches!(&events[..], [Event::Reads(_), Event::Deadline]),
+            "the core did not sleep until its deadline: {events:?}"
+        );
         read(&inbox).unwrap();
         let events = next(&inbox, EVERYTHING);
         assert!(matches!(&events[..], [Event::Reads(_)]), "{events:?}");

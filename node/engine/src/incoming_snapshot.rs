@@ -5,7 +5,7 @@ use bytes::Bytes;
 use raft::{Body, MemberId, Message, SnapshotMeta, Term};
 use storage::{SnapshotError, Snapshots, StorageError};
 
-use crate::inbox::Refused;
+use crate::inbox::InboxRefusal;
 use crate::shared::Shared;
 
 /// What a sender claims of its snapshot.
@@ -31,7 +31,7 @@ pub enum KeepError {
     Snapshot(#[from] SnapshotError),
     /// The core takes no messages, so no one would ever install or delete the snapshot.
     #[error("the core takes no messages ({0})")]
-    CoreDeaf(Refused),
+    NotDelivered(InboxRefusal),
     /// The core takes no messages, and the disk did not let go of the snapshot: the next start deletes it.
     #[error("the core takes no messages, and the received snapshot was not deleted: {0}")]
     NotDiscarded(StorageError),
@@ -56,7 +56,7 @@ pub fn keep(
     receiver.finish(size_bytes, crc32c)?;
     let arrived = Message { term, body: Body::InstallSnapshot(meta) };
     shared.inbox.messages(from, vec![arrived]).map_err(|refused| match snapshots.discard_received(last) {
-        Ok(()) => KeepError::CoreDeaf(refused),
+        Ok(()) => KeepError::NotDelivered(refused),
         Err(reason) => KeepError::NotDiscarded(reason),
     })
 }

@@ -1,9 +1,9 @@
 //! The replicated store without sockets: commands enter through a [`handle::Handle`], the driver moves them through the
-//! Raft core, the log and the state machine, and outcomes come back. Owns the threads, queues and batches of one member.
-//! Does not own connections, the form of messages on the wire, metrics or the end of a member's life: the program brings
-//! those as a [`transport::Transport`] and an [`observer::Observer`].
+//! Raft core, the log and the state machine, and outcomes are returned to the callers. Owns the threads, queues and batches
+//! of one member. Does not own connections, the encoding of messages, metrics or the order of a shutdown: the program passes
+//! in a [`transport::Transport`] and an [`observer::Observer`], and stops the member.
 //!
-//! A module uses only modules that stand before it in this list:
+//! A module uses only modules that precede it in this list:
 //!
 //! ```text
 //! leaves     fatal clock mailbox transport observer record status error lifecycle outcome published

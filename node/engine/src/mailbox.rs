@@ -1,5 +1,5 @@
-//! Work for a thread, in order, taken all at once. Owns the wake-up; how much may wait is bounded by those who put it in:
-//! by Raft's windows for the log, by the apply backlog for the store.
+//! Owns a queue of jobs for one thread, which takes all jobs at once, in order, and the wake-up of that thread. Does not own a
+//! bound: the senders limit what waits, by Raft's inflight limits for the log and by the apply backlog for the store.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -11,7 +11,7 @@ struct Waiting<T> {
     closed: bool,
 }
 
-/// A thread's work.
+/// Queue of jobs for one thread.
 #[derive(Debug)]
 pub(crate) struct Mailbox<T> {
     waiting: Mutex<Waiting<T>>,
@@ -32,24 +32,25 @@ impl<T> Mailbox<T> {
         }
         let mut waiting = self.lock();
         waiting.jobs.append(jobs);
-        self.rouse(waiting);
+        self.wake_if_sleeping(waiting);
     }
 
     /// Adds one job.
     pub(crate) fn push(&self, job: T) {
         let mut waiting = self.lock();
         waiting.jobs.push(job);
-        self.rouse(waiting);
+        self.wake_if_sleeping(waiting);
     }
 
-    /// Nothing more will come: the thread ends when it has done what waits.
+    /// Closes the queue: the thread ends once it has done the jobs that wait.
     pub(crate) fn close(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;
-        self.rouse(waiting);
+        self.wake_if_sleeping(waiting);
     }
 
-    /// Sleeps until there is work, then takes all of it into `jobs`, which must be empty. `false`: closed, and all is done.
+    /// Sleeps until a job waits, then moves all jobs into `jobs`, which must be empty. Returns `false` once the queue is
+    /// closed and empty.
     pub(crate) fn take(&self, jobs: &mut Vec<T>) -> bool {
         let mut waiting = self.lock();
         while waiting.jobs.is_empty() {
@@ -64,7 +65,8 @@ impl<T> Mailbox<T> {
         true
     }
 
-    /// Sleeps until there is work, it is closed, or `deadline` has passed, then adds all work to `jobs`. `false`: closed.
+    /// Sleeps until a job waits, the queue is closed or `deadline` has passed, then adds all jobs to `jobs`. Returns `false` if
+    /// the queue is closed.
     pub(crate) fn take_before(&self, deadline: Instant, jobs: &mut Vec<T>) -> bool {
         let mut waiting = self.lock();
         while waiting.jobs.is_empty() && !waiting.closed {
@@ -80,18 +82,18 @@ impl<T> Mailbox<T> {
         !waiting.closed
     }
 
-    /// Takes what there is after what `jobs` holds, without waiting.
+    /// Adds all jobs to the end of `jobs` without waiting.
     pub(crate) fn take_now(&self, jobs: &mut Vec<T>) {
         jobs.append(&mut self.lock().jobs);
     }
 
-    /// Whether work waits.
+    /// Whether a job waits, or the queue is closed.
     pub(crate) fn has_work(&self) -> bool {
         let waiting = self.lock();
         waiting.closed || !waiting.jobs.is_empty()
     }
 
-    fn rouse(&self, mut waiting: MutexGuard<'_, Waiting<T>>) {
+    fn wake_if_sleeping(&self, mut waiting: MutexGuard<'_, Waiting<T>>) {
         let wake = std::mem::take(&mut waiting.parked);
         drop(waiting);
         if wake {
@@ -99,7 +101,7 @@ impl<T> Mailbox<T> {
         }
     }
 
-    /// Every holder leaves the list whole, so a panic elsewhere does not spoil it.
+    /// Ignores poisoning: every holder of the lock leaves the list consistent, even if it panics.
     fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,5 @@
-//! Owns what a proposer learns of its committed command. Does not own why a command was not committed (`error.rs`).
+//! Owns the outcome of a committed command, as its proposer receives it. Does not own why a command was not committed
+//! (`error.rs`).
 
 use mvcc::{CommandError, Outcome, Revision};
 use raft::EntryId;
@@ -6,7 +7,7 @@ use raft::EntryId;
 /// The outcome of a committed command.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Committed {
-    /// What the command did, or why the store refused it. The same on every member.
+    /// Result of the command, or the reason why the store refused it. Equal on every member.
     pub result: Result<Outcome, CommandError>,
     /// Revision of the store after the command.
     pub revision: Revision,

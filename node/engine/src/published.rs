@@ -1,14 +1,15 @@
-//! Owns the immutable view that readers share, swapped once per applied batch. Does not own the store: a view is a handle.
+//! Owns the immutable view that readers share; it is replaced once per applied batch. Does not own the store (`apply`): a view
+//! only refers to one state of it.
 
 use mvcc::View;
 use raft::{Index, Term};
 
-/// The state after everything up to `applied`.
+/// The state after all entries up to `applied`.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// The store at that point.
+    /// View of the store at that index.
     pub view: View,
-    /// The last entry in it.
+    /// Index of the last applied entry.
     pub applied: Index,
     /// That entry's term.
     pub term: Term,

@@ -1,4 +1,5 @@
-//! Owns the records that make a blank member part of a cluster. Does not own writing them: the program makes them durable, once.
+//! Owns the requests that make a blank member part of a cluster. Does not own their execution: the program writes the cluster
+//! identity, once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,51 +10,51 @@ use raft::{MemberId, MemberInfo, SnapshotMeta};
 pub use storage::ClusterId;
 use storage::Snapshots;
 
-/// The immutable record of a new cluster (admin.proto `BootstrapRequest`).
+/// Identity of a new cluster, which never changes (admin.proto `BootstrapRequest`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootstrapRecord {
-    /// The new cluster.
+    /// ID of the new cluster.
     pub cluster: ClusterId,
-    /// What administrative calls must carry from now on; only its SHA-256 is kept.
+    /// Secret that administrative calls must carry from now on; only its SHA-256 is kept.
     pub token: String,
     /// The first voters; the receiver must be one of them.
     pub voters: BTreeMap<MemberId, MemberInfo>,
-    /// The receiver's own name; must be the one among `voters`.
+    /// The receiver's own name; must equal its name in `voters`.
     pub name: String,
 }
 
-/// Which running cluster a blank member is to be added to (admin.proto `JoinRequest`).
+/// The running cluster that is to add a blank member (admin.proto `JoinRequest`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JoinRecord {
-    /// The running cluster.
+    /// ID of the running cluster.
     pub cluster: ClusterId,
     /// As in [`BootstrapRecord::token`].
     pub token: String,
-    /// Whom the sender takes the receiver for; must be the receiver's own ID.
+    /// Member ID that the sender expects the receiver to have; must be the receiver's own.
     pub member: MemberId,
     /// The receiver's name and addresses.
     pub info: MemberInfo,
 }
 
-/// A backup that is being fetched.
+/// A backup being fetched.
 pub type Fetching = Pin<Box<dyn Future<Output = Result<SnapshotMeta, RestoreFailure>> + Send>>;
 
-/// Fetches a backup as a received snapshot, whose configuration has the member as its only voter. Dropped at any time, it
-/// leaves the volume as blank as before.
+/// Fetches a backup as a received snapshot whose configuration has the member as its only voter. Dropping the future at any
+/// time leaves the volume blank.
 pub type Fetch = Box<dyn FnOnce(Snapshots) -> Fetching + Send>;
 
-/// Bytes done, and bytes there are.
+/// Returns the bytes fetched so far and the bytes in total.
 pub type FetchProgress = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
-/// From which backup a blank member is to start a new cluster as its only voter (admin.proto `RestoreRequest`).
+/// Request to a blank member to start a new cluster from a backup, as its only voter (admin.proto `RestoreRequest`).
 pub struct RestoreRecord {
-    /// The new cluster, and who the receiver is in it.
+    /// ID of the new cluster, and the receiver's name and addresses in it.
     pub join: JoinRecord,
-    /// Which backup, for reports and to tell one order from another.
+    /// Name of the backup, for status reports and to recognize a repeated request.
     pub backup: String,
-    /// How it is fetched.
+    /// Fetches the backup.
     pub fetch: Fetch,
-    /// How far that is.
+    /// Reports how much of it has been fetched.
     pub progress: FetchProgress,
 }
 
@@ -63,11 +64,11 @@ impl fmt::Debug for RestoreRecord {
     }
 }
 
-/// Why a backup was not fetched. The volume is as blank as before.
+/// Why a backup was not fetched. The volume is still blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreFailure {
     /// One word for machines (admin.proto `RestoreProgress.cause`).
     pub cause: String,
-    /// What happened and what to do.
+    /// Message for people: what happened and what to do.
     pub reason: String,
 }

@@ -1,5 +1,6 @@
-//! Outcomes back to those who wait. Owns the lanes: answers of one batch cross to a runtime's thread together and wake it
-//! once, instead of once per client. Does not own who waits for what (`propose::pending`, `read::barrier`).
+//! Owns the return of outcomes to waiting callers. Answers of one batch cross to a runtime's thread together, in a lane, and wake
+//! it once instead of once per client. Does not own which caller waits for which outcome (`propose::pending`,
+//! `read::barrier`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,28 +10,28 @@ use tokio::sync::{Notify, oneshot};
 use crate::error::{ProposeError, ReadError};
 use crate::outcome::Committed;
 
-/// Which runtime a waiting client lives on; an index into [`Lanes`].
+/// Identifies the runtime that a waiting caller runs on; an index into [`Lanes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneId(pub usize);
 
-/// Somebody who waits for one answer.
+/// A caller that waits for one answer.
 #[derive(Debug)]
 pub(crate) struct Waiter<T> {
-    /// Where the answer goes.
+    /// Receives the answer.
     pub(crate) reply: oneshot::Sender<T>,
-    /// By which way.
+    /// Lane that carries the answer.
     pub(crate) lane: LaneId,
 }
 
-/// A caller who wants to read what is committed by now.
+/// A caller that waits for a linearizable read to be confirmed.
 pub(crate) type ReadWaiter = Waiter<Result<(), ReadError>>;
 
-/// An answer and where it goes. Whoever waited may be gone by then; that is no error.
+/// An answer and its receiver. A caller that no longer waits is no error.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// To a proposal.
+    /// Answer to a proposal.
     Proposed(oneshot::Sender<Result<Committed, ProposeError>>, Result<Committed, ProposeError>),
-    /// To a linearizable read.
+    /// Answer to a linearizable read.
     Read(oneshot::Sender<Result<(), ReadError>>, Result<(), ReadError>),
 }
 
@@ -43,28 +44,28 @@ impl Answer {
     }
 }
 
-/// The way back to one runtime. Its length is bounded by who may wait at all.
+/// Queue of answers to one runtime. Its length is bounded by the number of callers that may wait.
 #[derive(Debug, Default)]
 struct Lane {
     ready: Mutex<Vec<Answer>>,
     wake: Notify,
-    /// Without somebody who attends, answers are delivered on the spot.
+    /// Whether a runtime polls [`Lanes::attend`]. Otherwise answers are delivered by the thread that produces them.
     attended: AtomicBool,
 }
 
-/// All ways back.
+/// The lanes to all runtimes.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     lanes: Box<[Lane]>,
 }
 
 impl Lanes {
-    /// `count` lanes, none attended yet.
+    /// Creates `count` lanes, none attended yet.
     pub(crate) fn new(count: usize) -> Self {
         Self { lanes: (0..count.max(1)).map(|_| Lane::default()).collect() }
     }
 
-    /// Delivers what the lane carries, on the runtime that this is run on, until cancelled.
+    /// Delivers the lane's answers on the runtime that polls this future, until it is dropped.
     pub(crate) async fn attend(&self, id: LaneId) {
         let lane = &self.lanes[id.0];
         lane.attended.store(true, Ordering::Release);
@@ -79,19 +80,19 @@ impl Lanes {
     }
 }
 
-/// Answers collected during one step, to leave together.
+/// Answers collected during one step, to be sent together.
 #[derive(Debug)]
 pub(crate) struct Replies {
     by_lane: Vec<Vec<Answer>>,
 }
 
 impl Replies {
-    /// Nothing yet.
+    /// Creates an empty collection.
     pub(crate) fn new(lanes: &Lanes) -> Self {
         Self { by_lane: lanes.lanes.iter().map(|_| Vec::new()).collect() }
     }
 
-    /// An outcome for a proposer.
+    /// Adds the outcome of a proposal.
     pub(crate) fn proposed(
         &mut self,
         to: Waiter<Result<Committed, ProposeError>>,
@@ -100,12 +101,12 @@ impl Replies {
         self.by_lane[to.lane.0].push(Answer::Proposed(to.reply, outcome));
     }
 
-    /// The go-ahead, or not, for a reader.
+    /// Adds the outcome of a linearizable read.
     pub(crate) fn read(&mut self, to: Waiter<Result<(), ReadError>>, outcome: Result<(), ReadError>) {
         self.by_lane[to.lane.0].push(Answer::Read(to.reply, outcome));
     }
 
-    /// Sends everything on its way.
+    /// Sends all collected answers.
     pub(crate) fn flush(&mut self, lanes: &Lanes) {
         for (lane, answers) in lanes.lanes.iter().zip(&mut self.by_lane) {
             if answers.is_empty() {
@@ -121,7 +122,7 @@ impl Replies {
     }
 }
 
-/// Every holder only moves whole answers, so a panic elsewhere leaves the list whole.
+/// Ignores poisoning: every holder of the lock only moves whole answers, so a panic leaves the list consistent.
 fn locked(ready: &Mutex<Vec<Answer>>) -> MutexGuard<'_, Vec<Answer>> {
     ready.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! Owns the state that a member's threads, its callers and its transport share, and the few things that each of them may do
-//! with it. Does not own the questions that callers ask (`handle.rs`) or what follows from an event (`driver/`).
+//! Owns the state that a member's threads, its callers and its transport share, and the few operations that each of them needs.
+//! Does not own the callers' operations (`handle.rs`) or the reaction to an event (`driver/`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -28,20 +28,20 @@ pub struct Shared {
     pub(crate) status: ArcSwap<Status>,
     pub(crate) published: ArcSwap<Published>,
     pub(crate) draining: AtomicBool,
-    /// SHA-256 of the cluster's token; none while blank.
+    /// SHA-256 of the cluster's token; `None` while blank.
     pub(crate) token: ArcSwapOption<[u8; 32]>,
     pub(crate) lifecycle: mpsc::Sender<Lifecycle>,
     pub(crate) stopping: watch::Sender<bool>,
     /// Last entry in the newest durable snapshot.
     pub(crate) snapshot: AtomicU64,
-    /// Payload bytes of entries that are committed and not applied yet.
+    /// Payload bytes of committed entries that are not applied yet.
     pub(crate) unapplied_bytes: AtomicUsize,
     pub(crate) observer: Box<dyn Observer>,
 }
 
 impl Shared {
-    /// The state of a member that has published nothing and takes no requests yet. `lanes` is the number of runtimes that
-    /// wait for answers; `lifecycle` leads to who makes a blank member part of a cluster.
+    /// Creates the state of a member that has published nothing and accepts no requests yet. `lanes` is the number of runtimes
+    /// that wait for answers. The receiver of `lifecycle` makes a blank member part of a cluster.
     #[must_use]
     pub fn new(
         status: Status,
@@ -74,23 +74,23 @@ impl Shared {
         self.member
     }
 
-    /// Replaces the status by what `update` makes of it. The driver replaces it from then on while the member runs.
+    /// Replaces the status by what `update` returns. While the driver runs, it overwrites the status with its own reports.
     pub fn update_status(&self, update: impl Fn(&Status) -> Status) {
         self.status.rcu(|status| update(status));
     }
 
-    /// Requires this token, given by its SHA-256, of administrative calls from now on.
+    /// Requires administrative calls to carry the token with this SHA-256 from now on.
     pub fn require_token(&self, sha256: [u8; 32]) {
         self.token.store(Some(Arc::new(sha256)));
     }
 
-    /// Passes on to the core what another member sent. Messages that do not fit are lost, and so are all messages while the
-    /// core does not run: Raft sends them again.
+    /// Queues messages from another member for the core. They are dropped if the inbox is full or the core does not run: Raft
+    /// sends them again.
     pub fn deliver(&self, from: MemberId, messages: Vec<Message>) {
         let _ = self.inbox.messages(from, messages);
     }
 
-    /// Reports that a connection to a member broke.
+    /// Reports that the connection to a member broke.
     pub fn unreachable(&self, member: MemberId) {
         self.inbox.unreachable(member);
     }
@@ -100,7 +100,7 @@ impl Shared {
         self.inbox.snapshot_sent(to, number, arrived);
     }
 
-    /// Payload bytes of entries that are committed and not applied yet.
+    /// Payload bytes of committed entries that are not applied yet.
     #[must_use]
     pub fn unapplied_bytes(&self) -> usize {
         self.unapplied_bytes.load(Ordering::Relaxed)
@@ -111,18 +111,19 @@ impl Shared {
         self.lanes.attend(lane).await;
     }
 
-    /// Ends streams to clients: [`crate::handle::Handle::stopping`] and [`Shared::subscribe_stopping`] are notified.
+    /// Announces that the member stops, so that streams to clients end: notifies [`crate::handle::Handle::stopping`] and
+    /// [`Shared::subscribe_stopping`].
     pub fn announce_stop(&self) {
         self.stopping.send_replace(true);
     }
 
-    /// Turns true when the member stops.
+    /// A channel whose value becomes true when the member stops.
     #[must_use]
     pub fn subscribe_stopping(&self) -> watch::Receiver<bool> {
         self.stopping.subscribe()
     }
 
-    /// Asks the core to end.
+    /// Requests that the core's thread ends.
     pub fn stop_core(&self) {
         self.inbox.stop();
     }

@@ -1,5 +1,5 @@
-//! Owns what a member reports of itself without asking another member, and whether such a member serves clients. Does not own
-//! how fresh the report is (`driver/report.rs`).
+//! Owns a member's status report, which needs no other member, and the rule that decides whether a member serves clients. Does
+//! not own how often the report is refreshed (`driver/report.rs`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,18 +10,18 @@ use storage::ClusterId;
 
 use crate::record::FetchProgress;
 
-/// What a member is over its life (admin.proto `Phase`).
+/// Phase of a member's life (admin.proto `Phase`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Empty volume: an ID, no cluster.
+    /// The volume is empty: it has a member ID and no cluster.
     Blank,
     /// A restore is filling the volume.
     Restoring,
-    /// Part of a cluster.
+    /// The member belongs to a cluster.
     Member,
     /// Removed by a committed configuration: its tombstone is on disk and it serves nothing.
     Removed,
-    /// Its disk holds damage that a restart does not mend: it neither votes nor serves.
+    /// Its disk holds damage that a restart does not repair: it neither votes nor serves.
     Damaged,
 }
 
@@ -37,14 +37,14 @@ impl fmt::Display for Phase {
     }
 }
 
-/// A restore.
+/// Status of a restore.
 #[derive(Clone)]
 pub struct RestoreStatus {
-    /// Which backup.
+    /// Name of the backup.
     pub backup: String,
-    /// How far it is.
+    /// Returns how much of the backup has been fetched.
     pub progress: FetchProgress,
-    /// Why the last attempt failed, in one word; empty if none has.
+    /// Reason, in one word, why the last attempt failed; empty if none has failed.
     pub cause: String,
 }
 
@@ -57,56 +57,56 @@ impl fmt::Debug for RestoreStatus {
     }
 }
 
-/// A report, a few tens of milliseconds old at most; never a base for decisions about safety.
+/// A status report, at most a few tens of milliseconds old. Decisions about safety must not rely on it.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// Who this is; for ever.
+    /// Member ID. Never changes.
     pub member: MemberId,
-    /// Its cluster; `None` while blank.
+    /// Cluster ID; `None` while blank.
     pub cluster: Option<ClusterId>,
-    /// Its name.
+    /// Name in the configuration.
     pub name: String,
-    /// What it is.
+    /// Phase of its life.
     pub phase: Phase,
-    /// Set once the member was told to stop: it is about to hand over what it holds.
+    /// Whether the member prepares to stop: it transfers leadership if it leads.
     pub draining: bool,
-    /// Its role in consensus.
+    /// Role in consensus.
     pub role: Role,
-    /// Who leads, as far as it knows.
+    /// Leader, if the member knows one.
     pub leader: Option<MemberId>,
-    /// Its term.
+    /// Current term.
     pub term: Term,
-    /// Its commit index.
+    /// Commit index.
     pub commit: Index,
-    /// Everything up to here is in the published view.
+    /// Applied index of the published view.
     pub applied: Index,
-    /// Its last entry.
+    /// Index of the last entry in the log.
     pub last: Index,
-    /// The configuration in force here and the index of its entry.
+    /// Configuration in force on this member.
     pub configuration: Arc<Configuration>,
-    /// See `configuration`.
+    /// Index of the entry that made `configuration`.
     pub configuration_index: Index,
-    /// The latest committed configuration known here and the index of its entry.
+    /// Latest committed configuration that this member knows.
     pub committed: Arc<Configuration>,
-    /// See `committed`.
+    /// Index of the entry that made `committed`.
     pub committed_index: Index,
-    /// What a leader knows of the others; empty elsewhere.
+    /// The leader's progress of each other member; empty on other members.
     pub progress: BTreeMap<MemberId, ProgressReport>,
     /// Last entry in the newest durable snapshot.
     pub snapshot: Index,
-    /// How far a restore is, or why the last attempt failed; `None` for a member that never was asked to restore.
+    /// Status of the restore; `None` for a member that never received a restore request.
     pub restore: Option<RestoreStatus>,
-    /// Why a restore failed or what damage was found, and what to do; empty if all is well.
+    /// Why a restore failed or which damage was found, and what to do; empty without an error.
     pub error: String,
 }
 
 /// Why a member does not serve clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotServing {
-    /// The member waits to be added to its cluster, so it holds nothing yet.
-    #[error("the member was not added to its cluster yet")]
+    /// The member waits to be added to its cluster, so its store is empty.
+    #[error("the member has not been added to its cluster yet")]
     NotAdded,
-    /// The member is in a phase in which it serves no cluster.
+    /// The member is in a phase in which it serves no clients.
     #[error("the member serves no cluster ({0})")]
     Phase(Phase),
 }
@@ -127,7 +127,7 @@ impl Status {
         }
     }
 
-    /// What a member with an empty or unreadable disk says.
+    /// Status of a member that runs no consensus, for instance with an empty or unreadable disk.
     #[must_use]
     pub fn idle(member: MemberId, name: String, phase: Phase) -> Self {
         Self {
