@@ -7,7 +7,7 @@ mod parse;
 mod refusal;
 mod token;
 
-use archive::Archive;
+use self::archive::Archive;
 use engine::handle::Handle;
 use engine::status::Phase;
 use proto::admin as wire;

@@ -12,23 +12,22 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::Refusal;
+use api::pages::{Pages, failure, method_not_allowed, not_found, plain, values};
 use bytes::Bytes;
 use engine::handle::Handle;
-use engine::status::{Phase, Status};
+use engine::status::Status;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mvcc::{AlarmKind, View};
 use raft::Role;
-use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::api::Refusal;
-use crate::metrics::{Metrics, State, Success};
-use crate::version;
+use crate::metrics::{Metrics, State};
 
 /// Who asks at the same time; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 128;
@@ -41,6 +40,7 @@ pub struct Probes {
     handle: Handle,
     quota_bytes: u64,
     metrics: Metrics,
+    pages: Pages,
 }
 
 /// A question that `/readyz` puts to the member.
@@ -69,6 +69,23 @@ impl Check {
     }
 }
 
+/// Why a check failed. The texts are etcd's where etcd has the check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+enum NotReady {
+    /// A client would be refused.
+    #[error("{}", .0.text())]
+    Refuses(Refusal),
+    /// The member was asked to stop.
+    #[error("this member prepares to stop")]
+    Draining,
+    /// An alarm says that members disagree about the content.
+    #[error("alarm activated: CORRUPT")]
+    Corrupt,
+    /// The member has no vote.
+    #[error("not supported for learner")]
+    Learner,
+}
+
 /// The outcome of a list of checks.
 #[derive(Debug, Default)]
 struct Report {
@@ -77,7 +94,7 @@ struct Report {
 }
 
 impl Report {
-    fn add(&mut self, check: Check, outcome: Result<(), String>) {
+    fn add(&mut self, check: Check, outcome: Result<(), NotReady>) {
         let name = check.name();
         let written = match outcome {
             Ok(()) => writeln!(self.text, "[+]{name} ok"),
@@ -90,28 +107,19 @@ impl Report {
     }
 }
 
-#[derive(Serialize)]
-struct Health {
-    health: &'static str,
-    reason: String,
-}
-
-#[derive(Serialize)]
-struct Versions {
-    etcdserver: &'static str,
-    etcdcluster: &'static str,
-    storage: &'static str,
-}
-
 impl Probes {
     /// Answers for the member behind `handle`.
     #[must_use]
     pub fn new(handle: Handle, quota_bytes: u64, metrics: Metrics) -> Probes {
-        Probes { handle, quota_bytes, metrics }
+        let pages = Pages::new(handle.clone(), Arc::new(metrics.clone()));
+        Probes { handle, quota_bytes, metrics, pages }
     }
 
     /// Answers one request by its parts.
     pub async fn answer(&self, method: &Method, path: &str, query: &str) -> Response<Bytes> {
+        if let Some(page) = self.pages.answer(method, path, query).await {
+            return page;
+        }
         let (root, check) = match path.strip_prefix('/').unwrap_or(path).split_once('/') {
             Some((root, check)) => (root, Some(check)),
             None => (path.trim_start_matches('/'), None),
@@ -121,7 +129,7 @@ impl Probes {
             ("readyz", None) => Check::READY,
             ("livez", Some(name)) => named(Check::ALIVE, name),
             ("readyz", Some(name)) => named(Check::READY, name),
-            ("health" | "version" | "metrics", None) => &[],
+            ("metrics", None) => &[],
             _ => return not_found(),
         };
         if checks.is_empty() && check.is_some() {
@@ -131,8 +139,6 @@ impl Probes {
             return method_not_allowed();
         }
         match root {
-            "health" => self.health(query).await,
-            "version" => self.version(),
             "metrics" => self.metrics_page(),
             // A sub-path is one check, whatever else is asked.
             _ if check.is_some() => self.checks(root, checks, "").await,
@@ -155,66 +161,19 @@ impl Probes {
         plain(StatusCode::OK, text)
     }
 
-    async fn run(&self, check: Check) -> Result<(), String> {
+    async fn run(&self, check: Check) -> Result<(), NotReady> {
         let status = self.handle.status();
-        let text = |refusal: Refusal| refusal.text().to_owned();
         match check {
             Check::Serving => ready(&status),
             Check::DataCorruption => uncorrupted(&self.handle.published().view),
-            Check::SerializableRead => status.serving().map_err(|reason| text(reason.into())),
+            Check::SerializableRead => status.serving().map_err(|reason| NotReady::Refuses(reason.into())),
             Check::LinearizableRead => {
-                status.serving().map_err(|reason| text(reason.into()))?;
-                self.handle.linearizable().await.map(|_| ()).map_err(|error| text(error.into()))
+                status.serving().map_err(|reason| NotReady::Refuses(reason.into()))?;
+                self.handle.linearizable().await.map(|_| ()).map_err(|error| NotReady::Refuses(error.into()))
             }
-            Check::NonLearner if status.role == Role::Learner => Err("not supported for learner".to_owned()),
+            Check::NonLearner if status.role == Role::Learner => Err(NotReady::Learner),
             Check::NonLearner => Ok(()),
         }
-    }
-
-    async fn health(&self, query: &str) -> Response<Bytes> {
-        let reason = self.unhealthy(query).await;
-        self.metrics.health_checked(if reason.is_empty() { Success::Yes } else { Success::No });
-        let health = if reason.is_empty() { "true" } else { "false" };
-        let json = json(&Health { health, reason });
-        if health == "true" { plain(StatusCode::OK, json) } else { failure(StatusCode::SERVICE_UNAVAILABLE, &json) }
-    }
-
-    /// Why the member is not healthy; empty if it is.
-    async fn unhealthy(&self, query: &str) -> String {
-        let published = self.handle.published();
-        let excluded: BTreeSet<&str> = values(query, "exclude").collect();
-        if let Some(alarm) =
-            published.view.alarms().map(|alarm| alarm_name(alarm.kind)).find(|name| !excluded.contains(name))
-        {
-            return format!("ALARM {alarm}");
-        }
-        let status = self.handle.status();
-        let local = values(query, "serializable").next() == Some("true");
-        if let Err(reason) = status.serving() {
-            return format!("RANGE ERROR:{}", Refusal::from(reason).text());
-        }
-        if local {
-            return String::new();
-        }
-        if status.leader.is_none() {
-            return "RAFT NO LEADER".to_owned();
-        }
-        match self.handle.linearizable().await {
-            Ok(_) => String::new(),
-            Err(error) => format!("RANGE ERROR:{}", Refusal::from(error).text()),
-        }
-    }
-
-    fn version(&self) -> Response<Bytes> {
-        let decided = self.handle.status().phase == Phase::Member;
-        let versions = Versions {
-            etcdserver: version::API,
-            etcdcluster: if decided { version::STORAGE } else { "not_decided" },
-            storage: version::STORAGE,
-        };
-        let mut response = plain(StatusCode::OK, json(&versions));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        response
     }
 
     fn metrics_page(&self) -> Response<Bytes> {
@@ -267,23 +226,16 @@ pub async fn serve(listener: TcpListener, probes: Probes) -> Infallible {
 }
 
 /// Whether clients may be sent here.
-fn ready(status: &Status) -> Result<(), String> {
-    status.serving().map_err(|reason| Refusal::from(reason).text().to_owned())?;
-    if status.draining { Err("this member prepares to stop".to_owned()) } else { Ok(()) }
+fn ready(status: &Status) -> Result<(), NotReady> {
+    status.serving().map_err(|reason| NotReady::Refuses(reason.into()))?;
+    if status.draining { Err(NotReady::Draining) } else { Ok(()) }
 }
 
-fn uncorrupted(view: &View) -> Result<(), String> {
+fn uncorrupted(view: &View) -> Result<(), NotReady> {
     if view.alarms().any(|alarm| alarm.kind == AlarmKind::Corrupt) {
-        return Err("alarm activated: CORRUPT".to_owned());
+        return Err(NotReady::Corrupt);
     }
     Ok(())
-}
-
-fn alarm_name(kind: AlarmKind) -> &'static str {
-    match kind {
-        AlarmKind::NoSpace => "NOSPACE",
-        AlarmKind::Corrupt => "CORRUPT",
-    }
 }
 
 fn named(checks: &'static [Check], name: &str) -> &'static [Check] {
@@ -293,43 +245,6 @@ fn named(checks: &'static [Check], name: &str) -> &'static [Check] {
     }
 }
 
-/// The values of a query's parameter that are not empty. Nothing that is asked for here needs percent-encoding.
-fn values<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = &'q str> {
-    query
-        .split('&')
-        .filter_map(|pair| pair.split_once('='))
-        .filter(move |(key, value)| *key == name && !value.is_empty())
-        .map(|(_, value)| value)
-}
-
 fn has(query: &str, name: &str) -> bool {
     query.split('&').any(|pair| pair.split_once('=').map_or(pair, |(key, _)| key) == name)
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("plain strings become JSON")
-}
-
-fn plain(code: StatusCode, text: String) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(text));
-    *response.status_mut() = code;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
-}
-
-/// Go's way to tell an error ends it with a newline of its own.
-fn failure(code: StatusCode, text: &str) -> Response<Bytes> {
-    plain(code, format!("{text}\n"))
-}
-
-fn method_not_allowed() -> Response<Bytes> {
-    let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
-    response
-}
-
-pub(crate) fn not_found() -> Response<Bytes> {
-    failure(StatusCode::NOT_FOUND, "404 page not found")
 }

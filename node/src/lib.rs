@@ -6,11 +6,8 @@ pub mod local;
 pub mod member;
 
 pub mod admin;
-pub mod api;
 
 pub(crate) mod peer;
-
-pub mod archive;
 
 pub mod health;
 pub mod metrics;

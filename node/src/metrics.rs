@@ -12,7 +12,6 @@ mod state;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
 
 use mvcc::{OpResult, TxnResult};
 use prometheus_client::encoding::text;
@@ -22,7 +21,6 @@ use prometheus_client::registry::{Metric, Registry};
 
 pub use histogram::Histogram;
 use labelled::{Calls, Durations};
-pub use labelled::{Method, Request, Success};
 pub use state::State;
 
 /// What a member counts. Cloning shares the counts.
@@ -149,38 +147,8 @@ impl Metrics {
         Metrics(Arc::new(Inner { registry: page.0, ..inner }))
     }
 
-    /// A proposal awaits its outcome until what is returned is dropped.
-    #[must_use]
-    pub fn proposal_pending(&self) -> Pending<'_> {
-        self.0.proposals_pending.inc();
-        Pending(&self.0.proposals_pending)
-    }
-
-    /// A proposal was refused, or its outcome was not seen in time.
-    pub fn proposal_failed(&self) {
-        self.0.proposals_failed.inc();
-    }
-
-    /// A linearizable read was confirmed.
-    pub fn read_confirmed(&self, took: Duration) {
-        self.0.read_index.observe(took);
-        if took >= Duration::from_secs(1) {
-            self.0.slow_read_indexes.inc();
-        }
-    }
-
-    /// A linearizable read could not be confirmed.
-    pub fn read_failed(&self) {
-        self.0.read_indexes_failed.inc();
-    }
-
-    /// A range was read outside a transaction.
-    pub fn range_read(&self) {
-        self.0.ranges.inc();
-    }
-
-    /// A transaction ran, through the log or not.
-    pub fn transaction(&self, result: &TxnResult) {
+    /// A transaction was executed, through the log or around it.
+    fn count_transaction(&self, result: &TxnResult) {
         let operations = self.operations(result);
         if operations > 1 {
             self.0.txns.inc();
@@ -207,16 +175,6 @@ impl Metrics {
                 OpResult::Txn(nested) => self.operations(nested),
             })
             .sum()
-    }
-
-    /// A request has its outcome.
-    pub fn request(&self, request: Request, success: Success, took: Duration) {
-        self.0.requests.of(request, success).observe(took);
-    }
-
-    /// A gRPC call was answered with this code.
-    pub fn call(&self, method: Method, code: tonic::Code) {
-        self.0.calls.inc(method, code);
     }
 
     /// Another member has received a snapshot.
@@ -249,13 +207,6 @@ impl Metrics {
         self.0.peer_disconnects.inc();
     }
 
-    pub(crate) fn health_checked(&self, success: Success) {
-        match success {
-            Success::Yes => self.0.health_success.inc(),
-            Success::No => self.0.health_failures.inc(),
-        };
-    }
-
     /// The page that Prometheus reads, in the OpenMetrics text format.
     #[must_use]
     pub fn page(&self, state: &State) -> String {
@@ -268,16 +219,6 @@ impl Metrics {
             .and_then(|()| text::encode_eof(&mut text));
         written.expect("a string takes whatever is written to it");
         text
-    }
-}
-
-/// A proposal whose outcome is awaited.
-#[derive(Debug)]
-pub struct Pending<'a>(&'a Gauge<i64, AtomicI64>);
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 
@@ -305,6 +246,7 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use api::{CallObserver, Method, Request, Success};
     use engine::observer::Observer;
     use mvcc::{Command, Op, Put, Range, Store, Txn};
 
@@ -343,9 +285,9 @@ mod tests {
     #[test]
     fn a_proposal_is_pending_until_its_outcome_is_no_longer_awaited() {
         let metrics = Metrics::new();
-        let pending = metrics.proposal_pending();
+        metrics.proposal_began();
         assert!(has_line(&recorded(&metrics), "etcd_server_proposals_pending 1"));
-        drop(pending);
+        metrics.proposal_ended();
         assert!(has_line(&recorded(&metrics), "etcd_server_proposals_pending 0"));
     }
 

@@ -1,10 +1,4 @@
-//! Owns the versions that a member tells. Does not own what they promise: etcd's API as of this version of etcd.
+//! Owns the version of this program. Does not own the versions of etcd's API (`api::version`).
 
-/// The version of etcd whose API is served. Clients parse it: the API server of Kubernetes turns features off below 3.5.13.
-pub const API: &str = "3.7.3";
-/// What etcd calls the cluster's version: without the patch, in metrics.
-pub const CLUSTER: &str = "3.7";
-/// What etcd calls the version of the cluster and of its storage in full, over HTTP and in `Status`.
-pub const STORAGE: &str = "3.7.0";
 /// The version of this program.
 pub const NODE: &str = env!("CARGO_PKG_VERSION");

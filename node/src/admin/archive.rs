@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use archive::{Access, ArchiveError, Backup, Done, ObjectStoreConfig, Patience, Progress, Restore};
 use engine::handle::Handle;
 use engine::record::{ClusterId, JoinRecord, RestoreFailure, RestoreRecord};
 use proto::admin as wire;
@@ -12,7 +13,6 @@ use proto::admin::backup_response::State;
 use raft::EntryId;
 use tonic::Status;
 
-use crate::archive::{self, Access, ArchiveError, Backup, Done, ObjectStoreConfig, Patience, Progress, Restore};
 use crate::config::RunArgs;
 
 /// Within this a probe has a verdict: the operator waits for it, and not for long.

@@ -3,12 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use archive::ObjectStoreConfig;
 use engine::record::{BootstrapRecord, ClusterId, JoinRecord};
 use proto::admin as wire;
 use raft::{Change, Index, MemberId, MemberInfo};
 use tonic::Status;
-
-use crate::archive::ObjectStoreConfig;
 
 /// What is wrong with a request: which field, and what would be right. Nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use api::{ClientService, Limits, Settings};
 use engine::fatal;
 use engine::handle::Handle;
 use engine::reply::LaneId;
@@ -20,7 +21,6 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 use crate::admin;
-use crate::api::{ClientService, Limits, Settings};
 use crate::config::Config;
 use crate::health::{self, Probes};
 use crate::member::StartError;
@@ -152,7 +152,7 @@ impl Serving {
             let listener = listen(socket).map_err(|source| StartError::System { what: "listen to clients", source })?;
             // Lane 0 is for everybody who lives elsewhere.
             let lane = LaneId(number + 1);
-            let service = ClientService::new(handle.on_lane(lane), settings, metrics.clone());
+            let service = ClientService::new(handle.on_lane(lane), settings, Arc::new(metrics.clone()));
             let shared = Arc::clone(shared);
             self.client_threads.push(fatal::spawn("clients", move || clients(listener, service, lane, shared)));
         }

@@ -1,9 +1,12 @@
-//! Owns how the metrics count what the engine reports. Does not own when it reports ([`Observer`]).
+//! Owns how the metrics count what the engine and the client port report. Does not own when they report it ([`Observer`],
+//! [`CallObserver`]).
 
 use std::time::Duration;
 
+use api::{CallObserver, Method, Request, Success};
 use engine::observer::Observer;
-use mvcc::{Outcome, Response};
+use mvcc::{Outcome, Response, TxnResult};
+use tonic::Code;
 
 use super::Metrics;
 
@@ -40,7 +43,7 @@ impl Observer for Metrics {
             Response::DeleteRange(_) => {
                 self.0.deletes.inc();
             }
-            Response::Txn(result) => self.transaction(result),
+            Response::Txn(result) => self.count_transaction(result),
             Response::Compact | Response::Alarm(_) => {}
         }
     }
@@ -48,5 +51,53 @@ impl Observer for Metrics {
     fn snapshot_taken(&self, took: Duration) {
         self.0.snapshots.inc();
         self.0.snapshot_write.observe(took);
+    }
+}
+
+impl CallObserver for Metrics {
+    fn proposal_began(&self) {
+        self.0.proposals_pending.inc();
+    }
+
+    fn proposal_ended(&self) {
+        self.0.proposals_pending.dec();
+    }
+
+    fn proposal_failed(&self) {
+        self.0.proposals_failed.inc();
+    }
+
+    fn read_confirmed(&self, took: Duration) {
+        self.0.read_index.observe(took);
+        if took >= Duration::from_secs(1) {
+            self.0.slow_read_indexes.inc();
+        }
+    }
+
+    fn read_failed(&self) {
+        self.0.read_indexes_failed.inc();
+    }
+
+    fn range_read(&self) {
+        self.0.ranges.inc();
+    }
+
+    fn transaction(&self, result: &TxnResult) {
+        self.count_transaction(result);
+    }
+
+    fn request(&self, request: Request, success: Success, took: Duration) {
+        self.0.requests.of(request, success).observe(took);
+    }
+
+    fn call(&self, method: Method, code: Code) {
+        self.0.calls.inc(method, code);
+    }
+
+    fn health_checked(&self, success: Success) {
+        match success {
+            Success::Yes => self.0.health_success.inc(),
+            Success::No => self.0.health_failures.inc(),
+        };
     }
 }

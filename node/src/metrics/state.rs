@@ -26,12 +26,12 @@ pub(super) fn register(page: &mut Page, state: &State) {
     let mut gauges = Gauges(page);
     consensus(&mut gauges, &state.status);
     content(&mut gauges, state);
-    gauges.one("etcd_server_version", "Version of etcd's API that is served", "server_version", version::API);
+    gauges.one("etcd_server_version", "Version of etcd's API that is served", "server_version", api::version::API);
     gauges.one(
         "etcd_cluster_version",
         "Version of etcd's API that the cluster agreed on",
         "cluster_version",
-        version::CLUSTER,
+        api::version::CLUSTER,
     );
     gauges.one("raft_node_info", "Version of this program", "version", version::NODE);
 }

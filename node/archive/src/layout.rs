@@ -4,7 +4,7 @@ use object_store::path::Path;
 use raft::{EntryId, MemberId};
 use storage::ClusterId;
 
-use crate::archive::error::ArchiveError;
+use crate::error::ArchiveError;
 
 /// Version of the layout, part of every name.
 const VERSION: &str = "v1";

@@ -8,14 +8,16 @@ use object_store::{ObjectStore, PutMode, PutOptions};
 use raft::{EntryId, MemberId};
 use storage::ClusterId;
 
-use crate::archive::download::read_manifest;
-use crate::archive::error::ArchiveError;
-use crate::archive::layout::Folder;
-use crate::archive::manifest::{CHUNK_BYTES, Kind, Manifest};
-use crate::archive::progress::Progress;
-use crate::archive::store::Access;
-use crate::archive::upload;
-use crate::version;
+use crate::download::read_manifest;
+use crate::error::ArchiveError;
+use crate::layout::Folder;
+use crate::manifest::{CHUNK_BYTES, Kind, Manifest};
+use crate::progress::Progress;
+use crate::store::Access;
+use crate::upload;
+
+/// Version of the program that writes a backup; all crates of the workspace share it.
+const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// How often the manifest is tried to be put in place when it is not known whether it is.
 const PUBLISH_ATTEMPTS: u32 = 4;
@@ -127,7 +129,7 @@ pub async fn backup(access: &Access, backup: Backup, progress: &Progress) -> Res
         time_ms: sums.summary.time_ms,
         created_ms: now_ms(),
         member_id: member.to_string(),
-        version: version::NODE.to_owned(),
+        version: PROGRAM_VERSION.to_owned(),
         checksum: String::new(),
     };
     publish(access, &store, cluster, &key, manifest).await
@@ -179,8 +181,8 @@ mod tests {
     use raft::{Index, Term};
 
     fn access() -> Access {
-        let store = crate::archive::ObjectStoreConfig { bucket: "b".into(), ..Default::default() };
-        Access { store, credentials: None, patience: crate::archive::Patience::PROBE }
+        let store = crate::ObjectStoreConfig { bucket: "b".into(), ..Default::default() };
+        Access { store, credentials: None, patience: crate::Patience::PROBE }
     }
 
     fn manifest(index: u64) -> Manifest {
@@ -202,7 +204,7 @@ mod tests {
             time_ms: 0,
             created_ms: 0,
             member_id: "1".into(),
-            version: version::NODE.into(),
+            version: PROGRAM_VERSION.into(),
             checksum: String::new(),
         }
     }

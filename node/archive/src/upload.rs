@@ -13,10 +13,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::archive::error::ArchiveError;
-use crate::archive::manifest::{CHUNK_BYTES, hex};
-use crate::archive::progress::Progress;
-use crate::archive::store::Access;
+use crate::error::ArchiveError;
+use crate::manifest::{CHUNK_BYTES, hex};
+use crate::progress::Progress;
+use crate::store::Access;
 
 /// Bytes of a part; all but the last are as large, as some stores demand. 10,000 of them are possible.
 const PART_BYTES: usize = 8 * 1024 * 1024;

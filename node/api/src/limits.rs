@@ -1,7 +1,7 @@
 //! Owns the sizes that a client must keep to, as etcd has them by default. Does not own the limits that only the store can
 //! judge, nor the number of a transaction's operations (`mvcc::MAX_TXN_OPS`).
 
-use super::status::Refusal;
+use crate::status::Refusal;
 
 const MIB: usize = 1024 * 1024;
 

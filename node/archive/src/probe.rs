@@ -4,9 +4,9 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use raft::MemberId;
 use storage::ClusterId;
 
-use crate::archive::error::ArchiveError;
-use crate::archive::layout::Folder;
-use crate::archive::store::Access;
+use crate::error::ArchiveError;
+use crate::layout::Folder;
+use crate::store::Access;
 
 /// Writes, reads, writes on condition and deletes a small object in the cluster's folder.
 ///

@@ -10,12 +10,12 @@ use raft::{Configuration, EntryId, Index, MemberId, MemberInfo, SnapshotMeta, Te
 use storage::{ClusterId, Snapshots};
 use tokio::sync::mpsc;
 
-use crate::archive::download::{Arriving, fetch_image, read_manifest};
-use crate::archive::error::ArchiveError;
-use crate::archive::layout::{folder_of, key};
-use crate::archive::manifest::Manifest;
-use crate::archive::progress::Progress;
-use crate::archive::store::Access;
+use crate::download::{Arriving, fetch_image, read_manifest};
+use crate::error::ArchiveError;
+use crate::layout::{folder_of, key};
+use crate::manifest::Manifest;
+use crate::progress::Progress;
+use crate::store::Access;
 
 /// How far revisions run ahead, so that none is given out again that the old cluster may have given out after the backup:
 /// a week's worth at 1,500 writes per second (as etcdutl's `--bump-revision` advises).

@@ -13,11 +13,11 @@ use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Outcome};
 use raft::Role;
 use tonic::Status;
 
-use super::header::Header;
-use super::limits::Limits;
-use super::parse::Consistency;
-use super::status::Refusal;
-use crate::metrics::{Metrics, Request, Success};
+use crate::header::Header;
+use crate::limits::Limits;
+use crate::observer::{CallObserver, PendingProposal, Request, Success};
+use crate::parse::Consistency;
+use crate::status::Refusal;
 
 /// Applied so many entries behind committed, a member takes no more commands.
 const APPLY_BEHIND_MAX: u64 = 5_000;
@@ -36,7 +36,7 @@ pub struct Settings {
 pub(crate) struct Door {
     pub(crate) handle: Handle,
     pub(crate) settings: Settings,
-    pub(crate) metrics: Metrics,
+    pub(crate) observer: Arc<dyn CallObserver>,
 }
 
 /// One received call.
@@ -92,11 +92,11 @@ impl Door {
                 let asked = Instant::now();
                 match self.handle.linearizable().await {
                     Ok(published) => {
-                        self.metrics.read_confirmed(asked.elapsed());
+                        self.observer.read_confirmed(asked.elapsed());
                         Ok(published)
                     }
                     Err(error) => {
-                        self.metrics.read_failed();
+                        self.observer.read_failed();
                         Err(error.into())
                     }
                 }
@@ -133,7 +133,7 @@ impl Door {
     ) -> Result<Outcome, Refusal> {
         let asked = Instant::now();
         let outcome = self.propose(call, admitted, command).await;
-        self.metrics.request(request, Success::of(&outcome), asked.elapsed());
+        self.observer.request(request, Success::of(&outcome), asked.elapsed());
         outcome
     }
 
@@ -142,11 +142,11 @@ impl Door {
             return Err(Refusal::TooManyRequests);
         }
         self.settings.limits.check_for_log(call.message.len())?;
-        let _pending = self.metrics.proposal_pending();
+        let _pending = PendingProposal::begin(&*self.observer);
         match self.handle.propose(command).await {
             Ok(committed) => Ok(committed.result?),
             Err(error) => {
-                self.metrics.proposal_failed();
+                self.observer.proposal_failed();
                 Err(error.into())
             }
         }

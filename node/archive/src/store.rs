@@ -9,7 +9,7 @@ use std::time::Duration;
 use object_store::aws::{AmazonS3, AmazonS3Builder, S3ConditionalPut};
 use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 
-use crate::archive::error::ArchiveError;
+use crate::error::ArchiveError;
 
 /// Files in the credentials directory.
 const ACCESS_KEY_ID: &str = "access-key-id";

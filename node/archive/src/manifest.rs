@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use storage::ClusterId;
 
-use crate::archive::error::ArchiveError;
+use crate::error::ArchiveError;
 
 /// Version of the manifest's form and of what it names.
 const FORMAT_VERSION: u32 = 1;

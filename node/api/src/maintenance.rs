@@ -7,11 +7,11 @@ use proto::etcdserverpb::alarm_request::AlarmAction as WireAction;
 use raft::{MemberId, Role};
 use tonic::Status;
 
-use super::door::{Admitted, Answerer, Call, Door};
-use super::grpc::frame_message;
-use super::parse::Consistency;
-use super::status::Refusal;
-use crate::metrics::Request;
+use crate::door::{Admitted, Answerer, Call, Door};
+use crate::grpc::frame_message;
+use crate::observer::Request;
+use crate::parse::Consistency;
+use crate::status::Refusal;
 use crate::version;
 
 pub(super) fn status(door: &Door, call: &Call) -> Result<Bytes, Status> {

@@ -7,11 +7,11 @@ use mvcc::{Command, Outcome, Response};
 use proto::etcdserverpb as pb;
 use tonic::Status;
 
-use super::answer::framed;
-use super::door::{Admitted, Answerer, Call, Door};
-use super::parse::{self, Consistency};
-use super::status::Refusal;
-use crate::metrics::{Request, Success};
+use crate::answer::framed;
+use crate::door::{Admitted, Answerer, Call, Door};
+use crate::observer::{Request, Success};
+use crate::parse::{self, Consistency};
+use crate::status::Refusal;
 
 pub(super) async fn put(door: &Door, call: &Call) -> Result<Bytes, Status> {
     let request = call.decode::<pb::PutRequest>()?;
@@ -66,9 +66,9 @@ async fn read_only_txn(
     let asked = Instant::now();
     let published = door.read(consistency).await?;
     let result = published.view.txn(txn).map_err(Refusal::from);
-    door.metrics.request(Request::ReadonlyTxn, Success::of(&result), asked.elapsed());
+    door.observer.request(Request::ReadonlyTxn, Success::of(&result), asked.elapsed());
     let result = result?;
-    door.metrics.transaction(&result);
+    door.observer.transaction(&result);
     framed(&(admitted.header().at(published.view.revision()), &result))
 }
 
@@ -87,9 +87,9 @@ pub(super) async fn range(door: &Door, call: &Call) -> Result<Bytes, Status> {
         Ok(published) => published.view.range(&range).map_err(Refusal::from),
         Err(refusal) => Err(refusal),
     };
-    door.metrics.request(Request::Range, Success::of(&result), asked.elapsed());
+    door.observer.request(Request::Range, Success::of(&result), asked.elapsed());
     let result = result?;
-    door.metrics.range_read();
+    door.observer.range_read();
     framed(&(admitted.header().at(result.revision), &result))
 }
 

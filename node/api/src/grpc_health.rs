@@ -8,9 +8,9 @@ use engine::status::Status as MemberStatus;
 use futures::stream;
 use tonic::Status;
 
-use super::door::{Call, Door};
-use super::grpc::{Messages, frame_message};
-use super::status::Refusal;
+use crate::door::{Call, Door};
+use crate::grpc::{Messages, frame_message};
+use crate::status::Refusal;
 
 /// How soon a watcher hears of a change.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -8,12 +8,12 @@ use mvcc::{KeyValue, Range, SortOrder, SortTarget};
 use proto::etcdserverpb as pb;
 use tonic::Status;
 
-use super::answer::{Chunk, Streamed, encoded_bytes, framed};
-use super::door::{Answerer, Call, Door};
-use super::grpc::Messages;
-use super::header::Header;
-use super::parse::{self, Consistency};
-use super::status::Refusal;
+use crate::answer::{Chunk, Streamed, encoded_bytes, framed};
+use crate::door::{Answerer, Call, Door};
+use crate::grpc::Messages;
+use crate::header::Header;
+use crate::parse::{self, Consistency};
+use crate::status::Refusal;
 
 /// Keys in the first chunk.
 const FIRST_CHUNK_KEYS: i64 = 10;
@@ -25,7 +25,7 @@ pub(super) async fn range_stream(door: &Door, call: &Call) -> Result<Messages, S
     let range = parse::range(request);
     check(&range)?;
     let published = door.read(consistency).await?;
-    door.metrics.range_read();
+    door.observer.range_read();
 
     let mut cursor =
         Cursor::new(range, admitted.header().at(published.view.revision()), door.settings.limits.request_bytes_max);

@@ -9,8 +9,8 @@ use mvcc::{DeleteRangeResult, KeyValue, OpResult, PutResult, RangeResult, TxnRes
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 use tonic::Status;
 
-use super::grpc::frame;
-use super::header::Header;
+use crate::grpc::frame;
+use crate::header::Header;
 
 /// Encodes and frames an answer.
 ///

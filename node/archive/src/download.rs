@@ -11,10 +11,10 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
-use crate::archive::error::ArchiveError;
-use crate::archive::manifest::{MANIFEST_BYTES_MAX, Manifest, hex};
-use crate::archive::progress::Progress;
-use crate::archive::store::Access;
+use crate::error::ArchiveError;
+use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, hex};
+use crate::progress::Progress;
+use crate::store::Access;
 
 /// Chunks asked for at once.
 const CHUNKS_IN_FLIGHT: usize = 4;

@@ -8,10 +8,10 @@ use proto::etcdserverpb as pb;
 use raft::Configuration;
 use tonic::Status;
 
-use super::door::{Admitted, Answerer, Call, Door};
-use super::grpc::frame_message;
-use super::parse::Consistency;
-use super::status::Refusal;
+use crate::door::{Admitted, Answerer, Call, Door};
+use crate::grpc::frame_message;
+use crate::parse::Consistency;
+use crate::status::Refusal;
 
 /// How long a member's report of itself may take to catch up with its content.
 const REPORT_WAIT_MAX: Duration = Duration::from_secs(1);

@@ -1,9 +1,9 @@
 //! Tests of backups with a real S3 server: a backup can be restored; damaged, foreign and missing ones are distinguished; an
 //! outage leaves nothing incomplete. Each test has its own server, on loopback.
 
-#[path = "s3/gate.rs"]
+#[path = "../../tests/s3/gate.rs"]
 mod gate;
-#[path = "s3/server.rs"]
+#[path = "../../tests/s3/server.rs"]
 mod s3;
 
 use std::fs;
@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use archive::{
+    Access, ArchiveError, Backup, ObjectStoreConfig, Patience, Progress, REVISION_BUMP, Restore, Restored, backup,
+    find, probe, restore,
+};
 use dev_cluster::PATIENCE;
 use gate::Gate;
 use mvcc::{Put, Range, RangeError, Revision, Store, View};
 use raft::{EntryId, HardState, Index, IoId, MemberId, MemberInfo, Persist, Term};
-use raft_node::archive::{
-    Access, ArchiveError, Backup, ObjectStoreConfig, Patience, Progress, REVISION_BUMP, Restore, Restored, backup,
-    find, probe, restore,
-};
 use s3::Server;
 use storage::{ClusterId, ClusterIdentity, FileDisk, Options, Start, Storage};
 

@@ -12,12 +12,13 @@ use http::{HeaderMap, Request, Response, header};
 use hyper::body::Body as HttpBody;
 use tonic::{Code, Status};
 
-use super::door::{Call, Door, Settings};
-use super::grpc::{self, Body, Messages};
-use super::status::Refusal;
-use super::{cluster, grpc_health, kv, maintenance, range_stream};
-use crate::health::Probes;
-use crate::metrics::{Method, Metrics};
+use crate::door::{Call, Door, Settings};
+use crate::grpc::{self, Body, Messages};
+use crate::method::Method;
+use crate::observer::CallObserver;
+use crate::pages::{Pages, not_found};
+use crate::status::Refusal;
+use crate::{cluster, grpc_health, kv, maintenance, range_stream};
 
 /// Everything that the client port answers: gRPC, and over plain HTTP `/version` and `/health`, which etcd's clients probe.
 ///
@@ -26,7 +27,7 @@ use crate::metrics::{Method, Metrics};
 #[derive(Clone, Debug)]
 pub struct ClientService {
     door: Arc<Door>,
-    probes: Probes,
+    pages: Pages,
 }
 
 /// What a call is answered with.
@@ -38,9 +39,9 @@ enum Answer {
 impl ClientService {
     /// The doors of one member.
     #[must_use]
-    pub fn new(handle: Handle, settings: Settings, metrics: Metrics) -> ClientService {
-        let probes = Probes::new(handle.clone(), settings.quota_bytes, metrics.clone());
-        ClientService { door: Arc::new(Door { handle, settings, metrics }), probes }
+    pub fn new(handle: Handle, settings: Settings, observer: Arc<dyn CallObserver>) -> ClientService {
+        let pages = Pages::new(handle.clone(), Arc::clone(&observer));
+        ClientService { door: Arc::new(Door { handle, settings, observer }), pages }
     }
 
     /// Answers one request.
@@ -57,16 +58,16 @@ impl ClientService {
         };
         match self.call(method, parts.headers, body).await {
             Ok(Answer::One(message)) => {
-                self.door.metrics.call(method, Code::Ok);
+                self.door.observer.call(method, Code::Ok);
                 grpc::one(message)
             }
             Ok(Answer::Many(messages)) => {
                 // How the stream ends is not known yet; that it began is what is counted.
-                self.door.metrics.call(method, Code::Ok);
+                self.door.observer.call(method, Code::Ok);
                 grpc::many(messages)
             }
             Err(status) => {
-                self.door.metrics.call(method, status.code());
+                self.door.observer.call(method, status.code());
                 grpc::refuse(&status)
             }
         }
@@ -106,13 +107,9 @@ impl ClientService {
     }
 
     async fn page(&self, request: &Parts) -> Response<Body> {
-        let page = match request.uri.path() {
-            path @ ("/version" | "/health") => {
-                self.probes.answer(&request.method, path, request.uri.query().unwrap_or_default()).await
-            }
-            _ => crate::health::not_found(),
-        };
-        page.map(Body::plain)
+        let (path, query) = (request.uri.path(), request.uri.query().unwrap_or_default());
+        let page = self.pages.answer(&request.method, path, query).await;
+        page.unwrap_or_else(not_found).map(Body::plain)
     }
 }
 
