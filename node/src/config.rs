@@ -114,7 +114,6 @@ pub struct Config {
 
 /// Why a configuration was refused; each message names the flag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum ConfigError {
     /// Followers would campaign between two heartbeats.
     #[error(

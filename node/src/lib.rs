@@ -1,16 +1,20 @@
-//! One member: consensus, log, store and etcd v3 API. Modules stand in the data's order; data flows down the list, nothing
-//! flows back up but replies.
+//! The program `raft-node`: one member with its ports, from flags to the end of the process. Owns flags, connections between members,
+//! the operator's service, health and metrics, and the order of start and stop. Does not own the replicated store (`engine`),
+//! the client API (`api`) or backups (`archive`).
+//!
+//! A module uses only modules that stand before it in this list, and `config` is used by all.
 
 pub mod config;
-pub mod local;
-pub mod member;
+mod random;
+pub mod version;
 
-pub mod admin;
+pub mod metrics;
 
 pub(crate) mod peer;
 
+pub mod admin;
 pub mod health;
-pub mod metrics;
-pub mod version;
 
-mod random;
+pub mod member;
+
+pub mod local;

@@ -55,7 +55,6 @@ pub struct LocalArgs {
 
 /// Why there is no local cluster (any more).
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum LocalError {
     /// Another process listens there.
     #[error("port {port} of {what} cannot be had ({source}): end what uses it, or choose another --client-port")]

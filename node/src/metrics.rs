@@ -246,6 +246,8 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use api::{CallObserver, Method, Request, Success};
     use engine::observer::Observer;
     use mvcc::{Command, Op, Put, Range, Store, Txn};

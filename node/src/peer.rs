@@ -5,6 +5,7 @@ mod compression;
 mod lanes;
 
 pub(crate) mod dial;
+mod greeting;
 pub(crate) mod listen;
 
 pub(crate) mod snapshot;

@@ -10,7 +10,6 @@ use storage::ClusterId;
 /// Why the archive could not do what it was asked. A backup that failed does not exist; a restore that failed left the
 /// volume as blank as before.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ArchiveError {
     /// It does not answer, or only with errors of its own.
     #[error("the object store does not answer: {reason}; check its endpoint, and that members may reach it")]

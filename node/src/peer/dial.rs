@@ -24,9 +24,36 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// A connection that said nothing for so long is closed.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// A connection to `url`, or why there is none.
-pub(crate) async fn connect(url: &str) -> Result<Channel, String> {
-    let uri: Uri = url.parse().map_err(|reason| format!("{url} is no address: {reason}"))?;
+/// Why there is no connection to a member.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConnectError {
+    /// Neither the configuration nor the member itself has named its address.
+    #[error("its address is not known")]
+    UnknownAddress,
+    /// The address cannot be parsed.
+    #[error("{url} is no address: {source}")]
+    Address {
+        /// As configured.
+        url: String,
+        /// What is wrong with it.
+        source: http::uri::InvalidUri,
+    },
+    /// The connection was not opened.
+    #[error("{url}: {}", chain(.source))]
+    Transport {
+        /// The address.
+        url: String,
+        /// Why not.
+        source: tonic::transport::Error,
+    },
+}
+
+/// Opens a connection to `url`.
+///
+/// # Errors
+/// Returns why there is none.
+pub(crate) async fn connect(url: &str) -> Result<Channel, ConnectError> {
+    let uri: Uri = url.parse().map_err(|source| ConnectError::Address { url: url.to_owned(), source })?;
     Endpoint::from(uri)
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -37,7 +64,7 @@ pub(crate) async fn connect(url: &str) -> Result<Channel, String> {
         .keep_alive_while_idle(true)
         .connect()
         .await
-        .map_err(|reason| format!("{url}: {}", chain(&reason)))
+        .map_err(|source| ConnectError::Transport { url: url.to_owned(), source })
 }
 
 /// An error with its causes.
@@ -86,8 +113,8 @@ struct Broken {
 
 /// One connection, from the first word to the last. `Ok`: closed because nobody had anything to say.
 async fn converse(peers: &Arc<Peers>, to: MemberId, lane: &Arc<Lane>) -> Result<(), Broken> {
-    let not_open = |reason| Broken { reason, was_open: false };
-    let url = peers.url(to).ok_or_else(|| not_open("its address is not known".to_owned()))?;
+    let not_open = |reason: ConnectError| Broken { reason: reason.to_string(), was_open: false };
+    let url = peers.url(to).ok_or_else(|| not_open(ConnectError::UnknownAddress))?;
     let channel = connect(&url).await.map_err(not_open)?;
     let mut client = PeerClient::new(channel).max_encoding_message_size(FRAME_BYTES_MAX);
     tracing::debug!(%to, url, "connected to a member");

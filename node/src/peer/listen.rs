@@ -1,18 +1,17 @@
-//! The other end of the lanes: checks who speaks, then hands messages to the core. Owns the checks of the greeting; what a
-//! message means, and whether its sender was removed, is the core's.
+//! Owns the receiving end of the lanes: checks the sender, then passes its messages to the core. Does not own the checks of a
+//! greeting (`greeting.rs`) or what a message means (the core).
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use proto::peer::peer_server::Peer;
-use proto::peer::{Delivered, Frame, Greeting, SnapshotChunk, SnapshotReceived, frame::Kind};
-use raft::{Body, MemberId, Message};
-use storage::ClusterId;
+use proto::peer::{Delivered, Frame, SnapshotChunk, SnapshotReceived, frame::Kind};
+use raft::{Body, Message};
 use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) use crate::peer::compression::FRAME_BYTES_MAX;
 use crate::peer::compression::decompress;
-use crate::peer::{Peers, snapshot};
+use crate::peer::{Peers, greeting, snapshot};
 
 /// A stranger has so long to introduce itself.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,7 +44,7 @@ impl Peer for Listener {
         let Some(Frame { kind: Some(Kind::Greeting(greeting)) }) = first else {
             return Err(Status::invalid_argument("the first frame must be a greeting"));
         };
-        let from = check(peers, &greeting)?;
+        let from = greeting::check(peers, &greeting)?;
         tracing::debug!(%from, "a member speaks");
         while let Some(frame) = frames.message().await? {
             if let Some(Kind::Messages(bytes) | Kind::Compressed(bytes)) = &frame.kind {
@@ -81,29 +80,4 @@ fn brings_entries(message: &Message) -> bool {
         Body::Propose { .. } => true,
         _ => false,
     }
-}
-
-/// Who speaks, if it may.
-pub(super) fn check(peers: &Peers, greeting: &Greeting) -> Result<MemberId, Status> {
-    let refuse = |reason: String| {
-        tracing::warn!(%reason, "a peer was refused");
-        Err(Status::failed_precondition(reason))
-    };
-    let from = MemberId(greeting.from);
-    if greeting.protocol != wire::PROTOCOL {
-        return refuse(format!("protocol {} is not spoken here, but {}", greeting.protocol, wire::PROTOCOL));
-    }
-    if greeting.cluster_id[..] != peers.cluster().0 {
-        let theirs = <[u8; 16]>::try_from(&greeting.cluster_id[..]).map(ClusterId);
-        let theirs = theirs.map_or_else(|_| "no cluster".to_owned(), |id| format!("cluster {id}"));
-        return refuse(format!("this is a member of cluster {}, not of {theirs}", peers.cluster()));
-    }
-    if greeting.to != peers.member().0 {
-        return refuse(format!("this is member {}, not {}", peers.member(), MemberId(greeting.to)));
-    }
-    if greeting.from == 0 || from == peers.member() {
-        return refuse(format!("{from} is not the ID of another member"));
-    }
-    peers.learn(from, &greeting.peer_url);
-    Ok(from)
 }

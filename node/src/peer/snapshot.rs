@@ -9,13 +9,15 @@ use engine::incoming_snapshot::{self, Offered};
 use proto::peer::peer_client::PeerClient;
 use proto::peer::{SnapshotChunk, SnapshotOffer, SnapshotReceived, snapshot_chunk::Kind};
 use raft::{Index, MemberId, SnapshotMeta, Term};
-use storage::SnapshotReader;
-use storage::codec::{Reader, put_snapshot_meta};
+use storage::codec::{EncodeError, Reader, put_snapshot_meta};
+use storage::{SnapshotError, SnapshotReader};
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinError;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status, Streaming};
 
-use crate::peer::{Peers, dial, listen};
+use crate::peer::dial::{self, ConnectError};
+use crate::peer::{Peers, greeting};
 
 /// Chunks read ahead of the connection.
 const AHEAD: usize = 4;
@@ -86,7 +88,7 @@ pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, number: u64, term: Term, a
                 tracing::info!(%to, bytes, "sent a snapshot");
                 ending.arrived = Ok(());
             }
-            Err(reason) => tracing::warn!(%to, reason, "a snapshot was not sent"),
+            Err(reason) => tracing::warn!(%to, %reason, "a snapshot was not sent"),
         }
     });
     if let Some(old) = peers.lock().snapshots.insert(to, task.abort_handle()) {
@@ -94,17 +96,46 @@ pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, number: u64, term: Term, a
     }
 }
 
-async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> Result<u64, String> {
-    let url = peers.url(to).ok_or("its address is not known")?;
+/// Why a snapshot was not sent.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    /// The receiver cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The snapshot cannot be read.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    /// What the snapshot contains has no form on the wire.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The thread that read from the disk ended early.
+    #[error(transparent)]
+    Reading(#[from] JoinError),
+    /// A step took too long.
+    #[error("{what} for {STALL:?}")]
+    Stalled {
+        /// What did not happen.
+        what: &'static str,
+    },
+    /// The receiver took no more chunks.
+    #[error("the receiver ended the transfer")]
+    Closed,
+    /// The receiver answered with an error.
+    #[error("{}: {}", .0.code(), .0.message())]
+    Refused(Status),
+}
+
+/// Returns the snapshot's size in bytes.
+async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> Result<u64, SendError> {
+    let url = peers.url(to).ok_or(ConnectError::UnknownAddress)?;
     let snapshots = peers.snapshots.clone();
     let opening = tokio::task::spawn_blocking(move || snapshots.open_newest(at_least));
-    let opened = timely(opening, "nothing was read").await?.map_err(|reason| reason.to_string())?;
-    let reader = opened.map_err(|reason| reason.to_string())?;
+    let reader = timely(opening, "nothing was read").await???;
     let info = reader.info().clone();
     let channel = dial::connect(&url).await?;
     let (chunks, body) = mpsc::channel(AHEAD);
     let mut meta = Vec::new();
-    put_snapshot_meta(&mut meta, &info.meta).map_err(|reason| reason.to_string())?;
+    put_snapshot_meta(&mut meta, &info.meta)?;
     let offer = SnapshotOffer {
         greeting: Some(peers.greeting(to)),
         term: term.0,
@@ -121,13 +152,13 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
         answer = &mut call => (Ok(()), answer),
         fed = feed => (fed, timely(&mut call, "no answer came").await?),
     };
-    answer.map_err(|status| format!("{}: {}", status.code(), status.message()))?;
+    answer.map_err(SendError::Refused)?;
     fed.map(|()| info.bytes)
 }
 
 /// What is done, unless it takes too long.
-async fn timely<T>(doing: impl Future<Output = T>, what: &str) -> Result<T, String> {
-    tokio::time::timeout(STALL, doing).await.map_err(|_| format!("{what} for {STALL:?}"))
+async fn timely<T>(doing: impl Future<Output = T>, what: &'static str) -> Result<T, SendError> {
+    tokio::time::timeout(STALL, doing).await.map_err(|_| SendError::Stalled { what })
 }
 
 async fn feed(
@@ -135,17 +166,17 @@ async fn feed(
     offer: SnapshotOffer,
     mut reader: SnapshotReader,
     chunks: mpsc::Sender<SnapshotChunk>,
-) -> Result<(), String> {
-    let gone = |_| "the receiver ended the transfer".to_owned();
+) -> Result<(), SendError> {
+    let gone = |_| SendError::Closed;
     chunks.send(SnapshotChunk { kind: Some(Kind::Offer(offer)) }).await.map_err(gone)?;
     loop {
         let read = tokio::task::spawn_blocking(move || {
             let chunk = reader.next_chunk();
             (reader, chunk)
         });
-        let (back, chunk) = timely(read, "nothing was read").await?.map_err(|reason| reason.to_string())?;
+        let (back, chunk) = timely(read, "nothing was read").await??;
         reader = back;
-        let Some(mut chunk) = chunk.map_err(|reason| reason.to_string())? else { return Ok(()) };
+        let Some(mut chunk) = chunk? else { return Ok(()) };
         while !chunk.is_empty() {
             let part = chunk.split_to(chunk.len().min(CHUNK_BYTES));
             peers.rate.take(part.len()).await;
@@ -164,7 +195,7 @@ pub(super) async fn receive(
         return Err(Status::invalid_argument("the first chunk must be an offer"));
     };
     let greeting = offer.greeting.as_ref().ok_or_else(|| Status::invalid_argument("the offer has no greeting"))?;
-    let from = listen::check(peers, greeting)?;
+    let from = greeting::check(peers, greeting)?;
     let meta = meta_of(offer.meta.clone())?;
     tracing::info!(%from, index = %meta.last.index, bytes = offer.size_bytes, "receiving a snapshot");
     let (data, mut received) = mpsc::channel::<Bytes>(AHEAD);

@@ -13,7 +13,7 @@ const ALLOWED: &[(Circle, &str)] = &[(
 )];
 
 /// Files in other circles.
-const KNOWN: super::Known = &[("node", 4), ("operator/plan", 6)];
+const KNOWN: super::Known = &[("operator/plan", 6)];
 
 /// How the modules of a circle are related.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -32,6 +32,8 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("storage", &["tokio", "tonic", "prost"]),
     ("engine", &["tonic", "prost", "hyper", "http", "object_store", "prometheus-client", "futures"]),
     ("wire", &["tokio", "tonic", "prost"]),
+    ("api", &["object_store", "prometheus-client", "raft-node"]),
+    ("archive", &["engine", "tonic", "prost", "raft-node"]),
     ("stepped-member", &["tonic", "prost", "hyper", "http", "object_store", "prometheus-client"]),
     ("simulator", &["tonic", "prost", "hyper", "object_store", "raft-node"]),
     ("plan", &["kube", "kube-client", "tokio", "tonic", "raft", "storage", "mvcc", "proto"]),
