@@ -1,6 +1,8 @@
-//! Messages ⇄ bytes, protocol version 1. Owns the layout; entries, IDs and configurations have the binary form that they
-//! have on disk (`storage::codec`). Decoding never panics, and a kind that is not known is skipped: Raft tolerates loss, so a
-//! newer member may say what an older one does not understand.
+//! Owns the encoding of messages between members, protocol version 1. Does not own the encoding of entries, IDs and
+//! configurations, which is the same as on disk (`storage::codec`).
+//!
+//! Decoding never panics. A message of an unknown kind is skipped: a newer member may send kinds that an older one does not know,
+//! because Raft tolerates lost messages.
 //!
 //! ```text
 //! frame    one or more messages
@@ -24,13 +26,14 @@
 //!   15  Removed         index u64
 //! ```
 //!
-//! `InstallSnapshot` has no form: a member believes in a snapshot only when its own snapshot lane has received it.
+//! `InstallSnapshot` has no encoding: a member creates it itself once a snapshot has arrived on its snapshot lane, and accepts
+//! it from no other source.
 
 use bytes::Bytes;
 use raft::{Append, AppendReply, Body, DropReason, Index, Message, ProposalId, ReadContext, Term};
 use storage::codec::{DecodeError, EncodeError, Reader, put_entry, put_entry_id, put_payload};
 
-/// Version of this layout; spoken in the greeting.
+/// Version of this layout; sent in the greeting of a connection.
 pub const PROTOCOL: u32 = 1;
 
 mod kind {
@@ -58,13 +61,13 @@ mod reason {
     pub(super) const OVERLOADED: u8 = 4;
 }
 
-/// Bytes that introduce a message: its length.
+/// Size of the length that precedes each message.
 const LENGTH_BYTES: usize = 4;
 
 /// Appends one message.
 ///
 /// # Errors
-/// It has no form; nothing was appended.
+/// Returns an error if the message has no encoding or is too large. Nothing was appended.
 pub fn put_message(into: &mut Vec<u8>, message: &Message) -> Result<(), EncodeError> {
     let start = into.len();
     let encoded = put_unchecked(into, message).and_then(|()| {
@@ -159,7 +162,9 @@ fn put_unchecked(into: &mut Vec<u8>, message: &Message) -> Result<(), EncodeErro
             open(kind::REMOVED);
             put_u64(into, index.0);
         }
-        Body::InstallSnapshot(_) => return Err(EncodeError::TooLarge("a snapshot's arrival, which is no message")),
+        Body::InstallSnapshot(_) => {
+            return Err(EncodeError::TooLarge("a snapshot's arrival, which is not sent between members"));
+        }
     }
     Ok(())
 }
@@ -192,10 +197,10 @@ fn reason_byte(why: DropReason) -> u8 {
     }
 }
 
-/// Takes all messages out of a frame. Payloads are slices of it.
+/// Decodes all messages of a frame. Payloads are slices of the frame.
 ///
 /// # Errors
-/// Some message is malformed; none is given.
+/// Returns an error if any message is malformed. None of the messages is returned then.
 pub fn messages(frame: Bytes) -> Result<Vec<Message>, DecodeError> {
     let mut frame = Reader::new(frame);
     let mut messages = Vec::new();
@@ -373,20 +378,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_said_is_heard(said in vec(message(), 0..8)) {
-            prop_assert_eq!(messages(frame(&said).into()).unwrap(), said);
+        fn decoding_inverts_encoding(sent in vec(message(), 0..8)) {
+            prop_assert_eq!(messages(frame(&sent).into()).unwrap(), sent);
         }
 
         #[test]
-        fn any_bytes_are_heard_or_refused_without_harm(bytes in vec(any::<u8>(), 0..600)) {
+        fn decoding_any_bytes_does_not_panic(bytes in vec(any::<u8>(), 0..600)) {
             let _ = messages(bytes.into());
         }
 
         #[test]
-        fn a_damaged_frame_is_heard_or_refused_without_harm(
-            said in vec(message(), 1..4), at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<bool>(),
+        fn decoding_a_damaged_frame_does_not_panic(
+            sent in vec(message(), 1..4), at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<bool>(),
         ) {
-            let mut bytes = frame(&said);
+            let mut bytes = frame(&sent);
             let at = at.index(bytes.len());
             bytes[at] = with;
             if cut {
@@ -406,16 +411,16 @@ mod tests {
     }
 
     #[test]
-    fn nobody_can_be_told_that_a_snapshot_arrived() {
+    fn the_arrival_of_a_snapshot_cannot_be_encoded() {
         let message = Message { term: Term(1), body: Body::InstallSnapshot(SnapshotMeta::default()) };
         let mut bytes = vec![7];
         put_message(&mut bytes, &message).unwrap_err();
-        assert_eq!(bytes, [7], "nothing is left of the attempt");
+        assert_eq!(bytes, [7], "bytes of the failed message are left");
     }
 
-    /// The layout is a promise to members of other versions.
+    /// Members of other versions depend on the layout.
     #[test]
-    fn the_layout_is_what_it_was() {
+    fn the_layout_of_an_append_is_unchanged() {
         let entry = Entry {
             id: EntryId { term: Term(2), index: Index(5) },
             time_ms: 7,
