@@ -1,5 +1,5 @@
-//! Owns the apply thread: committed entries become state, and outcomes go back to who waits for them. Does not own what a command
-//! does (`mvcc`).
+//! Owns the apply thread: it applies committed entries to the store and returns their outcomes to the waiting callers. Does not
+//! own the meaning of a command (`mvcc`).
 
 mod queue;
 mod run;

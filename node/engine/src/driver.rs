@@ -1,19 +1,20 @@
-//! Owns the core's thread: events in, outputs carried out. Does not own any decision of the protocol: those are the core's.
+//! Owns the core's thread: it feeds events to the core and executes the core's outputs. Does not own any decision of the
+//! protocol (`raft`).
 //!
-//! `run.rs` owns the state and the loop; `perform.rs`, `control.rs` and `snapshots.rs` are what the loop does. The state that each
-//! of them needs stands in a file of its own, below the loop.
+//! `run.rs` owns the driver's state and loop, and calls `outputs.rs`, `control.rs` and `snapshots.rs`. The state that only one
+//! of them needs has a file of its own: `calls.rs`, `report.rs` and `snapshot_schedule.rs`.
 
 mod calls;
 mod report;
-mod snapshotting;
+mod snapshot_schedule;
 
 mod run;
 
 mod control;
-mod perform;
+mod outputs;
 mod snapshots;
 
 pub(crate) use report::Reporter;
 pub(crate) use run::Parts;
 pub use run::{Driver, Ended};
-pub(crate) use snapshotting::{SnapshotJob, Snapshotting};
+pub(crate) use snapshot_schedule::{SnapshotJob, SnapshotSchedule};

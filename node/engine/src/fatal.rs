@@ -1,5 +1,5 @@
-//! The end of the process when going on would be wrong: a disk whose state is unknown, an entry that cannot be applied, a
-//! thread that panicked. Owns the exit code; whoever starts the process starts it again.
+//! Owns the end of the process, and its exit code, when continuing would be wrong: the state of the disk is unknown, an entry
+//! cannot be applied, or a thread has panicked. Does not own the restart (Kubernetes or another supervisor).
 
 use std::fmt;
 use std::thread;
@@ -7,13 +7,13 @@ use std::thread;
 /// `EX_IOERR` of sysexits: neither a usage error nor a clean end.
 const EXIT_CODE: i32 = 74;
 
-/// Logs why, and ends the process at once: nothing is flushed, as what is on disk must be found as it is.
+/// Logs the reason and ends the process at once. Nothing is flushed, so that the next start finds the disk as it is now.
 pub fn fatal(reason: fmt::Arguments<'_>) -> ! {
     tracing::error!(%reason, "the process ends");
     std::process::exit(EXIT_CODE)
 }
 
-/// Starts a thread that the member cannot do without: a panic in it ends the process.
+/// Starts a thread that the member depends on: a panic in it ends the process.
 pub fn spawn<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,

@@ -1,5 +1,5 @@
-//! Owns what happens to a snapshot that another member sends: it becomes durable, then the core is notified. Does not own the
-//! connection it comes over or the decision to install it.
+//! Owns the reception of a snapshot from another member: it becomes durable, then the core is notified. Does not own the
+//! connection (the program) or the decision to install the snapshot (`raft`).
 
 use bytes::Bytes;
 use raft::{Body, MemberId, Message, SnapshotMeta, Term};
@@ -8,39 +8,39 @@ use storage::{SnapshotError, Snapshots, StorageError};
 use crate::inbox::InboxRefusal;
 use crate::shared::Shared;
 
-/// What a sender claims of its snapshot.
+/// A snapshot as its sender describes it.
 #[derive(Clone, Debug)]
 pub struct Offered {
-    /// The sender.
+    /// Member that sends the snapshot.
     pub from: MemberId,
     /// The sender's term.
     pub term: Term,
     /// What the snapshot contains.
     pub meta: SnapshotMeta,
-    /// Bytes of its content.
+    /// Size of the content in bytes.
     pub size_bytes: u64,
-    /// CRC-32C of its content.
+    /// CRC-32C of the content.
     pub crc32c: u32,
 }
 
 /// Why a snapshot was not kept. Nothing of it is left on the disk unless the error says so.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// The disk did not take the snapshot, or what arrived is not what was offered.
+    /// The snapshot could not be written, or its content does not match the offer.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The core takes no messages, so no one would ever install or delete the snapshot.
-    #[error("the core takes no messages ({0})")]
+    /// The core could not be notified, so that it would never install or delete the snapshot.
+    #[error("the core cannot be notified of the snapshot: {0}")]
     NotDelivered(InboxRefusal),
-    /// The core takes no messages, and the disk did not let go of the snapshot: the next start deletes it.
-    #[error("the core takes no messages, and the received snapshot was not deleted: {0}")]
+    /// The core could not be notified, and the snapshot could not be deleted: the next start deletes it.
+    #[error("the core cannot be notified of the received snapshot, and the snapshot cannot be deleted: {0}")]
     NotDiscarded(StorageError),
 }
 
 /// Makes the snapshot durable as it arrives, then notifies the core, which decides whether to install it.
 ///
 /// # Errors
-/// Returns why the snapshot was not kept. That includes an end before the offered size, and a core that takes no messages.
+/// Returns why the snapshot was not kept, for instance because it is shorter than offered or the core does not run.
 pub fn keep(
     snapshots: &Snapshots,
     shared: &Shared,

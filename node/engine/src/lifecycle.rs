@@ -1,33 +1,33 @@
-//! Owns the requests that end a blank member's life as blank. Does not own what they carry (`record.rs`) or how they are carried
-//! out: the program does that, as it owns the disk until then.
+//! Owns the requests that make a blank member part of a cluster. Does not own their content (`record.rs`) or their execution (the
+//! program, because it owns the disk until then).
 
 use tokio::sync::oneshot;
 
 use crate::error::AdoptError;
 use crate::record::{BootstrapRecord, JoinRecord, RestoreRecord};
 
-/// What a caller asks of a blank member, and where the answer goes.
+/// A request to a blank member, and the channel for its answer.
 #[derive(Debug)]
 pub enum Lifecycle {
     /// Become one of the first voters.
     Bootstrap {
-        /// The new cluster.
+        /// Identity of the new cluster.
         record: BootstrapRecord,
-        /// Takes the outcome.
+        /// Receives the outcome.
         reply: oneshot::Sender<Result<(), AdoptError>>,
     },
-    /// Wait for a running cluster's leader.
+    /// Wait to be added by the leader of a running cluster.
     Join {
-        /// The running cluster.
+        /// Identity of the running cluster.
         record: JoinRecord,
-        /// Takes the outcome.
+        /// Receives the outcome.
         reply: oneshot::Sender<Result<(), AdoptError>>,
     },
-    /// Fetch a backup and start from it.
+    /// Fetch a backup and start a new cluster from it.
     Restore {
         /// The backup and the new cluster.
         record: RestoreRecord,
-        /// Takes the outcome.
+        /// Receives the outcome.
         reply: oneshot::Sender<Result<(), AdoptError>>,
     },
 }

@@ -1,7 +1,8 @@
-//! The thread that owns the disk: everything that gathered during one sync goes into the next write and sync, together
-//! (group commit). Owns the order of the jobs; the order inside a job is `storage`'s. A failed sync ends the process: nobody
-//! knows what is on the disk then, and a retry could report success over lost bytes. A full disk is waited for, and what frees
-//! space goes first meanwhile.
+//! Owns the thread that writes to the disk, and the order of its jobs: writes that gather during one sync share the next write
+//! and sync (group commit). Does not own the order of steps within a job (`storage`).
+//!
+//! A failed sync ends the process, because the content of the disk is unknown then and a retry could report success although
+//! bytes are lost. On a full disk the thread waits for space, and executes jobs that free space first.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -15,17 +16,17 @@ use crate::fatal::fatal;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 
-/// A full disk is tried again so often.
+/// Interval between attempts to write to a full disk.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
 /// Work for the log thread, in the core's order.
 #[derive(Debug)]
 pub enum LogJob {
-    /// Make durable, with one sync, and acknowledge.
+    /// Make these durable with one sync, then acknowledge them.
     Persist(Vec<Persist>),
     /// Replace the log by a received snapshot, then acknowledge and let the apply thread load it.
     Install {
-        /// Name of the write.
+        /// ID of the write.
         io: IoId,
         /// Member that sent the snapshot.
         from: MemberId,
@@ -36,17 +37,17 @@ pub enum LogJob {
         /// Wakes the apply thread.
         installed: InstalledSignal,
     },
-    /// Delete the received snapshot that ends with this entry: the core has no use for it.
+    /// Delete the received snapshot that ends with this entry, because the core does not install it.
     Discard {
         /// Last entry in the snapshot.
         last: EntryId,
     },
-    /// Delete received snapshots up to this index, where an installed one ends.
-    Superseded {
+    /// Delete received snapshots up to this index, because an installed snapshot reaches it.
+    DiscardThrough {
         /// Last index in the installed snapshot.
         index: Index,
     },
-    /// Delete entries below this index: nothing needs them any more.
+    /// Delete entries below this index, because they are no longer needed.
     Purge {
         /// First index that is kept.
         first_kept: Index,
@@ -59,42 +60,42 @@ pub enum LogJob {
 }
 
 impl LogJob {
-    fn what(&self) -> &'static str {
+    fn description(&self) -> &'static str {
         match self {
             Self::Persist(_) => "write to the log",
             Self::Install { .. } => "install a snapshot",
-            Self::Discard { .. } | Self::Superseded { .. } => "discard a received snapshot",
+            Self::Discard { .. } | Self::DiscardThrough { .. } => "discard a received snapshot",
             Self::Purge { .. } => "purge the log",
             Self::Tombstone { .. } => "write the tombstone",
         }
     }
 
-    /// Whether there is more room afterwards, and none is needed for it.
+    /// Whether the job frees space and needs none.
     fn frees_space(&self) -> bool {
         match self {
-            Self::Discard { .. } | Self::Superseded { .. } | Self::Purge { .. } => true,
+            Self::Discard { .. } | Self::DiscardThrough { .. } | Self::Purge { .. } => true,
             Self::Persist(_) | Self::Install { .. } | Self::Tombstone { .. } => false,
         }
     }
 }
 
-/// Tells the apply thread that a snapshot is installed.
+/// Signals to the apply thread that a snapshot is installed.
 #[derive(Clone, Debug, Default)]
 pub struct InstalledSignal(Arc<(Mutex<bool>, Condvar)>);
 
 impl InstalledSignal {
-    /// It is on the disk.
+    /// Signals that the snapshot is durable.
     pub(crate) fn set(&self) {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         self.0.1.notify_all();
     }
 
-    /// Whether it is set.
+    /// Whether the snapshot is durable.
     pub(crate) fn is_set(&self) -> bool {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Blocks until it is set; the log thread sets it, or ends the process.
+    /// Blocks until the snapshot is durable. Always returns, because the log thread sets the signal or ends the process.
     pub(crate) fn wait(&self) {
         let mut set = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         while !*set {
@@ -103,7 +104,7 @@ impl InstalledSignal {
     }
 }
 
-/// Carries jobs out, one after the other: what stands before one in the core's order is durable before it begins.
+/// Executes jobs one after the other, so that a job begins only when all jobs before it in the core's order are durable.
 pub(crate) struct LogWriter {
     storage: Storage,
     waiting: VecDeque<LogJob>,
@@ -111,13 +112,13 @@ pub(crate) struct LogWriter {
 }
 
 impl LogWriter {
-    /// Owns `storage` from here on.
+    /// Creates a writer without jobs.
     pub(crate) fn new(storage: Storage, shared: Arc<Shared>) -> Self {
         Self { storage, waiting: VecDeque::new(), shared }
     }
 
-    /// Adds jobs, and leaves `jobs` empty; writes that follow each other become one.
-    pub(crate) fn take_in(&mut self, jobs: &mut Vec<LogJob>) {
+    /// Adds jobs and leaves `jobs` empty. Consecutive writes become one job.
+    pub(crate) fn add(&mut self, jobs: &mut Vec<LogJob>) {
         for job in jobs.drain(..) {
             match (self.waiting.back_mut(), job) {
                 (Some(LogJob::Persist(group)), LogJob::Persist(mut more)) => group.append(&mut more),
@@ -126,24 +127,24 @@ impl LogWriter {
         }
     }
 
-    /// Whether nothing waits.
+    /// Whether no job waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Does the next job and tells who waits for it; on a full disk the next one that frees space. The job; `None`: there was
-    /// none.
+    /// Executes the next job, or on a full disk the next one that frees space, and reports its end. Returns the job; `None` if
+    /// no job waits.
     ///
     /// # Errors
-    /// It is not done, and still the next.
+    /// Returns why the job failed. It remains the next one.
     pub(crate) fn advance(&mut self) -> Result<Option<LogJob>, (&'static str, StorageError)> {
         let Some(job) = self.waiting.pop_front() else { return Ok(None) };
-        match self.carry_out(&job) {
+        match self.execute(&job) {
             Ok(()) => Ok(Some(job)),
             Err(reason) => {
-                let what = job.what();
+                let what = job.description();
                 self.waiting.push_front(job);
-                if matches!(reason, StorageError::Full { .. }) && self.bring_forward() {
+                if matches!(reason, StorageError::Full { .. }) && self.prioritize_space() {
                     return self.advance();
                 }
                 Err((what, reason))
@@ -151,16 +152,16 @@ impl LogWriter {
         }
     }
 
-    /// Puts a job that frees space before those that wait for it; `false`: there is none. A purge may go before any write: what
-    /// it takes is in a durable snapshot, and nothing that is still to be written stands below that. A received snapshot that
-    /// is discarded is not the one to be installed.
-    fn bring_forward(&mut self) -> bool {
+    /// Moves a job that frees space ahead of those that wait for space. Returns `false` if there is none. A purge may precede any
+    /// write, because the entries that it deletes are in a durable snapshot and every later write is above them. A discard may
+    /// precede an installation, because it never deletes the snapshot to be installed.
+    fn prioritize_space(&mut self) -> bool {
         let place = (1..self.waiting.len()).find(|place| self.waiting[*place].frees_space());
         let job = place.and_then(|place| self.waiting.remove(place));
         job.map(|job| self.waiting.push_front(job)).is_some()
     }
 
-    fn carry_out(&mut self, job: &LogJob) -> Result<(), StorageError> {
+    fn execute(&mut self, job: &LogJob) -> Result<(), StorageError> {
         match job {
             LogJob::Persist(group) => self.commit(group),
             LogJob::Install { io, from, hard_state, meta, installed } => {
@@ -170,11 +171,11 @@ impl LogWriter {
                 self.shared.snapshot.fetch_max(index.0, Ordering::Relaxed);
                 installed.set();
                 self.shared.inbox.persisted(*io);
-                self.waiting.push_front(LogJob::Superseded { index });
+                self.waiting.push_front(LogJob::DiscardThrough { index });
                 Ok(())
             }
             LogJob::Discard { last } => self.storage.snapshots().discard_received(*last),
-            LogJob::Superseded { index } => self.storage.snapshots().discard_received_through(*index),
+            LogJob::DiscardThrough { index } => self.storage.snapshots().discard_received_through(*index),
             LogJob::Purge { first_kept } => self.storage.purge(*first_kept),
             LogJob::Tombstone { index } => self.storage.write_tombstone(*index),
         }
@@ -191,24 +192,24 @@ impl LogWriter {
     }
 }
 
-/// The log thread: [`LogThread::run`] on a thread of its own, or [`LogThread::step`] by step.
+/// The log thread. Moved either by [`LogThread::run`] on a thread of its own, or by calls of [`LogThread::step`].
 pub struct LogThread {
     writer: LogWriter,
     jobs: Arc<Mailbox<LogJob>>,
 }
 
 impl LogThread {
-    /// Gives `writer` what comes into the mailbox.
+    /// Creates a thread that passes the mailbox's jobs to `writer`.
     pub(crate) fn new(writer: LogWriter, jobs: Arc<Mailbox<LogJob>>) -> Self {
         Self { writer, jobs }
     }
 
-    /// Runs until its mailbox is closed and empty; gives the storage back.
+    /// Runs until its mailbox is closed and empty, then returns the storage.
     pub fn run(mut self) -> Storage {
         let mut jobs = Vec::new();
         while self.jobs.take(&mut jobs) {
-            self.writer.take_in(&mut jobs);
-            self.insist();
+            self.writer.add(&mut jobs);
+            self.execute_all();
         }
         self.writer.storage
     }
@@ -219,33 +220,33 @@ impl LogThread {
         !self.writer.is_idle() || self.jobs.has_work()
     }
 
-    /// Carries out one job, with one sync, and returns it; `None` if no job waits.
+    /// Executes one job, with one sync, and returns it; `None` if no job waits.
     ///
     /// # Errors
-    /// Returns why the job was not carried out; it is still the next one. After [`StorageError::Full`] a later step may succeed;
-    /// after any other error the member must end.
+    /// Returns why the job failed; it remains the next one. After [`StorageError::Full`] a later step may succeed; after any other
+    /// error the member must end.
     pub fn step(&mut self) -> Result<Option<LogJob>, StorageError> {
-        // Also while a write waits for space: a job that arrives may free some.
+        // New jobs are also taken while a write waits for space, because one of them may free some.
         let mut jobs = Vec::new();
         self.jobs.take_now(&mut jobs);
-        self.writer.take_in(&mut jobs);
+        self.writer.add(&mut jobs);
         self.writer.advance().map_err(|(_, reason)| reason)
     }
 
-    /// Does all that waits, waiting for space if there is none; any other failure is the end.
-    fn insist(&mut self) {
-        let mut complained = false;
+    /// Executes all jobs. Waits for space on a full disk, and ends the process on any other error.
+    fn execute_all(&mut self) {
+        let mut is_reported = false;
         loop {
             match self.writer.advance() {
                 Ok(None) => return,
-                Ok(Some(_)) => complained = false,
+                Ok(Some(_)) => is_reported = false,
                 Err((what, reason @ StorageError::Full { .. })) => {
-                    if !complained {
+                    if !is_reported {
                         tracing::error!(%reason, "waiting for space to {what}");
-                        complained = true;
+                        is_reported = true;
                     }
-                    if !self.await_space() {
-                        fatal(format_args!("cannot {what}, and the member is to end: {reason}"));
+                    if !self.wait_for_space() {
+                        fatal(format_args!("cannot {what} before the member stops: {reason}"));
                     }
                 }
                 Err((what, reason)) => fatal(format_args!("cannot {what}: {reason}")),
@@ -253,15 +254,15 @@ impl LogThread {
         }
     }
 
-    /// Waits until it is time to try again, or a job comes that frees space; `false`: nothing more will come. What comes
-    /// meanwhile is as bounded as if it waited in the mailbox.
-    fn await_space(&mut self) -> bool {
+    /// Waits until the retry interval has passed or a job arrives that frees space. Returns `false` if the mailbox is closed, so
+    /// that no such job will arrive. Jobs taken meanwhile need no bound of their own, because the senders limit them.
+    fn wait_for_space(&mut self) -> bool {
         let deadline = Instant::now() + FULL_RETRY;
         let mut jobs = Vec::new();
         loop {
             let is_open = self.jobs.take_before(deadline, &mut jobs);
             let frees_space = jobs.iter().any(LogJob::frees_space);
-            self.writer.take_in(&mut jobs);
+            self.writer.add(&mut jobs);
             if frees_space || deadline <= Instant::now() {
                 return true;
             }
@@ -287,10 +288,10 @@ mod tests {
     use crate::observer::Unobserved;
     use crate::status::{Phase, Status};
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     fn storage(disk: &MemoryDisk) -> Storage {
-        let record = ClusterIdentity {
+        let identity = ClusterIdentity {
             cluster_id: ClusterId([7; 16]),
             token_sha256: [1; 32],
             own: MemberInfo::default(),
@@ -298,7 +299,7 @@ mod tests {
         };
         let options = Options { segment_bytes: 16 << 10, ..Options::new(MemberId(1), 3) };
         let mut storage = Storage::open(Arc::new(disk.clone()), Path::new("/member"), options).unwrap().storage;
-        storage.bootstrap(record, &Start::Empty).unwrap();
+        storage.bootstrap(identity, &Start::Empty).unwrap();
         storage
     }
 
@@ -314,11 +315,11 @@ mod tests {
         LogJob::Persist(vec![Persist { io: IoId(io), hard_state, entries: vec![entry] }])
     }
 
-    /// The newest write that is acknowledged.
+    /// The newest acknowledged write.
     fn acknowledged(shared: &Shared) -> Option<IoId> {
         let wants = Wants { proposals: true, reads: true, applied: true };
         let mut events = Vec::new();
-        shared.inbox.next_before(Instant::now() + PATIENCE, wants, &mut events);
+        shared.inbox.next_before(Instant::now() + TIMEOUT, wants, &mut events);
         events.iter().find_map(|event| if let Event::Persisted(io) = event { Some(*io) } else { None })
     }
 
@@ -327,38 +328,38 @@ mod tests {
         let (disk, shared, jobs) = (MemoryDisk::new(), shared(), Arc::new(Mailbox::default()));
         let mut writer = LogWriter::new(storage(&disk), Arc::clone(&shared));
         for io in 1..=8 {
-            writer.take_in(&mut vec![persist(io)]);
+            writer.add(&mut vec![persist(io)]);
             assert!(matches!(writer.advance(), Ok(Some(LogJob::Persist(_)))));
         }
         assert_eq!(acknowledged(&shared), Some(IoId(8)));
-        // The log may be purged up to a snapshot only.
+        // The log may be purged only up to a snapshot.
         let meta = SnapshotMeta { last: EntryId { term: Term(1), index: Index(6) }, ..SnapshotMeta::default() };
         writer.storage.snapshots().begin(meta).unwrap().finish().unwrap();
         disk.limit_bytes(Some(disk.used_bytes()));
-        writer.take_in(&mut vec![persist(9), persist(10)]);
-        assert!(matches!(writer.advance(), Err((_, StorageError::Full { .. }))), "there is no room for it");
+        writer.add(&mut vec![persist(9), persist(10)]);
+        assert!(matches!(writer.advance(), Err((_, StorageError::Full { .. }))), "the write succeeded on a full disk");
         let thread = LogThread::new(writer, Arc::clone(&jobs));
         jobs.push(persist(11));
         let thread = std::thread::spawn(|| thread.run());
         jobs.push(LogJob::Purge { first_kept: Index(7) });
-        assert_eq!(acknowledged(&shared), Some(IoId(11)), "what the purge frees is room for the write");
+        assert_eq!(acknowledged(&shared), Some(IoId(11)), "the write did not succeed after the purge");
         jobs.close();
         thread.join().unwrap();
     }
 
     #[test]
-    fn a_member_that_is_to_end_waits_for_no_space() {
+    fn a_stopping_member_does_not_wait_for_space() {
         let (disk, jobs) = (MemoryDisk::new(), Arc::new(Mailbox::default()));
         jobs.push(LogJob::Purge { first_kept: Index(7) });
         jobs.close();
         let mut thread = LogThread::new(LogWriter::new(storage(&disk), shared()), jobs);
-        assert!(thread.await_space(), "what it was asked for before may free some");
-        assert!(!thread.await_space(), "nothing more will come");
+        assert!(thread.wait_for_space(), "a waiting purge was not tried");
+        assert!(!thread.wait_for_space(), "it waits although the mailbox is closed");
     }
 
-    /// A word of an older leader's snapshot may come when a newer leader's has arrived, which may end before that one.
+    /// An older leader's snapshot may be discarded after a newer leader's snapshot, which may end at a lower index, has arrived.
     #[test]
-    fn a_discarded_snapshot_takes_no_other_along() {
+    fn discarding_a_snapshot_deletes_no_other_one() {
         let (disk, shared) = (MemoryDisk::new(), shared());
         let mut writer = LogWriter::new(storage(&disk), Arc::clone(&shared));
         let last = |term, index| EntryId { term: Term(term), index: Index(index) };
@@ -366,7 +367,7 @@ mod tests {
             let meta = SnapshotMeta { last, ..SnapshotMeta::default() };
             writer.storage.snapshots().receive(meta).unwrap().finish_verified().unwrap();
         }
-        writer.take_in(&mut vec![
+        writer.add(&mut vec![
             LogJob::Discard { last: last(1, 9) },
             LogJob::Discard { last: last(2, 7) },
             LogJob::Install {
@@ -382,6 +383,6 @@ mod tests {
         }
         assert_eq!(acknowledged(&shared), Some(IoId(1)));
         let drafts = disk.files().into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "tmp"));
-        assert_eq!(drafts.count(), 0, "nothing that was received is left");
+        assert_eq!(drafts.count(), 0, "received snapshots are left");
     }
 }

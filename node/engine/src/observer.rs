@@ -1,5 +1,5 @@
-//! Owns the list of what happens inside a member that the world outside may count or trace. Does not own counting: the
-//! program's metrics implement [`Observer`], and so does the simulator's trace.
+//! Owns the list of internal events that metrics and traces record. Does not own the recording: the program's metrics and the
+//! simulator's trace implement [`Observer`].
 
 use std::fmt;
 use std::time::Duration;
@@ -7,13 +7,13 @@ use std::time::Duration;
 use mvcc::Outcome;
 use raft::Output;
 
-/// Is notified as things happen, on the thread on which they happen, so an implementation must not block. Every method
-/// does nothing unless it is implemented.
+/// Is notified of each event on the thread on which it happens, so that an implementation must not block. Every method does
+/// nothing by default.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// This member sees another leader than before, or a leader for the first time.
+    /// This member has a new leader, or its first one.
     fn leader_changed(&self) {}
 
-    /// This member asks for votes.
+    /// This member has become a candidate.
     fn election_started(&self) {}
 
     /// An entry with this number of commands was proposed.
@@ -26,7 +26,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = (entries, took);
     }
 
-    /// A batch was applied and its view published.
+    /// A batch was applied, and its view was published.
     fn batch_applied(&self, took: Duration) {
         let _ = took;
     }
@@ -41,13 +41,13 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = took;
     }
 
-    /// The core returned this output. The driver is about to carry it out.
+    /// The core returned this output, which the driver is about to execute.
     fn output(&self, output: &Output) {
         let _ = output;
     }
 }
 
-/// Ignores everything.
+/// An observer that ignores every event.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unobserved;
 

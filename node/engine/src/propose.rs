@@ -1,4 +1,4 @@
-//! Commands on their way into the log: bounded, batched, awaited. Owns no consensus.
+//! Owns commands from their admission to their answer: bounded, batched and awaited. Does not own consensus (`raft`).
 
 pub(crate) mod admission;
 

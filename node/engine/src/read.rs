@@ -1,3 +1,3 @@
-//! Reads: when a view may be read linearizably. Owns no view.
+//! Owns the decision when a read is linearizable. Does not own the views that are read (`published.rs`).
 
 pub(crate) mod barrier;

@@ -1,5 +1,5 @@
-//! Owns the thread that writes snapshots of this member's own state. Does not own when one is due (`driver`) or its form on disk
-//! (`storage`).
+//! Owns the thread that writes snapshots of this member's own state. Does not own their schedule (`driver`) or their format on
+//! disk (`storage`).
 
 use std::collections::VecDeque;
 use std::io::{BufWriter, Write};
@@ -13,17 +13,18 @@ use crate::error::SnapshotWriteError;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 
-/// The snapshot thread: [`SnapshotThread::run`] on a thread of its own, or [`SnapshotThread::step`] by step.
+/// The snapshot thread. Moved either by [`SnapshotThread::run`] on a thread of its own, or by calls of
+/// [`SnapshotThread::step`].
 pub struct SnapshotThread {
     jobs: Arc<Mailbox<SnapshotJob>>,
     snapshots: Snapshots,
     shared: Arc<Shared>,
-    /// Taken from the mailbox by [`SnapshotThread::has_work`].
+    /// Jobs that [`SnapshotThread::has_work`] took from the mailbox.
     waiting: VecDeque<SnapshotJob>,
 }
 
 impl SnapshotThread {
-    /// Writes what comes into the mailbox.
+    /// Creates a thread that writes the snapshots queued in `jobs`.
     pub(crate) fn new(jobs: Arc<Mailbox<SnapshotJob>>, snapshots: Snapshots, shared: Arc<Shared>) -> Self {
         Self { jobs, snapshots, shared, waiting: VecDeque::new() }
     }
@@ -36,7 +37,7 @@ impl SnapshotThread {
         }
     }
 
-    /// Whether a snapshot is to be written.
+    /// Whether a snapshot waits to be written.
     #[must_use]
     pub fn has_work(&mut self) -> bool {
         let mut jobs = Vec::new();
@@ -52,7 +53,7 @@ impl SnapshotThread {
         }
     }
 
-    /// Writes one snapshot, and reports the outcome to the core.
+    /// Writes one snapshot and reports the outcome to the core.
     fn write(&self, job: SnapshotJob) {
         let started = Instant::now();
         let index = job.meta.last.index;
@@ -66,7 +67,7 @@ impl SnapshotThread {
     }
 }
 
-/// Returns the snapshot's size in bytes.
+/// Writes one snapshot and returns its size in bytes.
 fn write(snapshots: &Snapshots, job: SnapshotJob) -> Result<u64, SnapshotWriteError> {
     let SnapshotJob { meta, published } = job;
     let mut writer = BufWriter::with_capacity(1 << 20, snapshots.begin(meta)?);

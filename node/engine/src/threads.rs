@@ -1,4 +1,4 @@
-//! Owns the threads of a member that belongs to a cluster, and the order in which they end. Does not own what each of them does.
+//! Owns the threads of a member that belongs to a cluster, and the order in which they end. Does not own the work of each thread.
 
 use std::thread::JoinHandle;
 
@@ -7,7 +7,7 @@ use crate::driver::Ended;
 use crate::fatal;
 use crate::wiring::{Queues, Wired};
 
-/// A member at work.
+/// The threads of a running member.
 #[derive(Debug)]
 pub struct Threads {
     queues: Queues,
@@ -21,7 +21,7 @@ struct Rest {
     log: JoinHandle<()>,
 }
 
-/// A member whose core has ended. Its log and apply threads still work off what the core left them.
+/// The threads of a member whose core has ended. The log and apply threads still execute the remaining jobs.
 #[derive(Debug)]
 pub struct Draining {
     queues: Queues,
@@ -33,7 +33,7 @@ impl Threads {
     #[must_use]
     pub fn start(wired: Wired, clock: Clock, ended: impl FnOnce(Ended) + Send + 'static) -> Self {
         let Wired { driver, log, applier, snapshots, queues } = wired;
-        // Not joined: a snapshot that the end cuts off leaves a draft, which the next start removes.
+        // Not joined, because an interrupted snapshot only leaves a draft, which the next start removes.
         drop(fatal::spawn("snapshots", move || snapshots.run()));
         let log = fatal::spawn("log", move || drop(log.run()));
         let apply = fatal::spawn("apply", move || applier.run());
@@ -41,24 +41,24 @@ impl Threads {
         Self { queues, core, rest: Rest { apply, log } }
     }
 
-    /// Blocks until the core, which was asked to stop, has ended. Nothing creates new work after that.
+    /// Blocks until the core has ended; the caller must have stopped it. No new jobs arise after that.
     #[must_use]
     pub fn join_core(self) -> Draining {
         let Self { queues, core, rest } = self;
-        // A panic in it has ended the process before.
+        // The error is ignored because a panic in this thread would have ended the process.
         let _ = core.join();
         Draining { queues, rest }
     }
 }
 
 impl Draining {
-    /// Ends the other threads and blocks until everything that the core asked for is on disk.
+    /// Ends the log and apply threads, and blocks until they have executed all jobs and everything is durable.
     pub fn join(self) {
         let Self { queues, rest } = self;
         queues.apply.close();
         queues.snapshots.close();
         queues.log.close();
-        // A panic in either of them has ended the process before.
+        // The errors are ignored because a panic in either thread would have ended the process.
         let _ = rest.apply.join();
         let _ = rest.log.join();
     }

@@ -1,7 +1,7 @@
-//! Owns which part of a member is given what: a member with a cluster, put together from what its disk holds. Does not own
-//! whether the parts run on threads (`threads.rs`) or are stepped one by one by the caller.
+//! Owns the assembly of a member that belongs to a cluster, from the recovered content of its disk. Does not own the threads
+//! (`threads.rs`): the parts either run on threads or are stepped one by one by the caller.
 //!
-//! Each part has two ways to move, with one implementation: `run` blocks its thread until the member stops, `step` does one
+//! Each part offers two methods with one implementation: `run` blocks its thread until the member stops, `step` executes one
 //! round and returns. A simulator steps the parts of many members in one thread, in any order.
 
 use std::io::BufReader;
@@ -14,7 +14,7 @@ use raft::{ConfigError, EntryId, Index, Now, Raft};
 use storage::{Recovered, SnapshotReader, Snapshots};
 
 use crate::apply::{Applier, ApplyQueue};
-use crate::driver::{Driver, Parts, Reporter, SnapshotJob, Snapshotting};
+use crate::driver::{Driver, Parts, Reporter, SnapshotJob, SnapshotSchedule};
 use crate::error::SnapshotLoadError;
 use crate::log_thread::{LogJob, LogThread, LogWriter};
 use crate::mailbox::Mailbox;
@@ -26,7 +26,7 @@ use crate::shared::Shared;
 use crate::snapshot_thread::SnapshotThread;
 use crate::transport::Transport;
 
-/// Why a member cannot be put together from what its disk holds. The disk is as it was.
+/// Why a member cannot be assembled from the content of its disk. The disk is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
     /// The disk belongs to no cluster.
@@ -35,12 +35,12 @@ pub enum WireError {
     /// The newest snapshot cannot be loaded.
     #[error(transparent)]
     Snapshot(#[from] SnapshotLoadError),
-    /// The core does not accept its configuration or the log.
+    /// The core refuses its settings or the recovered log.
     #[error(transparent)]
     Core(#[from] ConfigError),
 }
 
-/// The work that the driver leaves to the other parts.
+/// The queues of jobs that the driver gives to the other parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Queues {
     pub(crate) log: Arc<Mailbox<LogJob>>,
@@ -48,23 +48,23 @@ pub(crate) struct Queues {
     pub(crate) snapshots: Arc<Mailbox<SnapshotJob>>,
 }
 
-/// How a member is to behave.
+/// Settings of a member.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Limits and times of consensus.
+    /// Limits and timeouts of consensus.
     pub raft: raft::Config,
-    /// How long a proposal or read may take.
+    /// Time within which a proposal or read must be answered.
     pub commit_timeout: Duration,
-    /// Names of members that should lead rather than others.
+    /// Names of the preferred leaders.
     pub prefer_leaders: Vec<String>,
-    /// First names of commands, reads and proposals. They must be random, because a name must never be used again, not even
-    /// after a restart.
+    /// First IDs of commands, reads and proposals. They must be random, because an ID must never be reused, not even after a
+    /// restart.
     pub first_names: [u64; 3],
 }
 
 /// A member that is ready to run or to be stepped.
 pub struct Wired {
-    /// The core and what surrounds it.
+    /// The core's thread.
     pub driver: Driver,
     /// Writes the log.
     pub log: LogThread,
@@ -75,7 +75,7 @@ pub struct Wired {
     pub(crate) queues: Queues,
 }
 
-/// Puts a member together from what its disk holds. The disk must belong to a cluster.
+/// Assembles a member from the recovered content of its disk, which must belong to a cluster.
 ///
 /// # Errors
 /// Returns why the member cannot run on this disk.
@@ -110,7 +110,7 @@ pub fn wire(
         peers: transport,
         batcher: Batcher::new(command, commit_timeout),
         rounds: Rounds::new(read, commit_timeout, election_timeout / 2),
-        snapshotting: Snapshotting::new(Arc::clone(&queues.snapshots), at.index),
+        snapshots: SnapshotSchedule::new(Arc::clone(&queues.snapshots), at.index),
         reporter: Reporter::new(cluster, shared.status.load().name.clone()),
         election_timeout,
         prefer_leaders,

@@ -1,4 +1,4 @@
-//! Owns what waits for the apply thread, and how many bytes of it there are. Does not own the work (`run.rs`).
+//! Owns the queue of jobs for the apply thread, and the count of their bytes. Does not own the work (`run.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,12 +14,12 @@ use crate::shared::Shared;
 pub(crate) enum ApplyJob {
     /// Committed entries.
     Entries(Vec<Entry>),
-    /// The state is replaced by this snapshot, once it is installed.
+    /// Replace the state by this snapshot, once it is installed.
     Install { meta: SnapshotMeta, installed: InstalledSignal },
 }
 
 impl ApplyJob {
-    /// Payload bytes.
+    /// Payload bytes of the job's entries.
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Entries(entries) => entries.iter().map(|entry| entry.payload.len()).sum(),
@@ -27,7 +27,7 @@ impl ApplyJob {
         }
     }
 
-    /// Whether the job would not wait for the log thread.
+    /// Whether the job can begin without waiting for the log thread.
     pub(super) fn can_begin(&self) -> bool {
         match self {
             Self::Entries(_) => true,
@@ -36,7 +36,7 @@ impl ApplyJob {
     }
 }
 
-/// The apply thread's work. Its bytes count as [`Shared::unapplied_bytes`] until they are applied.
+/// Queue of jobs for the apply thread. Their bytes count as [`Shared::unapplied_bytes`] until they are applied.
 #[derive(Debug)]
 pub(crate) struct ApplyQueue {
     jobs: Mailbox<ApplyJob>,
@@ -55,28 +55,28 @@ impl ApplyQueue {
         self.jobs.push(job);
     }
 
-    /// Sleeps until there is work, then takes all of it into `jobs`, which must be empty. Returns `false` once the queue is closed
+    /// Sleeps until a job waits, then moves all jobs into `jobs`, which must be empty. Returns `false` once the queue is closed
     /// and empty.
     pub(super) fn take(&self, jobs: &mut Vec<ApplyJob>) -> bool {
         self.jobs.take(jobs)
     }
 
-    /// Adds all work to `jobs` without waiting.
+    /// Adds all jobs to `jobs` without waiting.
     pub(super) fn take_now(&self, jobs: &mut Vec<ApplyJob>) {
         self.jobs.take_now(jobs);
     }
 
-    /// Reports that a job of this size was carried out.
+    /// Reports that a job of this size is done.
     pub(super) fn applied(&self, bytes: usize) {
         self.shared.unapplied_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether work waits, or the queue is closed.
+    /// Whether a job waits, or the queue is closed.
     pub(super) fn has_work(&self) -> bool {
         self.jobs.has_work()
     }
 
-    /// Ends the thread once it has done what waits.
+    /// Closes the queue: the thread ends once it has done the jobs that wait.
     pub(crate) fn close(&self) {
         self.jobs.close();
     }

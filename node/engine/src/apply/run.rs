@@ -1,5 +1,5 @@
-//! Owns the store, and the only thread that changes it: committed entries in, one view out per batch, then the answers. Does not
-//! own what a command does (`mvcc`) or the order of entries (the core).
+//! Owns the store and the only thread that changes it. The thread applies a batch of committed entries, publishes one view, and
+//! then answers. Does not own the meaning of a command (`mvcc`) or the order of entries (`raft`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,41 +19,41 @@ use crate::read::barrier::Barrier;
 use crate::reply::Replies;
 use crate::shared::Shared;
 
-/// After so many payload bytes a view is published, though more entries wait.
+/// Payload bytes after which a view is published although more entries wait.
 const PUBLISH_BYTES: usize = 4 << 20;
-/// Compacted versions that are looked at between two batches.
+/// Compacted versions that are examined before the thread checks for new entries.
 const COMPACT_SLICE: usize = 2_000;
 
-/// Loads the newest durable snapshot, which ends at or above this index.
+/// Loads the newest durable snapshot, which must reach this index.
 pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<(Store, EntryId), SnapshotLoadError> + Send>;
 
-/// Why the apply thread cannot go on. The member must end: its state cannot become what it is on other members.
+/// Why the apply thread cannot continue. The member must end, because its state would differ from that of other members.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// A committed entry is not a batch of commands.
     #[error("entry {entry} cannot be applied: {source}")]
     Entry {
-        /// The entry.
+        /// ID of the entry.
         entry: EntryId,
-        /// What is wrong with its payload.
+        /// Error in its payload.
         source: BatchError,
     },
     /// The snapshot that replaced the log cannot be loaded.
     #[error("the installed snapshot at {last} cannot be loaded: {source}")]
     Snapshot {
-        /// Last entry in the snapshot.
+        /// ID of the last entry in the snapshot.
         last: EntryId,
-        /// Why it cannot be loaded.
+        /// Reason why it cannot be loaded.
         source: SnapshotLoadError,
     },
 }
 
-/// The apply thread: [`Applier::run`] on a thread of its own, or [`Applier::step`] by step.
+/// The apply thread. Moved either by [`Applier::run`] on a thread of its own, or by calls of [`Applier::step`].
 pub struct Applier {
     store: Store,
     /// The store's revision.
     revision: Revision,
-    /// The last entry in it.
+    /// ID of the last entry applied to the store.
     at: EntryId,
     queue: Arc<ApplyQueue>,
     shared: Arc<Shared>,
@@ -61,12 +61,12 @@ pub struct Applier {
     barrier: Arc<Barrier>,
     replies: Replies,
     load: LoadSnapshot,
-    /// Taken from the queue by [`Applier::has_work`].
+    /// Jobs that [`Applier::has_work`] took from the queue.
     waiting: VecDeque<ApplyJob>,
 }
 
 impl Applier {
-    /// Goes on from `store`, which holds everything up to `at`.
+    /// Creates an apply thread that continues from `store`, to which all entries up to `at` are applied.
     pub(crate) fn new(
         store: Store,
         at: EntryId,
@@ -86,13 +86,13 @@ impl Applier {
         let mut jobs = Vec::new();
         let queue = Arc::clone(&self.queue);
         while queue.take(&mut jobs) {
-            if let Err(reason) = self.carry_out(jobs.drain(..)) {
+            if let Err(reason) = self.execute_jobs(jobs.drain(..)) {
                 fatal(format_args!("{reason}"));
             }
         }
     }
 
-    /// Whether [`Applier::step`] would do something without waiting for the log thread.
+    /// Whether [`Applier::step`] has work that does not wait for the log thread.
     #[must_use]
     pub fn has_work(&mut self) -> bool {
         let mut jobs = Vec::new();
@@ -101,38 +101,38 @@ impl Applier {
         self.waiting.front().is_some_and(ApplyJob::can_begin)
     }
 
-    /// Carries out all jobs that [`Applier::has_work`] found and that do not wait for the log thread, as one batch.
+    /// Executes the jobs that [`Applier::has_work`] found, up to the first one that waits for the log thread, as one batch.
     ///
     /// # Errors
     /// Returns why the member must end.
     pub fn step(&mut self) -> Result<(), ApplyError> {
         let ready = self.waiting.iter().take_while(|job| job.can_begin()).count();
         let jobs: Vec<ApplyJob> = self.waiting.drain(..ready).collect();
-        self.carry_out(jobs.into_iter())
+        self.execute_jobs(jobs.into_iter())
     }
 
-    /// Carries out some jobs as one batch: one view at the end, then the answers.
-    fn carry_out(&mut self, jobs: impl Iterator<Item = ApplyJob>) -> Result<(), ApplyError> {
+    /// Executes some jobs as one batch: publishes one view at the end, then answers.
+    fn execute_jobs(&mut self, jobs: impl Iterator<Item = ApplyJob>) -> Result<(), ApplyError> {
         let started = Instant::now();
-        let mut since_publish = 0;
+        let mut unpublished_bytes = 0;
         for job in jobs {
             let bytes = job.bytes();
             match job {
                 ApplyJob::Entries(entries) => {
                     for entry in entries {
-                        since_publish += entry.payload.len();
+                        unpublished_bytes += entry.payload.len();
                         self.apply(entry)?;
-                        if since_publish >= PUBLISH_BYTES {
-                            since_publish = 0;
+                        if unpublished_bytes >= PUBLISH_BYTES {
+                            unpublished_bytes = 0;
                             self.publish();
                         }
                     }
                 }
                 ApplyJob::Install { meta, installed } => {
                     if !installed.is_set() {
-                        // The disk may be full: a snapshot of what is applied makes room, and those who wait for it need no
-                        // installation.
-                        since_publish = 0;
+                        // The installation may wait for space on a full disk. Publishing first lets a snapshot of the applied
+                        // state free space, and answers the callers that wait for that state only.
+                        unpublished_bytes = 0;
                         self.publish();
                     }
                     self.install(&meta, &installed)?;
@@ -149,18 +149,18 @@ impl Applier {
     fn apply(&mut self, entry: Entry) -> Result<(), ApplyError> {
         let Entry { id, time_ms, payload } = entry;
         if id.index <= self.at.index {
-            // A snapshot that was installed meanwhile holds it.
+            // A snapshot that was installed in the meantime contains the entry.
             return Ok(());
         }
         assert!(id.index == self.at.index.next(), "entry {id} does not follow {}", self.at);
         self.at = id;
         let Payload::Normal(bytes) = payload else { return Ok(()) };
-        // Applying anything else than what the others apply would make this member lie.
+        // An entry that cannot be decoded ends the member: skipping it would make its state differ from the others'.
         let batch = Batch::decode(bytes).map_err(|source| ApplyError::Entry { entry: id, source })?;
         let waiting = batch.commands.first().and_then(|(first, _)| self.pending.take(*first));
         let Some(waiting) = waiting else {
             for (_, command) in &batch.commands {
-                // The outcome matters to nobody here; it is the same on every member.
+                // No caller of this member waits for the outcome.
                 let _ = self.execute(time_ms, command);
             }
             return Ok(());
@@ -183,7 +183,7 @@ impl Applier {
         result
     }
 
-    /// The view first, then those who were told that it is there.
+    /// Publishes the view, then answers the callers that wait for it, so that they read at least this view.
     fn publish(&mut self) {
         let published = Arc::new(Published { view: self.store.view(), applied: self.at.index, term: self.at.term });
         self.shared.published.store(Arc::clone(&published));
@@ -192,8 +192,8 @@ impl Applier {
         self.shared.inbox.applied(published);
     }
 
-    /// Another snapshot may have been installed while this thread was busy: then that one is loaded, and what leads up to it
-    /// is skipped.
+    /// Replaces the store by the installed snapshot. If a newer snapshot was installed in the meantime, loads that one; the jobs
+    /// up to its index are then skipped.
     fn install(&mut self, meta: &SnapshotMeta, installed: &InstalledSignal) -> Result<(), ApplyError> {
         installed.wait();
         if meta.last.index <= self.at.index {
@@ -206,7 +206,7 @@ impl Applier {
         Ok(())
     }
 
-    /// Removes compacted versions while nothing else waits.
+    /// Removes compacted versions while no job waits.
     fn compact(&mut self) {
         while self.store.removal() == Removal::Pending && !self.queue.has_work() {
             self.store.compact_slice(COMPACT_SLICE);
@@ -228,22 +228,22 @@ mod tests {
     use crate::observer::Unobserved;
     use crate::status::{Phase, Status};
 
-    const PATIENCE: Duration = Duration::from_secs(60);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     fn id(index: u64) -> EntryId {
         EntryId { term: Term(1), index: Index(index) }
     }
 
-    /// The newest view that the core is told of.
+    /// Index of the next view that is reported to the core.
     fn published(shared: &Shared) -> Option<Index> {
         let wants = Wants { proposals: true, reads: true, applied: true };
         let mut events = Vec::new();
-        shared.inbox.next_before(Instant::now() + PATIENCE, wants, &mut events);
+        shared.inbox.next_before(Instant::now() + TIMEOUT, wants, &mut events);
         events.iter().find_map(|event| if let Event::Applied(view) = event { Some(view.applied) } else { None })
     }
 
     #[test]
-    fn what_is_applied_waits_for_no_installation() {
+    fn applied_entries_are_published_before_an_installation_ends() {
         let status = Status::idle(MemberId(1), "demo-1".to_owned(), Phase::Member);
         let shared = Shared::new(status, None, 1, mpsc::channel(1).0, Box::new(Unobserved));
         let mut applier = Applier::new(
@@ -261,8 +261,8 @@ mod tests {
             ApplyJob::Entries(vec![Entry { id: id(1), time_ms: 0, payload: Payload::Noop }]),
             ApplyJob::Install { meta, installed: installed.clone() },
         ];
-        let thread = std::thread::spawn(move || applier.carry_out(jobs.into_iter()));
-        assert_eq!(published(&shared), Some(Index(1)), "the disk has nothing to do with it");
+        let thread = std::thread::spawn(move || applier.execute_jobs(jobs.into_iter()));
+        assert_eq!(published(&shared), Some(Index(1)), "the view waited for the installation");
         installed.set();
         thread.join().unwrap().unwrap();
         assert_eq!(shared.published.load().applied, Index(5));

@@ -1,5 +1,5 @@
-//! Owns the administrative calls that wait for the core: as many as the inbox lets in, each for a few seconds at most. Does not
-//! own their outcome (`control.rs`).
+//! Owns the administrative calls that wait for the core. The inbox limits their number, and each waits for a few seconds at most.
+//! Does not own their outcome (`control.rs`).
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::error::{ChangeError, TransferError};
 
 /// A membership change whose entry is not committed yet.
 #[derive(Debug)]
-pub(super) struct Changing {
+pub(super) struct PendingChange {
     pub(super) index: Index,
     pub(super) term: Term,
     pub(super) deadline: Duration,
@@ -19,22 +19,22 @@ pub(super) struct Changing {
 
 /// A leadership transfer that has not ended.
 #[derive(Debug)]
-pub(super) struct Transferring {
+pub(super) struct PendingTransfer {
     pub(super) deadline: Duration,
     pub(super) reply: oneshot::Sender<Result<MemberId, TransferError>>,
 }
 
-/// Calls that are under way. As many as the inbox lets in, each for a few seconds at most.
+/// Administrative calls that wait for an outcome.
 #[derive(Debug, Default)]
-pub(super) struct Controls {
-    pub(super) changing: Vec<Changing>,
-    pub(super) transferring: Vec<Transferring>,
+pub(super) struct PendingCalls {
+    pub(super) changes: Vec<PendingChange>,
+    pub(super) transfers: Vec<PendingTransfer>,
 }
 
-impl Controls {
-    /// When the first of them times out.
+impl PendingCalls {
+    /// Time at which the first of them times out.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        let changes = self.changing.iter().map(|changing| changing.deadline);
-        changes.chain(self.transferring.iter().map(|transferring| transferring.deadline)).min()
+        let changes = self.changes.iter().map(|change| change.deadline);
+        changes.chain(self.transfers.iter().map(|transfer| transfer.deadline)).min()
     }
 }

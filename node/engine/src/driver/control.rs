@@ -1,31 +1,31 @@
-//! What the doors asked of the core and wait for. Owns the waiting; whether a change or transfer is legal is the core's.
+//! Owns the execution of administrative calls, and their answers. Does not own the rules for a change or a transfer (`raft`).
 
 use std::time::Duration;
 
 use raft::{Change, Index, MemberId, Now};
 use tokio::sync::oneshot;
 
-use super::calls::{Changing, Transferring};
+use super::calls::{PendingChange, PendingTransfer};
 use super::run::Driver;
 use crate::error::{ChangeError, TransferError};
 use crate::event::{Configurations, Control};
 
-/// How long a door waits for a change to commit.
-const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
-/// How long it waits for another leader, besides the election timeout in which the core gives a transfer up.
-const TRANSFER_PATIENCE: Duration = Duration::from_secs(3);
+/// Time within which a membership change must commit.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time within which another leader must appear, in addition to the election timeout after which the core aborts a transfer.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Driver {
     pub(super) fn control(&mut self, now: Now, control: Control) {
         match control {
             Control::Change { change, reply } => self.change(now, change, reply),
             Control::Transfer { target, reply } => match self.raft.transfer(now, target) {
-                // Nothing changes, so nothing is waited for.
+                // This member already leads, so there is nothing to wait for.
                 Ok(target) if target == self.shared.member => drop(reply.send(Ok(target))),
                 Ok(target) => {
-                    tracing::info!(%target, "handing leadership over");
-                    let deadline = now.monotonic + TRANSFER_PATIENCE + self.election_timeout;
-                    self.controls.transferring.push(Transferring { deadline, reply });
+                    tracing::info!(%target, "transferring leadership");
+                    let deadline = now.monotonic + TRANSFER_TIMEOUT + self.election_timeout;
+                    self.controls.transfers.push(PendingTransfer { deadline, reply });
                 }
                 Err(refusal) => drop(reply.send(Err(refusal.into()))),
             },
@@ -35,10 +35,10 @@ impl Driver {
 
     fn change(&mut self, now: Now, change: Change, reply: oneshot::Sender<Result<Index, ChangeError>>) {
         match self.raft.change(now, change) {
-            Ok(index) => self.controls.changing.push(Changing {
+            Ok(index) => self.controls.changes.push(PendingChange {
                 index,
                 term: self.raft.soft_state().term,
-                deadline: now.monotonic + CHANGE_PATIENCE,
+                deadline: now.monotonic + CHANGE_TIMEOUT,
                 reply,
             }),
             Err(refusal) => drop(reply.send(Err(refusal.into()))),
@@ -49,37 +49,35 @@ impl Driver {
         if !self.leads() {
             return Err(self.raft.soft_state().leader);
         }
-        self.known.refresh(&self.raft);
+        self.configurations.refresh(&self.raft);
         Ok(Configurations {
-            committed: self.known.committed.clone(),
-            in_force: self.known.in_force.clone(),
+            committed: self.configurations.committed.clone(),
+            in_force: self.configurations.in_force.clone(),
             term: self.raft.soft_state().term,
         })
     }
 
-    /// Answers whoever's wait is over.
-    pub(super) fn follow_controls(&mut self, now: Now) {
+    /// Answers the calls whose outcome is known and those that have timed out.
+    pub(super) fn answer_controls(&mut self, now: Now) {
         let state = self.raft.soft_state();
         let commit = self.raft.commit();
-        for changing in self.controls.changing.extract_if(.., |changing| {
-            commit >= changing.index || state.term != changing.term || changing.deadline <= now.monotonic
+        for change in self.controls.changes.extract_if(.., |change| {
+            commit >= change.index || state.term != change.term || change.deadline <= now.monotonic
         }) {
             // In another term the entry may have been overwritten before that index was committed.
-            let same_term = state.term == changing.term;
-            let outcome = if same_term && commit >= changing.index {
-                Ok(changing.index)
+            let same_term = state.term == change.term;
+            let outcome = if same_term && commit >= change.index {
+                Ok(change.index)
             } else {
-                Err(ChangeError::Unknown { index: changing.index })
+                Err(ChangeError::Unknown { index: change.index })
             };
-            drop(changing.reply.send(outcome));
+            drop(change.reply.send(outcome));
         }
         let successor = state.leader.filter(|leader| *leader != self.shared.member);
-        for transferring in self
-            .controls
-            .transferring
-            .extract_if(.., |transferring| successor.is_some() || transferring.deadline <= now.monotonic)
+        for transfer in
+            self.controls.transfers.extract_if(.., |transfer| successor.is_some() || transfer.deadline <= now.monotonic)
         {
-            drop(transferring.reply.send(successor.ok_or(TransferError::TimedOut)));
+            drop(transfer.reply.send(successor.ok_or(TransferError::TimedOut)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Owns how often the member's status is refreshed for callers that must not block. Does not own its fields (`status.rs`).
+//! Owns the refresh of the member's status, which callers read without blocking. Does not own its fields (`status.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,26 +11,26 @@ use crate::published::Published;
 use crate::shared::Shared;
 use crate::status::{Phase, Status};
 
-/// Numbers may be so old; a new role, leader, term or configuration shows at once.
-const STALE: Duration = Duration::from_millis(50);
+/// Maximum age of the reported indexes and progress. A new role, leader, term or configuration is reported at once.
+const AGE_MAX: Duration = Duration::from_millis(50);
 
 /// A configuration and the index of its entry.
-type Placed = (Arc<Configuration>, Index);
+type IndexedConfiguration = (Arc<Configuration>, Index);
 
-/// Both configurations that the core knows, shared while they stand.
+/// Copies of the core's two configurations, shared until they change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
-    /// In force, committed or not.
-    pub(super) in_force: Placed,
-    /// Committed.
-    pub(super) committed: Placed,
+pub(super) struct KnownConfigurations {
+    /// The one in force, committed or not.
+    pub(super) in_force: IndexedConfiguration,
+    /// The latest committed one.
+    pub(super) committed: IndexedConfiguration,
 }
 
-impl Known {
-    /// What the core knows now; `true` if the one in force is another than before.
+impl KnownConfigurations {
+    /// Updates both from the core. Returns whether the one in force has changed.
     pub(super) fn refresh(&mut self, raft: &Raft) -> bool {
-        let keep = |old: &mut Placed, (new, index): (&Configuration, Index)| {
-            // An index alone may lie: an uncommitted entry can be overwritten by another one.
+        let keep = |old: &mut IndexedConfiguration, (new, index): (&Configuration, Index)| {
+            // Comparing indexes is not enough: an uncommitted entry can be overwritten by another one at the same index.
             if old.1 == index && *old.0 == *new {
                 return false;
             }
@@ -42,83 +42,90 @@ impl Known {
     }
 }
 
-/// Writes [`Status`] from the core's thread.
+/// Publishes [`Status`] from the core's thread.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     cluster: ClusterId,
     name: String,
-    last: Option<Reported>,
-    /// Something moved since the last report, which was too recent to make another one.
+    last: Option<Report>,
+    /// Whether a change is not reported yet because the last report was too recent.
     overdue: bool,
 }
 
 #[derive(Debug)]
-struct Reported {
+struct Report {
     at: Duration,
     soft: SoftState,
     commit: Index,
     applied: Index,
     log_last: Index,
-    known: Known,
+    configurations: KnownConfigurations,
 }
 
 impl Reporter {
-    /// Nothing reported yet.
+    /// Creates a reporter that has reported nothing.
     pub(crate) fn new(cluster: ClusterId, name: String) -> Self {
         Self { cluster, name, last: None, overdue: false }
     }
 
-    /// When a report is due, though nothing happens.
+    /// Time at which a report is due without an event.
     pub(super) fn deadline(&self) -> Option<Duration> {
-        self.last.as_ref().filter(|_| self.overdue).map(|last| last.at + STALE)
+        self.last.as_ref().filter(|_| self.overdue).map(|last| last.at + AGE_MAX)
     }
 
-    /// Reports, if there is news and the last report is old enough.
-    pub(super) fn report(&mut self, now: Duration, raft: &Raft, known: &Known, published: &Published, shared: &Shared) {
+    /// Reports a change of the role, leader, term or configuration at once, and other changes when the last report is old enough.
+    pub(super) fn report(
+        &mut self,
+        now: Duration,
+        raft: &Raft,
+        configurations: &KnownConfigurations,
+        published: &Published,
+        shared: &Shared,
+    ) {
         let soft = raft.soft_state();
         if let Some(last) = &self.last {
-            let turned = last.soft != soft || last.known != *known;
-            let old = now >= last.at + STALE;
+            let urgent = last.soft != soft || last.configurations != *configurations;
+            let old = now >= last.at + AGE_MAX;
             let moved = last.commit != raft.commit()
                 || last.applied != published.applied
                 || last.log_last != raft.last().index
-                // What a leader knows of others moves without anything of its own.
+                // A leader's view of the others' progress can change although its own indexes do not.
                 || (soft.leader == Some(shared.member) && old);
-            if !(turned || moved && old) {
+            if !(urgent || moved && old) {
                 self.overdue = moved;
                 return;
             }
         }
-        let reported = Reported {
+        let report = Report {
             at: now,
             soft,
             commit: raft.commit(),
             applied: published.applied,
             log_last: raft.last().index,
-            known: known.clone(),
+            configurations: configurations.clone(),
         };
-        shared.status.store(Arc::new(self.status(&reported, raft, shared)));
-        self.last = Some(reported);
+        shared.status.store(Arc::new(self.status(&report, raft, shared)));
+        self.last = Some(report);
         self.overdue = false;
     }
 
-    fn status(&self, reported: &Reported, raft: &Raft, shared: &Shared) -> Status {
+    fn status(&self, report: &Report, raft: &Raft, shared: &Shared) -> Status {
         Status {
             member: shared.member,
             cluster: Some(self.cluster),
             name: self.name.clone(),
             phase: Phase::Member,
             draining: shared.draining.load(Ordering::Acquire),
-            role: reported.soft.role,
-            leader: reported.soft.leader,
-            term: reported.soft.term,
-            commit: reported.commit,
-            applied: reported.applied,
-            last: reported.log_last,
-            configuration: Arc::clone(&reported.known.in_force.0),
-            configuration_index: reported.known.in_force.1,
-            committed: Arc::clone(&reported.known.committed.0),
-            committed_index: reported.known.committed.1,
+            role: report.soft.role,
+            leader: report.soft.leader,
+            term: report.soft.term,
+            commit: report.commit,
+            applied: report.applied,
+            last: report.log_last,
+            configuration: Arc::clone(&report.configurations.in_force.0),
+            configuration_index: report.configurations.in_force.1,
+            committed: Arc::clone(&report.configurations.committed.0),
+            committed_index: report.configurations.committed.1,
             progress: raft.progress(),
             snapshot: Index(shared.snapshot.load(Ordering::Relaxed)),
             restore: None,

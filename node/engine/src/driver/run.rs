@@ -1,15 +1,14 @@
-//! The core's thread: takes what happened, tells the core, carries out what it answers. Owns the core and everything that
-//! belongs to it alone; nothing reacts outside this loop. Outputs are carried out in `perform`, what the doors asked is
-//! followed in `control`.
+//! Owns the core and the loop of its thread: take events, feed them to the core, execute its outputs. All reactions to events
+//! happen in this loop. Does not own the execution of outputs (`outputs.rs`) or of administrative calls (`control.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use raft::{Index, MemberId, Message, Now, ProposalId, ProposeRefusal as RaftRefusal, Raft, Role};
 
-use super::calls::Controls;
-use super::report::{Known, Reporter};
-use super::snapshotting::Snapshotting;
+use super::calls::PendingCalls;
+use super::report::{KnownConfigurations, Reporter};
+use super::snapshot_schedule::SnapshotSchedule;
 use crate::apply::ApplyQueue;
 use crate::clock::Clock;
 use crate::error::{ProposeError, ReadError};
@@ -25,10 +24,10 @@ use crate::reply::Replies;
 use crate::shared::Shared;
 use crate::transport::Transport;
 
-/// A refused proposal or read is tried again after so long, if nothing changes before.
-pub(super) const RETRY: Duration = Duration::from_millis(50);
+/// Delay before a refused proposal or read is retried, unless the role, leader or term changes earlier.
+pub(super) const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// What the driver is built from.
+/// Parts of the driver.
 pub(crate) struct Parts {
     pub(crate) raft: Raft,
     pub(crate) shared: Arc<Shared>,
@@ -39,25 +38,25 @@ pub(crate) struct Parts {
     pub(crate) peers: Box<dyn Transport>,
     pub(crate) batcher: Batcher,
     pub(crate) rounds: Rounds,
-    pub(crate) snapshotting: Snapshotting,
+    pub(crate) snapshots: SnapshotSchedule,
     pub(crate) reporter: Reporter,
     pub(crate) election_timeout: Duration,
-    /// Names of members that should lead rather than others.
+    /// Names of the preferred leaders.
     pub(crate) prefer_leaders: Vec<String>,
-    /// Random: proposal names are never reused, not by an earlier start either.
+    /// ID of the first proposal. Random, so that IDs are not reused after a restart.
     pub(crate) first_proposal: u64,
 }
 
 /// Why the core's thread ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It was asked to.
+    /// The member was stopped.
     Stopped,
-    /// The member was removed by the configuration committed at this index; its tombstone is on its way to the disk.
+    /// The configuration committed at this index removed the member. Its tombstone is queued for the log thread.
     Removed(Index),
 }
 
-/// The core's thread: [`Driver::run`] on a thread of its own, or [`Driver::step`] by step.
+/// The core's thread. Moved either by [`Driver::run`] on a thread of its own, or by calls of [`Driver::step`].
 pub struct Driver {
     pub(super) raft: Raft,
     pub(super) shared: Arc<Shared>,
@@ -68,35 +67,36 @@ pub struct Driver {
     pub(super) peers: Box<dyn Transport>,
     pub(super) batcher: Batcher,
     pub(super) rounds: Rounds,
-    pub(super) snapshotting: Snapshotting,
+    pub(super) snapshots: SnapshotSchedule,
     pub(super) reporter: Reporter,
-    pub(super) known: Known,
-    pub(super) controls: Controls,
+    pub(super) configurations: KnownConfigurations,
+    pub(super) controls: PendingCalls,
     pub(super) replies: Replies,
-    /// The newest view that the core was told of; never ahead of what the core takes for applied.
+    /// The newest view reported to the core. Its index never exceeds the core's applied index.
     pub(super) published: Arc<Published>,
-    /// Collected during one step, to leave together.
+    /// Log jobs collected during one turn, to be queued together.
     pub(super) log_jobs: Vec<LogJob>,
+    /// Messages collected during one turn, to be sent together.
     pub(super) sends: Vec<(MemberId, Message)>,
     pub(super) ended: Option<Ended>,
-    /// Whom the core last named as leader.
+    /// The leader that the core last reported.
     pub(super) leader: Option<MemberId>,
-    /// The last entry that went to the apply thread.
-    pub(super) handed: Index,
+    /// Index of the last entry sent to the apply thread.
+    pub(super) sent_to_apply: Index,
     next_proposal: u64,
     pub(super) election_timeout: Duration,
     prefer_leaders: Vec<String>,
     next_expiry: Duration,
-    /// Taken from the inbox; empty between two turns.
+    /// Events taken from the inbox; empty between two turns.
     events: Vec<Event>,
 }
 
 impl Driver {
-    /// Ready to run.
+    /// Creates a driver that is ready to run.
     pub(crate) fn new(parts: Parts) -> Self {
         let replies = Replies::new(&parts.shared.lanes);
         let published = parts.shared.published.load_full();
-        let handed = published.applied;
+        let sent_to_apply = published.applied;
         Self {
             raft: parts.raft,
             shared: parts.shared,
@@ -107,17 +107,17 @@ impl Driver {
             peers: parts.peers,
             batcher: parts.batcher,
             rounds: parts.rounds,
-            snapshotting: parts.snapshotting,
+            snapshots: parts.snapshots,
             reporter: parts.reporter,
-            known: Known::default(),
-            controls: Controls::default(),
+            configurations: KnownConfigurations::default(),
+            controls: PendingCalls::default(),
             replies,
             published,
             log_jobs: Vec::new(),
             sends: Vec::new(),
             ended: None,
             leader: None,
-            handed,
+            sent_to_apply,
             next_proposal: parts.first_proposal,
             election_timeout: parts.election_timeout,
             prefer_leaders: parts.prefer_leaders,
@@ -126,10 +126,10 @@ impl Driver {
         }
     }
 
-    /// Runs by `clock` until stopped or removed.
+    /// Runs with the time of `clock` until the member is stopped or removed.
     pub fn run(mut self, clock: Clock) -> Ended {
         loop {
-            // The first turn has no events, but what the disk held may already require outputs.
+            // The first turn has no events, but the recovered state may already require outputs.
             if let Some(ended) = self.turn(clock.now()) {
                 return ended;
             }
@@ -138,48 +138,48 @@ impl Driver {
         }
     }
 
-    /// Does without waiting what [`Driver::run`] does between two waits: takes all events, reacts, and carries out all outputs.
-    /// Returns why the driver ended, if it did; it must not be stepped again then.
+    /// Does without waiting what [`Driver::run`] does between two waits: takes all events, reacts to them, and executes all
+    /// outputs. Returns why the driver ended, if it did. It must not be stepped again then.
     pub fn step(&mut self, now: Now) -> Option<Ended> {
         self.shared.inbox.take_now(&mut self.events);
         self.turn(now)
     }
 
-    /// Whether [`Driver::run`] would wake, were its clock at `now`.
+    /// Whether [`Driver::run`] would wake if its clock showed `now`.
     #[must_use]
     pub fn is_due(&self, now: Duration) -> bool {
         now >= self.deadline() || !self.shared.inbox.is_idle(self.wants())
     }
 
-    /// The core, to look at.
+    /// The core, for inspection.
     #[must_use]
     pub fn raft(&self) -> &Raft {
         &self.raft
     }
 
-    /// Reacts to the events that were taken, and does everything that follows.
+    /// Reacts to the events that were taken from the inbox, and executes all outputs.
     fn turn(&mut self, now: Now) -> Option<Ended> {
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
-            self.hear(now, event);
+            self.react(now, event);
         }
-        // Keeps the allocation.
+        // Returned so that its allocation is reused.
         self.events = events;
-        self.settle(now);
+        self.advance(now);
         if self.ended.is_some() {
             self.finish();
         }
         self.ended
     }
 
-    fn hear(&mut self, now: Now, event: Event) {
+    fn react(&mut self, now: Now, event: Event) {
         match event {
             Event::Persisted(io) => self.raft.persisted(now, io),
             Event::Applied(published) => {
                 self.raft.applied(now, published.applied);
                 if published.term > self.published.term {
-                    for batch in self.pending.outdated(published.term) {
-                        self.batcher.give_back(batch, now.monotonic);
+                    for batch in self.pending.take_outdated(published.term) {
+                        self.batcher.requeue(batch, now.monotonic);
                     }
                 }
                 self.published = published;
@@ -193,48 +193,48 @@ impl Driver {
                 for member in members {
                     self.raft.unreachable(member);
                     if self.raft.soft_state().leader == Some(member) {
-                        // What was forwarded to it may be lost.
+                        // Proposals forwarded to it may be lost.
                         self.pending.stop_counting();
                     }
                 }
             }
             Event::SnapshotSent { to, number, arrived } => self.snapshot_sent(now, to, number, arrived),
             Event::SnapshotWritten(outcome) => self.snapshot_written(now, outcome),
-            Event::Reads(waiters) => self.rounds.arrive(now.monotonic, waiters),
-            Event::Proposals(proposals) => self.batcher.arrive(now.monotonic, proposals),
+            Event::Reads(waiters) => self.rounds.add(now.monotonic, waiters),
+            Event::Proposals(proposals) => self.batcher.add(now.monotonic, proposals),
             Event::Control(control) => self.control(now, control),
             Event::Deadline => {}
             Event::Stop => self.ended = Some(Ended::Stopped),
         }
     }
 
-    /// Everything that follows from what was heard.
-    fn settle(&mut self, now: Now) {
+    /// Does everything that follows from the events of this turn.
+    fn advance(&mut self, now: Now) {
         if now.monotonic >= self.raft.deadline() {
             self.raft.tick(now);
         }
         self.expire(now.monotonic);
-        self.perform_outputs(now);
-        // New work after old: outputs may have made room, or told of another leader.
+        self.execute_outputs(now);
+        // New work comes after the outputs, because they may end earlier work or report another leader.
         self.propose(now);
         self.begin_reads(now);
         self.snapshot_if_due(now);
-        self.perform_outputs(now);
-        self.follow_controls(now);
-        if self.known.refresh(&self.raft) {
-            self.peers.configure(Arc::clone(&self.known.in_force.0));
+        self.execute_outputs(now);
+        self.answer_controls(now);
+        if self.configurations.refresh(&self.raft) {
+            self.peers.configure(Arc::clone(&self.configurations.in_force.0));
             self.prefer(now);
         }
         self.flush();
-        self.reporter.report(now.monotonic, &self.raft, &self.known, &self.published, &self.shared);
+        self.reporter.report(now.monotonic, &self.raft, &self.configurations, &self.published, &self.shared);
     }
 
-    /// Members are preferred by name; who that is, the configuration knows.
+    /// Passes the preferred leaders to the core. They are given by name, and the configuration maps names to member IDs.
     fn prefer(&mut self, now: Now) {
         if self.prefer_leaders.is_empty() {
             return;
         }
-        let members = self.known.in_force.0.members.iter();
+        let members = self.configurations.in_force.0.members.iter();
         let preferred = members.filter(|(_, info)| self.prefer_leaders.contains(&info.name)).map(|(id, _)| *id);
         self.raft.prefer(now, preferred.collect());
     }
@@ -244,15 +244,16 @@ impl Driver {
             let name = ProposalId(self.next_proposal);
             self.next_proposal = self.next_proposal.wrapping_add(1);
             let payload = raft::Payload::Normal(batch.payload.clone());
-            // Before the core hears of it: on a single member the apply thread may be quicker than this one.
+            // Inserted before the core gets the proposal, because in a cluster of one member the apply thread may finish it
+            // before `propose` returns.
             let commands = batch.waiters.len();
             self.pending.insert(now.monotonic, name, self.raft.soft_state().term, batch);
             if let Err(refusal) = self.raft.propose(now, vec![(name, payload)]) {
                 if !matches!(refusal, RaftRefusal::NoLeader | RaftRefusal::Transferring) {
-                    tracing::debug!(%refusal, "proposals wait");
+                    tracing::debug!(%refusal, "a proposal was refused and will be retried");
                 }
-                if let Some(batch) = self.pending.take_named(name) {
-                    self.batcher.give_back(batch, now.monotonic + RETRY);
+                if let Some(batch) = self.pending.take_proposal(name) {
+                    self.batcher.requeue(batch, now.monotonic + RETRY_DELAY);
                 }
             } else {
                 self.shared.observer.entry_built(commands);
@@ -270,10 +271,10 @@ impl Driver {
         if now < self.next_expiry {
             return;
         }
-        self.next_expiry = now + RETRY;
+        self.next_expiry = now + RETRY_DELAY;
         let knows_leader = self.raft.soft_state().leader.is_some();
         self.pending.stop_counting_after(now, self.election_timeout);
-        let expired = self.pending.expired(now);
+        let expired = self.pending.take_expired(now);
         self.answer(expired, ProposeError::TimedOut);
         let unproposed = if knows_leader { ProposeError::Overloaded } else { ProposeError::NoLeader };
         self.batcher.expire(now, unproposed, &mut self.replies, &self.shared.admission);
@@ -282,17 +283,17 @@ impl Driver {
         self.barrier.expire(now, &mut self.replies);
     }
 
-    /// When something is to be done though nothing happens.
+    /// Time at which the driver must act without an event.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        // While anybody waits for anything, it is looked now and then whether for too long.
+        // While requests are pending, the driver wakes periodically to expire them.
         let expiry = (!self.is_idle()).then_some(self.next_expiry);
         [
             expiry,
             self.batcher.retry_at(),
             self.rounds.retry_at(),
             self.controls.deadline(),
-            self.snapshotting.deadline(),
+            self.snapshots.deadline(),
             self.reporter.deadline(),
         ]
         .into_iter()
@@ -309,18 +310,18 @@ impl Driver {
         Wants {
             proposals,
             reads: self.rounds.wants_more(),
-            // It makes room for commands, settles what became of old ones, lets a snapshot begin, or lets the core hand out
-            // more; else there is no hurry.
+            // A new applied index matters at once if it lets commands be proposed, decides uncertain ones, lets a snapshot
+            // begin, or lets the core release more entries. Otherwise it can wait for the next event.
             applied: !proposals
                 || !self.batcher.is_idle()
-                || self.pending.is_in_doubt()
-                || self.snapshotting.is_wanted()
-                || self.raft.commit() > self.handed,
+                || self.pending.has_uncounted()
+                || self.snapshots.is_wanted()
+                || self.raft.commit() > self.sent_to_apply,
         }
     }
 
-    /// Lets go of everything that was collected, in the order that safety asks for: the core has withheld what must wait
-    /// for the disk, so messages may leave before the write has begun (Raft thesis §10.2.1).
+    /// Releases everything that this turn collected. Messages may leave before the write begins, because the core has withheld
+    /// the messages that must wait for the disk (Raft thesis §10.2.1).
     fn flush(&mut self) {
         self.peers.send(&mut self.sends);
         self.log.append(&mut self.log_jobs);
@@ -329,7 +330,7 @@ impl Driver {
 
     fn finish(&mut self) {
         if let Some(Ended::Removed(index)) = self.ended {
-            // Behind everything that the core asked for in its last turn: nothing is written to a removed member's disk.
+            // After all writes of the core's last turn, because nothing can be written to the disk of a removed member.
             self.log_jobs.push(LogJob::Tombstone { index });
         }
         self.flush();
@@ -342,7 +343,7 @@ impl Driver {
         self.shared.inbox.close();
     }
 
-    /// Gives batches up.
+    /// Answers all commands of `batches` with `reason`.
     pub(super) fn answer(&mut self, batches: Vec<Batch>, reason: ProposeError) {
         for batch in batches {
             self.shared.admission.release(batch.waiters.len(), batch.bytes);

@@ -1,5 +1,5 @@
-//! One client's command on its way into the log, and how much may be under way. Owns the bound: it refuses rather than
-//! grows. Does not own batching (`batch`) or outcomes (`pending`).
+//! Owns the admission of commands: limits of their number and bytes under way, above which commands are refused. Does not own
+//! batching (`batch.rs`) or outcomes (`pending.rs`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,26 +9,26 @@ use crate::error::ProposeError;
 use crate::outcome::Committed;
 use crate::reply::Waiter;
 
-/// Commands under way, from the door to the answer.
+/// Commands under way, counted from their admission to their answer.
 const REQUESTS_MAX: usize = 16_384;
-/// Their bytes, as the quota would count them.
+/// Bytes of these commands, as the quota counts them.
 const BYTES_MAX: usize = 64 << 20;
 
-/// One command; with a full entry around it, it still fits a frame between members.
+/// Bytes of one command. An entry that is almost full before this command is added still fits into one frame between members.
 const COMMAND_BYTES_MAX: usize = 48 << 20;
 
-/// A command and who waits for its outcome.
+/// A command and the caller that waits for its outcome.
 #[derive(Debug)]
 pub(crate) struct Proposal {
-    /// What to do.
+    /// The command.
     pub(crate) command: Command,
-    /// What it counts as in [`Admission`].
+    /// Bytes that [`Admission`] counts for the command.
     pub(crate) bytes: usize,
-    /// Who asked.
+    /// The caller.
     pub(crate) waiter: Waiter<Result<Committed, ProposeError>>,
 }
 
-/// How much is under way. Every admitted command is released exactly once, when it is answered.
+/// Number and bytes of commands under way. Every admitted command is released exactly once, when it is answered.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     requests: AtomicUsize,
@@ -36,7 +36,7 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Lets a command in, if there is room.
+    /// Admits a command if the limits allow it.
     pub(crate) fn admit(
         &self,
         command: Command,
@@ -48,7 +48,7 @@ impl Admission {
         }
         let requests = self.requests.fetch_add(1, Ordering::Relaxed);
         let waiting_bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // One command is always let in, however large: the door and the entry limit bound it.
+        // A command is always admitted while no other is under way: the check above already limits its size.
         if requests > 0 && (requests >= REQUESTS_MAX || waiting_bytes.saturating_add(bytes) > BYTES_MAX) {
             self.release(1, bytes);
             return Err(ProposeError::Overloaded);
@@ -56,13 +56,13 @@ impl Admission {
         Ok(Proposal { command, bytes, waiter })
     }
 
-    /// So many commands of so many bytes were answered.
+    /// Releases this number of answered commands, and their bytes.
     pub(crate) fn release(&self, requests: usize, bytes: usize) {
         self.requests.fetch_sub(requests, Ordering::Relaxed);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Commands under way.
+    /// Number of commands under way.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }

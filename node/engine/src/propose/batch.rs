@@ -1,5 +1,6 @@
-//! All waiting commands into one entry. Owns the pace, without a timer: one entry may be under way and one more may follow
-//! it; further commands gather meanwhile, and only full entries go beyond. Does not own the outcome (`pending`).
+//! Owns the batching of waiting commands into entries, and the pace at which entries are proposed. The pace needs no timer: up to
+//! two entries may be under way whatever their size, further commands gather meanwhile, and beyond that only full entries are
+//! proposed. Does not own the outcome (`pending.rs`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,17 +12,17 @@ use crate::propose::admission::{Admission, Proposal};
 use crate::propose::pending::Batch;
 use crate::reply::Replies;
 
-/// Commands in one entry.
+/// Maximum number of commands in one entry.
 const COMMANDS_MAX: usize = 1_024;
-/// Payload at which an entry is full.
+/// Payload bytes at which an entry is full.
 const FULL_BYTES: usize = 1 << 20;
-/// Entries under way, below which waiting commands go out however few they are.
+/// Number of entries under way below which even a partial entry is proposed.
 const PARTIAL_IN_FLIGHT: usize = 2;
-/// Entries under way, at which even full ones wait.
+/// Number of entries under way at which even a full entry waits.
 const FULL_IN_FLIGHT: usize = 64;
 
 #[derive(Debug)]
-struct Arrived {
+struct Group {
     proposals: VecDeque<Proposal>,
     at: Duration,
 }
@@ -29,71 +30,72 @@ struct Arrived {
 /// Commands that wait for an entry.
 #[derive(Debug)]
 pub(crate) struct Batcher {
-    arrived: VecDeque<Arrived>,
+    arrived: VecDeque<Group>,
     waiting: usize,
     waiting_bytes: usize,
-    /// Encoded entries that consensus did not take, oldest first; they go before everything else.
-    returned: VecDeque<Batch>,
+    /// Encoded entries that the core refused or dropped, oldest first. They are proposed before any other commands.
+    requeued: VecDeque<Batch>,
     next_id: u64,
     commit_timeout: Duration,
-    /// Not before this time, unless something changes.
+    /// Earliest time of the next proposal; zero if it need not wait.
     not_before: Duration,
 }
 
 impl Batcher {
-    /// `first_id` must be random: it tells this member's entries from those of others, and of earlier starts.
+    /// Creates an empty batcher. `first_id` must be random, because IDs distinguish this member's entries from those of other
+    /// members and of its own earlier runs.
     pub(crate) fn new(first_id: u64, commit_timeout: Duration) -> Self {
         Self {
             arrived: VecDeque::new(),
             waiting: 0,
             waiting_bytes: 0,
-            returned: VecDeque::new(),
+            requeued: VecDeque::new(),
             next_id: first_id,
             commit_timeout,
             not_before: Duration::ZERO,
         }
     }
 
-    /// Commands came.
-    pub(crate) fn arrive(&mut self, now: Duration, proposals: Vec<Proposal>) {
+    /// Adds commands.
+    pub(crate) fn add(&mut self, now: Duration, proposals: Vec<Proposal>) {
         if proposals.is_empty() {
             return;
         }
         self.waiting += proposals.len();
         self.waiting_bytes += proposals.iter().map(|proposal| proposal.bytes).sum::<usize>();
-        self.arrived.push_back(Arrived { proposals: proposals.into(), at: now });
+        self.arrived.push_back(Group { proposals: proposals.into(), at: now });
     }
 
-    /// Consensus did not take this one and never will: it goes out again, before its deadline, when `retry_at` has come or
-    /// [`Batcher::retry_now`] says so.
-    pub(crate) fn give_back(&mut self, batch: Batch, retry_at: Duration) {
-        // They come back in any order, but the oldest is to go first.
-        let at = self.returned.partition_point(|other| other.deadline <= batch.deadline);
-        self.returned.insert(at, batch);
+    /// Takes back a batch that was refused or dropped, so that it can never be committed under that proposal. It is proposed
+    /// again before its deadline, at `retry_at` or when [`Batcher::retry_now`] is called.
+    pub(crate) fn requeue(&mut self, batch: Batch, retry_at: Duration) {
+        // Batches are requeued in any order, but the oldest must be proposed first.
+        let at = self.requeued.partition_point(|other| other.deadline <= batch.deadline);
+        self.requeued.insert(at, batch);
         self.not_before = self.not_before.max(retry_at);
     }
 
-    /// Something changed: what was refused may be taken now.
+    /// Ends the delay of refused batches, because the core may accept them after a change of role, leader or term.
     pub(crate) fn retry_now(&mut self) {
         self.not_before = Duration::ZERO;
     }
 
-    /// Whether anything waits.
+    /// Whether no command waits.
     pub(crate) fn is_idle(&self) -> bool {
-        self.waiting == 0 && self.returned.is_empty()
+        self.waiting == 0 && self.requeued.is_empty()
     }
 
-    /// Whether a command that comes now would go out at once.
+    /// Whether a command that arrives now would be proposed at once.
     pub(crate) fn wants_more(&self, in_flight: usize) -> bool {
         in_flight < PARTIAL_IN_FLIGHT || (in_flight < FULL_IN_FLIGHT && self.is_full())
     }
 
-    /// When what was given back may be tried again, though nothing else happens.
+    /// Time at which refused batches are retried without an event.
     pub(crate) fn retry_at(&self) -> Option<Duration> {
         Some(self.not_before).filter(|at| !at.is_zero() && !self.is_idle())
     }
 
-    /// The next entry, if its time has come.
+    /// Returns the next entry to propose, unless it must wait.
     pub(crate) fn next(&mut self, now: Duration, in_flight: usize) -> Option<Batch> {
         if now < self.not_before {
             return None;
@@ -102,10 +104,10 @@ impl Batcher {
         if !self.wants_more(in_flight) {
             return None;
         }
-        self.returned.pop_front().or_else(|| self.build())
+        self.requeued.pop_front().or_else(|| self.build())
     }
 
-    /// Answers those who waited too long for an entry to begin with: nothing of theirs was written.
+    /// Answers the commands that waited too long to be proposed. Nothing of them was written.
     pub(crate) fn expire(&mut self, now: Duration, reason: ProposeError, replies: &mut Replies, admission: &Admission) {
         while let Some(arrived) = self.arrived.front()
             && arrived.at + self.commit_timeout <= now
@@ -117,25 +119,25 @@ impl Batcher {
                 replies.proposed(proposal.waiter, Err(reason));
             }
         }
-        while let Some(batch) = self.returned.front()
+        while let Some(batch) = self.requeued.front()
             && batch.deadline <= now
         {
-            let Some(batch) = self.returned.pop_front() else { break };
+            let Some(batch) = self.requeued.pop_front() else { break };
             admission.release(batch.waiters.len(), batch.bytes);
             batch.waiters.into_iter().for_each(|waiter| replies.proposed(waiter, Err(reason)));
         }
     }
 
-    /// Answers everybody: the end.
+    /// Answers all commands, because the member stops.
     pub(crate) fn abandon(&mut self, replies: &mut Replies, admission: &Admission) {
         self.expire(Duration::MAX, ProposeError::Stopping, replies, admission);
     }
 
     fn is_full(&self) -> bool {
-        !self.returned.is_empty() || self.waiting >= COMMANDS_MAX || self.waiting_bytes >= FULL_BYTES
+        !self.requeued.is_empty() || self.waiting >= COMMANDS_MAX || self.waiting_bytes >= FULL_BYTES
     }
 
-    /// All that waits, up to a full entry and the one command that fills it.
+    /// Builds an entry from the waiting commands. The last command may exceed the size at which an entry is full.
     fn build(&mut self) -> Option<Batch> {
         let deadline = self.arrived.front()?.at + self.commit_timeout;
         let id = self.next_id;
@@ -156,7 +158,7 @@ impl Batcher {
 
     fn pop(&mut self) -> Option<Proposal> {
         let front = self.arrived.front_mut()?;
-        // `arrived` holds no empty groups.
+        // `arrived` never holds an empty group.
         let proposal = front.proposals.pop_front()?;
         if front.proposals.is_empty() {
             self.arrived.pop_front();
@@ -176,7 +178,7 @@ mod tests {
     use crate::outcome::Committed;
     use crate::reply::{LaneId, Lanes, Waiter};
 
-    const TIMEOUT: Duration = Duration::from_secs(5);
+    const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
     type Answer = oneshot::Receiver<Result<Committed, ProposeError>>;
 
@@ -215,11 +217,11 @@ mod tests {
     }
 
     #[test]
-    fn all_that_waits_goes_into_one_entry() {
+    fn all_waiting_commands_go_into_one_entry() {
         let clients = Clients::new();
-        let mut batcher = Batcher::new(70, TIMEOUT);
-        batcher.arrive(Duration::ZERO, clients.commands(2));
-        batcher.arrive(Duration::ZERO, clients.commands(3));
+        let mut batcher = Batcher::new(70, COMMIT_TIMEOUT);
+        batcher.add(Duration::ZERO, clients.commands(2));
+        batcher.add(Duration::ZERO, clients.commands(3));
         let batch = batcher.next(Duration::ZERO, 0).unwrap();
         assert_eq!((batch.id, batch.waiters.len()), (70, 5));
         assert_eq!(commands_in(&batch), [70, 71, 72, 73, 74]);
@@ -227,42 +229,42 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_entry_waits_for_room_and_a_full_one_does_not() {
+    fn a_partial_entry_waits_for_earlier_ones_and_a_full_one_does_not() {
         let clients = Clients::new();
-        let mut batcher = Batcher::new(0, TIMEOUT);
-        batcher.arrive(Duration::ZERO, clients.commands(1));
+        let mut batcher = Batcher::new(0, COMMIT_TIMEOUT);
+        batcher.add(Duration::ZERO, clients.commands(1));
         assert!(batcher.next(Duration::ZERO, PARTIAL_IN_FLIGHT).is_none());
-        batcher.arrive(Duration::ZERO, clients.commands(COMMANDS_MAX));
+        batcher.add(Duration::ZERO, clients.commands(COMMANDS_MAX));
         let full = batcher.next(Duration::ZERO, PARTIAL_IN_FLIGHT).unwrap();
         assert_eq!(full.waiters.len(), COMMANDS_MAX);
-        assert!(batcher.next(Duration::ZERO, PARTIAL_IN_FLIGHT).is_none(), "the one that is left is no full entry");
-        batcher.arrive(Duration::ZERO, clients.commands(COMMANDS_MAX));
+        assert!(batcher.next(Duration::ZERO, PARTIAL_IN_FLIGHT).is_none(), "a partial entry was proposed");
+        batcher.add(Duration::ZERO, clients.commands(COMMANDS_MAX));
         assert!(batcher.next(Duration::ZERO, FULL_IN_FLIGHT).is_none());
     }
 
     #[test]
-    fn an_entry_is_full_by_bytes_too() {
+    fn bytes_can_fill_an_entry() {
         let clients = Clients::new();
-        let mut batcher = Batcher::new(0, TIMEOUT);
+        let mut batcher = Batcher::new(0, COMMIT_TIMEOUT);
         let large: Vec<_> = (0..5).map(|_| clients.command(400 << 10).0).collect();
-        batcher.arrive(Duration::ZERO, large);
+        batcher.add(Duration::ZERO, large);
         let sizes = std::iter::from_fn(|| batcher.next(Duration::ZERO, 0)).map(|batch| batch.waiters.len());
         assert_eq!(sizes.collect::<Vec<_>>(), [3, 2]);
     }
 
     #[test]
-    fn what_consensus_gave_back_goes_first_and_not_before_its_time() {
+    fn refused_batches_go_first_and_not_before_their_retry() {
         let clients = Clients::new();
-        let mut batcher = Batcher::new(0, TIMEOUT);
-        batcher.arrive(Duration::ZERO, clients.commands(1));
+        let mut batcher = Batcher::new(0, COMMIT_TIMEOUT);
+        batcher.add(Duration::ZERO, clients.commands(1));
         let first = batcher.next(Duration::ZERO, 0).unwrap();
-        batcher.arrive(Duration::from_millis(1), clients.commands(1));
+        batcher.add(Duration::from_millis(1), clients.commands(1));
         let second = batcher.next(Duration::from_millis(1), 0).unwrap();
         let (first_id, second_id) = (first.id, second.id);
         let retry_at = Duration::from_millis(50);
-        batcher.give_back(second, retry_at);
-        batcher.give_back(first, retry_at);
-        batcher.arrive(Duration::from_millis(2), clients.commands(1));
+        batcher.requeue(second, retry_at);
+        batcher.requeue(first, retry_at);
+        batcher.add(Duration::from_millis(2), clients.commands(1));
         assert!(batcher.next(Duration::from_millis(49), 0).is_none());
         assert_eq!(batcher.retry_at(), Some(retry_at));
         batcher.retry_now();
@@ -272,20 +274,20 @@ mod tests {
     }
 
     #[test]
-    fn who_waited_for_an_entry_too_long_is_told_that_nothing_happened() {
+    fn commands_that_expire_before_a_proposal_report_that_nothing_was_written() {
         let mut clients = Clients::new();
-        let mut batcher = Batcher::new(0, TIMEOUT);
-        let (returned, mut first) = clients.command(1);
-        batcher.arrive(Duration::ZERO, vec![returned]);
+        let mut batcher = Batcher::new(0, COMMIT_TIMEOUT);
+        let (requeued, mut first) = clients.command(1);
+        batcher.add(Duration::ZERO, vec![requeued]);
         let batch = batcher.next(Duration::ZERO, 0).unwrap();
-        batcher.give_back(batch, Duration::ZERO);
+        batcher.requeue(batch, Duration::ZERO);
         let (waiting, mut second) = clients.command(1);
-        batcher.arrive(Duration::from_secs(1), vec![waiting]);
+        batcher.add(Duration::from_secs(1), vec![waiting]);
 
-        clients.expire(&mut batcher, TIMEOUT);
+        clients.expire(&mut batcher, COMMIT_TIMEOUT);
         assert_eq!(first.try_recv().unwrap().unwrap_err(), ProposeError::NoLeader);
-        assert!(second.try_recv().is_err(), "it still has time");
-        clients.expire(&mut batcher, TIMEOUT + Duration::from_secs(1));
+        assert!(second.try_recv().is_err(), "it was answered before its deadline");
+        clients.expire(&mut batcher, COMMIT_TIMEOUT + Duration::from_secs(1));
         assert_eq!(second.try_recv().unwrap().unwrap_err(), ProposeError::NoLeader);
         assert!(batcher.is_idle());
         assert_eq!(clients.admission.requests(), 0);

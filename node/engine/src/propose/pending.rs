@@ -1,5 +1,5 @@
-//! Who awaits which entry. Owns the map from an entry's name to the clients in it and the pace at which new entries may
-//! follow; the core's thread fills it, the apply thread empties it, both for a moment only.
+//! Owns the map from a proposed entry to the callers that wait for it, and the count of entries under way. The core's thread
+//! fills the map and the apply thread empties it; each holds the lock only briefly. Does not own the batching (`batch.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,33 +15,35 @@ use crate::reply::Waiter;
 /// Commands that went into one entry.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// Request ID of the first command; names the batch. Others follow by one.
+    /// ID of the first command, which identifies the batch. Each further command's ID is one higher.
     pub(crate) id: u64,
-    /// The entry's payload, kept in case consensus drops it untouched.
+    /// The entry's payload, kept so that it can be proposed again if the core refuses or drops it.
     pub(crate) payload: Bytes,
-    /// Who waits, in the order of the commands.
+    /// Waiting callers, in the order of the commands.
     pub(crate) waiters: Vec<Waiter<Result<Committed, ProposeError>>>,
-    /// What they count as in [`crate::propose::admission`].
+    /// Bytes that [`crate::propose::admission`] counts for the commands.
     pub(crate) bytes: usize,
-    /// Unanswered until then, the outcome is given up as unknown.
+    /// Time at which an unanswered command's outcome is reported as unknown.
     pub(crate) deadline: Duration,
 }
 
 #[derive(Debug)]
 struct InFlight {
     batch: Batch,
-    /// What consensus calls this attempt, and the term it was made in.
+    /// The core's ID of this attempt to propose the batch.
     name: ProposalId,
+    /// Term in which the batch was proposed.
     term: Term,
-    since: Duration,
+    proposed_at: Duration,
     epoch: u64,
 }
 
 #[derive(Debug, Default)]
 struct Table {
     batches: BTreeMap<u64, InFlight>,
-    /// Batches of an older epoch may be lost, so they no longer hold others up.
+    /// Current epoch. Batches of an older epoch may be lost, so that new ones do not wait for them.
     epoch: u64,
+    /// Number of batches of the current epoch.
     counted: usize,
 }
 
@@ -62,81 +64,82 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// A batch is about to be proposed under `name`, in `term`.
+    /// Adds a batch that is about to be proposed under `name`, in `term`.
     pub(crate) fn insert(&self, now: Duration, name: ProposalId, term: Term, batch: Batch) {
         let mut table = self.lock();
         let epoch = table.epoch;
         table.counted += 1;
-        table.batches.insert(batch.id, InFlight { batch, name, term, since: now, epoch });
+        table.batches.insert(batch.id, InFlight { batch, name, term, proposed_at: now, epoch });
     }
 
-    /// Takes out the batch of an attempt that failed.
-    pub(crate) fn take_named(&self, name: ProposalId) -> Option<Batch> {
+    /// Removes the batch of a failed attempt.
+    pub(crate) fn take_proposal(&self, name: ProposalId) -> Option<Batch> {
         let mut table = self.lock();
         let id = table.batches.values().find(|found| found.name == name)?.batch.id;
         table.remove(id).map(|found| found.batch)
     }
 
-    /// Takes a batch out, to answer it. `None`: another member's, or given up already.
+    /// Removes a batch so that it can be answered. Returns `None` for another member's batch, or one that has expired.
     pub(crate) fn take(&self, id: u64) -> Option<Batch> {
         self.lock().remove(id).map(|found| found.batch)
     }
 
-    /// Batches that others should wait for.
+    /// Number of batches that count as under way.
     pub(crate) fn in_flight(&self) -> usize {
         self.lock().counted
     }
 
-    /// Whether anything that may be lost is still awaited.
-    pub(crate) fn is_in_doubt(&self) -> bool {
+    /// Whether callers wait for a batch that may be lost.
+    pub(crate) fn has_uncounted(&self) -> bool {
         let table = self.lock();
         table.batches.len() > table.counted
     }
 
-    /// What is under way may be lost (another leader, a broken connection): it no longer holds others up.
+    /// Stops counting the batches under way, so that new ones do not wait for them: they may be lost because the leader
+    /// changed or a connection broke.
     pub(crate) fn stop_counting(&self) {
         let mut table = self.lock();
         table.epoch += 1;
         table.counted = 0;
     }
 
-    /// Like [`Pending::stop_counting`], if the oldest counted batch is older than `patience`.
-    pub(crate) fn stop_counting_after(&self, now: Duration, patience: Duration) {
+    /// Like [`Pending::stop_counting`], if the oldest counted batch is older than `age`.
+    pub(crate) fn stop_counting_after(&self, now: Duration, age: Duration) {
         let table = self.lock();
         let epoch = table.epoch;
-        let late = table.batches.values().any(|found| found.epoch == epoch && found.since + patience <= now);
+        let late = table.batches.values().any(|found| found.epoch == epoch && found.proposed_at + age <= now);
         drop(table);
         if late {
             self.stop_counting();
         }
     }
 
-    /// An entry of `term` was applied: takes out what was proposed in older terms and was not in the log before it. Only the
-    /// leader of its own term takes a proposal, and all entries of older terms precede those of newer ones (Raft thesis
-    /// §3.6.3), so it has not happened and never will.
-    pub(crate) fn outdated(&self, term: Term) -> Vec<Batch> {
+    /// Removes the batches that were proposed in terms before `term`. Called after an entry of `term` was applied, when these
+    /// batches can no longer be committed: a proposal is accepted only by the leader of its own term, and all entries of
+    /// older terms precede those of newer ones in the log (Raft thesis §3.6.3).
+    pub(crate) fn take_outdated(&self, term: Term) -> Vec<Batch> {
         let mut table = self.lock();
         let outdated: Vec<u64> =
             table.batches.iter().filter(|(_, found)| found.term < term).map(|(id, _)| *id).collect();
         outdated.into_iter().filter_map(|id| table.remove(id)).map(|found| found.batch).collect()
     }
 
-    /// Takes out what nobody may wait for any longer.
-    pub(crate) fn expired(&self, now: Duration) -> Vec<Batch> {
+    /// Removes the batches whose deadline has passed.
+    pub(crate) fn take_expired(&self, now: Duration) -> Vec<Batch> {
         let mut table = self.lock();
         let late: Vec<u64> =
             table.batches.iter().filter(|(_, found)| found.batch.deadline <= now).map(|(id, _)| *id).collect();
         late.into_iter().filter_map(|id| table.remove(id)).map(|found| found.batch).collect()
     }
 
-    /// Takes out everything.
+    /// Removes all batches.
     pub(crate) fn take_all(&self) -> Vec<Batch> {
         let mut table = self.lock();
         table.counted = 0;
         std::mem::take(&mut table.batches).into_values().map(|found| found.batch).collect()
     }
 
-    /// Every holder leaves the table whole, so a panic elsewhere does not spoil it.
+    /// Ignores poisoning: every holder of the lock leaves the table consistent, even if it panics.
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,23 +160,23 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_found_by_its_entry_or_by_its_attempt_and_only_once() {
+    fn a_batch_is_removed_once_by_its_entry_or_its_proposal() {
         let pending = Pending::default();
         pending.insert(AT, ProposalId(1), Term(1), batch(10));
         pending.insert(AT, ProposalId(2), Term(1), batch(20));
         assert_eq!(pending.in_flight(), 2);
         assert_eq!(pending.take(10).unwrap().id, 10);
-        assert!(pending.take(10).is_none() && pending.take_named(ProposalId(1)).is_none());
-        assert_eq!(pending.take_named(ProposalId(2)).unwrap().id, 20);
+        assert!(pending.take(10).is_none() && pending.take_proposal(ProposalId(1)).is_none());
+        assert_eq!(pending.take_proposal(ProposalId(2)).unwrap().id, 20);
         assert_eq!(pending.in_flight(), 0);
     }
 
     #[test]
-    fn what_may_be_lost_holds_nobody_up_but_can_still_be_answered() {
+    fn a_batch_that_may_be_lost_is_not_counted_but_can_still_be_answered() {
         let pending = Pending::default();
         pending.insert(AT, ProposalId(1), Term(1), batch(10));
         pending.stop_counting_after(AT + AT / 2, AT);
-        assert_eq!(pending.in_flight(), 1, "it is not late yet");
+        assert_eq!(pending.in_flight(), 1, "it was not counted before it was late");
         pending.stop_counting_after(AT * 2, AT);
         assert_eq!(pending.in_flight(), 0);
         pending.insert(AT * 2, ProposalId(2), Term(1), batch(20));
@@ -184,21 +187,21 @@ mod tests {
 
     /// Raft thesis §3.6.3: entries of older terms precede those of newer ones.
     #[test]
-    fn an_entry_of_a_new_term_tells_what_of_older_terms_never_happened() {
+    fn an_entry_of_a_new_term_ends_the_batches_of_older_terms() {
         let pending = Pending::default();
         for (id, term) in [(10, 1), (20, 2), (30, 3)] {
             pending.insert(AT, ProposalId(id), Term(term), batch(id));
         }
-        assert_eq!(ids(&pending.outdated(Term(3))), [10, 20]);
+        assert_eq!(ids(&pending.take_outdated(Term(3))), [10, 20]);
         assert_eq!(ids(&pending.take_all()), [30]);
     }
 
     #[test]
-    fn nobody_waits_for_ever() {
+    fn a_batch_expires_at_its_deadline() {
         let pending = Pending::default();
         pending.insert(AT, ProposalId(1), Term(1), batch(10));
-        assert!(pending.expired(AT * 4).is_empty());
-        assert_eq!(ids(&pending.expired(AT * 5)), [10]);
+        assert!(pending.take_expired(AT * 4).is_empty());
+        assert_eq!(ids(&pending.take_expired(AT * 5)), [10]);
         assert_eq!(pending.in_flight(), 0);
     }
 }

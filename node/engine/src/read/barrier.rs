@@ -1,5 +1,5 @@
-//! Linearizable reads that share one quorum round (Raft thesis §6.4): all that wait when a round begins go with it, those
-//! that come later with the next. Owns rounds and who waits for them; consensus confirms, the apply thread catches up.
+//! Owns linearizable reads that share quorum rounds (Raft thesis §6.4): a round serves all reads that wait when it begins, and
+//! later reads wait for the next one. Does not own the confirmation of a round (`raft`) or the applied index (`apply`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,8 @@ use raft::{Index, ReadContext};
 use crate::error::ReadError;
 use crate::reply::{ReadWaiter, Replies};
 
-/// Rounds under way; a second one spares reads that just missed the first a whole round of waiting.
+/// Maximum number of rounds under way. The second one serves reads that just missed the first, which otherwise would wait for
+/// its end.
 const ROUNDS_MAX: usize = 2;
 
 /// Reads that arrived together.
@@ -33,43 +34,44 @@ struct Round {
     groups: VecDeque<Group>,
 }
 
-/// Rounds, as the core's thread runs them.
+/// Rounds under way and the reads that wait for the next one. Used by the core's thread only.
 #[derive(Debug)]
 pub(crate) struct Rounds {
     gathering: VecDeque<Group>,
     under_way: Vec<Round>,
     next_context: u64,
-    /// How long a read may take in all.
+    /// Time within which a read must be answered.
     timeout: Duration,
-    /// After so long an unanswered round is taken for lost.
-    patience: Duration,
+    /// Time after which an unanswered round is considered lost.
+    round_timeout: Duration,
+    /// Earliest time of the next round; zero if it need not wait.
     not_before: Duration,
 }
 
 impl Rounds {
-    /// `first_context` must be random: contexts are never reused, not by an earlier start either.
-    pub(crate) fn new(first_context: u64, timeout: Duration, patience: Duration) -> Self {
+    /// Creates an empty set of rounds. `first_context` must be random, so that contexts are not reused after a restart.
+    pub(crate) fn new(first_context: u64, timeout: Duration, round_timeout: Duration) -> Self {
         Self {
             gathering: VecDeque::new(),
             under_way: Vec::new(),
             next_context: first_context,
             timeout,
-            patience,
+            round_timeout,
             not_before: Duration::ZERO,
         }
     }
 
-    /// Reads came.
-    pub(crate) fn arrive(&mut self, now: Duration, waiters: Vec<ReadWaiter>) {
+    /// Adds reads for the next round.
+    pub(crate) fn add(&mut self, now: Duration, waiters: Vec<ReadWaiter>) {
         self.gathering.push_back(Group { waiters, deadline: now + self.timeout });
     }
 
-    /// Whether a read that comes now would start a round.
+    /// Whether a read that arrives now could begin a round.
     pub(crate) fn wants_more(&self) -> bool {
         self.under_way.len() < ROUNDS_MAX
     }
 
-    /// Begins a round with everybody who waits, if there is anybody and room for one.
+    /// Begins a round for all waiting reads, unless none waits or too many rounds are under way.
     pub(crate) fn begin(&mut self, now: Duration) -> Option<ReadContext> {
         if now < self.not_before {
             return None;
@@ -84,12 +86,12 @@ impl Rounds {
         Some(context)
     }
 
-    /// The round is confirmed: whom to let read. Empty if the round was given up before.
+    /// Ends a confirmed round and returns its reads. Empty if the round was considered lost before.
     pub(crate) fn confirmed(&mut self, context: ReadContext) -> VecDeque<Group> {
         self.end(context).map(|round| round.groups).unwrap_or_default()
     }
 
-    /// The round failed: its reads go with another one, at `retry_at` or when [`Rounds::retry_now`] says so.
+    /// Ends a failed round. Its reads join another one, at `retry_at` or when [`Rounds::retry_now`] is called.
     pub(crate) fn failed(&mut self, context: ReadContext, retry_at: Duration) {
         if let Some(mut round) = self.end(context) {
             round.groups.append(&mut self.gathering);
@@ -98,14 +100,14 @@ impl Rounds {
         }
     }
 
-    /// Something changed: what failed may succeed now.
+    /// Ends the delay after a failed round, because a round may succeed after a change of role, leader or term.
     pub(crate) fn retry_now(&mut self) {
         self.not_before = Duration::ZERO;
     }
 
-    /// Gives up lost rounds, then answers who waited too long with `reason`.
+    /// Ends lost rounds, then answers the reads that waited too long with `reason`.
     pub(crate) fn expire(&mut self, now: Duration, reason: ReadError, replies: &mut Replies) {
-        while let Some(lost) = self.under_way.iter().find(|round| round.started + self.patience <= now) {
+        while let Some(lost) = self.under_way.iter().find(|round| round.started + self.round_timeout <= now) {
             let context = lost.context;
             self.failed(context, now);
         }
@@ -117,17 +119,17 @@ impl Rounds {
         }
     }
 
-    /// When failed reads may be tried again, though nothing else happens.
+    /// Time at which failed reads are retried without an event.
     pub(crate) fn retry_at(&self) -> Option<Duration> {
         Some(self.not_before).filter(|at| !at.is_zero() && !self.gathering.is_empty())
     }
 
-    /// Whether nobody waits.
+    /// Whether no read waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.gathering.is_empty() && self.under_way.is_empty()
     }
 
-    /// Answers everybody: the end.
+    /// Answers all reads, because the member stops.
     pub(crate) fn abandon(&mut self, replies: &mut Replies) {
         let rounds = std::mem::take(&mut self.under_way);
         for group in rounds.into_iter().flat_map(|round| round.groups).chain(self.gathering.drain(..)) {
@@ -141,14 +143,14 @@ impl Rounds {
     }
 }
 
-/// Confirmed reads that wait until their index is applied; shared with the apply thread, for a moment only.
+/// Confirmed reads that wait until their index is applied. Shared with the apply thread; each holds the lock only briefly.
 #[derive(Debug, Default)]
 pub(crate) struct Barrier {
     waiting: Mutex<BTreeMap<Index, Vec<Group>>>,
 }
 
 impl Barrier {
-    /// Lets `groups` read at `index`: at once if `applied()` has reached it, else once [`Barrier::reached`] has.
+    /// Answers `groups` once `index` is applied: at once if `applied()` has reached it, otherwise in [`Barrier::reached`].
     pub(crate) fn pass_or_wait(
         &self,
         index: Index,
@@ -157,7 +159,7 @@ impl Barrier {
         replies: &mut Replies,
     ) {
         let mut waiting = self.lock();
-        // Looked at under the lock: whoever publishes later finds these groups waiting.
+        // Read under the lock, so that a view published afterwards finds these groups waiting.
         if applied() >= index {
             drop(waiting);
             groups.into_iter().for_each(|group| group.answer(Ok(()), replies));
@@ -166,7 +168,7 @@ impl Barrier {
         }
     }
 
-    /// A view up to `applied` is published.
+    /// Answers the reads at or below `applied`, because a view with that index is published.
     pub(crate) fn reached(&self, applied: Index, replies: &mut Replies) {
         let mut waiting = self.lock();
         while let Some(first) = waiting.first_entry()
@@ -176,12 +178,12 @@ impl Barrier {
         }
     }
 
-    /// Whether nobody waits.
+    /// Whether no read waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
 
-    /// Answers who waited too long; this member is behind.
+    /// Answers the reads that waited too long because this member's applied index lags.
     pub(crate) fn expire(&self, now: Duration, replies: &mut Replies) {
         self.lock().retain(|_, groups| {
             for late in groups.extract_if(.., |group| group.deadline <= now) {
@@ -191,14 +193,14 @@ impl Barrier {
         });
     }
 
-    /// Answers everybody: the end.
+    /// Answers all reads, because the member stops.
     pub(crate) fn abandon(&self, replies: &mut Replies) {
         for group in std::mem::take(&mut *self.lock()).into_values().flatten() {
             group.answer(Err(ReadError::Stopping), replies);
         }
     }
 
-    /// Every holder leaves the map whole, so a panic elsewhere does not spoil it.
+    /// Ignores poisoning: every holder of the lock leaves the map consistent, even if it panics.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Index, Vec<Group>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -214,19 +216,19 @@ mod tests {
     type Answer = oneshot::Receiver<Result<(), ReadError>>;
 
     const TIMEOUT: Duration = Duration::from_secs(5);
-    const PATIENCE: Duration = Duration::from_millis(500);
+    const ROUND_TIMEOUT: Duration = Duration::from_millis(500);
 
     fn reader() -> (ReadWaiter, Answer) {
         let (reply, answer) = oneshot::channel();
         (Waiter { reply, lane: LaneId(0) }, answer)
     }
 
-    struct Replying {
+    struct Clients {
         lanes: Lanes,
         replies: Replies,
     }
 
-    impl Replying {
+    impl Clients {
         fn new() -> Self {
             let lanes = Lanes::new(1);
             Self { replies: Replies::new(&lanes), lanes }
@@ -240,12 +242,12 @@ mod tests {
 
     #[test]
     fn reads_that_wait_together_share_one_round() {
-        let mut rounds = Rounds::new(40, TIMEOUT, PATIENCE);
+        let mut rounds = Rounds::new(40, TIMEOUT, ROUND_TIMEOUT);
         for _ in 0..3 {
-            rounds.arrive(Duration::ZERO, vec![reader().0, reader().0]);
+            rounds.add(Duration::ZERO, vec![reader().0, reader().0]);
         }
         let context = rounds.begin(Duration::ZERO).unwrap();
-        assert!(rounds.begin(Duration::ZERO).is_none(), "nobody is left");
+        assert!(rounds.begin(Duration::ZERO).is_none(), "a round began without reads");
         let waiting: usize = rounds.confirmed(context).iter().map(|group| group.waiters.len()).sum();
         assert_eq!(waiting, 6);
     }
@@ -253,64 +255,64 @@ mod tests {
     /// A read may use only a round that began after it (Raft thesis §6.4).
     #[test]
     fn a_read_never_uses_a_round_that_began_before_it() {
-        let mut rounds = Rounds::new(0, TIMEOUT, PATIENCE);
-        rounds.arrive(Duration::ZERO, vec![reader().0]);
+        let mut rounds = Rounds::new(0, TIMEOUT, ROUND_TIMEOUT);
+        rounds.add(Duration::ZERO, vec![reader().0]);
         let first = rounds.begin(Duration::ZERO).unwrap();
-        rounds.arrive(Duration::ZERO, vec![reader().0, reader().0]);
+        rounds.add(Duration::ZERO, vec![reader().0, reader().0]);
         assert_eq!(rounds.confirmed(first).iter().map(|group| group.waiters.len()).sum::<usize>(), 1);
         let second = rounds.begin(Duration::ZERO).unwrap();
         assert_ne!(first, second);
         assert_eq!(rounds.confirmed(second).iter().map(|group| group.waiters.len()).sum::<usize>(), 2);
-        assert!(rounds.confirmed(second).is_empty(), "a late or doubled answer finds nobody");
+        assert!(rounds.confirmed(second).is_empty(), "a repeated answer returned reads");
     }
 
     #[test]
-    fn a_failed_or_lost_round_is_tried_again_under_another_name() {
-        let mut replying = Replying::new();
-        let mut rounds = Rounds::new(0, TIMEOUT, PATIENCE);
+    fn the_reads_of_a_failed_or_lost_round_get_another_round() {
+        let mut clients = Clients::new();
+        let mut rounds = Rounds::new(0, TIMEOUT, ROUND_TIMEOUT);
         let (waiter, mut answer) = reader();
-        rounds.arrive(Duration::ZERO, vec![waiter]);
+        rounds.add(Duration::ZERO, vec![waiter]);
         let failed = rounds.begin(Duration::ZERO).unwrap();
         rounds.failed(failed, Duration::from_millis(50));
         assert!(rounds.begin(Duration::from_millis(49)).is_none());
         let lost = rounds.begin(Duration::from_millis(50)).unwrap();
-        rounds.expire(Duration::from_millis(50) + PATIENCE, ReadError::TimedOut, &mut replying.replies);
-        let third = rounds.begin(Duration::from_millis(50) + PATIENCE).unwrap();
-        assert!(rounds.confirmed(lost).is_empty(), "what was given up confirms nothing");
-        assert_eq!(replying.outcome(&mut answer), None);
+        rounds.expire(Duration::from_millis(50) + ROUND_TIMEOUT, ReadError::TimedOut, &mut clients.replies);
+        let third = rounds.begin(Duration::from_millis(50) + ROUND_TIMEOUT).unwrap();
+        assert!(rounds.confirmed(lost).is_empty(), "a lost round was confirmed");
+        assert_eq!(clients.outcome(&mut answer), None);
         assert_eq!(rounds.confirmed(third).len(), 1);
     }
 
     #[test]
-    fn a_read_that_no_round_confirms_in_time_is_told_why() {
-        let mut replying = Replying::new();
-        let mut rounds = Rounds::new(0, TIMEOUT, PATIENCE);
+    fn a_read_that_no_round_confirms_in_time_gets_the_reason() {
+        let mut clients = Clients::new();
+        let mut rounds = Rounds::new(0, TIMEOUT, ROUND_TIMEOUT);
         let (waiter, mut answer) = reader();
-        rounds.arrive(Duration::ZERO, vec![waiter]);
+        rounds.add(Duration::ZERO, vec![waiter]);
         rounds.begin(Duration::ZERO).unwrap();
-        rounds.expire(TIMEOUT, ReadError::NoLeader, &mut replying.replies);
-        assert_eq!(replying.outcome(&mut answer), Some(Err(ReadError::NoLeader)));
+        rounds.expire(TIMEOUT, ReadError::NoLeader, &mut clients.replies);
+        assert_eq!(clients.outcome(&mut answer), Some(Err(ReadError::NoLeader)));
     }
 
     #[test]
     fn a_confirmed_read_waits_until_its_index_is_applied() {
-        let mut replying = Replying::new();
+        let mut clients = Clients::new();
         let barrier = Barrier::default();
         let group = |waiter| VecDeque::from([Group { waiters: vec![waiter], deadline: TIMEOUT }]);
         let (early, mut first) = reader();
         let (late, mut second) = reader();
-        barrier.pass_or_wait(Index(5), group(early), || Index(5), &mut replying.replies);
-        assert_eq!(replying.outcome(&mut first), Some(Ok(())));
-        barrier.pass_or_wait(Index(7), group(late), || Index(5), &mut replying.replies);
-        barrier.reached(Index(6), &mut replying.replies);
-        assert_eq!(replying.outcome(&mut second), None);
-        barrier.reached(Index(7), &mut replying.replies);
-        assert_eq!(replying.outcome(&mut second), Some(Ok(())));
+        barrier.pass_or_wait(Index(5), group(early), || Index(5), &mut clients.replies);
+        assert_eq!(clients.outcome(&mut first), Some(Ok(())));
+        barrier.pass_or_wait(Index(7), group(late), || Index(5), &mut clients.replies);
+        barrier.reached(Index(6), &mut clients.replies);
+        assert_eq!(clients.outcome(&mut second), None);
+        barrier.reached(Index(7), &mut clients.replies);
+        assert_eq!(clients.outcome(&mut second), Some(Ok(())));
         assert!(barrier.is_empty());
 
         let (stuck, mut third) = reader();
-        barrier.pass_or_wait(Index(9), group(stuck), || Index(7), &mut replying.replies);
-        barrier.expire(TIMEOUT, &mut replying.replies);
-        assert_eq!(replying.outcome(&mut third), Some(Err(ReadError::TimedOut)));
+        barrier.pass_or_wait(Index(9), group(stuck), || Index(7), &mut clients.replies);
+        barrier.expire(TIMEOUT, &mut clients.replies);
+        assert_eq!(clients.outcome(&mut third), Some(Err(ReadError::TimedOut)));
     }
 }

@@ -226,7 +226,7 @@ impl SteppedMember {
         Ok(self.log.step()?.map(|job| match job {
             LogJob::Persist(group) => Written::Persisted(group),
             LogJob::Install { io, hard_state, meta, .. } => Written::Installed { io, hard_state, meta },
-            LogJob::Discard { .. } | LogJob::Superseded { .. } => Written::Discarded,
+            LogJob::Discard { .. } | LogJob::DiscardThrough { .. } => Written::Discarded,
             LogJob::Purge { first_kept } => Written::Purged { first_kept },
             LogJob::Tombstone { .. } => Written::Buried,
         }))

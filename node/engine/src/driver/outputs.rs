@@ -1,42 +1,42 @@
-//! One arm per output of the core. Owns no decision: what must wait for what is the core's to say.
+//! Owns the execution of the core's outputs, with one arm for each. Does not own their order (`raft`).
 
 use raft::{DropReason, Now, Output, ProposalId, Role};
 
-use super::run::{Driver, Ended, RETRY};
+use super::run::{Driver, Ended, RETRY_DELAY};
 use crate::apply::ApplyJob;
 use crate::error::ProposeError;
 use crate::log_thread::{InstalledSignal, LogJob};
 
 impl Driver {
-    pub(super) fn perform_outputs(&mut self, now: Now) {
+    pub(super) fn execute_outputs(&mut self, now: Now) {
         while let Some(output) = self.raft.next_output() {
             self.shared.observer.output(&output);
-            self.perform(now, output);
+            self.execute(now, output);
         }
     }
 
-    fn perform(&mut self, now: Now, output: Output) {
+    fn execute(&mut self, now: Now, output: Output) {
         match output {
             Output::Persist(persist) => self.log_jobs.push(LogJob::Persist(vec![persist])),
             Output::Send { to, message } => self.sends.push((to, message)),
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(now, to, term, at_least),
             Output::InstallSnapshot { io, from, hard_state, meta } => {
                 tracing::info!(index = %meta.last.index, %from, "installing a snapshot");
-                // The snapshot may hold what was proposed here, and nobody will see it applied.
-                let unseen = self.pending.take_all();
-                self.answer(unseen, ProposeError::TimedOut);
+                // The snapshot may contain commands proposed here, whose results this member will never see.
+                let unanswered = self.pending.take_all();
+                self.answer(unanswered, ProposeError::TimedOut);
                 let installed = InstalledSignal::default();
-                self.snapshotting.installed(meta.last.index);
-                self.handed = meta.last.index;
+                self.snapshots.installed(meta.last.index);
+                self.sent_to_apply = meta.last.index;
                 self.apply.push(ApplyJob::Install { meta: meta.clone(), installed: installed.clone() });
                 self.log_jobs.push(LogJob::Install { io, from, hard_state, meta, installed });
             }
             Output::DiscardSnapshot { from, last } => {
-                tracing::info!(%last, %from, "a received snapshot is of no use");
+                tracing::info!(%last, %from, "discarding an unused received snapshot");
                 self.log_jobs.push(LogJob::Discard { last });
             }
             Output::Apply(entries) => {
-                self.handed = entries.last().map_or(self.handed, |entry| entry.id.index);
+                self.sent_to_apply = entries.last().map_or(self.sent_to_apply, |entry| entry.id.index);
                 self.apply.push(ApplyJob::Entries(entries));
             }
             Output::ReadReady { context, index } => {
@@ -44,9 +44,9 @@ impl Driver {
                 let shared = &self.shared;
                 self.barrier.pass_or_wait(index, groups, || shared.published.load().applied, &mut self.replies);
             }
-            Output::ReadFailed { context } => self.rounds.failed(context, now.monotonic + RETRY),
+            Output::ReadFailed { context } => self.rounds.failed(context, now.monotonic + RETRY_DELAY),
             Output::Dropped { proposal, reason } => self.dropped(now, proposal, reason),
-            Output::SnapshotDue { index } => self.snapshotting.due(index),
+            Output::SnapshotDue { index } => self.snapshots.due(index),
             Output::Changed(state) => {
                 tracing::info!(
                     role = ?state.role,
@@ -72,13 +72,13 @@ impl Driver {
         }
     }
 
-    /// It has not happened and will not, so it may be tried again, but for a leader that has too much to do.
+    /// Proposes dropped commands again, except to an overloaded leader. This is safe because a dropped proposal is never applied.
     fn dropped(&mut self, now: Now, proposal: ProposalId, reason: DropReason) {
-        let Some(batch) = self.pending.take_named(proposal) else { return };
+        let Some(batch) = self.pending.take_proposal(proposal) else { return };
         if reason == DropReason::Overloaded {
             self.answer(vec![batch], ProposeError::Overloaded);
             return;
         }
-        self.batcher.give_back(batch, now.monotonic + RETRY);
+        self.batcher.requeue(batch, now.monotonic + RETRY_DELAY);
     }
 }

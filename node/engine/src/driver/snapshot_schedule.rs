@@ -1,5 +1,5 @@
-//! Owns which snapshots are due, under way and wanted: of this member's own state, one at a time, and to other members, one to
-//! each. Does not own what follows from it (`snapshots.rs`).
+//! Owns the state of snapshots: the one of this member's own state that is due or being written, and the transfers to other
+//! members, at most one to each. Does not own the decisions based on it (`snapshots.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,17 +10,17 @@ use raft::{Index, MemberId, SnapshotMeta, Term};
 use crate::mailbox::Mailbox;
 use crate::published::Published;
 
-/// One snapshot to be written.
+/// A snapshot to be written.
 #[derive(Debug)]
 pub(crate) struct SnapshotJob {
     pub(crate) meta: SnapshotMeta,
     pub(crate) published: Arc<Published>,
 }
 
-/// Snapshots under way to other members, one to each at most.
+/// Transfers of snapshots to other members, at most one to each.
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
-    /// Transfers so far; each is named by its number.
+    /// Number of transfers begun; the newest has this number.
     begun: u64,
     under_way: BTreeMap<MemberId, Transfer>,
 }
@@ -29,30 +29,30 @@ pub(super) struct Transfers {
 struct Transfer {
     number: u64,
     term: Term,
-    /// The snapshot ends there, or behind it.
+    /// Lower bound of the index at which the snapshot ends.
     reaches: Index,
 }
 
 impl Transfers {
-    /// Whether the one under way to `to` is what is asked for now: its end is the end of both. One that is not counts for
-    /// nothing any more.
-    pub(super) fn serve(&mut self, to: MemberId, term: Term, at_least: Index) -> bool {
-        let serves = |transfer: &Transfer| transfer.term == term && transfer.reaches >= at_least;
-        let is_served = self.under_way.get(&to).is_some_and(serves);
-        if !is_served {
+    /// Returns whether the transfer under way to `to` satisfies this request, so that its end answers the request as well.
+    /// Otherwise forgets that transfer.
+    pub(super) fn keep(&mut self, to: MemberId, term: Term, at_least: Index) -> bool {
+        let satisfies = |transfer: &Transfer| transfer.term == term && transfer.reaches >= at_least;
+        let is_kept = self.under_way.get(&to).is_some_and(satisfies);
+        if !is_kept {
             self.under_way.remove(&to);
         }
-        is_served
+        is_kept
     }
 
-    /// Names one that begins.
+    /// Registers a new transfer and returns its number.
     pub(super) fn begin(&mut self, to: MemberId, term: Term, reaches: Index) -> u64 {
         self.begun += 1;
         self.under_way.insert(to, Transfer { number: self.begun, term, reaches });
         self.begun
     }
 
-    /// One has ended; `false`: another one had taken its place.
+    /// Removes a transfer that has ended. Returns `false` if it had been forgotten or replaced.
     pub(super) fn end(&mut self, to: MemberId, number: u64) -> bool {
         let counts = self.under_way.get(&to).is_some_and(|transfer| transfer.number == number);
         if counts {
@@ -62,24 +62,27 @@ impl Transfers {
     }
 }
 
-/// What is due, under way and asked for.
+/// Snapshots that are due, under way and requested.
 #[derive(Debug)]
-pub(crate) struct Snapshotting {
+pub(crate) struct SnapshotSchedule {
     pub(super) jobs: Arc<Mailbox<SnapshotJob>>,
     /// Last index of the newest durable snapshot.
     pub(super) newest: Index,
+    /// Whether the core has reported that a snapshot is due.
     pub(super) due: bool,
-    /// The state to be written, once the log is durable as far as it reaches.
+    /// State to be written once the log is durable up to its index.
     pub(super) captured: Option<Arc<Published>>,
+    /// Time at which the snapshot that is being written began.
     pub(super) started: Option<Duration>,
+    /// Earliest time for the next snapshot, unless a member needs one.
     pub(super) not_before: Duration,
-    /// Members that need a snapshot newer than any that there is.
+    /// Members that need a snapshot: the term of the request and the index that the snapshot must reach.
     pub(super) wanted: BTreeMap<MemberId, (Term, Index)>,
     pub(super) transfers: Transfers,
 }
 
-impl Snapshotting {
-    /// Gives its work to whoever takes from `jobs`; the newest durable snapshot ends at `newest`.
+impl SnapshotSchedule {
+    /// Queues its work in `jobs`. The newest durable snapshot ends at `newest`.
     pub(crate) fn new(jobs: Arc<Mailbox<SnapshotJob>>, newest: Index) -> Self {
         Self {
             jobs,
@@ -93,24 +96,24 @@ impl Snapshotting {
         }
     }
 
-    /// The core has applied enough since the last one.
+    /// Marks a snapshot as due, because enough entries were applied after the last one.
     pub(super) fn due(&mut self, index: Index) {
         self.due = self.due || index > self.newest;
     }
 
-    /// A received snapshot takes the place of all before.
+    /// Makes an installed snapshot the newest one.
     pub(super) fn installed(&mut self, index: Index) {
         self.newest = self.newest.max(index);
         self.due = false;
         self.captured = None;
     }
 
-    /// When one may begin, though nothing happens.
+    /// Time at which a due snapshot may begin without an event.
     pub(super) fn deadline(&self) -> Option<Duration> {
         (self.due && self.started.is_none() && self.captured.is_none()).then_some(self.not_before)
     }
 
-    /// Whether the newest view is awaited.
+    /// Whether a member needs a snapshot.
     pub(super) fn is_wanted(&self) -> bool {
         !self.wanted.is_empty()
     }
@@ -123,28 +126,28 @@ mod tests {
     const TO: MemberId = MemberId(2);
 
     #[test]
-    fn a_transfer_that_serves_goes_on() {
+    fn a_transfer_that_satisfies_the_request_continues() {
         let mut transfers = Transfers::default();
-        assert!(!transfers.serve(TO, Term(1), Index(5)), "there is none");
+        assert!(!transfers.keep(TO, Term(1), Index(5)), "a transfer was found before any began");
         let number = transfers.begin(TO, Term(1), Index(9));
-        assert!(transfers.serve(TO, Term(1), Index(9)), "it reaches as far as is needed now");
-        assert!(!transfers.serve(MemberId(3), Term(1), Index(9)), "it goes to another member");
-        assert!(transfers.end(TO, number), "its end is the end of what was asked for since");
-        assert!(!transfers.serve(TO, Term(1), Index(9)), "it has ended");
+        assert!(transfers.keep(TO, Term(1), Index(9)), "a transfer that reaches the requested index was forgotten");
+        assert!(!transfers.keep(MemberId(3), Term(1), Index(9)), "a transfer to another member was found");
+        assert!(transfers.end(TO, number), "the transfer was forgotten");
+        assert!(!transfers.keep(TO, Term(1), Index(9)), "a transfer was found after it ended");
     }
 
     #[test]
-    fn the_end_of_a_transfer_does_not_count_for_the_one_in_its_place() {
+    fn the_end_of_a_replaced_transfer_does_not_end_its_replacement() {
         let mut transfers = Transfers::default();
         let first = transfers.begin(TO, Term(1), Index(9));
-        assert!(!transfers.serve(TO, Term(1), Index(10)), "it does not reach so far");
-        assert!(!transfers.end(TO, first), "nobody waits for it any more");
+        assert!(!transfers.keep(TO, Term(1), Index(10)), "a transfer below the requested index was kept");
+        assert!(!transfers.end(TO, first), "a forgotten transfer still counted");
         let second = transfers.begin(TO, Term(1), Index(12));
         assert!(!transfers.end(TO, first));
-        assert!(!transfers.serve(TO, Term(2), Index(12)), "what is carried in an older term is refused");
+        assert!(!transfers.keep(TO, Term(2), Index(12)), "a transfer of an older term was kept");
         let third = transfers.begin(TO, Term(2), Index(12));
         assert!(!transfers.end(TO, second));
         assert!(transfers.end(TO, third));
-        assert!(!transfers.end(TO, third), "once");
+        assert!(!transfers.end(TO, third), "a transfer ended twice");
     }
 }
