@@ -13,6 +13,7 @@ use proto::admin::backup_response::State;
 use raft::EntryId;
 use tonic::Status;
 
+use super::refusal;
 use crate::config::RunArgs;
 
 /// Within this a probe has a verdict: the operator waits for it, and not for long.
@@ -144,7 +145,11 @@ impl Archive {
         let silent = |_| Err(ArchiveError::StoreUnreachable { reason: format!("no verdict within {VERDICT:?}") });
         Ok(match probe.await.unwrap_or_else(silent) {
             Ok(()) => wire::ProbeObjectStoreResponse::default(),
-            Err(error) => wire::ProbeObjectStoreResponse { cause: error.cause().to_owned(), error: error.to_string() },
+            Err(error) => wire::ProbeObjectStoreResponse {
+                cause: error.cause().to_owned(),
+                error: error.to_string(),
+                cause_code: refusal::cause_code(error.cause()) as i32,
+            },
         })
     }
 }
@@ -183,6 +188,7 @@ impl Job {
                 state: State::Failed.into(),
                 error: error.to_string(),
                 cause: error.cause().to_owned(),
+                cause_code: refusal::cause_code(error.cause()) as i32,
                 ..running
             },
         }

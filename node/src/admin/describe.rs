@@ -5,6 +5,7 @@ use engine::status::{Phase, RestoreStatus, Status};
 use proto::admin as wire;
 use raft::{Configuration, Index, MemberId, Role};
 
+use super::refusal;
 use crate::version;
 
 /// Everything.
@@ -33,7 +34,13 @@ pub(super) fn whole(status: &Status, published: &Published) -> wire::DescribeRes
 
 fn restore(restore: &RestoreStatus) -> wire::RestoreProgress {
     let (bytes_done, bytes_total) = (restore.progress)();
-    wire::RestoreProgress { backup: restore.backup.clone(), bytes_done, bytes_total, cause: restore.cause.clone() }
+    wire::RestoreProgress {
+        backup: restore.backup.clone(),
+        bytes_done,
+        bytes_total,
+        cause: restore.cause.clone(),
+        cause_code: refusal::cause_code(&restore.cause) as i32,
+    }
 }
 
 /// What a stranger hears from a member that is not blank.

@@ -1,44 +1,93 @@
-//! Owns what the operator is told when a call fails: one table, every cause with its gRPC code, and for a refused
-//! membership change the name of its reason. Does not own the texts: they are the errors' own.
+//! Owns what the operator receives when a call fails: one table with the gRPC code of every error, the reason of every
+//! refusal as a number and as a name, and the number of every cause of a failed backup or restore. Does not own the texts,
+//! which the errors bring along, nor the meaning of the numbers (`admin.proto`).
 
-use engine::error::{AdoptError, ChangeError, ConfigurationError, ReadError, TransferError};
+use prost::Message;
+use proto::admin as wire;
 use raft::ChangeRefusal as Refused;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
-/// The trailer that carries the name of the reason.
-const KEY: &str = "raft-refusal";
+use engine::error::{AdoptError, ChangeError, ConfigurationError, ReadError, TransferError};
+use wire::RefusalReason as Reason;
 
-/// A status with the reason's name beside its text.
-fn named(code: Code, error: &impl std::fmt::Display, name: &'static str) -> Status {
+/// The trailer with the reason's name, which operators of the first version read.
+const NAME_KEY: &str = "raft-refusal";
+/// The trailer with the reason as a [`wire::Refusal`].
+const REFUSAL_KEY: &str = "raft-refusal-bin";
+
+/// A status with both trailers.
+fn refused(code: Code, error: &impl std::fmt::Display, reason: Reason) -> Status {
     let mut status = Status::new(code, error.to_string());
-    status.metadata_mut().insert(KEY, MetadataValue::from_static(name));
+    let refusal = wire::Refusal { reason: reason as i32 }.encode_to_vec();
+    status.metadata_mut().insert_bin(REFUSAL_KEY, MetadataValue::from_bytes(&refusal));
+    status.metadata_mut().insert(NAME_KEY, MetadataValue::from_static(name(reason)));
     status
 }
 
-/// The name of a reason to refuse a change; what the operator acts on.
-fn name(refused: &Refused) -> &'static str {
+/// Why a change was refused. No wildcard: a new refusal of the core does not compile until it has a number here.
+fn reason(refused: &Refused) -> Reason {
     match refused {
-        Refused::NotLeader { .. } => "NotLeader",
-        Refused::Stale { .. } => "Stale",
-        Refused::InFlight { .. } => "InFlight",
-        Refused::TermNotCommitted => "TermNotCommitted",
-        Refused::Transferring { .. } => "Transferring",
-        Refused::NoVoters => "NoVoters",
-        Refused::TooManyVoters { .. } => "TooManyVoters",
-        Refused::Overlap { .. } => "Overlap",
-        Refused::Unknown { .. } => "Unknown",
-        Refused::WasRemoved { .. } => "WasRemoved",
-        Refused::NotLearner { .. } => "NotLearner",
-        Refused::LearnerBehind { .. } => "LearnerBehind",
-        Refused::QuorumAtRisk { .. } => "QuorumAtRisk",
+        Refused::NotLeader { .. } => Reason::NotLeader,
+        Refused::Stale { .. } => Reason::Stale,
+        Refused::InFlight { .. } => Reason::InFlight,
+        Refused::TermNotCommitted => Reason::TermNotCommitted,
+        Refused::Transferring { .. } => Reason::Transferring,
+        Refused::NoVoters => Reason::NoVoters,
+        Refused::TooManyVoters { .. } => Reason::TooManyVoters,
+        Refused::Overlap { .. } => Reason::Overlap,
+        Refused::Unknown { .. } => Reason::UnknownMember,
+        Refused::WasRemoved { .. } => Reason::WasRemoved,
+        Refused::NotLearner { .. } => Reason::NotLearner,
+        Refused::LearnerBehind { .. } => Reason::LearnerBehind,
+        Refused::QuorumAtRisk { .. } => Reason::QuorumAtRisk,
+    }
+}
+
+/// The name that is sent besides the number. Operators of the first version compare it, so it never changes.
+fn name(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Unspecified => "Other",
+        Reason::NotLeader => "NotLeader",
+        Reason::Stale => "Stale",
+        Reason::InFlight => "InFlight",
+        Reason::TermNotCommitted => "TermNotCommitted",
+        Reason::Transferring => "Transferring",
+        Reason::NoVoters => "NoVoters",
+        Reason::TooManyVoters => "TooManyVoters",
+        Reason::Overlap => "Overlap",
+        Reason::UnknownMember => "Unknown",
+        Reason::WasRemoved => "WasRemoved",
+        Reason::NotLearner => "NotLearner",
+        Reason::LearnerBehind => "LearnerBehind",
+        Reason::QuorumAtRisk => "QuorumAtRisk",
+        Reason::NotServing => "NotServing",
+    }
+}
+
+/// The number of a cause that the archive names; unspecified for none.
+pub(super) fn cause_code(name: &str) -> wire::FailureCause {
+    use wire::FailureCause as Cause;
+    match name {
+        "StoreUnreachable" => Cause::StoreUnreachable,
+        "StoreRefused" => Cause::StoreRefused,
+        "CredentialsRefused" => Cause::CredentialsRefused,
+        "CredentialsMissing" => Cause::CredentialsMissing,
+        "BucketMissing" => Cause::BucketMissing,
+        "BackupNotFound" => Cause::BackupNotFound,
+        "BackupCorrupt" => Cause::BackupCorrupt,
+        "BackupForeign" => Cause::BackupForeign,
+        "Invalid" => Cause::Invalid,
+        "MemberFailed" => Cause::MemberFailed,
+        "RestoreFailed" => Cause::RestoreFailed,
+        _ => Cause::Unspecified,
     }
 }
 
 pub(super) fn change(error: &ChangeError) -> Status {
     match error {
-        ChangeError::Refused(refused) => named(Code::FailedPrecondition, error, name(refused)),
-        ChangeError::NotServing { .. } => named(Code::FailedPrecondition, error, "NotServing"),
+        ChangeError::Refused(refusal) => refused(Code::FailedPrecondition, error, reason(refusal)),
+        ChangeError::NotServing { .. } => refused(Code::FailedPrecondition, error, Reason::NotServing),
         ChangeError::Unknown { .. } => Status::deadline_exceeded(error.to_string()),
         ChangeError::Overloaded => Status::resource_exhausted(error.to_string()),
         ChangeError::Stopping => Status::unavailable(error.to_string()),
@@ -47,7 +96,9 @@ pub(super) fn change(error: &ChangeError) -> Status {
 
 pub(super) fn transfer(error: &TransferError) -> Status {
     match error {
-        TransferError::Refused(raft::TransferRefusal::NotLeader) => named(Code::FailedPrecondition, error, "NotLeader"),
+        TransferError::Refused(raft::TransferRefusal::NotLeader) => {
+            refused(Code::FailedPrecondition, error, Reason::NotLeader)
+        }
         TransferError::Refused(_) | TransferError::NotServing { .. } => Status::failed_precondition(error.to_string()),
         TransferError::TimedOut => Status::deadline_exceeded(error.to_string()),
         TransferError::Overloaded => Status::resource_exhausted(error.to_string()),
@@ -57,9 +108,11 @@ pub(super) fn transfer(error: &TransferError) -> Status {
 
 pub(super) fn configuration(error: &ConfigurationError) -> Status {
     match error {
-        ConfigurationError::NotLeader { .. } => named(Code::FailedPrecondition, error, "NotLeader"),
+        ConfigurationError::NotLeader { .. } => refused(Code::FailedPrecondition, error, Reason::NotLeader),
         ConfigurationError::Read(ReadError::Overloaded) => Status::resource_exhausted(error.to_string()),
-        ConfigurationError::Read(ReadError::NotServing { .. }) => named(Code::FailedPrecondition, error, "NotServing"),
+        ConfigurationError::Read(ReadError::NotServing { .. }) => {
+            refused(Code::FailedPrecondition, error, Reason::NotServing)
+        }
         ConfigurationError::Read(_) => Status::unavailable(error.to_string()),
     }
 }
@@ -81,28 +134,81 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_refused_change_carries_its_reasons_name() {
-        let refused = Refused::LearnerBehind { learner: MemberId(0xa1), behind: 300, limit: 100 };
-        let status = change(&refused.into());
-        assert_eq!(status.code(), Code::FailedPrecondition);
-        assert_eq!(status.metadata().get(KEY).unwrap(), "LearnerBehind");
-        assert_eq!(status.message(), "learner a1 lags the leader by 300 entries; at most 100 are allowed");
+    fn number(status: &Status) -> Option<i32> {
+        let bytes = status.metadata().get_bin(REFUSAL_KEY)?.to_bytes().expect("base64");
+        Some(wire::Refusal::decode(bytes).expect("a Refusal").reason)
     }
 
-    /// The operator may repeat what was refused; it must look before it repeats what is unknown.
+    #[test]
+    fn a_refused_change_carries_its_reason_as_number_and_as_name() {
+        let refused = Refused::LearnerBehind { learner: MemberId(0xa1), behind: 300, limit: 100 };
+        let text = refused.to_string();
+        let status = change(&refused.into());
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(status.metadata().get(NAME_KEY).unwrap(), "LearnerBehind");
+        assert_eq!(number(&status), Some(12));
+        assert_eq!(status.message(), text);
+    }
+
+    /// The operator may repeat what was refused; what has an unknown outcome it must observe first.
     #[test]
     fn an_unknown_outcome_is_no_refusal() {
         let status = change(&ChangeError::Unknown { index: Index(7) });
         assert_eq!(status.code(), Code::DeadlineExceeded);
-        assert!(status.metadata().get(KEY).is_none());
+        assert!(status.metadata().get(NAME_KEY).is_none() && number(&status).is_none());
     }
 
     #[test]
-    fn who_does_not_lead_names_the_leader() {
+    fn a_member_that_does_not_lead_names_the_leader() {
         let status = configuration(&ConfigurationError::NotLeader { leader: Some(MemberId(0xb2)) });
         assert_eq!(status.code(), Code::FailedPrecondition);
-        assert_eq!(status.metadata().get(KEY).unwrap(), "NotLeader");
+        assert_eq!(status.metadata().get(NAME_KEY).unwrap(), "NotLeader");
+        assert_eq!(number(&status), Some(Reason::NotLeader as i32));
         assert_eq!(status.message(), "this member does not lead; ask b2");
+    }
+
+    /// Numbers are on the wire: they never change and are never used again.
+    #[test]
+    fn every_reason_keeps_its_number_and_name() {
+        let names: Vec<_> = (0..=14).map(|number| name(Reason::try_from(number).expect("no gap"))).collect();
+        let expected = [
+            "Other",
+            "NotLeader",
+            "Stale",
+            "InFlight",
+            "TermNotCommitted",
+            "Transferring",
+            "NoVoters",
+            "TooManyVoters",
+            "Overlap",
+            "Unknown",
+            "WasRemoved",
+            "NotLearner",
+            "LearnerBehind",
+            "QuorumAtRisk",
+            "NotServing",
+        ];
+        assert_eq!(names, expected);
+        assert!(Reason::try_from(15).is_err(), "a new reason is listed here, too");
+    }
+
+    #[test]
+    fn every_cause_of_the_archive_has_a_number() {
+        use archive::ArchiveError;
+        let errors = [
+            ArchiveError::StoreUnreachable { reason: String::new() },
+            ArchiveError::StoreRefused { reason: String::new() },
+            ArchiveError::CredentialsRefused { reason: String::new() },
+            ArchiveError::CredentialsMissing { path: "key".into(), reason: String::new() },
+            ArchiveError::BucketMissing { bucket: String::new() },
+            ArchiveError::BackupNotFound { key: String::new() },
+            ArchiveError::BackupCorrupt { key: String::new(), reason: String::new() },
+            ArchiveError::Invalid(String::new()),
+            ArchiveError::MemberFailed { reason: String::new() },
+        ];
+        for error in errors {
+            assert_ne!(cause_code(error.cause()), wire::FailureCause::Unspecified, "{}", error.cause());
+        }
+        assert_eq!(cause_code(""), wire::FailureCause::Unspecified);
     }
 }

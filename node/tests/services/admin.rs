@@ -99,7 +99,10 @@ async fn a_refused_change_names_its_reason() {
     let reason = async |request: wire::ChangeMembershipRequest| {
         let status = member.admin().await.change_membership(with_token(request, TOKEN)).await.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
-        status.metadata().get("raft-refusal").expect("a refusal has a name").to_str().unwrap().to_owned()
+        let bytes = status.metadata().get_bin("raft-refusal-bin").expect("a refusal has a reason").to_bytes().unwrap();
+        let reason = <wire::Refusal as prost::Message>::decode(bytes).expect("a Refusal").reason();
+        let name = status.metadata().get("raft-refusal").expect("a refusal has a name").to_str().unwrap().to_owned();
+        (reason, name)
     };
     let mut newcomer = info.clone();
     newcomer.id = "ab".to_owned();
@@ -109,17 +112,17 @@ async fn a_refused_change_names_its_reason() {
         members: vec![info.clone(), newcomer.clone()],
         ..same.clone()
     };
-    assert_eq!(reason(stale).await, "Stale");
+    assert_eq!(reason(stale).await, (wire::RefusalReason::Stale, "Stale".to_owned()));
     let voter = wire::ChangeMembershipRequest {
         voters: vec![info.id.clone(), "ab".to_owned()],
         members: vec![info.clone(), newcomer],
         ..same.clone()
     };
-    assert_eq!(reason(voter).await, "NotLearner");
+    assert_eq!(reason(voter).await, (wire::RefusalReason::NotLearner, "NotLearner".to_owned()));
     let without_voters = wire::ChangeMembershipRequest { voters: vec![], members: vec![], ..same.clone() };
-    assert_eq!(reason(without_voters).await, "NoVoters");
+    assert_eq!(reason(without_voters).await, (wire::RefusalReason::NoVoters, "NoVoters".to_owned()));
     let nameless = wire::ChangeMembershipRequest { learners: vec!["ab".to_owned()], ..same };
-    assert_eq!(reason(nameless).await, "Unknown");
+    assert_eq!(reason(nameless).await, (wire::RefusalReason::UnknownMember, "Unknown".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
