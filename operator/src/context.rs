@@ -1,5 +1,5 @@
-//! What every reconciliation shares: client, connections to members, recorder, metrics, and what this process remembers
-//! between looks. Owns no decision; what is remembered is in `memory`.
+//! Everything that reconciliations share: client, connections to members, recorder, metrics, and this process's memory. Does not
+//! own what is remembered (`memory.rs`), nor any decision.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,24 +15,24 @@ use crate::memory::{Memories, Memory};
 use crate::metrics::Metrics;
 use crate::retry::Failures;
 
-/// What reconciliations share.
+/// Everything that reconciliations share.
 pub struct Context {
     /// The Kubernetes API.
     pub client: Client,
     /// Connections to members.
     pub members: Members,
-    /// Writes events.
+    /// Recorder of events.
     pub recorder: Recorder,
-    /// Counts and times.
+    /// Metrics.
     pub metrics: Metrics,
-    /// How this operator was started.
+    /// Settings that the planner needs.
     pub settings: OperatorSettings,
     memories: Mutex<Memories>,
     zones: Mutex<BTreeMap<String, (Instant, Option<String>)>>,
 }
 
 impl Context {
-    /// A context for one process.
+    /// The context of one process.
     #[must_use]
     pub fn new(client: Client, settings: OperatorSettings, metrics: Metrics, instance: String) -> Self {
         let reporter = Reporter { controller: "raft-operator".to_owned(), instance: Some(instance) };
@@ -47,34 +47,34 @@ impl Context {
         }
     }
 
-    /// What is remembered of the object with this UID.
+    /// Works with the memory of the object with this UID. `work` runs under the lock, so it must be short and must not plan.
     pub fn remember<T>(&self, uid: &str, work: impl FnOnce(&mut Memory) -> T) -> T {
         lock(&self.memories).with(uid, Instant::now(), work)
     }
 
-    /// Forgets an object that is gone.
+    /// Forgets an object that was deleted.
     pub fn forget(&self, uid: &str) {
         lock(&self.memories).forget(uid);
     }
 
-    /// How long to wait after one more failure of this object.
+    /// Delay after one more failure of this object.
     pub fn failed(&self, uid: &str) -> Duration {
         self.remember(uid, |memory| memory.failures.one_more())
     }
 
-    /// The object was reconciled without a failure.
+    /// Resets the failures of an object that was reconciled.
     pub fn succeeded(&self, uid: &str) {
         self.remember(uid, |memory| memory.failures = Failures::default());
     }
 
-    /// The zone of a node, if it was read lately.
+    /// The zone of a node, if it was read in the last minute.
     pub fn zone(&self, node: &str) -> Option<Option<String>> {
         const FRESH: Duration = Duration::from_secs(60);
         let zones = lock(&self.zones);
         zones.get(node).filter(|(read, _)| read.elapsed() < FRESH).map(|(_, zone)| zone.clone())
     }
 
-    /// Keeps the zone of a node for a while.
+    /// Keeps the zone of a node for a minute.
     pub fn keep_zone(&self, node: String, zone: Option<String>) {
         const NODES_MAX: usize = 10_000;
         let mut zones = lock(&self.zones);
@@ -86,20 +86,20 @@ impl Context {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is behind the locks is whole after each step, so a panic elsewhere leaves nothing half done.
+    // No step under these locks leaves its data half changed, so a panic of another thread is no reason to stop here.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A moment of the monotonic clock as wall-clock time, as of now.
+/// A moment of the monotonic clock as wall-clock time.
 pub(crate) fn wall_clock(moment: Instant, now: Timestamp) -> Timestamp {
     let ago = SignedDuration::try_from(moment.elapsed()).unwrap_or(SignedDuration::ZERO);
     now.checked_sub(ago).unwrap_or(now)
 }
 
-/// Fresh randomness from the operating system.
+/// Random bytes from the operating system.
 ///
 /// # Errors
-/// The operating system has none to give: nothing is minted.
+/// Returns an error if the operating system has none. Nothing is generated.
 pub fn entropy() -> Result<Entropy, NoEntropy> {
     let random = rustls::crypto::ring::default_provider().secure_random;
     let (mut id, mut token) = ([0; 16], [0; 32]);
@@ -108,7 +108,7 @@ pub fn entropy() -> Result<Entropy, NoEntropy> {
     Ok(Entropy { cluster_id: u128::from_be_bytes(id), token })
 }
 
-/// The operating system has no randomness to give.
+/// The operating system has no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the operating system has no randomness to give")]
+#[error("the operating system has no random bytes")]
 pub struct NoEntropy;

@@ -1,4 +1,4 @@
-//! Alive, ready, metrics: three paths over HTTP. Owns the answers, not what they tell.
+//! Liveness, readiness and metrics over HTTP. Owns the three paths. Does not own what the metrics count (`metrics.rs`).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,17 +16,17 @@ use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 
-/// Connections served at a time.
+/// Most connections that are served at a time.
 const CONNECTIONS_MAX: usize = 64;
-/// How long a client may take to send its headers.
+/// Time in which a client must send its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether the operator can do its work, or wait for its turn.
+/// Whether the operator can work, or wait for the lease.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// The Kubernetes API was reached: copies that wait for the lease are ready too.
+    /// Marks the operator as ready: the Kubernetes API answers. Copies that wait for the lease are ready, too.
     pub fn reached(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -39,7 +39,7 @@ impl Readiness {
 /// Serves until it is dropped.
 ///
 /// # Errors
-/// The address cannot be listened on.
+/// Returns an error if the address cannot be bound. Nothing is served.
 pub async fn serve(address: SocketAddr, readiness: Readiness, metrics: Metrics) -> std::io::Result<()> {
     let listener = TcpListener::bind(address).await?;
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -61,7 +61,7 @@ pub async fn serve(address: SocketAddr, readiness: Readiness, metrics: Metrics) 
             });
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).keep_alive(false);
-            // A client that breaks off concerns nobody.
+            // A client may close its connection at any time.
             let _ = http.serve_connection(TokioIo::new(stream), service).await;
             drop(slot);
         });
@@ -80,10 +80,10 @@ fn respond(method: &Method, path: &str, readiness: &Readiness, metrics: &Metrics
         (&Method::GET, "/livez") => (StatusCode::OK, "ok\n".to_owned()),
         (&Method::GET, "/readyz") if readiness.is_ready() => (StatusCode::OK, "ok\n".to_owned()),
         (&Method::GET, "/readyz") => {
-            (StatusCode::SERVICE_UNAVAILABLE, "the Kubernetes API was not reached yet\n".to_owned())
+            (StatusCode::SERVICE_UNAVAILABLE, "the Kubernetes API has not answered yet\n".to_owned())
         }
         (&Method::GET, "/metrics") => (StatusCode::OK, metrics.text()),
-        _ => (StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, "only /livez, /readyz and /metrics exist\n".to_owned()),
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ready_only_once_the_api_was_reached() {
+    fn the_operator_is_ready_once_the_api_has_answered() {
         let (readiness, metrics) = (Readiness::default(), Metrics::new());
         let status = |path| respond(&Method::GET, path, &readiness, &metrics).0;
         assert_eq!((status("/livez"), status("/readyz")), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));

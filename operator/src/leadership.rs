@@ -1,9 +1,9 @@
-//! One active operator, by a Lease. Owns acquiring, renewing and giving up; what is done with leadership is the caller's.
+//! One active operator, by a Lease. Owns acquiring, renewing and releasing it. Does not own what the holder does (`run.rs`).
 //!
-//! After client-go's rules: the lease is replaced under its resource version, so that of two candidates one fails; whether
-//! the holder still lives is judged by when this process last saw the lease change, on its own monotonic clock, never by
-//! the times written in it; on shutdown the lease is given up; who loses it ends. Two operators may still overlap for a
-//! moment, and every action is safe under that.
+//! The rules are those of client-go. The lease is replaced under its resource version, so that of two candidates one fails. Whether
+//! the holder is alive is judged by the time since this process last saw the lease change, on its own monotonic clock, never by
+//! the times written in the lease. A process releases the lease on shutdown, and ends when it loses it. Two operators may still
+//! overlap for a moment; every action is safe under that.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Name of the lease; the chart's role names it too.
+/// Name of the lease; the chart's role names it, too.
 const LEASE: &str = "raft-operator";
-/// How long a holder that does not renew keeps the lease.
+/// Time after which a lease that is not renewed expires.
 const DURATION: Duration = Duration::from_secs(15);
-/// A holder that could not renew for this long gives up.
+/// Time after which a holder that could not renew ends.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// How often the lease is looked at or renewed.
+/// Interval at which the lease is read or renewed.
 const PERIOD: Duration = Duration::from_secs(2);
 
 /// A candidate for, and later the holder of, the lease.
@@ -36,38 +36,38 @@ struct Seen {
     at: Instant,
 }
 
-/// Why leadership was not had or kept.
+/// Why the Lease was not acquired or renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// Somebody else holds it.
+    /// Another process holds it.
     #[error("{0} holds the lease")]
     Held(String),
-    /// The API refused or did not answer.
+    /// The API server refused, or did not answer.
     #[error("the lease could not be read or written: {0}")]
     Api(#[from] kube::Error),
-    /// It was lost: this process must end.
-    #[error("the lease could not be renewed in time: another copy may work already")]
+    /// It is lost: this process must end.
+    #[error("the lease could not be renewed in time: another copy may be working already")]
     Lost,
 }
 
 impl Candidate {
-    /// A candidate under a name that no other process has.
+    /// A candidate under `identity`, which no other process may have.
     #[must_use]
     pub fn new(client: Client, namespace: &str, identity: String) -> Self {
         Self { leases: Api::namespaced(client, namespace), identity, seen: None }
     }
 
-    /// Waits for leadership.
+    /// Waits until this process holds the lease.
     pub async fn acquire(&mut self) {
-        let mut told = None;
+        let mut logged = None;
         loop {
             match timeout(RENEW_DEADLINE, self.try_hold()).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => {
                     let text = error.to_string();
-                    if told.as_ref() != Some(&text) {
-                        tracing::info!(%text, "waits for leadership");
-                        told = Some(text);
+                    if logged.as_ref() != Some(&text) {
+                        tracing::info!(%text, "waiting for the lease");
+                        logged = Some(text);
                     }
                 }
                 Err(_) => tracing::warn!("the Kubernetes API does not answer"),
@@ -76,7 +76,7 @@ impl Candidate {
         }
     }
 
-    /// Renews until that fails for too long.
+    /// Renews the lease until that has failed for the renew deadline.
     pub async fn keep(&mut self) -> LeaseError {
         let mut renewed = Instant::now();
         loop {
@@ -95,10 +95,10 @@ impl Candidate {
         }
     }
 
-    /// Gives the lease up, so that another copy need not wait for it to expire.
+    /// Releases the lease, so that another copy does not wait for it to expire.
     ///
     /// # Errors
-    /// It expires by itself then.
+    /// Returns an error if the API server refuses or does not answer. The lease expires by itself then.
     pub async fn release(&mut self) -> Result<(), LeaseError> {
         let lease = self.leases.get(LEASE).await?;
         if holder(&lease) != Some(self.identity.as_str()) {
@@ -136,7 +136,7 @@ impl Candidate {
         }
     }
 
-    /// By this process's own clock, since it last saw the lease change.
+    /// Whether the lease has expired, by this process's clock since it last saw the lease change.
     fn is_expired(&self, lease: &Lease) -> bool {
         let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
         let duration = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(DURATION, Duration::from_secs);
@@ -144,7 +144,7 @@ impl Candidate {
     }
 
     async fn replace(&self, lease: &Lease, spec: LeaseSpec) -> Result<Lease, kube::Error> {
-        // With the resource version that was read: whoever else was faster wins.
+        // Under the resource version that was read, so that a faster candidate wins.
         let lease = Lease { metadata: lease.metadata.clone(), spec: Some(spec) };
         self.leases.replace(LEASE, &PostParams::default(), &lease).await
     }

@@ -1,11 +1,13 @@
 //! Watches RaftClusters and makes the cluster match them.
 //!
-//! The shell around the planner: it reads the world, carries out what the planner decides, and publishes what the planner
-//! reports. Owns every client, clock and source of randomness; refuses to own a decision about a cluster.
+//! The shell around the planner: it observes, carries out the planner's actions, and publishes the planner's report. Owns every
+//! client, clock and source of randomness. Does not own any decision about a cluster (`plan`).
 
 pub mod settings;
 
 pub mod leadership;
+
+pub mod cluster_object;
 
 pub mod context;
 
@@ -14,6 +16,8 @@ pub mod raft_cluster;
 pub mod raft_backup;
 
 pub mod member;
+
+mod planning;
 
 pub mod memory;
 pub mod retry;

@@ -1,4 +1,4 @@
-//! Starts the operator: flags, logs, run. Owns no logic.
+//! Starts the operator: flags, logs, run. Does not own any logic.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     match run::blocking(settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(%error, "the operator ends");
+            tracing::error!(%error, "the operator stops");
             ExitCode::FAILURE
         }
     }

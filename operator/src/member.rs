@@ -1,5 +1,6 @@
-//! The way to members: connections, calls, and their words in plain types.
+//! Calls to members. Owns connections and the translation of messages into the planner's types.
 
 pub mod client;
 
 mod convert;
+pub(crate) mod reasons;

@@ -1,63 +1,62 @@
-//! What this process remembers of clusters and backups between looks. Owns nothing that could not be forgotten: it makes
-//! waiting shorter, or words better.
+//! This process's memory of clusters and backups between passes. Owns only what may be lost at any time: it shortens waits and
+//! improves reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crds::ObjectStore;
-use plan::backup::Tries;
+use plan::backup::Attempts;
 use plan::names::Ordinal;
 use plan::observed::{Probe, Refusal, Warning};
 
-use crate::retry::{Failures, Fruitless};
+use crate::retry::{Failures, IdleBackoff};
 
-/// What nobody asked for in this time is forgotten: whatever exists is looked at far more often, and nobody hears of what is
-/// gone.
+/// Age at which unused memory is dropped. An existing object is reconciled far more often, and no event reports every deletion.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
-/// What is remembered of one cluster or backup.
+/// Memory of one cluster or backup.
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// Since when each member is silent, on the monotonic clock.
+    /// Start of each member's silence, on the monotonic clock.
     pub silent: BTreeMap<Ordinal, Instant>,
-    /// Ordinals reserved by this process and not used yet.
+    /// Ordinals that this process reserved and has not used yet.
     pub reserved: BTreeSet<Ordinal>,
-    /// Why membership was not changed when that was last asked for.
+    /// Why the last membership change was refused, if it was.
     pub refusal: Option<Refusal>,
-    /// The last look at an object store.
+    /// The last probe of an object store.
     pub probe: Option<Probed>,
-    /// When its status was last written.
+    /// Time of the last write of its status.
     pub published: Option<Instant>,
-    /// Of a backup: tries that came to nothing.
-    pub tries: Tries,
-    /// Passes that failed, one after another.
+    /// Of a backup: attempts that did not complete.
+    pub attempts: Attempts,
+    /// Consecutive failed passes.
     pub failures: Failures,
-    /// Looks that led to nothing.
-    pub fruitless: Fruitless,
-    /// Warnings, and when they were read.
+    /// Consecutive passes without a change.
+    pub idle: IdleBackoff,
+    /// Warnings, and the time at which they were read.
     pub warnings: Option<(Instant, BTreeMap<Ordinal, Vec<Warning>>)>,
 }
 
-/// What a member said of an object store.
+/// A member's report about an object store.
 #[derive(Clone, Debug)]
 pub struct Probed {
-    /// When.
+    /// Time of the report.
     pub at: Instant,
-    /// Of which: the spec may name another by now.
+    /// The object store. The spec may name another one by now.
     pub store: ObjectStore,
-    /// What.
+    /// The report.
     pub probe: Probe,
 }
 
 impl Probed {
-    /// Whether it tells anything of this one.
+    /// Whether it is about this object store.
     #[must_use]
     pub fn is_about(&self, store: &ObjectStore) -> bool {
         self.store == *store
     }
 }
 
-/// All that is remembered, by UID.
+/// Memory of all objects, by UID.
 #[derive(Debug, Default)]
 pub struct Memories {
     by_uid: BTreeMap<String, (Instant, Memory)>,
@@ -65,7 +64,7 @@ pub struct Memories {
 }
 
 impl Memories {
-    /// Works with what is remembered of one object, and forgets what was not worked with for long.
+    /// Works with the memory of one object, and drops memory that was not used for long.
     pub fn with<T>(&mut self, uid: &str, now: Instant, work: impl FnOnce(&mut Memory) -> T) -> T {
         let is_old = |at: Instant| now.saturating_duration_since(at) > FORGOTTEN_AFTER;
         if is_old(*self.swept.get_or_insert(now)) {
@@ -87,28 +86,28 @@ impl Memories {
 mod tests {
     use super::*;
 
-    /// BackupReady would be True for up to a minute for a bucket that nobody looked at.
+    /// Otherwise BackupReady would be True for up to a minute for a bucket that no member accessed.
     #[test]
-    fn what_was_said_of_another_bucket_tells_nothing() {
+    fn a_report_about_another_bucket_does_not_count() {
         let store = |bucket: &str| -> ObjectStore {
             let store = serde_json::json!({ "bucket": bucket, "credentialsSecretRef": { "name": "keys" } });
             serde_json::from_value(store).expect("a store")
         };
-        let probe = Probe { cause: String::new(), error: String::new() };
+        let probe = Probe { cause: None, error: String::new() };
         let probed = Probed { at: Instant::now(), store: store("there"), probe };
         assert!(probed.is_about(&store("there")));
         assert!(!probed.is_about(&store("elsewhere")));
     }
 
-    /// Nobody tells when an object is gone: a RaftBackup a minute would fill the memory.
+    /// No event reports every deletion, so a RaftBackup a minute would fill the memory.
     #[test]
-    fn what_is_gone_is_forgotten_and_what_is_there_is_not() {
+    fn deleted_objects_are_forgotten_and_existing_ones_are_not() {
         let (mut memories, mut now) = (Memories::default(), Instant::now());
-        memories.with("cluster", now, |memory| memory.tries.failed = 7);
+        memories.with("cluster", now, |memory| memory.attempts.failed = 7);
         for backup in 0..100 {
             now += Duration::from_secs(60);
-            memories.with(&format!("backup {backup}"), now, |memory| memory.tries.failed = 1);
-            assert_eq!(memories.with("cluster", now, |memory| memory.tries.failed), 7);
+            memories.with(&format!("backup {backup}"), now, |memory| memory.attempts.failed = 1);
+            assert_eq!(memories.with("cluster", now, |memory| memory.attempts.failed), 7);
         }
         assert!(memories.by_uid.len() < 30, "{} are remembered", memories.by_uid.len());
     }

@@ -1,4 +1,4 @@
-//! Every metric of the operator, with unit and meaning. Owns the registry; counts nothing by itself.
+//! Every metric of the operator, with unit and meaning. Owns the registry. Does not own when something is counted.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ struct Done {
     outcome: &'static str,
 }
 
-/// What is counted and timed.
+/// The operator's metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     registry: Arc<Registry>,
@@ -42,7 +42,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All of them, at zero.
+    /// All metrics, at zero.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("raft_operator");
@@ -52,31 +52,35 @@ impl Metrics {
         let help = "Time that one reconciliation takes, from the first read to the last write";
         registry.register_with_unit("reconcile_duration", help, Unit::Seconds, durations.clone());
         let actions = Family::<Done, Counter>::default();
-        registry.register("actions", "What the planner asked for, by action and outcome", actions.clone());
+        registry.register(
+            "actions",
+            "Actions of the planner that were carried out, by action and outcome",
+            actions.clone(),
+        );
         let leading: Gauge = Gauge::default();
-        registry.register("leading", "1 while this copy of the operator is the one that works", leading.clone());
+        registry.register("leading", "1 while this copy of the operator holds the lease", leading.clone());
         Self { registry: Arc::new(registry), passes, durations, actions, leading }
     }
 
-    /// One reconciliation ended.
+    /// Counts a reconciliation that ended.
     pub fn reconciled(&self, kind: &'static str, took: Duration, failed: Option<&dyn std::fmt::Display>) {
         let outcome = if failed.is_some() { "error" } else { "ok" };
         self.passes.get_or_create(&Pass { kind, outcome }).inc();
         self.durations.observe(took.as_secs_f64());
     }
 
-    /// One action was carried out, or failed.
+    /// Counts an action that was carried out or failed.
     pub fn acted(&self, action: &'static str, failed: Option<&dyn std::fmt::Display>) {
         let outcome = if failed.is_some() { "error" } else { "ok" };
         self.actions.get_or_create(&Done { action, outcome }).inc();
     }
 
-    /// This copy works from now on.
+    /// Notes that this copy holds the lease.
     pub fn leads(&self) {
         self.leading.set(1);
     }
 
-    /// All of them as text.
+    /// All metrics as text.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();

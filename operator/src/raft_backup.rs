@@ -1,5 +1,5 @@
-//! One RaftBackup, once: look, choose a member, ask it, report. Owns the calls; who is asked and what is said is the
-//! planner's.
+//! One pass of a RaftBackup: observe, choose a member, call it, report. Owns the calls. Does not own which member is called or what
+//! is reported (`plan::backup`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, Resource};
-use plan::backup::{self, Ask, Choice, Completed, Progress, Tries};
+use plan::backup::{self, Assignment, AttemptState, Attempts, Choice, Completed};
 use plan::names::FIELD_MANAGER;
 use plan::observed::Observed;
 use proto::admin::backup_response::State;
@@ -19,22 +19,25 @@ use tonic::Code;
 
 use crate::context::Context;
 use crate::member::client::{BackupReply, CallError};
+use crate::member::reasons;
+use crate::planning;
 use crate::raft_cluster::events;
 use crate::raft_cluster::{ReconcileError, observe};
-use crate::retry::Look;
+use crate::retry::PassOutcome;
 
-/// How soon to ask again how an upload goes.
-const LOOK_SOON: Duration = Duration::from_millis(500);
-/// How often progress is published.
+/// Interval between calls during an upload.
+const UPLOADING: Duration = Duration::from_millis(500);
+/// Shortest interval between status writes that change only progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// How soon to see whether somebody can be asked, and how seldom while nobody can.
-const LOOK_LATER: Duration = Duration::from_secs(2);
-const WAIT_MAX: Duration = Duration::from_secs(10);
+/// First interval while no member can be called.
+const WAITING: Duration = Duration::from_secs(2);
+/// Longest interval while no member can be called.
+const WAITING_MAX: Duration = Duration::from_secs(10);
 
-/// Looks at the backup and does what is to be done next.
+/// Reconciles a backup.
 ///
 /// # Errors
-/// The world could not be read, or the status not be written; it is tried again.
+/// Returns an error if objects could not be read or the status not be written. The pass is retried.
 pub async fn reconcile(backup: Arc<RaftBackup>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
     let outcome = pass(&backup, &context).await;
@@ -48,13 +51,13 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
     let uid = backup.metadata.uid.clone().unwrap_or_default();
     let read = |error| ReconcileError::Api { what: "reading the RaftBackup and its cluster", error };
     let backups: Api<RaftBackup> = Api::namespaced(context.client.clone(), namespace);
-    // Not from a cache: a backup that is complete must not be taken again.
+    // Not from a cache, because a backup that is complete must not be taken again.
     let Some(backup) = backups.get_opt(name).await.map_err(read)? else {
         context.forget(&uid);
         return Ok(Action::await_change());
     };
     if backup.metadata.deletion_timestamp.is_some()
-        || backup::choose(&backup, None, Tries::default()) == Choice::Complete
+        || backup::choose(&backup, None, Attempts::default()) == Choice::Complete
     {
         return Ok(Action::await_change());
     }
@@ -63,61 +66,63 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
         Some(cluster) => observe::world(&cluster, context).await?,
         None => None,
     };
-    let tries = context.remember(&uid, |memory| memory.tries);
+    let attempts = context.remember(&uid, |memory| memory.attempts);
     let now = Timestamp::now();
-    let (status, next_look) = match (backup::choose(&backup, observed.as_ref(), tries), &observed) {
+    let (status, requeue) = match (planning::choose(&backup, observed.as_ref(), attempts), &observed) {
         (Choice::Complete, _) => return Ok(Action::await_change()),
-        (Choice::Ask(ask), Some(observed)) => {
-            let progress = ask_member(observed, &ask, context).await;
-            let next_look = match &progress {
-                Progress::Running { .. } => LOOK_SOON,
-                Progress::Done(_) => LOOK_LATER,
-                Progress::Unheard { .. } => {
-                    context.remember(&uid, |memory| memory.tries.unheard = memory.tries.unheard.saturating_add(1));
+        (Choice::Assign(assignment), Some(observed)) => {
+            let progress = ask_member(observed, &assignment, context).await;
+            let requeue = match &progress {
+                AttemptState::Running { .. } => UPLOADING,
+                AttemptState::Done(_) => WAITING,
+                AttemptState::Unanswered { .. } => {
+                    context.remember(&uid, |memory| {
+                        memory.attempts.unanswered = memory.attempts.unanswered.saturating_add(1)
+                    });
                     context.failed(&uid)
                 }
-                Progress::Failed { .. } => {
-                    context.remember(&uid, |memory| memory.tries.failed = memory.tries.failed.saturating_add(1));
+                AttemptState::Failed { .. } => {
+                    context.remember(&uid, |memory| memory.attempts.failed = memory.attempts.failed.saturating_add(1));
                     context.failed(&uid)
                 }
             };
-            (backup::progressed(&backup, &ask, &progress, now), next_look)
+            (backup::progressed(&backup, &assignment, &progress, now), requeue)
         }
         (Choice::Wait(note), _) => {
             let status = backup::waiting(&backup, &note, now);
-            let look = if backup.status.as_ref() == Some(&status) { Look::Fruitless } else { Look::Fruitful };
-            (status, context.remember(&uid, |memory| memory.fruitless.after(look, LOOK_LATER, WAIT_MAX)))
+            let outcome = PassOutcome::of(backup.status.as_ref() != Some(&status));
+            (status, context.remember(&uid, |memory| memory.idle.after(outcome, WAITING, WAITING_MAX)))
         }
-        (Choice::Ask(_), None) => return Ok(Action::requeue(LOOK_LATER)),
+        (Choice::Assign(_), None) => return Ok(Action::requeue(WAITING)),
     };
     publish(&backup, &status, context).await?;
-    Ok(Action::requeue(next_look))
+    Ok(Action::requeue(requeue))
 }
 
-/// What to do after an error: wait longer each time.
+/// Requeues after an error, later each time.
 pub fn retry(backup: Arc<RaftBackup>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let name = backup.metadata.name.as_deref().unwrap_or_default();
     tracing::warn!(backup = name, %error, "the backup was not reconciled");
     Action::requeue(context.failed(backup.metadata.uid.as_deref().unwrap_or_default()))
 }
 
-async fn ask_member(observed: &Observed, ask: &Ask, context: &Context) -> Progress {
+async fn ask_member(observed: &Observed, assignment: &Assignment, context: &Context) -> AttemptState {
     let token = observe::token(observed);
-    let Some(mut member) = observe::reach(observed, ask.member, token.as_ref(), context) else {
-        return Progress::Unheard { error: "the member has no pod to call".to_owned() };
+    let Some(mut member) = observe::reach(observed, assignment.member, token.as_ref(), context) else {
+        return AttemptState::Unanswered { error: "the member has no pod to call".to_owned() };
     };
-    match member.backup(&ask.name, &ask.store).await {
+    match member.backup(&assignment.name, &assignment.store).await {
         Ok(reply) => progress(reply),
         Err(error) => unanswered(&error),
     }
 }
 
-fn progress(BackupReply(reply): BackupReply) -> Progress {
+fn progress(BackupReply(reply): BackupReply) -> AttemptState {
     match reply.state() {
         State::Running | State::Unspecified => {
-            Progress::Running { bytes_done: reply.bytes_done, bytes_total: reply.bytes_total }
+            AttemptState::Running { bytes_done: reply.bytes_done, bytes_total: reply.bytes_total }
         }
-        State::Done => Progress::Done(Box::new(Completed {
+        State::Done => AttemptState::Done(Box::new(Completed {
             manifest: reply.manifest,
             sha256: reply.sha256,
             size_bytes: reply.size_bytes,
@@ -125,17 +130,17 @@ fn progress(BackupReply(reply): BackupReply) -> Progress {
             term: reply.term,
             revision: reply.revision,
         })),
-        State::Failed => Progress::Failed { cause: reply.cause, error: reply.error },
+        State::Failed => {
+            AttemptState::Failed { cause: reasons::cause(reply.cause_code, &reply.cause), error: reply.error }
+        }
     }
 }
 
-fn unanswered(error: &CallError) -> Progress {
+fn unanswered(error: &CallError) -> AttemptState {
     match error.code {
-        // A member that knows nothing of backups will not know more when asked again.
-        Code::Unimplemented | Code::InvalidArgument => {
-            Progress::Failed { cause: String::new(), error: error.to_string() }
-        }
-        _ => Progress::Unheard { error: error.to_string() },
+        // A member of a version without backups gives the same answer to every call.
+        Code::Unimplemented | Code::InvalidArgument => AttemptState::Failed { cause: None, error: error.to_string() },
+        _ => AttemptState::Unanswered { error: error.to_string() },
     }
 }
 
@@ -166,7 +171,7 @@ async fn publish(backup: &RaftBackup, status: &RaftBackupStatus, context: &Conte
     Ok(())
 }
 
-/// Whether nothing differs but how much is uploaded. Every write wakes everybody who watches, this operator included.
+/// Whether two statuses differ only in progress. Every write triggers all watchers, this operator included.
 fn is_only_progress(former: &RaftBackupStatus, now: &RaftBackupStatus) -> bool {
     let still = |status: &RaftBackupStatus| {
         let mut status = RaftBackupStatus { progress: None, ..status.clone() };

@@ -1,4 +1,4 @@
-//! One RaftCluster, once: observe → plan → apply → status. Owns the order; each step is in the folder beside.
+//! One pass of a RaftCluster: observe → plan → apply → status → events. Owns the order. Does not own the steps (`raft_cluster/`).
 
 pub(crate) mod observe;
 
@@ -14,29 +14,30 @@ use crds::RaftCluster;
 use kube::runtime::controller::Action;
 
 use crate::context::{Context, NoEntropy};
-use crate::retry::Look;
+use crate::planning;
+use crate::retry::PassOutcome;
 
-/// Why a reconciliation ended early. What was done before it stays done.
+/// Why a pass ended early. Actions that were carried out before are not undone.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
-    /// The Kubernetes API refused a read, or the status.
+    /// The API server refused a read, or the write of the status.
     #[error("{what}: {error}")]
     Api {
-        /// What was being done.
+        /// The step that failed.
         what: &'static str,
-        /// What the API said.
+        /// The API server's answer.
         #[source]
         error: kube::Error,
     },
-    /// Nothing can be minted.
+    /// No ID can be generated.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
 }
 
-/// Looks at the cluster and does what is to be done next.
+/// Reconciles a cluster.
 ///
 /// # Errors
-/// The world could not be read, or the status not be written; it is tried again.
+/// Returns an error if objects could not be read or the status not be written. The pass is retried.
 pub async fn reconcile(cluster: Arc<RaftCluster>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
     let outcome = pass(&cluster, &context).await;
@@ -47,7 +48,7 @@ pub async fn reconcile(cluster: Arc<RaftCluster>, context: Arc<Context>) -> Resu
 async fn pass(cluster: &RaftCluster, context: &Context) -> Result<Action, ReconcileError> {
     let observed = observe::world(cluster, context).await?;
     let Some(observed) = observed else { return Ok(Action::await_change()) };
-    let plan = plan::plan(&observed);
+    let plan = planning::plan(&observed, plan::plan);
     let applied = apply::in_order(&plan.actions, &observed, context).await;
     let status = status::publish(&plan, &applied, &observed, context).await?;
     events::publish(&observed, &status, &applied, context).await;
@@ -56,16 +57,17 @@ async fn pass(cluster: &RaftCluster, context: &Context) -> Result<Action, Reconc
         context.succeeded(uid);
         let former = observed.cluster.status.as_ref();
         let is_news = former.is_none_or(|former| status::difference(former, &status) == status::Difference::News);
-        let look = if applied.did_something || is_news { Look::Fruitful } else { Look::Fruitless };
-        let pause = context.remember(uid, |memory| memory.fruitless.after(look, plan.next_look, plan.slowest_look));
-        // What was done shows at the next look, and the next step may be possible at once.
+        let outcome = PassOutcome::of(applied.did_something || is_news);
+        let pause =
+            context.remember(uid, |memory| memory.idle.after(outcome, plan.requeue_after, plan.requeue_at_most));
+        // After an action the next step may be possible at once.
         Ok(Action::requeue(if applied.did_something { pause.min(apply::SETTLE) } else { pause }))
     } else {
-        Ok(Action::requeue(context.failed(uid).max(plan.next_look)))
+        Ok(Action::requeue(context.failed(uid).max(plan.requeue_after)))
     }
 }
 
-/// What to do after an error: wait longer each time.
+/// Requeues after an error, later each time.
 pub fn retry(cluster: Arc<RaftCluster>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     tracing::warn!(cluster = name, %error, "the cluster was not reconciled");

@@ -1,11 +1,11 @@
-//! How long to wait before trying an object again, and before looking again at one that does not change. Owns the arithmetic;
-//! what is tried is decided elsewhere.
+//! Delays before an object is reconciled again, after failures and while nothing changes. Owns the arithmetic. Does not own the
+//! first and the longest delay of an idle object (`plan`).
 
 use std::time::Duration;
 
-/// The first wait.
+/// Delay after the first failure.
 const FIRST: Duration = Duration::from_millis(250);
-/// The longest wait.
+/// Longest delay after a failure.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Consecutive failures of one object.
@@ -15,7 +15,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// How long to wait after one more failure: twice as long each time, up to half a minute.
+    /// Delay after one more failure: twice as long each time, up to 30 s.
     pub fn one_more(&mut self) -> Duration {
         let wait = wait(self.count);
         self.count = self.count.saturating_add(1);
@@ -23,33 +23,41 @@ impl Failures {
     }
 }
 
-/// Consecutive looks at one object that led to nothing.
+/// Consecutive passes over one object that changed nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Fruitless {
-    looks: u32,
+pub struct IdleBackoff {
+    passes: u32,
 }
 
-/// What a look led to.
+/// What a pass led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
-    /// Something was done, or is not as it was.
-    Fruitful,
-    /// All is as it was.
-    Fruitless,
+pub enum PassOutcome {
+    /// An action changed something, or the observation differs from the one before.
+    Changed,
+    /// Nothing changed.
+    Unchanged,
 }
 
-impl Fruitless {
-    /// How long to wait after one more look: as soon as is asked for after a fruitful one, twice as long after each
-    /// fruitless one, up to the slowest pace.
-    pub fn after(&mut self, look: Look, soonest: Duration, slowest: Duration) -> Duration {
-        self.looks = match look {
-            Look::Fruitful => 0,
-            Look::Fruitless => self.looks.saturating_add(1),
-        };
-        soonest.saturating_mul(2_u32.saturating_pow(self.looks.min(16))).min(slowest.max(soonest))
+impl PassOutcome {
+    /// The outcome of a pass that changed something, or did not.
+    #[must_use]
+    pub fn of(changed: bool) -> Self {
+        if changed { Self::Changed } else { Self::Unchanged }
     }
 }
 
+impl IdleBackoff {
+    /// Delay after one more pass: the soonest after a change, and twice as long after each pass without one, up to the slowest.
+    pub fn after(&mut self, outcome: PassOutcome, soonest: Duration, slowest: Duration) -> Duration {
+        self.passes = match outcome {
+            PassOutcome::Changed => 0,
+            PassOutcome::Unchanged => self.passes.saturating_add(1),
+        };
+        soonest.saturating_mul(2_u32.saturating_pow(self.passes.min(16))).min(slowest.max(soonest))
+    }
+}
+
+/// Delay after this many earlier failures.
 fn wait(failures: u32) -> Duration {
     FIRST.saturating_mul(2_u32.saturating_pow(failures.min(16))).min(LONGEST)
 }
@@ -59,18 +67,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fruitless_looks_grow_apart_until_one_bears_fruit() {
+    fn delays_double_while_nothing_changes() {
         let (soonest, slowest) = (Duration::from_millis(300), Duration::from_secs(5));
-        let mut fruitless = Fruitless::default();
-        let mut after = |look| fruitless.after(look, soonest, slowest).as_millis();
-        assert_eq!(after(Look::Fruitful), 300);
-        let waits: Vec<_> = (0..6).map(|_| after(Look::Fruitless)).collect();
+        let mut idle = IdleBackoff::default();
+        let mut after = |outcome| idle.after(outcome, soonest, slowest).as_millis();
+        assert_eq!(after(PassOutcome::Changed), 300);
+        let waits: Vec<_> = (0..6).map(|_| after(PassOutcome::Unchanged)).collect();
         assert_eq!(waits, [600, 1200, 2400, 4800, 5000, 5000]);
-        assert_eq!(after(Look::Fruitful), 300);
+        assert_eq!(after(PassOutcome::Changed), 300);
     }
 
     #[test]
-    fn waits_double_up_to_the_longest() {
+    fn delays_double_up_to_the_longest() {
         let mut failures = Failures::default();
         let waits: Vec<_> = (0..9).map(|_| failures.one_more().as_millis()).collect();
         assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000]);

@@ -1,4 +1,4 @@
-//! Starts and stops the operator: health, leadership, controllers. Owns the order and who watches what.
+//! Starts and stops the operator: health, leadership, controllers. Owns the order, and which objects each controller watches.
 
 use std::future::Future;
 use std::io;
@@ -14,11 +14,11 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::controller::Config;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use plan::names;
-use serde::de::DeserializeOwned;
 use tokio::sync::watch;
 
+use crate::cluster_object::ClusterObject;
 use crate::context::{Context, NoEntropy, entropy};
 use crate::health::{self, Readiness};
 use crate::leadership::{Candidate, LeaseError};
@@ -26,10 +26,10 @@ use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::{raft_backup, raft_cluster};
 
-/// Clusters reconciled at a time.
+/// Objects of one kind that are reconciled at a time.
 const CONCURRENCY: u16 = 16;
 
-/// Why the operator ended.
+/// Why the operator stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The async runtime did not start.
@@ -41,23 +41,23 @@ pub enum RunError {
     /// Health and metrics cannot be served.
     #[error("health and metrics cannot be served: {0}")]
     Health(#[source] io::Error),
-    /// Signals cannot be listened to.
-    #[error("signals cannot be listened to: {0}")]
+    /// Signals cannot be received.
+    #[error("signals cannot be received: {0}")]
     Signals(#[source] io::Error),
     /// Leadership was lost.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// No name could be minted.
+    /// No name could be generated.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
 }
 
-/// Runs until told to stop.
+/// Runs until a signal stops it.
 ///
 /// # Errors
-/// It cannot start, or lost its leadership.
+/// Returns an error if the operator cannot start or loses the lease.
 pub fn blocking(settings: Settings) -> Result<(), RunError> {
-    // Whoever was first installed the same provider.
+    // An error means that the same provider is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -87,7 +87,7 @@ async fn work(
     let version = client.apiserver_version().await?;
     readiness.reached();
     tracing::info!(kubernetes = version.git_version, "reached the Kubernetes API");
-    // A restarted pod keeps its name: what it held before is not its own any more.
+    // A restarted pod keeps its name, and must not take its predecessor's lease for its own.
     let identity = format!("{}_{:08x}", settings.pod_name, entropy()?.cluster_id as u32);
     let mut candidate = Candidate::new(client.clone(), &settings.pod_namespace, identity);
     tokio::select! {
@@ -95,7 +95,7 @@ async fn work(
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     metrics.leads();
-    tracing::info!("leads: starts to work");
+    tracing::info!("holds the lease: starts to reconcile");
     let context = Arc::new(Context::new(client, settings.operator(), metrics, settings.pod_name.clone()));
     let lost = tokio::select! {
         lost = candidate.keep() => Some(lost),
@@ -104,21 +104,21 @@ async fn work(
     if let Some(lost) = lost {
         return Err(lost.into());
     }
-    // Nothing of this process acts any more: another copy may.
+    // No task of this process acts any more, so another copy may.
     if let Err(error) = candidate.release().await {
-        tracing::warn!(%error, "the lease was not given up: it expires by itself");
+        tracing::warn!(%error, "the lease was not released: it expires by itself");
     }
     Ok(())
 }
 
-/// A client that sends each request once. What was refused or not answered is decided anew at the next look: a retry within
-/// a pass acts on an old one, holds the pass up for as long as an eviction is refused, and may create twice.
+/// A client that sends each request once. A failed request is planned anew in the next pass. A retry within a pass would act on an
+/// old observation, delay the pass while an eviction is refused, and could create an object twice.
 fn client(mut config: kube::Config) -> kube::Result<Client> {
     config.default_retry = false;
     Client::try_from(config)
 }
 
-/// Runs all controllers until told to stop, and lets passes under way end.
+/// Runs all controllers until a signal stops them, and lets passes in progress end.
 async fn controllers(settings: &Settings, context: &Arc<Context>, stop: &watch::Receiver<bool>) {
     let namespaces = settings.namespaces();
     let scopes: Vec<Option<&str>> =
@@ -178,24 +178,21 @@ async fn backups(context: Arc<Context>, scope: Option<&str>, stop: watch::Receiv
         .await;
 }
 
-fn api<K>(client: &Client, scope: Option<&str>) -> Api<K>
-where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + DeserializeOwned,
-{
+fn api<K: ClusterObject>(client: &Client, scope: Option<&str>) -> Api<K> {
     match scope {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
     }
 }
 
-/// The cluster that an object is labelled with.
+/// The cluster in an object's labels.
 fn cluster_of(object: &impl ResourceExt) -> Option<ObjectRef<RaftCluster>> {
     let name = object.labels().get(names::LABEL_CLUSTER)?;
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
-    // A sender that is gone means that the process ends: so does this.
+    // The sender is dropped only when the process ends, which is a reason to stop, too.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
@@ -206,8 +203,8 @@ fn stop_signal() -> io::Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
     tokio::spawn(async move {
         select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
-        tracing::info!("told to stop");
-        // Nobody listens any more when the process is already ending.
+        tracing::info!("received a signal to stop");
+        // The receiver may be dropped already when the process ends.
         let _ = sender.send(true);
     });
     Ok(receiver)
@@ -223,31 +220,31 @@ mod tests {
 
     use super::*;
 
-    /// For an answer that comes at once but for a busy machine; who asks again would do so within it.
+    /// Longest wait for an answer on a busy machine; a retry would come within it.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// An API server that refuses everything for the moment, as a disruption budget refuses an eviction, and counts.
-    async fn refuse_all(listener: TcpListener, asked: Arc<AtomicU32>) {
+    /// An API server that refuses every request as a disruption budget refuses an eviction, and counts them.
+    async fn refuse_all(listener: TcpListener, requests: Arc<AtomicU32>) {
         while let Ok((mut connection, _)) = listener.accept().await {
             let mut request = [0; 4096];
             let _ = connection.read(&mut request).await;
-            asked.fetch_add(1, Ordering::Relaxed);
+            requests.fetch_add(1, Ordering::Relaxed);
             let refusal = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
             let _ = connection.write_all(refusal).await;
         }
     }
 
     #[tokio::test]
-    async fn what_is_refused_for_the_moment_is_not_asked_again_within_a_pass() {
+    async fn a_refused_request_is_not_sent_again_within_a_pass() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
         let address = listener.local_addr().expect("it is bound");
-        let asked = Arc::new(AtomicU32::new(0));
-        let server = tokio::spawn(refuse_all(listener, Arc::clone(&asked)));
+        let requests = Arc::new(AtomicU32::new(0));
+        let server = tokio::spawn(refuse_all(listener, Arc::clone(&requests)));
         let config = kube::Config::new(format!("http://{address}").parse().expect("a URL"));
         let client = client(config).expect("a client");
         let refused = tokio::time::timeout(PATIENCE, client.apiserver_version()).await;
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert_eq!(requests.load(Ordering::Relaxed), 1);
         assert!(matches!(refused, Ok(Err(_))), "{refused:?}");
         server.abort();
     }

@@ -1,4 +1,4 @@
-//! Flags and environment. Owns their names and defaults; the chart sets them.
+//! Flags and environment variables. Owns their names and defaults. The chart sets them.
 
 use std::net::SocketAddr;
 
@@ -9,28 +9,28 @@ use plan::observed::OperatorSettings;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "raft-operator", version)]
 pub struct Settings {
-    /// Image of the members of new clusters that name none in spec.image. Clusters that run keep the image they have.
+    /// Image of new clusters that name none in spec.image. Existing clusters keep their image.
     #[arg(long, env = "RAFT_OPERATOR_NODE_IMAGE")]
     pub node_image: String,
-    /// Pull policy of clusters that name none in spec.imagePullPolicy: Always, IfNotPresent or Never. Default: Kubernetes' own.
+    /// Pull policy of clusters that name none in spec.imagePullPolicy: Always, IfNotPresent or Never. Default: that of Kubernetes.
     #[arg(long, env = "RAFT_OPERATOR_NODE_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub node_image_pull_policy: Option<String>,
-    /// Namespaces whose RaftClusters are looked after, separated by commas. Empty: all.
+    /// Namespaces whose RaftClusters are reconciled, separated by commas. Empty: all.
     #[arg(long, env = "RAFT_OPERATOR_WATCH_NAMESPACES", default_value = "")]
     pub watch_namespaces: String,
-    /// Where probes and metrics are served.
+    /// Address at which probes and metrics are served.
     #[arg(long, env = "RAFT_OPERATOR_HEALTH_ADDR", default_value = "0.0.0.0:8080")]
     pub health_addr: SocketAddr,
-    /// Name of this copy of the operator, to tell it from others in the lease.
+    /// Name of this copy of the operator, by which the lease tells it from others.
     #[arg(long, env = "POD_NAME", default_value = "raft-operator")]
     pub pod_name: String,
-    /// Namespace of the lease by which copies agree who works.
+    /// Namespace of the lease, which lets one copy of the operator work at a time.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     pub pod_namespace: String,
 }
 
 impl Settings {
-    /// Namespaces to look after; empty: all.
+    /// Namespaces whose clusters are reconciled; empty for all.
     #[must_use]
     pub fn namespaces(&self) -> Vec<&str> {
         let mut namespaces: Vec<&str> =
@@ -40,7 +40,7 @@ impl Settings {
         namespaces
     }
 
-    /// What the planner needs to know of them.
+    /// The settings that the planner needs.
     #[must_use]
     pub fn operator(&self) -> OperatorSettings {
         OperatorSettings {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn namespaces_are_listed_once_and_none_means_all() {
+    fn each_namespace_is_listed_once_and_none_means_all() {
         let settings = |list: &str| {
             Settings::parse_from(["raft-operator", "--node-image=i", &format!("--watch-namespaces={list}")])
         };

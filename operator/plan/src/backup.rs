@@ -1,5 +1,5 @@
-//! One RaftBackup: which member takes it, under which name, and what is reported. The member does the work; this decides
-//! who is asked and says how it went.
+//! One RaftBackup. Owns which member takes it, under which name, and what is reported. Does not own the upload, which the member
+//! does.
 
 use crds::raft_backup::{BackupProgress, RaftBackup, RaftBackupStatus};
 use crds::{ConditionType, ObjectStore, Reason};
@@ -8,63 +8,64 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::decision::{Note, shortened};
 use crate::desired::digest;
-use crate::identity::Record;
+use crate::identity::ClusterIdentity;
 use crate::ids::ClusterId;
 use crate::names::Ordinal;
 use crate::observed::Observed;
+use crate::observed::failure::FailureCause;
 use crate::roster::{Roster, Seat};
 use crate::status::{Finding, Holds, conditions};
 use crate::validated::ValidatedCluster;
 
-/// What is to be done about a backup.
+/// What to do about a backup.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Choice {
-    /// It is complete, for ever.
+    /// Nothing: it is complete, and completed backups never change.
     Complete,
-    /// Nobody can be asked now.
+    /// Wait, because no member can be asked now.
     Wait(Note),
-    /// Ask this member.
-    Ask(Ask),
+    /// Call a member.
+    Assign(Assignment),
 }
 
-/// A call to a member: start this backup, or tell how it goes.
+/// A call to a member: start this backup, or report its progress.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ask {
-    /// Whom.
+pub struct Assignment {
+    /// The member.
     pub member: Ordinal,
     /// Its name.
     pub member_name: String,
-    /// Of which cluster.
+    /// The cluster to back up.
     pub cluster: ClusterId,
-    /// Name of the backup. The same until a member says that this one failed, or the place changes: whoever is asked next
-    /// finds what another may have finished unheard.
+    /// Name of the backup. It changes only when a member reports that the backup failed, or when the place changes. So the next
+    /// member finds a backup that another completed without its answer arriving.
     pub name: String,
-    /// Where to.
+    /// The object store to write to.
     pub store: ObjectStore,
 }
 
-/// How an attempt goes.
+/// State of an attempt.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Progress {
-    /// Under way.
+pub enum AttemptState {
+    /// In progress.
     Running {
-        /// Bytes in the bucket.
+        /// Uploaded bytes.
         bytes_done: u64,
-        /// Bytes in all; 0 while unknown.
+        /// Bytes to upload; 0 while unknown.
         bytes_total: u64,
     },
     /// Complete.
     Done(Box<Completed>),
-    /// The member did not answer: the backup may be under way, or done.
-    Unheard {
-        /// For people.
+    /// The member did not answer: the backup may be in progress, or complete.
+    Unanswered {
+        /// Explanation for people.
         error: String,
     },
-    /// Came to nothing.
+    /// It failed.
     Failed {
-        /// A word that conditions know, if the member named one.
-        cause: String,
-        /// For people.
+        /// The cause, if the member named one.
+        cause: Option<FailureCause>,
+        /// Explanation for people.
         error: String,
     },
 }
@@ -78,7 +79,7 @@ pub struct Completed {
     pub sha256: String,
     /// Its size.
     pub size_bytes: u64,
-    /// Last entry in it.
+    /// Index of the last entry in it.
     pub index: u64,
     /// Term of that entry.
     pub term: u64,
@@ -86,18 +87,18 @@ pub struct Completed {
     pub revision: i64,
 }
 
-/// Tries that came to nothing.
+/// Numbers of attempts without a completed backup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tries {
-    /// A member said that the backup failed: the next one takes another name.
+pub struct Attempts {
+    /// Failed attempts; the next one takes another name.
     pub failed: u32,
-    /// A member did not answer.
-    pub unheard: u32,
+    /// Attempts without an answer.
+    pub unanswered: u32,
 }
 
-/// Decides whom to ask. `cluster` is the look at the RaftCluster, if there is one.
+/// Decides which member to assignment. `cluster` is the observation of the RaftCluster; `None` if it does not exist.
 #[must_use]
-pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, tries: Tries) -> Choice {
+pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempts: Attempts) -> Choice {
     if is_complete(backup) {
         return Choice::Complete;
     }
@@ -109,40 +110,42 @@ pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, tries: Tries) -> 
     let Some(store) = observed.cluster.spec.backup.as_ref().map(|backup| backup.object_store.clone()) else {
         return wait(Reason::NoObjectStore, format!("RaftCluster {name:?} has no spec.backup.objectStore: set one"));
     };
-    let record = observed.record.as_ref().filter(|secret| observed.owns(&secret.metadata));
-    let record = record.and_then(|secret| Record::from_secret(secret).ok());
-    let (Ok(valid), Some(record)) = (ValidatedCluster::parse(observed), record) else {
+    let identity = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata));
+    let identity = identity.and_then(|secret| ClusterIdentity::from_secret(secret).ok());
+    let (Ok(valid), Some(identity)) = (ValidatedCluster::parse(observed), identity) else {
         return wait(Reason::Waiting, format!("RaftCluster {name:?} was not formed yet"));
     };
-    let roster = Roster::of(&valid, observed, Some(&record));
+    let roster = Roster::of(&valid, observed, Some(&identity));
     let former = backup.status.as_ref().and_then(|status| status.source_member.as_deref());
-    let Some(seat) = source(&roster, former, tries) else {
+    let Some(seat) = source(&roster, former, attempts) else {
         return wait(Reason::Waiting, format!("no member of RaftCluster {name:?} serves at the moment"));
     };
     let uid = backup.metadata.uid.as_deref().unwrap_or_default();
-    Choice::Ask(Ask {
+    assert!(!uid.is_empty(), "a backup is named after its UID, otherwise two could share a name");
+    assert!(seat.report.is_some() && seat.health.serves(), "a backup is taken by a member that serves");
+    Choice::Assign(Assignment {
         member: seat.ordinal,
         member_name: seat.name.clone(),
-        cluster: record.cluster,
-        name: name_of(uid, &store, tries.failed),
+        cluster: identity.cluster,
+        name: name_of(uid, &store, attempts.failed),
         store,
     })
 }
 
-/// A member knows a backup by its name alone, and goes on uploading to where it was first told to: another place makes
-/// another backup, or the status would name a bucket that the manifest is not in.
+/// Name of a backup. A member knows a backup by its name alone and goes on uploading to the first place, so another place makes
+/// another name. Otherwise the status could name a bucket without the manifest.
 fn name_of(uid: &str, store: &ObjectStore, attempt: u32) -> String {
     let place = digest(&(&store.endpoint, &store.region, &store.bucket, &store.prefix));
     if attempt == 0 { format!("{uid}-{place}") } else { format!("{uid}-{place}-{attempt}") }
 }
 
-/// Who was asked before, while it serves; else a follower that is caught up, so that the leader has nothing more to do, and
-/// another one after each try that came to nothing.
-fn source<'r, 'a>(roster: &'r Roster<'a>, former: Option<&str>, tries: Tries) -> Option<&'r Seat<'a>> {
-    let serves = |seat: &&Seat<'_>| seat.report.is_some() && seat.standing.serves();
+/// The member that was asked before, while it serves; else a follower that has caught up, which spares the leader, and another
+/// one after each attempt that did not complete.
+fn source<'r, 'a>(roster: &'r Roster<'a>, former: Option<&str>, attempts: Attempts) -> Option<&'r Seat<'a>> {
+    let serves = |seat: &&Seat<'_>| seat.report.is_some() && seat.health.serves();
     let mut serving: Vec<&Seat<'_>> = roster.seats.values().filter(serves).collect();
-    serving.sort_by_key(|seat| (!seat.standing.caught_up(), seat.standing.leads(), seat.ordinal));
-    let turn = tries.failed.saturating_add(tries.unheard) as usize;
+    serving.sort_by_key(|seat| (!seat.health.caught_up(), seat.health.leads(), seat.ordinal));
+    let turn = attempts.failed.saturating_add(attempts.unanswered) as usize;
     let next = || turn.checked_rem(serving.len()).map(|turn| serving[turn]);
     serving.iter().copied().find(|seat| Some(seat.name.as_str()) == former).or_else(next)
 }
@@ -151,7 +154,7 @@ fn is_complete(backup: &RaftBackup) -> bool {
     backup.status.as_ref().is_some_and(|status| status.completed_at.is_some() && status.manifest.is_some())
 }
 
-/// The status while nobody can be asked.
+/// The status while no member can be asked.
 #[must_use]
 pub fn waiting(backup: &RaftBackup, note: &Note, now: Timestamp) -> RaftBackupStatus {
     let mut status = backup.status.clone().unwrap_or_default();
@@ -159,36 +162,41 @@ pub fn waiting(backup: &RaftBackup, note: &Note, now: Timestamp) -> RaftBackupSt
     status
 }
 
-/// The status after a member told how the attempt goes.
+/// The status after a call to a member.
 #[must_use]
-pub fn progressed(backup: &RaftBackup, ask: &Ask, progress: &Progress, now: Timestamp) -> RaftBackupStatus {
+pub fn progressed(
+    backup: &RaftBackup,
+    assignment: &Assignment,
+    progress: &AttemptState,
+    now: Timestamp,
+) -> RaftBackupStatus {
     let mut status = backup.status.clone().unwrap_or_default();
     status.started_at.get_or_insert(Time(now));
-    status.source_member = Some(ask.member_name.clone());
-    status.cluster_id = Some(ask.cluster.to_string());
-    status.location = Some(ask.store.clone());
+    status.source_member = Some(assignment.member_name.clone());
+    status.cluster_id = Some(assignment.cluster.to_string());
+    status.location = Some(assignment.store.clone());
     match progress {
-        Progress::Running { bytes_done, bytes_total } => {
+        AttemptState::Running { bytes_done, bytes_total } => {
             status.progress =
                 Some(BackupProgress { bytes_done: signed(*bytes_done), bytes_total: signed(*bytes_total) });
             status.error = None;
-            let message = format!("{} uploads: {bytes_done} of {bytes_total} bytes", ask.member_name);
+            let message = format!("{} uploads: {bytes_done} of {bytes_total} bytes", assignment.member_name);
             close(&mut status, backup, now, Holds::No, &Note::new(Reason::Uploading, message));
         }
-        Progress::Done(completed) => complete(&mut status, backup, completed, now),
-        Progress::Unheard { error } => {
-            // Another member may be heard.
+        AttemptState::Done(completed) => complete(&mut status, backup, completed, now),
+        AttemptState::Unanswered { error } => {
+            // Another member may answer.
             status.source_member = None;
-            let message = format!("{} does not answer, another try follows: {error}", ask.member_name);
+            let message = format!("{} does not answer, another attempt follows: {error}", assignment.member_name);
             close(&mut status, backup, now, Holds::No, &Note::new(Reason::Waiting, message));
         }
-        Progress::Failed { cause, error } => {
-            let reason = Reason::from_word(cause).unwrap_or(Reason::BackupFailed);
+        AttemptState::Failed { cause, error } => {
+            let reason = cause.and_then(FailureCause::condition_reason).unwrap_or(Reason::BackupFailed);
             status.error = Some(error.chars().take(4096).collect());
             status.progress = None;
-            // Another member may do better.
+            // Another member may succeed.
             status.source_member = None;
-            let message = format!("{} failed, another attempt follows: {error}", ask.member_name);
+            let message = format!("{} failed, another attempt follows: {error}", assignment.member_name);
             close(&mut status, backup, now, Holds::No, &Note::new(reason, message));
         }
     }
@@ -208,9 +216,10 @@ fn complete(status: &mut RaftBackupStatus, backup: &RaftBackup, completed: &Comp
     status.error = None;
     let message = format!("revision {} is in the bucket, {} bytes", completed.revision, completed.size_bytes);
     close(status, backup, now, Holds::Yes, &Note::new(Reason::Completed, message));
+    debug_assert!(status.completed_at.is_some() && status.manifest.is_some(), "a complete backup can be found");
 }
 
-/// Sets the conditions: Ready as told, Reconciling its opposite, Stalled never, as every cause may go away.
+/// Sets the conditions: Ready as given, Reconciling its opposite, and Stalled never, because every cause may go away.
 fn close(status: &mut RaftBackupStatus, backup: &RaftBackup, now: Timestamp, ready: Holds, note: &Note) {
     let note = Note::new(note.reason, shortened(&note.message));
     let (reconciling, doing) = match ready {
@@ -223,11 +232,12 @@ fn close(status: &mut RaftBackupStatus, backup: &RaftBackup, now: Timestamp, rea
         Finding {
             kind: ConditionType::Stalled,
             holds: Holds::No,
-            note: Note::new(Reason::NotStalled, "nothing stands in the way for good"),
+            note: Note::new(Reason::NotStalled, "no obstacle needs a person"),
         },
     ];
     let former = backup.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     status.observed_generation = backup.metadata.generation;
+    debug_assert!(ready != Holds::Unknown, "a backup is complete or not");
     status.conditions = conditions(findings.into_iter(), former, now, backup.metadata.generation);
 }
 

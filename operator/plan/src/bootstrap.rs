@@ -1,17 +1,17 @@
 //! From nothing to a cluster, exactly once: first members, the identity, Bootstrap. Does not own what is reported while a
 //! cluster has no leader (`outage.rs`), nor what happens once it has one (`membership`).
 //!
-//! The record is the point of no return. Before it every volume is blank and nothing can be lost; after it no second one
-//! is ever made, whatever happened to the disks.
+//! The identity is the point of no return. Before it exists every volume is blank and nothing can be lost; afterwards no second
+//! one is ever created, whatever happened to the disks (`operator/docs/decisions/identity.md`).
 
 use std::collections::BTreeSet;
 
 use crds::Reason;
 
-use crate::action::Action;
+use crate::action::{Action, MemberAction, ObjectAction};
 use crate::decision::{Decision, Note};
 use crate::desired::stateful_set;
-use crate::identity::{Origin, Record, RecordedVoter};
+use crate::identity::{ClusterIdentity, FirstVoter, Origin};
 use crate::ids::{ClusterId, MemberId, Token};
 use crate::membership::ordinals;
 use crate::names::{self, Role};
@@ -19,12 +19,12 @@ use crate::observed::Observed;
 use crate::observed::member::Configuration;
 use crate::outage;
 use crate::restore;
-use crate::roster::{Loss, Roster, Seat, Standing, has_volume, is_going, is_used};
+use crate::roster::{Health, Loss, Roster, Seat, has_volume, is_going, is_used};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
 
-/// No record yet: bring up the first members and, when each told its ID, make the record.
-pub(crate) fn before_record(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Decision {
+/// Without an identity: starts the first members and, when each has reported its ID, creates the identity.
+pub(crate) fn form(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Decision {
     if let Some(waiting) = former_objects(observed) {
         return waiting;
     }
@@ -41,7 +41,7 @@ pub(crate) fn before_record(valid: &ValidatedCluster<'_>, observed: &Observed, r
         Err(note) => return Decision { activity: Some(restoring()), blocked: Some(note), ..Decision::default() },
     };
     let store = origin.store();
-    let usable = |seat: &&Seat<'_>| seat.set.is_some() && !matches!(seat.standing, Standing::Lost(Loss::Foreign));
+    let usable = |seat: &&Seat<'_>| seat.set.is_some() && !matches!(seat.health, Health::Lost(Loss::Foreign));
     let seats: Vec<&Seat<'_>> = roster.seats.values().filter(usable).collect();
     let roles: Vec<Role> = (seats.len()..valid.total())
         .map(|place| if place < valid.voters { Role::Voter } else { Role::Learner })
@@ -55,76 +55,79 @@ pub(crate) fn before_record(valid: &ValidatedCluster<'_>, observed: &Observed, r
         Origin::Empty => valid.voters,
         Origin::Backup(_) => 1,
     };
+    assert!(voters <= seats.len(), "the first voters exist: {voters} of {}", seats.len());
     match first_voters(&seats[..voters]) {
         Ok(voters) => {
-            let record = Record {
+            let identity = ClusterIdentity {
                 cluster: ClusterId(observed.entropy.cluster_id),
                 token: Token::of(observed.entropy.token),
                 voters,
                 origin,
             };
-            let secret = record.to_secret(valid.name, valid.namespace, valid.owner.clone());
-            decision.actions.push(Action::CreateRecord(Box::new(secret)));
+            let secret = identity.to_secret(valid.name, valid.namespace, valid.owner.clone());
+            decision.actions.push(ObjectAction::CreateIdentity(Box::new(secret)).into());
         }
         Err(note) => decision.blocked = Some(note),
     }
     decision
 }
 
-/// A record but no leader to ask: carry the record out as far as it is not, and tell what is wrong otherwise.
-pub(crate) fn after_record(
+/// With an identity but without a leader: brings the first voters into the cluster, and reports what is wrong.
+pub(crate) fn await_leader(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
     roster: &Roster<'_>,
-    record: &Record,
+    identity: &ClusterIdentity,
 ) -> Decision {
-    let mut decision = Decision { actions: bring_back_missing(valid, roster, record), ..Decision::default() };
-    match outage::find(valid, observed, roster, record) {
+    let mut decision = Decision { actions: bring_back_missing(valid, roster, identity), ..Decision::default() };
+    match outage::find(valid, observed, roster, identity) {
         Some(outage) => decision = decision.and(outage),
-        None => decision.activity = Some(starting(&record.origin)),
+        None => decision.activity = Some(starting(&identity.origin)),
     }
     if decision.stalled.is_none() {
-        decision = decision.and(carry_out(valid, roster, record));
+        decision = decision.and(carry_out(valid, roster, identity));
     }
     decision
 }
 
-/// Calls Bootstrap (or Restore) on every voter of the record that is still blank.
-pub(crate) fn carry_out(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, record: &Record) -> Decision {
-    if let Origin::Backup(place) = &record.origin {
-        return restore::carry_out(valid, roster, record, place);
+/// Calls Bootstrap (or Restore) on every first voter that is still blank.
+pub(crate) fn carry_out(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identity: &ClusterIdentity) -> Decision {
+    if let Origin::Backup(place) = &identity.origin {
+        return restore::carry_out(valid, roster, identity, place);
     }
-    let voters: Vec<_> = record
+    let voters: Vec<_> = identity
         .voters
         .iter()
         .filter_map(|voter| Some((voter.id, info(valid, names::ordinal_of_member(valid.name, &voter.name)?))))
         .collect();
-    let blank = record.voters.iter().filter_map(|voter| roster.by_id(voter.id)).filter(|seat| is_blank_voter(seat));
+    let blank = identity.voters.iter().filter_map(|voter| roster.by_id(voter.id)).filter(|seat| is_blank_voter(seat));
     let actions = blank
-        .map(|seat| Action::Bootstrap {
-            member: seat.ordinal,
-            record: Box::new(record.clone()),
-            voters: voters.clone(),
+        .map(|seat| {
+            let (member, identity, voters) = (seat.ordinal, Box::new(identity.clone()), voters.clone());
+            MemberAction::Bootstrap { member, identity, voters }.into()
         })
         .collect();
     Decision { actions, ..Decision::default() }
 }
 
 fn is_blank_voter(seat: &Seat<'_>) -> bool {
-    seat.standing == Standing::Blank && seat.blank_id().is_some() && seat.blank_id() == seat.id
+    seat.health == Health::Blank && seat.blank_id().is_some() && seat.blank_id() == seat.id
 }
 
-/// IDs and names of the first voters, once all of them told theirs.
-fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<RecordedVoter>, Note> {
+/// IDs and names of the first voters, once all of them have reported their IDs.
+///
+/// # Errors
+/// Returns what is waited for if a member has not reported its ID, or if two report the same. No identity is created.
+fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
     let mut voters = Vec::new();
     let mut silent = Vec::new();
     for seat in seats {
         match seat.blank_id() {
-            Some(id) => voters.push(RecordedVoter { name: seat.name.clone(), id }),
+            Some(id) => voters.push(FirstVoter { name: seat.name.clone(), id }),
             None => silent.push(*seat),
         }
     }
-    // What keeps one of them from starting says more than that they start.
+    // The cause that keeps a member from starting tells more than that members start.
     let mut causes = silent.iter().filter_map(|seat| Some((seat, troubles::of(seat)?)));
     let is_known = |note: &Note| !matches!(note.reason, Reason::MembersNotReady | Reason::MemberUnreachable);
     if let Some((seat, note)) = causes.find(|(_, note)| is_known(note)) {
@@ -139,10 +142,11 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<RecordedVoter>, Note> {
         let message = "two volumes hold the same member ID, as copies of one volume do: delete the claims and pods of all members but one";
         return Err(Note::new(Reason::RetainedVolumes, message));
     }
+    assert_eq!(voters.len(), seats.len(), "every first voter is in the identity");
     Ok(voters)
 }
 
-/// Objects of an earlier RaftCluster of this name that Kubernetes has yet to collect.
+/// Reports objects of an earlier RaftCluster of this name that Kubernetes has yet to collect.
 fn former_objects(observed: &Observed) -> Option<Decision> {
     let set = observed
         .members
@@ -151,7 +155,7 @@ fn former_objects(observed: &Observed) -> Option<Decision> {
         .find(|set| !observed.owns(&set.metadata))
         .map(|set| format!("StatefulSet {}", set.metadata.name.as_deref().unwrap_or_default()));
     let secret = observed
-        .record
+        .identity
         .as_ref()
         .filter(|secret| !observed.owns(&secret.metadata))
         .map(|secret| format!("Secret {}", secret.metadata.name.as_deref().unwrap_or_default()));
@@ -166,7 +170,7 @@ fn former_objects(observed: &Observed) -> Option<Decision> {
     })
 }
 
-/// Volumes with data that an earlier cluster of this name left. A restore starts above them; nothing else touches them.
+/// Reports volumes with data of an earlier cluster of this name. A restore uses higher ordinals; nothing else starts.
 fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option<Decision> {
     let retained: Vec<&Seat<'_>> = roster
         .seats
@@ -193,8 +197,8 @@ fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option
     Some(Decision::stall(Reason::RetainedVolumes, message))
 }
 
-/// Volumes that no member ever said to hold something, left without a StatefulSet before there was a cluster: their
-/// members start, and tell. A restore leaves them alone.
+/// Starts members on volumes that were left without a StatefulSet before there was a cluster and that no member ever reported to
+/// hold data, so that they report it. A restore leaves such volumes alone.
 fn abandoned_volumes(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Vec<Action> {
     if valid.spec.bootstrap.is_some() || observed.services.members.is_none() {
         return Vec::new();
@@ -203,30 +207,30 @@ fn abandoned_volumes(valid: &ValidatedCluster<'_>, observed: &Observed, roster: 
     abandoned
         .filter_map(|seat| {
             let uid = seat.volume?.metadata.uid.as_deref()?;
-            Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, stateful_set::Origin::OfVolume(uid), None))
+            Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, stateful_set::SetOrigin::OfVolume(uid), None))
         })
         .collect()
 }
 
-/// A member whose StatefulSet was deleted by somebody, but whose volume is there, comes back as who it was.
-fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, record: &Record) -> Vec<Action> {
-    let store = record.origin.store();
+/// Creates the StatefulSet of each member whose volume exists and whose StatefulSet was deleted, under the same ID.
+fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identity: &ClusterIdentity) -> Vec<Action> {
+    let store = identity.origin.store();
     let missing = roster.seats.values().filter(|seat| seat.set.is_none() && has_volume(seat));
     missing
-        .filter(|seat| !seat.holds_data_of_another(record.cluster))
-        .filter(|seat| !seat.id.is_some_and(|id| is_known_removed(roster, record, id)))
+        .filter(|seat| !seat.holds_data_of_another(identity.cluster))
+        .filter(|seat| !seat.id.is_some_and(|id| is_known_removed(roster, identity, id)))
         .filter_map(|seat| {
-            let origin = stateful_set::Origin::Announced(seat.id?);
+            let origin = stateful_set::SetOrigin::Announced(seat.id?);
             Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, origin, store))
         })
         .collect()
 }
 
-/// Whether any member of this cluster knows of a committed configuration that removed `id`. Not linearizable, but such news
-/// never becomes false: without it a retained volume of a removed member would be started again in every outage.
-fn is_known_removed(roster: &Roster<'_>, record: &Record, id: MemberId) -> bool {
+/// Whether any member of this cluster reports a committed configuration that removed `id`. Not linearizable, but a removal is
+/// never undone. Otherwise every outage would start the retained volume of a removed member again.
+fn is_known_removed(roster: &Roster<'_>, identity: &ClusterIdentity, id: MemberId) -> bool {
     let reports = roster.seats.values().filter_map(|seat| seat.report);
-    reports.filter(|report| report.cluster == Some(record.cluster)).any(|report| {
+    reports.filter(|report| report.cluster == Some(identity.cluster)).any(|report| {
         let committed = |configuration: &&Configuration| configuration.index <= report.commit;
         report.configuration.as_ref().filter(committed).is_some_and(|known| known.is_gone_for_good(id))
     })

@@ -1,4 +1,4 @@
-//! What a room decided: actions, and what is to be told about them. Owns no decision itself.
+//! What a module decided: actions, and what is reported about them. Owns how two decisions are joined. Does not own any decision.
 
 use crds::Reason;
 use crds::raft_cluster::PlanStatus;
@@ -8,29 +8,29 @@ use crate::action::Action;
 /// Longest message of a condition that is worth storing, in characters.
 const MESSAGE_MAX: usize = 1024;
 
-/// What one look led to.
+/// What one observation led to.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
-    /// What to do, in order.
+    /// Actions, in order.
     pub actions: Vec<Action>,
-    /// What is going on, if anything is.
+    /// The change in progress, if there is one.
     pub activity: Option<Note>,
     /// Why nothing goes on until a person acts.
     pub stalled: Option<Note>,
-    /// What the next step waits for.
+    /// Cause that the next step waits for.
     pub blocked: Option<Note>,
-    /// The change of membership under way.
+    /// The membership change in progress.
     pub membership: Option<PlanStatus>,
-    /// Why nobody can write, if nobody can.
+    /// Why no client can write, if none can.
     pub outage: Option<Note>,
 }
 
-/// Something to be told.
+/// A reason with its explanation, to be reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// In one word.
+    /// The reason, as conditions print it.
     pub reason: Reason,
-    /// What it is and, where a person can help, what to do.
+    /// What is wrong and, where a person can help, what to do.
     pub message: String,
 }
 
@@ -42,12 +42,12 @@ impl Note {
 }
 
 impl Decision {
-    /// Nothing to do until a person acts.
+    /// A decision that nothing goes on until a person acts.
     pub(crate) fn stall(reason: Reason, message: impl Into<String>) -> Self {
         Self { stalled: Some(Note::new(reason, message)), ..Self::default() }
     }
 
-    /// Takes over what another room decided; what this one said first stands.
+    /// Adds the decision of another module. Where both report, this one's report stays.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.actions.extend(other.actions);
         self.activity = self.activity.or(other.activity);
@@ -59,10 +59,16 @@ impl Decision {
     }
 }
 
-/// At most as much as is worth storing.
+/// The message, cut to the length that a condition may have.
 pub(crate) fn shortened(message: &str) -> String {
     if message.chars().count() <= MESSAGE_MAX {
         return message.to_owned();
     }
-    message.chars().take(MESSAGE_MAX - 1).chain(['…']).collect()
+    let short: String = message.chars().take(MESSAGE_MAX - 1).chain(['…']).collect();
+    debug_assert_eq!(
+        short.chars().count(),
+        MESSAGE_MAX,
+        "the API server refuses a longer message and the whole status"
+    );
+    short
 }

@@ -1,5 +1,5 @@
-//! Objects as they should be, one kind a file. Owns their content and whether a live one differs; when they are written is
-//! decided elsewhere.
+//! Desired objects, one kind a file. Owns their contents and whether a live object differs. Does not own when they are written
+//! (`objects.rs`, `membership`).
 
 pub mod pod_disruption_budget;
 pub mod service;
@@ -20,15 +20,21 @@ pub(crate) use digest::digest;
 
 /// Stamps an object with a digest of itself, so that fields which are dropped later are noticed.
 pub(crate) fn stamped<T: Resource + Serialize>(mut object: T) -> T {
+    assert!(object.meta().uid.is_none(), "a desired object is no incarnation");
+    assert!(
+        observed::annotation(object.meta(), names::ANNOTATION_APPLIED).is_none(),
+        "a stamp covers no other stamp, otherwise it would change with each version"
+    );
     let stamp = digest(&object);
     object.meta_mut().annotations.get_or_insert_default().insert(names::ANNOTATION_APPLIED.to_owned(), stamp);
     object
 }
 
-/// The desired object as an apply that cannot create what was seen to exist: it carries the live one's UID. `None` if the
+/// The desired object as an apply that cannot create an object that was observed: it carries the live one's UID. `None` if the
 /// live one is already so.
 pub(crate) fn to_apply<T: Resource + Serialize>(mut wanted: T, live: Option<&T>) -> Option<T> {
     let Some(live) = live else { return Some(wanted) };
+    assert_eq!(wanted.meta().name, live.meta().name, "an object is compared with the live one of its own name");
     if is_applied(&wanted, live) {
         return None;
     }
@@ -45,7 +51,7 @@ fn json<T: Serialize>(object: &T) -> Value {
     serde_json::to_value(object).expect("API objects always serialize")
 }
 
-/// Whether everything in `wanted` is in `live` too; what the API server added does not matter.
+/// Whether everything in `wanted` is in `live`, too. Fields that the API server added do not count.
 fn contains(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, value)| match live.get(key) {
@@ -60,7 +66,7 @@ fn contains(live: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// The API server drops empty lists, maps and texts.
+/// Whether the API server drops the value: it drops empty lists, maps and texts.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -71,7 +77,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The API server writes quantities its own way: `1024Mi` comes back as `1Gi`.
+/// Whether two texts are the same quantity. The API server normalizes quantities: `1024Mi` comes back as `1Gi`.
 fn same_quantity(live: &str, wanted: &str) -> bool {
     let bytes = |text: &str| quantity::bytes(&k8s_openapi::apimachinery::pkg::api::resource::Quantity(text.to_owned()));
     bytes(live).is_some_and(|live| bytes(wanted) == Some(live))
@@ -84,15 +90,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_api_server_adds_is_no_difference() {
+    fn a_field_that_the_api_server_adds_is_no_difference() {
         let wanted = json!({ "spec": { "ports": [{ "port": 1 }], "size": "1024Mi", "args": [] } });
         let live = json!({ "spec": { "ports": [{ "port": 1, "nodePort": 9 }], "size": "1Gi" }, "status": {} });
         assert!(contains(&live, &wanted));
     }
 
-    /// `env: [{name: X}]`: the value defaults to an empty text, which comes back as none.
+    /// The value of `env: [{name: X}]` defaults to an empty text, which the API server drops.
     #[test]
-    fn what_the_api_server_drops_is_no_difference() {
+    fn a_field_that_the_api_server_drops_is_no_difference() {
         let wanted = json!({ "env": [{ "name": "X", "value": "" }], "tolerations": [{ "key": "", "effect": "" }] });
         let live = json!({ "env": [{ "name": "X" }], "tolerations": [{}] });
         assert!(contains(&live, &wanted));
@@ -101,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_changed_is_a_difference() {
+    fn a_field_that_another_manager_changed_is_a_difference() {
         let wanted = json!({ "spec": { "ports": [{ "port": 1 }], "type": "ClusterIP" } });
         for live in [
             json!({ "spec": { "ports": [{ "port": 2 }], "type": "ClusterIP" } }),

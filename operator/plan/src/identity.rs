@@ -1,5 +1,5 @@
-//! The record of a cluster's identity: made once, immutable, read ever after. Owns its shape as a Secret; when it is made
-//! is decided in `bootstrap`.
+//! A cluster's identity: created once, immutable, read in every pass. Owns its form as a Secret. Does not own when it is created
+//! (`bootstrap.rs`). The reasons are in `operator/docs/decisions/identity.md`.
 
 use std::collections::BTreeMap;
 
@@ -17,35 +17,35 @@ const TOKEN: &str = "token";
 const VOTERS: &str = "voters";
 const ORIGIN: &str = "origin";
 
-/// Who a cluster is and how it began.
+/// The identity of a cluster, and its beginning.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Record {
+pub struct ClusterIdentity {
     /// The cluster's ID.
     pub cluster: ClusterId,
-    /// What the operator proves itself with.
+    /// The token by which the operator authenticates to members.
     pub token: Token,
     /// The first configuration, in the order of ordinals; never empty.
-    pub voters: Vec<RecordedVoter>,
-    /// What the cluster began with.
+    pub voters: Vec<FirstVoter>,
+    /// The data that the cluster began with.
     pub origin: Origin,
 }
 
 /// A voter of the first configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct RecordedVoter {
+pub struct FirstVoter {
     /// Such as `demo-1`.
     pub name: String,
-    /// As its disk minted it.
+    /// The ID that its disk generated.
     pub id: MemberId,
 }
 
-/// What a cluster began with.
+/// The data that a cluster began with.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Origin {
-    /// Nothing.
+    /// No data.
     Empty,
-    /// A backup.
+    /// The data of a backup.
     Backup(Box<BackupPlace>),
 }
 
@@ -66,27 +66,28 @@ impl Origin {
 pub struct BackupPlace {
     /// The bucket.
     pub store: ObjectStore,
-    /// Whose backup it is.
+    /// The cluster that the backup is of.
     pub source: ClusterId,
     /// Key of its manifest.
     pub manifest: String,
 }
 
-/// Why a Secret is no record. Nothing is done with the cluster until a person put that right.
+/// Why a Secret cannot be read as an identity. Nothing is done for the cluster until a person corrects it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the Secret {secret} is not readable as this cluster's identity ({field}: {why}): restore it from a copy, or delete the RaftCluster and restore a backup"
 )]
-pub struct RecordError {
+pub struct IdentityError {
     secret: String,
     field: &'static str,
     why: String,
 }
 
-impl Record {
-    /// The record as a Secret, to be created and never applied.
+impl ClusterIdentity {
+    /// The identity as a Secret, to be created and never applied.
     #[must_use]
     pub fn to_secret(&self, cluster: &str, namespace: &str, owner: OwnerReference) -> Secret {
+        assert!(!self.voters.is_empty(), "a cluster begins with at least one voter");
         let voters = serde_json::to_string(&self.voters).expect("plain text and numbers always serialize");
         let origin = serde_json::to_string(&self.origin).expect("plain text always serializes");
         let data = [
@@ -95,7 +96,7 @@ impl Record {
             (VOTERS, voters),
             (ORIGIN, origin),
         ];
-        Secret {
+        let secret = Secret {
             metadata: ObjectMeta {
                 name: Some(names::identity(cluster)),
                 namespace: Some(namespace.to_owned()),
@@ -107,25 +108,27 @@ impl Record {
             type_: Some("raftoperator.io/identity".to_owned()),
             data: Some(data.into_iter().map(|(key, text)| (key.to_owned(), ByteString(text.into_bytes()))).collect()),
             string_data: None,
-        }
+        };
+        debug_assert_eq!(Self::from_secret(&secret).as_ref(), Ok(self), "an identity is read as it was written");
+        secret
     }
 
-    /// Reads a record.
+    /// Reads an identity.
     ///
     /// # Errors
-    /// A field is missing or is not what it should be; the record was tampered with.
-    pub fn from_secret(secret: &Secret) -> Result<Self, RecordError> {
+    /// Returns the first field that is missing or malformed. Nothing is known of the cluster then.
+    pub fn from_secret(secret: &Secret) -> Result<Self, IdentityError> {
         let empty = BTreeMap::new();
         let data = secret.data.as_ref().unwrap_or(&empty);
         let name = secret.metadata.name.clone().unwrap_or_default();
-        let error = |field, why: String| RecordError { secret: name.clone(), field, why };
-        let text = |field| -> Result<&str, RecordError> {
+        let error = |field, why: String| IdentityError { secret: name.clone(), field, why };
+        let text = |field| -> Result<&str, IdentityError> {
             let bytes = data.get(field).ok_or_else(|| error(field, "is missing".to_owned()))?;
             std::str::from_utf8(&bytes.0).map_err(|_| error(field, "is not text".to_owned()))
         };
         let cluster = text(CLUSTER_ID)?.parse().map_err(|why| error(CLUSTER_ID, format!("{why}")))?;
         let token = text(TOKEN)?.parse().map_err(|why| error(TOKEN, format!("{why}")))?;
-        let voters: Vec<RecordedVoter> =
+        let voters: Vec<FirstVoter> =
             serde_json::from_str(text(VOTERS)?).map_err(|why| error(VOTERS, why.to_string()))?;
         if voters.is_empty() {
             return Err(error(VOTERS, "is empty".to_owned()));
@@ -134,7 +137,7 @@ impl Record {
         Ok(Self { cluster, token, voters, origin })
     }
 
-    /// The ID that the record knows a member under.
+    /// The ID under which a member is recorded.
     #[must_use]
     pub fn id_of(&self, name: &str) -> Option<MemberId> {
         self.voters.iter().find(|voter| voter.name == name).map(|voter| voter.id)
@@ -145,30 +148,30 @@ impl Record {
 mod tests {
     use super::*;
 
-    fn record() -> Record {
-        Record {
+    fn identity() -> ClusterIdentity {
+        ClusterIdentity {
             cluster: ClusterId(1),
             token: Token::of([9; 32]),
-            voters: vec![RecordedVoter { name: "demo-1".to_owned(), id: MemberId(0xa) }],
+            voters: vec![FirstVoter { name: "demo-1".to_owned(), id: MemberId(0xa) }],
             origin: Origin::Empty,
         }
     }
 
     #[test]
-    fn a_record_survives_its_secret() {
-        let secret = record().to_secret("demo", "default", OwnerReference::default());
+    fn an_identity_is_read_as_it_was_written() {
+        let secret = identity().to_secret("demo", "default", OwnerReference::default());
         assert_eq!(secret.immutable, Some(true));
-        assert_eq!(Record::from_secret(&secret), Ok(record()));
+        assert_eq!(ClusterIdentity::from_secret(&secret), Ok(identity()));
     }
 
     #[test]
-    fn a_damaged_record_is_refused_by_field() {
+    fn a_damaged_identity_is_refused_by_field() {
         for field in [CLUSTER_ID, TOKEN, VOTERS, ORIGIN] {
-            let mut secret = record().to_secret("demo", "default", OwnerReference::default());
+            let mut secret = identity().to_secret("demo", "default", OwnerReference::default());
             if let Some(data) = &mut secret.data {
                 data.insert(field.to_owned(), ByteString(b"[]".to_vec()));
             }
-            let refused = Record::from_secret(&secret).expect_err("damaged").to_string();
+            let refused = ClusterIdentity::from_secret(&secret).expect_err("damaged").to_string();
             assert!(refused.contains(field), "{refused}");
         }
     }

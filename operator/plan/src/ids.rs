@@ -1,23 +1,24 @@
-//! The identities that cross the planner: member, cluster, token. Each a type of its own; none is ever minted here.
+//! IDs of members and clusters, and the token. Owns their types and spelling. Does not generate any: disks generate member IDs,
+//! the shell the others.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A member, for ever: 64 random bits minted by its disk, never zero. Sixteen hexadecimal digits as text.
+/// ID of a member, never used for another: 64 random bits that its disk generated, not zero. As text, 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
 
-/// A cluster, for ever: 128 random bits. Thirty-two hexadecimal digits as text.
+/// ID of a cluster, never used for another: 128 random bits. As text, 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub u128);
 
-/// What the operator proves itself with towards members: 256 random bits, as 64 hexadecimal digits. Never printed.
+/// The token by which the operator authenticates to members: 256 random bits, as 64 hexadecimal digits. Never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
-/// A text is not an identity.
+/// A text is not an ID or token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {wanted}")]
 pub struct NotAnId {
@@ -50,13 +51,15 @@ impl FromStr for ClusterId {
 }
 
 impl Token {
-    /// A token of these random bytes.
+    /// The token with these random bytes.
     #[must_use]
     pub fn of(bytes: [u8; 32]) -> Self {
-        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        debug_assert!(digits.parse::<Self>().is_ok(), "a token is read as it was written");
+        Self(digits)
     }
 
-    /// The words to send with a call; to be shown to nobody else.
+    /// The text that is sent with each call. It is a secret: never log or store it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
@@ -135,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identities_survive_being_written() {
+    fn ids_are_read_as_they_were_written() {
         let member = MemberId(0xa1);
         assert_eq!(member.to_string(), "00000000000000a1");
         assert_eq!(member.to_string().parse(), Ok(member));
@@ -145,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_identity_is_refused() {
+    fn a_text_that_is_no_id_is_refused() {
         for text in ["", "0", "xyz", "+1", "11112222333344445"] {
             assert!(text.parse::<MemberId>().is_err(), "{text:?}");
         }

@@ -51,6 +51,8 @@ pub mod status;
 
 pub mod backup;
 
+pub mod invariant;
+
 mod plan;
 
-pub use plan::{Plan, plan};
+pub use plan::{Plan, internal_error, plan};

@@ -1,5 +1,6 @@
-//! One membership path: scale up, scale down, replacement and recovery of a lost volume are the same plan. Who is wanted
-//! ([`wanted`], [`plan`]), whether it is safe ([`safety`]), what to do next ([`step`]), and new members' ordinals.
+//! One path for all changes of membership: scaling up and down, replacement and recovery of a lost volume are the same plan. Owns
+//! how many members are wanted ([`wanted`]), which ([`plan`]), whether a change is safe ([`safety`]), the next actions ([`step`]), and
+//! new members' ordinals. Modules are listed from the bottom up.
 
 pub(crate) mod ordinals;
 

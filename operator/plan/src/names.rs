@@ -1,44 +1,45 @@
-//! Every name, label, annotation and port, spelled once. Decides nothing.
+//! Owns every name, label, annotation and port, spelled once. Does not own any decision.
 //!
 //! A cluster `demo` has members `demo-1`, `demo-2`, …: one StatefulSet of that name each, with the pod `demo-1-0` and the
 //! volume claim `data-demo-1-0`.
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 
-/// Who owns the fields that the operator applies.
+/// Field manager of the fields that the operator applies.
 pub const FIELD_MANAGER: &str = "raft-operator";
 
-/// Where clients speak etcd v3.
+/// Port of the etcd v3 API.
 pub const CLIENT_PORT: i32 = 2379;
-/// Where members and the operator speak.
+/// Port of the peer and admin services.
 pub const PEER_PORT: i32 = 2380;
-/// Metrics and probes.
+/// Port of metrics and probes.
 pub const METRICS_PORT: i32 = 2381;
 
-/// The cluster's name; on everything the operator makes.
+/// On every object that the operator creates: the cluster's name.
 pub const LABEL_CLUSTER: &str = "raftoperator.io/cluster";
-/// The member's name, such as `demo-1`.
+/// On objects of a member: its name, such as `demo-1`.
 pub const LABEL_MEMBER: &str = "raftoperator.io/member";
-/// What the member is in the configuration: see [`Role`].
+/// On pods: the member's [`Role`] in the configuration.
 pub const LABEL_ROLE: &str = "raftoperator.io/role";
-/// On volumes: which cluster's data it holds.
+/// On volumes: ID of the cluster whose data it holds.
 pub const LABEL_CLUSTER_ID: &str = "raftoperator.io/cluster-id";
-/// On volumes: which member's data it holds.
+/// On volumes: ID of the member whose data it holds.
 pub const LABEL_MEMBER_ID: &str = "raftoperator.io/member-id";
 
-/// On a member's StatefulSet: the ID under which it may enter the configuration. Written once, before it may.
+/// On a member's StatefulSet: the ID under which it may enter the configuration. Written once, before it enters.
 pub const ANNOTATION_MEMBER_ID: &str = "raftoperator.io/member-id";
-/// On the StatefulSet of a member that was brought back before it had an ID: UID of the volume claim it was brought back
-/// for. With another volume it is nobody.
+/// On the StatefulSet of a member that was brought back before it had an ID: UID of the volume claim that it was brought back
+/// for. With another volume it is never admitted.
 pub const ANNOTATION_VOLUME: &str = "raftoperator.io/volume";
-/// On the members' Service: the highest ordinal ever given away.
+/// On the members' Service: the highest ordinal that was ever reserved.
 pub const ANNOTATION_LAST_ORDINAL: &str = "raftoperator.io/last-ordinal";
-/// On the members' Service: the ID of the cluster that had a leader at least once.
+/// On the members' Service: ID of the cluster, once it had a leader.
 pub const ANNOTATION_FORMED: &str = "raftoperator.io/formed";
-/// On pods: a digest of the settings they were made from.
+/// On pods: a digest of the settings that they were created from.
 pub const ANNOTATION_SETTINGS: &str = "raftoperator.io/settings";
-/// On every applied object: a digest of what was applied, so that dropped fields are noticed.
+/// On every applied object: a digest of the applied fields, so that fields which are dropped later are noticed.
 pub const ANNOTATION_APPLIED: &str = "raftoperator.io/applied";
 
 /// Name of the volume within a pod, and first part of its claim's name.
@@ -50,14 +51,14 @@ pub(crate) const CONTAINER: &str = "raft-node";
 /// Value of [`LABEL_ROLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Has a vote in either half of the configuration: clients are routed to it.
+    /// Votes in either half of the configuration: clients are routed to it.
     Voter,
-    /// Follows without a vote, or is about to.
+    /// Follows without a vote, or will.
     Learner,
 }
 
 impl Role {
-    /// As the label spells it.
+    /// The label's value.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -67,15 +68,17 @@ impl Role {
     }
 }
 
-/// A member's number within its cluster; from 1, never given away twice.
+/// A member's number within its cluster: from 1, never used for two members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ordinal(pub u32);
 
 impl Ordinal {
-    /// The number after this one.
+    /// The next `count` numbers after this one; `None` if 32 bits do not hold them.
     #[must_use]
-    pub fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+    pub fn following(self, count: usize) -> Option<RangeInclusive<u32>> {
+        assert!(count > 0, "a range of ordinals is not empty");
+        let last = self.0.checked_add(u32::try_from(count).ok()?)?;
+        Some(self.0 + 1..=last)
     }
 }
 
@@ -88,7 +91,9 @@ impl fmt::Display for Ordinal {
 /// `demo-1`: the member, and its StatefulSet.
 #[must_use]
 pub fn member(cluster: &str, ordinal: Ordinal) -> String {
-    format!("{cluster}-{ordinal}")
+    let name = format!("{cluster}-{ordinal}");
+    debug_assert_eq!(ordinal_of_member(cluster, &name), Some(ordinal), "an ordinal is read from its name");
+    name
 }
 
 /// `demo-1-0`: the member's pod.
@@ -100,67 +105,69 @@ pub fn pod(cluster: &str, ordinal: Ordinal) -> String {
 /// `data-demo-1-0`: the member's volume claim.
 #[must_use]
 pub fn volume(cluster: &str, ordinal: Ordinal) -> String {
-    format!("{VOLUME}-{cluster}-{ordinal}-0")
+    let name = format!("{VOLUME}-{cluster}-{ordinal}-0");
+    debug_assert_eq!(ordinal_of_volume(cluster, &name), Some(ordinal), "an ordinal is read from its volume's name");
+    name
 }
 
-/// `demo`: clients, voters only.
+/// `demo`: the Service for clients, of voters only.
 #[must_use]
 pub fn client_service(cluster: &str) -> String {
     cluster.to_owned()
 }
 
-/// `demo-read`: clients that may read stale data, all members.
+/// `demo-read`: the Service for clients that accept stale data, of all members.
 #[must_use]
 pub fn read_service(cluster: &str) -> String {
     format!("{cluster}-read")
 }
 
-/// `demo-members`: gives each member a name of its own.
+/// `demo-members`: the Service that gives each member a DNS name.
 #[must_use]
 pub fn member_service(cluster: &str) -> String {
     format!("{cluster}-members")
 }
 
-/// `demo-identity`: the record of the cluster's identity.
+/// `demo-identity`: the Secret with the cluster's identity.
 #[must_use]
 pub fn identity(cluster: &str) -> String {
     format!("{cluster}-identity")
 }
 
-/// `demo`: the disruption budget of the voters.
+/// `demo`: the voters' disruption budget.
 #[must_use]
 pub fn budget(cluster: &str) -> String {
     cluster.to_owned()
 }
 
-/// Which member a StatefulSet, or a member itself, is by name.
+/// Ordinal of the member, or StatefulSet, with this name; `None` if it is of another cluster.
 #[must_use]
 pub fn ordinal_of_member(cluster: &str, name: &str) -> Option<Ordinal> {
     let digits = name.strip_prefix(cluster)?.strip_prefix('-')?;
     let number: u32 = digits.parse().ok()?;
-    // One spelling per number: `01` is somebody else's.
+    // Each number has one spelling: `01` is no member of this cluster.
     (number > 0 && number.to_string() == digits).then_some(Ordinal(number))
 }
 
-/// Which member a pod belongs to by name.
+/// Ordinal of the member whose pod has this name.
 #[must_use]
 pub fn ordinal_of_pod(cluster: &str, name: &str) -> Option<Ordinal> {
     ordinal_of_member(cluster, name.strip_suffix("-0")?)
 }
 
-/// Which member a volume claim belongs to by name.
+/// Ordinal of the member whose volume claim has this name.
 #[must_use]
 pub fn ordinal_of_volume(cluster: &str, name: &str) -> Option<Ordinal> {
     ordinal_of_pod(cluster, name.strip_prefix(VOLUME)?.strip_prefix('-')?)
 }
 
-/// Where other members reach this one.
+/// URL at which other members reach this one.
 #[must_use]
 pub fn peer_url(cluster: &str, namespace: &str, ordinal: Ordinal) -> String {
     member_url(cluster, namespace, ordinal, PEER_PORT)
 }
 
-/// Where clients reach this member and no other.
+/// URL at which clients reach this member and no other.
 #[must_use]
 pub fn client_url(cluster: &str, namespace: &str, ordinal: Ordinal) -> String {
     member_url(cluster, namespace, ordinal, CLIENT_PORT)
@@ -170,7 +177,7 @@ fn member_url(cluster: &str, namespace: &str, ordinal: Ordinal, port: i32) -> St
     format!("http://{}.{}.{namespace}.svc:{port}", pod(cluster, ordinal), member_service(cluster))
 }
 
-/// Labels of everything that belongs to a cluster.
+/// Labels of every object of a cluster.
 #[must_use]
 pub fn cluster_labels(cluster: &str) -> BTreeMap<String, String> {
     [
@@ -184,7 +191,7 @@ pub fn cluster_labels(cluster: &str) -> BTreeMap<String, String> {
     .collect()
 }
 
-/// Labels of what belongs to one member.
+/// Labels of every object of one member.
 #[must_use]
 pub fn member_labels(cluster: &str, ordinal: Ordinal) -> BTreeMap<String, String> {
     let mut labels = cluster_labels(cluster);
@@ -211,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_gives_its_ordinal_back() {
+    fn an_ordinal_is_read_from_each_name() {
         for number in [1, 9, 10, 4_294_967_295] {
             let ordinal = Ordinal(number);
             assert_eq!(ordinal_of_member("demo", &member("demo", ordinal)), Some(ordinal));
@@ -221,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_neighbour_with_a_longer_name_is_somebody_else() {
+    fn a_name_of_another_cluster_has_no_ordinal() {
         assert_eq!(ordinal_of_member("demo", "demo-1-2"), None);
         assert_eq!(ordinal_of_pod("demo", "demo-1-2-0"), None);
         assert_eq!(ordinal_of_volume("demo", "data-demo-x-1-0"), None);

@@ -4,17 +4,20 @@
 
 use crds::raft_cluster::VolumeFate;
 use crds::{ObjectStore, Reason};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use kube_core::Resource;
+use serde::Serialize;
 
-use crate::action::{Action, Object};
+use crate::action::{Action, Object, ObjectAction};
 use crate::decision::{Decision, Note};
-use crate::desired::stateful_set::{Origin, Shape};
+use crate::desired::stateful_set::{SetOrigin, Shape};
 use crate::desired::{pod_disruption_budget, service, stateful_set, to_apply};
-use crate::identity::Record;
+use crate::identity::ClusterIdentity;
 use crate::membership::ordinals;
 use crate::names::{self, Ordinal, Role};
 use crate::observed::{Linearizable, Observed, label};
-use crate::roster::{Roster, Standing};
+use crate::roster::{Health, Roster};
 use crate::validated::ValidatedCluster;
 
 /// The three Services, as far as they differ from what is desired.
@@ -26,21 +29,20 @@ pub(crate) fn services(valid: &ValidatedCluster<'_>, observed: &Observed) -> Vec
         (service::read(valid), &live.read),
     ]
     .into_iter()
-    .flat_map(|(wanted, live)| apply(to_apply(wanted, live.as_ref()).map(|live| Object::Service(Box::new(live)))))
+    .filter_map(|(wanted, live)| apply(wanted, live.as_ref()))
     .collect()
 }
 
 /// The disruption budget for this many voters, if it differs.
 pub(crate) fn budget(valid: &ValidatedCluster<'_>, observed: &Observed, voters: usize) -> Option<Action> {
-    let budget = pod_disruption_budget::of(valid, voters);
-    apply(to_apply(budget, observed.budget.as_ref()).map(|budget| Object::Budget(Box::new(budget))))
+    apply(pod_disruption_budget::of(valid, voters), observed.budget.as_ref())
 }
 
 /// The StatefulSets that exist, brought up to date. This creates none, and restores none that was deleted.
 pub(crate) fn sets(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,
-    record: Option<&Record>,
+    identity: Option<&ClusterIdentity>,
     read: Option<&Linearizable>,
     store: Option<&ObjectStore>,
     surplus: &[Ordinal],
@@ -54,16 +56,15 @@ pub(crate) fn sets(
             // Without a leader the configuration may be stale, so the role stays as it was.
             (None, _) => role_of(live),
         };
-        let needless = seat.is_needless() && surplus.contains(&seat.ordinal);
-        let goes_now = seat.standing == Standing::Removed || needless;
-        let volume_fate = match record {
-            Some(record) if goes_now && seat.removed_volume_goes(valid, record.cluster) => VolumeFate::Delete,
-            Some(record) if goes_now || seat.holds_data_of_another(record.cluster) => VolumeFate::Retain,
+        let discardable = seat.is_discardable() && surplus.contains(&seat.ordinal);
+        let goes_now = seat.health == Health::Removed || discardable;
+        let volume_fate = match identity {
+            Some(identity) if goes_now && seat.removed_volume_goes(valid, identity.cluster) => VolumeFate::Delete,
+            Some(identity) if goes_now || seat.holds_data_of_another(identity.cluster) => VolumeFate::Retain,
             _ => ordinals::volume_fate(valid),
         };
-        let shape = Shape { ordinal: seat.ordinal, role, volume_fate, origin: Origin::Plain, restore_store: store };
-        let wanted = stateful_set::of(valid, &shape);
-        actions.extend(apply(to_apply(wanted, Some(live)).map(|set| Object::Set(Box::new(set)))));
+        let shape = Shape { ordinal: seat.ordinal, role, volume_fate, origin: SetOrigin::Plain, restore_store: store };
+        actions.extend(apply(stateful_set::of(valid, &shape), Some(live)));
     }
     actions
 }
@@ -77,7 +78,7 @@ pub(crate) fn name_taken(valid: &ValidatedCluster<'_>, observed: &Observed) -> O
     let (kind, metadata) = services.chain(budget).find(|(_, metadata)| !observed.owns(metadata))?;
     let name = metadata.name.as_deref().unwrap_or_default();
     let message = format!(
-        "{kind} {name} belongs to somebody else, and cluster {:?} needs that name: delete it, or create the cluster under another name",
+        "{kind} {name} belongs to another owner, and cluster {:?} needs that name: delete the {kind}, or create the cluster under another name",
         valid.name
     );
     Some(Decision {
@@ -93,6 +94,11 @@ fn role_of(set: &StatefulSet) -> Role {
     if word == Some(Role::Voter.as_str()) { Role::Voter } else { Role::Learner }
 }
 
-fn apply(object: Option<Object>) -> Option<Action> {
-    object.map(|object| Action::Apply(Box::new(object)))
+/// An apply of what is desired, unless the live object is so already. Works for every kind of object.
+fn apply<K>(wanted: K, live: Option<&K>) -> Option<Action>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize,
+{
+    let wanted = to_apply(wanted, live)?;
+    Some(ObjectAction::Apply(Box::new(Object::of(&wanted, live))).into())
 }

@@ -1,10 +1,14 @@
-//! What was read, and when: everything a decision may rest on. Reading it is the shell's; judging it belongs to the rooms
-//! below.
+//! Everything that a decision may rest on, as it was read. Owns the types. Does not own the reading (the shell's
+//! `raft_cluster/observe.rs`), nor any judgement.
 //!
-//! Order of reading matters and is the shell's duty: volumes before StatefulSets before members before the
-//! configuration, so that whatever was removed while reading shows as removed in the last.
+//! The shell reads in a fixed order: volumes, StatefulSets, members, the configuration. So a member that is removed during the
+//! reading is shown as removed by the configuration, which is read last.
+
+pub mod failure;
 
 pub mod member;
+
+pub mod refusal;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,51 +22,53 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 
 use crate::names::{self, Ordinal};
+use failure::FailureCause;
 use member::{Answer, Configuration};
+use refusal::RefusalReason;
 
-/// One look at a cluster and everything that belongs to it.
+/// One observation of a cluster and all its objects.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// When it was taken, by the operator's wall clock.
+    /// Time of the observation, by the operator's wall clock.
     pub now: Timestamp,
-    /// How this operator was started.
+    /// Settings of this operator.
     pub operator: OperatorSettings,
-    /// What the user wants.
+    /// The RaftCluster that the user wrote.
     pub cluster: RaftCluster,
-    /// Everything that exists of each member, whoever owns it.
+    /// Objects of each member, also those that this cluster does not own.
     pub members: BTreeMap<Ordinal, ObservedMember>,
     /// The three Services.
     pub services: ObservedServices,
     /// The voters' disruption budget.
     pub budget: Option<PodDisruptionBudget>,
     /// The Secret with the identity.
-    pub record: Option<Secret>,
+    pub identity: Option<Secret>,
     /// The committed configuration by a linearizable read, if there is a leader to ask.
     pub configuration: Option<Linearizable>,
     /// Zones of Kubernetes nodes that run members, by node; empty if the operator may not read nodes.
     pub zones: BTreeMap<String, String>,
-    /// The RaftBackup that `bootstrap.restore.backupName` speaks of, if it exists.
+    /// The RaftBackup that `bootstrap.restore.backupName` names, if it exists.
     pub restore_from: Option<RaftBackup>,
-    /// What a member last said of the object store.
+    /// A member's last report about the object store.
     pub probe: Option<Probe>,
-    /// Why membership was not changed when that was last asked for.
+    /// Why the last membership change was refused, if it was.
     pub refusal: Option<Refusal>,
-    /// Ordinals this very process reserved and has not used yet.
+    /// Ordinals that this process reserved and has not used yet.
     pub reserved: BTreeSet<Ordinal>,
-    /// Fresh randomness, in case a record is to be made.
+    /// Fresh random bytes, in case an identity is created.
     pub entropy: Entropy,
 }
 
-/// How the operator was started.
+/// Settings of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorSettings {
-    /// Image of new clusters that name none.
+    /// Image of new clusters whose spec names none.
     pub node_image: String,
-    /// Pull policy of clusters that name none.
+    /// Pull policy of clusters whose spec names none.
     pub node_image_pull_policy: Option<String>,
 }
 
-/// What exists of one member.
+/// Objects of one member, and its answer.
 #[derive(Clone, Debug, Default)]
 pub struct ObservedMember {
     /// Its StatefulSet.
@@ -71,17 +77,16 @@ pub struct ObservedMember {
     pub pod: Option<Pod>,
     /// Its volume claim.
     pub volume: Option<PersistentVolumeClaim>,
-    /// What it said. None: nobody asked, as it has no StatefulSet.
+    /// Its answer; `None` if it was not called because it has no StatefulSet.
     pub answer: Option<Answer>,
-    /// The newest warnings about its StatefulSet and claim while it is not up; newest first. What is wrong with its pod is in
-    /// the pod's status.
+    /// Warnings about its StatefulSet and claim while it does not answer, newest first. Trouble of its pod is in the pod's status.
     pub warnings: Vec<Warning>,
 }
 
 /// A Warning event about one of a member's objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// Kind of the object it is about.
+    /// Kind of the object that it is about.
     pub kind: String,
     /// The event's reason, such as `FailedScheduling`.
     pub reason: String,
@@ -89,7 +94,7 @@ pub struct Warning {
     pub message: String,
 }
 
-/// The Services under the names that a cluster needs, whoever owns them.
+/// The Services with the names that a cluster needs, also those that it does not own.
 #[derive(Clone, Debug, Default)]
 pub struct ObservedServices {
     /// `demo`.
@@ -105,29 +110,29 @@ pub struct ObservedServices {
 pub struct Linearizable {
     /// The member that leads.
     pub leader: Ordinal,
-    /// What it said.
+    /// The configuration that it confirmed.
     pub configuration: Configuration,
 }
 
-/// What a member said of the object store.
+/// A member's report about the object store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// A word that conditions know; empty when all is well.
-    pub cause: String,
-    /// For people.
+    /// Why members cannot use it; `None` when they can write and read it.
+    pub cause: Option<FailureCause>,
+    /// Explanation for people.
     pub error: String,
 }
 
-/// A change of membership that was refused or failed, kept by the shell until one succeeds.
+/// A membership change that was refused or failed. The shell keeps it until a change succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The refusal's name if the member gave one, such as `LearnerBehind`.
-    pub name: Option<String>,
-    /// For people.
+    /// The member's reason; `None` if the member gave none, so that the change may have been carried out.
+    pub reason: Option<RefusalReason>,
+    /// Explanation for people.
     pub message: String,
 }
 
-/// Random bytes, fresh with each look.
+/// Random bytes, fresh with each observation.
 #[derive(Clone, Copy)]
 pub struct Entropy {
     /// For a cluster ID.
@@ -149,7 +154,7 @@ impl Observed {
         self.cluster.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// Whether an object belongs to this very RaftCluster, not to an earlier one of its name or to somebody else.
+    /// Whether this RaftCluster owns an object, and not an earlier one of the same name or another owner.
     #[must_use]
     pub fn owns(&self, metadata: &ObjectMeta) -> bool {
         let uid = self.uid();
@@ -157,7 +162,7 @@ impl Observed {
     }
 }
 
-/// Which incarnation of an object was seen: what writes are made conditional on.
+/// The observed incarnation of an object. Writes are conditional on it, so that they never reach a later one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Name.
@@ -169,14 +174,18 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The incarnation that this metadata is of.
+    /// The incarnation that has this metadata, as the API server returned it.
     #[must_use]
     pub fn of(metadata: &ObjectMeta) -> Self {
-        Self {
+        let seen = Self {
             name: metadata.name.clone().unwrap_or_default(),
             uid: metadata.uid.clone().unwrap_or_default(),
             version: metadata.resource_version.clone().unwrap_or_default(),
-        }
+        };
+        assert!(!seen.name.is_empty(), "a live object has a name");
+        assert!(!seen.uid.is_empty(), "a live object has a UID, otherwise a write could reach another incarnation");
+        assert!(!seen.version.is_empty(), "a live object has a version, otherwise a compare-and-swap compares nothing");
+        seen
     }
 }
 
@@ -192,20 +201,19 @@ pub fn label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// The image that a live StatefulSet runs.
+/// Image of a live StatefulSet.
 pub(crate) fn image_of(set: &StatefulSet) -> Option<&str> {
     let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
     containers.iter().find(|container| container.name == names::CONTAINER)?.image.as_deref()
 }
 
-/// What becomes of a live StatefulSet's volume when it is deleted.
+/// Whether the volume of a live StatefulSet is deleted with it.
 pub(crate) fn volume_goes_with(set: &StatefulSet) -> bool {
     let policy = set.spec.as_ref().and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
     policy.and_then(|policy| policy.when_deleted.as_deref()) == Some(VolumeFate::Delete.as_str())
 }
 
-/// The pull policy that a live StatefulSet was given. None if it has the one that Kubernetes gives its image by itself: so
-/// it stays the default when the image changes.
+/// Pull policy of a live StatefulSet; `None` if it is the default for its image, so that it follows the image when that changes.
 pub(crate) fn image_pull_policy_of(set: &StatefulSet) -> Option<&str> {
     let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
     let container = containers.iter().find(|container| container.name == names::CONTAINER)?;
@@ -213,7 +221,7 @@ pub(crate) fn image_pull_policy_of(set: &StatefulSet) -> Option<&str> {
     (policy != default_pull_policy(container.image.as_deref().unwrap_or_default())).then_some(policy)
 }
 
-/// What Kubernetes gives an image without a policy (API reference, `Container.imagePullPolicy`).
+/// Default pull policy of an image (Kubernetes API reference, `Container.imagePullPolicy`).
 fn default_pull_policy(image: &str) -> &'static str {
     let name = image.rsplit('/').next().unwrap_or_default();
     let is_latest = !name.contains('@') && name.split_once(':').is_none_or(|(_, tag)| tag == "latest");

@@ -29,6 +29,7 @@ pub(crate) struct Pace {
 /// The pace that a decision asks for. Changes of watched objects trigger a pass at once, whatever the pace.
 pub(crate) fn of(valid: &ValidatedCluster<'_>, decision: &Decision) -> Pace {
     let (next, slowest) = intervals(valid, decision);
+    assert!(next <= slowest, "the interval grows towards the slowest");
     Pace { next, slowest }
 }
 

@@ -18,9 +18,11 @@ use std::time::Duration;
 use crds::raft_cluster::RaftClusterStatus;
 use crds::{ObjectStore, Reason};
 
+use crate::action::Action;
 use crate::bootstrap;
 use crate::decision::{Decision, Note};
-use crate::identity::{Record, RecordError};
+use crate::identity::{ClusterIdentity, IdentityError};
+use crate::invariant::Finished;
 use crate::labels;
 use crate::membership::step;
 use crate::names::Ordinal;
@@ -34,17 +36,17 @@ use crate::roster::Roster;
 use crate::status::{self, Facts};
 use crate::validated::ValidatedCluster;
 
-/// What to do, what to report and when to look again.
+/// Actions, report and requeue interval of one pass.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// What to do, in order.
-    pub actions: Vec<crate::action::Action>,
-    /// What to report.
+    /// Actions, in order.
+    pub actions: Vec<Action>,
+    /// Status to publish.
     pub status: RaftClusterStatus,
-    /// When to look again, if nothing is heard before.
-    pub next_look: Duration,
-    /// How far apart looks may grow while each is like the one before.
-    pub slowest_look: Duration,
+    /// Delay before the next pass, unless a watched object changes before.
+    pub requeue_after: Duration,
+    /// Longest delay between passes while each observes the same as the one before.
+    pub requeue_at_most: Duration,
 }
 
 /// How far a cluster has come, by what was observed.
@@ -55,12 +57,12 @@ enum Phase<'p> {
     /// It has an identity, and no leader confirmed its configuration.
     Leaderless {
         /// The identity.
-        record: &'p Record,
+        identity: &'p ClusterIdentity,
     },
     /// A leader confirmed the configuration by a linearizable read.
     Led {
         /// The identity.
-        record: &'p Record,
+        identity: &'p ClusterIdentity,
         /// The configuration, and who confirmed it.
         read: &'p Linearizable,
     },
@@ -76,7 +78,10 @@ struct PhaseDecision {
     surplus: Vec<Ordinal>,
 }
 
-/// Decides.
+/// Plans one pass for a cluster.
+///
+/// # Panics
+/// If the plan violates an invariant (`invariant.rs`), which is a defect of the planner. The shell catches it.
 #[must_use]
 pub fn plan(observed: &Observed) -> Plan {
     if observed.cluster.metadata.deletion_timestamp.is_some() {
@@ -86,53 +91,60 @@ pub fn plan(observed: &Observed) -> Plan {
         Ok(valid) => valid,
         Err(error) => return refused(observed, Decision::stall(Reason::InvalidSpec, error.to_string())),
     };
-    let record = match read_record(observed) {
-        Ok(record) => record,
+    let identity = match read_identity(observed) {
+        Ok(identity) => identity,
         Err(error) => return refused(observed, Decision::stall(Reason::InvalidSpec, error.to_string())),
     };
-    let record = record.as_ref();
-    let roster = Roster::of(&valid, observed, record);
-    let mut decision = decide(&valid, observed, &roster, record);
+    let identity = identity.as_ref();
+    let roster = Roster::of(&valid, observed, identity);
+    let mut decision = decide(&valid, observed, &roster, identity);
     if valid.spec.paused {
         decision.actions.clear();
     }
-    let status = status::of(&Facts { observed, roster: Some(&roster), record, decision: &decision });
+    let actions = &decision.actions;
+    Finished { valid: &valid, observed, roster: &roster, identity, actions }.check();
+    let status = status::of(&Facts { observed, roster: Some(&roster), identity, decision: &decision });
     let Pace { next, slowest } = pace::of(&valid, &decision);
-    Plan { actions: decision.actions, status, next_look: next, slowest_look: slowest }
+    Plan { actions: decision.actions, status, requeue_after: next, requeue_at_most: slowest }
 }
 
-fn decide(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>, record: Option<&Record>) -> Decision {
+fn decide(
+    valid: &ValidatedCluster<'_>,
+    observed: &Observed,
+    roster: &Roster<'_>,
+    identity: Option<&ClusterIdentity>,
+) -> Decision {
     if let Some(taken) = objects::name_taken(valid, observed) {
         return taken;
     }
-    if record.is_none()
+    if identity.is_none()
         && let Some(lost) = outage::identity_lost(valid, observed, roster)
     {
         // Clients still need the Services of members that serve.
         return Decision { actions: objects::services(valid, observed), ..lost };
     }
-    let phase = Phase::of(observed, record);
-    let origin = record.map(|record| record.origin.clone()).or_else(|| restore::origin(valid, observed).ok());
+    let phase = Phase::of(observed, identity);
+    let origin = identity.map(|identity| identity.origin.clone()).or_else(|| restore::origin(valid, observed).ok());
     let store = origin.as_ref().and_then(|origin| origin.store());
     let PhaseDecision { decision, voters, surplus } = phase.decide(valid, observed, roster, store);
     let mut actions = objects::services(valid, observed);
     actions.extend(voters.and_then(|voters| objects::budget(valid, observed, voters)));
-    actions.extend(objects::sets(valid, roster, record, phase.read(), store, &surplus));
-    if let Phase::Led { record, read } = phase {
-        actions.extend(labels::formed(observed, record));
+    actions.extend(objects::sets(valid, roster, identity, phase.read(), store, &surplus));
+    if let Phase::Led { identity, read } = phase {
+        actions.extend(labels::formed(observed, identity));
         actions.extend(labels::pods(roster, &read.configuration));
-        actions.extend(labels::volumes(roster, record));
+        actions.extend(labels::volumes(roster, identity));
     }
     actions.extend(rollout::unstick(valid, roster, store));
     Decision { actions, ..Decision::default() }.and(decision)
 }
 
 impl<'p> Phase<'p> {
-    fn of(observed: &'p Observed, record: Option<&'p Record>) -> Self {
-        match (record, &observed.configuration) {
+    fn of(observed: &'p Observed, identity: Option<&'p ClusterIdentity>) -> Self {
+        match (identity, &observed.configuration) {
             (None, _) => Self::Forming,
-            (Some(record), None) => Self::Leaderless { record },
-            (Some(record), Some(read)) => Self::Led { record, read },
+            (Some(identity), None) => Self::Leaderless { identity },
+            (Some(identity), Some(read)) => Self::Led { identity, read },
         }
     }
 
@@ -153,17 +165,17 @@ impl<'p> Phase<'p> {
     ) -> PhaseDecision {
         match self {
             Self::Forming => {
-                let decision = bootstrap::before_record(valid, observed, roster);
+                let decision = bootstrap::form(valid, observed, roster);
                 PhaseDecision { decision, voters: Some(valid.voters), surplus: Vec::new() }
             }
-            Self::Leaderless { record } => {
-                let decision = bootstrap::after_record(valid, observed, roster, record);
-                let voters = observed.budget.is_none().then_some(record.voters.len());
+            Self::Leaderless { identity } => {
+                let decision = bootstrap::await_leader(valid, observed, roster, identity);
+                let voters = observed.budget.is_none().then_some(identity.voters.len());
                 PhaseDecision { decision, voters, surplus: Vec::new() }
             }
-            Self::Led { record, read } => {
-                let stepped = step::next(valid, observed, roster, record, read);
-                let mut decision = bootstrap::carry_out(valid, roster, record).and(stepped.decision);
+            Self::Led { identity, read } => {
+                let stepped = step::next(valid, observed, roster, identity, read);
+                let mut decision = bootstrap::carry_out(valid, roster, identity).and(stepped.decision);
                 if decision.activity.is_none() {
                     decision = decision.and(rollout::next(valid, roster, read, store));
                 }
@@ -175,9 +187,9 @@ impl<'p> Phase<'p> {
 }
 
 /// Reads the identity, if this very cluster has one.
-fn read_record(observed: &Observed) -> Result<Option<Record>, RecordError> {
-    let secret = observed.record.as_ref().filter(|secret| observed.owns(&secret.metadata));
-    secret.map(Record::from_secret).transpose()
+fn read_identity(observed: &Observed) -> Result<Option<ClusterIdentity>, IdentityError> {
+    let secret = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata));
+    secret.map(ClusterIdentity::from_secret).transpose()
 }
 
 /// Kubernetes collects what the cluster owns; nothing is created or changed meanwhile.
@@ -189,8 +201,18 @@ fn deleting(observed: &Observed) -> Plan {
     refused(observed, decision)
 }
 
+/// The plan of a pass in which the planner failed: no action, and a report that asks a person to report the defect. Rests on
+/// nothing but the RaftCluster, so that it cannot fail for the same cause.
+#[must_use]
+pub fn internal_error(observed: &Observed, message: &str) -> Plan {
+    let message = format!(
+        "the operator found a contradiction in its own plan and does nothing for this cluster, whose members go on serving: {message}. Report this defect with the operator's log"
+    );
+    refused(observed, Decision::stall(Reason::InternalError, message))
+}
+
 /// No action, and a report of why.
 fn refused(observed: &Observed, decision: Decision) -> Plan {
-    let status = status::of(&Facts { observed, roster: None, record: None, decision: &decision });
-    Plan { actions: Vec::new(), status, next_look: pace::CALM, slowest_look: pace::CALM }
+    let status = status::of(&Facts { observed, roster: None, identity: None, decision: &decision });
+    Plan { actions: Vec::new(), status, requeue_after: pace::CALM, requeue_at_most: pace::CALM }
 }

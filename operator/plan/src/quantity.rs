@@ -1,8 +1,8 @@
-//! Kubernetes quantities as bytes. Reads what the API server accepts for memory and storage; writes nothing.
+//! Owns how Kubernetes quantities are read as bytes. It accepts what the API server accepts for memory and storage.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// The quantity in whole bytes, rounded up; `None` if it is no quantity, negative, or past 64 bits.
+/// The quantity in whole bytes, rounded up; `None` if it is no quantity, negative, or needs more than 64 bits.
 #[must_use]
 pub(crate) fn bytes(quantity: &Quantity) -> Option<u64> {
     let text = quantity.0.trim();
@@ -10,11 +10,12 @@ pub(crate) fn bytes(quantity: &Quantity) -> Option<u64> {
     let (number, suffix) = text.split_at(digits_end);
     let (numerator, denominator) = decimal(number)?;
     let (multiplier, divisor) = factor(suffix)?;
+    assert!(denominator > 0 && divisor > 0, "a quantity is divided by what it was written with");
     let product = numerator.checked_mul(multiplier)?;
     u64::try_from(product.div_ceil(denominator.checked_mul(divisor)?)).ok()
 }
 
-/// `1.25` as 125 and 100.
+/// A decimal number as numerator and denominator: `1.25` as 125 and 100.
 fn decimal(text: &str) -> Option<(u128, u128)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if whole.is_empty() && fraction.is_empty() || fraction.len() > 9 || fraction.contains('.') {
@@ -26,7 +27,7 @@ fn decimal(text: &str) -> Option<(u128, u128)> {
     Some((whole.checked_mul(denominator)?.checked_add(part)?, denominator))
 }
 
-/// What a suffix multiplies and divides by.
+/// Factor and divisor of a suffix.
 fn factor(suffix: &str) -> Option<(u128, u128)> {
     let shift = |bits: u32| Some((1_u128 << bits, 1));
     let power = |exponent: u32| Some((10_u128.pow(exponent), 1));
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn suffixes_mean_what_kubernetes_means() {
+    fn suffixes_have_the_meaning_of_kubernetes() {
         let cases = [
             ("0", Some(0)),
             ("128974848", Some(128_974_848)),

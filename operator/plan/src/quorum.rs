@@ -1,6 +1,8 @@
-//! The arithmetic of majorities. Does not own who votes (`membership`).
+//! Owns the arithmetic of majorities. Does not own who votes (`membership`).
 
-/// Smallest number of voters that decides.
+/// Smallest number of voters that can commit; any two such groups share a voter.
 pub(crate) fn majority(voters: usize) -> usize {
-    voters / 2 + 1
+    let majority = voters / 2 + 1;
+    assert!(2 * majority > voters, "two majorities share a voter");
+    majority
 }

@@ -1,20 +1,21 @@
-//! A cluster that begins with a backup: which one, who fills its volume, and why that failed. One member restores and is
-//! the only voter; the others join by the membership path.
+//! A cluster that begins with a backup. Owns which backup, which member restores it, and how failures are reported. One member
+//! restores and is the only voter; the others are added by `membership`.
 
 use crds::{RaftBackup, Reason};
 
-use crate::action::Action;
+use crate::action::MemberAction;
 use crate::decision::{Decision, Note};
-use crate::identity::{BackupPlace, Origin, Record};
+use crate::identity::{BackupPlace, ClusterIdentity, Origin};
 use crate::observed::Observed;
+use crate::observed::failure::FailureCause;
 use crate::observed::member::Report;
-use crate::roster::{Roster, Seat, Standing};
+use crate::roster::{Health, Roster, Seat};
 use crate::validated::{ValidatedCluster, info};
 
-/// What the cluster is to begin with, by its spec.
+/// The data that the cluster begins with, by its spec.
 ///
 /// # Errors
-/// The backup cannot be restored yet: it does not exist, or is not complete.
+/// Returns what is wrong if the backup does not exist or is not complete. No member is created.
 pub(crate) fn origin(valid: &ValidatedCluster<'_>, observed: &Observed) -> Result<Origin, Note> {
     let Some(bootstrap) = &valid.spec.bootstrap else { return Ok(Origin::Empty) };
     let restore = &bootstrap.restore;
@@ -39,7 +40,7 @@ pub(crate) fn origin(valid: &ValidatedCluster<'_>, observed: &Observed) -> Resul
     })
 }
 
-/// Where a completed backup is.
+/// The place of a completed backup.
 fn place_of(backup: &RaftBackup) -> Option<BackupPlace> {
     let status = backup.status.as_ref()?;
     status.completed_at.as_ref()?;
@@ -50,29 +51,30 @@ fn place_of(backup: &RaftBackup) -> Option<BackupPlace> {
     })
 }
 
-/// Calls Restore on the first member until it is a member, and tells how far it is. Calling again is what makes a failed
-/// restore try again, so that it recovers by itself when the cause goes.
+/// Calls Restore on the first member until it has joined its cluster, and reports its progress. The repeated call makes a failed
+/// restore start again, so that it recovers by itself when the cause is gone.
 pub(crate) fn carry_out(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,
-    record: &Record,
+    identity: &ClusterIdentity,
     place: &BackupPlace,
 ) -> Decision {
-    let Some(voter) = record.voters.first() else { return Decision::default() };
+    let Some(voter) = identity.voters.first() else { return Decision::default() };
     let Some(seat) = roster.by_id(voter.id) else { return Decision::default() };
     let failed = seat.report.filter(|report| report.error.is_some());
     let mut decision = Decision::default();
-    if seat.standing == Standing::Blank || (seat.standing == Standing::Restoring && failed.is_some()) {
-        decision.actions.push(Action::Restore {
+    if seat.health == Health::Blank || (seat.health == Health::Restoring && failed.is_some()) {
+        let restore = MemberAction::Restore {
             member: seat.ordinal,
-            cluster: record.cluster,
-            token: record.token.clone(),
+            cluster: identity.cluster,
+            token: identity.token.clone(),
             id: voter.id,
             info: info(valid, seat.ordinal),
             place: Box::new(place.clone()),
-        });
+        };
+        decision.actions.push(restore.into());
     }
-    if matches!(seat.standing, Standing::Blank | Standing::Restoring) {
+    if matches!(seat.health, Health::Blank | Health::Restoring) {
         decision.activity = Some(Note::new(Reason::Restoring, progress(seat, place)));
         decision.blocked = failed.map(|report| failure(report, place));
     }
@@ -91,8 +93,8 @@ fn progress(seat: &Seat<'_>, place: &BackupPlace) -> String {
 }
 
 fn failure(report: &Report, place: &BackupPlace) -> Note {
-    let cause = report.restore.as_ref().map(|restore| restore.cause.as_str()).unwrap_or_default();
-    let reason = Reason::from_word(cause).unwrap_or(Reason::RestoreFailed);
+    let cause = report.restore.as_ref().and_then(|restore| restore.cause);
+    let reason = cause.and_then(FailureCause::condition_reason).unwrap_or(Reason::RestoreFailed);
     let error = report.error.as_deref().unwrap_or_default();
     Note::new(reason, format!("{} in bucket {}: {error}", place.manifest, place.store.bucket))
 }

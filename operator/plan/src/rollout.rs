@@ -1,10 +1,10 @@
-//! Restarting members whose settings changed: one at a time, followers before the leader, and only while every other member
-//! serves and holds what the leader holds. Decides nothing about what the settings are.
+//! Restarts members whose settings changed. Owns the order: one at a time, followers before the leader, and only while every
+//! other member serves and has caught up. Does not own the settings (`desired/stateful_set.rs`).
 
 use crds::{ObjectStore, Reason};
 use k8s_openapi::api::core::v1::Pod;
 
-use crate::action::Action;
+use crate::action::{Action, MemberAction, ObjectAction};
 use crate::decision::{Decision, Note};
 use crate::desired::stateful_set::settings;
 use crate::names;
@@ -13,17 +13,17 @@ use crate::roster::{Roster, Seat};
 use crate::troubles;
 use crate::validated::ValidatedCluster;
 
-/// Pods that never came up and would come up differently now: deleting them takes nothing from anybody. The kubelet does
-/// not retry a pod with new settings by itself.
+/// Deletes pods that never started and have outdated settings, which costs no service. Kubernetes does not apply new settings to
+/// an existing pod.
 pub(crate) fn unstick(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, store: Option<&ObjectStore>) -> Vec<Action> {
     let wanted = settings(valid, store);
     outdated(roster, &wanted)
         .filter(|(seat, pod)| seat.report.is_none() && has_not_started(pod))
-        .map(|(_, pod)| Action::DeletePod { pod: Seen::of(&pod.metadata) })
+        .map(|(_, pod)| ObjectAction::DeletePod { pod: Seen::of(&pod.metadata) }.into())
         .collect()
 }
 
-/// The next member to restart, if any should and may.
+/// The next member to restart, if one should be restarted and may be.
 pub(crate) fn next(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,
@@ -35,8 +35,8 @@ pub(crate) fn next(
     if waiting.is_empty() {
         return Decision::default();
     }
-    // Whoever does not serve comes first: its restart takes nothing, and may be what helps.
-    waiting.sort_by_key(|(seat, _)| (seat.standing.leads(), troubles::of(seat).is_none(), seat.ordinal));
+    // A member that does not serve comes first: its restart costs no service, and may help it.
+    waiting.sort_by_key(|(seat, _)| (seat.health.leads(), troubles::of(seat).is_none(), seat.ordinal));
     let (seat, pod) = waiting[0];
     let message = format!("{} members are to restart with new settings, {} first", waiting.len(), seat.name);
     let mut decision = Decision { activity: Some(Note::new(Reason::RollingOut, message)), ..Decision::default() };
@@ -49,16 +49,17 @@ pub(crate) fn next(
         decision.blocked = Some(Note::new(trouble.reason, format!("{}: {}", other.name, trouble.message)));
         return decision;
     }
-    let heir =
-        read.configuration.voters.iter().copied().find(|id| Some(*id) != seat.id && roster.standing(*id).caught_up());
-    match heir.filter(|_| seat.standing.leads()) {
-        Some(target) => decision.actions.push(Action::TransferLeadership { leader: read.leader, target }),
-        None => decision.actions.push(Action::EvictPod { pod: Seen::of(&pod.metadata) }),
+    let successor =
+        read.configuration.voters.iter().copied().find(|id| Some(*id) != seat.id && roster.health(*id).caught_up());
+    debug_assert!(successor.is_none() || successor != seat.id, "a member does not succeed itself");
+    match successor.filter(|_| seat.health.leads()) {
+        Some(target) => decision.actions.push(MemberAction::TransferLeadership { leader: read.leader, target }.into()),
+        None => decision.actions.push(ObjectAction::EvictPod { pod: Seen::of(&pod.metadata) }.into()),
     }
     decision
 }
 
-/// Why no other member may be missing while this one is as it is.
+/// Why no other member may be stopped while this one is in its present state.
 fn unfit(seat: &Seat<'_>) -> Option<Note> {
     if let Some(trouble) = troubles::of(seat) {
         return Some(trouble);
@@ -66,9 +67,10 @@ fn unfit(seat: &Seat<'_>) -> Option<Note> {
     if seat.pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()) {
         return Some(Note::new(Reason::MembersNotReady, "its pod is being stopped"));
     }
-    (!seat.standing.caught_up()).then(|| Note::new(Reason::LearnerBehind, "it catches up with the leader"))
+    (!seat.health.caught_up()).then(|| Note::new(Reason::LearnerBehind, "it catches up with the leader"))
 }
 
+/// Members whose pod has other settings than wanted.
 fn outdated<'r, 'a>(roster: &'r Roster<'a>, wanted: &'r str) -> impl Iterator<Item = (&'r Seat<'a>, &'a Pod)> {
     roster.seats.values().filter(|seat| seat.set.is_some()).filter_map(move |seat| {
         let pod = seat.pod.filter(|pod| pod.metadata.deletion_timestamp.is_none())?;
@@ -76,7 +78,7 @@ fn outdated<'r, 'a>(roster: &'r Roster<'a>, wanted: &'r str) -> impl Iterator<It
     })
 }
 
-/// Not scheduled, or no container of it runs.
+/// Whether it is not scheduled, or none of its containers runs.
 fn has_not_started(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
     let containers = status.container_statuses.as_deref().unwrap_or_default();

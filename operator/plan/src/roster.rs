@@ -1,5 +1,5 @@
-//! Who there is and how each fares: StatefulSets, volumes, answers and the configuration brought together, one seat a
-//! member. Judges members; what follows from the judgement is decided in `bootstrap`, `membership` and `status`.
+//! All members of a cluster and the state of each: StatefulSets, volumes, answers and the configuration joined, one seat per
+//! ordinal. Owns the judgement of a member's state. Does not own what follows from it (`bootstrap.rs`, `membership`, `status`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,79 +7,79 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::identity::Record;
+use crate::identity::ClusterIdentity;
 use crate::ids::{ClusterId, MemberId};
 use crate::names::{self, Ordinal};
-use crate::observed::member::{Answer, Configuration, Phase, Report};
+use crate::observed::member::{Answer, Configuration, MemberPhase, Report};
 use crate::observed::{Observed, ObservedMember, Warning, annotation, label};
 use crate::validated::ValidatedCluster;
 
-/// A learner this many entries behind is worth a try; the leader itself judges, by the log at that very moment.
+/// Largest lag, in entries, with which a learner counts as caught up. The leader judges again by its log when it is asked.
 pub const CATCH_UP_ENTRIES: u64 = 256;
 
-/// Everyone there is.
+/// All members of a cluster.
 #[derive(Clone, Debug)]
 pub struct Roster<'a> {
-    /// By ordinal: everyone with a StatefulSet of this cluster, a volume, or a place in record or configuration.
+    /// By ordinal, each member that has a StatefulSet, a volume, or a place in the identity or the configuration.
     pub seats: BTreeMap<Ordinal, Seat<'a>>,
-    /// IDs in the configuration whose name is none that this cluster gives.
+    /// IDs in the configuration without a name of this cluster.
     pub strangers: BTreeSet<MemberId>,
 }
 
-/// One member, existing, to come, or lost.
+/// The place of one member, whether it exists, is expected or is lost.
 #[derive(Clone, Debug)]
 pub struct Seat<'a> {
-    /// Its number.
+    /// Its ordinal.
     pub ordinal: Ordinal,
     /// Its name.
     pub name: String,
-    /// The ID under which it is, or may enter, the configuration: as recorded, announced or replicated.
+    /// The ID under which it is in, or may enter, the configuration: as recorded, announced or replicated.
     pub id: Option<MemberId>,
-    /// Its StatefulSet, if this very cluster owns it.
+    /// Its StatefulSet, if this cluster owns it.
     pub set: Option<&'a StatefulSet>,
     /// Its pod.
     pub pod: Option<&'a Pod>,
     /// Its volume claim.
     pub volume: Option<&'a PersistentVolumeClaim>,
-    /// What it said, if it did.
+    /// Its report, if it answered.
     pub report: Option<&'a Report>,
     /// Warnings about its objects.
     pub warnings: &'a [Warning],
-    /// How it fares.
-    pub standing: Standing,
+    /// Its state.
+    pub health: Health,
 }
 
-/// How a member fares.
+/// State of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The leader, or heard by the leader.
+pub enum Health {
+    /// It leads, or the leader receives its answers.
     Serving {
-        /// Orders all writes.
+        /// Whether it leads.
         leads: bool,
-        /// Close enough to the leader to be given a vote.
+        /// Whether its log is close enough to the leader's to be given a vote.
         caught_up: bool,
     },
-    /// Part of the cluster and answering, but no leader hears it.
+    /// Part of the cluster and answering, but no leader receives its answers.
     Alone,
-    /// Told which cluster to wait for, and not in its configuration yet: nobody speaks to it.
+    /// It waits for the cluster that will add it, and is not in the configuration yet, so that no leader contacts it.
     Joined,
-    /// Empty volume of the ID it may enter under, if one was announced.
+    /// Its volume is empty, and of the announced ID if one was announced.
     Blank,
-    /// Fills its volume from a backup.
+    /// It fills its volume from a backup.
     Restoring,
-    /// Neither answers nor is heard.
+    /// It answers neither the operator nor the leader.
     Silent {
-        /// Since when.
+        /// Start of the silence.
         since: Timestamp,
     },
-    /// Silent for longer than the replacement delay.
+    /// It has been silent for longer than the replacement delay.
     Unreachable {
-        /// Since when.
+        /// Start of the silence.
         since: Timestamp,
     },
-    /// Will never serve again under its ID.
+    /// It will never serve again under its ID.
     Lost(Loss),
-    /// Was removed, by a linearizable read of the configuration.
+    /// It was removed, by a linearizable read of the configuration.
     Removed,
 }
 
@@ -88,30 +88,30 @@ pub enum Standing {
 pub enum Loss {
     /// Its volume is empty, or was replaced by an empty one.
     Wiped,
-    /// Its volume holds damage that it cannot mend.
+    /// Its volume holds damage that it cannot repair.
     Damaged,
     /// It has neither StatefulSet nor volume.
     Vanished,
-    /// Its volume holds somebody else's data.
+    /// Its volume holds data of another cluster or member.
     Foreign,
-    /// It says that it was removed, and the configuration does not contradict.
+    /// It reports that it was removed, and no confirmed configuration contradicts.
     Tombstoned,
 }
 
-impl Standing {
-    /// Counts as a healthy vote.
+impl Health {
+    /// Whether it counts as a healthy vote.
     #[must_use]
     pub fn serves(self) -> bool {
         matches!(self, Self::Serving { .. })
     }
 
-    /// Orders all writes.
+    /// Whether it leads.
     #[must_use]
     pub fn leads(self) -> bool {
         matches!(self, Self::Serving { leads: true, .. })
     }
 
-    /// Close enough to the leader to be given a vote.
+    /// Whether its log is close enough to the leader's to be given a vote.
     #[must_use]
     pub fn caught_up(self) -> bool {
         matches!(self, Self::Serving { caught_up: true, .. })
@@ -125,24 +125,24 @@ impl Seat<'_> {
         self.pod.is_some_and(|pod| condition_of(pod, "Ready").is_some_and(|condition| condition.status == "True"))
     }
 
-    /// Whether its volume says, by its label or through its member, that it holds the data of another cluster. Such a volume
-    /// is never started again, and never deleted.
+    /// Whether its volume holds the data of another cluster, by its label or its member's report. Such a volume is never started
+    /// again and never deleted.
     #[must_use]
     pub fn holds_data_of_another(&self, cluster: ClusterId) -> bool {
         let whose = self.volume.and_then(|volume| label(&volume.metadata, names::LABEL_CLUSTER_ID));
         let labelled = whose.is_some_and(|whose| whose != cluster.to_string());
-        // Damage may hide whose data it was; a blank member has none.
+        // Damage may hide which cluster the data belonged to; a blank member has no data.
         let told = self.report.is_some_and(|report| {
-            !matches!(report.phase, Phase::Blank | Phase::Damaged) && report.cluster != Some(cluster)
+            !matches!(report.phase, MemberPhase::Blank | MemberPhase::Damaged) && report.cluster != Some(cluster)
         });
         labelled || told
     }
 
-    /// Whether a member without an ID can have written nothing: it says so, or it is new and never said anything.
+    /// Whether a member without an ID can have written nothing: it reports so, or it is new and never reported anything.
     #[must_use]
     pub fn never_held_data(&self) -> bool {
         match (self.report, self.set) {
-            (Some(report), _) => report.phase == Phase::Blank,
+            (Some(report), _) => report.phase == MemberPhase::Blank,
             (None, Some(set)) => {
                 let brought_back = annotation(&set.metadata, names::ANNOTATION_VOLUME).is_some();
                 let labelled = self.volume.is_some_and(|it| label(&it.metadata, names::LABEL_MEMBER_ID).is_some());
@@ -154,7 +154,7 @@ impl Seat<'_> {
 
     /// A newcomer that cannot have been admitted, as no ID was announced, and that holds no data.
     #[must_use]
-    pub fn is_needless(&self) -> bool {
+    pub fn is_discardable(&self) -> bool {
         self.id.is_none() && self.never_held_data()
     }
 
@@ -167,14 +167,14 @@ impl Seat<'_> {
     /// The ID its disk reports while it is blank.
     #[must_use]
     pub fn blank_id(&self) -> Option<MemberId> {
-        self.report.filter(|report| report.phase == Phase::Blank).and_then(|report| report.id)
+        self.report.filter(|report| report.phase == MemberPhase::Blank).and_then(|report| report.id)
     }
 }
 
 impl<'a> Roster<'a> {
-    /// Brings together what was observed.
+    /// Joins all that was observed, by ordinal.
     #[must_use]
-    pub fn of(valid: &ValidatedCluster<'_>, observed: &'a Observed, record: Option<&Record>) -> Self {
+    pub fn of(valid: &ValidatedCluster<'_>, observed: &'a Observed, identity: Option<&ClusterIdentity>) -> Self {
         let configuration = observed.configuration.as_ref().map(|read| &read.configuration);
         let mut ids = BTreeMap::new();
         let mut strangers = BTreeSet::new();
@@ -191,7 +191,7 @@ impl<'a> Roster<'a> {
         if let Some(configuration) = configuration {
             strangers.extend(configuration.everyone().iter().filter(|id| !configuration.members.contains_key(id)));
         }
-        for voter in record.iter().flat_map(|record| &record.voters) {
+        for voter in identity.iter().flat_map(|identity| &identity.voters) {
             if let Some(ordinal) = names::ordinal_of_member(valid.name, &voter.name) {
                 ids.entry(ordinal).or_insert(voter.id);
             }
@@ -199,14 +199,17 @@ impl<'a> Roster<'a> {
         let mut ordinals: BTreeSet<Ordinal> = observed.members.keys().copied().collect();
         ordinals.extend(ids.keys());
         let nobody = &NOBODY;
-        let judge = Judge { valid, observed, cluster: record.map(|record| record.cluster) };
-        let seats = ordinals
+        let judge = Judge { valid, observed, cluster: identity.map(|identity| identity.cluster) };
+        let seats: BTreeMap<Ordinal, Seat<'a>> = ordinals
             .into_iter()
             .map(|ordinal| {
                 let member = observed.members.get(&ordinal).unwrap_or(nobody);
                 (ordinal, judge.seat(ordinal, member, ids.get(&ordinal).copied()))
             })
             .collect();
+        debug_assert!(ids.keys().all(|ordinal| seats.contains_key(ordinal)), "each known member has a seat");
+        let leaders = seats.values().filter(|seat| seat.health.leads()).count();
+        debug_assert!(leaders == 0 || configuration.is_some(), "without a confirmed configuration no member leads");
         Self { seats, strangers }
     }
 
@@ -216,13 +219,13 @@ impl<'a> Roster<'a> {
         self.seats.values().find(|seat| seat.id == Some(id))
     }
 
-    /// How the member with this ID fares; a stranger counts as vanished.
+    /// State of the member with this ID. One without a name of this cluster counts as vanished.
     #[must_use]
-    pub fn standing(&self, id: MemberId) -> Standing {
-        self.by_id(id).map_or(Standing::Lost(Loss::Vanished), |seat| seat.standing)
+    pub fn health(&self, id: MemberId) -> Health {
+        self.by_id(id).map_or(Health::Lost(Loss::Vanished), |seat| seat.health)
     }
 
-    /// Its name, or its ID if it has no name here.
+    /// Its name, or its ID if it has no name of this cluster.
     #[must_use]
     pub fn name(&self, id: MemberId) -> String {
         self.by_id(id).map_or_else(|| id.to_string(), |seat| seat.name.clone())
@@ -231,7 +234,7 @@ impl<'a> Roster<'a> {
     /// The member that leads.
     #[must_use]
     pub fn leader(&self) -> Option<&Seat<'a>> {
-        self.seats.values().find(|seat| seat.standing.leads())
+        self.seats.values().find(|seat| seat.health.leads())
     }
 }
 
@@ -246,17 +249,22 @@ struct Judge<'j> {
 
 impl Judge<'_> {
     fn seat<'a>(&self, ordinal: Ordinal, member: &'a ObservedMember, replicated: Option<MemberId>) -> Seat<'a> {
+        assert!(ordinal.0 > 0, "ordinals begin at 1");
         let set = member.set.as_ref().filter(|set| self.observed.owns(&set.metadata));
         let announced = set
             .and_then(|set| annotation(&set.metadata, names::ANNOTATION_MEMBER_ID))
             .or_else(|| self.label_of_volume(member.volume.as_ref()))
             .and_then(|text| text.parse().ok());
-        // Configuration and record outrank what anybody may have edited since.
+        // Configuration and identity outrank annotations and labels, which a person may have edited.
         let id = replicated.or(announced);
         let report = match &member.answer {
-            Some(Answer::Said(report)) if set.is_some() => Some(&**report),
+            Some(Answer::Report(report)) if set.is_some() => Some(&**report),
             _ => None,
         };
+        let health = self.health(id, set, member, report);
+        let can_vote = health.serves() || health == Health::Removed;
+        assert!(!can_vote || id.is_some(), "only a member with an ID serves or was removed");
+        assert!(report.is_none() || set.is_some(), "only a member with a StatefulSet is asked");
         Seat {
             ordinal,
             name: names::member(self.valid.name, ordinal),
@@ -266,11 +274,11 @@ impl Judge<'_> {
             volume: member.volume.as_ref(),
             report,
             warnings: &member.warnings,
-            standing: self.standing(id, set, member, report),
+            health,
         }
     }
 
-    /// A volume is labelled only with what its member itself said; one that was replaced by hand carries no label.
+    /// A volume is labelled only with what its member reported, so one that a person replaced has no label.
     fn label_of_volume<'a>(&self, volume: Option<&'a PersistentVolumeClaim>) -> Option<&'a str> {
         let metadata = &volume?.metadata;
         let whose = label(metadata, names::LABEL_CLUSTER_ID)?;
@@ -278,59 +286,59 @@ impl Judge<'_> {
         ours.then(|| label(metadata, names::LABEL_MEMBER_ID)).flatten()
     }
 
-    fn standing(
+    fn health(
         &self,
         id: Option<MemberId>,
         set: Option<&StatefulSet>,
         member: &ObservedMember,
         report: Option<&Report>,
-    ) -> Standing {
+    ) -> Health {
         if let (Some(id), Some(configuration)) = (id, self.configuration())
             && configuration.is_gone_for_good(id)
         {
-            return Standing::Removed;
+            return Health::Removed;
         }
         match report {
-            _ if id.is_none() && is_on_another_volume(set, member) => Standing::Lost(Loss::Foreign),
-            Some(report) => self.standing_of_report(id, report),
-            None if id.is_some_and(|id| self.is_heard(id)) => {
-                Standing::Serving { leads: false, caught_up: id.is_some_and(|id| self.is_caught_up(id)) }
+            _ if id.is_none() && is_on_another_volume(set, member) => Health::Lost(Loss::Foreign),
+            Some(report) => self.health_of_report(id, report),
+            None if id.is_some_and(|id| self.answers_leader(id)) => {
+                Health::Serving { leads: false, caught_up: id.is_some_and(|id| self.is_caught_up(id)) }
             }
-            None if set.is_none() && member.volume.is_none() => Standing::Lost(Loss::Vanished),
+            None if set.is_none() && member.volume.is_none() => Health::Lost(Loss::Vanished),
             None => self.silence(member),
         }
     }
 
-    fn standing_of_report(&self, id: Option<MemberId>, report: &Report) -> Standing {
+    fn health_of_report(&self, id: Option<MemberId>, report: &Report) -> Health {
         match (report.phase, id) {
-            (Phase::Damaged, _) => Standing::Lost(Loss::Damaged),
-            (Phase::Blank, None) => Standing::Blank,
-            (Phase::Blank, Some(id)) if report.id != Some(id) => Standing::Lost(Loss::Wiped),
-            (Phase::Blank, Some(_)) => Standing::Blank,
+            (MemberPhase::Damaged, _) => Health::Lost(Loss::Damaged),
+            (MemberPhase::Blank, None) => Health::Blank,
+            (MemberPhase::Blank, Some(id)) if report.id != Some(id) => Health::Lost(Loss::Wiped),
+            (MemberPhase::Blank, Some(_)) => Health::Blank,
             (_, Some(id)) if report.id == Some(id) && report.cluster == self.cluster => match report.phase {
-                Phase::Restoring => Standing::Restoring,
-                Phase::Removed => Standing::Lost(Loss::Tombstoned),
-                _ if self.leader_id() == Some(id) => Standing::Serving { leads: true, caught_up: true },
-                _ if self.is_heard(id) => Standing::Serving { leads: false, caught_up: self.is_caught_up(id) },
-                _ if self.configuration().is_some_and(|known| !known.contains(id)) => Standing::Joined,
-                _ => Standing::Alone,
+                MemberPhase::Restoring => Health::Restoring,
+                MemberPhase::Removed => Health::Lost(Loss::Tombstoned),
+                _ if self.leader_id() == Some(id) => Health::Serving { leads: true, caught_up: true },
+                _ if self.answers_leader(id) => Health::Serving { leads: false, caught_up: self.is_caught_up(id) },
+                _ if self.configuration().is_some_and(|known| !known.contains(id)) => Health::Joined,
+                _ => Health::Alone,
             },
-            _ => Standing::Lost(Loss::Foreign),
+            _ => Health::Lost(Loss::Foreign),
         }
     }
 
-    fn silence(&self, member: &ObservedMember) -> Standing {
+    fn silence(&self, member: &ObservedMember) -> Health {
         let seen = match &member.answer {
             Some(Answer::Silent { since, .. }) => *since,
             _ => self.observed.now,
         };
-        // An operator that has just started knows from the pod how long this lasts already.
+        // An operator that has just started learns from the pod since when the member has been silent.
         let since = member.pod.as_ref().and_then(unready_since).map_or(seen, |unready| unready.min(seen));
         let delay = SignedDuration::try_from(self.valid.replacement_delay).unwrap_or(SignedDuration::MAX);
         if self.observed.now.duration_since(since) >= delay {
-            Standing::Unreachable { since }
+            Health::Unreachable { since }
         } else {
-            Standing::Silent { since }
+            Health::Silent { since }
         }
     }
 
@@ -341,7 +349,7 @@ impl Judge<'_> {
     fn leader_report(&self) -> Option<&Report> {
         let leader = self.observed.configuration.as_ref()?.leader;
         match self.observed.members.get(&leader)?.answer.as_ref()? {
-            Answer::Said(report) => Some(report),
+            Answer::Report(report) => Some(report),
             Answer::Silent { .. } => None,
         }
     }
@@ -350,7 +358,7 @@ impl Judge<'_> {
         self.leader_report()?.id
     }
 
-    fn is_heard(&self, id: MemberId) -> bool {
+    fn answers_leader(&self, id: MemberId) -> bool {
         self.leader_report().and_then(|leader| leader.progress.get(&id)).is_some_and(|progress| progress.active)
     }
 
@@ -362,7 +370,7 @@ impl Judge<'_> {
     }
 }
 
-/// Brought back for a volume that is not the one it has.
+/// Whether it was brought back for another volume than it has.
 fn is_on_another_volume(set: Option<&StatefulSet>, member: &ObservedMember) -> bool {
     let meant = set.and_then(|set| annotation(&set.metadata, names::ANNOTATION_VOLUME));
     meant.is_some_and(|meant| member.volume.as_ref().and_then(|volume| volume.metadata.uid.as_deref()) != Some(meant))
@@ -378,20 +386,22 @@ pub(crate) fn condition_of<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_opena
     pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
 
-/// Labelled with the member whose data it holds.
+/// Whether a volume is labelled with a member whose data it holds.
 pub(crate) fn is_used(volume: &PersistentVolumeClaim) -> bool {
     label(&volume.metadata, names::LABEL_MEMBER_ID).is_some()
 }
 
+/// Whether a volume is being deleted.
 pub(crate) fn is_going(volume: &PersistentVolumeClaim) -> bool {
     volume.metadata.deletion_timestamp.is_some()
 }
 
+/// Whether a member has a volume that stays.
 pub(crate) fn has_volume(seat: &Seat<'_>) -> bool {
     seat.volume.is_some_and(|volume| !is_going(volume))
 }
 
-/// Why a member is lost, in a few words.
+/// Explains why a member is lost.
 #[must_use]
 pub fn describe(loss: Loss) -> &'static str {
     match loss {

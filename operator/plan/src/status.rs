@@ -1,5 +1,5 @@
-//! What is reported: `status` from what was observed and decided, one condition a file. Never consulted for a decision; the
-//! former status only tells since when a condition holds.
+//! The reported `status`, from what was observed and decided, one condition a file. Owns which conditions there are and since
+//! when each holds, which it reads from the former status. Does not own any decision: none reads the status.
 
 pub(crate) mod backup_ready;
 pub(crate) mod degraded;
@@ -10,16 +10,18 @@ pub(crate) mod stalled;
 
 mod members;
 
+use std::collections::BTreeSet;
+
 use crds::raft_cluster::RaftClusterStatus;
 use crds::{ConditionType, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::decision::{Decision, Note, shortened};
-use crate::identity::Record;
+use crate::identity::ClusterIdentity;
 use crate::names;
 use crate::observed::Observed;
-use crate::roster::{Roster, Seat, Standing};
+use crate::roster::{Health, Roster, Seat};
 use crate::troubles;
 
 pub use ready::is_obstacle;
@@ -32,7 +34,7 @@ pub(crate) enum Holds {
     Unknown,
 }
 
-/// A condition, before it is known since when it holds.
+/// A condition without the time since which it holds.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) kind: ConditionType,
@@ -40,11 +42,11 @@ pub(crate) struct Finding {
     pub(crate) note: Note,
 }
 
-/// All that a condition may rest on.
+/// Everything that a condition may rest on.
 pub(crate) struct Facts<'f> {
     pub(crate) observed: &'f Observed,
     pub(crate) roster: Option<&'f Roster<'f>>,
-    pub(crate) record: Option<&'f Record>,
+    pub(crate) identity: Option<&'f ClusterIdentity>,
     pub(crate) decision: &'f Decision,
 }
 
@@ -64,7 +66,7 @@ pub(crate) fn of(facts: &Facts<'_>) -> RaftClusterStatus {
         conditions(findings.into_iter().flatten(), former, facts.observed.now, cluster.metadata.generation);
     let mut status = RaftClusterStatus {
         observed_generation: cluster.metadata.generation,
-        cluster_id: facts.record.map(|record| record.cluster.to_string()),
+        cluster_id: facts.identity.map(|identity| identity.cluster.to_string()),
         plan: facts.decision.membership.clone(),
         conditions,
         ..RaftClusterStatus::default()
@@ -72,17 +74,18 @@ pub(crate) fn of(facts: &Facts<'_>) -> RaftClusterStatus {
     if let Some(name) = cluster.metadata.name.as_deref() {
         status.selector = Some(format!("{}={name}", names::LABEL_CLUSTER));
     }
+    debug_assert!(facts.roster.is_some() || facts.decision.actions.is_empty(), "only known members are acted on");
     if let Some(roster) = facts.roster {
         members::fill(&mut status, facts.observed, roster);
     }
     status
 }
 
-/// What is wrong with a member; and that nobody comes in its place, where somebody would.
+/// What is wrong with a member, and that it is not replaced where the spec forbids it.
 pub(crate) fn trouble(facts: &Facts<'_>, seat: &Seat<'_>) -> Option<Note> {
     let trouble = troubles::of(seat)?;
     let configuration = facts.observed.configuration.as_ref().map(|read| &read.configuration);
-    let given_up = matches!(seat.standing, Standing::Lost(_) | Standing::Unreachable { .. })
+    let given_up = matches!(seat.health, Health::Lost(_) | Health::Unreachable { .. })
         && seat.id.is_some_and(|id| configuration.is_some_and(|known| known.contains(id)));
     if !given_up || facts.observed.cluster.spec.replacement.enabled {
         return Some(trouble);
@@ -91,7 +94,7 @@ pub(crate) fn trouble(facts: &Facts<'_>, seat: &Seat<'_>) -> Option<Note> {
     Some(Note::new(Reason::ReplacementDisabled, message))
 }
 
-/// Adds what the last pass failed at to the conditions: it is being tried again.
+/// Adds a failure of the last pass to the conditions, as it is tried again.
 #[must_use]
 pub fn with_failure(mut status: RaftClusterStatus, failure: &str, now: Timestamp) -> RaftClusterStatus {
     let kind = ConditionType::Reconciling.as_str();
@@ -107,14 +110,14 @@ pub fn with_failure(mut status: RaftClusterStatus, failure: &str, now: Timestamp
     status
 }
 
-/// Stamps findings with the time since when they hold.
+/// Adds to each finding the time since which it holds.
 pub(crate) fn conditions(
     findings: impl Iterator<Item = Finding>,
     former: &[Condition],
     now: Timestamp,
     generation: Option<i64>,
 ) -> Vec<Condition> {
-    findings
+    let conditions: Vec<Condition> = findings
         .map(|finding| {
             let status = match finding.holds {
                 Holds::Yes => "True",
@@ -135,5 +138,8 @@ pub(crate) fn conditions(
                 observed_generation: generation,
             }
         })
-        .collect()
+        .collect();
+    let kinds: BTreeSet<&str> = conditions.iter().map(|condition| condition.type_.as_str()).collect();
+    assert_eq!(kinds.len(), conditions.len(), "each condition is reported once: the API server refuses a second one");
+    conditions
 }

@@ -1,20 +1,20 @@
-//! What keeps a member from serving, as a named cause: taken from its pod, its claim, warnings about them, and its own
-//! words. Decides nothing but the name.
+//! What keeps a member from serving, as a reason with an explanation, from its pod, its claim, warnings about them, and its own
+//! report. Owns the choice of the reason. Does not own what follows from it.
 
 use crds::Reason;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::decision::Note;
 use crate::observed::Warning;
-use crate::roster::{Loss, Seat, Standing, condition_of, describe};
+use crate::roster::{Health, Loss, Seat, condition_of, describe};
 
-/// What is wrong with a member, if anything is.
+/// What is wrong with a member; `None` if nothing is.
 #[must_use]
 pub fn of(seat: &Seat<'_>) -> Option<Note> {
-    match seat.standing {
-        Standing::Removed => None,
-        Standing::Lost(loss) => Some(lost(seat, loss)),
-        Standing::Serving { .. } if seat.is_pod_ready() => None,
+    match seat.health {
+        Health::Removed => None,
+        Health::Lost(loss) => Some(lost(seat, loss)),
+        Health::Serving { .. } if seat.is_pod_ready() => None,
         _ => pod_trouble(seat).or_else(|| quiet(seat)),
     }
 }
@@ -29,27 +29,28 @@ fn lost(seat: &Seat<'_>, loss: Loss) -> Note {
     Note::new(reason, message)
 }
 
-/// A member whose pod is fine, as far as Kubernetes knows.
+/// What is wrong with a member whose pod has no trouble, as far as Kubernetes knows.
 fn quiet(seat: &Seat<'_>) -> Option<Note> {
-    match seat.standing {
-        Standing::Unreachable { since } | Standing::Silent { since } if seat.pod.is_some() => {
-            Some(Note::new(Reason::MemberUnreachable, format!("does not answer since {since:.0}")))
+    match seat.health {
+        Health::Unreachable { since } | Health::Silent { since } if seat.pod.is_some() => {
+            Some(Note::new(Reason::MemberUnreachable, format!("has not answered since {since:.0}")))
         }
-        Standing::Serving { .. } | Standing::Restoring | Standing::Blank | Standing::Alone | Standing::Joined
+        Health::Serving { .. } | Health::Restoring | Health::Blank | Health::Alone | Health::Joined
             if !seat.is_pod_ready() =>
         {
             Some(Note::new(Reason::MembersNotReady, "its pod is not ready yet"))
         }
-        // A pod is ready whether or not anybody hears its member.
-        Standing::Alone => {
-            let message = "it answers, but no leader hears it: look for what cuts it off from the others, such as a NetworkPolicy on port 2380";
+        // A pod is ready whether or not a leader receives its member's answers.
+        Health::Alone => {
+            let message = "it answers, but no leader receives its messages: check what separates it from the other members, such as a NetworkPolicy on port 2380";
             Some(Note::new(Reason::MemberCutOff, message))
         }
-        Standing::Serving { .. } | Standing::Restoring | Standing::Blank | Standing::Joined => None,
+        Health::Serving { .. } | Health::Restoring | Health::Blank | Health::Joined => None,
         _ => Some(Note::new(Reason::MembersNotReady, "it has no pod yet")),
     }
 }
 
+/// What is wrong with its pod.
 fn pod_trouble(seat: &Seat<'_>) -> Option<Note> {
     let Some(pod) = seat.pod else { return pod_missing(seat) };
     unscheduled(seat, pod).or_else(|| pod.status.as_ref()?.container_statuses.iter().flatten().find_map(waiting))
@@ -71,12 +72,12 @@ fn unscheduled(seat: &Seat<'_>, pod: &Pod) -> Option<Note> {
             warning_about(seat.warnings, "PersistentVolumeClaim").map_or(message, |warning| warning.message.clone());
         let class = seat.volume.and_then(|volume| volume.spec.as_ref()?.storage_class_name.clone());
         let class = class.map_or_else(
-            || "no StorageClass is set and there is no default one".to_owned(),
+            || "no StorageClass is set, and the cluster has no default one".to_owned(),
             |class| format!("StorageClass {class:?}"),
         );
         return Some(Note::new(Reason::VolumePending, format!("its volume is not bound ({class}): {why}")));
     }
-    Some(Note::new(Reason::Unschedulable, format!("no node takes its pod: {message}")))
+    Some(Note::new(Reason::Unschedulable, format!("its pod fits no node: {message}")))
 }
 
 fn is_volume_pending(seat: &Seat<'_>) -> bool {
@@ -92,7 +93,7 @@ fn waiting(container: &ContainerStatus) -> Option<Note> {
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" | "RegistryUnavailable" => {
             return Some(Note::new(
                 Reason::ImagePullFailed,
-                format!("image {:?} cannot be had ({word}): {message}", container.image),
+                format!("image {:?} cannot be pulled ({word}): {message}", container.image),
             ));
         }
         "CrashLoopBackOff" => Reason::MemberCrashing,

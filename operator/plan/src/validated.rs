@@ -1,5 +1,5 @@
-//! A spec that holds together, with its defaults resolved. Refuses what admission could not see or an older definition let
-//! through; decides nothing else.
+//! A consistent spec, with its defaults resolved. Owns the refusal of specs that admission cannot see or that an older definition
+//! admitted. Does not own any decision about a cluster.
 
 use std::time::Duration;
 
@@ -14,16 +14,16 @@ use crate::observed::{Observed, image_of, image_pull_policy_of};
 use crate::quantity;
 
 const MEBIBYTE: u64 = 1 << 20;
-/// What a member needs beside twice its quota.
+/// Bytes that a member needs in addition to twice its quota.
 const OVERHEAD_BYTES: u64 = 256 * MEBIBYTE;
-/// Largest quota that is ever chosen by default.
+/// Largest quota that is chosen by default.
 const DEFAULT_QUOTA_BYTES_MAX: u64 = 8 << 30;
-/// Quota without a memory limit.
+/// Default quota without a memory limit.
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
-/// Smallest quota a member accepts.
+/// Smallest quota that a member accepts.
 const QUOTA_BYTES_MIN: u64 = 16 * MEBIBYTE;
 
-/// How far members' clocks may drift apart during a lease.
+/// Largest drift between members' clocks during a lease.
 const CLOCK_DRIFT: Duration = Duration::from_millis(50);
 
 /// A RaftCluster whose spec can be carried out.
@@ -35,25 +35,25 @@ pub struct ValidatedCluster<'a> {
     pub namespace: &'a str,
     /// Its spec, as written.
     pub spec: &'a RaftClusterSpec,
-    /// What objects made for it carry, so that Kubernetes collects them with it.
+    /// Owner reference of every created object, so that Kubernetes collects the object with the cluster.
     pub owner: OwnerReference,
-    /// Voters wanted: odd, at least one.
+    /// Wanted voters: odd, at least one.
     pub voters: usize,
-    /// Learners wanted.
+    /// Wanted learners.
     pub learners: usize,
     /// Image of its members.
     pub image: String,
     /// Pull policy of its members.
     pub image_pull_policy: Option<String>,
-    /// Most bytes of keys and history.
+    /// Largest size of keys and history, in bytes.
     pub quota_bytes: u64,
-    /// How long a member must stay away before it is replaced.
+    /// Time for which a member must be silent before it is replaced.
     pub replacement_delay: Duration,
-    /// Most members replaced at a time.
+    /// Most members that are replaced at a time; 0 if none is.
     pub replacements_max: usize,
 }
 
-/// What is wrong with a spec, in words that say what to do.
+/// What is wrong with a spec, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct InvalidSpec {
@@ -65,7 +65,7 @@ impl<'a> ValidatedCluster<'a> {
     /// Checks the spec of the observed cluster and resolves its defaults.
     ///
     /// # Errors
-    /// The first field that cannot be carried out.
+    /// Returns the first field that contradicts another or is out of range. Nothing is done for the cluster.
     pub fn parse(observed: &'a Observed) -> Result<Self, InvalidSpec> {
         let cluster = &observed.cluster;
         let spec = &cluster.spec;
@@ -77,6 +77,11 @@ impl<'a> ValidatedCluster<'a> {
         check_name(name)?;
         check_timing(spec)?;
         let (voters, learners) = electorate(spec)?;
+        assert!(voters % 2 == 1, "an even number of voters tolerates no more failures than one less");
+        assert!(
+            i32::try_from(voters + learners).is_ok_and(|total| total == spec.replicas),
+            "every replica votes or learns"
+        );
         Ok(Self {
             name,
             namespace,
@@ -96,20 +101,20 @@ impl<'a> ValidatedCluster<'a> {
         })
     }
 
-    /// Members wanted.
+    /// Wanted members.
     #[must_use]
     pub fn total(&self) -> usize {
         self.voters + self.learners
     }
 
-    /// Whether a removed member's volume goes with it.
+    /// Whether a removed member's volume is deleted with it.
     #[must_use]
     pub fn removed_volumes_go(&self) -> bool {
         self.spec.storage.retention.when_scaled == VolumeFate::Delete
     }
 }
 
-/// Voters and learners wanted: voters are the largest odd number that is at most `replicas` and at most `maxVoters`.
+/// Wanted voters and learners: the voters are the largest odd number that is at most `replicas` and at most `maxVoters`.
 fn electorate(spec: &RaftClusterSpec) -> Result<(usize, usize), InvalidSpec> {
     let replicas = usize::try_from(spec.replicas).unwrap_or(0);
     if !(1..=50).contains(&replicas) {
@@ -149,14 +154,14 @@ fn check_timing(spec: &RaftClusterSpec) -> Result<(), InvalidSpec> {
     }
     if lease.is_zero() || lease + CLOCK_DRIFT >= election {
         let problem = format!(
-            "{lease:?} and {CLOCK_DRIFT:?} for clocks that drift are not shorter than the election timeout of {election:?}: lower it"
+            "{lease:?} plus {CLOCK_DRIFT:?} of clock drift is not shorter than the election timeout of {election:?}: lower it"
         );
         return Err(invalid("raft.leaderLease", problem));
     }
     Ok(())
 }
 
-/// The quota as written, or what the memory limit leaves room for.
+/// The quota as written, or else the largest that the memory limit allows.
 fn quota(spec: &RaftClusterSpec) -> Result<u64, InvalidSpec> {
     let limit = spec.resources.as_ref().and_then(|resources| resources.limits.as_ref()?.get("memory"));
     let limit = match limit {
@@ -166,34 +171,34 @@ fn quota(spec: &RaftClusterSpec) -> Result<u64, InvalidSpec> {
                 .ok_or_else(|| invalid("resources.limits.memory", format!("{:?} is not an amount", text.0)))?,
         ),
     };
-    let room = limit.map(|limit| limit.saturating_sub(OVERHEAD_BYTES) / 2);
+    let largest = limit.map(|limit| limit.saturating_sub(OVERHEAD_BYTES) / 2);
     match &spec.quota {
         Some(text) => {
             let quota =
                 quantity::bytes(text).ok_or_else(|| invalid("quota", format!("{:?} is not an amount", text.0)))?;
-            match room {
-                Some(room) if quota > room => {
+            match largest {
+                Some(largest) if quota > largest => {
                     let problem = format!(
                         "{quota} bytes need a memory limit of at least {} bytes (twice the quota plus 256Mi): lower the quota or raise the limit",
-                        quota * 2 + OVERHEAD_BYTES
+                        quota.saturating_mul(2).saturating_add(OVERHEAD_BYTES)
                     );
                     Err(invalid("quota", problem))
                 }
                 _ => Ok(quota),
             }
         }
-        None => match room {
-            Some(room) if room < QUOTA_BYTES_MIN => Err(invalid(
+        None => match largest {
+            Some(largest) if largest < QUOTA_BYTES_MIN => Err(invalid(
                 "resources.limits.memory",
                 "is too small for any quota: raise it to at least 320Mi".to_owned(),
             )),
-            Some(room) => Ok(room.min(DEFAULT_QUOTA_BYTES_MAX)),
+            Some(largest) => Ok(largest.min(DEFAULT_QUOTA_BYTES_MAX)),
             None => Ok(DEFAULT_QUOTA_BYTES),
         },
     }
 }
 
-/// The image as written; else what this cluster's newest member runs, so that a new operator restarts nobody; else the
+/// The image as written; else that of this cluster's newest member, so that a new operator restarts no member; else the
 /// operator's default.
 fn image(observed: &Observed) -> String {
     if let Some(image) = &observed.cluster.spec.image {

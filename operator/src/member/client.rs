@@ -1,32 +1,35 @@
-//! Calls to members over the admin service. Owns connections, deadlines and the token's way; decides nothing.
+//! Calls to members over the admin service. Owns connections, deadlines and the sending of the token. Does not own the messages
+//! (`convert.rs`), nor any decision.
 //!
-//! Members are reached by the address of their pod, not by name: names lag behind pods that move, and the operator must
-//! work while cluster DNS does not. Who answers is checked by the ID it tells.
+//! Members are reached by the addresses of their pods, not by name, because DNS lags when pods move and the operator must work
+//! while cluster DNS does not. The planner checks the ID in each answer, because an address may belong to another pod by now.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use plan::action::Change;
-use plan::identity::{BackupPlace, Record};
+use plan::identity::{BackupPlace, ClusterIdentity};
 use plan::ids::{ClusterId, MemberId, Token};
 use plan::names;
-use plan::observed::member::{Configuration, MemberInfo, Phase, Report, Role};
+use plan::observed::failure::FailureCause;
+use plan::observed::member::{Configuration, MemberInfo, MemberPhase, RaftRole, Report};
+use plan::observed::refusal::RefusalReason;
 use proto::admin as wire;
 use proto::admin::admin_client::AdminClient;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 
-use super::convert;
+use super::{convert, reasons};
 
-/// How long looking may take: a member answers from memory.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a call that changes something may take.
+/// Deadline of a call that reads: a member answers from memory.
+const READ_TIMEOUT: Duration = Duration::from_secs(1);
+/// Deadline of a call that changes something.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may take to come about.
+/// Deadline of a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
-/// Connections kept at most; past that all are dropped and made anew as needed.
+/// Most connections that are kept; above it all are dropped, and opened again as needed.
 const CONNECTIONS_MAX: usize = 1024;
 
 /// Connections to members.
@@ -35,34 +38,34 @@ pub struct Members {
     channels: Arc<Mutex<BTreeMap<String, Channel>>>,
 }
 
-/// One member, ready to be called.
+/// A connection to one member.
 #[derive(Clone, Debug)]
 pub struct Member {
     client: AdminClient<Channel>,
     token: Option<MetadataValue<Ascii>>,
 }
 
-/// Why a call came to nothing. Whether it had an effect is unknown unless `refusal` is given.
+/// Why a call failed. Its effect is unknown unless `refusal` is given.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct CallError {
     /// The gRPC code.
     pub code: Code,
-    /// The refusal's name, if the member gave one: nothing was done.
-    pub refusal: Option<String>,
-    /// For people.
+    /// The member's reason to refuse the call, if it gave one: nothing was done.
+    pub refusal: Option<RefusalReason>,
+    /// Explanation for people.
     pub message: String,
 }
 
-/// How a backup goes.
+/// State of a backup.
 #[derive(Clone, Debug)]
 pub struct BackupReply(pub wire::BackupResponse);
 
 impl Members {
-    /// The member at this address of a pod, to be called with the cluster's token if there is one.
+    /// The member at this address of a pod. Calls carry the cluster's token, if there is one.
     ///
     /// # Errors
-    /// The address is none.
+    /// Returns an error if the address is malformed. No connection is opened.
     pub fn at(&self, pod_address: &str, token: Option<&Token>) -> Result<Member, CallError> {
         let channel = self.channel(pod_address)?;
         // Hexadecimal digits are always valid metadata.
@@ -106,13 +109,13 @@ impl Member {
         request
     }
 
-    /// What the member says of itself. One that refuses the token belongs to somebody else, and says so much.
+    /// The member's report about itself. A member that refuses the token belongs to another cluster, and is reported so.
     ///
     /// # Errors
-    /// It did not answer, or not in words that this version knows.
+    /// Returns an error if the member did not answer, or sent what this version cannot read.
     pub async fn describe(&mut self) -> Result<Report, CallError> {
-        let request = self.request(wire::DescribeRequest {}, LOOK_TIMEOUT);
-        match within(LOOK_TIMEOUT, self.client.describe(request)).await {
+        let request = self.request(wire::DescribeRequest {}, READ_TIMEOUT);
+        match within(READ_TIMEOUT, self.client.describe(request)).await {
             Ok(said) => convert::report(said).map_err(|error| CallError {
                 code: Code::Internal,
                 refusal: None,
@@ -128,10 +131,10 @@ impl Member {
     /// The committed configuration by a linearizable read.
     ///
     /// # Errors
-    /// It does not lead, or could not confirm that it does.
+    /// Returns an error if the member does not lead, or could not confirm that it leads.
     pub async fn configuration(&mut self) -> Result<Configuration, CallError> {
-        let request = self.request(wire::ConfigurationRequest {}, LOOK_TIMEOUT);
-        let said = within(LOOK_TIMEOUT, self.client.configuration(request)).await?;
+        let request = self.request(wire::ConfigurationRequest {}, READ_TIMEOUT);
+        let said = within(READ_TIMEOUT, self.client.configuration(request)).await?;
         convert::configuration(said.configuration.unwrap_or_default()).map_err(|error| CallError {
             code: Code::Internal,
             refusal: None,
@@ -142,21 +145,21 @@ impl Member {
     /// Makes the member part of a new cluster.
     ///
     /// # Errors
-    /// It did not take the record, or the outcome is unknown; calling again is safe.
+    /// Returns an error if the member refused the identity, or if the outcome is unknown. Calling again is safe.
     pub async fn bootstrap(
         &mut self,
-        record: &Record,
+        identity: &ClusterIdentity,
         voters: &[(MemberId, MemberInfo)],
         name: String,
     ) -> Result<(), CallError> {
-        let request = self.request(convert::bootstrap(record, voters, name), CALL_TIMEOUT);
+        let request = self.request(convert::bootstrap(identity, voters, name), CALL_TIMEOUT);
         within(CALL_TIMEOUT, self.client.bootstrap(request)).await.map(|_| ())
     }
 
     /// Makes the member the only voter of a cluster that starts from a backup.
     ///
     /// # Errors
-    /// It did not begin, or the outcome is unknown; calling again is safe.
+    /// Returns an error if the member did not begin, or if the outcome is unknown. Calling again is safe.
     pub async fn restore(
         &mut self,
         cluster: ClusterId,
@@ -169,10 +172,10 @@ impl Member {
         within(CALL_TIMEOUT, self.client.restore(request)).await.map(|_| ())
     }
 
-    /// Tells the member which cluster it is to be added to.
+    /// Tells the member which cluster will add it.
     ///
     /// # Errors
-    /// It did not listen, or the outcome is unknown; calling again is safe.
+    /// Returns an error if the member refused, or if the outcome is unknown. Calling again is safe.
     pub async fn join(
         &mut self,
         cluster: ClusterId,
@@ -192,44 +195,47 @@ impl Member {
     /// Changes membership.
     ///
     /// # Errors
-    /// Refused, which names the reason, or the outcome is unknown.
+    /// Returns an error with the reason if the leader refused, or without one if the outcome is unknown.
     pub async fn change_membership(&mut self, change: &Change) -> Result<(), CallError> {
         let request = self.request(convert::change(change), CALL_TIMEOUT);
         within(CALL_TIMEOUT, self.client.change_membership(request)).await.map(|_| ())
     }
 
-    /// Hands leadership over.
+    /// Transfers leadership.
     ///
     /// # Errors
-    /// Nobody else was seen to lead in time, or it does not lead itself.
+    /// Returns an error if the member does not lead, or if no other member led in time.
     pub async fn transfer_leadership(&mut self, target: MemberId) -> Result<(), CallError> {
         let request = self.request(wire::TransferLeadershipRequest { target: target.to_string() }, CALL_TIMEOUT);
         within(CALL_TIMEOUT, self.client.transfer_leadership(request)).await.map(|_| ())
     }
 
-    /// Starts a backup, or tells of one of this name.
+    /// Starts a backup, or reports on the one with this name.
     ///
     /// # Errors
-    /// The outcome is unknown; calling again is safe.
+    /// Returns an error if the outcome is unknown. Calling again is safe.
     pub async fn backup(&mut self, name: &str, store: &crds::ObjectStore) -> Result<BackupReply, CallError> {
         let message = wire::BackupRequest { name: name.to_owned(), store: Some(convert::store(store)) };
         let request = self.request(message, CALL_TIMEOUT);
         within(CALL_TIMEOUT, self.client.backup(request)).await.map(BackupReply)
     }
 
-    /// Looks at an object store; cause and explanation, both empty when all is well.
+    /// Checks that members can write and read an object store. `None` if they can, else the cause and an explanation.
     ///
     /// # Errors
-    /// The member did not answer, or cannot look.
-    pub async fn probe_object_store(&mut self, store: &crds::ObjectStore) -> Result<(String, String), CallError> {
+    /// Returns an error if the member did not answer, or has no place in the store.
+    pub async fn probe_object_store(
+        &mut self,
+        store: &crds::ObjectStore,
+    ) -> Result<Option<(FailureCause, String)>, CallError> {
         let message = wire::ProbeObjectStoreRequest { store: Some(convert::store(store)) };
         let request = self.request(message, CALL_TIMEOUT);
         let said = within(CALL_TIMEOUT, self.client.probe_object_store(request)).await?;
-        Ok((said.cause, said.error))
+        Ok(reasons::cause(said.cause_code, &said.cause).map(|cause| (cause, said.error)))
     }
 }
 
-/// Both ends keep the deadline: a member that hangs must not hang the operator.
+/// Keeps the deadline on this side, too, so that a member that hangs does not block the operator.
 async fn within<T>(
     timeout: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -238,7 +244,7 @@ async fn within<T>(
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(CallError {
             code: status.code(),
-            refusal: status.metadata().get("raft-refusal").and_then(|name| name.to_str().ok()).map(str::to_owned),
+            refusal: reasons::refusal(status.metadata()),
             message: explain(&status),
         }),
         Err(_) => Err(CallError {
@@ -249,7 +255,7 @@ async fn within<T>(
     }
 }
 
-/// The innermost cause says most: "connection refused" rather than "transport error".
+/// The status with its innermost cause, which tells most: "connection refused" rather than "transport error".
 fn explain(status: &tonic::Status) -> String {
     let mut source = std::error::Error::source(status);
     let mut innermost = None;
@@ -263,13 +269,13 @@ fn explain(status: &tonic::Status) -> String {
     }
 }
 
-/// A member that does not accept the cluster's token.
+/// The report of a member that refuses the cluster's token.
 fn stranger(message: String) -> Report {
     Report {
         id: None,
-        phase: Phase::Member,
+        phase: MemberPhase::Member,
         cluster: None,
-        role: Role::Unknown,
+        role: RaftRole::Unknown,
         leader: None,
         term: 0,
         commit: 0,

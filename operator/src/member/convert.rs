@@ -1,43 +1,48 @@
-//! Messages of the admin service ⇄ the planner's plain types. Decides nothing; what cannot be read is an error, never a
+//! Messages of the admin service ⇄ the planner's types. Owns the translation. A message that cannot be read is an error, never a
 //! guess.
 
 use std::collections::BTreeSet;
 
 use plan::action::Change;
-use plan::identity::{BackupPlace, Record};
+use plan::identity::{BackupPlace, ClusterIdentity};
 use plan::ids::{ClusterId, MemberId, NotAnId};
-use plan::observed::member::{Configuration, MemberInfo, Phase, Progress, Report, RestoreProgress, Role};
+use plan::observed::member::{Configuration, MemberInfo, MemberPhase, Progress, RaftRole, Report, RestoreProgress};
 use proto::admin as wire;
 
-/// A member's words make no sense.
+use super::reasons;
+
+/// Why a member's message cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
-    /// An ID is none.
-    #[error("the member sent an ID that is none: {0}")]
+    /// An ID is malformed.
+    #[error("the member sent a malformed ID: {0}")]
     Id(#[from] NotAnId),
+    /// A member is both voter and learner, which no configuration allows.
+    #[error("the member sent a configuration in which {0} is both voter and learner")]
+    Overlap(MemberId),
     /// A phase that this version does not know.
     #[error("the member is in phase {0}, which this version does not know")]
     Phase(i32),
 }
 
-/// What a member said of itself.
+/// A member's report about itself.
 pub(super) fn report(said: wire::DescribeResponse) -> Result<Report, Unreadable> {
     let phase = match said.phase() {
-        wire::Phase::Blank => Phase::Blank,
-        wire::Phase::Restoring => Phase::Restoring,
-        wire::Phase::Member => Phase::Member,
-        wire::Phase::Removed => Phase::Removed,
-        wire::Phase::Damaged => Phase::Damaged,
+        wire::Phase::Blank => MemberPhase::Blank,
+        wire::Phase::Restoring => MemberPhase::Restoring,
+        wire::Phase::Member => MemberPhase::Member,
+        wire::Phase::Removed => MemberPhase::Removed,
+        wire::Phase::Damaged => MemberPhase::Damaged,
         wire::Phase::Unspecified => return Err(Unreadable::Phase(said.phase)),
     };
     let role = match said.role() {
-        wire::Role::Unspecified => Role::Unknown,
-        wire::Role::Follower => Role::Follower,
-        wire::Role::Learner => Role::Learner,
-        wire::Role::PreCandidate => Role::PreCandidate,
-        wire::Role::Candidate => Role::Candidate,
-        wire::Role::Leader => Role::Leader,
-        wire::Role::ShuttingDown => Role::ShuttingDown,
+        wire::Role::Unspecified => RaftRole::Unknown,
+        wire::Role::Follower => RaftRole::Follower,
+        wire::Role::Learner => RaftRole::Learner,
+        wire::Role::PreCandidate => RaftRole::PreCandidate,
+        wire::Role::Candidate => RaftRole::Candidate,
+        wire::Role::Leader => RaftRole::Leader,
+        wire::Role::ShuttingDown => RaftRole::ShuttingDown,
     };
     let progress = said.progress.iter().map(|progress| {
         let about =
@@ -60,18 +65,18 @@ pub(super) fn report(said: wire::DescribeResponse) -> Result<Report, Unreadable>
         restore: said.restore.map(|restore| RestoreProgress {
             bytes_done: restore.bytes_done,
             bytes_total: restore.bytes_total,
-            cause: restore.cause,
+            cause: reasons::cause(restore.cause_code, &restore.cause),
         }),
     })
 }
 
-/// Who takes part.
+/// A configuration.
 pub(super) fn configuration(said: wire::Configuration) -> Result<Configuration, Unreadable> {
     let members = said.members.into_iter().map(|member| {
         let info = MemberInfo { name: member.name, peer_url: member.peer_url, client_url: member.client_url };
         Ok((member.id.parse()?, info))
     });
-    Ok(Configuration {
+    let configuration = Configuration {
         index: said.index,
         voters: ids(&said.voters)?,
         outgoing: ids(&said.outgoing)?,
@@ -79,20 +84,28 @@ pub(super) fn configuration(said: wire::Configuration) -> Result<Configuration, 
         learners_next: ids(&said.learners_next)?,
         members: members.collect::<Result<_, NotAnId>>()?,
         removed: ids(&said.removed)?,
-    })
+    };
+    match configuration.learners.iter().find(|id| configuration.is_voter(**id)) {
+        Some(id) => Err(Unreadable::Overlap(*id)),
+        None => Ok(configuration),
+    }
 }
 
-/// The record, as one of its voters is told it.
-pub(super) fn bootstrap(record: &Record, voters: &[(MemberId, MemberInfo)], name: String) -> wire::BootstrapRequest {
+/// The call that sends the identity to one of its voters.
+pub(super) fn bootstrap(
+    identity: &ClusterIdentity,
+    voters: &[(MemberId, MemberInfo)],
+    name: String,
+) -> wire::BootstrapRequest {
     wire::BootstrapRequest {
-        cluster_id: record.cluster.to_string(),
-        token: record.token.reveal().to_owned(),
+        cluster_id: identity.cluster.to_string(),
+        token: identity.token.reveal().to_owned(),
         voters: voters.iter().map(|(id, info)| member(*id, info)).collect(),
         name,
     }
 }
 
-/// A backup's place, as the member that restores it is told.
+/// The call that names the backup to the member that restores it.
 pub(super) fn restore(
     cluster: ClusterId,
     token: &str,
@@ -131,7 +144,7 @@ pub(super) fn member(id: MemberId, info: &MemberInfo) -> wire::MemberInfo {
     }
 }
 
-/// A bucket.
+/// An object store.
 pub(super) fn store(store: &crds::ObjectStore) -> wire::ObjectStore {
     wire::ObjectStore {
         endpoint: store.endpoint.clone().unwrap_or_default(),
@@ -154,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_report_is_read_whole() {
+    fn a_report_is_read_completely() {
         let said = wire::DescribeResponse {
             member_id: "a1".to_owned(),
             phase: wire::Phase::Member as i32,
@@ -177,7 +190,7 @@ mod tests {
             ..wire::DescribeResponse::default()
         };
         let report = report(said).expect("well-formed");
-        assert_eq!((report.id, report.role, report.last), (Some(MemberId(0xa1)), Role::Leader, 9));
+        assert_eq!((report.id, report.role, report.last), (Some(MemberId(0xa1)), RaftRole::Leader, 9));
         assert_eq!(report.progress[&MemberId(0xb2)].matched, 8);
         let configuration = report.configuration.expect("sent");
         assert_eq!((configuration.index, configuration.learners), (4, BTreeSet::from([MemberId(0xb2)])));
@@ -185,17 +198,17 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_shuts_down_says_so() {
+    fn a_member_that_shuts_down_is_reported_so() {
         let said = wire::DescribeResponse {
             phase: wire::Phase::Member as i32,
             role: wire::Role::ShuttingDown as i32,
             ..wire::DescribeResponse::default()
         };
-        assert_eq!(report(said).expect("well-formed").role, Role::ShuttingDown);
+        assert_eq!(report(said).expect("well-formed").role, RaftRole::ShuttingDown);
     }
 
     #[test]
-    fn what_makes_no_sense_is_an_error() {
+    fn a_malformed_message_is_an_error() {
         let said = wire::DescribeResponse {
             phase: wire::Phase::Blank as i32,
             member_id: "0".to_owned(),
@@ -203,5 +216,8 @@ mod tests {
         };
         assert!(matches!(report(said), Err(Unreadable::Id(_))));
         assert!(matches!(report(wire::DescribeResponse::default()), Err(Unreadable::Phase(0))));
+        let both = vec!["a1".to_owned()];
+        let said = wire::Configuration { voters: both.clone(), learners: both, ..wire::Configuration::default() };
+        assert!(matches!(configuration(said), Err(Unreadable::Overlap(MemberId(0xa1)))));
     }
 }

@@ -1,41 +1,46 @@
-//! Reads the world: objects first, then what members say, then the configuration. Owns the order of reading (volumes before
-//! StatefulSets before members before the configuration), so that whatever is removed meanwhile shows as removed in the
-//! last; judges nothing.
+//! Observes a cluster: its objects, its members' answers, its configuration. Owns the order of reading: volumes, StatefulSets,
+//! members, the configuration. So a member that is removed during the reading is shown as removed by the configuration, which is
+//! read last. Does not own any judgement (`plan`).
 //!
-//! Reads go to the API server, not to a cache: a decision on old news costs more than a read.
+//! Reads go to the API server, not to a cache, because a decision on an old observation costs more than a read.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crds::{RaftBackup, RaftCluster, Reason};
+use crds::{RaftBackup, RaftCluster};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
-use kube::{Api, Client, Resource};
-use plan::identity::Record;
+use kube::{Api, Client};
+use plan::identity::ClusterIdentity;
 use plan::ids::Token;
 use plan::names::{self, Ordinal};
+use plan::observed::failure::FailureCause;
 use plan::observed::member::Answer;
 use plan::observed::{Linearizable, Observed, ObservedMember, ObservedServices, Probe, Warning};
-use serde::de::DeserializeOwned;
 
 use super::ReconcileError;
+use crate::cluster_object::ClusterObject;
 use crate::context::{Context, entropy, wall_clock};
 use crate::member::client::{CallError, Member};
 use crate::memory::Probed;
 
-/// How often warnings are read while a member is not up.
+/// Interval between reads of warnings while a member does not answer.
 const WARNINGS_EVERY: Duration = Duration::from_secs(5);
-/// Warnings read at most for one object.
+/// Most warnings that are read for one object.
 const WARNINGS_MAX: u32 = 20;
-/// How often a member is asked to look at the object store, when all is well and when not.
+/// Interval between probes of an object store that can be used.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
+/// Interval between probes of an object store that cannot be used.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
 
-/// Everything about one cluster. `None`: it is gone.
+/// Observes a cluster. `None` if it does not exist.
+///
+/// # Errors
+/// Returns an error if an object could not be read. Nothing is decided then.
 pub(crate) async fn world(cluster: &RaftCluster, context: &Context) -> Result<Option<Observed>, ReconcileError> {
     let read = Read::of(cluster, context);
     let Some(cluster) = read.get::<RaftCluster>("reading the RaftCluster", read.name.clone()).await? else {
@@ -53,7 +58,7 @@ pub(crate) async fn world(cluster: &RaftCluster, context: &Context) -> Result<Op
     );
     let sets: Vec<StatefulSet> = read.list("listing StatefulSets").await?;
     place(&mut members, sets, |name| names::ordinal_of_member(&read.name, name), |member, it| member.set = Some(it));
-    let (pods, client, reading, naming, budget, record) = tokio::try_join!(
+    let (pods, client, reading, naming, budget, identity) = tokio::try_join!(
         read.list::<Pod>("listing pods"),
         read.get::<Service>("reading the clients' Service", names::client_service(&read.name)),
         read.get::<Service>("reading the readers' Service", names::read_service(&read.name)),
@@ -68,7 +73,7 @@ pub(crate) async fn world(cluster: &RaftCluster, context: &Context) -> Result<Op
         members,
         services: ObservedServices { client, read: reading, members: naming },
         budget,
-        record,
+        identity,
         configuration: None,
         zones: BTreeMap::new(),
         restore_from: read.restore_from(&cluster).await?,
@@ -103,30 +108,15 @@ impl Read {
         }
     }
 
-    fn api<K>(&self) -> Api<K>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>,
-    {
+    fn api<K: ClusterObject>(&self) -> Api<K> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    async fn get<K>(&self, what: &'static str, name: String) -> Result<Option<K>, ReconcileError>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned,
-    {
+    async fn get<K: ClusterObject>(&self, what: &'static str, name: String) -> Result<Option<K>, ReconcileError> {
         self.api::<K>().get_opt(&name).await.map_err(|error| ReconcileError::Api { what, error })
     }
 
-    async fn list<K>(&self, what: &'static str) -> Result<Vec<K>, ReconcileError>
-    where
-        K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
-            + Clone
-            + std::fmt::Debug
-            + DeserializeOwned,
-    {
+    async fn list<K: ClusterObject>(&self, what: &'static str) -> Result<Vec<K>, ReconcileError> {
         let ours = ListParams::default().labels(&format!("{}={}", names::LABEL_CLUSTER, self.name));
         let list = self.api::<K>().list(&ours).await.map_err(|error| ReconcileError::Api { what, error })?;
         Ok(list.items)
@@ -140,16 +130,17 @@ impl Read {
         }
     }
 
-    /// Warnings about members that are not up. Not every operator may read events: then causes are told with fewer words.
+    /// Reads warnings about members that do not answer. An operator without permission to read events reports causes with less
+    /// detail.
     async fn warnings(&self, observed: &mut Observed, context: &Context) {
         let uid = observed.uid().to_owned();
-        let quiet: Vec<Ordinal> = observed
+        let silent: Vec<Ordinal> = observed
             .members
             .iter()
-            .filter(|(_, member)| member.set.is_some() && !matches!(member.answer, Some(Answer::Said(_))))
+            .filter(|(_, member)| member.set.is_some() && !matches!(member.answer, Some(Answer::Report(_))))
             .map(|(ordinal, _)| *ordinal)
             .collect();
-        if quiet.is_empty() {
+        if silent.is_empty() {
             return;
         }
         let kept = context.remember(&uid, |memory| {
@@ -159,7 +150,7 @@ impl Read {
             Some(kept) => kept,
             None => {
                 let mut warnings = BTreeMap::new();
-                for ordinal in quiet {
+                for ordinal in silent {
                     warnings.insert(ordinal, self.warnings_of(ordinal).await);
                 }
                 let stored = warnings.clone();
@@ -203,8 +194,8 @@ fn last_seen(event: &Event) -> Option<Timestamp> {
     series.or(last).or(event.event_time.as_ref().map(|time| time.0))
 }
 
-/// Puts objects to the members they belong to by name.
-fn place<K: Resource>(
+/// Assigns objects to members by name.
+fn place<K: ClusterObject>(
     members: &mut BTreeMap<Ordinal, ObservedMember>,
     objects: Vec<K>,
     ordinal: impl Fn(&str) -> Option<Ordinal>,
@@ -217,10 +208,10 @@ fn place<K: Resource>(
     }
 }
 
-/// The cluster's token, if it has a readable record of its own.
+/// The cluster's token, if it has a readable identity.
 pub(crate) fn token(observed: &Observed) -> Option<Token> {
-    let secret = observed.record.as_ref().filter(|secret| observed.owns(&secret.metadata))?;
-    Record::from_secret(secret).ok().map(|record| record.token)
+    let secret = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata))?;
+    ClusterIdentity::from_secret(secret).ok().map(|identity| identity.token)
 }
 
 /// The address of a member's pod.
@@ -229,10 +220,10 @@ fn address(member: &ObservedMember) -> Option<&str> {
     pod.status.as_ref()?.pod_ip.as_deref().filter(|address| !address.is_empty())
 }
 
-/// Asks every member with a StatefulSet to describe itself, all at once.
+/// Calls every member with a StatefulSet to describe itself, all at the same time.
 async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &Context) {
     let uid = observed.uid().to_owned();
-    let asked =
+    let calls =
         observed.members.iter().filter(|(_, member)| member.set.is_some()).map(|(ordinal, member)| async move {
             let answer = match address(member) {
                 None => Err("it has no pod with an address".to_owned()),
@@ -243,13 +234,13 @@ async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &C
             };
             (*ordinal, answer)
         });
-    let answers = join_all(asked).await;
+    let answers = join_all(calls).await;
     observed.now = Timestamp::now();
     for (ordinal, answer) in answers {
         let answer = match answer {
             Ok(report) => {
                 context.remember(&uid, |memory| memory.silent.remove(&ordinal));
-                Answer::Said(Box::new(report))
+                Answer::Report(Box::new(report))
             }
             Err(error) => {
                 let since = context.remember(&uid, |memory| *memory.silent.entry(ordinal).or_insert_with(Instant::now));
@@ -262,13 +253,14 @@ async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &C
     }
 }
 
-/// The configuration from whoever says to lead, the highest term first: it answers only if a quorum agrees that it does.
+/// The configuration from the member that reports to lead, the highest term first. It answers only if a quorum confirms that it
+/// leads.
 async fn ask_leader(observed: &Observed, token: Option<&Token>, context: &Context) -> Option<Linearizable> {
     let mut leaders: Vec<_> = observed
         .members
         .iter()
         .filter_map(|(ordinal, member)| match &member.answer {
-            Some(Answer::Said(report)) if report.says_to_lead() => Some((report.term, *ordinal)),
+            Some(Answer::Report(report)) if report.reports_to_lead() => Some((report.term, *ordinal)),
             _ => None,
         })
         .collect();
@@ -283,13 +275,13 @@ async fn ask_leader(observed: &Observed, token: Option<&Token>, context: &Contex
     None
 }
 
-/// A member, ready to be called.
+/// A member's connection; `None` if it has no pod with an address.
 pub(crate) fn reach(observed: &Observed, ordinal: Ordinal, token: Option<&Token>, context: &Context) -> Option<Member> {
     let address = address(observed.members.get(&ordinal)?)?;
     context.members.at(address, token).ok()
 }
 
-/// What a member sees of the object store; asked now and then.
+/// A member's report about the object store, from a call or, while that is recent, from memory.
 async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) -> Option<Probe> {
     let store = &observed.cluster.spec.backup.as_ref()?.object_store;
     let kept = context.remember(observed.uid(), |memory| memory.probe.clone());
@@ -299,22 +291,23 @@ async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) ->
     }
     let leader = observed.configuration.as_ref()?.leader;
     let other = observed.members.iter().find(|(ordinal, member)| {
-        **ordinal != leader && matches!(&member.answer, Some(Answer::Said(report)) if report.cluster.is_some())
+        **ordinal != leader && matches!(&member.answer, Some(Answer::Report(report)) if report.cluster.is_some())
     });
-    let asked = other.map_or(leader, |(ordinal, _)| *ordinal);
-    let outcome: Result<_, CallError> = match reach(observed, asked, token, context) {
+    let probing = other.map_or(leader, |(ordinal, _)| *ordinal);
+    let outcome: Result<_, CallError> = match reach(observed, probing, token, context) {
         Some(mut member) => member.probe_object_store(store).await,
         None => return kept.map(|kept| kept.probe),
     };
     let probe = match outcome {
-        Ok((cause, error)) => Probe { cause, error },
+        Ok(None) => Probe { cause: None, error: String::new() },
+        Ok(Some((cause, error))) => Probe { cause: Some(cause), error },
         Err(error) => {
-            tracing::debug!(%error, "no member looked at the object store");
-            // Not asked again at once: every pass would wait for it.
-            let last = kept.map(|kept| kept.probe).filter(|probe| !probe.cause.is_empty());
+            tracing::debug!(%error, "no member accessed the object store");
+            // Kept like an answer, otherwise every pass would wait for the call.
+            let last = kept.map(|kept| kept.probe).filter(|probe| probe.cause.is_some());
             last.unwrap_or_else(|| Probe {
-                cause: Reason::StoreUnknown.as_str().to_owned(),
-                error: format!("no member could be asked: {error}"),
+                cause: Some(FailureCause::StoreUnknown),
+                error: format!("no member answered: {error}"),
             })
         }
     };
@@ -324,11 +317,11 @@ async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) ->
 }
 
 fn is_fresh(probed: &Probed) -> bool {
-    let every = if probed.probe.cause.is_empty() { PROBE_EVERY } else { PROBE_AGAIN };
+    let every = if probed.probe.cause.is_none() { PROBE_EVERY } else { PROBE_AGAIN };
     probed.at.elapsed() < every
 }
 
-/// Zones of the nodes that run members. Not every operator may read nodes.
+/// Reads the zones of the nodes that run members. An operator without permission to read nodes reports none.
 async fn zones(observed: &mut Observed, context: &Context) {
     let nodes: Vec<String> =
         observed.members.values().filter_map(|member| member.pod.as_ref()?.spec.as_ref()?.node_name.clone()).collect();

@@ -1,4 +1,5 @@
-//! Publishes the status that the plan reports, with what the pass failed at. Owns the write, not a word of it.
+//! Publishes the plan's status, with the first failure of the pass. Owns when it is written. Does not own its contents
+//! (`plan::status`).
 
 use std::time::{Duration, Instant};
 
@@ -15,12 +16,12 @@ use super::ReconcileError;
 use super::apply::Applied;
 use crate::context::Context;
 
-/// How often it is published how far logs have grown, when nothing else changed.
+/// Shortest interval between status writes that change only log positions.
 const MOVEMENT_EVERY: Duration = Duration::from_secs(10);
-/// How often it is published how far a restore is, when nothing else changed.
+/// Shortest interval between status writes that change only a restore's progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Writes the status unless it is there already, and returns it.
+/// Writes the status unless it is published already or not due, and returns it.
 pub(super) async fn publish(
     plan: &Plan,
     applied: &Applied,
@@ -42,7 +43,7 @@ pub(super) async fn publish(
     let patch = json!({
         "apiVersion": RaftCluster::api_version(&()),
         "kind": RaftCluster::kind(&()),
-        // With the UID: a cluster that was created anew meanwhile has nothing to do with this report.
+        // With the UID, because the status is not of a cluster that was created anew under the same name.
         "metadata": { "name": name, "uid": cluster.metadata.uid },
         "status": status,
     });
@@ -58,16 +59,16 @@ pub(super) async fn publish(
     }
 }
 
-/// How much a report differs from the one before. Every write wakes everybody who watches, this operator included.
+/// How much a status differs from the one before. Every write triggers all watchers, this operator included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Difference {
     /// Not at all.
     Nothing,
-    /// Logs have grown.
+    /// Log positions differ.
     Movement,
-    /// A restore is further.
+    /// The progress of a restore differs.
     Progress,
-    /// Something is not as it was.
+    /// Anything else differs.
     News,
 }
 
@@ -109,10 +110,10 @@ fn is_due(difference: Difference, observed: &Observed, context: &Context) -> boo
 mod tests {
     use super::*;
 
-    /// A restore tells more bytes at each look: written at once, that would wake this operator for the next look, and so on.
+    /// A restore reports more bytes in each pass. Written at once, that would trigger the next pass, and so on.
     #[test]
-    fn how_far_a_restore_is_is_no_news() {
-        let told = |reason: &str, message: &str, matched: i64| -> RaftClusterStatus {
+    fn the_progress_of_a_restore_is_not_written_at_once() {
+        let status = |reason: &str, message: &str, matched: i64| -> RaftClusterStatus {
             let condition = json!({
                 "type": "Ready", "status": "False", "reason": reason, "message": message,
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
@@ -120,12 +121,12 @@ mod tests {
             let member = json!({ "name": "demo-1", "matchIndex": matched });
             serde_json::from_value(json!({ "conditions": [condition], "members": [member] })).expect("a status")
         };
-        let begun = told("Restoring", "1 of 9 bytes", 0);
+        let begun = status("Restoring", "1 of 9 bytes", 0);
         assert_eq!(difference(&begun, &begun), Difference::Nothing);
-        assert_eq!(difference(&begun, &told("Restoring", "1 of 9 bytes", 7)), Difference::Movement);
-        assert_eq!(difference(&begun, &told("Restoring", "5 of 9 bytes", 7)), Difference::Progress);
-        assert_eq!(difference(&begun, &told("BackupCorrupt", "1 of 9 bytes", 0)), Difference::News);
-        let waits = told("Unschedulable", "2 nodes", 0);
-        assert_eq!(difference(&waits, &told("Unschedulable", "3 nodes", 0)), Difference::News);
+        assert_eq!(difference(&begun, &status("Restoring", "1 of 9 bytes", 7)), Difference::Movement);
+        assert_eq!(difference(&begun, &status("Restoring", "5 of 9 bytes", 7)), Difference::Progress);
+        assert_eq!(difference(&begun, &status("BackupCorrupt", "1 of 9 bytes", 0)), Difference::News);
+        let waits = status("Unschedulable", "2 nodes", 0);
+        assert_eq!(difference(&waits, &status("Unschedulable", "3 nodes", 0)), Difference::News);
     }
 }

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use plan::Plan;
-use plan::action::{Action, Object, OnFailure};
-use plan::identity::Record;
+use plan::action::{Action, MemberAction, Object, ObjectAction, OnFailure};
+use plan::identity::ClusterIdentity;
 use plan::ids::ClusterId;
 use plan::names::{self, Ordinal};
-use plan::observed::member::{Answer, Role};
+use plan::observed::member::{Answer, RaftRole};
+use plan::observed::refusal::{AfterRefusal, RefusalReason};
 use plan::observed::{
     Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Refusal, Seen,
 };
@@ -149,7 +151,7 @@ impl Operator {
         match outcome {
             Outcome::Done => {}
             Outcome::MovedOn => self.pass = None,
-            Outcome::Refused | Outcome::Unknown if action.on_failure() == OnFailure::Stop => self.pass = None,
+            Outcome::Refused | Outcome::Unknown if action.describe().on_failure == OnFailure::Stop => self.pass = None,
             Outcome::Refused | Outcome::Unknown => {}
         }
         if reach.random.chance(self.troubles.deaths) {
@@ -163,7 +165,7 @@ impl Operator {
     fn finish(&mut self, reach: &mut Reach<'_>) {
         let Some(pass) = self.pass.take() else { return };
         let had_actions = !pass.plan.actions.is_empty();
-        let pause = if had_actions { Duration::from_millis(100) } else { pass.plan.next_look };
+        let pause = if had_actions { Duration::from_millis(100) } else { pass.plan.requeue_after };
         self.wakes = reach.now + pause;
         if let Some(mut cluster) = reach.api.now().cluster.clone()
             && cluster.status.as_ref() != Some(&pass.plan.status)
@@ -203,7 +205,8 @@ impl Operator {
             }
         }
         let record = rest.secrets.get(&names::identity(&name)).cloned();
-        let proven = record.as_ref().and_then(|secret| Record::from_secret(secret).ok()).map(|record| record.cluster);
+        let proven =
+            record.as_ref().and_then(|secret| ClusterIdentity::from_secret(secret).ok()).map(|record| record.cluster);
         for (ordinal, member) in members.iter_mut().filter(|(_, member)| member.set.is_some()) {
             member.answer = Some(self.ask(*ordinal, member.pod.as_ref(), proven, reach));
         }
@@ -217,7 +220,7 @@ impl Operator {
                 members: rest.services.get(&names::member_service(&name)).cloned(),
             },
             budget: rest.budgets.get(&names::budget(&name)).cloned(),
-            record,
+            identity: record,
             cluster,
             members,
             configuration,
@@ -240,7 +243,7 @@ impl Operator {
         match report {
             Some(report) => {
                 self.silent.remove(&ordinal);
-                Answer::Said(Box::new(report))
+                Answer::Report(Box::new(report))
             }
             None => {
                 let since = *self.silent.entry(ordinal).or_insert(reach.now);
@@ -262,10 +265,13 @@ impl Operator {
     /// to have succeeded, and is used up unless it is known that nothing was created.
     fn note(&mut self, action: &Action, outcome: Outcome) -> Outcome {
         match (action, outcome) {
-            (Action::ReserveOrdinals { first, last, .. }, Outcome::Done) => {
+            (Action::Write(ObjectAction::ReserveOrdinals { first, last, .. }), Outcome::Done) => {
                 self.reserved.extend((first.0..=last.0).map(Ordinal));
             }
-            (Action::CreateSet { ordinal, .. }, Outcome::Done | Outcome::Unknown | Outcome::MovedOn) => {
+            (
+                Action::Write(ObjectAction::CreateSet { ordinal, .. }),
+                Outcome::Done | Outcome::Unknown | Outcome::MovedOn,
+            ) => {
                 self.reserved.remove(ordinal);
             }
             _ => {}
@@ -275,44 +281,46 @@ impl Operator {
 
     fn act(&mut self, action: &Action, reach: &mut Reach<'_>) -> Outcome {
         match action {
-            Action::Apply(object) => moved(match &**object {
-                Object::Service(service) => reach.api.apply(&**service),
-                Object::Budget(budget) => reach.api.apply(&**budget),
-                Object::Set(set) => {
-                    reach.watch.applies(set, reach.api);
-                    reach.api.apply(&**set)
-                }
-            }),
-            Action::ReserveOrdinals { service, last, .. } => {
+            Action::Write(write) => self.write(write, reach),
+            Action::Call(call) => self.call(call, reach),
+        }
+    }
+
+    fn write(&mut self, write: &ObjectAction, reach: &mut Reach<'_>) -> Outcome {
+        match write {
+            ObjectAction::Apply(object) => apply(object, reach),
+            ObjectAction::ReserveOrdinals { service, last, .. } => {
                 annotate::<Service>(reach, service, names::ANNOTATION_LAST_ORDINAL, last.to_string())
             }
-            Action::CreateSet { ordinal, set } => {
+            ObjectAction::CreateSet { ordinal, set } => {
                 reach.watch.creates(*ordinal, set, self.reserved.contains(ordinal), reach.api);
                 match reach.api.create(&**set) {
                     Ok(_) | Err(Refused::AlreadyExists) => Outcome::Done,
                     Err(_) => Outcome::Refused,
                 }
             }
-            Action::CreateRecord(secret) => match reach.api.create::<Secret>(secret) {
+            ObjectAction::CreateIdentity(secret) => match reach.api.create::<Secret>(secret) {
                 Ok(_) => {
                     reach.watch.records += 1;
                     Outcome::Done
                 }
                 Err(_) => Outcome::MovedOn,
             },
-            Action::NoteFormed { service, cluster } => {
+            ObjectAction::NoteFormed { service, cluster } => {
                 annotate::<Service>(reach, service, names::ANNOTATION_FORMED, cluster.to_string())
             }
-            Action::Announce { set, id } => {
+            ObjectAction::Announce { set, id } => {
                 annotate::<StatefulSet>(reach, set, names::ANNOTATION_MEMBER_ID, id.to_string())
             }
-            Action::LabelVolume { volume, cluster, id } => {
+            ObjectAction::LabelVolume { volume, cluster, id } => {
                 let labels =
                     json!({ names::LABEL_CLUSTER_ID: cluster.to_string(), names::LABEL_MEMBER_ID: id.to_string() });
                 label::<PersistentVolumeClaim>(reach, volume, &labels)
             }
-            Action::LabelPod { pod, role } => label::<Pod>(reach, pod, &json!({ names::LABEL_ROLE: role.as_str() })),
-            Action::DeleteSet { set } => {
+            ObjectAction::LabelPod { pod, role } => {
+                label::<Pod>(reach, pod, &json!({ names::LABEL_ROLE: role.as_str() }))
+            }
+            ObjectAction::DeleteSet { set } => {
                 reach.watch.about_to_delete(set, reach.api, reach.members);
                 let deleted = reach.api.delete::<StatefulSet>(set, Compare::Version, Deletion::AtOnce, reach.clock());
                 if deleted.is_ok() {
@@ -320,29 +328,27 @@ impl Operator {
                 }
                 moved(deleted)
             }
-            Action::DeletePod { pod } => {
+            ObjectAction::DeletePod { pod } => {
                 moved(reach.api.delete::<Pod>(pod, Compare::Incarnation, Deletion::Marked, reach.clock()))
             }
-            Action::EvictPod { pod } => evict(reach, pod),
-            _ => self.call(action, reach),
+            ObjectAction::EvictPod { pod } => evict(reach, pod),
         }
     }
 
     /// Calls a member, and remembers why it changed no membership until one is changed, as the shell does.
-    fn call(&mut self, action: &Action, reach: &mut Reach<'_>) -> Outcome {
-        let Some(done) = call(action, reach) else { return Outcome::Refused };
-        if matches!(action, Action::ChangeMembership { .. }) {
+    fn call(&mut self, action: &MemberAction, reach: &mut Reach<'_>) -> Outcome {
+        let done = call(action, reach);
+        let reason = |name: &str| (name != "Unreachable").then(|| RefusalReason::from_name(name));
+        if matches!(action, MemberAction::ChangeMembership { .. }) {
             let refusal = done.as_ref().err();
-            self.refusal = refusal.map(|NotDone(name)| Refusal {
-                name: Some((*name).to_owned()),
-                message: format!("the member said {name}"),
-            });
+            self.refusal = refusal
+                .map(|NotDone(name)| Refusal { reason: reason(name), message: format!("the member said {name}") });
         }
         let Err(NotDone(name)) = done else { return Outcome::Done };
-        match name {
-            "Unreachable" => Outcome::Unknown,
-            "Stale" | "InFlight" | "NotLeader" | "TermNotCommitted" | "LearnerBehind" => Outcome::MovedOn,
-            _ => Outcome::Refused,
+        match reason(name).map(RefusalReason::then) {
+            None => Outcome::Unknown,
+            Some(AfterRefusal::ObserveAgain | AfterRefusal::Wait) => Outcome::MovedOn,
+            Some(AfterRefusal::Fail) => Outcome::Refused,
         }
     }
 }
@@ -350,19 +356,33 @@ impl Operator {
 /// An action in one line.
 fn brief(action: &Action) -> String {
     match action {
-        Action::Apply(object) => match &**object {
-            Object::Service(service) => format!("Apply Service {:?}", service.metadata.name),
-            Object::Budget(budget) => {
-                format!("Apply budget {:?}", budget.spec.as_ref().and_then(|spec| spec.min_available.clone()))
-            }
-            Object::Set(set) => format!("Apply {:?}", set.metadata.name),
+        Action::Write(ObjectAction::Apply(object)) => match object.parse::<PodDisruptionBudget>() {
+            Some(budget) => format!("Apply budget {:?}", budget.spec.and_then(|spec| spec.min_available)),
+            None => format!("Apply {object}"),
         },
-        Action::CreateSet { set, .. } => format!("CreateSet {:?} {:?}", set.metadata.name, set.metadata.annotations),
-        Action::CreateRecord(_) => "CreateRecord".to_owned(),
-        Action::Bootstrap { member, .. } => format!("Bootstrap {member}"),
-        Action::Join { member, id, .. } => format!("Join {member} {id}"),
+        Action::Write(ObjectAction::CreateSet { set, .. }) => {
+            format!("CreateSet {:?} {:?}", set.metadata.name, set.metadata.annotations)
+        }
+        Action::Write(ObjectAction::CreateIdentity(_)) => "CreateRecord".to_owned(),
+        Action::Call(MemberAction::Bootstrap { member, .. }) => format!("Bootstrap {member}"),
+        Action::Call(MemberAction::Join { member, id, .. }) => format!("Join {member} {id}"),
         other => format!("{other:?}"),
     }
+}
+
+/// Applies an object of any kind that the simulated API server stores.
+fn apply(object: &Object, reach: &mut Reach<'_>) -> Outcome {
+    if let Some(set) = object.parse::<StatefulSet>() {
+        reach.watch.applies(&set, reach.api);
+        return moved(reach.api.apply(&set));
+    }
+    if let Some(service) = object.parse::<Service>() {
+        return moved(reach.api.apply(&service));
+    }
+    let budget = object.parse::<PodDisruptionBudget>();
+    moved(
+        reach.api.apply(&budget.unwrap_or_else(|| panic!("{object} is of a kind that the simulated API server lacks"))),
+    )
 }
 
 fn annotate<K: Stored>(reach: &mut Reach<'_>, seen: &Seen, key: &str, value: String) -> Outcome {
@@ -401,33 +421,33 @@ fn evict(reach: &mut Reach<'_>, pod: &Seen) -> Outcome {
 
 fn ask_leader(members: &BTreeMap<Ordinal, ObservedMember>, reach: &mut Reach<'_>) -> Option<Linearizable> {
     members.iter().find_map(|(ordinal, member)| {
-        let leads = matches!(&member.answer, Some(Answer::Said(report)) if report.role == Role::Leader);
+        let leads = matches!(&member.answer, Some(Answer::Report(report)) if report.role == RaftRole::Leader);
         let pod = member.pod.as_ref().filter(|_| leads)?.metadata.uid.clone()?;
         let configuration = reach.members.configuration(&pod)?;
         Some(Linearizable { leader: *ordinal, configuration })
     })
 }
 
-/// Calls go to the pod that has the member's name now. `None` for what is no call.
-fn call(action: &Action, reach: &mut Reach<'_>) -> Option<Result<(), NotDone>> {
+/// Calls go to the pod that has the member's name now.
+fn call(action: &MemberAction, reach: &mut Reach<'_>) -> Result<(), NotDone> {
     let pod = |reach: &Reach<'_>, ordinal: Ordinal| {
         let name = names::pod(CLUSTER, ordinal);
         reach.api.now().pods.get(&name).and_then(|pod| pod.metadata.uid.clone()).unwrap_or_default()
     };
-    Some(match action {
-        Action::Bootstrap { member, record, voters } => {
+    match action {
+        MemberAction::Bootstrap { member, identity, voters } => {
             let pod = pod(reach, *member);
-            reach.members.bootstrap(&pod, record, voters)
+            reach.members.bootstrap(&pod, identity, voters)
         }
-        Action::Restore { member, cluster, id, info, .. } => {
+        MemberAction::Restore { member, cluster, id, info, .. } => {
             let pod = pod(reach, *member);
             reach.members.restore(&pod, *cluster, *id, info)
         }
-        Action::Join { member, cluster, id, .. } => {
+        MemberAction::Join { member, cluster, id, .. } => {
             let pod = pod(reach, *member);
             reach.members.join(&pod, *cluster, *id)
         }
-        Action::ChangeMembership { leader, change } => {
+        MemberAction::ChangeMembership { leader, change } => {
             let pod = pod(reach, *leader);
             let outcome = reach.members.change(&pod, change);
             if outcome.is_ok() {
@@ -435,10 +455,9 @@ fn call(action: &Action, reach: &mut Reach<'_>) -> Option<Result<(), NotDone>> {
             }
             outcome
         }
-        Action::TransferLeadership { leader, target } => {
+        MemberAction::TransferLeadership { leader, target } => {
             let pod = pod(reach, *leader);
             reach.members.transfer(&pod, *target)
         }
-        _ => return None,
-    })
+    }
 }

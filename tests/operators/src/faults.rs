@@ -200,7 +200,7 @@ impl World {
             electorates.push(configuration.outgoing.iter().copied().collect());
         }
         let record = self.api.now().secrets.values().next().or(self.identity_kept.as_ref());
-        let record = record.and_then(|secret| plan::identity::Record::from_secret(secret).ok());
+        let record = record.and_then(|secret| plan::identity::ClusterIdentity::from_secret(secret).ok());
         // A record under way may name this one alone.
         let Some(record) = record else { return false };
         if electorates.iter().all(Vec::is_empty) {

@@ -55,8 +55,8 @@ impl Watch {
         self.history.iter().map(|line| format!("{line}\n")).collect()
     }
 
-    /// An ordinal is created once, by the operator that reserved it; or again for the same member or volume (one
-    /// single-replica StatefulSet per member).
+    /// An ordinal is created once, by the operator that reserved it; or again for the same member or volume
+    /// (`operator/docs/membership.md`).
     pub(super) fn creates(&mut self, ordinal: Ordinal, set: &StatefulSet, reserved: bool, api: &ApiServer) {
         let announced = set.metadata.annotations.as_ref().and_then(|it| it.get(names::ANNOTATION_MEMBER_ID)).cloned();
         let exists = set.metadata.name.as_ref().is_some_and(|name| api.now().sets.contains_key(name));
@@ -96,7 +96,7 @@ impl Watch {
         self.deleted.extend(self.pending.take());
     }
 
-    /// A change never asks for voters of which no majority is up.
+    /// A change never asks for an electorate that could not go on (`operator/docs/membership.md`).
     pub(super) fn changed(&mut self, change: &Change, members: &Members, now: Duration) {
         if self.last_fault.is_some_and(|at| now < at + UNNOTICED) {
             return;
@@ -112,7 +112,7 @@ impl Watch {
         if let Some(broken) = &members.broken {
             self.violate(broken.clone());
         }
-        // Identity belongs to the disk: never a second record.
+        // Never a second identity (`operator/docs/decisions/identity.md`).
         if self.records > 1 {
             self.violate(format!("{} records were created", self.records));
         }
@@ -138,8 +138,7 @@ impl Watch {
     }
 
     fn check_disks(&mut self, api: &ApiServer, members: &Members) {
-        // A claim that holds another cluster's data is never deleted: the old disks are kept until a person
-        // deletes them.
+        // A claim that holds another cluster's data is never deleted: only a person may delete it.
         for uid in &self.former {
             let claim = api.now().volumes.values().find(|claim| claim.metadata.uid.as_ref() == Some(uid));
             if claim.is_none_or(|claim| claim.metadata.deletion_timestamp.is_some()) {
@@ -147,8 +146,12 @@ impl Watch {
             }
         }
         // An identity that a disk took is the record's.
-        let record =
-            api.now().secrets.values().next().and_then(|secret| plan::identity::Record::from_secret(secret).ok());
+        let record = api
+            .now()
+            .secrets
+            .values()
+            .next()
+            .and_then(|secret| plan::identity::ClusterIdentity::from_secret(secret).ok());
         self.recorded = record.map(|record| record.cluster).or(self.recorded);
         for claim in api.now().volumes.values() {
             let disk = claim.metadata.uid.as_deref().and_then(|uid| members.volume(uid)).filter(|disk| !disk.former);

@@ -8,7 +8,7 @@ use scenario::raft_cluster::RaftCluster;
 use crate::best_of_three::{gap, some_round_stays_within};
 use crate::namespace::{PATIENCE, TRAFFIC, TestNamespace};
 
-/// One membership path: learners → caught up → one joint change → leave joint → delete; Raft thesis §4.3.
+/// One path (`operator/docs/membership.md`): learners → caught up → one joint change → leave joint → delete; Raft thesis §4.3.
 #[test]
 fn members_come_and_go_without_a_lost_write_or_a_gap() {
     let namespace = TestNamespace::create("scale");

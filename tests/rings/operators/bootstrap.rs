@@ -73,7 +73,7 @@ fn a_disk_wiped_between_any_two_actions_is_replaced() {
     }
 }
 
-/// Identity belongs to the disk: without a quorum of recorded disks left, never a second record.
+/// Without a quorum of recorded disks no second identity is created (`operator/docs/decisions/identity.md`).
 #[test]
 fn a_majority_wiped_after_the_record_and_before_the_cluster_stalls() {
     let mut world = world();
@@ -87,7 +87,7 @@ fn a_majority_wiped_after_the_record_and_before_the_cluster_stalls() {
     assert!(world.members.newest_committed().is_none(), "nothing was formed over it");
 }
 
-/// Identity belongs to the disk: an empty cluster is never started over a lost one.
+/// No empty cluster is started in place of a lost one (`operator/docs/decisions/identity.md`).
 #[test]
 fn a_cluster_whose_disks_are_all_wiped_waits_for_a_restore() {
     let mut world = world();

@@ -16,7 +16,7 @@ fn healed(replicas: i32) -> World {
     world
 }
 
-/// Identity belongs to the disk: never a second record.
+/// Never a second identity (`operator/docs/decisions/identity.md`).
 #[test]
 fn without_the_identity_nothing_is_made_and_nothing_goes() {
     let mut world = healed(3);

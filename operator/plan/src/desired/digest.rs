@@ -1,4 +1,5 @@
-//! A short, stable digest of what serializes. Tells versions of one object apart; protects against nobody.
+//! A short, stable digest of a serializable value. Owns the function. It tells versions of one object apart and is not
+//! cryptographic.
 
 use serde::Serialize;
 
@@ -7,17 +8,19 @@ const PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// FNV-1a, 64 bits, over the JSON, as 16 hexadecimal digits. The same on every machine and in every version.
 pub(crate) fn digest<T: Serialize>(value: &T) -> String {
-    // Through `Value`, whose objects are sorted by key: the order of fields in a type does not matter.
+    // Through `Value`, which sorts its keys, so that the order of a type's fields does not count.
     let json = serde_json::to_value(value).expect("API objects always serialize").to_string();
     let hash = json.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-    format!("{hash:016x}")
+    let digest = format!("{hash:016x}");
+    debug_assert_eq!(digest.len(), 16, "digests have one length");
+    digest
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Live objects carry digests: another function would restart every member.
+    /// Live objects carry digests, so another function would restart every member.
     #[test]
     fn the_digest_never_changes() {
         assert_eq!(digest(&""), "07cc7607b4949e25");

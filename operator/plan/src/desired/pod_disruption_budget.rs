@@ -1,4 +1,4 @@
-//! The disruption budget: drains may take one voter at a time, and none while a voter is missing.
+//! The disruption budget: a drain may stop one voter at a time, and none while a voter is missing. Owns its contents.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -8,12 +8,16 @@ use super::stamped;
 use crate::names;
 use crate::validated::ValidatedCluster;
 
-/// The budget for this many voters: all but one must stay, as an integer. A percentage or `maxUnavailable` would count
-/// only the pods that exist, and allow one eviction more while a voter is missing. A single voter may go: refusing would
-/// block every drain for ever.
+/// The budget for this many voters: all but one must stay, as a number. A percentage or `maxUnavailable` would count only the
+/// pods that exist, and allow one eviction more while a voter is missing. A single voter may be evicted, otherwise no node
+/// that runs one could ever be drained.
 #[must_use]
 pub fn of(valid: &ValidatedCluster<'_>, voters: usize) -> PodDisruptionBudget {
     let stay = i32::try_from(voters.saturating_sub(1)).unwrap_or(i32::MAX);
+    debug_assert!(
+        voters < 2 || 2 * stay >= i32::try_from(voters).unwrap_or(i32::MAX),
+        "half of the voters stay at least"
+    );
     stamped(PodDisruptionBudget {
         metadata: ObjectMeta {
             name: Some(names::budget(valid.name)),

@@ -1,4 +1,4 @@
-//! The three Services: one for clients, one for readers, one that names the members.
+//! The three Services: for clients, for readers, and for the members' names. Owns their contents.
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -8,7 +8,7 @@ use super::stamped;
 use crate::names;
 use crate::validated::ValidatedCluster;
 
-/// `demo`: for clients; routes to ready voters.
+/// `demo`, for clients: routes to ready voters.
 #[must_use]
 pub fn client(valid: &ValidatedCluster<'_>) -> Service {
     let spec = ServiceSpec {
@@ -19,7 +19,7 @@ pub fn client(valid: &ValidatedCluster<'_>) -> Service {
     service(valid, names::client_service(valid.name), spec)
 }
 
-/// `demo-read`: for clients that may read stale data; routes to every ready member.
+/// `demo-read`, for clients that accept stale data: routes to every ready member.
 #[must_use]
 pub fn read(valid: &ValidatedCluster<'_>) -> Service {
     let spec = ServiceSpec {
@@ -30,7 +30,8 @@ pub fn read(valid: &ValidatedCluster<'_>) -> Service {
     service(valid, names::read_service(valid.name), spec)
 }
 
-/// `demo-members`: headless; gives each member a name before it is ready, for members must find each other to become so.
+/// `demo-members`, headless: gives each member a DNS name before it is ready, because members become ready only by reaching
+/// each other.
 #[must_use]
 pub fn members(valid: &ValidatedCluster<'_>) -> Service {
     let spec = ServiceSpec {
@@ -62,6 +63,7 @@ fn service(valid: &ValidatedCluster<'_>, name: String, spec: ServiceSpec) -> Ser
 }
 
 fn port(name: &str, number: i32) -> ServicePort {
+    assert!(name.len() <= 15, "Kubernetes refuses a longer port name: {name}");
     ServicePort {
         name: Some(name.to_owned()),
         port: number,

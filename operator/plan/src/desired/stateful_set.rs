@@ -1,5 +1,5 @@
-//! A member's StatefulSet: one replica, its own volume, restricted pod security. Owns the pod; which members there are is
-//! decided in `membership`.
+//! A member's StatefulSet: one replica, its own volume, restricted pod security. Owns its contents, the pod's included. Does not
+//! own which members there are (`membership`).
 
 use std::collections::BTreeMap;
 
@@ -26,38 +26,38 @@ use crate::validated::ValidatedCluster;
 
 /// User and group of a member unless the spec names others: "nonroot" of distroless images.
 const NONROOT: i64 = 65532;
-/// How long a member may take to hand over leadership and stop.
+/// Time in which a member transfers leadership and stops, in seconds.
 const GRACE_SECONDS: i64 = 30;
-/// How long a member may read its disk before it counts as hung.
+/// Time in which a member reads its disk before it counts as hung, in seconds.
 const STARTUP_SECONDS_MAX: i32 = 900;
-/// Where object stores' credentials are mounted.
+/// Mount point of the object stores' credentials.
 const CREDENTIALS: &str = "/etc/raft-node/object-store";
-/// Name of that volume.
+/// Name of the volume with these credentials.
 const CREDENTIALS_VOLUME: &str = "object-store";
 
-/// What distinguishes one member's StatefulSet from another's.
+/// The properties in which members' StatefulSets differ.
 #[derive(Clone, Debug)]
 pub struct Shape<'a> {
-    /// Which member.
+    /// The member's ordinal.
     pub ordinal: Ordinal,
-    /// What it is in the configuration, for Services and the disruption budget.
+    /// Its role in the configuration, for Services and the disruption budget.
     pub role: Role,
-    /// What becomes of its volume when the StatefulSet is deleted.
+    /// Fate of its volume when the StatefulSet is deleted.
     pub volume_fate: VolumeFate,
-    /// Who it is from the start.
-    pub origin: Origin<'a>,
+    /// Its identity from the start.
+    pub origin: SetOrigin<'a>,
     /// The store that the cluster was, or is to be, restored from.
     pub restore_store: Option<&'a ObjectStore>,
 }
 
-/// Who a member is when its StatefulSet is created. Not applied later: it belongs to the member.
+/// Identity of a member when its StatefulSet is created. It is not applied later, because it belongs to the member then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin<'a> {
-    /// Somebody new, or known already.
+pub enum SetOrigin<'a> {
+    /// A new member, or an existing StatefulSet that keeps its identity.
     Plain,
-    /// Who it was before its StatefulSet was deleted: the ID is announced in the same breath.
+    /// The member that it was before its StatefulSet was deleted: the new one announces its ID from the start.
     Announced(MemberId),
-    /// Whoever the volume claim with this UID holds; nobody with another volume.
+    /// The member whose data the volume claim with this UID holds; none with another volume.
     OfVolume(&'a str),
 }
 
@@ -81,9 +81,9 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> StatefulSet {
             replicas: Some(1),
             service_name: Some(names::member_service(valid.name)),
             selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
-            // The volume's owner must be kept up to date even while the pod is not ready.
+            // Parallel, because the volume's owner must be kept up to date even while the pod is not ready.
             pod_management_policy: Some("Parallel".to_owned()),
-            // Restarting is decided by the operator, one member at a time.
+            // The operator restarts members itself, one at a time.
             update_strategy: Some(StatefulSetUpdateStrategy {
                 type_: Some("OnDelete".to_owned()),
                 ..StatefulSetUpdateStrategy::default()
@@ -99,29 +99,37 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> StatefulSet {
         }),
         status: None,
     });
-    // After the stamp, which is compared with what is applied later.
+    // Added after the stamp, because later applies have no such note and must have the same stamp.
     let note = match shape.origin {
-        Origin::Plain => None,
-        Origin::Announced(id) => Some((names::ANNOTATION_MEMBER_ID, id.to_string())),
-        Origin::OfVolume(uid) => Some((names::ANNOTATION_VOLUME, uid.to_owned())),
+        SetOrigin::Plain => None,
+        SetOrigin::Announced(id) => Some((names::ANNOTATION_MEMBER_ID, id.to_string())),
+        SetOrigin::OfVolume(uid) => Some((names::ANNOTATION_VOLUME, uid.to_owned())),
     };
+    debug_assert!(selects_its_pod(&set), "a StatefulSet selects its pod: the API server refuses it otherwise");
     if let Some((key, value)) = note {
         set.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value);
     }
     set
 }
 
-/// A digest of the settings a pod is made from, as far as the spec sets them. Not of the pod: a new operator may make pods
-/// differently, know more settings or be started otherwise without restarting any.
+fn selects_its_pod(set: &StatefulSet) -> bool {
+    let Some(spec) = &set.spec else { return false };
+    let labels = spec.template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+    let mut wanted = spec.selector.match_labels.iter().flatten();
+    wanted.all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
+}
+
+/// A digest of the settings that the spec sets for a pod. Not of the pod itself, so that an operator of another version or with
+/// other flags restarts no member.
 #[must_use]
 pub fn settings(valid: &ValidatedCluster<'_>, restore_store: Option<&ObjectStore>) -> String {
     let spec = valid.spec;
-    digest(&without_nothings(json!({
+    digest(&without_empty_fields(json!({
         "image": valid.image,
         "imagePullPolicy": spec.image_pull_policy,
         "imagePullSecrets": spec.image_pull_secrets,
         "resources": spec.resources,
-        // However it is spelled.
+        // In bytes, so that another spelling of the same quota is no change.
         "quota": spec.quota.as_ref().map(|_| valid.quota_bytes),
         "affinity": spec.affinity,
         "topologySpreadConstraints": spec.topology_spread_constraints.as_ref().map(|all| json!({ "of": all })),
@@ -146,8 +154,8 @@ fn changed<T: Serialize>(set: &T, default: &T) -> Value {
     set
 }
 
-/// Without fields that hold nothing: a field that is new in a later version, and not used, changes no digest.
-fn without_nothings(mut settings: Value) -> Value {
+/// The settings without empty fields, so that a field of a later version changes no digest while it is not used.
+fn without_empty_fields(mut settings: Value) -> Value {
     if let Some(fields) = settings.as_object_mut() {
         fields.retain(|_, value| !is_empty(value));
     }
@@ -187,7 +195,7 @@ fn pod(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> PodSpec {
         priority_class_name: spec.priority_class_name.clone(),
         image_pull_secrets: (!secrets.is_empty()).then_some(secrets),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
-        // A member asks nothing of Kubernetes.
+        // Members never call the Kubernetes API.
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
@@ -195,7 +203,7 @@ fn pod(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> PodSpec {
             run_as_user: Some(user.run_as_user.unwrap_or(NONROOT)),
             run_as_group: Some(user.run_as_group.unwrap_or(NONROOT)),
             fs_group: Some(user.fs_group.unwrap_or(NONROOT)),
-            // Walking a large volume at each start would lengthen every restart.
+            // Otherwise every start would walk the whole volume.
             fs_group_change_policy: Some("OnRootMismatch".to_owned()),
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
             ..PodSecurityContext::default()
@@ -249,7 +257,7 @@ fn container(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Container {
             ..probe("/livez", 1)
         }),
         liveness_probe: Some(Probe { period_seconds: Some(10), failure_threshold: Some(6), ..probe("/livez", 5) }),
-        // Neither an election nor a missing vote makes a member unready: else every election would empty the Services.
+        // Neither an election nor a missing vote makes a member unready, otherwise every election would empty the Services.
         readiness_probe: Some(Probe {
             period_seconds: Some(2),
             failure_threshold: Some(2),
@@ -266,7 +274,7 @@ fn container(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Container {
     }
 }
 
-/// The command line of one member; `raft-node run --help` explains each flag.
+/// Arguments of one member's program; `raft-node run --help` explains each flag.
 fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
     let spec = valid.spec;
     let (raft, snapshots) = (&spec.raft, &spec.snapshots);
@@ -299,12 +307,13 @@ fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
             flag("restore-credentials", format!("{CREDENTIALS}/{folder}"));
         }
     }
+    debug_assert!(arguments.iter().skip(1).all(|argument| argument.starts_with("--")), "every argument is a flag");
     arguments
 }
 
-/// Credentials of object stores. Optional: a missing Secret must not keep a member from starting, and a later one appears
-/// by itself. Those of `spec.backup` lie in the mount itself; those of the store that the cluster is restored from too, or
-/// in the folder told beside the volume where they are others.
+/// Volume with the credentials of object stores, and the folder in it with those of the store to restore from, if they are
+/// others than those of `spec.backup`. Optional, because a missing Secret must not keep a member from starting; one that is
+/// created later appears in the mount by itself.
 fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Option<(Volume, Option<&'static str>)> {
     let name = |store: &ObjectStore| store.credentials_secret_ref.name.clone();
     let backup = valid.spec.backup.as_ref().map(|backup| name(&backup.object_store));
@@ -325,7 +334,7 @@ fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Option<(Volum
     Some((volume, restore_folder))
 }
 
-/// Every key of a Secret, or in a folder those that a member looks for: a projection of all keys has no folder.
+/// Every key of a Secret; or, in a folder, those that a member reads, because a projection of all keys cannot have a folder.
 fn projection(secret: String, folder: Option<&str>) -> VolumeProjection {
     let items = folder.map(|folder| {
         [crds::object_store::ACCESS_KEY_ID, crds::object_store::SECRET_ACCESS_KEY, "ca.crt"]
@@ -339,9 +348,8 @@ fn projection(secret: String, folder: Option<&str>) -> VolumeProjection {
     }
 }
 
-/// The spec's, and how long a pod stays on a machine that does not answer: as long as its member would be waited for. Else
-/// Kubernetes keeps it there for five minutes, and a newcomer that was scheduled onto a dying machine would hold up the
-/// replacement for as long.
+/// Tolerations of the spec, and those that keep a pod on an unreachable node for the replacement delay. Otherwise Kubernetes keeps
+/// it there for five minutes, and a new member that was scheduled onto a failing node would delay the replacement as long.
 fn tolerations(valid: &ValidatedCluster<'_>) -> Vec<Toleration> {
     let mut all = valid.spec.tolerations.clone();
     if valid.replacements_max == 0 {
@@ -365,7 +373,7 @@ fn tolerations(valid: &ValidatedCluster<'_>) -> Vec<Toleration> {
     all
 }
 
-/// Over zones and then over machines, as far as possible, unless the spec says otherwise.
+/// Topology spread of the spec, or else over zones and nodes as far as possible.
 fn spread(valid: &ValidatedCluster<'_>) -> Vec<TopologySpreadConstraint> {
     let own = || LabelSelector { match_labels: Some(names::cluster_selector(valid.name)), ..LabelSelector::default() };
     match &valid.spec.topology_spread_constraints {
@@ -427,12 +435,12 @@ fn probe(path: &str, timeout_seconds: i32) -> Probe {
 mod tests {
     use super::*;
 
-    /// A later version with one more field, and another default for it, must not restart anybody.
+    /// A later version with one more field, or another default of it, must not restart any member.
     #[test]
-    fn only_what_differs_from_the_default_counts() {
+    fn only_a_field_that_differs_from_its_default_counts() {
         let (default, set) = (json!({ "threshold": 1024, "retain": 3 }), json!({ "threshold": 99, "retain": 3 }));
         assert_eq!(changed(&set, &default), json!({ "threshold": 99 }));
         assert_eq!(changed(&default, &default), json!({}));
-        assert_eq!(without_nothings(json!({ "a": 1, "b": null, "c": [], "d": {} })), json!({ "a": 1 }));
+        assert_eq!(without_empty_fields(json!({ "a": 1, "b": null, "c": [], "d": {} })), json!({ "a": 1 }));
     }
 }

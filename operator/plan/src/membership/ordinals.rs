@@ -1,17 +1,17 @@
-//! New members: which ordinals they get, and that only whoever reserved an ordinal uses it. Decides nothing about who is
-//! needed.
+//! New members. Owns which ordinals they get, and that only the operator that reserved an ordinal uses it. Does not own how many
+//! are needed (`plan.rs`).
 
 use crds::ObjectStore;
 use crds::raft_cluster::VolumeFate;
 
-use crate::action::Action;
-use crate::desired::stateful_set::{self, Origin, Shape};
+use crate::action::{Action, ObjectAction};
+use crate::desired::stateful_set::{self, SetOrigin, Shape};
 use crate::names::{self, Ordinal, Role};
 use crate::observed::{Observed, Seen, annotation};
 use crate::roster::Roster;
 use crate::validated::ValidatedCluster;
 
-/// Creates `count` members that never were. Empty while the Service that ordinals are reserved on does not exist yet.
+/// Creates a new member for each role. Does nothing while the Service on which ordinals are reserved does not exist.
 pub(crate) fn create(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
@@ -27,33 +27,34 @@ pub(crate) fn create(
         else {
             return actions;
         };
-        let mut last = highest(observed, roster);
-        let first = last.next();
-        while ordinals.len() < roles.len() {
-            last = last.next();
-            ordinals.push(last);
-        }
-        actions.push(Action::ReserveOrdinals { service: Seen::of(&service.metadata), first, last });
+        let highest = highest(observed, roster);
+        // Past the largest ordinal nothing is created, otherwise an ordinal would be used twice.
+        let Some(new) = highest.following(roles.len() - ordinals.len()) else { return Vec::new() };
+        let (first, last) = (Ordinal(*new.start()), Ordinal(*new.end()));
+        ordinals.extend(new.map(Ordinal));
+        actions.push(ObjectAction::ReserveOrdinals { service: Seen::of(&service.metadata), first, last }.into());
     }
+    assert_eq!(ordinals.len(), roles.len(), "each new member has an ordinal");
+    debug_assert!(ordinals.iter().all(|ordinal| is_unused(roster, *ordinal)), "a new member has an unused ordinal");
     for (ordinal, role) in ordinals.into_iter().zip(roles) {
-        actions.push(create_set(valid, ordinal, *role, Origin::Plain, restore_store));
+        actions.push(create_set(valid, ordinal, *role, SetOrigin::Plain, restore_store));
     }
     actions
 }
 
-/// Creates a member's StatefulSet: a new member's, or that of a member whose volume is all that is left.
+/// Creates the StatefulSet of a new member, or of one of which only the volume is left.
 pub(crate) fn create_set(
     valid: &ValidatedCluster<'_>,
     ordinal: Ordinal,
     role: Role,
-    origin: Origin<'_>,
+    origin: SetOrigin<'_>,
     restore_store: Option<&ObjectStore>,
 ) -> Action {
     let shape = Shape { ordinal, role, volume_fate: volume_fate(valid), origin, restore_store };
-    Action::CreateSet { ordinal, set: Box::new(stateful_set::of(valid, &shape)) }
+    ObjectAction::CreateSet { ordinal, set: Box::new(stateful_set::of(valid, &shape)) }.into()
 }
 
-/// What becomes of a member's volume when the RaftCluster goes.
+/// Fate of a member's volume when the RaftCluster is deleted.
 pub(crate) fn volume_fate(valid: &ValidatedCluster<'_>) -> VolumeFate {
     valid.spec.storage.retention.when_deleted
 }
@@ -62,7 +63,7 @@ fn is_unused(roster: &Roster<'_>, ordinal: Ordinal) -> bool {
     roster.seats.get(&ordinal).is_none_or(|seat| seat.set.is_none() && seat.volume.is_none() && seat.id.is_none())
 }
 
-/// The highest ordinal that anything remembers: volumes, StatefulSets, record, configuration, and the Service's note.
+/// The highest ordinal that is noted or used: by volumes, StatefulSets, identity, configuration, and the Service's note.
 fn highest(observed: &Observed, roster: &Roster<'_>) -> Ordinal {
     let noted = observed
         .services

@@ -1,6 +1,5 @@
-//! From members held to members wanted: who stays, who goes, who comes, and which configuration can be had now. Judges
-//! from one look and remembers nothing, so that a new operator goes on where an old one stopped. Calls nothing and
-//! decides nothing about safety.
+//! From present members to wanted ones. Owns which members stay, leave and come, and the configuration to ask for now. Does not
+//! own whether that is safe (`safety.rs`). It remembers nothing, so that a new operator goes on where an old one stopped.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,48 +8,48 @@ use crate::ids::{ClusterId, MemberId};
 use crate::membership::replace::{is_usable, replaced};
 use crate::membership::wanted::Wanted;
 use crate::names::Ordinal;
-use crate::observed::member::{Configuration, Phase};
-use crate::roster::{Roster, Seat, Standing};
+use crate::observed::member::{Configuration, MemberPhase};
+use crate::roster::{Health, Roster, Seat};
 
-/// A plan, as of one look.
+/// A plan, by one observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipPlan {
     /// Configured members that stay.
     pub keep: BTreeSet<MemberId>,
-    /// Configured members that go, and why.
+    /// Configured members that leave, and why.
     pub leaving: BTreeMap<MemberId, Leaving>,
-    /// Members outside the configuration that come in; they exist.
+    /// Existing members outside the configuration that are added.
     pub candidates: Vec<Ordinal>,
-    /// Members still to be created.
+    /// Number of members to create.
     pub create: usize,
-    /// Members outside the configuration that nobody needs.
+    /// Members outside the configuration that are not needed.
     pub surplus: Vec<Ordinal>,
-    /// The configuration to ask for now; the present one if nothing can be changed yet.
+    /// The configuration to ask for now; the present one if no change is possible yet.
     pub target: Target,
-    /// Learners that stay but are not caught up, and everyone who comes.
-    pub behind: Vec<Ordinal>,
+    /// Learners that stay and lag, and members that come.
+    pub lagging: Vec<Ordinal>,
 }
 
-/// Why a member goes.
+/// Why a member leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaving {
-    /// Fewer are wanted.
+    /// Fewer members are wanted.
     Excess,
     /// It is replaced.
     Replaced,
 }
 
-/// A configuration that could be asked for.
+/// A configuration to ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
-    /// Who is to vote.
+    /// The voters.
     pub voters: BTreeSet<MemberId>,
-    /// Who is to follow without a vote.
+    /// The learners.
     pub learners: BTreeSet<MemberId>,
 }
 
 impl Target {
-    /// The configuration that is, as a target.
+    /// The present configuration as a target.
     #[must_use]
     pub fn of(configuration: &Configuration) -> Self {
         let mut learners = configuration.learners.clone();
@@ -79,15 +78,19 @@ impl MembershipPlan {
             .collect::<BTreeMap<_, _>>();
         let short = (wanted.voters + wanted.learners).saturating_sub(keep.len());
         let (candidates, surplus) = outside(configuration, roster, short);
+        assert!(candidates.len() <= short, "no more members are added than are missing");
         let create = short - candidates.len();
         let voters = voters(wanted, configuration, roster, &keep);
-        let behind = behind(roster, configuration, &keep, &candidates);
+        let lagging = lagging(roster, configuration, &keep, &candidates);
         let target = target(configuration, roster, cluster, &keep, voters, &candidates, &surplus);
-        Self { keep, leaving, candidates, create, surplus, target, behind }
+        debug_assert!(keep.iter().all(|id| !leaving.contains_key(id)), "a member stays or leaves");
+        assert_eq!(keep.len() + leaving.len(), everyone.len(), "each member stays or leaves");
+        debug_assert!(keep.is_disjoint(&replaced), "a member that is replaced does not stay");
+        Self { keep, leaving, candidates, create, surplus, target, lagging }
     }
 }
 
-/// As many of the others as are wanted: healthy before unhealthy, the leader before all, old before new.
+/// Members that stay, at most as many as are wanted: the leader first, healthy before unhealthy, old before new.
 fn kept(
     wanted: Wanted,
     configuration: &Configuration,
@@ -100,15 +103,15 @@ fn kept(
     others.into_iter().take(wanted.voters + wanted.learners).collect()
 }
 
-/// Less is better.
+/// Rank of a member to keep; less is better.
 fn preference(roster: &Roster<'_>, id: MemberId) -> u8 {
-    match roster.standing(id) {
-        Standing::Serving { leads: true, .. } => 0,
-        Standing::Serving { .. } => 1,
-        Standing::Alone | Standing::Joined | Standing::Restoring | Standing::Blank => 2,
-        Standing::Silent { .. } => 3,
-        Standing::Unreachable { .. } => 4,
-        Standing::Lost(_) | Standing::Removed => 5,
+    match roster.health(id) {
+        Health::Serving { leads: true, .. } => 0,
+        Health::Serving { .. } => 1,
+        Health::Alone | Health::Joined | Health::Restoring | Health::Blank => 2,
+        Health::Silent { .. } => 3,
+        Health::Unreachable { .. } => 4,
+        Health::Lost(_) | Health::Removed => 5,
     }
 }
 
@@ -116,12 +119,10 @@ fn ordinal(roster: &Roster<'_>, id: MemberId) -> Ordinal {
     roster.by_id(id).map_or(Ordinal(u32::MAX), |seat| seat.ordinal)
 }
 
-/// Members outside the configuration: as many as are needed, the readiest first; and the rest.
+/// Members outside the configuration: those that are added, the readiest first, and the rest.
 fn outside(configuration: &Configuration, roster: &Roster<'_>, short: usize) -> (Vec<Ordinal>, Vec<Ordinal>) {
     let seats = roster.seats.values().filter(|seat| {
-        seat.set.is_some()
-            && seat.standing != Standing::Removed
-            && !seat.id.is_some_and(|id| configuration.contains(id))
+        seat.set.is_some() && seat.health != Health::Removed && !seat.id.is_some_and(|id| configuration.contains(id))
     });
     let (mut usable, useless): (Vec<&Seat<'_>>, Vec<&Seat<'_>>) = seats.partition(|seat| is_usable(seat));
     usable.sort_by_key(|seat| (seat.report.is_none(), seat.ordinal));
@@ -133,27 +134,31 @@ fn outside(configuration: &Configuration, roster: &Roster<'_>, short: usize) -> 
     (ordinals(usable), rest)
 }
 
-/// The largest odd electorate that can be had now, no smaller than the present one but for what is wanted. `None` if not
-/// even that can be had.
+/// The largest odd set of voters that is possible now, and not smaller than the present one unless fewer are wanted. `None` if
+/// that is impossible.
 fn voters(
     wanted: Wanted,
     configuration: &Configuration,
     roster: &Roster<'_>,
     keep: &BTreeSet<MemberId>,
 ) -> Option<BTreeSet<MemberId>> {
+    debug_assert!(wanted.voters % 2 == 1, "an odd number of voters is wanted");
     let mut steady: Vec<_> = keep.iter().copied().filter(|id| configuration.voters.contains(id)).collect();
     steady.sort_by_key(|id| (preference(roster, *id), ordinal(roster, *id)));
     let mut ready: Vec<_> = keep
         .iter()
         .copied()
-        .filter(|id| configuration.learners.contains(id) && roster.standing(*id).caught_up())
+        .filter(|id| configuration.learners.contains(id) && roster.health(*id).caught_up())
         .collect();
     ready.sort_by_key(|id| ordinal(roster, *id));
     let least = odd_at_most(wanted.voters.min(configuration.voters.len()));
     let mut size = wanted.voters;
     while size >= least {
         if steady.len() + ready.len() >= size {
-            return Some(steady.iter().chain(&ready).copied().take(size).collect());
+            let voters: BTreeSet<MemberId> = steady.iter().chain(&ready).copied().take(size).collect();
+            assert_eq!(voters.len(), size, "each voter is counted once");
+            assert!(voters.is_subset(keep), "a member that leaves does not vote");
+            return Some(voters);
         }
         size = size.checked_sub(2)?;
     }
@@ -175,34 +180,35 @@ fn target(
 ) -> Target {
     let mut target = match voters {
         Some(voters) => Target { learners: keep - &voters, voters },
-        // Nobody's vote can change yet; learners can.
+        // The voters cannot change yet; learners can.
         None => Target { voters: configuration.voters.clone(), learners: keep - &configuration.voters },
     };
     let joined = candidates.iter().filter_map(|ordinal| roster.seats.get(ordinal)).filter(|seat| {
-        seat.report.is_some_and(|report| report.phase == Phase::Member && report.cluster == Some(cluster))
+        seat.report.is_some_and(|report| report.phase == MemberPhase::Member && report.cluster == Some(cluster))
     });
     target.learners.extend(joined.filter_map(|seat| seat.id));
-    // What was announced may be on its way into the configuration by somebody else's hand: it goes in, and out again, so
-    // that its removal is a fact before anything of it is deleted.
+    // Another operator may be adding an announced member at this moment, so it is added and removed again: its objects are deleted
+    // only after its removal is confirmed.
     let announced = surplus.iter().filter_map(|ordinal| roster.seats.get(ordinal)).filter_map(|seat| seat.id);
     target.learners.extend(announced);
+    assert!(target.learners.is_disjoint(&target.voters), "a member is a voter or a learner");
     target
 }
 
-/// Learners that stay but are not caught up, and everyone who comes.
-fn behind(
+/// Learners that stay and lag, and members that come.
+fn lagging(
     roster: &Roster<'_>,
     configuration: &Configuration,
     keep: &BTreeSet<MemberId>,
     candidates: &[Ordinal],
 ) -> Vec<Ordinal> {
     let learners = keep.iter().filter(|id| configuration.learners.contains(id));
-    let mut behind: Vec<Ordinal> = learners
-        .filter(|id| !roster.standing(**id).caught_up())
+    let mut lagging: Vec<Ordinal> = learners
+        .filter(|id| !roster.health(**id).caught_up())
         .filter_map(|id| roster.by_id(*id))
         .map(|seat| seat.ordinal)
         .chain(candidates.iter().copied())
         .collect();
-    behind.sort();
-    behind
+    lagging.sort();
+    lagging
 }

@@ -1,4 +1,4 @@
-//! Lost disk, lost machine: who is given up. That another comes in its place, and how, is the membership path's.
+//! Lost disks and lost machines. Owns which members are given up. Does not own which members come in their place (`plan.rs`).
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,17 @@ use crate::membership::wanted::Wanted;
 use crate::names;
 use crate::observed::annotation;
 use crate::observed::member::Configuration;
-use crate::roster::{Roster, Seat, Standing};
+use crate::roster::{Health, Roster, Seat};
 
-/// Lost members first, then those that stay away, voters before learners: as many as may be replaced at a time.
+/// Members to replace, at most as many as may be replaced at a time: lost before unreachable, voters before learners.
 pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &Roster<'_>) -> BTreeSet<MemberId> {
     let mut lost: Vec<_> = configuration
         .everyone()
         .into_iter()
         .filter_map(|id| {
-            let urgency = match roster.standing(id) {
-                Standing::Lost(_) => 0,
-                Standing::Unreachable { .. } => 1,
+            let urgency = match roster.health(id) {
+                Health::Lost(_) => 0,
+                Health::Unreachable { .. } => 1,
                 _ => return None,
             };
             let ordinal = roster.by_id(id).map(|seat| seat.ordinal);
@@ -25,20 +25,23 @@ pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &R
         })
         .collect();
     lost.sort();
-    lost.into_iter().take(wanted.replacements_max).map(|(.., id)| id).collect()
+    let replaced: BTreeSet<MemberId> = lost.into_iter().take(wanted.replacements_max).map(|(.., id)| id).collect();
+    assert!(replaced.len() <= wanted.replacements_max, "no more members are replaced than the spec allows");
+    debug_assert!(replaced.iter().all(|id| !roster.health(*id).serves()), "a member that serves is not replaced");
+    replaced
 }
 
-/// A newcomer that can still become a member. One that only does not start is waited for, as another would not start
-/// either; unless its pod hangs on a machine that is gone. One that was brought back for a volume of nobody known only leaves:
-/// its name may have been another member's.
+/// Whether a newcomer can still become a member. One that does not start is waited for, because another would not start either,
+/// unless its pod hangs on a machine that is gone. One that was brought back for a volume of an unknown member only leaves,
+/// because its name may have been another member's.
 pub(crate) fn is_usable(seat: &Seat<'_>) -> bool {
     let notes = seat.set.map(|set| &set.metadata);
     if seat.id.is_none() && notes.is_some_and(|notes| annotation(notes, names::ANNOTATION_VOLUME).is_some()) {
         return false;
     }
-    match seat.standing {
-        Standing::Lost(_) | Standing::Removed => false,
-        Standing::Unreachable { .. } => seat.pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_none()),
+    match seat.health {
+        Health::Lost(_) | Health::Removed => false,
+        Health::Unreachable { .. } => seat.pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_none()),
         _ => true,
     }
 }

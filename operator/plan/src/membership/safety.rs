@@ -1,4 +1,4 @@
-//! Typed reasons to wait instead of changing membership. Decides whether, never what.
+//! Reasons to wait instead of changing membership. Owns whether a change may be asked for. Does not own which change (`plan.rs`).
 
 use crds::Reason;
 
@@ -9,76 +9,75 @@ use crate::observed::member::Configuration;
 use crate::quorum::majority;
 use crate::roster::Roster;
 
-/// Why a change must wait. Nothing was asked of the leader.
+/// Why a change must wait. The leader is not asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Hazard {
-    /// One change at a time.
+    /// An earlier change is not finished.
     #[error("the change at index {index} is not finished: both halves of the configuration must agree first")]
     InFlight {
-        /// Of the joint configuration.
+        /// Index of the joint configuration.
         index: u64,
     },
-    /// The present electorate could not commit the change.
-    #[error("only {serving} of {voters} voters serve and {needed} are needed to agree to a change")]
+    /// The present voters could not commit the change.
+    #[error("only {serving} of {voters} voters are serving; {needed} are needed to agree to a change")]
     PresentQuorum {
-        /// Voters that the leader hears.
+        /// Voters that the leader receives answers of.
         serving: usize,
-        /// Voters.
+        /// All voters.
         voters: usize,
         /// A majority of them.
         needed: usize,
     },
-    /// The wanted electorate could not go on afterwards.
-    #[error("only {serving} of the {voters} voters to be serve and {needed} are needed to go on afterwards")]
+    /// The future voters could not commit anything.
+    #[error("only {serving} of {voters} future voters are serving; {needed} are needed to keep a quorum")]
     FutureQuorum {
-        /// Voters to be that the leader hears.
+        /// Future voters that the leader receives answers of.
         serving: usize,
-        /// Voters to be.
+        /// All future voters.
         voters: usize,
         /// A majority of them.
         needed: usize,
     },
-    /// The leader must hand over before it loses its vote.
-    #[error("the leader {leader} is to lose its vote and hands over to {heir} first")]
+    /// The leader must transfer leadership before it loses its vote.
+    #[error("the leader {leader} loses its vote and transfers leadership to {successor} first")]
     LeaderLeaves {
-        /// Who leads.
+        /// Name of the leader.
         leader: String,
-        /// Who shall lead.
-        heir: String,
-        /// Its ID.
-        heir_id: MemberId,
+        /// Name of the next leader.
+        successor: String,
+        /// ID of the next leader.
+        successor_id: MemberId,
     },
-    /// Nobody can take over from a leader that is to lose its vote.
-    #[error("the leader {leader} is to lose its vote, but nobody who stays is fit to take over")]
-    NoHeir {
-        /// Who leads.
+    /// No member can take over from a leader that loses its vote.
+    #[error("the leader {leader} loses its vote, and no voter that stays has caught up to take over")]
+    NoSuccessor {
+        /// Name of the leader.
         leader: String,
     },
 }
 
 impl Hazard {
-    /// As conditions and `status.plan.blockedBy` tell it.
+    /// As conditions and `status.plan.blockedBy` report it.
     #[must_use]
     pub fn note(&self) -> Note {
         let reason = match self {
             Self::InFlight { .. } | Self::LeaderLeaves { .. } => Reason::ChangeInFlight,
-            Self::PresentQuorum { .. } | Self::FutureQuorum { .. } | Self::NoHeir { .. } => Reason::UnsafeChange,
+            Self::PresentQuorum { .. } | Self::FutureQuorum { .. } | Self::NoSuccessor { .. } => Reason::UnsafeChange,
         };
         Note::new(reason, self.to_string())
     }
 }
 
-/// Whether the leader may be asked for `target` now. The leader judges again, by what it knows at that moment.
+/// Checks that the leader may be asked for `target` now. The leader checks again when it is asked.
 ///
 /// # Errors
-/// Why to wait.
+/// Returns why to wait if the change would be unsafe now. The leader is not asked.
 pub fn check(configuration: &Configuration, target: &Target, roster: &Roster<'_>) -> Result<(), Hazard> {
     if configuration.is_joint() {
         return Err(Hazard::InFlight { index: configuration.index });
     }
-    let serving = |voters: &std::collections::BTreeSet<MemberId>| {
-        voters.iter().filter(|id| roster.standing(**id).serves()).count()
-    };
+    let serving =
+        |voters: &std::collections::BTreeSet<MemberId>| voters.iter().filter(|id| roster.health(**id).serves()).count();
     let (present, voters) = (serving(&configuration.voters), configuration.voters.len());
     if present < majority(voters) {
         return Err(Hazard::PresentQuorum { serving: present, voters, needed: majority(voters) });
@@ -90,18 +89,21 @@ pub fn check(configuration: &Configuration, target: &Target, roster: &Roster<'_>
     if future < majority(voters) {
         return Err(Hazard::FutureQuorum { serving: future, voters, needed: majority(voters) });
     }
+    assert!(!target.voters.is_empty(), "a majority of no voters does not serve");
     match roster.leader().and_then(|leader| leader.id) {
-        Some(leader) if !target.voters.contains(&leader) => Err(hand_over(configuration, target, roster, leader)),
+        Some(leader) if !target.voters.contains(&leader) => Err(succession(configuration, target, roster, leader)),
         _ => Ok(()),
     }
 }
 
-/// Leadership goes to a voter that stays one.
-fn hand_over(configuration: &Configuration, target: &Target, roster: &Roster<'_>, leader: MemberId) -> Hazard {
+/// The transfer that a change needs first: leadership goes to a voter that stays one.
+fn succession(configuration: &Configuration, target: &Target, roster: &Roster<'_>, leader: MemberId) -> Hazard {
+    let successor =
+        configuration.voters.intersection(&target.voters).copied().find(|id| roster.health(*id).caught_up());
+    assert_ne!(successor, Some(leader), "a leader that loses its vote does not succeed itself");
     let leader = roster.name(leader);
-    let heir = configuration.voters.intersection(&target.voters).copied().find(|id| roster.standing(*id).caught_up());
-    match heir {
-        Some(heir_id) => Hazard::LeaderLeaves { leader, heir: roster.name(heir_id), heir_id },
-        None => Hazard::NoHeir { leader },
+    match successor {
+        Some(successor_id) => Hazard::LeaderLeaves { leader, successor: roster.name(successor_id), successor_id },
+        None => Hazard::NoSuccessor { leader },
     }
 }

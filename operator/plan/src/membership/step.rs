@@ -1,55 +1,59 @@
-//! The next actions of a membership plan, each safe by itself: create, announce, join, change, delete. What is wanted is
-//! decided in `plan`, whether a change may be asked for in `safety`.
+//! The next actions of a membership plan, each safe by itself: create, announce, join, change, delete. Does not own which members
+//! are wanted (`plan.rs`), nor whether a change may be asked for (`safety.rs`).
 
 use crds::Reason;
 use crds::raft_cluster::{Blocker, PlanStatus, PlanStep, StepState};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
-use crate::action::{Action, Change};
+use crate::action::{Action, Change, MemberAction, ObjectAction};
 use crate::decision::{Decision, Note, shortened};
-use crate::desired::stateful_set::Origin;
-use crate::identity::Record;
+use crate::desired::stateful_set::SetOrigin;
+use crate::identity::ClusterIdentity;
 use crate::ids::MemberId;
 use crate::membership::ordinals;
 use crate::membership::plan::{Leaving, MembershipPlan, Target};
 use crate::membership::safety::{self, Hazard};
 use crate::membership::wanted::Wanted;
 use crate::names::{Ordinal, Role};
-use crate::observed::member::{Configuration, Phase};
+use crate::observed::member::{Configuration, MemberPhase};
+use crate::observed::refusal::RefusalReason;
 use crate::observed::{Linearizable, Observed, Seen, volume_goes_with};
-use crate::roster::{Roster, Seat, Standing};
+use crate::roster::{Health, Roster, Seat};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
 
-/// What is decided about membership while there is a leader to ask.
+/// Decision about membership while a leader can be asked.
 #[derive(Clone, Debug)]
 pub(crate) struct Stepped {
-    /// Actions and what to tell.
+    /// Actions and reports.
     pub(crate) decision: Decision,
-    /// The electorate after the change that is asked for now, for the disruption budget.
+    /// Number of voters after the change that is asked for now, for the disruption budget.
     pub(crate) voters_next: usize,
-    /// Newcomers that nobody needs.
+    /// Newcomers that are not needed.
     pub(crate) surplus: Vec<Ordinal>,
 }
 
-/// Everything that one step rests on.
+/// Largest number of reported steps, by the schema.
+const STEPS_MAX: usize = 64;
+
+/// Everything that a step rests on.
 struct View<'v> {
     valid: &'v ValidatedCluster<'v>,
     observed: &'v Observed,
     roster: &'v Roster<'v>,
-    record: &'v Record,
+    identity: &'v ClusterIdentity,
     read: &'v Linearizable,
 }
 
-/// The next actions.
+/// The next actions towards the wanted members.
 pub(crate) fn next(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
     roster: &Roster<'_>,
-    record: &Record,
+    identity: &ClusterIdentity,
     read: &Linearizable,
 ) -> Stepped {
-    let view = View { valid, observed, roster, record, read };
+    let view = View { valid, observed, roster, identity, read };
     let configuration = &read.configuration;
     let mut decision = Decision { actions: view.bring_back(), ..Decision::default() };
     if configuration.is_joint() {
@@ -61,16 +65,18 @@ pub(crate) fn next(
         return Stepped { decision, voters_next: configuration.voters.len(), surplus: Vec::new() };
     }
     let wanted = Wanted { voters: valid.voters, learners: valid.learners, replacements_max: valid.replacements_max };
-    let plan = MembershipPlan::of(wanted, configuration, roster, record.cluster);
+    let plan = MembershipPlan::of(wanted, configuration, roster, identity.cluster);
     decision.actions.extend(view.create(&plan));
     decision.actions.extend(view.admit(&plan));
     let voters_next = view.change(&plan, &mut decision);
+    let leaves = |ordinal: &Ordinal| !plan.candidates.contains(ordinal);
+    debug_assert!(plan.surplus.iter().all(leaves), "a newcomer is added or not needed");
     decision.actions.extend(view.remove(&plan.surplus));
-    view.tell(&plan, &mut decision);
+    view.report(&plan, &mut decision);
     Stepped { decision, voters_next, surplus: plan.surplus }
 }
 
-/// A volume that belongs to a StatefulSet which is gone is collected: whoever came back to it would wait for it for ever.
+/// Whether a volume stays. One whose owner is a deleted StatefulSet is collected, and a pod that used it would never start.
 fn stays(volume: &PersistentVolumeClaim) -> bool {
     let mut owners = volume.metadata.owner_references.iter().flatten();
     volume.metadata.deletion_timestamp.is_none() && !owners.any(|owner| owner.kind == "StatefulSet")
@@ -81,18 +87,17 @@ impl View<'_> {
         &self.read.configuration
     }
 
-    /// Members whose StatefulSet somebody deleted come back to their volumes: those in the configuration to serve, the
-    /// others so that they leave in the ordinary way, their volumes with them.
+    /// Recreates StatefulSets that a person deleted, for members whose volume exists: those in the configuration serve again, the
+    /// others leave in the ordinary way, with their volumes.
     fn bring_back(&self) -> Vec<Action> {
-        let missing =
-            self.roster.seats.values().filter(|seat| seat.set.is_none() && seat.standing != Standing::Removed);
+        let missing = self.roster.seats.values().filter(|seat| seat.set.is_none() && seat.health != Health::Removed);
         missing.filter_map(|seat| self.bring_back_one(seat)).collect()
     }
 
     fn bring_back_one(&self, seat: &Seat<'_>) -> Option<Action> {
         let volume = seat.volume.filter(|volume| stays(volume))?;
-        // An earlier cluster of this name left it: nobody but a person touches it.
-        if seat.holds_data_of_another(self.record.cluster) {
+        // An earlier cluster of this name left it, so only a person may use or delete it.
+        if seat.holds_data_of_another(self.identity.cluster) {
             return None;
         }
         let configured = seat.id.filter(|id| self.configuration().contains(*id));
@@ -100,71 +105,75 @@ impl View<'_> {
             return None;
         }
         let origin = match seat.id {
-            Some(id) => Origin::Announced(id),
-            None => Origin::OfVolume(volume.metadata.uid.as_deref()?),
+            Some(id) => SetOrigin::Announced(id),
+            None => SetOrigin::OfVolume(volume.metadata.uid.as_deref()?),
         };
         let role = configured.map_or(Role::Learner, |id| self.configuration().role(id));
-        let store = self.record.origin.store();
+        let store = self.identity.origin.store();
         Some(ordinals::create_set(self.valid, seat.ordinal, role, origin, store))
     }
 
     fn create(&self, plan: &MembershipPlan) -> Vec<Action> {
-        let store = self.record.origin.store();
+        let store = self.identity.origin.store();
         let roles = vec![Role::Learner; plan.create];
         ordinals::create(self.valid, self.observed, self.roster, store, &roles)
     }
 
-    /// Newcomers: their ID is announced, then they are told which cluster to wait for. So are learners that came into the
-    /// configuration only to leave it again, before they were told, and are wanted after all.
+    /// Announces newcomers' IDs, then tells the newcomers which cluster will add them. The same for blank learners in the
+    /// configuration that were about to leave and are wanted after all.
     fn admit(&self, plan: &MembershipPlan) -> Vec<Action> {
         let newcomers = plan.candidates.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
-        let untold = self.roster.seats.values().filter(|seat| {
+        let waiting = self.roster.seats.values().filter(|seat| {
             let learns = |id| plan.keep.contains(&id) && !self.configuration().is_voter(id);
-            seat.standing == Standing::Blank && seat.id.is_some_and(learns)
+            seat.health == Health::Blank && seat.id.is_some_and(learns)
         });
-        let told = newcomers.chain(untold).filter_map(|seat| self.admit_one(seat));
-        told.chain(self.roster.seats.values().filter_map(|seat| self.name_again(seat))).collect()
+        let admitted = newcomers.chain(waiting).filter_map(|seat| self.admit_one(seat));
+        admitted.chain(self.roster.seats.values().filter_map(|seat| self.name_again(seat))).collect()
     }
 
-    /// A member of this cluster whose announcement went with its StatefulSet, before its volume was labelled: with its ID it
-    /// can serve, or leave in the ordinary way.
+    /// Announces again the ID of a member whose announcement was lost with its StatefulSet before its volume was labelled. With its
+    /// ID it can serve, or leave in the ordinary way.
     fn name_again(&self, seat: &Seat<'_>) -> Option<Action> {
-        let report = seat.report.filter(|report| matches!(report.phase, Phase::Member | Phase::Removed))?;
-        let id = report.id.filter(|_| seat.id.is_none() && report.cluster == Some(self.record.cluster))?;
+        let report = seat.report.filter(|report| matches!(report.phase, MemberPhase::Member | MemberPhase::Removed))?;
+        let id = report.id.filter(|_| seat.id.is_none() && report.cluster == Some(self.identity.cluster))?;
         let is_free = self.roster.by_id(id).is_none() && !self.configuration().contains(id);
         let set = seat.set.filter(|set| is_free && set.metadata.deletion_timestamp.is_none())?;
-        Some(Action::Announce { set: Seen::of(&set.metadata), id })
+        Some(ObjectAction::Announce { set: Seen::of(&set.metadata), id }.into())
     }
 
     fn admit_one(&self, seat: &Seat<'_>) -> Option<Action> {
         let blank = seat.blank_id()?;
         match seat.id {
-            None => Some(Action::Announce { set: Seen::of(&seat.set?.metadata), id: blank }),
-            Some(id) if id == blank => Some(Action::Join {
-                member: seat.ordinal,
-                cluster: self.record.cluster,
-                token: self.record.token.clone(),
-                id,
-                info: info(self.valid, seat.ordinal),
-            }),
+            None => Some(ObjectAction::Announce { set: Seen::of(&seat.set?.metadata), id: blank }.into()),
+            Some(id) if id == blank => {
+                let join = MemberAction::Join {
+                    member: seat.ordinal,
+                    cluster: self.identity.cluster,
+                    token: self.identity.token.clone(),
+                    id,
+                    info: info(self.valid, seat.ordinal),
+                };
+                Some(join.into())
+            }
             Some(_) => None,
         }
     }
 
-    /// Asks for the target if it differs and is safe. Returns the size of the electorate to be.
+    /// Asks for the target if it differs and is safe. Returns the number of voters afterwards.
     fn change(&self, plan: &MembershipPlan, decision: &mut Decision) -> usize {
         let configuration = self.configuration();
         if plan.target == Target::of(configuration) {
             return configuration.voters.len();
         }
         match safety::check(configuration, &plan.target, self.roster) {
-            Ok(()) => decision
-                .actions
-                .push(Action::ChangeMembership { leader: self.read.leader, change: self.change_to(&plan.target) }),
+            Ok(()) => {
+                let (leader, change) = (self.read.leader, self.change_to(&plan.target));
+                decision.actions.push(MemberAction::ChangeMembership { leader, change }.into());
+            }
             Err(hazard) => {
-                if let Hazard::LeaderLeaves { heir_id, .. } = hazard {
-                    let action = Action::TransferLeadership { leader: self.read.leader, target: heir_id };
-                    decision.actions.push(action);
+                if let Hazard::LeaderLeaves { successor_id, .. } = hazard {
+                    let action = MemberAction::TransferLeadership { leader: self.read.leader, target: successor_id };
+                    decision.actions.push(action.into());
                 }
                 decision.blocked = Some(hazard.note());
             }
@@ -179,57 +188,59 @@ impl View<'_> {
             let known = || self.roster.by_id(*id).map(|seat| info(self.valid, seat.ordinal));
             Some((*id, replicated.or_else(known)?))
         });
+        let members: Vec<_> = members.collect();
+        debug_assert!(members.iter().all(|(id, _)| target.contains(*id)), "only wanted members are described");
         Change {
             expected: self.configuration().index,
             voters: target.voters.iter().copied().collect(),
             learners: target.learners.iter().copied().collect(),
-            members: members.collect(),
+            members,
         }
     }
 
-    /// Deletes what removed members left, and newcomers that nobody needs and nobody can have admitted.
+    /// Deletes the objects of removed members, and of newcomers that are not needed and cannot have been admitted.
     fn remove(&self, surplus: &[Ordinal]) -> Vec<Action> {
-        let removed = self.roster.seats.values().filter(|seat| seat.standing == Standing::Removed);
-        let needless = surplus.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
-        let needless = needless.filter(|seat| seat.is_needless());
-        removed.chain(needless).filter_map(|seat| self.remove_one(seat)).collect()
+        let removed = self.roster.seats.values().filter(|seat| seat.health == Health::Removed);
+        let discardable = surplus.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
+        let discardable = discardable.filter(|seat| seat.is_discardable());
+        removed.chain(discardable).filter_map(|seat| self.remove_one(seat)).collect()
     }
 
-    /// The StatefulSet goes when its volume is sure to share its fate: the volume's owner is set by Kubernetes, a moment
-    /// after the policy that asks for it.
+    /// Deletes a StatefulSet once the fate of its volume is settled: Kubernetes sets the volume's owner a moment after the policy
+    /// that asks for it.
     fn remove_one(&self, seat: &Seat<'_>) -> Option<Action> {
         let set = seat.set?;
         if set.metadata.deletion_timestamp.is_some() || !self.is_volume_fate_settled(seat) {
             return None;
         }
-        Some(Action::DeleteSet { set: Seen::of(&set.metadata) })
+        Some(ObjectAction::DeleteSet { set: Seen::of(&set.metadata) }.into())
     }
 
     fn is_volume_fate_settled(&self, seat: &Seat<'_>) -> bool {
         let (Some(set), Some(volume)) = (seat.set, seat.volume) else { return true };
         let owners = volume.metadata.owner_references.iter().flatten();
         let owned = owners.into_iter().any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
-        let goes = seat.removed_volume_goes(self.valid, self.record.cluster);
+        let goes = seat.removed_volume_goes(self.valid, self.identity.cluster);
         goes == volume_goes_with(set) && goes == owned
     }
 
-    fn tell(&self, plan: &MembershipPlan, decision: &mut Decision) {
+    fn report(&self, plan: &MembershipPlan, decision: &mut Decision) {
         let done = plan.target == Target::of(self.configuration())
             && plan.leaving.is_empty()
             && plan.candidates.is_empty()
             && plan.create == 0
-            && plan.behind.is_empty()
+            && plan.lagging.is_empty()
             && self.counts_hold();
         if done {
             return;
         }
         decision.activity = Some(activity(plan, self.roster));
-        // A refusal is remembered until a change succeeds: it says nothing while none is asked for.
+        // A refusal is kept until a change succeeds, so it does not count while no change is asked for.
         let asks = plan.target != Target::of(self.configuration());
         let refused = || if asks { self.refused() } else { None };
         let waits = decision.blocked.take().or_else(refused).or_else(|| self.waits_for(plan));
         let steps = self.steps(plan);
-        decision.membership = Some(self.status(&self.finally(plan), steps, waits.as_ref()));
+        decision.membership = Some(self.status(&self.final_target(plan), steps, waits.as_ref()));
         decision.blocked = waits;
     }
 
@@ -238,20 +249,17 @@ impl View<'_> {
         configuration.voters.len() == self.valid.voters && configuration.learners.len() == self.valid.learners
     }
 
-    /// What the leader itself refused last.
+    /// The leader's last refusal.
     fn refused(&self) -> Option<Note> {
         let refusal = self.observed.refusal.as_ref()?;
-        let reason = match refusal.name.as_deref() {
-            Some("LearnerBehind") => Reason::LearnerBehind,
-            Some("QuorumAtRisk") => Reason::UnsafeChange,
-            _ => Reason::ChangeInFlight,
-        };
+        // Without a reason the outcome is unknown: the change may be in the log.
+        let reason = refusal.reason.map_or(Reason::ChangeInFlight, RefusalReason::condition_reason);
         Some(Note::new(reason, refusal.message.clone()))
     }
 
-    /// Whom the next step waits for.
+    /// The member that the next step waits for.
     fn waits_for(&self, plan: &MembershipPlan) -> Option<Note> {
-        let seat = plan.behind.iter().filter_map(|ordinal| self.roster.seats.get(ordinal)).next()?;
+        let seat = plan.lagging.iter().filter_map(|ordinal| self.roster.seats.get(ordinal)).next()?;
         if let Some(trouble) = troubles::of(seat) {
             return Some(Note::new(trouble.reason, format!("{}: {}", seat.name, trouble.message)));
         }
@@ -263,8 +271,8 @@ impl View<'_> {
         })
     }
 
-    /// Who votes and who follows in the end: the target, with newcomers given the votes that are still missing.
-    fn finally(&self, plan: &MembershipPlan) -> Target {
+    /// Voters and learners in the end: the target, with votes for newcomers as far as votes are missing.
+    fn final_target(&self, plan: &MembershipPlan) -> Target {
         let mut end = Target { voters: plan.target.voters.clone(), learners: plan.target.learners.clone() };
         end.voters.retain(|id| plan.keep.contains(id));
         end.learners.retain(|id| plan.keep.contains(id));
@@ -278,6 +286,7 @@ impl View<'_> {
                 end.voters.insert(id);
             }
         }
+        debug_assert!(end.voters.is_disjoint(&end.learners), "a member is a voter or a learner");
         end
     }
 
@@ -291,7 +300,7 @@ impl View<'_> {
         for seat in plan.candidates.iter().filter_map(|ordinal| self.roster.seats.get(ordinal)) {
             step(format!("add learner {}", seat.name), StepState::Active);
         }
-        let end = self.finally(plan);
+        let end = self.final_target(plan);
         for id in end.voters.difference(&configuration.voters) {
             let state = if configuration.learners.contains(id) { StepState::Active } else { StepState::Pending };
             step(format!("give {} a vote", self.roster.name(*id)), state);
@@ -300,7 +309,7 @@ impl View<'_> {
         for name in names {
             step(format!("remove {name}"), StepState::Pending);
         }
-        steps.truncate(64);
+        steps.truncate(STEPS_MAX);
         steps
     }
 
@@ -341,7 +350,7 @@ fn activity(plan: &MembershipPlan, roster: &Roster<'_>) -> Note {
     }
 }
 
-/// What a joint configuration is about.
+/// The change that a joint configuration is part of.
 fn finishing(configuration: &Configuration) -> Note {
     let comes = configuration.voters.difference(&configuration.outgoing).next().is_some();
     let goes = configuration.outgoing.difference(&configuration.voters).next().is_some();
@@ -350,5 +359,5 @@ fn finishing(configuration: &Configuration) -> Note {
         (false, true) => Reason::ScalingDown,
         (_, false) => Reason::ScalingUp,
     };
-    Note::new(reason, "a change of membership is being finished")
+    Note::new(reason, "a membership change is being finished")
 }

@@ -1,12 +1,12 @@
-//! How many members a spec asks for, by kind. Does not own which members these are (`plan.rs`).
+//! Owns how many members a spec asks for, by kind. Does not own which members these are (`plan.rs`).
 
-/// How many members of which kind are wanted.
+/// Wanted numbers of members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Voters; odd.
     pub voters: usize,
     /// Learners.
     pub learners: usize,
-    /// Most members replaced at a time; 0: nobody is.
+    /// Most members that are replaced at a time; 0 if none is.
     pub replacements_max: usize,
 }

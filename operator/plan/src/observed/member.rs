@@ -1,4 +1,5 @@
-//! What members say: of themselves, of the configuration, of a restore. Plain types; how they travel is the shell's.
+//! Members' reports: about themselves, the configuration, a restore. Owns the plain types. Does not own how they travel (the
+//! shell's `member/convert.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,114 +7,116 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::ids::{ClusterId, MemberId};
 use crate::names;
+use crate::observed::failure::FailureCause;
 
-/// What came of asking one member to describe itself.
+/// Answer to the call that asks a member to describe itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// It answered.
-    Said(Box<Report>),
-    /// It did not, or there is nobody to ask.
+    Report(Box<Report>),
+    /// It did not answer, or has no pod to call.
     Silent {
-        /// Since when; the earliest time that the asker can vouch for.
+        /// Time of the first call without an answer since this operator started.
         since: Timestamp,
-        /// What went wrong, for people.
+        /// Explanation for people.
         error: String,
     },
 }
 
-/// What a member said of itself.
+/// A member's description of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Its ID; a member of another cluster does not tell.
+    /// Its ID; `None` if it belongs to another cluster, as it does not report its ID then.
     pub id: Option<MemberId>,
-    /// How far it is.
-    pub phase: Phase,
-    /// Its cluster; none while blank.
+    /// Its phase.
+    pub phase: MemberPhase,
+    /// Its cluster; `None` while blank.
     pub cluster: Option<ClusterId>,
-    /// What it does.
-    pub role: Role,
-    /// Who leads, as far as it knows.
+    /// Its role in Raft.
+    pub role: RaftRole,
+    /// The leader, as far as it knows.
     pub leader: Option<MemberId>,
     /// Its term.
     pub term: u64,
     /// Its commit index.
     pub commit: u64,
-    /// Its log's last index.
+    /// Last index of its log.
     pub last: u64,
-    /// The configuration in force there; neither linearizable nor necessarily committed.
+    /// The configuration in force on this member; neither linearizable nor necessarily committed.
     pub configuration: Option<Configuration>,
-    /// Leader only: what it knows of the others.
+    /// Leader only: replication progress of the other members.
     pub progress: BTreeMap<MemberId, Progress>,
     /// Version of its program.
     pub version: String,
     /// Why a restore failed, or what damage was found.
     pub error: Option<String>,
-    /// How far a restore is.
+    /// Progress of a restore.
     pub restore: Option<RestoreProgress>,
 }
 
-/// How far a member is.
+/// MemberPhase of a member's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum MemberPhase {
     /// Empty volume: an ID, no cluster.
     Blank,
     /// A restore fills the volume.
     Restoring,
-    /// Part of a cluster, or told to wait for one.
+    /// Part of a cluster, or waiting for one to add it.
     Member,
     /// Removed by a committed configuration.
     Removed,
-    /// Its disk holds damage that a restart does not mend.
+    /// Its disk holds damage that a restart does not repair.
     Damaged,
 }
 
-/// What a member does in the protocol.
+/// RaftRole of a member in Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Not said.
+pub enum RaftRole {
+    /// Not reported.
     Unknown,
     /// Votes and follows.
     Follower,
     /// Follows without a vote.
     Learner,
-    /// Asks whether it could win.
+    /// Asks whether it could win an election.
     PreCandidate,
     /// Stands for election.
     Candidate,
-    /// Orders all writes.
+    /// Leads: orders all writes.
     Leader,
-    /// Hands leadership over if it leads, and stops.
+    /// Transfers leadership if it leads, and stops.
     ShuttingDown,
 }
 
 impl Report {
-    /// Whether it says that it leads; while it shuts down it may lead for a moment more.
+    /// Whether it reports that it leads. While it shuts down it may still lead for a moment.
     #[must_use]
-    pub fn says_to_lead(&self) -> bool {
-        self.role == Role::Leader || (self.role == Role::ShuttingDown && self.id.is_some() && self.leader == self.id)
+    pub fn reports_to_lead(&self) -> bool {
+        self.role == RaftRole::Leader
+            || (self.role == RaftRole::ShuttingDown && self.id.is_some() && self.leader == self.id)
     }
 }
 
-/// What a leader knows of another member.
+/// A leader's knowledge of another member's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     /// Highest index known to be on its disk.
     pub matched: u64,
-    /// Heard from within an election timeout.
+    /// Whether it answered within an election timeout.
     pub active: bool,
-    /// Waits for a snapshot to arrive.
+    /// Whether it waits for a snapshot.
     pub snapshotting: bool,
 }
 
-/// How far a restore is.
+/// Progress of a restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoreProgress {
     /// Bytes on the volume.
     pub bytes_done: u64,
     /// Bytes of the backup; 0 while unknown.
     pub bytes_total: u64,
-    /// Why it stopped, in a word that conditions know; empty while it runs.
-    pub cause: String,
+    /// Why it stopped; `None` while it runs.
+    pub cause: Option<FailureCause>,
 }
 
 /// Name and addresses of a member, as replicated with the configuration.
@@ -121,33 +124,33 @@ pub struct RestoreProgress {
 pub struct MemberInfo {
     /// Such as `demo-1`.
     pub name: String,
-    /// Where members reach it.
+    /// URL at which members reach it.
     pub peer_url: String,
-    /// Where clients reach it.
+    /// URL at which clients reach it.
     pub client_url: String,
 }
 
-/// Who takes part.
+/// A configuration of the cluster: its voters and learners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
-    /// Index of its log entry: what changes are compare-and-swapped on.
+    /// Index of its log entry. Changes are compare-and-swapped on it.
     pub index: u64,
-    /// Who votes; while joint, the incoming half.
+    /// The voters; while joint, the incoming half.
     pub voters: BTreeSet<MemberId>,
     /// The outgoing half while joint; empty otherwise.
     pub outgoing: BTreeSet<MemberId>,
-    /// Who follows without a vote.
+    /// Members that follow without a vote.
     pub learners: BTreeSet<MemberId>,
     /// Voters of the outgoing half that become learners.
     pub learners_next: BTreeSet<MemberId>,
     /// Name and addresses of everyone.
     pub members: BTreeMap<MemberId, MemberInfo>,
-    /// Who took part once; an ID never returns.
+    /// IDs of former members, which never return.
     pub removed: BTreeSet<MemberId>,
 }
 
 impl Configuration {
-    /// Whether both halves must agree at the moment.
+    /// Whether both halves must agree.
     #[must_use]
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty() || !self.learners_next.is_empty()
@@ -174,10 +177,16 @@ impl Configuration {
     /// Everyone who takes part in any way.
     #[must_use]
     pub fn everyone(&self) -> BTreeSet<MemberId> {
-        [&self.voters, &self.outgoing, &self.learners, &self.learners_next].into_iter().flatten().copied().collect()
+        let all: BTreeSet<MemberId> = [&self.voters, &self.outgoing, &self.learners, &self.learners_next]
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        debug_assert!(all.iter().all(|id| self.contains(*id)), "the list and the test agree on who takes part");
+        all
     }
 
-    /// Whether `id` took part, does no more and never will again: the only safe ground for deleting what it left.
+    /// Whether `id` was removed and can never take part again: the only safe ground to delete its objects.
     #[must_use]
     pub fn is_gone_for_good(&self, id: MemberId) -> bool {
         self.removed.contains(&id) && !self.contains(id)

@@ -1,4 +1,4 @@
-//! BackupReady: members can write and read the object store. Absent without `spec.backup`.
+//! Owns the condition BackupReady: whether members can write and read the object store. Absent without `spec.backup`.
 
 use crds::{ConditionType, Reason};
 
@@ -13,16 +13,18 @@ pub(crate) fn find(facts: &Facts<'_>) -> Option<Finding> {
         None => Finding {
             kind,
             holds: Holds::Unknown,
-            note: Note::new(Reason::StoreUnknown, "no member looked at the bucket yet"),
+            note: Note::new(Reason::StoreUnknown, "no member has accessed the bucket yet"),
         },
-        Some(probe) if probe.cause.is_empty() => Finding {
-            kind,
-            holds: Holds::Yes,
-            note: Note::new(Reason::StoreReachable, format!("members write and read bucket {bucket}")),
+        Some(probe) => match probe.cause {
+            None => Finding {
+                kind,
+                holds: Holds::Yes,
+                note: Note::new(Reason::StoreReachable, format!("members write and read bucket {bucket}")),
+            },
+            Some(cause) => {
+                let reason = cause.condition_reason().unwrap_or(Reason::StoreUnknown);
+                Finding { kind, holds: Holds::No, note: Note::new(reason, format!("bucket {bucket}: {}", probe.error)) }
+            }
         },
-        Some(probe) => {
-            let reason = Reason::from_word(&probe.cause).unwrap_or(Reason::StoreUnknown);
-            Finding { kind, holds: Holds::No, note: Note::new(reason, format!("bucket {bucket}: {}", probe.error)) }
-        }
     })
 }

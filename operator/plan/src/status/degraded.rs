@@ -1,4 +1,5 @@
-//! Degraded: the cluster serves with less than it should have. Also true during an outage; false before there is a cluster.
+//! Owns the condition Degraded: whether the cluster serves with less than it should have. Also true in an outage, and false
+//! before there is a cluster.
 
 use crds::{ConditionType, Reason};
 
@@ -14,7 +15,7 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
         let note = Note::new(Reason::Bootstrapping, "there is no cluster yet");
         return Finding { kind, holds: Holds::No, note };
     };
-    // A learner that has just come is no loss.
+    // A learner that was just added is no loss.
     let settled = facts.decision.activity.is_none();
     let troubles: Vec<_> = facts
         .roster
@@ -27,8 +28,8 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
         .collect();
     match troubles.first() {
         Some((reason, _)) => {
-            let told: Vec<&str> = troubles.iter().map(|(_, text)| text.as_str()).collect();
-            Finding { kind, holds: Holds::Yes, note: Note::new(*reason, told.join("; ")) }
+            let texts: Vec<&str> = troubles.iter().map(|(_, text)| text.as_str()).collect();
+            Finding { kind, holds: Holds::Yes, note: Note::new(*reason, texts.join("; ")) }
         }
         None => Finding { kind, holds: Holds::No, note: Note::new(Reason::Healthy, "every configured member serves") },
     }

@@ -1,15 +1,15 @@
-//! The members' part of the status: who leads, how many serve, and each by name.
+//! Owns the members' part of the status: the leader, how many serve, and each by name.
 
 use crds::raft_cluster::{MemberHealth, MemberRole, MemberStatus, RaftClusterStatus};
 
 use crate::decision::shortened;
 use crate::observed::Observed;
-use crate::observed::member::{Report, Role};
+use crate::observed::member::{RaftRole, Report};
 use crate::quorum::majority;
-use crate::roster::{Roster, Seat, Standing};
+use crate::roster::{Health, Roster, Seat};
 use crate::troubles;
 
-/// Members listed at most, as the schema allows.
+/// Largest number of listed members, by the schema.
 const MEMBERS_MAX: usize = 128;
 
 pub(crate) fn fill(status: &mut RaftClusterStatus, observed: &Observed, roster: &Roster<'_>) {
@@ -26,18 +26,19 @@ pub(crate) fn fill(status: &mut RaftClusterStatus, observed: &Observed, roster: 
             .into_iter()
             .filter(|half| !half.is_empty())
             .map(|half| {
-                let serving = half.iter().filter(|id| roster.standing(**id).serves()).count();
+                let serving = half.iter().filter(|id| roster.health(**id).serves()).count();
                 serving.saturating_sub(majority(half.len()))
             })
             .min();
         status.failures_tolerated = tolerated.map(number);
     }
+    debug_assert!(status.ready_replicas <= status.replicas, "a ready member has a StatefulSet");
     status.members = seats.into_iter().map(|seat| one(seat, observed, roster)).collect();
 }
 
-/// Retained volumes are no members.
+/// Whether it is listed as a member; a retained volume is not.
 fn is_listed(seat: &Seat<'_>) -> bool {
-    seat.set.is_some() || (seat.id.is_some() && seat.standing != Standing::Removed)
+    seat.set.is_some() || (seat.id.is_some() && seat.health != Health::Removed)
 }
 
 fn one(seat: &Seat<'_>, observed: &Observed, roster: &Roster<'_>) -> MemberStatus {
@@ -59,39 +60,39 @@ fn one(seat: &Seat<'_>, observed: &Observed, roster: &Roster<'_>) -> MemberStatu
 }
 
 fn role(seat: &Seat<'_>) -> MemberRole {
-    match (seat.standing, seat.report) {
-        (_, Some(report)) if report.role == Role::ShuttingDown => MemberRole::ShuttingDown,
-        (Standing::Serving { leads: true, .. }, _) => MemberRole::Leader,
+    match (seat.health, seat.report) {
+        (_, Some(report)) if report.role == RaftRole::ShuttingDown => MemberRole::ShuttingDown,
+        (Health::Serving { leads: true, .. }, _) => MemberRole::Leader,
         (_, Some(report)) if report.cluster.is_some() => match report.role {
-            Role::Unknown => MemberRole::Unknown,
-            // Only who confirmed its leadership is shown as leader.
-            Role::Follower | Role::Leader => MemberRole::Follower,
-            Role::Learner => MemberRole::Learner,
-            Role::PreCandidate => MemberRole::PreCandidate,
-            Role::Candidate => MemberRole::Candidate,
-            Role::ShuttingDown => MemberRole::ShuttingDown,
+            RaftRole::Unknown => MemberRole::Unknown,
+            // Only a member that confirmed its leadership is shown as leader.
+            RaftRole::Follower | RaftRole::Leader => MemberRole::Follower,
+            RaftRole::Learner => MemberRole::Learner,
+            RaftRole::PreCandidate => MemberRole::PreCandidate,
+            RaftRole::Candidate => MemberRole::Candidate,
+            RaftRole::ShuttingDown => MemberRole::ShuttingDown,
         },
         _ => MemberRole::Unknown,
     }
 }
 
 fn health(seat: &Seat<'_>) -> MemberHealth {
-    match seat.standing {
-        Standing::Serving { caught_up: true, .. } if seat.is_pod_ready() => MemberHealth::Healthy,
-        Standing::Alone if seat.is_pod_ready() => MemberHealth::Unreachable,
-        Standing::Serving { caught_up: true, .. } | Standing::Alone | Standing::Joined => MemberHealth::Starting,
-        Standing::Serving { .. } => MemberHealth::CatchingUp,
-        Standing::Blank => MemberHealth::Blank,
-        Standing::Restoring => MemberHealth::Restoring,
-        Standing::Silent { .. } if !seat.is_pod_ready() && seat.id.is_none() => MemberHealth::Starting,
-        Standing::Silent { .. } | Standing::Unreachable { .. } => MemberHealth::Unreachable,
-        Standing::Lost(crate::roster::Loss::Damaged) => MemberHealth::Damaged,
-        Standing::Lost(_) => MemberHealth::Blank,
-        Standing::Removed => MemberHealth::Removed,
+    match seat.health {
+        Health::Serving { caught_up: true, .. } if seat.is_pod_ready() => MemberHealth::Healthy,
+        Health::Alone if seat.is_pod_ready() => MemberHealth::Unreachable,
+        Health::Serving { caught_up: true, .. } | Health::Alone | Health::Joined => MemberHealth::Starting,
+        Health::Serving { .. } => MemberHealth::CatchingUp,
+        Health::Blank => MemberHealth::Blank,
+        Health::Restoring => MemberHealth::Restoring,
+        Health::Silent { .. } if !seat.is_pod_ready() && seat.id.is_none() => MemberHealth::Starting,
+        Health::Silent { .. } | Health::Unreachable { .. } => MemberHealth::Unreachable,
+        Health::Lost(crate::roster::Loss::Damaged) => MemberHealth::Damaged,
+        Health::Lost(_) => MemberHealth::Blank,
+        Health::Removed => MemberHealth::Removed,
     }
 }
 
-/// By the leader's book, or its own for the leader.
+/// Its matched index, by the leader's progress; for the leader, its own last index.
 fn match_index(seat: &Seat<'_>, roster: &Roster<'_>) -> Option<i64> {
     let leader: &Report = roster.leader()?.report?;
     let matched = if leader.id == seat.id { leader.last } else { leader.progress.get(&seat.id?)?.matched };

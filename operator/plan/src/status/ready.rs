@@ -1,4 +1,4 @@
-//! Ready: the cluster is what its spec asks for, and serves. Its reason is what `kubectl get` prints.
+//! Owns the condition Ready: whether the cluster is what its spec asks for, and serves. `kubectl get` prints its reason.
 
 use crds::{ConditionType, Reason};
 
@@ -15,7 +15,7 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     if let Some(note) = &decision.outage {
         return unready(note.clone());
     }
-    // While members start, what keeps them from it says more than that they start.
+    // While members start, the cause that keeps them from it tells more than that they start.
     if let Some(activity) = &decision.activity {
         let note = match &decision.blocked {
             Some(blocked) if is_obstacle(blocked.reason) => blocked.clone(),
@@ -25,7 +25,7 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
         return unready(note);
     }
     let Some(roster) = facts.roster else {
-        return unready(Note::new(Reason::MembersNotReady, "nothing is known of the members yet"));
+        return unready(Note::new(Reason::MembersNotReady, "no member has been observed yet"));
     };
     let configuration = facts.observed.configuration.as_ref().map(|read| &read.configuration);
     let is_member = |seat: &&Seat<'_>| {
@@ -37,14 +37,14 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
         Some((seat, trouble)) => unready(Note::new(trouble.reason, format!("{}: {}", seat.name, trouble.message))),
         None => {
             let message =
-                format!("{} members serve", roster.seats.values().filter(|seat| seat.standing.serves()).count());
+                format!("{} members serve", roster.seats.values().filter(|seat| seat.health.serves()).count());
             Finding { kind: ConditionType::Ready, holds: Holds::Yes, note: Note::new(Reason::Healthy, message) }
         }
     }
 }
 
-/// Whether a reason is a cause that a person can remove: worth being the one word that is printed, and a warning. The others
-/// tell what is going on, or of something that passes by itself.
+/// Whether a reason is a cause that a person can remove. Such a reason is printed by `kubectl get` and reported as a warning. The
+/// others describe progress, or what passes by itself.
 #[must_use]
 pub fn is_obstacle(reason: Reason) -> bool {
     !matches!(

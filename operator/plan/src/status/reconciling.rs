@@ -1,4 +1,4 @@
-//! Reconciling: something is being changed, or waits for something that can still come.
+//! Owns the condition Reconciling: whether a change is in progress, or waits for something that can still come.
 
 use crds::{ConditionType, Reason};
 
@@ -14,10 +14,14 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     }
     if let Some(activity) = decision.activity.as_ref().filter(|_| decision.stalled.is_none()) {
         let message = match &decision.blocked {
-            Some(blocked) => format!("{}; waits: {}", activity.message, blocked.message),
+            Some(blocked) => format!("{}; waiting: {}", activity.message, blocked.message),
             None => activity.message.clone(),
         };
         return Finding { kind, holds: Holds::Yes, note: Note::new(activity.reason, message) };
     }
-    Finding { kind, holds: Holds::No, note: Note::new(Reason::UpToDate, "the spec is carried out as far as it can be") }
+    Finding {
+        kind,
+        holds: Holds::No,
+        note: Note::new(Reason::UpToDate, "the cluster matches its spec as far as it can"),
+    }
 }

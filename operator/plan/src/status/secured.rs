@@ -1,4 +1,4 @@
-//! Secured: whether all traffic is protected. In this version it never is.
+//! Owns the condition Secured: whether all traffic is protected. In this version it is not.
 
 use crds::{ConditionType, Reason};
 
@@ -6,6 +6,6 @@ use super::{Facts, Finding, Holds};
 use crate::decision::Note;
 
 pub(crate) fn find(_: &Facts<'_>) -> Finding {
-    let message = "this version has no TLS: keep others away from ports 2379 and 2380 by a NetworkPolicy";
+    let message = "this version has no TLS: restrict access to ports 2379 and 2380 with a NetworkPolicy";
     Finding { kind: ConditionType::Secured, holds: Holds::No, note: Note::new(Reason::Plaintext, message) }
 }

@@ -1,5 +1,5 @@
-//! Stalled: nothing more happens until a person acts. Helm, Argo CD and `kubectl wait` give up on it, so it is never set
-//! for what may pass.
+//! Owns the condition Stalled: whether nothing more happens until a person acts. Helm, Argo CD and `kubectl wait` give up on it,
+//! so it is never set for what may pass by itself.
 
 use crds::{ConditionType, Reason};
 
@@ -10,10 +10,6 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     let kind = ConditionType::Stalled;
     match &facts.decision.stalled {
         Some(note) => Finding { kind, holds: Holds::Yes, note: note.clone() },
-        None => Finding {
-            kind,
-            holds: Holds::No,
-            note: Note::new(Reason::NotStalled, "nothing stands in the way for good"),
-        },
+        None => Finding { kind, holds: Holds::No, note: Note::new(Reason::NotStalled, "no obstacle needs a person") },
     }
 }

@@ -1,17 +1,17 @@
-//! Observed in, plan out: each case of `testdata/*.txt` is a look at a cluster and, below `----`, what the planner makes of
-//! it. `UPDATE=1 cargo test -p plan --test plans` writes what is instead of comparing; the difference is then reviewed as
-//! text.
+//! Observation in, plan out: each case of `testdata/*.txt` is an observation of a cluster and, below `----`, the plan for it.
+//! `UPDATE=1 cargo test -p plan --test plans` writes the present plans instead of comparing them; the difference is reviewed as text.
 
 mod backup;
+mod invariants;
 mod observed;
-mod told;
+mod rendering;
 
 use std::fmt::Write;
 use std::path::Path;
 
-/// Cases are apart by a blank line; each is a comment, a look, `----` and the outcome.
+/// A blank line separates cases; each is a comment, an observation, `----` and the plan.
 #[test]
-fn every_look_leads_to_the_plan_that_was_reviewed() {
+fn every_observation_leads_to_the_reviewed_plan() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let mut files: Vec<_> =
         folder.read_dir().expect("testdata exists").map(|entry| entry.expect("readable").path()).collect();
@@ -22,7 +22,7 @@ fn every_look_leads_to_the_plan_that_was_reviewed() {
         let mut fresh = String::new();
         for case in text.split("\n\n").filter(|case| !case.trim().is_empty()) {
             let (look, expected) = case.split_once("\n----\n").unwrap_or((case, ""));
-            let outcome = told::plan(&plan::plan(&observed::parse(look)));
+            let outcome = rendering::plan(&plan::plan(&observed::parse(look)));
             if outcome.trim() != expected.trim() {
                 differ.push(format!(
                     "{}:\n{look}\n---- expected\n{}\n---- is\n{outcome}",
@@ -39,50 +39,50 @@ fn every_look_leads_to_the_plan_that_was_reviewed() {
     assert!(differ.is_empty() || std::env::var_os("UPDATE").is_some(), "{}", differ.join("\n\n"));
 }
 
-/// The same look gives the same plan, whatever was planned before.
+/// The same observation gives the same plan, whatever was planned before.
 #[test]
 fn planning_is_a_function() {
-    let look = "record a1 b2 c3\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nreplicas 5";
-    let once = told::plan(&plan::plan(&observed::parse(look)));
+    let look = "identity a1 b2 c3\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nreplicas 5";
+    let once = rendering::plan(&plan::plan(&observed::parse(look)));
     let _ = plan::plan(&observed::parse("member 1 blank a1"));
-    assert_eq!(once, told::plan(&plan::plan(&observed::parse(look))));
+    assert_eq!(once, rendering::plan(&plan::plan(&observed::parse(look))));
 }
 
-/// How soon to look again, and how far apart looks may grow, in milliseconds.
+/// First and longest requeue interval, in milliseconds.
 #[test]
-fn looks_are_as_far_apart_as_what_is_waited_for_allows() {
+fn the_requeue_interval_follows_from_the_cause_of_the_wait() {
     let pace = |look: &str| {
         let plan = plan::plan(&observed::parse(look));
-        (plan.next_look.as_millis(), plan.slowest_look.as_millis())
+        (plan.requeue_after.as_millis(), plan.requeue_at_most.as_millis())
     };
-    let serving = "record a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\n";
+    let serving = "identity a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\n";
     let with = |rest: &str| format!("{serving}{rest}");
     assert_eq!(pace("member 1 blank a1\nmember 2 silent 1\nmember 3 silent 1"), (300, 5000), "members start");
-    assert_eq!(pace("record a1 b2 c3 formed\nmember 1 alone a1\nmember 2 silent 9\nmember 3 silent 9"), (300, 5000));
+    assert_eq!(pace("identity a1 b2 c3 formed\nmember 1 alone a1\nmember 2 silent 9\nmember 3 silent 9"), (300, 5000));
     assert_eq!(pace(&with("member 4 silent 20 unscheduled\nreplicas 4")), (2000, 5000), "a machine is missing");
-    let behind = "replicas 4\nconfiguration 7 voters a1 b2 c3 learners d4\nmember 4 is d4 behind announced d4";
-    assert_eq!(pace(&with(behind)), (300, 1000), "a learner catches up");
-    assert_eq!(pace(&with("replicas 5\npaused")), (5000, 5000), "nothing is to be done");
-    let restoring = "restore\nrecord a1 from-backup\nmember 1 restoring a1";
-    assert_eq!(pace(restoring), (300, 1000), "a restore runs");
-    let failed = "restore\nrecord a1 from-backup\nmember 1 restoring a1 failed BackupCorrupt";
-    assert_eq!(pace(failed), (2000, 5000), "a restore that failed");
+    let lagging = "replicas 4\nconfiguration 7 voters a1 b2 c3 learners d4\nmember 4 is d4 lags announced d4";
+    assert_eq!(pace(&with(lagging)), (300, 1000), "a learner catches up");
+    assert_eq!(pace(&with("replicas 5\npaused")), (5000, 5000), "nothing to do");
+    let restoring = "restore\nidentity a1 from-backup\nmember 1 restoring a1";
+    assert_eq!(pace(restoring), (300, 1000), "a restore is in progress");
+    let failed = "restore\nidentity a1 from-backup\nmember 1 restoring a1 failed BackupCorrupt";
+    assert_eq!(pace(failed), (2000, 5000), "a restore failed");
 }
 
-/// An operator that is started otherwise restarts nobody: image and pull policy stay those of the members that run.
+/// Image and pull policy stay those of the existing members.
 #[test]
-fn other_flags_of_the_operator_restart_nobody() {
-    use plan::desired::stateful_set::{Origin, Shape, of, settings};
+fn other_flags_of_the_operator_restart_no_member() {
+    use plan::desired::stateful_set::{SetOrigin, Shape, of, settings};
     use plan::names::{Ordinal, Role};
     use plan::validated::ValidatedCluster;
 
-    let mut observed = observed::parse("record a1\nreplicas 1\nmember 1 is a1 leader");
+    let mut observed = observed::parse("identity a1\nreplicas 1\nmember 1 is a1 leader");
     observed.members.values_mut().for_each(|member| member.set = None);
     observed.operator.node_image_pull_policy = Some("Always".to_owned());
     let valid = ValidatedCluster::parse(&observed).expect("valid");
     let volume_fate = crds::raft_cluster::VolumeFate::Retain;
     let shape =
-        Shape { ordinal: Ordinal(1), role: Role::Voter, volume_fate, origin: Origin::Plain, restore_store: None };
+        Shape { ordinal: Ordinal(1), role: Role::Voter, volume_fate, origin: SetOrigin::Plain, restore_store: None };
     let (set, before) = (of(&valid, &shape), settings(&valid, None));
     observed.members.values_mut().for_each(|member| member.set = Some(set.clone()));
     observed.operator.node_image_pull_policy = Some("Never".to_owned());
@@ -92,9 +92,9 @@ fn other_flags_of_the_operator_restart_nobody() {
     assert_eq!(settings(&valid, None), before);
 }
 
-/// What is spelled out and is the default anyway is no change; anything else is one.
+/// A field that is set to its default is no change; any other value is one.
 #[test]
-fn settings_change_with_what_the_spec_asks_for() {
+fn settings_change_with_the_spec() {
     use plan::desired::stateful_set::settings;
     use plan::validated::ValidatedCluster;
 
@@ -115,34 +115,57 @@ fn settings_change_with_what_the_spec_asks_for() {
     assert_ne!(of(|spec| spec.image_pull_policy = Some(crds::raft_cluster::ImagePullPolicy::Never)), plain);
 }
 
-/// Both a leader that hands over and a follower that stops are shown as what they do.
+/// Both a leader that transfers leadership and a follower that stops.
 #[test]
-fn members_that_shut_down_are_shown_so() {
+fn members_that_shut_down_are_reported_so() {
     use crds::raft_cluster::MemberRole;
     use plan::names::Ordinal;
-    use plan::observed::member::{Answer, Role};
+    use plan::observed::member::{Answer, RaftRole};
 
-    let mut observed = observed::parse("record a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3");
+    let mut observed =
+        observed::parse("identity a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3");
     for ordinal in [1, 2] {
         let answer = observed.members.get_mut(&Ordinal(ordinal)).and_then(|member| member.answer.as_mut());
-        let Some(Answer::Said(report)) = answer else { panic!("it answers") };
-        report.role = Role::ShuttingDown;
+        let Some(Answer::Report(report)) = answer else { panic!("the member answers") };
+        report.role = RaftRole::ShuttingDown;
         report.leader = Some(plan::ids::MemberId(0xa1));
-        assert_eq!(report.says_to_lead(), ordinal == 1);
+        assert_eq!(report.reports_to_lead(), ordinal == 1);
     }
     let roles: Vec<_> = plan::plan(&observed).status.members.into_iter().filter_map(|member| member.role).collect();
     assert_eq!(roles, [MemberRole::ShuttingDown, MemberRole::ShuttingDown, MemberRole::Follower]);
 }
 
-/// The schema takes 1,024 letters: with one more the API server refuses the whole status, conditions and all.
+/// The schema allows 1,024 characters: with one more the API server refuses the whole status.
 #[test]
-fn a_long_refusal_is_shortened_wherever_it_is_told() {
-    let look = "record a1 b2 c3 formed\nreplicas 4\nrefused QuorumAtRisk\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 joined d4 announced d4";
+fn a_long_refusal_is_shortened_wherever_it_is_reported() {
+    let look = "identity a1 b2 c3 formed\nreplicas 4\nrefused QuorumAtRisk\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 joined d4 announced d4";
     let mut observed = observed::parse(look);
-    observed.refusal.as_mut().expect("the leader said no").message = "ä".repeat(3000);
+    observed.refusal.as_mut().expect("the leader refused").message = "ä".repeat(3000);
     let status = plan::plan(&observed).status;
-    let blocked = status.plan.and_then(|plan| plan.blocked_by).expect("the leader said no");
-    let told = status.conditions.into_iter().map(|condition| condition.message).chain([blocked.message]);
-    let lengths: Vec<usize> = told.map(|message| message.chars().count()).collect();
+    let blocked = status.plan.and_then(|plan| plan.blocked_by).expect("the leader refused");
+    let texts = status.conditions.into_iter().map(|condition| condition.message).chain([blocked.message]);
+    let lengths: Vec<usize> = texts.map(|message| message.chars().count()).collect();
     assert!(lengths.iter().all(|length| *length <= 1024) && lengths.contains(&1024), "{lengths:?}");
+}
+
+/// What an older member's name, and a newer member's unknown number, lead to while a change is refused.
+#[test]
+fn a_plan_rests_on_the_reason_that_a_member_gave() {
+    use plan::observed::refusal::RefusalReason;
+
+    let look = "identity a1 b2 c3 formed\nreplicas 4\nrefused LearnerBehind\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 joined d4 announced d4";
+    let blocked = |observed: &plan::observed::Observed| {
+        let plan = plan::plan(observed);
+        let blocked = plan.status.plan.and_then(|plan| plan.blocked_by).map(|blocker| blocker.reason);
+        (blocked.unwrap_or_default(), plan.requeue_after.as_millis())
+    };
+    let mut observed = observed::parse(look);
+    assert_eq!(blocked(&observed), ("LearnerBehind".to_owned(), 300), "the name alone, of an older member");
+    let mut refused = |reason| {
+        observed.refusal.as_mut().expect("it was refused").reason = reason;
+        blocked(&observed)
+    };
+    let unknown = Some(RefusalReason::Unrecognized { number: 99 });
+    assert_eq!(refused(unknown), ("UnsafeChange".to_owned(), 2000), "a newer member's number: nothing is hurried");
+    assert_eq!(refused(None), ("ChangeInFlight".to_owned(), 300), "no reason: the change may be in the log");
 }

@@ -1,24 +1,24 @@
-//! Looks from a few words. Owns the little language of `testdata`:
+//! Observations from a few words. Owns the language of `testdata`:
 //!
 //! ```text
 //! # comment
 //! replicas 3            max-voters 5        paused            replacement off       retain-removed
 //! restore               (from a place in a bucket)             backup               (spec.backup is set)
-//! record a1 b2 c3       IDs of demo-1, demo-2, demo-3, or 4=d4: of demo-4; with `formed` after it the cluster had a leader,
-//!                       with `from-backup` it began with one, with `formed-otherwise` the note names another cluster
-//! refused LearnerBehind  the leader refused the last change of membership, for this reason
+//! identity a1 b2 c3       the identity, with IDs of demo-1, demo-2, demo-3, or 4=d4: of demo-4. `formed`: the cluster had a leader;
+//!                       `from-backup`: it began with a backup; `formed-otherwise`: the note names another cluster
+//! refused LearnerBehind  the leader refused the last membership change, for this reason
 //! last-ordinal 5        noted on the members' Service
-//! configuration 7 voters a1 b2 c3 learners d4 outgoing b2 removed e5      without it: the record's, if somebody leads
-//! member 1 is a1 [leader] [behind]    answers, heard by the leader
+//! configuration 7 voters a1 b2 c3 learners d4 outgoing b2 removed e5      without it: the identity's, if a member leads
+//! member 1 is a1 [leader] [lags]      answers operator and leader
 //! member 2 blank b2                   answers, with an empty volume
-//! member 3 silent 20                  for so many seconds
+//! member 3 silent 20                  for 20 seconds
 //! member 4 restoring a1 [failed Cause]
 //! member 5 damaged e5 | removed e5 | foreign
 //! ... announced d4                    the StatefulSet carries an ID
-//! ... unscheduled | unbound            no node takes its pod; its volume is not bound
-//! ... outdated | ready               its pod was made from other settings; it is ready though nobody hears its member
-//! ... former a1                      the claim holds another cluster's data; brought-back: the set was made for its volume
-//! ... younger                        the claim was made after the RaftCluster, not before it
+//! ... unscheduled | unbound            its pod fits no node; its volume is not bound
+//! ... outdated | ready               its pod has other settings; it is ready although no leader receives its member's answers
+//! ... former a1                      the claim holds another cluster's data; brought-back: the StatefulSet was created for it
+//! ... younger                        the claim was created after the RaftCluster, not before it
 //! ... no-set | no-volume | volume-goes | volume-owned | labelled a1 | terminating
 //! ```
 
@@ -29,10 +29,14 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use plan::desired::stateful_set::settings;
-use plan::identity::{BackupPlace, Origin, Record, RecordedVoter};
+use plan::identity::{BackupPlace, ClusterIdentity, FirstVoter, Origin};
 use plan::ids::{ClusterId, MemberId, Token};
 use plan::names::{self, Ordinal};
-use plan::observed::member::{Answer, Configuration, MemberInfo, Phase, Progress, Report, RestoreProgress, Role};
+use plan::observed::failure::FailureCause;
+use plan::observed::member::{
+    Answer, Configuration, MemberInfo, MemberPhase, Progress, RaftRole, Report, RestoreProgress,
+};
+use plan::observed::refusal::RefusalReason;
 use plan::observed::{Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Refusal};
 use plan::validated::ValidatedCluster;
 use serde_json::{Value, json};
@@ -41,7 +45,7 @@ const CLUSTER: ClusterId = ClusterId(0xc1);
 const ANOTHER: ClusterId = ClusterId(0xdd);
 const LAST_INDEX: u64 = 10_000;
 
-/// The look that the words describe.
+/// The observation that the words describe.
 pub(crate) fn parse(look: &str) -> Observed {
     let mut spec = json!({
         "replicas": 3, "storage": { "size": "1Gi" }, "replacement": { "delay": "60s" },
@@ -58,17 +62,17 @@ pub(crate) fn parse(look: &str) -> Observed {
             ["retain-removed"] => spec["storage"]["retention"] = json!({ "whenScaled": "Retain" }),
             ["backup"] => spec["backup"] = json!({ "objectStore": store() }),
             ["restore"] => spec["bootstrap"] = restore(),
-            ["record", ids @ ..] => draft.record(ids),
+            ["identity", ids @ ..] => draft.identity(ids),
             ["refused", name] => {
-                let (name, message) = (Some((*name).to_owned()), "the leader said no".to_owned());
-                draft.refusal = Some(Refusal { name, message });
+                let (reason, message) = (RefusalReason::from_name(name), "the leader refused".to_owned());
+                draft.refusal = Some(Refusal { reason: Some(reason), message });
             }
             ["last-ordinal", last] => draft.last_ordinal = Some((*last).to_owned()),
             ["configuration", index, rest @ ..] => draft.configuration = Some(configuration(number(index), rest)),
             ["member", ordinal, rest @ ..] => {
                 draft.member(Ordinal(u32::try_from(number(ordinal)).expect("small")), rest)
             }
-            _ => panic!("{line:?} means nothing"),
+            _ => panic!("{line:?} is not in the language of testdata"),
         }
     }
     draft.finish(spec)
@@ -76,7 +80,7 @@ pub(crate) fn parse(look: &str) -> Observed {
 
 #[derive(Default)]
 struct Draft {
-    record: Vec<(Ordinal, MemberId)>,
+    identity: Vec<(Ordinal, MemberId)>,
     formed: Option<ClusterId>,
     from_backup: bool,
     last_ordinal: Option<String>,
@@ -88,7 +92,7 @@ struct Draft {
 }
 
 impl Draft {
-    fn record(&mut self, words: &[&str]) {
+    fn identity(&mut self, words: &[&str]) {
         self.formed = match (words.contains(&"formed"), words.contains(&"formed-otherwise")) {
             (true, _) => Some(CLUSTER),
             (false, true) => Some(ANOTHER),
@@ -96,7 +100,7 @@ impl Draft {
         };
         self.from_backup = words.contains(&"from-backup");
         let ids = words.iter().filter(|word| !["formed", "formed-otherwise", "from-backup"].contains(*word));
-        self.record = ids
+        self.identity = ids
             .zip(1..)
             .map(|(word, place)| match word.split_once('=') {
                 Some((ordinal, who)) => (Ordinal(u32::try_from(number(ordinal)).expect("small")), id(who)),
@@ -132,57 +136,58 @@ impl Draft {
     fn answer(&mut self, ordinal: Ordinal, words: &[&str]) -> Option<Answer> {
         let report = match words {
             ["is", who, ..] => {
-                let behind = if words.contains(&"behind") { 5_000 } else { 0 };
-                let progress = Progress { matched: LAST_INDEX - behind, active: true, snapshotting: false };
-                let mut report = report(id(who), Phase::Member, Some(CLUSTER));
+                let lag = if words.contains(&"lags") { 5_000 } else { 0 };
+                let progress = Progress { matched: LAST_INDEX - lag, active: true, snapshotting: false };
+                let mut report = report(id(who), MemberPhase::Member, Some(CLUSTER));
                 if words.contains(&"leader") {
                     self.leader = Some(ordinal);
-                    report.role = Role::Leader;
+                    report.role = RaftRole::Leader;
                 } else {
                     self.serving.insert(id(who), progress);
                 }
                 report
             }
-            ["alone", who, ..] => report(id(who), Phase::Member, Some(CLUSTER)),
-            ["joined", who, ..] => report(id(who), Phase::Member, Some(CLUSTER)),
-            ["blank", who, ..] => report(id(who), Phase::Blank, None),
+            ["alone", who, ..] => report(id(who), MemberPhase::Member, Some(CLUSTER)),
+            ["joined", who, ..] => report(id(who), MemberPhase::Member, Some(CLUSTER)),
+            ["blank", who, ..] => report(id(who), MemberPhase::Blank, None),
             ["restoring", who, rest @ ..] => {
-                let mut report = report(id(who), Phase::Restoring, Some(CLUSTER));
+                let mut report = report(id(who), MemberPhase::Restoring, Some(CLUSTER));
                 if let ["failed", cause, ..] = rest {
-                    report.error = Some("the store said no".to_owned());
-                    report.restore = Some(RestoreProgress { cause: (*cause).to_owned(), ..RestoreProgress::default() });
+                    report.error = Some("the store refused".to_owned());
+                    let cause = Some(FailureCause::from_name(cause));
+                    report.restore = Some(RestoreProgress { cause, ..RestoreProgress::default() });
                 }
                 report
             }
-            ["damaged", who, ..] => report(id(who), Phase::Damaged, Some(CLUSTER)),
-            ["removed", who, ..] => report(id(who), Phase::Removed, Some(CLUSTER)),
-            ["foreign", ..] => report(MemberId(0xffff), Phase::Member, Some(ANOTHER)),
+            ["damaged", who, ..] => report(id(who), MemberPhase::Damaged, Some(CLUSTER)),
+            ["removed", who, ..] => report(id(who), MemberPhase::Removed, Some(CLUSTER)),
+            ["foreign", ..] => report(MemberId(0xffff), MemberPhase::Member, Some(ANOTHER)),
             ["silent", seconds, ..] => {
                 let since = ago(SignedDuration::from_secs(i64::try_from(number(seconds)).expect("small")));
                 return Some(Answer::Silent { since, error: "no answer".to_owned() });
             }
             _ => return None,
         };
-        Some(Answer::Said(Box::new(report)))
+        Some(Answer::Report(Box::new(report)))
     }
 
     fn finish(mut self, spec: Value) -> Observed {
-        let record = (!self.record.is_empty()).then(|| self.secret());
+        let identity = (!self.identity.is_empty()).then(|| self.secret());
         let configuration = self.configuration.take().unwrap_or_else(|| Configuration {
             index: 1,
-            voters: self.record.iter().map(|(_, id)| *id).collect(),
-            members: self.record.iter().map(|(ordinal, id)| (*id, info(*ordinal))).collect(),
+            voters: self.identity.iter().map(|(_, id)| *id).collect(),
+            members: self.identity.iter().map(|(ordinal, id)| (*id, info(*ordinal))).collect(),
             ..Configuration::default()
         });
         let configuration = self.named(configuration);
-        if let Some(Answer::Said(leader)) =
+        if let Some(Answer::Report(leader)) =
             self.leader.and_then(|leader| self.members.get_mut(&leader)?.answer.as_mut())
         {
             leader.progress.clone_from(&self.serving);
         }
         for member in self.members.values_mut() {
-            if let Some(Answer::Said(report)) = &mut member.answer
-                && report.phase == Phase::Member
+            if let Some(Answer::Report(report)) = &mut member.answer
+                && report.phase == MemberPhase::Member
                 && report.cluster == Some(CLUSTER)
             {
                 report.configuration = Some(configuration.clone());
@@ -207,7 +212,7 @@ impl Draft {
             members: self.members,
             services: ObservedServices { members: Some(service), ..ObservedServices::default() },
             budget: None,
-            record,
+            identity,
             configuration: self.leader.map(|leader| Linearizable { leader, configuration }),
             zones: BTreeMap::new(),
             restore_from: None,
@@ -224,11 +229,11 @@ impl Draft {
         observed
     }
 
-    /// Names and addresses for everyone who is only listed.
+    /// Adds names and addresses to members that are only listed.
     fn named(&self, mut configuration: Configuration) -> Configuration {
         for (ordinal, member) in &self.members {
             let said = match &member.answer {
-                Some(Answer::Said(report)) => report.id,
+                Some(Answer::Report(report)) => report.id,
                 _ => None,
             };
             let announced = member
@@ -241,7 +246,7 @@ impl Draft {
                 }
             }
         }
-        for (ordinal, id) in &self.record {
+        for (ordinal, id) in &self.identity {
             if configuration.contains(*id) {
                 configuration.members.insert(*id, info(*ordinal));
             }
@@ -251,15 +256,16 @@ impl Draft {
 
     fn secret(&self) -> k8s_openapi::api::core::v1::Secret {
         let voters =
-            self.record.iter().map(|(ordinal, id)| RecordedVoter { name: names::member("demo", *ordinal), id: *id });
+            self.identity.iter().map(|(ordinal, id)| FirstVoter { name: names::member("demo", *ordinal), id: *id });
         let place = || {
             let store = serde_json::from_value(store()).expect("a store");
             Box::new(BackupPlace { store, source: ClusterId(0xaa), manifest: "aa/manifest".to_owned() })
         };
         let origin = if self.from_backup { Origin::Backup(place()) } else { Origin::Empty };
-        let record = Record { cluster: CLUSTER, token: Token::of([7; 32]), voters: voters.collect(), origin };
+        let identity =
+            ClusterIdentity { cluster: CLUSTER, token: Token::of([7; 32]), voters: voters.collect(), origin };
         let owner = serde_json::from_value(owner("RaftCluster", "demo", "owner")).expect("an owner");
-        record.to_secret("demo", "default", owner)
+        identity.to_secret("demo", "default", owner)
     }
 }
 
@@ -311,12 +317,12 @@ fn configuration(index: u64, words: &[&str]) -> Configuration {
     configuration
 }
 
-fn report(id: MemberId, phase: Phase, cluster: Option<ClusterId>) -> Report {
+fn report(id: MemberId, phase: MemberPhase, cluster: Option<ClusterId>) -> Report {
     Report {
         id: Some(id),
         phase,
         cluster,
-        role: Role::Follower,
+        role: RaftRole::Follower,
         leader: None,
         term: 1,
         commit: LAST_INDEX,

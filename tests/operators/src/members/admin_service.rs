@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plan::action::Change;
-use plan::identity::Record;
+use plan::identity::ClusterIdentity;
 use plan::ids::{ClusterId, MemberId};
-use plan::observed::member::{Configuration, MemberInfo, Phase, Report, RestoreProgress, Role};
+use plan::observed::failure::FailureCause;
+use plan::observed::member::{Configuration, MemberInfo, MemberPhase, RaftRole, Report, RestoreProgress};
 use raft::{Index, Payload, ProposalId, SnapshotMeta};
 
 use crate::members::plain_types::{plain, progress, raft_info, refusal, role};
@@ -25,11 +26,11 @@ impl Members {
     #[must_use]
     pub fn describe(&self, pod: &str, proven: Option<ClusterId>) -> Option<Report> {
         let mut report = self.describe_whole(pod)?;
-        if report.phase != Phase::Blank && report.cluster != proven {
+        if report.phase != MemberPhase::Blank && report.cluster != proven {
             report = Report {
                 id: None,
                 cluster: None,
-                role: Role::Unknown,
+                role: RaftRole::Unknown,
                 configuration: None,
                 progress: BTreeMap::new(),
                 ..report
@@ -45,12 +46,12 @@ impl Members {
         let mut report = Report {
             id: Some(volume.id),
             phase: match (volume.tombstone, volume.cluster) {
-                (true, _) => Phase::Removed,
-                (false, Some(_)) => Phase::Member,
-                (false, None) => Phase::Blank,
+                (true, _) => MemberPhase::Removed,
+                (false, Some(_)) => MemberPhase::Member,
+                (false, None) => MemberPhase::Blank,
             },
             cluster: volume.cluster,
-            role: Role::Unknown,
+            role: RaftRole::Unknown,
             leader: None,
             term: durable.hard_state.term.0,
             commit: 0,
@@ -62,9 +63,9 @@ impl Members {
             restore: None,
         };
         if let Some(restoring) = &process.restoring {
-            report.phase = Phase::Restoring;
+            report.phase = MemberPhase::Restoring;
             report.cluster = Some(restoring.cluster);
-            let cause = if restoring.failed { "StoreUnreachable".to_owned() } else { String::new() };
+            let cause = restoring.failed.then_some(FailureCause::StoreUnreachable);
             report.error = restoring.failed.then(|| "the store said no".to_owned());
             report.restore = Some(RestoreProgress { cause, ..RestoreProgress::default() });
         }
@@ -85,7 +86,12 @@ impl Members {
     ///
     /// # Errors
     /// Returns the refusal if the member is another one or has another record.
-    pub fn bootstrap(&mut self, pod: &str, record: &Record, voters: &[(MemberId, MemberInfo)]) -> Result<(), NotDone> {
+    pub fn bootstrap(
+        &mut self,
+        pod: &str,
+        record: &ClusterIdentity,
+        voters: &[(MemberId, MemberInfo)],
+    ) -> Result<(), NotDone> {
         let configuration = raft::Configuration {
             voters: voters.iter().map(|(id, _)| raft::MemberId(id.0)).collect(),
             members: voters.iter().map(|(id, info)| (raft::MemberId(id.0), raft_info(info))).collect(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use plan::ids::MemberId;
-use plan::observed::member::{Configuration, MemberInfo, Progress, Role};
+use plan::observed::member::{Configuration, MemberInfo, Progress, RaftRole};
 use raft::Index;
 
 pub(super) fn raft_info(info: &MemberInfo) -> raft::MemberInfo {
@@ -35,13 +35,13 @@ pub(super) fn progress(about: raft::ProgressReport) -> Progress {
     Progress { matched: about.matched.0, active: about.active, snapshotting: about.snapshotting }
 }
 
-pub(super) fn role(role: raft::Role) -> Role {
+pub(super) fn role(role: raft::Role) -> RaftRole {
     match role {
-        raft::Role::Follower => Role::Follower,
-        raft::Role::Learner => Role::Learner,
-        raft::Role::PreCandidate => Role::PreCandidate,
-        raft::Role::Candidate => Role::Candidate,
-        raft::Role::Leader => Role::Leader,
+        raft::Role::Follower => RaftRole::Follower,
+        raft::Role::Learner => RaftRole::Learner,
+        raft::Role::PreCandidate => RaftRole::PreCandidate,
+        raft::Role::Candidate => RaftRole::Candidate,
+        raft::Role::Leader => RaftRole::Leader,
     }
 }
 

@@ -1,0 +1,278 @@
+//! What every plan keeps, whatever was observed. Owns the assertions on a finished plan, each named after its invariant. Does
+//! not own the decisions, which the phases make so that no observation can reach an assertion.
+//!
+//! A failed assertion is a defect of the planner. The shell catches it: that cluster's pass ends without an action and with
+//! `Stalled=InternalError`, and other clusters are not affected. `operator/ARCHITECTURE.md` lists the invariants.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::action::{Action, Change, MemberAction, Object, ObjectAction};
+use crate::identity::ClusterIdentity;
+use crate::ids::MemberId;
+use crate::names::{self, Ordinal};
+use crate::observed::member::Configuration;
+use crate::observed::{Observed, annotation};
+use crate::quorum::majority;
+use crate::roster::{Health, Roster, Seat};
+use crate::validated::ValidatedCluster;
+
+/// Checks a plan's actions against the observation that they were decided from.
+///
+/// # Panics
+/// If an invariant is violated: the plan must not be carried out.
+pub fn check(observed: &Observed, actions: &[Action]) {
+    let Ok(valid) = ValidatedCluster::parse(observed) else {
+        assert!(actions.is_empty(), "nothing is done for a spec that is refused");
+        return;
+    };
+    let secret = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata));
+    let Ok(identity) = secret.map(ClusterIdentity::from_secret).transpose() else {
+        assert!(actions.is_empty(), "nothing is done for a cluster whose identity cannot be read");
+        return;
+    };
+    let roster = Roster::of(&valid, observed, identity.as_ref());
+    Finished { valid: &valid, observed, roster: &roster, identity: identity.as_ref(), actions }.check();
+}
+
+/// A finished plan, with all that its actions may rest on.
+pub(crate) struct Finished<'p> {
+    pub(crate) valid: &'p ValidatedCluster<'p>,
+    pub(crate) observed: &'p Observed,
+    pub(crate) roster: &'p Roster<'p>,
+    pub(crate) identity: Option<&'p ClusterIdentity>,
+    pub(crate) actions: &'p [Action],
+}
+
+impl Finished<'_> {
+    /// Checks every invariant.
+    pub(crate) fn check(&self) {
+        if self.valid.spec.paused {
+            assert!(self.actions.is_empty(), "a paused cluster is left alone");
+        }
+        self.one_disruption_at_a_time();
+        self.ordinals_are_used_once();
+        for action in self.actions {
+            match action {
+                Action::Write(write) => self.check_write(write),
+                Action::Call(call) => self.check_call(call),
+            }
+        }
+    }
+
+    fn check_write(&self, write: &ObjectAction) {
+        match write {
+            ObjectAction::Apply(object) => {
+                self.belongs_to_this_cluster(&object.body().metadata);
+                self.budget_keeps_its_floor(object);
+            }
+            ObjectAction::ReserveOrdinals { first, last, .. } => self.ordinals_only_grow(*first, *last),
+            ObjectAction::CreateSet { ordinal, set } => self.new_set_has_a_free_ordinal(*ordinal, set),
+            ObjectAction::CreateIdentity(secret) => self.identity_is_created_once(secret),
+            ObjectAction::NoteFormed { cluster, .. } | ObjectAction::LabelVolume { cluster, .. } => {
+                let own = self.identity.map(|identity| identity.cluster);
+                assert_eq!(Some(*cluster), own, "notes and labels name this very cluster");
+            }
+            ObjectAction::Announce { set, .. } => {
+                let seat = self.seat_of(&set.name);
+                assert!(seat.is_some_and(|seat| seat.id.is_none()), "an ID is announced once: {}", set.name);
+            }
+            ObjectAction::LabelPod { .. } => {
+                assert!(
+                    self.observed.configuration.is_some(),
+                    "roles follow from a configuration that a leader confirmed"
+                );
+            }
+            ObjectAction::DeleteSet { set } => self.deletion_is_final(&set.name),
+            ObjectAction::EvictPod { pod } | ObjectAction::DeletePod { pod } => {
+                let known = names::ordinal_of_pod(self.valid.name, &pod.name);
+                assert!(known.is_some(), "only pods of members are stopped: {}", pod.name);
+            }
+        }
+    }
+
+    fn check_call(&self, call: &MemberAction) {
+        match call {
+            MemberAction::Bootstrap { .. } | MemberAction::Restore { .. } => self.only_recorded_voters_begin(call),
+            MemberAction::Join { id, cluster, .. } => {
+                let seat = self.roster.seats.get(&call.member());
+                let blank = seat.and_then(Seat::blank_id);
+                assert_eq!(blank, Some(*id), "a member joins under the ID that its disk generated");
+                assert_eq!(seat.and_then(|seat| seat.id), Some(*id), "a member joins only after its ID is announced");
+                assert_eq!(
+                    Some(*cluster),
+                    self.identity.map(|identity| identity.cluster),
+                    "a member joins this very cluster"
+                );
+            }
+            MemberAction::ChangeMembership { change, .. } => {
+                let read = self.observed.configuration.as_ref().map(|read| &read.configuration);
+                let configuration = read.expect("a change is asked of a leader that confirmed the configuration");
+                self.change_keeps_a_majority(change, configuration);
+                self.removed_ids_never_return(change, configuration);
+            }
+            MemberAction::TransferLeadership { target, .. } => {
+                let fit = self.roster.health(*target).caught_up();
+                assert!(fit, "leadership goes to a member that has what the leader has");
+            }
+        }
+    }
+
+    /// Invariant *change keeps a majority*: both the present and the wanted voters can commit, as far as was observed.
+    fn change_keeps_a_majority(&self, change: &Change, configuration: &Configuration) {
+        assert!(!configuration.is_joint(), "one change at a time");
+        assert_eq!(change.expected, configuration.index, "a change names the configuration that it was computed from");
+        let wanted: BTreeSet<MemberId> = change.voters.iter().copied().collect();
+        assert_eq!(wanted.len(), change.voters.len(), "each voter is asked for once");
+        assert!(change.learners.iter().all(|id| !wanted.contains(id)), "a member is a voter or a learner");
+        for voters in [&configuration.voters, &wanted] {
+            let serving = voters.iter().filter(|id| self.roster.health(**id).serves()).count();
+            let needed = majority(voters.len());
+            assert!(
+                serving >= needed,
+                "a change keeps a majority: {serving} of {} voters serve, {needed} are needed",
+                voters.len()
+            );
+        }
+    }
+
+    /// Invariant *removed IDs never return*: an ID that was removed has a tombstone, and its vote could count twice.
+    fn removed_ids_never_return(&self, change: &Change, configuration: &Configuration) {
+        let returns = change.voters.iter().chain(&change.learners).find(|id| configuration.is_gone_for_good(**id));
+        assert!(returns.is_none(), "a removed ID never returns: {returns:?}");
+    }
+
+    /// Invariant *ordinals only grow*: a reserved ordinal is above every one that anything remembers.
+    fn ordinals_only_grow(&self, first: Ordinal, last: Ordinal) {
+        assert!(first <= last, "a reservation is not empty");
+        let noted = self.noted_ordinal();
+        assert!(first.0 > noted, "ordinals only grow: {first} is reserved, and {noted} was reserved before");
+        let used = self.roster.seats.keys().next_back();
+        assert!(used.is_none_or(|used| *used < first), "ordinals only grow: {first} is reserved, and {used:?} is used");
+    }
+
+    fn noted_ordinal(&self) -> u32 {
+        let service = self.observed.services.members.as_ref();
+        let noted = service.and_then(|service| annotation(&service.metadata, names::ANNOTATION_LAST_ORDINAL));
+        noted.and_then(|noted| noted.parse().ok()).unwrap_or(0)
+    }
+
+    /// Invariant *budget keeps its floor*: it allows one voter less than vote in either half of the configuration, or than will
+    /// vote after the change of this plan.
+    fn budget_keeps_its_floor(&self, object: &Object) {
+        let Some(budget) = object.parse::<PodDisruptionBudget>() else { return };
+        let least = match budget.spec.and_then(|spec| spec.min_available) {
+            Some(IntOrString::Int(least)) => Some(least),
+            Some(IntOrString::String(_)) | None => None,
+        };
+        assert!(least.is_some(), "the budget is a number, because a percentage counts only the pods that exist");
+        let known = self.observed.configuration.iter().filter(|_| self.identity.is_some());
+        let halves = known.flat_map(|read| {
+            let configuration = &read.configuration;
+            [configuration.voters.len(), configuration.outgoing.len()]
+        });
+        let wanted = self.changes().map(|change| change.voters.len());
+        let voters = halves.chain(wanted).max().unwrap_or(0);
+        let floor = i32::try_from(voters.saturating_sub(1)).unwrap_or(i32::MAX);
+        assert!(
+            least >= Some(floor),
+            "the budget keeps its floor: {least:?} pods must stay, and {voters} members vote"
+        );
+    }
+
+    /// Invariant *one disruption at a time*: no plan stops a member while it changes who votes or leads.
+    fn one_disruption_at_a_time(&self) {
+        let disrupts = |action: &&Action| match action {
+            Action::Write(ObjectAction::EvictPod { .. })
+            | Action::Call(MemberAction::ChangeMembership { .. } | MemberAction::TransferLeadership { .. }) => true,
+            Action::Write(_) | Action::Call(_) => false,
+        };
+        let count = self.actions.iter().filter(disrupts).count();
+        assert!(count <= 1, "one disruption at a time: {count} are planned");
+    }
+
+    fn ordinals_are_used_once(&self) {
+        let created = self.actions.iter().filter_map(|action| match action {
+            Action::Write(ObjectAction::CreateSet { ordinal, .. }) => Some(*ordinal),
+            Action::Write(_) | Action::Call(_) => None,
+        });
+        let created: Vec<Ordinal> = created.collect();
+        let distinct: BTreeSet<Ordinal> = created.iter().copied().collect();
+        assert_eq!(distinct.len(), created.len(), "an ordinal is used once");
+    }
+
+    fn new_set_has_a_free_ordinal(&self, ordinal: Ordinal, set: &StatefulSet) {
+        self.belongs_to_this_cluster(&set.metadata);
+        assert_eq!(
+            set.metadata.name.as_deref(),
+            Some(names::member(self.valid.name, ordinal).as_str()),
+            "a StatefulSet has the name of its ordinal"
+        );
+        assert!(set.metadata.uid.is_none(), "a create never names an incarnation");
+        let live = self.roster.seats.get(&ordinal).and_then(|seat| seat.set);
+        assert!(live.is_none(), "member {ordinal} has a StatefulSet already");
+        let notes = [names::ANNOTATION_MEMBER_ID, names::ANNOTATION_VOLUME];
+        let comes_back = notes.iter().any(|note| annotation(&set.metadata, note).is_some());
+        let reserved = self.observed.reserved.contains(&ordinal) || self.reserves(ordinal);
+        assert!(comes_back || reserved, "a new member has an ordinal that this operator reserved");
+    }
+
+    fn reserves(&self, ordinal: Ordinal) -> bool {
+        self.actions.iter().any(|action| match action {
+            Action::Write(ObjectAction::ReserveOrdinals { first, last, .. }) => (*first..=*last).contains(&ordinal),
+            Action::Write(_) | Action::Call(_) => false,
+        })
+    }
+
+    /// Invariant *identity is created once*: only where there is none, and with distinct voters.
+    fn identity_is_created_once(&self, secret: &Secret) {
+        self.belongs_to_this_cluster(&secret.metadata);
+        assert!(self.identity.is_none(), "the identity is created once");
+        assert_eq!(secret.immutable, Some(true), "the identity never changes");
+        let identity = ClusterIdentity::from_secret(secret);
+        let identity = identity.expect("an identity that was just written can be read");
+        let distinct: BTreeSet<MemberId> = identity.voters.iter().map(|voter| voter.id).collect();
+        assert_eq!(distinct.len(), identity.voters.len(), "first voters are distinct");
+    }
+
+    /// Invariant *deletion is final*: what is deleted was removed by a confirmed configuration, or can never have been admitted.
+    fn deletion_is_final(&self, set: &str) {
+        let seat = self.seat_of(set);
+        let ground = seat.is_some_and(|seat| seat.health == Health::Removed || seat.is_discardable());
+        assert!(ground, "deletion is final, and {set} may be a member");
+        assert!(self.observed.configuration.is_some(), "only a confirmed configuration is a ground to delete {set}");
+    }
+
+    fn only_recorded_voters_begin(&self, call: &MemberAction) {
+        let identity = self.identity.expect("a member begins only with an identity");
+        let seat = self.roster.seats.get(&call.member());
+        let id = seat.and_then(|seat| seat.id);
+        assert!(identity.voters.iter().any(|voter| Some(voter.id) == id), "only first voters begin the cluster");
+        assert!(seat.is_some_and(|seat| seat.set.is_some()), "only a member with a StatefulSet begins");
+    }
+
+    fn belongs_to_this_cluster(&self, metadata: &ObjectMeta) {
+        assert!(self.observed.owns(metadata), "written objects belong to this cluster: {:?}", metadata.name);
+        assert_eq!(
+            metadata.namespace.as_deref(),
+            Some(self.valid.namespace),
+            "objects stay in the cluster's namespace"
+        );
+    }
+
+    fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.actions.iter().filter_map(|action| match action {
+            Action::Call(MemberAction::ChangeMembership { change, .. }) => Some(change),
+            Action::Write(_) | Action::Call(_) => None,
+        })
+    }
+
+    fn seat_of(&self, set: &str) -> Option<&Seat<'_>> {
+        self.roster.seats.get(&names::ordinal_of_member(self.valid.name, set)?)
+    }
+}

@@ -1,0 +1,98 @@
+//! Why a backup, a restore or a look at an object store failed, as members report it. Owns the causes and their names. Does
+//! not own the numbers that travel (`node/proto/admin.proto`) nor how they are read (the shell's `member/convert.rs`).
+
+use crds::Reason;
+
+/// Declares the causes with their names, so that one more cause is one more line.
+macro_rules! causes {
+    ($($(#[$doc:meta])+ $variant:ident => $reason:expr,)+) => {
+        /// Why a member's work on an object store failed.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum FailureCause {
+            $($(#[$doc])+ $variant,)+
+            /// A cause that this version does not know, from a newer member.
+            Unrecognized {
+                /// Its number in `admin.proto`; 0 if the member sent a name only.
+                number: i32,
+            },
+        }
+
+        impl FailureCause {
+            /// Every cause that this version knows.
+            pub const KNOWN: &[Self] = &[$(Self::$variant),+];
+
+            /// The cause with the name that members of the first version send; unrecognized if no cause has it.
+            #[must_use]
+            pub fn from_name(name: &str) -> Self {
+                match name {
+                    $(stringify!($variant) => Self::$variant,)+
+                    _ => Self::Unrecognized { number: 0 },
+                }
+            }
+
+            /// The name that members of the first version send.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($variant),)+
+                    Self::Unrecognized { .. } => "Unrecognized",
+                }
+            }
+
+            /// The reason that conditions give; `None` if only the place where it failed says more.
+            #[must_use]
+            pub fn condition_reason(self) -> Option<Reason> {
+                match self {
+                    $(Self::$variant => $reason,)+
+                    Self::Unrecognized { .. } => None,
+                }
+            }
+        }
+    };
+}
+
+causes! {
+    /// The object store does not answer.
+    StoreUnreachable => Some(Reason::StoreUnreachable),
+    /// The object store refuses for a reason of its own.
+    StoreRefused => Some(Reason::StoreRefused),
+    /// The object store refuses the credentials.
+    CredentialsRefused => Some(Reason::CredentialsRefused),
+    /// The member has no credentials.
+    CredentialsMissing => Some(Reason::CredentialsMissing),
+    /// The bucket does not exist.
+    BucketMissing => Some(Reason::BucketMissing),
+    /// The backup does not exist.
+    BackupNotFound => Some(Reason::BackupNotFound),
+    /// The backup does not match its checksums.
+    BackupCorrupt => Some(Reason::BackupCorrupt),
+    /// The backup is of another cluster.
+    BackupForeign => Some(Reason::BackupForeign),
+    /// The request contradicts itself.
+    Invalid => None,
+    /// The member itself failed.
+    MemberFailed => None,
+    /// The restored data was refused.
+    RestoreFailed => Some(Reason::RestoreFailed),
+    /// No member answered when it was asked to access the object store. Found by the operator, never sent by a member.
+    StoreUnknown => Some(Reason::StoreUnknown),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Members of the first version send names and no numbers.
+    #[test]
+    fn every_cause_is_found_by_its_name_and_reported_under_it() {
+        for cause in FailureCause::KNOWN {
+            assert_eq!(FailureCause::from_name(cause.name()), *cause);
+            assert_eq!(cause.condition_reason(), Reason::from_word(cause.name()));
+        }
+    }
+
+    #[test]
+    fn an_unknown_cause_is_kept_as_unknown() {
+        assert_eq!(FailureCause::from_name("TooWarm"), FailureCause::Unrecognized { number: 0 });
+    }
+}

@@ -1,0 +1,120 @@
+//! The planner's assertions: each test tampers with a plan that keeps an invariant, and the assertion of that name fails.
+
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use plan::action::{Action, Change, MemberAction, Object, ObjectAction};
+use plan::ids::MemberId;
+use plan::invariant::check;
+use plan::names::Ordinal;
+use plan::observed::{Observed, Seen};
+
+use crate::observed::parse;
+
+/// Three members serve, a fourth has caught up, and five are wanted: the plan changes membership and reserves an ordinal.
+const GROWS: &str = "identity a1 b2 c3 formed\nreplicas 4\nmax-voters 5\nconfiguration 7 voters a1 b2 c3 learners d4 removed e5\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 is d4 announced d4";
+
+fn planned(look: &str) -> (Observed, Vec<Action>) {
+    let observed = parse(look);
+    let actions = plan::plan(&observed).actions;
+    check(&observed, &actions);
+    (observed, actions)
+}
+
+fn change(voters: &[u64], learners: &[u64]) -> Action {
+    let ids = |ids: &[u64]| ids.iter().copied().map(MemberId).collect();
+    let change = Change { expected: 7, voters: ids(voters), learners: ids(learners), members: Vec::new() };
+    MemberAction::ChangeMembership { leader: Ordinal(1), change }.into()
+}
+
+fn seen(name: &str) -> Seen {
+    Seen { name: name.to_owned(), uid: "u".to_owned(), version: "1".to_owned() }
+}
+
+#[test]
+fn a_sound_change_passes() {
+    let (observed, _) = planned(GROWS);
+    check(&observed, &[change(&[0xa1, 0xb2, 0xc3], &[])]);
+}
+
+#[test]
+#[should_panic(expected = "a change keeps a majority")]
+fn a_change_to_voters_that_do_not_serve_is_caught() {
+    let (observed, _) = planned(GROWS);
+    check(&observed, &[change(&[0xa1, 0xf6, 0xf7], &[])]);
+}
+
+#[test]
+#[should_panic(expected = "a removed ID never returns")]
+fn a_removed_member_that_comes_back_is_caught() {
+    let (observed, _) = planned(GROWS);
+    check(&observed, &[change(&[0xa1, 0xb2, 0xc3], &[0xe5])]);
+}
+
+#[test]
+#[should_panic(expected = "ordinals only grow")]
+fn an_ordinal_that_is_reserved_again_is_caught() {
+    let (observed, _) = planned("last-ordinal 5\nreplicas 3");
+    let service = Seen::of(&observed.services.members.as_ref().expect("it exists").metadata);
+    let again = ObjectAction::ReserveOrdinals { service, first: Ordinal(5), last: Ordinal(7) };
+    check(&observed, &[again.into()]);
+}
+
+#[test]
+#[should_panic(expected = "the budget keeps its floor")]
+fn a_budget_that_allows_two_evictions_is_caught() {
+    let (observed, mut actions) = planned(GROWS);
+    let budget = actions.iter_mut().find_map(|action| match action {
+        Action::Write(ObjectAction::Apply(object)) => {
+            let budget = object.parse::<PodDisruptionBudget>()?;
+            Some((object, budget))
+        }
+        _ => None,
+    });
+    let (object, mut budget) = budget.expect("the budget is applied");
+    budget.spec.as_mut().expect("it has one").min_available = Some(IntOrString::Int(1));
+    **object = Object::of(&budget, None);
+    check(&observed, &actions);
+}
+
+#[test]
+#[should_panic(expected = "the identity is created once")]
+fn a_second_identity_is_caught() {
+    let (blank, actions) = planned("member 1 blank a1\nmember 2 blank b2\nmember 3 blank c3");
+    let created = |action: &&Action| matches!(action, Action::Write(ObjectAction::CreateIdentity(_)));
+    let create = actions.iter().find(created).expect("the identity is created").clone();
+    check(&blank, std::slice::from_ref(&create));
+    let (formed, _) = planned("identity a1 b2 c3\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3");
+    check(&formed, &[create]);
+}
+
+#[test]
+#[should_panic(expected = "deletion is final")]
+fn the_deletion_of_a_voter_is_caught() {
+    let (observed, _) = planned(GROWS);
+    check(&observed, &[ObjectAction::DeleteSet { set: seen("demo-2") }.into()]);
+}
+
+#[test]
+#[should_panic(expected = "one disruption at a time")]
+fn two_evictions_in_one_plan_are_caught() {
+    let (observed, _) = planned(GROWS);
+    let evict = |pod: &str| ObjectAction::EvictPod { pod: seen(pod) }.into();
+    check(&observed, &[evict("demo-2-0"), evict("demo-3-0")]);
+}
+
+#[test]
+#[should_panic(expected = "an ordinal that this operator reserved")]
+fn a_member_under_an_ordinal_that_another_operator_reserved_is_caught() {
+    let (observed, actions) = planned("replicas 3");
+    let reserves = |action: &Action| matches!(action, Action::Write(ObjectAction::ReserveOrdinals { .. }));
+    let created: Vec<Action> = actions.into_iter().filter(|action| !reserves(action)).collect();
+    check(&observed, &created);
+}
+
+/// An annotation that a person edited to the largest number reserves nothing, rather than an ordinal twice.
+#[test]
+fn past_the_last_ordinal_nothing_is_created() {
+    let (_, actions) = planned("last-ordinal 4294967295\nreplicas 3");
+    let creates = |action: &&Action| matches!(action, Action::Write(ObjectAction::CreateSet { .. }));
+    assert_eq!(actions.iter().find(creates), None);
+}
