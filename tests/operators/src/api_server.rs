@@ -118,6 +118,11 @@ impl ApiServer {
         self.past.get(self.past.len().wrapping_sub(versions)).unwrap_or(&self.objects)
     }
 
+    /// Begins the history that stale reads see: objects that exist now existed before every read.
+    pub fn begin(&mut self) {
+        self.past.clear();
+    }
+
     /// Stores the RaftCluster as it is given, as users and status writers do.
     pub fn put_cluster(&mut self, mut cluster: RaftCluster) {
         self.remember();

@@ -95,6 +95,8 @@ impl World {
             self.watch.note(self.now, format!("{member} left a volume: {uid}"));
             self.watch.former.insert(uid);
         }
+        // An operator that could read the time before them would give their ordinals to new members.
+        self.api.begin();
     }
 
     fn rescale(&mut self) {
