@@ -132,10 +132,10 @@ impl Seat<'_> {
         let whose = self.volume.and_then(|volume| label(&volume.metadata, names::LABEL_CLUSTER_ID));
         let labelled = whose.is_some_and(|whose| whose != cluster.to_string());
         // Damage may hide which cluster the data belonged to; a blank member has no data.
-        let told = self.report.is_some_and(|report| {
+        let reported = self.report.is_some_and(|report| {
             !matches!(report.phase, MemberPhase::Blank | MemberPhase::Damaged) && report.cluster != Some(cluster)
         });
-        labelled || told
+        labelled || reported
     }
 
     /// Whether a member without an ID can have written nothing: it reports so, or it is new and never reported anything.
@@ -198,12 +198,12 @@ impl<'a> Roster<'a> {
         }
         let mut ordinals: BTreeSet<Ordinal> = observed.members.keys().copied().collect();
         ordinals.extend(ids.keys());
-        let nobody = &NOBODY;
+        let absent = &ABSENT;
         let judge = Judge { valid, observed, cluster: identity.map(|identity| identity.cluster) };
         let seats: BTreeMap<Ordinal, Seat<'a>> = ordinals
             .into_iter()
             .map(|ordinal| {
-                let member = observed.members.get(&ordinal).unwrap_or(nobody);
+                let member = observed.members.get(&ordinal).unwrap_or(absent);
                 (ordinal, judge.seat(ordinal, member, ids.get(&ordinal).copied()))
             })
             .collect();
@@ -238,7 +238,8 @@ impl<'a> Roster<'a> {
     }
 }
 
-static NOBODY: ObservedMember =
+/// A member of which nothing exists.
+static ABSENT: ObservedMember =
     ObservedMember { set: None, pod: None, volume: None, answer: None, warnings: Vec::new() };
 
 struct Judge<'j> {
@@ -408,7 +409,7 @@ pub fn describe(loss: Loss) -> &'static str {
         Loss::Wiped => "its volume is empty",
         Loss::Damaged => "its volume is damaged",
         Loss::Vanished => "its StatefulSet and volume are gone",
-        Loss::Foreign => "its volume holds data of somebody else",
+        Loss::Foreign => "its volume holds data of another cluster or member",
         Loss::Tombstoned => "it says that it was removed",
     }
 }

@@ -1,4 +1,4 @@
-//! Why a backup, a restore or a look at an object store failed, as members report it. Owns the causes and their names. Does
+//! Why a backup, a restore or a probe of an object store failed, as members report it. Owns the causes and their names. Does
 //! not own the numbers that travel (`node/proto/admin.proto`) nor how they are read (the shell's `member/convert.rs`).
 
 use crds::Reason;

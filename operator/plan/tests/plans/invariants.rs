@@ -13,8 +13,8 @@ use crate::observed::parse;
 /// Three members serve, a fourth has caught up, and five are wanted: the plan changes membership and reserves an ordinal.
 const GROWS: &str = "identity a1 b2 c3 formed\nreplicas 4\nmax-voters 5\nconfiguration 7 voters a1 b2 c3 learners d4 removed e5\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 is d4 announced d4";
 
-fn planned(look: &str) -> (Observed, Vec<Action>) {
-    let observed = parse(look);
+fn planned(text: &str) -> (Observed, Vec<Action>) {
+    let observed = parse(text);
     let actions = plan::plan(&observed).actions;
     check(&observed, &actions);
     (observed, actions)

@@ -18,19 +18,19 @@ fn every_observation_leads_to_the_reviewed_plan() {
     files.sort();
     let mut differ = Vec::new();
     for file in files {
-        let text = std::fs::read_to_string(&file).expect("readable");
+        let cases = std::fs::read_to_string(&file).expect("readable");
         let mut fresh = String::new();
-        for case in text.split("\n\n").filter(|case| !case.trim().is_empty()) {
-            let (look, expected) = case.split_once("\n----\n").unwrap_or((case, ""));
-            let outcome = rendering::plan(&plan::plan(&observed::parse(look)));
+        for case in cases.split("\n\n").filter(|case| !case.trim().is_empty()) {
+            let (text, expected) = case.split_once("\n----\n").unwrap_or((case, ""));
+            let outcome = rendering::plan(&plan::plan(&observed::parse(text)));
             if outcome.trim() != expected.trim() {
                 differ.push(format!(
-                    "{}:\n{look}\n---- expected\n{}\n---- is\n{outcome}",
+                    "{}:\n{text}\n---- expected\n{}\n---- is\n{outcome}",
                     file.display(),
                     expected.trim()
                 ));
             }
-            writeln!(fresh, "{}\n----\n{}\n", look.trim(), outcome.trim()).expect("strings can be written");
+            writeln!(fresh, "{}\n----\n{}\n", text.trim(), outcome.trim()).expect("strings can be written");
         }
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&file, format!("{}\n", fresh.trim_end())).expect("writable");
@@ -42,17 +42,17 @@ fn every_observation_leads_to_the_reviewed_plan() {
 /// The same observation gives the same plan, whatever was planned before.
 #[test]
 fn planning_is_a_function() {
-    let look = "identity a1 b2 c3\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nreplicas 5";
-    let once = rendering::plan(&plan::plan(&observed::parse(look)));
+    let text = "identity a1 b2 c3\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nreplicas 5";
+    let once = rendering::plan(&plan::plan(&observed::parse(text)));
     let _ = plan::plan(&observed::parse("member 1 blank a1"));
-    assert_eq!(once, rendering::plan(&plan::plan(&observed::parse(look))));
+    assert_eq!(once, rendering::plan(&plan::plan(&observed::parse(text))));
 }
 
 /// First and longest requeue interval, in milliseconds.
 #[test]
 fn the_requeue_interval_follows_from_the_cause_of_the_wait() {
-    let pace = |look: &str| {
-        let plan = plan::plan(&observed::parse(look));
+    let pace = |text: &str| {
+        let plan = plan::plan(&observed::parse(text));
         (plan.requeue_after.as_millis(), plan.requeue_at_most.as_millis())
     };
     let serving = "identity a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\n";
@@ -138,8 +138,8 @@ fn members_that_shut_down_are_reported_so() {
 /// The schema allows 1,024 characters: with one more the API server refuses the whole status.
 #[test]
 fn a_long_refusal_is_shortened_wherever_it_is_reported() {
-    let look = "identity a1 b2 c3 formed\nreplicas 4\nrefused QuorumAtRisk\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 joined d4 announced d4";
-    let mut observed = observed::parse(look);
+    let text = "identity a1 b2 c3 formed\nreplicas 4\nrefused QuorumAtRisk\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 joined d4 announced d4";
+    let mut observed = observed::parse(text);
     observed.refusal.as_mut().expect("the leader refused").message = "ä".repeat(3000);
     let status = plan::plan(&observed).status;
     let blocked = status.plan.and_then(|plan| plan.blocked_by).expect("the leader refused");
@@ -153,13 +153,13 @@ fn a_long_refusal_is_shortened_wherever_it_is_reported() {
 fn a_plan_rests_on_the_reason_that_a_member_gave() {
     use plan::observed::refusal::RefusalReason;
 
-    let look = "identity a1 b2 c3 formed\nreplicas 4\nrefused LearnerBehind\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 joined d4 announced d4";
+    let text = "identity a1 b2 c3 formed\nreplicas 4\nrefused LearnerBehind\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 joined d4 announced d4";
     let blocked = |observed: &plan::observed::Observed| {
         let plan = plan::plan(observed);
         let blocked = plan.status.plan.and_then(|plan| plan.blocked_by).map(|blocker| blocker.reason);
         (blocked.unwrap_or_default(), plan.requeue_after.as_millis())
     };
-    let mut observed = observed::parse(look);
+    let mut observed = observed::parse(text);
     assert_eq!(blocked(&observed), ("LearnerBehind".to_owned(), 300), "the name alone, of an older member");
     let mut refused = |reason| {
         observed.refusal.as_mut().expect("it was refused").reason = reason;

@@ -46,13 +46,13 @@ const ANOTHER: ClusterId = ClusterId(0xdd);
 const LAST_INDEX: u64 = 10_000;
 
 /// The observation that the words describe.
-pub(crate) fn parse(look: &str) -> Observed {
+pub(crate) fn parse(text: &str) -> Observed {
     let mut spec = json!({
         "replicas": 3, "storage": { "size": "1Gi" }, "replacement": { "delay": "60s" },
         "tls": { "client": "Plaintext", "peer": "Plaintext" },
     });
     let mut draft = Draft::default();
-    for line in look.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words.as_slice() {
             ["replicas", count] => spec["replicas"] = json!(number(count)),
