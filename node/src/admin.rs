@@ -1,5 +1,5 @@
-//! The operator's door (admin.proto), beside the members' on the peer port. Checks the token, parses, asks, answers; owns
-//! no decision.
+//! The admin service (admin.proto), which the operator calls. Served on the peer port, together with the peer service. Owns the
+//! steps of a call: check the token, parse the request, call the engine, answer. Does not own decisions (`engine`, `raft`).
 
 mod archive;
 mod describe;
@@ -16,61 +16,62 @@ use raft::MemberId;
 use tonic::{Request, Response, Status};
 
 use crate::config::RunArgs;
-use token::Shown;
+use token::TokenCheck;
 
-/// Requests are small; a configuration of many members with long names is not.
+/// Bytes of one request. Most are small, but a configuration of many members with long names is not.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
-/// The operator's door of one member, to be served on the peer port.
+/// Creates the admin service of one member, to be served on the peer port.
 #[must_use]
-pub fn service(handle: Handle, args: &RunArgs) -> AdminServer<Door> {
-    AdminServer::new(Door { handle, archive: Archive::new(args) }).max_decoding_message_size(REQUEST_BYTES_MAX)
+pub fn service(handle: Handle, args: &RunArgs) -> AdminServer<AdminService> {
+    AdminServer::new(AdminService { handle, archive: Archive::new(args) }).max_decoding_message_size(REQUEST_BYTES_MAX)
 }
 
-/// The member behind the operator's door.
+/// The admin service of one member.
 #[derive(Clone, Debug)]
-pub struct Door {
+pub struct AdminService {
     handle: Handle,
     archive: Archive,
 }
 
-impl Door {
-    fn shown<T>(&self, request: &Request<T>) -> Shown {
-        token::shown(request.metadata(), self.handle.token_sha256().as_deref())
+impl AdminService {
+    fn check_token<T>(&self, request: &Request<T>) -> TokenCheck {
+        token::check(request.metadata(), self.handle.token_sha256().as_deref())
     }
 
-    /// Lets in whoever shows the cluster's token, and nobody while there is none.
+    /// Admits a call that carries the cluster's token, and none while the member has no token.
     fn admit<T>(&self, request: Request<T>) -> Result<T, Status> {
-        token::require(self.shown(&request))?;
+        token::require(self.check_token(&request))?;
         Ok(request.into_inner())
     }
 
-    /// Lets in whoever brings a record: to a blank member whoever shows the token in it, to another one as [`Self::admit`].
-    fn admit_record<T>(&self, request: Request<T>, token_of: impl FnOnce(&T) -> &str) -> Result<T, Status> {
-        match self.shown(&request) {
-            Shown::Unknown => token::require_same(request.metadata(), token_of(request.get_ref()))?,
-            shown => token::require(shown)?,
+    /// Admits a call that brings an identity. To a blank member, the call must carry the token that the identity contains; to any
+    /// other member, the cluster's token as in [`Self::admit`].
+    fn admit_identity<T>(&self, request: Request<T>, token_of: impl FnOnce(&T) -> &str) -> Result<T, Status> {
+        match self.check_token(&request) {
+            TokenCheck::NothingToCompare => token::require_same(request.metadata(), token_of(request.get_ref()))?,
+            check => token::require(check)?,
         }
         Ok(request.into_inner())
     }
 }
 
 #[tonic::async_trait]
-impl Admin for Door {
+impl Admin for AdminService {
     async fn describe(
         &self,
         request: Request<wire::DescribeRequest>,
     ) -> Result<Response<wire::DescribeResponse>, Status> {
         let status = self.handle.status();
-        let shown = self.shown(&request);
-        if shown == Shown::Wrong {
-            token::require(shown)?;
+        let check = self.check_token(&request);
+        if check == TokenCheck::Wrong {
+            token::require(check)?;
         }
-        let known = shown == Shown::Right || status.phase == Phase::Blank;
-        Ok(Response::new(if known {
-            describe::whole(&status, &self.handle.published())
+        let is_trusted = check == TokenCheck::Right || status.phase == Phase::Blank;
+        Ok(Response::new(if is_trusted {
+            describe::everything(&status, &self.handle.published())
         } else {
-            describe::phase_alone(&status)
+            describe::phase_only(&status)
         }))
     }
 
@@ -78,21 +79,21 @@ impl Admin for Door {
         &self,
         request: Request<wire::BootstrapRequest>,
     ) -> Result<Response<wire::BootstrapResponse>, Status> {
-        let record = parse::bootstrap(self.admit_record(request, |request| &request.token)?)?;
-        self.handle.bootstrap(record).await.map_err(|error| refusal::adopt(&error))?;
+        let order = parse::bootstrap(self.admit_identity(request, |request| &request.token)?)?;
+        self.handle.bootstrap(order).await.map_err(|error| refusal::adopt(&error))?;
         Ok(Response::new(wire::BootstrapResponse {}))
     }
 
     async fn join(&self, request: Request<wire::JoinRequest>) -> Result<Response<wire::JoinResponse>, Status> {
-        let record = parse::join(self.admit_record(request, |request| &request.token)?)?;
-        self.handle.join(record).await.map_err(|error| refusal::adopt(&error))?;
+        let order = parse::join(self.admit_identity(request, |request| &request.token)?)?;
+        self.handle.join(order).await.map_err(|error| refusal::adopt(&error))?;
         Ok(Response::new(wire::JoinResponse {}))
     }
 
     async fn restore(&self, request: Request<wire::RestoreRequest>) -> Result<Response<wire::RestoreResponse>, Status> {
-        let order = parse::restore(self.admit_record(request, |request| &request.token)?)?;
-        let record = self.archive.restore(order.join, order.store, order.source, order.manifest);
-        self.handle.restore(record).await.map_err(|error| refusal::adopt(&error))?;
+        let order = parse::restore(self.admit_identity(request, |request| &request.token)?)?;
+        let order = self.archive.restore(order.join, order.store, order.source, order.manifest);
+        self.handle.restore(order).await.map_err(|error| refusal::adopt(&error))?;
         Ok(Response::new(wire::RestoreResponse {}))
     }
 
@@ -101,8 +102,8 @@ impl Admin for Door {
         request: Request<wire::ConfigurationRequest>,
     ) -> Result<Response<wire::ConfigurationResponse>, Status> {
         self.admit(request)?;
-        let known = self.handle.configuration().await.map_err(|error| refusal::configuration(&error))?;
-        let (configuration, index) = known.committed;
+        let answer = self.handle.configuration().await.map_err(|error| refusal::configuration(&error))?;
+        let (configuration, index) = answer.committed;
         let configuration = describe::configuration(&configuration, index);
         Ok(Response::new(wire::ConfigurationResponse { configuration: Some(configuration) }))
     }

@@ -1,5 +1,5 @@
-//! Flags and environment → a checked configuration. Owns names, defaults and the text of refusals, which name the flag and
-//! say what to do. Every flag of `run` may be given as an environment variable: `--data-dir` is `RAFT_NODE_DATA_DIR`.
+//! Turns flags and environment variables into a checked configuration. Owns their names, defaults and error messages, which
+//! name the flag and say what to do. Every flag of `run` has an environment variable: `--data-dir` is `RAFT_NODE_DATA_DIR`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,164 +10,166 @@ use clap::{ArgAction, Args, ValueEnum};
 /// Flags of `raft-node run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Name of this member, such as `demo-1`; the cluster's record has the last word.
+    /// Name of this member, such as `demo-1`; the name in the cluster identity takes precedence.
     #[arg(long, env = "RAFT_NODE_NAME", default_value = "default")]
     pub name: String,
-    /// Directory of this member alone; made if its parent exists.
+    /// Data directory, used by this member only; created if its parent exists.
     #[arg(long, env = "RAFT_NODE_DATA_DIR")]
     pub data_dir: PathBuf,
-    /// Where clients are served.
+    /// Address on which clients are served.
     #[arg(long, env = "RAFT_NODE_CLIENT_ADDR", default_value = "0.0.0.0:2379")]
     pub client_addr: SocketAddr,
-    /// Where members and the operator are served.
+    /// Address on which other members and the operator are served.
     #[arg(long, env = "RAFT_NODE_PEER_ADDR", default_value = "0.0.0.0:2380")]
     pub peer_addr: SocketAddr,
-    /// Where probes and metrics are served.
+    /// Address on which probes and metrics are served.
     #[arg(long, env = "RAFT_NODE_HTTP_ADDR", default_value = "0.0.0.0:2381")]
     pub http_addr: SocketAddr,
-    /// How other members reach this one, such as `http://demo-1.demo-members:2380`; the cluster's record has the last word.
+    /// URL at which other members reach this one, such as `http://demo-1.demo-members:2380`; the URL in the cluster identity takes
+    /// precedence.
     #[arg(long, env = "RAFT_NODE_ADVERTISE_PEER_URL", default_value = "")]
     pub advertise_peer_url: String,
-    /// How clients reach this member; the cluster's record has the last word.
+    /// URL at which clients reach this member; the URL in the cluster identity takes precedence.
     #[arg(long, env = "RAFT_NODE_ADVERTISE_CLIENT_URL", default_value = "")]
     pub advertise_client_url: String,
-    /// How often a leader says that it leads.
+    /// Interval between a leader's heartbeats.
     #[arg(long, env = "RAFT_NODE_HEARTBEAT_INTERVAL", default_value = "150ms", value_parser = duration)]
     pub heartbeat_interval: Duration,
-    /// A follower campaigns after hearing nothing for a time drawn from one to two times this.
+    /// Time without a leader after which a follower campaigns, drawn anew each time between once and twice this value.
     #[arg(long, env = "RAFT_NODE_ELECTION_TIMEOUT", default_value = "1s", value_parser = duration)]
     pub election_timeout: Duration,
-    /// How long a quorum round proves leadership, for reads that use the lease.
+    /// Time for which one confirmed heartbeat round proves leadership, for reads that use the lease.
     #[arg(long, env = "RAFT_NODE_LEADER_LEASE", default_value = "500ms", value_parser = duration)]
     pub leader_lease: Duration,
-    /// Bound on how far two members' clocks drift apart during one lease.
+    /// Upper limit of the drift between two members' clocks during one lease.
     #[arg(long, env = "RAFT_NODE_CLOCK_DRIFT", default_value = "50ms", value_parser = duration)]
     pub clock_drift: Duration,
-    /// Serve linearizable reads from the lease, without a quorum round: faster, but it trusts clocks.
+    /// Serve linearizable reads from the leader lease, without a quorum round: faster, but only correct while clocks drift less than
+    /// --clock-drift.
     #[arg(long, env = "RAFT_NODE_LEASE_READS", default_value = "false", action = ArgAction::Set)]
     pub lease_reads: bool,
-    /// Names of members that should lead rather than others, such as those of one zone, separated by commas; every member is
-    /// to be told the same. A wish: whoever can win leads.
+    /// Names of the members that should lead when they can, such as those of one zone, separated by commas. Give every member the
+    /// same list. Only a preference: any voter may be elected.
     #[arg(long, env = "RAFT_NODE_PREFER_LEADERS", value_delimiter = ',')]
     pub prefer_leaders: Vec<String>,
-    /// A request that is not committed by then is answered with a timeout, its outcome unknown.
+    /// Time after which a write that is not committed is answered with a timeout; its outcome is unknown then.
     #[arg(long, env = "RAFT_NODE_COMMIT_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub commit_timeout: Duration,
-    /// Ask before campaigning, so that a member that was cut off does not disturb the others.
+    /// Run a pre-vote before each campaign, so that a member that was partitioned off does not disturb the others.
     #[arg(long, env = "RAFT_NODE_PRE_VOTE", default_value = "true", action = ArgAction::Set)]
     pub pre_vote: bool,
-    /// Applied log entries after which a snapshot is taken.
+    /// Number of applied log entries after which a snapshot is written.
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_THRESHOLD", default_value_t = 1_024)]
     pub snapshot_threshold: u64,
-    /// Log entries kept behind a snapshot for followers that are behind.
+    /// Number of log entries before a snapshot that are kept for followers that lag.
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_TRAILING", default_value_t = 1_024)]
     pub snapshot_trailing: u64,
-    /// Snapshots kept on disk.
+    /// Number of snapshots kept on disk.
     #[arg(long, env = "RAFT_NODE_SNAPSHOTS_RETAIN", default_value_t = 3)]
     pub snapshots_retain: usize,
-    /// Bytes per second that snapshots to other members may take; 0: no limit.
+    /// Bytes per second for all snapshots sent to other members; 0: no limit.
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_RATE", default_value_t = 128 << 20)]
     pub snapshot_rate: u64,
-    /// Log entries in one append at most.
+    /// Maximum number of log entries in one append.
     #[arg(long, env = "RAFT_NODE_MAX_APPEND_ENTRIES", default_value_t = 64)]
     pub max_append_entries: usize,
-    /// Bytes that the content may take before writes are refused.
+    /// Maximum bytes of live keys and history; writes are refused above it.
     #[arg(long, env = "RAFT_NODE_QUOTA_BYTES", default_value_t = 2 << 30)]
     pub quota_bytes: u64,
-    /// Bytes of one request at most.
+    /// Maximum bytes of one request.
     #[arg(long, env = "RAFT_NODE_MAX_REQUEST_BYTES", default_value_t = 1_536 << 10)]
     pub max_request_bytes: usize,
-    /// Directory with the object store's credentials, one file a value; may be missing.
+    /// Directory with the object store's credentials, one file for each value; may be missing.
     #[arg(long, env = "RAFT_NODE_OBJECT_STORE_CREDENTIALS")]
     pub object_store_credentials: Option<PathBuf>,
-    /// The same for the object store to restore from, where it takes other credentials.
+    /// Directory with the credentials of the object store to restore from, if they differ.
     #[arg(long, env = "RAFT_NODE_RESTORE_CREDENTIALS")]
     pub restore_credentials: Option<PathBuf>,
-    /// Threads that serve clients; 0: one per processor, two at most.
+    /// Number of threads that serve clients; 0: one for each processor, at most two.
     #[arg(long, env = "RAFT_NODE_CLIENT_THREADS", default_value_t = 0)]
     pub client_threads: usize,
-    /// How log lines look.
+    /// Format of log lines.
     #[arg(long, env = "RAFT_NODE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
-    /// Which log lines there are, such as `info` or `raft_node=debug`.
+    /// Filter of log lines, such as `info` or `raft_node=debug`.
     #[arg(long, env = "RAFT_NODE_LOG", default_value = "info")]
     pub log: String,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text.
     Text,
-    /// For machines: one JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 
-/// What a member is told at its start; checked.
+/// Checked configuration of a member.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// As given.
+    /// The flags, as given.
     pub args: RunArgs,
-    /// Threads that serve clients.
+    /// Number of threads that serve clients, at least 1.
     pub client_threads: usize,
 }
 
 /// Why a configuration was refused; each message names the flag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// Followers would campaign between two heartbeats.
+    /// The election timeout is so short that followers would campaign between two heartbeats.
     #[error(
-        "--election-timeout: {election:?} is less than twice --heartbeat-interval ({heartbeat:?}): raise it, or beat more often"
+        "--election-timeout: {election:?} is less than twice --heartbeat-interval ({heartbeat:?}): raise it, or lower --heartbeat-interval"
     )]
     ElectionTooShort {
-        /// As given.
+        /// Value of --election-timeout.
         election: Duration,
-        /// As given.
+        /// Value of --heartbeat-interval.
         heartbeat: Duration,
     },
-    /// A new leader could be elected inside an old one's lease.
+    /// The lease is so long that a new leader could be elected while the previous leader's lease is valid.
     #[error(
-        "--leader-lease: {lease:?} plus --clock-drift ({drift:?}) must be shorter than --election-timeout ({election:?})"
+        "--leader-lease: {lease:?} plus --clock-drift ({drift:?}) must be shorter than --election-timeout ({election:?}): shorten the lease, or raise the timeout"
     )]
     LeaseTooLong {
-        /// As given.
+        /// Value of --leader-lease.
         lease: Duration,
-        /// As given.
+        /// Value of --clock-drift.
         drift: Duration,
-        /// As given.
+        /// Value of --election-timeout.
         election: Duration,
     },
-    /// Zero makes no sense here.
+    /// The flag does not allow zero.
     #[error("{flag}: must be greater than zero")]
     Zero {
-        /// Which flag.
+        /// Name of the flag.
         flag: &'static str,
     },
-    /// Beyond what was ever tried.
-    #[error("{flag}: {given} is too large, at most {limit} is possible")]
+    /// The value is above the flag's limit.
+    #[error("{flag}: {given} is too large; the limit is {limit}")]
     TooLarge {
-        /// Which flag.
+        /// Name of the flag.
         flag: &'static str,
-        /// As given.
+        /// Value of the flag.
         given: u64,
-        /// Possible.
+        /// Highest value that the flag allows.
         limit: u64,
     },
-    /// Not an address that members can dial.
-    #[error("{flag}: {given:?} is no address such as http://demo-1.demo-members:2380")]
+    /// The value is not a URL that members can dial.
+    #[error("{flag}: {given:?} is not a URL such as http://demo-1.demo-members:2380")]
     NotUrl {
-        /// Which flag.
+        /// Name of the flag.
         flag: &'static str,
-        /// As given.
+        /// Value of the flag.
         given: String,
     },
 }
 
 impl Config {
-    /// Checks what was given.
+    /// Checks the flags.
     ///
     /// # Errors
-    /// Names the flag and says what to do.
+    /// Returns an error that names the flag and says what to do if a value is invalid, or contradicts another one.
     pub fn check(args: RunArgs) -> Result<Self, ConfigError> {
         let zero = |flag| Err(ConfigError::Zero { flag });
         let RunArgs { heartbeat_interval: heartbeat, election_timeout: election, leader_lease: lease, .. } = args;
@@ -194,7 +196,7 @@ impl Config {
         if let Some((flag, _)) = positive.into_iter().find(|(_, is_zero)| *is_zero) {
             return zero(flag);
         }
-        // One request and a full entry must fit a frame between members.
+        // One request, and an entry of the largest size, must fit into a frame between members.
         const REQUEST_BYTES_LIMIT: u64 = 32 << 20;
         if args.max_request_bytes as u64 > REQUEST_BYTES_LIMIT {
             let given = args.max_request_bytes as u64;
@@ -218,7 +220,7 @@ impl Config {
     }
 }
 
-/// Whether members can dial it: plain HTTP with a host and a port.
+/// Tests whether members can dial a URL: plain HTTP with a host and a port.
 #[must_use]
 pub fn is_url(text: &str) -> bool {
     text.parse::<http::Uri>().is_ok_and(|uri| {
@@ -226,9 +228,9 @@ pub fn is_url(text: &str) -> bool {
     })
 }
 
-/// Reads `150ms`, `1s`, `2m` or `1h`.
+/// Parses `150ms`, `1s`, `2m` or `1h`; at most 24 hours.
 fn duration(text: &str) -> Result<Duration, String> {
-    let refusal = || format!("{text:?} is no duration such as 150ms, 1s, 2m or 1h");
+    let refusal = || format!("{text:?} is not a duration such as 150ms, 1s, 2m or 1h");
     let unit = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(refusal)?;
     let (number, unit) = text.split_at(unit);
     let number: u64 = number.parse().map_err(|_| refusal())?;
@@ -257,7 +259,7 @@ mod tests {
 
     fn check(flags: &[&str]) -> Result<Config, ConfigError> {
         let flags = ["raft-node", "--data-dir", "/data"].iter().chain(flags);
-        Config::check(Cli::try_parse_from(flags).expect("the flags are well-formed").run)
+        Config::check(Cli::try_parse_from(flags).expect("clap parses the flags").run)
     }
 
     #[test]
@@ -274,19 +276,19 @@ mod tests {
     }
 
     #[test]
-    fn preferred_leaders_are_named_with_commas_between() {
+    fn preferred_leaders_are_separated_by_commas() {
         let args = check(&["--prefer-leaders", "demo-1,demo-3"]).unwrap().args;
         assert_eq!(args.prefer_leaders, ["demo-1", "demo-3"]);
     }
 
     #[test]
-    fn an_election_timeout_of_300_ms_is_possible() {
+    fn an_election_timeout_of_300_ms_is_accepted() {
         let fast = ["--election-timeout", "300ms", "--leader-lease", "200ms"];
         assert!(check(&fast).is_ok());
     }
 
     #[test]
-    fn what_would_elect_two_leaders_or_none_is_refused_by_name() {
+    fn values_that_endanger_elections_are_refused_and_the_flag_is_named() {
         let refusal = |flags: &[&str]| check(flags).unwrap_err().to_string();
         assert!(refusal(&["--heartbeat-interval", "501ms"]).starts_with("--election-timeout:"));
         assert!(refusal(&["--leader-lease", "950ms"]).starts_with("--leader-lease:"));
@@ -297,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_are_read_with_their_unit_or_not_at_all() {
+    fn a_duration_without_a_valid_unit_is_refused() {
         let read = |text| duration(text).ok();
         assert_eq!(read("150ms"), Some(Duration::from_millis(150)));
         assert_eq!(read("2m"), Some(Duration::from_secs(120)));

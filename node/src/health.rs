@@ -1,10 +1,10 @@
-//! Owns what a member says of its health over HTTP: alive, ready, and why not; and the port that says it, with the page of
-//! metrics. Does not own what it tells of, nor what is done about it.
+//! Owns the probes of a member over HTTP (liveness, readiness, and the reason of a failure), and the port that serves them
+//! together with the metrics page. Does not own the state that they report (`engine`) nor the metrics (`metrics`).
 //!
-//! Alive (`/livez`) is any process that answers: a blank, removed or damaged member is not mended by a restart. Ready
-//! (`/readyz`) is a member that clients may be sent to; the kubelet asks without `linearizable_read` and `non_learner`, so
-//! that an election does not make everybody unready and learners can be Ready. Paths, texts and codes are etcd's
-//!, with one check more: `serving`, which fails on whatever is no member and while a member drains.
+//! Every process that answers is alive (`/livez`), because a restart does not repair a blank, removed or damaged member. A member
+//! is ready (`/readyz`) when clients may be sent to it. The kubelet's probe excludes `linearizable_read` and `non_learner`, so that
+//! an election does not make every member unready, and learners can be Ready. Paths, texts and codes are etcd's. One check is
+//! added: `serving`, which fails on a process that is not a member of a cluster, and while a member drains.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -29,12 +29,12 @@ use tokio::task::JoinSet;
 
 use crate::metrics::{Metrics, State};
 
-/// Who asks at the same time; more wait to be accepted.
+/// Connections served at the same time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 128;
-/// How long a client may take to say what it wants.
+/// Time within which a client must have sent the headers of its request.
 const REQUEST_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Answers probes of one member. Cheap to clone.
+/// Answers the probes of one member. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Probes {
     handle: Handle,
@@ -43,7 +43,7 @@ pub struct Probes {
     pages: Pages,
 }
 
-/// A question that `/readyz` puts to the member.
+/// One check of `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
     Serving,
@@ -69,24 +69,24 @@ impl Check {
     }
 }
 
-/// Why a check failed. The texts are etcd's where etcd has the check.
+/// Why a check failed. The texts are etcd's if etcd has the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum NotReady {
-    /// A client would be refused.
+    /// Calls of clients are refused.
     #[error("{}", .0.text())]
     Refuses(Refusal),
-    /// The member was asked to stop.
-    #[error("this member prepares to stop")]
+    /// The member is about to stop.
+    #[error("this member is about to stop")]
     Draining,
-    /// An alarm says that members disagree about the content.
+    /// The alarm CORRUPT is raised: members disagree about the content of the store.
     #[error("alarm activated: CORRUPT")]
     Corrupt,
-    /// The member has no vote.
+    /// The member is a learner.
     #[error("not supported for learner")]
     Learner,
 }
 
-/// The outcome of a list of checks.
+/// Outcome of a list of checks.
 #[derive(Debug, Default)]
 struct Report {
     text: String,
@@ -103,19 +103,19 @@ impl Report {
                 writeln!(self.text, "[-]{name} failed: {reason}")
             }
         };
-        written.expect("a string takes whatever is written to it");
+        written.expect("writing to a string never fails");
     }
 }
 
 impl Probes {
-    /// Answers for the member behind `handle`.
+    /// Creates the probes of the member that `handle` belongs to.
     #[must_use]
     pub fn new(handle: Handle, quota_bytes: u64, metrics: Metrics) -> Probes {
         let pages = Pages::new(handle.clone(), Arc::new(metrics.clone()));
         Probes { handle, quota_bytes, metrics, pages }
     }
 
-    /// Answers one request by its parts.
+    /// Answers one request.
     pub async fn answer(&self, method: &Method, path: &str, query: &str) -> Response<Bytes> {
         if let Some(page) = self.pages.answer(method, path, query).await {
             return page;
@@ -140,7 +140,7 @@ impl Probes {
         }
         match root {
             "metrics" => self.metrics_page(),
-            // A sub-path is one check, whatever else is asked.
+            // A sub-path names one check; `exclude` and `verbose` do not apply to it.
             _ if check.is_some() => self.checks(root, checks, "").await,
             _ => self.checks(root, checks, query).await,
         }
@@ -186,25 +186,24 @@ impl Probes {
     }
 }
 
-/// Serves the metrics and probes port until it is cancelled. Keep it up while the member drains: that is when `/readyz`
-/// has something to say.
+/// Serves probes and metrics until it is cancelled. Keep it running while the member drains, because `/readyz` must fail then.
 pub async fn serve(listener: TcpListener, probes: Probes) -> Infallible {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
         while connections.try_join_next().is_some() {}
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "a connection to the probes' port was not accepted");
+                tracing::warn!(%error, "cannot accept a connection on the HTTP port");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
         let probes = probes.clone();
         connections.spawn(async move {
-            let _place = place;
+            let _permit = permit;
             let service = service_fn(|request: Request<hyper::body::Incoming>| {
                 let probes = probes.clone();
                 async move {
@@ -219,13 +218,13 @@ pub async fn serve(listener: TcpListener, probes: Probes) -> Infallible {
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
             if let Err(error) = served {
-                tracing::debug!(%error, "a connection to the probes' port broke");
+                tracing::debug!(%error, "a connection on the HTTP port failed");
             }
         });
     }
 }
 
-/// Whether clients may be sent here.
+/// Tests whether clients may be sent to this member.
 fn ready(status: &Status) -> Result<(), NotReady> {
     status.serving().map_err(|reason| NotReady::Refuses(reason.into()))?;
     if status.draining { Err(NotReady::Draining) } else { Ok(()) }
@@ -240,7 +239,7 @@ fn uncorrupted(view: &View) -> Result<(), NotReady> {
 
 fn named(checks: &'static [Check], name: &str) -> &'static [Check] {
     match checks.iter().position(|check| check.name() == name) {
-        Some(place) => &checks[place..=place],
+        Some(index) => &checks[index..=index],
         None => &[],
     }
 }

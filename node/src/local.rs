@@ -1,14 +1,14 @@
 //! `raft-node local`: a cluster of separate processes on the loopback interface, for development and benchmarks. Owns their
-//! start, their first record and their end; each of them is an ordinary `raft-node run`.
+//! start, the bootstrap of the cluster and their end. Does not own the members: each process is an ordinary `raft-node run`.
 //!
 //! ```text
-//! DIR/record          cluster ID and token, made once
-//! DIR/member-1/       its data
-//! DIR/member-1.log    what it says
+//! DIR/record          cluster ID and token, written once
+//! DIR/member-1/       data directory of the first member
+//! DIR/member-1.log    its log lines
 //! ```
 
+mod identity;
 mod process;
-mod record;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -23,97 +23,99 @@ use tokio::time::Instant;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::Channel;
 
+use crate::local::identity::LocalIdentity;
 use crate::local::process::Process;
-use crate::local::record::Record;
 
-/// From a client port to the peer and the HTTP port of the same member.
+/// Distance from the client port of a member to its peer port and its HTTP port.
 const PEER_PORT_OFFSET: u16 = 10;
 const HTTP_PORT_OFFSET: u16 = 20;
-/// Members must answer, and then elect a leader, within this.
+/// Time within which all members must answer and elect a leader.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A member that ended is started again so often at most.
-const REVIVE_EVERY: Duration = Duration::from_secs(1);
-/// How often something that is not there yet is looked for.
-const LOOK: Duration = Duration::from_millis(20);
+/// Interval between checks for members that have exited and must be restarted.
+const RESTART_INTERVAL: Duration = Duration::from_secs(1);
+/// Interval between checks while waiting for a member to listen or for a leader.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Flags of `raft-node local`.
 #[derive(Args, Clone, Debug)]
 pub struct LocalArgs {
-    /// How many members; all of them vote.
+    /// Number of members; all of them are voters.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub members: u16,
-    /// Where they keep their data; made if missing, gone on with if not.
+    /// Directory for the members' data; created if missing, otherwise its cluster is started again.
     #[arg(long)]
     pub dir: PathBuf,
-    /// Client port of the first member; the others follow by one. Their peer ports are 10 higher, their HTTP ports 20.
+    /// Client port of the first member; each further member has the next one. Peer ports are 10 higher, HTTP ports 20.
     #[arg(long, default_value_t = 23_790, value_parser = clap::value_parser!(u16).range(1..=65_500))]
     pub client_port: u16,
-    /// Flags for each member, as for `raft-node run`.
+    /// Flags of `raft-node run` for every member.
     #[arg(last = true)]
     pub run_flags: Vec<String>,
 }
 
-/// Why there is no local cluster (any more).
+/// Why the local cluster did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
-    /// Another process listens there.
-    #[error("port {port} of {what} cannot be had ({source}): end what uses it, or choose another --client-port")]
+    /// A port cannot be bound.
+    #[error(
+        "port {port} of {what} cannot be bound ({source}): stop the process that uses it, or choose another --client-port"
+    )]
     Port {
         /// The port.
         port: u16,
-        /// Whose.
+        /// The member, and what it serves on the port.
         what: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// A file or process operation failed.
     #[error("{what}: {source}")]
     System {
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The record in the directory is not one.
-    #[error("{} is no record of a local cluster: give another --dir", path.display())]
-    Record {
-        /// The file.
+    /// The identity file in the directory cannot be parsed.
+    #[error("{} is not the identity of a local cluster: give another --dir", path.display())]
+    Identity {
+        /// Path of the file.
         path: PathBuf,
     },
-    /// A member did not start.
-    #[error("member-{number} ended ({status}); the last it said:\n{said}")]
-    Ended {
-        /// Which one.
+    /// A member exited.
+    #[error("member-{number} exited ({status}); the last lines of its log:\n{log_tail}")]
+    Exited {
+        /// Number of the member, from 1.
         number: u16,
-        /// How.
+        /// Exit status.
         status: String,
-        /// The end of its log.
-        said: String,
+        /// Last lines of its log.
+        log_tail: String,
     },
-    /// The directory does not hold this cluster.
+    /// The directory holds another cluster, or one with another number of members.
     #[error("member-{number} {reason}: give another --dir, or the --members of its first start")]
     Foreign {
-        /// Which one.
+        /// Number of the member, from 1.
         number: u16,
-        /// What is wrong with it.
+        /// What contradicts this cluster.
         reason: String,
     },
-    /// Something did not happen in time.
+    /// The cluster did not become ready in time.
     #[error("{what} within {within:?}; see the logs in {}", dir.display())]
-    Late {
-        /// What did not.
+    TimedOut {
+        /// What did not happen.
         what: String,
-        /// The time there was.
+        /// The time limit.
         within: Duration,
-        /// Where the logs are.
+        /// Directory of the logs.
         dir: PathBuf,
     },
 }
 
-/// Runs a cluster until a signal comes. A member that ends later is started again, as by any supervisor.
+/// Runs a cluster until SIGTERM or SIGINT. A member that exits after the start is restarted, as a supervisor would do.
 ///
 /// # Errors
-/// It did not start; no member is left running.
+/// Returns why the cluster did not start, or why a member cannot be restarted. No member is left running.
 pub fn run(args: LocalArgs) -> Result<(), LocalError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(system("start a runtime"))?;
@@ -122,11 +124,11 @@ pub fn run(args: LocalArgs) -> Result<(), LocalError> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen for signals"))?;
         let mut members = Vec::new();
         let outcome = tokio::select! {
-            outcome = live(&args, &mut members) => outcome,
+            outcome = keep_running(&args, &mut members) => outcome,
             _ = terminate.recv() => Ok(()),
             _ = interrupt.recv() => Ok(()),
         };
-        process::end_all(members).await;
+        process::stop_all(members).await;
         outcome
     })
 }
@@ -135,26 +137,26 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> LocalError {
     move |source| LocalError::System { what: what.into(), source }
 }
 
-/// Starts the cluster, then looks after it for ever.
-async fn live(args: &LocalArgs, members: &mut Vec<Process>) -> Result<(), LocalError> {
-    std::fs::create_dir_all(&args.dir).map_err(system(format!("make {}", args.dir.display())))?;
+/// Starts the cluster, then restarts members that exit. Returns only on an error.
+async fn keep_running(args: &LocalArgs, members: &mut Vec<Process>) -> Result<(), LocalError> {
+    std::fs::create_dir_all(&args.dir).map_err(system(format!("create {}", args.dir.display())))?;
     let ports: Vec<Ports> = (1..=args.members).map(|number| Ports::of(args.client_port, number)).collect();
     ports.iter().try_for_each(Ports::check)?;
-    let record = Record::open(&args.dir)?;
+    let identity = LocalIdentity::open(&args.dir)?;
     for ports in &ports {
         members.push(Process::start(&args.dir, ports, &args.run_flags)?);
     }
     let deadline = Instant::now() + READY_WITHIN;
-    let doors = knock(args, &ports, members, deadline).await?;
-    introduce(&ports, &record, doors.clone()).await?;
-    await_leader(args, &record, doors, members, deadline).await?;
+    let clients = connect(args, &ports, members, deadline).await?;
+    bootstrap(&ports, &identity, clients.clone()).await?;
+    await_leader(args, &identity, clients, members, deadline).await?;
     let endpoints: Vec<String> = ports.iter().map(|ports| url(ports.client)).collect();
     println!("ready: {}", endpoints.join(","));
     loop {
-        tokio::time::sleep(REVIVE_EVERY).await;
+        tokio::time::sleep(RESTART_INTERVAL).await;
         for (member, ports) in members.iter_mut().zip(&ports) {
-            if let Err(ended) = member.check_alive() {
-                eprintln!("{ended}\nstarting it again");
+            if let Err(exited) = member.check_alive() {
+                eprintln!("{exited}\nmember-{} is restarted", ports.number);
                 *member = Process::start(&args.dir, ports, &args.run_flags)?;
             }
         }
@@ -180,7 +182,7 @@ impl Ports {
         Self { number, client, peer: client + PEER_PORT_OFFSET, http: client + HTTP_PORT_OFFSET }
     }
 
-    /// Fails early and clearly, not in a child's log.
+    /// Tests whether the ports are free, so that the error appears here and not in the log of a child process.
     fn check(&self) -> Result<(), LocalError> {
         for (port, kind) in [(self.client, "clients"), (self.peer, "peers"), (self.http, "HTTP")] {
             TcpListener::bind(address(port)).map_err(|source| LocalError::Port {
@@ -205,129 +207,130 @@ fn name(number: u16) -> String {
     format!("member-{number}")
 }
 
-type Door = AdminClient<Channel>;
+type Client = AdminClient<Channel>;
 
-/// A connection to every member's admin door, once each listens.
-async fn knock(
+/// Waits until every member listens, and returns a client of each member's admin service.
+async fn connect(
     args: &LocalArgs,
     ports: &[Ports],
     members: &mut [Process],
     deadline: Instant,
-) -> Result<Vec<Door>, LocalError> {
-    let mut doors = Vec::new();
+) -> Result<Vec<Client>, LocalError> {
+    let mut clients = Vec::new();
     for ports in ports {
-        let door = loop {
+        let client = loop {
             match AdminClient::connect(url(ports.peer)).await {
-                Ok(door) => break door,
+                Ok(client) => break client,
                 Err(_) if Instant::now() < deadline => {
                     check_alive(members)?;
-                    tokio::time::sleep(LOOK).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 Err(_) => {
-                    return Err(late(args, format!("member-{} did not listen", ports.number)));
+                    return Err(timed_out(args, format!("member-{} did not listen", ports.number)));
                 }
             }
         };
-        doors.push(door);
+        clients.push(client);
     }
-    Ok(doors)
+    Ok(clients)
 }
 
-fn late(args: &LocalArgs, what: String) -> LocalError {
-    LocalError::Late { what, within: READY_WITHIN, dir: args.dir.clone() }
+fn timed_out(args: &LocalArgs, what: String) -> LocalError {
+    LocalError::TimedOut { what, within: READY_WITHIN, dir: args.dir.clone() }
 }
 
-/// Gives blank members their record, all the same one. What an earlier start left half done is finished.
-async fn introduce(ports: &[Ports], record: &Record, mut doors: Vec<Door>) -> Result<(), LocalError> {
+/// Bootstraps the members that are blank, all with the same identity. Completes a bootstrap that an earlier start left half done.
+async fn bootstrap(ports: &[Ports], identity: &LocalIdentity, mut clients: Vec<Client>) -> Result<(), LocalError> {
     let mut described = Vec::new();
-    for (door, ports) in doors.iter_mut().zip(ports) {
-        described.push(describe(door, record).await.map_err(|status| foreign(ports.number, &status))?);
+    for (client, ports) in clients.iter_mut().zip(ports) {
+        described.push(describe(client, identity).await.map_err(|status| foreign(ports.number, &status))?);
     }
     let voters: Vec<wire::MemberInfo> = described
         .iter()
         .zip(ports)
-        .map(|(said, ports)| wire::MemberInfo {
-            id: said.member_id.clone(),
+        .map(|(description, ports)| wire::MemberInfo {
+            id: description.member_id.clone(),
             name: name(ports.number),
             peer_url: url(ports.peer),
             client_url: url(ports.client),
         })
         .collect();
-    for (said, ports) in described.iter().zip(ports) {
-        check_described(said, ports, &voters)?;
+    for (description, ports) in described.iter().zip(ports) {
+        check_description(description, ports, &voters)?;
     }
-    for ((door, said), ports) in doors.iter_mut().zip(&described).zip(ports) {
-        if said.phase() != wire::Phase::Blank {
+    for ((client, description), ports) in clients.iter_mut().zip(&described).zip(ports) {
+        if description.phase() != wire::Phase::Blank {
             continue;
         }
         let request = wire::BootstrapRequest {
-            cluster_id: record.cluster.to_string(),
-            token: record.token.clone(),
+            cluster_id: identity.cluster.to_string(),
+            token: identity.token.clone(),
             voters: voters.clone(),
             name: name(ports.number),
         };
-        let bootstrapped = door.bootstrap(with_token(request, record)).await;
+        let bootstrapped = client.bootstrap(with_token(request, identity)).await;
         bootstrapped.map_err(|status| foreign(ports.number, &status))?;
     }
     Ok(())
 }
 
-/// A member that has a cluster must have this one, at these ports.
-fn check_described(
-    said: &wire::DescribeResponse,
+/// Checks that a member is blank, or belongs to this cluster at these ports.
+fn check_description(
+    description: &wire::DescribeResponse,
     ports: &Ports,
     voters: &[wire::MemberInfo],
 ) -> Result<(), LocalError> {
     let refuse = |reason: String| Err(LocalError::Foreign { number: ports.number, reason });
-    match said.phase() {
+    match description.phase() {
         wire::Phase::Blank => Ok(()),
         wire::Phase::Member => {
-            let configured = said.configuration.as_ref().map(|configuration| &configuration.members[..]).unwrap_or(&[]);
-            // Either order may come first: a member may know of none yet.
+            let configured =
+                description.configuration.as_ref().map(|configuration| &configuration.members[..]).unwrap_or(&[]);
+            // A member that has just started may report an empty configuration.
             match voters.iter().find(|voter| !configured.is_empty() && !configured.contains(voter)) {
-                Some(stranger) => refuse(format!("does not know {} at these ports", stranger.name)),
+                Some(unknown) => refuse(format!("does not know {} at these ports", unknown.name)),
                 None => Ok(()),
             }
         }
-        phase => refuse(format!("is {}: {}", phase.as_str_name().to_lowercase(), said.error)),
+        phase => refuse(format!("is {}: {}", phase.as_str_name().to_lowercase(), description.error)),
     }
 }
 
 fn foreign(number: u16, status: &tonic::Status) -> LocalError {
-    LocalError::Foreign { number, reason: format!("refuses the record ({})", status.message()) }
+    LocalError::Foreign { number, reason: format!("refuses the cluster identity ({})", status.message()) }
 }
 
-async fn describe(door: &mut Door, record: &Record) -> Result<wire::DescribeResponse, tonic::Status> {
-    Ok(door.describe(with_token(wire::DescribeRequest {}, record)).await?.into_inner())
+async fn describe(client: &mut Client, identity: &LocalIdentity) -> Result<wire::DescribeResponse, tonic::Status> {
+    Ok(client.describe(with_token(wire::DescribeRequest {}, identity)).await?.into_inner())
 }
 
-fn with_token<T>(message: T, record: &Record) -> tonic::Request<T> {
+fn with_token<T>(message: T, identity: &LocalIdentity) -> tonic::Request<T> {
     let mut request = tonic::Request::new(message);
-    // The record holds hexadecimal digits only, which every header takes.
-    if let Ok(token) = AsciiMetadataValue::try_from(&record.token) {
+    // The token consists of hexadecimal digits, which are valid in metadata.
+    if let Ok(token) = AsciiMetadataValue::try_from(&identity.token) {
         request.metadata_mut().insert("raft-token", token);
     }
     request
 }
 
-/// Until every member names a leader.
+/// Waits until every member reports a leader.
 async fn await_leader(
     args: &LocalArgs,
-    record: &Record,
-    mut doors: Vec<Door>,
+    identity: &LocalIdentity,
+    mut clients: Vec<Client>,
     members: &mut [Process],
     deadline: Instant,
 ) -> Result<(), LocalError> {
-    for door in &mut doors {
+    for client in &mut clients {
         loop {
-            if describe(door, record).await.is_ok_and(|said| !said.leader.is_empty()) {
+            if describe(client, identity).await.is_ok_and(|description| !description.leader.is_empty()) {
                 break;
             }
             check_alive(members)?;
             if Instant::now() >= deadline {
-                return Err(late(args, "no leader was elected".to_owned()));
+                return Err(timed_out(args, "no leader was elected".to_owned()));
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
     Ok(())

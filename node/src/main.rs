@@ -1,4 +1,4 @@
-//! Subcommands of `raft-node`. Owns no logic.
+//! Subcommands of `raft-node`: parses the command line, starts the log and reports the exit code. Owns no other logic.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// One member of a Raft cluster that speaks the etcd v3 API.
+/// Member of a Raft cluster that serves the etcd v3 API.
 #[derive(Debug, Parser)]
 #[command(name = "raft-node", version)]
 struct Cli {
@@ -29,7 +29,7 @@ enum Command {
     Version,
 }
 
-/// Wrong flags, as clap itself ends.
+/// Exit code for invalid flags; clap exits with the same one.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {

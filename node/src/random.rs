@@ -1,15 +1,16 @@
-//! Random numbers from the operating system. Owns the source; everything that decides is told its chance by number.
+//! Random numbers from the operating system. Owns the only source of randomness in the shell: the core and the engine receive
+//! their seeds as numbers, so that a simulation can repeat a run.
 
 /// 64 random bits.
 ///
 /// # Panics
-/// If the system has no randomness to give: then nothing here would be safe.
+/// Panics if the system has no source of randomness, because member IDs would no longer be unique.
 #[must_use]
 pub(crate) fn number() -> u64 {
-    getrandom::u64().expect("the system gives randomness once it has started")
+    getrandom::u64().expect("the system provides randomness once it has booted")
 }
 
-/// 64 random bits, not all of them zero.
+/// 64 random bits, never all zero.
 #[must_use]
 pub(crate) fn nonzero() -> u64 {
     loop {

@@ -1,5 +1,5 @@
-//! The door's calls that reach the object store: back up, restore, probe. Owns the one backup under way and what is told of
-//! it; where bytes go and how they are checked is the archive's.
+//! The admin calls that use the object store: backup, restore, probe. Owns the one backup under way and the report about it.
+//! Does not own the transfer of bytes and their verification (`crate::archive`).
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,14 +16,15 @@ use tonic::Status;
 use super::refusal;
 use crate::config::RunArgs;
 
-/// Within this a probe has a verdict: the operator waits for it, and not for long.
-const VERDICT: Duration = Duration::from_secs(4);
+/// Time within which a probe must end, because the operator waits for its answer in the same call.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// The way to object stores of one member. A clone is the same.
+/// One member's access to object stores. Clones share the backup under way.
 #[derive(Clone, Debug)]
 pub(super) struct Archive {
-    /// Directories of the credentials, if they were configured.
+    /// Directory of the credentials for backups and probes, if configured.
     backup_credentials: Option<PathBuf>,
+    /// Directory of the credentials for restores, if configured.
     restore_credentials: Option<PathBuf>,
     job: Arc<Mutex<Option<Job>>>,
 }
@@ -33,6 +34,7 @@ pub(super) struct Archive {
 struct Job {
     name: String,
     progress: Progress,
+    /// `None` while the backup is under way.
     outcome: Option<Result<Done, ArchiveError>>,
 }
 
@@ -47,11 +49,12 @@ impl Archive {
         Access { store, credentials: self.backup_credentials.clone(), patience }
     }
 
-    /// Starts a backup of the applied state, or tells how the one of that name goes. A name that failed stays so: what was
-    /// asked for under it may be half told already, so another attempt takes another name.
+    /// Starts a backup of the applied state, or reports on the backup of that name. A name that failed stays failed, because the
+    /// failure may have been reported already; another attempt must use another name.
     ///
     /// # Errors
-    /// Nothing was started: another backup is under way, the member is in no cluster, or cannot tell whether it lags.
+    /// Returns an error if another backup is under way, if the member belongs to no cluster, or if it cannot confirm that its state
+    /// is up to date. Nothing was started.
     pub(super) async fn backup(
         &self,
         handle: &Handle,
@@ -61,14 +64,16 @@ impl Archive {
         if let Some(known) = self.known(&name)? {
             return Ok(known);
         }
-        // Everything that was acknowledged before the backup was asked for is in it, whichever member takes it.
+        // So that the backup contains every write that was acknowledged before this call, whichever member writes it.
         let published = handle.linearizable().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = job.as_ref().map_or(Ok(None), |job| job.concerns(&name))? {
+        if let Some(known) = job.as_ref().map_or(Ok(None), |job| job.report_for(&name))? {
             return Ok(known);
         }
         let status = handle.status();
-        let cluster = status.cluster.ok_or_else(|| Status::failed_precondition("this member is in no cluster"))?;
+        let cluster = status.cluster.ok_or_else(|| {
+            Status::failed_precondition("this member belongs to no cluster: call Bootstrap, Join or Restore first")
+        })?;
         let backup = Backup {
             name: name.clone(),
             cluster,
@@ -87,7 +92,7 @@ impl Archive {
             if let Err(error) = &outcome {
                 tracing::warn!(cause = error.cause(), %error, "the backup failed");
             }
-            // Nothing replaces a job that is under way, so this is still the same one.
+            // A job under way is never replaced, so this is still the same one.
             if let Some(job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
                 job.outcome = Some(outcome);
             }
@@ -97,10 +102,10 @@ impl Archive {
 
     fn known(&self, name: &str) -> Result<Option<wire::BackupResponse>, Status> {
         let job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
-        job.as_ref().map_or(Ok(None), |job| job.concerns(name))
+        job.as_ref().map_or(Ok(None), |job| job.report_for(name))
     }
 
-    /// The order by which a blank member fetches a backup.
+    /// Creates the order by which a blank member fetches a backup.
     pub(super) fn restore(
         &self,
         join: JoinRecord,
@@ -111,7 +116,7 @@ impl Archive {
         let access = Access { store, credentials: self.restore_credentials.clone(), patience: Patience::TRANSFER };
         let progress = Progress::default();
         let restore = Restore { manifest: manifest.clone(), source, member: join.member, own: join.info.clone() };
-        let told = progress.clone();
+        let reported = progress.clone();
         RestoreRecord {
             join,
             backup: manifest,
@@ -125,25 +130,29 @@ impl Archive {
                     }
                 })
             }),
-            progress: Arc::new(move || (told.done(), told.total())),
+            progress: Arc::new(move || (reported.done(), reported.total())),
         }
     }
 
-    /// Whether backups could be written and read.
+    /// Tests whether backups can be written and read.
     ///
     /// # Errors
-    /// The member is in no cluster, so it has no place in a bucket.
+    /// Returns an error if the member belongs to no cluster, because object keys contain the cluster ID. Nothing was written.
     pub(super) async fn probe(
         &self,
         handle: &Handle,
         store: ObjectStoreConfig,
     ) -> Result<wire::ProbeObjectStoreResponse, Status> {
         let status = handle.status();
-        let cluster = status.cluster.ok_or_else(|| Status::failed_precondition("this member is in no cluster"))?;
+        let cluster = status.cluster.ok_or_else(|| {
+            Status::failed_precondition("this member belongs to no cluster: call Bootstrap, Join or Restore first")
+        })?;
         let access = self.access(store, Patience::PROBE);
-        let probe = tokio::time::timeout(VERDICT, archive::probe(&access, cluster, status.member));
-        let silent = |_| Err(ArchiveError::StoreUnreachable { reason: format!("no verdict within {VERDICT:?}") });
-        Ok(match probe.await.unwrap_or_else(silent) {
+        let probe = tokio::time::timeout(PROBE_TIMEOUT, archive::probe(&access, cluster, status.member));
+        let timed_out = |_| {
+            Err(ArchiveError::StoreUnreachable { reason: format!("the probe did not end within {PROBE_TIMEOUT:?}") })
+        };
+        Ok(match probe.await.unwrap_or_else(timed_out) {
             Ok(()) => wire::ProbeObjectStoreResponse::default(),
             Err(error) => wire::ProbeObjectStoreResponse {
                 cause: error.cause().to_owned(),
@@ -155,14 +164,14 @@ impl Archive {
 }
 
 impl Job {
-    /// What is told to somebody who asks for this name: how it goes, if it is this job's; nothing, if another may begin.
-    fn concerns(&self, name: &str) -> Result<Option<wire::BackupResponse>, Status> {
+    /// Reports on this job if it has this name. `None`: it has another name and has ended, so a new job may begin.
+    fn report_for(&self, name: &str) -> Result<Option<wire::BackupResponse>, Status> {
         if self.name == name {
             return Ok(Some(self.report()));
         }
         match self.outcome {
             Some(_) => Ok(None),
-            None => Err(Status::unavailable(format!("backup {} is under way: ask again when it is over", self.name))),
+            None => Err(Status::unavailable(format!("backup {} is under way: try again when it has ended", self.name))),
         }
     }
 

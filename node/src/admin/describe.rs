@@ -1,4 +1,4 @@
-//! Owns the words of admin.proto for what a member says of itself. Does not own what is so.
+//! Owns the translation of a member's status to admin.proto's `DescribeResponse`. Does not own the status (`engine`).
 
 use engine::published::Published;
 use engine::status::{Phase, RestoreStatus, Status};
@@ -8,8 +8,8 @@ use raft::{Configuration, Index, MemberId, Role};
 use super::refusal;
 use crate::version;
 
-/// Everything.
-pub(super) fn whole(status: &Status, published: &Published) -> wire::DescribeResponse {
+/// The whole status, for callers with the cluster's token, and from blank members.
+pub(super) fn everything(status: &Status, published: &Published) -> wire::DescribeResponse {
     wire::DescribeResponse {
         member_id: status.member.to_string(),
         phase: phase(status.phase) as i32,
@@ -43,8 +43,8 @@ fn restore(restore: &RestoreStatus) -> wire::RestoreProgress {
     }
 }
 
-/// What a stranger hears from a member that is not blank.
-pub(super) fn phase_alone(status: &Status) -> wire::DescribeResponse {
+/// Only the phase, for callers without a token when the member is not blank.
+pub(super) fn phase_only(status: &Status) -> wire::DescribeResponse {
     wire::DescribeResponse { phase: phase(status.phase) as i32, ..wire::DescribeResponse::default() }
 }
 
@@ -128,25 +128,25 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_told_as_in_the_resources_status() {
+    fn ids_have_the_format_of_the_resources_status() {
         let published = Published { view: Store::new().view(), applied: Index(8), term: Term(3) };
-        let said = whole(&leader(), &published);
-        assert_eq!((said.member_id.as_str(), said.leader.as_str()), ("a1", "a1"));
-        assert_eq!(said.cluster_id, "00112233445566778899aabbccddeeff");
-        assert_eq!((said.phase(), said.role()), (wire::Phase::Member, wire::Role::Leader));
-        assert_eq!((said.revision, said.term), (1, 3));
-        let configuration = said.configuration.unwrap();
+        let described = everything(&leader(), &published);
+        assert_eq!((described.member_id.as_str(), described.leader.as_str()), ("a1", "a1"));
+        assert_eq!(described.cluster_id, "00112233445566778899aabbccddeeff");
+        assert_eq!((described.phase(), described.role()), (wire::Phase::Member, wire::Role::Leader));
+        assert_eq!((described.revision, described.term), (1, 3));
+        let configuration = described.configuration.unwrap();
         assert_eq!((configuration.index, configuration.voters), (9, vec!["a1".to_owned()]));
         assert_eq!((configuration.learners, configuration.removed), (vec!["b2".to_owned()], vec!["c3".to_owned()]));
-        assert_eq!(said.progress[0].member_id, "b2");
-        assert_eq!(said.progress[0].matched_index, 8);
+        assert_eq!(described.progress[0].member_id, "b2");
+        assert_eq!(described.progress[0].matched_index, 8);
     }
 
     #[test]
-    fn a_stranger_hears_the_phase_and_nothing_else() {
-        let said = phase_alone(&leader());
+    fn a_caller_without_token_gets_only_the_phase() {
+        let described = phase_only(&leader());
         let expected =
             wire::DescribeResponse { phase: wire::Phase::Member as i32, ..wire::DescribeResponse::default() };
-        assert_eq!(said, expected);
+        assert_eq!(described, expected);
     }
 }

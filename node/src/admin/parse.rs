@@ -1,5 +1,5 @@
-//! Owns the way from admin.proto's messages to the member's words, and what is said of those that make none. Does not own
-//! whether they can be done.
+//! Owns the translation of admin.proto's requests to the engine's types, and the errors of malformed requests. Does not own
+//! whether a request can be carried out (`engine`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use proto::admin as wire;
 use raft::{Change, Index, MemberId, MemberInfo};
 use tonic::Status;
 
-/// What is wrong with a request: which field, and what would be right. Nothing was done.
+/// Error of a malformed request: the field, what is wrong with it, and what to give instead. Nothing was done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub(super) struct Invalid {
@@ -31,7 +31,7 @@ impl From<Invalid> for Status {
 
 pub(super) fn member_id(field: &'static str, text: &str) -> Result<MemberId, Invalid> {
     let problem =
-        || Invalid::new(field, format!("{text:?} is no member ID: give 1 to 16 hexadecimal digits, not all zero"));
+        || Invalid::new(field, format!("{text:?} is not a member ID: give 1 to 16 hexadecimal digits, not all zero"));
     if text.is_empty() || text.len() > 16 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(problem());
     }
@@ -43,14 +43,14 @@ pub(super) fn member_id(field: &'static str, text: &str) -> Result<MemberId, Inv
 
 pub(super) fn cluster_id(field: &'static str, text: &str) -> Result<ClusterId, Invalid> {
     ClusterId::parse(text)
-        .ok_or_else(|| Invalid::new(field, format!("{text:?} is no cluster ID: give 32 hexadecimal digits")))
+        .ok_or_else(|| Invalid::new(field, format!("{text:?} is not a cluster ID: give 32 hexadecimal digits")))
 }
 
 fn token(text: String) -> Result<String, Invalid> {
     if text.is_empty() { Err(Invalid::new("token", "is empty: give the cluster's token")) } else { Ok(text) }
 }
 
-/// One member with everything that others must know of it.
+/// One member with its ID, name and URLs; all of them are required.
 fn member(field: &'static str, info: wire::MemberInfo) -> Result<(MemberId, MemberInfo), Invalid> {
     let id = member_id(field, &info.id)?;
     for (what, text) in [("name", &info.name), ("peer_url", &info.peer_url), ("client_url", &info.client_url)] {
@@ -66,7 +66,7 @@ fn members(field: &'static str, infos: Vec<wire::MemberInfo>) -> Result<BTreeMap
     for info in infos {
         let (id, info) = member(field, info)?;
         if members.insert(id, info).is_some() {
-            return Err(Invalid::new(field, format!("member {id} is named twice: name it once")));
+            return Err(Invalid::new(field, format!("member {id} is listed twice: list it once")));
         }
     }
     Ok(members)
@@ -77,31 +77,32 @@ fn ids(field: &'static str, texts: &[String]) -> Result<BTreeSet<MemberId>, Inva
     for text in texts {
         let id = member_id(field, text)?;
         if !ids.insert(id) {
-            return Err(Invalid::new(field, format!("member {id} is named twice: name it once")));
+            return Err(Invalid::new(field, format!("member {id} is listed twice: list it once")));
         }
     }
     Ok(ids)
 }
 
 pub(super) fn bootstrap(request: wire::BootstrapRequest) -> Result<BootstrapRecord, Invalid> {
-    let record = BootstrapRecord {
+    let order = BootstrapRecord {
         cluster: cluster_id("cluster_id", &request.cluster_id)?,
         token: token(request.token)?,
         voters: members("voters", request.voters)?,
         name: request.name,
     };
-    if record.voters.is_empty() {
-        return Err(Invalid::new("voters", "is empty: name the first voters"));
+    if order.voters.is_empty() {
+        return Err(Invalid::new("voters", "is empty: list the first voters"));
     }
-    if record.name.is_empty() {
+    if order.name.is_empty() {
         return Err(Invalid::new("name", "is empty: give the receiver's name"));
     }
-    Ok(record)
+    Ok(order)
 }
 
 pub(super) fn join(request: wire::JoinRequest) -> Result<JoinRecord, Invalid> {
-    let myself = request.self_.ok_or_else(|| Invalid::new("self", "is missing: say who the receiver is"))?;
-    let (member, info) = member("self", myself)?;
+    let receiver =
+        request.self_.ok_or_else(|| Invalid::new("self", "is missing: give the receiver's ID, name and URLs"))?;
+    let (member, info) = member("self", receiver)?;
     Ok(JoinRecord {
         cluster: cluster_id("cluster_id", &request.cluster_id)?,
         token: token(request.token)?,
@@ -110,18 +111,22 @@ pub(super) fn join(request: wire::JoinRequest) -> Result<JoinRecord, Invalid> {
     })
 }
 
-/// From which backup to start, and as whom.
+/// Request to start a new cluster from a backup.
 pub(super) struct RestoreOrder {
+    /// New cluster, and the receiver's part in it.
     pub(super) join: JoinRecord,
+    /// Object store that holds the backup.
     pub(super) store: ObjectStoreConfig,
+    /// Cluster that wrote the backup.
     pub(super) source: ClusterId,
+    /// Key of the backup's manifest.
     pub(super) manifest: String,
 }
 
 pub(super) fn restore(request: wire::RestoreRequest) -> Result<RestoreOrder, Invalid> {
     let source = cluster_id("source_cluster_id", &request.source_cluster_id)?;
     if request.backup.is_empty() {
-        return Err(Invalid::new("backup", "is empty: give the key of its manifest"));
+        return Err(Invalid::new("backup", "is empty: give the key of the backup's manifest"));
     }
     let store = store(request.store)?;
     let join = join(wire::JoinRequest { cluster_id: request.cluster_id, token: request.token, self_: request.self_ })?;
@@ -136,9 +141,9 @@ pub(super) fn backup(request: wire::BackupRequest) -> Result<(String, ObjectStor
 }
 
 pub(super) fn store(store: Option<wire::ObjectStore>) -> Result<ObjectStoreConfig, Invalid> {
-    let store = store.ok_or_else(|| Invalid::new("store", "is missing: say which bucket"))?;
+    let store = store.ok_or_else(|| Invalid::new("store", "is missing: give the object store and its bucket"))?;
     if store.bucket.is_empty() {
-        return Err(Invalid::new("store", "has no bucket: name one"));
+        return Err(Invalid::new("store", "has no bucket: give one"));
     }
     let wire::ObjectStore { endpoint, region, bucket, prefix } = store;
     Ok(ObjectStoreConfig { endpoint, region, bucket, prefix })
@@ -180,19 +185,19 @@ mod tests {
         assert_eq!(member_id("id", "a1").unwrap(), MemberId(0xa1));
         assert_eq!(member_id("id", "FFFFFFFFFFFFFFFF").unwrap(), MemberId(u64::MAX));
         for text in ["", "0", "0000", "g", "+1", "0x1", " 1", "11111111111111111"] {
-            let said = member_id("target", text).unwrap_err().to_string();
-            assert!(said.starts_with(&format!("target: {text:?} is no member ID")), "{said}");
+            let message = member_id("target", text).unwrap_err().to_string();
+            assert!(message.starts_with(&format!("target: {text:?} is not a member ID")), "{message}");
         }
         assert!(cluster_id("cluster_id", "0011").is_err());
     }
 
     #[test]
-    fn a_whole_record_is_taken_over() {
-        let record = bootstrap(bootstrap_request()).unwrap();
-        assert_eq!(record.cluster.to_string(), "00112233445566778899aabbccddeeff");
-        assert_eq!((record.token.as_str(), record.name.as_str()), ("secret", "demo-1"));
-        assert_eq!(record.voters.keys().copied().collect::<Vec<_>>(), [MemberId(0xa1), MemberId(0xb2)]);
-        assert_eq!(record.voters[&MemberId(0xa1)].peer_url, "http://demo-1:2380");
+    fn a_complete_request_is_translated() {
+        let order = bootstrap(bootstrap_request()).unwrap();
+        assert_eq!(order.cluster.to_string(), "00112233445566778899aabbccddeeff");
+        assert_eq!((order.token.as_str(), order.name.as_str()), ("secret", "demo-1"));
+        assert_eq!(order.voters.keys().copied().collect::<Vec<_>>(), [MemberId(0xa1), MemberId(0xb2)]);
+        assert_eq!(order.voters[&MemberId(0xa1)].peer_url, "http://demo-1:2380");
 
         let request = wire::JoinRequest {
             cluster_id: "00112233445566778899aabbccddeeff".to_owned(),
@@ -203,28 +208,28 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named() {
-        type Breakage = fn(&mut wire::BootstrapRequest);
-        let broken: [(Breakage, &str); 7] = [
-            (|request| request.cluster_id.clear(), "cluster_id: \"\" is no cluster ID: give 32 hexadecimal digits"),
+    fn an_error_names_the_missing_field() {
+        type Mutation = fn(&mut wire::BootstrapRequest);
+        let broken: [(Mutation, &str); 7] = [
+            (|request| request.cluster_id.clear(), "cluster_id: \"\" is not a cluster ID: give 32 hexadecimal digits"),
             (|request| request.token.clear(), "token: is empty: give the cluster's token"),
-            (|request| request.voters.clear(), "voters: is empty: name the first voters"),
+            (|request| request.voters.clear(), "voters: is empty: list the first voters"),
             (|request| request.name.clear(), "name: is empty: give the receiver's name"),
-            (|request| request.voters[1] = info("A1"), "voters: member a1 is named twice: name it once"),
+            (|request| request.voters[1] = info("A1"), "voters: member a1 is listed twice: list it once"),
             (|request| request.voters[0].peer_url.clear(), "voters: member a1 has no peer_url: give one"),
             (|request| request.voters[0].name.clear(), "voters: member a1 has no name: give one"),
         ];
-        for (breakage, text) in broken {
+        for (mutate, text) in broken {
             let mut request = bootstrap_request();
-            breakage(&mut request);
+            mutate(&mut request);
             assert_eq!(bootstrap(request).unwrap_err().to_string(), text);
         }
         let request = wire::JoinRequest { self_: None, ..wire::JoinRequest::default() };
-        assert_eq!(join(request).unwrap_err().to_string(), "self: is missing: say who the receiver is");
+        assert_eq!(join(request).unwrap_err().to_string(), "self: is missing: give the receiver's ID, name and URLs");
     }
 
     #[test]
-    fn a_change_keeps_its_parts_apart() {
+    fn a_change_keeps_voters_learners_and_members_apart() {
         let request = wire::ChangeMembershipRequest {
             expected_index: 7,
             voters: vec!["a1".to_owned()],

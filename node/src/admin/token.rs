@@ -1,63 +1,64 @@
-//! Owns who may ask: whoever knows the cluster's token. Does not own the token: a member keeps only its SHA-256.
+//! Owns the authentication of admin calls: the caller must send the cluster's token. Does not own the token: a member stores only
+//! its SHA-256.
 
 use sha2::{Digest, Sha256};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-/// The metadata that carries it.
+/// Metadata key of the token.
 const KEY: &str = "raft-token";
 
-/// Whether a caller showed the token.
+/// Result of checking the token of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Shown {
-    /// The right one.
+pub(super) enum TokenCheck {
+    /// The call carries the cluster's token.
     Right,
-    /// Another one.
+    /// The call carries another token.
     Wrong,
-    /// None.
-    Nothing,
-    /// One, to a member that knows none yet.
-    Unknown,
+    /// The call carries no token.
+    Missing,
+    /// The call carries a token, but this member has none yet.
+    NothingToCompare,
 }
 
-/// Compares what a caller shows with what the member keeps.
-pub(super) fn shown(metadata: &MetadataMap, kept: Option<&[u8; 32]>) -> Shown {
-    match (metadata.get(KEY), kept) {
-        (None, _) => Shown::Nothing,
-        (Some(_), None) => Shown::Unknown,
-        (Some(token), Some(kept)) if same(&sha256(token.as_bytes()), kept) => Shown::Right,
-        (Some(_), Some(_)) => Shown::Wrong,
+/// Compares the token of a call with the hash that the member stores.
+pub(super) fn check(metadata: &MetadataMap, stored: Option<&[u8; 32]>) -> TokenCheck {
+    match (metadata.get(KEY), stored) {
+        (None, _) => TokenCheck::Missing,
+        (Some(_), None) => TokenCheck::NothingToCompare,
+        (Some(token), Some(stored)) if is_equal(&sha256(token.as_bytes()), stored) => TokenCheck::Right,
+        (Some(_), Some(_)) => TokenCheck::Wrong,
     }
 }
 
-/// Refuses everybody who did not show the right token.
-pub(super) fn require(shown: Shown) -> Result<(), Status> {
-    match shown {
-        Shown::Right => Ok(()),
-        Shown::Wrong => {
-            Err(Status::unauthenticated("raft-token is not this cluster's: take it from the identity Secret"))
+/// Refuses every call that does not carry the right token.
+pub(super) fn require(check: TokenCheck) -> Result<(), Status> {
+    match check {
+        TokenCheck::Right => Ok(()),
+        TokenCheck::Wrong => Err(Status::unauthenticated(
+            "metadata raft-token is not this cluster's token: use the one in the identity Secret",
+        )),
+        TokenCheck::Missing => {
+            Err(Status::unauthenticated("metadata raft-token is missing: send the token in the identity Secret"))
         }
-        Shown::Nothing => {
-            Err(Status::unauthenticated("metadata raft-token is missing: take it from the identity Secret"))
-        }
-        Shown::Unknown => {
-            Err(Status::failed_precondition("this member is blank: bootstrap it, or let it join or restore"))
+        TokenCheck::NothingToCompare => {
+            Err(Status::failed_precondition("this member is blank: call Bootstrap, Join or Restore first"))
         }
     }
 }
 
-/// Refuses everybody who does not show the token that a blank member is about to learn.
+/// Refuses every call that does not carry the token that it gives to a blank member.
 pub(super) fn require_same(metadata: &MetadataMap, token: &str) -> Result<(), Status> {
-    let kept = sha256(token.as_bytes());
-    require(shown(metadata, Some(&kept)))
+    let given = sha256(token.as_bytes());
+    require(check(metadata, Some(&given)))
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Takes the same time wherever they differ.
-fn same(left: &[u8; 32], right: &[u8; 32]) -> bool {
+/// Takes the same time wherever the hashes differ, so that timing reveals nothing about the stored one.
+fn is_equal(left: &[u8; 32], right: &[u8; 32]) -> bool {
     let difference = left.iter().zip(right).fold(0, |difference, (left, right)| difference | (left ^ right));
     std::hint::black_box(difference) == 0
 }
@@ -73,36 +74,36 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_token_is_right() {
-        let kept = sha256(b"secret");
-        assert_eq!(shown(&with("secret"), Some(&kept)), Shown::Right);
-        assert_eq!(shown(&with("Secret"), Some(&kept)), Shown::Wrong);
-        assert_eq!(shown(&with(""), Some(&kept)), Shown::Wrong);
-        assert_eq!(shown(&MetadataMap::new(), Some(&kept)), Shown::Nothing);
-        assert_eq!(shown(&with("secret"), None), Shown::Unknown);
+    fn only_the_clusters_token_is_accepted() {
+        let stored = sha256(b"secret");
+        assert_eq!(check(&with("secret"), Some(&stored)), TokenCheck::Right);
+        assert_eq!(check(&with("Secret"), Some(&stored)), TokenCheck::Wrong);
+        assert_eq!(check(&with(""), Some(&stored)), TokenCheck::Wrong);
+        assert_eq!(check(&MetadataMap::new(), Some(&stored)), TokenCheck::Missing);
+        assert_eq!(check(&with("secret"), None), TokenCheck::NothingToCompare);
     }
 
     #[test]
-    fn every_differing_byte_counts() {
-        let kept = sha256(b"secret");
-        for place in 0..kept.len() {
-            let mut other = kept;
-            other[place] ^= 0x80;
-            assert!(!same(&kept, &other), "byte {place}");
+    fn hashes_that_differ_in_any_byte_are_unequal() {
+        let stored = sha256(b"secret");
+        for index in 0..stored.len() {
+            let mut other = stored;
+            other[index] ^= 0x80;
+            assert!(!is_equal(&stored, &other), "byte {index}");
         }
-        assert!(same(&kept, &sha256(b"secret")));
+        assert!(is_equal(&stored, &sha256(b"secret")));
     }
 
     #[test]
-    fn a_refusal_says_where_the_token_is() {
-        for (shown, code) in [
-            (Shown::Wrong, tonic::Code::Unauthenticated),
-            (Shown::Nothing, tonic::Code::Unauthenticated),
-            (Shown::Unknown, tonic::Code::FailedPrecondition),
+    fn calls_without_the_right_token_are_refused() {
+        for (check, code) in [
+            (TokenCheck::Wrong, tonic::Code::Unauthenticated),
+            (TokenCheck::Missing, tonic::Code::Unauthenticated),
+            (TokenCheck::NothingToCompare, tonic::Code::FailedPrecondition),
         ] {
-            assert_eq!(require(shown).unwrap_err().code(), code);
+            assert_eq!(require(check).unwrap_err().code(), code);
         }
-        assert!(require(Shown::Right).is_ok());
+        assert!(require(TokenCheck::Right).is_ok());
         assert!(require_same(&with("secret"), "secret").is_ok());
         assert!(require_same(&with("secret"), "other").is_err());
         assert!(require_same(&MetadataMap::new(), "secret").is_err());

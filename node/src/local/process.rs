@@ -1,4 +1,4 @@
-//! One member's process. Owns its start, its log file and its end.
+//! The process of one member of a local cluster. Owns its start, its log file and its end.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use tokio::process::{Child, Command};
 
 use crate::local::{LocalError, Ports, address, name, system, url};
 
-/// A member that was asked to end has so long before it is killed.
-const GRACE: Duration = Duration::from_secs(15);
-/// How much of a log is shown when its member ended.
-const SHOWN_LINES: usize = 10;
+/// Time that a member has to stop after SIGTERM, before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+/// Number of log lines that are shown when a member has exited.
+const LOG_TAIL_LINES: usize = 10;
 
 /// A running member.
 #[derive(Debug)]
@@ -24,16 +24,16 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a member on its own directory.
+    /// Starts a member with its data directory and its log file in `dir`.
     pub(super) fn start(dir: &Path, ports: &Ports, flags: &[String]) -> Result<Self, LocalError> {
         let name = name(ports.number);
         let log = dir.join(format!("{name}.log"));
-        let said = OpenOptions::new()
+        let output = OpenOptions::new()
             .create(true)
             .append(true)
             .open(&log)
             .map_err(system(format!("write {}", log.display())))?;
-        let program = std::env::current_exe().map_err(system("find this program"))?;
+        let program = std::env::current_exe().map_err(system("find the path of this program"))?;
         let mut command = Command::new(program);
         command.args(["run", "--name", &name]).arg("--data-dir").arg(dir.join(&name));
         for (flag, port) in [("--client-addr", ports.client), ("--peer-addr", ports.peer), ("--http-addr", ports.http)]
@@ -41,34 +41,34 @@ impl Process {
             command.arg(flag).arg(address(port).to_string());
         }
         command.args(["--advertise-peer-url", &url(ports.peer), "--advertise-client-url", &url(ports.client)]);
-        command.args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(said).kill_on_drop(true);
+        command.args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(output).kill_on_drop(true);
         let child = command.spawn().map_err(system(format!("start {name}")))?;
         Ok(Self { number: ports.number, child, log })
     }
 
-    /// Fails if it has ended.
+    /// Returns an error with the end of the log if the process has exited.
     pub(super) fn check_alive(&mut self) -> Result<(), LocalError> {
-        let ended = self.child.try_wait().map_err(system("look after a member"))?;
-        let Some(status) = ended else { return Ok(()) };
-        let said = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = said.lines().collect();
-        let said = lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n");
-        Err(LocalError::Ended { number: self.number, status: status.to_string(), said })
+        let exited = self.child.try_wait().map_err(system("wait for a member"))?;
+        let Some(status) = exited else { return Ok(()) };
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let log_tail = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
+        Err(LocalError::Exited { number: self.number, status: status.to_string(), log_tail })
     }
 }
 
-/// Asks all to end, together, and waits for them.
-pub(super) async fn end_all(mut members: Vec<Process>) {
+/// Sends SIGTERM to all members, then waits until they have exited.
+pub(super) async fn stop_all(mut members: Vec<Process>) {
     for member in &members {
         let pid = member.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         if let Some(pid) = pid {
-            // It may have ended by itself.
+            // Fails if it has just exited, which is the aim.
             let _ = kill_process(pid, Signal::TERM);
         }
     }
     for member in &mut members {
-        if tokio::time::timeout(GRACE, member.child.wait()).await.is_err() {
-            eprintln!("member-{} did not end in time and is killed", member.number);
+        if tokio::time::timeout(STOP_TIMEOUT, member.child.wait()).await.is_err() {
+            eprintln!("member-{} did not stop within {STOP_TIMEOUT:?} and is killed", member.number);
             let _ = member.child.kill().await;
         }
     }

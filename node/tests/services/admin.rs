@@ -66,7 +66,7 @@ async fn an_identity_is_adopted_once_and_the_same_request_succeeds_again() {
     broken.cluster_id = "short".to_owned();
     assert_eq!(
         refusal(admin.bootstrap(with_token(broken, TOKEN)).await),
-        (Code::InvalidArgument, "cluster_id: \"short\" is no cluster ID: give 32 hexadecimal digits".to_owned())
+        (Code::InvalidArgument, "cluster_id: \"short\" is not a cluster ID: give 32 hexadecimal digits".to_owned())
     );
     assert_eq!(member.describe().await.phase(), wire::Phase::Blank, "no refused request had an effect");
 
@@ -135,7 +135,7 @@ async fn a_transfer_to_an_unknown_member_is_refused() {
         refusal(admin.transfer_leadership(to("none")).await),
         (
             Code::InvalidArgument,
-            "target: \"none\" is no member ID: give 1 to 16 hexadecimal digits, not all zero".to_owned()
+            "target: \"none\" is not a member ID: give 1 to 16 hexadecimal digits, not all zero".to_owned()
         )
     );
 }

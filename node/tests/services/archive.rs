@@ -128,7 +128,10 @@ async fn invalid_requests_are_refused_at_once() {
             wire::BackupRequest { name: String::new(), store: Some(store.clone()) },
             "name: is empty: give the backup's name",
         ),
-        (wire::BackupRequest { name: "monday".to_owned(), store: None }, "store: is missing: say which bucket"),
+        (
+            wire::BackupRequest { name: "monday".to_owned(), store: None },
+            "store: is missing: give the object store and its bucket",
+        ),
         (
             wire::BackupRequest { name: "monday".to_owned(), store: Some(wire::ObjectStore::default()) },
             "store: has no bucket: name one",

@@ -1,4 +1,5 @@
-//! The identity of a local cluster, in its directory. Owns one small file, written before any member hears of it.
+//! The identity of a local cluster. Owns one small file in the cluster's directory, durable before any member receives it, so that
+//! a start after a crash uses the same cluster ID and token.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -10,42 +11,42 @@ use storage::ClusterId;
 use crate::local::{LocalError, system};
 use crate::random;
 
-/// The file's name.
+/// Name of the file.
 const FILE: &str = "record";
 
-/// Cluster and token.
+/// Cluster ID and token.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct LocalIdentity {
     pub(super) cluster: ClusterId,
-    /// Hexadecimal digits.
+    /// 32 hexadecimal digits.
     pub(super) token: String,
 }
 
-impl Record {
-    /// The directory's record; a new one if it has none.
+impl LocalIdentity {
+    /// Reads the identity in the directory, or writes a new one if there is none.
     pub(super) fn open(dir: &Path) -> Result<Self, LocalError> {
         let path = dir.join(FILE);
         match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text).ok_or(LocalError::Record { path }),
-            Err(reason) if reason.kind() == ErrorKind::NotFound => Self::make(dir),
+            Ok(text) => Self::parse(&text).ok_or(LocalError::Identity { path }),
+            Err(reason) if reason.kind() == ErrorKind::NotFound => Self::create(dir),
             Err(reason) => Err(system(format!("read {}", path.display()))(reason)),
         }
     }
 
-    fn make(dir: &Path) -> Result<Self, LocalError> {
+    fn create(dir: &Path) -> Result<Self, LocalError> {
         let high = u128::from(random::number()) << 64;
         let cluster = ClusterId((high | u128::from(random::number())).to_be_bytes());
-        let record = Self { cluster, token: format!("{:016x}{:016x}", random::number(), random::number()) };
+        let identity = Self { cluster, token: format!("{:016x}{:016x}", random::number(), random::number()) };
         let (draft, path) = (dir.join("record.tmp"), dir.join(FILE));
         let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft);
         let written = written.and_then(|mut file| {
-            writeln!(file, "{} {}", record.cluster, record.token)?;
+            writeln!(file, "{} {}", identity.cluster, identity.token)?;
             file.sync_all()?;
             std::fs::rename(&draft, &path)?;
             File::open(dir)?.sync_all()
         });
         written.map_err(system(format!("write {}", path.display())))?;
-        Ok(record)
+        Ok(identity)
     }
 
     fn parse(text: &str) -> Option<Self> {
