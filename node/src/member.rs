@@ -1,9 +1,11 @@
-//! One member from start to end: opens its disk, serves its doors, starts consensus once it belongs to a cluster, and stops
-//! everything in the right order. Owns the phases; what happens inside them is each part's own.
+//! One member from start to stop: opens its disk, serves its ports, starts consensus once it belongs to a cluster, and stops
+//! everything in the right order. Owns the order of the phases. Does not own what happens in them (`engine`, `serve.rs`,
+//! `adopt.rs`, `restore.rs`).
 //!
 //! ```text
-//! start   bind ports → open the disk → doors → (blank: wait for a record) → log, snapshot, apply, core threads → clients
-//! stop    not ready → hand leadership over → clients → core → apply → log → disk let go
+//! start   bind ports → open the disk → serve peers, admin, HTTP → (blank: wait for an identity)
+//!         → log, snapshot, apply and core threads → serve clients
+//! stop    not ready → transfer leadership → clients → core → apply → log → release the disk
 //! ```
 
 mod adopt;
@@ -41,44 +43,44 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::random;
 
-/// Handing leadership over may take so long at the end.
+/// Time limit of the leadership transfer when the member stops.
 const DRAIN: Duration = Duration::from_secs(6);
-/// Doors' calls that may wait for the member.
+/// Admin calls that may wait for the member to handle them.
 const LIFECYCLE_MAX: usize = 8;
 
 /// Why a member did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A port could not be bound.
+    /// A port cannot be bound.
     #[error("{flag}: {address} cannot be bound: {source}")]
     Bind {
-        /// Which flag names it.
+        /// Flag that sets the address.
         flag: &'static str,
         /// The address.
         address: std::net::SocketAddr,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// The directory could not be opened.
+    /// The data directory cannot be opened.
     #[error("--data-dir: {0}")]
     Open(#[from] OpenError),
     /// The disk was read, but consensus cannot start on it.
     #[error("consensus cannot start: {0}")]
     Consensus(#[from] WireError),
-    /// The system refused something that every start needs.
+    /// An operation of the operating system failed that every start needs.
     #[error("{what}: {source}")]
     System {
-        /// What was asked for.
+        /// The operation that failed.
         what: &'static str,
-        /// What the system said.
+        /// Error of the operating system.
         source: io::Error,
     },
 }
 
-/// Runs a member until it is told to stop by a signal.
+/// Runs a member until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// It did not start.
+/// Returns why the member did not start, or why consensus cannot start on the identity that it was given.
 pub fn run(config: Config) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -98,12 +100,12 @@ pub fn run(config: Config) -> Result<(), StartError> {
             })
             .await
     });
-    // A name that is being resolved, or a file that is being read, must not hold up the end.
+    // Does not wait for blocking tasks, because a name lookup or a read of a file must not delay the exit.
     runtime.shutdown_background();
     ended
 }
 
-/// A member that serves its doors.
+/// A running member that serves its ports.
 pub struct Running {
     member: Member,
     serving: Serving,
@@ -113,18 +115,18 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a member on the current runtime, as far as its disk allows.
+    /// Starts a member on the current runtime. A blank, removed or damaged one serves only peers, admin calls and HTTP.
     ///
     /// # Errors
-    /// It did not start.
+    /// Returns why the member did not start.
     pub fn start(config: Config) -> Result<Self, StartError> {
         Self::start_on(config, Arc::new(FileDisk))
     }
 
-    /// The same on another disk.
+    /// Starts a member as [`Self::start`] does, on another disk.
     ///
     /// # Errors
-    /// It did not start.
+    /// Returns why the member did not start.
     pub fn start_on(config: Config, disk: Arc<dyn Disk>) -> Result<Self, StartError> {
         let ports = Ports::bind(&config)?;
         let opened = open(&config, disk)?;
@@ -144,21 +146,21 @@ impl Running {
         Ok(running)
     }
 
-    /// What its doors hold.
+    /// Returns the handle that the member's services use.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.member.handle.clone()
     }
 
-    /// Lives until `stop` is ready, then ends in good order.
+    /// Runs until `stop` is ready, then stops everything in order.
     ///
     /// # Errors
-    /// A blank member was given a record, but consensus could not start on it.
+    /// Returns why consensus cannot start on the identity that a blank member was given.
     pub async fn until(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
         tokio::pin!(stop);
         loop {
             tokio::select! {
-                Some(request) = self.requests.recv() => self.member.hear(request, &mut self.serving)?,
+                Some(request) = self.requests.recv() => self.member.answer(request, &mut self.serving)?,
                 Some(ending) = self.endings.recv() => self.member.ended(ending, &mut self.serving).await,
                 Some(fetched) = self.fetches.recv() => self.member.fetched(fetched, &mut self.serving)?,
                 () = &mut stop => break,
@@ -169,15 +171,15 @@ impl Running {
     }
 }
 
-/// What the member is, and what it holds in that phase.
+/// Phase of the member, with what it owns in that phase.
 enum Life {
     /// No cluster yet.
     Blank(Box<Storage>),
-    /// A backup is being fetched, or could not be.
+    /// A backup is being fetched, or the last attempt failed.
     Restoring(Box<Restoring>),
-    /// Part of a cluster.
+    /// Member of a cluster.
     Member(Box<Consensus>),
-    /// Nothing more happens: removed, or damaged.
+    /// Removed or damaged; no further phase follows.
     Over,
 }
 
@@ -185,7 +187,7 @@ fn stop_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, StartErr
     signal(kind).map_err(|source| StartError::System { what: "listen for signals", source })
 }
 
-/// What the directory turned out to be.
+/// Result of opening the data directory.
 enum Opened {
     Whole(Box<Recovered>),
     Damaged { member: MemberId, identity: Option<Box<Identity>>, reason: String },
@@ -204,21 +206,21 @@ fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
     let options = Options {
         snapshots_kept: config.args.snapshots_retain,
         trailing_entries: config.args.snapshot_trailing,
-        // A member that waits for a snapshot may never write to its log, so the log's thread alone would not notice.
+        // A member that waits for a snapshot may never write to its log, so the log thread alone would not notice a failed disk.
         on_failure: OnFailure::call(|failure| fatal(format_args!("the disk cannot be relied on: {failure}"))),
         ..Options::new(MemberId(random::nonzero()), random::number())
     };
     match Storage::open(disk, Path::new(&config.args.data_dir), options) {
         Ok(recovered) => {
             for damage in &recovered.quarantined {
-                tracing::warn!(%damage, "a damaged snapshot was put aside; an older one and the log made up for it");
+                tracing::warn!(%damage, "a damaged snapshot was put aside, because an older snapshot and the log hold the same entries");
             }
             Ok(Opened::Whole(Box::new(recovered)))
         }
         Err(OpenError::Damaged { identity, damage }) => {
             let reason = OpenError::Damaged { identity: None, damage }.to_string();
             tracing::error!(%reason, "the disk is damaged");
-            // An identity that cannot be read leaves no name to go by.
+            // If the identity cannot be read, the member ID is unknown.
             let member = identity.as_ref().map_or(MemberId(0), |identity| identity.member);
             Ok(Opened::Damaged { member, identity, reason })
         }
@@ -228,8 +230,8 @@ fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
 
 fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>, metrics: Metrics) -> Arc<Shared> {
     let identity = opened.identity();
-    let record = identity.and_then(|identity| identity.cluster.as_ref());
-    let name = record.map(|record| record.own.name.clone()).filter(|name| !name.is_empty());
+    let cluster = identity.and_then(|identity| identity.cluster.as_ref());
+    let name = cluster.map(|cluster| cluster.own.name.clone()).filter(|name| !name.is_empty());
     let member = match opened {
         Opened::Whole(recovered) => recovered.identity.member,
         Opened::Damaged { member, .. } => *member,
@@ -237,18 +239,18 @@ fn share(config: &Config, opened: &Opened, lifecycle: mpsc::Sender<Lifecycle>, m
     let (phase, error) = match opened {
         Opened::Damaged { reason, .. } => (Phase::Damaged, reason.clone()),
         Opened::Whole(recovered) if recovered.identity.removed.is_some() => (Phase::Removed, String::new()),
-        Opened::Whole(_) if record.is_some() => (Phase::Member, String::new()),
+        Opened::Whole(_) if cluster.is_some() => (Phase::Member, String::new()),
         Opened::Whole(_) => (Phase::Blank, String::new()),
     };
     let status = Status {
-        cluster: record.map(|record| record.cluster_id),
+        cluster: cluster.map(|cluster| cluster.cluster_id),
         error,
         ..Status::idle(member, name.unwrap_or_else(|| config.args.name.clone()), phase)
     };
-    // One lane for everybody who lives elsewhere than on a runtime for clients.
+    // One reply lane for each client thread, and one for all calls from other threads.
     Shared::new(
         status,
-        record.map(|record| record.token_sha256),
+        cluster.map(|cluster| cluster.token_sha256),
         config.client_threads + 1,
         lifecycle,
         Box::new(metrics),
@@ -260,7 +262,7 @@ struct Member {
     shared: Arc<Shared>,
     handle: Handle,
     metrics: Metrics,
-    /// Set once, when consensus starts.
+    /// Set once: when consensus starts.
     peers: Arc<OnceLock<Arc<Peers>>>,
     ended: mpsc::Sender<Ended>,
     fetched: mpsc::Sender<Fetched>,
@@ -268,36 +270,36 @@ struct Member {
 }
 
 impl Member {
-    /// Starts what the disk says.
+    /// Enters the phase that the disk prescribes.
     fn begin(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
         let member = recovered.identity.member;
         match (&recovered.identity.cluster, recovered.identity.removed) {
             (_, Some(index)) => {
-                tracing::warn!(%member, %index, "this member was removed from its cluster; it only says so");
+                tracing::warn!(%member, %index, "this member was removed from its cluster; it only reports that");
             }
             (None, None) => {
-                tracing::info!(%member, "blank: waiting to be told which cluster to belong to");
+                tracing::info!(%member, "this member is blank; it waits for Bootstrap, Join or Restore");
                 self.life = Life::Blank(Box::new(recovered.storage));
             }
-            (Some(record), None) => {
-                tracing::info!(%member, cluster = %record.cluster_id, "starting");
-                self.engage(recovered, serving)?;
+            (Some(cluster), None) => {
+                tracing::info!(%member, cluster = %cluster.cluster_id, "starting");
+                self.start_consensus(recovered, serving)?;
             }
         }
         Ok(())
     }
 
-    fn engage(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
-        let engine = Consensus::start(&self.config, &self.shared, &self.metrics, recovered, self.ended.clone())?;
-        // Only one engine is ever started in a process.
-        let _ = self.peers.set(Arc::clone(&engine.peers));
+    fn start_consensus(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
+        let consensus = Consensus::start(&self.config, &self.shared, &self.metrics, recovered, self.ended.clone())?;
+        // Never set before, because a process starts consensus at most once.
+        let _ = self.peers.set(Arc::clone(&consensus.peers));
         serving.serve_clients(&self.config, &self.handle, &self.shared, &self.metrics)?;
-        self.life = Life::Member(Box::new(engine));
+        self.life = Life::Member(Box::new(consensus));
         Ok(())
     }
 
-    /// A door brought a record.
-    fn hear(&mut self, request: Lifecycle, serving: &mut Serving) -> Result<(), StartError> {
+    /// Carries out an admin call that brings an identity, and answers it.
+    fn answer(&mut self, request: Lifecycle, serving: &mut Serving) -> Result<(), StartError> {
         let member = self.shared.member();
         let (adoption, reply) = match request {
             Lifecycle::Bootstrap { record, reply } => (Adoption::of_bootstrap(member, record), reply),
@@ -312,9 +314,9 @@ impl Member {
             Err(refusal) => (Err(refusal), None),
         };
         if let Some(recovered) = adopted {
-            self.engage(*recovered, serving)?;
+            self.start_consensus(*recovered, serving)?;
         }
-        // The door may have given up waiting; the record stands all the same.
+        // The caller may have stopped waiting; the identity is durable nevertheless.
         drop(reply.send(outcome));
         Ok(())
     }
@@ -331,9 +333,9 @@ impl Member {
                     (Err(refusal), None)
                 }
             },
-            Life::Member(engine) => {
-                let outcome = adoption.compare(&engine.record);
-                self.life = Life::Member(engine);
+            Life::Member(consensus) => {
+                let outcome = adoption.compare(&consensus.cluster);
+                self.life = Life::Member(consensus);
                 (outcome, None)
             }
             other @ (Life::Restoring(_) | Life::Over) => {
@@ -344,18 +346,18 @@ impl Member {
     }
 
     fn adopted(&self, recovered: &Recovered) {
-        if let Some(record) = &recovered.identity.cluster {
-            self.shared.require_token(record.token_sha256);
-            tracing::info!(cluster = %record.cluster_id, name = record.own.name, "took the record of a cluster");
+        if let Some(cluster) = &recovered.identity.cluster {
+            self.shared.require_token(cluster.token_sha256);
+            tracing::info!(cluster = %cluster.cluster_id, name = cluster.own.name, "stored the identity of a cluster");
         }
     }
 
-    /// Consensus ended by itself: the member was removed.
+    /// Handles the end of consensus without a stop: the member was removed.
     async fn ended(&mut self, ending: Ended, serving: &mut Serving) {
-        let Life::Member(engine) = std::mem::replace(&mut self.life, Life::Over) else { return };
-        engine.stop().await;
+        let Life::Member(consensus) = std::mem::replace(&mut self.life, Life::Over) else { return };
+        consensus.stop().await;
         if let Ended::Removed(index) = ending {
-            tracing::warn!(%index, "the tombstone is written; this member only says that it was removed");
+            tracing::warn!(%index, "this member was removed from its cluster and has written its tombstone; it only reports that from now on");
             self.shared.update_status(|status| Status { phase: Phase::Removed, leader: None, ..Status::clone(status) });
         }
         serving.stop_clients(&self.shared).await;
@@ -364,11 +366,13 @@ impl Member {
     async fn stop(self, mut serving: Serving) {
         tracing::info!("stopping");
         if tokio::time::timeout(DRAIN, self.handle.drain()).await.is_err() {
-            tracing::warn!("leadership was not handed over in time");
+            tracing::warn!(
+                "leadership was not transferred in time; the other members elect a leader after an election timeout"
+            );
         }
         serving.stop_clients(&self.shared).await;
-        if let Life::Member(engine) = self.life {
-            engine.stop().await;
+        if let Life::Member(consensus) = self.life {
+            consensus.stop().await;
         }
         serving.stop();
         tracing::info!("stopped");

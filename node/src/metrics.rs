@@ -1,8 +1,8 @@
-//! Every metric of a member, with unit and meaning: counted as things happen, or read off the member when somebody asks.
-//! Owns names and counting; does not own the page's port (`health`).
+//! Every metric of a member, with unit and meaning: counted when something happens, or read from the member when the page is
+//! requested. Owns names and counting. Does not own the port of the page (`health.rs`).
 //!
-//! The `etcd_*` and `grpc_*` names are etcd's own, so that dashboards made for etcd work; what etcd has no name for is
-//! `raft_*`. Recording costs a few atomic additions and never waits.
+//! The `etcd_*` and `grpc_*` names are etcd's own, so that dashboards made for etcd work; metrics without an
+//! etcd name begin with `raft_`. Recording costs a few atomic additions and never waits.
 
 mod histogram;
 mod labelled;
@@ -23,7 +23,7 @@ pub use histogram::Histogram;
 use labelled::{Calls, Durations};
 pub use state::State;
 
-/// What a member counts. Cloning shares the counts.
+/// Metrics of a member. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
 
@@ -73,7 +73,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All at zero.
+    /// Creates all metrics, at zero.
     #[must_use]
     pub fn new() -> Metrics {
         let mut page = Page(Registry::default());
@@ -81,11 +81,10 @@ impl Metrics {
             leader_changes: page.counter("etcd_server_leader_changes_seen", "Changes of leader that this member saw"),
             elections: page
                 .counter("raft_elections_started", "Elections that this member started, pre-votes not counted"),
-            proposals_pending: page.gauge("etcd_server_proposals_pending", "Proposals whose outcome is awaited here"),
-            proposals_failed: page.counter(
-                "etcd_server_proposals_failed",
-                "Proposals that were refused or whose outcome was not seen in time",
-            ),
+            proposals_pending: page
+                .gauge("etcd_server_proposals_pending", "Proposals of this member's clients without an outcome yet"),
+            proposals_failed: page
+                .counter("etcd_server_proposals_failed", "Proposals that were refused, or without an outcome in time"),
             read_indexes_failed: page
                 .counter("etcd_server_read_indexes_failed", "Linearizable reads that could not be confirmed"),
             slow_read_indexes: page
@@ -98,7 +97,7 @@ impl Metrics {
             ),
             log_write: page.histogram(
                 "etcd_disk_wal_fsync_duration_seconds",
-                "Time to write a group of entries to the log and make it durable",
+                "Time to write a log batch and sync it",
                 Histogram::durations(),
             ),
             log_write_entries: page.histogram(
@@ -122,20 +121,22 @@ impl Metrics {
                 Durations::new(),
             ),
             calls: page.register("grpc_server_handled", "Calls answered, by code", Calls::new()),
-            puts: page.counter("etcd_mvcc_put", "Puts applied here, those inside transactions too"),
-            deletes: page.counter("etcd_mvcc_delete", "Deletes applied here, those inside transactions too"),
-            ranges: page.counter("etcd_mvcc_range", "Ranges read here, those inside transactions too"),
-            txns: page.counter("etcd_mvcc_txn", "Transactions of more than one operation, here"),
+            puts: page.counter("etcd_mvcc_put", "Puts applied by this member, including those in transactions"),
+            deletes: page
+                .counter("etcd_mvcc_delete", "Deletes applied by this member, including those in transactions"),
+            ranges: page.counter("etcd_mvcc_range", "Ranges read by this member, including those in transactions"),
+            txns: page.counter("etcd_mvcc_txn", "Transactions of more than one operation, run by this member"),
             snapshots: page.counter("raft_snapshots_taken", "Snapshots made durable"),
             snapshot_write: page.histogram(
                 "raft_snapshot_write_duration_seconds",
                 "Time to write a snapshot and make it durable",
                 Histogram::durations(),
             ),
-            snapshots_sent: page.counter("raft_snapshots_sent", "Snapshots that another member received whole"),
-            snapshots_received: page.counter("raft_snapshots_received", "Snapshots received whole from another member"),
+            snapshots_sent: page.counter("raft_snapshots_sent", "Snapshots that another member received completely"),
+            snapshots_received: page
+                .counter("raft_snapshots_received", "Snapshots received completely from another member"),
             snapshots_failed: page
-                .counter("raft_snapshot_transfers_failed", "Snapshot transfers that broke off, either way"),
+                .counter("raft_snapshot_transfers_failed", "Snapshot transfers, sent or received, that failed"),
             peer_sent_bytes: page.counter("etcd_network_peer_sent_bytes", "Bytes of messages sent to other members"),
             peer_received_bytes: page
                 .counter("etcd_network_peer_received_bytes", "Bytes of messages received from other members"),
@@ -147,7 +148,7 @@ impl Metrics {
         Metrics(Arc::new(Inner { registry: page.0, ..inner }))
     }
 
-    /// A transaction was executed, through the log or around it.
+    /// Counts a transaction and its operations, whether it went through the log or not.
     fn count_transaction(&self, result: &TxnResult) {
         let operations = self.operations(result);
         if operations > 1 {
@@ -177,37 +178,37 @@ impl Metrics {
             .sum()
     }
 
-    /// Another member has received a snapshot.
+    /// Counts a snapshot that another member has received.
     pub fn snapshot_sent(&self) {
         self.0.snapshots_sent.inc();
     }
 
-    /// A snapshot from another member is here and verified.
+    /// Counts a snapshot from another member that was received and verified.
     pub fn snapshot_received(&self) {
         self.0.snapshots_received.inc();
     }
 
-    /// A snapshot transfer broke off.
+    /// Counts a snapshot transfer that failed.
     pub fn snapshot_failed(&self) {
         self.0.snapshots_failed.inc();
     }
 
-    /// Messages left for another member, so many bytes on the wire.
+    /// Counts bytes of messages sent to another member, as on the wire.
     pub fn peer_sent(&self, bytes: usize) {
         self.0.peer_sent_bytes.inc_by(bytes as u64);
     }
 
-    /// Messages came from another member, so many bytes on the wire.
+    /// Counts bytes of messages received from another member, as on the wire.
     pub fn peer_received(&self, bytes: usize) {
         self.0.peer_received_bytes.inc_by(bytes as u64);
     }
 
-    /// A connection to another member broke.
+    /// Counts a connection to another member that broke.
     pub fn peer_disconnected(&self) {
         self.0.peer_disconnects.inc();
     }
 
-    /// The page that Prometheus reads, in the OpenMetrics text format.
+    /// Returns the page that Prometheus scrapes, in the OpenMetrics text format.
     #[must_use]
     pub fn page(&self, state: &State) -> String {
         let mut page = Page(Registry::default());
@@ -217,12 +218,12 @@ impl Metrics {
         let written = text::encode_registry(&mut text, &self.0.registry)
             .and_then(|()| text::encode_registry(&mut text, &page.0))
             .and_then(|()| text::encode_eof(&mut text));
-        written.expect("a string takes whatever is written to it");
+        written.expect("writing to a string never fails");
         text
     }
 }
 
-/// A registry under construction.
+/// Registry under construction.
 struct Page(Registry);
 
 impl Page {
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_inside_transactions_are_counted_as_etcd_does() {
+    fn operations_in_transactions_are_counted_as_in_etcd() {
         let metrics = Metrics::new();
         let mut store = Store::new();
         let put = Put { key: "a".into(), ..Put::default() };
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proposal_is_pending_until_its_outcome_is_no_longer_awaited() {
+    fn a_proposal_is_pending_until_its_guard_is_dropped() {
         let metrics = Metrics::new();
         metrics.proposal_began();
         assert!(has_line(&recorded(&metrics), "etcd_server_proposals_pending 1"));
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_work_is_counted_apart() {
+    fn slow_applies_and_reads_have_counters_of_their_own() {
         let metrics = Metrics::new();
         metrics.batch_applied(Duration::from_millis(99));
         metrics.batch_applied(Duration::from_millis(100));
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_and_requests_show_only_what_happened() {
+    fn only_calls_and_requests_that_happened_are_shown() {
         let metrics = Metrics::new();
         metrics.call(Method::Put, tonic::Code::Ok);
         metrics.call(Method::Put, tonic::Code::Ok);

@@ -1,5 +1,5 @@
-//! Member to member: who is where, what waits for whom, what comes in. Owns links and addresses; the protocol's rules are
-//! the core's, its bytes are the crate `wire`'s.
+//! Messages between members: addresses, queues to other members, and received messages. Owns links and addresses. Does not own the
+//! protocol's rules (`raft`) nor its encoding (`wire`).
 
 mod compression;
 mod lanes;
@@ -26,8 +26,8 @@ use tokio::task::AbortHandle;
 use crate::metrics::Metrics;
 use crate::peer::lanes::{Lane, LaneKind};
 
-/// While so much is committed and not applied, no new entries are taken in.
-const BEHIND_BYTES: usize = 64 << 20;
+/// Bytes of committed entries that may wait to be applied; above it, received entries are dropped.
+const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
 
 /// The lanes to one member.
 struct Link {
@@ -45,16 +45,16 @@ impl Drop for Link {
 #[derive(Default)]
 struct Links {
     links: BTreeMap<MemberId, Link>,
-    /// Addresses that members gave of themselves; used while the configuration says nothing of them.
+    /// Addresses that members gave in greetings; used while the configuration does not contain the member.
     learned: BTreeMap<MemberId, String>,
-    /// The latest snapshot transfer to each member, ended or not.
+    /// Latest snapshot transfer to each member, under way or ended.
     snapshots: BTreeMap<MemberId, AbortHandle>,
 }
 
-/// Addresses learned from greetings are bounded: a cluster is small.
+/// Number of addresses kept from greetings; far above the size of any cluster.
 const LEARNED_MAX: usize = 64;
 
-/// All others, as this member knows them.
+/// All other members, as this member knows them.
 pub(crate) struct Peers {
     cluster: ClusterId,
     own_url: String,
@@ -73,22 +73,22 @@ impl fmt::Debug for Peers {
     }
 }
 
-/// What [`Peers`] is built from.
+/// Parts from which [`Peers`] is built.
 pub(crate) struct Parts {
     pub(crate) cluster: ClusterId,
-    /// Where others reach this member.
+    /// URL at which others reach this member.
     pub(crate) own_url: String,
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Metrics,
     pub(crate) snapshots: Snapshots,
-    /// Bytes per second that snapshots may take.
+    /// Bytes per second for all snapshots that this member sends; 0: no limit.
     pub(crate) snapshot_rate: u64,
-    /// Where connections live.
+    /// Runtime of the connections.
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
 impl Peers {
-    /// Nobody is known yet.
+    /// Creates the state with an empty configuration and no connection.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { cluster, own_url, shared, metrics, snapshots, snapshot_rate, runtime } = parts;
         Arc::new(Self {
@@ -112,14 +112,14 @@ impl Peers {
         Link { control, bulk, tasks }
     }
 
-    /// Ends all connections.
+    /// Closes all connections and aborts snapshot transfers.
     pub(crate) fn close(&self) {
         let mut links = self.lock();
         links.links.clear();
         std::mem::take(&mut links.snapshots).into_values().for_each(|task| task.abort());
     }
 
-    /// Where `member` is reached: as the configuration says, else as it said itself.
+    /// URL of `member`: from the configuration, otherwise from its greeting.
     fn url(&self, member: MemberId) -> Option<String> {
         let configuration = self.configuration.load();
         let configured = configuration.members.get(&member).map(|info| info.peer_url.clone());
@@ -146,7 +146,7 @@ impl Peers {
         }
     }
 
-    fn hear(&self, from: MemberId, messages: Vec<Message>) {
+    fn receive(&self, from: MemberId, messages: Vec<Message>) {
         self.shared.deliver(from, messages);
     }
 
@@ -154,8 +154,8 @@ impl Peers {
         self.shared.unreachable(member);
     }
 
-    fn is_behind(&self) -> bool {
-        self.shared.unapplied_bytes() > BEHIND_BYTES
+    fn is_overloaded(&self) -> bool {
+        self.shared.unapplied_bytes() > UNAPPLIED_BYTES_MAX
     }
 
     fn member(&self) -> MemberId {
@@ -166,17 +166,17 @@ impl Peers {
         self.cluster
     }
 
-    /// Every holder leaves the maps whole, so a panic elsewhere does not spoil them.
+    /// Ignores poisoning, because every holder of the lock leaves the maps consistent.
     fn lock(&self) -> MutexGuard<'_, Links> {
         self.links.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The way of the core's messages: sorts them into the lanes of their receivers.
+/// Sends the core's messages: puts them into the lanes of their receivers.
 pub(crate) struct Outgoing(pub(crate) Arc<Peers>);
 
 impl Transport for Outgoing {
-    /// Links to members that are gone stay, so that those can be told.
+    /// Keeps links to removed members, so that they can be notified of their removal.
     fn configure(&self, configuration: Arc<Configuration>) {
         self.0.configuration.store(configuration);
     }
@@ -196,10 +196,10 @@ impl Transport for Outgoing {
         let mut links = self.0.lock();
         for (to, [mut control, mut bulk]) in sorted {
             let link = links.links.entry(to).or_insert_with(|| self.0.link(to));
-            let lost = if control.is_empty() { 0 } else { link.control.put(&mut control) }
+            let dropped = if control.is_empty() { 0 } else { link.control.put(&mut control) }
                 + if bulk.is_empty() { 0 } else { link.bulk.put(&mut bulk) };
-            if lost > 0 {
-                tracing::debug!(%to, lost, "messages were lost: too many wait");
+            if dropped > 0 {
+                tracing::debug!(%to, dropped, "messages were dropped, because the lane is full");
             }
         }
     }

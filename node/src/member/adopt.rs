@@ -1,4 +1,5 @@
-//! A record from a door, made this disk's identity. Owns the checks; writing it whole or not at all is `storage`'s.
+//! Makes the cluster identity in an admin call the identity of this disk. Owns its checks. Does not own the atomic write
+//! (`storage`).
 
 use std::collections::BTreeSet;
 
@@ -10,19 +11,20 @@ use storage::{ClusterIdentity, Recovered, Start, Storage, StorageError};
 
 use crate::config::is_url;
 
-/// A record that names this member and makes sense.
+/// Checked cluster identity that names this member.
 #[derive(Clone, Debug)]
 pub(super) struct Adoption {
-    record: ClusterIdentity,
+    cluster: ClusterIdentity,
 }
 
 impl Adoption {
-    /// One of the first voters.
-    pub(super) fn of_bootstrap(member: MemberId, record: BootstrapRecord) -> Result<Self, AdoptError> {
-        let BootstrapRecord { cluster, token, voters, name } = record;
+    /// Checks the identity of a new cluster, of which this member is one of the first voters.
+    pub(super) fn of_bootstrap(member: MemberId, order: BootstrapRecord) -> Result<Self, AdoptError> {
+        let BootstrapRecord { cluster, token, voters, name } = order;
         let own = voters.get(&member).ok_or(AdoptError::NotNamed { member })?.clone();
         if own.name != name {
-            let reason = format!("it calls member {member} {:?} among the voters, but {name:?} on its own", own.name);
+            let reason =
+                format!("member {member} is named {:?} among the voters, but {name:?} in the field name", own.name);
             return Err(AdoptError::Invalid { reason });
         }
         let names: BTreeSet<&str> = voters.values().map(|info| info.name.as_str()).collect();
@@ -34,20 +36,20 @@ impl Adoption {
         let first_configuration =
             Configuration { voters: voters.keys().copied().collect(), members: voters, ..Configuration::default() };
         Ok(Self {
-            record: ClusterIdentity { cluster_id: cluster, token_sha256: digest(&token), own, first_configuration },
+            cluster: ClusterIdentity { cluster_id: cluster, token_sha256: digest(&token), own, first_configuration },
         })
     }
 
-    /// To be added to a running cluster, or to be the first of one that starts from a backup.
-    pub(super) fn of_join(member: MemberId, record: JoinRecord) -> Result<Self, AdoptError> {
-        let JoinRecord { cluster, token, member: named, info } = record;
+    /// Checks the identity of a running cluster that is to add this member, or of one that starts from a backup.
+    pub(super) fn of_join(member: MemberId, order: JoinRecord) -> Result<Self, AdoptError> {
+        let JoinRecord { cluster, token, member: named, info } = order;
         if named != member {
             return Err(AdoptError::NotNamed { member });
         }
         check_info(&info)?;
         check_token(&token)?;
         Ok(Self {
-            record: ClusterIdentity {
+            cluster: ClusterIdentity {
                 cluster_id: cluster,
                 token_sha256: digest(&token),
                 own: info,
@@ -56,14 +58,17 @@ impl Adoption {
         })
     }
 
-    /// Makes a blank disk's identity of it.
+    /// Writes the identity to a blank disk.
+    ///
+    /// # Errors
+    /// Returns why the identity was not written, with the storage, which is still blank.
     pub(super) fn write(
         self,
         mut storage: Storage,
         start: &Start,
     ) -> Result<Box<Recovered>, (AdoptError, Box<Storage>)> {
-        match storage.bootstrap(self.record, start) {
-            // `None`: the volume held this record already, which a blank one never does.
+        match storage.bootstrap(self.cluster, start) {
+            // `None`: the volume held this identity already, which is impossible for a blank one.
             Ok(raft) => {
                 let raft = raft.unwrap_or_default();
                 let identity = storage.identity().clone();
@@ -77,17 +82,20 @@ impl Adoption {
         }
     }
 
-    /// What it would write.
-    pub(super) fn record(&self) -> &ClusterIdentity {
-        &self.record
+    /// Returns the identity.
+    pub(super) fn cluster(&self) -> &ClusterIdentity {
+        &self.cluster
     }
 
-    /// The same record again is fine.
-    pub(super) fn compare(&self, taken: &ClusterIdentity) -> Result<(), AdoptError> {
-        if self.record == *taken {
+    /// Accepts the identity that the member has already, so that the operator can repeat a call.
+    ///
+    /// # Errors
+    /// Returns [`AdoptError::AnotherRecord`] if the member has another identity.
+    pub(super) fn compare(&self, adopted: &ClusterIdentity) -> Result<(), AdoptError> {
+        if self.cluster == *adopted {
             return Ok(());
         }
-        Err(AdoptError::AnotherRecord { cluster: taken.cluster_id.to_string() })
+        Err(AdoptError::AnotherRecord { cluster: adopted.cluster_id.to_string() })
     }
 }
 
@@ -98,13 +106,13 @@ fn check_info(info: &MemberInfo) -> Result<(), AdoptError> {
     }
     if !is_url(&info.peer_url) {
         return refuse(format!(
-            "{:?}, the peer URL of {}, is no address such as http://host:2380",
+            "{:?}, the peer URL of {}, is not a URL such as http://host:2380",
             info.peer_url, info.name
         ));
     }
     if !is_url(&info.client_url) {
         return refuse(format!(
-            "{:?}, the client URL of {}, is no address such as http://host:2379",
+            "{:?}, the client URL of {}, is not a URL such as http://host:2379",
             info.client_url, info.name
         ));
     }

@@ -1,5 +1,5 @@
-//! A member that belongs to a cluster, at work: the engine's threads and the connections to other members. Owns how they are
-//! built from flags and from what the disk held, and the order in which they end.
+//! Consensus of a member that belongs to a cluster: the engine's threads and the connections to other members. Owns how they are
+//! built from the flags and the recovered disk, and the order in which they stop. Does not own the threads (`engine`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::metrics::Metrics;
 use crate::peer::{self, Outgoing, Peers};
 use crate::random;
 
-/// Consensus, log and store at work.
+/// Running threads and connections of a member.
 pub(super) struct Consensus {
     pub(super) peers: Arc<Peers>,
-    pub(super) record: ClusterIdentity,
+    pub(super) cluster: ClusterIdentity,
     shared: Arc<Shared>,
     threads: Threads,
 }
@@ -39,10 +39,10 @@ impl Consensus {
         ended: mpsc::Sender<Ended>,
     ) -> Result<Self, WireError> {
         let member = recovered.identity.member;
-        let record = recovered.identity.cluster.clone().ok_or(WireError::NoCluster)?;
+        let cluster = recovered.identity.cluster.clone().ok_or(WireError::NoCluster)?;
         let peers = Peers::new(peer::Parts {
-            cluster: record.cluster_id,
-            own_url: own_url(&record, config),
+            cluster: cluster.cluster_id,
+            own_url: own_url(&cluster, config),
             shared: Arc::clone(shared),
             metrics: metrics.clone(),
             snapshots: recovered.storage.snapshots().clone(),
@@ -53,19 +53,19 @@ impl Consensus {
         let transport = Box::new(Outgoing(Arc::clone(&peers)));
         let wired = wire(recovered, settings(config, member), clock.now(), shared, transport)?;
         let threads = Threads::start(wired, clock, move |ending| {
-            // The receiver is gone when the member stops anyway.
+            // Fails only if the member is stopping already.
             let _ = ended.try_send(ending);
         });
-        Ok(Self { peers, record, shared: Arc::clone(shared), threads })
+        Ok(Self { peers, cluster, shared: Arc::clone(shared), threads })
     }
 
-    /// Ends every thread, in the order of the data. Everything that the core had asked for is on disk then.
+    /// Stops every thread, in the order in which data flows, so that everything that the core has put out is durable afterwards.
     pub(super) async fn stop(self) {
         self.shared.stop_core();
         let Self { peers, threads, .. } = self;
         let ending = tokio::task::spawn_blocking(move || {
             let draining = threads.join_core();
-            // The core sends nothing more; before, a message would have opened a connection again.
+            // Closed only now, because a message of the core would open a connection again.
             peers.close();
             draining.join();
         });
@@ -106,7 +106,7 @@ fn core_config(config: &Config, id: MemberId) -> raft::Config {
     }
 }
 
-fn own_url(record: &ClusterIdentity, config: &Config) -> String {
-    let recorded = &record.own.peer_url;
-    if recorded.is_empty() { config.args.advertise_peer_url.clone() } else { recorded.clone() }
+fn own_url(cluster: &ClusterIdentity, config: &Config) -> String {
+    let configured = &cluster.own.peer_url;
+    if configured.is_empty() { config.args.advertise_peer_url.clone() } else { configured.clone() }
 }

@@ -1,5 +1,5 @@
-//! A blank member that starts a new cluster from a backup. Owns the order: everything is fetched, checked and durable before
-//! the identity is written, so a crash at any step leaves the volume blank. How a backup is fetched is the caller's.
+//! Start of a new cluster from a backup on a blank member. Owns the order of the steps: everything is fetched, verified and durable
+//! before the identity is written, so that a crash at any step leaves the volume blank. Does not own the transfer (`archive`).
 
 use std::time::{Duration, Instant};
 
@@ -14,27 +14,29 @@ use crate::member::adopt::Adoption;
 use crate::member::serve::Serving;
 use crate::member::{Life, Member, StartError};
 
-/// Between the first attempts to restore, doubled after each: a damaged backup of gigabytes is not fetched in a loop.
+/// Pause after the first failed attempt, doubled after each further one, so that a damaged backup of gigabytes is not fetched in a
+/// tight loop.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Longest pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// How an attempt ended.
+/// Outcome of an attempt.
 pub(super) type Fetched = Result<SnapshotMeta, RestoreFailure>;
 
-/// A volume that is being filled, or waits for another attempt.
+/// State of a volume that is being filled, or waits for the next attempt.
 pub(super) struct Restoring {
     storage: Box<Storage>,
     adoption: Adoption,
     backup: String,
     /// `None` once the attempt has failed.
     fetching: Option<Fetching>,
-    /// Attempts so far.
+    /// Number of attempts so far.
     attempts: u32,
-    /// The next one begins no sooner.
+    /// Earliest start of the next attempt.
     not_before: Instant,
 }
 
-/// An attempt; it ends with its handle.
+/// Attempt under way; dropping it aborts the attempt.
 struct Fetching(AbortHandle);
 
 impl Drop for Fetching {
@@ -44,9 +46,12 @@ impl Drop for Fetching {
 }
 
 impl Member {
-    /// Begins to fetch a backup; tries again if an earlier attempt failed.
-    pub(super) fn restore(&mut self, record: RestoreRecord) -> Result<(), AdoptError> {
-        let RestoreRecord { join, backup, fetch, progress } = record;
+    /// Begins to fetch a backup, or tries again if an earlier attempt failed.
+    ///
+    /// # Errors
+    /// Returns why the order cannot be carried out. No attempt was started.
+    pub(super) fn restore(&mut self, order: RestoreRecord) -> Result<(), AdoptError> {
+        let RestoreRecord { join, backup, fetch, progress } = order;
         let adoption = Adoption::of_join(self.shared.member(), join)?;
         let (storage, attempts) = match std::mem::replace(&mut self.life, Life::Over) {
             Life::Blank(storage) => (storage, 0),
@@ -56,9 +61,9 @@ impl Member {
                 return outcome;
             }
             Life::Restoring(failed) => (failed.storage, if failed.backup == backup { failed.attempts } else { 0 }),
-            Life::Member(engine) => {
-                let outcome = adoption.compare(&engine.record);
-                self.life = Life::Member(engine);
+            Life::Member(consensus) => {
+                let outcome = adoption.compare(&consensus.cluster);
+                self.life = Life::Member(consensus);
                 return outcome;
             }
             Life::Over => return Err(AdoptError::NotBlank { phase: self.handle.status().phase }),
@@ -68,19 +73,19 @@ impl Member {
         let fetched = self.fetched.clone();
         let task = tokio::spawn(async move {
             let outcome = fetching.await;
-            // Nobody listens any more when the member stops.
+            // Fails only if the member is stopping.
             let _ = fetched.send(outcome).await;
         });
-        let record = adoption.record();
-        self.shared.require_token(record.token_sha256);
+        let cluster = adoption.cluster();
+        self.shared.require_token(cluster.token_sha256);
         self.shared.update_status(|status| Status {
             phase: Phase::Restoring,
-            cluster: Some(record.cluster_id),
-            name: record.own.name.clone(),
+            cluster: Some(cluster.cluster_id),
+            name: cluster.own.name.clone(),
             restore: Some(RestoreStatus {
                 backup: backup.clone(),
                 progress: progress.clone(),
-                // What failed before is worth knowing until something succeeds.
+                // The cause of the last failure stays visible until an attempt succeeds.
                 cause: status.restore.as_ref().map(|restore| restore.cause.clone()).unwrap_or_default(),
             }),
             ..Status::clone(status)
@@ -93,7 +98,7 @@ impl Member {
         Ok(())
     }
 
-    /// An attempt ended.
+    /// Handles the end of an attempt.
     pub(super) fn fetched(&mut self, fetched: Fetched, serving: &mut Serving) -> Result<(), StartError> {
         let life = std::mem::replace(&mut self.life, Life::Over);
         let Life::Restoring(mut restoring) = life else {
@@ -118,7 +123,7 @@ impl Member {
                     error: String::new(),
                     ..Status::clone(status)
                 });
-                self.engage(*recovered, serving)
+                self.start_consensus(*recovered, serving)
             }
             Err((reason, storage)) => {
                 let failure = RestoreFailure { cause: "RestoreFailed".to_owned(), reason: reason.to_string() };
@@ -132,7 +137,12 @@ impl Member {
     fn failed(&mut self, mut restoring: Box<Restoring>, failure: &RestoreFailure) {
         let pause = PAUSE_MAX.min(PAUSE_MIN * 2u32.pow(restoring.attempts.clamp(1, 16) - 1));
         restoring.not_before = Instant::now() + pause;
-        tracing::warn!(cause = failure.cause, reason = failure.reason, ?pause, "the backup was not restored");
+        tracing::warn!(
+            cause = failure.cause,
+            reason = failure.reason,
+            ?pause,
+            "the backup was not restored; the next attempt follows a pause"
+        );
         self.shared.update_status(|status| Status {
             restore: status.restore.clone().map(|restore| RestoreStatus { cause: failure.cause.clone(), ..restore }),
             error: failure.reason.clone(),
@@ -143,16 +153,19 @@ impl Member {
 }
 
 impl Restoring {
-    /// An attempt is under way, or the next one of the same order must wait.
+    /// Tests whether an attempt is under way, or the next attempt for the same backup must wait.
     fn is_busy_with(&self, backup: &str) -> bool {
         self.fetching.is_some() || (self.backup == backup && Instant::now() < self.not_before)
     }
 
-    /// The same order again is fine.
+    /// Accepts the order that is being carried out already, so that the operator can repeat a call.
+    ///
+    /// # Errors
+    /// Returns [`AdoptError::AnotherRecord`] for another backup or another cluster identity.
     fn compare(&self, adoption: &Adoption, backup: &str) -> Result<(), AdoptError> {
         if self.backup == backup {
-            return adoption.compare(self.adoption.record());
+            return adoption.compare(self.adoption.cluster());
         }
-        Err(AdoptError::AnotherRecord { cluster: self.adoption.record().cluster_id.to_string() })
+        Err(AdoptError::AnotherRecord { cluster: self.adoption.cluster().cluster_id.to_string() })
     }
 }

@@ -1,6 +1,6 @@
-//! The ports and who serves them: clients on threads of their own, each with its own listener on the shared port, so that
-//! the kernel spreads connections and no runtime waits for another; members, the operator, probes and metrics on the main
-//! thread. Owns listening and its end; what is answered is the doors'.
+//! The ports of a member and the threads that serve them. Clients are served on threads of their own, each with its own listener
+//! on the shared port, so that the kernel spreads connections and no runtime waits for another. Peers, admin calls, probes and
+//! metrics are served on the main thread. Owns listening and its end. Does not own the services (`api`, `peer`, `admin`, `health`).
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
@@ -28,23 +28,26 @@ use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::peer::listen::{FRAME_BYTES_MAX, Listener};
 
-/// HTTP/2 windows for clients: of one stream, and of a connection.
+/// HTTP/2 window of one stream of a client, in bytes.
 const CLIENT_STREAM_WINDOW: u32 = 1 << 20;
+/// HTTP/2 window of a client's connection, in bytes.
 const CLIENT_CONNECTION_WINDOW: u32 = 16 << 20;
-/// And for members.
+/// HTTP/2 window of one stream of a peer, in bytes.
 const PEER_STREAM_WINDOW: u32 = 8 << 20;
+/// HTTP/2 window of a peer's connection, in bytes.
 const PEER_CONNECTION_WINDOW: u32 = 16 << 20;
-/// Calls of one client connection at a time; etcd has no bound of its own.
+/// Concurrent calls on one client connection; etcd sets no limit of its own.
 const STREAMS_MAX: u32 = 65_536;
-/// A silent connection is asked for a sign of life so often, and closed without one.
+/// Interval of HTTP/2 pings on a silent connection.
 const PING: Duration = Duration::from_secs(30);
+/// Time without an answer to a ping after which a connection is closed.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Calls under way may take so long to end when the member stops.
-const LINGER: Duration = Duration::from_secs(3);
+/// Time that calls under way have to end when the member stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
-/// Bound sockets; nobody is listened to yet on the client port, so that clients are refused rather than left waiting.
+/// Bound sockets. The client port does not listen yet, so that clients are refused rather than left waiting.
 #[derive(Debug)]
 pub(super) struct Ports {
     clients: Vec<Socket>,
@@ -53,12 +56,12 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Binds all of them, or none.
+    /// Binds all ports, or none.
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
         let args = &config.args;
         let refused = |flag, address| move |source| StartError::Bind { flag, address, source };
         let clients = bind_shared(args.client_addr, config.client_threads);
-        let listen = |address| bind(address, Sharing::Alone).and_then(listen);
+        let listen = |address| bind(address, Sharing::Exclusive).and_then(listen);
         Ok(Self {
             clients: clients.map_err(refused("--client-addr", args.client_addr))?,
             peer: listen(args.peer_addr).map_err(refused("--peer-addr", args.peer_addr))?,
@@ -69,23 +72,24 @@ impl Ports {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sharing {
-    Alone,
-    WithSiblings,
+    Exclusive,
+    SharedByThreads,
 }
 
-/// One socket a thread on the same port. The first try shares with nobody, or two members could share a port unnoticed.
+/// Binds one socket for each thread to the same port. Binds exclusively first, because otherwise two members could share a port
+/// unnoticed.
 fn bind_shared(address: SocketAddr, count: usize) -> std::io::Result<Vec<Socket>> {
-    let probe = bind(address, Sharing::Alone)?;
+    let probe = bind(address, Sharing::Exclusive)?;
     let address = probe.local_addr()?.as_socket().unwrap_or(address);
     drop(probe);
-    (0..count).map(|_| bind(address, Sharing::WithSiblings)).collect()
+    (0..count).map(|_| bind(address, Sharing::SharedByThreads)).collect()
 }
 
 fn bind(address: SocketAddr, sharing: Sharing) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Or a restart would wait for the connections of the last process to be forgotten.
+    // Otherwise a restart would fail until the kernel has forgotten the connections of the previous process.
     socket.set_reuse_address(true)?;
-    if sharing == Sharing::WithSiblings {
+    if sharing == Sharing::SharedByThreads {
         socket.set_reuse_port(true)?;
     }
     socket.bind(&address.into())?;
@@ -98,7 +102,7 @@ fn listen(socket: Socket) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Who is being served.
+/// Running listeners of a member.
 pub(super) struct Serving {
     clients: Vec<Socket>,
     client_threads: Vec<JoinHandle<()>>,
@@ -106,7 +110,7 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Serves everybody but clients.
+    /// Serves peers, admin calls and HTTP, but not clients yet.
     pub(super) fn start(
         config: &Config,
         handle: &Handle,
@@ -128,7 +132,7 @@ impl Serving {
             .serve_with_incoming(TcpIncoming::from(peer).with_nodelay(Some(true)));
         let peer_task = tokio::spawn(async move {
             if let Err(reason) = server.await {
-                fatal::fatal(format_args!("the peer port is not served any more: {reason}"));
+                fatal::fatal(format_args!("the peer port is no longer served: {reason}"));
             }
         });
         let http = tokio::net::TcpListener::from_std(http).map_err(refused)?;
@@ -150,7 +154,7 @@ impl Serving {
         let settings = Settings { limits, quota_bytes: config.args.quota_bytes };
         for (number, socket) in std::mem::take(&mut self.clients).into_iter().enumerate() {
             let listener = listen(socket).map_err(|source| StartError::System { what: "listen to clients", source })?;
-            // Lane 0 is for everybody who lives elsewhere.
+            // Lane 0 is for calls from all other threads.
             let lane = LaneId(number + 1);
             let service = ClientService::new(handle.on_lane(lane), settings, Arc::new(metrics.clone()));
             let shared = Arc::clone(shared);
@@ -159,33 +163,34 @@ impl Serving {
         Ok(())
     }
 
-    /// Takes no more clients, lets calls under way end for a while, then lets go of them.
+    /// Accepts no more clients, waits a limited time for the calls under way, then closes their connections.
     pub(super) async fn stop_clients(&mut self, shared: &Shared) {
         shared.announce_stop();
         self.clients.clear();
         let threads = std::mem::take(&mut self.client_threads);
         let ended = tokio::task::spawn_blocking(move || {
             for thread in threads {
-                // A panic in it has ended the process before.
+                // Never an error, because a panic in the thread ends the process.
                 let _ = thread.join();
             }
         });
         let _ = ended.await;
     }
 
-    /// Ends the rest.
+    /// Stops serving peers, admin calls and HTTP.
     pub(super) fn stop(self) {
         self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
 
-/// One thread's share of the clients, until the member stops.
+/// Serves the connections of one client thread until the member stops.
 fn clients(listener: TcpListener, service: ClientService, lane: LaneId, shared: Arc<Shared>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.unwrap_or_else(|reason| fatal::fatal(format_args!("no runtime for clients: {reason}")));
+    let runtime =
+        runtime.unwrap_or_else(|reason| fatal::fatal(format_args!("the runtime for clients cannot start: {reason}")));
     runtime.block_on(async move {
-        let attending = Arc::clone(&shared);
-        tokio::spawn(async move { attending.attend(lane).await });
+        let replies = Arc::clone(&shared);
+        tokio::spawn(async move { replies.attend(lane).await });
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(reason) => fatal::fatal(format_args!("the client port cannot be served: {reason}")),
@@ -201,30 +206,30 @@ async fn accept(listener: tokio::net::TcpListener, service: ClientService, share
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,
-            // Finished connections are let go of as they end.
+            // Frees connections as they end.
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
             Ok((stream, _)) => {
-                // Without it small answers would wait for the client's acknowledgements.
+                // Otherwise small answers would wait for the client's TCP acknowledgements.
                 let _ = stream.set_nodelay(true);
-                connections.spawn(converse(stream, service.clone(), shared.subscribe_stopping()));
+                connections.spawn(serve_connection(stream, service.clone(), shared.subscribe_stopping()));
             }
             Err(reason) => {
-                // Out of descriptors, most likely: others may be given back in a moment.
-                tracing::warn!(%reason, "a client was not accepted");
+                // Most likely the process is out of file descriptors, and one may be freed soon.
+                tracing::warn!(%reason, "cannot accept a client's connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         }
     }
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(LINGER, ended).await.is_err() {
-        tracing::info!("connections that did not end in time are cut off");
+    if tokio::time::timeout(DRAIN_TIMEOUT, ended).await.is_err() {
+        tracing::info!("client connections that did not end in time are closed");
     }
 }
 
-async fn converse(
+async fn serve_connection(
     stream: tokio::net::TcpStream,
     service: ClientService,
     mut stopping: tokio::sync::watch::Receiver<bool>,
@@ -244,7 +249,7 @@ async fn converse(
     tokio::select! {
         ended = connection.as_mut() => {
             if let Err(reason) = ended {
-                tracing::debug!(%reason, "a client's connection broke");
+                tracing::debug!(%reason, "a client's connection failed");
             }
             return;
         }

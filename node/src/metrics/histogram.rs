@@ -1,4 +1,4 @@
-//! Owns a histogram of few buckets that is filled without a lock. Does not own what is measured.
+//! Owns a histogram with few buckets that is filled without a lock. Does not own what is measured (`metrics.rs`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// From 100 µs to 10 s, in nanoseconds.
+/// Bounds of durations from 100 µs to 10 s, in nanoseconds.
 const DURATIONS: &[u64] = &[
     100_000,
     250_000,
@@ -30,28 +30,28 @@ const DURATIONS: &[u64] = &[
 
 const COUNTS: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
-/// A histogram over fixed bounds. Cloning shares it.
+/// Histogram with fixed bounds. Clones share the counts.
 #[derive(Clone, Debug)]
 pub struct Histogram(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     bounds: &'static [u64],
-    /// What one is in the unit that is shown.
+    /// Factor from the stored unit to the unit that is shown.
     scale: f64,
-    /// One per bound, and one above all.
+    /// One bucket for each bound, and one above the last.
     buckets: Box<[AtomicU64]>,
     sum: AtomicU64,
 }
 
 impl Histogram {
-    /// Of durations, shown in seconds.
+    /// Creates a histogram of durations, shown in seconds.
     #[must_use]
     pub fn durations() -> Histogram {
         Histogram::over(DURATIONS, 1e-9)
     }
 
-    /// Of numbers of things.
+    /// Creates a histogram of counts.
     #[must_use]
     pub fn counts() -> Histogram {
         Histogram::over(COUNTS, 1.0)
@@ -62,12 +62,12 @@ impl Histogram {
         Histogram(Arc::new(Inner { bounds, scale, buckets, sum: AtomicU64::new(0) }))
     }
 
-    /// Counts a duration.
+    /// Adds a duration.
     pub fn observe(&self, took: Duration) {
         self.add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Counts a number of things.
+    /// Adds a count.
     pub fn observe_count(&self, count: usize) {
         self.add(count as u64);
     }
@@ -78,7 +78,7 @@ impl Histogram {
         self.0.sum.fetch_add(value, Ordering::Relaxed);
     }
 
-    /// How many were counted.
+    /// Number of values that were added.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).sum()
@@ -96,7 +96,7 @@ impl EncodeMetric for Histogram {
             .chain([f64::INFINITY])
             .zip(self.0.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)))
             .collect();
-        // From the buckets just read, or the two could disagree.
+        // Computed from the buckets just read, because a counter of its own could disagree with them.
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = self.0.sum.load(Ordering::Relaxed) as f64 * self.0.scale;
         encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bound_belongs_to_its_own_bucket() {
+    fn a_value_at_a_bound_belongs_to_the_bucket_of_that_bound() {
         let histogram = Histogram::counts();
         for count in [0, 1, 2, 3, 1024, 1025] {
             histogram.observe_count(count);

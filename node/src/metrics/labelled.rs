@@ -1,5 +1,5 @@
-//! Owns the metrics with labels: a fixed grid of counts, so that recording is an index and an addition, and so that no
-//! client can make more series. Only what happened is shown.
+//! Owns the metrics with labels: a fixed grid of counts, so that recording is an index and an addition, and no client can create
+//! further series. Only combinations that occurred are shown. Does not own what is counted (`metrics.rs`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::histogram::Histogram;
 
-/// Durations by request and success. Cloning shares them.
+/// Durations by request and success. Clones share the counts.
 #[derive(Clone, Debug)]
 pub(super) struct Durations(Arc<[[Histogram; 2]]>);
 
@@ -48,7 +48,7 @@ impl EncodeMetric for Durations {
     }
 }
 
-/// The codes by number, as grpc-go spells them.
+/// Names of the gRPC codes by number, as grpc-go spells them.
 const CODES: [&str; 17] = [
     "OK",
     "Canceled",
@@ -69,7 +69,7 @@ const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-/// Calls by method and code. Cloning shares them.
+/// Calls by method and code. Clones share the counts.
 #[derive(Clone, Debug)]
 pub(super) struct Calls(Arc<[[AtomicU64; CODES.len()]]>);
 
@@ -108,7 +108,7 @@ impl EncodeMetric for Calls {
     }
 }
 
-/// A gauge with one label, read off the member: value by label.
+/// Gauge with one label, read from the member: the label's name, and pairs of label value and gauge value.
 #[derive(Clone, Debug)]
 pub(super) struct ByLabel(pub(super) &'static str, pub(super) Vec<(String, u64)>);
 
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_spelt_in_their_order() {
+    fn code_names_are_in_the_order_of_the_codes() {
         assert_eq!(CODES[Code::Ok as usize], "OK");
         assert_eq!(CODES[Code::OutOfRange as usize], "OutOfRange");
         assert_eq!(CODES[Code::Unauthenticated as usize], "Unauthenticated");

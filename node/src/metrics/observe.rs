@@ -1,5 +1,5 @@
-//! Owns how the metrics count what the engine and the client port report. Does not own when they report it ([`Observer`],
-//! [`CallObserver`]).
+//! Counts the measurements that the engine and the client API report. Owns which metric each report changes. Does not own when
+//! they report ([`Observer`], [`CallObserver`]).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Owns what the operating system says of this process, read when somebody asks. Absent where there is no `/proc`.
+//! Owns the metrics of the process, read from `/proc` when the page is requested, and absent where there is no `/proc`. Does not own
+//! the metrics of the member (`state.rs`).
 
 use std::fs;
 
@@ -7,7 +8,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Page;
 
-/// Fixed for programs on Linux, whatever the kernel ticks at.
+/// `USER_HZ`, which is 100 for programs on Linux, independent of the kernel's tick rate.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 pub(super) fn register(page: &mut Page) {
@@ -21,7 +22,7 @@ pub(super) fn register(page: &mut Page) {
         if let Some(boot) = fs::read_to_string("/proc/stat").ok().as_deref().and_then(boot_time) {
             page.0.register(
                 "process_start_time_seconds",
-                "When the process started, since the Unix epoch",
+                "Start time of the process, in seconds since the Unix epoch",
                 ConstGauge::new(boot as f64 + stat.start_ticks as f64 / TICKS_PER_SECOND),
             );
         }
@@ -33,7 +34,7 @@ pub(super) fn register(page: &mut Page) {
         page.0.register("process_open_fds", "Open file descriptors", ConstGauge::new(open.count() as i64));
     }
     if let Some(max) = fs::read_to_string("/proc/self/limits").ok().as_deref().and_then(open_files_max) {
-        page.0.register("process_max_fds", "Most file descriptors that may be open", ConstGauge::new(max as f64));
+        page.0.register("process_max_fds", "Limit of open file descriptors", ConstGauge::new(max as f64));
     }
 }
 
@@ -44,10 +45,10 @@ struct Stat {
 }
 
 impl Stat {
-    /// The program's name may hold anything, blanks and brackets too; what follows its last bracket is numbers.
+    /// Parses the fields after the last bracket, because the program's name before it may contain blanks and brackets.
     fn parse(text: &str) -> Option<Stat> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
-        let number = |place: usize| fields.get(place)?.parse::<u64>().ok();
+        let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
         Some(Stat { cpu_ticks: number(11)? + number(12)?, threads: number(17)?, start_ticks: number(19)? })
     }
 }
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_with_brackets_does_not_confuse_the_numbers() {
+    fn a_name_with_brackets_does_not_shift_the_fields() {
         let text = "7 (raft) no) de) S 1 2 3 4 5 6 7 8 9 10 150 50 13 14 20 0 12 0 4242 99";
         let stat = Stat::parse(text).unwrap();
         assert_eq!((stat.cpu_ticks, stat.threads, stat.start_ticks), (200, 12, 4242));
@@ -79,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_files_give_their_number() {
+    fn the_other_files_are_parsed() {
         assert_eq!(boot_time("cpu 1 2\nbtime 1700000000\n"), Some(1_700_000_000));
         assert_eq!(resident_bytes("Name:\tx\nVmRSS:\t  2048 kB\n"), Some(2048 * 1024));
         let limits =

@@ -1,4 +1,5 @@
-//! Owns the metrics that are not counted but read off the member when somebody asks. Does not own the member.
+//! Owns the metrics that are not counted, but read from the member when the page is requested. Does not own the member's status
+//! (`engine`).
 
 use std::sync::Arc;
 
@@ -11,14 +12,14 @@ use super::Page;
 use super::labelled::ByLabel;
 use crate::version;
 
-/// A member at one moment.
+/// State of a member at one time.
 #[derive(Clone, Debug)]
 pub struct State {
-    /// What it says of itself.
+    /// Status of the member.
     pub status: Arc<Status>,
-    /// Its content.
+    /// Published view of its store.
     pub published: Arc<Published>,
-    /// The most that its content may take, in bytes.
+    /// Maximum bytes of live keys and history.
     pub quota_bytes: u64,
 }
 
@@ -29,7 +30,7 @@ pub(super) fn register(page: &mut Page, state: &State) {
     gauges.one("etcd_server_version", "Version of etcd's API that is served", "server_version", api::version::API);
     gauges.one(
         "etcd_cluster_version",
-        "Version of etcd's API that the cluster agreed on",
+        "Version of etcd's API that the cluster serves",
         "cluster_version",
         api::version::CLUSTER,
     );
@@ -54,36 +55,49 @@ fn consensus(gauges: &mut Gauges<'_>, status: &Status) {
     gauges.number("etcd_server_proposals_applied_total", "Index of the last entry applied", status.applied.0);
     gauges.number("raft_term", "The member's term", status.term.0);
     gauges.number("raft_last_index", "Index of the last entry of the log", status.last.0);
-    gauges.number("raft_snapshot_index", "Last entry in the newest durable snapshot", status.snapshot.0);
-    gauges.number("raft_configuration_index", "Entry of the configuration in force", status.configuration_index.0);
+    gauges.number("raft_snapshot_index", "Index of the last entry in the newest durable snapshot", status.snapshot.0);
+    gauges.number(
+        "raft_configuration_index",
+        "Index of the entry of the current configuration",
+        status.configuration_index.0,
+    );
     gauges.number(
         "raft_voters",
-        "Voters in force, the incoming half while joint",
+        "Voters of the current configuration, of the incoming half while it is joint",
         status.configuration.voters.len() as u64,
     );
-    gauges.number("raft_learners", "Learners in force", status.configuration.learners.len() as u64);
-    gauges.number("raft_joint", "Whether two halves must agree", u64::from(status.configuration.is_joint()));
-    gauges.number("raft_draining", "Whether this member prepares to stop", u64::from(status.draining));
+    gauges.number("raft_learners", "Learners of the current configuration", status.configuration.learners.len() as u64);
+    gauges.number(
+        "raft_joint",
+        "Whether the current configuration is joint",
+        u64::from(status.configuration.is_joint()),
+    );
+    gauges.number("raft_draining", "Whether this member is about to stop", u64::from(status.draining));
     let phases = [Phase::Blank, Phase::Restoring, Phase::Member, Phase::Removed, Phase::Damaged];
     let values = phases.map(|phase| (label(phase).to_owned(), u64::from(phase == status.phase)));
-    gauges.by_label("raft_phase", "What the member is: 1 for what holds", "phase", values.into());
-    let behind = status.progress.iter().filter(|(id, _)| **id != status.member);
-    let behind = behind.map(|(id, progress)| (id.to_string(), status.last.0.saturating_sub(progress.matched.0)));
+    gauges.by_label(
+        "raft_phase",
+        "Phase of the member: 1 for the current phase, 0 for the others",
+        "phase",
+        values.into(),
+    );
+    let others = status.progress.iter().filter(|(id, _)| **id != status.member);
+    let lags = others.map(|(id, progress)| (id.to_string(), status.last.0.saturating_sub(progress.matched.0)));
     gauges.by_label(
         "raft_follower_behind_entries",
-        "Entries that another member has not made durable, as its leader knows",
+        "Entries that another member has not acknowledged to this leader as durable",
         "member",
-        behind.collect(),
+        lags.collect(),
     );
 }
 
 fn content(gauges: &mut Gauges<'_>, state: &State) {
     let view = &state.published.view;
-    gauges.number("etcd_server_quota_backend_bytes", "The most that the content may take", state.quota_bytes);
-    gauges.number("etcd_mvcc_db_total_size_in_bytes", "What the content takes, history included", view.size_bytes());
+    gauges.number("etcd_server_quota_backend_bytes", "Limit on the bytes of live keys and history", state.quota_bytes);
+    gauges.number("etcd_mvcc_db_total_size_in_bytes", "Bytes of live keys and history", view.size_bytes());
     gauges.number(
         "etcd_mvcc_db_total_size_in_use_in_bytes",
-        "What the content takes, history included; nothing is ever fragmented",
+        "Bytes of live keys and history; there is no fragmentation",
         view.size_bytes(),
     );
     gauges.number("etcd_debugging_mvcc_current_revision", "The store's revision", view.revision().0.max(0) as u64);
@@ -92,7 +106,7 @@ fn content(gauges: &mut Gauges<'_>, state: &State) {
         "Revision of the last compaction, 0 before the first",
         view.compact_revision().0.max(0) as u64,
     );
-    gauges.number("raft_versions", "Versions of keys that are remembered, tombstones included", view.version_count());
+    gauges.number("raft_versions", "Versions of keys in the store, including tombstones", view.version_count());
     gauges.number("raft_alarms", "Alarms that are raised", view.alarms().len() as u64);
 }
 
@@ -110,11 +124,11 @@ struct Gauges<'a>(&'a mut Page);
 
 impl Gauges<'_> {
     fn number(&mut self, name: &str, help: &str, value: u64) {
-        // Every number of a member fits a float to the precision that a graph shows.
+        // A float is precise enough for graphs of these numbers.
         self.0.0.register(name, help, ConstGauge::new(value as f64));
     }
 
-    /// The value is 1; what is told is the label.
+    /// Registers a gauge with the value 1, whose label carries the information.
     fn one(&mut self, name: &str, help: &str, label: &'static str, value: &str) {
         self.by_label(name, help, label, vec![(value.to_owned(), 1)]);
     }
@@ -133,7 +147,7 @@ mod tests {
     use crate::metrics::Metrics;
 
     #[test]
-    fn the_page_tells_what_the_member_is() {
+    fn the_page_shows_the_state_of_the_member() {
         let mut status = Status::idle(MemberId(0xab), "demo-1".to_owned(), Phase::Member);
         status.leader = Some(MemberId(0xab));
         status.role = Role::Leader;

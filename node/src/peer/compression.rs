@@ -1,27 +1,29 @@
-//! Frames made smaller when that pays. Owns the decision: bodies of 1 KiB and more are tried, kept compressed if a tenth is
-//! saved; after a failure the next ones are not even tried for a while, as random values do not get better.
+//! Compression of frames between members. Owns the decision whether a frame is sent compressed: frames of at least 1 KiB are tried,
+//! and sent compressed if that saves a tenth. After a failure some frames are sent without a try, because values that do not
+//! compress are usually followed by others like them.
 
 use bytes::Bytes;
 
-/// Below this size nothing is tried.
+/// Size in bytes from which a frame is tried.
 const BYTES_MIN: usize = 1_024;
-/// Fastest level: the network is rarely the bottleneck, the processor often is.
+/// zstd's fastest level, because the processor is the bottleneck more often than the network.
 const LEVEL: i32 = 1;
-/// At most so many frames in a row go untried.
+/// Maximum number of consecutive frames sent without a try.
 const SKIP_MAX: u32 = 64;
-/// A frame larger than this is refused rather than unpacked.
+/// Maximum size of a frame in bytes, decompressed; a larger one is refused.
 pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// Compresses one lane's frames.
 #[derive(Default)]
 pub(crate) struct Compression {
-    /// Frames left to skip, and how many to skip after the next failure.
+    /// Number of frames still to be sent without a try.
     skip: u32,
+    /// Number of frames that were skipped after the last failure; doubled at the next one.
     next_skip: u32,
 }
 
 impl Compression {
-    /// `Some` if the compressed form is worth it.
+    /// Compresses a frame; `None` if it was not tried or not enough was saved.
     pub(crate) fn compress(&mut self, frame: &[u8]) -> Option<Bytes> {
         if frame.len() < BYTES_MIN {
             return None;
@@ -41,7 +43,7 @@ impl Compression {
     }
 }
 
-/// Unpacks a frame; `None` if it is damaged or larger than [`FRAME_BYTES_MAX`].
+/// Decompresses a frame; `None` if it is damaged or larger than [`FRAME_BYTES_MAX`].
 pub(crate) fn decompress(frame: &[u8]) -> Option<Bytes> {
     let announced = zstd::zstd_safe::get_frame_content_size(frame).ok()??;
     let capacity = usize::try_from(announced).ok().filter(|size| *size <= FRAME_BYTES_MAX)?;
@@ -52,7 +54,7 @@ pub(crate) fn decompress(frame: &[u8]) -> Option<Bytes> {
 mod tests {
     use super::*;
 
-    /// Bytes that nothing can shorten, the same each time.
+    /// Incompressible bytes, the same in each run.
     fn noise(length: usize) -> Vec<u8> {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let next = || {
@@ -65,21 +67,21 @@ mod tests {
     }
 
     #[test]
-    fn what_shrinks_is_compressed_and_comes_back_whole() {
+    fn a_compressible_frame_is_compressed_and_decompresses_to_itself() {
         let frame = b"the same words again and again; ".repeat(100);
-        let compressed = Compression::default().compress(&frame).expect("it shrinks a lot");
+        let compressed = Compression::default().compress(&frame).expect("repeated words compress well");
         assert!(compressed.len() < frame.len() / 2);
         assert_eq!(decompress(&compressed).unwrap(), frame);
     }
 
     #[test]
-    fn small_frames_go_as_they_are() {
+    fn small_frames_are_not_compressed() {
         assert_eq!(Compression::default().compress(&[0; BYTES_MIN - 1]), None);
         assert!(Compression::default().compress(&[0; BYTES_MIN]).is_some());
     }
 
     #[test]
-    fn noise_is_tried_less_and_less_often() {
+    fn incompressible_frames_are_tried_less_and_less_often() {
         let (noise, words) = (noise(4_000), b"words, words, ".repeat(200));
         let mut compression = Compression::default();
         let mut tried = 0;
@@ -89,13 +91,13 @@ mod tests {
         }
         assert!(tried < 12, "{tried} of 200 were tried");
         let until_tried = (0..=SKIP_MAX).position(|_| compression.compress(&words).is_some());
-        assert!(until_tried.is_some(), "it never gives up for good");
-        assert!(compression.compress(&words).is_some(), "and believes in compression again");
+        assert!(until_tried.is_some(), "a compressible frame is never tried again");
+        assert!(compression.compress(&words).is_some(), "frames are skipped after a success");
     }
 
     #[test]
     fn damaged_or_huge_frames_are_refused() {
-        assert_eq!(decompress(b"no frame at all"), None);
+        assert_eq!(decompress(b"not a zstd frame"), None);
         let mut compressed = Compression::default().compress(&[7; 5_000]).unwrap().to_vec();
         compressed.truncate(compressed.len() - 2);
         assert_eq!(decompress(&compressed), None);

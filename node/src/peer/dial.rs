@@ -1,5 +1,6 @@
-//! Connections to one member: opened when there is something to say, closed when there has not been for long. Owns backing
-//! off and noticing that a connection broke. Every attempt resolves the name anew, as members keep names, not addresses.
+//! Connections to one member: opened when messages wait, closed after a long idle time. Owns backoff and the detection of broken
+//! connections. Does not own the waiting messages (`lanes.rs`). Every attempt resolves the host name again, because a member keeps
+//! its name and not its address.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,37 +14,38 @@ use crate::peer::Peers;
 use crate::peer::compression::FRAME_BYTES_MAX;
 use crate::peer::lanes::{Frames, Lane};
 
-/// HTTP/2 windows: of one stream, and of a connection.
+/// HTTP/2 window of one stream, in bytes.
 const STREAM_WINDOW: u32 = 8 << 20;
+/// HTTP/2 window of a connection, in bytes.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A silent network is noticed within twice this, so that a healed one is used again soon.
+/// Interval of pings, and time limit of their answers: a dead network is detected within twice this value.
 const PING: Duration = Duration::from_secs(2);
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
-/// A connection that said nothing for so long is closed.
+/// Time without messages after which a connection is closed.
 const IDLE: Duration = Duration::from_secs(300);
 
 /// Why there is no connection to a member.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// Neither the configuration nor the member itself has named its address.
-    #[error("its address is not known")]
+    /// Neither the configuration nor a greeting of the member contains its address.
+    #[error("the member's address is not known")]
     UnknownAddress,
-    /// The address cannot be parsed.
-    #[error("{url} is no address: {source}")]
+    /// The URL cannot be parsed.
+    #[error("{url} is not a URL: {source}")]
     Address {
-        /// As configured.
+        /// URL of the member.
         url: String,
-        /// What is wrong with it.
+        /// Error of the parser.
         source: http::uri::InvalidUri,
     },
-    /// The connection was not opened.
+    /// The connection cannot be opened.
     #[error("{url}: {}", chain(.source))]
     Transport {
-        /// The address.
+        /// URL of the member.
         url: String,
-        /// Why not.
+        /// Error of the transport, with its causes.
         source: tonic::transport::Error,
     },
 }
@@ -51,7 +53,7 @@ pub(crate) enum ConnectError {
 /// Opens a connection to `url`.
 ///
 /// # Errors
-/// Returns why there is none.
+/// Returns why there is no connection.
 pub(crate) async fn connect(url: &str) -> Result<Channel, ConnectError> {
     let uri: Uri = url.parse().map_err(|source| ConnectError::Address { url: url.to_owned(), source })?;
     Endpoint::from(uri)
@@ -67,7 +69,7 @@ pub(crate) async fn connect(url: &str) -> Result<Channel, ConnectError> {
         .map_err(|source| ConnectError::Transport { url: url.to_owned(), source })
 }
 
-/// An error with its causes.
+/// Text of an error with all its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -79,22 +81,22 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Keeps one lane to `to` connected while there is something to say. Ends when the link is dropped.
+/// Connects one lane to `to` whenever messages wait. Runs until the link is dropped, which aborts it.
 pub(crate) async fn keep(peers: Arc<Peers>, to: MemberId, lane: Arc<Lane>) {
     let mut back_off = BACK_OFF_MIN;
     loop {
         while lane.is_empty() {
-            lane.idle.notified().await;
+            lane.messages_wait.notified().await;
         }
-        match converse(&peers, to, &lane).await {
+        match send_messages(&peers, to, &lane).await {
             Ok(()) => back_off = BACK_OFF_MIN,
             Err(Broken { reason, was_open }) => {
                 if was_open {
                     back_off = BACK_OFF_MIN;
                     peers.metrics.peer_disconnected();
-                    tracing::info!(%to, %reason, "connection to a member broke");
+                    tracing::info!(%to, %reason, "the connection to a member broke");
                 } else {
-                    tracing::debug!(%to, %reason, "member not reached");
+                    tracing::debug!(%to, %reason, "cannot connect to a member");
                 }
                 lane.clear();
                 peers.unreachable(to);
@@ -107,12 +109,12 @@ pub(crate) async fn keep(peers: Arc<Peers>, to: MemberId, lane: Arc<Lane>) {
 
 struct Broken {
     reason: String,
-    /// It had been a connection before.
+    /// Whether the connection had been open; otherwise the attempt to connect failed.
     was_open: bool,
 }
 
-/// One connection, from the first word to the last. `Ok`: closed because nobody had anything to say.
-async fn converse(peers: &Arc<Peers>, to: MemberId, lane: &Arc<Lane>) -> Result<(), Broken> {
+/// Opens one connection and sends messages until it ends. `Ok`: closed because it was idle.
+async fn send_messages(peers: &Arc<Peers>, to: MemberId, lane: &Arc<Lane>) -> Result<(), Broken> {
     let not_open = |reason: ConnectError| Broken { reason: reason.to_string(), was_open: false };
     let url = peers.url(to).ok_or_else(|| not_open(ConnectError::UnknownAddress))?;
     let channel = connect(&url).await.map_err(not_open)?;

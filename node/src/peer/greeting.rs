@@ -1,5 +1,5 @@
-//! Owns the checks of the greeting with which a member opens a connection. Does not own what follows (`listen.rs`, `snapshot.rs`) or
-//! whether the member was removed: the core knows that.
+//! Owns the checks of the greeting with which a member opens a connection. Does not own what follows (`listen.rs`, `snapshot.rs`)
+//! nor whether the member was removed (`raft`).
 
 use proto::peer::Greeting;
 use raft::MemberId;
@@ -8,7 +8,7 @@ use tonic::Status;
 
 use crate::peer::Peers;
 
-/// The member that opened a connection, if it may.
+/// Returns the ID of the member that opened a connection.
 ///
 /// # Errors
 /// Returns why the connection is refused. A refusal is logged here.
@@ -19,7 +19,11 @@ pub(super) fn check(peers: &Peers, greeting: &Greeting) -> Result<MemberId, Stat
     };
     let from = MemberId(greeting.from);
     if greeting.protocol != wire::PROTOCOL {
-        return refuse(format!("protocol {} is not spoken here, but {}", greeting.protocol, wire::PROTOCOL));
+        return refuse(format!(
+            "protocol {} is not supported; this member speaks protocol {}",
+            greeting.protocol,
+            wire::PROTOCOL
+        ));
     }
     if greeting.cluster_id[..] != peers.cluster().0 {
         let theirs = <[u8; 16]>::try_from(&greeting.cluster_id[..]).map(ClusterId);

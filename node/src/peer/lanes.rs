@@ -1,5 +1,5 @@
-//! What waits for one member, in lanes that never queue behind each other. Owns the bounds: what does not fit is lost, which
-//! Raft tolerates. Does not own connections (`dial`).
+//! Messages that wait for one member, in lanes that never delay each other. Owns the limits: messages above them are dropped, which
+//! Raft tolerates. Does not own connections (`dial.rs`).
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,24 +16,24 @@ use tokio::sync::Notify;
 use crate::metrics::Metrics;
 use crate::peer::compression::Compression;
 
-/// Payload bytes that may wait in one lane; above Raft's own window, so that only forwarded commands can hit it.
+/// Payload bytes that may wait in one lane; above Raft's limit of inflight bytes, so that only forwarded commands can reach it.
 const BYTES_MAX: usize = 32 << 20;
 /// Messages that may wait in one lane.
 const MESSAGES_MAX: usize = 8_192;
-/// A frame is closed when it holds so many bytes.
+/// Size in bytes at which no further message is added to a frame.
 const FRAME_BYTES: usize = 2 << 20;
 
-/// Which lane a message takes.
+/// Lane of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaneKind {
-    /// Votes, heartbeats, acknowledgements, reads: small and urgent.
+    /// Votes, heartbeats, acknowledgements and reads, which are small and urgent.
     Control,
-    /// Entries and forwarded commands: in bulk.
+    /// Entries and forwarded commands, which may be large.
     Bulk,
 }
 
 impl LaneKind {
-    /// Appends keep one order among themselves, with or without entries.
+    /// Returns the lane of a message. All appends use one lane, with or without entries, so that they keep their order.
     pub(crate) fn of(message: &Message) -> Self {
         match message.body {
             Body::Append(_) | Body::Propose { .. } => Self::Bulk,
@@ -48,30 +48,31 @@ struct Waiting {
     bytes: usize,
 }
 
-/// What waits for one member in one lane.
+/// Messages that wait for one member in one lane.
 #[derive(Debug, Default)]
 pub(crate) struct Lane {
     waiting: Mutex<Waiting>,
-    /// Wakes the stream that sends.
+    /// Wakes the stream of the open connection.
     stream: AtomicWaker,
-    /// Wakes who opens a connection, while there is none.
-    pub(crate) idle: Notify,
-    /// Number of the connection that sends; 0: none.
+    /// Wakes the dialer when a message is added while the lane is disconnected.
+    pub(crate) messages_wait: Notify,
+    /// Number of the connection that sends; 0 if the lane is disconnected.
     connection: AtomicU64,
     /// Number of the newest connection.
     connections: AtomicU64,
+    /// Whether messages were added since the last check for idleness.
     used: AtomicBool,
 }
 
 impl Lane {
-    /// Adds messages, as far as they fit, and leaves `messages` empty. Answers how many were lost.
+    /// Adds the messages that fit, drops the others, and leaves `messages` empty. Returns the number of dropped messages.
     pub(crate) fn put(&self, messages: &mut Vec<Message>) -> usize {
         let mut waiting = self.lock();
-        let mut lost = 0;
+        let mut dropped = 0;
         for message in messages.drain(..) {
             let bytes = bytes_of(&message);
             if waiting.messages.len() >= MESSAGES_MAX || waiting.bytes + bytes > BYTES_MAX {
-                lost += 1;
+                dropped += 1;
                 continue;
             }
             waiting.bytes += bytes;
@@ -82,22 +83,22 @@ impl Lane {
         if self.connection.load(Ordering::Acquire) != 0 {
             self.stream.wake();
         } else {
-            self.idle.notify_one();
+            self.messages_wait.notify_one();
         }
-        lost
+        dropped
     }
 
-    /// Forgets what waits: it is too old to be of use.
+    /// Drops the waiting messages, because they are outdated after a broken connection.
     pub(crate) fn clear(&self) {
         *self.lock() = Waiting::default();
     }
 
-    /// Whether anything waits.
+    /// Tests whether no message waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().messages.is_empty()
     }
 
-    /// Whether anything was put since the last call.
+    /// Tests whether messages were added since the last call.
     pub(crate) fn was_used(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
     }
@@ -108,7 +109,7 @@ impl Lane {
         std::mem::take(&mut waiting.messages)
     }
 
-    /// Every holder leaves the list whole, so a panic elsewhere does not spoil it.
+    /// Ignores poisoning, because every holder of the lock leaves the list consistent.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,37 +123,37 @@ fn bytes_of(message: &Message) -> usize {
     }
 }
 
-/// The frames of one connection: a greeting, then whatever waits, as much as there is each time the connection has room.
+/// Frames of one connection: a greeting, then the waiting messages, as many as there are each time the connection can send.
 pub(crate) struct Frames {
     lane: Arc<Lane>,
     connection: u64,
     greeting: Option<Greeting>,
     compression: Compression,
-    /// Taken from the lane, not sent yet; in reverse, the next one last.
-    taken: Vec<Message>,
+    /// Messages removed from the lane and not sent yet, in reverse order: the next one is the last.
+    unsent: Vec<Message>,
     metrics: Metrics,
 }
 
 impl Frames {
-    /// From now on the lane wakes this stream.
+    /// Creates the stream that the lane wakes from now on.
     pub(crate) fn new(lane: Arc<Lane>, greeting: Greeting, metrics: Metrics) -> Self {
         let connection = lane.connections.fetch_add(1, Ordering::Relaxed) + 1;
         lane.connection.store(connection, Ordering::Release);
         let (greeting, compression) = (Some(greeting), Compression::default());
-        Self { lane, connection, greeting, compression, taken: Vec::new(), metrics }
+        Self { lane, connection, greeting, compression, unsent: Vec::new(), metrics }
     }
 
     fn next_frame(&mut self) -> Option<Frame> {
-        if self.taken.is_empty() {
-            self.taken = self.lane.take();
-            self.taken.reverse();
+        if self.unsent.is_empty() {
+            self.unsent = self.lane.take();
+            self.unsent.reverse();
         }
-        let mut frame = Vec::with_capacity(self.taken.iter().map(|message| 128 + bytes_of(message)).sum());
+        let mut frame = Vec::with_capacity(self.unsent.iter().map(|message| 128 + bytes_of(message)).sum());
         while frame.len() < FRAME_BYTES
-            && let Some(message) = self.taken.pop()
+            && let Some(message) = self.unsent.pop()
         {
             if let Err(reason) = wire::put_message(&mut frame, &message) {
-                tracing::error!(%reason, "a message was not sent");
+                tracing::error!(%reason, "a message cannot be encoded and was not sent");
             }
         }
         if frame.is_empty() {
@@ -171,7 +172,7 @@ impl Frames {
 
 impl Drop for Frames {
     fn drop(&mut self) {
-        // A newer connection may send already.
+        // Unless a newer connection sends already.
         let _ = self.lane.connection.compare_exchange(self.connection, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 }
@@ -187,7 +188,7 @@ impl Stream for Frames {
             return Poll::Ready(Some(frame));
         }
         self.lane.stream.register(context.waker());
-        // Something may have come between the look and the registration.
+        // A message may have been added between the check and the registration.
         self.next_frame().map_or(Poll::Pending, |frame| Poll::Ready(Some(frame)))
     }
 }

@@ -1,5 +1,5 @@
 //! Owns the receiving end of the lanes: checks the sender, then passes its messages to the core. Does not own the checks of a
-//! greeting (`greeting.rs`) or what a message means (the core).
+//! greeting (`greeting.rs`) nor the meaning of a message (`raft`).
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub(crate) use crate::peer::compression::FRAME_BYTES_MAX;
 use crate::peer::compression::decompress;
 use crate::peer::{Peers, greeting, snapshot};
 
-/// A stranger has so long to introduce itself.
+/// Time within which a new connection must send its greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The peer service of a member.
@@ -23,7 +23,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Hands what it hears to `peers`, once there are any: a blank member listens to nobody.
+    /// Creates the service. It passes messages to `peers` once they are set, and refuses all calls to a blank member before.
     pub(crate) fn new(peers: Arc<OnceLock<Arc<Peers>>>) -> Self {
         Self { peers }
     }
@@ -40,12 +40,12 @@ impl Peer for Listener {
         let mut frames = request.into_inner();
         let first = tokio::time::timeout(GREETING_TIMEOUT, frames.message())
             .await
-            .map_err(|_| Status::deadline_exceeded("no greeting came"))??;
+            .map_err(|_| Status::deadline_exceeded("no greeting was received in time"))??;
         let Some(Frame { kind: Some(Kind::Greeting(greeting)) }) = first else {
             return Err(Status::invalid_argument("the first frame must be a greeting"));
         };
         let from = greeting::check(peers, &greeting)?;
-        tracing::debug!(%from, "a member speaks");
+        tracing::debug!(%from, "a member connected");
         while let Some(frame) = frames.message().await? {
             if let Some(Kind::Messages(bytes) | Kind::Compressed(bytes)) = &frame.kind {
                 peers.metrics.peer_received(bytes.len());
@@ -56,15 +56,15 @@ impl Peer for Listener {
                     decompress(&bytes).ok_or_else(|| Status::data_loss("a frame could not be decompressed"))?
                 }
                 Some(Kind::Greeting(_)) => return Err(Status::invalid_argument("a second greeting")),
-                // A kind of a later version.
+                // A kind of frame that a later version sends.
                 None => continue,
             };
             let mut messages =
                 wire::messages(bytes).map_err(|reason| Status::data_loss(format!("a frame is malformed: {reason}")))?;
-            if peers.is_behind() {
-                messages.retain(|message| !brings_entries(message));
+            if peers.is_overloaded() {
+                messages.retain(|message| !carries_entries(message));
             }
-            peers.hear(from, messages);
+            peers.receive(from, messages);
         }
         Ok(Response::new(Delivered {}))
     }
@@ -74,7 +74,7 @@ impl Peer for Listener {
     }
 }
 
-fn brings_entries(message: &Message) -> bool {
+fn carries_entries(message: &Message) -> bool {
     match &message.body {
         Body::Append(append) => !append.entries.is_empty(),
         Body::Propose { .. } => true,

@@ -1,5 +1,5 @@
-//! Snapshots between members: a connection of their own, in chunks, no faster than allowed, verified and durable before the
-//! core hears of them. Owns the transfer; whether a snapshot is of use is the core's to say.
+//! Transfer of snapshots between members: on a connection of its own, in chunks, within a rate limit. A received snapshot is verified
+//! and durable before the core is notified. Owns the transfer. Does not own whether a snapshot is installed (`raft`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,46 +19,47 @@ use tonic::{Response, Status, Streaming};
 use crate::peer::dial::{self, ConnectError};
 use crate::peer::{Peers, greeting};
 
-/// Chunks read ahead of the connection.
-const AHEAD: usize = 4;
+/// Chunks that are read or received in advance.
+const CHUNKS_AHEAD: usize = 4;
 /// Payload bytes in one message.
 const CHUNK_BYTES: usize = 256 << 10;
-/// A transfer in which nothing moves for so long is given up, by either side.
-const STALL: Duration = Duration::from_secs(30);
+/// Time without progress after which either side aborts a transfer.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A token bucket over all snapshots that this member sends: one second's worth may go at once.
+/// Token bucket over all snapshots that this member sends; the bytes of one second may be sent at once.
 #[derive(Debug)]
 pub(crate) struct Rate {
     bytes_per_second: u64,
-    /// When the bytes given out so far will have been earned.
-    earned_at: Mutex<Instant>,
+    /// Time at which all bytes granted so far are paid for.
+    paid_at: Mutex<Instant>,
 }
 
 impl Rate {
-    /// So many bytes per second; 0: no limit.
+    /// Creates a limit in bytes per second; 0: no limit.
     pub(crate) fn new(bytes_per_second: u64) -> Self {
-        Self { bytes_per_second, earned_at: Mutex::new(Instant::now()) }
+        Self { bytes_per_second, paid_at: Mutex::new(Instant::now()) }
     }
 
-    /// Waits until `bytes` may go.
+    /// Waits until `bytes` may be sent.
     async fn take(&self, bytes: usize) {
         const BURST: Duration = Duration::from_secs(1);
         if self.bytes_per_second == 0 {
             return;
         }
         let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
-        let mut earned_at = self.earned_at.lock().await;
+        let mut paid_at = self.paid_at.lock().await;
         let now = Instant::now();
-        *earned_at = (*earned_at).max(now.checked_sub(BURST).unwrap_or(now)) + cost;
-        let wait = earned_at.saturating_duration_since(now);
-        drop(earned_at);
+        *paid_at = (*paid_at).max(now.checked_sub(BURST).unwrap_or(now)) + cost;
+        let wait = paid_at.saturating_duration_since(now);
+        drop(paid_at);
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
     }
 }
 
-/// Tells the core how a transfer ended, whatever ends it: it begins no other one before.
+/// Reports the end of a transfer to the core when dropped, so that the report is never missing: without it the core would begin no
+/// further transfer to this member.
 struct Ending {
     peers: Arc<Peers>,
     to: MemberId,
@@ -77,8 +78,8 @@ impl Drop for Ending {
     }
 }
 
-/// Sends the newest snapshot, which reaches `at_least`, to a member; the core hears how it ended. A transfer to the same
-/// member that is under way is given up.
+/// Begins to send the newest snapshot, which must reach `at_least`, to a member, and reports the outcome to the core. Aborts a
+/// transfer to the same member that is under way.
 pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, number: u64, term: Term, at_least: Index) {
     let ending = Ending { peers: Arc::clone(peers), to, number, arrived: Err(()) };
     let task = peers.runtime.spawn(async move {
@@ -105,19 +106,19 @@ enum SendError {
     /// The snapshot cannot be read.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// What the snapshot contains has no form on the wire.
+    /// The snapshot's description cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// The thread that read from the disk ended early.
+    /// The task that reads from the disk panicked or was cancelled.
     #[error(transparent)]
     Reading(#[from] JoinError),
     /// A step took too long.
-    #[error("{what} for {STALL:?}")]
+    #[error("{what} for {STALL_TIMEOUT:?}")]
     Stalled {
         /// What did not happen.
         what: &'static str,
     },
-    /// The receiver took no more chunks.
+    /// The receiver closed the stream of chunks.
     #[error("the receiver ended the transfer")]
     Closed,
     /// The receiver answered with an error.
@@ -130,10 +131,10 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
     let url = peers.url(to).ok_or(ConnectError::UnknownAddress)?;
     let snapshots = peers.snapshots.clone();
     let opening = tokio::task::spawn_blocking(move || snapshots.open_newest(at_least));
-    let reader = timely(opening, "nothing was read").await???;
+    let reader = within_limit(opening, "nothing was read").await???;
     let info = reader.info().clone();
     let channel = dial::connect(&url).await?;
-    let (chunks, body) = mpsc::channel(AHEAD);
+    let (chunks, body) = mpsc::channel(CHUNKS_AHEAD);
     let mut meta = Vec::new();
     put_snapshot_meta(&mut meta, &info.meta)?;
     let offer = SnapshotOffer {
@@ -148,17 +149,17 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
     let call = client.snapshot(ReceiverStream::new(body));
     tokio::pin!(call);
     let (fed, answer) = tokio::select! {
-        // A refusal: what is not sent yet is not wanted.
+        // The receiver refused the snapshot, so the remaining chunks are not sent.
         answer = &mut call => (Ok(()), answer),
-        fed = feed => (fed, timely(&mut call, "no answer came").await?),
+        fed = feed => (fed, within_limit(&mut call, "no answer was received").await?),
     };
     answer.map_err(SendError::Refused)?;
     fed.map(|()| info.bytes)
 }
 
-/// What is done, unless it takes too long.
-async fn timely<T>(doing: impl Future<Output = T>, what: &'static str) -> Result<T, SendError> {
-    tokio::time::timeout(STALL, doing).await.map_err(|_| SendError::Stalled { what })
+/// Result of an operation, or an error if it takes longer than [`STALL_TIMEOUT`].
+async fn within_limit<T>(operation: impl Future<Output = T>, what: &'static str) -> Result<T, SendError> {
+    tokio::time::timeout(STALL_TIMEOUT, operation).await.map_err(|_| SendError::Stalled { what })
 }
 
 async fn feed(
@@ -174,19 +175,19 @@ async fn feed(
             let chunk = reader.next_chunk();
             (reader, chunk)
         });
-        let (back, chunk) = timely(read, "nothing was read").await??;
-        reader = back;
+        let (returned, chunk) = within_limit(read, "nothing was read").await??;
+        reader = returned;
         let Some(mut chunk) = chunk? else { return Ok(()) };
         while !chunk.is_empty() {
             let part = chunk.split_to(chunk.len().min(CHUNK_BYTES));
             peers.rate.take(part.len()).await;
             let sent = chunks.send(SnapshotChunk { kind: Some(Kind::Data(part)) });
-            timely(sent, "nothing was taken").await?.map_err(gone)?;
+            within_limit(sent, "the receiver read nothing").await?.map_err(gone)?;
         }
     }
 }
 
-/// Receives one snapshot and tells the core.
+/// Receives one snapshot, makes it durable and notifies the core.
 pub(super) async fn receive(
     peers: &Arc<Peers>,
     mut chunks: Streaming<SnapshotChunk>,
@@ -198,14 +199,14 @@ pub(super) async fn receive(
     let from = greeting::check(peers, greeting)?;
     let meta = meta_of(offer.meta.clone())?;
     tracing::info!(%from, index = %meta.last.index, bytes = offer.size_bytes, "receiving a snapshot");
-    let (data, mut received) = mpsc::channel::<Bytes>(AHEAD);
+    let (data, mut received) = mpsc::channel::<Bytes>(CHUNKS_AHEAD);
     let size = offer.size_bytes;
     let offered = Offered { from, term: Term(offer.term), meta, size_bytes: size, crc32c: offer.crc32c };
-    let keeping = Arc::clone(peers);
-    // It goes on though the sender hangs up behind the last byte.
+    let peers_of_writer = Arc::clone(peers);
+    // A separate task, so that it completes even if the sender disconnects after the last byte.
     let writing = tokio::task::spawn_blocking(move || {
-        let arriving = std::iter::from_fn(|| received.blocking_recv());
-        incoming_snapshot::keep(&keeping.snapshots, &keeping.shared, offered, arriving)
+        let chunks = std::iter::from_fn(|| received.blocking_recv());
+        incoming_snapshot::keep(&peers_of_writer.snapshots, &peers_of_writer.shared, offered, chunks)
     });
     let mut total = 0;
     while let Some(chunk) = next(&mut chunks).await? {
@@ -214,7 +215,7 @@ pub(super) async fn receive(
         };
         total += bytes.len() as u64;
         if total > size {
-            return Err(Status::invalid_argument("more bytes came than were offered"));
+            return Err(Status::invalid_argument("more bytes were sent than were offered"));
         }
         if data.send(bytes).await.is_err() {
             break;
@@ -228,9 +229,9 @@ pub(super) async fn receive(
 }
 
 async fn next(chunks: &mut Streaming<SnapshotChunk>) -> Result<Option<SnapshotChunk>, Status> {
-    tokio::time::timeout(STALL, chunks.message())
+    tokio::time::timeout(STALL_TIMEOUT, chunks.message())
         .await
-        .map_err(|_| Status::deadline_exceeded("nothing arrived for too long"))?
+        .map_err(|_| Status::deadline_exceeded(format!("no chunk was received for {STALL_TIMEOUT:?}")))?
 }
 
 fn meta_of(bytes: Bytes) -> Result<SnapshotMeta, Status> {
