@@ -1,6 +1,7 @@
-//! Situations that are walked through case by case instead of drawn by chance: every link graph, a crash after every
-//! output, a leader whose disk stalls, one that does not know that it was deposed, one whose lease is not the others'.
-//! Owns the cases and what is demanded of each; a case is a number, so that one can be looked at alone.
+//! Situations that are enumerated case by case instead of drawn at random: every link graph, a crash after every
+//! output, a leader whose disk stalls, a leader that does not know that it was deposed, a leader whose lease setting
+//! differs from that of its followers. Owns the cases and what each must fulfil. A case is a number, so that one can be
+//! run alone.
 
 pub mod deposed;
 pub mod every_output;
@@ -18,13 +19,13 @@ use std::time::Duration;
 use crate::cores::CoreCluster;
 use crate::invariant::{Checked, Violation, ensure};
 
-/// How often a cluster is looked at.
+/// Interval between two checks of a condition.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// Tries cases on all processors.
+/// Runs cases on all processors.
 ///
 /// # Errors
-/// Returns the lowest case that failed, and why.
+/// Returns the lowest case that failed, and the reason.
 pub fn every(cases: Range<u64>, attempt: impl Fn(u64) -> Checked + Sync) -> Result<(), (u64, Violation)> {
     let next = AtomicU64::new(cases.start);
     let failed = Mutex::new(None::<(u64, Violation)>);
@@ -51,10 +52,10 @@ pub fn every(cases: Range<u64>, attempt: impl Fn(u64) -> Checked + Sync) -> Resu
     failed.into_inner().expect("no holder of this lock panics").map_or(Ok(()), Err)
 }
 
-/// Runs until `holds`.
+/// Runs until `holds` returns true.
 ///
 /// # Errors
-/// Returns a violation if it did not hold within `span` or something else went wrong.
+/// Returns a violation if that did not happen within `span` or an invariant was violated.
 fn until(
     cluster: &mut CoreCluster,
     span: Duration,
@@ -70,7 +71,7 @@ fn until(
     Ok(())
 }
 
-/// The one member that leads, if one does.
+/// The leader, if exactly one member leads.
 fn only_leader(cluster: &CoreCluster) -> Option<raft::MemberId> {
     match cluster.leaders().as_slice() {
         [leader] => Some(*leader),

@@ -1,4 +1,4 @@
-//! What is demanded of a run as a whole, when it is over.
+//! Checks of a whole run at its end.
 
 pub mod linearizable;
 pub mod model;

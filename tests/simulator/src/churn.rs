@@ -1,5 +1,6 @@
-//! A restless operator: adds, promotes, demotes, replaces and removes members, by one compare-and-swapped change after
-//! another. Owns the choice of the next change. Does not own whether it is legal and safe, which the leader decides.
+//! A simulated operator that changes the membership all the time: it adds, promotes, demotes, replaces and removes
+//! members, each by a compare-and-swapped change. Owns the choice of the next change. Does not own whether a change is
+//! legal and safe, which the leader decides.
 
 use std::collections::BTreeSet;
 
@@ -9,30 +10,30 @@ use world::seed::Random;
 use crate::fault::Fault;
 use crate::profile::Profile;
 
-/// Members that one run ever has, at most.
+/// Maximum number of members that one run ever creates.
 const MEMBERS_MAX: u64 = 24;
-/// Learners that are kept, at most.
+/// Maximum number of learners at a time.
 const LEARNERS_MAX: usize = 3;
 
-/// What the operator remembers; its real memory is the cluster's configuration.
+/// State of the simulated operator. As in the real one, the cluster's configuration says everything else.
 #[derive(Debug)]
 pub struct Operator {
     sizes: (u64, u64),
     target: u64,
     next_id: u64,
-    /// Index of a configuration that it saw some time ago.
+    /// Index of a configuration that it read some time ago.
     pub(crate) stale: Option<Index>,
     pub(crate) is_restless: bool,
 }
 
-/// What it sees of the cluster.
+/// State of the cluster as the operator observes it.
 pub(crate) struct Seen<'a> {
     pub(crate) current: &'a Configuration,
-    /// Members that are no more.
+    /// Members that are destroyed.
     pub(crate) dead: BTreeSet<MemberId>,
 }
 
-/// The next change: a configuration, and how many empty members to create for it as learners.
+/// The next change: a configuration, and the number of blank members to create for it as learners.
 pub(crate) struct NextChange {
     pub(crate) voters: BTreeSet<MemberId>,
     pub(crate) learners: BTreeSet<MemberId>,
@@ -40,7 +41,7 @@ pub(crate) struct NextChange {
 }
 
 impl Operator {
-    /// An operator that is restless only if churn is among the faults.
+    /// An operator; it changes the membership only if churn is among the faults.
     #[must_use]
     pub fn new(profile: &Profile) -> Self {
         Self {
@@ -52,18 +53,18 @@ impl Operator {
         }
     }
 
-    /// From now on it only replaces what is dead.
+    /// From now on, only replaces destroyed members.
     pub fn heal(&mut self) {
         self.is_restless = false;
     }
 
-    /// The ID of one more member.
+    /// Reserves the ID of one more member.
     pub(crate) fn fresh_id(&mut self) -> MemberId {
         self.next_id += 1;
         MemberId(self.next_id - 1)
     }
 
-    /// The next change to ask for, if there is one.
+    /// The next change to request, if there is one.
     pub(crate) fn next_change(&mut self, random: &mut Random, seen: &Seen<'_>) -> Option<NextChange> {
         let Seen { current, dead } = seen;
         let alive: Vec<MemberId> = current.voters.difference(dead).copied().collect();
@@ -100,7 +101,7 @@ impl Operator {
     }
 }
 
-/// How a simulated member is reached.
+/// Addresses of a simulated member.
 #[must_use]
 pub fn info(id: MemberId) -> MemberInfo {
     MemberInfo {

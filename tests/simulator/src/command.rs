@@ -1,11 +1,11 @@
-//! What clients put in the log, and what they are answered. Owns the shapes and the bytes; what a command does to a state is
-//! [`super::machine`]'s, and once more, independently, [`crate::check::model`]'s.
+//! Commands that clients write to the log, and the answers. Owns the types and their encoding. Does not own what a
+//! command does: [`super::machine`] does, and independently of it [`crate::check::model`].
 
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// One attempt of a client; never reused in a run.
+/// Number of one attempt of a client; never reused in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId(pub u64);
 
@@ -15,87 +15,87 @@ impl fmt::Display for OperationId {
     }
 }
 
-/// The name of a lease: the number of the operation that granted it.
+/// ID of a lease: the number of the operation that granted it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LeaseId(pub u64);
 
 impl LeaseId {
-    /// No lease: the register stays.
+    /// No lease: the register is not deleted by an expiry.
     pub const NONE: Self = Self(0);
 }
 
-/// What a transaction compares: all must hold for its `then`.
+/// A comparison of a transaction. The transaction takes the branch `then` if all comparisons hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compare {
-    /// Which register.
+    /// The register.
     pub key: u64,
-    /// What it must hold; 0 stands for a register that is not set.
+    /// Its expected value; 0 if it must not be set.
     pub value: u64,
 }
 
-/// One thing that a transaction does.
+/// One operation of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Set a register, and attach it to a lease.
+    /// Sets a register and attaches it to a lease.
     Put {
-        /// Which.
+        /// The register.
         key: u64,
-        /// To this.
+        /// Its new value.
         value: u64,
-        /// It goes with this lease; it is detached from the one before.
+        /// The lease that it is attached to, instead of the former one.
         lease: LeaseId,
     },
-    /// Read a register, as this transaction left it so far.
+    /// Reads a register, including earlier operations of this transaction.
     Get {
-        /// Which.
+        /// The register.
         key: u64,
     },
 }
 
-/// What a command does, all of it at once.
+/// Action of a command; it is atomic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Compare, then do the one or the other; nothing at all if a put names a lease that is not there.
+    /// Compares, then executes one of two branches. Changes nothing if a put names a lease that does not exist.
     Transaction {
-        /// What must hold.
+        /// Comparisons, all of which must hold.
         compares: Vec<Compare>,
-        /// What is done if it does.
+        /// Operations if they hold.
         then: Vec<Step>,
-        /// What is done otherwise.
+        /// Operations if they do not.
         otherwise: Vec<Step>,
     },
-    /// A new lease.
+    /// Grants a new lease.
     Grant {
-        /// Its name.
+        /// Its ID.
         lease: LeaseId,
     },
-    /// The lease is to last for its whole time again.
+    /// Renews a lease for its whole time to live.
     KeepAlive {
-        /// Which.
+        /// The lease.
         lease: LeaseId,
     },
-    /// The lease ends, and the registers that are attached to it are deleted.
+    /// Revokes a lease and deletes the registers that are attached to it.
     Revoke {
-        /// Which.
+        /// The lease.
         lease: LeaseId,
     },
-    /// The same, because its time is over, unless it was kept alive since.
+    /// Revokes a lease because its time is over, unless it was kept alive after that was decided.
     Expire {
-        /// Which.
+        /// The lease.
         lease: LeaseId,
-        /// How often it had been kept alive when its time was over.
+        /// Number of times that it had been kept alive when that was decided.
         kept: u64,
     },
 }
 
 impl Action {
-    /// Sets a register.
+    /// A transaction that sets a register.
     #[must_use]
     pub fn put(key: u64, value: u64, lease: LeaseId) -> Self {
         Self::Transaction { compares: Vec::new(), then: vec![Step::Put { key, value, lease }], otherwise: Vec::new() }
     }
 
-    /// Sets a register if it holds what is expected.
+    /// A transaction that sets a register if it holds the expected value.
     #[must_use]
     pub fn compare_and_swap(key: u64, expected: u64, value: u64) -> Self {
         let then = vec![Step::Put { key, value, lease: LeaseId::NONE }];
@@ -103,23 +103,23 @@ impl Action {
     }
 }
 
-/// What became of a command.
+/// Result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// A transaction was carried out.
+    /// A transaction was executed.
     Transaction {
-        /// Whether all compares held.
+        /// Whether all comparisons held.
         succeeded: bool,
-        /// What it read, in order.
+        /// Values that it read, in order.
         read: Vec<u64>,
     },
-    /// It is so.
+    /// A lease was granted, kept alive or revoked.
     Done,
-    /// Nothing changed: the lease is not there, or was kept alive since.
+    /// Nothing changed: the lease does not exist, or was kept alive meanwhile.
     NoLease,
 }
 
-/// What a client asked for.
+/// Request of a client.
 #[derive(Clone, Debug)]
 pub enum Request {
     /// A command through the log.
@@ -128,17 +128,17 @@ pub enum Request {
     Read(Vec<u64>),
 }
 
-/// What a log entry carries.
+/// Content of a log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// Whose it is.
+    /// The operation that the command belongs to.
     pub operation: OperationId,
-    /// What to do.
+    /// What it does.
     pub action: Action,
 }
 
 impl Command {
-    /// As bytes, with `padding` more behind, so that sizes differ.
+    /// Encodes the command and appends `padding` bytes, so that sizes differ.
     #[must_use]
     pub fn encode(&self, padding: usize) -> Bytes {
         let mut words = vec![self.operation.0];
@@ -162,10 +162,10 @@ impl Command {
         bytes.freeze()
     }
 
-    /// From what [`Command::encode`] made.
+    /// Decodes a command.
     ///
     /// # Panics
-    /// When it did not.
+    /// Panics if [`Command::encode`] did not make these bytes.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
         let mut words = Words(bytes);
@@ -182,22 +182,22 @@ impl Command {
             2 => Action::KeepAlive { lease: LeaseId(words.next()) },
             3 => Action::Revoke { lease: LeaseId(words.next()) },
             4 => Action::Expire { lease: LeaseId(words.next()), kept: words.next() },
-            kind => panic!("no command has kind {kind}"),
+            kind => panic!("unknown kind of command: {kind}"),
         };
         Self { operation, action }
     }
 
-    /// Whose command these bytes are.
+    /// The operation that an encoded command belongs to.
     ///
     /// # Panics
-    /// When [`Command::encode`] did not make them.
+    /// Panics if [`Command::encode`] did not make these bytes.
     #[must_use]
     pub fn operation_of(bytes: &[u8]) -> OperationId {
         OperationId(Words(bytes).next())
     }
 }
 
-/// What is left of some bytes.
+/// The bytes that are not decoded yet.
 struct Words<'a>(&'a [u8]);
 
 impl Words<'_> {
@@ -212,7 +212,7 @@ impl Words<'_> {
         match kind {
             0 => Step::Put { key, value, lease: LeaseId(lease) },
             1 => Step::Get { key },
-            kind => panic!("no step has kind {kind}"),
+            kind => panic!("unknown kind of step: {kind}"),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! A cluster of cores in one thread under one seed: cores as they ship, each behind a driver that carries out its
-//! outputs on a simulated disk, network and clock. Owns the order of events and the life of members; every step is
-//! checked against all invariants before its outputs leave.
+//! A cluster of cores in one thread under one seed: shipped cores, each with a driver that carries out its outputs on a
+//! simulated disk, network and clock. Owns the order of events and the lifecycle of members. Every step is checked
+//! against all invariants before its outputs are carried out.
 
 pub mod change_requests;
 mod client_calls;
@@ -45,35 +45,35 @@ use crate::trace::Trace;
 /// An event of a run.
 #[derive(Debug)]
 enum Event {
-    /// A member gets an input; void if it has started again since.
+    /// A member gets an input; ignored if the member has restarted meanwhile.
     Input { to: MemberId, start: Option<u64>, input: Input },
     /// The last byte of a snapshot arrives.
     Snapshot(Box<Transfer>),
     /// A member starts.
     Start(MemberId),
-    /// A member that stood still goes on.
+    /// A paused member continues.
     Resume(MemberId),
-    /// A client begins something.
+    /// A client begins an operation.
     Client(usize),
-    /// A client's patience ends.
+    /// A client stops waiting for its answer.
     Patience(OperationId),
     /// The operator makes a pass.
     Operator,
-    /// The operator asks a member that was elected just now.
+    /// The operator requests a change from a member that was elected just now.
     Hasty(MemberId),
     /// A fault strikes.
     Strike(Fault),
-    /// Only moves time on.
+    /// Advances the time and does nothing else.
     Look,
 }
 
-/// A snapshot under way.
+/// A snapshot transfer under way.
 #[derive(Debug)]
 struct Transfer {
     from: MemberId,
     start: u64,
     to: MemberId,
-    /// Counted per sender's start and receiver.
+    /// Number of the transfer, counted for each start of the sender and each receiver.
     number: u64,
     term: Term,
     meta: SnapshotMeta,
@@ -83,17 +83,17 @@ struct Transfer {
 /// Options of a run, besides its seed.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What may go wrong.
+    /// Kinds of faults that may strike.
     pub faults: Faults,
-    /// A planted bug.
+    /// The planted bug, if any.
     pub sabotage: Option<Sabotage>,
     /// Steps before all faults are lifted.
     pub steps: u64,
-    /// Lines of its trace that a failed run prints.
+    /// Trace lines that a failed run prints.
     pub trace: usize,
-    /// Lines for TLC that are recorded, at most; 0: none.
+    /// Maximum number of lines recorded for TLC; 0: none.
     pub record: usize,
-    /// Kind of run; `None`: the seed draws it.
+    /// Profile of the run; `None`: drawn from the seed.
     pub profile: Option<Profile>,
     /// The output after which its member crashes, counted from 1 over the whole run.
     pub crash_after: Option<u64>,
@@ -113,7 +113,7 @@ impl Default for Options {
     }
 }
 
-/// A cluster and everything around it.
+/// A cluster and its simulated surroundings.
 #[derive(Debug)]
 pub struct CoreCluster {
     pub(crate) profile: Profile,
@@ -138,7 +138,7 @@ pub struct CoreCluster {
 }
 
 impl Event {
-    /// Its kind in the trace hash: a number of its own for each, never used again for another.
+    /// Kind of the event in the trace hash: a number for each kind, never reused for another.
     fn kind(&self) -> (u64, u64) {
         match self {
             Self::Input { to, input, .. } => (input.kind(), to.0),
@@ -156,18 +156,18 @@ impl Event {
 }
 
 impl CoreCluster {
-    /// A fresh cluster, its first members about to start.
+    /// A new cluster whose first members are about to start.
     ///
     /// # Errors
-    /// Returns what a member violated by starting.
+    /// Returns the invariant that a member violated at its start.
     pub fn new(seed: Seed, options: &Options) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
         let mut profile = options.profile.clone().unwrap_or_else(|| Profile::draw(&mut random, &options.faults));
         let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
         let record = (options.record > 0).then(|| {
-            // What is recorded is one input at a time.
+            // TLC reads one input at a time.
             profile.batch = Duration::ZERO;
-            // The specification knows clusters that ask before they campaign, and clusters that do not.
+            // The specification covers clusters with pre-vote and clusters without, but no mixture.
             if let Some(older) = &mut profile.older {
                 older.config.pre_vote = profile.config.pre_vote;
             }
@@ -221,7 +221,7 @@ impl CoreCluster {
         }
     }
 
-    /// Notes a line of the trace.
+    /// Adds a line to the trace.
     pub(crate) fn note_line(&mut self, line: impl FnOnce() -> String) {
         self.trace.note(self.agenda.now(), line);
     }
@@ -230,16 +230,16 @@ impl CoreCluster {
         self.note_line(line);
     }
 
-    /// True time since the beginning.
+    /// True time since the beginning of the run.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.agenda.now()
     }
 
-    /// The next event happens.
+    /// Runs the next event.
     ///
     /// # Errors
-    /// Returns what was violated.
+    /// Returns the invariant that was violated.
     pub fn step(&mut self) -> Checked {
         let Some(event) = self.agenda.take_next() else { return Ok(()) };
         let (kind, whose) = event.kind();
@@ -277,26 +277,26 @@ impl CoreCluster {
         self.take(to, input)
     }
 
-    /// Plans an input for a member; void if it starts anew before.
+    /// Plans an input for a member; ignored if the member restarts before.
     fn plan(&mut self, to: MemberId, delay: Duration, input: Input) {
         let start = Some(self.members[&to].start);
         self.agenda.after(delay, Event::Input { to, start, input });
     }
 
-    /// Gives a member an input at once.
+    /// Gives a member an input immediately.
     pub(crate) fn ask(&mut self, id: MemberId, input: Input) {
         self.plan(id, Duration::ZERO, input);
     }
 
-    /// Every running member that takes itself for the leader.
+    /// Every running member whose role is leader.
     pub(crate) fn leaders(&self) -> Vec<MemberId> {
         let running = self.members.values().filter_map(|member| Some((member.id, member.process()?)));
         running.filter(|(_, process)| process.raft.soft_state().role == Role::Leader).map(|(id, _)| id).collect()
     }
 
-    /// Coverage, clients and trace of a run that is over.
+    /// Coverage, clients and trace of a run that has ended.
     pub(crate) fn into_parts(mut self) -> (Coverage, Clients, Vec<String>) {
-        // Equal only after as many draws.
+        // Equal hashes also need an equal number of draws.
         let chance = self.random.number();
         self.trace_hash.add(self.agenda.now(), 10, &chance);
         let coverage = Coverage {
@@ -313,7 +313,7 @@ impl CoreCluster {
         (coverage, self.clients, self.trace.into_lines())
     }
 
-    /// Runs for this simulated time.
+    /// Runs for `span` of simulated time.
     pub(crate) fn run_for(&mut self, span: Duration) -> Checked {
         let end = self.agenda.now() + span;
         self.agenda.at(end, Event::Look);

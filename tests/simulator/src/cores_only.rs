@@ -1,6 +1,5 @@
-//! The simulator without members: the root of a second build, around a core with planted bugs (`tests/planted`). Owns
-//! nothing of its own; members are left out because they bring the storage and the driver that ship, which are built
-//! around the real core.
+//! The simulator without members: root of a second build around a core with planted bugs (`tests/planted`). Members are
+//! left out because they depend on the shipped storage and driver, which are built around the real core.
 
 pub mod command;
 

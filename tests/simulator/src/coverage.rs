@@ -1,42 +1,42 @@
-//! Counts of what happened in a run, so that "it passed" is not mistaken for "nothing happened".
+//! Counts of what happened in runs, so that a test can show that it met the situations that it is for.
 
 use std::fmt;
 use std::time::Duration;
 
-/// Sums over one run or many.
+/// Counts of one run or sums over many runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
     /// Runs.
     pub seeds: u64,
-    /// CoreCluster time.
+    /// Simulated time.
     pub time: Duration,
-    /// Inputs that members took.
+    /// Inputs to members.
     pub steps: u64,
     /// Outputs carried out.
     pub outputs: u64,
-    /// Those of them before all faults ended.
+    /// Outputs before all faults were lifted.
     pub outputs_under_faults: u64,
     /// Messages sent.
     pub messages: u64,
-    /// Members that crashed.
+    /// Crashes of members.
     pub crashes: u64,
-    /// Times that links were cut.
+    /// Partitions.
     pub partitions: u64,
-    /// Disks lost for good.
+    /// Disks destroyed.
     pub wipes: u64,
     /// Records that were damaged or overwritten.
     pub ailments: u64,
-    /// Syncs that failed, on a full disk or otherwise.
+    /// Syncs that failed, because of a full disk or otherwise.
     pub failed_syncs: u64,
-    /// Reads that failed: at starts, of snapshots to be sent or taken.
+    /// Reads that failed: at starts, and of snapshots that are sent or installed.
     pub failed_reads: u64,
-    /// Members restarted to run another version.
+    /// Restarts of a member that may change its version.
     pub rolls: u64,
-    /// Hints that reached a version which does not know them.
+    /// Hints received by a version that does not know them.
     pub hints_unknown: u64,
     /// Elections won.
     pub elections: u64,
-    /// Leadership transfers that were begun.
+    /// Leadership transfers begun.
     pub transfers: u64,
     /// Entries committed.
     pub committed: u64,
@@ -46,9 +46,9 @@ pub struct Coverage {
     pub installs: u64,
     /// Writes acknowledged.
     pub writes: u64,
-    /// Those of them that took part in more than one register, or in a lease.
+    /// Writes acknowledged that concern more than one register, or a lease.
     pub wide: u64,
-    /// Leases that ended because their time was over.
+    /// Leases expired.
     pub expiries: u64,
     /// Linearizable reads checked.
     pub reads: u64,
@@ -59,7 +59,7 @@ pub struct Coverage {
 }
 
 impl Coverage {
-    /// Adds another run's.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Self) {
         self.seeds += other.seeds;
         self.time += other.time;

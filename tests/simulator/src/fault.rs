@@ -16,38 +16,38 @@ pub enum Fault {
     Delay,
     /// Messages arrive twice.
     Duplication,
-    /// Links are cut: one way, both ways, some, all; and mended.
+    /// Links are cut (one way, both ways, some, all) and restored.
     Partition,
-    /// Members crash, after any output, losing what is not synced (some prefix of it survives); and start again.
+    /// Members crash after any output and restart. Only a prefix of what is not synced survives.
     Crash,
     /// Syncs take seconds.
     Stall,
-    /// Members stand still while time passes.
+    /// Members are paused while time passes.
     Pause,
     /// Clocks run too fast or too slow; wall clocks jump.
     Clock,
     /// Members are added, promoted, demoted, removed.
     Churn,
-    /// A disk is lost for good, and its member replaced.
+    /// A disk is destroyed, and its member replaced.
     Wipe,
     /// Leadership is transferred.
     Transfer,
-    /// A sync fails: what it covered may be there or not, and its member ends.
+    /// A sync fails: what it covered may be durable or not, and its member stops.
     SyncError,
-    /// A disk is full for a while: its member ends at every write.
+    /// A disk is full for a while: its member stops at every write.
     NoSpace,
-    /// A record that was synced is damaged; its member refuses the disk and is replaced.
+    /// A synced record is damaged; its member refuses the disk and is replaced.
     Damage,
-    /// A record is written over another one; likewise.
+    /// A record overwrites another one; the member refuses the disk and is replaced.
     Misdirect,
-    /// A disk cannot be read for a while: a start fails and is tried again, a snapshot is not sent or not taken.
+    /// A disk cannot be read for a while: a start fails and is tried again, a snapshot is not sent or not installed.
     ReadError,
-    /// Members run an older and a newer version side by side, and change between them at restarts.
+    /// Members run an older and a newer version at the same time; a restart may change a member's version.
     MixedVersions,
 }
 
 impl Fault {
-    /// All of them.
+    /// All kinds, in the order of their declaration.
     pub const ALL: [Self; 17] = [
         Self::Loss,
         Self::Delay,
@@ -68,7 +68,7 @@ impl Fault {
         Self::MixedVersions,
     ];
 
-    /// As it is called on a command line.
+    /// Name on a command line.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -93,30 +93,30 @@ impl Fault {
     }
 }
 
-/// Some kinds of fault.
+/// A set of kinds of faults.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(BTreeSet<Fault>);
 
 impl Faults {
-    /// Every kind there is.
+    /// The set of all kinds.
     #[must_use]
     pub fn all() -> Self {
         Self(Fault::ALL.into())
     }
 
-    /// None.
+    /// The empty set.
     #[must_use]
     pub fn none() -> Self {
         Self(BTreeSet::new())
     }
 
-    /// Whether this kind is among them.
+    /// Whether the set contains this kind.
     #[must_use]
     pub fn include(&self, fault: Fault) -> bool {
         self.0.contains(&fault)
     }
 
-    /// Those for which `chosen` says so.
+    /// The kinds for which `chosen` returns true.
     #[must_use]
     pub fn filter(&self, mut chosen: impl FnMut(Fault) -> bool) -> Self {
         Self(self.0.iter().copied().filter(|fault| chosen(*fault)).collect())
@@ -130,13 +130,13 @@ impl fmt::Display for Faults {
     }
 }
 
-/// A fault that does not exist was asked for.
+/// The name of a fault is unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownFault(String);
 
 impl fmt::Display for UnknownFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no fault is called {:?}; there are all, none, {}", self.0, Faults::all())
+        write!(f, "unknown fault {:?}; use all, none, or any of {}", self.0, Faults::all())
     }
 }
 

@@ -33,12 +33,12 @@ use crate::invariant::one_vote_per_term::OneVotePerTerm;
 use crate::invariant::read_gate::ReadGate;
 use crate::invariant::state_machine_safety::StateMachineSafety;
 
-/// Something that must never be.
+/// Violation of an invariant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which invariant.
+    /// Name of the invariant.
     pub invariant: &'static str,
-    /// What was seen.
+    /// Description of the state that violates it.
     pub seen: String,
 }
 
@@ -48,55 +48,55 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Nothing wrong, or what is.
+/// Result of a check.
 pub type Checked = Result<(), Violation>;
 
-/// Every disk of a run, lost ones included.
+/// All disks of a run, including destroyed ones.
 pub type Disks = BTreeMap<MemberId, Disk>;
 
-/// Fails unless `holds`.
+/// Checks that `holds` is true.
 ///
 /// # Errors
-/// Returns what was seen.
+/// Returns a violation with the description `seen` if it is not.
 pub fn ensure(holds: bool, invariant: &'static str, seen: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation { invariant, seen: seen() }) }
 }
 
-/// All invariants and what they remember.
+/// All invariants and their state.
 #[derive(Debug, Default)]
 pub struct Invariants {
     /// What is known of every log.
     pub ledger: Ledger,
-    /// Votes given.
+    /// Votes cast.
     pub votes: OneVotePerTerm,
-    /// Acknowledgements given.
+    /// Acknowledgements sent.
     pub matches: MatchIsDurable,
-    /// What state machines did.
+    /// Results of the state machines.
     pub machines: StateMachineSafety,
-    /// What became of proposals.
+    /// Outcomes of proposals.
     pub proposals: HappensOnce,
     /// Reads under way.
     pub reads: ReadGate,
-    /// Reads by lease.
+    /// Reads confirmed by the leader lease.
     pub leases: LeaseGate,
     commits: CommittedIsDurable,
 }
 
 impl Invariants {
-    /// A member starts from what its disk holds.
+    /// Checks a member that starts from the content of its disk.
     ///
     /// # Errors
-    /// Returns what is wrong with that.
+    /// Returns the invariant that the content violates.
     pub fn started(&mut self, disk: &Disk) -> Checked {
         self.votes.restarted(disk.owner, disk.durable().hard_state)?;
         self.machines.restarted(disk.owner, disk.durable().snapshot.last.index);
         self.ledger.restarted(disk.owner, disk.durable())
     }
 
-    /// A member took one input, and asks for `outputs`, none of which is carried out yet.
+    /// Checks a member after one input. None of its `outputs` is carried out yet.
     ///
     /// # Errors
-    /// Returns what is wrong with that.
+    /// Returns the invariant that the step violates.
     pub fn stepped(&mut self, id: MemberId, raft: &Raft, outputs: &[Output], disks: &Disks) -> Checked {
         let state = raft.soft_state();
         if state.role == Role::Leader {
@@ -141,23 +141,23 @@ impl Invariants {
         Ok(())
     }
 
-    /// A member's disk changed for good.
+    /// Checks a member's disk after its durable content changed.
     ///
     /// # Errors
-    /// Returns what is wrong with that.
+    /// Returns the invariant that the content violates.
     pub fn synced(&mut self, disk: &Disk) -> Checked {
         self.votes.durable(disk.owner, disk.durable().hard_state)
     }
 
-    /// A member's state machine took an entry and now has this hash.
+    /// Checks a member's state machine, whose hash is `hash` after it applied an entry.
     ///
     /// # Errors
-    /// Returns what is wrong with that.
+    /// Returns the invariant that the result violates.
     pub fn applied(&mut self, id: MemberId, entry: &Entry, hash: u64) -> Checked {
         self.machines.applied(&self.ledger, id, entry, hash)
     }
 
-    /// How many entries are committed.
+    /// Number of committed entries.
     #[must_use]
     pub fn committed(&self) -> Index {
         self.ledger.committed()

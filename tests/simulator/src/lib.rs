@@ -1,6 +1,6 @@
-//! Clusters in one thread under one seed, checked after every step: of Raft cores behind a driver of the simulator's
-//! own (`cores`), and of whole members as they ship (`members`). Owns the clusters, their faults, invariants and
-//! checks. Does not own disk, network, clock and chance (the crate `world`).
+//! Clusters in one thread under one seed, checked after every step: of Raft cores behind the simulator's driver
+//! (`cores`), and of whole members as they ship (`members`). Owns the clusters, their faults, invariants and
+//! checks. Does not own disk, network, clock and random numbers (the crate `world`).
 
 pub mod command;
 

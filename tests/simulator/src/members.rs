@@ -2,8 +2,8 @@
 //! wire format as they ship, on disks in memory that lose what was not synced, with a simulated network and clocks.
 //! Owns the order of events and the life of members.
 //!
-//! [`crate::cores`] tries the core in far more situations, behind a driver of its own; this one tries everything that
-//! stands between the core and a client's answer.
+//! [`crate::cores`] runs the core through far more situations, behind a simulated driver; this cluster runs all code
+//! between the core and a client's answer.
 
 mod change_requests;
 mod clients;
@@ -42,38 +42,38 @@ use crate::trace::Trace;
 /// An event of a run.
 #[derive(Debug)]
 enum Event {
-    /// The core's thread runs a turn; void if another turn was planned since.
+    /// The core's thread runs a turn; ignored if another turn was planned meanwhile.
     Turn { id: MemberId, start: u64, number: u64 },
-    /// The log's thread is done with a write.
+    /// The log's thread finishes a write.
     Write { id: MemberId, start: u64 },
-    /// The apply thread has time.
+    /// The apply thread runs.
     Apply { id: MemberId, start: u64 },
-    /// The snapshot thread is done.
+    /// The snapshot thread finishes.
     Snapshot { id: MemberId, start: u64 },
     /// A message arrives.
     Frame { from: MemberId, to: MemberId, bytes: Bytes },
     /// The last byte of a snapshot arrives.
     Transfer { from: MemberId, start: u64, due: SnapshotDue, carried: Box<Carried> },
-    /// A sender learns what became of its snapshot.
+    /// A sender learns the outcome of its snapshot transfer.
     Sent { id: MemberId, start: u64, to: MemberId, number: u64, arrived: Result<(), ()> },
     /// A sender notices that a connection broke.
     Unreachable { id: MemberId, start: u64, to: MemberId },
-    /// A member that was asked to end no longer waits for its transfer.
+    /// A member that is stopping no longer waits for its leadership transfer.
     Stop { id: MemberId, start: u64 },
     /// A member starts.
     Start(MemberId),
-    /// A client begins something.
+    /// A client begins an operation.
     Client(usize),
     /// The operator makes a pass.
     Operator,
     /// A fault strikes.
     Strike(Fault),
-    /// Only moves time on.
+    /// Advances the time and does nothing else.
     Look,
 }
 
 impl Event {
-    /// Whose threads it is for, if it is for a member's.
+    /// The member whose threads run, if the event belongs to one.
     fn whose(&self) -> Option<MemberId> {
         match self {
             Self::Turn { id, .. }
@@ -90,7 +90,7 @@ impl Event {
 }
 
 impl Event {
-    /// Its kind in the trace hash: a number of its own for each, never used again for another.
+    /// Kind of the event in the trace hash: a number for each kind, never reused for another.
     fn kind(&self) -> (u64, u64) {
         match self {
             Self::Turn { id, .. } => (1, id.0),
@@ -111,20 +111,20 @@ impl Event {
     }
 }
 
-/// A cluster and everything around it.
+/// A cluster and its simulated surroundings.
 #[derive(Debug)]
 pub struct MemberCluster {
     profile: Profile,
     random: Random,
     agenda: Agenda<Event>,
     network: Network,
-    /// What each disk certainly holds, as far as members said so.
+    /// Content of each disk that is certainly durable, because the member reported it.
     shadows: Disks,
     members: BTreeMap<MemberId, Member>,
     clients: Clients,
     operator: Operator,
     invariants: Invariants,
-    /// Hash of the state at each index where some member published one.
+    /// Hash of the state at each index that some member published.
     states: BTreeMap<Index, u32>,
     coverage: Coverage,
     trace: Trace,
@@ -135,10 +135,10 @@ pub struct MemberCluster {
 }
 
 impl MemberCluster {
-    /// A fresh cluster, its first members about to start.
+    /// A new cluster whose first members are about to start.
     ///
     /// # Errors
-    /// Returns what a member violated by starting.
+    /// Returns the invariant that a member violated at its start.
     pub fn new(seed: Seed, faults: &Faults, lines: usize) -> Result<Self, Violation> {
         let mut random = Random::new(seed);
         let profile = Profile::draw(&mut random, faults);
@@ -161,7 +161,7 @@ impl MemberCluster {
             random,
             profile,
         };
-        // Commands of this store are not the simulated machine's: the clients look at them.
+        // The clients check the commands, because the store's commands are not those of the simulated state machine.
         cluster.invariants.proposals.is_elsewhere = true;
         let members = voters.iter().map(|id| (*id, info(*id))).collect();
         let bootstrap = Configuration { voters: voters.clone(), members, ..Configuration::default() };
@@ -188,16 +188,16 @@ impl MemberCluster {
         self.trace.note(self.agenda.now(), line);
     }
 
-    /// True time since the beginning.
+    /// True time since the beginning of the run.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.agenda.now()
     }
 
-    /// The next event happens.
+    /// Runs the next event.
     ///
     /// # Errors
-    /// Returns what was violated.
+    /// Returns the invariant that was violated.
     pub fn step(&mut self) -> Checked {
         let Some(event) = self.agenda.take_next() else { return Ok(()) };
         let (kind, whose) = event.kind();
@@ -207,7 +207,7 @@ impl MemberCluster {
                 return self.undeliverable(event);
             };
             if member.paused_until > self.agenda.now() {
-                // All that comes for a member that stands still waits, in order.
+                // All events for a paused member wait, in order.
                 self.agenda.at(member.paused_until, event);
                 return Ok(());
             }
@@ -247,14 +247,14 @@ impl MemberCluster {
         Ok(())
     }
 
-    /// The member's process, if it is still the one of that start.
+    /// The process of a member, if it is still the one of that start.
     fn of_start(&mut self, id: MemberId, start: u64) -> Option<&mut stepped_member::SteppedMember> {
         self.members.get_mut(&id).filter(|member| member.start == start)?.process_mut()
     }
 
-    // The life of members.
+    // The lifecycle of members.
 
-    /// A new member with an empty disk starts.
+    /// Starts a new member with an empty disk.
     fn add_member(&mut self, id: MemberId, bootstrap: &Configuration) -> Checked {
         let origin = self.random.time(Duration::ZERO, Duration::from_secs(3_600));
         let clock = Clock::started(self.agenda.now(), origin, TRUE_RATE);
@@ -280,7 +280,7 @@ impl MemberCluster {
             .map_err(|reason| Violation { invariant: "a disk can be read again", seen: format!("{id}: {reason}") })?;
         if let Some(index) = found.identity.removed {
             member.state = State::Buried;
-            self.note(|| format!("{id} finds that it was removed at {index}"));
+            self.note(|| format!("{id} finds its tombstone of index {index}"));
             return Ok(());
         }
         let shadow = self.shadows.get_mut(&id).expect("every member has a disk");
@@ -299,18 +299,18 @@ impl MemberCluster {
         let line =
             format!("{id} starts: {:?}, snapshot {}, log to {}", held.hard_state, held.snapshot.last, held.last());
         self.note(|| line);
-        // What the disk held may already ask for something.
+        // The recovered core may already have outputs.
         self.take_turn(id)
     }
 
-    /// The process is gone, and what it had not synced; it starts again later.
+    /// Ends the process and drops what it had not synced; the member restarts later.
     fn crash(&mut self, id: MemberId) -> Checked {
         let member = self.members.get_mut(&id).expect("only members crash");
         if !member.is_up() {
             return Ok(());
         }
         (member.state, member.paused_until) = (State::Down, Duration::ZERO);
-        // The process alone is killed, or the whole machine loses power.
+        // Either only the process is killed, or the machine loses power.
         let (is_kill, seed) = (self.random.coin(), self.random.number());
         if is_kill {
             member.disk.kill()
@@ -326,7 +326,7 @@ impl MemberCluster {
         Ok(())
     }
 
-    /// A member is no more, and neither is its disk.
+    /// Destroys a member and its disk.
     fn destroy(&mut self, id: MemberId) {
         self.note(|| format!("{id} is destroyed with its disk"));
         self.members.get_mut(&id).expect("only members are destroyed").state = State::Gone;
@@ -351,7 +351,7 @@ impl MemberCluster {
         if self.is_healing
             && let Some((_, committed)) = self.invariants.ledger.committed_configuration()
         {
-            // Members that were removed are taken from the clients' Service in the end.
+            // At the end, the clients' Service no longer contains removed members.
             up.retain(|id| committed.voters.contains(id) || committed.learners.contains(id));
         }
         if up.is_empty() {
@@ -380,14 +380,14 @@ impl MemberCluster {
         Ok(())
     }
 
-    /// A client that waits no longer thinks of something else to do.
+    /// A client that no longer waits begins another operation later.
     fn free(&mut self, client: usize) {
         let (low, high) = self.profile.think;
         let think = self.random.time(low, high);
         self.agenda.after(think, Event::Client(client));
     }
 
-    // What others ask.
+    // Calls of the operator and of peers.
 
     fn leaders(&self) -> Vec<MemberId> {
         let running = self.members.values().filter_map(|member| Some((member.id, member.process()?)));
@@ -405,10 +405,10 @@ impl MemberCluster {
         self.agenda.after(wait, Event::Strike(fault));
     }
 
-    /// Runs for this simulated time.
+    /// Runs for `span` of simulated time.
     ///
     /// # Errors
-    /// Returns what was violated.
+    /// Returns the invariant that was violated.
     pub fn run_for(&mut self, span: Duration) -> Checked {
         let end = self.agenda.now() + span;
         self.agenda.at(end, Event::Look);
@@ -422,6 +422,6 @@ impl MemberCluster {
 /// Makes a call and does not wait for its answer.
 fn ask<T>(call: impl Future<Output = T>) {
     let mut call = std::pin::pin!(call);
-    // The request is under way once it was polled; its answer is dropped, as when a client has gone.
+    // The request is under way once it was polled. Its answer is dropped, as if the client had disconnected.
     let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
 }

@@ -1,5 +1,5 @@
-//! The kind of run that a seed makes: number of members, limits, faults and how often they strike. Owns the draw, so
-//! that each seed has troubles of its own kind rather than all kinds at once ("swarm testing", Groce et al. 2012).
+//! The profile of a run: number of members, limits, faults and their frequency. Owns the draw, so that each seed has
+//! its own few faults rather than all kinds at once ("swarm testing", Groce et al. 2012).
 
 use std::time::Duration;
 
@@ -14,51 +14,51 @@ const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// A kind of run.
+/// A profile of a run.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// What may go wrong in this one.
+    /// Kinds of faults that may strike in this run.
     pub faults: Faults,
     /// Voters at the start.
     pub voters: u64,
-    /// Fewest and most voters that the operator asks for.
+    /// Minimum and maximum number of voters that the operator requests.
     pub sizes: (u64, u64),
-    /// Limits and times of every member, except those of the older version; each member has its own ID and seed.
+    /// Limits and times of every member of the newer version; each member has its own ID and seed.
     pub config: Config,
-    /// What every other start runs instead.
+    /// The older version, which a start draws with a probability of one half; `None`: all members run the newer one.
     pub older: Option<Version>,
-    /// How the network treats messages.
+    /// The network profile.
     pub network: NetworkProfile,
-    /// Shortest and longest sync.
+    /// Minimum and maximum duration of a sync.
     pub sync: (Duration, Duration),
-    /// Shortest and longest time to apply what is committed.
+    /// Minimum and maximum duration of an apply of committed entries.
     pub apply: (Duration, Duration),
-    /// Longest time that the bytes of a snapshot take, besides the network's delay.
+    /// Maximum time that a snapshot transfer takes in addition to the network's delay.
     pub transfer: Duration,
-    /// Longest time that a member goes on taking inputs before it asks for outputs.
+    /// Maximum time for which a member collects inputs before it requests outputs.
     pub batch: Duration,
-    /// Clients.
+    /// Number of clients.
     pub clients: usize,
-    /// Registers they share.
+    /// Number of registers that clients share.
     pub keys: u64,
-    /// Time after which a lease ends that no client keeps alive.
+    /// Time to live of a lease.
     pub lease: Duration,
-    /// A client's pause between two operations.
+    /// Pause of a client between two operations.
     pub think: (Duration, Duration),
-    /// How long a client waits for an answer.
+    /// Time that a client waits for an answer.
     pub patience: Duration,
-    /// Most bytes that a command is padded with.
+    /// Maximum padding of a command, in bytes.
     pub padding: u64,
     /// Crashes per million outputs.
     pub crash_per_output: u32,
-    /// How long a member stays down.
+    /// Time that a member stays down.
     pub downtime: (Duration, Duration),
-    /// Mean time between two strikes of a fault that strikes the whole cluster.
+    /// Mean time between two strikes of a fault that affects the whole cluster.
     pub interval: Duration,
 }
 
 impl Profile {
-    /// Draws one; faults only among those that are `allowed`.
+    /// Draws a profile whose faults are all among `allowed`.
     pub fn draw(random: &mut Random, allowed: &Faults) -> Self {
         let faults = match random.below(8) {
             0 => allowed.clone(),
@@ -95,7 +95,7 @@ impl Profile {
         }
     }
 
-    /// Nothing goes wrong by itself: what happens is what the caller does.
+    /// A profile without faults, for callers that decide themselves what goes wrong.
     #[must_use]
     pub fn undisturbed(voters: u64) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl Profile {
         }
     }
 
-    /// After healing: everything works, and quickly.
+    /// The profile after healing: no faults, short delays.
     pub fn heal(&mut self) {
         self.faults = Faults::none();
         self.network = NetworkProfile::UNDISTURBED;
@@ -132,7 +132,7 @@ impl Profile {
         self.patience = ms(4_000);
     }
 
-    /// What a member that starts now runs.
+    /// Draws the version that a starting member runs.
     pub fn version(&self, random: &mut Random) -> Version {
         match &self.older {
             Some(older) if random.coin() => older.clone(),
@@ -159,7 +159,7 @@ fn network(random: &mut Random, faults: &Faults) -> NetworkProfile {
     network
 }
 
-/// The version before `newest`; both are brought to where they may run side by side.
+/// The version before `newest`. Both are adjusted until they may run in one cluster.
 fn older_than(newest: &mut Config, random: &mut Random, faults: &Faults) -> Version {
     let mut older = config(random, faults);
     older.transfer_timeout = older.election_timeout * random.between(1, 4) as u32 / 2;
@@ -176,7 +176,7 @@ fn config(random: &mut Random, faults: &Faults) -> Config {
         leader_lease: ms(election / 2),
         clock_drift: ms(election / 20),
         pre_vote: !random.chance(150_000),
-        // A lease trusts clocks, so it is only asked for where they can be trusted.
+        // A lease depends on clocks, so it is only configured in runs whose clocks keep to their bound.
         lease_reads: random.chance(300_000) && !faults.include(Fault::Clock),
         snapshot_threshold: *random.pick(&[3, 10, 40, 150, 1_024]),
         snapshot_trailing: *random.pick(&[0, 1, 8, 40, 1_024]),

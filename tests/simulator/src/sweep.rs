@@ -1,5 +1,5 @@
-//! Many seeds, on all processors; each run itself is single-threaded. Owns the sharing of the work; the lowest seed
-//! that fails is the one that is reported.
+//! Runs many seeds on all processors; each run is single-threaded. Owns the distribution of the work. Reports the
+//! lowest seed that fails.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -21,7 +21,7 @@ struct Found {
     failure: Option<Box<Failure>>,
 }
 
-/// Runs the seeds until one fails; `progress` gets the sums after each.
+/// Runs the seeds until one fails; `progress` gets the coverage after each.
 ///
 /// # Errors
 /// Returns the lowest seed that failed.
@@ -65,13 +65,13 @@ pub fn sweep(
 /// A seed that failed.
 #[derive(Debug)]
 pub struct Failure {
-    /// Which.
+    /// The seed.
     pub seed: Seed,
-    /// What was wrong.
+    /// The invariant that was violated.
     pub violation: Violation,
-    /// The last that happened.
+    /// The last lines of the trace.
     pub trace: Vec<String>,
-    /// How to see it again.
+    /// Command that runs the seed again.
     pub replay: String,
 }
 
@@ -81,17 +81,17 @@ impl fmt::Display for Failure {
             writeln!(f, "{line}")?;
         }
         writeln!(f, "seed {} violates {}", self.seed, self.violation)?;
-        write!(f, "again: {}", self.replay)
+        write!(f, "run it again: {}", self.replay)
     }
 }
 
 thread_local! {
-    /// The text of a panic, while it is caught.
+    /// Message of a panic while it is caught.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
     static LISTENS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`; a panic in it becomes a violation, and is not printed.
+/// Runs `work`; a panic in it becomes a violation and is not printed.
 pub(crate) fn catching_panics<T>(work: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -99,7 +99,7 @@ pub(crate) fn catching_panics<T>(work: impl FnOnce() -> Result<T, Violation>) ->
         set_hook(Box::new(move |panic| {
             if LISTENS.get() {
                 let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line()));
-                let told = panic.payload_as_str().unwrap_or("a panic without words");
+                let told = panic.payload_as_str().unwrap_or("a panic without a message");
                 PANIC.set(Some(format!("{told}{}", place.unwrap_or_default())));
             } else {
                 usual(panic);

@@ -1,5 +1,5 @@
-//! The trace of a run in words. Owns its last lines; written only when a failed seed is run again, so that it costs
-//! nothing before.
+//! The trace of a run as text. Owns its last lines. They are formatted only when a failed seed runs again, so that
+//! other runs do not pay for them.
 
 use std::collections::VecDeque;
 use std::fmt::Write;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use raft::{Append, AppendReply, Body, EntryId, Message, Output};
 
-/// The last lines, or none.
+/// The last lines of a trace; empty if none are kept.
 #[derive(Debug, Default)]
 pub struct Trace {
     kept: usize,
@@ -15,13 +15,13 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// Keeps this many lines.
+    /// A trace that keeps the last `limit` lines.
     #[must_use]
     pub fn keeping(kept: usize) -> Self {
         Self { kept, lines: VecDeque::new() }
     }
 
-    /// Notes a line, if lines are kept.
+    /// Adds a line, if lines are kept.
     pub fn note(&mut self, now: Duration, line: impl FnOnce() -> String) {
         if self.kept == 0 {
             return;
@@ -32,14 +32,14 @@ impl Trace {
         self.lines.push_back(format!("{:>12.6} {}", now.as_secs_f64(), line()));
     }
 
-    /// What is kept, oldest first.
+    /// The kept lines, oldest first.
     #[must_use]
     pub fn into_lines(self) -> Vec<String> {
         self.lines.into()
     }
 }
 
-/// A message on one line.
+/// A message as one line of text.
 #[must_use]
 pub fn message(message: &Message) -> String {
     let said = match &message.body {
@@ -65,7 +65,7 @@ pub fn message(message: &Message) -> String {
     format!("[term {}] {said}", message.term)
 }
 
-/// What a core asks for, on one line.
+/// An output as one line of text.
 #[must_use]
 pub fn output(output: &Output) -> String {
     match output {

@@ -1,11 +1,12 @@
-//! Links are cut and mended. Owns the shapes: halves, a member alone, one-way, a chain, a bridge, and links at random.
+//! Cuts and restores links. Owns the shapes of partitions: halves, one isolated member, one-way, a chain, a bridge,
+//! random links.
 
 use raft::MemberId;
 
 use world::network::Network;
 use world::seed::Random;
 
-/// Mends all links, then cuts some: which, in words; `None`: none.
+/// Restores all links, then may cut some. Returns a description of the cut links; `None` if none is cut.
 pub fn cut(network: &mut Network, random: &mut Random, mut ids: Vec<MemberId>, leaders: &[MemberId]) -> Option<String> {
     network.mend();
     if random.chance(400_000) {
@@ -19,11 +20,11 @@ pub fn cut(network: &mut Network, random: &mut Random, mut ids: Vec<MemberId>, l
     for (at, from) in ids.iter().enumerate() {
         for (place, to) in ids.iter().enumerate() {
             let is_cut = match shape {
-                // Two halves; a member that is heard and does not hear; one that hears and is not heard.
+                // Two halves; a member that only sends; a member that only receives.
                 0 => (at < split) != (place < split),
                 1 => *to == victim,
                 2 => *from == victim,
-                // A member alone; a chain, in which each hears its neighbours only.
+                // An isolated member; a chain, in which each member reaches only its neighbours.
                 3 => *from == victim || *to == victim,
                 4 => at.abs_diff(place) > 1,
                 _ => random.chance(350_000),

@@ -1,6 +1,7 @@
-//! Committed is durable: what a leader takes for committed is on the disks of a majority of each half of its configuration,
-//! counting synced bytes only (Raft thesis §3.6, §4.3, §10.2.1; etcd-io/raft's specification has the name). Besides: only
-//! leaders decide what is committed, everyone's committed entries are the same, and the commit index never falls.
+//! Committed is durable: every entry that a leader considers committed is on the disks of a majority of each half of
+//! its configuration, counting synced bytes only (Raft thesis §3.6, §4.3, §10.2.1; the name is from etcd-io/raft's
+//! specification). In addition: only leaders decide what is committed, the committed entries of all members are equal,
+//! and the commit index never decreases.
 
 use std::sync::Arc;
 
@@ -11,15 +12,15 @@ use crate::invariant::{Checked, Disks, ensure, leader_completeness};
 
 const NAME: &str = "committed is durable";
 
-/// Remembers nothing; the ledger does.
+/// The check has no state of its own; it uses the ledger.
 #[derive(Debug, Default)]
 pub struct CommittedIsDurable;
 
 impl CommittedIsDurable {
-    /// Looks at a member's commit index after a step.
+    /// Checks a member's commit index after a step.
     ///
     /// # Errors
-    /// Returns what is wrong with it.
+    /// Returns a violation if the commit index is wrong.
     pub fn committed(&mut self, ledger: &mut Ledger, id: MemberId, raft: &Raft, disks: &Disks) -> Checked {
         let (before, after) = (ledger.ghost(id).commit, raft.commit());
         if before == after {
@@ -27,7 +28,7 @@ impl CommittedIsDurable {
         }
         ensure(after > before, NAME, || format!("the commit index of {id} fell from {before} to {after}"))?;
         let last = ledger.ghost(id).last();
-        ensure(after <= last, NAME, || format!("{id} takes {after} for committed, but its log ends at {last}"))?;
+        ensure(after <= last, NAME, || format!("{id} has commit index {after}, but its log ends at {last}"))?;
         agrees(ledger, id, before, after)?;
         if after > ledger.committed() {
             decided(ledger, id, after, raft, disks)?;
@@ -36,38 +37,41 @@ impl CommittedIsDurable {
     }
 }
 
-/// What a member newly takes for committed is what others do.
+/// Checks that entries newly committed at this member equal those committed at other members.
 fn agrees(ledger: &Ledger, id: MemberId, before: Index, after: Index) -> Checked {
     for index in before.0 + 1..=after.0.min(ledger.committed().0) {
         let (own, common) = (ledger.ghost(id).at(Index(index)), ledger.committed_at(Index(index)));
         ensure(common.is_some_and(|common| common.id == own), "state machine safety", || {
-            format!("{id} takes {own} for committed, but {common:?} is")
+            format!("{id} considers {own} committed, but {common:?} is committed there")
         })?;
     }
     Ok(())
 }
 
-/// A leader committed an entry that was not committed before.
+/// Checks an entry that a leader is the first to commit.
 fn decided(ledger: &mut Ledger, id: MemberId, commit: Index, raft: &Raft, disks: &Disks) -> Checked {
     let ghost = ledger.ghost(id);
     let state = raft.soft_state();
-    // A leader may have stepped down in the step in which it committed, as one does that removed itself.
+    // A leader may have stepped down in the step in which it committed, for example after its own removal.
     let decides = state.role == Role::Leader || ghost.role == Some(Role::Leader);
     ensure(decides, NAME, || {
-        format!("{id}, no leader, takes {commit} for committed; leaders only committed {}", ledger.committed())
+        format!(
+            "{id} is no leader and has commit index {commit}, but leaders committed only up to {}",
+            ledger.committed()
+        )
     })?;
     let by = if ghost.role == Some(Role::Leader) { ghost.term } else { state.term };
     let newest = ghost.at(commit);
     ensure(newest.term == by, NAME, || format!("the leader of term {by} counts copies of {newest}, of another term"))?;
     let joint = joint_between(ledger, id, ledger.committed(), commit);
-    // An appended configuration decides at once, though the step may have begun under the one before.
+    // A configuration is in force as soon as it is appended, even if it was appended in the middle of this step.
     let (_, latest) = ledger.ghost(id).configuration();
     let decided = on_majorities(latest, newest, disks);
     decided.or_else(|missed| match &ledger.ghost(id).before {
         Some(before) => on_majorities(before, newest, disks),
         None => Err(missed),
     })?;
-    // What begins a change needs both halves, even when the step went on to leave it.
+    // The entry that begins a joint change needs both halves, even if the same step also left the joint configuration.
     for (at, configuration) in joint {
         on_majorities(&configuration, ledger.ghost(id).at(at), disks)?;
     }
@@ -79,7 +83,7 @@ fn decided(ledger: &mut Ledger, id: MemberId, commit: Index, raft: &Raft, disks:
     Ok(())
 }
 
-/// Joint configurations behind `from`, up to `to`, in a member's log.
+/// Joint configurations after `from`, up to `to`, in a member's log.
 fn joint_between(ledger: &Ledger, id: MemberId, from: Index, to: Index) -> Vec<(Index, Arc<Configuration>)> {
     let placed = ledger.ghost(id).configurations().iter();
     placed.filter(|(at, configuration)| *at > from && *at <= to && configuration.is_joint()).cloned().collect()
@@ -89,7 +93,7 @@ fn on_majorities(configuration: &Configuration, id: EntryId, disks: &Disks) -> C
     for half in [&configuration.voters, &configuration.outgoing] {
         let holders: Vec<MemberId> = half.iter().copied().filter(|voter| disks[voter].durable().holds(id)).collect();
         ensure(half.is_empty() || holders.len() > half.len() / 2, NAME, || {
-            format!("{id} is taken for committed, but of {half:?} only the disks of {holders:?} hold it")
+            format!("{id} counts as committed, but of {half:?} only the disks of {holders:?} contain it")
         })?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The configuration in force is the latest one in the log, committed or not, and nothing else (Raft thesis §4.1;
+//! The configuration in force is always the latest one in the log, committed or not (Raft thesis §4.1;
 //! openraft#1808).
 
 use raft::{MemberId, Raft};
@@ -6,14 +6,14 @@ use raft::{MemberId, Raft};
 use crate::invariant::ledger::Ledger;
 use crate::invariant::{Checked, ensure};
 
-/// Looks at a member after a step.
+/// Checks the configuration of a member after a step.
 ///
 /// # Errors
-/// Returns a violation if the member uses another configuration than its log says.
+/// Returns a violation if the member uses another configuration than the latest one in its log.
 pub fn stepped(ledger: &Ledger, id: MemberId, raft: &Raft) -> Checked {
     let (used, at) = raft.configuration();
     let (index, logged) = ledger.ghost(id).configuration();
     ensure(at == index && *used == **logged, "the configuration follows the log", || {
-        format!("{id} uses {used:?} of index {at}, its log says {logged:?} of index {index}")
+        format!("{id} uses {used:?} of index {at}, the latest in its log is {logged:?} of index {index}")
     })
 }

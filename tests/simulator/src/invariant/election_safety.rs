@@ -5,7 +5,7 @@ use raft::{Index, MemberId, Term};
 use crate::invariant::ledger::{Ledger, Reign};
 use crate::invariant::{Checked, ensure};
 
-/// A member says that it leads.
+/// Notes that a member leads `term`.
 ///
 /// # Errors
 /// Returns a violation if another member led this term.

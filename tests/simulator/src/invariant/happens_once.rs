@@ -1,4 +1,4 @@
-//! A proposal happens at most once, and one that was refused never does (what [`raft::Output::Dropped`] promises).
+//! A proposal is committed at most once, and never if it was refused (as [`raft::Output::Dropped`] promises).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use crate::invariant::{Checked, ensure};
 
 const NAME: &str = "a proposal happens once, a refused one never";
 
-/// What became of proposals.
+/// Outcomes of proposals.
 #[derive(Debug, Default)]
 pub struct HappensOnce {
-    /// Entries are not commands of the simulated state machine: the clients check them.
+    /// Whether entries are not commands of the simulated state machine, so that the clients check them.
     pub is_elsewhere: bool,
     looked_at: usize,
     happened: BTreeMap<OperationId, EntryId>,
@@ -21,10 +21,10 @@ pub struct HappensOnce {
 }
 
 impl HappensOnce {
-    /// Looks at newly committed entries.
+    /// Checks newly committed entries.
     ///
     /// # Errors
-    /// Returns a violation if a proposal happened twice or after it was refused.
+    /// Returns a violation if a proposal is committed twice or although it was refused.
     pub fn committed(&mut self, ledger: &Ledger) -> Checked {
         if self.is_elsewhere {
             return Ok(());
@@ -42,17 +42,17 @@ impl HappensOnce {
         Ok(())
     }
 
-    /// The core says that a proposal will not happen.
+    /// Notes that the core refused a proposal.
     ///
     /// # Errors
-    /// Returns a violation if it has happened.
+    /// Returns a violation if the proposal is already committed.
     pub fn refused(&mut self, operation: OperationId) -> Checked {
         self.refused.insert(operation);
         let happened = self.happened.get(&operation);
         ensure(happened.is_none(), NAME, || format!("{operation} is refused, but committed as {happened:?}"))
     }
 
-    /// Whether it is committed.
+    /// Whether the operation is committed.
     #[must_use]
     pub fn happened(&self, operation: OperationId) -> bool {
         self.happened.contains_key(&operation)

@@ -1,5 +1,5 @@
-//! Leader append-only: a leader never overwrites or deletes entries in its log; it only appends new ones (Raft thesis figure
-//! 3.2, §3.5).
+//! Leader append-only: a leader never overwrites or deletes entries in its log; it only appends new ones (Raft thesis
+//! figure 3.2, §3.5).
 
 use raft::{Entry, MemberId, Role, SnapshotMeta, SoftState};
 
@@ -8,7 +8,7 @@ use crate::invariant::{Checked, ensure};
 
 const NAME: &str = "leader append-only";
 
-/// A member writes entries.
+/// Checks entries that a member writes.
 ///
 /// # Errors
 /// Returns a violation if the member leads and already has entries at these indexes.
@@ -16,11 +16,11 @@ pub fn written(ledger: &Ledger, id: MemberId, state: SoftState, entries: &[Entry
     let (Some(first), true) = (entries.first(), leads_on(ledger, id, state)) else { return Ok(()) };
     let last = ledger.ghost(id).last();
     ensure(first.id.index > last, NAME, || {
-        format!("{id}, which leads term {}, writes {} over its own log, which ends at {last}", state.term, first.id)
+        format!("{id}, which leads term {}, writes {} although its log ends at {last}", state.term, first.id)
     })
 }
 
-/// A member replaces its log by a snapshot.
+/// Checks a member that replaces its log by a snapshot.
 ///
 /// # Errors
 /// Returns a violation if the member leads.
@@ -30,7 +30,7 @@ pub fn installed(ledger: &Ledger, id: MemberId, state: SoftState, meta: &Snapsho
     })
 }
 
-/// It led before this step and leads the same term after it.
+/// Whether the member led before this step and leads the same term after it.
 fn leads_on(ledger: &Ledger, id: MemberId, state: SoftState) -> bool {
     let ghost = ledger.ghost(id);
     state.role == Role::Leader && ghost.role == Some(Role::Leader) && ghost.term == state.term

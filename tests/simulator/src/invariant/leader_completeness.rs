@@ -8,10 +8,10 @@ use crate::invariant::{Checked, ensure};
 
 const NAME: &str = "leader completeness";
 
-/// A member leads; if it just began to, its log must hold what earlier terms committed.
+/// Checks a member that leads. If this is its first step as leader, its log must contain what earlier terms committed.
 ///
 /// # Errors
-/// Returns a violation if it does not.
+/// Returns a violation if a committed entry is missing.
 pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
     if ledger.reigns[&term].inherited.is_some() {
         return Ok(());
@@ -30,15 +30,16 @@ pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
     Ok(())
 }
 
-/// An entry is committed by the leader of `by`; leaders elected already in later terms must have had it.
+/// Checks the leaders already elected in terms after `by` when the leader of `by` commits an entry: they must have had
+/// it.
 ///
 /// # Errors
-/// Returns a violation if one of them had not.
+/// Returns a violation if one of them did not have it.
 pub fn committed(ledger: &Ledger, id: EntryId, by: Term) -> Checked {
     for (term, reign) in ledger.reigns.range(by.next()..) {
         let held = reign.inherited.as_ref().and_then(|terms| terms.get(id.index.0 as usize - 1)).copied();
         ensure(held == Some(id.term), NAME, || {
-            format!("term {by} committed {id}, which {} had not when it began to lead term {term}", reign.leader)
+            format!("term {by} committed {id}, which {} did not have at its election in term {term}", reign.leader)
         })?;
     }
     Ok(())

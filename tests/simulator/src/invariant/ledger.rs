@@ -1,5 +1,5 @@
-//! What an observer who sees everything knows: every entry that was ever created, every member's log, who led when, and what
-//! is committed. Owns the memory; the judgements are its neighbours'.
+//! The ledger of a run: every entry ever created, every member's log, the leader of each term, and the committed
+//! entries. Owns this history. Does not own the checks against it (the other files of this folder).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -9,28 +9,28 @@ use world::disk::Contents;
 
 use crate::invariant::{Checked, ensure};
 
-/// An entry that some leader created.
+/// An entry that a leader created.
 #[derive(Clone, Debug)]
 pub struct Known {
     /// The entry.
     pub entry: Entry,
-    /// The one before it.
+    /// ID of the preceding entry.
     pub before: EntryId,
 }
 
 /// A term and its leader.
 #[derive(Clone, Debug)]
 pub struct Reign {
-    /// Who led.
+    /// The leader.
     pub leader: MemberId,
-    /// Terms of the leader's log at its election, by index; `None` until looked at.
+    /// Terms of the leader's log at its election, by index; `None` until its first check.
     pub inherited: Option<Vec<Term>>,
-    /// Last entry of the leader's log in this term.
+    /// ID of the last entry of the leader's log in this term.
     pub last: Index,
 }
 
 impl Reign {
-    /// What stood at `index` in the leader's log while it led `term`.
+    /// ID of the entry at `index` in the leader's log while it led `term`.
     #[must_use]
     pub fn at(&self, term: Term, index: Index) -> Option<EntryId> {
         let inherited = self.inherited.as_ref()?;
@@ -45,38 +45,38 @@ impl Reign {
 /// An entry known to be committed.
 #[derive(Clone, Copy, Debug)]
 pub struct Committed {
-    /// Which.
+    /// ID of the entry.
     pub id: EntryId,
-    /// Term of the leader that committed it.
+    /// Term of the leader that committed the entry.
     pub by: Term,
 }
 
-/// A member's log, from the first entry on, purged or not.
+/// Complete log of a member, including purged entries.
 #[derive(Clone, Debug, Default)]
 pub struct Ghost {
     terms: Vec<Term>,
     /// The configuration that the disk was bootstrapped with.
     blank: Arc<Configuration>,
-    /// Configurations in the log, the one of the cluster's bootstrap first.
+    /// Configurations in the log; the first is that of the cluster's bootstrap.
     configurations: Vec<(Index, Arc<Configuration>)>,
-    /// What the member was after its latest step.
+    /// Role after the latest step.
     pub role: Option<Role>,
-    /// Its term then.
+    /// Term after the latest step.
     pub term: Term,
-    /// Its commit index then.
+    /// Commit index after the latest step.
     pub commit: Index,
-    /// The configuration in force then.
+    /// Configuration in force after the latest step.
     pub before: Option<Arc<Configuration>>,
 }
 
 impl Ghost {
-    /// The last entry's place.
+    /// Index of the last entry.
     #[must_use]
     pub fn last(&self) -> Index {
         Index(self.terms.len() as u64)
     }
 
-    /// What stands at `index`.
+    /// ID of the entry at `index`.
     #[must_use]
     pub fn at(&self, index: Index) -> EntryId {
         let place = index.0.checked_sub(1).map(|place| place as usize);
@@ -90,7 +90,7 @@ impl Ghost {
         &self.blank
     }
 
-    /// Terms by index.
+    /// Terms of the entries, by index.
     #[must_use]
     pub fn terms(&self) -> &[Term] {
         &self.terms
@@ -120,25 +120,25 @@ impl Ghost {
     }
 }
 
-/// Everything that is known.
+/// Everything that the observer of a run knows.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Looked up, never walked, so the order of a hash map does not matter.
+    /// Only looked up, never iterated, so that the order of the hash map has no effect.
     known: HashMap<EntryId, Known>,
     committed: Vec<Committed>,
     /// Every term that had a leader.
     pub reigns: BTreeMap<Term, Reign>,
     ghosts: BTreeMap<MemberId, Ghost>,
-    /// What the first members were bootstrapped with.
+    /// Configuration that the first members were bootstrapped with.
     bootstrap: Option<Arc<Configuration>>,
-    /// The latest committed one; at first the bootstrap's.
+    /// The latest committed configuration; initially that of the bootstrap.
     configuration: Option<(Index, Arc<Configuration>)>,
-    /// How many were committed.
+    /// Number of committed configurations.
     pub configurations: u64,
 }
 
 impl Ledger {
-    /// A member exists, with the configuration that its disk was bootstrapped with.
+    /// Adds a member whose disk was bootstrapped with this configuration.
     pub fn welcome(&mut self, id: MemberId, bootstrap: Arc<Configuration>) {
         self.bootstrap.get_or_insert_with(|| Arc::clone(&bootstrap));
         self.configuration.get_or_insert_with(|| (Index(0), Arc::clone(&bootstrap)));
@@ -156,18 +156,18 @@ impl Ledger {
         self.ghosts.get_mut(&id).expect("every member was welcomed")
     }
 
-    /// An entry, if a leader created it.
+    /// The entry with this ID, if a leader created it.
     #[must_use]
     pub fn known(&self, id: EntryId) -> Option<&Known> {
         self.known.get(&id)
     }
 
-    /// A leader created this entry.
+    /// Notes an entry that a leader created after `before`.
     pub fn create(&mut self, before: EntryId, entry: &Entry) {
         self.known.insert(entry.id, Known { entry: entry.clone(), before });
     }
 
-    /// A member's log now ends with this entry.
+    /// Appends an entry to a member's log.
     pub fn append(&mut self, id: MemberId, entry: &Entry) {
         self.ghost_mut(id).push(entry);
         if let Some(reign) = self.reigns.get_mut(&entry.id.term).filter(|reign| reign.leader == id) {
@@ -175,7 +175,7 @@ impl Ledger {
         }
     }
 
-    /// The last committed index.
+    /// The highest committed index.
     #[must_use]
     pub fn committed(&self) -> Index {
         Index(self.committed.len() as u64)
@@ -187,7 +187,7 @@ impl Ledger {
         &self.committed
     }
 
-    /// What is committed at `index`.
+    /// The entry committed at `index`.
     #[must_use]
     pub fn committed_at(&self, index: Index) -> Option<Committed> {
         self.committed.get((index.0 as usize).checked_sub(1)?).copied()
@@ -199,7 +199,7 @@ impl Ledger {
         self.configuration.clone()
     }
 
-    /// Whether every configuration that may still decide keeps a majority without the dead.
+    /// Whether every configuration that may still decide keeps a majority without the members in `dead`.
     #[must_use]
     pub fn can_bear(&self, dead: &BTreeSet<MemberId>) -> bool {
         let since = self.configuration.as_ref().map_or(Index(0), |(index, _)| *index);
@@ -214,9 +214,9 @@ impl Ledger {
         })
     }
 
-    /// One more entry is committed.
+    /// Notes that an entry is committed, by the leader of term `by`.
     pub fn commit(&mut self, id: EntryId, by: Term) {
-        assert_eq!(id.index, self.committed().next(), "commits are noted in order");
+        assert_eq!(id.index, self.committed().next(), "commits are noted in the order of the log");
         self.committed.push(Committed { id, by });
         if let Payload::Configuration(configuration) = &self.known[&id].entry.payload {
             self.configurations += 1;
@@ -224,9 +224,9 @@ impl Ledger {
         }
     }
 
-    /// A member's log is now just what a snapshot up to `last` contains.
+    /// Replaces a member's log by that of a snapshot up to `last`.
     pub fn replace(&mut self, id: MemberId, last: Index) {
-        // A snapshot brings along the configuration that the cluster began with, which this member may never have had.
+        // A snapshot contains the configuration of the cluster's bootstrap, which a member that joined later never had.
         let bootstrap = match &self.bootstrap {
             Some(bootstrap) if last > Index(0) => Arc::clone(bootstrap),
             _ => Arc::clone(&self.ghost(id).blank),
@@ -239,14 +239,16 @@ impl Ledger {
         (old.terms, old.configurations) = (ghost.terms, ghost.configurations);
     }
 
-    /// A member starts with what its disk holds.
+    /// Notes that a member starts with the content of its disk.
     ///
     /// # Errors
     /// Returns a violation if its snapshot contains an entry that is not committed.
     pub fn restarted(&mut self, id: MemberId, contents: &Contents) -> Checked {
         let snapshot = contents.snapshot.last;
         let agrees = snapshot.index == Index(0) || self.committed_at(snapshot.index).is_some_and(|c| c.id == snapshot);
-        ensure(agrees, "state machine safety", || format!("{id} starts from a snapshot at {snapshot}, not committed"))?;
+        ensure(agrees, "state machine safety", || {
+            format!("{id} starts from a snapshot at {snapshot}, which is not committed")
+        })?;
         self.replace(id, snapshot.index);
         for entry in contents.log.iter().filter(|entry| entry.id.index > snapshot.index) {
             self.ghost_mut(id).push(entry);
@@ -257,7 +259,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Remembers what a member is.
+    /// Notes role, term, commit index and configuration of a member.
     pub fn seen(&mut self, id: MemberId, raft: &Raft) {
         let state = raft.soft_state();
         let ghost = self.ghost_mut(id);

@@ -1,6 +1,7 @@
-//! Log matching: if two logs contain an entry with the same index and term, then the logs are identical in all entries up
-//! through that index (Raft thesis figure 3.2, §3.5). Checked by induction: an entry with given index and term is the same
-//! everywhere, and so is the one before it. Besides: only the leader of its term creates an entry, and stamps grow.
+//! Log matching: if two logs contain an entry with the same index and term, then the logs are identical in all entries
+//! up through that index (Raft thesis figure 3.2, §3.5). Checked by induction: the entry with a given index and term is
+//! the same in all logs, and so is the entry before it. In addition: only the leader of a term creates entries, and
+//! time stamps grow.
 
 use raft::{Entry, Index, MemberId};
 
@@ -9,33 +10,33 @@ use crate::invariant::{Checked, election_safety, ensure, leader_completeness};
 
 const NAME: &str = "log matching";
 
-/// A member's log gets an entry; what stood there and behind is gone.
+/// Notes an entry that a member's log gets; it truncates the log from the index of the entry.
 ///
 /// # Errors
-/// Returns a violation if the entry does not match what is known.
+/// Returns a violation if the entry does not match those in other logs.
 pub fn appended(ledger: &mut Ledger, id: MemberId, entry: &Entry) -> Checked {
     let last = ledger.ghost(id).last();
     let fits = entry.id.index > Index(0) && entry.id.index <= last.next();
-    ensure(fits, NAME, || format!("{id} writes {} behind a log that ends at {last}", entry.id))?;
+    ensure(fits, NAME, || format!("{id} appends {} to a log that ends at {last}", entry.id))?;
     let before = ledger.ghost(id).at(Index(entry.id.index.0 - 1));
     let term = entry.id.term;
-    ensure(term >= before.term, NAME, || format!("{id} writes {} behind {before}: terms fell", entry.id))?;
+    ensure(term >= before.term, NAME, || format!("{id} appends {} after {before}, which has a higher term", entry.id))?;
     match ledger.known(entry.id) {
         Some(known) => {
             ensure(known.before == before, NAME, || {
-                format!("{} follows {} elsewhere, but {before} at {id}", entry.id, known.before)
+                format!("{} follows {} in another log, but {before} in the log of {id}", entry.id, known.before)
             })?;
             ensure(known.entry == *entry, NAME, || {
-                format!("{} is {:?} elsewhere, but {:?} at {id}", entry.id, known.entry, entry)
+                format!("{} is {:?} in another log, but {:?} in the log of {id}", entry.id, known.entry, entry)
             })?;
         }
         None => {
-            // A member that creates an entry leads its term, even if it was deposed before this check.
+            // The creator of an entry led its term, even if it was deposed before this check.
             election_safety::led(ledger, id, term)?;
             leader_completeness::led(ledger, id, term)?;
             let stamp = ledger.known(before).map(|known| known.entry.time_ms);
             ensure(stamp < Some(entry.time_ms), "time grows along the log", || {
-                format!("{} is stamped {}, the entry before it {stamp:?}", entry.id, entry.time_ms)
+                format!("{} has time stamp {}, the entry before it {stamp:?}", entry.id, entry.time_ms)
             })?;
             ledger.create(before, entry);
         }

@@ -1,5 +1,5 @@
-//! Match is durable: what a follower acknowledges is on its disk and in the log of that term's leader, and a leader
-//! counts no more than was acknowledged (Raft thesis §3.5, §10.2.1; CCF#6016).
+//! Match is durable: an entry that a follower acknowledges is on its disk and in the log of that term's leader, and a
+//! leader counts no more than was acknowledged (Raft thesis §3.5, §10.2.1; CCF#6016).
 
 use std::collections::BTreeMap;
 
@@ -10,17 +10,17 @@ use crate::invariant::{Checked, Disks, ensure};
 
 const NAME: &str = "match is durable";
 
-/// Acknowledgements given.
+/// Acknowledgements sent.
 #[derive(Debug, Default)]
 pub struct MatchIsDurable {
     acknowledged: BTreeMap<(Term, MemberId), Index>,
 }
 
 impl MatchIsDurable {
-    /// A member sends a message.
+    /// Checks a message that a member sends.
     ///
     /// # Errors
-    /// Returns a violation if the message acknowledges more than is durable.
+    /// Returns a violation if the message acknowledges an entry that is not durable or not in the leader's log.
     pub fn sent(&mut self, ledger: &Ledger, id: MemberId, message: &Message, disks: &Disks) -> Checked {
         let Body::AppendReply(AppendReply::Accepted { matched, .. }) = message.body else { return Ok(()) };
         if matched == Index(0) {
@@ -34,23 +34,23 @@ impl MatchIsDurable {
         let durable = disks[&id].durable();
         ensure(shared.is_some_and(|shared| durable.holds(shared)), NAME, || {
             let last = durable.last();
-            format!("{id} acknowledges {matched} in term {term}, which is {shared:?}; its disk ends at {last}")
+            format!("{id} acknowledges {matched} in term {term}; the leader has {shared:?}; its disk ends at {last}")
         })?;
         let highest = self.acknowledged.entry((term, id)).or_default();
         *highest = matched.max(*highest);
         Ok(())
     }
 
-    /// What a leader counts for each of the others.
+    /// Checks the matched indexes that a leader counts.
     ///
     /// # Errors
-    /// Returns a violation if the leader counts more than was acknowledged.
+    /// Returns a violation if one of them was not acknowledged.
     pub fn counted(&self, id: MemberId, term: Term, progress: BTreeMap<MemberId, ProgressReport>) -> Checked {
         for (member, report) in progress {
             let acknowledged = self.acknowledged.get(&(term, member)).copied().unwrap_or_default();
             ensure(report.matched <= acknowledged, NAME, || {
                 format!(
-                    "{id}, leader of term {term}, takes {} for durable at {member}, which acknowledged {acknowledged}",
+                    "{id}, leader of term {term}, considers {} durable at {member}, which acknowledged {acknowledged}",
                     report.matched
                 )
             })?;

@@ -1,5 +1,5 @@
-//! One change at a time: a leader appends a configuration only when the one before it is committed, and so is an entry
-//! of its own term (Raft thesis §4.1, §4.3; Ongaro's correction of 2015).
+//! One change at a time: a leader appends a configuration only after the configuration before it and an entry of the
+//! leader's own term are committed (Raft thesis §4.1, §4.3; Ongaro's correction of 2015).
 
 use raft::{Entry, MemberId, Payload};
 
@@ -8,20 +8,23 @@ use crate::invariant::{Checked, ensure};
 
 const NAME: &str = "one change at a time";
 
-/// A leader creates an entry; it is not in the ledger yet. A change may stand in the step that commits what it waited
-/// for, so the leader's own word counts for what is committed.
+/// Checks an entry that a leader creates; it is not in the ledger yet. The commit index is the leader's own, because
+/// the step that commits the preceding configuration may also create this one.
 ///
 /// # Errors
-/// Returns a violation if it is a configuration that comes too early.
+/// Returns a violation if the entry is a configuration and one of these entries is not committed.
 pub fn created(ledger: &Ledger, id: MemberId, entry: &Entry, commit: raft::Index) -> Checked {
     let Payload::Configuration(_) = &entry.payload else { return Ok(()) };
     let ghost = ledger.ghost(id);
     let (before, _) = ghost.configuration();
     ensure(before <= commit, NAME, || {
-        format!("{id} appends the configuration {}, that of index {before} is not committed: {commit}", entry.id)
+        format!("{id} appends the configuration {} before that at {before} is committed: commit {commit}", entry.id)
     })?;
     let own = ghost.at(commit).term;
     ensure(own == entry.id.term, NAME, || {
-        format!("{id} appends the configuration {} with nothing of its term committed but {commit} of {own}", entry.id)
+        format!(
+            "{id} appends the configuration {} before an entry of its term is committed: {commit} has {own}",
+            entry.id
+        )
     })
 }

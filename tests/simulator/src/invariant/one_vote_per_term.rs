@@ -1,5 +1,5 @@
-//! One vote per term: a member votes for at most one candidate in a term, restarts included, and a vote is on disk before
-//! any other member learns of it (Raft thesis §3.4, §3.8).
+//! One vote per term: a member votes for at most one candidate in a term, also across restarts, and a vote is on disk
+//! before any other member learns of it (Raft thesis §3.4, §3.8).
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::invariant::{Checked, Disks, ensure};
 
 const NAME: &str = "one vote per term";
 
-/// Votes that other members may know of.
+/// Votes that other members may know.
 #[derive(Debug, Default)]
 pub struct OneVotePerTerm {
     given: BTreeMap<(MemberId, Term), MemberId>,
@@ -17,14 +17,14 @@ pub struct OneVotePerTerm {
 }
 
 impl OneVotePerTerm {
-    /// A member sends a message.
+    /// Checks a message that a member sends.
     ///
     /// # Errors
-    /// Returns a violation if it is a second vote, or one that the disk does not hold.
+    /// Returns a violation if it contains a second vote, or a vote that is not on disk.
     pub fn sent(&mut self, id: MemberId, to: MemberId, message: &Message, disks: &Disks) -> Checked {
         let candidate = match message.body {
             Body::VoteReply { granted: true } => to,
-            // A member that asks for votes has given its own.
+            // A candidate votes for itself.
             Body::Vote { .. } => id,
             _ => return Ok(()),
         };
@@ -32,11 +32,11 @@ impl OneVotePerTerm {
         let durable = held == HardState { term: message.term, vote: Some(candidate) };
         self.vote(id, message.term, candidate)?;
         ensure(durable, NAME, || {
-            format!("{id} tells of its vote for {candidate} in term {}, its disk holds {held:?}", message.term)
+            format!("{id} reports its vote for {candidate} in term {}, but its disk holds {held:?}", message.term)
         })
     }
 
-    /// A member leads, so its own vote counted.
+    /// Notes that a member leads, so that its own vote counted.
     ///
     /// # Errors
     /// Returns a violation if it had voted for another member.
@@ -49,10 +49,10 @@ impl OneVotePerTerm {
         ensure(first == candidate, NAME, || format!("{id} voted for both {first} and {candidate} in term {term}"))
     }
 
-    /// A member's disk holds this for good.
+    /// Checks durable term and vote of a member's disk.
     ///
     /// # Errors
-    /// Returns a violation if the term fell or the vote changed within a term.
+    /// Returns a violation if the term decreased or the vote changed within a term.
     pub fn durable(&mut self, id: MemberId, held: HardState) -> Checked {
         let before = self.durable.insert(id, held).unwrap_or_default();
         let changed = before.term == held.term && before.vote.is_some() && before.vote != held.vote;
@@ -61,7 +61,7 @@ impl OneVotePerTerm {
         })
     }
 
-    /// A member starts from this.
+    /// Checks the term and vote from which a member starts.
     ///
     /// # Errors
     /// Returns a violation as [`OneVotePerTerm::durable`] does.

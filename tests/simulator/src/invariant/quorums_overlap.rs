@@ -1,21 +1,21 @@
-//! Quorums overlap: no majority of one configuration can decide without a member of every majority of the next (Raft thesis
-//! §4.1, §4.3). A change of voters is joint in its first step and keeps the outgoing half; a joint configuration is left for
-//! its incoming half.
+//! Quorums overlap: every majority of a configuration shares a member with every majority of the next (Raft thesis
+//! §4.1, §4.3). A change of voters begins with a joint configuration that keeps the former voters as its outgoing half;
+//! a joint configuration is followed by its incoming half.
 
 use raft::{Configuration, Entry, MemberId, Payload};
 
 use crate::invariant::ledger::Ledger;
 use crate::invariant::{Checked, ensure};
 
-/// A leader creates an entry; it is not in the ledger yet.
+/// Checks an entry that a leader creates; it is not in the ledger yet.
 ///
 /// # Errors
-/// Returns a violation if the configuration could decide apart from the one before.
+/// Returns a violation if it is a configuration whose quorums need not overlap with those of the one before.
 pub fn created(ledger: &Ledger, id: MemberId, entry: &Entry) -> Checked {
     let Payload::Configuration(next) = &entry.payload else { return Ok(()) };
     let (index, current) = ledger.ghost(id).configuration();
     ensure(overlap(current, next), "quorums overlap", || {
-        format!("{id} goes from {current:?} of index {index} to {next:?} at {}", entry.id)
+        format!("{id} changes {current:?} of index {index} to {next:?} at {}", entry.id)
     })
 }
 
@@ -23,7 +23,7 @@ fn overlap(current: &Configuration, next: &Configuration) -> bool {
     match (current.is_joint(), next.is_joint()) {
         (false, true) => next.outgoing == current.voters,
         (true, false) => next.voters == current.voters,
-        // Without a joint step one voter may come or go.
+        // Without a joint step, at most one voter may be added or removed.
         (false, false) => current.voters.symmetric_difference(&next.voters).count() <= 1,
         (true, true) => false,
     }
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn steps_that_could_decide_apart_are_told() {
+    fn changes_without_overlapping_quorums_are_found() {
         type Halves<'a> = (&'a [u64], &'a [u64]);
         let steps: [(Halves<'_>, Halves<'_>, bool); 6] = [
             ((&[1, 2, 3], &[]), (&[3, 4, 5], &[1, 2, 3]), true),

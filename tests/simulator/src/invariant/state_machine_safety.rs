@@ -1,5 +1,6 @@
-//! State machine safety: if a member has applied an entry at a given index to its state machine, no other member will ever
-//! apply a different entry for the same index (Raft thesis figure 3.2, §3.6.3); and the same entries make the same state.
+//! State machine safety: if a member has applied an entry at a given index to its state machine, no other member will
+//! ever apply a different entry for the same index (Raft thesis figure 3.2, §3.6.3). In addition, equal entries lead to
+//! equal states.
 
 use std::collections::BTreeMap;
 
@@ -10,38 +11,38 @@ use crate::invariant::{Checked, ensure};
 
 const NAME: &str = "state machine safety";
 
-/// What state machines did.
+/// What all state machines applied.
 #[derive(Debug, Default)]
 pub struct StateMachineSafety {
-    /// Hash of the state behind each index, by index - 1.
+    /// Hash of the state after each index; element 0 belongs to index 1.
     hashes: Vec<u64>,
     applied: BTreeMap<MemberId, Index>,
 }
 
 impl StateMachineSafety {
-    /// A state machine is back at the state of a snapshot.
+    /// Notes that a state machine restarts from a snapshot at `index`.
     pub fn restarted(&mut self, id: MemberId, index: Index) {
         self.applied.insert(id, index);
     }
 
-    /// A state machine took an entry and has this hash now.
+    /// Checks an entry that a state machine applied, and the hash of the resulting state.
     ///
     /// # Errors
-    /// Returns a violation if the entry, its place or the state is wrong.
+    /// Returns a violation if the entry, its index or the state is wrong.
     pub fn applied(&mut self, ledger: &Ledger, id: MemberId, entry: &Entry, hash: u64) -> Checked {
         let index = entry.id.index;
         let before = self.applied.insert(id, index).unwrap_or_default();
-        ensure(index == before.next(), NAME, || format!("{id} applies {index} right after {before}"))?;
+        ensure(index == before.next(), NAME, || format!("{id} applies {index} after {before}, with a gap"))?;
         let committed = ledger.committed_at(index);
         ensure(committed.is_some_and(|committed| committed.id == entry.id), NAME, || {
             format!("{id} applies {}, but {committed:?} is committed there", entry.id)
         })?;
         let known = ledger.known(entry.id).map(|known| &known.entry);
-        ensure(known == Some(entry), NAME, || format!("{id} applies {entry:?}, but committed is {known:?}"))?;
+        ensure(known == Some(entry), NAME, || format!("{id} applies {entry:?}, but the committed entry is {known:?}"))?;
         self.state(id, index, hash)
     }
 
-    /// A state machine is at `index` and has this hash.
+    /// Checks the hash of a state machine's state at `index`.
     ///
     /// # Errors
     /// Returns a violation if another member's state at this index was different.
@@ -52,25 +53,25 @@ impl StateMachineSafety {
         }
         let expected = self.hashes.get(place).copied();
         ensure(expected == Some(hash), NAME, || {
-            format!("the state of {id} at {index} hashes to {hash:x}, elsewhere to {expected:x?}")
+            format!("the state of {id} at {index} hashes to {hash:x}, at another member to {expected:x?}")
         })
     }
 }
 
-/// A member replaces its log and state by a snapshot.
+/// Notes that a member replaces its log and state by a snapshot.
 ///
 /// # Errors
-/// Returns a violation if the snapshot contains an entry that is not committed, or disagrees with the log.
+/// Returns a violation if the snapshot contains an entry that is not committed, or contradicts the log.
 pub fn installed(ledger: &mut Ledger, id: MemberId, meta: &SnapshotMeta) -> Checked {
     describes_what_is_committed(ledger, id, meta)?;
     ledger.replace(id, meta.last.index);
     Ok(())
 }
 
-/// What a snapshot says of itself is what the log says of it (openraft#1808).
+/// Checks that the metadata of a snapshot match the log (openraft#1808).
 ///
 /// # Errors
-/// Returns a violation if it is not.
+/// Returns a violation if they do not.
 pub fn describes_what_is_committed(ledger: &Ledger, id: MemberId, meta: &SnapshotMeta) -> Checked {
     let last = meta.last;
     let committed = ledger.committed_at(last.index);
@@ -79,6 +80,6 @@ pub fn describes_what_is_committed(ledger: &Ledger, id: MemberId, meta: &Snapsho
     })?;
     let stamp = ledger.known(last).map(|known| known.entry.time_ms);
     ensure(stamp == Some(meta.time_ms), NAME, || {
-        format!("{id} has a snapshot at {last} stamped {}, the entry is stamped {stamp:?}", meta.time_ms)
+        format!("{id} has a snapshot at {last} with time stamp {}, but the entry has {stamp:?}", meta.time_ms)
     })
 }

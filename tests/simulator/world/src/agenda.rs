@@ -1,5 +1,5 @@
-//! What will happen, in order of simulated time. Owns the one true clock of a run; members see it only through their own
-//! clocks.
+//! The planned events of a run, in order of simulated time. Owns the true clock of a run. Does not own the clocks that
+//! members see (`clock.rs`).
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -8,9 +8,9 @@ use std::time::Duration;
 #[derive(Debug)]
 struct Planned<E> {
     when: Duration,
-    /// Events of one instant happen in the order in which they were planned.
+    /// Events at the same time happen in the order in which they were planned.
     order: u64,
-    /// Apart, as a heap moves what it holds about.
+    /// The event itself is stored separately, so that the heap moves only small keys.
     event: Box<E>,
 }
 
@@ -34,7 +34,7 @@ impl<E> Ord for Planned<E> {
     }
 }
 
-/// Events to come.
+/// Events that are planned and have not happened yet.
 #[derive(Debug)]
 pub struct Agenda<E> {
     now: Duration,
@@ -60,31 +60,31 @@ impl<E> Agenda<E> {
         self.at(self.now.saturating_add(delay), event);
     }
 
-    /// Plans an event; what lies in the past happens now.
+    /// Plans an event at true time `when`; if that is in the past, it happens now.
     pub fn at(&mut self, when: Duration, event: E) {
         self.planned += 1;
         self.queue.push(Reverse(Planned { when: when.max(self.now), order: self.planned, event: Box::new(event) }));
     }
 
-    /// The next event if it is due at `time`; the time is now the event's.
+    /// Removes and returns the next event if it is due at `time`, and advances the time to that event.
     pub fn take_due(&mut self, time: Duration) -> Option<E> {
         let is_due = self.queue.peek().is_some_and(|Reverse(planned)| planned.when <= time);
         if is_due { self.take_next() } else { None }
     }
 
-    /// Number of events to come.
+    /// Number of planned events.
     #[must_use]
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether no event is to come.
+    /// Whether no event is planned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// The next event; the time is now the event's.
+    /// Removes and returns the next event, and advances the time to it.
     pub fn take_next(&mut self) -> Option<E> {
         let Reverse(planned) = self.queue.pop()?;
         self.now = planned.when;
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_come_by_time_then_as_planned() {
+    fn events_are_ordered_by_time_then_by_planning() {
         let mut agenda = Agenda::default();
         agenda.after(Duration::from_millis(2), 'c');
         agenda.after(Duration::from_millis(1), 'a');
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(agenda.now(), Duration::from_millis(2));
         agenda.at(Duration::ZERO, 'd');
         agenda.take_next();
-        assert_eq!(agenda.now(), Duration::from_millis(2), "time never goes back");
+        assert_eq!(agenda.now(), Duration::from_millis(2), "time never decreases");
         agenda.after(Duration::from_millis(1), 'e');
         assert_eq!(agenda.take_due(Duration::from_millis(2)), None);
         assert_eq!(agenda.take_due(Duration::from_millis(3)), Some('e'));

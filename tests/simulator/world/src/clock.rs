@@ -1,33 +1,33 @@
-//! A member's clocks: a monotonic one that runs too fast or too slow, a wall clock that jumps. Owns the way between true
-//! time and what a member sees.
+//! A member's clocks: a monotonic clock that runs too fast or too slow, and a wall clock that jumps. Owns the
+//! conversion between true time and the time that a member sees.
 
 use std::time::Duration;
 
 use raft::Now;
 
-/// What a true clock's rate is called.
+/// Rate of a clock without drift: microseconds that pass on it for each true second.
 pub const TRUE_RATE: u32 = 1_000_000;
-/// The wall clock's reading at true time zero, milliseconds since the Unix epoch.
+/// Reading of every wall clock at true time zero, milliseconds since the Unix epoch.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
-/// One member's view of time.
+/// Clocks of one member.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    /// True time and the monotonic reading at the last change of rate.
+    /// True time and monotonic reading at the last change of the rate.
     anchor: (Duration, Duration),
-    /// Millionths of a second that pass here while a true one passes for everybody.
+    /// Microseconds that pass on this clock for each true second.
     rate: u32,
     wall_offset_ms: i64,
 }
 
 impl Clock {
-    /// A clock that starts at `now` with an origin of its own.
+    /// A clock that reads `origin` at true time `now`.
     #[must_use]
     pub fn started(now: Duration, origin: Duration, rate: u32) -> Self {
         Self { anchor: (now, origin), rate, wall_offset_ms: 0 }
     }
 
-    /// What the member sees.
+    /// Readings of both clocks at true time `now`.
     #[must_use]
     pub fn read(&self, now: Duration) -> Now {
         let wall_ms = EPOCH_MS + now.as_millis() as i64 + self.wall_offset_ms;
@@ -40,7 +40,7 @@ impl Clock {
         reading + Duration::from_nanos(passed as u64)
     }
 
-    /// The first true time at which the member sees `monotonic` or more; never, for a time that is too far.
+    /// First true time at which the monotonic clock reads `monotonic` or more; `None` if that is too far in the future.
     #[must_use]
     pub fn when(&self, monotonic: Duration) -> Option<Duration> {
         const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -53,18 +53,18 @@ impl Clock {
         Some(then + Duration::from_nanos(wait as u64))
     }
 
-    /// From now on it runs at another rate; it does not jump.
+    /// Changes the rate from `now` on; the reading does not jump.
     pub fn set_rate(&mut self, now: Duration, rate: u32) {
         self.anchor = (now, self.monotonic(now));
         self.rate = rate;
     }
 
-    /// The wall clock jumps; the monotonic one does not.
+    /// Makes the wall clock jump; the monotonic clock does not.
     pub fn jump_wall(&mut self, by_ms: i64) {
         self.wall_offset_ms += by_ms;
     }
 
-    /// The wall clock is right again.
+    /// Sets the wall clock right again.
     pub fn correct_wall(&mut self) {
         self.wall_offset_ms = 0;
     }
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deadline_is_reached_when_the_member_sees_it_and_not_before() {
+    fn a_deadline_is_reached_exactly_when_the_member_sees_it() {
         let second = Duration::from_secs(1);
         let mut clock = Clock::started(second, second * 40, TRUE_RATE + 70_001);
         clock.set_rate(second * 2, TRUE_RATE - 12_345);

@@ -1,13 +1,13 @@
-//! A simulated disk: what is written is not yet durable, and a crash keeps some prefix of it. Owns what survives. Does
-//! not own the order of writes and the moment of each sync, which the member decides.
+//! A simulated disk: a write is not durable before it is synced, and a crash keeps some prefix of the writes under way.
+//! Owns what survives. Does not own the order of writes or the time of each sync, which the member decides.
 //!
-//! A write falls into steps: term and vote, then entries one by one (the first also truncates the log from its place
-//! on), or a snapshot followed by the reset of the log. A crash lets an arbitrary prefix of the steps under way
-//! survive, as a log of checksummed records does: a torn record, and everything that reached the disk after one that
-//! did not, ends what can be read.
+//! A write consists of steps: term and vote, then entries one by one (the first also truncates the log from its index
+//! on), or a snapshot followed by a reset of the log. After a crash an arbitrary prefix of the steps under way
+//! survives, as it does in a log of checksummed records: reading ends at the first torn or missing record, even if
+//! later ones reached the disk.
 //!
-//! What was synced can still be damaged, or overwritten by another record. A sound reader notices, by checksum and
-//! by the name that each record carries, and refuses the whole disk: its member neither votes nor leads.
+//! A synced record can still be damaged, or overwritten by another record. A correct reader detects that by the
+//! checksum and by the ID in each record, and refuses the whole disk: its member neither votes nor leads.
 
 use std::collections::VecDeque;
 
@@ -16,27 +16,27 @@ use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Persist, Restored, 
 
 use crate::seed::Random;
 
-/// What a disk holds for good.
+/// Durable content of a disk.
 #[derive(Clone, Debug)]
 pub struct Contents {
     /// Term and vote.
     pub hard_state: HardState,
-    /// The newest snapshot; at first the empty state with the configuration of the bootstrap.
+    /// The newest snapshot; initially the empty state with the configuration of the bootstrap.
     pub snapshot: SnapshotMeta,
-    /// That snapshot's state.
+    /// State of the store in that snapshot.
     pub image: Bytes,
-    /// The log; it may reach back before the snapshot.
+    /// The log; it may begin before the snapshot.
     pub log: VecDeque<Entry>,
 }
 
 impl Contents {
-    /// The log's last entry, or the snapshot's.
+    /// ID of the last entry of the log, or of the snapshot if the log is empty.
     #[must_use]
     pub fn last(&self) -> EntryId {
         self.log.back().map_or(self.snapshot.last, |entry| entry.id)
     }
 
-    /// Whether everything up to this entry is here.
+    /// Whether log and snapshot contain everything up to this entry.
     #[must_use]
     pub fn holds(&self, id: EntryId) -> bool {
         id.index <= self.snapshot.last.index || self.at(id.index) == Some(id)
@@ -73,7 +73,7 @@ impl Contents {
         }
     }
 
-    /// A log that does not lead through the snapshot is what an install left behind when it was interrupted.
+    /// Drops a log that does not connect to the snapshot: an interrupted install leaves one.
     fn drop_disconnected_log(&mut self) {
         let last = self.snapshot.last;
         let follows = self.log.front().is_some_and(|first| first.id.index == last.index.next());
@@ -97,75 +97,75 @@ struct Write {
     steps: Vec<Step>,
 }
 
-/// How a crash may break the promises of a disk; only planted bugs ask for it.
+/// How a crash may violate what a disk guarantees. Only planted bugs use another value than `Sound`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breakage {
-    /// None.
+    /// Guarantees are kept.
     Sound,
-    /// Term and vote are as they were at the start before.
+    /// Term and vote are those of the previous start.
     ForgetsHardState,
-    /// The last entry that was synced is gone.
+    /// The last synced entry is lost.
     DropsSyncedEntry,
-    /// Entries that were truncated are back.
+    /// Truncated entries are present again.
     ResurrectsTruncated,
     /// Entries survive before term and vote do.
     EntriesBeforeHardState,
-    /// The newest file of the log is gone, as its directory was never synced.
+    /// The newest segment is lost, because its directory was never synced.
     LosesNewestFile,
 }
 
-/// Entries in a file of the log.
+/// Entries in a segment.
 const FILE_ENTRIES: u64 = 8;
 
-/// What is wrong with a record that was synced.
+/// Damage of a synced record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ailment {
-    /// Its bytes are not what was written.
+    /// The checksum does not match.
     Damaged {
-        /// Where it stands.
+        /// Index of the record.
         at: Index,
     },
     /// Another record was written over it.
     Misdirected {
-        /// Where it stood.
+        /// Index of the overwritten record.
         at: Index,
-        /// Which one is there now.
+        /// ID of the record that is there now.
         found: Index,
     },
 }
 
-/// How a start reads a disk.
+/// How a start treats a damaged record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// What is not as it was written refuses the whole disk.
+    /// Refuses the whole disk.
     Sound,
-    /// A damaged record is taken for a torn tail, and cut off with everything after it.
+    /// Takes the record for a torn tail and cuts it off with everything after it.
     TruncatesOnDamage,
-    /// A record counts for what its place says, whatever its name.
+    /// Takes an overwriting record for the one that belongs there, because it ignores the record's ID.
     TrustsThePlace,
 }
 
 /// One member's disk.
 #[derive(Debug)]
 pub struct Disk {
-    /// Whose it is.
+    /// The member that the disk belongs to.
     pub owner: MemberId,
     durable: Contents,
-    /// Not durable yet, in order.
+    /// Writes that are not durable yet, in order.
     waiting: VecDeque<Write>,
-    /// What happened to a record.
+    /// Damage of a synced record, if any.
     ailment: Option<Ailment>,
-    /// How many of those the sync under way covers.
+    /// Number of those writes that the sync under way covers.
     syncing: usize,
-    /// Reads on a disk that is gone answer as on the day it went.
+    /// Whether the disk is destroyed. Its last content stays readable for invariants.
     lost: bool,
-    /// The longest log that ever stood here, for [`Breakage::ResurrectsTruncated`].
+    /// The longest log that was ever on this disk, for [`Breakage::ResurrectsTruncated`].
     truncated: Vec<Entry>,
     first_hard_state: HardState,
 }
 
 impl Disk {
-    /// A disk with nothing but a bootstrap configuration (none for a member that is to be added).
+    /// A disk that holds only a bootstrap configuration (an empty one for a member that is to be added).
     #[must_use]
     pub fn bootstrapped(owner: MemberId, snapshot: SnapshotMeta, image: Bytes) -> Self {
         let durable = Contents { hard_state: HardState::default(), snapshot, image, log: VecDeque::new() };
@@ -181,7 +181,7 @@ impl Disk {
         }
     }
 
-    /// A disk that holds just this.
+    /// A disk that holds exactly what a start found.
     #[must_use]
     pub fn holding(owner: MemberId, found: &Restored) -> Self {
         let mut disk = Self::bootstrapped(owner, found.snapshot.clone(), Bytes::new());
@@ -190,7 +190,7 @@ impl Disk {
         disk
     }
 
-    /// What would survive a crash for certain.
+    /// Content that survives every crash.
     #[must_use]
     pub fn durable(&self) -> &Contents {
         &self.durable
@@ -210,19 +210,19 @@ impl Disk {
         self.waiting.push_back(Write { io, steps });
     }
 
-    /// A snapshot of the member's own state is durable; it does not queue behind the log.
+    /// Makes a snapshot of the member's own state durable. It does not wait for writes of the log.
     pub fn keep_snapshot(&mut self, meta: SnapshotMeta, image: Bytes) {
         self.durable.keep_snapshot(meta, image);
     }
 
-    /// Forgets entries before `first`.
+    /// Removes entries below `first`.
     pub fn purge(&mut self, first: Index) {
         while self.durable.log.front().is_some_and(|entry| entry.id.index < first) {
             self.durable.log.pop_front();
         }
     }
 
-    /// Starts a sync of everything written, if there is something and none is under way.
+    /// Starts a sync of everything written. Returns false if nothing was written or a sync is under way.
     pub fn begin_sync(&mut self) -> bool {
         if self.syncing > 0 || self.waiting.is_empty() {
             return false;
@@ -231,7 +231,7 @@ impl Disk {
         true
     }
 
-    /// The sync under way is done: what it covers is durable. The name of its last write.
+    /// Ends the sync under way: what it covers is durable. Returns the ID of its last write.
     pub fn finish_sync(&mut self) -> Option<IoId> {
         let covered: Vec<Write> = self.waiting.drain(..self.syncing).collect();
         self.syncing = 0;
@@ -243,7 +243,8 @@ impl Disk {
         last
     }
 
-    /// The sync under way failed, its pages are gone, and yet the next one reports success. The name of its last write.
+    /// Fails the sync under way: its pages are lost, but the next sync reports success. Returns the ID of its last
+    /// write.
     pub fn lose_sync(&mut self) -> Option<IoId> {
         let covered = self.waiting.drain(..self.syncing).next_back();
         self.syncing = 0;
@@ -256,17 +257,17 @@ impl Disk {
         self.waiting.is_empty()
     }
 
-    /// The process is gone, and everything that was not synced.
+    /// Drops everything that was not synced, as the end of the process does.
     pub fn lose_unsynced(&mut self) {
         self.waiting.clear();
         self.syncing = 0;
     }
 
-    /// A record of the log that was synced goes bad; false if there is none.
+    /// Damages a synced record of the log; returns false if there is none.
     pub fn ail(&mut self, random: &mut Random, misdirection: Misdirection) -> bool {
         let (Some(first), Some(last)) = (self.durable.log.front(), self.durable.log.back()) else { return false };
         let (first, last) = (first.id.index.0, last.id.index.0);
-        // Mostly near the end, where it matters.
+        // Usually near the end of the log, because damage there is harder to detect.
         let low = if random.coin() { first } else { last.saturating_sub(3).max(first) };
         let at = Index(random.between(low, last));
         self.ailment = Some(match misdirection {
@@ -276,7 +277,7 @@ impl Disk {
         true
     }
 
-    /// Power is lost: some prefix of what was under way survives.
+    /// Simulates a power failure: some prefix of the writes under way survives.
     pub fn crash(&mut self, random: &mut Random, breakage: Breakage) {
         let covered: Vec<Write> = self.waiting.drain(..self.syncing).collect();
         self.syncing = 0;
@@ -297,10 +298,10 @@ impl Disk {
         self.first_hard_state = self.durable.hard_state;
     }
 
-    /// What a start finds.
+    /// Reads the disk as a start does.
     ///
     /// # Errors
-    /// Returns the first record that is not as it was written.
+    /// Returns the first damaged record. Nothing is changed then.
     pub fn recover(&mut self, reading: Reading) -> Result<Restored, Ailment> {
         assert!(!self.lost, "a disk that is gone cannot be read");
         if let Some(ailment) = self.ailment.take() {
@@ -315,7 +316,7 @@ impl Disk {
         Ok(found)
     }
 
-    /// What a careless reader makes of a bad record.
+    /// Applies what an incorrect reader makes of a damaged record.
     fn read_past(&mut self, ailment: Ailment, reading: Reading) -> Result<(), Ailment> {
         let log = &mut self.durable.log;
         let first = log.front().map_or(0, |entry| entry.id.index.0);
@@ -328,13 +329,13 @@ impl Disk {
                     *entry = Entry { id: EntryId { term: other.id.term, index: at }, ..other };
                 }
             }
-            // Every other reader refuses the disk.
+            // A correct reader refuses the disk.
             _ => return Err(ailment),
         }
         Ok(())
     }
 
-    /// The disk is destroyed; what it held is remembered for the record only.
+    /// Destroys the disk. Its last content stays available to invariants.
     pub fn lose(&mut self) {
         self.lose_unsynced();
         self.lost = true;
@@ -367,7 +368,7 @@ impl Disk {
                 }
             }
             Breakage::ResurrectsTruncated => {
-                // Old records, sound by themselves, stand right behind the new end.
+                // Old records, each with a valid checksum, directly follow the new end of the log.
                 for entry in std::mem::take(&mut self.truncated) {
                     if entry.id.index == self.durable.last().index.next() {
                         self.durable.log.push_back(entry);
@@ -378,16 +379,17 @@ impl Disk {
     }
 }
 
-/// Whether a bad record is another one's doing.
+/// Whether a record is damaged by a misdirected write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misdirection {
-    /// Its bytes changed where it stood.
+    /// No: its bytes changed in place.
     No,
-    /// A write meant for another place came here.
+    /// Yes: a write meant for another place replaced it.
     Yes,
 }
 
-/// The steps of one sync: term and vote have a place of their own that is written first, but not past an install.
+/// Steps of one sync: term and vote are written first because they have a place of their own, but not before an install
+/// that precedes them.
 fn hard_state_first(writes: Vec<Write>) -> Vec<Step> {
     let mut steps: Vec<Step> = writes.into_iter().flat_map(|write| write.steps).collect();
     if steps.iter().any(|step| matches!(step, Step::Reset)) {
@@ -422,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_synced_survives_as_a_prefix_only() {
+    fn unsynced_writes_survive_as_a_prefix_only() {
         let mut lengths = std::collections::BTreeSet::new();
         for seed in 0..200 {
             let mut disk = disk();
@@ -458,11 +460,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_it_was_written_refuses_the_disk() {
+    fn a_damaged_record_makes_recovery_refuse_the_disk() {
         let mut random = Random::new(Seed(5));
         for misdirection in [Misdirection::No, Misdirection::Yes] {
             let mut disk = disk();
-            assert!(!disk.ail(&mut random, misdirection), "an empty log has nothing to lose");
+            assert!(!disk.ail(&mut random, misdirection), "an empty log has no record to damage");
             disk.write(persist(1, Some(1), vec![entry(1, 1), entry(1, 2), entry(1, 3)]));
             disk.begin_sync();
             disk.finish_sync();
@@ -473,13 +475,13 @@ mod tests {
                 Misdirection::Yes => Reading::TrustsThePlace,
             };
             disk.ail(&mut random, misdirection);
-            let found = disk.recover(careless).expect("a careless reader takes anything").entries;
+            let found = disk.recover(careless).expect("an incorrect reader accepts a damaged record").entries;
             assert_eq!(found.len() < 3, misdirection == Misdirection::No, "{found:?}");
         }
     }
 
     #[test]
-    fn a_sync_that_failed_and_is_repeated_claims_what_is_not_there() {
+    fn a_repeated_sync_after_a_failed_one_reports_lost_writes_as_durable() {
         let mut disk = disk();
         disk.write(persist(1, Some(1), vec![entry(1, 1)]));
         disk.begin_sync();

@@ -1,4 +1,4 @@
-//! The surroundings that every harness shares: chance, time, network, disks, and what the environment asks of a run.
+//! Parts that every test harness shares: random numbers, time, network, disks and settings from environment variables.
 //! Owns what they do to members. Does not own what members do, or any invariant.
 
 pub mod agenda;

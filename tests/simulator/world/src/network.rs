@@ -1,4 +1,5 @@
-//! The fate of a message: lost, late, doubled, overtaken. Owns links and the network profile. Does not look into messages.
+//! The simulated network: messages are lost, late, duplicated or overtaken. Owns links and the network profile. Does
+//! not read messages.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,20 +11,20 @@ use crate::seed::Random;
 /// How a network treats messages.
 #[derive(Clone, Copy, Debug)]
 pub struct NetworkProfile {
-    /// Lost, per million.
+    /// Probability of loss, per million.
     pub loss: u32,
-    /// Delivered twice, per million.
+    /// Probability of a second delivery, per million.
     pub duplication: u32,
-    /// Held up for long, per million: what comes later overtakes.
+    /// Probability of a long delay, per million; later messages overtake such a message.
     pub hold: u32,
     /// Shortest and longest usual delay.
     pub delay: (Duration, Duration),
-    /// Longest delay of a message that is held up.
+    /// Longest delay of a message that is delayed for long.
     pub hold_max: Duration,
 }
 
 impl NetworkProfile {
-    /// Nothing is lost or held up.
+    /// Nothing is lost or delayed for long.
     pub const UNDISTURBED: Self = Self {
         loss: 0,
         duplication: 0,
@@ -36,20 +37,20 @@ impl NetworkProfile {
 /// All links between members.
 #[derive(Debug)]
 pub struct Network {
-    /// How messages are treated now.
+    /// The current network profile.
     pub profile: NetworkProfile,
-    /// Cut in this direction.
+    /// Links that are cut, each in one direction.
     cut: BTreeSet<(MemberId, MemberId)>,
 }
 
 impl Network {
-    /// Nothing is cut.
+    /// A network without cut links.
     #[must_use]
     pub fn new(profile: NetworkProfile) -> Self {
         Self { profile, cut: BTreeSet::new() }
     }
 
-    /// Whether anything passes.
+    /// Whether messages pass from `from` to `to`.
     #[must_use]
     pub fn passes(&self, from: MemberId, to: MemberId) -> bool {
         !self.cut.contains(&(from, to))
@@ -60,20 +61,20 @@ impl Network {
         self.cut.insert((from, to));
     }
 
-    /// Which links are cut.
+    /// The cut links, as text.
     #[must_use]
     pub fn describe(&self) -> String {
         let cuts: Vec<String> = self.cut.iter().map(|(from, to)| format!("{from}>{to}")).collect();
         format!("cut {}", cuts.join(" "))
     }
 
-    /// Mends everything.
+    /// Restores all links.
     pub fn mend(&mut self) {
         self.cut.clear();
     }
 
-    /// When each copy of a message arrives; none: it is lost. A message under way arrives even if the link is cut
-    /// meanwhile.
+    /// Delay of each copy of a message; no copy if it is lost. A message under way arrives even if the link is cut
+    /// before its arrival.
     pub fn fate(&self, random: &mut Random, from: MemberId, to: MemberId) -> Fate {
         if !self.passes(from, to) || random.chance(self.profile.loss) {
             return Fate { first: None, second: None };
@@ -83,18 +84,18 @@ impl Network {
         Fate { first, second }
     }
 
-    /// How long one message takes.
+    /// Delay of one message.
     pub fn delay(&self, random: &mut Random) -> Duration {
         let NetworkProfile { delay: (low, high), hold, hold_max, .. } = self.profile;
         if random.chance(hold) { random.time(high, hold_max.max(high)) } else { random.long_tailed(low, high) }
     }
 }
 
-/// Delays of a message's copies.
+/// Delays of the copies of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fate {
-    /// Of the first copy.
+    /// Delay of the first copy; `None` if the message is lost.
     pub first: Option<Duration>,
-    /// Of the second.
+    /// Delay of the second copy, if there is one.
     pub second: Option<Duration>,
 }

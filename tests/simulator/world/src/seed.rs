@@ -1,9 +1,10 @@
-//! All chance of a run, from one number. Owns the generator; refuses every other source, so that a run can be repeated.
+//! Random numbers of a run, all from one seed. Owns the generator. Uses no other source of randomness, so that a run
+//! can be repeated.
 
 use std::fmt;
 use std::time::Duration;
 
-/// The number that a run follows from.
+/// The number that determines a run completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seed(pub u64);
 
@@ -21,7 +22,7 @@ impl Random {
     /// Equal seeds give equal sequences.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        // One round apart, so that neighbouring seeds do not start alike.
+        // Mixed once, so that neighbouring seeds do not begin with similar numbers.
         let mut random = Self(seed.0 ^ 0x5851_f42d_4c95_7f2d);
         random.0 = random.number();
         random
@@ -36,39 +37,39 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `limit`, which is not zero.
+    /// A number below `limit`, which must not be zero.
     pub fn below(&mut self, limit: u64) -> u64 {
         assert!(limit > 0, "there is no number below zero");
         ((u128::from(self.number()) * u128::from(limit)) >> 64) as u64
     }
 
-    /// A number from `low` to `high`, both possible.
+    /// A number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         assert!(low <= high, "an empty range: {low} to {high}");
         low + self.below(high - low + 1)
     }
 
-    /// True `per_million` times in a million.
+    /// True with a probability of `per_million` in a million.
     pub fn chance(&mut self, per_million: u32) -> bool {
         per_million > 0 && self.below(1_000_000) < u64::from(per_million)
     }
 
-    /// True `percent` times in a hundred.
+    /// True with a probability of `percent` in a hundred.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// True every other time.
+    /// True with a probability of one half.
     pub fn coin(&mut self) -> bool {
         self.number() & 1 == 1
     }
 
-    /// A time from `low` to `high`, in microseconds' steps.
+    /// A duration from `low` to `high`, in whole microseconds.
     pub fn time(&mut self, low: Duration, high: Duration) -> Duration {
         Duration::from_micros(self.between(low.as_micros() as u64, high.as_micros() as u64))
     }
 
-    /// A time whose order of magnitude is as random as itself: mostly near `low`, now and then near `high`.
+    /// A duration whose order of magnitude is random: usually near `low`, sometimes near `high`.
     pub fn long_tailed(&mut self, low: Duration, high: Duration) -> Duration {
         let span = (high.as_micros() as u64).saturating_sub(low.as_micros() as u64);
         let bits = u64::from(64 - span.leading_zeros());
@@ -77,12 +78,12 @@ impl Random {
         low + Duration::from_micros(self.between(0, ceiling))
     }
 
-    /// One of `choices`, which are not empty.
+    /// One element of `choices`, which must not be empty.
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// Brings `items` into a random order.
+    /// Shuffles `items`.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for place in (1..items.len()).rev() {
             items.swap(place, self.below(place as u64 + 1) as usize);
@@ -95,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_seeds_give_equal_sequences_and_others_do_not() {
+    fn different_seeds_give_different_sequences() {
         let draw = |seed| {
             let mut random = Random::new(Seed(seed));
             (0..32).map(|_| random.number()).collect::<Vec<_>>()

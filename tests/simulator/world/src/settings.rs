@@ -1,30 +1,30 @@
-//! What the environment asks of a test run. Owns the variables, which are the same for every harness:
+//! Settings of a test run from environment variables. Owns the variables, which are the same for every harness:
 //!
 //! | Variable | Meaning |
 //! |---|---|
-//! | `SEED=n` | run seed n alone |
+//! | `SEED=n` | run only seed n |
 //! | `SEEDS=n` | run the first n seeds |
-//! | `TRACE=1` | a failing run prints all that happened, not only the end |
-//! | `UPDATE=1` | write expected output anew instead of comparing it |
-//! | `BUG=name` | hunt this planted bug alone (`tests/planted`) |
+//! | `TRACE=1` | a failing run prints its whole trace, not only the end |
+//! | `UPDATE=1` | write expected output instead of comparing it |
+//! | `BUG=name` | hunt only this planted bug (`tests/planted`) |
 //! | `THOROUGH=1` | explore the large small worlds too (`node/raft/tests/small_worlds.rs`) |
 
 use std::env;
 use std::ops::Range;
 
-/// Seeds to run: those that the environment names, otherwise the first `usual` ones.
+/// Seeds to run: those that the environment selects, otherwise the first `usual` ones.
 ///
 /// # Panics
-/// If `SEED` or `SEEDS` is not a number.
+/// Panics if `SEED` or `SEEDS` is not a number.
 #[must_use]
 pub fn seeds(usual: u64) -> Range<u64> {
     seeds_from(0, usual)
 }
 
-/// The same with another first seed.
+/// Like [`seeds`], with another first seed.
 ///
 /// # Panics
-/// If `SEED` or `SEEDS` is not a number.
+/// Panics if `SEED` or `SEEDS` is not a number.
 #[must_use]
 pub fn seeds_from(first: u64, usual: u64) -> Range<u64> {
     chosen(number("SEED"), number("SEEDS"), first, usual)
@@ -42,31 +42,31 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
-/// Whether a failing run prints all that happened.
+/// Whether a failing run prints its whole trace.
 #[must_use]
 pub fn traces() -> bool {
     is_set("TRACE")
 }
 
-/// Lines that a failing run prints: all if the environment asks for them, otherwise the last `usual` ones.
+/// Number of trace lines that a failing run prints: all if the environment says so, otherwise the last `usual` ones.
 #[must_use]
 pub fn trace_lines(usual: usize) -> usize {
     if traces() { usize::MAX } else { usual }
 }
 
-/// Whether expected output is written anew.
+/// Whether expected output is written instead of compared.
 #[must_use]
 pub fn updates() -> bool {
     is_set("UPDATE")
 }
 
-/// Whether searches that take minutes are run.
+/// Whether searches that take minutes run.
 #[must_use]
 pub fn is_thorough() -> bool {
     is_set("THOROUGH")
 }
 
-/// Planted bugs to hunt, with commas between; `None`: all of them.
+/// Planted bugs to hunt, separated by commas; `None`: all of them.
 #[must_use]
 pub fn bugs() -> Option<String> {
     env::var("BUG").ok()

@@ -1,29 +1,29 @@
-//! A hash over everything that happens in a run, in order. Two builds that print the same hash for the same seeds
-//! behave alike, so it proves that a move or a rename changed nothing.
+//! A hash over all events of a run, in order. Two builds that print the same hash for the same seeds behave alike, so
+//! it shows that a move or a rename changed no behaviour.
 //!
-//! Hashed are times, member numbers, kinds by position and fields in the order of their declaration, never names:
-//! renaming a type, a variant or a field keeps the hash; reordering variants or fields changes it. Owns the arithmetic,
-//! with fixed keys.
+//! It covers times, member numbers, kinds by position, and fields in the order of their declaration, but no names:
+//! renaming a type, a variant or a field keeps the hash; reordering variants or fields changes it. Owns the hash
+//! function, with fixed keys.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-/// An odd number without a pattern (2^64 divided by the golden ratio).
+/// The multiplier: an odd number without a pattern (2^64 divided by the golden ratio).
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// The hash of a run so far.
+/// Hash of the events of a run so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TraceHash(u64);
 
 impl TraceHash {
-    /// Adds that `what` happened at `when`. `kind` tells apart things that happen for different reasons.
+    /// Adds an event `what` at time `when`. `kind` distinguishes events that happen for different reasons.
     pub fn add(&mut self, when: Duration, kind: u64, what: &impl Hash) {
         self.write_u64(when.as_nanos() as u64);
         self.write_u64(kind);
         what.hash(self);
     }
 
-    /// The hash of one run among those of many: their sum does not depend on the order in which they end.
+    /// Hash of this run as a summand of the hash of many runs. A sum does not depend on the order in which runs end.
     #[must_use]
     pub fn of_seed(mut self, seed: u64) -> u64 {
         self.write_u64(seed);
@@ -84,6 +84,6 @@ mod tests {
             [of(&[(1, "a"), (2, "b")]), of(&[(2, "b"), (1, "a")]), of(&[(2, "a"), (2, "b")]), of(&[(1, "ab")])];
         let different: std::collections::BTreeSet<u64> = hashes.into_iter().collect();
         assert_eq!(different.len(), hashes.len());
-        assert_eq!(of(&[(1, "a")]), 0x2f24_474d_2d94_51e4, "every build on every machine gets the same");
+        assert_eq!(of(&[(1, "a")]), 0x2f24_474d_2d94_51e4, "the hash is the same in every build and on every machine");
     }
 }
