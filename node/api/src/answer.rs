@@ -1,8 +1,8 @@
-//! Owns the bytes of the answers that carry stored keys: written straight from the store's own encoding, without building
-//! messages in between. Does not own framing.
+//! Owns the encoding of answers that contain stored keys: copied directly from the store's own encoding, without building messages
+//! in between. Does not own framing (`grpc.rs`).
 //!
-//! A [`Message`] is described once, as what it tells a [`Sink`]. The description runs twice: to measure, then to write. Only
-//! messages inside messages need the measure before they are written; those sizes wait in a queue in between.
+//! A [`Message`] describes its fields to a [`Sink`]. The description runs twice: first to measure, then to write. Only nested
+//! messages need their size before they are written, so the first run keeps these sizes in a queue for the second one.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mvcc::{DeleteRangeResult, KeyValue, OpResult, PutResult, RangeResult, TxnResult};
@@ -15,14 +15,14 @@ use crate::header::Header;
 /// Encodes and frames an answer.
 ///
 /// # Errors
-/// It is larger than a frame may be.
+/// Returns an error if the answer is larger than a frame may be.
 pub(super) fn framed(message: &impl Message) -> Result<Bytes, Status> {
     let mut measure = Measure::default();
     message.describe(&mut measure);
     frame(measure.bytes, |out| message.describe(&mut Write { out, sizes: measure.sizes.into_iter() }))
 }
 
-/// The size of an answer, without its frame.
+/// Size of an encoded answer in bytes, without its frame.
 #[must_use]
 pub(super) fn encoded_bytes(message: &impl Message) -> usize {
     let mut measure = Measure::default();
@@ -30,9 +30,9 @@ pub(super) fn encoded_bytes(message: &impl Message) -> usize {
     measure.bytes
 }
 
-/// Something that can be written twice over.
+/// Message that can be encoded.
 pub(super) trait Message {
-    /// Tells `sink` what it consists of, in the order of the fields.
+    /// Passes all fields to `sink`, in the order of their numbers. Every call passes the same fields.
     fn describe(&self, sink: &mut impl Sink);
 }
 
@@ -49,16 +49,16 @@ impl Message for (Header, &RangeResult) {
     }
 }
 
-/// The `RangeResponse` of one chunk of a stream.
+/// `RangeResponse` of one chunk of a stream.
 #[derive(Clone, Debug)]
 pub(super) struct Chunk<'a> {
-    /// On the last chunk alone.
+    /// Set on the last chunk only.
     pub header: Option<Header>,
-    /// Its keys.
+    /// Keys of this chunk.
     pub kvs: &'a [KeyValue],
-    /// On the last chunk alone.
+    /// Whether the limit cut off keys; set on the last chunk only.
     pub more: bool,
-    /// On the last chunk alone.
+    /// Number of keys in the whole range; set on the last chunk only.
     pub count: u64,
 }
 
@@ -120,8 +120,8 @@ impl Message for (Header, &TxnResult) {
     }
 }
 
-/// `ResponseOp`. Operations inside a transaction carry only their revision, nested transactions an empty
-/// header.
+/// `ResponseOp`. As in etcd, the header of an operation in a transaction contains only the revision, and the header of a nested
+/// transaction is empty.
 impl Message for OpResult {
     fn describe(&self, sink: &mut impl Sink) {
         match self {
@@ -140,16 +140,16 @@ impl Message for Header {
     }
 }
 
-/// What a message consists of.
+/// Receiver of the fields of a message.
 pub(super) trait Sink: Sized {
-    /// A number; 0 is left out, as in every proto3 encoding.
+    /// Adds a number; 0 is omitted, as in every proto3 encoding.
     fn number(&mut self, field: u32, value: u64);
-    /// Bytes, or a message that is encoded already; empty ones too.
+    /// Adds bytes or an encoded message, even if empty.
     fn bytes(&mut self, field: u32, bytes: &[u8]);
-    /// A message described in the same way.
+    /// Adds a nested message.
     fn message(&mut self, field: u32, message: &impl Message);
 
-    /// Field 1 of every response.
+    /// Adds the header, which is field 1 of every response.
     fn header(&mut self, header: &Header) {
         const HEADER_BYTES_MAX: usize = 4 * 11;
         let mut encoded = [0; HEADER_BYTES_MAX];
@@ -173,7 +173,7 @@ fn put_number(out: &mut impl BufMut, field: u32, value: u64) {
 #[derive(Default)]
 struct Measure {
     bytes: usize,
-    /// Sizes of inner messages, in the order in which they begin.
+    /// Sizes of nested messages, in the order in which they begin.
     sizes: Vec<usize>,
 }
 
@@ -189,12 +189,12 @@ impl Sink for Measure {
     }
 
     fn message(&mut self, field: u32, message: &impl Message) {
-        let place = self.sizes.len();
+        let index = self.sizes.len();
         self.sizes.push(0);
         let before = self.bytes;
         message.describe(self);
         let size = self.bytes - before;
-        self.sizes[place] = size;
+        self.sizes[index] = size;
         self.bytes += key_len(field) + encoded_len_varint(size as u64);
     }
 }
@@ -216,7 +216,7 @@ impl Sink for Write<'_> {
     }
 
     fn message(&mut self, field: u32, message: &impl Message) {
-        let size = self.sizes.next().expect("every message was measured, in this order");
+        let size = self.sizes.next().expect("the first run measured every nested message in this order");
         encode_key(field, WireType::LengthDelimited, self.out);
         encode_varint(size as u64, self.out);
         message.describe(self);
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_reads_as_etcds_message() {
+    fn a_range_response_decodes_as_etcds_message() {
         let mut store = Store::new();
         applied(&mut store, Command::Put(put_of("a", "1")));
         applied(&mut store, Command::Put(put_of("b", "2")));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn puts_and_deletes_read_as_etcds_messages() {
+    fn put_and_delete_responses_decode_as_etcds_messages() {
         let mut store = Store::new();
         applied(&mut store, Command::Put(put_of("a", "1")));
         let Response::Put(result) = applied(&mut store, Command::Put(Put { prev_kv: true, ..put_of("a", "2") })) else {
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_inside_a_transaction_hold_the_revision_or_nothing() {
+    fn headers_in_a_transaction_contain_the_revision_or_nothing() {
         let mut store = Store::new();
         let nested = Txn { success: vec![Op::Range(all())], ..Txn::default() };
         let ops = vec![Op::Put(put_of("a", "1")), Op::Txn(nested.clone()), Op::Txn(nested)];
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_wraps_its_range() {
+    fn a_stream_response_contains_the_range_response_of_its_chunk() {
         let mut store = Store::new();
         applied(&mut store, Command::Put(put_of("a", "1")));
         let result = store.view().range(&all()).unwrap();
@@ -340,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compaction_answers_with_its_header() {
+    fn a_compaction_response_is_a_header() {
         let expected = pb::CompactionResponse { header: Some(HEADER.into()) };
         assert_eq!(decoded::<pb::CompactionResponse>(&framed(&HEADER).unwrap()), expected);
     }

@@ -1,5 +1,5 @@
-//! etcd's Cluster service: shows the replicated configuration. Changing it is the operator's, through the admin door, so
-//! etcd's own ways to do that are refused by name.
+//! etcd's Cluster service. Owns the translation of the replicated configuration to etcd's member list. Does not own changes of
+//! membership: the operator makes them through the admin service, so etcd's calls for them are refused.
 
 use std::time::{Duration, Instant};
 
@@ -8,20 +8,21 @@ use proto::etcdserverpb as pb;
 use raft::Configuration;
 use tonic::Status;
 
-use crate::door::{Admitted, Answerer, Call, Door};
+use crate::admission::{Admitted, Answerer, Call, CallContext};
 use crate::grpc::frame_message;
 use crate::parse::Consistency;
 use crate::status::Refusal;
 
-/// How long a member's report of itself may take to catch up with its content.
-const REPORT_WAIT_MAX: Duration = Duration::from_secs(1);
-const REPORT_LOOK_EVERY: Duration = Duration::from_millis(2);
+/// Time within which the member's status must reach the applied index of the confirmed read.
+const STATUS_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Interval between checks of the status.
+const POLL_INTERVAL: Duration = Duration::from_millis(2);
 
-pub(super) async fn member_list(door: &Door, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn member_list(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     let request = call.decode::<pb::MemberListRequest>()?;
-    let mut admitted = door.admit(call, Answerer::Voter)?;
+    let mut admitted = context.admit(call, Answerer::Voter)?;
     if request.linearizable {
-        admitted = up_to_date(door).await?;
+        admitted = up_to_date(context).await?;
     }
     frame_message(&pb::MemberListResponse {
         header: Some(admitted.header().into()),
@@ -29,23 +30,26 @@ pub(super) async fn member_list(door: &Door, call: &Call) -> Result<Bytes, Statu
     })
 }
 
-/// The member's report, once it covers everything committed before now.
-async fn up_to_date(door: &Door) -> Result<Admitted, Refusal> {
-    let read = door.read(Consistency::Linearizable).await?;
-    let deadline = Instant::now() + REPORT_WAIT_MAX;
+/// Returns the member's status as soon as it covers everything that was committed before this call.
+///
+/// # Errors
+/// Returns why the read was not confirmed, or [`Refusal::Timeout`] if the status lags for too long.
+async fn up_to_date(context: &CallContext) -> Result<Admitted, Refusal> {
+    let read = context.read(Consistency::Linearizable).await?;
+    let deadline = Instant::now() + STATUS_WAIT_MAX;
     loop {
-        let status = door.handle.status();
+        let status = context.handle.status();
         if status.applied >= read.applied {
             return Ok(Admitted { status });
         }
         if Instant::now() >= deadline {
             return Err(Refusal::Timeout);
         }
-        tokio::time::sleep(REPORT_LOOK_EVERY).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }
 
-/// In the order of their IDs, as etcd lists them.
+/// Members in the order of their IDs, as etcd lists them.
 fn members(configuration: &Configuration) -> Vec<pb::Member> {
     configuration
         .members
@@ -64,9 +68,9 @@ fn urls(url: &str) -> Vec<String> {
     if url.is_empty() { Vec::new() } else { vec![url.to_owned()] }
 }
 
-/// `MemberAdd`, `MemberRemove`, `MemberUpdate` and `MemberPromote`.
-pub(super) fn refuse_change(door: &Door, call: &Call) -> Result<Bytes, Status> {
-    door.admit(call, Answerer::Voter)?;
+/// Refuses `MemberAdd`, `MemberRemove`, `MemberUpdate` and `MemberPromote`.
+pub(super) fn refuse_change(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+    context.admit(call, Answerer::Voter)?;
     Err(Refusal::MembershipIsOperators.into())
 }
 
@@ -103,7 +107,7 @@ mod tests {
             client_ur_ls: vec![format!("http://{name}:2379")],
             is_learner,
         };
-        let nowhere = pb::Member { peer_ur_ls: vec![], client_ur_ls: vec![], ..member(3, "demo-3", false) };
-        assert_eq!(members(&configuration), [nowhere, member(5, "demo-2", true), member(9, "demo-1", false)]);
+        let without_urls = pb::Member { peer_ur_ls: vec![], client_ur_ls: vec![], ..member(3, "demo-3", false) };
+        assert_eq!(members(&configuration), [without_urls, member(5, "demo-2", true), member(9, "demo-1", false)]);
     }
 }

@@ -1,8 +1,8 @@
-//! Owns gRPC's framing: one message in, one message or a stream of them out, a status at the end. Does not own what the
-//! messages mean.
+//! Owns gRPC's framing: a call receives one message and sends one message or a stream of them, then a status. Does not own the
+//! meaning of messages.
 //!
-//! Etcd's calls are served on this and not on generated servers, because a call then costs two allocations and no copy of
-//! a small request, a response is written from the store's own bytes, and the texts of refusals are etcd's.
+//! etcd's calls use this module and not generated servers, because a call then costs two allocations and no copy of a small request,
+//! a response is written directly from the store's encoding, and the texts of errors are etcd's.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,15 +13,15 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Code, Status};
 
-/// Compressed flag and length.
+/// Size of a frame's header: compression flag and length.
 const FRAME_HEADER_BYTES: usize = 5;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Encoded messages, each with its frame header, ended by a status.
+/// Encoded messages, each with its frame header; an error ends the stream with its status.
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
-/// The body of every answer on the client port.
+/// Body of every answer on the client port.
 #[derive(Default)]
 pub struct Body(Kind);
 
@@ -29,7 +29,7 @@ pub struct Body(Kind);
 enum Kind {
     #[default]
     Empty,
-    /// Not gRPC.
+    /// Without framing, for plain HTTP.
     Plain(Bytes),
     One(Bytes),
     Many(Messages),
@@ -37,7 +37,7 @@ enum Kind {
 }
 
 impl Body {
-    /// A body without gRPC's framing.
+    /// Creates a body without gRPC's framing.
     #[must_use]
     pub fn plain(bytes: Bytes) -> Body {
         Body(Kind::Plain(bytes))
@@ -104,7 +104,7 @@ fn trailers(failure: Option<&Status>) -> HeaderMap {
             trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
         }
         Some(status) => {
-            // A text that is no header value cannot come from the table; without it the code still tells the kind.
+            // Fails only if the text is not a valid header value, which no text in the table is. The code alone is sent then.
             if status.add_header(&mut trailers).is_err() {
                 trailers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
             }
@@ -113,13 +113,13 @@ fn trailers(failure: Option<&Status>) -> HeaderMap {
     trailers
 }
 
-/// An answer of one message.
+/// Answer with one message.
 #[must_use]
 pub(super) fn one(framed: Bytes) -> Response<Body> {
     respond(Kind::One(framed))
 }
 
-/// An answer of any number of messages.
+/// Answer with any number of messages.
 #[must_use]
 pub(super) fn many(messages: Messages) -> Response<Body> {
     respond(Kind::Many(messages))
@@ -131,7 +131,7 @@ fn respond(kind: Kind) -> Response<Body> {
     response
 }
 
-/// An answer that is a status alone.
+/// Answer with a status and no message.
 #[must_use]
 pub(super) fn refuse(status: &Status) -> Response<Body> {
     let mut response = Response::new(Body::default());
@@ -140,16 +140,16 @@ pub(super) fn refuse(status: &Status) -> Response<Body> {
     response
 }
 
-/// Frames one message. `write` appends it; `size` is a hint at its length.
+/// Frames one message, which `write` appends; `size` is its expected length.
 ///
 /// # Errors
-/// The message is longer than a frame can say.
+/// Returns an error if the message is longer than a frame can contain.
 pub(super) fn frame(size: usize, write: impl FnOnce(&mut BytesMut)) -> Result<Bytes, Status> {
     let mut out = BytesMut::with_capacity(FRAME_HEADER_BYTES + size);
     out.put_bytes(0, FRAME_HEADER_BYTES);
     write(&mut out);
     let length = out.len() - FRAME_HEADER_BYTES;
-    // etcd's limit for sending is the same kind of wall: the largest signed 32-bit number.
+    // etcd has the same limit for sending: the largest signed 32-bit number.
     let Some(length) = i32::try_from(length).ok() else {
         return Err(Status::new(
             Code::ResourceExhausted,
@@ -163,15 +163,15 @@ pub(super) fn frame(size: usize, write: impl FnOnce(&mut BytesMut)) -> Result<By
 /// Frames one generated message.
 ///
 /// # Errors
-/// The message is longer than a frame can say.
+/// Returns an error if the message is longer than a frame can contain.
 pub(super) fn frame_message(message: &impl prost::Message) -> Result<Bytes, Status> {
     frame(message.encoded_len(), |out| message.encode_raw(out))
 }
 
-/// Receives the one message of a call; `bytes_max` bounds it. A message that came in one piece is not copied.
+/// Receives the only message of a call, of at most `bytes_max` bytes. A message that arrives in one piece is not copied.
 ///
 /// # Errors
-/// The message is too large, compressed, incomplete, or not the only one.
+/// Returns an error if the message is too large, compressed, incomplete, or not the only one.
 pub(super) async fn receive<B>(headers: &HeaderMap, mut body: B, bytes_max: usize) -> Result<Bytes, Status>
 where
     B: HttpBody<Data = Bytes> + Unpin,
@@ -194,7 +194,8 @@ where
     Ok(received)
 }
 
-/// Reads on until a message that came in pieces is complete. Memory grows with what arrived, not with what was announced.
+/// Receives further pieces until the message is complete. Memory grows with the received bytes, not with the announced length,
+/// because a client can announce any length.
 async fn gather<B>(body: &mut B, first: Bytes, bytes_max: usize) -> Result<Bytes, Status>
 where
     B: HttpBody<Data = Bytes> + Unpin,
@@ -255,8 +256,8 @@ where
                 Ok(data) => return Ok(Some(data)),
                 Err(_trailers) => return Ok(None),
             },
-            // Nobody is there to hear it.
-            Some(Err(_)) => return Err(Status::cancelled("the client went away")),
+            // The client has disconnected and receives no answer.
+            Some(Err(_)) => return Err(Status::cancelled("the client disconnected")),
         }
     }
 }
@@ -270,7 +271,7 @@ mod tests {
 
     use super::*;
 
-    /// A request body in given pieces.
+    /// Request body that arrives in the given pieces.
     struct Pieces(VecDeque<Bytes>);
 
     impl Pieces {
@@ -300,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_received_however_it_is_cut() {
+    fn a_message_is_received_in_any_pieces() {
         let whole = b"\0\0\0\0\x03abc";
         assert_eq!(received(&[whole]).unwrap(), "abc");
         for cut in 1..whole.len() {
@@ -311,9 +312,9 @@ mod tests {
         assert_eq!(received(&[b"\0\0\0\0\0"]).unwrap(), "");
     }
 
-    /// The text is grpc-go's.
+    /// The text is that of grpc-go.
     #[test]
-    fn a_message_above_the_limit_is_refused_before_it_arrives() {
+    fn a_message_above_the_limit_is_refused_before_it_is_complete() {
         for pieces in [&[&b"\0\0\0\0\x0b"[..]][..], &[b"\0\0\0", b"\0\x0babcde"]] {
             let status = received(pieces).unwrap_err();
             assert_eq!(status.code(), Code::ResourceExhausted);
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_one_whole_message_is_refused() {
+    fn a_request_that_is_not_one_complete_message_is_refused() {
         for (pieces, code) in [
             (&[][..], Code::Internal),
             (&[&b"\0\0\0"[..]][..], Code::Internal),
@@ -338,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compressed_message_is_refused_by_the_name_of_its_encoding() {
+    fn the_refusal_of_a_compressed_message_names_the_encoding() {
         let mut headers = HeaderMap::new();
         headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
         let status = block_on(receive(&headers, Pieces::of(&[b"\x01\0\0\0\x01a"]), 10)).unwrap_err();
@@ -347,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_its_message_then_its_status() {
+    fn an_answer_is_a_message_and_then_a_status() {
         let framed = frame(0, |out| out.put_slice(b"abc")).unwrap();
         let response = block_on(one(framed).into_body().collect()).unwrap();
         assert_eq!(response.trailers().unwrap()["grpc-status"], "0");
@@ -355,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_ends_with_the_status_of_its_failure() {
+    fn a_stream_ends_with_the_status_of_its_error() {
         let messages = [Ok(Bytes::from_static(b"x")), Err(Status::out_of_range("gone: ü"))];
         let body = many(Box::pin(futures::stream::iter(messages))).into_body();
         let collected = block_on(body.collect()).unwrap();
@@ -366,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_headers_alone() {
+    fn a_refusal_consists_of_headers_only() {
         let response = refuse(&Status::unavailable("no"));
         assert_eq!(response.status(), http::StatusCode::OK);
         assert_eq!(response.headers()["content-type"], "application/grpc");

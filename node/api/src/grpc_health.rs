@@ -1,4 +1,5 @@
-//! gRPC's own health service (`grpc.health.v1`), for the one service name "". Does not own what health is.
+//! gRPC's health service (`grpc.health.v1`), for the single service name "". Owns its messages. Does not own the status of the
+//! member (`engine`).
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,12 +9,12 @@ use engine::status::Status as MemberStatus;
 use futures::stream;
 use tonic::Status;
 
-use crate::door::{Call, Door};
+use crate::admission::{Call, CallContext};
 use crate::grpc::{Messages, frame_message};
 use crate::status::Refusal;
 
-/// How soon a watcher hears of a change.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Interval between checks of the status for streams of `Watch`.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 struct CheckRequest {
@@ -52,40 +53,40 @@ impl Health {
     }
 }
 
-pub(super) fn check(door: &Door, call: &Call) -> Result<Bytes, Status> {
+pub(super) fn check(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     let request = call.decode::<CheckRequest>()?;
-    let admitted = door.admit_in_any_phase(call)?;
+    let admitted = context.admit_in_any_phase(call)?;
     if !request.service.is_empty() {
         return Err(Status::not_found("unknown service"));
     }
     Health::of(&admitted.status).message()
 }
 
-pub(super) fn list(door: &Door, call: &Call) -> Result<Bytes, Status> {
-    let admitted = door.admit_in_any_phase(call)?;
+pub(super) fn list(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
+    let admitted = context.admit_in_any_phase(call)?;
     let response = CheckResponse { status: Health::of(&admitted.status) as i32 };
     frame_message(&ListResponse { statuses: HashMap::from([(String::new(), response)]) })
 }
 
-/// The present health, then every change, until the member stops.
-pub(super) fn watch(door: &Door, call: &Call) -> Result<Messages, Status> {
+/// Stream of the current health and then of every change, until the member stops.
+pub(super) fn watch(context: &CallContext, call: &Call) -> Result<Messages, Status> {
     let request = call.decode::<CheckRequest>()?;
-    door.admit_in_any_phase(call)?;
-    let door = door.clone();
-    let health = move |door: &Door| {
-        if request.service.is_empty() { Health::of(&door.handle.status()) } else { Health::ServiceUnknown }
+    context.admit_in_any_phase(call)?;
+    let context = context.clone();
+    let health = move |context: &CallContext| {
+        if request.service.is_empty() { Health::of(&context.handle.status()) } else { Health::ServiceUnknown }
     };
-    let messages = stream::try_unfold((door, None), move |(door, told)| {
+    let messages = stream::try_unfold((context, None), move |(context, last_sent)| {
         let health = health.clone();
         async move {
             loop {
-                let now = health(&door);
-                if told != Some(now) {
-                    return Ok(Some((now.message()?, (door, Some(now)))));
+                let current = health(&context);
+                if last_sent != Some(current) {
+                    return Ok(Some((current.message()?, (context, Some(current)))));
                 }
                 tokio::select! {
-                    () = door.handle.stopping() => return Err(Refusal::Stopped.into()),
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = context.handle.stopping() => return Err(Refusal::Stopped.into()),
+                    () = tokio::time::sleep(POLL_INTERVAL) => {}
                 }
             }
         }
@@ -101,7 +102,7 @@ mod tests {
     use engine::status::Phase;
 
     #[test]
-    fn only_a_member_that_stays_is_serving() {
+    fn a_blank_or_draining_member_is_not_serving() {
         let mut status = MemberStatus::idle(MemberId(1), String::new(), Phase::Blank);
         assert_eq!(Health::of(&status), Health::NotServing);
         status.phase = Phase::Member;
@@ -111,12 +112,12 @@ mod tests {
     }
 
     #[test]
-    fn the_messages_are_those_of_grpc_health() {
+    fn messages_are_encoded_as_in_grpc_health() {
         assert_eq!(Health::Serving.message().unwrap(), &b"\0\0\0\0\x02\x08\x01"[..]);
         let list = ListResponse {
             statuses: HashMap::from([(String::new(), CheckResponse { status: Health::NotServing as i32 })]),
         };
-        // An entry of the map: an empty key, left out, and a message under 2.
+        // The map has one entry: its empty key is omitted, and its value is the message in field 2.
         assert_eq!(frame_message(&list).unwrap(), &b"\0\0\0\0\x06\x0a\x04\x12\x02\x08\x02"[..]);
     }
 }

@@ -1,29 +1,28 @@
-//! Owns the header of every response: which cluster, which member, at which revision, in which term; and its bytes. Does
-//! not own where these come from.
+//! Owns the header of every response: cluster, member, revision and term. Does not own its values (`admission.rs`).
 
 use proto::etcdserverpb::ResponseHeader;
 
-/// Stamped once per response (etcd API `ResponseHeader`); a zero is left out on the wire.
+/// Header of a response (etcd API `ResponseHeader`); zeros are omitted from the encoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
-    /// The first 64 bits of the cluster's ID.
+    /// First 64 bits of the cluster ID.
     pub cluster_id: u64,
-    /// The answering member.
+    /// ID of the member that answers.
     pub member_id: u64,
-    /// The store's revision when the request was executed; 0 in answers about the cluster.
+    /// Revision of the store when the request was executed; 0 in answers about the cluster.
     pub revision: i64,
-    /// The answering member's term.
+    /// Term of the member that answers.
     pub raft_term: u64,
 }
 
 impl Header {
-    /// What an operation inside a transaction carries.
+    /// Creates the header of an operation in a transaction, which contains only the revision.
     #[must_use]
     pub fn of_revision(revision: mvcc::Revision) -> Header {
         Header { revision: revision.0, ..Header::default() }
     }
 
-    /// The same header at another revision.
+    /// Returns this header with another revision.
     #[must_use]
     pub fn at(self, revision: mvcc::Revision) -> Header {
         Header { revision: revision.0, ..self }

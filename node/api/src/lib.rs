@@ -1,16 +1,16 @@
-//! The etcd v3 API: what clients speak on port 2379. Parses, asks, answers; owns no decision.
+//! The etcd v3 API that clients use on port 2379. Owns parsing, admission and answers. Does not own decisions (`engine`).
 //!
-//! A call's way: `grpc` receives its message, `service` finds who answers, `door` lets it in, one of the services parses
-//! it, asks the [`engine::handle::Handle`] and answers. Every error leaves through the table in `status`.
+//! The path of a call: `grpc` receives its message, `service` finds the method, `admission` admits it, and one of the services
+//! parses it, calls the [`engine::handle::Handle`] and answers. Every error is taken from the table in `status`.
 //!
-//! In this version there is no Watch, Lease, Lock, Election or Auth service and no JSON gateway. Differences that clients
-//! of the services that are here can see: a transaction may be nested about 48 deep (etcd: 128, by the number of its
-//! operations); `Hash` covers the content, not a file; `Snapshot` and `Downgrade` are refused; membership is the
-//! operator's.
+//! This version has no Watch, Lease, Lock, Election or Auth service and no JSON gateway. The services that it has differ from etcd
+//! where clients can notice it as follows: transactions may be nested about 48 levels deep (etcd: 128, limited by the number of
+//! operations); `Hash` covers the content of the store, not a file; `Snapshot` and `Downgrade` are refused; only the operator
+//! changes membership.
 
+mod admission;
 mod answer;
 mod cluster;
-mod door;
 mod grpc;
 mod grpc_health;
 mod header;
@@ -26,7 +26,7 @@ mod service;
 mod status;
 pub mod version;
 
-pub use door::Settings;
+pub use admission::Settings;
 pub use grpc::Body;
 pub use limits::Limits;
 pub use method::Method;

@@ -1,14 +1,14 @@
-//! Owns the sizes that a client must keep to, as etcd has them by default. Does not own the limits that only the store can
-//! judge, nor the number of a transaction's operations (`mvcc::MAX_TXN_OPS`).
+//! Owns the limits on the size of requests; the defaults are etcd's. Does not own the quota, which depends on the store
+//! (`admission.rs`), nor the limit on a transaction's operations (`mvcc::MAX_TXN_OPS`).
 
 use crate::status::Refusal;
 
 const MIB: usize = 1024 * 1024;
 
-/// How large requests may be.
+/// Limits on the size of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most bytes that a request which enters the log may be encoded in (etcd's `--max-request-bytes`).
+    /// Maximum encoded bytes of a request that enters the log (etcd's `--max-request-bytes`).
     pub request_bytes_max: usize,
 }
 
@@ -19,22 +19,22 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// What etcd allows on top for the encoding of a message.
+    /// Bytes that etcd allows in addition for the encoding of a message.
     const RECEIVE_OVERHEAD_BYTES: usize = MIB / 2;
-    /// What etcd wraps around a request before it compares: the request's tag and length (4), and a header with a request
-    /// ID (14, of which the ID takes 10 on every other member and 9 elsewhere).
+    /// Bytes that etcd adds to a request before it compares: tag and length of the request (4), and a header with a request ID (14,
+    /// of which the ID takes 10 on every other member and 9 elsewhere).
     const LOG_OVERHEAD_BYTES: usize = 4 + 14;
 
-    /// The most bytes that a message may have to be received at all.
+    /// Maximum bytes of a message that is received.
     #[must_use]
     pub fn receive_bytes_max(&self) -> usize {
         self.request_bytes_max + Self::RECEIVE_OVERHEAD_BYTES
     }
 
-    /// Judges a request that is to enter the log, by its encoded size.
+    /// Checks the encoded size of a request that is to enter the log.
     ///
     /// # Errors
-    /// [`Refusal::RequestTooLarge`].
+    /// Returns [`Refusal::RequestTooLarge`] if it is above the limit.
     pub fn check_for_log(&self, encoded_bytes: usize) -> Result<(), Refusal> {
         if encoded_bytes + Self::LOG_OVERHEAD_BYTES > self.request_bytes_max {
             return Err(Refusal::RequestTooLarge);
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_for_the_log_is_judged_with_what_wraps_it() {
+    fn the_limit_includes_the_overhead_of_the_log() {
         let limits = Limits { request_bytes_max: 1000 };
         assert_eq!(limits.check_for_log(982), Ok(()));
         assert_eq!(limits.check_for_log(983), Err(Refusal::RequestTooLarge));

@@ -1,4 +1,5 @@
-//! etcd's Maintenance service. Parses, asks, answers; owns no decision.
+//! etcd's Maintenance service. Owns the steps of its calls: parse, admit, call the engine, answer. Does not own decisions
+//! (`engine`).
 
 use bytes::Bytes;
 use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Response, View};
@@ -7,36 +8,36 @@ use proto::etcdserverpb::alarm_request::AlarmAction as WireAction;
 use raft::{MemberId, Role};
 use tonic::Status;
 
-use crate::door::{Admitted, Answerer, Call, Door};
+use crate::admission::{Admitted, Answerer, Call, CallContext};
 use crate::grpc::frame_message;
 use crate::observer::Request;
 use crate::parse::Consistency;
 use crate::status::Refusal;
 use crate::version;
 
-pub(super) fn status(door: &Door, call: &Call) -> Result<Bytes, Status> {
+pub(super) fn status(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     call.decode::<pb::StatusRequest>()?;
-    let admitted = door.admit(call, Answerer::Anyone)?;
+    let admitted = context.admit(call, Answerer::Anyone)?;
     let member = &admitted.status;
-    let published = door.handle.published();
+    let published = context.handle.published();
     let view = &published.view;
-    // An empty store takes nothing, but etcd's never is: etcdctl divides by it.
+    // At least 1, because etcdctl divides by it; etcd's database is never empty.
     let size = i64::try_from(view.size_bytes()).unwrap_or(i64::MAX).max(1);
     frame_message(&pb::StatusResponse {
         header: Some(admitted.header().at(view.revision()).into()),
         version: version::API.to_owned(),
         db_size: size,
         leader: member.leader.map_or(0, |leader| leader.0),
-        // Reported now and then; what is applied was committed.
+        // The reported commit index may lag; applied entries are committed.
         raft_index: member.commit.max(published.applied).0,
         raft_term: member.term.0,
-        // The view's own, which is never behind the content that the header's revision tells of.
+        // Of the view, so that it covers the revision in the header.
         raft_applied_index: published.applied.0,
         errors: errors(member.leader, view),
         db_size_in_use: size,
         is_learner: member.role == Role::Learner,
         storage_version: version::STORAGE.to_owned(),
-        db_size_quota: i64::try_from(door.settings.quota_bytes).unwrap_or(i64::MAX),
+        db_size_quota: i64::try_from(context.settings.quota_bytes).unwrap_or(i64::MAX),
         downgrade_info: Some(pb::DowngradeInfo::default()),
     })
 }
@@ -46,7 +47,7 @@ fn errors(leader: Option<MemberId>, view: &View) -> Vec<String> {
     no_leader.into_iter().chain(view.alarms().map(alarm_text)).collect()
 }
 
-/// As Go prints the message; a zero is left out.
+/// Text of an alarm as Go prints the message; a zero is omitted.
 fn alarm_text(alarm: Alarm) -> String {
     let kind = match alarm.kind {
         AlarmKind::NoSpace => "NOSPACE",
@@ -55,38 +56,39 @@ fn alarm_text(alarm: Alarm) -> String {
     if alarm.member == 0 { format!("alarm:{kind}") } else { format!("memberID:{} alarm:{kind}", alarm.member) }
 }
 
-pub(super) async fn alarm(door: &Door, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn alarm(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     let request = call.decode::<pb::AlarmRequest>()?;
-    let admitted = door.admit(call, Answerer::Voter)?;
+    let admitted = context.admit(call, Answerer::Voter)?;
     let action = WireAction::try_from(request.action).map_err(|_| Refusal::UnknownAlarm)?;
     let kind = alarm_kind(request.alarm)?;
     match (action, kind) {
         (WireAction::Get, kind) => {
-            let published = door.read(Consistency::Linearizable).await?;
+            let published = context.read(Consistency::Linearizable).await?;
             let raised = published.view.alarms().filter(|alarm| kind.is_none_or(|kind| kind == alarm.kind));
             respond(&admitted, &published.view, raised)
         }
-        // etcd accepts it and does nothing.
-        (_, None) => respond(&admitted, &door.handle.published().view, []),
+        // etcd accepts this call and does nothing.
+        (_, None) => respond(&admitted, &context.handle.published().view, []),
         (WireAction::Activate, Some(kind)) => {
-            change_alarm(door, call, &admitted, AlarmAction::Activate, Alarm { kind, member: request.member_id }).await
+            change_alarm(context, call, &admitted, AlarmAction::Activate, Alarm { kind, member: request.member_id })
+                .await
         }
         (WireAction::Deactivate, Some(kind)) => {
-            change_alarm(door, call, &admitted, AlarmAction::Deactivate, Alarm { kind, member: request.member_id })
+            change_alarm(context, call, &admitted, AlarmAction::Deactivate, Alarm { kind, member: request.member_id })
                 .await
         }
     }
 }
 
 async fn change_alarm(
-    door: &Door,
+    context: &CallContext,
     call: &Call,
     admitted: &Admitted,
     action: AlarmAction,
     alarm: Alarm,
 ) -> Result<Bytes, Status> {
     let command = Command::Alarm(AlarmChange { action, alarm });
-    let outcome = door.commit(call, admitted, Request::Alarm, command).await?;
+    let outcome = context.commit(call, admitted, Request::Alarm, command).await?;
     let changed = match outcome.response {
         Response::Alarm(changed) => changed,
         other => return Err(Status::internal(format!("raft-node: the store answered another request: {other:?}"))),
@@ -121,18 +123,19 @@ fn wire_alarm(alarm: Alarm) -> pb::AlarmMember {
     pb::AlarmMember { member_id: alarm.member, alarm: kind as i32 }
 }
 
-/// etcd hashes the file of its storage engine; here it is the newest content, so that it is equal where the content is.
-pub(super) fn hash(door: &Door, call: &Call) -> Result<Bytes, Status> {
+/// Answers with the hash of the store at the newest revision. etcd hashes the file of its storage engine instead; this hash is equal
+/// on members with equal content.
+pub(super) fn hash(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     call.decode::<pb::HashRequest>()?;
-    let admitted = door.admit(call, Answerer::Voter)?;
-    let result = door.handle.published().view.hash_kv(0).map_err(Refusal::from)?;
+    let admitted = context.admit(call, Answerer::Voter)?;
+    let result = context.handle.published().view.hash_kv(0).map_err(Refusal::from)?;
     frame_message(&pb::HashResponse { header: Some(admitted.header().at(result.revision).into()), hash: result.hash })
 }
 
-pub(super) fn hash_kv(door: &Door, call: &Call) -> Result<Bytes, Status> {
+pub(super) fn hash_kv(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     let request = call.decode::<pb::HashKvRequest>()?;
-    let admitted = door.admit(call, Answerer::Voter)?;
-    let result = door.handle.published().view.hash_kv(request.revision).map_err(Refusal::from)?;
+    let admitted = context.admit(call, Answerer::Voter)?;
+    let result = context.handle.published().view.hash_kv(request.revision).map_err(Refusal::from)?;
     frame_message(&pb::HashKvResponse {
         header: Some(admitted.header().at(result.revision).into()),
         hash: result.hash,
@@ -141,9 +144,9 @@ pub(super) fn hash_kv(door: &Door, call: &Call) -> Result<Bytes, Status> {
     })
 }
 
-pub(super) async fn move_leader(door: &Door, call: &Call) -> Result<Bytes, Status> {
+pub(super) async fn move_leader(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     let request = call.decode::<pb::MoveLeaderRequest>()?;
-    let admitted = door.admit(call, Answerer::Voter)?;
+    let admitted = context.admit(call, Answerer::Voter)?;
     let member = &admitted.status;
     if member.leader != Some(member.member) {
         return Err(Refusal::NotLeader.into());
@@ -153,22 +156,21 @@ pub(super) async fn move_leader(door: &Door, call: &Call) -> Result<Bytes, Statu
         return Err(Refusal::BadTransferee.into());
     }
     if target != member.member {
-        door.handle.transfer(Some(target)).await.map_err(Refusal::from)?;
+        context.handle.transfer(Some(target)).await.map_err(Refusal::from)?;
     }
     frame_message(&pb::MoveLeaderResponse::default())
 }
 
-/// Nothing is ever fragmented: freed memory goes back at once, and the log is trimmed by itself. So there is nothing left
-/// to do, and it is done.
-pub(super) fn defragment(door: &Door, call: &Call) -> Result<Bytes, Status> {
+/// Succeeds without doing anything, because the store never fragments: it frees memory at once, and the log is purged automatically.
+pub(super) fn defragment(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     call.decode::<pb::DefragmentRequest>()?;
-    door.admit(call, Answerer::Voter)?;
+    context.admit(call, Answerer::Voter)?;
     frame_message(&pb::DefragmentResponse::default())
 }
 
-/// A method of etcd's that this version does not have.
-pub(super) fn refuse_absent(door: &Door, call: &Call, refusal: Refusal) -> Result<Bytes, Status> {
-    door.admit(call, Answerer::Voter)?;
+/// Refuses a method of etcd that this version does not have.
+pub(super) fn refuse_absent(context: &CallContext, call: &Call, refusal: Refusal) -> Result<Bytes, Status> {
+    context.admit(call, Answerer::Voter)?;
     Err(refusal.into())
 }
 
@@ -187,7 +189,7 @@ mod tests {
 
     /// etcd API `StatusResponse.errors`.
     #[test]
-    fn status_tells_what_is_wrong() {
+    fn status_lists_alarms_and_a_missing_leader() {
         assert_eq!(errors(Some(MemberId(1)), &Store::new().view()), Vec::<String>::new());
         assert_eq!(errors(None, &Store::new().view()), ["etcdserver: no leader"]);
         assert_eq!(errors(None, &raised(AlarmKind::NoSpace)), ["etcdserver: no leader", "memberID:7 alarm:NOSPACE"]);
@@ -195,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_of_alarm_are_etcds() {
+    fn alarm_numbers_are_etcds() {
         assert_eq!(alarm_kind(0), Ok(None));
         assert_eq!(alarm_kind(1), Ok(Some(AlarmKind::NoSpace)));
         assert_eq!(alarm_kind(2), Ok(Some(AlarmKind::Corrupt)));

@@ -1,4 +1,4 @@
-//! Owns the list of gRPC methods that are served on the client port. Does not own what they do (`service.rs`).
+//! Owns the list of the gRPC methods on the client port. Does not own their implementation (`service.rs`).
 
 macro_rules! methods {
     ($($name:ident, $kind:literal, $service:literal, $method:literal;)*) => {
@@ -10,10 +10,10 @@ macro_rules! methods {
         }
 
         impl Method {
-            /// All of them, each at the place of its number.
+            /// All methods, in the order of their numbers.
             pub const ALL: &[Method] = &[$(Method::$name,)*];
 
-            /// By the path of a call.
+            /// Returns the method with this request path.
             #[must_use]
             pub fn of_path(path: &str) -> Option<Method> {
                 match path {
@@ -22,7 +22,7 @@ macro_rules! methods {
                 }
             }
 
-            /// Whether a service has any method here.
+            /// Tests whether any method of this service is served.
             #[must_use]
             pub fn serves(service: &str) -> bool {
                 [$($service),*].contains(&service)

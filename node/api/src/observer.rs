@@ -1,5 +1,5 @@
-//! Owns the list of what happens on the client port that the program may count. Does not own counting: the program's metrics
-//! implement [`CallObserver`].
+//! Owns the list of events on the client port that the program may count. Does not own counting: the program's metrics implement
+//! [`CallObserver`].
 
 use std::fmt;
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub enum Request {
     DeleteRange,
     /// A transaction that goes through the log.
     Txn,
-    /// A transaction that does not.
+    /// A transaction that only reads, and does not go through the log.
     ReadonlyTxn,
     /// A compaction.
     Compaction,
@@ -29,7 +29,7 @@ pub enum Request {
 }
 
 impl Request {
-    /// All of them, each at the place of its number.
+    /// All requests, in the order of their numbers.
     pub const ALL: [Request; 7] = [
         Request::Range,
         Request::Put,
@@ -55,35 +55,35 @@ impl Request {
     }
 }
 
-/// Whether a request did what it was to do.
+/// Whether a request succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Success {
-    /// It did.
+    /// It succeeded.
     Yes,
     /// It failed or was refused.
     No,
 }
 
 impl Success {
-    /// Of a result.
+    /// Success of a result.
     #[must_use]
     pub fn of<T, E>(result: &Result<T, E>) -> Success {
         if result.is_ok() { Success::Yes } else { Success::No }
     }
 }
 
-/// Is notified as calls proceed, on the thread of their connection, so an implementation must not block.
+/// Receives events of calls. It is called on the thread of the connection, so an implementation must not block.
 pub trait CallObserver: fmt::Debug + Send + Sync {
-    /// A proposal awaits its outcome. [`CallObserver::proposal_ended`] follows.
+    /// A proposal was made. [`CallObserver::proposal_ended`] follows.
     fn proposal_began(&self);
 
-    /// A proposal awaits its outcome no longer.
+    /// A proposal has its outcome, or its call was cancelled.
     fn proposal_ended(&self);
 
-    /// A proposal was refused, or its outcome was not seen in time.
+    /// A proposal was refused, or had no outcome in time.
     fn proposal_failed(&self);
 
-    /// A linearizable read was confirmed.
+    /// A linearizable read was confirmed after `took`.
     fn read_confirmed(&self, took: Duration);
 
     /// A linearizable read could not be confirmed.
@@ -92,10 +92,10 @@ pub trait CallObserver: fmt::Debug + Send + Sync {
     /// A range was read outside a transaction.
     fn range_read(&self);
 
-    /// A transaction was executed around the log.
+    /// A transaction was executed that did not go through the log.
     fn transaction(&self, result: &TxnResult);
 
-    /// A request has its outcome.
+    /// A request has its outcome after `took`.
     fn request(&self, request: Request, success: Success, took: Duration);
 
     /// A gRPC call was answered with this code.
@@ -105,7 +105,7 @@ pub trait CallObserver: fmt::Debug + Send + Sync {
     fn health_checked(&self, success: Success);
 }
 
-/// A proposal that awaits its outcome; it ends with this value, also when its call is cancelled.
+/// Guard of a pending proposal. Reports the end when dropped, so that a cancelled call is counted as well.
 #[derive(Debug)]
 pub(super) struct PendingProposal<'a>(&'a dyn CallObserver);
 
@@ -127,9 +127,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_request_has_its_own_place() {
-        for (place, request) in Request::ALL.into_iter().enumerate() {
-            assert_eq!(request as usize, place);
+    fn requests_are_listed_in_the_order_of_their_numbers() {
+        for (index, request) in Request::ALL.into_iter().enumerate() {
+            assert_eq!(request as usize, index);
         }
     }
 }

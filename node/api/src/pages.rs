@@ -1,6 +1,5 @@
-//! Owns the pages that etcd's clients probe over plain HTTP: `/health` and `/version`; and the forms in which any page is
-//! answered. Does not own the ports that serve them, or the other pages of the probes' port. Paths, texts and codes are
-//! etcd's.
+//! Owns the pages that etcd's clients request over plain HTTP, `/health` and `/version`, and the form of plain answers. Does not own
+//! the ports that serve them, nor the other pages of the HTTP port. Paths, texts and codes are etcd's.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,13 +36,13 @@ struct Versions {
 }
 
 impl Pages {
-    /// Answers for the member of `handle`.
+    /// Creates the pages of the member that `handle` belongs to.
     #[must_use]
     pub fn new(handle: Handle, observer: Arc<dyn CallObserver>) -> Pages {
         Pages { handle, observer }
     }
 
-    /// Answers a request of this path; `None` if it is neither page.
+    /// Answers a request with this path; `None` if the path is neither page.
     pub async fn answer(&self, method: &Method, path: &str, query: &str) -> Option<Response<Bytes>> {
         let page = path.strip_prefix('/').unwrap_or(path);
         if !matches!(page, "health" | "version") {
@@ -63,7 +62,7 @@ impl Pages {
         if health == "true" { plain(StatusCode::OK, json) } else { failure(StatusCode::SERVICE_UNAVAILABLE, &json) }
     }
 
-    /// Why the member is not healthy; empty if it is.
+    /// Reason why the member is not healthy; empty if it is healthy.
     async fn unhealthy(&self, query: &str) -> String {
         let published = self.handle.published();
         let excluded: BTreeSet<&str> = values(query, "exclude").collect();
@@ -109,7 +108,7 @@ fn alarm_name(kind: AlarmKind) -> &'static str {
     }
 }
 
-/// The values of a query's parameter that are not empty. Nothing that is asked for here needs percent-encoding.
+/// Values of a query parameter, without empty ones. No valid value contains percent-encoding.
 pub fn values<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = &'q str> {
     query
         .split('&')
@@ -119,10 +118,10 @@ pub fn values<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = &'q str
 }
 
 fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("plain strings become JSON")
+    serde_json::to_string(value).expect("a struct of strings is always valid JSON")
 }
 
-/// An answer in plain text.
+/// Answer in plain text.
 #[must_use]
 pub fn plain(code: StatusCode, text: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(text));
@@ -133,13 +132,13 @@ pub fn plain(code: StatusCode, text: String) -> Response<Bytes> {
     response
 }
 
-/// A failure in plain text, which ends with a newline of its own, as Go ends errors.
+/// Error in plain text, with a final newline, as Go's `http.Error` writes it.
 #[must_use]
 pub fn failure(code: StatusCode, text: &str) -> Response<Bytes> {
     plain(code, format!("{text}\n"))
 }
 
-/// The answer to any method but GET.
+/// Answer to any method except GET.
 #[must_use]
 pub fn method_not_allowed() -> Response<Bytes> {
     let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
@@ -147,7 +146,7 @@ pub fn method_not_allowed() -> Response<Bytes> {
     response
 }
 
-/// The answer to an unknown path.
+/// Answer to an unknown path.
 #[must_use]
 pub fn not_found() -> Response<Bytes> {
     failure(StatusCode::NOT_FOUND, "404 page not found")

@@ -1,9 +1,9 @@
-//! Owns the way from etcd's messages to the store's words. Does not own the checks: `mvcc` has those, in etcd's order.
+//! Owns the translation of etcd's requests to the store's types. Does not own their validation (`mvcc`, in etcd's order).
 
 use mvcc::{Compact, Compare, DeleteRange, Op, Operand, Put, Range, Txn};
 use proto::etcdserverpb as pb;
 
-/// A read.
+/// Translates a range request.
 #[must_use]
 pub(super) fn range(request: pb::RangeRequest) -> Range {
     Range {
@@ -22,7 +22,7 @@ pub(super) fn range(request: pb::RangeRequest) -> Range {
     }
 }
 
-/// A put.
+/// Translates a put request.
 #[must_use]
 pub(super) fn put(request: pb::PutRequest) -> Put {
     Put {
@@ -35,20 +35,19 @@ pub(super) fn put(request: pb::PutRequest) -> Put {
     }
 }
 
-/// A delete.
+/// Translates a delete request.
 #[must_use]
 pub(super) fn delete_range(request: pb::DeleteRangeRequest) -> DeleteRange {
     DeleteRange { key: request.key, range_end: request.range_end, prev_kv: request.prev_kv }
 }
 
-/// A compaction.
+/// Translates a compaction request.
 #[must_use]
 pub(super) fn compact(request: &pb::CompactionRequest) -> Compact {
     Compact { revision: request.revision, physical: request.physical }
 }
 
-/// A transaction and whether it may be read locally if it only reads: every range in it, on both branches, is
-/// serializable.
+/// Translates a transaction. Its consistency applies if it only reads: it is serializable if every range in it is, in both branches.
 #[must_use]
 pub(super) fn txn(request: pb::TxnRequest) -> (Txn, Consistency) {
     let mut consistency = Consistency::Serializable;
@@ -56,17 +55,17 @@ pub(super) fn txn(request: pb::TxnRequest) -> (Txn, Consistency) {
     (txn, consistency)
 }
 
-/// How fresh a read must be.
+/// Consistency of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Consistency {
-    /// Reflects everything that was acknowledged before it was asked.
+    /// Sees every write that was acknowledged before the read began.
     Linearizable,
-    /// Whatever this member knows.
+    /// Answered from this member's store, possibly stale.
     Serializable,
 }
 
 impl Consistency {
-    /// As etcd's flag says.
+    /// Translates etcd's flag.
     #[must_use]
     pub(super) fn of(serializable: bool) -> Consistency {
         if serializable { Consistency::Serializable } else { Consistency::Linearizable }
@@ -97,7 +96,7 @@ fn op(request: pb::RequestOp, consistency: &mut Consistency) -> Op {
     }
 }
 
-/// Where `target` and `target_union` disagree, the given side is 0 or empty.
+/// Translates a comparison. As in etcd, the operand is 0 or empty if `target_union` does not match `target`.
 fn compare(request: pb::Compare) -> Compare {
     use pb::compare::{CompareTarget, TargetUnion};
     let given = request.target_union;
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn every_option_of_a_range_is_carried_over() {
+    fn every_option_of_a_range_is_translated() {
         let request = pb::RangeRequest {
             key: "a".into(),
             range_end: "b".into(),
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_no_enum_has_survive_to_be_refused() {
+    fn unknown_enum_numbers_are_kept_and_refused_by_validation() {
         let request = pb::RangeRequest { key: "k".into(), sort_order: 7, ..pb::RangeRequest::default() };
         assert_eq!(range(request).validate(), Err(ValidateError::InvalidSortOption));
         let request = pb::RangeRequest { key: "k".into(), sort_target: -1, ..pb::RangeRequest::default() };
@@ -202,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_takes_the_given_side_only_from_its_own_target() {
+    fn a_comparison_uses_only_the_operand_of_its_target() {
         let parsed = |target, target_union| {
             compare(pb::Compare { key: "k".into(), target, target_union, ..pb::Compare::default() }).operand
         };

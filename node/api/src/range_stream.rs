@@ -1,38 +1,38 @@
-//! etcd's `KV.RangeStream`: a large range in chunks, all at one revision. Owns how large a chunk is; does not own reading.
+//! etcd's `KV.RangeStream`: a large range in chunks, all at one revision. Owns the size of chunks. Does not own reading (`mvcc`).
 //!
-//! Each chunk is read when the client has room for it, so a slow client costs nothing. No view is held in between: if
-//! compaction overtakes the stream, it ends with an error, as in etcd.
+//! Each chunk is read when the client can receive it, so a slow client needs no buffer. No view is held between chunks: if the
+//! revision is compacted meanwhile, the stream ends with an error, as in etcd.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mvcc::{KeyValue, Range, SortOrder, SortTarget};
 use proto::etcdserverpb as pb;
 use tonic::Status;
 
+use crate::admission::{Answerer, Call, CallContext};
 use crate::answer::{Chunk, Streamed, encoded_bytes, framed};
-use crate::door::{Answerer, Call, Door};
 use crate::grpc::Messages;
 use crate::header::Header;
 use crate::parse::{self, Consistency};
 use crate::status::Refusal;
 
-/// Keys in the first chunk.
+/// Number of keys in the first chunk.
 const FIRST_CHUNK_KEYS: i64 = 10;
 
-pub(super) async fn range_stream(door: &Door, call: &Call) -> Result<Messages, Status> {
+pub(super) async fn range_stream(context: &CallContext, call: &Call) -> Result<Messages, Status> {
     let request = call.decode::<pb::RangeRequest>()?;
-    let admitted = door.admit(call, Answerer::Voter)?;
+    let admitted = context.admit(call, Answerer::Voter)?;
     let consistency = Consistency::of(request.serializable);
     let range = parse::range(request);
     check(&range)?;
-    let published = door.read(consistency).await?;
-    door.observer.range_read();
+    let published = context.read(consistency).await?;
+    context.observer.range_read();
 
     let mut cursor =
-        Cursor::new(range, admitted.header().at(published.view.revision()), door.settings.limits.request_bytes_max);
-    // The first chunk comes from the view that was confirmed; later ones from newer views.
+        Cursor::new(range, admitted.header().at(published.view.revision()), context.settings.limits.request_bytes_max);
+    // The first chunk is read from the confirmed view; later ones may use newer views, because the revision is fixed.
     let first = cursor.next(&published.view);
-    let door = door.clone();
-    let rest = std::iter::from_fn(move || cursor.next(&door.handle.published().view));
+    let context = context.clone();
+    let rest = std::iter::from_fn(move || cursor.next(&context.handle.published().view));
     Ok(Box::pin(futures::stream::iter(first.into_iter().chain(rest))))
 }
 
@@ -50,20 +50,22 @@ fn check(range: &Range) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// How far a stream has come.
+/// Position of a stream.
 struct Cursor {
-    /// What is left to read; `limit` is the size of the next chunk.
+    /// Range that is still to be read; `limit` is the number of keys in the next chunk.
     rest: Range,
-    /// Keys that may still be sent; `None` for any number.
+    /// Number of keys that the request's limit still allows; `None`: no limit.
     left: Option<i64>,
+    /// Number of keys sent so far.
     sent: u64,
     header: Header,
+    /// Size in bytes that chunks should have.
     chunk_bytes_target: usize,
     done: bool,
 }
 
 impl Cursor {
-    /// A stream without a revision reads at the one of its header.
+    /// Creates a cursor. A request without a revision reads at the revision of the header.
     fn new(mut range: Range, header: Header, chunk_bytes_target: usize) -> Cursor {
         if range.revision <= 0 {
             range.revision = header.revision;
@@ -99,7 +101,7 @@ impl Cursor {
         self.done = !result.more || self.left == Some(0);
         let mut chunk = Chunk { header: None, kvs: &result.kvs, more: false, count: 0 };
         if self.done {
-            // The count of what was left before this chunk holds this chunk's keys too.
+            // `count` includes the keys of this chunk.
             let after = result.count - keys as u64;
             chunk = Chunk { header: Some(self.header), more: result.more, count: self.sent + after, ..chunk };
         } else {
@@ -108,7 +110,7 @@ impl Cursor {
         framed(&Streamed(chunk))
     }
 
-    /// Goes on behind the last key, and halves or doubles the next chunk if this one was far off the target.
+    /// Continues after the last key, and halves or doubles the next chunk if this one was far from the target size.
     fn advance(&mut self, kvs: &[KeyValue], bytes: usize) {
         if let Some(last) = kvs.last() {
             let mut next = BytesMut::with_capacity(last.key().len() + 1);
@@ -156,9 +158,10 @@ mod tests {
         std::iter::from_fn(|| cursor.next(&store.view())).map(|chunk| decoded(&chunk.unwrap())).collect()
     }
 
-    /// etcd API `RangeStreamResponse`: disjoint keys in order; header, more and count on the last chunk alone; together the plain range.
+    /// etcd API `RangeStreamResponse`: chunks contain disjoint keys in order; only the last chunk has header, more and count; together
+    /// they equal the plain range.
     #[test]
-    fn chunks_make_up_the_range() {
+    fn chunks_together_equal_the_range() {
         let store = store(100, 10);
         let chunks = streamed(&store, all(), 1 << 20);
         let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.kvs.len()).collect();
@@ -174,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_cuts_and_the_count_still_counts_all() {
+    fn a_limit_cuts_keys_off_and_the_count_includes_them() {
         let store = store(100, 10);
         let chunks = streamed(&store, Range { limit: 25, ..all() }, 1 << 20);
         let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.kvs.len()).collect();
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_a_count_are_one_chunk() {
+    fn an_empty_range_and_a_count_are_one_chunk() {
         let store = store(3, 1);
         let none = streamed(&store, Range { key: "x".into(), ..Range::default() }, 1000);
         let header = Some(Header { revision: 4, ..HEADER }.into());
@@ -222,8 +225,8 @@ mod tests {
     fn other_orders_and_filters_are_refused() {
         let by_value = Range { sort_target: SortTarget::Value, sort_order: SortOrder::Ascend, ..all() };
         assert_eq!(check(&by_value), Err(Refusal::StreamSort));
-        let backwards = Range { sort_order: SortOrder::Descend, ..all() };
-        assert_eq!(check(&backwards), Err(Refusal::StreamSort));
+        let descending = Range { sort_order: SortOrder::Descend, ..all() };
+        assert_eq!(check(&descending), Err(Refusal::StreamSort));
         assert_eq!(check(&Range { max_mod_revision: 1, ..all() }), Err(Refusal::StreamFilter));
         assert_eq!(check(&Range { sort_order: SortOrder::Ascend, ..all() }), Ok(()));
         assert_eq!(check(&Range { sort_target: SortTarget::Value, ..all() }), Ok(()));

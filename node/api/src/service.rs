@@ -1,5 +1,5 @@
-//! Owns the way from a request's path to who answers it, and the port's few HTTP pages. Does not own listening: `member`
-//! serves one [`ClientService`] per connection.
+//! Owns the dispatch of requests by their path, to gRPC methods and HTTP pages. Does not own listening: the program serves one
+//! [`ClientService`] on each connection.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use http::{HeaderMap, Request, Response, header};
 use hyper::body::Body as HttpBody;
 use tonic::{Code, Status};
 
-use crate::door::{Call, Door, Settings};
+use crate::admission::{Call, CallContext, Settings};
 use crate::grpc::{self, Body, Messages};
 use crate::method::Method;
 use crate::observer::CallObserver;
@@ -20,28 +20,28 @@ use crate::pages::{Pages, not_found};
 use crate::status::Refusal;
 use crate::{cluster, grpc_health, kv, maintenance, range_stream};
 
-/// Everything that the client port answers: gRPC, and over plain HTTP `/version` and `/health`, which etcd's clients probe.
+/// Service of the client port: gRPC, and over plain HTTP `/version` and `/health`, which etcd's clients request.
 ///
 /// Cheap to clone. Serve it with hyper's automatic choice between HTTP/1.1 and HTTP/2 (`hyper_util::server::conn::auto`);
-/// one per runtime, made from that runtime's own [`Handle`].
+/// use one for each runtime, created from that runtime's [`Handle`].
 #[derive(Clone, Debug)]
 pub struct ClientService {
-    door: Arc<Door>,
+    context: Arc<CallContext>,
     pages: Pages,
 }
 
-/// What a call is answered with.
+/// Answer to a call.
 enum Answer {
     One(Bytes),
     Many(Messages),
 }
 
 impl ClientService {
-    /// The doors of one member.
+    /// Creates the service of one member.
     #[must_use]
     pub fn new(handle: Handle, settings: Settings, observer: Arc<dyn CallObserver>) -> ClientService {
         let pages = Pages::new(handle.clone(), Arc::clone(&observer));
-        ClientService { door: Arc::new(Door { handle, settings, observer }), pages }
+        ClientService { context: Arc::new(CallContext { handle, settings, observer }), pages }
     }
 
     /// Answers one request.
@@ -58,16 +58,16 @@ impl ClientService {
         };
         match self.call(method, parts.headers, body).await {
             Ok(Answer::One(message)) => {
-                self.door.observer.call(method, Code::Ok);
+                self.context.observer.call(method, Code::Ok);
                 grpc::one(message)
             }
             Ok(Answer::Many(messages)) => {
-                // How the stream ends is not known yet; that it began is what is counted.
-                self.door.observer.call(method, Code::Ok);
+                // Counted at its beginning, because the end of the stream is not known yet.
+                self.context.observer.call(method, Code::Ok);
                 grpc::many(messages)
             }
             Err(status) => {
-                self.door.observer.call(method, status.code());
+                self.context.observer.call(method, status.code());
                 grpc::refuse(&status)
             }
         }
@@ -77,31 +77,31 @@ impl ClientService {
     where
         B: HttpBody<Data = Bytes> + Unpin,
     {
-        let door = &self.door;
-        let message = grpc::receive(&headers, body, door.settings.limits.receive_bytes_max()).await?;
+        let context = &self.context;
+        let message = grpc::receive(&headers, body, context.settings.limits.receive_bytes_max()).await?;
         let call = &Call { headers, message };
         let one = match method {
-            Method::Put => kv::put(door, call).await,
-            Method::Range => kv::range(door, call).await,
-            Method::Txn => kv::txn(door, call).await,
-            Method::DeleteRange => kv::delete_range(door, call).await,
-            Method::Compact => kv::compact(door, call).await,
-            Method::RangeStream => return range_stream::range_stream(door, call).await.map(Answer::Many),
-            Method::MemberList => cluster::member_list(door, call).await,
+            Method::Put => kv::put(context, call).await,
+            Method::Range => kv::range(context, call).await,
+            Method::Txn => kv::txn(context, call).await,
+            Method::DeleteRange => kv::delete_range(context, call).await,
+            Method::Compact => kv::compact(context, call).await,
+            Method::RangeStream => return range_stream::range_stream(context, call).await.map(Answer::Many),
+            Method::MemberList => cluster::member_list(context, call).await,
             Method::MemberAdd | Method::MemberRemove | Method::MemberUpdate | Method::MemberPromote => {
-                cluster::refuse_change(door, call)
+                cluster::refuse_change(context, call)
             }
-            Method::Status => maintenance::status(door, call),
-            Method::Alarm => maintenance::alarm(door, call).await,
-            Method::Hash => maintenance::hash(door, call),
-            Method::HashKv => maintenance::hash_kv(door, call),
-            Method::MoveLeader => maintenance::move_leader(door, call).await,
-            Method::Defragment => maintenance::defragment(door, call),
-            Method::Snapshot => maintenance::refuse_absent(door, call, Refusal::SnapshotAbsent),
-            Method::Downgrade => maintenance::refuse_absent(door, call, Refusal::DowngradeAbsent),
-            Method::HealthCheck => grpc_health::check(door, call),
-            Method::HealthList => grpc_health::list(door, call),
-            Method::HealthWatch => return grpc_health::watch(door, call).map(Answer::Many),
+            Method::Status => maintenance::status(context, call),
+            Method::Alarm => maintenance::alarm(context, call).await,
+            Method::Hash => maintenance::hash(context, call),
+            Method::HashKv => maintenance::hash_kv(context, call),
+            Method::MoveLeader => maintenance::move_leader(context, call).await,
+            Method::Defragment => maintenance::defragment(context, call),
+            Method::Snapshot => maintenance::refuse_absent(context, call, Refusal::SnapshotAbsent),
+            Method::Downgrade => maintenance::refuse_absent(context, call, Refusal::DowngradeAbsent),
+            Method::HealthCheck => grpc_health::check(context, call),
+            Method::HealthList => grpc_health::list(context, call),
+            Method::HealthWatch => return grpc_health::watch(context, call).map(Answer::Many),
         };
         one.map(Answer::One)
     }
@@ -134,7 +134,7 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
-/// The texts are grpc-go's, but for etcd's services that this version does not have.
+/// Status for an unknown path. The texts are those of grpc-go, except for etcd's services that this version does not have.
 fn unknown(path: &str) -> Status {
     const ABSENT: [&str; 5] =
         ["etcdserverpb.Watch", "etcdserverpb.Lease", "etcdserverpb.Auth", "v3lockpb.Lock", "v3electionpb.Election"];
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_is_told_by_its_content_type() {
+    fn grpc_is_recognized_by_its_content_type() {
         for (kind, expected) in [
             ("application/grpc", true),
             ("application/grpc+proto", true),
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_unimplemented_and_says_why() {
+    fn an_unknown_path_is_unimplemented_and_the_text_says_why() {
         for (path, text) in [
             ("/etcdserverpb.Watch/Watch", Refusal::ServiceAbsent.text()),
             ("/v3lockpb.Lock/Lock", Refusal::ServiceAbsent.text()),

@@ -1,8 +1,8 @@
-//! Owns what a client is told when a request fails: one table, every cause with its gRPC code and its exact text. Does not
-//! own the decisions that lead here.
+//! Owns the errors that clients receive: one table, with the gRPC code and the exact text of every cause. Does not own the decisions
+//! that lead to them.
 //!
-//! Clients map texts, not codes, to typed errors (etcd API `rpctypes`), so those of etcd are kept to the letter. What etcd
-//! has no word for starts with `raft-node:` and says what to do.
+//! Clients map texts, not codes, to typed errors (etcd API `rpctypes`), so etcd's texts are kept exactly. Errors that etcd does not
+//! have begin with `raft-node:` and say what to do.
 
 use engine::error::{ProposeError, ReadError, TransferError};
 use engine::status::{NotServing, Phase};
@@ -19,7 +19,7 @@ macro_rules! table {
         }
 
         impl Refusal {
-            /// All of them, in the table's order.
+            /// All refusals, in the order of the table.
             pub const ALL: &[Refusal] = &[$(Refusal::$name,)*];
 
             /// The gRPC code.
@@ -56,64 +56,64 @@ table! {
     InvalidSortOption, InvalidArgument, "etcdserver: invalid sort option";
     /// The request is encoded in more than `Limits::request_bytes_max`.
     RequestTooLarge, InvalidArgument, "etcdserver: request is too large";
-    /// The revision asked for was compacted away.
+    /// The requested revision was compacted.
     Compacted, OutOfRange, "etcdserver: mvcc: required revision has been compacted";
-    /// The revision asked for is not there yet.
+    /// The requested revision does not exist yet.
     FutureRevision, OutOfRange, "etcdserver: mvcc: required revision is a future revision";
     /// The quota is used up; deletes and compaction still work.
     NoSpace, ResourceExhausted, "etcdserver: mvcc: database space exceeded";
-    /// No such lease.
+    /// The lease does not exist.
     LeaseNotFound, NotFound, "etcdserver: requested lease not found";
-    /// Members disagree about the content, and one of them raised the alarm.
+    /// The alarm CORRUPT is raised: members disagree about the content of the store.
     Corrupt, DataLoss, "etcdserver: corrupt cluster";
 
-    /// More is committed and not applied, or proposed and not committed, than is good. The code is etcd's, where a plain
-    /// error escapes the table.
+    /// Too many entries are committed and not applied, or proposed and not committed. The code is etcd's, which returns an untyped
+    /// error here.
     TooManyRequests, Unknown, "etcdserver: too many requests";
-    /// Nobody leads, as far as this member knows.
+    /// This member knows no leader.
     NoLeader, Unavailable, "etcdserver: no leader";
-    /// Only the leader can do that.
+    /// Only the leader can execute this call.
     NotLeader, FailedPrecondition, "etcdserver: not leader";
-    /// Leadership moved while the request waited.
+    /// The leader changed while the request waited.
     LeaderChanged, Unavailable, "etcdserver: leader changed";
-    /// This member stops.
+    /// This member is stopping.
     Stopped, Unavailable, "etcdserver: server stopped";
-    /// The time for it is over. Of a write, the outcome is unknown.
+    /// The request was not completed in time. The outcome of a write is unknown.
     Timeout, Unavailable, "etcdserver: request timed out";
-    /// A member cannot take over leadership.
+    /// The target of a leadership transfer cannot lead.
     BadTransferee, FailedPrecondition, "etcdserver: bad leader transferee";
-    /// Nobody else was seen to lead in time. The code is etcd's, where a plain error escapes the table.
+    /// The leadership transfer did not complete in time. The code is etcd's, which returns an untyped error here.
     TransferTimeout, Unknown, "etcdserver: request timed out, leader transfer took too long";
     /// A learner answers only `Status` and serializable `Range`.
     NotSupportedForLearner, FailedPrecondition, "etcdserver: rpc not supported for learner";
 
-    /// `RangeStream` sends in key order.
+    /// `RangeStream` sends keys in their order only.
     StreamSort, Unimplemented, "RangeStream does not support custom sort orders";
-    /// `RangeStream` does not filter.
+    /// `RangeStream` does not filter by revision.
     StreamFilter, Unimplemented, "RangeStream does not support revision filters";
 
-    /// `MemberAdd`, `MemberRemove`, `MemberUpdate`, `MemberPromote`.
+    /// `MemberAdd`, `MemberRemove`, `MemberUpdate` and `MemberPromote`: only the operator changes membership.
     MembershipIsOperators, FailedPrecondition,
         "raft-node: the operator owns membership: scale the RaftCluster instead, as by kubectl scale";
     /// `Snapshot` would have to send a bbolt file.
     SnapshotAbsent, Unimplemented,
         "raft-node: this version has no snapshot in etcd's format: create a RaftBackup instead";
-    /// `Downgrade` is for etcd's own storage format.
+    /// `Downgrade` is about etcd's own storage format.
     DowngradeAbsent, Unimplemented,
         "raft-node: there is no downgrade to prepare: set another spec.image in the RaftCluster instead";
     /// An alarm action or type that does not exist.
     UnknownAlarm, InvalidArgument, "raft-node: no such alarm action or type";
 
-    /// What a client names is not served on this port in this version.
+    /// This version does not have the service.
     ServiceAbsent, Unimplemented, "raft-node: this version serves KV, Cluster and Maintenance of etcd's API, no more";
 
-    /// An empty volume, or one that was not added to its cluster yet.
+    /// The member is blank, or was not added to its cluster yet.
     Blank, Unavailable, "raft-node: this member belongs to no cluster yet: ask another one";
-    /// A restore fills the volume.
+    /// A backup is being restored to the volume.
     Restoring, Unavailable, "raft-node: this member is being restored from a backup: try again later";
-    /// Removed by a committed configuration.
+    /// A committed configuration removed this member.
     Removed, Unavailable, "raft-node: this member was removed from its cluster: ask another one";
-    /// Its disk holds damage.
+    /// The member's disk is damaged.
     Damaged, Unavailable, "raft-node: this member's disk is damaged and it serves nothing: ask another one";
 }
 
@@ -173,7 +173,7 @@ impl From<NotServing> for Refusal {
 impl From<ProposeError> for Refusal {
     fn from(error: ProposeError) -> Refusal {
         match error {
-            // Both waited as long as etcd waits, and etcd has one text for both.
+            // Both waited as long as etcd waits, and etcd has the same text for both.
             ProposeError::NoLeader | ProposeError::TimedOut => Refusal::Timeout,
             ProposeError::LeaderChanged => Refusal::LeaderChanged,
             ProposeError::Overloaded => Refusal::TooManyRequests,
@@ -209,7 +209,7 @@ impl From<TransferError> for Refusal {
 }
 
 impl Refusal {
-    /// What a member in this phase answers to everything.
+    /// Refusal of all calls by a member in this phase.
     #[must_use]
     pub fn of_phase(phase: Phase) -> Refusal {
         match phase {
@@ -217,7 +217,7 @@ impl Refusal {
             Phase::Restoring => Refusal::Restoring,
             Phase::Removed => Refusal::Removed,
             Phase::Damaged => Refusal::Damaged,
-            // A member that does not serve is about to stop.
+            // In this phase, a member refuses calls only when it is about to stop.
             Phase::Member => Refusal::Stopped,
         }
     }
@@ -229,7 +229,7 @@ mod tests {
 
     use super::*;
 
-    /// Texts and codes as etcd 3.7.3 has them in `api/v3rpc/rpctypes/error.go`.
+    /// Texts and codes are those of etcd 3.7.3 in `api/v3rpc/rpctypes/error.go`.
     #[test]
     fn etcds_texts_have_etcds_codes() {
         let expected = [
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn every_text_is_of_one_cause_alone() {
+    fn every_text_belongs_to_one_cause() {
         let texts: HashSet<_> = Refusal::ALL.iter().map(|refusal| refusal.text()).collect();
         assert_eq!(texts.len(), Refusal::ALL.len());
     }

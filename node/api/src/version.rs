@@ -1,8 +1,8 @@
-//! Owns the versions that the client port reports. Does not own what they promise: etcd's API as of this version of etcd.
+//! Owns the versions that the client port reports. Does not own the version of the program.
 
-/// The version of etcd whose API is served. Clients parse it: the API server of Kubernetes turns features off below 3.5.13.
+/// Version of etcd whose API is served. Clients parse it: below 3.5.13 the Kubernetes API server disables features.
 pub const API: &str = "3.7.3";
-/// What etcd calls the cluster's version: without the patch, in metrics.
+/// Version of the cluster in metrics; etcd writes it without the patch level there.
 pub const CLUSTER: &str = "3.7";
-/// What etcd calls the version of the cluster and of its storage in full, over HTTP and in `Status`.
+/// Version of the cluster and of its storage over HTTP and in `Status`; etcd writes it with a patch level there.
 pub const STORAGE: &str = "3.7.0";

@@ -1,4 +1,5 @@
-//! A full backup: image first, manifest last. Owns that order and the promise that one name makes one backup.
+//! A full backup: writes the image first and the manifest last. Owns this order and the guarantee that a name denotes one backup.
+//! Does not own the transfer of the image (`upload.rs`).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,38 +20,38 @@ use crate::upload;
 /// Version of the program that writes a backup; all crates of the workspace share it.
 const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How often the manifest is tried to be put in place when it is not known whether it is.
+/// Maximum number of attempts to write the manifest when an answer does not show whether it was written.
 const PUBLISH_ATTEMPTS: u32 = 4;
 
-/// What to back up, and as what.
+/// State to back up, and the name of the backup.
 #[derive(Clone, Debug)]
 pub struct Backup {
-    /// Names the backup, for ever: a second one of that name is the first one.
+    /// Name of the backup, permanently: a second backup of this name is the first one.
     pub name: String,
-    /// Whose state it is.
+    /// Cluster of the state.
     pub cluster: ClusterId,
-    /// Who makes it.
+    /// Member that writes the backup.
     pub member: MemberId,
-    /// The applied state.
+    /// Applied state.
     pub view: View,
-    /// The entry that the state was last changed by.
+    /// Last entry applied to the state.
     pub applied: EntryId,
 }
 
-/// A backup that is there.
+/// Backup that exists in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// Key of its manifest in the bucket: what a restore asks for.
+    /// Key of its manifest in the bucket, which a restore needs.
     pub manifest: String,
-    /// SHA-256 of its image, hexadecimal.
+    /// SHA-256 of its image, in hexadecimal.
     pub sha256: String,
-    /// Bytes of its image.
+    /// Size of its image in bytes.
     pub size_bytes: u64,
-    /// Last entry in it: index.
+    /// Index of the last entry in it.
     pub index: u64,
-    /// Last entry in it: term.
+    /// Term of the last entry in it.
     pub term: u64,
-    /// Its revision.
+    /// Revision of the store in it.
     pub revision: i64,
 }
 
@@ -67,10 +68,10 @@ impl Done {
     }
 }
 
-/// The backup of that name, if it is there.
+/// Returns the backup of this name; `None` if it does not exist.
 ///
 /// # Errors
-/// Nobody knows whether it is.
+/// Returns why it is unknown whether the backup exists.
 pub async fn find(access: &Access, cluster: ClusterId, name: &str) -> Result<Option<Done>, ArchiveError> {
     let key = Folder::new(&access.store.prefix, cluster)?.manifest(name)?;
     look_up(access, &access.connect()?, cluster, &key).await
@@ -92,10 +93,11 @@ async fn look_up(
     }
 }
 
-/// Makes a backup, or finds that it is there already. Can be dropped at any time; then there is none, or it is whole.
+/// Writes a backup, or returns the one that already has its name. Can be dropped at any time: afterwards the backup either does not
+/// exist or is complete.
 ///
 /// # Errors
-/// There is no backup of that name; what was sent stays unseen.
+/// Returns why the backup was not written. No manifest names the bytes that were sent.
 pub async fn backup(access: &Access, backup: Backup, progress: &Progress) -> Result<Done, ArchiveError> {
     let Backup { name, cluster, member, view, applied } = backup;
     let folder = Folder::new(&access.store.prefix, cluster)?;
@@ -105,8 +107,8 @@ pub async fn backup(access: &Access, backup: Backup, progress: &Progress) -> Res
         progress.finish(done.size_bytes);
         return Ok(done);
     }
-    let summed = view.clone();
-    let sums = tokio::task::spawn_blocking(move || upload::sum(&summed, applied.index.0));
+    let view_to_sum = view.clone();
+    let sums = tokio::task::spawn_blocking(move || upload::checksums(&view_to_sum, applied.index.0));
     let sums = sums.await.map_err(ArchiveError::member)??;
     let object = Folder::base(sums.summary.revision.0, applied, &sums.sha256);
     upload::send(access, &store, &folder.object(&object)?, view, &sums, progress).await?;
@@ -135,8 +137,8 @@ pub async fn backup(access: &Access, backup: Backup, progress: &Progress) -> Res
     publish(access, &store, cluster, &key, manifest).await
 }
 
-/// Puts the manifest in place, once. An answer may get lost, so whoever finds one in place takes it for done: it names a
-/// whole backup of that name, by this call or by another.
+/// Writes the manifest unless it exists. If it exists, the backup counts as done, because an answer may have been lost: the manifest
+/// names a complete backup of this name, written by this call or by another one.
 async fn publish(
     access: &Access,
     store: &dyn ObjectStore,
@@ -154,7 +156,7 @@ async fn publish(
             Ok(_) => return Ok(done),
             Err(error) => error,
         };
-        let refusal = access.answered(&error);
+        let refusal = access.interpret(&error);
         let in_doubt = matches!(error, object_store::Error::AlreadyExists { .. })
             || matches!(refusal, ArchiveError::StoreUnreachable { .. });
         if !in_doubt {
@@ -170,8 +172,8 @@ async fn publish(
 }
 
 fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -209,14 +211,14 @@ mod tests {
         }
     }
 
-    /// A lost answer looks like somebody else's manifest; both are the backup of that name.
+    /// A manifest written by an attempt whose answer was lost looks like one of another call; both are the backup of this name.
     #[tokio::test]
-    async fn whoever_finds_the_manifest_in_place_is_done() {
+    async fn a_manifest_that_exists_already_counts_as_done() {
         let (access, store, cluster) = (access(), InMemory::new(), ClusterId([7; 16]));
         let key = Folder::new("", cluster).and_then(|folder| folder.manifest("monday")).expect("a name");
         let first = publish(&access, &store, cluster, &key, manifest(5)).await.expect("the first");
         let again = publish(&access, &store, cluster, &key, manifest(5)).await.expect("the same again");
-        let late = publish(&access, &store, cluster, &key, manifest(9)).await.expect("another one's is found");
+        let late = publish(&access, &store, cluster, &key, manifest(9)).await.expect("the existing one is found");
         assert_eq!((first.index, again.index, late.index), (5, 5, 5));
     }
 }

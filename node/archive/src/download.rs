@@ -1,5 +1,5 @@
-//! Getting a backup out of the bucket, with every byte checked on the way. Owns requests in flight and checks, not what the
-//! bytes mean.
+//! Download of a backup, with checks of every byte. Owns the requests in flight and the checks. Does not own the meaning of the bytes
+//! (`mvcc::image`).
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -16,25 +16,34 @@ use crate::manifest::{MANIFEST_BYTES_MAX, Manifest, hex};
 use crate::progress::Progress;
 use crate::store::Access;
 
-/// Chunks asked for at once.
+/// Number of chunks requested at the same time.
 const CHUNKS_IN_FLIGHT: usize = 4;
 
-/// Reads a manifest and checks it against itself.
+/// Reads a manifest and verifies its checksum.
+///
+/// # Errors
+/// Returns an error if the manifest cannot be read, or is damaged.
 pub(super) async fn read_manifest(
     access: &Access,
     store: &dyn ObjectStore,
     key: &Path,
 ) -> Result<Manifest, ArchiveError> {
-    let answered = |error| access.answered(&error);
-    let found = store.get(key).await.map_err(answered)?;
+    let interpret = |error| access.interpret(&error);
+    let found = store.get(key).await.map_err(interpret)?;
     if found.meta.size > MANIFEST_BYTES_MAX {
-        return Err(ArchiveError::corrupt(key.as_ref(), format!("{} bytes are no manifest", found.meta.size)));
+        return Err(ArchiveError::corrupt(
+            key.as_ref(),
+            format!("{} bytes are too many for a manifest", found.meta.size),
+        ));
     }
-    Manifest::decode(key.as_ref(), &found.bytes().await.map_err(answered)?)
+    Manifest::decode(key.as_ref(), &found.bytes().await.map_err(interpret)?)
 }
 
-/// Fetches the image that a manifest names, and hands it on in order, chunk by chunk. When it answers, all of it was sent
-/// and is what was backed up.
+/// Fetches the image that a manifest names, and sends its chunks to `to` in order. On success, all chunks were sent and match the
+/// checksums in the manifest.
+///
+/// # Errors
+/// Returns why the image was not fetched. Chunks that were sent before must not be used.
 pub(super) async fn fetch_image(
     access: &Access,
     store: &dyn ObjectStore,
@@ -45,7 +54,7 @@ pub(super) async fn fetch_image(
 ) -> Result<(), ArchiveError> {
     progress.begin(manifest.size_bytes);
     let ranges = ranges(manifest.size_bytes, manifest.chunk_bytes).zip(manifest.chunk_crc32c.clone());
-    // Owned arguments: with borrowed ones the compiler cannot tell that the whole may move between threads.
+    // Owned arguments, because with borrowed ones the compiler cannot prove that the future is `Send`.
     let fetches = ranges.map(|(range, crc): (Range<u64>, String)| fetch_chunk(access, store, key, range, crc));
     let mut chunks = futures::stream::iter(fetches).buffered(CHUNKS_IN_FLIGHT);
     let mut sha256 = Sha256::new();
@@ -54,11 +63,11 @@ pub(super) async fn fetch_image(
         sha256.update(&chunk);
         progress.add(chunk.len() as u64);
         if to.send(chunk).await.is_err() {
-            return Err(ArchiveError::corrupt(key.as_ref(), "the image ends before its object does"));
+            return Err(ArchiveError::corrupt(key.as_ref(), "the object is longer than the image in it"));
         }
     }
     if hex(&sha256.finalize()) != manifest.sha256 {
-        return Err(ArchiveError::corrupt(key.as_ref(), "its SHA-256 is not the one in the manifest"));
+        return Err(ArchiveError::corrupt(key.as_ref(), "its SHA-256 differs from the one in the manifest"));
     }
     Ok(())
 }
@@ -67,7 +76,7 @@ fn ranges(size: u64, chunk: u64) -> impl Iterator<Item = Range<u64>> {
     (0..size.div_ceil(chunk)).map(move |number| number * chunk..((number + 1) * chunk).min(size))
 }
 
-/// Fetches one chunk; a second time if what came does not match, as it may have been hurt on the way only.
+/// Fetches one chunk, and a second time if its checksum does not match, because it may have been damaged only in transit.
 async fn fetch_chunk(
     access: &Access,
     store: &dyn ObjectStore,
@@ -85,32 +94,32 @@ async fn fetch_chunk(
     Err(ArchiveError::corrupt(key.as_ref(), format!("bytes {start} to {end} do not match their checksum")))
 }
 
-/// A range behind the end of an object is refused, which means that the object was cut off.
+/// Interprets an error of a ranged read: a refused range or a missing object means that the image is damaged.
 fn shortened(access: &Access, key: &Path, error: &object_store::Error) -> ArchiveError {
-    match access.answered(error) {
+    match access.interpret(error) {
         ArchiveError::StoreRefused { reason } if reason.contains("416") || reason.contains("range") => {
             ArchiveError::corrupt(key.as_ref(), format!("it is shorter than its manifest says ({reason})"))
         }
         ArchiveError::BackupNotFound { key } => {
-            ArchiveError::corrupt(&key, "the manifest names this object, and it is not there")
+            ArchiveError::corrupt(&key, "the manifest names this object, which does not exist")
         }
         other => other,
     }
 }
 
-/// Reads what arrives in chunks. Blocks.
-pub(super) struct Arriving {
+/// Blocking reader of the chunks that are sent to it.
+pub(super) struct ChunkReader {
     from: mpsc::Receiver<Bytes>,
     rest: Bytes,
 }
 
-impl Arriving {
+impl ChunkReader {
     pub(super) fn new(from: mpsc::Receiver<Bytes>) -> Self {
         Self { from, rest: Bytes::new() }
     }
 }
 
-impl Read for Arriving {
+impl Read for ChunkReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
             match self.from.blocking_recv() {
@@ -129,7 +138,7 @@ mod tests {
     use super::ranges;
 
     #[test]
-    fn ranges_cover_an_object_once() {
+    fn ranges_cover_an_object_exactly_once() {
         let all: Vec<_> = ranges(10, 4).collect();
         assert_eq!(all, [0..4, 4..8, 8..10]);
         assert_eq!(ranges(8, 4).count(), 2);

@@ -1,5 +1,5 @@
-//! Why a backup, a restore or a probe failed: one word for machines, a sentence for people. Owns both, and the judgement
-//! which answer of a store means what.
+//! Errors of backups, restores and probes: a cause for machines and a sentence for people. Owns both, and the interpretation of an
+//! object store's errors. Does not own retries (`store.rs`).
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -7,81 +7,80 @@ use std::path::PathBuf;
 use object_store::client::HttpError;
 use storage::ClusterId;
 
-/// Why the archive could not do what it was asked. A backup that failed does not exist; a restore that failed left the
-/// volume as blank as before.
+/// Why a backup, restore or probe failed. A failed backup does not exist; a failed restore left the volume blank.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// It does not answer, or only with errors of its own.
-    #[error("the object store does not answer: {reason}; check its endpoint, and that members may reach it")]
+    /// The store does not answer, or answers with server errors only.
+    #[error("the object store does not answer: {reason}; check its endpoint, and that members can reach it")]
     StoreUnreachable {
-        /// What was seen.
+        /// Error of the last attempt.
         reason: String,
     },
-    /// It answers, and refuses for a reason that is none of the others.
+    /// The store refuses, for a reason that no other variant covers.
     #[error("the object store refused: {reason}")]
     StoreRefused {
-        /// What it said.
+        /// Answer of the store.
         reason: String,
     },
-    /// The keys are wrong, or may not do this.
+    /// The credentials are wrong, or lack a permission.
     #[error(
         "the object store refused the credentials: {reason}; check the keys, and that they may read, write and list below the prefix"
     )]
     CredentialsRefused {
-        /// What it said.
+        /// Answer of the store.
         reason: String,
     },
-    /// There are no keys.
+    /// There are no credentials.
     #[error("no credentials: {path} cannot be read ({reason}); create the credentials Secret with both keys", path = path.display())]
     CredentialsMissing {
-        /// Where one was looked for.
+        /// File that was to be read.
         path: PathBuf,
-        /// Why it was not read.
+        /// Why it cannot be read.
         reason: String,
     },
-    /// There is no such bucket.
-    #[error("there is no bucket {bucket}: create it, it is never created for you")]
+    /// The bucket does not exist.
+    #[error("bucket {bucket} does not exist: create it, because members never create buckets")]
     BucketMissing {
-        /// Its name.
+        /// Name of the bucket.
         bucket: String,
     },
-    /// There is no such backup.
-    #[error("there is no {key} in the bucket: check the name of the backup, the prefix and the bucket")]
+    /// The backup does not exist.
+    #[error("{key} does not exist in the bucket: check the name of the backup, the prefix and the bucket")]
     BackupNotFound {
-        /// What was looked for.
+        /// Key that was requested.
         key: String,
     },
-    /// What is there is not what was written.
+    /// An object differs from what was written.
     #[error("{key} is damaged: {reason}; use another backup")]
     BackupCorrupt {
-        /// Which object.
+        /// Key of the object.
         key: String,
         /// What does not match.
         reason: String,
     },
-    /// A backup of another cluster.
-    #[error("{key} is a backup of cluster {found}, and cluster {asked} was asked for: check which of them is meant")]
+    /// The backup belongs to another cluster.
+    #[error("{key} is a backup of cluster {found}, not of cluster {expected}: check which cluster is meant")]
     BackupForeign {
-        /// Which manifest.
+        /// Key of the manifest.
         key: String,
-        /// Whose it is.
+        /// Cluster in the manifest.
         found: String,
-        /// Whose was asked for.
-        asked: ClusterId,
+        /// Cluster in the request.
+        expected: ClusterId,
     },
-    /// The request itself makes no sense.
+    /// The request is invalid.
     #[error("{0}")]
     Invalid(String),
-    /// The member's own side failed.
+    /// An operation of the member itself failed.
     #[error("this member failed: {reason}")]
     MemberFailed {
-        /// How.
+        /// Error of the operation.
         reason: String,
     },
 }
 
 impl ArchiveError {
-    /// The cause in one word, for machines.
+    /// Returns the cause in one word, for machines.
     #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {
@@ -106,8 +105,9 @@ impl ArchiveError {
         Self::MemberFailed { reason: reason.to_string() }
     }
 
-    /// What an answer of the store means. Servers agree more about S3's error codes than about the status they come with.
-    pub(super) fn answered(error: &object_store::Error, bucket: &str) -> Self {
+    /// Interprets an error of the store. S3's error codes take precedence over the HTTP status, because servers agree more on the
+    /// codes.
+    pub(super) fn interpret(error: &object_store::Error, bucket: &str) -> Self {
         let text = in_full(error);
         let code = element(&text, "Code").unwrap_or_default();
         let reason = in_short(&text);
@@ -126,7 +126,7 @@ impl ArchiveError {
     }
 }
 
-/// S3's codes for keys that are unknown, wrong, worn out, or not allowed to do this.
+/// S3's codes for credentials that are unknown, wrong or expired, or lack a permission.
 const CREDENTIAL_CODES: [&str; 8] = [
     "AccessDenied",
     "AccountProblem",
@@ -138,7 +138,7 @@ const CREDENTIAL_CODES: [&str; 8] = [
     "XAdminUserNotFound", // versitygw without an account service, with status 404
 ];
 
-/// Whether no usable answer came.
+/// Tests whether no usable answer was received.
 fn is_transport(error: &object_store::Error) -> bool {
     causes(error).any(|cause| cause.is::<HttpError>())
 }
@@ -147,22 +147,22 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// An error and its sources in one line. Most of them repeat their source; then it is said once.
+/// An error and its sources in one line. Most errors repeat their source in their text, which is then included once.
 fn in_full(error: &object_store::Error) -> String {
     let mut text = String::new();
     for cause in causes(error) {
-        let said = cause.to_string();
-        if !text.contains(&said) {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
             if !text.is_empty() {
                 text.push_str(": ");
             }
-            text.push_str(&said);
+            text.push_str(&cause_text);
         }
     }
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// What the server said, if it said something; else what happened. Bounded.
+/// Code and message of the server's answer, otherwise the error itself; shortened.
 fn in_short(text: &str) -> String {
     const CHARACTERS_MAX: usize = 300;
     let short = match (element(text, "Code"), element(text, "Message")) {
@@ -173,7 +173,7 @@ fn in_short(text: &str) -> String {
     short.chars().take(CHARACTERS_MAX).collect()
 }
 
-/// The text of an element in S3's small XML answers.
+/// Text of an element in S3's small XML answers.
 fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     rest.split_once(&format!("</{name}>")).map(|(inside, _)| inside)
@@ -188,12 +188,12 @@ mod tests {
     }
 
     #[test]
-    fn the_code_counts_more_than_the_status() {
-        let answered = |body: &str| ArchiveError::answered(&not_found(body), "b");
-        assert_eq!(answered("404 <Error><Code>NoSuchBucket</Code></Error>").cause(), "BucketMissing");
-        assert_eq!(answered("404 <Error><Code>NoSuchKey</Code></Error>").cause(), "BackupNotFound");
-        assert_eq!(answered("404 without a body, as HEAD has it").cause(), "BackupNotFound");
-        let unknown = answered("404 <Error><Code>InvalidAccessKeyId</Code><Message>Who?</Message></Error>");
+    fn the_code_takes_precedence_over_the_status() {
+        let interpret = |body: &str| ArchiveError::interpret(&not_found(body), "b");
+        assert_eq!(interpret("404 <Error><Code>NoSuchBucket</Code></Error>").cause(), "BucketMissing");
+        assert_eq!(interpret("404 <Error><Code>NoSuchKey</Code></Error>").cause(), "BackupNotFound");
+        assert_eq!(interpret("404 without a body, as HEAD has it").cause(), "BackupNotFound");
+        let unknown = interpret("404 <Error><Code>InvalidAccessKeyId</Code><Message>Who?</Message></Error>");
         assert_eq!(unknown.cause(), "CredentialsRefused");
         assert!(unknown.to_string().contains("InvalidAccessKeyId: Who?;"), "{unknown}");
     }

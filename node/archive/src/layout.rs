@@ -1,4 +1,4 @@
-//! The only place that spells object names. Owns no object.
+//! Names of objects in a bucket. Owns all of them. Does not own the objects.
 
 use object_store::path::Path;
 use raft::{EntryId, MemberId};
@@ -6,21 +6,21 @@ use storage::ClusterId;
 
 use crate::error::ArchiveError;
 
-/// Version of the layout, part of every name.
+/// Version of the layout, which is part of every name.
 const VERSION: &str = "v1";
 
-/// The longest name of a backup, bytes.
+/// Maximum length of a backup's name in bytes.
 const NAME_BYTES_MAX: usize = 253;
 
-/// One cluster's folder in a bucket.
+/// Folder of one cluster in a bucket.
 #[derive(Clone, Debug)]
 pub(super) struct Folder {
-    /// Without slashes at either end; ends with the cluster's ID.
+    /// Path without slashes at either end; its last part is the cluster ID.
     path: String,
 }
 
 impl Folder {
-    /// The folder of a cluster below a prefix.
+    /// Creates the folder of a cluster below a prefix.
     pub(super) fn new(prefix: &str, cluster: ClusterId) -> Result<Self, ArchiveError> {
         let prefix = prefix.trim_matches('/');
         let path =
@@ -29,41 +29,45 @@ impl Folder {
         Ok(Self { path })
     }
 
-    /// The manifest of the backup of that name.
+    /// Key of the manifest of the backup with this name.
     pub(super) fn manifest(&self, name: &str) -> Result<Path, ArchiveError> {
-        let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(sound) || name.starts_with('.') {
+        let is_valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.chars().all(is_valid) || name.starts_with('.') {
             return Err(ArchiveError::Invalid(format!(
-                "{name:?} cannot name a backup: use up to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
+                "{name:?} is not a valid name of a backup: use up to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
             )));
         }
         key(&format!("{}/manifest/{name}.json", self.path))
     }
 
-    /// The image of a full backup, named by what it holds; relative to the folder.
+    /// Name of the image of a full backup, relative to the folder; derived from its content.
     pub(super) fn base(revision: i64, applied: EntryId, sha256: &str) -> String {
         // Padded, so that names sort by revision.
         let digits: String = sha256.chars().take(16).collect();
         format!("base/{revision:019}-{:020}-{digits}.snap", applied.index.0)
     }
 
-    /// An object by its name relative to the folder.
+    /// Key of an object with this name relative to the folder.
     pub(super) fn object(&self, relative: &str) -> Result<Path, ArchiveError> {
         key(&format!("{}/{relative}", self.path))
     }
 
-    /// What a member writes to see whether it can.
+    /// Key of the object that a member writes to test whether it can.
     pub(super) fn probe(&self, member: MemberId) -> Result<Path, ArchiveError> {
         key(&format!("{}/probe/{member}", self.path))
     }
 }
 
-/// A key as given.
+/// Parses a key.
+///
+/// # Errors
+/// Returns an error if the text is not a valid key.
 pub(super) fn key(text: &str) -> Result<Path, ArchiveError> {
-    Path::parse(text).map_err(|reason| ArchiveError::Invalid(format!("{text:?} cannot be an object's name: {reason}")))
+    Path::parse(text)
+        .map_err(|reason| ArchiveError::Invalid(format!("{text:?} is not a valid key of an object: {reason}")))
 }
 
-/// The folder that a manifest's key lies in: everything before `/manifest/`.
+/// Folder of a manifest: the part of its key before `/manifest/`.
 pub(super) fn folder_of(manifest: &Path) -> Option<Folder> {
     let (path, name) = manifest.as_ref().rsplit_once("/manifest/")?;
     (!name.contains('/')).then(|| Folder { path: path.to_owned() })
@@ -75,11 +79,11 @@ mod tests {
     use raft::{Index, Term};
 
     fn folder(prefix: &str) -> Folder {
-        Folder::new(prefix, ClusterId([0xAB; 16])).expect("a sound prefix")
+        Folder::new(prefix, ClusterId([0xAB; 16])).expect("a valid prefix")
     }
 
     #[test]
-    fn names_are_spelled_as_the_document_says() {
+    fn names_are_as_documented() {
         let cluster = "ab".repeat(16);
         assert_eq!(
             folder("/prod/raft/").manifest("monday").expect("a name").as_ref(),
@@ -100,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_leads_to_its_folder() {
+    fn the_folder_of_a_manifest_is_found() {
         let manifest = folder("p").manifest("m").expect("a name");
         let found = folder_of(&manifest).expect("it lies in a folder");
         assert_eq!(found.path, folder("p").path);

@@ -1,9 +1,9 @@
-//! Backups in S3-compatible object storage, and back. Never on the way of a write: it works on an immutable view, or on a
-//! blank volume.
+//! Backups to S3-compatible object storage, and restores from it. It never delays a write, because it works on an immutable view or
+//! on a blank volume.
 //!
-//! Owns object names, manifests, checks and the causes of failures. Refuses to own when a backup is due, whose
-//! configuration it was, and anything of the driver: plain values in, plain values out. What lies in the bucket is
-//! described in `node/docs/archive_layout.md`.
+//! Owns object names, manifests, checks and the causes of failures. Does not own the schedule of backups, the cluster's
+//! configuration, nor anything of the driver: its inputs and outputs are plain values. `node/docs/archive_layout.md` describes the
+//! objects in the bucket.
 
 mod layout;
 mod manifest;

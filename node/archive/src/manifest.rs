@@ -1,5 +1,5 @@
-//! What a backup is: one small object, written last and once, that names and sums up the large one. Owns its form and the
-//! checks of a manifest against itself; documented in `node/docs/archive_layout.md`.
+//! The manifest of a backup: a small object, written once and last, with the name and the checksums of the image. Owns its format,
+//! which `node/docs/archive_layout.md` documents, and its checks. Does not own its transfer (`backup.rs`, `download.rs`).
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -7,14 +7,14 @@ use storage::ClusterId;
 
 use crate::error::ArchiveError;
 
-/// Version of the manifest's form and of what it names.
+/// Version of the format of the manifest and of the image.
 const FORMAT_VERSION: u32 = 1;
-/// Payload bytes under one checksum; also what one request of a restore asks for.
+/// Bytes of the image that share one checksum; a restore requests one chunk at a time.
 pub(super) const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
-/// A manifest larger than this is not read, bytes: enough for the chunks of an image of some TiB.
+/// Maximum size in bytes of a manifest that is read: enough for an image of several TiB.
 pub(super) const MANIFEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
-/// A backup's manifest. Field order is part of the form: the checksum is over it.
+/// Manifest of a backup. The order of fields is part of the format, because the checksum covers it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Manifest {
@@ -26,44 +26,44 @@ pub(super) struct Manifest {
     /// Name of the image, relative to the cluster's folder.
     pub(super) object: String,
     pub(super) size_bytes: u64,
-    /// Of the image, 64 hexadecimal digits.
+    /// SHA-256 of the image, 64 hexadecimal digits.
     pub(super) sha256: String,
     pub(super) chunk_bytes: u64,
-    /// Of each chunk of the image, 8 hexadecimal digits; the last chunk may be shorter.
+    /// CRC-32C of each chunk of the image, 8 hexadecimal digits; the last chunk may be shorter.
     pub(super) chunk_crc32c: Vec<String>,
     pub(super) index: u64,
     pub(super) term: u64,
     pub(super) revision: i64,
     pub(super) compact_revision: i64,
-    /// Of the keyspace at the revision, as etcd computes it, 8 hexadecimal digits.
+    /// Keyspace hash at the revision, as etcd computes it, 8 hexadecimal digits.
     pub(super) keyspace_hash: String,
-    /// Stamp of the newest command in it, milliseconds since the Unix epoch.
+    /// Time stamp of the newest command in the image, in milliseconds since the Unix epoch.
     pub(super) time_ms: u64,
-    /// When the backup was made, by the member's clock, milliseconds since the Unix epoch.
+    /// Time of the backup by the member's clock, in milliseconds since the Unix epoch.
     pub(super) created_ms: u64,
-    /// Who made it: a member's ID in hexadecimal.
+    /// ID of the member that wrote the backup, in hexadecimal.
     pub(super) member_id: String,
-    /// The member's version.
+    /// Version of that member's program.
     pub(super) version: String,
     /// SHA-256 of this document as compact JSON with an empty checksum, 64 hexadecimal digits.
     pub(super) checksum: String,
 }
 
-/// What a manifest names.
+/// Kind of a backup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Kind {
-    /// Everything at one revision.
+    /// The whole store at one revision.
     Full,
 }
 
-/// Just enough to tell whether the rest can be understood.
+/// Part of the manifest that shows whether this program can read the rest.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Version {
     format_version: u32,
 }
 
-/// SHA-256 in hexadecimal.
+/// Bytes in hexadecimal.
 pub(super) fn hex(digest: &[u8]) -> String {
     use std::fmt::Write as _;
     digest.iter().fold(String::with_capacity(digest.len() * 2), |mut text, byte| {
@@ -75,51 +75,57 @@ pub(super) fn hex(digest: &[u8]) -> String {
 impl Manifest {
     pub(super) const VERSION: u32 = FORMAT_VERSION;
 
-    fn sum(&self) -> Result<String, ArchiveError> {
-        let unsummed = Self { checksum: String::new(), ..self.clone() };
-        let bytes = serde_json::to_vec(&unsummed).map_err(ArchiveError::member)?;
+    fn compute_checksum(&self) -> Result<String, ArchiveError> {
+        let without_checksum = Self { checksum: String::new(), ..self.clone() };
+        let bytes = serde_json::to_vec(&without_checksum).map_err(ArchiveError::member)?;
         Ok(hex(&Sha256::digest(&bytes)))
     }
 
-    /// As it lies in the bucket, checksum included.
+    /// Encodes the manifest with its checksum.
     pub(super) fn encode(mut self) -> Result<Vec<u8>, ArchiveError> {
-        self.checksum = self.sum()?;
+        self.checksum = self.compute_checksum()?;
         let mut bytes = serde_json::to_vec_pretty(&self).map_err(ArchiveError::member)?;
         bytes.push(b'\n');
         Ok(bytes)
     }
 
-    /// Reads a manifest and checks it against itself.
+    /// Decodes a manifest and verifies its checksum.
+    ///
+    /// # Errors
+    /// Returns [`ArchiveError::BackupCorrupt`] if the manifest is damaged, or has an unknown version.
     pub(super) fn decode(key: &str, bytes: &[u8]) -> Result<Self, ArchiveError> {
         let version: Version = serde_json::from_slice(bytes)
-            .map_err(|reason| ArchiveError::corrupt(key, format!("no manifest: {reason}")))?;
+            .map_err(|reason| ArchiveError::corrupt(key, format!("it is not a manifest: {reason}")))?;
         if version.format_version != FORMAT_VERSION {
             let found = version.format_version;
             return Err(ArchiveError::corrupt(
                 key,
                 format!(
-                    "format version {found} is not known to this version of raft-node, which reads {FORMAT_VERSION}"
+                    "format version {found} is unknown to this version of raft-node, which reads version {FORMAT_VERSION}"
                 ),
             ));
         }
         let manifest: Self = serde_json::from_slice(bytes)
-            .map_err(|reason| ArchiveError::corrupt(key, format!("no manifest: {reason}")))?;
-        if manifest.sum()? != manifest.checksum {
+            .map_err(|reason| ArchiveError::corrupt(key, format!("it is not a manifest: {reason}")))?;
+        if manifest.compute_checksum()? != manifest.checksum {
             return Err(ArchiveError::corrupt(key, "the manifest does not match its own checksum"));
         }
         let chunks = manifest.size_bytes.div_ceil(manifest.chunk_bytes.max(1));
         if manifest.chunk_bytes == 0 || manifest.chunk_crc32c.len() as u64 != chunks {
-            return Err(ArchiveError::corrupt(key, "its chunks do not make up its size"));
+            return Err(ArchiveError::corrupt(key, "the number of its chunks contradicts its size"));
         }
         Ok(manifest)
     }
 
-    /// Refuses a manifest of another cluster.
-    pub(super) fn require_cluster(&self, key: &str, asked: ClusterId) -> Result<(), ArchiveError> {
-        if self.cluster_id == asked.to_string() {
+    /// Checks that the manifest belongs to the expected cluster.
+    ///
+    /// # Errors
+    /// Returns [`ArchiveError::BackupForeign`] if it belongs to another one.
+    pub(super) fn require_cluster(&self, key: &str, expected: ClusterId) -> Result<(), ArchiveError> {
+        if self.cluster_id == expected.to_string() {
             return Ok(());
         }
-        Err(ArchiveError::BackupForeign { key: key.to_owned(), found: self.cluster_id.clone(), asked })
+        Err(ArchiveError::BackupForeign { key: key.to_owned(), found: self.cluster_id.clone(), expected })
     }
 }
 
@@ -152,15 +158,15 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_comes_back() {
-        let bytes = manifest().encode().expect("it has a form");
+    fn a_manifest_decodes_to_what_was_encoded() {
+        let bytes = manifest().encode().expect("a manifest can be encoded");
         let read = Manifest::decode("k", &bytes).expect("what was written");
         assert_eq!(Manifest { checksum: String::new(), ..read }, manifest());
     }
 
     #[test]
-    fn a_changed_byte_anywhere_is_noticed_or_changes_nothing() {
-        let bytes = manifest().encode().expect("it has a form");
+    fn any_changed_byte_is_detected_or_changes_nothing() {
+        let bytes = manifest().encode().expect("a manifest can be encoded");
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 1;
@@ -171,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_from_the_future_says_so() {
+    fn the_error_of_an_unknown_format_names_the_version() {
         let text = r#"{"formatVersion": 2, "other": true}"#;
         let error = Manifest::decode("k", text.as_bytes()).expect_err("unknown");
         assert!(error.to_string().contains("format version 2"), "{error}");
@@ -180,8 +186,8 @@ mod tests {
 
     #[test]
     fn another_clusters_manifest_is_foreign() {
-        let asked = ClusterId([1; 16]);
-        assert_eq!(manifest().require_cluster("k", asked).expect_err("foreign").cause(), "BackupForeign");
+        let expected = ClusterId([1; 16]);
+        assert_eq!(manifest().require_cluster("k", expected).expect_err("foreign").cause(), "BackupForeign");
         assert!(manifest().require_cluster("k", ClusterId([0xAB; 16])).is_ok());
     }
 }

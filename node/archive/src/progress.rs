@@ -1,26 +1,26 @@
-//! How far a transfer is, for whoever asks meanwhile. Owns two numbers.
+//! Progress of a transfer, for reports during it. Owns two counts. Does not own the transfer (`upload.rs`, `download.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Bytes done of bytes to do. A clone is the same.
+/// Transferred and total bytes. Clones share the counts.
 #[derive(Clone, Debug, Default)]
-pub struct Progress(Arc<Numbers>);
+pub struct Progress(Arc<Counts>);
 
 #[derive(Debug, Default)]
-struct Numbers {
+struct Counts {
     done: AtomicU64,
     total: AtomicU64,
 }
 
 impl Progress {
-    /// Bytes that have arrived.
+    /// Bytes transferred so far.
     #[must_use]
     pub fn done(&self) -> u64 {
         self.0.done.load(Ordering::Relaxed)
     }
 
-    /// Bytes there are; 0 while that is not known.
+    /// Bytes in total; 0 while unknown.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.total.load(Ordering::Relaxed)

@@ -1,5 +1,5 @@
-//! A backup into the snapshot that a new cluster starts from. Owns what a restore changes: revisions run ahead, history is
-//! compacted, the configuration is one voter. Refuses to own the identity that the caller then gives the volume.
+//! Turns a backup into the snapshot from which a new cluster starts. Owns what a restore changes: revisions are raised, the history
+//! is compacted, and the configuration has one voter. Does not own the identity that the caller then writes to the volume.
 
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
@@ -10,52 +10,52 @@ use raft::{Configuration, EntryId, Index, MemberId, MemberInfo, SnapshotMeta, Te
 use storage::{ClusterId, Snapshots};
 use tokio::sync::mpsc;
 
-use crate::download::{Arriving, fetch_image, read_manifest};
+use crate::download::{ChunkReader, fetch_image, read_manifest};
 use crate::error::ArchiveError;
 use crate::layout::{folder_of, key};
 use crate::manifest::Manifest;
 use crate::progress::Progress;
 use crate::store::Access;
 
-/// How far revisions run ahead, so that none is given out again that the old cluster may have given out after the backup:
-/// a week's worth at 1,500 writes per second (as etcdutl's `--bump-revision` advises).
+/// Number by which revisions are raised, so that the new cluster reuses no revision that the old cluster may have used after the
+/// backup: a week of 1,500 writes per second (as the documentation of etcdutl's `--bump-revision` advises).
 pub const REVISION_BUMP: i64 = 1_000_000_000;
 
-/// Chunks that wait to be read.
+/// Number of chunks that wait to be read.
 const CHUNKS_WAITING: usize = 1;
 const BUFFER_BYTES: usize = 1024 * 1024;
 
-/// What to restore, and into whom.
+/// Backup to restore, and the member that restores it.
 #[derive(Clone, Debug)]
 pub struct Restore {
     /// Key of the manifest in the bucket.
     pub manifest: String,
-    /// Whose backup it must be.
+    /// Cluster that must have written the backup.
     pub source: ClusterId,
-    /// The only voter of the new cluster.
+    /// ID of the only voter of the new cluster.
     pub member: MemberId,
-    /// How it is known and reached.
+    /// Name and URLs of that voter.
     pub own: MemberInfo,
 }
 
-/// A received snapshot that waits for [`storage::Storage::bootstrap`].
+/// Received snapshot that is ready for [`storage::Storage::bootstrap`].
 #[derive(Clone, Debug)]
 pub struct Restored {
-    /// Its meta, to start from: the new cluster's log begins right behind the backup's last entry.
+    /// Metadata of the snapshot. The log of the new cluster begins directly after the backup's last entry.
     pub meta: SnapshotMeta,
-    /// The new cluster's first revision; everything before is compacted.
+    /// First revision of the new cluster; everything before it is compacted.
     pub revision: Revision,
-    /// The backup's own revision.
+    /// Revision of the backup.
     pub backup_revision: Revision,
-    /// Bytes that were fetched.
+    /// Bytes of the image.
     pub size_bytes: u64,
 }
 
-/// Fetches a backup, checks it to its last byte, and writes it as a received snapshot of a blank volume. Can be dropped at
-/// any time; then the volume is as blank as before.
+/// Fetches a backup, verifies it completely, and writes it as a received snapshot of a blank volume. Can be dropped at any time; the
+/// volume is blank afterwards.
 ///
 /// # Errors
-/// The volume is as blank as before.
+/// Returns why the backup was not restored. The volume is still blank.
 pub async fn restore(
     access: &Access,
     restore: Restore,
@@ -74,9 +74,9 @@ pub async fn restore(
     let loader = tokio::task::spawn_blocking(move || load(receiver));
     let fetched = fetch_image(access, &store, &object, &manifest, sender, progress).await;
     let loaded = loader.await.map_err(ArchiveError::member)?;
-    // What was fetched is judged first: an image that ends early is the consequence of a fetch that did.
+    // An error of the fetch takes precedence, because it is the cause when the image ends early.
     let loaded = match (fetched, loaded) {
-        (Err(ArchiveError::BackupCorrupt { .. }), Err(reason)) if is_own_fault(&reason) => {
+        (Err(ArchiveError::BackupCorrupt { .. }), Err(reason)) if is_damaged_image(&reason) => {
             return Err(ArchiveError::corrupt(object.as_ref(), reason));
         }
         (Err(error), _) => return Err(error),
@@ -92,27 +92,27 @@ pub async fn restore(
     Ok(restored)
 }
 
-/// Whether an image is wrong by itself, and not just cut off.
-fn is_own_fault(reason: &mvcc::image::ReadError) -> bool {
+/// Tests whether an image is damaged, and not only cut off.
+fn is_damaged_image(reason: &mvcc::image::ReadError) -> bool {
     !matches!(reason, mvcc::image::ReadError::Truncated { .. } | mvcc::image::ReadError::Io(_))
 }
 
 fn load(receiver: mpsc::Receiver<bytes::Bytes>) -> Result<LoadedImage, mvcc::image::ReadError> {
-    let mut arriving = BufReader::with_capacity(BUFFER_BYTES, Arriving::new(receiver));
-    let loaded = mvcc::image::read(&mut arriving)?;
-    // An image knows its end. Whatever follows is fetched and summed up too, so that the sums decide.
-    std::io::copy(&mut arriving.by_ref(), &mut std::io::sink()).map_err(mvcc::image::ReadError::Io)?;
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, ChunkReader::new(receiver));
+    let loaded = mvcc::image::read(&mut reader)?;
+    // Bytes after the end of the image are fetched as well, so that the checksums cover the whole object.
+    std::io::copy(&mut reader.by_ref(), &mut std::io::sink()).map_err(mvcc::image::ReadError::Io)?;
     Ok(loaded)
 }
 
 fn check(manifest: &Manifest, loaded: &LoadedImage, object: &str) -> Result<(), ArchiveError> {
     let summary = &loaded.summary;
     let found = (summary.applied_index, summary.revision.0, summary.image_bytes, format!("{:08x}", summary.hash));
-    let named = (manifest.index, manifest.revision, manifest.size_bytes, manifest.keyspace_hash.clone());
-    if found == named {
+    let expected = (manifest.index, manifest.revision, manifest.size_bytes, manifest.keyspace_hash.clone());
+    if found == expected {
         return Ok(());
     }
-    Err(ArchiveError::corrupt(object, format!("it holds {found:?}, and its manifest says {named:?}")))
+    Err(ArchiveError::corrupt(object, format!("it contains {found:?}, but its manifest says {expected:?}")))
 }
 
 fn write(loaded: LoadedImage, term: Term, restore: &Restore, snapshots: &Snapshots) -> Result<Restored, ArchiveError> {
@@ -131,7 +131,7 @@ fn write(loaded: LoadedImage, term: Term, restore: &Restore, snapshots: &Snapsho
         configuration_index: index,
     };
     let view = store.view();
-    // An attempt that nobody waited for may have left one.
+    // An attempt that was dropped may have left a received snapshot.
     snapshots.discard_received_through(index).map_err(ArchiveError::member)?;
     let receiver = snapshots.receive(meta.clone()).map_err(ArchiveError::member)?;
     let mut writer = BufWriter::with_capacity(BUFFER_BYTES, receiver);

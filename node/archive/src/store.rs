@@ -1,5 +1,5 @@
-//! A way to one bucket: endpoint, keys, time limits. Owns the client; keys are read anew for each use, so that a changed
-//! Secret counts at once.
+//! Access to one bucket: endpoint, credentials, time limits. Owns the client, which is created for each operation, so that a changed
+//! Secret takes effect at once. Does not own the names in the bucket (`layout.rs`).
 
 use std::fs;
 use std::io;
@@ -11,50 +11,51 @@ use object_store::{BackoffConfig, Certificate, ClientOptions, RetryConfig};
 
 use crate::error::ArchiveError;
 
-/// Files in the credentials directory.
+/// File with the access key ID in the credentials directory.
 const ACCESS_KEY_ID: &str = "access-key-id";
+/// File with the secret access key in the credentials directory.
 const SECRET_ACCESS_KEY: &str = "secret-access-key";
-/// Optional: certificates, in PEM, of authorities that the endpoint may be signed by.
+/// Optional file with certificates, in PEM, of the authorities that may sign the endpoint's certificate.
 const CA: &str = "ca.crt";
 
-/// What to sign for if no region is given; most services but AWS accept it.
+/// Region in signatures if none is given; most services except AWS accept it.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// Where backups live.
+/// Location of backups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectStoreConfig {
     /// URL of the service, such as `http://s3.storage.svc:7070`; empty: AWS in `region`.
     pub endpoint: String,
-    /// Region to sign for; empty: `us-east-1`.
+    /// Region in signatures; empty: `us-east-1`.
     pub region: String,
-    /// The bucket, which exists.
+    /// Name of the bucket, which must exist.
     pub bucket: String,
-    /// Put before every name; may be empty.
+    /// Prefix of every key; may be empty.
     pub prefix: String,
 }
 
-/// How long to wait for a store.
+/// Time limits and retries of requests to a store.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// For a connection.
+    /// Time limit for opening a connection.
     pub connect: Duration,
-    /// For the answer to one request, body included.
+    /// Time limit of one request, including the body of the answer.
     pub request: Duration,
-    /// How often one request is repeated.
+    /// Maximum number of retries of one request.
     pub retries: usize,
-    /// No repetition starts later than this after the first attempt.
+    /// Time after the first attempt after which no retry begins.
     pub retry_for: Duration,
 }
 
 impl Patience {
-    /// For large parts over slow lines.
+    /// For large parts over slow connections.
     pub const TRANSFER: Self = Self {
         connect: Duration::from_secs(5),
         request: Duration::from_secs(60),
         retries: 5,
         retry_for: Duration::from_secs(90),
     };
-    /// For somebody who waits for a verdict.
+    /// For probes, whose caller waits for the answer.
     pub const PROBE: Self = Self {
         connect: Duration::from_secs(2),
         request: Duration::from_secs(3),
@@ -63,22 +64,24 @@ impl Patience {
     };
 }
 
-/// A way to one bucket.
+/// Access to one bucket.
 #[derive(Clone, Debug)]
 pub struct Access {
-    /// Which bucket.
+    /// Location of the bucket.
     pub store: ObjectStoreConfig,
-    /// Directory with the files `access-key-id` and `secret-access-key`, and optionally `ca.crt`; none was configured:
-    /// `None`.
+    /// Directory with the files `access-key-id` and `secret-access-key`, and optionally `ca.crt`; `None`: not configured.
     pub credentials: Option<PathBuf>,
-    /// How long to wait.
+    /// Time limits and retries.
     pub patience: Patience,
 }
 
 impl Access {
-    /// A client with the keys as they are now.
+    /// Creates a client with the current credentials.
+    ///
+    /// # Errors
+    /// Returns an error if the credentials cannot be read, or the configuration is invalid. No request was sent.
     pub(super) fn connect(&self) -> Result<AmazonS3, ArchiveError> {
-        // object_store takes the process's default; that somebody else has set it is fine, there is only one to set.
+        // object_store uses the default of the process. It may be set already, and this program sets no other one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let ObjectStoreConfig { endpoint, region, bucket, .. } = &self.store;
         let Some(folder) = &self.credentials else {
@@ -102,9 +105,9 @@ impl Access {
                 retry_timeout: self.patience.retry_for,
             });
         let builder = if endpoint.is_empty() { builder } else { builder.with_endpoint(endpoint.trim_end_matches('/')) };
-        builder
-            .build()
-            .map_err(|reason| ArchiveError::Invalid(format!("no object store can be reached like that: {reason}")))
+        builder.build().map_err(|reason| {
+            ArchiveError::Invalid(format!("the configuration of the object store is invalid: {reason}"))
+        })
     }
 
     fn client_options(&self, folder: &Path) -> Result<ClientOptions, ArchiveError> {
@@ -126,9 +129,9 @@ impl Access {
         Ok(options)
     }
 
-    /// What an answer of this store means.
-    pub(super) fn answered(&self, error: &object_store::Error) -> ArchiveError {
-        ArchiveError::answered(error, &self.store.bucket)
+    /// Interprets an error of this store.
+    pub(super) fn interpret(&self, error: &object_store::Error) -> ArchiveError {
+        ArchiveError::interpret(error, &self.store.bucket)
     }
 }
 

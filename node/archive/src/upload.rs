@@ -1,5 +1,6 @@
-//! Getting an image into the bucket: made twice, once to know its name and sums, once to send it, so that it needs neither
-//! disk nor memory of its size. Owns parts in flight, and the end of an upload that does not finish.
+//! Upload of an image. The image is generated twice, once for its name and checksums and once to send it, so that it needs neither
+//! disk nor memory of its size. Owns the parts in flight, and the abort of an unfinished upload. Does not own the image
+//! (`mvcc::image`).
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -18,30 +19,30 @@ use crate::manifest::{CHUNK_BYTES, hex};
 use crate::progress::Progress;
 use crate::store::Access;
 
-/// Bytes of a part; all but the last are as large, as some stores demand. 10,000 of them are possible.
+/// Bytes of a part. All parts except the last have this size, because some stores require it. An upload may have 10,000 parts.
 const PART_BYTES: usize = 8 * 1024 * 1024;
-/// Parts on their way at once. With one being filled and one waiting, this bounds the memory of a backup.
+/// Number of parts sent at the same time. Together with one part being filled and one waiting, this bounds the memory of a backup.
 const PARTS_IN_FLIGHT: usize = 2;
-/// How long an upload that failed is waited for: for its parts on their way, and for the store to forget it.
+/// Time limit of the abort of a failed upload: for its parts in flight, and for the store to discard it.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is known of an image before it is sent.
+/// Summary and checksums of an image, computed before it is sent.
 #[derive(Clone, Debug)]
-pub(super) struct Sums {
+pub(super) struct Checksums {
     pub(super) summary: ImageSummary,
     pub(super) sha256: String,
     pub(super) chunk_crc32c: Vec<String>,
 }
 
-/// Sums up what is written and forgets it.
-struct Summer {
+/// Writer that computes checksums and discards the bytes.
+struct ChecksumWriter {
     sha256: Sha256,
     chunks: Vec<String>,
     crc: u32,
     in_chunk: u64,
 }
 
-impl Summer {
+impl ChecksumWriter {
     fn end_chunk(&mut self) {
         self.chunks.push(format!("{:08x}", self.crc));
         self.crc = 0;
@@ -49,18 +50,18 @@ impl Summer {
     }
 }
 
-impl Write for Summer {
+impl Write for ChecksumWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // At most a chunk, so it fits.
-        let room = (CHUNK_BYTES - self.in_chunk) as usize;
-        let now = &bytes[..bytes.len().min(room)];
-        self.sha256.update(now);
-        self.crc = crc32c::crc32c_append(self.crc, now);
-        self.in_chunk += now.len() as u64;
+        // At most the size of a chunk, so it fits into a usize.
+        let free = (CHUNK_BYTES - self.in_chunk) as usize;
+        let part = &bytes[..bytes.len().min(free)];
+        self.sha256.update(part);
+        self.crc = crc32c::crc32c_append(self.crc, part);
+        self.in_chunk += part.len() as u64;
         if self.in_chunk == CHUNK_BYTES {
             self.end_chunk();
         }
-        Ok(now.len())
+        Ok(part.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -68,17 +69,17 @@ impl Write for Summer {
     }
 }
 
-/// Sums up the image of a view. Blocks.
-pub(super) fn sum(view: &View, applied: u64) -> Result<Sums, ArchiveError> {
-    let mut summer = Summer { sha256: Sha256::new(), chunks: Vec::new(), crc: 0, in_chunk: 0 };
-    let summary = mvcc::image::write(view, applied, &mut summer).map_err(ArchiveError::member)?;
-    if summer.in_chunk > 0 {
-        summer.end_chunk();
+/// Computes the checksums of the image of a view. Blocks the thread.
+pub(super) fn checksums(view: &View, applied: u64) -> Result<Checksums, ArchiveError> {
+    let mut writer = ChecksumWriter { sha256: Sha256::new(), chunks: Vec::new(), crc: 0, in_chunk: 0 };
+    let summary = mvcc::image::write(view, applied, &mut writer).map_err(ArchiveError::member)?;
+    if writer.in_chunk > 0 {
+        writer.end_chunk();
     }
-    Ok(Sums { summary, sha256: hex(&summer.sha256.finalize()), chunk_crc32c: summer.chunks })
+    Ok(Checksums { summary, sha256: hex(&writer.sha256.finalize()), chunk_crc32c: writer.chunks })
 }
 
-/// Hands on what is written in parts.
+/// Writer that sends the bytes in parts.
 struct Parts {
     to: mpsc::Sender<Bytes>,
     part: Vec<u8>,
@@ -93,12 +94,12 @@ impl Parts {
 
 impl Write for Parts {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let now = &bytes[..bytes.len().min(PART_BYTES - self.part.len())];
-        self.part.extend_from_slice(now);
+        let added = &bytes[..bytes.len().min(PART_BYTES - self.part.len())];
+        self.part.extend_from_slice(added);
         if self.part.len() == PART_BYTES {
             self.send()?;
         }
-        Ok(now.len())
+        Ok(added.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -106,13 +107,16 @@ impl Write for Parts {
     }
 }
 
-/// Makes the image of a view and sends it to `to`, which exists whole or not at all afterwards.
+/// Generates the image of a view and sends it to the object `to`, which is complete or does not exist afterwards.
+///
+/// # Errors
+/// Returns why the object was not written.
 pub(super) async fn send(
     access: &Access,
     store: &dyn ObjectStore,
     to: &Path,
     view: View,
-    sums: &Sums,
+    sums: &Checksums,
     progress: &Progress,
 ) -> Result<(), ArchiveError> {
     progress.begin(sums.summary.image_bytes);
@@ -138,7 +142,7 @@ pub(super) async fn send(
     sent?;
     let summary = written.map_err(ArchiveError::member)?;
     if summary != sums.summary {
-        return Err(ArchiveError::member("a view made two different images"));
+        return Err(ArchiveError::member("the same view has produced two different images"));
     }
     Ok(())
 }
@@ -151,8 +155,8 @@ async fn send_whole(
     progress: &Progress,
 ) -> Result<(), ArchiveError> {
     let bytes = image.len() as u64;
-    // Its name tells its content: to write it again is to write the same.
-    store.put(to, image.into()).await.map_err(|error| access.answered(&error))?;
+    // Safe to repeat, because the name is derived from the content, so every write has the same content.
+    store.put(to, image.into()).await.map_err(|error| access.interpret(&error))?;
     progress.add(bytes);
     Ok(())
 }
@@ -165,8 +169,8 @@ async fn send_parts(
     parts: &mut mpsc::Receiver<Bytes>,
     progress: &Progress,
 ) -> Result<(), ArchiveError> {
-    let answered = |error| access.answered(&error);
-    let mut upload = Upload::new(store.put_multipart(to).await.map_err(answered)?);
+    let interpret = |error| access.interpret(&error);
+    let mut upload = Upload::new(store.put_multipart(to).await.map_err(interpret)?);
     let sent = async {
         let mut next = Some(first);
         loop {
@@ -176,12 +180,12 @@ async fn send_parts(
             }
             let must_wait = upload.in_flight.len() >= PARTS_IN_FLIGHT || next.is_none();
             match if must_wait { upload.in_flight.join_next().await } else { None } {
-                Some(arrived) => progress.add(arrived.map_err(ArchiveError::member)?.map_err(answered)?),
+                Some(arrived) => progress.add(arrived.map_err(ArchiveError::member)?.map_err(interpret)?),
                 None if next.is_none() => break,
                 None => {}
             }
         }
-        upload.target()?.complete().await.map_err(answered)?;
+        upload.target()?.complete().await.map_err(interpret)?;
         Ok(())
     }
     .await;
@@ -192,10 +196,10 @@ async fn send_parts(
     sent
 }
 
-/// Parts on their way; each ends with its bytes.
+/// Parts in flight; each task returns the size of its part.
 type InFlight = JoinSet<object_store::Result<u64>>;
 
-/// An upload that the store is asked to forget unless it is completed, also when nobody waits for it any more.
+/// Upload that is aborted unless it is completed, also when its future is dropped.
 struct Upload {
     target: Option<Box<dyn MultipartUpload>>,
     in_flight: InFlight,
@@ -221,25 +225,24 @@ impl Upload {
         self.target = None;
     }
 
-    /// Best effort: what stays goes by the bucket's own rule for unfinished uploads.
+    /// Aborts the upload. If that fails, the bucket's rule for unfinished uploads removes the parts.
     async fn abort(&mut self) {
         if let Some(target) = self.target.take() {
-            forget(target, std::mem::take(&mut self.in_flight)).await;
+            abort_upload(target, std::mem::take(&mut self.in_flight)).await;
         }
     }
 }
 
-/// Asks the store to forget an upload, once no part of it is on its way any more: some stores keep a part for ever that
-/// arrives after they forgot its upload.
-async fn forget(mut target: Box<dyn MultipartUpload>, mut in_flight: InFlight) {
-    let forgotten = async {
+/// Aborts an upload after its parts in flight have ended, because some stores permanently keep a part that arrives after the abort.
+async fn abort_upload(mut target: Box<dyn MultipartUpload>, mut in_flight: InFlight) {
+    let aborting = async {
         while in_flight.join_next().await.is_some() {}
         target.abort().await
     };
-    match tokio::time::timeout(ABORT_TIMEOUT, forgotten).await {
+    match tokio::time::timeout(ABORT_TIMEOUT, aborting).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!(%error, "an unfinished upload was not cleared away"),
-        Err(_) => tracing::warn!("an unfinished upload was not cleared away: the store does not answer"),
+        Ok(Err(error)) => tracing::warn!(%error, "an unfinished upload was not aborted"),
+        Err(_) => tracing::warn!("an unfinished upload was not aborted: the store does not answer"),
     }
 }
 
@@ -247,7 +250,7 @@ impl Drop for Upload {
     fn drop(&mut self) {
         let Some(target) = self.target.take() else { return };
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(forget(target, std::mem::take(&mut self.in_flight)));
+            runtime.spawn(abort_upload(target, std::mem::take(&mut self.in_flight)));
         }
     }
 }

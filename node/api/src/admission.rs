@@ -1,5 +1,5 @@
-//! Owns what every call passes before anybody looks into it: phase, role, metadata; and the two ways in, through the log
-//! and around it. Does not own what the calls mean.
+//! Owns the admission of calls (phase, role, metadata, quota), and the two paths into the engine: commands through the log, and
+//! reads without it. Does not own the meaning of a call (`kv.rs`, `cluster.rs`, `maintenance.rs`).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,21 +19,21 @@ use crate::observer::{CallObserver, PendingProposal, Request, Success};
 use crate::parse::Consistency;
 use crate::status::Refusal;
 
-/// Applied so many entries behind committed, a member takes no more commands.
-const APPLY_BEHIND_MAX: u64 = 5_000;
+/// Number of committed entries that are not applied yet above which commands are refused.
+const UNAPPLIED_ENTRIES_MAX: u64 = 5_000;
 
-/// What the client port needs to know beside the member.
+/// Settings of the client port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Sizes that clients must keep to.
+    /// Limits on the size of requests.
     pub limits: Limits,
-    /// The most that the content may take, in bytes; beyond it, only what frees space is let in.
+    /// Maximum bytes of live keys and history; above it, only calls that free space are admitted.
     pub quota_bytes: u64,
 }
 
-/// The member behind the client port.
+/// What every call uses: the member's engine, the settings and the metrics.
 #[derive(Clone, Debug)]
-pub(crate) struct Door {
+pub(crate) struct CallContext {
     pub(crate) handle: Handle,
     pub(crate) settings: Settings,
     pub(crate) observer: Arc<dyn CallObserver>,
@@ -47,25 +47,28 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// The message. Keys and values share the received bytes; they live no longer than the call, as the log and the store
-    /// make copies of their own.
+    /// Decodes the message. Keys and values share the received bytes, which is safe for memory because the log and the store copy
+    /// what they keep.
     pub(super) fn decode<M: prost::Message + Default>(&self) -> Result<M, Status> {
         M::decode(self.message.clone())
             .map_err(|error| Status::internal(format!("grpc: error unmarshalling request: {error}")))
     }
 }
 
-/// Who may answer a call.
+/// Members that may answer a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answerer {
-    /// Learners too.
+    /// Voters and learners.
     Anyone,
-    /// Only members with a vote.
+    /// Voters only.
     Voter,
 }
 
-impl Door {
-    /// Lets a call in, or says why not, in etcd's order.
+impl CallContext {
+    /// Admits a call. The checks are in etcd's order, because a call may violate several of them.
+    ///
+    /// # Errors
+    /// Returns why the call is refused.
     pub(super) fn admit(&self, call: &Call, answerer: Answerer) -> Result<Admitted, Refusal> {
         let status = self.handle.status();
         status.serving()?;
@@ -76,7 +79,10 @@ impl Door {
         Ok(Admitted { status })
     }
 
-    /// Lets a call about this member's health in, whatever its phase.
+    /// Admits a call about this member's health, in any phase of the member.
+    ///
+    /// # Errors
+    /// Returns why the call is refused.
     pub(super) fn admit_in_any_phase(&self, call: &Call) -> Result<Admitted, Refusal> {
         let status = self.handle.status();
         refuse_on_learner(&status)?;
@@ -84,15 +90,18 @@ impl Door {
         Ok(Admitted { status })
     }
 
-    /// A view as fresh as was asked for.
+    /// Returns a view with the requested consistency.
+    ///
+    /// # Errors
+    /// Returns why a linearizable read could not be confirmed.
     pub(super) async fn read(&self, consistency: Consistency) -> Result<Arc<Published>, Refusal> {
         match consistency {
             Consistency::Serializable => Ok(self.handle.published()),
             Consistency::Linearizable => {
-                let asked = Instant::now();
+                let started = Instant::now();
                 match self.handle.linearizable().await {
                     Ok(published) => {
-                        self.observer.read_confirmed(asked.elapsed());
+                        self.observer.read_confirmed(started.elapsed());
                         Ok(published)
                     }
                     Err(error) => {
@@ -104,8 +113,8 @@ impl Door {
         }
     }
 
-    /// Refuses a command that the quota has no room for, and raises the alarm, which then binds every member until somebody
-    /// clears it.
+    /// Refuses a command that would exceed the quota, and raises the alarm NOSPACE, after which every member refuses such commands
+    /// until a client clears it.
     pub(super) async fn check_quota(&self, command: &Command) -> Result<(), Refusal> {
         let cost = command.cost_bytes();
         let published = self.handle.published();
@@ -115,15 +124,18 @@ impl Door {
         let alarm = Alarm { kind: AlarmKind::NoSpace, member: self.handle.member().0 };
         if published.view.alarms().all(|raised| raised != alarm) {
             let raise = Command::Alarm(AlarmChange { action: AlarmAction::Activate, alarm });
-            // Refused either way; without the alarm the next one tries again.
+            // The command is refused in any case. If the alarm was not raised, the next such command tries again.
             if let Err(error) = self.handle.propose(raise).await {
-                tracing::warn!(%error, "the quota is used up, but the alarm could not be raised");
+                tracing::warn!(%error, "the quota is used up, and the alarm NOSPACE could not be raised");
             }
         }
         Err(Refusal::NoSpace)
     }
 
-    /// Sends a command through the log and waits for what it did.
+    /// Proposes a command and waits for its outcome.
+    ///
+    /// # Errors
+    /// Returns why the command was refused, or that its outcome is unknown.
     pub(super) async fn commit(
         &self,
         call: &Call,
@@ -131,14 +143,14 @@ impl Door {
         request: Request,
         command: Command,
     ) -> Result<Outcome, Refusal> {
-        let asked = Instant::now();
+        let started = Instant::now();
         let outcome = self.propose(call, admitted, command).await;
-        self.observer.request(request, Success::of(&outcome), asked.elapsed());
+        self.observer.request(request, Success::of(&outcome), started.elapsed());
         outcome
     }
 
     async fn propose(&self, call: &Call, admitted: &Admitted, command: Command) -> Result<Outcome, Refusal> {
-        if admitted.status.commit.0 > admitted.status.applied.0.saturating_add(APPLY_BEHIND_MAX) {
+        if admitted.status.commit.0 > admitted.status.applied.0.saturating_add(UNAPPLIED_ENTRIES_MAX) {
             return Err(Refusal::TooManyRequests);
         }
         self.settings.limits.check_for_log(call.message.len())?;
@@ -153,14 +165,14 @@ impl Door {
     }
 }
 
-/// A call that was let in, and the member as it was then.
+/// Status of the member at the time when a call was admitted.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) status: Arc<MemberStatus>,
 }
 
 impl Admitted {
-    /// The header of an answer, without revision.
+    /// Returns the header of an answer, without a revision.
     pub(super) fn header(&self) -> Header {
         Header {
             cluster_id: self.status.cluster.map_or(0, |cluster| cluster.short()),
@@ -203,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_member_that_does_not_serve_says_why() {
+    fn the_refusal_of_a_member_that_does_not_serve_names_its_phase() {
         for (phase, refusal) in [
             (Phase::Blank, Refusal::Blank),
             (Phase::Restoring, Refusal::Restoring),
@@ -218,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn a_learner_is_refused_what_needs_a_vote() {
+    fn a_learner_refuses_calls_for_voters() {
         assert_eq!(refuse_on_learner(&member(Role::Learner, None)), Err(Refusal::NotSupportedForLearner));
         assert_eq!(refuse_on_learner(&member(Role::Follower, None)), Ok(()));
     }
 
-    /// What etcd's `WithRequireLeader` sends.
+    /// The metadata is what etcd's `WithRequireLeader` sends.
     #[test]
-    fn who_requires_a_leader_is_refused_without_one() {
+    fn a_call_that_requires_a_leader_is_refused_without_one() {
         let mut headers = HeaderMap::new();
         let without = member(Role::Follower, None);
         assert_eq!(check_metadata(&headers, &without), Ok(()));
