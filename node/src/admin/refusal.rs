@@ -1,6 +1,6 @@
 //! Owns what the operator receives when a call fails: one table with the gRPC code of every error, the reason of every
-//! refusal as a number and as a name, and the number of every cause of a failed backup or restore. Does not own the texts,
-//! which the errors bring along, nor the meaning of the numbers (`admin.proto`).
+//! refusal as a number and as a name, and the number of every cause of a failed backup or restore. Does not own the texts
+//! (`engine`, `raft`), nor the meaning of the numbers (`admin.proto`).
 
 use prost::Message;
 use proto::admin as wire;
@@ -11,12 +11,12 @@ use tonic::{Code, Status};
 use engine::error::{AdoptError, ChangeError, ConfigurationError, ReadError, TransferError};
 use wire::RefusalReason as Reason;
 
-/// The trailer with the reason's name, which operators of the first version read.
+/// Trailer with the name of the reason, which operators of the first version read.
 const NAME_KEY: &str = "raft-refusal";
-/// The trailer with the reason as a [`wire::Refusal`].
+/// Trailer with the reason as a [`wire::Refusal`].
 const REFUSAL_KEY: &str = "raft-refusal-bin";
 
-/// A status with both trailers.
+/// Status with both trailers.
 fn refused(code: Code, error: &impl std::fmt::Display, reason: Reason) -> Status {
     let mut status = Status::new(code, error.to_string());
     let refusal = wire::Refusal { reason: reason as i32 }.encode_to_vec();
@@ -25,7 +25,7 @@ fn refused(code: Code, error: &impl std::fmt::Display, reason: Reason) -> Status
     status
 }
 
-/// Why a change was refused. No wildcard: a new refusal of the core does not compile until it has a number here.
+/// Reason of a refused change. Without a wildcard, so that a new refusal of the core does not compile until it has a number here.
 fn reason(refused: &Refused) -> Reason {
     match refused {
         Refused::NotLeader { .. } => Reason::NotLeader,
@@ -44,7 +44,7 @@ fn reason(refused: &Refused) -> Reason {
     }
 }
 
-/// The name that is sent besides the number. Operators of the first version compare it, so it never changes.
+/// Name that is sent besides the number. Operators of the first version compare it, so it never changes.
 fn name(reason: Reason) -> &'static str {
     match reason {
         Reason::Unspecified => "Other",
@@ -65,7 +65,7 @@ fn name(reason: Reason) -> &'static str {
     }
 }
 
-/// The number of a cause that the archive names; unspecified for none.
+/// Number of a cause that the archive reports; `Unspecified` if it has none.
 pub(super) fn cause_code(name: &str) -> wire::FailureCause {
     use wire::FailureCause as Cause;
     match name {
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(status.message(), text);
     }
 
-    /// The operator may repeat what was refused; what has an unknown outcome it must observe first.
+    /// The operator may repeat what was refused; if the outcome is unknown, it must observe the cluster first.
     #[test]
     fn an_unknown_outcome_is_no_refusal() {
         let status = change(&ChangeError::Unknown { index: Index(7) });
