@@ -302,10 +302,10 @@ impl Member {
     fn answer(&mut self, request: Lifecycle, serving: &mut Serving) -> Result<(), StartError> {
         let member = self.shared.member();
         let (adoption, reply) = match request {
-            Lifecycle::Bootstrap { record, reply } => (Adoption::of_bootstrap(member, record), reply),
-            Lifecycle::Join { record, reply } => (Adoption::of_join(member, record), reply),
-            Lifecycle::Restore { record, reply } => {
-                drop(reply.send(self.restore(record)));
+            Lifecycle::Bootstrap { parameters, reply } => (Adoption::of_bootstrap(member, parameters), reply),
+            Lifecycle::Join { parameters, reply } => (Adoption::of_join(member, parameters), reply),
+            Lifecycle::Restore { parameters, reply } => {
+                drop(reply.send(self.restore(parameters)));
                 return Ok(());
             }
         };

@@ -9,7 +9,7 @@ use clap::Parser;
 use dev_cluster::{PATIENCE, own_address};
 use engine::error::AdoptError;
 use engine::handle::Handle;
-use engine::record::{BootstrapRecord, ClusterId, Fetch, JoinRecord, RestoreFailure, RestoreRecord};
+use engine::parameters::{BootstrapParameters, ClusterId, Fetch, JoinParameters, RestoreFailure, RestoreParameters};
 use engine::status::Phase;
 use mvcc::{Command, Put, Store};
 use raft::{Configuration, EntryId, Index, MemberId, MemberInfo, SnapshotMeta, Term};
@@ -53,9 +53,9 @@ fn info() -> MemberInfo {
     }
 }
 
-fn order(member: MemberId, backup: &str, fetch: Fetch) -> RestoreRecord {
-    let join = JoinRecord { cluster: ClusterId([5; 16]), token: "token".to_owned(), member, info: info() };
-    RestoreRecord { join, backup: backup.to_owned(), fetch, progress: Arc::new(|| (1, 2)) }
+fn order(member: MemberId, backup: &str, fetch: Fetch) -> RestoreParameters {
+    let join = JoinParameters { cluster: ClusterId([5; 16]), token: "token".to_owned(), member, info: info() };
+    RestoreParameters { join, backup: backup.to_owned(), fetch, progress: Arc::new(|| (1, 2)) }
 }
 
 fn failing() -> Fetch {
@@ -152,8 +152,8 @@ async fn a_running_attempt_accepts_only_the_same_order(handle: &Handle) {
     handle.restore(order(handle.member(), "other", endless())).await.unwrap();
     handle.restore(order(handle.member(), "other", failing())).await.unwrap();
     let another = handle.restore(order(handle.member(), "third", failing())).await;
-    assert!(matches!(another, Err(AdoptError::AnotherRecord { .. })), "{another:?}");
-    let record = BootstrapRecord {
+    assert!(matches!(another, Err(AdoptError::AnotherIdentity { .. })), "{another:?}");
+    let record = BootstrapParameters {
         cluster: ClusterId([5; 16]),
         token: "token".to_owned(),
         voters: [(handle.member(), info())].into(),

@@ -138,8 +138,10 @@ pub enum AdoptError {
         member: MemberId,
     },
     /// The member already has another cluster identity.
-    #[error("the member already belongs to cluster {cluster}: give it an empty volume to use it in another cluster")]
-    AnotherRecord {
+    #[error(
+        "the member already has another cluster identity, of cluster {cluster}: give it an empty volume to use it elsewhere"
+    )]
+    AnotherIdentity {
         /// ID of the member's cluster, in hexadecimal.
         cluster: String,
     },
@@ -152,7 +154,7 @@ pub enum AdoptError {
     /// The request contradicts itself.
     #[error("the request cannot be used: {reason}")]
     Invalid {
-        /// What is wrong, and what is required instead.
+        /// Message: the contradiction, and what is required instead.
         reason: String,
     },
     /// The identity could not be written to the disk.
@@ -191,7 +193,7 @@ pub enum SnapshotLoadError {
     Image {
         /// Index of the last entry in the snapshot.
         index: Index,
-        /// What is wrong with the content.
+        /// Error in the content.
         source: mvcc::image::ReadError,
     },
     /// The content is the state at another index than the snapshot's header states.

@@ -14,9 +14,9 @@ use crate::event::Control;
 use crate::inbox::InboxRefusal;
 use crate::lifecycle::Lifecycle;
 use crate::outcome::Committed;
+use crate::parameters::{BootstrapParameters, JoinParameters, RestoreParameters};
 use crate::published::Published;
-use crate::record::{BootstrapRecord, JoinRecord, RestoreRecord};
-use crate::reply::{LaneId, Waiter};
+use crate::reply::{ReplyLaneId, Waiter};
 use crate::shared::Shared;
 use crate::status::{Phase, Status};
 
@@ -24,19 +24,20 @@ use crate::status::{Phase, Status};
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
-    lane: LaneId,
+    lane: ReplyLaneId,
 }
 
 impl Handle {
-    /// Creates a handle whose answers are delivered by the threads that produce them, unless [`Handle::on_lane`] names a lane.
+    /// Creates a handle whose answers are delivered by the threads that produce them, or by the runtime that
+    /// [`Handle::on_reply_lane`] names.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, lane: LaneId(0) }
+        Self { shared, lane: ReplyLaneId(0) }
     }
 
-    /// Returns a handle to the same member whose answers are delivered on the runtime that attends to `lane`.
+    /// Returns a handle to the same member whose answers are delivered on the runtime of `lane`.
     #[must_use]
-    pub fn on_lane(&self, lane: LaneId) -> Self {
+    pub fn on_reply_lane(&self, lane: ReplyLaneId) -> Self {
         Self { shared: Arc::clone(&self.shared), lane }
     }
 
@@ -152,18 +153,18 @@ impl Handle {
     ///
     /// # Errors
     /// Returns why the member refused. Its disk is unchanged.
-    pub async fn bootstrap(&self, record: BootstrapRecord) -> Result<(), AdoptError> {
+    pub async fn bootstrap(&self, parameters: BootstrapParameters) -> Result<(), AdoptError> {
         let (reply, answer) = oneshot::channel();
-        self.adopt(Lifecycle::Bootstrap { record, reply }, answer).await
+        self.adopt(Lifecycle::Bootstrap { parameters, reply }, answer).await
     }
 
     /// Binds a blank member to the running cluster that is to add it. Repeating the call with the same content succeeds.
     ///
     /// # Errors
     /// Returns why the member refused. Its disk is unchanged.
-    pub async fn join(&self, record: JoinRecord) -> Result<(), AdoptError> {
+    pub async fn join(&self, parameters: JoinParameters) -> Result<(), AdoptError> {
         let (reply, answer) = oneshot::channel();
-        self.adopt(Lifecycle::Join { record, reply }, answer).await
+        self.adopt(Lifecycle::Join { parameters, reply }, answer).await
     }
 
     /// Makes a blank member fetch a backup and start a new cluster from it, as its only voter. Returns once the restore has
@@ -172,9 +173,9 @@ impl Handle {
     ///
     /// # Errors
     /// Returns why the restore was not begun. The disk is unchanged.
-    pub async fn restore(&self, record: RestoreRecord) -> Result<(), AdoptError> {
+    pub async fn restore(&self, parameters: RestoreParameters) -> Result<(), AdoptError> {
         let (reply, answer) = oneshot::channel();
-        self.adopt(Lifecycle::Restore { record, reply }, answer).await
+        self.adopt(Lifecycle::Restore { parameters, reply }, answer).await
     }
 
     /// Prepares a shutdown: readiness becomes false, and a leader transfers its leadership. Returns when the transfer is done

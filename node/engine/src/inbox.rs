@@ -198,7 +198,7 @@ impl Inbox {
         self.put_always(|waiting| waiting.stop = true);
     }
 
-    /// Sleeps until an event that the core wants waits or `deadline` has passed, then takes all events.
+    /// Sleeps until a wanted event is queued or `deadline` has passed, then takes all events.
     pub(crate) fn next_before(&self, deadline: Instant, wants: Wants, events: &mut Vec<Event>) {
         let mut waiting = self.lock();
         let mut late = false;
@@ -217,7 +217,7 @@ impl Inbox {
         }
     }
 
-    /// Whether no event waits that would make the core act.
+    /// Returns whether no queued event would make the core act.
     pub(crate) fn is_idle(&self, wants: Wants) -> bool {
         self.lock().is_idle(wants)
     }
@@ -269,13 +269,13 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::reply::{LaneId, Waiter};
+    use crate::reply::{ReplyLaneId, Waiter};
 
     const NOTHING: Wants = Wants { proposals: false, reads: false, applied: false };
     const EVERYTHING: Wants = Wants { proposals: true, reads: true, applied: true };
 
     fn read(inbox: &Inbox) -> Result<(), InboxRefusal> {
-        inbox.read(Waiter { reply: oneshot::channel().0, lane: LaneId(0) })
+        inbox.read(Waiter { reply: oneshot::channel().0, lane: ReplyLaneId(0) })
     }
 
     fn next(inbox: &Inbox, wants: Wants) -> Vec<Event> {

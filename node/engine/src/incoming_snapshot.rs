@@ -15,7 +15,7 @@ pub struct Offered {
     pub from: MemberId,
     /// The sender's term.
     pub term: Term,
-    /// What the snapshot contains.
+    /// Metadata of the snapshot.
     pub meta: SnapshotMeta,
     /// Size of the content in bytes.
     pub size_bytes: u64,

@@ -6,7 +6,7 @@
 //! A module uses only modules that precede it in this list:
 //!
 //! ```text
-//! leaves     fatal clock mailbox transport observer record status error lifecycle outcome published
+//! leaves     fatal clock mailbox transport observer parameters status error lifecycle outcome published
 //! requests   reply → propose::admission → event → inbox → shared → handle
 //! pacing     propose::{pending, batch}   read::barrier
 //! threads    log_thread   apply   driver   snapshot_thread   incoming_snapshot
@@ -21,7 +21,7 @@ mod mailbox;
 pub mod observer;
 pub mod transport;
 
-pub mod record;
+pub mod parameters;
 pub mod status;
 
 pub mod error;

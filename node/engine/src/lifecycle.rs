@@ -1,10 +1,10 @@
-//! Owns the requests that make a blank member part of a cluster. Does not own their content (`record.rs`) or their execution (the
-//! program, because it owns the disk until then).
+//! Owns the requests that make a blank member part of a cluster. Does not own their content (`parameters.rs`) or their
+//! execution (the program, because it owns the disk until then).
 
 use tokio::sync::oneshot;
 
 use crate::error::AdoptError;
-use crate::record::{BootstrapRecord, JoinRecord, RestoreRecord};
+use crate::parameters::{BootstrapParameters, JoinParameters, RestoreParameters};
 
 /// A request to a blank member, and the channel for its answer.
 #[derive(Debug)]
@@ -12,21 +12,21 @@ pub enum Lifecycle {
     /// Become one of the first voters.
     Bootstrap {
         /// Identity of the new cluster.
-        record: BootstrapRecord,
+        parameters: BootstrapParameters,
         /// Receives the outcome.
         reply: oneshot::Sender<Result<(), AdoptError>>,
     },
     /// Wait to be added by the leader of a running cluster.
     Join {
         /// Identity of the running cluster.
-        record: JoinRecord,
+        parameters: JoinParameters,
         /// Receives the outcome.
         reply: oneshot::Sender<Result<(), AdoptError>>,
     },
     /// Fetch a backup and start a new cluster from it.
     Restore {
         /// The backup and the new cluster.
-        record: RestoreRecord,
+        parameters: RestoreParameters,
         /// Receives the outcome.
         reply: oneshot::Sender<Result<(), AdoptError>>,
     },

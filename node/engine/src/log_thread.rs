@@ -32,7 +32,7 @@ pub enum LogJob {
         from: MemberId,
         /// Term and vote, if they changed.
         hard_state: Option<HardState>,
-        /// What the snapshot contains.
+        /// Metadata of the snapshot.
         meta: SnapshotMeta,
         /// Wakes the apply thread.
         installed: InstalledSignal,
@@ -70,7 +70,7 @@ impl LogJob {
         }
     }
 
-    /// Whether the job frees space and needs none.
+    /// Returns whether the job frees space and needs none.
     fn frees_space(&self) -> bool {
         match self {
             Self::Discard { .. } | Self::DiscardThrough { .. } | Self::Purge { .. } => true,
@@ -90,7 +90,7 @@ impl InstalledSignal {
         self.0.1.notify_all();
     }
 
-    /// Whether the snapshot is durable.
+    /// Returns whether the snapshot is durable.
     pub(crate) fn is_set(&self) -> bool {
         *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -127,7 +127,7 @@ impl LogWriter {
         }
     }
 
-    /// Whether no job waits.
+    /// Returns whether no job waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting.is_empty()
     }
@@ -192,7 +192,7 @@ impl LogWriter {
     }
 }
 
-/// The log thread. Moved either by [`LogThread::run`] on a thread of its own, or by calls of [`LogThread::step`].
+/// The log thread. Runs in [`LogThread::run`] on a thread of its own, or step by step in [`LogThread::step`].
 pub struct LogThread {
     writer: LogWriter,
     jobs: Arc<Mailbox<LogJob>>,
@@ -214,7 +214,7 @@ impl LogThread {
         self.writer.storage
     }
 
-    /// Whether a job waits.
+    /// Returns whether a job waits.
     #[must_use]
     pub fn has_work(&self) -> bool {
         !self.writer.is_idle() || self.jobs.has_work()

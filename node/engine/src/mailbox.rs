@@ -87,7 +87,7 @@ impl<T> Mailbox<T> {
         jobs.append(&mut self.lock().jobs);
     }
 
-    /// Whether a job waits, or the queue is closed.
+    /// Returns whether a job waits, or the queue is closed.
     pub(crate) fn has_work(&self) -> bool {
         let waiting = self.lock();
         waiting.closed || !waiting.jobs.is_empty()

@@ -10,9 +10,9 @@ use tokio::sync::{Notify, oneshot};
 use crate::error::{ProposeError, ReadError};
 use crate::outcome::Committed;
 
-/// Identifies the runtime that a waiting caller runs on; an index into [`Lanes`].
+/// Identifies the runtime that a waiting caller runs on; an index into [`ReplyLanes`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LaneId(pub usize);
+pub struct ReplyLaneId(pub usize);
 
 /// A caller that waits for one answer.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Waiter<T> {
     /// Receives the answer.
     pub(crate) reply: oneshot::Sender<T>,
     /// Lane that carries the answer.
-    pub(crate) lane: LaneId,
+    pub(crate) lane: ReplyLaneId,
 }
 
 /// A caller that waits for a linearizable read to be confirmed.
@@ -46,29 +46,29 @@ impl Answer {
 
 /// Queue of answers to one runtime. Its length is bounded by the number of callers that may wait.
 #[derive(Debug, Default)]
-struct Lane {
+struct ReplyLane {
     ready: Mutex<Vec<Answer>>,
     wake: Notify,
-    /// Whether a runtime polls [`Lanes::attend`]. Otherwise answers are delivered by the thread that produces them.
-    attended: AtomicBool,
+    /// True if a runtime polls [`ReplyLanes::deliver`]. Otherwise answers are delivered by the thread that produces them.
+    has_runtime: AtomicBool,
 }
 
 /// The lanes to all runtimes.
 #[derive(Debug)]
-pub(crate) struct Lanes {
-    lanes: Box<[Lane]>,
+pub(crate) struct ReplyLanes {
+    lanes: Box<[ReplyLane]>,
 }
 
-impl Lanes {
-    /// Creates `count` lanes, none attended yet.
+impl ReplyLanes {
+    /// Creates `count` lanes, without runtimes yet.
     pub(crate) fn new(count: usize) -> Self {
-        Self { lanes: (0..count.max(1)).map(|_| Lane::default()).collect() }
+        Self { lanes: (0..count.max(1)).map(|_| ReplyLane::default()).collect() }
     }
 
     /// Delivers the lane's answers on the runtime that polls this future, until it is dropped.
-    pub(crate) async fn attend(&self, id: LaneId) {
+    pub(crate) async fn deliver(&self, id: ReplyLaneId) {
         let lane = &self.lanes[id.0];
-        lane.attended.store(true, Ordering::Release);
+        lane.has_runtime.store(true, Ordering::Release);
         let mut batch = Vec::new();
         loop {
             lane.wake.notified().await;
@@ -88,7 +88,7 @@ pub(crate) struct Replies {
 
 impl Replies {
     /// Creates an empty collection.
-    pub(crate) fn new(lanes: &Lanes) -> Self {
+    pub(crate) fn new(lanes: &ReplyLanes) -> Self {
         Self { by_lane: lanes.lanes.iter().map(|_| Vec::new()).collect() }
     }
 
@@ -107,12 +107,12 @@ impl Replies {
     }
 
     /// Sends all collected answers.
-    pub(crate) fn flush(&mut self, lanes: &Lanes) {
+    pub(crate) fn flush(&mut self, lanes: &ReplyLanes) {
         for (lane, answers) in lanes.lanes.iter().zip(&mut self.by_lane) {
             if answers.is_empty() {
                 continue;
             }
-            if lane.attended.load(Ordering::Acquire) {
+            if lane.has_runtime.load(Ordering::Acquire) {
                 locked(&lane.ready).append(answers);
                 lane.wake.notify_one();
             } else {

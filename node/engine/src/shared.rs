@@ -14,7 +14,7 @@ use crate::lifecycle::Lifecycle;
 use crate::observer::Observer;
 use crate::propose::admission::Admission;
 use crate::published::Published;
-use crate::reply::{LaneId, Lanes};
+use crate::reply::{ReplyLaneId, ReplyLanes};
 use crate::status::Status;
 
 /// The state of one member that more than one thread needs. The program holds it to report what happens outside the engine;
@@ -24,7 +24,7 @@ pub struct Shared {
     pub(crate) member: MemberId,
     pub(crate) inbox: Inbox,
     pub(crate) admission: Admission,
-    pub(crate) lanes: Lanes,
+    pub(crate) lanes: ReplyLanes,
     pub(crate) status: ArcSwap<Status>,
     pub(crate) published: ArcSwap<Published>,
     pub(crate) draining: AtomicBool,
@@ -55,7 +55,7 @@ impl Shared {
             member: status.member,
             inbox: Inbox::default(),
             admission: Admission::default(),
-            lanes: Lanes::new(lanes),
+            lanes: ReplyLanes::new(lanes),
             status: ArcSwap::from_pointee(status),
             published: ArcSwap::from_pointee(nothing),
             draining: AtomicBool::new(false),
@@ -107,8 +107,8 @@ impl Shared {
     }
 
     /// Delivers the answers of one lane on the runtime that polls this future, until it is dropped.
-    pub async fn attend(&self, lane: LaneId) {
-        self.lanes.attend(lane).await;
+    pub async fn deliver_replies(&self, lane: ReplyLaneId) {
+        self.lanes.deliver(lane).await;
     }
 
     /// Announces that the member stops, so that streams to clients end: notifies [`crate::handle::Handle::stopping`] and

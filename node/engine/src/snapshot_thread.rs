@@ -13,8 +13,7 @@ use crate::error::SnapshotWriteError;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 
-/// The snapshot thread. Moved either by [`SnapshotThread::run`] on a thread of its own, or by calls of
-/// [`SnapshotThread::step`].
+/// The snapshot thread. Runs in [`SnapshotThread::run`] on a thread of its own, or step by step in [`SnapshotThread::step`].
 pub struct SnapshotThread {
     jobs: Arc<Mailbox<SnapshotJob>>,
     snapshots: Snapshots,
@@ -37,7 +36,7 @@ impl SnapshotThread {
         }
     }
 
-    /// Whether a snapshot waits to be written.
+    /// Returns whether a snapshot waits to be written.
     #[must_use]
     pub fn has_work(&mut self) -> bool {
         let mut jobs = Vec::new();

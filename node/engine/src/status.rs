@@ -1,5 +1,5 @@
-//! Owns a member's status report, which needs no other member, and the rule that decides whether a member serves clients. Does
-//! not own how often the report is refreshed (`driver/report.rs`).
+//! Owns a member's status report, which it makes without contacting other members, and the rule that decides whether it serves
+//! clients. Does not own how often the report is refreshed (`driver/report.rs`).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use raft::{Configuration, Index, MemberId, ProgressReport, Role, Term};
 use storage::ClusterId;
 
-use crate::record::FetchProgress;
+use crate::parameters::FetchProgress;
 
 /// Phase of a member's life (admin.proto `Phase`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +68,7 @@ pub struct Status {
     pub name: String,
     /// Phase of its life.
     pub phase: Phase,
-    /// Whether the member prepares to stop: it transfers leadership if it leads.
+    /// True if the member prepares to stop: it transfers leadership if it leads.
     pub draining: bool,
     /// Role in consensus.
     pub role: Role,
@@ -112,7 +112,7 @@ pub enum NotServing {
 }
 
 impl Status {
-    /// Whether the member serves clients. A member that waits to be added to its cluster must not answer as if its empty
+    /// Returns whether the member serves clients. A member that waits to be added to its cluster must not answer as if its empty
     /// store were the cluster's.
     ///
     /// # Errors

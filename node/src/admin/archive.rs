@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use archive::{Access, ArchiveError, Backup, Done, ObjectStoreConfig, Patience, Progress, Restore};
 use engine::handle::Handle;
-use engine::record::{ClusterId, JoinRecord, RestoreFailure, RestoreRecord};
+use engine::parameters::{ClusterId, JoinParameters, RestoreFailure, RestoreParameters};
 use proto::admin as wire;
 use proto::admin::backup_response::State;
 use raft::EntryId;
@@ -108,16 +108,16 @@ impl Archive {
     /// Creates the order by which a blank member fetches a backup.
     pub(super) fn restore(
         &self,
-        join: JoinRecord,
+        join: JoinParameters,
         store: ObjectStoreConfig,
         source: ClusterId,
         manifest: String,
-    ) -> RestoreRecord {
+    ) -> RestoreParameters {
         let access = Access { store, credentials: self.restore_credentials.clone(), patience: Patience::TRANSFER };
         let progress = Progress::default();
         let restore = Restore { manifest: manifest.clone(), source, member: join.member, own: join.info.clone() };
         let reported = progress.clone();
-        RestoreRecord {
+        RestoreParameters {
             join,
             backup: manifest,
             fetch: Box::new(move |snapshots| {

@@ -106,7 +106,7 @@ mod tests {
     use raft::{MemberInfo, ProgressReport, Term};
 
     use super::*;
-    use engine::record::ClusterId;
+    use engine::parameters::ClusterId;
 
     fn leader() -> Status {
         let mut status = Status::idle(MemberId(0xa1), "demo-1".to_owned(), Phase::Member);

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use archive::ObjectStoreConfig;
-use engine::record::{BootstrapRecord, ClusterId, JoinRecord};
+use engine::parameters::{BootstrapParameters, ClusterId, JoinParameters};
 use proto::admin as wire;
 use raft::{Change, Index, MemberId, MemberInfo};
 use tonic::Status;
@@ -83,8 +83,8 @@ fn ids(field: &'static str, texts: &[String]) -> Result<BTreeSet<MemberId>, Inva
     Ok(ids)
 }
 
-pub(super) fn bootstrap(request: wire::BootstrapRequest) -> Result<BootstrapRecord, Invalid> {
-    let order = BootstrapRecord {
+pub(super) fn bootstrap(request: wire::BootstrapRequest) -> Result<BootstrapParameters, Invalid> {
+    let order = BootstrapParameters {
         cluster: cluster_id("cluster_id", &request.cluster_id)?,
         token: token(request.token)?,
         voters: members("voters", request.voters)?,
@@ -99,11 +99,11 @@ pub(super) fn bootstrap(request: wire::BootstrapRequest) -> Result<BootstrapReco
     Ok(order)
 }
 
-pub(super) fn join(request: wire::JoinRequest) -> Result<JoinRecord, Invalid> {
+pub(super) fn join(request: wire::JoinRequest) -> Result<JoinParameters, Invalid> {
     let receiver =
         request.self_.ok_or_else(|| Invalid::new("self", "is missing: give the receiver's ID, name and URLs"))?;
     let (member, info) = member("self", receiver)?;
-    Ok(JoinRecord {
+    Ok(JoinParameters {
         cluster: cluster_id("cluster_id", &request.cluster_id)?,
         token: token(request.token)?,
         member,
@@ -114,7 +114,7 @@ pub(super) fn join(request: wire::JoinRequest) -> Result<JoinRecord, Invalid> {
 /// Request to start a new cluster from a backup.
 pub(super) struct RestoreOrder {
     /// New cluster, and the receiver's part in it.
-    pub(super) join: JoinRecord,
+    pub(super) join: JoinParameters,
     /// Object store that holds the backup.
     pub(super) store: ObjectStoreConfig,
     /// Cluster that wrote the backup.

@@ -120,7 +120,7 @@ pub(super) fn configuration(error: &ConfigurationError) -> Status {
 pub(super) fn adopt(error: &AdoptError) -> Status {
     match error {
         AdoptError::Invalid { .. } => Status::invalid_argument(error.to_string()),
-        AdoptError::NotNamed { .. } | AdoptError::AnotherRecord { .. } | AdoptError::NotBlank { .. } => {
+        AdoptError::NotNamed { .. } | AdoptError::AnotherIdentity { .. } | AdoptError::NotBlank { .. } => {
             Status::failed_precondition(error.to_string())
         }
         AdoptError::Disk { .. } => Status::internal(error.to_string()),

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use engine::error::AdoptError;
-use engine::record::{BootstrapRecord, JoinRecord};
+use engine::parameters::{BootstrapParameters, JoinParameters};
 use raft::{Configuration, MemberId, MemberInfo};
 use sha2::{Digest, Sha256};
 use storage::{ClusterIdentity, Recovered, Start, Storage, StorageError};
@@ -19,8 +19,8 @@ pub(super) struct Adoption {
 
 impl Adoption {
     /// Checks the identity of a new cluster, of which this member is one of the first voters.
-    pub(super) fn of_bootstrap(member: MemberId, order: BootstrapRecord) -> Result<Self, AdoptError> {
-        let BootstrapRecord { cluster, token, voters, name } = order;
+    pub(super) fn of_bootstrap(member: MemberId, order: BootstrapParameters) -> Result<Self, AdoptError> {
+        let BootstrapParameters { cluster, token, voters, name } = order;
         let own = voters.get(&member).ok_or(AdoptError::NotNamed { member })?.clone();
         if own.name != name {
             let reason =
@@ -41,8 +41,8 @@ impl Adoption {
     }
 
     /// Checks the identity of a running cluster that is to add this member, or of one that starts from a backup.
-    pub(super) fn of_join(member: MemberId, order: JoinRecord) -> Result<Self, AdoptError> {
-        let JoinRecord { cluster, token, member: named, info } = order;
+    pub(super) fn of_join(member: MemberId, order: JoinParameters) -> Result<Self, AdoptError> {
+        let JoinParameters { cluster, token, member: named, info } = order;
         if named != member {
             return Err(AdoptError::NotNamed { member });
         }
@@ -76,7 +76,7 @@ impl Adoption {
                 Ok(Box::new(Recovered { storage, identity, raft, snapshot, quarantined: Vec::new() }))
             }
             Err(StorageError::AlreadyMember { cluster }) => {
-                Err((AdoptError::AnotherRecord { cluster: cluster.to_string() }, Box::new(storage)))
+                Err((AdoptError::AnotherIdentity { cluster: cluster.to_string() }, Box::new(storage)))
             }
             Err(reason) => Err((AdoptError::Disk { reason: reason.to_string() }, Box::new(storage))),
         }
@@ -90,12 +90,12 @@ impl Adoption {
     /// Accepts the identity that the member has already, so that the operator can repeat a call.
     ///
     /// # Errors
-    /// Returns [`AdoptError::AnotherRecord`] if the member has another identity.
+    /// Returns [`AdoptError::AnotherIdentity`] if the member has another identity.
     pub(super) fn compare(&self, adopted: &ClusterIdentity) -> Result<(), AdoptError> {
         if self.cluster == *adopted {
             return Ok(());
         }
-        Err(AdoptError::AnotherRecord { cluster: adopted.cluster_id.to_string() })
+        Err(AdoptError::AnotherIdentity { cluster: adopted.cluster_id.to_string() })
     }
 }
 

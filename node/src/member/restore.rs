@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use engine::error::AdoptError;
-use engine::record::{RestoreFailure, RestoreRecord};
+use engine::parameters::{RestoreFailure, RestoreParameters};
 use engine::status::{Phase, RestoreStatus, Status};
 use raft::SnapshotMeta;
 use storage::{Start, Storage};
@@ -50,8 +50,8 @@ impl Member {
     ///
     /// # Errors
     /// Returns why the order cannot be carried out. No attempt was started.
-    pub(super) fn restore(&mut self, order: RestoreRecord) -> Result<(), AdoptError> {
-        let RestoreRecord { join, backup, fetch, progress } = order;
+    pub(super) fn restore(&mut self, order: RestoreParameters) -> Result<(), AdoptError> {
+        let RestoreParameters { join, backup, fetch, progress } = order;
         let adoption = Adoption::of_join(self.shared.member(), join)?;
         let (storage, attempts) = match std::mem::replace(&mut self.life, Life::Over) {
             Life::Blank(storage) => (storage, 0),
@@ -161,11 +161,11 @@ impl Restoring {
     /// Accepts the order that is being carried out already, so that the operator can repeat a call.
     ///
     /// # Errors
-    /// Returns [`AdoptError::AnotherRecord`] for another backup or another cluster identity.
+    /// Returns [`AdoptError::AnotherIdentity`] for another backup or another cluster identity.
     fn compare(&self, adoption: &Adoption, backup: &str) -> Result<(), AdoptError> {
         if self.backup == backup {
             return adoption.compare(self.adoption.cluster());
         }
-        Err(AdoptError::AnotherRecord { cluster: self.adoption.cluster().cluster_id.to_string() })
+        Err(AdoptError::AnotherIdentity { cluster: self.adoption.cluster().cluster_id.to_string() })
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use api::{ClientService, Limits, Settings};
 use engine::fatal;
 use engine::handle::Handle;
-use engine::reply::LaneId;
+use engine::reply::ReplyLaneId;
 use engine::shared::Shared;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -155,8 +155,8 @@ impl Serving {
         for (number, socket) in std::mem::take(&mut self.clients).into_iter().enumerate() {
             let listener = listen(socket).map_err(|source| StartError::System { what: "listen to clients", source })?;
             // Lane 0 is for calls from all other threads.
-            let lane = LaneId(number + 1);
-            let service = ClientService::new(handle.on_lane(lane), settings, Arc::new(metrics.clone()));
+            let lane = ReplyLaneId(number + 1);
+            let service = ClientService::new(handle.on_reply_lane(lane), settings, Arc::new(metrics.clone()));
             let shared = Arc::clone(shared);
             self.client_threads.push(fatal::spawn("clients", move || clients(listener, service, lane, shared)));
         }
@@ -184,13 +184,13 @@ impl Serving {
 }
 
 /// Serves the connections of one client thread until the member stops.
-fn clients(listener: TcpListener, service: ClientService, lane: LaneId, shared: Arc<Shared>) {
+fn clients(listener: TcpListener, service: ClientService, lane: ReplyLaneId, shared: Arc<Shared>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.unwrap_or_else(|reason| fatal::fatal(format_args!("the runtime for clients cannot start: {reason}")));
     runtime.block_on(async move {
         let replies = Arc::clone(&shared);
-        tokio::spawn(async move { replies.attend(lane).await });
+        tokio::spawn(async move { replies.deliver_replies(lane).await });
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(reason) => fatal::fatal(format_args!("the client port cannot be served: {reason}")),

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft::{Config, Configuration, Index, MemberId, Role, SnapshotMeta};
-use stepped_member::{Carried, Settings, SnapshotDue};
+use stepped_member::{Settings, SnapshotContent, SnapshotDue};
 use world::agenda::Agenda;
 use world::clock::{Clock, TRUE_RATE};
 use world::disk::Disk;
@@ -53,7 +53,7 @@ enum Event {
     /// A message arrives.
     Frame { from: MemberId, to: MemberId, bytes: Bytes },
     /// The last byte of a snapshot arrives.
-    Transfer { from: MemberId, start: u64, due: SnapshotDue, carried: Box<Carried> },
+    Transfer { from: MemberId, start: u64, due: SnapshotDue, carried: Box<SnapshotContent> },
     /// A sender learns the outcome of its snapshot transfer.
     Sent { id: MemberId, start: u64, to: MemberId, number: u64, arrived: Result<(), ()> },
     /// A sender notices that a connection broke.

@@ -27,7 +27,7 @@ impl ApplyJob {
         }
     }
 
-    /// Whether the job can begin without waiting for the log thread.
+    /// Returns whether the job can begin without waiting for the log thread.
     pub(super) fn can_begin(&self) -> bool {
         match self {
             Self::Entries(_) => true,
@@ -71,7 +71,7 @@ impl ApplyQueue {
         self.shared.unapplied_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Whether a job waits, or the queue is closed.
+    /// Returns whether a job waits, or the queue is closed.
     pub(super) fn has_work(&self) -> bool {
         self.jobs.has_work()
     }

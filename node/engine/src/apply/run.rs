@@ -48,7 +48,7 @@ pub enum ApplyError {
     },
 }
 
-/// The apply thread. Moved either by [`Applier::run`] on a thread of its own, or by calls of [`Applier::step`].
+/// The apply thread. Runs in [`Applier::run`] on a thread of its own, or step by step in [`Applier::step`].
 pub struct Applier {
     store: Store,
     /// The store's revision.
@@ -92,7 +92,7 @@ impl Applier {
         }
     }
 
-    /// Whether [`Applier::step`] has work that does not wait for the log thread.
+    /// Returns whether [`Applier::step`] has work that does not wait for the log thread.
     #[must_use]
     pub fn has_work(&mut self) -> bool {
         let mut jobs = Vec::new();

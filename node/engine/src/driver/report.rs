@@ -48,7 +48,7 @@ pub(crate) struct Reporter {
     cluster: ClusterId,
     name: String,
     last: Option<Report>,
-    /// Whether a change is not reported yet because the last report was too recent.
+    /// True if a change is not reported yet because the last report was too recent.
     overdue: bool,
 }
 

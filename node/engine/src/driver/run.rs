@@ -56,7 +56,7 @@ pub enum Ended {
     Removed(Index),
 }
 
-/// The core's thread. Moved either by [`Driver::run`] on a thread of its own, or by calls of [`Driver::step`].
+/// The core's thread. Runs in [`Driver::run`] on a thread of its own, or step by step in [`Driver::step`].
 pub struct Driver {
     pub(super) raft: Raft,
     pub(super) shared: Arc<Shared>,
@@ -145,7 +145,7 @@ impl Driver {
         self.turn(now)
     }
 
-    /// Whether [`Driver::run`] would wake if its clock showed `now`.
+    /// Returns whether [`Driver::run`] would wake if its clock showed `now`.
     #[must_use]
     pub fn is_due(&self, now: Duration) -> bool {
         now >= self.deadline() || !self.shared.inbox.is_idle(self.wants())

@@ -68,7 +68,7 @@ pub(crate) struct SnapshotSchedule {
     pub(super) jobs: Arc<Mailbox<SnapshotJob>>,
     /// Last index of the newest durable snapshot.
     pub(super) newest: Index,
-    /// Whether the core has reported that a snapshot is due.
+    /// True if the core has reported that a snapshot is due.
     pub(super) due: bool,
     /// State to be written once the log is durable up to its index.
     pub(super) captured: Option<Arc<Published>>,
@@ -113,7 +113,7 @@ impl SnapshotSchedule {
         (self.due && self.started.is_none() && self.captured.is_none()).then_some(self.not_before)
     }
 
-    /// Whether a member needs a snapshot.
+    /// Returns whether a member needs a snapshot.
     pub(super) fn is_wanted(&self) -> bool {
         !self.wanted.is_empty()
     }

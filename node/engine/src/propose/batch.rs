@@ -80,12 +80,12 @@ impl Batcher {
         self.not_before = Duration::ZERO;
     }
 
-    /// Whether no command waits.
+    /// Returns whether no command waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.waiting == 0 && self.requeued.is_empty()
     }
 
-    /// Whether a command that arrives now would be proposed at once.
+    /// Returns whether a command that arrives now would be proposed at once.
     pub(crate) fn wants_more(&self, in_flight: usize) -> bool {
         in_flight < PARTIAL_IN_FLIGHT || (in_flight < FULL_IN_FLIGHT && self.is_full())
     }
@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::outcome::Committed;
-    use crate::reply::{LaneId, Lanes, Waiter};
+    use crate::reply::{ReplyLaneId, ReplyLanes, Waiter};
 
     const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -184,20 +184,20 @@ mod tests {
 
     struct Clients {
         admission: Admission,
-        lanes: Lanes,
+        lanes: ReplyLanes,
         replies: Replies,
     }
 
     impl Clients {
         fn new() -> Self {
-            let lanes = Lanes::new(1);
+            let lanes = ReplyLanes::new(1);
             Self { admission: Admission::default(), replies: Replies::new(&lanes), lanes }
         }
 
         fn command(&self, value_bytes: usize) -> (Proposal, Answer) {
             let put = Put { key: "key".into(), value: vec![0; value_bytes].into(), ..Put::default() };
             let (reply, answer) = oneshot::channel();
-            let waiter = Waiter { reply, lane: LaneId(0) };
+            let waiter = Waiter { reply, lane: ReplyLaneId(0) };
             (self.admission.admit(Command::Put(put), waiter).unwrap(), answer)
         }
 
@@ -299,7 +299,7 @@ mod tests {
         let put = || Command::Put(Put { value: vec![0; 30 << 20].into(), ..Put::default() });
         let admit = |command| {
             let (reply, _) = oneshot::channel();
-            clients.admission.admit(command, Waiter { reply, lane: LaneId(0) })
+            clients.admission.admit(command, Waiter { reply, lane: ReplyLaneId(0) })
         };
         let first = admit(put()).unwrap();
         let second = admit(put()).unwrap();

@@ -89,7 +89,7 @@ impl Pending {
         self.lock().counted
     }
 
-    /// Whether callers wait for a batch that may be lost.
+    /// Returns whether callers wait for a batch that may be lost.
     pub(crate) fn has_uncounted(&self) -> bool {
         let table = self.lock();
         table.batches.len() > table.counted

@@ -66,7 +66,7 @@ impl Rounds {
         self.gathering.push_back(Group { waiters, deadline: now + self.timeout });
     }
 
-    /// Whether a read that arrives now could begin a round.
+    /// Returns whether a read that arrives now could begin a round.
     pub(crate) fn wants_more(&self) -> bool {
         self.under_way.len() < ROUNDS_MAX
     }
@@ -124,7 +124,7 @@ impl Rounds {
         Some(self.not_before).filter(|at| !at.is_zero() && !self.gathering.is_empty())
     }
 
-    /// Whether no read waits.
+    /// Returns whether no read waits.
     pub(crate) fn is_idle(&self) -> bool {
         self.gathering.is_empty() && self.under_way.is_empty()
     }
@@ -178,7 +178,7 @@ impl Barrier {
         }
     }
 
-    /// Whether no read waits.
+    /// Returns whether no read waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
     }
@@ -211,7 +211,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::reply::{LaneId, Lanes, Waiter};
+    use crate::reply::{ReplyLaneId, ReplyLanes, Waiter};
 
     type Answer = oneshot::Receiver<Result<(), ReadError>>;
 
@@ -220,17 +220,17 @@ mod tests {
 
     fn reader() -> (ReadWaiter, Answer) {
         let (reply, answer) = oneshot::channel();
-        (Waiter { reply, lane: LaneId(0) }, answer)
+        (Waiter { reply, lane: ReplyLaneId(0) }, answer)
     }
 
     struct Clients {
-        lanes: Lanes,
+        lanes: ReplyLanes,
         replies: Replies,
     }
 
     impl Clients {
         fn new() -> Self {
-            let lanes = Lanes::new(1);
+            let lanes = ReplyLanes::new(1);
             Self { replies: Replies::new(&lanes), lanes }
         }
 

@@ -1,9 +1,9 @@
-//! One member without threads, sockets or clocks: the parts that [`engine::wiring`] makes, each moved one step at a time by the
-//! caller, who also says what time it is and carries messages between members. Owns no behaviour: a step is what a thread of
+//! Owns a member without threads, sockets or clocks. The caller steps each part that [`engine::wiring`] assembles, passes in the
+//! time, and carries messages between members. Does not own any behaviour of a member: one step does what a thread of
 //! [`engine::threads`] does in one round.
 //!
-//! The simulator runs clusters of these on disks in memory, so that the shipped code is what was tried. Messages leave and enter
-//! in the form that they have on the wire (`wire`), so that a message which loses something in encoding is noticed.
+//! The simulator runs clusters of these members on disks in memory, so that it tests the code that ships. Messages leave and
+//! enter as encoded frames (`wire`), so that tests also notice a message that is not encoded completely.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -29,11 +29,11 @@ use tokio::sync::mpsc;
 
 pub use engine::wiring::Settings;
 
-/// What the driver wants carried to other members.
+/// Messages and snapshots that the driver has sent, until the caller takes them.
 #[derive(Debug, Default)]
 struct Outbox {
     messages: Vec<(MemberId, Message)>,
-    /// To each member one at most, as on the wire.
+    /// At most one to each member, as in the real transport.
     snapshots: BTreeMap<MemberId, SnapshotDue>,
 }
 
@@ -41,7 +41,7 @@ struct Outbox {
 struct SharedOutbox(Arc<Mutex<Outbox>>);
 
 impl SharedOutbox {
-    /// Every holder leaves it whole.
+    /// Ignores poisoning: every holder of the lock leaves the outbox consistent.
     fn lock(&self) -> MutexGuard<'_, Outbox> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -59,64 +59,64 @@ impl Transport for SharedOutbox {
     }
 }
 
-/// A snapshot that is to go to another member.
+/// A snapshot transfer to another member that the driver has begun.
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotDue {
-    /// To whom.
+    /// The receiver.
     pub to: MemberId,
-    /// The transfer's name.
+    /// Number of the transfer.
     pub number: u64,
-    /// The sender's term, to be carried along.
+    /// The sender's term, which the receiver needs.
     pub term: Term,
-    /// How far it must reach.
+    /// Index that the snapshot must reach.
     pub at_least: Index,
 }
 
-/// What the core's thread did in one round. Nothing of it has left the member yet.
+/// Result of one round of the core's thread. No message of it has left the member yet.
 #[derive(Debug)]
 pub struct Turn {
-    /// What the core asked for, in order.
+    /// Outputs of the core, in order.
     pub outputs: Vec<Output>,
-    /// Whether the driver has ended, and must not be moved again.
+    /// True if the driver has ended. It must not be stepped again then.
     pub ended: bool,
 }
 
-/// What is on the disk now.
+/// What one step of the log thread has made durable.
 #[derive(Debug)]
 pub enum Written {
-    /// These, with one sync.
+    /// These writes, with one sync.
     Persisted(Vec<Persist>),
-    /// A received snapshot in the place of log and state, and term and vote if they changed.
+    /// A received snapshot, which replaces the log and the state.
     Installed {
-        /// The write's name.
+        /// ID of the write.
         io: IoId,
-        /// Term and vote.
+        /// Term and vote, if they changed.
         hard_state: Option<HardState>,
-        /// What it contains.
+        /// Metadata of the snapshot.
         meta: SnapshotMeta,
     },
-    /// Nothing below this index is needed any more.
+    /// The purge of all entries below an index.
     Purged {
-        /// The first one that is.
+        /// First index that is kept.
         first_kept: Index,
     },
     /// The tombstone of a removed member.
-    Buried,
-    /// Less than before: received snapshots are gone.
+    Tombstone,
+    /// The deletion of received snapshots.
     Discarded,
 }
 
-/// A snapshot on its way between members.
+/// A snapshot in transfer between members.
 #[derive(Clone, Debug)]
-pub struct Carried {
-    /// What it contains.
+pub struct SnapshotContent {
+    /// Metadata of the snapshot.
     pub meta: SnapshotMeta,
     bytes: Vec<Bytes>,
     size: u64,
     crc32c: u32,
 }
 
-/// Keeps the outputs of the core until the end of the turn.
+/// Collects the outputs of the core until the end of the turn.
 #[derive(Clone, Debug, Default)]
 struct Outputs(Arc<Mutex<Vec<Output>>>);
 
@@ -132,7 +132,7 @@ impl Observer for Outputs {
     }
 }
 
-/// A member that moves when it is stepped.
+/// A member whose parts are stepped by the caller.
 pub struct SteppedMember {
     driver: Driver,
     log: LogThread,
@@ -151,20 +151,20 @@ impl fmt::Debug for SteppedMember {
 }
 
 impl SteppedMember {
-    /// A member that goes on from what its disk holds. Its first turn is due at once.
+    /// Starts a member from the recovered content of its disk. Its first turn is due at once.
     ///
     /// # Errors
     /// Returns why the member cannot run on this disk.
     pub fn start(recovered: Recovered, settings: Settings, now: Now) -> Result<Self, WireError> {
-        let record = recovered.identity.cluster.as_ref().ok_or(WireError::NoCluster)?;
+        let identity = recovered.identity.cluster.as_ref().ok_or(WireError::NoCluster)?;
         let status = Status {
-            cluster: Some(record.cluster_id),
-            ..Status::idle(recovered.identity.member, record.own.name.clone(), Phase::Member)
+            cluster: Some(identity.cluster_id),
+            ..Status::idle(recovered.identity.member, identity.own.name.clone(), Phase::Member)
         };
         let outputs = Outputs::default();
-        // A member of a cluster gets no lifecycle requests.
+        // A member that belongs to a cluster gets no lifecycle requests.
         let lifecycle = mpsc::channel(1).0;
-        let shared = Shared::new(status, Some(record.token_sha256), 1, lifecycle, Box::new(outputs.clone()));
+        let shared = Shared::new(status, Some(identity.token_sha256), 1, lifecycle, Box::new(outputs.clone()));
         let stored = recovered.storage.snapshots().clone();
         let outbox = SharedOutbox::default();
         let Wired { driver, log, applier, snapshots, .. } =
@@ -172,13 +172,13 @@ impl SteppedMember {
         Ok(Self { driver, log, applier, snapshots, stored, shared, outbox, outputs })
     }
 
-    /// The member as its callers see it. Its futures wake no task: poll them again after a step.
+    /// The member as its callers see it. Its futures never wake a task: poll them again after a step.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.shared))
     }
 
-    /// Its core.
+    /// The member's core.
     #[must_use]
     pub fn raft(&self) -> &Raft {
         self.driver.raft()
@@ -186,71 +186,70 @@ impl SteppedMember {
 
     // The core's thread.
 
-    /// Whether the core's thread would wake, were its clock at `now`.
+    /// Returns whether the core's thread would wake if its clock showed `now`.
     #[must_use]
     pub fn is_due(&self, now: Duration) -> bool {
         self.driver.is_due(now)
     }
 
-    /// When the core's thread wakes though nothing happens, on its monotonic clock.
+    /// Monotonic time at which the core's thread wakes without an event.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.driver.deadline()
     }
 
-    /// One round of the core's thread: everything that waits, and all that follows.
+    /// Runs one round of the core's thread: takes all events, reacts to them, and executes all outputs.
     pub fn turn(&mut self, now: Now) -> Turn {
         let ended = self.driver.step(now);
         Turn { outputs: self.outputs.take(), ended: matches!(ended, Some(Ended::Stopped | Ended::Removed(_))) }
     }
 
-    /// Asks the member to end. The turn that takes this in says so.
+    /// Stops the member. Its next turn reports that the driver has ended.
     pub fn stop(&self) {
         self.shared.stop_core();
     }
 
-    // The log's thread.
+    // The log thread.
 
-    /// Whether something is to be written.
+    /// Returns whether a job waits for the log thread.
     #[must_use]
     pub fn has_to_write(&self) -> bool {
         self.log.has_work()
     }
 
-    /// One write with its sync.
+    /// Executes one job of the log thread, with one sync.
     ///
     /// # Errors
-    /// Returns why nothing was written. After [`StorageError::Full`] it may be tried again; after any other error the member must
-    /// end.
+    /// Returns why the job failed. After [`StorageError::Full`] it may be retried; after any other error the member must end.
     pub fn write(&mut self) -> Result<Option<Written>, StorageError> {
         Ok(self.log.step()?.map(|job| match job {
             LogJob::Persist(group) => Written::Persisted(group),
             LogJob::Install { io, hard_state, meta, .. } => Written::Installed { io, hard_state, meta },
             LogJob::Discard { .. } | LogJob::DiscardThrough { .. } => Written::Discarded,
             LogJob::Purge { first_kept } => Written::Purged { first_kept },
-            LogJob::Tombstone { .. } => Written::Buried,
+            LogJob::Tombstone { .. } => Written::Tombstone,
         }))
     }
 
     // The apply thread.
 
-    /// Whether something is to be applied that does not wait for an installation.
+    /// Returns whether the apply thread has work that does not wait for the log thread.
     #[must_use]
     pub fn has_to_apply(&mut self) -> bool {
         self.applier.has_work()
     }
 
-    /// One batch.
+    /// Applies one batch.
     ///
     /// # Errors
-    /// Returns why the member must end: its state cannot be what it is on other members.
+    /// Returns why the member must end, because its state would differ from that of other members.
     pub fn apply(&mut self) -> Result<(), ApplyError> {
         self.applier.step()
     }
 
     // The snapshot thread.
 
-    /// Whether a snapshot is to be written.
+    /// Returns whether a snapshot waits to be written.
     #[must_use]
     pub fn has_to_snapshot(&mut self) -> bool {
         self.snapshots.has_work()
@@ -261,20 +260,20 @@ impl SteppedMember {
         self.snapshots.step();
     }
 
-    /// What the newest snapshot on its disk contains.
+    /// Returns the metadata of the newest snapshot on the member's disk.
     #[must_use]
     pub fn newest_snapshot(&self) -> Option<SnapshotMeta> {
         self.stored.newest().map(|info| info.meta)
     }
 
-    // The wire.
+    // The transport.
 
-    /// The messages that the member has sent since the last call, each in the form that it has on the wire.
-    pub fn take_said(&mut self) -> Vec<(MemberId, Bytes)> {
-        let said = std::mem::take(&mut self.outbox.lock().messages);
-        let encoded = said.into_iter().filter_map(|(to, message)| {
+    /// Takes the messages that the member has sent since the last call, each encoded as a frame.
+    pub fn take_frames(&mut self) -> Vec<(MemberId, Bytes)> {
+        let messages = std::mem::take(&mut self.outbox.lock().messages);
+        let encoded = messages.into_iter().filter_map(|(to, message)| {
             let mut frame = Vec::new();
-            // A message that has no form is not sent, and Raft sends it again.
+            // A message that cannot be encoded is dropped, which Raft tolerates.
             wire::put_message(&mut frame, &message).ok()?;
             Some((to, frame.into()))
         });
@@ -284,42 +283,42 @@ impl SteppedMember {
     /// Delivers a frame from another member.
     ///
     /// # Errors
-    /// Returns what is wrong with a malformed frame.
-    pub fn hear(&self, from: MemberId, frame: Bytes) -> Result<(), DecodeError> {
+    /// Returns why the frame is malformed. None of its messages was delivered.
+    pub fn deliver(&self, from: MemberId, frame: Bytes) -> Result<(), DecodeError> {
         self.shared.deliver(from, wire::messages(frame)?);
         Ok(())
     }
 
-    /// Reports that a connection broke.
+    /// Reports that the connection to a member broke.
     pub fn unreachable(&self, member: MemberId) {
         self.shared.unreachable(member);
     }
 
-    /// Transfers of snapshots that were begun since the last call.
+    /// Takes the snapshot transfers that the driver has begun since the last call.
     pub fn take_snapshots_due(&mut self) -> Vec<SnapshotDue> {
         std::mem::take(&mut self.outbox.lock().snapshots).into_values().collect()
     }
 
-    /// The newest snapshot, to be carried to a member.
+    /// Reads the newest snapshot, for a transfer to another member.
     ///
     /// # Errors
-    /// Returns why there is none that reaches `at_least`, or why it cannot be read.
-    pub fn carry(&self, at_least: Index) -> Result<Carried, SnapshotError> {
+    /// Returns an error if no snapshot reaches `at_least` or if it cannot be read.
+    pub fn read_snapshot(&self, at_least: Index) -> Result<SnapshotContent, SnapshotError> {
         let mut reader = self.stored.open_newest(at_least)?;
         let info = reader.info().clone();
         let mut bytes = Vec::new();
         while let Some(chunk) = reader.next_chunk()? {
             bytes.push(chunk);
         }
-        Ok(Carried { meta: info.meta, bytes, size: info.bytes, crc32c: info.crc32c })
+        Ok(SnapshotContent { meta: info.meta, bytes, size: info.bytes, crc32c: info.crc32c })
     }
 
-    /// Makes a snapshot durable that has arrived, then notifies the core.
+    /// Makes an arrived snapshot durable, then notifies the core.
     ///
     /// # Errors
     /// Returns why the snapshot was not kept.
-    pub fn receive(&self, from: MemberId, term: Term, carried: Carried) -> Result<(), KeepError> {
-        let Carried { meta, bytes, size, crc32c } = carried;
+    pub fn receive_snapshot(&self, from: MemberId, term: Term, content: SnapshotContent) -> Result<(), KeepError> {
+        let SnapshotContent { meta, bytes, size, crc32c } = content;
         let offered = Offered { from, term, meta, size_bytes: size, crc32c };
         incoming_snapshot::keep(&self.stored, &self.shared, offered, bytes.into_iter())
     }
@@ -347,11 +346,11 @@ mod tests {
         EntryId { term: Term(1), index: Index(index) }
     }
 
-    /// One of three voters, on an empty disk.
+    /// A member that is one of three voters, on an empty disk.
     fn member(disk: &MemoryDisk) -> SteppedMember {
         let voters: BTreeSet<MemberId> = (1..=3).map(MemberId).collect();
         let members = voters.iter().map(|id| (*id, MemberInfo::default())).collect();
-        let record = ClusterIdentity {
+        let identity = ClusterIdentity {
             cluster_id: ClusterId([7; 16]),
             token_sha256: [1; 32],
             own: MemberInfo::default(),
@@ -359,7 +358,7 @@ mod tests {
         };
         let options = Options::new(MemberId(1), 3);
         let mut recovered = Storage::open(Arc::new(disk.clone()), Path::new("/member"), options).unwrap();
-        recovered.raft = recovered.storage.bootstrap(record, &Start::Empty).unwrap().unwrap();
+        recovered.raft = recovered.storage.bootstrap(identity, &Start::Empty).unwrap().unwrap();
         recovered.identity = recovered.storage.identity().clone();
         let settings = Settings {
             raft: Config { snapshot_threshold: 1, snapshot_trailing: 0, ..Config::new(MemberId(1), 5) },
@@ -370,13 +369,13 @@ mod tests {
         SteppedMember::start(recovered, settings, NOW).unwrap()
     }
 
-    fn hear(member: &SteppedMember, from: MemberId, message: &Message) {
+    fn deliver(member: &SteppedMember, from: MemberId, message: &Message) {
         let mut frame = Vec::new();
         wire::put_message(&mut frame, message).unwrap();
-        member.hear(from, frame.into()).unwrap();
+        member.deliver(from, frame.into()).unwrap();
     }
 
-    /// Another voter answers. The third one takes no entries, so that only a snapshot helps it.
+    /// Delivers the answer of another voter. Member 3 never answers appends, so that only a snapshot can repair its log.
     fn answer(member: &SteppedMember, from: MemberId, Message { term, body }: Message) {
         let body = match body {
             Body::PreVote { .. } => Body::PreVoteReply { granted: true },
@@ -388,10 +387,11 @@ mod tests {
             }
             _ => return,
         };
-        hear(member, from, &Message { term, body });
+        deliver(member, from, &Message { term, body });
     }
 
-    /// All its threads have time, and the others answer at once. The transfers that it began.
+    /// Runs the member until `end`. All its threads run at once and the other voters answer at once. Returns the snapshot
+    /// transfers that began.
     fn run(member: &mut SteppedMember, mut monotonic: Duration, end: Duration) -> Vec<SnapshotDue> {
         let mut begun = Vec::new();
         while monotonic < end {
@@ -406,7 +406,7 @@ mod tests {
                 member.snapshot();
             }
             begun.extend(member.take_snapshots_due());
-            for (to, frame) in member.take_said() {
+            for (to, frame) in member.take_frames() {
                 wire::messages(frame).unwrap().into_iter().for_each(|message| answer(member, to, message));
             }
             monotonic += Duration::from_micros(100);
@@ -417,14 +417,14 @@ mod tests {
         begun
     }
 
-    /// The core may ask for a write after it said that the member was removed.
+    /// The core may output a write after it reported that the member was removed.
     #[test]
-    fn the_tombstone_comes_behind_everything_else_that_a_turn_writes() {
+    fn the_tombstone_is_written_after_all_other_writes_of_a_turn() {
         let mut member = member(&MemoryDisk::new());
         let entries = vec![Entry { id: id(1), time_ms: 0, payload: Payload::Noop }];
         let append = Append { prev: EntryId::default(), entries, commit: Index(0), round: 1 };
         for body in [Body::Append(append), Body::Removed { index: Index(9) }] {
-            hear(&member, MemberId(2), &Message { term: Term(1), body });
+            deliver(&member, MemberId(2), &Message { term: Term(1), body });
         }
         let turn = member.turn(NOW);
         let place = |is: fn(&Output) -> bool| turn.outputs.iter().position(is).unwrap();
@@ -434,38 +434,41 @@ mod tests {
         while member.has_to_write() {
             written.extend(member.write().unwrap());
         }
-        assert!(matches!(written[..], [Written::Persisted(_), Written::Buried]), "{written:?}");
+        assert!(matches!(written[..], [Written::Persisted(_), Written::Tombstone]), "{written:?}");
     }
 
-    /// The core offers a snapshot again when one has been under way for 600 election timeouts; a large one takes longer.
+    /// The core requests a transfer again after 600 election timeouts, but a large snapshot may take longer.
     #[test]
-    fn a_transfer_that_takes_long_is_not_begun_anew() {
+    fn a_slow_transfer_is_not_restarted() {
         let mut member = member(&MemoryDisk::new());
         let long = Duration::from_secs(700);
         let begun = run(&mut member, Duration::ZERO, long);
         assert!(matches!(begun[..], [SnapshotDue { to: MemberId(3), number: 1, .. }]), "{begun:?}");
         member.snapshot_sent(MemberId(3), 1, Err(()));
         let begun = run(&mut member, long, long + Duration::from_secs(10));
-        assert!(matches!(begun[..], [SnapshotDue { to: MemberId(3), number: 2, .. }]), "it had ended: {begun:?}");
+        assert!(
+            matches!(begun[..], [SnapshotDue { to: MemberId(3), number: 2, .. }]),
+            "no transfer began after the first one had ended: {begun:?}"
+        );
     }
 
-    /// Neither an installation nor a word that it is of no use would ever end its life on the disk.
+    /// A snapshot that the core does not know of would stay on the disk, because the core neither installs nor discards it.
     #[test]
-    fn a_snapshot_that_the_core_does_not_hear_of_is_not_kept() {
+    fn a_snapshot_is_not_kept_if_the_core_cannot_be_notified() {
         let disk = MemoryDisk::new();
         let mut member = member(&disk);
         let files = disk.files();
         let meta = SnapshotMeta { last: id(5), ..SnapshotMeta::default() };
-        let carried = Carried { meta, bytes: Vec::new(), size: 0, crc32c: 0 };
-        member.receive(MemberId(2), Term(1), carried.clone()).unwrap();
-        assert_eq!(disk.files().len(), files.len() + 1, "the core is told");
+        let content = SnapshotContent { meta, bytes: Vec::new(), size: 0, crc32c: 0 };
+        member.receive_snapshot(MemberId(2), Term(1), content.clone()).unwrap();
+        assert_eq!(disk.files().len(), files.len() + 1, "the snapshot was not kept");
         member.stop();
         assert!(member.turn(NOW).ended);
         while member.has_to_write() {
             member.write().unwrap();
         }
-        assert_eq!(disk.files(), files, "it was of no use");
-        assert!(member.receive(MemberId(2), Term(1), carried).is_err());
-        assert_eq!(disk.files(), files, "the core has ended");
+        assert_eq!(disk.files(), files, "the unused snapshot was not discarded");
+        assert!(member.receive_snapshot(MemberId(2), Term(1), content).is_err());
+        assert_eq!(disk.files(), files, "the snapshot was kept although the core has ended");
     }
 }

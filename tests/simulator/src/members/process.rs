@@ -196,7 +196,7 @@ impl Member {
                 shadow.install(io, hard_state, meta, Bytes::new());
             }
             Written::Purged { first_kept } => shadow.purge(first_kept),
-            Written::Buried | Written::Discarded => {}
+            Written::Tombstone | Written::Discarded => {}
         }
         if shadow.begin_sync() {
             shadow.finish_sync();

@@ -98,7 +98,7 @@ impl MemberCluster {
         let now = member.clock.read(self.agenda.now());
         let Some(process) = member.process_mut() else { return Ok(()) };
         let turn = process.turn(now);
-        let (said, due) = (process.take_said(), process.take_snapshots_due());
+        let (said, due) = (process.take_frames(), process.take_snapshots_due());
         member.note_asked(&turn.outputs);
         member.has_ended = turn.ended;
         let process = self.members[&id].process().expect("it has just had its turn");

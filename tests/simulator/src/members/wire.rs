@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft::MemberId;
-use stepped_member::{Carried, SnapshotDue};
+use stepped_member::{SnapshotContent, SnapshotDue};
 
 use crate::invariant::{Checked, Violation};
 use crate::members::process::Member;
@@ -28,7 +28,7 @@ impl MemberCluster {
 
     pub(super) fn hear(&mut self, from: MemberId, to: MemberId, bytes: Bytes) -> Checked {
         let Some(process) = self.members.get(&to).and_then(Member::process) else { return Ok(()) };
-        process.hear(from, bytes).map_err(|reason| Violation {
+        process.deliver(from, bytes).map_err(|reason| Violation {
             invariant: "what is said is understood",
             seen: format!("{to} hears {from}: {reason}"),
         })?;
@@ -38,7 +38,7 @@ impl MemberCluster {
     pub(super) fn send_snapshot(&mut self, from: MemberId, due: SnapshotDue) {
         let SnapshotDue { to, number, at_least, .. } = due;
         let (process, start) = (self.members[&from].process(), self.members[&from].start);
-        let carried = process.map(|process| process.carry(at_least));
+        let carried = process.map(|process| process.read_snapshot(at_least));
         let delay = (self.network.delay(&mut self.random) + Duration::from_micros(300)) * 3;
         let lost = self.random.chance(self.network.profile.loss.saturating_mul(3).min(900_000));
         let linked = self.network.passes(from, to) && self.network.passes(to, from);
@@ -60,13 +60,13 @@ impl MemberCluster {
         from: MemberId,
         start: u64,
         SnapshotDue { to, number, term, .. }: SnapshotDue,
-        carried: Carried,
+        carried: SnapshotContent,
     ) -> Checked {
         let now = self.agenda.now();
         let member = self.members.get_mut(&to).expect("it is up");
         member.limit_space(now);
         let meta = carried.meta.last;
-        let outcome = member.process().map_or(Ok(()), |process| process.receive(from, term, carried));
+        let outcome = member.process().map_or(Ok(()), |process| process.receive_snapshot(from, term, carried));
         self.coverage.installs += u64::from(outcome.is_ok());
         self.note(|| format!("{to} receives the snapshot at {meta} from {from}: {outcome:?}"));
         let delay = self.network.delay(&mut self.random);

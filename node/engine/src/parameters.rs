@@ -12,7 +12,7 @@ use storage::Snapshots;
 
 /// Identity of a new cluster, which never changes (admin.proto `BootstrapRequest`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct BootstrapRecord {
+pub struct BootstrapParameters {
     /// ID of the new cluster.
     pub cluster: ClusterId,
     /// Secret that administrative calls must carry from now on; only its SHA-256 is kept.
@@ -25,10 +25,10 @@ pub struct BootstrapRecord {
 
 /// The running cluster that is to add a blank member (admin.proto `JoinRequest`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JoinRecord {
+pub struct JoinParameters {
     /// ID of the running cluster.
     pub cluster: ClusterId,
-    /// As in [`BootstrapRecord::token`].
+    /// As in [`BootstrapParameters::token`].
     pub token: String,
     /// Member ID that the sender expects the receiver to have; must be the receiver's own.
     pub member: MemberId,
@@ -47,9 +47,9 @@ pub type Fetch = Box<dyn FnOnce(Snapshots) -> Fetching + Send>;
 pub type FetchProgress = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 /// Request to a blank member to start a new cluster from a backup, as its only voter (admin.proto `RestoreRequest`).
-pub struct RestoreRecord {
+pub struct RestoreParameters {
     /// ID of the new cluster, and the receiver's name and addresses in it.
-    pub join: JoinRecord,
+    pub join: JoinParameters,
     /// Name of the backup, for status reports and to recognize a repeated request.
     pub backup: String,
     /// Fetches the backup.
@@ -58,9 +58,9 @@ pub struct RestoreRecord {
     pub progress: FetchProgress,
 }
 
-impl fmt::Debug for RestoreRecord {
+impl fmt::Debug for RestoreParameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RestoreRecord").field("backup", &self.backup).finish_non_exhaustive()
+        f.debug_struct("RestoreParameters").field("backup", &self.backup).finish_non_exhaustive()
     }
 }
 
