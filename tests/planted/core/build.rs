@@ -1,11 +1,11 @@
-//! Copies `node/raft/src` and plants the bugs of `src/bugs.rs` in the copy, each behind its switch. Owns the copying;
-//! fails when a line that a bug replaces is not there exactly once, so that no bug fades away unnoticed.
+//! Copies `node/raft/src` and plants the bugs of `src/bugs.rs` in the copy, each behind its switch. Fails if a text
+//! that a bug replaces does not occur exactly once, so that no bug disappears unnoticed when the core changes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 #[path = "src/bugs.rs"]
-#[expect(unreachable_pub, dead_code, reason = "the crate shows them, and says whose they are")]
+#[expect(unreachable_pub, dead_code, reason = "the crate exports them with their documentation")]
 mod bugs;
 
 fn main() {
@@ -19,7 +19,7 @@ fn main() {
             plant(&target.join(edit.file), edit, bug.name, place);
         }
     }
-    // What is included into another file must not open with inner documentation.
+    // A file that is included into another one must not begin with inner doc comments.
     let lib = target.join("lib.rs");
     let text = read(&lib);
     let kept: Vec<&str> = text.lines().filter(|line| !line.starts_with("//!")).collect();
@@ -31,7 +31,7 @@ fn plant(file: &Path, edit: &bugs::Edit, bug: &str, place: usize) {
     let found = text.matches(edit.from).count();
     assert!(
         found == 1,
-        "{bug}: {} has {found} times, not once: {:?}. The core moved on: plant the bug anew in src/bugs.rs",
+        "{bug}: {} contains {found} times, not once: {:?}. The core has changed: adapt the bug in src/bugs.rs",
         edit.file,
         edit.from
     );
@@ -42,7 +42,7 @@ fn plant(file: &Path, edit: &bugs::Edit, bug: &str, place: usize) {
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap_or_else(|error| panic!("{}: {error}", to.display()));
     for entry in fs::read_dir(from).unwrap_or_else(|error| panic!("{}: {error}", from.display())) {
-        let path = entry.expect("the directory can be read on").path();
+        let path = entry.expect("the directory can be read").path();
         let copied = to.join(path.file_name().expect("an entry has a name"));
         if path.is_dir() {
             copy(&path, &copied);

@@ -1,22 +1,22 @@
-//! Every planted bug, and how it is hunted: by lives drawn from seeds, or by walking through cases. Owns the budgets:
-//! about four times what it took when the bug was planted, twenty at least.
+//! Every planted bug and its hunt: runs drawn from seeds, or enumerated cases. Owns the budgets:
+//! about four times the number of seeds needed when the bug was planted, and at least twenty.
 
 use planted_bugs::cores::sabotage::Sabotage;
 use raft::bugs::BUGS;
 
-/// Where a bug is planted.
+/// Place where a bug is planted.
 #[derive(Clone, Copy)]
 pub(crate) enum Plant {
-    /// In the core.
+    /// The core.
     Core,
-    /// In the driver, the disk or the messages around it.
+    /// The driver, the disk or the messages around the core.
     Around(Sabotage),
 }
 
-/// What it has to survive.
+/// Kind of run in which the bug must be detected.
 #[derive(Clone, Copy)]
 pub(crate) enum Hunt {
-    /// Lives of clusters, drawn from seeds.
+    /// Runs of clusters, drawn from seeds.
     Life,
     /// Link graphs with a connected quorum.
     Links,
@@ -24,7 +24,7 @@ pub(crate) enum Hunt {
     StalledDisk,
     /// Leaders that do not know that they were deposed.
     Deposed,
-    /// Leaders whose lease and election timeout are not their followers'.
+    /// Leaders whose lease and election timeout differ from those of their followers.
     RolledLease,
 }
 
@@ -34,12 +34,12 @@ pub(crate) struct Mutant {
     pub(crate) name: &'static str,
     pub(crate) plant: Plant,
     pub(crate) hunt: Hunt,
-    /// Seeds, or cases, within which it must be caught.
+    /// Number of seeds, or cases, within which it must be caught.
     pub(crate) budget: u64,
 }
 
 impl Mutant {
-    /// Whose bug it was, or which rule it breaks.
+    /// Implementation that had the bug, or the rule that it breaks.
     pub(crate) fn of(&self) -> &'static str {
         match self.plant {
             Plant::Core => BUGS.iter().find(|bug| bug.name == self.name).map_or("", |bug| bug.of),
@@ -60,7 +60,7 @@ const fn around(name: &'static str, sabotage: Sabotage, budget: u64) -> Mutant {
     Mutant { name, plant: Plant::Around(sabotage), hunt: Hunt::Life, budget }
 }
 
-/// All of them; first the fifteen that other implementations had, in the order in which they are told.
+/// All planted bugs; first those that other implementations had.
 pub(crate) const MUTANTS: &[Mutant] = &[
     core("TwoOwnersOfTheTerm", 20),
     core("SnapshotKeepsStaleConfiguration", 88),
@@ -91,7 +91,7 @@ pub(crate) const MUTANTS: &[Mutant] = &[
     around("TruncatesOnDamage", Sabotage::TruncatesOnDamage, 56),
     around("RejoinsWithEmptyDisk", Sabotage::RejoinsWithEmptyDisk, 32),
     around("ResurrectsTruncated", Sabotage::ResurrectsTruncated, 112).hunted_by(Hunt::Deposed),
-    // Others.
+    // Bugs that break a rule of Raft or of its driver.
     around("TrustsThePlace", Sabotage::TrustsThePlace, 36),
     around("IgnoresFullDisk", Sabotage::IgnoresFullDisk, 20),
     around("StartsEmptyWhenUnreadable", Sabotage::StartsEmptyWhenUnreadable, 48),

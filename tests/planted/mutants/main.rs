@@ -1,6 +1,6 @@
-//! Planted bugs must be caught, each within a budget of seeds of its own, or the simulator proves nothing. Owns the
-//! hunt and the kill table in `tests/README.md`, which it compares; `UPDATE=1 cargo test -p planted-bugs` writes it
-//! anew. `BUG=name` hunts one bug alone.
+//! Planted bugs must be caught, each within its budget of seeds; otherwise the simulator would prove nothing. Owns the
+//! hunt, and compares the kill table in `tests/README.md`. `UPDATE=1 cargo test -p planted-bugs` writes the table;
+//! `BUG=name` hunts only one bug.
 
 mod list;
 mod table;
@@ -24,7 +24,7 @@ struct Caught {
     seeds: u64,
 }
 
-/// Tries a case with whatever is planted.
+/// Runs a case with the bug planted.
 fn attempt(mutant: &Mutant, case: u64) -> Checked {
     let sabotage = match mutant.plant {
         Plant::Around(sabotage) => Some(sabotage),
@@ -82,7 +82,7 @@ fn every_planted_bug_is_caught_within_its_budget() {
         .filter(|mutant| only.as_deref().is_none_or(|names| names.split(',').any(|n| n == mutant.name)))
         .copied()
         .collect();
-    assert!(!chosen.is_empty(), "no bug is called {only:?}");
+    assert!(!chosen.is_empty(), "unknown planted bug: {only:?}");
     let results = hunt_all(&chosen);
     let survivors: Vec<String> = chosen
         .iter()
@@ -103,22 +103,22 @@ fn every_planted_bug_is_caught_within_its_budget() {
     }
 }
 
-/// With nothing planted, the copy of the core behaves as what ships: the same seeds hold.
+/// With all bugs switched off, the copy of the core behaves like the shipped one: no seed fails.
 #[test]
-fn without_a_bug_nothing_is_caught() {
+fn no_seed_fails_without_a_planted_bug() {
     for seed in 0..20 {
         run(Seed(seed), &Options::default()).unwrap_or_else(|failure| panic!("\n{failure}"));
     }
 }
 
-/// Every bug that can be switched on in the core, or planted around it, is hunted.
+/// Every bug that can be planted in the core or around it is hunted exactly once.
 #[test]
-fn no_bug_is_left_out() {
+fn every_bug_is_hunted_once() {
     let hunted = |name: &str| MUTANTS.iter().filter(|mutant| mutant.name == name).count();
     for bug in raft::bugs::BUGS {
-        assert_eq!(hunted(bug.name), 1, "{} must be hunted once", bug.name);
+        assert_eq!(hunted(bug.name), 1, "{} must be in the list of hunts once", bug.name);
     }
     for sabotage in planted_bugs::cores::sabotage::Sabotage::ALL {
-        assert_eq!(hunted(&format!("{sabotage:?}")), 1, "{sabotage:?} must be hunted once");
+        assert_eq!(hunted(&format!("{sabotage:?}")), 1, "{sabotage:?} must be in the list of hunts once");
     }
 }

@@ -1,4 +1,4 @@
-//! The kill table in `tests/README.md`. Owns its form and its place in the file.
+//! The kill table in `tests/README.md`. Owns its format and its place in the file.
 
 use std::fmt::Write;
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::Path;
 
 use world::settings;
 
-/// A bug, and what caught it.
+/// A row of the table: a bug, and the invariant that caught it.
 pub(crate) struct Row {
     pub(crate) name: &'static str,
     pub(crate) of: &'static str,
@@ -22,12 +22,13 @@ fn write(rows: &[Row]) -> String {
     let mut text =
         "| Planted bug | What it is | Caught by | Seeds needed | Budget |\n|---|---|---|---|---|\n".to_owned();
     for Row { name, of, invariant, seeds, budget } in rows {
-        writeln!(text, "| {name} | {of} | {invariant} | {seeds} | {budget} |").expect("a string takes everything");
+        writeln!(text, "| {name} | {of} | {invariant} | {seeds} | {budget} |")
+            .expect("writing to a string does not fail");
     }
     text
 }
 
-/// Compares the table in the file with these rows, or writes it.
+/// Compares the table in the file with these rows, or writes them.
 pub(crate) fn settle(rows: &[Row]) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let text = fs::read_to_string(&file).expect("the README can be read");

@@ -284,7 +284,7 @@ impl CoreCluster {
     }
 
     /// Gives a member an input immediately.
-    pub(crate) fn ask(&mut self, id: MemberId, input: Input) {
+    pub(crate) fn input_now(&mut self, id: MemberId, input: Input) {
         self.plan(id, Duration::ZERO, input);
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Counts of one run or sums over many runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// Runs.
+    /// Number of runs.
     pub seeds: u64,
     /// Simulated time.
     pub time: Duration,

@@ -10,11 +10,11 @@ use std::str::FromStr;
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// Messages get lost.
+    /// Messages are lost.
     Loss,
-    /// Messages are late, and overtake each other.
+    /// Messages are delayed, and overtake each other.
     Delay,
-    /// Messages arrive twice.
+    /// Messages are delivered twice.
     Duplication,
     /// Links are cut (one way, both ways, some, all) and restored.
     Partition,

@@ -1,5 +1,5 @@
-//! Properties that hold after every step, one file each, named as in Ongaro's thesis where it names them. Owns the
-//! order in which they are checked. Changes nothing.
+//! Invariants: statements that must hold after every step, one file each, named as in Ongaro's thesis where it has a
+//! name. Owns the order in which they are checked. Does not change what it checks.
 
 pub mod committed_is_durable;
 pub mod configuration_follows_log;
@@ -65,7 +65,7 @@ pub fn ensure(holds: bool, invariant: &'static str, seen: impl FnOnce() -> Strin
 /// All invariants and their state.
 #[derive(Debug, Default)]
 pub struct Invariants {
-    /// What is known of every log.
+    /// Logs, leaders and committed entries.
     pub ledger: Ledger,
     /// Votes cast.
     pub votes: OneVotePerTerm,

@@ -217,7 +217,7 @@ impl MemberCluster {
             Event::Write { id, start } => self.write(id, start)?,
             Event::Apply { id, start } => self.apply(id, start)?,
             Event::Snapshot { id, start } => self.snapshot(id, start)?,
-            Event::Frame { from, to, bytes } => self.hear(from, to, bytes)?,
+            Event::Frame { from, to, bytes } => self.deliver(from, to, bytes)?,
             Event::Transfer { from, start, due, carried } => self.receive(from, start, due, *carried)?,
             Event::Sent { id, start, to, number, arrived } => {
                 self.of_start(id, start).into_iter().for_each(|process| process.snapshot_sent(to, number, arrived));
@@ -374,7 +374,7 @@ impl MemberCluster {
     }
 
     fn look_at_calls(&mut self, at: MemberId) -> Checked {
-        for client in self.clients.look(at)? {
+        for client in self.clients.poll(at)? {
             self.free(client);
         }
         Ok(())
@@ -420,7 +420,7 @@ impl MemberCluster {
 }
 
 /// Makes a call and does not wait for its answer.
-fn ask<T>(call: impl Future<Output = T>) {
+fn start_call<T>(call: impl Future<Output = T>) {
     let mut call = std::pin::pin!(call);
     // The request is under way once it was polled. Its answer is dropped, as if the client had disconnected.
     let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));

@@ -19,7 +19,7 @@ const fn ms(milliseconds: u64) -> Duration {
 pub struct Profile {
     /// Kinds of faults that may strike in this run.
     pub faults: Faults,
-    /// Voters at the start.
+    /// Number of voters at the start.
     pub voters: u64,
     /// Minimum and maximum number of voters that the operator requests.
     pub sizes: (u64, u64),

@@ -99,8 +99,8 @@ pub(crate) fn catching_panics<T>(work: impl FnOnce() -> Result<T, Violation>) ->
         set_hook(Box::new(move |panic| {
             if LISTENS.get() {
                 let place = panic.location().map(|place| format!(" ({}:{})", place.file(), place.line()));
-                let told = panic.payload_as_str().unwrap_or("a panic without a message");
-                PANIC.set(Some(format!("{told}{}", place.unwrap_or_default())));
+                let message = panic.payload_as_str().unwrap_or("a panic without a message");
+                PANIC.set(Some(format!("{message}{}", place.unwrap_or_default())));
             } else {
                 usual(panic);
             }

@@ -1,6 +1,7 @@
-//! The bugs that can be planted in the core, each as replacements of text. Owns the list. `PLANTED` stands for the switch.
+//! The bugs that can be planted in the core, each as replacements of text. Owns the list. `PLANTED` stands for the
+//! switch.
 
-/// A bug of the core.
+/// A bug that can be planted in the core.
 #[derive(Clone, Copy, Debug)]
 pub struct Bug {
     /// Name of the bug, as `BUG` selects it.
@@ -26,11 +27,11 @@ const fn edit(file: &'static str, from: &'static str, to: &'static str) -> Edit 
     Edit { file, from, to }
 }
 
-/// All bugs.
+/// All bugs that can be planted in the core.
 pub const BUGS: &[Bug] = &[
     Bug {
         name: "TwoOwnersOfTheTerm",
-        of: "hashicorp/raft#695: a second thread raises the term of a leader, which leads on",
+        of: "hashicorp/raft#695: a second thread raises the term of a leader, which remains leader",
         edits: &[edit(
             "dispatch.rs",
             "            Body::PreVote { .. } | Body::PreVoteReply { granted: true } => return true,",
@@ -54,7 +55,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "HalfIsEnough",
-        of: "openraft#1802: a clever way to count commits without a majority",
+        of: "openraft#1802: half of the voters count as a majority for a commit",
         edits: &[edit(
             "quorum/majority.rs",
             "let place = values.len() - majority(values.len());",
@@ -259,7 +260,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "LeadsWithoutAQuorum",
-        of: "openraft#2080: a leader that no quorum answers leads on",
+        of: "openraft#2080: a leader that no quorum answers remains leader",
         edits: &[edit(
             "election/check_quorum.rs",
             "contact.unwrap_or(Duration::MAX).saturating_add(",
@@ -268,7 +269,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "ElectsBesideALeader",
-        of: "Cloudflare 2020: a member that hears no leader deposes one that all others hear",
+        of: "Cloudflare 2020: a member that the leader does not reach deposes it, although it reaches all others",
         edits: &[
             edit("election/pre_vote.rs", "&& !self.trusts_leader();", "&& (PLANTED || !self.trusts_leader());"),
             edit(
@@ -302,7 +303,7 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "StampsFollowTheWallClock",
-        of: "time stamps along the log go back when a leader's clock does",
+        of: "time stamps in the log decrease when a leader's clock does",
         edits: &[edit(
             "replication/commit.rs",
             "self.log.last_time_ms().saturating_add(1).max(self.clocks.wall_ms())",

@@ -1,4 +1,4 @@
-//! The bug that is switched on, per thread. Owns the switch. Does not own the bugs (`bugs.rs`).
+//! The switch of the planted bugs, per thread. Does not own the bugs (`bugs.rs`).
 
 use std::cell::Cell;
 
@@ -6,7 +6,7 @@ thread_local! {
     static ON: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
-/// Whether the bug at this place of the list is switched on in this thread.
+/// Whether the bug at this position of the list is switched on in this thread.
 pub(crate) fn is_on(place: usize) -> bool {
     ON.get() == Some(place)
 }
@@ -18,7 +18,7 @@ pub(crate) fn is_on(place: usize) -> bool {
 pub fn plant(name: Option<&str>) {
     let place = name.map(|name| {
         let place = crate::bugs::BUGS.iter().position(|bug| bug.name == name);
-        place.unwrap_or_else(|| panic!("no bug is called {name}"))
+        place.unwrap_or_else(|| panic!("unknown planted bug: {name}"))
     });
     ON.set(place);
 }

@@ -1,5 +1,6 @@
-//! Records seeds of the simulator for TLC, each as a module `Run.tla` in a folder of its own. Owns the command line;
-//! what a line holds is [`simulator::cores::tla_trace`]'s, what it means `node/raft/spec/TraceRaft.tla`'s.
+//! Records runs of the simulator for TLC, each as a module `Run.tla` in a folder of its own. Owns the command line.
+//! Does not own the content of a line ([`simulator::cores::tla_trace`]) or its meaning
+//! (`node/raft/spec/TraceRaft.tla`).
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,31 +13,31 @@ use simulator::cores::sabotage::Sabotage;
 use simulator::fault::Faults;
 use world::seed::Seed;
 
-/// Lives of simulated clusters, written down for TLC.
+/// Records runs of simulated clusters for TLC.
 #[derive(Parser)]
 struct Arguments {
-    /// Where `SEED/Run.tla` go
+    /// Folder in which `SEED/Run.tla` are written
     folder: PathBuf,
-    /// Which seeds
+    /// Seeds to record, separated by commas
     #[arg(long, value_delimiter = ',', required = true)]
     seeds: Vec<u64>,
-    /// What may go wrong: all, none, or names with commas between
+    /// Kinds of faults: all, none, or names separated by commas
     #[arg(long, default_value_t = Faults::all())]
     faults: Faults,
-    /// Lines of each, about
+    /// Approximate number of lines in each recording
     #[arg(long, default_value_t = 500)]
     lines: usize,
-    /// A bug to plant; the record then ends where the simulator sees it
+    /// Bug to plant; the recording ends where the simulator detects it
     #[arg(long, value_enum)]
     plant: Option<Plant>,
 }
 
-/// Planted bugs that show in a record.
+/// Planted bugs that show in a recording.
 #[derive(Clone, Copy, ValueEnum)]
 enum Plant {
-    /// A write is called durable when it only began
+    /// A write is reported durable when it has only begun
     AcknowledgesBeforeDurable,
-    /// A restart finds term and vote as they once were
+    /// A restart finds an older term and vote
     ForgetsHardState,
     /// A follower acknowledges entries that it never compared
     AcceptsEveryAppend,
@@ -58,7 +59,7 @@ fn main() -> ExitCode {
                 module
             }
             Ok((Ok(()), _)) => {
-                eprintln!("seed {seed}: the planted bug did not show within {lines} lines");
+                eprintln!("seed {seed}: the planted bug was not detected in {lines} lines: record more lines");
                 return ExitCode::FAILURE;
             }
             Ok((Err(violation), _)) | Err(violation) => {

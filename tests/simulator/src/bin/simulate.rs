@@ -1,5 +1,5 @@
-//! Runs seeds of the simulator until one fails or all are done, with progress. Owns the command line; a seed's life is
-//! [`simulator::cores::run`]'s, or [`simulator::members::run`]'s.
+//! Runs seeds of the simulator until one fails or all have passed, and shows progress. Owns the command line. Does not
+//! own how a seed is run ([`simulator::cores::run`], [`simulator::members::run`]).
 
 use std::io::{IsTerminal, stderr};
 use std::process::ExitCode;
@@ -12,30 +12,30 @@ use simulator::fault::Faults;
 use simulator::members;
 use simulator::sweep::sweep;
 
-/// Many lives of simulated clusters, each from one seed.
+/// Runs simulated clusters, each determined by one seed.
 #[derive(Parser)]
 struct Arguments {
-    /// How many seeds
+    /// Number of seeds
     #[arg(long, default_value_t = 1_000)]
     seeds: u64,
-    /// The first one
+    /// First seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// What may go wrong: all, none, or names with commas between
+    /// Kinds of faults: all, none, or names separated by commas
     #[arg(long, default_value_t = Faults::all())]
     faults: Faults,
-    /// Run members as they ship (driver, disk format, store and wire form too), under all faults that strike there
+    /// Run whole members (shipped driver, disk format, store and wire format too), under all faults that strike there
     #[arg(long, alias = "shipped", conflicts_with_all = ["faults", "trace"])]
     members: bool,
-    /// Print a hash of the traces of all seeds, which a change of names or places keeps
+    /// Print a hash of the traces of all seeds; it stays the same if only names or files change
     #[arg(long)]
     hash: bool,
-    /// Last lines of what happened that a failed seed shows
+    /// Number of last trace lines that a failed seed prints
     #[arg(long, default_value_t = Options::default().trace)]
     trace: usize,
 }
 
-/// Seconds between two signs of progress that go to a file.
+/// Seconds between two progress lines if the output is not a terminal.
 const SECONDS_BETWEEN_LINES: u64 = 30;
 
 fn main() -> ExitCode {

@@ -1,9 +1,9 @@
-//! A leader that does not know that it was deposed: cut off with one follower, while the other three elect another and
-//! go on (raft-rs#234, etcd#20418, Raft thesis figures 3.6 and 3.7). In even cases it had transferred leadership; in
-//! odd ones it goes on to take writes that no other member has. Then the links come back, and members crash in the
-//! middle of the repair; or the new leader is cut off in turn.
+//! A leader that does not know that it was deposed. It is cut off with one follower, while the other three members
+//! elect another leader and continue (raft-rs#234, etcd#20418, Raft thesis figures 3.6 and 3.7). In even cases it has
+//! transferred its leadership; in odd cases it appends writes that no other member has. Then either the links are
+//! restored and members crash during the repair of their logs, or the new leader is cut off in turn.
 //!
-//! Owns the cases. Does not own what must not happen (`invariant`).
+//! Owns the cases. Does not own the invariants that must hold (`invariant`).
 
 use std::time::Duration;
 
@@ -20,19 +20,19 @@ use crate::invariant::Checked;
 use crate::profile::Profile;
 use crate::sweep::catching_panics;
 
-/// Cases that are tried.
+/// Number of cases.
 pub const CASES: u64 = 200;
 
-/// Who is where: the old leader and the one that stays with it, the new leader and the two that elect it.
+/// The old leader and the follower that stays connected to it; the new leader and the two members that elect it.
 struct Sides {
     old: [MemberId; 2],
     new: [MemberId; 3],
 }
 
-/// One case.
+/// Runs one case.
 ///
 /// # Errors
-/// Returns a violation if an invariant does not hold, a history is not linearizable, or the cluster does not become whole.
+/// Returns a violation if an invariant does not hold, a history is not linearizable, or the cluster does not heal.
 pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
     let mut random = Random::new(Seed(case));
     let mut profile = Profile {
@@ -44,7 +44,7 @@ pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
     };
     profile.config.lease_reads = random.coin();
     if random.coin() {
-        // Crashes in the middle of a repair then find more of it under way.
+        // A slow disk, so that crashes find more of the repair under way.
         profile.sync = (Duration::from_millis(5), Duration::from_millis(40));
     }
     profile.config.max_append_entries = *random.pick(&[1, 8, 64]);
@@ -58,7 +58,7 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, case: u64) -> Checked {
     let election = cluster.profile.config.election_timeout;
     let leads = |cluster: &CoreCluster| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
     until(cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "no member leads".to_owned())?;
-    // Everybody has everything, so that a transfer begins at once.
+    // All members have the whole log, so that a transfer begins immediately.
     cluster.quiet();
     cluster.run_for(Duration::from_millis(300))?;
     let Some(leader) = only_leader(cluster) else { return Ok(()) };
@@ -71,20 +71,20 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, case: u64) -> Checked {
     become_healthy(cluster)
 }
 
-/// The old leader and its follower reach no other member any more.
+/// Cuts the old leader and its follower off from all other members.
 fn depose(cluster: &mut CoreCluster, sides: &Sides, case: u64) -> Checked {
-    let hands_over = case.is_multiple_of(2);
+    let transfers = case.is_multiple_of(2);
     for new in sides.new {
         for old in sides.old {
             cluster.network.cut(new, old);
-            // The word that hands over still gets through.
-            if !(hands_over && old == sides.old[0] && new == sides.new[0]) {
+            // The link that carries `TimeoutNow` stays.
+            if !(transfers && old == sides.old[0] && new == sides.new[0]) {
                 cluster.network.cut(old, new);
             }
         }
     }
-    if hands_over {
-        cluster.ask(sides.old[0], Input::Transfer { target: Some(sides.new[0]) });
+    if transfers {
+        cluster.input_now(sides.old[0], Input::Transfer { target: Some(sides.new[0]) });
     } else {
         cluster.burst(sides.old[0], 1 + case % 200);
     }
@@ -95,7 +95,7 @@ fn depose(cluster: &mut CoreCluster, sides: &Sides, case: u64) -> Checked {
 fn repair(cluster: &mut CoreCluster, random: &mut Random, sides: &Sides) -> Checked {
     cluster.network.mend();
     if random.below(3) == 0 {
-        // The new leader, and with it the newest log except two copies, is gone for a while.
+        // Isolates the new leader for a while. It has the newest log, of which two copies remain.
         for id in sides.old.into_iter().chain(sides.new).filter(|id| *id != sides.new[0]) {
             cluster.network.cut(sides.new[0], id);
             cluster.network.cut(id, sides.new[0]);

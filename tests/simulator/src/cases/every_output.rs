@@ -1,6 +1,6 @@
-//! A crash after every single output: the same short life of a cluster, with members added, promoted and removed and
-//! leadership transferred, once for each output of any core, each time with a crash of that member right
-//! after it. Owns the lives; each must be safe, and whole in the end.
+//! A crash after every output. The same short run, in which members are added, promoted and removed and leadership is
+//! transferred, is repeated once for each output of any core; each time the member crashes directly after that output.
+//! Owns the runs. Each must keep the invariants and heal at the end.
 
 use world::seed::Seed;
 
@@ -11,7 +11,7 @@ use crate::fault::{Fault, Faults};
 use crate::profile::Profile;
 use crate::sweep::Failure;
 
-/// Steps of one life.
+/// Steps of one run.
 const STEPS: u64 = 700;
 
 fn options(crash_after: Option<u64>) -> Options {
@@ -21,18 +21,18 @@ fn options(crash_after: Option<u64>) -> Options {
     Options { faults, profile: Some(profile), steps: STEPS, crash_after, ..Options::default() }
 }
 
-/// How many outputs this life has until all faults end.
+/// Number of outputs of this run before all faults are lifted.
 ///
 /// # Errors
-/// Returns a failure if the life fails even without a crash.
+/// Returns a failure if the run fails even without a crash.
 pub fn outputs(life: Seed) -> Result<u64, Box<Failure>> {
     run(life, &options(None)).map(|coverage| coverage.outputs_under_faults)
 }
 
-/// This life, with a crash after its `output`th output.
+/// Repeats this run with a crash after output number `output`.
 ///
 /// # Errors
-/// Returns what went wrong.
+/// Returns the invariant that was violated.
 pub fn try_output(life: Seed, output: u64) -> Result<Coverage, Box<Failure>> {
     run(life, &options(Some(output)))
 }

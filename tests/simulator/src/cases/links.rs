@@ -1,9 +1,9 @@
-//! Which links must be there for progress: every link graph of five members in which three are all linked to each
-//! other, and every one in which one member is linked to two others at least (openraft#2080, Cloudflare 2020). Owns the
-//! graphs; links are cut under a running leader, whichever member that is.
+//! Links that suffice for progress: every link graph of five members in which three are fully connected, and every one
+//! in which one member is connected to at least two others (openraft#2080, Cloudflare 2020). Owns the graphs. Links are
+//! cut under a running leader, whichever member that is.
 //!
-//! Progress means that clients' writes commit, and that they go on to: elections come to an end, though some members hear no
-//! leader.
+//! Progress means that clients' writes commit and keep committing, and that elections come to an end although some
+//! members receive nothing from the leader.
 
 use std::time::Duration;
 
@@ -17,34 +17,34 @@ use crate::invariant::{Checked, ensure};
 use crate::profile::Profile;
 use crate::sweep::catching_panics;
 
-/// Members.
+/// Number of members.
 const MEMBERS: u64 = 5;
-/// Graphs: each of the ten links is there or not.
+/// Number of graphs: each of the ten links is present or not.
 pub const GRAPHS: u64 = 1 << 10;
-/// Graphs with one-way links that are tried besides, drawn by chance.
+/// Number of additional random graphs with one-way links.
 pub const ONE_WAY: u64 = 250;
 
-/// Election timeouts after which no member is elected any more.
+/// Number of election timeouts after which no further leader may be elected.
 const SETTLES_WITHIN: u32 = 30;
 
-/// What a graph has.
+/// Kind of a link graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// No member reaches a majority.
+    /// No member is connected to a majority.
     NoQuorum,
-    /// A member reaches a majority, whose other members do not reach each other.
+    /// Some member is connected to a majority, but no majority is fully connected.
     Star,
-    /// A majority whose members all reach each other.
+    /// Some majority is fully connected.
     ConnectedQuorum,
 }
 
-/// Links in both directions, by their two ends.
+/// Links of a graph, each as a pair of members; both directions are present.
 fn links(graph: u64) -> Vec<(MemberId, MemberId)> {
     let pairs = (1..=MEMBERS).flat_map(|from| (from + 1..=MEMBERS).map(move |to| (MemberId(from), MemberId(to))));
     pairs.enumerate().filter(|(place, _)| graph >> place & 1 == 1).map(|(_, pair)| pair).collect()
 }
 
-/// What this graph has.
+/// Kind of this graph.
 #[must_use]
 pub fn kind(graph: u64) -> Kind {
     let links = links(graph);
@@ -60,20 +60,20 @@ pub fn kind(graph: u64) -> Kind {
     }
 }
 
-/// All links except this graph's are cut under a running leader; writes must commit, and elections must end soon.
+/// Cuts all links except this graph's under a running leader; writes must commit, and elections must end.
 ///
 /// # Errors
-/// Returns a violation if there is no progress or no end of elections.
+/// Returns a violation if there is no progress or elections do not end.
 pub fn try_graph(graph: u64) -> Checked {
     let links = links(graph);
     let is_linked = |from: MemberId, to: MemberId| links.contains(&(from.min(to), from.max(to)));
     demand_progress(graph, is_linked)
 }
 
-/// As [`try_graph`], with links cut one way at random besides those of one connected majority.
+/// As [`try_graph`], with links cut one way at random outside one fully connected majority.
 ///
 /// # Errors
-/// Returns a violation if there is no progress or no end of elections.
+/// Returns a violation if there is no progress or elections do not end.
 pub fn try_one_way(case: u64) -> Checked {
     let mut random = world::seed::Random::new(Seed(case));
     let mut ids: Vec<u64> = (1..=MEMBERS).collect();
@@ -93,14 +93,15 @@ fn demand_progress(case: u64, is_linked: impl Fn(MemberId, MemberId) -> bool) ->
         patience: Duration::from_millis(300),
         ..Profile::undisturbed(MEMBERS)
     };
-    // Pre-vote is one protection from members that hear no leader; the other must do alone (Raft thesis §4.2.3).
+    // Members that receive nothing from a leader must not depose it. Pre-vote prevents that; without pre-vote, members
+    // that trust a leader must refuse the vote (Raft thesis §4.2.3).
     profile.config.pre_vote = !case.is_multiple_of(3);
     let election = profile.config.election_timeout;
     let options = Options { faults: Faults::none(), profile: Some(profile), trace: 0, ..Options::default() };
     let mut cluster = catching_panics(|| CoreCluster::new(Seed(case), &options))?;
     let leads = |cluster: &CoreCluster| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
     until(&mut cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "no member leads".to_owned())?;
-    // In odd cases clients are quiet, so that no log is behind and everybody could win an election.
+    // In odd cases clients are idle, so that no log lags and every member could win an election.
     let is_quiet = case % 2 == 1;
     if is_quiet {
         cluster.quiet();
@@ -113,7 +114,7 @@ fn demand_progress(case: u64, is_linked: impl Fn(MemberId, MemberId) -> bool) ->
         }
     }
     let seen = |cluster: &CoreCluster| format!("leaders {:?}, {}", cluster.leaders(), cluster.network.describe());
-    // In a star only the centre can win, and each vote it gives away makes it wait again.
+    // In a star only the centre can win, and each vote that it grants delays its own campaign.
     cluster.run_for(election * SETTLES_WITHIN)?;
     let elections = cluster.invariants.ledger.reigns.len();
     cluster.run_for(election * 5)?;
@@ -134,16 +135,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn graphs_are_told_apart() {
+    fn link_graphs_are_classified() {
         assert_eq!(kind(0), Kind::NoQuorum);
         assert_eq!(kind(GRAPHS - 1), Kind::ConnectedQuorum);
-        // 1-2 and 1-3; then 2-3 closes the triangle (links are numbered 12 13 14 15 23 ...).
+        // Links 1-2 and 1-3; then 2-3 closes the triangle (links are numbered 12 13 14 15 23 ...).
         assert_eq!(kind(0b11), Kind::Star);
         assert_eq!(kind(0b1_0011), Kind::ConnectedQuorum);
         let count = |wanted| (0..GRAPHS).filter(|graph| kind(*graph) == wanted).count();
-        // Without a vertex of two links: no link, one of ten, or two apart (15 ways).
+        // Graphs in which every member has at most one link: no link, one of ten, or two disjoint ones (15 graphs).
         assert_eq!(count(Kind::NoQuorum), 1 + 10 + 15);
-        // Labelled graphs of five vertices without triangle: 388.
+        // There are 388 labelled triangle-free graphs of five vertices.
         assert_eq!(count(Kind::ConnectedQuorum), 1024 - 388);
     }
 }

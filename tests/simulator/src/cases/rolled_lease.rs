@@ -1,10 +1,10 @@
-//! Lease and election timeout are changed while the cluster runs, so that for a while a leader has the one setting and
-//! its followers the other. In even cases both are raised, and the leader is the first to be restarted; in odd ones
-//! both are lowered, and it is the last. Then it is cut off with one follower and reads on by its lease, while the
-//! others elect another.
+//! A rolling change of lease and election timeout, so that for a while the leader has one setting and its followers
+//! have the other. In even cases both values are raised and the leader is restarted first; in odd cases both are
+//! lowered and it is restarted last. Then the leader is cut off with one follower and reads by its lease, while the
+//! others elect another leader.
 //!
-//! Owns the cases, each with the longest lease that the rules allow (`raft::Config::leader_lease`). Does not own that
-//! no read is stale (`invariant`).
+//! Owns the cases, each with the longest lease that the rules allow (`raft::Config::leader_lease`). Does not own the
+//! check that no read is stale (`invariant`).
 
 use std::time::Duration;
 
@@ -22,13 +22,13 @@ use crate::profile::Profile;
 use crate::sweep::catching_panics;
 use crate::version::keep_to_the_rules;
 
-/// Cases that are tried.
+/// Number of cases.
 pub const CASES: u64 = 60;
 
-/// One case.
+/// Runs one case.
 ///
 /// # Errors
-/// Returns a violation if a read was stale or the cluster does not become whole.
+/// Returns a violation if a read was stale or the cluster does not heal.
 pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
     let mut random = Random::new(Seed(case));
     let usual = Config { lease_reads: true, ..Profile::undisturbed(5).config };
@@ -66,11 +66,11 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, after: Config, case: u64
         cluster.crash(id)?;
         let is_up = |cluster: &CoreCluster| cluster.members[&id].is_up();
         until(cluster, election * 10, "a member starts again", is_up, |_| format!("{id} is down"))?;
-        // It hears the leader, which no other member replaces meanwhile.
+        // It receives messages of the leader, which is not replaced meanwhile.
         cluster.run_for(Duration::from_millis(400))?;
     }
     if leader != first {
-        cluster.ask(first, Input::Transfer { target: Some(leader) });
+        cluster.input_now(first, Input::Transfer { target: Some(leader) });
     }
     let leads = |cluster: &CoreCluster| only_leader(cluster) == Some(leader);
     until(cluster, election * 2, "the chosen member leads", leads, |cluster| format!("{:?} lead", cluster.leaders()))?;
@@ -81,7 +81,7 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, after: Config, case: u64
     become_healthy(cluster)
 }
 
-/// The leader and one more member are cut off from all others.
+/// Cuts the leader and one more member off from all others.
 fn cut_off(cluster: &mut CoreCluster, leader: MemberId, others: &[MemberId]) {
     let stays = others[0];
     let away: Vec<MemberId> = cluster.members.keys().copied().filter(|id| ![leader, stays].contains(id)).collect();

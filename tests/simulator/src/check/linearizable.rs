@@ -1,39 +1,40 @@
-//! Whether a recorded history could have happened one operation at a time, each between its call and its return. Owns
-//! the search (Wing and Gong 1993, with the memory of Lowe 2017: a set of operations done and the state they left are
-//! never tried twice) and the falling apart of a history into parts that share nothing, each of which is searched alone
-//! (Horn and Kroening 2015); refuses to know where the history came from, and what operations mean is
-//! [`super::model`]'s.
+//! Checks whether a recorded history could have happened one operation at a time, each between its call and its return.
+//! Owns the search (Wing and Gong 1993, with the memory of Lowe 2017: a set of completed operations and the resulting
+//! state are never tried twice), and the partition of a history into independent parts that are searched one by one
+//! (Horn and Kroening 2015). Does not own the meaning of operations ([`super::model`]) and does not depend on the
+//! source of the history.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use crate::check::model::{Operation, State, Thing};
 
-/// Sets of operations that are tried, at most.
+/// Maximum number of sets of operations to try.
 const TRIED_MAX: usize = 200_000;
 
-/// No order of the operations explains the history.
+/// The history has no linearization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unexplained {
-    /// The operation that never found a place, in the order that went furthest.
+    /// The operation that fitted nowhere in the longest partial linearization.
     pub stuck: Box<Operation>,
-    /// How many operations the longest explained beginning has.
+    /// Number of operations in the longest partial linearization.
     pub explained: usize,
-    /// How many there are.
+    /// Number of operations in the history.
     pub of: usize,
-    /// Whether every order was tried; else there were too many.
+    /// Whether every order was tried; otherwise the search reached its limit.
     pub is_certain: bool,
 }
 
 impl fmt::Display for Unexplained {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { stuck, explained, of, is_certain } = self;
-        write!(f, "after {explained} of {of} operations nothing explains {stuck:?}")?;
-        if *is_certain { Ok(()) } else { write!(f, ", as far as {TRIED_MAX} beginnings show") }
+        write!(f, "{explained} of {of} operations can be ordered, but not {stuck:?}")?;
+        if *is_certain { Ok(()) } else { write!(f, " (undecided: stopped after {TRIED_MAX} attempts)") }
     }
 }
 
-/// A moment of the history, in a doubly linked list, so that operations can be lifted out and put back.
+/// A call or return in the history. Moments form a doubly linked list, so that operations can be taken out and put
+/// back.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     operation: usize,
@@ -42,7 +43,7 @@ struct Moment {
     next: usize,
 }
 
-/// The list's two ends share place 0.
+/// Position 0 of the list is both its beginning and its end.
 const END: usize = 0;
 
 struct Moments {
@@ -72,7 +73,8 @@ impl Moments {
         moments
     }
 
-    /// What may be next: whatever was called before anything left returned, and that which returns first.
+    /// Operations that may come next, which are those called before the first return among the remaining operations;
+    /// and the operation that returns first.
     fn candidates(&self) -> (Vec<usize>, usize) {
         let mut candidates = Vec::new();
         let mut moment = self.list[self.list[END].next];
@@ -104,12 +106,12 @@ impl Moments {
     }
 }
 
-/// A beginning of an order, and what may come next.
+/// A partial linearization and the operations that may come next.
 struct Beginning {
     state: State,
-    /// The likeliest last.
+    /// The most probable one is last.
     left: Vec<usize>,
-    /// That which was tried last.
+    /// The operation that was tried last.
     chosen: usize,
     returns_first: usize,
 }
@@ -122,18 +124,18 @@ impl Beginning {
     }
 }
 
-/// Looks for an order that explains a history which begins with nothing set.
+/// Searches a linearization of a history that begins with an empty state.
 ///
 /// # Errors
-/// Returns a violation if there is no such order.
+/// Returns an error if there is none, or if the search reached its limit.
 pub fn check(history: &[Operation]) -> Result<(), Unexplained> {
     parts(history).iter().try_for_each(|part| check_part(part))
 }
 
-/// The operations of each part, in the order of the history; no two parts share anything.
+/// The independent parts of a history, each in the order of the history; no two parts share a register or lease.
 fn parts(history: &[Operation]) -> Vec<Vec<&Operation>> {
     let mut group_of: BTreeMap<Thing, usize> = BTreeMap::new();
-    // Each group's root is the lowest place that was joined to it.
+    // The root of each group is the lowest position in it.
     let mut roots: Vec<usize> = (0..history.len()).collect();
     let find = |roots: &mut Vec<usize>, mut place: usize| {
         while roots[place] != place {
@@ -168,14 +170,14 @@ fn check_part(history: &[&Operation]) -> Result<(), Unexplained> {
     let mut now = Beginning::new(State::default(), &moments, history);
     loop {
         let Some(operation) = now.left.pop() else {
-            // Whatever returns first had to happen before: the last choice was wrong.
+            // The operation that returns first cannot be placed any more, so the last choice was wrong.
             if furthest.as_ref().is_none_or(|furthest| furthest.explained < way.len()) {
                 let stuck = Box::new(history[now.returns_first].clone());
                 furthest = Some(Unexplained { stuck, explained: way.len(), of: history.len(), is_certain: true });
             }
             let is_certain = tried.len() < TRIED_MAX;
             let Some(before) = way.pop().filter(|_| is_certain) else {
-                return Err(Unexplained { is_certain, ..furthest.expect("noted just above") });
+                return Err(Unexplained { is_certain, ..furthest.expect("set in the lines above") });
             };
             now = before;
             done[now.chosen / 64] &= !(1 << (now.chosen % 64));

@@ -1,39 +1,39 @@
-//! What operations mean: the registers and leases that a client believes in. Owns what each call may have found and what it
-//! leaves, written a second time apart from the state machine, so that the one checks the other.
+//! A model of registers and leases, for the check of histories. Owns which answers a call may get and which state
+//! follows. Written independently of the simulated state machine, so that each checks the other.
 
 use crate::command::{Action, Answer, LeaseId, Step};
 
-/// What an operation did.
+/// A call with its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Read some registers at one moment; 0 stands for one that is not set.
+    /// Reads some registers at one moment; 0 stands for a register that is not set.
     Read {
-        /// Each with what it held.
+        /// Each register with the value that was read.
         found: Vec<(u64, u64)>,
     },
-    /// Did something through the log.
+    /// A command in the log.
     Act {
-        /// What.
+        /// The action.
         action: Action,
-        /// The answer that the caller got; `None`: none.
+        /// The answer to the caller; `None` if there was none.
         answer: Option<Answer>,
     },
 }
 
-/// One operation of a history. No two moments of a history are the same.
+/// One operation of a history. No two calls or returns in a history have the same time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// When it was called.
+    /// Time of the call.
     pub called: u64,
-    /// When it returned.
+    /// Time of the return.
     pub returned: u64,
-    /// Where it probably belongs among the others: the search tries low ones first. It decides nothing.
+    /// Probable position among the operations. The search tries low ones first; the result does not depend on it.
     pub place: u64,
-    /// What it did.
+    /// The call.
     pub call: Call,
 }
 
-/// Something that operations share; those that share nothing are independent of each other.
+/// A register or lease, which operations may share. Operations that share none are independent of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Thing {
     /// A register.
@@ -43,7 +43,8 @@ pub enum Thing {
 }
 
 impl Call {
-    /// Everything that it reads or changes, except the registers that go with a lease: those were attached to it.
+    /// Everything that the call reads or changes, except the registers attached to a lease: those share the lease
+    /// already.
     #[must_use]
     pub fn touches(&self) -> Vec<Thing> {
         match self {
@@ -79,7 +80,7 @@ struct Register {
     lease: LeaseId,
 }
 
-/// Registers that are set, and leases with how often each was kept alive; both few, both sorted.
+/// Registers that are set, and leases with the number of keep-alives of each; both sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State {
     registers: Vec<Register>,
@@ -87,7 +88,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state after this call, or `None` if it cannot have happened like this.
+    /// The state after this call, or `None` if the call cannot have had this result.
     #[must_use]
     pub fn after(&self, call: &Call) -> Option<Self> {
         match call {
@@ -95,7 +96,7 @@ impl State {
             Call::Act { action, answer } => {
                 let mut next = self.clone();
                 let truth = next.act(action);
-                answer.as_ref().is_none_or(|told| *told == truth).then_some(next)
+                answer.as_ref().is_none_or(|actual| *actual == truth).then_some(next)
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Asks a cluster of cores for other members, and takes removed ones away. Does not own what is wanted next
-//! (`crate::churn`).
+//! Requests membership changes of a cluster of cores, and destroys removed members. Does not own which change comes
+//! next (`crate::churn`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::cores::driver_state::{Input, State};
 use crate::cores::{CoreCluster, Event};
 use crate::invariant::Checked;
 
-/// Interval between two requests once everything is healed.
+/// Interval between two requests after all faults are lifted.
 const HEALED_INTERVAL: Duration = Duration::from_millis(250);
 
 impl CoreCluster {
-    /// The operator looks at some leader's configuration and asks for the next change.
+    /// A pass of the operator: reads some leader's configuration and requests the next change.
     pub(super) fn operator_looks(&mut self) -> Checked {
         self.destroy_removed();
         let leaders = self.leaders();
@@ -33,7 +33,7 @@ impl CoreCluster {
         Ok(())
     }
 
-    /// A leader was elected; a hasty operator asks it at once, and again.
+    /// After an election: an impatient operator requests a change immediately, and again.
     pub(super) fn operator_hears_of(&mut self, leader: MemberId) {
         if self.operator.is_restless && self.random.coin() {
             for _ in 0..3 {
@@ -70,17 +70,17 @@ impl CoreCluster {
         };
         self.operator.stale = Some(index);
         let members: BTreeMap<_, _> = next.voters.iter().chain(&learners).map(|id| (*id, info(*id))).collect();
-        self.ask(leader, Input::Change(Change { expected, voters: next.voters, learners, members }));
+        self.input_now(leader, Input::Change(Change { expected, voters: next.voters, learners, members }));
         Ok(())
     }
 
-    /// Members that are no more.
+    /// Members that are destroyed.
     pub(crate) fn dead(&self) -> BTreeSet<MemberId> {
         let gone = self.members.values().filter(|member| matches!(member.state, State::Gone));
         gone.map(|member| member.id).collect()
     }
 
-    /// Takes away some of the members that a committed configuration removed; others go on as long as they like.
+    /// Destroys some of the members that a committed configuration removed; the others keep running.
     fn destroy_removed(&mut self) {
         if !self.operator.is_restless {
             return;

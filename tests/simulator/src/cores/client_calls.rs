@@ -1,5 +1,5 @@
-//! When clients call, and which member. Owns the pace. Does not own what they ask (`workload.rs`) or the history
-//! (`clients.rs`).
+//! Times of clients' calls, and the members that they call. Does not own what they request (`workload.rs`) or the
+//! history (`clients.rs`).
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ impl CoreCluster {
         let mut commands = Vec::new();
         for place in 0..=burst {
             let waits = (place == 0).then_some(client);
-            let (operation, asked) = self.clients.begin(&mut self.random, waits, at, self.profile.keys);
+            let (operation, request) = self.clients.begin(&mut self.random, waits, at, self.profile.keys);
             self.agenda.after(self.profile.patience, Event::Patience(operation));
-            match asked {
+            match request {
                 Request::Command(action) => {
                     let padding = self.random.between(0, self.profile.padding) as usize;
                     commands.push((operation, Command { operation, action }.encode(padding)));
@@ -42,7 +42,7 @@ impl CoreCluster {
         }
     }
 
-    /// Members that clients ask: all that run; once all is healed, as by a Service, only those in the configuration.
+    /// Members that clients call: all that run; after healing only those in the configuration, as through a Service.
     pub(super) fn reachable_members(&self) -> Vec<MemberId> {
         let running = self.members.values().filter(|member| member.is_up()).map(|member| member.id);
         match self.invariants.ledger.committed_configuration().filter(|_| self.is_healing) {
@@ -51,7 +51,7 @@ impl CoreCluster {
         }
     }
 
-    /// A client that no longer waits makes another call after a while.
+    /// Plans the next call of a client that no longer waits.
     pub(super) fn free(&mut self, client: Option<usize>) {
         if let Some(client) = client {
             let (low, high) = self.profile.think;
@@ -60,12 +60,12 @@ impl CoreCluster {
         }
     }
 
-    /// Clients make no new calls.
+    /// Stops new calls of clients.
     pub(crate) fn quiet(&mut self) {
         self.is_quiet = true;
     }
 
-    /// Clients begin anew.
+    /// Starts clients again.
     pub(crate) fn wake_clients(&mut self) {
         self.is_quiet = false;
         for client in 0..self.profile.clients {
@@ -73,12 +73,12 @@ impl CoreCluster {
         }
     }
 
-    /// Writes at one member that no client waits for, over many registers: a hundred writes to one of them, each of
-    /// which may have happened at any time, are more orders than can be tried where none explains them.
+    /// Writes at one member that no client waits for, spread over many registers. A hundred writes of unknown outcome
+    /// to one register would allow more orders than the check can try.
     pub(crate) fn burst(&mut self, at: MemberId, count: u64) {
         for _ in 0..count {
-            let (operation, asked) = self.clients.begin(&mut self.random, None, at, self.profile.keys + 8 * count);
-            if let Request::Command(action) = asked {
+            let (operation, request) = self.clients.begin(&mut self.random, None, at, self.profile.keys + 8 * count);
+            if let Request::Command(action) = request {
                 let commands = vec![(operation, Command { operation, action }.encode(0))];
                 self.agenda
                     .after(Duration::ZERO, Event::Input { to: at, start: None, input: Input::Propose { commands } });

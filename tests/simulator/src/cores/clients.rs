@@ -1,6 +1,5 @@
-//! Clients: each does one thing at a time, at some member, and remembers its answers. Owns the recorded history. Does
-//! not own what is asked for next (`workload.rs`) or whether the history is linearizable
-//! ([`crate::check::linearizable`]).
+//! Clients: each has one operation at a time, at some member. Owns the recorded history. Does not own the next request
+//! (`workload.rs`) or the check of the history ([`crate::check::linearizable`]).
 
 use std::collections::BTreeMap;
 
@@ -14,21 +13,21 @@ use crate::cores::machine::Outcome;
 use crate::cores::workload::Memory;
 use crate::invariant::Violation;
 
-/// An operation whose end was not seen yet.
+/// An operation that has not ended yet.
 #[derive(Clone, Debug)]
 pub struct Open {
-    /// The client that waits for it; `None`: no client any more.
+    /// The client that waits for the answer; `None`: no client.
     pub client: Option<usize>,
-    /// What was asked.
-    pub asked: Request,
-    /// At which member.
+    /// The request.
+    pub request: Request,
+    /// The member that the client called.
     pub at: MemberId,
     called: u64,
-    /// When some state machine applied it first, and where it stands in the log.
+    /// Time of the first apply by any state machine, and the index of the entry.
     applied: Option<(u64, Index)>,
 }
 
-/// All clients.
+/// All clients and their history.
 #[derive(Debug, Default)]
 pub struct Clients {
     open: BTreeMap<OperationId, Open>,
@@ -36,24 +35,24 @@ pub struct Clients {
     memory: Memory,
     operations: u64,
     moments: u64,
-    /// Commands acknowledged.
+    /// Number of acknowledged commands.
     pub writes: u64,
-    /// Those of them that took part in more than one register, or in a lease.
+    /// Number of acknowledged commands that concern more than one register, or a lease.
     pub wide: u64,
-    /// Leases that ended because their time was over.
+    /// Number of leases that expired.
     pub expiries: u64,
-    /// Operations answered since each client began to count.
+    /// Operations answered to each client; the caller resets the counts.
     pub served: Vec<u64>,
 }
 
 impl Clients {
-    /// This number of clients.
+    /// A set of `count` clients.
     #[must_use]
     pub fn new(count: usize) -> Self {
         Self { served: vec![0; count], ..Self::default() }
     }
 
-    /// A client begins something at a member; values are never written twice.
+    /// Begins an operation of a client at a member; no two operations write the same value.
     pub fn begin(
         &mut self,
         random: &mut Random,
@@ -61,34 +60,34 @@ impl Clients {
         at: MemberId,
         keys: u64,
     ) -> (OperationId, Request) {
-        let asked = self.memory.next(random, keys, self.operations + 1);
-        (self.open(client, at, asked.clone()), asked)
+        let request = self.memory.next(random, keys, self.operations + 1);
+        (self.open(client, at, request.clone()), request)
     }
 
-    /// The time of a lease is over at a member that leads.
+    /// Begins the expiry of a lease at the member that leads.
     pub fn begin_expiry(&mut self, at: MemberId, lease: LeaseId, kept: u64) -> Command {
         let action = Action::Expire { lease, kept };
         Command { operation: self.open(None, at, Request::Command(action.clone())), action }
     }
 
-    fn open(&mut self, client: Option<usize>, at: MemberId, asked: Request) -> OperationId {
+    fn open(&mut self, client: Option<usize>, at: MemberId, request: Request) -> OperationId {
         self.operations += 1;
         let operation = OperationId(self.operations);
         let called = self.moment();
-        self.open.insert(operation, Open { client, asked, at, called, applied: None });
+        self.open.insert(operation, Open { client, request, at, called, applied: None });
         operation
     }
 
-    /// The registers that a read is about, while a client waits for it.
+    /// The registers that a read requests, while a client waits for it.
     #[must_use]
     pub fn reads(&self, operation: OperationId) -> Option<&[u64]> {
-        match &self.open.get(&operation)?.asked {
+        match &self.open.get(&operation)?.request {
             Request::Read(keys) => Some(keys),
             Request::Command(_) => None,
         }
     }
 
-    /// A state machine applied it, the first of all: from here on it has happened, whether its client learns of it or not.
+    /// Notes the first apply of an operation: it has happened, even if its client never gets the answer.
     pub fn applied(&mut self, operation: OperationId, index: Index) {
         let moment = self.moment();
         if let Some(open) = self.open.get_mut(&operation) {
@@ -96,12 +95,12 @@ impl Clients {
         }
     }
 
-    /// A command was acknowledged; its client, if it still waits.
+    /// Ends a command that was acknowledged; returns its client, if that still waits.
     pub fn acknowledged(&mut self, outcome: Outcome, index: Index) -> Option<usize> {
-        let Open { client, asked, called, .. } = self.open.remove(&outcome.operation)?;
-        let Request::Command(action) = asked else { return None };
+        let Open { client, request, called, .. } = self.open.remove(&outcome.operation)?;
+        let Request::Command(action) = request else { return None };
         let answer = outcome.answer;
-        self.memory.told(&action, &answer);
+        self.memory.answered(&action, &answer);
         self.writes += 1;
         let is_expiry = matches!(action, Action::Expire { .. });
         self.expiries += u64::from(is_expiry && answer == Answer::Done);
@@ -111,7 +110,7 @@ impl Clients {
         self.serve(client)
     }
 
-    /// A read was answered with these registers, as the log up to `index` leaves them; its client, if it still waits.
+    /// Ends a read that found these registers after the log up to `index`; returns its client, if that still waits.
     pub fn answered(&mut self, operation: OperationId, found: Vec<(u64, u64)>, index: Index) -> Option<usize> {
         let Open { client, called, .. } = self.open.remove(&operation)?;
         self.memory.found(&found);
@@ -119,28 +118,28 @@ impl Clients {
         self.serve(client)
     }
 
-    /// It did not happen and will not; its client, if it still waits.
+    /// Ends an operation that did not and will not happen; returns its client, if that still waits.
     pub fn refused(&mut self, operation: OperationId) -> Option<usize> {
         self.open.remove(&operation)?.client
     }
 
-    /// Its client waits no longer, and does not know whether it happened.
+    /// Makes the client stop waiting without knowing whether the operation happened; returns that client.
     pub fn give_up(&mut self, operation: OperationId) -> Option<usize> {
         let open = self.open.get_mut(&operation)?;
         let client = open.client.take();
-        if matches!(open.asked, Request::Read(_)) {
+        if matches!(open.request, Request::Read(_)) {
             self.open.remove(&operation);
         }
         client
     }
 
-    /// Checks the history. Of the commands without a known outcome, those that no state machine ever applied never happened.
+    /// Checks the history. A command of unknown outcome that no state machine applied never happened.
     ///
     /// # Errors
-    /// Returns a violation if the history cannot be explained.
+    /// Returns a violation if the history is not linearizable.
     pub fn check(mut self) -> Result<u64, Violation> {
         for open in std::mem::take(&mut self.open).into_values() {
-            if let (Request::Command(action), Some((applied, index))) = (open.asked, open.applied) {
+            if let (Request::Command(action), Some((applied, index))) = (open.request, open.applied) {
                 self.record(open.called, Some(applied), index, Call::Act { action, answer: None });
             }
         }
@@ -151,7 +150,7 @@ impl Clients {
 
     fn record(&mut self, called: u64, returned: Option<u64>, index: Index, call: Call) {
         let returned = returned.unwrap_or_else(|| self.moment());
-        // A command is where its entry is, a read behind the entry that it read at.
+        // A command is placed at its entry, a read after the entry at which it read.
         let place = index.0 * 2 + u64::from(matches!(call, Call::Read { .. }));
         self.history.push(Operation { called, returned, place, call });
     }

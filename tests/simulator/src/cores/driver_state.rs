@@ -1,5 +1,5 @@
-//! One simulated member: the core that ships and what its driver holds in memory. Owns what a crash takes away. Does
-//! not own what survives (the disk).
+//! A simulated member: a shipped core and the state of its driver in memory. Owns what a crash loses. Does not own what
+//! survives (the disk).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -23,40 +23,40 @@ pub enum Input {
         /// The message.
         message: Message,
     },
-    /// The core's deadline has come.
+    /// The core's deadline is reached.
     Wake {
-        /// Which request; an older one is void.
+        /// Number of the request; the input is ignored if a newer request exists.
         order: u64,
     },
-    /// The sync under way is done.
+    /// The sync under way ends.
     Synced,
-    /// The state machine has time.
+    /// The state machine applies committed entries.
     Apply,
-    /// The state machine is to be captured.
+    /// The state machine captures its state for a snapshot.
     Capture,
     /// A snapshot is durable.
     Captured {
-        /// What it contains.
+        /// Metadata of the snapshot.
         meta: SnapshotMeta,
-        /// The state.
+        /// Encoded state.
         image: Bytes,
     },
-    /// A snapshot arrived, every byte of it.
+    /// A snapshot arrived completely.
     Snapshot {
         /// The sender.
         from: MemberId,
         /// The sender's term.
         term: Term,
-        /// What it contains.
+        /// Metadata of the snapshot.
         meta: SnapshotMeta,
-        /// The state.
+        /// Encoded state.
         image: Bytes,
     },
-    /// A snapshot that this member sent has arrived, or has not.
+    /// The transfer of a snapshot from this member ended.
     SnapshotSent {
         /// The receiver.
         to: MemberId,
-        /// Whether every byte was acknowledged.
+        /// Whether the receiver acknowledged every byte.
         arrived: Result<(), ()>,
     },
     /// The connection to a member broke.
@@ -64,31 +64,31 @@ pub enum Input {
         /// The receiver.
         to: MemberId,
     },
-    /// Clients write.
+    /// Clients propose commands.
     Propose {
-        /// Each with the command as bytes.
+        /// Operations and their encoded commands.
         commands: Vec<(OperationId, Bytes)>,
     },
-    /// A client reads.
+    /// A client reads linearizably.
     Read {
-        /// Its name for that.
+        /// The operation.
         operation: OperationId,
     },
-    /// The operator wants another configuration.
+    /// The operator requests a configuration.
     Change(Change),
-    /// A request for another leader.
+    /// A leadership transfer is requested.
     Transfer {
-        /// The member that is to lead; `None`: any.
+        /// The successor; `None`: any voter.
         target: Option<MemberId>,
     },
-    /// Leases are due for a check, if this member leads.
+    /// The leader checks which leases are over.
     Leases,
-    /// Ask the core for its outputs.
+    /// The driver requests outputs from the core.
     Settle,
 }
 
 impl Input {
-    /// Its kind in the trace hash: a number of its own for each, never used again for another.
+    /// Kind of the input in the trace hash: a number for each kind, never reused for another.
     pub(super) fn kind(&self) -> u64 {
         match self {
             Self::Message { .. } => 100,
@@ -110,46 +110,46 @@ impl Input {
     }
 }
 
-/// Whether a member runs.
+/// State of a member.
 #[derive(Debug)]
 pub enum State {
-    /// It runs.
+    /// Running.
     Up(Box<Process>),
-    /// It crashed, and will start again.
+    /// Crashed; will restart.
     Down,
-    /// It took notice of its removal and stopped for good.
+    /// Stopped for good because of its removal.
     Tombstoned,
     /// Destroyed: removed by the operator, or its disk is lost.
     Gone,
 }
 
-/// A member, running or not.
+/// A simulated member, running or not.
 #[derive(Debug)]
 pub struct Member {
-    /// Who it is.
+    /// Its member ID.
     pub id: MemberId,
-    /// How it sees time.
+    /// Its clocks.
     pub clock: Clock,
     /// Whether it runs.
     pub state: State,
-    /// Starts so far; what was meant for an earlier start is void.
+    /// Number of starts so far; events planned for an earlier start are ignored.
     pub start: u64,
-    /// What came while it stands still; `None`: it does not.
+    /// Events that arrived during a pause; `None` if it is not paused.
     pub paused: Option<Vec<Input>>,
-    /// Syncs take at least until then.
+    /// Syncs do not end before this time.
     pub stalled_until: Duration,
-    /// The next sync fails.
+    /// Whether the next sync fails.
     pub sync_fails: bool,
-    /// Its disk is full until then.
+    /// The disk is full before this time.
     pub full_until: Duration,
-    /// Its disk answers reads with errors until then.
+    /// Reads of the disk fail before this time.
     pub unreadable_until: Duration,
-    /// Names given to proposals and reads, never reused.
+    /// IDs given to proposals and reads; never reused.
     names: u64,
 }
 
 impl Member {
-    /// A member that was never started.
+    /// A member that has never started.
     #[must_use]
     pub fn new(id: MemberId, clock: Clock) -> Self {
         Self {
@@ -166,7 +166,7 @@ impl Member {
         }
     }
 
-    /// The running process.
+    /// The process, if the member runs.
     #[must_use]
     pub fn process(&self) -> Option<&Process> {
         match &self.state {
@@ -175,7 +175,7 @@ impl Member {
         }
     }
 
-    /// The running process.
+    /// The process, if the member runs.
     pub fn process_mut(&mut self) -> Option<&mut Process> {
         match &mut self.state {
             State::Up(process) => Some(process),
@@ -189,52 +189,52 @@ impl Member {
         matches!(self.state, State::Up(_))
     }
 
-    /// A name that no proposal or read of this member ever had.
+    /// An ID that no proposal or read of this member has had.
     pub fn fresh_name(&mut self) -> u64 {
         self.names += 1;
         self.names
     }
 }
 
-/// What a crash takes away.
+/// Memory of a running member, which a crash loses.
 #[derive(Debug)]
 pub struct Process {
     /// The shipped core.
     pub raft: Raft,
-    /// The state.
+    /// The state machine.
     pub machine: Machine,
-    /// Committed, and not yet applied.
+    /// Entries that are committed and not applied.
     pub to_apply: VecDeque<Entry>,
-    /// The state machine was told that there is work.
+    /// Whether an apply is planned.
     pub is_applying: bool,
-    /// A settling is planned.
+    /// Whether a request for outputs is planned.
     pub is_settling: bool,
-    /// Whose proposals these are.
+    /// Operations of the proposals, by proposal ID.
     pub proposed: BTreeMap<ProposalId, OperationId>,
-    /// Operations to answer when they are applied here.
+    /// Operations that are answered when they are applied here.
     pub awaited: BTreeSet<OperationId>,
-    /// Whose reads these are.
+    /// Operations of the reads, by read context.
     pub reading: BTreeMap<ReadContext, OperationId>,
-    /// Reads that may be served once this much is applied.
+    /// Reads that are answered when this index is applied.
     pub confirmed: Vec<(Index, OperationId)>,
-    /// Snapshots that arrived and wait for the core's decision.
+    /// Received snapshots that wait for the core's decision.
     pub received: Vec<(MemberId, SnapshotMeta, Bytes)>,
-    /// The latest snapshot under way to each member; a newer one ends the former.
+    /// The latest snapshot transfer to each member; a newer one aborts the former.
     pub sending: BTreeMap<MemberId, u64>,
-    /// The latest request to be woken, and the time that it is for.
+    /// The latest request for a tick: its number and time.
     pub wake: (u64, Duration),
-    /// The state as last captured; only a planted bug looks at it again.
+    /// The state as last captured; read only by a planted bug.
     pub captured: Option<Bytes>,
-    /// When leases end, as long as it leads.
+    /// Times at which leases are over, while it leads.
     pub lease_times: LeaseTimes,
-    /// What the first register of a read held when it began; only a planted bug looks at it.
-    pub glimpsed: BTreeMap<OperationId, u64>,
-    /// Hints that its version does not know.
+    /// Value of the first register when a read began; used only by a planted bug.
+    pub early_read: BTreeMap<OperationId, u64>,
+    /// Hints that this version does not know.
     pub unknown: Vec<Hint>,
 }
 
 impl Process {
-    /// As it starts.
+    /// Memory at a start.
     #[must_use]
     pub fn new(raft: Raft, machine: Machine, unknown: Vec<Hint>) -> Self {
         Self {
@@ -252,12 +252,12 @@ impl Process {
             wake: (0, Duration::MAX),
             captured: None,
             lease_times: LeaseTimes::default(),
-            glimpsed: BTreeMap::new(),
+            early_read: BTreeMap::new(),
             unknown,
         }
     }
 
-    /// The snapshot that arrived from `from`, if it did; it is not kept.
+    /// Removes and returns the snapshot received from `from`, if there is one.
     pub fn take_received(&mut self, from: MemberId, meta: &SnapshotMeta) -> Option<Bytes> {
         let place = self.received.iter().position(|(sender, held, _)| *sender == from && held.last == meta.last)?;
         Some(self.received.swap_remove(place).2)

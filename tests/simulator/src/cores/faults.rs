@@ -1,4 +1,4 @@
-//! How faults strike a cluster of cores. Owns the strikes, one file a kind. Does not own which faults exist
+//! Fault strikes on a cluster of cores, one file for each kind. Does not own which faults exist
 //! (`crate::fault`) or how often they strike (`crate::profile`).
 
 pub(super) mod clock;
@@ -43,7 +43,7 @@ impl CoreCluster {
             Fault::Clock => clock::strike(self),
             Fault::Transfer => transfer::strike(self),
             Fault::MixedVersions => version::strike(self)?,
-            // The network's doing, and the operator's.
+            // Faults of the network strike continuously; those of the operator strike in its passes.
             Fault::Loss | Fault::Delay | Fault::Duplication | Fault::Churn => return Ok(()),
         }
         let wait = self.until_next_strike();
@@ -51,7 +51,7 @@ impl CoreCluster {
         Ok(())
     }
 
-    /// Ends all faults: everything is connected, runs and is quick again; what is destroyed stays so.
+    /// Ends all faults: restores links, restarts members and ends delays. Destroyed members and disks stay destroyed.
     pub(crate) fn lift_all_faults(&mut self) -> Checked {
         self.note(|| "all faults are lifted".to_owned());
         self.is_healing = true;
@@ -75,7 +75,7 @@ impl CoreCluster {
     }
 }
 
-/// Cuts links anew, or mends them all.
+/// Cuts other links, or restores all of them.
 pub(super) fn partition(cluster: &mut CoreCluster) {
     let (ids, leaders) = (cluster.members.keys().copied().collect(), cluster.leaders());
     match cut(&mut cluster.network, &mut cluster.random, ids, &leaders) {
@@ -83,6 +83,6 @@ pub(super) fn partition(cluster: &mut CoreCluster) {
             cluster.coverage.partitions += 1;
             cluster.note_line(|| cuts);
         }
-        None => cluster.note_line(|| "all links are mended".to_owned()),
+        None => cluster.note_line(|| "all links are restored".to_owned()),
     }
 }

@@ -1,5 +1,5 @@
-//! A member takes one input: gives it to its core, or does what its driver does with it. Owns the inputs of the driver.
-//! Does not own outputs' is [`super::perform`].
+//! Inputs of a simulated member: passes them to the core, or does the driver's part of them. Owns the inputs of the
+//! driver. Does not own outputs (`outputs.rs`).
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::cores::sabotage::Sabotage;
 use crate::invariant::Checked;
 use crate::version::Hint;
 
-/// Entries that the state machine takes at a time, at most.
+/// Maximum number of entries that the state machine applies at a time.
 const APPLY_MAX: u64 = 32;
 
 impl CoreCluster {
-    /// A running member that does not stand still takes an input.
+    /// Handles an input of a member that runs and is not paused.
     pub(super) fn take(&mut self, id: MemberId, input: Input) -> Checked {
         self.coverage.steps += 1;
         let member = self.members.get_mut(&id).expect("the member runs");
@@ -28,14 +28,18 @@ impl CoreCluster {
                 if Hint::of(&message).is_some_and(|hint| process.unknown.contains(&hint)) {
                     self.coverage.hints_unknown += 1;
                     self.trace.note(self.agenda.now(), || {
-                        format!("{id} does not know what {from} says: {}", crate::trace::message(&message))
+                        format!(
+                            "{id} drops a hint from {from} that it does not know: {}",
+                            crate::trace::message(&message)
+                        )
                     });
                     return Ok(());
                 }
-                self.trace
-                    .note(self.agenda.now(), || format!("{id} hears {from}: {}", crate::trace::message(&message)));
+                self.trace.note(self.agenda.now(), || {
+                    format!("{id} receives from {from}: {}", crate::trace::message(&message))
+                });
                 process.raft.step(now, from, message);
-                self.invariants.leases.heard(id);
+                self.invariants.leases.received(id);
             }
             Input::Wake { order } => {
                 if order != process.wake.0 {
@@ -70,11 +74,11 @@ impl CoreCluster {
                 let answer = process.raft.transfer(now, target);
                 self.coverage.transfers += u64::from(answer.is_ok());
                 self.trace.note(self.agenda.now(), || {
-                    format!("{id} is asked to transfer leadership to {target:?}: {answer:?}")
+                    format!("{id} gets a request to transfer leadership to {target:?}: {answer:?}")
                 });
             }
             Input::Leases => {
-                self.look_at_leases(id);
+                self.check_leases(id);
                 return Ok(());
             }
             Input::Settle => {
@@ -85,7 +89,7 @@ impl CoreCluster {
         self.settle_soon(id)
     }
 
-    /// Asks for outputs at once, or after some more inputs.
+    /// Requests outputs now, or after some more inputs.
     fn settle_soon(&mut self, id: MemberId) -> Checked {
         let batch = self.profile.batch;
         let Some(process) = self.members.get_mut(&id).and_then(|member| member.process_mut()) else { return Ok(()) };
@@ -109,7 +113,7 @@ impl CoreCluster {
             self.coverage.failed_syncs += 1;
             let careless = if fails { Sabotage::RetriesFailedSync } else { Sabotage::IgnoresFullDisk };
             if self.sabotage != Some(careless) {
-                // What a failed write left behind is unknown, so its member ends and reads the disk anew.
+                // It is unknown what a failed write left on the disk, so the member stops and reads its disk again.
                 self.trace.note(now, || format!("{id}: the sync failed"));
                 return self.crash(id);
             }
@@ -164,7 +168,7 @@ impl CoreCluster {
         self.free(client);
     }
 
-    /// Serves reads whose index is applied.
+    /// Answers reads whose index is applied.
     pub(super) fn serve_confirmed_reads(&mut self, id: MemberId) {
         let process = self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs");
         let applied = process.machine.applied();
@@ -177,21 +181,21 @@ impl CoreCluster {
     }
 
     fn serve_read(&mut self, id: MemberId, operation: OperationId) {
-        let glimpsed = self.glimpsed(id, operation);
+        let early_read = self.early_read(id, operation);
         let Some(keys) = self.clients.reads(operation) else { return };
         let machine = &self.members[&id].process().expect("the member runs").machine;
         let mut found: Vec<(u64, u64)> = keys.iter().map(|key| (*key, machine.read(*key))).collect();
         let index = machine.applied();
-        if let (Some(value), Some(first)) = (glimpsed, found.first_mut()) {
+        if let (Some(value), Some(first)) = (early_read, found.first_mut()) {
             first.1 = value;
         }
         let client = self.clients.answered(operation, found, index);
         self.free(client);
     }
 
-    /// What a careless member read of the first register when the read began.
-    fn glimpsed(&mut self, id: MemberId, operation: OperationId) -> Option<u64> {
-        self.members.get_mut(&id).and_then(|member| member.process_mut())?.glimpsed.remove(&operation)
+    /// Value of the first register when the read began; only a planted bug stored it.
+    fn early_read(&mut self, id: MemberId, operation: OperationId) -> Option<u64> {
+        self.members.get_mut(&id).and_then(|member| member.process_mut())?.early_read.remove(&operation)
     }
 
     fn propose(&mut self, id: MemberId, commands: Vec<(OperationId, bytes::Bytes)>) -> Checked {
@@ -235,7 +239,7 @@ impl CoreCluster {
         if self.sabotage == Some(Sabotage::ReadsRegistersApart)
             && let Some([first, _, ..]) = self.clients.reads(operation)
         {
-            process.glimpsed.insert(operation, process.machine.read(*first));
+            process.early_read.insert(operation, process.machine.read(*first));
         }
         process.raft.read(now, context);
         self.invariants.reads.began(id, context);
@@ -244,10 +248,10 @@ impl CoreCluster {
     }
 
     fn change(&mut self, id: MemberId, change: raft::Change) {
-        // The request may have waited in a member that stood still, while disks were lost that it counts on.
+        // A paused member may process a request late. Meanwhile disks may have been lost that the request counts on.
         let dead = self.dead();
         if change.voters.intersection(&dead).count() * 2 >= change.voters.len() {
-            self.note_line(|| format!("{id} is not asked for voters of whom most are gone"));
+            self.note_line(|| format!("{id} does not get a request for voters of which at least half are destroyed"));
             return;
         }
         let member = self.members.get_mut(&id).expect("the member runs");
@@ -260,6 +264,6 @@ impl CoreCluster {
         if let (Some(record), Ok(_)) = (&mut self.record, &answer) {
             record.changes(expected);
         }
-        self.trace.note(self.agenda.now(), || format!("{id} is asked for {wanted}: {answer:?}"));
+        self.trace.note(self.agenda.now(), || format!("{id} gets a request for {wanted}: {answer:?}"));
     }
 }

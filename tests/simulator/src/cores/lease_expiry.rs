@@ -1,6 +1,6 @@
-//! The end of leases: the leader counts the time of each by its own clock, and proposes that it ends when no client kept it
-//! alive. A new leader gives every lease its whole time. Owns the proposal. Does not own that a late one does no harm: the
-//! command compares how often the lease was kept alive.
+//! Expiry of leases: the leader counts the time of each lease by its own clock, and proposes its expiry if no client
+//! kept it alive. A new leader gives every lease its whole time to live again. Owns the proposal. A late proposal does
+//! no harm, because the command compares the number of keep-alives.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::cores::CoreCluster;
 use crate::cores::driver_state::Input;
 use crate::cores::sabotage::Sabotage;
 
-/// Longest time from the decision that a lease is over to its proposal.
+/// Maximum time from the decision that a lease is over to its proposal.
 const HESITATES_MAX: Duration = Duration::from_millis(100);
 
 impl CoreCluster {
-    /// A member leads from now on.
-    pub(super) fn watch_leases(&mut self, id: MemberId) {
+    /// Starts to check leases because the member leads.
+    pub(super) fn track_leases(&mut self, id: MemberId) {
         let process = self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs");
         if !std::mem::replace(&mut process.lease_times.is_watching, true) {
             process.lease_times.clear();
@@ -24,8 +24,8 @@ impl CoreCluster {
         }
     }
 
-    /// A leader looks at its leases.
-    pub(super) fn look_at_leases(&mut self, id: MemberId) {
+    /// Checks the leases of a leader, and proposes the expiry of those that are over.
+    pub(super) fn check_leases(&mut self, id: MemberId) {
         let span = self.profile.lease;
         let member = self.members.get_mut(&id).expect("the member runs");
         let now = member.clock.read(self.agenda.now()).monotonic;
@@ -40,7 +40,7 @@ impl CoreCluster {
                 command.action = Action::Revoke { lease };
             }
             let commands = vec![(command.operation, command.encode(0))];
-            // It may no longer lead when the proposal is made.
+            // The member may no longer lead when it proposes.
             let delay = self.random.long_tailed(Duration::ZERO, HESITATES_MAX);
             self.plan(id, delay, Input::Propose { commands });
         }

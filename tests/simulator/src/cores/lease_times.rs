@@ -1,4 +1,4 @@
-//! The times of leases, as the member that leads counts them. Owns when a lease is over by one clock. Does not own the
+//! Times at which leases are over, by the clock of the leader. Owns the decision that a lease is over. Does not own the
 //! proposal that ends it (`lease_expiry.rs`).
 
 use std::collections::BTreeMap;
@@ -6,22 +6,22 @@ use std::time::Duration;
 
 use crate::command::LeaseId;
 
-/// What a leader knows of leases' time.
+/// End of the time of each lease, known only to the leader.
 #[derive(Debug, Default)]
 pub struct LeaseTimes {
-    /// It looks at them again and again.
+    /// Whether a check of the leases is planned repeatedly.
     pub is_watching: bool,
-    /// How often each had been kept alive when its time began, and when that is over.
+    /// For each lease, its number of keep-alives when its time began, and the end of that time.
     due: BTreeMap<LeaseId, (u64, Duration)>,
 }
 
 impl LeaseTimes {
-    /// Forgets everything, so that every lease gets its whole time.
+    /// Forgets all times, so that every lease gets its whole time to live again.
     pub(super) fn clear(&mut self) {
         self.due.clear();
     }
 
-    /// Leases whose time is over, each with how often it was kept alive before.
+    /// Leases whose time is over, each with its number of keep-alives.
     pub(super) fn over(
         &mut self,
         leases: &BTreeMap<LeaseId, u64>,
@@ -35,7 +35,7 @@ impl LeaseTimes {
             if due.0 != *kept {
                 *due = (*kept, now + span);
             } else if due.1 <= now {
-                // If that gets lost, it is said again.
+                // If the proposal is lost, a later check repeats it.
                 due.1 = now + span;
                 over.push((*lease, *kept));
             }

@@ -1,5 +1,5 @@
-//! The life of a member: added, started, crashed, paused, destroyed. Owns when each happens and what its disk keeps.
-//! Does not own what a running member does (`inputs.rs`, `outputs.rs`).
+//! The lifecycle of a member: added, started, crashed, paused, destroyed. Owns these transitions and what happens to
+//! the disk in each. Does not own the inputs and outputs of a running member (`inputs.rs`, `outputs.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::cores::{CoreCluster, Event};
 use crate::invariant::{Checked, Violation};
 
 impl CoreCluster {
-    /// A new member starts, with nothing on its disk except the configuration of its bootstrap.
+    /// Starts a new member whose disk holds only the configuration of its bootstrap.
     pub(crate) fn add_member(&mut self, id: MemberId, bootstrap: Arc<Configuration>) -> Checked {
         let meta = SnapshotMeta { configuration: Arc::clone(&bootstrap), ..SnapshotMeta::default() };
         self.disks.insert(id, Disk::bootstrapped(id, meta, Machine::default().image()));
@@ -64,13 +64,13 @@ impl CoreCluster {
         let clock = &self.members[&id].clock;
         let raft = Raft::new(config, restored, clock.read(now))
             .map_err(|error| Violation { invariant: "a disk can be read again", seen: format!("{id}: {error}") })?;
-        let member = self.members.get_mut(&id).expect("looked at above");
+        let member = self.members.get_mut(&id).expect("checked above");
         member.start += 1;
         member.state = State::Up(Box::new(Process::new(raft, machine, version.unknown)));
         self.settle(id)
     }
 
-    /// A member loses its memory and what it had not synced; it starts again later.
+    /// Ends a member's process and drops what it had not synced; the member restarts later.
     pub(crate) fn crash(&mut self, id: MemberId) -> Checked {
         let member = self.members.get_mut(&id).expect("only members crash");
         if !member.is_up() {
@@ -90,7 +90,7 @@ impl CoreCluster {
         Ok(())
     }
 
-    /// A member that is down is tried again after a while.
+    /// Plans a start of a member that is down.
     fn plan_start(&mut self, id: MemberId) {
         let (low, high) = self.profile.downtime;
         let downtime = self.random.time(low, high);
@@ -98,7 +98,7 @@ impl CoreCluster {
         self.agenda.after(downtime, Event::Start(id));
     }
 
-    /// Whether a member's disk answers this read with an error.
+    /// Whether this read of a member's disk fails.
     pub(crate) fn read_fails(&mut self, id: MemberId) -> bool {
         let fails = self.agenda.now() < self.members[&id].unreadable_until;
         if fails {
@@ -108,14 +108,14 @@ impl CoreCluster {
         fails
     }
 
-    /// A member starts anew under its old name, its disk as it was at the very first start; only a planted bug does.
+    /// Restarts a member with an empty disk under its old ID. Only a planted bug does this.
     pub(crate) fn restart_empty(&mut self, id: MemberId) -> Checked {
         self.crash(id)?;
         self.empty_disk(id);
         self.start(id)
     }
 
-    /// A disk is as it was at the very first start; only planted bugs do that.
+    /// Resets a disk to its content before the first start. Only planted bugs do this.
     fn empty_disk(&mut self, id: MemberId) {
         let bootstrap = Arc::clone(self.invariants.ledger.ghost(id).blank());
         let meta = SnapshotMeta { configuration: bootstrap, ..SnapshotMeta::default() };
@@ -127,7 +127,7 @@ impl CoreCluster {
         self.sabotage
     }
 
-    /// A member is gone with its disk.
+    /// Destroys a member and its disk.
     pub(crate) fn destroy(&mut self, id: MemberId) {
         self.note(|| format!("{id} is destroyed with its disk"));
         let member = self.members.get_mut(&id).expect("only members are destroyed");
@@ -135,12 +135,12 @@ impl CoreCluster {
         self.disks.get_mut(&id).expect("every member has a disk").lose();
     }
 
-    /// A member stands still for a while, with all that arrives for it waiting.
+    /// Pauses a member; its events wait until it continues.
     pub(crate) fn pause(&mut self, id: MemberId, span: Duration) {
         let member = self.members.get_mut(&id).expect("only members pause");
         if member.is_up() && member.paused.is_none() {
             member.paused = Some(Vec::new());
-            self.note(|| format!("{id} stands still for {span:?}"));
+            self.note(|| format!("{id} is paused for {span:?}"));
             self.agenda.after(span, Event::Resume(id));
         }
     }

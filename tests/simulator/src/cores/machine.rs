@@ -1,5 +1,5 @@
-//! The state machine of a simulated member: a few registers, the leases that some are attached to, and a hash of everything
-//! that was ever applied. Owns what commands do; which of them happen, and in which order, is Raft's affair.
+//! The state machine of a simulated member: a few registers, leases that some of them are attached to, and a hash of
+//! all applied entries. Owns the effect of commands. Does not own which commands are applied in which order (`raft`).
 
 use std::collections::BTreeMap;
 
@@ -8,34 +8,34 @@ use raft::{Entry, Index, Payload};
 
 use crate::command::{Action, Answer, Command, LeaseId, OperationId, Step};
 
-/// What became of a command.
+/// Result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// Whose command it was.
+    /// The operation that the command belongs to.
     pub operation: OperationId,
-    /// What its client is told.
+    /// The answer to its client.
     pub answer: Answer,
 }
 
-/// A member's state.
+/// State of a member.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
     applied: Index,
     hash: u64,
-    /// What each holds, and the lease that it goes with.
+    /// Value and lease of each register that is set.
     registers: BTreeMap<u64, (u64, LeaseId)>,
-    /// How often each was kept alive.
+    /// Number of keep-alives of each lease.
     leases: BTreeMap<LeaseId, u64>,
 }
 
 impl Machine {
-    /// The last entry applied.
+    /// Index of the last applied entry.
     #[must_use]
     pub fn applied(&self) -> Index {
         self.applied
     }
 
-    /// A hash of every entry applied and of the state.
+    /// Hash of all applied entries and of the state.
     #[must_use]
     pub fn hash(&self) -> u64 {
         let registers = self
@@ -45,19 +45,19 @@ impl Machine {
         self.leases.iter().fold(registers, |hash, (lease, kept)| mix(mix(hash, lease.0), *kept))
     }
 
-    /// A register; 0 if it is not set.
+    /// Value of a register; 0 if it is not set.
     #[must_use]
     pub fn read(&self, key: u64) -> u64 {
         self.registers.get(&key).map_or(0, |(value, _)| *value)
     }
 
-    /// Every lease, and how often it was kept alive.
+    /// Every lease and its number of keep-alives.
     #[must_use]
     pub fn leases(&self) -> &BTreeMap<LeaseId, u64> {
         &self.leases
     }
 
-    /// Applies an entry.
+    /// Applies an entry. Returns the outcome of its command; `None` if it has no command.
     pub fn apply(&mut self, entry: &Entry) -> Option<Outcome> {
         self.applied = entry.id.index;
         self.hash = mix(mix(self.hash, entry.id.index.0), entry.id.term.0);
@@ -114,7 +114,7 @@ impl Machine {
         Answer::Done
     }
 
-    /// The whole state, as bytes.
+    /// Encodes the whole state.
     #[must_use]
     pub fn image(&self) -> Bytes {
         let mut bytes = BytesMut::with_capacity(24 + self.registers.len() * 24 + self.leases.len() * 16);
@@ -130,10 +130,10 @@ impl Machine {
         bytes.freeze()
     }
 
-    /// From what [`Machine::image`] made.
+    /// Decodes a state.
     ///
     /// # Panics
-    /// When it did not.
+    /// Panics if [`Machine::image`] did not make these bytes.
     #[must_use]
     pub fn from_image(image: &[u8]) -> Self {
         let words: Vec<u64> =
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_do_what_they_say_and_images_hold_all_of_it() {
+    fn commands_change_the_state_and_an_image_contains_all_of_it() {
         let mut machine = Machine::default();
         assert_eq!(apply(&mut machine, Action::compare_and_swap(7, 0, 5)), done(true, &[]));
         assert_eq!(apply(&mut machine, Action::compare_and_swap(7, 4, 6)), done(false, &[]));
@@ -192,10 +192,10 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_takes_its_registers_along_and_lasts_when_kept_alive() {
+    fn the_end_of_a_lease_deletes_its_registers_and_a_keep_alive_prevents_an_expiry() {
         let (mut machine, lease) = (Machine::default(), LeaseId(1));
         assert_eq!(apply(&mut machine, Action::put(7, 1, lease)), Answer::NoLease);
-        assert_eq!(machine.read(7), 0, "a put without its lease changes nothing");
+        assert_eq!(machine.read(7), 0, "a put that names an unknown lease changes nothing");
         for action in [Action::Grant { lease }, Action::KeepAlive { lease }] {
             assert_eq!(apply(&mut machine, action), Answer::Done);
         }
@@ -204,10 +204,10 @@ mod tests {
         }
         apply(&mut machine, Action::put(8, 3, LeaseId::NONE));
         assert_eq!(Machine::from_image(&machine.image()), machine);
-        assert_eq!(apply(&mut machine, Action::Expire { lease, kept: 0 }), Answer::NoLease, "kept alive since");
+        assert_eq!(apply(&mut machine, Action::Expire { lease, kept: 0 }), Answer::NoLease, "kept alive meanwhile");
         assert_eq!(machine.read(7), 7);
         assert_eq!(apply(&mut machine, Action::Expire { lease, kept: 1 }), Answer::Done);
-        assert_eq!((machine.read(7), machine.read(8)), (0, 3), "only what is attached goes");
+        assert_eq!((machine.read(7), machine.read(8)), (0, 3), "only attached registers are deleted");
         assert_eq!(apply(&mut machine, Action::Revoke { lease }), Answer::NoLease);
     }
 }

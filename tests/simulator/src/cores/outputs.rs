@@ -1,5 +1,5 @@
-//! Carries out a core's outputs, one arm per output, on the simulated disk and network. Owns the outputs of the
-//! driver. Does not own their order, which the core decides.
+//! Carries out the outputs of a core on the simulated disk and network. Owns the outputs of the driver. Does not own
+//! their order, which the core decides.
 
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use crate::cores::sabotage::Sabotage;
 use crate::cores::{CoreCluster, Event, Transfer};
 use crate::invariant::{Checked, Violation, ensure, removal_is_committed, state_machine_safety};
 
-/// The shortest time from a deadline to the tick; also what a wrong deadline would cost per turn.
+/// Minimum time from a deadline to the tick. If a core returned a wrong deadline, each turn would still advance the
+/// time.
 const WAKE_LATE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(2));
-/// Broken connections that are noticed, per million lost messages.
+/// Lost messages whose broken connection is noticed, per million.
 const LOSS_NOTICED: u32 = 300_000;
 
 impl CoreCluster {
-    /// Asks a member's core for its outputs, checks the step and carries them out, unless it crashes in between.
+    /// Requests a core's outputs, checks the step and carries the outputs out, unless the member crashes in between.
     pub(super) fn settle(&mut self, id: MemberId) -> Checked {
         let process = self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs");
         let mut outputs = Vec::new();
@@ -37,7 +38,7 @@ impl CoreCluster {
             let now = self.agenda.now();
             self.trace.note(now, || format!("{id} {}", crate::trace::output(&output)));
             self.trace_hash.add(now, 20, &(id, &output));
-            self.perform(id, output)?;
+            self.carry_out(id, output)?;
             self.coverage.outputs += 1;
             let is_chosen = self.crash_after == Some(self.coverage.outputs);
             if is_chosen || self.random.chance(self.profile.crash_per_output) {
@@ -53,7 +54,7 @@ impl CoreCluster {
         Ok(())
     }
 
-    fn perform(&mut self, id: MemberId, output: Output) -> Checked {
+    fn carry_out(&mut self, id: MemberId, output: Output) -> Checked {
         match output {
             Output::Persist(persist) => {
                 let io = persist.io;
@@ -104,7 +105,7 @@ impl CoreCluster {
             }
             Output::Changed(state) => {
                 if state.role == Role::Leader {
-                    self.watch_leases(id);
+                    self.track_leases(id);
                     self.operator_hears_of(id);
                 }
             }
@@ -120,7 +121,7 @@ impl CoreCluster {
         self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs")
     }
 
-    // The disk.
+    // Disk.
 
     fn begin_sync(&mut self, id: MemberId) {
         let disk = self.disks.get_mut(&id).expect("every member has a disk");
@@ -138,7 +139,7 @@ impl CoreCluster {
         self.plan(id, Duration::ZERO, Input::Settle);
     }
 
-    // The state machine.
+    // State machine.
 
     fn begin_apply(&mut self, id: MemberId) {
         let (low, high) = self.profile.apply;
@@ -150,10 +151,10 @@ impl CoreCluster {
         }
     }
 
-    /// Captures the state for a snapshot, which is durable some time later.
+    /// Captures the state for a snapshot, which becomes durable some time later.
     pub(super) fn capture(&mut self, id: MemberId) {
         if self.read_fails(id) {
-            // The core asks again when as much as before was applied since.
+            // The core requests another snapshot after the usual number of entries.
             return;
         }
         let process = self.process(id);
@@ -182,7 +183,7 @@ impl CoreCluster {
 
     fn purge(&mut self, id: MemberId, index: Index) {
         let first = self.process(id).raft.snapshot_taken(index);
-        // Files are purged whole, so more may stay than must.
+        // Segments are purged as a whole, so more entries may stay than necessary.
         let kept = self.random.between(0, 3);
         self.disks.get_mut(&id).expect("every member has a disk").purge(Index(first.0.saturating_sub(kept)));
     }
@@ -198,8 +199,8 @@ impl CoreCluster {
         let keeps_state = self.sabotage == Some(Sabotage::InstallsWithoutState);
         let process = self.process(id);
         let image = process.take_received(from, &meta).ok_or_else(|| Violation {
-            invariant: "what is installed was received",
-            seen: format!("{id} is to install the snapshot at {} from {from}, which it does not have", meta.last),
+            invariant: "an installed snapshot was received",
+            seen: format!("{id} is to install the snapshot at {} from {from}, which it did not receive", meta.last),
         })?;
         process.to_apply.clear();
         if !keeps_state {
@@ -216,7 +217,7 @@ impl CoreCluster {
         Ok(())
     }
 
-    // The network.
+    // Network.
 
     fn send(&mut self, from: MemberId, to: MemberId, message: Message) {
         self.coverage.messages += 1;
@@ -237,9 +238,11 @@ impl CoreCluster {
     fn send_snapshot(&mut self, from: MemberId, to: MemberId, term: Term, at_least: Index) -> Checked {
         let durable = self.disks[&from].durable();
         let (meta, image) = (durable.snapshot.clone(), durable.image.clone());
-        ensure(meta.last.index >= at_least, "a snapshot on offer reaches far enough", || {
-            format!("{from} is to send a snapshot up to {at_least} to {to}, but its own is at {}", meta.last)
-        })?;
+        ensure(
+            meta.last.index >= at_least,
+            "an offered snapshot contains the entries that the receiver needs",
+            || format!("{from} is to send a snapshot up to {at_least} to {to}, but its own is at {}", meta.last),
+        )?;
         if self.read_fails(from) {
             self.plan(from, Duration::from_micros(300), Input::SnapshotSent { to, arrived: Err(()) });
             return Ok(());
@@ -254,7 +257,7 @@ impl CoreCluster {
         Ok(())
     }
 
-    /// A snapshot arrives, if the link and both ends held so long and no newer one ended it.
+    /// Delivers a snapshot, if the link and both members stayed up and no newer transfer replaced this one.
     pub(super) fn end_transfer(&mut self, transfer: Transfer) -> Checked {
         let Transfer { from, start, to, number, term, meta, image } = transfer;
         let sender = self.members[&from].process().filter(|_| self.members[&from].start == start);
@@ -281,8 +284,8 @@ impl CoreCluster {
 
     // Time.
 
-    /// Plans to wake a member at its deadline, or before: a member that wakes too early waits on. So the agenda does not
-    /// fill with every deadline that a message moved.
+    /// Plans a tick at a member's deadline or earlier; a member that wakes early waits again. So the agenda does not
+    /// fill with all deadlines that messages postponed.
     pub(super) fn plan_wake(&mut self, id: MemberId) {
         let now = self.agenda.now();
         let member = self.members.get_mut(&id).expect("the member runs");

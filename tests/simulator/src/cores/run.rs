@@ -1,5 +1,5 @@
-//! One seed from beginning to end: the safety phase with its faults, then everything is healed and must become whole.
-//! Owns the phases, the verdict, and the second run of a failed seed that records a trace.
+//! The run of one seed: the safety phase with its faults, then all faults are lifted and the cluster must heal.
+//! Owns the phases, the verdict, and the second run of a failed seed, which records a trace.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::coverage::Coverage;
 use crate::invariant::{Checked, Violation, ensure};
 use crate::sweep::{Failure, catching_panics};
 
-/// How long clients are served after healing.
+/// Time for which clients are served after all faults are lifted.
 const SERVE: Duration = Duration::from_secs(20);
-/// How long a healed cluster may take to become whole once its clients are quiet.
+/// Maximum time until the cluster has healed after its clients stopped.
 const WHOLE: Duration = Duration::from_secs(60);
-/// How often it is looked at.
+/// Interval between two checks of a condition.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Runs one seed.
@@ -39,10 +39,11 @@ pub fn run(seed: Seed, options: &Options) -> Result<Coverage, Box<Failure>> {
     })
 }
 
-/// Runs one seed's faults and records it, until the record is full: the verdict, and the module for TLC.
+/// Runs the faults of one seed and records them until the recording is full. Returns the verdict and the module for
+/// TLC.
 ///
 /// # Errors
-/// Returns what a member violated by starting.
+/// Returns the invariant that a member violated at its start.
 pub fn record(seed: Seed, options: &Options) -> Result<(Checked, String), Violation> {
     let mut cluster = catching_panics(|| CoreCluster::new(seed, options))?;
     let verdict = catching_panics(|| {
@@ -55,15 +56,15 @@ pub fn record(seed: Seed, options: &Options) -> Result<(Checked, String), Violat
     Ok((verdict, cluster.record.map(|record| record.module()).unwrap_or_default()))
 }
 
-/// Runs one seed, once: the verdict without the story.
+/// Runs one seed once, without a trace.
 ///
 /// # Errors
-/// Returns what was wrong.
+/// Returns the invariant that was violated.
 pub fn judge(seed: Seed, options: &Options) -> Result<Coverage, Violation> {
     attempt(seed, &Options { trace: 0, ..options.clone() }).0
 }
 
-/// A run and its trace. A panic, of the core's own assertions for one, is a violation like others.
+/// A run and its trace. A panic, such as a failed assertion of the core, counts as a violation.
 fn attempt(seed: Seed, options: &Options) -> (Result<Coverage, Violation>, Vec<String>) {
     let mut cluster = match catching_panics(|| CoreCluster::new(seed, options)) {
         Ok(cluster) => cluster,
@@ -85,7 +86,7 @@ fn phases(cluster: &mut CoreCluster, options: &Options) -> Checked {
     become_healthy(cluster)
 }
 
-/// Ends all faults and demands complete healing.
+/// Lifts all faults and checks that the cluster heals.
 pub(crate) fn become_healthy(cluster: &mut CoreCluster) -> Checked {
     cluster.coverage.outputs_under_faults = cluster.coverage.outputs;
     cluster.lift_all_faults()?;
@@ -94,7 +95,7 @@ pub(crate) fn become_healthy(cluster: &mut CoreCluster) -> Checked {
     become_whole(cluster)
 }
 
-/// Every client must be served again, twice.
+/// Checks that every client is served twice.
 fn serve(cluster: &mut CoreCluster) -> Checked {
     let before = cluster.clients.served.clone();
     let end = cluster.now() + SERVE;
@@ -102,7 +103,7 @@ fn serve(cluster: &mut CoreCluster) -> Checked {
         let waiting = cluster.clients.served.iter().zip(&before).position(|(served, before)| *served < before + 2);
         let Some(client) = waiting else { return Ok(()) };
         ensure(cluster.now() < end, "healing", || {
-            format!("client {client} is not served {SERVE:?} after all faults ended")
+            format!("client {client} gets no answer within {SERVE:?} after all faults were lifted")
         })?;
         cluster.run_for(LOOK)?;
     }
@@ -112,7 +113,7 @@ fn become_whole(cluster: &mut CoreCluster) -> Checked {
     let end = cluster.now() + WHOLE;
     while let Some(missing) = wholeness::missing(cluster) {
         ensure(cluster.now() < end, "healing", || {
-            format!("{WHOLE:?} after all faults ended there is still missing: {missing}")
+            format!("not healed {WHOLE:?} after all faults were lifted; missing: {missing}")
         })?;
         cluster.run_for(LOOK)?;
     }

@@ -1,5 +1,5 @@
-//! Planted bugs: what a careless driver, disk or core would do. Owns the list; each must be caught by an invariant
-//! within its budget of seeds, or the simulator proves nothing.
+//! Planted bugs of the driver, the disk and the messages around the core. Owns the list. An invariant must detect each
+//! within its budget of seeds; otherwise the simulator would prove nothing.
 
 use raft::{AppendReply, Body, Output, Raft};
 
@@ -8,58 +8,58 @@ use world::disk::{Breakage, Reading};
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
-    /// The driver says that a write is durable when it only began (etcd#14370).
+    /// The driver reports a write durable when it has only begun (etcd#14370).
     AcknowledgesBeforeDurable,
-    /// A restart finds term and vote as they once were (tikv#8381).
+    /// A restart finds an older term and vote (tikv#8381).
     ForgetsHardState,
-    /// A crash takes an entry that was synced.
+    /// A crash loses a synced entry.
     DropsSyncedEntry,
-    /// A crash brings back entries that were truncated (recycled segments).
+    /// Truncated entries are present again after a crash (recycled segments).
     ResurrectsTruncated,
-    /// A crash keeps entries and loses the term they came with (thesis §3.8).
+    /// A crash keeps entries and loses the term that was written with them (thesis §3.8).
     EntriesBeforeHardState,
-    /// The state machine takes committed entries in another order.
+    /// The state machine applies committed entries in another order.
     AppliesOutOfOrder,
-    /// Reads are served from whatever is applied (no ReadIndex).
+    /// Reads are served at the applied index, without ReadIndex.
     ReadsWithoutAsking,
-    /// The log is installed, the state is not (etcd#13766).
+    /// An install replaces the log, but not the state (etcd#13766).
     InstallsWithoutState,
     /// The log is purged before the snapshot that replaces it is durable.
     PurgesBeforeSnapshotIsDurable,
-    /// Every vote is granted, whatever the candidate's log.
+    /// Every vote is granted, without a comparison of the logs.
     GrantsEveryVote,
     /// A follower acknowledges one entry more than it has (openraft cecb5de8).
     AcknowledgesOneTooMany,
     /// A follower acknowledges entries that it never compared (Raft without its consistency check).
     AcceptsEveryAppend,
-    /// Heartbeats tell the leader's commit index to members whose log may differ.
+    /// Heartbeats carry the leader's commit index to members whose log may differ.
     TellsCommitToEverybody,
-    /// A crash takes the newest file of the log, as its directory was never synced (etcd#6368).
+    /// A crash loses the newest segment, because its directory was never synced (etcd#6368).
     LosesNewestFile,
-    /// A failed sync is repeated, and what it covered is taken for durable (cockroach#37102).
+    /// A failed sync is repeated, and its data are reported durable (cockroach#37102).
     RetriesFailedSync,
-    /// A write that failed on a full disk is taken for durable.
+    /// A write that failed on a full disk is reported durable.
     IgnoresFullDisk,
-    /// A damaged record is taken for a torn tail, and cut off with everything synced after it (NATS 2.12.1).
+    /// A damaged record is treated as a torn tail, and cut off with everything synced after it (NATS 2.12.1).
     TruncatesOnDamage,
-    /// A record that was written over another is taken for that one.
+    /// A record that overwrote another one is accepted in its place.
     TrustsThePlace,
-    /// A member whose disk was emptied starts anew under its old name (openraft's FAQ, RATIS-2523).
+    /// A member whose disk was emptied restarts under its old ID (openraft's FAQ, RATIS-2523).
     RejoinsWithEmptyDisk,
-    /// A snapshot has the state of the one before, and the index of today (etcd#13766).
+    /// A snapshot combines the state of the snapshot before it with the current index (etcd#13766).
     SnapshotsOlderState,
-    /// A start that cannot read its disk takes it for a new one.
+    /// A start that cannot read its disk treats it as empty.
     StartsEmptyWhenUnreadable,
     /// Lease and election timeout are changed together, member by member, so that a lease outlasts another's timeout.
     RollsLeaseAheadOfTimeout,
-    /// A leader ends a lease whose time is over without a look at whether it was kept alive meanwhile.
+    /// A leader ends a lease whose time is over without a check whether it was kept alive meanwhile.
     ExpiresWithoutComparing,
-    /// A read takes its registers at two moments.
+    /// A read reads its registers at two moments.
     ReadsRegistersApart,
 }
 
 impl Sabotage {
-    /// All of them.
+    /// All planted bugs of this list.
     pub const ALL: [Self; 24] = [
         Self::AcknowledgesBeforeDurable,
         Self::ForgetsHardState,
@@ -87,44 +87,46 @@ impl Sabotage {
         Self::ReadsRegistersApart,
     ];
 
-    /// Whose bug it was, or which rule it breaks, in a line.
+    /// The implementation that had the bug, or the rule that it breaks, in one line.
     #[must_use]
     pub fn of(self) -> &'static str {
         match self {
-            Self::AcknowledgesBeforeDurable => "etcd#14370: the driver calls a write durable when it only began",
-            Self::ForgetsHardState => "tikv#8381: a restart finds term and vote as they once were",
-            Self::DropsSyncedEntry => "a crash takes an entry that was synced",
-            Self::ResurrectsTruncated => "a crash brings back entries that were truncated, from a recycled file",
-            Self::EntriesBeforeHardState => "thesis §3.8: a crash keeps entries and loses the term they came with",
+            Self::AcknowledgesBeforeDurable => "etcd#14370: the driver reports a write durable when it has only begun",
+            Self::ForgetsHardState => "tikv#8381: a restart finds an older term and vote",
+            Self::DropsSyncedEntry => "a crash loses a synced entry",
+            Self::ResurrectsTruncated => "truncated entries are present again after a crash, from a recycled segment",
+            Self::EntriesBeforeHardState => {
+                "thesis §3.8: a crash keeps entries and loses the term that was written with them"
+            }
             Self::AppliesOutOfOrder => "the state machine takes committed entries in another order",
-            Self::ReadsWithoutAsking => "thesis §6.4: reads are served from whatever is applied",
-            Self::InstallsWithoutState => "etcd#13766: the log is installed, the state is not",
+            Self::ReadsWithoutAsking => "thesis §6.4: reads are served at the applied index, without ReadIndex",
+            Self::InstallsWithoutState => "etcd#13766: an install replaces the log, but not the state",
             Self::PurgesBeforeSnapshotIsDurable => {
                 "raft-engine#288: the log is purged before the snapshot that replaces it is durable"
             }
-            Self::GrantsEveryVote => "thesis §3.6.1: every vote is granted, whatever the candidate's log",
+            Self::GrantsEveryVote => "thesis §3.6.1: every vote is granted, without a comparison of the logs",
             Self::AcknowledgesOneTooMany => "openraft cecb5de8: a follower acknowledges one entry more than it has",
             Self::AcceptsEveryAppend => "thesis §3.5: entries are acknowledged that were never compared",
-            Self::TellsCommitToEverybody => "heartbeats tell the leader's commit index to members whose log may differ",
-            Self::LosesNewestFile => {
-                "etcd#6368: a crash takes the newest file of the log, whose directory was never synced"
+            Self::TellsCommitToEverybody => {
+                "heartbeats carry the leader's commit index to members whose log may differ"
             }
-            Self::RetriesFailedSync => "cockroach#37102: a failed sync is repeated and believed",
-            Self::IgnoresFullDisk => "a write that failed on a full disk is taken for durable",
+            Self::LosesNewestFile => "etcd#6368: a crash loses the newest segment, whose directory was never synced",
+            Self::RetriesFailedSync => "cockroach#37102: a failed sync is repeated, and its data are reported durable",
+            Self::IgnoresFullDisk => "a write that failed on a full disk is reported durable",
             Self::TruncatesOnDamage => "NATS 2.12.1: a damaged record is taken for a torn tail, and cut off",
-            Self::TrustsThePlace => "a record that was written over another is taken for that one",
-            Self::RejoinsWithEmptyDisk => "RATIS-2523: a member whose disk was emptied starts anew under its old name",
-            Self::SnapshotsOlderState => "dragonboat#369: a snapshot has the state of the one before it",
-            Self::StartsEmptyWhenUnreadable => "a start that cannot read its disk takes log, term and vote for empty",
+            Self::TrustsThePlace => "a record that overwrote another one is accepted in its place",
+            Self::RejoinsWithEmptyDisk => "RATIS-2523: a member whose disk was emptied restarts under its old ID",
+            Self::SnapshotsOlderState => "dragonboat#369: a snapshot contains the state of the snapshot before it",
+            Self::StartsEmptyWhenUnreadable => "a start that cannot read its disk treats it as empty",
             Self::ExpiresWithoutComparing => "a lease ends by a leader's clock though it was kept alive meanwhile",
-            Self::ReadsRegistersApart => "a read of several registers takes them at two moments",
+            Self::ReadsRegistersApart => "a read reads its registers at two moments",
             Self::RollsLeaseAheadOfTimeout => {
                 "thesis §6.4.1: a rolling change of settings leaves one member's lease longer than another's timeout"
             }
         }
     }
 
-    /// What it does to disks.
+    /// Effect on disks.
     #[must_use]
     pub fn breakage(self) -> Breakage {
         match self {
@@ -137,7 +139,7 @@ impl Sabotage {
         }
     }
 
-    /// How it reads disks.
+    /// Effect on reads of disks at a start.
     #[must_use]
     pub fn reading(self) -> Reading {
         match self {
@@ -147,7 +149,7 @@ impl Sabotage {
         }
     }
 
-    /// What it does to a core's outputs.
+    /// Changes the outputs of a core as the bug does.
     pub fn tamper(self, outputs: &mut [Output], raft: &Raft) {
         for output in outputs {
             if let Output::Send { message, .. } = output {

@@ -1,9 +1,9 @@
-//! A run as TLC reads it: a TLA+ module that holds what every member was and what its disk held, line by line, to be
-//! explained by `node/raft/spec/TraceRaft.tla`. Owns the lines and their form; looks at cores, outputs and disks, and
-//! changes nothing.
+//! A run recorded as a TLA+ module for TLC: line by line, the state of each member and of its disk.
+//! `node/raft/spec/TraceRaft.tla` must be able to explain it. Owns the lines and their form. Reads cores, outputs and
+//! disks, and changes nothing.
 //!
-//! A recording needs the whole log where a disk has only what was not purged, so every entry that ever existed is remembered
-//! with the one before it.
+//! The specification needs whole logs, but a disk lacks purged entries. So every entry that ever existed is stored with
+//! the entry before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use raft::{
 
 use world::disk::Contents;
 
-/// A member's memory in one line, without the log.
+/// Memory of a member as it is shown in one line, without the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Memory {
     hard: HardState,
@@ -25,36 +25,36 @@ struct Memory {
     configuration: usize,
 }
 
-/// What is known of one member.
+/// The recorder's knowledge of one member.
 #[derive(Clone, Debug, Default)]
 struct Seen {
     memory: Memory,
     log: Vec<EntryId>,
     disk_hard: HardState,
     disk_log: Vec<EntryId>,
-    /// Highest acknowledgement in a term.
+    /// Highest acknowledged index in each term.
     acknowledged: (Term, Index),
-    /// Everything else that was said, by its line.
+    /// Messages already recorded, each as its line.
     said: BTreeSet<String>,
 }
 
-/// The lines so far.
+/// Lines recorded so far.
 #[derive(Debug)]
 pub struct Record {
     founders: BTreeSet<MemberId>,
     pre_vote: bool,
-    /// Every entry that ever was: the one before it, and the place of the configuration that it carries (0: none).
+    /// Every entry that ever existed: the entry before it, and the position of its configuration in the list (0: none).
     known: BTreeMap<EntryId, (EntryId, usize)>,
     configurations: Vec<String>,
     members: BTreeMap<MemberId, Seen>,
-    /// Index of the configuration that a change just accepted was computed from.
+    /// Index of the configuration that the change just accepted is based on.
     expected: Option<Index>,
     lines: Vec<String>,
     lines_max: usize,
 }
 
 impl Record {
-    /// Of a cluster that starts with these voters, of about so many lines.
+    /// A recording of about `limit` lines, of a cluster that starts with these voters.
     #[must_use]
     pub fn of(founders: BTreeSet<MemberId>, pre_vote: bool, lines_max: usize) -> Self {
         Self {
@@ -69,18 +69,18 @@ impl Record {
         }
     }
 
-    /// Whether there are as many lines as were asked for.
+    /// Whether the recording has reached its number of lines.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.lines.len() >= self.lines_max
     }
 
-    /// A leader took a change that was computed from the configuration at `expected`.
+    /// Notes that a leader accepted a change based on the configuration at `expected`.
     pub fn changes(&mut self, expected: Index) {
         self.expected = Some(expected);
     }
 
-    /// A member took an input and asks for `outputs`.
+    /// Records a step: a member had an input and has these `outputs`.
     pub fn stepped(&mut self, id: MemberId, raft: &Raft, outputs: &[Output]) {
         let mut seen = self.members.remove(&id).unwrap_or_default();
         let mut log = seen.log.clone();
@@ -127,7 +127,7 @@ impl Record {
         self.members.insert(id, seen);
     }
 
-    /// A sync is done.
+    /// Records the end of a sync.
     pub fn synced(&mut self, id: MemberId, contents: &Contents) {
         let mut seen = self.members.remove(&id).unwrap_or_default();
         let log = self.chain(last_after_start(contents));
@@ -139,7 +139,7 @@ impl Record {
         self.members.insert(id, seen);
     }
 
-    /// A crash left this.
+    /// Records the content of a disk after a crash.
     pub fn crashed(&mut self, id: MemberId, contents: &Contents) {
         let mut seen = self.members.remove(&id).unwrap_or_default();
         let log = self.chain(last_after_start(contents));
@@ -147,13 +147,13 @@ impl Record {
         let commit = contents.snapshot.last.index;
         self.lines.push(format!("{line}, commit |-> {commit}"));
         (seen.disk_hard, seen.disk_log) = (contents.hard_state, log.clone());
-        // What it is now shows with its first step; until then there is nothing of it to see.
+        // The new memory is recorded with the member's first step.
         seen.memory = Memory { hard: contents.hard_state, role: role(Role::Follower), commit, configuration: 0 };
         seen.log = log;
         self.members.insert(id, seen);
     }
 
-    /// The whole as a module.
+    /// The recording as a TLA+ module.
     #[must_use]
     pub fn module(&self) -> String {
         let highest = |number: fn(&EntryId) -> u64| self.known.keys().map(number).max().unwrap_or(0);
@@ -172,7 +172,7 @@ impl Record {
         )
     }
 
-    /// An entry behind what this log holds before its place.
+    /// Appends an entry to a log, after truncating the log from the index of the entry.
     fn append(&mut self, log: &mut Vec<EntryId>, entry: &Entry) {
         log.truncate(entry.id.index.0 as usize - 1);
         let before = log.last().copied().unwrap_or_default();
@@ -184,7 +184,7 @@ impl Record {
         log.push(entry.id);
     }
 
-    /// Everything up to an entry.
+    /// IDs of all entries up to this one.
     fn chain(&self, last: EntryId) -> Vec<EntryId> {
         let mut log = Vec::with_capacity(last.index.0 as usize);
         let mut at = last;
@@ -196,9 +196,9 @@ impl Record {
         log
     }
 
-    /// Where a configuration stands in the list, from 1 on.
+    /// Position of a configuration in the list, counted from 1.
     fn place_of(&mut self, configuration: &Configuration) -> usize {
-        let told = format!(
+        let element = format!(
             "    [voters |-> {}, outgoing |-> {}, learners |-> {}, next |-> {}, removed |-> {}]",
             set(&configuration.voters),
             set(&configuration.outgoing),
@@ -206,9 +206,9 @@ impl Record {
             set(&configuration.learners_next),
             set(&configuration.removed)
         );
-        let place = self.configurations.iter().position(|known| *known == told);
+        let place = self.configurations.iter().position(|known| *known == element);
         place.unwrap_or_else(|| {
-            self.configurations.push(told);
+            self.configurations.push(element);
             self.configurations.len() - 1
         }) + 1
     }
@@ -218,17 +218,17 @@ impl Record {
         format!("kind |-> \"{kind}\", member |-> {}, {}, {difference}", id.0, of_hard_state(hard))
     }
 
-    /// How a log became another one.
+    /// The difference between two logs.
     fn difference(&self, before: &[EntryId], after: &[EntryId]) -> String {
         let kept = before.iter().zip(after).take_while(|(one, other)| one == other).count();
-        let told = |id: &EntryId| format!("<<{}, {}>>", id.term, self.known.get(id).map_or(0, |(_, place)| *place));
-        let added: Vec<String> = after[kept..].iter().map(told).collect();
+        let element = |id: &EntryId| format!("<<{}, {}>>", id.term, self.known.get(id).map_or(0, |(_, place)| *place));
+        let added: Vec<String> = after[kept..].iter().map(element).collect();
         format!("kept |-> {kept}, added |-> <<{}>>", added.join(", "))
     }
 }
 
 impl Seen {
-    /// The line of something that matters and was not said before.
+    /// Records a message that matters to the specification and is not recorded yet.
     fn says(&mut self, id: MemberId, to: MemberId, message: &Message) -> Option<String> {
         let term = message.term;
         let what = match &message.body {
@@ -248,7 +248,7 @@ impl Seen {
     }
 }
 
-/// The last entry that a start would find: a log that does not lead through the snapshot is not looked at.
+/// ID of the last entry that a start would find. A log that does not connect to the snapshot does not count.
 fn last_after_start(contents: &Contents) -> EntryId {
     let snapshot = contents.snapshot.last;
     let follows = contents.log.front().is_some_and(|first| first.id.index == snapshot.index.next());

@@ -1,6 +1,5 @@
-//! What is demanded once every fault is lifted: one leader, one settled configuration of living members, one log and
-//! one state everywhere, every client served, no lease that no client keeps alive, and no removed member that still
-//! campaigns.
+//! Conditions of a healed cluster: one leader, one settled configuration of living members, equal logs and states, every
+//! client served, no lease that no client keeps alive, and no removed member that still campaigns.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +7,7 @@ use raft::{MemberId, Role};
 
 use crate::cores::CoreCluster;
 
-/// What is missing for the cluster to be whole again; `None`: nothing.
+/// Condition that is not met yet; `None` if the cluster is healed.
 #[must_use]
 pub fn missing(cluster: &CoreCluster) -> Option<String> {
     let Some(leader) = the_leader(cluster) else {
@@ -45,15 +44,15 @@ pub fn missing(cluster: &CoreCluster) -> Option<String> {
     outsiders(cluster, &everyone)
 }
 
-/// The only member that leads; none while an older leader does not know of its successor.
+/// The leader, if exactly one member leads; an old leader may not know its successor yet.
 fn the_leader(cluster: &CoreCluster) -> Option<MemberId> {
     let leaders = cluster.leaders();
     let (leader, others) = leaders.split_first()?;
     others.is_empty().then_some(*leader)
 }
 
-/// A removed member that still takes itself for a voter campaigns until it learns of its removal; where all members it
-/// asks are gone, only the operator can end that.
+/// A removed member that still considers itself a voter campaigns until it learns of its removal. If all members that
+/// it knows are destroyed, only the operator can stop it.
 fn outsiders(cluster: &CoreCluster, everyone: &BTreeSet<MemberId>) -> Option<String> {
     let running = cluster.members.values().filter(|member| !everyone.contains(&member.id));
     let asking = running.filter_map(|member| Some((member.id, &member.process()?.raft))).filter(|(_, raft)| {

@@ -1,5 +1,5 @@
-//! What a client asks for next: reads, puts, compare-and-swaps, transactions over several registers, and leases that
-//! registers are attached to. Owns the draw, and the memory of answers that makes its guesses good ones.
+//! Requests of clients: reads, puts, compare-and-swaps, transactions over several registers, and leases that registers
+//! are attached to. Owns the draw, and the memory of answers that makes comparisons likely to hold.
 
 use std::collections::BTreeMap;
 
@@ -7,24 +7,24 @@ use world::seed::Random;
 
 use crate::command::{Action, Answer, Compare, LeaseId, Request, Step};
 
-/// Leases that clients remember, at most.
+/// Maximum number of leases that clients remember.
 const LEASES_MAX: usize = 3;
-/// Registers in one transaction or read, at most.
+/// Maximum number of registers in one transaction or read.
 const KEYS_MAX: u64 = 3;
-/// Values that one operation may write; no two operations write the same.
+/// Number of values reserved for one operation; no two operations write the same value.
 const VALUES: u64 = 8;
 
-/// What clients were told.
+/// Answers that clients remember.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// The last value seen in each register.
     registers: BTreeMap<u64, u64>,
-    /// Leases that are probably there.
+    /// Leases that probably exist.
     leases: Vec<LeaseId>,
 }
 
 impl Memory {
-    /// What operation `number` is to be.
+    /// Draws the request of operation `number`.
     pub fn next(&mut self, random: &mut Random, keys: u64, number: u64) -> Request {
         let (key, value) = (random.below(keys), number * VALUES);
         let action = match random.below(20) {
@@ -69,8 +69,8 @@ impl Memory {
         }
     }
 
-    /// A command was answered.
-    pub fn told(&mut self, action: &Action, answer: &Answer) {
+    /// Notes the answer to a command.
+    pub fn answered(&mut self, action: &Action, answer: &Answer) {
         match (action, answer) {
             (Action::Transaction { then, otherwise, .. }, Answer::Transaction { succeeded, read }) => {
                 let mut read = read.iter();
@@ -95,13 +95,13 @@ impl Memory {
         }
     }
 
-    /// A read was answered.
+    /// Notes the answer to a read.
     pub fn found(&mut self, found: &[(u64, u64)]) {
         self.registers.extend(found.iter().copied());
     }
 }
 
-/// Some registers, each once; at least one.
+/// Some registers, at least one, without repetition.
 fn several(random: &mut Random, keys: u64) -> Vec<u64> {
     let count = random.between(1, keys.min(KEYS_MAX));
     let first = random.below(keys);

@@ -15,7 +15,7 @@ const NAME: &str = "a proposal happens once, a refused one never";
 pub struct HappensOnce {
     /// Whether entries are not commands of the simulated state machine, so that the clients check them.
     pub is_elsewhere: bool,
-    looked_at: usize,
+    checked: usize,
     happened: BTreeMap<OperationId, EntryId>,
     refused: BTreeSet<OperationId>,
 }
@@ -29,8 +29,8 @@ impl HappensOnce {
         if self.is_elsewhere {
             return Ok(());
         }
-        while let Some(committed) = ledger.all_committed().get(self.looked_at) {
-            self.looked_at += 1;
+        while let Some(committed) = ledger.all_committed().get(self.checked) {
+            self.checked += 1;
             let entry = ledger.known(committed.id).map(|known| &known.entry.payload);
             let Some(Payload::Normal(bytes)) = entry else { continue };
             let operation = Command::operation_of(bytes);

@@ -25,7 +25,7 @@ pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
         })?;
     }
     let last = ledger.ghost(id).last();
-    let reign = ledger.reigns.get_mut(&term).expect("looked at above");
+    let reign = ledger.reigns.get_mut(&term).expect("checked above");
     (reign.inherited, reign.last) = (Some(inherited), last);
     Ok(())
 }

@@ -19,7 +19,7 @@ impl LeaseGate {
     }
 
     /// Notes that a member received a message: it may confirm later answers by that message rather than by its lease.
-    pub fn heard(&mut self, id: MemberId) {
+    pub fn received(&mut self, id: MemberId) {
         self.begun.remove(&id);
     }
 

@@ -1,5 +1,5 @@
-//! Asks a cluster of members for other members, by the call that the admin service makes. Does not own what is wanted next
-//! (`crate::churn`).
+//! Requests membership changes of a cluster of members, by the call that the admin service makes. Does not own which
+//! change comes next (`crate::churn`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::churn::{Seen, info};
 use crate::invariant::Checked;
 use crate::members::{Event, MemberCluster};
 
-/// Interval between two requests once everything is healed.
+/// Interval between two requests after all faults are lifted.
 const HEALED_INTERVAL: Duration = Duration::from_millis(250);
 
 impl MemberCluster {
@@ -51,10 +51,10 @@ impl MemberCluster {
             learners.insert(id);
         }
         let members: BTreeMap<_, _> = next.voters.iter().chain(&learners).map(|id| (*id, info(*id))).collect();
-        self.note(|| format!("{leader} is asked for voters {:?}, learners {learners:?}", next.voters));
+        self.note(|| format!("{leader} gets a request for voters {:?}, learners {learners:?}", next.voters));
         let change = Change { expected, voters: next.voters, learners, members };
-        super::ask(async move { handle.change(change).await });
-        // At once, so that faults of disks know which of them matter.
+        super::start_call(async move { handle.change(change).await });
+        // Noted now, so that disk faults know which disks matter.
         self.take_turn(leader)
     }
 }

@@ -1,5 +1,5 @@
 //! Clients of a cluster of members: they call the handle that the API uses, and wait as the API does. Owns the calls
-//! under way and the histories; what a failed call promises is held against the log.
+//! under way and the histories. Checks the answers to failed calls against the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -21,11 +21,11 @@ use crate::check::linearizable;
 use crate::check::model::{Call, Operation};
 use crate::command::{Action, Answer, Compare, LeaseId, Step};
 use crate::invariant::{Checked, Violation, ensure};
-use crate::members::ask;
+use crate::members::start_call;
 
 type Answering<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// What a client waits for.
+/// Answer that a client waits for.
 enum Waiting {
     Write(Action, Answering<Result<Committed, ProposeError>>),
     Read(Vec<u64>, Answering<Result<Arc<Published>, ReadError>>),
@@ -38,28 +38,28 @@ struct Open {
     waiting: Waiting,
 }
 
-/// A write whose client does not know what became of it.
+/// A write of unknown outcome.
 #[derive(Debug)]
 struct Unknown {
     called: u64,
     action: Action,
 }
 
-/// All of them.
+/// All clients, their calls and histories.
 #[derive(Default)]
 pub(super) struct Clients {
-    /// Names of operations; the values that they write follow from them.
+    /// Number of the latest operation; the values that an operation writes follow from it.
     operations: u64,
     open: BTreeMap<u64, Open>,
     unknown: BTreeMap<u64, Unknown>,
-    /// Writes that were said not to have happened.
-    denied: BTreeSet<u64>,
-    /// When a write was first seen to be committed, and its place among all.
+    /// Writes that were refused with nothing written.
+    refused: BTreeSet<u64>,
+    /// Time at which a write was first seen to be committed, and its position in the log.
     committed: BTreeMap<u64, (u64, u64)>,
     history: Vec<Operation>,
     guesses: BTreeMap<u64, u64>,
     moments: u64,
-    /// Answers that each client had.
+    /// Number of answers to each client.
     pub(super) served: Vec<u64>,
     pub(super) writes: u64,
     pub(super) reads: u64,
@@ -79,7 +79,7 @@ fn number(value: &[u8]) -> u64 {
     value.first_chunk().map_or(0, |digits| u64::from_be_bytes(*digits))
 }
 
-/// The bytes that stand for a number, some of them longer than others.
+/// Encodes a number; some encodings are longer than others.
 fn value(number: u64, padding_max: u64) -> Bytes {
     let mut bytes = number.to_be_bytes().to_vec();
     let padding = number.wrapping_mul(7_919) % (padding_max + 1);
@@ -91,7 +91,7 @@ fn put(key: u64, number: u64, padding_max: u64) -> Put {
     Put { key: name(key), value: value(number, padding_max), ..Put::default() }
 }
 
-/// What holds of a register; 0 means that it is not set.
+/// A comparison with the value of a register; 0 means that it is not set.
 fn compare(Compare { key, value: number }: &Compare, padding_max: u64) -> mvcc::Compare {
     let operand = match number {
         0 => Operand::Version(0),
@@ -108,11 +108,9 @@ fn op(step: &Step, padding_max: u64) -> Op {
     }
 }
 
-/// The action as a request of the API; a marker names the operation, so that it is recognized in the log.
+/// Request of the API for an action. A put of a marker contains the operation, so that it is recognized in the log.
 fn command(operation: u64, action: &Action, padding_max: u64) -> Command {
-    let Action::Transaction { compares, then, otherwise } = action else {
-        unreachable!("leases are not asked for here")
-    };
+    let Action::Transaction { compares, then, otherwise } = action else { unreachable!("this workload has no leases") };
     if let ([], [Step::Put { key, value, .. }]) = (&compares[..], &then[..])
         && *value != 0
     {
@@ -129,7 +127,7 @@ fn command(operation: u64, action: &Action, padding_max: u64) -> Command {
     })
 }
 
-/// What a member answered.
+/// Answer of a member, as in the history.
 fn answer(response: &Response) -> Answer {
     let Response::Txn(txn) = response else { return Answer::Transaction { succeeded: true, read: Vec::new() } };
     let read = txn.responses.iter().filter_map(|each| match each {
@@ -139,7 +137,7 @@ fn answer(response: &Response) -> Answer {
     Answer::Transaction { succeeded: txn.succeeded, read: read.collect() }
 }
 
-/// The operation that a command in the log belongs to, by the number that it would write first.
+/// Operation of a command in the log, found by the number that it would write first.
 fn operation_of(command: &Command) -> Option<u64> {
     let first = match command {
         Command::Put(put) => Some(put),
@@ -149,15 +147,15 @@ fn operation_of(command: &Command) -> Option<u64> {
     first.map(|put| number(&put.value) / VALUES)
 }
 
-/// Commands in one entry, at most, and a read behind them.
+/// Positions reserved for each entry: for its commands, and for a read after them.
 const ORDERS: u64 = 1 << 12;
 
-/// Where a command of an entry belongs among all operations.
+/// Position of a command of an entry among all operations.
 fn place(index: Index, order: u64) -> u64 {
     index.0 * ORDERS + order
 }
 
-/// Values that one operation may write; no two operations write the same.
+/// Number of values reserved for one operation; no two operations write the same value.
 const VALUES: u64 = 4;
 
 impl Clients {
@@ -165,7 +163,7 @@ impl Clients {
         Self { served: vec![0; count], ..Self::default() }
     }
 
-    /// A call at a member; without a `client` no client waits for the answer.
+    /// Begins a call at a member; without a `client` no client waits for the answer.
     pub(super) fn begin(
         &mut self,
         random: &mut Random,
@@ -187,7 +185,7 @@ impl Clients {
         self.open.insert(operation, Open { client, at, called, waiting });
     }
 
-    /// What operation `number` is to be: an action, or a read of some registers.
+    /// Draws operation `number`: an action, or a read of some registers.
     fn next_change(&self, random: &mut Random, keys: u64, number: u64) -> Result<Action, Vec<u64>> {
         let (key, other, value) = (random.below(keys), random.below(keys), number * VALUES);
         let guess = |key| self.guesses.get(&key).copied().unwrap_or(0);
@@ -207,22 +205,22 @@ impl Clients {
         })
     }
 
-    /// A compaction at a member; the answer is not awaited, because a refused one changes nothing.
+    /// Begins a compaction at a member. The answer is not awaited, because a refused compaction changes nothing.
     pub(super) fn compact(&self, random: &mut Random, handle: &Handle) {
         let revision = handle.published().view.revision().0.saturating_sub(random.between(0, 20) as i64);
         let handle = handle.clone();
-        ask(async move { handle.propose(Command::Compact(Compact { revision, physical: false })).await });
+        start_call(async move { handle.propose(Command::Compact(Compact { revision, physical: false })).await });
     }
 
-    /// Looks at every call to a member that is under way; clients that wait no longer.
+    /// Polls every call at a member. Returns clients that no longer wait.
     ///
     /// # Errors
     /// Returns a violation if an answer contradicts the log.
-    pub(super) fn look(&mut self, at: MemberId) -> Result<Vec<usize>, Violation> {
+    pub(super) fn poll(&mut self, at: MemberId) -> Result<Vec<usize>, Violation> {
         let mut freed = Vec::new();
         let mut context = Context::from_waker(Waker::noop());
-        let asked: Vec<u64> = self.open.iter().filter(|(_, open)| open.at == at).map(|(name, _)| *name).collect();
-        for operation in asked {
+        let at_member: Vec<u64> = self.open.iter().filter(|(_, open)| open.at == at).map(|(name, _)| *name).collect();
+        for operation in at_member {
             let Some(open) = self.open.get_mut(&operation) else { continue };
             let (client, called) = (open.client, open.called);
             let is_over = match &mut open.waiting {
@@ -252,7 +250,7 @@ impl Clients {
         Ok(freed)
     }
 
-    /// The member is gone with all that it was asked; clients that wait no longer.
+    /// Ends all calls at a member that is gone. Returns clients that no longer wait.
     pub(super) fn lose(&mut self, at: MemberId) -> Vec<usize> {
         let mut freed = Vec::new();
         for (operation, open) in self.open.extract_if(.., |_, open| open.at == at) {
@@ -292,7 +290,7 @@ impl Clients {
                 Ok(())
             }
             Ok(Committed { result: Err(reason), .. }) => Err(Violation {
-                invariant: "a sound command is carried out",
+                invariant: "a valid command is carried out",
                 seen: format!("operation {operation}: {reason}"),
             }),
             Err(ProposeError::TimedOut | ProposeError::Stopping) => {
@@ -300,8 +298,8 @@ impl Clients {
                 Ok(())
             }
             Err(_) => {
-                self.denied.insert(operation);
-                self.check_denied(operation)
+                self.refused.insert(operation);
+                self.check_refused(operation)
             }
         }
     }
@@ -315,10 +313,10 @@ impl Clients {
         self.serve(client);
     }
 
-    /// An entry was committed for the first time.
+    /// Notes an entry when it is first committed.
     ///
     /// # Errors
-    /// Returns a violation if the entry holds a command that was refused, or one that happened before.
+    /// Returns a violation if the entry holds a command that was refused, or one that is already committed.
     pub(super) fn committed(&mut self, index: Index, payload: Bytes) -> Checked {
         let batch = Batch::decode(payload)
             .map_err(|reason| Violation { invariant: "entries can be read", seen: reason.to_string() })?;
@@ -327,22 +325,22 @@ impl Clients {
             let moment = self.moment();
             let before = self.committed.insert(operation, (moment, place(index, order)));
             ensure(before.is_none(), "a command happens once", || format!("operation {operation} is committed twice"))?;
-            self.check_denied(operation)?;
+            self.check_refused(operation)?;
         }
         Ok(())
     }
 
-    fn check_denied(&self, operation: u64) -> Checked {
-        let is_lie = self.denied.contains(&operation) && self.committed.contains_key(&operation);
-        ensure(!is_lie, "what was said not to be written was not", || {
+    fn check_refused(&self, operation: u64) -> Checked {
+        let is_committed = self.refused.contains(&operation) && self.committed.contains_key(&operation);
+        ensure(!is_committed, "a refused write is never committed", || {
             format!("operation {operation} was refused with nothing written, but is committed")
         })
     }
 
-    /// Checks all histories. A write without a known outcome has happened if it is committed, and never did otherwise.
+    /// Checks all histories. A write of unknown outcome happened if and only if it is committed.
     ///
     /// # Errors
-    /// Returns a violation if a history cannot be explained.
+    /// Returns a violation if a history is not linearizable.
     pub(super) fn check(mut self) -> Result<u64, Violation> {
         for (operation, open) in std::mem::take(&mut self.open) {
             if let Waiting::Write(action, _) = open.waiting {

@@ -1,4 +1,4 @@
-//! How faults strike a cluster of members. Does not own which faults exist (`crate::fault`).
+//! Fault strikes on a cluster of members. Does not own which faults exist (`crate::fault`).
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::fault::{Fault, partition};
 use crate::invariant::Checked;
 use crate::members::{Event, MemberCluster};
 
-/// Furthest that a clock's rate is from the true one, in millionths.
+/// Maximum deviation of a clock's rate from the true rate, in millionths.
 const DRIFT_MAX: u64 = 200_000;
-/// Farthest jump of a wall clock.
+/// Maximum jump of a wall clock.
 const JUMP_MS_MAX: u64 = 3 * 24 * 3_600 * 1_000;
-/// Longest time for the leadership transfer of a member that is asked to end.
-const HAND_OVER: Duration = Duration::from_millis(500);
+/// Maximum time for the leadership transfer of a member that is stopping.
+const TRANSFER_MAX: Duration = Duration::from_millis(500);
 
-/// Whether a fault strikes at moments, rather than all the time.
+/// Whether a fault strikes at single moments, rather than continuously.
 pub(super) fn strikes(fault: Fault) -> bool {
     use Fault::{Clock, Crash, NoSpace, Partition, Pause, Stall, SyncError, Transfer, Wipe};
     matches!(fault, Clock | Crash | NoSpace | Partition | Pause | Stall | SyncError | Transfer | Wipe)
@@ -38,12 +38,12 @@ impl MemberCluster {
             Fault::Partition => {
                 let cut = partition::cut(&mut self.network, &mut self.random, ids, &leaders);
                 self.coverage.partitions += u64::from(cut.is_some());
-                self.note(|| cut.unwrap_or_else(|| "all links are mended".to_owned()));
+                self.note(|| cut.unwrap_or_else(|| "all links are restored".to_owned()));
             }
             Fault::Wipe => self.wipe(),
             Fault::Clock => self.skew(any),
-            Fault::Transfer => self.hand_over(victim)?,
-            Fault::Pause => self.victim(victim, span, "stands still", |member, until| member.paused_until = until),
+            Fault::Transfer => self.transfer_leadership(victim)?,
+            Fault::Pause => self.victim(victim, span, "is paused", |member, until| member.paused_until = until),
             Fault::Stall => self.victim(victim, span, "has a slow disk", |member, until| member.stalled_until = until),
             Fault::NoSpace => self.victim(victim, span, "has a full disk", |member, until| member.full_until = until),
             Fault::SyncError => {
@@ -64,7 +64,7 @@ impl MemberCluster {
         }
     }
 
-    /// A member is lost with its disk, if the cluster can bear it.
+    /// Destroys a member and its disk, if the cluster can lose it.
     fn wipe(&mut self) {
         let Some((_, committed)) = self.invariants.ledger.committed_configuration() else { return };
         let candidates: Vec<MemberId> = committed.voters.iter().chain(&committed.learners).copied().collect();
@@ -87,11 +87,11 @@ impl MemberCluster {
         } else {
             member.clock.set_rate(now, rate)
         }
-        self.note(|| format!("the clocks of {id}: a jump of {jump} ms, or {rate} us a second"));
+        self.note(|| format!("the clocks of {id}: a jump of {jump} ms, or {rate} us per second"));
     }
 
-    /// Leadership is transferred without need, or because the member is to end, as at an upgrade.
-    fn hand_over(&mut self, id: MemberId) -> Checked {
+    /// Transfers leadership for no reason, or because the member stops, as it does in a rolling upgrade.
+    fn transfer_leadership(&mut self, id: MemberId) -> Checked {
         let target = self.random.coin().then(|| {
             let ids: Vec<MemberId> = self.members.keys().copied().collect();
             *self.random.pick(&ids)
@@ -101,13 +101,13 @@ impl MemberCluster {
         let Some(handle) = member.process().map(|process| process.handle()) else { return Ok(()) };
         let start = member.start;
         self.coverage.transfers += 1;
-        self.note(|| format!("{id} is to hand over{}", if ends { " and to end" } else { "" }));
+        self.note(|| format!("{id} is to transfer leadership{}", if ends { " and to stop" } else { "" }));
         if ends {
-            super::ask(async move { handle.drain().await });
-            let delay = self.random.time(Duration::ZERO, HAND_OVER);
+            super::start_call(async move { handle.drain().await });
+            let delay = self.random.time(Duration::ZERO, TRANSFER_MAX);
             self.agenda.after(delay, Event::Stop { id, start });
         } else {
-            super::ask(async move { handle.transfer(target).await });
+            super::start_call(async move { handle.transfer(target).await });
         }
         self.stir(id)
     }

@@ -1,5 +1,5 @@
-//! One whole member, moved step by step, and its disk in memory. Owns what a crash takes
-//! away and what must be found again after it.
+//! A whole member that is moved step by step, and its disk in memory. Owns what a crash loses and the check of what a
+//! restart finds.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -18,25 +18,25 @@ use world::disk::Disk;
 use crate::churn::info;
 use crate::invariant::{Checked, Violation, ensure};
 
-/// Small, so that files of the log come and go.
+/// Small, so that segments are often created and removed.
 const SEGMENT_BYTES: u64 = 16 << 10;
-/// Where a member keeps everything.
+/// Directory of the member.
 const DIR: &str = "/member";
 
-/// Whether a member runs.
+/// State of a member.
 #[derive(Debug)]
 pub(super) enum State {
-    /// It does.
+    /// Running.
     Up(Box<SteppedMember>),
-    /// It ended, and will start again.
+    /// Stopped; will restart.
     Down,
-    /// Its tombstone is on its disk.
+    /// Stopped for good; its tombstone is on its disk.
     Buried,
     /// Destroyed: removed by the operator, or its disk is lost.
     Gone,
 }
 
-/// A write that the core asked for, until it is known to be on the disk.
+/// A write that the core requested and that is not known to be on the disk.
 #[derive(Clone, Debug)]
 enum UnderWay {
     Persist(Persist),
@@ -59,44 +59,44 @@ impl UnderWay {
     }
 }
 
-/// What is planned for a member; void when it starts anew.
+/// Events planned for a member; dropped at a restart.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Planned {
-    /// The latest turn: its number, and when.
+    /// Number and time of the latest planned turn.
     pub(super) turn: (u64, Option<Duration>),
     pub(super) write: bool,
     pub(super) apply: bool,
     pub(super) snapshot: bool,
 }
 
-/// A member, running or not.
+/// A simulated member, running or not.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) id: MemberId,
     pub(super) clock: Clock,
     pub(super) disk: MemoryDisk,
     pub(super) state: State,
-    /// Starts so far; what was meant for an earlier start is void.
+    /// Number of starts so far; events planned for an earlier start are ignored.
     pub(super) start: u64,
     pub(super) planned: Planned,
-    /// It stands still until then.
+    /// The member is paused before this time.
     pub(super) paused_until: Duration,
-    /// Syncs take at least until then.
+    /// Syncs do not end before this time.
     pub(super) stalled_until: Duration,
-    /// Its disk is full until then.
+    /// The disk is full before this time.
     pub(super) full_until: Duration,
-    /// Where a process of its own would have ended.
+    /// Set when the disk failed; a shipped process would exit then.
     pub(super) disk_failed: Arc<AtomicBool>,
-    /// Its driver has ended: what it wanted written is written, then it is over.
+    /// Whether the driver has stopped. The writes that it requested are still carried out before the process exits.
     pub(super) has_ended: bool,
-    record: ClusterIdentity,
+    identity: ClusterIdentity,
     under_way: VecDeque<UnderWay>,
 }
 
 impl Member {
-    /// A member with an empty disk, told which cluster it belongs to.
+    /// A member with an empty disk, to be bootstrapped with this configuration.
     pub(super) fn new(id: MemberId, clock: Clock, bootstrap: Configuration) -> Self {
-        let record = ClusterIdentity {
+        let identity = ClusterIdentity {
             cluster_id: ClusterId([7; 16]),
             token_sha256: [1; 32],
             own: info(id),
@@ -114,7 +114,7 @@ impl Member {
             full_until: Duration::ZERO,
             disk_failed: Arc::default(),
             has_ended: false,
-            record,
+            identity,
             under_way: VecDeque::new(),
         }
     }
@@ -133,7 +133,7 @@ impl Member {
         }
     }
 
-    /// While its disk is full, nothing on it can grow.
+    /// Limits the space of the disk to what it uses while it is full.
     pub(super) fn limit_space(&self, now: Duration) {
         let limit = (self.full_until > now).then(|| self.disk.used_bytes());
         self.disk.limit_bytes(limit);
@@ -143,7 +143,7 @@ impl Member {
         matches!(self.state, State::Up(_))
     }
 
-    /// What its disk holds, or what a blank one is made into.
+    /// Reads the disk, and bootstraps it if it is blank.
     pub(super) fn read_disk(&self, trailing_entries: u64, salt: u64) -> Result<Recovered, String> {
         let failed = Arc::clone(&self.disk_failed);
         failed.store(false, Ordering::Relaxed);
@@ -156,14 +156,14 @@ impl Member {
         let recovered = Storage::open(Arc::new(self.disk.clone()), Path::new(DIR), options);
         let mut recovered = recovered.map_err(|reason| reason.to_string())?;
         if recovered.identity.cluster.is_none() {
-            let started = recovered.storage.bootstrap(self.record.clone(), &Start::Empty);
+            let started = recovered.storage.bootstrap(self.identity.clone(), &Start::Empty);
             recovered.raft = started.map_err(|reason| reason.to_string())?.unwrap_or_default();
             recovered.identity = recovered.storage.identity().clone();
         }
         Ok(recovered)
     }
 
-    /// Runs on from `recovered`.
+    /// Starts the process from `recovered`.
     pub(super) fn run(&mut self, recovered: Recovered, settings: Settings, now: Duration) -> Checked {
         let process = SteppedMember::start(recovered, settings, self.clock.read(now)).map_err(|reason| Violation {
             invariant: "a disk can be read again",
@@ -175,8 +175,8 @@ impl Member {
         Ok(())
     }
 
-    /// The core asked for these writes.
-    pub(super) fn note_asked(&mut self, outputs: &[Output]) {
+    /// Notes the writes that the core requested.
+    pub(super) fn note_requested(&mut self, outputs: &[Output]) {
         self.under_way.extend(outputs.iter().filter_map(|output| match output {
             Output::Persist(persist) => Some(UnderWay::Persist(persist.clone())),
             Output::InstallSnapshot { hard_state, .. } => Some(UnderWay::Install(*hard_state)),
@@ -184,7 +184,7 @@ impl Member {
         }));
     }
 
-    /// The member says that this is on its disk: the shadow of that disk follows.
+    /// Notes a write that the member reported durable, and repeats it on the shadow disk.
     pub(super) fn note_written(&mut self, written: Written, shadow: &mut Disk) {
         match written {
             Written::Persisted(group) => {
@@ -203,12 +203,12 @@ impl Member {
         }
     }
 
-    /// Its process is gone: what was under way may be on the disk, any first part of it.
+    /// Checks a start after the process ended: any prefix of the writes under way may be on the disk.
     ///
     /// # Errors
-    /// Returns an error if a start does not find what was acknowledged, followed by such a prefix.
+    /// Returns a violation if the start does not find what was acknowledged, followed by such a prefix.
     pub(super) fn check_found(&mut self, found: &Restored, shadow: &Disk) -> Checked {
-        const NAME: &str = "what was written is found again";
+        const NAME: &str = "a restart finds what was acknowledged";
         let id = self.id;
         let acknowledged = shadow.durable();
         let under_way = std::mem::take(&mut self.under_way);
@@ -217,7 +217,7 @@ impl Member {
         let states = under_way.iter().filter_map(UnderWay::hard_state);
         let is_known = std::iter::once(acknowledged.hard_state).chain(states).any(|state| state == found.hard_state);
         ensure(is_known, NAME, || {
-            format!("{id} starts with {:?}, acknowledged was {:?}", found.hard_state, acknowledged.hard_state)
+            format!("{id} starts with {:?}, but acknowledged {:?}", found.hard_state, acknowledged.hard_state)
         })?;
         let (snapshot, kept) = (found.snapshot.last, acknowledged.snapshot.last);
         ensure(snapshot.index >= kept.index, NAME, || {
@@ -240,9 +240,9 @@ impl Member {
             let place = under_way.iter().position(|write| write.entries().contains(entry));
             let place = place.ok_or_else(|| Violation {
                 invariant: NAME,
-                seen: format!("{id} starts with {entry:?}, which the core never asked for"),
+                seen: format!("{id} starts with {entry:?}, which the core never wrote"),
             })?;
-            // Term and vote go first (Raft thesis §3.8).
+            // Term and vote are written first (Raft thesis §3.8).
             let newest = under_way.iter().take(place + 1).filter_map(UnderWay::hard_state).next_back();
             let newest = newest.unwrap_or(acknowledged.hard_state);
             ensure(found.hard_state.term >= newest.term, NAME, || {

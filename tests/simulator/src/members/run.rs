@@ -1,5 +1,5 @@
-//! One seed of a cluster of members from beginning to end: the safety phase with its faults, then everything is healed
-//! and must become whole. Owns the phases and the verdict.
+//! The run of one seed of a cluster of members: the safety phase with its faults, then all faults are lifted and the
+//! cluster must heal. Owns the phases and the verdict.
 
 use std::time::Duration;
 
@@ -13,20 +13,20 @@ use crate::invariant::{Checked, Violation, ensure};
 use crate::members::{Event, MemberCluster};
 use crate::sweep::{Failure, catching_panics};
 
-/// Turns of members before all faults are lifted.
+/// Turns of members after which all faults are lifted.
 const TURNS: u64 = 3_000;
-/// CoreCluster time before that, at most.
+/// Simulated time after which all faults are lifted, if there were fewer turns.
 const TIME_MAX: Duration = Duration::from_secs(300);
-/// How long clients are served after healing.
+/// Time for which clients are served after all faults are lifted.
 const SERVE: Duration = Duration::from_secs(20);
-/// How long a healed cluster may take to become whole once its clients are quiet.
+/// Maximum time until the cluster has healed after its clients stopped.
 const WHOLE: Duration = Duration::from_secs(60);
-/// How often it is looked at.
+/// Interval between two checks of a condition.
 const LOOK: Duration = Duration::from_millis(250);
-/// Lines that tell of a failure.
+/// Trace lines that a failure prints.
 const LINES: usize = 200;
 
-/// The faults that strike here: a bad record on a disk is `storage`'s own tests' to find.
+/// Faults that strike here. Damaged records are left to the tests of `storage`.
 #[must_use]
 pub fn faults() -> Faults {
     Faults::all().filter(|fault| !matches!(fault, Fault::Damage | Fault::Misdirect))
@@ -74,7 +74,7 @@ fn phases(cluster: &mut MemberCluster) -> Checked {
         cluster.clients.served.iter().zip(&before).position(|(served, before)| *served < before + 2)
     {
         ensure(cluster.now() < end, "healing", || {
-            format!("client {client} is not served {SERVE:?} after all faults ended")
+            format!("client {client} gets no answer within {SERVE:?} after all faults were lifted")
         })?;
         cluster.run_for(LOOK)?;
     }
@@ -82,7 +82,7 @@ fn phases(cluster: &mut MemberCluster) -> Checked {
     let end = cluster.now() + WHOLE;
     while let Some(missing) = cluster.missing() {
         ensure(cluster.now() < end, "healing", || {
-            format!("{WHOLE:?} after all faults ended there is still missing: {missing}")
+            format!("not healed {WHOLE:?} after all faults were lifted; missing: {missing}")
         })?;
         cluster.run_for(LOOK)?;
     }
@@ -90,7 +90,7 @@ fn phases(cluster: &mut MemberCluster) -> Checked {
 }
 
 impl MemberCluster {
-    /// Everything is connected, runs and is quick again; what is destroyed stays so.
+    /// Restores links, restarts members and ends delays. Destroyed members and disks stay destroyed.
     fn lift_all_faults(&mut self) -> Checked {
         self.note(|| "all faults are lifted".to_owned());
         self.is_healing = true;
@@ -113,7 +113,7 @@ impl MemberCluster {
     }
 
     fn into_parts(mut self) -> (Coverage, super::Clients, Vec<String>) {
-        // Equal only after as many draws.
+        // Equal hashes also need an equal number of draws.
         let chance = self.random.number();
         self.trace_hash.add(self.agenda.now(), 20, &chance);
         let coverage = Coverage {

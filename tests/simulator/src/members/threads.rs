@@ -1,5 +1,5 @@
-//! When the threads of a member run, and what is checked of their work before any other member learns of it. Owns the
-//! pace of each
+//! Times at which the threads of a member run, and the checks of their work before any other member learns of it. Owns
+//! the duration of each thread's work.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::members::process::State;
 use crate::members::{Event, MemberCluster};
 use crate::trace;
 
-/// A full disk is tried again so often, as by the log's thread.
+/// Interval between two attempts to write to a full disk, as of the log's thread.
 const FULL_RETRY: Duration = Duration::from_secs(1);
-/// From something to do until the core's thread does it.
+/// Delay until the core's thread does new work.
 const REACTION: (Duration, Duration) = (Duration::from_micros(10), Duration::from_millis(2));
 
 impl MemberCluster {
-    /// Plans whatever the member's threads have to do.
+    /// Plans the pending work of the member's threads.
     pub(super) fn stir(&mut self, id: MemberId) -> Checked {
         if self.members[&id].disk_failed.load(Ordering::Relaxed) {
             self.coverage.failed_syncs += 1;
@@ -43,7 +43,7 @@ impl MemberCluster {
                 self.agenda.at(when, Event::Turn { id, start, number: number + 1 });
             }
         }
-        let member = self.members.get_mut(&id).expect("looked at above");
+        let member = self.members.get_mut(&id).expect("checked above");
         let Some(process) = member.process_mut() else { return Ok(()) };
         if !planned.write && process.has_to_write() {
             planned.write = true;
@@ -65,14 +65,14 @@ impl MemberCluster {
         self.look_at_calls(id)
     }
 
-    /// A driver that has ended wants nothing more, and all it wanted is written.
+    /// Stops a member whose driver has stopped and whose writes are all carried out.
     fn end(&mut self, id: MemberId) {
         let member = self.members.get_mut(&id).expect("every member is known");
         member.state = State::Down;
         member.disk.kill();
         let (low, high) = self.profile.downtime;
         let downtime = self.random.time(low, high);
-        self.note(|| format!("{id} has ended"));
+        self.note(|| format!("{id} has stopped"));
         self.agenda.after(downtime, Event::Start(id));
         self.abandon(id);
     }
@@ -91,15 +91,15 @@ impl MemberCluster {
         self.stir(id)
     }
 
-    /// One round of the core's thread, checked before anything of it leaves.
+    /// Runs one turn of the core's thread, and checks it before any of its outputs leaves the member.
     pub(super) fn take_turn(&mut self, id: MemberId) -> Checked {
         self.coverage.steps += 1;
         let member = self.members.get_mut(&id).expect("every member is known");
         let now = member.clock.read(self.agenda.now());
         let Some(process) = member.process_mut() else { return Ok(()) };
         let turn = process.turn(now);
-        let (said, due) = (process.take_frames(), process.take_snapshots_due());
-        member.note_asked(&turn.outputs);
+        let (frames, due) = (process.take_frames(), process.take_snapshots_due());
+        member.note_requested(&turn.outputs);
         member.has_ended = turn.ended;
         let process = self.members[&id].process().expect("it has just had its turn");
         let before = self.invariants.committed();
@@ -118,8 +118,8 @@ impl MemberCluster {
         if self.random.chance(self.profile.crash_per_output) {
             return self.crash(id);
         }
-        self.trace_hash.add(self.agenda.now(), 31, &said);
-        said.into_iter().for_each(|(to, bytes)| self.send(id, to, bytes));
+        self.trace_hash.add(self.agenda.now(), 31, &frames);
+        frames.into_iter().for_each(|(to, bytes)| self.send(id, to, bytes));
         due.into_iter().for_each(|due| self.send_snapshot(id, due));
         self.stir(id)
     }
@@ -162,25 +162,22 @@ impl MemberCluster {
                 Ok(())
             }
             Err(reason @ StorageError::Failed(_)) => {
-                self.note(|| format!("{id} cannot go on: {reason}"));
+                self.note(|| format!("{id} stops: {reason}"));
                 self.crash(id)
             }
-            Err(reason) => Err(Violation {
-                invariant: "a disk is asked for nothing that it cannot do",
-                seen: format!("{id}: {reason}"),
-            }),
+            Err(reason) => Err(Violation { invariant: "a disk refuses no write", seen: format!("{id}: {reason}") }),
         }
     }
 
     pub(super) fn apply(&mut self, id: MemberId, start: u64) -> Checked {
         let Some(process) = self.of_start(id, start) else { return Ok(()) };
         process.apply().map_err(|reason| Violation {
-            invariant: "what is committed can be applied",
+            invariant: "committed entries can be applied",
             seen: format!("{id}: {reason}"),
         })?;
         let Some(process) = self.of_start(id, start) else { return Ok(()) };
         let published = process.handle().published();
-        self.members.get_mut(&id).expect("looked at above").planned.apply = false;
+        self.members.get_mut(&id).expect("checked above").planned.apply = false;
         let (applied, committed) = (published.applied, self.invariants.committed());
         ensure(applied <= committed, "state machine safety", || {
             format!("{id} has applied {applied}, committed is {committed}")
@@ -200,7 +197,7 @@ impl MemberCluster {
         let Some(process) = self.of_start(id, start) else { return Ok(()) };
         process.snapshot();
         let newest = process.newest_snapshot();
-        self.members.get_mut(&id).expect("looked at above").planned.snapshot = false;
+        self.members.get_mut(&id).expect("checked above").planned.snapshot = false;
         if let Some(meta) = newest {
             state_machine_safety::describes_what_is_committed(&self.invariants.ledger, id, &meta)?;
             self.shadows.get_mut(&id).expect("every member has a disk").keep_snapshot(meta, Bytes::new());

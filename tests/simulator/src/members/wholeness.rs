@@ -1,5 +1,5 @@
-//! What is demanded of a cluster of members once every fault is lifted: one leader, a settled configuration of living
-//! members, one log, one state, and no removed member that still campaigns.
+//! Conditions of a healed cluster of members: one leader, a settled configuration of living members, one log, one state,
+//! and no removed member that still campaigns.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::members::MemberCluster;
 use crate::members::process::Member;
 
 impl MemberCluster {
-    /// What is missing; `None`: nothing.
+    /// Condition that is not met yet; `None` if the cluster is healed.
     pub(super) fn missing(&self) -> Option<String> {
         let leaders = self.leaders();
         let [leader] = leaders[..] else { return Some(format!("one leader, not {leaders:?}")) };
@@ -40,11 +40,11 @@ impl MemberCluster {
     }
 }
 
-/// Whether it campaigns among members that know of its removal; where all members it knows are gone, only the operator
-/// can end it.
+/// Whether a removed member campaigns among members that know of its removal. If all members that it knows are
+/// destroyed, only the operator can stop it.
 fn campaigns_among(member: &Member, everyone: &BTreeSet<MemberId>) -> bool {
     member.process().is_some_and(|process| {
-        let asked = &process.raft().configuration().0.voters;
-        process.raft().soft_state().role != Role::Learner && !asked.is_disjoint(everyone)
+        let known = &process.raft().configuration().0.voters;
+        process.raft().soft_state().role != Role::Learner && !known.is_disjoint(everyone)
     })
 }

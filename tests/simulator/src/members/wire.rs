@@ -1,4 +1,4 @@
-//! Messages between members in their wire format, and snapshots between them. Owns their way over the simulated network.
+//! Messages and snapshots between members, in their wire format. Owns their delivery over the simulated network.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::invariant::{Checked, Violation};
 use crate::members::process::Member;
 use crate::members::{Event, MemberCluster};
 
-/// Broken connections that are noticed, per million lost messages.
+/// Lost messages whose broken connection is noticed, per million.
 const LOSS_NOTICED: u32 = 300_000;
 
 impl MemberCluster {
@@ -26,11 +26,11 @@ impl MemberCluster {
         }
     }
 
-    pub(super) fn hear(&mut self, from: MemberId, to: MemberId, bytes: Bytes) -> Checked {
+    pub(super) fn deliver(&mut self, from: MemberId, to: MemberId, bytes: Bytes) -> Checked {
         let Some(process) = self.members.get(&to).and_then(Member::process) else { return Ok(()) };
         process.deliver(from, bytes).map_err(|reason| Violation {
-            invariant: "what is said is understood",
-            seen: format!("{to} hears {from}: {reason}"),
+            invariant: "a received message can be decoded",
+            seen: format!("{to} receives from {from}: {reason}"),
         })?;
         self.stir(to)
     }

@@ -102,13 +102,13 @@ struct Write {
 pub enum Breakage {
     /// Guarantees are kept.
     Sound,
-    /// Term and vote are those of the previous start.
+    /// Term and vote are those that the previous start found.
     ForgetsHardState,
     /// The last synced entry is lost.
     DropsSyncedEntry,
     /// Truncated entries are present again.
     ResurrectsTruncated,
-    /// Entries survive before term and vote do.
+    /// Entries survive a crash although term and vote, written with them, do not.
     EntriesBeforeHardState,
     /// The newest segment is lost, because its directory was never synced.
     LosesNewestFile,
@@ -125,7 +125,7 @@ pub enum Ailment {
         /// Index of the record.
         at: Index,
     },
-    /// Another record was written over it.
+    /// Another record overwrote it.
     Misdirected {
         /// Index of the overwritten record.
         at: Index,

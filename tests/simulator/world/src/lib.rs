@@ -1,5 +1,5 @@
-//! Parts that every test harness shares: random numbers, time, network, disks and settings from environment variables.
-//! Owns what they do to members. Does not own what members do, or any invariant.
+//! Simulated surroundings that every test harness shares: random numbers, time, network and disks; and the settings
+//! that a run takes from environment variables. Does not own the behaviour of members, or any invariant.
 
 pub mod agenda;
 pub mod clock;

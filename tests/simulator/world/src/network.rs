@@ -8,7 +8,7 @@ use raft::MemberId;
 
 use crate::seed::Random;
 
-/// How a network treats messages.
+/// A network profile: how messages are delayed and lost.
 #[derive(Clone, Copy, Debug)]
 pub struct NetworkProfile {
     /// Probability of loss, per million.
@@ -17,7 +17,7 @@ pub struct NetworkProfile {
     pub duplication: u32,
     /// Probability of a long delay, per million; later messages overtake such a message.
     pub hold: u32,
-    /// Shortest and longest usual delay.
+    /// Minimum and maximum delay of a message that is not delayed for long.
     pub delay: (Duration, Duration),
     /// Longest delay of a message that is delayed for long.
     pub hold_max: Duration,
@@ -34,7 +34,7 @@ impl NetworkProfile {
     };
 }
 
-/// All links between members.
+/// The links between all members.
 #[derive(Debug)]
 pub struct Network {
     /// The current network profile.
@@ -56,7 +56,7 @@ impl Network {
         !self.cut.contains(&(from, to))
     }
 
-    /// Cuts one direction.
+    /// Cuts the link from `from` to `to`.
     pub fn cut(&mut self, from: MemberId, to: MemberId) {
         self.cut.insert((from, to));
     }

@@ -14,12 +14,12 @@ impl fmt::Display for Seed {
     }
 }
 
-/// A deterministic generator (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+/// A pseudorandom generator (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// Equal seeds give equal sequences.
+    /// A generator; equal seeds give equal sequences.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
         // Mixed once, so that neighbouring seeds do not begin with similar numbers.

@@ -7,7 +7,7 @@
 //! | `TRACE=1` | a failing run prints its whole trace, not only the end |
 //! | `UPDATE=1` | write expected output instead of comparing it |
 //! | `BUG=name` | hunt only this planted bug (`tests/planted`) |
-//! | `THOROUGH=1` | explore the large small worlds too (`node/raft/tests/small_worlds.rs`) |
+//! | `THOROUGH=1` | also explore the largest small worlds (`node/raft/tests/small_worlds.rs`) |
 
 use std::env;
 use std::ops::Range;

@@ -1,13 +1,13 @@
-//! Clocks go wrong: rates change, wall clocks jump.
+//! Clock faults: rates change, wall clocks jump.
 
 use raft::MemberId;
 use world::clock::TRUE_RATE;
 
 use crate::cores::CoreCluster;
 
-/// Furthest that a clock's rate is from the true one, in millionths.
+/// Maximum deviation of a clock's rate from the true rate, in millionths.
 const DRIFT_MAX: u64 = 200_000;
-/// Farthest jump of a wall clock.
+/// Maximum jump of a wall clock.
 const JUMP_MS_MAX: u64 = 3 * 24 * 3_600 * 1_000;
 
 /// Strikes once.
@@ -25,6 +25,6 @@ pub(in crate::cores) fn strike(cluster: &mut CoreCluster) {
     } else {
         let rate = TRUE_RATE - DRIFT_MAX as u32 + drift;
         member.clock.set_rate(now, rate);
-        cluster.note_line(|| format!("the clock of {id} now passes {rate} us a second"));
+        cluster.note_line(|| format!("the clock of {id} now runs at {rate} us per second"));
     }
 }

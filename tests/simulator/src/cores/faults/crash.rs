@@ -1,4 +1,4 @@
-//! Members crash: one, some, or all at once.
+//! Crashes of one member, of some, or of all at once.
 
 use raft::MemberId;
 
@@ -8,7 +8,7 @@ use crate::invariant::Checked;
 /// Strikes once.
 ///
 /// # Errors
-/// Returns a violation if a disk holds something wrong afterwards.
+/// Returns a violation if the content of a disk is wrong after the crash.
 pub(in crate::cores) fn strike(cluster: &mut CoreCluster) -> Checked {
     let up: Vec<MemberId> = cluster.members.values().filter(|member| member.is_up()).map(|member| member.id).collect();
     if up.is_empty() {

@@ -1,6 +1,6 @@
-//! Disks go wrong: a sync takes very long or fails, the disk is full, nothing can be read for a while, a record is
-//! damaged, or a disk is lost for good with its member. Owns the limit of what may be lost: as little as Raft is built
-//! to survive, so never a majority of any configuration that may still decide.
+//! Disk faults: a sync takes long or fails, the disk is full, reads fail for a while, a record is damaged, or a disk is
+//! destroyed with its member. Owns the limit of the losses: a majority of every configuration that may still decide
+//! keeps its disks, because Raft survives no more.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::cores::CoreCluster;
 use crate::cores::sabotage::Sabotage;
 use crate::invariant::Checked;
 
-/// A disk stalls.
+/// Stalls a disk.
 pub(in crate::cores) fn stall(cluster: &mut CoreCluster) {
     let ids: Vec<MemberId> = cluster.members.keys().copied().collect();
     let id = *cluster.random.pick(&ids);
@@ -23,7 +23,7 @@ pub(in crate::cores) fn stall(cluster: &mut CoreCluster) {
     cluster.note_line(|| format!("the disk of {id} stalls for {span:?}"));
 }
 
-/// The next sync of some disk fails.
+/// Makes the next sync of a disk fail.
 pub(in crate::cores) fn fail_sync(cluster: &mut CoreCluster) {
     let ids: Vec<MemberId> = cluster.members.keys().copied().collect();
     let id = *cluster.random.pick(&ids);
@@ -33,7 +33,7 @@ pub(in crate::cores) fn fail_sync(cluster: &mut CoreCluster) {
     cluster.note_line(|| format!("the next sync of {id} fails"));
 }
 
-/// A disk is full for a while.
+/// Fills a disk for a while.
 pub(in crate::cores) fn fill(cluster: &mut CoreCluster) {
     let ids: Vec<MemberId> = cluster.members.keys().copied().collect();
     let id = *cluster.random.pick(&ids);
@@ -45,11 +45,11 @@ pub(in crate::cores) fn fill(cluster: &mut CoreCluster) {
     cluster.note_line(|| format!("the disk of {id} is full for {span:?}"));
 }
 
-/// A disk answers reads with errors for a while; nothing on it is lost. Every other time its member restarts, and so
-/// must read.
+/// Makes reads of a disk fail for a while; nothing on it is lost. With a probability of one half its member restarts,
+/// so that it must read.
 ///
 /// # Errors
-/// Returns a violation if the disk holds something wrong after the restart.
+/// Returns a violation if the content of the disk is wrong after the restart.
 pub(in crate::cores) fn fail_reads(cluster: &mut CoreCluster) -> Checked {
     let leaders = cluster.leaders();
     let all: Vec<MemberId> = cluster.members.keys().copied().collect();
@@ -64,10 +64,10 @@ pub(in crate::cores) fn fail_reads(cluster: &mut CoreCluster) -> Checked {
     if cluster.random.coin() { cluster.crash(id) } else { Ok(()) }
 }
 
-/// A disk is lost for good, if the cluster can bear it.
+/// Destroys a disk, if the cluster can lose its member.
 ///
 /// # Errors
-/// Returns a violation if a careless member finds something wrong afterwards.
+/// Returns a violation if a planted bug restarts the member with an empty disk and that is detected.
 pub(in crate::cores) fn wipe(cluster: &mut CoreCluster) -> Checked {
     let Some(id) = expendable(cluster) else { return Ok(()) };
     cluster.coverage.wipes += 1;
@@ -78,10 +78,10 @@ pub(in crate::cores) fn wipe(cluster: &mut CoreCluster) -> Checked {
     Ok(())
 }
 
-/// A synced record goes bad, if the cluster can bear to lose its member; that notices at its next start, which is now.
+/// Damages a synced record, if the cluster can lose the member. The member restarts now and refuses its disk.
 ///
 /// # Errors
-/// Returns a violation if a careless member finds something wrong afterwards.
+/// Returns a violation if a planted bug accepts the record and that is detected.
 pub(in crate::cores) fn ail(cluster: &mut CoreCluster, misdirection: Misdirection) -> Checked {
     let Some(id) = expendable(cluster) else { return Ok(()) };
     let Some(disk) = cluster.disks.get_mut(&id) else { return Ok(()) };
@@ -90,14 +90,14 @@ pub(in crate::cores) fn ail(cluster: &mut CoreCluster, misdirection: Misdirectio
     }
     cluster.coverage.ailments += 1;
     if let Some(member) = cluster.members.get_mut(&id) {
-        // It is found at once, or others could go bad that the cluster cannot bear to lose as well.
+        // It is detected now: otherwise more disks could be damaged than the cluster can lose.
         member.unreadable_until = Duration::ZERO;
     }
     cluster.crash(id)?;
     cluster.start(id)
 }
 
-/// A member that the cluster can bear to lose.
+/// A member that the cluster can lose.
 fn expendable(cluster: &mut CoreCluster) -> Option<MemberId> {
     let (_, committed) = cluster.invariants.ledger.committed_configuration()?;
     let candidates: Vec<MemberId> = committed.voters.iter().chain(&committed.learners).copied().collect();

@@ -1,4 +1,4 @@
-//! Members stand still, as a stopped or starved process does.
+//! Pauses members, as a stopped or starved process is.
 
 use std::time::Duration;
 

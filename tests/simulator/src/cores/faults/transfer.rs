@@ -1,11 +1,11 @@
-//! Leadership is transferred without need. Does not own changes of membership (`crate::churn`).
+//! Leadership transfers at random times. Does not own membership changes (`crate::churn`).
 
 use raft::MemberId;
 
 use crate::cores::CoreCluster;
 use crate::cores::driver_state::Input;
 
-/// Asks a leader to transfer leadership, to a random member or to any.
+/// Requests a leadership transfer from a leader, to a random member or to any.
 pub(in crate::cores) fn strike(cluster: &mut CoreCluster) {
     let leaders = cluster.leaders();
     if leaders.is_empty() {
@@ -14,5 +14,5 @@ pub(in crate::cores) fn strike(cluster: &mut CoreCluster) {
     let leader = *cluster.random.pick(&leaders);
     let ids: Vec<MemberId> = cluster.members.keys().copied().collect();
     let target = cluster.random.coin().then(|| *cluster.random.pick(&ids));
-    cluster.ask(leader, Input::Transfer { target });
+    cluster.input_now(leader, Input::Transfer { target });
 }

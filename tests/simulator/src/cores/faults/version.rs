@@ -1,15 +1,15 @@
-//! Members of an older and a newer version side by side: one after the other is restarted, and runs from then on what
-//! its start draws, forwards and back.
+//! Members of an older and a newer version in one cluster: members restart one after another, and each start draws the
+//! version, which may be newer or older than before.
 
 use raft::MemberId;
 
 use crate::cores::CoreCluster;
 use crate::invariant::Checked;
 
-/// Strikes once: a member is restarted.
+/// Restarts a member.
 ///
 /// # Errors
-/// Returns a violation if its disk holds something wrong afterwards.
+/// Returns a violation if the content of its disk is wrong after the restart.
 pub(in crate::cores) fn strike(cluster: &mut CoreCluster) -> Checked {
     let up: Vec<MemberId> = cluster.members.values().filter(|member| member.is_up()).map(|member| member.id).collect();
     if up.is_empty() {
