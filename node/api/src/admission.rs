@@ -47,8 +47,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Decodes the message. Keys and values share the received bytes, which is safe for memory because the log and the store copy
-    /// what they keep.
+    /// Decodes the message. Keys and values share the received bytes, but only until the call ends, because the log and the
+    /// store copy what they keep.
     pub(super) fn decode<M: prost::Message + Default>(&self) -> Result<M, Status> {
         M::decode(self.message.clone())
             .map_err(|error| Status::internal(format!("grpc: error unmarshalling request: {error}")))
@@ -59,7 +59,7 @@ impl Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answerer {
     /// Voters and learners.
-    Anyone,
+    AnyMember,
     /// Voters only.
     Voter,
 }

@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_response_decodes_as_etcds_message() {
+    fn a_range_response_decodes_as_in_etcd() {
         let mut store = Store::new();
         applied(&mut store, Command::Put(put_of("a", "1")));
         applied(&mut store, Command::Put(put_of("b", "2")));
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn put_and_delete_responses_decode_as_etcds_messages() {
+    fn put_and_delete_responses_decode_as_in_etcd() {
         let mut store = Store::new();
         applied(&mut store, Command::Put(put_of("a", "1")));
         let Response::Put(result) = applied(&mut store, Command::Put(Put { prev_kv: true, ..put_of("a", "2") })) else {

@@ -71,7 +71,7 @@ fn urls(url: &str) -> Vec<String> {
 /// Refuses `MemberAdd`, `MemberRemove`, `MemberUpdate` and `MemberPromote`.
 pub(super) fn refuse_change(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     context.admit(call, Answerer::Voter)?;
-    Err(Refusal::MembershipIsOperators.into())
+    Err(Refusal::MembershipManaged.into())
 }
 
 #[cfg(test)]

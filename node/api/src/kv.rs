@@ -76,7 +76,7 @@ pub(super) async fn range(context: &CallContext, call: &Call) -> Result<Bytes, S
     let request = call.decode::<pb::RangeRequest>()?;
     let consistency = Consistency::of(request.serializable);
     let answerer = match consistency {
-        Consistency::Serializable => Answerer::Anyone,
+        Consistency::Serializable => Answerer::AnyMember,
         Consistency::Linearizable => Answerer::Voter,
     };
     let admitted = context.admit(call, answerer)?;
@@ -102,5 +102,5 @@ pub(super) async fn compact(context: &CallContext, call: &Call) -> Result<Bytes,
 }
 
 fn mismatch(outcome: &Outcome) -> Status {
-    Status::internal(format!("raft-node: the store answered another request: {:?}", outcome.response))
+    Status::internal(format!("raft-node: the store's response does not match the request: {:?}", outcome.response))
 }

@@ -1,7 +1,7 @@
 //! The etcd v3 API that clients use on port 2379. Owns parsing, admission and answers. Does not own decisions (`engine`).
 //!
-//! The path of a call: `grpc` receives its message, `service` finds the method, `admission` admits it, and one of the services
-//! parses it, calls the [`engine::handle::Handle`] and answers. Every error is taken from the table in `status`.
+//! The path of a call: `service` finds the method, `grpc` receives the message, and one of the services parses it, lets
+//! `admission` check it, calls the [`engine::handle::Handle`] and answers. The table in `status` has the errors of all services.
 //!
 //! This version has no Watch, Lease, Lock, Election or Auth service and no JSON gateway. The services that it has differ from etcd
 //! where clients can notice it as follows: transactions may be nested about 48 levels deep (etcd: 128, limited by the number of

@@ -22,7 +22,7 @@ impl Limits {
     /// Bytes that etcd allows in addition for the encoding of a message.
     const RECEIVE_OVERHEAD_BYTES: usize = MIB / 2;
     /// Bytes that etcd adds to a request before it compares: tag and length of the request (4), and a header with a request ID (14,
-    /// of which the ID takes 10 on every other member and 9 elsewhere).
+    /// of which the ID takes 10 on half of the members and 9 on the others).
     const LOG_OVERHEAD_BYTES: usize = 4 + 14;
 
     /// Maximum bytes of a message that is received.
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_etcds() {
+    fn the_defaults_are_those_of_etcd() {
         let limits = Limits::default();
         assert_eq!(limits.request_bytes_max, 1_572_864);
         assert_eq!(limits.receive_bytes_max(), 2_097_152);

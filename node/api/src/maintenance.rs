@@ -17,7 +17,7 @@ use crate::version;
 
 pub(super) fn status(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     call.decode::<pb::StatusRequest>()?;
-    let admitted = context.admit(call, Answerer::Anyone)?;
+    let admitted = context.admit(call, Answerer::AnyMember)?;
     let member = &admitted.status;
     let published = context.handle.published();
     let view = &published.view;
@@ -31,7 +31,7 @@ pub(super) fn status(context: &CallContext, call: &Call) -> Result<Bytes, Status
         // The reported commit index may lag; applied entries are committed.
         raft_index: member.commit.max(published.applied).0,
         raft_term: member.term.0,
-        // Of the view, so that it covers the revision in the header.
+        // The view's applied index, so that it covers the revision in the header.
         raft_applied_index: published.applied.0,
         errors: errors(member.leader, view),
         db_size_in_use: size,
@@ -91,7 +91,11 @@ async fn change_alarm(
     let outcome = context.commit(call, admitted, Request::Alarm, command).await?;
     let changed = match outcome.response {
         Response::Alarm(changed) => changed,
-        other => return Err(Status::internal(format!("raft-node: the store answered another request: {other:?}"))),
+        other => {
+            return Err(Status::internal(format!(
+                "raft-node: the store's response does not match the request: {other:?}"
+            )));
+        }
     };
     frame_message(&pb::AlarmResponse {
         header: Some(admitted.header().at(outcome.revision).into()),
@@ -197,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn alarm_numbers_are_etcds() {
+    fn alarm_kinds_have_the_numbers_of_etcd() {
         assert_eq!(alarm_kind(0), Ok(None));
         assert_eq!(alarm_kind(1), Ok(Some(AlarmKind::NoSpace)));
         assert_eq!(alarm_kind(2), Ok(Some(AlarmKind::Corrupt)));

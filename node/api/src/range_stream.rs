@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_cuts_keys_off_and_the_count_includes_them() {
+    fn a_limit_bounds_the_keys_but_not_the_count() {
         let store = store(100, 10);
         let chunks = streamed(&store, Range { limit: 25, ..all() }, 1 << 20);
         let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.kvs.len()).collect();

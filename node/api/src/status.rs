@@ -54,13 +54,13 @@ table! {
     InvalidClientApiVersion, InvalidArgument, "etcdserver: invalid client api version";
     /// A sort order or target that does not exist.
     InvalidSortOption, InvalidArgument, "etcdserver: invalid sort option";
-    /// The request is encoded in more than `Limits::request_bytes_max`.
+    /// The encoded request is larger than `Limits::request_bytes_max`.
     RequestTooLarge, InvalidArgument, "etcdserver: request is too large";
     /// The requested revision was compacted.
     Compacted, OutOfRange, "etcdserver: mvcc: required revision has been compacted";
     /// The requested revision does not exist yet.
     FutureRevision, OutOfRange, "etcdserver: mvcc: required revision is a future revision";
-    /// The quota is used up; deletes and compaction still work.
+    /// The quota is used up. Deletes and compactions are still admitted.
     NoSpace, ResourceExhausted, "etcdserver: mvcc: database space exceeded";
     /// The lease does not exist.
     LeaseNotFound, NotFound, "etcdserver: requested lease not found";
@@ -87,13 +87,13 @@ table! {
     /// A learner answers only `Status` and serializable `Range`.
     NotSupportedForLearner, FailedPrecondition, "etcdserver: rpc not supported for learner";
 
-    /// `RangeStream` sends keys in their order only.
+    /// `RangeStream` sends keys in ascending order only.
     StreamSort, Unimplemented, "RangeStream does not support custom sort orders";
     /// `RangeStream` does not filter by revision.
     StreamFilter, Unimplemented, "RangeStream does not support revision filters";
 
     /// `MemberAdd`, `MemberRemove`, `MemberUpdate` and `MemberPromote`: only the operator changes membership.
-    MembershipIsOperators, FailedPrecondition,
+    MembershipManaged, FailedPrecondition,
         "raft-node: the operator owns membership: scale the RaftCluster instead, as by kubectl scale";
     /// `Snapshot` would have to send a bbolt file.
     SnapshotAbsent, Unimplemented,
@@ -108,13 +108,13 @@ table! {
     ServiceAbsent, Unimplemented, "raft-node: this version serves KV, Cluster and Maintenance of etcd's API, no more";
 
     /// The member is blank, or was not added to its cluster yet.
-    Blank, Unavailable, "raft-node: this member belongs to no cluster yet: ask another one";
+    Blank, Unavailable, "raft-node: this member belongs to no cluster yet: connect to another member";
     /// A backup is being restored to the volume.
     Restoring, Unavailable, "raft-node: this member is being restored from a backup: try again later";
     /// A committed configuration removed this member.
-    Removed, Unavailable, "raft-node: this member was removed from its cluster: ask another one";
+    Removed, Unavailable, "raft-node: this member was removed from its cluster: connect to another member";
     /// The member's disk is damaged.
-    Damaged, Unavailable, "raft-node: this member's disk is damaged and it serves nothing: ask another one";
+    Damaged, Unavailable, "raft-node: this member's disk is damaged, so it serves no requests: connect to another member";
 }
 
 impl From<Refusal> for Status {
@@ -231,7 +231,7 @@ mod tests {
 
     /// Texts and codes are those of etcd 3.7.3 in `api/v3rpc/rpctypes/error.go`.
     #[test]
-    fn etcds_texts_have_etcds_codes() {
+    fn texts_of_etcd_have_the_codes_of_etcd() {
         let expected = [
             ("etcdserver: key is not provided", Code::InvalidArgument),
             ("etcdserver: key not found", Code::InvalidArgument),

@@ -94,7 +94,8 @@ async fn fetch_chunk(
     Err(ArchiveError::corrupt(key.as_ref(), format!("bytes {start} to {end} do not match their checksum")))
 }
 
-/// Interprets an error of a ranged read: a refused range or a missing object means that the image is damaged.
+/// Interprets an error of a ranged read. A refused range means that the object is too short, and a missing object that it was
+/// deleted; in both cases the backup is damaged.
 fn shortened(access: &Access, key: &Path, error: &object_store::Error) -> ArchiveError {
     match access.interpret(error) {
         ArchiveError::StoreRefused { reason } if reason.contains("416") || reason.contains("range") => {

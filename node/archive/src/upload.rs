@@ -242,7 +242,7 @@ async fn abort_upload(mut target: Box<dyn MultipartUpload>, mut in_flight: InFli
     match tokio::time::timeout(ABORT_TIMEOUT, aborting).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "an unfinished upload was not aborted"),
-        Err(_) => tracing::warn!("an unfinished upload was not aborted: the store does not answer"),
+        Err(_) => tracing::warn!("an unfinished upload was not aborted: the object store does not answer"),
     }
 }
 

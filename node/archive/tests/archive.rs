@@ -112,7 +112,7 @@ impl Volume {
         assert_eq!(
             fs::read_dir(self.folder.join("snap")).expect("a folder").count(),
             0,
-            "the volume is as blank as before: {error}"
+            "the volume must stay blank: {error}"
         );
         error
     }
@@ -138,14 +138,14 @@ async fn a_backup_is_restored_as_a_new_cluster_with_higher_revisions() {
     assert_eq!(restored.meta.last, APPLIED);
     assert_eq!(restored.meta.configuration.voters, [MemberId(0xB0B)].into());
     assert_eq!(restored.revision, Revision(view.revision().0 + REVISION_BUMP));
-    let record = ClusterIdentity {
+    let identity = ClusterIdentity {
         cluster_id: ClusterId([0xC2; 16]),
         token_sha256: [0; 32],
         own: own(),
         first_configuration: raft::Configuration::default(),
     };
     let start = Start::Snapshot(restored.meta.clone());
-    volume.storage.bootstrap(record, &start).expect("a blank volume").expect("for the first time");
+    volume.storage.bootstrap(identity, &start).expect("a blank volume").expect("the volume has no identity");
     let hard_state = Some(HardState { term: Term(4), vote: None });
     let noop = raft::Entry {
         id: EntryId { term: Term(4), index: Index(78) },
@@ -173,7 +173,7 @@ async fn a_backup_is_restored_as_a_new_cluster_with_higher_revisions() {
     }
     assert_eq!(now.get(b"versions").expect("restored").value(), [2]);
     let past = Range { key: "versions".into(), revision: view.revision().0, ..Range::default() };
-    assert!(matches!(now.range(&past), Err(RangeError::Compacted)), "clients of the old cluster must list anew");
+    assert!(matches!(now.range(&past), Err(RangeError::Compacted)), "clients of the old cluster must list again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,21 +250,21 @@ async fn damaged_foreign_and_missing_backups_are_not_restored() {
     assert_eq!(volume.refuses(&access, "some/other/key.json", CLUSTER).await.cause(), "Invalid");
 
     let base = files(&server, "/base/").pop().expect("the image is a file");
-    let sound = fs::read(&base).expect("it can be read");
-    for at in [0, 4 * 1024 * 1024 - 1, sound.len() / 2, sound.len() - 1] {
+    let intact = fs::read(&base).expect("it can be read");
+    for at in [0, 4 * 1024 * 1024 - 1, intact.len() / 2, intact.len() - 1] {
         damage(&base, |bytes| bytes[at] ^= 1);
         let error = volume.refuses(&access, &done.manifest, CLUSTER).await;
         assert_eq!(error.cause(), "BackupCorrupt", "byte {at}: {error}");
-        fs::write(&base, &sound).expect("mended");
+        fs::write(&base, &intact).expect("it is repaired");
     }
-    for length in [0, 100, sound.len() / 2, sound.len() - 1] {
-        fs::write(&base, &sound[..length]).expect("it can be cut");
+    for length in [0, 100, intact.len() / 2, intact.len() - 1] {
+        fs::write(&base, &intact[..length]).expect("it can be truncated");
         let error = volume.refuses(&access, &done.manifest, CLUSTER).await;
-        assert_eq!(error.cause(), "BackupCorrupt", "cut to {length}: {error}");
+        assert_eq!(error.cause(), "BackupCorrupt", "truncated to {length}: {error}");
     }
     fs::remove_file(&base).expect("it can be removed");
     assert_eq!(volume.refuses(&access, &done.manifest, CLUSTER).await.cause(), "BackupCorrupt");
-    fs::write(&base, &sound).expect("mended");
+    fs::write(&base, &intact).expect("it is repaired");
 
     let manifest = files(&server, "/manifest/").pop().expect("the manifest is a file");
     let text = fs::read_to_string(&manifest).expect("it is text");
@@ -272,8 +272,8 @@ async fn damaged_foreign_and_missing_backups_are_not_restored() {
     assert_eq!(volume.refuses(&access, &done.manifest, CLUSTER).await.cause(), "BackupCorrupt");
     fs::write(&manifest, "{}").expect("it can be changed");
     assert_eq!(volume.refuses(&access, &done.manifest, CLUSTER).await.cause(), "BackupCorrupt");
-    fs::write(&manifest, text).expect("mended");
-    volume.restore(&access, &done.manifest, CLUSTER).await.expect("the mended backup is restored");
+    fs::write(&manifest, text).expect("it is repaired");
+    volume.restore(&access, &done.manifest, CLUSTER).await.expect("the repaired backup is restored");
 }
 
 fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
@@ -329,7 +329,7 @@ async fn an_upload_or_download_that_a_server_failure_interrupts_can_be_repeated(
     assert_eq!(find(&access, CLUSTER, "monday").await.expect("it answers again"), None);
     let done = backup(&access, monday(&view), &progress).await.expect("the next attempt");
     let volume = Volume::blank(&server, "volume");
-    volume.restore(&access, &done.manifest, CLUSTER).await.expect("a sound backup");
+    volume.restore(&access, &done.manifest, CLUSTER).await.expect("the backup is intact");
 
     // The same in the middle of a download.
     let volume = Volume::blank(&server, "other-volume");

@@ -81,7 +81,7 @@ async fn a_learner_serves_local_reads_only_until_it_becomes_a_voter() {
     let waiting = second.kv().await.range(read(true)).await;
     assert_eq!(
         refusal(waiting),
-        (Code::Unavailable, "raft-node: this member belongs to no cluster yet: ask another one".to_owned()),
+        (Code::Unavailable, "raft-node: this member belongs to no cluster yet: connect to another member".to_owned()),
         "a member that was not added yet must not answer as if it were empty"
     );
     assert_eq!(second.probe("GET", "/readyz?exclude=linearizable_read&exclude=non_learner").await.code, 503);

@@ -33,7 +33,7 @@ async fn a_blank_member_is_alive_and_not_ready() {
     let member = Member::blank("demo-1");
     assert_eq!(member.probe("GET", "/livez").await.body, "ok\n");
     let ready = member.probe("GET", "/readyz?exclude=linearizable_read&exclude=non_learner").await;
-    let text = "raft-node: this member belongs to no cluster yet: ask another one";
+    let text = "raft-node: this member belongs to no cluster yet: connect to another member";
     let expected = format!("[-]serving failed: {text}\n[+]data_corruption ok\n[-]serializable_read failed: {text}\n\n");
     assert_eq!((ready.code, ready.body), (503, expected));
     let version = member.probe("GET", "/version").await;
