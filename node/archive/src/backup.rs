@@ -40,7 +40,7 @@ pub struct Backup {
 
 /// Backup that exists in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Done {
+pub struct FinishedBackup {
     /// Key of its manifest in the bucket, which a restore needs.
     pub manifest: String,
     /// SHA-256 of its image, in hexadecimal.
@@ -55,7 +55,7 @@ pub struct Done {
     pub revision: i64,
 }
 
-impl Done {
+impl FinishedBackup {
     fn of(key: &Path, manifest: &Manifest) -> Self {
         Self {
             manifest: key.to_string(),
@@ -72,7 +72,7 @@ impl Done {
 ///
 /// # Errors
 /// Returns why it is unknown whether the backup exists.
-pub async fn find(access: &Access, cluster: ClusterId, name: &str) -> Result<Option<Done>, ArchiveError> {
+pub async fn find(access: &Access, cluster: ClusterId, name: &str) -> Result<Option<FinishedBackup>, ArchiveError> {
     let key = Folder::new(&access.store.prefix, cluster)?.manifest(name)?;
     look_up(access, &access.connect()?, cluster, &key).await
 }
@@ -82,11 +82,11 @@ async fn look_up(
     store: &dyn ObjectStore,
     cluster: ClusterId,
     key: &Path,
-) -> Result<Option<Done>, ArchiveError> {
+) -> Result<Option<FinishedBackup>, ArchiveError> {
     match read_manifest(access, store, key).await {
         Ok(manifest) => {
             manifest.require_cluster(key.as_ref(), cluster)?;
-            Ok(Some(Done::of(key, &manifest)))
+            Ok(Some(FinishedBackup::of(key, &manifest)))
         }
         Err(ArchiveError::BackupNotFound { .. }) => Ok(None),
         Err(other) => Err(other),
@@ -98,7 +98,7 @@ async fn look_up(
 ///
 /// # Errors
 /// Returns why the backup was not written. No manifest names the bytes that were sent.
-pub async fn backup(access: &Access, backup: Backup, progress: &Progress) -> Result<Done, ArchiveError> {
+pub async fn backup(access: &Access, backup: Backup, progress: &Progress) -> Result<FinishedBackup, ArchiveError> {
     let Backup { name, cluster, member, view, applied } = backup;
     let folder = Folder::new(&access.store.prefix, cluster)?;
     let key = folder.manifest(&name)?;
@@ -145,8 +145,8 @@ async fn publish(
     cluster: ClusterId,
     key: &Path,
     manifest: Manifest,
-) -> Result<Done, ArchiveError> {
-    let done = Done::of(key, &manifest);
+) -> Result<FinishedBackup, ArchiveError> {
+    let done = FinishedBackup::of(key, &manifest);
     let bytes = bytes::Bytes::from(manifest.encode()?);
     let mut attempts = 0;
     loop {
@@ -184,7 +184,7 @@ mod tests {
 
     fn access() -> Access {
         let store = crate::ObjectStoreConfig { bucket: "b".into(), ..Default::default() };
-        Access { store, credentials: None, patience: crate::Patience::PROBE }
+        Access { store, credentials: None, timeouts: crate::Timeouts::PROBE }
     }
 
     fn manifest(index: u64) -> Manifest {

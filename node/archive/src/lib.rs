@@ -21,9 +21,9 @@ mod probe;
 mod error;
 mod progress;
 
-pub use backup::{Backup, Done, backup, find};
+pub use backup::{Backup, FinishedBackup, backup, find};
 pub use error::ArchiveError;
 pub use probe::probe;
 pub use progress::Progress;
 pub use restore::{REVISION_BUMP, Restore, Restored, restore};
-pub use store::{Access, ObjectStoreConfig, Patience};
+pub use store::{Access, ObjectStoreConfig, Timeouts};

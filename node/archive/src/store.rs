@@ -36,7 +36,7 @@ pub struct ObjectStoreConfig {
 
 /// Time limits and retries of requests to a store.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// Time limit for opening a connection.
     pub connect: Duration,
     /// Time limit of one request, including the body of the answer.
@@ -47,7 +47,7 @@ pub struct Patience {
     pub retry_for: Duration,
 }
 
-impl Patience {
+impl Timeouts {
     /// For large parts over slow connections.
     pub const TRANSFER: Self = Self {
         connect: Duration::from_secs(5),
@@ -72,7 +72,7 @@ pub struct Access {
     /// Directory with the files `access-key-id` and `secret-access-key`, and optionally `ca.crt`; `None`: not configured.
     pub credentials: Option<PathBuf>,
     /// Time limits and retries.
-    pub patience: Patience,
+    pub timeouts: Timeouts,
 }
 
 impl Access {
@@ -101,8 +101,8 @@ impl Access {
                     max_backoff: Duration::from_secs(5),
                     base: 2.0,
                 },
-                max_retries: self.patience.retries,
-                retry_timeout: self.patience.retry_for,
+                max_retries: self.timeouts.retries,
+                retry_timeout: self.timeouts.retry_for,
             });
         let builder = if endpoint.is_empty() { builder } else { builder.with_endpoint(endpoint.trim_end_matches('/')) };
         builder.build().map_err(|reason| {
@@ -112,8 +112,8 @@ impl Access {
 
     fn client_options(&self, folder: &Path) -> Result<ClientOptions, ArchiveError> {
         let mut options = ClientOptions::new()
-            .with_connect_timeout(self.patience.connect)
-            .with_timeout(self.patience.request)
+            .with_connect_timeout(self.timeouts.connect)
+            .with_timeout(self.timeouts.request)
             .with_allow_http(self.store.endpoint.starts_with("http://"));
         let path = folder.join(CA);
         match fs::read(&path) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use archive::{
-    Access, ArchiveError, Backup, ObjectStoreConfig, Patience, Progress, REVISION_BUMP, Restore, Restored, backup,
+    Access, ArchiveError, Backup, ObjectStoreConfig, Progress, REVISION_BUMP, Restore, Restored, Timeouts, backup,
     find, probe, restore,
 };
 use dev_cluster::PATIENCE;
@@ -36,7 +36,7 @@ fn access(server: &Server) -> Access {
             ..ObjectStoreConfig::default()
         },
         credentials: Some(server.credentials()),
-        patience: Patience { request: PATIENCE, ..Patience::PROBE },
+        timeouts: Timeouts { request: PATIENCE, ..Timeouts::PROBE },
     }
 }
 
@@ -225,9 +225,9 @@ async fn each_cause_is_distinguished_and_backups_succeed_when_it_is_gone() {
     // A server that accepts connections and never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", silent.local_addr().expect("it is bound"));
-    let patience = Patience { request: Duration::from_millis(200), retries: 1, ..Patience::PROBE };
+    let timeouts = Timeouts { request: Duration::from_millis(200), retries: 1, ..Timeouts::PROBE };
     let silent = ObjectStoreConfig { endpoint, ..access.store.clone() };
-    assert_eq!(causes(&Access { store: silent, patience, ..access.clone() }).await, "StoreUnreachable");
+    assert_eq!(causes(&Access { store: silent, timeouts, ..access.clone() }).await, "StoreUnreachable");
 
     probe(&access, CLUSTER, MEMBER).await.expect("all causes are gone");
     backup(&access, monday(&view), &Progress::default()).await.expect("all causes are gone");

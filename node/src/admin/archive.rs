@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use archive::{Access, ArchiveError, Backup, Done, ObjectStoreConfig, Patience, Progress, Restore};
+use archive::{Access, ArchiveError, Backup, FinishedBackup, ObjectStoreConfig, Progress, Restore, Timeouts};
 use engine::handle::Handle;
 use engine::parameters::{ClusterId, JoinParameters, RestoreFailure, RestoreParameters};
 use proto::admin as wire;
@@ -35,7 +35,7 @@ struct Job {
     name: String,
     progress: Progress,
     /// `None` while the backup is under way.
-    outcome: Option<Result<Done, ArchiveError>>,
+    outcome: Option<Result<FinishedBackup, ArchiveError>>,
 }
 
 impl Archive {
@@ -45,8 +45,8 @@ impl Archive {
         Self { backup_credentials, restore_credentials, job: Arc::default() }
     }
 
-    fn access(&self, store: ObjectStoreConfig, patience: Patience) -> Access {
-        Access { store, credentials: self.backup_credentials.clone(), patience }
+    fn access(&self, store: ObjectStoreConfig, timeouts: Timeouts) -> Access {
+        Access { store, credentials: self.backup_credentials.clone(), timeouts }
     }
 
     /// Starts a backup of the applied state, or reports on the backup of that name. A name that failed stays failed, because the
@@ -85,7 +85,7 @@ impl Archive {
         let started = Job { name, progress: progress.clone(), outcome: None };
         let report = started.report();
         *job = Some(started);
-        let access = self.access(store, Patience::TRANSFER);
+        let access = self.access(store, Timeouts::TRANSFER);
         let jobs = Arc::clone(&self.job);
         tokio::spawn(async move {
             let outcome = archive::backup(&access, backup, &progress).await;
@@ -113,7 +113,7 @@ impl Archive {
         source: ClusterId,
         manifest: String,
     ) -> RestoreParameters {
-        let access = Access { store, credentials: self.restore_credentials.clone(), patience: Patience::TRANSFER };
+        let access = Access { store, credentials: self.restore_credentials.clone(), timeouts: Timeouts::TRANSFER };
         let progress = Progress::default();
         let restore = Restore { manifest: manifest.clone(), source, member: join.member, own: join.info.clone() };
         let reported = progress.clone();
@@ -147,7 +147,7 @@ impl Archive {
         let cluster = status.cluster.ok_or_else(|| {
             Status::failed_precondition("this member belongs to no cluster: call Bootstrap, Join or Restore first")
         })?;
-        let access = self.access(store, Patience::PROBE);
+        let access = self.access(store, Timeouts::PROBE);
         let probe = tokio::time::timeout(PROBE_TIMEOUT, archive::probe(&access, cluster, status.member));
         let timed_out = |_| {
             Err(ArchiveError::StoreUnreachable { reason: format!("the probe did not end within {PROBE_TIMEOUT:?}") })
