@@ -1,4 +1,5 @@
-//! Seeded random requests to both, one after another, until an answer differs.
+//! Sends the same random requests to etcd and to a member, one after another, until a response differs. Does not own
+//! the requests (`generate.rs`).
 
 use std::collections::BTreeSet;
 
@@ -9,31 +10,31 @@ use crate::chance::Chance;
 use crate::generate::{self, Request};
 use crate::subject::{Answer, Subject};
 
-/// Seeds of an ordinary run.
+/// Number of seeds of an ordinary run.
 const SEEDS: u64 = 4;
-/// Requests of one seed.
+/// Number of requests of one seed.
 const REQUESTS: usize = 2_500;
 
 #[test]
 fn a_member_answers_as_etcd_does() -> Result<()> {
     for seed in settings::seeds(SEEDS) {
-        agree_on(seed)?;
+        compare_all(seed)?;
     }
     Ok(())
 }
 
-fn agree_on(seed: u64) -> Result<()> {
+fn compare_all(seed: u64) -> Result<()> {
     let (mut etcd, mut member) = (Subject::etcd()?, Subject::member()?);
     let mut chance = Chance::of(seed);
     let mut revision = 1;
     let mut compactions = BTreeSet::new();
     for number in 0..REQUESTS {
         let request = generate::request(&mut chance, revision);
-        // etcd remembers the hashes of its last ten compactions, until it restarts: a decision of its own.
+        // etcd keeps the hashes of its last ten compactions until it restarts; a member does not.
         if matches!(&request, Request::HashKv(hash) if compactions.contains(&hash.revision)) {
             continue;
         }
-        let (theirs, ours) = (etcd.ask(request.clone()), member.ask(request.clone()));
+        let (theirs, ours) = (etcd.send(request.clone()), member.send(request.clone()));
         if theirs != ours {
             bail!(
                 "SEED={seed}, request {number} at revision {revision}:\n{request:#?}\netcd: {theirs:#?}\nmember: {ours:#?}"

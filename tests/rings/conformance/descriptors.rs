@@ -1,5 +1,5 @@
-//! Holds our text of etcd's API to the descriptors that etcd publishes as Go modules. Owns printing ours as the Go program
-//! prints theirs. Does not own that program (`tests/dev_cluster/go/etcd-descriptors`).
+//! Compares our text of etcd's API with the descriptors that etcd publishes as Go modules. Owns the printing of our
+//! descriptors in the format of the Go program. Does not own that program (`tests/dev_cluster/go/etcd-descriptors`).
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -13,7 +13,7 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, Fi
 
 /// Names, numbers, types, labels, JSON names, reservations, deprecations, services and streaming of every package.
 #[test]
-fn our_descriptors_are_those_that_etcd_publishes() -> Result<()> {
+fn our_descriptors_equal_those_that_etcd_publishes() -> Result<()> {
     let built = programs::build(&[Program::EtcdDescriptors], &|line| println!("{line}"))?;
     let printed = Command::new(built.path(Program::EtcdDescriptors)).text()?;
     let theirs: BTreeSet<&str> = printed.lines().collect();
@@ -39,7 +39,7 @@ fn our_descriptors_are_those_that_etcd_publishes() -> Result<()> {
     Ok(())
 }
 
-/// One line for each thing that is declared, in the words of the Go program.
+/// One line for each declaration, in the format of the Go program.
 #[derive(Default)]
 struct Lines(BTreeSet<String>);
 
@@ -111,7 +111,10 @@ impl Lines {
         let oneof = match field.oneof_index {
             Some(index) if !field.proto3_optional() => {
                 let declared = message.oneof_decl.get(usize::try_from(index)?);
-                format!("oneof {}", declared.with_context(|| format!("{name} names a oneof that is not there"))?.name())
+                format!(
+                    "oneof {}",
+                    declared.with_context(|| format!("{name} names a oneof that does not exist"))?.name()
+                )
             }
             _ => String::new(),
         };
@@ -123,7 +126,7 @@ impl Lines {
         Ok(())
     }
 
-    /// A value belongs to the scope around its enum, as in C++.
+    /// Values belong to the scope that contains their enum, as in C++.
     fn enumeration(&mut self, scope: &str, declared: &EnumDescriptorProto) {
         let name = format!("{scope}.{}", declared.name());
         self.add(&name, "enum", &[], declared.options.as_ref().and_then(|options| options.deprecated));
@@ -144,14 +147,14 @@ fn stream(streaming: bool) -> &'static str {
     if streaming { "stream" } else { "" }
 }
 
-/// A descriptor marks a full name with a dot in front.
+/// Removes the leading dot, which marks a full name in a descriptor.
 fn absolute(name: &str) -> &str {
     name.trim_start_matches('.')
 }
 
-/// Repeated numbers are packed in proto3 unless an option says otherwise.
+/// Returns whether a field is packed: repeated numbers are in proto3, unless an option says otherwise.
 fn is_packed(field: &FieldDescriptorProto) -> bool {
     let number = !matches!(field.r#type(), Type::String | Type::Bytes | Type::Message | Type::Group);
-    let asked = field.options.as_ref().and_then(|options| options.packed);
-    field.label() == Label::Repeated && number && asked.unwrap_or(true)
+    let option = field.options.as_ref().and_then(|options| options.packed);
+    field.label() == Label::Repeated && number && option.unwrap_or(true)
 }

@@ -1,4 +1,4 @@
-//! etcd's own client against both: the same commands, the same output.
+//! Runs the same commands of etcdctl against etcd and against a member, and compares the output.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use crate::subject::Subject;
 
-/// What a command printed and how it ended.
+/// Output and exit of a command.
 #[derive(Debug, PartialEq)]
-struct Said {
+struct Printed {
     success: bool,
     output: String,
-    /// The line that tells a failure; what is logged around it has times and addresses.
+    /// The line that begins with `Error:`. Other lines contain times and addresses.
     error: String,
 }
 
@@ -28,9 +28,9 @@ impl Etcdctl {
         Ok(Etcdctl { program: built.path(Program::Etcdctl) })
     }
 
-    fn run(&self, subject: &Subject, arguments: &str, input: &str) -> Result<Said> {
+    fn run(&self, subject: &Subject, arguments: &str, input: &str) -> Result<Printed> {
         let mut command = Command::new(&self.program);
-        // Its own two and five seconds may be too short on a busy machine.
+        // The defaults of 2 and 5 s may be too short on a busy machine.
         command.args(["--dial-timeout=60s", "--command-timeout=60s"]);
         command.arg(format!("--endpoints={}", subject.endpoint())).args(arguments.split(' '));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -39,7 +39,7 @@ impl Etcdctl {
         let output = child.wait_with_output()?;
         let errors = String::from_utf8(output.stderr)?;
         let error = errors.lines().find(|line| line.starts_with("Error: ")).unwrap_or_default();
-        Ok(Said {
+        Ok(Printed {
             success: output.status.success(),
             output: String::from_utf8(output.stdout)?.replace(&subject.endpoint(), "ENDPOINT"),
             error: error.to_owned(),
@@ -47,14 +47,14 @@ impl Etcdctl {
     }
 
     fn json(&self, subject: &Subject, arguments: &str) -> Result<Value> {
-        let said = self.run(subject, &format!("{arguments} --write-out=json"), "")?;
-        ensure!(said.success, "{arguments}: {said:?}");
-        Ok(serde_json::from_str(&said.output)?)
+        let printed = self.run(subject, &format!("{arguments} --write-out=json"), "")?;
+        ensure!(printed.success, "{arguments}: {printed:?}");
+        Ok(serde_json::from_str(&printed.output)?)
     }
 }
 
-/// Commands whose output holds no ID, time or address; a transaction's lines are its input.
-const SAME: &[(&str, &str)] = &[
+/// Commands whose output contains no ID, time or address, with their standard input.
+const COMMANDS: &[(&str, &str)] = &[
     ("put foo 1", ""),
     ("put foo 2 --prev-kv", ""),
     ("put foo/bar x", ""),
@@ -88,14 +88,14 @@ const SAME: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn the_same_commands_print_the_same() -> Result<()> {
+fn equal_commands_print_equal_output() -> Result<()> {
     let (etcd, member, etcdctl) = (Subject::etcd()?, Subject::member()?, Etcdctl::new()?);
-    for (arguments, input) in SAME {
+    for (arguments, input) in COMMANDS {
         let (theirs, ours) = (etcdctl.run(&etcd, arguments, input)?, etcdctl.run(&member, arguments, input)?);
-        // The header of `fields` has IDs and a term of its own; `defrag` tells how long it took.
-        let keep = |said: &Said| -> Vec<String> {
+        // Output as `fields` contains IDs and a term; `defrag` prints its duration.
+        let keep = |printed: &Printed| -> Vec<String> {
             let identity = ["\"ClusterID\"", "\"MemberID\"", "\"RaftTerm\""];
-            let lines = said.output.lines().filter(|line| !identity.iter().any(|name| line.starts_with(name)));
+            let lines = printed.output.lines().filter(|line| !identity.iter().any(|name| line.starts_with(name)));
             lines.map(|line| line.split(" took ").next().unwrap_or_default().to_owned()).collect()
         };
         ensure!(
@@ -135,9 +135,9 @@ fn members_and_endpoints_are_shown() -> Result<()> {
     Ok(())
 }
 
-/// What this version does not have is refused at once, and says why.
+/// Requests that this version does not serve are refused at once, with a reason.
 #[test]
-fn what_is_absent_fails_with_a_reason() -> Result<()> {
+fn unsupported_commands_fail_with_a_reason() -> Result<()> {
     let (member, etcdctl) = (Subject::member()?, Etcdctl::new()?);
     let file = std::env::temp_dir().join(format!("raft-conformance-{}.db", std::process::id()));
     for (arguments, reason) in [
@@ -146,8 +146,8 @@ fn what_is_absent_fails_with_a_reason() -> Result<()> {
         ("user list", "this version serves KV, Cluster and Maintenance of etcd's API, no more"),
         (&format!("snapshot save {}", file.display()), "create a RaftBackup instead"),
     ] {
-        let said = etcdctl.run(&member, arguments, "")?;
-        ensure!(!said.success && said.error.contains(reason), "etcdctl {arguments}: {said:?}");
+        let printed = etcdctl.run(&member, arguments, "")?;
+        ensure!(!printed.success && printed.error.contains(reason), "etcdctl {arguments}: {printed:?}");
     }
     Ok(())
 }

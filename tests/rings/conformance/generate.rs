@@ -1,6 +1,7 @@
-//! Random requests, sensible and senseless, over few keys so that they meet. Owns no expectation of the answers.
+//! Random requests, valid and invalid, over few keys so that requests interact. Does not own the comparison of
+//! responses (`compare.rs`).
 //!
-//! There are no more than a dozen keys, because etcd's sort keeps ties in key order only up to there.
+//! At most twelve keys are used, because etcd's sort keeps ties in key order only up to that count.
 
 use bytes::Bytes;
 use proto::etcdserverpb as pb;
@@ -23,7 +24,7 @@ pub(crate) enum Request {
     Alarm(pb::AlarmRequest),
 }
 
-/// The next request; `revision` is the store's newest.
+/// Returns a random request; `revision` is the store's newest revision.
 pub(crate) fn request(chance: &mut Chance, revision: i64) -> Request {
     match chance.below(100) {
         0..30 => Request::Put(put(chance)),
@@ -60,7 +61,7 @@ fn value(chance: &mut Chance) -> Bytes {
     }
 }
 
-/// Mostly now, else somewhere around what there is.
+/// Returns 0, which means the newest revision, or a revision near the existing ones.
 fn at(chance: &mut Chance, revision: i64) -> i64 {
     match chance.below(10) {
         0..5 => 0,
@@ -70,7 +71,7 @@ fn at(chance: &mut Chance, revision: i64) -> i64 {
     }
 }
 
-/// 0, or something near the revisions that there are.
+/// Returns mostly 0, which means no bound, otherwise a revision near the existing ones.
 fn bound(chance: &mut Chance, revision: i64) -> i64 {
     if chance.percent(85) { 0 } else { chance.between(-1, revision + 1) }
 }
@@ -157,7 +158,7 @@ fn too_many(chance: &mut Chance) -> pb::TxnRequest {
     pb::TxnRequest { success: ops.collect(), ..pb::TxnRequest::default() }
 }
 
-/// Only of one kind, and only what is cleared again by chance: a raised alarm hides much of what is compared.
+/// Raises only the NOSPACE alarm and clears it more often, because most writes are refused while it is raised.
 fn alarm(chance: &mut Chance) -> pb::AlarmRequest {
     use pb::alarm_request::AlarmAction::{Activate, Deactivate, Get};
     let action = match chance.below(10) {

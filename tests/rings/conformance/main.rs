@@ -1,9 +1,9 @@
-//! The same requests to a real etcd 3.7.3 and to a member: every field of every answer, and the code and text of every
-//! refusal, must be equal, except IDs and terms. Besides: etcd's own client, with the same commands to both, and the
-//! descriptors of its API.
+//! Conformance with etcd 3.7.3. A real etcd and a member receive the same requests: every field of every response, and
+//! code and text of every error, must be equal, except IDs and terms. etcd's own client and the descriptors of its API
+//! are compared too.
 //!
-//! The etcd is built from its Go module into the project's cache, so this runs only when it is asked for by name:
-//! `cargo test -p tests --test conformance`, as `cargo xtask test` does.
+//! etcd is built from its Go module into the project's cache, so this test must be selected by name, as `cargo xtask
+//! test` does: `cargo test -p tests --test conformance`.
 
 mod chance;
 mod compare;

@@ -1,5 +1,5 @@
-//! What is compared: a real etcd and a member, as processes on loopback ports of their own, asked through the same client.
-//! Owns starting, asking and ending them.
+//! The two servers under comparison: a real etcd and a member, as processes on their own loopback addresses, called
+//! with the same client. Owns their start, calls and end. Does not own the requests (`generate.rs`).
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::generate::Request;
 
 const TOKEN: &str = "known to this test alone";
 
-/// An answer without what differs between any two clusters.
+/// A response without IDs and terms, which differ between any two clusters.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
     Range(pb::RangeResponse),
@@ -36,13 +36,13 @@ pub(crate) enum Answer {
     Refused(Code, String),
 }
 
-/// A process and its folder, which go however its test ends.
+/// A process and its folder, which are removed when the test ends, also by a panic.
 struct Server {
     process: Child,
     folder: PathBuf,
 }
 
-/// A running server.
+/// A running server with its clients.
 pub(crate) struct Subject {
     _server: Server,
     client: SocketAddr,
@@ -52,7 +52,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    /// A real etcd of one member.
+    /// Starts a real etcd with one member.
     pub(crate) fn etcd() -> Result<Subject> {
         let built = programs::build(&[Program::Etcd], &|line| println!("{line}"))?;
         let folder = fresh_folder("etcd")?;
@@ -70,7 +70,7 @@ impl Subject {
             ("initial-cluster", &format!("demo-1={peer_url}")),
             ("logger", "zap"),
             ("log-level", "error"),
-            // It gives a request up after five seconds and two of these; a lone member waits for no election.
+            // etcd aborts a request after 5 s and two election timeouts. A single member does not wait for an election.
             ("heartbeat-interval", "1000"),
             ("election-timeout", "10000"),
         ] {
@@ -81,7 +81,7 @@ impl Subject {
         Subject::ready(start(&mut command, folder)?, client)
     }
 
-    /// A member of this project, alone in its cluster.
+    /// Starts a member of this project and bootstraps it as a cluster of one.
     pub(crate) fn member() -> Result<Subject> {
         let folder = fresh_folder("member")?;
         let address = own_address();
@@ -91,11 +91,11 @@ impl Subject {
         for (flag, address) in [("client", client), ("peer", peer), ("http", http)] {
             command.arg(format!("--{flag}-addr={address}"));
         }
-        // What a busy machine answers late is not to differ.
+        // A slow response of a busy machine must not become a difference.
         command.arg("--commit-timeout=60s");
         let server = start(&mut command, folder)?;
         let runtime = Runtime::new()?;
-        until("the member takes its record", PATIENCE, || runtime.block_on(bootstrap(client, peer)).map(Some))?;
+        until("the member bootstraps", PATIENCE, || runtime.block_on(bootstrap(client, peer)).map(Some))?;
         drop(runtime);
         Subject::ready(server, client)
     }
@@ -115,15 +115,15 @@ impl Subject {
         Ok(Subject { _server: server, client, runtime, kv, maintenance })
     }
 
-    /// Where clients reach it.
+    /// Returns the address for clients.
     pub(crate) fn endpoint(&self) -> String {
         self.client.to_string()
     }
 
-    /// Asks; the answer comes without IDs and terms.
-    pub(crate) fn ask(&mut self, request: Request) -> Answer {
+    /// Sends a request and returns the response without IDs and terms.
+    pub(crate) fn send(&mut self, request: Request) -> Answer {
         let Subject { runtime, kv, maintenance, .. } = self;
-        let asked: Result<Answer, Status> = runtime.block_on(async {
+        let response: Result<Answer, Status> = runtime.block_on(async {
             Ok(match request {
                 Request::Range(request) => Answer::Range(kv.range(request).await?.into_inner()),
                 Request::RangeStream(request) => {
@@ -142,7 +142,7 @@ impl Subject {
                 Request::Alarm(request) => Answer::Alarm(maintenance.alarm(request).await?.into_inner()),
             })
         });
-        match asked {
+        match response {
             Ok(answer) => answer.without_identity(),
             Err(status) => Answer::Refused(status.code(), status.message().to_owned()),
         }
@@ -151,7 +151,7 @@ impl Subject {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Either may be gone already; neither leaves anything that matters.
+        // The process may have ended already; a folder that stays in memory does no harm.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
@@ -159,7 +159,7 @@ impl Drop for Server {
 }
 
 impl Answer {
-    /// The store's newest revision, if the answer tells.
+    /// Returns the store's newest revision, if the response has a header.
     pub(crate) fn revision(&self) -> Option<i64> {
         self.header().map(|header| header.revision)
     }
@@ -210,18 +210,18 @@ async fn bootstrap(client: SocketAddr, peer: SocketAddr) -> Result<()> {
         peer_url: format!("http://{peer}"),
         client_url: format!("http://{client}"),
     };
-    let mut record = Call::new(wire::BootstrapRequest {
+    let mut request = Call::new(wire::BootstrapRequest {
         cluster_id: "00112233445566778899aabbccddeeff".to_owned(),
         token: TOKEN.to_owned(),
         voters: vec![myself],
         name: "demo-1".to_owned(),
     });
-    record.metadata_mut().insert("raft-token", TOKEN.parse()?);
-    admin.bootstrap(record).await?;
+    request.metadata_mut().insert("raft-token", TOKEN.parse()?);
+    admin.bootstrap(request).await?;
     Ok(())
 }
 
-/// The program, as cargo builds it now.
+/// Builds `raft-node` with cargo and returns its path.
 fn raft_node() -> Result<PathBuf> {
     let mut build = Command::new(env!("CARGO"));
     build.args([
@@ -239,7 +239,7 @@ fn raft_node() -> Result<PathBuf> {
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
         .filter(|message| message["target"]["name"] == "raft-node")
         .find_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executable.context("cargo built raft-node and did not say where it is")
+    executable.context("cargo built raft-node and did not print its path")
 }
 
 fn start(command: &mut Command, folder: PathBuf) -> Result<Server> {
@@ -250,15 +250,15 @@ fn start(command: &mut Command, folder: PathBuf) -> Result<Server> {
     Ok(Server { process, folder })
 }
 
-/// In memory where there is such a place, as nothing here is to outlive the test.
+/// Creates an empty folder, in memory if possible, because no file outlives the test.
 fn fresh_folder(name: &str) -> Result<PathBuf> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let memory = Path::new("/dev/shm");
     let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let folder = base.join(format!("raft-conformance-{}-{name}-{number}", std::process::id()));
-    // A process that was ended may have left it, and its ID was given out again.
+    // A killed process with the same process ID may have left the folder.
     let _ = std::fs::remove_dir_all(&folder);
-    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be created", folder.display()))?;
     Ok(folder)
 }

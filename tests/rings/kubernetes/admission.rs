@@ -1,13 +1,13 @@
-//! Bad input to the API server is refused with a message that says what to do. The rules themselves are tried one
-//! by one without a cluster; this shows that a real API server enforces them.
+//! A real API server enforces the admission rules, with messages that say what to do. Does not own a test of each rule:
+//! those run without a cluster.
 
 use dev_cluster::Run;
 
 use crate::namespace::TestNamespace;
 
 #[test]
-fn invalid_specs_are_refused_with_what_to_do_instead() {
-    let namespace = TestNamespace::create("admission");
+fn invalid_specs_are_refused_with_advice() {
+    let namespace = TestNamespace::new("admission");
     let with = |name: &str, spec: &str| {
         format!("apiVersion: raftoperator.io/v1alpha1\nkind: RaftCluster\nmetadata: {{name: {name}}}\nspec: {spec}\n")
     };
@@ -30,9 +30,9 @@ fn invalid_specs_are_refused_with_what_to_do_instead() {
 }
 
 #[test]
-fn what_cannot_change_yet_is_refused_on_update() {
-    let namespace = TestNamespace::create("immutable");
-    // Paused, so that no member has to start for this.
+fn changes_of_immutable_fields_are_refused() {
+    let namespace = TestNamespace::new("immutable");
+    // The cluster is paused, so that no member has to start.
     namespace.create("demo", 1, "  paused: true\n");
     for (patch, expected) in [
         (r#"{"spec":{"storage":{"size":"2Gi"}}}"#, "size"),

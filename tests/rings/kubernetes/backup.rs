@@ -1,4 +1,4 @@
-//! A backup, and what comes of it: restored into a new cluster, refused when it is damaged or belongs to another cluster.
+//! A backup is restored into a new cluster, and refused when it is damaged or belongs to another cluster.
 
 use std::fs;
 
@@ -9,15 +9,15 @@ use crate::namespace::{PATIENCE, TestNamespace};
 
 #[test]
 fn a_backup_restores_into_a_new_cluster_and_damage_is_refused() {
-    let namespace = TestNamespace::create("backup");
-    namespace.give_credentials();
+    let namespace = TestNamespace::new("backup");
+    namespace.create_credentials();
     let store = scenario::backup::store_yaml(&namespace.store());
     let demo = namespace.create("demo", 3, &store);
     demo.wait_ready(PATIENCE).expect("the cluster becomes Ready");
     for key in ["a", "b", "c"] {
         namespace.etcdctl(&demo, &["put", key, &format!("value of {key}")]);
     }
-    let old = demo.status().expect("it answers").text("clusterID");
+    let old = demo.status().expect("the status is readable").text("clusterID");
     scenario::backup::create(&namespace.kubernetes, "monday", "demo").expect("a backup is admitted");
     let done =
         scenario::backup::wait_complete(&namespace.kubernetes, "monday", PATIENCE).expect("the backup completes");
@@ -30,20 +30,24 @@ fn a_backup_restores_into_a_new_cluster_and_damage_is_refused() {
         read.lines().filter(|line| !line.is_empty()).collect::<Vec<_>>(),
         ["value of a", "value of b", "value of c"]
     );
-    assert_ne!(restored.status().expect("it answers").text("clusterID"), old, "a restore makes a new identity");
+    assert_ne!(
+        restored.status().expect("the status is readable").text("clusterID"),
+        old,
+        "a restore generates a new cluster ID"
+    );
 
-    // One flipped byte in the object that the manifest names.
+    // Damage one byte of the object that the manifest names.
     let snapshot = find_snapshot(&namespace, &old);
-    let sound = fs::read(&snapshot).expect("the object is a file");
-    let mut damaged = sound.clone();
+    let intact = fs::read(&snapshot).expect("the object is a file");
+    let mut damaged = intact.clone();
     let middle = damaged.len() / 2;
     damaged[middle] ^= 1;
     fs::write(&snapshot, &damaged).expect("the object can be damaged");
-    let hurt = namespace.create("hurt", 1, &restore);
-    await_told(&hurt, "BackupCorrupt");
-    // Mends itself when the cause goes.
-    fs::write(&snapshot, &sound).expect("the object can be mended");
-    hurt.wait_ready(PATIENCE).expect("the restore goes on once the backup is sound");
+    let damaged_restore = namespace.create("hurt", 1, &restore);
+    await_cause(&damaged_restore, "BackupCorrupt");
+    // The restore continues by itself once the cause is removed.
+    fs::write(&snapshot, &intact).expect("the object can be repaired");
+    damaged_restore.wait_ready(PATIENCE).expect("the restore continues once the backup is intact");
 
     let manifest = done["manifest"].as_str().expect("the backup names its manifest");
     let foreign = format!(
@@ -51,7 +55,7 @@ fn a_backup_restores_into_a_new_cluster_and_damage_is_refused() {
         "0123456789abcdef0123456789abcdef",
         inline_store(&namespace),
     );
-    await_told(&namespace.create("foreign", 1, &foreign), "BackupForeign");
+    await_cause(&namespace.create("foreign", 1, &foreign), "BackupForeign");
 }
 
 fn inline_store(namespace: &TestNamespace) -> String {
@@ -65,20 +69,20 @@ fn inline_store(namespace: &TestNamespace) -> String {
     )
 }
 
-/// The file of the only full snapshot of a cluster.
+/// Returns the path of the only full snapshot of a cluster.
 fn find_snapshot(namespace: &TestNamespace, cluster_id: &str) -> std::path::PathBuf {
     let folder = namespace.cluster.bucket_folder().join("v1").join(cluster_id).join("base");
     let entries = fs::read_dir(&folder).expect("the bucket is a folder");
-    let mut found: Vec<_> = entries.map(|entry| entry.expect("it can be listed").path()).collect();
+    let mut found: Vec<_> = entries.map(|entry| entry.expect("the folder can be listed").path()).collect();
     assert_eq!(found.len(), 1, "one full backup was made: {found:?}");
     found.remove(0)
 }
 
-fn await_told(cluster: &RaftCluster<'_>, cause: &str) {
-    until(&format!("{} tells {cause}", cluster.name), PATIENCE, || {
+fn await_cause(cluster: &RaftCluster<'_>, cause: &str) {
+    until(&format!("{} reports {cause}", cluster.name), PATIENCE, || {
         let status = cluster.status()?;
         anyhow::ensure!(status.explain().contains(cause), "{}", status.explain());
         Ok(Some(()))
     })
-    .expect("the cause is named");
+    .expect("the cause is reported");
 }

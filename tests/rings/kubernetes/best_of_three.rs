@@ -1,5 +1,5 @@
-//! Bars on the gap in service. Owns that each gets three rounds, the best of which counts: a machine that is busy with
-//! something else can break any bar once. What was acknowledged must hold after all of them.
+//! Limits on the time without service. Owns the rule that the best of three rounds counts, because other work on the
+//! machine can delay any single round. Does not own the check that acknowledged writes are kept, which covers all rounds.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use scenario::client::Traffic;
 
 const ROUNDS: usize = 3;
 
-/// Does something to the cluster until the longest gap in one round is within `bar`.
-pub(crate) fn some_round_stays_within(bar: Duration, what: &str, mut round: impl FnMut() -> Duration) {
+/// Runs rounds until the gap of one is at most `limit`.
+pub(crate) fn some_round_stays_within(limit: Duration, what: &str, mut round: impl FnMut() -> Duration) {
     let mut gaps = Vec::new();
     for _ in 0..ROUNDS {
         let gap = round();
-        if gap <= bar {
+        if gap <= limit {
             return;
         }
         gaps.push(gap);
     }
-    panic!("{what}: nothing was served for {gaps:?} in {ROUNDS} rounds, and {bar:?} are allowed");
+    panic!("{what}: {ROUNDS} rounds had gaps of {gaps:?} without an acknowledged write; the limit is {limit:?}");
 }
 
-/// The longest gap since the last mark.
+/// Returns the longest gap since the last mark.
 pub(crate) fn gap(traffic: &Traffic<'_>, what: &str) -> Duration {
     let phase = traffic.mark(what).expect("the writer answers");
     let error = phase.last_error.map(|error| format!("; last error: {error}")).unwrap_or_default();

@@ -1,39 +1,42 @@
-//! What a person did wrong shows as a condition that names the cause, nothing is lost, and it mends itself when the
-//! cause goes.
+//! A mistake of a person shows as a condition that names the cause; no data is lost, and the cluster recovers once the
+//! cause is removed.
 
 use dev_cluster::{Run, until};
 use scenario::raft_cluster::RaftCluster;
 
 use crate::namespace::{PATIENCE, TestNamespace};
 
-/// Waits until some condition of the cluster carries the reason.
+/// Waits until a condition of the cluster has the reason, and returns its message.
 fn await_reason(cluster: &RaftCluster<'_>, reason: &str) -> String {
-    until(&format!("{} tells {reason}", cluster.name), PATIENCE, || {
+    until(&format!("{} reports {reason}", cluster.name), PATIENCE, || {
         let status = cluster.status()?;
-        let told = ["Ready", "Reconciling", "Stalled", "Degraded", "BackupReady"].into_iter();
-        let found = told.map(|kind| (status.reason(kind), status.message(kind))).find(|(told, _)| told == reason);
+        let kinds = ["Ready", "Reconciling", "Stalled", "Degraded", "BackupReady"].into_iter();
+        let found = kinds.map(|kind| (status.reason(kind), status.message(kind))).find(|(found, _)| found == reason);
         anyhow::ensure!(found.is_some(), "{}", status.explain());
         Ok(found.map(|(_, message)| message))
     })
-    .expect("the cause is named")
+    .expect("the cause is reported")
 }
 
 #[test]
 fn a_missing_storage_class_is_named_and_the_cluster_starts_once_it_exists() {
-    let namespace = TestNamespace::create("storage-class");
+    let namespace = TestNamespace::new("storage-class");
     let manifest = "apiVersion: raftoperator.io/v1alpha1\nkind: RaftCluster\nmetadata: {name: demo}\nspec: {replicas: 1, \
                     storage: {size: 1Gi, storageClassName: quick}, tls: {client: Plaintext, peer: Plaintext}}\n";
     namespace.kubernetes.apply(manifest).expect("the spec is valid");
     let demo = RaftCluster::named(&namespace.kubernetes, "demo");
     let message = await_reason(&demo, "VolumePending");
     assert!(message.contains("quick"), "the message names the class: {message}");
-    let mut class =
-        namespace.kubernetes.get("storageclass", "standard").expect("it answers").expect("there is a default");
+    let mut class = namespace
+        .kubernetes
+        .get("storageclass", "standard")
+        .expect("the API server responds")
+        .expect("there is a default class");
     let provisioner = class["provisioner"].take();
-    let made = format!(
+    let class = format!(
         "{{apiVersion: storage.k8s.io/v1, kind: StorageClass, metadata: {{name: quick}}, provisioner: {provisioner}, volumeBindingMode: WaitForFirstConsumer}}"
     );
-    namespace.kubernetes.apply(&made).expect("a class can be made");
+    namespace.kubernetes.apply(&class).expect("the class is created");
     let started = demo.wait_ready(PATIENCE);
     namespace.kubernetes.kubectl(["delete", "storageclass", "quick"]).text().expect("the class can be deleted");
     started.expect("the cluster starts once the class exists");
@@ -41,30 +44,30 @@ fn a_missing_storage_class_is_named_and_the_cluster_starts_once_it_exists() {
 
 #[test]
 fn an_unschedulable_member_is_named_and_starts_once_a_node_fits() {
-    let namespace = TestNamespace::create("unschedulable");
+    let namespace = TestNamespace::new("unschedulable");
     let demo = namespace.create("demo", 1, "  nodeSelector: {disk: fast}\n");
     await_reason(&demo, "Unschedulable");
     namespace.kubernetes.kubectl(["label", "node", "node1", "disk=fast"]).text().expect("a node can be labelled");
     let started = demo.wait_ready(PATIENCE);
-    namespace.kubernetes.kubectl(["label", "node", "node1", "disk-"]).text().expect("the label can go");
+    namespace.kubernetes.kubectl(["label", "node", "node1", "disk-"]).text().expect("the label can be removed");
     started.expect("the member starts once a node fits");
 }
 
 #[test]
-fn wrong_credentials_and_a_missing_bucket_are_named_and_mend_when_corrected() {
-    let namespace = TestNamespace::create("store");
+fn wrong_credentials_and_a_missing_bucket_are_named() {
+    let namespace = TestNamespace::new("store");
     let store = namespace.store();
     scenario::backup::create_credentials(&namespace.kubernetes, &store.access_key, "wrong")
-        .expect("a Secret can be made");
+        .expect("the Secret is created");
     let demo = namespace.create("demo", 1, &scenario::backup::store_yaml(&store));
     demo.wait_ready(PATIENCE).expect("members serve without the store");
     await_reason(&demo, "CredentialsRefused");
-    namespace.give_credentials();
+    namespace.create_credentials();
     await_reason(&demo, "StoreReachable");
-    namespace.cluster.stop_object_store().expect("our own server can be stopped");
-    let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| await_reason(&demo, "StoreUnreachable")));
-    namespace.cluster.start_object_store().expect("the server starts again");
-    told.expect("an outage is told");
+    namespace.cluster.stop_object_store().expect("the object store can be stopped");
+    let reported = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| await_reason(&demo, "StoreUnreachable")));
+    namespace.cluster.start_object_store().expect("the object store can be started again");
+    reported.expect("the outage is reported");
     await_reason(&demo, "StoreReachable");
     let elsewhere = r#"{"spec":{"backup":{"objectStore":{"bucket":"nowhere"}}}}"#;
     let patch = ["patch", "raftcluster", "demo", "--type=merge", "--patch", elsewhere];

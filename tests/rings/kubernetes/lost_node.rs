@@ -1,4 +1,4 @@
-//! A Kubernetes node goes away for good: its member is replaced on another one after `replacement.delay`.
+//! A Kubernetes node is lost permanently: its member is replaced on another node after `replacement.delay`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use scenario::raft_cluster::RaftCluster;
 use crate::best_of_three::{gap, some_round_stays_within};
 use crate::namespace::{PATIENCE, TRAFFIC, TestNamespace};
 
-/// Rejoins the node however the test ends.
+/// A node without network, which rejoins when the test ends, also by a panic.
 struct CutOff<'a>(&'a TestNamespace, Node);
 
 impl Drop for CutOff<'_> {
@@ -21,24 +21,25 @@ impl Drop for CutOff<'_> {
 
 #[test]
 fn a_member_on_a_lost_node_is_replaced_without_a_lost_write() {
-    let namespace = TestNamespace::create("lost-node");
+    let namespace = TestNamespace::new("lost-node");
     let demo = namespace.create("demo", 3, "  replacement: {delay: 10s}\n");
     demo.wait_ready(PATIENCE).expect("the cluster becomes Ready");
-    let traffic = Traffic::start(&namespace.kubernetes, TRAFFIC, &demo.endpoint(), 1).expect("the writer writes");
-    // Without a word of warning: one election, and the client's own connection may have led to the lost node.
+    let traffic = Traffic::start(&namespace.kubernetes, TRAFFIC, &demo.endpoint(), 1).expect("the writer starts");
+    // The loss is sudden: it costs one election, and the client's connection may have ended at the lost node.
     let mut cut_off = None;
     some_round_stays_within(Duration::from_secs(12), "node lost", || {
-        // The one of the round before comes back first.
+        // The node of the previous round rejoins first.
         cut_off = None;
         let (longest, node) = lose_a_node(&namespace, &demo, &traffic);
         cut_off = Some(node);
         longest
     });
-    traffic.verify(&demo.endpoint()).expect("every acknowledged write is there, once");
+    traffic.verify(&demo.endpoint()).expect("every acknowledged write is stored once");
     drop(cut_off);
 }
 
-/// Neither the writer's node nor, if there is another one, the operator's.
+/// Cuts off a node that runs a member, waits until the member is replaced, and returns the gap. Never takes the writer's
+/// node, and the operator's node only if there is no other.
 fn lose_a_node<'a>(
     namespace: &'a TestNamespace,
     demo: &RaftCluster<'_>,
@@ -72,7 +73,7 @@ fn names(demo: &RaftCluster<'_>) -> Vec<String> {
 }
 
 fn node_of(namespace: &TestNamespace, pod: &str) -> String {
-    let pod = namespace.kubernetes.get("pod", pod).expect("it answers").expect("the pod exists");
+    let pod = namespace.kubernetes.get("pod", pod).expect("the API server responds").expect("the pod exists");
     pod["spec"]["nodeName"].as_str().expect("the pod is scheduled").to_owned()
 }
 

@@ -1,8 +1,8 @@
-//! The product on a real Kubernetes: API server, kubelets and containerd of three nodes on this machine. Owns what only
-//! a real one can show; every decision has been tried in simulation before. Each test has its own namespace and cleans
-//! up after itself; the operator is installed once.
+//! End-to-end tests on a real Kubernetes: API server, kubelets and containerd of three nodes on this machine. Owns tests
+//! that need a real API server or kubelet. Does not own tests of decisions, which run in simulators. Each test has its
+//! own namespace and deletes it at its end; the operator is installed once.
 //!
-//! Needs the dev cluster with the images loaded: `cargo xtask test` sees to both.
+//! Needs the dev cluster with the images loaded: `cargo xtask test` prepares both.
 
 mod admission;
 mod backup;

@@ -1,4 +1,5 @@
-//! What every test needs: the operator, installed once, and a namespace of its own. Owns what a failing test prints.
+//! Setup of each test: the operator, installed once, and a namespace of its own. Owns the logs that a failing test
+//! prints.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -8,38 +9,38 @@ use dev_cluster::{Cluster, ObjectStore, Run};
 use scenario::raft_cluster::RaftCluster;
 use scenario::{Kubernetes, backup, operator};
 
-/// How long a change may take on a busy machine of two cores.
+/// Longest time that a change may take on a busy machine with two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Images as `cargo xtask` loads them.
+/// Images that `cargo xtask` loads.
 pub(crate) const NODE: &str = "localhost/raft-node:dev";
 pub(crate) const OPERATOR: &str = "localhost/raft-operator:dev";
 pub(crate) const ETCDCTL: &str = "localhost/etcdctl:dev";
 pub(crate) const TRAFFIC: &str = "localhost/traffic:dev";
 
-/// The dev cluster and a namespace in it, which goes when the test ends, however it ends.
+/// The dev cluster and a namespace in it, which is deleted when the test ends, also by a panic.
 pub(crate) struct TestNamespace {
     pub(crate) cluster: Cluster,
     pub(crate) kubernetes: Kubernetes,
 }
 
 impl TestNamespace {
-    /// Creates a fresh namespace, and installs the operator if no test did before.
-    pub(crate) fn set(namespace: &str) -> Self {
+    /// Creates a namespace, and installs the operator if no earlier test did.
+    pub(crate) fn new(namespace: &str) -> Self {
         let cluster = Cluster::open().expect("the dev cluster is up: run `cargo xtask test`");
         let kubernetes = Kubernetes::of(&cluster, namespace);
         static INSTALLED: OnceLock<()> = OnceLock::new();
         INSTALLED.get_or_init(|| install(&kubernetes));
-        kubernetes.create_namespace().expect("a namespace can be made");
+        kubernetes.create_namespace().expect("the namespace is created");
         Self { cluster, kubernetes }
     }
 
-    /// The S3 server's address, bucket and keys.
+    /// Returns the address, bucket and keys of the S3 server.
     pub(crate) fn store(&self) -> ObjectStore {
         self.cluster.object_store().clone()
     }
 
-    /// Creates a RaftCluster with `extra` lines of YAML under `spec:`; does not wait.
+    /// Creates a RaftCluster with the lines of YAML `extra` under `spec:`. Does not wait until it is Ready.
     pub(crate) fn create(&self, name: &str, replicas: u32, extra: &str) -> RaftCluster<'_> {
         let manifest = format!(
             "apiVersion: raftoperator.io/v1alpha1\nkind: RaftCluster\nmetadata: {{name: {name}}}\nspec:\n  replicas: \
@@ -49,21 +50,21 @@ impl TestNamespace {
         RaftCluster::named(&self.kubernetes, name)
     }
 
-    /// Makes the Secret with the S3 server's keys.
-    pub(crate) fn give_credentials(&self) {
+    /// Creates the Secret with the keys of the S3 server.
+    pub(crate) fn create_credentials(&self) {
         let store = self.store();
         backup::create_credentials(&self.kubernetes, &store.access_key, &store.secret_key)
-            .expect("a Secret can be made");
+            .expect("the Secret is created");
     }
 
-    /// `etcdctl ARGS` against a cluster; what it printed.
+    /// Runs `etcdctl ARGS` against a cluster and returns its output.
     pub(crate) fn etcdctl(&self, cluster: &RaftCluster<'_>, args: &[&str]) -> String {
         let etcdctl = scenario::client::Etcdctl::new(&self.kubernetes, ETCDCTL, &cluster.endpoint());
         etcdctl.run(args).expect("etcdctl succeeds")
     }
 }
 
-/// `helm install` of the chart in the tree.
+/// Installs the chart of this repository with Helm.
 pub(crate) fn install(kubernetes: &Kubernetes) {
     let charts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts");
     operator::install(kubernetes, &charts, OPERATOR, NODE).expect("helm installs the operator");
@@ -72,17 +73,18 @@ pub(crate) fn install(kubernetes: &Kubernetes) {
 impl Drop for TestNamespace {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // What a person needs to understand the failure; the namespace is about to go.
-            for look in ["get raft,pods,statefulsets,persistentvolumeclaims -o wide", "get raft -o yaml", "get events"]
+            // The namespace is deleted below, so print the state that explains the failure.
+            for query in ["get raft,pods,statefulsets,persistentvolumeclaims -o wide", "get raft -o yaml", "get events"]
             {
-                let said = self.kubernetes.kubectl(look.split(' ')).text().unwrap_or_else(|error| format!("{error:#}"));
-                eprintln!("--- kubectl {look}\n{said}");
+                let output =
+                    self.kubernetes.kubectl(query.split(' ')).text().unwrap_or_else(|error| format!("{error:#}"));
+                eprintln!("--- kubectl {query}\n{output}");
             }
             for pod in self.kubernetes.list("pods", "").unwrap_or_default() {
                 let name = pod["metadata"]["name"].as_str().unwrap_or_default().to_owned();
                 for previous in ["--previous=false", "--previous=true"] {
-                    if let Ok(said) = self.kubernetes.kubectl(["logs", &name, "--tail=60", previous]).text() {
-                        eprintln!("--- kubectl logs {name} {previous}\n{said}");
+                    if let Ok(output) = self.kubernetes.kubectl(["logs", &name, "--tail=60", previous]).text() {
+                        eprintln!("--- kubectl logs {name} {previous}\n{output}");
                     }
                 }
             }
@@ -96,7 +98,7 @@ impl Drop for TestNamespace {
             eprintln!("--- operator\n{}", self.kubernetes.kubectl(logs).text().unwrap_or_default());
         }
         if let Err(error) = self.kubernetes.delete_namespace(PATIENCE) {
-            eprintln!("the namespace stays: {error:#}");
+            eprintln!("the namespace could not be deleted: {error:#}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Scaling and the loss of a leader, while a client writes without pause. Owns the bars on the gap in service.
+//! Scaling and the loss of a leader, while a client writes without pause. Owns the limits on the time without service.
 
 use std::time::Duration;
 
@@ -8,13 +8,14 @@ use scenario::raft_cluster::RaftCluster;
 use crate::best_of_three::{gap, some_round_stays_within};
 use crate::namespace::{PATIENCE, TRAFFIC, TestNamespace};
 
-/// One path (`operator/docs/membership.md`): learners → caught up → one joint change → leave joint → delete; Raft thesis §4.3.
+/// Membership changes take one path (`operator/docs/membership.md`; Raft thesis §4.3): add learners, wait until they
+/// catch up, enter one joint configuration, leave it, delete removed members.
 #[test]
-fn members_come_and_go_without_a_lost_write_or_a_gap() {
-    let namespace = TestNamespace::create("scale");
+fn scaling_and_a_lost_leader_lose_no_write_and_keep_gaps_short() {
+    let namespace = TestNamespace::new("scale");
     let demo = namespace.create("demo", 3, "");
     demo.wait_ready(PATIENCE).expect("three members become Ready");
-    let traffic = Traffic::start(&namespace.kubernetes, TRAFFIC, &demo.endpoint(), 2).expect("the writer writes");
+    let traffic = Traffic::start(&namespace.kubernetes, TRAFFIC, &demo.endpoint(), 2).expect("the writer starts");
     traffic.mark("undisturbed").expect("the writer answers");
     let (planned, killed) = (Duration::from_secs(1), Duration::from_secs(3));
     some_round_stays_within(planned, "scaling", || scale(&demo, &traffic));
@@ -22,19 +23,19 @@ fn members_come_and_go_without_a_lost_write_or_a_gap() {
         delete_the_leader(&namespace, &demo, &traffic)
     });
     some_round_stays_within(killed, "SIGKILL of the leader", || kill_the_leader(&namespace, &demo, &traffic));
-    let verdict = traffic.verify(&demo.endpoint()).expect("every acknowledged write is there, once");
+    let verdict = traffic.verify(&demo.endpoint()).expect("every acknowledged write is stored once");
     assert_eq!(verdict.revisions, verdict.acknowledged + verdict.unknown_applied);
     let claims = demo.claims().expect("claims are listed");
-    assert_eq!(claims.len(), 3, "volumes of removed members are let go: {claims:?}");
+    assert_eq!(claims.len(), 3, "volumes of removed members are deleted: {claims:?}");
 }
 
-/// From three members over more and fewer back to three.
+/// Scales from three members up, down and back to three, and returns the longest gap.
 fn scale(demo: &RaftCluster<'_>, traffic: &Traffic<'_>) -> Duration {
-    // Four replicas are three voters and a learner: an even electorate tolerates no more than the odd one below.
+    // Four replicas are three voters and a learner, because four voters tolerate no more failures than three.
     let steps = [(4, 3, 1), (5, 5, 0), (3, 3, 0), (1, 1, 0), (3, 3, 0)];
     let gaps = steps.map(|(replicas, voters, learners)| {
         demo.scale(replicas).expect("kubectl scale is admitted");
-        demo.await_members(voters, learners, PATIENCE).expect("the members are as asked");
+        demo.await_members(voters, learners, PATIENCE).expect("the members match the spec");
         gap(traffic, &format!("scaling to {replicas}"))
     });
     gaps.into_iter().max().expect("there are steps")
@@ -43,17 +44,19 @@ fn scale(demo: &RaftCluster<'_>, traffic: &Traffic<'_>) -> Duration {
 fn delete_the_leader(namespace: &TestNamespace, demo: &RaftCluster<'_>, traffic: &Traffic<'_>) -> Duration {
     use dev_cluster::Run;
     let leader = demo.leader().expect("there is a leader");
-    let life = demo.life(&leader).expect("it answers");
-    namespace.kubernetes.kubectl(["delete", "pod", &demo.pod(&leader), "--wait"]).text().expect("the pod goes");
-    demo.await_new_life(&leader, life.as_deref(), PATIENCE).expect("the pod comes back");
+    let life = demo.life(&leader).expect("the API server responds");
+    namespace.kubernetes.kubectl(["delete", "pod", &demo.pod(&leader), "--wait"]).text().expect("the pod is deleted");
+    demo.await_new_life(&leader, life.as_deref(), PATIENCE).expect("the pod is replaced");
     gap(traffic, "graceful deletion of the leader")
 }
 
 fn kill_the_leader(namespace: &TestNamespace, demo: &RaftCluster<'_>, traffic: &Traffic<'_>) -> Duration {
     let leader = demo.leader().expect("there is a leader");
-    let namespace = &namespace.kubernetes.namespace;
-    let life = demo.life(&leader).expect("it answers");
-    namespace.cluster.kill_container(namespace, &demo.pod(&leader), "raft-node").expect("the leader is killed");
-    demo.await_new_life(&leader, life.as_deref(), PATIENCE).expect("the member comes back");
+    let life = demo.life(&leader).expect("the API server responds");
+    namespace
+        .cluster
+        .kill_container(&namespace.kubernetes.namespace, &demo.pod(&leader), "raft-node")
+        .expect("the leader is killed");
+    demo.await_new_life(&leader, life.as_deref(), PATIENCE).expect("the member restarts");
     gap(traffic, "SIGKILL of the leader")
 }
