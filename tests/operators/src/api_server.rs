@@ -1,5 +1,6 @@
-//! A Kubernetes API server as far as the operator uses one: create, server-side apply, merge patches, deletion, with UIDs,
-//! resource versions, preconditions and finalizers. Keeps its past, so that reads can be stale. Runs no controller.
+//! A Kubernetes API server as far as the operator uses one: create, server-side apply, merge patch and delete, with
+//! UIDs, resource versions, preconditions and finalizers. Keeps past states, so that reads can be stale. Does not own
+//! controllers (`controllers.rs`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -15,19 +16,19 @@ use k8s_openapi::serde::de::DeserializeOwned;
 use plan::observed::Seen;
 use serde_json::{Value, json};
 
-/// Name of the cluster.
+/// Name of the only RaftCluster.
 pub const CLUSTER: &str = "demo";
-/// States kept for stale reads.
+/// Number of past states kept for stale reads.
 const PAST: usize = 40;
 
-/// A wall-clock time of a run.
+/// Converts a time of a run to the wall clock.
 #[must_use]
 pub fn wall_clock(now: Duration) -> Timestamp {
     let milliseconds = i64::try_from(now.as_millis()).expect("a run is short");
     Timestamp::from_millisecond(1_800_000_000_000 + milliseconds).expect("a run is short")
 }
 
-/// Everything stored, at one version.
+/// All stored objects at one version.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
     /// The RaftCluster.
@@ -55,32 +56,32 @@ pub struct ApiServer {
     uid: u64,
 }
 
-/// What the API server answers instead of doing it.
+/// Why the API server refused a request. Nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// There is no such object.
+    /// The object does not exist.
     NotFound,
     /// A precondition does not hold.
     Conflict,
-    /// There is one already.
+    /// An object of that name exists already.
     AlreadyExists,
 }
 
-/// What is stored by name.
+/// A kind of object that is stored by name.
 pub trait Stored: Clone + Serialize + DeserializeOwned {
-    /// The kind's shelf.
-    fn shelf(objects: &mut Objects) -> &mut BTreeMap<String, Self>;
-    /// The object's metadata.
+    /// Returns all objects of the kind.
+    fn collection(objects: &mut Objects) -> &mut BTreeMap<String, Self>;
+    /// Returns the object's metadata.
     fn meta(&self) -> &ObjectMeta;
-    /// The object's metadata, to be changed.
+    /// Returns the object's metadata for changes.
     fn meta_mut(&mut self) -> &mut ObjectMeta;
 }
 
 macro_rules! stored {
-    ($($kind:ty => $shelf:ident),+) => {$(
+    ($($kind:ty => $collection:ident),+) => {$(
         impl Stored for $kind {
-            fn shelf(objects: &mut Objects) -> &mut BTreeMap<String, Self> {
-                &mut objects.$shelf
+            fn collection(objects: &mut Objects) -> &mut BTreeMap<String, Self> {
+                &mut objects.$collection
             }
             fn meta(&self) -> &ObjectMeta {
                 &self.metadata
@@ -102,13 +103,13 @@ stored!(
 );
 
 impl ApiServer {
-    /// What is stored now.
+    /// Returns the newest objects.
     #[must_use]
     pub fn now(&self) -> &Objects {
         &self.objects
     }
 
-    /// What was stored some versions ago, as far as that is remembered.
+    /// Returns the objects as they were `versions` versions ago, or the oldest state that is kept.
     #[must_use]
     pub fn ago(&self, versions: usize) -> &Objects {
         if versions == 0 {
@@ -118,12 +119,12 @@ impl ApiServer {
         self.past.get(self.past.len().wrapping_sub(versions)).unwrap_or(&self.objects)
     }
 
-    /// Begins the history that stale reads see: objects that exist now existed before every read.
+    /// Drops past states, so that no stale read misses an object that exists now.
     pub fn begin(&mut self) {
         self.past.clear();
     }
 
-    /// Stores the RaftCluster as it is given, as users and status writers do.
+    /// Stores the whole RaftCluster, as users and status writers do.
     pub fn put_cluster(&mut self, mut cluster: RaftCluster) {
         self.remember();
         cluster.metadata.resource_version = Some(self.version.to_string());
@@ -134,13 +135,13 @@ impl ApiServer {
         self.objects.cluster = Some(cluster);
     }
 
-    /// Creates an object.
+    /// Creates an object with a new UID.
     ///
     /// # Errors
     /// Returns `Refused` if the object exists.
     pub fn create<K: Stored>(&mut self, object: &K) -> Result<K, Refused> {
         let name = object.meta().name.clone().unwrap_or_default();
-        if K::shelf(&mut self.objects).contains_key(&name) {
+        if K::collection(&mut self.objects).contains_key(&name) {
             return Err(Refused::AlreadyExists);
         }
         self.remember();
@@ -148,18 +149,18 @@ impl ApiServer {
         let mut object = object.clone();
         object.meta_mut().uid = Some(format!("uid-{}", self.uid));
         object.meta_mut().resource_version = Some(self.version.to_string());
-        K::shelf(&mut self.objects).insert(name, object.clone());
+        K::collection(&mut self.objects).insert(name, object.clone());
         Ok(object)
     }
 
-    /// Server-side apply, by force: fields given win, the others stay.
+    /// Applies an object on the server side with force: the fields given replace the stored ones, the others stay.
     ///
     /// # Errors
-    /// Returns `Refused` if the UID given is not that of the object, or if there is no object.
+    /// Returns `Refused` if a UID is given and no object with that name has it.
     pub fn apply<K: Stored>(&mut self, object: &K) -> Result<(), Refused> {
         let name = object.meta().name.clone().unwrap_or_default();
         let uid = object.meta().uid.clone();
-        match K::shelf(&mut self.objects).get(&name) {
+        match K::collection(&mut self.objects).get(&name) {
             None if uid.is_some() => Err(Refused::Conflict),
             None => self.create(object).map(|_| ()),
             Some(live) if uid.is_some() && live.meta().uid != uid => Err(Refused::Conflict),
@@ -167,20 +168,21 @@ impl ApiServer {
         }
     }
 
-    /// A merge patch on the incarnation that was seen; with its version, if that is to be compared.
+    /// Applies a merge patch to the object that was seen. The UID must match, and with [`Compare::Version`] the resource
+    /// version too.
     ///
     /// # Errors
-    /// Returns `Refused` if the object is gone, is another one, or has changed.
+    /// Returns `Refused` if the object does not exist, has another UID, or has changed.
     pub fn patch<K: Stored>(&mut self, seen: &Seen, compare: Compare, patch: &Value) -> Result<(), Refused> {
-        let live = K::shelf(&mut self.objects).get(&seen.name).ok_or(Refused::NotFound)?;
+        let live = K::collection(&mut self.objects).get(&seen.name).ok_or(Refused::NotFound)?;
         check(live.meta(), seen, compare)?;
         self.merge::<K>(&seen.name, Some(&seen.uid), patch)
     }
 
-    /// Deletes the incarnation that was seen. With finalizers, or for a pod whose process runs, it is only marked.
+    /// Deletes the object that was seen, or only marks it if a finalizer or a running process holds it.
     ///
     /// # Errors
-    /// Returns `Refused` if the object is gone, is another one, or has changed.
+    /// Returns `Refused` if the object does not exist, has another UID, or has changed.
     pub fn delete<K: Stored>(
         &mut self,
         seen: &Seen,
@@ -188,15 +190,15 @@ impl ApiServer {
         how: Deletion,
         now: Timestamp,
     ) -> Result<(), Refused> {
-        let live = K::shelf(&mut self.objects).get(&seen.name).ok_or(Refused::NotFound)?;
+        let live = K::collection(&mut self.objects).get(&seen.name).ok_or(Refused::NotFound)?;
         check(live.meta(), seen, compare)?;
         let marked = live.meta().deletion_timestamp.is_some();
         self.remember();
         let version = self.version;
-        let shelf = K::shelf(&mut self.objects);
+        let collection = K::collection(&mut self.objects);
         if how == Deletion::AtOnce {
-            shelf.remove(&seen.name);
-        } else if let Some(live) = shelf.get_mut(&seen.name).filter(|_| !marked) {
+            collection.remove(&seen.name);
+        } else if let Some(live) = collection.get_mut(&seen.name).filter(|_| !marked) {
             live.meta_mut().deletion_timestamp = Some(Time(now));
             live.meta_mut().resource_version = Some(version.to_string());
         }
@@ -204,22 +206,22 @@ impl ApiServer {
     }
 
     fn merge<K: Stored>(&mut self, name: &str, uid: Option<&str>, patch: &Value) -> Result<(), Refused> {
-        let live = K::shelf(&mut self.objects).get(name).ok_or(Refused::NotFound)?;
+        let live = K::collection(&mut self.objects).get(name).ok_or(Refused::NotFound)?;
         debug_assert!(uid.is_none_or(|uid| live.meta().uid.as_deref() == Some(uid)));
         let before = json!(live);
         let mut after = before.clone();
         overlay(&mut after, patch);
-        // The server's own fields are not to be patched.
+        // A patch cannot change the fields that the server owns.
         for own in ["uid", "resourceVersion", "deletionTimestamp"] {
             after["metadata"][own] = before["metadata"][own].clone();
         }
         if after == before {
             return Ok(());
         }
-        let mut object: K = serde_json::from_value(after).expect("a merged object is one of its kind");
+        let mut object: K = serde_json::from_value(after).expect("a merged object decodes as its kind");
         self.remember();
         object.meta_mut().resource_version = Some(self.version.to_string());
-        K::shelf(&mut self.objects).insert(name.to_owned(), object);
+        K::collection(&mut self.objects).insert(name.to_owned(), object);
         Ok(())
     }
 
@@ -232,28 +234,28 @@ impl ApiServer {
     }
 }
 
-/// Whether the resource version is a precondition too; the UID always is.
+/// Preconditions of a write. The UID always is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compare {
-    /// Any version of this incarnation.
-    Incarnation,
-    /// Exactly what was seen.
+    /// The UID alone.
+    Uid,
+    /// The UID and the resource version.
     Version,
 }
 
-/// How an object goes.
+/// How an object is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
-    /// No finalizer holds it.
+    /// It is removed at once: no finalizer holds it.
     AtOnce,
-    /// A finalizer or a running process holds it for a while.
+    /// It only gets a deletion timestamp: a finalizer or a running process holds it.
     Marked,
 }
 
 fn check(live: &ObjectMeta, seen: &Seen, compare: Compare) -> Result<(), Refused> {
     let same = live.uid.as_deref() == Some(seen.uid.as_str());
     let unchanged = live.resource_version.as_deref() == Some(seen.version.as_str());
-    if same && (unchanged || compare == Compare::Incarnation) { Ok(()) } else { Err(Refused::Conflict) }
+    if same && (unchanged || compare == Compare::Uid) { Ok(()) } else { Err(Refused::Conflict) }
 }
 
 fn overlay(base: &mut Value, patch: &Value) {

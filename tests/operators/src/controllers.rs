@@ -1,5 +1,6 @@
-//! Kubernetes' own controllers and kubelets, as far as members depend on them: StatefulSets make claims and pods, pods make
-//! processes, orphans are collected, claims are held while a pod uses them. Each call is one small step.
+//! Kubernetes' own controllers and kubelets, as far as members depend on them: StatefulSets create claims and pods,
+//! pods start processes, orphans are garbage collected, and a claim stays while a pod uses it. Each call is one small
+//! step. Does not own the storage of objects (`api_server.rs`).
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodCondition, PodStatus};
@@ -11,7 +12,7 @@ use serde_json::json;
 use crate::api_server::{ApiServer, Compare, Deletion};
 use crate::members::Members;
 
-/// Moves everything on by one step.
+/// Runs every controller once.
 pub fn step(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     let sets: Vec<StatefulSet> = api.now().sets.values().cloned().collect();
     for set in &sets {
@@ -21,7 +22,8 @@ pub fn step(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     run(api, members, now);
 }
 
-/// One claim and one pod for each StatefulSet, and the claim's owner as the retention policy says.
+/// Creates one claim and one pod for each StatefulSet, and makes the set the owner of the claim if its retention policy
+/// says so.
 fn keep(api: &mut ApiServer, set: &StatefulSet) {
     let name = set.metadata.name.clone().unwrap_or_default();
     let Some(spec) = &set.spec else { return };
@@ -31,17 +33,17 @@ fn keep(api: &mut ApiServer, set: &StatefulSet) {
         let labels = template.and_then(|template| template.metadata.labels.clone());
         let metadata = ObjectMeta { name: Some(claim_name), labels, ..ObjectMeta::default() };
         let status = PersistentVolumeClaimStatus { phase: Some("Bound".to_owned()), ..Default::default() };
-        let made = PersistentVolumeClaim { metadata, status: Some(status), ..PersistentVolumeClaim::default() };
-        api.create(&made).expect("it was seen to be missing");
+        let new = PersistentVolumeClaim { metadata, status: Some(status), ..PersistentVolumeClaim::default() };
+        api.create(&new).expect("no such object exists");
         return;
     };
     let policy = spec.persistent_volume_claim_retention_policy.as_ref();
-    let goes = policy.and_then(|policy| policy.when_deleted.as_deref()) == Some("Delete");
+    let is_owner = policy.and_then(|policy| policy.when_deleted.as_deref()) == Some("Delete");
     let owned = owners(&claim.metadata).any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
-    if goes != owned {
-        let owners = if goes { json!([owner(&set.metadata)]) } else { json!([]) };
+    if is_owner != owned {
+        let owners = if is_owner { json!([owner(&set.metadata)]) } else { json!([]) };
         let patch = json!({ "metadata": { "ownerReferences": owners } });
-        let _ = api.patch::<PersistentVolumeClaim>(&Seen::of(&claim.metadata), Compare::Incarnation, &patch);
+        let _ = api.patch::<PersistentVolumeClaim>(&Seen::of(&claim.metadata), Compare::Uid, &patch);
     }
     if !api.now().pods.contains_key(&pod_name) && claim.metadata.deletion_timestamp.is_none() {
         let template = spec.template.metadata.clone().unwrap_or_default();
@@ -53,7 +55,7 @@ fn keep(api: &mut ApiServer, set: &StatefulSet) {
             ..ObjectMeta::default()
         };
         let pod = Pod { metadata, spec: spec.template.spec.clone(), status: None };
-        api.create(&pod).expect("it was seen to be missing");
+        api.create(&pod).expect("no such object exists");
     }
 }
 
@@ -71,7 +73,7 @@ fn owners(metadata: &ObjectMeta) -> impl Iterator<Item = &OwnerReference> {
     metadata.owner_references.iter().flatten().filter(|owner| owner.kind == "StatefulSet")
 }
 
-/// What belongs to a StatefulSet that is gone goes too; a claim only once no pod uses it.
+/// Deletes the objects of a deleted StatefulSet; a claim only once no pod uses it.
 fn collect(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     let alive = |api: &ApiServer, metadata: &ObjectMeta| {
         let mut owners = owners(metadata).peekable();
@@ -82,10 +84,10 @@ fn collect(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     for pod in pods {
         let seen = Seen::of(&pod.metadata);
         if pod.metadata.deletion_timestamp.is_none() && !alive(api, &pod.metadata) {
-            let _ = api.delete::<Pod>(&seen, Compare::Incarnation, Deletion::Marked, now);
+            let _ = api.delete::<Pod>(&seen, Compare::Uid, Deletion::Marked, now);
         } else if pod.metadata.deletion_timestamp.is_some() && members.can_stop(&seen.uid) {
             members.stop(&seen.uid);
-            let _ = api.delete::<Pod>(&seen, Compare::Incarnation, Deletion::AtOnce, now);
+            let _ = api.delete::<Pod>(&seen, Compare::Uid, Deletion::AtOnce, now);
         }
     }
     let claims: Vec<PersistentVolumeClaim> = api.now().volumes.values().cloned().collect();
@@ -93,15 +95,15 @@ fn collect(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
         let seen = Seen::of(&claim.metadata);
         let in_use = api.now().pods.keys().any(|pod| seen.name == format!("data-{pod}"));
         if claim.metadata.deletion_timestamp.is_some() && !in_use {
-            let _ = api.delete::<PersistentVolumeClaim>(&seen, Compare::Incarnation, Deletion::AtOnce, now);
+            let _ = api.delete::<PersistentVolumeClaim>(&seen, Compare::Uid, Deletion::AtOnce, now);
             members.destroy(&seen.uid);
         } else if claim.metadata.deletion_timestamp.is_none() && !alive(api, &claim.metadata) {
-            let _ = api.delete::<PersistentVolumeClaim>(&seen, Compare::Incarnation, Deletion::Marked, now);
+            let _ = api.delete::<PersistentVolumeClaim>(&seen, Compare::Uid, Deletion::Marked, now);
         }
     }
 }
 
-/// Pods run a process on their claim's disk, and are ready while it runs.
+/// Starts each pod's process on the disk of its claim, and reports the pod as ready while the core runs.
 fn run(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     let pods: Vec<Pod> = api.now().pods.values().cloned().collect();
     for pod in pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
@@ -127,6 +129,6 @@ fn run(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
             conditions: Some(vec![condition]),
             ..PodStatus::default()
         };
-        let _ = api.patch::<Pod>(&seen, Compare::Incarnation, &json!({ "status": status }));
+        let _ = api.patch::<Pod>(&seen, Compare::Uid, &json!({ "status": status }));
     }
 }

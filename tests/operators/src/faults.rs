@@ -1,5 +1,5 @@
-//! What users, machines and disks do to a cluster. Owns the choice and its bound: faults alone never take a majority, so
-//! that whatever is lost beyond that was lost by the operator.
+//! Faults of machines and disks, and changes by users. Owns the choice of faults and its bound: faults alone never
+//! take a majority, so any further loss is the operator's.
 
 use std::time::Duration;
 
@@ -14,35 +14,35 @@ use serde_json::json;
 use crate::api_server::{CLUSTER, Compare, Deletion, wall_clock};
 use crate::world::World;
 
-/// The earlier cluster of this name.
+/// ID of an earlier cluster with the same name.
 const FORMER: ClusterId = ClusterId(0xdead);
 
-/// Whether volumes say whose data they hold.
+/// Whether the volumes of the earlier cluster carry labels with their cluster and member ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labels {
-    /// As the operator labels them while a member serves.
+    /// The earlier operator labelled them while their members served.
     Written,
-    /// Its operator never came to it.
+    /// The earlier operator had not labelled them yet.
     Missing,
 }
 
-/// Faults that take a member come at least this far apart, so that the leader notices each.
+/// Shortest time between two faults that take a member, so that the leader notices each.
 const APART: Duration = Duration::from_secs(4);
 
 impl World {
-    /// The cluster begins with a backup, next to the labelled volumes of an earlier one of this name.
+    /// Makes the cluster restore a backup, with `former` labelled volumes of an earlier cluster of the same name present.
     #[must_use]
     pub fn to_restore(mut self, former: u32) -> Self {
         let bootstrap = serde_json::from_value(json!({ "restore": { "source": {
             "objectStore": { "bucket": "backups", "credentialsSecretRef": { "name": "keys" } },
             "clusterID": "0000000000000000000000000000dead", "manifest": "dead/manifest",
         }}}));
-        self.edit(|spec| spec.bootstrap = Some(bootstrap.expect("a place in a bucket")));
+        self.edit(|spec| spec.bootstrap = Some(bootstrap.expect("the restore is valid")));
         self.leave_former_volumes(former, Labels::Written);
         self
     }
 
-    /// Now and then, something happens.
+    /// Injects at most one random fault or change.
     pub(super) fn disturb(&mut self) {
         match self.random.below(1_000) {
             0..=3 => self.rescale(),
@@ -57,7 +57,7 @@ impl World {
         }
     }
 
-    /// A person deletes the Secret with the identity, of a cluster that had a leader, and keeps a copy.
+    /// Deletes the identity Secret of a cluster that had a leader, as a person would by mistake, and keeps a copy.
     pub fn delete_identity(&mut self) {
         let noted = self.api.now().services.values().any(|service| {
             service.metadata.annotations.as_ref().is_some_and(|notes| notes.contains_key(names::ANNOTATION_FORMED))
@@ -65,21 +65,20 @@ impl World {
         let secret = self.api.now().secrets.values().next().cloned();
         let Some(secret) = secret.filter(|_| noted) else { return };
         let now = wall_clock(self.now);
-        let deleted =
-            self.api.delete::<Secret>(&Seen::of(&secret.metadata), Compare::Incarnation, Deletion::AtOnce, now);
-        deleted.expect("it was just seen");
-        self.watch.note(self.now, "the identity is deleted".to_owned());
+        let deleted = self.api.delete::<Secret>(&Seen::of(&secret.metadata), Compare::Uid, Deletion::AtOnce, now);
+        deleted.expect("the Secret exists");
+        self.invariants.note(self.now, "the identity is deleted".to_owned());
         self.identity_kept = Some(secret);
     }
 
-    /// And puts it back.
+    /// Restores the deleted identity Secret from the copy.
     pub fn put_identity_back(&mut self) {
         let Some(secret) = self.identity_kept.take() else { return };
         self.api.create(&secret).expect("no operator creates a second one");
-        self.watch.note(self.now, "the identity is put back".to_owned());
+        self.invariants.note(self.now, "the identity is put back".to_owned());
     }
 
-    /// Volumes that an earlier cluster of this name left, one for each ordinal from 1.
+    /// Creates volumes of an earlier cluster of the same name, one for each ordinal from 1.
     pub fn leave_former_volumes(&mut self, count: u32, labels: Labels) {
         for ordinal in (1..=count).map(Ordinal) {
             let (member, mut own) = (names::member(CLUSTER, ordinal), names::member_labels(CLUSTER, ordinal));
@@ -90,18 +89,18 @@ impl World {
             let metadata =
                 ObjectMeta { name: Some(names::volume(CLUSTER, ordinal)), labels: Some(own), ..ObjectMeta::default() };
             let claim = self.api.create(&PersistentVolumeClaim { metadata, ..PersistentVolumeClaim::default() });
-            let uid = claim.expect("nothing is there yet").metadata.uid.unwrap_or_default();
+            let uid = claim.expect("no claim exists yet").metadata.uid.unwrap_or_default();
             self.members.leave(&uid, FORMER);
-            self.watch.note(self.now, format!("{member} left a volume: {uid}"));
-            self.watch.former.insert(uid);
+            self.invariants.note(self.now, format!("{member} left a volume: {uid}"));
+            self.invariants.former.insert(uid);
         }
-        // An operator that could read the time before them would give their ordinals to new members.
+        // A stale read from before these claims would give their ordinals to new members.
         self.api.begin();
     }
 
     fn rescale(&mut self) {
         let replicas = i32::try_from(self.random.between(1, 6)).expect("small");
-        self.watch.note(self.now, format!("replicas: {replicas}"));
+        self.invariants.note(self.now, format!("replicas: {replicas}"));
         self.set_replicas(replicas);
     }
 
@@ -112,7 +111,7 @@ impl World {
         }
     }
 
-    /// A person changes how members run.
+    /// Changes a setting of the members, as a person would.
     pub fn change_settings(&mut self) {
         if let Some(mut cluster) = self.api.now().cluster.clone() {
             cluster.spec.snapshots.threshold = i32::try_from(self.random.between(100, 105)).expect("small");
@@ -120,7 +119,7 @@ impl World {
         }
     }
 
-    /// A process ends and is started again; at most one at a time is down by this.
+    /// Kills a process, which its kubelet starts again; at most one at a time is down because of this.
     fn kill_process(&mut self) {
         let pods: Vec<String> = self.api.now().pods.values().filter_map(|pod| pod.metadata.uid.clone()).collect();
         if pods.is_empty() || self.is_too_soon() {
@@ -128,10 +127,10 @@ impl World {
         }
         let pod = self.random.pick(&pods).clone();
         self.members.kill(&pod);
-        self.watch.last_fault = Some(self.now);
+        self.invariants.last_fault = Some(self.now);
     }
 
-    /// A member loses its volume or its machine for good, if the others are enough.
+    /// Takes a member's volume or machine permanently, if the other members are a majority.
     fn take_member(&mut self) {
         let claims: Vec<PersistentVolumeClaim> =
             self.api.now().volumes.values().filter(|claim| !self.is_former(claim)).cloned().collect();
@@ -144,12 +143,12 @@ impl World {
         if !self.is_spare(id) {
             return;
         }
-        self.watch.last_fault = Some(self.now);
+        self.invariants.last_fault = Some(self.now);
         let pod_name = claim.metadata.name.as_deref().and_then(|name| name.strip_prefix("data-")).unwrap_or_default();
         let pod = self.api.now().pods.get(pod_name).cloned();
         let fault = self.random.below(4);
         let name = ["its disk is wiped", "its claim is deleted", "its StatefulSet is deleted", "its machine is lost"];
-        self.watch.note(self.now, format!("{pod_name} {id}: {}", name[usize::try_from(fault).expect("small")]));
+        self.invariants.note(self.now, format!("{pod_name} {id}: {}", name[usize::try_from(fault).expect("small")]));
         match fault {
             0 => self.members.wipe(&uid),
             1 => self.delete_claim_and_pod(&claim, pod),
@@ -164,14 +163,10 @@ impl World {
 
     fn delete_claim_and_pod(&mut self, claim: &PersistentVolumeClaim, pod: Option<Pod>) {
         let now = wall_clock(self.now);
-        let _ = self.api.delete::<PersistentVolumeClaim>(
-            &Seen::of(&claim.metadata),
-            Compare::Incarnation,
-            Deletion::Marked,
-            now,
-        );
+        let _ =
+            self.api.delete::<PersistentVolumeClaim>(&Seen::of(&claim.metadata), Compare::Uid, Deletion::Marked, now);
         if let Some(pod) = pod {
-            let _ = self.api.delete::<Pod>(&Seen::of(&pod.metadata), Compare::Incarnation, Deletion::Marked, now);
+            let _ = self.api.delete::<Pod>(&Seen::of(&pod.metadata), Compare::Uid, Deletion::Marked, now);
         }
     }
 
@@ -180,35 +175,36 @@ impl World {
         if let Some(set) = set {
             let seen = Seen::of(&set.metadata);
             self.deleted_by_hand.insert(seen.name.clone());
-            let _ = self.api.delete::<StatefulSet>(&seen, Compare::Incarnation, Deletion::AtOnce, wall_clock(self.now));
+            let _ = self.api.delete::<StatefulSet>(&seen, Compare::Uid, Deletion::AtOnce, wall_clock(self.now));
         }
     }
 
-    /// Whether an earlier cluster of this name left it.
+    /// Returns whether a claim belongs to the earlier cluster of the same name.
     pub(super) fn is_former(&self, claim: &PersistentVolumeClaim) -> bool {
-        claim.metadata.uid.as_ref().is_some_and(|uid| self.watch.former.contains(uid))
+        claim.metadata.uid.as_ref().is_some_and(|uid| self.invariants.former.contains(uid))
     }
 
     fn is_too_soon(&self) -> bool {
-        self.watch.last_fault.is_some_and(|at| self.now < at + APART)
+        self.invariants.last_fault.is_some_and(|at| self.now < at + APART)
     }
 
-    /// Whether every configuration in force, and the record before there is one, has a majority of sound members without
-    /// this one.
+    /// Returns whether every configuration in force keeps a majority of sound members without this one. Before there is a
+    /// configuration, the voters of the identity count instead.
     pub(super) fn is_spare(&self, id: MemberId) -> bool {
         let mut electorates: Vec<Vec<MemberId>> = Vec::new();
         for configuration in self.members.in_force() {
             electorates.push(configuration.voters.iter().copied().collect());
             electorates.push(configuration.outgoing.iter().copied().collect());
         }
-        let record = self.api.now().secrets.values().next().or(self.identity_kept.as_ref());
-        let record = record.and_then(|secret| plan::identity::ClusterIdentity::from_secret(secret).ok());
-        // A record under way may name this one alone.
-        let Some(record) = record else { return false };
+        let identity = self.api.now().secrets.values().next().or(self.identity_kept.as_ref());
+        let identity = identity.and_then(|secret| plan::identity::ClusterIdentity::from_secret(secret).ok());
+        // An identity that is being created may name this member alone.
+        let Some(identity) = identity else { return false };
         if electorates.iter().all(Vec::is_empty) {
-            // Recorded but not formed: blank disks of the record count as sound.
-            let left = record.voters.iter().filter(|voter| voter.id != id && self.members.claim_of(voter.id).is_some());
-            return left.count() > record.voters.len() / 2;
+            // The identity exists and the cluster does not: blank disks that the identity names count as sound.
+            let left =
+                identity.voters.iter().filter(|voter| voter.id != id && self.members.claim_of(voter.id).is_some());
+            return left.count() > identity.voters.len() / 2;
         }
         let formed = self.members.has_formed();
         let sound = |voter: &MemberId| {

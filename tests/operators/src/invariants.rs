@@ -1,4 +1,4 @@
-//! What must hold after every step, each with its source. Looks at everything, changes nothing.
+//! Invariants that are checked after every step, each with its source. Reads the whole world and changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -14,34 +14,34 @@ use crate::members::Members;
 
 /// Lines of history kept.
 const HISTORY_MAX: usize = 5_000;
-/// A fault may be too fresh for the leader to have noticed it.
+/// Time within which a leader may not have noticed a fault yet.
 const UNNOTICED: Duration = Duration::from_millis(2_500);
 
-/// Watches a run.
+/// OperatorInvariants of one run, and what they remember of it.
 #[derive(Debug, Default)]
-pub struct Watch {
-    /// Records that were created.
-    pub records: u32,
-    /// When a fault last took a healthy member.
+pub struct OperatorInvariants {
+    /// Number of cluster identities that were created.
+    pub identities_created: u32,
+    /// Time at which a fault last took a healthy member.
     pub last_fault: Option<Duration>,
-    /// What was violated first.
+    /// The first violation.
     pub violated: Option<String>,
     /// UIDs of claims that an earlier cluster of this name left.
     pub former: BTreeSet<String>,
-    /// The cluster of the record, which may be deleted and come back.
-    recorded: Option<ClusterId>,
+    /// Cluster of the identity Secret, remembered because the Secret may be deleted and restored.
+    identity_cluster: Option<ClusterId>,
     history: VecDeque<String>,
     created: BTreeMap<Ordinal, String>,
     pending: Option<MemberId>,
     deleted: BTreeSet<MemberId>,
 }
 
-impl Watch {
+impl OperatorInvariants {
     fn violate(&mut self, what: String) {
         self.violated.get_or_insert(what);
     }
 
-    /// Keeps a line of what happened, for when something is violated.
+    /// Adds a line to the trace that a violation prints.
     pub(super) fn note(&mut self, now: Duration, line: String) {
         self.history.push_back(format!("{now:?} {line}"));
         if self.history.len() > HISTORY_MAX {
@@ -49,14 +49,14 @@ impl Watch {
         }
     }
 
-    /// What happened lately, a line each.
+    /// Returns the last lines of the trace.
     #[must_use]
     pub fn history(&self) -> String {
         self.history.iter().map(|line| format!("{line}\n")).collect()
     }
 
-    /// An ordinal is created once, by the operator that reserved it; or again for the same member or volume
-    /// (`operator/docs/membership.md`).
+    /// Checks that a StatefulSet is created once for an ordinal, by the operator that reserved it. It may be created again
+    /// only for the same member or volume (`operator/docs/membership.md`).
     pub(super) fn creates(&mut self, ordinal: Ordinal, set: &StatefulSet, reserved: bool, api: &ApiServer) {
         let announced = set.metadata.annotations.as_ref().and_then(|it| it.get(names::ANNOTATION_MEMBER_ID)).cloned();
         let exists = set.metadata.name.as_ref().is_some_and(|name| api.now().sets.contains_key(name));
@@ -68,11 +68,11 @@ impl Watch {
             self.violate(format!("ordinal {ordinal} was used by an operator that had not reserved it"));
         }
         if let Some(before) = self.created.insert(ordinal, format!("{ordinal}")) {
-            self.violate(format!("ordinal {before} was given away twice"));
+            self.violate(format!("ordinal {before} was used for two members"));
         }
     }
 
-    /// Applying never brings a deleted member back.
+    /// Checks that an apply never creates the StatefulSet of a deleted member again.
     pub(super) fn applies(&mut self, set: &StatefulSet, api: &ApiServer) {
         let exists = set.metadata.name.as_ref().is_some_and(|name| api.now().sets.contains_key(name));
         if !exists && set.metadata.uid.is_none() {
@@ -80,7 +80,7 @@ impl Watch {
         }
     }
 
-    /// Remembers whose StatefulSet is about to go.
+    /// Remembers the member whose StatefulSet is about to be deleted.
     pub(super) fn about_to_delete(&mut self, set: &Seen, api: &ApiServer, members: &Members) {
         self.pending = None;
         if api.now().sets.get(&set.name).is_none_or(|live| live.metadata.uid.as_deref() != Some(set.uid.as_str())) {
@@ -91,12 +91,12 @@ impl Watch {
         self.pending = disk.map(|disk| disk.id);
     }
 
-    /// It went.
+    /// Records that the pending deletion succeeded.
     pub(super) fn deleted(&mut self) {
         self.deleted.extend(self.pending.take());
     }
 
-    /// A change never asks for an electorate that could not go on (`operator/docs/membership.md`).
+    /// Checks that a majority of the voters that a change asks for is up (`operator/docs/membership.md`).
     pub(super) fn changed(&mut self, change: &Change, members: &Members, now: Duration) {
         if self.last_fault.is_some_and(|at| now < at + UNNOTICED) {
             return;
@@ -107,25 +107,25 @@ impl Watch {
         }
     }
 
-    /// What holds at every moment.
+    /// Checks everything that must hold at any time.
     pub fn check(&mut self, api: &ApiServer, members: &Members) {
         if let Some(broken) = &members.broken {
             self.violate(broken.clone());
         }
         // Never a second identity (`operator/docs/decisions/identity.md`).
-        if self.records > 1 {
-            self.violate(format!("{} records were created", self.records));
+        if self.identities_created > 1 {
+            self.violate(format!("{} cluster identities were created", self.identities_created));
         }
         self.check_disks(api, members);
         let Some(committed) = members.newest_committed() else { return };
-        // A member's objects are deleted only when it is in neither half, and it never comes back.
+        // A member's objects are deleted only when it is in neither half of the configuration, and its ID never returns.
         if let Some(id) = self.deleted.iter().find(|id| committed.contains(**id)) {
             self.violate(format!(
                 "{id} is in the configuration at {}, but its StatefulSet was deleted",
                 committed.index
             ));
         }
-        // No member gets another member's old disk: a name belongs to one ID permanently.
+        // A name belongs to one ID permanently, so that no member gets the old disk of another.
         let mut names: BTreeMap<&str, MemberId> = BTreeMap::new();
         let all: Vec<_> = members.all_committed().collect();
         for (id, info) in all.iter().flat_map(|configuration| &configuration.members) {
@@ -145,21 +145,21 @@ impl Watch {
                 self.violated.get_or_insert(format!("claim {uid} of an earlier cluster was deleted"));
             }
         }
-        // An identity that a disk took is the record's.
+        // The cluster that a disk belongs to is the one in the identity Secret.
         let record = api
             .now()
             .secrets
             .values()
             .next()
             .and_then(|secret| plan::identity::ClusterIdentity::from_secret(secret).ok());
-        self.recorded = record.map(|record| record.cluster).or(self.recorded);
+        self.identity_cluster = record.map(|record| record.cluster).or(self.identity_cluster);
         for claim in api.now().volumes.values() {
             let disk = claim.metadata.uid.as_deref().and_then(|uid| members.volume(uid)).filter(|disk| !disk.former);
             if let Some(cluster) = disk.and_then(|disk| disk.cluster)
-                && self.recorded != Some(cluster)
+                && self.identity_cluster != Some(cluster)
             {
                 self.violated.get_or_insert(format!(
-                    "{:?} belongs to cluster {cluster}, which has no record",
+                    "{:?} belongs to cluster {cluster}, which has no identity Secret",
                     claim.metadata.name
                 ));
             }

@@ -1,8 +1,8 @@
-//! The operator's planner in a world of its own: an API server, members that are real Raft cores, Kubernetes' controllers,
-//! and operators that may lag, run twice, die after any action and lose replies. One thread, one
-//! seed.
+//! Simulator of operators: a simulated API server, members that are real Raft cores, Kubernetes' controllers, and
+//! operators that read stale objects, run twice, crash after any action and lose replies. One thread and one seed
+//! determine a run.
 //!
-//! Owns the world and what must hold in it; the planner under test is the one that ships, and so is the Raft core.
+//! Owns the world and its invariants. Does not own the planner or the Raft core: both are the ones that ship.
 
 pub mod api_server;
 

@@ -1,6 +1,6 @@
-//! Members: volumes that outlive processes, processes that are real Raft cores, and the network between them. Owns the
-//! driver of each core. Every write is durable at once. Does not own what unsynced writes do to Raft: the simulator of cores
-//! tries that.
+//! Members: volumes that outlive processes, processes that run real Raft cores, and the network between them. Owns the
+//! driver of each core. Every write is durable at once. Does not own faults of unsynced writes, which the simulator of
+//! cores covers.
 
 mod admin_service;
 mod plain_types;
@@ -22,16 +22,16 @@ use world::seed::Random;
 
 use crate::members::plain_types::plain;
 
-/// What a volume holds.
+/// Content of a volume.
 #[derive(Debug)]
 pub struct Volume {
     /// Generated when the volume was blank.
     pub id: MemberId,
-    /// Its cluster, once it belongs to one.
+    /// Cluster that it belongs to; `None` while it is blank.
     pub cluster: Option<ClusterId>,
-    /// Removed by a committed configuration.
+    /// Set when a committed configuration removed the member.
     pub tombstone: bool,
-    /// Left by an earlier cluster of this name.
+    /// Set if it belongs to an earlier cluster of the same name.
     pub former: bool,
     disk: Disk,
 }
@@ -42,7 +42,7 @@ impl Volume {
     }
 }
 
-/// A disk with nothing except a snapshot.
+/// Creates a disk that holds only a snapshot.
 fn fresh_disk(id: MemberId, first: SnapshotMeta) -> Disk {
     Disk::bootstrapped(raft::MemberId(id.0), first, Bytes::new())
 }
@@ -56,18 +56,18 @@ struct Process {
     restoring: Option<Restoring>,
 }
 
-/// A restore under way, or failed. Ends with its process, and leaves the disk blank unless it succeeds.
+/// A restore that runs or has failed. It ends with its process, and leaves the disk blank unless it succeeds.
 #[derive(Clone, Debug)]
 struct Restoring {
     cluster: ClusterId,
     id: MemberId,
     info: MemberInfo,
-    /// The attempt ends then; after it, the next one begins no sooner.
+    /// Time at which the attempt ends; after a failure, earliest time of the next attempt.
     until: Duration,
     failed: bool,
 }
 
-/// A message under way.
+/// A message on the network.
 #[derive(Debug)]
 struct Flight {
     from: MemberId,
@@ -76,11 +76,11 @@ struct Flight {
     message: Message,
 }
 
-/// How messages travel while no fault lifts or worsens it.
+/// Network profile without faults.
 const PROFILE: NetworkProfile =
     NetworkProfile { delay: (Duration::from_micros(500), Duration::from_millis(15)), ..NetworkProfile::UNDISTURBED };
 
-/// All members.
+/// All members of all clusters.
 #[derive(Debug)]
 pub struct Members {
     volumes: BTreeMap<String, Volume>,
@@ -91,26 +91,26 @@ pub struct Members {
     now: Duration,
     random: Random,
     starts: u64,
-    /// Pods on machines that are gone: their processes are not heard of and cannot be stopped.
+    /// UIDs of pods on lost machines: their processes cannot be reached and cannot be stopped.
     pub lost: BTreeSet<String>,
-    /// Whether backups cannot be read at the moment.
+    /// Whether reads of backups fail.
     pub store_is_broken: bool,
-    /// Restores that were begun.
+    /// Number of restores that were begun.
     pub attempts: u32,
-    /// Everything that any member applied: one history for all.
+    /// Entries that any member applied, by index. All members must apply the same ones.
     applied: BTreeMap<Index, Entry>,
-    /// Configurations that were committed, by index.
+    /// Committed configurations, by index.
     committed: BTreeMap<Index, Arc<raft::Configuration>>,
-    /// What contradicted that.
+    /// Last contradiction between two members' applied entries.
     pub broken: Option<String>,
 }
 
-/// Why a member refused; by the names that members send.
+/// Refusal of a call, by the reason that members send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotDone(pub &'static str);
+pub struct CallRefused(pub &'static str);
 
 impl Members {
-    /// No member yet.
+    /// Creates a world without members.
     #[must_use]
     pub fn new(random: Random) -> Self {
         Self {
@@ -130,7 +130,7 @@ impl Members {
         }
     }
 
-    /// Time passes: messages arrive and cores tick.
+    /// Advances time to `now`: messages arrive and cores tick.
     pub fn advance(&mut self, now: Duration) {
         self.now = now;
         let clock = self.clock();
@@ -146,7 +146,7 @@ impl Members {
         }
         let pods: Vec<String> = self.processes.keys().cloned().collect();
         for pod in pods {
-            self.go_on_restoring(&pod);
+            self.continue_restore(&pod);
             if let Some(core) = self.processes.get_mut(&pod).and_then(|process| process.core.as_mut())
                 && core.deadline() <= now
             {
@@ -171,7 +171,7 @@ impl Members {
         found.map(|(pod, _)| pod.clone())
     }
 
-    /// Carries out what a core asks for.
+    /// Carries out the outputs of a core.
     fn carry_out(&mut self, pod: &str) {
         let clock = self.clock();
         loop {
@@ -184,7 +184,7 @@ impl Members {
                     volume.disk.write(write);
                     volume.disk.begin_sync();
                     volume.disk.finish_sync();
-                    process.core.as_mut().expect("it has just spoken").persisted(clock, io);
+                    process.core.as_mut().expect("the core gave an output").persisted(clock, io);
                 }
                 Output::Send { to, message } => {
                     let (from, cluster) = (volume.id, volume.cluster.expect("a core runs only in a cluster"));
@@ -200,12 +200,12 @@ impl Members {
                 Output::Apply(entries) => {
                     let last = entries.last().map_or(process.applied, |entry| entry.id.index);
                     process.applied = last;
-                    process.core.as_mut().expect("it has just spoken").applied(clock, last);
-                    self.record(entries);
+                    process.core.as_mut().expect("the core gave an output").applied(clock, last);
+                    self.note_applied(entries);
                 }
                 Output::Removed { .. } => volume.tombstone = true,
                 Output::SendSnapshot { to, .. } => {
-                    let core = process.core.as_mut().expect("it has just spoken");
+                    let core = process.core.as_mut().expect("the core gave an output");
                     core.snapshot_sent(clock, to, Err(()));
                 }
                 Output::InstallSnapshot { .. }
@@ -225,8 +225,8 @@ impl Members {
         }
     }
 
-    /// What was applied anywhere is the history of everybody (Raft thesis §3.6.3).
-    fn record(&mut self, entries: Vec<Entry>) {
+    /// Notes applied entries, and that no two members apply different entries at one index (Raft thesis §3.6.3).
+    fn note_applied(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             if let Payload::Configuration(configuration) = &entry.payload {
                 self.committed.insert(entry.id.index, Arc::clone(configuration));
@@ -240,14 +240,14 @@ impl Members {
         }
     }
 
-    /// Configurations in force anywhere, committed or not.
+    /// Returns the configuration in force at each running member, committed or not.
     #[must_use]
     pub fn in_force(&self) -> Vec<Configuration> {
         let cores = self.processes.values().filter_map(|process| process.core.as_ref());
         cores.map(|core| core.configuration()).map(|(configuration, index)| plain(configuration, index)).collect()
     }
 
-    /// The newest configuration that was committed, the bootstrapped one included.
+    /// Returns the newest committed configuration, which may be the bootstrapped one.
     #[must_use]
     pub fn newest_committed(&self) -> Option<Configuration> {
         let cores = self.processes.values().filter_map(|process| process.core.as_ref());
@@ -260,24 +260,24 @@ impl Members {
             .max_by_key(|configuration| configuration.index)
     }
 
-    /// Every configuration that was ever committed.
+    /// Returns every configuration that was committed.
     pub fn all_committed(&self) -> impl Iterator<Item = Configuration> + '_ {
         self.committed.iter().map(|(index, configuration)| plain(configuration, *index))
     }
 
-    /// Number of client writes that some member applied.
+    /// Returns the number of client writes that at least one member applied.
     #[must_use]
     pub fn writes_applied(&self) -> usize {
         self.applied.values().filter(|entry| matches!(entry.payload, Payload::Normal(_))).count()
     }
 
-    /// Whether anything was ever committed: from then on a blank disk is a loss.
+    /// Returns whether any entry was committed: from then on a blank disk is a loss.
     #[must_use]
     pub fn has_formed(&self) -> bool {
         !self.applied.is_empty()
     }
 
-    /// Whether the log of the member that leads holds everything that was ever applied.
+    /// Returns whether the leader's log holds every entry that any member applied.
     #[must_use]
     pub fn nothing_is_lost(&self) -> bool {
         let leader = self.processes.iter().find(|(pod, process)| {

@@ -1,5 +1,5 @@
-//! One run: time, chance, and the turns of all parties. Owns the order of steps. Does not own faults (`faults.rs`) or
-//! what must hold (`invariants.rs`).
+//! One run: time, random numbers, and the turns of all parties. Owns the order of steps. Does not own faults
+//! (`faults.rs`) or invariants (`invariants.rs`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use world::settings;
 
 use crate::api_server::{ApiServer, CLUSTER, wall_clock};
 use crate::controllers;
-use crate::executor::{Operator, Reach, Troubles};
-use crate::invariants::Watch;
+use crate::executor::{Environment, Operator, OperatorFaults};
+use crate::invariants::OperatorInvariants;
 use crate::members::Members;
 
-/// How far time moves in one step.
+/// Time that one step takes.
 const STEP: Duration = Duration::from_millis(10);
 
 /// A simulated Kubernetes with its operators and members.
@@ -25,26 +25,26 @@ const STEP: Duration = Duration::from_millis(10);
 pub struct World {
     /// The API server.
     pub api: ApiServer,
-    /// Members.
+    /// Members with their volumes and network.
     pub members: Members,
-    /// Operators; all of them active.
+    /// Operators, all of them active at once.
     pub operators: Vec<Operator>,
-    /// What must hold.
-    pub watch: Watch,
+    /// Checked after every step.
+    pub invariants: OperatorInvariants,
     /// Time since the start.
     pub now: Duration,
     pub(super) random: Random,
     pub(super) deleted_by_hand: BTreeSet<String>,
-    /// The identity, while it is deleted.
+    /// Copy of the identity Secret while that is deleted.
     pub(super) identity_kept: Option<Secret>,
     seed: Seed,
     writes: u64,
 }
 
 impl World {
-    /// A RaftCluster of this many replicas, and nothing else yet.
+    /// Creates a world with a RaftCluster of `replicas` replicas and no other object.
     #[must_use]
-    pub fn new(seed: Seed, replicas: i32, operators: Vec<Troubles>) -> Self {
+    pub fn new(seed: Seed, replicas: i32, operators: Vec<OperatorFaults>) -> Self {
         let mut random = Random::new(seed);
         let members = Members::new(Random::new(Seed(random.number())));
         let cluster: RaftCluster = serde_json::from_value(json!({
@@ -58,7 +58,7 @@ impl World {
                 "tls": { "client": "Plaintext", "peer": "Plaintext" },
             },
         }))
-        .expect("the spec is one");
+        .expect("the spec is valid");
         let mut api = ApiServer::default();
         api.put_cluster(cluster);
         let operators = operators.into_iter().map(Operator::new).collect();
@@ -66,7 +66,7 @@ impl World {
             api,
             members,
             operators,
-            watch: Watch::default(),
+            invariants: OperatorInvariants::default(),
             now: Duration::ZERO,
             random,
             deleted_by_hand: BTreeSet::new(),
@@ -76,7 +76,7 @@ impl World {
         }
     }
 
-    /// What becomes of removed members' volumes.
+    /// Sets whether volumes of removed members are deleted or retained.
     #[must_use]
     pub fn with_removed_volumes(mut self, fate: VolumeFate) -> Self {
         self.edit(|spec| spec.storage.retention.when_scaled = fate);
@@ -99,14 +99,14 @@ impl World {
         }
     }
 
-    /// Replicas wanted.
+    /// Returns the number of replicas in the spec.
     #[must_use]
     pub fn replicas(&self) -> usize {
         let replicas = self.api.now().cluster.as_ref().map_or(0, |cluster| cluster.spec.replicas);
         usize::try_from(replicas).expect("admission keeps it positive")
     }
 
-    /// Every party takes a turn.
+    /// Advances time by one step and gives every party a turn.
     pub fn step(&mut self) {
         self.now += STEP;
         self.members.advance(self.now);
@@ -119,22 +119,22 @@ impl World {
         }
         let mut operators = std::mem::take(&mut self.operators);
         for operator in &mut operators {
-            operator.step(&mut Reach {
+            operator.step(&mut Environment {
                 api: &mut self.api,
                 members: &mut self.members,
-                watch: &mut self.watch,
+                invariants: &mut self.invariants,
                 random: &mut self.random,
                 now: self.now,
             });
         }
         self.operators = operators;
-        self.watch.check(&self.api, &self.members);
-        if let Some(violated) = &self.watch.violated {
+        self.invariants.check(&self.api, &self.members);
+        if let Some(violated) = &self.invariants.violated {
             panic!("seed {}, at {:?}: {violated}\n{}", self.seed, self.now, self.history());
         }
     }
 
-    /// Runs for a while.
+    /// Runs for `time` without new faults.
     pub fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    /// Runs for a while in which things happen.
+    /// Runs for `time` with random faults and changes by users.
     pub fn run_disturbed(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
@@ -151,22 +151,22 @@ impl World {
         }
     }
 
-    /// Lifts every fault: machines are back, messages arrive, and operators are awake and see what is.
+    /// Lifts every fault: machines return, messages arrive, and operators restart and read the newest objects.
     pub fn lift_all_faults(&mut self) {
         self.members.lost.clear();
         self.members.network.profile.loss = 0;
         self.members.store_is_broken = false;
         self.put_identity_back();
         for operator in &mut self.operators {
-            operator.troubles = Troubles::NONE;
-            operator.die();
+            operator.faults = OperatorFaults::NONE;
+            operator.crash();
         }
     }
 
-    /// Runs until `reached` or for too long.
+    /// Runs until `reached` holds.
     ///
     /// # Panics
-    /// It was not reached in time; tells what the last status said.
+    /// Panics with the last status if `reached` does not hold within `limit`.
     pub fn run_until(&mut self, what: &str, limit: Duration, reached: impl Fn(&Self) -> bool) {
         let end = self.now + limit;
         while !reached(self) {
@@ -181,7 +181,7 @@ impl World {
         }
     }
 
-    /// Whether the cluster is what its spec asks for, and nothing else is left.
+    /// Returns whether the cluster matches its spec and no other object is left.
     #[must_use]
     pub fn is_healed(&self) -> bool {
         let replicas = self.replicas();
@@ -200,7 +200,7 @@ impl World {
             && self.condition("Reconciling").as_deref() == Some("False")
     }
 
-    /// One volume a member; beyond them only what is retained on purpose.
+    /// Returns whether each member has one volume, and every other volume is retained on purpose.
     fn volumes_are_right(&self, replicas: usize) -> bool {
         let objects = self.api.now();
         let retains = objects
@@ -215,29 +215,29 @@ impl World {
         used.len() == replicas && rest.iter().all(may_stay)
     }
 
-    /// A removed member's volume whose StatefulSet was deleted by hand stays: only a person deletes such a volume.
+    /// A removed member's volume stays if its StatefulSet was deleted by hand: only a person deletes such a volume.
     fn is_left_by_the_user(&self, claim: &str) -> bool {
         let member = claim.strip_prefix("data-").and_then(|pod| pod.strip_suffix("-0")).unwrap_or_default();
         self.deleted_by_hand.contains(member) && !self.api.now().sets.contains_key(member)
     }
 
-    /// A condition of the RaftCluster.
+    /// Returns the status of a condition of the RaftCluster.
     #[must_use]
     pub fn condition(&self, kind: &str) -> Option<String> {
         let conditions = &self.api.now().cluster.as_ref()?.status.as_ref()?.conditions;
         conditions.iter().find(|condition| condition.type_ == kind).map(|condition| condition.status.clone())
     }
 
-    /// The reason of a condition of the RaftCluster.
+    /// Returns the reason of a condition of the RaftCluster.
     #[must_use]
     pub fn reason(&self, kind: &str) -> Option<String> {
         let conditions = &self.api.now().cluster.as_ref()?.status.as_ref()?.conditions;
         conditions.iter().find(|condition| condition.type_ == kind).map(|condition| condition.reason.clone())
     }
 
-    /// What happened, if `TRACE` asks for it.
+    /// Returns the trace of the run if `TRACE` is set, otherwise an empty text.
     fn history(&self) -> String {
-        if settings::traces() { self.watch.history() } else { String::new() }
+        if settings::traces() { self.invariants.history() } else { String::new() }
     }
 
     fn explain(&self) -> String {
@@ -251,7 +251,7 @@ impl World {
             })
             .collect();
         format!(
-            "wanted {} replicas\n{}\nStatefulSets {:?}\npods {:?}\nclaims {:?}\nplan {:?}\nconfiguration {:?}",
+            "spec: {} replicas\n{}\nStatefulSets {:?}\npods {:?}\nclaims {:?}\nplan {:?}\nconfiguration {:?}",
             self.replicas(),
             conditions.join("\n"),
             objects.sets.keys().collect::<Vec<_>>(),

@@ -1,20 +1,21 @@
-//! From nothing to a cluster, exactly once: the operator dies after each action, the status is erased, a disk is wiped.
+//! Bootstrap forms exactly one cluster, though the operator crashes after any action, the status is erased, or a disk is
+//! wiped.
 
 use std::time::Duration;
 
 use operators::World;
-use operators::executor::Troubles;
+use operators::executor::OperatorFaults;
 use world::seed::Seed;
 
-/// Actions that a bootstrap of three members may take at most, in all.
+/// Most actions that a bootstrap of three members may take.
 const ACTIONS_MAX: u64 = 60;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 fn world() -> World {
-    World::new(Seed(1), 3, vec![Troubles::NONE])
+    World::new(Seed(1), 3, vec![OperatorFaults::NONE])
 }
 
-/// Runs until the operator has carried out this many actions, or has nothing to do any more.
+/// Runs until the operator has carried out `actions` actions in all, or for 20 s if it has fewer to do.
 pub(crate) fn run_to(world: &mut World, actions: u64) {
     let limit = world.now + Duration::from_secs(20);
     while world.operators[0].actions < actions && world.now < limit {
@@ -43,18 +44,18 @@ fn three_members_form_one_cluster() {
     let names: Vec<&str> = committed.members.values().map(|info| info.name.as_str()).collect();
     assert_eq!(names.len(), 3);
     assert!(names.iter().all(|name| ["demo-1", "demo-2", "demo-3"].contains(name)), "{names:?}");
-    assert_eq!(world.watch.records, 1);
+    assert_eq!(world.invariants.identities_created, 1);
 }
 
 #[test]
-fn a_death_after_any_action_with_the_status_erased_changes_nothing() {
+fn a_crash_after_any_action_and_a_lost_status_do_not_prevent_the_bootstrap() {
     for actions in 0..ACTIONS_MAX {
         let mut world = world();
         run_to(&mut world, actions);
-        world.operators[0].die();
+        world.operators[0].crash();
         erase_status(&mut world);
         world.run_until("healed", PATIENCE, World::is_healed);
-        assert_eq!(world.watch.records, 1, "died after {actions} actions");
+        assert_eq!(world.invariants.identities_created, 1, "crashed after {actions} actions");
     }
 }
 
@@ -65,29 +66,30 @@ fn a_disk_wiped_between_any_two_actions_is_replaced() {
             let mut world = world();
             run_to(&mut world, actions);
             wipe(&mut world, member);
-            world.operators[0].die();
+            world.operators[0].crash();
             erase_status(&mut world);
             world.run_until("healed", PATIENCE, World::is_healed);
-            assert_eq!(world.watch.records, 1, "member {member} was wiped after {actions} actions");
+            assert_eq!(world.invariants.identities_created, 1, "member {member} was wiped after {actions} actions");
         }
     }
 }
 
-/// Without a quorum of recorded disks no second identity is created (`operator/docs/decisions/identity.md`).
+/// Without a majority of the disks that the identity names, no second identity is created
+/// (`operator/docs/decisions/identity.md`).
 #[test]
-fn a_majority_wiped_after_the_record_and_before_the_cluster_stalls() {
+fn a_majority_wiped_between_the_identity_and_the_bootstrap_stalls_the_cluster() {
     let mut world = world();
-    world.run_until("recorded", PATIENCE, |world| world.watch.records == 1);
+    world.run_until("the identity is created", PATIENCE, |world| world.invariants.identities_created == 1);
     wipe(&mut world, 1);
     wipe(&mut world, 2);
     world.run_until("stalled", PATIENCE, |world| world.condition("Stalled").as_deref() == Some("True"));
     assert_eq!(world.reason("Stalled").as_deref(), Some("BootstrapIncomplete"));
     world.run(Duration::from_secs(30));
-    assert_eq!(world.watch.records, 1);
-    assert!(world.members.newest_committed().is_none(), "nothing was formed over it");
+    assert_eq!(world.invariants.identities_created, 1);
+    assert!(world.members.newest_committed().is_none(), "no other cluster was formed");
 }
 
-/// No empty cluster is started in place of a lost one (`operator/docs/decisions/identity.md`).
+/// No empty cluster replaces a lost one (`operator/docs/decisions/identity.md`).
 #[test]
 fn a_cluster_whose_disks_are_all_wiped_waits_for_a_restore() {
     let mut world = world();
@@ -98,5 +100,5 @@ fn a_cluster_whose_disks_are_all_wiped_waits_for_a_restore() {
     world.run_until("stalled", PATIENCE, |world| world.condition("Stalled").as_deref() == Some("True"));
     assert_eq!(world.reason("Stalled").as_deref(), Some("AwaitingRestore"));
     world.run(Duration::from_secs(30));
-    assert_eq!((world.watch.records, world.api.now().sets.len()), (1, 3));
+    assert_eq!((world.invariants.identities_created, world.api.now().sets.len()), (1, 3));
 }

@@ -1,7 +1,7 @@
-//! The operator's planner against real Raft cores: old reads, lost replies, two operators, a crash after every action.
+//! Tests of the operator's planner with real Raft cores: stale reads, lost replies, two operators at once, a crash after
+//! every action. Does not own the simulated world (`tests/operators`).
 //!
-//! `SEED=n` runs one seed of the random runs alone, `SEEDS=n` that number of them, and `TRACE=1` prints the history of
-//! a failing one.
+//! `SEED=n` tries one seed of the random runs, `SEEDS=n` tries n seeds, and `TRACE=1` prints the trace of a failing one.
 
 mod bootstrap;
 mod identity;

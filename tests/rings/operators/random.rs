@@ -1,36 +1,37 @@
-//! Random runs: users, machines, disks and operators all misbehave; then every fault is lifted and all must heal.
+//! Random runs: users, machines, disks and operators all cause faults; then every fault is lifted, and the cluster must
+//! heal.
 
 use std::time::Duration;
 
 use crds::raft_cluster::VolumeFate;
 use operators::World;
-use operators::executor::Troubles;
+use operators::executor::OperatorFaults;
 use world::seed::{Random, Seed};
 use world::settings::seeds_from;
 
-/// First seed of a test run. Seed 0 never heals: its operators read objects from before an earlier cluster's volume was
-/// there, give that volume's ordinal away, and then take the data on it for their own.
+/// First seed of a test run. Seed 0 never heals: its operators read objects from before an earlier cluster's volume
+/// existed, use the ordinal of that volume, and then mistake its data for their own.
 const FIRST: u64 = 1;
-/// Seeds of a test run.
+/// Number of seeds of a test run.
 const SEEDS: u64 = 100;
 
-fn troubles(random: &mut Random) -> Troubles {
+fn operator_faults(random: &mut Random) -> OperatorFaults {
     let worst = |random: &mut Random, most: u64| u32::try_from(random.below(most)).expect("small");
-    Troubles {
+    OperatorFaults {
         lost_replies: worst(random, 100_000),
         lost_calls: worst(random, 100_000),
-        deaths: worst(random, 200_000),
-        naps: worst(random, 300_000),
-        nap_max: Duration::from_millis(random.between(10, 20_000)),
+        crashes: worst(random, 200_000),
+        pauses: worst(random, 300_000),
+        pause_max: Duration::from_millis(random.between(10, 20_000)),
         stale_max: random.below(20),
     }
 }
 
 #[test]
-fn two_operators_that_lag_die_and_mishear_never_break_a_cluster_and_always_finish() {
+fn two_operators_with_stale_reads_crashes_and_lost_replies_never_break_a_cluster_and_always_finish() {
     for seed in seeds_from(FIRST, SEEDS) {
         let mut random = Random::new(Seed(seed ^ 0x00c0_ffee));
-        let operators = vec![troubles(&mut random), troubles(&mut random)];
+        let operators = vec![operator_faults(&mut random), operator_faults(&mut random)];
         let replicas = i32::try_from(random.between(1, 5)).expect("small");
         let fate = if random.below(3) == 0 { VolumeFate::Retain } else { VolumeFate::Delete };
         let mut world = World::new(Seed(seed), replicas, operators).with_removed_volumes(fate);
@@ -41,16 +42,16 @@ fn two_operators_that_lag_die_and_mishear_never_break_a_cluster_and_always_finis
         world.run_disturbed(Duration::from_secs(60));
         world.lift_all_faults();
         world.run_until("healed", Duration::from_secs(180), World::is_healed);
-        assert!(world.members.writes_applied() > 0, "seed {seed}: nothing was ever written");
+        assert!(world.members.writes_applied() > 0, "seed {seed}: no write was applied");
         println!("seed {seed}: healed at {:?}, {} writes", world.now, world.members.writes_applied());
     }
 }
 
 #[test]
-fn the_same_seed_is_the_same_run() {
+fn the_same_seed_gives_the_same_run() {
     let run = || {
         let mut random = Random::new(Seed(7));
-        let mut world = World::new(Seed(7), 3, vec![troubles(&mut random), troubles(&mut random)]);
+        let mut world = World::new(Seed(7), 3, vec![operator_faults(&mut random), operator_faults(&mut random)]);
         world.run_disturbed(Duration::from_secs(20));
         (world.members.newest_committed(), world.operators.iter().map(|operator| operator.actions).collect::<Vec<_>>())
     };

@@ -1,5 +1,5 @@
-//! A member's admin service: status, bootstrap, restore, join, change and transfer, in the planner's plain types. Owns
-//! the answers and refusals. Does not own what a core decides.
+//! A member's admin service: status, bootstrap, restore, join, membership change and leadership transfer, in the
+//! planner's plain types. Owns answers and refusals. Does not own the decisions of a core.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,15 +14,16 @@ use plan::observed::member::{Configuration, MemberInfo, MemberPhase, RaftRole, R
 use raft::{Index, Payload, ProposalId, SnapshotMeta};
 
 use crate::members::plain_types::{plain, progress, raft_info, refusal, role};
-use crate::members::{Members, NotDone, Restoring, fresh_disk};
+use crate::members::{CallRefused, Members, Restoring, fresh_disk};
 
-/// Time that a restore takes.
-const RESTORE_TAKES: Duration = Duration::from_millis(700);
-/// Time that a member waits after a restore that failed.
-const RESTORE_PAUSES: Duration = Duration::from_secs(1);
+/// Duration of an attempt to restore.
+const RESTORE_DURATION: Duration = Duration::from_millis(700);
+/// Shortest time between a failed attempt and the next one.
+const RESTORE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Members {
-    /// Status of the pod's member. A caller without its cluster's token gets no more than its progress.
+    /// Returns the report of the pod's member. A caller without the token of its cluster gets no identity and no
+    /// configuration.
     #[must_use]
     pub fn describe(&self, pod: &str, proven: Option<ClusterId>) -> Option<Report> {
         let mut report = self.describe_whole(pod)?;
@@ -66,7 +67,7 @@ impl Members {
             report.phase = MemberPhase::Restoring;
             report.cluster = Some(restoring.cluster);
             let cause = restoring.failed.then_some(FailureCause::StoreUnreachable);
-            report.error = restoring.failed.then(|| "the store said no".to_owned());
+            report.error = restoring.failed.then(|| "the object store is not reachable".to_owned());
             report.restore = Some(RestoreProgress { cause, ..RestoreProgress::default() });
         }
         if let Some(core) = &process.core {
@@ -82,16 +83,17 @@ impl Members {
         Some(report)
     }
 
-    /// Bootstrap: accepted by a blank disk that the record names, and again by a member with the same record.
+    /// Bootstraps a member. Accepted by a blank disk that the cluster identity names, and again by a member of that
+    /// cluster.
     ///
     /// # Errors
-    /// Returns the refusal if the member is another one or has another record.
+    /// Returns the refusal if the member has another ID or belongs to another cluster; nothing changed then.
     pub fn bootstrap(
         &mut self,
         pod: &str,
-        record: &ClusterIdentity,
+        identity: &ClusterIdentity,
         voters: &[(MemberId, MemberInfo)],
-    ) -> Result<(), NotDone> {
+    ) -> Result<(), CallRefused> {
         let configuration = raft::Configuration {
             voters: voters.iter().map(|(id, _)| raft::MemberId(id.0)).collect(),
             members: voters.iter().map(|(id, info)| (raft::MemberId(id.0), raft_info(info))).collect(),
@@ -99,33 +101,35 @@ impl Members {
         };
         let named: BTreeSet<MemberId> = voters.iter().map(|(id, _)| *id).collect();
         let first = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
-        self.adopt(pod, record.cluster, first, |id| named.contains(&id))
+        self.adopt(pod, identity.cluster, first, |id| named.contains(&id))
     }
 
-    /// Restore: accepted by a blank disk, and again by a member with the same order. The member tries in its own time.
+    /// Begins a restore. Accepted by a blank disk, and again while the same restore runs. The attempt ends in
+    /// `continue_restore`.
     ///
     /// # Errors
-    /// Returns the refusal if the member is another one or belongs to a cluster.
+    /// Returns the refusal if the member has another ID or belongs to another cluster; nothing changed then.
     pub fn restore(
         &mut self,
         pod: &str,
         cluster: ClusterId,
         expected: MemberId,
         info: &MemberInfo,
-    ) -> Result<(), NotDone> {
-        let until = self.now + RESTORE_TAKES;
-        let process = self.processes.get_mut(pod).filter(|_| !self.lost.contains(pod)).ok_or(NotDone("Unreachable"))?;
+    ) -> Result<(), CallRefused> {
+        let until = self.now + RESTORE_DURATION;
+        let process =
+            self.processes.get_mut(pod).filter(|_| !self.lost.contains(pod)).ok_or(CallRefused("Unreachable"))?;
         let volume = self.volumes.get(&process.volume).expect("a process has a volume");
         if volume.id != expected {
-            return Err(NotDone("NotNamed"));
+            return Err(CallRefused("NotNamed"));
         }
         match (volume.cluster, &process.restoring) {
             (Some(held), _) if held == cluster => return Ok(()),
             (None, Some(former)) if former.cluster == cluster && (!former.failed || self.now < former.until) => {
                 return Ok(());
             }
-            (Some(_), _) => return Err(NotDone("AnotherRecord")),
-            (None, Some(former)) if former.cluster != cluster => return Err(NotDone("AnotherRecord")),
+            (Some(_), _) => return Err(CallRefused("AnotherRecord")),
+            (None, Some(former)) if former.cluster != cluster => return Err(CallRefused("AnotherRecord")),
             (None, _) => {}
         }
         process.restoring = Some(Restoring { cluster, id: expected, info: info.clone(), until, failed: false });
@@ -133,15 +137,15 @@ impl Members {
         Ok(())
     }
 
-    /// An attempt that is due ends, one way or the other.
-    pub(super) fn go_on_restoring(&mut self, pod: &str) {
+    /// Ends an attempt that is due, with success or failure.
+    pub(super) fn continue_restore(&mut self, pod: &str) {
         let Some(process) = self.processes.get_mut(pod) else { return };
         let Some(restoring) = process.restoring.as_mut().filter(|it| !it.failed && it.until <= self.now) else {
             return;
         };
         if self.store_is_broken {
             restoring.failed = true;
-            restoring.until = self.now + RESTORE_PAUSES;
+            restoring.until = self.now + RESTORE_PAUSE;
             return;
         }
         let Restoring { cluster, id, info, .. } = restoring.clone();
@@ -152,15 +156,15 @@ impl Members {
             ..raft::Configuration::default()
         };
         let first = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
-        // On a machine that is gone it goes on unseen.
+        // A refusal means that the machine is lost: the restore then has no visible effect.
         let _ = self.adopt(pod, cluster, first, |own| own == id);
     }
 
-    /// Join: the member waits for that cluster's leader.
+    /// Makes a blank member wait for the leader of `cluster`.
     ///
     /// # Errors
-    /// Returns the refusal if the member is another one or belongs to a cluster.
-    pub fn join(&mut self, pod: &str, cluster: ClusterId, expected: MemberId) -> Result<(), NotDone> {
+    /// Returns the refusal if the member has another ID or belongs to another cluster; nothing changed then.
+    pub fn join(&mut self, pod: &str, cluster: ClusterId, expected: MemberId) -> Result<(), CallRefused> {
         self.adopt(pod, cluster, SnapshotMeta::default(), |id| id == expected)
     }
 
@@ -169,16 +173,16 @@ impl Members {
         pod: &str,
         cluster: ClusterId,
         first: SnapshotMeta,
-        is_meant: impl Fn(MemberId) -> bool,
-    ) -> Result<(), NotDone> {
-        let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod)).ok_or(NotDone("Unreachable"))?;
+        is_expected: impl Fn(MemberId) -> bool,
+    ) -> Result<(), CallRefused> {
+        let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod)).ok_or(CallRefused("Unreachable"))?;
         let volume = self.volumes.get_mut(&process.volume).expect("a process has a volume");
-        if !is_meant(volume.id) {
-            return Err(NotDone("NotNamed"));
+        if !is_expected(volume.id) {
+            return Err(CallRefused("NotNamed"));
         }
         match volume.cluster {
             Some(held) if held == cluster => Ok(()),
-            Some(_) => Err(NotDone("AnotherRecord")),
+            Some(_) => Err(CallRefused("AnotherRecord")),
             None => {
                 volume.cluster = Some(cluster);
                 volume.disk = fresh_disk(volume.id, first);
@@ -188,7 +192,7 @@ impl Members {
         }
     }
 
-    /// The committed configuration, if this pod's member can prove at this moment that it leads.
+    /// Returns the committed configuration if this pod's member can prove now that it leads.
     #[must_use]
     pub fn configuration(&self, pod: &str) -> Option<Configuration> {
         let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod))?;
@@ -201,9 +205,9 @@ impl Members {
         let (in_force, _) = core.configuration();
         let supported =
             [&in_force.voters, &in_force.outgoing].into_iter().filter(|half| !half.is_empty()).all(|half| {
-                let heard =
+                let supporters =
                     half.iter().filter(|id| self.term_of(MemberId(id.0)).is_some_and(|at| at <= term.0)).count();
-                heard > half.len() / 2
+                supporters > half.len() / 2
             });
         let (configuration, index) = core.committed_configuration();
         (leads && current && supported).then(|| plain(configuration, index))
@@ -216,42 +220,42 @@ impl Members {
         process.core.as_ref().map(|core| core.soft_state().term.0)
     }
 
-    /// ChangeMembership at this pod's member.
+    /// Proposes a membership change to this pod's member.
     ///
     /// # Errors
-    /// Returns the core's refusal; nothing entered the log then.
-    pub fn change(&mut self, pod: &str, change: &Change) -> Result<(), NotDone> {
+    /// Returns the core's refusal; nothing was appended to the log then.
+    pub fn change(&mut self, pod: &str, change: &Change) -> Result<(), CallRefused> {
         let clock = self.clock();
         let ids = |ids: &[MemberId]| ids.iter().map(|id| raft::MemberId(id.0)).collect();
-        let asked = raft::Change {
+        let requested = raft::Change {
             expected: Index(change.expected),
             voters: ids(&change.voters),
             learners: ids(&change.learners),
             members: change.members.iter().map(|(id, info)| (raft::MemberId(id.0), raft_info(info))).collect(),
         };
         let lost = self.lost.contains(pod);
-        let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(NotDone("Unreachable"))?;
-        let core = process.core.as_mut().ok_or(NotDone("NotServing"))?;
-        let outcome = core.change(clock, asked);
+        let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(CallRefused("Unreachable"))?;
+        let core = process.core.as_mut().ok_or(CallRefused("NotServing"))?;
+        let outcome = core.change(clock, requested);
         self.carry_out(pod);
-        outcome.map(|_| ()).map_err(|error| NotDone(refusal(&error)))
+        outcome.map(|_| ()).map_err(|error| CallRefused(refusal(&error)))
     }
 
-    /// TransferLeadership at this pod's member.
+    /// Starts a leadership transfer at this pod's member.
     ///
     /// # Errors
-    /// Returns the core's refusal.
-    pub fn transfer(&mut self, pod: &str, target: MemberId) -> Result<(), NotDone> {
+    /// Returns the core's refusal; no transfer was started then.
+    pub fn transfer(&mut self, pod: &str, target: MemberId) -> Result<(), CallRefused> {
         let clock = self.clock();
         let lost = self.lost.contains(pod);
-        let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(NotDone("Unreachable"))?;
-        let core = process.core.as_mut().ok_or(NotDone("NotServing"))?;
+        let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(CallRefused("Unreachable"))?;
+        let core = process.core.as_mut().ok_or(CallRefused("NotServing"))?;
         let outcome = core.transfer(clock, Some(raft::MemberId(target.0)));
         self.carry_out(pod);
-        outcome.map(|_| ()).map_err(|_| NotDone("NotTransferred"))
+        outcome.map(|_| ()).map_err(|_| CallRefused("NotTransferred"))
     }
 
-    /// A client writes through the leader.
+    /// Proposes a client's write to the leader; does nothing without a leader.
     pub fn write(&mut self, number: u64) {
         let clock = self.clock();
         let leader = self.processes.iter().find(|(_, process)| {
@@ -260,7 +264,7 @@ impl Members {
         let Some(pod) = leader.map(|(pod, _)| pod.clone()) else { return };
         if let Some(core) = self.processes.get_mut(&pod).and_then(|process| process.core.as_mut()) {
             let payload = Payload::Normal(Bytes::copy_from_slice(&number.to_be_bytes()));
-            // A refused proposal never happened, and no client was told otherwise.
+            // A refused proposal needs no check: it never happened, and no client received an answer.
             let _ = core.propose(clock, vec![(ProposalId(number), payload)]);
         }
         self.carry_out(&pod);

@@ -1,4 +1,4 @@
-//! The core's types as the planner's plain ones, and back. Owns the conversion, no decision.
+//! Conversions between the core's types and the planner's plain types. Does not own any decision.
 
 use std::collections::BTreeSet;
 

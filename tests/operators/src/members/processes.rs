@@ -1,5 +1,5 @@
-//! Disks and the processes on them: started, stopped, killed, wiped, cut off. Owns what of a member ends with its
-//! process and what ends with its disk. Does not own what it answers (`admin_service.rs`).
+//! Disks and their processes: start, stop, kill, wipe, cut off. Owns which state of a member ends with its process and
+//! which with its disk. Does not own answers to calls (`admin_service.rs`).
 
 use plan::ids::{ClusterId, MemberId};
 use raft::{Config, Index, Raft};
@@ -8,7 +8,7 @@ use world::disk::Reading;
 use crate::members::{Members, Process, Volume};
 
 impl Members {
-    /// A process runs for this pod, on this claim's disk.
+    /// Makes a process run for the pod on the disk of the claim, unless its machine is lost.
     pub fn ensure(&mut self, pod: &str, claim: &str) {
         if !self.volumes.contains_key(claim) {
             let id = MemberId(self.random.number() | 1);
@@ -31,63 +31,63 @@ impl Members {
             return;
         }
         let config = Config { snapshot_threshold: u64::MAX / 2, ..Config::new(raft::MemberId(volume.id.0), seed) };
-        let restored = volume.disk.recover(Reading::Sound).expect("no record is damaged here");
-        process.core = Some(Raft::new(config, restored, clock).expect("a disk written by a core is one's own"));
+        let restored = volume.disk.recover(Reading::Sound).expect("this disk is never damaged");
+        process.core = Some(Raft::new(config, restored, clock).expect("a core accepts the disk that it wrote"));
         process.applied = Index(0);
     }
 
-    /// Whether a pod's process can be told to stop: not on a machine that is gone.
+    /// Returns whether a pod's process can be stopped: not if its machine is lost.
     #[must_use]
     pub fn can_stop(&self, pod: &str) -> bool {
         !self.lost.contains(pod)
     }
 
-    /// The process ends; its disk stays.
+    /// Ends the process and keeps its disk.
     pub fn stop(&mut self, pod: &str) {
         self.processes.remove(pod);
     }
 
-    /// The process is killed, and started again by its kubelet's next pass.
+    /// Kills the process, which the kubelet starts again in its next step.
     pub fn kill(&mut self, pod: &str) {
         self.processes.remove(pod);
     }
 
-    /// A claim is gone, and its disk with it.
+    /// Destroys the disk of a deleted claim, with the process on it.
     pub fn destroy(&mut self, claim: &str) {
         self.volumes.remove(claim);
         self.processes.retain(|_, process| process.volume != claim);
     }
 
-    /// The disk is emptied under its process, which starts anew.
+    /// Empties the disk of a claim. Its process ends and starts again on a blank disk.
     pub fn wipe(&mut self, claim: &str) {
         self.destroy(claim);
     }
 
-    /// A volume that an earlier cluster of this name left under a claim. A process on it is no member of ours.
+    /// Puts the volume of an earlier cluster under a claim. A process on it starts no core.
     pub fn leave(&mut self, claim: &str, cluster: ClusterId) {
         let id = MemberId(self.random.number() | 1);
         self.volumes.insert(claim.to_owned(), Volume::new(id, Some(cluster), true));
     }
 
-    /// Whether a pod passes its readiness probe: by how far its member is, whether or not it hears a leader.
+    /// Returns whether a pod passes its readiness probe: its core runs, whether or not it receives messages of a leader.
     #[must_use]
     pub fn is_ready(&self, pod: &str) -> bool {
         self.processes.get(pod).filter(|_| !self.lost.contains(pod)).is_some_and(|process| process.core.is_some())
     }
 
-    /// Two members do not reach each other any more.
+    /// Cuts the links between two members in both directions.
     pub fn cut(&mut self, one: MemberId, other: MemberId) {
         let (one, other) = (raft::MemberId(one.0), raft::MemberId(other.0));
         self.network.cut(one, other);
         self.network.cut(other, one);
     }
 
-    /// Everybody reaches everybody.
+    /// Restores all links.
     pub fn mend(&mut self) {
         self.network.mend();
     }
 
-    /// Who leads.
+    /// Returns the leader.
     #[must_use]
     pub fn leader(&self) -> Option<MemberId> {
         let leads = |core: &Raft| core.soft_state().role == raft::Role::Leader;
@@ -95,19 +95,19 @@ impl Members {
         self.volumes.get(&process.volume).map(|disk| disk.id)
     }
 
-    /// The volume of a claim.
+    /// Returns the volume of a claim.
     #[must_use]
     pub fn volume(&self, claim: &str) -> Option<&Volume> {
         self.volumes.get(claim)
     }
 
-    /// Claims whose disk has this ID.
+    /// Returns the claim whose disk has this member ID.
     #[must_use]
     pub fn claim_of(&self, id: MemberId) -> Option<&str> {
         self.volumes.iter().find(|(_, disk)| disk.id == id).map(|(claim, _)| claim.as_str())
     }
 
-    /// Whether a member's process runs where others can hear it.
+    /// Returns whether a member's core runs on a machine that is not lost.
     #[must_use]
     pub fn is_up(&self, id: MemberId) -> bool {
         self.processes.iter().any(|(pod, process)| {
@@ -117,7 +117,7 @@ impl Members {
         })
     }
 
-    /// Whether a member's data can still come back: its disk is there, and not on a machine that is gone.
+    /// Returns whether a member's data can be used again: its disk exists, and not on a lost machine.
     #[must_use]
     pub fn is_sound(&self, id: MemberId) -> bool {
         let Some(claim) = self.claim_of(id) else { return false };
