@@ -1,5 +1,5 @@
-//! Many seeds of clusters of cores, and the exhaustive cases. Owns the number of seeds that each run of the tests
-//! tries; `SEED=n` tries that one alone and prints what happened, `SEEDS=n` tries the first n.
+//! Random runs of clusters of cores, and the exhaustive cases. Owns the number of seeds of a test run: `SEED=n` tries
+//! one seed and prints its trace, `SEEDS=n` tries the first n. Does not own the simulator (`tests/simulator`).
 
 mod cases;
 
@@ -10,10 +10,11 @@ use simulator::sweep::sweep;
 use world::seed::Seed;
 use world::settings::seeds;
 
-/// Seeds of an ordinary run.
+/// Number of seeds of an ordinary run.
 const SEEDS: u64 = 2_000;
 
-/// Every invariant after every step under every fault, linearizable histories, and complete healing at the end.
+/// Under every fault, each invariant holds after each step, histories are linearizable, and the cluster heals at the
+/// end.
 #[test]
 fn every_seed_is_safe_and_heals() {
     let seeds = seeds(SEEDS);
@@ -22,7 +23,7 @@ fn every_seed_is_safe_and_heals() {
         Err(failure) => panic!("\n{failure}\nor: SEED={} cargo test -p simulator --test cores", failure.seed),
         Ok(coverage) => {
             println!("{coverage}");
-            // A run in which nothing went wrong proves nothing.
+            // Runs without faults prove nothing.
             let happened = [
                 coverage.crashes,
                 coverage.partitions,
@@ -46,11 +47,11 @@ fn every_seed_is_safe_and_heals() {
     }
 }
 
-/// Replaying a seed is worth something only if it repeats itself.
+/// A failing seed can be replayed only if it gives the same run each time.
 #[test]
-fn a_seed_repeats_itself() {
+fn the_same_seed_gives_the_same_run() {
     for seed in [3, 14, 15] {
-        let coverage = || run(Seed(seed), &Options::default()).expect("it passes above");
+        let coverage = || run(Seed(seed), &Options::default()).expect("the seed passes");
         assert_eq!(coverage(), coverage(), "seed {seed}");
     }
 }

@@ -1,15 +1,15 @@
-//! Many seeds of clusters of members as they ship. Owns the number of seeds of a test run; `SEED=n` tries that one
-//! alone, `SEEDS=n` the first n.
+//! Random runs of clusters of members as they ship. Owns the number of seeds of a test run: `SEED=n` tries one seed,
+//! `SEEDS=n` the first n. Does not own the simulator (`tests/simulator`).
 
 use simulator::members::run::run;
 use simulator::sweep::sweep;
 use world::seed::Seed;
 use world::settings::seeds;
 
-/// Seeds of an ordinary run.
+/// Number of seeds of an ordinary run.
 const SEEDS: u64 = 500;
 
-/// What was acknowledged is kept and read, through the shipped driver, log, store and wire form.
+/// Acknowledged writes are kept and read, through the shipped driver, log, store and wire format.
 #[test]
 fn every_seed_is_safe_and_heals() {
     let seeds = seeds(SEEDS);
@@ -27,15 +27,15 @@ fn every_seed_is_safe_and_heals() {
         coverage.writes,
         coverage.reads,
     ];
-    // A run in which nothing went wrong proves nothing.
+    // Runs without faults prove nothing.
     assert!(!is_whole_run || happened.iter().all(|count| *count >= 20), "too little happened: {coverage}");
 }
 
-/// Replaying a seed is worth something only if it repeats itself.
+/// A failing seed can be replayed only if it gives the same run each time.
 #[test]
-fn a_seed_repeats_itself() {
+fn the_same_seed_gives_the_same_run() {
     for seed in [3, 14, 15] {
-        let coverage = || run(Seed(seed)).expect("it passes above");
+        let coverage = || run(Seed(seed)).expect("the seed passes");
         assert_eq!(coverage(), coverage(), "seed {seed}");
     }
 }
