@@ -23,7 +23,7 @@ pub struct Operator {
     next_id: u64,
     /// Index of a configuration that it read some time ago.
     pub(crate) stale: Option<Index>,
-    pub(crate) is_restless: bool,
+    pub(crate) changes_members: bool,
 }
 
 /// State of the cluster as the operator observes it.
@@ -49,13 +49,13 @@ impl Operator {
             target: profile.voters,
             next_id: profile.voters + 1,
             stale: None,
-            is_restless: profile.faults.include(Fault::Churn),
+            changes_members: profile.faults.include(Fault::Churn),
         }
     }
 
     /// From now on, only replaces destroyed members.
     pub fn heal(&mut self) {
-        self.is_restless = false;
+        self.changes_members = false;
     }
 
     /// Reserves the ID of one more member.
@@ -69,10 +69,10 @@ impl Operator {
         let Seen { current, dead } = seen;
         let alive: Vec<MemberId> = current.voters.difference(dead).copied().collect();
         let mut spares: Vec<MemberId> = current.learners.difference(dead).copied().collect();
-        if self.is_restless && random.chance(300_000) {
+        if self.changes_members && random.chance(300_000) {
             self.target = random.between(self.sizes.0, self.sizes.1);
         }
-        let replaced = u64::from(self.is_restless && random.chance(200_000)).min(alive.len() as u64);
+        let replaced = u64::from(self.changes_members && random.chance(200_000)).min(alive.len() as u64);
         let missing = self.target.saturating_sub(alive.len() as u64) + replaced;
         if missing > spares.len() as u64 {
             let fresh = (missing - spares.len() as u64).min(MEMBERS_MAX.saturating_sub(self.next_id));
@@ -89,7 +89,7 @@ impl Operator {
         let dropped = kept.split_off(kept_max.min(kept.len()));
         let voters: BTreeSet<MemberId> = kept.into_iter().chain(promoted.iter().copied()).collect();
         let mut learners: BTreeSet<MemberId> = spares.into_iter().filter(|id| !promoted.contains(id)).collect();
-        if self.is_restless {
+        if self.changes_members {
             learners.retain(|_| !random.chance(150_000));
             learners.extend(dropped.into_iter().filter(|_| random.chance(250_000)));
             if random.chance(100_000) && learners.len() < LEARNERS_MAX && self.next_id < MEMBERS_MAX {

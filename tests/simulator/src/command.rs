@@ -202,7 +202,7 @@ struct Words<'a>(&'a [u8]);
 
 impl Words<'_> {
     fn next(&mut self) -> u64 {
-        let (word, rest) = self.0.split_first_chunk().expect("a command is whole");
+        let (word, rest) = self.0.split_first_chunk().expect("a command is complete");
         self.0 = rest;
         u64::from_be_bytes(*word)
     }

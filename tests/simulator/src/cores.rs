@@ -302,7 +302,7 @@ impl CoreCluster {
         let coverage = Coverage {
             time: self.agenda.now(),
             trace_hash: self.trace_hash.of_seed(self.seed.0),
-            elections: self.invariants.ledger.reigns.len() as u64,
+            elections: self.invariants.ledger.leaderships.len() as u64,
             committed: self.invariants.ledger.committed().0,
             configurations: self.invariants.ledger.configurations,
             writes: self.clients.writes,

@@ -162,7 +162,7 @@ impl MemberCluster {
             profile,
         };
         // The clients check the commands, because the store's commands are not those of the simulated state machine.
-        cluster.invariants.proposals.is_elsewhere = true;
+        cluster.invariants.proposals.is_disabled = true;
         let members = voters.iter().map(|id| (*id, info(*id))).collect();
         let bootstrap = Configuration { voters: voters.clone(), members, ..Configuration::default() };
         for id in voters {
@@ -221,15 +221,15 @@ impl MemberCluster {
             Event::Transfer { from, start, due, carried } => self.receive(from, start, due, *carried)?,
             Event::Sent { id, start, to, number, arrived } => {
                 self.of_start(id, start).into_iter().for_each(|process| process.snapshot_sent(to, number, arrived));
-                self.stir(id)?;
+                self.plan_threads(id)?;
             }
             Event::Unreachable { id, start, to } => {
                 self.of_start(id, start).into_iter().for_each(|process| process.unreachable(to));
-                self.stir(id)?;
+                self.plan_threads(id)?;
             }
             Event::Stop { id, start } => {
                 self.of_start(id, start).into_iter().for_each(|process| process.stop());
-                self.stir(id)?;
+                self.plan_threads(id)?;
             }
             Event::Start(id) => self.start(id)?,
             Event::Client(client) => self.client_acts(client)?,
@@ -260,7 +260,7 @@ impl MemberCluster {
         let clock = Clock::started(self.agenda.now(), origin, TRUE_RATE);
         self.members.insert(id, Member::new(id, clock, bootstrap.clone()));
         let meta = SnapshotMeta { configuration: Arc::new(bootstrap.clone()), ..SnapshotMeta::default() };
-        self.invariants.ledger.welcome(id, Arc::clone(&meta.configuration));
+        self.invariants.ledger.add_member(id, Arc::clone(&meta.configuration));
         self.shadows.insert(id, Disk::bootstrapped(id, meta, Bytes::new()));
         self.start(id)
     }
@@ -359,7 +359,7 @@ impl MemberCluster {
             return Ok(());
         }
         let at = *self.random.pick(&up);
-        let handle = self.members[&at].process().expect("it is up").handle();
+        let handle = self.members[&at].process().expect("the member runs").handle();
         let burst = if self.random.chance(100_000) { self.random.between(1, 5) } else { 0 };
         for place in 0..=burst {
             let waits = (place == 0).then_some(client);
@@ -370,7 +370,7 @@ impl MemberCluster {
             self.clients.compact(&mut self.random, &handle);
         }
         self.look_at_calls(at)?;
-        self.stir(at)
+        self.plan_threads(at)
     }
 
     fn look_at_calls(&mut self, at: MemberId) -> Checked {

@@ -47,8 +47,10 @@ pub fn message(message: &Message) -> String {
             let mut text = format!("append after {prev}");
             match entries.as_slice() {
                 [] => text.push_str(", empty"),
-                [only] => write!(text, ": {}", only.id).expect("a string takes everything"),
-                [first, .., last] => write!(text, ": {} to {}", first.id, last.id).expect("a string takes everything"),
+                [only] => write!(text, ": {}", only.id).expect("writing to a string does not fail"),
+                [first, .., last] => {
+                    write!(text, ": {} to {}", first.id, last.id).expect("writing to a string does not fail")
+                }
             }
             format!("{text}, commit {commit}, round {round}")
         }

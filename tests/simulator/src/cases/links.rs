@@ -116,9 +116,9 @@ fn demand_progress(case: u64, is_linked: impl Fn(MemberId, MemberId) -> bool) ->
     let seen = |cluster: &CoreCluster| format!("leaders {:?}, {}", cluster.leaders(), cluster.network.describe());
     // In a star only the centre can win, and each vote that it grants delays its own campaign.
     cluster.run_for(election * SETTLES_WITHIN)?;
-    let elections = cluster.invariants.ledger.reigns.len();
+    let elections = cluster.invariants.ledger.leaderships.len();
     cluster.run_for(election * 5)?;
-    let now = cluster.invariants.ledger.reigns.len();
+    let now = cluster.invariants.ledger.leaderships.len();
     ensure(now == elections, "elections come to an end", || {
         format!("{} more within {:?}, {}", now - elections, election * 5, seen(&cluster))
     })?;

@@ -35,7 +35,7 @@ impl CoreCluster {
 
     /// After an election: an impatient operator requests a change immediately, and again.
     pub(super) fn operator_hears_of(&mut self, leader: MemberId) {
-        if self.operator.is_restless && self.random.coin() {
+        if self.operator.changes_members && self.random.coin() {
             for _ in 0..3 {
                 let delay = self.random.long_tailed(Duration::from_micros(100), Duration::from_millis(200));
                 self.agenda.after(delay, Event::Hasty(leader));
@@ -51,8 +51,8 @@ impl CoreCluster {
         let (in_force, index) = process.raft.configuration();
         let current = in_force.clone();
         let settled = !current.is_joint() && process.raft.committed_configuration().1 == index;
-        let is_hasty = self.operator.is_restless && self.random.chance(100_000);
-        if !settled && !is_hasty {
+        let is_impatient = self.operator.changes_members && self.random.chance(100_000);
+        if !settled && !is_impatient {
             return Ok(());
         }
         let dead = self.dead();
@@ -65,7 +65,7 @@ impl CoreCluster {
             learners.insert(id);
         }
         let expected = match self.operator.stale {
-            Some(stale) if self.operator.is_restless && self.random.chance(100_000) => stale,
+            Some(stale) if self.operator.changes_members && self.random.chance(100_000) => stale,
             _ => index,
         };
         self.operator.stale = Some(index);
@@ -82,7 +82,7 @@ impl CoreCluster {
 
     /// Destroys some of the members that a committed configuration removed; the others keep running.
     fn destroy_removed(&mut self) {
-        if !self.operator.is_restless {
+        if !self.operator.changes_members {
             return;
         }
         let removed: Vec<MemberId> = match self.invariants.ledger.committed_configuration() {

@@ -38,8 +38,8 @@ impl CoreCluster {
             Fault::SyncError => disk::fail_sync(self),
             Fault::NoSpace => disk::fill(self),
             Fault::ReadError => disk::fail_reads(self)?,
-            Fault::Damage => disk::ail(self, Misdirection::No)?,
-            Fault::Misdirect => disk::ail(self, Misdirection::Yes)?,
+            Fault::Damage => disk::damage(self, Misdirection::No)?,
+            Fault::Misdirect => disk::damage(self, Misdirection::Yes)?,
             Fault::Clock => clock::strike(self),
             Fault::Transfer => transfer::strike(self),
             Fault::MixedVersions => version::strike(self)?,
@@ -61,7 +61,7 @@ impl CoreCluster {
         let now = self.agenda.now();
         let ids: Vec<MemberId> = self.members.keys().copied().collect();
         for id in ids {
-            let member = self.members.get_mut(&id).expect("listed just now");
+            let member = self.members.get_mut(&id).expect("listed above");
             member.clock.set_rate(now, TRUE_RATE);
             member.clock.correct_wall();
             (member.stalled_until, member.full_until) = (Duration::ZERO, Duration::ZERO);

@@ -111,8 +111,8 @@ impl CoreCluster {
         let (fails, is_full) = (std::mem::take(&mut member.sync_fails), now < member.full_until);
         if fails || is_full {
             self.coverage.failed_syncs += 1;
-            let careless = if fails { Sabotage::RetriesFailedSync } else { Sabotage::IgnoresFullDisk };
-            if self.sabotage != Some(careless) {
+            let bug = if fails { Sabotage::RetriesFailedSync } else { Sabotage::IgnoresFullDisk };
+            if self.sabotage != Some(bug) {
                 // It is unknown what a failed write left on the disk, so the member stops and reads its disk again.
                 self.trace.note(now, || format!("{id}: the sync failed"));
                 return self.crash(id);

@@ -19,7 +19,7 @@ impl CoreCluster {
     pub(crate) fn add_member(&mut self, id: MemberId, bootstrap: Arc<Configuration>) -> Checked {
         let meta = SnapshotMeta { configuration: Arc::clone(&bootstrap), ..SnapshotMeta::default() };
         self.disks.insert(id, Disk::bootstrapped(id, meta, Machine::default().image()));
-        self.invariants.ledger.welcome(id, bootstrap);
+        self.invariants.ledger.add_member(id, bootstrap);
         let origin = self.random.time(Duration::ZERO, Duration::from_secs(3_600));
         self.members.insert(id, Member::new(id, Clock::started(self.agenda.now(), origin, TRUE_RATE)));
         self.start(id)
@@ -43,8 +43,8 @@ impl CoreCluster {
         let disk = self.disks.get_mut(&id).expect("every member has a disk");
         let restored = match disk.recover(self.sabotage.map_or(Reading::Sound, Sabotage::reading)) {
             Ok(restored) => restored,
-            Err(ailment) => {
-                self.trace.note(now, || format!("{id} refuses its disk: {ailment:?}"));
+            Err(damage) => {
+                self.trace.note(now, || format!("{id} refuses its disk: {damage:?}"));
                 self.destroy(id);
                 return Ok(());
             }
@@ -117,7 +117,7 @@ impl CoreCluster {
 
     /// Resets a disk to its content before the first start. Only planted bugs do this.
     fn empty_disk(&mut self, id: MemberId) {
-        let bootstrap = Arc::clone(self.invariants.ledger.ghost(id).blank());
+        let bootstrap = Arc::clone(self.invariants.ledger.member_log(id).blank());
         let meta = SnapshotMeta { configuration: bootstrap, ..SnapshotMeta::default() };
         self.disks.insert(id, Disk::bootstrapped(id, meta, Machine::default().image()));
     }

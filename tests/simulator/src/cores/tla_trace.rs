@@ -277,7 +277,7 @@ fn set(members: &BTreeSet<MemberId>) -> String {
     let mut text = String::from("{");
     for (place, id) in members.iter().enumerate() {
         let comma = if place > 0 { ", " } else { "" };
-        write!(text, "{comma}{}", id.0).expect("a string takes everything");
+        write!(text, "{comma}{}", id.0).expect("writing to a string does not fail");
     }
     text.push('}');
     text

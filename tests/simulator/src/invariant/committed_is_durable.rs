@@ -22,12 +22,12 @@ impl CommittedIsDurable {
     /// # Errors
     /// Returns a violation if the commit index is wrong.
     pub fn committed(&mut self, ledger: &mut Ledger, id: MemberId, raft: &Raft, disks: &Disks) -> Checked {
-        let (before, after) = (ledger.ghost(id).commit, raft.commit());
+        let (before, after) = (ledger.member_log(id).commit, raft.commit());
         if before == after {
             return Ok(());
         }
         ensure(after > before, NAME, || format!("the commit index of {id} fell from {before} to {after}"))?;
-        let last = ledger.ghost(id).last();
+        let last = ledger.member_log(id).last();
         ensure(after <= last, NAME, || format!("{id} has commit index {after}, but its log ends at {last}"))?;
         agrees(ledger, id, before, after)?;
         if after > ledger.committed() {
@@ -40,7 +40,7 @@ impl CommittedIsDurable {
 /// Checks that entries newly committed at this member equal those committed at other members.
 fn agrees(ledger: &Ledger, id: MemberId, before: Index, after: Index) -> Checked {
     for index in before.0 + 1..=after.0.min(ledger.committed().0) {
-        let (own, common) = (ledger.ghost(id).at(Index(index)), ledger.committed_at(Index(index)));
+        let (own, common) = (ledger.member_log(id).at(Index(index)), ledger.committed_at(Index(index)));
         ensure(common.is_some_and(|common| common.id == own), "state machine safety", || {
             format!("{id} considers {own} committed, but {common:?} is committed there")
         })?;
@@ -50,33 +50,33 @@ fn agrees(ledger: &Ledger, id: MemberId, before: Index, after: Index) -> Checked
 
 /// Checks an entry that a leader is the first to commit.
 fn decided(ledger: &mut Ledger, id: MemberId, commit: Index, raft: &Raft, disks: &Disks) -> Checked {
-    let ghost = ledger.ghost(id);
+    let member_log = ledger.member_log(id);
     let state = raft.soft_state();
     // A leader may have stepped down in the step in which it committed, for example after its own removal.
-    let decides = state.role == Role::Leader || ghost.role == Some(Role::Leader);
+    let decides = state.role == Role::Leader || member_log.role == Some(Role::Leader);
     ensure(decides, NAME, || {
         format!(
             "{id} is no leader and has commit index {commit}, but leaders committed only up to {}",
             ledger.committed()
         )
     })?;
-    let by = if ghost.role == Some(Role::Leader) { ghost.term } else { state.term };
-    let newest = ghost.at(commit);
+    let by = if member_log.role == Some(Role::Leader) { member_log.term } else { state.term };
+    let newest = member_log.at(commit);
     ensure(newest.term == by, NAME, || format!("the leader of term {by} counts copies of {newest}, of another term"))?;
     let joint = joint_between(ledger, id, ledger.committed(), commit);
     // A configuration is in force as soon as it is appended, even if it was appended in the middle of this step.
-    let (_, latest) = ledger.ghost(id).configuration();
+    let (_, latest) = ledger.member_log(id).configuration();
     let decided = on_majorities(latest, newest, disks);
-    decided.or_else(|missed| match &ledger.ghost(id).before {
+    decided.or_else(|missed| match &ledger.member_log(id).before {
         Some(before) => on_majorities(before, newest, disks),
         None => Err(missed),
     })?;
     // The entry that begins a joint change needs both halves, even if the same step also left the joint configuration.
     for (at, configuration) in joint {
-        on_majorities(&configuration, ledger.ghost(id).at(at), disks)?;
+        on_majorities(&configuration, ledger.member_log(id).at(at), disks)?;
     }
     for index in ledger.committed().0 + 1..=commit.0 {
-        let entry = ledger.ghost(id).at(Index(index));
+        let entry = ledger.member_log(id).at(Index(index));
         leader_completeness::committed(ledger, entry, by)?;
         ledger.commit(entry, by);
     }
@@ -85,7 +85,7 @@ fn decided(ledger: &mut Ledger, id: MemberId, commit: Index, raft: &Raft, disks:
 
 /// Joint configurations after `from`, up to `to`, in a member's log.
 fn joint_between(ledger: &Ledger, id: MemberId, from: Index, to: Index) -> Vec<(Index, Arc<Configuration>)> {
-    let placed = ledger.ghost(id).configurations().iter();
+    let placed = ledger.member_log(id).configurations().iter();
     placed.filter(|(at, configuration)| *at > from && *at <= to && configuration.is_joint()).cloned().collect()
 }
 

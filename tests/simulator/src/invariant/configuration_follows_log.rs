@@ -12,7 +12,7 @@ use crate::invariant::{Checked, ensure};
 /// Returns a violation if the member uses another configuration than the latest one in its log.
 pub fn stepped(ledger: &Ledger, id: MemberId, raft: &Raft) -> Checked {
     let (used, at) = raft.configuration();
-    let (index, logged) = ledger.ghost(id).configuration();
+    let (index, logged) = ledger.member_log(id).configuration();
     ensure(at == index && *used == **logged, "the configuration follows the log", || {
         format!("{id} uses {used:?} of index {at}, the latest in its log is {logged:?} of index {index}")
     })

@@ -2,7 +2,7 @@
 
 use raft::{Index, MemberId, Term};
 
-use crate::invariant::ledger::{Ledger, Reign};
+use crate::invariant::ledger::{Leadership, Ledger};
 use crate::invariant::{Checked, ensure};
 
 /// Notes that a member leads `term`.
@@ -10,7 +10,7 @@ use crate::invariant::{Checked, ensure};
 /// # Errors
 /// Returns a violation if another member led this term.
 pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
-    let fresh = Reign { leader: id, inherited: None, last: Index(0) };
-    let leader = ledger.reigns.entry(term).or_insert(fresh).leader;
+    let fresh = Leadership { leader: id, inherited: None, last: Index(0) };
+    let leader = ledger.leaderships.entry(term).or_insert(fresh).leader;
     ensure(leader == id, "election safety", || format!("both {leader} and {id} lead term {term}"))
 }

@@ -14,7 +14,7 @@ const NAME: &str = "a proposal happens once, a refused one never";
 #[derive(Debug, Default)]
 pub struct HappensOnce {
     /// Whether entries are not commands of the simulated state machine, so that the clients check them.
-    pub is_elsewhere: bool,
+    pub is_disabled: bool,
     checked: usize,
     happened: BTreeMap<OperationId, EntryId>,
     refused: BTreeSet<OperationId>,
@@ -26,7 +26,7 @@ impl HappensOnce {
     /// # Errors
     /// Returns a violation if a proposal is committed twice or although it was refused.
     pub fn committed(&mut self, ledger: &Ledger) -> Checked {
-        if self.is_elsewhere {
+        if self.is_disabled {
             return Ok(());
         }
         while let Some(committed) = ledger.all_committed().get(self.checked) {

@@ -14,7 +14,7 @@ const NAME: &str = "leader append-only";
 /// Returns a violation if the member leads and already has entries at these indexes.
 pub fn written(ledger: &Ledger, id: MemberId, state: SoftState, entries: &[Entry]) -> Checked {
     let (Some(first), true) = (entries.first(), leads_on(ledger, id, state)) else { return Ok(()) };
-    let last = ledger.ghost(id).last();
+    let last = ledger.member_log(id).last();
     ensure(first.id.index > last, NAME, || {
         format!("{id}, which leads term {}, writes {} although its log ends at {last}", state.term, first.id)
     })
@@ -32,6 +32,6 @@ pub fn installed(ledger: &Ledger, id: MemberId, state: SoftState, meta: &Snapsho
 
 /// Whether the member led before this step and leads the same term after it.
 fn leads_on(ledger: &Ledger, id: MemberId, state: SoftState) -> bool {
-    let ghost = ledger.ghost(id);
-    state.role == Role::Leader && ghost.role == Some(Role::Leader) && ghost.term == state.term
+    let member_log = ledger.member_log(id);
+    state.role == Role::Leader && member_log.role == Some(Role::Leader) && member_log.term == state.term
 }

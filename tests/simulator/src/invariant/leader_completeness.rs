@@ -13,10 +13,10 @@ const NAME: &str = "leader completeness";
 /// # Errors
 /// Returns a violation if a committed entry is missing.
 pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
-    if ledger.reigns[&term].inherited.is_some() {
+    if ledger.leaderships[&term].inherited.is_some() {
         return Ok(());
     }
-    let terms = ledger.ghost(id).terms();
+    let terms = ledger.member_log(id).terms();
     let inherited: Vec<Term> = terms[..terms.partition_point(|at| *at < term)].to_vec();
     for committed in ledger.all_committed().iter().filter(|committed| committed.by < term) {
         let held = inherited.get(committed.id.index.0 as usize - 1).copied();
@@ -24,9 +24,9 @@ pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
             format!("{id} leads term {term} without {}, which term {} committed", committed.id, committed.by)
         })?;
     }
-    let last = ledger.ghost(id).last();
-    let reign = ledger.reigns.get_mut(&term).expect("checked above");
-    (reign.inherited, reign.last) = (Some(inherited), last);
+    let last = ledger.member_log(id).last();
+    let leadership = ledger.leaderships.get_mut(&term).expect("checked above");
+    (leadership.inherited, leadership.last) = (Some(inherited), last);
     Ok(())
 }
 
@@ -36,10 +36,10 @@ pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
 /// # Errors
 /// Returns a violation if one of them did not have it.
 pub fn committed(ledger: &Ledger, id: EntryId, by: Term) -> Checked {
-    for (term, reign) in ledger.reigns.range(by.next()..) {
-        let held = reign.inherited.as_ref().and_then(|terms| terms.get(id.index.0 as usize - 1)).copied();
+    for (term, leadership) in ledger.leaderships.range(by.next()..) {
+        let held = leadership.inherited.as_ref().and_then(|terms| terms.get(id.index.0 as usize - 1)).copied();
         ensure(held == Some(id.term), NAME, || {
-            format!("term {by} committed {id}, which {} did not have at its election in term {term}", reign.leader)
+            format!("term {by} committed {id}, which {} did not have at its election in term {term}", leadership.leader)
         })?;
     }
     Ok(())

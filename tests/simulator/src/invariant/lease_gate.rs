@@ -31,7 +31,7 @@ impl LeaseGate {
         if self.begun.get(&id) != Some(&context) {
             return Ok(());
         }
-        let later = ledger.reigns.keys().next_back().copied().filter(|later| *later > term);
+        let later = ledger.leaderships.keys().next_back().copied().filter(|later| *later > term);
         ensure(later.is_none(), "lease gate", || {
             format!("{id} answers {context} by its lease of term {term}, but {later:?} has a leader")
         })

@@ -20,16 +20,16 @@ pub struct Known {
 
 /// A term and its leader.
 #[derive(Clone, Debug)]
-pub struct Reign {
+pub struct Leadership {
     /// The leader.
     pub leader: MemberId,
     /// Terms of the leader's log at its election, by index; `None` until its first check.
     pub inherited: Option<Vec<Term>>,
-    /// ID of the last entry of the leader's log in this term.
+    /// Index of the last entry of the leader's log in this term.
     pub last: Index,
 }
 
-impl Reign {
+impl Leadership {
     /// ID of the entry at `index` in the leader's log while it led `term`.
     #[must_use]
     pub fn at(&self, term: Term, index: Index) -> Option<EntryId> {
@@ -53,7 +53,7 @@ pub struct Committed {
 
 /// Complete log of a member, including purged entries.
 #[derive(Clone, Debug, Default)]
-pub struct Ghost {
+pub struct MemberLog {
     terms: Vec<Term>,
     /// The configuration that the disk was bootstrapped with.
     blank: Arc<Configuration>,
@@ -69,7 +69,7 @@ pub struct Ghost {
     pub before: Option<Arc<Configuration>>,
 }
 
-impl Ghost {
+impl MemberLog {
     /// Index of the last entry.
     #[must_use]
     pub fn last(&self) -> Index {
@@ -99,7 +99,8 @@ impl Ghost {
     /// The configuration in force, and the index of its entry.
     #[must_use]
     pub fn configuration(&self) -> (Index, &Arc<Configuration>) {
-        let (index, configuration) = self.configurations.last().expect("the bootstrap's is always there");
+        let (index, configuration) =
+            self.configurations.last().expect("the configuration of the bootstrap is always there");
         (*index, configuration)
     }
 
@@ -127,8 +128,8 @@ pub struct Ledger {
     known: HashMap<EntryId, Known>,
     committed: Vec<Committed>,
     /// Every term that had a leader.
-    pub reigns: BTreeMap<Term, Reign>,
-    ghosts: BTreeMap<MemberId, Ghost>,
+    pub leaderships: BTreeMap<Term, Leadership>,
+    member_logs: BTreeMap<MemberId, MemberLog>,
     /// Configuration that the first members were bootstrapped with.
     bootstrap: Option<Arc<Configuration>>,
     /// The latest committed configuration; initially that of the bootstrap.
@@ -139,21 +140,22 @@ pub struct Ledger {
 
 impl Ledger {
     /// Adds a member whose disk was bootstrapped with this configuration.
-    pub fn welcome(&mut self, id: MemberId, bootstrap: Arc<Configuration>) {
+    pub fn add_member(&mut self, id: MemberId, bootstrap: Arc<Configuration>) {
         self.bootstrap.get_or_insert_with(|| Arc::clone(&bootstrap));
         self.configuration.get_or_insert_with(|| (Index(0), Arc::clone(&bootstrap)));
         let blank = Arc::clone(&bootstrap);
-        self.ghosts.insert(id, Ghost { blank, configurations: vec![(Index(0), bootstrap)], ..Ghost::default() });
+        self.member_logs
+            .insert(id, MemberLog { blank, configurations: vec![(Index(0), bootstrap)], ..MemberLog::default() });
     }
 
     /// A member's log.
     #[must_use]
-    pub fn ghost(&self, id: MemberId) -> &Ghost {
-        &self.ghosts[&id]
+    pub fn member_log(&self, id: MemberId) -> &MemberLog {
+        &self.member_logs[&id]
     }
 
-    fn ghost_mut(&mut self, id: MemberId) -> &mut Ghost {
-        self.ghosts.get_mut(&id).expect("every member was welcomed")
+    fn member_log_mut(&mut self, id: MemberId) -> &mut MemberLog {
+        self.member_logs.get_mut(&id).expect("every member is in the ledger")
     }
 
     /// The entry with this ID, if a leader created it.
@@ -169,9 +171,10 @@ impl Ledger {
 
     /// Appends an entry to a member's log.
     pub fn append(&mut self, id: MemberId, entry: &Entry) {
-        self.ghost_mut(id).push(entry);
-        if let Some(reign) = self.reigns.get_mut(&entry.id.term).filter(|reign| reign.leader == id) {
-            reign.last = reign.last.max(entry.id.index);
+        self.member_log_mut(id).push(entry);
+        if let Some(leadership) = self.leaderships.get_mut(&entry.id.term).filter(|leadership| leadership.leader == id)
+        {
+            leadership.last = leadership.last.max(entry.id.index);
         }
     }
 
@@ -208,8 +211,8 @@ impl Ledger {
                 .into_iter()
                 .all(|half| half.is_empty() || half.difference(dead).count() > half.len() / 2)
         };
-        self.ghosts.values().all(|ghost| {
-            let logged = ghost.configurations.iter();
+        self.member_logs.values().all(|member_log| {
+            let logged = member_log.configurations.iter();
             logged.filter(|(index, _)| *index >= since).all(|(_, configuration)| keeps(configuration))
         })
     }
@@ -229,14 +232,14 @@ impl Ledger {
         // A snapshot contains the configuration of the cluster's bootstrap, which a member that joined later never had.
         let bootstrap = match &self.bootstrap {
             Some(bootstrap) if last > Index(0) => Arc::clone(bootstrap),
-            _ => Arc::clone(&self.ghost(id).blank),
+            _ => Arc::clone(&self.member_log(id).blank),
         };
-        let mut ghost = Ghost { configurations: vec![(Index(0), bootstrap)], ..Ghost::default() };
+        let mut member_log = MemberLog { configurations: vec![(Index(0), bootstrap)], ..MemberLog::default() };
         for committed in &self.committed[..last.0 as usize] {
-            ghost.push(&self.known[&committed.id].entry);
+            member_log.push(&self.known[&committed.id].entry);
         }
-        let old = self.ghost_mut(id);
-        (old.terms, old.configurations) = (ghost.terms, ghost.configurations);
+        let old = self.member_log_mut(id);
+        (old.terms, old.configurations) = (member_log.terms, member_log.configurations);
     }
 
     /// Notes that a member starts with the content of its disk.
@@ -251,19 +254,19 @@ impl Ledger {
         })?;
         self.replace(id, snapshot.index);
         for entry in contents.log.iter().filter(|entry| entry.id.index > snapshot.index) {
-            self.ghost_mut(id).push(entry);
+            self.member_log_mut(id).push(entry);
         }
-        let ghost = self.ghost_mut(id);
-        (ghost.role, ghost.term, ghost.commit) = (None, contents.hard_state.term, snapshot.index);
-        ghost.before = None;
+        let member_log = self.member_log_mut(id);
+        (member_log.role, member_log.term, member_log.commit) = (None, contents.hard_state.term, snapshot.index);
+        member_log.before = None;
         Ok(())
     }
 
     /// Notes role, term, commit index and configuration of a member.
     pub fn seen(&mut self, id: MemberId, raft: &Raft) {
         let state = raft.soft_state();
-        let ghost = self.ghost_mut(id);
-        (ghost.role, ghost.term, ghost.commit) = (Some(state.role), state.term, raft.commit());
-        ghost.before = ghost.configurations.last().map(|(_, configuration)| Arc::clone(configuration));
+        let member_log = self.member_log_mut(id);
+        (member_log.role, member_log.term, member_log.commit) = (Some(state.role), state.term, raft.commit());
+        member_log.before = member_log.configurations.last().map(|(_, configuration)| Arc::clone(configuration));
     }
 }

@@ -15,10 +15,10 @@ const NAME: &str = "log matching";
 /// # Errors
 /// Returns a violation if the entry does not match those in other logs.
 pub fn appended(ledger: &mut Ledger, id: MemberId, entry: &Entry) -> Checked {
-    let last = ledger.ghost(id).last();
+    let last = ledger.member_log(id).last();
     let fits = entry.id.index > Index(0) && entry.id.index <= last.next();
     ensure(fits, NAME, || format!("{id} appends {} to a log that ends at {last}", entry.id))?;
-    let before = ledger.ghost(id).at(Index(entry.id.index.0 - 1));
+    let before = ledger.member_log(id).at(Index(entry.id.index.0 - 1));
     let term = entry.id.term;
     ensure(term >= before.term, NAME, || format!("{id} appends {} after {before}, which has a higher term", entry.id))?;
     match ledger.known(entry.id) {

@@ -27,7 +27,7 @@ impl MatchIsDurable {
             return Ok(());
         }
         let term = message.term;
-        let shared = ledger.reigns.get(&term).and_then(|reign| reign.at(term, matched));
+        let shared = ledger.leaderships.get(&term).and_then(|leadership| leadership.at(term, matched));
         ensure(shared.is_some(), NAME, || {
             format!("{id} acknowledges {matched} in term {term}, whose leader has no entry there")
         })?;

@@ -15,12 +15,12 @@ const NAME: &str = "one change at a time";
 /// Returns a violation if the entry is a configuration and one of these entries is not committed.
 pub fn created(ledger: &Ledger, id: MemberId, entry: &Entry, commit: raft::Index) -> Checked {
     let Payload::Configuration(_) = &entry.payload else { return Ok(()) };
-    let ghost = ledger.ghost(id);
-    let (before, _) = ghost.configuration();
+    let member_log = ledger.member_log(id);
+    let (before, _) = member_log.configuration();
     ensure(before <= commit, NAME, || {
         format!("{id} appends the configuration {} before that at {before} is committed: commit {commit}", entry.id)
     })?;
-    let own = ghost.at(commit).term;
+    let own = member_log.at(commit).term;
     ensure(own == entry.id.term, NAME, || {
         format!(
             "{id} appends the configuration {} before an entry of its term is committed: {commit} has {own}",

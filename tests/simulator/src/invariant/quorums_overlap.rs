@@ -13,7 +13,7 @@ use crate::invariant::{Checked, ensure};
 /// Returns a violation if it is a configuration whose quorums need not overlap with those of the one before.
 pub fn created(ledger: &Ledger, id: MemberId, entry: &Entry) -> Checked {
     let Payload::Configuration(next) = &entry.payload else { return Ok(()) };
-    let (index, current) = ledger.ghost(id).configuration();
+    let (index, current) = ledger.member_log(id).configuration();
     ensure(overlap(current, next), "quorums overlap", || {
         format!("{id} changes {current:?} of index {index} to {next:?} at {}", entry.id)
     })

@@ -109,6 +109,6 @@ impl MemberCluster {
         } else {
             super::start_call(async move { handle.transfer(target).await });
         }
-        self.stir(id)
+        self.plan_threads(id)
     }
 }

@@ -100,7 +100,7 @@ impl MemberCluster {
         let now = self.now();
         let ids: Vec<_> = self.members.keys().copied().collect();
         for id in ids {
-            let member = self.members.get_mut(&id).expect("listed just now");
+            let member = self.members.get_mut(&id).expect("listed above");
             member.clock.set_rate(now, TRUE_RATE);
             member.clock.correct_wall();
             (member.stalled_until, member.full_until) = (Duration::ZERO, Duration::ZERO);
@@ -119,7 +119,7 @@ impl MemberCluster {
         let coverage = Coverage {
             time: self.agenda.now(),
             trace_hash: self.trace_hash.of_seed(self.seed.0),
-            elections: self.invariants.ledger.reigns.len() as u64,
+            elections: self.invariants.ledger.leaderships.len() as u64,
             committed: self.invariants.ledger.committed().0,
             configurations: self.invariants.ledger.configurations,
             writes: self.clients.writes,

@@ -20,7 +20,7 @@ const REACTION: (Duration, Duration) = (Duration::from_micros(10), Duration::fro
 
 impl MemberCluster {
     /// Plans the pending work of the member's threads.
-    pub(super) fn stir(&mut self, id: MemberId) -> Checked {
+    pub(super) fn plan_threads(&mut self, id: MemberId) -> Checked {
         if self.members[&id].disk_failed.load(Ordering::Relaxed) {
             self.coverage.failed_syncs += 1;
             return self.crash(id);
@@ -88,7 +88,7 @@ impl MemberCluster {
         if member.process().is_some_and(|process| process.is_due(monotonic)) {
             return self.take_turn(id);
         }
-        self.stir(id)
+        self.plan_threads(id)
     }
 
     /// Runs one turn of the core's thread, and checks it before any of its outputs leaves the member.
@@ -101,7 +101,7 @@ impl MemberCluster {
         let (frames, due) = (process.take_frames(), process.take_snapshots_due());
         member.note_requested(&turn.outputs);
         member.has_ended = turn.ended;
-        let process = self.members[&id].process().expect("it has just had its turn");
+        let process = self.members[&id].process().expect("it had a turn above");
         let before = self.invariants.committed();
         for output in &turn.outputs {
             self.trace.note(self.agenda.now(), || format!("{id} {}", trace::output(output)));
@@ -121,7 +121,7 @@ impl MemberCluster {
         self.trace_hash.add(self.agenda.now(), 31, &frames);
         frames.into_iter().for_each(|(to, bytes)| self.send(id, to, bytes));
         due.into_iter().for_each(|due| self.send_snapshot(id, due));
-        self.stir(id)
+        self.plan_threads(id)
     }
 
     fn note_commits(&mut self, before: Index) -> Checked {
@@ -154,7 +154,7 @@ impl MemberCluster {
                     member.note_written(written, shadow);
                     self.invariants.synced(shadow)?;
                 }
-                if dies { self.crash(id) } else { self.stir(id) }
+                if dies { self.crash(id) } else { self.plan_threads(id) }
             }
             Err(StorageError::Full { .. }) => {
                 self.coverage.failed_syncs += 1;
@@ -186,9 +186,9 @@ impl MemberCluster {
         self.trace_hash.add(self.agenda.now(), 32, &(id, applied, hash));
         let expected = *self.states.entry(applied).or_insert(hash);
         ensure(hash == expected, "state machine safety", || {
-            format!("the state of {id} at {applied} hashes to {hash:x}, elsewhere to {expected:x}")
+            format!("the state of {id} at {applied} hashes to {hash:x}, at another member to {expected:x}")
         })?;
-        self.stir(id)
+        self.plan_threads(id)
     }
 
     pub(super) fn snapshot(&mut self, id: MemberId, start: u64) -> Checked {
@@ -202,6 +202,6 @@ impl MemberCluster {
             state_machine_safety::describes_what_is_committed(&self.invariants.ledger, id, &meta)?;
             self.shadows.get_mut(&id).expect("every member has a disk").keep_snapshot(meta, Bytes::new());
         }
-        self.stir(id)
+        self.plan_threads(id)
     }
 }

@@ -32,7 +32,7 @@ impl MemberCluster {
             invariant: "a received message can be decoded",
             seen: format!("{to} receives from {from}: {reason}"),
         })?;
-        self.stir(to)
+        self.plan_threads(to)
     }
 
     pub(super) fn send_snapshot(&mut self, from: MemberId, due: SnapshotDue) {
@@ -63,7 +63,7 @@ impl MemberCluster {
         carried: SnapshotContent,
     ) -> Checked {
         let now = self.agenda.now();
-        let member = self.members.get_mut(&to).expect("it is up");
+        let member = self.members.get_mut(&to).expect("the member runs");
         member.limit_space(now);
         let meta = carried.meta.last;
         let outcome = member.process().map_or(Ok(()), |process| process.receive_snapshot(from, term, carried));
@@ -71,6 +71,6 @@ impl MemberCluster {
         self.note(|| format!("{to} receives the snapshot at {meta} from {from}: {outcome:?}"));
         let delay = self.network.delay(&mut self.random);
         self.agenda.after(delay, Event::Sent { id: from, start, to, number, arrived: outcome.map_err(drop) });
-        self.stir(to)
+        self.plan_threads(to)
     }
 }

@@ -80,7 +80,7 @@ mod tests {
         let mut clock = Clock::started(second, second * 40, TRUE_RATE + 70_001);
         clock.set_rate(second * 2, TRUE_RATE - 12_345);
         let deadline = second * 44;
-        let when = clock.when(deadline).expect("near enough");
+        let when = clock.when(deadline).expect("the deadline is near");
         assert!(clock.read(when).monotonic >= deadline);
         assert!(clock.read(when - Duration::from_nanos(2)).monotonic < deadline);
         assert_eq!(clock.when(Duration::MAX), None);

@@ -119,7 +119,7 @@ const FILE_ENTRIES: u64 = 8;
 
 /// Damage of a synced record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ailment {
+pub enum Damage {
     /// The checksum does not match.
     Damaged {
         /// Index of the record.
@@ -154,7 +154,7 @@ pub struct Disk {
     /// Writes that are not durable yet, in order.
     waiting: VecDeque<Write>,
     /// Damage of a synced record, if any.
-    ailment: Option<Ailment>,
+    damage: Option<Damage>,
     /// Number of those writes that the sync under way covers.
     syncing: usize,
     /// Whether the disk is destroyed. Its last content stays readable for invariants.
@@ -173,7 +173,7 @@ impl Disk {
             owner,
             durable,
             waiting: VecDeque::new(),
-            ailment: None,
+            damage: None,
             syncing: 0,
             lost: false,
             truncated: Vec::new(),
@@ -264,15 +264,15 @@ impl Disk {
     }
 
     /// Damages a synced record of the log; returns false if there is none.
-    pub fn ail(&mut self, random: &mut Random, misdirection: Misdirection) -> bool {
+    pub fn damage(&mut self, random: &mut Random, misdirection: Misdirection) -> bool {
         let (Some(first), Some(last)) = (self.durable.log.front(), self.durable.log.back()) else { return false };
         let (first, last) = (first.id.index.0, last.id.index.0);
         // Usually near the end of the log, because damage there is harder to detect.
         let low = if random.coin() { first } else { last.saturating_sub(3).max(first) };
         let at = Index(random.between(low, last));
-        self.ailment = Some(match misdirection {
-            Misdirection::No => Ailment::Damaged { at },
-            Misdirection::Yes => Ailment::Misdirected { at, found: Index(random.between(first, last)) },
+        self.damage = Some(match misdirection {
+            Misdirection::No => Damage::Damaged { at },
+            Misdirection::Yes => Damage::Misdirected { at, found: Index(random.between(first, last)) },
         });
         true
     }
@@ -302,10 +302,10 @@ impl Disk {
     ///
     /// # Errors
     /// Returns the first damaged record. Nothing is changed then.
-    pub fn recover(&mut self, reading: Reading) -> Result<Restored, Ailment> {
+    pub fn recover(&mut self, reading: Reading) -> Result<Restored, Damage> {
         assert!(!self.lost, "a disk that is gone cannot be read");
-        if let Some(ailment) = self.ailment.take() {
-            self.read_past(ailment, reading)?;
+        if let Some(damage) = self.damage.take() {
+            self.read_past(damage, reading)?;
         }
         let found = Restored {
             hard_state: self.durable.hard_state,
@@ -317,20 +317,20 @@ impl Disk {
     }
 
     /// Applies what an incorrect reader makes of a damaged record.
-    fn read_past(&mut self, ailment: Ailment, reading: Reading) -> Result<(), Ailment> {
+    fn read_past(&mut self, damage: Damage, reading: Reading) -> Result<(), Damage> {
         let log = &mut self.durable.log;
         let first = log.front().map_or(0, |entry| entry.id.index.0);
         let place = |index: Index| index.0.saturating_sub(first) as usize;
-        match (ailment, reading) {
-            (Ailment::Damaged { at }, Reading::TruncatesOnDamage) => log.truncate(place(at)),
-            (Ailment::Misdirected { at, found }, Reading::TrustsThePlace) => {
+        match (damage, reading) {
+            (Damage::Damaged { at }, Reading::TruncatesOnDamage) => log.truncate(place(at)),
+            (Damage::Misdirected { at, found }, Reading::TrustsThePlace) => {
                 let other = log.get(place(found)).cloned();
                 if let (Some(entry), Some(other)) = (log.get_mut(place(at)), other) {
                     *entry = Entry { id: EntryId { term: other.id.term, index: at }, ..other };
                 }
             }
             // A correct reader refuses the disk.
-            _ => return Err(ailment),
+            _ => return Err(damage),
         }
         Ok(())
     }
@@ -464,18 +464,18 @@ mod tests {
         let mut random = Random::new(Seed(5));
         for misdirection in [Misdirection::No, Misdirection::Yes] {
             let mut disk = disk();
-            assert!(!disk.ail(&mut random, misdirection), "an empty log has no record to damage");
+            assert!(!disk.damage(&mut random, misdirection), "an empty log has no record to damage");
             disk.write(persist(1, Some(1), vec![entry(1, 1), entry(1, 2), entry(1, 3)]));
             disk.begin_sync();
             disk.finish_sync();
-            assert!(disk.ail(&mut random, misdirection));
+            assert!(disk.damage(&mut random, misdirection));
             assert!(disk.recover(Reading::Sound).is_err());
-            let careless = match misdirection {
+            let incorrect = match misdirection {
                 Misdirection::No => Reading::TruncatesOnDamage,
                 Misdirection::Yes => Reading::TrustsThePlace,
             };
-            disk.ail(&mut random, misdirection);
-            let found = disk.recover(careless).expect("an incorrect reader accepts a damaged record").entries;
+            disk.damage(&mut random, misdirection);
+            let found = disk.recover(incorrect).expect("an incorrect reader accepts a damaged record").entries;
             assert_eq!(found.len() < 3, misdirection == Misdirection::No, "{found:?}");
         }
     }

@@ -82,10 +82,10 @@ pub(in crate::cores) fn wipe(cluster: &mut CoreCluster) -> Checked {
 ///
 /// # Errors
 /// Returns a violation if a planted bug accepts the record and that is detected.
-pub(in crate::cores) fn ail(cluster: &mut CoreCluster, misdirection: Misdirection) -> Checked {
+pub(in crate::cores) fn damage(cluster: &mut CoreCluster, misdirection: Misdirection) -> Checked {
     let Some(id) = expendable(cluster) else { return Ok(()) };
     let Some(disk) = cluster.disks.get_mut(&id) else { return Ok(()) };
-    if disk.is_lost() || !disk.ail(&mut cluster.random, misdirection) {
+    if disk.is_lost() || !disk.damage(&mut cluster.random, misdirection) {
         return Ok(());
     }
     cluster.coverage.ailments += 1;
