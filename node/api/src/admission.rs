@@ -19,7 +19,7 @@ use crate::observer::{CallObserver, PendingProposal, Request, Success};
 use crate::parse::Consistency;
 use crate::status::Refusal;
 
-/// Number of committed entries that are not applied yet above which commands are refused.
+/// Maximum number of committed entries that are not applied yet. Above it, commands are refused.
 const UNAPPLIED_ENTRIES_MAX: u64 = 5_000;
 
 /// Settings of the client port.

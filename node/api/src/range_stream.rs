@@ -101,7 +101,7 @@ impl Cursor {
         self.done = !result.more || self.left == Some(0);
         let mut chunk = Chunk { header: None, kvs: &result.kvs, more: false, count: 0 };
         if self.done {
-            // `count` includes the keys of this chunk.
+            // `count` counts from the beginning of this chunk, so it includes the keys of this chunk.
             let after = result.count - keys as u64;
             chunk = Chunk { header: Some(self.header), more: result.more, count: self.sent + after, ..chunk };
         } else {
@@ -110,7 +110,8 @@ impl Cursor {
         framed(&Streamed(chunk))
     }
 
-    /// Continues after the last key, and halves or doubles the next chunk if this one was far from the target size.
+    /// Continues after the last key. Doubles the next chunk if this one was smaller than half the target, and halves it if this one
+    /// was larger than twice the target.
     fn advance(&mut self, kvs: &[KeyValue], bytes: usize) {
         if let Some(last) = kvs.last() {
             let mut next = BytesMut::with_capacity(last.key().len() + 1);

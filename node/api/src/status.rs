@@ -80,7 +80,7 @@ table! {
     Stopped, Unavailable, "etcdserver: server stopped";
     /// The request was not completed in time. The outcome of a write is unknown.
     Timeout, Unavailable, "etcdserver: request timed out";
-    /// The target of a leadership transfer cannot lead.
+    /// The target of a leadership transfer is not a voter.
     BadTransferee, FailedPrecondition, "etcdserver: bad leader transferee";
     /// The leadership transfer did not complete in time. The code is etcd's, which returns an untyped error here.
     TransferTimeout, Unknown, "etcdserver: request timed out, leader transfer took too long";
@@ -173,7 +173,7 @@ impl From<NotServing> for Refusal {
 impl From<ProposeError> for Refusal {
     fn from(error: ProposeError) -> Refusal {
         match error {
-            // Both waited as long as etcd waits, and etcd has the same text for both.
+            // Both requests waited for etcd's request timeout, and etcd has one text for both.
             ProposeError::NoLeader | ProposeError::TimedOut => Refusal::Timeout,
             ProposeError::LeaderChanged => Refusal::LeaderChanged,
             ProposeError::Overloaded => Refusal::TooManyRequests,

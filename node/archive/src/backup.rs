@@ -20,15 +20,15 @@ use crate::upload;
 /// Version of the program that writes a backup; all crates of the workspace share it.
 const PROGRAM_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Maximum number of attempts to write the manifest when an answer does not show whether it was written.
+/// Maximum number of attempts to write the manifest while it is unknown whether an earlier attempt succeeded.
 const PUBLISH_ATTEMPTS: u32 = 4;
 
 /// State to back up, and the name of the backup.
 #[derive(Clone, Debug)]
 pub struct Backup {
-    /// Name of the backup, permanently: a second backup of this name is the first one.
+    /// Name of the backup. It is never reused: a second request with this name returns the first backup.
     pub name: String,
-    /// Cluster of the state.
+    /// Cluster that the state belongs to.
     pub cluster: ClusterId,
     /// Member that writes the backup.
     pub member: MemberId,
@@ -71,7 +71,7 @@ impl FinishedBackup {
 /// Returns the backup of this name; `None` if it does not exist.
 ///
 /// # Errors
-/// Returns why it is unknown whether the backup exists.
+/// Returns why the store could not answer, or why the manifest is not valid. It is then unknown whether the backup exists.
 pub async fn find(access: &Access, cluster: ClusterId, name: &str) -> Result<Option<FinishedBackup>, ArchiveError> {
     let key = Folder::new(&access.store.prefix, cluster)?.manifest(name)?;
     look_up(access, &access.connect()?, cluster, &key).await
@@ -211,7 +211,7 @@ mod tests {
         }
     }
 
-    /// A manifest written by an attempt whose answer was lost looks like one of another call; both are the backup of this name.
+    /// After a lost answer, a caller cannot distinguish its own manifest from that of another call. Both name a complete backup.
     #[tokio::test]
     async fn a_manifest_that_exists_already_counts_as_done() {
         let (access, store, cluster) = (access(), InMemory::new(), ClusterId([7; 16]));

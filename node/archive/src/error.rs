@@ -138,7 +138,7 @@ const CREDENTIAL_CODES: [&str; 8] = [
     "XAdminUserNotFound", // versitygw without an account service, with status 404
 ];
 
-/// Tests whether no usable answer was received.
+/// Returns true if the error is one of the connection, so that the server has sent no usable answer.
 fn is_transport(error: &object_store::Error) -> bool {
     causes(error).any(|cause| cause.is::<HttpError>())
 }

@@ -21,7 +21,7 @@ use crate::store::Access;
 /// backup: a week of 1,500 writes per second (as the documentation of etcdutl's `--bump-revision` advises).
 pub const REVISION_BUMP: i64 = 1_000_000_000;
 
-/// Number of chunks that wait to be read.
+/// Capacity in chunks of the channel between download and parser.
 const CHUNKS_WAITING: usize = 1;
 const BUFFER_BYTES: usize = 1024 * 1024;
 
@@ -30,7 +30,7 @@ const BUFFER_BYTES: usize = 1024 * 1024;
 pub struct Restore {
     /// Key of the manifest in the bucket.
     pub manifest: String,
-    /// Cluster that must have written the backup.
+    /// Cluster that the backup must belong to.
     pub source: ClusterId,
     /// ID of the only voter of the new cluster.
     pub member: MemberId,
