@@ -1,5 +1,6 @@
-//! Random clusters under random faults. Owns the seeds: each run breaks everything at once for a while, heals it, and
-//! demands complete recovery; the safety properties are checked after every output on the way.
+//! Random clusters under random faults. Owns the choice of faults and the check of recovery: each run injects all faults
+//! at once, lifts them, and requires that the cluster heals. Does not own the safety properties, which are checked after
+//! every output (`network/safety.rs`).
 
 #[path = "network/cluster.rs"]
 mod network;
@@ -11,11 +12,11 @@ use network::{Cluster, STEADY, id};
 use raft::{Config, Index, Role};
 use world::network::NetworkProfile;
 
-/// Runs enough seeds to meet every path many times; more by `SEEDS=n`, one by `SEED=n`.
+/// `SEEDS=n` tries n seeds, `SEED=n` only one.
 #[test]
-fn trouble_never_breaks_safety_and_healing_heals() {
+fn faults_never_break_safety_and_a_cluster_without_faults_recovers() {
     for seed in world::settings::seeds(200) {
-        let outcome = std::panic::catch_unwind(|| live_through(seed));
+        let outcome = std::panic::catch_unwind(|| run_seed(seed));
         assert!(outcome.is_ok(), "seed {seed} failed: SEED={seed} cargo test -p raft --test chaos");
     }
 }
@@ -31,13 +32,13 @@ fn small_limits(config: &mut Config) {
     config.transfer_timeout = Duration::from_millis(300);
 }
 
-/// Some members trust leases, so all must honour them.
+/// All members except 2 read by lease, so that all must honour leases.
 fn with_leases(config: &mut Config) {
     small_limits(config);
     config.lease_reads = config.id.0 != 2;
 }
 
-fn live_through(seed: u64) {
+fn run_seed(seed: u64) {
     let voters = 1 + seed % 5;
     let adjust = if seed.is_multiple_of(3) { with_leases } else { small_limits };
     let mut cluster = Cluster::adjusted(voters, seed, adjust);
@@ -92,7 +93,7 @@ fn transfer(cluster: &mut Cluster, number: u64) {
     }
 }
 
-/// Asks for a random configuration, new members included; most requests are refused, which is part of the test.
+/// Requests a random configuration, which may contain new members. Most requests are refused, which tests the refusals.
 fn change(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
     let Some(leader) = cluster.leader() else { return };
     let (now, _) = cluster.raft(leader).configuration();
@@ -124,7 +125,7 @@ fn change(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
     let _ = cluster.change(&voters, &learners);
 }
 
-/// Proposes through transfers and elections, until a leader accepts the proposal and commits it.
+/// Proposes until a leader commits the proposal, across transfers and elections.
 fn propose_patiently(cluster: &mut Cluster) -> Vec<u8> {
     for _ in 0..20 {
         let leader = cluster.elect();
@@ -140,7 +141,7 @@ fn propose_patiently(cluster: &mut Cluster) -> Vec<u8> {
     panic!("no member serves: {}", cluster.render());
 }
 
-/// One leader, everyone converges, everyone is served, and nothing happened twice.
+/// Checks that one leader is elected, all members converge and serve reads, and no proposal was applied twice.
 fn recover(cluster: &mut Cluster) {
     cluster.elect();
     cluster.until("a settled configuration", 20_000, |cluster| {
@@ -150,20 +151,20 @@ fn recover(cluster: &mut Cluster) {
         })
     });
     let content = propose_patiently(cluster);
-    cluster.until("everyone converges", 20_000, |cluster| {
+    cluster.until("all members converge", 20_000, |cluster| {
         let Some(leader) = cluster.leader() else { return false };
         let (configuration, _) = cluster.raft(leader).configuration();
         let mut members = configuration.voters.union(&configuration.learners);
         members.all(|id| cluster.runs(id.0) && cluster.has_applied(id.0, &content))
     });
-    cluster.until("the removed know it", 20_000, |cluster| {
+    cluster.until("removed members learn of their removal", 20_000, |cluster| {
         let Some(leader) = cluster.leader() else { return false };
         let (configuration, _) = cluster.raft(leader).configuration();
         configuration.removed.iter().all(|id| {
             let member = cluster.member(id.0);
-            // A member that campaigns nowhere, or only among removed members, cannot learn of its removal.
-            let asked = member.voters_it_asks();
-            member.removed.is_some() || asked.is_disjoint(&configuration.voters)
+            // A member that requests no votes, or only those of removed members, cannot learn of its removal.
+            let voters = member.requested_voters();
+            member.removed.is_some() || voters.is_disjoint(&configuration.voters)
         })
     });
     let leader = cluster.elect();
@@ -173,7 +174,7 @@ fn recover(cluster: &mut Cluster) {
         let context = cluster.read(*number);
         cluster.until("a read is served", 5_000, |cluster| cluster.member(*number).ready_reads.contains_key(&context));
     }
-    cluster.until("everyone holds the same state", 5_000, |cluster| {
+    cluster.until("all members hold the same state", 5_000, |cluster| {
         members.iter().all(|number| cluster.member(*number).state == cluster.member(leader).state)
     });
     assert!(cluster.raft(leader).soft_state().role == Role::Leader);

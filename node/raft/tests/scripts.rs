@@ -1,6 +1,6 @@
-//! Scenarios as text: `testdata/**/*.txt` holds commands and the outputs that follow, to be read next to the paper. Owns the
-//! comparison; `UPDATE=1 cargo test -p raft --test scripts` writes the outputs into the files, for review. The commands
-//! are listed in `scripts/interpreter.rs`.
+//! Scenarios as text: `testdata/**/*.txt` holds commands and the outputs that follow, to be read beside the paper. Owns
+//! the comparison: `UPDATE=1 cargo test -p raft --test scripts` writes the outputs into the files, for review. Does not
+//! own the commands, which `scripts/interpreter.rs` lists.
 #![allow(clippy::disallowed_methods)] // The core does no IO; this program writes files for review.
 
 use std::fs;
@@ -20,11 +20,11 @@ use interpreter::Interpreter;
 use script::Script;
 
 #[test]
-fn scripts_play_as_written() {
+fn scripts_give_the_written_outputs() {
     let update = world::settings::updates();
     let mut differences = Vec::new();
     let files = files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata"));
-    assert!(files.len() >= 20, "the scripts are gone: only {} found", files.len());
+    assert!(files.len() >= 20, "scripts are missing: found only {}", files.len());
     for file in files {
         let written = fs::read_to_string(&file).expect("a script is readable");
         let played = play(&written);
@@ -42,14 +42,14 @@ fn scripts_play_as_written() {
     }
     assert!(
         differences.is_empty(),
-        "{}\nif that is right: UPDATE=1 cargo test -p raft --test scripts",
+        "{}\nif the new outputs are right, run UPDATE=1 cargo test -p raft --test scripts",
         differences.join("\n")
     );
 }
 
-/// A script that says something wrong must not pass.
+/// A script with a wrong output must not pass.
 #[test]
-fn a_wrong_script_is_found_out() {
+fn a_script_with_a_wrong_output_fails() {
     let wrong = "# A leader out of nothing.\nmembers 1 2 3\nstart\n----\n1 is leader in term 1\n";
     let played = play(wrong);
     assert_ne!(played, wrong);
@@ -71,7 +71,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The script as it should read; what could not be done is in it, behind a mark, and never right.
+/// Runs a script and returns it with the actual outputs. A command that failed gives a line that begins with `!`, which
+/// no script may contain.
 fn play(written: &str) -> String {
     let mut script = Script::parse(written);
     let mut interpreter = Interpreter::default();
@@ -86,7 +87,7 @@ fn play(written: &str) -> String {
     script.to_string()
 }
 
-/// The first lines that differ.
+/// Describes the first lines that differ.
 fn difference(file: &Path, written: &str, played: &str) -> String {
     let same = written.lines().zip(played.lines()).take_while(|(one, two)| one == two).count();
     let mut text = format!("{}:{}:", file.display(), same + 1);

@@ -1,5 +1,5 @@
-//! Several cores in one process, on the simulated network, disks and clock, which only the test moves. Owns the driver
-//! of each member and checks safety after every output. Does not own scenarios.
+//! Several cores in one process, on a simulated network, disks and clock that only the test advances. Owns the driver of
+//! each member, and calls the safety checks after every output. Does not own scenarios.
 #![allow(dead_code, unreachable_pub)] // Every test program uses its own part of this.
 
 use std::collections::BTreeMap;
@@ -37,11 +37,11 @@ pub struct Envelope {
     snapshot: Option<Bytes>,
 }
 
-/// Nothing is lost, and every message takes one millisecond: tests count them.
+/// No message is lost, and each takes one millisecond, so that tests can count rounds.
 pub const STEADY: NetworkProfile =
     NetworkProfile { delay: (Duration::from_millis(1), Duration::from_millis(1)), ..NetworkProfile::UNDISTURBED };
 
-/// A cluster and its surroundings.
+/// Members with their network, clock and safety ledger.
 #[derive(Debug)]
 pub struct Cluster {
     pub members: BTreeMap<MemberId, Member>,
@@ -49,13 +49,13 @@ pub struct Cluster {
     pub network: Network,
     pub now_ms: u64,
     pub random: Random,
-    /// Everything that was sent, while `keep_sent` is set.
+    /// All messages sent while `keep_sent` is set.
     pub sent: Vec<Envelope>,
     pub keep_sent: bool,
     /// A member crashes instead of carrying out its n-th output, counted from 1.
     pub crash_at: Option<(MemberId, u64)>,
     outputs: BTreeMap<MemberId, u64>,
-    /// Number of next snapshots that do not arrive.
+    /// Number of snapshots, counted from the next one, that do not arrive.
     pub snapshots_fail: u64,
     /// Prints every message; `TRACE=1` sets it.
     pub trace: bool,
@@ -65,7 +65,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// `voters` members that were bootstrapped together.
+    /// Creates `voters` members that were bootstrapped together.
     pub fn of(voters: u64, seed: u64) -> Self {
         Self::adjusted(voters, seed, |_| {})
     }
@@ -96,7 +96,7 @@ impl Cluster {
         cluster
     }
 
-    /// A member with an empty volume.
+    /// Adds and starts a member with a blank volume.
     pub fn add_blank(&mut self, number: u64) {
         self.add(number, fresh_disk(number, SnapshotMeta::default()));
     }
@@ -117,12 +117,12 @@ impl Cluster {
         self.drain(id(number));
     }
 
-    /// A member crashes and loses everything that was not synced.
+    /// Crashes a member, which loses all unsynced writes.
     pub fn crash(&mut self, number: u64) {
         self.member_mut(number).crash();
     }
 
-    /// A member loses power: a random prefix of what was not synced survives.
+    /// Crashes a member, which loses all unsynced writes except a random prefix.
     pub fn lose_power(&mut self, number: u64) {
         let member = self.members.get_mut(&id(number)).expect("known");
         member.lose_power(&mut self.random);
@@ -162,21 +162,21 @@ impl Cluster {
         outcome
     }
 
-    /// The leader of the latest term, if it runs.
+    /// Returns the running leader with the highest term.
     pub fn leader(&self) -> Option<u64> {
         let rafts = self.members.values().filter_map(|member| member.raft.as_ref().map(|raft| (member.id.0, raft)));
         let leaders = rafts.filter(|(_, raft)| raft.soft_state().role == Role::Leader);
         leaders.max_by_key(|(_, raft)| raft.soft_state().term).map(|(number, _)| number)
     }
 
-    /// Lets time pass.
+    /// Advances time by `ms`.
     pub fn run_ms(&mut self, ms: u64) {
         for _ in 0..ms {
             self.step_ms();
         }
     }
 
-    /// Lets time pass until the condition holds; fails after `patience_ms`.
+    /// Advances time until the condition holds; panics after `patience_ms`.
     #[track_caller]
     pub fn until(&mut self, what: &str, patience_ms: u64, condition: impl Fn(&Self) -> bool) {
         let end = self.now_ms + patience_ms;
@@ -194,7 +194,7 @@ impl Cluster {
         self.leader().expect("just seen")
     }
 
-    /// Makes a certain member leader.
+    /// Makes the member `number` leader, by a transfer if another member leads.
     #[track_caller]
     pub fn elect_member(&mut self, number: u64) {
         let leader = self.elect();
@@ -211,7 +211,7 @@ impl Cluster {
         raft.snapshot_meta(raft.commit()).is_some_and(|meta| meta.last.term == raft.soft_state().term)
     }
 
-    /// Proposes at a member; the name of the proposal and its content.
+    /// Proposes at a member and returns the content, or `None` if the proposal is refused.
     pub fn propose(&mut self, number: u64) -> Option<Vec<u8>> {
         let (proposal, content) = self.fresh_proposal();
         let payload = Payload::Normal(content.clone().into());
@@ -244,7 +244,7 @@ impl Cluster {
         self.with(leader, |raft, now| raft.change(now, change_to(expected, voters, learners)))
     }
 
-    /// Changes membership, patiently.
+    /// Changes membership, with retries until the configuration is committed.
     #[track_caller]
     pub fn reconfigure(&mut self, voters: &[u64], learners: &[u64]) {
         let end = self.now_ms + 60_000;
@@ -290,7 +290,7 @@ impl Cluster {
         }
     }
 
-    /// A message that the test itself makes up.
+    /// Delivers a message that no core sent.
     pub fn inject(&mut self, from: u64, to: u64, message: Message) {
         self.deliver(Envelope { from: id(from), to: id(to), message, at_ms: self.now_ms, snapshot: None });
     }
@@ -343,7 +343,10 @@ impl Cluster {
             if is_due {
                 self.with(number, Raft::tick);
                 let deadline = self.member(number).raft.as_ref().map(Raft::deadline);
-                assert!(deadline.is_none_or(|at| at > self.now().monotonic), "a tick deals with everything due");
+                assert!(
+                    deadline.is_none_or(|at| at > self.now().monotonic),
+                    "after a tick the deadline is in the future"
+                );
             }
         }
     }
@@ -402,7 +405,7 @@ impl Cluster {
         self.check_commit(at);
     }
 
-    /// Committed is durable: majorities of both halves have it on disk when a leader says so (etcd#14370).
+    /// Checks that an entry is durable on majorities of both halves when its commit is first reported (etcd#14370).
     fn check_commit(&mut self, at: MemberId) {
         let raft = self.members[&at].raft.as_ref().expect("runs");
         let commit = raft.commit();
@@ -491,10 +494,10 @@ impl Cluster {
         let fate = self.network.fate(&mut self.random, from, to);
         let delay = fate.first.filter(|_| !fails);
         let Some(delay) = delay else {
-            // The driver would notice later; the pause in the core makes the difference small.
+            // A real driver would report the failure later; the core's retry interval makes the difference small.
             let now = self.now();
             let raft = self.members.get_mut(&from).and_then(|member| member.raft.as_mut());
-            raft.expect("it just spoke").snapshot_sent(now, to, Err(()));
+            raft.expect("the core gave an output").snapshot_sent(now, to, Err(()));
             return;
         };
         let message = Message { term, body: Body::InstallSnapshot(meta) };

@@ -1,5 +1,5 @@
-//! One member: its core, its disk, and the state that it applied. Owns what ends with a crash. Does not own what a disk
-//! keeps (`world::disk`).
+//! One member: its core, its disk, and its applied state. Owns the parts that a crash loses in memory. Does not own
+//! the parts that a disk keeps (`world::disk`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,10 +11,10 @@ use raft::{
 use world::disk::{Breakage, Disk, Reading};
 use world::seed::Random;
 
-/// A state machine: everything that was ever applied, as far as it counts.
+/// State machine: the content of every applied proposal, with its index.
 pub type State = Vec<(Index, Vec<u8>)>;
 
-/// The bytes of a state, as a snapshot carries them: index, length, content.
+/// Encodes a state as the image of a snapshot: index, length and content of each proposal.
 pub fn image_of(state: &State) -> Bytes {
     let mut image = Vec::new();
     for (index, content) in state {
@@ -25,7 +25,7 @@ pub fn image_of(state: &State) -> Bytes {
     image.into()
 }
 
-/// The state that these bytes hold.
+/// Decodes the image of a snapshot.
 pub fn state_of(image: &[u8]) -> State {
     let mut state = State::new();
     let mut rest = image;
@@ -38,12 +38,12 @@ pub fn state_of(image: &[u8]) -> State {
     state
 }
 
-/// A disk with nothing except the snapshot that a bootstrap leaves.
+/// Creates a disk that holds only the snapshot of a bootstrap.
 pub fn fresh_disk(number: u64, snapshot: SnapshotMeta) -> Disk {
     Disk::bootstrapped(MemberId(number), snapshot, Bytes::new())
 }
 
-/// One member: its core, while it runs, and what is around it.
+/// A member with its driver's state. `raft` is `None` while it does not run.
 #[derive(Debug)]
 pub struct Member {
     pub id: MemberId,
@@ -63,13 +63,13 @@ pub struct Member {
     pub dropped: Vec<(ProposalId, DropReason)>,
     pub removed: Option<Index>,
     pub roles: Vec<(Role, Term)>,
-    /// Applies nothing while set.
+    /// While set, no entry is applied.
     pub apply_stalls: bool,
     pub pending_apply: VecDeque<Entry>,
 }
 
 impl Member {
-    /// A member that does not run yet.
+    /// Creates a member that does not run yet.
     pub fn new(config: Config, disk: Disk) -> Self {
         Self {
             id: config.id,
@@ -91,13 +91,13 @@ impl Member {
         }
     }
 
-    /// Loses everything that was not synced.
+    /// Crashes; all unsynced writes are lost.
     pub fn crash(&mut self) {
         self.disk.lose_unsynced();
         self.stop();
     }
 
-    /// Loses what was not synced, except a random prefix of it.
+    /// Crashes; all unsynced writes are lost except a random prefix.
     pub fn lose_power(&mut self, random: &mut Random) {
         self.disk.crash(random, Breakage::Sound);
         self.stop();
@@ -110,7 +110,7 @@ impl Member {
         self.ready_reads.clear();
     }
 
-    /// Applies what is committed; false if there was nothing.
+    /// Applies pending committed entries; returns false if there were none.
     pub fn apply(&mut self) -> bool {
         if self.apply_stalls || self.pending_apply.is_empty() {
             return false;
@@ -125,14 +125,14 @@ impl Member {
         true
     }
 
-    /// Begins to sync what was written, unless a sync is under way.
+    /// Begins to sync all writes, unless a sync is under way.
     pub fn begin_sync(&mut self, now_ms: u64) {
         if self.disk.begin_sync() {
             self.synced_at_ms = now_ms + self.disk_ms.unwrap_or(0);
         }
     }
 
-    /// Ends the sync that is due; the last write that it covers, if there is one.
+    /// Ends the sync if it is due, and returns the last write that it covers.
     pub fn finish_sync(&mut self, now_ms: u64) -> Option<IoId> {
         let is_due = self.raft.is_some() && self.disk_ms.is_some() && self.synced_at_ms <= now_ms;
         let done = if is_due { self.disk.finish_sync() } else { None };
@@ -140,9 +140,9 @@ impl Member {
         done
     }
 
-    /// Reads the disk, and starts the core from what it holds.
+    /// Starts the core from the content of the disk.
     pub fn start(&mut self, now: Now) {
-        let restored = self.disk.recover(Reading::Sound).expect("no record is damaged here");
+        let restored = self.disk.recover(Reading::Sound).expect("this disk is never damaged");
         self.state = state_of(&self.disk.durable().image);
         self.applied = restored.snapshot.last.index;
         self.raft = Some(Raft::new(self.config.clone(), restored, now).expect("the disk is whole"));
@@ -158,20 +158,24 @@ impl Member {
         self.state = state;
     }
 
-    /// Members that it asks for votes when it knows no leader.
-    pub fn voters_it_asks(&self) -> BTreeSet<MemberId> {
+    /// Returns the members whose votes it requests when it knows no leader.
+    pub fn requested_voters(&self) -> BTreeSet<MemberId> {
         let Some(raft) = &self.raft else { return BTreeSet::new() };
         let (configuration, _) = raft.configuration();
-        let may_ask = configuration.is_voter(self.id) || raft.committed_configuration().0.is_voter(self.id);
-        if may_ask { configuration.voters.union(&configuration.outgoing).copied().collect() } else { BTreeSet::new() }
+        let may_campaign = configuration.is_voter(self.id) || raft.committed_configuration().0.is_voter(self.id);
+        if may_campaign {
+            configuration.voters.union(&configuration.outgoing).copied().collect()
+        } else {
+            BTreeSet::new()
+        }
     }
 
-    /// Whether the disk holds an entry, itself or in the snapshot.
+    /// Returns whether the disk holds an entry, in the log or covered by the snapshot.
     pub fn holds(&self, id: raft::EntryId) -> bool {
         self.disk.durable().holds(id)
     }
 
-    /// Takes a snapshot at once.
+    /// Takes a durable snapshot at once, and purges the log before it.
     pub fn snapshot(&mut self, index: Index) {
         let raft = self.raft.as_mut().expect("runs");
         let meta = raft.snapshot_meta(index).expect("applied and in the log");

@@ -1,18 +1,18 @@
-//! Everything that was ever seen in a cluster. Owns the safety properties (Raft thesis figure 3.2), checked as
-//! things happen.
+//! Ledger of a cluster and its safety properties (Raft thesis figure 3.2), which are checked at each event. Does not own
+//! the driver (`cluster.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use raft::{Entry, EntryId, Index, MemberId, Payload, ProposalId, ReadContext, Term};
 
-/// Everything that was ever seen.
+/// Ledger of leaders, votes, committed entries and reads.
 #[derive(Debug, Default)]
 pub struct Safety {
     leaders: BTreeMap<Term, MemberId>,
     committed: BTreeMap<Index, (Term, u64, Vec<u8>)>,
     votes: BTreeMap<(MemberId, Term), MemberId>,
     pub commit: Index,
-    /// Commit index of the whole when each read began.
+    /// Highest commit index in the cluster when each read began.
     pub reads: BTreeMap<ReadContext, Index>,
     pub proposals: BTreeMap<ProposalId, Vec<u8>>,
     happened: BTreeSet<Vec<u8>>,
@@ -41,11 +41,11 @@ impl Safety {
             };
             let applied = (entry.id.term, entry.time_ms, content.clone());
             let first = self.committed.entry(entry.id.index).or_insert_with(|| applied.clone());
-            assert_eq!(*first, applied, "index {} is applied twice, differently", entry.id.index);
+            assert_eq!(*first, applied, "two different entries are applied at index {}", entry.id.index);
             if let Payload::Normal(_) = &entry.payload {
                 assert!(
                     !self.dropped.contains(&content),
-                    "{} at {}: what was dropped has not happened",
+                    "{} at {}: a dropped proposal was applied",
                     String::from_utf8_lossy(&content),
                     entry.id
                 );
@@ -59,14 +59,14 @@ impl Safety {
         }
     }
 
-    /// What was applied at an index.
+    /// Returns the ID of the entry that was applied at an index.
     pub fn committed_at(&self, index: Index) -> Option<EntryId> {
         self.committed.get(&index).map(|(term, _, _)| EntryId { term: *term, index })
     }
 
     pub fn drops(&mut self, proposal: ProposalId) {
         if let Some(content) = self.proposals.get(&proposal) {
-            assert!(!self.happened.contains(content), "what happened is not dropped");
+            assert!(!self.happened.contains(content), "an applied proposal is reported as dropped");
             self.dropped.insert(content.clone());
         }
     }
@@ -77,12 +77,16 @@ impl Safety {
         assert!(index >= began, "read {context} at {index}, but {began} was committed when it began");
     }
 
-    /// Asserts that each content was applied once at most.
+    /// Asserts that each proposal was applied at most once.
     pub fn assert_each_once(&self) {
         let mut seen = BTreeSet::new();
         for (index, (_, _, content)) in &self.committed {
             if content.starts_with(b"p") {
-                assert!(seen.insert(content), "{} happened twice, again at {index}", String::from_utf8_lossy(content));
+                assert!(
+                    seen.insert(content),
+                    "{} was applied twice, the second time at {index}",
+                    String::from_utf8_lossy(content)
+                );
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Short constructors for what tests use often: members, configurations, changes, entries. Owns no behaviour.
+//! Short constructors of members, configurations, changes and entries for tests. Does not own any behaviour.
 
 use std::collections::BTreeSet;
 

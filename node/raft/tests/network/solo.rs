@@ -1,5 +1,5 @@
-//! One core, held by hand: every message to it and every acknowledgement is the test's. Owns its clock and remembers which
-//! writes are under way.
+//! A single core, to which the test gives every message and acknowledgement. Owns its clock and the last write issued.
+//! Does not own other members, which the test plays.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use raft::{
 
 use super::shapes::{configuration, id};
 
-/// Member 1 among others that the test plays.
+/// The core of member 1. The test plays the other members.
 #[derive(Debug)]
 pub struct Solo {
     pub raft: Raft,
     pub now_ms: u64,
-    /// How far the wall clock ran ahead of the monotonic one since the start.
+    /// Lead of the wall clock over the monotonic clock, in ms.
     pub wall_ahead_ms: i64,
     pub issued: Option<IoId>,
 }
 
-/// How a solo begins.
+/// State and configuration from which a [`Solo`] starts.
 #[derive(Clone, Debug)]
 pub struct Start {
     pub term: u64,
@@ -44,7 +44,7 @@ impl Start {
         }
     }
 
-    /// With a log of these terms, beginning at index 1.
+    /// Sets the log by the terms of its entries, beginning at index 1.
     pub fn log(mut self, terms: &[u64]) -> Self {
         let numbered = (1..).zip(terms);
         self.entries = numbered.map(|(index, term)| super::shapes::entry(*term, index)).collect();
@@ -76,9 +76,9 @@ impl Start {
         let hard_state = HardState { term: Term(self.term), vote: self.vote.map(id) };
         let snapshot = SnapshotMeta { configuration: Arc::new(self.configuration), ..SnapshotMeta::default() };
         let restored = Restored { hard_state, snapshot, entries: self.entries };
-        // Late enough that no lease of the past is honoured any more.
+        // After this time no lease from before the start is honoured.
         let start = Now { monotonic: Duration::from_secs(10), wall_ms: 1_000_000 };
-        let raft = Raft::new(self.config, restored, start).expect("a sound start");
+        let raft = Raft::new(self.config, restored, start).expect("the start is valid");
         let mut solo = Solo { raft, now_ms: 12_000, wall_ahead_ms: 0, issued: None };
         solo.drain();
         solo
@@ -95,21 +95,21 @@ impl Solo {
         let outputs: Vec<Output> = std::iter::from_fn(|| self.raft.next_output()).collect();
         for output in &outputs {
             if let Output::Persist(Persist { io, .. }) | Output::InstallSnapshot { io, .. } = output {
-                assert!(self.issued < Some(*io), "names of writes grow");
+                assert!(self.issued < Some(*io), "IDs of writes increase");
                 self.issued = Some(*io);
             }
         }
         outputs
     }
 
-    /// A message arrives from `from`.
+    /// Delivers a message of `from`.
     pub fn hears(&mut self, from: u64, term: u64, body: Body) -> Vec<Output> {
         let now = self.now();
         self.raft.step(now, id(from), Message { term: Term(term), body });
         self.drain()
     }
 
-    /// Everything under way is durable now.
+    /// Acknowledges all writes under way as durable.
     pub fn persisted(&mut self) -> Vec<Output> {
         let Some(io) = self.issued else { return Vec::new() };
         let now = self.now();
@@ -124,7 +124,7 @@ impl Solo {
         self.drain()
     }
 
-    /// Waits for exactly what the core says it waits for.
+    /// Advances time to the core's deadline.
     pub fn sleeps_until_deadline(&mut self) -> Vec<Output> {
         let deadline = u64::try_from(self.raft.deadline().as_nanos().div_ceil(1_000_000)).expect("soon");
         self.now_ms = self.now_ms.max(deadline);
@@ -139,7 +139,7 @@ impl Solo {
         self.raft.soft_state().term.0
     }
 
-    /// Campaigns without asking first: term and vote durable, the votes asked for.
+    /// Makes the core a candidate with durable term and vote, and returns its requests for votes.
     pub fn campaigns(&mut self) -> Vec<Output> {
         let mut outputs = self.sleeps_until_deadline();
         for from in self.others() {
@@ -148,12 +148,12 @@ impl Solo {
                 outputs.extend(self.hears(from, term, Body::PreVoteReply { granted: true }));
             }
         }
-        assert_eq!(self.role(), Role::Candidate, "everyone would vote");
+        assert_eq!(self.role(), Role::Candidate, "all members grant the pre-vote");
         outputs.extend(self.persisted());
         outputs
     }
 
-    /// Wins an election in the next term; its no-op is appended and under way.
+    /// Makes the core win an election in the next term; its no-op is not durable yet.
     pub fn leads(&mut self) -> Vec<Output> {
         let mut outputs = self.campaigns();
         for from in self.others() {
@@ -162,25 +162,25 @@ impl Solo {
                 outputs.extend(self.hears(from, term, Body::VoteReply { granted: true }));
             }
         }
-        assert_eq!(self.role(), Role::Leader, "everyone voted");
+        assert_eq!(self.role(), Role::Leader, "all members grant their vote");
         outputs
     }
 
-    /// Leads, and everything so far is durable and committed.
+    /// Makes the core leader, with all entries durable and committed.
     pub fn leads_with_commit(&mut self) {
         self.leads();
         self.persisted();
         self.all_accept();
-        assert_eq!(self.raft.commit(), self.raft.last().index, "everyone holds everything");
+        assert_eq!(self.raft.commit(), self.raft.last().index, "all entries are committed");
     }
 
-    /// Everyone says that they hold everything.
+    /// Makes every other voter acknowledge the whole log.
     pub fn all_accept(&mut self) -> Vec<Output> {
         let last = self.raft.last().index.0;
         self.others().into_iter().flat_map(|from| self.accepts(from, last)).collect()
     }
 
-    /// `from` says that it holds everything up to `matched`.
+    /// Makes `from` acknowledge the log up to `matched`.
     pub fn accepts(&mut self, from: u64, matched: u64) -> Vec<Output> {
         self.accepts_round(from, matched, 0)
     }
@@ -198,7 +198,7 @@ impl Solo {
     pub fn proposes(&mut self, number: u64) -> Vec<Output> {
         let now = self.now();
         let payload = Payload::Normal(format!("p{number}").into_bytes().into());
-        self.raft.propose(now, vec![(ProposalId(number), payload)]).expect("taken");
+        self.raft.propose(now, vec![(ProposalId(number), payload)]).expect("the proposal is accepted");
         self.drain()
     }
 
@@ -208,7 +208,7 @@ impl Solo {
         everyone.map(|member| member.0).filter(|number| *number != 1).collect()
     }
 
-    /// Applies what is committed.
+    /// Acknowledges all committed entries as applied.
     pub fn applies(&mut self) -> Vec<Output> {
         let (now, commit) = (self.now(), self.raft.commit());
         self.raft.applied(now, commit);
@@ -224,7 +224,7 @@ pub fn heartbeat(commit: u64, round: u64) -> Body {
     Body::Heartbeat { commit: Index(commit), round }
 }
 
-/// What was sent to whom.
+/// Returns the messages among outputs, with their receivers.
 pub fn sent(outputs: &[Output]) -> Vec<(u64, Message)> {
     let message = |output: &Output| match output {
         Output::Send { to, message } => Some((to.0, message.clone())),
@@ -233,12 +233,12 @@ pub fn sent(outputs: &[Output]) -> Vec<(u64, Message)> {
     outputs.iter().filter_map(message).collect()
 }
 
-/// What was sent to one member.
+/// Returns the messages to one member.
 pub fn sent_to(outputs: &[Output], to: u64) -> Vec<Body> {
     sent(outputs).into_iter().filter(|(receiver, _)| *receiver == to).map(|(_, message)| message.body).collect()
 }
 
-/// The appends among it.
+/// Returns the appends to one member.
 pub fn appends_to(outputs: &[Output], to: u64) -> Vec<Append> {
     let append = |body| match body {
         Body::Append(append) => Some(append),
@@ -263,12 +263,12 @@ pub fn applies(outputs: &[Output]) -> Vec<u64> {
     outputs.iter().flat_map(entries).collect()
 }
 
-/// Whether a granted vote is among what was sent.
+/// Returns whether a vote was granted to a member.
 pub fn grants_vote(outputs: &[Output], to: u64) -> bool {
     sent_to(outputs, to).contains(&Body::VoteReply { granted: true })
 }
 
-/// The match that is acknowledged, if any.
+/// Returns the matched index of the last acknowledgement to a member.
 pub fn accepted(outputs: &[Output], to: u64) -> Option<u64> {
     let matched = |body| match body {
         Body::AppendReply(AppendReply::Accepted { matched, .. }) => Some(matched.0),
@@ -277,7 +277,7 @@ pub fn accepted(outputs: &[Output], to: u64) -> Option<u64> {
     sent_to(outputs, to).into_iter().filter_map(matched).next_back()
 }
 
-/// Where an append is refused, and the hint.
+/// Returns the index at which an append was rejected, and the hint.
 pub fn rejected(outputs: &[Output], to: u64) -> Option<(u64, EntryId)> {
     let refusal = |body| match body {
         Body::AppendReply(AppendReply::Rejected { prev, hint, .. }) => Some((prev.0, hint)),
@@ -286,7 +286,7 @@ pub fn rejected(outputs: &[Output], to: u64) -> Option<(u64, EntryId)> {
     sent_to(outputs, to).into_iter().filter_map(refusal).next_back()
 }
 
-/// Shorthand for members in assertions.
+/// Returns a member ID for assertions.
 pub fn member(number: u64) -> Option<MemberId> {
     Some(id(number))
 }

@@ -1,6 +1,6 @@
-//! The interpreter of scripts: cores, each with its disk and its clock, and the messages between them, none of which
-//! moves unless a command says so. Owns what commands do. Does not own the wording of outputs (`words.rs`). Safety is
-//! checked throughout.
+//! The interpreter of scripts: cores with their disks and clocks, and the messages between them. Time, writes and
+//! messages advance only by commands. Owns the effects of commands. Does not own the wording of outputs (`words.rs`).
+//! Safety is checked after every output.
 //!
 //! | Before the start | |
 //! |---|---|
@@ -14,21 +14,21 @@
 //!
 //! | Time | |
 //! |---|---|
-//! | `silence 2` | 2 has heard nothing until its timeout, and notices; no other member does |
-//! | `elect 1` | the same, and all that follows until nothing moves: 1 leads then |
+//! | `silence 2` | the election timeout of 2 ends without a message of a leader; no other member is ticked |
+//! | `elect 1` | `silence 1`, then `settle`, after which 1 leads |
 //! | `beat 1` | the leader's next heartbeat is due |
-//! | `pass 500` | all clocks move on by 500 ms; no member has noticed yet |
+//! | `pass 500` | all clocks advance by 500 ms; no member is ticked |
 //! | `jump 1 60000` | 1's wall clock runs 60,000 ms ahead of its monotonic one |
-//! | `tick 1` | 1 looks at its clock |
+//! | `tick 1` | 1 is ticked |
 //!
 //! | Network and disks | |
 //! |---|---|
-//! | `deliver`, `deliver 1>2`, `deliver 1>`, `deliver >2` | what is on the way now arrives, in order |
-//! | `drop 1>2`, `double 1>2` | it is lost, or there is a second copy |
+//! | `deliver`, `deliver 1>2`, `deliver 1>`, `deliver >2` | messages on the wire arrive, in order |
+//! | `drop 1>2`, `double 1>2` | messages on the wire are lost, or duplicated |
 //! | `cut 1`, `cut 1 2`, `heal` | links, both ways |
 //! | `persist`, `persist 2` | all writes, or one member's, are durable now |
-//! | `crash 2` | what was not durable is lost |
-//! | `settle` | writes and messages until nothing moves; only roles and applied entries are printed |
+//! | `crash 2` | 2 stops, and its unsynced writes are lost |
+//! | `settle` | writes finish and messages arrive until none is left; only roles and applied entries are printed |
 //!
 //! | Requests | |
 //! |---|---|
@@ -37,9 +37,9 @@
 //! | `transfer 1 to 2`, `transfer 1` | leadership transfer |
 //! | `prefer 2 3` | every running member learns the preferred leaders |
 //! | `read 2` | a linearizable read, named 1, 2, … in order |
-//! | `snapshot 1`, `snapshot 1 at 4` | a snapshot of what is applied, and the purge of the log before it |
-//! | `logs`, `status` | what the disks hold; what members are |
-//! | `quietly …` | the same without messages and writes |
+//! | `snapshot 1`, `snapshot 1 at 4` | a snapshot of the applied state, and the purge of the log before it |
+//! | `logs`, `status` | prints the durable logs, or the state of all members |
+//! | `quietly …` | runs the command without printing messages and writes |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -68,7 +68,7 @@ struct Envelope {
     from: MemberId,
     to: MemberId,
     message: Message,
-    /// What streams along with an offer to install it.
+    /// Image that is sent with an InstallSnapshot message.
     snapshot: Option<Bytes>,
 }
 
@@ -91,13 +91,13 @@ pub(crate) struct Interpreter {
 
 type Outcome = Result<(), String>;
 
-/// Time after the start, in ms, after which no earlier leader is trusted any more.
+/// Time in ms after which a started member no longer honours the lease of an earlier leader.
 const LONG_AGO_MS: u64 = 2_000;
 /// Most rounds of `settle`.
 const ROUNDS_MAX: usize = 1_000;
 
 impl Interpreter {
-    /// Carries out a command; the lines that its outputs print.
+    /// Carries out a command and returns the lines that it prints.
     pub(crate) fn act(&mut self, command: &str) -> Result<Vec<String>, String> {
         let mut words: Vec<&str> = command.split_whitespace().collect();
         self.is_quiet = words.first() == Some(&"quietly");
@@ -167,11 +167,11 @@ impl Interpreter {
                 let member = id(number(rest[0]));
                 let is_leader = self.raft(member)?.soft_state().role == Role::Leader;
                 if is_leader != (verb == "beat") {
-                    return Err("only a leader beats, and only others can find it silent".into());
+                    return Err("beat needs a leader, and silence needs another role".into());
                 }
                 let deadline = self.raft(member)?.deadline();
                 if deadline == Duration::MAX {
-                    return Err("it waits for nothing".into());
+                    return Err("the member has no deadline".into());
                 }
                 let deadline_ms = deadline.as_nanos().div_ceil(1_000_000) as u64;
                 let clock = self.clocks.entry(member).or_default();
@@ -326,7 +326,7 @@ impl Interpreter {
         Ok(outcome)
     }
 
-    /// A request, which may be refused.
+    /// Makes a request at a member, and prints the refusal if there is one.
     fn ask(&mut self, at: MemberId, act: impl FnOnce(&mut Raft, Now) -> Outcome) -> Outcome {
         let now = self.now(at);
         let raft = self.members.get_mut(&at).and_then(|member| member.raft.as_mut());
@@ -337,7 +337,7 @@ impl Interpreter {
         Ok(())
     }
 
-    /// Takes off the wire the messages that a command names.
+    /// Removes the messages that a command selects from the wire.
     fn take(&mut self, rest: &[&str]) -> Result<Vec<Envelope>, String> {
         let (from, to) = match rest {
             [] => (None, None),
@@ -352,7 +352,7 @@ impl Interpreter {
         };
         let (taken, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut self.wire).into_iter().partition(meant);
         self.wire = kept;
-        if taken.is_empty() { Err("nothing is on that way".into()) } else { Ok(taken) }
+        if taken.is_empty() { Err("no message is on that link".into()) } else { Ok(taken) }
     }
 
     fn deliver(&mut self, envelope: Envelope) -> Outcome {
@@ -396,7 +396,7 @@ impl Interpreter {
             everyone.into_iter().try_for_each(|member| self.persist(member))?;
             std::mem::take(&mut self.wire).into_iter().try_for_each(|envelope| self.deliver(envelope))?;
         }
-        Err("it does not come to rest".into())
+        Err("the cluster does not settle".into())
     }
 
     /// Carries out a core's outputs; committed entries are applied at once.
@@ -417,12 +417,12 @@ impl Interpreter {
                 }
                 continue;
             };
-            self.tell(at, &output);
+            self.print(at, &output);
             self.perform(at, output);
         }
     }
 
-    fn tell(&mut self, at: MemberId, output: &Output) {
+    fn print(&mut self, at: MemberId, output: &Output) {
         let is_detail = matches!(output, Output::Persist(_) | Output::InstallSnapshot { .. });
         if self.is_quiet && is_detail {
             return;
@@ -482,7 +482,7 @@ impl Interpreter {
     }
 }
 
-/// Puts term, vote and entries on a disk at once.
+/// Makes term, vote and entries durable on a disk at once.
 fn put(disk: &mut Disk, hard_state: HardState, entries: Vec<Entry>) {
     disk.write(Persist { io: IoId(0), hard_state: Some(hard_state), entries });
     disk.begin_sync();
@@ -497,7 +497,7 @@ fn numbers(words: &[&str]) -> Vec<u64> {
     words.iter().map(|word| number(word)).collect()
 }
 
-/// `1 2 3 learners 4`
+/// Parses `1 2 3 learners 4` into both lists.
 fn two_lists(words: &[&str], between: &str) -> (Vec<u64>, Vec<u64>) {
     let place = words.iter().position(|word| *word == between).unwrap_or(words.len());
     (numbers(&words[..place]), numbers(words.get(place + 1..).unwrap_or_default()))

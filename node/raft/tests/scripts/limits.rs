@@ -1,4 +1,5 @@
-//! `name=value` → a core's configuration. Owns the names, which are those of its fields; durations are in ms.
+//! Parses `name=value` into the configuration of a core. Owns the names, which are those of the fields; durations are in
+//! ms. Does not own default values.
 
 use std::time::Duration;
 

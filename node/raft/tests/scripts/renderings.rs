@@ -1,4 +1,5 @@
-//! How a script shows its members: logs as the paper draws them, and the state of each. Owns the layout.
+//! Renderings of the members of a script: logs as the paper draws them, and the state of each member. Owns the layout.
+//! Does not own the wording of roles and configurations (`words.rs`).
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use raft::MemberId;
 use crate::network::member::Member;
 use crate::words;
 
-/// The terms on each disk, by index; `.` is covered by a snapshot.
+/// Renders the terms of each durable log by index; `.` marks an entry that a snapshot covers.
 pub(crate) fn logs(members: &BTreeMap<MemberId, Member>) -> Vec<String> {
     let last = |member: &Member| member.disk.durable().last().index.0;
     let end = members.values().map(last).max().unwrap_or(0);
@@ -25,7 +26,7 @@ pub(crate) fn logs(members: &BTreeMap<MemberId, Member>) -> Vec<String> {
     lines
 }
 
-/// Role, term, commit index and configuration of each.
+/// Renders role, term, commit index and configuration of each member.
 pub(crate) fn status(members: &BTreeMap<MemberId, Member>) -> Vec<String> {
     let line = |member: &Member| match &member.raft {
         None if member.removed.is_some() => format!("{} is gone", member.id),

@@ -1,12 +1,12 @@
-//! The form of a script: scenes of remarks, commands, a line of dashes, and the expected output. Owns reading and
-//! writing it. Does not own the meaning of commands (`interpreter.rs`).
+//! Format of a script: scenes of comments, commands, a line of dashes, and the expected output. Owns its parser and
+//! printer. Does not own the meaning of commands (`interpreter.rs`).
 //!
 //! ```text
-//! # A remark.
+//! # A comment.
 //! members 1 2 3
 //! start
 //! ----
-//! what was said, line by line, up to a blank line
+//! expected output, up to a blank line
 //! ```
 
 use std::fmt;
@@ -15,16 +15,16 @@ use std::fmt;
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) scenes: Vec<Scene>,
-    /// Remarks behind the last scene.
+    /// Comments after the last scene.
     end: Vec<String>,
 }
 
-/// Commands and what follows from them.
+/// Commands and their outputs.
 #[derive(Debug, Default)]
 pub(crate) struct Scene {
-    /// Remarks, blank lines and commands as they stand.
+    /// Comments, blank lines and commands, unchanged.
     head: Vec<String>,
-    /// Commands with their lines.
+    /// Commands with their line numbers.
     pub(crate) commands: Vec<(usize, String)>,
     pub(crate) said: Vec<String>,
 }

@@ -1,11 +1,12 @@
-//! Messages and outputs of cores as one line of text each. Owns the wording; every script depends on it.
+//! Renders each message and output of a core as one line of text. Owns the wording, on which every script depends. Does
+//! not own the layout of logs (`renderings.rs`).
 
 use raft::{
     Append, AppendReply, Body, Configuration, DropReason, Entry, EntryId, HardState, MemberId, Message, Output,
     Payload, Persist, Role, SnapshotMeta, SoftState,
 };
 
-/// A message on its way.
+/// Renders a message with its sender and receiver.
 pub(crate) fn message(from: MemberId, to: MemberId, message: &Message) -> String {
     format!("{from} > {to}: {}, term {}", body(&message.body), message.term)
 }
@@ -52,7 +53,7 @@ fn appended(append: &Append) -> String {
     format!("after {prev} append {content}; committed up to {commit}")
 }
 
-/// An output of a member, except a message; `None` for an output that concerns only the driver.
+/// Renders an output of a member; `None` for messages and dropped proposals, which the interpreter renders.
 pub(crate) fn output(at: MemberId, output: &Output) -> Option<String> {
     let said = match output {
         Output::Persist(Persist { io, hard_state, entries: content }) => {
@@ -79,7 +80,7 @@ pub(crate) fn output(at: MemberId, output: &Output) -> Option<String> {
     Some(format!("{at} {said}"))
 }
 
-/// Role, term and leader.
+/// Renders role, leader and term.
 pub(crate) fn soft(state: &SoftState) -> String {
     let leader = match (state.role, state.leader) {
         (Role::Leader, _) => String::new(),
@@ -121,7 +122,7 @@ pub(crate) fn payload(payload: &Payload) -> String {
     }
 }
 
-/// `{1 2 3}`, `{1 2 4} and {1 2 3}` while joint, learners behind a plus.
+/// Renders a configuration: `{1 2 3}`, or `{1 2 4} and {1 2 3}` while joint, followed by `+ learners {4}`.
 pub(crate) fn configuration(configuration: &Configuration) -> String {
     let mut text = set(&configuration.voters);
     if configuration.is_joint() {
