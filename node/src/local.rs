@@ -12,7 +12,7 @@ mod process;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
@@ -42,8 +42,8 @@ pub struct LocalArgs {
     /// Number of members; all of them are voters.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub members: u16,
-    /// Directory for the members' data; created if missing, otherwise its cluster is started again.
-    #[arg(long)]
+    /// Directory for the members' data and logs; created if missing, otherwise its cluster is started again.
+    #[arg(long, default_value = "raft-local")]
     pub dir: PathBuf,
     /// Client port of the first member; each further member has the next one. Peer ports are 10 higher, HTTP ports 20.
     #[arg(long, default_value_t = 23_790, value_parser = clap::value_parser!(u16).range(1..=65_500))]
@@ -151,7 +151,7 @@ async fn keep_running(args: &LocalArgs, members: &mut Vec<Process>) -> Result<()
     bootstrap(&ports, &identity, clients.clone()).await?;
     await_leader(args, &identity, clients, members, deadline).await?;
     let endpoints: Vec<String> = ports.iter().map(|ports| url(ports.client)).collect();
-    println!("ready: {}", endpoints.join(","));
+    println!("{}", greeting(&endpoints.join(","), &args.dir));
     loop {
         tokio::time::sleep(RESTART_INTERVAL).await;
         for (member, ports) in members.iter_mut().zip(&ports) {
@@ -161,6 +161,14 @@ async fn keep_running(args: &LocalArgs, members: &mut Vec<Process>) -> Result<()
             }
         }
     }
+}
+
+/// What a person sees once the cluster serves; programs read the first line.
+fn greeting(endpoints: &str, dir: &Path) -> String {
+    format!(
+        "ready: {endpoints}\ntry:   etcdctl --endpoints={endpoints} put greeting hello\nstop:  Control-C; the data stays in {}",
+        dir.display()
+    )
 }
 
 fn check_alive(members: &mut [Process]) -> Result<(), LocalError> {
