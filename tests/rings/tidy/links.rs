@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Finding, Known, source};
+use super::source;
 
 /// Endings of files that a text can name only if the tree has them.
 const ENDINGS: [&str; 10] = ["rs", "md", "toml", "yaml", "yml", "proto", "tla", "cfg", "tpl", "sh"];
@@ -24,9 +24,6 @@ const FOREIGN: &[(&str, &str)] = &[
     ("WithRequireLeader", "a function of etcd's Go client"),
     ("FailedScheduling", "a reason in events of the Kubernetes scheduler"),
 ];
-
-/// Comments that still cite a document that is not in the tree.
-const KNOWN_IN_COMMENTS: Known = &[("", 8)];
 
 #[test]
 fn relative_links_lead_somewhere() {
@@ -79,7 +76,7 @@ fn names_in_documents_exist() {
 #[test]
 fn files_named_in_comments_exist() {
     let tree = Tree::load();
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut findings = Vec::new();
     for (name, text) in super::files(".rs") {
         for (number, line) in source::comments(&text).lines().enumerate() {
             for named in line.split(|c: char| !(c.is_alphanumeric() || "_-./:".contains(c))) {
@@ -88,13 +85,12 @@ fn files_named_in_comments_exist() {
                 // A page of the design that was never in the tree.
                 let is_gone = named == "DESIGN";
                 if is_gone || is_ours && !tree.has_path(named, &folder_of(&name)) {
-                    findings
-                        .push((name.clone(), format!("{name}:{}: names {named}, which does not exist", number + 1)));
+                    findings.push(format!("{name}:{}: names {named}, which does not exist", number + 1));
                 }
             }
         }
     }
-    super::settle_known(&findings, KNOWN_IN_COMMENTS);
+    super::settle(&findings);
 }
 
 #[test]
