@@ -1,79 +1,75 @@
-//! Modules of a crate do not import each other in a circle. Owns which circles are allowed, and why. Does not own how
-//! imports are found (`modules.rs`). `cargo test -p tests --test tidy cycles -- --nocapture` prints the circles of every crate.
+//! No import cycle between the modules of a crate. Owns which cycles are allowed, and why. Does not own how
+//! imports are found (`modules.rs`). `cargo test -p tests --test tidy cycles -- --nocapture` prints the cycles of every crate.
 
 use std::collections::BTreeSet;
 
 use super::modules::{Crate, crates};
 
-/// The only circles that are allowed, each with the reason.
-const ALLOWED: &[(Circle, &str)] = &[(
-    Circle::Family,
+/// The only cycles that are allowed, each with the reason.
+const ALLOWED: &[(Cycle, &str)] = &[(
+    Cycle::Family,
     "a parent module declares its children and uses them, and a child uses its parent's types or adds an `impl` to one: \
-     Rust needs a child's file for this, and nobody can meet the child without the parent",
+     Rust needs a child's file for this, and a child is reached through its parent only",
 )];
 
-/// Files in other circles.
-const KNOWN: super::Known = &[];
-
-/// How the modules of a circle are related.
+/// How the modules of a cycle are related.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Circle {
-    /// One module and its descendants; without the arrows from a descendant to an ancestor there is no circle.
+enum Cycle {
+    /// One module and its descendants; without the imports from a descendant to an ancestor there is no cycle.
     Family,
     /// Any other.
     Strangers,
 }
 
 #[test]
-fn modules_import_each_other_in_one_direction() {
+fn modules_import_in_one_direction() {
     let mut findings = Vec::new();
-    println!("{:<20} {:>7} {:>7} {:>9} {:>9} {:>10}", "crate", "modules", "arrows", "circles", "files", "families");
+    println!("{:<20} {:>7} {:>7} {:>9} {:>9} {:>10}", "crate", "modules", "imports", "cycles", "files", "families");
     for found in crates() {
         let (strangers, families): (Vec<_>, Vec<_>) =
-            circles(&found).into_iter().partition(|circle| kind(&found, circle) == Circle::Strangers);
+            cycles(&found).into_iter().partition(|cycle| kind(&found, cycle) == Cycle::Strangers);
         let files: usize = strangers.iter().map(Vec::len).sum();
         println!(
             "{:<20} {:>7} {:>7} {:>9} {files:>9} {:>10}",
             found.name,
             found.modules.len(),
-            found.arrows.len(),
+            found.imports.len(),
             strangers.len(),
             families.len()
         );
-        let shown: Vec<String> = strangers.iter().map(|circle| describe(&found, circle)).collect();
+        let shown: Vec<String> = strangers.iter().map(|cycle| describe(&found, cycle)).collect();
         println!("{}", shown.concat());
-        for (circle, text) in strangers.iter().zip(&shown) {
-            let file = |module: &usize| found.modules[*module].file.clone();
-            findings.extend(circle.iter().map(|module| (file(module), format!("{} is in\n{text}", file(module)))));
-        }
+        findings.extend(
+            shown.iter().map(|cycle| format!("{}: move what both sides need below them:\n{cycle}", found.name)),
+        );
     }
-    super::settle_known(&findings, KNOWN);
-    assert!(ALLOWED.iter().all(|(circle, _)| *circle != Circle::Strangers), "a circle of strangers is never allowed");
+    super::settle(&findings);
+    assert!(ALLOWED.iter().all(|(cycle, _)| *cycle != Cycle::Strangers), "a cycle of strangers is never allowed");
 }
 
 /// The sets of modules that reach each other, by index.
-fn circles(of: &Crate) -> Vec<Vec<usize>> {
+fn cycles(of: &Crate) -> Vec<Vec<usize>> {
     let keep = |_: usize, _: usize| true;
     let reached: Vec<BTreeSet<usize>> = (0..of.modules.len()).map(|from| reach(of, from, &keep)).collect();
     let mut seen = BTreeSet::new();
-    let mut circles = Vec::new();
+    let mut cycles = Vec::new();
     for from in 0..of.modules.len() {
         if seen.contains(&from) || !reached[from].contains(&from) {
             continue;
         }
-        let circle: Vec<usize> = reached[from].iter().copied().filter(|to| reached[*to].contains(&from)).collect();
-        seen.extend(circle.iter().copied());
-        circles.push(circle);
+        let cycle: Vec<usize> = reached[from].iter().copied().filter(|to| reached[*to].contains(&from)).collect();
+        seen.extend(cycle.iter().copied());
+        cycles.push(cycle);
     }
-    circles
+    cycles
 }
 
-/// The modules at the ends of all ways from `from` over arrows that `keep` lets through.
+/// The modules at the ends of all ways from `from` over imports that `keep` lets through.
 fn reach(of: &Crate, from: usize, keep: &dyn Fn(usize, usize) -> bool) -> BTreeSet<usize> {
     let mut reached = BTreeSet::new();
     let mut next = vec![from];
     while let Some(at) = next.pop() {
-        for &(source, target) in of.arrows.keys() {
+        for &(source, target) in of.imports.keys() {
             if source == at && keep(source, target) && reached.insert(target) {
                 next.push(target);
             }
@@ -82,22 +78,22 @@ fn reach(of: &Crate, from: usize, keep: &dyn Fn(usize, usize) -> bool) -> BTreeS
     reached
 }
 
-fn kind(of: &Crate, circle: &[usize]) -> Circle {
+fn kind(of: &Crate, cycle: &[usize]) -> Cycle {
     let is_above = |above: usize, below: usize| {
         let (above, below) = (&of.modules[above].path, &of.modules[below].path);
         above.len() < below.len() && below.starts_with(above)
     };
-    let has_top = circle.iter().any(|top| circle.iter().all(|other| other == top || is_above(*top, *other)));
-    let downward = |from: usize, to: usize| circle.contains(&from) && circle.contains(&to) && !is_above(to, from);
-    let is_family = has_top && !circle.iter().any(|from| reach(of, *from, &downward).contains(from));
-    if is_family { Circle::Family } else { Circle::Strangers }
+    let has_top = cycle.iter().any(|top| cycle.iter().all(|other| other == top || is_above(*top, *other)));
+    let downward = |from: usize, to: usize| cycle.contains(&from) && cycle.contains(&to) && !is_above(to, from);
+    let is_family = has_top && !cycle.iter().any(|from| reach(of, *from, &downward).contains(from));
+    if is_family { Cycle::Family } else { Cycle::Strangers }
 }
 
-/// The arrows of a circle with one name that each of them carries.
-fn describe(of: &Crate, circle: &[usize]) -> String {
-    let mut lines = vec![format!("  a circle of {} modules\n", circle.len())];
-    for ((from, to), name) in &of.arrows {
-        if circle.contains(from) && circle.contains(to) {
+/// The imports of a cycle with one name that each of them carries.
+fn describe(of: &Crate, cycle: &[usize]) -> String {
+    let mut lines = vec![format!("  a cycle of {} modules\n", cycle.len())];
+    for ((from, to), name) in &of.imports {
+        if cycle.contains(from) && cycle.contains(to) {
             lines.push(format!("    {} -> {}: {name}\n", of.modules[*from].file, of.modules[*to].file));
         }
     }
@@ -105,7 +101,7 @@ fn describe(of: &Crate, circle: &[usize]) -> String {
 }
 
 #[test]
-fn a_circle_of_parent_and_child_is_told_from_one_of_strangers() {
+fn a_cycle_of_parent_and_child_is_told_from_one_of_strangers() {
     let family = Crate::from_files(
         "x",
         &[
@@ -116,9 +112,9 @@ fn a_circle_of_parent_and_child_is_told_from_one_of_strangers() {
             ("src/b.rs", "use crate::a::A;"),
         ],
     );
-    let found = circles(&family);
+    let found = cycles(&family);
     assert_eq!(found.len(), 1, "{found:?}");
-    assert_eq!(kind(&family, &found[0]), Circle::Family);
+    assert_eq!(kind(&family, &found[0]), Cycle::Family);
 
     let strangers = Crate::from_files(
         "x",
@@ -128,8 +124,8 @@ fn a_circle_of_parent_and_child_is_told_from_one_of_strangers() {
             ("src/b.rs", "pub struct B; fn f() -> crate::a::A { todo() } #[cfg(test)] mod tests { use crate::b; }"),
         ],
     );
-    let found = circles(&strangers);
+    let found = cycles(&strangers);
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].len(), 2);
-    assert_eq!(kind(&strangers, &found[0]), Circle::Strangers);
+    assert_eq!(kind(&strangers, &found[0]), Cycle::Strangers);
 }

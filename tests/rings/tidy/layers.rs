@@ -22,9 +22,6 @@ const EXACT: &[(&str, &[&str])] = &[
 /// only the one of the crate that it checks.
 const PURE: [&str; 4] = ["node/raft", "node/mvcc", "node/storage", "operator/plan"];
 
-/// Pure crates whose `clippy.toml` is still missing.
-const WITHOUT_CLIPPY_TOML: [&str; 0] = [];
-
 /// What a crate must not reach, not even through others.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("raft", &["tokio", "tonic", "rand", "getrandom"]),
@@ -117,9 +114,8 @@ fn every_pure_crate_has_its_own_bans() {
     for folder in PURE {
         let file = super::top().join(folder).join("clippy.toml");
         let bans = std::fs::read_to_string(&file).unwrap_or_default();
-        let is_known = WITHOUT_CLIPPY_TOML.contains(&folder);
         assert!(
-            is_known || bans.contains("disallowed-"),
+            bans.contains("disallowed-"),
             "{folder}: add a clippy.toml with disallowed types and methods, each with its reason"
         );
     }

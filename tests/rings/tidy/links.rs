@@ -20,6 +20,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
 const FOREIGN: &[(&str, &str)] = &[
     ("SO_REUSEPORT", "an option of Linux sockets"),
     ("EX_IOERR", "an exit code of sysexits.h"),
+    ("USER_HZ", "a constant of the Linux kernel"),
     ("br_netfilter", "a module of the Linux kernel"),
     ("WithRequireLeader", "a function of etcd's Go client"),
     ("FailedScheduling", "a reason in events of the Kubernetes scheduler"),

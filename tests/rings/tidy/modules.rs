@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::source;
 
-/// A crate's modules and the arrows between them.
+/// A crate's modules and the imports between them.
 pub(crate) struct Crate {
     /// The crate's folder, with the program's name for a program.
     pub(crate) name: String,
     pub(crate) modules: Vec<Module>,
     /// Which module uses which other, with one name it uses.
-    pub(crate) arrows: BTreeMap<(usize, usize), String>,
+    pub(crate) imports: BTreeMap<(usize, usize), String>,
 }
 
 /// A module with a file of its own.
@@ -48,7 +48,7 @@ pub(crate) fn crates() -> Vec<Crate> {
 
 impl Crate {
     fn load(name: String, root: &str, read: &dyn Fn(&str) -> Option<String>) -> Self {
-        let mut found = Self { name, modules: Vec::new(), arrows: BTreeMap::new() };
+        let mut found = Self { name, modules: Vec::new(), imports: BTreeMap::new() };
         let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder);
         found.add(root.to_owned(), folder, Vec::new(), None, read);
         found.draw();
@@ -92,7 +92,7 @@ impl Crate {
         for from in 0..self.modules.len() {
             for path in self.modules[from].named.clone() {
                 if let Some(to) = self.resolve(from, &path, 0).filter(|to| *to != from) {
-                    self.arrows.entry((from, to)).or_insert_with(|| path.join("::"));
+                    self.imports.entry((from, to)).or_insert_with(|| path.join("::"));
                 }
             }
         }
