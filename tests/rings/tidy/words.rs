@@ -29,7 +29,7 @@ const REFUSED: &[(&[&str], &str)] = &[
 ];
 
 /// Uses that were there before this check.
-const KNOWN_WORDS: Known = &[("", 194)];
+const KNOWN_WORDS: Known = &[("", 19)];
 
 /// Texts that quote the refused words.
 const QUOTING: [&str; 2] = ["tidy/words.rs", "docs/contributing/glossary.md"];

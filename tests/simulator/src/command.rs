@@ -1,5 +1,5 @@
 //! Commands that clients write to the log, and the answers. Owns the types and their encoding. Does not own what a
-//! command does: [`super::machine`] does, and independently of it [`crate::check::model`].
+//! command does: [`crate::cores::machine`] does, and independently of it [`crate::check::model`].
 
 use std::fmt;
 
