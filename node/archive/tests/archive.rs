@@ -206,7 +206,7 @@ async fn each_cause_is_distinguished_and_backups_succeed_when_it_is_gone() {
     };
     server.give_credentials("root-key", "another-secret");
     assert_eq!(causes(&access).await, "CredentialsRefused");
-    server.give_credentials("nobody", "root-secret");
+    server.give_credentials("another-key", "root-secret");
     assert_eq!(causes(&access).await, "CredentialsRefused");
     server.give_credentials("root-key", "");
     assert_eq!(causes(&access).await, "CredentialsMissing");

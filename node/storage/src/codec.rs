@@ -278,7 +278,7 @@ pub fn put_entry_id(into: &mut Vec<u8>, id: EntryId) {
 /// Appends an entry.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. The bytes appended until then are of no use.
+/// Returns [`EncodeError`] if a part is too large. Discard the bytes appended until then.
 pub fn put_entry(into: &mut Vec<u8>, entry: &Entry) -> Result<(), EncodeError> {
     put_entry_id(into, entry.id);
     into.extend_from_slice(&entry.time_ms.to_le_bytes());
@@ -288,7 +288,7 @@ pub fn put_entry(into: &mut Vec<u8>, entry: &Entry) -> Result<(), EncodeError> {
 /// Appends the payload of an entry.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. The bytes appended until then are of no use.
+/// Returns [`EncodeError`] if a part is too large. Discard the bytes appended until then.
 pub fn put_payload(into: &mut Vec<u8>, payload: &Payload) -> Result<(), EncodeError> {
     let (kind, body) = payload_parts(payload)?;
     into.push(kind);
@@ -313,7 +313,7 @@ pub fn put_text(into: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
 /// Appends the name and the URLs of a member.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. The bytes appended until then are of no use.
+/// Returns [`EncodeError`] if a part is too large. Discard the bytes appended until then.
 pub fn put_member_info(into: &mut Vec<u8>, info: &MemberInfo) -> Result<(), EncodeError> {
     put_text(into, &info.name)?;
     put_text(into, &info.peer_url)?;
@@ -323,7 +323,7 @@ pub fn put_member_info(into: &mut Vec<u8>, info: &MemberInfo) -> Result<(), Enco
 /// Appends a configuration.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. The bytes appended until then are of no use.
+/// Returns [`EncodeError`] if a part is too large. Discard the bytes appended until then.
 pub fn put_configuration(into: &mut Vec<u8>, configuration: &Configuration) -> Result<(), EncodeError> {
     let Configuration { voters, outgoing, learners, learners_next, members, removed } = configuration;
     let start = into.len();
@@ -350,7 +350,7 @@ pub fn put_configuration(into: &mut Vec<u8>, configuration: &Configuration) -> R
 /// Appends a snapshot's meta.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. The bytes appended until then are of no use.
+/// Returns [`EncodeError`] if a part is too large. Discard the bytes appended until then.
 pub fn put_snapshot_meta(into: &mut Vec<u8>, meta: &SnapshotMeta) -> Result<(), EncodeError> {
     let SnapshotMeta { last, time_ms, configuration, configuration_index } = meta;
     into.push(VERSION);

@@ -15,7 +15,7 @@ const LATER: Duration = Duration::from_secs(2);
 /// Longest interval while a member is waited for, because no watched object changes when it is done.
 const WATCHFUL: Duration = Duration::from_secs(1);
 /// Interval when all is well: a wiped volume shows only in its member's own report.
-pub(crate) const CALM: Duration = Duration::from_secs(5);
+pub(crate) const IDLE: Duration = Duration::from_secs(5);
 
 /// When to observe again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,14 +36,14 @@ pub(crate) fn of(valid: &ValidatedCluster<'_>, decision: &Decision) -> Pace {
 fn intervals(valid: &ValidatedCluster<'_>, decision: &Decision) -> (Duration, Duration) {
     let moves = !decision.actions.is_empty() || decision.activity.is_some() || decision.outage.is_some();
     if !moves || decision.stalled.is_some() || valid.spec.paused {
-        return (CALM, CALM);
+        return (IDLE, IDLE);
     }
     let restores = decision.activity.as_ref().is_some_and(|note| note.reason == Reason::Restoring);
     match decision.blocked.as_ref().map(|note| note.reason) {
         None if restores => (SOON, WATCHFUL),
-        None | Some(Reason::MembersNotReady | Reason::NoLeader) => (SOON, CALM),
+        None | Some(Reason::MembersNotReady | Reason::NoLeader) => (SOON, IDLE),
         Some(Reason::LearnerBehind | Reason::ChangeInFlight) => (SOON, WATCHFUL),
         // Only a person or Kubernetes can help.
-        Some(_) => (LATER, CALM),
+        Some(_) => (LATER, IDLE),
     }
 }

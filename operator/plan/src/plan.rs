@@ -214,5 +214,5 @@ pub fn internal_error(observed: &Observed, message: &str) -> Plan {
 /// No action, and a report of why.
 fn refused(observed: &Observed, decision: Decision) -> Plan {
     let status = status::of(&Facts { observed, roster: None, identity: None, decision: &decision });
-    Plan { actions: Vec::new(), status, requeue_after: pace::CALM, requeue_at_most: pace::CALM }
+    Plan { actions: Vec::new(), status, requeue_after: pace::IDLE, requeue_at_most: pace::IDLE }
 }

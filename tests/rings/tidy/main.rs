@@ -43,39 +43,3 @@ fn files(ending: &str) -> Vec<(String, String)> {
 fn settle(findings: &[String]) {
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }
-
-/// A file, and what is wrong with it.
-type Finding = (String, String);
-
-/// How many findings were there before a check, by folder, where `""` is the whole tree: those of a file count for the
-/// longest folder that holds it. Numbers may only shrink, and a folder that is not listed has none.
-type Known = &'static [(&'static str, usize)];
-
-/// Fails where a folder has more findings than are known; prints where it has fewer, so that the list is shortened.
-fn settle_known(findings: &[Finding], known: Known) {
-    let folder_of = |file: &str| {
-        let holds =
-            |folder: &str| folder.is_empty() || file.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
-        known.iter().map(|(folder, _)| *folder).filter(|folder| holds(folder)).max_by_key(|folder| folder.len())
-    };
-    let mut unknown = Vec::new();
-    for (folder, limit) in known.iter().map(|(folder, limit)| (Some(*folder), *limit)).chain([(None, 0)]) {
-        let found: Vec<&str> =
-            findings.iter().filter(|(file, _)| folder_of(file) == folder).map(|(_, what)| what.as_str()).collect();
-        if found.len() > limit {
-            unknown.push(format!(
-                "{}: {} findings, {limit} of them known:\n{}",
-                folder.unwrap_or("in other folders"),
-                found.len(),
-                found.join("\n")
-            ));
-        } else if found.len() < limit {
-            println!(
-                "{}: {} findings, {limit} known: shorten the list",
-                folder.unwrap_or("in other folders"),
-                found.len()
-            );
-        }
-    }
-    settle(&unknown);
-}

@@ -1,8 +1,6 @@
 //! Words that are refused: those that are wrong in every use, leftovers, names that say nothing, paths of one machine.
 //! Owns the lists. Does not own style, which no test can read, nor the meaning of words (the glossary).
 
-use super::{Finding, Known};
-
 /// Words and phrases that are refused in every text of the tree and as parts of names, and what to say instead.
 const REFUSED: &[(&[&str], &str)] = &[
     (&["time-out", "time-outs"], "timeout"),
@@ -28,27 +26,24 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["nobody", "somebody", "anybody", "whoever", "whomever"], "the party: member, client, leader, caller, operator"),
 ];
 
-/// Uses that were there before this check.
-const KNOWN_WORDS: Known = &[("", 19)];
-
 /// Texts that quote the refused words.
 const QUOTING: [&str; 2] = ["tidy/words.rs", "docs/contributing/glossary.md"];
 
 #[test]
 fn words_that_are_wrong_in_every_use_are_refused() {
-    let mut findings: Vec<Finding> = Vec::new();
+    let mut findings = Vec::new();
     let is_checked = |name: &str| {
         !QUOTING.iter().any(|quoting| name.ends_with(quoting)) && !name.ends_with(".lock") && !name.ends_with("go.sum")
     };
     for (name, text) in super::files("").into_iter().filter(|(name, _)| is_checked(name)) {
         for (_, word, instead) in refused(&name) {
-            findings.push((name.clone(), format!("{name}: the name says \"{word}\": say {instead}")));
+            findings.push(format!("{name}: the name says \"{word}\": say {instead}"));
         }
         for (line, word, instead) in refused(&text) {
-            findings.push((name.clone(), format!("{name}:{line}: \"{word}\": say {instead}")));
+            findings.push(format!("{name}:{line}: \"{word}\": say {instead}"));
         }
     }
-    super::settle_known(&findings, KNOWN_WORDS);
+    super::settle(&findings);
 }
 
 /// Line, word and what to say instead, for each refused word.

@@ -435,7 +435,7 @@ fn a_learner_forgets_a_silent_leader() {
 /// One change can replace any members by any others, even the leader, while clients are served.
 #[test]
 fn any_configuration_leads_to_any_other() {
-    let wishes: [(&[u64], &[u64]); 6] = [
+    let targets: [(&[u64], &[u64]); 6] = [
         (&[1, 2, 3, 4, 5], &[]),
         (&[4, 5, 6], &[1]),
         (&[6], &[7]),
@@ -448,7 +448,7 @@ fn any_configuration_leads_to_any_other() {
     for number in 4..=10 {
         cluster.add_blank(number);
     }
-    for (voters, learners) in wishes {
+    for (voters, learners) in targets {
         // New voters first join as learners, as the operator does it.
         let leader = cluster.elect();
         let (now, _) = cluster.raft(leader).configuration();

@@ -180,7 +180,7 @@ impl SnapshotWriter {
     /// Appends to the payload.
     ///
     /// # Errors
-    /// Returns [`SnapshotError`] if a write failed. The draft is of no use then; the member's state is unchanged.
+    /// Returns [`SnapshotError`] if a write failed. Discard the draft then; the member's state is unchanged.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         Ok(self.0.write(bytes)?)
     }
@@ -216,7 +216,7 @@ impl SnapshotReceiver {
     /// Appends to the payload.
     ///
     /// # Errors
-    /// Returns [`SnapshotError`] if a write failed. The draft is of no use then; the member's state is unchanged.
+    /// Returns [`SnapshotError`] if a write failed. Discard the draft then; the member's state is unchanged.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         Ok(self.0.write(bytes)?)
     }
