@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::error::{ProposeError, ReadError};
 use crate::outcome::Committed;
 
-/// Identifies the runtime that a waiting caller runs on; an index into [`ReplyLanes`].
+/// Identifies the runtime that a waiting caller runs on; an index into `ReplyLanes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyLaneId(pub usize);
 

@@ -48,6 +48,8 @@ enum Step {
     Format,
     /// clippy, warnings denied
     Lint,
+    /// rustdoc of the workspace, warnings denied, so that links between items lead somewhere
+    Documents,
     /// Licences and sources of dependencies
     Dependencies,
     /// Unit, property, simulation and tidiness tests of the workspace
@@ -71,10 +73,11 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Step; 13] = [
+    const ALL: [Step; 14] = [
         Step::Machine,
         Step::Format,
         Step::Lint,
+        Step::Documents,
         Step::Dependencies,
         Step::Workspace,
         Step::Tla,
@@ -96,6 +99,7 @@ impl Step {
             Step::Machine => "machine",
             Step::Format => "format",
             Step::Lint => "lint",
+            Step::Documents => "documents",
             Step::Dependencies => "dependencies",
             Step::Workspace => "workspace",
             Step::Tla => "tla",
@@ -115,6 +119,7 @@ impl Step {
             Step::Machine => "packages and toolchain",
             Step::Format => "rustfmt",
             Step::Lint => "clippy",
+            Step::Documents => "rustdoc",
             Step::Dependencies => "cargo-deny",
             Step::Workspace => "workspace tests",
             Step::Tla => "TLA+",
@@ -219,6 +224,7 @@ impl Running<'_, '_> {
             Step::Machine => steps.step(step.name(), || prepare(&note)),
             Step::Format => steps.step(step.name(), || show(cargo().args(["fmt", "--all", "--check"]))),
             Step::Lint => steps.step(step.name(), lint),
+            Step::Documents => steps.step(step.name(), documents),
             Step::Dependencies => steps.step(step.name(), || dependencies(&note)),
             Step::Workspace => steps.step(step.name(), || workspace_tests(self.arguments.thorough)),
             Step::Tla => steps.step(step.name(), || tla::check(&note)),
@@ -281,6 +287,15 @@ fn prepare(note: &dyn Fn(&str)) -> Result<()> {
     add_component("clippy", "clippy", note)?;
     add_target(&static_target(), note)?;
     install_missing(&[("cc", "gcc"), ("musl-gcc", "musl-tools")], note)
+}
+
+/// Documents private items as well, because contributors read them; not the copies of crates with planted bugs, whose
+/// names are those of the originals.
+fn documents() -> Result<()> {
+    let mut document = cargo();
+    document.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+    document.args(["--exclude", "raft-with-bugs", "--exclude", "world-with-bugs"]);
+    show(document.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
 fn lint() -> Result<()> {
