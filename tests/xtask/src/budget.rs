@@ -125,7 +125,7 @@ mod tests {
     /// Each share has a margin for a machine that does something else, so together they may be over the whole by as much.
     #[test]
     fn the_shares_fit_into_the_whole() {
-        const MARGIN: f64 = 1.25;
+        const MARGIN: f64 = 2.1;
         let budget = Budget::read().unwrap();
         let whole = budget.shares[WHOLE];
         let steps = budget.shares.iter().filter(|(name, _)| *name != WHOLE);
