@@ -1,6 +1,7 @@
-//! How large a world is, and what is wrong with it. Owns the words; what they lead to is the world's.
+//! Bounds of a small world and the flaw planted in it. Owns these parameters. Does not own their effects (`state.rs`,
+//! `clocks.rs`, `snapshots.rs`).
 
-/// How much of what may happen.
+/// Upper limits of a world: how often each event may happen.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) name: &'static str,
@@ -9,79 +10,80 @@ pub(crate) struct Bounds {
     /// Highest term.
     pub(crate) terms: usize,
     pub(crate) proposals: u8,
-    /// The wanted voters and learners, once.
+    /// Voters and learners that the only membership change asks for.
     pub(crate) change: Option<(&'static [u64], &'static [u64])>,
     /// Crashes, each followed by a restart.
     pub(crate) crashes: u8,
-    /// Heartbeats that fall due.
-    pub(crate) beats: u8,
-    /// Messages that arrive and arrive again.
-    pub(crate) doubles: u8,
+    /// Heartbeats that a leader sends because they are due.
+    pub(crate) heartbeats: u8,
+    /// Messages that arrive twice.
+    pub(crate) duplicates: u8,
     pub(crate) reads: u8,
     pub(crate) transfers: u8,
-    /// Snapshots that members take of their own state, each after every entry that it applied; the log behind one is purged.
+    /// Snapshots that members take of their state. A snapshot is due after each applied entry; the entries that it covers
+    /// are purged.
     pub(crate) snapshots: u8,
-    /// Messages on their way at once; what is sent beyond that is lost.
-    pub(crate) wire: usize,
+    /// Messages in flight; a message sent beyond this number is lost.
+    pub(crate) in_flight: usize,
     pub(crate) pre_vote: bool,
     pub(crate) time: Time,
     pub(crate) opening: Opening,
-    /// The search gives up beyond that.
+    /// Number of states at which the search fails.
     pub(crate) states_max: usize,
     pub(crate) flaw: Flaw,
 }
 
-/// How clocks go.
+/// How clocks advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Time {
-    /// Each by itself, as far as it takes: a silence may end at any moment. No lease could hold.
-    Free,
-    /// In steps, mostly together; reads are by lease.
-    InStep {
-        /// How often.
+    /// Each clock by itself, so that an election timeout may pass at any time. No lease could hold.
+    Independent,
+    /// In steps, usually all together. Reads use the lease.
+    Together {
+        /// Number of steps.
         steps: u8,
-        /// How often one goes alone, or stands still while the others go: as the configured bound allows.
+        /// How often one clock advances alone, or stands still while the others advance. The configured drift allows it.
         drifts: u8,
-        /// Steps that a machine sleeps through, and notices.
+        /// Steps during which a machine sleeps. Its wall clock shows the sleep.
         sleeps: u8,
     },
 }
 
-/// Where a search begins.
+/// State in which a search begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Opening {
-    /// No member leads, and nothing happened.
+    /// No member leads; all logs are empty.
     Start,
-    /// One leads, and everybody knows.
+    /// One member leads, and all members know it.
     Led,
-    /// One leads, and one that campaigned against it is still to be heard.
+    /// One member leads, and vote requests of another candidate are still in flight.
     Contested,
 }
 
-/// What is wrong around the cores.
+/// Flaw planted in the disk, the driver or the clocks around the cores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
     None,
-    /// A crash loses the vote, though not the term.
+    /// A crash loses the vote but not the term.
     ForgetsVote,
-    /// A write is acknowledged though a crash can still lose it.
+    /// A write is acknowledged while a crash can still lose it.
     AcknowledgesEarly,
-    /// A snapshot is installed and the log that it replaces stays.
+    /// A snapshot is installed, but the log that it replaces stays.
     InstallsOverLog,
-    /// A snapshot is installed and the state machine stays as it was.
+    /// A snapshot is installed, but the state machine keeps its old state.
     InstallsWithoutState,
-    /// The log is purged when a snapshot is captured, before it is durable.
+    /// The log is purged when a snapshot is captured, before the snapshot is durable.
     PurgesEarly,
-    /// One entry more is purged than the snapshot covers.
+    /// The purge removes one entry more than the snapshot covers.
     PurgesTooMuch,
-    /// A driver takes a lease that it saw a moment ago for one that still holds.
+    /// A driver assumes that a lease that held a moment ago still holds.
     KeepsLease,
-    /// The lease of the member that leads first is longer than the others' election timeout allows.
+    /// Member 1, the first leader, has a lease longer than the others' election timeout allows.
     LeaseTooLong,
-    /// Clocks part further than the configured bound.
-    ClocksPart,
-    /// A machine that slept does not show it by its wall clock.
+    /// Clocks drift apart by one step more than the configured bound.
+    ClocksDriftTooFar,
+    /// The wall clock of a machine that slept does not show the sleep.
     HidesSleep,
-    /// A start is dated back, so that no leader of before the crash is trusted any more.
-    StartsInThePast,
+    /// A start is dated back, so that the member no longer trusts the leader from before the crash.
+    StartsBackdated,
 }

@@ -1,17 +1,17 @@
-//! Clocks that keep step, as leases need them. Owns the steps, what they allow, and which ages a digest counts.
+//! Clocks with bounded drift, as leases need them. Owns the clock steps, the timeouts that they allow, and the ages that
+//! are part of a digest. Does not own the other events (`state.rs`).
 //!
-//! Time goes in steps. Mostly all members' clocks take one together; but now and then, so often as a world says, one
-//! goes alone, or stands still while the others go. So two clocks part by as many steps at most, over any span of time,
-//! and the bound that the cores are told is just above that. The lease is as long as that bound lets a configuration
-//! have it, with nothing to spare: it outlives one step and not two, in an election timeout of two steps and as many as
-//! clocks may part.
+//! Time advances in steps. Usually the clocks of all members advance together. At most `drifts` times, one clock
+//! advances alone, or stands still while the others advance. So two clocks differ by at most `drifts` steps over any
+//! span of time, and `clock_drift` of the cores is just above that. The lease is the longest that this configuration
+//! allows: the election timeout is two steps plus `drifts` steps, so the lease outlives one step and not two.
 //!
-//! A silence ends, at the earliest, when the shortest timeout that chance could draw is over; then the clock is put
-//! forward to the one that it did draw. All that a member has waited for is over by then, so nothing but the draw is
-//! skipped.
+//! An election timeout passes at the earliest when the shortest timeout that can be drawn is over. Then the clock
+//! advances to the timeout that was drawn. Everything else that the member waits for is over by then, so only the random
+//! part is skipped.
 //!
-//! Everything together takes less than a millisecond, so the wall clock stands still, except on a machine that slept: its
-//! monotonic clock missed a step, and its wall clock shows it.
+//! A run takes less than a millisecond, so the wall clock stands still, except on a machine that slept: its monotonic
+//! clock missed a step, and its wall clock shows it.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -20,29 +20,29 @@ use raft::{Body, Config, MemberId, Message, Raft, Role};
 
 use crate::bounds::{Bounds, Flaw, Time};
 use crate::member::Member;
-use crate::state::{Act, World};
+use crate::state::{Event, World};
 
-/// Of clocks that go each by itself.
+/// Election timeout where each clock advances by itself.
 pub(crate) const ELECTION: Duration = Duration::from_secs(1);
 
-/// Steps that are not counted: time just goes on.
-pub(crate) const ENDLESS: u8 = u8::MAX;
+/// Value of `steps` for which steps are not counted, so that time has no limit.
+pub(crate) const UNLIMITED: u8 = u8::MAX;
 const STEP: Duration = Duration::from_micros(50);
-/// Those that a lease outlives, and the one that ends it.
+/// Steps in which a lease ends: it outlives all but the last.
 const LEASE_STEPS: u32 = 2;
-/// More than the clocks may part, in whole ms.
-const SLEEP_SHOWS_MS: u64 = 10;
+/// Sleep that the wall clock shows, in ms: more than the clocks may drift apart.
+const SHOWN_SLEEP_MS: u64 = 10;
 
 pub(crate) fn election(time: Time) -> Duration {
     match time {
-        Time::Free => ELECTION,
-        Time::InStep { drifts, .. } => STEP * (LEASE_STEPS + u32::from(drifts)),
+        Time::Independent => ELECTION,
+        Time::Together { drifts, .. } => STEP * (LEASE_STEPS + u32::from(drifts)),
     }
 }
 
-/// The longest lease, with no time to spare.
+/// Configures the longest lease that is valid, so that the search tests the limit.
 pub(crate) fn configure(config: &mut Config, bounds: &Bounds) {
-    let Time::InStep { drifts, .. } = bounds.time else { return };
+    let Time::Together { drifts, .. } = bounds.time else { return };
     let is_too_long = bounds.flaw == Flaw::LeaseTooLong && config.id == MemberId(1);
     config.election_timeout = election(bounds.time) + if is_too_long { STEP } else { Duration::ZERO };
     config.transfer_timeout = config.election_timeout;
@@ -52,66 +52,67 @@ pub(crate) fn configure(config: &mut Config, bounds: &Bounds) {
     config.leader_lease = config.election_timeout - config.clock_drift - Duration::from_nanos(1);
 }
 
-/// How long it has trusted a leader. What is older than an election timeout is over, however old; and no time is absolute,
-/// or no two states would ever be the same.
+/// Adds the time since the last contact with a leader to a digest, at most an election timeout, because beyond that the
+/// exact value has no effect. Absolute times stay out, otherwise no two states would be equal.
 pub(crate) fn fingerprint(member: &Member, bounds: &Bounds, into: &mut impl Hasher) {
-    let age = member.clock.saturating_sub(member.heard).min(election(bounds.time));
-    (age, member.lease_seen == Some(member.clock)).hash(into);
+    let age = member.clock.saturating_sub(member.contact).min(election(bounds.time));
+    (age, member.lease_held_at == Some(member.clock)).hash(into);
 }
 
 impl World {
-    /// What clocks may do now.
-    pub(crate) fn clock_acts(&self, bounds: &Bounds, acts: &mut Vec<Act>) {
-        let Time::InStep { steps, drifts, sleeps } = bounds.time else { return };
+    /// Adds the clock events that are possible now.
+    pub(crate) fn add_clock_events(&self, bounds: &Bounds, events: &mut Vec<Event>) {
+        let Time::Together { steps, drifts, sleeps } = bounds.time else { return };
         let spent = &self.spent;
         if spent.steps == steps {
             return;
         }
-        let drifts = if bounds.flaw == Flaw::ClocksPart { drifts + 1 } else { drifts };
-        acts.push(Act::Step);
+        let drifts = if bounds.flaw == Flaw::ClocksDriftTooFar { drifts + 1 } else { drifts };
+        events.push(Event::AdvanceAll);
         for at in 0..self.members.len() {
             if spent.drifts < drifts {
-                acts.extend([Act::Fast(at), Act::Slow(at)]);
+                events.extend([Event::AdvanceOne(at), Event::AdvanceOthers(at)]);
             }
-            acts.extend((spent.sleeps < sleeps).then_some(Act::Sleep(at)));
+            events.extend((spent.sleeps < sleeps).then_some(Event::Sleep(at)));
         }
     }
 
-    /// Clocks go a step, or some of them do.
-    pub(crate) fn step_clocks(&mut self, bounds: &Bounds, act: Act) -> Result<(), String> {
-        match act {
-            Act::Fast(_) | Act::Slow(_) => self.spent.drifts += 1,
-            Act::Sleep(_) => self.spent.sleeps += 1,
+    /// Advances all clocks by a step, or those that the event names.
+    pub(crate) fn step_clocks(&mut self, bounds: &Bounds, event: Event) -> Result<(), String> {
+        match event {
+            Event::AdvanceOne(_) | Event::AdvanceOthers(_) => self.spent.drifts += 1,
+            Event::Sleep(_) => self.spent.sleeps += 1,
             _ => {}
         }
-        let is_counted = matches!(bounds.time, Time::InStep { steps, .. } if steps < ENDLESS);
-        self.spent.steps += u8::from(is_counted && !matches!(act, Act::Fast(_)));
+        let is_counted = matches!(bounds.time, Time::Together { steps, .. } if steps < UNLIMITED);
+        self.spent.steps += u8::from(is_counted && !matches!(event, Event::AdvanceOne(_)));
         for at in 0..self.members.len() {
-            let goes = match act {
-                Act::Fast(alone) => at == alone,
-                Act::Slow(still) | Act::Sleep(still) => at != still,
+            let advances = match event {
+                Event::AdvanceOne(alone) => at == alone,
+                Event::AdvanceOthers(still) | Event::Sleep(still) => at != still,
                 _ => true,
             };
-            let shows_sleep = matches!(act, Act::Sleep(asleep) if at == asleep) && bounds.flaw != Flaw::HidesSleep;
+            let shows_sleep = matches!(event, Event::Sleep(asleep) if at == asleep) && bounds.flaw != Flaw::HidesSleep;
             let member = self.member(at);
-            member.clock += if goes { STEP } else { Duration::ZERO };
-            member.wall_ms += if shows_sleep { SLEEP_SHOWS_MS } else { 0 };
-            member.tell_time();
+            member.clock += if advances { STEP } else { Duration::ZERO };
+            member.wall_ms += if shows_sleep { SHOWN_SLEEP_MS } else { 0 };
+            member.update_time();
             self.settle(bounds, at)?;
         }
         Ok(())
     }
 
-    /// Whether the member heard nothing for some draw of the timeout, or waits for no leader. A candidate may give up at any
-    /// time, because no leader counts on its silence.
-    pub(crate) fn is_silent(&self, bounds: &Bounds, at: usize) -> bool {
+    /// Whether the election timeout of the member may pass: the shortest timeout has passed without a message of a leader,
+    /// or the member waits for no leader. A candidate may time out at any time, because no lease relies on its waiting.
+    pub(crate) fn can_time_out(&self, bounds: &Bounds, at: usize) -> bool {
         let member = &*self.members[at];
         let waits = matches!(member.role(), Some(Role::Follower | Role::Learner));
         let is_due = member.raft.as_ref().is_some_and(|raft| raft.deadline() <= member.clock);
-        bounds.time == Time::Free || !waits || is_due || member.clock >= member.heard + election(bounds.time)
+        bounds.time == Time::Independent || !waits || is_due || member.clock >= member.contact + election(bounds.time)
     }
 
-    /// A message of a leader was accepted: from then on the member waits for an election timeout at least.
+    /// Notes that the member accepted a message of a leader, and checks that it then waits for at least an election
+    /// timeout.
     pub(crate) fn note_leader(
         &mut self,
         bounds: &Bounds,
@@ -119,19 +120,19 @@ impl World {
         from: MemberId,
         message: &Message,
     ) -> Result<(), String> {
-        let speaks_as_leader =
+        let is_from_leader =
             matches!(message.body, Body::Append(_) | Body::Heartbeat { .. } | Body::InstallSnapshot(_));
         let member = self.member(at);
         let (now, id) = (member.clock, member.id());
-        let heard = |raft: &&Raft| {
+        let is_current = |raft: &&Raft| {
             let state = raft.soft_state();
             state.leader == Some(from) && state.term == message.term
         };
-        let Some(raft) = member.raft.as_ref().filter(heard).filter(|_| speaks_as_leader) else { return Ok(()) };
+        let Some(raft) = member.raft.as_ref().filter(is_current).filter(|_| is_from_leader) else { return Ok(()) };
         if raft.deadline() < now + election(bounds.time) {
-            return Err(format!("{id} heard its leader and waits for less than an election timeout"));
+            return Err(format!("{id} accepted a message of its leader and waits for less than an election timeout"));
         }
-        member.heard = now;
+        member.contact = now;
         Ok(())
     }
 }

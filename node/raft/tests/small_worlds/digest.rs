@@ -1,30 +1,32 @@
-//! 128 bits that tell states apart, and a table of those seen. Owns both; two states are taken for one with a probability of
-//! about n²/2¹²⁹ for n states.
+//! Digests of 128 bits that identify states, and the table of visited states. Owns both. Two of n states share a digest
+//! with a probability of about n²/2¹²⁹. Does not own what each type adds to its digest.
 //!
-//! What goes in decides whether a search is right, and whether it ends. Everything that what follows, or its judgement, may
-//! depend on must be in it, or a state is passed over that is not the one it is taken for:
+//! A digest must contain everything that can affect later events or their checks, otherwise the search skips states that
+//! it never visited:
 //!
-//! - of each core, its own `fingerprint`: what it will do;
-//! - of each disk, all of it, the snapshot with its state included: a crash brings it back. The steps of writes under way, in
-//!   order, as a crash may come between any two; what was captured and is not durable; how far the state machine is and
-//!   what it holds; lanes whose end is still to be reported, and whether their bytes arrived;
-//! - the messages on their way, each snapshot with the state that it carries: two of one meta could differ if a driver erred;
-//! - in worlds with leases, how long ago each member heard a leader, up to an election timeout: that is when a silence may end;
-//! - the past by which the future is judged (leaders, votes, what was decided, what open reads must see), and how much of what
-//!   is bounded is spent. How often clocks may still part is one of these: it stands for how far they did.
+//! - of each core, its `fingerprint`;
+//! - each disk with its snapshot and the snapshot's state, because a crash returns to it; the steps of pending writes,
+//!   in order, because a crash may happen between any two; a captured snapshot that is not durable; applied index and
+//!   state of the state machine; lanes whose end is not reported, and whether their bytes arrived;
+//! - the messages in flight, each snapshot with its state: a faulty driver could send two states with equal metadata;
+//! - in worlds with leases, the time since each member's last contact with a leader, at most an election timeout, because it
+//!   decides when the election timeout may pass;
+//! - the history that later checks need (leaders, votes, committed entries, entries that pending reads must see), and how
+//!   much of each bound is spent. The drift steps spent also stand for how far the clocks have drifted apart.
 //!
-//! Everything that makes no difference must stay out, otherwise equal states are searched repeatedly, some of them
-//! without end:
+//! Everything that has no effect must stay out, otherwise equal states are searched repeatedly, some of them without
+//! end:
 //!
-//! - times as such. Only ages and waits count, each no further than anything asks: what is longer ago than an election timeout
-//!   is just over. So a world may let time go on without end, and is explored whole all the same;
-//! - in worlds without leases, the clocks altogether, except for what the cores' fingerprints hold;
-//! - names of writes, which follow each other, and what a timeout's chance will draw, as a silence may end at any draw;
-//! - reads that were answered or failed, captures that no bound lets become durable, and what a report counts.
+//! - absolute times. Only ages and remaining waits count, each up to an election timeout, because beyond that its exact
+//!   value has no effect. So a world without a limit on time still has a finite number of states;
+//! - in worlds without leases, the clocks, except for what the cores' fingerprints contain;
+//! - IDs of writes, because they increase by one each time, and the next random election timeout, because the search
+//!   may end a wait at any value that can be drawn;
+//! - reads that were answered or failed, captures that cannot become durable within the bounds, and coverage.
 
 use std::hash::{Hash, Hasher};
 
-/// Folded multiplication, in two lanes.
+/// Hasher of 128 bits: two independent halves, each mixed by folded multiplication.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Digest(u64, u64);
 
@@ -78,7 +80,7 @@ fn fold(one: u64, two: u64) -> u64 {
     (product as u64) ^ ((product >> 64) as u64)
 }
 
-/// The states that were visited: open addressing, at most half full.
+/// Set of visited states' digests: a hash table with open addressing, at most half full.
 #[derive(Debug)]
 pub(crate) struct Visited {
     slots: Vec<u128>,
@@ -94,7 +96,7 @@ impl Visited {
         self.count
     }
 
-    /// True if it was not there.
+    /// Adds a digest, and returns whether it is new.
     pub(crate) fn insert(&mut self, digest: u128) -> bool {
         let digest = digest.max(1);
         if self.count * 2 >= self.slots.len() {

@@ -1,7 +1,7 @@
-//! A disk, what it is asked for and has not done yet, and what a start makes of it. Owns what a crash keeps and loses:
-//! every write falls into steps, each of which is done or not, as in a log of checksummed records. A snapshot is
-//! installed in up to three of them (term and vote, the snapshot, the end of the old log), so that a crash may come
-//! between any two.
+//! Disk of one member: its durable content, the steps of pending writes, and recovery at a start. Owns which data a crash
+//! keeps and loses. Every write consists of steps that are done completely or not at all, as in a log of checksummed
+//! WAL records. An install has up to three steps (term and vote, the snapshot, the end of the old log), so that a crash
+//! may happen between any two. Does not own the order of writes (`state.rs`, `snapshots.rs`).
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};
@@ -10,7 +10,7 @@ use raft::{Entry, HardState, Index, IoId, Persist, SnapshotMeta};
 
 use crate::digest::Digest;
 
-/// A state machine's content: a digest of all that was applied, in order.
+/// Content of a state machine: a digest of all applied entries, in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct State(u128);
 
@@ -24,14 +24,14 @@ impl State {
     }
 }
 
-/// A snapshot: what it says of the log, and the state.
+/// Snapshot: its metadata and the state.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Snapshot {
     pub(crate) meta: SnapshotMeta,
     pub(crate) state: State,
 }
 
-/// What survives a crash.
+/// Durable content, which survives a crash.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Disk {
     pub(crate) hard_state: HardState,
@@ -39,21 +39,21 @@ pub(crate) struct Disk {
     pub(crate) snapshot: Snapshot,
 }
 
-/// One step of a write under way.
+/// One step of a pending write.
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
     Log(Persist),
     HardState(HardState),
-    /// The first half of an install.
+    /// First half of an install: stores the snapshot.
     Snapshot(Snapshot),
-    /// The second: the old log ends, and the whole is acknowledged.
+    /// Second half of an install: removes the old log. The install is acknowledged with it.
     Reset(IoId),
-    /// Entries before this one are covered by a snapshot.
+    /// Removes the entries before this index, which a snapshot covers.
     Purge(Index),
 }
 
 impl Write {
-    /// Which write is done with this step, if one is.
+    /// Returns the write that is complete after this step, if this is its last one.
     pub(crate) fn io(&self) -> Option<IoId> {
         match self {
             Self::Log(Persist { io, .. }) | Self::Reset(io) => Some(*io),
@@ -62,7 +62,7 @@ impl Write {
     }
 }
 
-/// Names of writes do not count: they follow each other.
+/// Leaves out the IDs of writes: they increase by one each time, and would make equal states differ.
 impl Hash for Write {
     fn hash<H: Hasher>(&self, into: &mut H) {
         match self {
@@ -76,14 +76,14 @@ impl Hash for Write {
 }
 
 impl Disk {
-    pub(crate) fn perform(&mut self, write: Write) {
+    pub(crate) fn execute(&mut self, write: Write) {
         match write {
             Write::Log(Persist { hard_state, entries, .. }) => {
                 self.hard_state = hard_state.unwrap_or(self.hard_state);
                 self.append(entries);
             }
             Write::HardState(hard_state) => self.hard_state = hard_state,
-            Write::Snapshot(snapshot) => self.keep(snapshot),
+            Write::Snapshot(snapshot) => self.store_snapshot(snapshot),
             Write::Reset(_) => self.entries.clear(),
             Write::Purge(first) => self.entries.retain(|entry| entry.id.index >= first),
         }
@@ -96,41 +96,42 @@ impl Disk {
         self.entries.extend(entries);
     }
 
-    /// Whether a write goes on where the log ends, or before.
+    /// Whether a write begins at most one entry after the end of the log, so that it leaves no gap.
     pub(crate) fn connects(&self, write: &Write) -> bool {
         let Write::Log(Persist { entries, .. }) = write else { return true };
         let last = self.entries.last().map_or(self.snapshot.meta.last.index, |entry| entry.id.index);
         entries.first().is_none_or(|first| first.id.index <= last.next())
     }
 
-    /// The newest snapshot stays.
-    pub(crate) fn keep(&mut self, snapshot: Snapshot) {
+    /// Stores a snapshot, unless the stored one is as new.
+    pub(crate) fn store_snapshot(&mut self, snapshot: Snapshot) {
         if snapshot.meta.last.index > self.snapshot.meta.last.index {
             self.snapshot = snapshot;
         }
     }
 
-    /// A start finishes an install that a crash interrupted.
+    /// Finishes, at a start, an install that a crash interrupted.
     pub(crate) fn finish_install(&mut self) {
         if !self.is_connected() {
             self.entries.clear();
         }
     }
 
-    /// Whether the log goes on from the snapshot.
+    /// Whether the log continues the snapshot without a gap.
     fn is_connected(&self) -> bool {
         let last = self.snapshot.meta.last;
         let follows = self.entries.first().is_some_and(|first| first.id.index == last.index.next());
         follows || self.entries.iter().any(|entry| entry.id == last)
     }
 
-    /// The whole log that a start would find, from index 1; what the snapshot covers is what was `decided`.
-    pub(crate) fn log<'a>(&'a self, decided: &[Entry]) -> Cow<'a, [Entry]> {
+    /// Returns the whole log that a start would find, from index 1. Takes the entries that the snapshot covers from
+    /// `committed`.
+    pub(crate) fn log<'a>(&'a self, committed: &[Entry]) -> Cow<'a, [Entry]> {
         let covered = self.snapshot.meta.last.index;
         if covered == Index(0) {
             return Cow::Borrowed(&self.entries);
         }
-        let mut log = decided[..covered.0 as usize].to_vec();
+        let mut log = committed[..covered.0 as usize].to_vec();
         if self.is_connected() {
             log.extend(self.entries.iter().filter(|entry| entry.id.index > covered).cloned());
         }

@@ -1,5 +1,6 @@
-//! The part of a history by which the next step is judged: leaders, votes, committed entries. Owns the
-//! properties (Raft thesis figure 3.2); each is checked as it could first be broken.
+//! The part of a history that later checks need: leaders, votes, committed entries, pending reads. Owns the safety
+//! properties (Raft thesis figure 3.2); each is checked at the first event that could violate it. Does not own the
+//! events (`state.rs`).
 
 use std::collections::BTreeMap;
 
@@ -8,47 +9,47 @@ use raft::{Entry, EntryId, Index, MemberId, Payload, Raft, ReadContext, Snapshot
 use crate::disk::{Disk, Snapshot, State};
 use crate::member::Member;
 
-/// The memory; part of the state, as it decides what is wrong from here on.
+/// What happened so far. Part of a state's digest, because later checks depend on it.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct History {
     leaders: BTreeMap<Term, MemberId>,
     votes: BTreeMap<(MemberId, Term), MemberId>,
-    /// Every entry that was committed, from index 1.
-    decided: Vec<Entry>,
-    /// The term of the leader that committed each.
-    decided_in: Vec<Term>,
-    /// How much was committed when each read began that is not answered yet.
+    /// All committed entries, from index 1.
+    committed: Vec<Entry>,
+    /// For each committed entry, the term of the member that applied it first.
+    committed_in: Vec<Term>,
+    /// For each pending read, the number of entries that were committed when it began.
     reads: BTreeMap<ReadContext, usize>,
 }
 
-type Judgement = Result<(), String>;
+type Verdict = Result<(), String>;
 
 impl History {
     pub(crate) fn leaders(&self) -> usize {
         self.leaders.len()
     }
 
-    pub(crate) fn decided(&self) -> &[Entry] {
-        &self.decided
+    pub(crate) fn committed(&self) -> &[Entry] {
+        &self.committed
     }
 
-    /// Election safety: at most one leader per term. Leader completeness: it holds everything that was
-    /// committed in an earlier term.
-    pub(crate) fn leads(&mut self, member: &Member, state: SoftState) -> Judgement {
+    /// Election safety: at most one leader per term. Leader completeness: the leader has all entries that were committed
+    /// in earlier terms.
+    pub(crate) fn leads(&mut self, member: &Member, state: SoftState) -> Verdict {
         let id = member.id();
         let leader = *self.leaders.entry(state.term).or_insert(id);
         if leader != id {
             return Err(format!("{leader} and {id} lead in term {}", state.term));
         }
-        let disk = member.disk_in_the_end();
-        let log = disk.log(&self.decided);
-        let earlier = self.decided.iter().zip(&self.decided_in).filter(|(_, in_term)| **in_term < state.term);
+        let disk = member.disk_after_writes();
+        let log = disk.log(&self.committed);
+        let earlier = self.committed.iter().zip(&self.committed_in).filter(|(_, in_term)| **in_term < state.term);
         let lost = earlier.map(|(entry, _)| entry).find(|entry| !log.contains(entry));
         lost.map_or(Ok(()), |lost| Err(format!("{id} leads without {}, which is committed", lost.id)))
     }
 
     /// One vote per term, across restarts (Raft thesis §3.8).
-    pub(crate) fn votes(&mut self, voter: MemberId, term: Term, candidate: MemberId) -> Judgement {
+    pub(crate) fn votes(&mut self, voter: MemberId, term: Term, candidate: MemberId) -> Verdict {
         let vote = *self.votes.entry((voter, term)).or_insert(candidate);
         if vote == candidate {
             return Ok(());
@@ -56,86 +57,89 @@ impl History {
         Err(format!("{voter} voted twice in term {term}: for {vote} and for {candidate}"))
     }
 
-    /// State machine safety: no member applies another entry at the same index. What is applied first is durable on
-    /// majorities of both halves (etcd#14370).
-    pub(crate) fn applies(&mut self, at: usize, entries: &[Entry], members: &[&Member]) -> Judgement {
+    /// State machine safety: no two members apply different entries at one index. An entry that is applied for the first
+    /// time is durable on a quorum (etcd#14370).
+    pub(crate) fn applies(&mut self, at: usize, entries: &[Entry], members: &[&Member]) -> Verdict {
         for entry in entries {
             let place = entry.id.index.0 as usize - 1;
-            match self.decided.get(place) {
-                Some(decided) if decided == entry => {}
-                Some(decided) => {
-                    return Err(format!("{} is applied where {} was", entry.id, decided.id));
+            match self.committed.get(place) {
+                Some(committed) if committed == entry => {}
+                Some(committed) => {
+                    return Err(format!(
+                        "{} is applied at the index where {} was applied before",
+                        entry.id, committed.id
+                    ));
                 }
                 None => {
                     let Some(raft) = &members[at].raft else { continue };
                     self.is_durable(entry.id, raft, members)?;
-                    self.decided.push(entry.clone());
-                    self.decided_in.push(raft.soft_state().term);
+                    self.committed.push(entry.clone());
+                    self.committed_in.push(raft.soft_state().term);
                 }
             }
         }
         Ok(())
     }
 
-    /// Every member has the same state at the same index, whether it came from entries or from a snapshot.
-    pub(crate) fn states(&self, id: MemberId, applied: Index, state: State) -> Judgement {
-        if state == State::of(&self.decided[..applied.0 as usize]) {
+    /// All members have the same state at one applied index, whether they applied the entries or installed a snapshot.
+    pub(crate) fn state_matches(&self, id: MemberId, applied: Index, state: State) -> Verdict {
+        if state == State::of(&self.committed[..applied.0 as usize]) {
             return Ok(());
         }
-        Err(format!("{id} has another state at {applied} than what was decided leads to"))
+        Err(format!("{id} has a different state at {applied} than the committed entries produce"))
     }
 
-    /// A snapshot says what was decided, and who took part then (openraft#1808).
-    pub(crate) fn captures(&self, snapshot: &Snapshot) -> Judgement {
+    /// The metadata of a snapshot matches the committed entries and the configuration at its index (openraft#1808).
+    pub(crate) fn captures(&self, snapshot: &Snapshot) -> Verdict {
         let SnapshotMeta { last, time_ms, configuration, configuration_index } = &snapshot.meta;
-        let covered = self.decided.get(..last.index.0 as usize).unwrap_or_default();
+        let covered = self.committed.get(..last.index.0 as usize).unwrap_or_default();
         let end = covered.last().map(|entry| (entry.id, entry.time_ms));
         let in_force = covered.iter().rev().find_map(|entry| match &entry.payload {
             Payload::Configuration(configuration) => Some((entry.id.index, configuration)),
             _ => None,
         });
-        let is_as_decided =
+        let is_as_committed =
             in_force.map_or(*configuration_index == Index(0), |found| found == (*configuration_index, configuration));
-        if end == Some((*last, *time_ms)) && is_as_decided {
+        if end == Some((*last, *time_ms)) && is_as_committed {
             return Ok(());
         }
-        Err(format!("a snapshot says {:?}, and {end:?} and {in_force:?} were decided", snapshot.meta))
+        Err(format!("a snapshot has the metadata {:?}, but {end:?} and {in_force:?} are committed", snapshot.meta))
     }
 
-    /// So does one that is installed, with the state that belongs to it.
-    pub(crate) fn installs(&self, id: MemberId, meta: &SnapshotMeta, state: State) -> Judgement {
+    /// An installed snapshot has correct metadata and the state that belongs to it.
+    pub(crate) fn installs(&self, id: MemberId, meta: &SnapshotMeta, state: State) -> Verdict {
         self.captures(&Snapshot { meta: meta.clone(), state })?;
-        self.states(id, meta.last.index, state)
+        self.state_matches(id, meta.last.index, state)
     }
 
-    pub(crate) fn asks(&mut self, context: ReadContext) {
-        self.reads.insert(context, self.decided.len());
+    pub(crate) fn read_begins(&mut self, context: ReadContext) {
+        self.reads.insert(context, self.committed.len());
     }
 
-    /// A read sees what was committed when it began (Raft thesis §6.4), and is answered once.
-    pub(crate) fn reads(&mut self, context: ReadContext, index: Index) -> Judgement {
+    /// A read is answered at or after the commit index of its beginning (Raft thesis §6.4), and only once.
+    pub(crate) fn read_ends(&mut self, context: ReadContext, index: Index) -> Verdict {
         let Some(began) = self.reads.remove(&context) else {
             return Err(format!("read {context} is answered twice"));
         };
         if index.0 as usize >= began {
             return Ok(());
         }
-        Err(format!("read {context} at {index}, but {began} was committed when it began"))
+        Err(format!("read {context} is answered at {index}, but {began} was committed when it began"))
     }
 
-    pub(crate) fn fails(&mut self, context: ReadContext) {
+    pub(crate) fn read_fails(&mut self, context: ReadContext) {
         self.reads.remove(&context);
     }
 
-    /// A lease that answers a read means that no other member was elected since (Raft thesis §6.4.1).
-    pub(crate) fn holds_lease(&self, id: MemberId, term: Term) -> Judgement {
+    /// When a lease answers a read, no other member has been elected in a later term (Raft thesis §6.4.1).
+    pub(crate) fn holds_lease(&self, id: MemberId, term: Term) -> Verdict {
         let later = self.leaders.range(term.next()..).next();
         later.map_or(Ok(()), |(later, other)| {
             Err(format!("{id} reads by its lease of term {term}, but {other} leads in term {later}"))
         })
     }
 
-    fn is_durable(&self, last: EntryId, leader: &Raft, members: &[&Member]) -> Judgement {
+    fn is_durable(&self, last: EntryId, leader: &Raft, members: &[&Member]) -> Verdict {
         let (configuration, _) = leader.configuration();
         for half in [&configuration.voters, &configuration.outgoing] {
             let holds = |id: &MemberId| {
@@ -143,46 +147,50 @@ impl History {
                 last.index <= disk.snapshot.meta.last.index || disk.entries.iter().any(|entry| entry.id == last)
             };
             if !half.is_empty() && half.iter().filter(|id| holds(id)).count() * 2 <= half.len() {
-                return Err(format!("{last} is committed and not durable on a majority"));
+                return Err(format!("{last} is committed, but not durable on a majority"));
             }
         }
         Ok(())
     }
 
-    /// What was decided stays on a majority of disks, as a start would find them.
-    pub(crate) fn stays_durable(&self, voters: &[u64], members: &[&Member]) -> Judgement {
+    /// Committed entries stay durable on a majority, as recovery would find them.
+    pub(crate) fn stays_durable(&self, voters: &[u64], members: &[&Member]) -> Verdict {
         let voters = voters.iter().map(|number| &members[*number as usize - 1].disk);
-        let logs: Vec<_> = voters.map(|disk| disk.log(&self.decided)).collect();
-        for (place, entry) in self.decided.iter().enumerate() {
+        let logs: Vec<_> = voters.map(|disk| disk.log(&self.committed)).collect();
+        for (place, entry) in self.committed.iter().enumerate() {
             let holders = logs.iter().filter(|log| log.get(place) == Some(entry)).count();
             if holders * 2 <= logs.len() {
-                return Err(format!("{} was committed and is durable on {holders} of {} now", entry.id, logs.len()));
+                return Err(format!(
+                    "{} is committed, but is now durable on only {holders} of {} voters",
+                    entry.id,
+                    logs.len()
+                ));
             }
         }
         Ok(())
     }
 
-    /// Log matching: two logs with an entry of one index and term agree up to there.
-    pub(crate) fn logs_match(&self, one: &Disk, two: &Disk) -> Judgement {
-        let (one, two) = (one.log(&self.decided), two.log(&self.decided));
+    /// Log matching: two logs that share an entry with the same index and term are equal up to it.
+    pub(crate) fn logs_match(&self, one: &Disk, two: &Disk) -> Verdict {
+        let (one, two) = (one.log(&self.committed), two.log(&self.committed));
         let shared = one.iter().zip(two.iter()).rposition(|(one, two)| one.id == two.id);
         let agree = shared.is_none_or(|last| one[..=last] == two[..=last]);
-        if agree { Ok(()) } else { Err("two logs share an entry and differ before it".into()) }
+        if agree { Ok(()) } else { Err("two logs share an entry, but differ before it".into()) }
     }
 
-    /// What a leader takes for replicated is on the member's disk, and is what the leader has (CCF#6016); until a newer term
-    /// takes it away.
-    pub(crate) fn matches_are_true(&self, leader: &Member, members: &[&Member]) -> Judgement {
+    /// The entries up to a member's matched index are on the member's disk and equal the leader's (CCF#6016), as long as
+    /// the member is not in a newer term, whose leader may truncate them.
+    pub(crate) fn matches_are_true(&self, leader: &Member, members: &[&Member]) -> Verdict {
         let Some(raft) = &leader.raft else { return Ok(()) };
-        let disk = leader.disk_in_the_end();
-        let log = disk.log(&self.decided);
+        let disk = leader.disk_after_writes();
+        let log = disk.log(&self.committed);
         for (of, progress) in raft.progress() {
             let disk = &members[of.0 as usize - 1].disk;
             let count = progress.matched.0 as usize;
             let is_current = disk.hard_state.term <= raft.soft_state().term;
-            if is_current && disk.log(&self.decided).get(..count) != log.get(..count) {
+            if is_current && disk.log(&self.committed).get(..count) != log.get(..count) {
                 return Err(format!(
-                    "{} counts {of} up to {}, which is not on its disk",
+                    "{} has a matched index for {of} of {}, which is not on its disk",
                     leader.id(),
                     progress.matched
                 ));

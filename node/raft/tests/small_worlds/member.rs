@@ -1,5 +1,5 @@
-//! One member: its core, and what a driver keeps beside it. Owns its clock, its start and its digest; what happens to
-//! it is the world's.
+//! One member: its core, its disk, and what a driver keeps for it. Owns its clocks, its start and its digest. Does not
+//! own the events (`state.rs`).
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -16,41 +16,41 @@ use crate::network::id;
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     number: u64,
-    /// None once it was removed.
+    /// `None` after the member was removed.
     pub(crate) raft: Option<Raft>,
     pub(crate) disk: Disk,
-    /// A crash loses these; oldest first.
+    /// Steps of pending writes, oldest first. A crash loses them.
     pub(crate) writes: VecDeque<Write>,
     pub(crate) clock: Duration,
     pub(crate) wall_ms: u64,
-    /// When it last heard a leader, or started.
-    pub(crate) heard: Duration,
-    /// What was applied.
+    /// Monotonic time of the last contact with a leader, or of the start.
+    pub(crate) contact: Duration,
     pub(crate) applied: Index,
     pub(crate) state: State,
     pub(crate) snapshots: Snapshots,
-    /// When a read was last answered by lease; only a flawed driver remembers.
-    pub(crate) lease_seen: Option<Duration>,
+    /// Time of the last read that a lease answered. Set only with [`Flaw::KeepsLease`].
+    pub(crate) lease_held_at: Option<Duration>,
     pub(crate) digest: u128,
 }
 
-/// What a driver knows of snapshots; a crash ends all of it.
+/// Snapshot tasks of a driver. A crash loses them.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Snapshots {
-    /// Asked for, and not captured yet.
+    /// A snapshot is due and not captured yet.
     pub(crate) due: bool,
-    /// Captured, and not durable yet.
+    /// Snapshot that is captured and not durable yet.
     pub(crate) captured: Option<Snapshot>,
-    /// Under way to others.
+    /// Snapshots that are being sent.
     pub(crate) lanes: Vec<Lane>,
-    /// Arrived, and neither installed nor thrown away.
+    /// Snapshot that arrived, with its sender; neither installed nor discarded yet.
     pub(crate) received: Option<(MemberId, Snapshot)>,
 }
 
-/// A snapshot under way to another, until its end is reported.
+/// A snapshot that is being sent to a member, until its end is reported to the core.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Lane {
     pub(crate) to: MemberId,
+    /// Whether all bytes arrived.
     pub(crate) arrived: bool,
 }
 
@@ -63,11 +63,11 @@ impl Member {
             writes: VecDeque::new(),
             clock: Duration::ZERO,
             wall_ms: 0,
-            heard: Duration::ZERO,
+            contact: Duration::ZERO,
             applied: Index(0),
             state: State::default(),
             snapshots: Snapshots::default(),
-            lease_seen: None,
+            lease_held_at: None,
             digest: 0,
         }
     }
@@ -89,25 +89,25 @@ impl Member {
         config.pre_vote = bounds.pre_vote;
         if bounds.snapshots > 0 {
             (config.snapshot_threshold, config.snapshot_trailing) = (1, 0);
-            // As few as possible fall due before a failed snapshot is tried again.
+            // The longest valid interval, so that the fewest heartbeats are due before a failed snapshot is sent again.
             config.heartbeat_interval = ELECTION / 2;
         }
         clocks::configure(&mut config, bounds);
         let Disk { hard_state, entries, snapshot } = self.disk.clone();
         (self.applied, self.state) = (snapshot.meta.last.index, snapshot.state);
         let restored = Restored { hard_state, snapshot: snapshot.meta, entries };
-        let dated_back = if bounds.flaw == Flaw::StartsInThePast { ELECTION * 2 } else { Duration::ZERO };
+        let dated_back = if bounds.flaw == Flaw::StartsBackdated { ELECTION * 2 } else { Duration::ZERO };
         let now = Now { monotonic: self.clock.saturating_sub(dated_back), ..self.now() };
-        self.heard = now.monotonic;
-        self.raft = Some(Raft::new(config, restored, now).expect("the disk is whole"));
-        self.tell_time();
+        self.contact = now.monotonic;
+        self.raft = Some(Raft::new(config, restored, now).expect("the disk is consistent"));
+        self.update_time();
     }
 
-    /// What is not durable is lost, and it starts again.
+    /// Loses everything that is not durable, and restarts.
     pub(crate) fn crash(&mut self, bounds: &Bounds) {
         self.writes.clear();
         self.snapshots = Snapshots::default();
-        self.lease_seen = None;
+        self.lease_held_at = None;
         if bounds.flaw == Flaw::ForgetsVote {
             self.disk.hard_state.vote = None;
         }
@@ -115,30 +115,30 @@ impl Member {
         self.start(bounds);
     }
 
-    /// The core hears what time it is, and nothing else: what it did before, it has done.
-    pub(crate) fn tell_time(&mut self) {
+    /// Passes the current time to the core without any other effect: applying up to index 0 changes nothing.
+    pub(crate) fn update_time(&mut self) {
         let now = self.now();
         if let Some(raft) = &mut self.raft {
             raft.applied(now, Index(0));
         }
     }
 
-    /// What is on disk, with all that is on its way there.
-    pub(crate) fn disk_in_the_end(&self) -> Disk {
+    /// Returns the disk as it will be when all pending writes are done.
+    pub(crate) fn disk_after_writes(&self) -> Disk {
         let mut disk = self.disk.clone();
-        self.writes.iter().cloned().for_each(|write| disk.perform(write));
+        self.writes.iter().cloned().for_each(|write| disk.execute(write));
         disk
     }
 
-    /// Everything that decides what comes next. See the module `digest` for what does not.
-    pub(crate) fn take_digest(&mut self, bounds: &Bounds) {
+    /// Computes the digest of everything that affects later events. The module `digest` says what stays out.
+    pub(crate) fn update_digest(&mut self, bounds: &Bounds) {
         let mut digest = Digest::default();
         if let Some(raft) = &self.raft {
             raft.fingerprint(&mut digest);
         }
         (self.raft.is_some(), &self.disk, self.writes.len(), &self.writes).hash(&mut digest);
         (self.applied, self.state, &self.snapshots).hash(&mut digest);
-        if bounds.time != Time::Free {
+        if bounds.time != Time::Independent {
             clocks::fingerprint(self, bounds, &mut digest);
         }
         self.digest = digest.value();

@@ -1,20 +1,20 @@
-//! How a world begins. Owns the few states from which a search starts later than at the very beginning, each reached by what
-//! can happen there, so that its bounds are spent on what follows.
+//! State in which a search begins. Owns the openings that begin with a leader, each reached by ordinary events, so that
+//! the search spends its bounds on the states that follow. Does not own the events (`state.rs`).
 
 use raft::Body;
 
 use crate::bounds::{Bounds, Opening};
-use crate::state::{Act, Letter, World};
+use crate::state::{Envelope, Event, World};
 
-/// As many as it takes.
-const WIRE: usize = 64;
+/// Messages in flight during an opening: more than it needs.
+const OPENING_IN_FLIGHT: usize = 64;
 
 type Outcome = Result<(), String>;
 
 impl World {
-    /// The state that a search begins with.
+    /// Returns the state in which a search begins.
     pub(crate) fn opened(bounds: &Bounds) -> Result<Self, String> {
-        let wide = Bounds { wire: WIRE, crashes: 0, ..*bounds };
+        let wide = Bounds { in_flight: OPENING_IN_FLIGHT, crashes: 0, ..*bounds };
         let mut world = Self::new(bounds);
         match bounds.opening {
             Opening::Start => {}
@@ -24,36 +24,40 @@ impl World {
         Ok(world)
     }
 
-    /// The first member leads, and everybody knows what it committed.
+    /// Member 1 leads, and all members know its commit index.
     fn lead(&mut self, bounds: &Bounds) -> Outcome {
-        self.goes(bounds, Act::Silence(0))?;
-        while !self.wire.is_empty() {
-            self.goes(bounds, Act::Deliver(0))?;
+        self.advance(bounds, Event::Timeout(0))?;
+        while !self.in_flight.is_empty() {
+            self.advance(bounds, Event::Deliver(0))?;
         }
         Ok(())
     }
 
-    /// The first and the second campaigned, and the first leads by the third's vote, which is still to hear of the
-    /// second's plea; and everybody of the leader.
+    /// Members 1 and 2 campaigned, and member 1 leads by the vote of member 3. Still in flight: the vote request of
+    /// member 2 to member 3, and the first messages of the leader.
     fn contest(&mut self, bounds: &Bounds) -> Outcome {
-        self.goes(bounds, Act::Silence(0))?;
-        self.goes(bounds, Act::Silence(1))?;
-        self.hears(bounds, |letter| (letter.from, letter.to) == (0, 2))?;
-        self.hears(bounds, |letter| (letter.from, letter.to) == (2, 0))?;
-        self.wire.retain(|letter| match letter.message.body {
-            Body::Vote { .. } => (letter.from, letter.to) == (1, 2),
+        self.advance(bounds, Event::Timeout(0))?;
+        self.advance(bounds, Event::Timeout(1))?;
+        self.deliver_first(bounds, |envelope| (envelope.from, envelope.to) == (0, 2))?;
+        self.deliver_first(bounds, |envelope| (envelope.from, envelope.to) == (2, 0))?;
+        self.in_flight.retain(|envelope| match envelope.message.body {
+            Body::Vote { .. } => (envelope.from, envelope.to) == (1, 2),
             _ => true,
         });
         Ok(())
     }
 
-    fn hears(&mut self, bounds: &Bounds, which: impl Fn(&Letter) -> bool) -> Outcome {
-        let place = self.wire.iter().position(|letter| which(letter)).ok_or("the opening lacks a message")?;
-        self.goes(bounds, Act::Deliver(place))
+    fn deliver_first(&mut self, bounds: &Bounds, which: impl Fn(&Envelope) -> bool) -> Outcome {
+        let place = self
+            .in_flight
+            .iter()
+            .position(|envelope| which(envelope))
+            .ok_or("a message that the opening delivers is not in flight")?;
+        self.advance(bounds, Event::Deliver(place))
     }
 
-    fn goes(&mut self, bounds: &Bounds, act: Act) -> Outcome {
-        *self = self.after(bounds, act)?.ok_or("the opening is out of bounds")?;
+    fn advance(&mut self, bounds: &Bounds, event: Event) -> Outcome {
+        *self = self.after(bounds, event)?.ok_or("an event of the opening is outside the bounds, or has no effect")?;
         Ok(())
     }
 }

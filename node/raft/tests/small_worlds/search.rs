@@ -1,30 +1,34 @@
-//! Depth first, every state once. Owns the way through; what can happen in a state is the world's.
+//! Depth-first search that visits every state once. Owns the stack and the result. Does not own the events that are
+//! possible in a state (`state.rs`).
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::bounds::Bounds;
 use crate::digest::Visited;
-use crate::state::{Act, Seen, World};
+use crate::state::{Coverage, Event, World};
 
-/// What there was.
+/// Result of a complete search.
 #[derive(Debug, Default)]
 pub(crate) struct Explored {
     pub(crate) states: usize,
     pub(crate) steps: usize,
+    /// Highest number of events in one history, plus one.
     pub(crate) depth: usize,
-    /// Leaders that one history saw at most, and entries.
+    /// Highest number of leaders in one history.
     pub(crate) leaders: usize,
+    /// Highest number of committed entries in one history.
     pub(crate) committed: usize,
-    pub(crate) seen: Seen,
+    pub(crate) coverage: Coverage,
 }
 
-/// What went wrong, and how it came to that.
+/// A violated property, and the events that led to it.
 #[derive(Debug)]
 pub(crate) struct Violation {
     pub(crate) what: String,
-    /// How many states there had been.
+    /// Number of states visited before.
     pub(crate) states: usize,
+    /// The events, in order.
     path: Vec<String>,
 }
 
@@ -35,12 +39,12 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A state on the way, with what is still to be tried from it.
-struct Place {
+/// A state on the current path, with the events that the search has not tried in it.
+struct Frame {
     world: World,
-    acts: Vec<Act>,
-    /// What was tried last.
-    tried: Option<Act>,
+    events: Vec<Event>,
+    /// The event tried last.
+    tried: Option<Event>,
 }
 
 pub(crate) fn explore(bounds: &Bounds) -> Result<Explored, Violation> {
@@ -48,19 +52,19 @@ pub(crate) fn explore(bounds: &Bounds) -> Result<Explored, Violation> {
     let mut explored = Explored::default();
     let world = World::opened(bounds).map_err(|what| Violation { what, states: 0, path: Vec::new() })?;
     visited.insert(world.digest());
-    let mut way = vec![Place { acts: world.acts(bounds), world, tried: None }];
-    while let Some(place) = way.last_mut() {
-        let Some(act) = place.acts.pop() else {
-            way.pop();
+    let mut stack = vec![Frame { events: world.events(bounds), world, tried: None }];
+    while let Some(frame) = stack.last_mut() {
+        let Some(event) = frame.events.pop() else {
+            stack.pop();
             continue;
         };
-        place.tried = Some(act);
+        frame.tried = Some(event);
         explored.steps += 1;
-        let world = match step(&place.world, bounds, act) {
+        let world = match step(&frame.world, bounds, event) {
             Ok(Some(world)) => world,
             Ok(None) => continue,
             Err(what) => {
-                let path = way.iter().filter_map(|place| Some(place.world.tell(place.tried?))).collect();
+                let path = stack.iter().filter_map(|frame| Some(frame.world.describe(frame.tried?))).collect();
                 return Err(Violation { what, states: visited.count(), path });
             }
         };
@@ -69,26 +73,26 @@ pub(crate) fn explore(bounds: &Bounds) -> Result<Explored, Violation> {
         }
         if visited.count() >= bounds.states_max {
             return Err(Violation {
-                what: format!("more than {} states: tighten the bounds", bounds.states_max),
+                what: format!("the search reached {} states: tighten the bounds", bounds.states_max),
                 states: visited.count(),
                 path: Vec::new(),
             });
         }
-        explored.leaders = explored.leaders.max(world.past.leaders());
-        explored.committed = explored.committed.max(world.past.decided().len());
-        explored.seen.note(world.seen);
-        way.push(Place { acts: world.acts(bounds), world, tried: None });
-        explored.depth = explored.depth.max(way.len());
+        explored.leaders = explored.leaders.max(world.history.leaders());
+        explored.committed = explored.committed.max(world.history.committed().len());
+        explored.coverage.note(world.coverage);
+        stack.push(Frame { events: world.events(bounds), world, tried: None });
+        explored.depth = explored.depth.max(stack.len());
     }
     explored.states = visited.count();
     Ok(explored)
 }
 
-/// The core asserts its own invariants; what it says then is a violation like any other.
-fn step(world: &World, bounds: &Bounds, act: Act) -> Result<Option<World>, String> {
-    catch_unwind(AssertUnwindSafe(|| world.after(bounds, act))).unwrap_or_else(|panic| {
-        let said = panic.downcast_ref::<String>().cloned();
-        let said = said.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        Err(said.unwrap_or_else(|| "the core gave up".into()))
+/// Applies an event. A panic of the core, which asserts its own invariants, is a violation too.
+fn step(world: &World, bounds: &Bounds, event: Event) -> Result<Option<World>, String> {
+    catch_unwind(AssertUnwindSafe(|| world.after(bounds, event))).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(text.unwrap_or_else(|| "the core panicked without a message".into()))
     })
 }

@@ -1,9 +1,9 @@
-//! Snapshots, as a driver deals with them. Owns the capture, the lane to another member, the install and their checks:
-//! what a snapshot says is what was decided, and a log is purged only behind one.
+//! Snapshots as a driver takes, sends and installs them. Owns the capture, the lane to another member, the install and
+//! the checks of each. Does not own the other events (`state.rs`) or the disk (`disk.rs`).
 //!
-//! A capture takes its time; it is durable when the search says so, and the purge follows it to the disk. The lane
-//! carries meta and state like a message, and its sender hears of its end later, or of a failure at any time, whether
-//! or not all bytes arrived. An install is a write in steps.
+//! The search chooses when a captured snapshot becomes durable; then the purge is queued as a write. A lane carries the
+//! metadata and the state like a message. Its end is reported to the sender later, or a failure at any time, whether or
+//! not all bytes arrived. An install is a write in several steps.
 
 use raft::{HardState, Index, IoId, MemberId, Message, SnapshotMeta, Term};
 
@@ -13,7 +13,8 @@ use crate::member::Lane;
 use crate::state::World;
 
 impl World {
-    /// The state is captured once it is due and the log is durable as far as it reaches, one at a time.
+    /// Captures the state when a snapshot is due, the log is durable up to the applied index, and no other capture is in
+    /// progress.
     pub(crate) fn capture_if_due(&mut self, bounds: &Bounds, at: usize) -> Result<(), String> {
         let is_left = self.spent.snapshots < bounds.snapshots;
         let member = self.member(at);
@@ -32,39 +33,39 @@ impl World {
             let first = member.raft.as_mut().map(|raft| raft.snapshot_taken(snapshot.meta.last.index));
             member.writes.extend(first.map(Write::Purge));
         }
-        self.past.captures(&snapshot)?;
+        self.history.captures(&snapshot)?;
         self.member(at).snapshots.captured = Some(snapshot);
         Ok(())
     }
 
-    /// What was captured is durable; the log may go as far as the core says.
+    /// Makes the captured snapshot durable, and queues the purge of the entries before the index that the core returns.
     pub(crate) fn snapshot_is_durable(&mut self, bounds: &Bounds, at: usize) {
         self.spent.snapshots += 1;
         let member = self.member(at);
         let Some(snapshot) = member.snapshots.captured.take() else { return };
         let index = snapshot.meta.last.index;
-        member.disk.keep(snapshot);
+        member.disk.store_snapshot(snapshot);
         let Some(raft) = &mut member.raft else { return };
         let first = raft.snapshot_taken(index);
         let first = if bounds.flaw == Flaw::PurgesTooMuch { first.next() } else { first };
         member.writes.push_back(Write::Purge(first));
         if self.spent.snapshots == bounds.snapshots {
-            self.end_captures(bounds);
+            self.drop_captures(bounds);
         }
     }
 
-    /// None will be durable any more, so that it does not matter who captured one.
-    fn end_captures(&mut self, bounds: &Bounds) {
+    /// Drops all captures: the bound lets no further snapshot become durable, so they would only make equal states differ.
+    fn drop_captures(&mut self, bounds: &Bounds) {
         for at in 0..self.members.len() {
             if self.members[at].snapshots.captured.is_some() {
                 let member = self.member(at);
                 member.snapshots.captured = None;
-                member.take_digest(bounds);
+                member.update_digest(bounds);
             }
         }
     }
 
-    /// The newest durable snapshot goes out.
+    /// Sends the newest durable snapshot.
     pub(crate) fn send_snapshot(
         &mut self,
         bounds: &Bounds,
@@ -77,7 +78,10 @@ impl World {
         let snapshot = member.disk.snapshot.clone();
         let newest = snapshot.meta.last.index;
         if newest < at_least {
-            return Err(format!("{} is to send a snapshot up to {at_least}, and has one at {newest}", member.id()));
+            return Err(format!(
+                "{} must send a snapshot at or after {at_least}, but has one at {newest}",
+                member.id()
+            ));
         }
         member.snapshots.lanes.retain(|lane| lane.to != to);
         member.snapshots.lanes.push(Lane { to, arrived: false });
@@ -86,7 +90,7 @@ impl World {
         Ok(())
     }
 
-    /// All bytes are at the receiver, which knows it before the sender does.
+    /// All bytes have arrived at the receiver. The sender learns it later, by a report.
     pub(crate) fn snapshot_arrives(&mut self, bounds: &Bounds, from: usize, to: usize, snapshot: Snapshot) {
         let (id, receiver) = (self.members[from].id(), self.members[to].id());
         self.member(to).snapshots.received = Some((id, snapshot));
@@ -94,10 +98,10 @@ impl World {
         for lane in &mut sender.snapshots.lanes {
             lane.arrived |= lane.to == receiver;
         }
-        sender.take_digest(bounds);
+        sender.update_digest(bounds);
     }
 
-    /// The sender hears of the end of a lane.
+    /// Reports the end of a lane to the core of the sender.
     pub(crate) fn report(&mut self, at: usize, place: usize, arrived: Result<(), ()>) {
         let member = self.member(at);
         let lane = member.snapshots.lanes.remove(place);
@@ -107,7 +111,7 @@ impl World {
         }
     }
 
-    /// Replaces state and log: at once in memory, step by step on disk.
+    /// Replaces state and log: at once in memory, in steps on disk.
     pub(crate) fn install(
         &mut self,
         bounds: &Bounds,
@@ -116,11 +120,15 @@ impl World {
         hard_state: Option<HardState>,
         meta: &SnapshotMeta,
     ) -> Result<(), String> {
-        self.seen.installs += 1;
+        self.coverage.installs += 1;
         let member = self.member(at);
         let received = member.snapshots.received.take().filter(|(sender, got)| *sender == from && got.meta == *meta);
         let Some((_, snapshot)) = received else {
-            return Err(format!("{} is to install {}, which it did not receive", member.id(), meta.last));
+            return Err(format!(
+                "{} must install the snapshot at {}, which it did not receive",
+                member.id(),
+                meta.last
+            ));
         };
         member.snapshots.due = false;
         member.applied = meta.last.index;
@@ -131,6 +139,6 @@ impl World {
         member.writes.push_back(Write::Snapshot(snapshot));
         member.writes.push_back(Write::Reset(io));
         let (id, state) = (member.id(), member.state);
-        self.past.installs(id, meta, state)
+        self.history.installs(id, meta, state)
     }
 }

@@ -1,7 +1,8 @@
-//! A world so small that it can be explored whole: three members, a few messages. Owns what can happen in a state and
-//! what it leads to. Every member has its own clock. In most worlds it moves only when a silence ends, a heartbeat is
-//! due or a vote is asked for "later": so whether two members hear of the same thing before or after a timeout is a
-//! choice like any other. Where leases count, clocks go in steps instead, see the module `clocks`.
+//! State of a small world: three members and a few messages in flight. Owns the events that are possible in a state and
+//! the states that they lead to. Does not own the search (`search.rs`), the checks (`history.rs`) or the snapshots
+//! (`snapshots.rs`). Every member has its own clock. In worlds without leases it advances only when an election timeout
+//! passes, a heartbeat is due or a request for a vote arrives late, so the search chooses whether a message arrives
+//! before or after a timeout. In worlds with leases, clocks advance in steps (`clocks.rs`).
 
 use std::hash::Hash;
 use std::rc::Rc;
@@ -20,49 +21,49 @@ use crate::history::History;
 use crate::member::Member;
 use crate::network::{change_to, configuration, id};
 
-/// Something that can happen.
+/// Event that can follow a state. A number is the position of a member, or of a message in flight.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Act {
-    /// A member has heard nothing for too long.
-    Silence(usize),
-    /// A leader's heartbeat is due.
-    Beat(usize),
-    /// The oldest write is durable.
+pub(crate) enum Event {
+    /// The election timeout of a member passes.
+    Timeout(usize),
+    /// A heartbeat of a leader is due.
+    Heartbeat(usize),
+    /// The oldest pending write of a member becomes durable.
     Persist(usize),
     /// A message arrives.
     Deliver(usize),
-    /// A message arrives when its receiver trusts no leader any more.
+    /// A message arrives after its receiver has ceased to trust a leader.
     DeliverLate(usize),
-    /// A message arrives, and will again.
-    Double(usize),
-    /// A member loses what is not durable and starts again.
+    /// A message arrives, and stays in flight to arrive again.
+    DeliverTwice(usize),
+    /// A member loses everything that is not durable, and restarts.
     Crash(usize),
     Propose(usize),
     Change(usize),
     Read(usize),
     Transfer(usize),
-    /// A snapshot that the member took is durable.
-    Capture(usize),
-    /// The sender of a snapshot hears that it arrived, or that it failed: who, and on which lane.
-    Report(usize, usize, Result<(), ()>),
-    /// All clocks go a step.
-    Step,
-    /// One goes a step.
-    Fast(usize),
-    /// All others do.
-    Slow(usize),
-    /// All others do, as its machine sleeps.
+    /// The captured snapshot of a member becomes durable.
+    PersistSnapshot(usize),
+    /// The end of a lane is reported to its sender: the sender, its lane, and whether the snapshot arrived.
+    ReportSnapshot(usize, usize, Result<(), ()>),
+    /// All clocks advance by a step.
+    AdvanceAll,
+    /// The clock of one member advances by a step.
+    AdvanceOne(usize),
+    /// The clocks of all other members advance by a step.
+    AdvanceOthers(usize),
+    /// The machine of a member sleeps, so that all other clocks advance by a step.
     Sleep(usize),
 }
 
-/// How much of it happened.
+/// How much of each bound is spent.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Spent {
     proposals: u8,
     changes: u8,
     crashes: u8,
-    beats: u8,
-    doubles: u8,
+    heartbeats: u8,
+    duplicates: u8,
     reads: u8,
     transfers: u8,
     pub(crate) snapshots: u8,
@@ -72,17 +73,18 @@ pub(crate) struct Spent {
     has_begun: bool,
 }
 
-/// What a search must have seen, or its bounds are too narrow; no part of the state.
+/// Coverage of a history: what a search must reach, otherwise its bounds are too narrow. Not part of the digest.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct Coverage {
     pub(crate) installs: usize,
-    /// Reads answered by lease, and by asking a quorum.
+    /// Reads answered by a lease.
     pub(crate) by_lease: usize,
+    /// Reads answered after a round.
     pub(crate) by_round: usize,
 }
 
-impl Seen {
-    /// The most of each.
+impl Coverage {
+    /// Keeps the higher of each count.
     pub(crate) fn note(&mut self, other: Self) {
         self.installs = self.installs.max(other.installs);
         self.by_lease = self.by_lease.max(other.by_lease);
@@ -90,27 +92,28 @@ impl Seen {
     }
 }
 
+/// A message in flight.
 #[derive(Debug)]
-pub(crate) struct Letter {
+pub(crate) struct Envelope {
     pub(crate) from: usize,
     pub(crate) to: usize,
     pub(crate) message: Message,
-    /// With [`Body::InstallSnapshot`].
+    /// Set if the message is a [`Body::InstallSnapshot`].
     snapshot: Option<Snapshot>,
     digest: u128,
 }
 
-/// One state.
+/// One state of the search.
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) members: Vec<Rc<Member>>,
-    /// By digest, each once.
-    pub(crate) wire: Vec<Rc<Letter>>,
-    pub(crate) past: History,
+    /// Sorted by digest, without duplicates.
+    pub(crate) in_flight: Vec<Rc<Envelope>>,
+    pub(crate) history: History,
     pub(crate) spent: Spent,
-    /// The read that was just asked for, as long as nothing else happened.
-    fresh: Option<ReadContext>,
-    pub(crate) seen: Seen,
+    /// The read that this event began. If it is answered within the same event, a lease answered it.
+    read_begun: Option<ReadContext>,
+    pub(crate) coverage: Coverage,
 }
 
 impl World {
@@ -124,164 +127,165 @@ impl World {
             let snapshot = Snapshot { meta: meta.clone(), ..Snapshot::default() };
             let mut member = Member::new(number, Disk { snapshot, ..Disk::default() });
             member.start(bounds);
-            // No leader of before is trusted any more.
+            // Past the time in which a started member trusts a leader from before its start.
             member.clock = ELECTION * 2;
-            if bounds.time != Time::Free {
+            if bounds.time != Time::Independent {
                 member.clock = clocks::election(bounds.time) * 2;
-                member.tell_time();
+                member.update_time();
             }
-            member.take_digest(bounds);
+            member.update_digest(bounds);
             Rc::new(member)
         };
         let members: Vec<_> = numbers.map(member).collect();
         Self {
-            wire: Vec::new(),
-            past: History::default(),
+            in_flight: Vec::new(),
+            history: History::default(),
             spent: Spent::default(),
-            fresh: None,
-            seen: Seen::default(),
+            read_begun: None,
+            coverage: Coverage::default(),
             members,
         }
     }
 
     pub(crate) fn digest(&self) -> u128 {
         let members: Vec<u128> = self.members.iter().map(|member| member.digest).collect();
-        let wire: Vec<u128> = self.wire.iter().map(|letter| letter.digest).collect();
-        Digest::of((members, wire, &self.past, &self.spent))
+        let in_flight: Vec<u128> = self.in_flight.iter().map(|envelope| envelope.digest).collect();
+        Digest::of((members, in_flight, &self.history, &self.spent))
     }
 
-    /// What can happen now.
-    pub(crate) fn acts(&self, bounds: &Bounds) -> Vec<Act> {
+    /// Returns the events that are possible now.
+    pub(crate) fn events(&self, bounds: &Bounds) -> Vec<Event> {
         if !self.spent.has_begun {
-            // Members differ in name only, so who begins does not matter.
-            return vec![Act::Silence(0)];
+            // The members differ only in ID, so it suffices to begin with the first.
+            return vec![Event::Timeout(0)];
         }
-        let mut acts = Vec::new();
+        let mut events = Vec::new();
         for at in 0..self.members.len() {
-            self.acts_of(bounds, at, &mut acts);
+            self.add_events_of(bounds, at, &mut events);
         }
-        self.clock_acts(bounds, &mut acts);
-        for (place, letter) in self.wire.iter().enumerate() {
-            if self.members[letter.to].raft.is_none() {
+        self.add_clock_events(bounds, &mut events);
+        for (place, envelope) in self.in_flight.iter().enumerate() {
+            if self.members[envelope.to].raft.is_none() {
                 continue;
             }
-            // Asked in time, who trusts a leader does not listen, which is as good as a loss.
-            let is_free = bounds.time == Time::Free;
-            let is_vote = is_free && matches!(letter.message.body, Body::Vote { transfer: false, .. });
-            if is_vote || (is_free && matches!(letter.message.body, Body::PreVote { .. })) {
-                acts.push(Act::DeliverLate(place));
+            // A receiver that still trusts a leader ignores a request for a vote, which equals its loss. So such a
+            // request is delivered only late. A pre-vote is answered in both cases.
+            let is_independent = bounds.time == Time::Independent;
+            let is_vote = is_independent && matches!(envelope.message.body, Body::Vote { transfer: false, .. });
+            if is_vote || (is_independent && matches!(envelope.message.body, Body::PreVote { .. })) {
+                events.push(Event::DeliverLate(place));
             }
             if !is_vote {
-                acts.push(Act::Deliver(place));
+                events.push(Event::Deliver(place));
             }
-            if self.spent.doubles < bounds.doubles {
-                acts.push(Act::Double(place));
+            if self.spent.duplicates < bounds.duplicates {
+                events.push(Event::DeliverTwice(place));
             }
         }
-        acts
+        events
     }
 
-    fn acts_of(&self, bounds: &Bounds, at: usize, acts: &mut Vec<Act>) {
+    fn add_events_of(&self, bounds: &Bounds, at: usize, events: &mut Vec<Event>) {
         let member = &*self.members[at];
         let Some(raft) = &member.raft else { return };
         let spent = &self.spent;
         if !member.writes.is_empty() {
-            acts.push(Act::Persist(at));
+            events.push(Event::Persist(at));
         }
         if spent.crashes < bounds.crashes {
-            acts.push(Act::Crash(at));
+            events.push(Event::Crash(at));
         }
         if member.snapshots.captured.is_some() {
-            acts.push(Act::Capture(at));
+            events.push(Event::PersistSnapshot(at));
         }
         for (place, lane) in member.snapshots.lanes.iter().enumerate() {
-            acts.push(Act::Report(at, place, Err(())));
-            acts.extend(lane.arrived.then_some(Act::Report(at, place, Ok(()))));
+            events.push(Event::ReportSnapshot(at, place, Err(())));
+            events.extend(lane.arrived.then_some(Event::ReportSnapshot(at, place, Ok(()))));
         }
         if member.role() != Some(Role::Leader) {
-            let is_low = (raft.soft_state().term.0 as usize) < bounds.terms;
-            if raft.deadline() < Duration::MAX && is_low && self.is_silent(bounds, at) {
-                acts.push(Act::Silence(at));
+            let is_below_last_term = (raft.soft_state().term.0 as usize) < bounds.terms;
+            if raft.deadline() < Duration::MAX && is_below_last_term && self.can_time_out(bounds, at) {
+                events.push(Event::Timeout(at));
             }
             return;
         }
-        let is_due = bounds.time == Time::Free || raft.deadline() <= member.clock;
+        let is_due = bounds.time == Time::Independent || raft.deadline() <= member.clock;
         let requests = [
-            (spent.beats < bounds.beats && is_due, Act::Beat(at)),
-            (spent.proposals < bounds.proposals, Act::Propose(at)),
-            (spent.changes == 0 && bounds.change.is_some(), Act::Change(at)),
-            (spent.reads < bounds.reads, Act::Read(at)),
-            (spent.transfers < bounds.transfers, Act::Transfer(at)),
+            (spent.heartbeats < bounds.heartbeats && is_due, Event::Heartbeat(at)),
+            (spent.proposals < bounds.proposals, Event::Propose(at)),
+            (spent.changes == 0 && bounds.change.is_some(), Event::Change(at)),
+            (spent.reads < bounds.reads, Event::Read(at)),
+            (spent.transfers < bounds.transfers, Event::Transfer(at)),
         ];
-        acts.extend(requests.into_iter().filter(|(is_left, _)| *is_left).map(|(_, act)| act));
+        events.extend(requests.into_iter().filter(|(is_left, _)| *is_left).map(|(_, event)| event));
     }
 
-    /// The state that follows; `None` if it is out of bounds, or if nothing happened.
-    pub(crate) fn after(&self, bounds: &Bounds, act: Act) -> Result<Option<Self>, String> {
+    /// Returns the state after an event, or `None` if that state is outside the bounds or the event has no effect.
+    pub(crate) fn after(&self, bounds: &Bounds, event: Event) -> Result<Option<Self>, String> {
         let mut next = self.clone();
         next.spent.has_begun = true;
-        let at = match act {
-            Act::Silence(at) | Act::Beat(at) => {
-                let is_beat = matches!(act, Act::Beat(_));
-                next.spent.beats += u8::from(is_beat);
+        let at = match event {
+            Event::Timeout(at) | Event::Heartbeat(at) => {
+                let is_heartbeat = matches!(event, Event::Heartbeat(_));
+                next.spent.heartbeats += u8::from(is_heartbeat);
                 let member = next.member(at);
                 let Some(raft) = &mut member.raft else { return Ok(None) };
-                // A silence is noticed late rather than soon, so that what chance drew makes no difference.
-                let least = if is_beat || bounds.time != Time::Free { Duration::ZERO } else { ELECTION };
+                // Advances by at least the base timeout, so that the random part makes no difference.
+                let least = if is_heartbeat || bounds.time != Time::Independent { Duration::ZERO } else { ELECTION };
                 member.clock = (member.clock + least).max(raft.deadline());
                 raft.tick(Now { monotonic: member.clock, wall_ms: member.wall_ms });
                 at
             }
-            Act::Persist(at) => next.persist(bounds, at)?,
-            Act::Deliver(place) | Act::DeliverLate(place) | Act::Double(place) => {
-                if matches!(act, Act::Double(_)) {
-                    next.spent.doubles += 1;
+            Event::Persist(at) => next.persist(bounds, at)?,
+            Event::Deliver(place) | Event::DeliverLate(place) | Event::DeliverTwice(place) => {
+                if matches!(event, Event::DeliverTwice(_)) {
+                    next.spent.duplicates += 1;
                 }
-                next.deliver(bounds, act, place)?
+                next.deliver(bounds, event, place)?
             }
-            Act::Crash(at) => {
+            Event::Crash(at) => {
                 next.spent.crashes += 1;
                 next.member(at).crash(bounds);
                 at
             }
-            Act::Capture(at) => {
+            Event::PersistSnapshot(at) => {
                 next.snapshot_is_durable(bounds, at);
                 at
             }
-            Act::Report(at, place, arrived) => {
+            Event::ReportSnapshot(at, place, arrived) => {
                 next.report(at, place, arrived);
                 at
             }
-            Act::Step | Act::Fast(_) | Act::Slow(_) | Act::Sleep(_) => {
-                next.step_clocks(bounds, act)?;
+            Event::AdvanceAll | Event::AdvanceOne(_) | Event::AdvanceOthers(_) | Event::Sleep(_) => {
+                next.step_clocks(bounds, event)?;
                 0
             }
-            Act::Read(at) => {
+            Event::Read(at) => {
                 next.read(at)?;
                 at
             }
-            Act::Propose(at) | Act::Change(at) | Act::Transfer(at) => {
-                if !next.ask(bounds, at, act) {
+            Event::Propose(at) | Event::Change(at) | Event::Transfer(at) => {
+                if !next.request(bounds, at, event) {
                     return Ok(None);
                 }
                 at
             }
         };
         next.settle(bounds, at)?;
-        next.fresh = None;
-        next.forget_what_is_void();
-        let is_far =
+        next.read_begun = None;
+        next.drop_stale_messages();
+        let is_beyond_terms =
             next.members[at].raft.as_ref().is_some_and(|raft| raft.soft_state().term.0 as usize > bounds.terms);
-        Ok((!is_far).then_some(next))
+        Ok((!is_beyond_terms).then_some(next))
     }
 
-    fn deliver(&mut self, bounds: &Bounds, act: Act, place: usize) -> Result<usize, String> {
-        let letter = Rc::clone(&self.wire[place]);
-        if !matches!(act, Act::Double(_)) {
-            self.wire.remove(place);
+    fn deliver(&mut self, bounds: &Bounds, event: Event, place: usize) -> Result<usize, String> {
+        let envelope = Rc::clone(&self.in_flight[place]);
+        if !matches!(event, Event::DeliverTwice(_)) {
+            self.in_flight.remove(place);
         }
-        let wait = if matches!(act, Act::DeliverLate(_)) { ELECTION } else { Duration::ZERO };
-        let Letter { from, to, message, snapshot, .. } = &*letter;
+        let wait = if matches!(event, Event::DeliverLate(_)) { ELECTION } else { Duration::ZERO };
+        let Envelope { from, to, message, snapshot, .. } = &*envelope;
         if let Some(snapshot) = snapshot {
             self.snapshot_arrives(bounds, *from, *to, snapshot.clone());
         }
@@ -291,34 +295,34 @@ impl World {
         if let Some(raft) = &mut member.raft {
             raft.step(now, id(*from as u64 + 1), message.clone());
         }
-        if bounds.time != Time::Free {
+        if bounds.time != Time::Independent {
             self.note_leader(bounds, *to, id(*from as u64 + 1), message)?;
         }
         Ok(*to)
     }
 
-    fn ask(&mut self, bounds: &Bounds, at: usize, act: Act) -> bool {
+    fn request(&mut self, bounds: &Bounds, at: usize, event: Event) -> bool {
         let member = self.member(at);
         let now = member.now();
         let Some(raft) = member.raft.as_mut() else { return false };
-        match act {
-            Act::Propose(_) => {
+        match event {
+            Event::Propose(_) => {
                 let content = Payload::Normal("x".into());
-                let is_taken = raft.propose(now, vec![(ProposalId(1), content)]).is_ok();
+                let is_accepted = raft.propose(now, vec![(ProposalId(1), content)]).is_ok();
                 self.spent.proposals += 1;
-                is_taken
+                is_accepted
             }
-            Act::Change(_) => {
-                let (voters, learners) = bounds.change.expect("only if there is one");
+            Event::Change(_) => {
+                let (voters, learners) = bounds.change.expect("the event is possible only with a change in the bounds");
                 let expected = raft.configuration().1;
-                let is_taken = raft.change(now, change_to(expected, voters, learners)).is_ok();
+                let is_accepted = raft.change(now, change_to(expected, voters, learners)).is_ok();
                 self.spent.changes += 1;
-                is_taken
+                is_accepted
             }
-            Act::Transfer(_) => {
-                let is_taken = raft.transfer(now, None).is_ok();
+            Event::Transfer(_) => {
+                let is_accepted = raft.transfer(now, None).is_ok();
                 self.spent.transfers += 1;
-                is_taken
+                is_accepted
             }
             _ => false,
         }
@@ -327,11 +331,11 @@ impl World {
     fn read(&mut self, at: usize) -> Result<(), String> {
         self.spent.reads += 1;
         let context = ReadContext(u64::from(self.spent.reads));
-        self.past.asks(context);
-        self.fresh = Some(context);
+        self.history.read_begins(context);
+        self.read_begun = Some(context);
         let member = self.member(at);
         let now = member.now();
-        let is_kept = member.lease_seen == Some(now.monotonic);
+        let is_kept = member.lease_held_at == Some(now.monotonic);
         let Some(raft) = &mut member.raft else { return Ok(()) };
         if is_kept {
             let index = raft.commit();
@@ -343,15 +347,15 @@ impl World {
 
     fn read_is_ready(&mut self, at: usize, context: ReadContext, index: Index) -> Result<(), String> {
         let member = &self.members[at];
-        if self.fresh == Some(context) {
-            // Nothing came in between, so no other member was asked.
-            self.seen.by_lease += 1;
+        if self.read_begun == Some(context) {
+            // Answered within the event that began it, so no other member took part.
+            self.coverage.by_lease += 1;
             let term = member.raft.as_ref().map(|raft| raft.soft_state().term);
-            term.map_or(Ok(()), |term| self.past.holds_lease(member.id(), term))?;
+            term.map_or(Ok(()), |term| self.history.holds_lease(member.id(), term))?;
         } else {
-            self.seen.by_round += 1;
+            self.coverage.by_round += 1;
         }
-        self.past.reads(context, index)
+        self.history.read_ends(context, index)
     }
 
     pub(crate) fn member(&mut self, at: usize) -> &mut Member {
@@ -366,72 +370,72 @@ impl World {
         let is_skipped = bounds.flaw == Flaw::InstallsOverLog && matches!(write, Write::Reset(_));
         if !is_early && !is_skipped {
             if !member.disk.connects(&write) {
-                return Err(format!("{} writes {write:?} behind a gap", member.id()));
+                return Err(format!("{} writes {write:?}, which leaves a gap after its log", member.id()));
             }
-            member.disk.perform(write);
+            member.disk.execute(write);
         }
         if let (Some(raft), Some(io)) = (&mut member.raft, io) {
             raft.persisted(now, io);
         }
-        self.judge_disk(bounds, at)?;
+        self.check_disks(bounds, at)?;
         Ok(at)
     }
 
-    /// A disk has changed.
-    fn judge_disk(&self, bounds: &Bounds, at: usize) -> Result<(), String> {
-        let members = self.everyone();
+    /// Checks all disks after one has changed.
+    fn check_disks(&self, bounds: &Bounds, at: usize) -> Result<(), String> {
+        let members = self.all_members();
         let disk = &members[at].disk;
-        members.iter().try_for_each(|other| self.past.logs_match(disk, &other.disk))?;
+        members.iter().try_for_each(|other| self.history.logs_match(disk, &other.disk))?;
         if bounds.change.is_some() {
             return Ok(());
         }
-        self.past.stays_durable(bounds.voters, &members)
+        self.history.stays_durable(bounds.voters, &members)
     }
 
-    /// What a core asks for is done.
+    /// Carries out all outputs of a core, and its writes if no crash can follow.
     pub(crate) fn settle(&mut self, bounds: &Bounds, at: usize) -> Result<(), String> {
         self.drain(bounds, at)?;
         while self.spent.crashes >= bounds.crashes && !self.members[at].writes.is_empty() {
-            // With no crash to come, a late write is as good as a late message.
+            // No crash can follow, so a late write has no effect that a late message does not have.
             self.persist(bounds, at)?;
             self.drain(bounds, at)?;
         }
         Ok(())
     }
 
-    fn everyone(&self) -> Vec<&Member> {
+    fn all_members(&self) -> Vec<&Member> {
         self.members.iter().map(|member| &**member).collect()
     }
 
-    /// Does what a core asks for; what is committed is applied at once.
+    /// Carries out the outputs of a core. Committed entries are applied at once.
     fn drain(&mut self, bounds: &Bounds, at: usize) -> Result<(), String> {
         while let Some(output) = self.member(at).raft.as_mut().and_then(Raft::next_output) {
-            self.perform(bounds, at, output)?;
+            self.carry_out(bounds, at, output)?;
         }
         if self.members[at].snapshots.received.is_some() {
-            return Err("a snapshot arrived, and is neither installed nor thrown away".into());
+            return Err("a snapshot arrived, but is neither installed nor discarded".into());
         }
         self.capture_if_due(bounds, at)?;
-        self.member(at).take_digest(bounds);
+        self.member(at).update_digest(bounds);
         if self.members[at].role() == Some(Role::Leader) {
-            self.past.matches_are_true(&self.members[at], &self.everyone())?;
+            self.history.matches_are_true(&self.members[at], &self.all_members())?;
         }
         Ok(())
     }
 
-    fn perform(&mut self, bounds: &Bounds, at: usize, output: Output) -> Result<(), String> {
+    fn carry_out(&mut self, bounds: &Bounds, at: usize, output: Output) -> Result<(), String> {
         match output {
             Output::Persist(persist) => self.member(at).writes.push_back(Write::Log(persist)),
             Output::Send { to, message } => self.send(bounds, at, to, message)?,
             Output::Apply(entries) => self.apply(at, &entries)?,
-            Output::Changed(state) if state.role == Role::Leader => self.past.leads(&self.members[at], state)?,
+            Output::Changed(state) if state.role == Role::Leader => self.history.leads(&self.members[at], state)?,
             Output::ReadReady { context, index } => {
-                let is_lease = self.fresh == Some(context);
+                let is_lease = self.read_begun == Some(context);
                 self.read_is_ready(at, context, index)?;
                 let member = self.member(at);
-                member.lease_seen = (is_lease && bounds.flaw == Flaw::KeepsLease).then_some(member.clock);
+                member.lease_held_at = (is_lease && bounds.flaw == Flaw::KeepsLease).then_some(member.clock);
             }
-            Output::ReadFailed { context } => self.past.fails(context),
+            Output::ReadFailed { context } => self.history.read_fails(context),
             Output::Removed { .. } => self.member(at).raft = None,
             Output::Changed(_) | Output::Dropped { .. } => {}
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(bounds, at, to, term, at_least)?,
@@ -446,11 +450,16 @@ impl World {
 
     fn apply(&mut self, at: usize, entries: &[Entry]) -> Result<(), String> {
         let members: Vec<&Member> = self.members.iter().map(|member| &**member).collect();
-        self.past.applies(at, entries, &members)?;
+        self.history.applies(at, entries, &members)?;
         let member = self.member(at);
         for entry in entries {
             if entry.id.index != member.applied.next() {
-                return Err(format!("{} is to apply {} after {}", member.id(), entry.id, member.applied));
+                return Err(format!(
+                    "{} must apply {}, but its applied index is {}",
+                    member.id(),
+                    entry.id,
+                    member.applied
+                ));
             }
             (member.applied, member.state) = (entry.id.index, member.state.after(entry));
         }
@@ -459,17 +468,18 @@ impl World {
         if let Some(raft) = &mut member.raft {
             raft.applied(now, applied);
         }
-        self.past.states(id, applied, state)
+        self.history.state_matches(id, applied, state)
     }
 
-    /// Answers of an older term count for nothing, and a term that is on disk does not fall: as good as lost.
-    fn forget_what_is_void(&mut self) {
+    /// Removes answers of a term below the durable term of their receiver. A durable term never falls, so they can have no
+    /// effect. Also removes messages to removed members.
+    fn drop_stale_messages(&mut self) {
         let members = &self.members;
-        self.wire.retain(|letter| {
-            let receiver = &members[letter.to];
-            let is_old = letter.message.term < receiver.disk.hard_state.term;
+        self.in_flight.retain(|envelope| {
+            let receiver = &members[envelope.to];
+            let is_old = envelope.message.term < receiver.disk.hard_state.term;
             let is_answer = matches!(
-                letter.message.body,
+                envelope.message.body,
                 Body::PreVoteReply { .. } | Body::VoteReply { .. } | Body::AppendReply(_) | Body::HeartbeatReply { .. }
             );
             receiver.raft.is_some() && !(is_old && is_answer)
@@ -478,13 +488,13 @@ impl World {
 
     fn send(&mut self, bounds: &Bounds, from: usize, to: MemberId, message: Message) -> Result<(), String> {
         if let Body::VoteReply { granted: true } = message.body {
-            self.past.votes(id(from as u64 + 1), message.term, to)?;
+            self.history.votes(id(from as u64 + 1), message.term, to)?;
         }
         self.post(bounds, from, to, message, None);
         Ok(())
     }
 
-    /// Puts a message on the wire, if the bound allows one more.
+    /// Puts a message in flight, if the bound allows one more and no equal one is in flight.
     pub(crate) fn post(
         &mut self,
         bounds: &Bounds,
@@ -495,41 +505,41 @@ impl World {
     ) {
         let to = to.0 as usize - 1;
         let digest = Digest::of((from, to, &message, &snapshot));
-        let place = self.wire.partition_point(|letter| letter.digest < digest);
-        let is_there = self.wire.get(place).is_some_and(|letter| letter.digest == digest);
-        if !is_there && self.wire.len() < bounds.wire {
-            self.wire.insert(place, Rc::new(Letter { from, to, message, snapshot, digest }));
+        let place = self.in_flight.partition_point(|envelope| envelope.digest < digest);
+        let is_duplicate = self.in_flight.get(place).is_some_and(|envelope| envelope.digest == digest);
+        if !is_duplicate && self.in_flight.len() < bounds.in_flight {
+            self.in_flight.insert(place, Rc::new(Envelope { from, to, message, snapshot, digest }));
         }
     }
 
-    /// What happened, for people.
-    pub(crate) fn tell(&self, act: Act) -> String {
-        match act {
-            Act::Deliver(place) | Act::DeliverLate(place) | Act::Double(place) => {
-                let Letter { from, to, message, .. } = &*self.wire[place];
-                let how = format!("{act:?}");
+    /// Returns an event as text for a violation's path.
+    pub(crate) fn describe(&self, event: Event) -> String {
+        match event {
+            Event::Deliver(place) | Event::DeliverLate(place) | Event::DeliverTwice(place) => {
+                let Envelope { from, to, message, .. } = &*self.in_flight[place];
+                let how = format!("{event:?}");
                 let how = how.split('(').next().unwrap_or_default();
                 format!("{how}: {} to {}, {message:?}", from + 1, to + 1)
             }
-            Act::Silence(at)
-            | Act::Beat(at)
-            | Act::Persist(at)
-            | Act::Crash(at)
-            | Act::Propose(at)
-            | Act::Change(at)
-            | Act::Read(at)
-            | Act::Transfer(at)
-            | Act::Capture(at)
-            | Act::Fast(at)
-            | Act::Slow(at)
-            | Act::Sleep(at) => {
-                let what = format!("{act:?}");
+            Event::Timeout(at)
+            | Event::Heartbeat(at)
+            | Event::Persist(at)
+            | Event::Crash(at)
+            | Event::Propose(at)
+            | Event::Change(at)
+            | Event::Read(at)
+            | Event::Transfer(at)
+            | Event::PersistSnapshot(at)
+            | Event::AdvanceOne(at)
+            | Event::AdvanceOthers(at)
+            | Event::Sleep(at) => {
+                let what = format!("{event:?}");
                 format!("{} at {}", what.split('(').next().unwrap_or_default(), at + 1)
             }
-            Act::Step => format!("{act:?}"),
-            Act::Report(at, place, arrived) => {
+            Event::AdvanceAll => format!("{event:?}"),
+            Event::ReportSnapshot(at, place, arrived) => {
                 let to = self.members[at].snapshots.lanes[place].to;
-                format!("Report at {}: the snapshot to {to}: {arrived:?}", at + 1)
+                format!("ReportSnapshot at {}: to {to}: {arrived:?}", at + 1)
             }
         }
     }
