@@ -31,7 +31,7 @@ fn time_alone_changes_no_digest() {
         let mut solo = Start::of(3).solo();
         solo.now_ms += ms;
         solo.wall_ahead_ms -= i64::try_from(ms).expect("small");
-        solo.hears(2, 1, Body::Heartbeat { commit: raft::Index(0), round: 1 });
+        solo.receives(2, 1, Body::Heartbeat { commit: raft::Index(0), round: 1 });
         solo.persisted();
         solo
     };
@@ -39,7 +39,7 @@ fn time_alone_changes_no_digest() {
     let mut older = at(0);
     older.now_ms += 400;
     older.wall_ahead_ms -= 400;
-    older.sleeps(0);
+    older.waits(0);
     assert_ne!(fingerprint(&at(0)), fingerprint(&older), "it trusts its leader for a shorter time");
 }
 
@@ -56,7 +56,7 @@ fn different_cores_have_different_digests() {
     };
     let others = [
         after(|solo| drop(solo.proposes(1))),
-        after(|solo| drop(solo.hears(2, 2, Body::VoteReply { granted: false }))),
+        after(|solo| drop(solo.receives(2, 2, Body::VoteReply { granted: false }))),
         after(|solo| {
             let now = solo.now();
             solo.raft.read(now, ReadContext(1));
@@ -72,7 +72,7 @@ fn different_cores_have_different_digests() {
             solo.raft.transfer(now, Some(network::id(2))).expect("a voter");
             solo.drain();
         }),
-        after(|solo| drop(solo.sleeps(150))),
+        after(|solo| drop(solo.waits(150))),
     ];
     let distinct: std::collections::BTreeSet<u64> = others.iter().copied().chain([plain]).collect();
     assert_eq!(distinct.len(), others.len() + 1);
@@ -83,11 +83,11 @@ fn different_cores_have_different_digests() {
 fn clocks_count_with_leases() {
     let with_leases = || leader(|config| config.lease_reads = true);
     let mut steady = with_leases();
-    steady.sleeps(10);
+    steady.waits(10);
     let mut jumped = with_leases();
     jumped.wall_ahead_ms = 60_000;
-    jumped.sleeps(10);
+    jumped.waits(10);
     jumped.wall_ahead_ms = 0;
-    jumped.sleeps(0);
+    jumped.waits(0);
     assert_ne!(fingerprint(&steady), fingerprint(&jumped));
 }

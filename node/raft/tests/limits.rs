@@ -93,7 +93,7 @@ fn proposals_are_refused_while_too_much_is_uncommitted() {
     let refused = solo.raft.propose(now, vec![proposal(2, 20), proposal(3, 90)]);
     assert_eq!((refused, solo.raft.last()), (Err(ProposeRefusal::Overloaded), last));
     solo.persisted();
-    solo.all_accept();
+    solo.acknowledged_by_all();
     assert_eq!(
         solo.raft.propose(now, vec![proposal(2, 20), proposal(3, 90)]),
         Ok(()),
@@ -105,7 +105,7 @@ fn proposals_are_refused_while_too_much_is_uncommitted() {
 #[test]
 fn forwarded_proposals_are_refused_by_name() {
     let mut solo = busy();
-    let outputs = solo.hears(2, 1, Body::Propose { proposals: vec![proposal(7, 200)] });
+    let outputs = solo.receives(2, 1, Body::Propose { proposals: vec![proposal(7, 200)] });
     let refusal = Body::ProposeRefused { proposals: vec![ProposalId(7)], reason: DropReason::Overloaded };
     assert_eq!(network::solo::sent_to(&outputs, 2), [refusal]);
 }

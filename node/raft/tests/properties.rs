@@ -55,7 +55,7 @@ fn commit_agrees_with_brute_force() {
                 matched.insert(id(1), last);
             } else {
                 let acknowledged = random.below(last + 3);
-                solo.accepts(from, acknowledged);
+                solo.acknowledged_by(from, acknowledged);
                 if acknowledged <= last {
                     let known = matched.entry(id(from)).or_default();
                     *known = acknowledged.max(*known);
@@ -105,7 +105,7 @@ fn elections_agree_with_brute_force() {
             if says_yes {
                 granted.insert(from);
             }
-            solo.hears(from.0, 1, Body::VoteReply { granted: says_yes });
+            solo.receives(from.0, 1, Body::VoteReply { granted: says_yes });
         }
     }
 }
@@ -134,7 +134,7 @@ fn reads_agree_with_brute_force() {
                 let reply = 1 + random.below(round);
                 let known = answered.entry(id(from)).or_default();
                 *known = reply.max(*known);
-                solo.hears(from, 1, Body::HeartbeatReply { round: reply })
+                solo.receives(from, 1, Body::HeartbeatReply { round: reply })
             };
             round = rounds(&outputs).into_iter().fold(round, u64::max);
             for context in confirmed(&outputs) {
@@ -144,10 +144,10 @@ fn reads_agree_with_brute_force() {
             }
         }
         // A round that every member answers confirms its reads, and the next round begins for the others.
-        let mut open: BTreeSet<u64> = rounds(&solo.sleeps(150)).into_iter().collect();
+        let mut open: BTreeSet<u64> = rounds(&solo.waits(150)).into_iter().collect();
         while let Some(round) = open.pop_first() {
             for from in 2..=7 {
-                let outputs = solo.hears(from, 1, Body::HeartbeatReply { round });
+                let outputs = solo.receives(from, 1, Body::HeartbeatReply { round });
                 open.extend(rounds(&outputs).into_iter().filter(|next| *next > round));
                 ready.extend(confirmed(&outputs));
             }
@@ -202,7 +202,7 @@ fn random_input(solo: &mut Solo, random: &mut Random, durable: &mut (u64, u64)) 
         }
         1 => {
             let ms = random.below(2_000);
-            let outputs = solo.sleeps(ms);
+            let outputs = solo.waits(ms);
             assert!(solo.raft.deadline() > solo.now().monotonic, "a tick does everything that is due");
             outputs
         }
@@ -234,7 +234,7 @@ fn random_input(solo: &mut Solo, random: &mut Random, durable: &mut (u64, u64)) 
             };
             let from = random.below(9);
             let body = random_body(random, term);
-            let outputs = solo.hears(from, term, body);
+            let outputs = solo.receives(from, term, body);
             if outputs.iter().any(|output| matches!(output, Output::InstallSnapshot { .. })) {
                 durable.0 = 0;
             }
@@ -341,7 +341,7 @@ fn random_body(random: &mut Random, term: u64) -> Body {
 fn huge_terms_are_ignored() {
     let mut solo = Start::of(3).solo();
     for term in [u64::MAX, u64::MAX - 1, (1 << 62) + 1] {
-        solo.hears(2, term, Body::Heartbeat { commit: Index(0), round: 1 });
+        solo.receives(2, term, Body::Heartbeat { commit: Index(0), round: 1 });
         assert_eq!(solo.raft.soft_state().term, Term(0));
     }
 }

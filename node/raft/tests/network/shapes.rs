@@ -17,11 +17,11 @@ pub fn info(number: u64) -> MemberInfo {
 }
 
 pub fn configuration(voters: &[u64], learners: &[u64]) -> Configuration {
-    let everyone = voters.iter().chain(learners);
+    let all_members = voters.iter().chain(learners);
     Configuration {
         voters: ids(voters),
         learners: ids(learners),
-        members: everyone.map(|number| (id(*number), info(*number))).collect(),
+        members: all_members.map(|number| (id(*number), info(*number))).collect(),
         ..Configuration::default()
     }
 }

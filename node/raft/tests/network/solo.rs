@@ -102,8 +102,8 @@ impl Solo {
         outputs
     }
 
-    /// Delivers a message of `from`.
-    pub fn hears(&mut self, from: u64, term: u64, body: Body) -> Vec<Output> {
+    /// Delivers a message of `from`, and returns the outputs.
+    pub fn receives(&mut self, from: u64, term: u64, body: Body) -> Vec<Output> {
         let now = self.now();
         self.raft.step(now, id(from), Message { term: Term(term), body });
         self.drain()
@@ -117,7 +117,8 @@ impl Solo {
         self.drain()
     }
 
-    pub fn sleeps(&mut self, ms: u64) -> Vec<Output> {
+    /// Advances time by `ms` and ticks the core.
+    pub fn waits(&mut self, ms: u64) -> Vec<Output> {
         self.now_ms += ms;
         let now = self.now();
         self.raft.tick(now);
@@ -125,10 +126,10 @@ impl Solo {
     }
 
     /// Advances time to the core's deadline.
-    pub fn sleeps_until_deadline(&mut self) -> Vec<Output> {
+    pub fn waits_until_deadline(&mut self) -> Vec<Output> {
         let deadline = u64::try_from(self.raft.deadline().as_nanos().div_ceil(1_000_000)).expect("soon");
         self.now_ms = self.now_ms.max(deadline);
-        self.sleeps(0)
+        self.waits(0)
     }
 
     pub fn role(&self) -> Role {
@@ -141,11 +142,11 @@ impl Solo {
 
     /// Makes the core a candidate with durable term and vote, and returns its requests for votes.
     pub fn campaigns(&mut self) -> Vec<Output> {
-        let mut outputs = self.sleeps_until_deadline();
+        let mut outputs = self.waits_until_deadline();
         for from in self.others() {
             if self.role() == Role::PreCandidate {
                 let term = self.term() + 1;
-                outputs.extend(self.hears(from, term, Body::PreVoteReply { granted: true }));
+                outputs.extend(self.receives(from, term, Body::PreVoteReply { granted: true }));
             }
         }
         assert_eq!(self.role(), Role::Candidate, "all members grant the pre-vote");
@@ -159,7 +160,7 @@ impl Solo {
         for from in self.others() {
             if self.role() == Role::Candidate {
                 let term = self.term();
-                outputs.extend(self.hears(from, term, Body::VoteReply { granted: true }));
+                outputs.extend(self.receives(from, term, Body::VoteReply { granted: true }));
             }
         }
         assert_eq!(self.role(), Role::Leader, "all members grant their vote");
@@ -170,29 +171,29 @@ impl Solo {
     pub fn leads_with_commit(&mut self) {
         self.leads();
         self.persisted();
-        self.all_accept();
+        self.acknowledged_by_all();
         assert_eq!(self.raft.commit(), self.raft.last().index, "all entries are committed");
     }
 
-    /// Makes every other voter acknowledge the whole log.
-    pub fn all_accept(&mut self) -> Vec<Output> {
+    /// Delivers an acknowledgement of every other voter for the whole log.
+    pub fn acknowledged_by_all(&mut self) -> Vec<Output> {
         let last = self.raft.last().index.0;
-        self.others().into_iter().flat_map(|from| self.accepts(from, last)).collect()
+        self.others().into_iter().flat_map(|from| self.acknowledged_by(from, last)).collect()
     }
 
-    /// Makes `from` acknowledge the log up to `matched`.
-    pub fn accepts(&mut self, from: u64, matched: u64) -> Vec<Output> {
-        self.accepts_round(from, matched, 0)
+    /// Delivers an acknowledgement of `from` for the log up to `matched`.
+    pub fn acknowledged_by(&mut self, from: u64, matched: u64) -> Vec<Output> {
+        self.acknowledged_in_round(from, matched, 0)
     }
 
-    pub fn accepts_round(&mut self, from: u64, matched: u64, round: u64) -> Vec<Output> {
+    pub fn acknowledged_in_round(&mut self, from: u64, matched: u64, round: u64) -> Vec<Output> {
         let term = self.term();
-        self.hears(from, term, Body::AppendReply(AppendReply::Accepted { matched: Index(matched), round }))
+        self.receives(from, term, Body::AppendReply(AppendReply::Accepted { matched: Index(matched), round }))
     }
 
-    pub fn rejects(&mut self, from: u64, prev: u64, hint: EntryId) -> Vec<Output> {
+    pub fn rejected_by(&mut self, from: u64, prev: u64, hint: EntryId) -> Vec<Output> {
         let term = self.term();
-        self.hears(from, term, Body::AppendReply(AppendReply::Rejected { prev: Index(prev), hint, round: 0 }))
+        self.receives(from, term, Body::AppendReply(AppendReply::Rejected { prev: Index(prev), hint, round: 0 }))
     }
 
     pub fn proposes(&mut self, number: u64) -> Vec<Output> {
@@ -204,8 +205,8 @@ impl Solo {
 
     pub fn others(&self) -> Vec<u64> {
         let (configuration, _) = self.raft.configuration();
-        let everyone = configuration.voters.union(&configuration.outgoing);
-        everyone.map(|member| member.0).filter(|number| *number != 1).collect()
+        let voters = configuration.voters.union(&configuration.outgoing);
+        voters.map(|member| member.0).filter(|number| *number != 1).collect()
     }
 
     /// Acknowledges all committed entries as applied.

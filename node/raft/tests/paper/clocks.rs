@@ -16,7 +16,7 @@ fn lease() -> Solo {
 
 /// A heartbeat round that a majority answers at once.
 fn prove(solo: &mut Solo) {
-    let outputs = solo.sleeps(150);
+    let outputs = solo.waits(150);
     answer(solo, &outputs);
 }
 
@@ -25,7 +25,7 @@ fn answer(solo: &mut Solo, outputs: &[Output]) -> Vec<Output> {
         Body::Heartbeat { round, .. } if round > 0 => Some(round),
         _ => None,
     });
-    solo.hears(2, solo.term(), Body::HeartbeatReply { round: round.expect("a round began") })
+    solo.receives(2, solo.term(), Body::HeartbeatReply { round: round.expect("a round began") })
 }
 
 fn reads_at_once(solo: &mut Solo, context: u64) -> bool {
@@ -41,7 +41,7 @@ fn ready(outputs: &[Output]) -> bool {
 /// A tick at which the wall clock has gained `ahead_ms` more on the monotonic clock.
 fn tick_with_wall_ahead(solo: &mut Solo, ahead_ms: i64) -> Vec<Output> {
     solo.wall_ahead_ms += ahead_ms;
-    solo.sleeps(0)
+    solo.waits(0)
 }
 
 /// The monotonic clock of a suspended machine stands still: the lease seems recent, while another leader may have been
@@ -73,7 +73,7 @@ fn a_wall_clock_that_is_set_costs_one_round() {
 #[test]
 fn a_round_that_began_before_the_jump_proves_nothing() {
     let mut solo = lease();
-    let outputs = solo.sleeps(150);
+    let outputs = solo.waits(150);
     tick_with_wall_ahead(&mut solo, 10_000);
     answer(&mut solo, &outputs);
     assert!(!reads_at_once(&mut solo, 2));

@@ -26,8 +26,8 @@ fn every_member_starts_as_follower() {
 fn heartbeats_keep_a_follower() {
     let mut solo = Start::of(3).term(1).solo();
     for round in 1..100 {
-        solo.sleeps(900);
-        solo.hears(2, 1, heartbeat(0, round));
+        solo.waits(900);
+        solo.receives(2, 1, heartbeat(0, round));
         assert_eq!((solo.role(), solo.term()), (Role::Follower, 1));
     }
 }
@@ -58,7 +58,7 @@ fn a_majority_decides() {
         for granting in 0..voters {
             let mut solo = Start::of(voters).solo();
             if voters == 1 {
-                solo.sleeps_until_deadline();
+                solo.waits_until_deadline();
                 assert_eq!(solo.role(), Role::Candidate, "its own vote counts only when it is durable");
                 solo.persisted();
                 assert_eq!(solo.role(), Role::Leader);
@@ -67,7 +67,7 @@ fn a_majority_decides() {
             solo.campaigns();
             for from in 2..=voters {
                 let term = solo.term();
-                solo.hears(from, term, Body::VoteReply { granted: from <= granting + 1 });
+                solo.receives(from, term, Body::VoteReply { granted: from <= granting + 1 });
             }
             let expected = if (granting + 1) * 2 > voters { Role::Leader } else { Role::Follower };
             assert_eq!(solo.role(), expected, "{} of {voters} votes", granting + 1);
@@ -81,7 +81,7 @@ fn a_duplicate_vote_counts_once() {
     let mut solo = Start::of(5).solo();
     solo.campaigns();
     for _ in 0..5 {
-        solo.hears(2, 1, Body::VoteReply { granted: true });
+        solo.receives(2, 1, Body::VoteReply { granted: true });
     }
     assert_eq!(solo.role(), Role::Candidate);
 }
@@ -90,11 +90,11 @@ fn a_duplicate_vote_counts_once() {
 #[test]
 fn one_vote_per_term_first_come_first_served() {
     let mut solo = Start::of(3).term(1).solo();
-    solo.hears(2, 2, vote(0, 0));
+    solo.receives(2, 2, vote(0, 0));
     assert!(grants_vote(&solo.persisted(), 2));
-    assert!(!grants_vote(&solo.hears(3, 2, vote(9, 9)), 3));
-    assert!(grants_vote(&solo.hears(2, 2, vote(0, 0)), 2), "the same candidate gets the same answer again");
-    let outputs = solo.hears(3, 3, vote(0, 0));
+    assert!(!grants_vote(&solo.receives(3, 2, vote(9, 9)), 3));
+    assert!(grants_vote(&solo.receives(2, 2, vote(0, 0)), 2), "the same candidate gets the same answer again");
+    let outputs = solo.receives(3, 3, vote(0, 0));
     assert!(!grants_vote(&outputs, 3), "no vote is sent before it is durable");
     assert!(grants_vote(&solo.persisted(), 3), "a new term has a new vote");
 }
@@ -106,7 +106,7 @@ fn a_candidate_yields_to_the_leader_of_its_term() {
     for body in [heartbeat(0, 1), append(entry_id(0, 0), vec![entry(1, 1)], 0)] {
         let mut solo = Start::of(3).solo();
         solo.campaigns();
-        solo.hears(2, 1, body);
+        solo.receives(2, 1, body);
         assert_eq!((solo.role(), solo.raft.soft_state().leader), (Role::Follower, member(2)));
     }
 }
@@ -127,7 +127,7 @@ fn election_timeouts_are_random_within_the_interval() {
     let mut solo = Start::of(3).solo();
     let mut waits = BTreeSet::new();
     for _ in 0..50 {
-        solo.sleeps_until_deadline();
+        solo.waits_until_deadline();
         waits.insert((solo.raft.deadline() - solo.now().monotonic).as_micros());
     }
     assert!(waits.len() > 40, "every wait is drawn again: {} values", waits.len());
@@ -138,11 +138,11 @@ fn election_timeouts_are_random_within_the_interval() {
 #[test]
 fn a_split_vote_leads_to_a_campaign_in_a_newer_term() {
     let mut solo = Start::of(5).config(|config| config.pre_vote = false).solo();
-    solo.sleeps_until_deadline();
+    solo.waits_until_deadline();
     solo.persisted();
-    solo.hears(2, 1, Body::VoteReply { granted: true });
+    solo.receives(2, 1, Body::VoteReply { granted: true });
     assert_eq!((solo.role(), solo.term()), (Role::Candidate, 1));
-    solo.sleeps_until_deadline();
+    solo.waits_until_deadline();
     assert_eq!((solo.role(), solo.term()), (Role::Candidate, 2));
 }
 
@@ -157,10 +157,10 @@ fn the_first_election_is_short_and_later_ones_are_not() {
             let mut solo = Start::of(3).config(config).solo();
             let mut waits = Vec::new();
             for _ in 0..3 {
-                solo.sleeps_until_deadline();
+                solo.waits_until_deadline();
                 if pre_vote {
                     let term = solo.term() + 1;
-                    solo.hears(2, term, Body::PreVoteReply { granted: true });
+                    solo.receives(2, term, Body::PreVoteReply { granted: true });
                 }
                 assert_eq!(solo.role(), Role::Candidate);
                 waits.push(solo.raft.deadline() - solo.now().monotonic);
@@ -186,7 +186,7 @@ fn only_an_up_to_date_log_gets_a_vote() {
     ];
     for (log, (term, index), granted) in cases {
         let mut solo = Start::of(3).log(log).term(5).solo();
-        let mut outputs = solo.hears(2, 6, vote(term, index));
+        let mut outputs = solo.receives(2, 6, vote(term, index));
         outputs.extend(solo.persisted());
         assert_eq!(grants_vote(&outputs, 2), granted, "voter's log {log:?}, candidate's last entry {term}/{index}");
     }
@@ -196,13 +196,13 @@ fn only_an_up_to_date_log_gets_a_vote() {
 #[test]
 fn no_promise_is_sent_before_it_is_durable() {
     let mut voter = Start::of(3).solo();
-    let outputs = voter.hears(2, 1, vote(0, 0));
+    let outputs = voter.receives(2, 1, vote(0, 0));
     assert_eq!(persists(&outputs)[0].hard_state, Some(HardState { term: Term(1), vote: Some(id(2)) }));
     assert_eq!(sent(&outputs), [], "no message is sent before the write is acknowledged");
     assert!(grants_vote(&voter.persisted(), 2));
 
     let mut candidate = Start::of(3).config(|config| config.pre_vote = false).solo();
-    let outputs = candidate.sleeps_until_deadline();
+    let outputs = candidate.waits_until_deadline();
     assert_eq!(sent(&outputs), []);
     assert_eq!(sent(&candidate.persisted()).len(), 2);
 }
@@ -212,19 +212,19 @@ fn no_promise_is_sent_before_it_is_durable() {
 #[test]
 fn a_pre_vote_changes_no_term() {
     let mut solo = Start::of(5).term(3).solo();
-    let outputs = solo.sleeps_until_deadline();
+    let outputs = solo.waits_until_deadline();
     assert_eq!((solo.role(), solo.term()), (Role::PreCandidate, 3));
     assert!(sent(&outputs).iter().all(|(_, message)| message.term == Term(4)), "it asks for the term of its campaign");
     assert_eq!(persists(&outputs), []);
-    solo.hears(2, 4, Body::PreVoteReply { granted: true });
+    solo.receives(2, 4, Body::PreVoteReply { granted: true });
     assert_eq!((solo.role(), solo.term()), (Role::PreCandidate, 3));
-    solo.hears(3, 4, Body::PreVoteReply { granted: true });
+    solo.receives(3, 4, Body::PreVoteReply { granted: true });
     assert_eq!((solo.role(), solo.term()), (Role::Candidate, 4));
 
     let mut refused = Start::of(5).term(3).solo();
-    refused.sleeps_until_deadline();
+    refused.waits_until_deadline();
     for from in 2..=4 {
-        refused.hears(from, 3, Body::PreVoteReply { granted: false });
+        refused.receives(from, 3, Body::PreVoteReply { granted: false });
     }
     assert_eq!((refused.role(), refused.term()), (Role::Follower, 3));
 }
@@ -234,28 +234,28 @@ fn a_pre_vote_changes_no_term() {
 fn answering_a_pre_vote_changes_nothing() {
     let mut solo = Start::of(3).log(&[1, 2]).solo();
     let before = solo.raft.deadline();
-    let outputs = solo.hears(2, 3, Body::PreVote { last: entry_id(2, 2) });
+    let outputs = solo.receives(2, 3, Body::PreVote { last: entry_id(2, 2) });
     let granted = sent(&outputs);
     assert_eq!(granted[0].1.term, Term(3), "a grant carries the requested term");
     assert_eq!(granted[0].1.body, Body::PreVoteReply { granted: true });
     assert_eq!((solo.term(), solo.raft.deadline()), (2, before));
     assert_eq!(persists(&outputs), []);
-    let outputs = solo.hears(3, 3, Body::PreVote { last: entry_id(2, 1) });
+    let outputs = solo.receives(3, 3, Body::PreVote { last: entry_id(2, 1) });
     assert_eq!(sent_to(&outputs, 3), [Body::PreVoteReply { granted: false }]);
     assert_eq!(sent(&outputs)[0].1.term, Term(2), "a refusal carries the receiver's term");
 }
 
-/// §9.6, §4.2.3: members that hear a leader refuse a pre-vote, and so does the leader itself.
+/// §9.6, §4.2.3: members with a live leader refuse a pre-vote, and so does the leader itself.
 #[test]
 fn a_live_leader_is_not_disturbed() {
     let mut follower = Start::of(3).term(1).solo();
-    follower.hears(2, 1, heartbeat(0, 1));
-    let outputs = follower.hears(3, 2, Body::PreVote { last: entry_id(9, 9) });
+    follower.receives(2, 1, heartbeat(0, 1));
+    let outputs = follower.receives(3, 2, Body::PreVote { last: entry_id(9, 9) });
     assert_eq!(sent_to(&outputs, 3), [Body::PreVoteReply { granted: false }]);
 
     let mut leader = Start::of(3).solo();
     leader.leads();
-    let outputs = leader.hears(3, 9, Body::PreVote { last: entry_id(9, 9) });
+    let outputs = leader.receives(3, 9, Body::PreVote { last: entry_id(9, 9) });
     assert_eq!(sent_to(&outputs, 3), [Body::PreVoteReply { granted: false }]);
     assert_eq!((leader.role(), leader.term()), (Role::Leader, 1));
 }
@@ -265,12 +265,12 @@ fn a_live_leader_is_not_disturbed() {
 #[test]
 fn a_vote_request_within_the_minimum_timeout_is_ignored() {
     let mut solo = Start::of(3).term(1).solo();
-    solo.hears(2, 1, heartbeat(0, 1));
-    solo.sleeps(999);
-    solo.hears(3, 9, vote(9, 9));
+    solo.receives(2, 1, heartbeat(0, 1));
+    solo.waits(999);
+    solo.receives(3, 9, vote(9, 9));
     assert_eq!(solo.term(), 1);
-    solo.sleeps(1);
-    solo.hears(3, 9, vote(9, 9));
+    solo.waits(1);
+    solo.receives(3, 9, vote(9, 9));
     assert_eq!(solo.term(), 9);
     assert!(grants_vote(&solo.persisted(), 3));
 }
@@ -283,11 +283,11 @@ fn a_leader_without_a_quorum_steps_down() {
     solo.leads_with_commit();
     let began = solo.now_ms;
     while solo.role() == Role::Leader {
-        let outputs = solo.sleeps_until_deadline();
+        let outputs = solo.waits_until_deadline();
         // One of four members answers; with the leader itself, that is two of five.
         for body in sent_to(&outputs, 2) {
             if let Body::Heartbeat { round, .. } = body {
-                solo.hears(2, 1, Body::HeartbeatReply { round });
+                solo.receives(2, 1, Body::HeartbeatReply { round });
             }
         }
         assert!(solo.now_ms <= began + 1_000, "it steps down within one election timeout");
@@ -301,10 +301,10 @@ fn a_leader_with_a_minimal_quorum_stays() {
     let mut solo = Start::of(5).solo();
     solo.leads_with_commit();
     for _ in 0..100 {
-        let outputs = solo.sleeps_until_deadline();
+        let outputs = solo.waits_until_deadline();
         for (to, message) in sent(&outputs) {
             if let (2 | 3, Body::Heartbeat { round, .. }) = (to, message.body) {
-                solo.hears(to, 1, Body::HeartbeatReply { round });
+                solo.receives(to, 1, Body::HeartbeatReply { round });
             }
         }
         assert_eq!(solo.role(), Role::Leader);
@@ -318,14 +318,14 @@ fn a_transfer_waits_for_the_targets_log() {
     let mut solo = Start::of(3).solo();
     solo.leads();
     solo.persisted();
-    solo.accepts(3, 1);
+    solo.acknowledged_by(3, 1);
     let now = solo.now();
     assert_eq!(solo.raft.transfer(now, member(2)), Ok(id(2)));
     let outputs = solo.drain();
     assert!(!sent_to(&outputs, 2).iter().any(|body| matches!(body, Body::TimeoutNow { .. })));
     let refusal = solo.raft.propose(now, vec![(ProposalId(9), raft::Payload::Barrier)]);
     assert_eq!(refusal, Err(ProposeRefusal::Transferring));
-    let outputs = solo.accepts(2, 1);
+    let outputs = solo.acknowledged_by(2, 1);
     assert!(sent_to(&outputs, 2).contains(&Body::TimeoutNow { last: entry_id(1, 1) }));
     assert_eq!(solo.raft.transfer(now, member(3)), Err(TransferRefusal::InFlight { target: id(2) }));
     assert_eq!(solo.raft.transfer(now, member(9)), Err(TransferRefusal::NotVoter { target: id(9) }));
@@ -340,28 +340,28 @@ fn a_transfer_that_takes_too_long_ends() {
     let now = solo.now();
     solo.raft.transfer(now, member(2)).expect("starts");
     solo.drain();
-    solo.sleeps(399);
+    solo.waits(399);
     let now = solo.now();
     assert!(solo.raft.propose(now, vec![(ProposalId(1), raft::Payload::Barrier)]).is_err());
-    solo.sleeps(1);
+    solo.waits(1);
     assert_eq!(solo.role(), Role::Leader);
     solo.proposes(2);
 }
 
 /// §3.10: the target "starts a new election ... exactly as if the target's election timer had triggered", and other
-/// members grant their votes although they have just heard a leader.
+/// members grant their votes although a message of the leader has just arrived.
 #[test]
 fn the_target_campaigns_at_once_and_gets_votes() {
     let mut target = Start::of(3).log(&[1]).solo();
-    target.hears(2, 1, heartbeat(0, 1));
-    target.hears(2, 1, Body::TimeoutNow { last: entry_id(1, 1) });
+    target.receives(2, 1, heartbeat(0, 1));
+    target.receives(2, 1, Body::TimeoutNow { last: entry_id(1, 1) });
     assert_eq!((target.role(), target.term()), (Role::Candidate, 2));
     let outputs = target.persisted();
     assert_eq!(sent_to(&outputs, 3), [Body::Vote { last: entry_id(1, 1), transfer: true }]);
 
     let mut voter = Start::of(3).log(&[1]).solo();
-    voter.hears(2, 1, heartbeat(0, 1));
-    voter.hears(3, 2, Body::Vote { last: entry_id(1, 1), transfer: true });
+    voter.receives(2, 1, heartbeat(0, 1));
+    voter.receives(3, 2, Body::Vote { last: entry_id(1, 1), transfer: true });
     assert!(grants_vote(&voter.persisted(), 3));
 }
 
@@ -369,17 +369,17 @@ fn the_target_campaigns_at_once_and_gets_votes() {
 #[test]
 fn a_premature_request_to_campaign_or_one_from_another_member_is_ignored() {
     let mut solo = Start::of(3).log(&[1]).solo();
-    solo.hears(2, 1, Body::TimeoutNow { last: entry_id(1, 1) });
+    solo.receives(2, 1, Body::TimeoutNow { last: entry_id(1, 1) });
     assert_eq!(solo.role(), Role::Follower, "it does not know that 2 leads");
-    solo.hears(2, 1, append(entry_id(1, 1), vec![entry(1, 2)], 1));
-    solo.hears(2, 1, Body::TimeoutNow { last: entry_id(1, 2) });
+    solo.receives(2, 1, append(entry_id(1, 1), vec![entry(1, 2)], 1));
+    solo.receives(2, 1, Body::TimeoutNow { last: entry_id(1, 2) });
     assert_eq!(solo.role(), Role::Follower, "its log is not durable yet");
-    solo.hears(2, 1, Body::TimeoutNow { last: entry_id(1, 3) });
+    solo.receives(2, 1, Body::TimeoutNow { last: entry_id(1, 3) });
     assert_eq!(solo.role(), Role::Follower, "its log is too short");
     solo.persisted();
-    solo.hears(3, 1, Body::TimeoutNow { last: entry_id(1, 2) });
+    solo.receives(3, 1, Body::TimeoutNow { last: entry_id(1, 2) });
     assert_eq!(solo.role(), Role::Follower, "3 does not lead");
-    solo.hears(2, 1, Body::TimeoutNow { last: entry_id(1, 2) });
+    solo.receives(2, 1, Body::TimeoutNow { last: entry_id(1, 2) });
     assert_eq!(solo.role(), Role::Candidate);
 }
 
@@ -392,8 +392,8 @@ fn the_best_successor_has_the_longest_log_among_active_voters() {
     let now = solo.now();
     assert_eq!(solo.raft.transfer(now, None), Err(TransferRefusal::NoTarget), "no other voter answered");
     solo.proposes(1);
-    solo.accepts_round(3, 2, 1);
-    solo.accepts_round(4, 1, 1);
+    solo.acknowledged_in_round(3, 2, 1);
+    solo.acknowledged_in_round(4, 1, 1);
     let now = solo.now();
     assert_eq!(solo.raft.transfer(now, None), Ok(id(3)));
     assert_eq!(
@@ -409,7 +409,7 @@ fn the_best_successor_has_the_longest_log_among_active_voters() {
 #[test]
 fn role_changes_are_reported() {
     let mut solo = Start::of(1).solo();
-    let mut outputs = solo.sleeps_until_deadline();
+    let mut outputs = solo.waits_until_deadline();
     outputs.extend(solo.persisted());
     let roles: Vec<(Role, Option<MemberId>)> = outputs
         .iter()

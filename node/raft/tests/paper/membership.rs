@@ -12,8 +12,8 @@ fn config_entry(term: u64, index: u64, configuration: Configuration) -> raft::En
 }
 
 fn joint(incoming: &[u64], outgoing: &[u64]) -> Configuration {
-    let everyone: Vec<u64> = incoming.iter().chain(outgoing).copied().collect();
-    let mut joint = configuration(&everyone, &[]);
+    let both_halves: Vec<u64> = incoming.iter().chain(outgoing).copied().collect();
+    let mut joint = configuration(&both_halves, &[]);
     joint.voters = ids(incoming);
     joint.outgoing = ids(outgoing);
     joint
@@ -25,7 +25,7 @@ fn leader_with_learners(voters: &[u64], learners: &[u64]) -> Solo {
     solo.leads();
     solo.persisted();
     for from in voters.iter().chain(learners).filter(|number| **number != 1) {
-        solo.accepts_round(*from, 1, 1);
+        solo.acknowledged_in_round(*from, 1, 1);
     }
     assert_eq!(solo.raft.commit(), Index(1));
     solo
@@ -43,10 +43,10 @@ fn change(solo: &mut Solo, voters: &[u64], learners: &[u64]) -> Result<Index, Ch
 fn a_configuration_is_in_force_when_appended() {
     let mut solo = Start::of(3).solo();
     let next = configuration(&[1, 2, 3], &[4]);
-    solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, next.clone())], 0));
+    solo.receives(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, next.clone())], 0));
     assert_eq!(solo.raft.configuration(), (&next, Index(1)));
     assert_eq!(solo.raft.committed_configuration(), (&configuration(&[1, 2, 3], &[]), Index(0)));
-    solo.hears(2, 1, heartbeat(1, 1));
+    solo.receives(2, 1, heartbeat(1, 1));
     assert_eq!(solo.raft.committed_configuration(), (&next, Index(1)));
 }
 
@@ -57,10 +57,10 @@ fn a_truncated_configuration_is_not_in_force_any_more() {
     let first = configuration(&[1, 2, 3], &[4]);
     let second = configuration(&[2, 3], &[]);
     let entries = vec![config_entry(1, 1, first.clone()), config_entry(1, 2, second)];
-    solo.hears(2, 1, append(entry_id(0, 0), entries, 0));
+    solo.receives(2, 1, append(entry_id(0, 0), entries, 0));
     assert_eq!(solo.raft.configuration().1, Index(2));
     assert_eq!(solo.role(), Role::Follower, "it still has a vote in the committed configuration");
-    solo.hears(3, 2, append(entry_id(1, 1), vec![crate::network::entry(2, 2)], 0));
+    solo.receives(3, 2, append(entry_id(1, 1), vec![crate::network::entry(2, 2)], 0));
     assert_eq!(solo.raft.configuration(), (&first, Index(1)));
 }
 
@@ -107,10 +107,10 @@ fn a_joint_configuration_needs_both_majorities() {
     let (now, _) = solo.raft.configuration();
     assert_eq!((&now.voters, &now.outgoing), (&ids(&[1, 4, 5]), &ids(&[1, 2, 3])));
     solo.persisted();
-    solo.accepts(4, index.0);
-    solo.accepts(5, index.0);
+    solo.acknowledged_by(4, index.0);
+    solo.acknowledged_by(5, index.0);
     assert_eq!(solo.raft.commit(), Index(1), "the incoming electorate alone does not commit");
-    solo.accepts(2, index.0);
+    solo.acknowledged_by(2, index.0);
     assert_eq!(solo.raft.commit(), index);
 }
 
@@ -124,8 +124,8 @@ fn a_joint_configuration_is_left_when_committed() {
     solo.persisted();
     assert!(solo.raft.configuration().0.is_joint(), "not committed yet");
     assert_eq!(solo.raft.configuration().0.learners_next, ids(&[2]));
-    solo.accepts(4, index.0);
-    let outputs = solo.accepts(2, index.0);
+    solo.acknowledged_by(4, index.0);
+    let outputs = solo.acknowledged_by(2, index.0);
     let left: Vec<_> = persists(&outputs).into_iter().flat_map(|persist| persist.entries).collect();
     assert_eq!(left.len(), 1);
     let (now, at) = solo.raft.configuration();
@@ -139,16 +139,16 @@ fn a_joint_configuration_is_left_when_committed() {
 fn an_election_needs_both_majorities() {
     let mut solo = Start::of(3).configuration(joint(&[1, 2, 3], &[1, 4, 5])).solo();
     solo.campaigns();
-    solo.hears(2, 1, Body::VoteReply { granted: true });
-    solo.hears(3, 1, Body::VoteReply { granted: true });
+    solo.receives(2, 1, Body::VoteReply { granted: true });
+    solo.receives(3, 1, Body::VoteReply { granted: true });
     assert_eq!(solo.role(), Role::Candidate);
-    solo.hears(5, 1, Body::VoteReply { granted: true });
+    solo.receives(5, 1, Body::VoteReply { granted: true });
     assert_eq!(solo.role(), Role::Leader);
 
     let mut lost = Start::of(3).configuration(joint(&[1, 2, 3], &[1, 4, 5])).solo();
     lost.campaigns();
-    lost.hears(4, 1, Body::VoteReply { granted: false });
-    lost.hears(5, 1, Body::VoteReply { granted: false });
+    lost.receives(4, 1, Body::VoteReply { granted: false });
+    lost.receives(5, 1, Body::VoteReply { granted: false });
     assert_eq!(lost.role(), Role::Follower, "one electorate refuses, so the election is lost");
 }
 
@@ -158,12 +158,12 @@ fn an_election_needs_both_majorities() {
 fn a_new_leader_finishes_its_predecessors_change() {
     let mut solo = Start::of(3).solo();
     let begun = joint(&[1, 2, 4], &[1, 2, 3]);
-    solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, begun)], 0));
+    solo.receives(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, begun)], 0));
     solo.persisted();
-    solo.sleeps(3_000);
+    solo.waits(3_000);
     solo.leads();
     solo.persisted();
-    solo.accepts(2, 2);
+    solo.acknowledged_by(2, 2);
     let outputs = solo.drain();
     assert_eq!((solo.raft.commit(), solo.raft.configuration().1), (Index(2), Index(3)), "{outputs:?}");
     assert_eq!(solo.raft.configuration().0.voters, ids(&[1, 2, 4]));
@@ -178,10 +178,10 @@ fn no_change_before_a_commit_in_the_leaders_term() {
     solo.leads();
     solo.persisted();
     for from in 2..=4 {
-        solo.hears(from, 1, Body::HeartbeatReply { round: 1 });
+        solo.receives(from, 1, Body::HeartbeatReply { round: 1 });
     }
     assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Err(ChangeRefusal::TermNotCommitted));
-    solo.accepts(2, 1);
+    solo.acknowledged_by(2, 1);
     assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Ok(Index(2)));
 }
 
@@ -224,7 +224,7 @@ fn illegal_changes_are_refused_with_a_reason() {
     assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Err(ChangeRefusal::Transferring { target: id(2) }));
     assert_eq!(solo.raft.last(), last, "nothing entered the log");
     let mut follower = Start::of(3).solo();
-    follower.hears(2, 1, heartbeat(0, 1));
+    follower.receives(2, 1, heartbeat(0, 1));
     assert_eq!(change(&mut follower, &[1, 2], &[]), Err(ChangeRefusal::NotLeader { leader: member(2) }));
 }
 
@@ -239,7 +239,7 @@ fn a_learner_votes_only_when_it_caught_up() {
         change(&mut solo, &[1, 2, 4], &[]),
         Err(ChangeRefusal::LearnerBehind { learner: id(4), behind: 65, limit: 64 })
     );
-    solo.accepts(4, 2);
+    solo.acknowledged_by(4, 2);
     assert!(change(&mut solo, &[1, 2, 4], &[]).is_ok());
 }
 
@@ -249,12 +249,12 @@ fn a_change_to_unreachable_voters_is_refused() {
     let mut solo = Start::of(3).configuration(configuration(&[1, 2, 3], &[4, 5])).solo();
     solo.leads();
     solo.persisted();
-    solo.accepts_round(2, 1, 1);
-    solo.accepts_round(3, 1, 1);
-    solo.accepts(4, 1);
-    solo.accepts(5, 1); // Their logs are known, but not when they were last heard from.
+    solo.acknowledged_in_round(2, 1, 1);
+    solo.acknowledged_in_round(3, 1, 1);
+    solo.acknowledged_by(4, 1);
+    solo.acknowledged_by(5, 1); // The logs of 4 and 5 are known, but not the time of their last answer.
     assert_eq!(change(&mut solo, &[1, 4, 5], &[]), Err(ChangeRefusal::QuorumAtRisk { reachable: 1, voters: 3 }));
-    solo.hears(4, 1, Body::HeartbeatReply { round: 1 });
+    solo.receives(4, 1, Body::HeartbeatReply { round: 1 });
     assert!(change(&mut solo, &[1, 4, 5], &[]).is_ok());
 }
 
@@ -266,22 +266,22 @@ fn a_removed_leader_transfers_leadership_and_leaves() {
     let index = change(&mut solo, &[2, 3], &[]).expect("legal");
     solo.drain();
     solo.persisted();
-    solo.accepts(2, index.0);
+    solo.acknowledged_by(2, index.0);
     assert!(
         solo.raft.configuration().0.is_joint(),
         "of the incoming {{2, 3}} only one holds it, and the leader does not count there"
     );
-    solo.accepts(3, index.0);
+    solo.acknowledged_by(3, index.0);
     let leave = index.next();
     assert_eq!(solo.raft.configuration().1, leave);
     solo.persisted();
-    solo.accepts(2, leave.0);
+    solo.acknowledged_by(2, leave.0);
     assert_eq!((solo.raft.commit(), solo.role()), (index, Role::Leader), "its own copy does not count");
-    let outputs = solo.accepts(3, leave.0);
+    let outputs = solo.acknowledged_by(3, leave.0);
     assert_eq!(solo.raft.commit(), leave);
     let handed = sent(&outputs).into_iter().filter(|(_, message)| matches!(message.body, Body::TimeoutNow { .. }));
     assert_eq!(handed.count(), 1, "{outputs:?}");
-    let outputs = solo.hears(2, 2, Body::Vote { last: entry_id(1, leave.0), transfer: true });
+    let outputs = solo.receives(2, 2, Body::Vote { last: entry_id(1, leave.0), transfer: true });
     assert!(outputs.contains(&Output::Removed { index: leave }), "{outputs:?}");
     assert_eq!(solo.raft.deadline(), Duration::MAX, "a removed member has nothing to do any more");
 }
@@ -295,17 +295,17 @@ fn a_removed_leader_without_a_successor_steps_down() {
     for entry in [index, index.next()] {
         solo.drain();
         solo.persisted();
-        solo.accepts(2, entry.0);
-        solo.accepts(3, entry.0);
+        solo.acknowledged_by(2, entry.0);
+        solo.acknowledged_by(3, entry.0);
     }
     assert_eq!((solo.raft.commit(), solo.role()), (index.next(), Role::Leader), "it transfers leadership");
     let mut outputs = Vec::new();
     for _ in 0..10 {
         solo.now_ms += 100;
         for round in 2..30 {
-            solo.hears(2, 1, Body::HeartbeatReply { round });
+            solo.receives(2, 1, Body::HeartbeatReply { round });
         }
-        outputs.extend(solo.sleeps(0));
+        outputs.extend(solo.waits(0));
     }
     assert!(outputs.contains(&Output::Removed { index: index.next() }), "{outputs:?}");
 }
@@ -317,7 +317,7 @@ fn a_removed_member_cannot_come_back() {
     change(&mut solo, &[1, 2, 3], &[]).expect("a learner is removed in one step");
     solo.drain();
     solo.persisted();
-    solo.all_accept();
+    solo.acknowledged_by_all();
     let last = solo.raft.last();
     assert_eq!(change(&mut solo, &[1, 2, 3], &[4]), Err(ChangeRefusal::WasRemoved { member: id(4) }));
     assert_eq!(solo.raft.last(), last, "nothing entered the log");
@@ -329,9 +329,9 @@ fn a_removed_member_cannot_come_back() {
 fn a_member_left_out_campaigns_until_that_is_committed() {
     let mut solo = Start::of(3).solo();
     let without_it = configuration(&[2, 3, 4], &[]);
-    solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, without_it)], 0));
+    solo.receives(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, without_it)], 0));
     solo.persisted();
-    solo.sleeps(3_000);
+    solo.waits(3_000);
     let outputs = solo.campaigns();
     let asked: Vec<u64> = sent(&outputs)
         .into_iter()
@@ -339,9 +339,9 @@ fn a_member_left_out_campaigns_until_that_is_committed() {
         .map(|(to, _)| to)
         .collect();
     assert_eq!(asked, [2, 3, 4], "it requests votes from the latest configuration");
-    solo.hears(2, 2, Body::VoteReply { granted: true });
+    solo.receives(2, 2, Body::VoteReply { granted: true });
     assert_eq!(solo.role(), Role::Candidate, "its own vote does not count in that configuration");
-    solo.hears(3, 2, Body::VoteReply { granted: true });
+    solo.receives(3, 2, Body::VoteReply { granted: true });
     assert_eq!(solo.role(), Role::Leader);
 }
 
@@ -351,17 +351,17 @@ fn removed_members_are_notified_and_unknown_members_are_not() {
     let mut removed = configuration(&[1, 2], &[]);
     removed.removed = ids(&[3]);
     let mut solo = Start::of(3).solo();
-    solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, removed)], 0));
+    solo.receives(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, removed)], 0));
     solo.persisted();
-    solo.sleeps(1_000);
+    solo.waits(1_000);
     let ask = Body::PreVote { last: entry_id(9, 9) };
-    let outputs = solo.hears(3, 9, ask.clone());
+    let outputs = solo.receives(3, 9, ask.clone());
     assert!(!sent_to(&outputs, 3).iter().any(|body| matches!(body, Body::Removed { .. })), "not committed yet");
-    solo.hears(2, 1, heartbeat(1, 1));
-    solo.sleeps(1_500);
-    assert_eq!(sent_to(&solo.hears(3, 9, ask.clone()), 3), [Body::Removed { index: Index(1) }]);
-    assert_eq!(sent(&solo.hears(3, 9, Body::VoteReply { granted: true })), [], "answers are not answered");
-    let outputs = solo.hears(8, 9, ask);
+    solo.receives(2, 1, heartbeat(1, 1));
+    solo.waits(1_500);
+    assert_eq!(sent_to(&solo.receives(3, 9, ask.clone()), 3), [Body::Removed { index: Index(1) }]);
+    assert_eq!(sent(&solo.receives(3, 9, Body::VoteReply { granted: true })), [], "answers are not answered");
+    let outputs = solo.receives(8, 9, ask);
     assert_eq!(
         sent_to(&outputs, 8),
         [Body::PreVoteReply { granted: true }],
@@ -373,16 +373,16 @@ fn removed_members_are_notified_and_unknown_members_are_not() {
 #[test]
 fn a_member_believes_only_a_newer_removal() {
     let mut solo = Start::of(3).solo();
-    solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, configuration(&[1, 2, 3], &[4]))], 1));
+    solo.receives(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, configuration(&[1, 2, 3], &[4]))], 1));
     assert_eq!(
-        solo.hears(2, 1, Body::Removed { index: Index(1) }),
+        solo.receives(2, 1, Body::Removed { index: Index(1) }),
         [],
         "it knows a newer configuration that contains it"
     );
-    let outputs = solo.hears(2, 1, Body::Removed { index: Index(7) });
+    let outputs = solo.receives(2, 1, Body::Removed { index: Index(7) });
     assert!(outputs.contains(&Output::Removed { index: Index(7) }));
-    assert_eq!(solo.hears(2, 1, Body::Removed { index: Index(7) }), [], "once");
-    solo.sleeps(10_000);
+    assert_eq!(solo.receives(2, 1, Body::Removed { index: Index(7) }), [], "once");
+    solo.waits(10_000);
     assert_ne!(solo.role(), Role::PreCandidate);
 }
 
@@ -392,20 +392,20 @@ fn a_member_learns_its_removal_from_the_log() {
     let mut without_it = configuration(&[2, 3], &[]);
     without_it.removed = ids(&[1]);
     let mut solo = Start::of(3).solo();
-    let outputs = solo.hears(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, without_it)], 0));
+    let outputs = solo.receives(2, 1, append(entry_id(0, 0), vec![config_entry(1, 1, without_it)], 0));
     assert!(!outputs.iter().any(|output| matches!(output, Output::Removed { .. })), "appended is not committed");
-    let outputs = solo.hears(2, 1, heartbeat(1, 1));
+    let outputs = solo.receives(2, 1, heartbeat(1, 1));
     assert!(outputs.contains(&Output::Removed { index: Index(1) }));
 }
 
 /// A member without any configuration, or without a vote, never campaigns.
 #[test]
 fn blank_members_and_learners_never_campaign() {
-    for everyone in [Configuration::default(), configuration(&[2, 3], &[1])] {
-        let mut solo = Start::of(3).configuration(everyone).solo();
+    for without_vote in [Configuration::default(), configuration(&[2, 3], &[1])] {
+        let mut solo = Start::of(3).configuration(without_vote).solo();
         assert_eq!((solo.role(), solo.raft.deadline()), (Role::Learner, Duration::MAX));
         for _ in 0..10 {
-            assert_eq!(solo.sleeps(10_000), []);
+            assert_eq!(solo.waits(10_000), []);
         }
         assert_eq!((solo.role(), solo.term()), (Role::Learner, 0));
     }
@@ -415,9 +415,9 @@ fn blank_members_and_learners_never_campaign() {
 #[test]
 fn learners_answer_votes() {
     let mut solo = Start::of(3).configuration(configuration(&[2, 3], &[1])).solo();
-    let outputs = solo.hears(2, 1, Body::PreVote { last: entry_id(0, 0) });
+    let outputs = solo.receives(2, 1, Body::PreVote { last: entry_id(0, 0) });
     assert_eq!(sent_to(&outputs, 2), [Body::PreVoteReply { granted: true }]);
-    solo.hears(2, 1, Body::Vote { last: entry_id(0, 0), transfer: false });
+    solo.receives(2, 1, Body::Vote { last: entry_id(0, 0), transfer: false });
     assert!(grants_vote(&solo.persisted(), 2));
 }
 
@@ -425,9 +425,9 @@ fn learners_answer_votes() {
 #[test]
 fn a_learner_forgets_a_silent_leader() {
     let mut solo = Start::of(3).configuration(configuration(&[2, 3], &[1])).solo();
-    solo.hears(2, 1, heartbeat(0, 1));
+    solo.receives(2, 1, heartbeat(0, 1));
     assert_eq!(solo.raft.soft_state().leader, member(2));
-    solo.sleeps_until_deadline();
+    solo.waits_until_deadline();
     assert_eq!((solo.raft.soft_state().leader, solo.role()), (None, Role::Learner));
     assert_eq!(solo.raft.deadline(), Duration::MAX);
 }

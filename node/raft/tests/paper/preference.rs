@@ -30,12 +30,12 @@ fn leader_preferring(preferred: &[u64]) -> Solo {
 fn beats(solo: &mut Solo, ms: u64) -> Vec<Output> {
     let mut all = Vec::new();
     for _ in 0..ms.div_ceil(150) {
-        let outputs = solo.sleeps(150);
+        let outputs = solo.waits(150);
         for from in [2, 3] {
             for body in sent_to(&outputs, from) {
                 if let Body::Heartbeat { round, .. } = body {
                     let term = solo.term();
-                    all.extend(solo.hears(from, term, Body::HeartbeatReply { round }));
+                    all.extend(solo.receives(from, term, Body::HeartbeatReply { round }));
                 }
             }
         }
@@ -70,10 +70,10 @@ fn a_member_that_lacks_committed_entries_is_not_chosen() {
     let mut solo = leader_preferring(&[3]);
     solo.proposes(1);
     solo.persisted();
-    solo.accepts(2, 2);
+    solo.acknowledged_by(2, 2);
     assert_eq!(solo.raft.commit(), solo.raft.last().index);
     assert_eq!(requests_to_campaign(&beats(&mut solo, 5_000), 3), 0);
-    solo.accepts(3, 2);
+    solo.acknowledged_by(3, 2);
     assert!(requests_to_campaign(&beats(&mut solo, 300), 3) > 0);
 }
 
@@ -97,15 +97,15 @@ fn a_preferred_member_that_returns_the_leadership_is_not_asked_repeatedly() {
     assert!(requests_to_campaign(&beats(&mut solo, 2_400), 3) > 0);
     let last = solo.raft.last();
     let term = solo.term() + 1;
-    solo.hears(3, term, Body::Vote { last, transfer: true });
+    solo.receives(3, term, Body::Vote { last, transfer: true });
     solo.persisted();
-    solo.hears(3, term, Body::Heartbeat { commit: raft::Index(0), round: 1 });
-    solo.hears(3, term, Body::TimeoutNow { last });
+    solo.receives(3, term, Body::Heartbeat { commit: raft::Index(0), round: 1 });
+    solo.receives(3, term, Body::TimeoutNow { last });
     solo.persisted();
     let term = solo.term();
-    solo.hears(2, term, Body::VoteReply { granted: true });
+    solo.receives(2, term, Body::VoteReply { granted: true });
     solo.persisted();
-    solo.all_accept();
+    solo.acknowledged_by_all();
     assert_eq!(requests_to_campaign(&beats(&mut solo, 7_000), 3), 0);
     assert!(requests_to_campaign(&beats(&mut solo, 4_000), 3) > 0, "it is asked again later");
 }
@@ -114,7 +114,7 @@ fn a_preferred_member_that_returns_the_leadership_is_not_asked_repeatedly() {
 #[test]
 fn a_broken_connection_keeps_no_preferred_member_from_leading() {
     let mut solo = leader_preferring(&[3]);
-    solo.all_accept();
+    solo.acknowledged_by_all();
     solo.raft.unreachable(raft::MemberId(3));
     solo.drain();
     assert!(requests_to_campaign(&beats(&mut solo, 2_400), 3) > 0);
@@ -130,7 +130,7 @@ fn preferred_members_campaign_first() {
             let mut solo = Start::of(3).config(|config| config.seed = seed).solo();
             let now = solo.now();
             solo.raft.prefer(now, ids(&[preferred]));
-            solo.hears(3, 1, Body::Heartbeat { commit: raft::Index(0), round: 1 });
+            solo.receives(3, 1, Body::Heartbeat { commit: raft::Index(0), round: 1 });
             let wait = solo.raft.deadline() - solo.now().monotonic;
             assert!(wait >= Duration::from_millis(least) && wait < Duration::from_millis(most), "{wait:?}");
             waits.insert(wait);

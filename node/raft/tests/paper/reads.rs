@@ -42,11 +42,11 @@ fn no_read_is_confirmed_before_a_commit_in_the_leaders_term() {
     let mut solo = Start::of(3).log(&[1, 1]).solo();
     solo.leads();
     assert_eq!(ready(&read(&mut solo, 7)), []);
-    assert_eq!(ready(&solo.hears(2, 2, Body::HeartbeatReply { round: 1 })), []);
+    assert_eq!(ready(&solo.receives(2, 2, Body::HeartbeatReply { round: 1 })), []);
     solo.persisted();
-    let outputs = solo.accepts(2, 3);
+    let outputs = solo.acknowledged_by(2, 3);
     let round = round_to(&outputs, 2);
-    let outputs = solo.hears(2, 2, Body::HeartbeatReply { round });
+    let outputs = solo.receives(2, 2, Body::HeartbeatReply { round });
     assert_eq!(ready(&outputs), [(7, 3)], "the read uses the commit index of that moment, not 2");
 }
 
@@ -58,13 +58,13 @@ fn a_read_waits_for_a_round_that_began_after_it() {
     solo.leads_with_commit();
     let outputs = read(&mut solo, 1);
     let round = round_to(&outputs, 2);
-    assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round: round - 1 })), []);
-    assert_eq!(ready(&solo.hears(3, 1, Body::HeartbeatReply { round: round - 1 })), []);
-    assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round })), []);
-    assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round })), [], "a duplicate answer counts once");
-    assert_eq!(ready(&solo.hears(4, 1, Body::HeartbeatReply { round: round + 1000 })), [], "there is no such round");
-    assert_eq!(ready(&solo.hears(4, 1, Body::HeartbeatReply { round })), [(1, 1)]);
-    assert_eq!(ready(&solo.hears(5, 1, Body::HeartbeatReply { round })), [], "answered once");
+    assert_eq!(ready(&solo.receives(2, 1, Body::HeartbeatReply { round: round - 1 })), []);
+    assert_eq!(ready(&solo.receives(3, 1, Body::HeartbeatReply { round: round - 1 })), []);
+    assert_eq!(ready(&solo.receives(2, 1, Body::HeartbeatReply { round })), []);
+    assert_eq!(ready(&solo.receives(2, 1, Body::HeartbeatReply { round })), [], "a duplicate answer counts once");
+    assert_eq!(ready(&solo.receives(4, 1, Body::HeartbeatReply { round: round + 1000 })), [], "there is no such round");
+    assert_eq!(ready(&solo.receives(4, 1, Body::HeartbeatReply { round })), [(1, 1)]);
+    assert_eq!(ready(&solo.receives(5, 1, Body::HeartbeatReply { round })), [], "answered once");
 }
 
 /// "the leader can use a single round of heartbeats for any number of read-only queries that it has accumulated."
@@ -79,16 +79,16 @@ fn reads_share_rounds() {
     let outputs = solo.drain();
     assert_eq!(sent_to(&outputs, 2).len(), 1, "all reads share one round");
     let round = round_to(&outputs, 2);
-    assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round })).len(), 1000);
+    assert_eq!(ready(&solo.receives(2, 1, Body::HeartbeatReply { round })).len(), 1000);
 
     let mut rounds = 0;
     for context in 1000..2000 {
         rounds += sent_to(&read(&mut solo, context), 2).len();
     }
     assert!(rounds <= 4, "rounds in progress are bounded: {rounds}");
-    let outputs = solo.hears(2, 1, Body::HeartbeatReply { round: round + 4 });
+    let outputs = solo.receives(2, 1, Body::HeartbeatReply { round: round + 4 });
     let next = round_to(&outputs, 2);
-    let outputs = solo.hears(2, 1, Body::HeartbeatReply { round: next });
+    let outputs = solo.receives(2, 1, Body::HeartbeatReply { round: next });
     assert_eq!(ready(&outputs).len(), 1000 - 4);
 }
 
@@ -96,18 +96,18 @@ fn reads_share_rounds() {
 #[test]
 fn a_follower_asks_its_leader() {
     for learner in [false, true] {
-        let everyone = if learner { configuration(&[2, 3], &[1]) } else { configuration(&[1, 2, 3], &[]) };
-        let mut solo = Start::of(3).configuration(everyone).solo();
+        let members = if learner { configuration(&[2, 3], &[1]) } else { configuration(&[1, 2, 3], &[]) };
+        let mut solo = Start::of(3).configuration(members).solo();
         assert_eq!(failed(&read(&mut solo, 1)), [1], "there is no leader");
-        solo.hears(2, 1, heartbeat(0, 1));
+        solo.receives(2, 1, heartbeat(0, 1));
         let outputs = read(&mut solo, 2);
         assert_eq!(sent_to(&outputs, 2), [Body::ReadIndex { context: ReadContext(2) }]);
         let reply = Body::ReadIndexReply { context: ReadContext(2), index: Some(Index(9)) };
-        assert_eq!(ready(&solo.hears(2, 1, reply.clone())), [(2, 9)]);
-        assert_eq!(ready(&solo.hears(2, 1, reply)), [], "a duplicate answer has no effect");
+        assert_eq!(ready(&solo.receives(2, 1, reply.clone())), [(2, 9)]);
+        assert_eq!(ready(&solo.receives(2, 1, reply)), [], "a duplicate answer has no effect");
         read(&mut solo, 3);
         let reply = Body::ReadIndexReply { context: ReadContext(3), index: None };
-        assert_eq!(failed(&solo.hears(2, 1, reply)), [3]);
+        assert_eq!(failed(&solo.receives(2, 1, reply)), [3]);
     }
 }
 
@@ -115,15 +115,15 @@ fn a_follower_asks_its_leader() {
 #[test]
 fn a_forwarded_read_fails_in_the_end() {
     let mut solo = Start::of(3).solo();
-    solo.hears(2, 1, heartbeat(0, 1));
+    solo.receives(2, 1, heartbeat(0, 1));
     read(&mut solo, 1);
-    solo.sleeps(500);
-    solo.hears(2, 1, heartbeat(0, 2));
+    solo.waits(500);
+    solo.receives(2, 1, heartbeat(0, 2));
     read(&mut solo, 2);
-    solo.sleeps(500);
+    solo.waits(500);
     assert_eq!(solo.raft.deadline(), solo.now().monotonic + std::time::Duration::from_millis(500));
-    assert_eq!(failed(&solo.hears(2, 2, heartbeat(0, 1))), [], "a failed read does not fail again");
-    assert_eq!(failed(&solo.hears(3, 3, heartbeat(0, 1))), [2], "the new leader does not know the read");
+    assert_eq!(failed(&solo.receives(2, 2, heartbeat(0, 1))), [], "a failed read does not fail again");
+    assert_eq!(failed(&solo.receives(3, 3, heartbeat(0, 1))), [2], "the new leader does not know the read");
     read(&mut solo, 3);
     solo.raft.unreachable(crate::network::id(3));
     assert_eq!(failed(&solo.drain()), [3]);
@@ -135,8 +135,8 @@ fn reads_fail_when_leadership_ends() {
     let mut solo = Start::of(3).solo();
     solo.leads_with_commit();
     read(&mut solo, 1);
-    solo.hears(3, 1, Body::ReadIndex { context: ReadContext(5) });
-    let outputs = solo.hears(2, 2, heartbeat(0, 1));
+    solo.receives(3, 1, Body::ReadIndex { context: ReadContext(5) });
+    let outputs = solo.receives(2, 2, heartbeat(0, 1));
     assert_eq!(failed(&outputs), [1]);
     assert!(sent_to(&outputs, 3).contains(&Body::ReadIndexReply { context: ReadContext(5), index: None }));
 }
@@ -145,7 +145,7 @@ fn reads_fail_when_leadership_ends() {
 #[test]
 fn a_single_voter_confirms_alone() {
     let mut solo = Start::of(1).solo();
-    solo.sleeps_until_deadline();
+    solo.waits_until_deadline();
     solo.persisted();
     assert_eq!(ready(&read(&mut solo, 1)), [], "its no-op is not durable yet");
     assert_eq!(ready(&solo.persisted()), [(1, 1)]);
@@ -158,20 +158,20 @@ fn a_round_needs_both_majorities() {
     let mut solo = Start::of(3).configuration(configuration(&[1, 4, 5], &[2, 3])).solo();
     solo.leads_with_commit();
     for from in 2..=5 {
-        solo.accepts_round(from, 1, 1);
+        solo.acknowledged_in_round(from, 1, 1);
     }
     let now = solo.now();
     solo.raft.change(now, change_to(Index(0), &[1, 2, 3], &[])).expect("legal");
     solo.drain();
     let outputs = read(&mut solo, 1);
     let round = round_to(&outputs, 2);
-    assert_eq!(ready(&solo.hears(2, 1, Body::HeartbeatReply { round })), []);
+    assert_eq!(ready(&solo.receives(2, 1, Body::HeartbeatReply { round })), []);
     assert_eq!(
-        ready(&solo.hears(3, 1, Body::HeartbeatReply { round })),
+        ready(&solo.receives(3, 1, Body::HeartbeatReply { round })),
         [],
         "the incoming electorate alone is no quorum"
     );
-    assert_eq!(ready(&solo.hears(4, 1, Body::HeartbeatReply { round })).len(), 1);
+    assert_eq!(ready(&solo.receives(4, 1, Body::HeartbeatReply { round })).len(), 1);
 }
 
 fn lease() -> Solo {
@@ -186,12 +186,12 @@ fn lease() -> Solo {
 fn a_lease_runs_from_the_start_of_a_round() {
     let mut solo = lease();
     assert_eq!(ready(&read(&mut solo, 1)), [], "no round was answered yet, so there is no lease");
-    let outputs = solo.sleeps(150);
+    let outputs = solo.waits(150);
     let round = round_to(&outputs, 2);
     let began = solo.now_ms;
-    solo.sleeps(100);
+    solo.waits(100);
     assert_eq!(
-        ready(&solo.hears(2, 1, Body::HeartbeatReply { round })),
+        ready(&solo.receives(2, 1, Body::HeartbeatReply { round })),
         [(1, 1)],
         "the answered round confirms the waiting read"
     );
@@ -207,9 +207,9 @@ fn a_lease_runs_from_the_start_of_a_round() {
 #[test]
 fn a_lease_ends_with_a_transfer_for_good() {
     let mut solo = lease();
-    let outputs = solo.sleeps(150);
+    let outputs = solo.waits(150);
     let round = round_to(&outputs, 2);
-    solo.hears(2, 1, Body::HeartbeatReply { round });
+    solo.receives(2, 1, Body::HeartbeatReply { round });
     assert_eq!(ready(&read(&mut solo, 1)), [(1, 1)]);
     let now = solo.now();
     solo.raft.transfer(now, crate::network::solo::member(2)).expect("starts");
@@ -219,11 +219,11 @@ fn a_lease_ends_with_a_transfer_for_good() {
     // The target does nothing. The transfer times out, and rounds are answered again.
     let mut latest = 0;
     for _ in 0..12 {
-        let outputs = solo.sleeps(100);
+        let outputs = solo.waits(100);
         for (to, message) in sent(&outputs) {
             if let (2, Body::Heartbeat { round, .. }) = (to, message.body) {
                 latest = round;
-                solo.hears(2, 1, Body::HeartbeatReply { round });
+                solo.receives(2, 1, Body::HeartbeatReply { round });
             }
         }
     }
@@ -245,10 +245,14 @@ fn a_restarted_voter_refuses_votes_for_an_election_timeout() {
     let config = raft::Config::new(crate::network::id(1), 3);
     let at = |ms| raft::Now { monotonic: std::time::Duration::from_millis(ms), wall_ms: ms };
     let mut raft = raft::Raft::new(config, restored, at(5_000)).expect("sound");
-    let ask = |transfer| raft::Message { term: raft::Term(1), body: Body::Vote { last: entry_id(0, 0), transfer } };
-    raft.step(at(5_999), crate::network::id(2), ask(false));
-    assert_eq!(raft.soft_state().term, raft::Term(0), "not heard");
-    raft.step(at(5_999), crate::network::id(3), ask(true));
+    let request = |transfer| raft::Message { term: raft::Term(1), body: Body::Vote { last: entry_id(0, 0), transfer } };
+    raft.step(at(5_999), crate::network::id(2), request(false));
+    assert_eq!(
+        raft.soft_state().term,
+        raft::Term(0),
+        "the request is ignored, because a lease may rest on an earlier answer"
+    );
+    raft.step(at(5_999), crate::network::id(3), request(true));
     assert_eq!(
         raft.soft_state().term,
         raft::Term(1),
@@ -258,24 +262,24 @@ fn a_restarted_voter_refuses_votes_for_an_election_timeout() {
 
 /// §4.2.3: a server that "receives a RequestVote request within the minimum election timeout of hearing from a current
 /// leader" "does not update its term or grant its vote". This must hold however the server reached the candidate's
-/// term: if a late answer brought the newer term, the lease of the leader that it still hears must stay valid.
+/// term: if a late answer brought the newer term, the lease of the leader whose messages still arrive must stay valid.
 #[test]
 fn a_newer_term_does_not_end_the_trust_in_a_leader() {
-    for hears_late_answer in [false, true] {
+    for receives_late_answer in [false, true] {
         let mut solo = Start::of(3).solo();
-        solo.hears(2, 1, append(entry_id(0, 0), vec![entry(1, 1)], 0));
+        solo.receives(2, 1, append(entry_id(0, 0), vec![entry(1, 1)], 0));
         solo.persisted();
-        if hears_late_answer {
-            solo.hears(3, 2, Body::VoteReply { granted: false });
+        if receives_late_answer {
+            solo.receives(3, 2, Body::VoteReply { granted: false });
             assert_eq!(solo.term(), 2);
             solo.persisted();
         }
         let ask = || Body::Vote { last: entry_id(1, 1), transfer: false };
-        let mut outputs = solo.hears(3, 2, ask());
+        let mut outputs = solo.receives(3, 2, ask());
         outputs.extend(solo.persisted());
         assert!(!grants_vote(&outputs, 3), "its leader's lease may rest on its answers");
         solo.now_ms += 1_000;
-        let mut outputs = solo.hears(3, 2, ask());
+        let mut outputs = solo.receives(3, 2, ask());
         outputs.extend(solo.persisted());
         assert!(grants_vote(&outputs, 3), "it grants the vote after an election timeout without that leader");
     }
@@ -285,8 +289,8 @@ fn a_newer_term_does_not_end_the_trust_in_a_leader() {
 #[test]
 fn a_read_index_may_be_ahead_of_the_followers_commit() {
     let mut solo = Start::of(3).solo();
-    solo.hears(2, 1, append(entry_id(0, 0), vec![entry(1, 1)], 0));
+    solo.receives(2, 1, append(entry_id(0, 0), vec![entry(1, 1)], 0));
     read(&mut solo, 1);
     let reply = Body::ReadIndexReply { context: ReadContext(1), index: Some(Index(5)) };
-    assert_eq!(ready(&solo.hears(2, 1, reply)), [(1, 5)], "the driver waits until 5 is applied");
+    assert_eq!(ready(&solo.receives(2, 1, reply)), [(1, 5)], "the driver waits until 5 is applied");
 }

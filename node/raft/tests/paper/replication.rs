@@ -42,15 +42,15 @@ fn the_leader_replicates_while_it_writes() {
     let mut solo = Start::of(3).solo();
     let outputs = solo.leads();
     assert_eq!(appends_to(&outputs, 2).len(), 1, "the append is sent before any acknowledgement");
-    solo.accepts(2, 1);
+    solo.acknowledged_by(2, 1);
     assert_eq!(solo.raft.commit(), Index(0), "one follower and a copy that is not durable are no majority of three");
     solo.persisted();
     assert_eq!(solo.raft.commit(), Index(1));
 
     let mut other = Start::of(3).solo();
     other.leads();
-    other.accepts(2, 1);
-    other.accepts(3, 1);
+    other.acknowledged_by(2, 1);
+    other.acknowledged_by(3, 1);
     assert_eq!(
         other.raft.commit(),
         Index(1),
@@ -68,7 +68,7 @@ fn a_majority_commits() {
         solo.persisted();
         for from in 2..=voters {
             let holders = from;
-            solo.accepts(from, 1);
+            solo.acknowledged_by(from, 1);
             let expected = u64::from(holders * 2 > voters);
             assert_eq!(solo.raft.commit(), Index(expected), "{holders} of {voters}");
         }
@@ -84,18 +84,18 @@ fn followers_learn_of_a_commit_at_once() {
     leader.leads_with_commit();
     leader.proposes(1);
     leader.persisted();
-    let outputs = leader.accepts(2, 2);
+    let outputs = leader.acknowledged_by(2, 2);
     assert_eq!(applies(&outputs), [2]);
     assert_eq!(sent_to(&outputs, 2), [heartbeat(2, 0)], "it acknowledged the entry, so it gets the commit index");
     assert_eq!(sent_to(&outputs, 3), [], "it has not acknowledged the entry");
-    let outputs = leader.accepts(3, 2);
+    let outputs = leader.acknowledged_by(3, 2);
     assert_eq!(sent_to(&outputs, 3), [heartbeat(2, 0)]);
 
     let mut follower = Start::of(3).solo();
-    follower.hears(2, 1, append(entry_id(0, 0), vec![entry(1, 1), entry(1, 2)], 0));
+    follower.receives(2, 1, append(entry_id(0, 0), vec![entry(1, 1), entry(1, 2)], 0));
     follower.persisted();
-    assert_eq!(applies(&follower.hears(2, 1, heartbeat(1, 0))), [1]);
-    assert_eq!(applies(&follower.hears(2, 1, append(entry_id(1, 2), vec![entry(1, 3)], 3))), [2, 3]);
+    assert_eq!(applies(&follower.receives(2, 1, heartbeat(1, 0))), [1]);
+    assert_eq!(applies(&follower.receives(2, 1, append(entry_id(1, 2), vec![entry(1, 3)], 3))), [2, 3]);
 }
 
 /// §3.5: "If the follower does not find an entry in its log with the same index and term, then it refuses the new
@@ -112,7 +112,7 @@ fn a_follower_checks_consistency() {
     ];
     for (log, prev, agrees) in cases {
         let mut solo = Start::of(3).log(log).term(3).solo();
-        let outputs = solo.hears(2, 3, append(prev, vec![], 0));
+        let outputs = solo.receives(2, 3, append(prev, vec![], 0));
         assert_eq!(accepted(&outputs, 2), agrees.then_some(prev.index.0), "log {log:?}, prev {prev}");
         assert_eq!(rejected(&outputs, 2).is_some(), !agrees);
     }
@@ -135,7 +135,7 @@ fn only_conflicting_entries_are_removed() {
     for ((term, index), brought, left) in cases {
         let mut solo = Start::of(3).log(log).term(3).solo();
         let entries = (index + 1..).zip(brought).map(|(at, term)| entry(*term, at)).collect();
-        let outputs = solo.hears(2, 3, append(entry_id(term, index), entries, 0));
+        let outputs = solo.receives(2, 3, append(entry_id(term, index), entries, 0));
         assert_eq!(solo.raft.last(), entry_id(left[left.len() - 1], left.len() as u64), "{log:?} + {brought:?}");
         let written: Vec<u64> = persists(&outputs).iter().flat_map(|p| &p.entries).map(|e| e.id.term.0).collect();
         assert!(left.ends_with(&written), "only new entries are written: {written:?} of {left:?}");
@@ -148,8 +148,8 @@ fn a_leader_appends_only() {
     let mut solo = Start::of(3).log(&[1, 1]).solo();
     solo.leads();
     let last = solo.raft.last();
-    solo.hears(2, 2, append(entry_id(0, 0), vec![entry(2, 1)], 0));
-    solo.hears(2, 2, heartbeat(3, 1));
+    solo.receives(2, 2, append(entry_id(0, 0), vec![entry(2, 1)], 0));
+    solo.receives(2, 2, heartbeat(3, 1));
     assert_eq!((solo.raft.last(), solo.raft.commit()), (last, Index(0)));
 }
 
@@ -166,7 +166,7 @@ fn a_refusal_skips_whole_terms_on_the_followers_side() {
     ];
     for (log, prev, hint) in cases {
         let mut solo = Start::of(3).log(log).term(9).solo();
-        let outputs = solo.hears(2, 9, append(entry_id(prev.0, prev.1), vec![], 0));
+        let outputs = solo.receives(2, 9, append(entry_id(prev.0, prev.1), vec![], 0));
         assert_eq!(rejected(&outputs, 2), Some((prev.1, entry_id(hint.0, hint.1))), "{log:?}, {prev:?}");
     }
 }
@@ -185,10 +185,10 @@ fn a_refusal_skips_whole_terms_on_the_leaders_side() {
     for (log, hint, prev) in cases {
         let mut solo = Start::of(3).log(log).solo();
         solo.leads();
-        let outputs = solo.rejects(2, log.len() as u64, entry_id(hint.0, hint.1));
+        let outputs = solo.rejected_by(2, log.len() as u64, entry_id(hint.0, hint.1));
         let appends = appends_to(&outputs, 2);
         assert_eq!(appends[0].prev, entry_id(prev.0, prev.1), "{log:?}, hint {hint:?}");
-        let outputs = solo.accepts(2, prev.1 + appends[0].entries.len() as u64);
+        let outputs = solo.acknowledged_by(2, prev.1 + appends[0].entries.len() as u64);
         assert_eq!(appends_to(&outputs, 2), [], "the follower then has every entry");
     }
 }
@@ -216,12 +216,12 @@ fn figure_3_6_every_follower_converges() {
             let mut answers = Vec::new();
             for body in sent_to(&outputs, 2) {
                 messages += 1;
-                let mut said = follower.hears(3, 8, body);
+                let mut said = follower.receives(3, 8, body);
                 said.extend(follower.persisted());
                 answers.extend(sent_to(&said, 3));
             }
             assert!(messages < 10, "({name}) takes at most two messages per term");
-            outputs = answers.into_iter().flat_map(|body| lead.hears(2, 8, body)).collect();
+            outputs = answers.into_iter().flat_map(|body| lead.receives(2, 8, body)).collect();
         }
         assert_eq!(follower.raft.last(), lead.raft.last(), "({name})");
     }
@@ -235,14 +235,14 @@ fn figure_3_7_earlier_terms_commit_only_with_the_leaders_own() {
     let mut solo = Start::of(5).log(&[1, 2]).term(3).solo();
     solo.leads();
     solo.persisted();
-    solo.accepts(2, 2);
-    solo.accepts(3, 2);
-    solo.accepts(4, 2);
+    solo.acknowledged_by(2, 2);
+    solo.acknowledged_by(3, 2);
+    solo.acknowledged_by(4, 2);
     assert_eq!(solo.raft.commit(), Index(0), "(d) may still happen: S5 can win with term 3 and overwrite it");
     // (e): when a majority holds the entry of term 4, S5 cannot win.
-    solo.accepts(2, 3);
+    solo.acknowledged_by(2, 3);
     assert_eq!(solo.raft.commit(), Index(0));
-    let outputs = solo.accepts(3, 3);
+    let outputs = solo.acknowledged_by(3, 3);
     assert_eq!(solo.raft.commit(), Index(3));
     assert_eq!(applies(&outputs), [1, 2, 3]);
 }
@@ -251,11 +251,11 @@ fn figure_3_7_earlier_terms_commit_only_with_the_leaders_own() {
 #[test]
 fn an_append_is_acknowledged_when_durable() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
-    let outputs = solo.hears(2, 1, append(entry_id(1, 3), vec![entry(1, 4)], 0));
+    let outputs = solo.receives(2, 1, append(entry_id(1, 3), vec![entry(1, 4)], 0));
     assert_eq!(accepted(&outputs, 2), None);
     assert_eq!(accepted(&solo.persisted(), 2), Some(4));
     // Only index 2 is acknowledged, although the log holds more. It is durable already, so the answer comes at once.
-    let outputs = solo.hears(2, 1, append(entry_id(1, 1), vec![entry(1, 2)], 0));
+    let outputs = solo.receives(2, 1, append(entry_id(1, 1), vec![entry(1, 2)], 0));
     assert_eq!(accepted(&outputs, 2), Some(2));
 }
 
@@ -274,14 +274,14 @@ fn appends_are_pipelined_within_the_window() {
         appends.extend(appends_to(&solo.proposes(number), 2));
     }
     assert_eq!(appends.len(), 3, "the window is full");
-    let outputs = solo.accepts(2, 2);
+    let outputs = solo.acknowledged_by(2, 2);
     let more = appends_to(&outputs, 2);
     assert_eq!(
         more.iter().map(|append| append.entries.len()).collect::<Vec<_>>(),
         [2],
         "the window admits one append, of two entries"
     );
-    let outputs = solo.accepts(2, 4);
+    let outputs = solo.acknowledged_by(2, 4);
     assert_eq!(appends_to(&outputs, 2).iter().map(|append| append.entries.len()).collect::<Vec<_>>(), [2, 1]);
 }
 
@@ -321,25 +321,25 @@ fn answers_to_heartbeats_reveal_lost_appends() {
     let mut solo = Start::of(3).solo();
     solo.leads_with_commit();
     solo.proposes(1); // Lost.
-    let outputs = solo.sleeps_until_deadline();
+    let outputs = solo.waits_until_deadline();
     let heartbeats = sent_to(&outputs, 2);
     let Some(Body::Heartbeat { round, .. }) = heartbeats.first() else { panic!("a heartbeat is due: {outputs:?}") };
-    let asked = appends_to(&solo.hears(2, 1, Body::HeartbeatReply { round: *round }), 2);
+    let asked = appends_to(&solo.receives(2, 1, Body::HeartbeatReply { round: *round }), 2);
     assert_eq!(
         (asked[0].prev, asked[0].entries.len()),
         (entry_id(1, 2), 0),
         "an empty append asks whether the last one arrived"
     );
-    let resent = appends_to(&solo.rejects(2, 2, entry_id(1, 1)), 2);
+    let resent = appends_to(&solo.rejected_by(2, 2, entry_id(1, 1)), 2);
     assert_eq!((resent[0].prev, resent[0].entries.len()), (entry_id(1, 1), 1));
     // If the probe is lost, too, another one follows a later answer of the member.
     assert_eq!(
-        appends_to(&solo.hears(2, 1, Body::HeartbeatReply { round: *round }), 2),
+        appends_to(&solo.receives(2, 1, Body::HeartbeatReply { round: *round }), 2),
         [],
         "no probe within a heartbeat interval"
     );
-    solo.sleeps(150);
-    let again = appends_to(&solo.hears(2, 1, Body::HeartbeatReply { round: *round }), 2);
+    solo.waits(150);
+    let again = appends_to(&solo.receives(2, 1, Body::HeartbeatReply { round: *round }), 2);
     assert_eq!((again[0].prev, &again[0].entries), (resent[0].prev, &resent[0].entries));
 }
 
@@ -352,7 +352,7 @@ fn a_broken_connection_restarts_after_the_last_match() {
     solo.proposes(2);
     solo.raft.unreachable(id(2));
     solo.drain();
-    let outputs = solo.hears(2, 1, Body::HeartbeatReply { round: 1 });
+    let outputs = solo.receives(2, 1, Body::HeartbeatReply { round: 1 });
     let appends = appends_to(&outputs, 2);
     assert_eq!(appends.len(), 1, "one probe");
     assert_eq!((appends[0].prev, appends[0].entries.len()), (entry_id(1, 1), 2));
@@ -362,9 +362,9 @@ fn a_broken_connection_restarts_after_the_last_match() {
 #[test]
 fn a_follower_commits_only_what_the_append_proves() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
-    solo.hears(2, 2, append(entry_id(1, 1), vec![], 9));
+    solo.receives(2, 2, append(entry_id(1, 1), vec![], 9));
     assert_eq!(solo.raft.commit(), Index(1), "its entries 2 and 3 may differ from the leader's");
-    solo.hears(2, 2, append(entry_id(1, 1), vec![entry(1, 2)], 9));
+    solo.receives(2, 2, append(entry_id(1, 1), vec![entry(1, 2)], 9));
     assert_eq!(solo.raft.commit(), Index(2));
 }
 
@@ -372,7 +372,7 @@ fn a_follower_commits_only_what_the_append_proves() {
 #[test]
 fn time_stamps_strictly_increase() {
     let mut solo = Start::of(1).log(&[1]).solo();
-    solo.sleeps_until_deadline();
+    solo.waits_until_deadline();
     solo.persisted();
     let mut stamps = Vec::new();
     for (number, wall_ms) in [5_000_000, 4_000_000, 4_000_000, 6_000_000].into_iter().enumerate() {
@@ -391,11 +391,11 @@ fn a_follower_forwards_proposals() {
     let now = solo.now();
     let proposals = vec![(ProposalId(4), Payload::Barrier)];
     assert_eq!(solo.raft.propose(now, proposals.clone()), Err(ProposeRefusal::NoLeader));
-    solo.hears(2, 1, heartbeat(0, 1));
+    solo.receives(2, 1, heartbeat(0, 1));
     solo.raft.propose(now, proposals.clone()).expect("forwarded");
     assert_eq!(sent_to(&solo.drain(), 2), [Body::Propose { proposals }]);
     let refused = Body::ProposeRefused { proposals: vec![ProposalId(4)], reason: DropReason::Overloaded };
-    let outputs = solo.hears(2, 1, refused);
+    let outputs = solo.receives(2, 1, refused);
     assert_eq!(outputs, [Output::Dropped { proposal: ProposalId(4), reason: DropReason::Overloaded }]);
 }
 
@@ -408,25 +408,25 @@ fn a_leader_accepts_a_forwarded_proposal_once() {
         let payload = Payload::Normal(vec![0; bytes].into());
         Body::Propose { proposals: vec![(ProposalId(number), payload)] }
     };
-    solo.hears(2, 1, propose(1, 100));
-    solo.hears(2, 1, propose(1, 100));
+    solo.receives(2, 1, propose(1, 100));
+    solo.receives(2, 1, propose(1, 100));
     assert_eq!(solo.raft.last(), entry_id(1, 2), "the duplicate changes nothing");
-    let outputs = solo.hears(2, 1, propose(2, 200));
+    let outputs = solo.receives(2, 1, propose(2, 200));
     let refused = Body::ProposeRefused { proposals: vec![ProposalId(2)], reason: DropReason::Overloaded };
     assert_eq!(sent_to(&outputs, 2), [refused]);
     let now = solo.now();
     let own = solo.raft.propose(now, vec![(ProposalId(1), Payload::Normal(vec![0; 200].into()))]);
     assert_eq!(own, Err(ProposeRefusal::Overloaded));
     solo.persisted();
-    solo.all_accept();
+    solo.acknowledged_by_all();
     assert_eq!(
-        sent(&solo.hears(2, 1, propose(2, 200))),
+        sent(&solo.receives(2, 1, propose(2, 200))),
         [],
         "the original was refused, so a duplicate must not enter the log"
     );
-    solo.hears(2, 1, propose(3, 9_000));
+    solo.receives(2, 1, propose(3, 9_000));
     assert_eq!(solo.raft.last(), entry_id(1, 3), "while nothing is uncommitted, even a large proposal is accepted");
-    solo.hears(3, 1, propose(3, 10));
+    solo.receives(3, 1, propose(3, 10));
     assert_eq!(solo.raft.last(), entry_id(1, 3), "the same ID from another member is new, but exceeds the limit");
 }
 
@@ -434,7 +434,7 @@ fn a_leader_accepts_a_forwarded_proposal_once() {
 #[test]
 fn configurations_cannot_be_proposed() {
     let mut solo = Start::of(1).solo();
-    solo.sleeps_until_deadline();
+    solo.waits_until_deadline();
     solo.persisted();
     solo.persisted();
     let now = solo.now();
@@ -442,7 +442,7 @@ fn configurations_cannot_be_proposed() {
     let outcome = solo.raft.propose(now, vec![(ProposalId(1), foreign.clone())]);
     assert_eq!(outcome, Err(ProposeRefusal::Reserved));
     let last = solo.raft.last();
-    solo.hears(2, 1, Body::Propose { proposals: vec![(ProposalId(1), foreign), (ProposalId(2), Payload::Noop)] });
+    solo.receives(2, 1, Body::Propose { proposals: vec![(ProposalId(1), foreign), (ProposalId(2), Payload::Noop)] });
     assert_eq!(solo.raft.last(), last);
 }
 

@@ -43,7 +43,7 @@ fn long_leader(count: u64, trailing: u64) -> Solo {
         solo.proposes(number);
     }
     solo.persisted();
-    solo.accepts(2, count);
+    solo.acknowledged_by(2, count);
     solo
 }
 
@@ -59,7 +59,7 @@ fn a_snapshot_is_due_at_the_threshold() {
     assert_eq!(due(&solo.applies()), []);
 
     let mut follower = Start::of(3).config(|config| config.snapshot_threshold = 2).solo();
-    follower.hears(2, 1, append(entry_id(0, 0), vec![entry(1, 1), entry(1, 2), entry(1, 3)], 3));
+    follower.receives(2, 1, append(entry_id(0, 0), vec![entry(1, 1), entry(1, 2), entry(1, 3)], 3));
     assert_eq!(due(&follower.applies()), [], "the entries are applied, but not durable here");
     assert_eq!(follower.raft.snapshot_meta(Index(3)), None, "no snapshot may be taken there");
     assert_eq!(due(&follower.persisted()), [3]);
@@ -92,7 +92,7 @@ fn a_member_that_needs_purged_entries_gets_a_snapshot() {
     let now = solo.now();
     solo.raft.snapshot_sent(now, id(3), Ok(()));
     assert_eq!(solo.drain(), []);
-    let outputs = solo.accepts(3, 10);
+    let outputs = solo.acknowledged_by(3, 10);
     assert_eq!(appends_to(&outputs, 3)[0].prev, entry_id(1, 10), "replication continues after the snapshot");
 }
 
@@ -107,15 +107,15 @@ fn a_purge_past_an_installed_snapshot_leads_to_another_one() {
     solo.raft.snapshot_sent(now, id(3), Ok(()));
     (20..25).for_each(|number| drop(solo.proposes(number)));
     solo.persisted();
-    solo.accepts(2, 15);
+    solo.acknowledged_by(2, 15);
     solo.applies();
     solo.raft.snapshot_taken(Index(15));
-    solo.sleeps(200);
-    let asked = solo.hears(3, 1, Body::HeartbeatReply { round: 1 });
+    solo.waits(200);
+    let asked = solo.receives(3, 1, Body::HeartbeatReply { round: 1 });
     assert_eq!(appends_to(&asked, 3)[0].prev, entry_id(1, 15));
-    let outputs = solo.rejects(3, 15, entry_id(0, 0));
+    let outputs = solo.rejected_by(3, 15, entry_id(0, 0));
     assert!(outputs.is_empty(), "the snapshot is still in progress: {outputs:?}");
-    let outputs = solo.rejects(3, 15, entry_id(1, 10));
+    let outputs = solo.rejected_by(3, 15, entry_id(1, 10));
     let again = Output::SendSnapshot { to: id(3), term: raft::Term(1), at_least: Index(15) };
     assert!(outputs.contains(&again), "{outputs:?}");
 }
@@ -124,19 +124,19 @@ fn a_purge_past_an_installed_snapshot_leads_to_another_one() {
 fn offers(solo: &mut Solo) {
     solo.applies();
     solo.raft.snapshot_taken(Index(10));
-    let outputs = solo.rejects(3, 0, entry_id(0, 0));
+    let outputs = solo.rejected_by(3, 0, entry_id(0, 0));
     assert_eq!(appends_to(&outputs, 3), []);
     let mut outputs = Vec::new();
     for _ in 0..40 {
-        outputs.extend(solo.sleeps(50));
-        solo.hears(2, 1, Body::HeartbeatReply { round: u64::MAX });
+        outputs.extend(solo.waits(50));
+        solo.receives(2, 1, Body::HeartbeatReply { round: u64::MAX });
         for body in sent_to(&outputs, 3) {
             if let Body::Heartbeat { round, .. } = body {
-                outputs.extend(solo.hears(3, 1, Body::HeartbeatReply { round }));
+                outputs.extend(solo.receives(3, 1, Body::HeartbeatReply { round }));
             }
         }
         for append in appends_to(&outputs, 3) {
-            outputs = solo.rejects(3, append.prev.index.0, entry_id(0, 0));
+            outputs = solo.rejected_by(3, append.prev.index.0, entry_id(0, 0));
         }
         if let Some(Output::SendSnapshot { to, term, at_least }) =
             outputs.iter().find(|output| matches!(output, Output::SendSnapshot { .. }))
@@ -176,7 +176,7 @@ fn a_failed_snapshot_is_offered_again_after_a_pause() {
 #[test]
 fn a_snapshot_replaces_the_log_that_it_supersedes() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
-    let outputs = solo.hears(2, 2, Body::InstallSnapshot(meta(2, 9, configuration(&[1, 2, 4], &[]), 7)));
+    let outputs = solo.receives(2, 2, Body::InstallSnapshot(meta(2, 9, configuration(&[1, 2, 4], &[]), 7)));
     let install = outputs.iter().find_map(|output| match output {
         Output::InstallSnapshot { from, hard_state, meta, .. } => Some((*from, *hard_state, meta.last)),
         _ => None,
@@ -189,7 +189,7 @@ fn a_snapshot_replaces_the_log_that_it_supersedes() {
     assert_eq!((solo.raft.last(), solo.raft.commit()), (entry_id(2, 9), Index(9)));
     assert_eq!(solo.raft.configuration().1, Index(7));
     assert_eq!(accepted(&solo.persisted(), 2), Some(9));
-    let outputs = solo.hears(2, 2, append(entry_id(2, 9), vec![entry(2, 10)], 10));
+    let outputs = solo.receives(2, 2, append(entry_id(2, 9), vec![entry(2, 10)], 10));
     assert_eq!(applies(&outputs), [10]);
 }
 
@@ -198,7 +198,7 @@ fn a_snapshot_replaces_the_log_that_it_supersedes() {
 #[test]
 fn a_snapshot_of_a_known_prefix_is_discarded() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
-    let outputs = solo.hears(2, 1, Body::InstallSnapshot(meta(1, 2, configuration(&[1, 2, 3], &[]), 0)));
+    let outputs = solo.receives(2, 1, Body::InstallSnapshot(meta(1, 2, configuration(&[1, 2, 3], &[]), 0)));
     assert!(discards(&outputs));
     assert_eq!(
         (solo.raft.last(), solo.raft.commit()),
@@ -206,7 +206,7 @@ fn a_snapshot_of_a_known_prefix_is_discarded() {
         "the snapshot proves that index 2 is committed"
     );
     assert_eq!(accepted(&outputs, 2), Some(2));
-    let outputs = solo.hears(2, 1, Body::InstallSnapshot(meta(1, 1, configuration(&[1, 2, 3], &[]), 0)));
+    let outputs = solo.receives(2, 1, Body::InstallSnapshot(meta(1, 1, configuration(&[1, 2, 3], &[]), 0)));
     assert!(discards(&outputs), "stale");
 }
 
@@ -223,7 +223,7 @@ fn a_stale_or_invalid_snapshot_is_discarded() {
         (4, meta(4, u64::MAX, sound, 0)),
     ];
     for (term, meta) in cases {
-        let outputs = solo.hears(2, term, Body::InstallSnapshot(meta.clone()));
+        let outputs = solo.receives(2, term, Body::InstallSnapshot(meta.clone()));
         assert!(discards(&outputs), "{meta:?}");
         assert_eq!(solo.raft.last(), entry_id(0, 0));
     }
@@ -271,13 +271,13 @@ fn a_superseded_log_is_dropped_and_a_broken_one_refused() {
 #[test]
 fn a_snapshot_counts_in_elections() {
     let mut solo = Start::of(3).solo();
-    solo.hears(2, 2, Body::InstallSnapshot(meta(2, 9, configuration(&[1, 2, 3], &[]), 0)));
+    solo.receives(2, 2, Body::InstallSnapshot(meta(2, 9, configuration(&[1, 2, 3], &[]), 0)));
     solo.persisted();
-    solo.sleeps(3_000);
+    solo.waits(3_000);
     let term = solo.term();
-    solo.hears(3, term + 1, Body::Vote { last: entry_id(2, 8), transfer: false });
+    solo.receives(3, term + 1, Body::Vote { last: entry_id(2, 8), transfer: false });
     assert!(!grants_vote(&solo.persisted(), 3));
-    solo.hears(3, term + 2, Body::Vote { last: entry_id(2, 9), transfer: false });
+    solo.receives(3, term + 2, Body::Vote { last: entry_id(2, 9), transfer: false });
     assert!(grants_vote(&solo.persisted(), 3));
 }
 
@@ -287,16 +287,16 @@ fn the_purge_waits_for_active_members() {
     let mut solo = long_leader(100, 10);
     solo.applies();
     let round = 1;
-    solo.accepts_round(3, 60, round);
-    solo.accepts_round(2, 100, round);
+    solo.acknowledged_in_round(3, 60, round);
+    solo.acknowledged_in_round(2, 100, round);
     assert_eq!(solo.raft.snapshot_taken(Index(100)), Index(61), "member 3 still needs entry 61");
     assert!(solo.raft.progress().values().all(|progress| !progress.snapshotting));
 
     let mut slow = long_leader(100, 10);
     slow.applies();
-    slow.accepts_round(3, 1, round);
+    slow.acknowledged_in_round(3, 1, round);
     assert_eq!(slow.raft.snapshot_taken(Index(100)), Index(21), "the bound is eight times the trailing entries");
-    let outputs = slow.hears(3, 1, heartbeat(0, 0));
+    let outputs = slow.receives(3, 1, heartbeat(0, 0));
     assert_eq!(applies(&outputs), []);
 }
 
@@ -305,9 +305,9 @@ fn the_purge_waits_for_active_members() {
 #[test]
 fn a_purge_never_runs_ahead_of_an_install() {
     let mut follower = Start::of(3).config(|config| config.snapshot_trailing = 0).solo();
-    follower.hears(2, 1, append(entry_id(0, 0), (1..=6).map(|index| entry(1, index)).collect(), 4));
+    follower.receives(2, 1, append(entry_id(0, 0), (1..=6).map(|index| entry(1, index)).collect(), 4));
     follower.persisted();
     follower.applies();
-    follower.hears(2, 1, Body::InstallSnapshot(meta(1, 20, configuration(&[1, 2, 3], &[]), 0)));
+    follower.receives(2, 1, Body::InstallSnapshot(meta(1, 20, configuration(&[1, 2, 3], &[]), 0)));
     assert_eq!(follower.raft.snapshot_taken(Index(4)), Index(5));
 }

@@ -17,7 +17,7 @@ fn a_newer_term_is_taken_over_from_any_message() {
     ];
     for body in bodies {
         let mut solo = Start::of(3).term(2).solo();
-        solo.hears(2, 5, body.clone());
+        solo.receives(2, 5, body.clone());
         assert_eq!(solo.term(), 5, "after {body:?}");
     }
 }
@@ -27,12 +27,12 @@ fn a_newer_term_is_taken_over_from_any_message() {
 fn candidates_and_leaders_step_back_for_a_newer_term() {
     let mut candidate = Start::of(3).solo();
     candidate.campaigns();
-    candidate.hears(2, 5, Body::VoteReply { granted: false });
+    candidate.receives(2, 5, Body::VoteReply { granted: false });
     assert_eq!((candidate.role(), candidate.term()), (Role::Follower, 5));
 
     let mut leader = Start::of(3).solo();
     leader.leads();
-    leader.hears(2, 5, heartbeat(0, 1));
+    leader.receives(2, 5, heartbeat(0, 1));
     assert_eq!((leader.role(), leader.term()), (Role::Follower, 5));
     assert_eq!(leader.raft.soft_state().leader, crate::network::solo::member(2));
 }
@@ -41,7 +41,7 @@ fn candidates_and_leaders_step_back_for_a_newer_term() {
 #[test]
 fn stale_requests_are_rejected_and_their_senders_learn_the_term() {
     let mut solo = Start::of(3).term(5).solo();
-    let outputs = solo.hears(2, 4, append(entry_id(0, 0), vec![entry(4, 1)], 1));
+    let outputs = solo.receives(2, 4, append(entry_id(0, 0), vec![entry(4, 1)], 1));
     assert_eq!(accepted(&outputs, 2), None);
     assert_eq!(solo.raft.last(), entry_id(0, 0), "no entry was appended");
     let answers = crate::network::solo::sent(&outputs);
@@ -50,7 +50,7 @@ fn stale_requests_are_rejected_and_their_senders_learn_the_term() {
         "the sender learns the term"
     );
 
-    let outputs = solo.hears(2, 4, Body::Vote { last: entry_id(4, 9), transfer: false });
+    let outputs = solo.receives(2, 4, Body::Vote { last: entry_id(4, 9), transfer: false });
     assert!(!grants_vote(&outputs, 2));
     assert_eq!(sent_to(&outputs, 2), [Body::VoteReply { granted: false }]);
 }
@@ -61,7 +61,7 @@ fn stale_answers_are_ignored() {
     let mut solo = Start::of(5).term(4).solo();
     solo.campaigns();
     for from in 2..=5 {
-        solo.hears(from, 4, Body::VoteReply { granted: true });
+        solo.receives(from, 4, Body::VoteReply { granted: true });
     }
     assert_eq!((solo.role(), solo.term()), (Role::Candidate, 5), "votes of term 4 do not count in term 5");
 }

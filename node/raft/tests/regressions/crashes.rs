@@ -106,8 +106,8 @@ fn serves(cluster: &mut Cluster) {
         };
         cluster.run_ms(300);
         let (configuration, _) = cluster.raft(leader).configuration();
-        let mut everyone = configuration.voters.union(&configuration.learners);
-        if everyone.all(|id| cluster.runs(id.0) && cluster.has_applied(id.0, &content)) {
+        let mut all_members = configuration.voters.union(&configuration.learners);
+        if all_members.all(|id| cluster.runs(id.0) && cluster.has_applied(id.0, &content)) {
             cluster.safety.assert_each_once();
             return;
         }

@@ -84,16 +84,16 @@ fn serves(links: &[(u64, u64)]) {
     }
 }
 
-/// A member with a flapping or one-way link does not depose a leader that other members hear.
+/// A member with a flapping or one-way link does not depose a leader whose messages reach the other members.
 #[test]
-fn a_member_that_hears_no_other_does_no_harm() {
-    for deaf in [2, 3] {
+fn a_member_that_receives_no_message_does_no_harm() {
+    for isolated in [2, 3] {
         let mut cluster = Cluster::of(3, 5);
         cluster.elect_member(1);
         let term = cluster.raft(1).soft_state().term;
-        // It reaches every member and hears none.
+        // Its messages reach every member, and it receives none.
         for other in 1..=3 {
-            cluster.network.cut(id(other), id(deaf));
+            cluster.network.cut(id(other), id(isolated));
         }
         cluster.run_ms(20_000);
         assert_eq!((cluster.leader(), cluster.raft(1).soft_state().term), (Some(1), term));
@@ -107,9 +107,9 @@ fn a_member_that_hears_no_other_does_no_harm() {
     }
 }
 
-/// A leader that hears no other member steps down, although all others hear it.
+/// A leader that receives no messages steps down, although its own messages reach all other members.
 #[test]
-fn a_leader_that_hears_no_other_is_replaced() {
+fn a_leader_that_receives_no_message_is_replaced() {
     let mut cluster = Cluster::of(3, 6);
     cluster.elect_member(1);
     cluster.run_ms(500);

@@ -12,10 +12,10 @@ use crate::network::{entry, entry_id, id};
 fn a_leader_never_sends_in_a_term_that_it_did_not_win() {
     let mut solo = Start::of(3).solo();
     solo.leads_with_commit();
-    let mut outputs = solo.hears(2, 4, Body::HeartbeatReply { round: 1 });
+    let mut outputs = solo.receives(2, 4, Body::HeartbeatReply { round: 1 });
     for _ in 0..20 {
-        outputs.extend(solo.sleeps(100));
-        outputs.extend(solo.accepts(3, 1));
+        outputs.extend(solo.waits(100));
+        outputs.extend(solo.acknowledged_by(3, 1));
     }
     for (_, message) in sent(&outputs) {
         assert!(!matches!(message.body, Body::Append(_) | Body::Heartbeat { .. }), "{message:?}");
@@ -28,9 +28,9 @@ fn a_leader_never_sends_in_a_term_that_it_did_not_win() {
 #[test]
 fn a_write_of_truncated_entries_acknowledges_nothing() {
     let mut solo = Start::of(3).log(&[1]).solo();
-    solo.hears(2, 1, append(entry_id(1, 1), vec![entry(1, 2), entry(1, 3), entry(1, 4)], 0));
+    solo.receives(2, 1, append(entry_id(1, 1), vec![entry(1, 2), entry(1, 3), entry(1, 4)], 0));
     let first = solo.issued.expect("under way");
-    solo.hears(3, 2, append(entry_id(1, 1), vec![entry(2, 2)], 0));
+    solo.receives(3, 2, append(entry_id(1, 1), vec![entry(2, 2)], 0));
     let now = solo.now();
     solo.raft.persisted(now, first);
     let outputs = solo.drain();
@@ -44,13 +44,13 @@ fn a_write_of_truncated_entries_acknowledges_nothing() {
 #[test]
 fn durability_ends_where_the_log_was_truncated() {
     let mut solo = Start::of(3).log(&[1]).solo();
-    solo.hears(2, 1, append(entry_id(1, 1), (2..=6).map(|index| entry(1, index)).collect(), 0));
+    solo.receives(2, 1, append(entry_id(1, 1), (2..=6).map(|index| entry(1, index)).collect(), 0));
     let first = solo.issued.expect("under way");
-    solo.hears(3, 2, append(entry_id(1, 3), (4..=9).map(|index| entry(2, index)).collect(), 0));
+    solo.receives(3, 2, append(entry_id(1, 3), (4..=9).map(|index| entry(2, index)).collect(), 0));
     let now = solo.now();
     solo.raft.persisted(now, first);
     solo.drain();
-    let outputs = solo.hears(3, 2, append(entry_id(1, 3), vec![entry(2, 4)], 0));
+    let outputs = solo.receives(3, 2, append(entry_id(1, 3), vec![entry(2, 4)], 0));
     assert_eq!(accepted(&outputs, 3), None, "the durable write carried another entry 4, of an older term");
     assert_eq!(accepted(&solo.persisted(), 3), Some(9));
 }
@@ -61,9 +61,9 @@ fn an_acknowledgement_past_the_log_is_ignored() {
     let mut solo = Start::of(3).solo();
     solo.leads();
     solo.persisted();
-    solo.accepts(2, 900);
+    solo.acknowledged_by(2, 900);
     assert_eq!((solo.raft.commit(), solo.raft.progress()[&id(2)].matched), (Index(0), Index(0)));
-    solo.accepts(9, 1);
+    solo.acknowledged_by(9, 1);
     assert_eq!(solo.raft.commit(), Index(0), "an acknowledgement of an unknown member does not count");
 }
 
@@ -74,10 +74,10 @@ fn a_late_refusal_revokes_nothing() {
     solo.leads_with_commit();
     solo.proposes(1);
     solo.proposes(2);
-    solo.accepts(2, 3);
+    solo.acknowledged_by(2, 3);
     let before = solo.raft.progress()[&id(2)];
     for prev in 0..=3 {
-        solo.rejects(2, prev, entry_id(0, 0));
+        solo.rejected_by(2, prev, entry_id(0, 0));
         assert_eq!(solo.raft.progress()[&id(2)], before, "refusal of {prev}");
     }
 }
@@ -94,18 +94,18 @@ fn delayed_and_duplicate_answers_confirm_no_read() {
     let now = solo.now();
     solo.raft.read(now, ReadContext(1));
     let first = round_of(&solo.drain());
-    solo.hears(2, 1, Body::HeartbeatReply { round: first });
+    solo.receives(2, 1, Body::HeartbeatReply { round: first });
     let now = solo.now();
     solo.raft.read(now, ReadContext(2));
     let second = round_of(&solo.drain());
     assert!(second > first, "rounds are never reused");
     for _ in 0..3 {
-        let outputs = solo.hears(2, 1, Body::HeartbeatReply { round: first });
+        let outputs = solo.receives(2, 1, Body::HeartbeatReply { round: first });
         assert_eq!(outputs, [], "an answer to the first round proves nothing about the second");
         let late = AppendReply::Accepted { matched: Index(1), round: first };
-        assert_eq!(solo.hears(3, 1, Body::AppendReply(late)), []);
+        assert_eq!(solo.receives(3, 1, Body::AppendReply(late)), []);
     }
-    let outputs = solo.hears(3, 1, Body::HeartbeatReply { round: second });
+    let outputs = solo.receives(3, 1, Body::HeartbeatReply { round: second });
     assert_eq!(outputs, [Output::ReadReady { context: ReadContext(2), index: Index(1) }]);
 }
 
@@ -119,10 +119,10 @@ fn a_late_request_to_campaign_finds_no_lease() {
     solo.drain();
     // The transfer is given up and rounds are answered for a long time. Then member 2 wins the requested election.
     for _ in 0..50 {
-        let outputs = solo.sleeps(100);
+        let outputs = solo.waits(100);
         for (to, message) in sent(&outputs) {
             if let Body::Heartbeat { round, .. } = message.body {
-                solo.hears(to, 1, Body::HeartbeatReply { round });
+                solo.receives(to, 1, Body::HeartbeatReply { round });
             }
         }
         let now = solo.now();
@@ -131,10 +131,10 @@ fn a_late_request_to_campaign_finds_no_lease() {
         assert!(!outputs.iter().any(|output| matches!(output, Output::ReadReady { .. })), "only a round may serve");
     }
     assert_eq!(solo.role(), Role::Leader);
-    // A member that has just heard this leader also votes for member 2.
+    // A member to which this leader has just sent a message also votes for member 2.
     let mut voter = Start::of(3).solo();
-    voter.hears(3, 1, heartbeat(0, 1));
-    voter.hears(2, 2, Body::Vote { last: entry_id(1, 1), transfer: true });
+    voter.receives(3, 1, heartbeat(0, 1));
+    voter.receives(2, 2, Body::Vote { last: entry_id(1, 1), transfer: true });
     assert!(grants_vote(&voter.persisted(), 2));
 }
 
@@ -143,24 +143,24 @@ fn a_late_request_to_campaign_finds_no_lease() {
 fn stepping_down_keeps_the_vote() {
     let mut solo = Start::of(3).solo();
     solo.leads_with_commit();
-    solo.sleeps(1_000);
+    solo.waits(1_000);
     assert_eq!((solo.role(), solo.term()), (Role::Follower, 1), "no quorum answered");
-    solo.sleeps(0);
-    let mut outputs = solo.hears(3, 1, Body::Vote { last: entry_id(9, 9), transfer: false });
+    solo.waits(0);
+    let mut outputs = solo.receives(3, 1, Body::Vote { last: entry_id(9, 9), transfer: false });
     outputs.extend(solo.persisted());
     assert!(!grants_vote(&outputs, 3), "it voted for itself in term 1");
 
     let mut restarted = Start::of(3).term(1).vote(2).solo();
-    assert!(!grants_vote(&restarted.hears(3, 1, Body::Vote { last: entry_id(0, 0), transfer: false }), 3));
-    assert!(grants_vote(&restarted.hears(2, 1, Body::Vote { last: entry_id(0, 0), transfer: false }), 2));
+    assert!(!grants_vote(&restarted.receives(3, 1, Body::Vote { last: entry_id(0, 0), transfer: false }), 3));
+    assert!(grants_vote(&restarted.receives(2, 1, Body::Vote { last: entry_id(0, 0), transfer: false }), 2));
 }
 
 /// A vote granted in one term is not sent in the next.
 #[test]
 fn a_promise_of_an_earlier_term_is_dropped() {
     let mut solo = Start::of(3).solo();
-    solo.hears(2, 1, Body::Vote { last: entry_id(0, 0), transfer: false });
-    solo.hears(3, 2, Body::Vote { last: entry_id(0, 0), transfer: false });
+    solo.receives(2, 1, Body::Vote { last: entry_id(0, 0), transfer: false });
+    solo.receives(3, 2, Body::Vote { last: entry_id(0, 0), transfer: false });
     let outputs = solo.persisted();
     assert!(!grants_vote(&outputs, 2));
     assert!(grants_vote(&outputs, 3));
@@ -173,10 +173,10 @@ fn a_promise_of_an_earlier_term_is_dropped() {
 fn a_leader_that_stepped_down_is_silent() {
     let mut solo = Start::of(5).solo();
     solo.leads_with_commit();
-    solo.sleeps(1_000);
+    solo.waits(1_000);
     assert_eq!(solo.role(), Role::Follower, "no quorum answered for an election timeout");
     for _ in 0..5 {
-        for (_, Message { body, .. }) in sent(&solo.sleeps(200)) {
+        for (_, Message { body, .. }) in sent(&solo.waits(200)) {
             assert!(matches!(body, Body::PreVote { .. }), "{body:?}");
         }
     }
@@ -194,7 +194,7 @@ fn acknowledgements_are_cumulative_in_any_order() {
         }
         solo.persisted();
         for matched in order {
-            solo.accepts(2, matched);
+            solo.acknowledged_by(2, matched);
         }
         assert_eq!(solo.raft.commit(), Index(5), "{order:?}");
         assert_eq!(solo.raft.progress()[&id(2)].next, Index(6));
@@ -205,7 +205,7 @@ fn acknowledgements_are_cumulative_in_any_order() {
 #[test]
 fn only_monotonic_time_ends_waits() {
     let mut solo = Start::of(3).solo();
-    solo.hears(2, 1, heartbeat(0, 1));
+    solo.receives(2, 1, heartbeat(0, 1));
     let now = solo.now();
     let jumped = raft::Now { wall_ms: now.wall_ms + 3_600_000, ..now };
     solo.raft.tick(jumped);
