@@ -1,7 +1,7 @@
 //! Situations that are enumerated case by case instead of drawn at random: every link graph, a crash after every
 //! output, a leader whose disk stalls, a leader that does not know that it was deposed, a leader whose lease setting
-//! differs from that of its followers. Owns the cases and what each must fulfil. A case is a number, so that one can be
-//! run alone.
+//! differs from that of its followers. Owns the cases and the conditions that each case must meet. Each case has a
+//! number, so that a single case can be run alone.
 
 pub mod deposed;
 pub mod every_output;
@@ -55,7 +55,7 @@ pub fn every(cases: Range<u64>, attempt: impl Fn(u64) -> Checked + Sync) -> Resu
 /// Runs until `holds` returns true.
 ///
 /// # Errors
-/// Returns a violation if that did not happen within `span` or an invariant was violated.
+/// Returns a violation if `holds` did not return true within `span`, or if an invariant was violated.
 fn until(
     cluster: &mut CoreCluster,
     span: Duration,

@@ -1,6 +1,6 @@
 //! A simulated operator that changes the membership all the time: it adds, promotes, demotes, replaces and removes
-//! members, each by a compare-and-swapped change. Owns the choice of the next change. Does not own whether a change is
-//! legal and safe, which the leader decides.
+//! members, each by a compare-and-swapped change. Owns the choice of the next change. Does not decide whether a change
+//! is legal and safe, because the leader does.
 
 use std::collections::BTreeSet;
 
@@ -15,13 +15,13 @@ const MEMBERS_MAX: u64 = 24;
 /// Maximum number of learners at a time.
 const LEARNERS_MAX: usize = 3;
 
-/// State of the simulated operator. As in the real one, the cluster's configuration says everything else.
+/// State of the simulated operator. Like the real operator, it reads everything else from the cluster's configuration.
 #[derive(Debug)]
 pub struct Operator {
     sizes: (u64, u64),
     target: u64,
     next_id: u64,
-    /// Index of a configuration that it read some time ago.
+    /// Index of a configuration that the operator read earlier.
     pub(crate) stale: Option<Index>,
     pub(crate) changes_members: bool,
 }
@@ -41,7 +41,7 @@ pub(crate) struct NextChange {
 }
 
 impl Operator {
-    /// An operator; it changes the membership only if churn is among the faults.
+    /// Creates an operator, which changes the membership only if churn is among the faults.
     #[must_use]
     pub fn new(profile: &Profile) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl Operator {
         }
     }
 
-    /// From now on, only replaces destroyed members.
+    /// Makes the operator do nothing from now on except replace destroyed members.
     pub fn heal(&mut self) {
         self.changes_members = false;
     }

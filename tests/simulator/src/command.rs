@@ -5,7 +5,7 @@ use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Number of one attempt of a client; never reused in a run.
+/// Number of one operation of a client; never reused in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OperationId(pub u64);
 
@@ -20,7 +20,7 @@ impl fmt::Display for OperationId {
 pub struct LeaseId(pub u64);
 
 impl LeaseId {
-    /// No lease: the register is not deleted by an expiry.
+    /// No lease. The register is then never deleted by an expiry.
     pub const NONE: Self = Self(0);
 }
 
@@ -29,7 +29,7 @@ impl LeaseId {
 pub struct Compare {
     /// The register.
     pub key: u64,
-    /// Its expected value; 0 if it must not be set.
+    /// Expected value of the register; 0 if the register must not be set.
     pub value: u64,
 }
 
@@ -40,12 +40,12 @@ pub enum Step {
     Put {
         /// The register.
         key: u64,
-        /// Its new value.
+        /// New value of the register.
         value: u64,
-        /// The lease that it is attached to, instead of the former one.
+        /// Lease to which the register is attached; it replaces the register's former lease.
         lease: LeaseId,
     },
-    /// Reads a register, including earlier operations of this transaction.
+    /// Reads a register, with the effect of earlier operations of the same transaction.
     Get {
         /// The register.
         key: u64,
@@ -59,14 +59,14 @@ pub enum Action {
     Transaction {
         /// Comparisons, all of which must hold.
         compares: Vec<Compare>,
-        /// Operations if they hold.
+        /// Operations that are executed if all comparisons hold.
         then: Vec<Step>,
-        /// Operations if they do not.
+        /// Operations that are executed if a comparison does not hold.
         otherwise: Vec<Step>,
     },
     /// Grants a new lease.
     Grant {
-        /// Its ID.
+        /// ID of the new lease.
         lease: LeaseId,
     },
     /// Renews a lease for its whole time to live.
@@ -79,11 +79,12 @@ pub enum Action {
         /// The lease.
         lease: LeaseId,
     },
-    /// Revokes a lease because its time is over, unless it was kept alive after that was decided.
+    /// Revokes a lease because its time is over. Changes nothing if the lease was kept alive after the leader decided
+    /// this.
     Expire {
         /// The lease.
         lease: LeaseId,
-        /// Number of times that it had been kept alive when that was decided.
+        /// Number of keep-alives of the lease when the leader decided that its time was over.
         kept: u64,
     },
 }
@@ -110,19 +111,19 @@ pub enum Answer {
     Transaction {
         /// Whether all comparisons held.
         succeeded: bool,
-        /// Values that it read, in order.
+        /// Values that the transaction read, in the order of its reads.
         read: Vec<u64>,
     },
     /// A lease was granted, kept alive or revoked.
     Done,
-    /// Nothing changed: the lease does not exist, or was kept alive meanwhile.
+    /// Nothing changed, because the lease does not exist or was kept alive meanwhile.
     NoLease,
 }
 
 /// Request of a client.
 #[derive(Clone, Debug)]
 pub enum Request {
-    /// A command through the log.
+    /// A command, which is written to the log.
     Command(Action),
     /// A linearizable read of some registers.
     Read(Vec<u64>),
@@ -131,14 +132,14 @@ pub enum Request {
 /// Content of a log entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    /// The operation that the command belongs to.
+    /// The operation to which the command belongs.
     pub operation: OperationId,
-    /// What it does.
+    /// Effect of the command.
     pub action: Action,
 }
 
 impl Command {
-    /// Encodes the command and appends `padding` bytes, so that sizes differ.
+    /// Encodes the command and appends `padding` bytes, so that commands differ in size.
     #[must_use]
     pub fn encode(&self, padding: usize) -> Bytes {
         let mut words = vec![self.operation.0];
@@ -165,7 +166,7 @@ impl Command {
     /// Decodes a command.
     ///
     /// # Panics
-    /// Panics if [`Command::encode`] did not make these bytes.
+    /// Panics if the bytes were not made by [`Command::encode`].
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Self {
         let mut words = Words(bytes);
@@ -187,10 +188,10 @@ impl Command {
         Self { operation, action }
     }
 
-    /// The operation that an encoded command belongs to.
+    /// The operation to which an encoded command belongs.
     ///
     /// # Panics
-    /// Panics if [`Command::encode`] did not make these bytes.
+    /// Panics if the bytes were not made by [`Command::encode`].
     #[must_use]
     pub fn operation_of(bytes: &[u8]) -> OperationId {
         OperationId(Words(bytes).next())

@@ -45,7 +45,7 @@ use crate::trace::Trace;
 /// An event of a run.
 #[derive(Debug)]
 enum Event {
-    /// A member gets an input; ignored if the member has restarted meanwhile.
+    /// A member receives an input. The input is ignored if the member has restarted since `start`.
     Input { to: MemberId, start: Option<u64>, input: Input },
     /// The last byte of a snapshot arrives.
     Snapshot(Box<Transfer>),
@@ -73,7 +73,7 @@ struct Transfer {
     from: MemberId,
     start: u64,
     to: MemberId,
-    /// Number of the transfer, counted for each start of the sender and each receiver.
+    /// Number of this transfer among those from this sender to this receiver since the sender started.
     number: u64,
     term: Term,
     meta: SnapshotMeta,
@@ -89,13 +89,13 @@ pub struct Options {
     pub sabotage: Option<Sabotage>,
     /// Steps before all faults are lifted.
     pub steps: u64,
-    /// Trace lines that a failed run prints.
+    /// Number of trace lines that a failed run prints.
     pub trace: usize,
     /// Maximum number of lines recorded for TLC; 0: none.
     pub record: usize,
     /// Profile of the run; `None`: drawn from the seed.
     pub profile: Option<Profile>,
-    /// The output after which its member crashes, counted from 1 over the whole run.
+    /// Number of the output after which its member crashes, counted from 1 over all members; `None`: no such crash.
     pub crash_after: Option<u64>,
 }
 
@@ -138,7 +138,8 @@ pub struct CoreCluster {
 }
 
 impl Event {
-    /// Kind of the event in the trace hash: a number for each kind, never reused for another.
+    /// Number for the event's kind in the trace hash, and the ID of its subject. A number is never reused for another
+    /// kind.
     fn kind(&self) -> (u64, u64) {
         match self {
             Self::Input { to, input, .. } => (input.kind(), to.0),
@@ -156,7 +157,7 @@ impl Event {
 }
 
 impl CoreCluster {
-    /// A new cluster whose first members are about to start.
+    /// Creates a cluster, starts its first members and plans the first events.
     ///
     /// # Errors
     /// Returns the invariant that a member violated at its start.
@@ -165,7 +166,7 @@ impl CoreCluster {
         let mut profile = options.profile.clone().unwrap_or_else(|| Profile::draw(&mut random, &options.faults));
         let voters: BTreeSet<MemberId> = (1..=profile.voters).map(MemberId).collect();
         let record = (options.record > 0).then(|| {
-            // TLC reads one input at a time.
+            // A line of the recording is one input, so members must not collect inputs.
             profile.batch = Duration::ZERO;
             // The specification covers clusters with pre-vote and clusters without, but no mixture.
             if let Some(older) = &mut profile.older {
@@ -277,7 +278,7 @@ impl CoreCluster {
         self.take(to, input)
     }
 
-    /// Plans an input for a member; ignored if the member restarts before.
+    /// Plans an input for a member. The input is ignored if the member restarts before the input arrives.
     fn plan(&mut self, to: MemberId, delay: Duration, input: Input) {
         let start = Some(self.members[&to].start);
         self.agenda.after(delay, Event::Input { to, start, input });
@@ -296,7 +297,7 @@ impl CoreCluster {
 
     /// Coverage, clients and trace of a run that has ended.
     pub(crate) fn into_parts(mut self) -> (Coverage, Clients, Vec<String>) {
-        // Equal hashes also need an equal number of draws.
+        // The hash includes the next random number, so that runs with equal hashes drew equally many numbers.
         let chance = self.random.number();
         self.trace_hash.add(self.agenda.now(), 10, &chance);
         let coverage = Coverage {

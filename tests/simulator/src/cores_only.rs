@@ -1,5 +1,6 @@
-//! The simulator without members: root of a second build around a core with planted bugs (`tests/planted`). Members are
-//! left out because they depend on the shipped storage and driver, which are built around the real core.
+//! The simulator without whole members: the root of a second build, which uses a core with planted bugs
+//! (`tests/planted`). Members are left out because they depend on the shipped storage and driver, which are built
+//! around the real core.
 
 pub mod command;
 

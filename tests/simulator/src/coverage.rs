@@ -1,4 +1,4 @@
-//! Counts of what happened in runs, so that a test can show that it met the situations that it is for.
+//! Counts of what happened in runs. A test uses them to prove that its runs reached the situations that it must cover.
 
 use std::fmt;
 use std::time::Duration;
@@ -28,11 +28,11 @@ pub struct Coverage {
     pub ailments: u64,
     /// Syncs that failed, because of a full disk or otherwise.
     pub failed_syncs: u64,
-    /// Reads that failed: at starts, and of snapshots that are sent or installed.
+    /// Failed reads of a disk, at a member's start or of a snapshot that it sends or installs.
     pub failed_reads: u64,
-    /// Restarts of a member that may change its version.
+    /// Restarts at which a member may change its version.
     pub rolls: u64,
-    /// Hints received by a version that does not know them.
+    /// Hints received by members whose version does not know them.
     pub hints_unknown: u64,
     /// Elections won.
     pub elections: u64,
@@ -46,7 +46,7 @@ pub struct Coverage {
     pub installs: u64,
     /// Writes acknowledged.
     pub writes: u64,
-    /// Writes acknowledged that concern more than one register, or a lease.
+    /// Acknowledged writes that concern a lease or more than one register.
     pub wide: u64,
     /// Leases expired.
     pub expiries: u64,

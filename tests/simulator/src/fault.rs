@@ -18,7 +18,7 @@ pub enum Fault {
     Duplication,
     /// Links are cut (one way, both ways, some, all) and restored.
     Partition,
-    /// Members crash after any output and restart. Only a prefix of what is not synced survives.
+    /// Members crash after any output and restart. Of the writes that are not synced, only a prefix survives.
     Crash,
     /// Syncs take seconds.
     Stall,
@@ -32,15 +32,15 @@ pub enum Fault {
     Wipe,
     /// Leadership is transferred.
     Transfer,
-    /// A sync fails: what it covered may be durable or not, and its member stops.
+    /// A sync fails. The writes that the sync covered may be durable or not, and the member stops.
     SyncError,
-    /// A disk is full for a while: its member stops at every write.
+    /// A disk is full for a while. Every write of its member fails.
     NoSpace,
     /// A synced record is damaged; its member refuses the disk and is replaced.
     Damage,
     /// A record overwrites another one; the member refuses the disk and is replaced.
     Misdirect,
-    /// A disk cannot be read for a while: a start fails and is tried again, a snapshot is not sent or not installed.
+    /// A disk cannot be read for a while. A start fails and is tried again; a snapshot is not sent or not installed.
     ReadError,
     /// Members run an older and a newer version at the same time; a restart may change a member's version.
     MixedVersions,

@@ -1,5 +1,6 @@
-//! Invariants: statements that must hold after every step, one file each, named as in Ongaro's thesis where it has a
-//! name. Owns the order in which they are checked. Does not change what it checks.
+//! Invariants: statements that must hold after every step. Each invariant has its own file. An invariant that Ongaro's
+//! thesis defines has the thesis's name. Owns the order in which the invariants are checked. Does not change the state
+//! that it checks.
 
 pub mod committed_is_durable;
 pub mod configuration_follows_log;
@@ -57,7 +58,7 @@ pub type Disks = BTreeMap<MemberId, Disk>;
 /// Checks that `holds` is true.
 ///
 /// # Errors
-/// Returns a violation with the description `seen` if it is not.
+/// Returns a violation with the description `seen` if `holds` is false.
 pub fn ensure(holds: bool, invariant: &'static str, seen: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation { invariant, seen: seen() }) }
 }
@@ -149,7 +150,7 @@ impl Invariants {
         self.votes.durable(disk.owner, disk.durable().hard_state)
     }
 
-    /// Checks a member's state machine, whose hash is `hash` after it applied an entry.
+    /// Checks the state machine of a member after it applied an entry; `hash` is the hash of the resulting state.
     ///
     /// # Errors
     /// Returns the invariant that the result violates.

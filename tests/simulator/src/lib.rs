@@ -1,6 +1,7 @@
-//! Clusters in one thread under one seed, checked after every step: of Raft cores behind the simulator's driver
-//! (`cores`), and of whole members as they ship (`members`). Owns the clusters, their faults, invariants and
-//! checks. Does not own disk, network, clock and random numbers (the crate `world`).
+//! Simulated clusters, each in one thread under one seed and checked after every step: clusters of Raft cores behind
+//! the simulator's driver (`cores`), and clusters of whole members that run the shipped code (`members`). Owns the
+//! clusters, their faults, invariants and checks. Does not own disk, network, clock and random numbers (the crate
+//! `world`).
 
 pub mod command;
 

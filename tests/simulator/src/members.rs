@@ -1,6 +1,6 @@
-//! A cluster of whole members in one thread under one seed: the driver, log writer, storage format, applier, store and
-//! wire format as they ship, on disks in memory that lose what was not synced, with a simulated network and clocks.
-//! Owns the order of events and the life of members.
+//! A cluster of whole members in one thread under one seed. The driver, log writer, storage format, applier, store and
+//! wire format are the shipped code. The disks are in memory and lose what was not synced; network and clocks are
+//! simulated. Owns the order of events and the lifecycle of members.
 //!
 //! [`crate::cores`] runs the core through far more situations, behind a simulated driver; this cluster runs all code
 //! between the core and a client's answer.
@@ -42,7 +42,7 @@ use crate::trace::Trace;
 /// An event of a run.
 #[derive(Debug)]
 enum Event {
-    /// The core's thread runs a turn; ignored if another turn was planned meanwhile.
+    /// The core's thread runs a turn. The event is ignored if another turn was planned meanwhile.
     Turn { id: MemberId, start: u64, number: u64 },
     /// The log's thread finishes a write.
     Write { id: MemberId, start: u64 },
@@ -73,7 +73,7 @@ enum Event {
 }
 
 impl Event {
-    /// The member whose threads run, if the event belongs to one.
+    /// The member that handles the event; `None` if the event is not for one member's threads.
     fn whose(&self) -> Option<MemberId> {
         match self {
             Self::Turn { id, .. }
@@ -90,7 +90,8 @@ impl Event {
 }
 
 impl Event {
-    /// Kind of the event in the trace hash: a number for each kind, never reused for another.
+    /// Number for the event's kind in the trace hash, and the ID of its subject. A number is never reused for another
+    /// kind.
     fn kind(&self) -> (u64, u64) {
         match self {
             Self::Turn { id, .. } => (1, id.0),
@@ -118,13 +119,13 @@ pub struct MemberCluster {
     random: Random,
     agenda: Agenda<Event>,
     network: Network,
-    /// Content of each disk that is certainly durable, because the member reported it.
+    /// For each disk, the content that its member has reported durable.
     shadows: Disks,
     members: BTreeMap<MemberId, Member>,
     clients: Clients,
     operator: Operator,
     invariants: Invariants,
-    /// Hash of the state at each index that some member published.
+    /// Hash of the state at each index, as the first member at that index had it.
     states: BTreeMap<Index, u32>,
     coverage: Coverage,
     trace: Trace,
@@ -135,7 +136,7 @@ pub struct MemberCluster {
 }
 
 impl MemberCluster {
-    /// A new cluster whose first members are about to start.
+    /// Creates a cluster, starts its first members and plans the first events.
     ///
     /// # Errors
     /// Returns the invariant that a member violated at its start.
@@ -207,7 +208,7 @@ impl MemberCluster {
                 return self.undeliverable(event);
             };
             if member.paused_until > self.agenda.now() {
-                // All events for a paused member wait, in order.
+                // Events for a paused member happen after the pause, in the same order.
                 self.agenda.at(member.paused_until, event);
                 return Ok(());
             }
@@ -247,7 +248,7 @@ impl MemberCluster {
         Ok(())
     }
 
-    /// The process of a member, if it is still the one of that start.
+    /// The process of a member; `None` if the member is down or has restarted since `start`.
     fn of_start(&mut self, id: MemberId, start: u64) -> Option<&mut stepped_member::SteppedMember> {
         self.members.get_mut(&id).filter(|member| member.start == start)?.process_mut()
     }
@@ -351,7 +352,7 @@ impl MemberCluster {
         if self.is_healing
             && let Some((_, committed)) = self.invariants.ledger.committed_configuration()
         {
-            // At the end, the clients' Service no longer contains removed members.
+            // After all faults are lifted, the clients' Service no longer contains removed members.
             up.retain(|id| committed.voters.contains(id) || committed.learners.contains(id));
         }
         if up.is_empty() {
@@ -380,14 +381,14 @@ impl MemberCluster {
         Ok(())
     }
 
-    /// A client that no longer waits begins another operation later.
+    /// Plans the next operation of a client that no longer waits.
     fn free(&mut self, client: usize) {
         let (low, high) = self.profile.think;
         let think = self.random.time(low, high);
         self.agenda.after(think, Event::Client(client));
     }
 
-    // Calls of the operator and of peers.
+    // Calls from the operator and from peers.
 
     fn leaders(&self) -> Vec<MemberId> {
         let running = self.members.values().filter_map(|member| Some((member.id, member.process()?)));
@@ -422,6 +423,6 @@ impl MemberCluster {
 /// Makes a call and does not wait for its answer.
 fn start_call<T>(call: impl Future<Output = T>) {
     let mut call = std::pin::pin!(call);
-    // The request is under way once it was polled. Its answer is dropped, as if the client had disconnected.
+    // The first poll submits the request. Its answer is dropped, as if the client had disconnected.
     let _ = call.as_mut().poll(&mut Context::from_waker(Waker::noop()));
 }

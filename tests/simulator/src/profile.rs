@@ -1,5 +1,5 @@
-//! The profile of a run: number of members, limits, faults and their frequency. Owns the draw, so that each seed has
-//! its own few faults rather than all kinds at once ("swarm testing", Groce et al. 2012).
+//! The profile of a run: number of members, limits, faults and their frequency. Owns the random choice of a profile.
+//! Each seed gets a few kinds of faults, not all of them together ("swarm testing", Groce et al. 2012).
 
 use std::time::Duration;
 
@@ -23,9 +23,10 @@ pub struct Profile {
     pub voters: u64,
     /// Minimum and maximum number of voters that the operator requests.
     pub sizes: (u64, u64),
-    /// Limits and times of every member of the newer version; each member has its own ID and seed.
+    /// Limits and times of the newer version. Each member has its own ID and seed instead of those given here.
     pub config: Config,
-    /// The older version, which a start draws with a probability of one half; `None`: all members run the newer one.
+    /// The older version; every start of a member chooses it with probability 1/2. `None`: all members run the newer
+    /// version.
     pub older: Option<Version>,
     /// The network profile.
     pub network: NetworkProfile,
@@ -43,7 +44,7 @@ pub struct Profile {
     pub keys: u64,
     /// Time to live of a lease.
     pub lease: Duration,
-    /// Pause of a client between two operations.
+    /// Minimum and maximum pause of a client between two operations.
     pub think: (Duration, Duration),
     /// Time that a client waits for an answer.
     pub patience: Duration,
@@ -51,7 +52,7 @@ pub struct Profile {
     pub padding: u64,
     /// Crashes per million outputs.
     pub crash_per_output: u32,
-    /// Time that a member stays down.
+    /// Minimum and maximum time that a member stays down.
     pub downtime: (Duration, Duration),
     /// Mean time between two strikes of a fault that affects the whole cluster.
     pub interval: Duration,
@@ -95,7 +96,7 @@ impl Profile {
         }
     }
 
-    /// A profile without faults, for callers that decide themselves what goes wrong.
+    /// A profile without faults, for callers that inject faults themselves.
     #[must_use]
     pub fn undisturbed(voters: u64) -> Self {
         Self {
@@ -132,7 +133,7 @@ impl Profile {
         self.patience = ms(4_000);
     }
 
-    /// Draws the version that a starting member runs.
+    /// Chooses at random the version that a starting member runs.
     pub fn version(&self, random: &mut Random) -> Version {
         match &self.older {
             Some(older) if random.coin() => older.clone(),
@@ -176,7 +177,8 @@ fn config(random: &mut Random, faults: &Faults) -> Config {
         leader_lease: ms(election / 2),
         clock_drift: ms(election / 20),
         pre_vote: !random.chance(150_000),
-        // A lease depends on clocks, so it is only configured in runs whose clocks keep to their bound.
+        // A leader lease depends on clocks. It is therefore enabled only in runs whose clocks keep to their drift
+        // bound.
         lease_reads: random.chance(300_000) && !faults.include(Fault::Clock),
         snapshot_threshold: *random.pick(&[3, 10, 40, 150, 1_024]),
         snapshot_trailing: *random.pick(&[0, 1, 8, 40, 1_024]),

@@ -21,7 +21,7 @@ struct Found {
     failure: Option<Box<Failure>>,
 }
 
-/// Runs the seeds until one fails; `progress` gets the coverage after each.
+/// Runs seeds until one fails. After each seed, `progress` receives the coverage of all runs so far.
 ///
 /// # Errors
 /// Returns the lowest seed that failed.
@@ -86,12 +86,12 @@ impl fmt::Display for Failure {
 }
 
 thread_local! {
-    /// Message of a panic while it is caught.
+    /// Message of the panic that `catching_panics` is catching.
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
     static LISTENS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `work`; a panic in it becomes a violation and is not printed.
+/// Runs `work`. A panic in `work` becomes a violation and is not printed.
 pub(crate) fn catching_panics<T>(work: impl FnOnce() -> Result<T, Violation>) -> Result<T, Violation> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

@@ -1,5 +1,5 @@
-//! The trace of a run as text. Owns its last lines. They are formatted only when a failed seed runs again, so that
-//! other runs do not pay for them.
+//! The trace of a run as text. Owns the last lines of the trace. Lines are formatted only when a failed seed runs
+//! again, so that other runs do not spend time on them.
 
 use std::collections::VecDeque;
 use std::fmt::Write;

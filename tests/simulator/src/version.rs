@@ -1,6 +1,6 @@
 //! Versions that run at the same time during a rolling upgrade: settings that change one member at a time, and hints
-//! that the older version does not know. Owns what may differ between two members of a cluster, and the rules for it.
-//! Does not own which member runs which version, which is drawn at each start.
+//! that the older version does not know. Owns the differences that two members of a cluster may have, and the rules for
+//! these differences. Does not own the choice of each member's version, which is made at random at each start.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use raft::{Body, Config, Message};
 
 use world::seed::Random;
 
-/// A message that no member may depend on: a version that does not know it drops it.
+/// A message on which no member may depend, because a version that does not know the message drops it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hint {
-    /// `TimeoutNow`: without it, the leadership transfer times out.
+    /// `TimeoutNow`. If it is dropped, the leadership transfer times out.
     HandOver,
-    /// `ProposeRefused`: without it, the proposer gets no answer, as if the network had lost it.
+    /// `ProposeRefused`. If it is dropped, the proposer gets no answer, as if the network had lost the message.
     Refusal,
-    /// A heartbeat that only carries the commit index: the next round carries it too.
+    /// A heartbeat that only carries the commit index. If it is dropped, the next round carries the commit index too.
     Commit,
 }
 
@@ -23,7 +23,7 @@ impl Hint {
     /// All hints.
     pub const ALL: [Self; 3] = [Self::HandOver, Self::Refusal, Self::Commit];
 
-    /// Kind of hint that a message is; `None` if every version knows the message.
+    /// The hint that this message is; `None` if every version knows the message.
     #[must_use]
     pub fn of(message: &Message) -> Option<Self> {
         match message.body {
@@ -45,16 +45,16 @@ pub struct Version {
 }
 
 impl Version {
-    /// An older version with these settings; a draw decides which hints it does not know.
+    /// An older version with these settings. The hints that it does not know are chosen at random.
     #[must_use]
     pub fn older(random: &mut Random, config: Config) -> Self {
         Self { config, unknown: Hint::ALL.into_iter().filter(|_| random.coin()).collect() }
     }
 }
 
-/// Adjusts two configurations until members may run either in one cluster: the lease of each, with the drift of clocks,
-/// is shorter than the election timeout of both ([`Config::leader_lease`]); without pre-vote, both have the same
-/// election timeout ([`Config::pre_vote`]).
+/// Adjusts two configurations until members may run either in one cluster. The lease of each, extended by the drift of
+/// clocks, must be shorter than the election timeout of both ([`Config::leader_lease`]). Without pre-vote, both must
+/// have the same election timeout ([`Config::pre_vote`]).
 pub fn keep_to_the_rules(one: &mut Config, other: &mut Config) {
     if !(one.pre_vote && other.pre_vote) {
         let longest = one.election_timeout.max(other.election_timeout);
