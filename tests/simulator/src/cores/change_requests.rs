@@ -1,5 +1,5 @@
-//! Requests membership changes of a cluster of cores, and destroys removed members. Does not own which change comes
-//! next (`crate::churn`).
+//! Requests membership changes of a cluster of cores, and destroys removed members. Does not own the choice of the next
+//! change (`crate::churn`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl CoreCluster {
         Ok(())
     }
 
-    /// After an election: an impatient operator requests a change immediately, and again.
+    /// Plans three requests for changes soon after an election, as an impatient operator would send them.
     pub(super) fn operator_hears_of(&mut self, leader: MemberId) {
         if self.operator.changes_members && self.random.coin() {
             for _ in 0..3 {
@@ -80,7 +80,7 @@ impl CoreCluster {
         gone.map(|member| member.id).collect()
     }
 
-    /// Destroys some of the members that a committed configuration removed; the others keep running.
+    /// Destroys some of the members that the committed configuration lists as removed; the other ones keep running.
     fn destroy_removed(&mut self) {
         if !self.operator.changes_members {
             return;

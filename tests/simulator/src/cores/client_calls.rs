@@ -1,5 +1,5 @@
-//! Times of clients' calls, and the members that they call. Does not own what they request (`workload.rs`) or the
-//! history (`clients.rs`).
+//! Times of clients' calls, and the choice of the member for each call. Does not own the requests (`workload.rs`) or
+//! the history (`clients.rs`).
 
 use std::time::Duration;
 
@@ -42,7 +42,8 @@ impl CoreCluster {
         }
     }
 
-    /// Members that clients call: all that run; after healing only those in the configuration, as through a Service.
+    /// Members that clients call: all running members. After faults are lifted, only members of the committed
+    /// configuration, as through a Service.
     pub(super) fn reachable_members(&self) -> Vec<MemberId> {
         let running = self.members.values().filter(|member| member.is_up()).map(|member| member.id);
         match self.invariants.ledger.committed_configuration().filter(|_| self.is_healing) {
@@ -60,7 +61,7 @@ impl CoreCluster {
         }
     }
 
-    /// Stops new calls of clients.
+    /// Stops new operations of clients.
     pub(crate) fn quiet(&mut self) {
         self.is_quiet = true;
     }
@@ -73,8 +74,9 @@ impl CoreCluster {
         }
     }
 
-    /// Writes at one member that no client waits for, spread over many registers. A hundred writes of unknown outcome
-    /// to one register would allow more orders than the check can try.
+    /// Proposes up to `count` writes at one member. No client waits for the answers. The writes are spread over many
+    /// registers, because a hundred writes of unknown outcome to one register would allow more orders than the check
+    /// can try.
     pub(crate) fn burst(&mut self, at: MemberId, count: u64) {
         for _ in 0..count {
             let (operation, request) = self.clients.begin(&mut self.random, None, at, self.profile.keys + 8 * count);

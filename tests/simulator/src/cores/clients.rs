@@ -1,5 +1,5 @@
-//! Clients: each has one operation at a time, at some member. Owns the recorded history. Does not own the next request
-//! (`workload.rs`) or the check of the history ([`crate::check::linearizable`]).
+//! Clients. Each client has at most one operation at a time and sends it to one member. Owns the recorded history. Does
+//! not own the next request (`workload.rs`) or the check of the history ([`crate::check::linearizable`]).
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use crate::invariant::Violation;
 /// An operation that has not ended yet.
 #[derive(Clone, Debug)]
 pub struct Open {
-    /// The client that waits for the answer; `None`: no client.
+    /// The client that waits for the answer; `None` if no client waits.
     pub client: Option<usize>,
     /// The request.
     pub request: Request,
     /// The member that the client called.
     pub at: MemberId,
     called: u64,
-    /// Time of the first apply by any state machine, and the index of the entry.
+    /// Time at which a state machine first applied the command, and the index of its entry.
     applied: Option<(u64, Index)>,
 }
 
@@ -37,11 +37,11 @@ pub struct Clients {
     moments: u64,
     /// Number of acknowledged commands.
     pub writes: u64,
-    /// Number of acknowledged commands that concern more than one register, or a lease.
+    /// Number of acknowledged commands that concern a lease or more than one register.
     pub wide: u64,
     /// Number of leases that expired.
     pub expiries: u64,
-    /// Operations answered to each client; the caller resets the counts.
+    /// Number of operations answered to each client. The caller resets the numbers.
     pub served: Vec<u64>,
 }
 
@@ -52,7 +52,7 @@ impl Clients {
         Self { served: vec![0; count], ..Self::default() }
     }
 
-    /// Begins an operation of a client at a member; no two operations write the same value.
+    /// Begins an operation of a client at a member. No two operations write the same value.
     pub fn begin(
         &mut self,
         random: &mut Random,
@@ -64,7 +64,7 @@ impl Clients {
         (self.open(client, at, request.clone()), request)
     }
 
-    /// Begins the expiry of a lease at the member that leads.
+    /// Begins an operation that expires a lease, at the leader `at`. Returns the command to propose.
     pub fn begin_expiry(&mut self, at: MemberId, lease: LeaseId, kept: u64) -> Command {
         let action = Action::Expire { lease, kept };
         Command { operation: self.open(None, at, Request::Command(action.clone())), action }
@@ -78,7 +78,7 @@ impl Clients {
         operation
     }
 
-    /// The registers that a read requests, while a client waits for it.
+    /// Registers of a read; `None` if the operation is no read or has ended.
     #[must_use]
     pub fn reads(&self, operation: OperationId) -> Option<&[u64]> {
         match &self.open.get(&operation)?.request {
@@ -87,7 +87,7 @@ impl Clients {
         }
     }
 
-    /// Notes the first apply of an operation: it has happened, even if its client never gets the answer.
+    /// Notes that a state machine applied an operation. The operation has happened, even if its client gets no answer.
     pub fn applied(&mut self, operation: OperationId, index: Index) {
         let moment = self.moment();
         if let Some(open) = self.open.get_mut(&operation) {
@@ -95,7 +95,7 @@ impl Clients {
         }
     }
 
-    /// Ends a command that was acknowledged; returns its client, if that still waits.
+    /// Ends a command that was acknowledged. Returns its client if the client still waits.
     pub fn acknowledged(&mut self, outcome: Outcome, index: Index) -> Option<usize> {
         let Open { client, request, called, .. } = self.open.remove(&outcome.operation)?;
         let Request::Command(action) = request else { return None };
@@ -110,7 +110,7 @@ impl Clients {
         self.serve(client)
     }
 
-    /// Ends a read that found these registers after the log up to `index`; returns its client, if that still waits.
+    /// Ends a read that found these registers after the entry at `index`. Returns its client if the client still waits.
     pub fn answered(&mut self, operation: OperationId, found: Vec<(u64, u64)>, index: Index) -> Option<usize> {
         let Open { client, called, .. } = self.open.remove(&operation)?;
         self.memory.found(&found);
@@ -118,12 +118,12 @@ impl Clients {
         self.serve(client)
     }
 
-    /// Ends an operation that did not and will not happen; returns its client, if that still waits.
+    /// Ends an operation that did not happen and never will. Returns its client if the client still waits.
     pub fn refused(&mut self, operation: OperationId) -> Option<usize> {
         self.open.remove(&operation)?.client
     }
 
-    /// Makes the client stop waiting without knowing whether the operation happened; returns that client.
+    /// Ends the client's wait although the outcome of the operation is unknown. Returns the client.
     pub fn give_up(&mut self, operation: OperationId) -> Option<usize> {
         let open = self.open.get_mut(&operation)?;
         let client = open.client.take();
@@ -133,7 +133,7 @@ impl Clients {
         client
     }
 
-    /// Checks the history. A command of unknown outcome that no state machine applied never happened.
+    /// Checks the history. A command of unknown outcome counts as happened only if a state machine applied it.
     ///
     /// # Errors
     /// Returns a violation if the history is not linearizable.
@@ -150,7 +150,7 @@ impl Clients {
 
     fn record(&mut self, called: u64, returned: Option<u64>, index: Index, call: Call) {
         let returned = returned.unwrap_or_else(|| self.moment());
-        // A command is placed at its entry, a read after the entry at which it read.
+        // A command has the place of its entry. A read has the place after the entry at which it read.
         let place = index.0 * 2 + u64::from(matches!(call, Call::Read { .. }));
         self.history.push(Operation { called, returned, place, call });
     }

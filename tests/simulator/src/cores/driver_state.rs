@@ -1,5 +1,5 @@
-//! A simulated member: a shipped core and the state of its driver in memory. Owns what a crash loses. Does not own what
-//! survives (the disk).
+//! A simulated member: a shipped core, and the part of its driver's state that is in memory. Owns the state that a
+//! crash loses. Does not own the state that survives (the disk).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -23,18 +23,18 @@ pub enum Input {
         /// The message.
         message: Message,
     },
-    /// The core's deadline is reached.
+    /// The time of the core's deadline has come.
     Wake {
-        /// Number of the request; the input is ignored if a newer request exists.
+        /// Number of the request for a tick. The input is ignored if a newer request exists.
         order: u64,
     },
-    /// The sync under way ends.
+    /// The sync in progress ends.
     Synced,
     /// The state machine applies committed entries.
     Apply,
     /// The state machine captures its state for a snapshot.
     Capture,
-    /// A snapshot is durable.
+    /// A snapshot that this member captured becomes durable.
     Captured {
         /// Metadata of the snapshot.
         meta: SnapshotMeta,
@@ -52,7 +52,7 @@ pub enum Input {
         /// Encoded state.
         image: Bytes,
     },
-    /// The transfer of a snapshot from this member ended.
+    /// A snapshot transfer from this member ended.
     SnapshotSent {
         /// The receiver.
         to: MemberId,
@@ -61,7 +61,7 @@ pub enum Input {
     },
     /// The connection to a member broke.
     Unreachable {
-        /// The receiver.
+        /// The member at the other end of the connection.
         to: MemberId,
     },
     /// Clients propose commands.
@@ -88,7 +88,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// Kind of the input in the trace hash: a number for each kind, never reused for another.
+    /// Number for the input's kind in the trace hash; never reused for another kind.
     pub(super) fn kind(&self) -> u64 {
         match self {
             Self::Message { .. } => 100,
@@ -113,28 +113,28 @@ impl Input {
 /// State of a member.
 #[derive(Debug)]
 pub enum State {
-    /// Running.
+    /// The member runs.
     Up(Box<Process>),
-    /// Crashed; will restart.
+    /// The member is down and will restart.
     Down,
-    /// Stopped for good because of its removal.
+    /// The member was removed and has stopped for good.
     Tombstoned,
-    /// Destroyed: removed by the operator, or its disk is lost.
+    /// The operator has removed and destroyed the member, or the member's disk is lost.
     Gone,
 }
 
 /// A simulated member, running or not.
 #[derive(Debug)]
 pub struct Member {
-    /// Its member ID.
+    /// ID of the member.
     pub id: MemberId,
-    /// Its clocks.
+    /// Clocks of the member.
     pub clock: Clock,
-    /// Whether it runs.
+    /// Whether the member is running, down or gone.
     pub state: State,
     /// Number of starts so far; events planned for an earlier start are ignored.
     pub start: u64,
-    /// Events that arrived during a pause; `None` if it is not paused.
+    /// Inputs that arrived during a pause; `None` if the member is not paused.
     pub paused: Option<Vec<Input>>,
     /// Syncs do not end before this time.
     pub stalled_until: Duration,
@@ -144,7 +144,7 @@ pub struct Member {
     pub full_until: Duration,
     /// Reads of the disk fail before this time.
     pub unreadable_until: Duration,
-    /// IDs given to proposals and reads; never reused.
+    /// Number of IDs that were given to proposals and reads; an ID is never reused.
     names: u64,
 }
 
@@ -183,7 +183,7 @@ impl Member {
         }
     }
 
-    /// Whether it runs.
+    /// Whether the member runs.
     #[must_use]
     pub fn is_up(&self) -> bool {
         matches!(self.state, State::Up(_))
@@ -203,7 +203,7 @@ pub struct Process {
     pub raft: Raft,
     /// The state machine.
     pub machine: Machine,
-    /// Entries that are committed and not applied.
+    /// Entries that are committed but not applied yet.
     pub to_apply: VecDeque<Entry>,
     /// Whether an apply is planned.
     pub is_applying: bool,
@@ -211,30 +211,30 @@ pub struct Process {
     pub is_settling: bool,
     /// Operations of the proposals, by proposal ID.
     pub proposed: BTreeMap<ProposalId, OperationId>,
-    /// Operations that are answered when they are applied here.
+    /// Operations that are answered when this member applies their commands.
     pub awaited: BTreeSet<OperationId>,
     /// Operations of the reads, by read context.
     pub reading: BTreeMap<ReadContext, OperationId>,
-    /// Reads that are answered when this index is applied.
+    /// Confirmed reads. Each is answered when this member has applied the given index.
     pub confirmed: Vec<(Index, OperationId)>,
     /// Received snapshots that wait for the core's decision.
     pub received: Vec<(MemberId, SnapshotMeta, Bytes)>,
-    /// The latest snapshot transfer to each member; a newer one aborts the former.
+    /// Number of the latest snapshot transfer to each member; a newer transfer aborts the previous one.
     pub sending: BTreeMap<MemberId, u64>,
     /// The latest request for a tick: its number and time.
     pub wake: (u64, Duration),
-    /// The state as last captured; read only by a planted bug.
+    /// The state at the latest capture; only a planted bug reads it.
     pub captured: Option<Bytes>,
-    /// Times at which leases are over, while it leads.
+    /// Times at which leases are over; counted while this member leads.
     pub lease_times: LeaseTimes,
-    /// Value of the first register when a read began; used only by a planted bug.
+    /// Value of the first register when each read began; only a planted bug uses it.
     pub early_read: BTreeMap<OperationId, u64>,
     /// Hints that this version does not know.
     pub unknown: Vec<Hint>,
 }
 
 impl Process {
-    /// Memory at a start.
+    /// Creates the memory of a member that starts.
     #[must_use]
     pub fn new(raft: Raft, machine: Machine, unknown: Vec<Hint>) -> Self {
         Self {

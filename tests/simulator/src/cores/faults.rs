@@ -1,4 +1,4 @@
-//! Fault strikes on a cluster of cores, one file for each kind. Does not own which faults exist
+//! Fault strikes on a cluster of cores. Each kind of fault has its own file. Does not own which faults exist
 //! (`crate::fault`) or how often they strike (`crate::profile`).
 
 pub(super) mod clock;
@@ -43,7 +43,7 @@ impl CoreCluster {
             Fault::Clock => clock::strike(self),
             Fault::Transfer => transfer::strike(self),
             Fault::MixedVersions => version::strike(self)?,
-            // Faults of the network strike continuously; those of the operator strike in its passes.
+            // Faults of the network act on every message; churn acts in the operator's passes.
             Fault::Loss | Fault::Delay | Fault::Duplication | Fault::Churn => return Ok(()),
         }
         let wait = self.until_next_strike();
@@ -75,7 +75,7 @@ impl CoreCluster {
     }
 }
 
-/// Cuts other links, or restores all of them.
+/// Restores all links, and may then cut some.
 pub(super) fn partition(cluster: &mut CoreCluster) {
     let (ids, leaders) = (cluster.members.keys().copied().collect(), cluster.leaders());
     match cut(&mut cluster.network, &mut cluster.random, ids, &leaders) {

@@ -1,5 +1,5 @@
-//! Inputs of a simulated member: passes them to the core, or does the driver's part of them. Owns the inputs of the
-//! driver. Does not own outputs (`outputs.rs`).
+//! Inputs of a simulated member. Passes each input to the core, or carries it out as the driver would. Owns the inputs
+//! of the driver. Does not own outputs (`outputs.rs`).
 
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ impl CoreCluster {
         self.settle_soon(id)
     }
 
-    /// Requests outputs now, or after some more inputs.
+    /// Requests outputs now, or later so that more inputs arrive before.
     fn settle_soon(&mut self, id: MemberId) -> Checked {
         let batch = self.profile.batch;
         let Some(process) = self.members.get_mut(&id).and_then(|member| member.process_mut()) else { return Ok(()) };
@@ -113,7 +113,7 @@ impl CoreCluster {
             self.coverage.failed_syncs += 1;
             let bug = if fails { Sabotage::RetriesFailedSync } else { Sabotage::IgnoresFullDisk };
             if self.sabotage != Some(bug) {
-                // It is unknown what a failed write left on the disk, so the member stops and reads its disk again.
+                // A failed write may have left anything on the disk, so the member stops and reads its disk again.
                 self.trace.note(now, || format!("{id}: the sync failed"));
                 return self.crash(id);
             }
@@ -193,7 +193,7 @@ impl CoreCluster {
         self.free(client);
     }
 
-    /// Value of the first register when the read began; only a planted bug stored it.
+    /// Value of the first register when the read began; `None` unless a planted bug stored the value.
     fn early_read(&mut self, id: MemberId, operation: OperationId) -> Option<u64> {
         self.members.get_mut(&id).and_then(|member| member.process_mut())?.early_read.remove(&operation)
     }
@@ -248,7 +248,8 @@ impl CoreCluster {
     }
 
     fn change(&mut self, id: MemberId, change: raft::Change) {
-        // A paused member may process a request late. Meanwhile disks may have been lost that the request counts on.
+        // A paused member may process a request late. The disks of voters in the request may have been destroyed
+        // meanwhile.
         let dead = self.dead();
         if change.voters.intersection(&dead).count() * 2 >= change.voters.len() {
             self.note_line(|| format!("{id} does not get a request for voters of which at least half are destroyed"));

@@ -1,6 +1,6 @@
-//! Expiry of leases: the leader counts the time of each lease by its own clock, and proposes its expiry if no client
-//! kept it alive. A new leader gives every lease its whole time to live again. Owns the proposal. A late proposal does
-//! no harm, because the command compares the number of keep-alives.
+//! Expiry of leases. The leader counts the time of each lease by its own clock, and proposes the expiry of a lease that
+//! no client kept alive in time. A new leader gives every lease its whole time to live again. Owns the proposal. A late
+//! proposal does no harm, because the command compares the number of keep-alives.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use crate::cores::CoreCluster;
 use crate::cores::driver_state::Input;
 use crate::cores::sabotage::Sabotage;
 
-/// Maximum time from the decision that a lease is over to its proposal.
+/// Maximum time from the decision that a lease is over to the proposal that revokes it.
 const HESITATES_MAX: Duration = Duration::from_millis(100);
 
 impl CoreCluster {
-    /// Starts to check leases because the member leads.
+    /// Starts to check leases, because the member has become leader.
     pub(super) fn track_leases(&mut self, id: MemberId) {
         let process = self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs");
         if !std::mem::replace(&mut process.lease_times.is_watching, true) {
@@ -24,7 +24,7 @@ impl CoreCluster {
         }
     }
 
-    /// Checks the leases of a leader, and proposes the expiry of those that are over.
+    /// Checks the leases of a leader, and proposes the expiry of those whose time is over.
     pub(super) fn check_leases(&mut self, id: MemberId) {
         let span = self.profile.lease;
         let member = self.members.get_mut(&id).expect("the member runs");
@@ -40,7 +40,7 @@ impl CoreCluster {
                 command.action = Action::Revoke { lease };
             }
             let commands = vec![(command.operation, command.encode(0))];
-            // The member may no longer lead when it proposes.
+            // When the proposal is made, the member may no longer lead.
             let delay = self.random.long_tailed(Duration::ZERO, HESITATES_MAX);
             self.plan(id, delay, Input::Propose { commands });
         }

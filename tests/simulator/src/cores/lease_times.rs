@@ -1,17 +1,17 @@
 //! Times at which leases are over, by the clock of the leader. Owns the decision that a lease is over. Does not own the
-//! proposal that ends it (`lease_expiry.rs`).
+//! proposal that revokes the lease (`lease_expiry.rs`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::command::LeaseId;
 
-/// End of the time of each lease, known only to the leader.
+/// Time at which each lease is over. Only the leader counts these times.
 #[derive(Debug, Default)]
 pub struct LeaseTimes {
-    /// Whether a check of the leases is planned repeatedly.
+    /// Whether the next check of the leases is planned.
     pub is_watching: bool,
-    /// For each lease, its number of keep-alives when its time began, and the end of that time.
+    /// For each lease, its number of keep-alives when its time began, and the time at which the lease is over.
     due: BTreeMap<LeaseId, (u64, Duration)>,
 }
 
@@ -21,7 +21,7 @@ impl LeaseTimes {
         self.due.clear();
     }
 
-    /// Leases whose time is over, each with its number of keep-alives.
+    /// Returns the leases whose time is over, each with its number of keep-alives.
     pub(super) fn over(
         &mut self,
         leases: &BTreeMap<LeaseId, u64>,
@@ -35,7 +35,7 @@ impl LeaseTimes {
             if due.0 != *kept {
                 *due = (*kept, now + span);
             } else if due.1 <= now {
-                // If the proposal is lost, a later check repeats it.
+                // The time starts again, so that a later check repeats a proposal that was lost.
                 due.1 = now + span;
                 over.push((*lease, *kept));
             }

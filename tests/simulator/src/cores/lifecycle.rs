@@ -70,7 +70,7 @@ impl CoreCluster {
         self.settle(id)
     }
 
-    /// Ends a member's process and drops what it had not synced; the member restarts later.
+    /// Ends a member's process and drops the writes that were not synced. The member restarts later.
     pub(crate) fn crash(&mut self, id: MemberId) -> Checked {
         let member = self.members.get_mut(&id).expect("only members crash");
         if !member.is_up() {
@@ -98,7 +98,7 @@ impl CoreCluster {
         self.agenda.after(downtime, Event::Start(id));
     }
 
-    /// Whether this read of a member's disk fails.
+    /// Returns whether a read of a member's disk fails now.
     pub(crate) fn read_fails(&mut self, id: MemberId) -> bool {
         let fails = self.agenda.now() < self.members[&id].unreadable_until;
         if fails {
@@ -135,7 +135,7 @@ impl CoreCluster {
         self.disks.get_mut(&id).expect("every member has a disk").lose();
     }
 
-    /// Pauses a member; its events wait until it continues.
+    /// Pauses a member. Events for the member wait until the pause ends.
     pub(crate) fn pause(&mut self, id: MemberId, span: Duration) {
         let member = self.members.get_mut(&id).expect("only members pause");
         if member.is_up() && member.paused.is_none() {

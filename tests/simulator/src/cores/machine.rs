@@ -1,4 +1,4 @@
-//! The state machine of a simulated member: a few registers, leases that some of them are attached to, and a hash of
+//! The state machine of a simulated member: a few registers, leases to which some registers are attached, and a hash of
 //! all applied entries. Owns the effect of commands. Does not own which commands are applied in which order (`raft`).
 
 use std::collections::BTreeMap;
@@ -11,13 +11,13 @@ use crate::command::{Action, Answer, Command, LeaseId, OperationId, Step};
 /// Result of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The operation that the command belongs to.
+    /// The operation to which the command belongs.
     pub operation: OperationId,
     /// The answer to its client.
     pub answer: Answer,
 }
 
-/// State of a member.
+/// State of the state machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
     applied: Index,
@@ -45,7 +45,7 @@ impl Machine {
         self.leases.iter().fold(registers, |hash, (lease, kept)| mix(mix(hash, lease.0), *kept))
     }
 
-    /// Value of a register; 0 if it is not set.
+    /// Value of a register; 0 if the register is not set.
     #[must_use]
     pub fn read(&self, key: u64) -> u64 {
         self.registers.get(&key).map_or(0, |(value, _)| *value)
@@ -133,7 +133,7 @@ impl Machine {
     /// Decodes a state.
     ///
     /// # Panics
-    /// Panics if [`Machine::image`] did not make these bytes.
+    /// Panics if the bytes were not made by [`Machine::image`].
     #[must_use]
     pub fn from_image(image: &[u8]) -> Self {
         let words: Vec<u64> =

@@ -12,14 +12,15 @@ use crate::cores::sabotage::Sabotage;
 use crate::cores::{CoreCluster, Event, Transfer};
 use crate::invariant::{Checked, Violation, ensure, removal_is_committed, state_machine_safety};
 
-/// Minimum time from a deadline to the tick. If a core returned a wrong deadline, each turn would still advance the
-/// time.
+/// Minimum and maximum time from a deadline to the tick. The minimum makes time advance in each turn even if a core
+/// returns a wrong deadline.
 const WAKE_LATE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(2));
-/// Lost messages whose broken connection is noticed, per million.
+/// Lost messages after which the sender notices a broken connection, per million.
 const LOSS_NOTICED: u32 = 300_000;
 
 impl CoreCluster {
-    /// Requests a core's outputs, checks the step and carries the outputs out, unless the member crashes in between.
+    /// Requests a core's outputs, checks the step and carries the outputs out. The member may crash between two
+    /// outputs.
     pub(super) fn settle(&mut self, id: MemberId) -> Checked {
         let process = self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs");
         let mut outputs = Vec::new();
@@ -154,7 +155,7 @@ impl CoreCluster {
     /// Captures the state for a snapshot, which becomes durable some time later.
     pub(super) fn capture(&mut self, id: MemberId) {
         if self.read_fails(id) {
-            // The core requests another snapshot after the usual number of entries.
+            // The core requests another snapshot when it has applied enough further entries.
             return;
         }
         let process = self.process(id);
@@ -183,7 +184,7 @@ impl CoreCluster {
 
     fn purge(&mut self, id: MemberId, index: Index) {
         let first = self.process(id).raft.snapshot_taken(index);
-        // Segments are purged as a whole, so more entries may stay than necessary.
+        // A disk purges whole segments only, so some entries below the limit may remain.
         let kept = self.random.between(0, 3);
         self.disks.get_mut(&id).expect("every member has a disk").purge(Index(first.0.saturating_sub(kept)));
     }
@@ -257,7 +258,7 @@ impl CoreCluster {
         Ok(())
     }
 
-    /// Delivers a snapshot, if the link and both members stayed up and no newer transfer replaced this one.
+    /// Delivers a snapshot if the link and both members are up. Does nothing if a newer transfer has replaced this one.
     pub(super) fn end_transfer(&mut self, transfer: Transfer) -> Checked {
         let Transfer { from, start, to, number, term, meta, image } = transfer;
         let sender = self.members[&from].process().filter(|_| self.members[&from].start == start);
@@ -284,8 +285,8 @@ impl CoreCluster {
 
     // Time.
 
-    /// Plans a tick at a member's deadline or earlier; a member that wakes early waits again. So the agenda does not
-    /// fill with all deadlines that messages postponed.
+    /// Plans a tick at a member's deadline, unless an earlier tick is planned; a member that wakes early waits again.
+    /// The agenda therefore does not fill with deadlines that messages have postponed.
     pub(super) fn plan_wake(&mut self, id: MemberId) {
         let now = self.agenda.now();
         let member = self.members.get_mut(&id).expect("the member runs");

@@ -1,5 +1,5 @@
-//! The run of one seed: the safety phase with its faults, then all faults are lifted and the cluster must heal.
-//! Owns the phases, the verdict, and the second run of a failed seed, which records a trace.
+//! The run of one seed. In the first phase faults strike; then all faults are lifted and the cluster must heal. Owns
+//! the phases, the verdict, and the second run of a failed seed, which records a trace.
 
 use std::time::Duration;
 
@@ -64,7 +64,8 @@ pub fn judge(seed: Seed, options: &Options) -> Result<Coverage, Violation> {
     attempt(seed, &Options { trace: 0, ..options.clone() }).0
 }
 
-/// A run and its trace. A panic, such as a failed assertion of the core, counts as a violation.
+/// Runs one seed and returns the verdict and the trace. A panic, such as a failed assertion of the core, counts as a
+/// violation.
 fn attempt(seed: Seed, options: &Options) -> (Result<Coverage, Violation>, Vec<String>) {
     let mut cluster = match catching_panics(|| CoreCluster::new(seed, options)) {
         Ok(cluster) => cluster,
@@ -95,7 +96,7 @@ pub(crate) fn become_healthy(cluster: &mut CoreCluster) -> Checked {
     become_whole(cluster)
 }
 
-/// Checks that every client is served twice.
+/// Checks that every client gets answers to two more operations.
 fn serve(cluster: &mut CoreCluster) -> Checked {
     let before = cluster.clients.served.clone();
     let end = cluster.now() + SERVE;

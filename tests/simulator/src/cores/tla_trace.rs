@@ -1,9 +1,9 @@
-//! A run recorded as a TLA+ module for TLC: line by line, the state of each member and of its disk.
-//! `node/raft/spec/TraceRaft.tla` must be able to explain it. Owns the lines and their form. Reads cores, outputs and
-//! disks, and changes nothing.
+//! A run recorded as a TLA+ module for TLC. Each line shows the state of a member and of its disk.
+//! `node/raft/spec/TraceRaft.tla` must be able to explain the run. Owns the lines and their form. Reads cores, outputs
+//! and disks, and changes nothing.
 //!
-//! The specification needs whole logs, but a disk lacks purged entries. So every entry that ever existed is stored with
-//! the entry before it.
+//! The specification needs whole logs, but a disk lacks purged entries. The recording therefore stores every entry that
+//! ever existed, together with the ID of the preceding entry.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use raft::{
 
 use world::disk::Contents;
 
-/// Memory of a member as it is shown in one line, without the log.
+/// The part of a member's memory that a line shows, except the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Memory {
     hard: HardState,
@@ -32,9 +32,9 @@ struct Seen {
     log: Vec<EntryId>,
     disk_hard: HardState,
     disk_log: Vec<EntryId>,
-    /// Highest acknowledged index in each term.
+    /// Latest term in which the member acknowledged entries, and the highest index that it acknowledged in that term.
     acknowledged: (Term, Index),
-    /// Messages already recorded, each as its line.
+    /// Messages already recorded, in the form of their lines.
     said: BTreeSet<String>,
 }
 
@@ -43,18 +43,19 @@ struct Seen {
 pub struct Record {
     founders: BTreeSet<MemberId>,
     pre_vote: bool,
-    /// Every entry that ever existed: the entry before it, and the position of its configuration in the list (0: none).
+    /// For every entry that ever existed, the preceding entry and the position of the entry's configuration in
+    /// `configurations`, counted from 1 (0: the entry is no configuration).
     known: BTreeMap<EntryId, (EntryId, usize)>,
     configurations: Vec<String>,
     members: BTreeMap<MemberId, Seen>,
-    /// Index of the configuration that the change just accepted is based on.
+    /// Index of the configuration on which the change accepted last is based.
     expected: Option<Index>,
     lines: Vec<String>,
     lines_max: usize,
 }
 
 impl Record {
-    /// A recording of about `limit` lines, of a cluster that starts with these voters.
+    /// Starts a recording of about `lines_max` lines, for a cluster that starts with these voters.
     #[must_use]
     pub fn of(founders: BTreeSet<MemberId>, pre_vote: bool, lines_max: usize) -> Self {
         Self {
@@ -80,7 +81,7 @@ impl Record {
         self.expected = Some(expected);
     }
 
-    /// Records a step: a member had an input and has these `outputs`.
+    /// Records a step: a member received an input and now has these `outputs`.
     pub fn stepped(&mut self, id: MemberId, raft: &Raft, outputs: &[Output]) {
         let mut seen = self.members.remove(&id).unwrap_or_default();
         let mut log = seen.log.clone();
@@ -147,7 +148,7 @@ impl Record {
         let commit = contents.snapshot.last.index;
         self.lines.push(format!("{line}, commit |-> {commit}"));
         (seen.disk_hard, seen.disk_log) = (contents.hard_state, log.clone());
-        // The new memory is recorded with the member's first step.
+        // The first step after the restart records the memory that the member then has.
         seen.memory = Memory { hard: contents.hard_state, role: role(Role::Follower), commit, configuration: 0 };
         seen.log = log;
         self.members.insert(id, seen);
@@ -184,7 +185,7 @@ impl Record {
         log.push(entry.id);
     }
 
-    /// IDs of all entries up to this one.
+    /// IDs of all entries up to and including `last`.
     fn chain(&self, last: EntryId) -> Vec<EntryId> {
         let mut log = Vec::with_capacity(last.index.0 as usize);
         let mut at = last;
@@ -196,7 +197,7 @@ impl Record {
         log
     }
 
-    /// Position of a configuration in the list, counted from 1.
+    /// Position of a configuration in the list, counted from 1. Adds the configuration if the list lacks it.
     fn place_of(&mut self, configuration: &Configuration) -> usize {
         let element = format!(
             "    [voters |-> {}, outgoing |-> {}, learners |-> {}, next |-> {}, removed |-> {}]",
@@ -218,7 +219,7 @@ impl Record {
         format!("kind |-> \"{kind}\", member |-> {}, {}, {difference}", id.0, of_hard_state(hard))
     }
 
-    /// The difference between two logs.
+    /// Text of the difference between two logs.
     fn difference(&self, before: &[EntryId], after: &[EntryId]) -> String {
         let kept = before.iter().zip(after).take_while(|(one, other)| one == other).count();
         let element = |id: &EntryId| format!("<<{}, {}>>", id.term, self.known.get(id).map_or(0, |(_, place)| *place));
@@ -228,7 +229,7 @@ impl Record {
 }
 
 impl Seen {
-    /// Records a message that matters to the specification and is not recorded yet.
+    /// Returns the line of a message; `None` if the specification ignores the message or it is already recorded.
     fn says(&mut self, id: MemberId, to: MemberId, message: &Message) -> Option<String> {
         let term = message.term;
         let what = match &message.body {
@@ -248,7 +249,7 @@ impl Seen {
     }
 }
 
-/// ID of the last entry that a start would find. A log that does not connect to the snapshot does not count.
+/// ID of the last entry that a start would find. A log that does not connect to the snapshot is ignored.
 fn last_after_start(contents: &Contents) -> EntryId {
     let snapshot = contents.snapshot.last;
     let follows = contents.log.front().is_some_and(|first| first.id.index == snapshot.index.next());

@@ -1,5 +1,5 @@
-//! Conditions of a healed cluster: one leader, one settled configuration of living members, equal logs and states, every
-//! client served, no lease that no client keeps alive, and no removed member that still campaigns.
+//! Conditions of a healed cluster: there is one leader and one settled configuration of living members, logs and states
+//! are equal, every client is served, no lease is left, and no removed member still campaigns.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use raft::{MemberId, Role};
 
 use crate::cores::CoreCluster;
 
-/// Condition that is not met yet; `None` if the cluster is healed.
+/// The first condition that is not met yet; `None` if the cluster is healed.
 #[must_use]
 pub fn missing(cluster: &CoreCluster) -> Option<String> {
     let Some(leader) = the_leader(cluster) else {
@@ -44,15 +44,15 @@ pub fn missing(cluster: &CoreCluster) -> Option<String> {
     outsiders(cluster, &everyone)
 }
 
-/// The leader, if exactly one member leads; an old leader may not know its successor yet.
+/// The leader; `None` unless exactly one member leads. An old leader may not know its successor yet.
 fn the_leader(cluster: &CoreCluster) -> Option<MemberId> {
     let leaders = cluster.leaders();
     let (leader, others) = leaders.split_first()?;
     others.is_empty().then_some(*leader)
 }
 
-/// A removed member that still considers itself a voter campaigns until it learns of its removal. If all members that
-/// it knows are destroyed, only the operator can stop it.
+/// Describes removed members that still consider themselves voters. Such a member campaigns until it learns of its
+/// removal. If all members that it knows are destroyed, only the operator can stop it.
 fn outsiders(cluster: &CoreCluster, everyone: &BTreeSet<MemberId>) -> Option<String> {
     let running = cluster.members.values().filter(|member| !everyone.contains(&member.id));
     let asking = running.filter_map(|member| Some((member.id, &member.process()?.raft))).filter(|(_, raft)| {

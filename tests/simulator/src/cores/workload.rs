@@ -1,5 +1,6 @@
-//! Requests of clients: reads, puts, compare-and-swaps, transactions over several registers, and leases that registers
-//! are attached to. Owns the draw, and the memory of answers that makes comparisons likely to hold.
+//! Requests of clients: reads, puts, compare-and-swaps, transactions over several registers, and leases to which
+//! registers are attached. Owns the random choice of requests. Owns the memory of earlier answers, which makes
+//! comparisons likely to hold.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +25,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Draws the request of operation `number`.
+    /// Chooses the request of operation `number` at random.
     pub fn next(&mut self, random: &mut Random, keys: u64, number: u64) -> Request {
         let (key, value) = (random.below(keys), number * VALUES);
         let action = match random.below(20) {

@@ -1,7 +1,7 @@
-//! Committed is durable: every entry that a leader considers committed is on the disks of a majority of each half of
-//! its configuration, counting synced bytes only (Raft thesis §3.6, §4.3, §10.2.1; the name is from etcd-io/raft's
-//! specification). In addition: only leaders decide what is committed, the committed entries of all members are equal,
-//! and the commit index never decreases.
+//! Committed is durable: for every entry that a leader considers committed, a majority of each half of the leader's
+//! configuration has the entry on disk. Only synced bytes count (Raft thesis §3.6, §4.3, §10.2.1; the name is from
+//! etcd-io/raft's specification). In addition: only leaders decide that an entry is committed, the committed entries of
+//! all members are equal, and the commit index never decreases.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::invariant::{Checked, Disks, ensure, leader_completeness};
 
 const NAME: &str = "committed is durable";
 
-/// The check has no state of its own; it uses the ledger.
+/// State of the check; empty, because the check uses the ledger.
 #[derive(Debug, Default)]
 pub struct CommittedIsDurable;
 
@@ -37,7 +37,7 @@ impl CommittedIsDurable {
     }
 }
 
-/// Checks that entries newly committed at this member equal those committed at other members.
+/// Checks that the entries that this member newly considers committed are those that other members committed.
 fn agrees(ledger: &Ledger, id: MemberId, before: Index, after: Index) -> Checked {
     for index in before.0 + 1..=after.0.min(ledger.committed().0) {
         let (own, common) = (ledger.member_log(id).at(Index(index)), ledger.committed_at(Index(index)));
@@ -48,7 +48,7 @@ fn agrees(ledger: &Ledger, id: MemberId, before: Index, after: Index) -> Checked
     Ok(())
 }
 
-/// Checks an entry that a leader is the first to commit.
+/// Checks entries up to `commit`, which no member has committed before.
 fn decided(ledger: &mut Ledger, id: MemberId, commit: Index, raft: &Raft, disks: &Disks) -> Checked {
     let member_log = ledger.member_log(id);
     let state = raft.soft_state();
@@ -64,14 +64,16 @@ fn decided(ledger: &mut Ledger, id: MemberId, commit: Index, raft: &Raft, disks:
     let newest = member_log.at(commit);
     ensure(newest.term == by, NAME, || format!("the leader of term {by} counts copies of {newest}, of another term"))?;
     let joint = joint_between(ledger, id, ledger.committed(), commit);
-    // A configuration is in force as soon as it is appended, even if it was appended in the middle of this step.
+    // A configuration takes effect when it is appended. It may have been appended in this step, before or after the
+    // commit.
     let (_, latest) = ledger.member_log(id).configuration();
     let decided = on_majorities(latest, newest, disks);
     decided.or_else(|missed| match &ledger.member_log(id).before {
         Some(before) => on_majorities(before, newest, disks),
         None => Err(missed),
     })?;
-    // The entry that begins a joint change needs both halves, even if the same step also left the joint configuration.
+    // The entry that begins a joint change needs majorities of both halves, even if the same step already ended the
+    // joint configuration.
     for (at, configuration) in joint {
         on_majorities(&configuration, ledger.member_log(id).at(at), disks)?;
     }
@@ -83,7 +85,7 @@ fn decided(ledger: &mut Ledger, id: MemberId, commit: Index, raft: &Raft, disks:
     Ok(())
 }
 
-/// Joint configurations after `from`, up to `to`, in a member's log.
+/// Joint configurations in a member's log with an index above `from` and at or below `to`.
 fn joint_between(ledger: &Ledger, id: MemberId, from: Index, to: Index) -> Vec<(Index, Arc<Configuration>)> {
     let placed = ledger.member_log(id).configurations().iter();
     placed.filter(|(at, configuration)| *at > from && *at <= to && configuration.is_joint()).cloned().collect()

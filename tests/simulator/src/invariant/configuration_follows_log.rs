@@ -9,7 +9,7 @@ use crate::invariant::{Checked, ensure};
 /// Checks the configuration of a member after a step.
 ///
 /// # Errors
-/// Returns a violation if the member uses another configuration than the latest one in its log.
+/// Returns a violation if the member uses a configuration other than the latest one in its log.
 pub fn stepped(ledger: &Ledger, id: MemberId, raft: &Raft) -> Checked {
     let (used, at) = raft.configuration();
     let (index, logged) = ledger.member_log(id).configuration();

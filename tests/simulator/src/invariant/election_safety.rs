@@ -8,7 +8,7 @@ use crate::invariant::{Checked, ensure};
 /// Notes that a member leads `term`.
 ///
 /// # Errors
-/// Returns a violation if another member led this term.
+/// Returns a violation if another member led the same term.
 pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
     let fresh = Leadership { leader: id, inherited: None, last: Index(0) };
     let leader = ledger.leaderships.entry(term).or_insert(fresh).leader;

@@ -13,7 +13,8 @@ const NAME: &str = "a proposal happens once, a refused one never";
 /// Outcomes of proposals.
 #[derive(Debug, Default)]
 pub struct HappensOnce {
-    /// Whether entries are not commands of the simulated state machine, so that the clients check them.
+    /// Whether this check is off, because entries hold no commands of the simulated state machine. The clients then
+    /// check proposals.
     pub is_disabled: bool,
     checked: usize,
     happened: BTreeMap<OperationId, EntryId>,
@@ -24,7 +25,7 @@ impl HappensOnce {
     /// Checks newly committed entries.
     ///
     /// # Errors
-    /// Returns a violation if a proposal is committed twice or although it was refused.
+    /// Returns a violation if a proposal is committed twice, or is committed although it was refused.
     pub fn committed(&mut self, ledger: &Ledger) -> Checked {
         if self.is_disabled {
             return Ok(());

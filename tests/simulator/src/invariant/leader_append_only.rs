@@ -11,7 +11,7 @@ const NAME: &str = "leader append-only";
 /// Checks entries that a member writes.
 ///
 /// # Errors
-/// Returns a violation if the member leads and already has entries at these indexes.
+/// Returns a violation if the member leads and its log already has entries at the indexes of `entries`.
 pub fn written(ledger: &Ledger, id: MemberId, state: SoftState, entries: &[Entry]) -> Checked {
     let (Some(first), true) = (entries.first(), leads_on(ledger, id, state)) else { return Ok(()) };
     let last = ledger.member_log(id).last();
@@ -30,7 +30,7 @@ pub fn installed(ledger: &Ledger, id: MemberId, state: SoftState, meta: &Snapsho
     })
 }
 
-/// Whether the member led before this step and leads the same term after it.
+/// Returns whether the member led before this step and leads the same term after the step.
 fn leads_on(ledger: &Ledger, id: MemberId, state: SoftState) -> bool {
     let member_log = ledger.member_log(id);
     state.role == Role::Leader && member_log.role == Some(Role::Leader) && member_log.term == state.term

@@ -8,7 +8,8 @@ use crate::invariant::{Checked, ensure};
 
 const NAME: &str = "leader completeness";
 
-/// Checks a member that leads. If this is its first step as leader, its log must contain what earlier terms committed.
+/// Checks a member that leads. At its first step as leader, its log must contain every entry that earlier terms
+/// committed.
 ///
 /// # Errors
 /// Returns a violation if a committed entry is missing.
@@ -30,11 +31,11 @@ pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
     Ok(())
 }
 
-/// Checks the leaders already elected in terms after `by` when the leader of `by` commits an entry: they must have had
-/// it.
+/// Checks leaders of terms after `by` that were elected before the leader of `by` committed the entry. Their logs must
+/// have contained the entry when they were elected.
 ///
 /// # Errors
-/// Returns a violation if one of them did not have it.
+/// Returns a violation if the log of such a leader did not contain the entry.
 pub fn committed(ledger: &Ledger, id: EntryId, by: Term) -> Checked {
     for (term, leadership) in ledger.leaderships.range(by.next()..) {
         let held = leadership.inherited.as_ref().and_then(|terms| terms.get(id.index.0 as usize - 1)).copied();

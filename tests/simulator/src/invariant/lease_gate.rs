@@ -1,12 +1,13 @@
-//! Lease gate: a leader answers a read without a round of messages only while no other member was elected after it
-//! (Raft thesis §6.4.1; raft-rs#234). Clocks must keep to their bound, as they do in every run that enables leases.
+//! Lease gate: a leader may answer a read without a round of messages only while no other member has been elected in a
+//! later term (Raft thesis §6.4.1; raft-rs#234). Clocks must keep to their bound, as they do in every run that enables
+//! leases.
 
 use raft::{MemberId, ReadContext, Term};
 
 use crate::invariant::ledger::Ledger;
 use crate::invariant::{Checked, ensure};
 
-/// The latest read of a member, as long as the member had no other input.
+/// The latest read that each member began; forgotten when the member receives a message.
 #[derive(Debug, Default)]
 pub struct LeaseGate {
     begun: std::collections::BTreeMap<MemberId, ReadContext>,
@@ -18,7 +19,8 @@ impl LeaseGate {
         self.begun.insert(id, context);
     }
 
-    /// Notes that a member received a message: it may confirm later answers by that message rather than by its lease.
+    /// Notes that a member received a message. The message may then confirm the member's read, so that the answer
+    /// proves nothing about the lease.
     pub fn received(&mut self, id: MemberId) {
         self.begun.remove(&id);
     }
@@ -26,7 +28,7 @@ impl LeaseGate {
     /// Checks that a member which leads `term` may answer a read.
     ///
     /// # Errors
-    /// Returns a violation if it confirmed the read by its lease and another member was elected meanwhile.
+    /// Returns a violation if the member confirmed the read by its lease and another member was elected meanwhile.
     pub fn ready(&self, ledger: &Ledger, id: MemberId, context: ReadContext, term: Term) -> Checked {
         if self.begun.get(&id) != Some(&context) {
             return Ok(());

@@ -1,5 +1,5 @@
 //! The ledger of a run: every entry ever created, every member's log, the leader of each term, and the committed
-//! entries. Owns this history. Does not own the checks against it (the other files of this folder).
+//! entries. Owns this history. Does not own the checks that use it (the other files of this folder).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,19 +18,19 @@ pub struct Known {
     pub before: EntryId,
 }
 
-/// A term and its leader.
+/// Leadership of one member in one term.
 #[derive(Clone, Debug)]
 pub struct Leadership {
-    /// The leader.
+    /// The member that led.
     pub leader: MemberId,
     /// Terms of the leader's log at its election, by index; `None` until its first check.
     pub inherited: Option<Vec<Term>>,
-    /// Index of the last entry of the leader's log in this term.
+    /// Index of the last entry that the leader's log had in this term.
     pub last: Index,
 }
 
 impl Leadership {
-    /// ID of the entry at `index` in the leader's log while it led `term`.
+    /// ID of the entry that the leader's log had at `index` while it led `term`.
     #[must_use]
     pub fn at(&self, term: Term, index: Index) -> Option<EntryId> {
         let inherited = self.inherited.as_ref()?;
@@ -55,9 +55,9 @@ pub struct Committed {
 #[derive(Clone, Debug, Default)]
 pub struct MemberLog {
     terms: Vec<Term>,
-    /// The configuration that the disk was bootstrapped with.
+    /// The configuration with which the disk was bootstrapped.
     blank: Arc<Configuration>,
-    /// Configurations in the log; the first is that of the cluster's bootstrap.
+    /// Configurations in the log. The first is the configuration of the cluster's bootstrap.
     configurations: Vec<(Index, Arc<Configuration>)>,
     /// Role after the latest step.
     pub role: Option<Role>,
@@ -84,7 +84,7 @@ impl MemberLog {
         EntryId { term, index }
     }
 
-    /// The configuration that its disk was bootstrapped with.
+    /// The configuration with which the member's disk was bootstrapped.
     #[must_use]
     pub fn blank(&self) -> &Arc<Configuration> {
         &self.blank
@@ -124,15 +124,15 @@ impl MemberLog {
 /// Everything that the observer of a run knows.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Only looked up, never iterated, so that the order of the hash map has no effect.
+    /// Used only for look-ups. It is never iterated, so that the order of the hash map has no effect.
     known: HashMap<EntryId, Known>,
     committed: Vec<Committed>,
     /// Every term that had a leader.
     pub leaderships: BTreeMap<Term, Leadership>,
     member_logs: BTreeMap<MemberId, MemberLog>,
-    /// Configuration that the first members were bootstrapped with.
+    /// The configuration with which the first members were bootstrapped.
     bootstrap: Option<Arc<Configuration>>,
-    /// The latest committed configuration; initially that of the bootstrap.
+    /// The latest committed configuration; initially the configuration of the bootstrap.
     configuration: Option<(Index, Arc<Configuration>)>,
     /// Number of committed configurations.
     pub configurations: u64,
@@ -202,7 +202,7 @@ impl Ledger {
         self.configuration.clone()
     }
 
-    /// Whether every configuration that may still decide keeps a majority without the members in `dead`.
+    /// Returns whether each configuration that may still decide has a majority of voters that are not in `dead`.
     #[must_use]
     pub fn can_bear(&self, dead: &BTreeSet<MemberId>) -> bool {
         let since = self.configuration.as_ref().map_or(Index(0), |(index, _)| *index);
@@ -217,7 +217,7 @@ impl Ledger {
         })
     }
 
-    /// Notes that an entry is committed, by the leader of term `by`.
+    /// Notes that the leader of term `by` committed an entry.
     pub fn commit(&mut self, id: EntryId, by: Term) {
         assert_eq!(id.index, self.committed().next(), "commits are noted in the order of the log");
         self.committed.push(Committed { id, by });
@@ -227,9 +227,10 @@ impl Ledger {
         }
     }
 
-    /// Replaces a member's log by that of a snapshot up to `last`.
+    /// Replaces a member's log by the log that a snapshot up to `last` contains.
     pub fn replace(&mut self, id: MemberId, last: Index) {
-        // A snapshot contains the configuration of the cluster's bootstrap, which a member that joined later never had.
+        // A snapshot contains the configuration of the cluster's bootstrap. A member that joined later has no such
+        // entry.
         let bootstrap = match &self.bootstrap {
             Some(bootstrap) if last > Index(0) => Arc::clone(bootstrap),
             _ => Arc::clone(&self.member_log(id).blank),
@@ -245,7 +246,7 @@ impl Ledger {
     /// Notes that a member starts with the content of its disk.
     ///
     /// # Errors
-    /// Returns a violation if its snapshot contains an entry that is not committed.
+    /// Returns a violation if the snapshot on the disk contains an entry that is not committed.
     pub fn restarted(&mut self, id: MemberId, contents: &Contents) -> Checked {
         let snapshot = contents.snapshot.last;
         let agrees = snapshot.index == Index(0) || self.committed_at(snapshot.index).is_some_and(|c| c.id == snapshot);
@@ -262,7 +263,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Notes role, term, commit index and configuration of a member.
+    /// Notes the role, term, commit index and configuration of a member.
     pub fn seen(&mut self, id: MemberId, raft: &Raft) {
         let state = raft.soft_state();
         let member_log = self.member_log_mut(id);

@@ -10,10 +10,10 @@ use crate::invariant::{Checked, election_safety, ensure, leader_completeness};
 
 const NAME: &str = "log matching";
 
-/// Notes an entry that a member's log gets; it truncates the log from the index of the entry.
+/// Notes an entry that a member appends to its log. The log is truncated from the index of the entry first.
 ///
 /// # Errors
-/// Returns a violation if the entry does not match those in other logs.
+/// Returns a violation if the entry does not match the other logs.
 pub fn appended(ledger: &mut Ledger, id: MemberId, entry: &Entry) -> Checked {
     let last = ledger.member_log(id).last();
     let fits = entry.id.index > Index(0) && entry.id.index <= last.next();
@@ -31,7 +31,7 @@ pub fn appended(ledger: &mut Ledger, id: MemberId, entry: &Entry) -> Checked {
             })?;
         }
         None => {
-            // The creator of an entry led its term, even if it was deposed before this check.
+            // The creator of an entry must have led the term of the entry, even if it was deposed before this check.
             election_safety::led(ledger, id, term)?;
             leader_completeness::led(ledger, id, term)?;
             let stamp = ledger.known(before).map(|known| known.entry.time_ms);

@@ -1,5 +1,5 @@
-//! Match is durable: an entry that a follower acknowledges is on its disk and in the log of that term's leader, and a
-//! leader counts no more than was acknowledged (Raft thesis §3.5, §10.2.1; CCF#6016).
+//! Match is durable: an entry that a follower acknowledges is on the follower's disk and in the log of the leader of
+//! that term, and a leader counts only acknowledged entries (Raft thesis §3.5, §10.2.1; CCF#6016).
 
 use std::collections::BTreeMap;
 
@@ -41,10 +41,10 @@ impl MatchIsDurable {
         Ok(())
     }
 
-    /// Checks the matched indexes that a leader counts.
+    /// Checks the indexes up to which a leader counts entries as matched by each member.
     ///
     /// # Errors
-    /// Returns a violation if one of them was not acknowledged.
+    /// Returns a violation if a member did not acknowledge the index that the leader counts for it.
     pub fn counted(&self, id: MemberId, term: Term, progress: BTreeMap<MemberId, ProgressReport>) -> Checked {
         for (member, report) in progress {
             let acknowledged = self.acknowledged.get(&(term, member)).copied().unwrap_or_default();

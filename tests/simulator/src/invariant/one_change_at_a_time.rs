@@ -8,11 +8,12 @@ use crate::invariant::{Checked, ensure};
 
 const NAME: &str = "one change at a time";
 
-/// Checks an entry that a leader creates; it is not in the ledger yet. The commit index is the leader's own, because
-/// the step that commits the preceding configuration may also create this one.
+/// Checks an entry that a leader creates; the entry is not in the ledger yet. `commit` is the commit index of that
+/// leader after the step, because the step that commits the preceding configuration may also create this one.
 ///
 /// # Errors
-/// Returns a violation if the entry is a configuration and one of these entries is not committed.
+/// Returns a violation if the entry is a configuration, and the preceding configuration or an entry of the leader's
+/// term is not committed.
 pub fn created(ledger: &Ledger, id: MemberId, entry: &Entry, commit: raft::Index) -> Checked {
     let Payload::Configuration(_) = &entry.payload else { return Ok(()) };
     let member_log = ledger.member_log(id);

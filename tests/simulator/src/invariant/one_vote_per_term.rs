@@ -9,7 +9,7 @@ use crate::invariant::{Checked, Disks, ensure};
 
 const NAME: &str = "one vote per term";
 
-/// Votes that other members may know.
+/// Votes of which other members may know.
 #[derive(Debug, Default)]
 pub struct OneVotePerTerm {
     given: BTreeMap<(MemberId, Term), MemberId>,
@@ -20,11 +20,11 @@ impl OneVotePerTerm {
     /// Checks a message that a member sends.
     ///
     /// # Errors
-    /// Returns a violation if it contains a second vote, or a vote that is not on disk.
+    /// Returns a violation if the message contains a second vote in its term, or a vote that is not on disk.
     pub fn sent(&mut self, id: MemberId, to: MemberId, message: &Message, disks: &Disks) -> Checked {
         let candidate = match message.body {
             Body::VoteReply { granted: true } => to,
-            // A candidate votes for itself.
+            // A candidate's request for votes implies that it voted for itself.
             Body::Vote { .. } => id,
             _ => return Ok(()),
         };
@@ -36,10 +36,10 @@ impl OneVotePerTerm {
         })
     }
 
-    /// Notes that a member leads, so that its own vote counted.
+    /// Notes that a member leads. Its own vote must have counted, because it was a candidate.
     ///
     /// # Errors
-    /// Returns a violation if it had voted for another member.
+    /// Returns a violation if the member had voted for another member in this term.
     pub fn led(&mut self, id: MemberId, term: Term) -> Checked {
         self.vote(id, term, id)
     }
@@ -49,7 +49,7 @@ impl OneVotePerTerm {
         ensure(first == candidate, NAME, || format!("{id} voted for both {first} and {candidate} in term {term}"))
     }
 
-    /// Checks durable term and vote of a member's disk.
+    /// Checks the term and vote on a member's disk.
     ///
     /// # Errors
     /// Returns a violation if the term decreased or the vote changed within a term.
@@ -64,7 +64,7 @@ impl OneVotePerTerm {
     /// Checks the term and vote from which a member starts.
     ///
     /// # Errors
-    /// Returns a violation as [`OneVotePerTerm::durable`] does.
+    /// Returns a violation if the term decreased or the vote changed within a term.
     pub fn restarted(&mut self, id: MemberId, held: HardState) -> Checked {
         self.durable(id, held)
     }

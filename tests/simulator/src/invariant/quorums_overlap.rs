@@ -1,16 +1,17 @@
 //! Quorums overlap: every majority of a configuration shares a member with every majority of the next (Raft thesis
-//! §4.1, §4.3). A change of voters begins with a joint configuration that keeps the former voters as its outgoing half;
-//! a joint configuration is followed by its incoming half.
+//! §4.1, §4.3). A change of voters begins with a joint configuration, whose outgoing half is the former set of voters.
+//! The configuration after a joint one is its incoming half.
 
 use raft::{Configuration, Entry, MemberId, Payload};
 
 use crate::invariant::ledger::Ledger;
 use crate::invariant::{Checked, ensure};
 
-/// Checks an entry that a leader creates; it is not in the ledger yet.
+/// Checks an entry that a leader creates; the entry is not in the ledger yet.
 ///
 /// # Errors
-/// Returns a violation if it is a configuration whose quorums need not overlap with those of the one before.
+/// Returns a violation if the entry is a configuration that may have a quorum disjoint from a quorum of the preceding
+/// configuration.
 pub fn created(ledger: &Ledger, id: MemberId, entry: &Entry) -> Checked {
     let Payload::Configuration(next) = &entry.payload else { return Ok(()) };
     let (index, current) = ledger.member_log(id).configuration();

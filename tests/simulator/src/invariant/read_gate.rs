@@ -11,7 +11,7 @@ use crate::invariant::{Checked, ensure};
 #[derive(Debug, Default)]
 pub struct ReadGate {
     acknowledged: Index,
-    /// Highest index acknowledged when each read began.
+    /// For each read, the highest index that had been acknowledged when the read began.
     begun: BTreeMap<(MemberId, ReadContext), Index>,
     /// Number of answered reads.
     pub answered: u64,
@@ -28,7 +28,7 @@ impl ReadGate {
         self.begun.insert((id, context), self.acknowledged);
     }
 
-    /// Checks the index at which the core allows a read.
+    /// Checks the index from which the core allows a read to be answered.
     ///
     /// # Errors
     /// Returns a violation if the read would miss an acknowledged write.

@@ -1,5 +1,5 @@
 //! Removal is committed: a member considers itself removed only when a committed configuration does not contain it
-//! (Raft thesis §4.2.2). A member that stopped earlier could be one that a quorum needs.
+//! (Raft thesis §4.2.2). If a member stopped earlier, a quorum could still need it.
 
 use raft::{Index, MemberId, Payload};
 

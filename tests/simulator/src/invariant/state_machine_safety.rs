@@ -11,10 +11,10 @@ use crate::invariant::{Checked, ensure};
 
 const NAME: &str = "state machine safety";
 
-/// What all state machines applied.
+/// Results that state machines have reached, for comparison among members.
 #[derive(Debug, Default)]
 pub struct StateMachineSafety {
-    /// Hash of the state after each index; element 0 belongs to index 1.
+    /// Hash of the state after each index. Element 0 is the hash after index 1.
     hashes: Vec<u64>,
     applied: BTreeMap<MemberId, Index>,
 }
@@ -58,7 +58,7 @@ impl StateMachineSafety {
     }
 }
 
-/// Notes that a member replaces its log and state by a snapshot.
+/// Notes that a member replaces its log and state by those of a snapshot.
 ///
 /// # Errors
 /// Returns a violation if the snapshot contains an entry that is not committed, or contradicts the log.
@@ -68,10 +68,10 @@ pub fn installed(ledger: &mut Ledger, id: MemberId, meta: &SnapshotMeta) -> Chec
     Ok(())
 }
 
-/// Checks that the metadata of a snapshot match the log (openraft#1808).
+/// Checks that the metadata of a snapshot match the committed log (openraft#1808).
 ///
 /// # Errors
-/// Returns a violation if they do not.
+/// Returns a violation if the metadata do not match.
 pub fn describes_what_is_committed(ledger: &Ledger, id: MemberId, meta: &SnapshotMeta) -> Checked {
     let last = meta.last;
     let committed = ledger.committed_at(last.index);

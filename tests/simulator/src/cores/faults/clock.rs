@@ -1,4 +1,4 @@
-//! Clock faults: rates change, wall clocks jump.
+//! Clock faults: the rate of a clock changes, or a wall clock jumps.
 
 use raft::MemberId;
 use world::clock::TRUE_RATE;
@@ -10,7 +10,7 @@ const DRIFT_MAX: u64 = 200_000;
 /// Maximum jump of a wall clock.
 const JUMP_MS_MAX: u64 = 3 * 24 * 3_600 * 1_000;
 
-/// Strikes once.
+/// Changes the rate of a member's clock, or makes the member's wall clock jump.
 pub(in crate::cores) fn strike(cluster: &mut CoreCluster) {
     let ids: Vec<MemberId> = cluster.members.keys().copied().collect();
     let id = *cluster.random.pick(&ids);

@@ -1,11 +1,11 @@
-//! Crashes of one member, of some, or of all at once.
+//! Crashes of one member, of some members, or of all members simultaneously.
 
 use raft::MemberId;
 
 use crate::cores::CoreCluster;
 use crate::invariant::Checked;
 
-/// Strikes once.
+/// Crashes one member, several or all.
 ///
 /// # Errors
 /// Returns a violation if the content of a disk is wrong after the crash.

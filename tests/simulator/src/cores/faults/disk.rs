@@ -1,6 +1,6 @@
 //! Disk faults: a sync takes long or fails, the disk is full, reads fail for a while, a record is damaged, or a disk is
-//! destroyed with its member. Owns the limit of the losses: a majority of every configuration that may still decide
-//! keeps its disks, because Raft survives no more.
+//! destroyed with its member. Owns the limit of the losses: in every configuration that may still decide, a majority
+//! keeps its disks, because Raft does not survive the loss of a majority.
 
 use std::time::Duration;
 
@@ -45,8 +45,8 @@ pub(in crate::cores) fn fill(cluster: &mut CoreCluster) {
     cluster.note_line(|| format!("the disk of {id} is full for {span:?}"));
 }
 
-/// Makes reads of a disk fail for a while; nothing on it is lost. With a probability of one half its member restarts,
-/// so that it must read.
+/// Makes reads of a disk fail for a while; nothing on the disk is lost. With a probability of 1/2 the disk's member
+/// restarts, so that it must read the disk.
 ///
 /// # Errors
 /// Returns a violation if the content of the disk is wrong after the restart.
@@ -67,7 +67,7 @@ pub(in crate::cores) fn fail_reads(cluster: &mut CoreCluster) -> Checked {
 /// Destroys a disk, if the cluster can lose its member.
 ///
 /// # Errors
-/// Returns a violation if a planted bug restarts the member with an empty disk and that is detected.
+/// Returns a violation if a planted bug restarts the member with an empty disk and an invariant detects this.
 pub(in crate::cores) fn wipe(cluster: &mut CoreCluster) -> Checked {
     let Some(id) = expendable(cluster) else { return Ok(()) };
     cluster.coverage.wipes += 1;
@@ -78,10 +78,10 @@ pub(in crate::cores) fn wipe(cluster: &mut CoreCluster) -> Checked {
     Ok(())
 }
 
-/// Damages a synced record, if the cluster can lose the member. The member restarts now and refuses its disk.
+/// Damages a synced record, if the cluster can lose the member. The member restarts immediately and refuses its disk.
 ///
 /// # Errors
-/// Returns a violation if a planted bug accepts the record and that is detected.
+/// Returns a violation if a planted bug accepts the damaged record and an invariant detects this.
 pub(in crate::cores) fn damage(cluster: &mut CoreCluster, misdirection: Misdirection) -> Checked {
     let Some(id) = expendable(cluster) else { return Ok(()) };
     let Some(disk) = cluster.disks.get_mut(&id) else { return Ok(()) };
@@ -90,14 +90,15 @@ pub(in crate::cores) fn damage(cluster: &mut CoreCluster, misdirection: Misdirec
     }
     cluster.coverage.ailments += 1;
     if let Some(member) = cluster.members.get_mut(&id) {
-        // It is detected now: otherwise more disks could be damaged than the cluster can lose.
+        // The restart must detect the damage now, because otherwise more disks could be damaged than the cluster can
+        // lose.
         member.unreadable_until = Duration::ZERO;
     }
     cluster.crash(id)?;
     cluster.start(id)
 }
 
-/// A member that the cluster can lose.
+/// A random member, if the cluster can lose it.
 fn expendable(cluster: &mut CoreCluster) -> Option<MemberId> {
     let (_, committed) = cluster.invariants.ledger.committed_configuration()?;
     let candidates: Vec<MemberId> = committed.voters.iter().chain(&committed.learners).copied().collect();

@@ -1,4 +1,4 @@
-//! Pauses members, as a stopped or starved process is.
+//! Pauses members, as if their processes were stopped or got no processor time.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use raft::MemberId;
 
 use crate::cores::CoreCluster;
 
-/// Strikes once.
+/// Pauses one member.
 pub(in crate::cores) fn strike(cluster: &mut CoreCluster) {
     let leaders = cluster.leaders();
     let all: Vec<MemberId> = cluster.members.keys().copied().collect();

@@ -1,5 +1,5 @@
-//! Members of an older and a newer version in one cluster: members restart one after another, and each start draws the
-//! version, which may be newer or older than before.
+//! Members of an older and a newer version in one cluster. Members restart one after another. Each start chooses the
+//! version at random, so that a member may change to the newer or to the older version.
 
 use raft::MemberId;
 
