@@ -1,8 +1,8 @@
-//! What the planner may ask for: writes of Kubernetes objects and calls to members. Owns the parameters of each action and,
-//! one row each in two tables ([`ObjectAction::describe`], [`MemberAction::describe`]), its name, words and subject. Does not
-//! own how an action is carried out (the shell's `raft_cluster/apply.rs`).
+//! The actions that a plan may contain: writes of Kubernetes objects and calls to members. Owns the parameters of each
+//! action, and two tables ([`ObjectAction::describe`], [`MemberAction::describe`]) with one row per action: its name,
+//! words and subject. Does not own how an action is carried out (the shell's `raft_cluster/apply.rs`).
 //!
-//! Each action is safe by itself: however late it is carried out, however often, and by however many operators.
+//! Each action is safe by itself: it may be carried out late, repeatedly, and by several operators.
 
 mod object;
 
@@ -17,7 +17,7 @@ use crate::observed::member::MemberInfo;
 
 pub use object::Object;
 
-/// One thing to do.
+/// An action that the planner decided.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
     /// A write to the Kubernetes API.
@@ -29,10 +29,11 @@ pub enum Action {
 /// A write to the Kubernetes API.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ObjectAction {
-    /// Server-side apply. An object that was observed carries its UID, so that applying never brings a deleted one back.
+    /// Server-side apply. The object carries the UID of the live object that was observed, if any, because otherwise
+    /// the apply could re-create an object that was deleted meanwhile.
     Apply(Box<Object>),
-    /// Reserves ordinals up to `last` by compare-and-swap on the members' Service: only the operator that wins may create
-    /// StatefulSets of these ordinals.
+    /// Reserves the ordinals up to `last` by compare-and-swap on the members' Service. Only the operator that wins the
+    /// compare-and-swap may create StatefulSets with these ordinals.
     ReserveOrdinals {
         /// The Service as observed.
         service: Seen,
@@ -41,37 +42,40 @@ pub enum ObjectAction {
         /// Last reserved ordinal.
         last: Ordinal,
     },
-    /// Creates a member's StatefulSet: of an ordinal that this process reserved, or of a member whose ID is announced in it.
-    /// It succeeds if the StatefulSet exists already. Never an apply, which could bring back a deleted one.
+    /// Creates a member's StatefulSet, for an ordinal that this process reserved, or with the member's ID announced in
+    /// it. Succeeds if the StatefulSet exists already. This is never an apply, because an apply could re-create a
+    /// deleted StatefulSet.
     CreateSet {
         /// The member.
         ordinal: Ordinal,
         /// The StatefulSet to create.
         set: Box<StatefulSet>,
     },
-    /// Creates the Secret with the cluster's identity. If it exists already, this pass ends and the next one reads it.
+    /// Creates the Secret with the cluster's identity. If the Secret exists already, this pass ends, and the next pass
+    /// reads it.
     CreateIdentity(Box<Secret>),
-    /// Notes on the members' Service that this cluster had a leader, which later reports rely on.
+    /// Notes on the members' Service that this cluster had a leader. Later reports depend on this note.
     NoteFormed {
         /// The Service as observed.
         service: Seen,
         /// The cluster.
         cluster: ClusterId,
     },
-    /// Writes the ID under which a member may enter the configuration onto its StatefulSet, by compare-and-swap.
+    /// Writes a member's ID onto its StatefulSet, by compare-and-swap. The member may then enter the configuration
+    /// under this ID.
     Announce {
         /// The StatefulSet as observed, without an ID.
         set: Seen,
         /// The ID that the member's disk generated.
         id: MemberId,
     },
-    /// Labels a volume claim with the data that it holds.
+    /// Labels a volume claim with the cluster and member whose data the volume holds.
     LabelVolume {
         /// The claim as observed.
         volume: Seen,
-        /// The cluster that the data belongs to.
+        /// The cluster to which the data belongs.
         cluster: ClusterId,
-        /// The member that the data belongs to.
+        /// The member to which the data belongs.
         id: MemberId,
     },
     /// Labels a pod with its member's role, for Services and the disruption budget.
@@ -81,20 +85,21 @@ pub enum ObjectAction {
         /// The role.
         role: Role,
     },
-    /// Deletes the StatefulSet of a member that is gone for good (a linearizable read showed its ID as removed and in neither
-    /// half of the configuration; IDs never return), or of one that can never have been admitted, as no ID was announced.
+    /// Deletes the StatefulSet of a member that is gone for good, or of a member that cannot have been admitted
+    /// because no ID was announced. A member is gone for good if a linearizable read showed that its ID was removed
+    /// and is in neither half of the configuration. A removed ID never returns.
     DeleteSet {
-        /// The StatefulSet as observed. Its resource version is a precondition: it changes when an ID is announced, and when
-        /// another operator changes what becomes of the volume.
+        /// The StatefulSet as observed. Its resource version is a precondition, because the version changes when an ID
+        /// is announced, and when another operator changes whether the volume is deleted.
         set: Seen,
     },
-    /// Evicts a pod so that it comes back with new settings. The disruption budget may refuse, so that two operators together
-    /// never stop two voters.
+    /// Evicts a pod; its StatefulSet then creates a pod with new settings. The disruption budget may refuse the
+    /// eviction, so that two operators together never stop two voters.
     EvictPod {
         /// The pod as observed; its UID is a precondition.
         pod: Seen,
     },
-    /// Deletes a pod that never started, so that it is made anew with new settings.
+    /// Deletes a pod that never started; its StatefulSet then creates a pod with new settings.
     DeletePod {
         /// The pod as observed; its UID is a precondition.
         pod: Seen,
@@ -128,7 +133,7 @@ pub enum MemberAction {
         /// The backup to restore.
         place: Box<BackupPlace>,
     },
-    /// Tells a blank member which cluster will add it.
+    /// Informs a blank member which cluster will add it.
     Join {
         /// The member to call.
         member: Ordinal,
@@ -141,7 +146,7 @@ pub enum MemberAction {
         /// The member's name and addresses.
         info: MemberInfo,
     },
-    /// Changes membership, compare-and-swapped on the configuration index.
+    /// Changes the membership, if the index of the configuration is still `change.expected`.
     ChangeMembership {
         /// The leader.
         leader: Ordinal,
@@ -152,56 +157,58 @@ pub enum MemberAction {
     TransferLeadership {
         /// The leader.
         leader: Ordinal,
-        /// The member that takes over.
+        /// The member that becomes the leader.
         target: MemberId,
     },
 }
 
-/// A wanted configuration.
+/// A requested configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Index of the configuration that it was computed from.
+    /// Index of the configuration from which this change was computed.
     pub expected: u64,
     /// The voters.
     pub voters: Vec<MemberId>,
     /// The learners.
     pub learners: Vec<MemberId>,
-    /// Name and addresses of each of them.
+    /// Names and addresses of the voters and learners.
     pub members: Vec<(MemberId, MemberInfo)>,
 }
 
-/// How an action is named, reported and treated: its row in the table of its kind.
+/// An action's row in the table: its name, its text for reports, and what happens after a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// Its name in metrics, logs and events. A label value of metrics: it never changes.
+    /// Name of the action in metrics, logs and events. It never changes, because it is a label value of metrics.
     pub name: &'static str,
-    /// Words that report a failure when the subject follows, such as "creating StatefulSet".
+    /// Text that reports a failure if the subject is appended, such as "creating StatefulSet".
     pub words: &'static str,
-    /// The object, member or configuration that it is about. Never anything secret.
+    /// The object, member or configuration that the action changes. It contains no secret.
     pub subject: String,
-    /// How the pass goes on when it fails.
+    /// How the pass continues if the action fails.
     pub on_failure: OnFailure,
-    /// When its effect shows.
+    /// When the effect of the action becomes visible.
     pub timing: Timing,
-    /// Text of the event that reports it, if it changes who is in the cluster or which member runs.
+    /// Text of the event that reports the action. `None` if the action changes neither the cluster's members nor which
+    /// of them run.
     pub event: Option<String>,
 }
 
-/// How the pass goes on when an action fails.
+/// How the pass continues if an action fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// With the next action, which does not depend on this one.
+    /// The pass continues with the next action, which does not depend on this one.
     GoOn,
-    /// Not at all: the actions after it may depend on it.
+    /// The pass ends, because later actions may depend on this one.
     Stop,
 }
 
-/// When an action's effect shows.
+/// When the effect of an action becomes visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// In the next observation, so that the next step may be possible at once.
+    /// The next observation shows the effect, therefore the next step may be possible immediately.
     AtOnce,
-    /// After a while: the member accepts the order each time that it is repeated and carries it out in its own time.
+    /// The effect becomes visible in a later observation: the member accepts every repetition of the call and does the
+    /// work in the background.
     Later {
         /// The member.
         member: Ordinal,
@@ -209,7 +216,7 @@ pub enum Timing {
 }
 
 impl Action {
-    /// Its row in the table of its kind.
+    /// The action's row in the table of its kind.
     #[must_use]
     pub fn describe(&self) -> Description {
         match self {
@@ -220,7 +227,7 @@ impl Action {
 }
 
 impl ObjectAction {
-    /// The table of writes: one row an action.
+    /// The table of writes, with one row per action.
     #[must_use]
     pub fn describe(&self) -> Description {
         use OnFailure::{GoOn, Stop};
@@ -249,7 +256,7 @@ impl ObjectAction {
 }
 
 impl MemberAction {
-    /// The table of calls: one row an action.
+    /// The table of calls, with one row per action.
     #[must_use]
     pub fn describe(&self) -> Description {
         use OnFailure::{GoOn, Stop};

@@ -1,5 +1,5 @@
-//! One RaftBackup. Owns which member takes it, under which name, and what is reported. Does not own the upload, which the member
-//! does.
+//! One RaftBackup. Owns which member makes the backup, the name of the backup, and what is reported. Does not own the
+//! upload, which the member does.
 
 use crds::raft_backup::{BackupProgress, RaftBackup, RaftBackupStatus};
 use crds::{ConditionType, ObjectStore, Reason};
@@ -17,12 +17,12 @@ use crate::roster::{Roster, Seat};
 use crate::status::{Finding, Holds, conditions};
 use crate::validated::ValidatedCluster;
 
-/// What to do about a backup.
+/// The next step for a backup.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Choice {
-    /// Nothing: it is complete, and completed backups never change.
+    /// Nothing remains to be done: the backup is complete, and a completed backup never changes.
     Complete,
-    /// Wait, because no member can be asked now.
+    /// Wait, because no member can be called now.
     Wait(Note),
     /// Call a member.
     Assign(Assignment),
@@ -33,18 +33,19 @@ pub enum Choice {
 pub struct Assignment {
     /// The member.
     pub member: Ordinal,
-    /// Its name.
+    /// Name of the member.
     pub member_name: String,
     /// The cluster to back up.
     pub cluster: ClusterId,
-    /// Name of the backup. It changes only when a member reports that the backup failed, or when the place changes. So the next
-    /// member finds a backup that another completed without its answer arriving.
+    /// Name of the backup. The name changes only if a member reports that the backup failed, or if the place changes.
+    /// Therefore, if a member completed the backup but its answer was lost, the next member finds the backup by its
+    /// name.
     pub name: String,
     /// The object store to write to.
     pub store: ObjectStore,
 }
 
-/// State of an attempt.
+/// State of one attempt to make a backup.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AttemptState {
     /// In progress.
@@ -56,12 +57,12 @@ pub enum AttemptState {
     },
     /// Complete.
     Done(Box<Completed>),
-    /// The member did not answer: the backup may be in progress, or complete.
+    /// The member did not answer: the backup may still be running, or may be complete.
     Unanswered {
         /// Explanation for people.
         error: String,
     },
-    /// It failed.
+    /// The backup failed.
     Failed {
         /// The cause, if the member named one.
         cause: Option<FailureCause>,
@@ -77,26 +78,27 @@ pub struct Completed {
     pub manifest: String,
     /// SHA-256 of the snapshot object.
     pub sha256: String,
-    /// Its size.
+    /// Size of the snapshot object, in bytes.
     pub size_bytes: u64,
-    /// Index of the last entry in it.
+    /// Index of the last log entry in the backup.
     pub index: u64,
-    /// Term of that entry.
+    /// Term of the last log entry in the backup.
     pub term: u64,
     /// Revision of the store.
     pub revision: i64,
 }
 
-/// Numbers of attempts without a completed backup.
+/// Number of attempts that did not complete the backup.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
-    /// Failed attempts; the next one takes another name.
+    /// Number of failed attempts; each failure changes the name of the next attempt.
     pub failed: u32,
-    /// Attempts without an answer.
+    /// Number of attempts without an answer.
     pub unanswered: u32,
 }
 
-/// Decides which member to assignment. `cluster` is the observation of the RaftCluster; `None` if it does not exist.
+/// Decides which member is called for the backup. `cluster` is the observation of the RaftCluster; `None` if the
+/// RaftCluster does not exist.
 #[must_use]
 pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempts: Attempts) -> Choice {
     if is_complete(backup) {
@@ -132,15 +134,16 @@ pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempts: Attempt
     })
 }
 
-/// Name of a backup. A member knows a backup by its name alone and goes on uploading to the first place, so another place makes
-/// another name. Otherwise the status could name a bucket without the manifest.
+/// Name of a backup. A member recognizes a backup by its name alone and continues to upload to the place where the
+/// backup began. The name therefore changes with the place; otherwise the status could name a bucket that lacks the
+/// manifest.
 fn name_of(uid: &str, store: &ObjectStore, attempt: u32) -> String {
     let place = digest(&(&store.endpoint, &store.region, &store.bucket, &store.prefix));
     if attempt == 0 { format!("{uid}-{place}") } else { format!("{uid}-{place}-{attempt}") }
 }
 
-/// The member that was asked before, while it serves; else a follower that has caught up, which spares the leader, and another
-/// one after each attempt that did not complete.
+/// Returns the member that was called before, if it still serves. Otherwise returns a follower that has caught up,
+/// because this spares the leader. Each attempt that did not complete moves on to another member.
 fn source<'r, 'a>(roster: &'r Roster<'a>, former: Option<&str>, attempts: Attempts) -> Option<&'r Seat<'a>> {
     let serves = |seat: &&Seat<'_>| seat.report.is_some() && seat.health.serves();
     let mut serving: Vec<&Seat<'_>> = roster.seats.values().filter(serves).collect();
@@ -154,7 +157,7 @@ fn is_complete(backup: &RaftBackup) -> bool {
     backup.status.as_ref().is_some_and(|status| status.completed_at.is_some() && status.manifest.is_some())
 }
 
-/// The status while no member can be asked.
+/// The status while no member can be called.
 #[must_use]
 pub fn waiting(backup: &RaftBackup, note: &Note, now: Timestamp) -> RaftBackupStatus {
     let mut status = backup.status.clone().unwrap_or_default();
@@ -185,7 +188,7 @@ pub fn progressed(
         }
         AttemptState::Done(completed) => complete(&mut status, backup, completed, now),
         AttemptState::Unanswered { error } => {
-            // Another member may answer.
+            // Clear the member, because another member may answer.
             status.source_member = None;
             let message = format!("{} does not answer, another attempt follows: {error}", assignment.member_name);
             close(&mut status, backup, now, Holds::No, &Note::new(Reason::Waiting, message));
@@ -194,7 +197,7 @@ pub fn progressed(
             let reason = cause.and_then(FailureCause::condition_reason).unwrap_or(Reason::BackupFailed);
             status.error = Some(error.chars().take(4096).collect());
             status.progress = None;
-            // Another member may succeed.
+            // Clear the member, because another member may succeed.
             status.source_member = None;
             let message = format!("{} failed, another attempt follows: {error}", assignment.member_name);
             close(&mut status, backup, now, Holds::No, &Note::new(reason, message));
@@ -219,7 +222,8 @@ fn complete(status: &mut RaftBackupStatus, backup: &RaftBackup, completed: &Comp
     debug_assert!(status.completed_at.is_some() && status.manifest.is_some(), "a complete backup can be found");
 }
 
-/// Sets the conditions: Ready as given, Reconciling its opposite, and Stalled never, because every cause may go away.
+/// Sets the conditions: Ready as given, Reconciling to its opposite, and Stalled to false, because every cause may
+/// disappear without a change of the spec.
 fn close(status: &mut RaftBackupStatus, backup: &RaftBackup, now: Timestamp, ready: Holds, note: &Note) {
     let note = Note::new(note.reason, shortened(&note.message));
     let (reconciling, doing) = match ready {

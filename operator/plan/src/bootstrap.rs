@@ -1,8 +1,10 @@
-//! From nothing to a cluster, exactly once: first members, the identity, Bootstrap. Does not own what is reported while a
-//! cluster has no leader (`outage.rs`), nor what happens once it has one (`membership`).
+//! Forms a new cluster, exactly once: creates the first members, then the identity, then calls Bootstrap. Does not own
+//! what is reported while a cluster has no leader (`outage.rs`), nor what happens once a cluster has a leader
+//! (`membership`).
 //!
-//! The identity is the point of no return. Before it exists every volume is blank and nothing can be lost; afterwards no second
-//! one is ever created, whatever happened to the disks (`operator/docs/decisions/identity.md`).
+//! Creating the identity cannot be undone. Before the identity exists, every volume is blank and nothing can be lost.
+//! Afterwards no second identity is ever created, whatever happened to the disks
+//! (`operator/docs/decisions/identity.md`).
 
 use std::collections::BTreeSet;
 
@@ -23,7 +25,8 @@ use crate::roster::{Health, Loss, Roster, Seat, has_volume, is_going, is_used};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
 
-/// Without an identity: starts the first members and, when each has reported its ID, creates the identity.
+/// Decides for a cluster without an identity: starts the first members, and creates the identity when each has
+/// reported its ID.
 pub(crate) fn form(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Decision {
     if let Some(waiting) = former_objects(observed) {
         return waiting;
@@ -72,7 +75,8 @@ pub(crate) fn form(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &R
     decision
 }
 
-/// With an identity but without a leader: brings the first voters into the cluster, and reports what is wrong.
+/// Decides for a cluster with an identity but without a leader: brings the first voters into the cluster, and reports
+/// what is wrong.
 pub(crate) fn await_leader(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
@@ -90,7 +94,7 @@ pub(crate) fn await_leader(
     decision
 }
 
-/// Calls Bootstrap (or Restore) on every first voter that is still blank.
+/// Calls Bootstrap on every first voter that is still blank, or Restore if the cluster begins with a backup.
 pub(crate) fn carry_out(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identity: &ClusterIdentity) -> Decision {
     if let Origin::Backup(place) = &identity.origin {
         return restore::carry_out(valid, roster, identity, place);
@@ -114,10 +118,11 @@ fn is_blank_voter(seat: &Seat<'_>) -> bool {
     seat.health == Health::Blank && seat.blank_id().is_some() && seat.blank_id() == seat.id
 }
 
-/// IDs and names of the first voters, once all of them have reported their IDs.
+/// Names and IDs of the first voters, once each of them has reported its ID.
 ///
 /// # Errors
-/// Returns what is waited for if a member has not reported its ID, or if two report the same. No identity is created.
+/// Returns what the operator waits for if a member has not reported its ID, or if two members report the same ID. No
+/// identity is created.
 fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
     let mut voters = Vec::new();
     let mut silent = Vec::new();
@@ -127,7 +132,7 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
             None => silent.push(*seat),
         }
     }
-    // The cause that keeps a member from starting tells more than that members start.
+    // Prefer a cause that keeps a member from starting, because it says more than that members start.
     let mut causes = silent.iter().filter_map(|seat| Some((seat, troubles::of(seat)?)));
     let is_known = |note: &Note| !matches!(note.reason, Reason::MembersNotReady | Reason::MemberUnreachable);
     if let Some((seat, note)) = causes.find(|(_, note)| is_known(note)) {
@@ -146,7 +151,7 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
     Ok(voters)
 }
 
-/// Reports objects of an earlier RaftCluster of this name that Kubernetes has yet to collect.
+/// Reports objects of an earlier RaftCluster with this name that Kubernetes has not collected yet.
 fn former_objects(observed: &Observed) -> Option<Decision> {
     let set = observed
         .members
@@ -170,7 +175,8 @@ fn former_objects(observed: &Observed) -> Option<Decision> {
     })
 }
 
-/// Reports volumes with data of an earlier cluster of this name. A restore uses higher ordinals; nothing else starts.
+/// Reports volumes with data of an earlier cluster of this name. Only a restore can start then, because it uses higher
+/// ordinals.
 fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option<Decision> {
     let retained: Vec<&Seat<'_>> = roster
         .seats
@@ -197,8 +203,9 @@ fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option
     Some(Decision::stall(Reason::RetainedVolumes, message))
 }
 
-/// Starts members on volumes that were left without a StatefulSet before there was a cluster and that no member ever reported to
-/// hold data, so that they report it. A restore leaves such volumes alone.
+/// Starts members on volumes without a StatefulSet, so that these members report whether the volumes hold data. No
+/// volume is labelled with a member at this point, because [`retained_volumes`] reports labelled ones. A restore
+/// leaves such volumes alone.
 fn abandoned_volumes(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Vec<Action> {
     if valid.spec.bootstrap.is_some() || observed.services.members.is_none() {
         return Vec::new();
@@ -212,7 +219,8 @@ fn abandoned_volumes(valid: &ValidatedCluster<'_>, observed: &Observed, roster: 
         .collect()
 }
 
-/// Creates the StatefulSet of each member whose volume exists and whose StatefulSet was deleted, under the same ID.
+/// Creates the StatefulSet of each member whose volume exists and whose StatefulSet was deleted. The member keeps its
+/// ID.
 fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identity: &ClusterIdentity) -> Vec<Action> {
     let store = identity.origin.store();
     let missing = roster.seats.values().filter(|seat| seat.set.is_none() && has_volume(seat));
@@ -226,8 +234,9 @@ fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identit
         .collect()
 }
 
-/// Whether any member of this cluster reports a committed configuration that removed `id`. Not linearizable, but a removal is
-/// never undone. Otherwise every outage would start the retained volume of a removed member again.
+/// Returns whether any member of this cluster reports a committed configuration that removed `id`. This is not a
+/// linearizable read, but it is sufficient because a removal is never undone. Without this check, every outage would
+/// start the retained volume of a removed member again.
 fn is_known_removed(roster: &Roster<'_>, identity: &ClusterIdentity, id: MemberId) -> bool {
     let reports = roster.seats.values().filter_map(|seat| seat.report);
     reports.filter(|report| report.cluster == Some(identity.cluster)).any(|report| {

@@ -1,53 +1,54 @@
-//! What a module decided: actions, and what is reported about them. Owns how two decisions are joined. Does not own any decision.
+//! What a module decided: actions, and what is reported about them. Owns the merging of two decisions. Does not own
+//! any decision.
 
 use crds::Reason;
 use crds::raft_cluster::PlanStatus;
 
 use crate::action::Action;
 
-/// Longest message of a condition that is worth storing, in characters.
+/// Maximum length of a condition's message, in characters.
 const MESSAGE_MAX: usize = 1024;
 
-/// What one observation led to.
+/// Actions and reports that one observation led to.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
     /// Actions, in order.
     pub actions: Vec<Action>,
-    /// The change in progress, if there is one.
+    /// The change in progress; `None` if there is none.
     pub activity: Option<Note>,
-    /// Why nothing goes on until a person acts.
+    /// The reason why nothing happens until a person acts.
     pub stalled: Option<Note>,
-    /// Cause that the next step waits for.
+    /// The cause for which the next step waits.
     pub blocked: Option<Note>,
     /// The membership change in progress.
     pub membership: Option<PlanStatus>,
-    /// Why no client can write, if none can.
+    /// The reason why no client can write; `None` if clients can.
     pub outage: Option<Note>,
 }
 
 /// A reason with its explanation, to be reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// The reason, as conditions print it.
+    /// The reason that the condition reports.
     pub reason: Reason,
     /// What is wrong and, where a person can help, what to do.
     pub message: String,
 }
 
 impl Note {
-    /// A note.
+    /// Joins a reason with its explanation.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
 }
 
 impl Decision {
-    /// A decision that nothing goes on until a person acts.
+    /// A decision to do nothing until a person acts.
     pub(crate) fn stall(reason: Reason, message: impl Into<String>) -> Self {
         Self { stalled: Some(Note::new(reason, message)), ..Self::default() }
     }
 
-    /// Adds the decision of another module. Where both report, this one's report stays.
+    /// Adds the decision of another module. Where both decisions contain a report, the report of `self` is kept.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.actions.extend(other.actions);
         self.activity = self.activity.or(other.activity);
@@ -59,7 +60,7 @@ impl Decision {
     }
 }
 
-/// The message, cut to the length that a condition may have.
+/// The message, cut to the maximum length of a condition's message.
 pub(crate) fn shortened(message: &str) -> String {
     if message.chars().count() <= MESSAGE_MAX {
         return message.to_owned();

@@ -1,5 +1,5 @@
-//! Desired objects, one kind a file. Owns their contents and whether a live object differs. Does not own when they are written
-//! (`objects.rs`, `membership`).
+//! Desired objects, one kind per file. Owns their contents, and the comparison of a live object with the desired one.
+//! Does not own when they are written (`objects.rs`, `membership`).
 
 pub mod pod_disruption_budget;
 pub mod service;
@@ -18,7 +18,8 @@ use crate::quantity;
 
 pub(crate) use digest::digest;
 
-/// Stamps an object with a digest of itself, so that fields which are dropped later are noticed.
+/// Annotates an object with a digest of its own fields. A field that a later version no longer sets changes the digest
+/// and is therefore noticed.
 pub(crate) fn stamped<T: Resource + Serialize>(mut object: T) -> T {
     assert!(object.meta().uid.is_none(), "a desired object is no incarnation");
     assert!(
@@ -30,8 +31,8 @@ pub(crate) fn stamped<T: Resource + Serialize>(mut object: T) -> T {
     object
 }
 
-/// The desired object as an apply that cannot create an object that was observed: it carries the live one's UID. `None` if the
-/// live one is already so.
+/// The desired object for an apply. If a live object was observed, it carries that object's UID, so that the apply
+/// cannot re-create it. `None` if the live object is already as desired.
 pub(crate) fn to_apply<T: Resource + Serialize>(mut wanted: T, live: Option<&T>) -> Option<T> {
     let Some(live) = live else { return Some(wanted) };
     assert_eq!(wanted.meta().name, live.meta().name, "an object is compared with the live one of its own name");
@@ -51,7 +52,7 @@ fn json<T: Serialize>(object: &T) -> Value {
     serde_json::to_value(object).expect("API objects always serialize")
 }
 
-/// Whether everything in `wanted` is in `live`, too. Fields that the API server added do not count.
+/// Returns whether `live` contains everything in `wanted`. Fields that the API server added are ignored.
 fn contains(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {
         (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(key, value)| match live.get(key) {
@@ -66,7 +67,7 @@ fn contains(live: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// Whether the API server drops the value: it drops empty lists, maps and texts.
+/// Returns whether the API server drops the value, as it does with empty lists, maps and strings.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
@@ -77,7 +78,8 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Whether two texts are the same quantity. The API server normalizes quantities: `1024Mi` comes back as `1Gi`.
+/// Returns whether two strings denote the same quantity. The API server normalizes quantities: `1024Mi` comes back as
+/// `1Gi`.
 fn same_quantity(live: &str, wanted: &str) -> bool {
     let bytes = |text: &str| quantity::bytes(&k8s_openapi::apimachinery::pkg::api::resource::Quantity(text.to_owned()));
     bytes(live).is_some_and(|live| bytes(wanted) == Some(live))
@@ -96,7 +98,7 @@ mod tests {
         assert!(contains(&live, &wanted));
     }
 
-    /// The value of `env: [{name: X}]` defaults to an empty text, which the API server drops.
+    /// The value of `env: [{name: X}]` defaults to an empty string, which the API server drops.
     #[test]
     fn a_field_that_the_api_server_drops_is_no_difference() {
         let wanted = json!({ "env": [{ "name": "X", "value": "" }], "tolerations": [{ "key": "", "effect": "" }] });

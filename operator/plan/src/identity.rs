@@ -1,5 +1,5 @@
-//! A cluster's identity: created once, immutable, read in every pass. Owns its form as a Secret. Does not own when it is created
-//! (`bootstrap.rs`). The reasons are in `operator/docs/decisions/identity.md`.
+//! A cluster's identity: created once, immutable, and read in every pass. Owns its format as a Secret. Does not own
+//! when it is created (`bootstrap.rs`). The reasons are in `operator/docs/decisions/identity.md`.
 
 use std::collections::BTreeMap;
 
@@ -17,14 +17,14 @@ const TOKEN: &str = "token";
 const VOTERS: &str = "voters";
 const ORIGIN: &str = "origin";
 
-/// The identity of a cluster, and its beginning.
+/// The identity of a cluster, with the voters and the data that the cluster began with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClusterIdentity {
     /// The cluster's ID.
     pub cluster: ClusterId,
     /// The token by which the operator authenticates to members.
     pub token: Token,
-    /// The first configuration, in the order of ordinals; never empty.
+    /// The voters of the first configuration, in the order of ordinals; never empty.
     pub voters: Vec<FirstVoter>,
     /// The data that the cluster began with.
     pub origin: Origin,
@@ -33,9 +33,9 @@ pub struct ClusterIdentity {
 /// A voter of the first configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct FirstVoter {
-    /// Such as `demo-1`.
+    /// Name of the voter, such as `demo-1`.
     pub name: String,
-    /// The ID that its disk generated.
+    /// The ID that the voter's disk generated.
     pub id: MemberId,
 }
 
@@ -50,7 +50,8 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// The store that members need credentials of to restore.
+    /// The store of the backup that the cluster began with. Members need its credentials for the restore. `None` if
+    /// the cluster began empty.
     #[must_use]
     pub fn store(&self) -> Option<&ObjectStore> {
         match self {
@@ -60,19 +61,20 @@ impl Origin {
     }
 }
 
-/// Where a backup is.
+/// The place of a backup.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackupPlace {
     /// The bucket.
     pub store: ObjectStore,
-    /// The cluster that the backup is of.
+    /// The cluster that was backed up.
     pub source: ClusterId,
-    /// Key of its manifest.
+    /// Key of the backup's manifest.
     pub manifest: String,
 }
 
-/// Why a Secret cannot be read as an identity. Nothing is done for the cluster until a person corrects it.
+/// The reason why a Secret cannot be read as an identity. Nothing is done for the cluster until a person corrects the
+/// Secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the Secret {secret} is not readable as this cluster's identity ({field}: {why}): restore it from a copy, or delete the RaftCluster and restore a backup"
@@ -84,7 +86,7 @@ pub struct IdentityError {
 }
 
 impl ClusterIdentity {
-    /// The identity as a Secret, to be created and never applied.
+    /// The identity as a Secret. The Secret must be created and never applied.
     #[must_use]
     pub fn to_secret(&self, cluster: &str, namespace: &str, owner: OwnerReference) -> Secret {
         assert!(!self.voters.is_empty(), "a cluster begins with at least one voter");
@@ -116,7 +118,7 @@ impl ClusterIdentity {
     /// Reads an identity.
     ///
     /// # Errors
-    /// Returns the first field that is missing or malformed. Nothing is known of the cluster then.
+    /// Returns the first field if it is missing or malformed. No part of the identity is used.
     pub fn from_secret(secret: &Secret) -> Result<Self, IdentityError> {
         let empty = BTreeMap::new();
         let data = secret.data.as_ref().unwrap_or(&empty);
@@ -137,7 +139,7 @@ impl ClusterIdentity {
         Ok(Self { cluster, token, voters, origin })
     }
 
-    /// The ID under which a member is recorded.
+    /// The ID that the identity records for the first voter with this name.
     #[must_use]
     pub fn id_of(&self, name: &str) -> Option<MemberId> {
         self.voters.iter().find(|voter| voter.name == name).map(|voter| voter.id)

@@ -1,24 +1,26 @@
-//! IDs of members and clusters, and the token. Owns their types and spelling. Does not generate any: disks generate member IDs,
-//! the shell the others.
+//! IDs of members and clusters, and the token. Owns their types and text formats. Does not generate them: disks
+//! generate member IDs, and the shell generates cluster IDs and tokens.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// ID of a member, never used for another: 64 random bits that its disk generated, not zero. As text, 16 hexadecimal digits.
+/// ID of a member: 64 random bits that its disk generated, not zero. An ID is never used for a second member. As text,
+/// 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
 
-/// ID of a cluster, never used for another: 128 random bits. As text, 32 hexadecimal digits.
+/// ID of a cluster: 128 random bits. An ID is never used for a second cluster. As text, 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub u128);
 
-/// The token by which the operator authenticates to members: 256 random bits, as 64 hexadecimal digits. Never printed.
+/// The token by which the operator authenticates to members: 256 random bits, as 64 hexadecimal digits. It is never
+/// printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
-/// A text is not an ID or token.
+/// The error for a text that is not an ID or token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {wanted}")]
 pub struct NotAnId {
@@ -51,7 +53,7 @@ impl FromStr for ClusterId {
 }
 
 impl Token {
-    /// The token with these random bytes.
+    /// The token made of these random bytes.
     #[must_use]
     pub fn of(bytes: [u8; 32]) -> Self {
         let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -59,7 +61,7 @@ impl Token {
         Self(digits)
     }
 
-    /// The text that is sent with each call. It is a secret: never log or store it.
+    /// The text of the token, which is sent with each call. The text is secret: never log or store it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

@@ -1,8 +1,10 @@
-//! What every plan keeps, whatever was observed. Owns the assertions on a finished plan, each named after its invariant. Does
-//! not own the decisions, which the phases make so that no observation can reach an assertion.
+//! The invariants of every plan, whatever was observed. Owns the assertions on a finished plan, each named after its
+//! invariant. Does not own the decisions. The phases decide in such a way that no observation can make an assertion
+//! fail.
 //!
-//! A failed assertion is a defect of the planner. The shell catches it: that cluster's pass ends without an action and with
-//! `Stalled=InternalError`, and other clusters are not affected. `operator/ARCHITECTURE.md` lists the invariants.
+//! A failed assertion is a defect of the planner. The shell catches the panic: the cluster's pass then ends without an
+//! action and with `Stalled=InternalError`, and other clusters are not affected. `operator/ARCHITECTURE.md` lists the
+//! invariants.
 
 use std::collections::BTreeSet;
 
@@ -22,10 +24,10 @@ use crate::quorum::majority;
 use crate::roster::{Health, Roster, Seat};
 use crate::validated::ValidatedCluster;
 
-/// Checks a plan's actions against the observation that they were decided from.
+/// Checks a plan's actions against the observation from which they were decided.
 ///
 /// # Panics
-/// If an invariant is violated: the plan must not be carried out.
+/// Panics if an invariant is violated. Such a plan must not be carried out.
 pub fn check(observed: &Observed, actions: &[Action]) {
     let Ok(valid) = ValidatedCluster::parse(observed) else {
         assert!(actions.is_empty(), "nothing is done for a spec that is refused");
@@ -40,7 +42,7 @@ pub fn check(observed: &Observed, actions: &[Action]) {
     Finished { valid: &valid, observed, roster: &roster, identity: identity.as_ref(), actions }.check();
 }
 
-/// A finished plan, with all that its actions may rest on.
+/// A finished plan, with everything on which its actions may depend.
 pub(crate) struct Finished<'p> {
     pub(crate) valid: &'p ValidatedCluster<'p>,
     pub(crate) observed: &'p Observed,
@@ -123,7 +125,8 @@ impl Finished<'_> {
         }
     }
 
-    /// Invariant *change keeps a majority*: both the present and the wanted voters can commit, as far as was observed.
+    /// Invariant *change keeps a majority*: as far as was observed, the present voters can commit the change and the
+    /// requested voters can commit afterwards.
     fn change_keeps_a_majority(&self, change: &Change, configuration: &Configuration) {
         assert!(!configuration.is_joint(), "one change at a time");
         assert_eq!(change.expected, configuration.index, "a change names the configuration that it was computed from");
@@ -141,13 +144,14 @@ impl Finished<'_> {
         }
     }
 
-    /// Invariant *removed IDs never return*: an ID that was removed has a tombstone, and its vote could count twice.
+    /// Invariant *removed IDs never return*: members have stored that the ID was removed, and the vote of a member
+    /// that returns could count twice.
     fn removed_ids_never_return(&self, change: &Change, configuration: &Configuration) {
         let returns = change.voters.iter().chain(&change.learners).find(|id| configuration.is_gone_for_good(**id));
         assert!(returns.is_none(), "a removed ID never returns: {returns:?}");
     }
 
-    /// Invariant *ordinals only grow*: a reserved ordinal is above every one that anything remembers.
+    /// Invariant *ordinals only grow*: a reserved ordinal is above every ordinal that any observed object contains.
     fn ordinals_only_grow(&self, first: Ordinal, last: Ordinal) {
         assert!(first <= last, "a reservation is not empty");
         let noted = self.noted_ordinal();
@@ -162,8 +166,8 @@ impl Finished<'_> {
         noted.and_then(|noted| noted.parse().ok()).unwrap_or(0)
     }
 
-    /// Invariant *budget keeps its floor*: it allows one voter less than vote in either half of the configuration, or than will
-    /// vote after the change of this plan.
+    /// Invariant *budget keeps its floor*: the budget requires at least one voter less than vote in either half of the
+    /// configuration, or than will vote after the change of this plan.
     fn budget_keeps_its_floor(&self, object: &Object) {
         let Some(budget) = object.parse::<PodDisruptionBudget>() else { return };
         let least = match budget.spec.and_then(|spec| spec.min_available) {
@@ -185,7 +189,7 @@ impl Finished<'_> {
         );
     }
 
-    /// Invariant *one disruption at a time*: no plan stops a member while it changes who votes or leads.
+    /// Invariant *one disruption at a time*: a plan that changes who votes or leads stops no member.
     fn one_disruption_at_a_time(&self) {
         let disrupts = |action: &&Action| match action {
             Action::Write(ObjectAction::EvictPod { .. })
@@ -229,7 +233,7 @@ impl Finished<'_> {
         })
     }
 
-    /// Invariant *identity is created once*: only where there is none, and with distinct voters.
+    /// Invariant *identity is created once*: an identity is created only if none exists, and its voters are distinct.
     fn identity_is_created_once(&self, secret: &Secret) {
         self.belongs_to_this_cluster(&secret.metadata);
         assert!(self.identity.is_none(), "the identity is created once");
@@ -240,7 +244,8 @@ impl Finished<'_> {
         assert_eq!(distinct.len(), identity.voters.len(), "first voters are distinct");
     }
 
-    /// Invariant *deletion is final*: what is deleted was removed by a confirmed configuration, or can never have been admitted.
+    /// Invariant *deletion is final*: a deleted member was removed by a confirmed configuration, or cannot have been
+    /// admitted.
     fn deletion_is_final(&self, set: &str) {
         let seat = self.seat_of(set);
         let ground = seat.is_some_and(|seat| seat.health == Health::Removed || seat.is_discardable());

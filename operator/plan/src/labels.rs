@@ -1,5 +1,6 @@
-//! Labels and notes on live objects that follow from the configuration: each pod's role, the member whose data each volume holds,
-//! and that the cluster was formed. Owns when they differ. Does not own their keys (`names.rs`).
+//! Labels and annotations of live objects that follow from the configuration: each pod's role, the member whose data
+//! each volume holds, and the note that the cluster was formed. Owns when they must be written. Does not own their
+//! keys (`names.rs`).
 
 use crate::action::{Action, ObjectAction};
 use crate::identity::ClusterIdentity;
@@ -8,7 +9,7 @@ use crate::observed::member::{Configuration, MemberPhase};
 use crate::observed::{Observed, Seen, annotation, label};
 use crate::roster::{Roster, Seat};
 
-/// Notes on the members' Service that the cluster had a leader, unless that is noted already.
+/// Notes on the members' Service that the cluster had a leader, unless the Service already has this note.
 pub(crate) fn formed(observed: &Observed, identity: &ClusterIdentity) -> Option<Action> {
     let service = observed.services.members.as_ref().filter(|service| observed.owns(&service.metadata))?;
     let cluster = identity.cluster;
@@ -27,7 +28,8 @@ pub(crate) fn pods(roster: &Roster<'_>, configuration: &Configuration) -> Vec<Ac
     roster.seats.values().filter(|seat| seat.set.is_some()).filter_map(labelled).collect()
 }
 
-/// Labels each volume with the cluster and ID that its own member reports, never with what is merely expected of it.
+/// Labels each volume with the cluster and the ID that the volume's own member reports. An expected ID is never used,
+/// because the volume may hold other data.
 pub(crate) fn volumes(roster: &Roster<'_>, identity: &ClusterIdentity) -> Vec<Action> {
     let labelled = |seat: &Seat<'_>| {
         let volume = seat.volume.filter(|volume| volume.metadata.deletion_timestamp.is_none())?;

@@ -1,9 +1,9 @@
-//! Every decision of the operator: one observation in, the next safe actions out.
+//! Every decision of the operator: takes one observation and returns the next safe actions.
 //!
-//! Owns what is to be done, in which order and on which evidence, and what is reported about it. Does not own a client, a
-//! clock, a thread or a source of randomness: the observation is an argument, and so are time and random bytes. Each action
-//! is safe by itself whenever it is carried out, so an operator may stop after any of them, act on an old observation, or
-//! run at the same time as another operator.
+//! Owns which actions follow, in which order and on which evidence, and what is reported about them. Does not own a
+//! client, a clock, a thread or a source of randomness: the observation, with the time and random bytes in it, is an
+//! argument. Each action is safe by itself whenever it is carried out. An operator may therefore stop after any
+//! action, act on an old observation, or run at the same time as another operator.
 //!
 //! Modules are listed from the bottom up: none imports one that is listed after it.
 

@@ -1,13 +1,13 @@
-//! Owns every name, label, annotation and port, spelled once. Does not own any decision.
+//! Owns every name, label, annotation and port that the operator and other programs share. Does not own any decision.
 //!
-//! A cluster `demo` has members `demo-1`, `demo-2`, …: one StatefulSet of that name each, with the pod `demo-1-0` and the
-//! volume claim `data-demo-1-0`.
+//! A cluster `demo` has members `demo-1`, `demo-2`, …. Each member has one StatefulSet of the same name, with the pod
+//! `demo-1-0` and the volume claim `data-demo-1-0`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Field manager of the fields that the operator applies.
+/// Name under which the operator applies fields (server-side apply).
 pub const FIELD_MANAGER: &str = "raft-operator";
 
 /// Port of the etcd v3 API.
@@ -17,32 +17,34 @@ pub const PEER_PORT: i32 = 2380;
 /// Port of metrics and probes.
 pub const METRICS_PORT: i32 = 2381;
 
-/// On every object that the operator creates: the cluster's name.
+/// Label of every object that the operator creates: the cluster's name.
 pub const LABEL_CLUSTER: &str = "raftoperator.io/cluster";
-/// On objects of a member: its name, such as `demo-1`.
+/// Label of a member's objects: the member's name, such as `demo-1`.
 pub const LABEL_MEMBER: &str = "raftoperator.io/member";
-/// On pods: the member's [`Role`] in the configuration.
+/// Label of pods: the member's [`Role`] in the configuration.
 pub const LABEL_ROLE: &str = "raftoperator.io/role";
-/// On volumes: ID of the cluster whose data it holds.
+/// Label of volume claims: ID of the cluster whose data the volume holds.
 pub const LABEL_CLUSTER_ID: &str = "raftoperator.io/cluster-id";
-/// On volumes: ID of the member whose data it holds.
+/// Label of volume claims: ID of the member whose data the volume holds.
 pub const LABEL_MEMBER_ID: &str = "raftoperator.io/member-id";
 
-/// On a member's StatefulSet: the ID under which it may enter the configuration. Written once, before it enters.
+/// Annotation of a member's StatefulSet: the ID under which the member may enter the configuration. It is written
+/// once, before the member enters.
 pub const ANNOTATION_MEMBER_ID: &str = "raftoperator.io/member-id";
-/// On the StatefulSet of a member that was brought back before it had an ID: UID of the volume claim that it was brought back
-/// for. With another volume it is never admitted.
+/// Annotation of the StatefulSet of a member that was brought back before it had an ID: UID of the volume claim for
+/// which the member was brought back. With another volume the member is never admitted.
 pub const ANNOTATION_VOLUME: &str = "raftoperator.io/volume";
-/// On the members' Service: the highest ordinal that was ever reserved.
+/// Annotation of the members' Service: the highest ordinal that was ever reserved.
 pub const ANNOTATION_LAST_ORDINAL: &str = "raftoperator.io/last-ordinal";
-/// On the members' Service: ID of the cluster, once it had a leader.
+/// Annotation of the members' Service: ID of the cluster, written once the cluster had a leader.
 pub const ANNOTATION_FORMED: &str = "raftoperator.io/formed";
-/// On pods: a digest of the settings that they were created from.
+/// Annotation of pods: a digest of the settings with which the pod was created.
 pub const ANNOTATION_SETTINGS: &str = "raftoperator.io/settings";
-/// On every applied object: a digest of the applied fields, so that fields which are dropped later are noticed.
+/// Annotation of every applied object: a digest of the applied fields. A field that a later version no longer sets is
+/// noticed by it.
 pub const ANNOTATION_APPLIED: &str = "raftoperator.io/applied";
 
-/// Name of the volume within a pod, and first part of its claim's name.
+/// Name of the volume within a pod, and first part of the name of the volume claim.
 pub const VOLUME: &str = "data";
 
 /// Name of the member's container in its pod.
@@ -51,14 +53,14 @@ pub(crate) const CONTAINER: &str = "raft-node";
 /// Value of [`LABEL_ROLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Votes in either half of the configuration: clients are routed to it.
+    /// The member votes in either half of the configuration; clients are routed to it.
     Voter,
-    /// Follows without a vote, or will.
+    /// The member follows without a vote, or is not in the configuration yet.
     Learner,
 }
 
 impl Role {
-    /// The label's value.
+    /// The value of [`LABEL_ROLE`] for this role.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -68,12 +70,12 @@ impl Role {
     }
 }
 
-/// A member's number within its cluster: from 1, never used for two members.
+/// A member's number within its cluster, counted from 1. An ordinal is never used for a second member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ordinal(pub u32);
 
 impl Ordinal {
-    /// The next `count` numbers after this one; `None` if 32 bits do not hold them.
+    /// The next `count` numbers after this one; `None` if they exceed 32 bits.
     #[must_use]
     pub fn following(self, count: usize) -> Option<RangeInclusive<u32>> {
         assert!(count > 0, "a range of ordinals is not empty");
@@ -88,7 +90,7 @@ impl fmt::Display for Ordinal {
     }
 }
 
-/// `demo-1`: the member, and its StatefulSet.
+/// Name of the member and of its StatefulSet, such as `demo-1`.
 #[must_use]
 pub fn member(cluster: &str, ordinal: Ordinal) -> String {
     let name = format!("{cluster}-{ordinal}");
@@ -96,13 +98,13 @@ pub fn member(cluster: &str, ordinal: Ordinal) -> String {
     name
 }
 
-/// `demo-1-0`: the member's pod.
+/// Name of the member's pod, such as `demo-1-0`.
 #[must_use]
 pub fn pod(cluster: &str, ordinal: Ordinal) -> String {
     format!("{cluster}-{ordinal}-0")
 }
 
-/// `data-demo-1-0`: the member's volume claim.
+/// Name of the member's volume claim, such as `data-demo-1-0`.
 #[must_use]
 pub fn volume(cluster: &str, ordinal: Ordinal) -> String {
     let name = format!("{VOLUME}-{cluster}-{ordinal}-0");
@@ -110,42 +112,42 @@ pub fn volume(cluster: &str, ordinal: Ordinal) -> String {
     name
 }
 
-/// `demo`: the Service for clients, of voters only.
+/// Name of the Service for clients, such as `demo`. It routes to voters only.
 #[must_use]
 pub fn client_service(cluster: &str) -> String {
     cluster.to_owned()
 }
 
-/// `demo-read`: the Service for clients that accept stale data, of all members.
+/// Name of the Service for clients that accept stale data, such as `demo-read`. It routes to all members.
 #[must_use]
 pub fn read_service(cluster: &str) -> String {
     format!("{cluster}-read")
 }
 
-/// `demo-members`: the Service that gives each member a DNS name.
+/// Name of the Service that gives each member a DNS name, such as `demo-members`.
 #[must_use]
 pub fn member_service(cluster: &str) -> String {
     format!("{cluster}-members")
 }
 
-/// `demo-identity`: the Secret with the cluster's identity.
+/// Name of the Secret with the cluster's identity, such as `demo-identity`.
 #[must_use]
 pub fn identity(cluster: &str) -> String {
     format!("{cluster}-identity")
 }
 
-/// `demo`: the voters' disruption budget.
+/// Name of the voters' disruption budget, such as `demo`.
 #[must_use]
 pub fn budget(cluster: &str) -> String {
     cluster.to_owned()
 }
 
-/// Ordinal of the member, or StatefulSet, with this name; `None` if it is of another cluster.
+/// Ordinal of the member whose name, and StatefulSet's name, is `name`; `None` if the name is not one of this cluster.
 #[must_use]
 pub fn ordinal_of_member(cluster: &str, name: &str) -> Option<Ordinal> {
     let digits = name.strip_prefix(cluster)?.strip_prefix('-')?;
     let number: u32 = digits.parse().ok()?;
-    // Each number has one spelling: `01` is no member of this cluster.
+    // Each number has one spelling, therefore `01` denotes no member of this cluster.
     (number > 0 && number.to_string() == digits).then_some(Ordinal(number))
 }
 
@@ -161,13 +163,13 @@ pub fn ordinal_of_volume(cluster: &str, name: &str) -> Option<Ordinal> {
     ordinal_of_pod(cluster, name.strip_prefix(VOLUME)?.strip_prefix('-')?)
 }
 
-/// URL at which other members reach this one.
+/// URL at which other members reach this member.
 #[must_use]
 pub fn peer_url(cluster: &str, namespace: &str, ordinal: Ordinal) -> String {
     member_url(cluster, namespace, ordinal, PEER_PORT)
 }
 
-/// URL at which clients reach this member and no other.
+/// URL at which clients reach exactly this member.
 #[must_use]
 pub fn client_url(cluster: &str, namespace: &str, ordinal: Ordinal) -> String {
     member_url(cluster, namespace, ordinal, CLIENT_PORT)

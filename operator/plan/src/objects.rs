@@ -1,6 +1,6 @@
-//! The Kubernetes objects that every phase keeps up to date: Services, the disruption budget, existing StatefulSets. Owns
-//! which of them differ from what is desired, and what becomes of each volume. Does not own what the objects contain
-//! (`desired`), nor the creation of members (`membership/ordinals.rs`).
+//! The Kubernetes objects that every phase keeps up to date: Services, the disruption budget, existing StatefulSets.
+//! Owns which of these objects differ from the desired ones, and whether each volume is kept or deleted. Does not own
+//! what the objects contain (`desired`), nor the creation of members (`membership/ordinals.rs`).
 
 use crds::raft_cluster::VolumeFate;
 use crds::{ObjectStore, Reason};
@@ -20,7 +20,7 @@ use crate::observed::{Linearizable, Observed, label};
 use crate::roster::{Health, Roster};
 use crate::validated::ValidatedCluster;
 
-/// The three Services, as far as they differ from what is desired.
+/// Applies those of the three Services that differ from the desired ones.
 pub(crate) fn services(valid: &ValidatedCluster<'_>, observed: &Observed) -> Vec<Action> {
     let live = &observed.services;
     [
@@ -33,12 +33,13 @@ pub(crate) fn services(valid: &ValidatedCluster<'_>, observed: &Observed) -> Vec
     .collect()
 }
 
-/// The disruption budget for this many voters, if it differs.
+/// Applies the disruption budget for this many voters, if the live one differs.
 pub(crate) fn budget(valid: &ValidatedCluster<'_>, observed: &Observed, voters: usize) -> Option<Action> {
     apply(pod_disruption_budget::of(valid, voters), observed.budget.as_ref())
 }
 
-/// The StatefulSets that exist, brought up to date. This creates none, and restores none that was deleted.
+/// Applies the existing StatefulSets that differ from the desired ones. Does not create a StatefulSet, and does not
+/// restore a deleted one.
 pub(crate) fn sets(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,
@@ -53,7 +54,7 @@ pub(crate) fn sets(
         let role = match (read, seat.id) {
             (Some(read), Some(id)) => read.configuration.role(id),
             (Some(_), None) => Role::Learner,
-            // Without a leader the configuration may be stale, so the role stays as it was.
+            // Without a leader the configuration may be stale, therefore the role stays as it is.
             (None, _) => role_of(live),
         };
         let discardable = seat.is_discardable() && surplus.contains(&seat.ordinal);
@@ -69,7 +70,7 @@ pub(crate) fn sets(
     actions
 }
 
-/// Reports a Service or budget under a name that this cluster needs, which belongs to another owner.
+/// Reports a Service or budget that has a name this cluster needs and belongs to another owner.
 pub(crate) fn name_taken(valid: &ValidatedCluster<'_>, observed: &Observed) -> Option<Decision> {
     let live = &observed.services;
     let services =
@@ -94,7 +95,7 @@ fn role_of(set: &StatefulSet) -> Role {
     if word == Some(Role::Voter.as_str()) { Role::Voter } else { Role::Learner }
 }
 
-/// An apply of what is desired, unless the live object is so already. Works for every kind of object.
+/// Applies the desired object, unless the live one is already as desired. Works for every kind of object.
 fn apply<K>(wanted: K, live: Option<&K>) -> Option<Action>
 where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize,

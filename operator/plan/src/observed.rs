@@ -1,8 +1,8 @@
-//! Everything that a decision may rest on, as it was read. Owns the types. Does not own the reading (the shell's
+//! Everything on which a decision may depend, as it was read. Owns the types. Does not own the reading (the shell's
 //! `raft_cluster/observe.rs`), nor any judgement.
 //!
-//! The shell reads in a fixed order: volumes, StatefulSets, members, the configuration. So a member that is removed during the
-//! reading is shown as removed by the configuration, which is read last.
+//! The shell reads in a fixed order: volumes, StatefulSets, members, the configuration. The configuration is read
+//! last. If a member is removed during the reading, the configuration therefore shows the removal.
 
 pub mod failure;
 
@@ -35,7 +35,7 @@ pub struct Observed {
     pub operator: OperatorSettings,
     /// The RaftCluster that the user wrote.
     pub cluster: RaftCluster,
-    /// Objects of each member, also those that this cluster does not own.
+    /// Objects of each member, including objects that this cluster does not own.
     pub members: BTreeMap<Ordinal, ObservedMember>,
     /// The three Services.
     pub services: ObservedServices,
@@ -43,50 +43,51 @@ pub struct Observed {
     pub budget: Option<PodDisruptionBudget>,
     /// The Secret with the identity.
     pub identity: Option<Secret>,
-    /// The committed configuration by a linearizable read, if there is a leader to ask.
+    /// The committed configuration, from a linearizable read; `None` if no leader answers.
     pub configuration: Option<Linearizable>,
-    /// Zones of Kubernetes nodes that run members, by node; empty if the operator may not read nodes.
+    /// Zone of each Kubernetes node that runs a member, by the node's name; empty if the operator may not read nodes.
     pub zones: BTreeMap<String, String>,
     /// The RaftBackup that `bootstrap.restore.backupName` names, if it exists.
     pub restore_from: Option<RaftBackup>,
-    /// A member's last report about the object store.
+    /// The last report of a member about the object store.
     pub probe: Option<Probe>,
-    /// Why the last membership change was refused, if it was.
+    /// The reason why the last membership change was refused; `None` if it was not refused.
     pub refusal: Option<Refusal>,
     /// Ordinals that this process reserved and has not used yet.
     pub reserved: BTreeSet<Ordinal>,
-    /// Fresh random bytes, in case an identity is created.
+    /// Random bytes of this observation, used if an identity is created.
     pub entropy: Entropy,
 }
 
 /// Settings of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorSettings {
-    /// Image of new clusters whose spec names none.
+    /// Image of members whose cluster names no image and has no members yet.
     pub node_image: String,
-    /// Pull policy of clusters whose spec names none.
+    /// Pull policy of members whose cluster names none and has no members yet.
     pub node_image_pull_policy: Option<String>,
 }
 
-/// Objects of one member, and its answer.
+/// Objects of one member, and its answer to the operator.
 #[derive(Clone, Debug, Default)]
 pub struct ObservedMember {
-    /// Its StatefulSet.
+    /// The member's StatefulSet.
     pub set: Option<StatefulSet>,
-    /// Its pod.
+    /// The member's pod.
     pub pod: Option<Pod>,
-    /// Its volume claim.
+    /// The member's volume claim.
     pub volume: Option<PersistentVolumeClaim>,
-    /// Its answer; `None` if it was not called because it has no StatefulSet.
+    /// The member's answer; `None` if the member was not called because it has no StatefulSet.
     pub answer: Option<Answer>,
-    /// Warnings about its StatefulSet and claim while it does not answer, newest first. Trouble of its pod is in the pod's status.
+    /// Warnings about the member's StatefulSet and claim while the member does not answer, newest first. Problems of
+    /// the pod are in the pod's status.
     pub warnings: Vec<Warning>,
 }
 
 /// A Warning event about one of a member's objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// Kind of the object that it is about.
+    /// Kind of the object to which the event belongs.
     pub kind: String,
     /// The event's reason, such as `FailedScheduling`.
     pub reason: String,
@@ -94,14 +95,14 @@ pub struct Warning {
     pub message: String,
 }
 
-/// The Services with the names that a cluster needs, also those that it does not own.
+/// The Services that have the names of this cluster's Services, including Services that this cluster does not own.
 #[derive(Clone, Debug, Default)]
 pub struct ObservedServices {
-    /// `demo`.
+    /// The Service for clients, such as `demo`.
     pub client: Option<Service>,
-    /// `demo-read`.
+    /// The Service for clients that accept stale data, such as `demo-read`.
     pub read: Option<Service>,
-    /// `demo-members`.
+    /// The members' Service, such as `demo-members`.
     pub members: Option<Service>,
 }
 
@@ -110,14 +111,14 @@ pub struct ObservedServices {
 pub struct Linearizable {
     /// The member that leads.
     pub leader: Ordinal,
-    /// The configuration that it confirmed.
+    /// The configuration that the leader confirmed.
     pub configuration: Configuration,
 }
 
-/// A member's report about the object store.
+/// A member's report whether the object store can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// Why members cannot use it; `None` when they can write and read it.
+    /// The reason why members cannot use the object store; `None` if they can write and read it.
     pub cause: Option<FailureCause>,
     /// Explanation for people.
     pub error: String,
@@ -126,18 +127,18 @@ pub struct Probe {
 /// A membership change that was refused or failed. The shell keeps it until a change succeeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The member's reason; `None` if the member gave none, so that the change may have been carried out.
+    /// The member's reason. `None` if the member gave no reason; the change may then have been carried out.
     pub reason: Option<RefusalReason>,
     /// Explanation for people.
     pub message: String,
 }
 
-/// Random bytes, fresh with each observation.
+/// Random bytes, newly drawn for each observation.
 #[derive(Clone, Copy)]
 pub struct Entropy {
-    /// For a cluster ID.
+    /// Random bytes for a cluster ID.
     pub cluster_id: u128,
-    /// For a token.
+    /// Random bytes for a token.
     pub token: [u8; 32],
 }
 
@@ -148,13 +149,14 @@ impl std::fmt::Debug for Entropy {
 }
 
 impl Observed {
-    /// The cluster's UID; empty only for an object that was never created.
+    /// UID of the RaftCluster; empty only if the object was never created.
     #[must_use]
     pub fn uid(&self) -> &str {
         self.cluster.metadata.uid.as_deref().unwrap_or_default()
     }
 
-    /// Whether this RaftCluster owns an object, and not an earlier one of the same name or another owner.
+    /// Returns whether this RaftCluster owns an object. An earlier RaftCluster of the same name counts as another
+    /// owner.
     #[must_use]
     pub fn owns(&self, metadata: &ObjectMeta) -> bool {
         let uid = self.uid();
@@ -162,19 +164,19 @@ impl Observed {
     }
 }
 
-/// The observed incarnation of an object. Writes are conditional on it, so that they never reach a later one.
+/// The observed incarnation of an object. Writes depend on it, so that they never change a later incarnation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Name.
+    /// Name of the object.
     pub name: String,
-    /// UID.
+    /// UID of the object.
     pub uid: String,
-    /// Resource version.
+    /// Resource version of the object.
     pub version: String,
 }
 
 impl Seen {
-    /// The incarnation that has this metadata, as the API server returned it.
+    /// The incarnation with this metadata, which the API server returned.
     #[must_use]
     pub fn of(metadata: &ObjectMeta) -> Self {
         let seen = Self {
@@ -207,13 +209,14 @@ pub(crate) fn image_of(set: &StatefulSet) -> Option<&str> {
     containers.iter().find(|container| container.name == names::CONTAINER)?.image.as_deref()
 }
 
-/// Whether the volume of a live StatefulSet is deleted with it.
+/// Returns whether the volume of a live StatefulSet is deleted with the StatefulSet.
 pub(crate) fn volume_goes_with(set: &StatefulSet) -> bool {
     let policy = set.spec.as_ref().and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
     policy.and_then(|policy| policy.when_deleted.as_deref()) == Some(VolumeFate::Delete.as_str())
 }
 
-/// Pull policy of a live StatefulSet; `None` if it is the default for its image, so that it follows the image when that changes.
+/// Pull policy of a live StatefulSet. `None` if it equals the default for the image; the policy then follows the image
+/// when the image changes.
 pub(crate) fn image_pull_policy_of(set: &StatefulSet) -> Option<&str> {
     let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
     let container = containers.iter().find(|container| container.name == names::CONTAINER)?;

@@ -1,5 +1,5 @@
-//! What is reported when a cluster has an identity and no leader, or members and no identity. Owns the judgement of what
-//! is lost and what may come back. Does not own the actions (`bootstrap.rs`).
+//! What is reported about a cluster that has an identity but no leader, or members but no identity. Owns the judgement
+//! which data is lost and which may come back. Does not own the actions (`bootstrap.rs`).
 
 use crds::Reason;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -13,11 +13,12 @@ use crate::quorum::majority;
 use crate::roster::{Health, Loss, Roster, Seat, is_used};
 use crate::validated::ValidatedCluster;
 
-/// The way out of a lost identity.
+/// Advice to a person whose cluster lost its identity.
 const RESTORE_THE_SECRET: &str = "Restore the Secret from a copy, owner reference included; without a copy, read the data out with a client and write it into a new RaftCluster";
 
-/// Reports an identity that is missing although the cluster existed: the operator cannot authenticate to its members any more.
-/// A second identity would form an empty cluster, for which the members with data would be surplus and be deleted.
+/// Reports that the identity is missing although the cluster existed: the operator can no longer authenticate to the
+/// members. A second identity would form an empty cluster, in which the members with data would be surplus and would
+/// be deleted.
 pub(crate) fn identity_lost(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
@@ -25,7 +26,8 @@ pub(crate) fn identity_lost(
 ) -> Option<Decision> {
     let service = observed.services.members.as_ref().filter(|service| observed.owns(&service.metadata));
     let formed = service.is_some_and(|service| annotation(&service.metadata, names::ANNOTATION_FORMED).is_some());
-    // A volume without a StatefulSet that is older than this RaftCluster was left by an earlier cluster of the same name.
+    // A volume without a StatefulSet belongs to an earlier cluster of the same name if it is older than this
+    // RaftCluster.
     let is_own = |volume: &PersistentVolumeClaim| {
         let (ours, its) = (&observed.cluster.metadata.creation_timestamp, &volume.metadata.creation_timestamp);
         ours.as_ref().zip(its.as_ref()).is_some_and(|(ours, its)| its >= ours)
@@ -51,8 +53,8 @@ pub(crate) fn identity_lost(
     Some(Decision::stall(Reason::IdentityLost, message))
 }
 
-/// What to report about a cluster that has an identity and no leader. `None` while its first members start in the ordinary
-/// way: no member reports a configuration, and enough of the recorded voters may still come.
+/// What to report about a cluster that has an identity and no leader. `None` while the first members start in the
+/// ordinary way: no member reports a configuration, and enough of the recorded voters may still start.
 pub(crate) fn find(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
@@ -69,8 +71,9 @@ pub(crate) fn find(
     }
 }
 
-/// Whether the cluster ever had a leader, by the note on its Service. Only reports depend on it. The note counts whichever ID it
-/// names: another ID shows that the cluster was formed with another identity than this one.
+/// Returns whether the cluster ever had a leader, according to the note on its Service or to a member that is not a
+/// first voter. Only reports depend on the result. A note with any ID counts, because another ID shows that the
+/// cluster was formed with another identity.
 fn was_formed(observed: &Observed, identity: &ClusterIdentity, roster: &Roster<'_>) -> bool {
     let noted = observed
         .services
@@ -93,13 +96,13 @@ fn newest_reported<'r>(roster: &'r Roster<'_>, identity: &ClusterIdentity) -> Op
         .max_by_key(|configuration| configuration.index)
 }
 
-/// First voters whose data is not known to be lost.
+/// Number of first voters whose data is not known to be lost.
 fn recoverable(roster: &Roster<'_>, identity: &ClusterIdentity) -> usize {
     let lost = |voter: &&FirstVoter| !matches!(roster.health(voter.id), Health::Lost(_));
     identity.voters.iter().filter(lost).count()
 }
 
-/// Reports that members answer and no leader does: whether a quorum can still form, and what it lacks.
+/// Reports that members answer but no leader does, whether a quorum can still form, and what is missing for it.
 fn leaderless(roster: &Roster<'_>, configuration: &Configuration, formed: bool) -> Decision {
     let count =
         |judge: &dyn Fn(Health) -> bool| configuration.voters.iter().filter(|id| judge(roster.health(**id))).count();
@@ -130,9 +133,9 @@ fn leaderless(roster: &Roster<'_>, configuration: &Configuration, formed: bool) 
     }
 }
 
-/// Reports a cluster of which no member reports a configuration. That nothing was ever acknowledged, or that all is lost, is
-/// reported only if every recorded or announced member reports it, or is gone with its volume: a silent member may hold
-/// acknowledged writes, and a member that refuses the identity's token may be serving.
+/// Reports a cluster in which no member reports a configuration. Reports that nothing was ever acknowledged, or that
+/// all data is lost, only if each recorded or announced member is known to be empty, damaged or gone. A silent member
+/// may hold acknowledged writes, and a member that refuses the identity's token may be serving.
 fn silent_cluster(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,

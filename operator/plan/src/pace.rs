@@ -1,4 +1,4 @@
-//! When the next observation is due. Owns the requeue intervals. Does not own the backoff between them (the shell's
+//! The time of the next observation. Owns the requeue intervals. Does not own the backoff between them (the shell's
 //! `retry.rs`).
 
 use std::time::Duration;
@@ -8,25 +8,27 @@ use crds::Reason;
 use crate::decision::Decision;
 use crate::validated::ValidatedCluster;
 
-/// Interval while something moves.
+/// Interval while a change makes progress.
 const SOON: Duration = Duration::from_millis(300);
-/// Interval while the cluster waits for a person or for Kubernetes, which both take longer.
+/// Interval while the cluster waits for a person or for Kubernetes, because both take longer.
 const LATER: Duration = Duration::from_secs(2);
-/// Longest interval while a member is waited for, because no watched object changes when it is done.
+/// Maximum interval while the operator waits for a member, because no watched object changes when the member is done.
 const WATCHFUL: Duration = Duration::from_secs(1);
-/// Interval when all is well: a wiped volume shows only in its member's own report.
+/// Interval when nothing needs to be done. Passes continue because only the member's own report shows that its volume
+/// was wiped.
 pub(crate) const IDLE: Duration = Duration::from_secs(5);
 
-/// When to observe again.
+/// The intervals until the next observations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pace {
-    /// The next interval.
+    /// Interval until the next observation.
     pub(crate) next: Duration,
-    /// Longest interval, while each observation equals the one before.
+    /// Maximum interval, reached while each observation equals the previous one.
     pub(crate) slowest: Duration,
 }
 
-/// The pace that a decision asks for. Changes of watched objects trigger a pass at once, whatever the pace.
+/// The intervals that a decision asks for. A change of a watched object triggers a pass immediately, whatever the
+/// interval.
 pub(crate) fn of(valid: &ValidatedCluster<'_>, decision: &Decision) -> Pace {
     let (next, slowest) = intervals(valid, decision);
     assert!(next <= slowest, "the interval grows towards the slowest");
@@ -43,7 +45,7 @@ fn intervals(valid: &ValidatedCluster<'_>, decision: &Decision) -> (Duration, Du
         None if restores => (SOON, WATCHFUL),
         None | Some(Reason::MembersNotReady | Reason::NoLeader) => (SOON, IDLE),
         Some(Reason::LearnerBehind | Reason::ChangeInFlight) => (SOON, WATCHFUL),
-        // Only a person or Kubernetes can help.
+        // Only a person or Kubernetes can remove the cause.
         Some(_) => (LATER, IDLE),
     }
 }

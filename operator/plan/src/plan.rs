@@ -1,17 +1,17 @@
-//! The planner's entry point: one observation in, one plan out. Owns which phase a cluster is in and which modules decide
-//! in that phase. Does not own any of their decisions.
+//! The planner's entry point: takes one observation and returns one plan. Owns which phase a cluster is in, and which
+//! modules decide in that phase. Does not own any of their decisions.
 //!
 //! ```text
 //!             identity created              first leader answers
-//!  ┌─────────┐ ─────────────▶ ┌────────────┐ ─────────────▶ ┌─────┐
-//!  │ Forming │                │ Leaderless │                │ Led │
-//!  └─────────┘                └────────────┘ ◀───────────── └─────┘
+//!  +---------+ -------------> +------------+ -------------> +-----+
+//!  | Forming |                | Leaderless |                | Led |
+//!  +---------+                +------------+ <------------- +-----+
 //!   bootstrap                  bootstrap, outage             membership, rollout
 //!                                           no leader answers
 //! ```
 //!
-//! The phase is read from each observation anew and never stored. No arrow leads back to `Forming`: an identity is created
-//! once, and where it is missing although the cluster existed, nothing is decided at all (`outage.rs`).
+//! The phase follows from each observation and is never stored. No arrow leads back to `Forming`, because an identity
+//! is created once. If the identity is missing although the cluster existed, no action is decided (`outage.rs`).
 
 use std::time::Duration;
 
@@ -43,18 +43,18 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Status to publish.
     pub status: RaftClusterStatus,
-    /// Delay before the next pass, unless a watched object changes before.
+    /// Delay before the next pass. A change of a watched object triggers a pass earlier.
     pub requeue_after: Duration,
-    /// Longest delay between passes while each observes the same as the one before.
+    /// Maximum delay between passes while each observation equals the previous one.
     pub requeue_at_most: Duration,
 }
 
-/// How far a cluster has come, by what was observed.
+/// Phase in the life of a cluster, according to the observation.
 #[derive(Clone, Copy, Debug)]
 enum Phase<'p> {
-    /// It has no identity yet: its first members start and report their IDs.
+    /// The cluster has no identity yet: its first members start and report their IDs.
     Forming,
-    /// It has an identity, and no leader confirmed its configuration.
+    /// The cluster has an identity, but no leader confirmed its configuration.
     Leaderless {
         /// The identity.
         identity: &'p ClusterIdentity,
@@ -63,25 +63,26 @@ enum Phase<'p> {
     Led {
         /// The identity.
         identity: &'p ClusterIdentity,
-        /// The configuration, and who confirmed it.
+        /// The confirmed configuration and the leader.
         read: &'p Linearizable,
     },
 }
 
-/// What a phase decides besides the objects that every phase keeps up to date.
+/// The decision of one phase, besides the objects that every phase keeps up to date.
 struct PhaseDecision {
     decision: Decision,
-    /// Voters that the disruption budget counts with: raised before a change that adds voters, lowered after one that removes
-    /// them, and left alone while no leader confirms who votes.
+    /// Number of voters for the disruption budget. It is raised before a change that adds voters and lowered after a
+    /// change that removes voters. `None`, which leaves the budget unchanged, while no leader confirms the voters.
     voters: Option<usize>,
-    /// Newcomers that are not needed.
+    /// New members that are not needed.
     surplus: Vec<Ordinal>,
 }
 
 /// Plans one pass for a cluster.
 ///
 /// # Panics
-/// If the plan violates an invariant (`invariant.rs`), which is a defect of the planner. The shell catches it.
+/// Panics if the plan violates an invariant (`invariant.rs`), which is a defect of the planner. The shell catches the
+/// panic.
 #[must_use]
 pub fn plan(observed: &Observed) -> Plan {
     if observed.cluster.metadata.deletion_timestamp.is_some() {
@@ -120,7 +121,7 @@ fn decide(
     if identity.is_none()
         && let Some(lost) = outage::identity_lost(valid, observed, roster)
     {
-        // Clients still need the Services of members that serve.
+        // Clients still need the Services, because members may still serve.
         return Decision { actions: objects::services(valid, observed), ..lost };
     }
     let phase = Phase::of(observed, identity);
@@ -155,7 +156,7 @@ impl<'p> Phase<'p> {
         }
     }
 
-    /// The one dispatch on the phase.
+    /// Dispatches on the phase. No other code does.
     fn decide(
         self,
         valid: &ValidatedCluster<'_>,
@@ -186,13 +187,15 @@ impl<'p> Phase<'p> {
     }
 }
 
-/// Reads the identity, if this very cluster has one.
+/// Reads the identity, if this RaftCluster owns the Secret. The Secret of an earlier RaftCluster of the same name is
+/// ignored.
 fn read_identity(observed: &Observed) -> Result<Option<ClusterIdentity>, IdentityError> {
     let secret = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata));
     secret.map(ClusterIdentity::from_secret).transpose()
 }
 
-/// Kubernetes collects what the cluster owns; nothing is created or changed meanwhile.
+/// The plan while the cluster is being deleted: Kubernetes collects what the cluster owns, and nothing is created or
+/// changed.
 fn deleting(observed: &Observed) -> Plan {
     let decision = Decision {
         activity: Some(Note::new(Reason::Deleting, "Kubernetes collects what belongs to this cluster")),
@@ -201,8 +204,8 @@ fn deleting(observed: &Observed) -> Plan {
     refused(observed, decision)
 }
 
-/// The plan of a pass in which the planner failed: no action, and a report that asks a person to report the defect. Rests on
-/// nothing but the RaftCluster, so that it cannot fail for the same cause.
+/// The plan of a pass in which the planner panicked: it has no actions, and its report asks a person to report the
+/// defect. It depends on nothing except the RaftCluster, so that it cannot fail for the same cause.
 #[must_use]
 pub fn internal_error(observed: &Observed, message: &str) -> Plan {
     let message = format!(
@@ -211,7 +214,7 @@ pub fn internal_error(observed: &Observed, message: &str) -> Plan {
     refused(observed, Decision::stall(Reason::InternalError, message))
 }
 
-/// No action, and a report of why.
+/// The plan without actions that only reports the decision.
 fn refused(observed: &Observed, decision: Decision) -> Plan {
     let status = status::of(&Facts { observed, roster: None, identity: None, decision: &decision });
     Plan { actions: Vec::new(), status, requeue_after: pace::IDLE, requeue_at_most: pace::IDLE }

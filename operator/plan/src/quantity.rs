@@ -1,8 +1,9 @@
-//! Owns how Kubernetes quantities are read as bytes. It accepts what the API server accepts for memory and storage.
+//! Owns the conversion of Kubernetes quantities into bytes. Accepts what the API server accepts for memory and
+//! storage.
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// The quantity in whole bytes, rounded up; `None` if it is no quantity, negative, or needs more than 64 bits.
+/// The quantity in whole bytes, rounded up; `None` if the text is not a quantity, is negative, or exceeds 64 bits.
 #[must_use]
 pub(crate) fn bytes(quantity: &Quantity) -> Option<u64> {
     let text = quantity.0.trim();
@@ -15,7 +16,7 @@ pub(crate) fn bytes(quantity: &Quantity) -> Option<u64> {
     u64::try_from(product.div_ceil(denominator.checked_mul(divisor)?)).ok()
 }
 
-/// A decimal number as numerator and denominator: `1.25` as 125 and 100.
+/// A decimal number as numerator and denominator: `1.25` becomes 125 and 100.
 fn decimal(text: &str) -> Option<(u128, u128)> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if whole.is_empty() && fraction.is_empty() || fraction.len() > 9 || fraction.contains('.') {
@@ -27,7 +28,7 @@ fn decimal(text: &str) -> Option<(u128, u128)> {
     Some((whole.checked_mul(denominator)?.checked_add(part)?, denominator))
 }
 
-/// Factor and divisor of a suffix.
+/// The factor of a quantity's suffix, as numerator and denominator.
 fn factor(suffix: &str) -> Option<(u128, u128)> {
     let shift = |bits: u32| Some((1_u128 << bits, 1));
     let power = |exponent: u32| Some((10_u128.pow(exponent), 1));

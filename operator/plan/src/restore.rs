@@ -1,5 +1,5 @@
-//! A cluster that begins with a backup. Owns which backup, which member restores it, and how failures are reported. One member
-//! restores and is the only voter; the others are added by `membership`.
+//! A cluster that begins with a backup. Owns which backup is restored, which member restores it, and how failures are
+//! reported. One member restores the backup and is the only voter; `membership` adds the other members.
 
 use crds::{RaftBackup, Reason};
 
@@ -12,10 +12,10 @@ use crate::observed::member::Report;
 use crate::roster::{Health, Roster, Seat};
 use crate::validated::{ValidatedCluster, info};
 
-/// The data that the cluster begins with, by its spec.
+/// The data that the cluster begins with, according to its spec.
 ///
 /// # Errors
-/// Returns what is wrong if the backup does not exist or is not complete. No member is created.
+/// Returns what is wrong if the backup does not exist or is not complete. No identity is created.
 pub(crate) fn origin(valid: &ValidatedCluster<'_>, observed: &Observed) -> Result<Origin, Note> {
     let Some(bootstrap) = &valid.spec.bootstrap else { return Ok(Origin::Empty) };
     let restore = &bootstrap.restore;
@@ -51,8 +51,8 @@ fn place_of(backup: &RaftBackup) -> Option<BackupPlace> {
     })
 }
 
-/// Calls Restore on the first member until it has joined its cluster, and reports its progress. The repeated call makes a failed
-/// restore start again, so that it recovers by itself when the cause is gone.
+/// Calls Restore on the first member until the member has joined its cluster, and reports the progress. A repeated
+/// call restarts a failed restore, so that the restore succeeds once the cause is gone.
 pub(crate) fn carry_out(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,

@@ -1,5 +1,6 @@
-//! Restarts members whose settings changed. Owns the order: one at a time, followers before the leader, and only while every
-//! other member serves and has caught up. Does not own the settings (`desired/stateful_set.rs`).
+//! Restarts members whose settings changed. Owns the order of restarts: one member at a time, followers before the
+//! leader, and only while every other member serves and has caught up. Does not own the settings
+//! (`desired/stateful_set.rs`).
 
 use crds::{ObjectStore, Reason};
 use k8s_openapi::api::core::v1::Pod;
@@ -13,8 +14,8 @@ use crate::roster::{Roster, Seat};
 use crate::troubles;
 use crate::validated::ValidatedCluster;
 
-/// Deletes pods that never started and have outdated settings, which costs no service. Kubernetes does not apply new settings to
-/// an existing pod.
+/// Deletes pods that never started and have outdated settings, because Kubernetes does not apply new settings to an
+/// existing pod. The deletion does not interrupt any service.
 pub(crate) fn unstick(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, store: Option<&ObjectStore>) -> Vec<Action> {
     let wanted = settings(valid, store);
     outdated(roster, &wanted)
@@ -23,7 +24,7 @@ pub(crate) fn unstick(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, store: 
         .collect()
 }
 
-/// The next member to restart, if one should be restarted and may be.
+/// Restarts the next member with outdated settings, unless another member's state forbids it.
 pub(crate) fn next(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,
@@ -35,7 +36,7 @@ pub(crate) fn next(
     if waiting.is_empty() {
         return Decision::default();
     }
-    // A member that does not serve comes first: its restart costs no service, and may help it.
+    // A member that does not serve comes first: its restart interrupts no service, and may help the member.
     waiting.sort_by_key(|(seat, _)| (seat.health.leads(), troubles::of(seat).is_none(), seat.ordinal));
     let (seat, pod) = waiting[0];
     let message = format!("{} members are to restart with new settings, {} first", waiting.len(), seat.name);
@@ -59,7 +60,7 @@ pub(crate) fn next(
     decision
 }
 
-/// Why no other member may be stopped while this one is in its present state.
+/// The reason why no other member may be stopped while this member is in its present state.
 fn unfit(seat: &Seat<'_>) -> Option<Note> {
     if let Some(trouble) = troubles::of(seat) {
         return Some(trouble);
@@ -70,7 +71,7 @@ fn unfit(seat: &Seat<'_>) -> Option<Note> {
     (!seat.health.caught_up()).then(|| Note::new(Reason::LearnerBehind, "it catches up with the leader"))
 }
 
-/// Members whose pod has other settings than wanted.
+/// Members whose pod has other settings than the spec asks for.
 fn outdated<'r, 'a>(roster: &'r Roster<'a>, wanted: &'r str) -> impl Iterator<Item = (&'r Seat<'a>, &'a Pod)> {
     roster.seats.values().filter(|seat| seat.set.is_some()).filter_map(move |seat| {
         let pod = seat.pod.filter(|pod| pod.metadata.deletion_timestamp.is_none())?;
@@ -78,7 +79,7 @@ fn outdated<'r, 'a>(roster: &'r Roster<'a>, wanted: &'r str) -> impl Iterator<It
     })
 }
 
-/// Whether it is not scheduled, or none of its containers runs.
+/// Returns whether the pod is not scheduled, or none of its containers runs.
 fn has_not_started(pod: &Pod) -> bool {
     let Some(status) = &pod.status else { return false };
     let containers = status.container_statuses.as_deref().unwrap_or_default();

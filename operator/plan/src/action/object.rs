@@ -1,5 +1,5 @@
-//! An object to apply, of any kind that Kubernetes knows. Owns how a typed object becomes one without a type, so that the
-//! shell applies a new kind of object without a new branch. Does not own the objects' contents (`desired`).
+//! An object to apply, of any Kubernetes kind. Owns the conversion of a typed object into an untyped one, so that the
+//! shell needs no new branch for a new kind. Does not own the objects' contents (`desired`).
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::observed::Seen;
 
-/// An object to apply, and the incarnation of it that was observed.
+/// An object to apply, and the observed incarnation of the same object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     resource: ApiResource,
@@ -21,7 +21,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// The desired object. One that was observed must carry the UID of the live one.
+    /// Builds the action's object from the desired object. If a live object was observed, `wanted` must carry its UID.
     pub fn of<K>(wanted: &K, live: Option<&K>) -> Self
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize,
@@ -38,37 +38,37 @@ impl Object {
         Self { resource: ApiResource::erase::<K>(&()), body, seen: live.map(|live| Seen::of(live.meta())) }
     }
 
-    /// Its API group, version, kind and plural.
+    /// API group, version, kind and plural name of the object.
     #[must_use]
     pub fn resource(&self) -> &ApiResource {
         &self.resource
     }
 
-    /// The object as it is applied.
+    /// The untyped object that is applied.
     #[must_use]
     pub fn body(&self) -> &DynamicObject {
         &self.body
     }
 
-    /// Its kind, such as `Service`.
+    /// Kind of the object, such as `Service`.
     #[must_use]
     pub fn kind(&self) -> &str {
         &self.resource.kind
     }
 
-    /// Its name.
+    /// Name of the object.
     #[must_use]
     pub fn name(&self) -> &str {
         self.body.metadata.name.as_deref().unwrap_or_default()
     }
 
-    /// The incarnation that was observed, if the object existed.
+    /// The observed incarnation of the object; `None` if the object did not exist.
     #[must_use]
     pub fn seen(&self) -> Option<&Seen> {
         self.seen.as_ref()
     }
 
-    /// The object as its type. `None` if it is of another kind.
+    /// The object as a `K`; `None` if the object is of another kind.
     #[must_use]
     pub fn parse<K>(&self) -> Option<K>
     where

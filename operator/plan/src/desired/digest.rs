@@ -1,14 +1,15 @@
-//! A short, stable digest of a serializable value. Owns the function. It tells versions of one object apart and is not
-//! cryptographic.
+//! A short, stable digest of a serializable value. Owns the digest function, which distinguishes versions of one
+//! object and is not cryptographic.
 
 use serde::Serialize;
 
 const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// FNV-1a, 64 bits, over the JSON, as 16 hexadecimal digits. The same on every machine and in every version.
+/// FNV-1a, 64 bits, over the JSON, as 16 hexadecimal digits. The result is the same on every machine and in every
+/// version.
 pub(crate) fn digest<T: Serialize>(value: &T) -> String {
-    // Through `Value`, which sorts its keys, so that the order of a type's fields does not count.
+    // `Value` sorts its keys, therefore the order of a type's fields does not change the digest.
     let json = serde_json::to_value(value).expect("API objects always serialize").to_string();
     let hash = json.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
     let digest = format!("{hash:016x}");
@@ -20,7 +21,7 @@ pub(crate) fn digest<T: Serialize>(value: &T) -> String {
 mod tests {
     use super::*;
 
-    /// Live objects carry digests, so another function would restart every member.
+    /// Live objects carry digests, therefore another digest function would restart every member.
     #[test]
     fn the_digest_never_changes() {
         assert_eq!(digest(&""), "07cc7607b4949e25");

@@ -1,4 +1,5 @@
-//! The disruption budget: a drain may stop one voter at a time, and none while a voter is missing. Owns its contents.
+//! The disruption budget: a drain may stop one voter at a time, and no voter while another is missing. Owns its
+//! contents.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -8,9 +9,9 @@ use super::stamped;
 use crate::names;
 use crate::validated::ValidatedCluster;
 
-/// The budget for this many voters: all but one must stay, as a number. A percentage or `maxUnavailable` would count only the
-/// pods that exist, and allow one eviction more while a voter is missing. A single voter may be evicted, otherwise no node
-/// that runs one could ever be drained.
+/// The budget for this many voters: all voters but one must stay. The budget is a number, because a percentage or
+/// `maxUnavailable` would count only the pods that exist, and would allow one more eviction while a voter is missing.
+/// A single voter may be evicted, because otherwise the node that runs it could never be drained.
 #[must_use]
 pub fn of(valid: &ValidatedCluster<'_>, voters: usize) -> PodDisruptionBudget {
     let stay = i32::try_from(voters.saturating_sub(1)).unwrap_or(i32::MAX);

@@ -8,7 +8,7 @@ use super::stamped;
 use crate::names;
 use crate::validated::ValidatedCluster;
 
-/// `demo`, for clients: routes to ready voters.
+/// The Service `demo`, for clients: it routes to ready voters.
 #[must_use]
 pub fn client(valid: &ValidatedCluster<'_>) -> Service {
     let spec = ServiceSpec {
@@ -19,7 +19,7 @@ pub fn client(valid: &ValidatedCluster<'_>) -> Service {
     service(valid, names::client_service(valid.name), spec)
 }
 
-/// `demo-read`, for clients that accept stale data: routes to every ready member.
+/// The Service `demo-read`, for clients that accept stale data: it routes to every ready member.
 #[must_use]
 pub fn read(valid: &ValidatedCluster<'_>) -> Service {
     let spec = ServiceSpec {
@@ -30,8 +30,8 @@ pub fn read(valid: &ValidatedCluster<'_>) -> Service {
     service(valid, names::read_service(valid.name), spec)
 }
 
-/// `demo-members`, headless: gives each member a DNS name before it is ready, because members become ready only by reaching
-/// each other.
+/// The headless Service `demo-members`: it gives each member a DNS name even before the member is ready, because
+/// members must reach each other in order to become ready.
 #[must_use]
 pub fn members(valid: &ValidatedCluster<'_>) -> Service {
     let spec = ServiceSpec {

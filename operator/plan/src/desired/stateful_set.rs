@@ -1,5 +1,5 @@
-//! A member's StatefulSet: one replica, its own volume, restricted pod security. Owns its contents, the pod's included. Does not
-//! own which members there are (`membership`).
+//! A member's StatefulSet: one replica, its own volume, restricted pod security. Owns the contents of the StatefulSet
+//! and of its pod. Does not own which members there are (`membership`).
 
 use std::collections::BTreeMap;
 
@@ -24,15 +24,15 @@ use crate::ids::MemberId;
 use crate::names::{self, Ordinal, Role};
 use crate::validated::ValidatedCluster;
 
-/// User and group of a member unless the spec names others: "nonroot" of distroless images.
+/// User and group of a member if the spec gives none: "nonroot" of distroless images.
 const NONROOT: i64 = 65532;
-/// Time in which a member transfers leadership and stops, in seconds.
+/// Time within which a member must transfer leadership and stop, in seconds.
 const GRACE_SECONDS: i64 = 30;
-/// Time in which a member reads its disk before it counts as hung, in seconds.
+/// Time after which a member that still reads its disk counts as hung, in seconds.
 const STARTUP_SECONDS_MAX: i32 = 900;
-/// Mount point of the object stores' credentials.
+/// Folder in which the credentials of object stores are mounted.
 const CREDENTIALS: &str = "/etc/raft-node/object-store";
-/// Name of the volume with these credentials.
+/// Name of the volume that holds the credentials of object stores.
 const CREDENTIALS_VOLUME: &str = "object-store";
 
 /// The properties in which members' StatefulSets differ.
@@ -40,24 +40,26 @@ const CREDENTIALS_VOLUME: &str = "object-store";
 pub struct Shape<'a> {
     /// The member's ordinal.
     pub ordinal: Ordinal,
-    /// Its role in the configuration, for Services and the disruption budget.
+    /// The member's role in the configuration. Services and the disruption budget select pods by it.
     pub role: Role,
-    /// Fate of its volume when the StatefulSet is deleted.
+    /// Whether the member's volume is kept or deleted with the StatefulSet.
     pub volume_fate: VolumeFate,
-    /// Its identity from the start.
+    /// The identity that the StatefulSet gives the member when it is created.
     pub origin: SetOrigin<'a>,
-    /// The store that the cluster was, or is to be, restored from.
+    /// The store of the backup from which the cluster was restored, or will be restored.
     pub restore_store: Option<&'a ObjectStore>,
 }
 
-/// Identity of a member when its StatefulSet is created. It is not applied later, because it belongs to the member then.
+/// Identity of a member when its StatefulSet is created. Later applies do not contain it, because the annotation then
+/// belongs to the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetOrigin<'a> {
-    /// A new member, or an existing StatefulSet that keeps its identity.
+    /// A new member, or an existing StatefulSet, which keeps its identity.
     Plain,
-    /// The member that it was before its StatefulSet was deleted: the new one announces its ID from the start.
+    /// The member of a StatefulSet that was deleted: the new StatefulSet announces the same ID from the start.
     Announced(MemberId),
-    /// The member whose data the volume claim with this UID holds; none with another volume.
+    /// The unknown member whose data is on the volume claim with this UID. With another volume the member is never
+    /// admitted.
     OfVolume(&'a str),
 }
 
@@ -81,7 +83,7 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> StatefulSet {
             replicas: Some(1),
             service_name: Some(names::member_service(valid.name)),
             selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
-            // Parallel, because the volume's owner must be kept up to date even while the pod is not ready.
+            // Parallel, because Kubernetes must keep the volume's owner up to date even while the pod is not ready.
             pod_management_policy: Some("Parallel".to_owned()),
             // The operator restarts members itself, one at a time.
             update_strategy: Some(StatefulSetUpdateStrategy {
@@ -99,7 +101,8 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> StatefulSet {
         }),
         status: None,
     });
-    // Added after the stamp, because later applies have no such note and must have the same stamp.
+    // The annotation is added after the digest, because later applies lack the annotation and must have the same
+    // digest.
     let note = match shape.origin {
         SetOrigin::Plain => None,
         SetOrigin::Announced(id) => Some((names::ANNOTATION_MEMBER_ID, id.to_string())),
@@ -119,8 +122,8 @@ fn selects_its_pod(set: &StatefulSet) -> bool {
     wanted.all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
 }
 
-/// A digest of the settings that the spec sets for a pod. Not of the pod itself, so that an operator of another version or with
-/// other flags restarts no member.
+/// A digest of the settings that the spec sets for a pod. It does not cover the whole pod, because otherwise an
+/// operator of another version or with other flags would restart members.
 #[must_use]
 pub fn settings(valid: &ValidatedCluster<'_>, restore_store: Option<&ObjectStore>) -> String {
     let spec = valid.spec;
@@ -129,7 +132,7 @@ pub fn settings(valid: &ValidatedCluster<'_>, restore_store: Option<&ObjectStore
         "imagePullPolicy": spec.image_pull_policy,
         "imagePullSecrets": spec.image_pull_secrets,
         "resources": spec.resources,
-        // In bytes, so that another spelling of the same quota is no change.
+        // The quota in bytes, so that another notation of the same quota does not change the digest.
         "quota": spec.quota.as_ref().map(|_| valid.quota_bytes),
         "affinity": spec.affinity,
         "topologySpreadConstraints": spec.topology_spread_constraints.as_ref().map(|all| json!({ "of": all })),
@@ -154,7 +157,8 @@ fn changed<T: Serialize>(set: &T, default: &T) -> Value {
     set
 }
 
-/// The settings without empty fields, so that a field of a later version changes no digest while it is not used.
+/// The settings without empty fields. A field that a later version adds therefore changes no digest while it is
+/// unused.
 fn without_empty_fields(mut settings: Value) -> Value {
     if let Some(fields) = settings.as_object_mut() {
         fields.retain(|_, value| !is_empty(value));
@@ -195,7 +199,7 @@ fn pod(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> PodSpec {
         priority_class_name: spec.priority_class_name.clone(),
         image_pull_secrets: (!secrets.is_empty()).then_some(secrets),
         termination_grace_period_seconds: Some(GRACE_SECONDS),
-        // Members never call the Kubernetes API.
+        // Members never call the Kubernetes API, and need no token.
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
         security_context: Some(PodSecurityContext {
@@ -203,7 +207,7 @@ fn pod(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> PodSpec {
             run_as_user: Some(user.run_as_user.unwrap_or(NONROOT)),
             run_as_group: Some(user.run_as_group.unwrap_or(NONROOT)),
             fs_group: Some(user.fs_group.unwrap_or(NONROOT)),
-            // Otherwise every start would walk the whole volume.
+            // With the default policy, every start would change the group of every file on the volume.
             fs_group_change_policy: Some("OnRootMismatch".to_owned()),
             seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
             ..PodSecurityContext::default()
@@ -257,7 +261,8 @@ fn container(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Container {
             ..probe("/livez", 1)
         }),
         liveness_probe: Some(Probe { period_seconds: Some(10), failure_threshold: Some(6), ..probe("/livez", 5) }),
-        // Neither an election nor a missing vote makes a member unready, otherwise every election would empty the Services.
+        // A member stays ready during an election and without a vote; otherwise every election would empty the
+        // Services.
         readiness_probe: Some(Probe {
             period_seconds: Some(2),
             failure_threshold: Some(2),
@@ -274,7 +279,7 @@ fn container(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Container {
     }
 }
 
-/// Arguments of one member's program; `raft-node run --help` explains each flag.
+/// Arguments of a member's program. `raft-node run --help` explains each flag.
 fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
     let spec = valid.spec;
     let (raft, snapshots) = (&spec.raft, &spec.snapshots);
@@ -311,9 +316,9 @@ fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
     arguments
 }
 
-/// Volume with the credentials of object stores, and the folder in it with those of the store to restore from, if they are
-/// others than those of `spec.backup`. Optional, because a missing Secret must not keep a member from starting; one that is
-/// created later appears in the mount by itself.
+/// Returns the volume with the credentials of object stores, and the folder in it for the credentials of the restore.
+/// The folder exists only if the restore needs other credentials than `spec.backup`. The Secrets are optional, because
+/// a missing Secret must not keep a member from starting; Kubernetes adds a Secret that is created later to the mount.
 fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Option<(Volume, Option<&'static str>)> {
     let name = |store: &ObjectStore| store.credentials_secret_ref.name.clone();
     let backup = valid.spec.backup.as_ref().map(|backup| name(&backup.object_store));
@@ -334,7 +339,8 @@ fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Option<(Volum
     Some((volume, restore_folder))
 }
 
-/// Every key of a Secret; or, in a folder, those that a member reads, because a projection of all keys cannot have a folder.
+/// Projects every key of a Secret. With a folder, projects only the keys that a member reads, because a projection of
+/// all keys cannot have a folder.
 fn projection(secret: String, folder: Option<&str>) -> VolumeProjection {
     let items = folder.map(|folder| {
         [crds::object_store::ACCESS_KEY_ID, crds::object_store::SECRET_ACCESS_KEY, "ca.crt"]
@@ -348,8 +354,9 @@ fn projection(secret: String, folder: Option<&str>) -> VolumeProjection {
     }
 }
 
-/// Tolerations of the spec, and those that keep a pod on an unreachable node for the replacement delay. Otherwise Kubernetes keeps
-/// it there for five minutes, and a new member that was scheduled onto a failing node would delay the replacement as long.
+/// Tolerations of the spec, and tolerations that keep a pod on an unreachable node for the replacement delay. By
+/// default Kubernetes keeps the pod there for five minutes; a new member that was scheduled onto a failing node would
+/// then delay the replacement by this time.
 fn tolerations(valid: &ValidatedCluster<'_>) -> Vec<Toleration> {
     let mut all = valid.spec.tolerations.clone();
     if valid.replacements_max == 0 {
@@ -373,7 +380,7 @@ fn tolerations(valid: &ValidatedCluster<'_>) -> Vec<Toleration> {
     all
 }
 
-/// Topology spread of the spec, or else over zones and nodes as far as possible.
+/// Topology spread constraints of the spec; by default, members are spread over zones and nodes as far as possible.
 fn spread(valid: &ValidatedCluster<'_>) -> Vec<TopologySpreadConstraint> {
     let own = || LabelSelector { match_labels: Some(names::cluster_selector(valid.name)), ..LabelSelector::default() };
     match &valid.spec.topology_spread_constraints {
@@ -435,7 +442,7 @@ fn probe(path: &str, timeout_seconds: i32) -> Probe {
 mod tests {
     use super::*;
 
-    /// A later version with one more field, or another default of it, must not restart any member.
+    /// A later version that adds a field, or changes the default of a field, must not restart any member.
     #[test]
     fn only_a_field_that_differs_from_its_default_counts() {
         let (default, set) = (json!({ "threshold": 1024, "retain": 3 }), json!({ "threshold": 99, "retain": 3 }));

@@ -1,5 +1,5 @@
-//! New members. Owns which ordinals they get, and that only the operator that reserved an ordinal uses it. Does not own how many
-//! are needed (`plan.rs`).
+//! New members. Owns which ordinals new members get, and that only the operator that reserved an ordinal uses it. Does
+//! not own how many new members are needed (`plan.rs`).
 
 use crds::ObjectStore;
 use crds::raft_cluster::VolumeFate;
@@ -11,7 +11,8 @@ use crate::observed::{Observed, Seen, annotation};
 use crate::roster::Roster;
 use crate::validated::ValidatedCluster;
 
-/// Creates a new member for each role. Does nothing while the Service on which ordinals are reserved does not exist.
+/// Creates a new member for each role. Does nothing while the members' Service does not exist, because ordinals are
+/// reserved on it.
 pub(crate) fn create(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
@@ -28,7 +29,7 @@ pub(crate) fn create(
             return actions;
         };
         let highest = highest(observed, roster);
-        // Past the largest ordinal nothing is created, otherwise an ordinal would be used twice.
+        // After the largest ordinal no member is created, because otherwise an ordinal would be used twice.
         let Some(new) = highest.following(roles.len() - ordinals.len()) else { return Vec::new() };
         let (first, last) = (Ordinal(*new.start()), Ordinal(*new.end()));
         ordinals.extend(new.map(Ordinal));
@@ -42,7 +43,7 @@ pub(crate) fn create(
     actions
 }
 
-/// Creates the StatefulSet of a new member, or of one of which only the volume is left.
+/// Creates the StatefulSet of a new member, or of a member whose volume exists but whose StatefulSet was deleted.
 pub(crate) fn create_set(
     valid: &ValidatedCluster<'_>,
     ordinal: Ordinal,
@@ -54,7 +55,7 @@ pub(crate) fn create_set(
     ObjectAction::CreateSet { ordinal, set: Box::new(stateful_set::of(valid, &shape)) }.into()
 }
 
-/// Fate of a member's volume when the RaftCluster is deleted.
+/// Whether a member's volume is deleted or kept when the RaftCluster is deleted.
 pub(crate) fn volume_fate(valid: &ValidatedCluster<'_>) -> VolumeFate {
     valid.spec.storage.retention.when_deleted
 }
@@ -63,7 +64,8 @@ fn is_unused(roster: &Roster<'_>, ordinal: Ordinal) -> bool {
     roster.seats.get(&ordinal).is_none_or(|seat| seat.set.is_none() && seat.volume.is_none() && seat.id.is_none())
 }
 
-/// The highest ordinal that is noted or used: by volumes, StatefulSets, identity, configuration, and the Service's note.
+/// The highest ordinal that any observed object contains: volumes, StatefulSets, the identity, the configuration, and
+/// the note on the members' Service.
 fn highest(observed: &Observed, roster: &Roster<'_>) -> Ordinal {
     let noted = observed
         .services

@@ -1,5 +1,6 @@
-//! From present members to wanted ones. Owns which members stay, leave and come, and the configuration to ask for now. Does not
-//! own whether that is safe (`safety.rs`). It remembers nothing, so that a new operator goes on where an old one stopped.
+//! The plan from the present members to the wanted ones. Owns which members stay, leave and are added, and which
+//! configuration is requested now. Does not own whether the request is safe (`safety.rs`). The plan depends on the
+//! observation alone, so that a new operator continues where another one stopped.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,35 +12,35 @@ use crate::names::Ordinal;
 use crate::observed::member::{Configuration, MemberPhase};
 use crate::roster::{Health, Roster, Seat};
 
-/// A plan, by one observation.
+/// A plan that was computed from one observation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MembershipPlan {
     /// Configured members that stay.
     pub keep: BTreeSet<MemberId>,
-    /// Configured members that leave, and why.
+    /// Configured members that leave, each with the reason.
     pub leaving: BTreeMap<MemberId, Leaving>,
-    /// Existing members outside the configuration that are added.
+    /// Existing members outside the configuration that will be added.
     pub candidates: Vec<Ordinal>,
     /// Number of members to create.
     pub create: usize,
     /// Members outside the configuration that are not needed.
     pub surplus: Vec<Ordinal>,
-    /// The configuration to ask for now; the present one if no change is possible yet.
+    /// The configuration to request now; equal to the present one if no change is possible yet.
     pub target: Target,
-    /// Learners that stay and lag, and members that come.
+    /// Learners that stay but are not caught up, and the candidates that are added.
     pub lagging: Vec<Ordinal>,
 }
 
-/// Why a member leaves.
+/// The reason why a member leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaving {
-    /// Fewer members are wanted.
+    /// The spec asks for fewer members.
     Excess,
-    /// It is replaced.
+    /// The member is replaced.
     Replaced,
 }
 
-/// A configuration to ask for.
+/// A configuration to request.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// The voters.
@@ -57,7 +58,7 @@ impl Target {
         Self { voters: configuration.voters.clone(), learners }
     }
 
-    /// Whether a member takes part in any way.
+    /// Returns whether a member is a voter or a learner.
     #[must_use]
     pub fn contains(&self, id: MemberId) -> bool {
         self.voters.contains(&id) || self.learners.contains(&id)
@@ -90,7 +91,8 @@ impl MembershipPlan {
     }
 }
 
-/// Members that stay, at most as many as are wanted: the leader first, healthy before unhealthy, old before new.
+/// The members that stay, at most as many as are wanted. The leader is preferred, then healthy members, then voters,
+/// then low ordinals.
 fn kept(
     wanted: Wanted,
     configuration: &Configuration,
@@ -103,7 +105,7 @@ fn kept(
     others.into_iter().take(wanted.voters + wanted.learners).collect()
 }
 
-/// Rank of a member to keep; less is better.
+/// Rank of a member: a member with a lower rank is kept first.
 fn preference(roster: &Roster<'_>, id: MemberId) -> u8 {
     match roster.health(id) {
         Health::Serving { leads: true, .. } => 0,
@@ -119,7 +121,8 @@ fn ordinal(roster: &Roster<'_>, id: MemberId) -> Ordinal {
     roster.by_id(id).map_or(Ordinal(u32::MAX), |seat| seat.ordinal)
 }
 
-/// Members outside the configuration: those that are added, the readiest first, and the rest.
+/// Members outside the configuration, in two lists: the members that are added, and the rest. Members that answer are
+/// added first.
 fn outside(configuration: &Configuration, roster: &Roster<'_>, short: usize) -> (Vec<Ordinal>, Vec<Ordinal>) {
     let seats = roster.seats.values().filter(|seat| {
         seat.set.is_some() && seat.health != Health::Removed && !seat.id.is_some_and(|id| configuration.contains(id))
@@ -134,8 +137,8 @@ fn outside(configuration: &Configuration, roster: &Roster<'_>, short: usize) -> 
     (ordinals(usable), rest)
 }
 
-/// The largest odd set of voters that is possible now, and not smaller than the present one unless fewer are wanted. `None` if
-/// that is impossible.
+/// The largest odd set of voters that is possible now. The set is smaller than the present one only if fewer voters
+/// are wanted. `None` if no such set is possible.
 fn voters(
     wanted: Wanted,
     configuration: &Configuration,
@@ -180,22 +183,22 @@ fn target(
 ) -> Target {
     let mut target = match voters {
         Some(voters) => Target { learners: keep - &voters, voters },
-        // The voters cannot change yet; learners can.
+        // The voters cannot change yet, but the learners can.
         None => Target { voters: configuration.voters.clone(), learners: keep - &configuration.voters },
     };
     let joined = candidates.iter().filter_map(|ordinal| roster.seats.get(ordinal)).filter(|seat| {
         seat.report.is_some_and(|report| report.phase == MemberPhase::Member && report.cluster == Some(cluster))
     });
     target.learners.extend(joined.filter_map(|seat| seat.id));
-    // Another operator may be adding an announced member at this moment, so it is added and removed again: its objects are deleted
-    // only after its removal is confirmed.
+    // Another operator may be adding an announced member at this moment. The target therefore adds the member, and a
+    // later change removes it: its objects are deleted only after a linearizable read has confirmed the removal.
     let announced = surplus.iter().filter_map(|ordinal| roster.seats.get(ordinal)).filter_map(|seat| seat.id);
     target.learners.extend(announced);
     assert!(target.learners.is_disjoint(&target.voters), "a member is a voter or a learner");
     target
 }
 
-/// Learners that stay and lag, and members that come.
+/// Learners that stay but are not caught up, and the candidates that are added.
 fn lagging(
     roster: &Roster<'_>,
     configuration: &Configuration,

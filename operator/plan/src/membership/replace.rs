@@ -1,4 +1,5 @@
-//! Lost disks and lost machines. Owns which members are given up. Does not own which members come in their place (`plan.rs`).
+//! Replacement of members with lost disks or lost machines. Owns which members are given up. Does not own which
+//! members replace them (`plan.rs`).
 
 use std::collections::BTreeSet;
 
@@ -9,7 +10,8 @@ use crate::observed::annotation;
 use crate::observed::member::Configuration;
 use crate::roster::{Health, Roster, Seat};
 
-/// Members to replace, at most as many as may be replaced at a time: lost before unreachable, voters before learners.
+/// Members to replace, at most as many as may be replaced at the same time. Lost members precede unreachable ones, and
+/// voters precede learners.
 pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &Roster<'_>) -> BTreeSet<MemberId> {
     let mut lost: Vec<_> = configuration
         .everyone()
@@ -31,9 +33,10 @@ pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &R
     replaced
 }
 
-/// Whether a newcomer can still become a member. One that does not start is waited for, because another would not start either,
-/// unless its pod hangs on a machine that is gone. One that was brought back for a volume of an unknown member only leaves,
-/// because its name may have been another member's.
+/// Returns whether a new member can still be admitted. A member that does not start yet counts as usable, because a
+/// substitute would not start either, unless its pod is stuck on a machine that is gone. A member that was brought
+/// back for the volume of an unknown member is never usable, because its name may have belonged to another member; it
+/// only leaves.
 pub(crate) fn is_usable(seat: &Seat<'_>) -> bool {
     let notes = seat.set.map(|set| &set.metadata);
     if seat.id.is_none() && notes.is_some_and(|notes| annotation(notes, names::ANNOTATION_VOLUME).is_some()) {

@@ -1,4 +1,5 @@
-//! Reasons to wait instead of changing membership. Owns whether a change may be asked for. Does not own which change (`plan.rs`).
+//! Reasons to wait before a membership change. Owns whether a change may be requested now. Does not own which change
+//! (`plan.rs`).
 
 use crds::Reason;
 
@@ -9,7 +10,7 @@ use crate::observed::member::Configuration;
 use crate::quorum::majority;
 use crate::roster::Roster;
 
-/// Why a change must wait. The leader is not asked.
+/// The reason why a change must wait. The change is not requested.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Hazard {
     /// An earlier change is not finished.
@@ -21,24 +22,24 @@ pub enum Hazard {
     /// The present voters could not commit the change.
     #[error("only {serving} of {voters} voters are serving; {needed} are needed to agree to a change")]
     PresentQuorum {
-        /// Voters that the leader receives answers of.
+        /// Number of voters whose answers the leader receives.
         serving: usize,
-        /// All voters.
+        /// Number of voters.
         voters: usize,
-        /// A majority of them.
+        /// Number of voters that form a majority.
         needed: usize,
     },
     /// The future voters could not commit anything.
     #[error("only {serving} of {voters} future voters are serving; {needed} are needed to keep a quorum")]
     FutureQuorum {
-        /// Future voters that the leader receives answers of.
+        /// Number of future voters whose answers the leader receives.
         serving: usize,
-        /// All future voters.
+        /// Number of future voters.
         voters: usize,
-        /// A majority of them.
+        /// Number of future voters that form a majority.
         needed: usize,
     },
-    /// The leader must transfer leadership before it loses its vote.
+    /// The leader must transfer leadership before the change takes its vote away.
     #[error("the leader {leader} loses its vote and transfers leadership to {successor} first")]
     LeaderLeaves {
         /// Name of the leader.
@@ -48,7 +49,7 @@ pub enum Hazard {
         /// ID of the next leader.
         successor_id: MemberId,
     },
-    /// No member can take over from a leader that loses its vote.
+    /// The change takes the leader's vote away, and no other voter can become the leader.
     #[error("the leader {leader} loses its vote, and no voter that stays has caught up to take over")]
     NoSuccessor {
         /// Name of the leader.
@@ -57,7 +58,7 @@ pub enum Hazard {
 }
 
 impl Hazard {
-    /// As conditions and `status.plan.blockedBy` report it.
+    /// The reason and message for conditions and `status.plan.blockedBy`.
     #[must_use]
     pub fn note(&self) -> Note {
         let reason = match self {
@@ -68,10 +69,11 @@ impl Hazard {
     }
 }
 
-/// Checks that the leader may be asked for `target` now. The leader checks again when it is asked.
+/// Checks whether it is safe to request `target` from the leader now. The leader repeats the check when it receives
+/// the request.
 ///
 /// # Errors
-/// Returns why to wait if the change would be unsafe now. The leader is not asked.
+/// Returns the reason to wait if the change would be unsafe now. The change is not requested.
 pub fn check(configuration: &Configuration, target: &Target, roster: &Roster<'_>) -> Result<(), Hazard> {
     if configuration.is_joint() {
         return Err(Hazard::InFlight { index: configuration.index });
@@ -96,7 +98,7 @@ pub fn check(configuration: &Configuration, target: &Target, roster: &Roster<'_>
     }
 }
 
-/// The transfer that a change needs first: leadership goes to a voter that stays one.
+/// The transfer that must precede the change: leadership moves to a voter that remains a voter.
 fn succession(configuration: &Configuration, target: &Target, roster: &Roster<'_>, leader: MemberId) -> Hazard {
     let successor =
         configuration.voters.intersection(&target.voters).copied().find(|id| roster.health(*id).caught_up());

@@ -1,5 +1,5 @@
-//! The next actions of a membership plan, each safe by itself: create, announce, join, change, delete. Does not own which members
-//! are wanted (`plan.rs`), nor whether a change may be asked for (`safety.rs`).
+//! The next actions of a membership plan, each safe by itself: create, announce, join, change, delete. Does not own
+//! which members are wanted (`plan.rs`), nor whether a change may be requested (`safety.rs`).
 
 use crds::Reason;
 use crds::raft_cluster::{Blocker, PlanStatus, PlanStep, StepState};
@@ -22,21 +22,21 @@ use crate::roster::{Health, Roster, Seat};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
 
-/// Decision about membership while a leader can be asked.
+/// The decision about membership while a leader answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Stepped {
-    /// Actions and reports.
+    /// The actions, and what is reported about them.
     pub(crate) decision: Decision,
-    /// Number of voters after the change that is asked for now, for the disruption budget.
+    /// Number of voters after the change that is requested now, for the disruption budget.
     pub(crate) voters_next: usize,
-    /// Newcomers that are not needed.
+    /// New members that are not needed.
     pub(crate) surplus: Vec<Ordinal>,
 }
 
-/// Largest number of reported steps, by the schema.
+/// Maximum number of steps in the status; the schema sets the limit.
 const STEPS_MAX: usize = 64;
 
-/// Everything that a step rests on.
+/// Everything on which a step depends.
 struct View<'v> {
     valid: &'v ValidatedCluster<'v>,
     observed: &'v Observed,
@@ -45,7 +45,7 @@ struct View<'v> {
     read: &'v Linearizable,
 }
 
-/// The next actions towards the wanted members.
+/// The next actions that bring the membership closer to the desired one.
 pub(crate) fn next(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
@@ -76,7 +76,8 @@ pub(crate) fn next(
     Stepped { decision, voters_next, surplus: plan.surplus }
 }
 
-/// Whether a volume stays. One whose owner is a deleted StatefulSet is collected, and a pod that used it would never start.
+/// Returns whether a volume is kept. A volume whose owner is a deleted StatefulSet is collected, and a pod that used
+/// it would never start.
 fn stays(volume: &PersistentVolumeClaim) -> bool {
     let mut owners = volume.metadata.owner_references.iter().flatten();
     volume.metadata.deletion_timestamp.is_none() && !owners.any(|owner| owner.kind == "StatefulSet")
@@ -87,8 +88,8 @@ impl View<'_> {
         &self.read.configuration
     }
 
-    /// Recreates StatefulSets that a person deleted, for members whose volume exists: those in the configuration serve again, the
-    /// others leave in the ordinary way, with their volumes.
+    /// Recreates StatefulSets that a person deleted, for members whose volume exists. Members in the configuration
+    /// then serve again; the others leave in the ordinary way, with their volumes.
     fn bring_back(&self) -> Vec<Action> {
         let missing = self.roster.seats.values().filter(|seat| seat.set.is_none() && seat.health != Health::Removed);
         missing.filter_map(|seat| self.bring_back_one(seat)).collect()
@@ -96,7 +97,7 @@ impl View<'_> {
 
     fn bring_back_one(&self, seat: &Seat<'_>) -> Option<Action> {
         let volume = seat.volume.filter(|volume| stays(volume))?;
-        // An earlier cluster of this name left it, so only a person may use or delete it.
+        // An earlier cluster of this name left the volume, therefore only a person may use or delete it.
         if seat.holds_data_of_another(self.identity.cluster) {
             return None;
         }
@@ -119,8 +120,8 @@ impl View<'_> {
         ordinals::create(self.valid, self.observed, self.roster, store, &roles)
     }
 
-    /// Announces newcomers' IDs, then tells the newcomers which cluster will add them. The same for blank learners in the
-    /// configuration that were about to leave and are wanted after all.
+    /// Announces the IDs of new members, then informs each of them which cluster will add it. Does the same for blank
+    /// learners in the configuration that were about to leave and are wanted again.
     fn admit(&self, plan: &MembershipPlan) -> Vec<Action> {
         let newcomers = plan.candidates.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
         let waiting = self.roster.seats.values().filter(|seat| {
@@ -131,8 +132,8 @@ impl View<'_> {
         admitted.chain(self.roster.seats.values().filter_map(|seat| self.name_again(seat))).collect()
     }
 
-    /// Announces again the ID of a member whose announcement was lost with its StatefulSet before its volume was labelled. With its
-    /// ID it can serve, or leave in the ordinary way.
+    /// Announces the ID of a member again if the announcement was lost with its StatefulSet before its volume was
+    /// labelled. With its ID the member can serve, or can leave in the ordinary way.
     fn name_again(&self, seat: &Seat<'_>) -> Option<Action> {
         let report = seat.report.filter(|report| matches!(report.phase, MemberPhase::Member | MemberPhase::Removed))?;
         let id = report.id.filter(|_| seat.id.is_none() && report.cluster == Some(self.identity.cluster))?;
@@ -159,7 +160,8 @@ impl View<'_> {
         }
     }
 
-    /// Asks for the target if it differs and is safe. Returns the number of voters afterwards.
+    /// Requests the target if it differs from the present configuration and is safe. Returns the number of voters
+    /// after the change.
     fn change(&self, plan: &MembershipPlan, decision: &mut Decision) -> usize {
         let configuration = self.configuration();
         if plan.target == Target::of(configuration) {
@@ -198,7 +200,7 @@ impl View<'_> {
         }
     }
 
-    /// Deletes the objects of removed members, and of newcomers that are not needed and cannot have been admitted.
+    /// Deletes the objects of removed members, and of new members that are not needed and cannot have been admitted.
     fn remove(&self, surplus: &[Ordinal]) -> Vec<Action> {
         let removed = self.roster.seats.values().filter(|seat| seat.health == Health::Removed);
         let discardable = surplus.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
@@ -206,8 +208,8 @@ impl View<'_> {
         removed.chain(discardable).filter_map(|seat| self.remove_one(seat)).collect()
     }
 
-    /// Deletes a StatefulSet once the fate of its volume is settled: Kubernetes sets the volume's owner a moment after the policy
-    /// that asks for it.
+    /// Deletes a StatefulSet once Kubernetes has set or removed the volume's owner as the retention policy asks.
+    /// Kubernetes does so shortly after the policy changes; an earlier deletion could keep or delete the wrong volume.
     fn remove_one(&self, seat: &Seat<'_>) -> Option<Action> {
         let set = seat.set?;
         if set.metadata.deletion_timestamp.is_some() || !self.is_volume_fate_settled(seat) {
@@ -235,7 +237,8 @@ impl View<'_> {
             return;
         }
         decision.activity = Some(activity(plan, self.roster));
-        // A refusal is kept until a change succeeds, so it does not count while no change is asked for.
+        // The shell keeps a refusal until a change succeeds, therefore a refusal is ignored while no change is
+        // requested.
         let asks = plan.target != Target::of(self.configuration());
         let refused = || if asks { self.refused() } else { None };
         let waits = decision.blocked.take().or_else(refused).or_else(|| self.waits_for(plan));
@@ -249,15 +252,15 @@ impl View<'_> {
         configuration.voters.len() == self.valid.voters && configuration.learners.len() == self.valid.learners
     }
 
-    /// The leader's last refusal.
+    /// The leader's last refusal of a change.
     fn refused(&self) -> Option<Note> {
         let refusal = self.observed.refusal.as_ref()?;
-        // Without a reason the outcome is unknown: the change may be in the log.
+        // If the refusal has no reason, the outcome is unknown: the change may be in the log.
         let reason = refusal.reason.map_or(Reason::ChangeInFlight, RefusalReason::condition_reason);
         Some(Note::new(reason, refusal.message.clone()))
     }
 
-    /// The member that the next step waits for.
+    /// The member for which the next step waits.
     fn waits_for(&self, plan: &MembershipPlan) -> Option<Note> {
         let seat = plan.lagging.iter().filter_map(|ordinal| self.roster.seats.get(ordinal)).next()?;
         if let Some(trouble) = troubles::of(seat) {
@@ -271,7 +274,7 @@ impl View<'_> {
         })
     }
 
-    /// Voters and learners in the end: the target, with votes for newcomers as far as votes are missing.
+    /// Voters and learners after the last step: the target, in which new members get the votes that are still missing.
     fn final_target(&self, plan: &MembershipPlan) -> Target {
         let mut end = Target { voters: plan.target.voters.clone(), learners: plan.target.learners.clone() };
         end.voters.retain(|id| plan.keep.contains(id));
@@ -350,7 +353,7 @@ fn activity(plan: &MembershipPlan, roster: &Roster<'_>) -> Note {
     }
 }
 
-/// The change that a joint configuration is part of.
+/// The reason that is reported while a change is in its joint configuration.
 fn finishing(configuration: &Configuration) -> Note {
     let comes = configuration.voters.difference(&configuration.outgoing).next().is_some();
     let goes = configuration.outgoing.difference(&configuration.voters).next().is_some();

@@ -1,12 +1,12 @@
-//! Owns how many members a spec asks for, by kind. Does not own which members these are (`plan.rs`).
+//! Owns how many voters and learners a spec asks for. Does not own which members these are (`plan.rs`).
 
-/// Wanted numbers of members.
+/// Desired numbers of members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Voters; odd.
+    /// Number of voters; odd.
     pub voters: usize,
-    /// Learners.
+    /// Number of learners.
     pub learners: usize,
-    /// Most members that are replaced at a time; 0 if none is.
+    /// Maximum number of members replaced at the same time; 0: replacement is off.
     pub replacements_max: usize,
 }

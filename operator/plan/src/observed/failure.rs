@@ -1,18 +1,19 @@
-//! Why a backup, a restore or a probe of an object store failed, as members report it. Owns the causes and their names. Does
-//! not own the numbers that travel (`node/proto/admin.proto`) nor how they are read (the shell's `member/convert.rs`).
+//! The causes for which a backup, a restore or a probe of an object store fails, as members report them. Owns the
+//! causes and their names. Does not own the numbers on the wire (`node/proto/admin.proto`), nor the conversion from
+//! them (the shell's `member/convert.rs`).
 
 use crds::Reason;
 
-/// Declares the causes with their names, so that one more cause is one more line.
+/// Declares the causes with their names, so that a new cause needs only one line.
 macro_rules! causes {
     ($($(#[$doc:meta])+ $variant:ident => $reason:expr,)+) => {
-        /// Why a member's work on an object store failed.
+        /// The cause for which a member's work on an object store failed.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum FailureCause {
             $($(#[$doc])+ $variant,)+
             /// A cause that this version does not know, from a newer member.
             Unrecognized {
-                /// Its number in `admin.proto`; 0 if the member sent a name only.
+                /// Number of the cause in `admin.proto`; 0 if the member sent only a name.
                 number: i32,
             },
         }
@@ -21,7 +22,8 @@ macro_rules! causes {
             /// Every cause that this version knows.
             pub const KNOWN: &[Self] = &[$(Self::$variant),+];
 
-            /// The cause with the name that members of the first version send; unrecognized if no cause has it.
+            /// The cause with this name; unrecognized if no cause has this name. Members of the first version send
+            /// names.
             #[must_use]
             pub fn from_name(name: &str) -> Self {
                 match name {
@@ -39,7 +41,7 @@ macro_rules! causes {
                 }
             }
 
-            /// The reason that conditions give; `None` if only the place where it failed says more.
+            /// The reason that conditions report. `None` if the reason depends on the operation that failed.
             #[must_use]
             pub fn condition_reason(self) -> Option<Reason> {
                 match self {
@@ -54,7 +56,7 @@ macro_rules! causes {
 causes! {
     /// The object store does not answer.
     StoreUnreachable => Some(Reason::StoreUnreachable),
-    /// The object store refuses for a reason of its own.
+    /// The object store refuses the request for a reason of its own.
     StoreRefused => Some(Reason::StoreRefused),
     /// The object store refuses the credentials.
     CredentialsRefused => Some(Reason::CredentialsRefused),
@@ -66,7 +68,7 @@ causes! {
     BackupNotFound => Some(Reason::BackupNotFound),
     /// The backup does not match its checksums.
     BackupCorrupt => Some(Reason::BackupCorrupt),
-    /// The backup is of another cluster.
+    /// The backup belongs to another cluster.
     BackupForeign => Some(Reason::BackupForeign),
     /// The request contradicts itself.
     Invalid => None,
@@ -74,7 +76,8 @@ causes! {
     MemberFailed => None,
     /// The restored data was refused.
     RestoreFailed => Some(Reason::RestoreFailed),
-    /// No member answered when it was asked to access the object store. Found by the operator, never sent by a member.
+    /// No member answered when the operator asked for access to the object store. The operator sets this cause;
+    /// members never send it.
     StoreUnknown => Some(Reason::StoreUnknown),
 }
 
@@ -82,7 +85,7 @@ causes! {
 mod tests {
     use super::*;
 
-    /// Members of the first version send names and no numbers.
+    /// Members of the first version send names without numbers.
     #[test]
     fn every_cause_is_found_by_its_name_and_reported_under_it() {
         for cause in FailureCause::KNOWN {

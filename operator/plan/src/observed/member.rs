@@ -1,5 +1,5 @@
-//! Members' reports: about themselves, the configuration, a restore. Owns the plain types. Does not own how they travel (the
-//! shell's `member/convert.rs`).
+//! Members' reports about themselves, the configuration and a restore. Owns the plain types. Does not own the wire
+//! format (the shell's `member/convert.rs` reads it).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,11 +12,11 @@ use crate::observed::failure::FailureCause;
 /// Answer to the call that asks a member to describe itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// It answered.
+    /// The member answered.
     Report(Box<Report>),
-    /// It did not answer, or has no pod to call.
+    /// The member did not answer, or has no pod to call.
     Silent {
-        /// Time of the first call without an answer since this operator started.
+        /// Time of the first unanswered call since the last answer, or since this operator started.
         since: Timestamp,
         /// Explanation for people.
         error: String,
@@ -26,70 +26,70 @@ pub enum Answer {
 /// A member's description of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
-    /// Its ID; `None` if it belongs to another cluster, as it does not report its ID then.
+    /// The member's ID; `None` if the member belongs to another cluster, because it does not report its ID then.
     pub id: Option<MemberId>,
-    /// Its phase.
+    /// The member's phase.
     pub phase: MemberPhase,
-    /// Its cluster; `None` while blank.
+    /// The member's cluster; `None` while the member is blank.
     pub cluster: Option<ClusterId>,
-    /// Its role in Raft.
+    /// The member's role in Raft.
     pub role: RaftRole,
-    /// The leader, as far as it knows.
+    /// The leader, as far as the member knows.
     pub leader: Option<MemberId>,
-    /// Its term.
+    /// The member's term.
     pub term: u64,
-    /// Its commit index.
+    /// The member's commit index.
     pub commit: u64,
-    /// Last index of its log.
+    /// Index of the last entry in the member's log.
     pub last: u64,
-    /// The configuration in force on this member; neither linearizable nor necessarily committed.
+    /// The configuration in force on this member. It is not linearizable, and may not be committed.
     pub configuration: Option<Configuration>,
-    /// Leader only: replication progress of the other members.
+    /// Replication progress of the other members; empty unless the member leads.
     pub progress: BTreeMap<MemberId, Progress>,
-    /// Version of its program.
+    /// Version of the member's program.
     pub version: String,
-    /// Why a restore failed, or what damage was found.
+    /// The reason why a restore failed, or the damage that was found.
     pub error: Option<String>,
     /// Progress of a restore.
     pub restore: Option<RestoreProgress>,
 }
 
-/// MemberPhase of a member's life.
+/// Phase in the life of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberPhase {
-    /// Empty volume: an ID, no cluster.
+    /// The volume has an ID and belongs to no cluster.
     Blank,
-    /// A restore fills the volume.
+    /// The member fills its volume from a backup.
     Restoring,
-    /// Part of a cluster, or waiting for one to add it.
+    /// The member is part of a cluster, or waits for a cluster to add it.
     Member,
-    /// Removed by a committed configuration.
+    /// The member was removed by a committed configuration.
     Removed,
-    /// Its disk holds damage that a restart does not repair.
+    /// The member's disk is damaged, and a restart does not repair the damage.
     Damaged,
 }
 
-/// RaftRole of a member in Raft.
+/// Role of a member in Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RaftRole {
-    /// Not reported.
+    /// The member reported no role that this version knows.
     Unknown,
     /// Votes and follows.
     Follower,
     /// Follows without a vote.
     Learner,
-    /// Asks whether it could win an election.
+    /// Asks the voters whether it could win an election.
     PreCandidate,
-    /// Stands for election.
+    /// Asks the voters for their votes.
     Candidate,
-    /// Leads: orders all writes.
+    /// Leads, and orders all writes.
     Leader,
-    /// Transfers leadership if it leads, and stops.
+    /// Is stopping; it transfers leadership first if it leads.
     ShuttingDown,
 }
 
 impl Report {
-    /// Whether it reports that it leads. While it shuts down it may still lead for a moment.
+    /// Returns whether the member reports that it leads. A member that shuts down may still lead for a moment.
     #[must_use]
     pub fn reports_to_lead(&self) -> bool {
         self.role == RaftRole::Leader
@@ -100,11 +100,11 @@ impl Report {
 /// A leader's knowledge of another member's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Highest index known to be on its disk.
+    /// Highest index that is known to be durable on the member's disk.
     pub matched: u64,
-    /// Whether it answered within an election timeout.
+    /// Whether the member answered within the last election timeout.
     pub active: bool,
-    /// Whether it waits for a snapshot.
+    /// Whether the member waits for a snapshot.
     pub snapshotting: bool,
 }
 
@@ -115,48 +115,48 @@ pub struct RestoreProgress {
     pub bytes_done: u64,
     /// Bytes of the backup; 0 while unknown.
     pub bytes_total: u64,
-    /// Why it stopped; `None` while it runs.
+    /// The reason why the restore stopped; `None` while it runs.
     pub cause: Option<FailureCause>,
 }
 
-/// Name and addresses of a member, as replicated with the configuration.
+/// Name and addresses of a member, which are replicated with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberInfo {
-    /// Such as `demo-1`.
+    /// Name of the member, such as `demo-1`.
     pub name: String,
-    /// URL at which members reach it.
+    /// URL at which other members reach the member.
     pub peer_url: String,
-    /// URL at which clients reach it.
+    /// URL at which clients reach the member.
     pub client_url: String,
 }
 
 /// A configuration of the cluster: its voters and learners.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Configuration {
-    /// Index of its log entry. Changes are compare-and-swapped on it.
+    /// Index of the configuration's log entry. A change succeeds only if it names this index.
     pub index: u64,
-    /// The voters; while joint, the incoming half.
+    /// The voters. In a joint configuration, the voters of the incoming half.
     pub voters: BTreeSet<MemberId>,
-    /// The outgoing half while joint; empty otherwise.
+    /// The voters of the outgoing half of a joint configuration; empty otherwise.
     pub outgoing: BTreeSet<MemberId>,
     /// Members that follow without a vote.
     pub learners: BTreeSet<MemberId>,
     /// Voters of the outgoing half that become learners.
     pub learners_next: BTreeSet<MemberId>,
-    /// Name and addresses of everyone.
+    /// Name and addresses of every voter and learner.
     pub members: BTreeMap<MemberId, MemberInfo>,
     /// IDs of former members, which never return.
     pub removed: BTreeSet<MemberId>,
 }
 
 impl Configuration {
-    /// Whether both halves must agree.
+    /// Whether the configuration is joint: both halves must agree to every entry.
     #[must_use]
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty() || !self.learners_next.is_empty()
     }
 
-    /// Whether `id` has a vote in either half.
+    /// Returns whether `id` has a vote in either half.
     #[must_use]
     pub fn is_voter(&self, id: MemberId) -> bool {
         self.voters.contains(&id) || self.outgoing.contains(&id)
@@ -168,13 +168,13 @@ impl Configuration {
         if self.is_voter(id) { names::Role::Voter } else { names::Role::Learner }
     }
 
-    /// Whether `id` takes part in any way.
+    /// Returns whether `id` is a voter or a learner in either half.
     #[must_use]
     pub fn contains(&self, id: MemberId) -> bool {
         self.is_voter(id) || self.learners.contains(&id) || self.learners_next.contains(&id)
     }
 
-    /// Everyone who takes part in any way.
+    /// IDs of all voters and learners in both halves.
     #[must_use]
     pub fn everyone(&self) -> BTreeSet<MemberId> {
         let all: BTreeSet<MemberId> = [&self.voters, &self.outgoing, &self.learners, &self.learners_next]
@@ -186,7 +186,8 @@ impl Configuration {
         all
     }
 
-    /// Whether `id` was removed and can never take part again: the only safe ground to delete its objects.
+    /// Returns whether `id` was removed and can never be a voter or learner again. Only then is it safe to delete the
+    /// member's objects.
     #[must_use]
     pub fn is_gone_for_good(&self, id: MemberId) -> bool {
         self.removed.contains(&id) && !self.contains(id)

@@ -1,20 +1,21 @@
-//! Why a member refused a call, and what follows from it. Owns the reasons and their names. Does not own the numbers that
-//! travel (`node/proto/admin.proto`) nor how they are read (the shell's `member/convert.rs`).
+//! The reasons for which a member refuses a call, and how the operator continues. Owns the reasons and their names.
+//! Does not own the numbers on the wire (`node/proto/admin.proto`), nor the conversion from them (the shell's
+//! `member/convert.rs`).
 //!
-//! The rule and the failure that it prevents: `operator/docs/decisions/refusals.md`.
+//! `operator/docs/decisions/refusals.md` explains the rule, and the failure that it prevents.
 
 use crds::Reason;
 
-/// Declares the reasons with their names, so that one more reason is one more line.
+/// Declares the reasons with their names, so that a new reason needs only one line.
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $variant:ident = $name:literal,)+) => {
-        /// Why a member refused a call. Nothing was done.
+        /// The reason for which a member refused a call. The member changed nothing.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum RefusalReason {
             $($(#[$doc])+ $variant,)+
             /// A reason that this version does not know, from a newer member.
             Unrecognized {
-                /// Its number in `admin.proto`; 0 if the member sent a name only.
+                /// Number of the reason in `admin.proto`; 0 if the member sent only a name.
                 number: i32,
             },
         }
@@ -23,7 +24,8 @@ macro_rules! reasons {
             /// Every reason that this version knows.
             pub const KNOWN: &[Self] = &[$(Self::$variant),+];
 
-            /// The reason with the name that members of the first version send; unrecognized if no reason has it.
+            /// The reason with this name; unrecognized if no reason has this name. Members of the first version send
+            /// names.
             #[must_use]
             pub fn from_name(name: &str) -> Self {
                 match name {
@@ -47,7 +49,7 @@ macro_rules! reasons {
 reasons! {
     /// The member does not lead.
     NotLeader = "NotLeader",
-    /// The configuration is another one than the change was computed from.
+    /// The configuration differs from the one from which the change was computed.
     Stale = "Stale",
     /// An earlier change is not finished.
     InFlight = "InFlight",
@@ -67,30 +69,31 @@ reasons! {
     WasRemoved = "WasRemoved",
     /// The change gives a vote to a member that is no learner.
     NotLearner = "NotLearner",
-    /// The change gives a vote to a learner that lags.
+    /// The change gives a vote to a learner that has not caught up.
     LearnerBehind = "LearnerBehind",
     /// The change would leave fewer healthy voters than a majority.
     QuorumAtRisk = "QuorumAtRisk",
     /// The member is not part of a cluster, or cannot serve.
     NotServing = "NotServing",
-    /// The member names no reason of the others.
+    /// The member's reason is none of the others.
     Other = "Other",
 }
 
-/// How the operator goes on after a refusal.
+/// How the operator continues after a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterRefusal {
-    /// Observe again at once: the configuration changed meanwhile, or the leader waits for itself.
+    /// Observe again immediately: the configuration or the leader changed meanwhile, an earlier change is not
+    /// finished, or the leader has not committed an entry of its term yet.
     ObserveAgain,
-    /// Observe again later: a member has to catch up first.
+    /// Observe again later, because a member has to catch up first.
     Wait,
     /// Report a failure and retry with backoff.
     Fail,
 }
 
 impl RefusalReason {
-    /// How the operator goes on. A reason that it does not know is a failure: it repeats nothing quickly, and a person reads the
-    /// member's own words.
+    /// Returns how the operator continues. A reason that this version does not know is a failure: the call is retried
+    /// with backoff, and a person reads the member's message.
     #[must_use]
     pub fn then(self) -> AfterRefusal {
         match self {
@@ -110,8 +113,8 @@ impl RefusalReason {
         }
     }
 
-    /// The reason of conditions and of `status.plan.blockedBy`. A reason that this version does not know may be one of safety,
-    /// so it is reported like one.
+    /// Returns the reason for conditions and `status.plan.blockedBy`. A reason that this version does not know is
+    /// reported like a refusal for safety, because it may be one.
     #[must_use]
     pub fn condition_reason(self) -> Reason {
         match self {
@@ -138,7 +141,7 @@ impl RefusalReason {
 mod tests {
     use super::*;
 
-    /// Members of the first version send names and no numbers.
+    /// Members of the first version send names without numbers.
     #[test]
     fn every_reason_is_found_by_its_name() {
         for reason in RefusalReason::KNOWN {
