@@ -1,5 +1,6 @@
-//! The admin service (admin.proto), which the operator calls. Served on the peer port, together with the peer service. Owns the
-//! steps of a call: check the token, parse the request, call the engine, answer. Does not own decisions (`engine`, `raft`).
+//! The admin service (admin.proto), which the operator calls. The peer port serves it together with the peer service.
+//! Owns the steps of a call: check the token, parse the request, call the engine, answer. Does not own decisions
+//! (`engine`, `raft`).
 
 mod archive;
 mod describe;
@@ -18,10 +19,11 @@ use tonic::{Request, Response, Status};
 use crate::config::RunArgs;
 use token::TokenCheck;
 
-/// Bytes of one request. Most are small, but a configuration of many members with long names is not.
+/// Maximum bytes of one request. Most requests are small, but the configuration of a cluster whose members have long
+/// names can be large.
 const REQUEST_BYTES_MAX: usize = 1024 * 1024;
 
-/// Creates the admin service of one member, to be served on the peer port.
+/// Creates the admin service of one member. The peer port serves it.
 #[must_use]
 pub fn service(handle: Handle, args: &RunArgs) -> AdminServer<AdminService> {
     AdminServer::new(AdminService { handle, archive: Archive::new(args) }).max_decoding_message_size(REQUEST_BYTES_MAX)
@@ -39,14 +41,14 @@ impl AdminService {
         token::check(request.metadata(), self.handle.token_sha256().as_deref())
     }
 
-    /// Admits a call that carries the cluster's token, and none while the member has no token.
+    /// Admits only calls that carry the cluster's token. A blank member has no token yet and admits no call.
     fn admit<T>(&self, request: Request<T>) -> Result<T, Status> {
         token::require(self.check_token(&request))?;
         Ok(request.into_inner())
     }
 
-    /// Admits a call that brings an identity. To a blank member, the call must carry the token that the identity contains; to any
-    /// other member, the cluster's token as in [`Self::admit`].
+    /// Admits a call that brings an identity. If this member is blank, the call must carry the token that the new
+    /// identity contains. Otherwise the call must carry the cluster's token, as in [`Self::admit`].
     fn admit_identity<T>(&self, request: Request<T>, token_of: impl FnOnce(&T) -> &str) -> Result<T, Status> {
         match self.check_token(&request) {
             TokenCheck::NothingToCompare => token::require_same(request.metadata(), token_of(request.get_ref()))?,

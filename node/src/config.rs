@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, ValueEnum};
 /// Flags of `raft-node run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Name of this member, such as `demo-1`; the name in the cluster identity takes precedence.
+    /// Name of this member, such as `demo-1`; a name in the cluster identity takes precedence.
     #[arg(long, env = "RAFT_NODE_NAME", default_value = "default")]
     pub name: String,
     /// Data directory, used by this member only; created if its parent exists.
@@ -35,10 +35,11 @@ pub struct RunArgs {
     /// Interval between a leader's heartbeats.
     #[arg(long, env = "RAFT_NODE_HEARTBEAT_INTERVAL", default_value = "150ms", value_parser = duration)]
     pub heartbeat_interval: Duration,
-    /// Time without a leader after which a follower campaigns, drawn anew each time between once and twice this value.
+    /// Time without a leader after which a follower campaigns. Each wait is chosen at random between once and twice
+    /// this value.
     #[arg(long, env = "RAFT_NODE_ELECTION_TIMEOUT", default_value = "1s", value_parser = duration)]
     pub election_timeout: Duration,
-    /// Time for which one confirmed heartbeat round proves leadership, for reads that use the lease.
+    /// Time for which one confirmed heartbeat round proves leadership. Only used for reads from the lease.
     #[arg(long, env = "RAFT_NODE_LEADER_LEASE", default_value = "500ms", value_parser = duration)]
     pub leader_lease: Duration,
     /// Upper limit of the drift between two members' clocks during one lease.
@@ -48,44 +49,46 @@ pub struct RunArgs {
     /// --clock-drift.
     #[arg(long, env = "RAFT_NODE_LEASE_READS", default_value = "false", action = ArgAction::Set)]
     pub lease_reads: bool,
-    /// Names of the members that should lead when they can, such as those of one zone, separated by commas. Give every member the
-    /// same list. Only a preference: any voter may be elected.
+    /// Names of the members that should lead when they can, such as those of one zone, separated by commas. Give every
+    /// member the same list. This is only a preference: any voter may be elected.
     #[arg(long, env = "RAFT_NODE_PREFER_LEADERS", value_delimiter = ',')]
     pub prefer_leaders: Vec<String>,
-    /// Time after which a write that is not committed is answered with a timeout; its outcome is unknown then.
+    /// Time after which a write that is not committed is answered with a timeout. Its outcome is then unknown.
     #[arg(long, env = "RAFT_NODE_COMMIT_TIMEOUT", default_value = "5s", value_parser = duration)]
     pub commit_timeout: Duration,
-    /// Run a pre-vote before each campaign, so that a member that was partitioned off does not disturb the others.
+    /// Run a pre-vote before each campaign, so that a member that was cut off from the others does not force an
+    /// election when it returns.
     #[arg(long, env = "RAFT_NODE_PRE_VOTE", default_value = "true", action = ArgAction::Set)]
     pub pre_vote: bool,
     /// Number of applied log entries after which a snapshot is written.
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_THRESHOLD", default_value_t = 1_024)]
     pub snapshot_threshold: u64,
-    /// Number of log entries before a snapshot that are kept for followers that lag.
+    /// Number of log entries before a snapshot that are kept for lagging followers.
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_TRAILING", default_value_t = 1_024)]
     pub snapshot_trailing: u64,
     /// Number of snapshots kept on disk.
     #[arg(long, env = "RAFT_NODE_SNAPSHOTS_RETAIN", default_value_t = 3)]
     pub snapshots_retain: usize,
-    /// Bytes per second for all snapshots sent to other members; 0: no limit.
+    /// Maximum bytes per second of all snapshots sent to other members together; 0: no limit.
     #[arg(long, env = "RAFT_NODE_SNAPSHOT_RATE", default_value_t = 128 << 20)]
     pub snapshot_rate: u64,
     /// Maximum number of log entries in one append.
     #[arg(long, env = "RAFT_NODE_MAX_APPEND_ENTRIES", default_value_t = 64)]
     pub max_append_entries: usize,
-    /// Maximum bytes of live keys and history; writes are refused above it.
+    /// Maximum bytes of live keys and history; above this size, writes are refused.
     #[arg(long, env = "RAFT_NODE_QUOTA_BYTES", default_value_t = 2 << 30)]
     pub quota_bytes: u64,
     /// Maximum bytes of one request.
     #[arg(long, env = "RAFT_NODE_MAX_REQUEST_BYTES", default_value_t = 1_536 << 10)]
     pub max_request_bytes: usize,
-    /// Directory with the object store's credentials, one file for each value; may be missing.
+    /// Directory with the object store's credentials, one file for each value; the directory may be missing.
     #[arg(long, env = "RAFT_NODE_OBJECT_STORE_CREDENTIALS")]
     pub object_store_credentials: Option<PathBuf>,
-    /// Directory with the credentials of the object store to restore from, if they differ.
+    /// Directory with the credentials of the object store to restore from, if they differ from
+    /// --object-store-credentials.
     #[arg(long, env = "RAFT_NODE_RESTORE_CREDENTIALS")]
     pub restore_credentials: Option<PathBuf>,
-    /// Number of threads that serve clients; 0: one for each processor, at most two.
+    /// Number of threads that serve clients; 0: one for each processor, but at most two.
     #[arg(long, env = "RAFT_NODE_CLIENT_THREADS", default_value_t = 0)]
     pub client_threads: usize,
     /// Format of log lines.
@@ -114,7 +117,7 @@ pub struct Config {
     pub client_threads: usize,
 }
 
-/// Why a configuration was refused; each message names the flag.
+/// Reason why a configuration was refused; each message names the flag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The election timeout is so short that followers would campaign between two heartbeats.
@@ -169,7 +172,7 @@ impl Config {
     /// Checks the flags.
     ///
     /// # Errors
-    /// Returns an error that names the flag and says what to do if a value is invalid, or contradicts another one.
+    /// Returns an error that names the flag and says what to do if a value is invalid or contradicts another value.
     pub fn check(args: RunArgs) -> Result<Self, ConfigError> {
         let zero = |flag| Err(ConfigError::Zero { flag });
         let RunArgs { heartbeat_interval: heartbeat, election_timeout: election, leader_lease: lease, .. } = args;
@@ -196,7 +199,7 @@ impl Config {
         if let Some((flag, _)) = positive.into_iter().find(|(_, is_zero)| *is_zero) {
             return zero(flag);
         }
-        // One request, and an entry of the largest size, must fit into a frame between members.
+        // A request of the maximum size, and a log entry of the maximum size, must fit into a frame between members.
         const REQUEST_BYTES_LIMIT: u64 = 32 << 20;
         if args.max_request_bytes as u64 > REQUEST_BYTES_LIMIT {
             let given = args.max_request_bytes as u64;

@@ -1,10 +1,11 @@
-//! Owns the probes of a member over HTTP (liveness, readiness, and the reason of a failure), and the port that serves them
-//! together with the metrics page. Does not own the state that they report (`engine`) nor the metrics (`metrics`).
+//! Owns the probes of a member over HTTP (liveness, readiness, and the reason of a failure), and the port for probes
+//! and metrics. Does not own the state that the probes report (`engine`) nor the metrics (`metrics`).
 //!
-//! Every process that answers is alive (`/livez`), because a restart does not repair a blank, removed or damaged member. A member
-//! is ready (`/readyz`) when clients may be sent to it. The kubelet's probe excludes `linearizable_read` and `non_learner`, so that
-//! an election does not make every member unready, and learners can be Ready. Paths, texts and codes are etcd's. One check is
-//! added: `serving`, which fails on a process that is not a member of a cluster, and while a member drains.
+//! Every process that answers is alive (`/livez`), because a restart does not repair a blank, removed or damaged
+//! member. A member is ready (`/readyz`) when clients may be sent to it. The kubelet's probe excludes
+//! `linearizable_read` and `non_learner`, so that an election does not make every member unready, and learners can be
+//! Ready. Paths, texts and codes are those of etcd. One check is added: `serving` fails while a process is not a member
+//! of a cluster, and while a member drains.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -29,9 +30,9 @@ use tokio::task::JoinSet;
 
 use crate::metrics::{Metrics, State};
 
-/// Connections served at the same time; further ones wait to be accepted.
+/// Maximum number of connections served at the same time; further connections wait to be accepted.
 const CONNECTIONS_MAX: usize = 128;
-/// Time within which a client must have sent the headers of its request.
+/// Maximum time that a client may take to send the headers of a request.
 const REQUEST_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Answers the probes of one member. Cheap to clone.
@@ -69,7 +70,7 @@ impl Check {
     }
 }
 
-/// Why a check failed. The texts are etcd's if etcd has the check.
+/// Reason why a check failed. If etcd has the check, the text is etcd's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum NotReady {
     /// Calls of clients are refused.
@@ -108,7 +109,7 @@ impl Report {
 }
 
 impl Probes {
-    /// Creates the probes of the member that `handle` belongs to.
+    /// Creates the probes of the member to which `handle` belongs.
     #[must_use]
     pub fn new(handle: Handle, quota_bytes: u64, metrics: Metrics) -> Probes {
         let pages = Pages::new(handle.clone(), Arc::new(metrics.clone()));
@@ -186,7 +187,8 @@ impl Probes {
     }
 }
 
-/// Serves probes and metrics until it is cancelled. Keep it running while the member drains, because `/readyz` must fail then.
+/// Serves probes and metrics until it is cancelled. The caller must keep it running while the member drains, because
+/// `/readyz` must then answer that the member is not ready.
 pub async fn serve(listener: TcpListener, probes: Probes) -> Infallible {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();

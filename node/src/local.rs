@@ -1,5 +1,6 @@
-//! `raft-node local`: a cluster of separate processes on the loopback interface, for development and benchmarks. Owns their
-//! start, the bootstrap of the cluster and their end. Does not own the members: each process is an ordinary `raft-node run`.
+//! `raft-node local`: a cluster of separate processes on the loopback interface, for development and benchmarks. Owns
+//! the start and the end of the processes, and the bootstrap of the cluster. Does not own the members: each process is
+//! an ordinary `raft-node run`.
 //!
 //! ```text
 //! DIR/record          cluster ID and token, written once
@@ -42,7 +43,8 @@ pub struct LocalArgs {
     /// Number of members; all of them are voters.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=9))]
     pub members: u16,
-    /// Directory for the members' data and logs; created if missing, otherwise its cluster is started again.
+    /// Directory for the members' data and logs. It is created if missing; if it holds a local cluster, that cluster is
+    /// started again.
     #[arg(long, default_value = "raft-local")]
     pub dir: PathBuf,
     /// Client port of the first member; each further member has the next one. Peer ports are 10 higher, HTTP ports 20.
@@ -53,7 +55,7 @@ pub struct LocalArgs {
     pub run_flags: Vec<String>,
 }
 
-/// Why the local cluster did not start, or ended.
+/// Reason why the local cluster did not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum LocalError {
     /// A port cannot be bound.
@@ -89,10 +91,10 @@ pub enum LocalError {
         number: u16,
         /// Exit status.
         status: String,
-        /// Last lines of its log.
+        /// Last lines of the member's log.
         log_tail: String,
     },
-    /// The directory holds another cluster, or one with another number of members.
+    /// The directory holds another cluster, or a cluster with another number of members.
     #[error("member-{number} {reason}: give another --dir, or the --members of its first start")]
     Foreign {
         /// Number of the member, from 1.
@@ -115,7 +117,7 @@ pub enum LocalError {
 /// Runs a cluster until SIGTERM or SIGINT. A member that exits after the start is restarted, as a supervisor would do.
 ///
 /// # Errors
-/// Returns why the cluster did not start, or why a member cannot be restarted. No member is left running.
+/// Returns why the cluster did not start, or why a member could not be restarted. No member is left running.
 pub fn run(args: LocalArgs) -> Result<(), LocalError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(system("start a runtime"))?;
@@ -163,7 +165,7 @@ async fn keep_running(args: &LocalArgs, members: &mut Vec<Process>) -> Result<()
     }
 }
 
-/// What a person sees once the cluster serves; programs read the first line.
+/// Text that is printed once the cluster serves clients. Programs read its first line, people read the rest.
 fn greeting(endpoints: &str, dir: &Path) -> String {
     format!(
         "ready: {endpoints}\ntry:   etcdctl --endpoints={endpoints} put greeting hello\nstop:  Control-C; the data stays in {}",
@@ -190,7 +192,8 @@ impl Ports {
         Self { number, client, peer: client + PEER_PORT_OFFSET, http: client + HTTP_PORT_OFFSET }
     }
 
-    /// Tests whether the ports are free, so that the error appears here and not in the log of a child process.
+    /// Tests whether the ports are free, so that the user sees the error here and not only in the log of a child
+    /// process.
     fn check(&self) -> Result<(), LocalError> {
         for (port, kind) in [(self.client, "clients"), (self.peer, "peers"), (self.http, "HTTP")] {
             TcpListener::bind(address(port)).map_err(|source| LocalError::Port {
@@ -247,7 +250,8 @@ fn timed_out(args: &LocalArgs, what: String) -> LocalError {
     LocalError::TimedOut { what, within: READY_WITHIN, dir: args.dir.clone() }
 }
 
-/// Bootstraps the members that are blank, all with the same identity. Completes a bootstrap that an earlier start left half done.
+/// Bootstraps the blank members, all with the same identity. This also completes a bootstrap that an earlier start did
+/// not finish.
 async fn bootstrap(ports: &[Ports], identity: &LocalIdentity, mut clients: Vec<Client>) -> Result<(), LocalError> {
     let mut described = Vec::new();
     for (client, ports) in clients.iter_mut().zip(ports) {

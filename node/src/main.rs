@@ -29,7 +29,7 @@ enum Command {
     Version,
 }
 
-/// Exit code for invalid flags; clap exits with the same one.
+/// Exit code for invalid flags. clap uses the same code.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {

@@ -1,6 +1,6 @@
-//! One member from start to stop: opens its disk, serves its ports, starts consensus once it belongs to a cluster, and stops
-//! everything in the right order. Owns the order of the phases. Does not own what happens in them (`engine`, `serve.rs`,
-//! `adopt.rs`, `restore.rs`).
+//! One member from start to stop: opens its disk, serves its ports, starts consensus once it belongs to a cluster, and
+//! stops everything in the right order. Owns the order of the phases. Does not own the work in each phase (`engine`,
+//! `serve.rs`, `adopt.rs`, `restore.rs`).
 //!
 //! ```text
 //! start   bind ports → open the disk → serve peers, admin, HTTP → (blank: wait for an identity)
@@ -45,10 +45,10 @@ use crate::random;
 
 /// Time limit of the leadership transfer when the member stops.
 const DRAIN: Duration = Duration::from_secs(6);
-/// Admin calls that may wait for the member to handle them.
+/// Maximum number of admin calls that wait for the member to handle them.
 const LIFECYCLE_MAX: usize = 8;
 
-/// Why a member did not start.
+/// Reason why a member did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port cannot be bound.
@@ -64,10 +64,10 @@ pub enum StartError {
     /// The data directory cannot be opened.
     #[error("--data-dir: {0}")]
     Open(#[from] OpenError),
-    /// The disk was read, but consensus cannot start on it.
+    /// The disk was read, but consensus cannot start from its state.
     #[error("consensus cannot start: {0}")]
     Consensus(#[from] WireError),
-    /// An operation of the operating system failed that every start needs.
+    /// An operation of the operating system failed. Every start needs this operation.
     #[error("{what}: {source}")]
     System {
         /// The operation that failed.
@@ -80,7 +80,8 @@ pub enum StartError {
 /// Runs a member until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// Returns why the member did not start, or why consensus cannot start on the identity that it was given.
+/// Returns an error if the member did not start, or if a blank member receives an identity and consensus cannot start
+/// with it.
 pub fn run(config: Config) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -100,7 +101,7 @@ pub fn run(config: Config) -> Result<(), StartError> {
             })
             .await
     });
-    // Does not wait for blocking tasks, because a name lookup or a read of a file must not delay the exit.
+    // Does not wait for blocking tasks, because a name lookup or the reading of a file must not delay the exit.
     runtime.shutdown_background();
     ended
 }
@@ -115,7 +116,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts a member on the current runtime. A blank, removed or damaged one serves only peers, admin calls and HTTP.
+    /// Starts a member on the current runtime. A blank, removed or damaged member serves only peers, admin calls and
+    /// HTTP.
     ///
     /// # Errors
     /// Returns why the member did not start.
@@ -123,7 +125,7 @@ impl Running {
         Self::start_on(config, Arc::new(FileDisk))
     }
 
-    /// Starts a member as [`Self::start`] does, on another disk.
+    /// Starts a member as [`Self::start`] does, but on the given disk.
     ///
     /// # Errors
     /// Returns why the member did not start.
@@ -155,7 +157,7 @@ impl Running {
     /// Runs until `stop` is ready, then stops everything in order.
     ///
     /// # Errors
-    /// Returns why consensus cannot start on the identity that a blank member was given.
+    /// Returns an error if a blank member receives an identity and consensus cannot start with it.
     pub async fn until(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
         tokio::pin!(stop);
         loop {
@@ -171,7 +173,7 @@ impl Running {
     }
 }
 
-/// Phase of the member, with what it owns in that phase.
+/// Phase of the member, and the objects that it owns in that phase.
 enum Life {
     /// No cluster yet.
     Blank(Box<Storage>),
@@ -206,7 +208,8 @@ fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
     let options = Options {
         snapshots_kept: config.args.snapshots_retain,
         trailing_entries: config.args.snapshot_trailing,
-        // A member that waits for a snapshot may never write to its log, so the log thread alone would not notice a failed disk.
+        // Ends the process here, because a member that waits for a snapshot may never write to its log, and then the
+        // log thread does not notice a failed disk.
         on_failure: OnFailure::call(|failure| fatal(format_args!("the disk cannot be relied on: {failure}"))),
         ..Options::new(MemberId(random::nonzero()), random::number())
     };
@@ -262,7 +265,7 @@ struct Member {
     shared: Arc<Shared>,
     handle: Handle,
     metrics: Metrics,
-    /// Set once: when consensus starts.
+    /// Set once, when consensus starts.
     peers: Arc<OnceLock<Arc<Peers>>>,
     ended: mpsc::Sender<Ended>,
     fetched: mpsc::Sender<Fetched>,
@@ -270,7 +273,7 @@ struct Member {
 }
 
 impl Member {
-    /// Enters the phase that the disk prescribes.
+    /// Enters the phase that follows from the state of the disk.
     fn begin(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
         let member = recovered.identity.member;
         match (&recovered.identity.cluster, recovered.identity.removed) {
@@ -291,7 +294,7 @@ impl Member {
 
     fn start_consensus(&mut self, recovered: Recovered, serving: &mut Serving) -> Result<(), StartError> {
         let consensus = Consensus::start(&self.config, &self.shared, &self.metrics, recovered, self.ended.clone())?;
-        // Never set before, because a process starts consensus at most once.
+        // Cannot fail, because a process starts consensus at most once.
         let _ = self.peers.set(Arc::clone(&consensus.peers));
         serving.serve_clients(&self.config, &self.handle, &self.shared, &self.metrics)?;
         self.life = Life::Member(Box::new(consensus));
@@ -316,7 +319,7 @@ impl Member {
         if let Some(recovered) = adopted {
             self.start_consensus(*recovered, serving)?;
         }
-        // The caller may have stopped waiting; the identity is durable nevertheless.
+        // The caller may have stopped waiting for this answer. The identity is durable nevertheless.
         drop(reply.send(outcome));
         Ok(())
     }
@@ -352,7 +355,7 @@ impl Member {
         }
     }
 
-    /// Handles the end of consensus without a stop: the member was removed.
+    /// Handles the end of consensus while the member is not stopping: the member was removed.
     async fn ended(&mut self, ending: Ended, serving: &mut Serving) {
         let Life::Member(consensus) = std::mem::replace(&mut self.life, Life::Over) else { return };
         consensus.stop().await;

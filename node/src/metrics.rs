@@ -1,8 +1,8 @@
-//! Every metric of a member, with unit and meaning: counted when something happens, or read from the member when the page is
-//! requested. Owns names and counting. Does not own the port of the page (`health.rs`).
+//! Every metric of a member, with unit and meaning. A metric is either counted when an event happens, or read from the
+//! member when the page is requested. Owns names and counting. Does not own the port of the page (`health.rs`).
 //!
-//! The `etcd_*` and `grpc_*` names are etcd's own, so that dashboards made for etcd work; metrics without an
-//! etcd name begin with `raft_`. Recording costs a few atomic additions and never waits.
+//! The `etcd_*` and `grpc_*` names are those of etcd, so that dashboards made for etcd work. Metrics that etcd does not
+//! have begin with `raft_`. Recording costs a few atomic additions and never waits.
 
 mod histogram;
 mod labelled;
@@ -148,7 +148,7 @@ impl Metrics {
         Metrics(Arc::new(Inner { registry: page.0, ..inner }))
     }
 
-    /// Counts a transaction and its operations, whether it went through the log or not.
+    /// Counts a transaction and its operations, whether or not the transaction was written to the log.
     fn count_transaction(&self, result: &TxnResult) {
         let operations = self.operations(result);
         if operations > 1 {

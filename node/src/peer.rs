@@ -1,5 +1,5 @@
-//! Messages between members: addresses, queues to other members, and received messages. Owns links and addresses. Does not own the
-//! protocol's rules (`raft`) nor its encoding (`wire`).
+//! Messages between members: addresses, queues to other members, and received messages. Owns links and addresses. Does
+//! not own the rules of the protocol (`raft`) nor the encoding of messages (`wire`).
 
 mod compression;
 mod lanes;
@@ -26,7 +26,7 @@ use tokio::task::AbortHandle;
 use crate::metrics::Metrics;
 use crate::peer::lanes::{Lane, LaneKind};
 
-/// Bytes of committed entries that may wait to be applied; above it, received entries are dropped.
+/// Maximum bytes of committed entries that wait to be applied. While more wait, received entries are dropped.
 const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
 
 /// The lanes to one member.
@@ -45,13 +45,14 @@ impl Drop for Link {
 #[derive(Default)]
 struct Links {
     links: BTreeMap<MemberId, Link>,
-    /// Addresses that members gave in greetings; used while the configuration does not contain the member.
+    /// Addresses that members gave in greetings. A member's address is used while the configuration does not contain
+    /// that member.
     learned: BTreeMap<MemberId, String>,
-    /// Latest snapshot transfer to each member, under way or ended.
+    /// Latest snapshot transfer to each member, in progress or ended.
     snapshots: BTreeMap<MemberId, AbortHandle>,
 }
 
-/// Number of addresses kept from greetings; far above the size of any cluster.
+/// Maximum number of addresses kept from greetings; far above the size of any cluster.
 const LEARNED_MAX: usize = 64;
 
 /// All other members, as this member knows them.
@@ -76,19 +77,19 @@ impl fmt::Debug for Peers {
 /// Parts from which [`Peers`] is built.
 pub(crate) struct Parts {
     pub(crate) cluster: ClusterId,
-    /// URL at which others reach this member.
+    /// URL at which other members reach this one.
     pub(crate) own_url: String,
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Metrics,
     pub(crate) snapshots: Snapshots,
-    /// Bytes per second for all snapshots that this member sends; 0: no limit.
+    /// Maximum bytes per second of all snapshots that this member sends together; 0: no limit.
     pub(crate) snapshot_rate: u64,
-    /// Runtime of the connections.
+    /// Runtime on which the tasks of the connections run.
     pub(crate) runtime: tokio::runtime::Handle,
 }
 
 impl Peers {
-    /// Creates the state with an empty configuration and no connection.
+    /// Creates the peers of a member with an empty configuration and without connections.
     pub(crate) fn new(parts: Parts) -> Arc<Self> {
         let Parts { cluster, own_url, shared, metrics, snapshots, snapshot_rate, runtime } = parts;
         Arc::new(Self {
@@ -112,14 +113,14 @@ impl Peers {
         Link { control, bulk, tasks }
     }
 
-    /// Closes all connections and aborts snapshot transfers.
+    /// Closes all connections and aborts all snapshot transfers.
     pub(crate) fn close(&self) {
         let mut links = self.lock();
         links.links.clear();
         std::mem::take(&mut links.snapshots).into_values().for_each(|task| task.abort());
     }
 
-    /// URL of `member`: from the configuration, otherwise from its greeting.
+    /// URL of `member`: the one in the configuration, otherwise the one in the member's greeting.
     fn url(&self, member: MemberId) -> Option<String> {
         let configuration = self.configuration.load();
         let configured = configuration.members.get(&member).map(|info| info.peer_url.clone());
@@ -172,11 +173,11 @@ impl Peers {
     }
 }
 
-/// Sends the core's messages: puts them into the lanes of their receivers.
+/// Sends the core's messages by putting each into a lane of its receiver.
 pub(crate) struct Outgoing(pub(crate) Arc<Peers>);
 
 impl Transport for Outgoing {
-    /// Keeps links to removed members, so that they can be notified of their removal.
+    /// Keeps the links to removed members, so that these members can be notified of their removal.
     fn configure(&self, configuration: Arc<Configuration>) {
         self.0.configuration.store(configuration);
     }

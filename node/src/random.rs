@@ -1,5 +1,5 @@
-//! Random numbers from the operating system. Owns the only source of randomness in the shell: the core and the engine receive
-//! their seeds as numbers, so that a simulation can repeat a run.
+//! Random numbers from the operating system. Owns the only source of randomness in this crate. The core and the engine
+//! receive their seeds as numbers, so that a simulation can repeat a run.
 
 /// 64 random bits.
 ///

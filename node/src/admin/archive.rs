@@ -1,5 +1,5 @@
-//! The admin calls that use the object store: backup, restore, probe. Owns the one backup under way and the report about it.
-//! Does not own the transfer of bytes and their verification (`crate::archive`).
+//! The admin calls that use the object store: backup, restore, probe. Owns the backup in progress (at most one) and its
+//! report. Does not own the transfer of bytes and their verification (`crate::archive`).
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,10 +16,10 @@ use tonic::Status;
 use super::refusal;
 use crate::config::RunArgs;
 
-/// Time within which a probe must end, because the operator waits for its answer in the same call.
+/// Time limit of a probe. The operator waits for the result in the same call.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// One member's access to object stores. Clones share the backup under way.
+/// One member's access to object stores. Clones share the backup in progress.
 #[derive(Clone, Debug)]
 pub(super) struct Archive {
     /// Directory of the credentials for backups and probes, if configured.
@@ -29,12 +29,12 @@ pub(super) struct Archive {
     job: Arc<Mutex<Option<Job>>>,
 }
 
-/// The backup under way, or the last one.
+/// The backup in progress, or the last one that ended.
 #[derive(Debug)]
 struct Job {
     name: String,
     progress: Progress,
-    /// `None` while the backup is under way.
+    /// `None` while the backup is in progress.
     outcome: Option<Result<FinishedBackup, ArchiveError>>,
 }
 
@@ -49,12 +49,13 @@ impl Archive {
         Access { store, credentials: self.backup_credentials.clone(), timeouts }
     }
 
-    /// Starts a backup of the applied state, or reports on the backup of that name. A name that failed stays failed, because the
-    /// failure may have been reported already; another attempt must use another name.
+    /// Starts a backup of the applied state. If a backup of this name was already started, reports on it instead. After
+    /// a failure, the same name always reports that failure, because the operator may have read it already; another
+    /// attempt must use another name.
     ///
     /// # Errors
-    /// Returns an error if another backup is under way, if the member belongs to no cluster, or if it cannot confirm that its state
-    /// is up to date. Nothing was started.
+    /// Returns an error if another backup is in progress, if the member belongs to no cluster, or if it cannot confirm
+    /// that its state is up to date. Nothing was started.
     pub(super) async fn backup(
         &self,
         handle: &Handle,
@@ -64,7 +65,8 @@ impl Archive {
         if let Some(known) = self.known(&name)? {
             return Ok(known);
         }
-        // So that the backup contains every write that was acknowledged before this call, whichever member writes it.
+        // Waits until this member has applied every write that was acknowledged before this call, because the backup
+        // must contain these writes whichever member acknowledged them.
         let published = handle.linearizable().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let mut job = self.job.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = job.as_ref().map_or(Ok(None), |job| job.report_for(&name))? {
@@ -92,7 +94,7 @@ impl Archive {
             if let Err(error) = &outcome {
                 tracing::warn!(cause = error.cause(), %error, "the backup failed");
             }
-            // A job under way is never replaced, so this is still the same one.
+            // A backup in progress is never replaced, so `jobs` still holds this one.
             if let Some(job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
                 job.outcome = Some(outcome);
             }
@@ -105,7 +107,7 @@ impl Archive {
         job.as_ref().map_or(Ok(None), |job| job.report_for(name))
     }
 
-    /// Creates the order by which a blank member fetches a backup.
+    /// Creates the order that makes a blank member fetch a backup.
     pub(super) fn restore(
         &self,
         join: JoinParameters,
@@ -164,7 +166,8 @@ impl Archive {
 }
 
 impl Job {
-    /// Reports on this job if it has this name. `None`: it has another name and has ended, so a new job may begin.
+    /// Reports on this job if it has the name `name`. `None`: this job has another name and has ended, so that a new
+    /// job may begin.
     fn report_for(&self, name: &str) -> Result<Option<wire::BackupResponse>, Status> {
         if self.name == name {
             return Ok(Some(self.report()));

@@ -8,7 +8,7 @@ use raft::{Configuration, Index, MemberId, Role};
 use super::refusal;
 use crate::version;
 
-/// The whole status, for callers with the cluster's token, and from blank members.
+/// The whole status: for callers with the cluster's token, and for all callers of a blank member.
 pub(super) fn everything(status: &Status, published: &Published) -> wire::DescribeResponse {
     wire::DescribeResponse {
         member_id: status.member.to_string(),
@@ -43,7 +43,7 @@ fn restore(restore: &RestoreStatus) -> wire::RestoreProgress {
     }
 }
 
-/// Only the phase, for callers without a token when the member is not blank.
+/// Only the phase: for callers without the token of a member that is not blank.
 pub(super) fn phase_only(status: &Status) -> wire::DescribeResponse {
     wire::DescribeResponse { phase: phase(status.phase) as i32, ..wire::DescribeResponse::default() }
 }

@@ -1,5 +1,5 @@
-//! Owns the translation of admin.proto's requests to the engine's types, and the errors of malformed requests. Does not own
-//! whether a request can be carried out (`engine`).
+//! Owns the translation of admin.proto's requests to the engine's types, and the errors of malformed requests. Does not
+//! own the decision whether a request can be carried out (`engine`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,7 +50,7 @@ fn token(text: String) -> Result<String, Invalid> {
     if text.is_empty() { Err(Invalid::new("token", "is empty: give the cluster's token")) } else { Ok(text) }
 }
 
-/// One member with its ID, name and URLs; all of them are required.
+/// Parses one member: ID, name and URLs, all of which are required.
 fn member(field: &'static str, info: wire::MemberInfo) -> Result<(MemberId, MemberInfo), Invalid> {
     let id = member_id(field, &info.id)?;
     for (what, text) in [("name", &info.name), ("peer_url", &info.peer_url), ("client_url", &info.client_url)] {
@@ -113,7 +113,7 @@ pub(super) fn join(request: wire::JoinRequest) -> Result<JoinParameters, Invalid
 
 /// Request to start a new cluster from a backup.
 pub(super) struct RestoreOrder {
-    /// New cluster, and the receiver's part in it.
+    /// The new cluster, and the ID of the receiving member in it.
     pub(super) join: JoinParameters,
     /// Object store that holds the backup.
     pub(super) store: ObjectStoreConfig,

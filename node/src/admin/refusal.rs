@@ -1,6 +1,6 @@
-//! Owns what the operator receives when a call fails: one table with the gRPC code of every error, the reason of every
-//! refusal as a number and as a name, and the number of every cause of a failed backup or restore. Does not own the texts
-//! (`engine`, `raft`), nor the meaning of the numbers (`admin.proto`).
+//! Owns the errors that the operator receives: the gRPC code of every error, the reason of every refusal as a number
+//! and as a name, and the number of every cause of a failed backup or restore. Does not own the texts (`engine`,
+//! `raft`), nor the meaning of the numbers (`admin.proto`).
 
 use prost::Message;
 use proto::admin as wire;
@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 use engine::error::{AdoptError, ChangeError, ConfigurationError, ReadError, TransferError};
 use wire::RefusalReason as Reason;
 
-/// Trailer with the name of the reason, which operators of the first version read.
+/// Trailer with the name of the reason. Operators of the first version read it.
 const NAME_KEY: &str = "raft-refusal";
 /// Trailer with the reason as a [`wire::Refusal`].
 const REFUSAL_KEY: &str = "raft-refusal-bin";
@@ -25,7 +25,8 @@ fn refused(code: Code, error: &impl std::fmt::Display, reason: Reason) -> Status
     status
 }
 
-/// Reason of a refused change. Without a wildcard, so that a new refusal of the core does not compile until it has a number here.
+/// Reason of a refused change. The match has no wildcard, so that a new refusal in the core does not compile until it
+/// has a number here.
 fn reason(refused: &Refused) -> Reason {
     match refused {
         Refused::NotLeader { .. } => Reason::NotLeader,
@@ -44,7 +45,7 @@ fn reason(refused: &Refused) -> Reason {
     }
 }
 
-/// Name that is sent besides the number. Operators of the first version compare it, so it never changes.
+/// Name that is sent in addition to the number. Operators of the first version compare the name, so it never changes.
 fn name(reason: Reason) -> &'static str {
     match reason {
         Reason::Unspecified => "Other",
@@ -65,7 +66,7 @@ fn name(reason: Reason) -> &'static str {
     }
 }
 
-/// Number of a cause that the archive reports; `Unspecified` if it has none.
+/// Number of a cause that the archive reports; `Unspecified` if the cause has no number.
 pub(super) fn cause_code(name: &str) -> wire::FailureCause {
     use wire::FailureCause as Cause;
     match name {
@@ -150,7 +151,8 @@ mod tests {
         assert_eq!(status.message(), text);
     }
 
-    /// The operator may repeat what was refused; if the outcome is unknown, it must observe the cluster first.
+    /// The operator may repeat a refused change. A change whose outcome is unknown is therefore not sent as a refusal:
+    /// the operator must first observe the cluster.
     #[test]
     fn an_unknown_outcome_is_no_refusal() {
         let status = change(&ChangeError::Unknown { index: Index(7) });
@@ -167,7 +169,7 @@ mod tests {
         assert_eq!(status.message(), "this member does not lead; ask b2");
     }
 
-    /// Numbers are on the wire: they never change and are never used again.
+    /// The numbers are part of the protocol: they never change and are never reused.
     #[test]
     fn every_reason_keeps_its_number_and_name() {
         let names: Vec<_> = (0..=14).map(|number| name(Reason::try_from(number).expect("no gap"))).collect();

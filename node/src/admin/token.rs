@@ -17,7 +17,7 @@ pub(super) enum TokenCheck {
     Wrong,
     /// The call carries no token.
     Missing,
-    /// The call carries a token, but this member has none yet.
+    /// The call carries a token, but this member is blank and has no token yet.
     NothingToCompare,
 }
 
@@ -47,7 +47,8 @@ pub(super) fn require(check: TokenCheck) -> Result<(), Status> {
     }
 }
 
-/// Refuses every call that does not carry the token that it gives to a blank member.
+/// Refuses a call that gives an identity to a blank member unless its metadata carries `token`, the token in that
+/// identity.
 pub(super) fn require_same(metadata: &MetadataMap, token: &str) -> Result<(), Status> {
     let given = sha256(token.as_bytes());
     require(check(metadata, Some(&given)))
@@ -57,7 +58,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Takes the same time wherever the hashes differ, so that timing reveals nothing about the stored one.
+/// Compares all bytes, so that the duration does not reveal in which byte the hashes differ.
 fn is_equal(left: &[u8; 32], right: &[u8; 32]) -> bool {
     let difference = left.iter().zip(right).fold(0, |difference, (left, right)| difference | (left ^ right));
     std::hint::black_box(difference) == 0

@@ -1,5 +1,5 @@
-//! The identity of a local cluster. Owns one small file in the cluster's directory, durable before any member receives it, so that
-//! a start after a crash uses the same cluster ID and token.
+//! The identity of a local cluster. Owns one small file in the cluster's directory. The file is durable before any
+//! member receives the identity, so that a start after a crash uses the same cluster ID and token.
 
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};

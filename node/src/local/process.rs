@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::local::{LocalError, Ports, address, name, system, url};
 
-/// Time that a member has to stop after SIGTERM, before it is killed.
+/// Time after SIGTERM within which a member must stop; afterwards it is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 /// Number of log lines that are shown when a member has exited.
 const LOG_TAIL_LINES: usize = 10;
@@ -62,7 +62,7 @@ pub(super) async fn stop_all(mut members: Vec<Process>) {
     for member in &members {
         let pid = member.child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         if let Some(pid) = pid {
-            // Fails if it has just exited, which is the aim.
+            // An error means that the process has already exited, which is the aim.
             let _ = kill_process(pid, Signal::TERM);
         }
     }

@@ -1,5 +1,5 @@
-//! Makes the cluster identity in an admin call the identity of this disk. Owns its checks. Does not own the atomic write
-//! (`storage`).
+//! Makes the cluster identity in an admin call the identity of this disk. Owns the checks of that identity. Does not
+//! own the atomic write (`storage`).
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ pub(super) struct Adoption {
 }
 
 impl Adoption {
-    /// Checks the identity of a new cluster, of which this member is one of the first voters.
+    /// Checks the identity of a new cluster that has this member as one of its first voters.
     pub(super) fn of_bootstrap(member: MemberId, order: BootstrapParameters) -> Result<Self, AdoptError> {
         let BootstrapParameters { cluster, token, voters, name } = order;
         let own = voters.get(&member).ok_or(AdoptError::NotNamed { member })?.clone();
@@ -40,7 +40,7 @@ impl Adoption {
         })
     }
 
-    /// Checks the identity of a running cluster that is to add this member, or of one that starts from a backup.
+    /// Checks the identity of a running cluster that will add this member, or of a cluster that starts from a backup.
     pub(super) fn of_join(member: MemberId, order: JoinParameters) -> Result<Self, AdoptError> {
         let JoinParameters { cluster, token, member: named, info } = order;
         if named != member {
@@ -61,14 +61,15 @@ impl Adoption {
     /// Writes the identity to a blank disk.
     ///
     /// # Errors
-    /// Returns why the identity was not written, with the storage, which is still blank.
+    /// Returns why the identity was not written, and the storage, which is still blank.
     pub(super) fn write(
         self,
         mut storage: Storage,
         start: &Start,
     ) -> Result<Box<Recovered>, (AdoptError, Box<Storage>)> {
         match storage.bootstrap(self.cluster, start) {
-            // `None`: the volume held this identity already, which is impossible for a blank one.
+            // `None` means that the volume already held this identity. That cannot happen here, because the volume is
+            // blank.
             Ok(raft) => {
                 let raft = raft.unwrap_or_default();
                 let identity = storage.identity().clone();
@@ -87,7 +88,7 @@ impl Adoption {
         &self.cluster
     }
 
-    /// Accepts the identity that the member has already, so that the operator can repeat a call.
+    /// Accepts an identity that equals the member's present one, so that the operator can repeat a call.
     ///
     /// # Errors
     /// Returns [`AdoptError::AnotherIdentity`] if the member has another identity.

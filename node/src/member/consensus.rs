@@ -1,5 +1,6 @@
-//! Consensus of a member that belongs to a cluster: the engine's threads and the connections to other members. Owns how they are
-//! built from the flags and the recovered disk, and the order in which they stop. Does not own the threads (`engine`).
+//! Consensus of a member that belongs to a cluster: the engine's threads and the connections to other members. Owns how
+//! these are built from the flags and the recovered disk, and the order in which they stop. Does not own the threads
+//! (`engine`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,19 +54,20 @@ impl Consensus {
         let transport = Box::new(Outgoing(Arc::clone(&peers)));
         let wired = wire(recovered, settings(config, member), clock.now(), shared, transport)?;
         let threads = Threads::start(wired, clock, move |ending| {
-            // Fails only if the member is stopping already.
+            // Fails only if the member is already stopping.
             let _ = ended.try_send(ending);
         });
         Ok(Self { peers, cluster, shared: Arc::clone(shared), threads })
     }
 
-    /// Stops every thread, in the order in which data flows, so that everything that the core has put out is durable afterwards.
+    /// Stops every thread in the order in which data flows. Every output of the core is therefore durable afterwards.
     pub(super) async fn stop(self) {
         self.shared.stop_core();
         let Self { peers, threads, .. } = self;
         let ending = tokio::task::spawn_blocking(move || {
             let draining = threads.join_core();
-            // Closed only now, because a message of the core would open a connection again.
+            // The connections are closed after the core has stopped, because a message of the core would open a
+            // connection again.
             peers.close();
             draining.join();
         });

@@ -1,5 +1,6 @@
-//! Start of a new cluster from a backup on a blank member. Owns the order of the steps: everything is fetched, verified and durable
-//! before the identity is written, so that a crash at any step leaves the volume blank. Does not own the transfer (`archive`).
+//! Start of a new cluster from a backup on a blank member. Owns the order of the steps: the whole backup is fetched,
+//! verified and durable before the identity is written, so that a crash at any step leaves the volume blank. Does not
+//! own the transfer (`archive`).
 
 use std::time::{Duration, Instant};
 
@@ -14,16 +15,16 @@ use crate::member::adopt::Adoption;
 use crate::member::serve::Serving;
 use crate::member::{Life, Member, StartError};
 
-/// Pause after the first failed attempt, doubled after each further one, so that a damaged backup of gigabytes is not fetched in a
-/// tight loop.
+/// Pause after the first failed attempt. Each further failure doubles the pause, because otherwise a damaged backup of
+/// gigabytes would be fetched again and again without a pause.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// Longest pause between attempts.
+/// Maximum pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// Outcome of an attempt.
 pub(super) type Fetched = Result<SnapshotMeta, RestoreFailure>;
 
-/// State of a volume that is being filled, or waits for the next attempt.
+/// State of a volume while a backup is fetched into it, or while the next attempt is awaited.
 pub(super) struct Restoring {
     storage: Box<Storage>,
     adoption: Adoption,
@@ -36,7 +37,7 @@ pub(super) struct Restoring {
     not_before: Instant,
 }
 
-/// Attempt under way; dropping it aborts the attempt.
+/// The attempt in progress. Dropping this value aborts the attempt.
 struct Fetching(AbortHandle);
 
 impl Drop for Fetching {
@@ -46,7 +47,7 @@ impl Drop for Fetching {
 }
 
 impl Member {
-    /// Begins to fetch a backup, or tries again if an earlier attempt failed.
+    /// Begins to fetch a backup. If an earlier attempt failed, begins another attempt.
     ///
     /// # Errors
     /// Returns why the order cannot be carried out. No attempt was started.
@@ -85,7 +86,7 @@ impl Member {
             restore: Some(RestoreStatus {
                 backup: backup.clone(),
                 progress: progress.clone(),
-                // The cause of the last failure stays visible until an attempt succeeds.
+                // The cause of the last failure stays in the status until an attempt succeeds.
                 cause: status.restore.as_ref().map(|restore| restore.cause.clone()).unwrap_or_default(),
             }),
             ..Status::clone(status)
@@ -153,12 +154,12 @@ impl Member {
 }
 
 impl Restoring {
-    /// Tests whether an attempt is under way, or the next attempt for the same backup must wait.
+    /// Tests whether an attempt to fetch `backup` is in progress, or the next attempt must still wait.
     fn is_busy_with(&self, backup: &str) -> bool {
         self.fetching.is_some() || (self.backup == backup && Instant::now() < self.not_before)
     }
 
-    /// Accepts the order that is being carried out already, so that the operator can repeat a call.
+    /// Accepts an order that equals the one in progress, so that the operator can repeat a call.
     ///
     /// # Errors
     /// Returns [`AdoptError::AnotherIdentity`] for another backup or another cluster identity.

@@ -1,6 +1,7 @@
-//! The ports of a member and the threads that serve them. Clients are served on threads of their own, each with its own listener
-//! on the shared port, so that the kernel spreads connections and no runtime waits for another. Peers, admin calls, probes and
-//! metrics are served on the main thread. Owns listening and its end. Does not own the services (`api`, `peer`, `admin`, `health`).
+//! The ports of a member and the threads that serve them. Clients are served on separate threads. Each client thread
+//! has its own listener on the shared port, so that the kernel spreads connections over the threads and no runtime
+//! waits for another. Peers, admin calls, probes and metrics are served on the main thread. Owns the start and the end
+//! of listening. Does not own the services (`api`, `peer`, `admin`, `health`).
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, OnceLock};
@@ -36,18 +37,19 @@ const CLIENT_CONNECTION_WINDOW: u32 = 16 << 20;
 const PEER_STREAM_WINDOW: u32 = 8 << 20;
 /// HTTP/2 window of a peer's connection, in bytes.
 const PEER_CONNECTION_WINDOW: u32 = 16 << 20;
-/// Concurrent calls on one client connection; etcd sets no limit of its own.
+/// Maximum number of concurrent calls on one client connection. Effectively unlimited, as in etcd, which sets no limit.
 const STREAMS_MAX: u32 = 65_536;
 /// Interval of HTTP/2 pings on a silent connection.
 const PING: Duration = Duration::from_secs(30);
-/// Time without an answer to a ping after which a connection is closed.
+/// Time within which a ping must be answered; otherwise the connection is closed.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Time that calls under way have to end when the member stops.
+/// Time within which calls in progress must end when the member stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// Connections that wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 1_024;
 
-/// Bound sockets. The client port does not listen yet, so that clients are refused rather than left waiting.
+/// Bound sockets. The client port does not listen yet, so that clients are refused immediately instead of waiting for
+/// an answer.
 #[derive(Debug)]
 pub(super) struct Ports {
     clients: Vec<Socket>,
@@ -56,7 +58,7 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Binds all ports, or none.
+    /// Binds all ports. If one cannot be bound, none stays bound.
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
         let args = &config.args;
         let refused = |flag, address| move |source| StartError::Bind { flag, address, source };
@@ -76,8 +78,8 @@ enum Sharing {
     SharedByThreads,
 }
 
-/// Binds one socket for each thread to the same port. Binds exclusively first, because otherwise two members could share a port
-/// unnoticed.
+/// Binds one socket for each thread to the same port. First tests with an exclusive bind that the port is free, because
+/// otherwise two members could share a port unnoticed.
 fn bind_shared(address: SocketAddr, count: usize) -> std::io::Result<Vec<Socket>> {
     let probe = bind(address, Sharing::Exclusive)?;
     let address = probe.local_addr()?.as_socket().unwrap_or(address);
@@ -87,7 +89,7 @@ fn bind_shared(address: SocketAddr, count: usize) -> std::io::Result<Vec<Socket>
 
 fn bind(address: SocketAddr, sharing: Sharing) -> std::io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Otherwise a restart would fail until the kernel has forgotten the connections of the previous process.
+    // Without this option, a restart would fail until the kernel has forgotten the connections of the previous process.
     socket.set_reuse_address(true)?;
     if sharing == Sharing::SharedByThreads {
         socket.set_reuse_port(true)?;
@@ -142,7 +144,7 @@ impl Serving {
         Ok(Self { clients, client_threads: Vec::new(), tasks })
     }
 
-    /// Serves clients from now on.
+    /// Starts to serve clients.
     pub(super) fn serve_clients(
         &mut self,
         config: &Config,
@@ -163,14 +165,15 @@ impl Serving {
         Ok(())
     }
 
-    /// Accepts no more clients, waits a limited time for the calls under way, then closes their connections.
+    /// Accepts no more clients, waits a limited time until the calls in progress end, then closes all client
+    /// connections.
     pub(super) async fn stop_clients(&mut self, shared: &Shared) {
         shared.announce_stop();
         self.clients.clear();
         let threads = std::mem::take(&mut self.client_threads);
         let ended = tokio::task::spawn_blocking(move || {
             for thread in threads {
-                // Never an error, because a panic in the thread ends the process.
+                // Joining cannot fail, because a panic in the thread ends the whole process.
                 let _ = thread.join();
             }
         });
@@ -206,17 +209,17 @@ async fn accept(listener: tokio::net::TcpListener, service: ClientService, share
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,
-            // Frees connections as they end.
+            // Removes a connection that has ended from the set.
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
             Ok((stream, _)) => {
-                // Otherwise small answers would wait for the client's TCP acknowledgements.
+                // Without this option, small answers would wait for the client's TCP acknowledgements.
                 let _ = stream.set_nodelay(true);
                 connections.spawn(serve_connection(stream, service.clone(), shared.subscribe_stopping()));
             }
             Err(reason) => {
-                // Most likely the process is out of file descriptors, and one may be freed soon.
+                // Usually the process has no free file descriptor. One may become free soon, so the loop continues.
                 tracing::warn!(%reason, "cannot accept a client's connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -1,4 +1,4 @@
-//! Owns a histogram with few buckets that is filled without a lock. Does not own what is measured (`metrics.rs`).
+//! Owns a histogram with few buckets that is updated without a lock. Does not own what is measured (`metrics.rs`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,7 +39,7 @@ struct Inner {
     bounds: &'static [u64],
     /// Factor from the stored unit to the unit that is shown.
     scale: f64,
-    /// One bucket for each bound, and one above the last.
+    /// One bucket for each bound, and one for values above the last bound.
     buckets: Box<[AtomicU64]>,
     sum: AtomicU64,
 }
@@ -96,7 +96,7 @@ impl EncodeMetric for Histogram {
             .chain([f64::INFINITY])
             .zip(self.0.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)))
             .collect();
-        // Computed from the buckets just read, because a counter of its own could disagree with them.
+        // The count is computed from the buckets just read, because a separate counter could disagree with them.
         let count = buckets.iter().map(|(_, count)| count).sum();
         let sum = self.0.sum.load(Ordering::Relaxed) as f64 * self.0.scale;
         encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)

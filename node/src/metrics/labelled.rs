@@ -1,5 +1,6 @@
-//! Owns the metrics with labels: a fixed grid of counts, so that recording is an index and an addition, and no client can create
-//! further series. Only combinations that occurred are shown. Does not own what is counted (`metrics.rs`).
+//! Owns the metrics with labels. Each is a fixed array with a count for every combination of labels, so that recording
+//! is one addition, and no client can create further series. Only combinations that occurred are shown. Does not own
+//! what is counted (`metrics.rs`).
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tonic::Code;
 
 use super::histogram::Histogram;
 
-/// Durations by request and success. Clones share the counts.
+/// Durations of requests, by request and by success. Clones share the counts.
 #[derive(Clone, Debug)]
 pub(super) struct Durations(Arc<[[Histogram; 2]]>);
 
@@ -108,7 +109,7 @@ impl EncodeMetric for Calls {
     }
 }
 
-/// Gauge with one label, read from the member: the label's name, and pairs of label value and gauge value.
+/// Gauge with one label, read from the member: the label's name, and pairs of a label value and its gauge value.
 #[derive(Clone, Debug)]
 pub(super) struct ByLabel(pub(super) &'static str, pub(super) Vec<(String, u64)>);
 

@@ -1,5 +1,5 @@
-//! Counts the measurements that the engine and the client API report. Owns which metric each report changes. Does not own when
-//! they report ([`Observer`], [`CallObserver`]).
+//! Counts the measurements that the engine and the client API report. Owns which metric each report changes. Does not
+//! own when a measurement is reported ([`Observer`], [`CallObserver`]).
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Owns the metrics of the process, read from `/proc` when the page is requested, and absent where there is no `/proc`. Does not own
-//! the metrics of the member (`state.rs`).
+//! Owns the metrics of the process. They are read from `/proc` when the page is requested, and are missing on systems
+//! without `/proc`. Does not own the metrics of the member (`state.rs`).
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::Page;
 
-/// `USER_HZ`, which is 100 for programs on Linux, independent of the kernel's tick rate.
+/// `USER_HZ`, the unit of CPU times in `/proc`: 100 per second on Linux, independent of the kernel's tick rate.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 pub(super) fn register(page: &mut Page) {
@@ -45,7 +45,8 @@ struct Stat {
 }
 
 impl Stat {
-    /// Parses the fields after the last bracket, because the program's name before it may contain blanks and brackets.
+    /// Parses the fields after the last closing bracket, because the program's name before it may contain blanks and
+    /// brackets.
     fn parse(text: &str) -> Option<Stat> {
         let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
         let number = |index: usize| fields.get(index)?.parse::<u64>().ok();

@@ -1,4 +1,4 @@
-//! Owns the metrics that are not counted, but read from the member when the page is requested. Does not own the member's status
+//! Owns the metrics that are read from the member when the page is requested. Does not own the member's status
 //! (`engine`).
 
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use super::Page;
 use super::labelled::ByLabel;
 use crate::version;
 
-/// State of a member at one time.
+/// State of a member at one point in time.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Status of the member.
     pub status: Arc<Status>,
-    /// Published view of its store.
+    /// Published view of the member's store.
     pub published: Arc<Published>,
     /// Maximum bytes of live keys and history.
     pub quota_bytes: u64,
@@ -128,7 +128,7 @@ impl Gauges<'_> {
         self.0.0.register(name, help, ConstGauge::new(value as f64));
     }
 
-    /// Registers a gauge with the value 1, whose label carries the information.
+    /// Registers a gauge that is always 1 and whose label holds the text `value`.
     fn one(&mut self, name: &str, help: &str, label: &'static str, value: &str) {
         self.by_label(name, help, label, vec![(value.to_owned(), 1)]);
     }

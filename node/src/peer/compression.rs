@@ -1,29 +1,30 @@
-//! Compression of frames between members. Owns the decision whether a frame is sent compressed: frames of at least 1 KiB are tried,
-//! and sent compressed if that saves a tenth. After a failure some frames are sent without a try, because values that do not
-//! compress are usually followed by others like them.
+//! Compression of frames between members. Owns the decision whether a frame is sent compressed: frames of at least 1
+//! KiB are compressed, and the result is sent if it is at least a tenth smaller. If too little is saved, the next
+//! frames are sent without an attempt to compress them, because values that do not compress are usually followed by
+//! similar values.
 
 use bytes::Bytes;
 
-/// Size in bytes from which a frame is tried.
+/// Minimum size in bytes of a frame that is compressed.
 const BYTES_MIN: usize = 1_024;
 /// zstd's fastest level, because the processor is the bottleneck more often than the network.
 const LEVEL: i32 = 1;
-/// Maximum number of consecutive frames sent without a try.
+/// Maximum number of consecutive frames sent without an attempt to compress them.
 const SKIP_MAX: u32 = 64;
-/// Maximum size of a frame in bytes, decompressed; a larger one is refused.
+/// Maximum size of a frame in bytes after decompression; a larger frame is refused.
 pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
 
 /// Compresses one lane's frames.
 #[derive(Default)]
 pub(crate) struct Compression {
-    /// Number of frames still to be sent without a try.
+    /// Number of frames still to be sent without an attempt to compress them.
     skip: u32,
-    /// Number of frames that were skipped after the last failure; doubled at the next one.
+    /// Number of frames that the last failed attempt skipped; the next failed attempt skips twice as many.
     next_skip: u32,
 }
 
 impl Compression {
-    /// Compresses a frame; `None` if it was not tried or not enough was saved.
+    /// Compresses a frame; `None` if there was no attempt, or too little was saved.
     pub(crate) fn compress(&mut self, frame: &[u8]) -> Option<Bytes> {
         if frame.len() < BYTES_MIN {
             return None;

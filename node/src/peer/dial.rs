@@ -1,6 +1,6 @@
-//! Connections to one member: opened when messages wait, closed after a long idle time. Owns backoff and the detection of broken
-//! connections. Does not own the waiting messages (`lanes.rs`). Every attempt resolves the host name again, because a member keeps
-//! its name and not its address.
+//! Connections to one member. A connection is opened when messages wait, and closed after a long idle time. Owns
+//! backoff and the detection of broken connections. Does not own the waiting messages (`lanes.rs`). Every attempt
+//! resolves the host name again, because a member that restarts keeps its name but may change its IP address.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,14 +19,14 @@ const STREAM_WINDOW: u32 = 8 << 20;
 /// HTTP/2 window of a connection, in bytes.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Interval of pings, and time limit of their answers: a dead network is detected within twice this value.
+/// Interval of pings, and time limit of each answer. A broken network is therefore detected within twice this value.
 const PING: Duration = Duration::from_secs(2);
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 /// Time without messages after which a connection is closed.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// Why there is no connection to a member.
+/// Reason why there is no connection to a member.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
     /// Neither the configuration nor a greeting of the member contains its address.
@@ -81,7 +81,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Connects one lane to `to` whenever messages wait. Runs until the link is dropped, which aborts it.
+/// Connects one lane to `to` whenever messages wait. Runs until the task is aborted, which happens when the link is
+/// dropped.
 pub(crate) async fn keep(peers: Arc<Peers>, to: MemberId, lane: Arc<Lane>) {
     let mut back_off = BACK_OFF_MIN;
     loop {
@@ -109,11 +110,11 @@ pub(crate) async fn keep(peers: Arc<Peers>, to: MemberId, lane: Arc<Lane>) {
 
 struct Broken {
     reason: String,
-    /// Whether the connection had been open; otherwise the attempt to connect failed.
+    /// Whether the connection was open before it broke; otherwise the attempt to connect failed.
     was_open: bool,
 }
 
-/// Opens one connection and sends messages until it ends. `Ok`: closed because it was idle.
+/// Opens one connection and sends messages until the connection ends. `Ok`: it was closed because it was idle.
 async fn send_messages(peers: &Arc<Peers>, to: MemberId, lane: &Arc<Lane>) -> Result<(), Broken> {
     let not_open = |reason: ConnectError| Broken { reason: reason.to_string(), was_open: false };
     let url = peers.url(to).ok_or_else(|| not_open(ConnectError::UnknownAddress))?;

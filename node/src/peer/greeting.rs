@@ -1,5 +1,5 @@
-//! Owns the checks of the greeting with which a member opens a connection. Does not own what follows (`listen.rs`, `snapshot.rs`)
-//! nor whether the member was removed (`raft`).
+//! Owns the checks of the greeting with which a member opens a connection. Does not own the handling of the messages
+//! after it (`listen.rs`, `snapshot.rs`) nor the check whether the member was removed (`raft`).
 
 use proto::peer::Greeting;
 use raft::MemberId;

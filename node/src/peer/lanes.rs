@@ -1,5 +1,5 @@
-//! Messages that wait for one member, in lanes that never delay each other. Owns the limits: messages above them are dropped, which
-//! Raft tolerates. Does not own connections (`dial.rs`).
+//! Messages that wait for one member, in lanes that never delay each other. Owns the limits of the lanes: messages
+//! above a limit are dropped, which Raft tolerates. Does not own connections (`dial.rs`).
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,14 +16,15 @@ use tokio::sync::Notify;
 use crate::metrics::Metrics;
 use crate::peer::compression::Compression;
 
-/// Payload bytes that may wait in one lane; above Raft's limit of inflight bytes, so that only forwarded commands can reach it.
+/// Maximum payload bytes that wait in one lane. The value is above Raft's limit of inflight bytes, so that only
+/// forwarded commands can reach it.
 const BYTES_MAX: usize = 32 << 20;
-/// Messages that may wait in one lane.
+/// Maximum number of messages that wait in one lane.
 const MESSAGES_MAX: usize = 8_192;
-/// Size in bytes at which no further message is added to a frame.
+/// Size of a frame in bytes; once a frame has this size, no further message is added to it.
 const FRAME_BYTES: usize = 2 << 20;
 
-/// Lane of a message.
+/// The lane that a message uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaneKind {
     /// Votes, heartbeats, acknowledgements and reads, which are small and urgent.
@@ -33,7 +34,8 @@ pub(crate) enum LaneKind {
 }
 
 impl LaneKind {
-    /// Returns the lane of a message. All appends use one lane, with or without entries, so that they keep their order.
+    /// Returns the lane of a message. All appends use the same lane, with or without entries, so that their order is
+    /// preserved.
     pub(crate) fn of(message: &Message) -> Self {
         match message.body {
             Body::Append(_) | Body::Propose { .. } => Self::Bulk,
@@ -56,7 +58,7 @@ pub(crate) struct Lane {
     stream: AtomicWaker,
     /// Wakes the dialer when a message is added while the lane is disconnected.
     pub(crate) messages_wait: Notify,
-    /// Number of the connection that sends; 0 if the lane is disconnected.
+    /// Number of the connection that sends this lane's messages; 0 if the lane is disconnected.
     connection: AtomicU64,
     /// Number of the newest connection.
     connections: AtomicU64,
@@ -88,7 +90,7 @@ impl Lane {
         dropped
     }
 
-    /// Drops the waiting messages, because they are outdated after a broken connection.
+    /// Drops the waiting messages. They are outdated after a connection has broken.
     pub(crate) fn clear(&self) {
         *self.lock() = Waiting::default();
     }
@@ -98,7 +100,7 @@ impl Lane {
         self.lock().messages.is_empty()
     }
 
-    /// Tests whether messages were added since the last call.
+    /// Returns whether messages were added since the last call of this method.
     pub(crate) fn was_used(&self) -> bool {
         self.used.swap(false, Ordering::Relaxed)
     }
@@ -123,19 +125,21 @@ fn bytes_of(message: &Message) -> usize {
     }
 }
 
-/// Frames of one connection: a greeting, then the waiting messages, as many as there are each time the connection can send.
+/// Frames of one connection: first a greeting, then frames of waiting messages. Whenever the connection can send, one
+/// frame takes as many waiting messages as fit.
 pub(crate) struct Frames {
     lane: Arc<Lane>,
     connection: u64,
     greeting: Option<Greeting>,
     compression: Compression,
-    /// Messages removed from the lane and not sent yet, in reverse order: the next one is the last.
+    /// Messages that were removed from the lane but are not sent yet, in reverse order: the message to be sent next is
+    /// the last element.
     unsent: Vec<Message>,
     metrics: Metrics,
 }
 
 impl Frames {
-    /// Creates the stream that the lane wakes from now on.
+    /// Creates the stream of frames. From now on the lane wakes this stream when messages are added.
     pub(crate) fn new(lane: Arc<Lane>, greeting: Greeting, metrics: Metrics) -> Self {
         let connection = lane.connections.fetch_add(1, Ordering::Relaxed) + 1;
         lane.connection.store(connection, Ordering::Release);
@@ -172,7 +176,7 @@ impl Frames {
 
 impl Drop for Frames {
     fn drop(&mut self) {
-        // Unless a newer connection sends already.
+        // Marks the lane as disconnected, unless a newer connection already sends its messages.
         let _ = self.lane.connection.compare_exchange(self.connection, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 }

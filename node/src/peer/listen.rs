@@ -23,7 +23,8 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Creates the service. It passes messages to `peers` once they are set, and refuses all calls to a blank member before.
+    /// Creates the service. Once `peers` is set, the service passes messages to it; before, the member is blank and all
+    /// calls are refused.
     pub(crate) fn new(peers: Arc<OnceLock<Arc<Peers>>>) -> Self {
         Self { peers }
     }
@@ -56,7 +57,7 @@ impl Peer for Listener {
                     decompress(&bytes).ok_or_else(|| Status::data_loss("a frame could not be decompressed"))?
                 }
                 Some(Kind::Greeting(_)) => return Err(Status::invalid_argument("a second greeting")),
-                // A kind of frame that a later version sends.
+                // This version does not know this kind of frame: a later version sent it.
                 None => continue,
             };
             let mut messages =

@@ -1,5 +1,6 @@
-//! Transfer of snapshots between members: on a connection of its own, in chunks, within a rate limit. A received snapshot is verified
-//! and durable before the core is notified. Owns the transfer. Does not own whether a snapshot is installed (`raft`).
+//! Transfer of snapshots between members: on a separate connection, in chunks, within a rate limit. A received snapshot
+//! is verified and durable before the core is notified. Owns the transfer. Does not own the decision whether a snapshot
+//! is installed (`raft`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,18 +20,19 @@ use tonic::{Response, Status, Streaming};
 use crate::peer::dial::{self, ConnectError};
 use crate::peer::{Peers, greeting};
 
-/// Chunks that are read or received in advance.
+/// Maximum number of chunks that are read or received in advance.
 const CHUNKS_AHEAD: usize = 4;
-/// Payload bytes in one message.
+/// Maximum payload bytes in one message.
 const CHUNK_BYTES: usize = 256 << 10;
-/// Time without progress after which either side aborts a transfer.
+/// Time without progress after which the sender or the receiver aborts a transfer.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Token bucket over all snapshots that this member sends; the bytes of one second may be sent at once.
+/// Token bucket for all snapshots that this member sends. After an idle time, the bytes of one second may be sent
+/// without waiting.
 #[derive(Debug)]
 pub(crate) struct Rate {
     bytes_per_second: u64,
-    /// Time at which all bytes granted so far are paid for.
+    /// Time at which the rate limit has allowed all bytes granted so far.
     paid_at: Mutex<Instant>,
 }
 
@@ -58,8 +60,8 @@ impl Rate {
     }
 }
 
-/// Reports the end of a transfer to the core when dropped, so that the report is never missing: without it the core would begin no
-/// further transfer to this member.
+/// Reports the end of a transfer to the core when dropped, so that the report is never missing. Without the report, the
+/// core would never begin another transfer to this member.
 struct Ending {
     peers: Arc<Peers>,
     to: MemberId,
@@ -78,8 +80,8 @@ impl Drop for Ending {
     }
 }
 
-/// Begins to send the newest snapshot, which must reach `at_least`, to a member, and reports the outcome to the core. Aborts a
-/// transfer to the same member that is under way.
+/// Begins to send the newest snapshot to a member, and reports the outcome to the core. The snapshot must contain the
+/// entry at `at_least`. Aborts a transfer to the same member that is in progress.
 pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, number: u64, term: Term, at_least: Index) {
     let ending = Ending { peers: Arc::clone(peers), to, number, arrived: Err(()) };
     let task = peers.runtime.spawn(async move {
@@ -97,7 +99,7 @@ pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, number: u64, term: Term, a
     }
 }
 
-/// Why a snapshot was not sent.
+/// Reason why a snapshot was not sent.
 #[derive(Debug, thiserror::Error)]
 enum SendError {
     /// The receiver cannot be reached.
@@ -112,7 +114,7 @@ enum SendError {
     /// The task that reads from the disk panicked or was cancelled.
     #[error(transparent)]
     Reading(#[from] JoinError),
-    /// A step took too long.
+    /// A step made no progress within [`STALL_TIMEOUT`].
     #[error("{what} for {STALL_TIMEOUT:?}")]
     Stalled {
         /// What did not happen.
@@ -126,7 +128,7 @@ enum SendError {
     Refused(Status),
 }
 
-/// Returns the snapshot's size in bytes.
+/// Sends the newest snapshot. Returns its size in bytes.
 async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> Result<u64, SendError> {
     let url = peers.url(to).ok_or(ConnectError::UnknownAddress)?;
     let snapshots = peers.snapshots.clone();
@@ -149,7 +151,7 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
     let call = client.snapshot(ReceiverStream::new(body));
     tokio::pin!(call);
     let (fed, answer) = tokio::select! {
-        // The receiver refused the snapshot, so the remaining chunks are not sent.
+        // The receiver has answered early with a refusal, so the remaining chunks are not sent.
         answer = &mut call => (Ok(()), answer),
         fed = feed => (fed, within_limit(&mut call, "no answer was received").await?),
     };
@@ -157,7 +159,7 @@ async fn send(peers: &Arc<Peers>, to: MemberId, term: Term, at_least: Index) -> 
     fed.map(|()| info.bytes)
 }
 
-/// Result of an operation, or an error if it takes longer than [`STALL_TIMEOUT`].
+/// Returns the result of an operation, or an error if the operation takes longer than [`STALL_TIMEOUT`].
 async fn within_limit<T>(operation: impl Future<Output = T>, what: &'static str) -> Result<T, SendError> {
     tokio::time::timeout(STALL_TIMEOUT, operation).await.map_err(|_| SendError::Stalled { what })
 }
@@ -203,7 +205,8 @@ pub(super) async fn receive(
     let size = offer.size_bytes;
     let offered = Offered { from, term: Term(offer.term), meta, size_bytes: size, crc32c: offer.crc32c };
     let peers_of_writer = Arc::clone(peers);
-    // A separate task, so that it completes even if the sender disconnects after the last byte.
+    // The snapshot is written by a separate task, so that the write completes even if the sender disconnects after the
+    // last byte.
     let writing = tokio::task::spawn_blocking(move || {
         let chunks = std::iter::from_fn(|| received.blocking_recv());
         incoming_snapshot::keep(&peers_of_writer.snapshots, &peers_of_writer.shared, offered, chunks)
