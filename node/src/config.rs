@@ -25,8 +25,8 @@ pub struct RunArgs {
     /// Address on which probes and metrics are served.
     #[arg(long, env = "RAFT_NODE_HTTP_ADDR", default_value = "0.0.0.0:2381")]
     pub http_addr: SocketAddr,
-    /// URL at which other members reach this one, such as `http://demo-1.demo-members:2380`; the URL in the cluster identity takes
-    /// precedence.
+    /// URL at which other members reach this one, such as `http://demo-1.demo-members:2380`; a URL in the cluster
+    /// identity takes precedence.
     #[arg(long, env = "RAFT_NODE_ADVERTISE_PEER_URL", default_value = "")]
     pub advertise_peer_url: String,
     /// URL at which clients reach this member; the URL in the cluster identity takes precedence.
@@ -45,8 +45,8 @@ pub struct RunArgs {
     /// Upper limit of the drift between two members' clocks during one lease.
     #[arg(long, env = "RAFT_NODE_CLOCK_DRIFT", default_value = "50ms", value_parser = duration)]
     pub clock_drift: Duration,
-    /// Serve linearizable reads from the leader lease, without a quorum round: faster, but only correct while clocks drift less than
-    /// --clock-drift.
+    /// Serve linearizable reads from the leader lease, without a quorum round. This is faster, but only correct while
+    /// clocks drift less than --clock-drift.
     #[arg(long, env = "RAFT_NODE_LEASE_READS", default_value = "false", action = ArgAction::Set)]
     pub lease_reads: bool,
     /// Names of the members that should lead when they can, such as those of one zone, separated by commas. Give every

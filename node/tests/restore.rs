@@ -1,5 +1,5 @@
-//! Tests of a blank member in this process that starts a new cluster from a backup. Does not use an object store: the tests
-//! supply the fetch.
+//! Tests of a blank member, in this process, that starts a new cluster from a backup. Does not use an object store: the
+//! tests supply the function that fetches the backup.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ struct Cli {
     run: RunArgs,
 }
 
-/// A directory that is removed when this is dropped.
+/// A directory that is removed when this value is dropped.
 struct Scratch(PathBuf);
 
 impl Drop for Scratch {
@@ -36,7 +36,8 @@ impl Drop for Scratch {
 fn blank() -> (Running, Scratch) {
     let address = own_address();
     let scratch = Scratch(std::env::temp_dir().join(format!("raft-node-restore-{}-{address}", std::process::id())));
-    // A killed process may have left the directory, and the system reuses process IDs.
+    // The directory may be left from an earlier run: that process may have been killed, and the system reuses process
+    // IDs.
     let _ = std::fs::remove_dir_all(&scratch.0);
     let ports = [("--client-addr", 2379), ("--peer-addr", 2380), ("--http-addr", 2381)];
     let ports = ports.into_iter().flat_map(|(flag, port)| [flag.to_owned(), format!("{address}:{port}")]);
@@ -69,7 +70,7 @@ fn endless() -> Fetch {
     Box::new(|_| Box::pin(std::future::pending()))
 }
 
-/// A fetch that delivers a backup of one key.
+/// A fetch function that delivers a backup with one key.
 fn of_one_key(member: MemberId) -> Fetch {
     Box::new(move |snapshots| Box::pin(std::future::ready(Ok(receive(member, &snapshots)))))
 }
@@ -103,7 +104,8 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     assert!(waited.await.is_ok(), "{what}");
 }
 
-/// Returns the time when the failed attempt began.
+/// Runs an attempt that fails, and asserts that the member stays in phase Restoring. Returns the time at which the
+/// attempt began.
 async fn a_failed_attempt_leaves_the_member_restoring(handle: &Handle) -> Instant {
     let (begun, began) = tokio::sync::oneshot::channel();
     let fetch: Fetch = Box::new(move |snapshots| {
@@ -120,8 +122,8 @@ async fn a_failed_attempt_leaves_the_member_restoring(handle: &Handle) -> Instan
     began.await.expect("the attempt began")
 }
 
-/// The pause between attempts does not depend on how often the order is repeated; the operator repeats it in each pass.
-/// Measured from the beginning of the failed attempt, because the time of its failure is not known exactly.
+/// The operator repeats the order in each pass. Repeated orders must not change the pause between attempts. The pause
+/// is measured from the beginning of the failed attempt, because the time of its failure is not known exactly.
 async fn the_next_attempt_waits(handle: &Handle, failed: Instant) {
     let (begun, began) = tokio::sync::oneshot::channel();
     let begun = Arc::new(Mutex::new(Some(begun)));

@@ -1,5 +1,5 @@
-//! A full backup: writes the image first and the manifest last. Owns this order and the guarantee that a name denotes one backup.
-//! Does not own the transfer of the image (`upload.rs`).
+//! A full backup: writes the image first and the manifest last. Owns this order, and the guarantee that a name never
+//! denotes two different backups. Does not own the transfer of the image (`upload.rs`).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -28,7 +28,7 @@ const PUBLISH_ATTEMPTS: u32 = 4;
 pub struct Backup {
     /// Name of the backup. It is never reused: a second request with this name returns the first backup.
     pub name: String,
-    /// Cluster that the state belongs to.
+    /// Cluster whose state is backed up.
     pub cluster: ClusterId,
     /// Member that writes the backup.
     pub member: MemberId,
@@ -41,17 +41,17 @@ pub struct Backup {
 /// Backup that exists in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinishedBackup {
-    /// Key of its manifest in the bucket, which a restore needs.
+    /// Key of the backup's manifest in the bucket, which a restore needs.
     pub manifest: String,
-    /// SHA-256 of its image, in hexadecimal.
+    /// SHA-256 of the backup's image, in hexadecimal.
     pub sha256: String,
-    /// Size of its image in bytes.
+    /// Size of the backup's image in bytes.
     pub size_bytes: u64,
-    /// Index of the last entry in it.
+    /// Index of the last entry in the backup.
     pub index: u64,
-    /// Term of the last entry in it.
+    /// Term of the last entry in the backup.
     pub term: u64,
-    /// Revision of the store in it.
+    /// Revision of the store in the backup.
     pub revision: i64,
 }
 
@@ -71,7 +71,7 @@ impl FinishedBackup {
 /// Returns the backup of this name; `None` if it does not exist.
 ///
 /// # Errors
-/// Returns why the store could not answer, or why the manifest is not valid. It is then unknown whether the backup exists.
+/// Returns why the store could not answer, or why the manifest is not valid. Whether the backup exists is then unknown.
 pub async fn find(access: &Access, cluster: ClusterId, name: &str) -> Result<Option<FinishedBackup>, ArchiveError> {
     let key = Folder::new(&access.store.prefix, cluster)?.manifest(name)?;
     look_up(access, &access.connect()?, cluster, &key).await
@@ -93,8 +93,8 @@ async fn look_up(
     }
 }
 
-/// Writes a backup, or returns the one that already has its name. Can be dropped at any time: afterwards the backup either does not
-/// exist or is complete.
+/// Writes a backup, or returns the existing backup of the same name. The future can be dropped at any time: afterwards
+/// the backup either does not exist or is complete.
 ///
 /// # Errors
 /// Returns why the backup was not written. No manifest names the bytes that were sent.
@@ -137,8 +137,8 @@ pub async fn backup(access: &Access, backup: Backup, progress: &Progress) -> Res
     publish(access, &store, cluster, &key, manifest).await
 }
 
-/// Writes the manifest unless it exists. If it exists, the backup counts as done, because an answer may have been lost: the manifest
-/// names a complete backup of this name, written by this call or by another one.
+/// Writes the manifest unless it exists. If it exists, the backup counts as done, because an answer may have been lost:
+/// the existing manifest names a complete backup of this name, written by this call or by another call.
 async fn publish(
     access: &Access,
     store: &dyn ObjectStore,
@@ -211,7 +211,8 @@ mod tests {
         }
     }
 
-    /// After a lost answer, a caller cannot distinguish its own manifest from that of another call. Both name a complete backup.
+    /// After a lost answer, a caller cannot distinguish its own manifest from the manifest of another call. Both
+    /// manifests name a complete backup.
     #[tokio::test]
     async fn a_manifest_that_exists_already_counts_as_done() {
         let (access, store, cluster) = (access(), InMemory::new(), ClusterId([7; 16]));

@@ -1,5 +1,5 @@
-//! Download of a backup, with checks of every byte. Owns the requests in flight and the checks. Does not own the meaning of the bytes
-//! (`mvcc::image`).
+//! Download of a backup, with checks of every byte. Owns the requests in flight and the checks. Does not own the
+//! meaning of the bytes (`mvcc::image`).
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -39,11 +39,11 @@ pub(super) async fn read_manifest(
     Manifest::decode(key.as_ref(), &found.bytes().await.map_err(interpret)?)
 }
 
-/// Fetches the image that a manifest names, and sends its chunks to `to` in order. On success, all chunks were sent and match the
-/// checksums in the manifest.
+/// Fetches the image that a manifest names, and sends its chunks to `to` in order. On success, all chunks were sent,
+/// and every chunk matches its checksum in the manifest.
 ///
 /// # Errors
-/// Returns why the image was not fetched. Chunks that were sent before must not be used.
+/// Returns why the image was not fetched. Some chunks may have been sent already; the receiver must not use them.
 pub(super) async fn fetch_image(
     access: &Access,
     store: &dyn ObjectStore,
@@ -76,7 +76,8 @@ fn ranges(size: u64, chunk: u64) -> impl Iterator<Item = Range<u64>> {
     (0..size.div_ceil(chunk)).map(move |number| number * chunk..((number + 1) * chunk).min(size))
 }
 
-/// Fetches one chunk, and a second time if its checksum does not match, because it may have been damaged only in transit.
+/// Fetches one chunk. If its checksum does not match, fetches it once more, because the chunk may have been damaged
+/// only in transit.
 async fn fetch_chunk(
     access: &Access,
     store: &dyn ObjectStore,
@@ -94,8 +95,8 @@ async fn fetch_chunk(
     Err(ArchiveError::corrupt(key.as_ref(), format!("bytes {start} to {end} do not match their checksum")))
 }
 
-/// Interprets an error of a ranged read. A refused range means that the object is too short, and a missing object that it was
-/// deleted; in both cases the backup is damaged.
+/// Interprets an error of a ranged read. A refused range means that the object is too short, and a missing object means
+/// that it was deleted. In both cases the backup is damaged.
 fn shortened(access: &Access, key: &Path, error: &object_store::Error) -> ArchiveError {
     match access.interpret(error) {
         ArchiveError::StoreRefused { reason } if reason.contains("416") || reason.contains("range") => {

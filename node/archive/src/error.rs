@@ -1,5 +1,5 @@
-//! Errors of backups, restores and probes: a cause for machines and a sentence for people. Owns both, and the interpretation of an
-//! object store's errors. Does not own retries (`store.rs`).
+//! Errors of backups, restores and probes: a cause for programs and a sentence for people. Owns both, and the
+//! interpretation of an object store's errors. Does not own retries (`store.rs`).
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -7,16 +7,17 @@ use std::path::PathBuf;
 use object_store::client::HttpError;
 use storage::ClusterId;
 
-/// Why a backup, restore or probe failed. A failed backup does not exist; a failed restore left the volume blank.
+/// Reason why a backup, restore or probe failed. After a failed backup, no backup exists; after a failed restore, the
+/// volume is blank.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// The store does not answer, or answers with server errors only.
+    /// The store does not answer, or answers only with server errors.
     #[error("the object store does not answer: {reason}; check its endpoint, and that members can reach it")]
     StoreUnreachable {
         /// Error of the last attempt.
         reason: String,
     },
-    /// The store refuses, for a reason that no other variant covers.
+    /// The store refuses the request for a reason that no other variant covers.
     #[error("the object store refused: {reason}")]
     StoreRefused {
         /// Answer of the store.
@@ -33,9 +34,9 @@ pub enum ArchiveError {
     /// There are no credentials.
     #[error("no credentials: {path} cannot be read ({reason}); create the credentials Secret with both keys", path = path.display())]
     CredentialsMissing {
-        /// File that was to be read.
+        /// File that cannot be read.
         path: PathBuf,
-        /// Why it cannot be read.
+        /// Error of the operating system.
         reason: String,
     },
     /// The bucket does not exist.
@@ -55,7 +56,7 @@ pub enum ArchiveError {
     BackupCorrupt {
         /// Key of the object.
         key: String,
-        /// What does not match.
+        /// The difference between what was read and what was expected.
         reason: String,
     },
     /// The backup belongs to another cluster.
@@ -105,8 +106,8 @@ impl ArchiveError {
         Self::MemberFailed { reason: reason.to_string() }
     }
 
-    /// Interprets an error of the store. S3's error codes take precedence over the HTTP status, because servers agree more on the
-    /// codes.
+    /// Interprets an error of the store. S3's error codes take precedence over the HTTP status, because S3 servers
+    /// differ more in the status than in the code.
     pub(super) fn interpret(error: &object_store::Error, bucket: &str) -> Self {
         let text = in_full(error);
         let code = element(&text, "Code").unwrap_or_default();
@@ -138,7 +139,7 @@ const CREDENTIAL_CODES: [&str; 8] = [
     "XAdminUserNotFound", // versitygw without an account service, with status 404
 ];
 
-/// Returns true if the error is one of the connection, so that the server has sent no usable answer.
+/// Returns true if the connection failed; the server has then sent no usable answer.
 fn is_transport(error: &object_store::Error) -> bool {
     causes(error).any(|cause| cause.is::<HttpError>())
 }
@@ -147,7 +148,8 @@ fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn
     std::iter::successors(Some(error), |&error| error.source())
 }
 
-/// An error and its sources in one line. Most errors repeat their source in their text, which is then included once.
+/// Text of an error and its sources in one line. Most errors contain the text of their source; that text is then not
+/// repeated.
 fn in_full(error: &object_store::Error) -> String {
     let mut text = String::new();
     for cause in causes(error) {
@@ -162,7 +164,7 @@ fn in_full(error: &object_store::Error) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Code and message of the server's answer, otherwise the error itself; shortened.
+/// Code and message of the server's answer, or the text of the error if there is no such answer; shortened.
 fn in_short(text: &str) -> String {
     const CHARACTERS_MAX: usize = 300;
     let short = match (element(text, "Code"), element(text, "Message")) {
@@ -173,7 +175,7 @@ fn in_short(text: &str) -> String {
     short.chars().take(CHARACTERS_MAX).collect()
 }
 
-/// Text of an element in S3's small XML answers.
+/// Text of the element `name` in one of S3's small XML answers.
 fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     rest.split_once(&format!("</{name}>")).map(|(inside, _)| inside)

@@ -1,4 +1,4 @@
-//! Names of objects in a bucket. Owns all of them. Does not own the objects.
+//! Names of objects in a bucket. Owns all of these names. Does not own the objects.
 
 use object_store::path::Path;
 use raft::{EntryId, MemberId};
@@ -42,17 +42,17 @@ impl Folder {
 
     /// Name of the image of a full backup, relative to the folder; derived from its content.
     pub(super) fn base(revision: i64, applied: EntryId, sha256: &str) -> String {
-        // Padded, so that names sort by revision.
+        // The revision is padded with zeros, so that names sort by revision.
         let digits: String = sha256.chars().take(16).collect();
         format!("base/{revision:019}-{:020}-{digits}.snap", applied.index.0)
     }
 
-    /// Key of an object with this name relative to the folder.
+    /// Key of an object whose name is relative to the folder.
     pub(super) fn object(&self, relative: &str) -> Result<Path, ArchiveError> {
         key(&format!("{}/{relative}", self.path))
     }
 
-    /// Key of the object that a member writes to test whether it can.
+    /// Key of the object that a member writes to test whether it can write to the bucket.
     pub(super) fn probe(&self, member: MemberId) -> Result<Path, ArchiveError> {
         key(&format!("{}/probe/{member}", self.path))
     }
@@ -67,7 +67,7 @@ pub(super) fn key(text: &str) -> Result<Path, ArchiveError> {
         .map_err(|reason| ArchiveError::Invalid(format!("{text:?} is not a valid key of an object: {reason}")))
 }
 
-/// Folder of a manifest: the part of its key before `/manifest/`.
+/// Folder in which a manifest is: the part of the manifest's key before `/manifest/`.
 pub(super) fn folder_of(manifest: &Path) -> Option<Folder> {
     let (path, name) = manifest.as_ref().rsplit_once("/manifest/")?;
     (!name.contains('/')).then(|| Folder { path: path.to_owned() })

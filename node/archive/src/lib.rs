@@ -1,9 +1,9 @@
-//! Backups to S3-compatible object storage, and restores from it. It never delays a write, because it works on an immutable view or
-//! on a blank volume.
+//! Backups to S3-compatible object storage, and restores from it. Neither delays a write, because a backup reads an
+//! immutable view and a restore writes to a blank volume.
 //!
 //! Owns object names, manifests, checks and the causes of failures. Does not own the schedule of backups, the cluster's
-//! configuration, nor anything of the driver: its inputs and outputs are plain values. `node/docs/archive_layout.md` describes the
-//! objects in the bucket.
+//! configuration, nor any part of the driver: inputs and outputs of this crate are plain values.
+//! `node/docs/archive_layout.md` describes the objects in the bucket.
 
 mod layout;
 mod manifest;

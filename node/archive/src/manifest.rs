@@ -1,5 +1,6 @@
-//! The manifest of a backup: a small object, written once and last, with the name and the checksums of the image. Owns its format,
-//! which `node/docs/archive_layout.md` documents, and its checks. Does not own its transfer (`backup.rs`, `download.rs`).
+//! The manifest of a backup: a small object, written once, after the image, with the name and the checksums of the
+//! image. Owns the manifest's format, which `node/docs/archive_layout.md` documents, and its checks. Does not own its
+//! transfer (`backup.rs`, `download.rs`).
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -9,9 +10,9 @@ use crate::error::ArchiveError;
 
 /// Version of the format of the manifest and of the image.
 const FORMAT_VERSION: u32 = 1;
-/// Bytes of the image that share one checksum; a restore requests one chunk at a time.
+/// Bytes of a chunk, the part of the image that one checksum covers. A restore requests the image chunk by chunk.
 pub(super) const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
-/// Maximum size in bytes of a manifest that is read: enough for an image of several TiB.
+/// Maximum size in bytes of a manifest that a restore accepts. It is enough for an image of several TiB.
 pub(super) const MANIFEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Manifest of a backup. The order of fields is part of the format, because the checksum covers it.
@@ -20,7 +21,7 @@ pub(super) const MANIFEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 pub(super) struct Manifest {
     pub(super) format_version: u32,
     pub(super) kind: Kind,
-    /// 32 hexadecimal digits.
+    /// ID of the cluster, 32 hexadecimal digits.
     pub(super) cluster_id: String,
     pub(super) name: String,
     /// Name of the image, relative to the cluster's folder.
@@ -29,23 +30,23 @@ pub(super) struct Manifest {
     /// SHA-256 of the image, 64 hexadecimal digits.
     pub(super) sha256: String,
     pub(super) chunk_bytes: u64,
-    /// CRC-32C of each chunk of the image, 8 hexadecimal digits; the last chunk may be shorter.
+    /// CRC-32C of each chunk of the image, 8 hexadecimal digits each. The last chunk may be shorter than the others.
     pub(super) chunk_crc32c: Vec<String>,
     pub(super) index: u64,
     pub(super) term: u64,
     pub(super) revision: i64,
     pub(super) compact_revision: i64,
-    /// Keyspace hash at the revision, as etcd computes it, 8 hexadecimal digits.
+    /// Hash of the keyspace at the backup's revision, computed as by etcd, 8 hexadecimal digits.
     pub(super) keyspace_hash: String,
     /// Time stamp of the newest command in the image, in milliseconds since the Unix epoch.
     pub(super) time_ms: u64,
-    /// Time of the backup by the member's clock, in milliseconds since the Unix epoch.
+    /// Time of the backup according to the member's clock, in milliseconds since the Unix epoch.
     pub(super) created_ms: u64,
     /// ID of the member that wrote the backup, in hexadecimal.
     pub(super) member_id: String,
-    /// Version of that member's program.
+    /// Version of the program of the member that wrote the backup.
     pub(super) version: String,
-    /// SHA-256 of this document as compact JSON with an empty checksum, 64 hexadecimal digits.
+    /// SHA-256 of this manifest, encoded as compact JSON with an empty `checksum`; 64 hexadecimal digits.
     pub(super) checksum: String,
 }
 
@@ -56,14 +57,14 @@ pub(super) enum Kind {
     Full,
 }
 
-/// Part of the manifest that shows whether this program can read the rest.
+/// The field of a manifest that shows whether this program can read the other fields.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Version {
     format_version: u32,
 }
 
-/// Bytes in hexadecimal.
+/// Returns the bytes in hexadecimal.
 pub(super) fn hex(digest: &[u8]) -> String {
     use std::fmt::Write as _;
     digest.iter().fold(String::with_capacity(digest.len() * 2), |mut text, byte| {
@@ -120,7 +121,7 @@ impl Manifest {
     /// Checks that the manifest belongs to the expected cluster.
     ///
     /// # Errors
-    /// Returns [`ArchiveError::BackupForeign`] if it belongs to another one.
+    /// Returns [`ArchiveError::BackupForeign`] if the manifest belongs to another cluster.
     pub(super) fn require_cluster(&self, key: &str, expected: ClusterId) -> Result<(), ArchiveError> {
         if self.cluster_id == expected.to_string() {
             return Ok(());

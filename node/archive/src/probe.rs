@@ -1,5 +1,5 @@
-//! Test whether the bucket can be used with the credentials that are mounted now. Owns one small object for each member of a
-//! cluster. Does not own the report (`raft-node`'s admin service).
+//! Tests whether this member can use the bucket with its current credentials. Owns one small object in the bucket for
+//! each member of a cluster. Does not own the report (`raft-node`'s admin service).
 
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use raft::MemberId;
@@ -9,7 +9,8 @@ use crate::error::ArchiveError;
 use crate::layout::Folder;
 use crate::store::Access;
 
-/// Writes, reads, conditionally writes and deletes a small object in the cluster's folder.
+/// Writes, reads, conditionally writes and deletes a small object in the cluster's folder, because backups and restores
+/// need these operations.
 ///
 /// # Errors
 /// Returns why a backup would fail.
@@ -17,7 +18,7 @@ pub async fn probe(access: &Access, cluster: ClusterId, member: MemberId) -> Res
     let key = Folder::new(&access.store.prefix, cluster)?.probe(member)?;
     let store = access.connect()?;
     let interpret = |error: object_store::Error| match access.interpret(&error) {
-        // The object was written just before, so the store lost it.
+        // The object was written immediately before, so the store has lost it.
         ArchiveError::BackupNotFound { key } => {
             ArchiveError::StoreRefused { reason: format!("{key} was written and does not exist") }
         }
@@ -29,7 +30,8 @@ pub async fn probe(access: &Access, cluster: ClusterId, member: MemberId) -> Res
     if read != content.as_bytes() {
         return Err(ArchiveError::StoreRefused { reason: format!("{key} has other content than was written") });
     }
-    // A manifest is written with this condition. On a store that ignores it, a second backup could replace one of the same name.
+    // Backups write their manifests with this condition. If a store ignored it, a second backup of the same name could
+    // replace the first one.
     match store.put_opts(&key, content.into(), PutOptions::from(PutMode::Create)).await {
         Err(object_store::Error::AlreadyExists { .. }) => {}
         Err(other) => return Err(interpret(other)),
@@ -39,7 +41,8 @@ pub async fn probe(access: &Access, cluster: ClusterId, member: MemberId) -> Res
         }
     }
     match store.delete(&key).await.map_err(|error| access.interpret(&error)) {
-        // Credentials without the permission to delete are sufficient, because only this object is ever deleted.
+        // Credentials without the permission to delete are sufficient, because a member deletes no object except this
+        // one.
         Ok(()) | Err(ArchiveError::CredentialsRefused { .. } | ArchiveError::BackupNotFound { .. }) => Ok(()),
         Err(other) => Err(other),
     }

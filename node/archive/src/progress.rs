@@ -1,4 +1,5 @@
-//! Progress of a transfer, for reports during it. Owns two counts. Does not own the transfer (`upload.rs`, `download.rs`).
+//! Progress of a transfer, for reports while it runs. Owns two counts. Does not own the transfer (`upload.rs`,
+//! `download.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ impl Progress {
         self.0.done.load(Ordering::Relaxed)
     }
 
-    /// Bytes in total; 0 while unknown.
+    /// Total bytes of the transfer; 0 while unknown.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.0.total.load(Ordering::Relaxed)

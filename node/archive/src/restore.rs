@@ -1,5 +1,6 @@
-//! Turns a backup into the snapshot from which a new cluster starts. Owns what a restore changes: revisions are raised, the history
-//! is compacted, and the configuration has one voter. Does not own the identity that the caller then writes to the volume.
+//! Turns a backup into the snapshot from which a new cluster starts. Owns the changes that a restore makes: it raises
+//! the revisions, compacts the history, and sets a configuration with one voter. Does not own the identity, which the
+//! caller writes to the volume afterwards.
 
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::sync::Arc;
@@ -17,11 +18,12 @@ use crate::manifest::Manifest;
 use crate::progress::Progress;
 use crate::store::Access;
 
-/// Number by which revisions are raised, so that the new cluster reuses no revision that the old cluster may have used after the
-/// backup: a week of 1,500 writes per second (as the documentation of etcdutl's `--bump-revision` advises).
+/// Number by which revisions are raised, so that the new cluster does not reuse a revision that the old cluster may
+/// have used after the backup. It is a week of 1,500 writes per second, as the documentation of etcdutl's
+/// `--bump-revision` advises.
 pub const REVISION_BUMP: i64 = 1_000_000_000;
 
-/// Capacity in chunks of the channel between download and parser.
+/// Capacity of the channel between download and parser, in chunks.
 const CHUNKS_WAITING: usize = 1;
 const BUFFER_BYTES: usize = 1024 * 1024;
 
@@ -30,7 +32,7 @@ const BUFFER_BYTES: usize = 1024 * 1024;
 pub struct Restore {
     /// Key of the manifest in the bucket.
     pub manifest: String,
-    /// Cluster that the backup must belong to.
+    /// Cluster to which the backup must belong.
     pub source: ClusterId,
     /// ID of the only voter of the new cluster.
     pub member: MemberId,
@@ -38,21 +40,21 @@ pub struct Restore {
     pub own: MemberInfo,
 }
 
-/// Received snapshot that is ready for [`storage::Storage::bootstrap`].
+/// Snapshot made from a backup, ready for [`storage::Storage::bootstrap`].
 #[derive(Clone, Debug)]
 pub struct Restored {
     /// Metadata of the snapshot. The log of the new cluster begins directly after the backup's last entry.
     pub meta: SnapshotMeta,
-    /// First revision of the new cluster; everything before it is compacted.
+    /// First revision of the new cluster; all earlier revisions are compacted.
     pub revision: Revision,
     /// Revision of the backup.
     pub backup_revision: Revision,
-    /// Bytes of the image.
+    /// Size of the image in bytes.
     pub size_bytes: u64,
 }
 
-/// Fetches a backup, verifies it completely, and writes it as a received snapshot of a blank volume. Can be dropped at any time; the
-/// volume is blank afterwards.
+/// Fetches a backup, verifies all of it, and writes it to a blank volume as a received snapshot. The future can be
+/// dropped at any time; the volume is blank afterwards.
 ///
 /// # Errors
 /// Returns why the backup was not restored. The volume is still blank.
@@ -74,7 +76,8 @@ pub async fn restore(
     let loader = tokio::task::spawn_blocking(move || load(receiver));
     let fetched = fetch_image(access, &store, &object, &manifest, sender, progress).await;
     let loaded = loader.await.map_err(ArchiveError::member)?;
-    // An error of the fetch takes precedence, because it is the cause when the image ends early.
+    // If both the fetch and the parser failed, returns the fetch's error, because an incomplete fetch makes the parser
+    // fail.
     let loaded = match (fetched, loaded) {
         (Err(ArchiveError::BackupCorrupt { .. }), Err(reason)) if is_damaged_image(&reason) => {
             return Err(ArchiveError::corrupt(object.as_ref(), reason));
@@ -92,7 +95,7 @@ pub async fn restore(
     Ok(restored)
 }
 
-/// Tests whether an image is damaged, and not only cut off.
+/// Tests whether an image is damaged, rather than incomplete because the fetch ended early.
 fn is_damaged_image(reason: &mvcc::image::ReadError) -> bool {
     !matches!(reason, mvcc::image::ReadError::Truncated { .. } | mvcc::image::ReadError::Io(_))
 }
@@ -100,7 +103,7 @@ fn is_damaged_image(reason: &mvcc::image::ReadError) -> bool {
 fn load(receiver: mpsc::Receiver<bytes::Bytes>) -> Result<LoadedImage, mvcc::image::ReadError> {
     let mut reader = BufReader::with_capacity(BUFFER_BYTES, ChunkReader::new(receiver));
     let loaded = mvcc::image::read(&mut reader)?;
-    // Bytes after the end of the image are fetched as well, so that the checksums cover the whole object.
+    // Reads to the end of the object, also beyond the end of the image, so that the checksums cover the whole object.
     std::io::copy(&mut reader.by_ref(), &mut std::io::sink()).map_err(mvcc::image::ReadError::Io)?;
     Ok(loaded)
 }
@@ -131,7 +134,7 @@ fn write(loaded: LoadedImage, term: Term, restore: &Restore, snapshots: &Snapsho
         configuration_index: index,
     };
     let view = store.view();
-    // An attempt that was dropped may have left a received snapshot.
+    // An earlier attempt whose future was dropped may have left a received snapshot.
     snapshots.discard_received_through(index).map_err(ArchiveError::member)?;
     let receiver = snapshots.receive(meta.clone()).map_err(ArchiveError::member)?;
     let mut writer = BufWriter::with_capacity(BUFFER_BYTES, receiver);

@@ -1,5 +1,5 @@
-//! Access to one bucket: endpoint, credentials, time limits. Owns the client, which is created for each operation, so that a changed
-//! Secret takes effect at once. Does not own the names in the bucket (`layout.rs`).
+//! Access to one bucket: endpoint, credentials, time limits. Owns the client. Each operation creates a new client, so
+//! that a changed Secret takes effect immediately. Does not own the names in the bucket (`layout.rs`).
 
 use std::fs;
 use std::io;
@@ -15,18 +15,18 @@ use crate::error::ArchiveError;
 const ACCESS_KEY_ID: &str = "access-key-id";
 /// File with the secret access key in the credentials directory.
 const SECRET_ACCESS_KEY: &str = "secret-access-key";
-/// Optional file with certificates, in PEM, of the authorities that may sign the endpoint's certificate.
+/// Optional PEM file with the certificates of the authorities that may sign the endpoint's certificate.
 const CA: &str = "ca.crt";
 
-/// Region in signatures if none is given; most services except AWS accept it.
+/// Region for signatures if none is given. Most services except AWS accept any region.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// Location of backups.
+/// Location of backups: service, bucket and prefix.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectStoreConfig {
     /// URL of the service, such as `http://s3.storage.svc:7070`; empty: AWS in `region`.
     pub endpoint: String,
-    /// Region in signatures; empty: `us-east-1`.
+    /// Region for signatures; empty: `us-east-1`.
     pub region: String,
     /// Name of the bucket, which must exist.
     pub bucket: String,
@@ -43,19 +43,19 @@ pub struct Timeouts {
     pub request: Duration,
     /// Maximum number of retries of one request.
     pub retries: usize,
-    /// Time after the first attempt after which no retry begins.
+    /// Time limit for retries: no retry begins later than this time after the first attempt.
     pub retry_for: Duration,
 }
 
 impl Timeouts {
-    /// For large parts over slow connections.
+    /// Limits for transfers, which send large parts over slow connections.
     pub const TRANSFER: Self = Self {
         connect: Duration::from_secs(5),
         request: Duration::from_secs(60),
         retries: 5,
         retry_for: Duration::from_secs(90),
     };
-    /// For probes, whose caller waits for the answer.
+    /// Limits for probes, because the caller of a probe waits for its result.
     pub const PROBE: Self = Self {
         connect: Duration::from_secs(2),
         request: Duration::from_secs(3),
@@ -81,7 +81,8 @@ impl Access {
     /// # Errors
     /// Returns an error if the credentials cannot be read, or the configuration is invalid. No request was sent.
     pub(super) fn connect(&self) -> Result<AmazonS3, ArchiveError> {
-        // object_store uses the default of the process. It may be set already, and this program sets no other one.
+        // object_store uses the TLS provider that is the default of the process. An error means that a default is set
+        // already, which is this same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let ObjectStoreConfig { endpoint, region, bucket, .. } = &self.store;
         let Some(folder) = &self.credentials else {
@@ -129,7 +130,7 @@ impl Access {
         Ok(options)
     }
 
-    /// Interprets an error of this store.
+    /// Interprets an error of this bucket's store.
     pub(super) fn interpret(&self, error: &object_store::Error) -> ArchiveError {
         ArchiveError::interpret(error, &self.store.bucket)
     }

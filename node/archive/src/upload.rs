@@ -1,6 +1,6 @@
-//! Upload of an image. The image is generated twice, once for its name and checksums and once to send it, so that it needs neither
-//! disk nor memory of its size. Owns the parts in flight, and the abort of an unfinished upload. Does not own the image
-//! (`mvcc::image`).
+//! Upload of an image. The image is generated twice: first to compute its name and checksums, then to send it. An
+//! upload therefore needs neither disk space nor memory for the whole image. Owns the parts in flight, and the abort of
+//! an unfinished upload. Does not own the image (`mvcc::image`).
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -19,11 +19,13 @@ use crate::manifest::{CHUNK_BYTES, hex};
 use crate::progress::Progress;
 use crate::store::Access;
 
-/// Bytes of a part. All parts except the last have this size, because some stores require it. An upload may have 10,000 parts.
+/// Size of a part in bytes. All parts except the last one have this size, because some stores require equal sizes. An
+/// upload may have 10,000 parts.
 const PART_BYTES: usize = 8 * 1024 * 1024;
-/// Number of parts sent at the same time. Together with one part being filled and one waiting, this bounds the memory of a backup.
+/// Number of parts sent at the same time. One more part is being filled and another one waits. These four parts limit
+/// the memory that a backup needs.
 const PARTS_IN_FLIGHT: usize = 2;
-/// Time limit of the abort of a failed upload: for its parts in flight, and for the store to discard it.
+/// Time limit for aborting a failed upload. It includes the wait for the parts in flight.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Summary and checksums of an image, computed before it is sent.
@@ -52,7 +54,7 @@ impl ChecksumWriter {
 
 impl Write for ChecksumWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // At most the size of a chunk, so it fits into a usize.
+        // The difference is at most the size of a chunk, so it fits into a usize.
         let free = (CHUNK_BYTES - self.in_chunk) as usize;
         let part = &bytes[..bytes.len().min(free)];
         self.sha256.update(part);
@@ -107,7 +109,7 @@ impl Write for Parts {
     }
 }
 
-/// Generates the image of a view and sends it to the object `to`, which is complete or does not exist afterwards.
+/// Generates the image of a view and sends it to the object `to`. Afterwards the object is complete or does not exist.
 ///
 /// # Errors
 /// Returns why the object was not written.
@@ -136,7 +138,7 @@ pub(super) async fn send(
     } else {
         send_parts(access, store, to, first, &mut parts, progress).await
     };
-    // Ends the writer if it still writes.
+    // If the writer thread still generates the image, this ends it.
     drop(parts);
     let written = writer.await.map_err(ArchiveError::member)?;
     sent?;
@@ -155,7 +157,8 @@ async fn send_whole(
     progress: &Progress,
 ) -> Result<(), ArchiveError> {
     let bytes = image.len() as u64;
-    // Safe to repeat, because the name is derived from the content, so every write has the same content.
+    // This write can be repeated safely: the name is derived from the content, so every write to this name has the same
+    // content.
     store.put(to, image.into()).await.map_err(|error| access.interpret(&error))?;
     progress.add(bytes);
     Ok(())
@@ -199,7 +202,7 @@ async fn send_parts(
 /// Parts in flight; each task returns the size of its part.
 type InFlight = JoinSet<object_store::Result<u64>>;
 
-/// Upload that is aborted unless it is completed, also when its future is dropped.
+/// An upload that is aborted when dropped, unless it was completed.
 struct Upload {
     target: Option<Box<dyn MultipartUpload>>,
     in_flight: InFlight,
@@ -225,7 +228,7 @@ impl Upload {
         self.target = None;
     }
 
-    /// Aborts the upload. If that fails, the bucket's rule for unfinished uploads removes the parts.
+    /// Aborts the upload. If the abort fails, the bucket's lifecycle rule for unfinished uploads must remove the parts.
     async fn abort(&mut self) {
         if let Some(target) = self.target.take() {
             abort_upload(target, std::mem::take(&mut self.in_flight)).await;
@@ -233,7 +236,8 @@ impl Upload {
     }
 }
 
-/// Aborts an upload after its parts in flight have ended, because some stores permanently keep a part that arrives after the abort.
+/// Aborts an upload after its parts in flight have ended, because some stores permanently keep a part that arrives
+/// after an abort.
 async fn abort_upload(mut target: Box<dyn MultipartUpload>, mut in_flight: InFlight) {
     let aborting = async {
         while in_flight.join_next().await.is_some() {}

@@ -1,5 +1,5 @@
-//! Tests of backups with a real S3 server: a backup can be restored; damaged, foreign and missing ones are distinguished; an
-//! outage leaves nothing incomplete. Each test has its own server, on loopback.
+//! Tests of backups with a real S3 server. A backup can be restored; damaged, foreign and missing backups are
+//! distinguished; an outage leaves no incomplete backup. Each test has its own server on loopback.
 
 #[path = "../../tests/s3/gate.rs"]
 mod gate;
@@ -87,7 +87,7 @@ fn own() -> MemberInfo {
     MemberInfo { name: "new-1".into(), peer_url: "http://new-1:2380".into(), client_url: "http://new-1:2379".into() }
 }
 
-/// A blank volume, to restore into.
+/// A blank volume that receives a restored backup.
 struct Volume {
     folder: PathBuf,
     storage: Storage,
@@ -106,7 +106,7 @@ impl Volume {
         restore(access, request, self.storage.snapshots(), &Progress::default()).await
     }
 
-    /// Asserts that a restore fails and leaves nothing. Returns its error.
+    /// Asserts that a restore fails and leaves the volume blank. Returns the error.
     async fn refuses(&self, access: &Access, manifest: &str, source: ClusterId) -> ArchiveError {
         let error = self.restore(access, manifest, source).await.expect_err("the restore must fail");
         assert_eq!(
@@ -183,7 +183,7 @@ async fn a_second_backup_under_one_name_is_the_first_one() {
     assert_eq!(find(&access, CLUSTER, "monday").await.expect("an answer"), None);
     let first = backup(&access, monday(&content(10, 10)), &Progress::default()).await.expect("a backup");
     let before = files(&server, "/v1/");
-    // The store has changed, the name has not.
+    // The store's content has changed since the first backup, but the name has not.
     let again = backup(&access, monday(&content(20, 10)), &Progress::default()).await.expect("the same backup");
     assert_eq!(again, first);
     assert_eq!(files(&server, "/v1/"), before, "nothing was written");
@@ -222,7 +222,7 @@ async fn each_cause_is_distinguished_and_backups_succeed_when_it_is_gone() {
     assert_eq!(causes(&Access { store: closed, ..access.clone() }).await, "StoreUnreachable");
     let unknown = ObjectStoreConfig { endpoint: "http://no-such-host.invalid".into(), ..access.store.clone() };
     assert_eq!(causes(&Access { store: unknown, ..access.clone() }).await, "StoreUnreachable");
-    // A server that accepts connections and never answers.
+    // The listener accepts connections but never answers.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let endpoint = format!("http://{}", silent.local_addr().expect("it is bound"));
     let timeouts = Timeouts { request: Duration::from_millis(200), retries: 1, ..Timeouts::PROBE };
@@ -237,7 +237,7 @@ async fn each_cause_is_distinguished_and_backups_succeed_when_it_is_gone() {
 async fn damaged_foreign_and_missing_backups_are_not_restored() {
     let server = Server::start("damage");
     let access = access(&server);
-    // Large enough for several chunks and several parts.
+    // This image is large enough for several chunks and several parts.
     let done = backup(&access, monday(&content(10, 1_000_000)), &Progress::default()).await.expect("a backup");
     assert!(done.size_bytes > 9_000_000);
     let volume = Volume::blank(&server, "volume");
@@ -282,7 +282,7 @@ fn damage(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).expect("it can be written");
 }
 
-/// Polls until the condition holds. Polls often, because the condition may hold for a short time only.
+/// Polls a condition until it holds. Polls often, because some conditions hold only briefly.
 async fn soon(what: &str, holds: impl Fn() -> bool) {
     let polling = async {
         while !holds() {
@@ -292,10 +292,11 @@ async fn soon(what: &str, holds: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"));
 }
 
-/// Bytes: enough for some parts or chunks of the largest image here, and too few for all.
+/// Number of bytes after which the gate stops: enough for some parts or chunks of the largest image in these tests, but
+/// not for all.
 const MIDDLE: usize = 30_000_000;
 
-/// Access to the same bucket through a gate that stops in the middle of a large image.
+/// Access to the same bucket through a gate that stops after [`MIDDLE`] bytes.
 async fn halfway(access: &Access, server: &Server) -> (Gate, Access) {
     let gate = Gate::before(server.address, MIDDLE).await;
     let store = ObjectStoreConfig { endpoint: gate.endpoint(), ..access.store.clone() };
@@ -331,7 +332,7 @@ async fn an_upload_or_download_that_a_server_failure_interrupts_can_be_repeated(
     let volume = Volume::blank(&server, "volume");
     volume.restore(&access, &done.manifest, CLUSTER).await.expect("the backup is intact");
 
-    // The same in the middle of a download.
+    // The same happens in the middle of a download.
     let volume = Volume::blank(&server, "other-volume");
     let progress = Progress::default();
     let (gate, half) = halfway(&access, &server).await;

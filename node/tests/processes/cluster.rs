@@ -1,4 +1,4 @@
-//! Owns clusters of processes: directories, addresses, start and end. No process outlives its test.
+//! Owns clusters of member processes: directories, addresses, start and end. No process outlives its test.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -21,7 +21,8 @@ use crate::until::{in_time, until};
 
 pub(crate) const TOKEN: &str = "token of the tests";
 const CLUSTER: &str = "000102030405060708090a0b0c0d0e0f";
-/// Longer than every timeout of a member, so that a failed call carries the member's answer.
+/// Timeout of a call. It is longer than every timeout of a member, so that a failed call returns the member's own
+/// answer.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// One member: a directory, an address, and a process while it runs.
@@ -58,7 +59,7 @@ impl Member {
         command
     }
 
-    /// Starts the process on its directory and waits until the admin service answers.
+    /// Starts the member's process and waits until its admin service answers.
     pub(crate) async fn start(&mut self) -> wire::DescribeResponse {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.with_extension("log"));
         self.child = Some(self.command().stderr(log.unwrap()).spawn().unwrap());
@@ -70,19 +71,19 @@ impl Member {
         self.run_with(&[]).await
     }
 
-    /// As [`Self::run_to_end`], with additional flags, which override the member's own.
+    /// Does the same as [`Self::run_to_end`] with additional flags, which override the member's own flags.
     pub(crate) async fn run_with(&self, flags: &[&str]) -> (Option<i32>, String) {
         let what = format!("{} exits", self.name);
         let output = in_time(&what, self.command().args(flags).stderr(Stdio::piped()).output()).await.unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     }
 
-    /// `kill -9`: nothing is flushed, leadership is not transferred.
+    /// Sends SIGKILL, so that the member neither flushes its files nor transfers leadership.
     pub(crate) async fn kill(&mut self) {
         self.child.take().unwrap().kill().await.unwrap();
     }
 
-    /// SIGTERM, as the kubelet ends a pod.
+    /// Sends SIGTERM, as the kubelet does to end a pod.
     pub(crate) fn terminate(&self) {
         let id = self.child.as_ref().unwrap().id().expect("it runs");
         kill_process(Pid::from_raw(id.cast_signed()).unwrap(), Signal::TERM).unwrap();
@@ -103,7 +104,7 @@ impl Member {
         let mut admin = self.admin().await?;
         match admin.describe(with_token(wire::DescribeRequest {})).await {
             Ok(described) => Ok(described.into_inner()),
-            // A damaged or blank member may know no token.
+            // A damaged or blank member may have no token, so the call is repeated without a token.
             Err(_) => Ok(admin.describe(wire::DescribeRequest {}).await?.into_inner()),
         }
     }
@@ -131,8 +132,8 @@ impl Member {
         Ok(KvClient::new(connect(&self.client_url()).await?).max_decoding_message_size(usize::MAX))
     }
 
-    /// Repeats a put until it is acknowledged, because an election on a busy machine may fail it. Putting the same value
-    /// twice is harmless.
+    /// Repeats a put until it is acknowledged, because an election on a busy machine may make a put fail. Putting the
+    /// same value twice is harmless.
     pub(crate) async fn write(&self, key: &str, value: &str) {
         until(&format!("{} acknowledges {key}", self.name), async || self.put(key, value).await.ok()).await;
     }
@@ -176,7 +177,7 @@ fn everything() -> pb::RangeRequest {
     pb::RangeRequest { key: vec![0].into(), range_end: vec![0].into(), ..Default::default() }
 }
 
-/// A request that carries the token of the tests.
+/// A request that carries the tests' token.
 pub(crate) fn with_token<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("raft-token", AsciiMetadataValue::from_static(TOKEN));
@@ -200,7 +201,8 @@ impl Cluster {
     /// A cluster without members. Each member that is added gets `flags`.
     pub(crate) fn new(name: &str, flags: &[&str]) -> Self {
         let dir = std::env::temp_dir().join(format!("raft-node-{}-{name}", std::process::id()));
-        // A failed test leaves its directory for inspection, and the system reuses process IDs.
+        // The directory may be left from an earlier run: a failed test leaves its directory for inspection, and the
+        // system reuses process IDs.
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
         Self { members: Vec::new(), dir, flags: flags.iter().map(|&flag| flag.to_owned()).collect() }
@@ -221,7 +223,7 @@ impl Cluster {
         &self.dir
     }
 
-    /// Adds and starts a blank member. Returns its place in `members`.
+    /// Adds and starts a blank member. Returns its index in `members`.
     pub(crate) async fn add_blank(&mut self) -> usize {
         let name = format!("m-{}", self.members.len() + 1);
         let dir = self.dir.join(&name);
@@ -253,7 +255,7 @@ impl Cluster {
         infos
     }
 
-    /// Waits for a member that reports itself as leader. Returns its place in `members`.
+    /// Waits until a member reports itself as leader. Returns its index in `members`.
     pub(crate) async fn leader(&self) -> usize {
         until("a leader", async || {
             for (place, member) in self.members.iter().enumerate() {

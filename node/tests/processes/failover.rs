@@ -1,4 +1,4 @@
-//! Tests of what clients observe while members are killed, stopped and started.
+//! Tests what clients observe while members are killed, stopped and started.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use crate::cluster::{Cluster, Member};
 use crate::until::until;
 use crate::writer::{Account, Writer};
 
-/// Number of rounds in which a limit on time may be met.
+/// Maximum number of rounds; one of them must stay below the time limit.
 const ROUNDS: usize = 3;
 
-/// Runs rounds, each of which returns the longest gap in service, until one stays below `limit`. Several rounds, because a
-/// busy machine can exceed any limit once.
+/// Runs rounds until the longest gap in service of one round stays below `limit`. A single round is not enough, because
+/// a busy machine can exceed any limit once.
 async fn some_round_stays_below(limit: Duration, mut round: impl AsyncFnMut(usize) -> Duration) {
     let mut gaps = Vec::new();
     for number in 1..=ROUNDS {
@@ -23,7 +23,8 @@ async fn some_round_stays_below(limit: Duration, mut round: impl AsyncFnMut(usiz
     panic!("the gaps in service of {ROUNDS} rounds were {gaps:?}, none below {limit:?}");
 }
 
-/// Asserts that `member` returns all keys in one linearizable read. A second read could hide that the first one was stale.
+/// Asserts that `member` returns all keys in one linearizable read. There is no second read, because it could hide that
+/// the first one was stale.
 async fn holds_all(member: &Member, keys: &[String]) {
     let content = until(&format!("{} answers", member.name), async || member.content().await.ok()).await;
     let lost: Vec<_> = keys.iter().filter(|&key| content.get(key).is_none_or(|value| value != "v")).collect();
@@ -43,7 +44,7 @@ async fn any_member_accepts_writes_and_every_member_reads_them() {
     }
 }
 
-/// Another leader must serve within 3 s.
+/// Another leader must serve within 3 s after the leader is killed.
 #[tokio::test]
 async fn killing_the_leader_loses_no_write_and_interrupts_service_for_three_seconds_at_most() {
     let mut cluster = Cluster::bootstrapped("kill-leader", 3, &[]).await;
@@ -52,7 +53,7 @@ async fn killing_the_leader_loses_no_write_and_interrupts_service_for_three_seco
 
 async fn kill_the_leader(cluster: &mut Cluster, round: usize) -> Duration {
     let leader = cluster.leader().await;
-    // Clients of the other members: their connections do not break.
+    // These are the URLs of the members that are not killed; connections to them do not break.
     let others = (1..3).map(|step| cluster.members[(leader + step) % 3].client_url()).collect();
     let writer = Writer::start(&format!("round-{round}"), others);
     writer.acknowledged(20).await;
@@ -63,7 +64,7 @@ async fn kill_the_leader(cluster: &mut Cluster, round: usize) -> Duration {
     cluster.members[successor].write(&mark, "v").await;
     let Account { mut acknowledged, longest_gap } = writer.finish().await;
 
-    // The restarted member has what it had acknowledged, and receives what it missed.
+    // The restarted member must hold the entries that it had acknowledged, and receive the entries that it missed.
     acknowledged.push(mark);
     cluster.members[leader].start().await;
     holds_all(&cluster.members[leader], &acknowledged).await;
@@ -87,7 +88,8 @@ async fn killing_all_members_at_once_loses_no_acknowledged_write() {
     }
 }
 
-/// A planned leadership transfer may interrupt service for a second at most, also for the leader's own clients.
+/// A planned leadership transfer may interrupt service for at most one second, even for clients that are connected to
+/// the leader.
 #[tokio::test]
 async fn a_leader_transfers_leadership_before_it_stops() {
     let mut cluster = Cluster::bootstrapped("drain", 3, &[]).await;

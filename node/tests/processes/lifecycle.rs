@@ -1,4 +1,4 @@
-//! Tests of a member's phases, from an empty volume to damage, and of refused starts.
+//! Tests of a member's phases, from an empty volume to a damaged one, and of refused starts.
 
 use std::io::{Seek, SeekFrom, Write};
 use std::time::Duration;
@@ -15,14 +15,14 @@ async fn blank_members_never_form_a_cluster_by_themselves() {
         cluster.add_blank().await;
     }
     let first = cluster.members[0].id().await;
-    // Ten election timeouts, in which nothing may happen.
+    // During ten election timeouts, a blank member must not campaign.
     pass(Duration::from_secs(3)).await;
     for member in &cluster.members {
         let said = member.describe().await.unwrap();
         assert_eq!((said.phase(), said.term, said.leader.as_str()), (wire::Phase::Blank, 0, ""));
         assert!(member.put("key", "v").await.is_err(), "a blank member serves no client");
     }
-    // The ID belongs to the volume, not to the process.
+    // The member ID belongs to the volume, so a restart does not change it.
     cluster.members[0].kill().await;
     assert_eq!(cluster.members[0].start().await.member_id, first);
 }
@@ -84,7 +84,7 @@ async fn a_member_with_a_damaged_log_reports_it_and_does_not_vote() {
     assert_eq!(said.phase(), wire::Phase::Damaged);
     let whole = cluster.members[1].in_phase(wire::Phase::Damaged).await;
     assert!(whole.error.contains("checksum") || whole.error.is_empty(), "{whole:?}");
-    // The other members keep serving, and the damaged one does not change.
+    // The other members continue to serve, and the damaged member stays damaged.
     let leader = cluster.leader().await;
     cluster.members[leader].write("after", "v").await;
     assert_eq!(cluster.members[1].describe().await.unwrap().role(), wire::Role::Follower);

@@ -14,7 +14,7 @@ use tonic::Status;
 use crate::cluster::{Cluster, connect};
 use crate::until::{in_time, until};
 
-/// A local cluster, and the line that it printed when it was ready.
+/// A running `raft-node local`, and the line that it printed when it was ready.
 struct Local {
     supervisor: Child,
     line: String,
@@ -42,7 +42,7 @@ impl Local {
     }
 }
 
-/// Terminates the supervisor instead of killing it, because a killed one would leave its members running.
+/// Terminates the supervisor instead of killing it, because a killed supervisor would leave its members running.
 impl Drop for Local {
     fn drop(&mut self) {
         self.terminate();
@@ -55,8 +55,8 @@ fn command(dir: &Path, port: u16) -> Command {
     command
 }
 
-/// The first of 23 consecutive free ports, below the ephemeral ones. The search starts at a place that depends on the process
-/// ID, because another process may search at the same time.
+/// Returns the first of 23 consecutive free ports below the ephemeral ports. The search starts at a port that depends
+/// on the process ID, because another process may search at the same time.
 fn free_ports() -> u16 {
     const BLOCK: u32 = 32;
     const BLOCKS: u32 = 300;

@@ -20,7 +20,7 @@ async fn counter(member: &Member, name: &str) -> Option<f64> {
     page.lines().find(|line| line.starts_with(name)).and_then(|line| line.split(' ').next_back()?.parse().ok())
 }
 
-/// The log entries that the new member would need are purged, so it needs a snapshot first.
+/// The leader has purged the log entries that the new member lacks, so the new member first needs a snapshot.
 #[tokio::test]
 async fn a_new_member_receives_a_snapshot_and_a_vote_and_a_removed_one_keeps_its_tombstone() {
     let flags = ["--snapshot-threshold", "20", "--snapshot-trailing", "5"];
@@ -42,7 +42,7 @@ async fn a_new_member_receives_a_snapshot_and_a_vote_and_a_removed_one_keeps_its
     cluster.change(ids(&old), vec![joined.id.clone()], all.clone()).await;
     until("the learner holds everything", async || (cluster.members[new].count().await.ok()? >= 100).then_some(()))
         .await;
-    // A report may be slightly out of date.
+    // A member's report may be slightly out of date, so the test polls.
     let learner = until("the learner reports the snapshot", async || {
         cluster.members[new].describe().await.ok().filter(|said| said.snapshot_index > 50)
     })
@@ -62,7 +62,7 @@ async fn a_new_member_receives_a_snapshot_and_a_vote_and_a_removed_one_keeps_its
     })
     .await;
 
-    // One change gives the new member a vote and removes the first one, whether that leads or not.
+    // One change gives the new member a vote and removes the first member, which may be the leader.
     let kept: Vec<_> = all[1..].to_vec();
     cluster.change(ids(&kept), Vec::new(), kept.clone()).await;
     cluster.members[0].in_phase(wire::Phase::Removed).await;
@@ -75,7 +75,7 @@ async fn a_new_member_receives_a_snapshot_and_a_vote_and_a_removed_one_keeps_its
     assert!(cluster.members[0].put("nowhere", "v").await.is_err());
 }
 
-/// The member does not run when it is removed, so it learns of its removal from the other members.
+/// The member is stopped when it is removed. After its next start, the other members notify it of its removal.
 #[tokio::test]
 async fn a_member_that_was_removed_while_stopped_learns_of_it_at_its_next_start() {
     let mut cluster = Cluster::bootstrapped("removed-away", 3, &[]).await;
@@ -93,7 +93,7 @@ async fn a_member_that_was_removed_while_stopped_learns_of_it_at_its_next_start(
 #[tokio::test]
 async fn a_transfer_makes_its_target_the_leader() {
     let cluster = Cluster::bootstrapped("transfer", 3, &[]).await;
-    // Repeated, because an election on a busy machine may change the leader in between.
+    // The transfer is repeated, because an election on a busy machine may change the leader in between.
     until("the leader transfers leadership to its target", async || {
         let leader = cluster.leader().await;
         let successor = &cluster.members[(leader + 1) % 3];

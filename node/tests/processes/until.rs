@@ -1,16 +1,16 @@
-//! Owns waiting for a condition, and the only places where these tests sleep.
+//! Owns waiting for a condition. These tests sleep only here.
 
 use std::time::Duration;
 
 use dev_cluster::PATIENCE;
 use tokio::time::Instant;
 
-/// Waits for a time in which something must not happen.
+/// Waits for `time`, in which an event must not happen.
 pub(crate) async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// Polls until there is a value. Panics when there is none within [`PATIENCE`].
+/// Polls until `poll` returns a value, and returns it. Panics if there is none within [`PATIENCE`].
 pub(crate) async fn until<T>(what: &str, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -22,7 +22,7 @@ pub(crate) async fn until<T>(what: &str, mut poll: impl AsyncFnMut() -> Option<T
     }
 }
 
-/// The result of `work`. Panics when that takes longer than [`PATIENCE`].
+/// Returns the result of `work`. Panics if `work` takes longer than [`PATIENCE`].
 pub(crate) async fn in_time<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"))
 }

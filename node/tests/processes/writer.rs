@@ -1,5 +1,5 @@
-//! Owns a client that writes without pause and remembers acknowledged writes. Each key is written once; it is not written
-//! again when its outcome is unknown.
+//! Owns a client that writes without pause and keeps a list of acknowledged writes. Each key is written at most once: a
+//! write whose outcome is unknown is not repeated.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,11 +30,11 @@ pub(crate) struct Writer {
     task: JoinHandle<Account>,
 }
 
-/// Timeout of one attempt; its outcome is then unknown.
+/// Timeout of one write. After a timeout, the outcome of the write is unknown.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
 impl Writer {
-    /// Writes `prefix-1`, `prefix-2`, … to the first URL, and moves on to the next one after a failure.
+    /// Writes `prefix-1`, `prefix-2`, … to the first URL, and after each failure to the next URL.
     pub(crate) fn start(prefix: &str, urls: Vec<String>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(AtomicUsize::new(0));
@@ -69,7 +69,8 @@ impl Writer {
         Self { stop, acknowledged, task }
     }
 
-    /// Waits until `count` writes are acknowledged; not necessarily the first ones, because a failed attempt is not repeated.
+    /// Waits until `count` writes are acknowledged. These need not be the first writes, because a failed write is not
+    /// repeated.
     pub(crate) async fn acknowledged(&self, count: usize) {
         let what = format!("{count} acknowledged writes");
         until(&what, async || (self.acknowledged.load(Ordering::Relaxed) >= count).then_some(())).await;

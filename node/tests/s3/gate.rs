@@ -1,5 +1,5 @@
-//! Owns a proxy that passes a given number of bytes, in both directions together, and then stops. It holds a transfer in its
-//! middle for as long as a test wants, independent of the machine's speed. Does not interpret the bytes.
+//! Owns a proxy that passes a given number of bytes, counted in both directions together, and then stops. A transfer
+//! through it stays incomplete for as long as a test needs, however fast the machine is. Does not interpret the bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -55,7 +55,7 @@ impl Server {
 
     pub(crate) fn give_credentials(&self, id: &str, secret: &str) {
         fs::write(self.folder.join("credentials/access-key-id"), id).expect("a file");
-        // With a newline at the end, as editors write files.
+        // The file ends with a newline, because editors add one.
         fs::write(self.folder.join("credentials/secret-access-key"), format!("{secret}\n")).expect("a file");
     }
 

@@ -1,5 +1,5 @@
-//! Tests of backups through the admin service with a real S3 server: their progress and failures, and a new cluster that
-//! starts from one.
+//! Tests of backups through the admin service with a real S3 server: the progress and the failures of backups, and a
+//! new cluster that starts from a backup.
 
 use proto::admin as wire;
 use proto::admin::backup_response::State;
@@ -20,7 +20,7 @@ fn blank(server: &Server, name: &str) -> Member {
     Member::blank_with(name, &[&format!("--object-store-credentials={}", server.credentials().display())])
 }
 
-/// Requests a backup until it is done or has failed.
+/// Repeats the request for a backup until the backup is done or has failed.
 async fn backed_up(member: &Member, name: &str, store: &wire::ObjectStore) -> wire::BackupResponse {
     let mut admin = member.admin().await;
     eventually("the backup ends", async || {
@@ -31,8 +31,8 @@ async fn backed_up(member: &Member, name: &str, store: &wire::ObjectStore) -> wi
     .await
 }
 
-/// The result of a probe. A probe waits a few seconds, in which the store of a busy machine may not answer; then it is
-/// repeated.
+/// Returns the result of a probe. The store of a busy machine may not answer within the probe's few seconds; the probe
+/// is then repeated.
 async fn probed(member: &Member, store: &wire::ObjectStore) -> wire::ProbeObjectStoreResponse {
     let mut admin = member.admin().await;
     eventually("the store answers a probe", async || {

@@ -36,8 +36,8 @@ async fn members_are_listed_and_changed_only_by_the_operator() {
     assert_eq!(refusal(cluster.member_promote(pb::MemberPromoteRequest { id: expected.id }).await), refused);
 }
 
-/// The list of members. Repeated until it succeeds, because a linearizable list has a timeout of one second, which a busy
-/// machine may exceed.
+/// Returns the list of members. The call is repeated until it succeeds, because a linearizable list has a timeout of
+/// one second, which a busy machine may exceed.
 async fn listed(cluster: &mut ClusterClient<Channel>, linearizable: bool) -> pb::MemberListResponse {
     let request = pb::MemberListRequest { linearizable };
     eventually("members are listed", async || cluster.member_list(request).await).await.into_inner()
@@ -71,7 +71,7 @@ async fn joined(name: &str, flags: &[&str]) -> Member {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_learner_serves_local_reads_only_until_it_becomes_a_voter() {
-    // Long timeouts, so that a busy machine seldom elects another leader.
+    // The timeouts are long, so that an election on a busy machine is unlikely.
     let flags = ["--election-timeout=1s", "--heartbeat-interval=100ms"];
     let leader = Member::blank_with("demo-1", &flags);
     leader.bootstrap_alone().await;
@@ -123,7 +123,8 @@ async fn a_learner_serves_local_reads_only_until_it_becomes_a_voter() {
             Ok(_) => return Ok(()),
             Err(refusal) => refusal,
         };
-        // If an election made the second member the leader already, it must first transfer leadership back.
+        // An election may have made the second member the leader already. In that case it must first transfer
+        // leadership to the first member.
         let _ = transfer(&second, &one).await;
         Err(refusal)
     })

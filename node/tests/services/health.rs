@@ -96,6 +96,6 @@ async fn grpc_health_knows_one_service() {
     assert_eq!(health(&member, "").await.unwrap().status, i32::from(SERVING));
     let unknown = health(&member, "etcdserverpb.KV").await.unwrap_err();
     assert_eq!((unknown.code(), unknown.message()), (tonic::Code::NotFound, "unknown service"));
-    // A client that probes health first can use the other services on the same port.
+    // A client that first calls the health service can use the other services on the same port.
     member.kv().await.range(pb::RangeRequest { key: "health".into(), ..pb::RangeRequest::default() }).await.unwrap();
 }

@@ -173,7 +173,7 @@ async fn large_requests_are_refused_by_the_request_limit_and_by_the_transport_li
         refusal(kv.put(put_of(1_572_864)).await),
         (Code::InvalidArgument, "etcdserver: request is too large".to_owned())
     );
-    // The encoded request has 3 bytes for the key, and a tag and a length of 4 bytes for the value.
+    // In the encoded request, the key takes 3 bytes, and the tag and the length of the value take 4 bytes.
     assert_eq!(
         refusal(kv.put(put_of(2_097_152)).await),
         (Code::ResourceExhausted, "grpc: received message larger than max (2097160 vs. 2097152)".to_owned())
@@ -208,7 +208,7 @@ async fn a_full_quota_still_admits_deletes_and_compactions() {
     kv.put(put("small", "")).await.expect("puts are admitted again");
 }
 
-/// One of two voters is missing, so there is no leader.
+/// One of the two voters never starts, so there is no leader.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn without_a_quorum_only_local_requests_are_answered() {
     let member = Member::blank_with("demo-1", &["--commit-timeout=500ms"]);
@@ -220,7 +220,7 @@ async fn without_a_quorum_only_local_requests_are_answered() {
 
     let mut kv = member.kv().await;
     let serializable = pb::RangeRequest { serializable: true, ..key("k") };
-    // Consensus starts shortly after the identity was adopted.
+    // Consensus starts shortly after the member has its identity, so the first reads may be refused.
     let answer = eventually("a local read is answered", async || kv.range(serializable.clone()).await).await;
     assert_eq!(answer.into_inner().count, 0);
     let timed_out = (Code::Unavailable, "etcdserver: request timed out".to_owned());

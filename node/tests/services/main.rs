@@ -1,5 +1,5 @@
-//! Tests of the exact answers of members to clients, probes and the operator. Members are threads of this process and
-//! answer over real sockets.
+//! Tests of the exact answers of members to clients, probes and the operator. The members are threads of this process
+//! and answer over real sockets.
 
 mod admin;
 mod archive;

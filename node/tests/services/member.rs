@@ -1,5 +1,5 @@
-//! Owns starting members in this process, each with its own threads and addresses, and connections to their services. Does
-//! not own assertions.
+//! Owns the start of members in this process, each with its own threads and addresses, and the connections to their
+//! services. Does not own assertions.
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -30,8 +30,8 @@ pub(crate) const CLUSTER: &str = "00112233445566778899aabbccddeeff";
 pub(crate) const TOKEN: &str = "a token that only the operator knows";
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A member in this process. Dropping it stops it, which takes long while clients stay connected; therefore tests run
-/// clients on a separate thread.
+/// A member in this process. Dropping this value stops the member, which takes long while clients are connected;
+/// therefore tests run clients on a separate thread.
 pub(crate) struct Member {
     pub(crate) name: String,
     client: SocketAddr,
@@ -53,17 +53,18 @@ impl Member {
         Member::blank_with(name, &[])
     }
 
-    /// A member with an empty volume. Flags in `more` are added to the usual ones or replace them.
+    /// A member with an empty volume. Flags in `more` are added to the usual flags or replace them.
     pub(crate) fn blank_with(name: &str, more: &[&str]) -> Member {
         Member::blank_on(name, more, Arc::new(FileDisk))
     }
 
-    /// As [`Self::blank_with`], on a disk of the test.
+    /// Does the same as [`Self::blank_with`], on a disk that the test supplies.
     pub(crate) fn blank_on(name: &str, more: &[&str], disk: Arc<dyn Disk>) -> Member {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("raft-node-services-{}-{number}", std::process::id()));
-        // A killed process may have left the directory, and the system reuses process IDs.
+        // The directory may be left from an earlier run: that process may have been killed, and the system reuses
+        // process IDs.
         let _ = std::fs::remove_dir_all(&directory);
         let address = own_address();
         let [client, peer, http] = [2379, 2380, 2381].map(|port| SocketAddr::from((address, port)));
@@ -74,11 +75,11 @@ impl Member {
             format!("--client-addr={client}"),
             format!("--peer-addr={peer}"),
             format!("--http-addr={http}"),
-            // Short, so that a single member becomes leader quickly.
+            // The intervals are short, so that a single member becomes leader quickly.
             "--heartbeat-interval=50ms".to_owned(),
             "--election-timeout=200ms".to_owned(),
             "--leader-lease=100ms".to_owned(),
-            // Long, so that a busy machine answers late but never with a timeout.
+            // The timeout is long, so that a busy machine answers late but never with a timeout.
             "--commit-timeout=60s".to_owned(),
         ];
         let name_of = |flag: &str| flag.split('=').next().map(str::to_owned);
@@ -93,7 +94,7 @@ impl Member {
                 let running = Running::start_on(config, disk).expect("the member starts");
                 started.send(()).expect("the test waits for the start");
                 let until = async move {
-                    // Ends when `Member` drops the sender.
+                    // The wait ends when `Member` drops the sender.
                     let _ = stopped.await;
                 };
                 running.until(until).await.expect("the member runs until it is stopped");
@@ -127,7 +128,7 @@ impl Member {
         .await;
     }
 
-    /// The Bootstrap request that this member is to receive for a new cluster.
+    /// The Bootstrap request that makes this member one of the voters of a new cluster.
     pub(crate) fn record(&self, voters: Vec<wire::MemberInfo>) -> wire::BootstrapRequest {
         wire::BootstrapRequest {
             cluster_id: CLUSTER.to_owned(),
@@ -174,17 +175,16 @@ impl Member {
         format!("http://{}", self.client)
     }
 
-    /// An HTTP/1.1 request to the probes' port.
+    /// Sends an HTTP/1.1 request to the port for probes and metrics.
     pub(crate) async fn probe(&self, method: &str, path: &str) -> Page {
         Page::get(self.http, method, path).await
     }
 
-    /// An HTTP/1.1 request to the client port.
+    /// Sends an HTTP/1.1 request to the client port.
     pub(crate) async fn page(&self, path: &str) -> Page {
         Page::get(self.client, "GET", path).await
     }
 
-    /// Puts a key.
     pub(crate) async fn put(&self, key: &str, value: &str) {
         let request =
             pb::PutRequest { key: key.to_owned().into(), value: value.to_owned().into(), ..pb::PutRequest::default() };
@@ -226,7 +226,7 @@ impl Page {
     }
 }
 
-/// Polls a condition until it holds. Panics with its last error when it never does.
+/// Polls a condition until it holds. Panics with the condition's last error if it does not hold in time.
 pub(crate) async fn eventually<T, E: Debug>(what: &str, mut poll: impl AsyncFnMut() -> Result<T, E>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

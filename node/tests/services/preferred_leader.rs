@@ -1,4 +1,4 @@
-//! Tests that a member that is preferred as leader by name becomes the leader, even if another one was elected first.
+//! Tests that the member whose name is preferred becomes the leader, even if another member was elected first.
 
 use proto::admin as wire;
 
@@ -12,7 +12,7 @@ async fn leadership_goes_to_the_member_that_is_preferred_by_name() {
     for member in &members {
         voters.push(member.info().await);
     }
-    // The preferred member is bootstrapped last, so that another one is elected first.
+    // The preferred member is bootstrapped last, so that another member is elected first.
     for member in &members {
         let record = member.record(voters.clone());
         member.admin().await.bootstrap(with_token(record, TOKEN)).await.expect("a blank member accepts an identity");

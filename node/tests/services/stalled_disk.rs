@@ -1,5 +1,6 @@
-//! Tests of members whose disk stalls: a sync does not return, while the member still answers heartbeats. Owns the stalling
-//! disk. Does not own the time within which a leader must be replaced (tests of the core, with simulated time).
+//! Tests of members whose disk stalls: a sync does not return, while the member still answers heartbeats. Owns the
+//! stalling disk. Does not own the test of how soon such a leader must be replaced (tests of the core, with simulated
+//! time).
 
 use std::io;
 use std::path::Path;
@@ -13,7 +14,7 @@ use tonic::Status;
 
 use crate::member::{Member, TOKEN, eventually, with_token};
 
-/// A real disk whose syncs wait while it is set to stall.
+/// A real disk. While it is set to stall, its syncs do not return.
 #[derive(Clone, Debug, Default)]
 struct StallingDisk(Arc<(Mutex<bool>, Condvar)>);
 
@@ -99,7 +100,7 @@ impl DiskFile for StallingFile {
     }
 }
 
-/// Ends the stall when dropped, also by a panic; otherwise the member could not stop.
+/// Ends the stall when dropped, even after a panic, because otherwise the member could not stop.
 struct Stall<'a>(&'a StallingDisk);
 
 impl Drop for Stall<'_> {
@@ -108,13 +109,14 @@ impl Drop for Stall<'_> {
     }
 }
 
-/// Raft thesis §10.2.1 lets a leader commit without its own disk, so only the age of its write shows that the disk stalls
-/// (hashicorp/raft#503, etcd#15247). The leader transfers leadership, and the cluster serves while that disk still hangs.
+/// Raft thesis §10.2.1 lets a leader commit without its own disk, so the stall shows only in the age of the leader's
+/// own unfinished write (hashicorp/raft#503, etcd#15247). The leader transfers leadership, and the cluster serves while
+/// that disk still stalls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_leader_whose_disk_stalls_is_replaced() {
     let disks = [StallingDisk::default(), StallingDisk::default(), StallingDisk::default()];
     let names = ["demo-1", "demo-2", "demo-3"];
-    // Long timeouts, so that a busy machine does not elect another leader.
+    // The timeouts are long, so that a busy machine does not elect another leader.
     let flags = ["--election-timeout=1s", "--heartbeat-interval=100ms", "--commit-timeout=2s"];
     let start = |(name, disk): (&&str, &StallingDisk)| Member::blank_on(name, &flags, Arc::new(disk.clone()));
     let members: Vec<Member> = names.iter().zip(&disks).map(start).collect();
@@ -124,7 +126,8 @@ async fn a_leader_whose_disk_stalls_is_replaced() {
 
     let stall = Stall(&disks[first]);
     disks[first].set(true);
-    // The others commit this write; the leader's own disk does not finish it. Its outcome does not matter here.
+    // The other members commit this write, while the leader's own disk does not finish it. The test does not need the
+    // outcome of the write.
     let _ = put(&members[first], "during").await;
     let second = leader(&members, Some(first)).await;
     eventually("the cluster serves while the disk hangs", async || put(&members[second], "after").await).await;
@@ -148,7 +151,7 @@ async fn bootstrap(members: &[Member]) {
     }
 }
 
-/// Place of the leader, which must not be `former`.
+/// Index of the leader in `members`; the leader must not be `former`.
 async fn leader(members: &[Member], former: Option<usize>) -> usize {
     eventually("a leader", async || {
         for (place, member) in members.iter().enumerate() {
