@@ -1,5 +1,5 @@
-//! Owns the apply thread: it applies committed entries to the store and returns their outcomes to the waiting callers. Does not
-//! own the meaning of a command (`mvcc`).
+//! Owns the apply thread, which applies committed entries to the store and returns their outcomes to the waiting callers. Does
+//! not own the meaning of a command (`mvcc`).
 
 mod queue;
 mod run;

@@ -1,5 +1,5 @@
 //! Owns the reasons why a member refused or could not finish a call: one enum per operation. Does not own gRPC codes: the API
-//! maps them.
+//! maps each reason to a code.
 
 use std::io;
 
@@ -20,18 +20,18 @@ pub enum ProposeError {
     /// Nothing was written: too many commands are waiting.
     #[error("too many requests are waiting: nothing was written")]
     Overloaded,
-    /// Nothing was written: the command is larger than one log entry may be.
+    /// Nothing was written: the command is larger than the limit for one command.
     #[error("the command takes {bytes} bytes, but at most {limit} fit into one log entry: nothing was written")]
     TooLarge {
-        /// Bytes of the command, as the quota counts them.
+        /// Size of the command in bytes, as the quota counts it.
         bytes: usize,
-        /// Largest command in bytes.
+        /// Maximum size of a command in bytes.
         limit: usize,
     },
     /// Not committed within the commit timeout. The outcome is unknown: the command may still be applied.
     #[error("not committed in time: the outcome is unknown")]
     TimedOut,
-    /// The member is stopping or has stopped. The outcome is unknown if the command was under way.
+    /// The member is stopping or has stopped. If the command was already proposed, its outcome is unknown.
     #[error("the member is stopping: the outcome is unknown")]
     Stopping,
     /// Nothing was written: the member serves no clients in this phase.
@@ -68,10 +68,10 @@ pub enum ReadError {
 /// Why a membership change is not known to be committed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
-    /// The leader refused it; nothing entered the log.
+    /// The leader refused the change; nothing entered the log.
     #[error(transparent)]
     Refused(#[from] raft::ChangeRefusal),
-    /// It entered the log at `index` but did not commit in time: read the configuration to learn its outcome.
+    /// The change entered the log at `index` but did not commit in time. Read the configuration to learn the outcome.
     #[error("the change at index {index} was not committed in time: its outcome is unknown, read the configuration")]
     Unknown {
         /// Index of the change in this member's log.
@@ -97,7 +97,7 @@ pub enum TransferError {
     /// The transfer was refused; nothing was started.
     #[error(transparent)]
     Refused(#[from] raft::TransferRefusal),
-    /// No other member was seen to lead in time; this member may still lead.
+    /// This member did not learn of another leader in time. It may still lead itself.
     #[error("no other member was seen to lead in time")]
     TimedOut,
     /// Too many administrative calls are waiting.
@@ -154,7 +154,7 @@ pub enum AdoptError {
     /// The request contradicts itself.
     #[error("the request cannot be used: {reason}")]
     Invalid {
-        /// Message: the contradiction, and what is required instead.
+        /// Message for people: the contradiction, and what is required instead.
         reason: String,
     },
     /// The identity could not be written to the disk.
@@ -177,7 +177,7 @@ pub enum SnapshotWriteError {
     /// The state could not be encoded as an image.
     #[error(transparent)]
     Image(#[from] mvcc::image::WriteError),
-    /// The last bytes could not be written.
+    /// The buffered end of the image could not be written.
     #[error("the end of the snapshot could not be written: {0}")]
     Flush(#[from] io::Error),
 }
@@ -196,7 +196,7 @@ pub enum SnapshotLoadError {
         /// Error in the content.
         source: mvcc::image::ReadError,
     },
-    /// The content is the state at another index than the snapshot's header states.
+    /// The content is the state at a different index than the one in the snapshot's header.
     #[error("the snapshot at {claimed} holds the state at {found}")]
     WrongIndex {
         /// Index of the last entry, according to the snapshot's header.

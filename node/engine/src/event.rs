@@ -1,5 +1,5 @@
-//! Owns the closed list of events that can wake the core's thread. Does not own their queue (`inbox.rs`) or the reaction to them
-//! (`driver/run.rs`).
+//! Owns the complete list of events that can wake the core's thread. Does not own the queue of events (`inbox.rs`) or the
+//! reaction to an event (`driver/run.rs`).
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::reply::ReadWaiter;
 pub(crate) enum Event {
     /// Every write up to `IoId` is durable.
     Persisted(IoId),
-    /// A view was published, with everything up to its index applied.
+    /// A view was published. It contains the effects of all entries up to its index.
     Applied(Arc<Published>),
     /// Messages from other members.
     Messages(Vec<(MemberId, Message)>),
@@ -24,11 +24,11 @@ pub(crate) enum Event {
     Unreachable(Vec<MemberId>),
     /// The snapshot transfer of this number ended.
     SnapshotSent { to: MemberId, number: u64, arrived: Result<(), ()> },
-    /// A snapshot of the state at this index is durable, or the reason why none was written.
+    /// A snapshot of this member's state has ended: the index of the durable snapshot, or the reason why no snapshot was written.
     SnapshotWritten(Result<Index, SnapshotWriteError>),
-    /// Linearizable reads wait for a round.
+    /// Linearizable reads that wait for a quorum round.
     Reads(Vec<ReadWaiter>),
-    /// Commands wait for an entry.
+    /// Commands that wait to be proposed in an entry.
     Proposals(Vec<Proposal>),
     /// An administrative call.
     Control(Control),
@@ -41,9 +41,9 @@ pub(crate) enum Event {
 /// An administrative call that the core itself answers.
 #[derive(Debug)]
 pub(crate) enum Control {
-    /// Change membership; answered when the entry is committed.
+    /// Change membership. The answer follows once the entry is committed.
     Change { change: Change, reply: oneshot::Sender<Result<Index, ChangeError>> },
-    /// Transfer leadership; answered when another member leads.
+    /// Transfer leadership. The answer follows once another member leads.
     Transfer { target: Option<MemberId>, reply: oneshot::Sender<Result<MemberId, TransferError>> },
     /// Return the committed configuration and the one in force (leader only).
     Configuration { reply: oneshot::Sender<Result<Configurations, Option<MemberId>>> },

@@ -1,19 +1,19 @@
-//! Owns the end of the process, and its exit code, when continuing would be wrong: the state of the disk is unknown, an entry
+//! Owns the end of the process, and its exit code, when the member must not continue: the state of the disk is unknown, an entry
 //! cannot be applied, or a thread has panicked. Does not own the restart (Kubernetes or another supervisor).
 
 use std::fmt;
 use std::thread;
 
-/// `EX_IOERR` of sysexits: neither a usage error nor a clean end.
+/// `EX_IOERR` of sysexits, which differs from the exit codes of a usage error and of a clean end.
 const EXIT_CODE: i32 = 74;
 
-/// Logs the reason and ends the process at once. Nothing is flushed, so that the next start finds the disk as it is now.
+/// Logs the reason and ends the process immediately. Nothing is flushed, so that the next start finds the disk as it is now.
 pub fn fatal(reason: fmt::Arguments<'_>) -> ! {
     tracing::error!(%reason, "the process ends");
     std::process::exit(EXIT_CODE)
 }
 
-/// Starts a thread that the member depends on: a panic in it ends the process.
+/// Starts a thread that the member depends on. A panic in the thread ends the process.
 pub fn spawn<T: Send + 'static>(
     name: &'static str,
     work: impl FnOnce() -> T + Send + 'static,

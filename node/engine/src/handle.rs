@@ -1,5 +1,5 @@
 //! Owns the calls that a member offers: propose, read, change membership, transfer leadership, join a cluster. The core's thread
-//! and the apply thread answer them. Does not own protobuf or gRPC: callers translate.
+//! and the apply thread answer them. Does not own protobuf or gRPC: the services translate requests and answers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -28,8 +28,7 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Creates a handle whose answers are delivered by the threads that produce them, or by the runtime that
-    /// [`Handle::on_reply_lane`] names.
+    /// Creates a handle whose answers use the first reply lane. [`Handle::on_reply_lane`] returns a handle for another lane.
     #[must_use]
     pub fn new(shared: Arc<Shared>) -> Self {
         Self { shared, lane: ReplyLaneId(0) }
@@ -47,10 +46,11 @@ impl Handle {
         self.shared.member
     }
 
-    /// Commits a command and applies it on this member. Dropping the future loses the answer but does not withdraw the command.
+    /// Commits a command and applies it on this member. A caller that drops the future loses the answer but does not withdraw the
+    /// command.
     ///
     /// # Errors
-    /// Returns why no result is known. Each variant says whether the command may still be applied.
+    /// Returns the reason why the outcome is not known. Each variant says whether the command may still be applied.
     pub async fn propose(&self, command: Command) -> Result<Committed, ProposeError> {
         let (reply, answer) = oneshot::channel();
         let waiter = Waiter { reply, lane: self.lane };
@@ -72,7 +72,7 @@ impl Handle {
     /// thesis §6.4). All reads that wait at the same time share one quorum round.
     ///
     /// # Errors
-    /// Returns why the read was not confirmed. It can be retried on this or another member.
+    /// Returns why the read was not confirmed. The caller may retry the read on this or another member.
     pub async fn linearizable(&self) -> Result<Arc<Published>, ReadError> {
         let (reply, answer) = oneshot::channel();
         self.shared.inbox.read(Waiter { reply, lane: self.lane }).map_err(|refused| match refused {
@@ -83,7 +83,7 @@ impl Handle {
         Ok(self.published())
     }
 
-    /// The newest view of this member, for serializable reads. It may lag the leader's.
+    /// The newest view of this member, for serializable reads. The view may lag behind the leader's view.
     #[must_use]
     pub fn published(&self) -> Arc<Published> {
         self.shared.published.load_full()
@@ -95,7 +95,7 @@ impl Handle {
         self.shared.status.load_full()
     }
 
-    /// SHA-256 of the token that administrative calls must carry; `None` while blank.
+    /// SHA-256 of the token that administrative calls must carry; `None` while the member is blank.
     #[must_use]
     pub fn token_sha256(&self) -> Option<Arc<[u8; 32]>> {
         self.shared.token.load_full()
@@ -131,7 +131,7 @@ impl Handle {
     /// Reads the configurations linearizably (leader only).
     ///
     /// # Errors
-    /// Returns an error if this member does not lead, or cannot prove that it does.
+    /// Returns an error if this member does not lead, or cannot confirm with a quorum that it leads.
     pub async fn configuration(&self) -> Result<Configurations, ConfigurationError> {
         let status = self.status();
         if status.phase == Phase::Member && status.leader != Some(self.member()) {
@@ -190,9 +190,9 @@ impl Handle {
         }
     }
 
-    /// Returns once the member stops, so that its streams can end.
+    /// Returns once the member begins to stop. Streams to clients end then.
     pub async fn stopping(&self) {
-        // The sender lives in `shared`, which `self` holds.
+        // The wait cannot fail, because `self` keeps the sender in `shared` alive.
         let _ = self.shared.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 

@@ -1,6 +1,6 @@
-//! Owns the queue of events in front of the core's thread, and its bounds: commands, reads and messages are refused when too
-//! many wait, so that a slow core cannot make the queue grow; acknowledgements overwrite each other because they are
-//! cumulative. Does not own the reaction to an event (`driver/`).
+//! Owns the queue of events for the core's thread, and the bounds of the queue. Reads, messages and administrative calls are
+//! refused when too many wait, so that the queue cannot grow without limit while the core is slow. A newer acknowledgement
+//! replaces an older one, because acknowledgements are cumulative. Does not own the reaction to an event (`driver/`).
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -13,14 +13,15 @@ use crate::propose::admission::Proposal;
 use crate::published::Published;
 use crate::reply::ReadWaiter;
 
-/// Messages that may wait. Further ones are dropped, which Raft tolerates.
+/// Maximum number of waiting messages. Further messages are dropped, which Raft tolerates.
 const MESSAGES_MAX: usize = 16_384;
-/// Reads that may wait for a round.
+/// Maximum number of reads that wait for a round.
 const READS_MAX: usize = 65_536;
-/// Administrative calls that may wait.
+/// Maximum number of waiting administrative calls.
 const CONTROLS_MAX: usize = 64;
 
-/// Number of waiting commands that wakes the core even if it does not want any, because they fill an entry.
+/// Number of waiting commands that wakes the core even if the core does not want commands, because so many commands fill an
+/// entry.
 const PROPOSALS_WAKE: usize = 1_024;
 
 /// Why the inbox refused an event.
@@ -29,18 +30,18 @@ pub enum InboxRefusal {
     /// The queue for this kind of event is full.
     #[error("its queue is full")]
     Full,
-    /// The core has not started, or has ended.
+    /// The core has not started or has ended.
     #[error("the core does not run")]
     Closed,
 }
 
-/// Kinds of events on which the core would act at once. Other events of these kinds gather without waking the core, until
-/// another event wakes it.
+/// Kinds of events on which the core would act immediately. An event of a kind that is not wanted waits, without waking the core,
+/// until another event wakes the core.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wants {
-    /// A command would be proposed at once.
+    /// A command would be proposed immediately.
     pub(crate) proposals: bool,
-    /// A read would begin a round at once.
+    /// A read would begin a round immediately.
     pub(crate) reads: bool,
     /// The core waits for the applied index to advance.
     pub(crate) applied: bool,
@@ -77,7 +78,8 @@ impl Waiting {
             && (self.proposals.is_empty() || !(wants.proposals || self.proposals.len() >= PROPOSALS_WAKE))
     }
 
-    /// Drains everything in the order in which the core must react: events that free resources first, new work last.
+    /// Moves all events into `events`, in the order in which the core must react: events that free resources first, new work
+    /// last.
     fn drain_into(&mut self, events: &mut Vec<Event>) {
         events.extend(self.persisted.take().map(Event::Persisted));
         events.extend(self.applied.take().map(Event::Applied));
@@ -116,13 +118,15 @@ impl Inbox {
         self.lock().open = true;
     }
 
-    /// Refuses further events and drops all that wait. Their callers notice because the reply channels close.
+    /// Refuses further events and drops all waiting events. The callers of dropped requests notice because their reply channels
+    /// close.
     pub(crate) fn close(&self) {
         let abandoned = std::mem::take(&mut *self.lock());
         drop(abandoned);
     }
 
-    /// Queues a command for the next entry. `propose::admission` limits the number of commands under way.
+    /// Queues a command for the next entry. No bound is checked here, because `propose::admission` limits the number of commands
+    /// under way.
     pub(crate) fn propose(&self, proposal: Proposal) -> Result<(), InboxRefusal> {
         self.put(|waiting| {
             waiting.proposals.push(proposal);
@@ -172,13 +176,13 @@ impl Inbox {
         });
     }
 
-    /// Reports that the snapshot transfer of this number ended. Each transfer ends once, and only the newest one to a member
+    /// Reports that the snapshot transfer of this number ended. Each transfer ends once, and only the newest transfer to a member
     /// counts.
     pub(crate) fn snapshot_sent(&self, to: MemberId, number: u64, arrived: Result<(), ()>) {
         self.put_always(|waiting| waiting.sent.push((to, number, arrived)));
     }
 
-    /// Reports the outcome of the one snapshot that was being written.
+    /// Reports the outcome of the snapshot that was being written. Only one snapshot is written at a time.
     pub(crate) fn snapshot_written(&self, outcome: Result<Index, SnapshotWriteError>) {
         self.put_always(|waiting| waiting.written = Some(outcome));
     }
@@ -188,7 +192,7 @@ impl Inbox {
         self.put_always(|waiting| waiting.persisted = waiting.persisted.max(Some(io)));
     }
 
-    /// Reports that a view newer than all before is published.
+    /// Reports that a view is published, which is newer than every view before.
     pub(crate) fn applied(&self, published: Arc<Published>) {
         self.put_always(|waiting| waiting.applied = Some(published));
     }

@@ -1,4 +1,4 @@
-//! Owns the reception of a snapshot from another member: it becomes durable, then the core is notified. Does not own the
+//! Owns the reception of a snapshot from another member: makes the snapshot durable, then notifies the core. Does not own the
 //! connection (the program) or the decision to install the snapshot (`raft`).
 
 use bytes::Bytes;
@@ -23,21 +23,22 @@ pub struct Offered {
     pub crc32c: u32,
 }
 
-/// Why a snapshot was not kept. Nothing of it is left on the disk unless the error says so.
+/// Why a received snapshot was not kept. No part of the snapshot is left on the disk unless the error says so.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
     /// The snapshot could not be written, or its content does not match the offer.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The core could not be notified, so that it would never install or delete the snapshot.
+    /// The core could not be notified. It would never install or delete the snapshot, so the snapshot was deleted.
     #[error("the core cannot be notified of the snapshot: {0}")]
     NotDelivered(InboxRefusal),
-    /// The core could not be notified, and the snapshot could not be deleted: the next start deletes it.
+    /// The core could not be notified, and the snapshot could not be deleted. The member's next start deletes the snapshot.
     #[error("the core cannot be notified of the received snapshot, and the snapshot cannot be deleted: {0}")]
     NotDiscarded(StorageError),
 }
 
-/// Makes the snapshot durable as it arrives, then notifies the core, which decides whether to install it.
+/// Writes the snapshot to the disk while it arrives and makes it durable, then notifies the core, which decides whether to
+/// install the snapshot.
 ///
 /// # Errors
 /// Returns why the snapshot was not kept, for instance because it is shorter than offered or the core does not run.

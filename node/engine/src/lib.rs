@@ -1,9 +1,9 @@
-//! The replicated store without sockets: commands enter through a [`handle::Handle`], the driver moves them through the
-//! Raft core, the log and the state machine, and outcomes are returned to the callers. Owns the threads, queues and batches
-//! of one member. Does not own connections, the encoding of messages, metrics or the order of a shutdown: the program passes
-//! in a [`transport::Transport`] and an [`observer::Observer`], and stops the member.
+//! The replicated store without sockets. Commands enter through a [`handle::Handle`], the driver passes them through the Raft
+//! core, the log and the state machine, and the callers receive the outcomes. Owns the threads, queues and batches of one member.
+//! Does not own connections, the encoding of messages, metrics or the order of a shutdown: the program passes in a
+//! [`transport::Transport`] and an [`observer::Observer`], and stops the member.
 //!
-//! A module uses only modules that precede it in this list:
+//! A module uses only modules that precede it in the following list:
 //!
 //! ```text
 //! leaves     fatal clock mailbox transport observer parameters status error lifecycle outcome published

@@ -1,5 +1,5 @@
-//! Owns the requests that make a blank member part of a cluster. Does not own their content (`parameters.rs`) or their
-//! execution (the program, because it owns the disk until then).
+//! Owns the requests that make a blank member part of a cluster. Does not own the content of the requests
+//! (`parameters.rs`) or their execution: the program executes them, because it owns the disk while the member is blank.
 
 use tokio::sync::oneshot;
 

@@ -1,8 +1,8 @@
-//! Owns the thread that writes to the disk, and the order of its jobs: writes that gather during one sync share the next write
+//! Owns the thread that writes to the disk, and the order of its jobs. Writes that arrive during one sync share the next write
 //! and sync (group commit). Does not own the order of steps within a job (`storage`).
 //!
-//! A failed sync ends the process, because the content of the disk is unknown then and a retry could report success although
-//! bytes are lost. On a full disk the thread waits for space, and executes jobs that free space first.
+//! A failed sync ends the process: the content of the disk is unknown after it, and a retry could report success although bytes
+//! are lost. On a full disk the thread first executes jobs that free space, then waits for space.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -22,9 +22,9 @@ const FULL_RETRY: Duration = Duration::from_secs(1);
 /// Work for the log thread, in the core's order.
 #[derive(Debug)]
 pub enum LogJob {
-    /// Make these durable with one sync, then acknowledge them.
+    /// Make these writes durable with one sync, then acknowledge them.
     Persist(Vec<Persist>),
-    /// Replace the log by a received snapshot, then acknowledge and let the apply thread load it.
+    /// Replace the log by a received snapshot, then acknowledge the write and let the apply thread load the snapshot.
     Install {
         /// ID of the write.
         io: IoId,
@@ -42,12 +42,12 @@ pub enum LogJob {
         /// Last entry in the snapshot.
         last: EntryId,
     },
-    /// Delete received snapshots up to this index, because an installed snapshot reaches it.
+    /// Delete received snapshots that end at or below this index, because the installed snapshot ends at this index.
     DiscardThrough {
         /// Last index in the installed snapshot.
         index: Index,
     },
-    /// Delete entries below this index, because they are no longer needed.
+    /// Delete entries below this index, because a durable snapshot contains them.
     Purge {
         /// First index that is kept.
         first_kept: Index,
@@ -70,7 +70,7 @@ impl LogJob {
         }
     }
 
-    /// Returns whether the job frees space and needs none.
+    /// Returns whether the job frees space without using any.
     fn frees_space(&self) -> bool {
         match self {
             Self::Discard { .. } | Self::DiscardThrough { .. } | Self::Purge { .. } => true,
@@ -104,7 +104,8 @@ impl InstalledSignal {
     }
 }
 
-/// Executes jobs one after the other, so that a job begins only when all jobs before it in the core's order are durable.
+/// Executes jobs one after the other in the core's order, so that a job begins only after the jobs before it are durable. Only on
+/// a full disk does a job that frees space come first.
 pub(crate) struct LogWriter {
     storage: Storage,
     waiting: VecDeque<LogJob>,
@@ -132,11 +133,11 @@ impl LogWriter {
         self.waiting.is_empty()
     }
 
-    /// Executes the next job, or on a full disk the next one that frees space, and reports its end. Returns the job; `None` if
-    /// no job waits.
+    /// Executes the next job, or on a full disk the next job that frees space, and reports its end. Returns the executed job, or
+    /// `None` if no job waits.
     ///
     /// # Errors
-    /// Returns why the job failed. It remains the next one.
+    /// Returns why the job failed. The job remains the next one.
     pub(crate) fn advance(&mut self) -> Result<Option<LogJob>, (&'static str, StorageError)> {
         let Some(job) = self.waiting.pop_front() else { return Ok(None) };
         match self.execute(&job) {
@@ -152,9 +153,9 @@ impl LogWriter {
         }
     }
 
-    /// Moves a job that frees space ahead of those that wait for space. Returns `false` if there is none. A purge may precede any
-    /// write, because the entries that it deletes are in a durable snapshot and every later write is above them. A discard may
-    /// precede an installation, because it never deletes the snapshot to be installed.
+    /// Moves a job that frees space ahead of the jobs that wait for space. Returns `false` if no job frees space. A purge may
+    /// precede any write, because the purged entries are in a durable snapshot and every later write has higher indexes. A
+    /// discard may precede an installation, because a discard never deletes the snapshot that is to be installed.
     fn prioritize_space(&mut self) -> bool {
         let place = (1..self.waiting.len()).find(|place| self.waiting[*place].frees_space());
         let job = place.and_then(|place| self.waiting.remove(place));
@@ -204,7 +205,7 @@ impl LogThread {
         Self { writer, jobs }
     }
 
-    /// Runs until its mailbox is closed and empty, then returns the storage.
+    /// Runs until the mailbox is closed and empty, then returns the storage.
     pub fn run(mut self) -> Storage {
         let mut jobs = Vec::new();
         while self.jobs.take(&mut jobs) {
@@ -223,10 +224,10 @@ impl LogThread {
     /// Executes one job, with one sync, and returns it; `None` if no job waits.
     ///
     /// # Errors
-    /// Returns why the job failed; it remains the next one. After [`StorageError::Full`] a later step may succeed; after any other
-    /// error the member must end.
+    /// Returns why the job failed. The job remains the next one. After [`StorageError::Full`] a later step may succeed; after any
+    /// other error the member must end.
     pub fn step(&mut self) -> Result<Option<LogJob>, StorageError> {
-        // New jobs are also taken while a write waits for space, because one of them may free some.
+        // New jobs are also taken while a write waits for space, because a new job may free space.
         let mut jobs = Vec::new();
         self.jobs.take_now(&mut jobs);
         self.writer.add(&mut jobs);
@@ -254,8 +255,8 @@ impl LogThread {
         }
     }
 
-    /// Waits until the retry interval has passed or a job arrives that frees space. Returns `false` if the mailbox is closed, so
-    /// that no such job will arrive. Jobs taken meanwhile need no bound of their own, because the senders limit them.
+    /// Waits until the retry interval has passed or a job arrives that frees space. Returns `false` if the mailbox is closed,
+    /// because then no such job can arrive. The number of jobs taken meanwhile needs no bound here, because the senders limit it.
     fn wait_for_space(&mut self) -> bool {
         let deadline = Instant::now() + FULL_RETRY;
         let mut jobs = Vec::new();

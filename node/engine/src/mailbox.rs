@@ -1,5 +1,6 @@
-//! Owns a queue of jobs for one thread, which takes all jobs at once, in order, and the wake-up of that thread. Does not own a
-//! bound: the senders limit what waits, by Raft's inflight limits for the log and by the apply backlog for the store.
+//! Owns a queue of jobs for one thread, and the wake-up of that thread, which takes all waiting jobs together, in order. Does not
+//! own a bound: the senders limit the waiting jobs, for the log by Raft's limits on entries in flight, for the store by the limit
+//! on unapplied bytes.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -25,7 +26,7 @@ impl<T> Default for Mailbox<T> {
 }
 
 impl<T> Mailbox<T> {
-    /// Adds jobs in order and leaves `jobs` empty; wakes the thread at most once.
+    /// Adds jobs in order and leaves `jobs` empty. Wakes the thread at most once.
     pub(crate) fn append(&self, jobs: &mut Vec<T>) {
         if jobs.is_empty() {
             return;
@@ -42,7 +43,7 @@ impl<T> Mailbox<T> {
         self.wake_if_sleeping(waiting);
     }
 
-    /// Closes the queue: the thread ends once it has done the jobs that wait.
+    /// Closes the queue. The thread ends once it has executed the jobs that still wait.
     pub(crate) fn close(&self) {
         let mut waiting = self.lock();
         waiting.closed = true;

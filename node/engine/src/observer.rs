@@ -7,10 +7,10 @@ use std::time::Duration;
 use mvcc::Outcome;
 use raft::Output;
 
-/// Is notified of each event on the thread on which it happens, so that an implementation must not block. Every method does
-/// nothing by default.
+/// Receives each event on the thread on which the event happens. An implementation must therefore not block. By default every
+/// method does nothing.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// This member has a new leader, or its first one.
+    /// This member follows a new leader, or has learned of its first leader.
     fn leader_changed(&self) {}
 
     /// This member has become a candidate.
@@ -41,7 +41,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
         let _ = took;
     }
 
-    /// The core returned this output, which the driver is about to execute.
+    /// The core returned this output. The driver executes it next.
     fn output(&self, output: &Output) {
         let _ = output;
     }

@@ -1,5 +1,5 @@
-//! Owns the requests that make a blank member part of a cluster. Does not own their execution: the program writes the cluster
-//! identity, once.
+//! Owns the requests that make a blank member part of a cluster. Does not own the execution of the requests: the program writes
+//! the cluster identity once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,9 +17,9 @@ pub struct BootstrapParameters {
     pub cluster: ClusterId,
     /// Secret that administrative calls must carry from now on; only its SHA-256 is kept.
     pub token: String,
-    /// The first voters; the receiver must be one of them.
+    /// The first voters. The receiver must be one of them.
     pub voters: BTreeMap<MemberId, MemberInfo>,
-    /// The receiver's own name; must equal its name in `voters`.
+    /// The receiver's own name, which must equal its name in `voters`.
     pub name: String,
 }
 
@@ -28,33 +28,33 @@ pub struct BootstrapParameters {
 pub struct JoinParameters {
     /// ID of the running cluster.
     pub cluster: ClusterId,
-    /// As in [`BootstrapParameters::token`].
+    /// Secret, as [`BootstrapParameters::token`].
     pub token: String,
-    /// Member ID that the sender expects the receiver to have; must be the receiver's own.
+    /// Member ID that the sender expects the receiver to have. It must equal the receiver's own ID.
     pub member: MemberId,
     /// The receiver's name and addresses.
     pub info: MemberInfo,
 }
 
-/// A backup being fetched.
+/// Future that completes when the backup is fetched or the fetch has failed.
 pub type Fetching = Pin<Box<dyn Future<Output = Result<SnapshotMeta, RestoreFailure>> + Send>>;
 
-/// Fetches a backup as a received snapshot whose configuration has the member as its only voter. Dropping the future at any
-/// time leaves the volume blank.
+/// Function that fetches a backup and stores it as a received snapshot, in whose configuration the member is the only voter.
+/// Dropping the future at any time leaves the volume blank.
 pub type Fetch = Box<dyn FnOnce(Snapshots) -> Fetching + Send>;
 
-/// Returns the bytes fetched so far and the bytes in total.
+/// Function that returns the number of bytes fetched so far and the total number of bytes.
 pub type FetchProgress = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 /// Request to a blank member to start a new cluster from a backup, as its only voter (admin.proto `RestoreRequest`).
 pub struct RestoreParameters {
     /// ID of the new cluster, and the receiver's name and addresses in it.
     pub join: JoinParameters,
-    /// Name of the backup, for status reports and to recognize a repeated request.
+    /// Name of the backup. It appears in status reports and identifies a repeated request.
     pub backup: String,
     /// Fetches the backup.
     pub fetch: Fetch,
-    /// Reports how much of it has been fetched.
+    /// Reports how much of the backup has been fetched.
     pub progress: FetchProgress,
 }
 

@@ -1,4 +1,5 @@
-//! Owns commands from their admission to their answer: bounded, batched and awaited. Does not own consensus (`raft`).
+//! Owns commands from their admission to their answer: limits, batches, and the callers that wait. Does not own
+//! consensus (`raft`).
 
 pub(crate) mod admission;
 

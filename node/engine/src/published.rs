@@ -1,5 +1,5 @@
-//! Owns the immutable view that readers share; it is replaced once per applied batch. Does not own the store (`apply`): a view
-//! only refers to one state of it.
+//! Owns the immutable view that readers share. Does not own the store (`apply`), whose thread publishes a new view after each
+//! batch that it applies.
 
 use mvcc::View;
 use raft::{Index, Term};
@@ -7,10 +7,10 @@ use raft::{Index, Term};
 /// The state after all entries up to `applied`.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// View of the store at that index.
+    /// View of the store after the entry at `applied`.
     pub view: View,
     /// Index of the last applied entry.
     pub applied: Index,
-    /// That entry's term.
+    /// Term of the last applied entry.
     pub term: Term,
 }

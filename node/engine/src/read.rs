@@ -1,3 +1,3 @@
-//! Owns the wait until a view may answer a linearizable read. Does not own the views that are read (`published.rs`).
+//! Owns the wait until a view may answer a linearizable read. Does not own the views themselves (`published.rs`).
 
 pub(crate) mod barrier;

@@ -1,5 +1,5 @@
-//! Owns the return of outcomes to waiting callers. Answers of one batch cross to a runtime's thread together, in a lane, and wake
-//! it once instead of once per client. Does not own which caller waits for which outcome (`propose::pending`,
+//! Owns the return of outcomes to waiting callers. The answers of one batch are passed to a runtime's thread together, in a lane,
+//! and wake the thread once instead of once per caller. Does not own which caller waits for which outcome (`propose::pending`,
 //! `read::barrier`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ pub(crate) struct Waiter<T> {
 /// A caller that waits for a linearizable read to be confirmed.
 pub(crate) type ReadWaiter = Waiter<Result<(), ReadError>>;
 
-/// An answer and its receiver. A caller that no longer waits is no error.
+/// An answer and its receiver. An answer to a caller that no longer waits is dropped without an error.
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// Answer to a proposal.
@@ -44,12 +44,12 @@ impl Answer {
     }
 }
 
-/// Queue of answers to one runtime. Its length is bounded by the number of callers that may wait.
+/// Queue of answers to one runtime. The limit on waiting callers also limits the length of the queue.
 #[derive(Debug, Default)]
 struct ReplyLane {
     ready: Mutex<Vec<Answer>>,
     wake: Notify,
-    /// True if a runtime polls [`ReplyLanes::deliver`]. Otherwise answers are delivered by the thread that produces them.
+    /// True if a runtime polls [`ReplyLanes::deliver`]. Otherwise the thread that produces an answer also delivers it.
     has_runtime: AtomicBool,
 }
 
@@ -65,7 +65,7 @@ impl ReplyLanes {
         Self { lanes: (0..count.max(1)).map(|_| ReplyLane::default()).collect() }
     }
 
-    /// Delivers the lane's answers on the runtime that polls this future, until it is dropped.
+    /// Delivers the lane's answers on the runtime that polls this future, until the future is dropped.
     pub(crate) async fn deliver(&self, id: ReplyLaneId) {
         let lane = &self.lanes[id.0];
         lane.has_runtime.store(true, Ordering::Release);
@@ -122,7 +122,7 @@ impl Replies {
     }
 }
 
-/// Ignores poisoning: every holder of the lock only moves whole answers, so a panic leaves the list consistent.
+/// Ignores poisoning: every holder of the lock only moves whole answers, so the list is consistent even after a panic.
 fn locked(ready: &Mutex<Vec<Answer>>) -> MutexGuard<'_, Vec<Answer>> {
     ready.lock().unwrap_or_else(PoisonError::into_inner)
 }

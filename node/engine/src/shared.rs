@@ -1,5 +1,5 @@
-//! Owns the state that a member's threads, its callers and its transport share, and the few operations that each of them needs.
-//! Does not own the callers' operations (`handle.rs`) or the reaction to an event (`driver/`).
+//! Owns the state that a member's threads, callers and transport share, and the operations with which they use it. Does not own
+//! the callers' operations (`handle.rs`) or the reaction to an event (`driver/`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -17,8 +17,8 @@ use crate::published::Published;
 use crate::reply::{ReplyLaneId, ReplyLanes};
 use crate::status::Status;
 
-/// The state of one member that more than one thread needs. The program holds it to report what happens outside the engine;
-/// callers hold a [`crate::handle::Handle`] instead.
+/// The state of one member that more than one thread needs. The program holds a reference to report events from outside the
+/// engine; callers hold a [`crate::handle::Handle`] instead.
 #[derive(Debug)]
 pub struct Shared {
     pub(crate) member: MemberId,
@@ -28,11 +28,11 @@ pub struct Shared {
     pub(crate) status: ArcSwap<Status>,
     pub(crate) published: ArcSwap<Published>,
     pub(crate) draining: AtomicBool,
-    /// SHA-256 of the cluster's token; `None` while blank.
+    /// SHA-256 of the cluster's token; `None` while the member is blank.
     pub(crate) token: ArcSwapOption<[u8; 32]>,
     pub(crate) lifecycle: mpsc::Sender<Lifecycle>,
     pub(crate) stopping: watch::Sender<bool>,
-    /// Last entry in the newest durable snapshot.
+    /// Index of the last entry in the newest durable snapshot.
     pub(crate) snapshot: AtomicU64,
     /// Payload bytes of committed entries that are not applied yet.
     pub(crate) unapplied_bytes: AtomicUsize,
@@ -41,7 +41,7 @@ pub struct Shared {
 
 impl Shared {
     /// Creates the state of a member that has published nothing and accepts no requests yet. `lanes` is the number of runtimes
-    /// that wait for answers. The receiver of `lifecycle` makes a blank member part of a cluster.
+    /// that wait for answers. The program receives from `lifecycle` the requests that make a blank member part of a cluster.
     #[must_use]
     pub fn new(
         status: Status,
@@ -74,7 +74,8 @@ impl Shared {
         self.member
     }
 
-    /// Replaces the status by what `update` returns. While the driver runs, it overwrites the status with its own reports.
+    /// Replaces the status by the result of `update`. While the driver runs, the driver overwrites the status with its own
+    /// reports.
     pub fn update_status(&self, update: impl Fn(&Status) -> Status) {
         self.status.rcu(|status| update(status));
     }
@@ -84,8 +85,8 @@ impl Shared {
         self.token.store(Some(Arc::new(sha256)));
     }
 
-    /// Queues messages from another member for the core. They are dropped if the inbox is full or the core does not run: Raft
-    /// sends them again.
+    /// Queues messages from another member for the core. The messages are dropped if the inbox is full or the core does not run,
+    /// because Raft tolerates lost messages.
     pub fn deliver(&self, from: MemberId, messages: Vec<Message>) {
         let _ = self.inbox.messages(from, messages);
     }
@@ -106,13 +107,13 @@ impl Shared {
         self.unapplied_bytes.load(Ordering::Relaxed)
     }
 
-    /// Delivers the answers of one lane on the runtime that polls this future, until it is dropped.
+    /// Delivers the answers of one lane on the runtime that polls this future, until the future is dropped.
     pub async fn deliver_replies(&self, lane: ReplyLaneId) {
         self.lanes.deliver(lane).await;
     }
 
-    /// Announces that the member stops, so that streams to clients end: notifies [`crate::handle::Handle::stopping`] and
-    /// [`Shared::subscribe_stopping`].
+    /// Announces that the member stops, so that streams to clients can end. Notifies the callers of
+    /// [`crate::handle::Handle::stopping`] and the channels of [`Shared::subscribe_stopping`].
     pub fn announce_stop(&self) {
         self.stopping.send_replace(true);
     }

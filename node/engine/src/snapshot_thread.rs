@@ -1,5 +1,5 @@
-//! Owns the thread that writes snapshots of this member's own state. Does not own their schedule (`driver`) or their format on
-//! disk (`storage`).
+//! Owns the thread that writes snapshots of this member's own state. Does not own the schedule of snapshots (`driver`) or their
+//! format on disk (`storage`).
 
 use std::collections::VecDeque;
 use std::io::{BufWriter, Write};

@@ -1,4 +1,4 @@
-//! Owns a member's status report, which it makes without contacting other members, and the rule that decides whether it serves
+//! Owns a member's status report, which needs no contact with other members, and the rule that decides whether the member serves
 //! clients. Does not own how often the report is refreshed (`driver/report.rs`).
 
 use std::collections::BTreeMap;
@@ -13,15 +13,15 @@ use crate::parameters::FetchProgress;
 /// Phase of a member's life (admin.proto `Phase`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// The volume is empty: it has a member ID and no cluster.
+    /// The volume belongs to no cluster. It holds nothing but the member ID.
     Blank,
     /// A restore is filling the volume.
     Restoring,
     /// The member belongs to a cluster.
     Member,
-    /// Removed by a committed configuration: its tombstone is on disk and it serves nothing.
+    /// A committed configuration removed the member. The member's tombstone is on disk, and the member serves no clients.
     Removed,
-    /// Its disk holds damage that a restart does not repair: it neither votes nor serves.
+    /// The member's disk is damaged, and a restart does not repair the damage. The member neither votes nor serves clients.
     Damaged,
 }
 
@@ -42,7 +42,7 @@ impl fmt::Display for Phase {
 pub struct RestoreStatus {
     /// Name of the backup.
     pub backup: String,
-    /// Returns how much of the backup has been fetched.
+    /// Function that returns how much of the backup has been fetched.
     pub progress: FetchProgress,
     /// Reason, in one word, why the last attempt failed; empty if none has failed.
     pub cause: String,
@@ -57,16 +57,16 @@ impl fmt::Debug for RestoreStatus {
     }
 }
 
-/// A status report, at most a few tens of milliseconds old. Decisions about safety must not rely on it.
+/// A status report, at most a few tens of milliseconds old. Because it may be outdated, no decision about safety may rely on it.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// Member ID. Never changes.
     pub member: MemberId,
-    /// Cluster ID; `None` while blank.
+    /// Cluster ID; `None` while the member is blank.
     pub cluster: Option<ClusterId>,
-    /// Name in the configuration.
+    /// The member's name in the configuration.
     pub name: String,
-    /// Phase of its life.
+    /// Phase of the member's life.
     pub phase: Phase,
     /// True if the member prepares to stop: it transfers leadership if it leads.
     pub draining: bool,
@@ -84,19 +84,19 @@ pub struct Status {
     pub last: Index,
     /// Configuration in force on this member.
     pub configuration: Arc<Configuration>,
-    /// Index of the entry that made `configuration`.
+    /// Index of the entry that holds `configuration`.
     pub configuration_index: Index,
     /// Latest committed configuration that this member knows.
     pub committed: Arc<Configuration>,
-    /// Index of the entry that made `committed`.
+    /// Index of the entry that holds `committed`.
     pub committed_index: Index,
-    /// The leader's progress of each other member; empty on other members.
+    /// On the leader, the replication progress of each other member. Empty on a member that does not lead.
     pub progress: BTreeMap<MemberId, ProgressReport>,
-    /// Last entry in the newest durable snapshot.
+    /// Index of the last entry in the newest durable snapshot.
     pub snapshot: Index,
     /// Status of the restore; `None` for a member that never received a restore request.
     pub restore: Option<RestoreStatus>,
-    /// Why a restore failed or which damage was found, and what to do; empty without an error.
+    /// Why a restore failed or which damage was found, and what to do about it. Empty if there is no error.
     pub error: String,
 }
 
@@ -112,11 +112,11 @@ pub enum NotServing {
 }
 
 impl Status {
-    /// Returns whether the member serves clients. A member that waits to be added to its cluster must not answer as if its empty
-    /// store were the cluster's.
+    /// Returns whether the member serves clients. A member that waits to be added to its cluster does not serve, because its
+    /// empty store is not the cluster's store.
     ///
     /// # Errors
-    /// Returns the reason if it does not.
+    /// Returns the reason why the member does not serve clients.
     pub fn serving(&self) -> Result<(), NotServing> {
         match self.phase {
             Phase::Member if self.role == Role::Learner && !self.configuration.contains(self.member) => {

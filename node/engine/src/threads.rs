@@ -29,11 +29,11 @@ pub struct Draining {
 }
 
 impl Threads {
-    /// Starts every thread. `ended` runs on the core's thread when the core has ended.
+    /// Starts every thread. When the core has ended, `ended` runs on the core's thread.
     #[must_use]
     pub fn start(wired: Wired, clock: Clock, ended: impl FnOnce(Ended) + Send + 'static) -> Self {
         let Wired { driver, log, applier, snapshots, queues } = wired;
-        // Not joined, because an interrupted snapshot only leaves a draft, which the next start removes.
+        // This thread is not joined, because an interrupted snapshot leaves only a draft, which the next start removes.
         drop(fatal::spawn("snapshots", move || snapshots.run()));
         let log = fatal::spawn("log", move || drop(log.run()));
         let apply = fatal::spawn("apply", move || applier.run());
@@ -41,7 +41,7 @@ impl Threads {
         Self { queues, core, rest: Rest { apply, log } }
     }
 
-    /// Blocks until the core has ended; the caller must have stopped it. No new jobs arise after that.
+    /// Blocks until the core has ended. The caller must have stopped the core. After the core has ended, no new jobs are queued.
     #[must_use]
     pub fn join_core(self) -> Draining {
         let Self { queues, core, rest } = self;
@@ -52,7 +52,7 @@ impl Threads {
 }
 
 impl Draining {
-    /// Ends the log and apply threads, and blocks until they have executed all jobs and everything is durable.
+    /// Ends the log and apply threads, and blocks until they have executed all jobs.
     pub fn join(self) {
         let Self { queues, rest } = self;
         queues.apply.close();

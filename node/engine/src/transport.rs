@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use raft::{Configuration, Index, MemberId, Message, Term};
 
-/// Carries messages and snapshots to other members. The driver calls it on its own thread, so that no method may block.
+/// Carries messages and snapshots to other members. The driver calls every method on the driver's thread. No method may block.
 pub trait Transport: Send {
-    /// Reports a new configuration in force, which contains the members and their addresses.
+    /// Receives a new configuration in force, which contains the members and their addresses.
     fn configure(&self, configuration: Arc<Configuration>);
 
     /// Sends messages and leaves `messages` empty. Messages may be lost.
     fn send(&self, messages: &mut Vec<(MemberId, Message)>);
 
-    /// Sends the newest snapshot, which must reach `at_least`, and aborts any earlier transfer to the same member. Every transfer
-    /// ends with one call of [`crate::shared::Shared::snapshot_sent`] with its number.
+    /// Sends the newest snapshot, which must reach `at_least`, and aborts any earlier transfer to the same member. When a
+    /// transfer ends, the transport calls [`crate::shared::Shared::snapshot_sent`] once with the transfer's number.
     fn send_snapshot(&self, to: MemberId, number: u64, term: Term, at_least: Index);
 }

@@ -1,8 +1,8 @@
 //! Owns the assembly of a member that belongs to a cluster, from the recovered content of its disk. Does not own the threads
-//! (`threads.rs`): the parts either run on threads or are stepped one by one by the caller.
+//! (`threads.rs`): the parts either run on threads, or the caller steps them one by one.
 //!
-//! Each part offers two methods with one implementation: `run` blocks its thread until the member stops, `step` executes one
-//! round and returns. A simulator steps the parts of many members in one thread, in any order.
+//! Each part offers two methods that share one implementation: `run` blocks its thread until the member stops, and `step`
+//! executes one round and returns. A simulator steps the parts of many members in one thread, in any order.
 
 use std::io::BufReader;
 use std::sync::Arc;
@@ -55,14 +55,14 @@ pub struct Settings {
     pub raft: raft::Config,
     /// Time within which a proposal or read must be answered.
     pub commit_timeout: Duration,
-    /// Names of the preferred leaders.
+    /// Names of the members that should preferably lead.
     pub prefer_leaders: Vec<String>,
-    /// First IDs of commands, reads and proposals. They must be random, because an ID must never be reused, not even after a
-    /// restart.
+    /// First IDs of commands, reads and proposals, in this order. The IDs must be random, because an ID must never be reused, not
+    /// even after a restart.
     pub first_names: [u64; 3],
 }
 
-/// A member that is ready to run or to be stepped.
+/// Parts of a member, ready to run on threads or to be stepped.
 pub struct Wired {
     /// The core's thread.
     pub driver: Driver,

@@ -14,7 +14,7 @@ use crate::shared::Shared;
 pub(crate) enum ApplyJob {
     /// Committed entries.
     Entries(Vec<Entry>),
-    /// Replace the state by this snapshot, once it is installed.
+    /// Replace the state by this snapshot once the snapshot is installed.
     Install { meta: SnapshotMeta, installed: InstalledSignal },
 }
 
@@ -36,7 +36,7 @@ impl ApplyJob {
     }
 }
 
-/// Queue of jobs for the apply thread. Their bytes count as [`Shared::unapplied_bytes`] until they are applied.
+/// Queue of jobs for the apply thread. The bytes of a job count as [`Shared::unapplied_bytes`] until the job is done.
 #[derive(Debug)]
 pub(crate) struct ApplyQueue {
     jobs: Mailbox<ApplyJob>,
@@ -76,7 +76,7 @@ impl ApplyQueue {
         self.jobs.has_work()
     }
 
-    /// Closes the queue: the thread ends once it has done the jobs that wait.
+    /// Closes the queue. The thread ends once it has executed the jobs that still wait.
     pub(crate) fn close(&self) {
         self.jobs.close();
     }

@@ -1,5 +1,5 @@
-//! Owns the store and the only thread that changes it. The thread applies a batch of committed entries, publishes one view, and
-//! then answers. Does not own the meaning of a command (`mvcc`) or the order of entries (`raft`).
+//! Owns the store and the only thread that changes the store. The thread applies a batch of committed entries, publishes one
+//! view, and then answers the callers. Does not own the meaning of a command (`mvcc`) or the order of entries (`raft`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,15 +19,15 @@ use crate::read::barrier::Barrier;
 use crate::reply::Replies;
 use crate::shared::Shared;
 
-/// Payload bytes after which a view is published although more entries wait.
+/// Number of applied payload bytes after which a view is published even if more entries wait.
 const PUBLISH_BYTES: usize = 4 << 20;
-/// Compacted versions that are examined before the thread checks for new entries.
+/// Number of compacted versions that are examined before the thread checks for new jobs.
 const COMPACT_SLICE: usize = 2_000;
 
-/// Loads the newest durable snapshot, which must reach this index.
+/// Loads the newest durable snapshot, which must reach the given index.
 pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<(Store, EntryId), SnapshotLoadError> + Send>;
 
-/// Why the apply thread cannot continue. The member must end, because its state would differ from that of other members.
+/// Why the apply thread cannot continue. The member must end, because its state would differ from the state of other members.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// A committed entry is not a batch of commands.
@@ -35,7 +35,7 @@ pub enum ApplyError {
     Entry {
         /// ID of the entry.
         entry: EntryId,
-        /// Error in its payload.
+        /// Error in the entry's payload.
         source: BatchError,
     },
     /// The snapshot that replaced the log cannot be loaded.
@@ -43,7 +43,7 @@ pub enum ApplyError {
     Snapshot {
         /// ID of the last entry in the snapshot.
         last: EntryId,
-        /// Reason why it cannot be loaded.
+        /// Reason why the snapshot cannot be loaded.
         source: SnapshotLoadError,
     },
 }
@@ -66,7 +66,7 @@ pub struct Applier {
 }
 
 impl Applier {
-    /// Creates an apply thread that continues from `store`, to which all entries up to `at` are applied.
+    /// Creates an apply thread that continues with `store`, which contains the effects of all entries up to `at`.
     pub(crate) fn new(
         store: Store,
         at: EntryId,
@@ -101,7 +101,8 @@ impl Applier {
         self.waiting.front().is_some_and(ApplyJob::can_begin)
     }
 
-    /// Executes the jobs that [`Applier::has_work`] found, up to the first one that waits for the log thread, as one batch.
+    /// Executes, as one batch, the jobs that [`Applier::has_work`] found and that precede the first job that waits for the log
+    /// thread.
     ///
     /// # Errors
     /// Returns why the member must end.
@@ -111,7 +112,7 @@ impl Applier {
         self.execute_jobs(jobs.into_iter())
     }
 
-    /// Executes some jobs as one batch: publishes one view at the end, then answers.
+    /// Executes jobs as one batch: publishes a view at the end, then answers the callers.
     fn execute_jobs(&mut self, jobs: impl Iterator<Item = ApplyJob>) -> Result<(), ApplyError> {
         let started = Instant::now();
         let mut unpublished_bytes = 0;
@@ -130,8 +131,8 @@ impl Applier {
                 }
                 ApplyJob::Install { meta, installed } => {
                     if !installed.is_set() {
-                        // The installation may wait for space on a full disk. Publishing first lets a snapshot of the applied
-                        // state free space, and answers the callers that wait for that state only.
+                        // The installation may wait for space on a full disk. The view is published first because a snapshot of
+                        // the applied state can free space, and because callers may wait for no more than this state.
                         unpublished_bytes = 0;
                         self.publish();
                     }
@@ -155,7 +156,8 @@ impl Applier {
         assert!(id.index == self.at.index.next(), "entry {id} does not follow {}", self.at);
         self.at = id;
         let Payload::Normal(bytes) = payload else { return Ok(()) };
-        // An entry that cannot be decoded ends the member: skipping it would make its state differ from the others'.
+        // An entry that cannot be decoded ends the member, because after skipping the entry its state would differ from the state
+        // of other members.
         let batch = Batch::decode(bytes).map_err(|source| ApplyError::Entry { entry: id, source })?;
         let waiting = batch.commands.first().and_then(|(first, _)| self.pending.take(*first));
         let Some(waiting) = waiting else {
@@ -183,7 +185,8 @@ impl Applier {
         result
     }
 
-    /// Publishes the view, then answers the callers that wait for it, so that they read at least this view.
+    /// Publishes a view of the store, then answers the callers that wait for it. In this order, an answered caller reads at least
+    /// this view.
     fn publish(&mut self) {
         let published = Arc::new(Published { view: self.store.view(), applied: self.at.index, term: self.at.term });
         self.shared.published.store(Arc::clone(&published));
@@ -192,8 +195,8 @@ impl Applier {
         self.shared.inbox.applied(published);
     }
 
-    /// Replaces the store by the installed snapshot. If a newer snapshot was installed in the meantime, loads that one; the jobs
-    /// up to its index are then skipped.
+    /// Replaces the store by the installed snapshot. If a newer snapshot was installed in the meantime, loads the newer one;
+    /// later jobs skip the entries up to its index.
     fn install(&mut self, meta: &SnapshotMeta, installed: &InstalledSignal) -> Result<(), ApplyError> {
         installed.wait();
         if meta.last.index <= self.at.index {

@@ -1,5 +1,5 @@
-//! Owns the administrative calls that wait for the core. The inbox limits their number, and each waits for a few seconds at most.
-//! Does not own their outcome (`control.rs`).
+//! Owns the administrative calls that wait for the core. The inbox limits the number of calls, and each call waits a few seconds
+//! at most. Does not own their outcome (`control.rs`).
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ pub(super) struct PendingCalls {
 }
 
 impl PendingCalls {
-    /// Time at which the first of them times out.
+    /// Earliest deadline of a pending call; `None` if no call waits.
     pub(super) fn deadline(&self) -> Option<Duration> {
         let changes = self.changes.iter().map(|change| change.deadline);
         changes.chain(self.transfers.iter().map(|transfer| transfer.deadline)).min()

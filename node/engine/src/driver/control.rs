@@ -1,4 +1,5 @@
-//! Owns the execution of administrative calls, and their answers. Does not own the rules for a change or a transfer (`raft`).
+//! Owns the execution of administrative calls and the answers to them. Does not own the rules for a change or a transfer
+//! (`raft`).
 
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ impl Driver {
         for change in self.controls.changes.extract_if(.., |change| {
             commit >= change.index || state.term != change.term || change.deadline <= now.monotonic
         }) {
-            // In another term the entry may have been overwritten before that index was committed.
+            // If the term has changed, another leader may have overwritten the entry before an entry at this index was committed.
             let same_term = state.term == change.term;
             let outcome = if same_term && commit >= change.index {
                 Ok(change.index)

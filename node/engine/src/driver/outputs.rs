@@ -22,7 +22,8 @@ impl Driver {
             Output::SendSnapshot { to, term, at_least } => self.send_snapshot(now, to, term, at_least),
             Output::InstallSnapshot { io, from, hard_state, meta } => {
                 tracing::info!(index = %meta.last.index, %from, "installing a snapshot");
-                // The snapshot may contain commands proposed here, whose results this member will never see.
+                // The snapshot may contain commands that were proposed on this member. This member will never learn their
+                // results.
                 let unanswered = self.pending.take_all();
                 self.answer(unanswered, ProposeError::TimedOut);
                 let installed = InstalledSignal::default();
@@ -72,7 +73,8 @@ impl Driver {
         }
     }
 
-    /// Proposes dropped commands again, except to an overloaded leader. This is safe because a dropped proposal is never applied.
+    /// Proposes dropped commands again, unless the leader was overloaded. Proposing again is safe because a dropped proposal is
+    /// never applied.
     fn dropped(&mut self, now: Now, proposal: ProposalId, reason: DropReason) {
         let Some(batch) = self.pending.take_proposal(proposal) else { return };
         if reason == DropReason::Overloaded {

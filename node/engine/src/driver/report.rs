@@ -11,23 +11,23 @@ use crate::published::Published;
 use crate::shared::Shared;
 use crate::status::{Phase, Status};
 
-/// Maximum age of the reported indexes and progress. A new role, leader, term or configuration is reported at once.
+/// Maximum age of the reported indexes and progress. A new role, leader, term or configuration is reported immediately.
 const AGE_MAX: Duration = Duration::from_millis(50);
 
 /// A configuration and the index of its entry.
 type IndexedConfiguration = (Arc<Configuration>, Index);
 
-/// Copies of the core's two configurations, shared until they change.
+/// Copies of the core's two configurations. A copy is shared until the configuration changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KnownConfigurations {
-    /// The one in force, committed or not.
+    /// The configuration in force, committed or not.
     pub(super) in_force: IndexedConfiguration,
-    /// The latest committed one.
+    /// The latest committed configuration.
     pub(super) committed: IndexedConfiguration,
 }
 
 impl KnownConfigurations {
-    /// Updates both from the core. Returns whether the one in force has changed.
+    /// Updates both configurations from the core. Returns whether the configuration in force has changed.
     pub(super) fn refresh(&mut self, raft: &Raft) -> bool {
         let keep = |old: &mut IndexedConfiguration, (new, index): (&Configuration, Index)| {
             // Comparing indexes is not enough: an uncommitted entry can be overwritten by another one at the same index.
@@ -68,12 +68,13 @@ impl Reporter {
         Self { cluster, name, last: None, overdue: false }
     }
 
-    /// Time at which a report is due without an event.
+    /// Time at which a report is due even if no event arrives.
     pub(super) fn deadline(&self) -> Option<Duration> {
         self.last.as_ref().filter(|_| self.overdue).map(|last| last.at + AGE_MAX)
     }
 
-    /// Reports a change of the role, leader, term or configuration at once, and other changes when the last report is old enough.
+    /// Reports a change of the role, leader, term or configuration immediately, and any other change once the last report is old
+    /// enough.
     pub(super) fn report(
         &mut self,
         now: Duration,
@@ -89,7 +90,7 @@ impl Reporter {
             let moved = last.commit != raft.commit()
                 || last.applied != published.applied
                 || last.log_last != raft.last().index
-                // A leader's view of the others' progress can change although its own indexes do not.
+                // On a leader, the known progress of other members can change while the leader's own indexes stay the same.
                 || (soft.leader == Some(shared.member) && old);
             if !(urgent || moved && old) {
                 self.overdue = moved;

@@ -1,5 +1,6 @@
-//! Owns the core and the loop of its thread: take events, feed them to the core, execute its outputs. All reactions to events
-//! happen in this loop. Does not own the execution of outputs (`outputs.rs`) or of administrative calls (`control.rs`).
+//! Owns the core and the loop of the core's thread: it takes events, feeds them to the core, and executes the core's outputs. All
+//! reactions to events happen in this loop. Does not own the execution of outputs (`outputs.rs`) or of administrative calls
+//! (`control.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub(crate) struct Parts {
     pub(crate) election_timeout: Duration,
     /// Names of the preferred leaders.
     pub(crate) prefer_leaders: Vec<String>,
-    /// ID of the first proposal. Random, so that IDs are not reused after a restart.
+    /// ID of the first proposal. It is random so that IDs are not reused after a restart.
     pub(crate) first_proposal: u64,
 }
 
@@ -52,7 +53,7 @@ pub(crate) struct Parts {
 pub enum Ended {
     /// The member was stopped.
     Stopped,
-    /// The configuration committed at this index removed the member. Its tombstone is queued for the log thread.
+    /// The configuration committed at this index removed the member. The member's tombstone is queued for the log thread.
     Removed(Index),
 }
 
@@ -72,7 +73,7 @@ pub struct Driver {
     pub(super) configurations: KnownConfigurations,
     pub(super) controls: PendingCalls,
     pub(super) replies: Replies,
-    /// The newest view reported to the core. Its index never exceeds the core's applied index.
+    /// The newest view reported to the core. The view's index never exceeds the core's applied index.
     pub(super) published: Arc<Published>,
     /// Log jobs collected during one turn, to be queued together.
     pub(super) log_jobs: Vec<LogJob>,
@@ -87,7 +88,7 @@ pub struct Driver {
     pub(super) election_timeout: Duration,
     prefer_leaders: Vec<String>,
     next_expiry: Duration,
-    /// Events taken from the inbox; empty between two turns.
+    /// Events taken from the inbox. Empty between two turns.
     events: Vec<Event>,
 }
 
@@ -126,7 +127,7 @@ impl Driver {
         }
     }
 
-    /// Runs with the time of `clock` until the member is stopped or removed.
+    /// Runs the driver with the time of `clock` until the member is stopped or removed.
     pub fn run(mut self, clock: Clock) -> Ended {
         loop {
             // The first turn has no events, but the recovered state may already require outputs.
@@ -138,8 +139,8 @@ impl Driver {
         }
     }
 
-    /// Does without waiting what [`Driver::run`] does between two waits: takes all events, reacts to them, and executes all
-    /// outputs. Returns why the driver ended, if it did. It must not be stepped again then.
+    /// Executes one round of [`Driver::run`] without waiting: takes all events, reacts to them, and executes all outputs. Returns
+    /// why the driver ended, or `None` if it has not ended. A driver that has ended must not be stepped again.
     pub fn step(&mut self, now: Now) -> Option<Ended> {
         self.shared.inbox.take_now(&mut self.events);
         self.turn(now)
@@ -163,7 +164,7 @@ impl Driver {
         for event in events.drain(..) {
             self.react(now, event);
         }
-        // Returned so that its allocation is reused.
+        // The empty list is put back so that its allocation is reused.
         self.events = events;
         self.advance(now);
         if self.ended.is_some() {
@@ -193,7 +194,7 @@ impl Driver {
                 for member in members {
                     self.raft.unreachable(member);
                     if self.raft.soft_state().leader == Some(member) {
-                        // Proposals forwarded to it may be lost.
+                        // Proposals forwarded to this leader may be lost.
                         self.pending.stop_counting();
                     }
                 }
@@ -208,14 +209,14 @@ impl Driver {
         }
     }
 
-    /// Does everything that follows from the events of this turn.
+    /// Ticks and expires what is due, executes all outputs, begins new work, answers callers and reports the status.
     fn advance(&mut self, now: Now) {
         if now.monotonic >= self.raft.deadline() {
             self.raft.tick(now);
         }
         self.expire(now.monotonic);
         self.execute_outputs(now);
-        // New work comes after the outputs, because they may end earlier work or report another leader.
+        // New work begins after the outputs, because an output may end earlier work or report another leader.
         self.propose(now);
         self.begin_reads(now);
         self.snapshot_if_due(now);
@@ -229,7 +230,8 @@ impl Driver {
         self.reporter.report(now.monotonic, &self.raft, &self.configurations, &self.published, &self.shared);
     }
 
-    /// Passes the preferred leaders to the core. They are given by name, and the configuration maps names to member IDs.
+    /// Passes the IDs of the preferred leaders to the core. The settings give names, and the configuration maps names to member
+    /// IDs.
     fn prefer(&mut self, now: Now) {
         if self.prefer_leaders.is_empty() {
             return;
@@ -244,8 +246,8 @@ impl Driver {
             let name = ProposalId(self.next_proposal);
             self.next_proposal = self.next_proposal.wrapping_add(1);
             let payload = raft::Payload::Normal(batch.payload.clone());
-            // Inserted before the core gets the proposal, because in a cluster of one member the apply thread may finish it
-            // before `propose` returns.
+            // The batch is inserted before the core gets the proposal, because in a cluster of one member the apply thread may
+            // apply the entry before `propose` returns.
             let commands = batch.waiters.len();
             self.pending.insert(now.monotonic, name, self.raft.soft_state().term, batch);
             if let Err(refusal) = self.raft.propose(now, vec![(name, payload)]) {
@@ -283,10 +285,10 @@ impl Driver {
         self.barrier.expire(now, &mut self.replies);
     }
 
-    /// Time at which the driver must act without an event.
+    /// Time at which the driver must act even if no event arrives.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        // While requests are pending, the driver wakes periodically to expire them.
+        // While requests are pending, the driver wakes periodically to answer those whose deadline has passed.
         let expiry = (!self.is_idle()).then_some(self.next_expiry);
         [
             expiry,
@@ -310,8 +312,8 @@ impl Driver {
         Wants {
             proposals,
             reads: self.rounds.wants_more(),
-            // A new applied index matters at once if it lets commands be proposed, decides uncertain ones, lets a snapshot
-            // begin, or lets the core release more entries. Otherwise it can wait for the next event.
+            // A new applied index wakes the core if it may let commands be proposed, settle commands whose outcome is uncertain,
+            // let a snapshot begin, or let the core release more entries. Otherwise it can wait for the next event.
             applied: !proposals
                 || !self.batcher.is_idle()
                 || self.pending.has_uncounted()
@@ -320,8 +322,8 @@ impl Driver {
         }
     }
 
-    /// Releases everything that this turn collected. Messages may leave before the write begins, because the core has withheld
-    /// the messages that must wait for the disk (Raft thesis §10.2.1).
+    /// Sends the messages and answers of this turn and queues its log jobs. The messages may leave before the write begins,
+    /// because the core withholds messages that must wait for the disk (Raft thesis §10.2.1).
     fn flush(&mut self) {
         self.peers.send(&mut self.sends);
         self.log.append(&mut self.log_jobs);
@@ -330,7 +332,8 @@ impl Driver {
 
     fn finish(&mut self) {
         if let Some(Ended::Removed(index)) = self.ended {
-            // After all writes of the core's last turn, because nothing can be written to the disk of a removed member.
+            // The tombstone comes after all writes of the core's last turn, because nothing can be written to the disk of a
+            // removed member.
             self.log_jobs.push(LogJob::Tombstone { index });
         }
         self.flush();

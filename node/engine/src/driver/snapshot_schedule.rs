@@ -1,5 +1,5 @@
-//! Owns the state of snapshots: the one of this member's own state that is due or being written, and the transfers to other
-//! members, at most one to each. Does not own the decisions based on it (`snapshots.rs`).
+//! Owns the schedule of snapshots: the snapshot of this member's own state that is due or being written, and the transfers to
+//! other members, at most one to each member. Does not own the decisions based on the schedule (`snapshots.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ pub(crate) struct SnapshotJob {
     pub(crate) published: Arc<Published>,
 }
 
-/// Transfers of snapshots to other members, at most one to each.
+/// Transfers of snapshots to other members, at most one to each member.
 #[derive(Debug, Default)]
 pub(super) struct Transfers {
-    /// Number of transfers begun; the newest has this number.
+    /// Number of transfers begun. The newest transfer has this number.
     begun: u64,
     under_way: BTreeMap<MemberId, Transfer>,
 }
@@ -34,8 +34,8 @@ struct Transfer {
 }
 
 impl Transfers {
-    /// Returns whether the transfer under way to `to` satisfies this request, so that its end answers the request as well.
-    /// Otherwise forgets that transfer.
+    /// Returns whether the transfer under way to `to` satisfies this request. If so, the end of the transfer also answers the
+    /// request; otherwise the transfer is forgotten.
     pub(super) fn keep(&mut self, to: MemberId, term: Term, at_least: Index) -> bool {
         let satisfies = |transfer: &Transfer| transfer.term == term && transfer.reaches >= at_least;
         let is_kept = self.under_way.get(&to).is_some_and(satisfies);
@@ -52,7 +52,7 @@ impl Transfers {
         self.begun
     }
 
-    /// Removes a transfer that has ended. Returns `false` if it had been forgotten or replaced.
+    /// Removes a transfer that has ended. Returns `false` if the transfer was forgotten or replaced earlier.
     pub(super) fn end(&mut self, to: MemberId, number: u64) -> bool {
         let counts = self.under_way.get(&to).is_some_and(|transfer| transfer.number == number);
         if counts {
@@ -70,19 +70,19 @@ pub(crate) struct SnapshotSchedule {
     pub(super) newest: Index,
     /// True if the core has reported that a snapshot is due.
     pub(super) due: bool,
-    /// State to be written once the log is durable up to its index.
+    /// State that is written as a snapshot once the log is durable up to the state's index.
     pub(super) captured: Option<Arc<Published>>,
-    /// Time at which the snapshot that is being written began.
+    /// Time at which the writing of the current snapshot began; `None` if none is being written.
     pub(super) started: Option<Duration>,
     /// Earliest time for the next snapshot, unless a member needs one.
     pub(super) not_before: Duration,
-    /// Members that need a snapshot: the term of the request and the index that the snapshot must reach.
+    /// For each member that needs a snapshot: the term of the request, and the index that the snapshot must reach.
     pub(super) wanted: BTreeMap<MemberId, (Term, Index)>,
     pub(super) transfers: Transfers,
 }
 
 impl SnapshotSchedule {
-    /// Queues its work in `jobs`. The newest durable snapshot ends at `newest`.
+    /// Creates a schedule that queues its work in `jobs`. The newest durable snapshot ends at `newest`.
     pub(crate) fn new(jobs: Arc<Mailbox<SnapshotJob>>, newest: Index) -> Self {
         Self {
             jobs,
@@ -96,7 +96,7 @@ impl SnapshotSchedule {
         }
     }
 
-    /// Marks a snapshot as due, because enough entries were applied after the last one.
+    /// Marks a snapshot as due, because enough entries were applied after the last snapshot.
     pub(super) fn due(&mut self, index: Index) {
         self.due = self.due || index > self.newest;
     }
@@ -108,7 +108,7 @@ impl SnapshotSchedule {
         self.captured = None;
     }
 
-    /// Time at which a due snapshot may begin without an event.
+    /// Time at which a due snapshot may begin even if no event arrives.
     pub(super) fn deadline(&self) -> Option<Duration> {
         (self.due && self.started.is_none() && self.captured.is_none()).then_some(self.not_before)
     }

@@ -1,6 +1,6 @@
-//! Owns the start and the pace of snapshots of this member's own state, and the reaction to their end. Capturing the view costs
-//! nothing, the snapshot thread writes it, and the core decides which entries may be purged. Does not own the state that this
-//! needs (`snapshot_schedule.rs`).
+//! Owns when snapshots of this member's own state begin, and the reaction to their end. Capturing a view copies nothing; the
+//! snapshot thread writes the view, and the core decides which entries may be purged. Does not own the schedule's state
+//! (`snapshot_schedule.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,8 +15,8 @@ use crate::log_thread::LogJob;
 
 /// Shortest interval between snapshots, unless a member needs one.
 const INTERVAL_MIN: Duration = Duration::from_secs(2);
-/// Shortest interval between snapshots, as a multiple of the time that the last one took. It limits writing snapshots to a
-/// twentieth of the time, however large the state.
+/// Shortest interval between snapshots, as a multiple of the time that writing the last snapshot took. Snapshots are therefore
+/// written during at most a twentieth of the time, however large the state is.
 const INTERVAL_FACTOR: u32 = 19;
 
 impl Driver {
@@ -27,14 +27,14 @@ impl Driver {
             return;
         }
         if self.published.applied <= state.newest {
-            // A new snapshot would not be newer than the newest one, which therefore serves every member.
+            // A snapshot written now would not be newer than the newest durable one, so members receive the newest durable one.
             state.due = false;
             self.send_wanted(now);
             return;
         }
         let published = state.captured.get_or_insert_with(|| Arc::clone(&self.published));
-        // There is no metadata until the log is durable up to that index: after a crash, a snapshot beyond the end of the log
-        // would look as if the log had been lost.
+        // The core returns no metadata until the log is durable up to the view's index. Otherwise, after a crash, a snapshot
+        // beyond the end of the log would look as if the log had been lost.
         let Some(meta) = self.raft.snapshot_meta(published.applied) else { return };
         state.due = false;
         state.started = Some(now.monotonic);
@@ -63,7 +63,7 @@ impl Driver {
     }
 
     /// Sends a snapshot to a member whose missing entries have been purged. The core repeats the request when a transfer takes
-    /// long; a transfer that satisfies the request continues, because otherwise a slow one would never finish.
+    /// long. A transfer that satisfies the repeated request continues, because otherwise a slow transfer would never finish.
     pub(super) fn send_snapshot(&mut self, now: Now, to: MemberId, term: Term, at_least: Index) {
         if self.snapshots.transfers.keep(to, term, at_least) {
             return;

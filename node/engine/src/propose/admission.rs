@@ -1,5 +1,5 @@
-//! Owns the admission of commands: limits of their number and bytes under way, above which commands are refused. Does not own
-//! batching (`batch.rs`) or outcomes (`pending.rs`).
+//! Owns the admission of commands: limits on the number and bytes of commands under way, above which new commands are refused.
+//! Does not own batching (`batch.rs`) or outcomes (`pending.rs`).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -9,12 +9,13 @@ use crate::error::ProposeError;
 use crate::outcome::Committed;
 use crate::reply::Waiter;
 
-/// Commands under way, counted from their admission to their answer.
+/// Maximum number of commands under way. A command is under way from its admission until its answer.
 const REQUESTS_MAX: usize = 16_384;
-/// Bytes of these commands, as the quota counts them.
+/// Maximum number of bytes of all commands under way, as the quota counts them.
 const BYTES_MAX: usize = 64 << 20;
 
-/// Bytes of one command. An entry that is almost full before this command is added still fits into one frame between members.
+/// Maximum number of bytes of one command. With this limit, an entry still fits into one frame between members if a command is
+/// added when the entry is almost full.
 const COMMAND_BYTES_MAX: usize = 48 << 20;
 
 /// A command and the caller that waits for its outcome.
@@ -28,7 +29,7 @@ pub(crate) struct Proposal {
     pub(crate) waiter: Waiter<Result<Committed, ProposeError>>,
 }
 
-/// Number and bytes of commands under way. Every admitted command is released exactly once, when it is answered.
+/// Number and bytes of the commands under way. Every admitted command is released exactly once, when the command is answered.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     requests: AtomicUsize,
@@ -48,7 +49,8 @@ impl Admission {
         }
         let requests = self.requests.fetch_add(1, Ordering::Relaxed);
         let waiting_bytes = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        // A command is always admitted while no other is under way: the check above already limits its size.
+        // A command is always admitted while no other command is under way, because the check above already limits the command's
+        // size.
         if requests > 0 && (requests >= REQUESTS_MAX || waiting_bytes.saturating_add(bytes) > BYTES_MAX) {
             self.release(1, bytes);
             return Err(ProposeError::Overloaded);

@@ -1,6 +1,6 @@
-//! Owns the batching of waiting commands into entries, and the pace at which entries are proposed. The pace needs no timer: up to
-//! two entries may be under way whatever their size, further commands gather meanwhile, and beyond that only full entries are
-//! proposed. Does not own the outcome (`pending.rs`).
+//! Owns the batching of waiting commands into entries, and the decision when to propose an entry. No timer is needed: while fewer
+//! than two entries are in flight, any entry is proposed; otherwise commands wait until they fill an entry. Does not own the
+//! outcome (`pending.rs`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,9 +16,9 @@ use crate::reply::Replies;
 const COMMANDS_MAX: usize = 1_024;
 /// Payload bytes at which an entry is full.
 const FULL_BYTES: usize = 1 << 20;
-/// Number of entries under way below which even a partial entry is proposed.
+/// While fewer entries than this are in flight, even a partial entry is proposed.
 const PARTIAL_IN_FLIGHT: usize = 2;
-/// Number of entries under way at which even a full entry waits.
+/// While this number of entries or more are in flight, even a full entry waits.
 const FULL_IN_FLIGHT: usize = 64;
 
 #[derive(Debug)]
@@ -37,13 +37,13 @@ pub(crate) struct Batcher {
     requeued: VecDeque<Batch>,
     next_id: u64,
     commit_timeout: Duration,
-    /// Earliest time of the next proposal; zero if it need not wait.
+    /// Earliest time of the next proposal; zero if the next proposal need not wait.
     not_before: Duration,
 }
 
 impl Batcher {
-    /// Creates an empty batcher. `first_id` must be random, because IDs distinguish this member's entries from those of other
-    /// members and of its own earlier runs.
+    /// Creates an empty batcher. `first_id` must be random, because IDs distinguish this member's entries from the entries of
+    /// other members and of this member's earlier runs.
     pub(crate) fn new(first_id: u64, commit_timeout: Duration) -> Self {
         Self {
             arrived: VecDeque::new(),
@@ -66,8 +66,8 @@ impl Batcher {
         self.arrived.push_back(Group { proposals: proposals.into(), at: now });
     }
 
-    /// Takes back a batch that was refused or dropped, so that it can never be committed under that proposal. It is proposed
-    /// again before its deadline, at `retry_at` or when [`Batcher::retry_now`] is called.
+    /// Takes back a batch whose proposal was refused or dropped and so can never be committed. Proposes the batch again at
+    /// `retry_at` or after [`Batcher::retry_now`], unless the batch's deadline passes first.
     pub(crate) fn requeue(&mut self, batch: Batch, retry_at: Duration) {
         // Batches are requeued in any order, but the oldest must be proposed first.
         let at = self.requeued.partition_point(|other| other.deadline <= batch.deadline);
@@ -85,17 +85,17 @@ impl Batcher {
         self.waiting == 0 && self.requeued.is_empty()
     }
 
-    /// Returns whether a command that arrives now would be proposed at once.
+    /// Returns whether a command that arrives now would be proposed immediately.
     pub(crate) fn wants_more(&self, in_flight: usize) -> bool {
         in_flight < PARTIAL_IN_FLIGHT || (in_flight < FULL_IN_FLIGHT && self.is_full())
     }
 
-    /// Time at which refused batches are retried without an event.
+    /// Time at which refused batches are proposed again even if no event arrives.
     pub(crate) fn retry_at(&self) -> Option<Duration> {
         Some(self.not_before).filter(|at| !at.is_zero() && !self.is_idle())
     }
 
-    /// Returns the next entry to propose, unless it must wait.
+    /// Returns the next entry to propose; `None` if no command waits or the next entry must wait.
     pub(crate) fn next(&mut self, now: Duration, in_flight: usize) -> Option<Batch> {
         if now < self.not_before {
             return None;
@@ -107,7 +107,8 @@ impl Batcher {
         self.requeued.pop_front().or_else(|| self.build())
     }
 
-    /// Answers the commands that waited too long to be proposed. Nothing of them was written.
+    /// Answers with `reason` the commands whose deadline passed before they were proposed. None of these commands was written to
+    /// the log.
     pub(crate) fn expire(&mut self, now: Duration, reason: ProposeError, replies: &mut Replies, admission: &Admission) {
         while let Some(arrived) = self.arrived.front()
             && arrived.at + self.commit_timeout <= now
@@ -137,7 +138,7 @@ impl Batcher {
         !self.requeued.is_empty() || self.waiting >= COMMANDS_MAX || self.waiting_bytes >= FULL_BYTES
     }
 
-    /// Builds an entry from the waiting commands. The last command may exceed the size at which an entry is full.
+    /// Builds an entry from the waiting commands. The last command may make the entry larger than `FULL_BYTES`.
     fn build(&mut self) -> Option<Batch> {
         let deadline = self.arrived.front()?.at + self.commit_timeout;
         let id = self.next_id;

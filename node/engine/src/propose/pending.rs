@@ -1,5 +1,6 @@
 //! Owns the map from a proposed entry to the callers that wait for it, and the count of entries under way. The core's thread
-//! fills the map and the apply thread empties it; each holds the lock only briefly. Does not own the batching (`batch.rs`).
+//! fills the map and the apply thread empties it. Each thread holds the lock only briefly. Does not own the batching
+//! (`batch.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,15 +16,15 @@ use crate::reply::Waiter;
 /// Commands that went into one entry.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// ID of the first command, which identifies the batch. Each further command's ID is one higher.
+    /// ID of the first command, which identifies the batch. The ID of each further command is higher by one.
     pub(crate) id: u64,
-    /// The entry's payload, kept so that it can be proposed again if the core refuses or drops it.
+    /// Payload of the entry, kept so that the batch can be proposed again if the core refuses or drops the proposal.
     pub(crate) payload: Bytes,
     /// Waiting callers, in the order of the commands.
     pub(crate) waiters: Vec<Waiter<Result<Committed, ProposeError>>>,
     /// Bytes that [`crate::propose::admission`] counts for the commands.
     pub(crate) bytes: usize,
-    /// Time at which an unanswered command's outcome is reported as unknown.
+    /// Time at which callers that still wait receive an error.
     pub(crate) deadline: Duration,
 }
 
@@ -41,7 +42,7 @@ struct InFlight {
 #[derive(Debug, Default)]
 struct Table {
     batches: BTreeMap<u64, InFlight>,
-    /// Current epoch. Batches of an older epoch may be lost, so that new ones do not wait for them.
+    /// Current epoch. Batches of an older epoch may be lost, so new batches do not wait for them.
     epoch: u64,
     /// Number of batches of the current epoch.
     counted: usize,
@@ -72,19 +73,20 @@ impl Pending {
         table.batches.insert(batch.id, InFlight { batch, name, term, proposed_at: now, epoch });
     }
 
-    /// Removes the batch of a failed attempt.
+    /// Removes the batch that was proposed under `name`, because the proposal failed.
     pub(crate) fn take_proposal(&self, name: ProposalId) -> Option<Batch> {
         let mut table = self.lock();
         let id = table.batches.values().find(|found| found.name == name)?.batch.id;
         table.remove(id).map(|found| found.batch)
     }
 
-    /// Removes a batch so that it can be answered. Returns `None` for another member's batch, or one that has expired.
+    /// Removes a batch so that its callers can be answered. Returns `None` for a batch of another member and for a batch that has
+    /// expired.
     pub(crate) fn take(&self, id: u64) -> Option<Batch> {
         self.lock().remove(id).map(|found| found.batch)
     }
 
-    /// Number of batches that count as under way.
+    /// Number of batches of the current epoch, which new batches wait for.
     pub(crate) fn in_flight(&self) -> usize {
         self.lock().counted
     }
@@ -95,15 +97,15 @@ impl Pending {
         table.batches.len() > table.counted
     }
 
-    /// Stops counting the batches under way, so that new ones do not wait for them: they may be lost because the leader
-    /// changed or a connection broke.
+    /// Stops counting the batches under way, so that new batches do not wait for them. The counted batches may be lost because
+    /// the leader changed or a connection broke.
     pub(crate) fn stop_counting(&self) {
         let mut table = self.lock();
         table.epoch += 1;
         table.counted = 0;
     }
 
-    /// Like [`Pending::stop_counting`], if the oldest counted batch is older than `age`.
+    /// Calls [`Pending::stop_counting`] if a counted batch was proposed at least `age` ago.
     pub(crate) fn stop_counting_after(&self, now: Duration, age: Duration) {
         let table = self.lock();
         let epoch = table.epoch;
@@ -114,9 +116,9 @@ impl Pending {
         }
     }
 
-    /// Removes the batches that were proposed in terms before `term`. Called after an entry of `term` was applied, when these
-    /// batches can no longer be committed: a proposal is accepted only by the leader of its own term, and all entries of
-    /// older terms precede those of newer ones in the log (Raft thesis §3.6.3).
+    /// Removes the batches that were proposed in terms before `term`. The caller has applied an entry of `term`, so the removed
+    /// batches can no longer be committed: only the leader of a proposal's own term accepts the proposal, and in the log all
+    /// entries of older terms precede the entries of newer terms (Raft thesis §3.6.3).
     pub(crate) fn take_outdated(&self, term: Term) -> Vec<Batch> {
         let mut table = self.lock();
         let outdated: Vec<u64> =
@@ -185,7 +187,7 @@ mod tests {
         assert_eq!(pending.in_flight(), 1);
     }
 
-    /// Raft thesis §3.6.3: entries of older terms precede those of newer ones.
+    /// Raft thesis §3.6.3: entries of older terms precede entries of newer terms.
     #[test]
     fn an_entry_of_a_new_term_ends_the_batches_of_older_terms() {
         let pending = Pending::default();

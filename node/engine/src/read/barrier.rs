@@ -1,5 +1,5 @@
-//! Owns linearizable reads that share quorum rounds (Raft thesis §6.4): a round serves all reads that wait when it begins, and
-//! later reads wait for the next one. Does not own the confirmation of a round (`raft`) or the applied index (`apply`).
+//! Owns linearizable reads that share quorum rounds (Raft thesis §6.4): a round serves all reads that wait when the round begins,
+//! and later reads wait for the next round. Does not own the confirmation of a round (`raft`) or the applied index (`apply`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,8 +10,8 @@ use raft::{Index, ReadContext};
 use crate::error::ReadError;
 use crate::reply::{ReadWaiter, Replies};
 
-/// Maximum number of rounds under way. The second one serves reads that just missed the first, which otherwise would wait for
-/// its end.
+/// Maximum number of rounds under way. The second round serves reads that arrived just after the first round began; otherwise
+/// these reads would wait for the end of the first round.
 const ROUNDS_MAX: usize = 2;
 
 /// Reads that arrived together.
@@ -34,7 +34,7 @@ struct Round {
     groups: VecDeque<Group>,
 }
 
-/// Rounds under way and the reads that wait for the next one. Used by the core's thread only.
+/// Rounds under way, and the reads that wait for the next round. Only the core's thread uses them.
 #[derive(Debug)]
 pub(crate) struct Rounds {
     gathering: VecDeque<Group>,
@@ -44,7 +44,7 @@ pub(crate) struct Rounds {
     timeout: Duration,
     /// Time after which an unanswered round is considered lost.
     round_timeout: Duration,
-    /// Earliest time of the next round; zero if it need not wait.
+    /// Earliest time of the next round; zero if the next round need not wait.
     not_before: Duration,
 }
 
@@ -86,12 +86,13 @@ impl Rounds {
         Some(context)
     }
 
-    /// Ends a confirmed round and returns its reads. Empty if the round was considered lost before.
+    /// Ends a confirmed round and returns its reads. Returns no reads if the round was already considered lost.
     pub(crate) fn confirmed(&mut self, context: ReadContext) -> VecDeque<Group> {
         self.end(context).map(|round| round.groups).unwrap_or_default()
     }
 
-    /// Ends a failed round. Its reads join another one, at `retry_at` or when [`Rounds::retry_now`] is called.
+    /// Ends a failed round. The reads of the round join the next round, which begins at `retry_at` or after
+    /// [`Rounds::retry_now`].
     pub(crate) fn failed(&mut self, context: ReadContext, retry_at: Duration) {
         if let Some(mut round) = self.end(context) {
             round.groups.append(&mut self.gathering);
@@ -105,7 +106,7 @@ impl Rounds {
         self.not_before = Duration::ZERO;
     }
 
-    /// Ends lost rounds, then answers the reads that waited too long with `reason`.
+    /// Ends lost rounds, then answers with `reason` the reads whose deadline has passed.
     pub(crate) fn expire(&mut self, now: Duration, reason: ReadError, replies: &mut Replies) {
         while let Some(lost) = self.under_way.iter().find(|round| round.started + self.round_timeout <= now) {
             let context = lost.context;
@@ -119,7 +120,7 @@ impl Rounds {
         }
     }
 
-    /// Time at which failed reads are retried without an event.
+    /// Time at which failed reads are retried even if no event arrives.
     pub(crate) fn retry_at(&self) -> Option<Duration> {
         Some(self.not_before).filter(|at| !at.is_zero() && !self.gathering.is_empty())
     }
@@ -143,14 +144,16 @@ impl Rounds {
     }
 }
 
-/// Confirmed reads that wait until their index is applied. Shared with the apply thread; each holds the lock only briefly.
+/// Confirmed reads that wait until their index is applied. The core's thread and the apply thread share the barrier; each thread
+/// holds the lock only briefly.
 #[derive(Debug, Default)]
 pub(crate) struct Barrier {
     waiting: Mutex<BTreeMap<Index, Vec<Group>>>,
 }
 
 impl Barrier {
-    /// Answers `groups` once `index` is applied: at once if `applied()` has reached it, otherwise in [`Barrier::reached`].
+    /// Answers `groups` once `index` is applied: immediately if `applied()` has reached `index`, otherwise in
+    /// [`Barrier::reached`].
     pub(crate) fn pass_or_wait(
         &self,
         index: Index,
@@ -159,7 +162,8 @@ impl Barrier {
         replies: &mut Replies,
     ) {
         let mut waiting = self.lock();
-        // Read under the lock, so that a view published afterwards finds these groups waiting.
+        // The applied index is read under the lock, so that the apply thread finds these groups if it publishes a view
+        // afterwards.
         if applied() >= index {
             drop(waiting);
             groups.into_iter().for_each(|group| group.answer(Ok(()), replies));
@@ -183,7 +187,7 @@ impl Barrier {
         self.lock().is_empty()
     }
 
-    /// Answers the reads that waited too long because this member's applied index lags.
+    /// Answers the reads whose deadline passed before their index was applied on this member.
     pub(crate) fn expire(&self, now: Duration, replies: &mut Replies) {
         self.lock().retain(|_, groups| {
             for late in groups.extract_if(.., |group| group.deadline <= now) {
@@ -252,7 +256,7 @@ mod tests {
         assert_eq!(waiting, 6);
     }
 
-    /// A read may use only a round that began after it (Raft thesis §6.4).
+    /// A read may use only a round that began after the read arrived (Raft thesis §6.4).
     #[test]
     fn a_read_never_uses_a_round_that_began_before_it() {
         let mut rounds = Rounds::new(0, TIMEOUT, ROUND_TIMEOUT);

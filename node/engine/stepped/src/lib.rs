@@ -1,9 +1,9 @@
 //! Owns a member without threads, sockets or clocks. The caller steps each part that [`engine::wiring`] assembles, passes in the
-//! time, and carries messages between members. Does not own any behaviour of a member: one step does what a thread of
-//! [`engine::threads`] does in one round.
+//! time, and carries messages between members. Does not own any behaviour of a member: one step executes one round of a thread of
+//! [`engine::threads`].
 //!
-//! The simulator runs clusters of these members on disks in memory, so that it tests the code that ships. Messages leave and
-//! enter as encoded frames (`wire`), so that tests also notice a message that is not encoded completely.
+//! The simulator runs clusters of these members on disks in memory, and so tests the shipped code. Messages leave and enter a
+//! member as encoded frames (`wire`), so that tests also notice a message that is not encoded completely.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,7 +33,7 @@ pub use engine::wiring::Settings;
 #[derive(Debug, Default)]
 struct Outbox {
     messages: Vec<(MemberId, Message)>,
-    /// At most one to each member, as in the real transport.
+    /// At most one transfer to each member, as in the real transport.
     snapshots: BTreeMap<MemberId, SnapshotDue>,
 }
 
@@ -59,7 +59,7 @@ impl Transport for SharedOutbox {
     }
 }
 
-/// A snapshot transfer to another member that the driver has begun.
+/// A snapshot transfer that the driver has begun.
 #[derive(Clone, Copy, Debug)]
 pub struct SnapshotDue {
     /// The receiver.
@@ -72,21 +72,21 @@ pub struct SnapshotDue {
     pub at_least: Index,
 }
 
-/// Result of one round of the core's thread. No message of it has left the member yet.
+/// Result of one round of the core's thread. The messages of the round are still in the member's outbox.
 #[derive(Debug)]
 pub struct Turn {
     /// Outputs of the core, in order.
     pub outputs: Vec<Output>,
-    /// True if the driver has ended. It must not be stepped again then.
+    /// True if the driver has ended. A driver that has ended must not be stepped again.
     pub ended: bool,
 }
 
-/// What one step of the log thread has made durable.
+/// Result of one step of the log thread, which is durable.
 #[derive(Debug)]
 pub enum Written {
-    /// These writes, with one sync.
+    /// Writes of the core, made durable with one sync.
     Persisted(Vec<Persist>),
-    /// A received snapshot, which replaces the log and the state.
+    /// The installation of a received snapshot, which replaces the log and the state.
     Installed {
         /// ID of the write.
         io: IoId,
@@ -132,7 +132,7 @@ impl Observer for Outputs {
     }
 }
 
-/// A member whose parts are stepped by the caller.
+/// A member whose parts the caller steps.
 pub struct SteppedMember {
     driver: Driver,
     log: LogThread,
@@ -151,7 +151,7 @@ impl fmt::Debug for SteppedMember {
 }
 
 impl SteppedMember {
-    /// Starts a member from the recovered content of its disk. Its first turn is due at once.
+    /// Starts a member from the recovered content of its disk. The first turn is due immediately.
     ///
     /// # Errors
     /// Returns why the member cannot run on this disk.
@@ -162,7 +162,7 @@ impl SteppedMember {
             ..Status::idle(recovered.identity.member, identity.own.name.clone(), Phase::Member)
         };
         let outputs = Outputs::default();
-        // A member that belongs to a cluster gets no lifecycle requests.
+        // The receiver is dropped, because a member that belongs to a cluster gets no lifecycle requests.
         let lifecycle = mpsc::channel(1).0;
         let shared = Shared::new(status, Some(identity.token_sha256), 1, lifecycle, Box::new(outputs.clone()));
         let stored = recovered.storage.snapshots().clone();
@@ -172,7 +172,8 @@ impl SteppedMember {
         Ok(Self { driver, log, applier, snapshots, stored, shared, outbox, outputs })
     }
 
-    /// The member as its callers see it. Its futures never wake a task: poll them again after a step.
+    /// The handle with which callers use the member. Its futures never wake a task, so the caller must poll them again after each
+    /// step.
     #[must_use]
     pub fn handle(&self) -> Handle {
         Handle::new(Arc::clone(&self.shared))
@@ -192,7 +193,7 @@ impl SteppedMember {
         self.driver.is_due(now)
     }
 
-    /// Monotonic time at which the core's thread wakes without an event.
+    /// Monotonic time at which the core's thread wakes even if no event arrives.
     #[must_use]
     pub fn deadline(&self) -> Duration {
         self.driver.deadline()
@@ -220,7 +221,8 @@ impl SteppedMember {
     /// Executes one job of the log thread, with one sync.
     ///
     /// # Errors
-    /// Returns why the job failed. After [`StorageError::Full`] it may be retried; after any other error the member must end.
+    /// Returns why the job failed. After [`StorageError::Full`] the caller may step the log thread again; after any other error
+    /// the member must end.
     pub fn write(&mut self) -> Result<Option<Written>, StorageError> {
         Ok(self.log.step()?.map(|job| match job {
             LogJob::Persist(group) => Written::Persisted(group),
@@ -242,7 +244,7 @@ impl SteppedMember {
     /// Applies one batch.
     ///
     /// # Errors
-    /// Returns why the member must end, because its state would differ from that of other members.
+    /// Returns why the member must end. Its state would otherwise differ from the state of other members.
     pub fn apply(&mut self) -> Result<(), ApplyError> {
         self.applier.step()
     }
@@ -313,7 +315,7 @@ impl SteppedMember {
         Ok(SnapshotContent { meta: info.meta, bytes, size: info.bytes, crc32c: info.crc32c })
     }
 
-    /// Makes an arrived snapshot durable, then notifies the core.
+    /// Makes a snapshot from another member durable, then notifies the core.
     ///
     /// # Errors
     /// Returns why the snapshot was not kept.
@@ -323,7 +325,7 @@ impl SteppedMember {
         incoming_snapshot::keep(&self.stored, &self.shared, offered, bytes.into_iter())
     }
 
-    /// Reports that the transfer of this number has ended, and whether the snapshot arrived.
+    /// Reports that the snapshot transfer of this number has ended, and whether the snapshot arrived.
     pub fn snapshot_sent(&self, to: MemberId, number: u64, arrived: Result<(), ()>) {
         self.shared.snapshot_sent(to, number, arrived);
     }
@@ -346,7 +348,7 @@ mod tests {
         EntryId { term: Term(1), index: Index(index) }
     }
 
-    /// A member that is one of three voters, on an empty disk.
+    /// Starts one of three voters on an empty disk.
     fn member(disk: &MemoryDisk) -> SteppedMember {
         let voters: BTreeSet<MemberId> = (1..=3).map(MemberId).collect();
         let members = voters.iter().map(|id| (*id, MemberInfo::default())).collect();
@@ -375,7 +377,8 @@ mod tests {
         member.deliver(from, frame.into()).unwrap();
     }
 
-    /// Delivers the answer of another voter. Member 3 never answers appends, so that only a snapshot can repair its log.
+    /// Delivers the answer of the voter `from` to a message. Member 3 never answers appends, so only a snapshot can bring it up
+    /// to date.
     fn answer(member: &SteppedMember, from: MemberId, Message { term, body }: Message) {
         let body = match body {
             Body::PreVote { .. } => Body::PreVoteReply { granted: true },
@@ -390,7 +393,7 @@ mod tests {
         deliver(member, from, &Message { term, body });
     }
 
-    /// Runs the member until `end`. All its threads run at once and the other voters answer at once. Returns the snapshot
+    /// Runs the member until `end`. Its threads do their work, and the other voters answer, without delay. Returns the snapshot
     /// transfers that began.
     fn run(member: &mut SteppedMember, mut monotonic: Duration, end: Duration) -> Vec<SnapshotDue> {
         let mut begun = Vec::new();
@@ -417,7 +420,7 @@ mod tests {
         begun
     }
 
-    /// The core may output a write after it reported that the member was removed.
+    /// The core may output a write after the output which reports that the member was removed.
     #[test]
     fn the_tombstone_is_written_after_all_other_writes_of_a_turn() {
         let mut member = member(&MemoryDisk::new());
@@ -452,7 +455,7 @@ mod tests {
         );
     }
 
-    /// A snapshot that the core does not know of would stay on the disk, because the core neither installs nor discards it.
+    /// The core neither installs nor discards a snapshot that it was not notified of, so the snapshot would stay on the disk.
     #[test]
     fn a_snapshot_is_not_kept_if_the_core_cannot_be_notified() {
         let disk = MemoryDisk::new();
