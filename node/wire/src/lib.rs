@@ -1,8 +1,8 @@
 //! Owns the encoding of messages between members, protocol version 1. Does not own the encoding of entries, IDs and
-//! configurations, which is the same as on disk (`storage::codec`).
+//! configurations, which are encoded as on disk (`storage::codec`).
 //!
-//! Decoding never panics. A message of an unknown kind is skipped: a newer member may send kinds that an older one does not know,
-//! because Raft tolerates lost messages.
+//! Decoding never panics. A message of an unknown kind is skipped, which is safe because Raft tolerates lost messages. A newer
+//! member may therefore send kinds of messages that an older member does not know.
 //!
 //! ```text
 //! frame    one or more messages
@@ -26,14 +26,14 @@
 //!   15  Removed         index u64
 //! ```
 //!
-//! `InstallSnapshot` has no encoding: a member creates it itself once a snapshot has arrived on its snapshot lane, and accepts
-//! it from no other source.
+//! `InstallSnapshot` has no encoding: a member creates this message itself once a snapshot has arrived on its snapshot lane, and
+//! accepts it from no other source.
 
 use bytes::Bytes;
 use raft::{Append, AppendReply, Body, DropReason, Index, Message, ProposalId, ReadContext, Term};
 use storage::codec::{DecodeError, EncodeError, Reader, put_entry, put_entry_id, put_payload};
 
-/// Version of this layout; sent in the greeting of a connection.
+/// Version of this layout. A member sends the version in the greeting of a connection.
 pub const PROTOCOL: u32 = 1;
 
 mod kind {
@@ -61,10 +61,10 @@ mod reason {
     pub(super) const OVERLOADED: u8 = 4;
 }
 
-/// Size of the length that precedes each message.
+/// Number of bytes of the length field that precedes each message.
 const LENGTH_BYTES: usize = 4;
 
-/// Appends one message.
+/// Appends the encoding of one message to `frame`.
 ///
 /// # Errors
 /// Returns an error if the message has no encoding or is too large. Nothing was appended.
@@ -200,7 +200,7 @@ fn reason_byte(why: DropReason) -> u8 {
 /// Decodes all messages of a frame. Payloads are slices of the frame.
 ///
 /// # Errors
-/// Returns an error if any message is malformed. None of the messages is returned then.
+/// Returns an error if any message is malformed. Then no message of the frame is returned.
 pub fn messages(frame: Bytes) -> Result<Vec<Message>, DecodeError> {
     let mut frame = Reader::new(frame);
     let mut messages = Vec::new();
@@ -418,7 +418,7 @@ mod tests {
         assert_eq!(bytes, [7], "bytes of the failed message are left");
     }
 
-    /// Members of other versions depend on the layout.
+    /// The layout must not change, because members of other versions depend on it.
     #[test]
     fn the_layout_of_an_append_is_unchanged() {
         let entry = Entry {
