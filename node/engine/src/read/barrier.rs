@@ -1,5 +1,6 @@
-//! Owns linearizable reads that share quorum rounds (Raft thesis §6.4): a round serves all reads that wait when the round begins,
-//! and later reads wait for the next round. Does not own the confirmation of a round (`raft`) or the applied index (`apply`).
+//! Owns linearizable reads that share quorum rounds (Raft thesis §6.4): a round serves all reads that wait when the round
+//! begins, and later reads wait for the next round. Does not own the confirmation of a round (`raft`) or the applied index
+//! (`apply`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
