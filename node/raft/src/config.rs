@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use crate::ids::{EntryId, Index, MemberId, Term};
 
-/// Settings that a core gets once, at its start.
+/// Settings that a core receives once, when it starts.
 ///
-/// Settings may differ between members, within two rules, which [`Config::validate`] can check only for one member
-/// alone:
+/// Settings may differ between members if they obey two rules. [`Config::validate`] checks these rules only among the
+/// settings of one member:
 ///
 /// - `leader_lease` plus `clock_drift` of each member is shorter than `election_timeout` of every other; otherwise a
 ///   lease read may be stale;
-/// - `election_timeout` of each member is at least twice the `heartbeat_interval` of every other; otherwise elections
-///   happen without need.
+/// - `election_timeout` of each member is at least twice the `heartbeat_interval` of every other; otherwise members
+/// campaign although the leader is alive.
 ///
-/// A change that is rolled out one member at a time must keep both rules at every step. To raise lease and timeout,
+/// A change that is rolled out one member at a time must obey both rules at every step. To raise lease and timeout,
 /// first raise the timeout on every member. To lower them, first lower the lease on every member.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -23,46 +23,51 @@ pub struct Config {
     /// Longest time between two messages from a leader to a member. At most half the shortest election timeout of any
     /// member. Default: 150 ms.
     pub heartbeat_interval: Duration,
-    /// A follower that hears no leader campaigns after a time drawn from [1×, 2×) of this. Default: 1 s.
+    /// Shortest election timeout. A follower that receives nothing from a leader campaigns after a random time of at
+    /// least this timeout and less than twice this timeout. Default: 1 s.
     pub election_timeout: Duration,
-    /// Time for which a round proves leadership to lease reads. Together with `clock_drift`, shorter than the election
-    /// timeout of this and every other member, because the others elect a new leader when *their* timeouts end.
-    /// Default: 500 ms.
+    /// Time, counted from the start of a heartbeat round, for which a round that a quorum answered permits lease reads.
+    /// The sum of lease and `clock_drift` must be shorter than the election timeout of this and every other member,
+    /// because other members elect a new leader when their own timeouts end. Default: 500 ms.
     pub leader_lease: Duration,
-    /// Bound on the drift between two members' clocks during one lease. If the two clocks of this member drift apart by
-    /// more, the bound counts as broken, and a lease must come from a round that began afterwards. Default: 50 ms.
+    /// Maximum drift between two members' clocks during one lease. If the monotonic clock and the wall clock of this
+    /// member drift apart by more, earlier rounds no longer prove a lease: a new round must begin first. Default: 50
+    /// ms.
     pub clock_drift: Duration,
-    /// Serves linearizable reads from the lease, without a round. Default: off, because leases trust clocks.
+    /// Serves linearizable reads from the lease, without a heartbeat round. Default: off, because leases rely on
+    /// clocks.
     pub lease_reads: bool,
-    /// Starts campaigns with a pre-vote (Raft thesis §9.6). Without it, all members need the same `election_timeout`: a
-    /// member that cannot win and campaigns more often than others stays some terms ahead of them. A candidate that
-    /// requests that member's vote learns the newer term and steps down. Default: on.
+    /// Starts campaigns with a pre-vote (Raft thesis §9.6). Without pre-votes, all members need the same
+    /// `election_timeout`. Otherwise a member that cannot win but campaigns more often than others keeps its term ahead
+    /// of theirs, and each candidate that requests its vote learns the newer term and steps down. Default: on.
     pub pre_vote: bool,
-    /// Entries applied after the last snapshot that make [`crate::Output::SnapshotDue`] due. Default: 1,024.
+    /// Number of entries that are applied after the last snapshot before [`crate::Output::SnapshotDue`] requests the
+    /// next one. Default: 1,024.
     pub snapshot_threshold: u64,
-    /// Entries kept before a snapshot for followers that lag. A leader keeps up to eight times as many for a follower
-    /// that still answers. Default: 1,024.
+    /// Number of entries before a snapshot that are kept for followers that lag. A leader keeps up to eight times as
+    /// many for a follower that still answers. Default: 1,024.
     pub snapshot_trailing: u64,
-    /// Most entries in one append. Default: 64.
+    /// Maximum number of entries in one append. Default: 64.
     pub max_append_entries: usize,
-    /// Most payload bytes in one append; a single larger entry is sent alone. Default: 1 MiB.
+    /// Maximum payload bytes in one append; a single larger entry is sent alone. Default: 1 MiB.
     pub max_append_bytes: usize,
-    /// Most appends in flight to one follower. Default: 256.
+    /// Maximum number of appends in flight to one follower. Default: 256.
     pub max_inflight_messages: usize,
-    /// Most bytes in flight to one follower. Default: 16 MiB.
+    /// Maximum number of bytes in flight to one follower. Default: 16 MiB.
     pub max_inflight_bytes: usize,
-    /// Most payload bytes proposed and not yet committed; beyond them proposals are refused. Default: 64 MiB.
+    /// Maximum payload bytes that are proposed and not yet committed; proposals above it are refused. Default: 64 MiB.
     pub max_uncommitted_bytes: usize,
-    /// Most entries by which a learner may lag the leader when it becomes a voter. Default: 64.
+    /// Maximum number of entries by which a learner may lag the leader when it becomes a voter. Default: 64.
     pub catch_up_entries: u64,
-    /// Time after which an unfinished leadership transfer is given up. Default: 1 s, as the election timeout.
+    /// Time after which an unfinished leadership transfer is given up. Default: 1 s, which is also the default election
+    /// timeout.
     pub transfer_timeout: Duration,
-    /// Seed of this member's election timeouts; different for every member.
+    /// Seed of the random part of this member's election timeouts. Every member needs a different seed.
     pub seed: u64,
 }
 
 impl Config {
-    /// Default settings for a member with the given seed of its election timeouts.
+    /// Returns the default settings for a member; `seed` becomes the seed of its election timeouts.
     #[must_use]
     pub fn new(id: MemberId, seed: u64) -> Self {
         Self {
@@ -86,10 +91,10 @@ impl Config {
         }
     }
 
-    /// Checks every field and their relations.
+    /// Checks each field, and the relations between fields.
     ///
     /// # Errors
-    /// Returns the first field that is zero or does not fit another one.
+    /// Returns an error for the first field that is zero or does not fit another field.
     pub fn validate(&self) -> Result<(), ConfigError> {
         if self.id.0 == 0 {
             return Err(ConfigError::ZeroId);
@@ -146,17 +151,17 @@ pub enum ConfigError {
         /// Configured heartbeat interval.
         heartbeat_ms: u64,
     },
-    /// The restored log is not the one that the core wrote; starting with it could lose acknowledged entries.
+    /// The restored log has a gap, or its terms decrease. Starting with it could lose acknowledged entries.
     #[error("restored log: expected an entry at index {expected} in a term of at least {term}, found {found}")]
     BrokenLog {
         /// Index of the next entry in a log without gaps.
         expected: Index,
-        /// Term of the entry before it; terms never fall along a log.
+        /// Term of the preceding entry; terms never decrease along a log.
         term: Term,
         /// Entry that was found.
         found: EntryId,
     },
-    /// The lease is so long that a new leader could be elected while it lasts.
+    /// The lease is so long that another member could be elected before the lease ends.
     #[error(
         "leader_lease: {lease_ms} ms plus clock_drift {drift_ms} ms is not shorter than the election timeout of {election_ms} ms"
     )]

@@ -1,5 +1,5 @@
-//! Admission of messages by sender and term, and the rule that each kind belongs to. Owns the term rules that all
-//! messages share (Raft thesis §3.3).
+//! Decides by sender and term whether a message is accepted, and calls the rule for its kind. Owns the term rules that
+//! all messages share (Raft thesis §3.3).
 
 use std::cmp::Ordering;
 
@@ -8,8 +8,8 @@ use crate::message::{Body, Message};
 use crate::raft::Raft;
 
 impl Raft {
-    /// Whether a rule gets the message. A newer term makes this member a follower in it, except for pre-votes, which
-    /// promise nothing, and for a campaign while this member still trusts a leader.
+    /// Returns whether the message is accepted. A message of a newer term makes this member a follower in that term.
+    /// Exceptions are pre-votes, which change nothing, and a vote request while this member still trusts a leader.
     pub(crate) fn admits(&mut self, from: MemberId, message: &Message) -> bool {
         if from == self.config.id || from.0 == 0 || message.term.0 > NUMBER_MAX {
             return false;
@@ -34,7 +34,7 @@ impl Raft {
     fn meets_newer_term(&mut self, from: MemberId, message: &Message) -> bool {
         match &message.body {
             Body::PreVote { .. } | Body::PreVoteReply { granted: true } => return true,
-            // A member that was cut off must not depose a leader that other members hear (Raft thesis §4.2.3).
+            // A member that was cut off must not depose a leader that other members still follow (Raft thesis §4.2.3).
             Body::Vote { transfer: false, .. } if self.trusts_leader() => return false,
             Body::Append(_) | Body::Heartbeat { .. } | Body::InstallSnapshot(_) => {
                 self.follow(message.term, Some(from));
@@ -44,8 +44,7 @@ impl Raft {
         true
     }
 
-    /// Answers requests of an older term, so that the sender learns the newer term; answers of an older term are
-    /// ignored.
+    /// Answers a request of an older term, so that the sender learns the newer term. Ignores replies of an older term.
     fn answer_older_term(&mut self, from: MemberId, message: &Message) {
         let body = match &message.body {
             Body::Append(_) | Body::Heartbeat { .. } | Body::InstallSnapshot(_) => Body::HeartbeatReply { round: 0 },
@@ -75,7 +74,7 @@ impl Raft {
             Body::Propose { proposals } => self.on_propose(from, proposals),
             Body::ProposeRefused { proposals, reason } => self.on_propose_refused(proposals, reason),
             Body::TimeoutNow { last } => self.on_timeout_now(from, last),
-            // Handled at admission, whatever its term.
+            // A removal notice is handled before the term is checked (`admits`).
             Body::Removed { index } => self.on_removed(index),
         }
     }

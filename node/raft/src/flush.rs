@@ -1,14 +1,15 @@
-//! The consequences of inputs, made when the driver asks for an output, so that all inputs since the last flush share
-//! one write and one append per member. Owns the order of the steps. Does not own the steps themselves.
+//! Carries out the consequences of inputs when the driver requests an output. All inputs since the last flush therefore
+//! share one write, and one append to each member. Owns the order of the steps. Does not own the steps themselves.
 
 use crate::output::{Output, Persist};
 use crate::raft::Raft;
 
-/// Most entries in one [`Output::Apply`].
+/// Maximum number of entries in one [`Output::Apply`].
 const APPLY_ENTRIES_MAX: usize = 1024;
-/// Most payload bytes in one [`Output::Apply`]; a single larger entry comes alone.
+/// Maximum payload bytes in one [`Output::Apply`]; a single larger entry is given alone.
 const APPLY_BYTES_MAX: usize = 4 << 20;
-/// Entries that the driver has to apply at which no more are given to it; later ones wait in the log.
+/// Number of entries given to the driver and not yet applied at which the core gives no more. Later entries wait in the
+/// log.
 const APPLY_WINDOW: u64 = 4096;
 
 impl Raft {
@@ -28,7 +29,7 @@ impl Raft {
         self.check();
     }
 
-    /// Issues one write for all changes that no write carries yet.
+    /// Issues one write with everything that changed since the last write.
     fn write(&mut self) {
         let from = self.log.unwritten();
         let last = self.log.last().index;
@@ -47,7 +48,7 @@ impl Raft {
         self.outbox.push(Output::Persist(Persist { io, hard_state, entries }));
     }
 
-    /// Gives committed entries to the driver, unless it has too many to apply already.
+    /// Gives committed entries to the driver, unless the driver already has too many entries to apply.
     fn apply_committed(&mut self) {
         while self.log.applying() < self.log.commit() && self.log.applying().0 - self.log.applied().0 < APPLY_WINDOW {
             let entries = self.log.take_committed(APPLY_ENTRIES_MAX, APPLY_BYTES_MAX);

@@ -1,9 +1,10 @@
-//! The numbers of the protocol, each with a type of its own. Owns no arithmetic beyond "next".
+//! The numbers of the protocol. Each kind of number has its own type. Owns no arithmetic except "next".
 
 use std::fmt;
 use std::time::Duration;
 
-/// Upper bound of indexes and terms in messages. A message beyond it is invalid and ignored; below it no sum overflows.
+/// Upper bound of indexes and terms in messages. A message with a larger number is invalid and ignored. No sum of
+/// numbers up to this bound overflows.
 pub(crate) const NUMBER_MAX: u64 = 1 << 62;
 
 macro_rules! number {
@@ -13,7 +14,7 @@ macro_rules! number {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The number after this one.
+            /// Returns the next number.
             #[must_use]
             pub fn next(self) -> Self {
                 Self(self.0 + 1)
@@ -37,14 +38,14 @@ number! {
     Index
 }
 number! {
-    /// Number of one write: a [`crate::Persist`] or an install. Each write gets the next number, and an acknowledgement
-    /// covers all writes up to its number.
+    /// Number of one write: a [`crate::Persist`] or an install. Each write gets the next number. The acknowledgement of
+    /// a write also acknowledges all earlier writes.
     IoId
 }
 number! {
-    /// The proposer's ID of a proposal. A proposer never reuses one, not even after a restart: a leader ignores IDs
-    /// that it has seen, so that a forwarded proposal that the network duplicates is applied once. IDs that mostly grow
-    /// by one keep that memory small.
+    /// The proposer's ID of a proposal. A proposer never reuses an ID, not even after a restart. A leader ignores IDs
+    /// that it has seen, so that a forwarded proposal that the network duplicates is applied once. The leader needs
+    /// little memory for seen IDs if IDs mostly increase by one.
     ProposalId
 }
 number! {
@@ -52,7 +53,8 @@ number! {
     ReadContext
 }
 
-/// Permanent ID of a member: 64 random bits, generated with the member's empty disk; never zero and never reused.
+/// Permanent ID of a member: 64 random bits that are generated when the member starts with an empty disk. Never zero,
+/// never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberId(pub u64);
 
@@ -68,8 +70,8 @@ impl fmt::Debug for MemberId {
     }
 }
 
-/// Identifies an entry by the term that created it and its index. Ordered as the vote rule compares logs: by term first
-/// (Raft thesis §3.6.1).
+/// Identifies an entry by its index and the term that created it. Entries are ordered by term first, then by index,
+/// because the vote rule compares logs in this order (Raft thesis §3.6.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId {
     /// Term of the leader that created the entry.
@@ -84,12 +86,12 @@ impl fmt::Display for EntryId {
     }
 }
 
-/// Reading of the driver's clocks at an input.
+/// Readings of the driver's two clocks at the time of an input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Now {
-    /// Monotonic time since an origin of the driver's choice; never goes back. All timeouts follow it.
+    /// Monotonic time since an origin of the driver's choice; never decreases. All timeouts are measured with it.
     pub monotonic: Duration,
-    /// Wall clock in milliseconds since the Unix epoch; may jump. Used only to stamp entries; the core keeps the stamps
-    /// rising even when this clock goes back.
+    /// Wall clock in milliseconds since the Unix epoch; may jump. Used to stamp entries, whose stamps increase even
+    /// when this clock is set back, and to detect jumps of a clock.
     pub wall_ms: u64,
 }

@@ -1,5 +1,5 @@
-//! The methods that a driver calls: inputs, acknowledgements and the one output. Owns their order of steps: take the
-//! time, let a rule decide, check the invariants. Does not own a decision.
+//! The methods that a driver calls: inputs, acknowledgements, and `next_output`. Owns the order of steps in each input:
+//! advance the clock, apply the rule, check the invariants. Does not own the rules.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,8 @@ use crate::state::role::RoleState;
 
 /// Inputs.
 impl Raft {
-    /// A message arrived. Duplicate, late and reordered messages are harmless; invalid ones are ignored.
+    /// Handles a message from another member. Duplicate, late and reordered messages are harmless; invalid ones are
+    /// ignored.
     pub fn step(&mut self, now: Now, from: MemberId, message: Message) {
         self.begin(now);
         let snapshot = match &message.body {
@@ -29,7 +30,8 @@ impl Raft {
         self.check();
     }
 
-    /// Time passed; cheap when nothing is due. Call it at [`Raft::deadline`] or later.
+    /// Handles the passage of time. Call this at the time that [`Raft::deadline`] returns, or later. Earlier calls are
+    /// cheap.
     pub fn tick(&mut self, now: Now) {
         self.begin(now);
         self.expire_forwarded_reads();
@@ -41,12 +43,12 @@ impl Raft {
         self.check();
     }
 
-    /// Proposes payloads in order; a follower forwards them to its leader. Each proposal later appears in
-    /// [`Output::Apply`], where the driver recognizes it by its payload, or in [`Output::Dropped`], or its outcome
-    /// stays unknown.
+    /// Proposes payloads in order. A follower forwards them to its leader. A proposal that is committed appears in
+    /// [`Output::Apply`], where the driver recognizes it by its payload. A proposal that certainly failed appears in
+    /// [`Output::Dropped`]. The outcome of any other proposal stays unknown.
     ///
     /// # Errors
-    /// Returns the reason if the proposals are refused at once; none of them entered the log.
+    /// Returns the reason if the proposals are refused immediately; none of them entered the log.
     pub fn propose(&mut self, now: Now, proposals: Vec<(ProposalId, Payload)>) -> Result<(), ProposeRefusal> {
         self.begin(now);
         let outcome = self.start_proposals(proposals);
@@ -55,8 +57,9 @@ impl Raft {
     }
 
     /// Changes the membership; only a leader can. Returns the index of the entry that carries the change. If the
-    /// configuration in force already is the requested one or leads there, returns its index. A joint configuration, if
-    /// one is needed, is left automatically (Raft thesis §4.3).
+    /// configuration in force is the requested one, or a joint configuration that ends in it, returns that
+    /// configuration's index. If the change needs a joint configuration, the leader leaves it automatically (Raft
+    /// thesis §4.3).
     ///
     /// # Errors
     /// Returns the reason if the change is refused; nothing entered the log.
@@ -67,9 +70,9 @@ impl Raft {
         outcome
     }
 
-    /// Transfers leadership to `target` (Raft thesis §3.10), or, if it is `None`, to the voter with the longest log
-    /// among those that answered recently; returns the target. Proposals are refused until the transfer ends. Succeeds
-    /// without effect if this transfer is already in progress or the target is the leader itself.
+    /// Transfers leadership to `target` (Raft thesis §3.10) and returns the target. If `target` is `None`, chooses the
+    /// voter with the longest log among those that answered recently. Proposals are refused until the transfer ends.
+    /// Succeeds without effect if this transfer is already in progress or the target is the leader itself.
     ///
     /// # Errors
     /// Returns the reason if the transfer is refused; no transfer was started.
@@ -80,16 +83,17 @@ impl Raft {
         outcome
     }
 
-    /// Sets the members that should lead rather than others, such as those of one zone. They campaign a little earlier,
-    /// and another leader transfers leadership to one that keeps up (Raft thesis §3.10). Other members may still lead.
-    /// The driver must call this on every member, and again after a restart; no member is preferred at first.
+    /// Sets the preferred leaders, such as the members of one zone. A preferred member campaigns a little earlier. A
+    /// leader that is not preferred transfers leadership to a preferred member that keeps up (Raft thesis §3.10). Other
+    /// members may still lead. The driver must call this on every member, and again after a restart; initially no
+    /// member is preferred.
     pub fn prefer(&mut self, now: Now, members: BTreeSet<MemberId>) {
         self.begin(now);
         self.preference.set(members);
         self.check();
     }
 
-    /// Requests a linearizable read, answered by [`Output::ReadReady`] or [`Output::ReadFailed`]. A member never reuses
+    /// Requests a linearizable read. [`Output::ReadReady`] or [`Output::ReadFailed`] answers it. A member never reuses
     /// a context, not even after a restart.
     pub fn read(&mut self, now: Now, context: ReadContext) {
         self.begin(now);
@@ -108,7 +112,7 @@ impl Raft {
 
 /// Acknowledgements.
 impl Raft {
-    /// Every write up to and including `io` is durable.
+    /// Acknowledges that every write up to and including `io` is durable.
     pub fn persisted(&mut self, now: Now, io: IoId) {
         self.begin(now);
         self.log.persisted(io);
@@ -118,16 +122,16 @@ impl Raft {
         self.check();
     }
 
-    /// Every entry up to and including `index` is applied.
+    /// Acknowledges that every entry up to and including `index` is applied.
     pub fn applied(&mut self, now: Now, index: Index) {
         self.begin(now);
         self.log.applied_to(index);
         self.check();
     }
 
-    /// A snapshot of the state at `index` (that of [`Output::SnapshotDue`] or a later one) is durable. Purges the log
-    /// before it, except for entries that followers may need. Returns the first index that is kept; the driver may
-    /// purge its files before it.
+    /// Acknowledges that a snapshot of the state at `index` is durable; `index` is that of [`Output::SnapshotDue`] or a
+    /// later one. Purges the log before the snapshot, except for entries that followers may need. Returns the first
+    /// index that is kept; the driver may purge its files before that index.
     pub fn snapshot_taken(&mut self, index: Index) -> Index {
         self.outbox.request_flush();
         let first = self.purge_before_snapshot(index);
@@ -135,14 +139,15 @@ impl Raft {
         first
     }
 
-    /// The stream of a snapshot to `to` ended; `arrived` is `Ok` if the receiver acknowledged every byte.
+    /// Acknowledges that the stream of a snapshot to `to` ended. `arrived` is `Ok` if the receiver acknowledged every
+    /// byte.
     pub fn snapshot_sent(&mut self, now: Now, to: MemberId, arrived: Result<(), ()>) {
         self.begin(now);
         self.end_snapshot(to, arrived);
         self.check();
     }
 
-    /// The connection to `to` broke, and messages in flight may be lost.
+    /// Reports that the connection to `to` broke: messages in flight may be lost.
     pub fn unreachable(&mut self, to: MemberId) {
         self.outbox.request_flush();
         if self.leader.is(to) {
@@ -156,9 +161,9 @@ impl Raft {
     }
 }
 
-/// The one output.
+/// Output.
 impl Raft {
-    /// The next instruction, in order; `None` until the next input.
+    /// Returns the next instruction to the driver, in order; `None` until the next input.
     pub fn next_output(&mut self) -> Option<Output> {
         if self.outbox.take_flush_request() {
             self.flush();

@@ -1,11 +1,12 @@
-//! Invariants that hold after every input, asserted in release builds, too. Owns the checks; all of them are cheap. A
-//! violation is a bug of this crate, never the effect of a message, and going on could lose data.
+//! Invariants that hold after every input. Owns the checks. All checks are cheap and also run in release builds. A
+//! violation is a bug of this crate, never the effect of a message. The process stops, because continuing could lose
+//! data.
 
 use crate::raft::Raft;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// Asserts what must hold between two inputs.
+    /// Asserts the invariants that hold between two inputs.
     pub(crate) fn check(&mut self) {
         self.check_marks();
         self.check_roles();
@@ -59,7 +60,7 @@ impl Raft {
     }
 }
 
-/// Violations planted in private state: each makes the named assertion fail.
+/// Tests that break private state. Each violation makes the named assertion fail.
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -75,7 +76,7 @@ mod tests {
 
     const NOW: Now = Now { monotonic: Duration::from_secs(10), wall_ms: 0 };
 
-    /// The only voter of a cluster, which leads and has applied its no-op at index 1.
+    /// Returns the only voter of a cluster, which leads and has applied its no-op at index 1.
     fn leader() -> Raft {
         let id = MemberId(1);
         let configuration = Configuration {

@@ -1,15 +1,14 @@
 //! The Raft protocol as a deterministic, synchronous state machine.
 //!
 //! Owns every consensus decision: elections, replication, commit, membership, reads. Does not own a clock, a disk, a
-//! socket, a thread or a source of randomness: time is an argument, randomness is a seed, and all effects leave as an
-//! [`Output`]. A driver uses four kinds of method: inputs, acknowledgements ([`Raft::persisted`], [`Raft::applied`],
-//! …), one output ([`Raft::next_output`]) and queries.
+//! socket, a thread or a source of randomness: the driver passes time as an argument and randomness as a seed, and the
+//! core returns every effect as an [`Output`]. A driver uses four kinds of methods: inputs, acknowledgements
+//! ([`Raft::persisted`], [`Raft::applied`], …), one output ([`Raft::next_output`]) and queries.
 //!
 //! Modules are listed in reading order, and each imports only modules above it.
 //!
 //! The feature `fingerprint` adds a digest of a core's state, for tests that search through histories. Only this
-//! crate's tests enable it, so no shipped program has it: what decides consensus is then exactly what the other modules
-//! say.
+//! crate's tests enable the feature. No shipped program contains its code.
 
 // Plain data.
 mod ids;
@@ -47,7 +46,7 @@ mod read;
 
 mod snapshot;
 
-// The way in and the way out.
+// Admission of messages, and the methods that a driver calls.
 mod dispatch;
 
 mod invariants;
@@ -69,7 +68,7 @@ pub use queries::ProgressReport;
 pub use raft::{Raft, Restored};
 pub use replication::proposal::ProposeRefusal;
 
-/// Compiles and runs the driver in the README.
+/// Compiles and runs the driver example in the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub struct Readme;

@@ -1,5 +1,5 @@
 //! Membership changes. Owns which changes are legal, joint configurations, and the removal of members. Does not own the
-//! configurations of the log (`state/history.rs`).
+//! list of configurations in the log (`state/history.rs`).
 
 pub(crate) mod request;
 

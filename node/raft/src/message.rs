@@ -1,5 +1,5 @@
-//! Messages between members, log entries, and what a member keeps on disk. Owns their shapes. Does not own their
-//! encoding, nor which messages are accepted (`dispatch.rs`).
+//! Messages between members, log entries, and the state that a member keeps on disk. Owns their shapes. Does not own
+//! their encoding, nor which messages are accepted (`dispatch.rs`).
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use bytes::Bytes;
 use crate::configuration::Configuration;
 use crate::ids::{EntryId, Index, MemberId, ProposalId, ReadContext, Term};
 
-/// One position of the log.
+/// An entry of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Term and index.
     pub id: EntryId,
-    /// Time at which the leader created the entry, in milliseconds since the Unix epoch; strictly increases along the
+    /// Time at which the leader created the entry, in milliseconds since the Unix epoch. Strictly increases along the
     /// log.
     pub time_ms: u64,
     /// Content of the entry.
@@ -23,18 +23,18 @@ pub struct Entry {
 /// Content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
-    /// The first entry of every leader's term; commits the entries before it (Raft thesis §3.6.2).
+    /// The first entry of every leader's term. Its commit also commits the entries before it (Raft thesis §3.6.2).
     Noop,
-    /// A batch of client commands, not interpreted by the core.
+    /// A batch of client commands; the core does not interpret it.
     Normal(Bytes),
-    /// The configuration that is in force from this entry on, committed or not (Raft thesis §4.1).
+    /// The configuration that is in force from this entry on, even before the entry is committed (Raft thesis §4.1).
     Configuration(Arc<Configuration>),
-    /// Carries no data. Its proposer learns that every earlier entry is applied when this entry is.
+    /// An entry without data. When it is applied, its proposer knows that every earlier entry is applied.
     Barrier,
 }
 
 impl Payload {
-    /// Bytes of client data, as counted by the limits.
+    /// Returns the number of bytes of client data, as counted by the limits.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -43,23 +43,23 @@ impl Payload {
         }
     }
 
-    /// Whether the payload carries no client data.
+    /// Returns whether the payload carries no client data.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// State that must survive a restart, besides the log (Raft thesis §3.3, figure 3.1).
+/// State besides the log that must survive a restart (Raft thesis §3.3, figure 3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// Latest term that this member knows.
     pub term: Term,
-    /// Member that got this member's vote in that term.
+    /// Member that received this member's vote in that term.
     pub vote: Option<MemberId>,
 }
 
-/// Description of the log that a snapshot replaces (Raft thesis §5.1).
+/// Description of the log prefix that a snapshot replaces (Raft thesis §5.1).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct SnapshotMeta {
     /// Last entry that the snapshot contains.
@@ -68,11 +68,12 @@ pub struct SnapshotMeta {
     pub time_ms: u64,
     /// Latest configuration at or before `last`.
     pub configuration: Arc<Configuration>,
-    /// Index of the entry that brought the configuration.
+    /// Index of the entry that contains the configuration.
     pub configuration_index: Index,
 }
 
-/// A message between members. The transport adds sender, receiver and cluster, and refuses members of other clusters.
+/// A message between members. The transport adds sender, receiver and cluster, and rejects connections between
+/// different clusters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// Term of the sender; in a pre-vote, the term in which it would campaign.
@@ -89,7 +90,7 @@ pub enum Body {
         /// Last entry of the sender's log.
         last: EntryId,
     },
-    /// Answer to [`Body::PreVote`]. A grant carries the term that was asked for, a refusal the receiver's own term.
+    /// Answer to [`Body::PreVote`]. A grant carries the requested term, a refusal the receiver's own term.
     PreVoteReply {
         /// Whether the receiver would vote for the sender.
         granted: bool,
@@ -98,25 +99,25 @@ pub enum Body {
     Vote {
         /// Last entry of the sender's log.
         last: EntryId,
-        /// Whether the current leader asked for this election. Then the receiver does not refuse it for having heard
-        /// from that leader recently (Raft thesis §3.10).
+        /// Whether the current leader requested this election. If so, the receiver does not refuse its vote because it
+        /// received a message from that leader recently (Raft thesis §3.10).
         transfer: bool,
     },
     /// Answer to [`Body::Vote`]. A grant is sent only after the vote is durable.
     VoteReply {
-        /// Whether the sender of the vote request got the vote.
+        /// Whether the candidate received the vote.
         granted: bool,
     },
     /// AppendEntries.
     Append(Append),
     /// Answer to an append or to an installed snapshot.
     AppendReply(AppendReply),
-    /// Asserts leadership. Sent when there is nothing to append, and to start a round.
+    /// Asserts leadership. Sent when there is nothing to append, and to begin a round.
     Heartbeat {
-        /// The leader's commit index, at most the last index that the receiver is known to match.
+        /// The leader's commit index, limited to the last index that the receiver is known to match.
         commit: Index,
-        /// Round that an answer belongs to; a leader never reuses one in its term. 0: only the commit index is sent,
-        /// and no answer is expected.
+        /// Round to which an answer belongs; a leader never reuses a round in its term. 0: the message carries only the
+        /// commit index and expects no answer.
         round: u64,
     },
     /// Answer to [`Body::Heartbeat`].
@@ -124,8 +125,8 @@ pub enum Body {
         /// Round of the heartbeat.
         round: u64,
     },
-    /// The complete state up to `meta.last` has arrived at the receiver as a snapshot; asks whether it may be
-    /// installed.
+    /// A snapshot with the complete state up to `meta.last` has arrived at the receiver. The receiver's driver passes
+    /// this message to its core, which decides whether to install the snapshot.
     InstallSnapshot(SnapshotMeta),
     /// A follower asks the leader to confirm a read (Raft thesis §6.4).
     ReadIndex {
@@ -136,8 +137,8 @@ pub enum Body {
     ReadIndexReply {
         /// The follower's ID of the read.
         context: ReadContext,
-        /// Index at or after which to read; `None`: the receiver could not confirm the read, and the follower may
-        /// retry.
+        /// Index that must be applied before the read. `None`: the receiver could not confirm the read, and the
+        /// follower may retry.
         index: Option<Index>,
     },
     /// A follower forwards proposals to the leader.
@@ -145,18 +146,18 @@ pub enum Body {
         /// Each proposal with its proposer's ID.
         proposals: Vec<(ProposalId, Payload)>,
     },
-    /// These proposals did not enter the log and will not. Only the leader that received them may say so, and only in
-    /// the term in which they were sent.
+    /// These proposals did not enter the log and never will. Only the leader that received them may send this, and only
+    /// in the term in which they were sent.
     ProposeRefused {
-        /// The proposer's IDs of them.
+        /// The proposers' IDs of the refused proposals.
         proposals: Vec<ProposalId>,
         /// Cause of the refusal.
         reason: DropReason,
     },
-    /// The leader transfers leadership: the receiver campaigns at once, if its durable log reaches `last` (Raft thesis
-    /// §3.10).
+    /// The leader transfers leadership: the receiver campaigns immediately if its durable log reaches `last` (Raft
+    /// thesis §3.10).
     TimeoutNow {
-        /// Last entry of the leader's log when it sent this.
+        /// Last entry of the leader's log when it sent this message.
         last: EntryId,
     },
     /// A committed configuration removed the receiver.
@@ -178,29 +179,29 @@ impl Message {
 pub struct Append {
     /// Entry just before `entries`.
     pub prev: EntryId,
-    /// Consecutive entries after `prev`; empty in a probe.
+    /// Consecutive entries after `prev`. A probe may have none.
     pub entries: Vec<Entry>,
     /// The leader's commit index.
     pub commit: Index,
-    /// Round that an answer belongs to, as in [`Body::Heartbeat`].
+    /// Round to which an answer belongs, as in [`Body::Heartbeat`].
     pub round: u64,
 }
 
 /// Answer to an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendReply {
-    /// The logs agree durably up to `matched`.
+    /// The two logs agree up to `matched`, and the receiver's disk holds that prefix.
     Accepted {
-        /// Last index of the durable common prefix, never past the last entry of the append.
+        /// Last index of the durable common prefix; at most the last entry of the append.
         matched: Index,
         /// Round of the append.
         round: u64,
     },
     /// The receiver does not hold `prev`.
     Rejected {
-        /// The refused `prev.index`.
+        /// `prev.index` of the refused append.
         prev: Index,
-        /// Entry at which the logs may agree: the receiver's last entry at or before `prev` whose term is at most
+        /// Entry up to which the logs may agree: the receiver's last entry at or before `prev` whose term is at most
         /// `prev.term` (conflict index and term: Raft thesis §3.5, "fast backup"; etcd-io/raft skips on both sides).
         hint: EntryId,
         /// Round of the append.
@@ -208,12 +209,12 @@ pub enum AppendReply {
     },
 }
 
-/// Reason why a proposal is known not to have happened.
+/// Reason why a proposal certainly did not happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
     /// This member knows no leader.
     NoLeader,
-    /// Another member leads now and did not take the proposal over.
+    /// Another member leads now, and the proposal is not in its log.
     LeaderChanged,
     /// A leadership transfer is in progress.
     Transferring,

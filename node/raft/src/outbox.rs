@@ -1,6 +1,6 @@
-//! Outputs in order, and messages that must wait for the disk. Owns the numbers of writes and every withheld message,
-//! so that no driver can send a vote or an acknowledgement too early. Does not own what is sent (`flush.rs` and the
-//! rules).
+//! The queue of outputs, and the messages that must wait for the disk. Owns the numbers of writes and every withheld
+//! message. No driver can therefore send a vote or an acknowledgement too early. Does not own what is sent (`flush.rs`
+//! and the rules).
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::output::{Output, SoftState};
 #[cfg(feature = "fingerprint")]
 use crate::present::{Fingerprint, Hash, Hasher, Present};
 
-/// A message that is true only once a write is durable.
+/// A message that may be sent only after a write is durable.
 #[derive(Clone, Debug, Hash)]
 struct WithheldMessage {
     io: IoId,
@@ -18,11 +18,11 @@ struct WithheldMessage {
     message: Message,
 }
 
-/// The way from the core to its driver.
+/// The queue of outputs from the core to its driver.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
     queue: VecDeque<Output>,
-    /// In the order of their writes.
+    /// Withheld messages, in the order of their writes.
     withheld: VecDeque<WithheldMessage>,
     /// Latest write that was given to the driver.
     issued: IoId,
@@ -30,12 +30,12 @@ pub(crate) struct Outbox {
     durable: IoId,
     /// Whether an input arrived since the last flush.
     flush_due: bool,
-    /// Role, leader and term as the driver knows them.
+    /// Role, leader and term as last reported to the driver.
     reported: SoftState,
 }
 
 impl Outbox {
-    /// An empty outbox; the driver starts from `reported`.
+    /// Returns an empty outbox; `reported` is the state that the driver knows at the start.
     pub(crate) fn new(reported: SoftState) -> Self {
         Self {
             queue: VecDeque::new(),
@@ -47,17 +47,17 @@ impl Outbox {
         }
     }
 
-    /// An input arrived: the next request for an output first flushes its consequences.
+    /// Records that an input arrived. The next request for an output then flushes the consequences of the input.
     pub(crate) fn request_flush(&mut self) {
         self.flush_due = true;
     }
 
-    /// Whether a flush is due because the driver took every output; clears the request.
+    /// Returns whether a flush is due: an input arrived, and the driver took every output. Clears the request.
     pub(crate) fn take_flush_request(&mut self) -> bool {
         self.queue.is_empty() && std::mem::take(&mut self.flush_due)
     }
 
-    /// Reports role, leader and term, if the driver does not know them yet.
+    /// Reports role, leader and term, if they changed since the last report.
     pub(crate) fn report(&mut self, state: SoftState) {
         if state != self.reported {
             self.reported = state;
@@ -86,8 +86,8 @@ impl Outbox {
         {
             return;
         }
-        // A promise about an earlier write may follow one about a later write. Waiting for the later write is always
-        // safe and keeps the queue in order.
+        // Messages are queued in the order of their writes. If an earlier message waits for a later write, this message
+        // waits for that write, too, which is always safe.
         let io = self.withheld.back().map_or(io, |last| last.io.max(io));
         assert!(io <= self.issued.next(), "a promise waits for a write in progress or for the next one: {io}");
         self.withheld.push_back(WithheldMessage { io, to, message });
@@ -117,13 +117,13 @@ impl Outbox {
         self.durable
     }
 
-    /// The log was truncated or replaced: drops withheld acknowledgements, because they are about the old log.
+    /// The log was truncated or replaced: drops the withheld acknowledgements, because they refer to the old log.
     pub(crate) fn withdraw_acknowledgements(&mut self) {
         self.withheld.retain(|withheld| !matches!(withheld.message.body, Body::AppendReply(_)));
     }
 
-    /// Every write up to `io` is durable: sends the messages that waited for it. A message of an earlier term is
-    /// dropped, because its receiver does not lead any more or does not need it.
+    /// Every write up to `io` is durable: sends the messages that waited for it. Drops a message of an earlier term,
+    /// because its receiver no longer leads or does not need the message.
     pub(crate) fn persisted(&mut self, io: IoId, term: Term) {
         self.durable = self.durable.max(io.min(self.issued));
         assert!(self.durable <= self.issued, "only issued writes become durable");
@@ -150,8 +150,8 @@ impl Outbox {
     }
 }
 
-/// Merges a later acknowledgement into an earlier one of the same term, because both are cumulative; false if they are
-/// not of that kind.
+/// Merges a later acknowledgement into an earlier one of the same term, because both are cumulative. Returns false if
+/// the messages cannot be merged.
 fn absorb(earlier: &mut Message, later: &Message) -> bool {
     let terms_agree = earlier.term == later.term;
     match (&mut earlier.body, &later.body) {

@@ -1,47 +1,49 @@
-//! Instructions to the driver, in the order in which it must carry them out. Owns their shapes. Does not own when they
-//! are made (`flush.rs`).
+//! Instructions to the driver, in the order in which the driver must carry them out. Owns their shapes. Does not own
+//! when they are created (`flush.rs`).
 
 use crate::ids::{EntryId, Index, IoId, MemberId, ProposalId, ReadContext, Term};
 use crate::message::{DropReason, Entry, HardState, Message, SnapshotMeta};
 
-/// One write to the log, acknowledged through [`crate::Raft::persisted`].
+/// One write to the log. The driver acknowledges it through [`crate::Raft::persisted`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Persist {
     /// Number of the write. Its acknowledgement covers all earlier writes.
     pub io: IoId,
     /// Term and vote, if they changed. Must be durable before or together with `entries` (Raft thesis §3.8).
     pub hard_state: Option<HardState>,
-    /// Consecutive entries. If the first is at or before the last index of the log on disk, the log is first truncated
-    /// from there on.
+    /// Consecutive entries. If the first is at or before the last index of the log on disk, the driver first truncates
+    /// the log from that index on.
     pub entries: Vec<Entry>,
 }
 
 /// One instruction to the driver.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
-    /// Make this durable. A driver may merge several writes into one write and one sync, in order.
+    /// Make this durable. A driver may merge several writes, in order, into one write and one sync.
     Persist(Persist),
-    /// Send this now. The core withholds whatever must wait for the disk until [`crate::Raft::persisted`], so that no
-    /// driver can send a vote or an acknowledgement too early. Loss, delay and duplication are allowed.
+    /// Send this message now. The core withholds messages that must wait for the disk until [`crate::Raft::persisted`].
+    /// No driver can therefore send a vote or an acknowledgement too early. Messages may be lost, delayed or
+    /// duplicated.
     Send {
         /// Receiver.
         to: MemberId,
         /// Message to send.
         message: Message,
     },
-    /// Stream the newest snapshot to a member that needs purged entries; its `last.index` must be at least `at_least`.
-    /// Report the end through [`crate::Raft::snapshot_sent`]. When all bytes have arrived and are verified, the
-    /// receiver's driver passes [`crate::Body::InstallSnapshot`] to its core, with this term.
+    /// Stream the newest snapshot to a member that needs purged entries. The `last.index` of the snapshot must be at
+    /// least `at_least`. Report the end of the stream through [`crate::Raft::snapshot_sent`]. When all bytes have
+    /// arrived and are verified, the receiver's driver passes [`crate::Body::InstallSnapshot`] with this term to its
+    /// core.
     SendSnapshot {
         /// Receiver.
         to: MemberId,
-        /// Term of the sender, to be sent along.
+        /// Term of the sender, which the stream carries.
         term: Term,
-        /// Smallest last index of a snapshot that helps the receiver.
+        /// Lower bound for the snapshot's last index; an older snapshot does not help the receiver.
         at_least: Index,
     },
-    /// Replace state machine and log durably by this received snapshot, and write `hard_state` with it; acknowledged
-    /// through [`crate::Raft::persisted`]. Supersedes everything persisted before.
+    /// Durably replace state machine and log by this received snapshot, and write `hard_state` with it. Acknowledge
+    /// through [`crate::Raft::persisted`]. The snapshot supersedes all earlier writes of entries.
     InstallSnapshot {
         /// Number of the write.
         io: IoId,
@@ -52,7 +54,7 @@ pub enum Output {
         /// Description of the snapshot.
         meta: SnapshotMeta,
     },
-    /// A received snapshot is stale or brings nothing new: delete its files.
+    /// A received snapshot is outdated or contains nothing new: delete its files.
     DiscardSnapshot {
         /// Sender of the snapshot.
         from: MemberId,
@@ -61,35 +63,35 @@ pub enum Output {
     },
     /// These entries are committed: apply them in this order, then call [`crate::Raft::applied`].
     Apply(Vec<Entry>),
-    /// The reads are linearizable once `index` is applied.
+    /// The reads may be served as soon as `index` is applied; they are then linearizable.
     ReadReady {
         /// Requester's ID of the reads.
         context: ReadContext,
-        /// Index at or after which to read.
+        /// Index that must be applied before the reads.
         index: Index,
     },
-    /// Leadership could not be confirmed; the requester may retry the reads.
+    /// The leader could not confirm its leadership; the requester may retry the reads.
     ReadFailed {
         /// Requester's ID of the reads.
         context: ReadContext,
     },
-    /// The proposal did not enter the log, or was overwritten before it was committed: it has not happened and will
-    /// not.
+    /// The proposal did not enter the log, or was overwritten before it was committed. It did not happen and never
+    /// will.
     Dropped {
         /// Proposer's ID of the proposal.
         proposal: ProposalId,
         /// Cause of the drop.
         reason: DropReason,
     },
-    /// The state at `index` may be captured as a snapshot now; then call [`crate::Raft::snapshot_taken`].
+    /// A snapshot of the state at `index` may be captured now. Then call [`crate::Raft::snapshot_taken`].
     SnapshotDue {
         /// Index of an entry that is applied and durable.
         index: Index,
     },
-    /// Role, leader or term changed; for status and metrics.
+    /// Role, leader or term changed. Intended for status and metrics.
     Changed(SoftState),
-    /// The committed configuration at `index` removed this member: write its tombstone and stop. If an
-    /// [`Output::Persist`] follows in the same turn, write the tombstone after it.
+    /// The committed configuration at `index` removed this member: write its tombstone and stop. If this output is
+    /// followed by an [`Output::Persist`] before `next_output` returns `None`, write the tombstone after it.
     Removed {
         /// Index of that configuration.
         index: Index,
@@ -101,17 +103,17 @@ pub enum Output {
 pub enum Role {
     /// Follows a leader, or waits for one.
     Follower,
-    /// Follows without a vote.
+    /// Follows a leader and has no vote.
     Learner,
-    /// Asks whether a campaign could succeed.
+    /// Asks other voters whether a campaign could succeed.
     PreCandidate,
-    /// Campaigns.
+    /// Requests votes.
     Candidate,
     /// Leads.
     Leader,
 }
 
-/// State that does not survive a restart, for status and metrics.
+/// State that is lost at a restart; for status and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SoftState {
     /// Role of this member.

@@ -1,12 +1,12 @@
-//! Digests of state that do not depend on when something happens. Owns how times and writes enter a digest. Does not
-//! own which fields do: each type of `state` hashes its own.
+//! Digests of state that depend only on distances in time, not on absolute times. Owns how times and write numbers
+//! enter a digest. Does not own which fields enter it: each type of `state` hashes its own fields.
 
 pub(crate) use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use crate::ids::IoId;
 
-/// The present that times and writes are measured from.
+/// The current time and the latest durable write, from which times and write numbers are measured.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Present {
     now: Duration,
@@ -21,7 +21,7 @@ impl Present {
         Self { now, span, durable }
     }
 
-    /// Distance from now to `at` in nanoseconds; negative for the past, at most `span` back.
+    /// Distance from now to `at` in nanoseconds; negative for the past, but never further back than `span`.
     pub(crate) fn distance(self, at: Duration) -> i128 {
         let signed = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
         (signed(at) - signed(self.now)).max(-signed(self.span))
@@ -32,15 +32,15 @@ impl Present {
         self.distance(until).max(0)
     }
 
-    /// Number of writes from the latest durable one to `io`; 0 for a durable one.
+    /// Number of writes after the latest durable one up to `io`; 0 if `io` is durable.
     pub(crate) fn writes_to(self, io: IoId) -> u64 {
         io.0.saturating_sub(self.durable.0)
     }
 }
 
-/// A value that decides how its core behaves from now on.
+/// A value that influences how its core behaves from now on.
 pub(crate) trait Fingerprint {
-    /// Adds everything that decides the behaviour to the digest.
+    /// Adds to the digest everything that influences the behaviour.
     fn fingerprint(&self, present: Present, into: &mut impl Hasher);
 }
 

@@ -1,4 +1,4 @@
-//! What a driver may ask a core at any time. Owns the reports. Changes nothing.
+//! The queries that a driver may make at any time. Owns the reported types. Changes nothing.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::state::role::RoleState;
 /// What a leader knows about another member (etcd-io/raft's Progress).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgressReport {
-    /// Last index of the durable common prefix.
+    /// Last index of the durable log prefix that the member is known to share with the leader.
     pub matched: Index,
     /// Next index to send.
     pub next: Index,
@@ -25,8 +25,8 @@ pub struct ProgressReport {
 }
 
 impl Raft {
-    /// Time on the monotonic clock at which [`Raft::tick`] has something to do; [`Duration::MAX`] if only another input
-    /// has.
+    /// Time on the monotonic clock at which [`Raft::tick`] must be called; [`Duration::MAX`] if time alone changes
+    /// nothing.
     pub fn deadline(&self) -> Duration {
         let own = match &self.role {
             RoleState::Leader(leader) => self.leader_deadline(leader),
@@ -69,14 +69,14 @@ impl Raft {
         (configuration, *index)
     }
 
-    /// Description of a snapshot of the state at `index`. `None` if the entry is purged, not applied or not durable: a
-    /// committed entry may be applied before this member's disk holds it, but a snapshot must not be ahead of the log
-    /// on disk.
+    /// Returns the description of a snapshot of the state at `index`. Returns `None` if the entry is purged, not
+    /// applied or not durable. An entry may be applied before this member's disk holds it, but a snapshot must not be
+    /// ahead of the log on disk.
     pub fn snapshot_meta(&self, index: Index) -> Option<SnapshotMeta> {
         self.meta_at(index)
     }
 
-    /// The leader's knowledge of every other member; empty on other members.
+    /// Returns the leader's knowledge of every other member; empty if this member does not lead.
     pub fn progress(&self) -> BTreeMap<MemberId, ProgressReport> {
         let RoleState::Leader(leader) = &self.role else { return BTreeMap::new() };
         let report = |progress: &PeerProgress| ProgressReport {

@@ -1,5 +1,5 @@
-//! Majority arithmetic over one set of voters or two. Owns no policy: it knows neither configurations nor what is
-//! counted.
+//! Majority arithmetic over one or two sets of voters. Owns no policy: it knows neither configurations nor the meaning
+//! of the values that it counts.
 
 pub(crate) mod joint;
 pub(crate) mod majority;

@@ -1,4 +1,4 @@
-//! The state of a member and what all rules share. Owns the composition of the state. Does not own a decision: the rules
+//! The state of a member, which all rules share. Owns the composition of the state. Does not own decisions: the rules
 //! are `impl Raft` blocks in `role`, `election`, `replication`, `membership`, `read` and `snapshot`, and the public
 //! methods are in `inputs.rs` and `queries.rs`.
 
@@ -26,15 +26,16 @@ use crate::state::waiting_reads::ForwardedReads;
 #[cfg(feature = "fingerprint")]
 mod fingerprint;
 
-/// Content of a member's disk at its start.
+/// Content of a member's disk when the member starts.
 #[derive(Clone, Debug, Default)]
 pub struct Restored {
     /// Term and vote.
     pub hard_state: HardState,
-    /// The newest snapshot. Without one, the default meta with the configuration that the member was bootstrapped with;
-    /// that configuration is empty for a member that is to join a running cluster.
+    /// Description of the newest snapshot. A member without a snapshot passes the default and sets the configuration
+    /// with which it was bootstrapped; a member that joins a running cluster passes an empty configuration.
     pub snapshot: SnapshotMeta,
-    /// The log, consecutive. It may start before the last entry of the snapshot, at most one index after it.
+    /// Consecutive entries of the log. The first entry may be before the snapshot's last entry, or at most one index
+    /// after it.
     pub entries: Vec<Entry>,
 }
 
@@ -50,23 +51,23 @@ pub struct Raft {
     pub(crate) leader: KnownLeader,
     pub(crate) timer: ElectionTimer,
     pub(crate) outbox: Outbox,
-    /// Reads that this member, as follower, forwarded.
+    /// Reads that this member forwarded as a follower.
     pub(crate) forwarded: ForwardedReads,
-    /// Proposals that this member, as leader, made itself.
+    /// This member's own proposals that it appended as leader.
     pub(crate) open: OpenProposals,
     pub(crate) preference: Preference,
     /// Proposals that other members forwarded here.
     pub(crate) seen: SeenProposals,
-    /// Whether the cluster removed this member for good. It then takes part in nothing any more.
+    /// Whether the cluster removed this member permanently. If so, it ignores all messages and sends none.
     removed: bool,
     pub(crate) high_water: HighWater,
 }
 
 impl Raft {
-    /// A member in the state in which its disk is; starts as follower or learner.
+    /// Restores a member from its disk; the member starts as a follower or learner.
     ///
     /// # Errors
-    /// Returns the field if the settings are impossible or the log has a gap; no core was started.
+    /// Returns the field if the settings are impossible, or an error if the log has a gap; no core was started.
     pub fn new(config: Config, restored: Restored, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
         let Restored { hard_state, snapshot, entries } = restored;
@@ -82,8 +83,8 @@ impl Raft {
             log,
             history,
             role: RoleState::Follower,
-            // This member may have answered a leader just before a crash, and that leader's lease may still be valid.
-            // The member therefore refuses votes for as long as a member that did not crash.
+            // Just before a crash, this member may have answered a leader whose lease is still valid. The member
+            // therefore refuses votes for as long as it would have done without the crash.
             leader: KnownLeader::unknown(now.monotonic.saturating_add(config.election_timeout)),
             outbox: Outbox::new(SoftState { role: Role::Follower, leader: None, term: hard_state.term }),
             forwarded: ForwardedReads::default(),
@@ -96,7 +97,7 @@ impl Raft {
         };
         raft.outbox = Outbox::new(raft.soft_state());
         if raft.was_quorum_alone() {
-            // No other member can lead, so this one need not wait for a leader.
+            // No other member can lead, so this member need not wait for a leader.
             raft.timer.expire(now.monotonic);
         }
         raft.check();
@@ -107,18 +108,18 @@ impl Raft {
         self.removed
     }
 
-    /// The cluster removed this member; permanent.
+    /// Records that the cluster removed this member. This is permanent.
     pub(crate) fn set_removed(&mut self) {
         assert!(!matches!(self.role, RoleState::Leader(_)), "a leader steps down before it leaves the cluster");
         self.removed = true;
     }
 
-    /// The write that carries term and vote.
+    /// Returns the write that carries term and vote.
     pub(crate) fn hard_state_io(&self) -> IoId {
         self.hard.io().unwrap_or(self.outbox.next_io())
     }
 
-    /// The write that carries the log up to `index`.
+    /// Returns the write that carries the log up to `index`.
     pub(crate) fn write_of(&self, index: Index) -> IoId {
         match self.log.write_of(index) {
             Ok(write) => write.unwrap_or_default(),

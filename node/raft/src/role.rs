@@ -1,5 +1,5 @@
-//! Roles and the transitions between them. Owns what a member does on entering a role and when time passes in it. Does
-//! not own who wins an election (`election`).
+//! Roles and the transitions between them. Owns what a member does when it enters a role and when time passes in the
+//! role. Does not own who wins an election (`election`).
 //!
 //! ```text
 //!                  no leader heard         pre-vote won            vote won

@@ -1,6 +1,6 @@
-//! The data of a member, below the rules. Owns types that keep their own invariants: their fields are private, and each
-//! method asserts what it may do. Does not own a rule: `role`, `election`, `replication`, `membership`, `read` and
-//! `snapshot` decide when to call the methods.
+//! The data of a member. The rules build on these types. Owns types that keep their own invariants: their fields are
+//! private, and each method asserts its preconditions. Does not own rules: `role`, `election`, `replication`,
+//! `membership`, `read` and `snapshot` decide when to call the methods.
 
 pub(crate) mod clocks;
 pub(crate) mod hard_state;

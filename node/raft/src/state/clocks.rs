@@ -1,5 +1,5 @@
-//! The two clocks of a member: the latest reading, and whether they agree. Owns the monotony of time in the core and
-//! the detection of clock jumps. Does not own what a lease is (`read/leader_lease.rs`).
+//! The two clocks of a member: their latest readings, and whether the clocks agree. Owns the rule that time in the core
+//! never decreases, and the detection of clock jumps. Does not own leases (`read/leader_lease.rs`).
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::present::{Fingerprint, Hash, Hasher, Present};
 /// Readings of the monotonic clock and the wall clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clocks {
-    /// As of the latest input; the monotonic part never goes back.
+    /// Readings at the latest input; the monotonic time never decreases.
     now: Now,
-    /// The reading that later readings are compared with.
+    /// Readings with which later readings are compared.
     compared_from: Now,
-    /// A round that began at or before this time proves no lease.
+    /// Monotonic time at which the latest clock jump was noticed. A round that began at or before this time proves no lease.
     sound_from: Duration,
 }
 
@@ -31,20 +31,21 @@ impl Clocks {
         self.now.wall_ms
     }
 
-    /// Takes the driver's reading; a monotonic clock that goes back counts as standing still.
+    /// Stores the driver's readings. If the driver's monotonic time is earlier than the stored one, the stored one is
+    /// kept.
     pub(crate) fn advance(&mut self, now: Now) {
         let monotonic = self.now.monotonic.max(now.monotonic);
         self.now = Now { monotonic, wall_ms: now.wall_ms };
     }
 
-    /// Compares the two clocks: they may drift apart by `bound` within a `span`.
+    /// Compares the two clocks. A drift of more than `bound` within `span` counts as a clock jump.
     pub(crate) fn compare(&mut self, bound: Duration, span: Duration) {
         const MS: i128 = 1_000_000;
         assert!(self.compared_from.monotonic <= self.now.monotonic, "clocks are compared with an earlier reading");
         let monotonic = self.now.monotonic.saturating_sub(self.compared_from.monotonic);
         let wall_ns = (i128::from(self.now.wall_ms) - i128::from(self.compared_from.wall_ms)) * MS;
         let apart_ns = (wall_ns - nanoseconds(monotonic)).abs();
-        // The wall clock is read in whole milliseconds.
+        // Tolerates another millisecond, because the wall clock is read in whole milliseconds.
         let is_jump = apart_ns > nanoseconds(bound) + MS;
         if is_jump {
             self.sound_from = self.now.monotonic;
@@ -54,7 +55,7 @@ impl Clocks {
         }
     }
 
-    /// Whether the clocks have agreed since `at`.
+    /// Returns whether the clocks have agreed since `at`.
     pub(crate) fn are_sound_since(&self, at: Duration) -> bool {
         at > self.sound_from
     }

@@ -1,21 +1,21 @@
-//! Term and vote, and the write that makes them durable. Owns the rules that every change keeps: the term never falls,
-//! and a vote is given once per term.
+//! Term and vote, and the write that makes them durable. Owns the rules for every change: the term never decreases, and
+//! at most one vote is given in each term.
 
 use crate::ids::{IoId, MemberId, Term};
 use crate::message::HardState;
 #[cfg(feature = "fingerprint")]
 use crate::present::{Fingerprint, Hash, Hasher, Present};
 
-/// The hard state and where it is written.
+/// Term and vote, and the number of their write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrackedHardState {
     value: HardState,
-    /// The write that carries `value`; `None`: the next write will.
+    /// The write that carries `value`; `None` if only the next write will carry it.
     io: Option<IoId>,
 }
 
 impl TrackedHardState {
-    /// The hard state as the disk holds it.
+    /// Returns the hard state as read from the disk.
     pub(crate) fn restored(value: HardState) -> Self {
         Self { value, io: Some(IoId::default()) }
     }
@@ -28,26 +28,26 @@ impl TrackedHardState {
         self.value.vote
     }
 
-    /// The write that carries the hard state; `None`: the next write will.
+    /// Returns the write that carries the hard state; `None` if only the next write will carry it.
     pub(crate) fn io(&self) -> Option<IoId> {
         self.io
     }
 
-    /// Changes term or vote. The next write makes the change durable, and every promise that depends on it waits for
-    /// that write.
+    /// Changes term or vote. The next write makes the change durable. Every message that depends on the change must
+    /// wait for that write.
     pub(crate) fn set(&mut self, value: HardState) {
         assert!(value.term >= self.value.term, "the term never falls");
         assert!(value.term > self.value.term || self.value.vote.is_none(), "one vote per term");
         *self = Self { value, io: None };
     }
 
-    /// Breaks an invariant, so that a test sees its assertion fail.
+    /// Breaks an invariant, so that a test can check that the assertion fails.
     #[cfg(test)]
     pub(crate) fn corrupt_vote(&mut self) {
         self.value.vote = None;
     }
 
-    /// The hard state, if the write `io` must carry it because no earlier write does.
+    /// Returns the hard state if no earlier write carries it; the write `io` then carries it.
     pub(crate) fn take_unwritten(&mut self, io: IoId) -> Option<HardState> {
         if self.io.is_some() {
             return None;

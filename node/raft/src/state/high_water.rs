@@ -1,8 +1,9 @@
-//! High-water marks: the greatest values seen after any input. Owns the assertion that they never fall.
+//! High-water marks: the greatest term and commit index seen after any input. Owns the assertion that the marks never
+//! decrease.
 
 use crate::ids::{Index, Term};
 
-/// Marks of the latest check.
+/// Term and commit index at the latest check.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct HighWater {
     term: Term,

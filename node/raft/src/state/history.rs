@@ -1,5 +1,6 @@
-//! The configurations that the log still holds. Owns which one is in force, always as a function of snapshot and log
-//! (openraft#1808): an appended configuration is in force at once, a truncated one no longer (Raft thesis §4.1).
+//! The configurations that the log still holds. Owns which configuration is in force; this depends only on snapshot and
+//! log (openraft#1808). An appended configuration is in force immediately, and a truncated one is no longer in force
+//! (Raft thesis §4.1).
 
 use std::sync::Arc;
 
@@ -10,7 +11,8 @@ use crate::message::{Entry, Payload};
 /// A configuration and the index of its entry.
 type PlacedConfiguration = (Index, Arc<Configuration>);
 
-/// The configurations of a log, oldest first. The first came with the snapshot or is at or before the purge mark.
+/// The configurations of a log, oldest first. The first is that of the snapshot, or its entry is at or before the purge
+/// mark.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct ConfigurationHistory {
     placed: Vec<PlacedConfiguration>,
@@ -21,7 +23,7 @@ impl ConfigurationHistory {
         Self { placed: vec![(index, configuration)] }
     }
 
-    /// An entry was appended; true if it changed the configuration in force.
+    /// Records that an entry was appended. Returns whether this changed the configuration in force.
     pub(crate) fn appended(&mut self, entry: &Entry) -> bool {
         let Payload::Configuration(configuration) = &entry.payload else { return false };
         let index = entry.id.index;
@@ -32,7 +34,7 @@ impl ConfigurationHistory {
         true
     }
 
-    /// The log was truncated from `index` on; true if that changed the configuration in force.
+    /// Records that the log was truncated from `index` on. Returns whether this changed the configuration in force.
     pub(crate) fn truncated(&mut self, index: Index) -> bool {
         let kept = self.placed.partition_point(|(at, _)| *at < index).max(1);
         assert!(self.placed[0].0 < index || kept == 1, "the oldest configuration stays");
@@ -41,24 +43,25 @@ impl ConfigurationHistory {
         changed
     }
 
-    /// The log was purged up to `index`: forgets configurations that no entry at or after `index` needs.
+    /// Records that the log was purged up to `index`: forgets the configurations that were replaced at or before
+    /// `index`.
     pub(crate) fn purged(&mut self, index: Index) {
         let place = self.place_at(index);
         self.placed.drain(..place);
         assert!(!self.placed.is_empty(), "some configuration is always in force");
     }
 
-    /// The configuration in force and the index of its entry.
+    /// Returns the configuration in force and the index of its entry.
     pub(crate) fn latest(&self) -> &PlacedConfiguration {
         &self.placed[self.placed.len() - 1]
     }
 
-    /// The configuration that was in force at `index`, and the index of its entry.
+    /// Returns the configuration that was in force at `index`, and the index of its entry.
     pub(crate) fn at(&self, index: Index) -> &PlacedConfiguration {
         &self.placed[self.place_at(index)]
     }
 
-    /// The configuration in force at `index` and all later ones: the cluster may have agreed on any of them.
+    /// Returns the configuration that was in force at `index` and all later ones.
     pub(crate) fn since(&self, index: Index) -> impl Iterator<Item = &Configuration> {
         self.placed[self.place_at(index)..].iter().map(|(_, configuration)| &**configuration)
     }

@@ -1,11 +1,11 @@
-//! Appends sent and not yet acknowledged. Owns the window in messages and bytes; a full window stops the sender
-//! (etcd-io/raft's Inflights).
+//! Appends that are sent and not yet acknowledged. Owns the limits on their number and bytes. The sender stops when a
+//! limit is reached (etcd-io/raft's Inflights).
 
 use std::collections::VecDeque;
 
 use crate::ids::Index;
 
-/// The window to one member.
+/// The unacknowledged appends to one member.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Inflight {
     /// Last index and payload bytes of each append, oldest first.
@@ -21,7 +21,7 @@ impl Inflight {
         self.bytes += bytes;
     }
 
-    /// The member acknowledged everything up to `index`.
+    /// Removes the appends that end at or before `index`, because the member acknowledged everything up to `index`.
     pub(crate) fn answered(&mut self, index: Index) {
         while let Some((_, bytes)) = self.appends.front().copied().filter(|(last, _)| *last <= index) {
             self.appends.pop_front();

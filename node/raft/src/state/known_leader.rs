@@ -1,5 +1,5 @@
-//! The leader of the current term as this member knows it, and how long the member must trust it. Owns both values.
-//! Does not own when a message proves its leadership (`role/follower.rs`).
+//! The leader of the current term, as far as this member knows it, and how long the member must trust that leader. Owns
+//! both values. Does not own when a message proves its sender's leadership (`role/follower.rs`).
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::present::{Fingerprint, Hash, Hasher, Present};
 pub(crate) struct KnownLeader {
     /// Leader of the current term, if known.
     id: Option<MemberId>,
-    /// Until then only the successor that the leader chose gets this member's vote. Outlasts the term, because the
-    /// leader's lease may.
+    /// Until this time, only a successor that the leader chose can receive this member's vote. A newer term does not
+    /// shorten this time, because the leader's lease may still be valid.
     trusted_until: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! The data that only a leader has, for one term. Owns the fields and their bookkeeping. Does not own a rule:
+//! The data that only a leader has, for one term. Owns the fields and their bookkeeping. Does not own rules:
 //! `role/leader.rs`, `replication`, `election`, `read` and `membership` decide.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,23 +17,24 @@ use crate::state::waiting_reads::Confirmations;
 pub(crate) struct Leader {
     /// Every other member of the committed configuration or of a later one.
     peers: BTreeMap<MemberId, PeerProgress>,
-    /// Index of this term's no-op. Whatever needs a commit in this term waits until this entry is committed.
+    /// Index of this term's no-op. Rules that need a commit in this term wait until this entry is committed.
     first: Index,
     heartbeat_due: Duration,
     rounds: HeartbeatRounds,
     reads: Confirmations,
     transfer: Option<LeadershipTransfer>,
-    /// A member was asked to campaign in this term, so this leader's lease has ended for good (raft-rs#234).
+    /// Whether this leader asked a member to campaign in this term. If so, its lease has ended permanently
+    /// (raft-rs#234).
     lease_over: bool,
-    /// This leader has no vote any more and steps down when its transfer ends.
+    /// Whether this leader is no longer a voter. If so, it steps down when its transfer ends.
     retiring: bool,
-    /// Earliest time of the next transfer away from a stalled disk.
+    /// Earliest time at which a stalled disk may cause another transfer.
     stall_retry: Duration,
     uncommitted_bytes: usize,
 }
 
 impl Leader {
-    /// A new leader: it knows no other member's log, and its no-op will be at `first`.
+    /// Creates a new leader, which knows no other member's log; its no-op will be at `first`.
     pub(crate) fn new(
         first: Index,
         heartbeat_due: Duration,
@@ -54,7 +55,7 @@ impl Leader {
         }
     }
 
-    // The other members.
+    // Tracked members.
 
     pub(crate) fn peers(&self) -> &BTreeMap<MemberId, PeerProgress> {
         &self.peers
@@ -72,7 +73,8 @@ impl Leader {
         self.peers.iter_mut().map(|(id, progress)| (*id, progress))
     }
 
-    /// Tracks exactly the members `wanted`; returns those that are not tracked any more. `last` is the end of the log.
+    /// Tracks exactly the members `wanted`. Returns the members that are no longer tracked. `last` is the last index of
+    /// the log.
     pub(crate) fn track(&mut self, wanted: &BTreeSet<MemberId>, last: Index, now: Duration) -> Vec<MemberId> {
         for id in wanted {
             self.peers.entry(*id).or_insert_with(|| PeerProgress::new(last, now));
@@ -83,7 +85,7 @@ impl Leader {
         dropped
     }
 
-    /// A member answered `round`; returns its progress, if it is tracked.
+    /// Records that a member answered `round`. Returns the member's progress if the member is tracked.
     pub(crate) fn answered(&mut self, from: MemberId, round: u64) -> Option<&mut PeerProgress> {
         let progress = self.peers.get_mut(&from)?;
         progress.answered(self.rounds.answered(round), self.rounds.began(round));
@@ -146,7 +148,7 @@ impl Leader {
         self.transfer = None;
     }
 
-    /// The target is asked to campaign: from now on this leader has no lease, whatever becomes of the transfer.
+    /// Records that the target was asked to campaign. From now on this leader has no lease, even if the transfer fails.
     pub(crate) fn timeout_now_sent(&mut self) {
         assert!(self.transfer.is_some(), "only the target of a transfer is asked to campaign");
         self.transfer.iter_mut().for_each(LeadershipTransfer::timeout_now_sent);
@@ -157,7 +159,7 @@ impl Leader {
         self.lease_over
     }
 
-    /// This leader has lost its vote: it will step down, and a transfer in progress gives way to that.
+    /// Records that this leader is no longer a voter and will step down. Cancels a transfer in progress.
     pub(crate) fn retire(&mut self) {
         assert!(!self.retiring, "a leader retires once");
         self.retiring = true;
@@ -177,7 +179,7 @@ impl Leader {
         self.stall_retry = at;
     }
 
-    // Bytes proposed and not yet committed.
+    // Bytes that are proposed and not yet committed.
 
     pub(crate) fn uncommitted_bytes(&self) -> usize {
         self.uncommitted_bytes
@@ -196,7 +198,7 @@ impl Leader {
 #[cfg(feature = "fingerprint")]
 impl Fingerprint for Leader {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
-        // Destructured, so that a new field is not forgotten.
+        // The destructuring makes the compiler reject a new field that is missing here.
         let Self {
             peers,
             first,

@@ -1,5 +1,5 @@
 //! The log in memory: the entries after the purge mark, and how far they are written, durable, committed and applied.
-//! Owns these marks and their order. Does not own when they move (`replication`, `snapshot`, `flush.rs`).
+//! Owns these indexes and the order among them. Does not own when they advance (`replication`, `snapshot`, `flush.rs`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub(crate) mod conflict;
 pub(crate) mod purge;
 pub(crate) mod tail;
 
-/// The log and its marks.
+/// The log and its indexes.
 ///
 /// ```text
 ///   purged │ kept                                     last
@@ -25,12 +25,12 @@ pub(crate) mod tail;
 /// ```
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    /// The purge mark: the last entry that is not kept. Always committed.
+    /// The purge mark: the last entry that was purged. Always committed.
     base: EntryId,
     /// Time stamp of the entry at the purge mark.
     base_time_ms: u64,
     entries: VecDeque<Entry>,
-    /// Highest index known to be committed.
+    /// Highest index that is known to be committed.
     commit: Index,
     /// Highest index given to the driver to apply.
     applying: Index,
@@ -38,16 +38,17 @@ pub(crate) struct Log {
     applied: Index,
     /// Last index of the newest snapshot.
     snapshot: Index,
-    /// Index at which the driver was last asked for a snapshot.
+    /// Index of the latest snapshot that the core requested from the driver.
     snapshot_requested: Index,
     tail: Tail,
 }
 
 impl Log {
-    /// The log as the disk holds it: all of it is durable, and committed as far as the snapshot reaches.
+    /// Returns the log as restored from the disk. All entries are durable, and entries up to the snapshot are
+    /// committed.
     ///
     /// # Errors
-    /// Returns [`ConfigError::BrokenLog`] if an entry is missing or terms fall; no log was made.
+    /// Returns [`ConfigError::BrokenLog`] if an entry is missing or terms decrease; no log was created.
     pub(crate) fn restored(snapshot: &SnapshotMeta, entries: Vec<Entry>) -> Result<Self, ConfigError> {
         let mut log = Self::starting_after(snapshot);
         consecutive(&entries)?;
@@ -62,10 +63,10 @@ impl Log {
         }
         let mut entries = VecDeque::from(entries);
         if first.index <= snapshot.last.index {
-            // The entry before the first is unknown, so the first one becomes the purge mark.
+            // The term of the entry before the first is unknown, so the first entry becomes the purge mark.
             let place = (snapshot.last.index.0 - first.index.0) as usize;
             if entries[place].id != snapshot.last {
-                // A snapshot was installed over a log that disagreed, and a crash prevented the removal of that log.
+                // A snapshot replaced a log that disagreed with it, and a crash prevented the removal of that log.
                 return Ok(log);
             }
             if let Some(mark) = entries.pop_front() {
@@ -81,7 +82,7 @@ impl Log {
         Ok(log)
     }
 
-    /// An empty log that starts after a snapshot.
+    /// Returns an empty log that begins after a snapshot.
     fn starting_after(snapshot: &SnapshotMeta) -> Self {
         let index = snapshot.last.index;
         Self {
@@ -125,27 +126,27 @@ impl Log {
         self.snapshot
     }
 
-    /// The later of two indexes: that of the newest snapshot, and that of the latest request for one.
+    /// Returns the later of two indexes: that of the newest snapshot, and that of the latest request for a snapshot.
     pub(crate) fn snapshot_requested(&self) -> Index {
         self.snapshot.max(self.snapshot_requested)
     }
 
-    /// Highest index up to which the disk holds this log.
+    /// Returns the highest index up to which the disk holds this log.
     pub(crate) fn durable(&self) -> Index {
         self.tail.durable()
     }
 
-    /// First index that no write carries yet.
+    /// Returns the first index that no write carries yet.
     pub(crate) fn unwritten(&self) -> Index {
         self.tail.unwritten()
     }
 
-    /// Time at which the oldest write in progress was issued.
+    /// Returns the time at which the oldest write in progress was issued.
     pub(crate) fn oldest_write_issued_at(&self) -> Option<Duration> {
         self.tail.oldest_write_issued_at()
     }
 
-    /// The write that makes `index` durable: `None` if it is durable.
+    /// Returns the write that makes `index` durable; `None` if `index` is durable already.
     ///
     /// # Errors
     /// Returns [`Unwritten`] if no write carries the entry yet.
@@ -153,40 +154,40 @@ impl Log {
         self.tail.write_of(index)
     }
 
-    /// All entries that are kept.
+    /// Returns all entries that are kept.
     pub(crate) fn kept(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
     }
 
-    /// The entry at `index`; `None` if it is not kept.
+    /// Returns the entry at `index`; `None` if the entry is purged or does not exist.
     pub(crate) fn entry(&self, index: Index) -> Option<&Entry> {
         let place = index.0.checked_sub(self.base.index.0 + 1)?;
         self.entries.get(usize::try_from(place).ok()?)
     }
 
-    /// Term of the entry at `index`; known for the purge mark, too.
+    /// Returns the term of the entry at `index`, also for the purge mark.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
         if index == self.base.index { Some(self.base.term) } else { self.entry(index).map(|entry| entry.id.term) }
     }
 
-    /// Time stamp of the entry at `index`; known for the purge mark, too.
+    /// Returns the time stamp of the entry at `index`, also for the purge mark.
     pub(crate) fn time_at(&self, index: Index) -> Option<u64> {
         if index == self.base.index { Some(self.base_time_ms) } else { self.entry(index).map(|entry| entry.time_ms) }
     }
 
-    /// The entry before `next`; `None` if it is purged.
+    /// Returns the ID of the entry before `next`; `None` if it is unknown because the entry is purged.
     pub(crate) fn id_before(&self, next: Index) -> Option<EntryId> {
         let index = Index(next.0 - 1);
         self.term_at(index).map(|term| EntryId { term, index })
     }
 
-    /// Whether this log holds the entry, or has it as its purge mark.
+    /// Returns whether this log holds the entry or its purge mark is the entry.
     pub(crate) fn holds(&self, id: EntryId) -> bool {
         self.term_at(id.index) == Some(id.term)
     }
 
-    /// Entries from `from` on and their payload bytes: at most `count` entries with at most `bytes`, except that the
-    /// first entry may be larger alone.
+    /// Returns the entries from `from` on, and their payload bytes. Returns at most `count` entries with at most
+    /// `bytes` of payload in total; a larger first entry is returned alone.
     pub(crate) fn slice(&self, from: Index, count: usize, bytes: usize) -> (Vec<Entry>, usize) {
         let place = from.0.saturating_sub(self.base.index.0 + 1) as usize;
         let end = self.entries.len().min(place.saturating_add(count));
@@ -218,7 +219,8 @@ impl Log {
         self.commit = index;
     }
 
-    /// The next committed entries for the driver to apply: at most `count`, with about `bytes` of payload.
+    /// Returns the next committed entries for the driver to apply: at most `count` entries, with at most `bytes` of
+    /// payload unless the first entry alone is larger.
     pub(crate) fn take_committed(&mut self, count: usize, bytes: usize) -> Vec<Entry> {
         let waiting = (self.commit.0 - self.applying.0) as usize;
         let (entries, _) = self.slice(self.applying.next(), count.min(waiting), bytes);
@@ -229,30 +231,30 @@ impl Log {
         entries
     }
 
-    /// The driver applied everything up to `index`.
+    /// Records that the driver applied everything up to `index`.
     pub(crate) fn applied_to(&mut self, index: Index) {
         self.applied = self.applied.max(index.min(self.applying));
     }
 
-    /// The driver is asked for a snapshot at `index`.
+    /// Records that a snapshot at `index` was requested from the driver.
     pub(crate) fn request_snapshot(&mut self, index: Index) {
         assert!(index <= self.applied, "a snapshot holds only applied entries: {index}, applied {}", self.applied);
         assert!(index <= self.durable(), "a snapshot is not ahead of the log on disk: {index} of {}", self.durable());
         self.snapshot_requested = index;
     }
 
-    /// The write `io` carries everything from the first unwritten entry to the last.
+    /// Records that the write `io` carries all unwritten entries.
     pub(crate) fn written(&mut self, io: IoId, now: Duration) {
         self.tail.written(io, self.last().index, now);
     }
 
-    /// Every write up to `io` is durable.
+    /// Records that every write up to `io` is durable.
     pub(crate) fn persisted(&mut self, io: IoId) {
         self.tail.persisted(io);
         assert!(self.durable() <= self.last().index, "no entry after the last is durable");
     }
 
-    /// A snapshot replaces the log; the write issued next carries it.
+    /// Replaces the log by a snapshot. The write that is issued next carries the snapshot.
     pub(crate) fn replace(&mut self, snapshot: &SnapshotMeta) {
         let (index, snapshot_requested) = (snapshot.last.index, self.snapshot_requested);
         assert!(index > self.commit, "a snapshot never replaces what is committed: {index}, commit {}", self.commit);
@@ -261,20 +263,20 @@ impl Log {
         *self = Self { tail, snapshot_requested, ..Self::starting_after(snapshot) };
     }
 
-    /// Breaks an invariant, so that a test sees its assertion fail.
+    /// Breaks an invariant, so that a test can check that the assertion fails.
     #[cfg(test)]
     pub(crate) fn corrupt_commit(&mut self, index: Index) {
         self.commit = index;
     }
 
-    /// Breaks an invariant, so that a test sees its assertion fail.
+    /// Breaks an invariant, so that a test can check that the assertion fails.
     #[cfg(test)]
     pub(crate) fn corrupt_base(&mut self) {
         self.base = self.last();
         self.entries.clear();
     }
 
-    /// Payload bytes after the commit index, with a surcharge for each entry.
+    /// Returns the weight of all entries after the commit index ([`weight`]).
     pub(crate) fn uncommitted_bytes(&self) -> usize {
         let place = (self.commit.0 - self.base.index.0) as usize;
         self.entries.range(place..).map(weight).sum()
@@ -290,8 +292,8 @@ impl Fingerprint for Log {
     }
 }
 
-/// Bytes that an entry counts towards the limit of uncommitted bytes: its payload and a surcharge, because an empty
-/// entry is not free.
+/// Returns the bytes by which an entry counts towards the limit of uncommitted bytes: its payload and a surcharge,
+/// because even an empty entry uses memory.
 pub(crate) fn weight(entry: &Entry) -> usize {
     const SURCHARGE: usize = 64;
     entry.payload.len() + SURCHARGE

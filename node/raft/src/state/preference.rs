@@ -1,5 +1,5 @@
-//! The members that should lead rather than others. Owns the set and the time of the next transfer to one of them. Does
-//! not own the effects of a preference (`election/preference.rs`).
+//! The preferred leaders. Owns the set, and the earliest time of the next transfer to a preferred member. Does not own
+//! the effects of a preference (`election/preference.rs`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use crate::ids::MemberId;
 #[cfg(feature = "fingerprint")]
 use crate::present::{Fingerprint, Hash, Hasher, Present};
 
-/// Preferred leaders; none at first.
+/// Preferred leaders; initially none.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Preference {
     members: BTreeSet<MemberId>,
-    /// Earliest time of the next transfer to a preferred member. Kept across terms, whichever member leads.
+    /// Earliest time of the next transfer to a preferred member. Kept when the term or the leader changes.
     transfer_due: Duration,
 }
 
@@ -33,7 +33,7 @@ impl Preference {
         self.transfer_due <= now
     }
 
-    /// Allows no transfer to a preferred member before `at`.
+    /// Prevents transfers to a preferred member before `at`.
     pub(crate) fn postpone_transfer(&mut self, at: Duration) {
         self.transfer_due = self.transfer_due.max(at);
     }

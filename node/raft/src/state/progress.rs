@@ -1,5 +1,6 @@
-//! What a leader knows about one member, and how it replicates to it. Owns the states below, the two indexes and the
-//! commit index sent. Does not own when to send (`replication/append.rs`).
+//! What a leader knows about one member, and how the leader replicates to that member. Owns the states below, the
+//! indexes `matched` and `next`, and the commit index that was sent. Does not own when to send
+//! (`replication/append.rs`).
 //!
 //! ```text
 //!            accepted                      rejected, unreachable
@@ -22,46 +23,48 @@ use crate::state::log::Log;
 /// A member as its leader sees it (etcd-io/raft's Progress).
 #[derive(Clone, Debug)]
 pub(crate) struct PeerProgress {
-    /// Last index of the durable prefix that the member acknowledged in this term. Always `matched < next`.
+    /// Last index of the durable prefix that the member acknowledged in this term. Always less than `next`.
     matched: Index,
     /// Next index to send.
     next: Index,
     state: ProgressState,
-    /// Start of the latest round that the member answered: it knew no newer leader before that time.
+    /// Start of the latest round that the member answered. The member knew no newer leader before that time.
     acked_round_began: Option<Duration>,
-    /// Start of tracking, which counts as the first sign of life.
+    /// Time at which the leader began to track the member. Until the member answers a round, its silence is counted
+    /// from this time.
     tracked_since: Duration,
     /// Latest round that the member answered.
     acked_round: u64,
     /// Highest commit index sent to the member.
     commit_sent: Index,
-    /// Time of the latest probe for the fate of what is in flight.
+    /// Latest time at which the leader asked whether messages in flight had arrived.
     probed_at: Duration,
 }
 
 /// How a leader sends entries to a member.
 #[derive(Clone, Debug)]
 pub(crate) enum ProgressState {
-    /// One append at a time, until an answer shows where the logs agree.
+    /// The leader sends one append at a time, until an answer shows where the logs agree.
     Probe {
-        /// Whether an append is on its way.
+        /// Whether an append is in flight.
         waiting: bool,
     },
-    /// A stream of appends, up to the window.
+    /// The leader sends appends without waiting for answers, up to the limits of [`Inflight`].
     Replicate(Inflight),
-    /// No appends, because a snapshot is on its way or about to be.
+    /// The leader sends no appends, because the member needs a snapshot.
     Snapshot {
-        /// Oldest last index of a snapshot that helps: replication continues after it.
+        /// Lower bound for the snapshot's last index. Replication continues after it.
         at_least: Index,
-        /// Time at which the leader probes again instead.
+        /// Time at which the leader stops waiting for the snapshot and probes again.
         give_up: Duration,
-        /// Whether all bytes are at the member, which has yet to install them.
+        /// Whether all bytes have arrived at the member, which has yet to install the snapshot.
         arrived: bool,
     },
 }
 
 impl PeerProgress {
-    /// A member about which nothing is known: the first probe tries the end of the log.
+    /// Returns the progress of a member about which nothing is known. The first probe refers to the last entry of the
+    /// log.
     pub(crate) fn new(last: Index, now: Duration) -> Self {
         Self {
             matched: Index(0),
@@ -95,28 +98,28 @@ impl PeerProgress {
         self.acked_round
     }
 
-    /// Start of the latest round that the member answered.
+    /// Returns the start of the latest round that the member answered.
     pub(crate) fn acked_round_began(&self) -> Option<Duration> {
         self.acked_round_began
     }
 
-    /// Time from which the member's silence counts against the leader.
+    /// Returns the time from which the member's silence counts against the leader.
     pub(crate) fn silent_since(&self) -> Duration {
         self.acked_round_began.map_or(self.tracked_since, |began| began.max(self.tracked_since))
     }
 
-    /// Whether the member answered a round that began within `span`.
+    /// Returns whether the member answered a round that began within `span` before `now`.
     pub(crate) fn is_active(&self, now: Duration, span: Duration) -> bool {
         self.acked_round_began.is_some_and(|began| now < began.saturating_add(span))
     }
 
-    /// The member answered `round`, which began at `began`; `None` for a round that is forgotten.
+    /// Records that the member answered `round`, which began at `began`; `None` if the start of the round is forgotten.
     pub(crate) fn answered(&mut self, round: u64, began: Option<Duration>) {
         self.acked_round = self.acked_round.max(round);
         self.acked_round_began = self.acked_round_began.max(began);
     }
 
-    /// The member holds the leader's log durably up to `matched`.
+    /// Records that the member durably holds the leader's log up to `matched`.
     pub(crate) fn accepted(&mut self, matched: Index, log: &Log) {
         assert!(matched <= log.last().index, "a match lies within the leader's log: {matched} of {}", log.last());
         self.matched = self.matched.max(matched);
@@ -124,29 +127,30 @@ impl PeerProgress {
         match &mut self.state {
             ProgressState::Replicate(inflight) => inflight.answered(self.matched),
             ProgressState::Probe { .. } => self.replicate(),
-            // The member installed the snapshot. If the log was purged past it meanwhile, a newer one is offered at
-            // once.
+            // The member installed the snapshot. If the log was purged beyond the snapshot meanwhile, the leader offers
+            // a newer snapshot immediately.
             ProgressState::Snapshot { at_least, .. } if self.matched >= *at_least => self.replicate(),
             ProgressState::Snapshot { .. } => {}
         }
         self.check();
     }
 
-    /// The member does not hold the entry at `prev` and answered that the logs may agree at `hint`; `agree` is the last
-    /// entry of this log that may agree with `hint`. False for an outdated answer, and while the member has yet to
-    /// install a snapshot.
+    /// Records that the member does not hold the entry at `prev`. The member answered that the logs may agree up to
+    /// `hint`; `agree` is the last entry of this log up to which they may agree. Returns false if the answer is
+    /// outdated, or if the member has yet to install a snapshot.
     pub(crate) fn rejected(&mut self, prev: Index, hint: Index, agree: EntryId) -> bool {
         let stale = match &self.state {
             ProgressState::Replicate(_) => prev <= self.matched || prev >= self.next,
             ProgressState::Probe { .. } => prev.next() != self.next || prev <= self.matched,
-            // A member that may hold the entry at the mark and refuses a later one has installed the snapshot, but the
-            // log was purged past it meanwhile. A member that refuses the mark itself does not hold it.
+            // A refusal counts only if the member may hold the entry at `at_least` (`hint`) and refuses a later one: it
+            // has installed the snapshot, but this leader has purged its log beyond it. A refusal of `at_least` itself
+            // means that the snapshot is not installed yet.
             ProgressState::Snapshot { at_least, .. } => hint < *at_least || prev <= *at_least || prev <= self.matched,
         };
         if stale {
             return false;
         }
-        // At least one step back, but never to an entry that is known to match.
+        // `next` moves back by at least one, but not to or below `matched`.
         self.next = agree.index.next().min(prev).max(self.matched.next());
         self.commit_sent = self.commit_sent.min(self.matched);
         assert!(self.next <= prev, "a refusal takes at least one step back");
@@ -155,16 +159,17 @@ impl PeerProgress {
         true
     }
 
-    /// All bytes of the snapshot are at the member, which has until `until` to install it.
+    /// Records that all bytes of the snapshot arrived at the member. The leader waits until `until` for the
+    /// installation.
     pub(crate) fn snapshot_arrived(&mut self, until: Duration) {
         if let ProgressState::Snapshot { give_up, arrived, .. } = &mut self.state {
             (*give_up, *arrived) = (until, true);
         }
     }
 
-    /// The member does not hold the entry at `prev`. If a snapshot up to there arrived, it may have been lost in a
-    /// crash before it was installed. The leader then probes again at `pause` and not at once, because the refusal may
-    /// be older than the arrival.
+    /// Records that the member does not hold the entry at `prev`. If a snapshot up to `prev` had arrived, the member
+    /// may have lost it in a crash before the installation. The leader waits until `pause` before it probes again,
+    /// because the member may have sent the refusal before the snapshot arrived.
     pub(crate) fn missed_snapshot(&mut self, prev: Index, pause: Duration) {
         if let ProgressState::Snapshot { at_least, give_up, arrived: true } = &mut self.state
             && prev >= *at_least
@@ -173,7 +178,8 @@ impl PeerProgress {
         }
     }
 
-    /// Appends in flight may be lost: probes again after the last match, once the member shows that it is alive.
+    /// Records that appends in flight may be lost. The leader probes again after `matched`, as soon as the member shows
+    /// that it is alive.
     pub(crate) fn lost(&mut self) {
         if let ProgressState::Replicate(_) = self.state {
             self.probe();
@@ -182,7 +188,7 @@ impl PeerProgress {
         }
     }
 
-    /// Probes again after the last match.
+    /// Switches to probing, from the entry after `matched`.
     pub(crate) fn probe(&mut self) {
         self.next = self.matched.next();
         self.commit_sent = self.commit_sent.min(self.matched);
@@ -190,12 +196,12 @@ impl PeerProgress {
         self.check();
     }
 
-    /// The member needs a snapshot whose last index is at or after `at_least`, the purge mark.
+    /// Records that the member needs a snapshot whose last index is at least `at_least`, the purge mark.
     pub(crate) fn snapshot(&mut self, at_least: Index, give_up: Duration) {
         self.state = ProgressState::Snapshot { at_least, give_up, arrived: false };
     }
 
-    /// Entries up to `last` are on their way.
+    /// Records that an append with entries up to `last` was sent.
     pub(crate) fn sent(&mut self, last: Index, bytes: usize, commit: Index) {
         self.commit_sent(commit.min(last));
         match &mut self.state {
@@ -211,8 +217,9 @@ impl PeerProgress {
         self.check();
     }
 
-    /// The member is alive. Whatever is in flight to it for longer than `interval` may be lost: allows another probe,
-    /// and for a stream or a snapshot returns true, so that the leader asks whether it arrived.
+    /// Records that the member is alive. Messages that have been in flight for longer than `interval` may be lost. A
+    /// probing leader may therefore probe again. In the other states, returns true if the leader must ask whether the
+    /// appends or the snapshot arrived.
     pub(crate) fn lives(&mut self, now: Duration, interval: Duration) -> bool {
         if now < self.probed_at.saturating_add(interval) {
             return false;
@@ -228,12 +235,12 @@ impl PeerProgress {
         }
     }
 
-    /// The part of the commit index that may be sent: never past the durable prefix of the member.
+    /// Returns the commit index that may be sent to the member: at most the member's durable prefix.
     pub(crate) fn commit_to_send(&self, commit: Index) -> Index {
         commit.min(self.matched)
     }
 
-    /// Whether the member was sent a commit index of at least `commit`.
+    /// Returns whether a commit index of at least `commit` was sent to the member.
     pub(crate) fn is_commit_sent(&self, commit: Index) -> bool {
         self.commit_sent >= commit
     }
@@ -242,7 +249,7 @@ impl PeerProgress {
         self.commit_sent = self.commit_sent.max(commit);
     }
 
-    /// Breaks an invariant, so that a test sees its assertion fail.
+    /// Breaks an invariant, so that a test can check that the assertion fails.
     #[cfg(test)]
     pub(crate) fn corrupt_next(&mut self) {
         self.next = self.matched;
@@ -281,7 +288,8 @@ mod tests {
     use crate::ids::Term;
     use crate::message::SnapshotMeta;
 
-    /// The only message that a snapshot is installed may be lost, so a member that answers heartbeats is probed.
+    /// The only message that reports the installation of a snapshot may be lost. The leader therefore probes a member
+    /// that answers heartbeats.
     #[test]
     fn a_member_that_may_have_installed_a_snapshot_is_probed() {
         let second = Duration::from_secs(1);
@@ -291,8 +299,8 @@ mod tests {
         assert!(!progress.lives(second, second), "one probe in an interval is enough");
     }
 
-    /// A refusal of the snapshot's last entry must not start the transfer again. Only a member that may hold that entry
-    /// and refuses a later one can have installed the snapshot.
+    /// A refusal of the snapshot's last entry must not restart the transfer. Only a member that may hold that entry and
+    /// refuses a later one can have installed the snapshot.
     #[test]
     fn a_refusal_of_the_mark_does_not_end_the_transfer() {
         let agree = EntryId { term: Term(1), index: Index(5) };
@@ -305,7 +313,8 @@ mod tests {
         assert!(matches!(progress.state, ProgressState::Probe { .. }));
     }
 
-    /// A refusal is normal while the bytes are on their way. After they arrived, it shows that they may be lost.
+    /// A refusal is normal while the snapshot's bytes are in flight. A refusal after their arrival shows that the
+    /// member may have lost them.
     #[test]
     fn a_refusal_of_what_arrived_shortens_the_wait() {
         let second = Duration::from_secs(1);
@@ -325,8 +334,8 @@ mod tests {
         assert_eq!(give_up(&progress), second * 2, "the first refusal counts");
     }
 
-    /// A member that installed the snapshot must not wait for the transfer to time out, only because the log was purged
-    /// past the snapshot meanwhile.
+    /// The log was purged beyond the snapshot while the member installed it. The leader must then send a newer snapshot
+    /// without waiting for the timeout of the transfer.
     #[test]
     fn a_snapshot_that_the_purge_overtook_ends_the_wait() {
         let last = EntryId { term: Term(1), index: Index(10) };

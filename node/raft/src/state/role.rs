@@ -1,4 +1,4 @@
-//! The role of a member with the data that only that role has. Owns the enum. Does not own the transitions (`role`).
+//! The role of a member, with the data that only this role has. Owns the enum. Does not own the transitions (`role`).
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::ids::MemberId;
 use crate::present::{Fingerprint, Hash, Hasher, Present};
 use crate::state::leader::Leader;
 
-/// Answers of voters to a pre-vote or vote.
+/// Answers of voters to a pre-vote or vote request.
 pub(crate) type Ballot = BTreeMap<MemberId, bool>;
 
 /// The role of a member. A learner is a follower that may not campaign.
@@ -15,11 +15,11 @@ pub(crate) type Ballot = BTreeMap<MemberId, bool>;
 pub(crate) enum RoleState {
     /// Follows a leader, or waits for one.
     Follower,
-    /// Asks whether a campaign could succeed.
+    /// Asks other voters whether a campaign could succeed.
     PreCandidate(Ballot),
-    /// Campaigns. Its own vote joins the ballot when it is durable.
+    /// Requests votes. Its own vote joins the ballot when the vote is durable.
     Candidate(Ballot),
-    /// Leads.
+    /// Leads the term.
     Leader(Box<Leader>),
 }
 

@@ -1,5 +1,5 @@
-//! Rounds of heartbeats, by which a leader proves that it still leads. Owns their numbers and start times. Does not own
-//! what a round proves (`read`, `election/check_quorum.rs`).
+//! Heartbeat rounds, with which a leader proves that it still leads. Owns the numbers and start times of rounds. Does
+//! not own what a round proves (`read`, `election/check_quorum.rs`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,12 +11,13 @@ use crate::present::{Fingerprint, Hash, Hasher, Present};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HeartbeatRounds {
     latest: u64,
-    /// Start times of the newest rounds, the latest at the end.
+    /// Start times of the newest rounds, the latest one last.
     began: VecDeque<Duration>,
 }
 
 impl HeartbeatRounds {
-    /// Begins a round; forgets rounds that began longer than `span` ago, because no rule uses them.
+    /// Begins a round and returns its number. Forgets rounds that began more than `span` ago, because no rule uses
+    /// them.
     pub(crate) fn begin(&mut self, now: Duration, span: Duration) -> u64 {
         while self.began.front().is_some_and(|began| began.saturating_add(span) < now) {
             self.began.pop_front();
@@ -32,12 +33,12 @@ impl HeartbeatRounds {
         self.latest
     }
 
-    /// The round that an answer to `round` proves: 0 if `round` never began.
+    /// Returns `round` if it began in this term, otherwise 0, which proves nothing.
     pub(crate) fn answered(&self, round: u64) -> u64 {
         if round <= self.latest { round } else { 0 }
     }
 
-    /// Start time of a round; `None` if it is forgotten or never began.
+    /// Returns the start time of a round; `None` if the round is forgotten or never began.
     pub(crate) fn began(&self, round: u64) -> Option<Duration> {
         let back = self.latest.checked_sub(round)?;
         let place = (self.began.len() as u64).checked_sub(back + 1)?;

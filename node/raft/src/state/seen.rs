@@ -1,5 +1,5 @@
-//! IDs of proposals that other members forwarded here. Owns the bounded memory that makes a duplicated message
-//! harmless. Does not own the answer to a forwarded proposal (`replication/proposal.rs`).
+//! IDs of proposals that other members forwarded to this member. Owns a memory of bounded size, because of which a
+//! duplicated message is harmless. Does not own the answer to a forwarded proposal (`replication/proposal.rs`).
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use crate::ids::{MemberId, ProposalId, Term};
 /// The proposals forwarded to this member in one term.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct SeenProposals {
-    /// The term that this member started in. It may have led that term before a crash and does not know which proposals
-    /// it accepted then. It cannot lead that term again.
+    /// Term in which this member started. The member may have led this term before a crash and does not know which
+    /// proposals it accepted before the crash. It cannot lead this term again.
     started_in: Term,
     term: Term,
     ids: BTreeMap<MemberId, IdSpans>,
@@ -20,12 +20,12 @@ impl SeenProposals {
         Self { started_in: term, term, ids: BTreeMap::new() }
     }
 
-    /// Whether this member cannot know which proposals of the term it accepted.
+    /// Returns whether this member cannot know which proposals of `term` it accepted.
     pub(crate) fn is_blind(&self, term: Term) -> bool {
         term <= self.started_in
     }
 
-    /// Notes the proposal; returns whether it is new.
+    /// Records the proposal. Returns whether it is new.
     pub(crate) fn is_new(&mut self, term: Term, from: MemberId, proposal: ProposalId) -> bool {
         assert!(term >= self.term, "the term never falls");
         if self.term != term {
@@ -36,9 +36,10 @@ impl SeenProposals {
     }
 }
 
-/// A set of numbers as first-to-last spans. When it holds too many spans, its smallest gap counts as seen: a late
-/// proposal from that gap is then ignored and its outcome stays unknown to its proposer, which is always safe. A large
-/// gap is kept, because it separates the IDs of two starts of a proposer, and future IDs come from one of its ends.
+/// A set of numbers, stored as spans. When the set has too many spans, all numbers of its smallest gap count as seen. A
+/// late proposal from that gap is then ignored, and its outcome stays unknown to its proposer, which is always safe.
+/// Large gaps are kept, because they separate the IDs that a proposer used before and after a restart, and future IDs
+/// are next to one of the spans.
 #[derive(Clone, Debug, Default, Hash)]
 struct IdSpans(BTreeMap<u64, u64>);
 
@@ -100,7 +101,7 @@ mod tests {
         assert!(!spans.insert(100), "no seen number is forgotten");
     }
 
-    /// A proposer that restarts draws a new first ID, possibly far below all IDs that it used.
+    /// After a restart, a proposer chooses a new random first ID, which may be far below all IDs that it used before.
     #[test]
     fn lower_ids_of_a_restarted_proposer_are_new() {
         let mut spans = IdSpans::default();

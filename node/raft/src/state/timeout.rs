@@ -1,9 +1,9 @@
-//! The random election timeout. Owns the deadline and the generator behind it. Every wait is drawn again, so that two
-//! members that once campaigned at the same moment do not do so again (Raft thesis §3.4).
+//! The random election timeout. Owns the deadline and the random generator. A new timeout is drawn for every wait. Two
+//! members that campaigned at the same moment therefore campaign at different times afterwards (Raft thesis §3.4).
 
 use std::time::Duration;
 
-/// The part of the interval that a wait is drawn from.
+/// The part of the interval from which a timeout is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimeoutRange {
     /// The whole interval.
@@ -14,12 +14,12 @@ pub(crate) enum TimeoutRange {
     Second,
 }
 
-/// A wait for a leader, or for the end of an election.
+/// The timer for waiting for a leader, or for the end of an election.
 #[derive(Clone, Debug)]
 pub(crate) struct ElectionTimer {
     base: Duration,
     due: Duration,
-    /// Campaigns since this member last heard a leader or gave its vote.
+    /// Number of campaigns since this member last received a message from a leader or granted its vote.
     campaigns: u32,
     random: SplitMix,
 }
@@ -31,26 +31,28 @@ impl ElectionTimer {
         timer
     }
 
-    /// Waits for a leader from now, for a time drawn from [1×, 2×) of the base or from a half of that interval.
+    /// Starts to wait for a leader at `now`. The timeout is drawn from [1×, 2×) of the base, or from one half of that
+    /// interval.
     pub(crate) fn redraw(&mut self, now: Duration, range: TimeoutRange) {
         self.campaigns = 0;
         self.wait(now, self.base, range);
     }
 
-    /// A campaign begins.
+    /// Counts a campaign and starts to wait for its end.
     pub(crate) fn begin_campaign(&mut self, now: Duration) {
         self.campaigns = self.campaigns.saturating_add(1);
         self.redraw_ballot(now);
     }
 
-    /// Waits for the end of an election. The first one may take only [½×, 1×) of the base, because no leader is left
-    /// and only a split vote can delay it. Later ones take as long as a wait for a leader; otherwise a cluster whose
-    /// disks need longer than half the base would never elect a leader.
+    /// Starts to wait for the end of an election. The timeout of the first election is only [½×, 1×) of the base,
+    /// because no leader is left and only a split vote can delay the election. Timeouts of later elections are as long
+    /// as a wait for a leader. Otherwise a cluster whose disks need longer than half the base would never elect a
+    /// leader.
     pub(crate) fn redraw_ballot(&mut self, now: Duration) {
         self.wait(now, if self.campaigns <= 1 { self.base / 2 } else { self.base }, TimeoutRange::Whole);
     }
 
-    /// Waits for a time drawn from [1×, 2×) of `least`, or from a half of that interval.
+    /// Waits for a time drawn from [1×, 2×) of `least`, or from one half of that interval.
     fn wait(&mut self, now: Duration, least: Duration, range: TimeoutRange) {
         let spread = u64::try_from(least.as_nanos()).unwrap_or(u64::MAX);
         let (from, width) = match range {
@@ -63,7 +65,7 @@ impl ElectionTimer {
         self.due = now.saturating_add(wait);
     }
 
-    /// Ends the wait now.
+    /// Ends the wait immediately.
     pub(crate) fn expire(&mut self, now: Duration) {
         self.due = now;
     }
@@ -73,8 +75,8 @@ impl ElectionTimer {
     }
 }
 
-/// SplitMix64 (Steele, Lea and Flood 2014): good enough to keep the timeouts of members apart, and no more is asked of
-/// it.
+/// SplitMix64 (Steele, Lea and Flood 2014). The generator needs no other quality than to make the timeouts of members
+/// differ.
 #[derive(Clone, Debug)]
 struct SplitMix(u64);
 
@@ -87,7 +89,7 @@ impl SplitMix {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`; 0 if `bound` is 0.
+    /// Returns a random number below `bound`; 0 if `bound` is 0.
     fn below(&mut self, bound: u64) -> u64 {
         let wide = u128::from(self.next()) * u128::from(bound);
         (wide >> 64) as u64

@@ -1,5 +1,5 @@
-//! A leadership transfer in progress. Owns its target, its deadline and whether TimeoutNow was sent. Does not own its
-//! steps (`election/transfer.rs`).
+//! A leadership transfer in progress. Owns its target, its deadline, and whether TimeoutNow was sent. Does not own the
+//! steps of a transfer (`election/transfer.rs`).
 
 use std::time::Duration;
 
@@ -20,22 +20,22 @@ impl LeadershipTransfer {
         Self { target, give_up, timeout_now_sent: false }
     }
 
-    /// The member that is to lead.
+    /// Returns the member to which leadership is transferred.
     pub(crate) fn target(&self) -> MemberId {
         self.target
     }
 
-    /// Time at which the transfer is given up.
+    /// Returns the time at which the transfer is given up.
     pub(crate) fn give_up(&self) -> Duration {
         self.give_up
     }
 
-    /// Whether the target was asked to campaign.
+    /// Returns whether the target was asked to campaign.
     pub(crate) fn is_timeout_now_sent(&self) -> bool {
         self.timeout_now_sent
     }
 
-    /// Notes that the target is asked to campaign.
+    /// Records that the target was asked to campaign.
     pub(crate) fn timeout_now_sent(&mut self) {
         assert!(!self.timeout_now_sent, "the first TimeoutNow leaves once");
         self.timeout_now_sent = true;

@@ -8,15 +8,16 @@ use crate::ids::{Index, MemberId, ReadContext};
 #[cfg(feature = "fingerprint")]
 use crate::present::{Fingerprint, Hash, Hasher, Present};
 
-/// Bound of the reads that wait at one leader, and of those that one follower forwarded; more fail at once.
+/// Maximum number of reads that wait at one leader, and of reads that one follower has forwarded. Further reads fail
+/// immediately.
 const WAITING_MAX: usize = 65_536;
-/// Bound of the rounds in progress for reads; reads that arrive meanwhile share the next round.
+/// Maximum number of rounds in progress for reads. Reads that arrive meanwhile share the next round.
 const ROUNDS_MAX: usize = 4;
 
 /// The member that requested a read.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Asker {
-    /// `None`: this member itself.
+    /// The member to answer; `None` if this member itself requested the read.
     pub(crate) member: Option<MemberId>,
     pub(crate) context: ReadContext,
 }
@@ -25,17 +26,17 @@ pub(crate) struct Asker {
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct ReadBatch {
     round: u64,
-    /// Commit index when the round began.
+    /// Commit index at the start of the round.
     pub(crate) index: Index,
     pub(crate) askers: Vec<Asker>,
 }
 
-/// Reads that a leader has yet to confirm.
+/// Reads that the leader has yet to confirm.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Confirmations {
-    /// Reads without a round.
+    /// Reads for which no round has begun.
     waiting: Vec<Asker>,
-    /// Oldest round first.
+    /// Reads with a round in progress, oldest round first.
     in_progress: VecDeque<ReadBatch>,
 }
 
@@ -44,7 +45,7 @@ impl Confirmations {
         self.waiting.len() >= WAITING_MAX
     }
 
-    /// Whether a read has no round yet.
+    /// Returns whether no round has begun for some read.
     pub(crate) fn needs_round(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -53,7 +54,7 @@ impl Confirmations {
         self.in_progress.len() < ROUNDS_MAX
     }
 
-    /// Whether a round is in progress.
+    /// Returns whether a round is in progress for some read.
     pub(crate) fn is_in_progress(&self) -> bool {
         !self.in_progress.is_empty()
     }
@@ -63,12 +64,12 @@ impl Confirmations {
         self.waiting.push(asker);
     }
 
-    /// Removes all reads without a round, because the leader's lease proves their answer.
+    /// Removes and returns all reads without a round, because the leader's lease confirms them.
     pub(crate) fn take_waiting(&mut self) -> Vec<Asker> {
         std::mem::take(&mut self.waiting)
     }
 
-    /// All reads without a round share `round`, which begins while `index` is the commit index.
+    /// Assigns `round` to all reads without a round; `index` is the commit index at the start of the round.
     pub(crate) fn begin_round(&mut self, round: u64, index: Index) {
         let last = self.in_progress.back();
         assert!(self.in_progress.len() < ROUNDS_MAX, "rounds for reads are bounded");
@@ -78,7 +79,7 @@ impl Confirmations {
         self.in_progress.push_back(ReadBatch { round, index, askers });
     }
 
-    /// Removes the batches whose round is at most `round`.
+    /// Removes and returns the batches whose round is at most `round`.
     pub(crate) fn confirm(&mut self, round: u64) -> Vec<ReadBatch> {
         let mut ready = Vec::new();
         while self.in_progress.front().is_some_and(|batch| batch.round <= round) {
@@ -87,14 +88,14 @@ impl Confirmations {
         ready
     }
 
-    /// Every read, oldest round first.
+    /// Returns every read, oldest round first.
     pub(crate) fn into_askers(self) -> impl Iterator<Item = Asker> {
         let Self { waiting, in_progress } = self;
         in_progress.into_iter().flat_map(|batch| batch.askers).chain(waiting)
     }
 }
 
-/// Reads that a follower forwarded to its leader, oldest first, each with the time at which it fails.
+/// Reads that a follower forwarded to its leader, oldest first. Each read has a time at which it fails.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ForwardedReads(VecDeque<(ReadContext, Duration)>);
 
@@ -109,24 +110,24 @@ impl ForwardedReads {
         self.0.push_back((context, fails_at));
     }
 
-    /// Removes a read that was answered; false if it is not waiting any more.
+    /// Removes a read that was answered. Returns false if the read no longer waits.
     pub(crate) fn remove(&mut self, context: ReadContext) -> bool {
         let place = self.0.iter().position(|(waiting, _)| *waiting == context);
         place.is_some_and(|place| self.0.remove(place).is_some())
     }
 
-    /// Removes the oldest read if it fails at or before `now`.
+    /// Removes and returns the oldest read if its deadline is at or before `now`.
     pub(crate) fn expire(&mut self, now: Duration) -> Option<ReadContext> {
         self.0.front().filter(|(_, fails_at)| *fails_at <= now)?;
         self.0.pop_front().map(|(context, _)| context)
     }
 
-    /// Removes every read.
+    /// Removes and returns every read.
     pub(crate) fn take_all(&mut self) -> impl Iterator<Item = ReadContext> + use<> {
         std::mem::take(&mut self.0).into_iter().map(|(context, _)| context)
     }
 
-    /// Time at which the oldest read fails; [`Duration::MAX`] without reads.
+    /// Returns the time at which the oldest read fails; [`Duration::MAX`] if no read waits.
     pub(crate) fn deadline(&self) -> Duration {
         self.0.front().map_or(Duration::MAX, |(_, fails_at)| *fails_at)
     }

@@ -1,14 +1,15 @@
-//! Conflicts between two logs (Raft thesis §3.5). Owns the search for the last entry that may agree, which follower and
-//! leader both use, and the truncation of a follower's log.
+//! Conflicts between two logs (Raft thesis §3.5). Owns the search for the last entry up to which two logs may agree,
+//! which follower and leader both use, and the truncation of a follower's log.
 
 use crate::ids::{EntryId, Index, Term};
 use crate::message::Entry;
 use crate::state::log::Log;
 
 impl Log {
-    /// The last entry at or before `index` whose term is at most `term`: a log that has `term` at `index` may agree
-    /// with this one up to there. Skips whole terms by binary search, because terms never fall along a log. Entries
-    /// before the purge mark are not known, so the mark is the lowest answer.
+    /// Returns the last entry at or before `index` whose term is at most `term`. Another log that has an entry of
+    /// `term` at `index` may agree with this log up to the returned entry. A binary search skips whole terms, because
+    /// terms never decrease along a log. Entries before the purge mark are unknown, so the result is never before the
+    /// purge mark.
     pub(crate) fn may_agree_at(&self, index: Index, term: Term) -> EntryId {
         let within = (index.0.saturating_sub(self.base.index.0)).min(self.entries.len() as u64) as usize;
         let below = self.entries.partition_point(|entry| entry.id.term <= term).min(within);
@@ -18,7 +19,8 @@ impl Log {
         }
     }
 
-    /// Number of `entries` that this log already holds; the entry before the first must be in this log.
+    /// Returns how many of the first `entries` this log already holds. The entry before the first of them must be in
+    /// this log.
     pub(crate) fn shared(&self, entries: &[Entry]) -> usize {
         // Compares the last index first, because an append almost always brings only new entries.
         let last = self.last().index;

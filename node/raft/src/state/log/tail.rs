@@ -1,5 +1,5 @@
-//! How far the log is on disk. Owns the durability marks and their correction when the log is truncated, so that a late
-//! acknowledgement of overwritten entries has no effect (CCF#6016).
+//! How far the log is on disk. Owns the durable and unwritten indexes, and their correction when the log is truncated.
+//! A late acknowledgement of overwritten entries therefore has no effect (CCF#6016).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use crate::present::{Fingerprint, Hash, Hasher, Present};
 #[derive(Clone, Copy, Debug)]
 struct LogWrite {
     io: IoId,
-    /// Last index of this log that the disk holds when the write is durable. Lowered when the log is truncated
-    /// meanwhile.
+    /// Last index of this log that the disk holds once the write is durable. Decreases if the log is truncated while
+    /// the write is in progress.
     through: Index,
     issued_at: Duration,
 }
 
-/// The durability marks of a log.
+/// How far a log is written and durable.
 #[derive(Clone, Debug)]
 pub(crate) struct Tail {
     /// Highest index up to which the disk holds the log.
     durable: Index,
     /// First index that no write carries yet.
     unwritten: Index,
-    /// Oldest first; `through` never falls.
+    /// Writes in progress, oldest first; `through` never decreases along the queue.
     writes: VecDeque<LogWrite>,
 }
 
@@ -42,12 +42,13 @@ impl Tail {
         self.unwritten
     }
 
-    /// Time at which the oldest write in progress was issued.
+    /// Returns the time at which the oldest write in progress was issued.
     pub(crate) fn oldest_write_issued_at(&self) -> Option<Duration> {
         self.writes.front().map(|write| write.issued_at)
     }
 
-    /// The log was truncated from `index` on: no write in progress proves that later entries are durable.
+    /// Records that the log was truncated from `index` on. Writes in progress no longer prove that entries at or after
+    /// `index` are durable.
     pub(crate) fn truncated(&mut self, index: Index) {
         let kept = Index(index.0 - 1);
         assert!(index.0 > 0, "index 0 is before the first entry");
@@ -58,13 +59,13 @@ impl Tail {
         }
     }
 
-    /// A snapshot up to `index` replaces the log; the write issued next carries it.
+    /// Records that a snapshot up to `index` replaced the log. The write that is issued next carries the snapshot.
     pub(crate) fn replaced_through(&mut self, index: Index) {
         self.truncated(Index(1));
         self.unwritten = index.next();
     }
 
-    /// The write `io` carries the log up to `through`.
+    /// Records that the write `io` carries the log up to `through`.
     pub(crate) fn written(&mut self, io: IoId, through: Index, now: Duration) {
         assert!(self.writes.back().is_none_or(|last| last.io < io), "the numbers of writes grow");
         assert!(self.writes.back().is_none_or(|last| last.through <= through), "a later write covers an earlier one");
@@ -72,7 +73,7 @@ impl Tail {
         self.writes.push_back(LogWrite { io, through, issued_at: now });
     }
 
-    /// Every write up to `io` is durable.
+    /// Records that every write up to `io` is durable.
     pub(crate) fn persisted(&mut self, io: IoId) {
         while let Some(write) = self.writes.front().filter(|write| write.io <= io) {
             self.durable = self.durable.max(write.through);
@@ -80,7 +81,7 @@ impl Tail {
         }
     }
 
-    /// The write that makes `index` durable: `None` if it is durable.
+    /// Returns the write that makes `index` durable; `None` if `index` is durable already.
     ///
     /// # Errors
     /// Returns [`Unwritten`] if no write carries the entry yet.
@@ -93,7 +94,7 @@ impl Tail {
     }
 }
 
-/// No write carries the entry yet; the next one will.
+/// No write carries the entry yet; the next write will carry it.
 #[derive(Debug)]
 pub(crate) struct Unwritten;
 
@@ -115,8 +116,8 @@ mod tests {
     use super::Tail;
     use crate::ids::{Index, IoId};
 
-    /// Compares the marks with a model of the disk that keeps the entries of each write; the next write carries out a
-    /// truncation.
+    /// Compares the indexes with a model of the disk that stores the entries of each write. A truncation reaches the
+    /// modelled disk with the next write.
     #[test]
     fn durability_agrees_with_a_model_disk() {
         let mut state = 1_u64;
@@ -126,7 +127,7 @@ mod tests {
         };
         for _ in 0..2_000 {
             let mut tail = Tail::durable_through(Index(0));
-            // One number per entry, different from that of every other entry at the same index.
+            // Each entry is a number that differs from every other entry at the same index.
             let (mut log, mut disk) = (Vec::<u64>::new(), Vec::<u64>::new());
             let mut in_progress = Vec::<(u64, usize, Vec<u64>)>::new();
             let (mut fresh, mut io, mut written) = (0, 0, 0);
@@ -137,7 +138,7 @@ mod tests {
                         log.truncate(kept);
                         tail.truncated(Index(kept as u64 + 1));
                         written = written.min(kept);
-                        // A truncation is always followed by the entries that replace the old ones.
+                        // New entries always follow a truncation and replace the truncated entries.
                         fresh += 1;
                         log.push(fresh);
                     }
