@@ -3,9 +3,9 @@
 //!
 //! ```text
 //!                  no leader heard         pre-vote won            vote won
-//!   Follower ──────────────────▶ PreCandidate ───────▶ Candidate ───────▶ Leader
-//!      ▲                              │                    │                │
-//!      └──────────────────────────────┴────────────────────┴────────────────┘
+//!   Follower ------------------> PreCandidate -------> Candidate -------> Leader
+//!      ^                              |                    |                |
+//!      +------------------------------+--------------------+----------------+
 //!               another leader, a newer term, a lost election, or a lost quorum
 //! ```
 

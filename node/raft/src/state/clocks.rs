@@ -14,7 +14,8 @@ pub(crate) struct Clocks {
     now: Now,
     /// Readings with which later readings are compared.
     compared_from: Now,
-    /// Monotonic time at which the latest clock jump was noticed. A round that began at or before this time proves no lease.
+    /// Monotonic time at which the latest clock jump was noticed. A round that began at or before this time proves no
+    /// lease.
     sound_from: Duration,
 }
 

@@ -18,10 +18,10 @@ pub(crate) mod tail;
 /// The log and its indexes.
 ///
 /// ```text
-///   purged │ kept                                     last
-///   ───────┼──────────────┬────────────┬───────────────┤
+///   purged | kept                                     last
+///   -------+--------------+------------+---------------┤
 ///        base          applied      commit
-///                           durable ── anywhere from base to last
+///                           durable -- anywhere from base to last
 /// ```
 #[derive(Clone, Debug)]
 pub(crate) struct Log {

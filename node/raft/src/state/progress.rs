@@ -4,12 +4,12 @@
 //!
 //! ```text
 //!            accepted                      rejected, unreachable
-//!   Probe ──────────────▶ Replicate ───────────────────────────▶ Probe
-//!     │                                                            ▲
-//!     │ next is purged               accepted at or after at_least │
-//!     └──────────────▶ Snapshot ───────────────▶ Replicate         │
-//!                          └─── installed but purged past,         │
-//!                          failed, lost on arrival, or timed out ──┘
+//!   Probe --------------> Replicate ---------------------------> Probe
+//!     |                                                            ^
+//!     | next is purged               accepted at or after at_least |
+//!     +--------------> Snapshot ---------------> Replicate         |
+//!                          +--- installed but purged past,         |
+//!                          failed, lost on arrival, or timed out --+
 //! ```
 
 use std::time::Duration;
