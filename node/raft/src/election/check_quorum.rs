@@ -1,5 +1,5 @@
-//! Check-quorum: a leader that no quorum answers steps down (Raft thesis §6.2). Owns that deadline, and the one after
-//! which a disk counts as stalled.
+//! Check-quorum: a leader steps down when no quorum answers (Raft thesis §6.2). Owns the deadline for the answers, and
+//! the deadline after which a disk counts as stalled.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::state::leader::Leader;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// Time at which the leader must step down unless a quorum answers. A round counts from its start, because a late
-    /// answer proves nothing about the time after that start.
+    /// Returns the time at which the leader must step down unless a quorum answers. An answer counts as of the start of
+    /// its round, because a late answer proves nothing about the time after that start.
     pub(crate) fn quorum_lost_at(&self, leader: &Leader) -> Duration {
         let own = self.config.id;
         let contact = joint::reached(self.history.latest().1.electorate(), |id| match leader.peer(id) {
@@ -21,7 +21,7 @@ impl Raft {
         contact.unwrap_or(Duration::MAX).saturating_add(self.config.election_timeout)
     }
 
-    /// Steps down if no quorum answered for an election timeout; returns whether it did.
+    /// Steps down if no quorum answered for an election timeout. Returns whether this member stepped down.
     pub(crate) fn step_down_without_quorum(&mut self) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         if self.clocks.monotonic() < self.quorum_lost_at(leader) {
@@ -31,12 +31,13 @@ impl Raft {
         true
     }
 
-    /// Whether a write has been in progress for longer than an election timeout.
+    /// Returns whether a write has been in progress for at least an election timeout.
     pub(crate) fn disk_is_stalled(&self) -> bool {
         self.disk_stalls_at() <= self.clocks.monotonic()
     }
 
-    /// Time at which the oldest write in progress counts as stalled.
+    /// Returns the time at which the oldest write in progress counts as stalled; [`Duration::MAX`] if no write is in
+    /// progress.
     pub(crate) fn disk_stalls_at(&self) -> Duration {
         let issued_at = self.log.oldest_write_issued_at();
         issued_at.map_or(Duration::MAX, |at| at.saturating_add(self.config.election_timeout))

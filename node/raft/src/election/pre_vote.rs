@@ -1,5 +1,5 @@
-//! Pre-votes: "would you vote for me?" (Raft thesis §9.6). Owns the answer, which promises and changes nothing, so that
-//! a member that was cut off does not disturb the cluster when it returns.
+//! Pre-votes: "would you vote for me?" (Raft thesis §9.6). Owns the answer, which promises and changes nothing. A
+//! member that was cut off therefore does not disturb the cluster when it returns.
 
 use crate::ids::{EntryId, MemberId, Term};
 use crate::message::{Body, Message};
@@ -7,8 +7,8 @@ use crate::raft::Raft;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// A member asks whether it could win the term `asked`. Refused while this member trusts a leader, and to a member
-    /// whose log lags this one.
+    /// Handles a member's question whether it could win the term `asked`. Refuses while this member trusts a leader, or
+    /// if the log of the asking member lags this member's log.
     pub(crate) fn on_pre_vote(&mut self, from: MemberId, asked: Term, last: EntryId) {
         let free = asked > self.hard.term() || (asked == self.hard.term() && self.would_vote(from));
         let granted = free && last >= self.log.last() && !self.trusts_leader();
@@ -16,7 +16,7 @@ impl Raft {
         self.outbox.send(from, Message { term, body: Body::PreVoteReply { granted } });
     }
 
-    /// A member answered a pre-vote.
+    /// Handles a member's answer to a pre-vote.
     pub(crate) fn on_pre_vote_reply(&mut self, from: MemberId, term: Term, granted: bool) {
         let concerns_this = !granted || term == self.hard.term().next();
         if concerns_this && matches!(self.role, RoleState::PreCandidate(_)) {

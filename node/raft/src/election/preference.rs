@@ -8,14 +8,14 @@ use crate::state::progress::PeerProgress;
 use crate::state::role::RoleState;
 use crate::state::timeout::TimeoutRange;
 
-/// Election timeouts for which a new leader leads before it transfers leadership to a preferred member.
+/// Number of election timeouts that a new leader leads before it transfers leadership to a preferred member.
 const SETTLED_AFTER: u32 = 2;
-/// Election timeouts between two such transfers, across terms, so that a member that cannot keep the leadership does
-/// not get it repeatedly.
+/// Number of election timeouts between two transfers to a preferred member, also across terms. This pause prevents
+/// repeated transfers to a member that cannot keep the leadership.
 const RETRY_AFTER: u32 = 10;
 
 impl Raft {
-    /// Starts a new wait for a leader.
+    /// Starts a new wait for a leader. Preferred members draw shorter timeouts than the others.
     pub(crate) fn wait_for_leader(&mut self) {
         let configuration = &self.history.latest().1;
         let range = if !self.preference.any(|id| configuration.is_voter(id)) {
@@ -28,19 +28,19 @@ impl Raft {
         self.timer.redraw(self.clocks.monotonic(), range);
     }
 
-    /// Whether a member is preferred and holds every committed entry.
+    /// Returns whether `id` is preferred and holds every committed entry.
     pub(crate) fn is_preferred(&self, id: MemberId, progress: &PeerProgress) -> bool {
         self.preference.contains(id) && progress.matched() >= self.log.commit()
     }
 
-    /// A new leader leads for a while before it transfers leadership. Does not shorten the wait after an attempt in an
+    /// Postpones the transfer from a new leader to a preferred member. Does not shorten the wait after an attempt in an
     /// earlier term.
     pub(crate) fn settle_before_transfer(&mut self) {
         let settled = self.config.election_timeout.saturating_mul(SETTLED_AFTER);
         self.preference.postpone_transfer(self.clocks.monotonic().saturating_add(settled));
     }
 
-    /// A leader that is not preferred transfers leadership to a preferred voter that keeps up.
+    /// Transfers leadership from a leader that is not preferred to a preferred voter that keeps up.
     pub(crate) fn transfer_to_preferred(&mut self) {
         let RoleState::Leader(leader) = &self.role else { return };
         let now = self.clocks.monotonic();

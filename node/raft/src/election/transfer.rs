@@ -1,5 +1,5 @@
-//! Leadership transfers (Raft thesis §3.10). Owns their steps in order: proposals are refused, the target catches up,
-//! the lease ends, and only then is TimeoutNow sent.
+//! Leadership transfers (Raft thesis §3.10). Owns the steps and their order: the leader refuses proposals, the target
+//! catches up, the lease ends, and only then does the leader send TimeoutNow.
 
 use crate::ids::{EntryId, Index, MemberId};
 use crate::message::{Body, Message};
@@ -8,7 +8,7 @@ use crate::role::candidate::CampaignReason;
 use crate::state::leader::Leader;
 use crate::state::role::RoleState;
 
-/// Reason why a leadership transfer was refused; none was started.
+/// Reason why a leadership transfer was refused; no transfer was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransferRefusal {
     /// This member does not lead.
@@ -54,8 +54,8 @@ impl Raft {
         Ok(target)
     }
 
-    /// The voter with the longest log among those that answered within an election timeout. A preferred voter that
-    /// holds every committed entry comes first.
+    /// Returns the best target among the voters that answered within an election timeout: a preferred voter that holds
+    /// every committed entry, otherwise the voter with the longest log.
     fn best_successor(&self, leader: &Leader) -> Option<MemberId> {
         let voters = &self.history.latest().1.voters;
         let active = leader.peers().iter().filter(|(id, progress)| {
@@ -64,7 +64,7 @@ impl Raft {
         active.max_by_key(|(id, progress)| (self.is_preferred(**id, progress), progress.matched())).map(|(id, _)| *id)
     }
 
-    /// Target of the transfer in progress, during which proposals are refused.
+    /// Returns the target of the transfer in progress, during which proposals are refused.
     pub(crate) fn transferring_to(&self) -> Option<MemberId> {
         match &self.role {
             RoleState::Leader(leader) => leader.transfer().map(|transfer| transfer.target()),
@@ -72,7 +72,7 @@ impl Raft {
         }
     }
 
-    /// Asks the target to campaign, when its durable log reaches the last entry.
+    /// Asks the target to campaign when the target's durable log reaches the leader's last entry.
     pub(crate) fn drive_transfer(&mut self) {
         let last = self.log.last();
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -90,7 +90,7 @@ impl Raft {
         self.send_timeout_now(target, last);
     }
 
-    /// Repeats TimeoutNow, which may have been lost.
+    /// Sends TimeoutNow again, because the previous one may have been lost.
     pub(crate) fn repeat_timeout_now(&mut self) {
         let RoleState::Leader(leader) = &self.role else { return };
         let asked = leader.transfer().filter(|transfer| transfer.is_timeout_now_sent());
@@ -105,7 +105,7 @@ impl Raft {
         self.outbox.send(target, Message { term: self.hard.term(), body: Body::TimeoutNow { last } });
     }
 
-    /// Ends a transfer that took too long; returns whether this member stopped leading because of that.
+    /// Ends a transfer that took too long. Returns whether this member therefore stopped leading.
     pub(crate) fn give_up_transfer(&mut self) -> bool {
         let now = self.clocks.monotonic();
         let RoleState::Leader(leader) = &mut self.role else { return false };
@@ -120,7 +120,8 @@ impl Raft {
         false
     }
 
-    /// A leader that lost its vote transfers leadership, or steps down if no member can take over (Raft thesis §4.2.2).
+    /// Makes a leader that is no longer a voter transfer leadership, or step down if it finds no successor (Raft thesis
+    /// §4.2.2).
     pub(crate) fn retire_when_due(&mut self) {
         let (index, committed) = self.history.at(self.log.commit());
         let stays = committed.is_voter(self.config.id) || *index != self.history.latest().0;
@@ -134,8 +135,8 @@ impl Raft {
         }
     }
 
-    /// A leader whose disk stalls transfers leadership. It leads on meanwhile, because a majority of other members can
-    /// still commit.
+    /// Makes a leader whose disk is stalled transfer leadership. Meanwhile the leader continues to lead, because a
+    /// majority of other members can still commit entries.
     pub(crate) fn transfer_from_stalled_disk(&mut self) {
         if !self.disk_is_stalled() {
             return;
@@ -147,12 +148,12 @@ impl Raft {
         }
         leader.retry_stall_at(now.saturating_add(self.config.election_timeout.saturating_mul(2)));
         if !leader.is_transferring() {
-            // Without a successor, leading on is the best that this member can do.
+            // Without a successor, this member continues to lead.
             let _ = self.start_transfer(None);
         }
     }
 
-    /// The leader transfers leadership to this member. Late, duplicate and premature requests are ignored.
+    /// Handles the leader's request to campaign (TimeoutNow). Ignores late, duplicate and premature requests.
     pub(crate) fn on_timeout_now(&mut self, from: MemberId, last: EntryId) {
         let follows = matches!(self.role, RoleState::Follower) && self.leader.is(from);
         let reaches = self.log.holds(last) && self.durable_through(last.index);

@@ -1,5 +1,5 @@
-//! Votes: which candidate gets this member's vote, by the candidate's log. Owns the answer to RequestVote; it is sent
-//! only after the vote is durable (tikv#8381).
+//! Votes: which candidate receives this member's vote, depending on the candidate's log. Owns the answer to
+//! RequestVote. A granted vote is sent only after it is durable (tikv#8381).
 
 use crate::ids::{EntryId, MemberId};
 use crate::message::{Body, HardState, Message};
@@ -7,10 +7,11 @@ use crate::raft::Raft;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// A member requests this member's vote in this term (Raft thesis §3.4, §3.6.1). The answer does not depend on who
-    /// has a vote in this member's configuration, because that configuration may lag (etcd#12359). While the previous
-    /// leader's lease may still be valid, the vote is refused unless that leader asked for this election: another
-    /// message may have brought the newer term here, and the lease may rest on this member's answers.
+    /// Handles a request for this member's vote in this term (Raft thesis §3.4, §3.6.1). The answer does not depend on
+    /// the voters in this member's configuration, because that configuration may be outdated (etcd#12359). While the
+    /// previous leader's lease may still be valid, the vote is refused unless that leader requested this election. The
+    /// check at admission is not enough, because an earlier message may already have raised the term, and the lease may
+    /// depend on this member's answers.
     pub(crate) fn on_vote(&mut self, from: MemberId, last: EntryId, transfer: bool) {
         let granted = self.would_vote(from) && last >= self.log.last();
         let granted = granted && (transfer || self.hard.vote().is_some() || !self.trusts_leader());
@@ -29,7 +30,7 @@ impl Raft {
         self.outbox.send_after(self.hard_state_io(), from, reply);
     }
 
-    /// Whether the vote of this term is free, or already given to `from`.
+    /// Returns whether this member has not voted in this term yet, or has voted for `from`.
     pub(crate) fn would_vote(&self, from: MemberId) -> bool {
         match self.hard.vote() {
             Some(vote) => vote == from,
@@ -37,7 +38,7 @@ impl Raft {
         }
     }
 
-    /// A member answered RequestVote.
+    /// Handles a member's answer to RequestVote.
     pub(crate) fn on_vote_reply(&mut self, from: MemberId, granted: bool) {
         if let RoleState::Candidate(_) = self.role {
             self.count_vote(from, granted);

@@ -1,5 +1,5 @@
-//! Promotion of learners to voters. Owns the limit on their lag, because a voter that lags far could leave the cluster
-//! without a majority that keeps up, and the check that the new voters answer.
+//! Promotion of learners to voters. Owns the limit on their lag and the check that the new voters answer. A voter that
+//! lags far could leave the cluster without a majority that has recent entries.
 
 use crate::configuration::Configuration;
 use crate::ids::MemberId;
@@ -9,7 +9,8 @@ use crate::raft::Raft;
 use crate::state::leader::Leader;
 
 impl Raft {
-    /// Refuses a new voter that is not a learner, or lags the leader by more than the configured number of entries.
+    /// Refuses a new voter that is not a learner, or that lags the leader by more than the configured number of
+    /// entries.
     pub(crate) fn check_caught_up(
         &self,
         leader: &Leader,
@@ -29,7 +30,7 @@ impl Raft {
         Ok(())
     }
 
-    /// Entries by which the member lags the leader.
+    /// Returns the number of entries by which the member lags the leader.
     fn lag(&self, leader: &Leader, member: MemberId) -> u64 {
         let last = self.log.last().index.0;
         match leader.peer(member) {
@@ -41,8 +42,8 @@ impl Raft {
         }
     }
 
-    /// Refuses a change unless a majority of the requested voters answered within an election timeout, so that the
-    /// change and later entries can be committed.
+    /// Refuses a change unless a majority of the requested voters answered within an election timeout. Without this
+    /// majority, neither the change nor later entries could be committed.
     pub(crate) fn check_reachable(&self, leader: &Leader, change: &Change) -> Result<(), ChangeRefusal> {
         let is_active = |member: &MemberId| {
             let progress = leader.peer(*member);

@@ -1,5 +1,5 @@
-//! The legality of membership changes. Owns the checks of a request. Does not own the request (`request.rs`) or the way
-//! through a joint configuration (`joint.rs`).
+//! The legality of membership changes. Owns the checks of a request. Does not own the request type (`request.rs`) or
+//! the transition through a joint configuration (`joint.rs`).
 
 use crate::configuration::Configuration;
 use crate::ids::{Index, MemberId};
@@ -9,11 +9,11 @@ use crate::message::Payload;
 use crate::raft::Raft;
 use crate::state::role::RoleState;
 
-/// Most voters of a cluster, because each additional voter costs every write another acknowledgement.
+/// Maximum number of voters of a cluster, because each additional voter costs every write another acknowledgement.
 const VOTERS_MAX: usize = 9;
 
 impl Raft {
-    /// Starts a change, or refuses it before anything enters the log.
+    /// Starts a change, or refuses it; a refused change adds nothing to the log.
     pub(crate) fn start_change(&mut self, change: Change) -> Result<Index, ChangeRefusal> {
         let RoleState::Leader(leader) = &self.role else {
             return Err(ChangeRefusal::NotLeader { leader: self.leader.id() });
@@ -37,8 +37,8 @@ impl Raft {
         Ok(self.append(Payload::Configuration(next.into())))
     }
 
-    /// Refuses a second change at a time, one that was not computed from the configuration in force, and one before the
-    /// first commit of this term.
+    /// Refuses a change while another change is in progress, a change that was not computed from the configuration in
+    /// force, and a change before the first commit of this term.
     fn check_free(&self, index: Index, is_joint: bool, expected: Index) -> Result<(), ChangeRefusal> {
         if !self.term_is_committed() {
             return Err(ChangeRefusal::TermNotCommitted);
@@ -53,7 +53,7 @@ impl Raft {
     }
 }
 
-/// Refuses a request that no cluster in this configuration could grant.
+/// Refuses a request that is not legal in the current configuration, whichever member leads.
 fn check_shape(current: &Configuration, change: &Change) -> Result<(), ChangeRefusal> {
     if change.voters.is_empty() {
         return Err(ChangeRefusal::NoVoters);
@@ -75,7 +75,8 @@ fn check_shape(current: &Configuration, change: &Change) -> Result<(), ChangeRef
     Ok(())
 }
 
-/// Whether the configuration in force is the requested one, or a joint one that leads there.
+/// Returns whether the configuration in force is the requested one, or a joint configuration that ends in the requested
+/// one.
 fn leads_to(current: &Configuration, change: &Change) -> bool {
     let end = if current.is_joint() { joint::leave(current) } else { current.clone() };
     let info_agrees = |id: &MemberId| end.members.get(id) == change.members.get(id);

@@ -1,5 +1,5 @@
-//! Joint configurations (Raft thesis §4.3). Owns how one configuration becomes the next, and that a joint one is left
-//! automatically. Does not own which changes are legal (`change.rs`).
+//! Joint configurations (Raft thesis §4.3). Owns how one configuration becomes the next, and the rule that a joint
+//! configuration is left automatically. Does not own which changes are legal (`change.rs`).
 
 use crate::configuration::Configuration;
 use crate::membership::request::Change;
@@ -7,9 +7,9 @@ use crate::message::Payload;
 use crate::raft::Raft;
 use crate::state::role::RoleState;
 
-/// The first configuration on the way from `current`, which is not joint, to the requested one. It is joint if voters
-/// change, so that no majority of the old voters and no majority of the new ones can decide alone. If only learners or
-/// addresses change, majorities stay the same, and one step is safe.
+/// Returns the first configuration of the transition from `current`, which is not joint, to the requested one. The
+/// result is joint if voters change, because otherwise a majority of the old voters and a majority of the new voters
+/// could decide independently. If only learners or addresses change, majorities stay the same, and one step is safe.
 pub(crate) fn enter(current: &Configuration, change: Change) -> Configuration {
     assert!(!current.is_joint(), "one change at a time");
     assert!(!change.voters.is_empty(), "a cluster keeps a voter");
@@ -30,7 +30,7 @@ pub(crate) fn enter(current: &Configuration, change: Change) -> Configuration {
     next
 }
 
-/// The configuration that follows a joint one.
+/// Returns the configuration that follows a joint one.
 pub(crate) fn leave(joint: &Configuration) -> Configuration {
     assert!(joint.is_joint(), "only a joint configuration is left");
     let mut next = Configuration {
@@ -46,15 +46,15 @@ pub(crate) fn leave(joint: &Configuration) -> Configuration {
     next
 }
 
-/// Drops name and addresses of members that are in no set any more.
+/// Drops the names and addresses of members that are in no set any more.
 fn forget_other_members(configuration: &mut Configuration) {
     let members = std::mem::take(&mut configuration.members);
     configuration.members = members.into_iter().filter(|(id, _)| configuration.contains(*id)).collect();
 }
 
 impl Raft {
-    /// Leaves a joint configuration when it is committed. A new leader also leaves one that its predecessor entered
-    /// (etcd#12136).
+    /// Leaves a joint configuration when it is committed. A new leader also leaves a joint configuration that its
+    /// predecessor entered (etcd#12136).
     pub(crate) fn leave_joint_when_due(&mut self) {
         let (index, latest) = self.history.latest();
         let is_due = latest.is_joint() && *index <= self.log.commit() && self.term_is_committed();
@@ -62,7 +62,8 @@ impl Raft {
         if is_due && !is_busy {
             let next = leave(latest);
             self.append(Payload::Configuration(next.into()));
-            // From here on the incoming electorate alone decides, and its answers may already commit more entries.
+            // From now on the incoming electorate alone decides. The answers of its members so far may already commit
+            // more entries.
             self.advance_commit();
         }
     }

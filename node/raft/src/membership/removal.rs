@@ -8,8 +8,8 @@ use crate::output::Output;
 use crate::raft::Raft;
 
 impl Raft {
-    /// Whether `from` was removed, so that its message is ignored; notifies it. A removed leader is still heard until
-    /// its successor leads.
+    /// Returns whether the message must be ignored because `from` was removed, and notifies `from` of the removal. A
+    /// removed leader's messages are still accepted until its successor leads.
     pub(crate) fn turns_away(&mut self, from: MemberId, message: &Message) -> bool {
         let (index, committed) = self.history.at(self.log.commit());
         let index = *index;
@@ -25,7 +25,7 @@ impl Raft {
         true
     }
 
-    /// A member notifies this one of its removal.
+    /// Handles a notice that this member was removed.
     pub(crate) fn on_removed(&mut self, index: Index) {
         let (known, committed) = self.history.at(self.log.commit());
         let is_stale = committed.contains(self.config.id) && index <= *known;
@@ -34,7 +34,8 @@ impl Raft {
         }
     }
 
-    /// Leaves if the committed configuration removed this member; a leader first transfers leadership.
+    /// Stops taking part if the committed configuration removed this member. A leader continues until leadership is
+    /// transferred.
     pub(crate) fn notice_removal(&mut self) {
         let (index, committed) = self.history.at(self.log.commit());
         if !self.is_leader() && committed.removed.contains(&self.config.id) {
@@ -52,7 +53,7 @@ impl Raft {
     }
 }
 
-/// Whether the sender expects an answer. Answers are never answered, because the exchange would not end.
+/// Returns whether the sender expects an answer. A reply must not be answered, because the exchange would never end.
 fn wants_answer(body: &Body) -> bool {
     match body {
         Body::PreVote { .. }

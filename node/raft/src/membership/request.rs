@@ -1,4 +1,4 @@
-//! The request for a membership change, and the reasons to refuse it. Owns their shapes. Does not own the rules
+//! The request for a membership change, and the reasons to refuse it. Owns these types. Does not own the rules
 //! (`change.rs`, `catch_up.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::configuration::MemberInfo;
 use crate::ids::{Index, MemberId};
 
-/// A requested configuration. It replaces only the configuration that it was computed from (compare-and-swap).
+/// A requested configuration. The request is granted only if the configuration from which it was computed is still in
+/// force (compare-and-swap).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Index of the committed configuration that the requester read; the change is refused if another one is in force.
-    /// The index of an uncommitted configuration would not identify it, because another one may replace it at the same
-    /// index.
+    /// Index of the committed configuration that the requester read. The change is refused if another configuration is
+    /// in force. The index of an uncommitted configuration would not identify it, because another configuration may
+    /// replace it at the same index.
     pub expected: Index,
     /// Requested voters.
     pub voters: BTreeSet<MemberId>,
@@ -30,7 +31,7 @@ pub enum ChangeRefusal {
         /// Leader of the term, if this member knows it.
         leader: Option<MemberId>,
     },
-    /// Another configuration is in force than the one that the requester read.
+    /// The configuration in force is not the configuration that the requester read.
     #[error("the configuration in force is the one at index {actual}, not {expected}: read it again")]
     Stale {
         /// Index that the requester read.
@@ -41,10 +42,10 @@ pub enum ChangeRefusal {
     /// Another change is in progress.
     #[error("the change at index {pending} is not finished yet")]
     InFlight {
-        /// Index of the configuration that is not committed, or is joint.
+        /// Index of the configuration that is not committed yet, or is joint.
         pending: Index,
     },
-    /// A leader changes no configuration before it committed an entry of its term (Ongaro 2015).
+    /// A leader must commit an entry of its term before it changes the configuration (Ongaro 2015).
     #[error("the leader has committed nothing in its own term yet: try again in a moment")]
     TermNotCommitted,
     /// A leadership transfer is in progress.
@@ -56,27 +57,27 @@ pub enum ChangeRefusal {
     /// The request has no voters.
     #[error("a configuration without voters was requested")]
     NoVoters,
-    /// The request has more voters than a cluster can have.
+    /// The request exceeds the maximum number of voters.
     #[error("{voters} voters were requested; at most {limit} are possible")]
     TooManyVoters {
         /// Number of requested voters.
         voters: usize,
-        /// Largest possible number.
+        /// Maximum number of voters.
         limit: usize,
     },
-    /// A member is requested both as voter and as learner.
+    /// A member is requested as voter and also as learner.
     #[error("{member} was requested both as voter and as learner")]
     Overlap {
         /// One such member.
         member: MemberId,
     },
-    /// A member is requested without name and addresses.
+    /// A requested member has no name and addresses in the request.
     #[error("{member} was requested without its name and addresses")]
     Unknown {
         /// One such member.
         member: MemberId,
     },
-    /// A requested member was removed before; IDs are never reused.
+    /// A requested member was removed earlier; IDs are never reused.
     #[error("{member} was removed before and cannot come back: give it an empty volume, so that it gets a new ID")]
     WasRemoved {
         /// One such member.
@@ -93,15 +94,15 @@ pub enum ChangeRefusal {
     LearnerBehind {
         /// One such member.
         learner: MemberId,
-        /// Entries by which it lags the leader.
+        /// Number of entries by which the learner lags the leader.
         behind: u64,
-        /// Largest such number for a new voter.
+        /// Maximum lag of a new voter, in entries.
         limit: u64,
     },
-    /// Too few of the requested voters answer, so that the change might never be committed.
+    /// Too few of the requested voters answer: the change might never be committed.
     #[error("only {reachable} of the {voters} requested voters answered recently: a majority is needed")]
     QuorumAtRisk {
-        /// Requested voters that answered within an election timeout.
+        /// Number of requested voters that answered within an election timeout.
         reachable: usize,
         /// Number of requested voters.
         voters: usize,

@@ -1,21 +1,21 @@
-//! Decisions of two electorates, each by its own majority (Raft thesis §4.3). Owns their combination. Does not own the
-//! arithmetic of one majority (`majority.rs`).
+//! Decisions that need a majority of each of two electorates (Raft thesis §4.3). Owns the combination of the two. Does
+//! not own the arithmetic of one majority (`majority.rs`).
 
 use std::collections::BTreeSet;
 
 use crate::ids::MemberId;
 use crate::quorum::majority::{self, Tally};
 
-/// The voters that decide together.
+/// The one or two sets of voters whose majorities decide.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Electorate<'a> {
-    /// Voters of the incoming configuration, or of the only one.
+    /// Voters of the incoming configuration, or of the only configuration if it is not joint.
     pub(crate) incoming: &'a BTreeSet<MemberId>,
-    /// Voters of the outgoing configuration; empty unless it is joint.
+    /// Voters of the outgoing configuration; empty if the configuration is not joint.
     pub(crate) outgoing: &'a BTreeSet<MemberId>,
 }
 
-/// The greatest value that a majority of each electorate has reached; `None` without voters.
+/// Returns the greatest value that a majority of each electorate has reached; `None` without voters.
 pub(crate) fn reached<T: Ord + Copy>(voters: Electorate<'_>, mut value: impl FnMut(MemberId) -> T) -> Option<T> {
     let incoming = majority::reached(voters.incoming.iter().map(|id| value(*id)).collect());
     let outgoing = majority::reached(voters.outgoing.iter().map(|id| value(*id)).collect());
@@ -25,7 +25,7 @@ pub(crate) fn reached<T: Ord + Copy>(voters: Electorate<'_>, mut value: impl FnM
     }
 }
 
-/// Counts an election in both electorates. Without voters it is lost.
+/// Counts an election in both electorates. Without voters, the election is lost.
 pub(crate) fn tally(voters: Electorate<'_>, vote: impl Fn(MemberId) -> Option<bool>) -> Tally {
     if voters.incoming.is_empty() {
         return Tally::Lost;
@@ -55,7 +55,8 @@ mod tests {
         half.is_empty() || half.intersection(yes).count() * 2 > half.len()
     }
 
-    /// Checks every pair of electorates out of six members, with every set of votes, against the definition.
+    /// Checks every pair of electorates among six members, with every set of votes, against the definition of a
+    /// majority.
     #[test]
     fn every_small_electorate_agrees_with_the_definition() {
         for (incoming, outgoing) in (1..64).flat_map(|incoming| (0..64).map(move |outgoing| (incoming, outgoing))) {
@@ -66,7 +67,7 @@ mod tests {
                 let won = agrees(&incoming, &yes) && agrees(&outgoing, &yes);
                 let value = reached(voters, |id| u8::from(yes.contains(&id)));
                 assert_eq!(value, Some(u8::from(won)), "{voters:?} {yes:?}");
-                // A member that does not grant its vote refuses it, or has not answered yet.
+                // Of the members that do not grant their vote, either all refuse it or none has answered yet.
                 let decided = tally(voters, |id| Some(yes.contains(&id)));
                 assert_eq!(decided == Tally::Won, won, "{voters:?} {yes:?}");
                 let open = tally(voters, |id| yes.contains(&id).then_some(true));

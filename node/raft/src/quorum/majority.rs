@@ -1,34 +1,35 @@
-//! Majorities of one set of voters. Owns arithmetic only.
+//! Majorities of one set of voters. Owns only arithmetic.
 
 /// Result of an election so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tally {
-    /// A majority granted its vote.
+    /// A majority granted its votes.
     Won,
     /// A majority can no longer be reached.
     Lost,
-    /// Neither yet.
+    /// The election is neither won nor lost yet.
     Open,
 }
 
-/// Smallest number of `electors` that is a majority.
+/// Returns the smallest number of `electors` that is a majority.
 pub(crate) fn majority(electors: usize) -> usize {
     electors / 2 + 1
 }
 
-/// The greatest value that a majority has reached; `None` without electors, because an empty set constrains nothing.
+/// Returns the greatest value that a majority has reached; `None` without electors, because an empty set imposes no
+/// condition.
 pub(crate) fn reached<T: Ord + Copy>(mut values: Vec<T>) -> Option<T> {
     if values.is_empty() {
         return None;
     }
-    // In ascending order, the values from this place on are a majority.
+    // A majority of the sorted values is at this position or after it.
     let place = values.len() - majority(values.len());
     assert!((values.len() - place) * 2 > values.len(), "two majorities share a member");
     Some(*values.select_nth_unstable(place).1)
 }
 
-/// Counts an election; `None` is a vote not received yet. Without electors it is won, because an empty set constrains
-/// nothing.
+/// Counts an election; `None` is a vote that has not been received yet. Without electors, the election is won, because
+/// an empty set imposes no condition.
 pub(crate) fn tally(votes: impl Iterator<Item = Option<bool>>) -> Tally {
     let (mut electors, mut yes, mut no) = (0, 0, 0);
     for vote in votes {

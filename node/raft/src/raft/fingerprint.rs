@@ -1,18 +1,18 @@
-//! A digest of everything that decides how a core behaves from now on. Owns which parts of the state enter it. Tests
-//! that search through histories use it to recognize a state that they have visited.
+//! A digest of everything that influences how a core behaves from now on. Owns which parts of the state enter the
+//! digest. Tests that search through histories use the digest to recognize a state that they have visited.
 //!
-//! Times count by their distance from now, and writes by their distance from the latest durable one, so that a core
-//! that does the same later, or again, has the same digest. Random election timeouts are left out, because a search may
-//! end a silence at any time.
+//! The digest contains times as distances from now, and write numbers as distances from the latest durable write. Cores
+//! that behave alike, but at another time or after other writes, therefore have the same digest. Random election
+//! timeouts are left out, because a search may let an election timeout end at any time.
 
 use crate::present::{Fingerprint, Hash, Hasher, Present};
 use crate::raft::Raft;
 
 impl Raft {
-    /// Adds to `into` everything that decides the behaviour of this core, except for settings, which never change, and
-    /// random timeouts.
+    /// Adds to `into` everything that influences the behaviour of this core. Settings are left out because they never
+    /// change. Random timeouts are left out, too.
     pub fn fingerprint(&self, into: &mut impl Hasher) {
-        // Destructured, so that a new field is not forgotten.
+        // The destructuring makes the compiler reject a new field that is missing here.
         let Self {
             config,
             clocks,

@@ -1,10 +1,12 @@
-//! Lease reads: reads that a recent round confirms, without a new one (Raft thesis §6.4.1). Owns the decision whether
-//! the lease holds. Off by default, because it assumes that, between the start of a round at the leader and the end of
-//! a follower's shortest election timeout, the monotonic clocks of the two drift apart by less than the configured
-//! bound. A pause of the process does no harm, because the clock is read when the read is served.
+//! Lease reads: a recent round confirms a read, without a new round (Raft thesis §6.4.1). Owns the decision whether the
+//! lease is valid. Lease reads are off by default, because they rely on clocks: from the start of a round at the leader
+//! until the end of a follower's shortest election timeout, the monotonic clocks of leader and follower must drift
+//! apart by less than the configured bound. A pause of the process does no harm, because the leader reads the clock
+//! when it serves the read.
 //!
-//! The bound holds only while the two clocks of this member agree (`state/clocks.rs`). If the machine was suspended or
-//! a clock was set, one of them runs ahead. From then on, earlier rounds prove no lease, and reads need a new round.
+//! The lease requires that the two clocks of this member agree (`state/clocks.rs`). If the machine was suspended or a
+//! clock was set, one of the two clocks is ahead of the other. From then on, earlier rounds prove no lease, and reads
+//! need a new round.
 
 use std::time::Duration;
 
@@ -13,8 +15,8 @@ use crate::raft::Raft;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// Whether a quorum answered a round that began within the lease, and the clocks have agreed since it began. Never
-    /// again in this term after a member was asked to campaign.
+    /// Returns whether a quorum answered a round that began within the lease and the clocks have agreed since its
+    /// start. Once a member was asked to campaign, the leader has no lease for the rest of the term.
     pub(crate) fn holds_lease(&self) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         if !self.config.lease_reads || leader.is_lease_over() || leader.is_transferring() {

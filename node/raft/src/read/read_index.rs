@@ -1,5 +1,5 @@
-//! ReadIndex: once a quorum answered a round, it is safe to read at the commit index of the start of that round (Raft
-//! thesis §6.4). Owns the way of a read at a leader and at a follower that forwards it.
+//! ReadIndex: when a quorum has answered a round, a read is safe at the commit index from the start of that round (Raft
+//! thesis §6.4). Owns the handling of a read by the leader, and by a follower that forwards it.
 
 use crate::configuration::Configuration;
 use crate::ids::{Index, MemberId, ReadContext};
@@ -26,12 +26,12 @@ impl Raft {
         self.outbox.send(leader, Message { term: self.hard.term(), body: Body::ReadIndex { context } });
     }
 
-    /// A member asks this one, as its leader, to confirm a read.
+    /// Handles a read that another member forwarded to this member as its leader.
     pub(crate) fn on_read_index(&mut self, from: MemberId, context: ReadContext) {
         self.confirm(Asker { member: Some(from), context });
     }
 
-    /// The leader confirmed a read, or could not. A read that failed meanwhile is not answered again.
+    /// Handles the leader's answer to a forwarded read. Ignores an answer to a read that has failed meanwhile.
     pub(crate) fn on_read_index_reply(&mut self, context: ReadContext, index: Option<Index>) {
         if !self.forwarded.remove(context) {
             return;
@@ -49,8 +49,8 @@ impl Raft {
         }
     }
 
-    /// Confirms the waiting reads by the lease, or begins a round for them; both only after an entry of this term is
-    /// committed (etcd#7331).
+    /// Confirms the waiting reads by the lease, or begins a round for them. In both cases an entry of this term must be
+    /// committed first (etcd#7331).
     pub(crate) fn start_read_round(&mut self) {
         let proven = self.term_is_committed() && (self.holds_lease() || self.is_quorum_alone());
         let may_start = self.term_is_committed();
@@ -69,7 +69,7 @@ impl Raft {
         }
     }
 
-    /// Answers the reads whose round a quorum answered.
+    /// Answers the reads whose round a quorum has answered.
     pub(crate) fn confirm_reads(&mut self) {
         let own = self.config.id;
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -87,12 +87,12 @@ impl Raft {
         }
     }
 
-    /// This member does not lead any more, so no waiting read can be confirmed.
+    /// Fails all waiting reads, because this member no longer leads and cannot confirm them.
     pub(crate) fn fail_confirmations(&mut self, leader: Leader) {
         leader.into_reads().into_askers().for_each(|asker| self.answer_read(asker, None));
     }
 
-    /// The leader that reads were forwarded to does not lead any more, or cannot be reached.
+    /// Fails all forwarded reads, because the leader that received them no longer leads or is unreachable.
     pub(crate) fn fail_forwarded_reads(&mut self) {
         for context in self.forwarded.take_all() {
             self.outbox.push(Output::ReadFailed { context });
@@ -119,13 +119,14 @@ impl Raft {
         }
     }
 
-    /// Whether this member alone is a quorum.
+    /// Returns whether this member alone is a quorum in the configuration in force.
     pub(crate) fn is_quorum_alone(&self) -> bool {
         self.decides_alone(&self.history.latest().1)
     }
 
-    /// Whether this member alone was a quorum in every configuration that may be committed. If it was not, a leader by
-    /// an earlier configuration may still lead and hold a lease that rests on this member's answers.
+    /// Returns whether this member alone is a quorum in the committed configuration and in every later one. If it is
+    /// not, a leader that another configuration elected may still lead, and its lease may depend on this member's
+    /// answers.
     pub(crate) fn was_quorum_alone(&self) -> bool {
         self.history.since(self.log.commit()).all(|configuration| self.decides_alone(configuration))
     }

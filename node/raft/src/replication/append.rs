@@ -1,5 +1,5 @@
-//! AppendEntries: building it, answering it, and learning from the answer (Raft thesis §3.5). Owns no index: the log
-//! and the progress of each member do.
+//! AppendEntries: building it, answering it, and handling the answer (Raft thesis §3.5). Does not own indexes: the log
+//! and the progress of each member own them.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::state::log::Log;
 use crate::state::progress::{PeerProgress, ProgressState};
 use crate::state::role::RoleState;
 
-/// The parts of a leader that all appends of one flush share.
+/// The leader's state that all appends of one flush share.
 struct AppendFlush<'a> {
     config: &'a Config,
     log: &'a Log,
@@ -23,7 +23,7 @@ struct AppendFlush<'a> {
 }
 
 impl Raft {
-    /// Sends to every member what it may get now: entries, a snapshot, or at least the commit index.
+    /// Sends to every member what the member may receive now: entries, a snapshot, or at least the commit index.
     pub(crate) fn replicate(&mut self) {
         let now = self.clocks.monotonic();
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -42,7 +42,7 @@ impl Raft {
         }
     }
 
-    /// A leader of this term sent AppendEntries.
+    /// Handles AppendEntries from a leader of this term.
     pub(crate) fn on_append(&mut self, from: MemberId, append: Append) {
         if !is_well_formed(&append, self.hard.term()) || !self.hear_leader(from) {
             return;
@@ -50,12 +50,12 @@ impl Raft {
         let Append { prev, mut entries, commit, round } = append;
         let covered = Index(prev.index.0 + entries.len() as u64);
         if prev.index <= self.log.commit() {
-            // Every later leader's log holds all committed entries (Raft thesis §3.6.3), so the logs agree up to the
-            // commit index.
+            // The log of every later leader contains all committed entries (Raft thesis §3.6.3), so the logs agree up
+            // to the commit index.
             let known = (self.log.commit().0 - prev.index.0).min(entries.len() as u64) as usize;
             let agreed = entries.drain(..known).next_back().map_or(prev, |entry| entry.id);
             if agreed.index >= self.log.base().index && !self.log.holds(agreed) {
-                // Invalid, because no leader's log disagrees with a committed entry.
+                // The message is invalid, because no leader's log disagrees with a committed entry.
                 return;
             }
         } else if !self.log.holds(prev) {
@@ -71,8 +71,8 @@ impl Raft {
         self.accept(from, covered, round);
     }
 
-    /// Acknowledges that the log agrees with the leader's up to `matched`, when that prefix and the current term are
-    /// durable.
+    /// Acknowledges that this log agrees with the leader's log up to `matched`. The acknowledgement is sent when that
+    /// prefix and the current term are durable.
     pub(crate) fn accept(&mut self, leader: MemberId, matched: Index, round: u64) {
         let reply =
             Message { term: self.hard.term(), body: Body::AppendReply(AppendReply::Accepted { matched, round }) };
@@ -82,7 +82,7 @@ impl Raft {
         self.outbox.send_after(io, leader, reply);
     }
 
-    /// A member answered an append.
+    /// Handles a member's answer to an append.
     pub(crate) fn on_append_reply(&mut self, from: MemberId, reply: AppendReply) {
         let last = self.log.last().index;
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -114,7 +114,7 @@ enum Flushed {
 }
 
 impl AppendFlush<'_> {
-    /// Sends as many appends as the member's state allows.
+    /// Sends as many appends as the member's progress allows.
     fn appends(&mut self, to: MemberId, progress: &mut PeerProgress) -> Flushed {
         let last = self.log.last().index;
         let (messages, bytes) = (self.config.max_inflight_messages, self.config.max_inflight_bytes);
@@ -144,7 +144,7 @@ impl AppendFlush<'_> {
         progress.sent(last, bytes, commit);
     }
 
-    /// Offers a snapshot to a member that needs one, when the member has shown that it is alive.
+    /// Offers a snapshot to a member that needs it, after the member has shown that it is alive.
     fn offer_snapshot(&mut self, to: MemberId, progress: &mut PeerProgress, now: Duration) {
         if progress.is_active(now, self.config.election_timeout) {
             let output = offer::offer(self.log, self.config, self.term, to, progress, now);
@@ -152,7 +152,7 @@ impl AppendFlush<'_> {
         }
     }
 
-    /// Sends the commit index in a heartbeat if this flush sent no append that carries it.
+    /// Sends the commit index in a heartbeat, if no append of this flush carried it.
     fn send_commit(&mut self, to: MemberId, progress: &mut PeerProgress) {
         let commit = progress.commit_to_send(self.log.commit());
         if !progress.is_commit_sent(commit) {
@@ -163,7 +163,8 @@ impl AppendFlush<'_> {
     }
 }
 
-/// Whether the entries are consecutive after `prev`, their terms never fall, and no term is later than the leader's.
+/// Returns whether the entries directly follow `prev` without gaps, their terms never decrease, and no term is later
+/// than the leader's term.
 fn is_well_formed(append: &Append, term: Term) -> bool {
     let mut last = append.prev;
     if last.index.0 > NUMBER_MAX {

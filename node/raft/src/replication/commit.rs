@@ -1,5 +1,5 @@
-//! Commit, and the entries that enter the log. Owns the rule that raises the commit index, and its consequences at this
-//! member.
+//! Commits, and the entries that are added to the log. Owns the rule that raises the commit index, and the consequences
+//! of a higher commit index on this member.
 
 use crate::ids::{EntryId, Index};
 use crate::message::{Entry, Payload};
@@ -9,9 +9,9 @@ use crate::state::log::weight;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// Commits the entries that a majority of each electorate holds durably. This member's own log counts only as far
-    /// as its disk holds it (etcd#14370). Only an entry of this term is committed by counting; earlier entries are
-    /// committed with it (Raft thesis §3.6.2).
+    /// Commits the entries that a majority of each electorate holds durably. An entry of this member's own log counts
+    /// only if it is durable (etcd#14370). Counting commits only entries of this term; earlier entries are committed
+    /// together with a later entry of this term (Raft thesis §3.6.2).
     pub(crate) fn advance_commit(&mut self) {
         let RoleState::Leader(leader) = &self.role else { return };
         let (own, durable) = (self.config.id, self.log.durable());
@@ -30,7 +30,7 @@ impl Raft {
         }
     }
 
-    /// Raises the commit index to `index`, if `index` is after it.
+    /// Raises the commit index to `index`; does nothing if `index` is not after the commit index.
     pub(crate) fn commit_to(&mut self, index: Index) {
         let before = self.log.commit();
         if index <= before {
@@ -45,13 +45,13 @@ impl Raft {
         }
         if moved {
             self.sync_peers();
-            // A smaller electorate may already have answered: a member whose answer is missing may have no vote any
-            // more.
+            // The newly committed configuration may need fewer answers: a member that has not answered may no longer be
+            // a voter.
             self.confirm_reads();
         }
     }
 
-    /// A leader appends an entry to its log (Raft thesis §3.5).
+    /// Appends an entry to the leader's log (Raft thesis §3.5).
     pub(crate) fn append(&mut self, payload: Payload) -> Index {
         let id = EntryId { term: self.hard.term(), index: self.log.last().index.next() };
         assert!(self.is_leader(), "only a leader makes entries");
@@ -68,8 +68,8 @@ impl Raft {
         id.index
     }
 
-    /// A follower appends its leader's entries except for the first `shared`, which it holds. If the log disagrees with
-    /// the rest, it is first truncated.
+    /// Appends the leader's entries to a follower's log, except for the first `shared` entries, which the log already
+    /// holds. If the log disagrees with the remaining entries, it is truncated first.
     pub(crate) fn extend(&mut self, entries: Vec<Entry>, shared: usize) {
         let Some(first) = entries.get(shared).map(|entry| entry.id.index) else { return };
         assert!(!self.is_leader(), "a leader never overwrites its own log");

@@ -1,5 +1,5 @@
-//! Heartbeats: they assert leadership, carry the commit index when there is nothing to append, and make up the rounds
-//! that prove leadership. Owns sending and answering them. Does not own the numbers of rounds (`state/rounds.rs`) or
+//! Heartbeats: they assert leadership, carry the commit index when there is nothing to append, and form the rounds that
+//! prove leadership. Owns sending and answering heartbeats. Does not own the numbers of rounds (`state/rounds.rs`) or
 //! what a round proves (`read`, `election/check_quorum.rs`).
 
 use crate::ids::{Index, MemberId};
@@ -9,7 +9,7 @@ use crate::state::progress::ProgressState;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// Begins a round: sends a heartbeat to every other member.
+    /// Begins a round by sending a heartbeat to every other member.
     pub(crate) fn begin_round(&mut self) {
         let (commit, term, now) = (self.log.commit(), self.hard.term(), self.clocks.monotonic());
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -22,7 +22,8 @@ impl Raft {
         }
     }
 
-    /// A leader asserts its leadership, and sends the commit index within the prefix that this member acknowledged.
+    /// Handles a heartbeat. Its sender asserts leadership and sends a commit index that is within the prefix
+    /// acknowledged by this member.
     pub(crate) fn on_heartbeat(&mut self, from: MemberId, commit: Index, round: u64) {
         if !self.hear_leader(from) {
             return;
@@ -35,7 +36,7 @@ impl Raft {
         }
     }
 
-    /// A member answered a heartbeat.
+    /// Handles a member's answer to a heartbeat.
     pub(crate) fn on_heartbeat_reply(&mut self, from: MemberId, round: u64) {
         let (now, interval) = (self.clocks.monotonic(), self.config.heartbeat_interval);
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -46,20 +47,20 @@ impl Raft {
         self.confirm_reads();
     }
 
-    /// Asks whether the last appends arrived, by an empty append after them: the member refuses it if it does not hold
-    /// the entry before it.
+    /// Asks whether the latest appends arrived: sends an empty append whose `prev` is the last entry that was sent. The
+    /// member rejects the append if it does not hold that entry.
     fn send_empty_append(&mut self, to: MemberId) {
         let (commit, term) = (self.log.commit(), self.hard.term());
         let RoleState::Leader(leader) = &mut self.role else { return };
         let round = leader.latest_round();
         let Some(progress) = leader.peer_mut(to) else { return };
         let prev = match progress.state() {
-            // The member may have installed the snapshot and its acknowledgement been lost. If the log was purged past
-            // the snapshot meanwhile, the member's answer to the purge mark decides.
+            // The member may have installed the snapshot although its acknowledgement was lost. If the log was purged
+            // beyond the snapshot meanwhile, the leader asks for the entry at the purge mark.
             ProgressState::Snapshot { at_least, .. } => self.log.id_before(at_least.next()).unwrap_or(self.log.base()),
             ProgressState::Probe { .. } | ProgressState::Replicate(_) => {
                 let Some(prev) = self.log.id_before(progress.next()) else {
-                    // The entry to ask about is purged, so the leader continues after the last acknowledged entry.
+                    // The entry to ask for is purged, so the leader probes after the last acknowledged entry.
                     progress.probe();
                     return;
                 };

@@ -1,5 +1,5 @@
-//! Proposals: how they enter the log, here or at the leader. Owns refusals, forwarding and the outcome of this member's
-//! own proposals. Does not own the memory of forwarded proposals (`state/seen.rs`).
+//! Proposals: how they enter the log of this member or of its leader. Owns refusals, forwarding, and the outcome of
+//! this member's own proposals. Does not own the memory of forwarded proposals (`state/seen.rs`).
 
 use crate::ids::{Index, MemberId, ProposalId};
 use crate::message::{Body, DropReason, Message, Payload};
@@ -10,7 +10,7 @@ use crate::state::role::RoleState;
 /// Proposals with their proposers' IDs.
 type Proposals = Vec<(ProposalId, Payload)>;
 
-/// Reason why proposals were refused at once; none of them entered the log.
+/// Reason why proposals were refused immediately; none of them entered the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeRefusal {
     /// This member knows no leader.
@@ -22,7 +22,7 @@ pub enum ProposeRefusal {
     /// Too many bytes are proposed and not yet committed.
     #[error("too many proposals are not committed yet")]
     Overloaded,
-    /// No-ops and configurations are entries that only the core makes.
+    /// A driver cannot propose no-ops and configurations, because only the core creates them.
     #[error("no-ops and configurations cannot be proposed")]
     Reserved,
 }
@@ -53,8 +53,8 @@ impl Raft {
         }
     }
 
-    /// A member forwards proposals. Each ID is handled once in a term; otherwise a duplicate could be applied twice, or
-    /// enter the log after its original was refused.
+    /// Handles proposals that another member forwarded. Each ID is handled at most once in a term. Otherwise a
+    /// duplicate could be applied twice, or enter the log after the original was refused.
     pub(crate) fn on_propose(&mut self, from: MemberId, mut proposals: Proposals) {
         let term = self.hard.term();
         if self.seen.is_blind(term) {
@@ -75,14 +75,14 @@ impl Raft {
         }
     }
 
-    /// The leader refused forwarded proposals.
+    /// Handles the leader's refusal of forwarded proposals.
     pub(crate) fn on_propose_refused(&mut self, proposals: Vec<ProposalId>, reason: DropReason) {
         for proposal in proposals {
             self.outbox.push(Output::Dropped { proposal, reason });
         }
     }
 
-    /// Reason why the leader refuses all of these proposals now.
+    /// Returns the reason why the leader refuses all of these proposals now; `None` if it accepts them.
     fn refusal(&self, proposals: &[(ProposalId, Payload)]) -> Option<DropReason> {
         let RoleState::Leader(leader) = &self.role else { return Some(DropReason::NoLeader) };
         if leader.is_transferring() || leader.is_retiring() {
@@ -94,9 +94,9 @@ impl Raft {
         (!is_idle && !fits).then_some(DropReason::Overloaded)
     }
 
-    /// The log is committed up to `index`, so the outcome of this member's own proposals up to there is known. It is
-    /// not known earlier: an entry that was truncated here may still be in another log and win (Raft thesis figure
-    /// 3.7).
+    /// Settles this member's own proposals up to `index`, because the log is committed up to `index`. Their outcome is
+    /// not known earlier: another log may still hold an entry that was truncated here, and that entry may be committed
+    /// (Raft thesis figure 3.7).
     pub(crate) fn settle_proposals(&mut self, index: Index) {
         while let Some((at, term, proposal)) = self.open.take_through(index) {
             assert!(at <= self.log.commit(), "only a committed log settles a proposal");
@@ -107,7 +107,7 @@ impl Raft {
     }
 }
 
-/// Whether only the core makes such entries.
+/// Returns whether only the core may create entries with this payload.
 fn is_reserved(payload: &Payload) -> bool {
     matches!(payload, Payload::Noop | Payload::Configuration(_))
 }

@@ -1,4 +1,4 @@
-//! Campaigns: first a pre-vote, then the vote. Owns the ballot of this member. Does not own how other members answer
+//! Campaigns: first the pre-vote, then the vote. Owns the ballot of this member. Does not own how other members answer
 //! (`election`).
 
 use crate::ids::MemberId;
@@ -11,14 +11,14 @@ use crate::state::role::{Ballot, RoleState};
 /// Cause of a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CampaignReason {
-    /// The election timeout passed, or a pre-vote was won.
+    /// The election timeout passed, or this member won a pre-vote.
     Silence,
-    /// The leader asked for it (Raft thesis §3.10).
+    /// The leader requested the campaign (Raft thesis §3.10).
     Transfer,
 }
 
 impl Raft {
-    /// Asks every voter whether a campaign could succeed; no term changes (Raft thesis §9.6).
+    /// Starts a pre-vote: asks every voter whether a campaign could succeed. No term changes (Raft thesis §9.6).
     pub(crate) fn ask_for_campaign(&mut self) {
         self.role = RoleState::PreCandidate(Ballot::from([(self.config.id, true)]));
         let message = Message { term: self.hard.term().next(), body: Body::PreVote { last: self.log.last() } };
@@ -28,8 +28,9 @@ impl Raft {
         self.count_ballot();
     }
 
-    /// Starts an election in a new term, with a vote for this member. No vote is requested before term and vote are
-    /// durable; otherwise a crash could let this member ask twice in one term, the second time with a shorter log.
+    /// Starts an election in a new term, with this member's vote for itself. Vote requests are sent only after term and
+    /// vote are durable. Otherwise this member could crash and request votes twice in one term, the second time with a
+    /// shorter log.
     pub(crate) fn campaign(&mut self, reason: CampaignReason) {
         assert!(self.may_campaign(), "only a voter campaigns");
         assert!(!self.is_leader(), "a leader does not campaign");
@@ -46,7 +47,7 @@ impl Raft {
         }
     }
 
-    /// A write became durable: the candidate's own vote counts if that write carries it.
+    /// Counts the candidate's own vote if the write that carries it is durable.
     pub(crate) fn count_own_vote(&mut self) {
         let durable = self.hard_state_io() <= self.outbox.durable();
         let id = self.config.id;
@@ -58,7 +59,7 @@ impl Raft {
         }
     }
 
-    /// A member answered the pre-vote or the vote.
+    /// Counts a member's answer to the pre-vote or the vote request.
     pub(crate) fn count_vote(&mut self, from: MemberId, granted: bool) {
         if let RoleState::PreCandidate(ballot) | RoleState::Candidate(ballot) = &mut self.role {
             // A granted vote stays granted, even if a late refusal follows.
@@ -82,7 +83,7 @@ impl Raft {
         }
     }
 
-    /// Every other member that has a vote in the configuration in force.
+    /// Returns every other member that has a vote in the configuration in force.
     fn other_voters(&self) -> Vec<MemberId> {
         let configuration = &self.history.latest().1;
         let voters = configuration.voters.union(&configuration.outgoing);

@@ -1,5 +1,5 @@
-//! Followers, with and without a vote. Owns the step back to follower, the trust in a leader, and the reaction to its
-//! silence.
+//! Followers, with or without a vote. Owns the return to the follower role, the trust in a leader, and the reaction
+//! when the leader is silent.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::role::candidate::CampaignReason;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// Becomes a follower in this term or a newer one.
+    /// Becomes a follower in this term or in a newer one.
     pub(crate) fn follow(&mut self, term: Term, leader: Option<MemberId>) {
         assert!(term >= self.hard.term(), "the term never falls: {term} after {}", self.hard.term());
         if term > self.hard.term() {
@@ -23,8 +23,8 @@ impl Raft {
         self.set_leader(leader);
     }
 
-    /// A message of this term came from `from` as its leader. False if this member or another one leads, so that the
-    /// message is invalid.
+    /// Records that `from` sent a message of this term as its leader. Returns false if this member leads or follows
+    /// another leader of the term: the message is invalid.
     pub(crate) fn hear_leader(&mut self, from: MemberId) -> bool {
         match &self.role {
             RoleState::Leader(_) => return false,
@@ -37,9 +37,10 @@ impl Raft {
         true
     }
 
-    /// Whether this member heard a leader within the shortest election timeout, so that no other should be elected
-    /// (Raft thesis §4.2.3). Depends on time alone, so that a lease holds whatever this member learns meanwhile. A
-    /// leader trusts itself; check-quorum ends that if no quorum answers it.
+    /// Returns whether this member received a message from a leader within the shortest election timeout. If so, no
+    /// other member should be elected (Raft thesis §4.2.3). The result depends only on time, because a lease must stay
+    /// valid whatever this member learns meanwhile. A leader trusts itself; check-quorum makes it step down if no
+    /// quorum answers.
     pub(crate) fn trusts_leader(&self) -> bool {
         match self.role {
             RoleState::Leader(_) => true,
@@ -47,7 +48,7 @@ impl Raft {
         }
     }
 
-    /// The election timeout passed without a leader, or an election took too long.
+    /// Reacts when the election timeout has passed without a message from a leader, or when an election took too long.
     pub(crate) fn on_silence(&mut self) {
         self.timer.begin_campaign(self.clocks.monotonic());
         self.follow(self.hard.term(), None);
@@ -61,22 +62,22 @@ impl Raft {
         }
     }
 
-    /// Time at which a follower or candidate stops waiting. A member that may not campaign then only forgets its
-    /// leader.
+    /// Returns the time at which a follower or candidate stops waiting. A member that may not campaign then only
+    /// forgets its leader.
     pub(crate) fn silence_ends_at(&self) -> Duration {
         let waits = !self.is_removed() && (self.leader.is_known() || self.may_campaign());
         if waits { self.timer.due() } else { Duration::MAX }
     }
 
-    /// Whether this member may become leader: it has a vote in the committed configuration or in a later one. A voter
-    /// that the latest configuration leaves out must still campaign while that configuration is not committed (Raft
-    /// thesis §4.2.2).
+    /// Returns whether this member may become leader: it has a vote in the committed configuration or in a later one. A
+    /// voter that the latest configuration does not contain must still campaign while that configuration is not
+    /// committed (Raft thesis §4.2.2).
     pub(crate) fn may_campaign(&self) -> bool {
         let id = self.config.id;
         !self.is_removed() && self.history.since(self.log.commit()).any(|configuration| configuration.is_voter(id))
     }
 
-    /// Sets the known leader of the term. Reads that were forwarded to another leader fail.
+    /// Sets the known leader of the term. If the leader changes, reads that were forwarded to the previous leader fail.
     pub(crate) fn set_leader(&mut self, leader: Option<MemberId>) {
         if self.leader.id() != leader {
             self.leader.set(leader);

@@ -1,5 +1,5 @@
-//! Leaders: how a term of leadership begins, which members it serves, and what time makes it do. Owns no rule of
-//! replication, elections, reads or membership; those modules do.
+//! Leaders: how a term of leadership begins, which members a leader serves, and what it does when time passes. Does not
+//! own the rules of replication, elections, reads or membership; other modules own them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::state::role::RoleState;
 use crate::state::rounds::HeartbeatRounds;
 
 impl Raft {
-    /// The election is won (Raft thesis §3.4). Appends the no-op that commits earlier entries.
+    /// Becomes leader after winning the election (Raft thesis §3.4). Appends the no-op, whose commit also commits
+    /// earlier entries.
     pub(crate) fn lead(&mut self) {
         assert!(self.hard.vote() == Some(self.config.id), "a leader has its own vote");
         let now = self.clocks.monotonic();
@@ -34,9 +35,9 @@ impl Raft {
         matches!(self.role, RoleState::Leader(_))
     }
 
-    /// Tracks every other member of the committed configuration and of later ones: members of the outgoing electorate
-    /// are served until the entry that leaves the joint configuration is committed. Members that the committed
-    /// configuration removed are notified.
+    /// Tracks every other member of the committed configuration and of later ones. Members of the outgoing electorate
+    /// are therefore served until the entry that leaves the joint configuration is committed. Notifies members that the
+    /// committed configuration removed.
     pub(crate) fn sync_peers(&mut self) {
         let (at, committed) = self.history.at(self.log.commit()).clone();
         let mut wanted = BTreeSet::new();
@@ -54,8 +55,8 @@ impl Raft {
         }
     }
 
-    /// Whether an entry of this leader's term is committed. Only then is every committed entry of earlier terms known
-    /// to be committed (Raft thesis §6.4).
+    /// Returns whether an entry of this leader's term is committed. Only then does the leader know all committed
+    /// entries of earlier terms to be committed (Raft thesis §6.4).
     pub(crate) fn term_is_committed(&self) -> bool {
         match &self.role {
             RoleState::Leader(leader) => self.log.commit() >= leader.first(),
@@ -63,7 +64,7 @@ impl Raft {
         }
     }
 
-    /// Does what is due for a leader.
+    /// Carries out everything that is due for a leader at the current time.
     pub(crate) fn tick_leader(&mut self) {
         if self.step_down_without_quorum() || self.give_up_transfer() {
             return;
@@ -84,7 +85,7 @@ impl Raft {
         self.transfer_from_stalled_disk();
     }
 
-    /// Time at which a leader has something to do.
+    /// Returns the earliest time at which a leader has something to do.
     pub(crate) fn leader_deadline(&self, leader: &Leader) -> Duration {
         let snapshots = leader.peers().values().filter_map(|progress| match progress.state() {
             ProgressState::Snapshot { give_up, .. } => Some(*give_up),

@@ -1,5 +1,5 @@
-//! Received snapshots: whether one may replace state and log (Raft thesis §5.3). Owns the decision; the driver carries
-//! it out.
+//! Received snapshots: whether a snapshot may replace state and log (Raft thesis §5.3). Owns the decision. Does not own
+//! the installation: the driver carries it out.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::raft::Raft;
 use crate::state::history::ConfigurationHistory;
 
 impl Raft {
-    /// All bytes of a snapshot of this term have arrived.
+    /// Handles a snapshot of this term whose bytes have all arrived.
     pub(crate) fn on_install_snapshot(&mut self, from: MemberId, meta: SnapshotMeta) {
         if !self.is_sound(&meta) || !self.hear_leader(from) {
             self.outbox.push(Output::DiscardSnapshot { from, last: meta.last });
@@ -31,7 +31,7 @@ impl Raft {
         self.log.replace(&meta);
         self.outbox.withdraw_acknowledgements();
         self.history = ConfigurationHistory::new(meta.configuration_index, Arc::clone(&meta.configuration));
-        // The snapshot does not show which proposals before its end were applied.
+        // The snapshot does not show which proposals before its end were applied, so their outcome stays unknown.
         self.open.forget_through(meta.last.index);
         assert!(self.log.last() == meta.last, "the log ends with the snapshot");
         assert!(self.log.commit() == meta.last.index, "every entry of a snapshot is committed");

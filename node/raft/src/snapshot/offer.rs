@@ -1,5 +1,5 @@
-//! Snapshots for other members: when one is offered, and what happens if it does not arrive. Owns the leader's timeouts
-//! for it; the driver streams the bytes.
+//! Offers of snapshots to other members: when the leader offers a snapshot, and what happens if the snapshot does not
+//! arrive. Owns the leader's timeouts for a snapshot. Does not own the bytes: the driver streams them.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use crate::state::log::Log;
 use crate::state::progress::{PeerProgress, ProgressState};
 use crate::state::role::RoleState;
 
-/// Election timeouts that the stream of a snapshot may take. The driver reports its end; this bound is for a driver
-/// that cannot.
+/// Maximum time for the stream of a snapshot, in election timeouts. Normally the driver reports the end of the stream;
+/// this limit is needed if the driver cannot report it.
 const STREAM_TIMEOUTS: u32 = 600;
-/// Election timeouts that a member may take to install a snapshot that arrived.
+/// Maximum time between the arrival of a snapshot and its installation, in election timeouts.
 const INSTALL_TIMEOUTS: u32 = 30;
 
-/// Offers a snapshot to a member that needs purged entries.
+/// Offers a snapshot to a member that needs purged entries, and returns the instruction to the driver.
 pub(crate) fn offer(
     log: &Log,
     config: &Config,
@@ -34,8 +34,8 @@ pub(crate) fn offer(
 }
 
 impl Raft {
-    /// The stream of a snapshot ended. If all bytes arrived, the member itself acknowledges the installation. Otherwise
-    /// there is a pause, so that a broken connection is not tried continuously.
+    /// Handles the end of a snapshot stream. If all bytes arrived, the member itself acknowledges the installation.
+    /// Otherwise the leader pauses, so that it does not continuously retry over a broken connection.
     pub(crate) fn end_snapshot(&mut self, to: MemberId, arrived: Result<(), ()>) {
         let now = self.clocks.monotonic();
         let RoleState::Leader(leader) = &mut self.role else { return };
@@ -48,7 +48,8 @@ impl Raft {
     }
 }
 
-/// Time at which a member is probed again whose snapshot did not arrive, or was lost before it was installed.
+/// Returns the time at which the leader probes a member again after its snapshot failed to arrive or was lost before
+/// the installation.
 pub(crate) fn pause(config: &Config, now: Duration) -> Duration {
     after(config, now, 1)
 }

@@ -1,5 +1,5 @@
-//! Snapshots of this member: when one is due, its description, and what may be purged before it. Owns these decisions;
-//! the driver captures the state.
+//! Snapshots of this member: when a snapshot is due, its description, and what may be purged before it. Owns these
+//! decisions. Does not own the capture of the state: the driver does that.
 
 use std::sync::Arc;
 
@@ -10,12 +10,12 @@ use crate::raft::Raft;
 use crate::state::progress::ProgressState;
 use crate::state::role::RoleState;
 
-/// Multiple of `snapshot_trailing` that a leader keeps at most for followers that still answer.
+/// Limit on the entries that a leader keeps for followers that still answer, as a multiple of `snapshot_trailing`.
 const TRAILING_TIMES: u64 = 8;
 
 impl Raft {
     /// Requests a snapshot when enough entries were applied since the last snapshot or request. Only durable entries
-    /// count, because the log on disk must reach at least as far as a snapshot of it.
+    /// count, because a snapshot must not be ahead of the log on disk.
     pub(crate) fn request_snapshot_when_due(&mut self) {
         let index = self.log.applied().min(self.log.durable());
         let last = self.log.snapshot_requested();
@@ -26,7 +26,7 @@ impl Raft {
         }
     }
 
-    /// A snapshot at `index` is durable: purges the log before it. Returns the first index that must stay on disk.
+    /// Handles a durable snapshot at `index`: purges the log before it. Returns the first index that must stay on disk.
     pub(crate) fn purge_before_snapshot(&mut self, index: Index) -> Index {
         if index <= self.log.applied() && index > self.log.snapshot() {
             let through = self.purge_mark(index);
@@ -34,13 +34,13 @@ impl Raft {
             assert!(self.log.base().index <= self.log.snapshot(), "only entries of a snapshot are purged");
             self.history.purged(self.log.base().index);
         }
-        // The purge mark may be that of a received snapshot whose installation is not durable yet. Until it is, the
-        // snapshot at `index` and the log after it are the only complete state on disk.
+        // The purge mark may come from a received snapshot that is not durable yet. Until it is durable, the snapshot
+        // at `index` and the log after `index` are the only complete state on disk.
         self.log.base().index.min(index).next()
     }
 
-    /// The last entry to purge. The entries between it and the snapshot serve lagging followers, which would otherwise
-    /// need a snapshot.
+    /// Returns the index of the last entry to purge. The entries between this index and the snapshot are kept for
+    /// lagging followers, which would otherwise need a snapshot.
     fn purge_mark(&self, index: Index) -> Index {
         let trailing = self.config.snapshot_trailing;
         let wanted = index.0.saturating_sub(trailing);
@@ -57,7 +57,7 @@ impl Raft {
         Index(needed.min().map_or(wanted, |needed| wanted.min(needed.max(floor))))
     }
 
-    /// Description of a snapshot at `index`; `None` if none may be taken there.
+    /// Returns the description of a snapshot at `index`; `None` if no snapshot may be taken at `index`.
     pub(crate) fn meta_at(&self, index: Index) -> Option<SnapshotMeta> {
         if index > self.log.applied().min(self.log.durable()) {
             return None;
