@@ -1,5 +1,6 @@
-//! All members of a cluster and the state of each: StatefulSets, volumes, answers and the configuration joined, one seat per
-//! ordinal. Owns the judgement of a member's state. Does not own what follows from it (`bootstrap.rs`, `membership`, `status`).
+//! All members of a cluster and the state of each. For each ordinal, a seat joins the StatefulSet, the volume, the
+//! answer and the place in the configuration. Owns the judgement of a member's state. Does not own what follows from
+//! the state (`bootstrap.rs`, `membership`, `status`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,104 +15,107 @@ use crate::observed::member::{Answer, Configuration, MemberPhase, Report};
 use crate::observed::{Observed, ObservedMember, Warning, annotation, label};
 use crate::validated::ValidatedCluster;
 
-/// Largest lag, in entries, with which a learner counts as caught up. The leader judges again by its log when it is asked.
+/// Largest lag, in entries, with which a learner counts as caught up. The leader judges the lag again when it receives
+/// the change.
 pub const CATCH_UP_ENTRIES: u64 = 256;
 
 /// All members of a cluster.
 #[derive(Clone, Debug)]
 pub struct Roster<'a> {
-    /// By ordinal, each member that has a StatefulSet, a volume, or a place in the identity or the configuration.
+    /// One seat for each member that has a StatefulSet, a volume, or a place in the identity or the configuration.
     pub seats: BTreeMap<Ordinal, Seat<'a>>,
-    /// IDs in the configuration without a name of this cluster.
+    /// IDs in the configuration whose members have no name of this cluster.
     pub strangers: BTreeSet<MemberId>,
 }
 
-/// The place of one member, whether it exists, is expected or is lost.
+/// The place of one member, which may exist, be expected, or be lost.
 #[derive(Clone, Debug)]
 pub struct Seat<'a> {
-    /// Its ordinal.
+    /// The member's ordinal.
     pub ordinal: Ordinal,
-    /// Its name.
+    /// The member's name.
     pub name: String,
-    /// The ID under which it is in, or may enter, the configuration: as recorded, announced or replicated.
+    /// The ID under which the member is in the configuration, or may enter it. It comes from the configuration, the
+    /// identity, the StatefulSet's annotation or the volume's label, in this order.
     pub id: Option<MemberId>,
-    /// Its StatefulSet, if this cluster owns it.
+    /// The member's StatefulSet, if this cluster owns it.
     pub set: Option<&'a StatefulSet>,
-    /// Its pod.
+    /// The member's pod.
     pub pod: Option<&'a Pod>,
-    /// Its volume claim.
+    /// The member's volume claim.
     pub volume: Option<&'a PersistentVolumeClaim>,
-    /// Its report, if it answered.
+    /// The member's report, if the member answered.
     pub report: Option<&'a Report>,
-    /// Warnings about its objects.
+    /// Warnings about the member's objects.
     pub warnings: &'a [Warning],
-    /// Its state.
+    /// The member's state.
     pub health: Health,
 }
 
 /// State of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It leads, or the leader receives its answers.
+    /// The member leads, or the leader receives its answers.
     Serving {
-        /// Whether it leads.
+        /// Whether the member leads.
         leads: bool,
-        /// Whether its log is close enough to the leader's to be given a vote.
+        /// Whether the member's log is close enough to the leader's for a vote.
         caught_up: bool,
     },
-    /// Part of the cluster and answering, but no leader receives its answers.
+    /// The member belongs to the cluster and answers the operator, but no leader receives its answers.
     Alone,
-    /// It waits for the cluster that will add it, and is not in the configuration yet, so that no leader contacts it.
+    /// The member has the cluster's identity and waits to be added to the configuration. Until then no leader contacts
+    /// it.
     Joined,
-    /// Its volume is empty, and of the announced ID if one was announced.
+    /// The member's volume is empty. If an ID was announced, the volume has this ID.
     Blank,
-    /// It fills its volume from a backup.
+    /// The member fills its volume from a backup.
     Restoring,
-    /// It answers neither the operator nor the leader.
+    /// The member answers neither the operator nor the leader.
     Silent {
-        /// Start of the silence.
+        /// Time at which the silence began.
         since: Timestamp,
     },
-    /// It has been silent for longer than the replacement delay.
+    /// The member has been silent for at least the replacement delay.
     Unreachable {
-        /// Start of the silence.
+        /// Time at which the silence began.
         since: Timestamp,
     },
-    /// It will never serve again under its ID.
+    /// The member will never serve again under its ID.
     Lost(Loss),
-    /// It was removed, by a linearizable read of the configuration.
+    /// The member was removed, according to a linearizable read of the configuration.
     Removed,
 }
 
-/// Why a member will never serve again.
+/// The reason why a member will never serve again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
-    /// Its volume is empty, or was replaced by an empty one.
+    /// The volume is empty, or was replaced by an empty one.
     Wiped,
-    /// Its volume holds damage that it cannot repair.
+    /// The volume is damaged, and the member cannot repair the damage.
     Damaged,
-    /// It has neither StatefulSet nor volume.
+    /// The member has neither a StatefulSet nor a volume.
     Vanished,
-    /// Its volume holds data of another cluster or member.
+    /// The volume holds data of another cluster or member.
     Foreign,
-    /// It reports that it was removed, and no confirmed configuration contradicts.
+    /// The member reports that it was removed, and no confirmed configuration contradicts the report.
     Tombstoned,
 }
 
 impl Health {
-    /// Whether it counts as a healthy vote.
+    /// Returns whether the member counts as a healthy vote.
     #[must_use]
     pub fn serves(self) -> bool {
         matches!(self, Self::Serving { .. })
     }
 
-    /// Whether it leads.
+    /// Returns whether the member leads.
     #[must_use]
     pub fn leads(self) -> bool {
         matches!(self, Self::Serving { leads: true, .. })
     }
 
-    /// Whether its log is close enough to the leader's to be given a vote.
+    /// Returns whether the member's log is close enough to the leader's for a vote.
     #[must_use]
     pub fn caught_up(self) -> bool {
         matches!(self, Self::Serving { caught_up: true, .. })
@@ -119,26 +123,27 @@ impl Health {
 }
 
 impl Seat<'_> {
-    /// Whether its pod passes its readiness probe.
+    /// Returns whether the member's pod passes its readiness probe.
     #[must_use]
     pub fn is_pod_ready(&self) -> bool {
         self.pod.is_some_and(|pod| condition_of(pod, "Ready").is_some_and(|condition| condition.status == "True"))
     }
 
-    /// Whether its volume holds the data of another cluster, by its label or its member's report. Such a volume is never started
-    /// again and never deleted.
+    /// Returns whether the volume holds the data of another cluster, according to its label or to the member's report.
+    /// The operator never starts a member on such a volume again, and never deletes the volume.
     #[must_use]
     pub fn holds_data_of_another(&self, cluster: ClusterId) -> bool {
         let whose = self.volume.and_then(|volume| label(&volume.metadata, names::LABEL_CLUSTER_ID));
         let labelled = whose.is_some_and(|whose| whose != cluster.to_string());
-        // Damage may hide which cluster the data belonged to; a blank member has no data.
+        // A damaged member may not know to which cluster its data belonged, and a blank member has no data.
         let reported = self.report.is_some_and(|report| {
             !matches!(report.phase, MemberPhase::Blank | MemberPhase::Damaged) && report.cluster != Some(cluster)
         });
         labelled || reported
     }
 
-    /// Whether a member without an ID can have written nothing: it reports so, or it is new and never reported anything.
+    /// Returns whether the member cannot have written data. Either the member reports that it is blank, or it is new
+    /// and never reported anything.
     #[must_use]
     pub fn never_held_data(&self) -> bool {
         match (self.report, self.set) {
@@ -152,19 +157,20 @@ impl Seat<'_> {
         }
     }
 
-    /// A newcomer that cannot have been admitted, as no ID was announced, and that holds no data.
+    /// Returns whether the member is new, cannot have been admitted because it has no ID, and holds no data.
     #[must_use]
     pub fn is_discardable(&self) -> bool {
         self.id.is_none() && self.never_held_data()
     }
 
-    /// Whether its volume is deleted with it when it is removed: never if it holds another cluster's data.
+    /// Whether removing this member also deletes its volume: if the spec says so, but never if the volume holds
+    /// another cluster's data.
     #[must_use]
     pub fn removed_volume_goes(&self, valid: &ValidatedCluster<'_>, cluster: ClusterId) -> bool {
         valid.removed_volumes_go() && !self.holds_data_of_another(cluster)
     }
 
-    /// The ID its disk reports while it is blank.
+    /// The ID that the member's disk reports while the member is blank.
     #[must_use]
     pub fn blank_id(&self) -> Option<MemberId> {
         self.report.filter(|report| report.phase == MemberPhase::Blank).and_then(|report| report.id)
@@ -172,7 +178,7 @@ impl Seat<'_> {
 }
 
 impl<'a> Roster<'a> {
-    /// Joins all that was observed, by ordinal.
+    /// Joins everything that was observed into one seat per ordinal.
     #[must_use]
     pub fn of(valid: &ValidatedCluster<'_>, observed: &'a Observed, identity: Option<&ClusterIdentity>) -> Self {
         let configuration = observed.configuration.as_ref().map(|read| &read.configuration);
@@ -213,19 +219,19 @@ impl<'a> Roster<'a> {
         Self { seats, strangers }
     }
 
-    /// The seat of an ID.
+    /// The seat of the member with this ID.
     #[must_use]
     pub fn by_id(&self, id: MemberId) -> Option<&Seat<'a>> {
         self.seats.values().find(|seat| seat.id == Some(id))
     }
 
-    /// State of the member with this ID. One without a name of this cluster counts as vanished.
+    /// State of the member with this ID. A member without a seat counts as vanished.
     #[must_use]
     pub fn health(&self, id: MemberId) -> Health {
         self.by_id(id).map_or(Health::Lost(Loss::Vanished), |seat| seat.health)
     }
 
-    /// Its name, or its ID if it has no name of this cluster.
+    /// The member's name, or its ID if the member has no seat.
     #[must_use]
     pub fn name(&self, id: MemberId) -> String {
         self.by_id(id).map_or_else(|| id.to_string(), |seat| seat.name.clone())
@@ -238,7 +244,7 @@ impl<'a> Roster<'a> {
     }
 }
 
-/// A member of which nothing exists.
+/// A member that has no objects and was not called.
 static ABSENT: ObservedMember =
     ObservedMember { set: None, pod: None, volume: None, answer: None, warnings: Vec::new() };
 
@@ -256,7 +262,8 @@ impl Judge<'_> {
             .and_then(|set| annotation(&set.metadata, names::ANNOTATION_MEMBER_ID))
             .or_else(|| self.label_of_volume(member.volume.as_ref()))
             .and_then(|text| text.parse().ok());
-        // Configuration and identity outrank annotations and labels, which a person may have edited.
+        // The configuration and the identity take precedence over annotations and labels, which a person may have
+        // edited.
         let id = replicated.or(announced);
         let report = match &member.answer {
             Some(Answer::Report(report)) if set.is_some() => Some(&**report),
@@ -279,7 +286,8 @@ impl Judge<'_> {
         }
     }
 
-    /// A volume is labelled only with what its member reported, so one that a person replaced has no label.
+    /// The member's ID from the label of its volume. The operator labels a volume only with what the member reported,
+    /// therefore a volume that a person replaced has no label.
     fn label_of_volume<'a>(&self, volume: Option<&'a PersistentVolumeClaim>) -> Option<&'a str> {
         let metadata = &volume?.metadata;
         let whose = label(metadata, names::LABEL_CLUSTER_ID)?;
@@ -333,7 +341,7 @@ impl Judge<'_> {
             Some(Answer::Silent { since, .. }) => *since,
             _ => self.observed.now,
         };
-        // An operator that has just started learns from the pod since when the member has been silent.
+        // An operator that has just started reads from the pod how long the member has been silent.
         let since = member.pod.as_ref().and_then(unready_since).map_or(seen, |unready| unready.min(seen));
         let delay = SignedDuration::try_from(self.valid.replacement_delay).unwrap_or(SignedDuration::MAX);
         if self.observed.now.duration_since(since) >= delay {
@@ -371,7 +379,7 @@ impl Judge<'_> {
     }
 }
 
-/// Whether it was brought back for another volume than it has.
+/// Returns whether the member was brought back for another volume than the one it has.
 fn is_on_another_volume(set: Option<&StatefulSet>, member: &ObservedMember) -> bool {
     let meant = set.and_then(|set| annotation(&set.metadata, names::ANNOTATION_VOLUME));
     meant.is_some_and(|meant| member.volume.as_ref().and_then(|volume| volume.metadata.uid.as_deref()) != Some(meant))
@@ -382,12 +390,12 @@ fn unready_since(pod: &Pod) -> Option<Timestamp> {
     if ready.status == "True" { None } else { ready.last_transition_time.as_ref().map(|time| time.0) }
 }
 
-/// A condition of a pod.
+/// The condition of this kind in a pod's status.
 pub(crate) fn condition_of<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_openapi::api::core::v1::PodCondition> {
     pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
 }
 
-/// Whether a volume is labelled with a member whose data it holds.
+/// Returns whether a label of the volume names the member whose data it holds.
 pub(crate) fn is_used(volume: &PersistentVolumeClaim) -> bool {
     label(&volume.metadata, names::LABEL_MEMBER_ID).is_some()
 }
@@ -397,7 +405,7 @@ pub(crate) fn is_going(volume: &PersistentVolumeClaim) -> bool {
     volume.metadata.deletion_timestamp.is_some()
 }
 
-/// Whether a member has a volume that stays.
+/// Returns whether a member has a volume that is not being deleted.
 pub(crate) fn has_volume(seat: &Seat<'_>) -> bool {
     seat.volume.is_some_and(|volume| !is_going(volume))
 }

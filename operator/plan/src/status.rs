@@ -1,5 +1,6 @@
-//! The reported `status`, from what was observed and decided, one condition a file. Owns which conditions there are and since
-//! when each holds, which it reads from the former status. Does not own any decision: none reads the status.
+//! The reported `status`, from the observation and the decision, with one condition per file. Owns which conditions
+//! there are, and the time since which each holds; it reads these times from the former status. Does not own any
+//! decision. No decision reads the status.
 
 pub(crate) mod backup_ready;
 pub(crate) mod degraded;
@@ -34,7 +35,7 @@ pub(crate) enum Holds {
     Unknown,
 }
 
-/// A condition without the time since which it holds.
+/// A condition, without the time since which it holds.
 #[derive(Clone, Debug)]
 pub(crate) struct Finding {
     pub(crate) kind: ConditionType,
@@ -42,7 +43,7 @@ pub(crate) struct Finding {
     pub(crate) note: Note,
 }
 
-/// Everything that a condition may rest on.
+/// Everything on which a condition may depend.
 pub(crate) struct Facts<'f> {
     pub(crate) observed: &'f Observed,
     pub(crate) roster: Option<&'f Roster<'f>>,
@@ -81,7 +82,7 @@ pub(crate) fn of(facts: &Facts<'_>) -> RaftClusterStatus {
     status
 }
 
-/// What is wrong with a member, and that it is not replaced where the spec forbids it.
+/// What is wrong with a member. If the spec forbids to replace a lost or unreachable member, the note also says this.
 pub(crate) fn trouble(facts: &Facts<'_>, seat: &Seat<'_>) -> Option<Note> {
     let trouble = troubles::of(seat)?;
     let configuration = facts.observed.configuration.as_ref().map(|read| &read.configuration);
@@ -94,7 +95,7 @@ pub(crate) fn trouble(facts: &Facts<'_>, seat: &Seat<'_>) -> Option<Note> {
     Some(Note::new(Reason::ReplacementDisabled, message))
 }
 
-/// Adds a failure of the last pass to the conditions, as it is tried again.
+/// Adds a failure of the last pass to the condition Reconciling, because the next pass tries again.
 #[must_use]
 pub fn with_failure(mut status: RaftClusterStatus, failure: &str, now: Timestamp) -> RaftClusterStatus {
     let kind = ConditionType::Reconciling.as_str();

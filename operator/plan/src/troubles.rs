@@ -1,5 +1,5 @@
-//! What keeps a member from serving, as a reason with an explanation, from its pod, its claim, warnings about them, and its own
-//! report. Owns the choice of the reason. Does not own what follows from it.
+//! What keeps a member from serving: a reason and an explanation, from the member's pod, its claim, warnings about
+//! both, and its own report. Owns the choice of the reason. Does not own what follows from the reason.
 
 use crds::Reason;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -29,7 +29,7 @@ fn lost(seat: &Seat<'_>, loss: Loss) -> Note {
     Note::new(reason, message)
 }
 
-/// What is wrong with a member whose pod has no trouble, as far as Kubernetes knows.
+/// What is wrong with a member whose pod is healthy according to Kubernetes.
 fn quiet(seat: &Seat<'_>) -> Option<Note> {
     match seat.health {
         Health::Unreachable { since } | Health::Silent { since } if seat.pod.is_some() => {
@@ -40,7 +40,7 @@ fn quiet(seat: &Seat<'_>) -> Option<Note> {
         {
             Some(Note::new(Reason::MembersNotReady, "its pod is not ready yet"))
         }
-        // A pod is ready whether or not a leader receives its member's answers.
+        // A pod is ready whether or not a leader receives the member's answers.
         Health::Alone => {
             let message = "it answers, but no leader receives its messages: check what separates it from the other members, such as a NetworkPolicy on port 2380";
             Some(Note::new(Reason::MemberCutOff, message))
@@ -50,7 +50,7 @@ fn quiet(seat: &Seat<'_>) -> Option<Note> {
     }
 }
 
-/// What is wrong with its pod.
+/// What is wrong with the member's pod.
 fn pod_trouble(seat: &Seat<'_>) -> Option<Note> {
     let Some(pod) = seat.pod else { return pod_missing(seat) };
     unscheduled(seat, pod).or_else(|| pod.status.as_ref()?.container_statuses.iter().flatten().find_map(waiting))

@@ -1,5 +1,5 @@
-//! A consistent spec, with its defaults resolved. Owns the refusal of specs that admission cannot see or that an older definition
-//! admitted. Does not own any decision about a cluster.
+//! A consistent spec, with its defaults resolved. Owns the refusal of specs that are wrong in a way that admission
+//! cannot detect, or that an older definition of the resource admitted. Does not own any decision about a cluster.
 
 use std::time::Duration;
 
@@ -16,40 +16,40 @@ use crate::quantity;
 const MEBIBYTE: u64 = 1 << 20;
 /// Bytes that a member needs in addition to twice its quota.
 const OVERHEAD_BYTES: u64 = 256 * MEBIBYTE;
-/// Largest quota that is chosen by default.
+/// Largest default quota.
 const DEFAULT_QUOTA_BYTES_MAX: u64 = 8 << 30;
-/// Default quota without a memory limit.
+/// Default quota of members without a memory limit.
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 /// Smallest quota that a member accepts.
 const QUOTA_BYTES_MIN: u64 = 16 * MEBIBYTE;
 
-/// Largest drift between members' clocks during a lease.
+/// Maximum drift between members' clocks during a lease.
 const CLOCK_DRIFT: Duration = Duration::from_millis(50);
 
-/// A RaftCluster whose spec can be carried out.
+/// A RaftCluster whose spec is valid.
 #[derive(Clone, Debug)]
 pub struct ValidatedCluster<'a> {
-    /// Its name.
+    /// Name of the RaftCluster.
     pub name: &'a str,
-    /// Its namespace.
+    /// Namespace of the RaftCluster.
     pub namespace: &'a str,
-    /// Its spec, as written.
+    /// Spec of the RaftCluster, as the user wrote it.
     pub spec: &'a RaftClusterSpec,
-    /// Owner reference of every created object, so that Kubernetes collects the object with the cluster.
+    /// Owner reference for every created object, so that Kubernetes collects the object with the cluster.
     pub owner: OwnerReference,
-    /// Wanted voters: odd, at least one.
+    /// Desired number of voters; odd, at least 1.
     pub voters: usize,
-    /// Wanted learners.
+    /// Desired number of learners.
     pub learners: usize,
-    /// Image of its members.
+    /// Image of the members.
     pub image: String,
-    /// Pull policy of its members.
+    /// Pull policy of the members; `None` for the default of Kubernetes.
     pub image_pull_policy: Option<String>,
-    /// Largest size of keys and history, in bytes.
+    /// Maximum size of keys and history, in bytes.
     pub quota_bytes: u64,
-    /// Time for which a member must be silent before it is replaced.
+    /// Time for which a member must have been silent before it is replaced.
     pub replacement_delay: Duration,
-    /// Most members that are replaced at a time; 0 if none is.
+    /// Maximum number of members replaced at the same time; 0: replacement is off.
     pub replacements_max: usize,
 }
 
@@ -101,20 +101,21 @@ impl<'a> ValidatedCluster<'a> {
         })
     }
 
-    /// Wanted members.
+    /// Desired number of members.
     #[must_use]
     pub fn total(&self) -> usize {
         self.voters + self.learners
     }
 
-    /// Whether a removed member's volume is deleted with it.
+    /// Whether a removed member's volume is deleted with the member.
     #[must_use]
     pub fn removed_volumes_go(&self) -> bool {
         self.spec.storage.retention.when_scaled == VolumeFate::Delete
     }
 }
 
-/// Wanted voters and learners: the voters are the largest odd number that is at most `replicas` and at most `maxVoters`.
+/// Desired numbers of voters and learners. The number of voters is the largest odd number that is at most `replicas`
+/// and at most `maxVoters`.
 fn electorate(spec: &RaftClusterSpec) -> Result<(usize, usize), InvalidSpec> {
     let replicas = usize::try_from(spec.replicas).unwrap_or(0);
     if !(1..=50).contains(&replicas) {
@@ -161,7 +162,7 @@ fn check_timing(spec: &RaftClusterSpec) -> Result<(), InvalidSpec> {
     Ok(())
 }
 
-/// The quota as written, or else the largest that the memory limit allows.
+/// The quota of the spec. Without one, the largest quota that the memory limit allows, up to 8 GiB.
 fn quota(spec: &RaftClusterSpec) -> Result<u64, InvalidSpec> {
     let limit = spec.resources.as_ref().and_then(|resources| resources.limits.as_ref()?.get("memory"));
     let limit = match limit {
@@ -198,8 +199,8 @@ fn quota(spec: &RaftClusterSpec) -> Result<u64, InvalidSpec> {
     }
 }
 
-/// The image as written; else that of this cluster's newest member, so that a new operator restarts no member; else the
-/// operator's default.
+/// The image of the spec. Without one, the image of this cluster's newest member, so that a new operator restarts no
+/// member. Without members, the operator's default.
 fn image(observed: &Observed) -> String {
     if let Some(image) = &observed.cluster.spec.image {
         return image.clone();
@@ -208,7 +209,8 @@ fn image(observed: &Observed) -> String {
     running.map_or_else(|| observed.operator.node_image.clone(), str::to_owned)
 }
 
-/// The pull policy as written; else that of this cluster's newest member; else the operator's.
+/// The pull policy of the spec. Without one, the policy of this cluster's newest member. Without members, the
+/// operator's default.
 fn image_pull_policy(observed: &Observed) -> Option<String> {
     if let Some(policy) = observed.cluster.spec.image_pull_policy {
         return Some(policy.as_str().to_owned());
@@ -219,7 +221,7 @@ fn image_pull_policy(observed: &Observed) -> Option<String> {
     }
 }
 
-/// This cluster's StatefulSets, the newest first.
+/// StatefulSets that this cluster owns, the newest first.
 fn running(observed: &Observed) -> impl Iterator<Item = &StatefulSet> {
     let sets = observed.members.values().rev().filter_map(|member| member.set.as_ref());
     sets.filter(|set| observed.owns(&set.metadata))

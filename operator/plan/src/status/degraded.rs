@@ -1,5 +1,5 @@
-//! Owns the condition Degraded: whether the cluster serves with less than it should have. Also true in an outage, and false
-//! before there is a cluster.
+//! Owns the condition Degraded: whether the cluster serves with fewer members than it should have. The condition is
+//! also true in an outage. It is false before the cluster exists.
 
 use crds::{ConditionType, Reason};
 
@@ -15,7 +15,7 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
         let note = Note::new(Reason::Bootstrapping, "there is no cluster yet");
         return Finding { kind, holds: Holds::No, note };
     };
-    // A learner that was just added is no loss.
+    // Learners count only when no change is in progress, because a learner that was just added is not a loss.
     let settled = facts.decision.activity.is_none();
     let troubles: Vec<_> = facts
         .roster

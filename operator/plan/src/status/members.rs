@@ -1,4 +1,4 @@
-//! Owns the members' part of the status: the leader, how many serve, and each by name.
+//! Owns the members' part of the status: the leader, the number of serving members, and one item per member.
 
 use crds::raft_cluster::{MemberHealth, MemberRole, MemberStatus, RaftClusterStatus};
 
@@ -9,7 +9,7 @@ use crate::quorum::majority;
 use crate::roster::{Health, Roster, Seat};
 use crate::troubles;
 
-/// Largest number of listed members, by the schema.
+/// Maximum number of listed members; the schema sets the limit.
 const MEMBERS_MAX: usize = 128;
 
 pub(crate) fn fill(status: &mut RaftClusterStatus, observed: &Observed, roster: &Roster<'_>) {
@@ -36,7 +36,7 @@ pub(crate) fn fill(status: &mut RaftClusterStatus, observed: &Observed, roster: 
     status.members = seats.into_iter().map(|seat| one(seat, observed, roster)).collect();
 }
 
-/// Whether it is listed as a member; a retained volume is not.
+/// Returns whether the seat is listed as a member. A retained volume is not listed.
 fn is_listed(seat: &Seat<'_>) -> bool {
     seat.set.is_some() || (seat.id.is_some() && seat.health != Health::Removed)
 }
@@ -65,7 +65,7 @@ fn role(seat: &Seat<'_>) -> MemberRole {
         (Health::Serving { leads: true, .. }, _) => MemberRole::Leader,
         (_, Some(report)) if report.cluster.is_some() => match report.role {
             RaftRole::Unknown => MemberRole::Unknown,
-            // Only a member that confirmed its leadership is shown as leader.
+            // The status shows a member as leader only if the member confirmed its leadership.
             RaftRole::Follower | RaftRole::Leader => MemberRole::Follower,
             RaftRole::Learner => MemberRole::Learner,
             RaftRole::PreCandidate => MemberRole::PreCandidate,
@@ -92,7 +92,7 @@ fn health(seat: &Seat<'_>) -> MemberHealth {
     }
 }
 
-/// Its matched index, by the leader's progress; for the leader, its own last index.
+/// The member's matched index, according to the leader's progress; for the leader, the index of its own last entry.
 fn match_index(seat: &Seat<'_>, roster: &Roster<'_>) -> Option<i64> {
     let leader: &Report = roster.leader()?.report?;
     let matched = if leader.id == seat.id { leader.last } else { leader.progress.get(&seat.id?)?.matched };

@@ -1,4 +1,5 @@
-//! Owns the condition Ready: whether the cluster is what its spec asks for, and serves. `kubectl get` prints its reason.
+//! Owns the condition Ready: whether the cluster is as its spec asks and serves clients. `kubectl get` prints the
+//! condition's reason.
 
 use crds::{ConditionType, Reason};
 
@@ -15,7 +16,7 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     if let Some(note) = &decision.outage {
         return unready(note.clone());
     }
-    // While members start, the cause that keeps them from it tells more than that they start.
+    // Prefer a cause that keeps members from starting, because it says more than that members start.
     if let Some(activity) = &decision.activity {
         let note = match &decision.blocked {
             Some(blocked) if is_obstacle(blocked.reason) => blocked.clone(),
@@ -43,8 +44,8 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     }
 }
 
-/// Whether a reason is a cause that a person can remove. Such a reason is printed by `kubectl get` and reported as a warning. The
-/// others describe progress, or what passes by itself.
+/// Returns whether the reason is a cause that a person can remove. `kubectl get` prints such a reason, and an event
+/// reports it as a warning. The other reasons describe progress, or causes that disappear without a person.
 #[must_use]
 pub fn is_obstacle(reason: Reason) -> bool {
     !matches!(

@@ -1,4 +1,4 @@
-//! Owns the condition Reconciling: whether a change is in progress, or waits for something that can still come.
+//! Owns the condition Reconciling: whether a change is in progress, or waits for something that can still happen.
 
 use crds::{ConditionType, Reason};
 

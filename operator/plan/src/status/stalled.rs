@@ -1,5 +1,5 @@
-//! Owns the condition Stalled: whether nothing more happens until a person acts. Helm, Argo CD and `kubectl wait` give up on it,
-//! so it is never set for what may pass by itself.
+//! Owns the condition Stalled: whether nothing more happens until a person acts. Helm, Argo CD and `kubectl wait` give
+//! up when this condition is true. It is therefore never set for a cause that may disappear without a person.
 
 use crds::{ConditionType, Reason};
 

@@ -1,4 +1,4 @@
-//! Backups, call after call: which member is called, under which name, and what the status reports in the end.
+//! Backups over several calls: which member is called, with which name, and what the status reports in the end.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,8 @@ fn report(backup: &mut RaftBackup, assignment: &Assignment, progress: &AttemptSt
     backup.status = Some(progressed(backup, assignment, progress, Timestamp::UNIX_EPOCH));
 }
 
-/// A member knows backups by name, and goes on uploading to the first place although the spec names another one by now.
+/// A member knows a backup by its name, and continues to upload to the first place even after the spec has changed the
+/// place.
 #[test]
 fn a_backup_is_in_the_bucket_that_its_status_names() {
     let running = AttemptState::Running { bytes_done: 1, bytes_total: 2 };
@@ -66,7 +67,7 @@ fn a_backup_is_in_the_bucket_that_its_status_names() {
     }
 }
 
-/// Followers first, then the leader, then from the beginning.
+/// The operator calls the followers first, then the leader, then starts again with the first follower.
 #[test]
 fn another_member_is_called_after_each_attempt_that_did_not_complete() {
     let (mut backup, cluster) = (backup(), cluster());

@@ -1,4 +1,5 @@
-//! The planner's assertions: each test tampers with a plan that keeps an invariant, and the assertion of that name fails.
+//! The planner's assertions. Each test changes a correct plan so that it violates an invariant, and expects the
+//! assertion of this invariant to fail.
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -10,7 +11,8 @@ use plan::observed::{Observed, Seen};
 
 use crate::observed::parse;
 
-/// Three members serve, a fourth has caught up, and five are wanted: the plan changes membership and reserves an ordinal.
+/// Three members serve, a fourth has caught up, and five are wanted. The plan changes the membership and reserves an
+/// ordinal.
 const GROWS: &str = "identity a1 b2 c3 formed\nreplicas 4\nmax-voters 5\nconfiguration 7 voters a1 b2 c3 learners d4 removed e5\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 is d4 announced d4";
 
 fn planned(text: &str) -> (Observed, Vec<Action>) {
@@ -111,7 +113,8 @@ fn a_member_under_an_ordinal_that_another_operator_reserved_is_caught() {
     check(&observed, &created);
 }
 
-/// An annotation that a person edited to the largest number reserves nothing, rather than an ordinal twice.
+/// If a person edits the annotation to the largest number, no ordinal is reserved. Otherwise an ordinal would be used
+/// twice.
 #[test]
 fn past_the_last_ordinal_nothing_is_created() {
     let (_, actions) = planned("last-ordinal 4294967295\nreplicas 3");

@@ -1,5 +1,6 @@
-//! Observation in, plan out: each case of `testdata/*.txt` is an observation of a cluster and, below `----`, the plan for it.
-//! `UPDATE=1 cargo test -p plan --test plans` writes the present plans instead of comparing them; the difference is reviewed as text.
+//! Compares plans with the expected ones. Each case of `testdata/*.txt` is an observation of a cluster and, below
+//! `----`, the plan for it. `UPDATE=1 cargo test -p plan --test plans` writes the present plans to the files instead;
+//! a person then reviews the difference.
 
 #![allow(clippy::disallowed_methods, reason = "the tests read and write testdata; the planner itself has no disk")]
 
@@ -11,7 +12,7 @@ mod rendering;
 use std::fmt::Write;
 use std::path::Path;
 
-/// A blank line separates cases; each is a comment, an observation, `----` and the plan.
+/// A blank line separates cases. A case consists of a comment, an observation, `----` and the plan.
 #[test]
 fn every_observation_leads_to_the_reviewed_plan() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
@@ -50,7 +51,7 @@ fn planning_is_a_function() {
     assert_eq!(once, rendering::plan(&plan::plan(&observed::parse(text))));
 }
 
-/// First and longest requeue interval, in milliseconds.
+/// Each case compares the first and the longest requeue interval, in milliseconds.
 #[test]
 fn the_requeue_interval_follows_from_the_cause_of_the_wait() {
     let pace = |text: &str| {
@@ -71,7 +72,7 @@ fn the_requeue_interval_follows_from_the_cause_of_the_wait() {
     assert_eq!(pace(failed), (2000, 5000), "a restore failed");
 }
 
-/// Image and pull policy stay those of the existing members.
+/// The image and the pull policy of existing members stay as they are.
 #[test]
 fn other_flags_of_the_operator_restart_no_member() {
     use plan::desired::stateful_set::{SetOrigin, Shape, of, settings};
@@ -94,7 +95,7 @@ fn other_flags_of_the_operator_restart_no_member() {
     assert_eq!(settings(&valid, None), before);
 }
 
-/// A field that is set to its default is no change; any other value is one.
+/// Setting a field to its default does not change the settings; setting it to any other value does.
 #[test]
 fn settings_change_with_the_spec() {
     use plan::desired::stateful_set::settings;
@@ -117,7 +118,7 @@ fn settings_change_with_the_spec() {
     assert_ne!(of(|spec| spec.image_pull_policy = Some(crds::raft_cluster::ImagePullPolicy::Never)), plain);
 }
 
-/// Both a leader that transfers leadership and a follower that stops.
+/// The case has a leader that transfers leadership, and a follower that stops.
 #[test]
 fn members_that_shut_down_are_reported_so() {
     use crds::raft_cluster::MemberRole;
@@ -137,7 +138,7 @@ fn members_that_shut_down_are_reported_so() {
     assert_eq!(roles, [MemberRole::ShuttingDown, MemberRole::ShuttingDown, MemberRole::Follower]);
 }
 
-/// The schema allows 1,024 characters: with one more the API server refuses the whole status.
+/// The schema allows 1,024 characters. With one more, the API server would refuse the whole status.
 #[test]
 fn a_long_refusal_is_shortened_wherever_it_is_reported() {
     let text = "identity a1 b2 c3 formed\nreplicas 4\nrefused QuorumAtRisk\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 joined d4 announced d4";
@@ -150,7 +151,7 @@ fn a_long_refusal_is_shortened_wherever_it_is_reported() {
     assert!(lengths.iter().all(|length| *length <= 1024) && lengths.contains(&1024), "{lengths:?}");
 }
 
-/// What an older member's name, and a newer member's unknown number, lead to while a change is refused.
+/// A refused change reports the reason that the member named. A number of a newer member counts as an unsafe change.
 #[test]
 fn a_plan_rests_on_the_reason_that_a_member_gave() {
     use plan::observed::refusal::RefusalReason;

@@ -1,24 +1,29 @@
-//! Observations from a few words. Owns the language of `testdata`:
+//! Builds observations from a short text. Owns the language of `testdata`:
 //!
 //! ```text
 //! # comment
 //! replicas 3            max-voters 5        paused            replacement off       retain-removed
-//! restore               (from a place in a bucket)             backup               (spec.backup is set)
-//! identity a1 b2 c3       the identity, with IDs of demo-1, demo-2, demo-3, or 4=d4: of demo-4. `formed`: the cluster had a leader;
-//!                       `from-backup`: it began with a backup; `formed-otherwise`: the note names another cluster
-//! refused LearnerBehind  the leader refused the last membership change, for this reason
-//! last-ordinal 5        noted on the members' Service
-//! configuration 7 voters a1 b2 c3 learners d4 outgoing b2 removed e5      without it: the identity's, if a member leads
-//! member 1 is a1 [leader] [lags]      answers operator and leader
-//! member 2 blank b2                   answers, with an empty volume
-//! member 3 silent 20                  for 20 seconds
+//! restore               the spec restores from a place in a bucket
+//! backup                spec.backup is set
+//! identity a1 b2 c3     the identity with the IDs of demo-1, demo-2, demo-3; `4=d4` is the ID of demo-4
+//!   formed              the cluster had a leader; `formed-otherwise`: the note names another cluster
+//!   from-backup         the cluster began with a backup
+//! refused LearnerBehind the leader refused the last membership change, for this reason
+//! last-ordinal 5        the number that is noted on the members' Service
+//! configuration 7 voters a1 b2 c3 learners d4 outgoing b2 removed e5
+//!                       if absent and a member leads: the voters of the identity
+//! member 1 is a1 [leader] [lags]      the member answers the operator and the leader
+//! member 2 blank b2                   the member answers and its volume is empty
+//! member 3 silent 20                  the member has not answered for 20 seconds
 //! member 4 restoring a1 [failed Cause]
 //! member 5 damaged e5 | removed e5 | foreign
-//! ... announced d4                    the StatefulSet carries an ID
-//! ... unscheduled | unbound            its pod fits no node; its volume is not bound
-//! ... outdated | ready               its pod has other settings; it is ready although no leader receives its member's answers
-//! ... former a1                      the claim holds another cluster's data; brought-back: the StatefulSet was created for it
-//! ... younger                        the claim was created after the RaftCluster, not before it
+//! ... announced d4                    the StatefulSet carries this ID
+//! ... unscheduled | unbound           the pod fits no node; the volume is not bound
+//! ... outdated                        the pod has other settings
+//! ... ready                           the pod is ready although no leader receives the member's answers
+//! ... former a1                       the claim holds another cluster's data
+//! ... brought-back                    the StatefulSet was created for this claim
+//! ... younger                         the claim was created after the RaftCluster instead of before
 //! ... no-set | no-volume | volume-goes | volume-owned | labelled a1 | terminating
 //! ```
 
@@ -45,7 +50,7 @@ const CLUSTER: ClusterId = ClusterId(0xc1);
 const ANOTHER: ClusterId = ClusterId(0xdd);
 const LAST_INDEX: u64 = 10_000;
 
-/// The observation that the words describe.
+/// Builds the observation that the text describes.
 pub(crate) fn parse(text: &str) -> Observed {
     let mut spec = json!({
         "replicas": 3, "storage": { "size": "1Gi" }, "replacement": { "delay": "60s" },
@@ -229,7 +234,7 @@ impl Draft {
         observed
     }
 
-    /// Adds names and addresses to members that are only listed.
+    /// Adds names and addresses for members of which the configuration lists only the ID.
     fn named(&self, mut configuration: Configuration) -> Configuration {
         for (ordinal, member) in &self.members {
             let said = match &member.answer {

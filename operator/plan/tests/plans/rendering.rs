@@ -1,5 +1,5 @@
-//! A plan in a few lines, for people to review. Owns the wording. It omits what every case would repeat: labels, notes, Services, and
-//! settings that are only brought up to date.
+//! Renders a plan in a few lines for review. Owns the wording. Omits what every case would repeat: labels,
+//! annotations, Services, and settings that are only kept up to date.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -8,7 +8,7 @@ use plan::Plan;
 use plan::action::{Action, MemberAction, Object, ObjectAction};
 use plan::ids::MemberId;
 
-/// Actions and conditions, a line each.
+/// The actions and conditions of a plan, one per line.
 pub(crate) fn plan(plan: &Plan) -> String {
     let mut lines: Vec<String> = plan.actions.iter().filter_map(action).collect();
     for condition in &plan.status.conditions {
