@@ -1,5 +1,5 @@
-//! The planned events of a run, in order of simulated time. Owns the true clock of a run. Does not own the clocks that
-//! members see (`clock.rs`).
+//! The planned events of a run, in the order of simulated time. Owns the true time of a run. Does not own the clocks
+//! that members read (`clock.rs`).
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -8,9 +8,9 @@ use std::time::Duration;
 #[derive(Debug)]
 struct Planned<E> {
     when: Duration,
-    /// Events at the same time happen in the order in which they were planned.
+    /// Position in the order in which events were planned. Events at the same time happen in this order.
     order: u64,
-    /// The event itself is stored separately, so that the heap moves only small keys.
+    /// The event is in a box of its own, so that the heap moves only small elements.
     event: Box<E>,
 }
 
@@ -55,18 +55,18 @@ impl<E> Agenda<E> {
         self.now
     }
 
-    /// Plans an event after `delay`.
+    /// Plans an event that happens after `delay`.
     pub fn after(&mut self, delay: Duration, event: E) {
         self.at(self.now.saturating_add(delay), event);
     }
 
-    /// Plans an event at true time `when`; if that is in the past, it happens now.
+    /// Plans an event at true time `when`. If `when` is in the past, the event happens now.
     pub fn at(&mut self, when: Duration, event: E) {
         self.planned += 1;
         self.queue.push(Reverse(Planned { when: when.max(self.now), order: self.planned, event: Box::new(event) }));
     }
 
-    /// Removes and returns the next event if it is due at `time`, and advances the time to that event.
+    /// Removes and returns the next event if it is due at `time`, and advances the time to the event.
     pub fn take_due(&mut self, time: Duration) -> Option<E> {
         let is_due = self.queue.peek().is_some_and(|Reverse(planned)| planned.when <= time);
         if is_due { self.take_next() } else { None }
@@ -78,13 +78,13 @@ impl<E> Agenda<E> {
         self.queue.len()
     }
 
-    /// Whether no event is planned.
+    /// Returns whether no event is planned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Removes and returns the next event, and advances the time to it.
+    /// Removes and returns the next event, and advances the time to the event.
     pub fn take_next(&mut self) -> Option<E> {
         let Reverse(planned) = self.queue.pop()?;
         self.now = planned.when;

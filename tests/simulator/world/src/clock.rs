@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use raft::Now;
 
-/// Rate of a clock without drift: microseconds that pass on it for each true second.
+/// Rate of a clock without drift: the number of microseconds by which the clock advances in each true second.
 pub const TRUE_RATE: u32 = 1_000_000;
-/// Reading of every wall clock at true time zero, milliseconds since the Unix epoch.
+/// Reading of every wall clock at true time zero, in milliseconds since the Unix epoch.
 const EPOCH_MS: i64 = 1_700_000_000_000;
 
 /// Clocks of one member.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    /// True time and monotonic reading at the last change of the rate.
+    /// True time and monotonic reading when the rate last changed.
     anchor: (Duration, Duration),
-    /// Microseconds that pass on this clock for each true second.
+    /// Number of microseconds by which this clock advances in each true second.
     rate: u32,
     wall_offset_ms: i64,
 }
@@ -40,7 +40,8 @@ impl Clock {
         reading + Duration::from_nanos(passed as u64)
     }
 
-    /// First true time at which the monotonic clock reads `monotonic` or more; `None` if that is too far in the future.
+    /// Earliest true time at which the monotonic clock reads `monotonic` or more; `None` if it is too far in the
+    /// future.
     #[must_use]
     pub fn when(&self, monotonic: Duration) -> Option<Duration> {
         const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -53,18 +54,18 @@ impl Clock {
         Some(then + Duration::from_nanos(wait as u64))
     }
 
-    /// Changes the rate from `now` on; the reading does not jump.
+    /// Changes the rate of the monotonic clock from `now` on, without a jump of its reading.
     pub fn set_rate(&mut self, now: Duration, rate: u32) {
         self.anchor = (now, self.monotonic(now));
         self.rate = rate;
     }
 
-    /// Makes the wall clock jump; the monotonic clock does not.
+    /// Makes the wall clock jump. The monotonic clock stays unchanged.
     pub fn jump_wall(&mut self, by_ms: i64) {
         self.wall_offset_ms += by_ms;
     }
 
-    /// Sets the wall clock right again.
+    /// Resets the wall clock to true time.
     pub fn correct_wall(&mut self) {
         self.wall_offset_ms = 0;
     }

@@ -1,13 +1,14 @@
-//! A simulated disk: a write is not durable before it is synced, and a crash keeps some prefix of the writes under way.
-//! Owns what survives. Does not own the order of writes or the time of each sync, which the member decides.
+//! A simulated disk. A write is not durable before it is synced, and a crash keeps some prefix of the writes in
+//! progress. Owns the content that survives. Does not own the order of writes or the time of each sync, which the
+//! member decides.
 //!
-//! A write consists of steps: term and vote, then entries one by one (the first also truncates the log from its index
-//! on), or a snapshot followed by a reset of the log. After a crash an arbitrary prefix of the steps under way
-//! survives, as it does in a log of checksummed records: reading ends at the first torn or missing record, even if
-//! later ones reached the disk.
+//! A write consists of steps: either term and vote, followed by entries one by one (the first entry truncates the log
+//! from its own index), or a snapshot followed by a reset of the log. After a crash an arbitrary prefix of the steps in
+//! progress survives. A log of checksummed records has the same effect: reading ends at the first torn or missing
+//! record, even if later records reached the disk.
 //!
-//! A synced record can still be damaged, or overwritten by another record. A correct reader detects that by the
-//! checksum and by the ID in each record, and refuses the whole disk: its member neither votes nor leads.
+//! A synced record can still be damaged, or be overwritten by another record. A correct reader detects this by the
+//! checksum and the ID in each record, and refuses the whole disk. The disk's member then neither votes nor leads.
 
 use std::collections::VecDeque;
 
@@ -23,9 +24,9 @@ pub struct Contents {
     pub hard_state: HardState,
     /// The newest snapshot; initially the empty state with the configuration of the bootstrap.
     pub snapshot: SnapshotMeta,
-    /// State of the store in that snapshot.
+    /// State of the store in the newest snapshot.
     pub image: Bytes,
-    /// The log; it may begin before the snapshot.
+    /// The log. Its first entry may precede the end of the snapshot.
     pub log: VecDeque<Entry>,
 }
 
@@ -36,7 +37,7 @@ impl Contents {
         self.log.back().map_or(self.snapshot.last, |entry| entry.id)
     }
 
-    /// Whether log and snapshot contain everything up to this entry.
+    /// Returns whether log and snapshot contain this entry and all entries before it.
     #[must_use]
     pub fn holds(&self, id: EntryId) -> bool {
         id.index <= self.snapshot.last.index || self.at(id.index) == Some(id)
@@ -73,7 +74,7 @@ impl Contents {
         }
     }
 
-    /// Drops a log that does not connect to the snapshot: an interrupted install leaves one.
+    /// Drops a log that does not connect to the snapshot. An interrupted install leaves such a log.
     fn drop_disconnected_log(&mut self) {
         let last = self.snapshot.last;
         let follows = self.log.front().is_some_and(|first| first.id.index == last.index.next());
@@ -97,39 +98,39 @@ struct Write {
     steps: Vec<Step>,
 }
 
-/// How a crash may violate what a disk guarantees. Only planted bugs use another value than `Sound`.
+/// How a crash violates the guarantees of a disk. Only planted bugs use a value other than `Sound`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breakage {
-    /// Guarantees are kept.
+    /// The crash violates no guarantee.
     Sound,
-    /// Term and vote are those that the previous start found.
+    /// Term and vote fall back to those that the previous start found.
     ForgetsHardState,
     /// The last synced entry is lost.
     DropsSyncedEntry,
-    /// Truncated entries are present again.
+    /// Truncated entries are present again after the crash.
     ResurrectsTruncated,
-    /// Entries survive a crash although term and vote, written with them, do not.
+    /// Entries survive a crash although the term and vote that were written with them do not.
     EntriesBeforeHardState,
     /// The newest segment is lost, because its directory was never synced.
     LosesNewestFile,
 }
 
-/// Entries in a segment.
+/// Number of entries in a segment.
 const FILE_ENTRIES: u64 = 8;
 
-/// Damage of a synced record.
+/// Damage to a synced record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// The checksum does not match.
+    /// The record's checksum does not match.
     Damaged {
         /// Index of the record.
         at: Index,
     },
-    /// Another record overwrote it.
+    /// Another record overwrote the record.
     Misdirected {
         /// Index of the overwritten record.
         at: Index,
-        /// ID of the record that is there now.
+        /// ID of the record that is in this place now.
         found: Index,
     },
 }
@@ -139,25 +140,26 @@ pub enum Damage {
 pub enum Reading {
     /// Refuses the whole disk.
     Sound,
-    /// Takes the record for a torn tail and cuts it off with everything after it.
+    /// Treats the damaged record as a torn tail, and cuts the record off with everything after it.
     TruncatesOnDamage,
-    /// Takes an overwriting record for the one that belongs there, because it ignores the record's ID.
+    /// Accepts the overwriting record as the record that belongs there, because the reader ignores the ID in the
+    /// record.
     TrustsThePlace,
 }
 
-/// One member's disk.
+/// The disk of one member.
 #[derive(Debug)]
 pub struct Disk {
-    /// The member that the disk belongs to.
+    /// The member to which the disk belongs.
     pub owner: MemberId,
     durable: Contents,
-    /// Writes that are not durable yet, in order.
+    /// Writes that are not durable yet, in the order in which they were made.
     waiting: VecDeque<Write>,
-    /// Damage of a synced record, if any.
+    /// Damage to a synced record, if there is any.
     damage: Option<Damage>,
-    /// Number of those writes that the sync under way covers.
+    /// Number of writes at the front of `waiting` that the sync in progress covers.
     syncing: usize,
-    /// Whether the disk is destroyed. Its last content stays readable for invariants.
+    /// Whether the disk is destroyed. The last content of a destroyed disk stays readable for invariants.
     lost: bool,
     /// The longest log that was ever on this disk, for [`Breakage::ResurrectsTruncated`].
     truncated: Vec<Entry>,
@@ -165,7 +167,7 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// A disk that holds only a bootstrap configuration (an empty one for a member that is to be added).
+    /// A disk that holds only a bootstrap configuration. For a member that will be added, this configuration is empty.
     #[must_use]
     pub fn bootstrapped(owner: MemberId, snapshot: SnapshotMeta, image: Bytes) -> Self {
         let durable = Contents { hard_state: HardState::default(), snapshot, image, log: VecDeque::new() };
@@ -181,7 +183,7 @@ impl Disk {
         }
     }
 
-    /// A disk that holds exactly what a start found.
+    /// A disk that holds exactly the content that a start found.
     #[must_use]
     pub fn holding(owner: MemberId, found: &Restored) -> Self {
         let mut disk = Self::bootstrapped(owner, found.snapshot.clone(), Bytes::new());
@@ -196,21 +198,21 @@ impl Disk {
         &self.durable
     }
 
-    /// Writes, without a sync.
+    /// Begins a write, without a sync.
     pub fn write(&mut self, persist: Persist) {
         let Persist { io, hard_state, entries } = persist;
         let steps = hard_state.map(Step::HardState).into_iter().chain(entries.into_iter().map(Step::Entry)).collect();
         self.waiting.push_back(Write { io, steps });
     }
 
-    /// Replaces log and state, without a sync.
+    /// Begins to replace log and state by a snapshot, without a sync.
     pub fn install(&mut self, io: IoId, hard_state: Option<HardState>, meta: SnapshotMeta, image: Bytes) {
         let replaced = [Step::Snapshot(meta, image), Step::Reset];
         let steps = hard_state.map(Step::HardState).into_iter().chain(replaced).collect();
         self.waiting.push_back(Write { io, steps });
     }
 
-    /// Makes a snapshot of the member's own state durable. It does not wait for writes of the log.
+    /// Makes a snapshot of the member's own state durable, without waiting for writes of the log.
     pub fn keep_snapshot(&mut self, meta: SnapshotMeta, image: Bytes) {
         self.durable.keep_snapshot(meta, image);
     }
@@ -222,7 +224,7 @@ impl Disk {
         }
     }
 
-    /// Starts a sync of everything written. Returns false if nothing was written or a sync is under way.
+    /// Starts a sync of all writes. Returns false if there are no writes, or if a sync is in progress.
     pub fn begin_sync(&mut self) -> bool {
         if self.syncing > 0 || self.waiting.is_empty() {
             return false;
@@ -231,7 +233,8 @@ impl Disk {
         true
     }
 
-    /// Ends the sync under way: what it covers is durable. Returns the ID of its last write.
+    /// Ends the sync in progress and makes the writes that it covers durable. Returns the ID of the last of these
+    /// writes.
     pub fn finish_sync(&mut self) -> Option<IoId> {
         let covered: Vec<Write> = self.waiting.drain(..self.syncing).collect();
         self.syncing = 0;
@@ -243,31 +246,31 @@ impl Disk {
         last
     }
 
-    /// Fails the sync under way: its pages are lost, but the next sync reports success. Returns the ID of its last
-    /// write.
+    /// Fails the sync in progress. The writes that it covers are lost, but the next sync reports success. Returns the
+    /// ID of the last of these writes.
     pub fn lose_sync(&mut self) -> Option<IoId> {
         let covered = self.waiting.drain(..self.syncing).next_back();
         self.syncing = 0;
         covered.map(|write| write.io)
     }
 
-    /// Whether everything written is durable.
+    /// Returns whether all writes are durable.
     #[must_use]
     pub fn is_synced(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Drops everything that was not synced, as the end of the process does.
+    /// Drops all writes that are not synced, as the end of the process does.
     pub fn lose_unsynced(&mut self) {
         self.waiting.clear();
         self.syncing = 0;
     }
 
-    /// Damages a synced record of the log; returns false if there is none.
+    /// Damages a synced record of the log. Returns false if the log has no record.
     pub fn damage(&mut self, random: &mut Random, misdirection: Misdirection) -> bool {
         let (Some(first), Some(last)) = (self.durable.log.front(), self.durable.log.back()) else { return false };
         let (first, last) = (first.id.index.0, last.id.index.0);
-        // Usually near the end of the log, because damage there is harder to detect.
+        // Half of the damage is near the end of the log, because damage there is harder to detect.
         let low = if random.coin() { first } else { last.saturating_sub(3).max(first) };
         let at = Index(random.between(low, last));
         self.damage = Some(match misdirection {
@@ -277,7 +280,7 @@ impl Disk {
         true
     }
 
-    /// Simulates a power failure: some prefix of the writes under way survives.
+    /// Simulates a power failure. Some prefix of the writes in progress survives.
     pub fn crash(&mut self, random: &mut Random, breakage: Breakage) {
         let covered: Vec<Write> = self.waiting.drain(..self.syncing).collect();
         self.syncing = 0;
@@ -301,7 +304,7 @@ impl Disk {
     /// Reads the disk as a start does.
     ///
     /// # Errors
-    /// Returns the first damaged record. Nothing is changed then.
+    /// Returns the first damaged record. The disk stays unchanged.
     pub fn recover(&mut self, reading: Reading) -> Result<Restored, Damage> {
         assert!(!self.lost, "a disk that is gone cannot be read");
         if let Some(damage) = self.damage.take() {
@@ -316,7 +319,7 @@ impl Disk {
         Ok(found)
     }
 
-    /// Applies what an incorrect reader makes of a damaged record.
+    /// Changes the log as an incorrect reader treats the damaged record.
     fn read_past(&mut self, damage: Damage, reading: Reading) -> Result<(), Damage> {
         let log = &mut self.durable.log;
         let first = log.front().map_or(0, |entry| entry.id.index.0);
@@ -341,7 +344,7 @@ impl Disk {
         self.lost = true;
     }
 
-    /// Whether it is destroyed.
+    /// Returns whether the disk is destroyed.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.lost
@@ -368,7 +371,7 @@ impl Disk {
                 }
             }
             Breakage::ResurrectsTruncated => {
-                // Old records, each with a valid checksum, directly follow the new end of the log.
+                // Old records directly follow the new end of the log, and their checksums are valid.
                 for entry in std::mem::take(&mut self.truncated) {
                     if entry.id.index == self.durable.last().index.next() {
                         self.durable.log.push_back(entry);
@@ -379,17 +382,17 @@ impl Disk {
     }
 }
 
-/// Whether a record is damaged by a misdirected write.
+/// Whether damage is caused by a misdirected write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misdirection {
-    /// No: its bytes changed in place.
+    /// The record's own bytes changed.
     No,
-    /// Yes: a write meant for another place replaced it.
+    /// A write meant for another place replaced the record.
     Yes,
 }
 
-/// Steps of one sync: term and vote are written first because they have a place of their own, but not before an install
-/// that precedes them.
+/// Steps of one sync. Term and vote are written first, because they have their own place on the disk. If the sync
+/// contains an install, all steps keep their order.
 fn hard_state_first(writes: Vec<Write>) -> Vec<Step> {
     let mut steps: Vec<Step> = writes.into_iter().flat_map(|write| write.steps).collect();
     if steps.iter().any(|step| matches!(step, Step::Reset)) {

@@ -1,4 +1,4 @@
-//! Simulated surroundings that every test harness shares: random numbers, time, network and disks; and the settings
+//! Simulated surroundings that every test harness shares (random numbers, time, network and disks), and the settings
 //! that a run takes from environment variables. Does not own the behaviour of members, or any invariant.
 
 pub mod agenda;

@@ -1,5 +1,5 @@
-//! The simulated network: messages are lost, late, duplicated or overtaken. Owns links and the network profile. Does
-//! not read messages.
+//! The simulated network. Messages are lost, delayed, duplicated, or overtaken by later messages. Owns the links and
+//! the network profile. Does not read messages.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,16 +15,16 @@ pub struct NetworkProfile {
     pub loss: u32,
     /// Probability of a second delivery, per million.
     pub duplication: u32,
-    /// Probability of a long delay, per million; later messages overtake such a message.
+    /// Probability of a long delay, per million. Later messages overtake a message with a long delay.
     pub hold: u32,
-    /// Minimum and maximum delay of a message that is not delayed for long.
+    /// Minimum and maximum delay of a message without a long delay.
     pub delay: (Duration, Duration),
-    /// Longest delay of a message that is delayed for long.
+    /// Maximum of a long delay.
     pub hold_max: Duration,
 }
 
 impl NetworkProfile {
-    /// Nothing is lost or delayed for long.
+    /// A network that loses no message, and delays no message for long.
     pub const UNDISTURBED: Self = Self {
         loss: 0,
         duplication: 0,
@@ -50,7 +50,7 @@ impl Network {
         Self { profile, cut: BTreeSet::new() }
     }
 
-    /// Whether messages pass from `from` to `to`.
+    /// Returns whether messages pass from `from` to `to`.
     #[must_use]
     pub fn passes(&self, from: MemberId, to: MemberId) -> bool {
         !self.cut.contains(&(from, to))
@@ -61,7 +61,7 @@ impl Network {
         self.cut.insert((from, to));
     }
 
-    /// The cut links, as text.
+    /// Describes the cut links.
     #[must_use]
     pub fn describe(&self) -> String {
         let cuts: Vec<String> = self.cut.iter().map(|(from, to)| format!("{from}>{to}")).collect();
@@ -73,8 +73,8 @@ impl Network {
         self.cut.clear();
     }
 
-    /// Delay of each copy of a message; no copy if it is lost. A message under way arrives even if the link is cut
-    /// before its arrival.
+    /// Returns the delay of each copy of a message; a lost message has no copy. A message that is on its way arrives
+    /// even if the link is cut meanwhile.
     pub fn fate(&self, random: &mut Random, from: MemberId, to: MemberId) -> Fate {
         if !self.passes(from, to) || random.chance(self.profile.loss) {
             return Fate { first: None, second: None };
@@ -96,6 +96,6 @@ impl Network {
 pub struct Fate {
     /// Delay of the first copy; `None` if the message is lost.
     pub first: Option<Duration>,
-    /// Delay of the second copy, if there is one.
+    /// Delay of the second copy; `None` if there is only one copy.
     pub second: Option<Duration>,
 }

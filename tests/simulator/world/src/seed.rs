@@ -1,5 +1,5 @@
-//! Random numbers of a run, all from one seed. Owns the generator. Uses no other source of randomness, so that a run
-//! can be repeated.
+//! Random numbers of a run, all derived from one seed. Owns the generator. There is no other source of randomness, so
+//! that a run can be repeated.
 
 use std::fmt;
 use std::time::Duration;
@@ -19,16 +19,16 @@ impl fmt::Display for Seed {
 pub struct Random(u64);
 
 impl Random {
-    /// A generator; equal seeds give equal sequences.
+    /// Creates a generator; equal seeds give equal sequences.
     #[must_use]
     pub fn new(seed: Seed) -> Self {
-        // Mixed once, so that neighbouring seeds do not begin with similar numbers.
+        // The seed is mixed once, so that neighbouring seeds do not begin with similar numbers.
         let mut random = Self(seed.0 ^ 0x5851_f42d_4c95_7f2d);
         random.0 = random.number();
         random
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -37,39 +37,39 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// A number below `limit`, which must not be zero.
+    /// Returns a number below `limit`, which must not be zero.
     pub fn below(&mut self, limit: u64) -> u64 {
         assert!(limit > 0, "there is no number below zero");
         ((u128::from(self.number()) * u128::from(limit)) >> 64) as u64
     }
 
-    /// A number from `low` to `high`, both included.
+    /// Returns a number from `low` to `high`, both included.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         assert!(low <= high, "an empty range: {low} to {high}");
         low + self.below(high - low + 1)
     }
 
-    /// True with a probability of `per_million` in a million.
+    /// Returns true with a probability of `per_million` in a million.
     pub fn chance(&mut self, per_million: u32) -> bool {
         per_million > 0 && self.below(1_000_000) < u64::from(per_million)
     }
 
-    /// True with a probability of `percent` in a hundred.
+    /// Returns true with a probability of `percent` in a hundred.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// True with a probability of one half.
+    /// Returns true with a probability of 1/2.
     pub fn coin(&mut self) -> bool {
         self.number() & 1 == 1
     }
 
-    /// A duration from `low` to `high`, in whole microseconds.
+    /// Returns a duration from `low` to `high`, in whole microseconds.
     pub fn time(&mut self, low: Duration, high: Duration) -> Duration {
         Duration::from_micros(self.between(low.as_micros() as u64, high.as_micros() as u64))
     }
 
-    /// A duration whose order of magnitude is random: usually near `low`, sometimes near `high`.
+    /// Returns a duration whose order of magnitude is random: usually near `low`, sometimes near `high`.
     pub fn long_tailed(&mut self, low: Duration, high: Duration) -> Duration {
         let span = (high.as_micros() as u64).saturating_sub(low.as_micros() as u64);
         let bits = u64::from(64 - span.leading_zeros());
@@ -78,7 +78,7 @@ impl Random {
         low + Duration::from_micros(self.between(0, ceiling))
     }
 
-    /// One element of `choices`, which must not be empty.
+    /// Returns a random element of `choices`, which must not be empty.
     pub fn pick<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len() as u64) as usize]
     }

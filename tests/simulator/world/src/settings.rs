@@ -6,13 +6,13 @@
 //! | `SEEDS=n` | run the first n seeds |
 //! | `TRACE=1` | a failing run prints its whole trace, not only the end |
 //! | `UPDATE=1` | write expected output instead of comparing it |
-//! | `BUG=name` | hunt only this planted bug (`tests/planted`) |
+//! | `BUG=name` | plant only this bug (`tests/planted`) |
 //! | `THOROUGH=1` | also explore the largest small worlds (`node/raft/tests/small_worlds.rs`) |
 
 use std::env;
 use std::ops::Range;
 
-/// Seeds to run: those that the environment selects, otherwise the first `usual` ones.
+/// Returns the seeds to run: those that the environment selects, otherwise the first `usual` seeds.
 ///
 /// # Panics
 /// Panics if `SEED` or `SEEDS` is not a number.
@@ -21,7 +21,7 @@ pub fn seeds(usual: u64) -> Range<u64> {
     seeds_from(0, usual)
 }
 
-/// Like [`seeds`], with another first seed.
+/// Like [`seeds`], but starts at the seed `first` unless the environment selects one seed.
 ///
 /// # Panics
 /// Panics if `SEED` or `SEEDS` is not a number.
@@ -42,31 +42,31 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
-/// Whether a failing run prints its whole trace.
+/// Returns whether a failing run prints its whole trace.
 #[must_use]
 pub fn traces() -> bool {
     is_set("TRACE")
 }
 
-/// Number of trace lines that a failing run prints: all if the environment says so, otherwise the last `usual` ones.
+/// Number of trace lines that a failing run prints: all lines if `TRACE` is set, otherwise the last `usual` lines.
 #[must_use]
 pub fn trace_lines(usual: usize) -> usize {
     if traces() { usize::MAX } else { usual }
 }
 
-/// Whether expected output is written instead of compared.
+/// Returns whether expected output is written instead of compared.
 #[must_use]
 pub fn updates() -> bool {
     is_set("UPDATE")
 }
 
-/// Whether searches that take minutes run.
+/// Returns whether searches that take minutes are run.
 #[must_use]
 pub fn is_thorough() -> bool {
     is_set("THOROUGH")
 }
 
-/// Planted bugs to hunt, separated by commas; `None`: all of them.
+/// Names of the bugs to plant, separated by commas; `None`: every bug is planted in turn.
 #[must_use]
 pub fn bugs() -> Option<String> {
     env::var("BUG").ok()

@@ -1,9 +1,9 @@
-//! A hash over all events of a run, in order. Two builds that print the same hash for the same seeds behave alike, so
-//! it shows that a move or a rename changed no behaviour.
+//! A hash over all events of a run, in order. Two builds that print the same hash for the same seeds behave alike. An
+//! unchanged hash therefore proves that a move or a rename changed no behaviour.
 //!
-//! It covers times, member numbers, kinds by position, and fields in the order of their declaration, but no names:
-//! renaming a type, a variant or a field keeps the hash; reordering variants or fields changes it. Owns the hash
-//! function, with fixed keys.
+//! The hash covers times, member numbers, the position of each kind of event, and fields in the order of their
+//! declaration. It covers no names: renaming a type, a variant or a field keeps the hash; reordering variants or fields
+//! changes it. Owns the hash function, with fixed keys.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -16,14 +16,14 @@ const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 pub struct TraceHash(u64);
 
 impl TraceHash {
-    /// Adds an event `what` at time `when`. `kind` distinguishes events that happen for different reasons.
+    /// Adds an event `what` that happens at time `when`. `kind` distinguishes events that happen for different reasons.
     pub fn add(&mut self, when: Duration, kind: u64, what: &impl Hash) {
         self.write_u64(when.as_nanos() as u64);
         self.write_u64(kind);
         what.hash(self);
     }
 
-    /// Hash of this run as a summand of the hash of many runs. A sum does not depend on the order in which runs end.
+    /// This run's hash as a summand of the hash of many runs. The sum does not depend on the order in which runs end.
     #[must_use]
     pub fn of_seed(mut self, seed: u64) -> u64 {
         self.write_u64(seed);
