@@ -1,5 +1,5 @@
-//! Every planted bug and its hunt: runs drawn from seeds, or enumerated cases. Owns the budgets:
-//! about four times the number of seeds needed when the bug was planted, and at least twenty.
+//! Every planted bug, and the runs that must detect it: runs drawn from seeds, or enumerated cases. Owns the budgets. A
+//! budget is about four times the number of seeds needed when the bug was planted, and at least twenty.
 
 use planted_bugs::cores::sabotage::Sabotage;
 use raft::bugs::BUGS;
@@ -16,11 +16,11 @@ pub(crate) enum Plant {
 /// Kind of run in which the bug must be detected.
 #[derive(Clone, Copy)]
 pub(crate) enum Hunt {
-    /// Runs of clusters, drawn from seeds.
+    /// Runs of clusters, each drawn from one seed.
     Life,
     /// Link graphs with a connected quorum.
     Links,
-    /// Leaders whose disks stall.
+    /// Leaders whose disk stalls.
     StalledDisk,
     /// Leaders that do not know that they were deposed.
     Deposed,
@@ -28,18 +28,18 @@ pub(crate) enum Hunt {
     RolledLease,
 }
 
-/// A planted bug and its hunt.
+/// A planted bug, and the kind of run in which it must be detected.
 #[derive(Clone, Copy)]
 pub(crate) struct Mutant {
     pub(crate) name: &'static str,
     pub(crate) plant: Plant,
     pub(crate) hunt: Hunt,
-    /// Number of seeds, or cases, within which it must be caught.
+    /// Number of seeds, or cases, within which the bug must be detected.
     pub(crate) budget: u64,
 }
 
 impl Mutant {
-    /// Implementation that had the bug, or the rule that it breaks.
+    /// The implementation that had the bug, or the rule that the bug breaks.
     pub(crate) fn of(&self) -> &'static str {
         match self.plant {
             Plant::Core => BUGS.iter().find(|bug| bug.name == self.name).map_or("", |bug| bug.of),
@@ -60,7 +60,7 @@ const fn around(name: &'static str, sabotage: Sabotage, budget: u64) -> Mutant {
     Mutant { name, plant: Plant::Around(sabotage), hunt: Hunt::Life, budget }
 }
 
-/// All planted bugs; first those that other implementations had.
+/// All planted bugs. Those that other implementations had come first.
 pub(crate) const MUTANTS: &[Mutant] = &[
     core("TwoOwnersOfTheTerm", 20),
     core("SnapshotKeepsStaleConfiguration", 88),

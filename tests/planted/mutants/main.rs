@@ -1,6 +1,6 @@
-//! Planted bugs must be caught, each within its budget of seeds; otherwise the simulator would prove nothing. Owns the
-//! hunt, and compares the kill table in `tests/README.md`. `UPDATE=1 cargo test -p planted-bugs` writes the table;
-//! `BUG=name` hunts only one bug.
+//! Planted bugs must be detected, each within its budget of seeds; otherwise the simulator would prove nothing. Owns
+//! the runs with planted bugs, and compares the kill table in `tests/README.md`. `UPDATE=1 cargo test -p planted-bugs`
+//! writes the table; `BUG=name` plants only one bug.
 
 mod list;
 mod table;
@@ -18,13 +18,13 @@ use planted_bugs::invariant::{Checked, Violation};
 use world::seed::Seed;
 use world::settings;
 
-/// A bug that was caught.
+/// How a planted bug was detected.
 struct Caught {
     invariant: &'static str,
     seeds: u64,
 }
 
-/// Runs a case with the bug planted.
+/// Runs one seed or case with the bug planted.
 fn attempt(mutant: &Mutant, case: u64) -> Checked {
     let sabotage = match mutant.plant {
         Plant::Around(sabotage) => Some(sabotage),
@@ -103,7 +103,7 @@ fn every_planted_bug_is_caught_within_its_budget() {
     }
 }
 
-/// With all bugs switched off, the copy of the core behaves like the shipped one: no seed fails.
+/// With all bugs switched off, the copy of the core behaves like the shipped core, so no seed fails.
 #[test]
 fn no_seed_fails_without_a_planted_bug() {
     for seed in 0..20 {
@@ -111,7 +111,7 @@ fn no_seed_fails_without_a_planted_bug() {
     }
 }
 
-/// Every bug that can be planted in the core or around it is hunted exactly once.
+/// Every bug that can be planted, in the core or around it, has exactly one entry in `MUTANTS`.
 #[test]
 fn every_bug_is_hunted_once() {
     let hunted = |name: &str| MUTANTS.iter().filter(|mutant| mutant.name == name).count();

@@ -1,4 +1,4 @@
-//! The kill table in `tests/README.md`. Owns its format and its place in the file.
+//! The kill table in `tests/README.md`. Owns the table's format and its place in the file.
 
 use std::fmt::Write;
 use std::fs;
@@ -28,7 +28,7 @@ fn write(rows: &[Row]) -> String {
     text
 }
 
-/// Compares the table in the file with these rows, or writes them.
+/// Compares the table in the file with these rows. With `UPDATE=1`, writes the rows to the file instead.
 pub(crate) fn settle(rows: &[Row]) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
     let text = fs::read_to_string(&file).expect("the README can be read");

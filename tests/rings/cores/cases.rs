@@ -10,7 +10,7 @@ fn run_all(name: &str, cases: u64, attempt: impl Fn(u64) -> Checked + Sync) {
     }
 }
 
-/// Every link graph of five members makes progress if it has a connected quorum, or if only one member reaches a
+/// Every link graph of five members makes progress if it has a connected quorum, or if some member is connected to a
 /// majority.
 #[test]
 fn every_link_graph_with_a_quorum_makes_progress() {
@@ -26,25 +26,25 @@ fn one_way_links_do_no_harm_to_a_connected_quorum() {
     run_all("one-way links", links::ONE_WAY, links::try_one_way);
 }
 
-/// A leader with a stalled disk is replaced within two election timeouts.
+/// A leader whose disk stalls is replaced within two election timeouts.
 #[test]
 fn a_leader_whose_disk_stalls_is_replaced() {
     run_all("stalled disk", stalled_disk::CASES, stalled_disk::try_case);
 }
 
-/// A leader that does not know that it was deposed does no harm.
+/// A leader that does not know that it was deposed violates no invariant, and the cluster heals.
 #[test]
 fn a_deposed_leader_does_no_harm() {
     run_all("deposed leader", deposed::CASES, |case| deposed::try_case(case, None));
 }
 
-/// Lease and election timeout can be changed by a rolling restart that follows the rules, and no read is stale.
+/// A rolling restart that follows the rules can change lease and election timeout without a stale read.
 #[test]
 fn no_read_is_stale_while_the_lease_is_changed() {
     run_all("rolled lease", rolled_lease::CASES, |case| rolled_lease::try_case(case, None));
 }
 
-/// One run, repeated once for each of its outputs, with a crash right after that output.
+/// One run is repeated once for each of its outputs, with a crash right after that output.
 #[test]
 fn a_crash_after_every_output_is_survived() {
     let seed = Seed(7);

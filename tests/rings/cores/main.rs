@@ -1,5 +1,5 @@
-//! Random runs of clusters of cores, and the exhaustive cases. Owns the number of seeds of a test run: `SEED=n` tries
-//! one seed and prints its trace, `SEEDS=n` tries the first n. Does not own the simulator (`tests/simulator`).
+//! Random runs of clusters of cores, and the exhaustive cases. Owns the number of seeds of a test run. `SEED=n` runs
+//! one seed; `SEEDS=n` runs the first n seeds. Does not own the simulator (`tests/simulator`).
 
 mod cases;
 
@@ -10,7 +10,7 @@ use simulator::sweep::sweep;
 use world::seed::Seed;
 use world::settings::seeds;
 
-/// Number of seeds of an ordinary run.
+/// Number of seeds if the environment selects none.
 const SEEDS: u64 = 2_000;
 
 /// Under every fault, each invariant holds after each step, histories are linearizable, and the cluster heals at the
@@ -23,7 +23,7 @@ fn every_seed_is_safe_and_heals() {
         Err(failure) => panic!("\n{failure}\nor: SEED={} cargo test -p simulator --test cores", failure.seed),
         Ok(coverage) => {
             println!("{coverage}");
-            // Runs without faults prove nothing.
+            // Runs in which no faults happened would prove nothing.
             let happened = [
                 coverage.crashes,
                 coverage.partitions,
@@ -47,7 +47,7 @@ fn every_seed_is_safe_and_heals() {
     }
 }
 
-/// A failing seed can be replayed only if it gives the same run each time.
+/// Each seed gives the same run every time. Otherwise a failing seed could not be replayed.
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [3, 14, 15] {
@@ -56,7 +56,7 @@ fn the_same_seed_gives_the_same_run() {
     }
 }
 
-/// Without faults each cluster elects one leader and loses nothing.
+/// Without faults, each cluster elects one leader and no member crashes.
 #[test]
 fn without_faults_one_election_is_enough() {
     let options = Options { faults: Faults::none(), ..Options::default() };

@@ -1,15 +1,16 @@
-//! Random runs of clusters of members as they ship. Owns the number of seeds of a test run: `SEED=n` tries one seed,
-//! `SEEDS=n` the first n. Does not own the simulator (`tests/simulator`).
+//! Random runs of clusters whose members are the shipped code (driver, log, store, wire format). Owns the number of
+//! seeds of a test run. `SEED=n` runs one seed; `SEEDS=n` runs the first n seeds. Does not own the simulator
+//! (`tests/simulator`).
 
 use simulator::members::run::run;
 use simulator::sweep::sweep;
 use world::seed::Seed;
 use world::settings::seeds;
 
-/// Number of seeds of an ordinary run.
+/// Number of seeds if the environment selects none.
 const SEEDS: u64 = 500;
 
-/// Acknowledged writes are kept and read, through the shipped driver, log, store and wire format.
+/// Acknowledged writes are kept and read by members that run the shipped driver, log, store and wire format.
 #[test]
 fn every_seed_is_safe_and_heals() {
     let seeds = seeds(SEEDS);
@@ -27,11 +28,11 @@ fn every_seed_is_safe_and_heals() {
         coverage.writes,
         coverage.reads,
     ];
-    // Runs without faults prove nothing.
+    // Runs in which no faults happened would prove nothing.
     assert!(!is_whole_run || happened.iter().all(|count| *count >= 20), "too little happened: {coverage}");
 }
 
-/// A failing seed can be replayed only if it gives the same run each time.
+/// Each seed gives the same run every time. Otherwise a failing seed could not be replayed.
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [3, 14, 15] {
