@@ -1,7 +1,8 @@
 //! A leader that does not know that it was deposed. It is cut off with one follower, while the other three members
-//! elect another leader and continue (raft-rs#234, etcd#20418, Raft thesis figures 3.6 and 3.7). In even cases it has
-//! transferred its leadership; in odd cases it appends writes that no other member has. Then either the links are
-//! restored and members crash during the repair of their logs, or the new leader is cut off in turn.
+//! elect another leader and continue (raft-rs#234, etcd#20418, Raft thesis figures 3.6 and 3.7). In even cases the old
+//! leader has transferred its leadership; in odd cases it appends writes that no other member has. Then there are two
+//! variants. Either the links are restored, and members crash while their logs are repaired; or the new leader is cut
+//! off, too.
 //!
 //! Owns the cases. Does not own the invariants that must hold (`invariant`).
 
@@ -23,7 +24,8 @@ use crate::sweep::catching_panics;
 /// Number of cases.
 pub const CASES: u64 = 200;
 
-/// The old leader and the follower that stays connected to it; the new leader and the two members that elect it.
+/// In `old`, the old leader and the follower that stays connected to it. In `new`, the new leader and the two members
+/// that elect it.
 struct Sides {
     old: [MemberId; 2],
     new: [MemberId; 3],
@@ -44,7 +46,7 @@ pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
     };
     profile.config.lease_reads = random.coin();
     if random.coin() {
-        // A slow disk, so that crashes find more of the repair under way.
+        // A slow disk makes it likely that crashes happen during the repair.
         profile.sync = (Duration::from_millis(5), Duration::from_millis(40));
     }
     profile.config.max_append_entries = *random.pick(&[1, 8, 64]);
@@ -58,7 +60,7 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, case: u64) -> Checked {
     let election = cluster.profile.config.election_timeout;
     let leads = |cluster: &CoreCluster| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
     until(cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "no member leads".to_owned())?;
-    // All members have the whole log, so that a transfer begins immediately.
+    // Clients pause until all members have the whole log, so that a transfer begins immediately.
     cluster.quiet();
     cluster.run_for(Duration::from_millis(300))?;
     let Some(leader) = only_leader(cluster) else { return Ok(()) };
@@ -77,7 +79,7 @@ fn depose(cluster: &mut CoreCluster, sides: &Sides, case: u64) -> Checked {
     for new in sides.new {
         for old in sides.old {
             cluster.network.cut(new, old);
-            // The link that carries `TimeoutNow` stays.
+            // Keeps the link that carries `TimeoutNow` in place.
             if !(transfers && old == sides.old[0] && new == sides.new[0]) {
                 cluster.network.cut(old, new);
             }
@@ -95,7 +97,7 @@ fn depose(cluster: &mut CoreCluster, sides: &Sides, case: u64) -> Checked {
 fn repair(cluster: &mut CoreCluster, random: &mut Random, sides: &Sides) -> Checked {
     cluster.network.mend();
     if random.below(3) == 0 {
-        // Isolates the new leader for a while. It has the newest log, of which two copies remain.
+        // Isolates the new leader for a while. Its log is the newest; two other members hold copies of it.
         for id in sides.old.into_iter().chain(sides.new).filter(|id| *id != sides.new[0]) {
             cluster.network.cut(sides.new[0], id);
             cluster.network.cut(id, sides.new[0]);

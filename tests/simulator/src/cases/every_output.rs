@@ -1,6 +1,6 @@
-//! A crash after every output. The same short run, in which members are added, promoted and removed and leadership is
-//! transferred, is repeated once for each output of any core; each time the member crashes directly after that output.
-//! Owns the runs. Each must keep the invariants and heal at the end.
+//! A crash after every output. In one short run, members are added, promoted and removed, and leadership is
+//! transferred. The run is repeated once for each output of any core. In each repetition, the core's member crashes
+//! directly after that output. Owns the runs. Each run must keep the invariants and heal at the end.
 
 use world::seed::Seed;
 
@@ -21,15 +21,15 @@ fn options(crash_after: Option<u64>) -> Options {
     Options { faults, profile: Some(profile), steps: STEPS, crash_after, ..Options::default() }
 }
 
-/// Number of outputs of this run before all faults are lifted.
+/// Returns the number of outputs that the run of seed `life` has before all faults are lifted.
 ///
 /// # Errors
-/// Returns a failure if the run fails even without a crash.
+/// Returns a failure if the run fails without a crash.
 pub fn outputs(life: Seed) -> Result<u64, Box<Failure>> {
     run(life, &options(None)).map(|coverage| coverage.outputs_under_faults)
 }
 
-/// Repeats this run with a crash after output number `output`.
+/// Repeats the run of seed `life` with a crash after output number `output`.
 ///
 /// # Errors
 /// Returns the invariant that was violated.

@@ -1,9 +1,9 @@
-//! Links that suffice for progress: every link graph of five members in which three are fully connected, and every one
-//! in which one member is connected to at least two others (openraft#2080, Cloudflare 2020). Owns the graphs. Links are
-//! cut under a running leader, whichever member that is.
+//! Links that suffice for progress: every link graph of five members in which three are fully connected, and every
+//! graph in which one member is connected to at least two others (openraft#2080, Cloudflare 2020). Owns the graphs.
+//! Links are cut while a leader runs, whichever member that leader is.
 //!
-//! Progress means that clients' writes commit and keep committing, and that elections come to an end although some
-//! members receive nothing from the leader.
+//! Progress means that clients' writes keep committing, and that elections come to an end although some members receive
+//! nothing from the leader.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ pub fn kind(graph: u64) -> Kind {
     }
 }
 
-/// Cuts all links except this graph's under a running leader; writes must commit, and elections must end.
+/// Cuts all links that are not in this graph while a leader runs. Writes must then commit, and elections must end.
 ///
 /// # Errors
 /// Returns a violation if there is no progress or elections do not end.
@@ -70,7 +70,7 @@ pub fn try_graph(graph: u64) -> Checked {
     demand_progress(graph, is_linked)
 }
 
-/// As [`try_graph`], with links cut one way at random outside one fully connected majority.
+/// Like [`try_graph`], but links fail in one direction. They are cut at random, except within one majority of three.
 ///
 /// # Errors
 /// Returns a violation if there is no progress or elections do not end.
@@ -101,7 +101,7 @@ fn demand_progress(case: u64, is_linked: impl Fn(MemberId, MemberId) -> bool) ->
     let mut cluster = catching_panics(|| CoreCluster::new(Seed(case), &options))?;
     let leads = |cluster: &CoreCluster| only_leader(cluster).is_some() && cluster.invariants.committed().0 > 3;
     until(&mut cluster, election * 10, "a fresh cluster elects a leader", leads, |_| "no member leads".to_owned())?;
-    // In odd cases clients are idle, so that no log lags and every member could win an election.
+    // In odd cases clients are idle. Then no log lags, and every member could win an election.
     let is_quiet = case % 2 == 1;
     if is_quiet {
         cluster.quiet();
@@ -114,7 +114,7 @@ fn demand_progress(case: u64, is_linked: impl Fn(MemberId, MemberId) -> bool) ->
         }
     }
     let seen = |cluster: &CoreCluster| format!("leaders {:?}, {}", cluster.leaders(), cluster.network.describe());
-    // In a star only the centre can win, and each vote that it grants delays its own campaign.
+    // In a star only the centre can win an election, and each vote that the centre grants delays its own campaign.
     cluster.run_for(election * SETTLES_WITHIN)?;
     let elections = cluster.invariants.ledger.leaderships.len();
     cluster.run_for(election * 5)?;

@@ -1,7 +1,7 @@
-//! A rolling change of lease and election timeout, so that for a while the leader has one setting and its followers
-//! have the other. In even cases both values are raised and the leader is restarted first; in odd cases both are
-//! lowered and it is restarted last. Then the leader is cut off with one follower and reads by its lease, while the
-//! others elect another leader.
+//! A rolling change of lease and election timeout. For a while, the leader has one setting and its followers have the
+//! other. In even cases both values are raised and only the leader is restarted; in odd cases both values are lowered
+//! and all members except the leader are restarted. Then the leader is cut off with one follower and reads by its
+//! lease, while the other members elect another leader.
 //!
 //! Owns the cases, each with the longest lease that the rules allow (`raft::Config::leader_lease`). Does not own the
 //! check that no read is stale (`invariant`).
@@ -28,7 +28,7 @@ pub const CASES: u64 = 60;
 /// Runs one case.
 ///
 /// # Errors
-/// Returns a violation if a read was stale or the cluster does not heal.
+/// Returns a violation if a read was stale or the cluster did not heal.
 pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
     let mut random = Random::new(Seed(case));
     let usual = Config { lease_reads: true, ..Profile::undisturbed(5).config };
@@ -66,7 +66,7 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, after: Config, case: u64
         cluster.crash(id)?;
         let is_up = |cluster: &CoreCluster| cluster.members[&id].is_up();
         until(cluster, election * 10, "a member starts again", is_up, |_| format!("{id} is down"))?;
-        // It receives messages of the leader, which is not replaced meanwhile.
+        // The restarted member receives messages from the leader, so that no other leader is elected meanwhile.
         cluster.run_for(Duration::from_millis(400))?;
     }
     if leader != first {
@@ -81,7 +81,7 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, after: Config, case: u64
     become_healthy(cluster)
 }
 
-/// Cuts the leader and one more member off from all others.
+/// Cuts off the leader, together with the first of `others`, from all other members.
 fn cut_off(cluster: &mut CoreCluster, leader: MemberId, others: &[MemberId]) {
     let stays = others[0];
     let away: Vec<MemberId> = cluster.members.keys().copied().filter(|id| ![leader, stays].contains(id)).collect();

@@ -1,5 +1,5 @@
 //! A leader whose disk stalls must be replaced within two election timeouts, even if its network and its clock work
-//! (hashicorp/raft#503, tikv#19626, etcd#15247). Owns that requirement. Each case is another seed and cluster size.
+//! (hashicorp/raft#503, tikv#19626, etcd#15247). Owns that requirement. Each case has another seed and cluster size.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub const CASES: u64 = 40;
 /// Stalls a leader's disk permanently.
 ///
 /// # Errors
-/// Returns a violation if it keeps its leadership or its successor commits nothing.
+/// Returns a violation if the leader keeps its leadership, or if its successor commits nothing.
 pub fn try_case(case: u64) -> Checked {
     let profile =
         Profile { think: (Duration::from_millis(5), Duration::from_millis(20)), ..Profile::undisturbed(3 + case % 3) };

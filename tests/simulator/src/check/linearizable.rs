@@ -1,27 +1,27 @@
-//! Checks whether a recorded history could have happened one operation at a time, each between its call and its return.
-//! Owns the search (Wing and Gong 1993, with the memory of Lowe 2017: a set of completed operations and the resulting
-//! state are never tried twice), and the partition of a history into independent parts that are searched one by one
-//! (Horn and Kroening 2015). Does not own the meaning of operations ([`super::model`]) and does not depend on the
-//! source of the history.
+//! Checks whether a recorded history could have happened one operation at a time, each operation between its call and
+//! its return. Owns the search (Wing and Gong 1993). As in Lowe 2017, the search remembers sets of completed operations
+//! with the resulting state, and tries none of them twice. Owns the partition of a history into independent parts,
+//! which are searched one by one (Horn and Kroening 2015). Does not own the meaning of operations ([`super::model`])
+//! and does not depend on the source of the history.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
 use crate::check::model::{Operation, State, Thing};
 
-/// Maximum number of sets of operations to try.
+/// Maximum number of sets of completed operations that the search tries.
 const TRIED_MAX: usize = 200_000;
 
 /// The history has no linearization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unexplained {
-    /// The operation that fitted nowhere in the longest partial linearization.
+    /// The operation that could not be appended to the longest partial linearization.
     pub stuck: Box<Operation>,
     /// Number of operations in the longest partial linearization.
     pub explained: usize,
     /// Number of operations in the history.
     pub of: usize,
-    /// Whether every order was tried; otherwise the search reached its limit.
+    /// Whether the search tried every order; otherwise it stopped at its limit.
     pub is_certain: bool,
 }
 
@@ -33,8 +33,8 @@ impl fmt::Display for Unexplained {
     }
 }
 
-/// A call or return in the history. Moments form a doubly linked list, so that operations can be taken out and put
-/// back.
+/// A call or return in the history. Moments form a doubly linked list, so that the search can remove operations and put
+/// them back.
 #[derive(Clone, Copy, Debug)]
 struct Moment {
     operation: usize,
@@ -73,8 +73,8 @@ impl Moments {
         moments
     }
 
-    /// Operations that may come next, which are those called before the first return among the remaining operations;
-    /// and the operation that returns first.
+    /// Returns the operations that may come next, which are those called before the first return among the remaining
+    /// operations. Also returns the operation that returns first.
     fn candidates(&self) -> (Vec<usize>, usize) {
         let mut candidates = Vec::new();
         let mut moment = self.list[self.list[END].next];
@@ -109,7 +109,7 @@ impl Moments {
 /// A partial linearization and the operations that may come next.
 struct Beginning {
     state: State,
-    /// The most probable one is last.
+    /// Operations that are not tried yet; the most probable one is last.
     left: Vec<usize>,
     /// The operation that was tried last.
     chosen: usize,
@@ -124,18 +124,18 @@ impl Beginning {
     }
 }
 
-/// Searches a linearization of a history that begins with an empty state.
+/// Searches for a linearization of a history that begins with an empty state.
 ///
 /// # Errors
-/// Returns an error if there is none, or if the search reached its limit.
+/// Returns an error if there is no linearization, or if the search reached its limit.
 pub fn check(history: &[Operation]) -> Result<(), Unexplained> {
     parts(history).iter().try_for_each(|part| check_part(part))
 }
 
-/// The independent parts of a history, each in the order of the history; no two parts share a register or lease.
+/// Splits a history into independent parts, each in the order of the history. No two parts share a register or lease.
 fn parts(history: &[Operation]) -> Vec<Vec<&Operation>> {
     let mut group_of: BTreeMap<Thing, usize> = BTreeMap::new();
-    // The root of each group is the lowest position in it.
+    // Operations with the same root belong to the same group. The root is the lowest position in the group.
     let mut roots: Vec<usize> = (0..history.len()).collect();
     let find = |roots: &mut Vec<usize>, mut place: usize| {
         while roots[place] != place {
@@ -170,7 +170,7 @@ fn check_part(history: &[&Operation]) -> Result<(), Unexplained> {
     let mut now = Beginning::new(State::default(), &moments, history);
     loop {
         let Some(operation) = now.left.pop() else {
-            // The operation that returns first cannot be placed any more, so the last choice was wrong.
+            // The operation that returns first can no longer be placed, so the latest choice was wrong.
             if furthest.as_ref().is_none_or(|furthest| furthest.explained < way.len()) {
                 let stuck = Box::new(history[now.returns_first].clone());
                 furthest = Some(Unexplained { stuck, explained: way.len(), of: history.len(), is_certain: true });

@@ -1,12 +1,12 @@
-//! A model of registers and leases, for the check of histories. Owns which answers a call may get and which state
-//! follows. Written independently of the simulated state machine, so that each checks the other.
+//! A model of registers and leases, for the check of histories. Owns which answers a call may get, and the state after
+//! the call. The model is written independently of the simulated state machine, so that each of the two checks the other.
 
 use crate::command::{Action, Answer, LeaseId, Step};
 
 /// A call with its result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Reads some registers at one moment; 0 stands for a register that is not set.
+    /// Reads some registers at the same moment. The value 0 means that a register is not set.
     Read {
         /// Each register with the value that was read.
         found: Vec<(u64, u64)>,
@@ -20,20 +20,21 @@ pub enum Call {
     },
 }
 
-/// One operation of a history. No two calls or returns in a history have the same time.
+/// One operation of a history. All calls and returns in a history have different times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// Time of the call.
     pub called: u64,
     /// Time of the return.
     pub returned: u64,
-    /// Probable position among the operations. The search tries low ones first; the result does not depend on it.
+    /// Probable position among the operations. The search tries low positions first; its result does not depend on
+    /// them.
     pub place: u64,
     /// The call.
     pub call: Call,
 }
 
-/// A register or lease, which operations may share. Operations that share none are independent of each other.
+/// A register or lease, which several operations may use. Operations that use no common object are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Thing {
     /// A register.
@@ -43,8 +44,8 @@ pub enum Thing {
 }
 
 impl Call {
-    /// Everything that the call reads or changes, except the registers attached to a lease: those share the lease
-    /// already.
+    /// Everything that the call reads or changes, except the registers attached to a lease. The puts that attached such
+    /// registers touch the lease themselves.
     #[must_use]
     pub fn touches(&self) -> Vec<Thing> {
         match self {
@@ -72,7 +73,7 @@ impl Call {
     }
 }
 
-/// A register that is set.
+/// Content of a register that is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Register {
     key: u64,
@@ -80,7 +81,7 @@ struct Register {
     lease: LeaseId,
 }
 
-/// Registers that are set, and leases with the number of keep-alives of each; both sorted.
+/// The registers that are set, and the leases with the number of keep-alives of each; both lists are sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct State {
     registers: Vec<Register>,
@@ -88,7 +89,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state after this call, or `None` if the call cannot have had this result.
+    /// Returns the state after this call; `None` if the call cannot have had this result.
     #[must_use]
     pub fn after(&self, call: &Call) -> Option<Self> {
         match call {

@@ -6,7 +6,7 @@ use raft::MemberId;
 use world::network::Network;
 use world::seed::Random;
 
-/// Restores all links, then may cut some. Returns a description of the cut links; `None` if none is cut.
+/// Restores all links, and may then cut some. Returns a description of the cut links; `None` if no link is cut.
 pub fn cut(network: &mut Network, random: &mut Random, mut ids: Vec<MemberId>, leaders: &[MemberId]) -> Option<String> {
     network.mend();
     if random.chance(400_000) {
@@ -20,11 +20,11 @@ pub fn cut(network: &mut Network, random: &mut Random, mut ids: Vec<MemberId>, l
     for (at, from) in ids.iter().enumerate() {
         for (place, to) in ids.iter().enumerate() {
             let is_cut = match shape {
-                // Two halves; a member that only sends; a member that only receives.
+                // In order: two halves; a member that only sends; a member that only receives.
                 0 => (at < split) != (place < split),
                 1 => *to == victim,
                 2 => *from == victim,
-                // An isolated member; a chain, in which each member reaches only its neighbours.
+                // In order: an isolated member; a chain, in which each member reaches only its neighbours.
                 3 => *from == victim || *to == victim,
                 4 => at.abs_diff(place) > 1,
                 _ => random.chance(350_000),

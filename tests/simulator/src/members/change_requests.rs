@@ -1,5 +1,5 @@
-//! Requests membership changes of a cluster of members, by the call that the admin service makes. Does not own which
-//! change comes next (`crate::churn`).
+//! Requests membership changes of a cluster of members, with the same call as the admin service. Does not own the
+//! choice of the next change (`crate::churn`).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -54,7 +54,7 @@ impl MemberCluster {
         self.note(|| format!("{leader} gets a request for voters {:?}, learners {learners:?}", next.voters));
         let change = Change { expected, voters: next.voters, learners, members };
         super::start_call(async move { handle.change(change).await });
-        // Noted now, so that disk faults know which disks matter.
+        // The turn is taken now, so that disk faults take the new configuration into account.
         self.take_turn(leader)
     }
 }

@@ -1,5 +1,5 @@
-//! Clients of a cluster of members: they call the handle that the API uses, and wait as the API does. Owns the calls
-//! under way and the histories. Checks the answers to failed calls against the log.
+//! Clients of a cluster of members. A client calls the handle that the API uses, and waits for the answer as the API
+//! does. Owns the open calls and the histories. Checks the answers to failed calls against the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,7 +25,7 @@ use crate::members::start_call;
 
 type Answering<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// Answer that a client waits for.
+/// The answer for which a client waits.
 enum Waiting {
     Write(Action, Answering<Result<Committed, ProposeError>>),
     Read(Vec<u64>, Answering<Result<Arc<Published>, ReadError>>),
@@ -48,13 +48,13 @@ struct Unknown {
 /// All clients, their calls and histories.
 #[derive(Default)]
 pub(super) struct Clients {
-    /// Number of the latest operation; the values that an operation writes follow from it.
+    /// Number of the latest operation. Each operation writes values that are computed from its number.
     operations: u64,
     open: BTreeMap<u64, Open>,
     unknown: BTreeMap<u64, Unknown>,
-    /// Writes that were refused with nothing written.
+    /// Writes that members refused, with the answer that nothing was written.
     refused: BTreeSet<u64>,
-    /// Time at which a write was first seen to be committed, and its position in the log.
+    /// For each committed write, the time at which its commit was first seen, and its position in the log.
     committed: BTreeMap<u64, (u64, u64)>,
     history: Vec<Operation>,
     guesses: BTreeMap<u64, u64>,
@@ -79,7 +79,7 @@ fn number(value: &[u8]) -> u64 {
     value.first_chunk().map_or(0, |digits| u64::from_be_bytes(*digits))
 }
 
-/// Encodes a number; some encodings are longer than others.
+/// Encodes a number. The length depends on the number, so that values differ in size.
 fn value(number: u64, padding_max: u64) -> Bytes {
     let mut bytes = number.to_be_bytes().to_vec();
     let padding = number.wrapping_mul(7_919) % (padding_max + 1);
@@ -91,7 +91,7 @@ fn put(key: u64, number: u64, padding_max: u64) -> Put {
     Put { key: name(key), value: value(number, padding_max), ..Put::default() }
 }
 
-/// A comparison with the value of a register; 0 means that it is not set.
+/// A comparison with the value of a register; 0 means that the register is not set.
 fn compare(Compare { key, value: number }: &Compare, padding_max: u64) -> mvcc::Compare {
     let operand = match number {
         0 => Operand::Version(0),
@@ -108,7 +108,8 @@ fn op(step: &Step, padding_max: u64) -> Op {
     }
 }
 
-/// Request of the API for an action. A put of a marker contains the operation, so that it is recognized in the log.
+/// Command of the API for an action. A transaction puts a marker with its number first, so that its log entry can be
+/// recognized.
 fn command(operation: u64, action: &Action, padding_max: u64) -> Command {
     let Action::Transaction { compares, then, otherwise } = action else { unreachable!("this workload has no leases") };
     if let ([], [Step::Put { key, value, .. }]) = (&compares[..], &then[..])
@@ -127,7 +128,7 @@ fn command(operation: u64, action: &Action, padding_max: u64) -> Command {
     })
 }
 
-/// Answer of a member, as in the history.
+/// Answer of a member, in the form that the history stores.
 fn answer(response: &Response) -> Answer {
     let Response::Txn(txn) = response else { return Answer::Transaction { succeeded: true, read: Vec::new() } };
     let read = txn.responses.iter().filter_map(|each| match each {
@@ -137,7 +138,7 @@ fn answer(response: &Response) -> Answer {
     Answer::Transaction { succeeded: txn.succeeded, read: read.collect() }
 }
 
-/// Operation of a command in the log, found by the number that it would write first.
+/// Number of the operation that proposed a command, derived from the first value that the command would write.
 fn operation_of(command: &Command) -> Option<u64> {
     let first = match command {
         Command::Put(put) => Some(put),
@@ -147,10 +148,10 @@ fn operation_of(command: &Command) -> Option<u64> {
     first.map(|put| number(&put.value) / VALUES)
 }
 
-/// Positions reserved for each entry: for its commands, and for a read after them.
+/// Number of positions for each entry: one for each of its commands, and the last one for a read after the entry.
 const ORDERS: u64 = 1 << 12;
 
-/// Position of a command of an entry among all operations.
+/// Position of a command among all operations, where `order` is the command's place in its entry.
 fn place(index: Index, order: u64) -> u64 {
     index.0 * ORDERS + order
 }
@@ -163,7 +164,7 @@ impl Clients {
         Self { served: vec![0; count], ..Self::default() }
     }
 
-    /// Begins a call at a member; without a `client` no client waits for the answer.
+    /// Begins a call at a member. `client`: the client that waits for the answer; `None` if no client waits.
     pub(super) fn begin(
         &mut self,
         random: &mut Random,
@@ -185,7 +186,7 @@ impl Clients {
         self.open.insert(operation, Open { client, at, called, waiting });
     }
 
-    /// Draws operation `number`: an action, or a read of some registers.
+    /// Chooses operation `number` at random: an action, or the registers of a read.
     fn next_change(&self, random: &mut Random, keys: u64, number: u64) -> Result<Action, Vec<u64>> {
         let (key, other, value) = (random.below(keys), random.below(keys), number * VALUES);
         let guess = |key| self.guesses.get(&key).copied().unwrap_or(0);
@@ -212,7 +213,7 @@ impl Clients {
         start_call(async move { handle.propose(Command::Compact(Compact { revision, physical: false })).await });
     }
 
-    /// Polls every call at a member. Returns clients that no longer wait.
+    /// Polls every open call at a member. Returns the clients whose calls have ended.
     ///
     /// # Errors
     /// Returns a violation if an answer contradicts the log.
@@ -250,7 +251,7 @@ impl Clients {
         Ok(freed)
     }
 
-    /// Ends all calls at a member that is gone. Returns clients that no longer wait.
+    /// Ends all calls at a member that has stopped. Returns the clients of these calls.
     pub(super) fn lose(&mut self, at: MemberId) -> Vec<usize> {
         let mut freed = Vec::new();
         for (operation, open) in self.open.extract_if(.., |_, open| open.at == at) {
@@ -316,7 +317,7 @@ impl Clients {
     /// Notes an entry when it is first committed.
     ///
     /// # Errors
-    /// Returns a violation if the entry holds a command that was refused, or one that is already committed.
+    /// Returns a violation if the entry contains a command that was refused, or one that was committed before.
     pub(super) fn committed(&mut self, index: Index, payload: Bytes) -> Checked {
         let batch = Batch::decode(payload)
             .map_err(|reason| Violation { invariant: "entries can be read", seen: reason.to_string() })?;
@@ -337,7 +338,7 @@ impl Clients {
         })
     }
 
-    /// Checks all histories. A write of unknown outcome happened if and only if it is committed.
+    /// Checks all histories. A write of unknown outcome counts as happened if and only if it is committed.
     ///
     /// # Errors
     /// Returns a violation if a history is not linearizable.

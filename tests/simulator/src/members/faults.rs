@@ -13,10 +13,10 @@ use crate::members::{Event, MemberCluster};
 const DRIFT_MAX: u64 = 200_000;
 /// Maximum jump of a wall clock.
 const JUMP_MS_MAX: u64 = 3 * 24 * 3_600 * 1_000;
-/// Maximum time for the leadership transfer of a member that is stopping.
+/// Maximum time that a stopping member waits for its leadership transfer.
 const TRANSFER_MAX: Duration = Duration::from_millis(500);
 
-/// Whether a fault strikes at single moments, rather than continuously.
+/// Returns whether a fault strikes at single moments here. Other faults act continuously.
 pub(super) fn strikes(fault: Fault) -> bool {
     use Fault::{Clock, Crash, NoSpace, Partition, Pause, Stall, SyncError, Transfer, Wipe};
     matches!(fault, Clock | Crash | NoSpace | Partition | Pause | Stall | SyncError | Transfer | Wipe)
@@ -90,7 +90,7 @@ impl MemberCluster {
         self.note(|| format!("the clocks of {id}: a jump of {jump} ms, or {rate} us per second"));
     }
 
-    /// Transfers leadership for no reason, or because the member stops, as it does in a rolling upgrade.
+    /// Requests a leadership transfer. With a probability of 1/2 the member then stops, as in a rolling upgrade.
     fn transfer_leadership(&mut self, id: MemberId) -> Checked {
         let target = self.random.coin().then(|| {
             let ids: Vec<MemberId> = self.members.keys().copied().collect();

@@ -1,5 +1,5 @@
-//! A whole member that is moved step by step, and its disk in memory. Owns what a crash loses and the check of what a
-//! restart finds.
+//! A whole member that runs step by step, and its disk in memory. Owns the state that a crash loses, and the check of
+//! the state that a restart finds.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -18,7 +18,7 @@ use world::disk::Disk;
 use crate::churn::info;
 use crate::invariant::{Checked, Violation, ensure};
 
-/// Small, so that segments are often created and removed.
+/// Size of a segment; small, so that segments are often created and removed.
 const SEGMENT_BYTES: u64 = 16 << 10;
 /// Directory of the member.
 const DIR: &str = "/member";
@@ -26,17 +26,17 @@ const DIR: &str = "/member";
 /// State of a member.
 #[derive(Debug)]
 pub(super) enum State {
-    /// Running.
+    /// The member runs.
     Up(Box<SteppedMember>),
-    /// Stopped; will restart.
+    /// The member has stopped and will restart.
     Down,
-    /// Stopped for good; its tombstone is on its disk.
+    /// The member has stopped for good, and its disk holds a tombstone.
     Buried,
-    /// Destroyed: removed by the operator, or its disk is lost.
+    /// The operator has removed and destroyed the member, or the member's disk is lost.
     Gone,
 }
 
-/// A write that the core requested and that is not known to be on the disk.
+/// A write that the core requested and that is not reported durable yet.
 #[derive(Clone, Debug)]
 enum UnderWay {
     Persist(Persist),
@@ -59,7 +59,7 @@ impl UnderWay {
     }
 }
 
-/// Events planned for a member; dropped at a restart.
+/// Planned events of a member; a restart drops them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Planned {
     /// Number and time of the latest planned turn.
@@ -85,16 +85,17 @@ pub(super) struct Member {
     pub(super) stalled_until: Duration,
     /// The disk is full before this time.
     pub(super) full_until: Duration,
-    /// Set when the disk failed; a shipped process would exit then.
+    /// Whether the disk has failed. The shipped process would then exit.
     pub(super) disk_failed: Arc<AtomicBool>,
-    /// Whether the driver has stopped. The writes that it requested are still carried out before the process exits.
+    /// Whether the driver has stopped. The writes that the driver requested are still carried out before the process
+    /// exits.
     pub(super) has_ended: bool,
     identity: ClusterIdentity,
     under_way: VecDeque<UnderWay>,
 }
 
 impl Member {
-    /// A member with an empty disk, to be bootstrapped with this configuration.
+    /// A member with an empty disk, which the first start bootstraps with this configuration.
     pub(super) fn new(id: MemberId, clock: Clock, bootstrap: Configuration) -> Self {
         let identity = ClusterIdentity {
             cluster_id: ClusterId([7; 16]),
@@ -133,7 +134,7 @@ impl Member {
         }
     }
 
-    /// Limits the space of the disk to what it uses while it is full.
+    /// While the disk must appear full, limits it to the bytes that it already uses; otherwise lifts the limit.
     pub(super) fn limit_space(&self, now: Duration) {
         let limit = (self.full_until > now).then(|| self.disk.used_bytes());
         self.disk.limit_bytes(limit);
@@ -143,7 +144,7 @@ impl Member {
         matches!(self.state, State::Up(_))
     }
 
-    /// Reads the disk, and bootstraps it if it is blank.
+    /// Reads the disk. Bootstraps the disk first if it is blank.
     pub(super) fn read_disk(&self, trailing_entries: u64, salt: u64) -> Result<Recovered, String> {
         let failed = Arc::clone(&self.disk_failed);
         failed.store(false, Ordering::Relaxed);
@@ -184,7 +185,7 @@ impl Member {
         }));
     }
 
-    /// Notes a write that the member reported durable, and repeats it on the shadow disk.
+    /// Notes that the member reported a write durable, and makes the same write on the shadow disk.
     pub(super) fn note_written(&mut self, written: Written, shadow: &mut Disk) {
         match written {
             Written::Persisted(group) => {
@@ -203,10 +204,11 @@ impl Member {
         }
     }
 
-    /// Checks a start after the process ended: any prefix of the writes under way may be on the disk.
+    /// Checks what a start finds after the process ended. Of the writes in progress, any prefix may be on the disk.
     ///
     /// # Errors
-    /// Returns a violation if the start does not find what was acknowledged, followed by such a prefix.
+    /// Returns a violation if the start does not find all acknowledged writes, followed by a prefix of those in
+    /// progress.
     pub(super) fn check_found(&mut self, found: &Restored, shadow: &Disk) -> Checked {
         const NAME: &str = "a restart finds what was acknowledged";
         let id = self.id;
@@ -242,7 +244,7 @@ impl Member {
                 invariant: NAME,
                 seen: format!("{id} starts with {entry:?}, which the core never wrote"),
             })?;
-            // Term and vote are written first (Raft thesis §3.8).
+            // Term and vote must be on disk before the entries that were written with them (Raft thesis §3.8).
             let newest = under_way.iter().take(place + 1).filter_map(UnderWay::hard_state).next_back();
             let newest = newest.unwrap_or(acknowledged.hard_state);
             ensure(found.hard_state.term >= newest.term, NAME, || {

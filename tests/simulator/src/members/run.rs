@@ -1,4 +1,4 @@
-//! The run of one seed of a cluster of members: the safety phase with its faults, then all faults are lifted and the
+//! The run of one seed of a cluster of members. In the first phase faults strike; then all faults are lifted and the
 //! cluster must heal. Owns the phases and the verdict.
 
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::invariant::{Checked, Violation, ensure};
 use crate::members::{Event, MemberCluster};
 use crate::sweep::{Failure, catching_panics};
 
-/// Turns of members after which all faults are lifted.
+/// Number of turns of members after which all faults are lifted.
 const TURNS: u64 = 3_000;
-/// Simulated time after which all faults are lifted, if there were fewer turns.
+/// Simulated time after which all faults are lifted, even if fewer turns were taken.
 const TIME_MAX: Duration = Duration::from_secs(300);
 /// Time for which clients are served after all faults are lifted.
 const SERVE: Duration = Duration::from_secs(20);
@@ -23,10 +23,10 @@ const SERVE: Duration = Duration::from_secs(20);
 const WHOLE: Duration = Duration::from_secs(60);
 /// Interval between two checks of a condition.
 const LOOK: Duration = Duration::from_millis(250);
-/// Trace lines that a failure prints.
+/// Number of trace lines that a failure prints.
 const LINES: usize = 200;
 
-/// Faults that strike here. Damaged records are left to the tests of `storage`.
+/// Faults that strike clusters of members. Damaged records are covered by the tests of `storage` instead.
 #[must_use]
 pub fn faults() -> Faults {
     Faults::all().filter(|fault| !matches!(fault, Fault::Damage | Fault::Misdirect))
@@ -90,7 +90,7 @@ fn phases(cluster: &mut MemberCluster) -> Checked {
 }
 
 impl MemberCluster {
-    /// Restores links, restarts members and ends delays. Destroyed members and disks stay destroyed.
+    /// Ends all faults: restores links, restarts members and ends delays. Destroyed members and disks stay destroyed.
     fn lift_all_faults(&mut self) -> Checked {
         self.note(|| "all faults are lifted".to_owned());
         self.is_healing = true;
@@ -113,7 +113,7 @@ impl MemberCluster {
     }
 
     fn into_parts(mut self) -> (Coverage, super::Clients, Vec<String>) {
-        // Equal hashes also need an equal number of draws.
+        // The hash includes the next random number, so that runs with equal hashes drew equally many numbers.
         let chance = self.random.number();
         self.trace_hash.add(self.agenda.now(), 20, &chance);
         let coverage = Coverage {

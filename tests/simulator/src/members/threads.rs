@@ -1,5 +1,5 @@
-//! Times at which the threads of a member run, and the checks of their work before any other member learns of it. Owns
-//! the duration of each thread's work.
+//! Owns the times at which the threads of a member run, and the duration of their work. Checks the work of each thread
+//! before any other member learns of it.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::members::process::State;
 use crate::members::{Event, MemberCluster};
 use crate::trace;
 
-/// Interval between two attempts to write to a full disk, as of the log's thread.
+/// Interval between two attempts to write to a full disk, as in the shipped log thread.
 const FULL_RETRY: Duration = Duration::from_secs(1);
-/// Delay until the core's thread does new work.
+/// Minimum and maximum delay until the core's thread starts on new work.
 const REACTION: (Duration, Duration) = (Duration::from_micros(10), Duration::from_millis(2));
 
 impl MemberCluster {
-    /// Plans the pending work of the member's threads.
+    /// Plans the events in which the member's threads do their pending work.
     pub(super) fn plan_threads(&mut self, id: MemberId) -> Checked {
         if self.members[&id].disk_failed.load(Ordering::Relaxed) {
             self.coverage.failed_syncs += 1;
@@ -65,7 +65,7 @@ impl MemberCluster {
         self.look_at_calls(id)
     }
 
-    /// Stops a member whose driver has stopped and whose writes are all carried out.
+    /// Ends the process of a member whose driver has stopped and whose writes are all carried out.
     fn end(&mut self, id: MemberId) {
         let member = self.members.get_mut(&id).expect("every member is known");
         member.state = State::Down;
@@ -91,7 +91,7 @@ impl MemberCluster {
         self.plan_threads(id)
     }
 
-    /// Runs one turn of the core's thread, and checks it before any of its outputs leaves the member.
+    /// Runs one turn of the core's thread, and checks the turn before any of its outputs leaves the member.
     pub(super) fn take_turn(&mut self, id: MemberId) -> Checked {
         self.coverage.steps += 1;
         let member = self.members.get_mut(&id).expect("every member is known");

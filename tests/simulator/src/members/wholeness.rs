@@ -1,5 +1,5 @@
-//! Conditions of a healed cluster of members: one leader, a settled configuration of living members, one log, one state,
-//! and no removed member that still campaigns.
+//! Conditions of a healed cluster of members: there is one leader and one settled configuration of living members, logs
+//! and states are equal, and no removed member still campaigns.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::members::MemberCluster;
 use crate::members::process::Member;
 
 impl MemberCluster {
-    /// Condition that is not met yet; `None` if the cluster is healed.
+    /// The first condition that is not met yet; `None` if the cluster is healed.
     pub(super) fn missing(&self) -> Option<String> {
         let leaders = self.leaders();
         let [leader] = leaders[..] else { return Some(format!("one leader, not {leaders:?}")) };
@@ -40,8 +40,8 @@ impl MemberCluster {
     }
 }
 
-/// Whether a removed member campaigns among members that know of its removal. If all members that it knows are
-/// destroyed, only the operator can stop it.
+/// Returns whether a removed member campaigns among members that know of its removal. If all members that the removed
+/// member knows are destroyed, only the operator can stop it.
 fn campaigns_among(member: &Member, everyone: &BTreeSet<MemberId>) -> bool {
     member.process().is_some_and(|process| {
         let known = &process.raft().configuration().0.voters;

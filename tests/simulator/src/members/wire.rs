@@ -1,4 +1,5 @@
-//! Messages and snapshots between members, in their wire format. Owns their delivery over the simulated network.
+//! Messages and snapshots that members send to each other, in the shipped wire format. Owns their delivery over the
+//! simulated network.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::invariant::{Checked, Violation};
 use crate::members::process::Member;
 use crate::members::{Event, MemberCluster};
 
-/// Lost messages whose broken connection is noticed, per million.
+/// Lost messages after which the sender notices a broken connection, per million.
 const LOSS_NOTICED: u32 = 300_000;
 
 impl MemberCluster {

@@ -1,4 +1,4 @@
-//! Tests of the search: linearizable and other histories, and a comparison with brute force.
+//! Tests of the search: histories that are linearizable, histories that are not, and a comparison with brute force.
 
 use world::seed::{Random, Seed};
 
@@ -36,7 +36,7 @@ fn cas(called: u64, returned: u64, expected: u64, value: u64, succeeded: Option<
     act(called, returned, Action::compare_and_swap(X, expected, value), answer)
 }
 
-/// A transaction that puts `set` if `holds` holds.
+/// A transaction that sets the registers in `set` if the registers in `holds` have the given values.
 fn transaction(called: u64, returned: u64, holds: &[(u64, u64)], set: &[(u64, u64)], succeeded: bool) -> Operation {
     let compares = holds.iter().map(|(key, value)| Compare { key: *key, value: *value }).collect();
     let then = set.iter().map(|(key, value)| Step::Put { key: *key, value: *value, lease: LeaseId::NONE }).collect();
@@ -48,7 +48,7 @@ fn done(called: u64, returned: u64, action: Action) -> Operation {
     act(called, returned, action, Some(Answer::Done))
 }
 
-/// Grants a lease and attaches one register to it, at moments 1 to 4.
+/// Operations at moments 1 to 4: grant a lease, and attach one register to it.
 fn leased(value: u64) -> [Operation; 2] {
     [done(1, 2, Action::Grant { lease: LEASE }), act(3, 4, Action::put(X, value, LEASE), None)]
 }
@@ -67,11 +67,12 @@ fn linearizable_histories_of_one_register_are_accepted() {
     let histories: [&[Operation]; 6] = [
         &[],
         &[get(1, 2, 0)],
-        // A read concurrent with a write may see it or not, whichever returns first.
+        // A read concurrent with a write may return the old or the new value, in whichever order the two operations
+        // return.
         &[put(1, 6, 1), get(2, 3, 1), get(4, 5, 1)],
         &[put(1, 6, 1), get(2, 3, 0), get(4, 5, 1)],
         &[put(1, 2, 1), cas(3, 8, 1, 2, Some(true)), cas(4, 7, 2, 3, Some(true)), get(9, 10, 3)],
-        // The outcome of the write is unknown; the read that follows shows that it happened.
+        // The outcome of the compare-and-swap is unknown. The later read shows that the compare-and-swap happened.
         &[put(1, 2, 1), cas(3, 4, 1, 2, None), get(5, 6, 2)],
     ];
     histories.into_iter().for_each(assert_explained);
@@ -80,17 +81,19 @@ fn linearizable_histories_of_one_register_are_accepted() {
 #[test]
 fn other_histories_of_one_register_are_rejected() {
     let histories: [&[Operation]; 8] = [
-        // A read before the write, a stale read, a lost update.
+        // In order: a read of a value that is not written yet, a stale read, a lost write.
         &[get(1, 2, 1), put(3, 4, 1)],
         &[put(1, 2, 1), put(3, 4, 2), get(5, 6, 1)],
         &[put(1, 2, 1), get(3, 4, 0)],
-        // The new value, then the old one: two reads concurrent with one write contradict each other.
+        // Both reads are concurrent with one write. The first read returns the new value, and the second read the old
+        // value.
         &[put(1, 8, 1), get(2, 3, 1), get(4, 5, 0)],
         // Two readers see two writes in different orders.
         &[put(1, 20, 1), put(2, 21, 2), get(3, 4, 1), get(5, 6, 2), get(7, 8, 1)],
         // Two compare-and-swaps of the same value both succeed.
         &[put(1, 2, 1), cas(3, 8, 1, 2, Some(true)), cas(4, 7, 1, 3, Some(true))],
-        // One fails although no client had changed the value; one succeeds although no client had written it.
+        // The first compare-and-swap fails although the value was the expected one. The second succeeds although its
+        // expected value was never written.
         &[put(1, 2, 1), cas(3, 4, 1, 2, Some(false))],
         &[put(1, 2, 1), cas(3, 4, 5, 6, Some(true))],
     ];
@@ -99,7 +102,7 @@ fn other_histories_of_one_register_are_rejected() {
 
 #[test]
 fn linearizable_histories_of_registers_and_leases_are_accepted() {
-    // A concurrent read sees the state before or after a transaction, but nothing in between.
+    // A concurrent read sees the state before or after a transaction, but no state in between.
     let whole = transaction(1, 10, &[], &[(X, 1), (Y, 2)], true);
     assert_explained(&[whole.clone(), read(2, 3, &[(X, 0), (Y, 0)]), read(4, 5, &[(Y, 2), (X, 1)])]);
     assert_explained(&[
@@ -109,8 +112,8 @@ fn linearizable_histories_of_registers_and_leases_are_accepted() {
     ]);
     let [grant, attach] = leased(7);
     let expire = |called, returned, kept| act(called, returned, Action::Expire { lease: LEASE, kept }, None);
-    // After a keep-alive, a late expiry changes nothing. Without one, the register is deleted before or after a
-    // concurrent read.
+    // After a keep-alive, a late expiry changes nothing. Without a keep-alive, the expiry deletes the register before
+    // or after a concurrent read.
     assert_explained(&[
         grant.clone(),
         attach.clone(),
@@ -119,7 +122,7 @@ fn linearizable_histories_of_registers_and_leases_are_accepted() {
         get(9, 10, 7),
     ]);
     assert_explained(&[grant.clone(), attach.clone(), expire(5, 10, 0), get(6, 7, 7), get(8, 9, 0)]);
-    // A register that was put again without the lease stays.
+    // A register stays if a later put detached it from the lease.
     assert_explained(&[grant, attach, put(5, 6, 8), done(7, 8, Action::Revoke { lease: LEASE }), get(9, 10, 8)]);
 }
 
@@ -127,7 +130,7 @@ fn linearizable_histories_of_registers_and_leases_are_accepted() {
 fn a_torn_transaction_is_rejected() {
     let whole = transaction(1, 10, &[], &[(X, 1), (Y, 2)], true);
     assert_unexplained(&[whole.clone(), read(2, 3, &[(X, 1), (Y, 0)])]);
-    // Also if it is seen by two reads of one register each.
+    // The same contradiction, seen by two reads of one register each.
     assert_unexplained(&[whole, get(2, 3, 1), read(4, 5, &[(Y, 0)])]);
     let reads_otherwise = Action::Transaction {
         compares: vec![Compare { key: X, value: 1 }],
@@ -140,11 +143,11 @@ fn a_torn_transaction_is_rejected() {
 
 #[test]
 fn write_skew_is_rejected() {
-    // Each transaction found the other's register unset and put its own: one of them must have come second.
+    // Each transaction found the other's register unset and set its own. One of the two must have happened second.
     let (one, other) = (transaction(1, 8, &[(X, 0)], &[(Y, 1)], true), transaction(2, 7, &[(Y, 0)], &[(X, 1)], true));
     assert_unexplained(&[one.clone(), other.clone()]);
     assert_unexplained(&[one, other, read(9, 10, &[(X, 1), (Y, 1)])]);
-    // The outcomes are unknown, and a read sees both writes.
+    // The outcomes of both transactions are unknown, and a read sees the writes of both.
     let unknown = |mut skewed: Operation| {
         if let Call::Act { answer, .. } = &mut skewed.call {
             *answer = None;
@@ -161,11 +164,11 @@ fn registers_of_a_revoked_lease_are_not_read_again() {
     let [grant, attach] = leased(7);
     let revoke = done(5, 6, Action::Revoke { lease: LEASE });
     assert_unexplained(&[grant.clone(), attach.clone(), revoke.clone(), get(7, 8, 7)]);
-    // A read sees one of two attached registers deleted, and the other not.
+    // A read sees that one of two attached registers is deleted and the other is not.
     let second = act(5, 6, Action::put(Y, 8, LEASE), None);
     let revoking = done(7, 12, Action::Revoke { lease: LEASE });
     assert_unexplained(&[grant.clone(), attach.clone(), second, revoking, read(8, 9, &[(X, 7), (Y, 0)])]);
-    // The lease deleted a register that was detached; the lease was kept alive after its end.
+    // The revoked lease deleted a register that was detached. The lease was kept alive after its end.
     assert_unexplained(&[
         grant.clone(),
         attach.clone(),
@@ -181,14 +184,14 @@ fn a_lease_that_was_kept_alive_does_not_expire() {
     let [grant, attach] = leased(7);
     let keep = done(5, 6, Action::KeepAlive { lease: LEASE });
     let expire = Action::Expire { lease: LEASE, kept: 0 };
-    // With or without an answer of the leader, even if the decision was older than the keep-alive.
+    // This also holds if the leader gave no answer, or decided on the expiry before the keep-alive.
     assert_unexplained(&[grant.clone(), attach.clone(), keep.clone(), done(7, 8, expire.clone())]);
     assert_unexplained(&[grant.clone(), attach.clone(), keep.clone(), act(7, 8, expire.clone(), None), get(9, 10, 0)]);
-    // A lease that no client ended still exists.
+    // A lease still exists if no operation ended it.
     assert_unexplained(&[grant, attach, get(5, 6, 0)]);
 }
 
-/// Brute force: tries every order of all operations that respects their times.
+/// Tries every order of all operations that respects their times.
 fn is_linearizable_by_brute_force(left: &[Operation], state: &State) -> bool {
     let Some(first_return) = left.iter().map(|operation| operation.returned).min() else { return true };
     (0..left.len()).filter(|place| left[*place].called < first_return).any(|place| {
