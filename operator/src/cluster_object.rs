@@ -1,4 +1,4 @@
-//! The kinds of objects that belong to a cluster, as one bound. Owns nothing else.
+//! Owns the trait that combines the bounds on an object type of a cluster. Owns nothing else.
 
 use std::fmt::Debug;
 
@@ -7,7 +7,7 @@ use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A namespaced object of a kind that is known at compile time.
+/// A namespaced object whose kind is known at compile time.
 pub trait ClusterObject:
     Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned
 {

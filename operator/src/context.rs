@@ -1,5 +1,5 @@
-//! Everything that reconciliations share: client, connections to members, recorder, metrics, and this process's memory. Does not
-//! own what is remembered (`memory.rs`), nor any decision.
+//! Everything that reconciliations share: the client, connections to members, the event recorder, metrics, and the
+//! memory of this process. Does not own the contents of the memory (`memory.rs`), nor any decision.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,13 +17,13 @@ use crate::retry::Failures;
 
 /// Everything that reconciliations share.
 pub struct Context {
-    /// The Kubernetes API.
+    /// Client of the Kubernetes API.
     pub client: Client,
     /// Connections to members.
     pub members: Members,
-    /// Recorder of events.
+    /// Publishes events.
     pub recorder: Recorder,
-    /// Metrics.
+    /// The operator's metrics.
     pub metrics: Metrics,
     /// Settings that the planner needs.
     pub settings: OperatorSettings,
@@ -32,7 +32,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// The context of one process.
+    /// Creates the context of this process. `instance` names the process in its events.
     #[must_use]
     pub fn new(client: Client, settings: OperatorSettings, metrics: Metrics, instance: String) -> Self {
         let reporter = Reporter { controller: "raft-operator".to_owned(), instance: Some(instance) };
@@ -47,34 +47,35 @@ impl Context {
         }
     }
 
-    /// Works with the memory of the object with this UID. `work` runs under the lock, so it must be short and must not plan.
+    /// Runs `work` on the memory of the object with this UID. `work` holds the lock, therefore it must be short and
+    /// must not plan.
     pub fn remember<T>(&self, uid: &str, work: impl FnOnce(&mut Memory) -> T) -> T {
         lock(&self.memories).with(uid, Instant::now(), work)
     }
 
-    /// Forgets an object that was deleted.
+    /// Drops the memory of an object that was deleted.
     pub fn forget(&self, uid: &str) {
         lock(&self.memories).forget(uid);
     }
 
-    /// Delay after one more failure of this object.
+    /// Counts a failure of this object, and returns the delay before the next pass.
     pub fn failed(&self, uid: &str) -> Duration {
         self.remember(uid, |memory| memory.failures.one_more())
     }
 
-    /// Resets the failures of an object that was reconciled.
+    /// Resets the count of failures after the object was reconciled.
     pub fn succeeded(&self, uid: &str) {
         self.remember(uid, |memory| memory.failures = Failures::default());
     }
 
-    /// The zone of a node, if it was read in the last minute.
+    /// The zone of a node, if it was read in the last minute. The inner option is `None` if the node has no zone.
     pub fn zone(&self, node: &str) -> Option<Option<String>> {
         const FRESH: Duration = Duration::from_secs(60);
         let zones = lock(&self.zones);
         zones.get(node).filter(|(read, _)| read.elapsed() < FRESH).map(|(_, zone)| zone.clone())
     }
 
-    /// Keeps the zone of a node for a minute.
+    /// Remembers the zone of a node for a minute.
     pub fn keep_zone(&self, node: String, zone: Option<String>) {
         const NODES_MAX: usize = 10_000;
         let mut zones = lock(&self.zones);
@@ -86,20 +87,21 @@ impl Context {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No step under these locks leaves its data half changed, so a panic of another thread is no reason to stop here.
+    // No code leaves the data half changed while it holds such a lock. A panic in another thread is therefore no
+    // reason to stop here.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A moment of the monotonic clock as wall-clock time.
+/// Converts a time of the monotonic clock into wall-clock time.
 pub(crate) fn wall_clock(moment: Instant, now: Timestamp) -> Timestamp {
     let ago = SignedDuration::try_from(moment.elapsed()).unwrap_or(SignedDuration::ZERO);
     now.checked_sub(ago).unwrap_or(now)
 }
 
-/// Random bytes from the operating system.
+/// Reads random bytes from the operating system.
 ///
 /// # Errors
-/// Returns an error if the operating system has none. Nothing is generated.
+/// Returns an error if the operating system provides no random bytes. Nothing is generated.
 pub fn entropy() -> Result<Entropy, NoEntropy> {
     let random = rustls::crypto::ring::default_provider().secure_random;
     let (mut id, mut token) = ([0; 16], [0; 32]);
@@ -108,7 +110,7 @@ pub fn entropy() -> Result<Entropy, NoEntropy> {
     Ok(Entropy { cluster_id: u128::from_be_bytes(id), token })
 }
 
-/// The operating system has no random bytes.
+/// The operating system provides no random bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the operating system has no random bytes")]
 pub struct NoEntropy;

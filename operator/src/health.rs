@@ -1,4 +1,5 @@
-//! Liveness, readiness and metrics over HTTP. Owns the three paths. Does not own what the metrics count (`metrics.rs`).
+//! Liveness, readiness and metrics over HTTP. Owns the three paths. Does not own what the metrics count
+//! (`metrics.rs`).
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,17 +17,18 @@ use tokio::sync::Semaphore;
 
 use crate::metrics::Metrics;
 
-/// Most connections that are served at a time.
+/// Maximum number of connections that are served at the same time.
 const CONNECTIONS_MAX: usize = 64;
-/// Time in which a client must send its headers.
+/// Time within which a client must send its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether the operator can work, or wait for the lease.
+/// Whether the operator is ready to work, or to wait for the lease.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Marks the operator as ready: the Kubernetes API answers. Copies that wait for the lease are ready, too.
+    /// Marks the operator as ready, because the Kubernetes API answers. Processes that wait for the lease are ready,
+    /// too.
     pub fn reached(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -36,7 +38,7 @@ impl Readiness {
     }
 }
 
-/// Serves until it is dropped.
+/// Serves health and metrics until the future is dropped.
 ///
 /// # Errors
 /// Returns an error if the address cannot be bound. Nothing is served.

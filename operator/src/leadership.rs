@@ -1,9 +1,11 @@
-//! One active operator, by a Lease. Owns acquiring, renewing and releasing it. Does not own what the holder does (`run.rs`).
+//! Only one operator is active, because it must hold a Lease. Owns acquiring, renewing and releasing the Lease. Does
+//! not own what the holder does (`run.rs`).
 //!
-//! The rules are those of client-go. The lease is replaced under its resource version, so that of two candidates one fails. Whether
-//! the holder is alive is judged by the time since this process last saw the lease change, on its own monotonic clock, never by
-//! the times written in the lease. A process releases the lease on shutdown, and ends when it loses it. Two operators may still
-//! overlap for a moment; every action is safe under that.
+//! The rules are those of client-go. A write of the lease names the resource version that was read, so that only one
+//! of two candidates succeeds. A process considers the holder alive while less than the lease duration has passed
+//! since the process last saw the lease change. It measures this time on its own monotonic clock, and never uses the
+//! times in the lease. A process releases the lease on shutdown, and ends when it loses the lease. Two operators may
+//! still overlap for a moment, and every action is safe in this case.
 
 use std::time::Duration;
 
@@ -14,44 +16,44 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Name of the lease; the chart's role names it, too.
+/// Name of the lease. The chart's role contains the same name.
 const LEASE: &str = "raft-operator";
 /// Time after which a lease that is not renewed expires.
 const DURATION: Duration = Duration::from_secs(15);
-/// Time after which a holder that could not renew ends.
+/// Time after which a holder ends if it could not renew the lease.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Interval at which the lease is read or renewed.
+/// Interval between reads or renewals of the lease.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// A candidate for, and later the holder of, the lease.
+/// A process that waits for the lease, and later holds it.
 pub struct Candidate {
     leases: Api<Lease>,
     identity: String,
     seen: Option<Seen>,
 }
 
-/// The lease as it last changed.
+/// The lease, as it was when this process last saw it change.
 struct Seen {
     version: Option<String>,
     at: Instant,
 }
 
-/// Why the Lease was not acquired or renewed.
+/// The reason why the lease was not acquired or renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// Another process holds it.
+    /// Another process holds the lease.
     #[error("{0} holds the lease")]
     Held(String),
-    /// The API server refused, or did not answer.
+    /// The API server refused the request or did not answer.
     #[error("the lease could not be read or written: {0}")]
     Api(#[from] kube::Error),
-    /// It is lost: this process must end.
+    /// The lease is lost, and this process must end.
     #[error("the lease could not be renewed in time: another copy may be working already")]
     Lost,
 }
 
 impl Candidate {
-    /// A candidate under `identity`, which no other process may have.
+    /// Creates a candidate. `identity` must be unique among all processes.
     #[must_use]
     pub fn new(client: Client, namespace: &str, identity: String) -> Self {
         Self { leases: Api::namespaced(client, namespace), identity, seen: None }
@@ -76,7 +78,8 @@ impl Candidate {
         }
     }
 
-    /// Renews the lease until that has failed for the renew deadline.
+    /// Renews the lease until renewals have failed for the renew deadline, or another process holds the lease. Returns
+    /// the loss.
     pub async fn keep(&mut self) -> LeaseError {
         let mut renewed = Instant::now();
         loop {
@@ -95,10 +98,10 @@ impl Candidate {
         }
     }
 
-    /// Releases the lease, so that another copy does not wait for it to expire.
+    /// Releases the lease, so that another process need not wait until it expires.
     ///
     /// # Errors
-    /// Returns an error if the API server refuses or does not answer. The lease expires by itself then.
+    /// Returns an error if the API server refuses or does not answer. The lease then expires by itself.
     pub async fn release(&mut self) -> Result<(), LeaseError> {
         let lease = self.leases.get(LEASE).await?;
         if holder(&lease) != Some(self.identity.as_str()) {
@@ -136,7 +139,7 @@ impl Candidate {
         }
     }
 
-    /// Whether the lease has expired, by this process's clock since it last saw the lease change.
+    /// Returns whether the lease has expired, by the time since this process last saw the lease change.
     fn is_expired(&self, lease: &Lease) -> bool {
         let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
         let duration = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(DURATION, Duration::from_secs);
@@ -144,7 +147,7 @@ impl Candidate {
     }
 
     async fn replace(&self, lease: &Lease, spec: LeaseSpec) -> Result<Lease, kube::Error> {
-        // Under the resource version that was read, so that a faster candidate wins.
+        // The write names the resource version that was read, therefore it fails if another candidate was faster.
         let lease = Lease { metadata: lease.metadata.clone(), spec: Some(spec) };
         self.leases.replace(LEASE, &PostParams::default(), &lease).await
     }

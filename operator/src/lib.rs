@@ -1,7 +1,7 @@
-//! Watches RaftClusters and makes the cluster match them.
+//! Watches RaftClusters, and changes the Kubernetes objects and members until they match.
 //!
-//! The shell around the planner: it observes, carries out the planner's actions, and publishes the planner's report. Owns every
-//! client, clock and source of randomness. Does not own any decision about a cluster (`plan`).
+//! The shell around the planner. It observes, carries out the planner's actions, and publishes the planner's report.
+//! Owns every client, clock and source of randomness. Does not own any decision about a cluster (`plan`).
 
 pub mod settings;
 

@@ -1,4 +1,4 @@
-//! Starts the operator: flags, logs, run. Does not own any logic.
+//! Starts the operator: reads flags, sets up logging, and calls `run`. Does not own any logic.
 
 use std::process::ExitCode;
 

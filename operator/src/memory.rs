@@ -1,5 +1,5 @@
-//! This process's memory of clusters and backups between passes. Owns only what may be lost at any time: it shortens waits and
-//! improves reports.
+//! What this process remembers about clusters and backups between passes. The memory may be lost at any time, because
+//! it only shortens waits and improves reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,29 +11,30 @@ use plan::observed::{Probe, Refusal, Warning};
 
 use crate::retry::{Failures, IdleBackoff};
 
-/// Age at which unused memory is dropped. An existing object is reconciled far more often, and no event reports every deletion.
+/// Age at which unused memory is dropped. Existing objects are reconciled far more often. Age is needed because not
+/// every deletion triggers an event.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// Memory of one cluster or backup.
 #[derive(Debug, Default)]
 pub struct Memory {
-    /// Start of each member's silence, on the monotonic clock.
+    /// Time at which each silent member's silence began, on the monotonic clock.
     pub silent: BTreeMap<Ordinal, Instant>,
     /// Ordinals that this process reserved and has not used yet.
     pub reserved: BTreeSet<Ordinal>,
-    /// Why the last membership change was refused, if it was.
+    /// The reason why the last membership change was refused; `None` if it was not refused.
     pub refusal: Option<Refusal>,
-    /// The last probe of an object store.
+    /// The last report about an object store.
     pub probe: Option<Probed>,
-    /// Time of the last write of its status.
+    /// Time of the last write of the object's status.
     pub published: Option<Instant>,
-    /// Of a backup: attempts that did not complete.
+    /// Number of attempts that did not complete the backup; unused for a cluster.
     pub attempts: Attempts,
-    /// Consecutive failed passes.
+    /// Number of consecutive failed passes.
     pub failures: Failures,
-    /// Consecutive passes without a change.
+    /// Number of consecutive passes without a change.
     pub idle: IdleBackoff,
-    /// Warnings, and the time at which they were read.
+    /// Warnings about members' objects, and the time at which they were read.
     pub warnings: Option<(Instant, BTreeMap<Ordinal, Vec<Warning>>)>,
 }
 
@@ -42,14 +43,14 @@ pub struct Memory {
 pub struct Probed {
     /// Time of the report.
     pub at: Instant,
-    /// The object store. The spec may name another one by now.
+    /// The object store of the report. The spec may name another store meanwhile.
     pub store: ObjectStore,
     /// The report.
     pub probe: Probe,
 }
 
 impl Probed {
-    /// Whether it is about this object store.
+    /// Returns whether the report is about this object store.
     #[must_use]
     pub fn is_about(&self, store: &ObjectStore) -> bool {
         self.store == *store
@@ -64,7 +65,7 @@ pub struct Memories {
 }
 
 impl Memories {
-    /// Works with the memory of one object, and drops memory that was not used for long.
+    /// Runs `work` on the memory of one object. Also drops memory that was not used for a long time.
     pub fn with<T>(&mut self, uid: &str, now: Instant, work: impl FnOnce(&mut Memory) -> T) -> T {
         let is_old = |at: Instant| now.saturating_duration_since(at) > FORGOTTEN_AFTER;
         if is_old(*self.swept.get_or_insert(now)) {
@@ -76,7 +77,7 @@ impl Memories {
         work(memory)
     }
 
-    /// Forgets an object.
+    /// Drops the memory of an object.
     pub fn forget(&mut self, uid: &str) {
         self.by_uid.remove(uid);
     }
@@ -86,7 +87,7 @@ impl Memories {
 mod tests {
     use super::*;
 
-    /// Otherwise BackupReady would be True for up to a minute for a bucket that no member accessed.
+    /// Otherwise BackupReady would be True for up to a minute although no member has accessed the new bucket.
     #[test]
     fn a_report_about_another_bucket_does_not_count() {
         let store = |bucket: &str| -> ObjectStore {
@@ -99,7 +100,7 @@ mod tests {
         assert!(!probed.is_about(&store("elsewhere")));
     }
 
-    /// No event reports every deletion, so a RaftBackup a minute would fill the memory.
+    /// Not every deletion triggers an event, therefore a new RaftBackup every minute would fill the memory.
     #[test]
     fn deleted_objects_are_forgotten_and_existing_ones_are_not() {
         let (mut memories, mut now) = (Memories::default(), Instant::now());

@@ -1,4 +1,4 @@
-//! Every metric of the operator, with unit and meaning. Owns the registry. Does not own when something is counted.
+//! Every metric of the operator, with unit and meaning. Owns the registry. Does not own when an event is counted.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::sync::Arc;
 
-/// Labels of a reconciliation.
+/// Labels of the metrics that count passes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Pass {
     kind: &'static str,
     outcome: &'static str,
 }
 
-/// Labels of an action.
+/// Labels of the metric that counts actions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Done {
     action: &'static str,
@@ -42,7 +42,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All metrics, at zero.
+    /// Creates all metrics with the value zero.
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("raft_operator");
@@ -62,25 +62,25 @@ impl Metrics {
         Self { registry: Arc::new(registry), passes, durations, actions, leading }
     }
 
-    /// Counts a reconciliation that ended.
+    /// Counts a pass that ended.
     pub fn reconciled(&self, kind: &'static str, took: Duration, failed: Option<&dyn std::fmt::Display>) {
         let outcome = if failed.is_some() { "error" } else { "ok" };
         self.passes.get_or_create(&Pass { kind, outcome }).inc();
         self.durations.observe(took.as_secs_f64());
     }
 
-    /// Counts an action that was carried out or failed.
+    /// Counts an action that succeeded or failed.
     pub fn acted(&self, action: &'static str, failed: Option<&dyn std::fmt::Display>) {
         let outcome = if failed.is_some() { "error" } else { "ok" };
         self.actions.get_or_create(&Done { action, outcome }).inc();
     }
 
-    /// Notes that this copy holds the lease.
+    /// Sets the metric that shows that this process holds the lease.
     pub fn leads(&self) {
         self.leading.set(1);
     }
 
-    /// All metrics as text.
+    /// The values of all metrics, in the text format.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();

@@ -1,8 +1,8 @@
-//! Runs the planner so that a failed assertion in it ends one object's pass and nothing else. Owns how a panic becomes a
-//! report. Does not own the assertions (`plan::invariant`).
+//! Runs the planner in such a way that a failed assertion ends only one object's pass. Owns the conversion of a panic
+//! into a report. Does not own the assertions (`plan::invariant`).
 //!
-//! The planner takes its input by reference and holds no lock, so a panic leaves nothing half done. Programs are built with
-//! `panic = "unwind"`; a test here fails if that changes.
+//! The planner takes its input by reference and holds no lock, therefore a panic leaves nothing half changed. Programs
+//! must be built with `panic = "unwind"`; a test in this file checks it.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,8 +13,8 @@ use plan::backup::{self, Attempts, Choice};
 use plan::decision::Note;
 use plan::observed::Observed;
 
-/// The plan for a cluster; `planner` is [`plan::plan`] except in tests. A panic becomes a plan without actions that reports
-/// `Stalled=InternalError`.
+/// Plans a pass for a cluster. If the planner panics, returns a plan without actions that reports
+/// `Stalled=InternalError`. `planner` is [`plan::plan`] except in tests.
 pub(crate) fn plan(observed: &Observed, planner: impl FnOnce(&Observed) -> Plan) -> Plan {
     match contained(|| planner(observed)) {
         Ok(plan) => plan,
@@ -27,7 +27,7 @@ pub(crate) fn plan(observed: &Observed, planner: impl FnOnce(&Observed) -> Plan)
     }
 }
 
-/// The member to assignment for a backup. A panic becomes a wait.
+/// Chooses the member for a backup. If the planner panics, the choice is to wait.
 pub(crate) fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempts: Attempts) -> Choice {
     match contained(|| backup::choose(backup, cluster, attempts)) {
         Ok(choice) => choice,
@@ -41,7 +41,7 @@ pub(crate) fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempts: 
 
 /// The result of `work`, or the message of its panic.
 fn contained<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    // Nothing that outlives the call is changed by `work`, so nothing can be observed half changed.
+    // `work` changes nothing that outlives the call, therefore a panic leaves nothing half changed.
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| message(&*panic))
 }
 
@@ -94,7 +94,7 @@ mod tests {
         (&condition.status, &condition.reason, &condition.message)
     }
 
-    /// A planner with a defect that one cluster meets.
+    /// A planner that panics for one cluster.
     fn faulty(observed: &Observed) -> Plan {
         assert_ne!(observed.uid(), "unlucky", "a planted violation");
         plan::plan(observed)
@@ -137,7 +137,7 @@ mod tests {
         assert!(log.contains("ERROR") && log.contains("a planted violation") && log.contains("unlucky"), "{log}");
     }
 
-    /// With `panic = "abort"` one failed assertion would stop every cluster's operator.
+    /// With `panic = "abort"`, one failed assertion would stop the operator for every cluster.
     #[test]
     fn programs_are_built_to_unwind() {
         const { assert!(cfg!(panic = "unwind")) };

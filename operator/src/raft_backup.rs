@@ -1,5 +1,5 @@
-//! One pass of a RaftBackup: observe, choose a member, call it, report. Owns the calls. Does not own which member is called or what
-//! is reported (`plan::backup`).
+//! One pass of a RaftBackup: observe, choose a member, call the member, report. Owns the calls. Does not own which
+//! member is called or what is reported (`plan::backup`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,17 +27,17 @@ use crate::retry::PassOutcome;
 
 /// Interval between calls during an upload.
 const UPLOADING: Duration = Duration::from_millis(500);
-/// Shortest interval between status writes that change only progress.
+/// Minimum interval between status writes that change only the progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// First interval while no member can be called.
+/// First delay between passes while no member can be called.
 const WAITING: Duration = Duration::from_secs(2);
-/// Longest interval while no member can be called.
+/// Maximum delay between passes while no member can be called.
 const WAITING_MAX: Duration = Duration::from_secs(10);
 
 /// Reconciles a backup.
 ///
 /// # Errors
-/// Returns an error if objects could not be read or the status not be written. The pass is retried.
+/// Returns an error if objects could not be read or the status could not be written. The pass is retried.
 pub async fn reconcile(backup: Arc<RaftBackup>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
     let outcome = pass(&backup, &context).await;
@@ -51,7 +51,7 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
     let uid = backup.metadata.uid.clone().unwrap_or_default();
     let read = |error| ReconcileError::Api { what: "reading the RaftBackup and its cluster", error };
     let backups: Api<RaftBackup> = Api::namespaced(context.client.clone(), namespace);
-    // Not from a cache, because a backup that is complete must not be taken again.
+    // Read from the API server instead of a cache, because a backup that is already complete must not be made again.
     let Some(backup) = backups.get_opt(name).await.map_err(read)? else {
         context.forget(&uid);
         return Ok(Action::await_change());
@@ -99,7 +99,7 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
     Ok(Action::requeue(requeue))
 }
 
-/// Requeues after an error, later each time.
+/// Requeues a backup after an error. The delay grows with each error.
 pub fn retry(backup: Arc<RaftBackup>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let name = backup.metadata.name.as_deref().unwrap_or_default();
     tracing::warn!(backup = name, %error, "the backup was not reconciled");
@@ -138,7 +138,7 @@ fn progress(BackupReply(reply): BackupReply) -> AttemptState {
 
 fn unanswered(error: &CallError) -> AttemptState {
     match error.code {
-        // A member of a version without backups gives the same answer to every call.
+        // A member whose version has no backups gives the same answer to every call, therefore this is a failure.
         Code::Unimplemented | Code::InvalidArgument => AttemptState::Failed { cause: None, error: error.to_string() },
         _ => AttemptState::Unanswered { error: error.to_string() },
     }
@@ -171,7 +171,8 @@ async fn publish(backup: &RaftBackup, status: &RaftBackupStatus, context: &Conte
     Ok(())
 }
 
-/// Whether two statuses differ only in progress. Every write triggers all watchers, this operator included.
+/// Returns whether two statuses differ only in progress. Such writes are limited, because every write triggers all
+/// watchers, including this operator.
 fn is_only_progress(former: &RaftBackupStatus, now: &RaftBackupStatus) -> bool {
     let still = |status: &RaftBackupStatus| {
         let mut status = RaftBackupStatus { progress: None, ..status.clone() };

@@ -1,4 +1,5 @@
-//! One pass of a RaftCluster: observe → plan → apply → status → events. Owns the order. Does not own the steps (`raft_cluster/`).
+//! One pass of a RaftCluster: observe → plan → apply → status → events. Owns the order of these steps. Does not own
+//! the steps (`raft_cluster/`).
 
 pub(crate) mod observe;
 
@@ -17,7 +18,7 @@ use crate::context::{Context, NoEntropy};
 use crate::planning;
 use crate::retry::PassOutcome;
 
-/// Why a pass ended early. Actions that were carried out before are not undone.
+/// The reason why a pass ended early. Actions that were carried out before the error are not undone.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// The API server refused a read, or the write of the status.
@@ -29,7 +30,7 @@ pub enum ReconcileError {
         #[source]
         error: kube::Error,
     },
-    /// No ID can be generated.
+    /// No random bytes are available for an ID.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
 }
@@ -37,7 +38,7 @@ pub enum ReconcileError {
 /// Reconciles a cluster.
 ///
 /// # Errors
-/// Returns an error if objects could not be read or the status not be written. The pass is retried.
+/// Returns an error if objects could not be read or the status could not be written. The pass is retried.
 pub async fn reconcile(cluster: Arc<RaftCluster>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
     let outcome = pass(&cluster, &context).await;
@@ -60,14 +61,14 @@ async fn pass(cluster: &RaftCluster, context: &Context) -> Result<Action, Reconc
         let outcome = PassOutcome::of(applied.did_something || is_news);
         let pause =
             context.remember(uid, |memory| memory.idle.after(outcome, plan.requeue_after, plan.requeue_at_most));
-        // After an action the next step may be possible at once.
+        // After an action the next step may be possible immediately, therefore the next pass follows soon.
         Ok(Action::requeue(if applied.did_something { pause.min(apply::SETTLE) } else { pause }))
     } else {
         Ok(Action::requeue(context.failed(uid).max(plan.requeue_after)))
     }
 }
 
-/// Requeues after an error, later each time.
+/// Requeues a cluster after an error. The delay grows with each error.
 pub fn retry(cluster: Arc<RaftCluster>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     tracing::warn!(cluster = name, %error, "the cluster was not reconciled");

@@ -1,11 +1,11 @@
-//! Delays before an object is reconciled again, after failures and while nothing changes. Owns the arithmetic. Does not own the
-//! first and the longest delay of an idle object (`plan`).
+//! Delays before an object is reconciled again, after failures and while nothing changes. Owns the arithmetic. Does
+//! not own the minimum and the maximum delay of an idle object (`plan`).
 
 use std::time::Duration;
 
 /// Delay after the first failure.
 const FIRST: Duration = Duration::from_millis(250);
-/// Longest delay after a failure.
+/// Maximum delay after a failure.
 const LONGEST: Duration = Duration::from_secs(30);
 
 /// Consecutive failures of one object.
@@ -15,7 +15,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Delay after one more failure: twice as long each time, up to 30 s.
+    /// Counts a failure, and returns the delay. The delay doubles with each failure, up to 30 s.
     pub fn one_more(&mut self) -> Duration {
         let wait = wait(self.count);
         self.count = self.count.saturating_add(1);
@@ -29,17 +29,17 @@ pub struct IdleBackoff {
     passes: u32,
 }
 
-/// What a pass led to.
+/// Result of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PassOutcome {
-    /// An action changed something, or the observation differs from the one before.
+    /// An action changed something, or the observation differs from the previous one.
     Changed,
-    /// Nothing changed.
+    /// No action changed anything, and the observation equals the previous one.
     Unchanged,
 }
 
 impl PassOutcome {
-    /// The outcome of a pass that changed something, or did not.
+    /// The outcome of a pass, by whether the pass changed something.
     #[must_use]
     pub fn of(changed: bool) -> Self {
         if changed { Self::Changed } else { Self::Unchanged }
@@ -47,7 +47,8 @@ impl PassOutcome {
 }
 
 impl IdleBackoff {
-    /// Delay after one more pass: the soonest after a change, and twice as long after each pass without one, up to the slowest.
+    /// Counts a pass, and returns the delay before the next pass. The delay is `soonest` after a change, and doubles
+    /// with each pass without a change, up to `slowest`.
     pub fn after(&mut self, outcome: PassOutcome, soonest: Duration, slowest: Duration) -> Duration {
         self.passes = match outcome {
             PassOutcome::Changed => 0,
@@ -57,7 +58,7 @@ impl IdleBackoff {
     }
 }
 
-/// Delay after this many earlier failures.
+/// Delay after a failure that follows this many earlier failures.
 fn wait(failures: u32) -> Duration {
     FIRST.saturating_mul(2_u32.saturating_pow(failures.min(16))).min(LONGEST)
 }

@@ -1,4 +1,5 @@
-//! Starts and stops the operator: health, leadership, controllers. Owns the order, and which objects each controller watches.
+//! Starts and stops the operator: health, leadership, controllers. Owns the order of these steps, and which objects
+//! each controller watches.
 
 use std::future::Future;
 use std::io;
@@ -26,10 +27,10 @@ use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::{raft_backup, raft_cluster};
 
-/// Objects of one kind that are reconciled at a time.
+/// Maximum number of objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
 
-/// Why the operator stopped.
+/// The reason why the operator stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The async runtime did not start.
@@ -47,17 +48,17 @@ pub enum RunError {
     /// Leadership was lost.
     #[error(transparent)]
     Lease(#[from] LeaseError),
-    /// No name could be generated.
+    /// No random bytes are available for the name of this process.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
 }
 
-/// Runs until a signal stops it.
+/// Runs the operator until a signal stops it.
 ///
 /// # Errors
 /// Returns an error if the operator cannot start or loses the lease.
 pub fn blocking(settings: Settings) -> Result<(), RunError> {
-    // An error means that the same provider is installed already.
+    // An error means that the same provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -87,7 +88,8 @@ async fn work(
     let version = client.apiserver_version().await?;
     readiness.reached();
     tracing::info!(kubernetes = version.git_version, "reached the Kubernetes API");
-    // A restarted pod keeps its name, and must not take its predecessor's lease for its own.
+    // A restarted pod keeps its name, therefore a random suffix prevents it from mistaking its predecessor's lease for
+    // its own.
     let identity = format!("{}_{:08x}", settings.pod_name, entropy()?.cluster_id as u32);
     let mut candidate = Candidate::new(client.clone(), &settings.pod_namespace, identity);
     tokio::select! {
@@ -104,21 +106,22 @@ async fn work(
     if let Some(lost) = lost {
         return Err(lost.into());
     }
-    // No task of this process acts any more, so another copy may.
+    // No task of this process acts any more, therefore another process may acquire the lease.
     if let Err(error) = candidate.release().await {
         tracing::warn!(%error, "the lease was not released: it expires by itself");
     }
     Ok(())
 }
 
-/// A client that sends each request once. A failed request is planned anew in the next pass. A retry within a pass would act on an
-/// old observation, delay the pass while an eviction is refused, and could create an object twice.
+/// Creates a client that sends each request only once. After a failed request, the next pass plans anew. A retry
+/// within a pass would act on an old observation, would delay the pass while an eviction is refused, and could create
+/// an object twice.
 fn client(mut config: kube::Config) -> kube::Result<Client> {
     config.default_retry = false;
     Client::try_from(config)
 }
 
-/// Runs all controllers until a signal stops them, and lets passes in progress end.
+/// Runs all controllers until a signal stops them. Passes in progress may end.
 async fn controllers(settings: &Settings, context: &Arc<Context>, stop: &watch::Receiver<bool>) {
     let namespaces = settings.namespaces();
     let scopes: Vec<Option<&str>> =
@@ -185,18 +188,18 @@ fn api<K: ClusterObject>(client: &Client, scope: Option<&str>) -> Api<K> {
     }
 }
 
-/// The cluster in an object's labels.
+/// The cluster that the labels of an object name.
 fn cluster_of(object: &impl ResourceExt) -> Option<ObjectRef<RaftCluster>> {
     let name = object.labels().get(names::LABEL_CLUSTER)?;
     Some(ObjectRef::new(name).within(&object.namespace()?))
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {
-    // The sender is dropped only when the process ends, which is a reason to stop, too.
+    // The sender is dropped only when the process ends, which is also a reason to stop.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Turns true at SIGTERM or SIGINT.
+/// Returns a receiver whose value becomes true at SIGTERM or SIGINT.
 fn stop_signal() -> io::Result<watch::Receiver<bool>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut signals = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?];
@@ -204,7 +207,7 @@ fn stop_signal() -> io::Result<watch::Receiver<bool>> {
     tokio::spawn(async move {
         select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
         tracing::info!("received a signal to stop");
-        // The receiver may be dropped already when the process ends.
+        // The receiver may have been dropped already if the process is ending.
         let _ = sender.send(true);
     });
     Ok(receiver)
@@ -220,10 +223,10 @@ mod tests {
 
     use super::*;
 
-    /// Longest wait for an answer on a busy machine; a retry would come within it.
+    /// Maximum wait for an answer on a busy machine. It is long enough for a retry to arrive.
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    /// An API server that refuses every request as a disruption budget refuses an eviction, and counts them.
+    /// Runs an API server that counts requests, and refuses each of them as a disruption budget refuses an eviction.
     async fn refuse_all(listener: TcpListener, requests: Arc<AtomicU32>) {
         while let Ok((mut connection, _)) = listener.accept().await {
             let mut request = [0; 4096];

@@ -9,28 +9,29 @@ use plan::observed::OperatorSettings;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "raft-operator", version)]
 pub struct Settings {
-    /// Image of new clusters that name none in spec.image. Existing clusters keep their image.
+    /// Image of clusters whose spec.image is not set and that have no members yet. Existing members keep their image.
     #[arg(long, env = "RAFT_OPERATOR_NODE_IMAGE")]
     pub node_image: String,
-    /// Pull policy of clusters that name none in spec.imagePullPolicy: Always, IfNotPresent or Never. Default: that of Kubernetes.
+    /// Pull policy of clusters whose spec.imagePullPolicy is not set: Always, IfNotPresent or Never. Default: the
+    /// default of Kubernetes.
     #[arg(long, env = "RAFT_OPERATOR_NODE_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub node_image_pull_policy: Option<String>,
-    /// Namespaces whose RaftClusters are reconciled, separated by commas. Empty: all.
+    /// Namespaces whose RaftClusters are reconciled, separated by commas. Empty: all namespaces.
     #[arg(long, env = "RAFT_OPERATOR_WATCH_NAMESPACES", default_value = "")]
     pub watch_namespaces: String,
     /// Address at which probes and metrics are served.
     #[arg(long, env = "RAFT_OPERATOR_HEALTH_ADDR", default_value = "0.0.0.0:8080")]
     pub health_addr: SocketAddr,
-    /// Name of this copy of the operator, by which the lease tells it from others.
+    /// Name of this copy of the operator in the lease.
     #[arg(long, env = "POD_NAME", default_value = "raft-operator")]
     pub pod_name: String,
-    /// Namespace of the lease, which lets one copy of the operator work at a time.
+    /// Namespace of the lease. Only the copy of the operator that holds the lease works.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     pub pod_namespace: String,
 }
 
 impl Settings {
-    /// Namespaces whose clusters are reconciled; empty for all.
+    /// Namespaces whose clusters are reconciled; empty for all namespaces.
     #[must_use]
     pub fn namespaces(&self) -> Vec<&str> {
         let mut namespaces: Vec<&str> =

@@ -1,8 +1,9 @@
-//! Calls to members over the admin service. Owns connections, deadlines and the sending of the token. Does not own the messages
-//! (`convert.rs`), nor any decision.
+//! Calls to members over the admin service. Owns connections, deadlines and the sending of the token. Does not own the
+//! conversion of messages (`convert.rs`), nor any decision.
 //!
-//! Members are reached by the addresses of their pods, not by name, because DNS lags when pods move and the operator must work
-//! while cluster DNS does not. The planner checks the ID in each answer, because an address may belong to another pod by now.
+//! The operator connects to the addresses of pods instead of DNS names, because DNS lags when pods move, and because
+//! the operator must work while cluster DNS does not. An address may meanwhile belong to another pod, therefore the
+//! planner checks the ID in each answer.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,13 +24,14 @@ use tonic::{Code, Request};
 
 use super::{convert, reasons};
 
-/// Deadline of a call that reads: a member answers from memory.
+/// Deadline of a call that only reads. It is short because a member answers from memory.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
-/// Deadline of a call that changes something.
+/// Deadline of a call that changes the member or the cluster.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Deadline of a new connection.
+/// Deadline for opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
-/// Most connections that are kept; above it all are dropped, and opened again as needed.
+/// Maximum number of connections that are kept. When it is exceeded, all connections are dropped and opened again as
+/// needed.
 const CONNECTIONS_MAX: usize = 1024;
 
 /// Connections to members.
@@ -45,24 +47,24 @@ pub struct Member {
     token: Option<MetadataValue<Ascii>>,
 }
 
-/// Why a call failed. Its effect is unknown unless `refusal` is given.
+/// The reason why a call failed. The call may have had an effect unless `refusal` is set.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct CallError {
-    /// The gRPC code.
+    /// The gRPC status code.
     pub code: Code,
-    /// The member's reason to refuse the call, if it gave one: nothing was done.
+    /// The reason why the member refused the call; the member changed nothing. `None` if the member gave no reason.
     pub refusal: Option<RefusalReason>,
     /// Explanation for people.
     pub message: String,
 }
 
-/// State of a backup.
+/// A member's answer about a backup.
 #[derive(Clone, Debug)]
 pub struct BackupReply(pub wire::BackupResponse);
 
 impl Members {
-    /// The member at this address of a pod. Calls carry the cluster's token, if there is one.
+    /// The member whose pod has this address. Calls carry the cluster's token if it is given.
     ///
     /// # Errors
     /// Returns an error if the address is malformed. No connection is opened.
@@ -109,10 +111,11 @@ impl Member {
         request
     }
 
-    /// The member's report about itself. A member that refuses the token belongs to another cluster, and is reported so.
+    /// The member's report about itself. A member that refuses the token belongs to another cluster, and its report
+    /// says so.
     ///
     /// # Errors
-    /// Returns an error if the member did not answer, or sent what this version cannot read.
+    /// Returns an error if the member did not answer, or sent a message that this version cannot read.
     pub async fn describe(&mut self) -> Result<Report, CallError> {
         let request = self.request(wire::DescribeRequest {}, READ_TIMEOUT);
         match within(READ_TIMEOUT, self.client.describe(request)).await {
@@ -128,7 +131,7 @@ impl Member {
         }
     }
 
-    /// The committed configuration by a linearizable read.
+    /// The committed configuration, from a linearizable read.
     ///
     /// # Errors
     /// Returns an error if the member does not lead, or could not confirm that it leads.
@@ -145,7 +148,8 @@ impl Member {
     /// Makes the member part of a new cluster.
     ///
     /// # Errors
-    /// Returns an error if the member refused the identity, or if the outcome is unknown. Calling again is safe.
+    /// Returns an error if the member refused the identity, or if the outcome is unknown. It is safe to repeat the
+    /// call.
     pub async fn bootstrap(
         &mut self,
         identity: &ClusterIdentity,
@@ -159,7 +163,8 @@ impl Member {
     /// Makes the member the only voter of a cluster that starts from a backup.
     ///
     /// # Errors
-    /// Returns an error if the member did not begin, or if the outcome is unknown. Calling again is safe.
+    /// Returns an error if the member did not begin to restore, or if the outcome is unknown. It is safe to repeat the
+    /// call.
     pub async fn restore(
         &mut self,
         cluster: ClusterId,
@@ -172,10 +177,10 @@ impl Member {
         within(CALL_TIMEOUT, self.client.restore(request)).await.map(|_| ())
     }
 
-    /// Tells the member which cluster will add it.
+    /// Informs the member which cluster will add it.
     ///
     /// # Errors
-    /// Returns an error if the member refused, or if the outcome is unknown. Calling again is safe.
+    /// Returns an error if the member refused, or if the outcome is unknown. It is safe to repeat the call.
     pub async fn join(
         &mut self,
         cluster: ClusterId,
@@ -192,38 +197,40 @@ impl Member {
         within(CALL_TIMEOUT, self.client.join(request)).await.map(|_| ())
     }
 
-    /// Changes membership.
+    /// Requests a membership change from the leader.
     ///
     /// # Errors
-    /// Returns an error with the reason if the leader refused, or without one if the outcome is unknown.
+    /// Returns an error with the reason if the leader refused. Returns an error without a reason if the outcome is
+    /// unknown.
     pub async fn change_membership(&mut self, change: &Change) -> Result<(), CallError> {
         let request = self.request(convert::change(change), CALL_TIMEOUT);
         within(CALL_TIMEOUT, self.client.change_membership(request)).await.map(|_| ())
     }
 
-    /// Transfers leadership.
+    /// Transfers leadership to the member `target`.
     ///
     /// # Errors
-    /// Returns an error if the member does not lead, or if no other member led in time.
+    /// Returns an error if the called member does not lead, or if the transfer did not complete in time.
     pub async fn transfer_leadership(&mut self, target: MemberId) -> Result<(), CallError> {
         let request = self.request(wire::TransferLeadershipRequest { target: target.to_string() }, CALL_TIMEOUT);
         within(CALL_TIMEOUT, self.client.transfer_leadership(request)).await.map(|_| ())
     }
 
-    /// Starts a backup, or reports on the one with this name.
+    /// Starts a backup, or reports its state if the backup with this name was started before.
     ///
     /// # Errors
-    /// Returns an error if the outcome is unknown. Calling again is safe.
+    /// Returns an error if the outcome is unknown. It is safe to repeat the call.
     pub async fn backup(&mut self, name: &str, store: &crds::ObjectStore) -> Result<BackupReply, CallError> {
         let message = wire::BackupRequest { name: name.to_owned(), store: Some(convert::store(store)) };
         let request = self.request(message, CALL_TIMEOUT);
         within(CALL_TIMEOUT, self.client.backup(request)).await.map(BackupReply)
     }
 
-    /// Checks that members can write and read an object store. `None` if they can, else the cause and an explanation.
+    /// Checks that the member can write and read an object store. Returns `None` if it can, otherwise the cause and an
+    /// explanation.
     ///
     /// # Errors
-    /// Returns an error if the member did not answer, or has no place in the store.
+    /// Returns an error if the member did not answer, or does not belong to a cluster that has a place in the store.
     pub async fn probe_object_store(
         &mut self,
         store: &crds::ObjectStore,
@@ -235,7 +242,7 @@ impl Member {
     }
 }
 
-/// Keeps the deadline on this side, too, so that a member that hangs does not block the operator.
+/// Applies the deadline in the operator, too, so that a member that hangs does not block the operator.
 async fn within<T>(
     timeout: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
@@ -255,7 +262,7 @@ async fn within<T>(
     }
 }
 
-/// The status with its innermost cause, which tells most: "connection refused" rather than "transport error".
+/// The status with its innermost cause, which says most: "connection refused" instead of "transport error".
 fn explain(status: &tonic::Status) -> String {
     let mut source = std::error::Error::source(status);
     let mut innermost = None;

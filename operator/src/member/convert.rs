@@ -1,5 +1,5 @@
-//! Messages of the admin service ⇄ the planner's types. Owns the translation. A message that cannot be read is an error, never a
-//! guess.
+//! Converts between messages of the admin service and the planner's types. A message that cannot be read is an error;
+//! its meaning is never guessed.
 
 use std::collections::BTreeSet;
 
@@ -11,21 +11,21 @@ use proto::admin as wire;
 
 use super::reasons;
 
-/// Why a member's message cannot be read.
+/// The reason why a member's message cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unreadable {
     /// An ID is malformed.
     #[error("the member sent a malformed ID: {0}")]
     Id(#[from] NotAnId),
-    /// A member is both voter and learner, which no configuration allows.
+    /// A member is both voter and learner. No valid configuration contains such a member.
     #[error("the member sent a configuration in which {0} is both voter and learner")]
     Overlap(MemberId),
-    /// A phase that this version does not know.
+    /// The phase has a number that this version does not know.
     #[error("the member is in phase {0}, which this version does not know")]
     Phase(i32),
 }
 
-/// A member's report about itself.
+/// Converts a member's report about itself.
 pub(super) fn report(said: wire::DescribeResponse) -> Result<Report, Unreadable> {
     let phase = match said.phase() {
         wire::Phase::Blank => MemberPhase::Blank,
@@ -70,7 +70,7 @@ pub(super) fn report(said: wire::DescribeResponse) -> Result<Report, Unreadable>
     })
 }
 
-/// A configuration.
+/// Converts a configuration.
 pub(super) fn configuration(said: wire::Configuration) -> Result<Configuration, Unreadable> {
     let members = said.members.into_iter().map(|member| {
         let info = MemberInfo { name: member.name, peer_url: member.peer_url, client_url: member.client_url };
@@ -91,7 +91,7 @@ pub(super) fn configuration(said: wire::Configuration) -> Result<Configuration, 
     }
 }
 
-/// The call that sends the identity to one of its voters.
+/// Builds the call that sends the identity to one of its voters.
 pub(super) fn bootstrap(
     identity: &ClusterIdentity,
     voters: &[(MemberId, MemberInfo)],
@@ -105,7 +105,7 @@ pub(super) fn bootstrap(
     }
 }
 
-/// The call that names the backup to the member that restores it.
+/// Builds the call that makes a member restore a backup.
 pub(super) fn restore(
     cluster: ClusterId,
     token: &str,
@@ -123,7 +123,7 @@ pub(super) fn restore(
     }
 }
 
-/// A wanted configuration.
+/// Builds the call that requests a membership change.
 pub(super) fn change(change: &Change) -> wire::ChangeMembershipRequest {
     let texts = |ids: &[MemberId]| ids.iter().map(MemberId::to_string).collect();
     wire::ChangeMembershipRequest {
@@ -134,7 +134,7 @@ pub(super) fn change(change: &Change) -> wire::ChangeMembershipRequest {
     }
 }
 
-/// Name and addresses of a member.
+/// Converts the name and addresses of a member.
 pub(super) fn member(id: MemberId, info: &MemberInfo) -> wire::MemberInfo {
     wire::MemberInfo {
         id: id.to_string(),
@@ -144,7 +144,7 @@ pub(super) fn member(id: MemberId, info: &MemberInfo) -> wire::MemberInfo {
     }
 }
 
-/// An object store.
+/// Converts an object store.
 pub(super) fn store(store: &crds::ObjectStore) -> wire::ObjectStore {
     wire::ObjectStore {
         endpoint: store.endpoint.clone().unwrap_or_default(),

@@ -1,8 +1,8 @@
-//! Reasons of refusals and causes of failures, from the wire to the planner's types. Owns the order of trust: the number
-//! first, then the name that members of the first version send alone. Does not own what a reason means
-//! (`plan::observed::refusal`).
+//! Converts reasons of refusals and causes of failures from the wire into the planner's types. Uses the number if the
+//! member sent one, otherwise the name, because members of the first version send only names. Does not own what a
+//! reason means (`plan::observed::refusal`).
 //!
-//! The rule and the failure that it prevents: `operator/docs/decisions/refusals.md`.
+//! `operator/docs/decisions/refusals.md` explains the rule, and the failure that it prevents.
 
 use plan::observed::failure::FailureCause;
 use plan::observed::refusal::RefusalReason;
@@ -10,12 +10,13 @@ use prost::Message;
 use proto::admin as wire;
 use tonic::metadata::MetadataMap;
 
-/// The trailer with the reason as a [`wire::Refusal`].
+/// Name of the trailer that contains the reason as a [`wire::Refusal`].
 const REFUSAL_KEY: &str = "raft-refusal-bin";
-/// The trailer with the reason's name.
+/// Name of the trailer that contains the reason's name.
 const NAME_KEY: &str = "raft-refusal";
 
-/// The reason that the trailers of a failed call give; `None` if they give none, so that the outcome is unknown.
+/// The reason in the trailers of a failed call. `None` if they contain no reason; the outcome of the call is then
+/// unknown.
 pub(super) fn refusal(trailers: &MetadataMap) -> Option<RefusalReason> {
     let bytes = trailers.get_bin(REFUSAL_KEY).and_then(|value| value.to_bytes().ok());
     let number = bytes.and_then(|bytes| wire::Refusal::decode(bytes).ok()).map_or(0, |refusal| refusal.reason);
@@ -47,7 +48,7 @@ fn reason(number: i32) -> RefusalReason {
     }
 }
 
-/// The cause of a failed backup, restore or probe; `None` if there is none.
+/// The cause of a failed backup, restore or probe; `None` if the member reports no cause.
 pub(crate) fn cause(number: i32, name: &str) -> Option<FailureCause> {
     use wire::FailureCause as Wire;
     Some(match Wire::try_from(number) {
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(refusal(&trailers(None, None)), None, "an outcome without a reason is unknown");
     }
 
-    /// The number decides, because a name may be reworded.
+    /// The number decides, because a later version may change the name.
     #[test]
     fn a_member_of_today_sends_both_and_the_number_decides() {
         for number in 1..=14 {
@@ -104,7 +105,8 @@ mod tests {
         assert_eq!(refusal(&trailers(Some(2), Some("Renamed"))), Some(RefusalReason::Stale));
     }
 
-    /// A number of a newer member must not be taken for one that this version acts on, whatever name comes with it.
+    /// A number that only a newer version knows must not be mistaken for a known reason, whatever name is sent with
+    /// it.
     #[test]
     fn a_number_of_a_newer_member_is_kept_as_unknown() {
         let newer = trailers(Some(99), Some("Stale"));
@@ -123,7 +125,7 @@ mod tests {
         }
     }
 
-    /// Damage on the way makes no reason of its own.
+    /// A trailer damaged in transit is ignored, and the reason is read from its name.
     #[test]
     fn an_unreadable_trailer_falls_back_to_the_name() {
         let mut damaged = trailers(None, Some("Stale"));

@@ -1,5 +1,5 @@
-//! Carries out a plan's actions, in order. Owns how each action is done and what its failure means for the rest of the pass.
-//! Does not own which actions there are, their names or their words (`plan::action`).
+//! Carries out a plan's actions, in order. Owns how each action is carried out, and what its failure means for the
+//! rest of the pass. Does not own which actions there are, nor their names and words (`plan::action`).
 
 use std::time::Duration;
 
@@ -20,21 +20,22 @@ use crate::cluster_object::ClusterObject;
 use crate::context::Context;
 use crate::member::client::{CallError, Member};
 
-/// Delay before the next pass after an action changed something.
+/// Maximum delay before the next pass after an action changed something.
 pub(super) const SETTLE: Duration = Duration::from_millis(100);
 
-/// What came of a plan's actions.
+/// Result of a plan's actions.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
-    /// Whether the next observation will differ, so that the next step may be possible at once.
+    /// Whether an action has an effect that the next observation will show. The next step may then be possible
+    /// immediately.
     pub(super) did_something: bool,
     /// Actions that changed something.
     pub(super) done: Vec<Action>,
-    /// Failures, in words for people.
+    /// Failures, each with an explanation for people.
     pub(super) failures: Vec<String>,
 }
 
-/// Why an action failed.
+/// The reason why an action did not succeed.
 #[derive(Debug, thiserror::Error)]
 enum ActError {
     #[error("{0}")]
@@ -43,20 +44,21 @@ enum ActError {
     Call(#[from] CallError),
     #[error("the member has no pod to call")]
     NoPod,
-    /// Another operator was faster, or the object is another one by now. No failure: the next pass observes again.
+    /// Another operator was faster, or the object has been replaced meanwhile. This is not a failure: the next pass
+    /// observes again.
     #[error("the cluster changed since it was observed")]
     MovedOn,
-    /// The leader waits for a member, which takes its time. No failure: the next pass comes later.
+    /// The leader refuses until a member has caught up. This is not a failure: a later pass tries again.
     #[error("the leader waits for a member to catch up")]
     NotYet,
 }
 
-/// What came of an action that did not fail.
+/// Result of an action that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
-    /// Something differs from before.
+    /// The action changed something.
     Changed,
-    /// Nothing differs: a quick pass would observe the same, again and again.
+    /// The action changed nothing. The next pass would observe the same, therefore it need not follow soon.
     Unchanged,
 }
 
@@ -68,7 +70,7 @@ impl Effect {
         if is_same { Self::Unchanged } else { Self::Changed }
     }
 
-    /// A create succeeds if the object exists already.
+    /// The result of a create. It succeeds if the object exists already.
     fn of_create(outcome: Result<(), kube::Error>) -> Result<Self, ActError> {
         match outcome {
             Ok(()) => Ok(Self::Changed),
@@ -78,7 +80,7 @@ impl Effect {
     }
 }
 
-/// Carries the actions out.
+/// Carries out the actions in the given order.
 pub(super) async fn in_order(actions: &[Action], observed: &Observed, context: &Context) -> Applied {
     let executor = Executor { observed, context, token: observe::token(observed) };
     let cluster = executor.cluster();
@@ -177,21 +179,21 @@ impl Executor<'_> {
         done.map(|()| Effect::Changed)
     }
 
-    /// Applies an object of any kind. Nothing changes where another manager holds what is not applied, such as one more port,
-    /// however often it is applied.
+    /// Applies an object of any kind. The apply changes nothing if another field manager owns the difference, such as
+    /// an additional port. Repeating the apply does not help then.
     async fn apply(&self, object: &Object) -> Result<Effect, ActError> {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let client = self.context.client.clone();
         let api: Api<DynamicObject> = Api::namespaced_with(client, self.namespace(), object.resource());
         match api.patch(object.name(), &parameters, &Patch::Apply(object.body())).await {
             Ok(live) => Ok(Effect::of_apply(object.seen(), &live.metadata)),
-            // The observed object is gone, or is another one by now.
+            // The observed object was deleted, or was replaced by another object.
             Err(error) if object.seen().is_some() && matches!(code(&error), Some(404 | 409)) => Err(ActError::MovedOn),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// The operator that wins the compare-and-swap may use the ordinals, and no other.
+    /// Reserves ordinals. Only the operator that wins the compare-and-swap may use them.
     async fn reserve(&self, service: &Seen, first: Ordinal, last: Ordinal) -> Result<(), ActError> {
         self.annotate::<Service>(service, names::ANNOTATION_LAST_ORDINAL, last.to_string()).await?;
         self.context.remember(self.observed.uid(), |memory| {
@@ -202,7 +204,8 @@ impl Executor<'_> {
 
     async fn create_set(&self, ordinal: Ordinal, set: &StatefulSet) -> Result<Effect, ActError> {
         let outcome = self.api().create(&create_parameters(), set).await;
-        // An ordinal is used up unless the API reported clearly that nothing was created: a lost reply may hide a success.
+        // The ordinal counts as used unless the API server reported that nothing was created, because a lost reply may
+        // hide a success.
         let refused =
             matches!(&outcome, Err(error) if matches!(code(error), Some(400..=499)) && code(error) != Some(409));
         if !refused {
@@ -219,7 +222,7 @@ impl Executor<'_> {
         }
     }
 
-    /// Compare-and-swap: the patch carries the resource version.
+    /// Writes an annotation by compare-and-swap: the patch carries the observed resource version.
     async fn annotate<K: ClusterObject>(&self, seen: &Seen, key: &str, value: String) -> Result<(), ActError> {
         let patch = json!({ "metadata": {
             "uid": seen.uid, "resourceVersion": seen.version, "annotations": { key: value },
@@ -232,7 +235,8 @@ impl Executor<'_> {
     }
 
     async fn merge<K: ClusterObject>(&self, name: &str, patch: &Value) -> Result<(), ActError> {
-        // A field manager of its own, because an apply removes the fields that its manager no longer applies.
+        // Annotations need a separate field manager, because an apply removes the fields that its manager no longer
+        // applies.
         let parameters =
             PatchParams { field_manager: Some(format!("{FIELD_MANAGER}-notes")), ..PatchParams::default() };
         settled(self.api::<K>().patch(name, &parameters, &Patch::Merge(patch)).await.map(|_| ()))
@@ -269,14 +273,15 @@ impl Executor<'_> {
         }
     }
 
-    /// Keeps why membership was not changed until a change succeeds, because status reports it.
+    /// Remembers the reason why a membership change failed until a change succeeds, because the status reports the
+    /// reason.
     fn remember_refusal(&self, error: Option<&CallError>) {
         let refusal = error.map(|error| Refusal { reason: error.refusal, message: error.message.clone() });
         self.context.remember(self.observed.uid(), |memory| memory.refusal = refusal);
     }
 }
 
-/// What a failed call means for the pass.
+/// Converts a failed call into its meaning for the pass.
 fn meaning(error: CallError) -> ActError {
     match error.refusal.map(RefusalReason::then) {
         Some(AfterRefusal::ObserveAgain) => ActError::MovedOn,
@@ -294,7 +299,7 @@ fn under_uid(seen: &Seen) -> DeleteParams {
     DeleteParams { preconditions: Some(seen), ..DeleteParams::default() }
 }
 
-/// The status code of an answer; `None` if the API server did not answer.
+/// The status code of the API server's answer; `None` if it did not answer.
 fn code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
@@ -302,7 +307,7 @@ fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// The observed object is gone or has changed: no failure, but a reason to observe again.
+/// Treats an observed object that was deleted or changed as a reason to observe again instead of a failure.
 fn settled(outcome: Result<(), kube::Error>) -> Result<(), ActError> {
     match outcome {
         Err(error) if matches!(code(&error), Some(404 | 409)) => Err(ActError::MovedOn),
@@ -315,15 +320,16 @@ mod tests {
     use super::*;
     use crate::raft_cluster::events::tests::restore;
 
-    /// A member that waits before its next attempt accepts every order, so it must not be ordered ten times a second.
+    /// A member that waits before it retries a restore accepts every call, so calls must not follow ten times a
+    /// second.
     #[test]
     fn an_order_to_restore_asks_for_no_quick_pass() {
         assert_ne!(restore().describe().timing, Timing::AtOnce);
         assert_eq!(ObjectAction::CreateIdentity(Box::default()).describe().timing, Timing::AtOnce);
     }
 
-    /// Another manager's port, a StatefulSet whose label a person removed, a learner that lags under load: what changes
-    /// nothing must not be tried ten times a second.
+    /// An action that changes nothing must not be repeated ten times a second. Examples are a port of another manager,
+    /// a StatefulSet whose label a person removed, and a learner that lags under load.
     #[test]
     fn an_action_that_changed_nothing_asks_for_no_quick_pass() {
         let live = |version: &str| ObjectMeta {

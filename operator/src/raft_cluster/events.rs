@@ -1,5 +1,5 @@
-//! Events for people, each published once: changed conditions, and actions that were carried out. Owns the choice. A lost event
-//! loses nothing that the status does not report.
+//! Events for people: changed conditions, and actions that were carried out, each published once. Owns which events
+//! are published. A lost event does no harm, because the status reports the same information.
 
 use crds::raft_cluster::RaftClusterStatus;
 use crds::{ConditionType, Reason};
@@ -16,7 +16,7 @@ use plan::status::is_obstacle;
 use super::apply::Applied;
 use crate::context::Context;
 
-/// Longest note that the API server accepts, in bytes.
+/// Maximum length of a note that the API server accepts, in bytes.
 const NOTE_MAX: usize = 1024;
 
 /// Publishes the events of a pass.
@@ -52,13 +52,13 @@ async fn write(event: &Event, about: &ObjectReference, context: &Context) {
     }
 }
 
-/// Events of conditions whose status or reason changed.
+/// Builds the events for conditions whose status or reason changed.
 fn changes(former: &[Condition], now: &[Condition]) -> Vec<Event> {
     now.iter()
         .filter(|condition| {
             let before = former.iter().find(|before| before.type_ == condition.type_);
             let is_news = before.map_or_else(
-                // A first report that nothing is wrong is no event.
+                // The first report of a condition is an event only if the condition reports a problem.
                 || is_bad(condition) == Some(true),
                 |before| before.status != condition.status || before.reason != condition.reason,
             );
@@ -74,28 +74,29 @@ fn changes(former: &[Condition], now: &[Condition]) -> Vec<Event> {
         .collect()
 }
 
-/// Whether another condition reports the same reason with more details than Ready.
+/// Returns whether this is the condition Ready and another condition reports the same reason, with more details.
 fn is_reported_by_another(condition: &Condition, now: &[Condition]) -> bool {
     let is_ready = |other: &Condition| ConditionType::from_word(&other.type_) == Some(ConditionType::Ready);
     let same = |other: &Condition| other.reason == condition.reason && is_bad(other) == Some(true);
     is_ready(condition) && now.iter().any(|other| !is_ready(other) && same(other))
 }
 
-/// Whether a condition reports trouble; `None` if it is reported by other means.
+/// Returns whether a condition reports a problem; `None` if its changes are not published as events.
 fn is_bad(condition: &Condition) -> Option<bool> {
     let kind = ConditionType::from_word(&condition.type_)?;
     let holds = condition.status == "True";
     match kind {
         ConditionType::Degraded | ConditionType::Stalled => Some(holds),
         ConditionType::BackupReady => Some(condition.status == "False"),
-        // Every cluster begins unready, so only an obstacle to becoming ready is trouble.
+        // Every cluster begins unready, therefore Ready reports a problem only if a person can remove the cause.
         ConditionType::Ready if holds => Some(false),
         ConditionType::Ready => Reason::from_word(&condition.reason).is_some_and(is_obstacle).then_some(true),
         ConditionType::Reconciling | ConditionType::Secured => None,
     }
 }
 
-/// Whether a carried-out action is reported: an order to restore is repeated until the restore succeeds, and reported once.
+/// Returns whether a carried-out action is published. A restore is ordered repeatedly until it succeeds, but is
+/// published only while the member is blank.
 fn is_first(timing: Timing, phase: impl Fn(Ordinal) -> Option<MemberPhase>) -> bool {
     match timing {
         Timing::AtOnce => true,
@@ -103,7 +104,7 @@ fn is_first(timing: Timing, phase: impl Fn(Ordinal) -> Option<MemberPhase>) -> b
     }
 }
 
-/// The event of a carried-out action, if people should know of it.
+/// The event for a carried-out action; `None` if the action is not worth an event.
 fn step(action: Description) -> Option<Event> {
     Some(Event {
         type_: EventType::Normal,
@@ -158,7 +159,7 @@ pub(super) mod tests {
         assert_eq!(reported(&ill, &well), [(EventType::Normal, "Healthy".to_owned())]);
     }
 
-    /// An order to restore from a backup.
+    /// An action that restores a backup.
     pub(in crate::raft_cluster) fn restore() -> MemberAction {
         let url = String::new;
         let store = serde_json::from_value(serde_json::json!({
@@ -198,7 +199,7 @@ pub(super) mod tests {
         assert_eq!(reported(&well, &ill), [(EventType::Warning, "QuorumLost".to_owned())]);
     }
 
-    /// As the planner reports a backup, from its first attempt to its last.
+    /// The conditions are those that the planner reports for a backup, during an upload and after a failure.
     #[test]
     fn a_failing_backup_is_reported_with_its_cause() {
         let backup: crds::RaftBackup = serde_json::from_value(serde_json::json!({

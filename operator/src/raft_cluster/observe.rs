@@ -1,8 +1,9 @@
-//! Observes a cluster: its objects, its members' answers, its configuration. Owns the order of reading: volumes, StatefulSets,
-//! members, the configuration. So a member that is removed during the reading is shown as removed by the configuration, which is
-//! read last. Does not own any judgement (`plan`).
+//! Observes a cluster: its objects, its members' answers, its configuration. Owns the order of reading: volumes,
+//! StatefulSets, members, the configuration. The configuration is read last. If a member is removed during the
+//! reading, the configuration therefore shows the removal. Does not own any judgement (`plan`).
 //!
-//! Reads go to the API server, not to a cache, because a decision on an old observation costs more than a read.
+//! Reads go to the API server instead of a cache, because a decision that is based on an old observation costs more
+//! than a read.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -30,17 +31,17 @@ use crate::memory::Probed;
 
 /// Interval between reads of warnings while a member does not answer.
 const WARNINGS_EVERY: Duration = Duration::from_secs(5);
-/// Most warnings that are read for one object.
+/// Maximum number of warnings that are read for one object.
 const WARNINGS_MAX: u32 = 20;
-/// Interval between probes of an object store that can be used.
+/// Interval between probes while the object store can be used.
 const PROBE_EVERY: Duration = Duration::from_secs(60);
-/// Interval between probes of an object store that cannot be used.
+/// Interval between probes while the object store cannot be used.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
 
-/// Observes a cluster. `None` if it does not exist.
+/// Observes a cluster; `None` if the RaftCluster does not exist.
 ///
 /// # Errors
-/// Returns an error if an object could not be read. Nothing is decided then.
+/// Returns an error if an object could not be read. Nothing is decided in this pass.
 pub(crate) async fn world(cluster: &RaftCluster, context: &Context) -> Result<Option<Observed>, ReconcileError> {
     let read = Read::of(cluster, context);
     let Some(cluster) = read.get::<RaftCluster>("reading the RaftCluster", read.name.clone()).await? else {
@@ -92,7 +93,7 @@ pub(crate) async fn world(cluster: &RaftCluster, context: &Context) -> Result<Op
     Ok(Some(observed))
 }
 
-/// Reads within the cluster's namespace.
+/// Reads objects in the cluster's namespace.
 struct Read {
     client: Client,
     namespace: String,
@@ -130,8 +131,8 @@ impl Read {
         }
     }
 
-    /// Reads warnings about members that do not answer. An operator without permission to read events reports causes with less
-    /// detail.
+    /// Reads warnings about members that do not answer. Without permission to read events, the operator reports causes
+    /// with less detail.
     async fn warnings(&self, observed: &mut Observed, context: &Context) {
         let uid = observed.uid().to_owned();
         let silent: Vec<Ordinal> = observed
@@ -194,7 +195,7 @@ fn last_seen(event: &Event) -> Option<Timestamp> {
     series.or(last).or(event.event_time.as_ref().map(|time| time.0))
 }
 
-/// Assigns objects to members by name.
+/// Assigns each object to the member whose ordinal is in the object's name.
 fn place<K: ClusterObject>(
     members: &mut BTreeMap<Ordinal, ObservedMember>,
     objects: Vec<K>,
@@ -208,19 +209,19 @@ fn place<K: ClusterObject>(
     }
 }
 
-/// The cluster's token, if it has a readable identity.
+/// The cluster's token; `None` if the cluster has no readable identity.
 pub(crate) fn token(observed: &Observed) -> Option<Token> {
     let secret = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata))?;
     ClusterIdentity::from_secret(secret).ok().map(|identity| identity.token)
 }
 
-/// The address of a member's pod.
+/// IP address of a member's pod.
 fn address(member: &ObservedMember) -> Option<&str> {
     let pod = member.pod.as_ref()?;
     pod.status.as_ref()?.pod_ip.as_deref().filter(|address| !address.is_empty())
 }
 
-/// Calls every member with a StatefulSet to describe itself, all at the same time.
+/// Requests a report from every member that has a StatefulSet, from all members concurrently.
 async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &Context) {
     let uid = observed.uid().to_owned();
     let calls =
@@ -253,8 +254,8 @@ async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &C
     }
 }
 
-/// The configuration from the member that reports to lead, the highest term first. It answers only if a quorum confirms that it
-/// leads.
+/// Reads the configuration from a member that reports that it leads, the highest term first. The member answers only
+/// if a quorum confirms that it leads.
 async fn ask_leader(observed: &Observed, token: Option<&Token>, context: &Context) -> Option<Linearizable> {
     let mut leaders: Vec<_> = observed
         .members
@@ -275,13 +276,13 @@ async fn ask_leader(observed: &Observed, token: Option<&Token>, context: &Contex
     None
 }
 
-/// A member's connection; `None` if it has no pod with an address.
+/// The connection to a member; `None` if the member has no pod with an address.
 pub(crate) fn reach(observed: &Observed, ordinal: Ordinal, token: Option<&Token>, context: &Context) -> Option<Member> {
     let address = address(observed.members.get(&ordinal)?)?;
     context.members.at(address, token).ok()
 }
 
-/// A member's report about the object store, from a call or, while that is recent, from memory.
+/// The report of a member about the object store. A recent report is reused from memory, otherwise a member is called.
 async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) -> Option<Probe> {
     let store = &observed.cluster.spec.backup.as_ref()?.object_store;
     let kept = context.remember(observed.uid(), |memory| memory.probe.clone());
@@ -303,7 +304,7 @@ async fn probe(observed: &Observed, token: Option<&Token>, context: &Context) ->
         Ok(Some((cause, error))) => Probe { cause: Some(cause), error },
         Err(error) => {
             tracing::debug!(%error, "no member accessed the object store");
-            // Kept like an answer, otherwise every pass would wait for the call.
+            // A missing answer is remembered like an answer, because otherwise every pass would wait for the call.
             let last = kept.map(|kept| kept.probe).filter(|probe| probe.cause.is_some());
             last.unwrap_or_else(|| Probe {
                 cause: Some(FailureCause::StoreUnknown),
@@ -321,7 +322,7 @@ fn is_fresh(probed: &Probed) -> bool {
     probed.at.elapsed() < every
 }
 
-/// Reads the zones of the nodes that run members. An operator without permission to read nodes reports none.
+/// Reads the zones of the nodes that run members. Without permission to read nodes, no zones are reported.
 async fn zones(observed: &mut Observed, context: &Context) {
     let nodes: Vec<String> =
         observed.members.values().filter_map(|member| member.pod.as_ref()?.spec.as_ref()?.node_name.clone()).collect();

@@ -1,5 +1,5 @@
-//! Publishes the plan's status, with the first failure of the pass. Owns when it is written. Does not own its contents
-//! (`plan::status`).
+//! Publishes the plan's status, with the first failure of the pass. Owns when the status is written. Does not own its
+//! contents (`plan::status`).
 
 use std::time::{Duration, Instant};
 
@@ -16,12 +16,13 @@ use super::ReconcileError;
 use super::apply::Applied;
 use crate::context::Context;
 
-/// Shortest interval between status writes that change only log positions.
+/// Minimum interval between status writes that change only log positions.
 const MOVEMENT_EVERY: Duration = Duration::from_secs(10);
-/// Shortest interval between status writes that change only a restore's progress.
+/// Minimum interval between status writes that change only a restore's progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
-/// Writes the status unless it is published already or not due, and returns it.
+/// Writes the status and returns it. Writes nothing if the status is published already, or if the next write is not
+/// due yet.
 pub(super) async fn publish(
     plan: &Plan,
     applied: &Applied,
@@ -43,7 +44,7 @@ pub(super) async fn publish(
     let patch = json!({
         "apiVersion": RaftCluster::api_version(&()),
         "kind": RaftCluster::kind(&()),
-        // With the UID, because the status is not of a cluster that was created anew under the same name.
+        // The UID prevents the write if the cluster was deleted and created again with the same name.
         "metadata": { "name": name, "uid": cluster.metadata.uid },
         "status": status,
     });
@@ -59,16 +60,17 @@ pub(super) async fn publish(
     }
 }
 
-/// How much a status differs from the one before. Every write triggers all watchers, this operator included.
+/// Degree of difference between a status and the former one. Small differences are written less often, because every
+/// write triggers all watchers, including this operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Difference {
-    /// Not at all.
+    /// The statuses are equal.
     Nothing,
-    /// Log positions differ.
+    /// Only log positions differ.
     Movement,
-    /// The progress of a restore differs.
+    /// The progress of a restore differs; no other field does, except perhaps log positions.
     Progress,
-    /// Anything else differs.
+    /// Any other field differs.
     News,
 }
 
@@ -110,7 +112,8 @@ fn is_due(difference: Difference, observed: &Observed, context: &Context) -> boo
 mod tests {
     use super::*;
 
-    /// A restore reports more bytes in each pass. Written at once, that would trigger the next pass, and so on.
+    /// A restore reports more bytes in each pass. If each report were written immediately, the write would trigger the
+    /// next pass without end.
     #[test]
     fn the_progress_of_a_restore_is_not_written_at_once() {
         let status = |reason: &str, message: &str, matched: i64| -> RaftClusterStatus {
