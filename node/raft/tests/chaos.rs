@@ -1,6 +1,6 @@
-//! Random clusters under random faults. Owns the choice of faults and the check of recovery: each run injects all faults
-//! at once, lifts them, and requires that the cluster heals. Does not own the safety properties, which are checked after
-//! every output (`network/safety.rs`).
+//! Random clusters under random faults. Owns the choice of faults and the check of recovery: each run injects all kinds
+//! of faults, then ends all faults, and requires that the cluster recovers. Does not own the safety properties, which
+//! are checked after every output (`network/safety.rs`).
 
 #[path = "network/cluster.rs"]
 mod network;
@@ -12,7 +12,7 @@ use network::{Cluster, STEADY, id};
 use raft::{Config, Index, Role};
 use world::network::NetworkProfile;
 
-/// `SEEDS=n` tries n seeds, `SEED=n` only one.
+/// `SEEDS=n` runs n seeds; `SEED=n` runs only seed n.
 #[test]
 fn faults_never_break_safety_and_a_cluster_without_faults_recovers() {
     for seed in world::settings::seeds(200) {
@@ -32,7 +32,7 @@ fn small_limits(config: &mut Config) {
     config.transfer_timeout = Duration::from_millis(300);
 }
 
-/// All members except 2 read by lease, so that all must honour leases.
+/// All members except member 2 use lease reads. All members must therefore respect leases.
 fn with_leases(config: &mut Config) {
     small_limits(config);
     config.lease_reads = config.id.0 != 2;
@@ -93,7 +93,8 @@ fn transfer(cluster: &mut Cluster, number: u64) {
     }
 }
 
-/// Requests a random configuration, which may contain new members. Most requests are refused, which tests the refusals.
+/// Requests a random configuration, which may contain new members. Most of these requests are illegal, so that refusals
+/// are tested, too.
 fn change(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
     let Some(leader) = cluster.leader() else { return };
     let (now, _) = cluster.raft(leader).configuration();
@@ -125,7 +126,7 @@ fn change(cluster: &mut Cluster, everyone: &mut BTreeSet<u64>) {
     let _ = cluster.change(&voters, &learners);
 }
 
-/// Proposes until a leader commits the proposal, across transfers and elections.
+/// Proposes repeatedly, across transfers and elections, until a leader commits the proposal.
 fn propose_patiently(cluster: &mut Cluster) -> Vec<u8> {
     for _ in 0..20 {
         let leader = cluster.elect();
@@ -141,7 +142,7 @@ fn propose_patiently(cluster: &mut Cluster) -> Vec<u8> {
     panic!("no member serves: {}", cluster.render());
 }
 
-/// Checks that one leader is elected, all members converge and serve reads, and no proposal was applied twice.
+/// Checks that a leader is elected, that all members converge and serve reads, and that no proposal was applied twice.
 fn recover(cluster: &mut Cluster) {
     cluster.elect();
     cluster.until("a settled configuration", 20_000, |cluster| {
@@ -162,7 +163,8 @@ fn recover(cluster: &mut Cluster) {
         let (configuration, _) = cluster.raft(leader).configuration();
         configuration.removed.iter().all(|id| {
             let member = cluster.member(id.0);
-            // A member that requests no votes, or only those of removed members, cannot learn of its removal.
+            // A member that requests no votes, or requests votes only from removed members, cannot learn of its
+            // removal.
             let voters = member.requested_voters();
             member.removed.is_some() || voters.is_disjoint(&configuration.voters)
         })

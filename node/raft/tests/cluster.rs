@@ -1,5 +1,5 @@
-//! Whole clusters with and without faults. Owns scenarios from election to applied entries. Does not own the statements
-//! of the thesis (`paper.rs`).
+//! Whole clusters with and without faults. Owns scenarios that lead from an election to applied entries. Does not own
+//! tests of single statements of the thesis (`paper.rs`).
 
 #[path = "network/cluster.rs"]
 mod network;

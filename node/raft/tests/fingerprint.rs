@@ -1,5 +1,5 @@
-//! Digests of cores, for tests that search through histories. Owns which cores have equal digests: those that do the
-//! same next, at whatever time.
+//! Digests of cores, for tests that search through histories. Owns which cores must have equal digests: cores that
+//! behave alike from now on, even if they reached that state at different times.
 
 #[path = "network/cluster.rs"]
 mod network;
@@ -24,7 +24,7 @@ fn leader(adjust: fn(&mut raft::Config)) -> Solo {
     solo
 }
 
-/// A core and the same core some time later have equal digests.
+/// A core and a copy of it that reached the same state some time later have equal digests.
 #[test]
 fn time_alone_changes_no_digest() {
     let at = |ms: u64| {
@@ -43,7 +43,7 @@ fn time_alone_changes_no_digest() {
     assert_ne!(fingerprint(&at(0)), fingerprint(&older), "it trusts its leader for a shorter time");
 }
 
-/// Everything that decides what a core does next is in its digest.
+/// Everything that influences what a core does next changes its digest.
 #[test]
 fn different_cores_have_different_digests() {
     let same = || leader(|_| {});

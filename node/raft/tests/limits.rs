@@ -1,5 +1,5 @@
-//! Limits: settings that a core refuses at its start, each refusal naming the field, and inputs that it refuses at a
-//! limit.
+//! Limits: settings that a core refuses when it starts, with errors that name the field, and inputs that a core refuses
+//! at a limit.
 
 #[path = "network/cluster.rs"]
 mod network;
@@ -18,7 +18,7 @@ fn refusal(adjust: impl FnOnce(&mut Config)) -> String {
     outcome.map(drop).expect_err("refused").to_string()
 }
 
-/// The defaults are the documented ones.
+/// The default settings are those in the documentation.
 #[test]
 fn the_defaults_are_sound_and_as_documented() {
     let config = Config::new(MemberId(1), 1);
@@ -61,7 +61,7 @@ fn every_impossible_setting_is_refused_by_name() {
     assert!(refusal(|config| config.leader_lease = Duration::from_millis(950)).starts_with("leader_lease: "));
 }
 
-/// A lease must be shorter than the election timeout by more than the clock drift, even if lease reads are off.
+/// The sum of lease and clock drift must be shorter than the election timeout, even if lease reads are off.
 #[test]
 fn a_lease_ends_before_another_member_campaigns() {
     let mut config = Config::new(MemberId(1), 1);
@@ -84,8 +84,8 @@ fn busy() -> Solo {
     solo
 }
 
-/// A leader accepts a bounded amount of uncommitted bytes. The refusal is typed, and no proposal of the batch enters
-/// the log.
+/// A leader accepts only a limited number of uncommitted bytes. When it refuses a batch, the error has its own type,
+/// and no proposal of the batch enters the log.
 #[test]
 fn proposals_are_refused_while_too_much_is_uncommitted() {
     let mut solo = busy();
@@ -101,7 +101,8 @@ fn proposals_are_refused_while_too_much_is_uncommitted() {
     );
 }
 
-/// The refusal of a forwarded proposal names its ID, so that the proposer knows that it has not happened.
+/// The refusal of a forwarded proposal contains the proposal's ID, so that the proposer knows that the proposal did not
+/// happen.
 #[test]
 fn forwarded_proposals_are_refused_by_name() {
     let mut solo = busy();
@@ -110,7 +111,8 @@ fn forwarded_proposals_are_refused_by_name() {
     assert_eq!(network::solo::sent_to(&outputs, 2), [refusal]);
 }
 
-/// A proposal larger than the limit is accepted alone; otherwise it would wait permanently.
+/// A proposal that is larger than the limit is accepted if no other proposal is uncommitted; otherwise it could never
+/// be committed.
 #[test]
 fn a_proposal_larger_than_the_limit_is_accepted_alone() {
     let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
@@ -120,7 +122,7 @@ fn a_proposal_larger_than_the_limit_is_accepted_alone() {
     assert_eq!(solo.raft.propose(now, vec![proposal(2, 1)]), Err(ProposeRefusal::Overloaded));
 }
 
-/// Empty entries count, too; otherwise endless barriers would fill the memory.
+/// Empty entries count towards the limit, too; otherwise an endless series of barriers would fill the memory.
 #[test]
 fn barriers_count_towards_the_limit() {
     let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 1_000).solo();
@@ -132,7 +134,7 @@ fn barriers_count_towards_the_limit() {
     assert_eq!(outcome, Err(ProposeRefusal::Overloaded));
 }
 
-/// Waiting reads are bounded: a read beyond the limit fails at once, and the requester may retry it.
+/// The number of waiting reads is limited: a read above the limit fails immediately, and the requester may retry it.
 #[test]
 fn waiting_reads_are_bounded() {
     let mut solo = Start::of(3).solo();

@@ -1,5 +1,5 @@
-//! The thesis, statement by statement. Owns one test per statement of Ongaro's thesis ("Consensus: Bridging Theory and
-//! Practice", 2014) that says what a server does; each test quotes its statement.
+//! The thesis, statement by statement. Owns one test for each statement of Ongaro's thesis ("Consensus: Bridging Theory
+//! and Practice", 2014) about the behaviour of a server. Each test quotes its statement.
 
 #[path = "network/cluster.rs"]
 mod network;

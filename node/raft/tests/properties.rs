@@ -1,6 +1,6 @@
-//! The core compared with brute force, and under invalid messages. Owns properties of every input, sampled by seeds:
-//! decisions agree with majorities counted by trying all sets, and no input causes a panic, an endless wake-up or a
-//! promise ahead of the disk.
+//! The core under random inputs, including invalid messages. Owns properties that must hold for every input and are
+//! tested with random samples: decisions agree with a brute-force count of majorities, and no input causes a panic, an
+//! endless series of wake-ups, or a promise that is sent before it is durable.
 
 #[path = "network/cluster.rs"]
 mod network;
@@ -15,7 +15,7 @@ use raft::{
 };
 use world::seed::{Random, Seed};
 
-/// Whether a set of members is a majority of each electorate, by the definition (thesis §4.3).
+/// Returns whether the members are a majority of each electorate, by the definition (thesis §4.3).
 fn is_quorum(configuration: &Configuration, members: &BTreeSet<MemberId>) -> bool {
     [&configuration.voters, &configuration.outgoing]
         .into_iter()
@@ -23,7 +23,7 @@ fn is_quorum(configuration: &Configuration, members: &BTreeSet<MemberId>) -> boo
         .all(|half| half.intersection(members).count() * 2 > half.len())
 }
 
-/// A configuration in which member 1 has a vote, joint or not.
+/// Returns a random configuration, joint or not, in which member 1 has a vote.
 fn random_configuration(random: &mut Random) -> Configuration {
     let mut pick = |chance| (2..=7).filter(|_| random.percent(chance)).collect::<Vec<u64>>();
     let mut incoming = pick(50);
@@ -35,7 +35,8 @@ fn random_configuration(random: &mut Random) -> Configuration {
     chosen
 }
 
-/// The commit index is the highest index of the leader's term that a quorum holds, by trying all indexes.
+/// The commit index is the highest index of the leader's term that a quorum holds. The test finds that index by trying
+/// every index.
 #[test]
 fn commit_agrees_with_brute_force() {
     for seed in 0..2_000 {
@@ -62,7 +63,7 @@ fn commit_agrees_with_brute_force() {
                 }
             }
             let (now, index) = solo.raft.configuration();
-            // A joint configuration is left as soon as possible; from then on the incoming electorate alone decides.
+            // A joint configuration is left as soon as possible. From then on only the incoming electorate decides.
             let now = if index == Index(0) { chosen.clone() } else { now.clone() };
             let own_term = 3..=last;
             let holders = |index: u64| matched.iter().filter(|(_, at)| **at >= index).map(|(id, _)| *id).collect();
@@ -75,7 +76,8 @@ fn commit_agrees_with_brute_force() {
     }
 }
 
-/// An election is won when a quorum granted its votes, lost when no quorum can grant them any more, and open otherwise.
+/// An election is won when a quorum has granted its votes, and lost when no quorum can grant its votes any more.
+/// Otherwise the election is open.
 #[test]
 fn elections_agree_with_brute_force() {
     for seed in 0..2_000 {
@@ -110,7 +112,8 @@ fn elections_agree_with_brute_force() {
     }
 }
 
-/// A read is confirmed only when a quorum answered a round that began after it, and in the end every read is.
+/// A read is confirmed only when a quorum has answered a round that began after the read. Every read is confirmed in
+/// the end.
 #[test]
 fn reads_agree_with_brute_force() {
     for seed in 0..1_000 {
@@ -143,7 +146,8 @@ fn reads_agree_with_brute_force() {
                 assert!(ready.insert(context), "seed {seed}: a read is answered once");
             }
         }
-        // A round that every member answers confirms its reads, and the next round begins for the others.
+        // A round that every member answers confirms the reads of that round, and the next round begins for the other
+        // reads.
         let mut open: BTreeSet<u64> = rounds(&solo.waits(150)).into_iter().collect();
         while let Some(round) = open.pop_first() {
             for from in 2..=7 {
@@ -156,7 +160,7 @@ fn reads_agree_with_brute_force() {
     }
 }
 
-/// Rounds that begin with these outputs.
+/// Returns the rounds that begin with these outputs.
 fn rounds(outputs: &[Output]) -> Vec<u64> {
     let round = |output: &Output| match output {
         Output::Send { message: Message { body: Body::Heartbeat { round, .. }, .. }, .. } => Some(*round),
@@ -165,7 +169,7 @@ fn rounds(outputs: &[Output]) -> Vec<u64> {
     outputs.iter().filter_map(round).collect()
 }
 
-/// Reads that these outputs confirm.
+/// Returns the reads that these outputs confirm.
 fn confirmed(outputs: &[Output]) -> Vec<ReadContext> {
     let context = |output: &Output| match output {
         Output::ReadReady { context, .. } => Some(*context),
@@ -174,7 +178,8 @@ fn confirmed(outputs: &[Output]) -> Vec<ReadContext> {
     outputs.iter().filter_map(context).collect()
 }
 
-/// No message in any role causes a panic, an endless wake-up, or an acknowledgement or vote ahead of the disk.
+/// In no role does a message cause a panic, an endless series of wake-ups, or an acknowledgement or vote that is sent
+/// before it is durable.
 #[test]
 fn invalid_messages_do_no_harm() {
     for seed in 0..3_000 {
@@ -244,7 +249,7 @@ fn random_input(solo: &mut Solo, random: &mut Random, durable: &mut (u64, u64)) 
     }
 }
 
-/// First index that these outputs write.
+/// Returns the first index that these outputs write.
 fn first_unwritten(outputs: &[Output]) -> u64 {
     let first = |output: &Output| match output {
         Output::Persist(persist) => persist.entries.first().map(|entry| entry.id.index.0),

@@ -1,5 +1,5 @@
-//! Bugs of other implementations, each with a history that shows it. Owns one test per bug. Where a statement of the
-//! thesis says the same, `paper.rs` has the simple case and this file the complicated one.
+//! Bugs of other implementations, each with a sequence of events that triggers the bug. Owns one test per bug. If the
+//! bug violates a statement of the thesis, `paper.rs` tests the simple case and this file the complicated one.
 
 #[path = "network/cluster.rs"]
 mod network;

@@ -1,6 +1,7 @@
-//! Scenarios as text: `testdata/**/*.txt` holds commands and the outputs that follow, to be read beside the paper. Owns
-//! the comparison: `UPDATE=1 cargo test -p raft --test scripts` writes the outputs into the files, for review. Does not
-//! own the commands, which `scripts/interpreter.rs` lists.
+//! Scenarios as text: each file `testdata/**/*.txt` contains commands and the outputs that result from them. The files
+//! are easy to compare with the paper. Owns the comparison of expected and actual outputs: `UPDATE=1 cargo test -p raft
+//! --test scripts` writes the actual outputs into the files, for review. Does not own the commands
+//! (`scripts/interpreter.rs` lists them).
 #![allow(clippy::disallowed_methods)] // The core does no IO; this program writes files for review.
 
 use std::fs;
@@ -47,7 +48,7 @@ fn scripts_give_the_written_outputs() {
     );
 }
 
-/// A script with a wrong output must not pass.
+/// A script with a wrong expected output must fail.
 #[test]
 fn a_script_with_a_wrong_output_fails() {
     let wrong = "# A leader out of nothing.\nmembers 1 2 3\nstart\n----\n1 is leader in term 1\n";
@@ -71,8 +72,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Runs a script and returns it with the actual outputs. A command that failed gives a line that begins with `!`, which
-/// no script may contain.
+/// Runs a script and returns it with the actual outputs. A failed command gives a line that begins with `!`; no script
+/// may contain such a line.
 fn play(written: &str) -> String {
     let mut script = Script::parse(written);
     let mut interpreter = Interpreter::default();
@@ -87,7 +88,7 @@ fn play(written: &str) -> String {
     script.to_string()
 }
 
-/// Describes the first lines that differ.
+/// Describes the first lines that differ between the two texts.
 fn difference(file: &Path, written: &str, played: &str) -> String {
     let same = written.lines().zip(played.lines()).take_while(|(one, two)| one == two).count();
     let mut text = format!("{}:{}:", file.display(), same + 1);

@@ -1,6 +1,6 @@
-//! Effects of preferred leaders: they campaign a little earlier, are the first choice as successors, and get the
-//! leadership when they keep up (Raft thesis §3.10). Owns these three. None of them affects a vote, so none can cost
-//! safety. A preferred member that is down delays an election by at most half an election timeout.
+//! Effects of preferred leaders: they campaign a little earlier, are the first choice as successors, and receive the
+//! leadership when they keep up (Raft thesis §3.10). Owns these three effects. None of them affects a vote, so none of
+//! them can violate safety. A preferred member that is down delays an election by at most half an election timeout.
 
 use crate::ids::MemberId;
 use crate::raft::Raft;

@@ -1,6 +1,6 @@
 //! Permanent removal of members. Owns notifying a removed member, and how this member learns of its own removal. Only a
-//! committed configuration is evidence. A member that this one does not know is never notified, because this member's
-//! configuration may lag.
+//! committed configuration proves a removal. An unknown sender is never notified, because it may be a new member that
+//! this member's outdated configuration does not contain.
 
 use crate::ids::{Index, MemberId};
 use crate::message::{Body, Message};

@@ -19,7 +19,7 @@ pub(crate) mod tail;
 ///
 /// ```text
 ///   purged | kept                                     last
-///   -------+--------------+------------+---------------┤
+///   -------+--------------+------------+---------------+
 ///        base          applied      commit
 ///                           durable -- anywhere from base to last
 /// ```

@@ -1,5 +1,5 @@
-//! Several cores in one process, on a simulated network, disks and clock that only the test advances. Owns the driver of
-//! each member, and calls the safety checks after every output. Does not own scenarios.
+//! Several cores in one process, on a simulated network, simulated disks and a simulated clock. Only the test advances
+//! them. Owns the driver of each member, and calls the safety checks after every output. Does not own scenarios.
 #![allow(dead_code, unreachable_pub)] // Every test program uses its own part of this.
 
 use std::collections::BTreeMap;
@@ -26,22 +26,22 @@ use member::{Member, fresh_disk, state_of};
 use safety::Safety;
 pub use shapes::*;
 
-/// A message on its way.
+/// A message in flight.
 #[derive(Clone, Debug)]
 pub struct Envelope {
     pub from: MemberId,
     pub to: MemberId,
     pub message: Message,
-    /// Arrival, in ms.
+    /// Arrival time, in ms.
     pub at_ms: u64,
     snapshot: Option<Bytes>,
 }
 
-/// No message is lost, and each takes one millisecond, so that tests can count rounds.
+/// A network on which no message is lost and each message takes one millisecond, so that tests can count round trips.
 pub const STEADY: NetworkProfile =
     NetworkProfile { delay: (Duration::from_millis(1), Duration::from_millis(1)), ..NetworkProfile::UNDISTURBED };
 
-/// Members with their network, clock and safety ledger.
+/// Members with their network, clock and ledger of safety properties.
 #[derive(Debug)]
 pub struct Cluster {
     pub members: BTreeMap<MemberId, Member>,
@@ -49,15 +49,15 @@ pub struct Cluster {
     pub network: Network,
     pub now_ms: u64,
     pub random: Random,
-    /// All messages sent while `keep_sent` is set.
+    /// All messages that were sent while `keep_sent` was set.
     pub sent: Vec<Envelope>,
     pub keep_sent: bool,
-    /// A member crashes instead of carrying out its n-th output, counted from 1.
+    /// Member, and number of its output (counted from 1) in place of which the member crashes.
     pub crash_at: Option<(MemberId, u64)>,
     outputs: BTreeMap<MemberId, u64>,
-    /// Number of snapshots, counted from the next one, that do not arrive.
+    /// Number of snapshots that do not arrive, starting with the next one.
     pub snapshots_fail: u64,
-    /// Prints every message; `TRACE=1` sets it.
+    /// Whether every message is printed. The environment variable `TRACE=1` sets it.
     pub trace: bool,
     pub safety: Safety,
     next_number: u64,
@@ -65,7 +65,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Creates `voters` members that were bootstrapped together.
+    /// Creates a cluster of `voters` members that were bootstrapped together.
     pub fn of(voters: u64, seed: u64) -> Self {
         Self::adjusted(voters, seed, |_| {})
     }
@@ -96,7 +96,7 @@ impl Cluster {
         cluster
     }
 
-    /// Adds and starts a member with a blank volume.
+    /// Adds a member with a blank volume and starts it.
     pub fn add_blank(&mut self, number: u64) {
         self.add(number, fresh_disk(number, SnapshotMeta::default()));
     }
@@ -117,12 +117,12 @@ impl Cluster {
         self.drain(id(number));
     }
 
-    /// Crashes a member, which loses all unsynced writes.
+    /// Crashes a member. The member loses all unsynced writes.
     pub fn crash(&mut self, number: u64) {
         self.member_mut(number).crash();
     }
 
-    /// Crashes a member, which loses all unsynced writes except a random prefix.
+    /// Crashes a member. The member loses all unsynced writes except a random number of the first ones.
     pub fn lose_power(&mut self, number: u64) {
         let member = self.members.get_mut(&id(number)).expect("known");
         member.lose_power(&mut self.random);
@@ -154,7 +154,7 @@ impl Cluster {
         self.member(number).raft.is_some()
     }
 
-    /// Gives a member's core an input and carries out its outputs.
+    /// Passes an input to a member's core and carries out the outputs of the core.
     pub fn with<T>(&mut self, number: u64, act: impl FnOnce(&mut Raft, Now) -> T) -> T {
         let now = self.now();
         let outcome = act(self.member_mut(number).raft.as_mut().expect("runs"), now);
@@ -176,7 +176,7 @@ impl Cluster {
         }
     }
 
-    /// Advances time until the condition holds; panics after `patience_ms`.
+    /// Advances time until the condition holds; panics if it does not hold within `patience_ms`.
     #[track_caller]
     pub fn until(&mut self, what: &str, patience_ms: u64, condition: impl Fn(&Self) -> bool) {
         let end = self.now_ms + patience_ms;
@@ -194,7 +194,7 @@ impl Cluster {
         self.leader().expect("just seen")
     }
 
-    /// Makes the member `number` leader, by a transfer if another member leads.
+    /// Makes the member `number` leader. If another member leads, this takes a leadership transfer.
     #[track_caller]
     pub fn elect_member(&mut self, number: u64) {
         let leader = self.elect();
@@ -211,7 +211,7 @@ impl Cluster {
         raft.snapshot_meta(raft.commit()).is_some_and(|meta| meta.last.term == raft.soft_state().term)
     }
 
-    /// Proposes at a member and returns the content, or `None` if the proposal is refused.
+    /// Proposes at a member. Returns the content of the proposal, or `None` if the proposal is refused.
     pub fn propose(&mut self, number: u64) -> Option<Vec<u8>> {
         let (proposal, content) = self.fresh_proposal();
         let payload = Payload::Normal(content.clone().into());
@@ -244,7 +244,7 @@ impl Cluster {
         self.with(leader, |raft, now| raft.change(now, change_to(expected, voters, learners)))
     }
 
-    /// Changes membership, with retries until the configuration is committed.
+    /// Changes the membership. Retries until the configuration is committed.
     #[track_caller]
     pub fn reconfigure(&mut self, voters: &[u64], learners: &[u64]) {
         let end = self.now_ms + 60_000;
@@ -295,12 +295,12 @@ impl Cluster {
         self.deliver(Envelope { from: id(from), to: id(to), message, at_ms: self.now_ms, snapshot: None });
     }
 
-    /// Number of outputs of each member's core.
+    /// Returns the number of outputs of each member's core.
     pub fn outputs_of(&self, members: &[u64]) -> Vec<u64> {
         members.iter().map(|number| self.outputs.get(&id(*number)).copied().unwrap_or(0)).collect()
     }
 
-    /// One line per member.
+    /// Returns one line of text per member.
     pub fn render(&self) -> String {
         let mut lines = format!("t={} ms, {} on the wire, {}\n", self.now_ms, self.wire.len(), self.network.describe());
         for member in self.members.values() {
@@ -327,7 +327,7 @@ impl Cluster {
         lines
     }
 
-    /// One millisecond: syncs finish, messages arrive, timeouts fire.
+    /// Advances time by one millisecond: syncs finish, messages arrive, timeouts pass.
     fn step_ms(&mut self) {
         self.now_ms += 1;
         let numbers: Vec<u64> = self.members.keys().map(|id| id.0).collect();
@@ -405,7 +405,8 @@ impl Cluster {
         self.check_commit(at);
     }
 
-    /// Checks that an entry is durable on majorities of both halves when its commit is first reported (etcd#14370).
+    /// Checks, when the commit of an entry is first reported, that the entry is durable on a majority of each
+    /// electorate (etcd#14370).
     fn check_commit(&mut self, at: MemberId) {
         let raft = self.members[&at].raft.as_ref().expect("runs");
         let commit = raft.commit();
@@ -475,7 +476,7 @@ impl Cluster {
         }
     }
 
-    /// A message arrives after `delay`, counted in whole milliseconds.
+    /// Sends a message, which arrives after `delay`, counted in whole milliseconds.
     fn post(&mut self, delay: Duration, envelope: Envelope) {
         let delay_ms = (delay.as_micros() as u64).div_ceil(1_000).max(1);
         let envelope = Envelope { at_ms: self.now_ms + delay_ms, ..envelope };
@@ -494,7 +495,8 @@ impl Cluster {
         let fate = self.network.fate(&mut self.random, from, to);
         let delay = fate.first.filter(|_| !fails);
         let Some(delay) = delay else {
-            // A real driver would report the failure later; the core's retry interval makes the difference small.
+            // A real driver would report the failure later. The difference is small, because the core waits before it
+            // retries.
             let now = self.now();
             let raft = self.members.get_mut(&from).and_then(|member| member.raft.as_mut());
             raft.expect("the core gave an output").snapshot_sent(now, to, Err(()));

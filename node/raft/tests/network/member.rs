@@ -1,5 +1,5 @@
-//! One member: its core, its disk, and its applied state. Owns the parts that a crash loses in memory. Does not own
-//! the parts that a disk keeps (`world::disk`).
+//! One member: its core, its disk, and its applied state. Owns everything that is lost in a crash. Does not own what a
+//! disk keeps (`world::disk`).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,10 +11,10 @@ use raft::{
 use world::disk::{Breakage, Disk, Reading};
 use world::seed::Random;
 
-/// State machine: the content of every applied proposal, with its index.
+/// State of the state machine: the content of every applied proposal, with its index.
 pub type State = Vec<(Index, Vec<u8>)>;
 
-/// Encodes a state as the image of a snapshot: index, length and content of each proposal.
+/// Encodes a state as a snapshot: index, length and content of each proposal.
 pub fn image_of(state: &State) -> Bytes {
     let mut image = Vec::new();
     for (index, content) in state {
@@ -25,7 +25,7 @@ pub fn image_of(state: &State) -> Bytes {
     image.into()
 }
 
-/// Decodes the image of a snapshot.
+/// Decodes a snapshot.
 pub fn state_of(image: &[u8]) -> State {
     let mut state = State::new();
     let mut rest = image;
@@ -38,38 +38,38 @@ pub fn state_of(image: &[u8]) -> State {
     state
 }
 
-/// Creates a disk that holds only the snapshot of a bootstrap.
+/// Creates a disk that holds only the snapshot from the bootstrap.
 pub fn fresh_disk(number: u64, snapshot: SnapshotMeta) -> Disk {
     Disk::bootstrapped(MemberId(number), snapshot, Bytes::new())
 }
 
-/// A member with its driver's state. `raft` is `None` while it does not run.
+/// A member with its driver's state. `raft` is `None` while the member does not run.
 #[derive(Debug)]
 pub struct Member {
     pub id: MemberId,
     pub config: Config,
     pub raft: Option<Raft>,
     pub disk: Disk,
-    /// Time at which the sync under way ends, in ms.
+    /// Time at which the sync in progress ends, in ms.
     pub synced_at_ms: u64,
-    /// Duration of a sync, in ms; `None`: the disk stalls.
+    /// Duration of a sync, in ms; `None` while the disk is stalled.
     pub disk_ms: Option<u64>,
     pub state: State,
     pub applied: Index,
-    /// Snapshots that arrived and are not installed.
+    /// Snapshots that arrived and are not installed yet.
     pub received: Vec<(MemberId, SnapshotMeta, State)>,
     pub ready_reads: BTreeMap<ReadContext, Index>,
     pub failed_reads: BTreeSet<ReadContext>,
     pub dropped: Vec<(ProposalId, DropReason)>,
     pub removed: Option<Index>,
     pub roles: Vec<(Role, Term)>,
-    /// While set, no entry is applied.
+    /// Whether applying is suspended.
     pub apply_stalls: bool,
     pub pending_apply: VecDeque<Entry>,
 }
 
 impl Member {
-    /// Creates a member that does not run yet.
+    /// Creates a member, which does not run yet.
     pub fn new(config: Config, disk: Disk) -> Self {
         Self {
             id: config.id,
@@ -91,13 +91,13 @@ impl Member {
         }
     }
 
-    /// Crashes; all unsynced writes are lost.
+    /// Crashes the member. All unsynced writes are lost.
     pub fn crash(&mut self) {
         self.disk.lose_unsynced();
         self.stop();
     }
 
-    /// Crashes; all unsynced writes are lost except a random prefix.
+    /// Crashes the member. All unsynced writes are lost except a random number of the first ones.
     pub fn lose_power(&mut self, random: &mut Random) {
         self.disk.crash(random, Breakage::Sound);
         self.stop();
@@ -110,7 +110,7 @@ impl Member {
         self.ready_reads.clear();
     }
 
-    /// Applies pending committed entries; returns false if there were none.
+    /// Applies the committed entries that are not applied yet. Returns false if there were none.
     pub fn apply(&mut self) -> bool {
         if self.apply_stalls || self.pending_apply.is_empty() {
             return false;
@@ -125,14 +125,14 @@ impl Member {
         true
     }
 
-    /// Begins to sync all writes, unless a sync is under way.
+    /// Begins a sync of all writes, unless a sync is in progress.
     pub fn begin_sync(&mut self, now_ms: u64) {
         if self.disk.begin_sync() {
             self.synced_at_ms = now_ms + self.disk_ms.unwrap_or(0);
         }
     }
 
-    /// Ends the sync if it is due, and returns the last write that it covers.
+    /// Ends the sync if it is due. Returns the last write that the sync covers.
     pub fn finish_sync(&mut self, now_ms: u64) -> Option<IoId> {
         let is_due = self.raft.is_some() && self.disk_ms.is_some() && self.synced_at_ms <= now_ms;
         let done = if is_due { self.disk.finish_sync() } else { None };
@@ -158,7 +158,7 @@ impl Member {
         self.state = state;
     }
 
-    /// Returns the members whose votes it requests when it knows no leader.
+    /// Returns the members from which this member requests votes when it knows no leader.
     pub fn requested_voters(&self) -> BTreeSet<MemberId> {
         let Some(raft) = &self.raft else { return BTreeSet::new() };
         let (configuration, _) = raft.configuration();
@@ -170,12 +170,12 @@ impl Member {
         }
     }
 
-    /// Returns whether the disk holds an entry, in the log or covered by the snapshot.
+    /// Returns whether the disk holds an entry, either in the log or as part of the snapshot.
     pub fn holds(&self, id: raft::EntryId) -> bool {
         self.disk.durable().holds(id)
     }
 
-    /// Takes a durable snapshot at once, and purges the log before it.
+    /// Takes a snapshot, which is durable immediately, and purges the log before it.
     pub fn snapshot(&mut self, index: Index) {
         let raft = self.raft.as_mut().expect("runs");
         let meta = raft.snapshot_meta(index).expect("applied and in the log");

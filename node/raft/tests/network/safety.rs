@@ -1,18 +1,18 @@
-//! Ledger of a cluster and its safety properties (Raft thesis figure 3.2), which are checked at each event. Does not own
-//! the driver (`cluster.rs`).
+//! Ledger of a cluster's events, and the safety properties (Raft thesis figure 3.2) that are checked at each event.
+//! Does not own the driver (`cluster.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use raft::{Entry, EntryId, Index, MemberId, Payload, ProposalId, ReadContext, Term};
 
-/// Ledger of leaders, votes, committed entries and reads.
+/// Leaders, votes, committed entries and reads so far.
 #[derive(Debug, Default)]
 pub struct Safety {
     leaders: BTreeMap<Term, MemberId>,
     committed: BTreeMap<Index, (Term, u64, Vec<u8>)>,
     votes: BTreeMap<(MemberId, Term), MemberId>,
     pub commit: Index,
-    /// Highest commit index in the cluster when each read began.
+    /// Highest commit index in the cluster at the start of each read.
     pub reads: BTreeMap<ReadContext, Index>,
     pub proposals: BTreeMap<ProposalId, Vec<u8>>,
     happened: BTreeSet<Vec<u8>>,
@@ -20,19 +20,19 @@ pub struct Safety {
 }
 
 impl Safety {
-    /// Election safety: at most one leader per term (Raft thesis figure 3.2).
+    /// Checks election safety: at most one leader per term (Raft thesis figure 3.2).
     pub fn leads(&mut self, at: MemberId, term: Term) {
         let leader = self.leaders.entry(term).or_insert(at);
         assert_eq!(*leader, at, "two leaders in term {term}");
     }
 
-    /// One vote per term, across restarts.
+    /// Checks that a member votes at most once in each term, also across restarts.
     pub fn votes(&mut self, at: MemberId, term: Term, candidate: MemberId) {
         let vote = self.votes.entry((at, term)).or_insert(candidate);
         assert_eq!(*vote, candidate, "{at} voted twice in term {term}");
     }
 
-    /// State machine safety: no member applies another entry at the same index (Raft thesis figure 3.2).
+    /// Checks state machine safety: no two members apply different entries at the same index (Raft thesis figure 3.2).
     pub fn applies(&mut self, entries: &[Entry]) {
         for entry in entries {
             let content = match &entry.payload {
@@ -71,7 +71,7 @@ impl Safety {
         }
     }
 
-    /// A read sees at least what was committed when it began.
+    /// Checks that a read sees at least everything that was committed when the read began.
     pub fn reads_at(&mut self, context: ReadContext, index: Index) {
         let began = self.reads[&context];
         assert!(index >= began, "read {context} at {index}, but {began} was committed when it began");

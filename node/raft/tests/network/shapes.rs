@@ -1,4 +1,4 @@
-//! Short constructors of members, configurations, changes and entries for tests. Does not own any behaviour.
+//! Short constructors of members, configurations, changes and entries for tests. Owns no behaviour.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! A single core, to which the test gives every message and acknowledgement. Owns its clock and the last write issued.
-//! Does not own other members, which the test plays.
+//! A single core that receives every message and acknowledgement from the test. Owns the core's clock and the number of
+//! the last issued write. Does not own other members: the test plays their part.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use raft::{
 
 use super::shapes::{configuration, id};
 
-/// The core of member 1. The test plays the other members.
+/// The core of member 1.
 #[derive(Debug)]
 pub struct Solo {
     pub raft: Raft,
     pub now_ms: u64,
-    /// Lead of the wall clock over the monotonic clock, in ms.
+    /// Milliseconds by which the wall clock is ahead of the monotonic clock.
     pub wall_ahead_ms: i64,
     pub issued: Option<IoId>,
 }
 
-/// State and configuration from which a [`Solo`] starts.
+/// Initial state and configuration of a [`Solo`].
 #[derive(Clone, Debug)]
 pub struct Start {
     pub term: u64,
@@ -32,7 +32,7 @@ pub struct Start {
 }
 
 impl Start {
-    /// Member 1 of `voters` members with empty logs.
+    /// Returns the start of member 1 in a cluster of `voters` members with empty logs.
     pub fn of(voters: u64) -> Self {
         let numbers: Vec<u64> = (1..=voters).collect();
         Self {
@@ -44,7 +44,7 @@ impl Start {
         }
     }
 
-    /// Sets the log by the terms of its entries, beginning at index 1.
+    /// Sets the initial log: the terms of its entries, from index 1 on.
     pub fn log(mut self, terms: &[u64]) -> Self {
         let numbered = (1..).zip(terms);
         self.entries = numbered.map(|(index, term)| super::shapes::entry(*term, index)).collect();
@@ -76,7 +76,8 @@ impl Start {
         let hard_state = HardState { term: Term(self.term), vote: self.vote.map(id) };
         let snapshot = SnapshotMeta { configuration: Arc::new(self.configuration), ..SnapshotMeta::default() };
         let restored = Restored { hard_state, snapshot, entries: self.entries };
-        // After this time no lease from before the start is honoured.
+        // The time passed since the start is then long enough that the core no longer respects a lease from before the
+        // start.
         let start = Now { monotonic: Duration::from_secs(10), wall_ms: 1_000_000 };
         let raft = Raft::new(self.config, restored, start).expect("the start is valid");
         let mut solo = Solo { raft, now_ms: 12_000, wall_ahead_ms: 0, issued: None };
@@ -102,14 +103,14 @@ impl Solo {
         outputs
     }
 
-    /// Delivers a message of `from`, and returns the outputs.
+    /// Delivers a message from `from` and returns the outputs.
     pub fn receives(&mut self, from: u64, term: u64, body: Body) -> Vec<Output> {
         let now = self.now();
         self.raft.step(now, id(from), Message { term: Term(term), body });
         self.drain()
     }
 
-    /// Acknowledges all writes under way as durable.
+    /// Acknowledges that all writes in progress are durable.
     pub fn persisted(&mut self) -> Vec<Output> {
         let Some(io) = self.issued else { return Vec::new() };
         let now = self.now();
@@ -140,7 +141,7 @@ impl Solo {
         self.raft.soft_state().term.0
     }
 
-    /// Makes the core a candidate with durable term and vote, and returns its requests for votes.
+    /// Makes the core a candidate whose term and vote are durable. Returns its vote requests.
     pub fn campaigns(&mut self) -> Vec<Output> {
         let mut outputs = self.waits_until_deadline();
         for from in self.others() {
@@ -154,7 +155,7 @@ impl Solo {
         outputs
     }
 
-    /// Makes the core win an election in the next term; its no-op is not durable yet.
+    /// Makes the core win an election in the next term. The no-op of the new term is not durable yet.
     pub fn leads(&mut self) -> Vec<Output> {
         let mut outputs = self.campaigns();
         for from in self.others() {
@@ -175,13 +176,13 @@ impl Solo {
         assert_eq!(self.raft.commit(), self.raft.last().index, "all entries are committed");
     }
 
-    /// Delivers an acknowledgement of every other voter for the whole log.
+    /// Delivers acknowledgements for the whole log from all other voters.
     pub fn acknowledged_by_all(&mut self) -> Vec<Output> {
         let last = self.raft.last().index.0;
         self.others().into_iter().flat_map(|from| self.acknowledged_by(from, last)).collect()
     }
 
-    /// Delivers an acknowledgement of `from` for the log up to `matched`.
+    /// Delivers an acknowledgement for the log up to `matched` from `from`.
     pub fn acknowledged_by(&mut self, from: u64, matched: u64) -> Vec<Output> {
         self.acknowledged_in_round(from, matched, 0)
     }
@@ -209,7 +210,7 @@ impl Solo {
         voters.map(|member| member.0).filter(|number| *number != 1).collect()
     }
 
-    /// Acknowledges all committed entries as applied.
+    /// Acknowledges that all committed entries are applied.
     pub fn applies(&mut self) -> Vec<Output> {
         let (now, commit) = (self.now(), self.raft.commit());
         self.raft.applied(now, commit);
@@ -225,7 +226,7 @@ pub fn heartbeat(commit: u64, round: u64) -> Body {
     Body::Heartbeat { commit: Index(commit), round }
 }
 
-/// Returns the messages among outputs, with their receivers.
+/// Returns the messages among the outputs, with their receivers.
 pub fn sent(outputs: &[Output]) -> Vec<(u64, Message)> {
     let message = |output: &Output| match output {
         Output::Send { to, message } => Some((to.0, message.clone())),
@@ -264,12 +265,12 @@ pub fn applies(outputs: &[Output]) -> Vec<u64> {
     outputs.iter().flat_map(entries).collect()
 }
 
-/// Returns whether a vote was granted to a member.
+/// Returns whether the outputs grant a vote to a member.
 pub fn grants_vote(outputs: &[Output], to: u64) -> bool {
     sent_to(outputs, to).contains(&Body::VoteReply { granted: true })
 }
 
-/// Returns the matched index of the last acknowledgement to a member.
+/// Returns the `matched` index of the last acknowledgement to a member.
 pub fn accepted(outputs: &[Output], to: u64) -> Option<u64> {
     let matched = |body| match body {
         Body::AppendReply(AppendReply::Accepted { matched, .. }) => Some(matched.0),
@@ -278,7 +279,7 @@ pub fn accepted(outputs: &[Output], to: u64) -> Option<u64> {
     sent_to(outputs, to).into_iter().filter_map(matched).next_back()
 }
 
-/// Returns the index at which an append was rejected, and the hint.
+/// Returns the index of the rejected append, and the hint of the rejection.
 pub fn rejected(outputs: &[Output], to: u64) -> Option<(u64, EntryId)> {
     let refusal = |body| match body {
         Body::AppendReply(AppendReply::Rejected { prev, hint, .. }) => Some((prev.0, hint)),
@@ -287,7 +288,7 @@ pub fn rejected(outputs: &[Output], to: u64) -> Option<(u64, EntryId)> {
     sent_to(outputs, to).into_iter().filter_map(refusal).next_back()
 }
 
-/// Returns a member ID for assertions.
+/// Returns a member ID as an option, for assertions.
 pub fn member(number: u64) -> Option<MemberId> {
     Some(id(number))
 }

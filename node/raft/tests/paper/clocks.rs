@@ -1,6 +1,6 @@
 //! Raft thesis §6.4.1: "the lease approach assumes a bound on clock drift across servers... discovering and maintaining
-//! this bound may present additional operational challenges". Owns the reaction of a core whose own clocks show that
-//! the bound is broken.
+//! this bound may present additional operational challenges". Owns the tests of a core whose own clocks show that the
+//! bound is violated.
 
 use raft::{Body, Output, ReadContext};
 
@@ -14,7 +14,7 @@ fn lease() -> Solo {
     solo
 }
 
-/// A heartbeat round that a majority answers at once.
+/// Completes a heartbeat round that a majority answers immediately.
 fn prove(solo: &mut Solo) {
     let outputs = solo.waits(150);
     answer(solo, &outputs);
@@ -38,14 +38,14 @@ fn ready(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| matches!(output, Output::ReadReady { .. }))
 }
 
-/// A tick at which the wall clock has gained `ahead_ms` more on the monotonic clock.
+/// Ticks the core after the wall clock has moved another `ahead_ms` ahead of the monotonic clock.
 fn tick_with_wall_ahead(solo: &mut Solo, ahead_ms: i64) -> Vec<Output> {
     solo.wall_ahead_ms += ahead_ms;
     solo.waits(0)
 }
 
-/// The monotonic clock of a suspended machine stands still: the lease seems recent, while another leader may have been
-/// elected long ago. The wall clock shows the difference, and reads need a round.
+/// The monotonic clock of a suspended machine does not advance. The lease then seems recent, although another leader
+/// may have been elected long ago. The wall clock reveals the suspension, and reads need a round.
 #[test]
 fn a_suspended_leader_does_not_trust_its_lease() {
     let mut solo = lease();
@@ -53,8 +53,8 @@ fn a_suspended_leader_does_not_trust_its_lease() {
     assert!(!reads_at_once(&mut solo, 2), "rounds before the jump prove no lease");
 }
 
-/// If the wall clock was set, reads also need a round, because the core cannot distinguish the two cases. A round that
-/// began after the jump proves a lease again.
+/// If the wall clock was set, reads also need a round, because the core cannot distinguish this case from a suspension.
+/// A round that began after the jump permits lease reads again.
 #[test]
 fn a_wall_clock_that_is_set_costs_one_round() {
     for ahead_ms in [-600_000, 600_000] {
@@ -69,7 +69,7 @@ fn a_wall_clock_that_is_set_costs_one_round() {
     }
 }
 
-/// A round in progress at a clock jump may have taken any time.
+/// A round that is in progress during a clock jump permits no lease reads, because its true duration is unknown.
 #[test]
 fn a_round_that_began_before_the_jump_proves_nothing() {
     let mut solo = lease();
@@ -79,7 +79,7 @@ fn a_round_that_began_before_the_jump_proves_nothing() {
     assert!(!reads_at_once(&mut solo, 2));
 }
 
-/// Clocks never agree exactly: drift within the bound does not break the lease.
+/// Clocks never agree exactly. Drift within the bound does not end the lease.
 #[test]
 fn drift_within_the_bound_keeps_the_lease() {
     let mut solo = lease();
@@ -89,12 +89,12 @@ fn drift_within_the_bound_keeps_the_lease() {
     assert!(reads_at_once(&mut solo, 3));
 }
 
-/// Drift adds up over days; only the drift within one lease matters.
+/// Drift accumulates over days, but only the drift during one lease counts.
 #[test]
 fn slow_drift_over_a_long_time_keeps_the_lease() {
     let mut solo = lease();
     for context in 2..200 {
-        // Half a percent: fifty times the drift of a bad crystal.
+        // The wall clock drifts by half a percent, fifty times as much as a bad crystal.
         solo.wall_ahead_ms += i64::from(context % 4 == 0) * 3;
         prove(&mut solo);
         assert!(reads_at_once(&mut solo, context), "after {context} rounds");

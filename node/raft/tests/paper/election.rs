@@ -51,7 +51,7 @@ fn a_candidate_votes_for_itself_and_asks_every_other_member() {
 }
 
 /// §3.4: "A candidate wins an election if it receives votes from a majority of the servers in the full cluster for the
-/// same term"; it becomes a follower when a majority refuses.
+/// same term". A candidate becomes a follower when a majority refuses.
 #[test]
 fn a_majority_decides() {
     for voters in 1..=7 {
@@ -75,7 +75,7 @@ fn a_majority_decides() {
     }
 }
 
-/// §3.4: votes are counted by server, so a duplicate vote counts once.
+/// §3.4: votes are counted per server, so two votes from one server count once.
 #[test]
 fn a_duplicate_vote_counts_once() {
     let mut solo = Start::of(5).solo();
@@ -111,8 +111,8 @@ fn a_candidate_yields_to_the_leader_of_its_term() {
     }
 }
 
-/// §3.4: "election timeouts are chosen randomly from a fixed interval": [1×, 2×) of the configured one, drawn for every
-/// wait.
+/// §3.4: "election timeouts are chosen randomly from a fixed interval". The interval is [1×, 2×) of the configured
+/// timeout, and every wait draws a new timeout.
 #[test]
 fn election_timeouts_are_random_within_the_interval() {
     let mut waits = BTreeSet::new();
@@ -133,8 +133,8 @@ fn election_timeouts_are_random_within_the_interval() {
     assert!(waits.len() > 40, "every wait is drawn again: {} values", waits.len());
 }
 
-/// §3.4: "each candidate ... restarts its randomized election timeout at the start of an election" and starts another
-/// when it passes without a winner.
+/// §3.4: "each candidate ... restarts its randomized election timeout at the start of an election". If the timeout
+/// passes without a winner, the candidate starts another election.
 #[test]
 fn a_split_vote_leads_to_a_campaign_in_a_newer_term() {
     let mut solo = Start::of(5).config(|config| config.pre_vote = false).solo();
@@ -146,8 +146,8 @@ fn a_split_vote_leads_to_a_campaign_in_a_newer_term() {
     assert_eq!((solo.role(), solo.term()), (Role::Candidate, 2));
 }
 
-/// §3.4: the first election after a silence may take half an election timeout, so that a split vote costs little. Later
-/// ones may take longer, so that a cluster with slow disks elects a leader, too.
+/// §3.4: the timeout of the first election after a silence may be half as long, so that a split vote costs little time.
+/// Timeouts of later elections are longer, so that a cluster with slow disks elects a leader, too.
 #[test]
 fn the_first_election_is_short_and_later_ones_are_not() {
     let seconds = |range: std::ops::Range<f64>, wait: Duration| range.contains(&wait.as_secs_f64());
@@ -171,8 +171,8 @@ fn the_first_election_is_short_and_later_ones_are_not() {
     }
 }
 
-/// §3.6.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate": first by the term
-/// of the last entry, then by length.
+/// §3.6.1: "the voter denies its vote if its own log is more up-to-date than that of the candidate". Logs are compared
+/// first by the term of the last entry, then by length.
 #[test]
 fn only_an_up_to_date_log_gets_a_vote() {
     let cases = [
@@ -192,7 +192,8 @@ fn only_an_up_to_date_log_gets_a_vote() {
     }
 }
 
-/// §3.8: "a server must persist its current term and vote": before it sends its vote, and before it requests votes.
+/// §3.8: "a server must persist its current term and vote". It does so before it sends its vote, and before it requests
+/// votes.
 #[test]
 fn no_promise_is_sent_before_it_is_durable() {
     let mut voter = Start::of(3).solo();
@@ -229,7 +230,7 @@ fn a_pre_vote_changes_no_term() {
     assert_eq!((refused.role(), refused.term()), (Role::Follower, 3));
 }
 
-/// §9.6: answering changes nothing at the receiver, which grants nothing to a shorter log.
+/// §9.6: a pre-vote request changes nothing at its receiver. The receiver refuses if the sender's log is shorter.
 #[test]
 fn answering_a_pre_vote_changes_nothing() {
     let mut solo = Start::of(3).log(&[1, 2]).solo();
@@ -245,7 +246,7 @@ fn answering_a_pre_vote_changes_nothing() {
     assert_eq!(sent(&outputs)[0].1.term, Term(2), "a refusal carries the receiver's term");
 }
 
-/// §9.6, §4.2.3: members with a live leader refuse a pre-vote, and so does the leader itself.
+/// §9.6, §4.2.3: members that follow a live leader refuse a pre-vote. The leader itself refuses, too.
 #[test]
 fn a_live_leader_is_not_disturbed() {
     let mut follower = Start::of(3).term(1).solo();
@@ -284,7 +285,7 @@ fn a_leader_without_a_quorum_steps_down() {
     let began = solo.now_ms;
     while solo.role() == Role::Leader {
         let outputs = solo.waits_until_deadline();
-        // One of four members answers; with the leader itself, that is two of five.
+        // One of the four other members answers. Together with the leader, these are only two of five voters.
         for body in sent_to(&outputs, 2) {
             if let Body::Heartbeat { round, .. } = body {
                 solo.receives(2, 1, Body::HeartbeatReply { round });
@@ -295,7 +296,7 @@ fn a_leader_without_a_quorum_steps_down() {
     assert_eq!((solo.role(), solo.term()), (Role::Follower, 1), "its term stays the same");
 }
 
-/// §6.2: a leader leads as long as a majority answers.
+/// §6.2: a leader continues to lead as long as a majority answers.
 #[test]
 fn a_leader_with_a_minimal_quorum_stays() {
     let mut solo = Start::of(5).solo();
@@ -311,7 +312,7 @@ fn a_leader_with_a_minimal_quorum_stays() {
     }
 }
 
-/// §3.10: "The prior leader stops accepting new client requests", brings the target up to date, then "sends a
+/// §3.10: "The prior leader stops accepting new client requests". It brings the target up to date and then "sends a
 /// TimeoutNow request".
 #[test]
 fn a_transfer_waits_for_the_targets_log() {
@@ -348,8 +349,8 @@ fn a_transfer_that_takes_too_long_ends() {
     solo.proposes(2);
 }
 
-/// §3.10: the target "starts a new election ... exactly as if the target's election timer had triggered", and other
-/// members grant their votes although a message of the leader has just arrived.
+/// §3.10: the target "starts a new election ... exactly as if the target's election timer had triggered". Other members
+/// grant their votes although they have just received a message from the leader.
 #[test]
 fn the_target_campaigns_at_once_and_gets_votes() {
     let mut target = Start::of(3).log(&[1]).solo();
@@ -365,7 +366,8 @@ fn the_target_campaigns_at_once_and_gets_votes() {
     assert!(grants_vote(&voter.persisted(), 3));
 }
 
-/// §3.10: only a target whose durable log reaches the leader's last entry may campaign, and only for its own leader.
+/// §3.10: a target campaigns only if its durable log reaches the leader's last entry, and only if the request comes
+/// from its current leader.
 #[test]
 fn a_premature_request_to_campaign_or_one_from_another_member_is_ignored() {
     let mut solo = Start::of(3).log(&[1]).solo();
@@ -383,7 +385,7 @@ fn a_premature_request_to_campaign_or_one_from_another_member_is_ignored() {
     assert_eq!(solo.role(), Role::Candidate);
 }
 
-/// Without a requested target, the target is the voter with the longest log among those that answered recently.
+/// If the request names no target, the target is the voter with the longest log among those that answered recently.
 #[test]
 fn the_best_successor_has_the_longest_log_among_active_voters() {
     let mut solo = Start::of(5).solo();
@@ -405,7 +407,7 @@ fn the_best_successor_has_the_longest_log_among_active_voters() {
     assert_eq!(leaderless, Err(TransferRefusal::NotLeader));
 }
 
-/// Every change of the role is reported once.
+/// Every change of the role is reported exactly once.
 #[test]
 fn role_changes_are_reported() {
     let mut solo = Start::of(1).solo();

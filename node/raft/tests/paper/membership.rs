@@ -19,7 +19,7 @@ fn joint(incoming: &[u64], outgoing: &[u64]) -> Configuration {
     joint
 }
 
-/// A leader whose learners hold its whole log and have answered.
+/// Returns a leader whose learners hold its whole log and have answered recently.
 fn leader_with_learners(voters: &[u64], learners: &[u64]) -> Solo {
     let mut solo = Start::of(3).configuration(configuration(voters, learners)).solo();
     solo.leads();
@@ -37,8 +37,8 @@ fn change(solo: &mut Solo, voters: &[u64], learners: &[u64]) -> Result<Index, Ch
     solo.raft.change(now, change_to(expected, voters, learners))
 }
 
-/// §4.1: "The new configuration takes effect on each server as soon as it is added to that server's log", committed or
-/// not.
+/// §4.1: "The new configuration takes effect on each server as soon as it is added to that server's log". The entry
+/// need not be committed.
 #[test]
 fn a_configuration_is_in_force_when_appended() {
     let mut solo = Start::of(3).solo();
@@ -50,7 +50,8 @@ fn a_configuration_is_in_force_when_appended() {
     assert_eq!(solo.raft.committed_configuration(), (&next, Index(1)));
 }
 
-/// §4.1: "a server must be prepared to fall back to the previous configuration in its log" when the entry is removed.
+/// §4.1: "a server must be prepared to fall back to the previous configuration in its log". It does so when the entry
+/// is truncated.
 #[test]
 fn a_truncated_configuration_is_not_in_force_any_more() {
     let mut solo = Start::of(3).solo();
@@ -64,7 +65,8 @@ fn a_truncated_configuration_is_not_in_force_any_more() {
     assert_eq!(solo.raft.configuration(), (&first, Index(1)));
 }
 
-/// The configuration is a function of snapshot and log, so every restart finds it, even if only the snapshot is left.
+/// The configuration depends only on snapshot and log. Every restart therefore restores it, even if only the snapshot
+/// is left.
 #[test]
 fn a_restart_finds_the_same_configuration() {
     let mut cluster = Cluster::adjusted(3, 3, |config| {
@@ -114,8 +116,8 @@ fn a_joint_configuration_needs_both_majorities() {
     assert_eq!(solo.raft.commit(), index);
 }
 
-/// §4.3: "Once Cold,new has been committed ... it is now safe for the leader to create a log entry describing Cnew":
-/// the leader does so without a request.
+/// §4.3: "Once Cold,new has been committed ... it is now safe for the leader to create a log entry describing Cnew".
+/// The leader creates that entry automatically.
 #[test]
 fn a_joint_configuration_is_left_when_committed() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4, 5]);
@@ -134,7 +136,7 @@ fn a_joint_configuration_is_left_when_committed() {
     assert_eq!(appends_to(&outputs, 3).len(), 1, "the outgoing electorate is served until the leave is committed");
 }
 
-/// §4.3: elections also need both majorities.
+/// §4.3: in a joint configuration, an election also needs both majorities.
 #[test]
 fn an_election_needs_both_majorities() {
     let mut solo = Start::of(3).configuration(joint(&[1, 2, 3], &[1, 4, 5])).solo();
@@ -152,8 +154,8 @@ fn an_election_needs_both_majorities() {
     assert_eq!(lost.role(), Role::Follower, "one electorate refuses, so the election is lost");
 }
 
-/// §4.3, §4.2.2: when the leader crashes during a change, "a new leader may be chosen under either" configuration and
-/// finishes the change.
+/// §4.3, §4.2.2: if the leader crashes during a change, "a new leader may be chosen under either" configuration. The
+/// new leader finishes the change.
 #[test]
 fn a_new_leader_finishes_its_predecessors_change() {
     let mut solo = Start::of(3).solo();
@@ -170,8 +172,8 @@ fn a_new_leader_finishes_its_predecessors_change() {
     assert!(!solo.raft.configuration().0.is_joint());
 }
 
-/// Ongaro 2015 (raft-dev, "bug in single-server membership changes"): no configuration entry before a commit in the
-/// leader's own term.
+/// Ongaro 2015 (raft-dev, "bug in single-server membership changes"): a leader creates no configuration entry before it
+/// has committed an entry of its own term.
 #[test]
 fn no_change_before_a_commit_in_the_leaders_term() {
     let mut solo = Start::of(3).configuration(configuration(&[1, 2, 3], &[4])).solo();
@@ -185,7 +187,8 @@ fn no_change_before_a_commit_in_the_leaders_term() {
     assert_eq!(change(&mut solo, &[1, 2, 3], &[]), Ok(Index(2)));
 }
 
-/// While voters stay the same, one step is enough, but there is still only one change at a time.
+/// A change of only learners or addresses needs one step. As with any change, a second change must wait until the first
+/// is committed.
 #[test]
 fn learners_come_and_go_in_one_step() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
@@ -199,7 +202,7 @@ fn learners_come_and_go_in_one_step() {
     assert_eq!(change(&mut solo, &[1, 2, 3], &[5]), Ok(index), "the requested change is already in progress");
 }
 
-/// A change is legal, or it is refused with a specific reason and nothing enters the log.
+/// An illegal change is refused with a specific reason, and nothing enters the log.
 #[test]
 fn illegal_changes_are_refused_with_a_reason() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
@@ -228,7 +231,7 @@ fn illegal_changes_are_refused_with_a_reason() {
     assert_eq!(change(&mut follower, &[1, 2], &[]), Err(ChangeRefusal::NotLeader { leader: member(2) }));
 }
 
-/// §4.2.1: a new server catches up before it gets a vote.
+/// §4.2.1: a new server must catch up before it receives a vote.
 #[test]
 fn a_learner_votes_only_when_it_caught_up() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
@@ -243,7 +246,7 @@ fn a_learner_votes_only_when_it_caught_up() {
     assert!(change(&mut solo, &[1, 2, 4], &[]).is_ok());
 }
 
-/// A change that might never be committed is refused: too few of the requested voters answer.
+/// A change is refused if too few of the requested voters answer, because it might never be committed.
 #[test]
 fn a_change_to_unreachable_voters_is_refused() {
     let mut solo = Start::of(3).configuration(configuration(&[1, 2, 3], &[4, 5])).solo();
@@ -258,8 +261,9 @@ fn a_change_to_unreachable_voters_is_refused() {
     assert!(change(&mut solo, &[1, 4, 5], &[]).is_ok());
 }
 
-/// §4.2.2: the leader that is removed manages the cluster "while it is not part of the configuration" until the leave
-/// is committed, does not count itself, and then transfers leadership and steps down.
+/// §4.2.2: a leader that a change removes manages the cluster "while it is not part of the configuration", until the
+/// entry that leaves the joint configuration is committed. Meanwhile it does not count itself. Afterwards it transfers
+/// leadership and steps down.
 #[test]
 fn a_removed_leader_transfers_leadership_and_leaves() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[]);
@@ -286,8 +290,8 @@ fn a_removed_leader_transfers_leadership_and_leaves() {
     assert_eq!(solo.raft.deadline(), Duration::MAX, "a removed member has nothing to do any more");
 }
 
-/// §4.2.2: a removed leader leads on only for a while. If no member takes over within the time of a transfer, it steps
-/// down.
+/// §4.2.2: a removed leader continues to lead only for a limited time. If no member becomes leader before the transfer
+/// times out, the removed leader steps down.
 #[test]
 fn a_removed_leader_without_a_successor_steps_down() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[]);
@@ -310,7 +314,7 @@ fn a_removed_leader_without_a_successor_steps_down() {
     assert!(outputs.contains(&Output::Removed { index: index.next() }), "{outputs:?}");
 }
 
-/// IDs are never reused: a member that was removed needs an empty volume, which gives it a new ID.
+/// IDs are never reused. A removed member can return only with an empty volume, which gives the member a new ID.
 #[test]
 fn a_removed_member_cannot_come_back() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4]);
@@ -345,7 +349,7 @@ fn a_member_left_out_campaigns_until_that_is_committed() {
     assert_eq!(solo.role(), Role::Leader);
 }
 
-/// §4.2.3: removed servers do not disturb the cluster, and are notified.
+/// §4.2.3: removed servers do not disturb the cluster, and the other servers notify them of their removal.
 #[test]
 fn removed_members_are_notified_and_unknown_members_are_not() {
     let mut removed = configuration(&[1, 2], &[]);
@@ -369,7 +373,7 @@ fn removed_members_are_notified_and_unknown_members_are_not() {
     );
 }
 
-/// A member leaves after a notification of its removal, unless it knows a newer configuration that contains it.
+/// A member that is notified of its removal stops taking part, unless it knows a newer configuration that contains it.
 #[test]
 fn a_member_believes_only_a_newer_removal() {
     let mut solo = Start::of(3).solo();
@@ -386,7 +390,7 @@ fn a_member_believes_only_a_newer_removal() {
     assert_ne!(solo.role(), Role::PreCandidate);
 }
 
-/// A member also learns of its removal from its own log, when the entry is committed.
+/// A member also learns of its removal from its own log, when the entry of the configuration is committed.
 #[test]
 fn a_member_learns_its_removal_from_the_log() {
     let mut without_it = configuration(&[2, 3], &[]);
@@ -398,7 +402,7 @@ fn a_member_learns_its_removal_from_the_log() {
     assert!(outputs.contains(&Output::Removed { index: Index(1) }));
 }
 
-/// A member without any configuration, or without a vote, never campaigns.
+/// A member that has no configuration or no vote never campaigns.
 #[test]
 fn blank_members_and_learners_never_campaign() {
     for without_vote in [Configuration::default(), configuration(&[2, 3], &[1])] {
@@ -411,7 +415,7 @@ fn blank_members_and_learners_never_campaign() {
     }
 }
 
-/// A member that does not know yet that it is a voter answers vote requests (etcd#12359).
+/// A voter that does not know yet that it is a voter answers vote requests (etcd#12359).
 #[test]
 fn learners_answer_votes() {
     let mut solo = Start::of(3).configuration(configuration(&[2, 3], &[1])).solo();
@@ -421,7 +425,7 @@ fn learners_answer_votes() {
     assert!(grants_vote(&solo.persisted(), 2));
 }
 
-/// A learner forgets a silent leader, so that it does not refer clients to it.
+/// A learner forgets a leader that is silent. Otherwise it would continue to refer clients to that leader.
 #[test]
 fn a_learner_forgets_a_silent_leader() {
     let mut solo = Start::of(3).configuration(configuration(&[2, 3], &[1])).solo();
@@ -432,7 +436,7 @@ fn a_learner_forgets_a_silent_leader() {
     assert_eq!(solo.raft.deadline(), Duration::MAX);
 }
 
-/// One change can replace any members by any others, even the leader, while clients are served.
+/// One change can replace any members, even the leader, by other members while the cluster serves clients.
 #[test]
 fn any_configuration_leads_to_any_other() {
     let targets: [(&[u64], &[u64]); 6] = [
@@ -449,7 +453,7 @@ fn any_configuration_leads_to_any_other() {
         cluster.add_blank(number);
     }
     for (voters, learners) in targets {
-        // New voters first join as learners, as the operator does it.
+        // New voters join as learners first, as with the operator.
         let leader = cluster.elect();
         let (now, _) = cluster.raft(leader).configuration();
         let old: Vec<u64> = now.voters.iter().map(|id| id.0).collect();

@@ -1,6 +1,7 @@
-//! Raft thesis §3.10: "one or more servers may be more suitable to lead the cluster than others"; then "the cluster
-//! leader [could] periodically check to see whether one of its available followers would be more suitable, and if so,
-//! transfer its leadership to that server". Owns the effects of preferred leaders, and their bounds in time.
+//! Raft thesis §3.10: "one or more servers may be more suitable to lead the cluster than others"; the thesis continues:
+//! "the cluster leader [could] periodically check to see whether one of its available followers would be more suitable,
+//! and if so, transfer its leadership to that server". Owns the tests of the effects of preferred leaders, and of the
+//! limits on their timing.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -26,7 +27,7 @@ fn leader_preferring(preferred: &[u64]) -> Solo {
     solo
 }
 
-/// Time passes, and every other member answers every round.
+/// Advances time by `ms`, while every other member answers every round.
 fn beats(solo: &mut Solo, ms: u64) -> Vec<Output> {
     let mut all = Vec::new();
     for _ in 0..ms.div_ceil(150) {
@@ -64,7 +65,7 @@ fn a_preferred_leader_and_one_without_preferences_stay() {
     }
 }
 
-/// §3.10: a target that is not up to date would leave the cluster without service while it catches up.
+/// §3.10: a target must be up to date; otherwise the cluster could not serve while the target catches up.
 #[test]
 fn a_member_that_lacks_committed_entries_is_not_chosen() {
     let mut solo = leader_preferring(&[3]);
@@ -77,7 +78,7 @@ fn a_member_that_lacks_committed_entries_is_not_chosen() {
     assert!(requests_to_campaign(&beats(&mut solo, 300), 3) > 0);
 }
 
-/// After a failed transfer to a preferred member, the next one comes ten election timeouts later.
+/// After a failed transfer to a preferred member, the next attempt comes ten election timeouts later.
 #[test]
 fn a_preferred_member_that_fails_is_not_asked_repeatedly() {
     let mut solo = leader_preferring(&[3]);
@@ -89,8 +90,8 @@ fn a_preferred_member_that_fails_is_not_asked_repeatedly() {
     assert!(requests_to_campaign(&beats(&mut solo, 4_000), 3) > 0, "it is asked again later");
 }
 
-/// The same holds across terms. Otherwise a member that wins and returns the leadership at once, because its disk
-/// stalls under a leader's load, would get it again and again.
+/// The pause between transfers also applies across terms. Otherwise a member whose disk stalls under a leader's load
+/// would win, return the leadership immediately, and receive it again, repeatedly.
 #[test]
 fn a_preferred_member_that_returns_the_leadership_is_not_asked_repeatedly() {
     let mut solo = leader_preferring(&[3]);
@@ -110,7 +111,8 @@ fn a_preferred_member_that_returns_the_leadership_is_not_asked_repeatedly() {
     assert!(requests_to_campaign(&beats(&mut solo, 4_000), 3) > 0, "it is asked again later");
 }
 
-/// Without new entries, a broken connection leaves nothing to send again, so it does not delay the transfer.
+/// A broken connection does not delay the transfer if there are no new entries, because then nothing must be sent
+/// again.
 #[test]
 fn a_broken_connection_keeps_no_preferred_member_from_leading() {
     let mut solo = leader_preferring(&[3]);
@@ -120,8 +122,8 @@ fn a_broken_connection_keeps_no_preferred_member_from_leading() {
     assert!(requests_to_campaign(&beats(&mut solo, 2_400), 3) > 0);
 }
 
-/// Preferred members draw their election timeout from the first half of the interval, others from the second, so that a
-/// lost leader is replaced as soon as without preferences.
+/// Preferred members draw their election timeouts from the first half of the interval, other members from the second
+/// half. A lost leader is therefore replaced as quickly as without preferences.
 #[test]
 fn preferred_members_campaign_first() {
     for (preferred, least, most) in [(1, 1_000, 1_500), (2, 1_500, 2_000)] {
@@ -147,7 +149,7 @@ fn a_preferred_successor_comes_first() {
     assert_eq!(solo.raft.transfer(now, None).ok(), member(2), "3 holds as much, but is not preferred");
 }
 
-/// A whole cluster: the preferred member gets the leadership, loses it in a crash, and gets it back.
+/// In a whole cluster, the preferred member receives the leadership, loses it in a crash, and receives it again.
 #[test]
 fn leadership_comes_back_to_the_preferred_member() {
     for seed in 0..5 {
@@ -165,7 +167,8 @@ fn leadership_comes_back_to_the_preferred_member() {
     }
 }
 
-/// A preferred member whose disk stalls transfers the leadership and does not get it back before its disk recovers.
+/// A preferred member whose disk stalls transfers the leadership. It does not receive the leadership again before its
+/// disk recovers.
 #[test]
 fn a_stalled_disk_outweighs_the_preference() {
     let mut cluster = Cluster::of(3, 3);

@@ -27,7 +27,7 @@ fn failed(outputs: &[Output]) -> Vec<u64> {
     outputs.iter().filter_map(failed).collect()
 }
 
-/// The round of the heartbeat to a member.
+/// Returns the round of the heartbeat to a member.
 fn round_to(outputs: &[Output], to: u64) -> u64 {
     let round = |body: Body| match body {
         Body::Heartbeat { round, .. } => Some(round),
@@ -50,8 +50,8 @@ fn no_read_is_confirmed_before_a_commit_in_the_leaders_term() {
     assert_eq!(ready(&outputs), [(7, 3)], "the read uses the commit index of that moment, not 2");
 }
 
-/// "The leader saves its current commit index", "issues a new round of heartbeats and waits for their acknowledgments
-/// from a majority of the cluster".
+/// "The leader saves its current commit index". Then it "issues a new round of heartbeats and waits for their
+/// acknowledgments from a majority of the cluster".
 #[test]
 fn a_read_waits_for_a_round_that_began_after_it() {
     let mut solo = Start::of(5).solo();
@@ -92,7 +92,7 @@ fn reads_share_rounds() {
     assert_eq!(ready(&outputs).len(), 1000 - 4);
 }
 
-/// "followers can ... ask the leader for its current read index", and wait for it; no read is answered twice.
+/// "followers can ... ask the leader for its current read index" and wait for the answer. No read is answered twice.
 #[test]
 fn a_follower_asks_its_leader() {
     for learner in [false, true] {
@@ -111,7 +111,7 @@ fn a_follower_asks_its_leader() {
     }
 }
 
-/// A forwarded read always ends: confirmed or failed.
+/// A forwarded read is always either confirmed or failed.
 #[test]
 fn a_forwarded_read_fails_in_the_end() {
     let mut solo = Start::of(3).solo();
@@ -129,7 +129,7 @@ fn a_forwarded_read_fails_in_the_end() {
     assert_eq!(failed(&solo.drain()), [3]);
 }
 
-/// A leader that steps down fails all waiting reads, its own and those of other members.
+/// A leader that steps down fails all waiting reads: its own reads and the reads that other members forwarded.
 #[test]
 fn reads_fail_when_leadership_ends() {
     let mut solo = Start::of(3).solo();
@@ -152,7 +152,7 @@ fn a_single_voter_confirms_alone() {
     assert_eq!(ready(&read(&mut solo, 2)), [(2, 1)]);
 }
 
-/// §4.3 with §6.4: while joint, a round needs both majorities.
+/// §4.3 with §6.4: in a joint configuration, a round needs both majorities.
 #[test]
 fn a_round_needs_both_majorities() {
     let mut solo = Start::of(3).configuration(configuration(&[1, 4, 5], &[2, 3])).solo();
@@ -181,7 +181,8 @@ fn lease() -> Solo {
 }
 
 /// §6.4.1: "Once the leader's heartbeats were acknowledged by a majority of the cluster, the leader would extend its
-/// lease to start + election timeout / clock drift bound": from the round's start, not from its answer.
+/// lease to start + election timeout / clock drift bound". The lease is measured from the start of the round, not from
+/// its answers.
 #[test]
 fn a_lease_runs_from_the_start_of_a_round() {
     let mut solo = lease();
@@ -202,8 +203,8 @@ fn a_lease_runs_from_the_start_of_a_round() {
     assert_eq!(ready(&read(&mut solo, 4)), [], "the lease has ended, so reads need a round");
 }
 
-/// §6.4.1: "the leader should expire its lease" before it sends TimeoutNow. This leader gets no other lease in that
-/// term.
+/// §6.4.1: "the leader should expire its lease" before it sends TimeoutNow. Afterwards the leader has no lease for the
+/// rest of its term.
 #[test]
 fn a_lease_ends_with_a_transfer_for_good() {
     let mut solo = lease();
@@ -216,7 +217,7 @@ fn a_lease_ends_with_a_transfer_for_good() {
     let outputs = solo.drain();
     assert!(sent(&outputs).iter().any(|(_, message)| matches!(message.body, Body::TimeoutNow { .. })));
     assert_eq!(ready(&read(&mut solo, 2)), []);
-    // The target does nothing. The transfer times out, and rounds are answered again.
+    // The target does not campaign. The transfer times out, and members answer rounds again.
     let mut latest = 0;
     for _ in 0..12 {
         let outputs = solo.waits(100);
@@ -232,7 +233,7 @@ fn a_lease_ends_with_a_transfer_for_good() {
     assert_eq!(ready(&read(&mut solo, 3)), [], "TimeoutNow may still be in flight, so reads need a round");
 }
 
-/// A restarted member respects a lease that may rest on its answers before the crash.
+/// A restarted member respects a lease that may depend on its answers before the crash.
 #[test]
 fn a_restarted_voter_refuses_votes_for_an_election_timeout() {
     let restored = raft::Restored {
@@ -261,8 +262,9 @@ fn a_restarted_voter_refuses_votes_for_an_election_timeout() {
 }
 
 /// §4.2.3: a server that "receives a RequestVote request within the minimum election timeout of hearing from a current
-/// leader" "does not update its term or grant its vote". This must hold however the server reached the candidate's
-/// term: if a late answer brought the newer term, the lease of the leader whose messages still arrive must stay valid.
+/// leader" "does not update its term or grant its vote". The vote must be refused even if the server already has the
+/// candidate's term. If a late answer raised the server's term, the lease of a leader whose messages still arrive must
+/// stay valid.
 #[test]
 fn a_newer_term_does_not_end_the_trust_in_a_leader() {
     for receives_late_answer in [false, true] {

@@ -26,7 +26,7 @@ fn a_proposal_is_appended_and_sent_to_every_member() {
     }
 }
 
-/// §3.4, §3.6.2: a new leader's first entry is a no-op of its own term.
+/// §3.4, §3.6.2: the first entry that a new leader appends is a no-op of its own term.
 #[test]
 fn a_new_leader_appends_a_no_op() {
     let mut solo = Start::of(3).log(&[1, 1]).solo();
@@ -35,8 +35,8 @@ fn a_new_leader_appends_a_no_op() {
     assert_eq!((entries[0].id, &entries[0].payload), (entry_id(2, 3), &Payload::Noop));
 }
 
-/// §10.2.1: "the leader can write to its disk in parallel with replicating to the followers": the append is sent while
-/// the write is in progress, and the leader's own copy counts only when it is durable.
+/// §10.2.1: "the leader can write to its disk in parallel with replicating to the followers". The append is sent while
+/// the write is in progress. The leader's own copy of the entry counts only when the copy is durable.
 #[test]
 fn the_leader_replicates_while_it_writes() {
     let mut solo = Start::of(3).solo();
@@ -77,7 +77,7 @@ fn a_majority_commits() {
 }
 
 /// §3.5: "Once a follower learns that a log entry is committed, it applies the entry to its local state machine (in log
-/// order)", and the leader sends the commit index at once, not only with the next heartbeat.
+/// order)". The leader sends a new commit index immediately, without waiting for the next heartbeat.
 #[test]
 fn followers_learn_of_a_commit_at_once() {
     let mut leader = Start::of(3).solo();
@@ -119,7 +119,7 @@ fn a_follower_checks_consistency() {
 }
 
 /// §3.5: "If an existing entry conflicts with a new one (same index but different terms), delete the existing entry and
-/// all that follow it", and only then (figure 3.1).
+/// all that follow it" (figure 3.1). Without a conflict, no entry is deleted.
 #[test]
 fn only_conflicting_entries_are_removed() {
     let log = &[1, 1, 2];
@@ -127,7 +127,8 @@ fn only_conflicting_entries_are_removed() {
         ((1, 2), &[3][..], &[1, 1, 3][..]),
         ((1, 1), &[3, 3], &[1, 3, 3]),
         ((0, 0), &[3], &[3]),
-        // Entries that agree stay, and so do those after them, however late the append is.
+        // Entries that agree with the append are kept, and so are the entries after them, even if the append arrives
+        // late.
         ((0, 0), &[1], &[1, 1, 2]),
         ((1, 1), &[1, 2], &[1, 1, 2]),
         ((1, 2), &[2, 3], &[1, 1, 2, 3]),
@@ -153,11 +154,11 @@ fn a_leader_appends_only() {
     assert_eq!((solo.raft.last(), solo.raft.commit()), (last, Index(0)));
 }
 
-/// §3.5: a refusal carries the last entry that may agree, so that whole terms are skipped.
+/// §3.5: a refusal contains the last entry that may agree, so that the leader can skip whole terms.
 #[test]
 fn a_refusal_skips_whole_terms_on_the_followers_side() {
     let cases = [
-        // (follower's log, refused prev, hint)
+        // Each case: the follower's log, the refused `prev`, and the expected hint.
         (&[1, 1, 1][..], (4, 9), (1, 3)),
         (&[1, 1, 2, 2, 2], (1, 5), (1, 2)),
         (&[2, 2, 2], (1, 3), (0, 0)),
@@ -171,11 +172,11 @@ fn a_refusal_skips_whole_terms_on_the_followers_side() {
     }
 }
 
-/// §3.5: "the leader decrements nextIndex and retries", here by whole terms of its own.
+/// §3.5: "the leader decrements nextIndex and retries". This leader skips whole terms of its own log.
 #[test]
 fn a_refusal_skips_whole_terms_on_the_leaders_side() {
     let cases = [
-        // (leader's log before its no-op, hint, next prev)
+        // Each case: the leader's log before its no-op, the hint, and the expected next `prev`.
         (&[1, 1, 1, 1][..], (1, 2), (1, 2)),
         (&[1, 1, 3, 3, 3], (2, 5), (1, 2)),
         (&[1, 1, 3, 3, 3], (3, 4), (3, 4)),
@@ -193,7 +194,8 @@ fn a_refusal_skips_whole_terms_on_the_leaders_side() {
     }
 }
 
-/// Figure 3.6 (figure 7 of the short paper): every possible log of a follower becomes that of the leader.
+/// Figure 3.6 (figure 7 of the short paper): each of the followers' logs in the figure becomes equal to the leader's
+/// log.
 #[test]
 fn figure_3_6_every_follower_converges() {
     let leader = &[1, 1, 1, 4, 4, 5, 5, 6, 6, 6];
@@ -210,7 +212,7 @@ fn figure_3_6_every_follower_converges() {
         let mut follower = Start::of(7).log(log).term(7).solo();
         let mut outputs = lead.leads();
         let mut messages = 0;
-        // Both cores are member 1; the leader knows the follower as member 2, the follower knows the leader as member
+        // Both cores have ID 1. The leader knows the follower as member 2, and the follower knows the leader as member
         // 3.
         while lead.raft.progress()[&id(2)].matched < lead.raft.last().index {
             let mut answers = Vec::new();
@@ -227,11 +229,11 @@ fn figure_3_6_every_follower_converges() {
     }
 }
 
-/// Figure 3.7 (figure 8 of the short paper): an entry of an earlier term that a majority holds is not committed by
-/// counting; an entry of the leader's own term commits it.
+/// Figure 3.7 (figure 8 of the short paper): an entry of an earlier term is not committed by counting, even if a
+/// majority holds it. Committing an entry of the leader's own term commits it, too.
 #[test]
 fn figure_3_7_earlier_terms_commit_only_with_the_leaders_own() {
-    // (c): S1 holds an entry of term 2 at index 2 and leads term 4; S2 and S3 have it too.
+    // Step (c) of the figure: S1 holds an entry of term 2 at index 2 and leads term 4; S2 and S3 hold that entry, too.
     let mut solo = Start::of(5).log(&[1, 2]).term(3).solo();
     solo.leads();
     solo.persisted();
@@ -239,7 +241,7 @@ fn figure_3_7_earlier_terms_commit_only_with_the_leaders_own() {
     solo.acknowledged_by(3, 2);
     solo.acknowledged_by(4, 2);
     assert_eq!(solo.raft.commit(), Index(0), "(d) may still happen: S5 can win with term 3 and overwrite it");
-    // (e): when a majority holds the entry of term 4, S5 cannot win.
+    // Step (e) of the figure: when a majority holds the entry of term 4, S5 cannot win.
     solo.acknowledged_by(2, 3);
     assert_eq!(solo.raft.commit(), Index(0));
     let outputs = solo.acknowledged_by(3, 3);
@@ -247,19 +249,21 @@ fn figure_3_7_earlier_terms_commit_only_with_the_leaders_own() {
     assert_eq!(applies(&outputs), [1, 2, 3]);
 }
 
-/// §3.8, §3.5: an append is acknowledged when its entries are durable, up to its own last entry.
+/// §3.8, §3.5: an append is acknowledged up to its own last entry, when its entries are durable.
 #[test]
 fn an_append_is_acknowledged_when_durable() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
     let outputs = solo.receives(2, 1, append(entry_id(1, 3), vec![entry(1, 4)], 0));
     assert_eq!(accepted(&outputs, 2), None);
     assert_eq!(accepted(&solo.persisted(), 2), Some(4));
-    // Only index 2 is acknowledged, although the log holds more. It is durable already, so the answer comes at once.
+    // Only index 2 is acknowledged, although the log is longer. Index 2 is durable already, so the answer is sent
+    // immediately.
     let outputs = solo.receives(2, 1, append(entry_id(1, 1), vec![entry(1, 2)], 0));
     assert_eq!(accepted(&outputs, 2), Some(2));
 }
 
-/// §10.2.2: "the leader can pipeline AppendEntries": it does not wait for answers, within the window.
+/// §10.2.2: "the leader can pipeline AppendEntries". It sends appends without waiting for answers, up to a maximum
+/// number in flight.
 #[test]
 fn appends_are_pipelined_within_the_window() {
     let mut solo = Start::of(3)
@@ -285,7 +289,7 @@ fn appends_are_pipelined_within_the_window() {
     assert_eq!(appends_to(&outputs, 2).iter().map(|append| append.entries.len()).collect::<Vec<_>>(), [2, 1]);
 }
 
-/// The window also counts bytes.
+/// The bytes in flight are limited, too.
 #[test]
 fn the_window_counts_bytes() {
     let mut solo = Start::of(3).config(|config| config.max_inflight_bytes = 100).solo();
@@ -300,7 +304,7 @@ fn the_window_counts_bytes() {
     assert_eq!(sends, 2, "the second append fills the window");
 }
 
-/// All proposals between two requests for output share one write and one append.
+/// All proposals between two requests for an output share one write and one append to each member.
 #[test]
 fn proposals_between_two_outputs_share_a_write() {
     let mut solo = Start::of(3).solo();
@@ -332,7 +336,7 @@ fn answers_to_heartbeats_reveal_lost_appends() {
     );
     let resent = appends_to(&solo.rejected_by(2, 2, entry_id(1, 1)), 2);
     assert_eq!((resent[0].prev, resent[0].entries.len()), (entry_id(1, 1), 1));
-    // If the probe is lost, too, another one follows a later answer of the member.
+    // If the probe is lost, too, the leader sends another probe after a later answer from the member.
     assert_eq!(
         appends_to(&solo.receives(2, 1, Body::HeartbeatReply { round: *round }), 2),
         [],
@@ -343,7 +347,7 @@ fn answers_to_heartbeats_reveal_lost_appends() {
     assert_eq!((again[0].prev, &again[0].entries), (resent[0].prev, &resent[0].entries));
 }
 
-/// After a broken connection, the leader probes again after the last match.
+/// After a broken connection, the leader probes again from the entry after the last acknowledged one.
 #[test]
 fn a_broken_connection_restarts_after_the_last_match() {
     let mut solo = Start::of(3).solo();
@@ -358,7 +362,7 @@ fn a_broken_connection_restarts_after_the_last_match() {
     assert_eq!((appends[0].prev, appends[0].entries.len()), (entry_id(1, 1), 2));
 }
 
-/// Figure 3.1: commit is "min(leaderCommit, index of last new entry)".
+/// Figure 3.1: the follower's commit index becomes "min(leaderCommit, index of last new entry)".
 #[test]
 fn a_follower_commits_only_what_the_append_proves() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
@@ -368,7 +372,7 @@ fn a_follower_commits_only_what_the_append_proves() {
     assert_eq!(solo.raft.commit(), Index(2));
 }
 
-/// Time stamps of entries strictly increase, even when the wall clock goes back.
+/// The time stamps of entries strictly increase, even when the wall clock is set back.
 #[test]
 fn time_stamps_strictly_increase() {
     let mut solo = Start::of(1).log(&[1]).solo();
@@ -384,7 +388,8 @@ fn time_stamps_strictly_increase() {
     assert_eq!(stamps[stamps.len() - 4..], [5_000_000, 5_000_001, 5_000_002, 6_000_000]);
 }
 
-/// §6.3, client interaction: a follower forwards proposals to its leader, and reports those that the leader refuses.
+/// §6.3, client interaction: a follower forwards proposals to its leader, and reports the proposals that the leader
+/// refuses.
 #[test]
 fn a_follower_forwards_proposals() {
     let mut solo = Start::of(3).solo();
@@ -399,7 +404,7 @@ fn a_follower_forwards_proposals() {
     assert_eq!(outputs, [Output::Dropped { proposal: ProposalId(4), reason: DropReason::Overloaded }]);
 }
 
-/// The leader accepts a forwarded proposal once, and refuses one that exceeds its limit.
+/// The leader accepts a forwarded proposal only once, and refuses a proposal that exceeds its limit.
 #[test]
 fn a_leader_accepts_a_forwarded_proposal_once() {
     let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 300).solo();
@@ -446,7 +451,7 @@ fn configurations_cannot_be_proposed() {
     assert_eq!(solo.raft.last(), last);
 }
 
-/// An append is limited in bytes; a single larger entry is sent alone.
+/// The bytes of an append are limited; a single larger entry is sent alone.
 #[test]
 fn an_append_is_bounded_in_bytes() {
     let mut solo = Start::of(3).config(|config| config.max_append_bytes = 10).solo();

@@ -30,7 +30,7 @@ fn discards(outputs: &[Output]) -> bool {
     outputs.iter().any(|output| matches!(output, Output::DiscardSnapshot { .. }))
 }
 
-/// A leader of three whose log is `count` entries long, all durable, committed and applied.
+/// Returns the leader of three members. Its log has `count` entries, all of which are durable, committed and applied.
 fn long_leader(count: u64, trailing: u64) -> Solo {
     let mut solo = Start::of(3)
         .config(|config| {
@@ -47,8 +47,8 @@ fn long_leader(count: u64, trailing: u64) -> Solo {
     solo
 }
 
-/// §5.1: "each server takes snapshots independently, covering just the committed entries in its log": when enough
-/// entries were applied since the last snapshot, and only up to the last durable entry.
+/// §5.1: "each server takes snapshots independently, covering just the committed entries in its log". A snapshot is due
+/// when enough entries were applied since the last one. It reaches at most to the last durable entry.
 #[test]
 fn a_snapshot_is_due_at_the_threshold() {
     let mut solo = long_leader(10, 3);
@@ -65,7 +65,7 @@ fn a_snapshot_is_due_at_the_threshold() {
     assert_eq!(due(&follower.persisted()), [3]);
 }
 
-/// §5.1: the description of a snapshot holds "the index and term of the last entry it replaces" and "the latest
+/// §5.1: the description of a snapshot contains "the index and term of the last entry it replaces" and "the latest
 /// configuration from the log as of last included index".
 #[test]
 fn the_description_of_a_snapshot_is_that_of_its_index() {
@@ -96,9 +96,9 @@ fn a_member_that_needs_purged_entries_gets_a_snapshot() {
     assert_eq!(appends_to(&outputs, 3)[0].prev, entry_id(1, 10), "replication continues after the snapshot");
 }
 
-/// A member installed the offered snapshot, its acknowledgement was lost, and the log was purged past the snapshot
-/// meanwhile. The leader asks it about the purge mark. The answer shows that it needs another snapshot, long before the
-/// installation times out.
+/// A member installed the offered snapshot, but its acknowledgement was lost, and the log was purged beyond the
+/// snapshot meanwhile. The leader asks the member for the entry at the purge mark. The answer shows, long before the
+/// installation times out, that the member needs another snapshot.
 #[test]
 fn a_purge_past_an_installed_snapshot_leads_to_another_one() {
     let mut solo = long_leader(10, 0);
@@ -120,7 +120,7 @@ fn a_purge_past_an_installed_snapshot_leads_to_another_one() {
     assert!(outputs.contains(&again), "{outputs:?}");
 }
 
-/// Member 3 comes back with an empty log, and is offered a snapshot at 10.
+/// Lets member 3 return with an empty log, and expects the offer of a snapshot at index 10.
 fn offers(solo: &mut Solo) {
     solo.applies();
     solo.raft.snapshot_taken(Index(10));
@@ -148,7 +148,7 @@ fn offers(solo: &mut Solo) {
     assert!(solo.raft.progress()[&id(3)].snapshotting, "{:?}", solo.raft.progress());
 }
 
-/// A snapshot that did not arrive is offered again, after a pause.
+/// A snapshot that did not arrive is offered again after a pause.
 #[test]
 fn a_failed_snapshot_is_offered_again_after_a_pause() {
     let mut cluster = crate::network::Cluster::adjusted(3, 5, |config| {
@@ -172,7 +172,8 @@ fn a_failed_snapshot_is_offered_again_after_a_pause() {
     assert!(cluster.now_ms - began >= 3_000, "an election timeout passes between two attempts");
 }
 
-/// §5.3: "If the snapshot contains new information not already in the follower's log", it "discards its entire log".
+/// §5.3: "If the snapshot contains new information not already in the follower's log", the follower "discards its
+/// entire log".
 #[test]
 fn a_snapshot_replaces_the_log_that_it_supersedes() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
@@ -193,8 +194,8 @@ fn a_snapshot_replaces_the_log_that_it_supersedes() {
     assert_eq!(applies(&outputs), [10]);
 }
 
-/// §5.3: a snapshot of "a prefix of its log" is discarded: "entries following the snapshot are still valid and must be
-/// retained".
+/// §5.3: a snapshot of "a prefix of its log" is discarded, because "entries following the snapshot are still valid and
+/// must be retained".
 #[test]
 fn a_snapshot_of_a_known_prefix_is_discarded() {
     let mut solo = Start::of(3).log(&[1, 1, 1]).solo();
@@ -210,7 +211,7 @@ fn a_snapshot_of_a_known_prefix_is_discarded() {
     assert!(discards(&outputs), "stale");
 }
 
-/// A snapshot of a stale leader, or one with an invalid description, is discarded and not installed.
+/// A snapshot from an outdated leader, or with an invalid description, is discarded and not installed.
 #[test]
 fn a_stale_or_invalid_snapshot_is_discarded() {
     let mut solo = Start::of(3).term(4).solo();
@@ -229,7 +230,7 @@ fn a_stale_or_invalid_snapshot_is_discarded() {
     }
 }
 
-/// A member restarts with a snapshot and a log that starts before the snapshot's end.
+/// A member restarts with a snapshot and a log that begins before the end of the snapshot.
 #[test]
 fn a_member_restarts_with_snapshot_and_log() {
     let entries: Vec<_> = (3..=8).map(|index| entry(1, index)).collect();
@@ -244,7 +245,8 @@ fn a_member_restarts_with_snapshot_and_log() {
     assert_eq!(raft.snapshot_meta(Index(5)).expect("known").last, entry_id(1, 5));
 }
 
-/// A log that an installed snapshot superseded just before a crash is dropped; a log with a gap is refused.
+/// If a crash followed the installation of a snapshot, the old log that it replaced may still be on disk and is
+/// dropped. A log with a gap is refused.
 #[test]
 fn a_superseded_log_is_dropped_and_a_broken_one_refused() {
     let start = |snapshot: SnapshotMeta, entries: Vec<raft::Entry>| {
@@ -267,7 +269,7 @@ fn a_superseded_log_is_dropped_and_a_broken_one_refused() {
     assert!(matches!(falling, Err(raft::ConfigError::BrokenLog { .. })));
 }
 
-/// Votes depend on the log, and a snapshot counts as part of it.
+/// Votes depend on the whole log, including the part that a snapshot replaced.
 #[test]
 fn a_snapshot_counts_in_elections() {
     let mut solo = Start::of(3).solo();
@@ -281,7 +283,7 @@ fn a_snapshot_counts_in_elections() {
     assert!(grants_vote(&solo.persisted(), 3));
 }
 
-/// Lagging members that still answer delay the purge, up to a bound.
+/// Lagging members that still answer delay the purge, up to a limit.
 #[test]
 fn the_purge_waits_for_active_members() {
     let mut solo = long_leader(100, 10);
@@ -300,8 +302,8 @@ fn the_purge_waits_for_active_members() {
     assert_eq!(applies(&outputs), []);
 }
 
-/// A snapshot of this member becomes durable while a newer, received one is being installed. Only entries that the
-/// former holds are purged, because a crash may bring the member back to it.
+/// A snapshot of this member becomes durable while a newer, received snapshot is being installed. Only entries that the
+/// older snapshot holds are purged, because after a crash the member may have to start from that snapshot.
 #[test]
 fn a_purge_never_runs_ahead_of_an_install() {
     let mut follower = Start::of(3).config(|config| config.snapshot_trailing = 0).solo();

@@ -55,7 +55,7 @@ fn stale_requests_are_rejected_and_their_senders_learn_the_term() {
     assert_eq!(sent_to(&outputs, 2), [Body::VoteReply { granted: false }]);
 }
 
-/// "Current terms are exchanged whenever servers communicate", but answers of an older term are ignored.
+/// "Current terms are exchanged whenever servers communicate", but replies of an older term are ignored.
 #[test]
 fn stale_answers_are_ignored() {
     let mut solo = Start::of(5).term(4).solo();

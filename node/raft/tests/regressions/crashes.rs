@@ -1,10 +1,10 @@
-//! Crashes at the worst moment: in place of every single output of every core, one at a time (etcd#12359, Zeebe#57386
-//! and #60086, etcd#12136, scylla#10618, etcd#14370, tikv#8381). Each crash loses the writes that are not durable.
-//! Safety properties are checked throughout, and afterwards the cluster must serve again.
+//! Crashes at every possible moment: each run crashes one member in place of one of its outputs (etcd#12359,
+//! Zeebe#57386 and #60086, etcd#12136, scylla#10618, etcd#14370, tikv#8381). Each crash loses the writes that are not
+//! durable. Safety properties are checked throughout, and afterwards the cluster must serve again.
 
 use crate::network::{Cluster, id, ids};
 
-/// Plays a scenario once without a crash, to count the outputs, and then once for each output of each member.
+/// Runs a scenario once without a crash, to count the outputs, and then once for each output of each member.
 fn crash_everywhere(members: &[u64], prepare: fn(&mut Cluster), play: fn(&mut Cluster), end: fn(&mut Cluster)) {
     let mut undisturbed = Cluster::of(3, 42);
     prepare(&mut undisturbed);
@@ -96,7 +96,7 @@ fn a_leadership_transfer_survives_a_crash_anywhere() {
     );
 }
 
-/// Every running member that was not removed applies a new entry.
+/// Checks that every running member that was not removed applies a new entry.
 fn serves(cluster: &mut Cluster) {
     for _ in 0..50 {
         let leader = cluster.elect();

@@ -1,4 +1,4 @@
-//! Partial partitions (openraft#2080, Cloudflare 2020): while one member reaches a quorum, the cluster makes progress.
+//! Partial partitions (openraft#2080, Cloudflare 2020): if one member can reach a quorum, the cluster makes progress.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use crate::network::{Cluster, id};
 /// The ten links between five members.
 const LINKS: [(u64, u64); 10] = [(1, 2), (1, 3), (1, 4), (1, 5), (2, 3), (2, 4), (2, 5), (3, 4), (3, 5), (4, 5)];
 
-/// Every way to cut links between five members, up to renaming of followers: while one member reaches two others, the
-/// cluster serves.
+/// Tests every way to cut links between five members, except for ways that differ only in the names of followers. The
+/// cluster must serve if one member reaches two others.
 #[test]
 fn every_link_graph_with_a_quorum_serves() {
     let mut seen = BTreeSet::new();
@@ -25,7 +25,7 @@ fn every_link_graph_with_a_quorum_serves() {
     assert!(played > 60, "{played} graphs");
 }
 
-/// The smallest renaming of members 2 to 5; member 1 leads when the links are cut.
+/// Returns the smallest set of links that results from renaming members 2 to 5. Member 1 leads when the links are cut.
 fn canonical(links: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let mut best: Option<Vec<(u64, u64)>> = None;
     for names in permutations(&[2, 3, 4, 5]) {
@@ -68,7 +68,7 @@ fn serves(links: &[(u64, u64)]) {
     }
     let end = cluster.now_ms + 60_000;
     loop {
-        // Proposes to every member that considers itself leader; one of them can commit.
+        // Proposes to every member that considers itself leader; one of these members can commit.
         let leaders: Vec<u64> =
             (1..=5).filter(|number| cluster.raft(*number).soft_state().leader == Some(id(*number))).collect();
         for leader in leaders {
@@ -84,14 +84,15 @@ fn serves(links: &[(u64, u64)]) {
     }
 }
 
-/// A member with a flapping or one-way link does not depose a leader whose messages reach the other members.
+/// A member whose link flaps or works in one direction only does not depose a leader whose messages reach the other
+/// members.
 #[test]
 fn a_member_that_receives_no_message_does_no_harm() {
     for isolated in [2, 3] {
         let mut cluster = Cluster::of(3, 5);
         cluster.elect_member(1);
         let term = cluster.raft(1).soft_state().term;
-        // Its messages reach every member, and it receives none.
+        // The messages of this member reach every member, but no message reaches it.
         for other in 1..=3 {
             cluster.network.cut(id(other), id(isolated));
         }
@@ -119,8 +120,8 @@ fn a_leader_that_receives_no_message_is_replaced() {
     cluster.until("another leader", 5_000, |cluster| cluster.leader().is_some_and(|leader| leader != 1));
 }
 
-/// A leader that was cut off returns with entries that no other member holds. They are overwritten by the entries
-/// committed meanwhile.
+/// A leader that was cut off returns with entries that no other member holds. The entries that were committed meanwhile
+/// overwrite them.
 #[test]
 fn a_minority_leaders_entries_are_overwritten() {
     let mut cluster = Cluster::of(5, 8);

@@ -7,7 +7,7 @@ use raft::{AppendReply, Body, Index, Message, Output, ReadContext, Role, Term};
 use crate::network::solo::{Start, accepted, append, grants_vote, heartbeat, member, sent, sent_to};
 use crate::network::{entry, entry_id, id};
 
-/// hashicorp/raft#695: an answer to a heartbeat raised the term of a leader, which went on appending in that term.
+/// hashicorp/raft#695: an answer to a heartbeat raised the term of a leader, which continued to append in the new term.
 #[test]
 fn a_leader_never_sends_in_a_term_that_it_did_not_win() {
     let mut solo = Start::of(3).solo();
@@ -24,7 +24,7 @@ fn a_leader_never_sends_in_a_term_that_it_did_not_win() {
     assert!(solo.raft.propose(now, vec![(raft::ProposalId(1), raft::Payload::Barrier)]).is_err());
 }
 
-/// CCF#6016, openraft cecb5de8: an acknowledgement of entries that were truncated meanwhile was credited.
+/// CCF#6016, openraft cecb5de8: an acknowledgement counted although its entries had been truncated.
 #[test]
 fn a_write_of_truncated_entries_acknowledges_nothing() {
     let mut solo = Start::of(3).log(&[1]).solo();
@@ -40,7 +40,7 @@ fn a_write_of_truncated_entries_acknowledges_nothing() {
     assert_eq!((accepted(&outputs, 2), accepted(&outputs, 3)), (None, Some(2)));
 }
 
-/// The same holds when the log grows longer than before.
+/// The acknowledgement must not count even if the log has grown longer than before the truncation.
 #[test]
 fn durability_ends_where_the_log_was_truncated() {
     let mut solo = Start::of(3).log(&[1]).solo();
@@ -55,7 +55,7 @@ fn durability_ends_where_the_log_was_truncated() {
     assert_eq!(accepted(&solo.persisted(), 3), Some(9));
 }
 
-/// CCF#6016 at the leader: an acknowledgement past the end of the log is ignored.
+/// CCF#6016 on a leader: an acknowledgement beyond the end of the leader's log is ignored.
 #[test]
 fn an_acknowledgement_past_the_log_is_ignored() {
     let mut solo = Start::of(3).solo();
@@ -67,7 +67,7 @@ fn an_acknowledgement_past_the_log_is_ignored() {
     assert_eq!(solo.raft.commit(), Index(0), "an acknowledgement of an unknown member does not count");
 }
 
-/// A late refusal does not revoke an acknowledgement.
+/// A late refusal does not cancel an earlier acknowledgement.
 #[test]
 fn a_late_refusal_revokes_nothing() {
     let mut solo = Start::of(3).solo();
@@ -82,7 +82,7 @@ fn a_late_refusal_revokes_nothing() {
     }
 }
 
-/// etcd#20418: retried contexts and delayed acknowledgements let a read pass without a round of its own.
+/// etcd#20418: with retried contexts and delayed acknowledgements, a read was confirmed without a round of its own.
 #[test]
 fn delayed_and_duplicate_answers_confirm_no_read() {
     let mut solo = Start::of(3).solo();
@@ -117,7 +117,8 @@ fn a_late_request_to_campaign_finds_no_lease() {
     let now = solo.now();
     solo.raft.transfer(now, member(2)).expect("starts");
     solo.drain();
-    // The transfer is given up and rounds are answered for a long time. Then member 2 wins the requested election.
+    // The transfer is given up, and rounds are answered for a long time. Then member 2 wins the election that
+    // TimeoutNow requested.
     for _ in 0..50 {
         let outputs = solo.waits(100);
         for (to, message) in sent(&outputs) {
@@ -131,7 +132,7 @@ fn a_late_request_to_campaign_finds_no_lease() {
         assert!(!outputs.iter().any(|output| matches!(output, Output::ReadReady { .. })), "only a round may serve");
     }
     assert_eq!(solo.role(), Role::Leader);
-    // A member to which this leader has just sent a message also votes for member 2.
+    // Member 2 also receives the vote of a member to which this leader has just sent a message.
     let mut voter = Start::of(3).solo();
     voter.receives(3, 1, heartbeat(0, 1));
     voter.receives(2, 2, Body::Vote { last: entry_id(1, 1), transfer: true });
@@ -155,7 +156,7 @@ fn stepping_down_keeps_the_vote() {
     assert!(grants_vote(&restarted.receives(2, 1, Body::Vote { last: entry_id(0, 0), transfer: false }), 2));
 }
 
-/// A vote granted in one term is not sent in the next.
+/// A vote that was granted in one term is not sent in the next term.
 #[test]
 fn a_promise_of_an_earlier_term_is_dropped() {
     let mut solo = Start::of(3).solo();
@@ -167,8 +168,8 @@ fn a_promise_of_an_earlier_term_is_dropped() {
     assert!(sent(&outputs).iter().all(|(_, message)| message.term == Term(2)));
 }
 
-/// openraft#2080: a leader without a quorum refused proposals but went on heartbeating, so that no other member could
-/// lead.
+/// openraft#2080: a leader without a quorum refused proposals but continued to send heartbeats. Therefore no other
+/// member could become leader.
 #[test]
 fn a_leader_that_stepped_down_is_silent() {
     let mut solo = Start::of(5).solo();
@@ -182,7 +183,7 @@ fn a_leader_that_stepped_down_is_silent() {
     }
 }
 
-/// Acknowledgements may arrive in any order; the largest one counts.
+/// Acknowledgements may arrive in any order; the highest acknowledged index counts.
 #[test]
 fn acknowledgements_are_cumulative_in_any_order() {
     let orders: [[u64; 4]; 4] = [[2, 3, 4, 5], [5, 4, 3, 2], [3, 5, 2, 4], [4, 2, 5, 3]];
@@ -201,7 +202,7 @@ fn acknowledgements_are_cumulative_in_any_order() {
     }
 }
 
-/// No timeout passes while monotonic time stands still, even if the wall clock jumps.
+/// No timeout passes while the monotonic clock does not advance, even if the wall clock jumps.
 #[test]
 fn only_monotonic_time_ends_waits() {
     let mut solo = Start::of(3).solo();

@@ -1,5 +1,4 @@
-//! Stalled disks (hashicorp/raft#503, #612, #614, tikv#19626, etcd#15247): a leader that answers messages and writes
-//! nothing.
+//! Stalled disks (hashicorp/raft#503, #612, #614, tikv#19626, etcd#15247): a leader answers messages but cannot write.
 
 use crate::network::Cluster;
 
@@ -27,8 +26,8 @@ fn a_leader_with_a_stalled_disk_is_replaced() {
     }
 }
 
-/// Followers with stalled disks acknowledge nothing, grant no vote and do not campaign, while a quorum of other members
-/// serves.
+/// Followers with stalled disks acknowledge nothing, grant no votes and do not campaign. A quorum of other members
+/// continues to serve.
 #[test]
 fn followers_with_stalled_disks_do_no_harm() {
     let mut cluster = Cluster::of(5, 4);
@@ -51,7 +50,7 @@ fn followers_with_stalled_disks_do_no_harm() {
         .until("they catch up", 5_000, |cluster| stalled.iter().all(|number| cluster.has_applied(*number, &content)));
 }
 
-/// A member whose disk stalls does not obstruct the election after the leader is lost.
+/// A member whose disk is stalled does not prevent the election of a new leader after the old one fails.
 #[test]
 fn a_stalled_member_does_not_campaign() {
     let mut cluster = Cluster::of(5, 9);
@@ -68,7 +67,7 @@ fn a_stalled_member_does_not_campaign() {
     cluster.until("served", 1_000, |cluster| cluster.has_applied(successor, &content));
 }
 
-/// A state machine that hangs delays nothing else, and gets at most one window of entries.
+/// A state machine that hangs delays nothing else. Its core gives it no more entries than the apply window.
 #[test]
 fn a_hanging_state_machine_delays_nothing_else() {
     let mut cluster = Cluster::of(3, 2);

@@ -1,5 +1,5 @@
-//! The interpreter of scripts: cores with their disks and clocks, and the messages between them. Time, writes and
-//! messages advance only by commands. Owns the effects of commands. Does not own the wording of outputs (`words.rs`).
+//! The interpreter of scripts: cores with their disks and clocks, and the messages between the cores. Only commands
+//! advance time, writes and messages. Owns the effects of commands. Does not own the wording of outputs (`words.rs`).
 //! Safety is checked after every output.
 //!
 //! | Before the start | |
@@ -9,35 +9,95 @@
 //! | `member 2 lease_reads=on` | the same for one member |
 //! | `log 2: 1 1 4` | the terms of a log that is on disk already |
 //! | `hard 2: term 5 vote 1` | term and vote that are on disk already |
-//! | `start` | every member that does not run starts, and two seconds pass; `start 2`: only that one, at once |
+//!
+//! `start`
+//!
+//! every stopped member starts, and two seconds pass; `start 2`: only 2 starts, and no time passes
+//!
 //! | `blank 4` | a member with an empty volume starts |
 //!
 //! | Time | |
 //! |---|---|
-//! | `silence 2` | the election timeout of 2 ends without a message of a leader; no other member is ticked |
-//! | `elect 1` | `silence 1`, then `settle`, after which 1 leads |
-//! | `beat 1` | the leader's next heartbeat is due |
+//!
+//! `silence 2`
+//!
+//! the election timeout of 2 passes without a message from a leader; no other member is ticked
+//!
+//!
+//! `elect 1`
+//!
+//! `silence 1`, then `settle`; prints only the resulting role of 1
+//!
+//!
+//! `beat 1`
+//!
+//! time passes until the leader's next heartbeat is due
+//!
 //! | `pass 500` | all clocks advance by 500 ms; no member is ticked |
-//! | `jump 1 60000` | 1's wall clock runs 60,000 ms ahead of its monotonic one |
+//!
+//! `jump 1 60000`
+//!
+//! 1's wall clock is set 60,000 ms ahead of its monotonic clock
+//!
 //! | `tick 1` | 1 is ticked |
 //!
 //! | Network and disks | |
 //! |---|---|
-//! | `deliver`, `deliver 1>2`, `deliver 1>`, `deliver >2` | messages on the wire arrive, in order |
-//! | `drop 1>2`, `double 1>2` | messages on the wire are lost, or duplicated |
-//! | `cut 1`, `cut 1 2`, `heal` | links, both ways |
-//! | `persist`, `persist 2` | all writes, or one member's, are durable now |
+//!
+//! `deliver`, `deliver 1>2`, `deliver 1>`, `deliver >2`
+//!
+//! messages in flight arrive, in order
+//!
+//!
+//! `drop 1>2`, `double 1>2`
+//!
+//! messages in flight are lost, or duplicated
+//!
+//!
+//! `cut 1`, `cut 1 2`, `heal`
+//!
+//! links are cut in both directions, or all restored
+//!
+//!
+//! `persist`, `persist 2`
+//!
+//! all writes, or the writes of one member, become durable
+//!
 //! | `crash 2` | 2 stops, and its unsynced writes are lost |
 //! | `settle` | writes finish and messages arrive until none is left; only roles and applied entries are printed |
 //!
 //! | Requests | |
 //! |---|---|
-//! | `propose 1 x y`, `barrier 1` | entries |
-//! | `change 1 voters 1 2 4 learners 5` | membership, expecting the configuration in force |
-//! | `transfer 1 to 2`, `transfer 1` | leadership transfer |
-//! | `prefer 2 3` | every running member learns the preferred leaders |
-//! | `read 2` | a linearizable read, named 1, 2, … in order |
-//! | `snapshot 1`, `snapshot 1 at 4` | a snapshot of the applied state, and the purge of the log before it |
+//!
+//! `propose 1 x y`, `barrier 1`
+//!
+//! proposes commands, or a barrier
+//!
+//!
+//! `change 1 voters 1 2 4 learners 5`
+//!
+//! requests a configuration that replaces the one in force
+//!
+//!
+//! `transfer 1 to 2`, `transfer 1`
+//!
+//! requests a leadership transfer
+//!
+//!
+//! `prefer 2 3`
+//!
+//! sets the preferred leaders on every running member
+//!
+//!
+//! `read 2`
+//!
+//! requests a linearizable read; reads are numbered 1, 2, … in order
+//!
+//!
+//! `snapshot 1`, `snapshot 1 at 4`
+//!
+//! takes a snapshot of the applied state, and purges the log before it
+//!
 //! | `logs`, `status` | prints the durable logs, or the state of all members |
 //! | `quietly …` | runs the command without printing messages and writes |
 
@@ -62,13 +122,13 @@ mod limits;
 #[path = "renderings.rs"]
 mod renderings;
 
-/// A message on its way.
+/// A message in flight.
 #[derive(Clone, Debug)]
 struct Envelope {
     from: MemberId,
     to: MemberId,
     message: Message,
-    /// Image that is sent with an InstallSnapshot message.
+    /// The snapshot that accompanies an InstallSnapshot message.
     snapshot: Option<Bytes>,
 }
 
@@ -76,9 +136,9 @@ struct Envelope {
 #[derive(Debug, Default)]
 pub(crate) struct Interpreter {
     members: BTreeMap<MemberId, Member>,
-    /// Each member's clock, in ms.
+    /// Each member's monotonic clock, in ms.
     clocks: BTreeMap<MemberId, u64>,
-    /// Lead of each wall clock, in ms.
+    /// Milliseconds by which each wall clock is ahead of the monotonic clock.
     jumps: BTreeMap<MemberId, u64>,
     wire: Vec<Envelope>,
     cuts: BTreeSet<(MemberId, MemberId)>,
@@ -91,9 +151,9 @@ pub(crate) struct Interpreter {
 
 type Outcome = Result<(), String>;
 
-/// Time in ms after which a started member no longer honours the lease of an earlier leader.
+/// Time in ms after its start from which a member no longer respects the lease of an earlier leader.
 const LONG_AGO_MS: u64 = 2_000;
-/// Most rounds of `settle`.
+/// Maximum number of rounds of `settle`.
 const ROUNDS_MAX: usize = 1_000;
 
 impl Interpreter {
@@ -289,7 +349,7 @@ impl Interpreter {
     }
 
     fn add(&mut self, number: u64, disk: Disk) {
-        // Each member has its own seed, the same in every run.
+        // Each member has its own seed, which is the same in every run.
         self.members.insert(id(number), Member::new(Config::new(id(number), number), disk));
         self.clocks.insert(id(number), 10_000);
     }
@@ -317,7 +377,7 @@ impl Interpreter {
         }
     }
 
-    /// Gives a member's core an input and carries out its outputs.
+    /// Passes an input to a member's core and carries out the outputs of the core.
     fn with<T>(&mut self, at: MemberId, act: impl FnOnce(&mut Raft, Now) -> T) -> Result<T, String> {
         let now = self.now(at);
         let raft = self.members.get_mut(&at).and_then(|member| member.raft.as_mut());
@@ -326,7 +386,7 @@ impl Interpreter {
         Ok(outcome)
     }
 
-    /// Makes a request at a member, and prints the refusal if there is one.
+    /// Makes a request at a member. Prints the refusal if the request is refused.
     fn ask(&mut self, at: MemberId, act: impl FnOnce(&mut Raft, Now) -> Outcome) -> Outcome {
         let now = self.now(at);
         let raft = self.members.get_mut(&at).and_then(|member| member.raft.as_mut());
@@ -337,7 +397,7 @@ impl Interpreter {
         Ok(())
     }
 
-    /// Removes the messages that a command selects from the wire.
+    /// Removes from the network the messages that a command selects, and returns them.
     fn take(&mut self, rest: &[&str]) -> Result<Vec<Envelope>, String> {
         let (from, to) = match rest {
             [] => (None, None),
@@ -399,7 +459,7 @@ impl Interpreter {
         Err("the cluster does not settle".into())
     }
 
-    /// Carries out a core's outputs; committed entries are applied at once.
+    /// Carries out a core's outputs. Committed entries are applied immediately.
     fn drain(&mut self, at: MemberId) {
         loop {
             let now = self.now(at);
@@ -482,7 +542,7 @@ impl Interpreter {
     }
 }
 
-/// Makes term, vote and entries durable on a disk at once.
+/// Writes term, vote and entries to a disk; they are durable immediately.
 fn put(disk: &mut Disk, hard_state: HardState, entries: Vec<Entry>) {
     disk.write(Persist { io: IoId(0), hard_state: Some(hard_state), entries });
     disk.begin_sync();
@@ -497,7 +557,7 @@ fn numbers(words: &[&str]) -> Vec<u64> {
     words.iter().map(|word| number(word)).collect()
 }
 
-/// Parses `1 2 3 learners 4` into both lists.
+/// Parses two lists with the word `between` between them, such as `1 2 3 learners 4`.
 fn two_lists(words: &[&str], between: &str) -> (Vec<u64>, Vec<u64>) {
     let place = words.iter().position(|word| *word == between).unwrap_or(words.len());
     (numbers(&words[..place]), numbers(words.get(place + 1..).unwrap_or_default()))

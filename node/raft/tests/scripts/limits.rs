@@ -1,4 +1,4 @@
-//! Parses `name=value` into the configuration of a core. Owns the names, which are those of the fields; durations are in
+//! Parses `name=value` into a setting of a core. Owns the names, which equal the names of the fields. Durations are in
 //! ms. Does not own default values.
 
 use std::time::Duration;

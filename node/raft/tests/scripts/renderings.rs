@@ -1,5 +1,5 @@
-//! Renderings of the members of a script: logs as the paper draws them, and the state of each member. Owns the layout.
-//! Does not own the wording of roles and configurations (`words.rs`).
+//! Text for the members of a script: their logs, drawn as in the paper, and their states. Owns the layout. Does not own
+//! the wording of roles and configurations (`words.rs`).
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use raft::MemberId;
 use crate::network::member::Member;
 use crate::words;
 
-/// Renders the terms of each durable log by index; `.` marks an entry that a snapshot covers.
+/// Renders the term of each entry in the durable logs, ordered by index; `.` marks an entry that a snapshot covers.
 pub(crate) fn logs(members: &BTreeMap<MemberId, Member>) -> Vec<String> {
     let last = |member: &Member| member.disk.durable().last().index.0;
     let end = members.values().map(last).max().unwrap_or(0);

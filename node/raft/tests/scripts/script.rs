@@ -1,5 +1,5 @@
-//! Format of a script: scenes of comments, commands, a line of dashes, and the expected output. Owns its parser and
-//! printer. Does not own the meaning of commands (`interpreter.rs`).
+//! Format of a script: each scene consists of comments, commands, a line of dashes, and the expected output. Owns the
+//! parser and the printer. Does not own the meaning of commands (`interpreter.rs`).
 //!
 //! ```text
 //! # A comment.
@@ -11,20 +11,20 @@
 
 use std::fmt;
 
-/// A script.
+/// A script: its scenes, and the comments after the last scene.
 #[derive(Debug)]
 pub(crate) struct Script {
     pub(crate) scenes: Vec<Scene>,
-    /// Comments after the last scene.
+    /// Comments that follow the last scene.
     end: Vec<String>,
 }
 
-/// Commands and their outputs.
+/// A scene: commands and their expected output.
 #[derive(Debug, Default)]
 pub(crate) struct Scene {
-    /// Comments, blank lines and commands, unchanged.
+    /// Comments, blank lines and commands, exactly as written.
     head: Vec<String>,
-    /// Commands with their line numbers.
+    /// Commands with the numbers of their lines.
     pub(crate) commands: Vec<(usize, String)>,
     pub(crate) said: Vec<String>,
 }

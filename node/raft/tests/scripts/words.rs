@@ -53,7 +53,7 @@ fn appended(append: &Append) -> String {
     format!("after {prev} append {content}; committed up to {commit}")
 }
 
-/// Renders an output of a member; `None` for messages and dropped proposals, which the interpreter renders.
+/// Renders an output of a member. Returns `None` for messages and dropped proposals, which the interpreter renders.
 pub(crate) fn output(at: MemberId, output: &Output) -> Option<String> {
     let said = match output {
         Output::Persist(Persist { io, hard_state, entries: content }) => {
