@@ -9,95 +9,35 @@
 //! | `member 2 lease_reads=on` | the same for one member |
 //! | `log 2: 1 1 4` | the terms of a log that is on disk already |
 //! | `hard 2: term 5 vote 1` | term and vote that are on disk already |
-//!
-//! `start`
-//!
-//! every stopped member starts, and two seconds pass; `start 2`: only 2 starts, and no time passes
-//!
+//! | `start` | every stopped member starts, and two seconds pass; `start 2`: only 2 starts, and no time passes |
 //! | `blank 4` | a member with an empty volume starts |
 //!
 //! | Time | |
 //! |---|---|
-//!
-//! `silence 2`
-//!
-//! the election timeout of 2 passes without a message from a leader; no other member is ticked
-//!
-//!
-//! `elect 1`
-//!
-//! `silence 1`, then `settle`; prints only the resulting role of 1
-//!
-//!
-//! `beat 1`
-//!
-//! time passes until the leader's next heartbeat is due
-//!
+//! | `silence 2` | the election timeout of 2 passes without a message from a leader; no other member is ticked |
+//! | `elect 1` | `silence 1`, then `settle`; prints only the resulting role of 1 |
+//! | `beat 1` | time passes until the leader's next heartbeat is due |
 //! | `pass 500` | all clocks advance by 500 ms; no member is ticked |
-//!
-//! `jump 1 60000`
-//!
-//! 1's wall clock is set 60,000 ms ahead of its monotonic clock
-//!
+//! | `jump 1 60000` | 1's wall clock is set 60,000 ms ahead of its monotonic clock |
 //! | `tick 1` | 1 is ticked |
 //!
 //! | Network and disks | |
 //! |---|---|
-//!
-//! `deliver`, `deliver 1>2`, `deliver 1>`, `deliver >2`
-//!
-//! messages in flight arrive, in order
-//!
-//!
-//! `drop 1>2`, `double 1>2`
-//!
-//! messages in flight are lost, or duplicated
-//!
-//!
-//! `cut 1`, `cut 1 2`, `heal`
-//!
-//! links are cut in both directions, or all restored
-//!
-//!
-//! `persist`, `persist 2`
-//!
-//! all writes, or the writes of one member, become durable
-//!
+//! | `deliver`, `deliver 1>2`, `deliver 1>`, `deliver >2` | messages in flight arrive, in order |
+//! | `drop 1>2`, `double 1>2` | messages in flight are lost, or duplicated |
+//! | `cut 1`, `cut 1 2`, `heal` | links are cut in both directions, or all restored |
+//! | `persist`, `persist 2` | all writes, or the writes of one member, become durable |
 //! | `crash 2` | 2 stops, and its unsynced writes are lost |
 //! | `settle` | writes finish and messages arrive until none is left; only roles and applied entries are printed |
 //!
 //! | Requests | |
 //! |---|---|
-//!
-//! `propose 1 x y`, `barrier 1`
-//!
-//! proposes commands, or a barrier
-//!
-//!
-//! `change 1 voters 1 2 4 learners 5`
-//!
-//! requests a configuration that replaces the one in force
-//!
-//!
-//! `transfer 1 to 2`, `transfer 1`
-//!
-//! requests a leadership transfer
-//!
-//!
-//! `prefer 2 3`
-//!
-//! sets the preferred leaders on every running member
-//!
-//!
-//! `read 2`
-//!
-//! requests a linearizable read; reads are numbered 1, 2, … in order
-//!
-//!
-//! `snapshot 1`, `snapshot 1 at 4`
-//!
-//! takes a snapshot of the applied state, and purges the log before it
-//!
+//! | `propose 1 x y`, `barrier 1` | proposes commands, or a barrier |
+//! | `change 1 voters 1 2 4 learners 5` | requests a configuration that replaces the one in force |
+//! | `transfer 1 to 2`, `transfer 1` | requests a leadership transfer |
+//! | `prefer 2 3` | sets the preferred leaders on every running member |
+//! | `read 2` | requests a linearizable read; reads are numbered 1, 2, … in order |
+//! | `snapshot 1`, `snapshot 1 at 4` | takes a snapshot of the applied state, and purges the log before it |
 //! | `logs`, `status` | prints the durable logs, or the state of all members |
 //! | `quietly …` | runs the command without printing messages and writes |
 
