@@ -1,4 +1,4 @@
-//! Certificates and kubeconfigs of the cluster, generated with openssl for each run. Owns their files.
+//! Certificates and kubeconfigs of the cluster, generated with openssl for each run. Owns the files that contain them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,8 @@ pub(crate) fn kubeconfig(run: &Path, user: &str) -> PathBuf {
     run.join(format!("{user}.kubeconfig"))
 }
 
-/// Generates the certificates of authority, API server, administrator and nodes, and the key of service accounts.
+/// Generates the certificates of the authority, the API server, the administrator and the nodes, and the key for
+/// service accounts.
 pub(crate) fn create(run: &Path, nodes: &[Node]) -> Result<()> {
     let pki = folder(run);
     fs::create_dir_all(&pki)?;
@@ -71,7 +72,7 @@ fn write_kubeconfig(run: &Path, user: &str) -> Result<()> {
         "contexts": [{"name": "dev", "context": {"cluster": "dev", "user": user}}],
         "current-context": "dev",
     });
-    // JSON is YAML.
+    // A kubeconfig is YAML, and every JSON document is also a YAML document.
     fs::write(kubeconfig(run, user), serde_json::to_vec_pretty(&config)?)?;
     Ok(())
 }

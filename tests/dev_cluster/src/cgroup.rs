@@ -1,6 +1,6 @@
 //! One cgroup tree for all processes of a dev cluster: `raftdev/host` for the control plane, `raftdev/nodeN` for a
-//! node. So a node can be frozen and killed as a whole, and all processes of a crashed run can be found. Owns the tree.
-//! Does not own limits (the kubelet sets them).
+//! node. With this tree, a node can be frozen and killed as a whole, and all processes of a crashed run can be found.
+//! Owns the tree. Does not own limits (the kubelet sets them).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,31 +11,31 @@ use crate::process;
 use crate::wait::{PATIENCE, so, until};
 
 const MOUNT: &str = "/sys/fs/cgroup";
-/// Name of the tree, in every hierarchy.
+/// Name of the tree, the same in every hierarchy.
 pub(crate) const TREE: &str = "raftdev";
 /// Hierarchies of cgroup v1 that a kubelet uses.
 const V1_CONTROLLERS: [&str; 9] =
     ["cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"];
-/// Controllers of cgroup v2 that a kubelet uses; a kernel may lack some.
+/// Controllers of cgroup v2 that a kubelet uses. A kernel may lack some of them.
 const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "memory", "pids", "io", "hugetlb"];
 
 /// Version of cgroups on this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hierarchy {
-    /// cgroup v1: one tree per controller.
+    /// cgroup v1: one tree for each controller.
     V1,
     /// cgroup v2: one tree for all controllers.
     V2,
 }
 
 impl Hierarchy {
-    /// Finds the version that this machine has.
+    /// Returns the version that this machine uses.
     pub(crate) fn detect() -> Hierarchy {
         if Path::new(MOUNT).join("cgroup.controllers").exists() { Hierarchy::V2 } else { Hierarchy::V1 }
     }
 
     /// Creates the group `raftdev/NAME` for a kubelet, and `raftdev/NAME/system` for the processes of the node itself.
-    /// Returns the files into which a process writes its ID to join the second one.
+    /// Returns the files of `raftdev/NAME/system` into which a process writes its ID to join that group.
     pub(crate) fn create(self, name: &str) -> Result<Vec<PathBuf>> {
         let make = || match self {
             Hierarchy::V1 => create_v1(name),
@@ -44,7 +44,7 @@ impl Hierarchy {
         make().with_context(|| format!("the cgroup {TREE}/{name} was not created"))
     }
 
-    /// The tree in which processes are found, frozen and killed.
+    /// The tree in which this crate finds, freezes and kills processes.
     fn tree(self) -> PathBuf {
         match self {
             Hierarchy::V1 => Path::new(MOUNT).join("freezer").join(TREE),
@@ -52,12 +52,12 @@ impl Hierarchy {
         }
     }
 
-    /// Freezes every process of `raftdev/NAME`, with its pods.
+    /// Freezes every process of `raftdev/NAME`, pods included.
     pub(crate) fn freeze(self, name: &str) -> Result<()> {
         self.set_frozen(&self.tree().join(name), "FROZEN", "1")
     }
 
-    /// Lets every process of `raftdev/NAME` run again.
+    /// Thaws every process of `raftdev/NAME`.
     pub(crate) fn thaw(self, name: &str) -> Result<()> {
         self.set_frozen(&self.tree().join(name), "THAWED", "0")
     }
@@ -82,8 +82,8 @@ impl Hierarchy {
         }
     }
 
-    /// Kills every process of `raftdev/NAME` at one moment, as a power failure does: all are frozen first, so that none
-    /// sees another one end. An empty name means the whole tree.
+    /// Kills every process of `raftdev/NAME` at the same moment, as a power failure does. All processes are first
+    /// frozen, so that none observes the end of another. An empty name means the whole tree.
     pub(crate) fn kill(self, name: &str) -> Result<()> {
         let group = self.tree().join(name);
         if !group.exists() {
@@ -93,7 +93,8 @@ impl Hierarchy {
             if members(&group)?.is_empty() {
                 return so(true);
             }
-            // A paused node has a frozen group of its own, which the group above does not thaw, so each is thawed below.
+            // If a node is paused, its group is frozen separately. Thawing the parent group does not thaw it, so each
+            // group is thawed below.
             self.set_frozen(&group, "FROZEN", "1")?;
             for pid in members(&group)? {
                 process::kill(pid)?;
@@ -109,10 +110,11 @@ impl Hierarchy {
     }
 
     /// Removes the group `raftdev/NAME` and all groups below it; an empty name means the whole tree. No process may be
-    /// left in them.
+    /// left in these groups.
     pub(crate) fn remove(self, name: &str) -> Result<()> {
         let roots: Vec<PathBuf> = match self {
-            // Also the trees that only the container runtime uses, such as the empty v2 tree of a v1 machine.
+            // All hierarchies are searched, because the container runtime creates groups in some that a kubelet does
+            // not use, such as the empty v2 hierarchy of a v1 machine.
             Hierarchy::V1 => fs::read_dir(MOUNT)?.flatten().map(|entry| entry.path()).collect(),
             Hierarchy::V2 => vec![PathBuf::from(MOUNT)],
         };
@@ -137,7 +139,7 @@ fn create_v1(name: &str) -> Result<Vec<PathBuf>> {
         }
         fs::create_dir_all(root.join(TREE).join(name))?;
         if controller == "cpuset" {
-            // A new cpuset is empty and takes no process before it has processors and memory.
+            // A new cpuset has no processors and no memory, and no process can join it until both are set.
             for group in [root.join(TREE), root.join(TREE).join(name)] {
                 for file in ["cpuset.cpus", "cpuset.mems"] {
                     fs::write(group.join(file), fs::read(root.join(file))?)?;
@@ -165,12 +167,12 @@ fn create_v2(name: &str) -> Result<Vec<PathBuf>> {
     Ok(vec![system.join("cgroup.procs")])
 }
 
-/// Lists `group` and every group below it, parents first.
+/// Lists `group` and every group below it. Each parent comes before its children.
 fn groups(group: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![group.to_path_buf()];
     while let Some(next) = open.pop() {
-        // A pod's group may be removed during the listing.
+        // The group of a pod may be removed while the groups are listed.
         let Ok(entries) = fs::read_dir(&next) else { continue };
         found.push(next);
         for entry in entries.flatten() {
@@ -183,7 +185,7 @@ fn groups(group: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// IDs of all processes in `group` and below.
+/// IDs of all processes in `group` and in the groups below it.
 fn members(group: &Path) -> Result<Vec<i32>> {
     let mut pids = Vec::new();
     for group in groups(group)? {

@@ -1,5 +1,5 @@
-//! The cluster as its users see it. Owns its start, its status, the loading of images and the environment of its clients.
-//! Does not own faults (`fault.rs`) or its end (`teardown.rs`).
+//! The dev cluster as its users see it. Owns the start and the status of the cluster, the loading of images, and the
+//! environment of clients. Does not own faults (`fault.rs`) or the removal of the cluster (`teardown.rs`).
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -37,19 +37,19 @@ const CLIENT_GROUP: &str = "clients";
 pub struct Options {
     /// Number of nodes, 1 to 9.
     pub nodes: u8,
-    /// Arguments with which the calling program is started once more as the provisioner; the run directory follows
-    /// them. The program must pass that directory to [`crate::provisioner::run`].
+    /// Arguments with which the calling program is started a second time as the provisioner; the run directory is
+    /// appended to them. That second process must pass the run directory to [`crate::provisioner::run`].
     pub provisioner: Vec<OsString>,
-    /// Time at which the cluster counts as abandoned.
+    /// When the cluster counts as abandoned.
     pub lifetime: Lifetime,
 }
 
-/// Time at which a cluster counts as abandoned, so that the next `up` may remove it.
+/// When a cluster counts as abandoned. The next `up` may remove an abandoned cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// Never: the user takes it down.
+    /// Never: it stays up until the user takes it down.
     Standing,
-    /// When the process that brought it up has ended.
+    /// When the process that brought the cluster up has ended.
     Tied,
 }
 
@@ -64,9 +64,9 @@ pub struct Cluster {
 /// State of the dev cluster on this machine.
 #[derive(Clone, Debug)]
 pub enum Status {
-    /// There is no cluster and no leftover of one.
+    /// There is no cluster, and no crashed run has left files or processes.
     Absent,
-    /// A crash left files or processes, which `up` and `down` remove.
+    /// A crashed run has left files or processes, which `up` and `down` remove.
     Leftovers {
         /// Run directory of the crashed cluster.
         run: PathBuf,
@@ -81,15 +81,16 @@ pub enum Status {
 }
 
 impl Cluster {
-    /// Brings a cluster up, after installing and building the programs that it needs. Returns when all nodes are Ready.
+    /// Installs and builds the programs that a cluster needs, then brings the cluster up. Returns when all nodes are
+    /// Ready.
     ///
     /// # Errors
-    /// Returns an error if the caller is not root, if a cluster is up already, or if a step fails. A started part of the
-    /// cluster was removed then, and its logs were copied to the cache.
+    /// Returns an error if the caller is not root, if a cluster is already up, or if a step fails. If a step fails, the
+    /// parts of the cluster that were started are removed, and their logs are copied to the cache.
     pub fn up(options: &Options, say: &dyn Fn(&str)) -> Result<Cluster> {
         packages::require_root()?;
         ensure!((1..=MOST_NODES).contains(&options.nodes), "a dev cluster has 1 to {MOST_NODES} nodes");
-        // Checked before the long builds, and again after them, because the lock is not held meanwhile.
+        // This is checked before the long builds and again after them, because the lock is not held during the builds.
         refuse_a_live_cluster(&Exclusive::take()?, say)?;
         packages::install_needed(say)?;
         let built = programs::build(&Program::CLUSTER, say)?;
@@ -130,7 +131,8 @@ impl Cluster {
         let hierarchy = Hierarchy::detect();
         let host = hierarchy.create(HOST_GROUP)?;
         let control_plane = ControlPlane { run: &self.run, cgroup: &host };
-        // Nodes and S3 server start without the API server, so they are started while it comes up.
+        // The nodes and the S3 server start without the API server, so they are started while the API server becomes
+        // ready.
         let pause = self.write_pause_image()?;
         let mut groups = Vec::new();
         for node in &self.nodes {
@@ -201,7 +203,7 @@ impl Cluster {
         &self.store
     }
 
-    /// The folder that holds the S3 server's bucket. An object is a file in it, for tests that damage one.
+    /// The folder that holds the S3 server's bucket. Each object is a file in it. Some tests damage such a file.
     #[must_use]
     pub fn bucket_folder(&self) -> PathBuf {
         self.store.bucket_folder(&self.run)
@@ -213,13 +215,13 @@ impl Cluster {
         kubeconfig(&self.run, "admin")
     }
 
-    /// Folder with the logs of every process, one file each.
+    /// Folder with the logs of every process, one file for each process.
     #[must_use]
     pub fn logs(&self) -> PathBuf {
         self.run.join("log")
     }
 
-    /// Replaces `folder` by a copy of the logs of every process and of every pod that the kubelets still know.
+    /// Replaces `folder` by a copy of the logs of every process, and of every pod whose logs the kubelets still keep.
     ///
     /// # Errors
     /// Returns an error if a file cannot be read or written.
@@ -235,7 +237,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// One of the cluster's programs, with an environment that points at this cluster.
+    /// A command that runs one of the cluster's programs in an environment that selects this cluster.
     #[must_use]
     pub fn command(&self, program: Program) -> Command {
         let mut command = Command::new(self.run.join("bin").join(program.name()));
@@ -243,7 +245,7 @@ impl Cluster {
         command
     }
 
-    /// `kubectl ARGS`.
+    /// The command `kubectl ARGS`.
     #[must_use]
     pub fn kubectl<I, S>(&self, args: I) -> Command
     where
@@ -255,7 +257,7 @@ impl Cluster {
         command
     }
 
-    /// `helm ARGS`, which keeps its own files in the run directory.
+    /// The command `helm ARGS`. Helm keeps its own files in the run directory.
     #[must_use]
     pub fn helm<I, S>(&self, args: I) -> Command
     where
@@ -286,8 +288,8 @@ impl Cluster {
         ]
     }
 
-    /// Makes `command` a client of the cluster: it gets the cluster's environment and is killed with the cluster. A
-    /// client that outlived the cluster would send its packets out of this machine.
+    /// Makes `command` a client of the cluster: it gets the cluster's environment and is killed when the cluster is
+    /// removed. Otherwise a client that outlived the cluster would send its packets out of this machine.
     ///
     /// # Errors
     /// Returns an error if the clients' cgroup cannot be created.
@@ -354,7 +356,7 @@ fn refuse_a_live_cluster(lock: &Exclusive, say: &dyn Fn(&str)) -> Result<()> {
     teardown::remove(state, lock)
 }
 
-/// Copies a folder with the folders in it. A missing folder counts as empty.
+/// Copies a folder and, recursively, the folders in it. A missing folder counts as empty.
 fn copy_files(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from).into_iter().flatten().flatten() {
@@ -368,7 +370,7 @@ fn copy_files(from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether the node of that name in a NodeList is Ready.
+/// Returns whether the node `name` in a NodeList is Ready.
 fn is_ready(list: &Value, name: &str) -> bool {
     let nodes = list["items"].as_array().into_iter().flatten();
     nodes.filter(|node| node["metadata"]["name"] == name).any(|node| {

@@ -1,12 +1,12 @@
-//! Running a program to its end. Owns the error of a failure: the command line and its output. Does not own long-running
-//! processes (`process.rs`).
+//! Running a program until it exits. Owns the error of a failed program, which contains the command line and the
+//! output. Does not own long-running processes (`process.rs`).
 
 use std::io::Write;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// A command from a program and its arguments: `command("ip", ["link", "show"])`.
+/// Creates a command from a program and its arguments: `command("ip", ["link", "show"])`.
 pub(crate) fn command<I, S>(program: &str, args: I) -> Command
 where
     I: IntoIterator<Item = S>,
@@ -17,13 +17,13 @@ where
     command
 }
 
-/// PATH with the system directories that Debian leaves out of the PATH of users other than root.
+/// The PATH, extended by the system directories that Debian includes only in root's PATH.
 pub(crate) fn search_path() -> String {
     let given = std::env::var("PATH").unwrap_or_default();
     format!("{given}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin")
 }
 
-/// Ways to run a command to its end.
+/// Ways to run a command until it exits.
 pub trait Run {
     /// Runs the command and returns its standard output as text.
     ///
@@ -32,19 +32,19 @@ pub trait Run {
     /// output.
     fn text(&mut self) -> Result<String>;
 
-    /// Same as [`Run::text`], with `input` on the standard input.
+    /// Does the same as [`Run::text`], with `input` on the standard input.
     ///
     /// # Errors
     /// Same as [`Run::text`].
     fn text_from(&mut self, input: &[u8]) -> Result<String>;
 }
 
-/// Commands whose output is JSON.
+/// Running commands whose output is JSON.
 pub trait Json {
     /// Runs the command and parses its standard output.
     ///
     /// # Errors
-    /// Returns an error if [`Run::text`] does or if the output is not JSON.
+    /// Returns an error if [`Run::text`] returns one, or if the output is not JSON.
     fn json(&mut self) -> Result<serde_json::Value>;
 }
 
@@ -69,7 +69,8 @@ fn finish(command: &mut Command, input: Option<&[u8]>) -> Result<String> {
     command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("{} could not be started", line(command)))?;
-    // The inputs are manifests of a few KiB, which fit the pipe, so the output need not be read during the write.
+    // The whole input is written before any output is read. This cannot block, because the inputs are manifests of a
+    // few KiB, which fit into the pipe.
     if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
         pipe.write_all(input).with_context(|| format!("{} did not read its input", line(command)))?;
     }
@@ -81,7 +82,7 @@ fn finish(command: &mut Command, input: Option<&[u8]>) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The command line, for messages.
+/// The command line as text for messages.
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")

@@ -16,14 +16,14 @@ use crate::programs::Program;
 use crate::provisioner;
 use crate::wait::until;
 
-/// A loopback address that no other program uses, so that an etcd on 127.0.0.1 is never taken for the one of this cluster.
+/// A loopback address that no other program uses, so that this cluster never uses an etcd that listens on 127.0.0.1.
 const LOOPBACK: &str = "127.0.88.1";
 const ETCD_CLIENT: &str = "http://127.0.88.1:2379";
 const ETCD_PEER: &str = "http://127.0.88.1:2380";
-/// Every process on the host; all must be alive once the cluster is up.
+/// Names of all processes on the host. Once the cluster is up, all of them must be alive.
 const NAMES: [&str; 6] = ["etcd", "apiserver", "controller-manager", "scheduler", "coredns", "provisioner"];
 
-/// Processes on the host, of one run.
+/// The processes of one run on the host.
 pub(crate) struct ControlPlane<'a> {
     /// The run directory.
     pub(crate) run: &'a Path,
@@ -32,11 +32,11 @@ pub(crate) struct ControlPlane<'a> {
 }
 
 impl ControlPlane<'_> {
-    /// Starts etcd and API server, and returns when the API server is ready.
+    /// Starts etcd and the API server, and returns when the API server is ready.
     pub(crate) fn start_api_server(&self) -> Result<()> {
         self.start("etcd", Program::Etcd, &etcd_flags(self.run))?;
         self.start("apiserver", Program::KubeApiserver, &api_server_flags(&folder(self.run)))?;
-        // If etcd or the API server ends, it is not started again, so the wait ends with an error.
+        // If etcd or the API server ends, it is not started again. Therefore the wait then returns an error.
         let ours = &NAMES[..2];
         until("the API server is ready", Duration::from_secs(120), || {
             if let Err(ended) = self.check_alive(ours) {
@@ -57,7 +57,8 @@ impl ControlPlane<'_> {
         let class = serde_json::to_vec(&provisioner::storage_class())?;
         let mut apply = command(&self.program(Program::Kubectl), ["apply", "-f", "-"]);
         apply.env("KUBECONFIG", &admin).text_from(&class).context("the StorageClass was not created")?;
-        // A copy, because a build may replace the calling program's file while the cluster is up.
+        // The provisioner runs from a copy, because a build may replace the calling program's file while the cluster is
+        // up.
         let own = self.run.join("bin/provisioner");
         fs::copy("/proc/self/exe", &own).context("this program was not copied")?;
         let mut line: Vec<OsString> = vec![own.into()];
@@ -110,7 +111,7 @@ fn etcd_flags(run: &Path) -> Vec<String> {
         format!("--listen-peer-urls={ETCD_PEER}"),
         format!("--initial-advertise-peer-urls={ETCD_PEER}"),
         format!("--initial-cluster=default={ETCD_PEER}"),
-        // The cluster is temporary, so its etcd need not survive a crash of the machine.
+        // The cluster is temporary, so the data of its etcd need not survive a crash of the machine.
         "--unsafe-no-fsync".into(),
     ]
 }
@@ -149,13 +150,14 @@ fn controller_flags(pki: &Path, admin: &Path) -> Vec<String> {
         "--use-service-account-credentials=true".into(),
         "--leader-elect=false".into(),
         bind(),
-        // Kubernetes reports a lost node within seconds, so that tests of it are short.
+        // With this grace period, Kubernetes reports a lost node within seconds, so that tests of a lost node are
+        // short.
         "--node-monitor-grace-period=16s".into(),
     ]
 }
 
-/// Configuration of CoreDNS without forwarding, because no packet leaves the machine: a name outside the cluster is not
-/// found.
+/// Configuration of CoreDNS. It does not forward queries, because no packet may leave the machine. A query for a name
+/// outside the cluster is therefore answered with "not found".
 fn corefile(admin: &Path) -> String {
     format!(
         ".:53 {{

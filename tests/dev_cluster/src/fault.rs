@@ -1,5 +1,5 @@
-//! Faults: of cables, machines, containers, volumes and the object store. Owns their causes: each call causes a fault and
-//! returns. Does not wait for the reaction of Kubernetes or of members (the caller does).
+//! Faults of cables, machines, containers, volumes and the object store. Owns how each fault is caused: every call
+//! causes or ends a fault and returns. Does not wait until Kubernetes or the members react (the caller does).
 
 use std::fs;
 use std::path::PathBuf;
@@ -31,10 +31,10 @@ impl Cluster {
         network::set_port(node, PortState::Up)
     }
 
-    /// Freezes every process of the node, with its pods, as a hypervisor pauses a machine.
+    /// Freezes every process of the node, pods included, as a hypervisor pauses a machine.
     ///
     /// # Errors
-    /// Returns an error if the kernel does not freeze them within seconds.
+    /// Returns an error if the kernel does not freeze the processes within seconds.
     pub fn pause(&self, node: Node) -> Result<()> {
         Hierarchy::detect().freeze(&node.to_string())
     }
@@ -42,12 +42,13 @@ impl Cluster {
     /// Lets a paused node run again.
     ///
     /// # Errors
-    /// Returns an error if the kernel does not thaw it within seconds.
+    /// Returns an error if the kernel does not thaw the node's processes within seconds.
     pub fn resume(&self, node: Node) -> Result<()> {
         Hierarchy::detect().thaw(&node.to_string())
     }
 
-    /// Cuts the node's power: the network is disconnected, then every process is killed at one moment. The disk stays.
+    /// Cuts the node's power: disconnects the network, then kills every process at the same moment. The files on the
+    /// node's disk stay.
     ///
     /// # Errors
     /// Returns an error if a process does not end.
@@ -56,14 +57,15 @@ impl Cluster {
         Hierarchy::detect().kill(&node.to_string())
     }
 
-    /// Starts a killed node from its disk. The kubelet starts its pods again.
+    /// Starts a killed node with the files on its disk. The kubelet starts the node's pods again.
     ///
     /// # Errors
     /// Returns an error if containerd does not respond in time.
     pub fn restart(&self, node: Node) -> Result<()> {
         let (hierarchy, machine) = (Hierarchy::detect(), self.machine(node));
         hierarchy.kill(&node.to_string())?;
-        // A boot starts without mounts, without the state of containerd and runc in memory, and without cgroups.
+        // After a real boot there are no mounts, no cgroups, and no state of containerd and runc in memory. All of
+        // these are therefore removed.
         teardown::remove_shim_sockets(&self.run);
         teardown::unmount_below(&machine.folder())?;
         for folder in ["containerd/state", "runc"] {
@@ -77,7 +79,8 @@ impl Cluster {
         machine.start_kubelet(&group)
     }
 
-    /// Runs `kubectl drain`: evicts the node's pods, within their disruption budgets, and keeps new pods off the node.
+    /// Runs `kubectl drain`, which evicts the node's pods within their disruption budgets, and keeps new pods off the
+    /// node.
     ///
     /// # Errors
     /// Returns an error if pods could not be evicted within `limit` (for example `60s`).
@@ -96,10 +99,10 @@ impl Cluster {
         Ok(())
     }
 
-    /// Sends SIGKILL to the main process of a pod's container, and returns its process ID.
+    /// Sends SIGKILL to the main process of a pod's container, and returns the ID of that process.
     ///
     /// # Errors
-    /// Returns an error if the pod has no such running container.
+    /// Returns an error if the pod has no running container of that name.
     pub fn kill_container(&self, namespace: &str, pod: &str, container: &str) -> Result<i32> {
         let object = self.kubectl(["-n", namespace, "get", "pod", pod, "-o", "json"]).json()?;
         let (node, id) = container_of(&object, container)?;
@@ -121,10 +124,10 @@ impl Cluster {
         Ok(provisioner::directory(&self.run, node, &name))
     }
 
-    /// Empties the volume of a bound claim, as the loss of a disk does. A process that has files of it open keeps those.
+    /// Empties the volume of a bound claim, as the loss of a disk does. A process can still use files that it has open.
     ///
     /// # Errors
-    /// Returns an error if the claim has no directory or something in it cannot be removed.
+    /// Returns an error if the claim has no directory, or if a file in the directory cannot be removed.
     pub fn empty_volume(&self, namespace: &str, claim: &str) -> Result<PathBuf> {
         let folder = self.volume_folder(namespace, claim)?;
         for entry in fs::read_dir(&folder)? {
@@ -138,10 +141,10 @@ impl Cluster {
         Ok(folder)
     }
 
-    /// Freezes the control plane, so the API server does not respond. Nodes and pods keep running.
+    /// Freezes the control plane, so that the API server does not respond. Nodes and pods keep running.
     ///
     /// # Errors
-    /// Returns an error if the kernel does not freeze it within seconds.
+    /// Returns an error if the kernel does not freeze the processes within seconds.
     pub fn pause_control_plane(&self) -> Result<()> {
         Hierarchy::detect().freeze(HOST_GROUP)
     }
@@ -149,20 +152,20 @@ impl Cluster {
     /// Lets a paused control plane run again.
     ///
     /// # Errors
-    /// Returns an error if the kernel does not thaw it within seconds.
+    /// Returns an error if the kernel does not thaw the processes within seconds.
     pub fn resume_control_plane(&self) -> Result<()> {
         Hierarchy::detect().thaw(HOST_GROUP)
     }
 
-    /// Ends the S3 server; its objects stay.
+    /// Ends the S3 server. Its objects stay.
     ///
     /// # Errors
-    /// Returns an error if it does not end.
+    /// Returns an error if the server does not end.
     pub fn stop_object_store(&self) -> Result<()> {
         ObjectStore::stop(&self.run)
     }
 
-    /// Starts the S3 server again, with its objects and keys.
+    /// Starts the S3 server again with the same objects and keys.
     ///
     /// # Errors
     /// Returns an error if the server does not respond.
@@ -171,7 +174,7 @@ impl Cluster {
     }
 }
 
-/// Node and containerd ID of a pod's running container.
+/// Node of a pod, and the ID that containerd gave to one of its running containers.
 fn container_of(pod: &Value, container: &str) -> Result<(Node, String)> {
     let node = pod["spec"]["nodeName"].as_str().context("the pod is on no node")?.parse()?;
     let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
@@ -181,7 +184,7 @@ fn container_of(pod: &Value, container: &str) -> Result<(Node, String)> {
     Ok((node, id.with_context(|| format!("the pod has no started container {container}"))?.into()))
 }
 
-/// Process ID of a task, from the output of `ctr tasks list`: TASK PID STATUS.
+/// Process ID of a task, read from the output of `ctr tasks list`, whose columns are TASK, PID and STATUS.
 fn task_pid(tasks: &str, id: &str) -> Option<i32> {
     tasks.lines().find_map(|line| {
         let mut fields = line.split_whitespace();

@@ -1,6 +1,6 @@
-//! Container images of one layer, written without a daemon in the archive format that `docker load`, `ctr images
-//! import` and
-//! `kind load image-archive` read. Owns the format: the same input gives the same bytes. Does not own the choice of files.
+//! Container images with one layer, written without a daemon in the archive format that `docker load`, `ctr images
+//! import` and `kind load image-archive` read. Owns the format. The same input always gives the same bytes. Does not
+//! own the choice of files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +11,10 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// UID and GID of the images' user, those of "nonroot" in distroless images.
+/// UID and GID of the user that images run as. They are those of "nonroot" in distroless images.
 pub const NON_ROOT: u32 = 65532;
 
-/// Path at which programs find the certificates of the authorities that they trust.
+/// Path at which programs look for the certificates of trusted authorities.
 pub const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Contents of an image.
@@ -24,9 +24,9 @@ pub struct Image {
     pub name: String,
     /// Absolute path of the program to start.
     pub entrypoint: String,
-    /// Files, by absolute path in the image.
+    /// Files by their absolute path in the image.
     pub files: BTreeMap<String, File>,
-    /// OCI annotations as image labels.
+    /// OCI annotations, stored as labels of the image.
     pub labels: BTreeMap<String, String>,
 }
 
@@ -40,8 +40,8 @@ pub struct File {
 }
 
 impl Image {
-    /// An image that runs one static program as an unprivileged user. It contains a trust store if one is given, and no
-    /// shell.
+    /// Creates an image that runs one static program as an unprivileged user. The image contains a trust store if
+    /// `trust` is given, and never a shell.
     ///
     /// # Errors
     /// Returns an error if the program cannot be read.
@@ -68,7 +68,7 @@ impl Image {
         self
     }
 
-    /// Writes the archive to `path`, whole or not at all, and returns its size in bytes.
+    /// Writes the complete archive to `path` and returns its size in bytes. After an error, `path` is unchanged.
     ///
     /// # Errors
     /// Returns an error if the file cannot be written.
@@ -83,7 +83,7 @@ impl Image {
         Ok(archive.len() as u64)
     }
 
-    /// Bytes of the archive.
+    /// Returns the bytes of the archive.
     ///
     /// # Errors
     /// Returns an error if a path does not fit a tar header.
@@ -110,7 +110,7 @@ impl Image {
             }
         }
         let mut layer = tar::Builder::new(Vec::new());
-        // A parent sorts before its children, because its path is a prefix of theirs.
+        // The paths are sorted, so a parent directory comes before its children: its path is a prefix of theirs.
         for (path, mode) in &directories {
             let mut header = header(0, *mode);
             header.set_entry_type(tar::EntryType::Directory);
@@ -146,7 +146,7 @@ fn append(archive: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8], mode:
     archive.append_data(&mut header, path, content).with_context(|| format!("{path} does not fit the archive"))
 }
 
-/// A header with owner root and time 0, so that the image does not depend on the machine that builds it.
+/// Creates a header with owner root and time 0, so that the image does not depend on the machine that builds it.
 fn header(size: u64, mode: u32) -> tar::Header {
     let mut header = tar::Header::new_gnu();
     header.set_size(size);
@@ -161,7 +161,7 @@ fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// This machine's architecture, as container images name it.
+/// Name of this machine's architecture in container images.
 fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -187,7 +187,7 @@ mod tests {
             .label("org.opencontainers.image.title", "app")
     }
 
-    /// Every entry of a tar archive: path, mode, bytes.
+    /// Path, mode and bytes of every entry of a tar archive.
     fn members(bytes: &[u8]) -> Vec<(String, u32, Vec<u8>)> {
         let mut archive = tar::Archive::new(bytes);
         let read = |entry: std::io::Result<tar::Entry<'_, &[u8]>>| {

@@ -1,9 +1,10 @@
-//! A real Kubernetes of several nodes on one machine, without Docker: builds it from its Go modules, brings it up, causes
-//! faults in it and takes it down. The control plane runs on the host. Each node is a network namespace with its own
-//! containerd, kubelet and kube-proxy, so it can be disconnected, paused or killed like a machine.
+//! A real Kubernetes cluster of several nodes on one machine, without Docker. This crate builds Kubernetes from its Go
+//! modules, brings the cluster up, causes faults in it and takes it down. The control plane runs on the host. Each node
+//! is a network namespace with its own containerd, kubelet and kube-proxy, so it can be disconnected, paused or killed
+//! like a machine.
 //!
-//! Owns the machine-wide names that it uses (bridge, namespaces, addresses, cgroups), so there is one dev cluster at a
-//! time. Does not own the project's own programs: it loads images and returns commands.
+//! Owns the machine-wide names that the cluster uses (bridge, namespaces, addresses, cgroups). Therefore only one dev
+//! cluster can exist at a time. Does not own the project's own programs: it only loads images and returns commands.
 
 pub mod image;
 pub mod programs;

@@ -1,11 +1,12 @@
-//! Loopback addresses that no other process uses. A test's server that has such an address can use any port of it, so
-//! the test need not search for a free port, which another process could take first. Owns the addresses of this
+//! Loopback addresses that no other process uses. A test's server on such an address can use any port. The test
+//! therefore need not search for a free port, which another process could bind first. Owns the addresses of this
 //! process.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Number of addresses that are used of a process's /24. The last ones are left out, because one is the broadcast address.
+/// Number of addresses of a process's /24 that are used. The last addresses are not used, because one of them is the
+/// broadcast address.
 const ADDRESSES: u8 = 250;
 
 /// Returns an address of this process's /24 that was not returned before.
@@ -19,7 +20,7 @@ pub fn own_address() -> Ipv4Addr {
         GIVEN.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |given| (given < ADDRESSES).then_some(given + 1));
     let given = given.expect("a process uses at most 250 addresses");
     let [.., high, low] = std::process::id().to_be_bytes();
-    // 127.0.0.0/16 is left to other programs.
+    // 127.0.0.0/16 is never used, because other programs use addresses in it.
     Ipv4Addr::new(127, if high == 0 { 255 } else { high }, low, given + 1)
 }
 

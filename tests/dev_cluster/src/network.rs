@@ -1,5 +1,6 @@
-//! The cluster's network. Owns the address plan, the bridge on the host, a namespace per node, routes between their pod
-//! subnets, and the rules that keep every packet on the machine. Does not own pod interfaces (the CNI plugins create them).
+//! The cluster's network. Owns the address plan, the bridge on the host, a namespace for each node, the routes between
+//! the pod subnets of the nodes, and the rules that keep every packet on the machine. Does not own pod interfaces (the
+//! CNI plugins create them).
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,13 +11,13 @@ use crate::command::{Run, command};
 
 /// The bridge that connects the nodes.
 pub(crate) const BRIDGE: &str = "raftdev0";
-/// The host's address on the bridge, of API server, DNS and S3.
+/// Address of the host on the bridge. The API server, DNS and the S3 server listen on it.
 pub(crate) const HOST: &str = "10.88.0.1";
 /// Addresses of all nodes and pods.
 pub(crate) const CLUSTER_RANGE: &str = "10.88.0.0/16";
 /// Addresses of all Services.
 pub(crate) const SERVICE_RANGE: &str = "10.96.0.0/16";
-/// Largest number of nodes in the address plan.
+/// Maximum number of nodes in the address plan.
 pub(crate) const MOST_NODES: u8 = 9;
 
 /// One node of the cluster: `node1` to `node9`.
@@ -24,10 +25,10 @@ pub(crate) const MOST_NODES: u8 = 9;
 pub struct Node(u8);
 
 impl Node {
-    /// The node with that number.
+    /// Returns the node with the number `number`.
     ///
     /// # Errors
-    /// Returns an error if the number is not from 1 to 9.
+    /// Returns an error unless the number is between 1 and 9.
     pub fn new(number: u8) -> Result<Node> {
         ensure!((1..=MOST_NODES).contains(&number), "a node's number is from 1 to {MOST_NODES}, not {number}");
         Ok(Node(number))
@@ -51,7 +52,7 @@ impl Node {
         format!("10.88.{}.0/24", self.0)
     }
 
-    /// Zone in the label of the node.
+    /// Zone of the node, which is also the value of its zone label.
     #[must_use]
     pub fn zone(self) -> String {
         format!("zone-{}", self.0)
@@ -62,7 +63,7 @@ impl Node {
         format!("raftdev-{self}")
     }
 
-    /// Interface of the node on the bridge.
+    /// Name of the interface that connects the node to the bridge.
     pub(crate) fn port(self) -> String {
         format!("raftdev-v{}", self.0)
     }
@@ -92,7 +93,7 @@ pub(crate) fn create(nodes: &[Node]) -> Result<()> {
     ip(&format!("addr add {HOST}/24 dev {BRIDGE}"))?;
     ip(&format!("link set {BRIDGE} up"))?;
     command("sysctl", ["-qw", "net.ipv4.ip_forward=1"]).text()?;
-    // So that no packet to or from the cluster leaves this machine.
+    // These routes keep every packet to or from the cluster on this machine.
     for range in [CLUSTER_RANGE, SERVICE_RANGE] {
         ip(&format!("route add blackhole {range}"))?;
     }
@@ -110,8 +111,8 @@ pub(crate) fn create(nodes: &[Node]) -> Result<()> {
     Ok(())
 }
 
-/// Rules in FORWARD. Bridged frames pass through that chain, too, if `br_netfilter` is loaded, and some machines drop
-/// packets there by default.
+/// Rules in the chain FORWARD. If `br_netfilter` is loaded, frames on the bridge pass through that chain too, and on
+/// some machines the chain drops packets by default.
 const RULES: [&str; 2] = ["-i raftdev0 -o raftdev0 -j ACCEPT", "-i raftdev0 ! -o raftdev0 -j DROP"];
 
 fn create_node(node: Node) -> Result<()> {
@@ -128,7 +129,8 @@ fn create_node(node: Node) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to start if another interface uses these addresses, because it would receive the packets of the cluster.
+/// Refuses to start if another interface uses addresses of the cluster, because that interface would receive the
+/// cluster's packets.
 fn refuse_a_taken_range() -> Result<()> {
     let taken = ip("-o -4 addr show")?;
     if let Some(line) = taken.lines().find(|line| line.contains(" 10.88.") || line.contains(" 10.96.")) {
@@ -137,7 +139,7 @@ fn refuse_a_taken_range() -> Result<()> {
     Ok(())
 }
 
-/// Connects a node to the bridge, or disconnects it.
+/// Connects a node to the bridge, or disconnects the node from it.
 pub(crate) fn set_port(node: Node, state: PortState) -> Result<()> {
     let word = match state {
         PortState::Up => "up",
@@ -155,7 +157,7 @@ pub(crate) enum PortState {
     Down,
 }
 
-/// Removes every part of the network that exists. A missing part is no error.
+/// Removes every part of the network that exists. A missing part is not an error.
 pub(crate) fn remove() {
     for number in 1..=MOST_NODES {
         let _ = ip(&format!("netns del {}", Node(number).namespace()));
@@ -163,7 +165,8 @@ pub(crate) fn remove() {
     }
     let _ = ip(&format!("link del {BRIDGE}"));
     for rule in RULES {
-        // Crashed runs may have left a rule more than once. The bound ends the loop even if no deletion has an effect.
+        // Crashed runs may have left a rule several times. The limit ends the loop even if a deletion reports success
+        // without an effect.
         for _ in 0..10 {
             if iptables(&format!("-D FORWARD {rule}")).is_err() {
                 break;

@@ -16,13 +16,13 @@ use crate::process::Start;
 use crate::programs::Program;
 use crate::wait::{PATIENCE, until};
 
-/// The image whose program holds a pod's namespaces open.
+/// The image of the pause container, whose program holds a pod's namespaces open.
 pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:dev";
 /// Name of the CNI network. The names of its cache files on the host begin with it.
 pub(crate) const CNI_NETWORK: &str = "raftdev";
 const CNI_PLUGINS: &str = "/usr/lib/cni";
 
-/// A node and its part of the run directory.
+/// A node and its folder in the run directory.
 pub(crate) struct Machine<'a> {
     /// The run directory.
     pub(crate) run: &'a Path,
@@ -31,7 +31,7 @@ pub(crate) struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Folder that stands for the node's disk, without volumes.
+    /// Folder that represents the node's disk, except its volumes.
     pub(crate) fn folder(&self) -> PathBuf {
         self.run.join(self.node.to_string())
     }
@@ -53,7 +53,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Starts containerd; [`Machine::await_containerd`] waits for it.
+    /// Starts containerd and does not wait for it; [`Machine::await_containerd`] does.
     pub(crate) fn start_containerd(&self, cgroup: &[PathBuf]) -> Result<()> {
         let config = self.folder().join("containerd.toml");
         self.start("containerd", cgroup, vec!["containerd".into(), "--config".into(), config.into()])
@@ -82,7 +82,7 @@ impl Machine<'_> {
         self.start("kube-proxy", cgroup, proxy)
     }
 
-    /// Loads an image archive into the node.
+    /// Loads an image archive into the node's containerd.
     pub(crate) fn import(&self, archive: &Path) -> Result<()> {
         let archive = archive.to_str().context("the path of an image archive is text")?;
         self.ctr(&["-n", "k8s.io", "images", "import", archive])
@@ -110,8 +110,9 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Configuration of containerd. `restrict_oom_score_adj` lets pods start on machines where root lacks CAP_SYS_RESOURCE.
-    /// runc's state and the network namespaces are in the node's folder, because nodes would otherwise share a directory.
+    /// Configuration of containerd. `restrict_oom_score_adj` lets pods start on machines where root lacks
+    /// CAP_SYS_RESOURCE. The state of runc and the network namespaces are in the node's folder, because all nodes would
+    /// otherwise share one directory.
     fn containerd_config(&self, snapshotter: &str) -> String {
         let folder = self.folder();
         let folder = folder.display();
@@ -164,7 +165,7 @@ state = "{folder}/containerd/state"
             },
             "authorization": {"mode": "Webhook"},
             "cgroupDriver": "cgroupfs",
-            // Kubelets that share a cgroup root remove each other's pods.
+            // Each kubelet has its own cgroup root, because kubelets that share one remove each other's pods.
             "cgroupRoot": format!("/{TREE}/{}", self.node),
             "failCgroupV1": false,
             "failSwapOn": false,
@@ -203,7 +204,8 @@ fn flag(name: &str, value: impl AsRef<std::ffi::OsStr>) -> OsString {
     flag
 }
 
-/// Chooses a snapshotter. An overlay cannot be mounted on an overlay, which the file system of a container often is.
+/// Chooses a snapshotter. An overlay cannot be mounted on an overlay, and the file system of a container often is an
+/// overlay.
 fn snapshotter(run: &Path) -> &'static str {
     let kind = command("stat", ["-f", "-c", "%T"]).arg(run).text().unwrap_or_default();
     if kind.trim() == "overlayfs" { "native" } else { "overlayfs" }

@@ -1,4 +1,4 @@
-//! An S3 server on the host, reachable from every pod. Owns its start, its end and the keys of each run.
+//! An S3 server on the host that every pod can reach. Owns the server's start and end, and the keys of each run.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -23,9 +23,9 @@ const NAME: &str = "s3";
 /// Address and keys of the S3 server.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ObjectStore {
-    /// URL of the server, the same for pods and host.
+    /// URL of the server. Pods and the host use the same URL.
     pub endpoint: String,
-    /// Name of a bucket that exists and is empty at first.
+    /// Name of a bucket, which exists and is initially empty.
     pub bucket: String,
     /// Region for signatures.
     pub region: String,
@@ -47,13 +47,13 @@ impl ObjectStore {
         })
     }
 
-    /// Reads address and keys of a run that is up.
+    /// Reads the address and the keys of a run that is up.
     pub(crate) fn read(run: &Path) -> Result<ObjectStore> {
         let bytes = fs::read(run.join("s3.json")).context("the S3 server's keys cannot be read")?;
         Ok(serde_json::from_slice(&bytes)?)
     }
 
-    /// The folder on the host that holds the bucket. An object is a file in it, which tests may damage.
+    /// The folder on the host that holds the bucket. Each object is a file in it, which tests may damage.
     #[must_use]
     pub(crate) fn bucket_folder(&self, run: &Path) -> PathBuf {
         run.join("s3").join(&self.bucket)
@@ -76,7 +76,7 @@ impl ObjectStore {
         until("the S3 server responds", PATIENCE, || so(healthy()?))
     }
 
-    /// Ends the server, as an outage does. Its objects stay.
+    /// Ends the server, as an outage does. The objects stay.
     pub(crate) fn stop(run: &Path) -> Result<()> {
         let Some(server) = process::recorded(run, NAME).filter(|server| server.alive()) else { return Ok(()) };
         process::terminate(server.pid)?;

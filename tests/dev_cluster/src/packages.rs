@@ -1,5 +1,5 @@
-//! Programs that the machine must have besides Rust and Go. Owns the list of their files, and installs the Debian
-//! packages of missing ones. Never removes a package.
+//! Programs that the machine must have in addition to Rust and Go. Owns the list of the needed files, and installs the
+//! Debian packages of missing ones. Never removes a package.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::command::{Run, command, search_path};
 
-/// Needed files, each a program on the PATH or an absolute path, with the Debian package that contains it.
+/// Needed files, and the Debian package that contains each file. A file is a program on the PATH or an absolute path.
 const NEEDED: [(&str, &str); 14] = [
     ("containerd", "containerd"),
     ("runc", "runc"),
@@ -38,16 +38,16 @@ pub fn require_root() -> Result<()> {
     Ok(())
 }
 
-/// Installs the programs that a dev cluster needs and the machine lacks.
+/// Installs the programs that a dev cluster needs and that are missing on this machine.
 ///
 /// # Errors
-/// Same as [`install_missing`].
+/// Returns the errors of [`install_missing`].
 pub(crate) fn install_needed(say: &dyn Fn(&str)) -> Result<()> {
     install_missing(&NEEDED, say)
 }
 
-/// Installs the Debian packages of missing files and reports their names. `needed` holds pairs of a file (a program or an
-/// absolute path) and its package.
+/// Installs the Debian packages of missing files and reports the names of these packages. `needed` holds pairs of a
+/// file (a program or an absolute path) and the package that contains it.
 ///
 /// # Errors
 /// Returns an error if a file is missing and there is no apt-get, or if apt-get fails.
@@ -67,7 +67,7 @@ pub fn install_missing(needed: &[(&str, &str)], say: &dyn Fn(&str)) -> Result<()
         let mut apt = command("apt-get", ["install", "-y", "-q", "--no-install-recommends"]);
         apt.args(&missing).env("DEBIAN_FRONTEND", "noninteractive").text()
     };
-    // A new machine has no package lists yet, and those of an old machine are outdated.
+    // The first attempt may fail, because a new machine has no package lists and an old machine has outdated ones.
     if install().is_err() {
         command("apt-get", ["update", "-q"]).text()?;
         install()?;
@@ -86,7 +86,7 @@ fn missing_packages<'a>(needed: &[(&'a str, &'a str)], present: impl Fn(&str) ->
 }
 
 fn present(file: &str, path: &str) -> bool {
-    // Joining an absolute file replaces the directory.
+    // If `file` is an absolute path, `join` ignores the directory.
     path.split(':').any(|directory| Path::new(directory).join(file).exists())
 }
 

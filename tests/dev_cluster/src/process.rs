@@ -1,5 +1,6 @@
-//! Long-running processes, each started in a session of its own and in a named cgroup. Owns their identity: process ID
-//! *and* start time, so that a process with a reused ID is never taken for one of the cluster.
+//! Long-running processes, each started in its own session and in a named cgroup. Owns their identity, which consists
+//! of process ID *and* start time, so that another process that gets the same ID later is not mistaken for a process of
+//! the cluster.
 
 use std::ffi::OsString;
 use std::fs;
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::command;
 
-/// Identity of a process, which no other process ever has on this machine until it boots again.
+/// Identity of a process. No other process on this machine has the same identity until the machine boots again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Identity {
     /// Process ID.
@@ -22,44 +23,45 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// The process that runs this code.
+    /// Identity of the process that runs this code.
     pub(crate) fn own() -> Result<Identity> {
         Identity::of(i32::try_from(std::process::id())?)
     }
 
-    /// The process that has `pid` now.
+    /// Identity of the process that has the ID `pid` now.
     pub(crate) fn of(pid: i32) -> Result<Identity> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let (_, started) = parse_stat(&stat).with_context(|| format!("/proc/{pid}/stat has an unknown format"))?;
         Ok(Identity { pid, started })
     }
 
-    /// Returns whether the process still runs. A zombie does not.
+    /// Returns whether the process still runs. A zombie counts as ended.
     pub(crate) fn alive(self) -> bool {
         let Ok(stat) = fs::read_to_string(format!("/proc/{}/stat", self.pid)) else { return false };
         parse_stat(&stat).is_some_and(|(state, started)| started == self.started && state != 'Z' && state != 'X')
     }
 }
 
-/// Reads state and start time from `/proc/PID/stat`. The command name in it may contain spaces and brackets.
+/// Parses state and start time from the text of `/proc/PID/stat`. The command name in that text may contain spaces and
+/// brackets.
 fn parse_stat(stat: &str) -> Option<(char, u64)> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?.chars().next()?;
-    // The state is field 3, the start time field 22.
+    // The state is field 3, and the start time is field 22.
     Some((state, fields.nth(18)?.parse().ok()?))
 }
 
-/// A process to start, with the places of its log and its identity.
+/// A process to start, and where its log and its identity are written.
 pub(crate) struct Start<'a> {
-    /// Name of the process, and of the files with its log and its identity.
+    /// Name of the process. The files with its log and its identity have the same name.
     pub(crate) name: String,
-    /// The run directory, which gets `log/NAME.log` and `process/NAME`.
+    /// The run directory. The process's log is written to `log/NAME.log` in it, and its identity to `process/NAME`.
     pub(crate) run: &'a Path,
     /// Files into which the process writes its ID to join its cgroup.
     pub(crate) cgroup: &'a [PathBuf],
     /// Program and arguments.
     pub(crate) line: Vec<OsString>,
-    /// Environment in addition to the inherited one.
+    /// Environment variables in addition to the inherited ones.
     pub(crate) env: Vec<(&'static str, String)>,
 }
 
@@ -82,23 +84,23 @@ impl Start<'_> {
     }
 }
 
-/// Shell commands that join a cgroup through these files. A shell runs them before it executes the program, so that no
-/// child of the program is ever outside the cgroup.
+/// Shell commands that join a cgroup by writing to these files. The shell runs these commands before it executes the
+/// program, so that the program and its children are always in the cgroup.
 pub(crate) fn join_line(cgroup: &[PathBuf]) -> String {
     cgroup.iter().map(|file| format!("echo $$ > '{}' || exit 1; ", file.display())).collect()
 }
 
-/// Reads the identity of the process `name` of a run, if it was started.
+/// Reads the identity of the process `name` of a run; `None` if that process was not started.
 pub(crate) fn recorded(run: &Path, name: &str) -> Option<Identity> {
     serde_json::from_slice(&fs::read(run.join("process").join(name)).ok()?).ok()
 }
 
-/// Sends SIGKILL. A process that has ended already is no error.
+/// Sends SIGKILL. It is not an error if the process has already ended.
 pub(crate) fn kill(pid: i32) -> Result<()> {
     signal(pid, Signal::KILL)
 }
 
-/// Sends SIGTERM. A process that has ended already is no error.
+/// Sends SIGTERM. It is not an error if the process has already ended.
 pub(crate) fn terminate(pid: i32) -> Result<()> {
     signal(pid, Signal::TERM)
 }

@@ -1,9 +1,9 @@
-//! The programs of the dev cluster, built from the Go module `go/` with the checksums committed there, and kept outside
-//! the work tree under a name that changes with any of its files. Owns their build and their cache. Does not own their
-//! start (`control_plane.rs`, `node.rs`).
+//! The programs of the dev cluster, built from the Go module `go/` with the checksums committed there. They are kept
+//! outside the work tree, in a folder whose name is derived from the module's files. Owns the build and the cache of
+//! the programs. Does not own their start (`control_plane.rs`, `node.rs`).
 //!
-//! One module holds all of them so that every dependency has one version: with a module for each program, Kubernetes' and
-//! gRPC's packages were compiled up to five times, each time at another version.
+//! One module holds all programs, so that every dependency has one version. With a separate module for each program,
+//! the packages of Kubernetes and gRPC were compiled up to five times, each time in another version.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::command::{Run, command};
 /// The Kubernetes version that is built, as `kubectl version` prints it.
 pub const KUBERNETES: &str = "v1.37.2";
 
-/// The oldest Go that can build; one this old fetches the toolchain that the module names.
+/// The oldest Go version that can build the programs. It fetches the newer toolchain that the module requires.
 const OLDEST_GO: (u32, u32) = (1, 21);
 
 /// A program of the Go module.
@@ -26,15 +26,15 @@ const OLDEST_GO: (u32, u32) = (1, 21);
 pub enum Program {
     /// The only program of the pause image, which holds a pod's namespaces open.
     Pause,
-    /// etcd 3.7.3: the store of the control plane, and the reference of benchmarks.
+    /// etcd 3.7.3. It is the store of the control plane, and the server with which benchmarks compare.
     Etcd,
     /// etcd's client.
     Etcdctl,
-    /// etcd's offline tool.
+    /// etcd's tool for data directories of stopped members.
     Etcdutl,
-    /// etcd's own `benchmark`.
+    /// etcd's benchmark tool.
     Benchmark,
-    /// Prints the descriptors of etcd's public API, which a test compares with ours.
+    /// Prints the descriptors of etcd's public API. A test compares them with this project's API.
     EtcdDescriptors,
     /// CoreDNS with the plugins that a cluster without internet access needs.
     CoreDns,
@@ -76,7 +76,7 @@ impl Program {
         Program::Helm,
     ];
 
-    /// Programs of a running cluster; the others are for tests and benchmarks.
+    /// Programs that a running cluster needs. The other programs are for tests and benchmarks.
     pub const CLUSTER: [Program; 12] = [
         Program::Pause,
         Program::Etcd,
@@ -99,7 +99,8 @@ impl Program {
         package.rsplit_once('/').map_or(package, |(_, name)| name)
     }
 
-    /// The package, as `go build` takes it in the module's folder. Its last part, version aside, is the executable's name.
+    /// Path of the package for `go build` in the module's folder. The executable is named after the last part of the
+    /// path, without a version.
     fn package(self) -> &'static str {
         match self {
             Program::Pause => "./pause",
@@ -124,7 +125,7 @@ impl Program {
 /// Folder of built programs.
 #[derive(Clone, Debug)]
 pub struct Built {
-    /// The folder of all programs of this state of the module.
+    /// The folder for all programs built from the present files of the module.
     folder: PathBuf,
 }
 
@@ -133,16 +134,16 @@ impl Built {
         Ok(Self { folder: cache()?.join("programs").join(key(&module_folder())) })
     }
 
-    /// Path of `program`, if it was among those built.
+    /// Path of `program`. The file exists if `program` was among the programs to build.
     #[must_use]
     pub fn path(&self, program: Program) -> PathBuf {
         self.folder.join(program.name())
     }
 
-    /// Fills `folder` with links to the programs that are built, so that it can be put on a PATH.
+    /// Creates links to the programs that are built in `folder`, so that `folder` can be put on a PATH.
     ///
     /// # Errors
-    /// Returns an error if the folder cannot be written; some links may be there then.
+    /// Returns an error if the folder cannot be written. Some links may have been created.
     pub fn link_into(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder)?;
         for program in Program::ALL.into_iter().filter(|program| self.path(*program).exists()) {
@@ -155,7 +156,7 @@ impl Built {
     }
 }
 
-/// The project's cache: `RAFT_OPERATOR_CACHE`, else `raft-operator` under `XDG_CACHE_HOME` or `~/.cache`.
+/// The project's cache: `RAFT_OPERATOR_CACHE`, otherwise `raft-operator` under `XDG_CACHE_HOME` or `~/.cache`.
 ///
 /// # Errors
 /// Returns an error if none of these is set.
@@ -173,16 +174,17 @@ pub fn cache() -> Result<PathBuf> {
 /// Returns whether all of `programs` are in the cache.
 ///
 /// # Errors
-/// Returns an error if no folder for a cache is known.
+/// Returns an error if the folder of the cache cannot be determined.
 pub fn are_built(programs: &[Program]) -> Result<bool> {
     let built = Built::open()?;
     Ok(programs.iter().all(|program| built.path(*program).exists()))
 }
 
-/// Builds those of `programs` that are not in the cache, and reports the times through `say`.
+/// Builds the programs that are not in the cache yet, and reports the durations through `say`.
 ///
 /// # Errors
-/// Returns an error if Go is missing or too old, or a build fails. What was built before stays in the cache.
+/// Returns an error if Go is missing or too old, or if a build fails. Programs that were built before the error stay in
+/// the cache.
 pub fn build(programs: &[Program], say: &dyn Fn(&str)) -> Result<Built> {
     let built = Built::open()?;
     let missing = || programs.iter().copied().filter(|program| !built.path(*program).exists()).collect::<Vec<_>>();
@@ -207,7 +209,7 @@ pub fn build(programs: &[Program], say: &dyn Fn(&str)) -> Result<Built> {
     Ok(built)
 }
 
-/// Builds programs by one `go build`, which looks at each package once.
+/// Builds programs with a single `go build`, so that each package is loaded only once.
 fn build_together(programs: &[Program], built: &Built) -> Result<()> {
     let partial = built.folder.join(".partial");
     fs::create_dir_all(&partial)?;
@@ -223,16 +225,19 @@ fn build_together(programs: &[Program], built: &Built) -> Result<()> {
     Ok(())
 }
 
-/// What makes the compiler quicker. Packages that match several patterns take the last one.
+/// Flags that make the compiler faster. For a package that matches several patterns, the last pattern applies.
 fn compiler_flags() -> impl Iterator<Item = String> {
-    // The linker drops debug information (`-s -w`), so the compiler writes none: an eighth less CPU time.
+    // The linker drops debug information (`-s -w`), so the compiler need not write it. That saves an eighth of the CPU
+    // time.
     let all = "-gcflags=all=-dwarf=false".to_owned();
-    // Without inlining, the largest packages take another quarter less. Not etcd's, with which members are compared.
+    // Without inlining, the largest packages need another quarter less. etcd's packages are excluded, because
+    // benchmarks compare the members with etcd.
     let large = ["k8s.io/...", "sigs.k8s.io/...", "helm.sh/...", "github.com/aws/...", "github.com/versity/..."];
     [all].into_iter().chain(large.into_iter().map(|packages| format!("-gcflags={packages}=-dwarf=false -l")))
 }
 
-/// Smaller executables, and the version that Kubernetes' programs report; the others have no such variable.
+/// Flags that make executables smaller, and set the version that the programs of Kubernetes report. The other programs
+/// have no such variable.
 fn linker_flags() -> String {
     let version = "k8s.io/component-base/version";
     format!(
@@ -251,7 +256,7 @@ fn key(folder: &Path) -> String {
     let modules = ["go.mod", "go.sum", "tools.go"];
     let programs = ["pause/main.go", "etcd/main.go", "coredns/main.go", "etcd-descriptors/main.go"];
     for file in modules.into_iter().chain(programs) {
-        // An absent file counts as empty; `go build` reports it.
+        // A missing file counts as empty here, because `go build` reports it.
         let content = fs::read(folder.join(file)).unwrap_or_default();
         hash.update(format!("{file} {}\n", content.len()));
         hash.update(content);
@@ -279,7 +284,7 @@ fn check_go() -> Result<()> {
     Ok(())
 }
 
-/// `go1.26.8` → (1, 26).
+/// Parses a version of Go: `go1.26.8` → (1, 26).
 fn parse_go_version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.strip_prefix("go")?.split(|c: char| !c.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))

@@ -1,5 +1,6 @@
-//! Volumes for claims: a directory on the node that the scheduler selected, offered as a `local` volume and removed
-//! with it. Owns these directories. Runs as a process of its own, driven by kubectl's watches. Does not enforce sizes.
+//! Volumes for claims. A volume is a directory on the node that the scheduler selected, offered as a `local` volume.
+//! Owns these directories, and removes each with its volume. Runs as a separate process that receives changes from
+//! `kubectl get --watch`. Does not enforce sizes.
 
 use std::io::{BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -20,10 +21,11 @@ use crate::programs::Program;
 /// Name of the default StorageClass.
 pub const STORAGE_CLASS: &str = "standard";
 const PROVISIONER: &str = "raftoperator.io/dev-cluster";
-/// Pause before a watch that has ended is started again.
+/// Pause after a watch has ended, before it is started again.
 const RESUME: Duration = Duration::from_secs(1);
 
-/// The default StorageClass, which creates a volume on the node of the first pod that uses it.
+/// The default StorageClass. It creates a volume when the first pod that uses the claim is scheduled, on the node of
+/// that pod.
 #[must_use]
 pub(crate) fn storage_class() -> Value {
     json!({
@@ -39,7 +41,7 @@ pub(crate) fn storage_class() -> Value {
     })
 }
 
-/// The directory of volume `name` on `node`.
+/// The directory of the volume `name` on `node`.
 pub(crate) fn directory(run: &Path, node: Node, name: &str) -> PathBuf {
     run.join("volumes").join(node.to_string()).join(name)
 }
@@ -47,7 +49,7 @@ pub(crate) fn directory(run: &Path, node: Node, name: &str) -> PathBuf {
 /// Serves the claims of the cluster in `run` until the process ends.
 ///
 /// # Errors
-/// Returns an error if the watching threads cannot be started or all of them have ended.
+/// Returns an error if the watching threads cannot be started, or all of them have ended.
 pub fn run(run: &Path) -> Result<()> {
     let (events, inbox) = sync_channel(64);
     for kind in ["persistentvolumeclaims", "persistentvolumes"] {
@@ -56,7 +58,7 @@ pub fn run(run: &Path) -> Result<()> {
     }
     drop(events);
     while let Ok(object) = inbox.recv() {
-        // A failed step is repeated when the watch starts again or the object changes.
+        // A failed action is repeated when the watch starts again or the object changes.
         if let Err(error) = handle(run, &object) {
             eprintln!("{}: {error:#}", object["metadata"]["name"]);
         }
@@ -64,7 +66,7 @@ pub fn run(run: &Path) -> Result<()> {
     anyhow::bail!("both watches have ended")
 }
 
-/// Watches all objects of a kind. Ends when the receiver of events is gone.
+/// Watches all objects of a kind. Returns when the receiver of `events` has been dropped.
 fn watch(run: &Path, kind: &str, events: &SyncSender<Value>) {
     loop {
         match watch_once(run, kind, events) {
@@ -91,7 +93,7 @@ fn watch_once(run: &Path, kind: &str, events: &SyncSender<Value>) -> Result<List
     listener
 }
 
-/// Sends each object of a stream of JSON documents to the receiver.
+/// Sends each object in a stream of JSON documents to the receiver.
 fn forward(stream: impl Read, events: &SyncSender<Value>) -> Result<Listener> {
     for object in serde_json::Deserializer::from_reader(stream).into_iter::<Value>() {
         if events.send(object?).is_err() {
@@ -107,7 +109,7 @@ fn handle(run: &Path, object: &Value) -> Result<()> {
         Action::Provide { node, name } => {
             let directory = directory(run, node, &name);
             fs::create_dir_all(&directory)?;
-            // Pods choose the users that they run as.
+            // Every user may write, because pods choose the users as which they run.
             fs::set_permissions(&directory, fs::Permissions::from_mode(0o777))?;
             let volume = volume(object, node, &name, &directory);
             match kubectl(run, &["create", "-f", "-"]).text_from(&serde_json::to_vec(&volume)?) {
@@ -136,11 +138,11 @@ fn kubectl(run: &Path, args: &[&str]) -> Command {
 /// Action that an object requires.
 #[derive(Debug, PartialEq, Eq)]
 enum Action {
-    /// None: the object belongs to another provisioner, is not ready, or is done.
+    /// No action: the object belongs to another provisioner, is not ready, or needs no further action.
     Nothing,
-    /// Create a volume of that name on that node.
+    /// Create the volume `name` on `node`.
     Provide { node: Node, name: String },
-    /// Remove the volume with its data.
+    /// Remove the volume and its data.
     Remove { node: Node, name: String },
 }
 
@@ -173,7 +175,7 @@ fn decide(object: &Value) -> Result<Action> {
     }
 }
 
-/// Node and name of a volume of this provisioner, from the last two parts of its path.
+/// Node and name of a volume of this provisioner. They are the last two parts of the volume's path.
 pub(crate) fn place(volume: &Value) -> Result<(Node, String)> {
     let path = volume["spec"]["local"]["path"]
         .as_str()

@@ -1,6 +1,6 @@
-//! The machine-wide state file of the one dev cluster: its run directory and whether it is up. Owns that file and the
-//! lock that is held while a cluster is brought up or taken down. A state file without a live cluster means leftovers
-//! of a crash.
+//! The machine-wide state file of the dev cluster: its run directory, and whether it is up. Owns that file and the lock
+//! that is held while a cluster is brought up or taken down. If a state file exists but its cluster is not alive, a run
+//! has crashed and left files or processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,16 +21,16 @@ pub(crate) struct StateFile {
     pub(crate) nodes: u8,
     /// Phase that the cluster reached.
     pub(crate) phase: Phase,
-    /// Process whose end makes the cluster a leftover, if there is one.
+    /// Process that owns the cluster, if there is one. After the end of this process, the cluster counts as abandoned.
     pub(crate) owner: Option<Identity>,
 }
 
 /// Phase of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Phase {
-    /// Being brought up or taken down.
+    /// The cluster is being brought up or taken down.
     Unfinished,
-    /// Up.
+    /// The cluster is up.
     Up,
 }
 
@@ -77,7 +77,7 @@ impl StateFile {
         }
     }
 
-    /// Returns whether the cluster is up and its owner, if it has one, still runs.
+    /// Returns whether the cluster is up and its owner still runs, if the cluster has an owner.
     pub(crate) fn live(&self) -> bool {
         self.phase == Phase::Up
             && recorded(&self.run, "apiserver").is_some_and(Identity::alive)

@@ -1,5 +1,6 @@
-//! Taking a cluster down, complete or not: processes, mounts, interfaces, rules, files. Owns the order of removal. All
-//! of it is found by names that only a dev cluster uses, so leftovers of a crash are removed in the same way.
+//! Taking a cluster down, whether or not it is complete: processes, mounts, interfaces, rules and files. Owns the order
+//! of removal. All of these are found by names that only a dev cluster uses, so the leftovers of a crashed run are
+//! removed in the same way.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,16 +16,16 @@ use crate::state_file::{Exclusive, Phase, StateFile};
 /// Result of taking a cluster down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Down {
-    /// A cluster, or the leftovers of a crash, were removed.
+    /// A cluster, or what a crashed run left, was removed.
     Removed,
     /// There was no cluster.
     NothingThere,
 }
 
-/// Takes the dev cluster down in any state, and removes its volumes and buckets.
+/// Takes the dev cluster down, whatever its state is, and removes its volumes and buckets.
 ///
 /// # Errors
-/// Returns an error if another process brings the cluster up or takes it down, or if a part cannot be removed.
+/// Returns an error if another process is bringing the cluster up or taking it down, or if a part cannot be removed.
 pub fn down() -> Result<Down> {
     crate::require_root()?;
     let lock = Exclusive::take()?;
@@ -33,7 +34,7 @@ pub fn down() -> Result<Down> {
     Ok(Down::Removed)
 }
 
-/// Removes the cluster of a state file, and then the state file.
+/// Removes the cluster that a state file describes, and then the state file.
 pub(crate) fn remove(mut state: StateFile, _lock: &Exclusive) -> Result<()> {
     state.phase = Phase::Unfinished;
     state.write()?;
@@ -52,7 +53,7 @@ pub(crate) fn remove(mut state: StateFile, _lock: &Exclusive) -> Result<()> {
     }
 }
 
-/// Unmounts all mounts below `folder`, the newest first.
+/// Unmounts all mounts below `folder`, in the reverse of the order in which they were mounted.
 pub(crate) fn unmount_below(folder: &Path) -> Result<()> {
     let table = fs::read_to_string("/proc/self/mountinfo")?;
     for mount in mounts_below(&table, folder).into_iter().rev() {
@@ -61,18 +62,19 @@ pub(crate) fn unmount_below(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Mount points below `folder`, in the order of the table.
+/// Mount points below `folder`, in the order of `table`, which is the kernel's mount table.
 fn mounts_below(table: &str, folder: &Path) -> Vec<PathBuf> {
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).map(|point| PathBuf::from(unescape(point)));
     points.filter(|point| point.starts_with(folder) && point != folder).collect()
 }
 
-/// Decodes a path from the table, in which space, tab, newline and backslash are three octal digits.
+/// Decodes a path of the mount table. In that table, space, tab, newline and backslash are written as a backslash and
+/// three octal digits.
 fn unescape(path: &str) -> String {
     path.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
 }
 
-/// Removes the sockets of containerd's shims, which are in a machine-wide directory and outlive a killed shim.
+/// Removes the sockets of containerd's shims. They are in a machine-wide directory and remain after a shim is killed.
 pub(crate) fn remove_shim_sockets(run: &Path) {
     for node in fs::read_dir(run).into_iter().flatten().flatten() {
         let tasks = node.path().join("containerd/state/io.containerd.runtime.v2.task/k8s.io");

@@ -1,16 +1,16 @@
-//! Waiting for a condition, which is checked repeatedly until it holds or its deadline has passed. Owns all waiting of the
-//! crate.
+//! Waiting for a condition: the condition is checked repeatedly until it holds or its deadline has passed. Owns all
+//! waiting of this crate.
 
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-/// Longest wait for an event that takes moments on an idle machine. Long, because a machine may be busy.
+/// Time limit for an event that takes moments on an idle machine. It is long, because a machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// Time between two checks.
+/// Pause between two checks.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Checks `condition` until it returns a value, and returns that value. A condition that fails is checked again.
+/// Checks `condition` until it returns a value, and returns that value. After an error, the condition is checked again.
 ///
 /// # Errors
 /// Returns an error after `limit`, with `what` and the last error of `condition`.
@@ -32,7 +32,7 @@ pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Resu
     }
 }
 
-/// Returns `Some(())` if `holds`: the usual last line of a condition.
+/// Returns `Some(())` if `holds`, otherwise `None`. Conditions usually end with this call.
 pub(crate) fn so(holds: bool) -> Result<Option<()>> {
     Ok(holds.then_some(()))
 }

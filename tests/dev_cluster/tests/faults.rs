@@ -1,5 +1,6 @@
-//! Tests of the dev cluster itself, on one that is up: volumes are bound and removed, and each fault has its effect
-//! until it is ended. Not part of `cargo test --workspace`: `cargo xtask test` brings the cluster up.
+//! Tests of the dev cluster itself, on a cluster that is up. Volumes are bound and removed, and each fault has an
+//! effect until it is ended. These tests are not part of `cargo test --workspace`: `cargo xtask test` brings the
+//! cluster up for them.
 
 use std::fs;
 use std::net::TcpStream;
@@ -20,8 +21,8 @@ fn node(number: u8) -> Node {
     Node::new(number).expect("the cluster has three nodes")
 }
 
-/// A StatefulSet of one pod that does nothing, runs as an unprivileged user and has a volume, in a namespace of its
-/// own. The namespace is deleted at the end of the test.
+/// A StatefulSet in its own namespace. Its only pod runs as an unprivileged user, has a volume and does nothing. The
+/// namespace is deleted at the end of the test.
 struct Idle<'a> {
     cluster: &'a Cluster,
     namespace: &'static str,
@@ -88,7 +89,7 @@ impl<'a> Idle<'a> {
 
 impl Drop for Idle<'_> {
     fn drop(&mut self) {
-        // An error is ignored, so that it does not hide the error of a failing test.
+        // An error is ignored here, because it would hide the error of a failing test.
         let _ = self.cluster.kubectl(["delete", "namespace", self.namespace, "--wait=false"]).text();
     }
 }
