@@ -230,7 +230,8 @@ impl Member {
     /// explanation.
     ///
     /// # Errors
-    /// Returns an error if the member did not answer, or does not belong to a cluster that has a place in the store.
+    /// Returns an error if the member did not answer, or belongs to no cluster, because keys in the store contain the
+    /// cluster ID.
     pub async fn probe_object_store(
         &mut self,
         store: &crds::ObjectStore,

@@ -1,6 +1,6 @@
-//! A Kubernetes API server as far as the operator uses one: create, server-side apply, merge patch and delete, with
-//! UIDs, resource versions, preconditions and finalizers. Keeps past states, so that reads can be stale. Does not own
-//! controllers (`controllers.rs`).
+//! The parts of a Kubernetes API server that the operator uses: create, server-side apply, merge patch and delete,
+//! with UIDs, resource versions, preconditions and finalizers. Keeps past states, so that reads can be stale. Does not
+//! own controllers (`controllers.rs`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 /// Name of the only RaftCluster.
 pub const CLUSTER: &str = "demo";
-/// Number of past states kept for stale reads.
+/// Number of past states that are kept for stale reads.
 const PAST: usize = 40;
 
-/// Converts a time of a run to the wall clock.
+/// Converts a time since the start of the run into wall-clock time.
 #[must_use]
 pub fn wall_clock(now: Duration) -> Timestamp {
     let milliseconds = i64::try_from(now.as_millis()).expect("a run is short");
@@ -31,23 +31,23 @@ pub fn wall_clock(now: Duration) -> Timestamp {
 /// All stored objects at one version.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
-    /// The RaftCluster.
+    /// The RaftCluster; `None` if it does not exist.
     pub cluster: Option<RaftCluster>,
-    /// By name.
+    /// Services by name.
     pub services: BTreeMap<String, Service>,
-    /// By name.
+    /// Disruption budgets by name.
     pub budgets: BTreeMap<String, PodDisruptionBudget>,
-    /// By name.
+    /// StatefulSets by name.
     pub sets: BTreeMap<String, StatefulSet>,
-    /// By name.
+    /// Pods by name.
     pub pods: BTreeMap<String, Pod>,
-    /// By name.
+    /// Volume claims by name.
     pub volumes: BTreeMap<String, PersistentVolumeClaim>,
-    /// By name.
+    /// Secrets by name.
     pub secrets: BTreeMap<String, Secret>,
 }
 
-/// The API server.
+/// The simulated API server.
 #[derive(Debug, Default)]
 pub struct ApiServer {
     objects: Objects,
@@ -56,14 +56,14 @@ pub struct ApiServer {
     uid: u64,
 }
 
-/// Why the API server refused a request. Nothing was written.
+/// The reason why the API server refused a request. Nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     /// The object does not exist.
     NotFound,
     /// A precondition does not hold.
     Conflict,
-    /// An object of that name exists already.
+    /// An object of this name exists already.
     AlreadyExists,
 }
 
@@ -73,7 +73,7 @@ pub trait Stored: Clone + Serialize + DeserializeOwned {
     fn collection(objects: &mut Objects) -> &mut BTreeMap<String, Self>;
     /// Returns the object's metadata.
     fn meta(&self) -> &ObjectMeta;
-    /// Returns the object's metadata for changes.
+    /// Returns the object's metadata, to be changed.
     fn meta_mut(&mut self) -> &mut ObjectMeta;
 }
 
@@ -119,12 +119,12 @@ impl ApiServer {
         self.past.get(self.past.len().wrapping_sub(versions)).unwrap_or(&self.objects)
     }
 
-    /// Drops past states, so that no stale read misses an object that exists now.
+    /// Drops past states. A stale read then sees every object that exists now.
     pub fn begin(&mut self) {
         self.past.clear();
     }
 
-    /// Stores the whole RaftCluster, as users and status writers do.
+    /// Stores the whole RaftCluster, as a user or a writer of its status does.
     pub fn put_cluster(&mut self, mut cluster: RaftCluster) {
         self.remember();
         cluster.metadata.resource_version = Some(self.version.to_string());
@@ -138,7 +138,7 @@ impl ApiServer {
     /// Creates an object with a new UID.
     ///
     /// # Errors
-    /// Returns `Refused` if the object exists.
+    /// Returns `Refused` if the object exists already.
     pub fn create<K: Stored>(&mut self, object: &K) -> Result<K, Refused> {
         let name = object.meta().name.clone().unwrap_or_default();
         if K::collection(&mut self.objects).contains_key(&name) {
@@ -153,10 +153,11 @@ impl ApiServer {
         Ok(object)
     }
 
-    /// Applies an object on the server side with force: the fields given replace the stored ones, the others stay.
+    /// Applies an object on the server side with force: the given fields replace the stored ones, and other fields
+    /// stay.
     ///
     /// # Errors
-    /// Returns `Refused` if a UID is given and no object with that name has it.
+    /// Returns `Refused` if the object has a UID and no stored object has its name and UID.
     pub fn apply<K: Stored>(&mut self, object: &K) -> Result<(), Refused> {
         let name = object.meta().name.clone().unwrap_or_default();
         let uid = object.meta().uid.clone();
@@ -168,8 +169,8 @@ impl ApiServer {
         }
     }
 
-    /// Applies a merge patch to the object that was seen. The UID must match, and with [`Compare::Version`] the resource
-    /// version too.
+    /// Applies a merge patch to an observed object. The UID must match. With [`Compare::Version`], the resource
+    /// version must match, too.
     ///
     /// # Errors
     /// Returns `Refused` if the object does not exist, has another UID, or has changed.
@@ -179,7 +180,8 @@ impl ApiServer {
         self.merge::<K>(&seen.name, Some(&seen.uid), patch)
     }
 
-    /// Deletes the object that was seen, or only marks it if a finalizer or a running process holds it.
+    /// Deletes an observed object. [`Deletion::Marked`] only marks the object, because a finalizer or a running
+    /// process holds it.
     ///
     /// # Errors
     /// Returns `Refused` if the object does not exist, has another UID, or has changed.
@@ -211,7 +213,7 @@ impl ApiServer {
         let before = json!(live);
         let mut after = before.clone();
         overlay(&mut after, patch);
-        // A patch cannot change the fields that the server owns.
+        // A patch cannot change the fields that the server sets.
         for own in ["uid", "resourceVersion", "deletionTimestamp"] {
             after["metadata"][own] = before["metadata"][own].clone();
         }
@@ -234,21 +236,21 @@ impl ApiServer {
     }
 }
 
-/// Preconditions of a write. The UID always is one.
+/// Preconditions of a write. The UID is a precondition of every write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compare {
-    /// The UID alone.
+    /// Only the UID is a precondition.
     Uid,
-    /// The UID and the resource version.
+    /// The UID and the resource version are preconditions.
     Version,
 }
 
 /// How an object is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
-    /// It is removed at once: no finalizer holds it.
+    /// The object is removed immediately, because no finalizer holds it.
     AtOnce,
-    /// It only gets a deletion timestamp: a finalizer or a running process holds it.
+    /// The object only gets a deletion timestamp, because a finalizer or a running process holds it.
     Marked,
 }
 

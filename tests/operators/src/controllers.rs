@@ -1,6 +1,6 @@
-//! Kubernetes' own controllers and kubelets, as far as members depend on them: StatefulSets create claims and pods,
-//! pods start processes, orphans are garbage collected, and a claim stays while a pod uses it. Each call is one small
-//! step. Does not own the storage of objects (`api_server.rs`).
+//! The parts of Kubernetes' controllers and kubelets on which members depend: StatefulSets create claims and pods,
+//! pods start processes, objects without an owner are garbage collected, and a claim stays while a pod uses it. Each
+//! call is one small step. Does not own the storage of objects (`api_server.rs`).
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodCondition, PodStatus};
@@ -22,8 +22,8 @@ pub fn step(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     run(api, members, now);
 }
 
-/// Creates one claim and one pod for each StatefulSet, and makes the set the owner of the claim if its retention policy
-/// says so.
+/// Creates one claim and one pod for each StatefulSet. Makes the StatefulSet the owner of the claim if the retention
+/// policy says so.
 fn keep(api: &mut ApiServer, set: &StatefulSet) {
     let name = set.metadata.name.clone().unwrap_or_default();
     let Some(spec) = &set.spec else { return };
@@ -73,7 +73,7 @@ fn owners(metadata: &ObjectMeta) -> impl Iterator<Item = &OwnerReference> {
     metadata.owner_references.iter().flatten().filter(|owner| owner.kind == "StatefulSet")
 }
 
-/// Deletes the objects of a deleted StatefulSet; a claim only once no pod uses it.
+/// Deletes the objects of a deleted StatefulSet. A claim is deleted only when no pod uses it.
 fn collect(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     let alive = |api: &ApiServer, metadata: &ObjectMeta| {
         let mut owners = owners(metadata).peekable();

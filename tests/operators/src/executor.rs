@@ -1,6 +1,6 @@
-//! A simulated operator: observes, plans with the planner that ships, and carries out the plan one action at a time, as
-//! `operator/src` does. It may read stale objects, pause between two actions, lose replies, and crash after any action,
-//! which loses everything it remembers.
+//! A simulated operator: it observes, plans with the real planner, and carries out the plan one action at a time, as
+//! `operator/src` does. It may read stale objects, pause between two actions, lose replies, and crash after any
+//! action, and then loses everything that it remembers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,43 +29,43 @@ use crate::members::{CallRefused, Members};
 /// Faults of an operator. Rates are per million actions or calls.
 #[derive(Clone, Copy, Debug)]
 pub struct OperatorFaults {
-    /// Rate of lost replies: the action took effect and its outcome is unknown.
+    /// Rate of lost replies: the action takes effect, but the operator does not learn the outcome.
     pub lost_replies: u32,
-    /// Rate of lost calls: the action had no effect and its outcome is unknown.
+    /// Rate of lost calls: the action has no effect, and the operator does not learn the outcome.
     pub lost_calls: u32,
     /// Rate of crashes after an action.
     pub crashes: u32,
     /// Rate of pauses before the next action.
     pub pauses: u32,
-    /// Longest pause.
+    /// Maximum length of a pause.
     pub pause_max: Duration,
-    /// Most versions by which a read may lag.
+    /// Maximum number of versions by which a read may lag.
     pub stale_max: u64,
 }
 
 impl OperatorFaults {
-    /// No faults.
+    /// An operator without faults.
     pub const NONE: Self =
         Self { lost_replies: 0, lost_calls: 0, crashes: 0, pauses: 0, pause_max: Duration::ZERO, stale_max: 0 };
 }
 
-/// An operator with its state in memory, across crashes.
+/// An operator with its state in memory. A crash empties this state.
 #[derive(Debug)]
 pub struct Operator {
-    /// Faults that strike it.
+    /// Faults of this operator.
     pub faults: OperatorFaults,
     reserved: BTreeSet<Ordinal>,
     unreachable_since: BTreeMap<Ordinal, Duration>,
     refusal: Option<Refusal>,
     pass: Option<Pass>,
     resumes_at: Duration,
-    /// Number of actions carried out, across crashes.
+    /// Number of actions that were carried out, including those before crashes.
     pub actions: u64,
-    /// The status that it last published.
+    /// The status that the operator published last.
     pub published: Option<crds::RaftClusterStatus>,
 }
 
-/// A plan under way.
+/// A plan whose actions are being carried out.
 #[derive(Debug)]
 struct Pass {
     plan: Plan,
@@ -76,11 +76,11 @@ struct Pass {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done,
-    /// A precondition failed because another writer was first: observe again.
+    /// A precondition failed because another writer was first. The operator observes again.
     Conflict,
-    /// Refused, and nothing was done.
+    /// The action was refused, and had no effect.
     Refused,
-    /// No reply: the action may or may not have taken effect.
+    /// The reply was lost: the action may or may not have taken effect.
     Unknown,
 }
 
@@ -88,13 +88,13 @@ enum Outcome {
 pub struct Environment<'w> {
     /// The API server.
     pub api: &'w mut ApiServer,
-    /// Members that it calls.
+    /// The members that the operator calls.
     pub members: &'w mut Members,
-    /// OperatorInvariants that are notified of its actions.
+    /// The invariants, which are notified of the operator's actions.
     pub invariants: &'w mut OperatorInvariants,
     /// Random numbers.
     pub random: &'w mut Random,
-    /// Time since the start.
+    /// Time since the start of the run.
     pub now: Duration,
 }
 
@@ -120,7 +120,7 @@ impl Operator {
         }
     }
 
-    /// Crashes the process, which loses its state in memory.
+    /// Crashes the process. Its state in memory is lost.
     pub fn crash(&mut self) {
         self.reserved.clear();
         self.unreachable_since.clear();
@@ -128,7 +128,7 @@ impl Operator {
         self.pass = None;
     }
 
-    /// Takes the next step unless the operator is paused: it observes and plans, or carries out one action.
+    /// Takes the next step unless the operator is paused. A step is an observation with its plan, or one action.
     pub fn step(&mut self, environment: &mut Environment<'_>) {
         if environment.now < self.resumes_at {
             return;
@@ -176,8 +176,8 @@ impl Operator {
         self.published = Some(pass.plan.status);
     }
 
-    /// Reads objects in the same order as `operator/src`. Each read is as stale as the faults allow, and at most as stale
-    /// as the read before it.
+    /// Reads objects in the same order as `operator/src`. Each read may lag as far as the faults allow, but no further
+    /// than the previous read.
     fn observe(&mut self, environment: &mut Environment<'_>) -> Option<Observed> {
         let mut age = environment.random.between(0, self.faults.stale_max);
         let mut older = |random: &mut Random| {
@@ -269,8 +269,8 @@ impl Operator {
         self.note(action, outcome)
     }
 
-    /// Updates the state in memory after an outcome, as `operator/src` does: an ordinal is reserved only if the reservation
-    /// is known to have succeeded, and is used up unless it is known that no StatefulSet was created.
+    /// Updates the state in memory after an outcome, as `operator/src` does. An ordinal is reserved only if the
+    /// reservation is known to have succeeded. It counts as used unless it is known that no StatefulSet was created.
     fn note(&mut self, action: &Action, outcome: Outcome) -> Outcome {
         match (action, outcome) {
             (Action::Write(ObjectAction::ReserveOrdinals { first, last, .. }), Outcome::Done) => {
@@ -344,7 +344,8 @@ impl Operator {
         }
     }
 
-    /// Calls a member. As in `operator/src`, the refusal of a membership change is remembered until a change succeeds.
+    /// Calls a member. As in `operator/src`, the operator remembers the refusal of a membership change until a change
+    /// succeeds.
     fn call(&mut self, action: &MemberAction, environment: &mut Environment<'_>) -> Outcome {
         let done = call(action, environment);
         let reason = |name: &str| (name != "Unreachable").then(|| RefusalReason::from_name(name));
@@ -410,7 +411,7 @@ fn moved(outcome: Result<(), Refused>) -> Outcome {
     if outcome.is_ok() { Outcome::Done } else { Outcome::Conflict }
 }
 
-/// Evicts a pod unless the disruption budget refuses: `minAvailable` ready voters must remain.
+/// Evicts a pod unless the disruption budget refuses, because at least `minAvailable` ready voters must remain.
 fn evict(environment: &mut Environment<'_>, pod: &Seen) -> Outcome {
     let voter = |pod: &Pod| {
         pod.metadata.labels.as_ref().and_then(|labels| labels.get(names::LABEL_ROLE)).map(String::as_str)
@@ -445,7 +446,7 @@ fn query_leader(
     })
 }
 
-/// Calls the pod that has the member's name now.
+/// Calls the pod that has the member's name at this moment.
 fn call(action: &MemberAction, environment: &mut Environment<'_>) -> Result<(), CallRefused> {
     let pod = |environment: &Environment<'_>, ordinal: Ordinal| {
         let name = names::pod(CLUSTER, ordinal);

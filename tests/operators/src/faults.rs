@@ -1,5 +1,5 @@
-//! Faults of machines and disks, and changes by users. Owns the choice of faults and its bound: faults alone never
-//! take a majority, so any further loss is the operator's.
+//! Faults of machines and disks, and changes by users. Owns the choice of faults and its limit: faults alone never
+//! destroy a majority, therefore any further loss is caused by the operator.
 
 use std::time::Duration;
 
@@ -14,23 +14,24 @@ use serde_json::json;
 use crate::api_server::{CLUSTER, Compare, Deletion, wall_clock};
 use crate::world::World;
 
-/// ID of an earlier cluster with the same name.
+/// ID of the earlier cluster that has the same name.
 const FORMER: ClusterId = ClusterId(0xdead);
 
 /// Whether the volumes of the earlier cluster carry labels with their cluster and member ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labels {
-    /// The earlier operator labelled them while their members served.
+    /// The earlier operator labelled the volumes while their members served.
     Written,
-    /// The earlier operator had not labelled them yet.
+    /// The earlier operator had not labelled the volumes yet.
     Missing,
 }
 
-/// Shortest time between two faults that take a member, so that the leader notices each.
+/// Minimum time between two faults that take a member, so that the leader notices each of them.
 const APART: Duration = Duration::from_secs(4);
 
 impl World {
-    /// Makes the cluster restore a backup, with `former` labelled volumes of an earlier cluster of the same name present.
+    /// Makes the cluster begin with a restore of a backup. `former` labelled volumes of an earlier cluster of the same
+    /// name exist.
     #[must_use]
     pub fn to_restore(mut self, former: u32) -> Self {
         let bootstrap = serde_json::from_value(json!({ "restore": { "source": {
@@ -57,7 +58,8 @@ impl World {
         }
     }
 
-    /// Deletes the identity Secret of a cluster that had a leader, as a person would by mistake, and keeps a copy.
+    /// Deletes the identity Secret of a cluster that had a leader, as a person may do by mistake. Keeps a copy of the
+    /// Secret.
     pub fn delete_identity(&mut self) {
         let noted = self.api.now().services.values().any(|service| {
             service.metadata.annotations.as_ref().is_some_and(|notes| notes.contains_key(names::ANNOTATION_FORMED))
@@ -71,14 +73,14 @@ impl World {
         self.identity_kept = Some(secret);
     }
 
-    /// Restores the deleted identity Secret from the copy.
+    /// Restores the deleted identity Secret from its copy.
     pub fn put_identity_back(&mut self) {
         let Some(secret) = self.identity_kept.take() else { return };
         self.api.create(&secret).expect("no operator creates a second one");
         self.invariants.note(self.now, "the identity is put back".to_owned());
     }
 
-    /// Creates volumes of an earlier cluster of the same name, one for each ordinal from 1.
+    /// Creates volumes of an earlier cluster of the same name, with the ordinals 1 to `count`.
     pub fn leave_former_volumes(&mut self, count: u32, labels: Labels) {
         for ordinal in (1..=count).map(Ordinal) {
             let (member, mut own) = (names::member(CLUSTER, ordinal), names::member_labels(CLUSTER, ordinal));
@@ -94,7 +96,7 @@ impl World {
             self.invariants.note(self.now, format!("{member} left a volume: {uid}"));
             self.invariants.former.insert(uid);
         }
-        // A stale read from before these claims would give their ordinals to new members.
+        // Stale reads must see these claims, because otherwise the operator would give their ordinals to new members.
         self.api.begin();
     }
 
@@ -111,7 +113,7 @@ impl World {
         }
     }
 
-    /// Changes a setting of the members, as a person would.
+    /// Changes a setting of the members, as a person does.
     pub fn change_settings(&mut self) {
         if let Some(mut cluster) = self.api.now().cluster.clone() {
             cluster.spec.snapshots.threshold = i32::try_from(self.random.between(100, 105)).expect("small");
@@ -119,7 +121,8 @@ impl World {
         }
     }
 
-    /// Kills a process, which its kubelet starts again; at most one at a time is down because of this.
+    /// Kills a process. Its kubelet starts the process again. Kills are far enough apart that they stop only one
+    /// process at a time.
     fn kill_process(&mut self) {
         let pods: Vec<String> = self.api.now().pods.values().filter_map(|pod| pod.metadata.uid.clone()).collect();
         if pods.is_empty() || self.is_too_soon() {
@@ -130,7 +133,8 @@ impl World {
         self.invariants.last_fault = Some(self.now);
     }
 
-    /// Takes a member's volume or machine permanently, if the other members are a majority.
+    /// Destroys or cuts off a member permanently: its disk, claim, StatefulSet or machine. Does so only if the
+    /// remaining members keep a majority.
     fn take_member(&mut self) {
         let claims: Vec<PersistentVolumeClaim> =
             self.api.now().volumes.values().filter(|claim| !self.is_former(claim)).cloned().collect();
@@ -188,8 +192,8 @@ impl World {
         self.invariants.last_fault.is_some_and(|at| self.now < at + APART)
     }
 
-    /// Returns whether every configuration in force keeps a majority of sound members without this one. Before there is a
-    /// configuration, the voters of the identity count instead.
+    /// Returns whether every configuration in force keeps a majority of intact members without this member. Before a
+    /// configuration exists, the voters of the identity count instead.
     pub(super) fn is_spare(&self, id: MemberId) -> bool {
         let mut electorates: Vec<Vec<MemberId>> = Vec::new();
         for configuration in self.members.in_force() {
@@ -198,10 +202,10 @@ impl World {
         }
         let identity = self.api.now().secrets.values().next().or(self.identity_kept.as_ref());
         let identity = identity.and_then(|secret| plan::identity::ClusterIdentity::from_secret(secret).ok());
-        // An identity that is being created may name this member alone.
+        // An identity that is being created may name only this member.
         let Some(identity) = identity else { return false };
         if electorates.iter().all(Vec::is_empty) {
-            // The identity exists and the cluster does not: blank disks that the identity names count as sound.
+            // The identity exists but the cluster does not: blank disks that the identity names count as intact.
             let left =
                 identity.voters.iter().filter(|voter| voter.id != id && self.members.claim_of(voter.id).is_some());
             return left.count() > identity.voters.len() / 2;

@@ -1,4 +1,5 @@
-//! Invariants that are checked after every step, each with its source. Reads the whole world and changes nothing.
+//! Invariants that are checked after every step, each with its source. The checks read the whole world and change
+//! nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -12,23 +13,23 @@ use plan::observed::Seen;
 use crate::api_server::ApiServer;
 use crate::members::Members;
 
-/// Lines of history kept.
+/// Maximum number of lines in the trace.
 const HISTORY_MAX: usize = 5_000;
-/// Time within which a leader may not have noticed a fault yet.
+/// Time after a fault within which the leader may not have noticed the fault yet.
 const UNNOTICED: Duration = Duration::from_millis(2_500);
 
-/// OperatorInvariants of one run, and what they remember of it.
+/// The invariants of one run, and the facts about the run that they need.
 #[derive(Debug, Default)]
 pub struct OperatorInvariants {
     /// Number of cluster identities that were created.
     pub identities_created: u32,
-    /// Time at which a fault last took a healthy member.
+    /// Time at which a fault last affected a healthy member.
     pub last_fault: Option<Duration>,
     /// The first violation.
     pub violated: Option<String>,
-    /// UIDs of claims that an earlier cluster of this name left.
+    /// UIDs of claims that belong to an earlier cluster of this name.
     pub former: BTreeSet<String>,
-    /// Cluster of the identity Secret, remembered because the Secret may be deleted and restored.
+    /// Cluster ID in the identity Secret. It is remembered because the Secret may be deleted and restored.
     identity_cluster: Option<ClusterId>,
     history: VecDeque<String>,
     created: BTreeMap<Ordinal, String>,
@@ -41,7 +42,7 @@ impl OperatorInvariants {
         self.violated.get_or_insert(what);
     }
 
-    /// Adds a line to the trace that a violation prints.
+    /// Adds a line to the trace, which is printed after a violation.
     pub(super) fn note(&mut self, now: Duration, line: String) {
         self.history.push_back(format!("{now:?} {line}"));
         if self.history.len() > HISTORY_MAX {
@@ -49,14 +50,14 @@ impl OperatorInvariants {
         }
     }
 
-    /// Returns the last lines of the trace.
+    /// Returns the recent lines of the trace.
     #[must_use]
     pub fn history(&self) -> String {
         self.history.iter().map(|line| format!("{line}\n")).collect()
     }
 
-    /// Checks that a StatefulSet is created once for an ordinal, by the operator that reserved it. It may be created again
-    /// only for the same member or volume (`operator/docs/membership.md`).
+    /// Checks that the StatefulSet of an ordinal is created only once, by the operator that reserved the ordinal. It
+    /// may be created again only for the same member or volume (`operator/docs/membership.md`).
     pub(super) fn creates(&mut self, ordinal: Ordinal, set: &StatefulSet, reserved: bool, api: &ApiServer) {
         let announced = set.metadata.annotations.as_ref().and_then(|it| it.get(names::ANNOTATION_MEMBER_ID)).cloned();
         let exists = set.metadata.name.as_ref().is_some_and(|name| api.now().sets.contains_key(name));
@@ -72,7 +73,7 @@ impl OperatorInvariants {
         }
     }
 
-    /// Checks that an apply never creates the StatefulSet of a deleted member again.
+    /// Checks that an apply never re-creates the StatefulSet of a deleted member.
     pub(super) fn applies(&mut self, set: &StatefulSet, api: &ApiServer) {
         let exists = set.metadata.name.as_ref().is_some_and(|name| api.now().sets.contains_key(name));
         if !exists && set.metadata.uid.is_none() {
@@ -96,7 +97,7 @@ impl OperatorInvariants {
         self.deleted.extend(self.pending.take());
     }
 
-    /// Checks that a majority of the voters that a change asks for is up (`operator/docs/membership.md`).
+    /// Checks that a majority of the voters that a change requests is running (`operator/docs/membership.md`).
     pub(super) fn changed(&mut self, change: &Change, members: &Members, now: Duration) {
         if self.last_fault.is_some_and(|at| now < at + UNNOTICED) {
             return;
@@ -112,7 +113,7 @@ impl OperatorInvariants {
         if let Some(broken) = &members.broken {
             self.violate(broken.clone());
         }
-        // Never a second identity (`operator/docs/decisions/identity.md`).
+        // A second identity must never exist (`operator/docs/decisions/identity.md`).
         if self.identities_created > 1 {
             self.violate(format!("{} cluster identities were created", self.identities_created));
         }
@@ -125,7 +126,7 @@ impl OperatorInvariants {
                 committed.index
             ));
         }
-        // A name belongs to one ID permanently, so that no member gets the old disk of another.
+        // A name belongs to one ID permanently, because otherwise a member could get the old disk of another member.
         let mut names: BTreeMap<&str, MemberId> = BTreeMap::new();
         let all: Vec<_> = members.all_committed().collect();
         for (id, info) in all.iter().flat_map(|configuration| &configuration.members) {
@@ -138,14 +139,14 @@ impl OperatorInvariants {
     }
 
     fn check_disks(&mut self, api: &ApiServer, members: &Members) {
-        // A claim that holds another cluster's data is never deleted: only a person may delete it.
+        // The operator never deletes a claim with another cluster's data: only a person may delete it.
         for uid in &self.former {
             let claim = api.now().volumes.values().find(|claim| claim.metadata.uid.as_ref() == Some(uid));
             if claim.is_none_or(|claim| claim.metadata.deletion_timestamp.is_some()) {
                 self.violated.get_or_insert(format!("claim {uid} of an earlier cluster was deleted"));
             }
         }
-        // The cluster that a disk belongs to is the one in the identity Secret.
+        // Every disk belongs to the cluster that the identity Secret names.
         let record = api
             .now()
             .secrets

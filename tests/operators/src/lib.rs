@@ -1,8 +1,8 @@
 //! Simulator of operators: a simulated API server, members that are real Raft cores, Kubernetes' controllers, and
-//! operators that read stale objects, run twice, crash after any action and lose replies. One thread and one seed
-//! determine a run.
+//! operators. Operators read stale objects, run twice, crash after any action and lose replies. Every run has one
+//! thread and is determined by its seed.
 //!
-//! Owns the world and its invariants. Does not own the planner or the Raft core: both are the ones that ship.
+//! Owns the world and its invariants. Does not own the planner and the Raft core, which are the real ones.
 
 pub mod api_server;
 

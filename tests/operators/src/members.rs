@@ -1,6 +1,6 @@
 //! Members: volumes that outlive processes, processes that run real Raft cores, and the network between them. Owns the
-//! driver of each core. Every write is durable at once. Does not own faults of unsynced writes, which the simulator of
-//! cores covers.
+//! driver of each core. Every write is durable immediately. Does not own the loss of unsynced writes, which the
+//! simulator of cores covers.
 
 mod admin_service;
 mod plain_types;
@@ -25,13 +25,13 @@ use crate::members::plain_types::plain;
 /// Content of a volume.
 #[derive(Debug)]
 pub struct Volume {
-    /// Generated when the volume was blank.
+    /// The member ID, which was generated when the volume was blank.
     pub id: MemberId,
-    /// Cluster that it belongs to; `None` while it is blank.
+    /// Cluster to which the volume belongs; `None` while the volume is blank.
     pub cluster: Option<ClusterId>,
-    /// Set when a committed configuration removed the member.
+    /// True once a committed configuration removed the member.
     pub tombstone: bool,
-    /// Set if it belongs to an earlier cluster of the same name.
+    /// True if the volume belongs to an earlier cluster of the same name.
     pub former: bool,
     disk: Disk,
 }
@@ -56,13 +56,13 @@ struct Process {
     restoring: Option<Restoring>,
 }
 
-/// A restore that runs or has failed. It ends with its process, and leaves the disk blank unless it succeeds.
+/// A restore that runs or has failed. It ends when its process ends, and leaves the disk blank unless it succeeds.
 #[derive(Clone, Debug)]
 struct Restoring {
     cluster: ClusterId,
     id: MemberId,
     info: MemberInfo,
-    /// Time at which the attempt ends; after a failure, earliest time of the next attempt.
+    /// Time at which the attempt ends. After a failure, earliest time of the next attempt.
     until: Duration,
     failed: bool,
 }
@@ -80,7 +80,7 @@ struct Flight {
 const PROFILE: NetworkProfile =
     NetworkProfile { delay: (Duration::from_micros(500), Duration::from_millis(15)), ..NetworkProfile::UNDISTURBED };
 
-/// All members of all clusters.
+/// The members of this cluster and of earlier clusters.
 #[derive(Debug)]
 pub struct Members {
     volumes: BTreeMap<String, Volume>,
@@ -91,21 +91,21 @@ pub struct Members {
     now: Duration,
     random: Random,
     starts: u64,
-    /// UIDs of pods on lost machines: their processes cannot be reached and cannot be stopped.
+    /// UIDs of pods on lost machines. Their processes cannot be reached or stopped.
     pub lost: BTreeSet<String>,
-    /// Whether reads of backups fail.
+    /// Whether members fail to read backups.
     pub store_is_broken: bool,
     /// Number of restores that were begun.
     pub attempts: u32,
-    /// Entries that any member applied, by index. All members must apply the same ones.
+    /// Entries that at least one member applied, by index. All members must apply the same entries.
     applied: BTreeMap<Index, Entry>,
     /// Committed configurations, by index.
     committed: BTreeMap<Index, Arc<raft::Configuration>>,
-    /// Last contradiction between two members' applied entries.
+    /// The last case in which two members applied different entries at one index.
     pub broken: Option<String>,
 }
 
-/// Refusal of a call, by the reason that members send.
+/// Refusal of a call, with the reason that the member sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallRefused(pub &'static str);
 
@@ -130,7 +130,7 @@ impl Members {
         }
     }
 
-    /// Advances time to `now`: messages arrive and cores tick.
+    /// Advances time to `now`. Messages arrive and cores tick.
     pub fn advance(&mut self, now: Duration) {
         self.now = now;
         let clock = self.clock();
@@ -225,7 +225,7 @@ impl Members {
         }
     }
 
-    /// Notes applied entries, and that no two members apply different entries at one index (Raft thesis §3.6.3).
+    /// Records applied entries, and detects if two members apply different entries at one index (Raft thesis §3.6.3).
     fn note_applied(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             if let Payload::Configuration(configuration) = &entry.payload {
@@ -240,7 +240,7 @@ impl Members {
         }
     }
 
-    /// Returns the configuration in force at each running member, committed or not.
+    /// Returns the configuration that is in force at each running member, whether or not it is committed.
     #[must_use]
     pub fn in_force(&self) -> Vec<Configuration> {
         let cores = self.processes.values().filter_map(|process| process.core.as_ref());
@@ -260,7 +260,7 @@ impl Members {
             .max_by_key(|configuration| configuration.index)
     }
 
-    /// Returns every configuration that was committed.
+    /// Returns all committed configurations.
     pub fn all_committed(&self) -> impl Iterator<Item = Configuration> + '_ {
         self.committed.iter().map(|(index, configuration)| plain(configuration, *index))
     }
@@ -271,7 +271,7 @@ impl Members {
         self.applied.values().filter(|entry| matches!(entry.payload, Payload::Normal(_))).count()
     }
 
-    /// Returns whether any entry was committed: from then on a blank disk is a loss.
+    /// Returns whether any entry was committed. From then on, a blank disk means lost data.
     #[must_use]
     pub fn has_formed(&self) -> bool {
         !self.applied.is_empty()

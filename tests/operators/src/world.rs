@@ -1,5 +1,5 @@
-//! One run: time, random numbers, and the turns of all parties. Owns the order of steps. Does not own faults
-//! (`faults.rs`) or invariants (`invariants.rs`).
+//! One run: the time, the random numbers, and the steps of all parties. Owns the order of these steps. Does not own
+//! faults (`faults.rs`) or invariants (`invariants.rs`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,25 +17,25 @@ use crate::executor::{Environment, Operator, OperatorFaults};
 use crate::invariants::OperatorInvariants;
 use crate::members::Members;
 
-/// Time that one step takes.
+/// Simulated duration of one step.
 const STEP: Duration = Duration::from_millis(10);
 
-/// A simulated Kubernetes with its operators and members.
+/// A simulated Kubernetes cluster with its operators and members.
 #[derive(Debug)]
 pub struct World {
     /// The API server.
     pub api: ApiServer,
     /// Members with their volumes and network.
     pub members: Members,
-    /// Operators, all of them active at once.
+    /// The operators, all of which are active simultaneously.
     pub operators: Vec<Operator>,
-    /// Checked after every step.
+    /// The invariants, which are checked after every step.
     pub invariants: OperatorInvariants,
-    /// Time since the start.
+    /// Time since the start of the run.
     pub now: Duration,
     pub(super) random: Random,
     pub(super) deleted_by_hand: BTreeSet<String>,
-    /// Copy of the identity Secret while that is deleted.
+    /// Copy of the identity Secret while the Secret is deleted.
     pub(super) identity_kept: Option<Secret>,
     seed: Seed,
     writes: u64,
@@ -106,7 +106,7 @@ impl World {
         usize::try_from(replicas).expect("admission keeps it positive")
     }
 
-    /// Advances time by one step and gives every party a turn.
+    /// Advances time by one step, and lets every party take its step.
     pub fn step(&mut self) {
         self.now += STEP;
         self.members.advance(self.now);
@@ -134,7 +134,7 @@ impl World {
         }
     }
 
-    /// Runs for `time` without new faults.
+    /// Runs for the duration `time` without new faults.
     pub fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
@@ -142,7 +142,7 @@ impl World {
         }
     }
 
-    /// Runs for `time` with random faults and changes by users.
+    /// Runs for the duration `time` with random faults and changes by users.
     pub fn run_disturbed(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {
@@ -166,7 +166,7 @@ impl World {
     /// Runs until `reached` holds.
     ///
     /// # Panics
-    /// Panics with the last status if `reached` does not hold within `limit`.
+    /// Panics with the last status if `reached` does not return true within `limit`.
     pub fn run_until(&mut self, what: &str, limit: Duration, reached: impl Fn(&Self) -> bool) {
         let end = self.now + limit;
         while !reached(self) {
@@ -181,7 +181,7 @@ impl World {
         }
     }
 
-    /// Returns whether the cluster matches its spec and no other object is left.
+    /// Returns whether the cluster matches its spec, serves, and has no objects besides those of its members.
     #[must_use]
     pub fn is_healed(&self) -> bool {
         let replicas = self.replicas();
@@ -215,7 +215,8 @@ impl World {
         used.len() == replicas && rest.iter().all(may_stay)
     }
 
-    /// A removed member's volume stays if its StatefulSet was deleted by hand: only a person deletes such a volume.
+    /// Returns whether the volume of a member stays because its StatefulSet was deleted by hand. Only a person deletes
+    /// such a volume.
     fn is_left_by_the_user(&self, claim: &str) -> bool {
         let member = claim.strip_prefix("data-").and_then(|pod| pod.strip_suffix("-0")).unwrap_or_default();
         self.deleted_by_hand.contains(member) && !self.api.now().sets.contains_key(member)
@@ -235,7 +236,7 @@ impl World {
         conditions.iter().find(|condition| condition.type_ == kind).map(|condition| condition.reason.clone())
     }
 
-    /// Returns the trace of the run if `TRACE` is set, otherwise an empty text.
+    /// Returns the trace of the run if `TRACE` is set, otherwise an empty string.
     fn history(&self) -> String {
         if settings::traces() { self.invariants.history() } else { String::new() }
     }

@@ -1,5 +1,5 @@
-//! Bootstrap forms exactly one cluster, though the operator crashes after any action, the status is erased, or a disk is
-//! wiped.
+//! A bootstrap forms exactly one cluster, even if the operator crashes after any action, the status is erased, or a
+//! disk is wiped.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use operators::World;
 use operators::executor::OperatorFaults;
 use world::seed::Seed;
 
-/// Most actions that a bootstrap of three members may take.
+/// Maximum number of actions in a bootstrap of three members.
 const ACTIONS_MAX: u64 = 60;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -15,7 +15,7 @@ fn world() -> World {
     World::new(Seed(1), 3, vec![OperatorFaults::NONE])
 }
 
-/// Runs until the operator has carried out `actions` actions in all, or for 20 s if it has fewer to do.
+/// Runs until the operator has carried out `actions` actions in total, or until 20 s have passed.
 pub(crate) fn run_to(world: &mut World, actions: u64) {
     let limit = world.now + Duration::from_secs(20);
     while world.operators[0].actions < actions && world.now < limit {
@@ -74,7 +74,7 @@ fn a_disk_wiped_between_any_two_actions_is_replaced() {
     }
 }
 
-/// Without a majority of the disks that the identity names, no second identity is created
+/// If a majority of the disks that the identity names is wiped, no second identity is created
 /// (`operator/docs/decisions/identity.md`).
 #[test]
 fn a_majority_wiped_between_the_identity_and_the_bootstrap_stalls_the_cluster() {
@@ -89,7 +89,7 @@ fn a_majority_wiped_between_the_identity_and_the_bootstrap_stalls_the_cluster() 
     assert!(world.members.newest_committed().is_none(), "no other cluster was formed");
 }
 
-/// No empty cluster replaces a lost one (`operator/docs/decisions/identity.md`).
+/// An empty cluster never replaces a lost one (`operator/docs/decisions/identity.md`).
 #[test]
 fn a_cluster_whose_disks_are_all_wiped_waits_for_a_restore() {
     let mut world = world();

@@ -35,7 +35,7 @@ fn without_the_identity_no_object_is_created_or_deleted() {
     world.run_until("healed", PATIENCE, World::is_healed);
 }
 
-/// The labels of the claims and the annotation of the Service show that there was a cluster, though no member answers.
+/// The labels of the claims and the annotation of the Service show that a cluster existed, although no member answers.
 #[test]
 fn without_the_identity_and_without_an_answer_no_object_is_created() {
     let mut world = healed(3);
@@ -50,7 +50,8 @@ fn without_the_identity_and_without_an_answer_no_object_is_created() {
     );
 }
 
-/// Only a person deletes the volumes of an earlier cluster (docs/volumes.md). The invariant is checked at every step.
+/// Only a person deletes the volumes of an earlier cluster (docs/volumes.md). The invariant is checked after every
+/// step.
 #[test]
 fn unlabelled_volumes_of_a_former_cluster_survive_a_restore_too() {
     let mut world = World::new(Seed(1), 3, vec![OperatorFaults::NONE]).to_restore(0);

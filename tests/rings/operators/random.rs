@@ -1,4 +1,4 @@
-//! Random runs: users, machines, disks and operators all cause faults; then every fault is lifted, and the cluster must
+//! Random runs. Users, machines, disks and operators cause faults; then every fault is lifted, and the cluster must
 //! heal.
 
 use std::time::Duration;
@@ -9,8 +9,8 @@ use operators::executor::OperatorFaults;
 use world::seed::{Random, Seed};
 use world::settings::seeds_from;
 
-/// First seed of a test run. Seed 0 never heals: its operators read objects from before an earlier cluster's volume
-/// existed, use the ordinal of that volume, and then mistake its data for their own.
+/// First seed of a test run. Seed 0 never heals: its operators read objects from a time before an earlier cluster's
+/// volume existed, use the ordinal of that volume, and then mistake the volume's data for their own.
 const FIRST: u64 = 1;
 /// Number of seeds of a test run.
 const SEEDS: u64 = 100;

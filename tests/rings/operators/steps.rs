@@ -1,4 +1,5 @@
-//! A change is finished though the operator crashes after any one of its actions and the status is erased.
+//! A change of the cluster is completed even if the operator crashes after any of its actions and the status is
+//! erased.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use world::seed::Seed;
 
 use crate::bootstrap::{PATIENCE, erase_status, run_to, wipe};
 
-/// Most actions that one change may take.
+/// Maximum number of actions in one change.
 const ACTIONS_MAX: u64 = 80;
 
 fn healed(replicas: i32) -> World {
@@ -17,7 +18,7 @@ fn healed(replicas: i32) -> World {
     world
 }
 
-/// Runs the change once for each of its actions, with a crash after that action.
+/// Runs the change repeatedly. In each run, the operator crashes after a different number of actions.
 fn crash_after_each_action(begin: impl Fn() -> World, change: impl Fn(&mut World)) {
     for actions in 0..ACTIONS_MAX {
         let mut world = begin();
@@ -73,7 +74,7 @@ fn a_failed_restore_is_finished_when_the_cause_is_removed() {
     world.run_until("healed", PATIENCE, World::is_healed);
 }
 
-/// While no member leads, the operator starts no member on the retained volume of a removed one.
+/// While no member leads, the operator starts no member on the retained volume of a removed member.
 #[test]
 fn a_removed_member_is_not_restarted_during_an_outage() {
     let world = World::new(Seed(1), 5, vec![OperatorFaults::NONE]);
@@ -88,8 +89,8 @@ fn a_removed_member_is_not_restarted_during_an_outage() {
     assert_eq!(world.api.now().sets.len(), 3);
 }
 
-/// A ready pod does not prove that the leader reaches its member (node/src/health.rs). Of three voters, one has a ready
-/// pod and is cut off from the leader, so that a restart of the third would cost the quorum.
+/// A ready pod does not prove that its member receives messages from the leader (node/src/health.rs). One of three
+/// voters has a ready pod but is cut off from the leader, therefore a restart of another voter would lose the quorum.
 #[test]
 fn a_rollout_waits_for_a_voter_that_is_cut_off_from_the_leader() {
     let mut world = healed(3);

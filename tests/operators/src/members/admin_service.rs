@@ -1,5 +1,5 @@
-//! A member's admin service: status, bootstrap, restore, join, membership change and leadership transfer, in the
-//! planner's plain types. Owns answers and refusals. Does not own the decisions of a core.
+//! A member's admin service: status, bootstrap, restore, join, membership change and leadership transfer, with the
+//! planner's plain types. Owns the answers and refusals. Does not own the decisions of a core.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,12 +18,12 @@ use crate::members::{CallRefused, Members, Restoring, fresh_disk};
 
 /// Duration of an attempt to restore.
 const RESTORE_DURATION: Duration = Duration::from_millis(700);
-/// Shortest time between a failed attempt and the next one.
+/// Minimum time between a failed attempt and the next one.
 const RESTORE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Members {
-    /// Returns the report of the pod's member. A caller without the token of its cluster gets no identity and no
-    /// configuration.
+    /// Returns the report of the pod's member. A caller that does not prove the token of the member's cluster gets
+    /// neither its identity nor its configuration.
     #[must_use]
     pub fn describe(&self, pod: &str, proven: Option<ClusterId>) -> Option<Report> {
         let mut report = self.describe_whole(pod)?;
@@ -83,11 +83,11 @@ impl Members {
         Some(report)
     }
 
-    /// Bootstraps a member. Accepted by a blank disk that the cluster identity names, and again by a member of that
-    /// cluster.
+    /// Bootstraps a member. A blank disk accepts the call if the cluster identity names it. A member of that cluster
+    /// accepts a repetition.
     ///
     /// # Errors
-    /// Returns the refusal if the member has another ID or belongs to another cluster; nothing changed then.
+    /// Returns the refusal if the member has another ID or belongs to another cluster. Nothing was changed.
     pub fn bootstrap(
         &mut self,
         pod: &str,
@@ -104,11 +104,11 @@ impl Members {
         self.adopt(pod, identity.cluster, first, |id| named.contains(&id))
     }
 
-    /// Begins a restore. Accepted by a blank disk, and again while the same restore runs. The attempt ends in
-    /// `continue_restore`.
+    /// Begins a restore. A blank disk accepts the call, also while the same restore runs. `continue_restore` ends the
+    /// attempt.
     ///
     /// # Errors
-    /// Returns the refusal if the member has another ID or belongs to another cluster; nothing changed then.
+    /// Returns the refusal if the member has another ID or belongs to another cluster. Nothing was changed.
     pub fn restore(
         &mut self,
         pod: &str,
@@ -137,7 +137,7 @@ impl Members {
         Ok(())
     }
 
-    /// Ends an attempt that is due, with success or failure.
+    /// Ends a restore whose time has come, with success or failure.
     pub(super) fn continue_restore(&mut self, pod: &str) {
         let Some(process) = self.processes.get_mut(pod) else { return };
         let Some(restoring) = process.restoring.as_mut().filter(|it| !it.failed && it.until <= self.now) else {
@@ -156,14 +156,14 @@ impl Members {
             ..raft::Configuration::default()
         };
         let first = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
-        // A refusal means that the machine is lost: the restore then has no visible effect.
+        // A refusal means that the machine is lost. The restore then has no visible effect.
         let _ = self.adopt(pod, cluster, first, |own| own == id);
     }
 
     /// Makes a blank member wait for the leader of `cluster`.
     ///
     /// # Errors
-    /// Returns the refusal if the member has another ID or belongs to another cluster; nothing changed then.
+    /// Returns the refusal if the member has another ID or belongs to another cluster. Nothing was changed.
     pub fn join(&mut self, pod: &str, cluster: ClusterId, expected: MemberId) -> Result<(), CallRefused> {
         self.adopt(pod, cluster, SnapshotMeta::default(), |id| id == expected)
     }
@@ -192,7 +192,7 @@ impl Members {
         }
     }
 
-    /// Returns the committed configuration if this pod's member can prove now that it leads.
+    /// Returns the committed configuration if this pod's member can prove that it leads at this moment.
     #[must_use]
     pub fn configuration(&self, pod: &str) -> Option<Configuration> {
         let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod))?;
@@ -223,7 +223,7 @@ impl Members {
     /// Proposes a membership change to this pod's member.
     ///
     /// # Errors
-    /// Returns the core's refusal; nothing was appended to the log then.
+    /// Returns the core's refusal. Nothing was appended to the log.
     pub fn change(&mut self, pod: &str, change: &Change) -> Result<(), CallRefused> {
         let clock = self.clock();
         let ids = |ids: &[MemberId]| ids.iter().map(|id| raft::MemberId(id.0)).collect();
@@ -244,7 +244,7 @@ impl Members {
     /// Starts a leadership transfer at this pod's member.
     ///
     /// # Errors
-    /// Returns the core's refusal; no transfer was started then.
+    /// Returns the core's refusal. No transfer was started.
     pub fn transfer(&mut self, pod: &str, target: MemberId) -> Result<(), CallRefused> {
         let clock = self.clock();
         let lost = self.lost.contains(pod);
@@ -255,7 +255,7 @@ impl Members {
         outcome.map(|_| ()).map_err(|_| CallRefused("NotTransferred"))
     }
 
-    /// Proposes a client's write to the leader; does nothing without a leader.
+    /// Proposes a client's write to the leader. Does nothing if there is no leader.
     pub fn write(&mut self, number: u64) {
         let clock = self.clock();
         let leader = self.processes.iter().find(|(_, process)| {
@@ -264,7 +264,7 @@ impl Members {
         let Some(pod) = leader.map(|(pod, _)| pod.clone()) else { return };
         if let Some(core) = self.processes.get_mut(&pod).and_then(|process| process.core.as_mut()) {
             let payload = Payload::Normal(Bytes::copy_from_slice(&number.to_be_bytes()));
-            // A refused proposal needs no check: it never happened, and no client received an answer.
+            // A refused proposal needs no check, because the write was not made and no client received an answer.
             let _ = core.propose(clock, vec![(ProposalId(number), payload)]);
         }
         self.carry_out(&pod);

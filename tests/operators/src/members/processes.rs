@@ -1,5 +1,5 @@
-//! Disks and their processes: start, stop, kill, wipe, cut off. Owns which state of a member ends with its process and
-//! which with its disk. Does not own answers to calls (`admin_service.rs`).
+//! Disks and their processes: start, stop, kill, wipe, cut off. Owns which state of a member is lost with its process,
+//! and which with its disk. Does not own answers to calls (`admin_service.rs`).
 
 use plan::ids::{ClusterId, MemberId};
 use raft::{Config, Index, Raft};
@@ -8,7 +8,8 @@ use world::disk::Reading;
 use crate::members::{Members, Process, Volume};
 
 impl Members {
-    /// Makes a process run for the pod on the disk of the claim, unless its machine is lost.
+    /// Ensures that the pod has a process, which runs on the disk of the claim. Does nothing if the pod's machine is
+    /// lost.
     pub fn ensure(&mut self, pod: &str, claim: &str) {
         if !self.volumes.contains_key(claim) {
             let id = MemberId(self.random.number() | 1);
@@ -36,7 +37,7 @@ impl Members {
         process.applied = Index(0);
     }
 
-    /// Returns whether a pod's process can be stopped: not if its machine is lost.
+    /// Returns whether a pod's process can be stopped. A process on a lost machine cannot.
     #[must_use]
     pub fn can_stop(&self, pod: &str) -> bool {
         !self.lost.contains(pod)
@@ -47,35 +48,36 @@ impl Members {
         self.processes.remove(pod);
     }
 
-    /// Kills the process, which the kubelet starts again in its next step.
+    /// Kills the process. The kubelet starts it again in its next step.
     pub fn kill(&mut self, pod: &str) {
         self.processes.remove(pod);
     }
 
-    /// Destroys the disk of a deleted claim, with the process on it.
+    /// Destroys the disk of a deleted claim, and ends the process that uses it.
     pub fn destroy(&mut self, claim: &str) {
         self.volumes.remove(claim);
         self.processes.retain(|_, process| process.volume != claim);
     }
 
-    /// Empties the disk of a claim. Its process ends and starts again on a blank disk.
+    /// Empties the disk of a claim. The process that uses the disk ends, and starts again on a blank disk.
     pub fn wipe(&mut self, claim: &str) {
         self.destroy(claim);
     }
 
-    /// Puts the volume of an earlier cluster under a claim. A process on it starts no core.
+    /// Puts a volume of an earlier cluster under a claim. A process on this volume starts no core.
     pub fn leave(&mut self, claim: &str, cluster: ClusterId) {
         let id = MemberId(self.random.number() | 1);
         self.volumes.insert(claim.to_owned(), Volume::new(id, Some(cluster), true));
     }
 
-    /// Returns whether a pod passes its readiness probe: its core runs, whether or not it receives messages of a leader.
+    /// Returns whether a pod passes its readiness probe. It does if its core runs, whether or not the core receives
+    /// messages from a leader.
     #[must_use]
     pub fn is_ready(&self, pod: &str) -> bool {
         self.processes.get(pod).filter(|_| !self.lost.contains(pod)).is_some_and(|process| process.core.is_some())
     }
 
-    /// Cuts the links between two members in both directions.
+    /// Cuts the links between two members, in both directions.
     pub fn cut(&mut self, one: MemberId, other: MemberId) {
         let (one, other) = (raft::MemberId(one.0), raft::MemberId(other.0));
         self.network.cut(one, other);
@@ -117,7 +119,8 @@ impl Members {
         })
     }
 
-    /// Returns whether a member's data can be used again: its disk exists, and not on a lost machine.
+    /// Returns whether a member's data can be used again: its disk exists, belongs to a cluster, and is not on a lost
+    /// machine.
     #[must_use]
     pub fn is_sound(&self, id: MemberId) -> bool {
         let Some(claim) = self.claim_of(id) else { return false };
