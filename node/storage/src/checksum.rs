@@ -1,12 +1,12 @@
-//! One algorithm, CRC32C, and one rule for seeds: a checksum that continues another one is seeded with it. Owns nothing
-//! else.
+//! Owns the algorithm of all checksums, CRC32C, and the rule for seeds: a checksum that continues another checksum
+//! takes the other one as its seed.
 
-/// Checksum of bytes that stand alone.
+/// Checksum of bytes that continue no other checksum.
 pub(crate) fn of(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
-/// Checksum of bytes that follow those covered by `previous`.
+/// Checksum of bytes that follow the bytes covered by the checksum `previous`.
 pub(crate) fn chained(previous: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(previous, bytes)
 }

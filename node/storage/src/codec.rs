@@ -1,9 +1,9 @@
-//! Binary form of entries, configurations and snapshot metas, the same on disk and between members. Owns layout and bounds.
-//! Does not own the meaning of a value: a decoded configuration may be one that no cluster can use.
+//! Binary form of entries, configurations and snapshot metas. The form is the same on disk and between members. Owns the layout
+//! and its bounds. Does not own the meaning of a value: no cluster may be able to use a decoded configuration.
 //!
-//! All numbers are little-endian. Decoding never panics and never reserves more memory than the input is long. It
-//! returns exactly what was encoded: sets must be strictly ascending, so a value has one encoding. Payloads are slices
-//! of the input, not copies.
+//! All numbers are little-endian. Decoding never panics, and never reserves more memory than the length of the input. Decoding
+//! returns exactly the value that was encoded. Sets must be strictly ascending, therefore each value has exactly one encoding.
+//! Payloads are slices of the input, not copies.
 //!
 //! ```text
 //! entry          term u64, index u64, time_ms u64, kind u8, length u32, payload
@@ -29,15 +29,16 @@ const NOOP: u8 = 0;
 const NORMAL: u8 = 1;
 const CONFIGURATION: u8 = 2;
 const BARRIER: u8 = 3;
-/// Payload kinds are below this; the log's frame kinds are not, so that a record is never taken for another frame.
+/// Payload kinds are below this number and the log's frame kinds are not, so that a reader cannot confuse a record with another
+/// frame.
 pub(crate) const PAYLOAD_KINDS_END: u8 = 0x80;
 const _: () = assert!(BARRIER < PAYLOAD_KINDS_END, "a payload kind is no frame kind of the log");
 
-/// Longest payload that is written or read, bytes.
+/// Maximum length of a payload that is written or read, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 256 * 1024 * 1024;
 const _: () = assert!(PAYLOAD_BYTES_MAX <= u32::MAX as usize, "the length of a payload is a u32");
 
-/// Encoded bytes of term and index.
+/// Number of bytes of an encoded entry ID (term and index).
 const ENTRY_ID_BYTES: usize = 16;
 
 /// Why bytes are not an encoded value.
@@ -49,7 +50,7 @@ pub enum DecodeError {
     /// The input continues after the value.
     #[error("{0} bytes follow the value")]
     Trailing(usize),
-    /// A version or kind that this program does not know; a newer one may.
+    /// This program does not know the version or kind. A newer program may know it.
     #[error("{what} {found} is not known to this version")]
     Unknown {
         /// Name of the field.
@@ -57,7 +58,7 @@ pub enum DecodeError {
         /// Value of the field.
         found: u8,
     },
-    /// A value that no encoder writes.
+    /// No encoder writes this value.
     #[error("malformed {0}")]
     Malformed(&'static str),
 }
@@ -75,7 +76,7 @@ pub enum EncodeError {
 pub struct Reader(Bytes);
 
 impl Reader {
-    /// Reads from the first byte on.
+    /// Creates a reader that starts at the first byte.
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         Self(bytes)
@@ -87,7 +88,7 @@ impl Reader {
         self.0.len()
     }
 
-    /// Ends reading.
+    /// Ends the reading, and checks that the whole input was read.
     ///
     /// # Errors
     /// Returns [`DecodeError::Trailing`] if bytes are left.
@@ -152,7 +153,7 @@ impl Reader {
         Ok(u64::from_le_bytes(self.array()?))
     }
 
-    /// Reads a text.
+    /// Reads a text in UTF-8.
     ///
     /// # Errors
     /// Returns [`DecodeError`] if the input ends first or is not UTF-8.
@@ -181,7 +182,7 @@ impl Reader {
         Ok(Entry { id, time_ms, payload })
     }
 
-    /// Reads the payload of an entry, a slice of the input.
+    /// Reads the payload of an entry. The payload is a slice of the input.
     ///
     /// # Errors
     /// Returns any [`DecodeError`] except [`DecodeError::Trailing`].
@@ -236,7 +237,7 @@ impl Reader {
         Ok(SnapshotMeta { last, time_ms, configuration, configuration_index })
     }
 
-    /// Reads term and vote; member ID 0 stands for no vote.
+    /// Reads term and vote. Member ID 0 means that there is no vote.
     ///
     /// # Errors
     /// Returns [`DecodeError::Truncated`] if the input ends first.
@@ -293,7 +294,7 @@ pub fn put_payload(into: &mut Vec<u8>, payload: &Payload) -> Result<(), EncodeEr
     let (kind, body) = payload_parts(payload)?;
     into.push(kind);
     debug_assert!(body.len() <= PAYLOAD_BYTES_MAX, "no reader accepts a payload of {} bytes", body.len());
-    // The limit of payloads is far below 2^32.
+    // The cast loses nothing, because the length limit of payloads is far below 2^32.
     into.extend_from_slice(&(body.len() as u32).to_le_bytes());
     into.extend_from_slice(&body);
     Ok(())
@@ -392,7 +393,7 @@ pub(crate) fn payload_parts(payload: &Payload) -> Result<(u8, Cow<'_, [u8]>), En
     Ok((kind, body))
 }
 
-/// The payload of a kind byte and a body.
+/// Builds a payload from its kind byte and its body.
 pub(crate) fn payload_from(kind: u8, body: Bytes) -> Result<Payload, DecodeError> {
     if body.len() > PAYLOAD_BYTES_MAX {
         return Err(DecodeError::Malformed("payload length"));

@@ -1,16 +1,16 @@
-//! The traits that every byte passes. Owns what storage may expect of a disk. Does not own an implementation: the real disk
-//! is [`crate::file`]; the crate `memory-disk` has a faulty one for tests.
+//! The traits through which storage reads and writes every byte. Owns what storage may expect of a disk. Does not own an
+//! implementation: [`crate::file`] is the real disk, and the crate `memory-disk` is a faulty disk for tests.
 //!
-//! Promised: after [`DiskFile::sync`] the file's bytes and length survive a power loss; after [`Disk::sync_dir`] the names
-//! in that directory do. Not promised: that bytes or names written between two syncs reach the medium, that they reach it
-//! in order, or that a write of more than one sector reaches it whole.
+//! A disk promises that a file's bytes and length survive a power loss after [`DiskFile::sync`], and that the names in a
+//! directory survive a power loss after [`Disk::sync_dir`]. A disk does not promise that bytes or names written between two syncs
+//! reach the medium, that they reach the medium in order, or that a write of more than one sector reaches the medium whole.
 
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// Bytes that a power failure may turn to garbage while they are written, aligned to their number. So no acknowledged byte
-/// shares a sector with a later write.
+/// Size of a sector in bytes. A power failure may turn a whole sector to garbage while the sector is written. Therefore no
+/// acknowledged byte shares a sector with a later write.
 pub const SECTOR: usize = 512;
 const _: () = assert!(SECTOR.is_power_of_two(), "sectors of every larger size are whole multiples of it");
 
@@ -22,7 +22,7 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Returns any error of the file system.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Lists the names in a directory, sorted; empty if there is no such directory.
+    /// Returns the names in a directory, sorted. Returns no names if the directory does not exist.
     ///
     /// # Errors
     /// Returns any error of the file system.
@@ -40,8 +40,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Returns [`io::ErrorKind::NotFound`] if there is no such file, or any error of the file system.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Reads the whole file from the medium, bypassing caches where that is possible, because after a failed sync a cache
-    /// may still show bytes that never reached the medium.
+    /// Reads the whole file from the medium and bypasses caches where possible, because after a failed sync a cache may still
+    /// show bytes that never reached the medium.
     ///
     /// # Errors
     /// Returns [`io::ErrorKind::NotFound`] if there is no such file, or any error of the file system.
@@ -62,8 +62,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Makes the names in a directory durable.
     ///
     /// # Errors
-    /// Returns any error of the file system. The state of the disk is unknown then, so the process must end: a second call
-    /// may succeed although names were lost.
+    /// Returns any error of the file system. After an error the state of the disk is unknown, and the process must end: a second
+    /// call may succeed although names were lost.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
     /// Takes the exclusive lock at `path`, and creates the file if it is missing. The lock ends when the returned value is
@@ -82,13 +82,13 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Returns any error of the file system.
     fn size(&self) -> io::Result<u64>;
 
-    /// Reads at most `into.len()` bytes from `offset` on, and returns their number; 0 at the end of the file.
+    /// Reads at most `into.len()` bytes, starting at `offset`. Returns the number of bytes read; 0 at the end of the file.
     ///
     /// # Errors
     /// Returns any error of the file system.
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes all bytes from `offset` on, and lets the file grow if they reach beyond its end.
+    /// Writes all of `bytes`, starting at `offset`. The file grows if the bytes reach beyond its end.
     ///
     /// # Errors
     /// Returns any error of the file system. Any part of the bytes may have been written.
@@ -97,11 +97,12 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     /// Makes bytes and length durable (fdatasync).
     ///
     /// # Errors
-    /// Returns any error of the file system. The state of the disk is unknown then, so the process must end: a second call
-    /// may succeed although bytes were lost.
+    /// Returns any error of the file system. After an error the state of the disk is unknown, and the process must end: a second
+    /// call may succeed although bytes were lost.
     fn sync(&self) -> io::Result<()>;
 
-    /// Fills a range with zeros, so that later writes to it need no new space and change no length.
+    /// Fills a range of the file with zeros, so that later writes to the range need no new space and do not change the file's
+    /// length.
     ///
     /// # Errors
     /// Returns any error of the file system. Any part of the range may have been filled.
@@ -119,10 +120,10 @@ pub trait DiskFile: fmt::Debug + Send + Sync {
     }
 }
 
-/// A lock that is held until this is dropped.
+/// A held lock. Dropping this value releases the lock.
 pub trait DiskLock: fmt::Debug + Send + Sync {}
 
-/// Fills `into` with the bytes from `offset` on.
+/// Fills `into` with the bytes that start at `offset`.
 ///
 /// # Errors
 /// Returns [`io::ErrorKind::UnexpectedEof`] if the file ends too early, or any error of the file system.

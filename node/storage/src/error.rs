@@ -1,4 +1,5 @@
-//! Errors of opening, writing and reading a directory. Owns their messages, and the latch that makes a disk error final.
+//! Errors of opening, writing and reading a directory. Owns the messages of the errors, and the latch that makes a disk error
+//! final.
 
 use std::fmt;
 use std::io;
@@ -10,7 +11,7 @@ use raft::Index;
 use crate::codec::EncodeError;
 use crate::identity::{ClusterId, Identity};
 
-/// Why a directory was not opened. Nothing that an earlier start may have acknowledged was changed.
+/// Why a directory was not opened. No data that an earlier run may have acknowledged was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process holds the lock of the directory.
@@ -19,7 +20,7 @@ pub enum OpenError {
         /// The directory.
         path: PathBuf,
     },
-    /// Bytes that had been made durable cannot be read any more. Such a member must neither vote nor lead.
+    /// Bytes that were durable cannot be read any more. A member with this error must neither vote nor lead.
     #[error("{damage}: this member must not vote; replace it, so that it gets an empty volume and the cluster's data")]
     Damaged {
         /// Identity of the member, if the file `identity` is readable.
@@ -42,12 +43,12 @@ pub enum OpenError {
     Failed(#[from] Failure),
 }
 
-/// Damage to bytes that had been durable.
+/// Damage to bytes that were durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     /// The damaged file or directory.
     pub path: PathBuf,
-    /// Offset of the damage in the file, bytes.
+    /// Offset of the damage in the file, in bytes.
     pub offset: u64,
     /// Kind of damage.
     pub kind: DamageKind,
@@ -65,13 +66,13 @@ pub enum DamageKind {
     /// Bytes do not match their checksum.
     #[error("a checksum does not match")]
     Checksum,
-    /// Bytes match their checksum, but no writer writes them.
+    /// Bytes match their checksum, but no writer writes such bytes.
     #[error("impossible contents: {0}")]
     Contents(&'static str),
-    /// A file is missing that always exists or that another file refers to.
+    /// A file is missing that always exists, or that another file refers to.
     #[error("the file is missing")]
     Missing,
-    /// The log does not reach back to the snapshot.
+    /// Entries between the snapshot's end and the first entry of the log are missing.
     #[error("the log starts at index {first}, but the newest readable snapshot ends at {snapshot}")]
     Gap {
         /// First index of the log.
@@ -100,7 +101,7 @@ pub enum DamageKind {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{action} {path}: {cause}", path = path.display())]
 pub struct Failure {
-    /// The operation, as a verb.
+    /// Verb that names the operation.
     pub action: &'static str,
     /// File or directory of the operation.
     pub path: PathBuf,
@@ -119,17 +120,17 @@ impl Failure {
 /// Why a write was not made durable.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StorageError {
-    /// A write or sync failed, now or earlier, so the contents of the disk are unknown. Every later call returns the same
-    /// error. The process must end, because only a new start reads what is on the disk.
+    /// A write or sync failed, now or earlier, so the contents of the disk are unknown. Every later call returns the same error.
+    /// The process must end, because only a new start reads the true contents of the disk.
     #[error("{0}: the state of the disk is unknown, this process must end")]
     Failed(Failure),
-    /// No space is left. Nothing was written and the log is unchanged, so the caller can try again when there is space.
+    /// No space is left. Nothing was written and the log is unchanged. The caller can try again when there is space.
     #[error("no space left to extend {path}: nothing was written; free space or enlarge the volume", path = path.display())]
     Full {
         /// File that could not grow.
         path: PathBuf,
     },
-    /// The file system failed in an operation that nothing durable depends on, such as a read or a write to a draft.
+    /// The file system failed in an operation on which nothing durable depends, such as a read or a write to a draft.
     #[error("{0}")]
     Refused(Failure),
     /// The volume is blank, or its member was removed. Nothing was written.
@@ -147,7 +148,7 @@ pub enum StorageError {
     /// Entries are not consecutive. Nothing was written.
     #[error("entry {found} does not follow {last}")]
     OutOfOrder {
-        /// Index of the last entry so far.
+        /// Index of the last entry before the refused one.
         last: Index,
         /// Index of the refused entry.
         found: Index,
@@ -155,7 +156,7 @@ pub enum StorageError {
     /// An entry, configuration or name exceeds a limit of the format. Nothing was written.
     #[error("too large to be stored: {0}")]
     TooLarge(&'static str),
-    /// There is no received snapshot with that last entry. Nothing was written.
+    /// There is no received snapshot with the requested last entry. Nothing was written.
     #[error("there is no received snapshot that ends at index {index}")]
     NoSnapshot {
         /// Last index of the missing snapshot.
@@ -163,20 +164,20 @@ pub enum StorageError {
     },
 }
 
-/// Callback for the moment when the contents of the disk become unknown, called once. The process must end then, no matter
-/// which write failed, because only a new start reads what is on the disk.
+/// Callback that is called once, when the contents of the disk become unknown. The process must then end, no matter which write
+/// failed, because only a new start reads the true contents of the disk.
 #[derive(Clone)]
 pub struct OnFailure(Arc<dyn Fn(&Failure) + Send + Sync>);
 
 impl OnFailure {
-    /// Calls `end` from the thread whose write failed.
+    /// Creates a callback that calls `end` on the thread whose write failed.
     pub fn call(end: impl Fn(&Failure) + Send + Sync + 'static) -> Self {
         Self(Arc::new(end))
     }
 }
 
 impl Default for OnFailure {
-    /// Does nothing, for callers that end the process on [`StorageError::Failed`] by themselves.
+    /// A callback that does nothing, for callers that themselves end the process on [`StorageError::Failed`].
     fn default() -> Self {
         Self::call(|_| {})
     }
@@ -207,7 +208,8 @@ impl Latch {
         }
     }
 
-    /// Makes a failure final, and returns the first one, so that every caller reports the cause and not a consequence.
+    /// Records a failure as final, unless an earlier failure is recorded. Returns the recorded failure, so that every caller
+    /// reports the cause and not a consequence.
     pub(crate) fn set(&self, failure: Failure) -> StorageError {
         let mut is_first = false;
         let first = self.failure.get_or_init(|| {
@@ -220,7 +222,7 @@ impl Latch {
         StorageError::Failed(first.clone())
     }
 
-    /// Runs a disk operation whose failure is final.
+    /// Passes on the result of a disk operation. A failure is recorded as final.
     pub(crate) fn guard<T>(&self, action: &'static str, path: &Path, result: io::Result<T>) -> Result<T, StorageError> {
         result.map_err(|e| self.set(Failure::of(action, path)(e)))
     }
@@ -233,7 +235,7 @@ impl From<EncodeError> for StorageError {
     }
 }
 
-/// Returns whether an operation failed because no space was left, so that it may succeed later.
+/// Returns whether an operation failed because no space was left. Such an operation may succeed later.
 pub(crate) fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -1,4 +1,4 @@
-//! The real disk: files, fdatasync, directory sync, advisory locks, reads that bypass the page cache. Owns every call to
+//! The real disk: files, fdatasync, directory sync, advisory locks, and reads that bypass the page cache. Owns every call to
 //! `std::fs`. Does not own any format.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -23,7 +23,7 @@ struct RealLock {
 
 impl DiskLock for RealLock {}
 
-/// `O_DIRECT`, on the architectures whose value is known.
+/// Value of `O_DIRECT`; `None` on architectures for which the value is not known here.
 #[cfg(any(target_arch = "x86_64", target_arch = "x86"))]
 const O_DIRECT: Option<i32> = Some(0o40_000);
 #[cfg(target_arch = "aarch64")]
@@ -51,7 +51,7 @@ impl Disk for FileDisk {
         };
         let mut names = Vec::new();
         for entry in entries {
-            // Storage gives no file a name that is not UTF-8.
+            // Other names are skipped, because storage gives every file a name in UTF-8.
             if let Ok(name) = entry?.file_name().into_string() {
                 names.push(name);
             }
@@ -72,7 +72,7 @@ impl Disk for FileDisk {
 
     fn read_settled(&self, path: &Path) -> io::Result<Vec<u8>> {
         if let Some(flag) = O_DIRECT {
-            // Some file systems (tmpfs, some overlays) have no direct reads, so the file is read through the cache.
+            // Some file systems (tmpfs, some overlays) do not support direct reads. Their files are read through the cache.
             let direct =
                 OpenOptions::new().read(true).custom_flags(flag).open(path).and_then(|file| read_direct(&file));
             match direct {
@@ -106,7 +106,7 @@ impl Disk for FileDisk {
     }
 }
 
-/// Reads with aligned offsets, lengths and memory, because direct reads require them.
+/// Reads a whole file with aligned offsets, lengths and memory, because direct reads require the alignment.
 fn read_direct(file: &File) -> io::Result<Vec<u8>> {
     let size = file.metadata()?.len();
     let mut bytes = Vec::with_capacity(usize::try_from(size).map_err(|_| io::ErrorKind::FileTooLarge)?);

@@ -1,8 +1,8 @@
-//! Term and vote on disk, in two checksummed slots, so that neither a torn write nor damage to one slot loses a vote. Owns
-//! that file and the rule that term and vote never go back.
+//! Term and vote on disk, in two slots with checksums, so that neither a torn write nor damage to one slot loses a vote. Owns the
+//! file of term and vote, and the rule that term and vote never go back.
 //!
-//! A write goes to one slot and is synced; then the same bytes go, unsynced, to the other slot. The next write starts with
-//! that other slot: while it is in flight, the synced slot is whole.
+//! A write changes one slot and syncs it, then writes the same bytes to the other slot without a sync. The next write starts with
+//! the unsynced slot, so the synced slot is whole until the next write is synced.
 //!
 //! ```text
 //! offset size  a slot; the first stands at 0, the second at 4096
@@ -50,12 +50,12 @@ pub(crate) struct HardStateFile {
     latch: Latch,
     state: HardState,
     sequence: u64,
-    /// Slot that the next write starts with.
+    /// Number of the slot with which the next write starts.
     next_slot: usize,
 }
 
 impl HardStateFile {
-    /// Creates the file, durably. Replaces one that an unfinished bootstrap left.
+    /// Creates the file and makes it durable. Replaces a file that an unfinished bootstrap left.
     pub(crate) fn create(
         disk: &dyn Disk,
         dir: &Path,
@@ -76,7 +76,7 @@ impl HardStateFile {
         Ok(Self { file, path, member, latch, state, sequence, next_slot: 0 })
     }
 
-    /// Reads term and vote back, and repairs the slot that a crash left torn.
+    /// Reads term and vote from the file, and repairs a slot that is damaged or older than the other slot.
     pub(crate) fn open(disk: &dyn Disk, path: PathBuf, member: MemberId, latch: Latch) -> Result<Self, OpenError> {
         let damaged =
             |kind| OpenError::Damaged { identity: None, damage: Damage { path: path.clone(), offset: 0, kind } };
@@ -96,7 +96,7 @@ impl HardStateFile {
         let (state, sequence) = (newest.state, newest.sequence);
         let stale = slots.iter().position(|slot| slot.as_ref() != Some(newest));
         if let Some(stale) = stale {
-            // The good slot may have come from a cache, so it must be durable before the other slot is overwritten.
+            // The good slot may have been read from a cache. It must be durable before the other slot is overwritten.
             file.sync().map_err(Failure::of("sync", &path))?;
             let slot = encode(member, sequence, state);
             file.write_at(SLOT_OFFSETS[stale] as u64, &slot).map_err(Failure::of("write", &path))?;
@@ -110,7 +110,7 @@ impl HardStateFile {
         self.state
     }
 
-    /// Makes term and vote durable; writes nothing if they did not change.
+    /// Makes term and vote durable. Writes nothing if they did not change.
     pub(crate) fn write(&mut self, state: HardState) -> Result<(), StorageError> {
         self.latch.check()?;
         if state == self.state {
@@ -129,7 +129,8 @@ impl HardStateFile {
     }
 }
 
-/// Asserts this invariant, because otherwise a member could vote twice in one term.
+/// Asserts that the term never decreases and that the vote of a term never changes. Otherwise a member could vote twice in one
+/// term.
 fn hard_state_never_goes_back(old: HardState, new: HardState) {
     assert!(new.term >= old.term, "the term goes back from {} to {}", old.term.0, new.term.0);
     assert!(

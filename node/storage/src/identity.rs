@@ -1,16 +1,16 @@
-//! Who a volume belongs to: member, cluster, tombstone. Owns these values and the rule that each is written once. Does not
-//! own their file (`identity_file.rs`).
+//! Identity of a volume: member, cluster and tombstone. Owns these values, and the rule that each value is written once. Does not
+//! own the file that holds them (`identity_file.rs`).
 
 use std::fmt;
 
 use raft::{Configuration, Index, MemberId, MemberInfo};
 
-/// ID of a cluster, never used for another one: 128 random bits.
+/// ID of a cluster: 128 random bits, never used for another cluster.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClusterId(pub [u8; 16]);
 
 impl ClusterId {
-    /// Reads 32 hexadecimal digits; `None` for anything else.
+    /// Parses 32 hexadecimal digits. Returns `None` for any other text.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -19,7 +19,7 @@ impl ClusterId {
         u128::from_str_radix(text, 16).ok().map(|number| Self(number.to_be_bytes()))
     }
 
-    /// The first 64 bits as a number, because etcd's response header has a cluster ID of 64 bits.
+    /// The first 64 bits of the ID as a number, because the cluster ID in etcd's response header has 64 bits.
     #[must_use]
     pub fn short(&self) -> u64 {
         (u128::from_be_bytes(self.0) >> 64) as u64
@@ -38,7 +38,7 @@ impl fmt::Debug for ClusterId {
     }
 }
 
-/// The cluster that a member belongs to, and the settings that it joined with. Never changes.
+/// The cluster of a member, and the settings with which the member joined the cluster. Never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterIdentity {
     /// ID of the cluster.
@@ -47,7 +47,7 @@ pub struct ClusterIdentity {
     pub token_sha256: [u8; 32],
     /// Name and URLs of this member.
     pub own: MemberInfo,
-    /// Configuration before any that the log holds; empty for a member that is to be added to a running cluster.
+    /// Configuration in force before the log's first configuration. Empty for a member that is to be added to a running cluster.
     pub first_configuration: Configuration,
 }
 
@@ -63,7 +63,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// The identity of a volume that belongs to no cluster yet.
+    /// Creates the identity of a volume that belongs to no cluster yet.
     ///
     /// # Panics
     /// Panics if the ID is 0, because 0 stands for "no member" in every format.
@@ -72,12 +72,12 @@ impl Identity {
         Self { member, cluster: None, removed: None }
     }
 
-    /// Returns whether the volume holds a member's data: its member joined a cluster and was not removed.
+    /// Returns whether the volume holds the data of a member that joined a cluster and was not removed.
     pub(crate) fn has_data(&self) -> bool {
         self.cluster.is_some() && self.removed.is_none()
     }
 
-    /// Asserts this invariant against the identity before: each part is set once and never changes again.
+    /// Asserts that no part of the identity that was set in `old` has changed.
     pub(crate) fn identity_is_written_once(&self, old: &Self) {
         assert_eq!(self.member, old.member, "the member ID of a volume never changes");
         assert!(old.cluster.is_none() || self.cluster == old.cluster, "the cluster of a volume never changes");

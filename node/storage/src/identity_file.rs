@@ -1,6 +1,7 @@
-//! The file `identity`, replaced whole or not at all. Owns its layout. Does not own the values (`identity.rs`).
+//! The file `identity`, which a write replaces whole or not at all. Owns the layout of the file. Does not own the
+//! values (`identity.rs`).
 //!
-//! A bootstrap writes this file last, so everything that it refers to is complete.
+//! A bootstrap writes this file last. Therefore every file that the identity refers to is complete.
 //!
 //! ```text
 //! offset size
@@ -35,7 +36,7 @@ const CRC_END: usize = 12;
 const VERSION_END: usize = 16;
 const _: () = assert!(MAGIC.len() + 4 == CRC_END && CRC_END + 4 == VERSION_END, "the fields leave no gap");
 
-/// Format version of a directory.
+/// Format version of the whole directory.
 const FORMAT_VERSION: u32 = 1;
 
 fn encode(identity: &Identity) -> Result<Vec<u8>, EncodeError> {
@@ -67,7 +68,7 @@ fn encode(identity: &Identity) -> Result<Vec<u8>, EncodeError> {
     Ok(bytes)
 }
 
-/// Reads the fields after the version.
+/// Decodes the fields that follow the version.
 fn decode(mut reader: Reader) -> Result<Identity, DecodeError> {
     let member = MemberId(reader.u64()?);
     if member.0 == 0 {
@@ -90,7 +91,7 @@ fn decode(mut reader: Reader) -> Result<Identity, DecodeError> {
     Ok(Identity { member, cluster, removed })
 }
 
-/// Reads the identity of a directory; `None` if it has none.
+/// Reads the identity of a directory. Returns `None` if the directory has no identity.
 pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Identity>, OpenError> {
     let bytes = match disk.read_settled(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -110,7 +111,7 @@ pub(crate) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Identity>, Ope
     decode(reader).map(Some).map_err(|_| damaged(DamageKind::Contents("an identity")))
 }
 
-/// Makes `identity` the identity of a directory, durably.
+/// Durably writes `identity` as the identity of a directory.
 pub(crate) fn write(
     identity: &Identity,
     disk: &dyn Disk,

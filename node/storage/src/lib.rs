@@ -1,8 +1,9 @@
-//! Bytes that survive: log, term and vote, identity, snapshots, and the binary form of what they hold.
+//! Durable data of a member: log, term and vote, identity and snapshots, and the binary form of their contents.
 //!
-//! Owns formats, checksums and the order of writes and syncs. Every byte passes a [`Disk`], so that the same code runs on
-//! files ([`FileDisk`]) and, in tests, on a disk that loses, tears and damages bytes on purpose (crate `memory-disk`). Does
-//! not own threads, clocks, randomness (IDs and salts come in through [`Options`]) or any decision of the protocol.
+//! Owns formats, checksums and the order of writes and syncs. Every byte is read and written through a [`Disk`], so that the same
+//! code runs on files ([`FileDisk`]) and, in tests, on a disk that loses, tears and damages bytes on purpose (crate
+//! `memory-disk`). Does not own threads, clocks, randomness (the caller passes IDs and salts in [`Options`]) or any decision of
+//! the protocol.
 
 mod checksum;
 pub mod codec;

@@ -1,4 +1,5 @@
-//! Replacing a small file whole: draft, sync, rename, sync of the directory. Owns that order. Does not own any contents.
+//! Replaces a small file whole. Owns the order of the steps: write a draft, sync it, rename it, sync the directory. Does not own
+//! the contents of any file.
 
 use std::io;
 use std::path::Path;
@@ -9,10 +10,12 @@ use crate::error::{Latch, StorageError, is_full};
 /// Ending of a draft's name. A draft belongs to an unfinished write, so the next start or write removes it.
 pub(crate) const DRAFT_ENDING: &str = ".tmp";
 
-/// Makes `dir/name` hold `bytes`, durably. After a crash it holds `bytes` or what it held before.
+/// Durably replaces the contents of the file `dir/name` by `bytes`. After a crash the file holds either `bytes` or its previous
+/// contents.
 ///
 /// # Errors
-/// Returns [`StorageError::Full`] if there was no space for the draft; nothing changed then. Any other error is final.
+/// Returns [`StorageError::Full`] if there was no space for the draft. The file is unchanged after this error. Any other error is
+/// final.
 pub(crate) fn replace(
     disk: &dyn Disk,
     dir: &Path,

@@ -1,7 +1,8 @@
-//! Snapshots on disk: each written whole or not at all, every chunk checksummed, the newest few kept.
+//! Snapshots on disk. A snapshot is written whole or not at all, every chunk has a checksum, and only the newest few snapshots
+//! are kept.
 //!
-//! Owns the files, their names and which of them are kept. Does not own the meaning of a payload (the state machine does)
-//! or the bytes around it (`format.rs`). [`Snapshots`] may be used from any thread while another one writes the log.
+//! Owns the files, their names, and the choice of the files to keep. Does not own the meaning of a payload (the state machine) or
+//! the bytes around a payload (`format.rs`). Any thread may use [`Snapshots`] while another thread writes the log.
 
 mod info;
 
@@ -26,9 +27,9 @@ pub use write::{SnapshotReceiver, SnapshotWriter};
 
 /// Ending of a snapshot's name.
 const ENDING: &str = ".snap";
-/// Ending of the name of a snapshot that is being written or received; a start removes such files.
+/// Ending of the name of a snapshot that is being written or received. A start removes files with this ending.
 const DRAFT_ENDING: &str = ".tmp";
-/// Name of a damaged snapshot that was put aside; a later one replaces it.
+/// Name of the damaged snapshot that was put aside last. A snapshot that is put aside later replaces the file.
 const QUARANTINE: &str = "damaged";
 
 /// All snapshots of one member. Clones share one list.
@@ -48,16 +49,16 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Complete snapshots, newest first.
+    /// Complete snapshots that a start may use, newest first.
     stored: Vec<SnapshotInfo>,
     /// Received snapshots that are durable and verified but not installed, each with its file.
     received: Vec<(SnapshotInfo, PathBuf)>,
-    /// Number of drafts so far, so that each gets a name of its own.
+    /// Number of drafts created so far, so that each draft gets a different name.
     drafts: u64,
 }
 
 impl State {
-    /// Adds a snapshot and returns those beyond the number to keep.
+    /// Adds a snapshot, and returns the oldest snapshots beyond the number to keep.
     fn store(&mut self, info: &SnapshotInfo, kept: usize) -> Vec<SnapshotInfo> {
         self.stored.retain(|stored| stored.meta.last != info.meta.last);
         self.stored.push(info.clone());
@@ -72,7 +73,7 @@ impl State {
     }
 }
 
-/// Snapshots as found at a start.
+/// Snapshots that a start found in the directory.
 #[derive(Debug)]
 pub(crate) struct FoundSnapshots {
     pub(crate) snapshots: Snapshots,
@@ -93,12 +94,12 @@ fn last_of(name: &str) -> Option<EntryId> {
 }
 
 impl Snapshots {
-    /// An empty list, whatever the directory holds.
+    /// Creates an empty list, regardless of the files in the directory.
     pub(crate) fn none(disk: Arc<dyn Disk>, dir: PathBuf, member: MemberId, kept: usize, latch: Latch) -> Self {
         Self(Arc::new(Shared { disk, dir, member, kept: kept.max(1), latch, state: Mutex::default() }))
     }
 
-    /// Creates the directory, durably, or removes all files in it.
+    /// Creates the directory and makes it durable. If the directory exists already, removes all files in it.
     pub(crate) fn clear(&self) -> Result<(), OpenError> {
         let Shared { disk, dir, .. } = &*self.0;
         debug_assert!(self.state().stored.is_empty(), "only the leftovers of an unfinished bootstrap are removed");
@@ -111,7 +112,7 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Reads the snapshots of a directory. Verifies the newest readable one to its last byte and reports damaged ones.
+    /// Reads the snapshots of a directory. Verifies every byte of the newest readable snapshot, and reports damaged snapshots.
     pub(crate) fn find(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -121,7 +122,7 @@ impl Snapshots {
     ) -> Result<FoundSnapshots, OpenError> {
         let mut stored: Vec<SnapshotInfo> = Vec::new();
         let mut damaged = Vec::new();
-        // The directory may be missing with everything in it. Then the log holds all entries, or a start finds the gap.
+        // The directory may be missing with all its files. Then either the log holds all entries, or the start reports the gap.
         disk.create_dir(&dir).map_err(Failure::of("create", &dir))?;
         for name in disk.list(&dir).map_err(Failure::of("list", &dir))?.iter().rev() {
             let path = dir.join(name);
@@ -141,7 +142,8 @@ impl Snapshots {
             stored.is_sorted_by(|newer, older| newer.meta.last.index >= older.meta.last.index),
             "newest first"
         );
-        // A power loss must not remove a name that this start found, because the log may have been purged up to it.
+        // A power loss must not remove the name of a snapshot that this start found, because the log may have been purged up to
+        // the snapshot's end.
         disk.sync_dir(&dir).map_err(Failure::of("sync", &dir))?;
         let state = State { stored, ..State::default() };
         let shared = Shared { disk, dir, member, kept: kept.max(1), latch, state: Mutex::new(state) };
@@ -174,7 +176,7 @@ impl Snapshots {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A thread that panics leaves the lists whole, because each change to them is one step.
+        // Ignores poisoning: each change to the lists is one step, so the lists are whole even after a panic.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -190,7 +192,8 @@ impl Snapshots {
         self.state().stored.first().cloned()
     }
 
-    /// Opens a snapshot for reading. The reader can read it to its end even if newer snapshots displace it.
+    /// Opens a snapshot for reading. The reader can read the snapshot to its end even if the snapshot is removed from the disk
+    /// meanwhile.
     ///
     /// # Errors
     /// Returns [`SnapshotError`] if the snapshot does not exist or is damaged.
@@ -202,8 +205,8 @@ impl Snapshots {
         SnapshotReader::open(&*self.0.disk, &self.0.dir.join(name(last)), self.0.member)
     }
 
-    /// Opens the newest snapshot if it reaches `at_least`. If a newer one displaces it before it is open, opens the
-    /// newer one.
+    /// Opens the newest snapshot if it reaches `at_least`. If a newer snapshot replaces it before it is open, opens the newer
+    /// snapshot.
     ///
     /// # Errors
     /// Returns [`SnapshotError`] if no snapshot reaches `at_least`, or if the newest one is damaged.
@@ -218,8 +221,8 @@ impl Snapshots {
         }
     }
 
-    /// Removes one received snapshot that ends at `last` and was not installed. If it was received more than once, the
-    /// others stay, because each may be the one to be installed.
+    /// Removes one received snapshot that ends at `last` and was not installed. If a snapshot that ends at `last` was received
+    /// more than once, the other copies stay, because any of them may still be installed.
     ///
     /// # Errors
     /// Returns [`StorageError::Failed`] if the file system fails.
@@ -244,7 +247,8 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Makes a received snapshot one of the member's own: the first step of an installation. A repetition changes nothing.
+    /// Moves a received snapshot to the member's complete snapshots, which is the first step of an installation. A repeated call
+    /// changes nothing.
     pub(crate) fn adopt_received(&self, last: EntryId) -> Result<SnapshotInfo, StorageError> {
         let found = {
             let mut state = self.state();
@@ -266,7 +270,7 @@ impl Snapshots {
         Ok(info)
     }
 
-    /// Gives a durable draft its name, and removes the oldest snapshots beyond the number to keep.
+    /// Renames a durable draft to the snapshot's final name, and removes the oldest snapshots beyond the number to keep.
     fn publish(&self, draft: &Path, info: &SnapshotInfo) -> Result<(), StorageError> {
         let Shared { disk, dir, kept, latch, .. } = &*self.0;
         latch.check()?;

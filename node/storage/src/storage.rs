@@ -1,5 +1,5 @@
-//! One member's directory: writes to it in an order that no crash can break. Owns the order between log, term and vote,
-//! snapshots and identity. Does not own their bytes, or the conclusions of a start (`open.rs`).
+//! One member's directory. Owns the order of writes to log, term and vote, snapshots and identity, which is such that a crash at
+//! any moment leaves a usable directory. Does not own the layout of the files, or the conclusions of a start (`open.rs`).
 //!
 //! ```text
 //! lock         held as long as a process uses the directory
@@ -30,26 +30,26 @@ const HARD_STATE: &str = "hard_state";
 const WAL: &str = "wal";
 const SNAPSHOTS: &str = "snap";
 
-/// Settings of a start.
+/// Settings with which a directory is opened.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// ID of this member if the volume is blank: 64 random bits, never 0.
+    /// Member ID that a blank volume gets: 64 random bits, never 0.
     pub blank_member_id: MemberId,
-    /// Random number, another one at every start, so that bytes chosen by clients are never taken for frames of the log.
+    /// Random number, different at every start, so that a client cannot choose bytes that look like frames of the log.
     pub salt: u64,
-    /// Length from which on a segment of the log is followed by another one, bytes. Segments grow as they fill. Up to three
-    /// exist in addition to those that hold entries still needed. Default 64 MiB.
+    /// Length in bytes at which the log continues in a new segment. Segments grow as they fill. Up to three segments exist in
+    /// addition to the segments with entries that are still needed. Default: 64 MiB.
     pub segment_bytes: u64,
-    /// Number of snapshots to keep; 0 keeps one. Default 3.
+    /// Number of snapshots to keep; 0 keeps one snapshot. Default: 3.
     pub snapshots_kept: usize,
-    /// Number of entries before the newest snapshot's end that a start returns. Default 1,024.
+    /// Number of entries up to the newest snapshot's end that a start returns in addition to the later entries. Default: 1,024.
     pub trailing_entries: u64,
-    /// Callback for the moment when the contents of the disk become unknown. Default: does nothing.
+    /// Callback that is called when the contents of the disk become unknown. Default: a callback that does nothing.
     pub on_failure: OnFailure,
 }
 
 impl Options {
-    /// Defaults, with the member ID for a blank volume and the salt of this start.
+    /// Default settings, with the given member ID for a blank volume and the given salt of this start.
     #[must_use]
     pub fn new(blank_member_id: MemberId, salt: u64) -> Self {
         Self {
@@ -70,15 +70,15 @@ pub struct Recovered {
     pub storage: Storage,
     /// Identity of the volume.
     pub identity: Identity,
-    /// State that the core starts from; empty for a blank volume and for a removed member.
+    /// State with which the core starts. Empty for a blank volume and for a removed member.
     pub raft: Restored,
-    /// The newest snapshot, which the state machine starts from. `raft.snapshot` is its meta.
+    /// The newest snapshot, with which the state machine starts. `raft.snapshot` is the meta of this snapshot.
     pub snapshot: Option<SnapshotInfo>,
-    /// Damaged snapshots that were put aside, because an older snapshot and the log hold the same entries.
+    /// Damaged snapshots that were put aside. No entry is lost, because an older snapshot and the log hold the same entries.
     pub quarantined: Vec<Damage>,
 }
 
-/// State that a new member of a cluster starts from.
+/// State with which a new member of a cluster starts.
 #[derive(Clone, Debug)]
 pub enum Start {
     /// An empty log.
@@ -95,7 +95,7 @@ pub struct Storage {
     options: Options,
     latch: Latch,
     identity: Identity,
-    /// `None` while the volume is blank, and once its member was removed.
+    /// `None` while the volume is blank, and after the member was removed.
     member: Option<MemberFiles>,
     snapshots: Snapshots,
     _lock: Box<dyn DiskLock>,
@@ -108,8 +108,8 @@ struct MemberFiles {
 }
 
 impl MemberFiles {
-    /// Asserts this invariant: the term of an entry, or of a snapshot's last entry, is durable before it. Otherwise a member
-    /// could vote in a term in which it already accepted entries of a leader.
+    /// Asserts that the term of an entry, or of a snapshot's last entry, is durable before the entry or the snapshot is written.
+    /// Otherwise a member could vote in a term in which it has already accepted entries of a leader.
     fn no_entry_ahead_of_the_term(&self, id: EntryId) {
         let term = self.hard_state.state().term;
         assert!(id.term <= term, "entry {} has term {}, ahead of the durable term {}", id.index.0, id.term.0, term.0);
@@ -117,7 +117,7 @@ impl MemberFiles {
 }
 
 impl Storage {
-    /// Opens a directory whose parent exists. Creates it, for a blank member, if it does not exist.
+    /// Opens a directory whose parent exists. If the directory does not exist, creates it for a blank member.
     ///
     /// # Errors
     /// Returns [`OpenError`] if another process uses the directory, if it is damaged, or if the file system fails.
@@ -134,18 +134,18 @@ impl Storage {
         &self.identity
     }
 
-    /// Snapshots of the member, usable from any thread.
+    /// Snapshots of the member, which any thread may use.
     #[must_use]
     pub fn snapshots(&self) -> &Snapshots {
         &self.snapshots
     }
 
-    /// Makes a blank member part of a cluster: writes everything that it starts from and then, whole, its identity. Returns
-    /// the state that the core starts from. A repetition with the same cluster changes nothing and returns `None`.
+    /// Makes a blank member part of a cluster: first writes all files with which the member starts, then its identity. Returns
+    /// the state with which the core starts. A repeated call with the same cluster changes nothing and returns `None`.
     ///
     /// # Errors
-    /// Returns [`StorageError`] if the volume belongs to a member already or a write failed. The volume is as blank as before,
-    /// except after [`StorageError::Failed`].
+    /// Returns [`StorageError`] if the volume already belongs to a member of another cluster or a write failed. The volume is as
+    /// blank as before, except after [`StorageError::Failed`].
     pub fn bootstrap(&mut self, record: ClusterIdentity, start: &Start) -> Result<Option<Restored>, StorageError> {
         self.latch.check()?;
         if self.identity.removed.is_some() {
@@ -188,19 +188,20 @@ impl Storage {
         Ok(())
     }
 
-    /// Makes writes durable, in order, as one batch with one sync. If term or vote changed, they are synced before. All of
-    /// the writes may be acknowledged once this returns.
+    /// Makes writes durable, in order, as one batch with one sync. If term or vote changed, they are synced before the batch. All
+    /// of the writes may be acknowledged once this method returns.
     ///
     /// # Errors
-    /// Returns [`StorageError`] if a write failed or was refused. None of the writes may be acknowledged; see
-    /// [`StorageError`] for which errors permit another try.
+    /// Returns [`StorageError`] if a write failed or was refused. None of the writes may be acknowledged. The variants of
+    /// [`StorageError`] say whether the caller may try again.
     ///
     /// # Panics
-    /// Panics before anything is written if term or vote go back, or if an entry's term is ahead of the durable one.
+    /// Panics before anything is written if term or vote go back, or if an entry's term is larger than the durable term.
     pub fn append(&mut self, persists: &[Persist]) -> Result<(), StorageError> {
         self.latch.check()?;
         let member = self.member.as_mut().ok_or(StorageError::NotMember)?;
-        // Only the last state is written, because no write is acknowledged before the whole batch is durable.
+        // Only the last term and vote of the batch are written, because no write is acknowledged before the whole batch is
+        // durable.
         if let Some(state) = persists.iter().rev().find_map(|persist| persist.hard_state) {
             member.hard_state.write(state)?;
         }
@@ -225,15 +226,15 @@ impl Storage {
         member.wal.purge(first_kept)
     }
 
-    /// Replaces the log by a received snapshot, together with term and vote if they changed. After a crash at any step the
+    /// Replaces the log by a received snapshot. Term and vote are replaced, too, if they changed. After a crash at any step the
     /// member has either the old log or the snapshot.
     ///
     /// # Errors
-    /// Returns [`StorageError`] if a write failed or the snapshot does not exist. The installation must not be acknowledged;
-    /// see [`StorageError`] for which errors permit another try.
+    /// Returns [`StorageError`] if a write failed or the snapshot does not exist. The installation must not be acknowledged. The
+    /// variants of [`StorageError`] say whether the caller may try again.
     ///
     /// # Panics
-    /// Panics before the log is replaced if term or vote go back, or if the snapshot's term is ahead of the durable one.
+    /// Panics before the log is replaced if term or vote go back, or if the snapshot's term is larger than the durable term.
     pub fn install_snapshot(
         &mut self,
         meta: &SnapshotMeta,
@@ -244,7 +245,8 @@ impl Storage {
         if let Some(state) = hard_state {
             member.hard_state.write(state)?;
         }
-        // From here on a start finds the snapshot and a log that lacks its last entry. It then resets the log by itself.
+        // If a crash happens after this step, a start finds the snapshot and a log that lacks the snapshot's last entry. The
+        // start then resets the log.
         let info = self.snapshots.adopt_received(meta.last)?;
         member.no_entry_ahead_of_the_term(meta.last);
         assert_eq!(
@@ -256,12 +258,12 @@ impl Storage {
         Ok(info)
     }
 
-    /// Writes the tombstone: a committed configuration removed this member at `index`, so it never takes part again.
-    /// Only the first call writes one.
+    /// Writes the tombstone of this member, which the configuration committed at `index` removed. A member with a tombstone never
+    /// takes part in the cluster again. Only the first call writes a tombstone.
     ///
     /// # Errors
-    /// Returns [`StorageError`] if the volume has no member or a write failed. There is no tombstone then, except after
-    /// [`StorageError::Failed`], when there may be one.
+    /// Returns [`StorageError`] if the volume has no member or a write failed. No tombstone was written, except that after
+    /// [`StorageError::Failed`] a tombstone may exist.
     pub fn write_tombstone(&mut self, index: Index) -> Result<(), StorageError> {
         self.latch.check()?;
         if self.identity.removed.is_some() {
@@ -274,8 +276,8 @@ impl Storage {
     }
 }
 
-/// Invariant `log_reaches_back_to_the_snapshot`: the entry after the newest snapshot stays in the log. Otherwise
-/// entries are lost, and the next start refuses the directory.
+/// Asserts that the entry after the newest snapshot's end stays in the log. Otherwise entries are lost, and the next start
+/// refuses the directory.
 fn log_reaches_back_to_the_snapshot(first_kept: Index, covered: Index) {
     assert!(
         first_kept <= covered.next(),
@@ -289,7 +291,7 @@ fn wal_options(member: MemberId, options: &Options) -> WalOptions {
     WalOptions { member, segment_bytes: options.segment_bytes, salt: options.salt }
 }
 
-/// Meta that stands for a snapshot before the first entry.
+/// Meta of an imaginary snapshot that ends before the first entry.
 fn blank_meta(record: &ClusterIdentity) -> SnapshotMeta {
     SnapshotMeta { configuration: Arc::new(record.first_configuration.clone()), ..SnapshotMeta::default() }
 }

@@ -1,7 +1,7 @@
-//! The log on disk: segments of checksummed records, one commit frame and one sync per batch. Byte by byte in
-//! `node/docs/wal_format.md`.
+//! The log on disk: segments of records with checksums. Each batch has one commit frame and one sync. `node/docs/wal_format.md`
+//! describes the format byte by byte.
 //!
-//! Owns files, their order, and the meaning of a damaged or torn one. Does not own entries in memory (the core keeps those)
+//! Owns the files, their order, and the meaning of a damaged or torn file. Does not own entries in memory (the core keeps them)
 //! or the decision which entries may be purged.
 
 pub(crate) mod record;
@@ -26,11 +26,11 @@ use segment::{Active, Segment};
 /// Settings of a log.
 #[derive(Clone, Debug)]
 pub(crate) struct WalOptions {
-    /// Member whose log it is.
+    /// Member that owns the log.
     pub(crate) member: MemberId,
-    /// Length from which on a segment is followed by another one, bytes.
+    /// Length in bytes at which the log continues in a new segment.
     pub(crate) segment_bytes: u64,
-    /// Random number, so that neither old bytes of recycled segments nor bytes chosen by clients are taken for frames.
+    /// Random number, so that neither old bytes of a recycled segment nor bytes chosen by a client look like frames.
     pub(crate) salt: u64,
 }
 
@@ -41,19 +41,20 @@ pub(crate) struct Wal {
     dir: PathBuf,
     options: WalOptions,
     latch: Latch,
-    /// Segments that hold the log, oldest first. The last one is the active one, unless there is none.
+    /// Segments that hold the log, oldest first. If `active` is set, it is the last of these segments.
     segments: Vec<Segment>,
-    /// Segment that the next batch goes to; none after a start, so that no batch ever follows a torn tail in its file.
+    /// Segment to which the next batch is written. `None` after a start, so that no batch ever follows a torn tail in the same
+    /// file.
     active: Option<Active>,
-    /// Number of the next segment; larger than any that a file in the directory ever had.
+    /// Number of the next segment, which is larger than the number of any earlier segment in the directory.
     next_seq: u64,
     /// Number of the next batch.
     next_batch: u64,
     /// The log's last entry.
     last: EntryId,
-    /// File of an old segment, to be overwritten as the next segment.
+    /// File of an old segment, which the next segment will overwrite.
     spare: Option<PathBuf>,
-    /// Buffer of the batch that is being written, reused.
+    /// Buffer for an encoded batch, reused by every write.
     scratch: Vec<u8>,
 }
 
@@ -63,7 +64,7 @@ impl Wal {
         self.last
     }
 
-    /// Checks the rules that hold between two calls.
+    /// Asserts the rules that hold between two calls.
     fn assert_consistent(&self) {
         segment::segments_are_contiguous(&self.segments);
         assert!(self.segments.last().is_none_or(|s| s.header.seq < self.next_seq), "a segment's number is used once");

@@ -1,4 +1,4 @@
-//! Binary form of values: decoding returns what was encoded, and no bytes make a reader panic. Owns the generators of
+//! Binary form of values: decoding returns the encoded value, and no bytes make a reader panic. Owns the generators of
 //! values.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -86,7 +86,7 @@ proptest! {
         prop_assert_eq!(Reader::new(Bytes::from(bytes).slice(..cut)).entry(), Err(DecodeError::Truncated));
     }
 
-    /// A value has one encoding, so bytes that are accepted are those that an encoder writes.
+    /// A value has exactly one encoding, so a reader accepts only bytes that an encoder writes.
     #[test]
     fn arbitrary_bytes_are_refused_or_are_an_encoding(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let input = Bytes::from(bytes);
@@ -116,7 +116,7 @@ proptest! {
         }
     }
 
-    /// A start over arbitrary bytes in any file returns a result and never panics.
+    /// If any file holds arbitrary bytes, a start returns a result and does not panic.
     #[test]
     fn a_start_over_arbitrary_files_does_not_panic(
         name in prop::sample::select(vec![
@@ -133,7 +133,7 @@ proptest! {
         disk.create_dir(&dir.join("wal")).expect("a folder");
         disk.overwrite(&dir.join(name), Some([head, &bytes[..]].concat()));
         match Storage::open(Arc::new(disk), dir, options) {
-            // A blank volume keeps its identity only.
+            // A start succeeds only on a volume that is still blank, whose identity file is intact.
             Ok(found) => prop_assert!(name != "identity" && found.identity.cluster.is_none()),
             Err(OpenError::Damaged { .. } | OpenError::TooNew { .. }) => {}
             Err(other) => prop_assert!(false, "{}", other),

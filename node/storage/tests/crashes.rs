@@ -1,5 +1,5 @@
-//! Crashes at every operation: afterwards every acknowledged write is there, and no other one is. Owns the enumeration of
-//! operations to crash at.
+//! Crashes at every operation. After a crash every acknowledged write is present, and no other write is. Owns the enumeration of
+//! the operations at which the machine crashes.
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
@@ -69,13 +69,13 @@ fn crash_and_check(seed: u64, stop: u64, crash: Crash) -> bool {
     for info in found.storage.snapshots().list() {
         read_snapshot(&found.storage, &info);
     }
-    // The state that a start found is durable: a power loss right after the start does not change it.
+    // The state that a start finds is durable: a power loss right after the start does not change the state.
     drop(found);
     disk.lose_power(seed);
     let mut model = possible[place].clone();
     let found = open(&disk, seed + 2000).unwrap_or_else(|error| panic!("{context}, then power loss: {error}"));
     is(&model, &found).unwrap_or_else(|what| panic!("{context}: not durable: {what}"));
-    // Later writes succeed, and nothing that the crash left reappears.
+    // Later writes succeed, and no remains of the crash reappear.
     drop(found);
     run_history(&disk, seed + 1, 12, &mut model);
     disk.lose_power(seed + 2);
@@ -112,7 +112,7 @@ fn a_member_that_loses_power_at_any_operation_finds_what_it_acknowledged() {
     }
 }
 
-/// cockroach#37102: a failed sync is never repeated, and no later write succeeds.
+/// cockroach#37102: after a failed sync, the sync is not repeated and no later write succeeds.
 #[test]
 fn a_failed_sync_is_final() {
     for failing in 0..40 {
@@ -196,7 +196,7 @@ fn a_directory_is_used_by_one_storage_at_a_time() {
     assert!(open(&disk, 3).is_ok(), "the lock ends with its holder");
 }
 
-/// tikv#8381: term and vote survive a power loss at any time, even if it turns a sector to garbage.
+/// tikv#8381: term and vote survive a power loss at any time, even if the power loss turns a sector to garbage.
 #[test]
 fn term_and_vote_survive_a_power_loss_at_any_write() {
     for seed in 0..400 {
@@ -225,8 +225,8 @@ fn term_and_vote_survive_a_power_loss_at_any_write() {
     }
 }
 
-/// A member that waits for a snapshot may never write to its log again, so a failed write of a snapshot must be
-/// reported, too.
+/// A failed write of a snapshot must be reported, too, because a member that waits for a snapshot may never write to its log
+/// again and so may never notice the failure.
 #[test]
 fn a_failed_snapshot_is_reported_once() {
     let disk = MemoryDisk::new();
@@ -246,7 +246,7 @@ fn a_failed_snapshot_is_reported_once() {
     assert_eq!(reported.load(Ordering::Relaxed), 1);
 }
 
-/// A purge may free no space except the spare file, so a full disk takes that.
+/// A purge may free no space except the spare file. On a full disk the spare file is therefore removed to free space.
 #[test]
 fn a_full_disk_removes_the_spare_file_to_extend_the_newest_segment() {
     const ENTRY: usize = 100 << 10;

@@ -1,5 +1,5 @@
-//! Flipped bits and missing files: each is repaired, reported or without an effect. No acknowledged write is lost without a
-//! report. Owns the enumeration of bytes to flip.
+//! Flipped bits and missing files. Each damage is repaired, reported or has no effect, and no acknowledged write is lost without
+//! a report. Owns the enumeration of the bytes in which a bit is flipped.
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
@@ -12,7 +12,7 @@ use memory_disk::MemoryDisk;
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
 use storage::{DamageKind, OpenError, Recovered};
 
-/// A disk after some random steps and a kill, and the state that it must hold.
+/// Returns a disk after some random steps and a kill, and the state that the disk must hold.
 fn disk_after(seed: u64, steps: u64) -> (MemoryDisk, Model) {
     let disk = MemoryDisk::new();
     let mut model = Model::default();
@@ -34,7 +34,7 @@ fn start_after_flip(disk: &MemoryDisk, path: &Path, offset: u64, bit: u8) -> Res
     open(&disk, 77)
 }
 
-/// Returns whether an older snapshot and the log together hold what the damaged snapshot held.
+/// Returns whether an older snapshot and the log together hold every entry that the damaged snapshot covered.
 fn is_replaced_by_the_log(model: &Model, found: &Recovered) -> bool {
     let older = found.raft.snapshot.last;
     let log: Vec<_> = model.log.iter().filter(|entry| entry.id.index > older.index).cloned().collect();
@@ -43,7 +43,7 @@ fn is_replaced_by_the_log(model: &Model, found: &Recovered) -> bool {
     found.raft.hard_state == model.hard_state && reaches_back && after == log
 }
 
-/// UW-Madison, FAST'18 (protocol-aware recovery): damage to what was durable is never taken for a torn tail.
+/// UW-Madison, FAST'18 (protocol-aware recovery): a start never mistakes damage to durable bytes for a torn tail.
 #[test]
 fn a_flipped_bit_never_loses_a_write_without_a_report() {
     let mut verdicts = [0; 3];
@@ -74,7 +74,8 @@ fn a_flipped_bit_never_loses_a_write_without_a_report() {
     assert!(verdicts.iter().all(|count| *count > 0), "each verdict occurs: {verdicts:?}");
 }
 
-/// A log of batches of one entry each, and the offset of each payload in the only segment.
+/// Returns a disk with a log of `count` batches that hold one entry each, the path of the only segment, and the offset of each
+/// payload in the segment.
 fn batches(count: u64) -> (MemoryDisk, PathBuf, Vec<u64>) {
     let disk = MemoryDisk::new();
     let mut storage = Some(open(&disk, 5).expect("a blank disk opens").storage);
@@ -87,7 +88,8 @@ fn batches(count: u64) -> (MemoryDisk, PathBuf, Vec<u64>) {
         let entry = raft::Entry { id, time_ms: index, payload: raft::Payload::Normal(payload) };
         let step = Step::Append(vec![Persist { io: IoId(index), hard_state, entries: vec![entry] }]);
         run(&step, &mut storage, &disk, 5).expect("no fault");
-        // A sector of header, a sector for each batch; an open frame and the head of a record stand before the payload.
+        // The header fills sector 0 and batch `index` fills sector `index`. In a batch, 40 bytes of open frame and 40 bytes of
+        // record header precede the payload.
         places.push(512 * index + 80);
     }
     disk.kill();
@@ -114,7 +116,7 @@ fn damage_before_the_last_open_frame_is_reported_with_its_place() {
 #[test]
 fn a_damaged_last_batch_without_an_open_frame_after_it_is_a_torn_tail() {
     let (disk, path, places) = batches(4);
-    // A power loss may take the open frame after the last batch, because it was never synced.
+    // A power loss may remove the open frame after the last batch, because this frame was never synced.
     let mut contents = disk.contents(&path).expect("it is there");
     contents[512 * 5..512 * 6].fill(0);
     contents[places[3] as usize] ^= 1;
@@ -133,7 +135,7 @@ fn a_missing_file_is_damage() {
         match open(&disk, 77) {
             Err(OpenError::Damaged { .. }) => {}
             Err(other) => panic!("{}: {other}", path.display()),
-            // The spare file, an old snapshot or an old segment before the snapshot: no write was lost with it.
+            // The missing file was not needed: the spare file, an older snapshot, or a segment that the snapshot covers.
             Ok(found) => assert!(is_replaced_by_the_log(&model, &found), "{}: lost without a report", path.display()),
         }
     }

@@ -1,4 +1,5 @@
-//! A snapshot that a newer one displaces just before it is opened. Owns a disk on which that happens.
+//! A newer snapshot replaces a snapshot just before the older one is opened. Owns a disk that runs a function at this
+//! moment.
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
@@ -16,7 +17,7 @@ use storage::{Disk, DiskFile, Options, Snapshots, Start, Storage};
 
 type Meanwhile = Box<dyn FnOnce() + Send>;
 
-/// A disk that calls a function once, just before it opens a file.
+/// A disk that calls a function once, just before the disk opens a file.
 struct Interrupted {
     disk: MemoryDisk,
     meanwhile: Arc<Mutex<Option<Meanwhile>>>,

@@ -1,4 +1,5 @@
-//! Storage on real files: a history with restarts, the lock, snapshots larger than a chunk. Owns its temporary directories.
+//! Tests of storage on real files: a history with restarts, the lock, and snapshots larger than a chunk. Owns its temporary
+//! directories.
 
 #![expect(clippy::disallowed_methods, reason = "these tests look at the files that storage wrote")]
 

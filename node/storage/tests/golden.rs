@@ -1,8 +1,7 @@
-//! Golden files: this version reads the files of format version 1, and still writes them byte for byte. Owns one fixed
-//! history.
+//! Golden files: this program reads the files of format version 1, and writes the same bytes. Owns a fixed history of a member.
 //!
-//! A format may change only together with its version. Then this folder stays, and `UPDATE=1 cargo test -p storage --test
-//! golden` writes a new one.
+//! A format may change only together with its version. After a change, keep the golden files of the old version; `UPDATE=1 cargo
+//! test -p storage --test golden` writes the files of the new version.
 
 #![expect(clippy::disallowed_methods, reason = "golden files are files")]
 
@@ -19,7 +18,7 @@ use memory_disk::MemoryDisk;
 use raft::{EntryId, HardState, Index, IoId, MemberId, Persist, Term};
 use storage::{Options, Recovered, Storage};
 
-/// Salt of the fixed history. A reader takes the salt from the file, so another start may use any other one.
+/// Salt of the fixed history. A reader takes the salt from the file, so a later start may use a different salt.
 const SALT: u64 = 0x5A17;
 
 fn testdata() -> PathBuf {
@@ -105,7 +104,7 @@ fn this_version_reads_the_golden_files() {
     is(&model, &open(&disk)).expect("the same state");
 }
 
-/// Compares the golden files with the offsets in `node/docs/wal_format.md`, without the crate's own decoder.
+/// Compares the golden files with the offsets in `node/docs/wal_format.md`, without using the crate's decoder.
 #[test]
 fn the_first_record_stands_where_the_document_says() {
     let segment = fs::read(testdata().join("wal/0000000000000001.wal")).expect("a golden file");

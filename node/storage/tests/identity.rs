@@ -103,7 +103,8 @@ fn entries_that_leave_a_gap_are_refused_and_nothing_is_written() {
     append(&mut storage, 2).expect("the next one");
 }
 
-/// openraft FAQ, "wiped disk": a new identity over old data would vote although it never saw that data.
+/// openraft FAQ, "wiped disk": a member that gets a new identity on top of old data could vote against votes that it no
+/// longer knows.
 #[test]
 fn an_unfinished_bootstrap_leaves_a_blank_volume() {
     for stop in 1..200 {

@@ -1,5 +1,5 @@
-//! Planted violations of the named invariants that a caller can break: each makes an assertion fail before anything is
-//! written. The other invariants are planted beside their assertions in `src`.
+//! Planted violations of the named invariants that a caller can break. Each violation makes an assertion fail before
+//! anything is written. Violations of the other invariants are planted next to the assertions in `src`.
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
@@ -10,7 +10,7 @@ use memory_disk::MemoryDisk;
 use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Persist, Term};
 use storage::{Options, Start, Storage};
 
-/// A member with a durable term, vote and first two entries.
+/// Returns a member whose term, vote and first two entries are durable.
 fn member() -> Storage {
     let mut storage = open(&MemoryDisk::new(), 1).expect("a blank disk opens").storage;
     storage.bootstrap(record(), &Start::Empty).expect("a blank volume");
@@ -87,7 +87,7 @@ fn a_planted_purge_beyond_the_snapshot_is_caught() {
     let _ = storage.purge(Index(3));
 }
 
-/// Part of `identity_is_written_once`: 0 would stand for no member.
+/// Part of `identity_is_written_once`: the member ID 0 would mean that there is no member.
 #[test]
 #[should_panic(expected = "a member ID is never 0")]
 fn a_planted_blank_volume_without_a_member_id_is_caught() {

@@ -1,5 +1,5 @@
-//! The storage crate's traits, implemented by the memory disk. Owns the rules of each operation on files, directories and
-//! locks. Does not own the bytes (`state.rs`) or the choice of faults (`lib.rs`).
+//! Implements the storage crate's traits for the memory disk. Owns the rules of each operation on files, directories and locks.
+//! Does not own the bytes (`state.rs`) or the choice of faults (`lib.rs`).
 
 use std::collections::BTreeSet;
 use std::fmt;

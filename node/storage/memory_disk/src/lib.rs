@@ -1,8 +1,8 @@
 //! A disk in memory that fails on purpose, for tests and simulators: unsynced writes are lost or torn, bits flip, space
 //! runs out, syncs fail, and the machine stops at a chosen operation.
 //!
-//! Owns the faults that a test can ask for. Does not own any randomness: the same calls with the same seeds give the same
-//! disk. A crate of its own, so that no program that ships contains it.
+//! Owns the faults that a test can request. Does not own any randomness: the same calls with the same seeds give the same disk.
+//! The disk is a separate crate, so that no shipped program contains it.
 
 mod state;
 
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::state::{Inode, State};
 
-/// A disk in memory. Clones share one disk.
+/// A disk in memory. All clones use the same disk.
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
     shared: Arc<Mutex<State>>,
@@ -29,14 +29,14 @@ impl fmt::Debug for MemoryDisk {
 }
 
 impl MemoryDisk {
-    /// An empty disk with one directory, `/`.
+    /// Creates an empty disk with one directory, `/`.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // A thread that panicked while it held the lock has failed its test already.
+        // Ignores poisoning: if a thread panicked while it held the lock, its test has already failed.
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -48,39 +48,39 @@ impl MemoryDisk {
         Self { shared: Arc::new(Mutex::new(state)) }
     }
 
-    /// Number of operations that changed something. A test that counts them can stop the machine at each of them
+    /// Number of operations that changed something. With this number, a test can stop the machine at each operation in turn
     /// ([`Self::stop_after`]).
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    /// Lets this many more operations begin. The last of them fails half-way, so that a power loss may leave any part of
-    /// it, and every later one fails without an effect.
+    /// Stops the machine after this number of further operations. The last of these operations fails half-way, so a power loss
+    /// may leave any part of its effect. Every later operation fails without an effect.
     pub fn stop_after(&self, operations: u64) {
         let mut state = self.state();
         state.stop_at = Some(state.operations + operations);
     }
 
-    /// Whether the stop that [`Self::stop_after`] asked for has happened.
+    /// Returns whether the machine has stopped as [`Self::stop_after`] requested.
     #[must_use]
     pub fn has_stopped(&self) -> bool {
         self.state().is_stopped()
     }
 
-    /// Lets this many syncs of files succeed and the next one fail. Bytes that the failed sync covered never become
-    /// durable, although reads show them until the next crash, as on ext4 and XFS.
+    /// Lets this number of syncs of files succeed, and the next sync fail. As on ext4 and XFS, the bytes that the failed sync
+    /// covered never become durable, although reads return them until the next crash.
     pub fn fail_sync_after(&self, syncs: u64) {
         self.state().syncs_to_failure = Some(syncs);
     }
 
-    /// Limits the bytes of all files together; `None` removes the limit. Only a write that would grow a file beyond the
+    /// Limits the total size of all files in bytes; `None` removes the limit. Only a write that would make the total exceed the
     /// limit fails.
     pub fn limit_bytes(&self, bytes: Option<u64>) {
         self.state().capacity = bytes;
     }
 
-    /// Bytes of all files together.
+    /// Total size of all files, in bytes.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
         self.state().used()
@@ -92,7 +92,7 @@ impl MemoryDisk {
         self.state().live.files.keys().cloned().collect()
     }
 
-    /// A file's bytes as a process sees them.
+    /// Bytes of a file, as a process sees them.
     #[must_use]
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         let state = self.state();
@@ -100,7 +100,7 @@ impl MemoryDisk {
         state.inodes.get(inode).map(|inode| inode.live.clone())
     }
 
-    /// Flips one bit, on the medium and for readers.
+    /// Flips one bit of a file, both on the medium and for readers.
     ///
     /// # Panics
     /// Panics if the file does not exist or is not longer than `offset`.
@@ -117,7 +117,7 @@ impl MemoryDisk {
         }
     }
 
-    /// Replaces a file's bytes, durably and without counting an operation; `None` removes the file.
+    /// Durably replaces the bytes of a file; `None` removes the file. This does not count as an operation.
     pub fn overwrite(&self, path: &Path, contents: Option<Vec<u8>>) {
         let mut state = self.state();
         let Some(bytes) = contents else {
@@ -132,13 +132,13 @@ impl MemoryDisk {
         state.durable.files.insert(path.to_owned(), inode);
     }
 
-    /// Kills the process while the machine keeps running: every write stays visible, durable or not. Ends all faults.
+    /// Kills the process while the machine keeps running. Every write stays visible, durable or not. All planned faults end.
     pub fn kill(&self) {
         self.state().end_life();
     }
 
-    /// Cuts the power. The seed decides, sector by sector, which unsynced writes survive; a sector that was being written
-    /// may turn to garbage. Ends all faults.
+    /// Cuts the power. The seed decides for each sector whether an unsynced write survives. A sector with an unsynced write may
+    /// also turn to garbage. All planned faults end.
     pub fn lose_power(&self, seed: u64) {
         self.state().lose_power(seed);
     }

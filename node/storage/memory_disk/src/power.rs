@@ -1,11 +1,11 @@
-//! A power loss: which unsynced writes reach the medium. Owns that choice, drawn from a seed. Does not own the contents of
+//! A power loss. Owns the choice, drawn from a seed, of the unsynced writes that reach the medium. Does not own the contents of
 //! the disk (`state.rs`).
 
 use storage::disk::SECTOR;
 
 use crate::state::{Inode, State, write_into};
 
-/// SplitMix64 (Steele, Lea, Flood 2014): good enough for choices in tests, and equal on every platform.
+/// SplitMix64 (Steele, Lea, Flood 2014). It is good enough for choices in tests, and gives the same numbers on every platform.
 struct Choice(u64);
 
 impl Choice {
@@ -27,14 +27,14 @@ impl Choice {
 enum Kept {
     Nothing,
     Everything,
-    /// Decided for each sector of each write; some sectors turn to garbage.
+    /// The choice is made for each sector of each write. Some sectors turn to garbage.
     AnySectors,
 }
 
 impl State {
     pub(crate) fn lose_power(&mut self, seed: u64) {
         let mut choice = Choice(seed);
-        // A prefix of the name changes survives, as after the replay of a journal.
+        // The oldest name changes survive and the later ones are lost, as after the replay of a journal.
         let kept = choice.below(self.pending.len() as u64 + 1) as usize;
         for change in self.pending.drain(..).take(kept) {
             self.durable.apply(&change);
@@ -68,7 +68,7 @@ impl Inode {
                         match choice.below(3) {
                             0 => {}
                             1 => write_into(&mut self.durable, offset + at, &data[at..end]),
-                            // The power failed while this sector was written, so it holds garbage.
+                            // The power failed while this sector was written, so the sector holds garbage.
                             _ => {
                                 let garbage: Vec<u8> = data[at..end].iter().map(|_| choice.next() as u8).collect();
                                 write_into(&mut self.durable, offset + at, &garbage);

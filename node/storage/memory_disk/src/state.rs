@@ -1,5 +1,6 @@
-//! Contents of the disk: bytes of files and names in directories, each as processes see them and as the medium holds them.
-//! Owns the count of operations and the stop at one of them. Does not own the effect of a power loss (`power.rs`).
+//! Contents of the disk: bytes of files and names in directories, both as processes see them and as the medium holds them. Owns
+//! the count of operations, and the stop of the machine at a chosen operation. Does not own the effect of a power loss
+//! (`power.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -32,7 +33,7 @@ pub(crate) struct Names {
     pub(crate) dirs: BTreeSet<PathBuf>,
 }
 
-/// Everything that a disk holds, and its faults.
+/// Contents of a disk, and its planned faults.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) inodes: BTreeMap<u64, Inode>,
@@ -46,15 +47,15 @@ pub(crate) struct State {
     /// Number of open handles of each inode.
     pub(crate) open: BTreeMap<u64, usize>,
     pub(crate) locks: BTreeSet<PathBuf>,
-    /// Incremented by every crash, so that a handle from before a crash no longer works.
+    /// Number of crashes so far. A handle that was opened before a crash does not work after it.
     pub(crate) life: u64,
     /// Number of operations that changed something.
     pub(crate) operations: u64,
-    /// Operation at which the machine stops.
+    /// Number of the operation at which the machine stops.
     pub(crate) stop_at: Option<u64>,
-    /// Number of syncs of files that succeed before one fails.
+    /// Number of syncs of files that succeed before a sync fails.
     pub(crate) syncs_to_failure: Option<u64>,
-    /// Largest total size of all files, bytes.
+    /// Maximum total size of all files, in bytes.
     pub(crate) capacity: Option<u64>,
 }
 
@@ -119,7 +120,7 @@ pub(crate) fn stopped() -> io::Error {
 }
 
 impl State {
-    /// Counts an operation that changes something, and decides whether the machine stops at it.
+    /// Counts an operation that changes something, and decides whether the machine stops at this operation.
     pub(crate) fn operate(&mut self) -> io::Result<Fate> {
         self.operations += 1;
         match self.stop_at {
@@ -147,7 +148,7 @@ impl State {
         }
     }
 
-    /// Drops inodes that no name, no pending change and no open file refers to.
+    /// Drops inodes to which no name, no pending change and no open file refers.
     pub(crate) fn forget_unnamed(&mut self) {
         let mut seen: BTreeSet<u64> = self.live.files.values().chain(self.durable.files.values()).copied().collect();
         seen.extend(self.open.keys());
@@ -165,7 +166,7 @@ impl State {
         self.inodes.get_mut(&inode).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Ends every process: locks and open files go, and faults end.
+    /// Ends every process: releases all locks, closes all files, and ends all planned faults.
     pub(crate) fn end_life(&mut self) {
         self.life += 1;
         self.locks.clear();

@@ -1,5 +1,5 @@
-//! Bytes around a snapshot's payload: a header before it, checksums after it. Owns their layout. Does not own any file
-//! (`read.rs`, `write.rs`).
+//! Bytes around a snapshot's payload: a header before the payload, and checksums after it. Owns the layout of header
+//! and checksums. Does not own any file (`read.rs`, `write.rs`).
 //!
 //! ```text
 //! offset size  header, padded with zeros to a multiple of 4096
@@ -34,7 +34,7 @@ use crate::codec::{DecodeError, EncodeError, Reader, put_snapshot_meta};
 use crate::disk::SECTOR;
 use crate::snapshot::info::SnapshotOrigin;
 
-/// Payload bytes that one checksum covers.
+/// Number of payload bytes that one checksum covers.
 pub const CHUNK_BYTES: usize = 1024 * 1024;
 const _: () =
     assert!(0 < CHUNK_BYTES && CHUNK_BYTES <= u32::MAX as usize, "the trailer holds the chunk's length as u32");
@@ -43,19 +43,19 @@ const MAGIC: &[u8; 8] = b"RAFTSNAP";
 const DONE: &[u8; 8] = b"SNAPDONE";
 pub(super) const VERSION: u32 = 1;
 const CRC: Range<usize> = 8..12;
-/// Bytes of the header before the meta.
+/// Number of bytes of the header before the meta.
 pub(super) const FIXED_SIZE: usize = 32;
 const _: () = assert!(MAGIC.len() == CRC.start && CRC.end + 4 + 8 + 1 + 3 + 4 == FIXED_SIZE, "the fields leave no gap");
-/// Alignment of the payload's first byte.
+/// The payload starts at a multiple of this number of bytes.
 pub(super) const HEADER_ALIGN: usize = 4096;
 const _: () = assert!(HEADER_ALIGN.is_multiple_of(SECTOR), "header and payload share no sector");
-/// Bytes of the trailer after the chunks' checksums.
+/// Number of bytes of the trailer, which follows the chunks' checksums.
 pub(super) const TRAILER_SIZE: usize = 32;
-/// Bytes of the trailer that its checksum covers.
+/// Number of bytes of the trailer that the trailer's checksum covers.
 const TRAILER_SUMMED: usize = 20;
 const _: () = assert!(TRAILER_SUMMED == 8 + 3 * 4, "the fields leave no gap");
 const _: () = assert!(TRAILER_SUMMED + 4 + DONE.len() == TRAILER_SIZE, "the fields leave no gap");
-/// Bytes of the largest meta that is read or written.
+/// Maximum number of bytes of a meta that is read or written.
 const META_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The header before the payload.
@@ -93,7 +93,8 @@ impl Header {
         Ok(bytes)
     }
 
-    /// Length of the header with its meta, read from the fixed part; `None` if no snapshot starts like that.
+    /// Length of the header including the meta, read from the header's fixed part; `None` if the bytes are not the
+    /// start of a snapshot.
     pub(super) fn size(fixed: &[u8; FIXED_SIZE]) -> Option<usize> {
         let mut length = [0; 4];
         length.copy_from_slice(&fixed[FIXED_SIZE - 4..]);
@@ -101,26 +102,26 @@ impl Header {
         (fixed.starts_with(MAGIC) && length <= META_BYTES_MAX).then_some(FIXED_SIZE + length)
     }
 
-    /// Format version, read from the fixed part.
+    /// Format version, read from the header's fixed part.
     pub(super) fn version(fixed: &[u8; FIXED_SIZE]) -> u32 {
         let mut version = [0; 4];
         version.copy_from_slice(&fixed[CRC.end..CRC.end + 4]);
         u32::from_le_bytes(version)
     }
 
-    /// Offset of the payload, from the length of the header with its meta.
+    /// Offset of the payload in the file. `size` is the length of the header including the meta.
     pub(super) fn payload_offset(size: usize) -> u64 {
         size.next_multiple_of(HEADER_ALIGN) as u64
     }
 
-    /// Checksum of the header, which the trailer repeats.
+    /// Checksum of the header. The trailer repeats this checksum.
     pub(super) fn crc(header: &[u8]) -> u32 {
         let mut crc = [0; 4];
         crc.copy_from_slice(&header[CRC]);
         u32::from_le_bytes(crc)
     }
 
-    /// Reads the header with its meta, without padding.
+    /// Decodes a header including the meta. `header` must not include the padding.
     pub(super) fn decode(header: &[u8]) -> Result<Self, DecodeError> {
         if header.len() < FIXED_SIZE || Self::crc(header) != checksum::of(&header[CRC.end..]) {
             return Err(DecodeError::Malformed("snapshot header"));
@@ -167,7 +168,7 @@ impl Trailer {
         bytes
     }
 
-    /// Asserts this invariant, because otherwise a reader would hand out bytes that no checksum covers.
+    /// Asserts that every chunk has a checksum. Otherwise a reader could return unverified bytes.
     fn every_chunk_has_a_checksum(&self) {
         assert_ne!(self.chunk_bytes, 0, "a chunk holds bytes");
         assert_eq!(
@@ -178,7 +179,8 @@ impl Trailer {
         );
     }
 
-    /// Length of the chunks' checksums, read from the file's last bytes; `None` if those are no trailer.
+    /// Number of bytes of all chunk checksums, read from the file's last bytes; `None` if the last bytes are not a
+    /// trailer.
     pub(super) fn chunk_table_size(fixed: &[u8; TRAILER_SIZE]) -> Option<u64> {
         let mut reader = Reader::new(Bytes::copy_from_slice(fixed));
         let payload_bytes = reader.u64().ok()?;
@@ -189,7 +191,7 @@ impl Trailer {
         payload_bytes.div_ceil(u64::from(chunk_bytes)).checked_mul(4)
     }
 
-    /// Reads the chunks' checksums and the trailer after them.
+    /// Decodes the chunks' checksums and the trailer that follows them.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let malformed = DecodeError::Malformed("snapshot trailer");
         let table = bytes.len().checked_sub(TRAILER_SIZE).ok_or(malformed)?;

@@ -1,4 +1,4 @@
-//! Description of a snapshot and the errors of snapshots. Owns these types, which the modules beside it share.
+//! Description of a snapshot, and errors of snapshots. Owns these types, which the other modules of `snapshot` share.
 
 use raft::{Index, SnapshotMeta};
 
@@ -8,9 +8,9 @@ use crate::error::{Damage, StorageError};
 /// Source of a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SnapshotOrigin {
-    /// This member took it of its own state, so its log reaches the snapshot's last entry.
+    /// This member took the snapshot of its own state, so the member's log reaches the snapshot's last entry.
     Taken,
-    /// Another member or a backup sent it. It replaces state and log.
+    /// The snapshot came from another member or a backup. When installed, it replaces the state and the log.
     Received,
 }
 
@@ -19,7 +19,7 @@ pub enum SnapshotOrigin {
 pub struct SnapshotInfo {
     /// Last entry, time and configuration that the snapshot covers.
     pub meta: SnapshotMeta,
-    /// Length of the payload, bytes.
+    /// Length of the payload, in bytes.
     pub bytes: u64,
     /// CRC32C of the payload.
     pub crc32c: u32,
@@ -30,30 +30,30 @@ pub struct SnapshotInfo {
 /// Why a snapshot was not written, received or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// The disk failed; see [`StorageError`] for what to do.
+    /// The disk failed. The variant of [`StorageError`] says what to do.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// The bytes on disk are not those that were written.
+    /// The bytes on disk differ from the bytes that were written.
     #[error("{0}: take another snapshot, or replace this member")]
     Damaged(Damage),
-    /// The received bytes are not those that the sender offered. They were removed.
+    /// The received bytes differ from the bytes that the sender offered. The received bytes were removed.
     #[error(
         "{bytes} bytes with crc32c {crc32c:08x} were received, {expected_bytes} with {expected_crc32c:08x} were offered"
     )]
     NotAsOffered {
-        /// Length of the received payload, bytes.
+        /// Length of the received payload, in bytes.
         bytes: u64,
         /// Checksum of the received payload.
         crc32c: u32,
-        /// Length of the offered payload, bytes.
+        /// Length of the offered payload, in bytes.
         expected_bytes: u64,
         /// Checksum of the offered payload.
         expected_crc32c: u32,
     },
-    /// The snapshot never existed or was removed.
+    /// The snapshot does not exist, or was removed.
     #[error("there is no snapshot that ends at, or reaches, index {index}")]
     Missing {
-        /// Last index of the missing snapshot.
+        /// Index at which the missing snapshot must end, or that it must reach.
         index: Index,
     },
 }

@@ -1,4 +1,4 @@
-//! Reading a snapshot. Owns one open file, and the rule that every byte that is handed out has been checked.
+//! Reads a snapshot. Owns one open file, and the rule that a reader returns only bytes whose checksum was verified.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub struct SnapshotReader {
     payload_offset: u64,
     /// Number of the next chunk.
     next: usize,
-    /// Checked bytes that [`io::Read`] has not handed out yet.
+    /// Verified bytes that [`io::Read`] has not returned yet.
     rest: Bytes,
 }
 
@@ -55,7 +55,7 @@ impl SnapshotReader {
         read_exact_at(&*file, end, &mut fixed).map_err(failed)?;
         let table = Trailer::chunk_table_size(&fixed).filter(|table| *table <= end);
         let start = table.map(|table| end - table).ok_or_else(|| damaged(end, DamageKind::Checksum))?;
-        // The size of the file bounds this buffer.
+        // The size of the file limits the size of this buffer.
         let mut bytes = vec![0; (size - start) as usize];
         read_exact_at(&*file, start, &mut bytes).map_err(failed)?;
         let trailer = Trailer::decode(&bytes).map_err(|_| damaged(end, DamageKind::Checksum))?;
@@ -74,7 +74,7 @@ impl SnapshotReader {
         &self.info
     }
 
-    /// Reads and checks the next chunk of the payload; `None` at its end.
+    /// Reads and verifies the next chunk of the payload. Returns `None` at the end of the payload.
     ///
     /// # Errors
     /// Returns [`SnapshotError`] if the chunk cannot be read or is damaged.
@@ -82,7 +82,7 @@ impl SnapshotReader {
         let Some(&expected) = self.trailer.chunks.get(self.next) else { return Ok(None) };
         let chunk_bytes = u64::from(self.trailer.chunk_bytes);
         let from = self.next as u64 * chunk_bytes;
-        // A chunk's length is a u32, so this fits a usize.
+        // The cast loses nothing, because the length of a chunk is a u32.
         let mut chunk = vec![0; (self.trailer.payload_bytes - from).min(chunk_bytes) as usize];
         let offset = self.payload_offset + from;
         let read = read_exact_at(&*self.file, offset, &mut chunk);

@@ -1,5 +1,5 @@
-//! Writing a snapshot: draft, checksums, sync, and only then its name. Owns a draft until it is complete. An incomplete
-//! draft removes its file when it is dropped.
+//! Writes a snapshot: first a draft with checksums, then a sync, and only then the final name. Owns a draft until the draft is
+//! complete. Dropping an incomplete draft removes its file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::snapshot::Snapshots;
 use crate::snapshot::format::{CHUNK_BYTES, HEADER_ALIGN, Header, Trailer};
 use crate::snapshot::info::{SnapshotError, SnapshotInfo, SnapshotOrigin};
 
-/// Bytes of a draft that are synced at a time, so that a sync of the log never waits for a whole snapshot.
+/// Number of bytes after which a draft is synced, so that a sync of the log never waits for a whole snapshot.
 const SYNC_BYTES: u64 = 8 * 1024 * 1024;
 
 #[derive(Debug)]
@@ -28,12 +28,12 @@ struct Draft {
     /// Bytes written since the last sync.
     unsynced: u64,
     header_crc: u32,
-    /// Payload bytes that are not written yet, less than a chunk.
+    /// Payload bytes that are not written yet. Always less than a chunk.
     pending: Vec<u8>,
     payload_bytes: u64,
     payload_crc: u32,
     chunks: Vec<u32>,
-    /// Whether the file stays when the draft is dropped.
+    /// True if the file stays when the draft is dropped.
     is_complete: bool,
 }
 
@@ -110,7 +110,7 @@ impl Draft {
         Ok(())
     }
 
-    /// Ends the payload and makes the draft durable.
+    /// Writes the end of the payload and the checksums, and makes the draft durable.
     fn seal(&mut self) -> Result<SnapshotInfo, StorageError> {
         debug_assert!(!self.is_complete, "a draft has one trailer");
         if !self.pending.is_empty() {
@@ -137,13 +137,13 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.is_complete {
-            // An error is ignored, because the next start removes all drafts.
+            // The error is ignored, because the next start removes all drafts.
             let _ = self.snapshots.0.disk.remove(&self.path);
         }
     }
 }
 
-/// Error of a write to a draft. It is not final, because nothing durable depends on a draft.
+/// Error of a write to a draft. The error is not final, because nothing durable depends on a draft.
 fn refused(path: &Path, error: io::Error) -> StorageError {
     if is_full(&error) {
         StorageError::Full { path: path.to_owned() }
@@ -152,7 +152,7 @@ fn refused(path: &Path, error: io::Error) -> StorageError {
     }
 }
 
-/// Writes a snapshot of the member's own state. If it is dropped before [`SnapshotWriter::finish`], no snapshot is left.
+/// Writes a snapshot of the member's own state. If the writer is dropped before [`SnapshotWriter::finish`], no snapshot is left.
 #[derive(Debug)]
 pub struct SnapshotWriter(Draft);
 
@@ -185,10 +185,10 @@ impl SnapshotWriter {
         Ok(self.0.write(bytes)?)
     }
 
-    /// Makes the snapshot durable and gives it its name. Removes the oldest snapshots beyond the number to keep.
+    /// Makes the snapshot durable under its final name. Removes the oldest snapshots beyond the number to keep.
     ///
     /// # Errors
-    /// Returns [`SnapshotError`] if the snapshot was not made durable. Its draft was removed.
+    /// Returns [`SnapshotError`] if the snapshot was not made durable. The draft was removed.
     pub fn finish(mut self) -> Result<SnapshotInfo, SnapshotError> {
         let info = self.0.seal()?;
         self.0.snapshots.publish(&self.0.path, &info)?;
@@ -208,7 +208,7 @@ impl io::Write for SnapshotWriter {
     }
 }
 
-/// Receives a snapshot. If it is dropped before [`SnapshotReceiver::finish`], no snapshot is left.
+/// Receives a snapshot. If the receiver is dropped before [`SnapshotReceiver::finish`], no snapshot is left.
 #[derive(Debug)]
 pub struct SnapshotReceiver(Draft);
 
@@ -221,7 +221,7 @@ impl SnapshotReceiver {
         Ok(self.0.write(bytes)?)
     }
 
-    /// Bytes of the payload that were received so far.
+    /// Number of payload bytes received so far.
     #[must_use]
     pub fn received(&self) -> u64 {
         self.0.payload_bytes + self.0.pending.len() as u64
@@ -231,7 +231,7 @@ impl SnapshotReceiver {
     /// ([`crate::Storage::install_snapshot`]) or starts a new member ([`crate::Start::Snapshot`]).
     ///
     /// # Errors
-    /// Returns [`SnapshotError`] if the payload differs from the offer or was not made durable. Its draft was removed.
+    /// Returns [`SnapshotError`] if the payload differs from the offer or was not made durable. The draft was removed.
     pub fn finish(mut self, expected_bytes: u64, expected_crc32c: u32) -> Result<SnapshotInfo, SnapshotError> {
         let info = self.0.seal()?;
         if (info.bytes, info.crc32c) != (expected_bytes, expected_crc32c) {
@@ -241,10 +241,10 @@ impl SnapshotReceiver {
         Ok(self.keep(info))
     }
 
-    /// Same as [`Self::finish`], for a payload that the caller has verified by other means.
+    /// Does the same as [`Self::finish`], for a payload that the caller has verified by other means.
     ///
     /// # Errors
-    /// Returns [`SnapshotError`] if the payload was not made durable. Its draft was removed.
+    /// Returns [`SnapshotError`] if the payload was not made durable. The draft was removed.
     pub fn finish_verified(mut self) -> Result<SnapshotInfo, SnapshotError> {
         let info = self.0.seal()?;
         Ok(self.keep(info))

@@ -1,5 +1,5 @@
-//! Opening a directory: whose it is, and what its files mean together. Owns these conclusions, which
-//! `node/docs/wal_format.md` lists. Does not own writes after the start (`storage.rs`).
+//! Opens a directory: finds out which member and cluster the directory belongs to, and what its files mean together.
+//! Owns these conclusions, which `node/docs/wal_format.md` lists. Does not own writes after the start (`storage.rs`).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ struct Opened {
     quarantined: Vec<Damage>,
 }
 
-/// See [`Storage::open`].
+/// Implements [`Storage::open`].
 pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<Recovered, OpenError> {
     disk.create_dir(dir).map_err(Failure::of("create", dir))?;
     let lock_path = dir.join(LOCK);
@@ -41,7 +41,7 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
     };
     let latch = Latch::new(options.on_failure.clone());
     let identity = identify(&*disk, dir, &options, &latch)?;
-    // The names may be in a cache only, and no write may depend on a name that a power loss can remove.
+    // The names of files may be in a cache only, and no write may depend on a name that a power loss can remove.
     disk.sync_dir(dir).map_err(Failure::of("sync", dir))?;
     let opened = match &identity {
         Identity { removed: Some(_), .. } => Ok(read_removed(&disk, dir, &options, &latch, &identity)),
@@ -75,7 +75,7 @@ fn with_identity(error: OpenError, identity: &Identity) -> OpenError {
     }
 }
 
-/// Error of a start in which a write failed.
+/// Converts the error of a write during a start.
 fn at_start(error: StorageError, path: &Path) -> OpenError {
     match error {
         StorageError::Failed(failure) | StorageError::Refused(failure) => OpenError::Failed(failure),
@@ -114,14 +114,14 @@ fn identify(disk: &dyn Disk, dir: &Path, options: &Options, latch: &Latch) -> Re
     Ok(identity)
 }
 
-/// A removed member's volume: nothing in it is read or changed.
+/// Opens the volume of a removed member. Nothing in the volume is read or changed.
 fn read_removed(disk: &Arc<dyn Disk>, dir: &Path, options: &Options, latch: &Latch, identity: &Identity) -> Opened {
     let (snap_dir, kept) = (dir.join(SNAPSHOTS), options.snapshots_kept);
     let snapshots = Snapshots::none(disk.clone(), snap_dir, identity.member, kept, latch.clone());
     Opened { member: None, snapshots, raft: Restored::default(), snapshot: None, quarantined: Vec::new() }
 }
 
-/// A blank volume: what an unfinished bootstrap left in it is removed.
+/// Opens a blank volume, and removes the files that an unfinished bootstrap left in it.
 fn read_blank(
     disk: &Arc<dyn Disk>,
     dir: &Path,
@@ -144,7 +144,7 @@ fn read_blank(
     Ok(opened)
 }
 
-/// A member's volume.
+/// Opens the volume of a member: reads its files and checks that they fit together.
 fn read_member(
     disk: &Arc<dyn Disk>,
     dir: &Path,
@@ -168,7 +168,7 @@ fn read_member(
     match reaches(&meta, first, wal.last(), &entries) {
         Reach::Whole => {}
         Reach::Lacks if origin == SnapshotOrigin::Received => {
-            // A crash interrupted an installation between its two steps.
+            // A crash interrupted the installation of a snapshot between its two steps.
             wal.reset(meta.last).map_err(|e| at_start(e, &wal_dir))?;
             entries.clear();
             first = meta.last.index.next();
@@ -177,7 +177,8 @@ fn read_member(
             return Err(damaged(wal_dir, DamageKind::LogEndsBeforeSnapshot { snapshot: meta.last.index }));
         }
         Reach::Gap => {
-            // If a snapshot is unreadable, its damage is the cause of the gap, so that is reported.
+            // If a snapshot is unreadable, its damage is the cause of the gap. The damage is reported in place of the
+            // gap.
             let gap = damaged(wal_dir, DamageKind::Gap { first, snapshot: meta.last.index });
             let unreadable = unreadable.into_iter().next();
             return Err(unreadable.map_or(gap, |damage| OpenError::Damaged { identity: None, damage }));
@@ -203,7 +204,7 @@ enum Reach {
     Whole,
     /// The log lacks the snapshot's last entry.
     Lacks,
-    /// Entries between snapshot and log are missing.
+    /// Entries between the snapshot and the log are missing.
     Gap,
 }
 
@@ -216,7 +217,7 @@ fn reaches(meta: &SnapshotMeta, first: Index, last: EntryId, entries: &[Entry]) 
         return Reach::Lacks;
     }
     let held = entries.iter().find(|entry| entry.id.index == at).map(|entry| entry.id);
-    // The term of the entry before the first one is unknown, unless the log is empty.
+    // The term of the entry before the log's first entry is unknown, unless the log is empty.
     let known = held.or((entries.is_empty() && last.index == at).then_some(last));
     match known {
         Some(id) if id != meta.last => Reach::Lacks,

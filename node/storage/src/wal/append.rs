@@ -1,5 +1,5 @@
-//! One batch, one commit frame, one sync. Owns the order of a write and the rule that entries follow each other. Does
-//! not own the bytes of a batch (`record.rs`).
+//! Writes a batch of entries with one commit frame and one sync. Owns the order of the steps, and the rule that entries follow
+//! each other without a gap. Does not own the bytes of a batch (`record.rs`).
 
 use raft::{Entry, EntryId, Index};
 
@@ -9,12 +9,12 @@ use crate::wal::Wal;
 use crate::wal::record::{self, Place};
 use crate::wal::segment::{self, HEADER_SIZE};
 
-/// Bytes of the largest buffer that is kept after the write of a batch.
+/// Maximum size in bytes of a buffer that is kept after a batch is written.
 const SCRATCH_KEPT: usize = 4 * 1024 * 1024;
 
 impl Wal {
-    /// Makes entries durable, all or none. They are consecutive, or go back to an index that the log already holds; the
-    /// entries from that index on are then superseded.
+    /// Makes all of the entries durable, or none of them. Each entry has the next index, or an index that the log already holds.
+    /// In the second case the new entry supersedes the old entries at and above its index.
     pub(crate) fn append(&mut self, entries: &[&Entry]) -> Result<(), StorageError> {
         self.latch.check()?;
         if entries.is_empty() {
@@ -33,7 +33,7 @@ impl Wal {
         self.write(entries, size)
     }
 
-    /// Makes sure that `needed` bytes after the last batch exist.
+    /// Extends the active segment until `needed` bytes exist after the last batch.
     fn extend(&mut self, needed: u64) -> Result<(), StorageError> {
         let (Some(active), Some(segment)) = (self.active.as_mut(), self.segments.last()) else {
             unreachable!("a batch is written to an active segment")
@@ -50,7 +50,7 @@ impl Wal {
             }
             Err(e) if is_full(&e) => {
                 let full = StorageError::Full { path: segment.path.clone() };
-                // Removing the spare file frees space, too; it may be all that a purge freed.
+                // Removing the spare file frees space, too. The spare file may be all the space that a purge has freed.
                 let Some(spare) = self.spare.take() else { return Err(full) };
                 self.latch.guard("remove", &spare, self.disk.remove(&spare))?;
                 self.latch.guard("sync", &self.dir, self.disk.sync_dir(&self.dir))?;
@@ -74,9 +74,9 @@ impl Wal {
 
         let end = place.offset + self.scratch.len() as u64;
         let next = Place { salt: place.salt, number: place.number + 1, offset: end, chain };
-        // The presence of the next open frame shows to a later start that the batch before it was synced. The frame itself
-        // is not synced: the system most likely writes it back before the batch can be damaged, and without it a damaged
-        // last batch looks like a torn one.
+        // The open frame of the next batch shows to a later start that the batch before the frame was synced. The frame itself is
+        // not synced, because the system most likely writes the frame back before the batch can be damaged. If the frame is
+        // missing, a damaged last batch looks like a torn batch.
         self.latch.guard("write", path, active.file.write_at(end, &record::open_frame(next)))?;
 
         segment.end = end;
@@ -95,13 +95,13 @@ impl Wal {
 fn stored_length(entry: &Entry) -> usize {
     match crate::codec::payload_parts(&entry.payload) {
         Ok((_, body)) => body.len(),
-        // The encoder refuses this entry.
+        // The size does not matter, because the encoder refuses this entry.
         Err(_) => 0,
     }
 }
 
-/// Asserts this invariant: an entry's term is at least that of the entry before it, because a leader appends with its own
-/// term, and terms only grow (Raft thesis, figure 3.2).
+/// Asserts that an entry's term is at least the term of the entry before it. A leader appends entries with its own term, and
+/// terms only grow (Raft thesis, figure 3.2).
 fn terms_never_decrease(before: EntryId, entry: EntryId) {
     assert!(
         entry.index != before.index.next() || entry.term >= before.term,

@@ -1,5 +1,5 @@
-//! Frames inside a segment: the open frame of a batch, its records, its commit frame. Owns layout and the checksum chain.
-//! Does not own the places of batches (`segment.rs`).
+//! Frames inside a segment: the open frame of a batch, the batch's records, and the batch's commit frame. Owns the layout and the
+//! checksum chain. Does not own the places of batches (`segment.rs`).
 //!
 //! Every frame starts with 40 bytes; numbers are little-endian.
 //!
@@ -16,9 +16,11 @@
 //!                                                               40    n  payload, then 0 up to a multiple of 8
 //! ```
 //!
-//! A fourth kind, 0xE1, is an open frame with a segment's number in place of a batch's: the log continues in that segment.
+//! A fourth kind of frame, 0xE1, has the layout of an open frame but holds the number of a segment instead of a batch: the log
+//! continues in the segment with this number.
 //!
-//! "Chained" means: seeded with the checksum of the frame before. An open frame's checksum seeds the first record.
+//! "Chained" means that the checksum is seeded with the checksum of the frame before. The checksum of the open frame seeds the
+//! checksum of the first record.
 
 use std::ops::Range;
 
@@ -41,14 +43,14 @@ const COUNT: Range<usize> = TERM;
 const TIME: Range<usize> = 24..32;
 const OFFSET: Range<usize> = TIME;
 const KIND: usize = 32;
-/// Bytes of every frame before its payload.
+/// Number of bytes of a frame without its payload.
 pub(crate) const FRAME_SIZE: usize = 40;
 const _: () = assert!(FRAME_SIZE.is_multiple_of(8), "alignment keeps a frame's numbers inside one sector");
 const _: () = assert!(SECTOR.is_multiple_of(8), "a record never starts inside the last seven bytes of a sector");
 const _: () = assert!(CRC.end == LEN.start && LEN.end == INDEX.start && INDEX.end == TERM.start, "no field overlaps");
 const _: () = assert!(TERM.end == TIME.start && TIME.end == KIND && KIND + 8 == FRAME_SIZE, "no field overlaps");
 
-/// Frame kinds, other than all payload kinds, which records carry in the same place.
+/// Kinds of frames. They differ from all payload kinds, which records hold at the same offset.
 const OPEN: u8 = 0xA1;
 const COMMIT: u8 = 0xC1;
 const CONTINUED: u8 = 0xE1;
@@ -62,9 +64,9 @@ pub(crate) struct Place {
     pub(crate) salt: u64,
     /// Number of the batch.
     pub(crate) number: u64,
-    /// Offset of its open frame in the segment; a multiple of [`SECTOR`].
+    /// Offset of the batch's open frame in the segment. A multiple of [`SECTOR`].
     pub(crate) offset: u64,
-    /// The chain before the batch.
+    /// Checksum chain before the batch.
     pub(crate) chain: u32,
 }
 
@@ -73,18 +75,19 @@ pub(crate) struct Place {
 pub(crate) struct Fault {
     /// Offset of the first frame that does not belong to the batch.
     pub(crate) offset: u64,
-    /// [`DamageKind::Checksum`] if the frame may have been written in part only; any other kind was written like that.
+    /// [`DamageKind::Checksum`] if the frame may have been written only in part. A frame with any other kind of damage was
+    /// written whole.
     pub(crate) kind: DamageKind,
 }
 
-/// A batch as read back.
+/// A batch that was read from a segment.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RecoveredBatch {
     /// Entries, in the order in which they were written.
     pub(crate) entries: Vec<Entry>,
     /// Offset at which the next batch starts.
     pub(crate) end: u64,
-    /// The chain after the batch.
+    /// Checksum chain after the batch.
     pub(crate) chain: u32,
 }
 
@@ -99,7 +102,7 @@ fn half(bytes: &[u8], at: Range<usize>) -> u32 {
     word(bytes, at) as u32
 }
 
-/// Rounds up to a multiple of `unit`, a power of two.
+/// Rounds up to a multiple of `unit`, which must be a power of two.
 pub(crate) fn round_up(value: usize, unit: usize) -> usize {
     debug_assert!(unit.is_power_of_two(), "{unit} is no power of two");
     (value + unit - 1) & !(unit - 1)
@@ -110,8 +113,8 @@ pub(crate) fn open_frame(place: Place) -> [u8; FRAME_SIZE] {
     place_frame(OPEN, place)
 }
 
-/// Encodes the frame after the last batch of a segment that another segment continues; `place.number` is the number of that
-/// other segment.
+/// Encodes the frame that follows the last batch of a segment when the log continues in another segment. `place.number` is the
+/// number of the other segment.
 pub(crate) fn continued_frame(place: Place) -> [u8; FRAME_SIZE] {
     place_frame(CONTINUED, place)
 }
@@ -129,12 +132,13 @@ fn place_frame(kind: u8, place: Place) -> [u8; FRAME_SIZE] {
     frame
 }
 
-/// Reads the number of the batch whose open frame stands at `offset` of a segment with this salt; `None` if none does.
+/// Returns the number of the batch whose open frame is at `offset` in a segment with this salt. Returns `None` if there is no
+/// open frame at `offset`.
 pub(crate) fn opens(segment: &[u8], salt: u64, offset: u64) -> Option<u64> {
     place_frame_at(segment, OPEN, salt, offset)
 }
 
-/// Reads the number of the segment that the log continues in, if a frame at `offset` names one.
+/// Returns the number of the segment in which the log continues, if a frame at `offset` names a segment.
 pub(crate) fn continued_in(segment: &[u8], salt: u64, offset: u64) -> Option<u64> {
     place_frame_at(segment, CONTINUED, salt, offset)
 }
@@ -150,13 +154,13 @@ fn frame_at(segment: &[u8], at: usize) -> Option<&[u8]> {
     segment.get(at..at.checked_add(FRAME_SIZE)?)
 }
 
-/// Bytes of a batch, with padding.
+/// Number of bytes of an encoded batch with its padding.
 pub(crate) fn batch_size(payload_lengths: impl Iterator<Item = usize>) -> usize {
     let records: usize = payload_lengths.map(|length| FRAME_SIZE + round_up(length, 8)).sum();
     round_up(FRAME_SIZE + records + FRAME_SIZE, SECTOR)
 }
 
-/// Replaces the contents of `into` by an encoded batch, and returns the chain after it.
+/// Replaces the contents of `into` by an encoded batch, and returns the checksum chain after the batch.
 ///
 /// # Errors
 /// Returns [`codec::EncodeError`] if an entry exceeds a limit of the format.
@@ -175,7 +179,7 @@ pub(crate) fn encode_batch<'a>(
         let start = into.len();
         let mut head = [0; FRAME_SIZE];
         debug_assert!(body.len() <= codec::PAYLOAD_BYTES_MAX, "a start would take a longer record for a torn one");
-        // The limit of payloads is far below 2^32.
+        // The cast loses nothing, because the length limit of payloads is far below 2^32.
         head[LEN].copy_from_slice(&(body.len() as u32).to_le_bytes());
         head[INDEX].copy_from_slice(&entry.id.index.0.to_le_bytes());
         head[TERM].copy_from_slice(&entry.id.term.0.to_le_bytes());
@@ -223,7 +227,7 @@ pub(crate) fn decode_batch(segment: &[u8], place: Place) -> Result<RecoveredBatc
     decode_frames(bytes.ok_or(Fault { offset: place.offset, kind: DamageKind::Checksum })?, place)
 }
 
-/// Reads the batch at the start of `bytes`, which stand at `place` of a segment.
+/// Reads the batch at the start of `bytes`. In the segment, the bytes start at `place`.
 fn decode_frames(bytes: &[u8], place: Place) -> Result<RecoveredBatch, Fault> {
     let fault = |at: usize| Fault { offset: place.offset + at as u64, kind: DamageKind::Checksum };
     let absurd = |at: usize, what| Fault { offset: place.offset + at as u64, kind: DamageKind::Contents(what) };
@@ -253,7 +257,7 @@ fn decode_frames(bytes: &[u8], place: Place) -> Result<RecoveredBatch, Fault> {
             }
             return Ok(RecoveredBatch { entries, end: place.offset + round_up(end, SECTOR) as u64, chain });
         }
-        // A copy, so that a small entry does not keep the whole segment in memory.
+        // The payload is copied, so that a small entry does not keep the whole segment in memory.
         let body = Bytes::copy_from_slice(&whole[FRAME_SIZE..FRAME_SIZE + length]);
         let payload =
             codec::payload_from(whole[KIND], body).map_err(|_| absurd(at, "a record that this version cannot read"))?;

@@ -1,12 +1,14 @@
-//! Reading the log back. Owns the distinction between a torn tail and damage. Changes nothing on disk before it is made.
+//! Reads the log at a start. Owns the distinction between a torn tail and damage. Nothing on disk is changed before this
+//! distinction is made.
 //!
-//! Only the last batch of the last segment can be torn, because a batch is written only after the one before it was
-//! synced, and a segment is created only after the last batch of the one before. So bytes that do not match are
+//! Only the last batch of the last segment can be torn, because a batch is written only after the batch before it was synced, and
+//! a segment is created only after the last batch of the segment before it was synced. Therefore bytes that do not match their
+//! checksum are
 //!
-//! - **damage** in any segment except the last, and in the last one if an open frame of a later batch follows them, because
-//!   that frame was written after the sync of the batch that does not match;
-//! - **a torn tail** otherwise: no byte from that place on was ever acknowledged, and none is read again (the next segment
-//!   names the place before it as the end).
+//! - **damage** in any segment except the last. In the last segment they are damage if an open frame of a later batch follows
+//!   them, because the open frame was written after the sync of the batch that does not match;
+//! - **a torn tail** otherwise. No byte of a torn tail was ever acknowledged, and no byte of it is read again, because the next
+//!   segment's header names the end of the last whole batch as the place where the log continues.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -20,13 +22,13 @@ use crate::wal::record::{self, Place};
 use crate::wal::segment::{self, DRAFT, HEADER_SIZE, Header, Previous, SPARE, Segment};
 use crate::wal::{Wal, WalOptions};
 
-/// A log as read back.
+/// A log that was read at a start.
 #[derive(Debug)]
 pub(crate) struct RecoveredLog {
     pub(crate) wal: Wal,
     /// Entries with consecutive indexes.
     pub(crate) entries: Vec<Entry>,
-    /// First index of the log; that of the next entry if the log is empty.
+    /// First index of the log. If the log is empty, index of the next entry.
     pub(crate) first: Index,
 }
 
@@ -35,7 +37,8 @@ fn damaged(path: &Path, offset: u64, kind: DamageKind) -> OpenError {
 }
 
 impl Wal {
-    /// Creates the log of a member that joins a cluster: empty, after `base`. Removes what an unfinished bootstrap left.
+    /// Creates the empty log of a member that joins a cluster. The first entry will follow `base`. Removes files that an
+    /// unfinished bootstrap left.
     pub(crate) fn create(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -65,7 +68,7 @@ impl Wal {
         Ok(wal)
     }
 
-    /// Reads the log back.
+    /// Reads the log of a directory.
     pub(crate) fn recover(
         disk: Arc<dyn Disk>,
         dir: PathBuf,
@@ -84,8 +87,7 @@ impl Wal {
         }
         let LogReader { segments, entries, last, next_batch, first } = reader;
 
-        // The last batch may be in the cache only, because the process before this one may have died between write and
-        // sync.
+        // The last batch may be in a cache only, because the previous process may have died between the write and the sync.
         if let Some(newest) = segments.last() {
             let file = disk.open(&newest.path).map_err(Failure::of("open", &newest.path))?;
             file.sync().map_err(Failure::of("sync", &newest.path))?;
@@ -121,8 +123,8 @@ impl Wal {
     }
 }
 
-/// Reads the headers of the segments that hold the log, oldest first. Walks from the newest segment back to one that starts
-/// the log anew or whose predecessor was purged.
+/// Reads the headers of the segments that hold the log, and returns them oldest first. Walks from the newest segment back to a
+/// segment that starts the log anew or whose predecessor was purged.
 fn walk_back(
     disk: &dyn Disk,
     dir: &Path,
@@ -224,7 +226,7 @@ impl LogReader {
         Ok(())
     }
 
-    /// Adds an entry; one at or below the last index supersedes everything from there on.
+    /// Adds an entry. An entry at or below the last index supersedes the old entries at and above its index.
     fn push(&mut self, entry: Entry) -> Result<(), DamageKind> {
         let index = entry.id.index;
         if index == Index(0) || index > self.last.index.next() {
@@ -232,7 +234,7 @@ impl LogReader {
         }
         match self.entries.first() {
             Some(first) if index > first.id.index => {
-                // The entries are consecutive and in memory, so the difference fits a usize.
+                // The cast loses nothing, because the entries between the two indexes are in memory.
                 self.entries.truncate((index.0 - first.id.index.0) as usize);
             }
             _ => {

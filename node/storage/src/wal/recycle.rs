@@ -1,8 +1,8 @@
-//! Removing old segments without bringing their records back. Owns purge and reset. Does not own the decision which entries
-//! may be purged: the core makes it.
+//! Removes old segments such that their records never reappear. Owns purge and reset of the log. Does not own the decision which
+//! entries may be purged (the core).
 //!
-//! Only the oldest segments are removed, in order, so the rest is always a contiguous end of the log. One file is kept for
-//! the next segment, whose header carries a salt that no old frame has.
+//! Only the oldest segments are removed, in order, so the remaining segments always hold a contiguous end of the log. One file is
+//! kept and overwritten by the next segment, whose header has a salt that no old frame has.
 
 use raft::{EntryId, Index};
 
@@ -23,7 +23,7 @@ impl Wal {
         self.retire(superseded)
     }
 
-    /// Starts the log anew after `base`; all entries in it so far are superseded.
+    /// Starts the log anew after `base`. All entries in the log before the call are superseded.
     pub(crate) fn reset(&mut self, base: EntryId) -> Result<(), StorageError> {
         self.latch.check()?;
         self.next_segment(Some(base), 0)?;
@@ -31,8 +31,8 @@ impl Wal {
         Ok(())
     }
 
-    /// Keeps one file as the spare and removes the others. The names are synced, because otherwise a power loss could bring
-    /// back the name of a segment whose file was overwritten as the next one.
+    /// Keeps one file as the spare file and removes the others. The directory is synced: otherwise a power loss could bring back
+    /// the name of a segment whose file the next segment has overwritten.
     pub(crate) fn retire(&mut self, superseded: Vec<Segment>) -> Result<(), StorageError> {
         if superseded.is_empty() {
             return Ok(());

@@ -1,5 +1,5 @@
-//! A segment: one file, a header sector, then batches. Owns names, the header, the creation of a new segment and the rule
-//! that segments are contiguous. Does not own the batches (`record.rs`).
+//! A segment is a file with a header sector, followed by batches. Owns file names, the header, the creation of a new segment, and
+//! the rule that segments are contiguous. Does not own the batches (`record.rs`).
 //!
 //! ```text
 //! offset size  header, the file's first sector
@@ -19,9 +19,9 @@
 //!     88  424  0
 //! ```
 //!
-//! A segment is written under a temporary name, synced, and then renamed. So under its own name its header is whole or
-//! damaged, never torn; and every earlier segment was durable, so it is there, purged or missing by damage. The space after
-//! the last batch holds zeros or the bytes of a recycled file; the salt distinguishes those from frames.
+//! A segment is written under a temporary name, synced, and then renamed. Therefore the header of a segment with a final name is
+//! whole or damaged, but never torn. Every earlier segment was durable: if it is absent, it was purged, or its absence is damage.
+//! The space after the last batch holds zeros or the bytes of a recycled file; the salt distinguishes such bytes from frames.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ const VERSION: u32 = 1;
 const CRC: Range<usize> = 8..12;
 const FIELDS_END: usize = 88;
 const _: () = assert!(MAGIC.len() == CRC.start && CRC.end + 3 * 4 + 8 * 8 == FIELDS_END, "the fields leave no gap");
-/// Bytes of the header; the first batch follows it.
+/// Number of bytes of the header. The first batch follows the header.
 pub(crate) const HEADER_SIZE: usize = SECTOR;
 const _: () = assert!(FIELDS_END <= HEADER_SIZE, "the header is one sector, so it is never torn");
 
@@ -51,7 +51,8 @@ pub(crate) const DRAFT: &str = "next.tmp";
 /// Name of an old segment that waits to be overwritten.
 pub(crate) const SPARE: &str = "spare.old";
 
-/// Bytes that are zero-filled at a time. They grow with the segment, so that the log of an idle member stays small.
+/// Minimum and maximum number of bytes that are filled with zeros at a time. The number grows with the segment, so that the log
+/// of an idle member stays small.
 const STEP_MIN: u64 = 256 * 1024;
 const STEP_MAX: u64 = 4 * 1024 * 1024;
 const _: () = assert!(STEP_MIN.is_multiple_of(SECTOR as u64) && STEP_MIN <= STEP_MAX, "whole sectors are filled");
@@ -62,20 +63,20 @@ pub(crate) struct Header {
     pub(crate) seq: u64,
     pub(crate) salt: u64,
     pub(crate) member: MemberId,
-    /// The segment before this one; `None` if the log starts anew after `base`.
+    /// The segment before this segment; `None` if the log starts anew after `base`.
     pub(crate) previous: Option<Previous>,
     pub(crate) first_batch: u64,
-    /// The log's last entry when the segment was created.
+    /// ID of the log's last entry when the segment was created.
     pub(crate) base: EntryId,
 }
 
-/// The segment that another one continues.
+/// The segment before another segment, and the place where the earlier segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Previous {
     pub(crate) seq: u64,
-    /// Offset after its last batch.
+    /// Offset at which the segment's last batch ends.
     pub(crate) end: u64,
-    /// The chain up to that offset.
+    /// Checksum chain up to `end`.
     pub(crate) chain: u32,
 }
 
@@ -84,16 +85,16 @@ pub(crate) struct Previous {
 pub(crate) struct Segment {
     pub(crate) header: Header,
     pub(crate) path: PathBuf,
-    /// Largest index that was ever written to it; `None` if it holds no entry.
+    /// Largest index that was ever written to the segment; `None` if the segment holds no entry.
     pub(crate) max_index: Option<Index>,
-    /// Offset after its last batch.
+    /// Offset at which the segment's last batch ends.
     pub(crate) end: u64,
-    /// The chain up to that offset.
+    /// Checksum chain up to `end`.
     pub(crate) chain: u32,
 }
 
-/// Invariant `segments_are_contiguous`: each segment continues the one before it exactly where that one ends, so no
-/// batch is missing between them.
+/// Asserts that each segment continues the segment before it exactly at its end, so that no batch is missing between two
+/// segments.
 pub(crate) fn segments_are_contiguous(segments: &[Segment]) {
     for pair in segments.windows(2) {
         let (before, after) = (&pair[0], &pair[1]);
@@ -102,11 +103,11 @@ pub(crate) fn segments_are_contiguous(segments: &[Segment]) {
     }
 }
 
-/// The segment that batches are written to.
+/// The segment to which batches are written.
 #[derive(Debug)]
 pub(crate) struct Active {
     pub(crate) file: Box<dyn DiskFile>,
-    /// Length of the file, written or zero-filled, bytes.
+    /// Length of the file in bytes, including the part that is only filled with zeros.
     pub(crate) allocated: u64,
 }
 
@@ -140,12 +141,12 @@ impl Header {
         header
     }
 
-    /// The chain that the first batch continues.
+    /// Checksum chain before the first batch.
     pub(crate) fn chain(&self) -> u32 {
         checksum::of(&self.encode())
     }
 
-    /// Reads and checks the header at the start of `file`, which is the file at `path`.
+    /// Reads and checks the header at the start of `file`, the contents of the file at `path`.
     pub(crate) fn decode(file: &[u8], path: &Path) -> Result<Self, OpenError> {
         let damaged =
             |kind| OpenError::Damaged { identity: None, damage: Damage { path: path.to_owned(), offset: 0, kind } };
@@ -178,13 +179,13 @@ pub(crate) fn name(seq: u64) -> String {
     name
 }
 
-/// Number of the segment that has this file name; `None` if it is no segment's name.
+/// Number of the segment with this file name; `None` if the name is not the name of a segment.
 pub(crate) fn seq_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(ENDING)?;
     (digits.len() == 16).then(|| u64::from_str_radix(digits, 16).ok())?
 }
 
-/// Length to which a file of `allocated` bytes is filled up so that `needed` bytes exist.
+/// Length to which a file of `allocated` bytes is extended so that at least `needed` bytes exist.
 pub(crate) fn allocation(allocated: u64, needed: u64, segment_bytes: u64) -> u64 {
     let step = allocated.clamp(STEP_MIN, STEP_MAX).min(segment_bytes.max(HEADER_SIZE as u64));
     let target = needed.max((allocated + step).min(segment_bytes)).next_multiple_of(HEADER_SIZE as u64);
@@ -193,9 +194,9 @@ pub(crate) fn allocation(allocated: u64, needed: u64, segment_bytes: u64) -> u64
 }
 
 impl Wal {
-    /// Creates the next segment and makes it the active one. It is durable, with its name, when this returns.
+    /// Creates the next segment and makes it the active segment. The segment and its name are durable when this method returns.
     ///
-    /// With `restart` the log starts anew after that entry, and all segments so far are superseded.
+    /// With `restart`, the log starts anew after the given entry, and all earlier segments are superseded.
     pub(crate) fn next_segment(&mut self, restart: Option<EntryId>, first_bytes: u64) -> Result<(), StorageError> {
         let header = self.next_header(restart);
         let draft = self.dir.join(DRAFT);
@@ -211,7 +212,7 @@ impl Wal {
         self.next_seq += 1;
         let superseded = match (restart, self.segments.last()) {
             (Some(_), _) => self.segments.drain(..).collect(),
-            // An empty segment is replaced, because otherwise every restart without a write would add a file.
+            // The new segment replaces an empty last segment. Otherwise every restart without a write would add a file.
             (None, Some(last)) if last.max_index.is_none() => self.segments.pop().into_iter().collect(),
             (None, _) => Vec::new(),
         };
@@ -223,8 +224,8 @@ impl Wal {
         self.retire(superseded)
     }
 
-    /// Writes a frame after the last batch of the segment before, so that a start notices a missing newest segment. The
-    /// frame needs no sync, because the segment that it names is durable already.
+    /// Writes a frame after the last batch of the previous segment, so that a start notices if the newest segment is missing. The
+    /// frame is not synced: the segment that it names is already durable, and the log is correct without the frame.
     fn point_to_next(&self, header: &Header) -> Result<(), StorageError> {
         let Some(previous) = header.previous else { return Ok(()) };
         let Some(segment) = self.segments.iter().find(|s| s.header.seq == previous.seq) else { return Ok(()) };
@@ -242,7 +243,7 @@ impl Wal {
         };
         Header {
             seq: self.next_seq,
-            // The multiplier is odd, so that different numbers give different salts.
+            // The multiplier is odd, so different segment numbers give different salts.
             salt: self.options.salt ^ self.next_seq.wrapping_mul(0x9E37_79B9_7F4A_7C15),
             member: self.options.member,
             previous,
@@ -251,7 +252,7 @@ impl Wal {
         }
     }
 
-    /// Prepares the file of the next segment, at least `needed` bytes long: the spare file, or a new one.
+    /// Prepares the file of the next segment, from the spare file or as a new file. The file is at least `needed` bytes long.
     fn draft(&mut self, draft: &Path, needed: u64) -> Result<(Box<dyn DiskFile>, u64), StorageError> {
         let recycled = self.spare.take();
         let file = match &recycled {
@@ -284,7 +285,7 @@ impl Wal {
 mod tests {
     use super::*;
 
-    /// A segment of one batch, which continues `before`.
+    /// Creates a segment that holds one batch and continues `before`.
     fn segment(seq: u64, before: Option<&Segment>) -> Segment {
         let previous = before.map(|s| Previous { seq: s.header.seq, end: s.end, chain: s.chain });
         let base = EntryId { term: Term(1), index: Index(seq - 1) };

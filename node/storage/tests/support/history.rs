@@ -1,5 +1,5 @@
-//! Random histories of a member on a faulty disk, and the states that it may find after a crash. Owns the model of what was
-//! acknowledged. Does not own the choice of faults (each test makes it).
+//! Random histories of a member on a faulty disk, and the states that the member may find after a crash. Owns the model of the
+//! acknowledged writes. Does not own the choice of faults (each test).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -58,7 +58,7 @@ impl Chance {
     }
 }
 
-/// State that a member must find: every write that it acknowledged.
+/// State that a member must find at a start: every write that the member acknowledged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Model {
     pub(crate) joined: bool,
@@ -131,7 +131,7 @@ impl Step {
             if term == 0 || chance.below(6) == 0 {
                 term += 1;
                 hard_state = Some(HardState { term: Term(term), vote: Some(MemberId(1 + chance.below(5))) });
-                // A new leader may have other entries after the snapshot.
+                // A new leader may have different entries after the snapshot.
                 let keep = floor + chance.below(last.index.0 - floor + 1);
                 last.index = Index(keep.max(last.index.0.saturating_sub(4)).max(floor));
             }
@@ -147,7 +147,7 @@ impl Step {
             Persist { io: IoId(io), hard_state, entries }
         });
         let mut persists: Vec<_> = persists.collect();
-        // Only an entry truncates the log, so a step without one must not leave a shorter log in the model.
+        // Only a new entry truncates the log, so a step without an entry must not shorten the log of the model.
         if persists.iter().all(|persist| persist.entries.is_empty()) {
             let next = model.last().index.next();
             persists[0].entries = vec![entry(next.0, term, 100)];
@@ -176,7 +176,7 @@ impl Step {
         Self::Install { meta, payload, hard_state: Some(HardState { term, vote: None }) }
     }
 
-    /// Changes the model as the acknowledged step changes the member.
+    /// Makes the change of an acknowledged step in the model.
     pub(crate) fn apply(&self, model: &mut Model) {
         match self {
             Self::Bootstrap => model.joined = true,
@@ -199,8 +199,8 @@ impl Step {
         }
     }
 
-    /// States that a crash during the step may leave: the one before it, one with the new term and vote only, the one
-    /// after.
+    /// States that a crash during the step may leave: the state before the step, the state with only the new term and vote, and
+    /// the state after the step.
     pub(crate) fn may_leave(&self, before: &Model) -> Vec<Model> {
         let mut after = before.clone();
         self.apply(&mut after);
@@ -213,7 +213,7 @@ impl Step {
     }
 }
 
-/// Error of a step.
+/// Reason why a step did not succeed.
 #[derive(Debug)]
 pub(crate) enum Ended {
     Write(StorageError),
@@ -269,7 +269,7 @@ pub(crate) fn run(step: &Step, storage: &mut Option<Storage>, disk: &MemoryDisk,
     Ok(())
 }
 
-/// Compares the findings of a start with a state, and names the first difference.
+/// Compares the contents that a start found with the model, and returns the first difference as an error.
 pub(crate) fn is(model: &Model, found: &Recovered) -> Result<(), String> {
     let Recovered { identity, raft, snapshot, .. } = found;
     let expect = |what: &str, is_so: bool| if is_so { Ok(()) } else { Err(what.to_owned()) };
@@ -292,7 +292,7 @@ pub(crate) fn is(model: &Model, found: &Recovered) -> Result<(), String> {
     expect("entries", *entries == expected)
 }
 
-/// Reads a snapshot back and compares it with the payload that was written.
+/// Reads a snapshot and compares its payload with the payload that was written.
 pub(crate) fn read_snapshot(storage: &Storage, info: &SnapshotInfo) -> Vec<u8> {
     let mut reader = storage.snapshots().open(info).expect("a listed snapshot can be opened");
     let mut payload = Vec::new();
