@@ -20,7 +20,7 @@ fn every_link_graph_with_a_quorum_makes_progress() {
     });
 }
 
-/// Links that fail in one direction do no harm while a connected quorum is left.
+/// If links fail in one direction, writes still commit and elections end, as long as a majority is fully connected.
 #[test]
 fn one_way_links_do_no_harm_to_a_connected_quorum() {
     run_all("one-way links", links::ONE_WAY, links::try_one_way);
