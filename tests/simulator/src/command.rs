@@ -1,5 +1,5 @@
-//! Commands that clients write to the log, and the answers. Owns the types and their encoding. Does not own what a
-//! command does: [`crate::cores::machine`] does, and independently of it [`crate::check::model`].
+//! Commands that clients write to the log, and the answers. Owns the types and their encoding. Does not own the effect
+//! of a command, which [`crate::cores::machine`] and, independently, [`crate::check::model`] define.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ impl fmt::Display for OperationId {
 pub struct LeaseId(pub u64);
 
 impl LeaseId {
-    /// No lease. The register is then never deleted by an expiry.
+    /// No lease. A register without a lease is never deleted by an expiry.
     pub const NONE: Self = Self(0);
 }
 
@@ -52,7 +52,7 @@ pub enum Step {
     },
 }
 
-/// Action of a command; it is atomic.
+/// Action of a command. An action is atomic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Compares, then executes one of two branches. Changes nothing if a put names a lease that does not exist.
@@ -79,8 +79,8 @@ pub enum Action {
         /// The lease.
         lease: LeaseId,
     },
-    /// Revokes a lease because its time is over. Changes nothing if the lease was kept alive after the leader decided
-    /// this.
+    /// Revokes a lease whose time is over. Changes nothing if the lease was kept alive after the leader decided on the
+    /// expiry.
     Expire {
         /// The lease.
         lease: LeaseId,

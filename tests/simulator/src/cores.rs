@@ -67,7 +67,7 @@ enum Event {
     Look,
 }
 
-/// A snapshot transfer under way.
+/// A snapshot transfer in progress.
 #[derive(Debug)]
 struct Transfer {
     from: MemberId,
@@ -95,7 +95,8 @@ pub struct Options {
     pub record: usize,
     /// Profile of the run; `None`: drawn from the seed.
     pub profile: Option<Profile>,
-    /// Number of the output after which its member crashes, counted from 1 over all members; `None`: no such crash.
+    /// Number of the output after which a member crashes. Outputs are counted from 1 over all members. `None`: no such
+    /// crash.
     pub crash_after: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Counts of what happened in runs. A test uses them to prove that its runs reached the situations that it must cover.
+//! Counts of events in runs. A test uses them to prove that its runs reached the situations that it must cover.
 
 use std::fmt;
 use std::time::Duration;

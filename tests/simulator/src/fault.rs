@@ -28,7 +28,7 @@ pub enum Fault {
     Clock,
     /// Members are added, promoted, demoted, removed.
     Churn,
-    /// A disk is destroyed, and its member replaced.
+    /// A disk is destroyed, and the disk's member is replaced.
     Wipe,
     /// Leadership is transferred.
     Transfer,
@@ -36,9 +36,9 @@ pub enum Fault {
     SyncError,
     /// A disk is full for a while. Every write of its member fails.
     NoSpace,
-    /// A synced record is damaged; its member refuses the disk and is replaced.
+    /// A synced record is damaged. The member refuses its disk and is replaced.
     Damage,
-    /// A record overwrites another one; the member refuses the disk and is replaced.
+    /// A record overwrites another record. The member refuses its disk and is replaced.
     Misdirect,
     /// A disk cannot be read for a while. A start fails and is tried again; a snapshot is not sent or not installed.
     ReadError,

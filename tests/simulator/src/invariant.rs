@@ -76,7 +76,7 @@ pub struct Invariants {
     pub machines: StateMachineSafety,
     /// Outcomes of proposals.
     pub proposals: HappensOnce,
-    /// Reads under way.
+    /// Reads in progress.
     pub reads: ReadGate,
     /// Reads confirmed by the leader lease.
     pub leases: LeaseGate,

@@ -304,7 +304,7 @@ impl MemberCluster {
         self.take_turn(id)
     }
 
-    /// Ends the process and drops what it had not synced; the member restarts later.
+    /// Ends the process of a member and drops the writes that were not synced. The member restarts later.
     fn crash(&mut self, id: MemberId) -> Checked {
         let member = self.members.get_mut(&id).expect("only members crash");
         if !member.is_up() {

@@ -46,7 +46,7 @@ pub struct Profile {
     pub lease: Duration,
     /// Minimum and maximum pause of a client between two operations.
     pub think: (Duration, Duration),
-    /// Time that a client waits for an answer.
+    /// Maximum time that a client waits for an answer.
     pub patience: Duration,
     /// Maximum padding of a command, in bytes.
     pub padding: u64,
@@ -54,7 +54,7 @@ pub struct Profile {
     pub crash_per_output: u32,
     /// Minimum and maximum time that a member stays down.
     pub downtime: (Duration, Duration),
-    /// Mean time between two strikes of a fault that affects the whole cluster.
+    /// Typical time between two strikes of the same kind of fault.
     pub interval: Duration,
 }
 
@@ -122,7 +122,7 @@ impl Profile {
         }
     }
 
-    /// The profile after healing: no faults, short delays.
+    /// Changes the profile for the time after all faults are lifted: no faults, short delays.
     pub fn heal(&mut self) {
         self.faults = Faults::none();
         self.network = NetworkProfile::UNDISTURBED;
@@ -160,7 +160,7 @@ fn network(random: &mut Random, faults: &Faults) -> NetworkProfile {
     network
 }
 
-/// The version before `newest`. Both are adjusted until they may run in one cluster.
+/// Returns an older version than `newest`. Adjusts both until they may run in one cluster.
 fn older_than(newest: &mut Config, random: &mut Random, faults: &Faults) -> Version {
     let mut older = config(random, faults);
     older.transfer_timeout = older.election_timeout * random.between(1, 4) as u32 / 2;

@@ -15,7 +15,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A trace that keeps the last `limit` lines.
+    /// A trace that keeps the last `kept` lines.
     #[must_use]
     pub fn keeping(kept: usize) -> Self {
         Self { kept, lines: VecDeque::new() }

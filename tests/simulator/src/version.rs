@@ -38,7 +38,7 @@ impl Hint {
 /// Version of a member.
 #[derive(Clone, Debug)]
 pub struct Version {
-    /// Limits and times; each member has its own ID and seed.
+    /// Limits and times. Each member has its own ID and seed instead of those given here.
     pub config: Config,
     /// Hints that this version does not know.
     pub unknown: Vec<Hint>,

@@ -11,7 +11,7 @@ use crate::fault::{Fault, Faults};
 use crate::profile::Profile;
 use crate::sweep::Failure;
 
-/// Steps of one run.
+/// Number of steps of one run before all faults are lifted.
 const STEPS: u64 = 700;
 
 fn options(crash_after: Option<u64>) -> Options {

@@ -93,8 +93,8 @@ fn demand_progress(case: u64, is_linked: impl Fn(MemberId, MemberId) -> bool) ->
         patience: Duration::from_millis(300),
         ..Profile::undisturbed(MEMBERS)
     };
-    // Members that receive nothing from a leader must not depose it. Pre-vote prevents that; without pre-vote, members
-    // that trust a leader must refuse the vote (Raft thesis §4.2.3).
+    // Members that receive nothing from a leader must not depose it. With pre-vote, they cannot become candidates;
+    // without pre-vote, members that trust the leader must refuse the vote (Raft thesis §4.2.3).
     profile.config.pre_vote = !case.is_multiple_of(3);
     let election = profile.config.election_timeout;
     let options = Options { faults: Faults::none(), profile: Some(profile), trace: 0, ..Options::default() };
@@ -138,11 +138,13 @@ mod tests {
     fn link_graphs_are_classified() {
         assert_eq!(kind(0), Kind::NoQuorum);
         assert_eq!(kind(GRAPHS - 1), Kind::ConnectedQuorum);
-        // Links 1-2 and 1-3; then 2-3 closes the triangle (links are numbered 12 13 14 15 23 ...).
+        // Bits 0 and 1 are the links 1-2 and 1-3. Bit 4 is the link 2-3, which closes the triangle (the bits stand for
+        // the links 12 13 14 15 23 ...).
         assert_eq!(kind(0b11), Kind::Star);
         assert_eq!(kind(0b1_0011), Kind::ConnectedQuorum);
         let count = |wanted| (0..GRAPHS).filter(|graph| kind(*graph) == wanted).count();
-        // Graphs in which every member has at most one link: no link, one of ten, or two disjoint ones (15 graphs).
+        // In these graphs every member has at most one link: 1 graph has no link, 10 have one link, and 15 have two
+        // disjoint links.
         assert_eq!(count(Kind::NoQuorum), 1 + 10 + 15);
         // There are 388 labelled triangle-free graphs of five vertices.
         assert_eq!(count(Kind::ConnectedQuorum), 1024 - 388);

@@ -1,5 +1,6 @@
 //! A model of registers and leases, for the check of histories. Owns which answers a call may get, and the state after
-//! the call. The model is written independently of the simulated state machine, so that each of the two checks the other.
+//! the call. The model is written independently of the simulated state machine, so that each of the two checks the
+//! other.
 
 use crate::command::{Action, Answer, LeaseId, Step};
 
@@ -15,7 +16,7 @@ pub enum Call {
     Act {
         /// The action.
         action: Action,
-        /// The answer to the caller; `None` if there was none.
+        /// The answer to the caller; `None` if the caller got no answer.
         answer: Option<Answer>,
     },
 }

@@ -16,7 +16,7 @@ use crate::invariant::Checked;
 const HEALED_INTERVAL: Duration = Duration::from_millis(250);
 
 impl CoreCluster {
-    /// A pass of the operator: reads some leader's configuration and requests the next change.
+    /// Makes a pass of the operator: reads the configuration of one leader and requests the next change.
     pub(super) fn operator_looks(&mut self) -> Checked {
         self.destroy_removed();
         let leaders = self.leaders();
@@ -80,7 +80,7 @@ impl CoreCluster {
         gone.map(|member| member.id).collect()
     }
 
-    /// Destroys some of the members that the committed configuration lists as removed; the other ones keep running.
+    /// Destroys some of the members that the committed configuration lists as removed. The others keep running.
     fn destroy_removed(&mut self) {
         if !self.operator.changes_members {
             return;

@@ -42,8 +42,8 @@ impl CoreCluster {
         }
     }
 
-    /// Members that clients call: all running members. After faults are lifted, only members of the committed
-    /// configuration, as through a Service.
+    /// Members that clients call: all running members. After all faults are lifted, clients call only running members
+    /// of the committed configuration, as through a Service.
     pub(super) fn reachable_members(&self) -> Vec<MemberId> {
         let running = self.members.values().filter(|member| member.is_up()).map(|member| member.id);
         match self.invariants.ledger.committed_configuration().filter(|_| self.is_healing) {

@@ -23,7 +23,7 @@ pub struct Open {
     /// The member that the client called.
     pub at: MemberId,
     called: u64,
-    /// Time at which a state machine first applied the command, and the index of its entry.
+    /// Time at which a state machine first applied the command, and the index of the command's entry.
     applied: Option<(u64, Index)>,
 }
 
@@ -150,7 +150,7 @@ impl Clients {
 
     fn record(&mut self, called: u64, returned: Option<u64>, index: Index, call: Call) {
         let returned = returned.unwrap_or_else(|| self.moment());
-        // A command has the place of its entry. A read has the place after the entry at which it read.
+        // A command is placed at its entry. A read is placed after the last entry whose effect it may contain.
         let place = index.0 * 2 + u64::from(matches!(call, Call::Read { .. }));
         self.history.push(Operation { called, returned, place, call });
     }

@@ -89,7 +89,7 @@ impl CoreCluster {
         self.settle_soon(id)
     }
 
-    /// Requests outputs now, or later so that more inputs arrive before.
+    /// Requests outputs now, or after a random delay in which more inputs may arrive.
     fn settle_soon(&mut self, id: MemberId) -> Checked {
         let batch = self.profile.batch;
         let Some(process) = self.members.get_mut(&id).and_then(|member| member.process_mut()) else { return Ok(()) };
@@ -168,7 +168,7 @@ impl CoreCluster {
         self.free(client);
     }
 
-    /// Answers reads whose index is applied.
+    /// Answers the confirmed reads whose index this member has applied.
     pub(super) fn serve_confirmed_reads(&mut self, id: MemberId) {
         let process = self.members.get_mut(&id).and_then(|member| member.process_mut()).expect("the member runs");
         let applied = process.machine.applied();

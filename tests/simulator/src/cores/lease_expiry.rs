@@ -40,7 +40,7 @@ impl CoreCluster {
                 command.action = Action::Revoke { lease };
             }
             let commands = vec![(command.operation, command.encode(0))];
-            // When the proposal is made, the member may no longer lead.
+            // Because of the delay, the member may no longer lead when it proposes.
             let delay = self.random.long_tailed(Duration::ZERO, HESITATES_MAX);
             self.plan(id, delay, Input::Propose { commands });
         }

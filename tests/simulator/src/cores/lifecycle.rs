@@ -1,5 +1,5 @@
-//! The lifecycle of a member: added, started, crashed, paused, destroyed. Owns these transitions and what happens to
-//! the disk in each. Does not own the inputs and outputs of a running member (`inputs.rs`, `outputs.rs`).
+//! The lifecycle of a member: how it is added, started, crashed, paused and destroyed. Owns these transitions, and the
+//! effect of each on the disk. Does not own the inputs and outputs of a running member (`inputs.rs`, `outputs.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -122,7 +122,7 @@ impl CoreCluster {
         self.disks.insert(id, Disk::bootstrapped(id, meta, Machine::default().image()));
     }
 
-    /// The planted bug.
+    /// The planted bug; `None` if there is none.
     pub(crate) fn sabotage(&self) -> Option<Sabotage> {
         self.sabotage
     }

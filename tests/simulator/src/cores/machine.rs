@@ -13,11 +13,11 @@ use crate::command::{Action, Answer, Command, LeaseId, OperationId, Step};
 pub struct Outcome {
     /// The operation to which the command belongs.
     pub operation: OperationId,
-    /// The answer to its client.
+    /// The answer to the client.
     pub answer: Answer,
 }
 
-/// State of the state machine.
+/// A state machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Machine {
     applied: Index,
@@ -57,7 +57,7 @@ impl Machine {
         &self.leases
     }
 
-    /// Applies an entry. Returns the outcome of its command; `None` if it has no command.
+    /// Applies an entry. Returns the outcome of the entry's command; `None` if the entry has no command.
     pub fn apply(&mut self, entry: &Entry) -> Option<Outcome> {
         self.applied = entry.id.index;
         self.hash = mix(mix(self.hash, entry.id.index.0), entry.id.term.0);

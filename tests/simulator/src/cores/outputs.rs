@@ -155,7 +155,7 @@ impl CoreCluster {
     /// Captures the state for a snapshot, which becomes durable some time later.
     pub(super) fn capture(&mut self, id: MemberId) {
         if self.read_fails(id) {
-            // The core requests another snapshot when it has applied enough further entries.
+            // No snapshot is captured. The core requests another one when enough further entries are applied.
             return;
         }
         let process = self.process(id);

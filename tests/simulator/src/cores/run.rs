@@ -12,7 +12,7 @@ use crate::coverage::Coverage;
 use crate::invariant::{Checked, Violation, ensure};
 use crate::sweep::{Failure, catching_panics};
 
-/// Time for which clients are served after all faults are lifted.
+/// Maximum time until every client has got two answers after all faults are lifted.
 const SERVE: Duration = Duration::from_secs(20);
 /// Maximum time until the cluster has healed after its clients stopped.
 const WHOLE: Duration = Duration::from_secs(60);

@@ -1,5 +1,5 @@
-//! Cuts and restores links. Owns the shapes of partitions: halves, one isolated member, one-way, a chain, a bridge,
-//! random links.
+//! Cuts and restores links. Owns the shapes of partitions: two halves, a member with one-way links, an isolated member,
+//! a chain, random links.
 
 use raft::MemberId;
 

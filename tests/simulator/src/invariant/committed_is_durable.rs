@@ -48,7 +48,7 @@ fn agrees(ledger: &Ledger, id: MemberId, before: Index, after: Index) -> Checked
     Ok(())
 }
 
-/// Checks entries up to `commit`, which no member has committed before.
+/// Checks the entries up to `commit` that no member has considered committed before.
 fn decided(ledger: &mut Ledger, id: MemberId, commit: Index, raft: &Raft, disks: &Disks) -> Checked {
     let member_log = ledger.member_log(id);
     let state = raft.soft_state();

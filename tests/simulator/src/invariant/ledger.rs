@@ -229,8 +229,8 @@ impl Ledger {
 
     /// Replaces a member's log by the log that a snapshot up to `last` contains.
     pub fn replace(&mut self, id: MemberId, last: Index) {
-        // A snapshot contains the configuration of the cluster's bootstrap. A member that joined later has no such
-        // entry.
+        // A snapshot contains the configuration of the cluster's bootstrap, even for a member that joined later and was
+        // bootstrapped with an empty configuration.
         let bootstrap = match &self.bootstrap {
             Some(bootstrap) if last > Index(0) => Arc::clone(bootstrap),
             _ => Arc::clone(&self.member_log(id).blank),

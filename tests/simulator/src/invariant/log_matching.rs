@@ -1,7 +1,7 @@
 //! Log matching: if two logs contain an entry with the same index and term, then the logs are identical in all entries
-//! up through that index (Raft thesis figure 3.2, §3.5). Checked by induction: the entry with a given index and term is
-//! the same in all logs, and so is the entry before it. In addition: only the leader of a term creates entries, and
-//! time stamps grow.
+//! up through that index (Raft thesis figure 3.2, §3.5). The check is by induction: the entry with a given index and
+//! term is the same in all logs, and so is the entry before it. In addition: only the leader of a term creates entries,
+//! and time stamps increase along a log.
 
 use raft::{Entry, Index, MemberId};
 

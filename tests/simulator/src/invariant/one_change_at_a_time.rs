@@ -9,7 +9,7 @@ use crate::invariant::{Checked, ensure};
 const NAME: &str = "one change at a time";
 
 /// Checks an entry that a leader creates; the entry is not in the ledger yet. `commit` is the commit index of that
-/// leader after the step, because the step that commits the preceding configuration may also create this one.
+/// leader after the step, because the step that commits the preceding configuration may also create this entry.
 ///
 /// # Errors
 /// Returns a violation if the entry is a configuration, and the preceding configuration or an entry of the leader's

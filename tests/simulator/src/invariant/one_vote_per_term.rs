@@ -36,7 +36,7 @@ impl OneVotePerTerm {
         })
     }
 
-    /// Notes that a member leads. Its own vote must have counted, because it was a candidate.
+    /// Notes that a member leads. The member's own vote must have counted, because the member was a candidate.
     ///
     /// # Errors
     /// Returns a violation if the member had voted for another member in this term.

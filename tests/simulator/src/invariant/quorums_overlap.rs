@@ -1,6 +1,6 @@
 //! Quorums overlap: every majority of a configuration shares a member with every majority of the next (Raft thesis
 //! §4.1, §4.3). A change of voters begins with a joint configuration, whose outgoing half is the former set of voters.
-//! The configuration after a joint one is its incoming half.
+//! The configuration that follows a joint configuration is the incoming half of the joint configuration.
 
 use raft::{Configuration, Entry, MemberId, Payload};
 

@@ -7,7 +7,7 @@ use raft::{Index, MemberId, ReadContext};
 
 use crate::invariant::{Checked, ensure};
 
-/// Reads under way and their results.
+/// Reads in progress, and their results.
 #[derive(Debug, Default)]
 pub struct ReadGate {
     acknowledged: Index,
@@ -28,7 +28,7 @@ impl ReadGate {
         self.begun.insert((id, context), self.acknowledged);
     }
 
-    /// Checks the index from which the core allows a read to be answered.
+    /// Checks the index at which the core allows a read to be answered.
     ///
     /// # Errors
     /// Returns a violation if the read would miss an acknowledged write.

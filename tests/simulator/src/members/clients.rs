@@ -108,8 +108,8 @@ fn op(step: &Step, padding_max: u64) -> Op {
     }
 }
 
-/// Command of the API for an action. A transaction puts a marker with its number first, so that its log entry can be
-/// recognized.
+/// Command of the API for an action. A transaction first puts a marker with the operation's number, by which the
+/// operation is found in the log.
 fn command(operation: u64, action: &Action, padding_max: u64) -> Command {
     let Action::Transaction { compares, then, otherwise } = action else { unreachable!("this workload has no leases") };
     if let ([], [Step::Put { key, value, .. }]) = (&compares[..], &then[..])

@@ -16,7 +16,7 @@ const JUMP_MS_MAX: u64 = 3 * 24 * 3_600 * 1_000;
 /// Maximum time that a stopping member waits for its leadership transfer.
 const TRANSFER_MAX: Duration = Duration::from_millis(500);
 
-/// Returns whether a fault strikes at single moments here. Other faults act continuously.
+/// Returns whether a fault strikes clusters of members at single moments.
 pub(super) fn strikes(fault: Fault) -> bool {
     use Fault::{Clock, Crash, NoSpace, Partition, Pause, Stall, SyncError, Transfer, Wipe};
     matches!(fault, Clock | Crash | NoSpace | Partition | Pause | Stall | SyncError | Transfer | Wipe)

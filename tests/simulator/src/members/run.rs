@@ -17,7 +17,7 @@ use crate::sweep::{Failure, catching_panics};
 const TURNS: u64 = 3_000;
 /// Simulated time after which all faults are lifted, even if fewer turns were taken.
 const TIME_MAX: Duration = Duration::from_secs(300);
-/// Time for which clients are served after all faults are lifted.
+/// Maximum time until every client has got two answers after all faults are lifted.
 const SERVE: Duration = Duration::from_secs(20);
 /// Maximum time until the cluster has healed after its clients stopped.
 const WHOLE: Duration = Duration::from_secs(60);

@@ -161,7 +161,7 @@ pub struct Disk {
     syncing: usize,
     /// Whether the disk is destroyed. The last content of a destroyed disk stays readable for invariants.
     lost: bool,
-    /// The longest log that was ever on this disk, for [`Breakage::ResurrectsTruncated`].
+    /// Entries that the latest truncation removed, for [`Breakage::ResurrectsTruncated`].
     truncated: Vec<Entry>,
     first_hard_state: HardState,
 }

@@ -130,7 +130,7 @@ fn linearizable_histories_of_registers_and_leases_are_accepted() {
 fn a_torn_transaction_is_rejected() {
     let whole = transaction(1, 10, &[], &[(X, 1), (Y, 2)], true);
     assert_unexplained(&[whole.clone(), read(2, 3, &[(X, 1), (Y, 0)])]);
-    // The same contradiction, seen by two reads of one register each.
+    // Of two reads of one register each, the first sees the transaction's write, and the later one does not.
     assert_unexplained(&[whole, get(2, 3, 1), read(4, 5, &[(Y, 0)])]);
     let reads_otherwise = Action::Transaction {
         compares: vec![Compare { key: X, value: 1 }],
@@ -168,7 +168,8 @@ fn registers_of_a_revoked_lease_are_not_read_again() {
     let second = act(5, 6, Action::put(Y, 8, LEASE), None);
     let revoking = done(7, 12, Action::Revoke { lease: LEASE });
     assert_unexplained(&[grant.clone(), attach.clone(), second, revoking, read(8, 9, &[(X, 7), (Y, 0)])]);
-    // The revoked lease deleted a register that was detached. The lease was kept alive after its end.
+    // In the first history, a revoked lease deletes a register that was detached before. In the second one, a revoked
+    // lease is kept alive.
     assert_unexplained(&[
         grant.clone(),
         attach.clone(),
@@ -184,10 +185,11 @@ fn a_lease_that_was_kept_alive_does_not_expire() {
     let [grant, attach] = leased(7);
     let keep = done(5, 6, Action::KeepAlive { lease: LEASE });
     let expire = Action::Expire { lease: LEASE, kept: 0 };
-    // This also holds if the leader gave no answer, or decided on the expiry before the keep-alive.
+    // The leader decided on the expiry before the keep-alive. The expiry must have no effect, whether it was answered
+    // or not.
     assert_unexplained(&[grant.clone(), attach.clone(), keep.clone(), done(7, 8, expire.clone())]);
     assert_unexplained(&[grant.clone(), attach.clone(), keep.clone(), act(7, 8, expire.clone(), None), get(9, 10, 0)]);
-    // A lease still exists if no operation ended it.
+    // A register stays if no operation ended its lease.
     assert_unexplained(&[grant, attach, get(5, 6, 0)]);
 }
 
