@@ -12,7 +12,7 @@ use crate::ids::{EntryId, Index, MemberId, Term};
 /// - `leader_lease` plus `clock_drift` of each member is shorter than `election_timeout` of every other; otherwise a
 ///   lease read may be stale;
 /// - `election_timeout` of each member is at least twice the `heartbeat_interval` of every other; otherwise members
-/// campaign although the leader is alive.
+///   campaign although the leader is alive.
 ///
 /// A change that is rolled out one member at a time must obey both rules at every step. To raise lease and timeout,
 /// first raise the timeout on every member. To lower them, first lower the lease on every member.
@@ -26,9 +26,9 @@ pub struct Config {
     /// Shortest election timeout. A follower that receives nothing from a leader campaigns after a random time of at
     /// least this timeout and less than twice this timeout. Default: 1 s.
     pub election_timeout: Duration,
-    /// Time, counted from the start of a heartbeat round, for which a round that a quorum answered permits lease reads.
-    /// The sum of lease and `clock_drift` must be shorter than the election timeout of this and every other member,
-    /// because other members elect a new leader when their own timeouts end. Default: 500 ms.
+    /// Validity of a lease: a heartbeat round that a quorum answered permits lease reads for this time, counted from
+    /// the start of the round. The sum of lease and `clock_drift` must be shorter than the election timeout of this and
+    /// every other member, because other members elect a new leader when their own timeouts end. Default: 500 ms.
     pub leader_lease: Duration,
     /// Maximum drift between two members' clocks during one lease. If the monotonic clock and the wall clock of this
     /// member drift apart by more, earlier rounds no longer prove a lease: a new round must begin first. Default: 50

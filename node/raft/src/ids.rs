@@ -30,7 +30,7 @@ macro_rules! number {
 }
 
 number! {
-    /// An election period; 0 before the first (Raft thesis §3.3).
+    /// Number of an election period; 0 before the first election (Raft thesis §3.3).
     Term
 }
 number! {

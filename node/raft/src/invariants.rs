@@ -1,5 +1,5 @@
 //! Invariants that hold after every input. Owns the checks. All checks are cheap and also run in release builds. A
-//! violation is a bug of this crate, never the effect of a message. The process stops, because continuing could lose
+//! violation is a bug of this crate, never the effect of a message. The core panics, because continuing could lose
 //! data.
 
 use crate::raft::Raft;

@@ -99,8 +99,8 @@ pub enum Body {
     Vote {
         /// Last entry of the sender's log.
         last: EntryId,
-        /// Whether the current leader requested this election. If so, the receiver does not refuse its vote because it
-        /// received a message from that leader recently (Raft thesis §3.10).
+        /// Whether the current leader requested this election. If so, the receiver may grant its vote even if it
+        /// recently received a message from that leader (Raft thesis §3.10).
         transfer: bool,
     },
     /// Answer to [`Body::Vote`]. A grant is sent only after the vote is durable.

@@ -58,7 +58,7 @@ pub struct Raft {
     pub(crate) preference: Preference,
     /// Proposals that other members forwarded here.
     pub(crate) seen: SeenProposals,
-    /// Whether the cluster removed this member permanently. If so, it ignores all messages and sends none.
+    /// Whether the cluster removed this member permanently. If so, it no longer takes part in the cluster.
     removed: bool,
     pub(crate) high_water: HighWater,
 }

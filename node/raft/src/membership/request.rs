@@ -45,7 +45,8 @@ pub enum ChangeRefusal {
         /// Index of the configuration that is not committed yet, or is joint.
         pending: Index,
     },
-    /// A leader must commit an entry of its term before it changes the configuration (Ongaro 2015).
+    /// This leader has not committed an entry of its term yet, which it must do before it changes the configuration
+    /// (Ongaro 2015).
     #[error("the leader has committed nothing in its own term yet: try again in a moment")]
     TermNotCommitted,
     /// A leadership transfer is in progress.
@@ -68,31 +69,31 @@ pub enum ChangeRefusal {
     /// A member is requested as voter and also as learner.
     #[error("{member} was requested both as voter and as learner")]
     Overlap {
-        /// One such member.
+        /// ID of a member that is requested in both roles.
         member: MemberId,
     },
     /// A requested member has no name and addresses in the request.
     #[error("{member} was requested without its name and addresses")]
     Unknown {
-        /// One such member.
+        /// ID of a member without name or addresses.
         member: MemberId,
     },
     /// A requested member was removed earlier; IDs are never reused.
     #[error("{member} was removed before and cannot come back: give it an empty volume, so that it gets a new ID")]
     WasRemoved {
-        /// One such member.
+        /// ID of a requested member that was removed.
         member: MemberId,
     },
     /// A new voter is not a learner yet.
     #[error("{member} is not a learner yet: add it as a learner first")]
     NotLearner {
-        /// One such member.
+        /// ID of a new voter that is not a learner.
         member: MemberId,
     },
     /// A new voter lags the leader too far.
     #[error("learner {learner} lags the leader by {behind} entries; at most {limit} are allowed")]
     LearnerBehind {
-        /// One such member.
+        /// ID of a new voter that lags too far.
         learner: MemberId,
         /// Number of entries by which the learner lags the leader.
         behind: u64,
