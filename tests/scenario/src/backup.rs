@@ -1,4 +1,4 @@
-//! Backups by resource. Owns the manifests, and the conditions that mean "complete".
+//! Backups through RaftBackup objects. Owns the manifests, and the conditions that mean "complete".
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub fn create_credentials(kubernetes: &Kubernetes, access_key: &str, secret_key:
     Ok(())
 }
 
-/// `spec.backup` for a store, as YAML that is indented for `spec:`.
+/// Returns `spec.backup` for an object store as YAML, indented so that it can follow the line `spec:`.
 #[must_use]
 pub fn store_yaml(store: &ObjectStore) -> String {
     format!(
@@ -31,7 +31,7 @@ pub fn store_yaml(store: &ObjectStore) -> String {
     )
 }
 
-/// Creates a RaftBackup for a full backup.
+/// Creates a RaftBackup object for a full backup.
 ///
 /// # Errors
 /// Returns an error if the API server refused the request.

@@ -1,5 +1,5 @@
-//! Real clients in pods: etcdctl, and the traffic writer with its ledger of acknowledgements. Owns their start and the
-//! reading of their output.
+//! Real clients in pods: etcdctl, and the traffic writer with its ledger of acknowledged writes. Owns how clients are
+//! started, and how their output is read.
 
 use std::time::Duration;
 
@@ -9,10 +9,11 @@ use serde_json::Value;
 
 use crate::kubernetes::Kubernetes;
 
-/// Longest time until a pod has started and its client has been served.
+/// Time within which a pod must have started, and its client must have been served.
 const SERVED_WITHIN: Duration = PATIENCE.saturating_mul(2);
 
-/// etcd's client. Each command runs in a pod of its own, because the image contains no shell that could wait for commands.
+/// etcd's client. Each command runs in a separate pod, because the image contains no shell in which a pod could wait
+/// for further commands.
 #[derive(Clone, Debug)]
 pub struct Etcdctl<'a> {
     kubernetes: &'a Kubernetes,
@@ -23,7 +24,7 @@ pub struct Etcdctl<'a> {
 impl<'a> Etcdctl<'a> {
     const POD: &'static str = "etcdctl";
 
-    /// A client of `endpoint`.
+    /// Creates a client of `endpoint`.
     #[must_use]
     pub fn new(kubernetes: &'a Kubernetes, image: &str, endpoint: &str) -> Self {
         Self { kubernetes, image: image.to_owned(), endpoint: endpoint.to_owned() }
@@ -37,7 +38,8 @@ impl<'a> Etcdctl<'a> {
         let timeout = format!("--timeout={}s", PATIENCE.as_secs());
         let delete = ["delete", "pod", Self::POD, "--ignore-not-found", "--wait", &timeout];
         self.kubernetes.kubectl(delete).text()?;
-        // The defaults of 2 and 5 s are shorter than the routes of a new Service, or an election, take on a busy machine.
+        // etcdctl's default timeouts of 2 and 5 s are too short on a busy machine: the routes of a new Service, or an
+        // election, may take longer.
         let patience = ["--dial-timeout=30s", "--command-timeout=60s"];
         let command = [&["/etcdctl", "--endpoints", self.endpoint.as_str()], &patience[..], args].concat();
         self.kubernetes.create_client(Self::POD, &self.image, &command)?;
@@ -52,33 +54,33 @@ impl<'a> Etcdctl<'a> {
     }
 }
 
-/// The traffic writer, in a pod.
+/// The traffic writer, which runs in a pod.
 #[derive(Clone, Debug)]
 pub struct Traffic<'a> {
     kubernetes: &'a Kubernetes,
 }
 
-/// Report of the writer on one phase.
+/// The writer's report on one phase.
 #[derive(Clone, Debug)]
 pub struct Phase {
     /// Number of acknowledged writes.
     pub acknowledged: u64,
     /// Number of writes whose outcome is unknown.
     pub unknown: u64,
-    /// Longest time without an acknowledgement.
+    /// Longest time between two acknowledgements.
     pub longest_gap: Duration,
     /// The last error of a write, if there was one.
     pub last_error: Option<String>,
 }
 
-/// Result of the comparison with a store, which holds every acknowledged write exactly once.
+/// Result of a comparison with a store that holds every acknowledged write exactly once.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// Number of acknowledged writes.
     pub acknowledged: u64,
-    /// Number of writes with an unknown outcome that happened.
+    /// Number of writes whose outcome the client does not know and that the store holds.
     pub unknown_applied: u64,
-    /// Number of writes with an unknown outcome that did not happen.
+    /// Number of writes whose outcome the client does not know and that the store lacks.
     pub unknown_absent: u64,
     /// Number of revisions since the first write.
     pub revisions: u64,
@@ -90,7 +92,7 @@ impl<'a> Traffic<'a> {
     /// Starts a pod that writes without pause.
     ///
     /// # Errors
-    /// Returns an error if the pod does not run or ends.
+    /// Returns an error if the pod does not start, or ends.
     pub fn start(kubernetes: &'a Kubernetes, image: &str, endpoint: &str, writers: u32) -> Result<Self> {
         let writers = writers.to_string();
         let command = ["/traffic", "write", "--endpoint", endpoint, "--writers", &writers];
@@ -108,7 +110,7 @@ impl<'a> Traffic<'a> {
         Ok(Self { kubernetes })
     }
 
-    /// Ends the phase and begins the next one.
+    /// Ends the present phase and begins the phase `next`.
     ///
     /// # Errors
     /// Returns an error if the writer does not respond.

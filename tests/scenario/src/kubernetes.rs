@@ -1,4 +1,5 @@
-//! Access to a Kubernetes through kubectl and helm. Owns their command lines, and the namespace of the scenario.
+//! Access to a Kubernetes cluster through kubectl and helm. Owns their command lines, and the namespace of the
+//! scenario.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -9,18 +10,18 @@ use anyhow::{Context, Result};
 use dev_cluster::{Cluster, Json, PATIENCE, Run, until};
 use serde_json::Value;
 
-/// A Kubernetes, with the namespace of the scenario.
+/// A Kubernetes cluster, and the namespace of the scenario in it.
 #[derive(Clone, Debug)]
 pub struct Kubernetes {
     kubectl: PathBuf,
     helm: PathBuf,
     env: Vec<(String, String)>,
-    /// Namespace of all clusters and clients.
+    /// Namespace of all Raft clusters and clients.
     pub namespace: String,
 }
 
 impl Kubernetes {
-    /// Uses the dev cluster.
+    /// Gives access to the dev cluster.
     #[must_use]
     pub fn of(cluster: &Cluster, namespace: &str) -> Self {
         let program = |command: &Command| PathBuf::from(command.get_program());
@@ -34,14 +35,14 @@ impl Kubernetes {
         Self { kubectl: program(&cluster.kubectl([""; 0])), helm: program(&helm), env, namespace: namespace.to_owned() }
     }
 
-    /// Uses another cluster, by its kubeconfig.
+    /// Gives access to another Kubernetes cluster by its kubeconfig.
     #[must_use]
     pub fn given(kubectl: PathBuf, helm: PathBuf, kubeconfig: &Path, namespace: &str) -> Self {
         let env = vec![("KUBECONFIG".to_owned(), kubeconfig.to_string_lossy().into_owned())];
         Self { kubectl, helm, env, namespace: namespace.to_owned() }
     }
 
-    /// `kubectl --namespace NAMESPACE ARGS`.
+    /// The command `kubectl --namespace NAMESPACE ARGS`.
     #[must_use]
     pub fn kubectl<I, S>(&self, args: I) -> Command
     where
@@ -53,7 +54,7 @@ impl Kubernetes {
         command
     }
 
-    /// `helm ARGS`.
+    /// The command `helm ARGS`.
     #[must_use]
     pub fn helm<I, S>(&self, args: I) -> Command
     where
@@ -94,7 +95,7 @@ impl Kubernetes {
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     }
 
-    /// Creates the namespace with the strictest pod security, unless it exists.
+    /// Creates the namespace unless it exists. It enforces the strictest pod security standard.
     ///
     /// # Errors
     /// Returns an error if the API server refused the request.
@@ -103,7 +104,7 @@ impl Kubernetes {
         self.apply(&format!(
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
         ))?;
-        // The API server refuses pods until the namespace has its service account.
+        // The API server refuses pods in a new namespace until the namespace has its service account.
         until("the namespace has its service account", PATIENCE, || self.get("serviceaccount", "default"))?;
         Ok(())
     }
@@ -111,14 +112,14 @@ impl Kubernetes {
     /// Deletes the namespace and waits until it is removed.
     ///
     /// # Errors
-    /// Returns an error if it still exists after `limit`.
+    /// Returns an error if the namespace still exists after `limit`.
     pub fn delete_namespace(&self, limit: Duration) -> Result<()> {
         let timeout = format!("--timeout={}s", limit.as_secs());
         self.kubectl(["delete", "namespace", &self.namespace, "--ignore-not-found", "--wait", &timeout]).text()?;
         Ok(())
     }
 
-    /// Creates a pod for a client, within the strictest pod security.
+    /// Creates a pod that runs a client and obeys the strictest pod security standard.
     ///
     /// # Errors
     /// Returns an error if the API server refused the request.

@@ -1,9 +1,9 @@
-//! The tasks of a user of raft-operator, as calls on a real Kubernetes: install, create, write, scale, fail, back up and
-//! restore.
+//! The tasks of a user of raft-operator, as calls on a real Kubernetes cluster: install, create, write, scale, fail,
+//! back up and restore.
 //!
-//! Owns the commands and the conditions that they wait for. The demo shows them, and the end-to-end tests assert on
-//! them. All calls go through `kubectl`, `helm` and real clients in pods, as those of a user do. Does not own a
-//! cluster.
+//! Owns the commands, and the conditions for which the commands wait. The demo shows the commands, and the end-to-end
+//! tests assert on their results. Like a user, every call uses `kubectl`, `helm`, or a real client in a pod. Does not
+//! own a cluster.
 
 pub mod kubernetes;
 

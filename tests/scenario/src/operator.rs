@@ -1,4 +1,5 @@
-//! Installation of the operator with Helm. Owns the values that a test needs. Does not own the defaults of the chart.
+//! Installation of the operator with Helm. Owns the values that a test must set. Does not own the defaults of the
+//! chart.
 
 use std::path::Path;
 
@@ -7,13 +8,13 @@ use dev_cluster::Run;
 
 use crate::kubernetes::Kubernetes;
 
-/// Name of the release and of its namespace.
+/// Name of the release, and of the release's namespace.
 pub const RELEASE: &str = "raft-operator";
 
 /// Installs the chart with these images, waits until it is ready, and returns the output of Helm.
 ///
 /// # Errors
-/// Returns an error with the message of Helm.
+/// Returns an error with Helm's message if the installation fails.
 pub fn install(kubernetes: &Kubernetes, charts: &Path, operator_image: &str, node_image: &str) -> Result<String> {
     let chart = charts.join("raft-operator");
     let mut helm = kubernetes.helm(["upgrade", "--install", RELEASE]);
@@ -29,7 +30,7 @@ pub fn install(kubernetes: &Kubernetes, charts: &Path, operator_image: &str, nod
 /// Uninstalls the chart. CRDs and clusters stay.
 ///
 /// # Errors
-/// Returns an error with the message of Helm.
+/// Returns an error with Helm's message if the uninstallation fails.
 pub fn uninstall(kubernetes: &Kubernetes) -> Result<String> {
     kubernetes.helm(["uninstall", RELEASE, "--namespace", RELEASE, "--wait", "--timeout", "2m"]).text()
 }

@@ -21,7 +21,7 @@ pub struct RaftCluster<'a> {
 pub struct Status(Value);
 
 impl<'a> RaftCluster<'a> {
-    /// The cluster of that name, which need not exist yet.
+    /// Returns the cluster `name`, which need not exist yet.
     #[must_use]
     pub fn named(kubernetes: &'a Kubernetes, name: &str) -> Self {
         Self { kubernetes, name: name.to_owned() }
@@ -65,10 +65,11 @@ impl<'a> RaftCluster<'a> {
         Ok(())
     }
 
-    /// Waits until the spec is carried out: the given numbers of voters and learners, all healthy, and no step left.
+    /// Waits until the operator has carried out the spec: the cluster has the given numbers of voters and learners, all
+    /// members are healthy, and no step is left.
     ///
     /// # Errors
-    /// Returns an error with the conditions if that takes longer than `limit`.
+    /// Returns an error with the conditions if the cluster has not reached this state after `limit`.
     pub fn await_members(&self, voters: u64, learners: u64, limit: Duration) -> Result<Status> {
         let what = format!("raftcluster/{} has {voters} voters and {learners} learners", self.name);
         until(&what, limit, || {
@@ -87,14 +88,14 @@ impl<'a> RaftCluster<'a> {
         until(&format!("raftcluster/{} has a leader", self.name), PATIENCE, || Ok(self.status()?.leader()))
     }
 
-    /// Name of the pod of a member.
+    /// Name of a member's pod.
     #[must_use]
     pub fn pod(&self, member: &str) -> String {
         format!("{member}-0")
     }
 
-    /// Identifies the start of a member's container that runs and is ready: UID of the pod, and number of restarts in
-    /// it. `None` while none is ready.
+    /// Identifies one start of a member's container, by the UID of the pod and the number of restarts of the container.
+    /// `None` if the member has no container that is running and ready.
     ///
     /// # Errors
     /// Returns an error if the API server did not respond.
@@ -105,10 +106,11 @@ impl<'a> RaftCluster<'a> {
         Ok(lives.then(|| format!("{}/{}", pod["metadata"]["uid"], container["restartCount"])))
     }
 
-    /// Waits until a member that was killed or replaced runs again, after another start, and the cluster has no step left.
+    /// Waits until a member that was killed or replaced is ready again, after a start other than `before`, and the
+    /// cluster has no step left.
     ///
     /// # Errors
-    /// Returns an error if that takes longer than `limit`.
+    /// Returns an error if the member is not ready, or a step is left, after `limit`.
     pub fn await_new_life(&self, member: &str, before: Option<&str>, limit: Duration) -> Result<()> {
         until(&format!("{member} runs again"), limit, || {
             let now = self.life(member)?;
@@ -130,7 +132,7 @@ impl<'a> RaftCluster<'a> {
     /// Deletes the cluster and its volumes, and waits until both are removed.
     ///
     /// # Errors
-    /// Returns an error if a part still exists after `limit`.
+    /// Returns an error if the cluster or a volume still exists after `limit`.
     pub fn delete_with_volumes(&self, limit: Duration) -> Result<()> {
         let timeout = format!("--timeout={}s", limit.as_secs());
         self.kubernetes.kubectl(["delete", "raftcluster", &self.name, "--wait", &timeout]).text()?;
@@ -175,19 +177,19 @@ impl Status {
         self.0["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == kind)
     }
 
-    /// A number of the status; 0 if there is none.
+    /// A number in the status; 0 if the field is missing.
     #[must_use]
     pub fn number(&self, field: &str) -> u64 {
         self.0["status"][field].as_u64().unwrap_or(0)
     }
 
-    /// A text of the status; empty if there is none.
+    /// A string in the status; empty if the field is missing.
     #[must_use]
     pub fn text(&self, field: &str) -> String {
         self.0["status"][field].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Name of the leader.
+    /// Name of the leader; `None` if the status names none.
     #[must_use]
     pub fn leader(&self) -> Option<String> {
         Some(self.text("leader")).filter(|leader| !leader.is_empty())
@@ -201,7 +203,7 @@ impl Status {
         members.into_iter().flatten().map(|member| (text(&member["name"]), text(&member["health"]))).collect()
     }
 
-    /// All conditions in one line, for errors.
+    /// All conditions in one line, for error messages.
     #[must_use]
     pub fn explain(&self) -> String {
         let conditions = self.0["status"]["conditions"].as_array();

@@ -1,4 +1,5 @@
-//! The protocol by which a test drives a running client: one line of JSON in, one line of JSON out, on loopback.
+//! The protocol by which a test controls a running client over loopback. Each request and each response is one line of
+//! JSON.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -15,21 +16,23 @@ use crate::ledger::{PhaseReport, WriteLedger};
 use crate::verify::{self, Verdict};
 use crate::writer::{self, Options};
 
-/// Longest wait for a cluster that does not serve reads yet.
+/// Time within which a cluster must begin to serve reads.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Requests to a running client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ControlRequest {
-    /// Ends the phase and begins the next one.
+    /// Ends the present phase and begins the next one.
     Mark {
         /// Name of the phase that begins.
         next: String,
     },
-    /// Stops writing permanently and compares a store with the ledger. A repetition compares again.
+    /// Stops writing permanently and compares a store with the ledger. If the request is repeated, the comparison is
+    /// repeated.
     Verify {
-        /// Endpoint of the store: the one written to, or one restored from its backup.
+        /// Endpoint of the store. It is either the store to which the client wrote, or a store that was restored from a
+        /// backup.
         endpoint: String,
     },
 }
@@ -40,7 +43,7 @@ pub enum ControlRequest {
 pub enum ControlResponse {
     /// The phase that ended.
     Phase(PhaseReport),
-    /// The comparison, with the revision at which the client began.
+    /// The result of the comparison, and the revision at which the client began to write.
     Verdict {
         /// Result of the comparison.
         verdict: Verdict,
@@ -51,10 +54,11 @@ pub enum ControlResponse {
     Error(String),
 }
 
-/// Writes with `writers` connections and serves requests on `listen` until the process ends.
+/// Writes over `writers` connections, and serves requests on `listen`, until the process ends.
 ///
 /// # Errors
-/// Returns an error if the address is in use or the store does not respond at the start. Nothing was written.
+/// Returns an error if the address is in use, or if the store does not respond before the first write. Nothing was
+/// written.
 pub async fn serve(options: Options, writers: usize, listen: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("binding {listen}"))?;
     let first_revision = reachable_revision(&options.endpoint).await?;
@@ -97,7 +101,7 @@ pub async fn serve(options: Options, writers: usize, listen: SocketAddr) -> Resu
 }
 
 /// Repeats a read until the cluster responds. A cluster that has just become Ready may not be reachable from every
-/// machine yet, and on a busy machine an election may interrupt it. A read that got a response is never repeated.
+/// machine yet, and an election on a busy machine may interrupt a read. After a response, the read is not repeated.
 async fn patiently<T>(read: impl AsyncFn() -> Result<T>) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -114,7 +118,7 @@ fn was_not_served(error: &anyhow::Error) -> bool {
     error.is::<tonic::Status>() || error.is::<tonic::transport::Error>()
 }
 
-/// Reads the revision as soon as the cluster responds.
+/// Waits until the cluster responds, and returns the revision of the store.
 async fn reachable_revision(endpoint: &str) -> Result<i64> {
     patiently(async || verify::revision(&mut writer::connect(endpoint).await?).await).await
 }
@@ -130,7 +134,7 @@ async fn check(endpoint: &str, options: &Options, outcomes: &[crate::ledger::Out
 /// Sends a request to a running client.
 ///
 /// # Errors
-/// Returns an error if no client listens or the client could not carry the request out.
+/// Returns an error if no client listens at `address`, or if the client could not carry out the request.
 pub async fn send(address: SocketAddr, request: &ControlRequest) -> Result<ControlResponse> {
     let mut stream = TcpStream::connect(address).await.with_context(|| format!("no client listens on {address}"))?;
     stream.write_all(format!("{}\n", serde_json::to_string(request)?).as_bytes()).await?;

@@ -1,4 +1,5 @@
-//! Outcomes of all writes so far, phase by phase. Owns the counts and the gaps. Does not own a connection (`writer.rs`).
+//! Outcomes of all writes so far, grouped by phase. Owns the counts, and the times without an acknowledgement. Does not
+//! own a connection (`writer.rs`).
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 pub enum Outcome {
     /// The server acknowledged the write.
     Acknowledged,
-    /// There was no response, or an error after the request may have reached a server. The write may have happened or not.
+    /// There was no response, or there was an error after the request may have reached a server. Whether the write
+    /// happened is unknown.
     Unknown,
     /// The request was never sent, because no connection was established.
     NotSent,
@@ -35,12 +37,12 @@ struct Phase {
     last_error: Option<String>,
 }
 
-/// Report of one phase, as seen by the client.
+/// The client's report on one phase.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PhaseReport {
     /// Name that the test gave to the phase.
     pub phase: String,
-    /// Length of the phase, milliseconds.
+    /// Duration of the phase in milliseconds.
     pub duration_ms: u64,
     /// Number of acknowledged writes.
     pub acknowledged: u64,
@@ -48,12 +50,11 @@ pub struct PhaseReport {
     pub unknown: u64,
     /// Number of writes that were never sent.
     pub not_sent: u64,
-    /// Longest time between two acknowledgements of any writer, milliseconds. A gap that is open at the end of the
-    /// phase counts.
+    /// Longest time without an acknowledgement for any writer, in milliseconds. It may extend to the end of the phase.
     pub longest_gap_ms: u64,
-    /// Beginning of that gap, milliseconds after the beginning of the phase.
+    /// Beginning of the longest time without an acknowledgement, in milliseconds after the beginning of the phase.
     pub gap_began_ms: u64,
-    /// The last error of a write.
+    /// The last error of a write, if any write failed.
     pub last_error: Option<String>,
 }
 
@@ -71,7 +72,7 @@ impl Phase {
         }
     }
 
-    /// Counts a gap. One that began before the phase counts from the beginning of the phase.
+    /// Counts a time without an acknowledgement. If it began before the phase, only the part within the phase counts.
     fn gap(&mut self, from: Instant, to: Instant) {
         let from = from.max(self.began);
         let gap = to.saturating_duration_since(from);
@@ -83,19 +84,20 @@ impl Phase {
 }
 
 impl WriteLedger {
-    /// An empty ledger, whose first phase is called `name`.
+    /// Creates an empty ledger whose first phase has the name `name`.
     #[must_use]
     pub fn new(name: &str, now: Instant) -> Self {
         Self { outcomes: Vec::new(), phase: Phase::new(name, now), last_acknowledgement: now }
     }
 
-    /// Reserves the next key. Its outcome is unknown until [`Self::end`].
+    /// Reserves the next key and returns its sequence number. The outcome of its write is unknown until [`Self::end`]
+    /// is called.
     pub fn begin(&mut self) -> u64 {
         self.outcomes.push(Outcome::Unknown);
         self.outcomes.len() as u64 - 1
     }
 
-    /// Enters the outcome of the write of key `sequence`.
+    /// Records the outcome of the write of the key with the number `sequence`.
     pub fn end(&mut self, sequence: u64, outcome: Outcome, error: Option<String>, now: Instant) {
         self.outcomes[usize::try_from(sequence).expect("sequences come from begin")] = outcome;
         match outcome {
@@ -112,7 +114,7 @@ impl WriteLedger {
         }
     }
 
-    /// Ends the phase and begins the next one.
+    /// Ends the present phase and begins the phase `next`. Returns the report on the phase that ended.
     pub fn mark(&mut self, next: &str, now: Instant) -> PhaseReport {
         self.phase.gap(self.last_acknowledgement, now);
         let ended = std::mem::replace(&mut self.phase, Phase::new(next, now));
@@ -128,7 +130,7 @@ impl WriteLedger {
         }
     }
 
-    /// All outcomes, by sequence number.
+    /// All outcomes. The index of an outcome is its sequence number.
     #[must_use]
     pub fn outcomes(&self) -> &[Outcome] {
         &self.outcomes

@@ -1,4 +1,4 @@
-//! The program `traffic`: writes without pause and reports the outcomes. Owns the flags.
+//! The program `traffic`, which writes without pause and reports the outcomes. Owns the program's flags.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use clap::{Parser, Subcommand};
 use traffic::control::{self, ControlRequest};
 use traffic::writer::Options;
 
-/// Writes new keys without pause and checks that the store holds every acknowledged one.
+/// Writes new keys without pause, and checks that the store holds every acknowledged write.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// Address at which a running client serves requests, on loopback.
+    /// Loopback address at which a running client serves requests.
     #[arg(long, default_value = "127.0.0.1:7070", global = true)]
     control: SocketAddr,
     #[command(subcommand)]
@@ -26,28 +26,29 @@ enum Command {
         /// Endpoint to write to, such as http://demo:2379.
         #[arg(long)]
         endpoint: String,
-        /// Prefix of every key; a number follows it.
+        /// Prefix of every key; the key's number follows it.
         #[arg(long, default_value = "/traffic/")]
         prefix: String,
-        /// Number of connections, each of which writes one key after the other.
+        /// Number of connections. Each connection writes one key after another.
         #[arg(long, default_value_t = 2)]
         writers: usize,
-        /// Length of a value, bytes.
+        /// Length of each value in bytes.
         #[arg(long, default_value_t = 64)]
         value_bytes: usize,
-        /// Longest wait for the response to a write, milliseconds; a write without one has an unknown outcome.
+        /// Maximum wait for the response to a write, in milliseconds. The outcome of a write without a response is
+        /// unknown.
         #[arg(long, default_value_t = 2_000)]
         deadline_ms: u64,
-        /// Pause between two writes of one connection, milliseconds.
+        /// Pause between two writes of one connection, in milliseconds.
         #[arg(long, default_value_t = 0)]
         pace_ms: u64,
     },
-    /// End the running client's phase, begin the next one and print a report of the ended one.
+    /// End the running client's present phase, begin the next phase, and print a report on the phase that ended.
     Mark {
         /// Name of the phase that begins.
         next: String,
     },
-    /// Stop the running client and compare a store with its ledger.
+    /// Stop the running client, and compare a store with the client's ledger.
     Verify {
         /// Endpoint of the store.
         #[arg(long)]

@@ -1,4 +1,4 @@
-//! Comparison of the store with the ledger, by reads at one revision. Owns the verdict. Writes nothing.
+//! Comparison of the store with the ledger, by reads at one revision. Owns the verdict. Writes nothing to the store.
 
 use anyhow::{Context, Result, bail};
 use proto::etcdserverpb::RangeRequest;
@@ -14,26 +14,27 @@ const PAGE: i64 = 2_000;
 /// Result of a comparison.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Number of acknowledged writes, all of which must be in the store.
+    /// Number of acknowledged writes. The store must hold all of them.
     pub acknowledged: u64,
     /// Number of acknowledged writes that the store lacks or holds with another value; must be 0.
     pub lost: u64,
     /// Number of keys that were written more than once (version above 1); must be 0.
     pub repeated: u64,
-    /// Number of writes with an unknown outcome that happened.
+    /// Number of writes whose outcome the client does not know and that the store holds.
     pub unknown_applied: u64,
-    /// Number of writes with an unknown outcome that did not happen.
+    /// Number of writes whose outcome the client does not know and that the store lacks.
     pub unknown_absent: u64,
-    /// Number of keys in the store that this client never sent; must be 0.
+    /// Number of keys in the store that this client never wrote; must be 0.
     pub invented: u64,
-    /// Revision of the store at which it was read.
+    /// Revision of the store at which all reads of the comparison were made.
     pub revision: i64,
     /// The first ten violations, with their sequence numbers.
     pub examples: Vec<String>,
 }
 
 impl Verdict {
-    /// Returns whether no acknowledged write is lost, no write was repeated and every key was sent.
+    /// Returns whether no acknowledged write is lost, no key was written more than once, and this client wrote every
+    /// key in the store.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.lost == 0 && self.repeated == 0 && self.invented == 0
@@ -46,7 +47,7 @@ impl Verdict {
     }
 }
 
-/// Reads the store's revision, linearizably.
+/// Reads the revision of the store with a linearizable read.
 ///
 /// # Errors
 /// Returns an error if the read failed.
@@ -56,10 +57,10 @@ pub async fn revision(client: &mut KvClient<Channel>) -> Result<i64> {
     Ok(response.header.context("a response without header")?.revision)
 }
 
-/// Reads every key under `prefix`, linearizably and at one revision, and compares them with the outcomes.
+/// Reads every key under `prefix` with linearizable reads at one revision, and compares the keys with the outcomes.
 ///
 /// # Errors
-/// Returns an error if a read failed. There is no verdict then.
+/// Returns an error if a read failed. In that case there is no verdict.
 pub async fn verify(
     client: &mut KvClient<Channel>,
     prefix: &str,
@@ -133,7 +134,7 @@ fn check_key(
         verdict.repeated += 1;
         verdict.add_example("written more than once", sequence);
     }
-    // A key with a wrong value counts as missing, so an acknowledged write of it counts as lost.
+    // A key with a wrong value counts as missing, so an acknowledged write of this key counts as lost.
     found[sequence as usize] = kv.value == value(sequence, value_bytes);
 }
 

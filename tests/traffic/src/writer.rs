@@ -1,5 +1,5 @@
-//! Writers: each has a connection of its own and sends one write after the other. Owns connecting and the classification of
-//! responses. Never repeats a write.
+//! Writers. Each writer has its own connection and sends one write after another. Owns connecting, and the
+//! classification of responses. Never repeats a write.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,24 +16,25 @@ use crate::ledger::{Outcome, WriteLedger};
 pub struct Options {
     /// Endpoint to write to, such as `http://demo:2379`.
     pub endpoint: String,
-    /// Prefix of every key; a number follows it.
+    /// Prefix of every key; the key's number follows it.
     pub prefix: String,
-    /// Length of a value, bytes.
+    /// Length of each value in bytes.
     pub value_bytes: usize,
-    /// Longest wait for the response to a write. A write without one has an unknown outcome, and the connection is
-    /// replaced.
+    /// Maximum wait for the response to a write. The outcome of a write without a response is unknown, and the writer
+    /// opens a new connection.
     pub deadline: Duration,
     /// Pause between two writes of one writer.
     pub pace: Duration,
 }
 
-/// The key of a sequence number.
+/// Returns the key with the number `sequence`.
 #[must_use]
 pub fn key(prefix: &str, sequence: u64) -> Vec<u8> {
     format!("{prefix}{sequence:012}").into_bytes()
 }
 
-/// The value of a sequence number: it contains the number and has the given length, or that of the number if it is longer.
+/// Returns the value of the key with the number `sequence`. The value contains that number and has `bytes` bytes, or
+/// more if the number is longer.
 #[must_use]
 pub fn value(sequence: u64, bytes: usize) -> Vec<u8> {
     let mut value = format!("{sequence:012}|").into_bytes();
@@ -41,10 +42,10 @@ pub fn value(sequence: u64, bytes: usize) -> Vec<u8> {
     value
 }
 
-/// Connects, with a limit on every wait.
+/// Connects to an endpoint, with a time limit for every wait.
 ///
 /// # Errors
-/// Returns an error if the endpoint is no URL or no server responds in time.
+/// Returns an error if the endpoint is not a URL, or if no server responds in time.
 pub async fn connect(endpoint: &str) -> Result<KvClient<Channel>, tonic::transport::Error> {
     let channel = Endpoint::from_shared(endpoint.to_owned())?
         .connect_timeout(Duration::from_millis(500))
@@ -56,7 +57,7 @@ pub async fn connect(endpoint: &str) -> Result<KvClient<Channel>, tonic::transpo
     Ok(KvClient::new(channel).max_decoding_message_size(64 << 20))
 }
 
-/// Writes until `stop` holds true.
+/// Writes until `stop` holds `true`.
 pub async fn write(options: Options, ledger: Arc<Mutex<WriteLedger>>, mut stop: watch::Receiver<bool>) {
     let mut client = None;
     while !*stop.borrow_and_update() {
@@ -85,7 +86,8 @@ pub async fn write(options: Options, ledger: Arc<Mutex<WriteLedger>>, mut stop: 
         };
         let failed = outcome != Outcome::Acknowledged;
         lock(&ledger).end(sequence, outcome, error, Instant::now());
-        // At least a short pause after a failure, because a dead endpoint would otherwise be called in a tight loop.
+        // After a failure there is always a short pause, because otherwise a dead endpoint would be called in a tight
+        // loop.
         let rest = if failed { options.pace.max(Duration::from_millis(20)) } else { options.pace };
         if !rest.is_zero() {
             tokio::select! {
@@ -96,7 +98,8 @@ pub async fn write(options: Options, ledger: Arc<Mutex<WriteLedger>>, mut stop: 
     }
 }
 
-/// Locks the ledger. A writer that panicked leaves it whole, because each change is one step.
+/// Locks the ledger. Ignores poisoning, because every change of the ledger is one step, and a writer that panics
+/// therefore leaves the ledger consistent.
 pub(crate) fn lock(ledger: &Mutex<WriteLedger>) -> std::sync::MutexGuard<'_, WriteLedger> {
     ledger.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,6 +1,7 @@
-//! `cargo xtask bench`: three members and a three-member etcd under the same loads, in one run on one machine, with etcd's
-//! own benchmark tool. Owns the order of rounds. Does not own loads (`bench/load.rs`) or the report (`bench/report.rs`).
-//! Compare ratios: absolute figures depend on the machine.
+//! `cargo xtask bench`: compares three raft-node members with a three-member etcd cluster, under the same loads, in one
+//! run on one machine. etcd's own benchmark tool generates the loads. Owns the order of rounds. Does not own loads
+//! (`bench/load.rs`) or the report (`bench/report.rs`). Only the ratios are meaningful on other machines, because
+//! absolute figures depend on the machine.
 
 mod load;
 mod report;
@@ -17,16 +18,16 @@ use self::load::{LOADS, Measured};
 use self::server::Servers;
 use crate::{image, toolchain};
 
-/// How long to measure, and where the report goes.
+/// The extent of the measurement, and the file for the report.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Rounds of each load; the two servers take turns, and the report shows median and spread of the rounds
+    /// Rounds of each load. The two servers take turns, and the report shows the median and the spread of the rounds
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
-    /// Requests of each load in each round; the load of one client sends a twentieth
+    /// Requests of each load in each round. The load with a single client sends only a twentieth of them
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     requests: u64,
-    /// Also writes the report to this file, as Markdown
+    /// Also writes the report, as Markdown, to this file
     #[arg(long)]
     out: Option<PathBuf>,
 }
@@ -34,7 +35,7 @@ pub(crate) struct Arguments {
 /// Measures both servers and prints the report.
 ///
 /// # Errors
-/// Returns an error if a server does not start or serve, or a load fails. No report was written then.
+/// Returns an error if a server does not start or serve, or if a load fails. In that case no report was written.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let say = |line: &str| println!("  {line}");
     let built = programs::build(&[Program::Etcd, Program::Benchmark], &say)?;
@@ -81,12 +82,12 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A folder that stays costs disk space only, and the figures are printed already.
+        // An error is ignored: a folder that stays only costs disk space, and the figures are already printed.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-/// The release build of the member for this machine.
+/// Builds the member in release mode for this machine, and returns the path of the program.
 fn release_node() -> Result<PathBuf> {
     let mut cargo = toolchain::cargo();
     let json = "--message-format=json-render-diagnostics";

@@ -1,24 +1,24 @@
-//! What the steps of `cargo xtask test` may take, so that a run stays short enough to be waited for. Owns the comparison
-//! of a run with `budget.toml`. Does not own the figures, nor what a step does.
+//! The time budget of the steps of `cargo xtask test`, which keeps a run short enough that a developer can wait for it.
+//! Owns the comparison of a run with `budget.toml`. Does not own the figures in that file, nor the steps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Minutes by step, as committed.
+/// The committed budget file: minutes for each step.
 const FILE: &str = include_str!("../budget.toml");
-/// Where the figures are, for messages.
+/// Path of the budget file, for messages.
 const PLACE: &str = "tests/xtask/budget.toml";
-/// Name of the line for a whole run.
+/// Name of the line with the budget of a whole run.
 const WHOLE: &str = "whole";
 
-/// Whether a run found what earlier runs leave in the cache: the dev cluster's programs, tools and images.
+/// State of the cache of earlier runs (the dev cluster's programs, tools and images) when a run began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cache {
-    /// It found all of it.
+    /// The cache held everything.
     Warm,
-    /// Something was missing and is built in this run.
+    /// Something was missing, and this run builds it.
     Cold,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Budget {
     shares: BTreeMap<String, Share>,
 }
 
-/// Minutes of one step on two cores.
+/// Budget of one step, in minutes on a machine with two cores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Share {
     warm: f64,
@@ -35,7 +35,7 @@ struct Share {
 }
 
 impl Budget {
-    /// The committed one.
+    /// Reads the committed budget.
     ///
     /// # Errors
     /// Returns an error if a line of the file is not `step = { warm = MINUTES, cold = MINUTES }`.
@@ -54,8 +54,8 @@ impl Budget {
         Ok(Self { shares })
     }
 
-    /// A table of what each step took and may take, and one line for each step that took longer. A run that left steps out
-    /// has no `whole`.
+    /// Returns a table with the duration and the budget of each step, and one line for each step that exceeded its
+    /// budget. `whole` is the duration of the run; `None` if the run left steps out.
     pub(crate) fn compare(
         &self,
         steps: &[(&str, Duration)],
@@ -122,7 +122,8 @@ mod tests {
         }
     }
 
-    /// Each share has a margin for a machine that does something else, so together they may be over the whole by as much.
+    /// Each step's budget includes a margin for a machine that is busy. The sum of these budgets may therefore exceed
+    /// the budget of the whole run by the factor `MARGIN`.
     #[test]
     fn the_shares_fit_into_the_whole() {
         const MARGIN: f64 = 2.1;

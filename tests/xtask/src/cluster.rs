@@ -1,4 +1,5 @@
-//! `cargo xtask cluster`: the dev cluster by hand. Owns what is printed. Does not own the cluster (crate `dev-cluster`).
+//! `cargo xtask cluster`: controls the dev cluster by hand. Owns the printed text. Does not own the cluster (crate
+//! `dev-cluster`).
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,22 +12,23 @@ use dev_cluster::{Cluster, Down, Lifetime, Options, Status, provisioner};
 
 use crate::steps::seconds;
 
-/// What to do with the dev cluster.
+/// Action on the dev cluster.
 #[derive(Subcommand)]
 pub(crate) enum Verb {
-    /// Brings it up: control plane, nodes, DNS, volumes and an S3 server. No packet leaves the machine
+    /// Brings the dev cluster up: control plane, nodes, DNS, volumes and an S3 server. No packet leaves the machine
     Up {
         /// Number of nodes, each in its own zone
         #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=9))]
         nodes: u8,
     },
-    /// Takes it down with volumes and buckets, and removes what a crashed run left
+    /// Takes the dev cluster down, with its volumes and buckets, and removes what a crashed run left
     Down,
-    /// Shows whether it is up and its nodes Ready; exit code 0 only if all are
+    /// Shows whether the dev cluster is up and its nodes are Ready; exit code 0 only if all nodes are Ready
     Status,
-    /// Prints shell commands that point kubectl, helm and S3 clients at it: eval "$(cargo xtask cluster env)"
+    /// Prints shell commands that point kubectl, helm and S3 clients at the dev cluster: eval "$(cargo xtask cluster
+    /// env)"
     Env,
-    /// Serves volumes to the cluster in a run directory; started by `up`
+    /// Creates the volumes of the dev cluster whose run directory is given; started by `up`
     #[command(hide = true)]
     Provisioner {
         /// The run directory
@@ -45,7 +47,7 @@ pub(crate) fn run(verb: Verb) -> Result<ExitCode> {
     }
 }
 
-/// Options of a cluster of `nodes` nodes that this program brings up.
+/// Options of a cluster with `nodes` nodes whose provisioner is this program.
 pub(crate) fn options(nodes: u8, lifetime: Lifetime) -> Options {
     Options { nodes, provisioner: ["cluster", "provisioner"].map(OsString::from).into(), lifetime }
 }
@@ -101,7 +103,7 @@ fn env() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A value quoted for a shell.
+/// Returns `value`, quoted for a shell.
 fn quoted(value: &str) -> String {
     format!("'{}'", value.replace('\'', r"'\''"))
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask comments`: draws comments at random for a reader who judges whether each is understood at first reading.
-//! Owns what counts as one comment and how it is drawn. Does not own the judgement.
+//! `cargo xtask comments`: chooses comments at random for a reader, who judges whether each can be understood at first
+//! reading. Owns the definition of one comment, and the random choice. Does not own the judgement.
 
 use std::process::{Command, ExitCode};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,35 +10,35 @@ use dev_cluster::Run;
 
 use crate::toolchain::top;
 
-/// Fewest words of a comment that is drawn.
+/// Minimum number of words of a comment in the sample.
 const WORDS_MIN: usize = 5;
 
-/// Which sample.
+/// Parameters of the sample.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Seed of the sample, by default a new one; printed with it
+    /// Seed of the sample; by default a new one. The seed is printed with the sample
     #[arg(long)]
     seed: Option<u64>,
-    /// Comments to draw
+    /// Number of comments in the sample
     #[arg(long, default_value_t = 100)]
     count: usize,
-    /// Draws from files below this folder only
+    /// Chooses only from files in this folder and the folders below it
     #[arg(long)]
     folder: Option<String>,
 }
 
-/// A run of lines that one reader reads as one comment.
+/// One or more lines that a reader reads as one comment.
 #[derive(Debug, PartialEq, Eq)]
 struct Comment {
-    /// Line number of its first line.
+    /// Line number of the comment's first line.
     line: usize,
-    /// Its lines, markers included.
+    /// Lines of the comment, including the comment markers.
     text: Vec<String>,
-    /// The line of code that follows, or that it ends; empty for a file's header.
+    /// The line of code that follows the comment, or precedes it on the same line. Empty for the header of a file.
     item: String,
 }
 
-/// Carries it out.
+/// Prints the sample.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let nanoseconds =
         || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::from(since.subsec_nanos()));
@@ -62,7 +62,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The comments of a Rust file: adjacent lines with one marker, or what follows code on its line.
+/// Returns the comments of a Rust file. A comment consists of adjacent lines with the same marker, or follows code on
+/// the same line.
 fn comments(text: &str) -> Vec<Comment> {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
     let mut found = Vec::new();
@@ -95,18 +96,18 @@ fn is_word(word: &&str) -> bool {
     word.contains(char::is_alphabetic)
 }
 
-/// Code and the comment that follows it on the same line.
+/// Splits a line into its code and the comment after the code.
 fn after_code(line: &str) -> Option<(&str, &str)> {
     let place = line.match_indices(" // ").map(|(place, _)| place).find(|place| !is_in_literal(&line[..*place]))?;
     Some((&line[..place], &line[place + 1..]))
 }
 
-/// Whether a string that opens in this code is still open at its end.
+/// Returns whether the end of this code is inside a string literal.
 fn is_in_literal(code: &str) -> bool {
     code.replace("\\\"", "").matches('"').count() % 2 == 1
 }
 
-/// `count` different numbers below `all`, in random order: a shuffle that ends early.
+/// Returns `count` different numbers below `all` in random order, by the first steps of a Fisher-Yates shuffle.
 fn draw(all: usize, count: usize, seed: u64) -> Vec<usize> {
     let mut places: Vec<usize> = (0..all).collect();
     let mut state = seed;
@@ -119,7 +120,7 @@ fn draw(all: usize, count: usize, seed: u64) -> Vec<usize> {
     places
 }
 
-/// SplitMix64.
+/// Returns the next number of the generator SplitMix64.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;

@@ -1,6 +1,6 @@
-//! `cargo xtask demo`: the life of a Raft cluster on a real Kubernetes, from installation to restore, shown step by step. It
-//! fails if a step fails, if no write is acknowledged for longer than a limit, or if an acknowledged write is missing.
-//! Owns the story. Does not own its steps (crate `scenario`).
+//! `cargo xtask demo`: the life of a Raft cluster on a real Kubernetes cluster, from installation to restore, shown
+//! step by step. The demo fails if a step fails, if no write is acknowledged for longer than a limit, or if an
+//! acknowledged write is missing. Owns the sequence of steps. Does not own the steps (crate `scenario`).
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,47 +18,49 @@ use crate::image::{self, Profile, Written};
 use crate::steps::Steps;
 use crate::toolchain;
 
-/// Longest time without an acknowledgement while members change, transfer leadership or are replaced.
+/// Maximum time without an acknowledgement while members change, transfer leadership or are replaced.
 const PLANNED_GAP: Duration = Duration::from_secs(1);
-/// The same when the leader is killed without warning.
+/// Maximum time without an acknowledgement when the leader is killed without warning.
 const KILLED_GAP: Duration = Duration::from_secs(3);
-/// Longest time of one membership change.
+/// Maximum duration of one membership change.
 const CHANGE: Duration = Duration::from_secs(180);
 const NAMESPACE: &str = "raft-demo";
 const STEPS: usize = 16;
 
-/// Which Kubernetes, and which object store.
+/// The Kubernetes cluster and the object store that the demo uses.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Your own Kubernetes instead of the dev cluster; needs --load kind or --registry, and the --store flags
+    /// Kubernetes cluster of your own, used instead of the dev cluster; needs --load kind or --registry, and the
+    /// --store flags
     #[arg(long, env = "KUBECONFIG")]
     kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     images: image::Arguments,
-    /// S3 endpoint that pods of your Kubernetes reach; keys come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    /// S3 endpoint that the pods of your Kubernetes cluster can reach; the keys are read from AWS_ACCESS_KEY_ID and
+    /// AWS_SECRET_ACCESS_KEY
     #[arg(long)]
     store_endpoint: Option<String>,
     /// Bucket for the backup
     #[arg(long, default_value = "raft-backups")]
     store_bucket: String,
-    /// Region that requests are signed for
+    /// Region in the signatures of requests to the object store
     #[arg(long, default_value = "us-east-1")]
     store_region: String,
-    /// Takes the dev cluster down at the end instead of leaving it for inspection
+    /// Takes the dev cluster down at the end, instead of leaving it for inspection
     #[arg(long)]
     down: bool,
 }
 
-/// The Kubernetes, object store and images of a demo.
+/// The Kubernetes cluster, object store and images of a demo.
 struct Place {
     kubernetes: Kubernetes,
-    /// The dev cluster, if it is the Kubernetes; faults of a machine need it.
+    /// The dev cluster if the demo runs on it, otherwise `None`. Only the dev cluster can have faults of machines.
     cluster: Option<Cluster>,
     store: ObjectStore,
     images: Images,
 }
 
-/// Image names by role.
+/// Names of the images by their role.
 #[derive(Default)]
 struct Images {
     operator: String,
@@ -70,7 +72,8 @@ struct Images {
 /// Runs the demo.
 ///
 /// # Errors
-/// Returns an error if the dev cluster cannot be taken down. A failed step is shown and sets the exit code.
+/// Returns an error if the dev cluster cannot be taken down. The error of a failed step is printed and sets the exit
+/// code.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let steps = Steps::new(STEPS);
     let result = all(arguments, &steps);
@@ -78,7 +81,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let place = match result {
         Ok(place) => place,
         Err(error) => {
-            // A failed step has printed its error; an error outside the steps is printed here.
+            // The error of a failed step is already printed. An error outside the steps is printed here.
             if steps.all_held() {
                 eprintln!("error: {error:#}");
             }
@@ -113,7 +116,8 @@ fn all(arguments: &Arguments, steps: &Steps) -> Result<Place> {
 }
 
 fn prepare(arguments: &Arguments, steps: &Steps) -> Result<Place> {
-    // After `cargo xtask cluster env`, KUBECONFIG names the dev cluster, which is no Kubernetes of the user's own.
+    // After `cargo xtask cluster env`, KUBECONFIG names the dev cluster. In that case the user has given no other
+    // Kubernetes cluster.
     let is_dev_cluster = |path: &PathBuf| Cluster::open().is_ok_and(|cluster| cluster.kubeconfig() == *path);
     if let Some(kubeconfig) = arguments.kubeconfig.as_ref().filter(|path| !is_dev_cluster(path)) {
         return prepare_given(arguments, kubeconfig, steps);
@@ -282,7 +286,7 @@ fn wipe_and_await(cluster: &Cluster, demo: &RaftCluster<'_>, steps: &Steps) -> R
     await_replacement(demo, &victim, &before, steps)
 }
 
-/// A follower, and the names of all members.
+/// Name of a follower, and the names of all members.
 fn a_follower(demo: &RaftCluster<'_>) -> Result<(String, Vec<String>)> {
     let leader = demo.leader()?;
     let names: Vec<String> = demo.status()?.members().into_iter().map(|(name, _)| name).collect();
@@ -338,7 +342,7 @@ fn back_up_and_restore(place: &Place, demo: &RaftCluster<'_>, traffic: &Traffic<
     })
 }
 
-/// Runs `work` while the client writes, and fails if the longest time without an acknowledgement is over `limit`.
+/// Runs `work` while the client writes. Fails if the longest time without an acknowledgement exceeds `limit`.
 fn watched(traffic: &Traffic<'_>, steps: &Steps, limit: Duration, work: impl FnOnce() -> Result<()>) -> Result<()> {
     traffic.mark("watched")?;
     let done = work();

@@ -1,4 +1,5 @@
-//! `cargo xtask image`: static programs and their images, written without Docker and loaded into a cluster on request.
+//! `cargo xtask image`: builds static programs and their images without Docker, and loads the images into a cluster if
+//! requested.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,23 +13,24 @@ use serde_json::Value;
 
 use crate::toolchain;
 
-/// The project's own programs: package and executable have the same name.
+/// The project's own programs. Each package has the same name as its executable.
 const PACKAGES: [&str; 3] = ["raft-node", "raft-operator", "traffic"];
 
-/// Which images, and where they go.
+/// How images are built, named and loaded.
 #[derive(Args)]
 #[group(id = "image")]
 pub(crate) struct Arguments {
-    /// Loads the images as well
+    /// Also loads the images into this place
     #[arg(long, value_enum)]
     load: Option<Load>,
     /// Name of the kind cluster for `--load kind`
     #[arg(long, default_value = "kind")]
     kind_name: String,
-    /// Names the images for a registry, for example registry.example.com/raft, and pushes them with `docker push`
+    /// Registry in the names of the images, for example registry.example.com/raft; the images are pushed to it with
+    /// `docker push`
     #[arg(long)]
     registry: Option<String>,
-    /// The images' tag
+    /// Tag of the images
     #[arg(long, default_value = "dev")]
     tag: String,
     /// How the programs are compiled
@@ -36,12 +38,12 @@ pub(crate) struct Arguments {
     profile: Profile,
 }
 
-/// How the programs of the images are compiled: a profile of the workspace's Cargo.toml.
+/// Compiler settings for the programs of the images: a profile in the workspace's Cargo.toml.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Profile {
     /// For distribution: optimised across crates
     Release,
-    /// For the demo and for tests: built in less than half the time
+    /// For the demo and for tests: takes less than half the time to build
     Quick,
 }
 
@@ -54,10 +56,10 @@ impl Profile {
     }
 }
 
-/// A place that images are loaded into.
+/// A place into which images are loaded.
 #[derive(Clone, Copy, ValueEnum)]
 enum Load {
-    /// Every node of the dev cluster
+    /// All nodes of the dev cluster
     Cluster,
     /// A kind cluster
     Kind,
@@ -65,33 +67,33 @@ enum Load {
     Docker,
 }
 
-/// An image that is written.
+/// An image whose archive is written.
 pub(crate) struct Written {
-    /// Name and tag.
+    /// Name and tag of the image.
     pub(crate) name: String,
-    /// Its archive.
+    /// Path of the image's archive.
     pub(crate) path: PathBuf,
-    /// Bytes of the archive.
+    /// Size of the archive in bytes.
     pub(crate) bytes: u64,
 }
 
-/// Builds and loads the images.
+/// Builds the images and, if requested, loads and pushes them.
 ///
 /// # Errors
-/// Returns an error if a program is not built, or an image not written, loaded or pushed.
+/// Returns an error if a program cannot be built, or an image cannot be written, loaded or pushed.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     build_and_load(arguments, &|line| println!("  {line}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Arguments {
-    /// Whether the nodes of a cluster other than the dev cluster can get the images.
+    /// Returns whether `load` or `registry` makes the images available to the nodes of a cluster.
     pub(crate) fn reach_a_cluster(&self) -> bool {
         self.registry.is_some() || matches!(self.load, Some(Load::Cluster | Load::Kind))
     }
 }
 
-/// Builds the images and brings them where the arguments say.
+/// Builds the images, then loads and pushes them as the arguments say.
 pub(crate) fn build_and_load(arguments: &Arguments, say: &dyn Fn(&str)) -> Result<Vec<Written>> {
     let prefix = arguments.registry.as_deref().unwrap_or("localhost").trim_end_matches('/');
     let images = build(prefix, &arguments.tag, arguments.profile, say)?;
@@ -117,7 +119,7 @@ pub(crate) fn build_and_load(arguments: &Arguments, say: &dyn Fn(&str)) -> Resul
     Ok(images)
 }
 
-/// Builds the project's programs statically and writes their images, and one with etcd's client.
+/// Builds the project's programs statically, and writes an image of each. Also writes an image of etcd's client.
 pub(crate) fn build(prefix: &str, tag: &str, profile: Profile, say: &dyn Fn(&str)) -> Result<Vec<Written>> {
     let programs = build_static(profile, say)?;
     let trust = trust_store(say)?;
@@ -159,11 +161,11 @@ fn load_into_docker(images: &[Written]) -> Result<()> {
         .try_for_each(|image| toolchain::show(Command::new("docker").args(["load", "--input"]).arg(&image.path)))
 }
 
-/// Builds the project's programs so that they need no library of the system.
+/// Builds the project's programs as static executables, which need no library of the system.
 fn build_static(profile: Profile, say: &dyn Fn(&str)) -> Result<Vec<(PathBuf, &'static str)>> {
     let target = toolchain::static_target();
     toolchain::add_target(&target, say)?;
-    // C parts (zstd, ring) are compiled against the C library that the program carries with it.
+    // The C parts (zstd, ring) are compiled for musl, the C library that is linked into a static program.
     install_missing(&[("musl-gcc", "musl-tools"), ("cc", "gcc")], say)?;
     let mut cargo = toolchain::cargo();
     cargo.args(["build", "--profile", profile.name(), "--target", &target]);
@@ -185,7 +187,7 @@ fn build_static(profile: Profile, say: &dyn Fn(&str)) -> Result<Vec<(PathBuf, &'
     PACKAGES.iter().zip(descriptions).map(|(package, description)| Ok((find(package)?, description))).collect()
 }
 
-/// The executable of that name in cargo's messages.
+/// Finds the path of the executable `name` in cargo's messages.
 pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     let parsed = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     let of_name =
@@ -193,7 +195,7 @@ pub(crate) fn executable(messages: &str, name: &str) -> Option<PathBuf> {
     of_name.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back()
 }
 
-/// Debian's bundle of certificate authorities.
+/// Reads Debian's bundle of certificate authorities.
 fn trust_store(say: &dyn Fn(&str)) -> Result<Vec<u8>> {
     let bundle = dev_cluster::image::CA_BUNDLE;
     install_missing(&[(bundle, "ca-certificates")], say)?;

@@ -1,5 +1,5 @@
-//! Control-C during a long run: ends the programs of the running step, so that the remaining steps can be skipped and the
-//! run can clean up. Owns the signal. Does not own the steps (`test.rs`).
+//! Control-C during a long run: ends the programs of the running step, skips the remaining steps, and lets the run
+//! clean up. Owns the signals. Does not own the steps (`test.rs`).
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -12,26 +12,27 @@ use signal_hook::iterator::Signals;
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// Starts to handle SIGINT and SIGTERM: they end the programs that this one started instead of this one.
+/// Starts to handle SIGINT and SIGTERM. From now on, these signals do not end this program; they end the programs that
+/// it started.
 pub(crate) fn watch() -> Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     thread::Builder::new().name("interrupt".into()).spawn(move || {
         for _ in signals.forever() {
             INTERRUPTED.store(true, Ordering::SeqCst);
             eprintln!("interrupted: cleaning up");
-            // An error means that a program has ended by itself.
+            // An error means that one of these programs has already ended.
             let _ = Command::new("kill").args(descendants()).stderr(Stdio::null()).status();
         }
     })?;
     Ok(())
 }
 
-/// Whether the run was interrupted.
+/// Returns whether the run was interrupted.
 pub(crate) fn came() -> bool {
     INTERRUPTED.load(Ordering::SeqCst)
 }
 
-/// A process as `/proc/PID/stat` shows it.
+/// The fields of `/proc/PID/stat` that are needed here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Process {
     pid: u32,
@@ -39,8 +40,8 @@ struct Process {
     session: u32,
 }
 
-/// Processes that this program started, and those that they started, except those in another session: the dev cluster's
-/// are meant to outlive the run.
+/// IDs of the processes that this program started, directly or indirectly. Processes in another session are left out:
+/// those of the dev cluster must outlive the run.
 fn descendants() -> Vec<String> {
     let stats = fs::read_dir("/proc").into_iter().flatten().flatten();
     let stats = stats.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
@@ -50,7 +51,7 @@ fn descendants() -> Vec<String> {
 
 fn parse(stat: &str) -> Option<Process> {
     let pid = stat.split(' ').next()?.parse().ok()?;
-    // After the command name, which may hold anything: state, parent, group, session.
+    // The command name may contain any character, so the fields are split after it: state, parent, group, session.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let parent = fields.nth(1)?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! The commands of `cargo xtask`, one file each. Owns their names. Does not own what they do.
+//! The commands of `cargo xtask`, one file for each command. Owns the names of the commands. Does not own their work.
 
 mod bench;
 mod budget;
@@ -27,20 +27,20 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// A real Kubernetes of several nodes on this machine, as root and without Docker
+    /// Controls the dev cluster: a real Kubernetes cluster of several nodes on this machine, as root and without Docker
     #[command(subcommand)]
     Cluster(cluster::Verb),
-    /// Builds the container images, without Docker
+    /// Builds the container images without Docker
     Image(image::Arguments),
-    /// The main job from start to end on a real Kubernetes, which it brings up itself unless one is given
+    /// Shows the life of a Raft cluster on a real Kubernetes cluster; uses the dev cluster unless another one is given
     Demo(demo::Arguments),
-    /// Throughput, latency and CPU of members and of etcd on this machine, in one run
+    /// Compares throughput, latency and CPU time of members with those of etcd, in one run on this machine
     Bench(bench::Arguments),
-    /// Simulated lives of whole clusters, each from one seed, every invariant checked after every step
+    /// Simulates whole clusters, each from one seed, and checks every invariant after every step
     Simulate(simulate::Arguments),
-    /// Draws comments of the source at random, for a reader to judge
+    /// Chooses comments of the source at random, for a reader to judge
     Comments(comments::Arguments),
-    /// Every test there is: format, lints, dependencies, workspace, and a real Kubernetes
+    /// Runs every test: format, lints, dependencies, the workspace's tests, and tests on a real Kubernetes cluster
     Test(test::Arguments),
 }
 

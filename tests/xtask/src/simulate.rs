@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: starts the simulator's program. Does not own seeds, faults or the verdict: that program does.
+//! `cargo xtask simulate`: starts the simulator. Does not own seeds, faults or the verdict, which are the simulator's.
 
 use std::process::ExitCode;
 
@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::toolchain;
 
-/// Which seeds, and what may go wrong.
+/// Seeds and faults of the simulation.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Number of seeds
@@ -16,24 +16,24 @@ pub(crate) struct Arguments {
     /// First seed
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Faults: all, none, or names separated by commas
+    /// Faults that may occur: all, none, or names separated by commas
     #[arg(long, default_value = "all")]
     faults: String,
-    /// Runs members as they ship: with driver, disk format, store and wire format
+    /// Simulates whole members, with the real driver, disk format, store and wire format
     #[arg(long, alias = "shipped", conflicts_with_all = ["faults", "trace"])]
     members: bool,
-    /// Prints a hash of the traces of all seeds, which a change of names or places keeps
+    /// Prints a hash of the traces of all seeds. The hash stays the same when code is only renamed or moved
     #[arg(long)]
     hash: bool,
-    /// Lines of its history that a failed seed prints
+    /// Number of lines of its history that a failed seed prints
     #[arg(long, default_value_t = 80)]
     trace: usize,
 }
 
-/// Runs the simulator; its exit code is the verdict.
+/// Runs the simulator and returns its exit code, which is the verdict.
 ///
 /// # Errors
-/// Returns an error if cargo does not start.
+/// Returns an error if cargo cannot be started.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { seeds, from, faults, members, hash, trace } = arguments;
     let mut simulate = toolchain::cargo();

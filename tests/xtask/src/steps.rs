@@ -1,5 +1,5 @@
-//! A run of numbered steps as a person sees it: each with the time since the start and what it took, and a summary at the
-//! end. Does not own what the steps do.
+//! A run of numbered steps, printed for a person: each step with the time since the start of the run and its own
+//! duration, and a summary at the end. Does not own the work of the steps.
 
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// A run of numbered steps. Other threads may print lines between those of the steps; lines are never mixed.
+/// A run of numbered steps. Other threads may print lines between the lines of the steps. Each line is printed as a
+/// whole.
 pub(crate) struct Steps {
     start: Instant,
     of: usize,
     done: Mutex<Vec<Done>>,
 }
 
-/// One finished step.
+/// A step that has ended.
 struct Done {
     name: String,
     took: Duration,
@@ -30,15 +31,15 @@ enum Outcome {
 }
 
 impl Steps {
-    /// A run of `of` steps that starts now.
+    /// Starts a run of `of` steps.
     pub(crate) fn new(of: usize) -> Steps {
         Steps { start: Instant::now(), of, done: Mutex::new(Vec::new()) }
     }
 
-    /// Runs one step and shows its number, the time and how it ended.
+    /// Runs one step, and prints its number, the time and its outcome.
     ///
     /// # Errors
-    /// Returns the error of `work`, which was shown.
+    /// Returns the error of `work`, which is already printed.
     pub(crate) fn step<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let number = self.done().len() + 1;
         say(&head(number, self.of, self.start.elapsed(), &format!("{name} ...")));
@@ -55,19 +56,19 @@ impl Steps {
         result
     }
 
-    /// Counts a step that is left out, and shows why.
+    /// Counts a skipped step, and prints the reason why it is skipped.
     pub(crate) fn skip(&self, name: &str, why: &str) {
         let number = self.done().len() + 1;
         say(&head(number, self.of, self.start.elapsed(), &format!("{name} skipped: {why}")));
         self.done().push(Done { name: name.into(), took: Duration::ZERO, outcome: Outcome::Skipped });
     }
 
-    /// A line inside a step.
+    /// Prints a line that belongs to the running step.
     pub(crate) fn note(&self, line: &str) {
         say(&format!("    {line}"));
     }
 
-    /// Every step with its time, then how many passed, failed or were skipped.
+    /// Returns a summary: every step with its duration, then the numbers of steps that passed, failed or were skipped.
     pub(crate) fn summary(&self) -> String {
         let done = self.done();
         let mut lines = vec![String::new()];
@@ -86,7 +87,7 @@ impl Steps {
         lines.join("\n")
     }
 
-    /// The name of each step that has ended, with the time it took.
+    /// Name and duration of each step that has ended.
     pub(crate) fn times(&self) -> Vec<(String, Duration)> {
         self.done().iter().map(|step| (step.name.clone(), step.took)).collect()
     }
@@ -96,32 +97,33 @@ impl Steps {
         self.start.elapsed()
     }
 
-    /// Whether no step failed.
+    /// Returns whether no step failed.
     pub(crate) fn all_held(&self) -> bool {
         self.done().iter().all(|step| step.outcome != Outcome::Failed)
     }
 
     fn done(&self) -> MutexGuard<'_, Vec<Done>> {
-        // A panic of another thread leaves the list whole, because it changes by one `push` at a time.
+        // Ignores poisoning, because the list changes by one `push` at a time. It is therefore consistent even if
+        // another thread panicked.
         self.done.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Prints one whole line. An error is ignored so that a closed pipe does not end the run.
+/// Prints one whole line. An error is ignored, because a closed pipe must not end the run.
 pub(crate) fn say(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}");
     let _ = out.flush();
 }
 
-/// `[ 3/14  01:12 ] helm install ...`
+/// Formats a line such as `[ 3/14  01:12 ] helm install ...`.
 fn head(number: usize, of: usize, since: Duration, line: &str) -> String {
     let width = of.to_string().len();
     let seconds = since.as_secs();
     format!("[ {number:>width$}/{of}  {:02}:{:02} ] {line}", seconds / 60, seconds % 60)
 }
 
-/// Seconds with one digit.
+/// Formats a duration in seconds with one decimal digit.
 pub(crate) fn seconds(time: Duration) -> String {
     format!("{:.1}s", time.as_secs_f64())
 }

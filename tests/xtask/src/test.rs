@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every test there is, cheapest first. Owns the order of the steps, what is built while they run, and
-//! that the dev cluster goes down with them. Does not own what a test proves, nor what a step may take (`budget.rs`).
+//! `cargo xtask test`: runs every test, the cheapest first. Owns the order of the steps, what is built while they run,
+//! and the removal of the dev cluster after them. Does not own the tests, nor the budgets of the steps (`budget.rs`).
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,25 +16,26 @@ use crate::steps::Steps;
 use crate::toolchain::{add_component, add_target, cargo, show, static_target, top};
 use crate::{cluster, image, interrupt, tla};
 
-/// The licence and source check that is installed where it is missing.
+/// Version of cargo-deny that is installed if it is missing. cargo-deny checks licences and sources.
 const CARGO_DENY: &str = "0.20.2";
 
-/// Which tests to run.
+/// The tests to run.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Only these steps
+    /// Runs only these steps
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Step>,
-    /// All steps except these
+    /// Runs all steps except these
     #[arg(long, value_enum, value_delimiter = ',')]
     skip: Vec<Step>,
-    /// Only Kubernetes tests whose name contains this
+    /// Runs only the Kubernetes tests whose names contain this text
     #[arg(long)]
     kubernetes_test: Option<String>,
-    /// Walks the deep worlds of the core as well, for hours; no budget applies. tests/README.md lists what is deepened
+    /// Also explores the deep small worlds of the core, which takes hours; no budget applies. tests/README.md lists
+    /// what is deepened
     #[arg(long)]
     thorough: bool,
-    /// Reports steps over their budget without failing, for a machine that is slower or does something else
+    /// Reports steps over their budget without failing, for a machine that is slower or busy
     #[arg(long)]
     no_budget: bool,
 }
@@ -42,33 +43,33 @@ pub(crate) struct Arguments {
 /// One step of the test run.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Step {
-    /// Debian packages and parts of the Rust toolchain that are missing are installed
+    /// Installs missing Debian packages and missing parts of the Rust toolchain
     Machine,
-    /// rustfmt
+    /// Checks the format with rustfmt
     Format,
-    /// clippy, warnings denied
+    /// Runs clippy with warnings denied
     Lint,
-    /// rustdoc of the workspace, warnings denied, so that links between items lead somewhere
+    /// Runs rustdoc on the workspace with warnings denied, so that broken links between items are errors
     Documents,
-    /// Licences and sources of dependencies
+    /// Checks licences and sources of dependencies
     Dependencies,
-    /// Unit, property, simulation and tidiness tests of the workspace
+    /// Runs the unit, property, simulation and tidiness tests of the workspace
     Workspace,
-    /// TLC over the specification, and over recorded runs of the simulator
+    /// Runs TLC on the specification, and on recorded runs of the simulator
     Tla,
-    /// The container images
+    /// Builds the container images
     Images,
-    /// The dev cluster's programs, built while the earlier steps run
+    /// Waits for the dev cluster's programs, which are built while the earlier steps run
     Programs,
-    /// Every answer of a member compared with a real etcd's
+    /// Compares every answer of a member with the answer of a real etcd
     Conformance,
-    /// The dev cluster, with the images loaded
+    /// Brings the dev cluster up and loads the images
     Cluster,
-    /// Each fault of the dev cluster, tried on the cluster
+    /// Tries each fault of the dev cluster on the cluster
     Faults,
-    /// Tests of the product on the dev cluster
+    /// Runs the tests of the product on the dev cluster
     Kubernetes,
-    /// The dev cluster is taken down
+    /// Takes the dev cluster down
     Down,
 }
 
@@ -90,10 +91,10 @@ impl Step {
         Step::Down,
     ];
 
-    /// The steps that are needed only by tests on a cluster.
+    /// The steps that run only if a test on the dev cluster runs.
     const OF_THE_CLUSTER: [Step; 4] = [Step::Images, Step::Programs, Step::Cluster, Step::Down];
 
-    /// Its name on the command line and in the budget.
+    /// Name of the step on the command line and in the budget.
     fn key(self) -> &'static str {
         match self {
             Step::Machine => "machine",
@@ -113,7 +114,7 @@ impl Step {
         }
     }
 
-    /// Its name in the output.
+    /// Name of the step in the output.
     fn name(self) -> &'static str {
         match self {
             Step::Machine => "packages and toolchain",
@@ -134,7 +135,8 @@ impl Step {
     }
 }
 
-/// The chosen steps, in order. The steps of the cluster are among them if and only if a test on the cluster is.
+/// Returns the chosen steps in order. The steps in `OF_THE_CLUSTER` are included if and only if a test on the dev
+/// cluster is.
 fn chosen(only: &[Step], skip: &[Step]) -> Vec<Step> {
     let asked = |step: &Step| (only.is_empty() || only.contains(step)) && !skip.contains(step);
     let cluster = asked(&Step::Kubernetes) || asked(&Step::Faults);
@@ -149,7 +151,7 @@ fn chosen(only: &[Step], skip: &[Step]) -> Vec<Step> {
 /// Runs the chosen steps.
 ///
 /// # Errors
-/// Returns an error if the run cannot begin. A failed step is shown and counted, and the exit code says so.
+/// Returns an error if the run cannot begin. The error of a failed step is printed and sets the exit code.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let chosen = chosen(&arguments.only, &arguments.skip);
     if chosen.contains(&Step::Cluster) {
@@ -164,7 +166,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         for step in chosen.iter().copied() {
             run.one(step);
             if step == Step::Machine && chosen.contains(&Step::Programs) {
-                // Go compiles the cluster's programs while cargo links and tests.
+                // The build runs on a separate thread: Go compiles the dev cluster's programs while cargo compiles and
+                // tests.
                 let build = || programs::build(&Program::CLUSTER, &|line| steps.note(line)).map(drop);
                 run.programs = Some(scope.spawn(build));
             }
@@ -176,8 +179,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if steps.all_held() && !interrupt::came() && in_budget { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints what each step took and may take; whether no step of a whole run took longer. Part of a run is not judged,
-/// because its steps compile what other steps would have compiled.
+/// Prints the duration and the budget of each step. Returns false if the run is whole and a step took longer than its
+/// budget. A partial run always passes, because its steps may compile code that an earlier step of a whole run would
+/// have compiled.
 fn within(budget: &Budget, steps: &Steps, is_whole: bool, cache: Cache) -> bool {
     let times = steps.times();
     let named: Vec<_> = Step::ALL
@@ -195,14 +199,14 @@ fn within(budget: &Budget, steps: &Steps, is_whole: bool, cache: Cache) -> bool 
     over.is_empty() || !is_whole
 }
 
-/// Whether an earlier run left what this one would else build or fetch.
+/// Returns whether earlier runs have left in the cache what this run would otherwise build or fetch.
 fn cache_state() -> Result<Cache> {
     let cache = programs::cache()?;
     let is_warm = programs::are_built(&Program::CLUSTER)? && deny_root()?.exists() && cache.join("images").exists();
     Ok(if is_warm { Cache::Warm } else { Cache::Cold })
 }
 
-/// The run so far.
+/// State of the run while its steps are executed.
 struct Running<'scope, 'a> {
     steps: &'a Steps,
     arguments: &'a Arguments,
@@ -212,7 +216,7 @@ struct Running<'scope, 'a> {
 }
 
 impl Running<'_, '_> {
-    /// Runs a step. Its failure is kept in the steps, and the steps that need it are skipped.
+    /// Runs a step. If the step fails, its error is recorded, and the steps that depend on it are skipped.
     fn one(&mut self, step: Step) {
         let steps = self.steps;
         let note = |line: &str| steps.note(line);
@@ -262,11 +266,12 @@ impl Running<'_, '_> {
                 steps.step(step.name(), || self.on_the_cluster("kubernetes", named))
             }
         };
-        // The step has shown and counted its error; the other steps still run.
+        // The error of the step is already printed and counted. The other steps still run.
         drop(done);
     }
 
-    /// Runs one test target with the cluster's environment, one test at a time because they share the nodes.
+    /// Runs one test target with the dev cluster's environment. The tests run one at a time, because they share the
+    /// nodes.
     fn on_the_cluster(&self, target: &str, named: Option<&str>) -> Result<()> {
         let cluster = self.cluster.as_ref().context("the dev cluster is not up")?;
         let mut tests = test_target(target);
@@ -289,8 +294,8 @@ fn prepare(note: &dyn Fn(&str)) -> Result<()> {
     install_missing(&[("cc", "gcc"), ("musl-gcc", "musl-tools")], note)
 }
 
-/// Documents private items as well, because contributors read them; not the copies of crates with planted bugs, whose
-/// names are those of the originals.
+/// Builds the documentation. It includes private items, because contributors read them. It excludes the copies of
+/// crates with planted bugs, because they have the same names as the originals.
 fn documents() -> Result<()> {
     let mut document = cargo();
     document.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
@@ -300,20 +305,20 @@ fn documents() -> Result<()> {
 
 fn lint() -> Result<()> {
     show(cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
-    // Tests that run only when they are named are not among all targets.
+    // These test targets are named here, because `--all-targets` leaves out tests that only run when they are named.
     let named = ["--test", "kubernetes", "--test", "conformance", "--test", "faults"];
     show(cargo().args(["clippy", "--workspace"]).args(named).args(["--", "--deny", "warnings"]))
 }
 
-/// One test target by its name. Packages are compiled with the features that the whole workspace needs; with
-/// `--package` they would be compiled a second time, with fewer.
+/// A command that runs the test target `name`. It uses the features that the whole workspace needs. With `--package`,
+/// the packages would be compiled a second time with fewer features.
 fn test_target(name: &str) -> Command {
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--test", name]);
     tests
 }
 
-/// Every test that needs no cluster.
+/// Runs every test that needs no cluster.
 fn workspace_tests(thorough: bool) -> Result<()> {
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--no-fail-fast"]);
@@ -323,7 +328,7 @@ fn workspace_tests(thorough: bool) -> Result<()> {
     show(&mut tests)
 }
 
-/// These need etcd and its client, and build them if they are missing.
+/// Runs the conformance tests. They need etcd and its client, which are built if they are missing.
 fn conformance_tests() -> Result<()> {
     show(&mut test_target("conformance"))
 }
@@ -336,8 +341,8 @@ fn dependencies(note: &dyn Fn(&str)) -> Result<()> {
     show(check.args(["bans", "licenses", "sources"]))
 }
 
-/// cargo-deny, built into the cache once; without optimisation, because it builds in a third of the time and still checks
-/// in a second.
+/// Returns the path of cargo-deny, which is built into the cache once. It is built without optimisation, because this
+/// takes a third of the time, and a check still takes only a second.
 fn cargo_deny(note: &dyn Fn(&str)) -> Result<PathBuf> {
     let root = deny_root()?;
     let program = root.join("bin/cargo-deny");
@@ -357,7 +362,8 @@ fn deny_root() -> Result<PathBuf> {
     Ok(programs::cache()?.join("tools").join(format!("cargo-deny-{CARGO_DENY}")))
 }
 
-/// Copies logs, objects and events of the cluster, because it is about to be taken down and they say why a test failed.
+/// Copies logs, objects and events of the dev cluster, because they show why a test failed and the cluster is about to
+/// be taken down.
 fn keep_traces(cluster: &Cluster) -> Result<PathBuf> {
     let folder = programs::cache()?.join("failed");
     cluster.copy_logs(&folder)?;

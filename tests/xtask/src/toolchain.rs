@@ -1,16 +1,17 @@
-//! Calls of cargo and rustup. Owns which parts of the Rust toolchain the commands need, and adds those that are missing.
+//! Calls of cargo and rustup. Owns the parts of the Rust toolchain that the commands need, and installs the missing
+//! ones.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// The target of static programs on this machine's architecture.
+/// The Rust target of static programs for this machine's architecture.
 pub(crate) fn static_target() -> String {
     format!("{}-unknown-linux-musl", std::env::consts::ARCH)
 }
 
-/// Adds `target` to the toolchain if it lacks it.
+/// Adds `target` to the toolchain if the toolchain lacks it.
 pub(crate) fn add_target(target: &str, say: &dyn Fn(&str)) -> Result<()> {
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
     if std::path::Path::new(sysroot.trim()).join("lib/rustlib").join(target).exists() {
@@ -19,7 +20,7 @@ pub(crate) fn add_target(target: &str, say: &dyn Fn(&str)) -> Result<()> {
     rustup(&["target", "add", target], say)
 }
 
-/// Adds a component if `cargo SUBCOMMAND` does not run without it.
+/// Adds the component `component` to the toolchain if `cargo SUBCOMMAND` does not run without it.
 pub(crate) fn add_component(component: &str, subcommand: &str, say: &dyn Fn(&str)) -> Result<()> {
     if output(cargo().args([subcommand, "--version"])).is_ok() {
         return Ok(());
@@ -32,14 +33,15 @@ fn rustup(args: &[&str], say: &dyn Fn(&str)) -> Result<()> {
     output(Command::new("rustup").args(args)).map(drop)
 }
 
-/// The workspace's top folder.
+/// The root folder of the workspace.
 pub(crate) fn top() -> &'static Path {
-    // This crate lies two folders below it.
+    // This crate is two folders below the root.
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
 }
 
-/// The cargo that started this program, called at the workspace's top. Variables that it set for this program are removed,
-/// because build scripts that read them would otherwise run again whenever a person calls cargo directly.
+/// A command that runs, in the root folder of the workspace, the cargo that started this program. Environment variables
+/// that cargo set for this program are removed, because build scripts that read them would otherwise run again whenever
+/// a developer calls cargo directly.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(top());
@@ -51,13 +53,13 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Whether `cargo run` sets that variable for the program it runs.
+/// Returns whether `cargo run` sets the environment variable `name` for the program that it runs.
 fn set_by_cargo(name: &str) -> bool {
     let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_"];
     name == "CARGO" || name == "LD_LIBRARY_PATH" || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Runs a command and lets it print.
+/// Runs a command whose output is printed directly.
 pub(crate) fn show(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let status = command.status().with_context(|| format!("{name} could not be started"))?;

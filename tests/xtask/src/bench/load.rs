@@ -1,4 +1,5 @@
-//! The loads as calls of etcd's benchmark tool, and how its output is read. Does not own the servers (`server.rs`).
+//! The loads, as calls of etcd's benchmark tool. Owns the loads and the parsing of the tool's output. Does not own the
+//! servers (`server.rs`).
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +11,7 @@ use super::server::Servers;
 
 /// One kind of load.
 pub(super) struct Load {
-    /// Its name in the report.
+    /// Name of the load in the report.
     pub(super) name: &'static str,
     to: To,
     arguments: &'static [&'static str],
@@ -18,15 +19,15 @@ pub(super) struct Load {
     share: f64,
 }
 
-/// Which members the requests go to.
+/// The members to which a load sends its requests.
 #[derive(Clone, Copy)]
 enum To {
     Leader,
-    /// Every member in turn.
+    /// All members in turn.
     All,
 }
 
-/// Every load, in the order of the report. Values have 256 bytes, keys 32.
+/// All loads, in the order of the report. Keys have 32 bytes, and values have 256 bytes.
 pub(super) const LOADS: &[Load] = &[
     Load {
         name: "put, 1,000 clients, to the leader",
@@ -84,32 +85,32 @@ pub(super) const LOADS: &[Load] = &[
     },
 ];
 
-/// A key that the puts have written: the tool's sequential key 0 is 32 zero bytes, which no argument can hold, so this
-/// one is put before the gets.
+/// Key that the gets read. It is put before the gets, because they cannot read a key of the puts: the first of those
+/// keys consists of 32 zero bytes, which a command-line argument cannot contain.
 const KEY: &str = "benchmark-key-of-thirty-two-byte";
 
-/// What one round of one load cost one server.
+/// Figures of one server in one round of one load.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
-    /// Requests a second.
+    /// Requests per second.
     pub(super) rate: f64,
-    /// Median latency, milliseconds.
+    /// Median latency in milliseconds.
     pub(super) p50_ms: f64,
-    /// 99th percentile, milliseconds.
+    /// 99th percentile of the latency in milliseconds.
     pub(super) p99_ms: f64,
-    /// Server CPU seconds of all members per 10,000 requests.
+    /// CPU seconds of all members together per 10,000 requests.
     pub(super) cpu: f64,
 }
 
 impl Measured {
-    /// The figures in one line, for progress.
+    /// The figures in one line that shows the progress of the run.
     pub(super) fn line(&self) -> String {
         format!("{:.0}/s p50 {:.1} ms p99 {:.1} ms {:.2} CPU s/10k", self.rate, self.p50_ms, self.p99_ms, self.cpu)
     }
 }
 
 impl Load {
-    /// Runs the load once.
+    /// Runs the load once and returns the figures.
     pub(super) fn run(&self, benchmark: &Path, servers: &mut Servers, requests: u64) -> Result<Measured> {
         let requests = ((requests as f64 * self.share) as u64).max(1);
         if self.arguments.contains(&KEY) {
@@ -134,7 +135,7 @@ impl Load {
     }
 }
 
-/// The number after `what`.
+/// Parses the number that follows `what`.
 fn find(printed: &str, what: &str) -> Option<f64> {
     let rest = &printed[printed.find(what)? + what.len()..];
     rest.split_whitespace().next()?.parse().ok()

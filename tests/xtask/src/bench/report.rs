@@ -1,13 +1,16 @@
-//! Medians, spread and ratios as a table. Every load is shown, those that etcd wins included.
+//! The report: medians, spreads and ratios as a table. The table includes every load, also those in which etcd is
+//! better.
 
 use std::fmt::Write;
 
 use super::load::{LOADS, Measured};
 
-/// A row of the table: its name, its figure, digits after the point.
+/// A figure of the table: its name, the function that returns its value, and the number of digits after the decimal
+/// point.
 type Figure = (&'static str, fn(&Measured) -> f64, usize);
 
-/// The whole report. `measured`: by load, by round, raft-node then etcd.
+/// Returns the whole report. `measured` holds, for each load and each round, the figures of raft-node and of etcd, in
+/// this order.
 pub(super) fn markdown(measured: &[Vec<[Measured; 2]>], memory: [u64; 2], requests: u64) -> String {
     let mut text = String::from("| Load | Figure | raft-node | etcd | ratio |\n|---|---|---|---|---|\n");
     let figures: [Figure; 4] = [
@@ -20,7 +23,7 @@ pub(super) fn markdown(measured: &[Vec<[Measured; 2]>], memory: [u64; 2], reques
         for (name, figure, digits) in figures {
             let [ours, theirs] = [0, 1].map(|server| Spread::of(rounds.iter().map(|round| figure(&round[server]))));
             let ratio = ours.median / theirs.median;
-            // A String takes any text.
+            // Writing to a String cannot fail.
             let _ = writeln!(
                 text,
                 "| {} | {name} | {} | {} | {ratio:.2} |",

@@ -1,5 +1,5 @@
-//! Three members of one kind on loopback, and the CPU time and memory they use. Owns their processes and ends them by
-//! process ID, even on failure.
+//! Three members of one kind (raft-node or etcd) on loopback, and their CPU time and memory. Owns the processes of the
+//! members and ends them by process ID, even after a failure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use anyhow::{Context, Result, ensure};
 use dev_cluster::{Json, PATIENCE, Program, Run, programs, until};
 use serde_json::Value;
 
-/// Clock ticks per second in `/proc/PID/stat`; fixed at 100 for user space on Linux.
+/// Number of clock ticks per second in `/proc/PID/stat`, always 100 for programs on Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Three members.
+/// Three members of one kind.
 pub(super) struct Servers {
     started: Vec<Child>,
     endpoints: Vec<String>,
@@ -20,7 +20,7 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    /// `raft-node local`: one process that runs three.
+    /// Starts `raft-node local`, which starts three members.
     pub(super) fn raft_node(program: &Path, folder: &Path) -> Result<Self> {
         let port = 23_790;
         let mut command = Command::new(program);
@@ -30,12 +30,12 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Three etcds with their defaults.
+    /// Starts three members of etcd with default settings.
     pub(super) fn etcd(program: &Path, folder: &Path) -> Result<Self> {
         let port = 24_790;
         let url = |port: u16| format!("http://127.0.0.1:{port}");
         let cluster: Vec<String> = (0..3).map(|i| format!("e{i}={}", url(port + 10 + i))).collect();
-        // On an error from here on, `Drop` ends those that were started.
+        // If a later step returns an error, `Drop` ends the members that were started.
         let mut servers = Self::none(port)?;
         for i in 0..3 {
             let (client, peer) = (url(port + i), url(port + 10 + i));
@@ -49,7 +49,7 @@ impl Servers {
         Ok(servers)
     }
 
-    /// Servers of which none is started yet.
+    /// Creates the endpoints of three members. No member is started.
     fn none(port: u16) -> Result<Self> {
         let etcdctl = programs::build(&[Program::Etcdctl], &|line| println!("  {line}"))?.path(Program::Etcdctl);
         let endpoints = (0..3).map(|i| format!("127.0.0.1:{}", port + i)).collect();
@@ -61,7 +61,7 @@ impl Servers {
         &self.endpoints
     }
 
-    /// Returns once every member answers a linearizable read.
+    /// Waits until every member answers a linearizable read.
     pub(super) fn await_serving(&mut self) -> Result<()> {
         let endpoints = self.endpoints.join(",");
         until(&format!("{endpoints} serve"), PATIENCE, || {
@@ -90,14 +90,15 @@ impl Servers {
         Ok(())
     }
 
-    /// etcdctl with long timeouts: its defaults of two and five seconds may be too short just after a load.
+    /// Creates an etcdctl command with long timeouts. etcdctl's default timeouts of two and five seconds may be too
+    /// short directly after a load.
     fn patient_etcdctl(&self) -> Command {
         let mut command = Command::new(&self.etcdctl);
         command.args(["--dial-timeout=60s", "--command-timeout=60s"]);
         command
     }
 
-    /// CPU seconds of all members since they started.
+    /// CPU seconds that all members together have used since they started.
     pub(super) fn cpu_seconds(&self) -> Result<f64> {
         let mut ticks = 0;
         for pid in self.members()? {
@@ -108,7 +109,7 @@ impl Servers {
         Ok(ticks as f64 / TICKS_PER_SECOND)
     }
 
-    /// Resident memory of all members, bytes.
+    /// Resident memory of all members together, in bytes.
     pub(super) fn resident_bytes(&self) -> Result<u64> {
         let mut kibibytes = 0;
         for pid in self.members()? {
@@ -119,7 +120,7 @@ impl Servers {
         Ok(kibibytes * 1024)
     }
 
-    /// The started processes and their children.
+    /// Process IDs of the started processes and of their children.
     fn members(&self) -> Result<Vec<u32>> {
         let mut pids = Vec::new();
         for child in &self.started {
@@ -145,7 +146,8 @@ fn start(command: &mut Command, folder: &Path) -> Result<Child> {
 impl Drop for Servers {
     fn drop(&mut self) {
         for child in &mut self.started {
-            // SIGTERM, because `raft-node local` then ends its members. An error means that the process is gone.
+            // Sends SIGTERM, because `raft-node local` ends its members after SIGTERM. An error means that the process
+            // has already ended.
             let _ = Command::new("kill").arg(child.id().to_string()).status();
             let _ = child.wait();
         }
