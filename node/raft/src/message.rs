@@ -168,7 +168,7 @@ pub enum Body {
 }
 
 impl Message {
-    /// Notifies a member that the configuration committed at `index` removed it.
+    /// Returns the notice that the configuration committed at `index` removed the receiver.
     pub(crate) fn removal_notice(term: Term, index: Index) -> Self {
         Self { term, body: Body::Removed { index } }
     }

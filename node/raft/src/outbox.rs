@@ -97,12 +97,12 @@ impl Outbox {
         self.queue.pop_front()
     }
 
-    /// Number of the next write.
+    /// Returns the number of the next write.
     pub(crate) fn next_io(&self) -> IoId {
         self.issued.next()
     }
 
-    /// Number of the latest write.
+    /// Returns the number of the latest write.
     pub(crate) fn issued(&self) -> IoId {
         self.issued
     }

@@ -21,18 +21,18 @@ impl Present {
         Self { now, span, durable }
     }
 
-    /// Distance from now to `at` in nanoseconds; negative for the past, but never further back than `span`.
+    /// Returns the distance from now to `at` in nanoseconds; negative for the past, but never further back than `span`.
     pub(crate) fn distance(self, at: Duration) -> i128 {
         let signed = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
         (signed(at) - signed(self.now)).max(-signed(self.span))
     }
 
-    /// Distance from now to a deadline in nanoseconds; 0 for every deadline that has passed.
+    /// Returns the distance from now to a deadline in nanoseconds; 0 for every deadline that has passed.
     pub(crate) fn wait(self, until: Duration) -> i128 {
         self.distance(until).max(0)
     }
 
-    /// Number of writes after the latest durable one up to `io`; 0 if `io` is durable.
+    /// Returns the number of writes after the latest durable one up to `io`; 0 if `io` is durable.
     pub(crate) fn writes_to(self, io: IoId) -> u64 {
         io.0.saturating_sub(self.durable.0)
     }

@@ -35,7 +35,7 @@ impl Raft {
         own.min(self.forwarded.deadline())
     }
 
-    /// Role, leader and term.
+    /// Returns role, leader and term.
     pub fn soft_state(&self) -> SoftState {
         let role = match &self.role {
             RoleState::Follower if self.may_campaign() => Role::Follower,
@@ -47,23 +47,23 @@ impl Raft {
         SoftState { role, leader: self.leader.id(), term: self.hard.term() }
     }
 
-    /// Commit index.
+    /// Returns the commit index.
     pub fn commit(&self) -> Index {
         self.log.commit()
     }
 
-    /// Last entry of the log.
+    /// Returns the ID of the last entry of the log.
     pub fn last(&self) -> EntryId {
         self.log.last()
     }
 
-    /// Configuration in force, and the index of its entry.
+    /// Returns the configuration in force, and the index of its entry.
     pub fn configuration(&self) -> (&Configuration, Index) {
         let (index, configuration) = self.history.latest();
         (configuration, *index)
     }
 
-    /// Latest committed configuration, and the index of its entry.
+    /// Returns the latest committed configuration, and the index of its entry.
     pub fn committed_configuration(&self) -> (&Configuration, Index) {
         let (index, configuration) = self.history.at(self.log.commit());
         (configuration, *index)

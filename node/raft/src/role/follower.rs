@@ -62,8 +62,8 @@ impl Raft {
         }
     }
 
-    /// Returns the time at which a follower or candidate stops waiting. A member that may not campaign then only
-    /// forgets its leader.
+    /// Returns the time at which a follower or candidate stops waiting. At that time, a member that may not
+    /// campaign only forgets its leader.
     pub(crate) fn silence_ends_at(&self) -> Duration {
         let waits = !self.is_removed() && (self.leader.is_known() || self.may_campaign());
         if waits { self.timer.due() } else { Duration::MAX }

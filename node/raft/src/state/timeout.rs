@@ -14,7 +14,7 @@ pub(crate) enum TimeoutRange {
     Second,
 }
 
-/// The timer for waiting for a leader, or for the end of an election.
+/// The timer of a wait for a leader, or of a wait for the end of an election.
 #[derive(Clone, Debug)]
 pub(crate) struct ElectionTimer {
     base: Duration,

@@ -45,7 +45,7 @@ impl Confirmations {
         self.waiting.len() >= WAITING_MAX
     }
 
-    /// Returns whether no round has begun for some read.
+    /// Returns whether some read still waits for its round to begin.
     pub(crate) fn needs_round(&self) -> bool {
         !self.waiting.is_empty()
     }
@@ -54,7 +54,7 @@ impl Confirmations {
         self.in_progress.len() < ROUNDS_MAX
     }
 
-    /// Returns whether a round is in progress for some read.
+    /// Returns whether some read has a round in progress.
     pub(crate) fn is_in_progress(&self) -> bool {
         !self.in_progress.is_empty()
     }

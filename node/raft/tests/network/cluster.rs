@@ -52,7 +52,7 @@ pub struct Cluster {
     /// All messages that were sent while `keep_sent` was set.
     pub sent: Vec<Envelope>,
     pub keep_sent: bool,
-    /// Member, and number of its output (counted from 1) in place of which the member crashes.
+    /// A member, and the number of one of its outputs, counted from 1: the member crashes instead of carrying it out.
     pub crash_at: Option<(MemberId, u64)>,
     outputs: BTreeMap<MemberId, u64>,
     /// Number of snapshots that do not arrive, starting with the next one.

@@ -76,8 +76,8 @@ impl Start {
         let hard_state = HardState { term: Term(self.term), vote: self.vote.map(id) };
         let snapshot = SnapshotMeta { configuration: Arc::new(self.configuration), ..SnapshotMeta::default() };
         let restored = Restored { hard_state, snapshot, entries: self.entries };
-        // The time passed since the start is then long enough that the core no longer respects a lease from before the
-        // start.
+        // The core starts at 10 s and gets its first input at 12 s. By then it no longer respects a lease from before
+        // its start.
         let start = Now { monotonic: Duration::from_secs(10), wall_ms: 1_000_000 };
         let raft = Raft::new(self.config, restored, start).expect("the start is valid");
         let mut solo = Solo { raft, now_ms: 12_000, wall_ahead_ms: 0, issued: None };
