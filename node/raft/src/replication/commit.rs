@@ -45,8 +45,7 @@ impl Raft {
         }
         if moved {
             self.sync_peers();
-            // The newly committed configuration may need fewer answers: a member that has not answered may no longer be
-            // a voter.
+            // The electorate may have become smaller: a member that has not answered may no longer be a voter.
             self.confirm_reads();
         }
     }

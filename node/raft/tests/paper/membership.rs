@@ -50,8 +50,8 @@ fn a_configuration_is_in_force_when_appended() {
     assert_eq!(solo.raft.committed_configuration(), (&next, Index(1)));
 }
 
-/// §4.1: "a server must be prepared to fall back to the previous configuration in its log". It does so when the entry
-/// is truncated.
+/// §4.1: "a server must be prepared to fall back to the previous configuration in its log". A server does so when the
+/// entry of the newer configuration is truncated.
 #[test]
 fn a_truncated_configuration_is_not_in_force_any_more() {
     let mut solo = Start::of(3).solo();

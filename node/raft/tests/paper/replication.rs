@@ -230,7 +230,7 @@ fn figure_3_6_every_follower_converges() {
 }
 
 /// Figure 3.7 (figure 8 of the short paper): an entry of an earlier term is not committed by counting, even if a
-/// majority holds it. Committing an entry of the leader's own term commits it, too.
+/// majority holds it. The commit of an entry of the leader's own term also commits the earlier entry.
 #[test]
 fn figure_3_7_earlier_terms_commit_only_with_the_leaders_own() {
     // Step (c) of the figure: S1 holds an entry of term 2 at index 2 and leads term 4; S2 and S3 hold that entry, too.
@@ -404,7 +404,7 @@ fn a_follower_forwards_proposals() {
     assert_eq!(outputs, [Output::Dropped { proposal: ProposalId(4), reason: DropReason::Overloaded }]);
 }
 
-/// The leader accepts a forwarded proposal only once, and refuses a proposal that exceeds its limit.
+/// The leader accepts a forwarded proposal only once, and refuses a proposal that exceeds the leader's limit.
 #[test]
 fn a_leader_accepts_a_forwarded_proposal_once() {
     let mut solo = Start::of(3).config(|config| config.max_uncommitted_bytes = 300).solo();

@@ -48,7 +48,7 @@ fn long_leader(count: u64, trailing: u64) -> Solo {
 }
 
 /// §5.1: "each server takes snapshots independently, covering just the committed entries in its log". A snapshot is due
-/// when enough entries were applied since the last one. It reaches at most to the last durable entry.
+/// when enough entries were applied since the last one. The snapshot ends at or before the last durable entry.
 #[test]
 fn a_snapshot_is_due_at_the_threshold() {
     let mut solo = long_leader(10, 3);
