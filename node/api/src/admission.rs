@@ -1,5 +1,5 @@
-//! Owns the admission of calls (phase, role, metadata, quota), and the two paths into the engine: commands through the log, and
-//! reads without it. Does not own the meaning of a call (`kv.rs`, `cluster.rs`, `maintenance.rs`).
+//! Owns the admission of calls (phase, role, metadata, quota), and the two ways into the engine: commands go through
+//! the log, reads do not. Does not own the meaning of a call (`kv.rs`, `cluster.rs`, `maintenance.rs`).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use crate::observer::{CallObserver, PendingProposal, Request, Success};
 use crate::parse::Consistency;
 use crate::status::Refusal;
 
-/// Maximum number of committed entries that are not applied yet. Above it, commands are refused.
+/// Maximum number of committed entries that are not applied yet. Above this number, commands are refused.
 const UNAPPLIED_ENTRIES_MAX: u64 = 5_000;
 
 /// Settings of the client port.
@@ -27,11 +27,11 @@ const UNAPPLIED_ENTRIES_MAX: u64 = 5_000;
 pub struct Settings {
     /// Limits on the size of requests.
     pub limits: Limits,
-    /// Maximum bytes of live keys and history; above it, only calls that free space are admitted.
+    /// Maximum size of live keys and history, in bytes. Above this size, only calls that free space are admitted.
     pub quota_bytes: u64,
 }
 
-/// What every call uses: the member's engine, the settings and the metrics.
+/// The parts that every call uses: the member's engine, the settings and the metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct CallContext {
     pub(crate) handle: Handle,
@@ -47,7 +47,7 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Decodes the message. Keys and values share the received bytes, but only until the call ends, because the log and the
+    /// Decodes the message. Keys and values share the received bytes only until the call ends, because the log and the
     /// store copy what they keep.
     pub(super) fn decode<M: prost::Message + Default>(&self) -> Result<M, Status> {
         M::decode(self.message.clone())
@@ -55,7 +55,7 @@ impl Call {
     }
 }
 
-/// Members that may answer a call.
+/// The members that may answer a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answerer {
     /// Voters and learners.
@@ -65,10 +65,11 @@ pub(super) enum Answerer {
 }
 
 impl CallContext {
-    /// Admits a call. The checks are in etcd's order, because a call may violate several of them.
+    /// Admits a call. The order of the checks is etcd's, because it decides which error a client receives if several
+    /// checks fail.
     ///
     /// # Errors
-    /// Returns why the call is refused.
+    /// Returns the reason why the call is refused. The call has no effect.
     pub(super) fn admit(&self, call: &Call, answerer: Answerer) -> Result<Admitted, Refusal> {
         let status = self.handle.status();
         status.serving()?;
@@ -79,10 +80,10 @@ impl CallContext {
         Ok(Admitted { status })
     }
 
-    /// Admits a call about this member's health, in any phase of the member.
+    /// Admits a call for the member's health, in any phase of the member.
     ///
     /// # Errors
-    /// Returns why the call is refused.
+    /// Returns the reason why the call is refused.
     pub(super) fn admit_in_any_phase(&self, call: &Call) -> Result<Admitted, Refusal> {
         let status = self.handle.status();
         refuse_on_learner(&status)?;
@@ -90,10 +91,10 @@ impl CallContext {
         Ok(Admitted { status })
     }
 
-    /// Returns a view with the requested consistency.
+    /// Returns a view of the store with the requested consistency.
     ///
     /// # Errors
-    /// Returns why a linearizable read could not be confirmed.
+    /// Returns the reason why a linearizable read could not be confirmed.
     pub(super) async fn read(&self, consistency: Consistency) -> Result<Arc<Published>, Refusal> {
         match consistency {
             Consistency::Serializable => Ok(self.handle.published()),
@@ -113,8 +114,8 @@ impl CallContext {
         }
     }
 
-    /// Refuses a command that would exceed the quota, and raises the alarm NOSPACE, after which every member refuses such commands
-    /// until a client clears it.
+    /// Refuses a command that would exceed the quota, and raises the alarm NOSPACE. Every member then refuses such
+    /// commands until a client clears the alarm.
     pub(super) async fn check_quota(&self, command: &Command) -> Result<(), Refusal> {
         let cost = command.cost_bytes();
         let published = self.handle.published();
@@ -124,7 +125,8 @@ impl CallContext {
         let alarm = Alarm { kind: AlarmKind::NoSpace, member: self.handle.member().0 };
         if published.view.alarms().all(|raised| raised != alarm) {
             let raise = Command::Alarm(AlarmChange { action: AlarmAction::Activate, alarm });
-            // The command is refused in any case. If the alarm was not raised, the next such command tries again.
+            // The command is refused in any case. If the alarm could not be raised, the next such command tries to
+            // raise it again.
             if let Err(error) = self.handle.propose(raise).await {
                 tracing::warn!(%error, "the quota is used up, and the alarm NOSPACE could not be raised");
             }
@@ -135,7 +137,7 @@ impl CallContext {
     /// Proposes a command and waits for its outcome.
     ///
     /// # Errors
-    /// Returns why the command was refused, or that its outcome is unknown.
+    /// Returns the reason why the command was refused, or that its outcome is unknown.
     pub(super) async fn commit(
         &self,
         call: &Call,
@@ -235,7 +237,7 @@ mod tests {
         assert_eq!(refuse_on_learner(&member(Role::Follower, None)), Ok(()));
     }
 
-    /// The metadata is what etcd's `WithRequireLeader` sends.
+    /// etcd's `WithRequireLeader` sends this metadata.
     #[test]
     fn a_call_that_requires_a_leader_is_refused_without_one() {
         let mut headers = HeaderMap::new();

@@ -1,8 +1,9 @@
-//! Owns the encoding of answers that contain stored keys: copied directly from the store's own encoding, without building messages
-//! in between. Does not own framing (`grpc.rs`).
+//! Owns the encoding of answers that contain stored keys. The encoding copies directly from the store's own encoding
+//! and builds no messages in between. Does not own framing (`grpc.rs`).
 //!
-//! A [`Message`] describes its fields to a [`Sink`]. The description runs twice: first to measure, then to write. Only nested
-//! messages need their size before they are written, so the first run keeps these sizes in a queue for the second one.
+//! A [`Message`] describes its fields to a [`Sink`]. The description runs twice: the first run measures, the second
+//! run writes. Only the size of a nested message must be known before the message is written. The first run therefore
+//! keeps these sizes in a queue for the second run.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mvcc::{DeleteRangeResult, KeyValue, OpResult, PutResult, RangeResult, TxnResult};
@@ -15,7 +16,7 @@ use crate::header::Header;
 /// Encodes and frames an answer.
 ///
 /// # Errors
-/// Returns an error if the answer is larger than a frame may be.
+/// Returns an error if the answer is larger than a frame may be. Nothing was encoded.
 pub(super) fn framed(message: &impl Message) -> Result<Bytes, Status> {
     let mut measure = Measure::default();
     message.describe(&mut measure);
@@ -30,13 +31,13 @@ pub(super) fn encoded_bytes(message: &impl Message) -> usize {
     measure.bytes
 }
 
-/// Message that can be encoded.
+/// A message that can be encoded.
 pub(super) trait Message {
-    /// Passes all fields to `sink`, in the order of their numbers. Every call passes the same fields.
+    /// Passes all fields to `sink`, in the order of their numbers. Every call must pass the same fields.
     fn describe(&self, sink: &mut impl Sink);
 }
 
-/// `RangeResponse`.
+/// Encodes `RangeResponse`.
 impl Message for (Header, &RangeResult) {
     fn describe(&self, sink: &mut impl Sink) {
         let (header, result) = self;
@@ -49,16 +50,16 @@ impl Message for (Header, &RangeResult) {
     }
 }
 
-/// `RangeResponse` of one chunk of a stream.
+/// The `RangeResponse` for one chunk of a stream.
 #[derive(Clone, Debug)]
 pub(super) struct Chunk<'a> {
-    /// Set on the last chunk only.
+    /// Header of the response; set only on the last chunk.
     pub header: Option<Header>,
     /// Keys of this chunk.
     pub kvs: &'a [KeyValue],
-    /// Whether the limit cut off keys; set on the last chunk only.
+    /// Whether the limit cut off keys; set only on the last chunk.
     pub more: bool,
-    /// Number of keys in the whole range; set on the last chunk only.
+    /// Number of keys in the whole range; set only on the last chunk.
     pub count: u64,
 }
 
@@ -75,7 +76,7 @@ impl Message for Chunk<'_> {
     }
 }
 
-/// `RangeStreamResponse`.
+/// The `RangeStreamResponse` with one chunk.
 #[derive(Clone, Debug)]
 pub(super) struct Streamed<'a>(pub Chunk<'a>);
 
@@ -85,7 +86,7 @@ impl Message for Streamed<'_> {
     }
 }
 
-/// `PutResponse`.
+/// Encodes `PutResponse`.
 impl Message for (Header, &PutResult) {
     fn describe(&self, sink: &mut impl Sink) {
         let (header, result) = self;
@@ -96,7 +97,7 @@ impl Message for (Header, &PutResult) {
     }
 }
 
-/// `DeleteRangeResponse`.
+/// Encodes `DeleteRangeResponse`.
 impl Message for (Header, &DeleteRangeResult) {
     fn describe(&self, sink: &mut impl Sink) {
         let (header, result) = self;
@@ -108,7 +109,7 @@ impl Message for (Header, &DeleteRangeResult) {
     }
 }
 
-/// `TxnResponse`.
+/// Encodes `TxnResponse`.
 impl Message for (Header, &TxnResult) {
     fn describe(&self, sink: &mut impl Sink) {
         let (header, result) = self;
@@ -120,8 +121,8 @@ impl Message for (Header, &TxnResult) {
     }
 }
 
-/// `ResponseOp`. As in etcd, the header of an operation in a transaction contains only the revision, and the header of a nested
-/// transaction is empty.
+/// Encodes `ResponseOp`. As in etcd, the header of an operation in a transaction contains only the revision, and the
+/// header of a nested transaction is empty.
 impl Message for OpResult {
     fn describe(&self, sink: &mut impl Sink) {
         match self {
@@ -133,18 +134,18 @@ impl Message for OpResult {
     }
 }
 
-/// `CompactionResponse`.
+/// Encodes `CompactionResponse`.
 impl Message for Header {
     fn describe(&self, sink: &mut impl Sink) {
         sink.header(self);
     }
 }
 
-/// Receiver of the fields of a message.
+/// Receives the fields of a message.
 pub(super) trait Sink: Sized {
-    /// Adds a number; 0 is omitted, as in every proto3 encoding.
+    /// Adds a number. The number 0 is omitted, as in every proto3 encoding.
     fn number(&mut self, field: u32, value: u64);
-    /// Adds bytes or an encoded message, even if empty.
+    /// Adds bytes or an encoded message, even if they are empty.
     fn bytes(&mut self, field: u32, bytes: &[u8]);
     /// Adds a nested message.
     fn message(&mut self, field: u32, message: &impl Message);
@@ -173,7 +174,7 @@ fn put_number(out: &mut impl BufMut, field: u32, value: u64) {
 #[derive(Default)]
 struct Measure {
     bytes: usize,
-    /// Sizes of nested messages, in the order in which they begin.
+    /// Sizes of nested messages, in the order in which the messages begin.
     sizes: Vec<usize>,
 }
 

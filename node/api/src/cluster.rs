@@ -1,5 +1,6 @@
-//! etcd's Cluster service. Owns the translation of the replicated configuration to etcd's member list. Does not own changes of
-//! membership: the operator makes them through the admin service, so etcd's calls for them are refused.
+//! etcd's Cluster service. Owns the conversion of the replicated configuration into etcd's member list. Does not own
+//! changes of membership: etcd's calls for them are refused, because only the operator changes membership, through the
+//! admin service.
 
 use std::time::{Duration, Instant};
 
@@ -30,10 +31,10 @@ pub(super) async fn member_list(context: &CallContext, call: &Call) -> Result<By
     })
 }
 
-/// Returns the member's status as soon as it covers everything that was committed before this call.
+/// Returns the member's status once it covers everything that was committed before this call.
 ///
 /// # Errors
-/// Returns why the read was not confirmed, or [`Refusal::Timeout`] if the status lags for too long.
+/// Returns the reason why the read was not confirmed, or [`Refusal::Timeout`] if the status does not catch up in time.
 async fn up_to_date(context: &CallContext) -> Result<Admitted, Refusal> {
     let read = context.read(Consistency::Linearizable).await?;
     let deadline = Instant::now() + STATUS_WAIT_MAX;
@@ -49,7 +50,7 @@ async fn up_to_date(context: &CallContext) -> Result<Admitted, Refusal> {
     }
 }
 
-/// Members in the order of their IDs, as etcd lists them.
+/// The members in the order of their IDs, as etcd lists them.
 fn members(configuration: &Configuration) -> Vec<pb::Member> {
     configuration
         .members

@@ -1,8 +1,8 @@
-//! Owns gRPC's framing: a call receives one message and sends one message or a stream of them, then a status. Does not own the
-//! meaning of messages.
+//! Owns gRPC's framing. A call receives one message, sends one message or a stream of messages, and ends with a
+//! status. Does not own the meaning of messages.
 //!
-//! etcd's calls use this module and not generated servers, because a call then costs two allocations and no copy of a small request,
-//! a response is written directly from the store's encoding, and the texts of errors are etcd's.
+//! etcd's calls use this module instead of generated servers for three reasons: a small request costs two allocations
+//! and is not copied, a response is written directly from the store's encoding, and the texts of errors are etcd's.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -13,12 +13,12 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Code, Status};
 
-/// Size of a frame's header: compression flag and length.
+/// Size of a frame's header, in bytes: compression flag and length.
 const FRAME_HEADER_BYTES: usize = 5;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Encoded messages, each with its frame header; an error ends the stream with its status.
+/// Encoded messages, each with its frame header. An error ends the stream; its status is sent.
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
 /// Body of every answer on the client port.
@@ -29,7 +29,7 @@ pub struct Body(Kind);
 enum Kind {
     #[default]
     Empty,
-    /// Without framing, for plain HTTP.
+    /// A body of plain HTTP, without gRPC's framing.
     Plain(Bytes),
     One(Bytes),
     Many(Messages),
@@ -104,7 +104,8 @@ fn trailers(failure: Option<&Status>) -> HeaderMap {
             trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
         }
         Some(status) => {
-            // Fails only if the text is not a valid header value, which no text in the table is. The code alone is sent then.
+            // Adding fails only if the text is not a valid header value. All texts in the table are valid. If adding
+            // failed, only the code would be sent.
             if status.add_header(&mut trailers).is_err() {
                 trailers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
             }
@@ -113,13 +114,13 @@ fn trailers(failure: Option<&Status>) -> HeaderMap {
     trailers
 }
 
-/// Answer with one message.
+/// Builds an answer with one message.
 #[must_use]
 pub(super) fn one(framed: Bytes) -> Response<Body> {
     respond(Kind::One(framed))
 }
 
-/// Answer with any number of messages.
+/// Builds an answer with any number of messages.
 #[must_use]
 pub(super) fn many(messages: Messages) -> Response<Body> {
     respond(Kind::Many(messages))
@@ -131,7 +132,7 @@ fn respond(kind: Kind) -> Response<Body> {
     response
 }
 
-/// Answer with a status and no message.
+/// Builds an answer with a status and no message.
 #[must_use]
 pub(super) fn refuse(status: &Status) -> Response<Body> {
     let mut response = Response::new(Body::default());
@@ -140,7 +141,7 @@ pub(super) fn refuse(status: &Status) -> Response<Body> {
     response
 }
 
-/// Frames one message, which `write` appends; `size` is its expected length.
+/// Frames one message. `write` appends the message, and `size` is its expected length in bytes.
 ///
 /// # Errors
 /// Returns an error if the message is longer than a frame can contain.
@@ -168,10 +169,11 @@ pub(super) fn frame_message(message: &impl prost::Message) -> Result<Bytes, Stat
     frame(message.encoded_len(), |out| message.encode_raw(out))
 }
 
-/// Receives the only message of a call, of at most `bytes_max` bytes. A message that arrives in one piece is not copied.
+/// Receives the only message of a call, with at most `bytes_max` bytes. A message that arrives in one piece is not
+/// copied.
 ///
 /// # Errors
-/// Returns an error if the message is too large, compressed, incomplete, or not the only one.
+/// Returns an error if the message is too large, compressed or incomplete, or if the call sends a second message.
 pub(super) async fn receive<B>(headers: &HeaderMap, mut body: B, bytes_max: usize) -> Result<Bytes, Status>
 where
     B: HttpBody<Data = Bytes> + Unpin,
@@ -194,8 +196,8 @@ where
     Ok(received)
 }
 
-/// Receives further pieces until the message is complete. Memory grows with the received bytes, not with the announced length,
-/// because a client can announce any length.
+/// Receives further pieces until the message is complete. Memory grows with the received bytes instead of the
+/// announced length, because a client can announce any length.
 async fn gather<B>(body: &mut B, first: Bytes, bytes_max: usize) -> Result<Bytes, Status>
 where
     B: HttpBody<Data = Bytes> + Unpin,
@@ -271,7 +273,7 @@ mod tests {
 
     use super::*;
 
-    /// Request body that arrives in the given pieces.
+    /// A request body that arrives in the given pieces.
     struct Pieces(VecDeque<Bytes>);
 
     impl Pieces {
@@ -312,7 +314,7 @@ mod tests {
         assert_eq!(received(&[b"\0\0\0\0\0"]).unwrap(), "");
     }
 
-    /// The text is that of grpc-go.
+    /// The expected text is that of grpc-go.
     #[test]
     fn a_message_above_the_limit_is_refused_before_it_is_complete() {
         for pieces in [&[&b"\0\0\0\0\x0b"[..]][..], &[b"\0\0\0", b"\0\x0babcde"]] {

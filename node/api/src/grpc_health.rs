@@ -13,7 +13,7 @@ use crate::admission::{Call, CallContext};
 use crate::grpc::{Messages, frame_message};
 use crate::status::Refusal;
 
-/// Interval between checks of the status for streams of `Watch`.
+/// Interval between the checks of the status in a `Watch` stream.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -68,7 +68,7 @@ pub(super) fn list(context: &CallContext, call: &Call) -> Result<Bytes, Status> 
     frame_message(&ListResponse { statuses: HashMap::from([(String::new(), response)]) })
 }
 
-/// Stream of the current health and then of every change, until the member stops.
+/// Streams the current health and then each change of it, until the member stops.
 pub(super) fn watch(context: &CallContext, call: &Call) -> Result<Messages, Status> {
     let request = call.decode::<CheckRequest>()?;
     context.admit_in_any_phase(call)?;
@@ -117,7 +117,7 @@ mod tests {
         let list = ListResponse {
             statuses: HashMap::from([(String::new(), CheckResponse { status: Health::NotServing as i32 })]),
         };
-        // The map has one entry: its empty key is omitted, and its value is the message in field 2.
+        // The map has one entry. Its empty key is omitted, and its value is the message in field 2.
         assert_eq!(frame_message(&list).unwrap(), &b"\0\0\0\0\x06\x0a\x04\x12\x02\x08\x02"[..]);
     }
 }

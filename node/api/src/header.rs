@@ -2,7 +2,7 @@
 
 use proto::etcdserverpb::ResponseHeader;
 
-/// Header of a response (etcd API `ResponseHeader`); zeros are omitted from the encoding.
+/// Header of a response (etcd API `ResponseHeader`). Fields with the value 0 are omitted from the encoding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
     /// First 64 bits of the cluster ID.
@@ -22,7 +22,7 @@ impl Header {
         Header { revision: revision.0, ..Header::default() }
     }
 
-    /// Returns this header with another revision.
+    /// Returns this header with the given revision.
     #[must_use]
     pub fn at(self, revision: mvcc::Revision) -> Header {
         Header { revision: revision.0, ..self }

@@ -1,4 +1,5 @@
-//! etcd's KV service. Owns the steps of its calls: parse, admit, call the engine, answer. Does not own decisions (`engine`).
+//! etcd's KV service. Owns the steps of its calls: parse, admit, call the engine, answer. Does not own decisions
+//! (`engine`).
 
 use std::time::Instant;
 
@@ -55,7 +56,7 @@ pub(super) async fn txn(context: &CallContext, call: &Call) -> Result<Bytes, Sta
     }
 }
 
-/// Executes a transaction that only reads, which does not go through the log.
+/// Executes a transaction that only reads. Such a transaction does not go through the log.
 async fn read_only_txn(
     context: &CallContext,
     admitted: &Admitted,

@@ -1,12 +1,13 @@
 //! The etcd v3 API that clients use on port 2379. Owns parsing, admission and answers. Does not own decisions (`engine`).
 //!
-//! The path of a call: `service` finds the method, `grpc` receives the message, and one of the services parses it, lets
-//! `admission` check it, calls the [`engine::handle::Handle`] and answers. The table in `status` has the errors of all services.
+//! The path of a call: `service` finds the method, and `grpc` receives the message. One of the services then parses
+//! the message, lets `admission` check the call, calls the [`engine::handle::Handle`] and answers. The table in
+//! `status` has the errors of all services.
 //!
-//! This version has no Watch, Lease, Lock, Election or Auth service and no JSON gateway. The services that it has differ from etcd
-//! where clients can notice it as follows: transactions may be nested about 48 levels deep (etcd: 128, limited by the number of
-//! operations); `Hash` covers the content of the store, not a file; `Snapshot` and `Downgrade` are refused; only the operator
-//! changes membership.
+//! This version has no Watch, Lease, Lock, Election or Auth service and no JSON gateway. Clients can notice these
+//! differences from etcd: transactions may be nested about 48 levels deep (etcd: 128, limited by the number of
+//! operations); `Hash` covers the content of the store instead of a file; `Snapshot` and `Downgrade` are refused; only
+//! the operator changes membership.
 
 mod admission;
 mod answer;

@@ -1,5 +1,5 @@
-//! Owns the limits on the size of requests; the defaults are etcd's. Does not own the quota, which depends on the store
-//! (`admission.rs`), nor the limit on a transaction's operations (`mvcc::MAX_TXN_OPS`).
+//! Owns the limits on the size of requests. The defaults are etcd's. Does not own the quota, which depends on the
+//! store (`admission.rs`), nor the limit on the operations of a transaction (`mvcc::MAX_TXN_OPS`).
 
 use crate::status::Refusal;
 
@@ -8,7 +8,7 @@ const MIB: usize = 1024 * 1024;
 /// Limits on the size of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Maximum encoded bytes of a request that enters the log (etcd's `--max-request-bytes`).
+    /// Maximum encoded size of a request that enters the log, in bytes (etcd's `--max-request-bytes`).
     pub request_bytes_max: usize,
 }
 
@@ -19,22 +19,22 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Bytes that etcd allows in addition for the encoding of a message.
+    /// Number of bytes by which a received message may exceed the limit, as in etcd. They allow for the encoding.
     const RECEIVE_OVERHEAD_BYTES: usize = MIB / 2;
-    /// Bytes that etcd adds to a request before it compares: tag and length of the request (4), and a header with a request ID (14,
-    /// of which the ID takes 10 on half of the members and 9 on the others).
+    /// Number of bytes that etcd adds to a request before the comparison: tag and length of the request (4), and a
+    /// header with a request ID (14). The ID needs 10 of these bytes on half of the members, and 9 on the others.
     const LOG_OVERHEAD_BYTES: usize = 4 + 14;
 
-    /// Maximum bytes of a message that is received.
+    /// Maximum size of a received message, in bytes.
     #[must_use]
     pub fn receive_bytes_max(&self) -> usize {
         self.request_bytes_max + Self::RECEIVE_OVERHEAD_BYTES
     }
 
-    /// Checks the encoded size of a request that is to enter the log.
+    /// Checks the encoded size of a request before the request enters the log.
     ///
     /// # Errors
-    /// Returns [`Refusal::RequestTooLarge`] if it is above the limit.
+    /// Returns [`Refusal::RequestTooLarge`] if the size is above the limit.
     pub fn check_for_log(&self, encoded_bytes: usize) -> Result<(), Refusal> {
         if encoded_bytes + Self::LOG_OVERHEAD_BYTES > self.request_bytes_max {
             return Err(Refusal::RequestTooLarge);

@@ -21,17 +21,17 @@ pub(super) fn status(context: &CallContext, call: &Call) -> Result<Bytes, Status
     let member = &admitted.status;
     let published = context.handle.published();
     let view = &published.view;
-    // At least 1, because etcdctl divides by it; etcd's database is never empty.
+    // The size is at least 1, because etcdctl divides by it, and because etcd's database is never empty.
     let size = i64::try_from(view.size_bytes()).unwrap_or(i64::MAX).max(1);
     frame_message(&pb::StatusResponse {
         header: Some(admitted.header().at(view.revision()).into()),
         version: version::API.to_owned(),
         db_size: size,
         leader: member.leader.map_or(0, |leader| leader.0),
-        // The reported commit index may lag; applied entries are committed.
+        // The reported commit index may lag, but every applied entry is committed.
         raft_index: member.commit.max(published.applied).0,
         raft_term: member.term.0,
-        // The view's applied index, so that it covers the revision in the header.
+        // The applied index is that of the view, because it must cover the revision in the header.
         raft_applied_index: published.applied.0,
         errors: errors(member.leader, view),
         db_size_in_use: size,
@@ -47,7 +47,7 @@ fn errors(leader: Option<MemberId>, view: &View) -> Vec<String> {
     no_leader.into_iter().chain(view.alarms().map(alarm_text)).collect()
 }
 
-/// Text of an alarm as Go prints the message; a zero is omitted.
+/// Text of an alarm, as Go prints the message. Fields with the value 0 are omitted.
 fn alarm_text(alarm: Alarm) -> String {
     let kind = match alarm.kind {
         AlarmKind::NoSpace => "NOSPACE",
@@ -67,7 +67,7 @@ pub(super) async fn alarm(context: &CallContext, call: &Call) -> Result<Bytes, S
             let raised = published.view.alarms().filter(|alarm| kind.is_none_or(|kind| kind == alarm.kind));
             respond(&admitted, &published.view, raised)
         }
-        // etcd accepts this call and does nothing.
+        // As in etcd, a call without an alarm type succeeds and does nothing.
         (_, None) => respond(&admitted, &context.handle.published().view, []),
         (WireAction::Activate, Some(kind)) => {
             change_alarm(context, call, &admitted, AlarmAction::Activate, Alarm { kind, member: request.member_id })
@@ -127,8 +127,8 @@ fn wire_alarm(alarm: Alarm) -> pb::AlarmMember {
     pb::AlarmMember { member_id: alarm.member, alarm: kind as i32 }
 }
 
-/// Answers with the hash of the store at the newest revision. etcd hashes the file of its storage engine instead; this hash is equal
-/// on members with equal content.
+/// Answers with the hash of the store at the newest revision. etcd hashes the file of its storage engine instead.
+/// Here, members with equal content have equal hashes.
 pub(super) fn hash(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     call.decode::<pb::HashRequest>()?;
     let admitted = context.admit(call, Answerer::Voter)?;
@@ -165,14 +165,15 @@ pub(super) async fn move_leader(context: &CallContext, call: &Call) -> Result<By
     frame_message(&pb::MoveLeaderResponse::default())
 }
 
-/// Succeeds without doing anything, because the store never fragments: it frees memory at once, and the log is purged automatically.
+/// Succeeds without doing anything, because the store never fragments: it frees memory immediately, and the log is
+/// purged automatically.
 pub(super) fn defragment(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     call.decode::<pb::DefragmentRequest>()?;
     context.admit(call, Answerer::Voter)?;
     frame_message(&pb::DefragmentResponse::default())
 }
 
-/// Refuses a method of etcd that this version does not have.
+/// Refuses a method of etcd that this version does not implement.
 pub(super) fn refuse_absent(context: &CallContext, call: &Call, refusal: Refusal) -> Result<Bytes, Status> {
     context.admit(call, Answerer::Voter)?;
     Err(refusal.into())
@@ -191,7 +192,7 @@ mod tests {
         store.view()
     }
 
-    /// etcd API `StatusResponse.errors`.
+    /// The expected errors are those of etcd's API, `StatusResponse.errors`.
     #[test]
     fn status_lists_alarms_and_a_missing_leader() {
         assert_eq!(errors(Some(MemberId(1)), &Store::new().view()), Vec::<String>::new());

@@ -22,13 +22,13 @@ macro_rules! methods {
                 }
             }
 
-            /// Tests whether any method of this service is served.
+            /// Returns whether any method of this service is served.
             #[must_use]
             pub fn serves(service: &str) -> bool {
                 [$($service),*].contains(&service)
             }
 
-            /// Prometheus labels of a call of this method: kind, service, method.
+            /// Prometheus labels for calls of this method: kind, service, method.
             #[must_use]
             pub fn labels(self) -> [(&'static str, &'static str); 3] {
                 let (kind, service, method) = match self {

@@ -1,5 +1,5 @@
-//! Owns the list of events on the client port that the program may count. Does not own counting: the program's metrics implement
-//! [`CallObserver`].
+//! Owns the list of events on the client port that the program can count. Does not own counting: the program's metrics
+//! implement [`CallObserver`].
 
 use std::fmt;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub enum Request {
     ReadonlyTxn,
     /// A compaction.
     Compaction,
-    /// Raising or clearing an alarm.
+    /// A call that raises or clears an alarm.
     Alarm,
 }
 
@@ -58,26 +58,27 @@ impl Request {
 /// Whether a request succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Success {
-    /// It succeeded.
+    /// The request succeeded.
     Yes,
-    /// It failed or was refused.
+    /// The request failed or was refused.
     No,
 }
 
 impl Success {
-    /// Success of a result.
+    /// Returns whether a result is a success.
     #[must_use]
     pub fn of<T, E>(result: &Result<T, E>) -> Success {
         if result.is_ok() { Success::Yes } else { Success::No }
     }
 }
 
-/// Receives events of calls. It is called on the thread of the connection, so an implementation must not block.
+/// Receives the events of calls. Each method is called on the thread of the connection, therefore an implementation
+/// must not block.
 pub trait CallObserver: fmt::Debug + Send + Sync {
-    /// A proposal was made. [`CallObserver::proposal_ended`] follows.
+    /// A proposal was made. A call of [`CallObserver::proposal_ended`] follows.
     fn proposal_began(&self);
 
-    /// A proposal has its outcome, or its call was cancelled.
+    /// A proposal has an outcome, or its call was cancelled.
     fn proposal_ended(&self);
 
     /// A proposal was refused, or had no outcome in time.
@@ -92,10 +93,10 @@ pub trait CallObserver: fmt::Debug + Send + Sync {
     /// A range was read outside a transaction.
     fn range_read(&self);
 
-    /// A transaction was executed that did not go through the log.
+    /// A transaction that did not go through the log was executed.
     fn transaction(&self, result: &TxnResult);
 
-    /// A request has its outcome after `took`.
+    /// The outcome of a request is known; the request took the duration `took`.
     fn request(&self, request: Request, success: Success, took: Duration);
 
     /// A gRPC call was answered with this code.
@@ -105,7 +106,8 @@ pub trait CallObserver: fmt::Debug + Send + Sync {
     fn health_checked(&self, success: Success);
 }
 
-/// Guard of a pending proposal. Reports the end when dropped, so that a cancelled call is counted as well.
+/// Guard of a pending proposal. It reports the end of the proposal when it is dropped, so that a cancelled call is
+/// counted as well.
 #[derive(Debug)]
 pub(super) struct PendingProposal<'a>(&'a dyn CallObserver);
 

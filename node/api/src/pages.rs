@@ -1,5 +1,6 @@
-//! Owns the pages that etcd's clients request over plain HTTP, `/health` and `/version`, and the form of plain answers. Does not own
-//! the ports that serve them, nor the other pages of the HTTP port. Paths, texts and codes are etcd's.
+//! Owns the pages that etcd's clients request over plain HTTP, `/health` and `/version`, and the format of plain
+//! answers. Does not own the ports that serve these pages, nor the other pages of the HTTP port. Paths, texts and
+//! codes are etcd's.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::observer::{CallObserver, Success};
 use crate::status::Refusal;
 use crate::version;
 
-/// Answers `/health` and `/version` for one member. Cheap to clone.
+/// Answers requests for `/health` and `/version` of one member. It is cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Pages {
     handle: Handle,
@@ -36,13 +37,13 @@ struct Versions {
 }
 
 impl Pages {
-    /// Creates the pages of the member that `handle` belongs to.
+    /// Creates the pages for the member of `handle`.
     #[must_use]
     pub fn new(handle: Handle, observer: Arc<dyn CallObserver>) -> Pages {
         Pages { handle, observer }
     }
 
-    /// Answers a request with this path; `None` if the path is neither page.
+    /// Answers a request for `path`; `None` if the path is neither `/health` nor `/version`.
     pub async fn answer(&self, method: &Method, path: &str, query: &str) -> Option<Response<Bytes>> {
         let page = path.strip_prefix('/').unwrap_or(path);
         if !matches!(page, "health" | "version") {
@@ -62,7 +63,7 @@ impl Pages {
         if health == "true" { plain(StatusCode::OK, json) } else { failure(StatusCode::SERVICE_UNAVAILABLE, &json) }
     }
 
-    /// Reason why the member is not healthy; empty if it is healthy.
+    /// The reason why the member is not healthy; empty if the member is healthy.
     async fn unhealthy(&self, query: &str) -> String {
         let published = self.handle.published();
         let excluded: BTreeSet<&str> = values(query, "exclude").collect();
@@ -108,7 +109,8 @@ fn alarm_name(kind: AlarmKind) -> &'static str {
     }
 }
 
-/// Values of a query parameter, without empty ones. No valid value contains percent-encoding.
+/// Values of a query parameter, except empty ones. Percent-encoding is not decoded, because no valid value contains
+/// it.
 pub fn values<'q>(query: &'q str, name: &'q str) -> impl Iterator<Item = &'q str> {
     query
         .split('&')
@@ -121,7 +123,7 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("a struct of strings is always valid JSON")
 }
 
-/// Answer in plain text.
+/// Builds an answer in plain text.
 #[must_use]
 pub fn plain(code: StatusCode, text: String) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(text));
@@ -132,13 +134,13 @@ pub fn plain(code: StatusCode, text: String) -> Response<Bytes> {
     response
 }
 
-/// Error in plain text, with a final newline, as Go's `http.Error` writes it.
+/// Builds an error in plain text, with a final newline, as Go's `http.Error` writes it.
 #[must_use]
 pub fn failure(code: StatusCode, text: &str) -> Response<Bytes> {
     plain(code, format!("{text}\n"))
 }
 
-/// Answer to any method except GET.
+/// Builds the answer to any method except GET.
 #[must_use]
 pub fn method_not_allowed() -> Response<Bytes> {
     let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
@@ -146,7 +148,7 @@ pub fn method_not_allowed() -> Response<Bytes> {
     response
 }
 
-/// Answer to an unknown path.
+/// Builds the answer to an unknown path.
 #[must_use]
 pub fn not_found() -> Response<Bytes> {
     failure(StatusCode::NOT_FOUND, "404 page not found")

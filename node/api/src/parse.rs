@@ -1,9 +1,10 @@
-//! Owns the translation of etcd's requests to the store's types. Does not own their validation (`mvcc`, in etcd's order).
+//! Owns the conversion of etcd's requests into the store's types. Does not own their validation (`mvcc`, in etcd's
+//! order).
 
 use mvcc::{Compact, Compare, DeleteRange, Op, Operand, Put, Range, Txn};
 use proto::etcdserverpb as pb;
 
-/// Translates a range request.
+/// Converts a range request.
 #[must_use]
 pub(super) fn range(request: pb::RangeRequest) -> Range {
     Range {
@@ -22,7 +23,7 @@ pub(super) fn range(request: pb::RangeRequest) -> Range {
     }
 }
 
-/// Translates a put request.
+/// Converts a put request.
 #[must_use]
 pub(super) fn put(request: pb::PutRequest) -> Put {
     Put {
@@ -35,19 +36,20 @@ pub(super) fn put(request: pb::PutRequest) -> Put {
     }
 }
 
-/// Translates a delete request.
+/// Converts a delete request.
 #[must_use]
 pub(super) fn delete_range(request: pb::DeleteRangeRequest) -> DeleteRange {
     DeleteRange { key: request.key, range_end: request.range_end, prev_kv: request.prev_kv }
 }
 
-/// Translates a compaction request.
+/// Converts a compaction request.
 #[must_use]
 pub(super) fn compact(request: &pb::CompactionRequest) -> Compact {
     Compact { revision: request.revision, physical: request.physical }
 }
 
-/// Translates a transaction. Its consistency applies if it only reads: it is serializable if every range in it is, in both branches.
+/// Converts a transaction, and returns its consistency, which matters only if the transaction only reads. It is
+/// serializable if every range in both branches is serializable.
 #[must_use]
 pub(super) fn txn(request: pb::TxnRequest) -> (Txn, Consistency) {
     let mut consistency = Consistency::Serializable;
@@ -58,14 +60,14 @@ pub(super) fn txn(request: pb::TxnRequest) -> (Txn, Consistency) {
 /// Consistency of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Consistency {
-    /// Sees every write that was acknowledged before the read began.
+    /// The read sees every write that was acknowledged before the read began.
     Linearizable,
-    /// Answered from this member's store, possibly stale.
+    /// The read is answered from this member's store and may be stale.
     Serializable,
 }
 
 impl Consistency {
-    /// Translates etcd's flag.
+    /// Converts etcd's flag.
     #[must_use]
     pub(super) fn of(serializable: bool) -> Consistency {
         if serializable { Consistency::Serializable } else { Consistency::Linearizable }
@@ -96,7 +98,7 @@ fn op(request: pb::RequestOp, consistency: &mut Consistency) -> Op {
     }
 }
 
-/// Translates a comparison. As in etcd, the operand is 0 or empty if `target_union` does not match `target`.
+/// Converts a comparison. As in etcd, the operand is 0 or empty if `target_union` does not match `target`.
 fn compare(request: pb::Compare) -> Compare {
     use pb::compare::{CompareTarget, TargetUnion};
     let given = request.target_union;

@@ -1,7 +1,8 @@
-//! etcd's `KV.RangeStream`: a large range in chunks, all at one revision. Owns the size of chunks. Does not own reading (`mvcc`).
+//! etcd's `KV.RangeStream`: sends a large range in chunks, all at one revision. Owns the size of chunks. Does not own
+//! reading (`mvcc`).
 //!
-//! Each chunk is read when the client can receive it, so a slow client needs no buffer. No view is held between chunks: if the
-//! revision is compacted meanwhile, the stream ends with an error, as in etcd.
+//! Each chunk is read when the client can receive it, therefore a slow client needs no buffer. No view is held between
+//! chunks. If the revision is compacted meanwhile, the stream ends with an error, as in etcd.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mvcc::{KeyValue, Range, SortOrder, SortTarget};
@@ -29,7 +30,8 @@ pub(super) async fn range_stream(context: &CallContext, call: &Call) -> Result<M
 
     let mut cursor =
         Cursor::new(range, admitted.header().at(published.view.revision()), context.settings.limits.request_bytes_max);
-    // The first chunk is read from the confirmed view; later ones may use newer views, because the revision is fixed.
+    // The first chunk is read from the confirmed view. Later chunks may use newer views, because the revision is
+    // fixed.
     let first = cursor.next(&published.view);
     let context = context.clone();
     let rest = std::iter::from_fn(move || cursor.next(&context.handle.published().view));
@@ -52,20 +54,20 @@ fn check(range: &Range) -> Result<(), Refusal> {
 
 /// Position of a stream.
 struct Cursor {
-    /// Range that is still to be read; `limit` is the number of keys in the next chunk.
+    /// Range that is still to be read. Its `limit` is the number of keys in the next chunk.
     rest: Range,
-    /// Number of keys that the request's limit still allows; `None`: no limit.
+    /// Number of keys that the request's limit still allows; `None` if the request has no limit.
     left: Option<i64>,
-    /// Number of keys sent so far.
+    /// Number of keys that were sent.
     sent: u64,
     header: Header,
-    /// Size in bytes that chunks should have.
+    /// Desired size of a chunk, in bytes.
     chunk_bytes_target: usize,
     done: bool,
 }
 
 impl Cursor {
-    /// Creates a cursor. A request without a revision reads at the revision of the header.
+    /// Creates a cursor. If the request names no revision, the cursor reads at the revision of the header.
     fn new(mut range: Range, header: Header, chunk_bytes_target: usize) -> Cursor {
         if range.revision <= 0 {
             range.revision = header.revision;
@@ -101,7 +103,7 @@ impl Cursor {
         self.done = !result.more || self.left == Some(0);
         let mut chunk = Chunk { header: None, kvs: &result.kvs, more: false, count: 0 };
         if self.done {
-            // `count` counts from the beginning of this chunk, so it includes the keys of this chunk.
+            // `count` counts from the beginning of this chunk, therefore it includes the keys of this chunk.
             let after = result.count - keys as u64;
             chunk = Chunk { header: Some(self.header), more: result.more, count: self.sent + after, ..chunk };
         } else {
@@ -110,8 +112,8 @@ impl Cursor {
         framed(&Streamed(chunk))
     }
 
-    /// Continues after the last key. Doubles the next chunk if this one was smaller than half the target, and halves it if this one
-    /// was larger than twice the target.
+    /// Continues after the last key. The next chunk has twice as many keys if this chunk was smaller than half the
+    /// target size, and half as many if this chunk was larger than twice the target size.
     fn advance(&mut self, kvs: &[KeyValue], bytes: usize) {
         if let Some(last) = kvs.last() {
             let mut next = BytesMut::with_capacity(last.key().len() + 1);
@@ -159,8 +161,8 @@ mod tests {
         std::iter::from_fn(|| cursor.next(&store.view())).map(|chunk| decoded(&chunk.unwrap())).collect()
     }
 
-    /// etcd API `RangeStreamResponse`: chunks contain disjoint keys in order; only the last chunk has header, more and count; together
-    /// they equal the plain range.
+    /// etcd API `RangeStreamResponse`: the chunks contain disjoint keys in order, and only the last chunk has a
+    /// header, `more` and `count`. All chunks together equal the plain range.
     #[test]
     fn chunks_together_equal_the_range() {
         let store = store(100, 10);

@@ -1,5 +1,5 @@
-//! Owns the dispatch of requests by their path, to gRPC methods and HTTP pages. Does not own listening: the program serves one
-//! [`ClientService`] on each connection.
+//! Owns the dispatch of requests by their path to gRPC methods and HTTP pages. Does not own listening: the program
+//! serves one [`ClientService`] on each connection.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,17 +20,18 @@ use crate::pages::{Pages, not_found};
 use crate::status::Refusal;
 use crate::{cluster, grpc_health, kv, maintenance, range_stream};
 
-/// Service of the client port: gRPC, and over plain HTTP `/version` and `/health`, which etcd's clients request.
+/// Service of the client port. It serves gRPC and, over plain HTTP, `/version` and `/health`, which etcd's clients
+/// request.
 ///
-/// Cheap to clone. Serve it with hyper's automatic choice between HTTP/1.1 and HTTP/2 (`hyper_util::server::conn::auto`);
-/// use one for each runtime, created from that runtime's [`Handle`].
+/// It is cheap to clone. Serve it with hyper's automatic choice between HTTP/1.1 and HTTP/2
+/// (`hyper_util::server::conn::auto`). Create one for each runtime, from that runtime's [`Handle`].
 #[derive(Clone, Debug)]
 pub struct ClientService {
     context: Arc<CallContext>,
     pages: Pages,
 }
 
-/// Answer to a call.
+/// The answer to a call.
 enum Answer {
     One(Bytes),
     Many(Messages),
@@ -62,7 +63,7 @@ impl ClientService {
                 grpc::one(message)
             }
             Ok(Answer::Many(messages)) => {
-                // Counted at its beginning, because the end of the stream is not known yet.
+                // A stream is counted when it begins, because its end is not known yet.
                 self.context.observer.call(method, Code::Ok);
                 grpc::many(messages)
             }
@@ -134,7 +135,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
-/// Status for an unknown path. The texts are those of grpc-go, except for etcd's services that this version does not have.
+/// The status for an unknown path. The texts are grpc-go's, except for services of etcd that this version does not
+/// implement.
 fn unknown(path: &str) -> Status {
     const ABSENT: [&str; 5] =
         ["etcdserverpb.Watch", "etcdserverpb.Lease", "etcdserverpb.Auth", "v3lockpb.Lock", "v3electionpb.Election"];

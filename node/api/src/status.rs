@@ -1,8 +1,8 @@
-//! Owns the errors that clients receive: one table, with the gRPC code and the exact text of every cause. Does not own the decisions
-//! that lead to them.
+//! Owns the errors that clients receive: one table with the gRPC code and the exact text for every cause. Does not own
+//! the decisions that lead to these errors.
 //!
-//! Clients map texts, not codes, to typed errors (etcd API `rpctypes`), so etcd's texts are kept exactly. Errors that etcd does not
-//! have begin with `raft-node:` and say what to do.
+//! Clients recognize errors by their texts instead of their codes (etcd API `rpctypes`), therefore etcd's texts are
+//! kept exactly. Errors that etcd does not have begin with `raft-node:` and say what to do.
 
 use engine::error::{ProposeError, ReadError, TransferError};
 use engine::status::{NotServing, Phase};
@@ -11,8 +11,8 @@ use tonic::{Code, Status};
 
 macro_rules! table {
     ($($(#[$doc:meta])* $name:ident, $code:ident, $text:literal;)*) => {
-        /// Why a request was refused or failed. Unless its documentation says otherwise, the request had no effect and
-        /// will have none.
+        /// The reason why a request was refused or failed. Unless the documentation of a refusal says otherwise, the
+        /// request had no effect and will have none.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Refusal {
             $($(#[$doc])* $name,)*
@@ -28,7 +28,7 @@ macro_rules! table {
                 match self { $(Refusal::$name => Code::$code,)* }
             }
 
-            /// The text, exactly as sent.
+            /// The exact text that is sent.
             #[must_use]
             pub fn text(self) -> &'static str {
                 match self { $(Refusal::$name => $text,)* }
@@ -40,19 +40,20 @@ macro_rules! table {
 table! {
     /// A key is empty.
     EmptyKey, InvalidArgument, "etcdserver: key is not provided";
-    /// `ignore_value` or `ignore_lease` on a key that does not exist; or an operation of a transaction without content.
+    /// A put with `ignore_value` or `ignore_lease` names a key that does not exist, or an operation of a transaction
+    /// has no content.
     KeyNotFound, InvalidArgument, "etcdserver: key not found";
-    /// A value together with `ignore_value`.
+    /// A put has both a value and `ignore_value`.
     ValueProvided, InvalidArgument, "etcdserver: value is provided";
-    /// A lease together with `ignore_lease`.
+    /// A put has both a lease and `ignore_lease`.
     LeaseProvided, InvalidArgument, "etcdserver: lease is provided";
-    /// More than 128 comparisons, or operations in one branch.
+    /// A transaction has more than 128 comparisons, or more than 128 operations in one branch.
     TooManyOps, InvalidArgument, "etcdserver: too many operations in txn request";
-    /// A transaction puts a key twice, or puts and deletes it.
+    /// A transaction puts a key twice, or puts and deletes the same key.
     DuplicateKey, InvalidArgument, "etcdserver: duplicate key given in txn request";
-    /// Metadata `client-api-version` is not UTF-8.
+    /// The metadata `client-api-version` is not UTF-8.
     InvalidClientApiVersion, InvalidArgument, "etcdserver: invalid client api version";
-    /// A sort order or target that does not exist.
+    /// The sort order or the sort target does not exist.
     InvalidSortOption, InvalidArgument, "etcdserver: invalid sort option";
     /// The encoded request is larger than `Limits::request_bytes_max`.
     RequestTooLarge, InvalidArgument, "etcdserver: request is too large";
@@ -60,15 +61,15 @@ table! {
     Compacted, OutOfRange, "etcdserver: mvcc: required revision has been compacted";
     /// The requested revision does not exist yet.
     FutureRevision, OutOfRange, "etcdserver: mvcc: required revision is a future revision";
-    /// The quota is used up. Deletes and compactions are still admitted.
+    /// The quota is used up. Deletions and compactions are still admitted.
     NoSpace, ResourceExhausted, "etcdserver: mvcc: database space exceeded";
     /// The lease does not exist.
     LeaseNotFound, NotFound, "etcdserver: requested lease not found";
     /// The alarm CORRUPT is raised: members disagree about the content of the store.
     Corrupt, DataLoss, "etcdserver: corrupt cluster";
 
-    /// Too many entries are committed and not applied, or proposed and not committed. The code is etcd's, which returns an untyped
-    /// error here.
+    /// Too many committed entries are not applied yet, or too many proposals are not committed yet. The code is
+    /// etcd's, because etcd returns an untyped error here.
     TooManyRequests, Unknown, "etcdserver: too many requests";
     /// This member knows no leader.
     NoLeader, Unavailable, "etcdserver: no leader";
@@ -82,36 +83,38 @@ table! {
     Timeout, Unavailable, "etcdserver: request timed out";
     /// The target of a leadership transfer is not a voter.
     BadTransferee, FailedPrecondition, "etcdserver: bad leader transferee";
-    /// The leadership transfer did not complete in time. The code is etcd's, which returns an untyped error here.
+    /// The leadership transfer did not complete in time. The code is etcd's, because etcd returns an untyped error
+    /// here.
     TransferTimeout, Unknown, "etcdserver: request timed out, leader transfer took too long";
     /// A learner answers only `Status` and serializable `Range`.
     NotSupportedForLearner, FailedPrecondition, "etcdserver: rpc not supported for learner";
 
-    /// `RangeStream` sends keys in ascending order only.
+    /// The client asked for another order than ascending, which `RangeStream` does not support.
     StreamSort, Unimplemented, "RangeStream does not support custom sort orders";
-    /// `RangeStream` does not filter by revision.
+    /// The client asked for a filter by revision, which `RangeStream` does not support.
     StreamFilter, Unimplemented, "RangeStream does not support revision filters";
 
-    /// `MemberAdd`, `MemberRemove`, `MemberUpdate` and `MemberPromote`: only the operator changes membership.
+    /// `MemberAdd`, `MemberRemove`, `MemberUpdate` and `MemberPromote` are refused, because only the operator changes
+    /// membership.
     MembershipManaged, FailedPrecondition,
         "raft-node: the operator owns membership: scale the RaftCluster instead, as by kubectl scale";
-    /// `Snapshot` would have to send a bbolt file.
+    /// `Snapshot` is refused, because it would have to send a bbolt file.
     SnapshotAbsent, Unimplemented,
         "raft-node: this version has no snapshot in etcd's format: create a RaftBackup instead";
-    /// `Downgrade` is about etcd's own storage format.
+    /// `Downgrade` is refused, because it concerns etcd's own storage format.
     DowngradeAbsent, Unimplemented,
         "raft-node: there is no downgrade to prepare: set another spec.image in the RaftCluster instead";
-    /// An alarm action or type that does not exist.
+    /// The alarm action or the alarm type does not exist.
     UnknownAlarm, InvalidArgument, "raft-node: no such alarm action or type";
 
-    /// This version does not have the service.
+    /// This version does not implement the service.
     ServiceAbsent, Unimplemented, "raft-node: this version serves KV, Cluster and Maintenance of etcd's API, no more";
 
-    /// The member is blank, or was not added to its cluster yet.
+    /// The member is blank, or has not been added to its cluster yet.
     Blank, Unavailable, "raft-node: this member belongs to no cluster yet: connect to another member";
-    /// A backup is being restored to the volume.
+    /// The member restores a backup to its volume.
     Restoring, Unavailable, "raft-node: this member is being restored from a backup: try again later";
-    /// A committed configuration removed this member.
+    /// A committed configuration removed the member.
     Removed, Unavailable, "raft-node: this member was removed from its cluster: connect to another member";
     /// The member's disk is damaged.
     Damaged, Unavailable, "raft-node: this member's disk is damaged, so it serves no requests: connect to another member";
@@ -173,7 +176,7 @@ impl From<NotServing> for Refusal {
 impl From<ProposeError> for Refusal {
     fn from(error: ProposeError) -> Refusal {
         match error {
-            // Both requests waited for etcd's request timeout, and etcd has one text for both.
+            // In both cases the request waited for etcd's request timeout, and etcd has the same text for both.
             ProposeError::NoLeader | ProposeError::TimedOut => Refusal::Timeout,
             ProposeError::LeaderChanged => Refusal::LeaderChanged,
             ProposeError::Overloaded => Refusal::TooManyRequests,
@@ -209,7 +212,7 @@ impl From<TransferError> for Refusal {
 }
 
 impl Refusal {
-    /// Refusal of all calls by a member in this phase.
+    /// The refusal of all calls by a member in this phase.
     #[must_use]
     pub fn of_phase(phase: Phase) -> Refusal {
         match phase {
@@ -217,7 +220,7 @@ impl Refusal {
             Phase::Restoring => Refusal::Restoring,
             Phase::Removed => Refusal::Removed,
             Phase::Damaged => Refusal::Damaged,
-            // In this phase, a member refuses calls only when it is about to stop.
+            // In the phase `Member`, all calls are refused only when the member is about to stop.
             Phase::Member => Refusal::Stopped,
         }
     }
@@ -229,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    /// Texts and codes are those of etcd 3.7.3 in `api/v3rpc/rpctypes/error.go`.
+    /// The expected texts and codes are those of etcd 3.7.3 in `api/v3rpc/rpctypes/error.go`.
     #[test]
     fn texts_of_etcd_have_the_codes_of_etcd() {
         let expected = [
