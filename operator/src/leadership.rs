@@ -98,7 +98,7 @@ impl Candidate {
         }
     }
 
-    /// Releases the lease, so that another process need not wait until it expires.
+    /// Releases the lease, so that another process can acquire it immediately.
     ///
     /// # Errors
     /// Returns an error if the API server refuses or does not answer. The lease then expires by itself.

@@ -1,4 +1,4 @@
-//! What this process remembers about clusters and backups between passes. The memory may be lost at any time, because
+//! The memory of this process about clusters and backups between passes. The memory may be lost at any time, because
 //! it only shortens waits and improves reports.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -88,8 +88,8 @@ async fn work(
     let version = client.apiserver_version().await?;
     readiness.reached();
     tracing::info!(kubernetes = version.git_version, "reached the Kubernetes API");
-    // A restarted pod keeps its name, therefore a random suffix prevents it from mistaking its predecessor's lease for
-    // its own.
+    // A restarted pod keeps its name. The random suffix prevents the new process from mistaking the lease of the
+    // previous process for its own.
     let identity = format!("{}_{:08x}", settings.pod_name, entropy()?.cluster_id as u32);
     let mut candidate = Candidate::new(client.clone(), &settings.pod_namespace, identity);
     tokio::select! {

@@ -29,8 +29,8 @@ pub enum Action {
 /// A write to the Kubernetes API.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ObjectAction {
-    /// Server-side apply. The object carries the UID of the live object that was observed, if any, because otherwise
-    /// the apply could re-create an object that was deleted meanwhile.
+    /// Applies an object on the server side. If a live object was observed, the applied object carries its UID.
+    /// Otherwise the apply could re-create an object that was deleted meanwhile.
     Apply(Box<Object>),
     /// Reserves the ordinals up to `last` by compare-and-swap on the members' Service. Only the operator that wins the
     /// compare-and-swap may create StatefulSets with these ordinals.
@@ -85,9 +85,9 @@ pub enum ObjectAction {
         /// The role.
         role: Role,
     },
-    /// Deletes the StatefulSet of a member that is gone for good, or of a member that cannot have been admitted
-    /// because no ID was announced. A member is gone for good if a linearizable read showed that its ID was removed
-    /// and is in neither half of the configuration. A removed ID never returns.
+    /// Deletes a member's StatefulSet in one of two cases. Either a linearizable read showed that the member's ID was
+    /// removed and is in neither half of the configuration; a removed ID never returns. Or no ID was announced,
+    /// therefore the member cannot have been admitted.
     DeleteSet {
         /// The StatefulSet as observed. Its resource version is a precondition, because the version changes when an ID
         /// is announced, and when another operator changes whether the volume is deleted.
@@ -184,7 +184,7 @@ pub struct Description {
     pub words: &'static str,
     /// The object, member or configuration that the action changes. It contains no secret.
     pub subject: String,
-    /// How the pass continues if the action fails.
+    /// Whether the pass continues if this action fails.
     pub on_failure: OnFailure,
     /// When the effect of the action becomes visible.
     pub timing: Timing,
@@ -193,7 +193,7 @@ pub struct Description {
     pub event: Option<String>,
 }
 
-/// How the pass continues if an action fails.
+/// Whether the pass continues after an action failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnFailure {
     /// The pass continues with the next action, which does not depend on this one.

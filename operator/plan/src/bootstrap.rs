@@ -175,8 +175,8 @@ fn former_objects(observed: &Observed) -> Option<Decision> {
     })
 }
 
-/// Reports volumes with data of an earlier cluster of this name. Only a restore can start then, because it uses higher
-/// ordinals.
+/// Reports volumes with data of an earlier cluster of this name. While they exist, only a restore can form the
+/// cluster, because it uses higher ordinals.
 fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option<Decision> {
     let retained: Vec<&Seat<'_>> = roster
         .seats

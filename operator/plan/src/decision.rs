@@ -1,5 +1,5 @@
-//! What a module decided: actions, and what is reported about them. Owns the merging of two decisions. Does not own
-//! any decision.
+//! A module's decision: actions, and the reports about them. Owns the merging of two decisions. Does not own any
+//! decision.
 
 use crds::Reason;
 use crds::raft_cluster::PlanStatus;
@@ -31,7 +31,7 @@ pub struct Decision {
 pub struct Note {
     /// The reason that the condition reports.
     pub reason: Reason,
-    /// What is wrong and, where a person can help, what to do.
+    /// The problem and, if a person can help, the remedy.
     pub message: String,
 }
 

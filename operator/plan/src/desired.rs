@@ -18,8 +18,8 @@ use crate::quantity;
 
 pub(crate) use digest::digest;
 
-/// Annotates an object with a digest of its own fields. A field that a later version no longer sets changes the digest
-/// and is therefore noticed.
+/// Annotates an object with a digest of its own fields. When a later version no longer sets a field, the digest
+/// changes, and the object is applied again.
 pub(crate) fn stamped<T: Resource + Serialize>(mut object: T) -> T {
     assert!(object.meta().uid.is_none(), "a desired object is no incarnation");
     assert!(

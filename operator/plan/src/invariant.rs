@@ -144,8 +144,8 @@ impl Finished<'_> {
         }
     }
 
-    /// Invariant *removed IDs never return*: members have stored that the ID was removed, and the vote of a member
-    /// that returns could count twice.
+    /// Invariant *removed IDs never return*: a removed ID has a tombstone, and if the ID returned, its vote could
+    /// count twice.
     fn removed_ids_never_return(&self, change: &Change, configuration: &Configuration) {
         let returns = change.voters.iter().chain(&change.learners).find(|id| configuration.is_gone_for_good(**id));
         assert!(returns.is_none(), "a removed ID never returns: {returns:?}");
@@ -166,8 +166,8 @@ impl Finished<'_> {
         noted.and_then(|noted| noted.parse().ok()).unwrap_or(0)
     }
 
-    /// Invariant *budget keeps its floor*: the budget requires at least one voter less than vote in either half of the
-    /// configuration, or than will vote after the change of this plan.
+    /// Invariant *budget keeps its floor*: the budget requires that at least all voters but one stay. The voters are
+    /// counted in both halves of the configuration and in this plan's change, and the largest number counts.
     fn budget_keeps_its_floor(&self, object: &Object) {
         let Some(budget) = object.parse::<PodDisruptionBudget>() else { return };
         let least = match budget.spec.and_then(|spec| spec.min_available) {

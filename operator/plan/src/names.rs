@@ -40,8 +40,8 @@ pub const ANNOTATION_LAST_ORDINAL: &str = "raftoperator.io/last-ordinal";
 pub const ANNOTATION_FORMED: &str = "raftoperator.io/formed";
 /// Annotation of pods: a digest of the settings with which the pod was created.
 pub const ANNOTATION_SETTINGS: &str = "raftoperator.io/settings";
-/// Annotation of every applied object: a digest of the applied fields. A field that a later version no longer sets is
-/// noticed by it.
+/// Annotation of every applied object: a digest of the applied fields. The digest changes when a later version no
+/// longer sets a field.
 pub const ANNOTATION_APPLIED: &str = "raftoperator.io/applied";
 
 /// Name of the volume within a pod, and first part of the name of the volume claim.

@@ -1,5 +1,5 @@
-//! What is reported about a cluster that has an identity but no leader, or members but no identity. Owns the judgement
-//! which data is lost and which may come back. Does not own the actions (`bootstrap.rs`).
+//! Reports about a cluster that has an identity but no leader, or members but no identity. Owns the judgement which
+//! data is lost and which may come back. Does not own the actions (`bootstrap.rs`).
 
 use crds::Reason;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -53,8 +53,8 @@ pub(crate) fn identity_lost(
     Some(Decision::stall(Reason::IdentityLost, message))
 }
 
-/// What to report about a cluster that has an identity and no leader. `None` while the first members start in the
-/// ordinary way: no member reports a configuration, and enough of the recorded voters may still start.
+/// The report about a cluster that has an identity and no leader. `None` while the first members start in the ordinary
+/// way: no member reports a configuration, and enough of the recorded voters may still start.
 pub(crate) fn find(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,

@@ -72,7 +72,7 @@ enum Phase<'p> {
 struct PhaseDecision {
     decision: Decision,
     /// Number of voters for the disruption budget. It is raised before a change that adds voters and lowered after a
-    /// change that removes voters. `None`, which leaves the budget unchanged, while no leader confirms the voters.
+    /// change that removes voters. `None` leaves the budget unchanged, because no leader confirms the voters.
     voters: Option<usize>,
     /// New members that are not needed.
     surplus: Vec<Ordinal>,

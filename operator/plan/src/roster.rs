@@ -163,8 +163,8 @@ impl Seat<'_> {
         self.id.is_none() && self.never_held_data()
     }
 
-    /// Whether removing this member also deletes its volume: if the spec says so, but never if the volume holds
-    /// another cluster's data.
+    /// Returns whether removing this member also deletes its volume. It does if the spec says so, but never if the
+    /// volume holds another cluster's data.
     #[must_use]
     pub fn removed_volume_goes(&self, valid: &ValidatedCluster<'_>, cluster: ClusterId) -> bool {
         valid.removed_volumes_go() && !self.holds_data_of_another(cluster)
@@ -400,7 +400,7 @@ pub(crate) fn is_used(volume: &PersistentVolumeClaim) -> bool {
     label(&volume.metadata, names::LABEL_MEMBER_ID).is_some()
 }
 
-/// Whether a volume is being deleted.
+/// Returns whether a volume is being deleted.
 pub(crate) fn is_going(volume: &PersistentVolumeClaim) -> bool {
     volume.metadata.deletion_timestamp.is_some()
 }

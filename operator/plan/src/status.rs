@@ -82,7 +82,8 @@ pub(crate) fn of(facts: &Facts<'_>) -> RaftClusterStatus {
     status
 }
 
-/// What is wrong with a member. If the spec forbids to replace a lost or unreachable member, the note also says this.
+/// The problem of a member. If the member is lost or unreachable and the spec forbids its replacement, the note also
+/// says this.
 pub(crate) fn trouble(facts: &Facts<'_>, seat: &Seat<'_>) -> Option<Note> {
     let trouble = troubles::of(seat)?;
     let configuration = facts.observed.configuration.as_ref().map(|read| &read.configuration);

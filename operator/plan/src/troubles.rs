@@ -1,5 +1,6 @@
-//! What keeps a member from serving: a reason and an explanation, from the member's pod, its claim, warnings about
-//! both, and its own report. Owns the choice of the reason. Does not own what follows from the reason.
+//! The problem that keeps a member from serving, as a reason and an explanation. The sources are the member's pod, its
+//! claim, warnings about both, and the member's own report. Owns the choice of the reason. Does not own what follows
+//! from the reason.
 
 use crds::Reason;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -8,7 +9,7 @@ use crate::decision::Note;
 use crate::observed::Warning;
 use crate::roster::{Health, Loss, Seat, condition_of, describe};
 
-/// What is wrong with a member; `None` if nothing is.
+/// The problem of a member; `None` if there is none.
 #[must_use]
 pub fn of(seat: &Seat<'_>) -> Option<Note> {
     match seat.health {
@@ -29,7 +30,7 @@ fn lost(seat: &Seat<'_>, loss: Loss) -> Note {
     Note::new(reason, message)
 }
 
-/// What is wrong with a member whose pod is healthy according to Kubernetes.
+/// The problem of a member whose pod is healthy according to Kubernetes.
 fn quiet(seat: &Seat<'_>) -> Option<Note> {
     match seat.health {
         Health::Unreachable { since } | Health::Silent { since } if seat.pod.is_some() => {
@@ -50,7 +51,7 @@ fn quiet(seat: &Seat<'_>) -> Option<Note> {
     }
 }
 
-/// What is wrong with the member's pod.
+/// The problem of the member's pod.
 fn pod_trouble(seat: &Seat<'_>) -> Option<Note> {
     let Some(pod) = seat.pod else { return pod_missing(seat) };
     unscheduled(seat, pod).or_else(|| pod.status.as_ref()?.container_statuses.iter().flatten().find_map(waiting))

@@ -53,7 +53,7 @@ pub struct ValidatedCluster<'a> {
     pub replacements_max: usize,
 }
 
-/// What is wrong with a spec, and what to do.
+/// The error for a spec that cannot be carried out. It names the field, the problem and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {problem}")]
 pub struct InvalidSpec {
@@ -107,7 +107,7 @@ impl<'a> ValidatedCluster<'a> {
         self.voters + self.learners
     }
 
-    /// Whether a removed member's volume is deleted with the member.
+    /// Returns whether a removed member's volume is deleted with the member.
     #[must_use]
     pub fn removed_volumes_go(&self) -> bool {
         self.spec.storage.retention.when_scaled == VolumeFate::Delete

@@ -245,7 +245,7 @@ pub enum Compare {
     Version,
 }
 
-/// How an object is deleted.
+/// Way in which an object is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletion {
     /// The object is removed immediately, because no finalizer holds it.

@@ -83,7 +83,8 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> StatefulSet {
             replicas: Some(1),
             service_name: Some(names::member_service(valid.name)),
             selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
-            // Parallel, because Kubernetes must keep the volume's owner up to date even while the pod is not ready.
+            // `Parallel` is needed because Kubernetes must keep the volume's owner up to date even while the pod is
+            // not ready.
             pod_management_policy: Some("Parallel".to_owned()),
             // The operator restarts members itself, one at a time.
             update_strategy: Some(StatefulSetUpdateStrategy {
@@ -318,7 +319,8 @@ fn arguments(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Vec<String> {
 
 /// Returns the volume with the credentials of object stores, and the folder in it for the credentials of the restore.
 /// The folder exists only if the restore needs other credentials than `spec.backup`. The Secrets are optional, because
-/// a missing Secret must not keep a member from starting; Kubernetes adds a Secret that is created later to the mount.
+/// a missing Secret must not keep a member from starting; if a Secret is created later, Kubernetes adds it to the
+/// mount.
 fn credentials(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Option<(Volume, Option<&'static str>)> {
     let name = |store: &ObjectStore| store.credentials_secret_ref.name.clone();
     let backup = valid.spec.backup.as_ref().map(|backup| name(&backup.object_store));

@@ -55,7 +55,7 @@ pub(crate) fn create_set(
     ObjectAction::CreateSet { ordinal, set: Box::new(stateful_set::of(valid, &shape)) }.into()
 }
 
-/// Whether a member's volume is deleted or kept when the RaftCluster is deleted.
+/// Returns whether volumes are deleted or retained when the RaftCluster is deleted.
 pub(crate) fn volume_fate(valid: &ValidatedCluster<'_>) -> VolumeFate {
     valid.spec.storage.retention.when_deleted
 }

@@ -150,7 +150,7 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Whether the configuration is joint: both halves must agree to every entry.
+    /// Returns whether the configuration is joint. In a joint configuration, both halves must agree to every entry.
     #[must_use]
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty() || !self.learners_next.is_empty()

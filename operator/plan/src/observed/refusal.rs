@@ -1,6 +1,6 @@
-//! The reasons for which a member refuses a call, and how the operator continues. Owns the reasons and their names.
-//! Does not own the numbers on the wire (`node/proto/admin.proto`), nor the conversion from them (the shell's
-//! `member/convert.rs`).
+//! The reasons for which a member refuses a call, and the operator's next step for each of them. Owns the reasons and
+//! their names. Does not own the numbers on the wire (`node/proto/admin.proto`), nor the conversion from them (the
+//! shell's `member/convert.rs`).
 //!
 //! `operator/docs/decisions/refusals.md` explains the rule, and the failure that it prevents.
 
@@ -75,11 +75,11 @@ reasons! {
     QuorumAtRisk = "QuorumAtRisk",
     /// The member is not part of a cluster, or cannot serve.
     NotServing = "NotServing",
-    /// The member's reason is none of the others.
+    /// The member gave a reason that is none of the above.
     Other = "Other",
 }
 
-/// How the operator continues after a refusal.
+/// The operator's next step after a refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AfterRefusal {
     /// Observe again immediately: the configuration or the leader changed meanwhile, an earlier change is not
