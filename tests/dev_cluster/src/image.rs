@@ -1,6 +1,6 @@
-//! Container images with one layer, written without a daemon in the archive format that `docker load`, `ctr images
-//! import` and `kind load image-archive` read. Owns the format. The same input always gives the same bytes. Does not
-//! own the choice of files.
+//! Container images with one layer, written without a daemon in the archive format that `docker load`,
+//! `ctr images import` and `kind load image-archive` read. Owns the format. The same input always gives the same bytes.
+//! Does not own the choice of files.
 
 use std::collections::BTreeMap;
 use std::fs;

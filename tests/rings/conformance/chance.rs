@@ -1,14 +1,14 @@
-//! Random choices in the types of requests, from the generator that every simulator uses. Does not own the requests
+//! Random choices of the values in requests, from the generator that every simulator uses. Does not own the requests
 //! (`generate.rs`).
 
 use world::seed::{Random, Seed};
 
-/// Random choices that one seed determines.
+/// Random choices that are determined by one seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Chance(Random);
 
 impl Chance {
-    /// Creates the choices of a seed.
+    /// Creates the random choices of a seed.
     pub(crate) fn of(seed: u64) -> Chance {
         Chance(Random::new(Seed(seed)))
     }

@@ -1,5 +1,5 @@
-//! Sends the same random requests to etcd and to a member, one after another, until a response differs. Does not own
-//! the requests (`generate.rs`).
+//! Sends the same random requests to etcd and to a member, one request after another, and stops at the first difference
+//! between their responses. Does not own the requests (`generate.rs`).
 
 use std::collections::BTreeSet;
 
@@ -10,9 +10,9 @@ use crate::chance::Chance;
 use crate::generate::{self, Request};
 use crate::subject::{Answer, Subject};
 
-/// Number of seeds of an ordinary run.
+/// Number of seeds in an ordinary run.
 const SEEDS: u64 = 4;
-/// Number of requests of one seed.
+/// Number of requests for each seed.
 const REQUESTS: usize = 2_500;
 
 #[test]
@@ -30,7 +30,8 @@ fn compare_all(seed: u64) -> Result<()> {
     let mut compactions = BTreeSet::new();
     for number in 0..REQUESTS {
         let request = generate::request(&mut chance, revision);
-        // etcd keeps the hashes of its last ten compactions until it restarts; a member does not.
+        // Such a request is not sent, because etcd keeps the hashes of its last ten compactions until it restarts, and
+        // a member keeps none.
         if matches!(&request, Request::HashKv(hash) if compactions.contains(&hash.revision)) {
             continue;
         }

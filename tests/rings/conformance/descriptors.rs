@@ -1,5 +1,6 @@
-//! Compares our text of etcd's API with the descriptors that etcd publishes as Go modules. Owns the printing of our
-//! descriptors in the format of the Go program. Does not own that program (`tests/dev_cluster/go/etcd-descriptors`).
+//! Compares this project's copy of etcd's API with the descriptors that etcd publishes as Go modules. Owns the printing
+//! of this project's descriptors in the format of the Go program. Does not own that program
+//! (`tests/dev_cluster/go/etcd-descriptors`).
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -11,7 +12,8 @@ use prost::Message;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
-/// Names, numbers, types, labels, JSON names, reservations, deprecations, services and streaming of every package.
+/// The comparison covers names, numbers, types, labels, JSON names, reservations, deprecations, services and streaming
+/// in every package.
 #[test]
 fn our_descriptors_equal_those_that_etcd_publishes() -> Result<()> {
     let built = programs::build(&[Program::EtcdDescriptors], &|line| println!("{line}"))?;
@@ -39,7 +41,7 @@ fn our_descriptors_equal_those_that_etcd_publishes() -> Result<()> {
     Ok(())
 }
 
-/// One line for each declaration, in the format of the Go program.
+/// The declarations of the descriptors, one line for each, in the format of the Go program.
 #[derive(Default)]
 struct Lines(BTreeSet<String>);
 
@@ -126,7 +128,7 @@ impl Lines {
         Ok(())
     }
 
-    /// Values belong to the scope that contains their enum, as in C++.
+    /// Adds an enum and its values. The name of a value is in the scope that contains the enum, as in C++.
     fn enumeration(&mut self, scope: &str, declared: &EnumDescriptorProto) {
         let name = format!("{scope}.{}", declared.name());
         self.add(&name, "enum", &[], declared.options.as_ref().and_then(|options| options.deprecated));
@@ -147,12 +149,12 @@ fn stream(streaming: bool) -> &'static str {
     if streaming { "stream" } else { "" }
 }
 
-/// Removes the leading dot, which marks a full name in a descriptor.
+/// Removes the leading dot, which marks an absolute name in a descriptor.
 fn absolute(name: &str) -> &str {
     name.trim_start_matches('.')
 }
 
-/// Returns whether a field is packed: repeated numbers are in proto3, unless an option says otherwise.
+/// Returns whether a field is packed. In proto3, repeated numbers are packed unless an option says otherwise.
 fn is_packed(field: &FieldDescriptorProto) -> bool {
     let number = !matches!(field.r#type(), Type::String | Type::Bytes | Type::Message | Type::Group);
     let option = field.options.as_ref().and_then(|options| options.packed);

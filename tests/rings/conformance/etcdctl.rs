@@ -9,12 +9,13 @@ use serde_json::Value;
 
 use crate::subject::Subject;
 
-/// Output and exit of a command.
+/// Output and exit status of a command.
 #[derive(Debug, PartialEq)]
 struct Printed {
     success: bool,
     output: String,
-    /// The line that begins with `Error:`. Other lines contain times and addresses.
+    /// The line that begins with `Error:`. The other lines of the error output contain times and addresses, so they are
+    /// not compared.
     error: String,
 }
 
@@ -30,7 +31,7 @@ impl Etcdctl {
 
     fn run(&self, subject: &Subject, arguments: &str, input: &str) -> Result<Printed> {
         let mut command = Command::new(&self.program);
-        // The defaults of 2 and 5 s may be too short on a busy machine.
+        // etcdctl's default timeouts of 2 and 5 s may be too short on a busy machine.
         command.args(["--dial-timeout=60s", "--command-timeout=60s"]);
         command.arg(format!("--endpoints={}", subject.endpoint())).args(arguments.split(' '));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -53,7 +54,7 @@ impl Etcdctl {
     }
 }
 
-/// Commands whose output contains no ID, time or address, with their standard input.
+/// Commands whose output contains no ID, time or address, and the standard input of each command.
 const COMMANDS: &[(&str, &str)] = &[
     ("put foo 1", ""),
     ("put foo 2 --prev-kv", ""),
@@ -92,7 +93,8 @@ fn equal_commands_print_equal_output() -> Result<()> {
     let (etcd, member, etcdctl) = (Subject::etcd()?, Subject::member()?, Etcdctl::new()?);
     for (arguments, input) in COMMANDS {
         let (theirs, ours) = (etcdctl.run(&etcd, arguments, input)?, etcdctl.run(&member, arguments, input)?);
-        // Output as `fields` contains IDs and a term; `defrag` prints its duration.
+        // These parts of the output are not compared: in the format `fields` it contains IDs and a term, and `defrag`
+        // prints how long it took.
         let keep = |printed: &Printed| -> Vec<String> {
             let identity = ["\"ClusterID\"", "\"MemberID\"", "\"RaftTerm\""];
             let lines = printed.output.lines().filter(|line| !identity.iter().any(|name| line.starts_with(name)));
@@ -135,7 +137,7 @@ fn members_and_endpoints_are_shown() -> Result<()> {
     Ok(())
 }
 
-/// Requests that this version does not serve are refused at once, with a reason.
+/// Requests that this version does not serve are refused immediately, with a reason.
 #[test]
 fn unsupported_commands_fail_with_a_reason() -> Result<()> {
     let (member, etcdctl) = (Subject::member()?, Etcdctl::new()?);

@@ -1,7 +1,8 @@
-//! Random requests, valid and invalid, over few keys so that requests interact. Does not own the comparison of
-//! responses (`compare.rs`).
+//! Random requests, valid and invalid. They use few keys, so that requests affect each other. Does not own the
+//! comparison of responses (`compare.rs`).
 //!
-//! At most twelve keys are used, because etcd's sort keeps ties in key order only up to that count.
+//! At most twelve keys are used, because etcd's sort is stable only up to that number of keys: with more keys, the
+//! order of equal ones is undefined.
 
 use bytes::Bytes;
 use proto::etcdserverpb as pb;
@@ -24,7 +25,7 @@ pub(crate) enum Request {
     Alarm(pb::AlarmRequest),
 }
 
-/// Returns a random request; `revision` is the store's newest revision.
+/// Returns a random request. `revision` is the newest revision of the store.
 pub(crate) fn request(chance: &mut Chance, revision: i64) -> Request {
     match chance.below(100) {
         0..30 => Request::Put(put(chance)),
@@ -71,7 +72,7 @@ fn at(chance: &mut Chance, revision: i64) -> i64 {
     }
 }
 
-/// Returns mostly 0, which means no bound, otherwise a revision near the existing ones.
+/// Returns a bound on revisions: usually 0, which means no bound, otherwise a revision near the existing ones.
 fn bound(chance: &mut Chance, revision: i64) -> i64 {
     if chance.percent(85) { 0 } else { chance.between(-1, revision + 1) }
 }
@@ -158,7 +159,8 @@ fn too_many(chance: &mut Chance) -> pb::TxnRequest {
     pb::TxnRequest { success: ops.collect(), ..pb::TxnRequest::default() }
 }
 
-/// Raises only the NOSPACE alarm and clears it more often, because most writes are refused while it is raised.
+/// Returns a request that raises or clears the NOSPACE alarm. It clears the alarm more often than it raises it, because
+/// most writes are refused while the alarm is raised.
 fn alarm(chance: &mut Chance) -> pb::AlarmRequest {
     use pb::alarm_request::AlarmAction::{Activate, Deactivate, Get};
     let action = match chance.below(10) {

@@ -1,5 +1,6 @@
-//! The two servers under comparison: a real etcd and a member, as processes on their own loopback addresses, called
-//! with the same client. Owns their start, calls and end. Does not own the requests (`generate.rs`).
+//! The two servers that are compared: a real etcd and a member. Each is a process on its own loopback address, and both
+//! are called with the same client. Owns the start and the end of the servers, and the calls. Does not own the requests
+//! (`generate.rs`).
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -22,7 +23,7 @@ use crate::generate::Request;
 
 const TOKEN: &str = "known to this test alone";
 
-/// A response without IDs and terms, which differ between any two clusters.
+/// A response without IDs and terms, because these differ between any two clusters.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
     Range(pb::RangeResponse),
@@ -36,7 +37,7 @@ pub(crate) enum Answer {
     Refused(Code, String),
 }
 
-/// A process and its folder, which are removed when the test ends, also by a panic.
+/// A process and its folder. When the test ends, even by a panic, the process is killed and the folder is removed.
 struct Server {
     process: Child,
     folder: PathBuf,
@@ -70,13 +71,14 @@ impl Subject {
             ("initial-cluster", &format!("demo-1={peer_url}")),
             ("logger", "zap"),
             ("log-level", "error"),
-            // etcd aborts a request after 5 s and two election timeouts. A single member does not wait for an election.
+            // etcd aborts a request after 5 s plus two election timeouts, so the intervals are long. This does not
+            // delay the start, because a single member does not wait before an election.
             ("heartbeat-interval", "1000"),
             ("election-timeout", "10000"),
         ] {
             command.arg(format!("--{flag}={value}"));
         }
-        // Durability is not compared.
+        // The servers' durability is not compared.
         command.arg("--unsafe-no-fsync");
         Subject::ready(start(&mut command, folder)?, client)
     }
@@ -91,7 +93,7 @@ impl Subject {
         for (flag, address) in [("client", client), ("peer", peer), ("http", http)] {
             command.arg(format!("--{flag}-addr={address}"));
         }
-        // A slow response of a busy machine must not become a difference.
+        // The timeout is long, because otherwise a slow response on a busy machine would be a difference.
         command.arg("--commit-timeout=60s");
         let server = start(&mut command, folder)?;
         let runtime = Runtime::new()?;
@@ -151,7 +153,7 @@ impl Subject {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // The process may have ended already; a folder that stays in memory does no harm.
+        // Errors are ignored: the process may have ended already, and a folder that stays in memory is harmless.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.folder);
@@ -250,14 +252,14 @@ fn start(command: &mut Command, folder: PathBuf) -> Result<Server> {
     Ok(Server { process, folder })
 }
 
-/// Creates an empty folder, in memory if possible, because no file outlives the test.
+/// Creates an empty folder, in memory if possible, because its files are not needed after the test.
 fn fresh_folder(name: &str) -> Result<PathBuf> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let memory = Path::new("/dev/shm");
     let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let folder = base.join(format!("raft-conformance-{}-{name}-{number}", std::process::id()));
-    // A killed process with the same process ID may have left the folder.
+    // A killed process with the same process ID may have left this folder.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be created", folder.display()))?;
     Ok(folder)

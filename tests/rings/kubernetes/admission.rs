@@ -1,5 +1,5 @@
-//! A real API server enforces the admission rules, with messages that say what to do. Does not own a test of each rule:
-//! those run without a cluster.
+//! Tests that a real API server enforces the admission rules, with messages that say what to do. Does not own the tests
+//! of the individual rules, which run without a cluster.
 
 use dev_cluster::Run;
 
@@ -32,7 +32,7 @@ fn invalid_specs_are_refused_with_advice() {
 #[test]
 fn changes_of_immutable_fields_are_refused() {
     let namespace = TestNamespace::new("immutable");
-    // The cluster is paused, so that no member has to start.
+    // The cluster is created paused, so that the operator starts no member.
     namespace.create("demo", 1, "  paused: true\n");
     for (patch, expected) in [
         (r#"{"spec":{"storage":{"size":"2Gi"}}}"#, "size"),

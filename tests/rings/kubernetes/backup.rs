@@ -1,4 +1,5 @@
-//! A backup is restored into a new cluster, and refused when it is damaged or belongs to another cluster.
+//! Tests that a backup is restored into a new cluster, and that a damaged backup or a backup of another cluster is
+//! refused.
 
 use std::fs;
 
@@ -36,7 +37,7 @@ fn a_backup_restores_into_a_new_cluster_and_damage_is_refused() {
         "a restore generates a new cluster ID"
     );
 
-    // Damage one byte of the object that the manifest names.
+    // The test damages one byte of the image that the manifest names.
     let snapshot = find_snapshot(&namespace, &old);
     let intact = fs::read(&snapshot).expect("the object is a file");
     let mut damaged = intact.clone();
@@ -45,7 +46,7 @@ fn a_backup_restores_into_a_new_cluster_and_damage_is_refused() {
     fs::write(&snapshot, &damaged).expect("the object can be damaged");
     let damaged_restore = namespace.create("hurt", 1, &restore);
     await_cause(&damaged_restore, "BackupCorrupt");
-    // The restore continues by itself once the cause is removed.
+    // The restore continues without further action once its cause of failure is removed.
     fs::write(&snapshot, &intact).expect("the object can be repaired");
     damaged_restore.wait_ready(PATIENCE).expect("the restore continues once the backup is intact");
 

@@ -1,5 +1,6 @@
-//! Limits on the time without service. Owns the rule that the best of three rounds counts, because other work on the
-//! machine can delay any single round. Does not own the check that acknowledged writes are kept, which covers all rounds.
+//! Limits on the time without service. Owns the rule that only the best of three rounds must stay within a limit,
+//! because other work on the machine can delay any single round. Does not own the check that acknowledged writes are
+//! kept, which covers all rounds.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use scenario::client::Traffic;
 
 const ROUNDS: usize = 3;
 
-/// Runs rounds until the gap of one is at most `limit`.
+/// Runs rounds until the time without service in one of them is at most `limit`.
 pub(crate) fn some_round_stays_within(limit: Duration, what: &str, mut round: impl FnMut() -> Duration) {
     let mut gaps = Vec::new();
     for _ in 0..ROUNDS {
@@ -20,7 +21,7 @@ pub(crate) fn some_round_stays_within(limit: Duration, what: &str, mut round: im
     panic!("{what}: {ROUNDS} rounds had gaps of {gaps:?} without an acknowledged write; the limit is {limit:?}");
 }
 
-/// Returns the longest gap since the last mark.
+/// Returns the longest time without an acknowledgement since the last mark.
 pub(crate) fn gap(traffic: &Traffic<'_>, what: &str) -> Duration {
     let phase = traffic.mark(what).expect("the writer answers");
     let error = phase.last_error.map(|error| format!("; last error: {error}")).unwrap_or_default();

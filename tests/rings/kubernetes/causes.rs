@@ -1,12 +1,12 @@
-//! A mistake of a person shows as a condition that names the cause; no data is lost, and the cluster recovers once the
-//! cause is removed.
+//! Tests that a user's mistake appears as a condition that names the cause, that no data is lost, and that the cluster
+//! recovers once the cause is removed.
 
 use dev_cluster::{Run, until};
 use scenario::raft_cluster::RaftCluster;
 
 use crate::namespace::{PATIENCE, TestNamespace};
 
-/// Waits until a condition of the cluster has the reason, and returns its message.
+/// Waits until a condition of the cluster has the reason `reason`, and returns the condition's message.
 fn await_reason(cluster: &RaftCluster<'_>, reason: &str) -> String {
     until(&format!("{} reports {reason}", cluster.name), PATIENCE, || {
         let status = cluster.status()?;

@@ -1,4 +1,4 @@
-//! A Kubernetes node is lost permanently: its member is replaced on another node after `replacement.delay`.
+//! Tests the permanent loss of a Kubernetes node: its member is replaced on another node after `replacement.delay`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use scenario::raft_cluster::RaftCluster;
 use crate::best_of_three::{gap, some_round_stays_within};
 use crate::namespace::{PATIENCE, TRAFFIC, TestNamespace};
 
-/// A node without network, which rejoins when the test ends, also by a panic.
+/// A node that is disconnected from the network. It is connected again when the test ends, even by a panic.
 struct CutOff<'a>(&'a TestNamespace, Node);
 
 impl Drop for CutOff<'_> {
@@ -25,10 +25,11 @@ fn a_member_on_a_lost_node_is_replaced_without_a_lost_write() {
     let demo = namespace.create("demo", 3, "  replacement: {delay: 10s}\n");
     demo.wait_ready(PATIENCE).expect("the cluster becomes Ready");
     let traffic = Traffic::start(&namespace.kubernetes, TRAFFIC, &demo.endpoint(), 1).expect("the writer starts");
-    // The loss is sudden: it costs one election, and the client's connection may have ended at the lost node.
+    // The limit allows for one election, because the loss is sudden, and for a client that was connected to the lost
+    // node and must connect again.
     let mut cut_off = None;
     some_round_stays_within(Duration::from_secs(12), "node lost", || {
-        // The node of the previous round rejoins first.
+        // Dropping the value connects the node of the previous round again.
         cut_off = None;
         let (longest, node) = lose_a_node(&namespace, &demo, &traffic);
         cut_off = Some(node);
@@ -38,8 +39,8 @@ fn a_member_on_a_lost_node_is_replaced_without_a_lost_write() {
     drop(cut_off);
 }
 
-/// Cuts off a node that runs a member, waits until the member is replaced, and returns the gap. Never takes the writer's
-/// node, and the operator's node only if there is no other.
+/// Cuts off a node that runs a member, waits until the member is replaced, and returns the longest time without an
+/// acknowledgement. Never chooses the writer's node, and chooses the operator's node only if there is no other.
 fn lose_a_node<'a>(
     namespace: &'a TestNamespace,
     demo: &RaftCluster<'_>,

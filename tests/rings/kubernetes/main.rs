@@ -1,8 +1,9 @@
-//! End-to-end tests on a real Kubernetes: API server, kubelets and containerd of three nodes on this machine. Owns tests
-//! that need a real API server or kubelet. Does not own tests of decisions, which run in simulators. Each test has its
-//! own namespace and deletes it at its end; the operator is installed once.
+//! End-to-end tests on a real Kubernetes cluster: the API server, and the kubelets and containerd of three nodes on
+//! this machine. Owns tests that need a real API server or kubelet. Does not own tests of decisions, which run in
+//! simulators. Each test uses its own namespace and deletes it at the end. The operator is installed once for all
+//! tests.
 //!
-//! Needs the dev cluster with the images loaded: `cargo xtask test` prepares both.
+//! These tests need the dev cluster with the images loaded. `cargo xtask test` prepares both.
 
 mod admission;
 mod backup;

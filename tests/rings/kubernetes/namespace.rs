@@ -1,5 +1,5 @@
-//! Setup of each test: the operator, installed once, and a namespace of its own. Owns the logs that a failing test
-//! prints.
+//! Setup of each test: the operator, which is installed once for all tests, and the test's own namespace. Owns the logs
+//! that a failing test prints.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -9,23 +9,23 @@ use dev_cluster::{Cluster, ObjectStore, Run};
 use scenario::raft_cluster::RaftCluster;
 use scenario::{Kubernetes, backup, operator};
 
-/// Longest time that a change may take on a busy machine with two cores.
+/// Maximum time that a change may take on a busy machine with two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Images that `cargo xtask` loads.
+/// Image of the member. `cargo xtask` builds and loads this image and those below.
 pub(crate) const NODE: &str = "localhost/raft-node:dev";
 pub(crate) const OPERATOR: &str = "localhost/raft-operator:dev";
 pub(crate) const ETCDCTL: &str = "localhost/etcdctl:dev";
 pub(crate) const TRAFFIC: &str = "localhost/traffic:dev";
 
-/// The dev cluster and a namespace in it, which is deleted when the test ends, also by a panic.
+/// The dev cluster, and a namespace in it. The namespace is deleted when the test ends, even by a panic.
 pub(crate) struct TestNamespace {
     pub(crate) cluster: Cluster,
     pub(crate) kubernetes: Kubernetes,
 }
 
 impl TestNamespace {
-    /// Creates a namespace, and installs the operator if no earlier test did.
+    /// Creates a namespace. Installs the operator unless an earlier test has installed it.
     pub(crate) fn new(namespace: &str) -> Self {
         let cluster = Cluster::open().expect("the dev cluster is up: run `cargo xtask test`");
         let kubernetes = Kubernetes::of(&cluster, namespace);
@@ -40,7 +40,8 @@ impl TestNamespace {
         self.cluster.object_store().clone()
     }
 
-    /// Creates a RaftCluster with the lines of YAML `extra` under `spec:`. Does not wait until it is Ready.
+    /// Creates a RaftCluster. `extra` holds lines of YAML that are added under `spec:`. Does not wait until the cluster
+    /// is Ready.
     pub(crate) fn create(&self, name: &str, replicas: u32, extra: &str) -> RaftCluster<'_> {
         let manifest = format!(
             "apiVersion: raftoperator.io/v1alpha1\nkind: RaftCluster\nmetadata: {{name: {name}}}\nspec:\n  replicas: \
@@ -73,7 +74,7 @@ pub(crate) fn install(kubernetes: &Kubernetes) {
 impl Drop for TestNamespace {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // The namespace is deleted below, so print the state that explains the failure.
+            // The namespace is deleted below, so the state that explains the failure is printed first.
             for query in ["get raft,pods,statefulsets,persistentvolumeclaims -o wide", "get raft -o yaml", "get events"]
             {
                 let output =

@@ -1,4 +1,5 @@
-//! Clusters serve without their operator, and a restarted operator continues from the objects alone.
+//! Tests that clusters serve while the operator is stopped, and that a restarted operator continues from the Kubernetes
+//! objects alone.
 
 use dev_cluster::{Run, until};
 
@@ -25,7 +26,7 @@ fn clusters_serve_and_definitions_stay_after_helm_uninstall() {
     namespace.etcdctl(&demo, &["put", "key", "before"]);
     let uninstalled = scenario::operator::uninstall(&namespace.kubernetes);
     let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| namespace.etcdctl(&demo, &["get", "key"])));
-    // Later tests need the operator, also if this one failed.
+    // The operator is installed again even if this test failed, because later tests need it.
     namespace::install(&namespace.kubernetes);
     uninstalled.expect("helm uninstalls");
     assert!(served.expect("the cluster serves without its operator").contains("before"));

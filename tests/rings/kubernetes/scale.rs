@@ -1,4 +1,5 @@
-//! Scaling and the loss of a leader, while a client writes without pause. Owns the limits on the time without service.
+//! Tests scaling and the loss of a leader while a client writes without pause. Owns the limits on the time without
+//! service.
 
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use scenario::raft_cluster::RaftCluster;
 use crate::best_of_three::{gap, some_round_stays_within};
 use crate::namespace::{PATIENCE, TRAFFIC, TestNamespace};
 
-/// Membership changes take one path (`operator/docs/membership.md`; Raft thesis §4.3): add learners, wait until they
+/// Every membership change has the same steps (`operator/docs/membership.md`; Raft thesis §4.3): add learners, wait
+/// until they are caught up, enter one joint configuration, leave it, delete removed members.
 /// catch up, enter one joint configuration, leave it, delete removed members.
 #[test]
 fn scaling_and_a_lost_leader_lose_no_write_and_keep_gaps_short() {
@@ -29,9 +31,9 @@ fn scaling_and_a_lost_leader_lose_no_write_and_keep_gaps_short() {
     assert_eq!(claims.len(), 3, "volumes of removed members are deleted: {claims:?}");
 }
 
-/// Scales from three members up, down and back to three, and returns the longest gap.
+/// Scales from three members up, down and back to three. Returns the longest time without an acknowledgement.
 fn scale(demo: &RaftCluster<'_>, traffic: &Traffic<'_>) -> Duration {
-    // Four replicas are three voters and a learner, because four voters tolerate no more failures than three.
+    // Four replicas become three voters and one learner, because four voters tolerate no more failures than three.
     let steps = [(4, 3, 1), (5, 5, 0), (3, 3, 0), (1, 1, 0), (3, 3, 0)];
     let gaps = steps.map(|(replicas, voters, learners)| {
         demo.scale(replicas).expect("kubectl scale is admitted");

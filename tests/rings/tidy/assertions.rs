@@ -1,13 +1,13 @@
-//! The pure crates assert what they rely on. Owns how assertions are counted: `assert!`, `assert_eq!`, `assert_ne!` and
-//! their `debug_` forms in production code, by 1,000 lines of it.
+//! Checks that the pure crates assert the conditions on which they rely. Owns how assertions are counted: the number of
+//! `assert!`, `assert_eq!`, `assert_ne!` and their `debug_` forms per 1,000 lines of production code.
 //! `cargo test -p tests --test tidy assertions -- --nocapture` prints the figures.
 
 use super::source;
 
-/// Assertions per 1,000 lines of production code, at least.
+/// Minimum number of assertions per 1,000 lines of production code.
 const FLOOR: f64 = 15.0;
 
-/// The pure crates.
+/// Folders of the pure crates.
 const CRATES: [&str; 4] = ["node/raft", "node/storage", "node/mvcc", "operator/plan"];
 
 #[test]

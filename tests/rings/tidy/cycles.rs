@@ -1,5 +1,6 @@
-//! No import cycle between the modules of a crate. Owns which cycles are allowed, and why. Does not own how
-//! imports are found (`modules.rs`). `cargo test -p tests --test tidy cycles -- --nocapture` prints the cycles of every crate.
+//! Checks that there is no import cycle between the modules of a crate. Owns the cycles that are allowed, and the
+//! reasons. Does not own how imports are found (`modules.rs`). `cargo test -p tests --test tidy cycles -- --nocapture`
+//! prints the cycles of every crate.
 
 use std::collections::BTreeSet;
 
@@ -15,9 +16,9 @@ const ALLOWED: &[(Cycle, &str)] = &[(
 /// How the modules of a cycle are related.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Cycle {
-    /// One module and its descendants; without the imports from a descendant to an ancestor there is no cycle.
+    /// One module and its descendants. If descendants did not import their ancestors, there would be no cycle.
     Family,
-    /// Any other.
+    /// Any other relation.
     Strangers,
 }
 
@@ -47,7 +48,7 @@ fn modules_import_in_one_direction() {
     assert!(ALLOWED.iter().all(|(cycle, _)| *cycle != Cycle::Strangers), "a cycle of strangers is never allowed");
 }
 
-/// The sets of modules that reach each other, by index.
+/// Returns the cycles: sets of modules in which every module reaches every other. Modules are given by index.
 fn cycles(of: &Crate) -> Vec<Vec<usize>> {
     let keep = |_: usize, _: usize| true;
     let reached: Vec<BTreeSet<usize>> = (0..of.modules.len()).map(|from| reach(of, from, &keep)).collect();
@@ -64,7 +65,7 @@ fn cycles(of: &Crate) -> Vec<Vec<usize>> {
     cycles
 }
 
-/// The modules at the ends of all ways from `from` over imports that `keep` lets through.
+/// Returns the modules that can be reached from `from` over imports for which `keep` returns true.
 fn reach(of: &Crate, from: usize, keep: &dyn Fn(usize, usize) -> bool) -> BTreeSet<usize> {
     let mut reached = BTreeSet::new();
     let mut next = vec![from];
@@ -89,7 +90,7 @@ fn kind(of: &Crate, cycle: &[usize]) -> Cycle {
     if is_family { Cycle::Family } else { Cycle::Strangers }
 }
 
-/// The imports of a cycle with one name that each of them carries.
+/// Lists the imports of a cycle. For each import, gives one of the names that it imports.
 fn describe(of: &Crate, cycle: &[usize]) -> String {
     let mut lines = vec![format!("  a cycle of {} modules\n", cycle.len())];
     for ((from, to), name) in &of.imports {

@@ -1,10 +1,10 @@
-//! Errors that a caller in this workspace can match in full. Owns what is refused: `#[non_exhaustive]`, which forces a
-//! wildcard on every match in a sibling crate, so that a new variant is passed over in silence; and `Result<_, String>`,
-//! whose reader can only compare text.
+//! Checks that callers in this workspace can match every variant of an error. Owns the forms that are refused.
+//! `#[non_exhaustive]` forces other crates to write a wildcard in every match, so the compiler does not report that a
+//! new variant is not handled. The error of a `Result<_, String>` can only be compared as text.
 
 use super::source;
 
-/// Folders of a member whose errors reach code that must tell them apart.
+/// Folders of the member in which errors must be typed, because callers must distinguish them.
 const TYPED: [&str; 6] =
     ["node/engine/", "node/mvcc/src/", "node/raft/src/", "node/src/peer", "node/storage/src/", "node/wire/"];
 
@@ -19,7 +19,8 @@ fn errors_of_members_are_typed() {
     super::settle(&lines_with(", String>", is_typed, "name the causes in an enum"));
 }
 
-/// The lines of production code that hold `text`; for a `Result`'s error only those that name a `Result`.
+/// Returns the lines of production code that contain `text`. If `text` begins with a comma, only lines that also
+/// contain `Result` count.
 fn lines_with(text: &str, takes: impl Fn(&str) -> bool, advice: &str) -> Vec<String> {
     let mut findings = Vec::new();
     for (file, content) in super::files(".rs").into_iter().filter(|(file, _)| takes(file)) {

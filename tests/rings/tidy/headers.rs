@@ -1,4 +1,4 @@
-//! Every source file opens with `//!`, because a file that cannot say what it owns should not exist.
+//! Checks that every source file begins with `//!`, because every file must say what it owns.
 
 #[test]
 fn every_source_file_opens_by_saying_what_it_owns() {

@@ -1,28 +1,29 @@
-//! Which crate may depend on which, from `cargo metadata`: exact for the pure crates, lists of what is forbidden for the
-//! others. Does not own the order of modules inside a crate (`cycles.rs`).
+//! Checks the dependencies between crates, as `cargo metadata` reports them. For the pure crates, the exact
+//! dependencies are listed; for the other crates, the forbidden ones. Does not own the order of modules inside a crate
+//! (`cycles.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
 
-/// The pure crates' direct dependencies, exactly.
+/// The exact list of direct dependencies of each crate that has one.
 const EXACT: &[(&str, &[&str])] = &[
     ("raft", &["bytes", "thiserror"]),
     ("mvcc", &["bytes", "crc32c", "thiserror"]),
     ("storage", &["bytes", "crc32c", "raft", "thiserror"]),
-    // Its own tokio feature list is `sync` alone: channels, no runtime.
+    // The engine enables only tokio's feature `sync`, which provides channels but no runtime.
     ("engine", &["arc-swap", "bytes", "mvcc", "raft", "storage", "thiserror", "tokio", "tracing"]),
     ("wire", &["bytes", "raft", "storage"]),
     ("proto", &["prost", "tonic", "tonic-prost"]),
     ("plan", &["crds", "k8s-openapi", "kube-core", "serde", "serde_json", "thiserror"]),
 ];
 
-/// The pure crates' folders: each has a `clippy.toml` that bans clocks, threads, files and hash maps, because clippy reads
-/// only the one of the crate that it checks.
+/// The folders of the pure crates. Each folder has its own `clippy.toml` that bans clocks, threads, files and hash
+/// maps, because clippy only reads the `clippy.toml` of the crate that it checks.
 const PURE: [&str; 4] = ["node/raft", "node/mvcc", "node/storage", "operator/plan"];
 
-/// What a crate must not reach, not even through others.
+/// Packages on which a crate must not depend, neither directly nor through other packages.
 const FORBIDDEN: &[(&str, &[&str])] = &[
     ("raft", &["tokio", "tonic", "rand", "getrandom"]),
     ("mvcc", &["tokio", "tonic", "prost", "getrandom"]),
@@ -45,11 +46,11 @@ const FORBIDDEN: &[(&str, &[&str])] = &[
     ("world", &["storage", "mvcc", "tokio"]),
 ];
 
-/// A second TLS stack costs a minute of every build.
+/// Packages on which no crate may depend: a second TLS stack adds a minute to every build.
 const FORBIDDEN_EVERYWHERE: &[&str] = &["aws-lc-sys", "openssl-sys", "native-tls"];
 
 struct Graph {
-    /// Package name → direct normal dependencies.
+    /// Direct normal dependencies of each package, by package name.
     direct: BTreeMap<String, BTreeSet<String>>,
 }
 

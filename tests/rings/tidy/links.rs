@@ -1,22 +1,23 @@
-//! Documents and comments name what exists: files, folders, types, functions, fields. Owns what counts as a name of ours.
-//! Does not own links between items in Rust documentation, which `cargo doc` checks.
+//! Checks that documents and comments only name files, folders, types, functions and fields that exist. Owns the rules
+//! by which a text counts as a name of this project. Does not own links between items in Rust documentation, which
+//! `cargo doc` checks.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::source;
 
-/// Endings of files that a text can name only if the tree has them.
+/// File name endings. A text may name a file with one of these endings only if the tree contains that file.
 const ENDINGS: [&str; 10] = ["rs", "md", "toml", "yaml", "yml", "proto", "tla", "cfg", "tpl", "sh"];
 
-/// Files that a text may name though the tree does not hold them, each with the reason.
+/// Files that a text may name although the tree does not contain them, each with the reason.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("Run.tla", "a recorded run, written when it is checked"),
     ("SEED/Run.tla", "the same"),
     ("state/log.rs", "an example of this file"),
 ];
 
-/// Names of others that look like ours.
+/// Names from outside this project that look like names of this project.
 const FOREIGN: &[(&str, &str)] = &[
     ("SO_REUSEPORT", "an option of Linux sockets"),
     ("EX_IOERR", "an exit code of sysexits.h"),
@@ -43,7 +44,8 @@ fn relative_links_lead_somewhere() {
     super::settle(&findings);
 }
 
-/// Paths that prose names as code: whole ones from a top-level folder down, and ends of paths such as `state/log.rs`.
+/// Checks the paths that documents name in backticks: whole paths that start at a top-level folder, and ends of paths
+/// such as `state/log.rs`.
 #[test]
 fn paths_named_in_documents_exist() {
     let tree = Tree::load();
@@ -58,7 +60,8 @@ fn paths_named_in_documents_exist() {
     super::settle(&findings);
 }
 
-/// Names that prose sets as code and that look like ours: `some_name`, `SomeName`, `SOME_NAME`, `path::to::name`.
+/// Checks the names in backticks in documents that look like names of this project: `some_name`, `SomeName`,
+/// `SOME_NAME`, `path::to::name`.
 #[test]
 fn names_in_documents_exist() {
     let tree = Tree::load();
@@ -83,7 +86,7 @@ fn files_named_in_comments_exist() {
             for named in line.split(|c: char| !(c.is_alphanumeric() || "_-./:".contains(c))) {
                 let named = named.trim_matches(['.', ':', '-']);
                 let is_ours = has_ending(named) && !named.contains(':');
-                // A page of the design that was never in the tree.
+                // An early document had this name, and comments referred to it. The tree never contained it.
                 let is_gone = named == "DESIGN";
                 if is_gone || is_ours && !tree.has_path(named, &folder_of(&name)) {
                     findings.push(format!("{name}:{}: names {named}, which does not exist", number + 1));
@@ -111,11 +114,11 @@ fn names_in_comments_exist() {
     super::settle(&findings);
 }
 
-/// What a text may name.
+/// The names that a text may use.
 struct Tree {
-    /// Every file, whole.
+    /// Path of every file.
     files: Vec<String>,
-    /// Every identifier outside documents, comments in code included only where they are no documentation of ours.
+    /// Every identifier in the tree, except those in documents and in comments of Rust code.
     words: BTreeSet<String>,
 }
 
@@ -135,13 +138,14 @@ impl Tree {
         Self { files, words }
     }
 
-    /// The parts of `named` that no file holds, if it looks like a name of ours.
+    /// If `named` looks like a name of this project, returns those of its parts that no file contains.
     fn missing<'a>(&'a self, named: &'a str) -> impl Iterator<Item = &'a str> {
         let parts = named.trim_end_matches("()").split("::").filter(|_| is_name(named));
         parts.filter(|part| !self.words.contains(*part) && !FOREIGN.iter().any(|(foreign, _)| foreign == part))
     }
 
-    /// Whether a path from the top, from the naming file's folder, or the end of some path is `named`.
+    /// Returns whether `named` is a path from the top folder or from `folder`, or the end or a middle part of the path
+    /// of a file.
     fn has_path(&self, named: &str, folder: &Path) -> bool {
         let named = named.trim_start_matches("./").trim_end_matches('/');
         let end = format!("/{named}");
@@ -153,7 +157,7 @@ impl Tree {
     }
 }
 
-/// Code and literals: what is a name for the compiler or for a user.
+/// Returns the code and the literals of a text. These contain the names that the compiler or a user sees.
 fn without_comments(text: &str) -> String {
     let comments = source::comments(text);
     let blank = |(a, b): (u8, u8)| if b == b' ' || b == b'\n' { a } else { b' ' };
@@ -171,14 +175,16 @@ fn has_ending(named: &str) -> bool {
     })
 }
 
-/// A path of ours: it starts at a top-level folder, or is a file with a known ending.
+/// Returns whether `named` is a path in this project: it starts with a top-level folder, or is a file with a known
+/// ending.
 fn is_path(named: &str) -> bool {
     const TOP: [&str; 6] = ["node/", "operator/", "tests/", "crds/", "charts/", "docs/"];
     let plain = named.chars().all(|c| c.is_alphanumeric() || "_-./".contains(c));
     plain && !named.starts_with(['/', '-']) && (TOP.iter().any(|top| named.starts_with(top)) || has_ending(named))
 }
 
-/// A name with an underscore inside, two humps, or `::` between its parts.
+/// Returns whether `named` looks like a name in code: it contains an underscore or `::`, or has capital letters inside,
+/// as in `SomeName`.
 fn is_name(named: &str) -> bool {
     let named = named.trim_end_matches("()");
     let is_word = |part: &str| {
@@ -194,7 +200,7 @@ fn is_name(named: &str) -> bool {
         && (parts.len() > 1 || parts[0].trim_matches('_').contains('_') || humps(parts[0]))
 }
 
-/// What stands between backticks outside code blocks, with its line.
+/// Returns the texts in backticks outside code blocks, each with its line number.
 fn quoted(text: &str) -> Vec<(usize, String)> {
     let of_line = |(number, line): (usize, &str)| {
         line.split('`').skip(1).step_by(2).map(|code| (number, code.to_owned())).collect::<Vec<_>>()
@@ -202,7 +208,7 @@ fn quoted(text: &str) -> Vec<(usize, String)> {
     prose(text).flat_map(of_line).collect()
 }
 
-/// The lines outside code blocks, with their numbers.
+/// Returns the lines outside code blocks, with their line numbers.
 fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut code = false;
     text.lines().enumerate().map(|(number, line)| (number + 1, line)).filter(move |(_, line)| {
@@ -212,7 +218,7 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The targets of inline links outside code blocks.
+/// Returns the targets of inline links outside code blocks.
 fn targets(text: &str) -> Vec<String> {
     prose(text)
         .flat_map(|(_, line)| line.split("](").skip(1))

@@ -1,5 +1,5 @@
-//! Checks of the tree itself: layers, cycles, lengths, headers, words, links, assertions, errors. Owns the rules that a
-//! text scan can check; each failure says what to do.
+//! Checks of the source tree: layers, cycles, lengths, headers, words, links, assertions, errors. Owns the rules that a
+//! scan of the text can check. The message of each failure says what to do.
 
 mod assertions;
 mod cycles;
@@ -15,12 +15,13 @@ mod words;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The workspace's top.
+/// The root folder of the workspace.
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ stands in the workspace").to_path_buf()
 }
 
-/// Every file of the tree that git knows or would take, with its text; binary files are left out.
+/// Returns every file whose name ends with `ending`, with its text. Includes the files that git tracks and the new
+/// files that git does not ignore. Leaves out binary files.
 fn files(ending: &str) -> Vec<(String, String)> {
     let listing = Command::new("git")
         .args(["ls-files", "--cached", "--others", "--exclude-standard"])
@@ -39,7 +40,7 @@ fn files(ending: &str) -> Vec<(String, String)> {
     files
 }
 
-/// Fails with all findings at once.
+/// Fails if there are findings, with all of them in one message.
 fn settle(findings: &[String]) {
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }

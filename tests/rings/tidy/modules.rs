@@ -1,6 +1,6 @@
-//! The modules of each crate and the imports between their files. Owns how a path is resolved: `crate`, `super`, `self`,
-//! children, names that a `use` brought in, re-exports. Does not own what is allowed (`cycles.rs`). Macros and globs are
-//! taken at the module that they name.
+//! The modules of each crate and the imports between their files. Owns how a path is resolved: `crate`, `super`,
+//! `self`, child modules, names that a `use` imports, re-exports. A macro or a glob counts as an import of the module
+//! that its path names. Does not own which imports are allowed (`cycles.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,28 +8,28 @@ use super::source;
 
 /// A crate's modules and the imports between them.
 pub(crate) struct Crate {
-    /// The crate's folder, with the program's name for a program.
+    /// The crate's folder. For a program, the name of its root file follows.
     pub(crate) name: String,
     pub(crate) modules: Vec<Module>,
-    /// Which module uses which other, with one name it uses.
+    /// Pairs of a module and a module that it imports, by index, each with one of the imported names.
     pub(crate) imports: BTreeMap<(usize, usize), String>,
 }
 
-/// A module with a file of its own.
+/// A module that has its own file.
 pub(crate) struct Module {
-    /// Its file, from the workspace's top.
+    /// Path of the module's file from the root folder of the workspace.
     pub(crate) file: String,
-    /// Its path below the crate's root.
+    /// Path of the module below the root of the crate.
     pub(crate) path: Vec<String>,
     parent: Option<usize>,
     children: BTreeMap<String, usize>,
-    /// Names that `use` brings in, each with its path as written.
+    /// Names that `use` imports into the module, each with its path as written.
     uses: BTreeMap<String, Vec<String>>,
-    /// Every path that the code names, those of `use` among them.
+    /// All paths in the code of the module, including those of `use`.
     named: Vec<Vec<String>>,
 }
 
-/// Every library and program of the workspace.
+/// Returns every library and program of the workspace.
 pub(crate) fn crates() -> Vec<Crate> {
     let files: BTreeMap<String, String> = super::files(".rs").into_iter().collect();
     let read = |name: &str| files.get(name).cloned();
@@ -55,13 +55,13 @@ impl Crate {
         found
     }
 
-    /// A crate for tests of the checks: file names and texts.
+    /// Creates a crate from file names and texts, for tests of the checks.
     pub(crate) fn from_files(name: &str, files: &[(&str, &str)]) -> Self {
         let read = |name: &str| files.iter().find(|(file, _)| *file == name).map(|(_, text)| (*text).to_owned());
         Self::load(name.to_owned(), "src/lib.rs", &read)
     }
 
-    /// Adds the module in `file`, whose children lie in `folder`, and what it declares.
+    /// Adds the module in `file`, and the modules that it declares. The files of its child modules are in `folder`.
     fn add(
         &mut self,
         file: String,
@@ -98,9 +98,11 @@ impl Crate {
         }
     }
 
-    /// The module that holds what `path`, written in module `from`, names; none if it is not in this crate.
+    /// Returns the module that contains the item that `path` names in the module `from`; `None` if this crate does not
+    /// contain the item.
     fn resolve(&self, from: usize, path: &[String], depth: usize) -> Option<usize> {
-        /// Longest chain of re-exports; otherwise two names that import each other would never end.
+        /// Maximum length of a chain of re-exports. Without this limit, two names that import each other would cause an
+        /// endless recursion.
         const CHAIN_MAX: usize = 8;
         let (first, mut rest) = path.split_first()?;
         let module = &self.modules[from];
@@ -138,7 +140,7 @@ fn joined(start: &[String], end: &[String]) -> Vec<String> {
     start.iter().chain(end).cloned().collect()
 }
 
-/// Identifiers, `::` and single characters.
+/// Splits code into identifiers, `::` and single characters.
 fn tokens(code: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = code.trim_start();
@@ -158,7 +160,7 @@ fn tokens(code: &str) -> Vec<String> {
 
 type Uses = BTreeMap<String, Vec<String>>;
 
-/// The names that `use` brings in, and every path of two or more parts.
+/// Returns the names that `use` imports, and every path that has two or more parts.
 fn imports(tokens: &[String]) -> (Uses, Vec<Vec<String>>) {
     let mut uses = Uses::new();
     let mut named = BTreeSet::new();
@@ -192,7 +194,8 @@ fn imports(tokens: &[String]) -> (Uses, Vec<Vec<String>>) {
     (uses, named.into_iter().collect())
 }
 
-/// Reads one branch of a `use` tree; where it goes on. A leaf is a name with its path.
+/// Reads one branch of a `use` tree and adds its leaves, each a name with its path, to `leaves`. Returns the position
+/// after the branch.
 fn tree(tokens: &[String], mut at: usize, above: &[String], leaves: &mut Vec<(String, Vec<String>)>) -> usize {
     let mut path = above.to_vec();
     while let Some(token) = tokens.get(at) {
@@ -211,7 +214,7 @@ fn tree(tokens: &[String], mut at: usize, above: &[String], leaves: &mut Vec<(St
             }
             "::" => at += 1,
             word if is_word(word) => {
-                // `use a::{self}` names `a` itself.
+                // In `use a::{self}`, `self` names `a`.
                 if word != "self" || path.is_empty() {
                     path.push(word.to_owned());
                 }

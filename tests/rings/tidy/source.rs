@@ -1,7 +1,8 @@
-//! Rust text taken apart: code, comments, literals, and what is compiled for tests only. Owns a lexer that is as large as
-//! the checks need. Does not own a parser: it relies on rustfmt's layout nowhere, but knows no grammar above tokens.
+//! Splits Rust text into code, comments and literals, and finds the items that are compiled only for tests. Owns a
+//! lexer that knows only the tokens that the checks need. Does not own a parser: it knows no grammar above tokens, and
+//! does not rely on rustfmt's layout.
 
-/// What a byte of Rust text belongs to.
+/// The part of a Rust text to which a byte belongs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Part {
     Code,
@@ -9,17 +10,17 @@ enum Part {
     Literal,
 }
 
-/// The text with every comment and literal replaced by spaces; lines and columns stay where they are.
+/// Returns the text with every comment and literal replaced by spaces. Lines and columns do not change.
 pub(crate) fn code(text: &str) -> String {
     keep(text, Part::Code)
 }
 
-/// The text with everything except its comments replaced by spaces.
+/// Returns the text with everything except its comments replaced by spaces.
 pub(crate) fn comments(text: &str) -> String {
     keep(text, Part::Comment)
 }
 
-/// [`code`] without the items under `#[cfg(test)]`.
+/// Returns the result of [`code`] without the items under `#[cfg(test)]`.
 pub(crate) fn production_code(text: &str) -> String {
     let code = code(text);
     let mut kept = code.clone().into_bytes();
@@ -29,14 +30,14 @@ pub(crate) fn production_code(text: &str) -> String {
     String::from_utf8(kept).expect("whole items are replaced by spaces")
 }
 
-/// Number of lines outside inline `#[cfg(test)]` items.
+/// Number of lines outside the items under `#[cfg(test)]`.
 pub(crate) fn production_lines(text: &str) -> usize {
     let code = code(text);
     let tests: usize = test_items(&code).iter().map(|&(start, end)| code[start..end].lines().count()).sum();
     text.lines().count() - tests
 }
 
-/// The identifiers and keywords of code from which comments and literals were taken away.
+/// The identifiers and keywords of code that contains no comments and literals.
 pub(crate) fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
 }
@@ -55,7 +56,7 @@ fn blank(bytes: &mut [u8]) {
     bytes.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
 }
 
-/// The part that each byte belongs to.
+/// Returns the part to which each byte belongs.
 fn parts(text: &str) -> Vec<Part> {
     let bytes = text.as_bytes();
     let mut parts = Vec::with_capacity(bytes.len());
@@ -67,7 +68,7 @@ fn parts(text: &str) -> Vec<Part> {
     parts
 }
 
-/// The part at the start of `rest`, and its length in bytes.
+/// Returns the part at the start of `rest`, and the length of that part in bytes.
 fn token(rest: &str, before: Option<u8>) -> (Part, usize) {
     if rest.starts_with("//") {
         return (Part::Comment, rest.find('\n').unwrap_or(rest.len()));
@@ -75,7 +76,7 @@ fn token(rest: &str, before: Option<u8>) -> (Part, usize) {
     if rest.starts_with("/*") {
         return (Part::Comment, block_comment(rest));
     }
-    // `r` at the end of an identifier opens no literal.
+    // An `r` at the end of an identifier does not begin a literal.
     let fresh = !before.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if fresh && let Some(length) = raw_string(rest) {
         return (Part::Literal, length);
@@ -86,7 +87,7 @@ fn token(rest: &str, before: Option<u8>) -> (Part, usize) {
     if let Some(after) = rest.strip_prefix('\'') {
         let mut characters = after.chars();
         let first = characters.next();
-        // Otherwise it is a lifetime.
+        // If the condition is false, the quote begins a lifetime.
         if first == Some('\\') || characters.next() == Some('\'') {
             return (Part::Literal, quoted(rest, '\''));
         }
@@ -132,7 +133,7 @@ fn quoted(rest: &str, quote: char) -> usize {
     rest.len()
 }
 
-/// Where the items under `#[cfg(test)]` start and end, in code without comments and literals.
+/// Returns the start and the end of each item under `#[cfg(test)]`, in code without comments and literals.
 fn test_items(code: &str) -> Vec<(usize, usize)> {
     const MARK: &str = "#[cfg(test)]";
     let mut items = Vec::new();
@@ -145,7 +146,8 @@ fn test_items(code: &str) -> Vec<(usize, usize)> {
     items
 }
 
-/// The end of the item that begins at `from`: its semicolon, or the brace that closes its body.
+/// Returns the end of the item that begins at `from`. An item ends with its semicolon, or with the brace that closes
+/// its body.
 fn item_end(code: &str, from: usize) -> usize {
     let mut depth = 0_usize;
     for (at, byte) in code.bytes().enumerate().skip(from) {

@@ -1,7 +1,8 @@
-//! Words that are refused: those that are wrong in every use, leftovers, names that say nothing, paths of one machine.
-//! Owns the lists. Does not own style, which no test can read, nor the meaning of words (the glossary).
+//! Checks for refused words: those that are wrong in every use, marks of unfinished work, names without meaning, and
+//! paths of one machine. Owns the lists of these words. Does not own style, which no test can check, nor the meaning of
+//! words (the glossary).
 
-/// Words and phrases that are refused in every text of the tree and as parts of names, and what to say instead.
+/// Words and phrases that no text of the tree and no name may contain, and what to say instead.
 const REFUSED: &[(&[&str], &str)] = &[
     (&["time-out", "time-outs"], "timeout"),
     (&["hand-over", "hand-overs"], "leadership transfer"),
@@ -26,7 +27,7 @@ const REFUSED: &[(&[&str], &str)] = &[
     (&["nobody", "somebody", "anybody", "whoever", "whomever"], "the party: member, client, leader, caller, operator"),
 ];
 
-/// Texts that quote the refused words.
+/// Files that may contain the refused words, because they quote them.
 const QUOTING: [&str; 2] = ["tidy/words.rs", "docs/contributing/glossary.md"];
 
 #[test]
@@ -46,7 +47,7 @@ fn words_that_are_wrong_in_every_use_are_refused() {
     super::settle(&findings);
 }
 
-/// Line, word and what to say instead, for each refused word.
+/// Returns the line, the refused word, and the replacement, for each refused word in a text.
 fn refused(text: &str) -> Vec<(usize, &'static str, &'static str)> {
     let words = words(text);
     let mut found = Vec::new();
@@ -63,8 +64,8 @@ fn refused(text: &str) -> Vec<(usize, &'static str, &'static str)> {
     found
 }
 
-/// The words of a text in lower case with their lines: parts of names stand alone, a hyphen joins, and an empty word
-/// stands where a sentence or clause ends.
+/// Returns the words of a text in lower case, with their lines. The parts of a name count as separate words; a word
+/// with a hyphen is one word. An empty word marks the end of a sentence or clause.
 fn words(text: &str) -> Vec<(usize, String)> {
     let mut words: Vec<(usize, String)> = Vec::new();
     for (number, line) in text.lines().enumerate() {
@@ -94,7 +95,7 @@ fn words_are_found_in_prose_and_in_names() {
     assert_eq!(found, [(1, "for ever"), (3, "door"), (3, "room"), (3, "time-outs")]);
 }
 
-/// Put together here, so that this file does not find itself.
+/// Marks of unfinished work. They are put together from parts, because otherwise this file would contain them.
 fn leftovers() -> Vec<String> {
     [("to", "do!("), ("unimple", "mented!("), ("#[ign", "ore"), ("TO", "DO"), ("FIX", "ME"), ("XX", "X")]
         .map(|(a, b)| format!("{a}{b}"))

@@ -50,7 +50,7 @@ pub struct PhaseReport {
     pub unknown: u64,
     /// Number of writes that were never sent.
     pub not_sent: u64,
-    /// Longest time without an acknowledgement for any writer, in milliseconds. It may extend to the end of the phase.
+    /// Longest time in which no writer received an acknowledgement, in milliseconds. The time may end with the phase.
     pub longest_gap_ms: u64,
     /// Beginning of the longest time without an acknowledgement, in milliseconds after the beginning of the phase.
     pub gap_began_ms: u64,

@@ -25,8 +25,8 @@ pub(crate) enum Verb {
     Down,
     /// Shows whether the dev cluster is up and its nodes are Ready; exit code 0 only if all nodes are Ready
     Status,
-    /// Prints shell commands that point kubectl, helm and S3 clients at the dev cluster: eval "$(cargo xtask cluster
-    /// env)"
+    /// Prints shell commands that point kubectl, helm and S3 clients at the dev cluster:
+    /// eval "$(cargo xtask cluster env)"
     Env,
     /// Creates the volumes of the dev cluster whose run directory is given; started by `up`
     #[command(hide = true)]
