@@ -1,5 +1,5 @@
-//! Only one operator is active, because it must hold a Lease. Owns acquiring, renewing and releasing the Lease. Does
-//! not own what the holder does (`run.rs`).
+//! Ensures that only one operator is active: the active operator must hold a Lease. Owns acquiring, renewing and
+//! releasing the Lease. Does not own what the holder does (`run.rs`).
 //!
 //! The rules are those of client-go. A write of the lease names the resource version that was read, so that only one
 //! of two candidates succeeds. A process considers the holder alive while less than the lease duration has passed
@@ -78,8 +78,8 @@ impl Candidate {
         }
     }
 
-    /// Renews the lease until renewals have failed for the renew deadline, or another process holds the lease. Returns
-    /// the loss.
+    /// Renews the lease until renewals have failed for the renew deadline, or until another process holds the lease.
+    /// Returns an error then, because the lease is lost.
     pub async fn keep(&mut self) -> LeaseError {
         let mut renewed = Instant::now();
         loop {

@@ -171,8 +171,8 @@ async fn publish(backup: &RaftBackup, status: &RaftBackupStatus, context: &Conte
     Ok(())
 }
 
-/// Returns whether two statuses differ only in progress. Such writes are limited, because every write triggers all
-/// watchers, including this operator.
+/// Returns whether two statuses differ only in progress. Writes that change only progress are limited, because every
+/// write triggers all watchers, including this operator.
 fn is_only_progress(former: &RaftBackupStatus, now: &RaftBackupStatus) -> bool {
     let still = |status: &RaftBackupStatus| {
         let mut status = RaftBackupStatus { progress: None, ..status.clone() };

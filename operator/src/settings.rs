@@ -9,10 +9,10 @@ use plan::observed::OperatorSettings;
 #[derive(Clone, Debug, Parser)]
 #[command(name = "raft-operator", version)]
 pub struct Settings {
-    /// Image of clusters whose spec.image is not set and that have no members yet. Existing members keep their image.
+    /// Image for clusters that do not set spec.image and have no members yet. Existing members keep their image.
     #[arg(long, env = "RAFT_OPERATOR_NODE_IMAGE")]
     pub node_image: String,
-    /// Pull policy of clusters whose spec.imagePullPolicy is not set: Always, IfNotPresent or Never. Default: the
+    /// Pull policy for clusters that do not set spec.imagePullPolicy: Always, IfNotPresent or Never. Default: the
     /// default of Kubernetes.
     #[arg(long, env = "RAFT_OPERATOR_NODE_IMAGE_PULL_POLICY", value_parser = ["Always", "IfNotPresent", "Never"])]
     pub node_image_pull_policy: Option<String>,

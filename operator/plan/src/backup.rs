@@ -143,7 +143,7 @@ fn name_of(uid: &str, store: &ObjectStore, attempt: u32) -> String {
 }
 
 /// Returns the member that was called before, if it still serves. Otherwise returns a follower that has caught up,
-/// because this spares the leader. Each attempt that did not complete moves on to another member.
+/// because this spares the leader. After each attempt that did not complete, another member is chosen.
 fn source<'r, 'a>(roster: &'r Roster<'a>, former: Option<&str>, attempts: Attempts) -> Option<&'r Seat<'a>> {
     let serves = |seat: &&Seat<'_>| seat.report.is_some() && seat.health.serves();
     let mut serving: Vec<&Seat<'_>> = roster.seats.values().filter(serves).collect();

@@ -180,7 +180,7 @@ impl Executor<'_> {
     }
 
     /// Applies an object of any kind. The apply changes nothing if another field manager owns the difference, such as
-    /// an additional port. Repeating the apply does not help then.
+    /// an additional port. Repeating the apply would not change this.
     async fn apply(&self, object: &Object) -> Result<Effect, ActError> {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let client = self.context.client.clone();

@@ -1,6 +1,6 @@
 //! A simulated operator: it observes, plans with the real planner, and carries out the plan one action at a time, as
 //! `operator/src` does. It may read stale objects, pause between two actions, lose replies, and crash after any
-//! action, and then loses everything that it remembers.
+//! action. A crash loses everything that the operator remembers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -121,8 +121,8 @@ impl World {
         }
     }
 
-    /// Kills a process. Its kubelet starts the process again. Kills are far enough apart that they stop only one
-    /// process at a time.
+    /// Kills a process. Its kubelet starts the process again. Because kills are rare, at most one process at a time is
+    /// down.
     fn kill_process(&mut self) {
         let pods: Vec<String> = self.api.now().pods.values().filter_map(|pod| pod.metadata.uid.clone()).collect();
         if pods.is_empty() || self.is_too_soon() {
@@ -133,8 +133,8 @@ impl World {
         self.invariants.last_fault = Some(self.now);
     }
 
-    /// Destroys or cuts off a member permanently: its disk, claim, StatefulSet or machine. Does so only if the
-    /// remaining members keep a majority.
+    /// Permanently takes away a member's disk, claim, StatefulSet or machine, if the remaining members keep a
+    /// majority.
     fn take_member(&mut self) {
         let claims: Vec<PersistentVolumeClaim> =
             self.api.now().volumes.values().filter(|claim| !self.is_former(claim)).cloned().collect();
