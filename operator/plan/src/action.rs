@@ -115,7 +115,7 @@ pub enum MemberAction {
         member: Ordinal,
         /// The whole identity.
         identity: Box<ClusterIdentity>,
-        /// Every first voter, in the identity's order, with addresses.
+        /// The first voters with their names and addresses, in the order of the identity.
         voters: Vec<(MemberId, MemberInfo)>,
     },
     /// Makes a blank member the only voter of a cluster that starts from a backup.

@@ -24,7 +24,7 @@ pub const CATCH_UP_ENTRIES: u64 = 256;
 pub struct Roster<'a> {
     /// One seat for each member that has a StatefulSet, a volume, or a place in the identity or the configuration.
     pub seats: BTreeMap<Ordinal, Seat<'a>>,
-    /// IDs in the configuration whose members have no name of this cluster.
+    /// IDs in the configuration whose member has no name, or a name that is not one of this cluster's member names.
     pub strangers: BTreeSet<MemberId>,
 }
 

@@ -121,8 +121,8 @@ impl World {
         }
     }
 
-    /// Kills a process. Its kubelet starts the process again. Because kills are rare, at most one process at a time is
-    /// down.
+    /// Kills a process. Its kubelet starts the process again. Faults are at least [`APART`] apart, therefore kills
+    /// stop at most one process at a time.
     fn kill_process(&mut self) {
         let pods: Vec<String> = self.api.now().pods.values().filter_map(|pod| pod.metadata.uid.clone()).collect();
         if pods.is_empty() || self.is_too_soon() {

@@ -42,7 +42,7 @@ pub struct Report {
     pub commit: u64,
     /// Index of the last entry in the member's log.
     pub last: u64,
-    /// The configuration in force on this member. It is not linearizable, and may not be committed.
+    /// The configuration in force on this member. It is not linearizable, and is possibly not committed yet.
     pub configuration: Option<Configuration>,
     /// Replication progress of the other members; empty unless the member leads.
     pub progress: BTreeMap<MemberId, Progress>,
@@ -111,9 +111,9 @@ pub struct Progress {
 /// Progress of a restore.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RestoreProgress {
-    /// Bytes on the volume.
+    /// Number of restored bytes on the volume.
     pub bytes_done: u64,
-    /// Bytes of the backup; 0 while unknown.
+    /// Number of bytes in the backup; 0 while unknown.
     pub bytes_total: u64,
     /// The reason why the restore stopped; `None` while it runs.
     pub cause: Option<FailureCause>,
