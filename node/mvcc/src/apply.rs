@@ -11,9 +11,9 @@ use crate::txn;
 use crate::view::View;
 use crate::write::Write;
 
-/// The replicated store. One thread owns it and applies committed commands in log order; readers hold [`View`]s.
+/// The replicated store. One thread owns the store and applies committed commands in log order. Readers hold [`View`]s.
 ///
-/// Members that apply the same commands with the same times hold the same content, to the byte.
+/// Members that apply the same commands with the same times hold exactly the same content, byte for byte.
 #[derive(Debug)]
 pub struct Store {
     pub(crate) space: Keyspace,
@@ -27,7 +27,7 @@ impl Default for Store {
 }
 
 impl Store {
-    /// An empty store: revision 1, never compacted.
+    /// Creates an empty store at revision 1, which was never compacted.
     #[must_use]
     pub fn new() -> Store {
         Store::holding(Keyspace::new())
@@ -37,17 +37,18 @@ impl Store {
         Store { space, scratch: Vec::new() }
     }
 
-    /// An immutable view of the present content. Its cost does not depend on the size of the content.
+    /// Returns an immutable view of the present content. The cost of this call does not depend on the size of the content.
     #[must_use]
     pub fn view(&self) -> View {
         View { space: self.space.clone() }
     }
 
-    /// Applies one committed command. `time_ms` is the time of its log entry, in milliseconds since the Unix epoch; the
-    /// store keeps the latest time that it was given.
+    /// Applies one committed command. `time_ms` is the time of the command's log entry, in milliseconds since the Unix epoch. The
+    /// store keeps the latest of these times.
     ///
     /// # Errors
-    /// Returns [`CommandError`], which is the answer to the client, if the command is refused. Nothing changed except the time.
+    /// Returns [`CommandError`] if the command is refused. The error is the answer to the client. Nothing changed except the
+    /// time.
     pub fn apply(&mut self, time_ms: u64, command: &Command) -> Result<Outcome, CommandError> {
         let before = self.space.marks();
         self.space.time_ms = self.space.time_ms.max(time_ms);
@@ -105,7 +106,7 @@ impl Store {
         }
     }
 
-    /// Runs changes that share one revision. The store's revision grows only if something changed.
+    /// Runs changes that share one revision. The store's revision grows only if at least one key changed.
     fn write(&mut self, changes: impl FnOnce(&mut Write<'_>) -> Response) -> Response {
         let mut write = Write::new(&mut self.space, &mut self.scratch);
         let response = changes(&mut write);

@@ -1,6 +1,6 @@
-//! Owns the requests that a log entry makes to the store and a reader makes to a view: plain types and their costs. Does not
-//! own their bytes (`command::codec`, `command::batch`), the checks before a proposal (`command::validate`) or their effects
-//! (`apply`, `range`, `txn`).
+//! Owns the requests to the store (from log entries) and to a view (from readers), as plain types, and their costs. Does not own
+//! the encoding of requests (`command::codec`, `command::batch`), the checks before a proposal (`command::validate`) or the
+//! effects of requests (`apply`, `range`, `txn`).
 
 mod batch;
 mod codec;
@@ -23,13 +23,15 @@ pub enum Command {
     Txn(Txn),
     /// Makes old versions unreadable (etcd API `CompactionRequest`).
     Compact(Compact),
-    /// Raises or clears an alarm (etcd API `AlarmRequest` with `ACTIVATE` or `DEACTIVATE`; a `GET` reads [`crate::View::alarms`]).
+    /// Raises or clears an alarm (etcd API `AlarmRequest` with `ACTIVATE` or `DEACTIVATE`). A `GET` is not a command: it reads
+    /// [`crate::View::alarms`].
     Alarm(AlarmChange),
 }
 
 impl Command {
-    /// The cost that etcd's quota charges, in bytes: 256 + key + value for each put; for a transaction, that of its more
-    /// expensive branch (`docs/etcd_rules.md` §6). A command that costs 0 is accepted while `NOSPACE` is raised.
+    /// The cost that etcd's quota charges, in bytes (`docs/etcd_rules.md` §6). A put costs 256 plus the lengths of key and
+    /// value; a transaction costs as much as its more expensive branch. A command that costs 0 is accepted even while `NOSPACE`
+    /// is raised.
     #[must_use]
     pub fn cost_bytes(&self) -> u64 {
         match self {
@@ -43,17 +45,17 @@ impl Command {
 /// Sets one key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Put {
-    /// The key; not empty.
+    /// The key, which must not be empty.
     pub key: Bytes,
-    /// The new value; must be empty with `ignore_value`.
+    /// The new value. It must be empty if `ignore_value` is set.
     pub value: Bytes,
-    /// The lease to attach, 0 for none. There are no leases in this version, so every other value is refused.
+    /// The lease to attach, 0 for none. This version has no leases, so every value except 0 is refused.
     pub lease: i64,
-    /// The answer contains the version that was replaced.
+    /// If set, the answer contains the version that was replaced.
     pub prev_kv: bool,
-    /// The present value is kept; the key must exist.
+    /// If set, the put keeps the present value. The key must exist.
     pub ignore_value: bool,
-    /// The present lease is kept; the key must exist.
+    /// If set, the put keeps the present lease. The key must exist.
     pub ignore_lease: bool,
 }
 
@@ -71,7 +73,7 @@ pub struct DeleteRange {
     pub key: Bytes,
     /// Empty for one key, `"\0"` for `key` and all keys after it, otherwise the end, which is excluded.
     pub range_end: Bytes,
-    /// The answer contains the versions that were deleted, in key order.
+    /// If set, the answer contains the deleted versions in key order.
     pub prev_kv: bool,
 }
 
@@ -80,14 +82,14 @@ pub struct DeleteRange {
 pub struct Txn {
     /// The comparisons that decide which branch runs.
     pub compare: Vec<Compare>,
-    /// The branch that runs if every comparison holds, or if there is none.
+    /// The branch that runs if every comparison holds. It also runs if there are no comparisons.
     pub success: Vec<Op>,
-    /// The branch that runs otherwise.
+    /// The branch that runs if a comparison does not hold.
     pub failure: Vec<Op>,
 }
 
 impl Txn {
-    /// Whether both branches consist of ranges only. Such a transaction does not go through the log, because a
+    /// Returns whether both branches consist of ranges only. Such a transaction does not go through the log, because a
     /// [`crate::View`] can run it. A nested transaction counts as a write, as in etcd.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
@@ -111,13 +113,13 @@ impl Txn {
 /// One operation of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Op {
-    /// Reads keys; sees the changes of earlier operations of the same transaction.
+    /// Reads keys. The read sees the changes of earlier operations of the same transaction.
     Range(Range),
     /// Sets a key.
     Put(Put),
     /// Deletes keys.
     DeleteRange(DeleteRange),
-    /// Runs a nested transaction; its comparisons are evaluated with those of the outermost one, before any operation.
+    /// Runs a nested transaction. The comparisons of all transactions, nested or not, are evaluated before any operation runs.
     Txn(Txn),
     /// A `RequestOp` without content, which protobuf allows and [`Command::validate`] always refuses.
     Empty,
@@ -131,29 +133,30 @@ pub struct Compare {
     /// Empty for one key, `"\0"` for `key` and all keys after it, otherwise the end, which is excluded. The comparison must
     /// hold for every key of an interval.
     pub range_end: Bytes,
-    /// Required relation of the stored side to the given side.
+    /// Relation that the stored value of the field must have to the given value.
     pub relation: Relation,
-    /// The field that is compared, with the given side.
+    /// The field that is compared, and the given value.
     pub operand: Operand,
 }
 
-/// The relation of the stored side to the given side (etcd API `Compare.CompareResult`).
+/// The relation of the stored value of a field to the given value (etcd API `Compare.CompareResult`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Relation {
-    /// The two are equal.
+    /// The two values are equal.
     Equal,
-    /// The stored side is greater.
+    /// The stored value is greater.
     Greater,
-    /// The stored side is less.
+    /// The stored value is less.
     Less,
-    /// The two differ.
+    /// The two values differ.
     NotEqual,
-    /// A number that the API does not define. It always holds, as in etcd, except for the value of a missing key.
+    /// A number that the API does not define. As in etcd, such a comparison always holds, except a comparison of the value of a
+    /// missing key.
     Unrecognized(i32),
 }
 
-/// The field that a comparison reads, and the given side (etcd API `Compare.CompareTarget` and `target_union`). If the union
-/// is unset or of another kind than the target, the given side is 0 or empty.
+/// The field that a comparison reads, and the given value (etcd API `Compare.CompareTarget` and `target_union`). If the union is
+/// unset or does not match the target, the given value is 0 or empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
     /// Version counter; 0 for a missing key.
@@ -166,21 +169,21 @@ pub enum Operand {
     Value(Bytes),
     /// Attached lease; 0 for none and for a missing key.
     Lease(i64),
-    /// A target that the API does not define. Both sides count as equal, as in etcd.
+    /// A target that the API does not define. As in etcd, the two values count as equal.
     Unrecognized(i32),
 }
 
 /// Makes versions below a revision unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compact {
-    /// The new compaction mark: reads below it fail afterwards.
+    /// The new compaction mark. After the command, reads below the mark fail.
     pub revision: i64,
-    /// The client waits until the versions are removed. It makes no difference to the store, which removes them in
-    /// [`crate::Store::compact_slice`] either way.
+    /// True if the client waits until the versions are removed. The store ignores this field: [`crate::Store::compact_slice`]
+    /// removes the versions in either case.
     pub physical: bool,
 }
 
-/// Raises or clears an alarm. Doing it twice is no error.
+/// Raises or clears an alarm. Raising or clearing an alarm twice is not an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AlarmChange {
     /// Whether the alarm is raised or cleared.
@@ -198,12 +201,12 @@ pub enum AlarmAction {
     Deactivate,
 }
 
-/// An alarm of one member. The whole cluster obeys it until it is cleared.
+/// An alarm of one member. The whole cluster obeys the alarm until the alarm is cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Alarm {
     /// Kind of the alarm.
     pub kind: AlarmKind,
-    /// ID of the member that raised it.
+    /// ID of the member that raised the alarm.
     pub member: u64,
 }
 
@@ -216,24 +219,24 @@ pub enum AlarmKind {
     Corrupt,
 }
 
-/// A read (etcd API `RangeRequest`). The caller decides between linearizable and serializable when it chooses the view.
+/// A read (etcd API `RangeRequest`). The choice of the view decides whether the read is linearizable or serializable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     /// The key, or the start of the interval; not empty.
     pub key: Bytes,
     /// Empty for one key, `"\0"` for `key` and all keys after it, otherwise the end, which is excluded.
     pub range_end: Bytes,
-    /// The most keys in the answer; 0 or less for all.
+    /// Maximum number of keys in the answer; 0 or less: no limit.
     pub limit: i64,
-    /// Revision at which to read; 0 or less for the newest.
+    /// Revision at which to read; 0 or less: the newest revision.
     pub revision: i64,
     /// Order of the answer.
     pub sort_order: SortOrder,
     /// Field by which the answer is ordered.
     pub sort_target: SortTarget,
-    /// The answer has no values and leases.
+    /// If set, the answer contains neither values nor leases.
     pub keys_only: bool,
-    /// The answer has the count only.
+    /// If set, the answer contains only the count.
     pub count_only: bool,
     /// Keys that were last changed below this revision are left out; 0 disables the filter.
     pub min_mod_revision: i64,
@@ -248,7 +251,8 @@ pub struct Range {
 /// The order of an answer (etcd API `RangeRequest.SortOrder`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SortOrder {
-    /// Key order. With a target other than the key, ascending by the target, *after* the limit has cut in key order.
+    /// Key order. With a target other than the key, the answer is sorted by the target, ascending, *after* the limit was applied
+    /// in key order.
     #[default]
     None,
     /// Lowest first.

@@ -1,10 +1,10 @@
-//! Owns compaction: the mark, which takes effect at once, and the removal of versions that it makes unreadable, in slices.
-//! Does not own the time at which slices run: the caller spreads them between commands.
+//! Owns compaction: the mark, which takes effect immediately, and the removal, in slices, of the versions that the mark makes
+//! unreadable. Does not own the time at which slices run: the caller runs them between commands.
 //!
-//! Removal visits the versions between the previous mark and the new one, each once. It removes the version that each of them
-//! replaced, and each tombstone below the mark. So the cost depends on the writes since the previous compaction, not on the
-//! size of the store. Hashes and images skip the versions that are still to be removed, so that the progress of a member's
-//! removal shows only in its size.
+//! Removal visits each version between the previous mark and the new mark once. It removes the version that the visited version
+//! replaced, and the visited version itself if it is a tombstone below the mark. The cost therefore depends on the writes since
+//! the previous compaction, not on the size of the store. Hashes and images skip versions that are not removed yet, so that the
+//! progress of a member's removal is visible only in the size of the member's store.
 
 use crate::apply::Store;
 use crate::key_value::KeyValue;
@@ -16,9 +16,9 @@ use crate::sequence::Place;
 /// Whether compacted versions are still to be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
-    /// All are removed.
+    /// All compacted versions are removed.
     Done,
-    /// Some are left: call [`Store::compact_slice`] again.
+    /// Some compacted versions are left: call [`Store::compact_slice`] again.
     Pending,
 }
 
@@ -36,7 +36,7 @@ impl Store {
 }
 
 impl Keyspace {
-    /// Sets the mark (`docs/etcd_rules.md` §2).
+    /// Sets the compaction mark (`docs/etcd_rules.md` §2).
     pub(crate) fn compact(&mut self, mark: Revision) -> Result<(), CommandError> {
         if mark <= self.compacted {
             return Err(CommandError::Compacted);
@@ -44,7 +44,7 @@ impl Keyspace {
         if mark > self.revision {
             return Err(CommandError::FutureRevision);
         }
-        // From the old mark itself, because a tombstone exactly there stayed until now.
+        // The removal starts at the old mark itself, because the previous compaction kept a tombstone exactly at the old mark.
         let from = self.history.moment(Revision(self.compacted.0 - 1)).end;
         self.removal = Some(self.removal.map_or(from, |pending| pending.min(from)));
         self.compacted = mark;
@@ -87,7 +87,7 @@ impl Keyspace {
         Removal::Done
     }
 
-    /// Removes a tombstone, and its key unless a newer version follows it.
+    /// Removes a tombstone. Also removes the key from the index, unless the key has a newer version.
     fn remove_tombstone(&mut self, place: Place, key: &[u8]) {
         self.remove_version(place);
         if self.index.get(key).is_some_and(|entry| entry.place == place) {
@@ -95,9 +95,10 @@ impl Keyspace {
         }
     }
 
-    /// The versions that compaction keeps, oldest first, whether or not the others are removed yet.
+    /// The versions that compaction keeps, oldest first. The result does not depend on which compacted versions are removed
+    /// already.
     pub(crate) fn surviving_versions(&self) -> impl Iterator<Item = (Place, &KeyValue)> {
-        // Versions before this place may be unreadable and still be there.
+        // Versions before this place may be unreadable but not removed yet.
         let pending_end = if self.removal.is_some() { self.mark_end() } else { Place(0) };
         let mut replaced = self.history.replaced_in(self.removal.unwrap_or(pending_end), pending_end);
         let survives = move |&(place, version): &(Place, &KeyValue)| {
@@ -110,7 +111,7 @@ impl Keyspace {
         self.history.scan(Place(0)).filter(survives)
     }
 
-    /// End of the history right after the compaction mark.
+    /// Place after the last version that is at or below the compaction mark.
     pub(crate) fn mark_end(&self) -> Place {
         self.history.moment(self.compacted).end
     }

@@ -1,10 +1,11 @@
-//! Owns the hash of the keyspace that members compare; etcd computes the same hash for the same commands. Does not own the
-//! time at which members compare it.
+//! Owns the hash of the keyspace, which members compare with each other. etcd computes the same hash for the same commands. Does
+//! not own the time at which members compare hashes.
 //!
-//! Two behaviours of etcd differ here. A transaction can delete a key and put it again through an overlap that etcd's check
-//! misses (an interval that ends in `"\0"`, or nested transactions). etcd's hash treats the key as deleted at that revision,
-//! and etcd panics when it compacts there; here the key is live. And etcd answers a hash at the revision of a past compaction
-//! from memory, computed under the mark of that time; here it is computed under the present mark.
+//! Two behaviours of etcd differ from this store. First, a transaction can delete a key and put it again through an overlap that
+//! etcd's check misses (an interval that ends in `"\0"`, or nested transactions). etcd's hash treats the key as deleted at the
+//! transaction's revision, and etcd panics when it compacts at this revision; in this store the key is live. Second, for the
+//! revision of a past compaction etcd returns a remembered hash, which was computed under the mark of that time; this store
+//! computes the hash under the present mark.
 
 use crate::history::Replaced;
 use crate::index::Interval;
@@ -19,11 +20,11 @@ use crate::sequence::Place;
 pub struct HashResult {
     /// CRC-32C of the keyspace up to `hash_revision`.
     pub hash: u32,
-    /// Revision at which it was computed.
+    /// Revision up to which the hash was computed.
     pub hash_revision: Revision,
-    /// Compaction mark under which it was computed. Hashes under different marks do not compare.
+    /// Compaction mark under which the hash was computed. Hashes under different marks must not be compared.
     pub compact_revision: Revision,
-    /// The store's revision; the response header's revision.
+    /// The store's revision, which is also the revision in the response header.
     pub revision: Revision,
 }
 
@@ -57,15 +58,16 @@ fn up_to(space: &Keyspace, at: Revision) -> u32 {
     hasher.finish()
 }
 
-/// Hashes the versions that compaction keeps; they must be added in revision order.
+/// Hashes the versions that compaction keeps. The caller must add them in revision order.
 pub(crate) struct Hasher {
-    /// End of the history right after the hash's revision.
+    /// Place after the last version that is at or below the hash's revision.
     end: Place,
-    /// End of the history right after the compaction mark.
+    /// Place after the last version that is at or below the compaction mark.
     mark_end: Place,
-    /// Versions at or below the mark that are left out, because they were replaced between the mark and the hash's revision.
+    /// Versions that later versions between the mark and the hash's revision replaced. The hash omits them if they are at or
+    /// below the mark.
     replaced: Replaced,
-    /// First place that was not added yet.
+    /// Place after the version that was added last.
     next: Place,
     crc: u32,
 }
@@ -75,8 +77,9 @@ impl Hasher {
         /// The name of the bucket in which etcd keeps versions.
         const BUCKET: &[u8] = b"key";
         let (moment, mark_end) = (space.history.moment(at), space.mark_end());
-        // At or below the mark, etcd hashes only the versions that are still live at the hash's revision, so that members agree
-        // however much they have removed. If no key is live at that revision, etcd hashes all versions that are left.
+        // At or below the mark, etcd hashes only the versions that are still live at the hash's revision. Members therefore
+        // agree, no matter how many versions they have removed. If no key is live at the hash's revision, etcd hashes all
+        // versions that compaction keeps.
         let any_live = space.count(Interval::From(&[]), Some(moment)) > 0;
         let replaced = space.history.replaced_in(mark_end, if any_live { moment.end } else { mark_end });
         Hasher { end: moment.end, mark_end, replaced, next: Place(0), crc: crc32c::crc32c(BUCKET) }
@@ -85,7 +88,7 @@ impl Hasher {
     pub(crate) fn add(&mut self, place: Place, version: &KeyValue) {
         debug_assert!(place >= self.next, "versions are hashed in revision order");
         self.next = place.next();
-        // The only tombstone at or below the mark that can be left is exactly at the mark, and etcd leaves it out.
+        // The only tombstone at or below the mark that compaction keeps is exactly at the mark. etcd's hash omits this tombstone.
         if place < self.mark_end && (version.is_tombstone() || self.replaced.contains(place)) {
             return;
         }

@@ -1,5 +1,5 @@
-//! Owns the history: every version that is not removed, ordered by revision, and the links from a version to older ones of
-//! its key. Does not own the order of keys (`index`).
+//! Owns the history: every version that is not removed, ordered by revision, and the links from a version to older versions of
+//! the same key. Does not own the order of keys (`index`).
 
 use std::iter::Peekable;
 
@@ -7,17 +7,17 @@ use crate::key_value::{Jump, KeyValue, Link};
 use crate::revision::{FullRevision, Revision};
 use crate::sequence::{Place, Sequence};
 
-/// Persistent: a clone shares the versions and never changes.
+/// The versions of all keys. The structure is persistent: a clone shares the versions and never changes.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
-    /// Versions in the order in which they were written; their revisions strictly grow.
+    /// Versions in the order in which they were written. The revisions strictly grow.
     versions: Sequence<KeyValue>,
-    /// Revision of the version that was added last, removed or not.
+    /// Revision of the version that was added last, even if this version was removed.
     newest: FullRevision,
 }
 
-/// Only versions whose counter is a multiple of this, and tombstones, have a jump, because a jump costs space in the version
-/// and time when it is written.
+/// Only tombstones and versions whose counter is a multiple of this number have a jump, because a jump costs space in the version
+/// and time when the version is written.
 const JUMP_EVERY: u8 = 8;
 
 impl Default for History {
@@ -31,12 +31,12 @@ impl History {
         self.versions.get(place)
     }
 
-    /// The place that the next version will have.
+    /// Place of the next version that will be added.
     pub(crate) fn end(&self) -> Place {
         self.versions.end()
     }
 
-    /// Adds the newest version, which this revision made.
+    /// Adds a version as the newest version, with the revision of its change.
     pub(crate) fn push(&mut self, revision: FullRevision, version: KeyValue) {
         assert!(revision > self.newest, "revisions strictly grow: {:?} came before {revision:?}", self.newest);
         debug_assert_eq!(version.revision(), revision, "a version names the revision that made it");
@@ -67,9 +67,9 @@ impl History {
         Moment { revision, end }
     }
 
-    /// Place of the newest version before `end`, of the key whose newest version is at `newest`. `None` if the key had no
-    /// version before `end`. The version there may be a tombstone, or may have been removed because it was one. `end` must
-    /// not be below the compaction mark, because versions that are needed to get there may be removed.
+    /// Returns the place of a key's newest version before `end`; `None` if the key had no version before `end`. `newest` is the
+    /// place of the key's newest version. The version at the returned place may be a tombstone, or a removed tombstone. `end`
+    /// must not be below the compaction mark, because the search may need versions that compaction removes.
     pub(crate) fn newest_before(&self, end: Place, newest: Place) -> Option<Place> {
         let mut place = newest;
         while place >= end {
@@ -93,7 +93,7 @@ impl History {
         Replaced { places: places.into_iter().peekable() }
     }
 
-    /// The link of a version with this counter that replaces the version at `previous`.
+    /// Returns the link of a version that has this counter and replaces the version at `previous`.
     pub(crate) fn link_after(&self, previous: Place, version: i64) -> Link {
         debug_assert!(previous < self.end(), "links lead to older versions");
         let jump = if version % i64::from(JUMP_EVERY) == 0 { self.jump_after(previous) } else { None };
@@ -104,9 +104,10 @@ impl History {
         Link { previous: Some(previous), jump }
     }
 
-    /// Versions with a jump form a list of their own. The jump of one leads to the target of its predecessor's target if the
-    /// two distances are equal, otherwise to its predecessor, so that any of them reaches any older one in a number of steps
-    /// that is logarithmic in their distance (Myers, "An applicative random-access stack", 1983).
+    /// Returns the jump of a version. The versions with a jump form a list. Let P be the predecessor of the version in this list,
+    /// T the target of P's jump, and U the target of T's jump. The jump leads to U if the distances from P to T and from T to U
+    /// are equal, otherwise to P. With such jumps, the number of steps to an older version is logarithmic in the distance (Myers,
+    /// "An applicative random-access stack", 1983).
     fn jump_after(&self, previous: Place) -> Option<Jump> {
         let link = |place| self.get(place).map(KeyValue::link);
         // The predecessor has a jump itself, or is the oldest version that is not removed.
@@ -132,7 +133,8 @@ impl History {
     }
 }
 
-/// A revision and its place in the history: versions before `end` are at or below the revision, later ones are above it.
+/// A revision and its place in the history: versions before `end` are at or below the revision, and all other versions are above
+/// the revision.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(crate) revision: Revision,
@@ -141,13 +143,13 @@ pub(crate) struct Moment {
 
 /// Places of versions that were replaced.
 pub(crate) struct Replaced {
-    /// Ascending.
+    /// Places in ascending order.
     places: Peekable<std::vec::IntoIter<Place>>,
 }
 
 impl Replaced {
-    /// Whether the version at a place was replaced. Each call must have a higher place than the one before, because places
-    /// that were passed are dropped.
+    /// Returns whether the version at a place was replaced. Each call must have a higher place than the call before, because a
+    /// call drops the lower places.
     pub(crate) fn contains(&mut self, place: Place) -> bool {
         while self.places.next_if(|replaced| *replaced < place).is_some() {}
         self.places.next_if_eq(&place).is_some()
@@ -159,7 +161,7 @@ mod tests {
     use super::*;
     use crate::key_value::Fields;
 
-    /// A history of a single key: one version at each revision from 2 on, with these counters.
+    /// Returns a history of a single key with one version for each of these counters, at the revisions 2, 3 and so on.
     fn history_of(counters: impl Iterator<Item = i64>) -> History {
         let mut history = History::default();
         let mut scratch = Vec::new();

@@ -1,5 +1,5 @@
-//! Owns images: the whole content as bytes, for snapshots and backups. Does not own files, names or transfer: the caller
-//! gives the reader or writer. The bytes are described in `node/docs/snapshot_format.md`.
+//! Owns images: the whole content as bytes, for snapshots and backups. Does not own files, names or transfer: the caller passes
+//! in the reader or writer. `node/docs/snapshot_format.md` describes the format.
 
 mod chunk;
 mod full;
@@ -10,19 +10,19 @@ use crate::apply::Store;
 use crate::outcome::CommandError;
 use crate::revision::Revision;
 
-/// The treatment of the history when the revision is bumped.
+/// Treatment of the history when the revision is raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BumpedHistory {
     /// The history stays readable.
     Kept,
-    /// The history is compacted at the new revision, so that every client that remembers an older revision has to list again
-    /// (etcdutl's `--mark-compacted`).
+    /// The history is compacted at the new revision. Every client that remembers an older revision must therefore list the keys
+    /// again (etcdutl's `--mark-compacted`).
     MarkedCompacted,
 }
 
 impl Store {
-    /// Raises the revision, so that the new cluster gives out no revision that the cluster of the image may have given out
-    /// (etcdutl's `--bump-revision`). Used by a restore into a new cluster, before the first command.
+    /// Raises the revision, so that a new cluster never reports a revision that the cluster of the image may have reported for
+    /// different content (etcdutl's `--bump-revision`). A restore into a new cluster calls this method before the first command.
     ///
     /// # Errors
     /// Returns [`CommandError::FutureRevision`] if the revision would fall or leave its range. Nothing changed.

@@ -14,7 +14,7 @@ use tree::Tree;
 use crate::revision::Revision;
 use crate::sequence::Place;
 
-/// Persistent: a clone shares the keys and never changes.
+/// The keys in order, each with its entry. The structure is persistent: a clone shares the keys and never changes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
     keys: Tree,
@@ -25,7 +25,7 @@ impl Index {
         self.keys.get(key).copied()
     }
 
-    /// Replaces the entry of a key by the result of `update`. Returns the entry before, and the present one.
+    /// Replaces the entry of a key by the result of `update`. Returns the old entry and the new entry.
     pub(crate) fn update(
         &mut self,
         key: &[u8],
@@ -49,7 +49,7 @@ impl Index {
         self.keys.assert_sound();
     }
 
-    /// The entries of an interval, tombstones included, in key order.
+    /// The entries of an interval in key order, including entries whose newest version is a tombstone.
     pub(crate) fn scan<'a>(&'a self, interval: Interval<'a>) -> impl Iterator<Item = (&'a [u8], KeyEntry)> {
         let (one, many) = match interval {
             Interval::Key(key) => (self.get(key).map(|entry| (key, entry)), None),
@@ -64,8 +64,8 @@ impl Index {
         self.count_live_before(interval, Place(u64::MAX), |_| false)
     }
 
-    /// Number of keys of an interval that were live when the history ended at `end`. `was_live` is called for each key that
-    /// changed since. The cost is logarithmic in the number of keys and linear in the number of those that changed since.
+    /// Number of keys of an interval that were live when the history ended at `end`. `was_live` decides for each key that has
+    /// changed since. The cost is logarithmic in the number of keys, and linear in the number of changed keys.
     pub(crate) fn count_live_before(
         &self,
         interval: Interval<'_>,

@@ -1,5 +1,5 @@
-//! Owns the invariants of the content and the assertions that hold it to them. Does not own the change of content
-//! (`keyspace`, `compaction`). They are listed with their names in `node/mvcc/docs/etcd_rules.md`.
+//! Owns the invariants of the content, and the assertions that check them. The invariants are listed by name in
+//! `node/mvcc/docs/etcd_rules.md`. Does not own changes of the content (`keyspace`, `compaction`).
 
 use crate::index::Interval;
 use crate::key_value::{Fields, KeyValue};
@@ -7,11 +7,11 @@ use crate::keyspace::{Keyspace, key_size, version_size};
 use crate::revision::{FullRevision, Revision};
 use crate::sequence::Place;
 
-/// In debug builds the whole content is checked after each command while it has at most this many versions, because the
-/// cost of the check grows with them; larger content is checked whole after each compaction.
+/// Maximum number of versions up to which a debug build checks the whole content after each command, because the cost
+/// of the check grows with the number of versions. Larger content is checked after each compaction.
 const WHOLE_CHECK_VERSIONS_MAX: usize = 64;
 
-/// What only ever moves forward.
+/// The marks of a store, none of which ever decreases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Marks {
     revision: Revision,
@@ -25,7 +25,8 @@ impl Keyspace {
         Marks { revision: self.revision, compacted: self.compacted, time_ms: self.time_ms, end: self.history.end() }
     }
 
-    /// Asserts what a command that succeeded may do to the marks. Cheap enough for release builds.
+    /// Asserts that a successful command changed the marks only as allowed. The check is cheap enough for release
+    /// builds.
     pub(crate) fn assert_follows(&self, before: Marks) {
         let now = self.marks();
         assert!(now.compacted >= before.compacted, "compaction mark never falls: {before:?} became {now:?}");
@@ -37,7 +38,7 @@ impl Keyspace {
         }
     }
 
-    /// Asserts that a command which was refused changed nothing but the time.
+    /// Asserts that a refused command changed nothing except the time.
     pub(crate) fn assert_unchanged(&self, before: Marks) {
         let now = self.marks();
         assert!(now.time_ms >= before.time_ms, "time never runs back: {before:?} became {now:?}");
@@ -124,7 +125,7 @@ impl Keyspace {
     }
 }
 
-/// Whether `newer` can be the next version of a key after `older`.
+/// Returns whether `newer` can be the next version of a key after `older`.
 fn follows(older: &Fields<'_>, newer: &Fields<'_>) -> bool {
     let older_is_live = older.version != 0;
     match newer.version {
@@ -139,7 +140,8 @@ fn follows(older: &Fields<'_>, newer: &Fields<'_>) -> bool {
     }
 }
 
-/// Each test plants one violation in private state and shows that the assertion of the invariant's name fires.
+/// Each test plants a violation of an invariant in private state, and shows that the assertion named after the
+/// invariant fails.
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +157,7 @@ mod tests {
         Command::DeleteRange(DeleteRange { key: key.into(), ..DeleteRange::default() })
     }
 
-    /// A store with three versions of `a`, one of `b`, and a tombstone of `c`.
+    /// Returns a store with three versions of `a`, one version of `b`, and a tombstone of `c`.
     fn store() -> Store {
         let mut store = Store::new();
         for command in [put("a"), put("a"), put("b"), put("c"), delete("c"), put("a")] {

@@ -1,5 +1,6 @@
-//! Owns the bytes of one stored version: etcd's marshalled `mvccpb.KeyValue`, preceded by a link to older versions of its key,
-//! in one allocation of exactly that size, shared by reference. Does not own the storage of versions (`history`).
+//! Owns the bytes of one stored version: etcd's marshalled `mvccpb.KeyValue`, preceded by a link to older versions of its key.
+//! The bytes are in one allocation of exactly their size, which all clones share. Does not own the storage of versions
+//! (`history`).
 //!
 //! ```text
 //! stored    := flags u8, sub, main, link, KeyValue
@@ -11,8 +12,8 @@
 //! KeyValue (protobuf): 1 key, 2 create_revision, 3 mod_revision, 4 version, 5 value, 6 lease; zeroes and empties omitted
 //! ```
 //!
-//! A tombstone is a KeyValue with a key only, as in etcd. Links are places in the history. They make a skip list of the
-//! versions of one key: finding the previous version takes one lookup, and finding the newest version at revision R takes a
+//! A tombstone is a KeyValue with only a key, as in etcd. A link holds places in the history. The links turn the versions of a
+//! key into a skip list: finding the previous version takes one lookup, and finding the newest version at revision R takes a
 //! number of lookups that is logarithmic in the number of newer versions.
 
 use std::fmt;
@@ -38,29 +39,30 @@ const VERSION: u8 = 0x20;
 const VALUE: u8 = 0x2a;
 const LEASE: u8 = 0x30;
 
-/// One version of a key. A clone shares its bytes.
+/// One version of a key. Clones share the bytes of the version.
 #[derive(Clone)]
 pub struct KeyValue(Arc<[u8]>);
 
-/// The fields of a [`KeyValue`]; a field that it does not have is 0 or empty.
+/// The fields of a [`KeyValue`]. An absent field is 0 or empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fields<'a> {
     /// The key.
     pub key: &'a [u8],
     /// Revision of the latest creation of the key.
     pub create_revision: i64,
-    /// Revision that made this version.
+    /// Revision of the change that made this version.
     pub mod_revision: i64,
-    /// 1 at creation, one more for each put; 0 in a tombstone.
+    /// Counter of puts: 1 at the creation of the key, higher by one after each further put. 0 in a tombstone.
     pub version: i64,
     /// The value.
     pub value: &'a [u8],
-    /// The attached lease, or 0.
+    /// The attached lease; 0 if there is none.
     pub lease: i64,
 }
 
 impl KeyValue {
-    /// The protobuf encoding of `mvccpb.KeyValue`, as etcd marshals it. A response contains it after a tag and its length.
+    /// The protobuf encoding of `mvccpb.KeyValue`, as etcd marshals it. In a response, a tag and the length precede this
+    /// encoding.
     #[must_use]
     pub fn encoded(&self) -> &[u8] {
         &self.0[link_at(self.flags()) + link_size(self.flags())..]
@@ -84,14 +86,15 @@ impl KeyValue {
         self.fields().value
     }
 
-    /// Encodes a version that is not in the store and has no link.
+    /// Encodes a version that is not part of the store and has no link.
     pub(crate) fn detached(fields: &Fields<'_>) -> KeyValue {
         let revision = FullRevision { main: Revision(fields.mod_revision), sub: 0 };
         KeyValue::build(&mut Vec::new(), revision, Link::NONE, fields)
     }
 
-    /// Encodes a version for the store; a tombstone if `fields.version` is 0. `scratch` is working memory, so that the
-    /// version is allocated once, with its exact size. (A slice of a network buffer would keep the whole buffer alive.)
+    /// Encodes a version for the store. The version is a tombstone if `fields.version` is 0. `scratch` is working memory, so that
+    /// the version is allocated once, with its exact size. The version is not a slice of a network buffer, because a slice would
+    /// keep the whole buffer alive.
     pub(crate) fn build(scratch: &mut Vec<u8>, revision: FullRevision, link: Link, fields: &Fields<'_>) -> KeyValue {
         debug_assert!(link.previous.is_some() || link.jump.is_none(), "a version with a jump has a previous version");
         scratch.clear();
@@ -130,7 +133,7 @@ impl KeyValue {
         self.flags() & TOMBSTONE != 0
     }
 
-    /// Main revision that made the version.
+    /// Main revision of the change that made the version.
     pub(crate) fn main(&self) -> Revision {
         if self.is_tombstone() {
             Revision(self.word(main_at(self.flags())) as i64)
@@ -139,7 +142,7 @@ impl KeyValue {
         }
     }
 
-    /// Full revision that made the version.
+    /// Full revision of the change that made the version.
     pub(crate) fn revision(&self) -> FullRevision {
         let sub = if self.flags() & HAS_SUB == 0 { 0 } else { self.half_word(1) };
         FullRevision { main: self.main(), sub }
@@ -211,7 +214,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Accepts exactly the bytes that `encode_into` writes: fields in order, each at most once, none of them 0 or empty.
+    /// Parses the bytes that `encode_into` writes and no others: the fields are in order, each occurs at most once, and no field
+    /// is 0 or empty.
     pub(crate) fn parse(encoded: &'a [u8]) -> Option<Fields<'a>> {
         let mut fields = Fields::default();
         let mut rest = encoded;
@@ -245,7 +249,7 @@ fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     out.push(value as u8);
 }
 
-/// Reads a varint; `None` unless it has the shortest form.
+/// Reads a varint. Returns `None` if the varint is incomplete or not in its shortest form.
 fn take_varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0u64;
     for shift in (0..64).step_by(7) {
@@ -272,9 +276,9 @@ fn take_bytes<'a>(rest: &mut &'a [u8], length: u64) -> Option<&'a [u8]> {
 /// Places of older versions of the same key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
-    /// Place of the version that this one replaced.
+    /// Place of the version that this version replaced.
     pub(crate) previous: Option<Place>,
-    /// A link to a version much older; only together with `previous`.
+    /// Link to a much older version. Present only together with `previous`.
     pub(crate) jump: Option<Jump>,
 }
 
@@ -282,7 +286,7 @@ pub(crate) struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Jump {
     pub(crate) to: Place,
-    /// Number of versions with a jump from the oldest one to this one, including this one.
+    /// Number of versions of the key with a jump, up to and including this version.
     pub(crate) depth: u32,
 }
 

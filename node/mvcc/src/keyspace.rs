@@ -1,5 +1,5 @@
-//! Owns the content: keys, versions, marks and sizes, as one persistent value that the writer changes and readers share.
-//! Does not own the rules of commands (`apply`, `txn`) or of reads (`range`).
+//! Owns the content: keys, versions, marks and sizes. The content is one persistent value, which the writer changes and readers
+//! share. Does not own the rules of commands (`apply`, `txn`) or of reads (`range`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,25 +11,25 @@ use crate::key_value::{Fields, KeyValue, Link};
 use crate::revision::{FullRevision, Revision};
 use crate::sequence::Place;
 
-/// Memory of one version besides its marshalled bytes: its allocation and its place in the history.
+/// Memory of one version in bytes, in addition to the marshalled bytes: overhead of the allocation, and the item in the history.
 const VERSION_OVERHEAD_BYTES: u64 = 80;
-/// Memory of one key besides its bytes: its place in the index.
+/// Memory of one key in bytes, in addition to the bytes of the key: the entry in the index.
 const KEY_OVERHEAD_BYTES: u64 = 80;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Keyspace {
     pub(crate) index: Index,
     pub(crate) history: History,
-    /// Revision of the last command that changed something. While a command runs, its changes have the next one.
+    /// Revision of the last command that changed something. While a command runs, its changes have the next revision.
     pub(crate) revision: Revision,
-    /// Compaction mark: reads below it fail. `Revision::NEVER` before the first compaction.
+    /// Compaction mark. Reads below the mark fail. `Revision::NEVER` before the first compaction.
     pub(crate) compacted: Revision,
-    /// Place where the removal of compacted versions continues; `None` when it is done.
+    /// Place at which the removal of compacted versions continues; `None` if the removal is complete.
     pub(crate) removal: Option<Place>,
     pub(crate) alarms: Arc<BTreeSet<Alarm>>,
-    /// Latest time of a command, in milliseconds since the Unix epoch; never runs back.
+    /// Latest time of a command, in milliseconds since the Unix epoch. Never decreases.
     pub(crate) time_ms: u64,
-    /// Memory of all versions and keys, by the constants above; equals what the content adds up to.
+    /// Memory of all versions and keys in bytes, including the overheads per version and per key.
     pub(crate) size_bytes: u64,
 }
 
@@ -63,7 +63,7 @@ impl Keyspace {
         self.history.get(entry.place).expect("the newest version of a live key is never removed")
     }
 
-    /// The version of a key that was live at a moment. The moment must not be below the compaction mark.
+    /// Returns the version of a key that was live at a moment. The moment must not be below the compaction mark.
     pub(crate) fn live_at(&self, moment: Moment, entry: KeyEntry) -> Option<&KeyValue> {
         let place = self.history.newest_before(moment.end, entry.place)?;
         let version = self.history.get(place).filter(|version| !version.is_tombstone());
@@ -74,12 +74,13 @@ impl Keyspace {
         version
     }
 
-    /// Number of keys of an interval that are live, or were live at a moment.
+    /// Number of keys of an interval that are live now (`None`), or were live at a moment.
     pub(crate) fn count(&self, interval: Interval<'_>, moment: Option<Moment>) -> u64 {
         let Some(moment) = moment else {
             return self.index.count_live(interval);
         };
-        // A generation that began at or before the moment and still lasts was live then, so no version is looked up.
+        // If the key's present generation began at or before the moment, the key was live at the moment, and no version needs to
+        // be looked up.
         let was_live = |entry: KeyEntry| {
             (entry.is_live() && entry.created <= moment.revision) || self.live_at(moment, entry).is_some()
         };
@@ -115,7 +116,8 @@ impl Keyspace {
         self.restore(scratch, revision, &Fields { key, ..Fields::default() });
     }
 
-    /// Adds a version with these fields; a tombstone if `fields.version` is 0. `revision` must be newer than every version.
+    /// Adds a version with these fields. The version is a tombstone if `fields.version` is 0. `revision` must be newer than every
+    /// version.
     pub(crate) fn restore(&mut self, scratch: &mut Vec<u8>, revision: FullRevision, fields: &Fields<'_>) {
         let entry = KeyEntry {
             place: self.history.end(),

@@ -1,8 +1,8 @@
 //! The replicated key-value store: a pure function of the log.
 //!
-//! One thread owns a [`Store`] and applies committed [`Command`]s to it, in log order. It publishes a [`View`] after each
-//! batch; any number of readers use views without locks and without a time limit. There is no IO here, no clock, no thread and
-//! no randomness: equal logs make equal stores, to the byte.
+//! One thread owns a [`Store`] and applies committed [`Command`]s to it, in log order. The thread publishes a [`View`] after each
+//! batch. Any number of readers use views without locks and without a time limit. The crate has no IO, no clock, no thread and no
+//! randomness: equal logs make stores that are equal, byte for byte.
 //!
 //! The rules that the store implements, and its invariants, are in `docs/etcd_rules.md`.
 //!

@@ -1,4 +1,4 @@
-//! Owns the answers of the store and its refusals, as plain types. Does not own how they come about (`apply`, `txn`,
+//! Owns the answers and refusals of the store, as plain types. Does not own the rules that lead to an answer (`apply`, `txn`,
 //! `range`).
 
 use crate::command::{Alarm, ValidateError};
@@ -8,7 +8,7 @@ use crate::revision::Revision;
 /// The effect of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// The store's revision after the command; the response header's revision.
+    /// The store's revision after the command, which is also the revision in the response header.
     pub revision: Revision,
     /// The rest of the answer.
     pub response: Response,
@@ -25,36 +25,35 @@ pub enum Response {
     Txn(TxnResult),
     /// The answer to [`crate::Command::Compact`].
     Compact,
-    /// The answer to [`crate::Command::Alarm`]: the alarm that is raised now or was cleared; `None` if there was none to
-    /// clear.
+    /// The answer to [`crate::Command::Alarm`]: the alarm that was raised or cleared; `None` if there was no alarm to clear.
     Alarm(Option<Alarm>),
 }
 
 /// The answer to a put.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PutResult {
-    /// The revision of the new version; the response header's revision, inside a transaction too.
+    /// The revision of the new version, which is also the revision in the response header, even inside a transaction.
     pub revision: Revision,
-    /// The version that was replaced, if the request asked for it and there was one.
+    /// The version that was replaced, if the request has `prev_kv` set and the key existed.
     pub prev_kv: Option<KeyValue>,
 }
 
 /// The answer to a delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeleteRangeResult {
-    /// The revision after the delete; the response header's revision, inside a transaction too.
+    /// The revision after the delete, which is also the revision in the response header, even inside a transaction.
     pub revision: Revision,
     /// Number of deleted keys.
     pub deleted: u64,
-    /// The deleted versions in key order, if the request asked for them.
+    /// The deleted versions in key order, if the request has `prev_kv` set.
     pub prev_kvs: Vec<KeyValue>,
 }
 
-/// The answer to a transaction. The header of the outermost one has the revision of [`Outcome`]; the header of a nested one
-/// is empty.
+/// The answer to a transaction. The header of the outermost transaction has the revision of [`Outcome`]. The header of a nested
+/// transaction is empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TxnResult {
-    /// Whether every comparison held, so that `success` ran.
+    /// Whether every comparison held. If so, `success` ran, otherwise `failure`.
     pub succeeded: bool,
     /// The answers to the operations of the branch that ran, in order.
     pub responses: Vec<OpResult>,
@@ -76,13 +75,14 @@ pub enum OpResult {
 /// The answer to a [`crate::Range`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangeResult {
-    /// The store's revision at the time of the read, whatever revision was asked for; the response header's revision.
+    /// The store's revision at the time of the read, even if the request reads an older revision. It is also the revision in the
+    /// response header.
     pub revision: Revision,
-    /// The keys, in the order asked for. With `keys_only` they have no value and (unless sorted by value) no lease.
+    /// The keys in the requested order. With `keys_only` they have no value and, unless they are sorted by value, no lease.
     pub kvs: Vec<KeyValue>,
     /// Number of live keys of the interval, regardless of limit and filters.
     pub count: u64,
-    /// Whether the limit cut keys off.
+    /// Whether the answer lacks keys because of the limit.
     pub more: bool,
 }
 
@@ -92,7 +92,7 @@ pub enum CommandError {
     /// [`crate::Command::validate`] refuses the request, so it should not have been proposed.
     #[error(transparent)]
     Invalid(#[from] ValidateError),
-    /// InvalidArgument "etcdserver: key not found": `ignore_value` or `ignore_lease` on a missing key.
+    /// InvalidArgument "etcdserver: key not found": the put has `ignore_value` or `ignore_lease` set, but the key does not exist.
     #[error("the key whose value or lease was to be kept does not exist")]
     KeyNotFound,
     /// NotFound "etcdserver: requested lease not found".

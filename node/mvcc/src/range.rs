@@ -8,7 +8,7 @@ use crate::keyspace::Keyspace;
 use crate::outcome::{RangeError, RangeResult};
 use crate::revision::Revision;
 
-/// Runs a read. `now` is the revision of the newest content.
+/// Runs a read. `now` is the revision of the newest content, and the revision in the answer's header.
 pub(crate) fn run(space: &Keyspace, range: &Range, now: Revision) -> Result<RangeResult, RangeError> {
     range.validate_sort()?;
     let moment = match range.revision {
@@ -48,18 +48,18 @@ enum Direction {
     Descend,
 }
 
-/// Limits and order of an answer.
+/// Limits and order of an answer, as the request implies them.
 struct Shape {
-    /// The most keys to collect, in key order, before sorting.
+    /// Maximum number of keys to collect, in key order, before sorting.
     collect_max: usize,
     sort: Option<Direction>,
-    /// The most keys to return.
+    /// Maximum number of keys to return.
     limit: usize,
 }
 
 impl Shape {
-    /// Without an order and without filters, etcd cuts at limit + 1 in key order *before* it sorts. Clients can see that, so it
-    /// is the same here (`docs/etcd_rules.md` §3).
+    /// Without an order and without filters, etcd drops all keys after the first limit + 1 in key order *before* it sorts.
+    /// Clients can observe this behaviour, so this store does the same (`docs/etcd_rules.md` §3).
     fn of(range: &Range) -> Shape {
         let limit = match range.limit {
             ..=0 => usize::MAX,
@@ -146,7 +146,7 @@ fn sort(kvs: &mut [KeyValue], target: SortTarget, direction: Direction) {
         }
     };
     match (target, direction) {
-        // They were collected in key order.
+        // The keys were collected in ascending order, so nothing is left to do.
         (SortTarget::Key | SortTarget::Unrecognized(_), Direction::Ascend) => {}
         (SortTarget::Key | SortTarget::Unrecognized(_), Direction::Descend) => kvs.reverse(),
         (SortTarget::Value, Direction::Ascend) => kvs.sort_by(|a, b| a.value().cmp(b.value())),

@@ -1,16 +1,16 @@
-//! Owns the persistent sequence under the history: items in the order in which they were appended, found by their place,
-//! removed from anywhere. Does not own the items.
+//! Owns the persistent sequence under the history. It holds items in the order in which they were appended, finds an item by its
+//! place, and can remove any item. Does not own the items.
 //!
-//! A radix tree over places, at most six nodes deep for a hundred million items. A node holds only the children that exist,
-//! with a bit for each, so that few items between many removed ones cost little memory. The writer and the views share
-//! nodes; the writer copies a shared node before it changes it.
+//! The sequence is a radix tree over places, at most six nodes deep for a hundred million items. A node holds only the children
+//! that exist, and a bit for each of them, so that few items between many removed items cost little memory. The writer and the
+//! views share nodes. The writer copies a shared node before changing it.
 
 use std::fmt;
 use std::sync::Arc;
 
 /// Number of bits of a place that select a child of a node.
 const BITS: u32 = if cfg!(test) { 2 } else { 5 };
-/// The most children of a node.
+/// Maximum number of children of a node.
 const WIDTH: u64 = 1 << BITS;
 
 /// Position of an item: the number of items that were appended before it, including removed ones.
@@ -23,7 +23,8 @@ impl Place {
     }
 }
 
-/// An append-only list with holes. Cloning it is cheap, and the clone never changes.
+/// A list of items. Items are only appended or removed, and a removed item leaves a hole. Cloning the list is cheap, and the
+/// clone never changes.
 pub(crate) struct Sequence<T> {
     root: Node<T>,
     /// Number of levels of branches above the leaves.
@@ -37,11 +38,11 @@ enum Node<T> {
     Branch(Arc<Slots<Node<T>>>),
 }
 
-/// Up to `WIDTH` items, each under a number below `WIDTH`.
+/// Up to `WIDTH` items. Each item has a slot number below `WIDTH`.
 struct Slots<T> {
-    /// One bit for each number that has an item.
+    /// Bit N is set if slot N has an item.
     present: u32,
-    /// In the order of their numbers. No node is empty, except the root.
+    /// Items in the order of their slot numbers. No node is empty, except the root.
     items: Vec<T>,
 }
 
@@ -52,7 +53,7 @@ impl<T> Slots<T> {
         Slots { present: 0, items: Vec::new() }
     }
 
-    /// Position of the slot's item in `items`, or the position at which it would be inserted.
+    /// Position of the slot's item in `items`, or the position at which the item would be inserted.
     fn rank(&self, slot: u32) -> usize {
         (self.present & ((1 << slot) - 1)).count_ones() as usize
     }
@@ -122,7 +123,7 @@ impl<T> fmt::Debug for Sequence<T> {
     }
 }
 
-/// The slot of a place in a node of a level.
+/// Number of the slot that leads to a place, in a node at a level.
 fn slot(place: Place, level: u32) -> u32 {
     (place.0 >> (level * BITS)) as u32 & (WIDTH as u32 - 1)
 }
@@ -133,7 +134,7 @@ impl<T> Sequence<T> {
         self.len
     }
 
-    /// The place that the next item will have.
+    /// Place of the next item that will be appended.
     pub(crate) fn end(&self) -> Place {
         self.end
     }
@@ -162,8 +163,8 @@ impl<T> Sequence<T> {
         scan
     }
 
-    /// A place such that `reached` is false for every item before it and true for every item at or after it. There must be
-    /// such a place.
+    /// Returns a place such that `reached` is false for every item before the place, and true for every item at or after the
+    /// place. Such a place must exist.
     pub(crate) fn first_where(&self, reached: impl Fn(&T) -> bool) -> Place {
         let (mut node, mut level, mut base) = (&self.root, self.height, 0);
         loop {
@@ -175,7 +176,8 @@ impl<T> Sequence<T> {
                         .map_or_else(|| Place((base + WIDTH).min(self.end.0)), |slot| Place(base + u64::from(slot)));
                 }
                 Node::Branch(slots) => {
-                    // The last child whose first item is not reached: the place is in this child or right after it.
+                    // Descend into the last child for whose first item `reached` is false: the result is in this child or right
+                    // after it.
                     let before = slots.items.partition_point(|child| child.first().is_none_or(|item| !reached(item)));
                     let child = before.saturating_sub(1);
                     let Some(number) = (0..WIDTH as u32).filter(|&slot| slots.has(slot)).nth(child) else {
@@ -210,9 +212,9 @@ impl<T: Clone> Sequence<T> {
         place
     }
 
-    /// Removes the item at a place, if it is still there.
+    /// Removes the item at a place, if the item was not removed before.
     pub(crate) fn remove(&mut self, place: Place) -> Option<T> {
-        // Looked up first, so that no node is copied if there is nothing to remove.
+        // The item is looked up first, so that no node is copied if there is nothing to remove.
         self.get(place)?;
         debug_assert!(self.len > 0, "an item that is there is counted");
         let removed = self.root.remove(place, self.height);
@@ -260,7 +262,7 @@ impl<T: Clone> Node<T> {
         }
     }
 
-    /// Removes the item at a place, which must be there.
+    /// Removes the item at a place. The item must exist.
     fn remove(&mut self, place: Place, level: u32) -> T {
         let slot = slot(place, level);
         match self {
@@ -278,9 +280,9 @@ impl<T: Clone> Node<T> {
     }
 }
 
-/// The rest of a node during a scan.
+/// The children of a node that a scan has not returned yet.
 struct Walk<'a, T> {
-    /// Bits of the children that were not returned yet.
+    /// Bits of the slots whose children were not returned yet.
     left: u32,
     items: std::slice::Iter<'a, T>,
     /// Place of the node's slot 0.
@@ -310,7 +312,7 @@ pub(crate) struct Scan<'a, T> {
 }
 
 impl<'a, T> Scan<'a, T> {
-    /// Descends to the leaf that has or would have `from`; to the first leaf if `from` is `None`.
+    /// Descends to the leaf that contains or would contain `from`. If `from` is `None`, descends to the first leaf.
     fn enter(&mut self, mut node: &'a Node<T>, mut level: u32, mut base: u64, mut from: Option<Place>) {
         loop {
             let wanted = from.map_or(0, |from| slot(from, level));
@@ -371,7 +373,7 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Push(usize),
-        /// Removes the item with this number, counted from the oldest that is there.
+        /// Removes the item with this number, counted from the oldest item that exists.
         Remove(usize),
         RemoveOldest(usize),
         Keep,
@@ -394,7 +396,7 @@ mod tests {
             let found: Vec<_> = sequence.scan(place).map(|(place, item)| (place.0, *item)).collect();
             assert_eq!(found, model.range(from..).map(|(place, item)| (*place, *item)).collect::<Vec<_>>());
 
-            // Items are twice their places.
+            // The test appends items whose value is twice their place.
             let first = sequence.first_where(|item| *item >= from * 2);
             assert!(model.range(..first.0).all(|(place, _)| *place < from));
             assert!(model.range(first.0..).all(|(place, _)| *place >= from));

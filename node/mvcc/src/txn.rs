@@ -1,4 +1,4 @@
-//! Owns transactions: all comparisons, then all checks, then the operations of the branches taken. Does not own the effect
+//! Owns transactions: first all comparisons, then all checks, then the operations of the branches taken. Does not own the effect
 //! of a single operation (`write`, `range`).
 
 use std::cmp::Ordering;
@@ -12,8 +12,8 @@ use crate::range;
 use crate::revision::Revision;
 use crate::write::Write;
 
-/// The branch that each transaction takes, true for success: the outermost first, then the transactions nested in the branch
-/// taken, in order, each before its own nested ones.
+/// The branches that the transactions take; true means `success`. The outermost transaction comes first, then the transactions
+/// nested in its branch, in order. A transaction comes before the transactions nested in it.
 pub(crate) type Path = Vec<bool>;
 
 /// Evaluates the comparisons of every transaction on the path, before any operation runs.
@@ -72,8 +72,8 @@ fn fields_satisfy(fields: &Fields<'_>, compare: &Compare) -> bool {
     }
 }
 
-/// Checks the branches taken against the content before the first operation, so that no operation can fail after another has
-/// changed something.
+/// Checks the branches taken against the content before the first operation runs, so that no operation can fail after an earlier
+/// operation has changed something.
 pub(crate) fn check(space: &Keyspace, txn: &Txn, path: &[bool]) -> Result<(), CommandError> {
     let mut steps = path.iter();
     check_along(space, txn, &mut steps)?;
@@ -99,8 +99,9 @@ fn check_along(space: &Keyspace, txn: &Txn, steps: &mut Steps<'_>) -> Result<(),
     })
 }
 
-/// Inside a transaction, a negative revision is compared with the compaction mark, which is −1 at first; outside it means the
-/// newest revision (`docs/etcd_rules.md` §3).
+/// Checks a range inside a transaction. Inside a transaction a negative revision is compared with the compaction mark, which is
+/// −1 before the first compaction. Outside a transaction a negative revision means the newest revision (`docs/etcd_rules.md`
+/// §3).
 fn check_range(space: &Keyspace, range: &Range) -> Result<(), CommandError> {
     range.validate_sort()?;
     match range.revision {
@@ -111,7 +112,7 @@ fn check_range(space: &Keyspace, range: &Range) -> Result<(), CommandError> {
     }
 }
 
-/// The checks of a put that depend on the content.
+/// Checks a put against the content.
 pub(crate) fn check_put(space: &Keyspace, put: &Put) -> Result<(), CommandError> {
     if put.lease != 0 {
         return Err(CommandError::LeaseNotFound);
@@ -123,7 +124,7 @@ pub(crate) fn check_put(space: &Keyspace, put: &Put) -> Result<(), CommandError>
     Ok(())
 }
 
-/// Runs the operations of the branches taken, in order; each sees the changes of the earlier ones.
+/// Runs the operations of the branches taken, in order. Each operation sees the changes of earlier operations.
 pub(crate) fn run(write: &mut Write<'_>, txn: &Txn, path: &[bool]) -> TxnResult {
     let mut steps = path.iter();
     let result = run_along(write, txn, &mut steps);

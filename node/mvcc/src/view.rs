@@ -9,8 +9,8 @@ use crate::range;
 use crate::revision::Revision;
 use crate::txn;
 
-/// The content of a [`crate::Store`] at one moment. It never changes. A clone is cheap and shares the content with the store;
-/// a view costs memory only for versions that the store has removed or replaced since.
+/// The content of a [`crate::Store`] at one moment, which never changes. A clone is cheap. A view shares its content with the
+/// store, and costs memory only for parts that the store has changed or removed since.
 #[derive(Clone, Debug)]
 pub struct View {
     pub(crate) space: Keyspace,
@@ -23,26 +23,27 @@ impl View {
         self.space.revision
     }
 
-    /// The compaction mark: reads below it fail. [`Revision::NEVER`] before the first compaction.
+    /// The compaction mark. Reads below the mark fail. [`Revision::NEVER`] before the first compaction.
     #[must_use]
     pub fn compact_revision(&self) -> Revision {
         self.space.compacted
     }
 
-    /// Latest time of an applied command, in milliseconds since the Unix epoch; 0 before the first.
+    /// Latest time of an applied command, in milliseconds since the Unix epoch; 0 before the first command.
     #[must_use]
     pub fn time_ms(&self) -> u64 {
         self.space.time_ms
     }
 
-    /// The alarms that are raised, ordered by kind, then member.
+    /// The raised alarms, ordered by kind, then by member.
     pub fn alarms(&self) -> impl ExactSizeIterator<Item = Alarm> + '_ {
         self.space.alarms.iter().copied()
     }
 
-    /// Memory of the content, including the history, in bytes: every marshalled version and every key, each with a constant
-    /// overhead. It falls as compacted versions are removed. It serves as both `dbSize` and `dbSizeInUse`, because nothing is
-    /// fragmented; the quota is compared with this plus [`crate::Command::cost_bytes`].
+    /// Memory of the content including the history, in bytes: every marshalled version and every key, each with a constant
+    /// overhead. The size falls when compacted versions are removed. etcd's `dbSize` and `dbSizeInUse` both report this size,
+    /// because the store has no fragmentation. The sum of this size and [`crate::Command::cost_bytes`] is compared with the
+    /// quota.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.space.size_bytes
@@ -76,7 +77,7 @@ impl View {
         txn::read(&self.space, txn)
     }
 
-    /// Computes etcd's hash of the keyspace up to a revision, 0 for the newest.
+    /// Computes etcd's hash of the keyspace up to a revision; 0 means the newest revision.
     ///
     /// # Errors
     /// Returns [`RangeError`] if the revision is compacted or in the future.

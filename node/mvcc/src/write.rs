@@ -1,5 +1,5 @@
-//! Owns the changes of one command: puts and deletes that share a revision. Does not own the choice of the operations that
-//! run (`apply`, `txn`).
+//! Owns the changes of one command: puts and deletes that share a revision. Does not own the choice of the operations to run
+//! (`apply`, `txn`).
 
 use crate::command::{DeleteRange, Put};
 use crate::index::Interval;
@@ -20,7 +20,7 @@ impl<'a> Write<'a> {
         Write { space, scratch, changes: 0 }
     }
 
-    /// Revision of the newest content: the store's, or the next one as soon as something has changed.
+    /// Revision of the newest content: the store's revision, or the next revision once the command has changed something.
     pub(crate) fn revision(&self) -> Revision {
         if self.changes == 0 { self.space.revision } else { self.space.revision.next() }
     }
@@ -35,8 +35,8 @@ impl<'a> Write<'a> {
     pub(crate) fn put(&mut self, put: &Put) -> PutResult {
         let wants_previous = put.prev_kv || put.ignore_value || put.ignore_lease;
         let previous = if wants_previous { self.space.newest(&put.key) } else { None };
-        // The key existed before the transaction, but an earlier operation may have deleted it, in an overlap that etcd's check
-        // overlooks. The value and lease that are kept are then empty.
+        // The key existed before the transaction, but an earlier operation may have deleted it, because etcd's check misses some
+        // overlaps. In this case the put keeps an empty value and no lease.
         let kept = previous.as_ref().map(KeyValue::fields).unwrap_or_default();
         let value = if put.ignore_value { kept.value } else { &put.value };
         let lease = if put.ignore_lease { kept.lease } else { put.lease };

@@ -1,5 +1,5 @@
-//! Owns the bytes of a log entry: a list of commands, each with the ID of its request. Does not own the log, nor the callers
-//! that wait for answers.
+//! Owns the encoding of a log entry's payload: a list of commands, each with the ID of its request. Does not own the log or the
+//! callers that wait for answers.
 //!
 //! ```text
 //! batch := version u8 = 1, items to the end
@@ -31,10 +31,10 @@ impl Batch {
         builder.finish()
     }
 
-    /// Decodes the payload of a log entry. Keys and values share `bytes`, without a copy.
+    /// Decodes the payload of a log entry. Keys and values are slices of `bytes`, not copies.
     ///
     /// # Errors
-    /// Returns [`BatchError`] if the bytes are not a batch of this version. No command of it may be applied.
+    /// Returns [`BatchError`] if the bytes are not a batch of this version. No command of the batch may be applied.
     pub fn decode(bytes: Bytes) -> Result<Batch, BatchError> {
         let mut reader = Reader { bytes, at: 0 };
         let version = reader.byte().map_err(|_| BatchError::Truncated)?;
@@ -80,7 +80,7 @@ pub enum BatchError {
     },
 }
 
-/// Collects commands into the payload of one entry. Each command is encoded when it is added.
+/// Collects commands into the payload of one log entry. Each command is encoded when it is added.
 #[derive(Debug)]
 pub struct BatchBuilder {
     bytes: Vec<u8>,
@@ -94,7 +94,7 @@ impl Default for BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch.
+    /// Creates a builder without commands.
     #[must_use]
     pub fn new() -> Self {
         BatchBuilder { bytes: vec![VERSION], count: 0 }
@@ -125,7 +125,7 @@ impl BatchBuilder {
         self.count
     }
 
-    /// Whether there is no command.
+    /// Returns whether the batch has no commands.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.count == 0

@@ -1,5 +1,5 @@
-//! Owns the bytes of a command. It refuses bytes that are not the encoding of exactly one command. Does not own the checks of
-//! a command's content (`command::validate`).
+//! Owns the encoding of a command. The decoder refuses bytes that are not the encoding of exactly one command. Does not own the
+//! checks of a command's content (`command::validate`).
 //!
 //! ```text
 //! command  := version u8 = 1, kind u8, body
@@ -19,7 +19,7 @@
 //! int      := zigzag varint                varint := little-endian base 128, shortest form, at most 10 bytes
 //! ```
 //!
-//! Each command has exactly one encoding, so members that hold equal commands hold equal bytes.
+//! Each command has exactly one encoding, so equal commands have equal bytes on every member.
 
 use bytes::{BufMut, Bytes};
 
@@ -38,8 +38,8 @@ const ALARM: u8 = 5;
 const RANGE: u8 = 6;
 const EMPTY: u8 = 7;
 
-/// The most levels of nested transactions in an encoding. No valid transaction is deeper, because each level leaves fewer
-/// operations to the next.
+/// Maximum number of levels of nested transactions in an encoding. No valid transaction is deeper, because each level may have
+/// fewer operations than the level above.
 const DEPTH_MAX: usize = MAX_TXN_OPS + 1;
 
 /// Why bytes are not a command. Nothing was decoded.
@@ -54,12 +54,12 @@ pub enum DecodeError {
     /// A newer version of this program wrote the command.
     #[error("command encoding version {0} is unknown: upgrade this member")]
     UnknownVersion(u8),
-    /// A kind, flag or other choice that encoding version 1 does not have.
+    /// A kind, flag or other choice has a value that encoding version 1 does not define.
     #[error("{what} {value} does not exist in command encoding version 1")]
     UnknownChoice {
         /// Name of the choice.
         what: &'static str,
-        /// The byte that was found.
+        /// The value that was found.
         value: u64,
     },
     /// A number has more bytes than it needs, or more than 64 bits.
@@ -112,10 +112,10 @@ impl Command {
         out.into()
     }
 
-    /// Decodes exactly one command. Its keys and values share `bytes`, without a copy.
+    /// Decodes exactly one command. The command's keys and values are slices of `bytes`, not copies.
     ///
     /// # Errors
-    /// Returns [`DecodeError`] if the bytes are not one whole command and nothing else. Nothing was decoded.
+    /// Returns [`DecodeError`] if the bytes are not the encoding of exactly one command. Nothing was decoded.
     pub fn decode(bytes: Bytes) -> Result<Command, DecodeError> {
         let mut reader = Reader { bytes, at: 0 };
         let version = reader.byte()?;
@@ -150,7 +150,7 @@ impl Command {
 }
 
 impl AlarmKind {
-    /// The number of the kind in encodings.
+    /// Number that encodes the kind.
     pub(crate) fn code(self) -> u8 {
         match self {
             AlarmKind::NoSpace => 1,
@@ -158,7 +158,7 @@ impl AlarmKind {
         }
     }
 
-    /// The kind that a number in an encoding means.
+    /// Kind that a number encodes; `None` if the number is not defined.
     pub(crate) fn from_code(code: u8) -> Option<AlarmKind> {
         match code {
             1 => Some(AlarmKind::NoSpace),
@@ -271,7 +271,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.put_slice(bytes);
 }
 
-/// Reads fields in order; every read checks the bounds.
+/// Reads fields in order. Every read checks the bounds.
 pub(super) struct Reader {
     pub(super) bytes: Bytes,
     /// Offset of the next field; at most the length of `bytes`.
@@ -361,7 +361,7 @@ impl Reader {
         })
     }
 
-    /// The list grows with each item that is read, so that a large count without its items allocates nothing.
+    /// The list grows with each item that is read, so that a large count without the items allocates no memory.
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T, DecodeError>) -> Result<Vec<T>, DecodeError> {
         let count = self.varint()?;
         let mut items = Vec::new();

@@ -1,15 +1,15 @@
-//! Owns the checks that need no store, in etcd's order, so that the same request gets the same error (`docs/etcd_rules.md` §3
-//! and §4). Does not own the checks against the content (`txn`).
+//! Owns the checks that need no store. The checks run in etcd's order, so that a request gets the same error as from etcd
+//! (`docs/etcd_rules.md` §3 and §4). Does not own the checks against the content (`txn`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Command, DeleteRange, Op, Put, Range, SortOrder, SortTarget, Txn};
 
-/// The most comparisons, and the most operations of one branch, that a transaction may have. For a nested one the limit is
-/// lower by the largest count of its parent (etcd's `--max-txn-ops`).
+/// Maximum number of comparisons, and maximum number of operations in one branch, of a transaction (etcd's `--max-txn-ops`). For
+/// a nested transaction the limit is lower by the largest of these three counts of its parent.
 pub const MAX_TXN_OPS: usize = 128;
 
-/// Why a request is not valid. It must not enter the log.
+/// Why a request is not valid. An invalid request must not enter the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidateError {
     /// InvalidArgument "etcdserver: key is not provided".
@@ -39,7 +39,7 @@ impl Command {
     /// Runs the checks that etcd makes before a proposal.
     ///
     /// # Errors
-    /// Returns [`ValidateError`] if the request is not valid. It must not be proposed.
+    /// Returns [`ValidateError`] if the request is not valid. An invalid request must not be proposed.
     pub fn validate(&self) -> Result<(), ValidateError> {
         match self {
             Command::Put(put) => put.validate(),
@@ -54,7 +54,7 @@ impl Range {
     /// Runs the checks that etcd makes before a read.
     ///
     /// # Errors
-    /// Returns [`ValidateError`] if the key is empty or the sort option unknown. The read must not run.
+    /// Returns [`ValidateError`] if the key is empty or the sort option is unknown. In both cases the read must not run.
     pub fn validate(&self) -> Result<(), ValidateError> {
         if self.key.is_empty() {
             return Err(ValidateError::EmptyKey);
@@ -95,10 +95,10 @@ impl Txn {
     /// Runs the checks that etcd makes before a transaction, whether it goes through the log or not.
     ///
     /// # Errors
-    /// Returns [`ValidateError`] if the transaction is not valid. It must not run.
+    /// Returns [`ValidateError`] if the transaction is not valid. An invalid transaction must not run.
     pub fn validate(&self) -> Result<(), ValidateError> {
         self.validate_shape(MAX_TXN_OPS)?;
-        // After the limits, because the cost of finding overlaps is quadratic in the number of operations.
+        // The search for overlaps runs after the check of the limits, because its cost is quadratic in the number of operations.
         Writes::of(&self.success)?;
         Writes::of(&self.failure)?;
         Ok(())
@@ -125,8 +125,8 @@ impl Txn {
 
 /// The writes of one list of operations, including nested transactions.
 ///
-/// The check has the same gaps as etcd's: a nested delete is compared with the puts of *later* nested transactions and of this
-/// level, not with those of earlier nested ones; and an interval that ends in `"\0"` overlaps no put.
+/// The check has the same gaps as etcd's check. A nested delete is compared with the puts of *later* nested transactions and of
+/// this level, but not with the puts of earlier nested transactions. An interval that ends in `"\0"` overlaps no put.
 #[derive(Default)]
 struct Writes<'a> {
     puts: BTreeSet<&'a [u8]>,
@@ -175,11 +175,12 @@ impl<'a> Writes<'a> {
     }
 }
 
-/// A set of deleted keys and intervals. The intervals are disjoint, so that the cost of a lookup is logarithmic in their number.
+/// A set of deleted keys and intervals. The intervals are kept disjoint, so that the cost of a lookup is logarithmic in the
+/// number of intervals.
 #[derive(Default)]
 struct Deletes<'a> {
     keys: BTreeSet<&'a [u8]>,
-    /// Start → end, which is excluded.
+    /// Map from the start of an interval to its end. The end is excluded from the interval.
     intervals: BTreeMap<&'a [u8], &'a [u8]>,
 }
 

@@ -1,4 +1,4 @@
-//! Owns the chunks of an image: numbered, with length and checksum. Does not own their payload (`full`).
+//! Owns the chunks of an image. Each chunk has a number, a length and a checksum. Does not own the payload of a chunk (`full`).
 //!
 //! ```text
 //! offset size
@@ -18,11 +18,11 @@ const LENGTH: Range<usize> = 8..12;
 const KIND: usize = 12;
 pub(super) const HEADER_SIZE: usize = KIND + 1;
 
-/// The largest payload that is written or read. It bounds the length that a damaged header can claim; a reader allocates
-/// memory only as bytes arrive.
+/// Maximum number of payload bytes in a chunk that is written or read. It limits the length that a damaged header can claim. A
+/// reader allocates memory only as bytes arrive.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 256 << 20;
 
-/// Writes chunks one at a time. The caller fills the payload, then finishes the chunk.
+/// Writes chunks one at a time. The caller appends to the payload, then finishes the chunk.
 pub(super) struct ChunkWriter<W> {
     out: W,
     number: u32,
@@ -34,7 +34,7 @@ impl<W: Write> ChunkWriter<W> {
         ChunkWriter { out, number: 0, chunk: vec![0; HEADER_SIZE] }
     }
 
-    /// The payload of the next chunk; the caller appends to it.
+    /// The payload of the next chunk, to which the caller appends.
     pub(super) fn payload(&mut self) -> &mut Vec<u8> {
         &mut self.chunk
     }
@@ -43,7 +43,7 @@ impl<W: Write> ChunkWriter<W> {
         self.chunk.len() - HEADER_SIZE
     }
 
-    /// Writes the chunk and begins the next one. Returns the number of bytes written.
+    /// Writes the chunk and begins the next chunk. Returns the number of bytes written.
     pub(super) fn finish_chunk(&mut self, kind: u8) -> io::Result<u64> {
         assert!(self.payload_len() <= PAYLOAD_BYTES_MAX, "a chunk is no larger than its reader accepts");
         let length = u32::try_from(self.payload_len()).expect("a payload is at most PAYLOAD_BYTES_MAX");
@@ -65,7 +65,7 @@ impl<W: Write> ChunkWriter<W> {
     }
 }
 
-/// Reads chunks, and no byte after the last requested one.
+/// Reads chunks. Reads no byte after the last requested chunk.
 pub(super) struct ChunkReader<R> {
     input: R,
     number: u32,
@@ -85,12 +85,12 @@ impl<R: Read> ChunkReader<R> {
         ChunkReader { input, number: 0, payload: Vec::new() }
     }
 
-    /// Number of the chunk that was read last; 0 before the first.
+    /// Number of the chunk that was read last; 0 before the first chunk.
     pub(super) fn number(&self) -> u32 {
         self.number.saturating_sub(1)
     }
 
-    /// Reads one chunk and checks it. Returns its kind and payload.
+    /// Reads and checks one chunk. Returns the kind and the payload of the chunk.
     pub(super) fn next_chunk(&mut self) -> Result<(u8, &[u8]), ChunkError> {
         let chunk = self.number;
         let mut header = [0; HEADER_SIZE];

@@ -37,7 +37,7 @@ use crate::keyspace::Keyspace;
 use crate::revision::{FullRevision, Revision};
 use crate::view::View;
 
-/// The first bytes of every image. The first of them is not ASCII, so that no text file begins like an image.
+/// The first bytes of every image. The very first byte is not ASCII, so that no text file begins like an image.
 const MAGIC: [u8; 8] = *b"\x89RFTKV\r\n";
 const FORMAT_VERSION: u16 = 1;
 
@@ -53,7 +53,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 const _: () = assert!(CHUNK_BYTES < PAYLOAD_BYTES_MAX, "a chunk is closed long before it is too large");
 
-/// Facts about an image, collected while it was written or read.
+/// Facts about an image, collected while the image was written or read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ImageSummary {
     /// Index of the newest log entry in the image.
@@ -72,13 +72,13 @@ pub struct ImageSummary {
     pub image_bytes: u64,
 }
 
-/// Why an image was not written. The bytes that were written are not an image.
+/// Why an image was not written completely. The bytes that were written are not an image.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     /// The writer failed.
     #[error("the image could not be written")]
     Io(#[from] io::Error),
-    /// A version does not fit into a chunk. The service's limit on requests should have refused it.
+    /// A version does not fit into a chunk. The limit on the size of requests should have prevented such a version.
     #[error("the version of {bytes} bytes at revision {revision} does not fit into an image")]
     VersionTooLarge {
         /// Size of the version.
@@ -114,7 +114,7 @@ pub enum ReadError {
         /// The contradiction that was found.
         what: &'static str,
     },
-    /// Every chunk is intact, but the content is not the one that was hashed when the image was written.
+    /// Every chunk is intact, but the hash of the content differs from the hash that was written with the image.
     #[error("the image's content has hash {found:08x} and claims {claimed:08x}: use another copy")]
     WrongHash {
         /// Hash in the image.
@@ -134,9 +134,9 @@ impl From<ChunkError> for ReadError {
     }
 }
 
-/// Writes the content of a view. Views of equal content make equal bytes, however many of the compacted versions their members
-/// have removed. `applied_index` is the index of the newest log entry in the view. The writer gets chunks of about 256 KiB and
-/// is flushed at the end.
+/// Writes the content of a view. Equal content makes equal bytes, no matter how many compacted versions a member has removed.
+/// `applied_index` is the index of the newest log entry in the view. `out` receives chunks of about 256 KiB, and is flushed at
+/// the end.
 ///
 /// # Errors
 /// Returns [`WriteError`] if the writer fails or a version does not fit into a chunk. The bytes so far are not an image.
@@ -214,13 +214,13 @@ fn put_header(out: &mut Vec<u8>, space: &Keyspace, applied_index: u64) {
     }
 }
 
-/// Checks the two revisions in a header, on write and on read.
+/// Returns whether the revision and the compaction mark are valid. Both the writer and the reader check them.
 fn are_revisions_sound(space: &Keyspace) -> bool {
     (Revision::FIRST..=Revision::MAX).contains(&space.revision)
         && (Revision::NEVER..=space.revision).contains(&space.compacted)
 }
 
-/// Whether a reader would accept the version.
+/// Returns whether a reader of the image would accept the version.
 fn is_sound(version: &KeyValue) -> bool {
     check_version(&version.fields(), version.revision(), flags_of(version)).is_ok()
 }
@@ -242,16 +242,17 @@ fn put_version(out: &mut Vec<u8>, version: &KeyValue) {
 /// A store that was loaded from an image.
 #[derive(Debug)]
 pub struct LoadedImage {
-    /// The store; the next log entry to apply is the one after `summary.applied_index`.
+    /// The store. The next log entry to apply has the index after `summary.applied_index`.
     pub store: Store,
     /// Verified facts about the image.
     pub summary: ImageSummary,
 }
 
-/// Reads and checks an image, and reads no byte after its end. The reader should be buffered, because some reads are small.
+/// Reads and checks an image, and reads no byte after the end of the image. `input` should be buffered, because some reads are
+/// small.
 ///
 /// # Errors
-/// Returns [`ReadError`] if the reader fails or the bytes are not exactly those of an image. No store was made.
+/// Returns [`ReadError`] if the reader fails or the bytes are not a valid image. No store was made.
 pub fn read(input: &mut impl Read) -> Result<LoadedImage, ReadError> {
     let mut magic = [0; MAGIC.len()];
     input.read_exact(&mut magic).map_err(|error| match error.kind() {
@@ -292,7 +293,7 @@ enum Wrong {
     Content(&'static str),
 }
 
-/// A store while it is filled from an image.
+/// A store that is being filled from an image.
 struct Loading {
     space: Keyspace,
     applied_index: u64,
@@ -404,7 +405,7 @@ fn check_version(fields: &Fields<'_>, revision: FullRevision, flags: u8) -> Resu
     if sound && !fields.key.is_empty() { Ok(()) } else { Err(Wrong::Content("a version contradicts itself")) }
 }
 
-/// The unread rest of a payload.
+/// The part of a payload that is not read yet.
 struct Payload<'a>(&'a [u8]);
 
 impl<'a> Payload<'a> {

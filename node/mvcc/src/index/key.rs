@@ -4,7 +4,7 @@
 use crate::revision::Revision;
 use crate::sequence::Place;
 
-/// The facts of a key that need none of its versions: enough for counts, keys-only reads and most comparisons.
+/// Facts about a key that the index holds, so that counts, keys-only reads and most comparisons need none of the key's versions.
 ///
 /// An example, with `k` put at 2, put at 4, deleted at 6, put at 9:
 ///
@@ -16,16 +16,16 @@ use crate::sequence::Place;
 /// 9             9         9        1         a new generation
 /// ```
 ///
-/// The older versions are found through the links of the newest.
+/// The links of the newest version lead to the older versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KeyEntry {
-    /// Place of the newest version in the history; the version may be a tombstone.
+    /// Place of the newest version in the history. The version may be a tombstone.
     pub(crate) place: Place,
-    /// Revision that made the newest version.
+    /// Revision of the change that made the newest version.
     pub(crate) modified: Revision,
-    /// Revision that began the generation; 0 if the newest version is a tombstone.
+    /// Revision at which the present generation began; 0 if the newest version is a tombstone.
     pub(crate) created: Revision,
-    /// Number of puts in the generation; 0 if the newest version is a tombstone.
+    /// Number of puts in the present generation; 0 if the newest version is a tombstone.
     pub(crate) version: i64,
 }
 
@@ -42,7 +42,7 @@ impl KeyEntry {
 pub(crate) struct Subtree {
     /// Number of live keys.
     pub(crate) live: u64,
-    /// End of the history right after the newest change among the keys.
+    /// Place after the newest version of the keys.
     pub(crate) end: Place,
 }
 
@@ -65,9 +65,9 @@ impl Subtree {
 pub(crate) enum Interval<'a> {
     /// One key.
     Key(&'a [u8]),
-    /// The key and all after it: `range_end` is `"\0"`.
+    /// The key and all keys after it. `range_end` is `"\0"`.
     From(&'a [u8]),
-    /// The keys at or after the first and before the second. Empty if the second is not above the first.
+    /// The keys at or after the first bound and before the second bound. Empty if the second bound is not above the first bound.
     Between(&'a [u8], &'a [u8]),
 }
 
@@ -80,7 +80,7 @@ impl<'a> Interval<'a> {
         }
     }
 
-    /// The start, and the end if there is one; the end is at or above the start. For a single key both are the key itself,
+    /// The start of the interval, and its end if it has one. The end is at or above the start. For a single key both are the key,
     /// which is an empty interval, so callers look up a single key instead.
     pub(crate) fn bounds(self) -> (&'a [u8], Option<&'a [u8]>) {
         match self {

@@ -1,4 +1,4 @@
-//! Owns the nodes of the index's tree: how they grow, split, merge and are counted. Does not own the root or the order in
+//! Owns the nodes of the index's tree, and how nodes grow, split, merge and are counted. Does not own the root or the order in
 //! which callers visit entries (`tree`, `scan`).
 
 use std::sync::Arc;
@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::key::{KeyEntry, Subtree};
 use super::page::KeyPage;
 
-/// The most entries of a leaf, and the most children of a branch. Measured with `examples/cost.rs`: with larger nodes a write
-/// copies more, with smaller ones the tree is deeper. Unit tests use tiny nodes, so that few keys make a deep tree.
+/// Maximum number of entries of a leaf, and of children of a branch. The numbers were chosen by measurement with
+/// `examples/cost.rs`: with larger nodes a write copies more bytes, with smaller nodes the tree is deeper. Unit tests use tiny
+/// nodes, so that few keys make a deep tree.
 const LEAF_MAX: usize = if cfg!(test) { 4 } else { 32 };
 const BRANCH_MAX: usize = if cfg!(test) { 4 } else { 16 };
 /// Number of items by which the capacity of a node grows. Doubling would leave most nodes half empty.
@@ -16,12 +17,13 @@ const CAPACITY_STEP: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     Leaf(Row<KeyEntry>),
-    /// The key of each child separates it from the child before: all keys of the child are at or above it, all keys before
-    /// are below it. The first child's key is not used, because everything below the second child's key is in the first.
+    /// Children and their separator keys. All keys in a child are at or above the child's separator, and all keys in the children
+    /// before are below the separator. The first child's separator is not used, because all keys below the second child's
+    /// separator are in the first child.
     Branch(Row<Child>),
 }
 
-/// Keys in ascending order with one item for each.
+/// Keys in ascending order, with one item for each key.
 #[derive(Debug)]
 pub(super) struct Row<T> {
     pub(super) keys: KeyPage,
@@ -30,13 +32,13 @@ pub(super) struct Row<T> {
 
 #[derive(Clone, Debug)]
 pub(super) struct Child {
-    /// Equals `node.summary()`.
+    /// Always equals `node.summary()`.
     pub(super) summary: Subtree,
     pub(super) node: Arc<Node>,
 }
 
 impl<T: Clone> Clone for Row<T> {
-    /// Reserves space for a few more items, because a node is mostly copied in order to grow.
+    /// Reserves space for a few more items, because a node is usually copied in order to grow.
     fn clone(&self) -> Self {
         let mut items = Vec::with_capacity(self.items.len().next_multiple_of(CAPACITY_STEP));
         items.extend_from_slice(&self.items);
@@ -50,7 +52,7 @@ impl<T> Row<T> {
     }
 
     fn insert(&mut self, at: usize, key: &[u8], item: T) {
-        // The first key of a branch is not used, so only later ones are in order.
+        // The first key of a branch is not used, so only the later keys must be in order.
         debug_assert!(at < 2 || self.keys.get(at - 1) < key, "keys of a node ascend");
         debug_assert!(at == 0 || at == self.keys.len() || key < self.keys.get(at), "keys of a node ascend");
         self.keys.insert(at, key);
@@ -67,8 +69,8 @@ impl<T> Row<T> {
         self.items.remove(at)
     }
 
-    /// Position at which to split after an insertion, if the node has become too large. A node that grew at its end keeps all
-    /// but the new item, because more insertions are likely to follow there.
+    /// Position at which to split the node after an insertion; `None` if the node is not too large. If the node grew at its end,
+    /// all items except the new one stay in the node, because further insertions at the end are likely.
     fn split_point(&self, max: usize, inserted: usize) -> Option<usize> {
         let len = self.items.len();
         let too_large = len > max || (len > 1 && self.keys.are_bulky());
@@ -102,7 +104,7 @@ impl Node {
         Node::Leaf(Row::empty())
     }
 
-    /// A root over two nodes.
+    /// Creates a root with two children.
     pub(super) fn above(left: Arc<Node>, right: Arc<Node>) -> Self {
         let mut row = Row { keys: KeyPage::default(), items: Vec::with_capacity(CAPACITY_STEP) };
         row.insert(0, b"", Child::of(left));
@@ -134,8 +136,7 @@ impl Node {
         self.keys().len()
     }
 
-    /// Sets the entry of a key to the result of `update`. Returns the entry that was there, and a new right neighbour if the
-    /// node had to be split.
+    /// Sets the entry of a key to the result of `update`. Returns the old entry, and a new right neighbour if the node was split.
     pub(super) fn upsert(
         node: &mut Arc<Node>,
         key: &[u8],
@@ -258,7 +259,7 @@ impl Row<Child> {
         }
     }
 
-    /// Merges a child that has become small with a neighbour, if the result leaves space to grow.
+    /// Merges a child that has become small with a neighbour, if the merged node has space to grow.
     fn merge_around(&mut self, at: usize) {
         let node = &self.items[at].node;
         let merged_max = match **node {

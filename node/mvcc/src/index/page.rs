@@ -1,9 +1,9 @@
-//! Owns the keys of a node, packed into one shared page. Does not own their meaning.
+//! Owns the keys of a node, packed into one shared page. Does not own the meaning of a key.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// Keys in ascending order, packed into one allocation that copies of a node share. Every change makes a new page.
+/// Keys in ascending order, packed into one allocation, which copies of a node share. Every change makes a new page.
 ///
 /// ```text
 /// page := for each key the offset of its end, u32 LE, from the start of the first key; then all keys, concatenated
@@ -15,7 +15,7 @@ pub(super) struct KeyPage {
 }
 
 const END_BYTES: usize = 4;
-/// A page larger than this is split, unless it holds one key.
+/// Number of bytes above which a page is split, unless the page holds only one key.
 const BULKY_BYTES: usize = 16 << 10;
 
 impl Default for KeyPage {
@@ -31,7 +31,7 @@ impl fmt::Debug for KeyPage {
 }
 
 impl KeyPage {
-    /// Offset at which the keys before `at` end, from the start of the first key.
+    /// Offset at which the key before `at` ends, relative to the start of the first key.
     fn end_before(&self, at: usize) -> usize {
         if at == 0 {
             return 0;
@@ -46,8 +46,8 @@ impl KeyPage {
         &self.page[start + self.end_before(from)..start + self.end_before(to)]
     }
 
-    /// A page of the first `left.1` keys of one page, then `middle` if there is one, then the keys of another page from
-    /// `right.1` on.
+    /// Builds a page from the first `left.1` keys of the page `left.0`, then the key `middle` if it is given, then the
+    /// keys of the page `right.0` that start at position `right.1`.
     fn build(left: (&KeyPage, usize), middle: Option<&[u8]>, right: (&KeyPage, usize)) -> KeyPage {
         let (left_page, left_count) = left;
         let (right_page, right_from) = right;
@@ -94,12 +94,12 @@ impl KeyPage {
         self.content(at, at + 1)
     }
 
-    /// `Ok` with the key's position, or `Err` with the position at which it would be inserted.
+    /// Returns `Ok` with the key's position, or `Err` with the position at which the key would be inserted.
     pub(super) fn search(&self, key: &[u8]) -> Result<usize, usize> {
         self.search_from(0, key)
     }
 
-    /// The same, among the keys from `first` on.
+    /// Like [`Self::search`], but searches only the keys at and after position `first`.
     pub(super) fn search_from(&self, first: usize, key: &[u8]) -> Result<usize, usize> {
         let (mut low, mut high) = (first, self.count);
         while low < high {
@@ -131,19 +131,19 @@ impl KeyPage {
         *self = KeyPage::build((self, self.count), None, (right, 0));
     }
 
-    /// Appends the keys of a page, with another key in the place of its first.
+    /// Appends the keys of the page `right`, but replaces its first key by `first`.
     pub(super) fn append_bounded(&mut self, right: &Self, first: &[u8]) {
         *self = KeyPage::build((self, self.count), Some(first), (right, 1));
     }
 
-    /// Number of keys below the given one.
+    /// Number of keys below the given key.
     pub(super) fn position(&self, key: &[u8]) -> usize {
         match self.search(key) {
             Ok(at) | Err(at) => at,
         }
     }
 
-    /// Whether the keys are so large that a node should hold fewer of them.
+    /// Returns whether the keys are so large that a node should hold fewer keys.
     pub(super) fn are_bulky(&self) -> bool {
         self.page.len() > BULKY_BYTES
     }

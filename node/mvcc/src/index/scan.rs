@@ -1,14 +1,14 @@
-//! Owns the walk through the nodes in key order. Does not own the nodes (`node`).
+//! Owns the traversal of the nodes in key order. Does not own the nodes (`node`).
 
 use super::key::KeyEntry;
 use super::node::{Child, Node, Row};
 
 /// Entries of the tree, in order.
 pub(crate) struct Scan<'a> {
-    /// For each branch above the leaf, from the root down: the children that are not entered yet.
+    /// For each branch above the leaf, starting at the root: the children that the scan has not entered yet.
     above: Vec<std::slice::Iter<'a, Child>>,
     leaf: Option<&'a Row<KeyEntry>>,
-    /// Position of the next entry in the leaf, and of the first one past the interval.
+    /// Position in the leaf of the next entry, and position of the first entry after the interval.
     at: usize,
     end: usize,
     to: Option<&'a [u8]>,
@@ -21,7 +21,7 @@ impl<'a> Scan<'a> {
         scan
     }
 
-    /// Descends to the leaf that has or would have `from`; to the first leaf if `from` is `None`.
+    /// Descends to the leaf that contains or would contain `from`. If `from` is `None`, descends to the first leaf.
     fn descend(&mut self, mut node: &'a Node, from: Option<&[u8]>) {
         loop {
             match node {
@@ -43,7 +43,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Moves to the next leaf. Returns `None` if the interval ended in this one or there is no other.
+    /// Moves to the next leaf. Returns `None` if the interval ends in the present leaf, or if the present leaf is the
+    /// last leaf.
     fn next_leaf(&mut self) -> Option<()> {
         let leaf = self.leaf.take()?;
         if self.end < leaf.items.len() {

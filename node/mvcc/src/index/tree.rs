@@ -1,11 +1,11 @@
 //! Owns the persistent ordered tree of the index: a B+ tree whose nodes the writer and the views share. The writer copies a
-//! shared node before it changes it. Does not own the nodes (`node`), nor the questions of requests (`index`).
+//! shared node before changing it. Does not own the nodes (`node`) or the lookups that requests need (`index`).
 //!
-//! A clone is one reference. A change copies the nodes from the root to one leaf, once per clone: the next change of the
-//! same leaf finds them unshared. Each branch keeps a summary of each child, so that whole subtrees can be counted or
-//! skipped without being entered.
+//! A clone copies one reference. The first change of a leaf after a clone copies the nodes from the root to the leaf; later
+//! changes of the same leaf copy nothing, because the nodes are not shared any more. Each branch keeps a summary of each child,
+//! so that a whole subtree can be counted or skipped without visiting its nodes.
 //!
-//! Leaves hold plain values, so that copying one touches no reference count except that of its page of keys.
+//! Leaves hold plain values, so that copying a leaf changes no reference count except the count of its page of keys.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::key::{KeyEntry, Subtree};
 use super::node::Node;
 use super::scan::Scan;
 
-/// Keys in order, with an entry for each. Cloning it is cheap, and the clone never changes.
+/// Keys in order, with an entry for each key. Cloning the tree is cheap, and the clone never changes.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     root: Arc<Node>,
@@ -36,7 +36,7 @@ impl Tree {
         }
     }
 
-    /// Sets the entry of a key to the result of `update`, which gets the present entry. Returns the entry that was there.
+    /// Sets the entry of a key to the result of `update`, which receives the old entry. Returns the old entry.
     pub(crate) fn upsert(
         &mut self,
         key: &[u8],
@@ -51,7 +51,7 @@ impl Tree {
     }
 
     pub(crate) fn remove(&mut self, key: &[u8]) -> Option<KeyEntry> {
-        // Looked up first, so that no node is copied if there is nothing to remove.
+        // The key is looked up first, so that no node is copied if there is nothing to remove.
         self.get(key)?;
         let removed = Node::remove(&mut self.root, key);
         while let Node::Branch(branch) = &*self.root {
@@ -65,14 +65,14 @@ impl Tree {
         removed
     }
 
-    /// The entries at or after `from` and before `to`, or to the last if `to` is `None`, in order.
+    /// The entries at or after `from` and before `to`, in order. If `to` is `None`, the entries continue to the last key.
     pub(crate) fn scan<'a>(&'a self, from: &[u8], to: Option<&'a [u8]>) -> Scan<'a> {
         debug_assert!(to.is_none_or(|to| from <= to), "an interval ends where it begins or later");
         Scan::new(&self.root, from, to)
     }
 
-    /// Visits the same entries as `scan`, in the same order, but skips each whole subtree for whose summary `whole` returns
-    /// true.
+    /// Visits the same entries as `scan`, in the same order, but skips a subtree if `whole` returns true for the subtree's
+    /// summary.
     pub(crate) fn visit(
         &self,
         from: &[u8],
