@@ -18,7 +18,7 @@ const FRAME_HEADER_BYTES: usize = 5;
 
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Encoded messages, each with its frame header. An error ends the stream; its status is sent.
+/// Encoded messages, each with its frame header. An error ends the stream, and the status of the error is sent.
 pub(super) type Messages = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
 /// Body of every answer on the client port.

@@ -121,7 +121,7 @@ fn is_blank_voter(seat: &Seat<'_>) -> bool {
 /// Names and IDs of the first voters, once each of them has reported its ID.
 ///
 /// # Errors
-/// Returns what the operator waits for if a member has not reported its ID, or if two members report the same ID. No
+/// Returns the cause of the wait if a member has not reported its ID, or if two members report the same ID. No
 /// identity is created.
 fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
     let mut voters = Vec::new();
@@ -132,7 +132,7 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
             None => silent.push(*seat),
         }
     }
-    // Prefer a cause that keeps a member from starting, because it says more than that members start.
+    // Prefer a cause that keeps a member from starting, because it explains more than a report that members start.
     let mut causes = silent.iter().filter_map(|seat| Some((seat, troubles::of(seat)?)));
     let is_known = |note: &Note| !matches!(note.reason, Reason::MembersNotReady | Reason::MemberUnreachable);
     if let Some((seat, note)) = causes.find(|(_, note)| is_known(note)) {

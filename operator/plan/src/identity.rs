@@ -118,7 +118,7 @@ impl ClusterIdentity {
     /// Reads an identity.
     ///
     /// # Errors
-    /// Returns the first field if it is missing or malformed. No part of the identity is used.
+    /// Returns an error that names the first missing or malformed field. No part of the identity is used.
     pub fn from_secret(secret: &Secret) -> Result<Self, IdentityError> {
         let empty = BTreeMap::new();
         let data = secret.data.as_ref().unwrap_or(&empty);

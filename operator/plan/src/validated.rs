@@ -65,7 +65,8 @@ impl<'a> ValidatedCluster<'a> {
     /// Checks the spec of the observed cluster and resolves its defaults.
     ///
     /// # Errors
-    /// Returns the first field that contradicts another or is out of range. Nothing is done for the cluster.
+    /// Returns an error that names the first field that contradicts another field or is out of range. Nothing is done
+    /// for the cluster.
     pub fn parse(observed: &'a Observed) -> Result<Self, InvalidSpec> {
         let cluster = &observed.cluster;
         let spec = &cluster.spec;

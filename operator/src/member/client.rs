@@ -263,7 +263,7 @@ async fn within<T>(
     }
 }
 
-/// The status with its innermost cause, which says most: "connection refused" instead of "transport error".
+/// The status with its innermost cause, which is the most specific: "connection refused" instead of "transport error".
 fn explain(status: &tonic::Status) -> String {
     let mut source = std::error::Error::source(status);
     let mut innermost = None;

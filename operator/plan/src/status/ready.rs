@@ -16,7 +16,7 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     if let Some(note) = &decision.outage {
         return unready(note.clone());
     }
-    // Prefer a cause that keeps members from starting, because it says more than that members start.
+    // Prefer a cause that keeps members from starting, because it explains more than a report that members start.
     if let Some(activity) = &decision.activity {
         let note = match &decision.blocked {
             Some(blocked) if is_obstacle(blocked.reason) => blocked.clone(),
