@@ -29,7 +29,7 @@ pub struct RunArgs {
     /// identity takes precedence.
     #[arg(long, env = "RAFT_NODE_ADVERTISE_PEER_URL", default_value = "")]
     pub advertise_peer_url: String,
-    /// URL at which clients reach this member; the URL in the cluster identity takes precedence.
+    /// URL at which clients reach this member; a URL in the cluster identity takes precedence.
     #[arg(long, env = "RAFT_NODE_ADVERTISE_CLIENT_URL", default_value = "")]
     pub advertise_client_url: String,
     /// Interval between a leader's heartbeats.
@@ -39,7 +39,7 @@ pub struct RunArgs {
     /// this value.
     #[arg(long, env = "RAFT_NODE_ELECTION_TIMEOUT", default_value = "1s", value_parser = duration)]
     pub election_timeout: Duration,
-    /// Time for which one confirmed heartbeat round proves leadership. Only used for reads from the lease.
+    /// Time for which one confirmed heartbeat round proves leadership, for reads that use the lease.
     #[arg(long, env = "RAFT_NODE_LEADER_LEASE", default_value = "500ms", value_parser = duration)]
     pub leader_lease: Duration,
     /// Upper limit of the drift between two members' clocks during one lease.

@@ -47,7 +47,8 @@ pub struct LocalArgs {
     /// started again.
     #[arg(long, default_value = "raft-local")]
     pub dir: PathBuf,
-    /// Client port of the first member; each further member has the next one. Peer ports are 10 higher, HTTP ports 20.
+    /// Client port of the first member. Each further member uses the next port. Peer ports are higher by 10, and HTTP
+    /// ports by 20.
     #[arg(long, default_value_t = 23_790, value_parser = clap::value_parser!(u16).range(1..=65_500))]
     pub client_port: u16,
     /// Flags of `raft-node run` for every member.
@@ -65,7 +66,7 @@ pub enum LocalError {
     Port {
         /// The port.
         port: u16,
-        /// The member, and what it serves on the port.
+        /// Name of the member, and the service on the port.
         what: String,
         /// Error of the operating system.
         source: io::Error,
@@ -99,13 +100,13 @@ pub enum LocalError {
     Foreign {
         /// Number of the member, from 1.
         number: u16,
-        /// What contradicts this cluster.
+        /// How the member differs from a member of this cluster.
         reason: String,
     },
     /// The cluster did not become ready in time.
     #[error("{what} within {within:?}; see the logs in {}", dir.display())]
     TimedOut {
-        /// What did not happen.
+        /// The event that did not happen in time.
         what: String,
         /// The time limit.
         within: Duration,

@@ -178,7 +178,7 @@ impl Metrics {
             .sum()
     }
 
-    /// Counts a snapshot that another member has received.
+    /// Counts a snapshot that this member sent and another member received.
     pub fn snapshot_sent(&self) {
         self.0.snapshots_sent.inc();
     }

@@ -97,7 +97,7 @@ async fn look_up(
 /// the backup either does not exist or is complete.
 ///
 /// # Errors
-/// Returns why the backup was not written. No manifest names the bytes that were sent.
+/// Returns why the backup was not written. Bytes may have been sent, but no manifest names them.
 pub async fn backup(access: &Access, backup: Backup, progress: &Progress) -> Result<FinishedBackup, ArchiveError> {
     let Backup { name, cluster, member, view, applied } = backup;
     let folder = Folder::new(&access.store.prefix, cluster)?;

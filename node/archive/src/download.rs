@@ -54,7 +54,7 @@ pub(super) async fn fetch_image(
 ) -> Result<(), ArchiveError> {
     progress.begin(manifest.size_bytes);
     let ranges = ranges(manifest.size_bytes, manifest.chunk_bytes).zip(manifest.chunk_crc32c.clone());
-    // Owned arguments, because with borrowed ones the compiler cannot prove that the future is `Send`.
+    // The arguments are owned, because with borrowed arguments the compiler cannot prove that the future is `Send`.
     let fetches = ranges.map(|(range, crc): (Range<u64>, String)| fetch_chunk(access, store, key, range, crc));
     let mut chunks = futures::stream::iter(fetches).buffered(CHUNKS_IN_FLIGHT);
     let mut sha256 = Sha256::new();

@@ -1,5 +1,5 @@
-//! Owns the authentication of admin calls: the caller must send the cluster's token. Does not own the token: a member stores only
-//! its SHA-256.
+//! Owns the authentication of admin calls: the caller must send the cluster's token. Does not own the token: a member
+//! stores only the token's SHA-256.
 
 use sha2::{Digest, Sha256};
 use tonic::Status;

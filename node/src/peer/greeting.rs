@@ -11,7 +11,7 @@ use crate::peer::Peers;
 /// Returns the ID of the member that opened a connection.
 ///
 /// # Errors
-/// Returns why the connection is refused. A refusal is logged here.
+/// Returns why the connection is refused. This function logs the refusal.
 pub(super) fn check(peers: &Peers, greeting: &Greeting) -> Result<MemberId, Status> {
     let refuse = |reason: String| {
         tracing::warn!(%reason, "a peer was refused");

@@ -117,7 +117,7 @@ enum SendError {
     /// A step made no progress within [`STALL_TIMEOUT`].
     #[error("{what} for {STALL_TIMEOUT:?}")]
     Stalled {
-        /// What did not happen.
+        /// The event that did not happen in time.
         what: &'static str,
     },
     /// The receiver closed the stream of chunks.

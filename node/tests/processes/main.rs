@@ -1,5 +1,5 @@
-//! Tests of members as processes on loopback addresses, with their own disks, through the interfaces of clients and of the
-//! operator. Does not use anything internal to a member.
+//! Tests of members that run as processes on loopback addresses with their own disks. The tests only use the interfaces
+//! for clients and for the operator, and no internal interface of a member.
 
 mod cluster;
 mod until;

@@ -35,7 +35,7 @@ pub trait Run {
     /// Does the same as [`Run::text`], with `input` on the standard input.
     ///
     /// # Errors
-    /// Same as [`Run::text`].
+    /// Returns the errors of [`Run::text`].
     fn text_from(&mut self, input: &[u8]) -> Result<String>;
 }
 

@@ -83,7 +83,7 @@ impl Subject {
         Subject::ready(start(&mut command, folder)?, client)
     }
 
-    /// Starts a member of this project and bootstraps it as a cluster of one.
+    /// Starts a member of this project and bootstraps it as the only member of a cluster.
     pub(crate) fn member() -> Result<Subject> {
         let folder = fresh_folder("member")?;
         let address = own_address();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// The exact list of direct dependencies of each crate that has one.
+/// Direct dependencies of crates. Each of these crates must have exactly the listed ones.
 const EXACT: &[(&str, &[&str])] = &[
     ("raft", &["bytes", "thiserror"]),
     ("mvcc", &["bytes", "crc32c", "thiserror"]),

@@ -87,7 +87,7 @@ fn token(rest: &str, before: Option<u8>) -> (Part, usize) {
     if let Some(after) = rest.strip_prefix('\'') {
         let mut characters = after.chars();
         let first = characters.next();
-        // If the condition is false, the quote begins a lifetime.
+        // This is a character literal. Any other quote begins a lifetime.
         if first == Some('\\') || characters.next() == Some('\'') {
             return (Part::Literal, quoted(rest, '\''));
         }
