@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use dev_cluster::{PATIENCE, Program, own_address, programs, until};
 
-/// The only bucket.
+/// Name of the server's only bucket.
 pub(crate) const BUCKET: &str = "backups";
 const PORT: u16 = 7070;
 

@@ -1,4 +1,5 @@
-//! Tests of etcd's Cluster service, and of a changing cluster: what a learner serves, and its promotion.
+//! Tests of etcd's Cluster service and of membership changes: which requests a learner serves, and the promotion of a
+//! learner.
 
 use proto::admin as wire;
 use proto::etcdserverpb as pb;

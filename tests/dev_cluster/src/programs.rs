@@ -140,7 +140,7 @@ impl Built {
         self.folder.join(program.name())
     }
 
-    /// Creates links to the programs that are built in `folder`, so that `folder` can be put on a PATH.
+    /// Creates links in `folder` to the programs that are built, so that `folder` can be put on a PATH.
     ///
     /// # Errors
     /// Returns an error if the folder cannot be written. Some links may have been created.

@@ -73,7 +73,7 @@ pub struct Phase {
     pub last_error: Option<String>,
 }
 
-/// Result of a comparison with a store that holds every acknowledged write exactly once.
+/// Result of a successful comparison: the store holds every acknowledged write exactly once.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     /// Number of acknowledged writes.

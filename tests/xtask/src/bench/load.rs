@@ -15,7 +15,7 @@ pub(super) struct Load {
     pub(super) name: &'static str,
     to: To,
     arguments: &'static [&'static str],
-    /// Divisor of the requests of a round.
+    /// Fraction of a round's requests that this load sends.
     share: f64,
 }
 
