@@ -11,7 +11,7 @@ const VALUE_BYTES: usize = 256;
 const PAGE: i64 = 500;
 
 fn key(number: u64) -> Bytes {
-    // 32 bytes. The number is scattered, so that keys are not written in key order.
+    // A key has 32 bytes. Its number is scattered, so that keys are not written in key order.
     let scattered = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     format!("/registry/{scattered:020}/x").into()
 }
@@ -21,13 +21,14 @@ fn put(number: u64) -> Command {
     Command::Put(Put { key: key(number), value: Bytes::from_static(&VALUE), ..Put::default() })
 }
 
-/// Processor time of this thread, in nanoseconds. The kernel updates it in ticks, so short work cannot be measured.
+/// Processor time of this thread, in nanoseconds. The kernel updates the time in ticks, so short work cannot be measured.
 fn cpu_ns() -> f64 {
     let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has this file");
     stat.split_whitespace().next().and_then(|ns| ns.parse().ok()).expect("the first field is a number")
 }
 
-/// Applies puts in batches, with a new view after each batch, as the apply thread does. Returns nanoseconds for each put.
+/// Applies puts in batches, and takes a new view after each batch, as the apply thread does. Returns the time for each put, in
+/// nanoseconds.
 fn put_all(store: &mut Store, view: &mut View, commands: &[Command], batch: usize) -> f64 {
     let start = cpu_ns();
     for commands in commands.chunks(batch) {
@@ -39,7 +40,7 @@ fn put_all(store: &mut Store, view: &mut View, commands: &[Command], batch: usiz
     (cpu_ns() - start) / commands.len() as f64
 }
 
-/// Repeats the work until that takes 200 ms. Returns microseconds for one round.
+/// Repeats the work until the repetitions together take 200 ms. Returns the time for one repetition, in microseconds.
 fn average<T>(mut work: impl FnMut() -> T) -> f64 {
     const LONG_NS: f64 = 200e6;
     let mut rounds = 1u32;
@@ -111,7 +112,7 @@ fn compaction(store: &mut Store, view: View) {
     store.apply(0, &Command::Compact(Compact { revision: mark, physical: true })).expect("compaction at the revision");
     let versions = view.version_count();
     let (mut slices, start) = (0, cpu_ns());
-    // Readers always hold a view, and get a new one every ten slices.
+    // The readers always hold a view, and get a new view after every ten slices.
     let mut readers = view;
     while store.removal() == Removal::Pending {
         if slices % 10 == 0 {

@@ -41,9 +41,9 @@ impl View {
     }
 
     /// Memory of the content including the history, in bytes: every marshalled version and every key, each with a constant
-    /// overhead. The size falls when compacted versions are removed. etcd's `dbSize` and `dbSizeInUse` both report this size,
-    /// because the store has no fragmentation. The sum of this size and [`crate::Command::cost_bytes`] is compared with the
-    /// quota.
+    /// overhead. The size falls when compacted versions are removed. The fields `dbSize` and `dbSizeInUse` of etcd's API both
+    /// report this size, because the store has no fragmentation. The sum of this size and [`crate::Command::cost_bytes`] is
+    /// compared with the quota.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.space.size_bytes

@@ -1,4 +1,4 @@
-//! Bytes of commands and batches: decoding returns what was encoded, and no bytes cause a panic.
+//! Encoding of commands and batches: decoding returns the encoded value, and no bytes cause a panic.
 
 #[path = "model/commands.rs"]
 #[allow(dead_code, reason = "the model test uses the rest")]
@@ -13,7 +13,7 @@ fn nested(depth: usize) -> Command {
     Command::Txn(txn)
 }
 
-/// Any command, valid or not.
+/// Generates commands, valid or not.
 fn command() -> impl Strategy<Value = Command> {
     prop_oneof![commands::command(), commands::txn().prop_map(Command::Txn)]
 }
@@ -115,7 +115,7 @@ fn unknown_versions_are_refused_with_their_number() {
     assert_eq!(Batch::decode(Bytes::new()), Err(BatchError::Truncated));
 }
 
-/// Logs on disk hold this encoding, so these bytes must not change.
+/// Logs on disk contain this encoding, so the bytes must not change.
 #[test]
 fn the_encoding_of_a_put_does_not_change() {
     let put = Put { key: "k".into(), value: "v".into(), lease: 3, prev_kv: true, ..Put::default() };

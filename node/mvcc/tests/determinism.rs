@@ -1,5 +1,5 @@
-//! Equal logs make equal stores: the same answers and the same image to the byte, whenever a member removes compacted
-//! versions or restarts from an image.
+//! Equal logs make equal stores: the answers are the same and the images are equal byte for byte, no matter when a
+//! member removes compacted versions or restarts from an image.
 
 #[path = "model/commands.rs"]
 #[allow(dead_code, reason = "the model test uses the rest")]
@@ -21,8 +21,8 @@ fn load(bytes: &[u8]) -> Store {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
 
-    /// One member removes compacted versions at once, one in small slices, one never; one restarts from images, and one
-    /// decodes its log from bytes.
+    /// Five members apply the same log. The first removes compacted versions immediately, the second in small slices,
+    /// and the third never. The fourth restarts from images, and the fifth decodes its log from bytes.
     #[test]
     fn members_with_the_same_log_hold_the_same_bytes(
         log in prop::collection::vec((0..1000u64, commands::command()), 0..60),

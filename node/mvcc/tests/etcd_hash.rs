@@ -1,4 +1,4 @@
-//! HashKV against a real etcd: the hashes that etcd 3.7.3 returned after the same commands.
+//! Compares the hash of the keyspace (HashKV) with the hashes that a real etcd 3.7.3 returned after the same commands.
 
 #[path = "rules/requests.rs"]
 mod requests;
@@ -6,7 +6,7 @@ mod requests;
 use mvcc::{RangeError, Store};
 use requests::{apply, compact, delete, delete_range, op, put, txn};
 
-/// Compares the hash before and after compacted versions are removed.
+/// Asserts the hash both before and after compacted versions are removed.
 fn assert_hash(store: &mut Store, revision: i64, hash: u32) {
     for _ in 0..2 {
         let result = store.view().hash_kv(revision).expect("it can be read");

@@ -1,4 +1,4 @@
-//! Images: their content, the refusal of damaged ones, and bumped revisions.
+//! Images: their content, the refusal of damaged images, and raised revisions.
 
 #[path = "rules/requests.rs"]
 mod requests;
@@ -9,7 +9,7 @@ use mvcc::image::{self, BumpedHistory, ReadError, WriteError};
 use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, CommandError, Range, RangeError, Revision, Store};
 use requests::{all, apply, compact, delete, put, range_of, refused};
 
-/// A store with live and deleted keys, a compaction mark, a time and an alarm.
+/// Returns a store with live and deleted keys, a compaction mark, a time and an alarm.
 fn full_store() -> Store {
     let mut store = Store::new();
     for command in [put("a", "1"), put("b", "2"), put("a", "3"), compact(3), delete("b"), put("c", "")] {
@@ -53,7 +53,7 @@ fn a_loaded_store_has_the_content_that_was_written() {
     assert_eq!(after.range(&Range { revision: 2, ..all() }), Err(RangeError::Compacted));
 }
 
-/// Other versions of this program read and write the same format, so these bytes must not change.
+/// Other versions of this program read and write the same format, so the bytes of the golden image must not change.
 #[test]
 fn the_golden_image_is_still_written_and_read() {
     let golden = include_bytes!("testdata/image_v1.bin");
@@ -95,7 +95,7 @@ fn an_image_with_any_bit_flipped_is_refused() {
     }
 }
 
-/// Cuts an image into its chunks. Each has a header of 13 bytes, with the length of its payload at offset 8.
+/// Splits an image into its chunks. Each chunk has a header of 13 bytes, with the length of the payload at offset 8.
 fn chunks(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut chunks = Vec::new();
     while !bytes.is_empty() {
@@ -188,7 +188,8 @@ fn a_broken_reader_or_writer_is_reported() {
     assert!(matches!(error, ReadError::Io(_)));
 }
 
-/// A restore raises the revision and compacts all that is below, so that clients with cached content list again.
+/// A restore raises the revision and compacts everything below the new revision, so that clients with cached content
+/// must list the keys again.
 #[test]
 fn a_bumped_store_continues_above_and_has_compacted_everything_below() {
     let mut store = Store::new();

@@ -1,4 +1,5 @@
-//! Deep trees: tens of thousands of keys and versions against an ordered map, and old views that must not change.
+//! Deep trees: compares a store of tens of thousands of keys and versions with an ordered map, and checks that old
+//! views do not change.
 
 #[path = "rules/requests.rs"]
 mod requests;
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use mvcc::{Range, Store, View};
 use requests::{all, apply, compact, delete, delete_range, put, range_of};
 
-/// Pseudo-random numbers, the same in each run.
+/// Generator of pseudo-random numbers, which are the same in each run.
 struct Dice(u64);
 
 impl Dice {

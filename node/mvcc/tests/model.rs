@@ -1,4 +1,5 @@
-//! The store against a naive model, request by request: answers, errors, history, compaction, hashes, old views.
+//! Compares the store with a naive model after each request: answers, errors, history, compaction, hashes and old
+//! views.
 
 #[path = "model/commands.rs"]
 mod commands;
@@ -15,12 +16,12 @@ enum Step {
     Apply(Command),
     Read(Range),
     ReadTxn(Txn),
-    /// Removes compacted versions, at most this many in one slice.
+    /// Removes compacted versions in one slice. The number is the maximum number of versions that the slice visits.
     CompactSlice(usize),
     Hash(i64),
-    /// Keeps a view, which is compared again at the end.
+    /// Keeps a view. The view is compared with the model again at the end.
     KeepView,
-    /// Writes an image and continues with a store that is loaded from it.
+    /// Writes an image, and continues with a store that is loaded from the image.
     Reload,
 }
 
@@ -45,7 +46,7 @@ fn assert_same_reads(view: &View, model: &Model, range: &Range) {
     assert_eq!(real, model.range(range, model.revision), "{range:?}");
 }
 
-/// Compares the whole content at every revision that can be read.
+/// Compares the whole content of view and model at every readable revision.
 fn assert_same_history(view: &View, model: &Model) {
     for revision in model.compacted.max(1)..=model.revision {
         assert_same_reads(view, model, &Range { revision, ..everything() });
@@ -98,7 +99,7 @@ fn run(steps: Vec<Step>) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(2_000) })]
 
-    /// `node/mvcc/docs/etcd_rules.md`, all sections: every answer equals the model's.
+    /// All sections of `node/mvcc/docs/etcd_rules.md`: every answer of the store equals the model's answer.
     #[test]
     fn store_answers_as_the_model(steps in prop::collection::vec(step(), 0..60)) {
         run(steps);

@@ -1,4 +1,4 @@
-//! The rules of `node/mvcc/docs/etcd_rules.md`, a test for each. The number in front of a test's comment is the section.
+//! A test for each rule of `node/mvcc/docs/etcd_rules.md`. The comment of a test begins with the section of the rule.
 
 #[path = "rules/requests.rs"]
 mod requests;
@@ -45,7 +45,7 @@ fn a_write_adds_one_revision_if_it_changed_a_key() {
     assert_eq!(apply(&mut store, delete_range("a", "z")).revision, Revision(4), "three keys, one revision");
 }
 
-/// §2: the counters of a key; a delete ends the generation.
+/// §2: a put increments the counters of a key, and a delete ends the key's generation.
 #[test]
 fn counters_of_a_key_follow_its_generation() {
     let mut store = Store::new();
@@ -60,7 +60,7 @@ fn counters_of_a_key_follow_its_generation() {
     assert_eq!(seen, [Some((2, 2, 1)), Some((2, 3, 2)), None, Some((5, 5, 1))]);
 }
 
-/// §2: the header has the store's revision, also for a read of an older one.
+/// §2: the header has the store's revision, even if the read is at an older revision.
 #[test]
 fn an_old_read_has_the_newest_revision_in_its_header() {
     let mut store = Store::new();
@@ -70,7 +70,7 @@ fn an_old_read_has_the_newest_revision_in_its_header() {
     assert_eq!((old.revision, old.kvs[0].value()), (Revision(3), &b"1"[..]));
 }
 
-/// §2: refusals of a compaction, and the reads that still work.
+/// §2: a compaction at or below the mark or above the store's revision is refused, and reads at or above the mark still work.
 #[test]
 fn compaction_at_or_below_the_mark_or_above_the_revision_is_refused() {
     let mut store = Store::new();
@@ -88,7 +88,7 @@ fn compaction_at_or_below_the_mark_or_above_the_revision_is_refused() {
     assert_eq!(read(&store, &range_of("k", "")).kvs[0].value(), b"3", "compaction at the revision is allowed");
 }
 
-/// §2: the mark is −1 at first, so a compaction at 0 succeeds once.
+/// §2: the mark is −1 before the first compaction, so a compaction at 0 succeeds once.
 #[test]
 fn compaction_at_0_succeeds_once() {
     let mut store = Store::new();
@@ -97,7 +97,8 @@ fn compaction_at_0_succeeds_once() {
     assert_eq!(refused(&mut store, compact(0)), CommandError::Compacted);
 }
 
-/// §2: compaction keeps the newest version of a key at or below the mark; a tombstone exactly there stays until the next one.
+/// §2: compaction keeps the newest version of a key at or below the mark. A tombstone exactly at the mark stays until the next
+/// compaction.
 #[test]
 fn compaction_keeps_the_newest_version_and_a_tombstone_exactly_at_the_mark() {
     let mut store = Store::new();
@@ -114,7 +115,7 @@ fn compaction_keeps_the_newest_version_and_a_tombstone_exactly_at_the_mark() {
     assert_eq!(count_after(&mut store, 7), 2, "c/6 and the tombstone a/7");
 }
 
-/// §2: removal takes time and shows in the size only.
+/// §2: compacted versions are removed in slices, and the removal is visible only in the size.
 #[test]
 fn removal_in_slices_changes_no_read() {
     let mut store = Store::new();
@@ -139,7 +140,7 @@ fn removal_in_slices_changes_no_read() {
     assert!(store.view().size_bytes() < size_before);
 }
 
-/// §1: the kinds of interval.
+/// §1: `range_end` selects one key, an interval, or all following keys.
 #[test]
 fn range_end_names_a_key_an_interval_or_all_that_follow() {
     let mut store = Store::new();
@@ -156,7 +157,7 @@ fn range_end_names_a_key_an_interval_or_all_that_follow() {
     assert_eq!(found("c", "a"), "");
 }
 
-/// §3: a revision of 0 or less reads the newest content; a future one is refused.
+/// §3: a read at a revision of 0 or less returns the newest content. A read at a future revision is refused.
 #[test]
 fn a_negative_revision_reads_the_newest_content_outside_transactions() {
     let mut store = Store::new();
@@ -165,7 +166,8 @@ fn a_negative_revision_reads_the_newest_content_outside_transactions() {
     assert_eq!(store.view().range(&Range { revision: 3, ..all() }), Err(RangeError::FutureRevision));
 }
 
-/// §3: inside a transaction a negative revision is compared with the mark, which is −1 before the first compaction.
+/// §3: inside a transaction, a negative revision is compared with the compaction mark, which is −1 before the first
+/// compaction.
 #[test]
 fn a_negative_revision_is_compacted_inside_transactions() {
     let mut store = Store::new();
@@ -176,7 +178,7 @@ fn a_negative_revision_is_compacted_inside_transactions() {
     assert_eq!(refused(&mut store, reading(-1)), CommandError::Compacted);
 }
 
-/// §1, §3: empty keys and unknown sort options.
+/// §1, §3: empty keys and unknown sort options are refused.
 #[test]
 fn empty_keys_and_unknown_sort_options_are_not_valid() {
     assert_eq!(range_of("", "z").validate(), Err(ValidateError::EmptyKey));
@@ -197,7 +199,7 @@ fn five_keys() -> Store {
     store
 }
 
-/// §3: the count is that of the whole interval; `more` says that the filtered keys exceed the limit.
+/// §3: the count covers the whole interval. `more` is true if the keys that pass the filters exceed the limit.
 #[test]
 fn count_ignores_limit_and_filters_and_more_does_not() {
     let store = five_keys();
@@ -211,14 +213,15 @@ fn count_ignores_limit_and_filters_and_more_does_not() {
     assert_eq!(keys(&created), [b"a", b"b"]);
 }
 
-/// §3: `count_only` gives no keys, and `more` is false.
+/// §3: with `count_only` the answer has no keys, and `more` is false.
 #[test]
 fn count_only_answers_with_the_count_and_nothing_else() {
     let counted = read(&five_keys(), &Range { count_only: true, limit: 2, ..all() });
     assert_eq!((counted.count, counted.kvs.len(), counted.more), (5, 0, false));
 }
 
-/// §3: without an order, a target other than KEY sorts ascending after the cut at limit + 1 in key order.
+/// §3: without an order, a target other than KEY sorts ascending, after all keys except the first limit + 1 in key order were
+/// dropped.
 #[test]
 fn a_sort_target_without_order_sorts_after_the_cut() {
     let store = five_keys();
@@ -231,7 +234,7 @@ fn a_sort_target_without_order_sorts_after_the_cut() {
     assert_eq!(keys(&filtered), [b"b", b"d"], "a filter makes etcd fetch all");
 }
 
-/// §3: sort orders and targets.
+/// §3: every sort target sorts in ascending and in descending order.
 #[test]
 fn every_target_sorts_both_ways() {
     let mut store = five_keys();
@@ -269,7 +272,7 @@ fn keys_only_leaves_values_out() {
     assert_eq!(old.kvs[0].fields().mod_revision, 2, "also of an older revision");
 }
 
-/// §4, put: `prev_kv`.
+/// §4, put: with `prev_kv` the answer has the version that was replaced.
 #[test]
 fn put_answers_with_the_replaced_version_if_asked() {
     let mut store = Store::new();
@@ -285,7 +288,7 @@ fn put_answers_with_the_replaced_version_if_asked() {
     assert_eq!(previous(apply(&mut store, put("k", "3"))), None, "not asked");
 }
 
-/// §4, put: `ignore_value`, `ignore_lease`, unknown leases.
+/// §4, put: `ignore_value` keeps the value, `ignore_lease` keeps the lease, and an unknown lease is refused.
 #[test]
 fn put_keeps_the_value_or_lease_if_asked_and_refuses_unknown_leases() {
     let mut store = Store::new();
@@ -309,7 +312,7 @@ fn put_keeps_the_value_or_lease_if_asked_and_refuses_unknown_leases() {
     assert_eq!(refused(&mut store, Command::Put(leased)), CommandError::LeaseNotFound);
 }
 
-/// §4, delete: the number of deleted keys, and their versions in key order.
+/// §4, delete: the answer has the number of deleted keys and, with `prev_kv`, their versions in key order.
 #[test]
 fn delete_answers_with_the_number_and_versions_of_deleted_keys() {
     let mut store = five_keys();
@@ -327,7 +330,7 @@ fn alarm(action: AlarmAction, kind: AlarmKind) -> Command {
     Command::Alarm(AlarmChange { action, alarm: Alarm { kind, member: 9 } })
 }
 
-/// §6: raising twice and clearing twice succeed; clearing nothing answers without an alarm.
+/// §6: raising an alarm twice and clearing it twice succeed. If there is nothing to clear, the answer has no alarm.
 #[test]
 fn alarms_are_raised_and_cleared_once() {
     let mut store = Store::new();
@@ -345,7 +348,7 @@ fn alarms_are_raised_and_cleared_once() {
     assert_eq!(store.view().alarms().len(), 0);
 }
 
-/// §6: NOSPACE refuses commands with a put, in whichever branch; the rest works.
+/// §6: while NOSPACE is raised, a command with a put in any branch is refused, and all other commands work.
 #[test]
 fn no_space_refuses_commands_with_a_put_and_nothing_else() {
     let mut store = five_keys();
@@ -361,7 +364,7 @@ fn no_space_refuses_commands_with_a_put_and_nothing_else() {
     apply(&mut store, put("a", ""));
 }
 
-/// §6: CORRUPT refuses writes and compaction; reads work.
+/// §6: while CORRUPT is raised, writes and compaction are refused, and reads work.
 #[test]
 fn corrupt_refuses_every_write() {
     let mut store = five_keys();
@@ -374,7 +377,7 @@ fn corrupt_refuses_every_write() {
     apply(&mut store, delete("a"));
 }
 
-/// §6: a put costs 256 + key + value, a transaction as much as its more expensive branch.
+/// §6: a put costs 256 plus the lengths of key and value. A transaction costs as much as its more expensive branch.
 #[test]
 fn the_quota_charges_what_etcd_charges() {
     assert_eq!(put("key", "value").cost_bytes(), 256 + 3 + 5);
@@ -383,7 +386,7 @@ fn the_quota_charges_what_etcd_charges() {
     assert_eq!(txn(vec![], vec![op(put("k", "1"))], vec![nested, get("k")]).cost_bytes(), 2 * 257);
 }
 
-/// §2: removal shows in the size.
+/// §2: the size grows with puts and falls when compacted versions are removed.
 #[test]
 fn size_follows_the_content() {
     let mut store = Store::new();

@@ -1,5 +1,5 @@
-//! Owns the random requests of the property tests. They have few keys and small revisions, so that requests often concern
-//! the same keys and existing revisions.
+//! Owns the random requests of the property tests. The requests use few keys and small revisions, so that they often concern the
+//! same keys and existing revisions.
 
 use bytes::Bytes;
 use mvcc::{
@@ -46,7 +46,7 @@ fn delete() -> impl Strategy<Value = DeleteRange> {
     (key(), range_end(), any::<bool>()).prop_map(|(key, range_end, prev_kv)| DeleteRange { key, range_end, prev_kv })
 }
 
-/// The bound of a filter; mostly 0, which disables it.
+/// Generates the bound of a filter. The bound is mostly 0, which disables the filter.
 fn bound() -> impl Strategy<Value = i64> {
     prop_oneof![6 => Just(0i64), 1 => 1..40i64]
 }
@@ -105,7 +105,7 @@ fn txn_of(op: impl Strategy<Value = Op> + Clone) -> impl Strategy<Value = Txn> {
         .prop_map(|(compare, success, failure)| Txn { compare, success, failure })
 }
 
-/// A transaction of ranges only.
+/// Generates a transaction that consists of ranges only.
 pub(crate) fn read_txn() -> impl Strategy<Value = Txn> {
     txn_of(range().prop_map(Op::Range).boxed())
 }
@@ -116,7 +116,7 @@ fn alarm() -> impl Strategy<Value = AlarmChange> {
     (action, kind).prop_map(|(action, kind)| AlarmChange { action, alarm: Alarm { kind, member: 1 } })
 }
 
-/// A valid command.
+/// Generates a valid command.
 pub(crate) fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         8 => put().prop_map(Command::Put),

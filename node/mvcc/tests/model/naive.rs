@@ -1,6 +1,6 @@
-//! Owns the naive store that the real one is compared with: a list of changes, searched from end to end, written after the
-//! words of `node/mvcc/docs/etcd_rules.md`. It shares nothing with the real one except its request types, because shared
-//! code would repeat its mistakes here.
+//! Owns a naive store with which tests compare the real store. It keeps a list of changes, searches the whole list for each
+//! request, and follows the words of `node/mvcc/docs/etcd_rules.md`. It shares no code with the real store except the types of
+//! requests, because shared code would have the same mistakes.
 
 use mvcc::{
     AlarmAction, AlarmKind, Command, CommandError, Compare, DeleteRange, KeyValue, Op, OpResult, Operand, Outcome, Put,
@@ -32,7 +32,7 @@ impl From<&KeyValue> for Pair {
     }
 }
 
-/// The part of an answer that a client sees.
+/// The parts of an answer that a client sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Range { revision: i64, pairs: Vec<Pair>, count: u64, more: bool },
@@ -72,7 +72,7 @@ impl From<&TxnResult> for Answer {
     }
 }
 
-/// The revision in the header, and the answer.
+/// Returns the revision in the header, and the answer.
 pub(crate) fn seen(outcome: &Outcome) -> (i64, Answer) {
     let answer = match &outcome.response {
         Response::Put(put) => Answer::Put { revision: put.revision.0, previous: put.prev_kv.as_ref().map(Pair::from) },
@@ -93,7 +93,7 @@ struct Change {
     main: i64,
     sub: u32,
     key: Vec<u8>,
-    /// `None` for a deletion.
+    /// The pair that was put; `None` for a deletion.
     put: Option<Pair>,
 }
 
@@ -154,7 +154,7 @@ impl Model {
         if range.sort_order == SortOrder::None && !filtered {
             pairs.truncate(limit.saturating_add(1));
         }
-        // The sort is stable, so a reversal before and after it leaves ties in key order.
+        // The sort is stable. Reversing the list before and after the sort therefore leaves equal pairs in key order.
         let descend = range.sort_order == SortOrder::Descend;
         if descend {
             pairs.reverse();
@@ -232,7 +232,8 @@ impl Model {
         Ok((self.revision, answer))
     }
 
-    /// The revision that an operation reports: the next one as soon as something has changed.
+    /// The revision that an operation reports: the next revision once the transaction has changed something, otherwise the
+    /// present revision.
     fn now(&self, begin: usize) -> i64 {
         if self.changes.len() > begin { self.revision + 1 } else { self.revision }
     }
@@ -307,7 +308,7 @@ impl Model {
         Ok(())
     }
 
-    /// Comparisons read `before`, the content before the outermost transaction.
+    /// Runs a transaction. Comparisons read `before`, which is the content before the outermost transaction.
     fn run(&mut self, txn: &Txn, before: &Model, begin: usize) -> Answer {
         let (succeeded, ops) = before.branch(txn);
         let mut answers = Vec::new();
@@ -345,7 +346,7 @@ impl Model {
         self.changes.len()
     }
 
-    /// `etcd_rules.md` §5.
+    /// Computes the hash as described in `etcd_rules.md` §5.
     pub(crate) fn hash(&self, asked: i64) -> Result<u32, RangeError> {
         if asked > 0 && asked < self.compacted {
             return Err(RangeError::Compacted);
@@ -410,7 +411,7 @@ fn contains_put(command: &Command) -> bool {
     }
 }
 
-/// Protobuf encoded by hand. Every length and number in these tests fits into seven bits.
+/// Encodes a pair as protobuf by hand. Every length and number in these tests fits into seven bits.
 fn marshal(key: &[u8], put: Option<&Pair>) -> Vec<u8> {
     let small = |number: i64| u8::try_from(number).ok().filter(|byte| *byte < 0x80).expect("a small number");
     let mut out = vec![0x0a, small(key.len() as i64)];

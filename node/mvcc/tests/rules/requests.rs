@@ -1,4 +1,4 @@
-//! Owns short constructors of requests for tests.
+//! Owns short constructors of requests, for tests.
 
 #![allow(dead_code, reason = "each test that includes it uses its own part")]
 
@@ -47,7 +47,7 @@ pub(crate) fn all() -> Range {
     range_of("\0", "\0")
 }
 
-/// A command as an operation of a transaction.
+/// Converts a command to an operation of a transaction.
 pub(crate) fn op(command: Command) -> Op {
     match command {
         Command::Put(put) => Op::Put(put),

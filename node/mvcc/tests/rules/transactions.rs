@@ -1,4 +1,4 @@
-//! §4: the rules of transactions.
+//! Tests of the rules of transactions (section 4 of `node/mvcc/docs/etcd_rules.md`).
 
 use bytes::Bytes;
 use mvcc::{
@@ -8,7 +8,7 @@ use mvcc::{
 use super::requests::{all, apply, compact, compare, delete, delete_range, get, op, put, refused, txn};
 use super::{five_keys, keys, read, txn_result};
 
-/// §4, transaction: all comparisons, also nested ones, are evaluated before any operation.
+/// §4, transaction: all comparisons, including comparisons of nested transactions, are evaluated before any operation runs.
 #[test]
 fn nested_comparisons_do_not_see_changes_of_their_transaction() {
     let mut store = Store::new();
@@ -19,7 +19,8 @@ fn nested_comparisons_do_not_see_changes_of_their_transaction() {
     assert_eq!(keys(&read(&store, &all())), [&b"k"[..], b"then"]);
 }
 
-/// §4, transaction: operations run in order and see earlier changes. §2: each reports the revision of its moment.
+/// §4, transaction: operations run in order and see earlier changes. §2: each operation reports the store's revision when the
+/// operation runs.
 #[test]
 fn operations_see_earlier_changes_at_the_next_revision() {
     let mut store = Store::new();
@@ -36,7 +37,7 @@ fn operations_see_earlier_changes_at_the_next_revision() {
     assert_eq!(seen.collect::<Vec<_>>(), [(1, 0), (2, 1), (2, 1), (2, 0), (2, 0)]);
 }
 
-/// §4, transaction: for a missing key VALUE never holds, and other targets compare with 0.
+/// §4, transaction: for a missing key, a comparison of VALUE never holds, and the other targets count as 0.
 #[test]
 fn a_missing_key_compares_as_0_but_has_no_value() {
     let mut store = Store::new();
@@ -52,7 +53,7 @@ fn a_missing_key_compares_as_0_but_has_no_value() {
     assert!(holds(Relation::from(9), Operand::Version(5)), "etcd lets an unknown relation hold");
 }
 
-/// §4, transaction: a comparison must hold for every key of its interval; an empty interval counts as a missing key.
+/// §4, transaction: a comparison must hold for every key of its interval. An interval without keys counts as a missing key.
 #[test]
 fn a_comparison_of_an_interval_holds_if_it_holds_for_every_key() {
     let mut store = five_keys();
@@ -68,7 +69,8 @@ fn a_comparison_of_an_interval_holds_if_it_holds_for_every_key() {
     assert!(holds("x", "z", -1));
 }
 
-/// §4, transaction: the branch taken is checked before it runs; the first error aborts all; the other branch is not checked.
+/// §4, transaction: the branch taken is checked before it runs, and the first error aborts the whole transaction. The other
+/// branch is not checked.
 #[test]
 fn an_error_in_the_branch_taken_aborts_everything() {
     let mut store = Store::new();
@@ -87,7 +89,7 @@ fn an_error_in_the_branch_taken_aborts_everything() {
     }
 }
 
-/// §4: a transaction of ranges only does not go through the log: a view gives the same answer.
+/// §4: a transaction of ranges only does not go through the log, because a view gives the same answer.
 #[test]
 fn a_view_runs_transactions_of_ranges_only() {
     let mut store = five_keys();
@@ -102,7 +104,8 @@ fn a_view_runs_transactions_of_ranges_only() {
     assert!(store.view().txn(&nesting).is_err());
 }
 
-/// §4, transaction: at most 128 in each list; for a nested one, 128 less the largest count of its parent.
+/// §4, transaction: each list has at most 128 items. In a nested transaction, the limit is lower by the largest count of the
+/// parent.
 #[test]
 fn validation_limits_operations() {
     let puts = |count: usize| -> Vec<Op> { (0..count).map(|number| op(put(&format!("k{number}"), ""))).collect() };
@@ -121,7 +124,8 @@ fn validation_limits_operations() {
     assert_eq!(nesting(101).validate(), Err(ValidateError::TooManyOps));
 }
 
-/// §4, transaction: limits are checked first, then empty keys and operations in their order, then duplicates.
+/// §4, transaction: validation first checks the limits, then empty keys and empty operations in their order, then duplicate
+/// keys.
 #[test]
 fn validation_checks_in_order() {
     let too_many_and_empty = txn(vec![], vec![op(put("", "")); 129], vec![]);
@@ -133,7 +137,7 @@ fn validation_checks_in_order() {
     assert_eq!(twice_and_empty.validate(), Err(ValidateError::EmptyOp));
 }
 
-/// §4, transaction: a key is not put twice, nor put and deleted, at any depth along one path of branches.
+/// §4, transaction: along one path of branches, at any depth, no key may be put twice or be both put and deleted.
 #[test]
 fn validation_refuses_a_key_that_is_written_twice() {
     let refuses = |ops: Vec<Op>| match txn(vec![], ops, vec![]).validate() {
@@ -164,7 +168,8 @@ fn validation_refuses_a_key_that_is_written_twice() {
     assert!(!refuses(vec![put_k(), op(delete_range("a", "\0"))]), "etcd overlooks this one");
 }
 
-/// §4, transaction: the overlap that etcd 3.7.3 overlooks. Both changes happen, in order, at one revision.
+/// §4, transaction: etcd 3.7.3 does not notice this overlap of a put and a delete. Both changes happen, in order, at the same
+/// revision.
 #[test]
 fn a_key_put_and_deleted_in_one_transaction_is_gone() {
     let mut store = Store::new();
