@@ -11,7 +11,7 @@
 mod identity;
 mod process;
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -154,7 +154,7 @@ async fn keep_running(args: &LocalArgs, members: &mut Vec<Process>) -> Result<()
     bootstrap(&ports, &identity, clients.clone()).await?;
     await_leader(args, &identity, clients, members, deadline).await?;
     let endpoints: Vec<String> = ports.iter().map(|ports| url(ports.client)).collect();
-    println!("{}", greeting(&endpoints.join(","), &args.dir));
+    print(&greeting(&endpoints.join(","), &args.dir));
     loop {
         tokio::time::sleep(RESTART_INTERVAL).await;
         for (member, ports) in members.iter_mut().zip(&ports) {
@@ -164,6 +164,12 @@ async fn keep_running(args: &LocalArgs, members: &mut Vec<Process>) -> Result<()
             }
         }
     }
+}
+
+/// Prints the greeting in one write. A reader that has read enough may close the pipe, and the cluster must outlive that,
+/// so an error is ignored.
+fn print(text: &str) {
+    let _ = io::stdout().write_all(format!("{text}\n").as_bytes());
 }
 
 /// Text that is printed once the cluster serves clients. Programs read its first line, people read the rest.

@@ -143,7 +143,7 @@ pub(super) fn backup(request: wire::BackupRequest) -> Result<(String, ObjectStor
 pub(super) fn store(store: Option<wire::ObjectStore>) -> Result<ObjectStoreConfig, Invalid> {
     let store = store.ok_or_else(|| Invalid::new("store", "is missing: give the object store and its bucket"))?;
     if store.bucket.is_empty() {
-        return Err(Invalid::new("store", "has no bucket: give one"));
+        return Err(Invalid::new("store", "has no bucket: name one"));
     }
     let wire::ObjectStore { endpoint, region, bucket, prefix } = store;
     Ok(ObjectStoreConfig { endpoint, region, bucket, prefix })
