@@ -8,7 +8,7 @@ use storage::SnapshotError;
 
 use crate::status::Phase;
 
-/// Why a command is not known to be committed.
+/// Reason why a proposed command has no known result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     /// Nothing was written: no leader was known until the commit timeout.
@@ -28,7 +28,7 @@ pub enum ProposeError {
         /// Maximum size of a command in bytes.
         limit: usize,
     },
-    /// Not committed within the commit timeout. The outcome is unknown: the command may still be applied.
+    /// The command was not committed within the commit timeout. The outcome is unknown: the command may still be applied.
     #[error("not committed in time: the outcome is unknown")]
     TimedOut,
     /// The member is stopping or has stopped. If the command was already proposed, its outcome is unknown.
@@ -65,7 +65,7 @@ pub enum ReadError {
     },
 }
 
-/// Why a membership change is not known to be committed.
+/// Reason why a membership change has no known result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
     /// The leader refused the change; nothing entered the log.
@@ -117,7 +117,7 @@ pub enum TransferError {
 /// Why the configuration could not be read linearizably.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigurationError {
-    /// This member does not lead: call the leader.
+    /// This member does not lead. The caller must call the leader.
     #[error("this member does not lead; {}", leader.map_or_else(|| "no leader is known".to_owned(), |id| format!("ask {id}")))]
     NotLeader {
         /// The leader, if known.
@@ -128,7 +128,7 @@ pub enum ConfigurationError {
     Read(#[from] ReadError),
 }
 
-/// Why a blank member did not accept a cluster identity. Its disk is unchanged.
+/// Why a blank member did not accept a cluster identity. The member's disk is unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdoptError {
     /// The request does not name this member.
@@ -196,7 +196,7 @@ pub enum SnapshotLoadError {
         /// Error in the content.
         source: mvcc::image::ReadError,
     },
-    /// The content is the state at a different index than the one in the snapshot's header.
+    /// The content of the snapshot is the state at a different index than the header of the snapshot says.
     #[error("the snapshot at {claimed} holds the state at {found}")]
     WrongIndex {
         /// Index of the last entry, according to the snapshot's header.

@@ -45,7 +45,7 @@ pub(crate) enum Control {
     Change { change: Change, reply: oneshot::Sender<Result<Index, ChangeError>> },
     /// Transfer leadership. The answer follows once another member leads.
     Transfer { target: Option<MemberId>, reply: oneshot::Sender<Result<MemberId, TransferError>> },
-    /// Return the committed configuration and the one in force (leader only).
+    /// Return the committed configuration and the configuration in force (leader only).
     Configuration { reply: oneshot::Sender<Result<Configurations, Option<MemberId>>> },
 }
 

@@ -20,7 +20,7 @@ use crate::reply::{ReplyLaneId, Waiter};
 use crate::shared::Shared;
 use crate::status::{Phase, Status};
 
-/// One member, as the services see it. Clones refer to the same member.
+/// Access of the services to one member. Clones refer to the same member.
 #[derive(Clone, Debug)]
 pub struct Handle {
     shared: Arc<Shared>,
@@ -113,7 +113,7 @@ impl Handle {
         answer.await.unwrap_or(Err(ChangeError::Stopping))
     }
 
-    /// Transfers leadership to `target`, or with `None` to the most caught-up voter, and returns the new leader.
+    /// Transfers leadership and returns the new leader. If `target` is `None`, the leader chooses the most caught-up voter.
     ///
     /// # Errors
     /// Returns why the transfer was refused, or that no other member was seen to lead in time.
@@ -167,9 +167,9 @@ impl Handle {
         self.adopt(Lifecycle::Join { parameters, reply }, answer).await
     }
 
-    /// Makes a blank member fetch a backup and start a new cluster from it, as its only voter. Returns once the restore has
-    /// begun; [`Status::restore`] reports its progress. Repeating the call with the same content succeeds, and retries a failed
-    /// restore.
+    /// Makes a blank member fetch a backup and start a new cluster from the backup, as the only voter of the cluster. Returns
+    /// once the restore has begun; [`Status::restore`] reports its progress. Repeating the call with the same content succeeds,
+    /// and retries a failed restore.
     ///
     /// # Errors
     /// Returns why the restore was not begun. The disk is unchanged.
@@ -190,7 +190,7 @@ impl Handle {
         }
     }
 
-    /// Returns once the member begins to stop. Streams to clients end then.
+    /// Returns once the member begins to stop, so that the caller can end its streams to clients.
     pub async fn stopping(&self) {
         // The wait cannot fail, because `self` keeps the sender in `shared` alive.
         let _ = self.shared.stopping.subscribe().wait_for(|stopping| *stopping).await;

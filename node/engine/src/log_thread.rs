@@ -224,8 +224,8 @@ impl LogThread {
     /// Executes one job, with one sync, and returns it; `None` if no job waits.
     ///
     /// # Errors
-    /// Returns why the job failed. The job remains the next one. After [`StorageError::Full`] a later step may succeed; after any
-    /// other error the member must end.
+    /// Returns why the job failed. The job stays at the front of the queue. After [`StorageError::Full`] a later step may
+    /// succeed; after any other error the member must end.
     pub fn step(&mut self) -> Result<Option<LogJob>, StorageError> {
         // New jobs are also taken while a write waits for space, because a new job may free space.
         let mut jobs = Vec::new();
@@ -316,7 +316,7 @@ mod tests {
         LogJob::Persist(vec![Persist { io: IoId(io), hard_state, entries: vec![entry] }])
     }
 
-    /// The newest acknowledged write.
+    /// Returns the ID of the newest acknowledged write.
     fn acknowledged(shared: &Shared) -> Option<IoId> {
         let wants = Wants { proposals: true, reads: true, applied: true };
         let mut events = Vec::new();

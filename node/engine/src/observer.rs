@@ -16,7 +16,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// This member has become a candidate.
     fn election_started(&self) {}
 
-    /// An entry with this number of commands was proposed.
+    /// This member proposed an entry with this number of commands.
     fn entry_built(&self, commands: usize) {
         let _ = commands;
     }

@@ -72,7 +72,7 @@ pub struct Status {
     pub draining: bool,
     /// Role in consensus.
     pub role: Role,
-    /// Leader, if the member knows one.
+    /// Leader; `None` if the member knows no leader.
     pub leader: Option<MemberId>,
     /// Current term.
     pub term: Term,

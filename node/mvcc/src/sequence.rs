@@ -13,7 +13,7 @@ const BITS: u32 = if cfg!(test) { 2 } else { 5 };
 /// Maximum number of children of a node.
 const WIDTH: u64 = 1 << BITS;
 
-/// Position of an item: the number of items that were appended before it, including removed ones.
+/// Position of an item: the number of items that were appended before the item, including removed items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(pub(crate) u64);
 

@@ -99,7 +99,7 @@ impl Reader {
         }
     }
 
-    /// Reads `length` bytes, without a copy.
+    /// Reads `length` bytes. The result is a slice of the input, not a copy.
     ///
     /// # Errors
     /// Returns [`DecodeError::Truncated`] if the input ends first.
@@ -279,7 +279,7 @@ pub fn put_entry_id(into: &mut Vec<u8>, id: EntryId) {
 /// Appends an entry.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. Discard the bytes appended until then.
+/// Returns [`EncodeError`] if a part is too large. Discard `into`, to which a part of the encoding was appended.
 pub fn put_entry(into: &mut Vec<u8>, entry: &Entry) -> Result<(), EncodeError> {
     put_entry_id(into, entry.id);
     into.extend_from_slice(&entry.time_ms.to_le_bytes());
@@ -289,7 +289,7 @@ pub fn put_entry(into: &mut Vec<u8>, entry: &Entry) -> Result<(), EncodeError> {
 /// Appends the payload of an entry.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. Discard the bytes appended until then.
+/// Returns [`EncodeError`] if a part is too large. Discard `into`, to which a part of the encoding was appended.
 pub fn put_payload(into: &mut Vec<u8>, payload: &Payload) -> Result<(), EncodeError> {
     let (kind, body) = payload_parts(payload)?;
     into.push(kind);
@@ -314,7 +314,7 @@ pub fn put_text(into: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
 /// Appends the name and the URLs of a member.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. Discard the bytes appended until then.
+/// Returns [`EncodeError`] if a part is too large. Discard `into`, to which a part of the encoding was appended.
 pub fn put_member_info(into: &mut Vec<u8>, info: &MemberInfo) -> Result<(), EncodeError> {
     put_text(into, &info.name)?;
     put_text(into, &info.peer_url)?;
@@ -324,7 +324,7 @@ pub fn put_member_info(into: &mut Vec<u8>, info: &MemberInfo) -> Result<(), Enco
 /// Appends a configuration.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. Discard the bytes appended until then.
+/// Returns [`EncodeError`] if a part is too large. Discard `into`, to which a part of the encoding was appended.
 pub fn put_configuration(into: &mut Vec<u8>, configuration: &Configuration) -> Result<(), EncodeError> {
     let Configuration { voters, outgoing, learners, learners_next, members, removed } = configuration;
     let start = into.len();
@@ -351,7 +351,7 @@ pub fn put_configuration(into: &mut Vec<u8>, configuration: &Configuration) -> R
 /// Appends a snapshot's meta.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. Discard the bytes appended until then.
+/// Returns [`EncodeError`] if a part is too large. Discard `into`, to which a part of the encoding was appended.
 pub fn put_snapshot_meta(into: &mut Vec<u8>, meta: &SnapshotMeta) -> Result<(), EncodeError> {
     let SnapshotMeta { last, time_ms, configuration, configuration_index } = meta;
     into.push(VERSION);

@@ -14,7 +14,7 @@ use std::path::Path;
 pub const SECTOR: usize = 512;
 const _: () = assert!(SECTOR.is_power_of_two(), "sectors of every larger size are whole multiples of it");
 
-/// A file system, or something that behaves like one.
+/// A file system, or an object that behaves like a file system.
 pub trait Disk: fmt::Debug + Send + Sync {
     /// Creates a directory whose parent exists. Does nothing if the directory exists already.
     ///
@@ -47,7 +47,7 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// Returns [`io::ErrorKind::NotFound`] if there is no such file, or any error of the file system.
     fn read_settled(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// Renames a file within one directory. Replaces a file that has the new name.
+    /// Renames a file within one directory. If a file with the new name exists, the rename replaces it.
     ///
     /// # Errors
     /// Returns any error of the file system.

@@ -86,7 +86,7 @@ pub enum DamageKind {
         /// Last index that the snapshot covers.
         snapshot: Index,
     },
-    /// Term and vote are older than the log, so a vote may have been lost.
+    /// The durable term is older than the term of an entry in the log, so a vote may have been lost.
     #[error("term and vote are older than the log")]
     HardStateOlderThanLog,
     /// The directory holds data but no identity.
@@ -148,7 +148,7 @@ pub enum StorageError {
     /// Entries are not consecutive. Nothing was written.
     #[error("entry {found} does not follow {last}")]
     OutOfOrder {
-        /// Index of the last entry before the refused one.
+        /// Index of the last entry before the refused entry.
         last: Index,
         /// Index of the refused entry.
         found: Index,

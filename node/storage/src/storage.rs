@@ -212,7 +212,7 @@ impl Storage {
         member.wal.append(&entries)
     }
 
-    /// Removes files of the log that hold no entry at or above `first_kept`.
+    /// Removes the files of the log that hold only entries below `first_kept`.
     ///
     /// # Errors
     /// Returns [`StorageError`] if the volume has no member or the file system fails.

@@ -13,7 +13,7 @@ use memory_disk::MemoryDisk;
 use raft::{Entry, EntryId, HardState, Index, IoId, MemberId, Payload, Persist, Term};
 use storage::{OnFailure, Options, SnapshotError, Start, Storage, StorageError};
 
-/// A way in which a machine stops.
+/// How the machine stops.
 #[derive(Clone, Copy, Debug)]
 enum Crash {
     Kill,
@@ -29,7 +29,7 @@ impl Crash {
     }
 }
 
-/// Runs `steps` random steps, or fewer if the machine stops. Returns the states that a crash may leave.
+/// Runs `steps` random steps, or fewer steps if the machine stops. Returns the states that the crash may leave.
 fn run_history(disk: &MemoryDisk, seed: u64, steps: usize, model: &mut Model) -> Vec<Model> {
     let mut chance = Chance(seed);
     let mut storage = match open(disk, seed) {

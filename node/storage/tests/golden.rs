@@ -30,7 +30,7 @@ fn open(disk: &MemoryDisk) -> Recovered {
     Storage::open(Arc::new(disk.clone()), &dir(), options).expect("it opens")
 }
 
-/// A history with two terms, a truncation, a configuration, a snapshot and several segments.
+/// Runs a history with two terms, a truncation, a configuration, a snapshot and several segments.
 fn fixed_history() -> (MemoryDisk, Model) {
     let disk = MemoryDisk::new();
     let mut model = Model::default();

@@ -1,4 +1,4 @@
-//! Identity of a volume: generated once, joined to a cluster once, removed once. Owns the tests of these rules.
+//! Tests of the identity of a volume: a member ID is generated once, joins a cluster once, and is removed once.
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]

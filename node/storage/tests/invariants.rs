@@ -39,28 +39,28 @@ fn a_member_that_keeps_all_invariants_is_not_stopped() {
     storage.purge(Index(10)).expect("no fault");
 }
 
-/// `hard_state_never_goes_back`
+/// Violates `hard_state_never_goes_back`.
 #[test]
 #[should_panic(expected = "the term goes back from 3 to 2")]
 fn a_planted_older_term_is_caught() {
     append(&mut member(), Some((2, 7)), Vec::new());
 }
 
-/// `hard_state_never_goes_back`
+/// Violates `hard_state_never_goes_back`.
 #[test]
 #[should_panic(expected = "the vote of term 3 changes")]
 fn a_planted_second_vote_in_a_term_is_caught() {
     append(&mut member(), Some((3, 8)), Vec::new());
 }
 
-/// `no_entry_ahead_of_the_term`
+/// Violates `no_entry_ahead_of_the_term`.
 #[test]
 #[should_panic(expected = "entry 3 has term 4, ahead of the durable term 3")]
 fn a_planted_entry_of_a_later_term_is_caught() {
     append(&mut member(), None, vec![entry(3, 4, 10)]);
 }
 
-/// `no_entry_ahead_of_the_term`
+/// Violates `no_entry_ahead_of_the_term`.
 #[test]
 #[should_panic(expected = "entry 9 has term 4, ahead of the durable term 3")]
 fn a_planted_snapshot_of_a_later_term_is_caught() {
@@ -70,14 +70,14 @@ fn a_planted_snapshot_of_a_later_term_is_caught() {
     let _ = storage.install_snapshot(&meta(last), None);
 }
 
-/// `terms_never_decrease`
+/// Violates `terms_never_decrease`.
 #[test]
 #[should_panic(expected = "the term of entry 3 decreases from 3 to 2")]
 fn a_planted_entry_of_an_earlier_term_is_caught() {
     append(&mut member(), None, vec![entry(3, 2, 10)]);
 }
 
-/// `log_reaches_back_to_the_snapshot`
+/// Violates `log_reaches_back_to_the_snapshot`.
 #[test]
 #[should_panic(expected = "does not reach back to the newest snapshot, which ends at 1")]
 fn a_planted_purge_beyond_the_snapshot_is_caught() {

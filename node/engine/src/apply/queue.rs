@@ -1,4 +1,4 @@
-//! Owns the queue of jobs for the apply thread, and the count of their bytes. Does not own the work (`run.rs`).
+//! Owns the queue of jobs for the apply thread, and the count of the jobs' bytes. Does not own the execution of jobs (`run.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

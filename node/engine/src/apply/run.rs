@@ -105,7 +105,7 @@ impl Applier {
     /// thread.
     ///
     /// # Errors
-    /// Returns why the member must end.
+    /// Returns the reason why the member must end.
     pub fn step(&mut self) -> Result<(), ApplyError> {
         let ready = self.waiting.iter().take_while(|job| job.can_begin()).count();
         let jobs: Vec<ApplyJob> = self.waiting.drain(..ready).collect();
@@ -150,7 +150,7 @@ impl Applier {
     fn apply(&mut self, entry: Entry) -> Result<(), ApplyError> {
         let Entry { id, time_ms, payload } = entry;
         if id.index <= self.at.index {
-            // A snapshot that was installed in the meantime contains the entry.
+            // The entry is skipped, because a snapshot that was installed in the meantime contains it.
             return Ok(());
         }
         assert!(id.index == self.at.index.next(), "entry {id} does not follow {}", self.at);

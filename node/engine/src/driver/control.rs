@@ -21,7 +21,7 @@ impl Driver {
         match control {
             Control::Change { change, reply } => self.change(now, change, reply),
             Control::Transfer { target, reply } => match self.raft.transfer(now, target) {
-                // This member already leads, so there is nothing to wait for.
+                // The target is this member, which already leads, so there is nothing to wait for.
                 Ok(target) if target == self.shared.member => drop(reply.send(Ok(target))),
                 Ok(target) => {
                     tracing::info!(%target, "transferring leadership");
@@ -58,7 +58,7 @@ impl Driver {
         })
     }
 
-    /// Answers the calls whose outcome is known and those that have timed out.
+    /// Answers the calls whose outcome is known, and the calls that have timed out.
     pub(super) fn answer_controls(&mut self, now: Now) {
         let state = self.raft.soft_state();
         let commit = self.raft.commit();

@@ -1,4 +1,4 @@
-//! Owns the execution of the core's outputs, with one arm for each. Does not own their order (`raft`).
+//! Owns the execution of the core's outputs. Does not own the order of outputs (`raft`).
 
 use raft::{DropReason, Now, Output, ProposalId, Role};
 

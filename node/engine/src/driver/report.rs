@@ -1,4 +1,5 @@
-//! Owns the refresh of the member's status, which callers read without blocking. Does not own its fields (`status.rs`).
+//! Owns the refresh of the member's status, which callers read without blocking. Does not own the fields of the status
+//! (`status.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,7 +31,7 @@ impl KnownConfigurations {
     /// Updates both configurations from the core. Returns whether the configuration in force has changed.
     pub(super) fn refresh(&mut self, raft: &Raft) -> bool {
         let keep = |old: &mut IndexedConfiguration, (new, index): (&Configuration, Index)| {
-            // Comparing indexes is not enough: an uncommitted entry can be overwritten by another one at the same index.
+            // Comparing indexes is not enough, because a different entry can overwrite an uncommitted entry at the same index.
             if old.1 == index && *old.0 == *new {
                 return false;
             }

@@ -209,7 +209,8 @@ impl Driver {
         }
     }
 
-    /// Ticks and expires what is due, executes all outputs, begins new work, answers callers and reports the status.
+    /// Runs the second half of a turn: ticks the core if its deadline has passed, answers expired requests, executes all outputs,
+    /// begins new work and reports the status.
     fn advance(&mut self, now: Now) {
         if now.monotonic >= self.raft.deadline() {
             self.raft.tick(now);
@@ -288,7 +289,7 @@ impl Driver {
     /// Time at which the driver must act even if no event arrives.
     #[must_use]
     pub fn deadline(&self) -> Duration {
-        // While requests are pending, the driver wakes periodically to answer those whose deadline has passed.
+        // While requests are pending, the driver wakes periodically to answer the requests whose deadline has passed.
         let expiry = (!self.is_idle()).then_some(self.next_expiry);
         [
             expiry,

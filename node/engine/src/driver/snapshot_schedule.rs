@@ -10,7 +10,7 @@ use raft::{Index, MemberId, SnapshotMeta, Term};
 use crate::mailbox::Mailbox;
 use crate::published::Published;
 
-/// A snapshot to be written.
+/// A snapshot that the snapshot thread must write.
 #[derive(Debug)]
 pub(crate) struct SnapshotJob {
     pub(crate) meta: SnapshotMeta,
@@ -29,7 +29,7 @@ pub(super) struct Transfers {
 struct Transfer {
     number: u64,
     term: Term,
-    /// Lower bound of the index at which the snapshot ends.
+    /// The snapshot ends at this index or at a higher index.
     reaches: Index,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct SnapshotSchedule {
     pub(super) captured: Option<Arc<Published>>,
     /// Time at which the writing of the current snapshot began; `None` if none is being written.
     pub(super) started: Option<Duration>,
-    /// Earliest time for the next snapshot, unless a member needs one.
+    /// Earliest time of the next snapshot. A snapshot that a member needs may begin earlier.
     pub(super) not_before: Duration,
     /// For each member that needs a snapshot: the term of the request, and the index that the snapshot must reach.
     pub(super) wanted: BTreeMap<MemberId, (Term, Index)>,
@@ -101,7 +101,7 @@ impl SnapshotSchedule {
         self.due = self.due || index > self.newest;
     }
 
-    /// Makes an installed snapshot the newest one.
+    /// Records that a snapshot which ends at `index` is installed.
     pub(super) fn installed(&mut self, index: Index) {
         self.newest = self.newest.max(index);
         self.due = false;

@@ -13,7 +13,7 @@ use super::snapshot_schedule::SnapshotJob;
 use crate::error::SnapshotWriteError;
 use crate::log_thread::LogJob;
 
-/// Shortest interval between snapshots, unless a member needs one.
+/// Shortest interval between snapshots of this member's own state. A member that needs a snapshot gets one earlier.
 const INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// Shortest interval between snapshots, as a multiple of the time that writing the last snapshot took. Snapshots are therefore
 /// written during at most a twentieth of the time, however large the state is.
@@ -27,7 +27,7 @@ impl Driver {
             return;
         }
         if self.published.applied <= state.newest {
-            // A snapshot written now would not be newer than the newest durable one, so members receive the newest durable one.
+            // The state has not changed after the newest durable snapshot, so members receive this snapshot.
             state.due = false;
             self.send_wanted(now);
             return;
@@ -88,7 +88,7 @@ impl Driver {
                 let number = self.snapshots.transfers.begin(to, term, newest);
                 self.peers.send_snapshot(to, number, term, newest);
             } else {
-                // The core requests a snapshot again when it still needs one.
+                // The core repeats the request if the member still needs a snapshot.
                 self.raft.snapshot_sent(now, to, Err(()));
             }
         }

@@ -88,7 +88,7 @@ fn at_start(error: StorageError, path: &Path) -> OpenError {
     }
 }
 
-/// Reads the identity, or writes one to a blank volume.
+/// Reads the identity of the volume. If the volume is empty, writes a blank identity first.
 fn identify(disk: &dyn Disk, dir: &Path, options: &Options, latch: &Latch) -> Result<Identity, OpenError> {
     for name in disk.list(dir).map_err(Failure::of("list", dir))? {
         if name.ends_with(DRAFT_ENDING) {
@@ -200,7 +200,7 @@ fn read_member(
 
 /// Relation of a log to a snapshot.
 enum Reach {
-    /// The log holds or continues the snapshot's last entry.
+    /// The log holds the snapshot's last entry, or begins right after it.
     Whole,
     /// The log lacks the snapshot's last entry.
     Lacks,

@@ -70,7 +70,7 @@ pub(crate) struct Place {
     pub(crate) chain: u32,
 }
 
-/// Why no batch could be read.
+/// Reason why there is no whole batch at a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fault {
     /// Offset of the first frame that does not belong to the batch.

@@ -11,7 +11,7 @@ use crate::wal::Wal;
 use crate::wal::segment::{SPARE, Segment};
 
 impl Wal {
-    /// Removes segments that hold no entry at or above `first_kept`, except the newest segment.
+    /// Removes the segments that hold only entries below `first_kept`. The newest segment always stays.
     pub(crate) fn purge(&mut self, first_kept: Index) -> Result<(), StorageError> {
         self.latch.check()?;
         debug_assert!(first_kept <= self.last.index.next(), "a purge below {} of a log that ends before", first_kept.0);

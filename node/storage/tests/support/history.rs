@@ -41,7 +41,7 @@ pub(crate) fn record() -> ClusterIdentity {
     ClusterIdentity { cluster_id: ClusterId([7; 16]), token_sha256: [9; 32], own, first_configuration }
 }
 
-/// Random choices from a seed (SplitMix64).
+/// Generator of random choices from a seed (SplitMix64).
 pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
@@ -109,7 +109,7 @@ pub(crate) fn payload_of(meta: &SnapshotMeta, size: usize) -> Vec<u8> {
 }
 
 impl Step {
-    /// Chooses the next step of a history that a member can have.
+    /// Chooses a random next step that is possible in the state of the model.
     pub(crate) fn random(chance: &mut Chance, model: &Model) -> Self {
         if !model.joined {
             return Self::Bootstrap;
