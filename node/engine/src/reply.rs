@@ -10,7 +10,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::error::{ProposeError, ReadError};
 use crate::outcome::Committed;
 
-/// Identifies the runtime that a waiting caller runs on; an index into `ReplyLanes`.
+/// Index into `ReplyLanes`, which identifies the runtime of a waiting caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplyLaneId(pub usize);
 

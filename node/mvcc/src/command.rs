@@ -19,7 +19,7 @@ pub enum Command {
     Put(Put),
     /// Deletes a key or an interval of keys (etcd API `DeleteRangeRequest`).
     DeleteRange(DeleteRange),
-    /// Evaluates comparisons, then runs one of two lists of operations, atomically (etcd API `TxnRequest`).
+    /// Atomically evaluates comparisons and then runs one of two lists of operations (etcd API `TxnRequest`).
     Txn(Txn),
     /// Makes old versions unreadable (etcd API `CompactionRequest`).
     Compact(Compact),
@@ -69,9 +69,9 @@ impl Put {
 /// Deletes keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DeleteRange {
-    /// The key, or the start of the interval; not empty.
+    /// The key, or the start of an interval of keys. Must not be empty.
     pub key: Bytes,
-    /// Empty for one key, `"\0"` for `key` and all keys after it, otherwise the end, which is excluded.
+    /// Empty: only `key`. `"\0"`: `key` and all keys after it. Otherwise the end of the interval, which is not part of it.
     pub range_end: Bytes,
     /// If set, the answer contains the deleted versions in key order.
     pub prev_kv: bool,
@@ -128,10 +128,10 @@ pub enum Op {
 /// One comparison of a transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compare {
-    /// The key, or the start of the interval; not empty.
+    /// The key, or the start of an interval of keys. Must not be empty.
     pub key: Bytes,
-    /// Empty for one key, `"\0"` for `key` and all keys after it, otherwise the end, which is excluded. The comparison must
-    /// hold for every key of an interval.
+    /// Empty: only `key`. `"\0"`: `key` and all keys after it. Otherwise the end of the interval, which is not part of it. The
+    /// comparison must hold for every key of the interval.
     pub range_end: Bytes,
     /// Relation that the stored value of the field must have to the given value.
     pub relation: Relation,
@@ -159,21 +159,21 @@ pub enum Relation {
 /// unset or does not match the target, the given value is 0 or empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Operand {
-    /// Version counter; 0 for a missing key.
+    /// Version counter of the key; 0 for a missing key.
     Version(i64),
-    /// Revision of the creation; 0 for a missing key.
+    /// Revision at which the key was created; 0 for a missing key.
     CreateRevision(i64),
-    /// Revision of the last change; 0 for a missing key.
+    /// Revision at which the key was last changed; 0 for a missing key.
     ModRevision(i64),
-    /// Value; the comparison never holds for a missing key.
+    /// Value of the key. The comparison never holds for a missing key.
     Value(Bytes),
-    /// Attached lease; 0 for none and for a missing key.
+    /// Lease attached to the key; 0 if there is no lease, and for a missing key.
     Lease(i64),
     /// A target that the API does not define. As in etcd, the two values count as equal.
     Unrecognized(i32),
 }
 
-/// Makes versions below a revision unreadable.
+/// Makes the content at revisions below a given revision unreadable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compact {
     /// The new compaction mark. After the command, reads below the mark fail.
@@ -222,9 +222,9 @@ pub enum AlarmKind {
 /// A read (etcd API `RangeRequest`). The choice of the view decides whether the read is linearizable or serializable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Range {
-    /// The key, or the start of the interval; not empty.
+    /// The key, or the start of an interval of keys. Must not be empty.
     pub key: Bytes,
-    /// Empty for one key, `"\0"` for `key` and all keys after it, otherwise the end, which is excluded.
+    /// Empty: only `key`. `"\0"`: `key` and all keys after it. Otherwise the end of the interval, which is not part of it.
     pub range_end: Bytes,
     /// Maximum number of keys in the answer; 0 or less: no limit.
     pub limit: i64,
@@ -238,13 +238,13 @@ pub struct Range {
     pub keys_only: bool,
     /// If set, the answer contains only the count.
     pub count_only: bool,
-    /// Keys that were last changed below this revision are left out; 0 disables the filter.
+    /// The answer omits keys that were last changed below this revision. 0 disables the filter.
     pub min_mod_revision: i64,
-    /// Keys that were last changed above this revision are left out; 0 disables the filter.
+    /// The answer omits keys that were last changed above this revision. 0 disables the filter.
     pub max_mod_revision: i64,
-    /// Keys that were created below this revision are left out; 0 disables the filter.
+    /// The answer omits keys that were created below this revision. 0 disables the filter.
     pub min_create_revision: i64,
-    /// Keys that were created above this revision are left out; 0 disables the filter.
+    /// The answer omits keys that were created above this revision. 0 disables the filter.
     pub max_create_revision: i64,
 }
 

@@ -13,7 +13,7 @@ use crate::outcome::CommandError;
 use crate::revision::Revision;
 use crate::sequence::Place;
 
-/// Whether compacted versions are still to be removed.
+/// State of the removal of compacted versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Removal {
     /// All compacted versions are removed.
@@ -23,12 +23,12 @@ pub enum Removal {
 }
 
 impl Store {
-    /// Removes compacted versions. Visits at most `versions_max` versions, and at least one.
+    /// Removes compacted versions. Visits at least one and at most `versions_max` versions.
     pub fn compact_slice(&mut self, versions_max: usize) -> Removal {
         self.space.remove_compacted(versions_max.max(1))
     }
 
-    /// Whether compacted versions are still to be removed.
+    /// Returns whether compacted versions are left that must be removed.
     #[must_use]
     pub fn removal(&self) -> Removal {
         if self.space.removal.is_none() { Removal::Done } else { Removal::Pending }

@@ -57,7 +57,7 @@ impl History {
         self.versions.len()
     }
 
-    /// The moment right after a revision.
+    /// Returns the moment right after the changes of a revision.
     pub(crate) fn moment(&self, revision: Revision) -> Moment {
         let end = self.versions.first_where(|version| version.main() > revision);
         debug_assert!(
@@ -110,7 +110,8 @@ impl History {
     /// "An applicative random-access stack", 1983).
     fn jump_after(&self, previous: Place) -> Option<Jump> {
         let link = |place| self.get(place).map(KeyValue::link);
-        // The predecessor has a jump itself, or is the oldest version that is not removed.
+        // The search finds the nearest older version that has a jump. If there is none, the predecessor is the oldest version
+        // that is not removed.
         let mut predecessor = previous;
         let mut of_predecessor = link(previous)?;
         for _ in 0..JUMP_EVERY {

@@ -1,4 +1,5 @@
-//! Owns the keys in order, each with the place and counters of its newest version. Does not own the versions (`history`).
+//! Owns the keys in order. Each key has an entry with the place and the counters of the key's newest version. Does not own the
+//! versions (`history`).
 
 mod key;
 mod node;

@@ -1,10 +1,10 @@
-//! The replicated key-value store: a pure function of the log.
+//! The replicated key-value store. The content of the store is a pure function of the log.
 //!
 //! One thread owns a [`Store`] and applies committed [`Command`]s to it, in log order. The thread publishes a [`View`] after each
 //! batch. Any number of readers use views without locks and without a time limit. The crate has no IO, no clock, no thread and no
 //! randomness: equal logs make stores that are equal, byte for byte.
 //!
-//! The rules that the store implements, and its invariants, are in `docs/etcd_rules.md`.
+//! `docs/etcd_rules.md` lists the rules that the store implements, and the store's invariants.
 //!
 //! ```
 //! use mvcc::{Command, Put, Range, Store};

@@ -86,10 +86,10 @@ pub struct RangeResult {
     pub more: bool,
 }
 
-/// Why a command changed nothing. Every member gives the same answer.
+/// Reason why a command was refused and changed nothing. Every member gives the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// [`crate::Command::validate`] refuses the request, so it should not have been proposed.
+    /// [`crate::Command::validate`] refuses the request, so the request should not have been proposed.
     #[error(transparent)]
     Invalid(#[from] ValidateError),
     /// InvalidArgument "etcdserver: key not found": the put has `ignore_value` or `ignore_lease` set, but the key does not exist.

@@ -75,7 +75,8 @@ impl Batcher {
         self.not_before = self.not_before.max(retry_at);
     }
 
-    /// Ends the delay of refused batches, because the core may accept them after a change of role, leader or term.
+    /// Ends the delay of refused batches. Called after a change of role, leader or term, because the core may now accept the
+    /// batches.
     pub(crate) fn retry_now(&mut self) {
         self.not_before = Duration::ZERO;
     }

@@ -72,7 +72,8 @@ impl Rounds {
         self.under_way.len() < ROUNDS_MAX
     }
 
-    /// Begins a round for all waiting reads, unless none waits or too many rounds are under way.
+    /// Begins a round for all waiting reads and returns the round's context. Returns `None` if no read waits, or if too many
+    /// rounds are under way.
     pub(crate) fn begin(&mut self, now: Duration) -> Option<ReadContext> {
         if now < self.not_before {
             return None;
@@ -173,7 +174,7 @@ impl Barrier {
         }
     }
 
-    /// Answers the reads at or below `applied`, because a view with that index is published.
+    /// Answers the reads whose index is at or below `applied`, because a view at index `applied` is published.
     pub(crate) fn reached(&self, applied: Index, replies: &mut Replies) {
         let mut waiting = self.lock();
         while let Some(first) = waiting.first_entry()

@@ -95,14 +95,14 @@ pub enum Written {
         /// Metadata of the snapshot.
         meta: SnapshotMeta,
     },
-    /// The purge of all entries below an index.
+    /// All log entries below an index were purged.
     Purged {
         /// First index that is kept.
         first_kept: Index,
     },
-    /// The tombstone of a removed member.
+    /// The tombstone of the removed member was written.
     Tombstone,
-    /// The deletion of received snapshots.
+    /// Received snapshots were deleted.
     Discarded,
 }
 
@@ -205,7 +205,7 @@ impl SteppedMember {
         Turn { outputs: self.outputs.take(), ended: matches!(ended, Some(Ended::Stopped | Ended::Removed(_))) }
     }
 
-    /// Stops the member. Its next turn reports that the driver has ended.
+    /// Stops the member. The next turn reports that the driver has ended.
     pub fn stop(&self) {
         self.shared.stop_core();
     }
@@ -285,7 +285,7 @@ impl SteppedMember {
     /// Delivers a frame from another member.
     ///
     /// # Errors
-    /// Returns why the frame is malformed. None of its messages was delivered.
+    /// Returns why the frame is malformed. No message of the frame was delivered.
     pub fn deliver(&self, from: MemberId, frame: Bytes) -> Result<(), DecodeError> {
         self.shared.deliver(from, wire::messages(frame)?);
         Ok(())

@@ -75,7 +75,7 @@ pub enum BatchError {
         position: usize,
         /// ID of the command's request.
         request_id: u64,
-        /// Why the command was not decoded.
+        /// Error in the command.
         source: DecodeError,
     },
 }

@@ -92,7 +92,7 @@ impl DeleteRange {
 }
 
 impl Txn {
-    /// Runs the checks that etcd makes before a transaction, whether it goes through the log or not.
+    /// Runs the checks that etcd makes before a transaction. The checks are the same for read-only transactions.
     ///
     /// # Errors
     /// Returns [`ValidateError`] if the transaction is not valid. An invalid transaction must not run.
@@ -161,7 +161,7 @@ impl<'a> Writes<'a> {
         Ok(())
     }
 
-    /// Both branches may put the same key, because only one of them will run.
+    /// Adds the writes of a nested transaction. Both branches may put the same key, because only one of the branches runs.
     fn add_nested(&mut self, success: Writes<'a>, failure: Writes<'a>) -> Result<(), ValidateError> {
         for &key in &success.puts {
             self.add_put(key)?;

@@ -106,7 +106,7 @@ pub enum ReadError {
         /// Number of the incomplete chunk.
         chunk: u32,
     },
-    /// A checksum, a number or the order of chunks is wrong.
+    /// A checksum or a number is wrong, or the chunks are in the wrong order.
     #[error("the image is damaged in chunk {chunk} ({what}): use another copy")]
     Damaged {
         /// Number of the chunk.
@@ -287,7 +287,7 @@ pub fn read(input: &mut impl Read) -> Result<LoadedImage, ReadError> {
     }
 }
 
-/// Why a chunk with a matching checksum is refused.
+/// Reason why a chunk is refused although its checksum matches.
 enum Wrong {
     Version(u16),
     Content(&'static str),

@@ -6,7 +6,7 @@ use crate::sequence::Place;
 
 /// Facts about a key that the index holds, so that counts, keys-only reads and most comparisons need none of the key's versions.
 ///
-/// An example, with `k` put at 2, put at 4, deleted at 6, put at 9:
+/// As an example, the key `k` is put at revisions 2 and 4, deleted at revision 6, and put at revision 9:
 ///
 /// ```text
 /// at revision   modified  created  version
@@ -37,7 +37,7 @@ impl KeyEntry {
     }
 }
 
-/// Totals over the keys of a subtree.
+/// Summary of the keys in a subtree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subtree {
     /// Number of live keys.
