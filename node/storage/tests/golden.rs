@@ -1,7 +1,7 @@
 //! Golden files: this program reads the files of format version 1, and writes the same bytes. Owns a fixed history of a member.
 //!
-//! A format may change only together with its version. After a change, keep the golden files of the old version; `UPDATE=1 cargo
-//! test -p storage --test golden` writes the files of the new version.
+//! A format may change only together with its version. After a change, keep the golden files of the old version, and run
+//! `UPDATE=1 cargo test -p storage --test golden` to write the files of the new version.
 
 #![expect(clippy::disallowed_methods, reason = "golden files are files")]
 
