@@ -39,11 +39,11 @@ pub enum InboxRefusal {
 /// until another event wakes the core.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wants {
-    /// A command would be proposed immediately.
+    /// Whether the core would propose a command immediately if one arrived now.
     pub(crate) proposals: bool,
-    /// A read would begin a round immediately.
+    /// Whether the core would begin a round for a read immediately if one arrived now.
     pub(crate) reads: bool,
-    /// The core waits for the applied index to advance.
+    /// Whether the core waits for the applied index to advance.
     pub(crate) applied: bool,
 }
 
@@ -197,7 +197,7 @@ impl Inbox {
         self.put_always(|waiting| waiting.applied = Some(published));
     }
 
-    /// Requests that the core ends.
+    /// Asks the core to end.
     pub(crate) fn stop(&self) {
         self.put_always(|waiting| waiting.stop = true);
     }

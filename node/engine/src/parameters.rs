@@ -1,5 +1,5 @@
-//! Owns the requests that make a blank member part of a cluster. Does not own the execution of the requests: the program writes
-//! the cluster identity once.
+//! Owns the requests that make a blank member part of a cluster. Does not own the execution of the requests: the program does
+//! that, and writes the cluster identity to the volume.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,7 +67,7 @@ impl fmt::Debug for RestoreParameters {
 /// Why a backup was not fetched. The volume is still blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RestoreFailure {
-    /// One word for machines (admin.proto `RestoreProgress.cause`).
+    /// The cause as one word that programs can evaluate (admin.proto `RestoreProgress.cause`).
     pub cause: String,
     /// Message for people: what happened and what to do.
     pub reason: String,

@@ -43,7 +43,7 @@ fn restore(restore: &RestoreStatus) -> wire::RestoreProgress {
     }
 }
 
-/// Only the phase: for callers without the token of a member that is not blank.
+/// Returns only the phase. A member that is not blank gives this answer to a caller without the token.
 pub(super) fn phase_only(status: &Status) -> wire::DescribeResponse {
     wire::DescribeResponse { phase: phase(status.phase) as i32, ..wire::DescribeResponse::default() }
 }

@@ -59,7 +59,7 @@ pub enum Health {
     Serving {
         /// Whether the member leads.
         leads: bool,
-        /// Whether the member's log is close enough to the leader's for a vote.
+        /// Whether the member's log lags the leader's so little that the member may become a voter or the leader.
         caught_up: bool,
     },
     /// The member belongs to the cluster and answers the operator, but no leader receives its answers.
@@ -115,7 +115,7 @@ impl Health {
         matches!(self, Self::Serving { leads: true, .. })
     }
 
-    /// Returns whether the member's log is close enough to the leader's for a vote.
+    /// Returns whether the member's log lags the leader's so little that the member may become a voter or the leader.
     #[must_use]
     pub fn caught_up(self) -> bool {
         matches!(self, Self::Serving { caught_up: true, .. })

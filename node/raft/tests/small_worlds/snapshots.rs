@@ -1,9 +1,10 @@
 //! Snapshots as a driver takes, sends and installs them. Owns the capture, the lane to another member, the install and
 //! the checks of each. Does not own the other events (`state.rs`) or the disk (`disk.rs`).
 //!
-//! The search chooses when a captured snapshot becomes durable; then the purge is queued as a write. A lane carries the
-//! metadata and the state like a message. Its end is reported to the sender later, or a failure at any time, whether or
-//! not all bytes arrived. An install is a write in several steps.
+//! The search chooses when a captured snapshot becomes durable; then the purge is queued as a write. A lane is one
+//! transfer of a snapshot: it carries the metadata and the state as one message. After that message has arrived, the end
+//! of the transfer is reported to the sender. A failure may be reported at any time, even after the message has arrived.
+//! An install is a write in several steps.
 
 use raft::{HardState, Index, IoId, MemberId, Message, SnapshotMeta, Term};
 

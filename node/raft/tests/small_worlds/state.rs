@@ -348,7 +348,7 @@ impl World {
     fn read_is_ready(&mut self, at: usize, context: ReadContext, index: Index) -> Result<(), String> {
         let member = &self.members[at];
         if self.read_begun == Some(context) {
-            // Answered within the event that began it, so no other member took part.
+            // The read was answered within the event that began the read, so no other member took part.
             self.coverage.by_lease += 1;
             let term = member.raft.as_ref().map(|raft| raft.soft_state().term);
             term.map_or(Ok(()), |term| self.history.holds_lease(member.id(), term))?;

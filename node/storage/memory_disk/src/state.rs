@@ -37,9 +37,9 @@ pub(crate) struct Names {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     pub(crate) inodes: BTreeMap<u64, Inode>,
-    /// Names as processes see them.
+    /// Names of the files and directories that processes see.
     pub(crate) live: Names,
-    /// Names as the medium holds them.
+    /// Names of the files and directories that exist after a loss of power.
     pub(crate) durable: Names,
     /// Changes to names since the last sync of their directories, in order.
     pub(crate) pending: Vec<NameChange>,

@@ -24,7 +24,7 @@ pub const GRAPHS: u64 = 1 << 10;
 /// Number of additional random graphs with one-way links.
 pub const ONE_WAY: u64 = 250;
 
-/// Number of election timeouts after which no further leader may be elected.
+/// Number of election timeouts within which elections must end. The case fails if a leader is elected later.
 const SETTLES_WITHIN: u32 = 30;
 
 /// Kind of a link graph.

@@ -15,7 +15,7 @@ use crate::invariant::{Checked, Violation, ensure, removal_is_committed, state_m
 /// Minimum and maximum time from a deadline to the tick. The minimum makes time advance in each turn even if a core
 /// returns a wrong deadline.
 const WAKE_LATE: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(2));
-/// Lost messages after which the sender notices a broken connection, per million.
+/// Probability that the sender of a lost message notices a broken connection, per million.
 const LOSS_NOTICED: u32 = 300_000;
 
 impl CoreCluster {

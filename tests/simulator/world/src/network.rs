@@ -17,7 +17,7 @@ pub struct NetworkProfile {
     pub duplication: u32,
     /// Probability of a long delay, per million. Later messages overtake a message with a long delay.
     pub hold: u32,
-    /// Minimum and maximum delay of a message without a long delay.
+    /// Minimum and maximum of the normal delay. A long delay may exceed the maximum.
     pub delay: (Duration, Duration),
     /// Maximum of a long delay.
     pub hold_max: Duration,
