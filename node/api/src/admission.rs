@@ -65,8 +65,8 @@ pub(super) enum Answerer {
 }
 
 impl CallContext {
-    /// Admits a call. The order of the checks is etcd's, because it decides which error a client receives if several
-    /// checks fail.
+    /// Admits a call. The order of the checks is etcd's, because the order decides which error a client receives if
+    /// several checks fail.
     ///
     /// # Errors
     /// Returns the reason why the call is refused. The call has no effect.
@@ -80,7 +80,7 @@ impl CallContext {
         Ok(Admitted { status })
     }
 
-    /// Admits a call for the member's health, in any phase of the member.
+    /// Admits a call that asks for the member's health. The member's phase does not matter.
     ///
     /// # Errors
     /// Returns the reason why the call is refused.

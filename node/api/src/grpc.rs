@@ -104,8 +104,8 @@ fn trailers(failure: Option<&Status>) -> HeaderMap {
             trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
         }
         Some(status) => {
-            // Adding fails only if the text is not a valid header value. All texts in the table are valid. If adding
-            // failed, only the code would be sent.
+            // Adding the status fails only if its text is not a valid header value. All texts in the table in
+            // `status.rs` are valid. If adding failed, only the gRPC code would be sent.
             if status.add_header(&mut trailers).is_err() {
                 trailers.insert(Status::GRPC_STATUS, HeaderValue::from(status.code() as i32));
             }

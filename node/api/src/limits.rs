@@ -19,8 +19,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Number of bytes by which a received message may exceed the limit, as in etcd. The additional bytes allow for
-    /// the encoding.
+    /// Number of bytes by which a received message may exceed `request_bytes_max`, as in etcd. These additional bytes
+    /// allow for the encoding.
     const RECEIVE_OVERHEAD_BYTES: usize = MIB / 2;
     /// Number of bytes that etcd adds to the size of a request before it compares the size with the limit: tag and
     /// length of the request (4), and a header with a request ID (14). The ID needs 10 bytes on half of the members

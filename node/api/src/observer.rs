@@ -106,8 +106,8 @@ pub trait CallObserver: fmt::Debug + Send + Sync {
     fn health_checked(&self, success: Success);
 }
 
-/// Guard of a pending proposal. It reports the end of the proposal when it is dropped, so that a cancelled call is
-/// counted as well.
+/// Guard of a pending proposal. When the guard is dropped, it reports the end of the proposal. The end of a cancelled
+/// call is therefore reported as well.
 #[derive(Debug)]
 pub(super) struct PendingProposal<'a>(&'a dyn CallObserver);
 

@@ -48,8 +48,9 @@ pub(super) fn compact(request: &pb::CompactionRequest) -> Compact {
     Compact { revision: request.revision, physical: request.physical }
 }
 
-/// Converts a transaction, and returns its consistency, which matters only if the transaction only reads. It is
-/// serializable if every range in both branches is serializable.
+/// Converts a transaction, and returns the transaction and its consistency. The consistency matters only if the
+/// transaction only reads. The consistency is `Serializable` if every range in both branches is serializable, and
+/// otherwise `Linearizable`.
 #[must_use]
 pub(super) fn txn(request: pb::TxnRequest) -> (Txn, Consistency) {
     let mut consistency = Consistency::Serializable;
@@ -67,7 +68,7 @@ pub(super) enum Consistency {
 }
 
 impl Consistency {
-    /// Converts etcd's flag.
+    /// Converts the flag `serializable` of etcd's range requests.
     #[must_use]
     pub(super) fn of(serializable: bool) -> Consistency {
         if serializable { Consistency::Serializable } else { Consistency::Linearizable }
