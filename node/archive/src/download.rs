@@ -95,8 +95,8 @@ async fn fetch_chunk(
     Err(ArchiveError::corrupt(key.as_ref(), format!("bytes {start} to {end} do not match their checksum")))
 }
 
-/// Interprets an error of a ranged read. A refused range means that the object is too short, and a missing object means
-/// that it was deleted. In both cases the backup is damaged.
+/// Interprets an error of a ranged read. A refused range means that the object is too short. A missing object means
+/// that the object was deleted. In both cases the backup is damaged.
 fn shortened(access: &Access, key: &Path, error: &object_store::Error) -> ArchiveError {
     match access.interpret(error) {
         ArchiveError::StoreRefused { reason } if reason.contains("416") || reason.contains("range") => {

@@ -81,7 +81,7 @@ pub enum ArchiveError {
 }
 
 impl ArchiveError {
-    /// Returns the cause in one word, for machines.
+    /// Returns the cause as one word that programs can evaluate.
     #[must_use]
     pub fn cause(&self) -> &'static str {
         match self {

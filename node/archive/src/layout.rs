@@ -40,7 +40,7 @@ impl Folder {
         key(&format!("{}/manifest/{name}.json", self.path))
     }
 
-    /// Name of the image of a full backup, relative to the folder; derived from its content.
+    /// Name of the image of a full backup, relative to the folder. The name is derived from the image's content.
     pub(super) fn base(revision: i64, applied: EntryId, sha256: &str) -> String {
         // The revision is padded with zeros, so that names sort by revision.
         let digits: String = sha256.chars().take(16).collect();

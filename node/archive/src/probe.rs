@@ -30,8 +30,8 @@ pub async fn probe(access: &Access, cluster: ClusterId, member: MemberId) -> Res
     if read != content.as_bytes() {
         return Err(ArchiveError::StoreRefused { reason: format!("{key} has other content than was written") });
     }
-    // Backups write their manifests with this condition. If a store ignored it, a second backup of the same name could
-    // replace the first one.
+    // Backups write their manifests on the condition that no object of the same name exists. If a store ignored this
+    // condition, a second backup of the same name could replace the first one.
     match store.put_opts(&key, content.into(), PutOptions::from(PutMode::Create)).await {
         Err(object_store::Error::AlreadyExists { .. }) => {}
         Err(other) => return Err(interpret(other)),

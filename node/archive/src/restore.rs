@@ -19,8 +19,8 @@ use crate::progress::Progress;
 use crate::store::Access;
 
 /// Number by which revisions are raised, so that the new cluster does not reuse a revision that the old cluster may
-/// have used after the backup. It is a week of 1,500 writes per second, as the documentation of etcdutl's
-/// `--bump-revision` advises.
+/// have used after the backup. At 1,500 writes per second, it takes the old cluster about a week to use this number of
+/// revisions. The documentation of etcdutl's `--bump-revision` advises this value.
 pub const REVISION_BUMP: i64 = 1_000_000_000;
 
 /// Capacity of the channel between download and parser, in chunks.
@@ -36,7 +36,7 @@ pub struct Restore {
     pub source: ClusterId,
     /// ID of the only voter of the new cluster.
     pub member: MemberId,
-    /// Name and URLs of that voter.
+    /// Name and URLs of the only voter of the new cluster.
     pub own: MemberInfo,
 }
 
@@ -95,7 +95,8 @@ pub async fn restore(
     Ok(restored)
 }
 
-/// Tests whether an image is damaged, rather than incomplete because the fetch ended early.
+/// Returns whether reading failed because the image is damaged. Returns false if the image is only incomplete because
+/// the fetch ended early.
 fn is_damaged_image(reason: &mvcc::image::ReadError) -> bool {
     !matches!(reason, mvcc::image::ReadError::Truncated { .. } | mvcc::image::ReadError::Io(_))
 }

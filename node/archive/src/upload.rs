@@ -20,7 +20,7 @@ use crate::progress::Progress;
 use crate::store::Access;
 
 /// Size of a part in bytes. All parts except the last one have this size, because some stores require equal sizes. An
-/// upload may have 10,000 parts.
+/// upload may have at most 10,000 parts.
 const PART_BYTES: usize = 8 * 1024 * 1024;
 /// Number of parts sent at the same time. One more part is being filled and another one waits. These four parts limit
 /// the memory that a backup needs.
@@ -138,7 +138,7 @@ pub(super) async fn send(
     } else {
         send_parts(access, store, to, first, &mut parts, progress).await
     };
-    // If the writer thread still generates the image, this ends it.
+    // If the writer thread is still generating the image, dropping `parts` ends the thread.
     drop(parts);
     let written = writer.await.map_err(ArchiveError::member)?;
     sent?;
