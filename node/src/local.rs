@@ -5,7 +5,7 @@
 //! ```text
 //! DIR/record          cluster ID and token, written once
 //! DIR/member-1/       data directory of the first member
-//! DIR/member-1.log    its log lines
+//! DIR/member-1.log    log lines of the first member
 //! ```
 
 mod identity;
@@ -166,8 +166,8 @@ async fn keep_running(args: &LocalArgs, members: &mut Vec<Process>) -> Result<()
     }
 }
 
-/// Prints the greeting in one write. A reader that has read enough may close the pipe, and the cluster must outlive that,
-/// so an error is ignored.
+/// Prints the greeting in one write. An error is ignored, because a reader that has read enough may close the pipe, and
+/// the cluster must nevertheless keep running.
 fn print(text: &str) {
     let _ = io::stdout().write_all(format!("{text}\n").as_bytes());
 }

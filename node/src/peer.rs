@@ -120,7 +120,8 @@ impl Peers {
         std::mem::take(&mut links.snapshots).into_values().for_each(|task| task.abort());
     }
 
-    /// URL of `member`: the one in the configuration, otherwise the one in the member's greeting.
+    /// Returns the URL of `member` in the configuration. If the configuration has none, returns the URL in the member's
+    /// greeting.
     fn url(&self, member: MemberId) -> Option<String> {
         let configuration = self.configuration.load();
         let configured = configuration.members.get(&member).map(|info| info.peer_url.clone());

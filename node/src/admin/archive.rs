@@ -94,7 +94,7 @@ impl Archive {
             if let Err(error) = &outcome {
                 tracing::warn!(cause = error.cause(), %error, "the backup failed");
             }
-            // A backup in progress is never replaced, so `jobs` still holds this one.
+            // A backup in progress is never replaced, so `jobs` still holds this backup.
             if let Some(job) = jobs.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
                 job.outcome = Some(outcome);
             }

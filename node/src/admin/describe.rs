@@ -8,7 +8,8 @@ use raft::{Configuration, Index, MemberId, Role};
 use super::refusal;
 use crate::version;
 
-/// The whole status: for callers with the cluster's token, and for all callers of a blank member.
+/// Returns the whole status. Callers with the cluster's token receive this answer, and so do all callers of a blank
+/// member.
 pub(super) fn everything(status: &Status, published: &Published) -> wire::DescribeResponse {
     wire::DescribeResponse {
         member_id: status.member.to_string(),

@@ -18,7 +18,7 @@ const FILE: &str = "record";
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct LocalIdentity {
     pub(super) cluster: ClusterId,
-    /// 32 hexadecimal digits.
+    /// Token of the cluster: 32 hexadecimal digits.
     pub(super) token: String,
 }
 

@@ -58,7 +58,7 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Binds all ports. If one cannot be bound, none stays bound.
+    /// Binds all ports. If a port cannot be bound, no port stays bound.
     pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
         let args = &config.args;
         let refused = |flag, address| move |source| StartError::Bind { flag, address, source };

@@ -114,7 +114,8 @@ struct Broken {
     was_open: bool,
 }
 
-/// Opens one connection and sends messages until the connection ends. `Ok`: it was closed because it was idle.
+/// Opens one connection and sends messages until the connection ends. Returns `Ok` if the connection was closed because
+/// it was idle.
 async fn send_messages(peers: &Arc<Peers>, to: MemberId, lane: &Arc<Lane>) -> Result<(), Broken> {
     let not_open = |reason: ConnectError| Broken { reason: reason.to_string(), was_open: false };
     let url = peers.url(to).ok_or_else(|| not_open(ConnectError::UnknownAddress))?;

@@ -27,7 +27,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Time without progress after which the sender or the receiver aborts a transfer.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Token bucket for all snapshots that this member sends. After an idle time, the bytes of one second may be sent
+/// Token bucket for all snapshots that this member sends. After an idle time, one second's worth of bytes may be sent
 /// without waiting.
 #[derive(Debug)]
 pub(crate) struct Rate {
@@ -61,7 +61,7 @@ impl Rate {
 }
 
 /// Reports the end of a transfer to the core when dropped, so that the report is never missing. Without the report, the
-/// core would never begin another transfer to this member.
+/// core would never begin another transfer to the same receiver.
 struct Ending {
     peers: Arc<Peers>,
     to: MemberId,
