@@ -10,7 +10,7 @@ pub(crate) async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-/// Polls until `poll` returns a value, and returns it. Panics if there is none within [`PATIENCE`].
+/// Polls until `poll` returns a value, and returns that value. Panics if `poll` returns no value within [`PATIENCE`].
 pub(crate) async fn until<T>(what: &str, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

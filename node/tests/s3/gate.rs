@@ -1,5 +1,6 @@
 //! Owns a proxy that passes a given number of bytes, counted in both directions together, and then stops. A transfer
-//! through it stays incomplete for as long as a test needs, however fast the machine is. Does not interpret the bytes.
+//! through the proxy stays incomplete for as long as a test needs, however fast the machine is. Does not interpret the
+//! bytes.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
