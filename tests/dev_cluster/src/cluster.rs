@@ -47,9 +47,9 @@ pub struct Options {
 /// When a cluster counts as abandoned. The next `up` may remove an abandoned cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// Never: it stays up until the user takes it down.
+    /// The cluster never counts as abandoned: it stays up until the user takes it down.
     Standing,
-    /// When the process that brought the cluster up has ended.
+    /// The cluster counts as abandoned once the process that brought the cluster up has ended.
     Tied,
 }
 

@@ -53,7 +53,7 @@ impl Machine<'_> {
         Ok(())
     }
 
-    /// Starts containerd and does not wait for it; [`Machine::await_containerd`] does.
+    /// Starts containerd without waiting until it responds. [`Machine::await_containerd`] waits for that.
     pub(crate) fn start_containerd(&self, cgroup: &[PathBuf]) -> Result<()> {
         let config = self.folder().join("containerd.toml");
         self.start("containerd", cgroup, vec!["containerd".into(), "--config".into(), config.into()])

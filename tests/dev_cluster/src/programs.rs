@@ -227,11 +227,11 @@ fn build_together(programs: &[Program], built: &Built) -> Result<()> {
 
 /// Flags that make the compiler faster. For a package that matches several patterns, the last pattern applies.
 fn compiler_flags() -> impl Iterator<Item = String> {
-    // The linker drops debug information (`-s -w`), so the compiler need not write it. That saves an eighth of the CPU
-    // time.
+    // The linker drops debug information (`-s -w`), so the compiler need not write it. This saves an eighth of the CPU
+    // time of a build.
     let all = "-gcflags=all=-dwarf=false".to_owned();
-    // Without inlining, the largest packages need another quarter less. etcd's packages are excluded, because
-    // benchmarks compare the members with etcd.
+    // Without inlining, the compilation of the largest packages takes another quarter less CPU time. etcd's packages
+    // are excluded, because benchmarks compare the members with etcd.
     let large = ["k8s.io/...", "sigs.k8s.io/...", "helm.sh/...", "github.com/aws/...", "github.com/versity/..."];
     [all].into_iter().chain(large.into_iter().map(|packages| format!("-gcflags={packages}=-dwarf=false -l")))
 }
