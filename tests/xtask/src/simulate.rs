@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Prints a hash of the traces of all seeds. The hash stays the same when code is only renamed or moved
     #[arg(long)]
     hash: bool,
-    /// Number of lines of its history that a failed seed prints
+    /// Number of last trace lines that are printed if a seed fails
     #[arg(long, default_value_t = 80)]
     trace: usize,
 }

@@ -212,8 +212,8 @@ mod tests {
         assert_eq!(states("nothing"), "no states");
     }
 
-    /// Each rule must be left out in some world, because otherwise the rule may be unnecessary, or no invariant may
-    /// depend on it.
+    /// For each rule there must be a world that leaves the rule out. Otherwise no world would show that the rule is
+    /// necessary and that an invariant depends on the rule.
     #[test]
     fn every_rule_is_left_out_somewhere() {
         let read = |path| fs::read_to_string(path).expect("the specification is readable");
