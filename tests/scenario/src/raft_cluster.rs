@@ -106,8 +106,8 @@ impl<'a> RaftCluster<'a> {
         Ok(lives.then(|| format!("{}/{}", pod["metadata"]["uid"], container["restartCount"])))
     }
 
-    /// Waits until a member that was killed or replaced is ready again, after a start other than `before`, and the
-    /// cluster has no step left.
+    /// Waits until a member that was killed or replaced has started again and is ready, and the cluster has no step
+    /// left. `before` is the result of `life` for the member before its end.
     ///
     /// # Errors
     /// Returns an error if the member is not ready, or a step is left, after `limit`.
