@@ -11,7 +11,7 @@ use crate::status::Phase;
 /// Reason why a proposed command has no known result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
-    /// Nothing was written: no leader was known until the commit timeout.
+    /// Nothing was written: the commit timeout passed, and this member knew no leader at that time.
     #[error("no leader: nothing was written")]
     NoLeader,
     /// Nothing was written: the leader changed, and the command is not in the new leader's log.
@@ -45,7 +45,7 @@ pub enum ProposeError {
 /// Why a linearizable read could not be confirmed. A read can always be retried safely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
-    /// No leader was known until the read timeout.
+    /// The read timeout passed, and this member knew no leader at that time.
     #[error("no leader: the read could not be confirmed")]
     NoLeader,
     /// A leader is known but did not confirm the read in time, or this member did not apply the confirmed index in time.

@@ -24,7 +24,8 @@ pub(crate) enum Event {
     Unreachable(Vec<MemberId>),
     /// The snapshot transfer of this number ended.
     SnapshotSent { to: MemberId, number: u64, arrived: Result<(), ()> },
-    /// A snapshot of this member's state has ended: the index of the durable snapshot, or the reason why no snapshot was written.
+    /// The writing of a snapshot of this member's state has ended. The value is the index of the durable snapshot, or
+    /// the reason why no snapshot was written.
     SnapshotWritten(Result<Index, SnapshotWriteError>),
     /// Linearizable reads that wait for a quorum round.
     Reads(Vec<ReadWaiter>),

@@ -20,8 +20,8 @@ const READS_MAX: usize = 65_536;
 /// Maximum number of waiting administrative calls.
 const CONTROLS_MAX: usize = 64;
 
-/// Number of waiting commands that wakes the core even if the core does not want commands, because so many commands fill an
-/// entry.
+/// Number of waiting commands at which the core wakes even if the core does not want commands, because this number of
+/// commands fills an entry.
 const PROPOSALS_WAKE: usize = 1_024;
 
 /// Why the inbox refused an event.
@@ -192,7 +192,7 @@ impl Inbox {
         self.put_always(|waiting| waiting.persisted = waiting.persisted.max(Some(io)));
     }
 
-    /// Reports that a view is published, which is newer than every view before.
+    /// Reports that a view is published. The view is newer than every view that was reported before.
     pub(crate) fn applied(&self, published: Arc<Published>) {
         self.put_always(|waiting| waiting.applied = Some(published));
     }

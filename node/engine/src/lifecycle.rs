@@ -9,21 +9,21 @@ use crate::parameters::{BootstrapParameters, JoinParameters, RestoreParameters};
 /// A request to a blank member, and the channel for its answer.
 #[derive(Debug)]
 pub enum Lifecycle {
-    /// Become one of the first voters.
+    /// Asks the member to become one of the first voters.
     Bootstrap {
         /// Identity of the new cluster.
         parameters: BootstrapParameters,
         /// Receives the outcome.
         reply: oneshot::Sender<Result<(), AdoptError>>,
     },
-    /// Wait to be added by the leader of a running cluster.
+    /// Asks the member to wait until the leader of a running cluster adds it.
     Join {
         /// Identity of the running cluster.
         parameters: JoinParameters,
         /// Receives the outcome.
         reply: oneshot::Sender<Result<(), AdoptError>>,
     },
-    /// Fetch a backup and start a new cluster from it.
+    /// Asks the member to fetch a backup and to start a new cluster from the backup.
     Restore {
         /// The backup and the new cluster.
         parameters: RestoreParameters,

@@ -47,7 +47,7 @@ pub enum LogJob {
         /// Last index in the installed snapshot.
         index: Index,
     },
-    /// Delete entries below this index, because a durable snapshot contains them.
+    /// Delete the log entries below this index, because a durable snapshot contains the effects of these entries.
     Purge {
         /// First index that is kept.
         first_kept: Index,
@@ -104,8 +104,8 @@ impl InstalledSignal {
     }
 }
 
-/// Executes jobs one after the other in the core's order, so that a job begins only after the jobs before it are durable. Only on
-/// a full disk does a job that frees space come first.
+/// Executes jobs one after the other in the core's order, so that a job begins only after the jobs before it are
+/// durable. On a full disk, however, a job that frees space comes first.
 pub(crate) struct LogWriter {
     storage: Storage,
     waiting: VecDeque<LogJob>,

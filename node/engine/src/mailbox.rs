@@ -1,6 +1,6 @@
-//! Owns a queue of jobs for one thread, and the wake-up of that thread, which takes all waiting jobs together, in order. Does not
-//! own a bound: the senders limit the waiting jobs, for the log by Raft's limits on entries in flight, for the store by the limit
-//! on unapplied bytes.
+//! Owns a queue of jobs for one thread, and the wake-up of that thread, which takes all waiting jobs together, in
+//! order. Does not own a limit on the number of jobs, because the senders limit the jobs: Raft limits the entries in
+//! flight to the log thread, and the limit on unapplied bytes bounds the jobs of the apply thread.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;

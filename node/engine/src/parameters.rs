@@ -1,5 +1,5 @@
-//! Owns the requests that make a blank member part of a cluster. Does not own the execution of the requests: the program does
-//! that, and writes the cluster identity to the volume.
+//! Owns the requests that make a blank member part of a cluster. Does not own the execution of the requests. The
+//! program executes them, and writes the cluster identity to the volume.
 
 use std::collections::BTreeMap;
 use std::fmt;

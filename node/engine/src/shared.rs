@@ -124,7 +124,7 @@ impl Shared {
         self.stopping.subscribe()
     }
 
-    /// Requests that the core's thread ends.
+    /// Asks the core's thread to end.
     pub fn stop_core(&self) {
         self.inbox.stop();
     }

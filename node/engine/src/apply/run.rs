@@ -24,7 +24,7 @@ const PUBLISH_BYTES: usize = 4 << 20;
 /// Number of compacted versions that are examined before the thread checks for new jobs.
 const COMPACT_SLICE: usize = 2_000;
 
-/// Loads the newest durable snapshot, which must reach the given index.
+/// Function that loads the newest durable snapshot, which must reach the given index.
 pub(crate) type LoadSnapshot = Box<dyn Fn(Index) -> Result<(Store, EntryId), SnapshotLoadError> + Send>;
 
 /// Why the apply thread cannot continue. The member must end, because its state would differ from the state of other members.

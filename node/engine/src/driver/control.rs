@@ -13,7 +13,8 @@ use crate::event::{Configurations, Control};
 
 /// Time within which a membership change must commit.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time within which another leader must appear, in addition to the election timeout after which the core aborts a transfer.
+/// Time that a leadership transfer may take in addition to one election timeout. The core aborts a transfer after one
+/// election timeout.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Driver {

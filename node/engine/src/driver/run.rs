@@ -313,8 +313,9 @@ impl Driver {
         Wants {
             proposals,
             reads: self.rounds.wants_more(),
-            // A new applied index wakes the core if it may let commands be proposed, settle commands whose outcome is uncertain,
-            // let a snapshot begin, or let the core release more entries. Otherwise it can wait for the next event.
+            // A new applied index wakes the core if it may let commands be proposed, settle commands whose outcome is
+            // uncertain, let a snapshot begin, or let the core release more entries. Otherwise the report of the new
+            // index waits for the next event.
             applied: !proposals
                 || !self.batcher.is_idle()
                 || self.pending.has_uncounted()
@@ -347,7 +348,7 @@ impl Driver {
         self.shared.inbox.close();
     }
 
-    /// Answers all commands of `batches` with `reason`.
+    /// Answers all commands of `batches` with the error `reason`.
     pub(super) fn answer(&mut self, batches: Vec<Batch>, reason: ProposeError) {
         for batch in batches {
             self.shared.admission.release(batch.waiters.len(), batch.bytes);

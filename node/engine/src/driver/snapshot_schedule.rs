@@ -72,7 +72,7 @@ pub(crate) struct SnapshotSchedule {
     pub(super) due: bool,
     /// State that is written as a snapshot once the log is durable up to the state's index.
     pub(super) captured: Option<Arc<Published>>,
-    /// Time at which the writing of the current snapshot began; `None` if none is being written.
+    /// Time at which the writing of the current snapshot began; `None` if no snapshot is being written.
     pub(super) started: Option<Duration>,
     /// Earliest time of the next snapshot. A snapshot that a member needs may begin earlier.
     pub(super) not_before: Duration,

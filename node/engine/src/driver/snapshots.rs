@@ -1,6 +1,6 @@
-//! Owns when snapshots of this member's own state begin, and the reaction to their end. Capturing a view copies nothing; the
-//! snapshot thread writes the view, and the core decides which entries may be purged. Does not own the schedule's state
-//! (`snapshot_schedule.rs`).
+//! Owns the decision when snapshots of this member's own state begin, and the reaction to their end. Capturing a view
+//! copies nothing; the snapshot thread writes the view, and the core decides which entries may be purged. Does not own
+//! the schedule's state (`snapshot_schedule.rs`).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

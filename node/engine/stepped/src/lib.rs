@@ -33,7 +33,7 @@ pub use engine::wiring::Settings;
 #[derive(Debug, Default)]
 struct Outbox {
     messages: Vec<(MemberId, Message)>,
-    /// At most one transfer to each member, as in the real transport.
+    /// Transfers that the driver has begun, at most one to each member, as in the real transport.
     snapshots: BTreeMap<MemberId, SnapshotDue>,
 }
 
@@ -81,7 +81,7 @@ pub struct Turn {
     pub ended: bool,
 }
 
-/// Result of one step of the log thread, which is durable.
+/// Result of one step of the log thread. The result is durable.
 #[derive(Debug)]
 pub enum Written {
     /// Writes of the core, made durable with one sync.
