@@ -1,7 +1,7 @@
 //! Owns the algorithm of all checksums, CRC32C, and the rule for seeds: a checksum that continues another checksum
 //! takes the other one as its seed.
 
-/// Checksum of bytes that continue no other checksum.
+/// Checksum of `bytes` alone, which does not depend on any other checksum.
 pub(crate) fn of(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }

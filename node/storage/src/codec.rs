@@ -1,5 +1,6 @@
-//! Binary form of entries, configurations and snapshot metas. The form is the same on disk and between members. Owns the layout
-//! and its bounds. Does not own the meaning of a value: no cluster may be able to use a decoded configuration.
+//! Binary form of entries, configurations and snapshot metas. The form is the same on disk and between members. Owns
+//! the layout and its bounds. Does not own the meaning of a value: a decoded configuration may be unusable for every
+//! cluster.
 //!
 //! All numbers are little-endian. Decoding never panics, and never reserves more memory than the length of the input. Decoding
 //! returns exactly the value that was encoded. Sets must be strictly ascending, therefore each value has exactly one encoding.
@@ -29,8 +30,8 @@ const NOOP: u8 = 0;
 const NORMAL: u8 = 1;
 const CONFIGURATION: u8 = 2;
 const BARRIER: u8 = 3;
-/// Payload kinds are below this number and the log's frame kinds are not, so that a reader cannot confuse a record with another
-/// frame.
+/// Payload kinds are below this number, and the log's frame kinds are at or above it, so that a reader cannot confuse a
+/// record with another frame.
 pub(crate) const PAYLOAD_KINDS_END: u8 = 0x80;
 const _: () = assert!(BARRIER < PAYLOAD_KINDS_END, "a payload kind is no frame kind of the log");
 
@@ -47,7 +48,7 @@ pub enum DecodeError {
     /// The input ends inside a value.
     #[error("the input ends too early")]
     Truncated,
-    /// The input continues after the value.
+    /// The input has this number of bytes after the value.
     #[error("{0} bytes follow the value")]
     Trailing(usize),
     /// This program does not know the version or kind. A newer program may know it.

@@ -77,7 +77,7 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct FoundSnapshots {
     pub(crate) snapshots: Snapshots,
-    /// Damage of every snapshot that could not be read.
+    /// Damage that was found in each snapshot that could not be read.
     pub(crate) damaged: Vec<Damage>,
 }
 

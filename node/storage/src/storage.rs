@@ -1,5 +1,6 @@
-//! One member's directory. Owns the order of writes to log, term and vote, snapshots and identity, which is such that a crash at
-//! any moment leaves a usable directory. Does not own the layout of the files, or the conclusions of a start (`open.rs`).
+//! One member's directory. Owns the order of writes to log, term and vote, snapshots and identity. With this order, a
+//! crash at any moment leaves a usable directory. Does not own the layout of the files, or the conclusions of a start
+//! (`open.rs`).
 //!
 //! ```text
 //! lock         held as long as a process uses the directory
@@ -42,7 +43,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Number of snapshots to keep; 0 keeps one snapshot. Default: 3.
     pub snapshots_kept: usize,
-    /// Number of entries up to the newest snapshot's end that a start returns in addition to the later entries. Default: 1,024.
+    /// Number of entries at and before the newest snapshot's end that a start returns, in addition to the entries after
+    /// the snapshot's end. Default: 1,024.
     pub trailing_entries: u64,
     /// Callback that is called when the contents of the disk become unknown. Default: a callback that does nothing.
     pub on_failure: OnFailure,

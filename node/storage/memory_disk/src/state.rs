@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a file as a process sees them, and as the medium holds them.
+/// Bytes of a file: the bytes that a process reads, and the bytes that are durable.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inode {
     /// Bytes that a read returns.
     pub(crate) live: Vec<u8>,
-    /// Bytes on the medium.
+    /// Bytes that are durable, without the writes in `pending`.
     pub(crate) durable: Vec<u8>,
     /// Writes since the last sync, in order: offset and bytes.
     pub(crate) pending: Vec<(usize, Vec<u8>)>,
@@ -47,7 +47,7 @@ pub(crate) struct State {
     /// Number of open handles of each inode.
     pub(crate) open: BTreeMap<u64, usize>,
     pub(crate) locks: BTreeSet<PathBuf>,
-    /// Number of crashes so far. A handle that was opened before a crash does not work after it.
+    /// Number of crashes so far. A handle that was opened before a crash does not work after the crash.
     pub(crate) life: u64,
     /// Number of operations that changed something.
     pub(crate) operations: u64,
@@ -97,7 +97,7 @@ pub(crate) fn write_into(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
 }
 
 impl Inode {
-    /// Bytes on the medium once all pending writes have reached it.
+    /// Returns the durable bytes as they are once all pending writes have reached the medium.
     pub(crate) fn settled(&self) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         for (offset, data) in &self.pending {

@@ -22,7 +22,7 @@ pub(crate) fn dir() -> PathBuf {
     PathBuf::from("/data")
 }
 
-/// Settings with small segments, so that short histories have several.
+/// Settings with small segments, so that short histories have several segments.
 pub(crate) fn options(salt: u64) -> Options {
     Options { segment_bytes: 8 * 1024, snapshots_kept: 2, trailing_entries: 1_000_000, ..Options::new(MEMBER, salt) }
 }
