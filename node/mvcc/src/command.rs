@@ -71,7 +71,8 @@ impl Put {
 pub struct DeleteRange {
     /// The key, or the start of an interval of keys. Must not be empty.
     pub key: Bytes,
-    /// Empty: only `key`. `"\0"`: `key` and all keys after it. Otherwise the end of the interval, which is not part of it.
+    /// If empty, only `key` is meant. If `"\0"`, `key` and all keys after `key` are meant. Otherwise this field is the
+    /// end of the interval, and the interval does not contain its end.
     pub range_end: Bytes,
     /// If set, the answer contains the deleted versions in key order.
     pub prev_kv: bool,
@@ -130,8 +131,9 @@ pub enum Op {
 pub struct Compare {
     /// The key, or the start of an interval of keys. Must not be empty.
     pub key: Bytes,
-    /// Empty: only `key`. `"\0"`: `key` and all keys after it. Otherwise the end of the interval, which is not part of it. The
-    /// comparison must hold for every key of the interval.
+    /// If empty, only `key` is meant. If `"\0"`, `key` and all keys after `key` are meant. Otherwise this field is the
+    /// end of the interval, and the interval does not contain its end. The comparison must hold for every key of the
+    /// interval.
     pub range_end: Bytes,
     /// Relation that the stored value of the field must have to the given value.
     pub relation: Relation,
@@ -224,7 +226,8 @@ pub enum AlarmKind {
 pub struct Range {
     /// The key, or the start of an interval of keys. Must not be empty.
     pub key: Bytes,
-    /// Empty: only `key`. `"\0"`: `key` and all keys after it. Otherwise the end of the interval, which is not part of it.
+    /// If empty, only `key` is meant. If `"\0"`, `key` and all keys after `key` are meant. Otherwise this field is the
+    /// end of the interval, and the interval does not contain its end.
     pub range_end: Bytes,
     /// Maximum number of keys in the answer; 0 or less: no limit.
     pub limit: i64,

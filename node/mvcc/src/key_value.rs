@@ -282,7 +282,7 @@ pub(crate) struct Link {
     pub(crate) jump: Option<Jump>,
 }
 
-/// A link that skips versions.
+/// A link to an older version of the key. The link usually skips versions in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Jump {
     pub(crate) to: Place,

@@ -146,7 +146,7 @@ fn sort(kvs: &mut [KeyValue], target: SortTarget, direction: Direction) {
         }
     };
     match (target, direction) {
-        // The keys were collected in ascending order, so nothing is left to do.
+        // The keys were collected in ascending order, so they need no sorting.
         (SortTarget::Key | SortTarget::Unrecognized(_), Direction::Ascend) => {}
         (SortTarget::Key | SortTarget::Unrecognized(_), Direction::Descend) => kvs.reverse(),
         (SortTarget::Value, Direction::Ascend) => kvs.sort_by(|a, b| a.value().cmp(b.value())),

@@ -123,7 +123,7 @@ impl<T> fmt::Debug for Sequence<T> {
     }
 }
 
-/// Number of the slot that leads to a place, in a node at a level.
+/// Number of the slot that leads to `place` in a node at `level`.
 fn slot(place: Place, level: u32) -> u32 {
     (place.0 >> (level * BITS)) as u32 & (WIDTH as u32 - 1)
 }

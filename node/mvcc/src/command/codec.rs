@@ -48,7 +48,7 @@ pub enum DecodeError {
     /// The bytes end inside a field.
     #[error("the command ends inside a field")]
     Truncated,
-    /// Bytes follow the command.
+    /// This number of bytes follows the command.
     #[error("{0} bytes follow the command")]
     TrailingBytes(usize),
     /// A newer version of this program wrote the command.

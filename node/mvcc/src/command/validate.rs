@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Command, DeleteRange, Op, Put, Range, SortOrder, SortTarget, Txn};
 
-/// Maximum number of comparisons, and maximum number of operations in one branch, of a transaction (etcd's `--max-txn-ops`). For
-/// a nested transaction the limit is lower by the largest of these three counts of its parent.
+/// Maximum number of comparisons, and maximum number of operations in one branch, of a transaction (etcd's
+/// `--max-txn-ops`). For a nested transaction the limit is lower than the limit of its parent. The difference is the
+/// largest of three counts of the parent: its comparisons, its operations in `success`, and its operations in
+/// `failure`.
 pub const MAX_TXN_OPS: usize = 128;
 
 /// Why a request is not valid. An invalid request must not enter the log.

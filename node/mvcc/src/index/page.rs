@@ -131,7 +131,7 @@ impl KeyPage {
         *self = KeyPage::build((self, self.count), None, (right, 0));
     }
 
-    /// Appends the keys of the page `right`, but replaces its first key by `first`.
+    /// Appends the keys of the page `right`, but replaces the first of these keys by `first`.
     pub(super) fn append_bounded(&mut self, right: &Self, first: &[u8]) {
         *self = KeyPage::build((self, self.count), Some(first), (right, 1));
     }
