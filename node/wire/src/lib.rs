@@ -64,7 +64,7 @@ mod reason {
 /// Number of bytes of the length field that precedes each message.
 const LENGTH_BYTES: usize = 4;
 
-/// Appends the encoding of one message to `frame`.
+/// Appends the encoding of one message to `into`.
 ///
 /// # Errors
 /// Returns an error if the message has no encoding or is too large. Nothing was appended.
