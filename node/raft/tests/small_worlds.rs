@@ -91,7 +91,7 @@ const CHANGE_AND_CRASH: Bounds =
 /// One member takes a snapshot and purges its log. A member that lacks the purged entries installs the snapshot.
 const SNAPSHOT: Bounds = Bounds { name: "a snapshot", snapshots: 1, in_flight: 3, ..PLAIN };
 
-/// The installed snapshot replaces a log, and entries follow it. With a heartbeat, the sender may retry.
+/// The installed snapshot replaces a log, and further entries follow the snapshot. The heartbeat lets the sender retry.
 const SNAPSHOT_AND_ENTRY: Bounds =
     Bounds { name: "a snapshot, an entry, a heartbeat", proposals: 1, heartbeats: 1, in_flight: 2, ..SNAPSHOT };
 
@@ -122,7 +122,7 @@ const LEASE_AND_TRANSFER: Bounds = Bounds {
     ..LEASE_AND_DRIFT
 };
 
-/// The members whose acknowledgements a lease relies on crash.
+/// Members may crash although a lease relies on their acknowledgements.
 const LEASE_AND_CRASHES: Bounds = Bounds {
     name: "a lease, two crashes",
     reads: 1,
@@ -132,8 +132,8 @@ const LEASE_AND_CRASHES: Bounds = Bounds {
     ..PLAIN
 };
 
-/// The configuration changes from three voters to one that does not lead, and that voter may crash. So the voters that a
-/// lease relies on change while it holds.
+/// The configuration changes from three voters to a single voter that does not lead, and that voter may crash. The set
+/// of voters on which a lease relies therefore changes while the lease is valid.
 const LEASE_AND_CHANGE: Bounds = Bounds {
     name: "a lease, a joint change to one voter, a crash",
     change: Some((&[2], &[])),
@@ -232,7 +232,8 @@ fn a_lease_is_safe_with_a_transfer_and_with_crashes() {
     report_leases(LEASE_AND_CHANGE);
 }
 
-/// One more message in flight. Takes minutes to hours, so it runs only with `THOROUGH=1`.
+/// Searches worlds with one more message in flight. The search takes minutes to hours, so it runs only with
+/// `THOROUGH=1`.
 #[test]
 fn every_deeper_world_is_safe_in_a_thorough_run() {
     if !world::settings::is_thorough() {
@@ -306,15 +307,15 @@ fn a_lease_longer_than_the_election_timeout_allows_is_found() {
     find_lease(Bounds { flaw: Flaw::LeaseTooLong, ..LEASE_AND_DRIFT });
 }
 
-/// Clocks that drift one step beyond the bound break a lease, so the bound is not stricter than necessary. So does a
-/// machine that hides its sleep.
+/// Clocks that drift one step beyond the bound break a lease, so the bound is not stricter than necessary. A machine
+/// whose wall clock hides its sleep also breaks a lease.
 #[test]
 fn clock_drift_beyond_the_bound_and_a_hidden_sleep_are_found() {
     find_lease(Bounds { flaw: Flaw::ClocksDriftTooFar, ..LEASE });
     find_lease(Bounds { flaw: Flaw::HidesSleep, ..LEASE_AND_SLEEP });
 }
 
-/// A member that loses its trust in a leader in a crash elects another one during the leader's lease.
+/// A member that no longer trusts its leader after a crash elects another leader during the first leader's lease.
 #[test]
 fn trust_in_a_leader_lost_in_a_crash_is_found() {
     find_lease(Bounds { flaw: Flaw::StartsBackdated, ..LEASE_AND_CRASHES });

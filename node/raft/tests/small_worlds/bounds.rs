@@ -12,18 +12,18 @@ pub(crate) struct Bounds {
     pub(crate) proposals: u8,
     /// Voters and learners that the only membership change asks for.
     pub(crate) change: Option<(&'static [u64], &'static [u64])>,
-    /// Crashes, each followed by a restart.
+    /// Number of crashes. A restart follows each crash.
     pub(crate) crashes: u8,
-    /// Heartbeats that a leader sends because they are due.
+    /// Number of heartbeats that leaders send because a heartbeat is due.
     pub(crate) heartbeats: u8,
-    /// Messages that arrive twice.
+    /// Number of messages that arrive twice.
     pub(crate) duplicates: u8,
     pub(crate) reads: u8,
     pub(crate) transfers: u8,
-    /// Snapshots that members take of their state. A snapshot is due after each applied entry; the entries that it covers
-    /// are purged.
+    /// Number of snapshots that members take of their state; 0 means that no snapshot is due. Otherwise a snapshot is
+    /// due after each applied entry, and the entries that the snapshot covers are purged.
     pub(crate) snapshots: u8,
-    /// Messages in flight; a message sent beyond this number is lost.
+    /// Maximum number of messages in flight; a message sent beyond this number is lost.
     pub(crate) in_flight: usize,
     pub(crate) pre_vote: bool,
     pub(crate) time: Time,
@@ -36,15 +36,16 @@ pub(crate) struct Bounds {
 /// How clocks advance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Time {
-    /// Each clock by itself, so that an election timeout may pass at any time. No lease could hold.
+    /// Each clock advances by itself. An election timeout may therefore pass at any time, and no lease could be valid.
     Independent,
-    /// In steps, usually all together. Reads use the lease.
+    /// The clocks advance in steps, usually all together. Reads use the lease.
     Together {
         /// Number of steps.
         steps: u8,
-        /// How often one clock advances alone, or stands still while the others advance. The configured drift allows it.
+        /// Number of times that one clock advances alone, or stands still while the others advance. The configured
+        /// drift allows this number.
         drifts: u8,
-        /// Steps during which a machine sleeps. Its wall clock shows the sleep.
+        /// Number of steps during which a machine sleeps. The wall clock of that machine shows the sleep.
         sleeps: u8,
     },
 }
@@ -76,14 +77,15 @@ pub(crate) enum Flaw {
     PurgesEarly,
     /// The purge removes one entry more than the snapshot covers.
     PurgesTooMuch,
-    /// A driver assumes that a lease that held a moment ago still holds.
+    /// A driver assumes that a lease is still valid because it was valid a moment ago.
     KeepsLease,
-    /// Member 1, the first leader, has a lease longer than the others' election timeout allows.
+    /// Member 1, the first leader, has a longer lease than the election timeout of the other members allows.
     LeaseTooLong,
     /// Clocks drift apart by one step more than the configured bound.
     ClocksDriftTooFar,
     /// The wall clock of a machine that slept does not show the sleep.
     HidesSleep,
-    /// A start is dated back, so that the member no longer trusts the leader from before the crash.
+    /// A restarted member counts its start as earlier than it was, so it no longer trusts the leader from before the
+    /// crash.
     StartsBackdated,
 }

@@ -22,13 +22,13 @@ use crate::bounds::{Bounds, Flaw, Time};
 use crate::member::Member;
 use crate::state::{Event, World};
 
-/// Election timeout where each clock advances by itself.
+/// Election timeout in worlds in which each clock advances by itself.
 pub(crate) const ELECTION: Duration = Duration::from_secs(1);
 
 /// Value of `steps` for which steps are not counted, so that time has no limit.
 pub(crate) const UNLIMITED: u8 = u8::MAX;
 const STEP: Duration = Duration::from_micros(50);
-/// Steps in which a lease ends: it outlives all but the last.
+/// Number of steps after which a lease has ended. After one step less, the lease is still valid.
 const LEASE_STEPS: u32 = 2;
 /// Sleep that the wall clock shows, in ms: more than the clocks may drift apart.
 const SHOWN_SLEEP_MS: u64 = 10;
@@ -52,8 +52,8 @@ pub(crate) fn configure(config: &mut Config, bounds: &Bounds) {
     config.leader_lease = config.election_timeout - config.clock_drift - Duration::from_nanos(1);
 }
 
-/// Adds the time since the last contact with a leader to a digest, at most an election timeout, because beyond that the
-/// exact value has no effect. Absolute times stay out, otherwise no two states would be equal.
+/// Adds the time since the last contact with a leader to a digest. The added time is at most an election timeout,
+/// because a longer time has the same effect. Absolute times are not added; otherwise no two states would be equal.
 pub(crate) fn fingerprint(member: &Member, bounds: &Bounds, into: &mut impl Hasher) {
     let age = member.clock.saturating_sub(member.contact).min(election(bounds.time));
     (age, member.lease_held_at == Some(member.clock)).hash(into);
@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    /// Advances all clocks by a step, or those that the event names.
+    /// Advances the clocks that the event selects by a step.
     pub(crate) fn step_clocks(&mut self, bounds: &Bounds, event: Event) -> Result<(), String> {
         match event {
             Event::AdvanceOne(_) | Event::AdvanceOthers(_) => self.spent.drifts += 1,
@@ -102,8 +102,9 @@ impl World {
         Ok(())
     }
 
-    /// Whether the election timeout of the member may pass: the shortest timeout has passed without a message of a leader,
-    /// or the member waits for no leader. A candidate may time out at any time, because no lease relies on its waiting.
+    /// Returns whether the election timeout of the member may pass: the shortest timeout has passed without a message
+    /// from a leader, or the member does not wait for a leader. A candidate may time out at any time, because no lease
+    /// relies on how long a candidate waits.
     pub(crate) fn can_time_out(&self, bounds: &Bounds, at: usize) -> bool {
         let member = &*self.members[at];
         let waits = matches!(member.role(), Some(Role::Follower | Role::Learner));
@@ -111,8 +112,8 @@ impl World {
         bounds.time == Time::Independent || !waits || is_due || member.clock >= member.contact + election(bounds.time)
     }
 
-    /// Notes that the member accepted a message of a leader, and checks that it then waits for at least an election
-    /// timeout.
+    /// If the member accepted this message of its leader, records the contact, and checks that the member then waits
+    /// for at least an election timeout.
     pub(crate) fn note_leader(
         &mut self,
         bounds: &Bounds,

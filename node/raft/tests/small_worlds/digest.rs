@@ -96,7 +96,7 @@ impl Visited {
         self.count
     }
 
-    /// Adds a digest, and returns whether it is new.
+    /// Adds a digest. Returns whether the set lacked the digest.
     pub(crate) fn insert(&mut self, digest: u128) -> bool {
         let digest = digest.max(1);
         if self.count * 2 >= self.slots.len() {

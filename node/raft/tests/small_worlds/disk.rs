@@ -44,16 +44,16 @@ pub(crate) struct Disk {
 pub(crate) enum Write {
     Log(Persist),
     HardState(HardState),
-    /// First half of an install: stores the snapshot.
+    /// Stores the snapshot, as the first half of an install.
     Snapshot(Snapshot),
-    /// Second half of an install: removes the old log. The install is acknowledged with it.
+    /// Removes the old log, as the second half of an install. When this step is durable, the install is acknowledged.
     Reset(IoId),
     /// Removes the entries before this index, which a snapshot covers.
     Purge(Index),
 }
 
 impl Write {
-    /// Returns the write that is complete after this step, if this is its last one.
+    /// Returns the ID of the write whose last step this is; `None` for any other step.
     pub(crate) fn io(&self) -> Option<IoId> {
         match self {
             Self::Log(Persist { io, .. }) | Self::Reset(io) => Some(*io),
@@ -62,7 +62,7 @@ impl Write {
     }
 }
 
-/// Leaves out the IDs of writes: they increase by one each time, and would make equal states differ.
+/// Leaves out the IDs of writes. The IDs increase with every write, so they would make equal states differ.
 impl Hash for Write {
     fn hash<H: Hasher>(&self, into: &mut H) {
         match self {
@@ -96,28 +96,28 @@ impl Disk {
         self.entries.extend(entries);
     }
 
-    /// Whether a write begins at most one entry after the end of the log, so that it leaves no gap.
+    /// Returns whether a write would leave no gap in the log.
     pub(crate) fn connects(&self, write: &Write) -> bool {
         let Write::Log(Persist { entries, .. }) = write else { return true };
         let last = self.entries.last().map_or(self.snapshot.meta.last.index, |entry| entry.id.index);
         entries.first().is_none_or(|first| first.id.index <= last.next())
     }
 
-    /// Stores a snapshot, unless the stored one is as new.
+    /// Stores a snapshot, unless the stored snapshot is at least as new.
     pub(crate) fn store_snapshot(&mut self, snapshot: Snapshot) {
         if snapshot.meta.last.index > self.snapshot.meta.last.index {
             self.snapshot = snapshot;
         }
     }
 
-    /// Finishes, at a start, an install that a crash interrupted.
+    /// Finishes an install that a crash interrupted. Called when a member starts.
     pub(crate) fn finish_install(&mut self) {
         if !self.is_connected() {
             self.entries.clear();
         }
     }
 
-    /// Whether the log continues the snapshot without a gap.
+    /// Returns whether the log continues the snapshot without a gap.
     fn is_connected(&self) -> bool {
         let last = self.snapshot.meta.last;
         let follows = self.entries.first().is_some_and(|first| first.id.index == last.index.next());

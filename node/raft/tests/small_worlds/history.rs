@@ -9,7 +9,7 @@ use raft::{Entry, EntryId, Index, MemberId, Payload, Raft, ReadContext, Snapshot
 use crate::disk::{Disk, Snapshot, State};
 use crate::member::Member;
 
-/// What happened so far. Part of a state's digest, because later checks depend on it.
+/// The earlier events of a state, as far as later checks depend on them. This type is part of a state's digest.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct History {
     leaders: BTreeMap<Term, MemberId>,
@@ -48,7 +48,7 @@ impl History {
         lost.map_or(Ok(()), |lost| Err(format!("{id} leads without {}, which is committed", lost.id)))
     }
 
-    /// One vote per term, across restarts (Raft thesis §3.8).
+    /// A member votes for at most one candidate in each term, even if it restarts (Raft thesis §3.8).
     pub(crate) fn votes(&mut self, voter: MemberId, term: Term, candidate: MemberId) -> Verdict {
         let vote = *self.votes.entry((voter, term)).or_insert(candidate);
         if vote == candidate {
@@ -116,7 +116,8 @@ impl History {
         self.reads.insert(context, self.committed.len());
     }
 
-    /// A read is answered at or after the commit index of its beginning (Raft thesis §6.4), and only once.
+    /// Checks that a read is answered only once, at an index that is not before the commit index at the time when the
+    /// read began (Raft thesis §6.4).
     pub(crate) fn read_ends(&mut self, context: ReadContext, index: Index) -> Verdict {
         let Some(began) = self.reads.remove(&context) else {
             return Err(format!("read {context} is answered twice"));
@@ -153,7 +154,7 @@ impl History {
         Ok(())
     }
 
-    /// Committed entries stay durable on a majority, as recovery would find them.
+    /// Committed entries stay on the disks of a majority, where a restart would find them.
     pub(crate) fn stays_durable(&self, voters: &[u64], members: &[&Member]) -> Verdict {
         let voters = voters.iter().map(|number| &members[*number as usize - 1].disk);
         let logs: Vec<_> = voters.map(|disk| disk.log(&self.committed)).collect();
@@ -170,7 +171,7 @@ impl History {
         Ok(())
     }
 
-    /// Log matching: two logs that share an entry with the same index and term are equal up to it.
+    /// Log matching: two logs that both hold an entry with the same index and term are equal up to that entry.
     pub(crate) fn logs_match(&self, one: &Disk, two: &Disk) -> Verdict {
         let (one, two) = (one.log(&self.committed), two.log(&self.committed));
         let shared = one.iter().zip(two.iter()).rposition(|(one, two)| one.id == two.id);

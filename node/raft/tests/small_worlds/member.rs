@@ -36,13 +36,13 @@ pub(crate) struct Member {
 /// Snapshot tasks of a driver. A crash loses them.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Snapshots {
-    /// A snapshot is due and not captured yet.
+    /// Whether a snapshot is due but not captured yet.
     pub(crate) due: bool,
-    /// Snapshot that is captured and not durable yet.
+    /// Snapshot that is captured but not durable yet.
     pub(crate) captured: Option<Snapshot>,
     /// Snapshots that are being sent.
     pub(crate) lanes: Vec<Lane>,
-    /// Snapshot that arrived, with its sender; neither installed nor discarded yet.
+    /// Sender and content of a snapshot that arrived and is neither installed nor discarded yet.
     pub(crate) received: Option<(MemberId, Snapshot)>,
 }
 
@@ -130,7 +130,7 @@ impl Member {
         disk
     }
 
-    /// Computes the digest of everything that affects later events. The module `digest` says what stays out.
+    /// Updates the digest of everything that affects later events. `digest.rs` lists what is left out.
     pub(crate) fn update_digest(&mut self, bounds: &Bounds) {
         let mut digest = Digest::default();
         if let Some(raft) = &self.raft {

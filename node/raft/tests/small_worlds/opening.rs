@@ -6,7 +6,7 @@ use raft::Body;
 use crate::bounds::{Bounds, Opening};
 use crate::state::{Envelope, Event, World};
 
-/// Messages in flight during an opening: more than it needs.
+/// Maximum number of messages in flight during an opening; no opening needs as many.
 const OPENING_IN_FLIGHT: usize = 64;
 
 type Outcome = Result<(), String>;
@@ -24,7 +24,7 @@ impl World {
         Ok(world)
     }
 
-    /// Member 1 leads, and all members know its commit index.
+    /// Makes member 1 the leader, and lets all members learn its commit index.
     fn lead(&mut self, bounds: &Bounds) -> Outcome {
         self.advance(bounds, Event::Timeout(0))?;
         while !self.in_flight.is_empty() {
@@ -33,8 +33,8 @@ impl World {
         Ok(())
     }
 
-    /// Members 1 and 2 campaigned, and member 1 leads by the vote of member 3. Still in flight: the vote request of
-    /// member 2 to member 3, and the first messages of the leader.
+    /// Makes members 1 and 2 campaign. Member 1 becomes the leader through the vote of member 3. Afterwards the vote
+    /// request of member 2 to member 3 and the first messages of the leader are still in flight.
     fn contest(&mut self, bounds: &Bounds) -> Outcome {
         self.advance(bounds, Event::Timeout(0))?;
         self.advance(bounds, Event::Timeout(1))?;

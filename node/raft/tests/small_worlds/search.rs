@@ -26,9 +26,9 @@ pub(crate) struct Explored {
 #[derive(Debug)]
 pub(crate) struct Violation {
     pub(crate) what: String,
-    /// Number of states visited before.
+    /// Number of states that the search had visited before the violation.
     pub(crate) states: usize,
-    /// The events, in order.
+    /// The events that led to the violation, in order.
     path: Vec<String>,
 }
 
@@ -39,11 +39,11 @@ impl fmt::Display for Violation {
     }
 }
 
-/// A state on the current path, with the events that the search has not tried in it.
+/// A state on the current path, with the events that the search has yet to try in this state.
 struct Frame {
     world: World,
     events: Vec<Event>,
-    /// The event tried last.
+    /// The event that the search tried last in this state.
     tried: Option<Event>,
 }
 

@@ -55,7 +55,8 @@ impl World {
         }
     }
 
-    /// Drops all captures: the bound lets no further snapshot become durable, so they would only make equal states differ.
+    /// Drops all captures. Called when the bounds let no further snapshot become durable, because the captures would
+    /// then only make equal states differ.
     fn drop_captures(&mut self, bounds: &Bounds) {
         for at in 0..self.members.len() {
             if self.members[at].snapshots.captured.is_some() {
@@ -91,7 +92,7 @@ impl World {
         Ok(())
     }
 
-    /// All bytes have arrived at the receiver. The sender learns it later, by a report.
+    /// Handles the arrival of all bytes at the receiver. A later report tells the sender that they arrived.
     pub(crate) fn snapshot_arrives(&mut self, bounds: &Bounds, from: usize, to: usize, snapshot: Snapshot) {
         let (id, receiver) = (self.members[from].id(), self.members[to].id());
         self.member(to).snapshots.received = Some((id, snapshot));
@@ -112,7 +113,7 @@ impl World {
         }
     }
 
-    /// Replaces state and log: at once in memory, in steps on disk.
+    /// Replaces state and log by a snapshot: immediately in memory, but in several steps on disk.
     pub(crate) fn install(
         &mut self,
         bounds: &Bounds,

@@ -21,7 +21,7 @@ use crate::history::History;
 use crate::member::Member;
 use crate::network::{change_to, configuration, id};
 
-/// Event that can follow a state. A number is the position of a member, or of a message in flight.
+/// An event that can follow a state. The number in a variant is the position of the member or of the message in flight.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Event {
     /// The election timeout of a member passes.
@@ -44,7 +44,8 @@ pub(crate) enum Event {
     Transfer(usize),
     /// The captured snapshot of a member becomes durable.
     PersistSnapshot(usize),
-    /// The end of a lane is reported to its sender: the sender, its lane, and whether the snapshot arrived.
+    /// The end of a lane is reported to its sender. The fields are the sender, the lane, and whether the snapshot
+    /// arrived.
     ReportSnapshot(usize, usize, Result<(), ()>),
     /// All clocks advance by a step.
     AdvanceAll,
@@ -52,7 +53,7 @@ pub(crate) enum Event {
     AdvanceOne(usize),
     /// The clocks of all other members advance by a step.
     AdvanceOthers(usize),
-    /// The machine of a member sleeps, so that all other clocks advance by a step.
+    /// The machine of a member sleeps while all other clocks advance by a step.
     Sleep(usize),
 }
 
@@ -73,18 +74,19 @@ pub(crate) struct Spent {
     has_begun: bool,
 }
 
-/// Coverage of a history: what a search must reach, otherwise its bounds are too narrow. Not part of the digest.
+/// Counts of what happened in a history. If a search does not reach certain counts, its bounds are too narrow. The
+/// counts are not part of a state's digest.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Coverage {
     pub(crate) installs: usize,
-    /// Reads answered by a lease.
+    /// Number of reads that a lease answered.
     pub(crate) by_lease: usize,
-    /// Reads answered after a round.
+    /// Number of reads that were answered after a round.
     pub(crate) by_round: usize,
 }
 
 impl Coverage {
-    /// Keeps the higher of each count.
+    /// Raises each count to the count in `other`, if that count is higher.
     pub(crate) fn note(&mut self, other: Self) {
         self.installs = self.installs.max(other.installs);
         self.by_lease = self.by_lease.max(other.by_lease);
@@ -98,7 +100,7 @@ pub(crate) struct Envelope {
     pub(crate) from: usize,
     pub(crate) to: usize,
     pub(crate) message: Message,
-    /// Set if the message is a [`Body::InstallSnapshot`].
+    /// The snapshot, if the message is a [`Body::InstallSnapshot`].
     snapshot: Option<Snapshot>,
     digest: u128,
 }
@@ -107,7 +109,7 @@ pub(crate) struct Envelope {
 #[derive(Clone, Debug)]
 pub(crate) struct World {
     pub(crate) members: Vec<Rc<Member>>,
-    /// Sorted by digest, without duplicates.
+    /// Messages in flight, sorted by digest, without duplicates.
     pub(crate) in_flight: Vec<Rc<Envelope>>,
     pub(crate) history: History,
     pub(crate) spent: Spent,
@@ -127,7 +129,7 @@ impl World {
             let snapshot = Snapshot { meta: meta.clone(), ..Snapshot::default() };
             let mut member = Member::new(number, Disk { snapshot, ..Disk::default() });
             member.start(bounds);
-            // Past the time in which a started member trusts a leader from before its start.
+            // At this time, the member no longer trusts a leader from before its start.
             member.clock = ELECTION * 2;
             if bounds.time != Time::Independent {
                 member.clock = clocks::election(bounds.time) * 2;
@@ -230,7 +232,8 @@ impl World {
                 next.spent.heartbeats += u8::from(is_heartbeat);
                 let member = next.member(at);
                 let Some(raft) = &mut member.raft else { return Ok(None) };
-                // Advances by at least the base timeout, so that the random part makes no difference.
+                // The clock advances by at least the base timeout, so the random part of the timeout makes no
+                // difference.
                 let least = if is_heartbeat || bounds.time != Time::Independent { Duration::ZERO } else { ELECTION };
                 member.clock = (member.clock + least).max(raft.deadline());
                 raft.tick(Now { monotonic: member.clock, wall_ms: member.wall_ms });
@@ -392,7 +395,7 @@ impl World {
         self.history.stays_durable(bounds.voters, &members)
     }
 
-    /// Carries out all outputs of a core, and its writes if no crash can follow.
+    /// Carries out all outputs of a core. If no crash can follow, also makes the pending writes durable.
     pub(crate) fn settle(&mut self, bounds: &Bounds, at: usize) -> Result<(), String> {
         self.drain(bounds, at)?;
         while self.spent.crashes >= bounds.crashes && !self.members[at].writes.is_empty() {
@@ -471,8 +474,8 @@ impl World {
         self.history.state_matches(id, applied, state)
     }
 
-    /// Removes answers of a term below the durable term of their receiver. A durable term never falls, so they can have no
-    /// effect. Also removes messages to removed members.
+    /// Removes answers whose term is lower than the durable term of their receiver. A durable term never decreases, so
+    /// these answers can have no effect. Also removes messages to removed members.
     fn drop_stale_messages(&mut self) {
         let members = &self.members;
         self.in_flight.retain(|envelope| {
@@ -494,7 +497,7 @@ impl World {
         Ok(())
     }
 
-    /// Puts a message in flight, if the bound allows one more and no equal one is in flight.
+    /// Puts a message in flight, if the bound allows another message and no equal message is in flight.
     pub(crate) fn post(
         &mut self,
         bounds: &Bounds,
