@@ -34,12 +34,13 @@ pub struct Config {
     /// member drift apart by more, earlier rounds no longer prove a lease: a new round must begin first. Default: 50
     /// ms.
     pub clock_drift: Duration,
-    /// Serves linearizable reads from the lease, without a heartbeat round. Default: off, because leases rely on
-    /// clocks.
+    /// Whether linearizable reads are served from the lease, without a heartbeat round. Default: off, because leases
+    /// rely on clocks.
     pub lease_reads: bool,
-    /// Starts campaigns with a pre-vote (Raft thesis §9.6). Without pre-votes, all members need the same
-    /// `election_timeout`. Otherwise a member that cannot win but campaigns more often than others keeps its term ahead
-    /// of theirs, and each candidate that requests its vote learns the newer term and steps down. Default: on.
+    /// Whether campaigns start with a pre-vote (Raft thesis §9.6). Without pre-votes, all members need the same
+    /// `election_timeout`. Otherwise a member that cannot win but campaigns more often than other members keeps its
+    /// term ahead of their terms, and each candidate that requests its vote learns the newer term and steps down.
+    /// Default: on.
     pub pre_vote: bool,
     /// Number of entries that are applied after the last snapshot before [`crate::Output::SnapshotDue`] requests the
     /// next one. Default: 1,024.

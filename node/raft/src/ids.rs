@@ -43,13 +43,13 @@ number! {
     IoId
 }
 number! {
-    /// The proposer's ID of a proposal. A proposer never reuses an ID, not even after a restart. A leader ignores IDs
-    /// that it has seen, so that a forwarded proposal that the network duplicates is applied once. The leader needs
-    /// little memory for seen IDs if IDs mostly increase by one.
+    /// ID of a proposal, chosen by its proposer. A proposer never reuses an ID, not even after a restart. A leader
+    /// ignores IDs that it has seen, so that a forwarded proposal that the network duplicates is applied once. The
+    /// leader needs little memory for seen IDs if IDs mostly increase by one.
     ProposalId
 }
 number! {
-    /// The requester's ID of a batch of linearizable reads; never reused (etcd#20418).
+    /// ID of a batch of linearizable reads, chosen by the requester; never reused (etcd#20418).
     ReadContext
 }
 

@@ -56,10 +56,10 @@ impl Raft {
         outcome
     }
 
-    /// Changes the membership; only a leader can. Returns the index of the entry that carries the change. If the
-    /// configuration in force is the requested one, or a joint configuration that ends in it, returns that
-    /// configuration's index. If the change needs a joint configuration, the leader leaves it automatically (Raft
-    /// thesis §4.3).
+    /// Changes the membership; only a leader can do this. Returns the index of the entry that carries the change. If
+    /// the configuration in force already is the requested one, or is a joint configuration that ends in the requested
+    /// one, returns the index of the configuration in force. If the change needs a joint configuration, the leader
+    /// leaves that configuration automatically (Raft thesis §4.3).
     ///
     /// # Errors
     /// Returns the reason if the change is refused; nothing entered the log.

@@ -114,7 +114,7 @@ pub enum Body {
     AppendReply(AppendReply),
     /// Asserts leadership. Sent when there is nothing to append, and to begin a round.
     Heartbeat {
-        /// The leader's commit index, limited to the last index that the receiver is known to match.
+        /// The leader's commit index, but at most the last index up to which the receiver's log is known to match.
         commit: Index,
         /// Round to which an answer belongs; a leader never reuses a round in its term. 0: the message carries only the
         /// commit index and expects no answer.
@@ -130,12 +130,12 @@ pub enum Body {
     InstallSnapshot(SnapshotMeta),
     /// A follower asks the leader to confirm a read (Raft thesis §6.4).
     ReadIndex {
-        /// The follower's ID of the read.
+        /// ID of the read, chosen by the follower.
         context: ReadContext,
     },
     /// Answer to [`Body::ReadIndex`].
     ReadIndexReply {
-        /// The follower's ID of the read.
+        /// ID of the read, chosen by the follower.
         context: ReadContext,
         /// Index that must be applied before the read. `None`: the receiver could not confirm the read, and the
         /// follower may retry.
@@ -143,13 +143,13 @@ pub enum Body {
     },
     /// A follower forwards proposals to the leader.
     Propose {
-        /// Each proposal with its proposer's ID.
+        /// Each proposal with the ID that its proposer chose.
         proposals: Vec<(ProposalId, Payload)>,
     },
     /// These proposals did not enter the log and never will. Only the leader that received them may send this, and only
     /// in the term in which they were sent.
     ProposeRefused {
-        /// The proposers' IDs of the refused proposals.
+        /// IDs of the refused proposals, as the proposers chose them.
         proposals: Vec<ProposalId>,
         /// Cause of the refusal.
         reason: DropReason,

@@ -19,7 +19,7 @@ pub struct Persist {
 /// One instruction to the driver.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
-    /// Make this durable. A driver may merge several writes, in order, into one write and one sync.
+    /// Make this write durable. A driver may merge several writes, in order, into one write and one sync.
     Persist(Persist),
     /// Send this message now. The core withholds messages that must wait for the disk until [`crate::Raft::persisted`].
     /// No driver can therefore send a vote or an acknowledgement too early. Messages may be lost, delayed or
@@ -65,20 +65,20 @@ pub enum Output {
     Apply(Vec<Entry>),
     /// The reads may be served as soon as `index` is applied; they are then linearizable.
     ReadReady {
-        /// Requester's ID of the reads.
+        /// ID of the reads, chosen by the requester.
         context: ReadContext,
         /// Index that must be applied before the reads.
         index: Index,
     },
     /// The leader could not confirm its leadership; the requester may retry the reads.
     ReadFailed {
-        /// Requester's ID of the reads.
+        /// ID of the reads, chosen by the requester.
         context: ReadContext,
     },
     /// The proposal did not enter the log, or was overwritten before it was committed. It did not happen and never
     /// will.
     Dropped {
-        /// Proposer's ID of the proposal.
+        /// ID of the proposal, chosen by the proposer.
         proposal: ProposalId,
         /// Cause of the drop.
         reason: DropReason,

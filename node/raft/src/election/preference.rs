@@ -8,10 +8,10 @@ use crate::state::progress::PeerProgress;
 use crate::state::role::RoleState;
 use crate::state::timeout::TimeoutRange;
 
-/// Number of election timeouts that a new leader leads before it transfers leadership to a preferred member.
+/// Number of election timeouts for which a new leader leads before it transfers leadership to a preferred member.
 const SETTLED_AFTER: u32 = 2;
-/// Number of election timeouts between two transfers to a preferred member, also across terms. This pause prevents
-/// repeated transfers to a member that cannot keep the leadership.
+/// Minimum number of election timeouts between two transfers to a preferred member, even if the transfers are in
+/// different terms. This pause prevents repeated transfers to a member that cannot keep the leadership.
 const RETRY_AFTER: u32 = 10;
 
 impl Raft {

@@ -34,7 +34,7 @@ pub enum ChangeRefusal {
     /// The configuration in force is not the configuration that the requester read.
     #[error("the configuration in force is the one at index {actual}, not {expected}: read it again")]
     Stale {
-        /// Index that the requester read.
+        /// Index of the configuration that the requester read.
         expected: Index,
         /// Index of the configuration in force.
         actual: Index,
@@ -72,13 +72,13 @@ pub enum ChangeRefusal {
         /// ID of a member that is requested in both roles.
         member: MemberId,
     },
-    /// A requested member has no name and addresses in the request.
+    /// The request contains no name and addresses for one of its members.
     #[error("{member} was requested without its name and addresses")]
     Unknown {
         /// ID of a member without name or addresses.
         member: MemberId,
     },
-    /// A requested member was removed earlier; IDs are never reused.
+    /// A member in the request was removed from the cluster earlier; IDs are never reused.
     #[error("{member} was removed before and cannot come back: give it an empty volume, so that it gets a new ID")]
     WasRemoved {
         /// ID of a member in the request that was removed from the cluster earlier.

@@ -25,7 +25,7 @@ pub(crate) fn reached<T: Ord + Copy>(voters: Electorate<'_>, mut value: impl FnM
     }
 }
 
-/// Counts an election in both electorates. Without voters, the election is lost.
+/// Counts the votes of an election in both electorates. Without voters, the election is lost.
 pub(crate) fn tally(voters: Electorate<'_>, vote: impl Fn(MemberId) -> Option<bool>) -> Tally {
     if voters.incoming.is_empty() {
         return Tally::Lost;

@@ -28,8 +28,8 @@ pub(crate) fn reached<T: Ord + Copy>(mut values: Vec<T>) -> Option<T> {
     Some(*values.select_nth_unstable(place).1)
 }
 
-/// Counts an election; `None` is a vote that has not been received yet. Without electors, the election is won, because
-/// an empty set imposes no condition.
+/// Counts the votes of an election; `None` is a vote that has not been received yet. Without electors, the election is
+/// won, because an empty set imposes no condition.
 pub(crate) fn tally(votes: impl Iterator<Item = Option<bool>>) -> Tally {
     let (mut electors, mut yes, mut no) = (0, 0, 0);
     for vote in votes {

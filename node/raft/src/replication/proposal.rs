@@ -7,7 +7,7 @@ use crate::output::Output;
 use crate::raft::Raft;
 use crate::state::role::RoleState;
 
-/// Proposals with their proposers' IDs.
+/// Proposals, each with the ID that its proposer chose.
 type Proposals = Vec<(ProposalId, Payload)>;
 
 /// Reason why proposals were refused immediately; none of them entered the log.

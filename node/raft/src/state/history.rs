@@ -11,8 +11,8 @@ use crate::message::{Entry, Payload};
 /// A configuration and the index of its entry.
 type PlacedConfiguration = (Index, Arc<Configuration>);
 
-/// The configurations of a log, oldest first. The first is that of the snapshot, or its entry is at or before the purge
-/// mark.
+/// The configurations of a log, oldest first. The first configuration is that of the snapshot, or a configuration whose
+/// entry is at or before the purge mark.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct ConfigurationHistory {
     placed: Vec<PlacedConfiguration>,

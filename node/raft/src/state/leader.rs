@@ -73,8 +73,8 @@ impl Leader {
         self.peers.iter_mut().map(|(id, progress)| (*id, progress))
     }
 
-    /// Tracks exactly the members `wanted`. Returns the members that are no longer tracked. `last` is the last index of
-    /// the log.
+    /// Tracks exactly the members in `wanted`. Returns the members that are no longer tracked. `last` is the last index
+    /// of the log.
     pub(crate) fn track(&mut self, wanted: &BTreeSet<MemberId>, last: Index, now: Duration) -> Vec<MemberId> {
         for id in wanted {
             self.peers.entry(*id).or_insert_with(|| PeerProgress::new(last, now));
