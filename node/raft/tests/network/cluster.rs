@@ -1,5 +1,5 @@
 //! Several cores in one process, on a simulated network, simulated disks and a simulated clock. Only the test advances
-//! them. Owns the driver of each member, and calls the safety checks after every output. Does not own scenarios.
+//! the clock. Owns the driver of each member, and calls the safety checks after every output. Does not own scenarios.
 #![allow(dead_code, unreachable_pub)] // Every test program uses its own part of this.
 
 use std::collections::BTreeMap;
@@ -52,7 +52,8 @@ pub struct Cluster {
     /// All messages that were sent while `keep_sent` was set.
     pub sent: Vec<Envelope>,
     pub keep_sent: bool,
-    /// A member, and the number of one of its outputs, counted from 1: the member crashes instead of carrying it out.
+    /// A member, and the number of one of its outputs, counted from 1. The member crashes instead of carrying out that
+    /// output.
     pub crash_at: Option<(MemberId, u64)>,
     outputs: BTreeMap<MemberId, u64>,
     /// Number of snapshots that do not arrive, starting with the next one.
@@ -194,7 +195,7 @@ impl Cluster {
         self.leader().expect("just seen")
     }
 
-    /// Makes the member `number` leader. If another member leads, this takes a leadership transfer.
+    /// Makes the member `number` leader. If another member leads, that member transfers the leadership to `number`.
     #[track_caller]
     pub fn elect_member(&mut self, number: u64) {
         let leader = self.elect();

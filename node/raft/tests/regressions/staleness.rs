@@ -40,7 +40,7 @@ fn a_write_of_truncated_entries_acknowledges_nothing() {
     assert_eq!((accepted(&outputs, 2), accepted(&outputs, 3)), (None, Some(2)));
 }
 
-/// The acknowledgement must not count even if the log has grown longer than before the truncation.
+/// An acknowledgement of truncated entries must not count, even if the log has grown longer than before the truncation.
 #[test]
 fn durability_ends_where_the_log_was_truncated() {
     let mut solo = Start::of(3).log(&[1]).solo();
