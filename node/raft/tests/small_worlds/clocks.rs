@@ -4,14 +4,15 @@
 //! Time advances in steps. Usually the clocks of all members advance together. At most `drifts` times, one clock
 //! advances alone, or stands still while the others advance. So two clocks differ by at most `drifts` steps over any
 //! span of time, and `clock_drift` of the cores is just above that. The lease is the longest that this configuration
-//! allows: the election timeout is two steps plus `drifts` steps, so the lease outlives one step and not two.
+//! allows: the election timeout is two steps plus `drifts` steps. The lease is still valid after one step, but not after
+//! two steps.
 //!
 //! An election timeout passes at the earliest when the shortest timeout that can be drawn is over. Then the clock
 //! advances to the timeout that was drawn. Everything else that the member waits for is over by then, so only the random
 //! part is skipped.
 //!
 //! A run takes less than a millisecond, so the wall clock stands still, except on a machine that slept: its monotonic
-//! clock missed a step, and its wall clock shows it.
+//! clock missed a step, and its wall clock shows the sleep.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(crate) const UNLIMITED: u8 = u8::MAX;
 const STEP: Duration = Duration::from_micros(50);
 /// Number of steps after which a lease has ended. After one step less, the lease is still valid.
 const LEASE_STEPS: u32 = 2;
-/// Sleep that the wall clock shows, in ms: more than the clocks may drift apart.
+/// Time in ms that a sleep adds to the wall clock: more than the clocks may drift apart.
 const SHOWN_SLEEP_MS: u64 = 10;
 
 pub(crate) fn election(time: Time) -> Duration {

@@ -103,7 +103,7 @@ impl World {
         sender.update_digest(bounds);
     }
 
-    /// Reports the end of a lane to the core of the sender.
+    /// Reports the end of a snapshot transfer to the core of the sender.
     pub(crate) fn report(&mut self, at: usize, place: usize, arrived: Result<(), ()>) {
         let member = self.member(at);
         let lane = member.snapshots.lanes.remove(place);

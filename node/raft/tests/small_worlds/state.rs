@@ -399,7 +399,7 @@ impl World {
     pub(crate) fn settle(&mut self, bounds: &Bounds, at: usize) -> Result<(), String> {
         self.drain(bounds, at)?;
         while self.spent.crashes >= bounds.crashes && !self.members[at].writes.is_empty() {
-            // No crash can follow, so a late write has no effect that a late message does not have.
+            // No crash can follow. Writes need not be late, because late messages have the same effects.
             self.persist(bounds, at)?;
             self.drain(bounds, at)?;
         }
