@@ -69,7 +69,7 @@ table! {
     Corrupt, DataLoss, "etcdserver: corrupt cluster";
 
     /// Too many committed entries are not applied yet, or too many proposals are not committed yet. The code is
-    /// `Unknown`, as in etcd, because etcd gives this error no code of its own.
+    /// `Unknown`, as in etcd, which sends this error without a specific code.
     TooManyRequests, Unknown, "etcdserver: too many requests";
     /// This member knows no leader.
     NoLeader, Unavailable, "etcdserver: no leader";
@@ -83,8 +83,8 @@ table! {
     Timeout, Unavailable, "etcdserver: request timed out";
     /// The target of a leadership transfer is not a voter.
     BadTransferee, FailedPrecondition, "etcdserver: bad leader transferee";
-    /// The leadership transfer did not complete in time. The code is `Unknown`, as in etcd, because etcd gives this
-    /// error no code of its own.
+    /// The leadership transfer did not complete in time. The code is `Unknown`, as in etcd, which sends this error
+    /// without a specific code.
     TransferTimeout, Unknown, "etcdserver: request timed out, leader transfer took too long";
     /// A learner answers only `Status` and serializable `Range`.
     NotSupportedForLearner, FailedPrecondition, "etcdserver: rpc not supported for learner";
