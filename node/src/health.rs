@@ -187,8 +187,8 @@ impl Probes {
     }
 }
 
-/// Serves probes and metrics until it is cancelled. The caller must keep it running while the member drains, because
-/// `/readyz` must then answer that the member is not ready.
+/// Serves probes and metrics until this future is dropped. The caller must keep the future running while the member
+/// drains, because `/readyz` must then answer that the member is not ready.
 pub async fn serve(listener: TcpListener, probes: Probes) -> Infallible {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();

@@ -27,8 +27,9 @@ use tonic::transport::Channel;
 use crate::local::identity::LocalIdentity;
 use crate::local::process::Process;
 
-/// Distance from the client port of a member to its peer port and its HTTP port.
+/// Distance from the client port of a member to its peer port.
 const PEER_PORT_OFFSET: u16 = 10;
+/// Distance from the client port of a member to its HTTP port.
 const HTTP_PORT_OFFSET: u16 = 20;
 /// Time within which all members must answer and elect a leader.
 const READY_WITHIN: Duration = Duration::from_secs(60);

@@ -19,7 +19,8 @@ pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Compression {
     /// Number of frames still to be sent without an attempt to compress them.
     skip: u32,
-    /// Number of frames that the last failed attempt skipped; the next failed attempt skips twice as many.
+    /// Number of frames that are skipped after the last failed attempt; 0 after a successful attempt. After the next
+    /// failed attempt, twice as many frames are skipped.
     next_skip: u32,
 }
 
