@@ -110,7 +110,8 @@ impl Image {
             }
         }
         let mut layer = tar::Builder::new(Vec::new());
-        // The paths are sorted, so a parent directory comes before its children: its path is a prefix of theirs.
+        // The path of a parent directory is a prefix of its children's paths. In sorted order, the parent therefore
+        // comes before its children.
         for (path, mode) in &directories {
             let mut header = header(0, *mode);
             header.set_entry_type(tar::EntryType::Directory);
