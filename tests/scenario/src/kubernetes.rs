@@ -95,7 +95,7 @@ impl Kubernetes {
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     }
 
-    /// Creates the namespace unless it exists. It enforces the strictest pod security standard.
+    /// Creates the namespace unless it exists. The namespace enforces the strictest pod security standard.
     ///
     /// # Errors
     /// Returns an error if the API server refused the request.

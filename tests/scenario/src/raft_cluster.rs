@@ -107,7 +107,7 @@ impl<'a> RaftCluster<'a> {
     }
 
     /// Waits until a member that was killed or replaced has started again and is ready, and the cluster has no step
-    /// left. `before` is the result of `life` for the member before its end.
+    /// left. `before` is the result of `life` before the member was killed or replaced.
     ///
     /// # Errors
     /// Returns an error if the member is not ready, or a step is left, after `limit`.
