@@ -341,8 +341,8 @@ fn dependencies(note: &dyn Fn(&str)) -> Result<()> {
     show(check.args(["bans", "licenses", "sources"]))
 }
 
-/// Returns the path of cargo-deny, which is built into the cache once. It is built without optimisation, because this
-/// takes a third of the time, and a check still takes only a second.
+/// Returns the path of cargo-deny, which is built into the cache once. cargo-deny is built without optimisation,
+/// because such a build takes a third of the time, and a check still takes only a second.
 fn cargo_deny(note: &dyn Fn(&str)) -> Result<PathBuf> {
     let root = deny_root()?;
     let program = root.join("bin/cargo-deny");
