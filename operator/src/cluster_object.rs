@@ -1,4 +1,4 @@
-//! Owns the trait that combines the bounds on an object type of a cluster. Owns nothing else.
+//! Owns a trait that combines the bounds that every type of a cluster's objects must meet. Owns nothing else.
 
 use std::fmt::Debug;
 

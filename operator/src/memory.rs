@@ -87,7 +87,8 @@ impl Memories {
 mod tests {
     use super::*;
 
-    /// Otherwise BackupReady would be True for up to a minute although no member has accessed the new bucket.
+    /// If the report counted, BackupReady would be True for up to a minute although no member has accessed the new
+    /// bucket.
     #[test]
     fn a_report_about_another_bucket_does_not_count() {
         let store = |bucket: &str| -> ObjectStore {
@@ -100,7 +101,8 @@ mod tests {
         assert!(!probed.is_about(&store("elsewhere")));
     }
 
-    /// Not every deletion triggers an event, therefore a new RaftBackup every minute would fill the memory.
+    /// Not every deletion triggers an event. If memory were dropped only after an event, a new RaftBackup every minute
+    /// would fill the memory.
     #[test]
     fn deleted_objects_are_forgotten_and_existing_ones_are_not() {
         let (mut memories, mut now) = (Memories::default(), Instant::now());

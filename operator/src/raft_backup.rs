@@ -138,7 +138,8 @@ fn progress(BackupReply(reply): BackupReply) -> AttemptState {
 
 fn unanswered(error: &CallError) -> AttemptState {
     match error.code {
-        // A member whose version has no backups gives the same answer to every call, therefore this is a failure.
+        // A member whose version does not support backups gives the same answer to every call, therefore this is a
+        // failure.
         Code::Unimplemented | Code::InvalidArgument => AttemptState::Failed { cause: None, error: error.to_string() },
         _ => AttemptState::Unanswered { error: error.to_string() },
     }

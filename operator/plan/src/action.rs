@@ -42,9 +42,9 @@ pub enum ObjectAction {
         /// Last reserved ordinal.
         last: Ordinal,
     },
-    /// Creates a member's StatefulSet, for an ordinal that this process reserved, or with the member's ID announced in
-    /// it. Succeeds if the StatefulSet exists already. This is never an apply, because an apply could re-create a
-    /// deleted StatefulSet.
+    /// Creates a member's StatefulSet. Either this process reserved the member's ordinal, or the member's volume exists
+    /// without a StatefulSet. The action succeeds if the StatefulSet exists already. It is never an apply, because an
+    /// apply could re-create a deleted StatefulSet.
     CreateSet {
         /// The member.
         ordinal: Ordinal,
@@ -124,7 +124,7 @@ pub enum MemberAction {
         member: Ordinal,
         /// The new cluster.
         cluster: ClusterId,
-        /// Its token.
+        /// The token of the new cluster.
         token: Token,
         /// The ID that the member will have.
         id: MemberId,
@@ -139,7 +139,7 @@ pub enum MemberAction {
         member: Ordinal,
         /// The cluster.
         cluster: ClusterId,
-        /// Its token.
+        /// The token of the cluster.
         token: Token,
         /// The ID that the member will have.
         id: MemberId,
@@ -188,8 +188,7 @@ pub struct Description {
     pub on_failure: OnFailure,
     /// When the effect of the action becomes visible.
     pub timing: Timing,
-    /// Text of the event that reports the action. `None` if the action changes neither the cluster's members nor which
-    /// of them run.
+    /// Text of the event that reports the action. `None` if no event reports the action.
     pub event: Option<String>,
 }
 

@@ -188,7 +188,7 @@ pub fn progressed(
         }
         AttemptState::Done(completed) => complete(&mut status, backup, completed, now),
         AttemptState::Unanswered { error } => {
-            // Clear the member, because another member may answer.
+            // Clear the member, because the next attempt may call another member.
             status.source_member = None;
             let message = format!("{} does not answer, another attempt follows: {error}", assignment.member_name);
             close(&mut status, backup, now, Holds::No, &Note::new(Reason::Waiting, message));
@@ -197,7 +197,7 @@ pub fn progressed(
             let reason = cause.and_then(FailureCause::condition_reason).unwrap_or(Reason::BackupFailed);
             status.error = Some(error.chars().take(4096).collect());
             status.progress = None;
-            // Clear the member, because another member may succeed.
+            // Clear the member, because the next attempt may call another member.
             status.source_member = None;
             let message = format!("{} failed, another attempt follows: {error}", assignment.member_name);
             close(&mut status, backup, now, Holds::No, &Note::new(reason, message));
@@ -222,8 +222,8 @@ fn complete(status: &mut RaftBackupStatus, backup: &RaftBackup, completed: &Comp
     debug_assert!(status.completed_at.is_some() && status.manifest.is_some(), "a complete backup can be found");
 }
 
-/// Sets the conditions: Ready as given, Reconciling to its opposite, and Stalled to false, because every cause may
-/// disappear without a change of the spec.
+/// Sets the conditions: Ready as given, Reconciling to the opposite of Ready, and Stalled to false. Stalled is never
+/// true, because every cause may disappear without a change of the spec.
 fn close(status: &mut RaftBackupStatus, backup: &RaftBackup, now: Timestamp, ready: Holds, note: &Note) {
     let note = Note::new(note.reason, shortened(&note.message));
     let (reconciling, doing) = match ready {

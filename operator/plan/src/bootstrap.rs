@@ -132,7 +132,7 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
             None => silent.push(*seat),
         }
     }
-    // Prefer a cause that keeps a member from starting, because it explains more than a report that members start.
+    // If a cause keeps a member from starting, report the cause. It explains more than a report that members start.
     let mut causes = silent.iter().filter_map(|seat| Some((seat, troubles::of(seat)?)));
     let is_known = |note: &Note| !matches!(note.reason, Reason::MembersNotReady | Reason::MemberUnreachable);
     if let Some((seat, note)) = causes.find(|(_, note)| is_known(note)) {

@@ -18,7 +18,7 @@ pub struct Decision {
     pub activity: Option<Note>,
     /// The reason why nothing happens until a person acts.
     pub stalled: Option<Note>,
-    /// The cause for which the next step waits.
+    /// The reason why the next step cannot be taken yet; `None` if no step has to wait.
     pub blocked: Option<Note>,
     /// The membership change in progress.
     pub membership: Option<PlanStatus>,

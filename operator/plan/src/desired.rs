@@ -31,8 +31,8 @@ pub(crate) fn stamped<T: Resource + Serialize>(mut object: T) -> T {
     object
 }
 
-/// The desired object for an apply. If a live object was observed, it carries that object's UID, so that the apply
-/// cannot re-create it. `None` if the live object is already as desired.
+/// The desired object for an apply. If a live object was observed, the desired object carries its UID, so that the
+/// apply cannot re-create a deleted object. `None` if the live object is already as desired.
 pub(crate) fn to_apply<T: Resource + Serialize>(mut wanted: T, live: Option<&T>) -> Option<T> {
     let Some(live) = live else { return Some(wanted) };
     assert_eq!(wanted.meta().name, live.meta().name, "an object is compared with the live one of its own name");

@@ -17,7 +17,7 @@ pub(crate) fn formed(observed: &Observed, identity: &ClusterIdentity) -> Option<
     (!noted).then(|| ObjectAction::NoteFormed { service: Seen::of(&service.metadata), cluster }.into())
 }
 
-/// Labels each pod with its member's role, because Services and the disruption budget select by it.
+/// Labels each pod with its member's role, because Services and the disruption budget select pods by this label.
 pub(crate) fn pods(roster: &Roster<'_>, configuration: &Configuration) -> Vec<Action> {
     let labelled = |seat: &Seat<'_>| {
         let pod = seat.pod.filter(|pod| pod.metadata.deletion_timestamp.is_none())?;

@@ -142,7 +142,8 @@ pub fn budget(cluster: &str) -> String {
     cluster.to_owned()
 }
 
-/// Ordinal of the member whose name, and StatefulSet's name, is `name`; `None` if the name is not one of this cluster.
+/// Ordinal of the member with this name, which is also the name of its StatefulSet; `None` if no member of this cluster
+/// can have this name.
 #[must_use]
 pub fn ordinal_of_member(cluster: &str, name: &str) -> Option<Ordinal> {
     let digits = name.strip_prefix(cluster)?.strip_prefix('-')?;

@@ -115,7 +115,7 @@ pub struct Linearizable {
     pub configuration: Configuration,
 }
 
-/// A member's report whether the object store can be used.
+/// A member's report on whether the object store can be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
     /// The reason why members cannot use the object store; `None` if they can write and read it.

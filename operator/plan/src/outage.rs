@@ -71,9 +71,9 @@ pub(crate) fn find(
     }
 }
 
-/// Returns whether the cluster ever had a leader, according to the note on its Service or to a member that is not a
-/// first voter. Only reports depend on the result. A note with any ID counts, because another ID shows that the
-/// cluster was formed with another identity.
+/// Returns whether the cluster ever had a leader. It had a leader if the members' Service carries a note of this, or if
+/// a member that is not a first voter has an ID. Only reports depend on the result. A note with any ID counts, because
+/// another ID shows that the cluster was formed with another identity.
 fn was_formed(observed: &Observed, identity: &ClusterIdentity, roster: &Roster<'_>) -> bool {
     let noted = observed
         .services

@@ -10,9 +10,11 @@ use crate::validated::ValidatedCluster;
 
 /// Interval while a change makes progress.
 const SOON: Duration = Duration::from_millis(300);
-/// Interval while the cluster waits for a person or for Kubernetes, because both take longer.
+/// Interval while the cluster waits for a person or for Kubernetes. The interval is longer, because both
+/// take longer than members.
 const LATER: Duration = Duration::from_secs(2);
-/// Maximum interval while the operator waits for a member, because no watched object changes when the member is done.
+/// Maximum interval while the operator waits for a member. It is short, because no watched object changes when the
+/// member is done.
 const WATCHFUL: Duration = Duration::from_secs(1);
 /// Interval when nothing needs to be done. Passes continue because only the member's own report shows that its volume
 /// was wiped.

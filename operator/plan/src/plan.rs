@@ -156,7 +156,7 @@ impl<'p> Phase<'p> {
         }
     }
 
-    /// Dispatches on the phase. No other code does.
+    /// Calls the modules that decide in this phase. Only this function chooses modules by the phase.
     fn decide(
         self,
         valid: &ValidatedCluster<'_>,

@@ -163,7 +163,8 @@ fn check_timing(spec: &RaftClusterSpec) -> Result<(), InvalidSpec> {
     Ok(())
 }
 
-/// The quota of the spec. Without one, the largest quota that the memory limit allows, up to 8 GiB.
+/// Returns the quota of the spec. If the spec sets none, returns the largest quota that the memory limit allows, at
+/// most 8 GiB. If there is no memory limit either, returns 2 GiB.
 fn quota(spec: &RaftClusterSpec) -> Result<u64, InvalidSpec> {
     let limit = spec.resources.as_ref().and_then(|resources| resources.limits.as_ref()?.get("memory"));
     let limit = match limit {
@@ -200,8 +201,8 @@ fn quota(spec: &RaftClusterSpec) -> Result<u64, InvalidSpec> {
     }
 }
 
-/// The image of the spec. Without one, the image of this cluster's newest member, so that a new operator restarts no
-/// member. Without members, the operator's default.
+/// Returns the image of the spec. If the spec names none, returns the image of this cluster's newest member, so that a
+/// new operator restarts no member. If the cluster has no members, returns the operator's default.
 fn image(observed: &Observed) -> String {
     if let Some(image) = &observed.cluster.spec.image {
         return image.clone();
@@ -210,8 +211,8 @@ fn image(observed: &Observed) -> String {
     running.map_or_else(|| observed.operator.node_image.clone(), str::to_owned)
 }
 
-/// The pull policy of the spec. Without one, the policy of this cluster's newest member. Without members, the
-/// operator's default.
+/// Returns the pull policy of the spec. If the spec names none, returns the policy of this cluster's newest member. If
+/// the cluster has no members, returns the operator's default.
 fn image_pull_policy(observed: &Observed) -> Option<String> {
     if let Some(policy) = observed.cluster.spec.image_pull_policy {
         return Some(policy.as_str().to_owned());

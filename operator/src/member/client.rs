@@ -64,13 +64,13 @@ pub struct CallError {
 pub struct BackupReply(pub wire::BackupResponse);
 
 impl Members {
-    /// The member whose pod has this address. Calls carry the cluster's token if it is given.
+    /// The member whose pod has this address. Calls carry the cluster's token if `token` is given.
     ///
     /// # Errors
     /// Returns an error if the address is malformed. No connection is opened.
     pub fn at(&self, pod_address: &str, token: Option<&Token>) -> Result<Member, CallError> {
         let channel = self.channel(pod_address)?;
-        // Hexadecimal digits are always valid metadata.
+        // Hexadecimal digits are always valid metadata, therefore no token is dropped here.
         let token = token.and_then(|token| token.reveal().parse().ok());
         Ok(Member { client: AdminClient::new(channel), token })
     }
@@ -243,7 +243,8 @@ impl Member {
     }
 }
 
-/// Applies the deadline in the operator, too, so that a member that hangs does not block the operator.
+/// Waits for the answer to a call, at most for `timeout`. The operator measures the time itself, so that a member that
+/// hangs does not block the operator.
 async fn within<T>(
     timeout: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,

@@ -221,7 +221,7 @@ fn address(member: &ObservedMember) -> Option<&str> {
     pod.status.as_ref()?.pod_ip.as_deref().filter(|address| !address.is_empty())
 }
 
-/// Requests a report from every member that has a StatefulSet, from all members concurrently.
+/// Calls every member that has a StatefulSet, and stores the members' answers. The calls run concurrently.
 async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &Context) {
     let uid = observed.uid().to_owned();
     let calls =
@@ -254,8 +254,8 @@ async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &C
     }
 }
 
-/// Reads the configuration from a member that reports that it leads, the highest term first. The member answers only
-/// if a quorum confirms that it leads.
+/// Reads the configuration from a member that reports that it leads. Members with higher terms are called first. A
+/// member answers only if a quorum confirms that it leads.
 async fn ask_leader(observed: &Observed, token: Option<&Token>, context: &Context) -> Option<Linearizable> {
     let mut leaders: Vec<_> = observed
         .members

@@ -40,11 +40,11 @@ const CREDENTIALS_VOLUME: &str = "object-store";
 pub struct Shape<'a> {
     /// The member's ordinal.
     pub ordinal: Ordinal,
-    /// The member's role in the configuration. Services and the disruption budget select pods by it.
+    /// The member's role in the configuration. Services and the disruption budget select pods by this role.
     pub role: Role,
     /// Whether the member's volume is kept or deleted with the StatefulSet.
     pub volume_fate: VolumeFate,
-    /// The identity that the StatefulSet gives the member when it is created.
+    /// The identity that the StatefulSet gives the member when the StatefulSet is created.
     pub origin: SetOrigin<'a>,
     /// The store of the backup from which the cluster was restored, or will be restored.
     pub restore_store: Option<&'a ObjectStore>,
@@ -54,7 +54,7 @@ pub struct Shape<'a> {
 /// belongs to the member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetOrigin<'a> {
-    /// A new member, or an existing StatefulSet, which keeps its identity.
+    /// A new member without an identity, or an existing StatefulSet, which keeps its identity.
     Plain,
     /// The member of a StatefulSet that was deleted: the new StatefulSet announces the same ID from the start.
     Announced(MemberId),
@@ -262,8 +262,8 @@ fn container(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> Container {
             ..probe("/livez", 1)
         }),
         liveness_probe: Some(Probe { period_seconds: Some(10), failure_threshold: Some(6), ..probe("/livez", 5) }),
-        // A member stays ready during an election and without a vote; otherwise every election would empty the
-        // Services.
+        // A member stays ready during an election, and a learner is ready although it has no vote. Otherwise every
+        // election would empty the Services.
         readiness_probe: Some(Probe {
             period_seconds: Some(2),
             failure_threshold: Some(2),

@@ -76,8 +76,8 @@ causes! {
     MemberFailed => None,
     /// The restored data was refused.
     RestoreFailed => Some(Reason::RestoreFailed),
-    /// No member answered when the operator asked for access to the object store. The operator sets this cause;
-    /// members never send it.
+    /// No member answered the operator's request to check the object store. The operator sets this cause; members never
+    /// send it.
     StoreUnknown => Some(Reason::StoreUnknown),
 }
 

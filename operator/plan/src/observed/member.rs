@@ -72,7 +72,7 @@ pub enum MemberPhase {
 /// Role of a member in Raft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RaftRole {
-    /// The member reported no role that this version knows.
+    /// The member reported no role, or a role that this version does not know.
     Unknown,
     /// Votes and follows.
     Follower,

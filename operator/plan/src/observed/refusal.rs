@@ -114,7 +114,7 @@ impl RefusalReason {
     }
 
     /// Returns the reason for conditions and `status.plan.blockedBy`. A reason that this version does not know is
-    /// reported like a refusal for safety, because it may be one.
+    /// reported as `UnsafeChange`, because the leader may have refused the change for safety.
     #[must_use]
     pub fn condition_reason(self) -> Reason {
         match self {

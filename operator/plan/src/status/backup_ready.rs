@@ -1,4 +1,5 @@
-//! Owns the condition BackupReady: whether members can write and read the object store. Absent without `spec.backup`.
+//! Owns the condition BackupReady: whether members can write and read the object store. The condition is absent without
+//! `spec.backup`.
 
 use crds::{ConditionType, Reason};
 

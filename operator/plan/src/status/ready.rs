@@ -16,7 +16,7 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     if let Some(note) = &decision.outage {
         return unready(note.clone());
     }
-    // Prefer a cause that keeps members from starting, because it explains more than a report that members start.
+    // If a person can remove the cause of the wait, report the cause. It explains more than the change in progress.
     if let Some(activity) = &decision.activity {
         let note = match &decision.blocked {
             Some(blocked) if is_obstacle(blocked.reason) => blocked.clone(),

@@ -138,7 +138,7 @@ fn members_that_shut_down_are_reported_so() {
     assert_eq!(roles, [MemberRole::ShuttingDown, MemberRole::ShuttingDown, MemberRole::Follower]);
 }
 
-/// The schema allows 1,024 characters. With one more, the API server would refuse the whole status.
+/// The schema allows 1,024 characters. If the message had one more, the API server would refuse the whole status.
 #[test]
 fn a_long_refusal_is_shortened_wherever_it_is_reported() {
     let text = "identity a1 b2 c3 formed\nreplicas 4\nrefused QuorumAtRisk\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 joined d4 announced d4";
@@ -151,7 +151,8 @@ fn a_long_refusal_is_shortened_wherever_it_is_reported() {
     assert!(lengths.iter().all(|length| *length <= 1024) && lengths.contains(&1024), "{lengths:?}");
 }
 
-/// A refused change reports the reason that the member named. A number of a newer member counts as an unsafe change.
+/// A refused change reports the reason that the member named. A number that only newer versions know is reported as an
+/// unsafe change.
 #[test]
 fn a_plan_rests_on_the_reason_that_a_member_gave() {
     use plan::observed::refusal::RefusalReason;
