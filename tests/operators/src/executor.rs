@@ -270,8 +270,8 @@ impl Operator {
     }
 
     /// Updates the state in memory after an outcome, as `operator/src` does. An ordinal is reserved only if the
-    /// reservation is known to have succeeded. The ordinal counts as used unless it is known that no StatefulSet was
-    /// created.
+    /// reservation is known to have succeeded. A reserved ordinal counts as used after a create, unless it is known
+    /// that no StatefulSet was created.
     fn note(&mut self, action: &Action, outcome: Outcome) -> Outcome {
         match (action, outcome) {
             (Action::Write(ObjectAction::ReserveOrdinals { first, last, .. }), Outcome::Done) => {

@@ -26,12 +26,12 @@ pub enum Labels {
     Missing,
 }
 
-/// Minimum time between two faults that take a member, so that the leader notices each of them.
+/// Minimum time between two faults that take away a member, so that the leader notices each of them.
 const APART: Duration = Duration::from_secs(4);
 
 impl World {
-    /// Makes the cluster begin with a restore of a backup. `former` labelled volumes of an earlier cluster of the same
-    /// name exist.
+    /// Makes the cluster begin with a restore of a backup. `former` is the number of labelled volumes that an earlier
+    /// cluster of the same name left.
     #[must_use]
     pub fn to_restore(mut self, former: u32) -> Self {
         let bootstrap = serde_json::from_value(json!({ "restore": { "source": {
@@ -202,7 +202,8 @@ impl World {
         }
         let identity = self.api.now().secrets.values().next().or(self.identity_kept.as_ref());
         let identity = identity.and_then(|secret| plan::identity::ClusterIdentity::from_secret(secret).ok());
-        // An identity that is being created may name only this member.
+        // While no identity exists, no member may be taken away, because an identity that is about to be created may
+        // name this member as its only voter.
         let Some(identity) = identity else { return false };
         if electorates.iter().all(Vec::is_empty) {
             // The identity exists but the cluster does not: blank disks that the identity names count as intact.

@@ -29,9 +29,9 @@ pub struct Volume {
     pub id: MemberId,
     /// Cluster to which the volume belongs; `None` while the volume is blank.
     pub cluster: Option<ClusterId>,
-    /// True once a committed configuration removed the member.
+    /// Whether a committed configuration removed the member.
     pub tombstone: bool,
-    /// True if the volume belongs to an earlier cluster of the same name.
+    /// Whether the volume belongs to an earlier cluster of the same name.
     pub former: bool,
     disk: Disk,
 }
@@ -62,7 +62,7 @@ struct Restoring {
     cluster: ClusterId,
     id: MemberId,
     info: MemberInfo,
-    /// Time at which the attempt ends. After a failure, earliest time of the next attempt.
+    /// Time at which the attempt ends. After a failure, the earliest time of the next attempt.
     until: Duration,
     failed: bool,
 }

@@ -83,8 +83,8 @@ impl Members {
         Some(report)
     }
 
-    /// Bootstraps a member. A blank disk accepts the call if the cluster identity names it. A member of that cluster
-    /// accepts a repetition.
+    /// Bootstraps a member. A blank disk accepts the call if the cluster identity contains the disk's member ID. A
+    /// member of that cluster accepts a repeated call.
     ///
     /// # Errors
     /// Returns the refusal if the member has another ID or belongs to another cluster. Nothing was changed.
@@ -156,7 +156,7 @@ impl Members {
             ..raft::Configuration::default()
         };
         let first = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
-        // A refusal means that the machine is lost. The restore then has no visible effect.
+        // `adopt` refuses here only if the machine is lost. The restore then has no visible effect.
         let _ = self.adopt(pod, cluster, first, |own| own == id);
     }
 

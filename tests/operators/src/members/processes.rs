@@ -64,7 +64,7 @@ impl Members {
         self.destroy(claim);
     }
 
-    /// Puts a volume of an earlier cluster under a claim. A process on this volume starts no core.
+    /// Stores a volume of an earlier cluster as the volume of this claim. A process on this volume starts no core.
     pub fn leave(&mut self, claim: &str, cluster: ClusterId) {
         let id = MemberId(self.random.number() | 1);
         self.volumes.insert(claim.to_owned(), Volume::new(id, Some(cluster), true));
