@@ -15,7 +15,7 @@ fn yaml(path: &str) -> Value {
     serde_saphyr::from_str(&text).expect("values are YAML")
 }
 
-/// Collects the path of every value, except of maps whose keys the schema lists.
+/// Collects the path of every value. Descends into an object only if the schema lists the object's keys.
 fn paths(value: &Value, schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     match (value, schema["properties"].as_object()) {
         (Value::Object(fields), Some(_)) => {
@@ -60,7 +60,7 @@ fn the_value_set_everything_sets_every_key() {
     let (mut known, mut tried) = (BTreeSet::new(), BTreeSet::new());
     paths(&yaml("raft-operator/values.yaml"), &schema, "", &mut known);
     paths(&yaml("raft-operator/ci/everything.yaml"), &schema, "", &mut tried);
-    // An image has a tag or a digest.
+    // An image has either a tag or a digest, therefore the set cannot give both.
     known.remove(".image.digest");
     known.remove(".node.image.tag");
     tried.remove(".node.image.digest");
@@ -88,7 +88,7 @@ fn unknown_values_are_refused() {
     }
 }
 
-/// Holds for both charts and both values of `crds.keep`.
+/// The test covers raft-crds, and raft-operator with both values of `crds.keep`.
 #[test]
 fn rendered_definitions_are_those_of_the_types() {
     let helm = Helm::find();
@@ -220,7 +220,7 @@ fn the_operator_has_no_harmful_right() {
     }
 }
 
-/// Every call of the operator to the API server: group, resource, verbs, and what calls.
+/// Every call of the operator to the API server: group, resource, verbs, and the code that calls.
 const CALLS: [(&str, &str, &[&str], &str); 15] = [
     ("raftoperator.io", "raftclusters", &["get", "list", "watch"], "controller; each pass reads it again"),
     ("raftoperator.io", "raftclusters/status", &["patch"], "status"),
