@@ -87,7 +87,7 @@ pub struct Options {
     pub faults: Faults,
     /// The planted bug, if any.
     pub sabotage: Option<Sabotage>,
-    /// Steps before all faults are lifted.
+    /// Number of steps before all faults are lifted.
     pub steps: u64,
     /// Number of trace lines that a failed run prints.
     pub trace: usize,
@@ -139,8 +139,8 @@ pub struct CoreCluster {
 }
 
 impl Event {
-    /// Number for the event's kind in the trace hash, and the ID of its subject. A number is never reused for another
-    /// kind.
+    /// Returns the number of the event's kind in the trace hash, and the number of the member, client, operation or
+    /// fault that the event concerns. The number of a kind is never reused for another kind.
     fn kind(&self) -> (u64, u64) {
         match self {
             Self::Input { to, input, .. } => (input.kind(), to.0),

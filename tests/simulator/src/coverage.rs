@@ -28,7 +28,7 @@ pub struct Coverage {
     pub ailments: u64,
     /// Syncs that failed, because of a full disk or otherwise.
     pub failed_syncs: u64,
-    /// Failed reads of a disk, at a member's start or of a snapshot that it sends or installs.
+    /// Failed reads of a disk when a member starts, sends a snapshot, or installs a snapshot.
     pub failed_reads: u64,
     /// Restarts at which a member may change its version.
     pub rolls: u64,

@@ -1,6 +1,6 @@
 //! Invariants: statements that must hold after every step. Each invariant has its own file. An invariant that Ongaro's
-//! thesis defines has the thesis's name. Owns the order in which the invariants are checked. Does not change the state
-//! that it checks.
+//! thesis defines is named as in the thesis. Owns the order in which the invariants are checked. Does not change the
+//! state that is checked.
 
 pub mod committed_is_durable;
 pub mod configuration_follows_log;
@@ -39,7 +39,7 @@ use crate::invariant::state_machine_safety::StateMachineSafety;
 pub struct Violation {
     /// Name of the invariant.
     pub invariant: &'static str,
-    /// Description of the state that violates it.
+    /// Description of the state that violates the invariant.
     pub seen: String,
 }
 

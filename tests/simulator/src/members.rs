@@ -90,8 +90,8 @@ impl Event {
 }
 
 impl Event {
-    /// Number for the event's kind in the trace hash, and the ID of its subject. A number is never reused for another
-    /// kind.
+    /// Returns the number of the event's kind in the trace hash, and the number of the member, client or fault that the
+    /// event concerns. The number of a kind is never reused for another kind.
     fn kind(&self) -> (u64, u64) {
         match self {
             Self::Turn { id, .. } => (1, id.0),
@@ -125,7 +125,7 @@ pub struct MemberCluster {
     clients: Clients,
     operator: Operator,
     invariants: Invariants,
-    /// Hash of the state at each index, as the first member at that index had it.
+    /// For each index, the hash of the state of the first member whose state was checked at that index.
     states: BTreeMap<Index, u32>,
     coverage: Coverage,
     trace: Trace,

@@ -50,7 +50,7 @@ pub struct Profile {
     pub patience: Duration,
     /// Maximum padding of a command, in bytes.
     pub padding: u64,
-    /// Crashes per million outputs.
+    /// Probability that a member crashes after an output, per million.
     pub crash_per_output: u32,
     /// Minimum and maximum time that a member stays down.
     pub downtime: (Duration, Duration),

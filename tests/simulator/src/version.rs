@@ -23,7 +23,7 @@ impl Hint {
     /// All hints.
     pub const ALL: [Self; 3] = [Self::HandOver, Self::Refusal, Self::Commit];
 
-    /// The hint that this message is; `None` if every version knows the message.
+    /// Returns the kind of hint to which a message belongs; `None` if every version knows the message.
     #[must_use]
     pub fn of(message: &Message) -> Option<Self> {
         match message.body {
@@ -45,16 +45,16 @@ pub struct Version {
 }
 
 impl Version {
-    /// An older version with these settings. The hints that it does not know are chosen at random.
+    /// Creates an older version with these settings. Chooses at random which hints the older version does not know.
     #[must_use]
     pub fn older(random: &mut Random, config: Config) -> Self {
         Self { config, unknown: Hint::ALL.into_iter().filter(|_| random.coin()).collect() }
     }
 }
 
-/// Adjusts two configurations until members may run either in one cluster. The lease of each, extended by the drift of
-/// clocks, must be shorter than the election timeout of both ([`Config::leader_lease`]). Without pre-vote, both must
-/// have the same election timeout ([`Config::pre_vote`]).
+/// Adjusts two configurations until members may run either in one cluster. Each lease, extended by the drift of clocks,
+/// must be shorter than both election timeouts ([`Config::leader_lease`]). If a configuration has no pre-vote, the two
+/// election timeouts must be equal ([`Config::pre_vote`]).
 pub fn keep_to_the_rules(one: &mut Config, other: &mut Config) {
     if !(one.pre_vote && other.pre_vote) {
         let longest = one.election_timeout.max(other.election_timeout);

@@ -24,8 +24,8 @@ use crate::sweep::catching_panics;
 /// Number of cases.
 pub const CASES: u64 = 200;
 
-/// In `old`, the old leader and the follower that stays connected to it. In `new`, the new leader and the two members
-/// that elect it.
+/// The two sides of the cluster after the cut. `old` contains the old leader and the follower that stays connected to
+/// the old leader. `new` contains the new leader and the two members that elect the new leader.
 struct Sides {
     old: [MemberId; 2],
     new: [MemberId; 3],

@@ -44,7 +44,7 @@ fn links(graph: u64) -> Vec<(MemberId, MemberId)> {
     pairs.enumerate().filter(|(place, _)| graph >> place & 1 == 1).map(|(_, pair)| pair).collect()
 }
 
-/// Kind of this graph.
+/// Returns the kind of a graph.
 #[must_use]
 pub fn kind(graph: u64) -> Kind {
     let links = links(graph);

@@ -12,14 +12,14 @@ use crate::check::model::{Operation, State, Thing};
 /// Maximum number of sets of completed operations that the search tries.
 const TRIED_MAX: usize = 200_000;
 
-/// The history has no linearization.
+/// The search found no linearization of the history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unexplained {
     /// The operation that could not be appended to the longest partial linearization.
     pub stuck: Box<Operation>,
     /// Number of operations in the longest partial linearization.
     pub explained: usize,
-    /// Number of operations in the history.
+    /// Number of operations in the part of the history that was searched.
     pub of: usize,
     /// Whether the search tried every order; otherwise it stopped at its limit.
     pub is_certain: bool,

@@ -35,7 +35,8 @@ impl LeaseTimes {
             if due.0 != *kept {
                 *due = (*kept, now + span);
             } else if due.1 <= now {
-                // The time starts again, so that a later check repeats a proposal that was lost.
+                // The time starts again. If the proposal to revoke the lease is lost, a later check therefore repeats
+                // the proposal.
                 due.1 = now + span;
                 over.push((*lease, *kept));
             }

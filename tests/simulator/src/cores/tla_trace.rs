@@ -48,7 +48,7 @@ pub struct Record {
     known: BTreeMap<EntryId, (EntryId, usize)>,
     configurations: Vec<String>,
     members: BTreeMap<MemberId, Seen>,
-    /// Index of the configuration on which the change accepted last is based.
+    /// Index of the configuration on which the latest accepted change is based.
     expected: Option<Index>,
     lines: Vec<String>,
     lines_max: usize,

@@ -31,8 +31,8 @@ pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
     Ok(())
 }
 
-/// Checks leaders of terms after `by` that were elected before the leader of `by` committed the entry. Their logs must
-/// have contained the entry when they were elected.
+/// Checks the leaders that have a term higher than `by` and were elected before the leader of `by` committed the entry.
+/// The log of each of these leaders must have contained the entry when that leader was elected.
 ///
 /// # Errors
 /// Returns a violation if the log of such a leader did not contain the entry.

@@ -19,8 +19,8 @@ impl LeaseGate {
         self.begun.insert(id, context);
     }
 
-    /// Notes that a member received a message. The message may then confirm the member's read, so that the answer
-    /// proves nothing about the lease.
+    /// Notes that a member received a message. The message may have confirmed the member's read. If so, the answer to
+    /// the read proves nothing about the lease.
     pub fn received(&mut self, id: MemberId) {
         self.begun.remove(&id);
     }

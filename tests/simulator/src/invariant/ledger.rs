@@ -124,7 +124,7 @@ impl MemberLog {
 /// Everything that the observer of a run knows.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    /// Used only for look-ups. It is never iterated, so that the order of the hash map has no effect.
+    /// Every entry that a leader created. The map is never iterated, because its order is not deterministic.
     known: HashMap<EntryId, Known>,
     committed: Vec<Committed>,
     /// Every term that had a leader.
@@ -202,7 +202,8 @@ impl Ledger {
         self.configuration.clone()
     }
 
-    /// Returns whether each configuration that may still decide has a majority of voters that are not in `dead`.
+    /// Returns whether a majority of voters is not in `dead`, in each half of the latest committed configuration and
+    /// of every later configuration in a member's log.
     #[must_use]
     pub fn can_bear(&self, dead: &BTreeSet<MemberId>) -> bool {
         let since = self.configuration.as_ref().map_or(Index(0), |(index, _)| *index);

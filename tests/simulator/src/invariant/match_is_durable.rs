@@ -41,10 +41,10 @@ impl MatchIsDurable {
         Ok(())
     }
 
-    /// Checks the indexes up to which a leader counts entries as matched by each member.
+    /// Checks, for each member, the index up to which a leader considers the member's log equal to its own.
     ///
     /// # Errors
-    /// Returns a violation if a member did not acknowledge the index that the leader counts for it.
+    /// Returns a violation if a member has not acknowledged the entries up to that index.
     pub fn counted(&self, id: MemberId, term: Term, progress: BTreeMap<MemberId, ProgressReport>) -> Checked {
         for (member, report) in progress {
             let acknowledged = self.acknowledged.get(&(term, member)).copied().unwrap_or_default();

@@ -36,7 +36,7 @@ impl OneVotePerTerm {
         })
     }
 
-    /// Notes that a member leads. The member's own vote must have counted, because the member was a candidate.
+    /// Notes that a member leads. The member must have voted for itself, because every leader was a candidate first.
     ///
     /// # Errors
     /// Returns a violation if the member had voted for another member in this term.

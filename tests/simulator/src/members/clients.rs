@@ -317,7 +317,7 @@ impl Clients {
     /// Notes an entry when it is first committed.
     ///
     /// # Errors
-    /// Returns a violation if the entry contains a command that was refused, or one that was committed before.
+    /// Returns a violation if the entry contains a command that was refused or was committed before.
     pub(super) fn committed(&mut self, index: Index, payload: Bytes) -> Checked {
         let batch = Batch::decode(payload)
             .map_err(|reason| Violation { invariant: "entries can be read", seen: reason.to_string() })?;

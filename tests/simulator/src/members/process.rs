@@ -134,7 +134,7 @@ impl Member {
         }
     }
 
-    /// While the disk must appear full, limits it to the bytes that it already uses; otherwise lifts the limit.
+    /// Limits the disk to the bytes that it already uses while the disk must appear full. Otherwise lifts the limit.
     pub(super) fn limit_space(&self, now: Duration) {
         let limit = (self.full_until > now).then(|| self.disk.used_bytes());
         self.disk.limit_bytes(limit);
@@ -207,7 +207,7 @@ impl Member {
     /// Checks what a start finds after the process ended. Of the writes in progress, any prefix may be on the disk.
     ///
     /// # Errors
-    /// Returns a violation if the start does not find all acknowledged writes, followed by a prefix of those in
+    /// Returns a violation if the start does not find all acknowledged writes, followed by a prefix of the writes in
     /// progress.
     pub(super) fn check_found(&mut self, found: &Restored, shadow: &Disk) -> Checked {
         const NAME: &str = "a restart finds what was acknowledged";

@@ -11,7 +11,7 @@ use crate::invariant::{Checked, Violation};
 use crate::members::process::Member;
 use crate::members::{Event, MemberCluster};
 
-/// Lost messages after which the sender notices a broken connection, per million.
+/// Probability that the sender of a lost message notices a broken connection, per million.
 const LOSS_NOTICED: u32 = 300_000;
 
 impl MemberCluster {

@@ -23,7 +23,7 @@ impl TraceHash {
         what.hash(self);
     }
 
-    /// This run's hash as a summand of the hash of many runs. The sum does not depend on the order in which runs end.
+    /// Returns this run's summand of the hash of many runs. The sum does not depend on the order in which runs end.
     #[must_use]
     pub fn of_seed(mut self, seed: u64) -> u64 {
         self.write_u64(seed);

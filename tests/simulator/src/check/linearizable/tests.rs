@@ -193,7 +193,7 @@ fn a_lease_that_was_kept_alive_does_not_expire() {
     assert_unexplained(&[grant, attach, get(5, 6, 0)]);
 }
 
-/// Tries every order of all operations that respects their times.
+/// Returns whether the operations have a linearization. Tries every order that agrees with their calls and returns.
 fn is_linearizable_by_brute_force(left: &[Operation], state: &State) -> bool {
     let Some(first_return) = left.iter().map(|operation| operation.returned).min() else { return true };
     (0..left.len()).filter(|place| left[*place].called < first_return).any(|place| {

@@ -1,6 +1,6 @@
 //! Disk faults: a sync takes long or fails, the disk is full, reads fail for a while, a record is damaged, or a disk is
-//! destroyed with its member. Owns the limit of the losses: in every configuration that may still decide, a majority
-//! keeps its disks, because Raft does not survive the loss of a majority.
+//! destroyed with its member. Owns the limit of the losses: in every configuration that may be in force, a majority of
+//! the voters keep their disks, because Raft does not survive the loss of a majority.
 
 use std::time::Duration;
 
