@@ -60,7 +60,7 @@ const fn around(name: &'static str, sabotage: Sabotage, budget: u64) -> Mutant {
     Mutant { name, plant: Plant::Around(sabotage), hunt: Hunt::Life, budget }
 }
 
-/// All planted bugs. Those that other implementations had come first.
+/// All planted bugs. The bugs that other implementations had are listed first.
 pub(crate) const MUTANTS: &[Mutant] = &[
     core("TwoOwnersOfTheTerm", 20),
     core("SnapshotKeepsStaleConfiguration", 88),
