@@ -30,8 +30,8 @@ fn compare_all(seed: u64) -> Result<()> {
     let mut compactions = BTreeSet::new();
     for number in 0..REQUESTS {
         let request = generate::request(&mut chance, revision);
-        // Such a request is not sent, because etcd keeps the hashes of its last ten compactions until it restarts, and
-        // a member keeps none.
+        // A request for the hash at the revision of a compaction is not sent, because etcd keeps the hashes of its last
+        // ten compactions until it restarts, and a member keeps none.
         if matches!(&request, Request::HashKv(hash) if compactions.contains(&hash.revision)) {
             continue;
         }

@@ -54,7 +54,7 @@ impl Etcdctl {
     }
 }
 
-/// Commands whose output contains no ID, time or address, and the standard input of each command.
+/// Commands whose output can be compared, each with its standard input.
 const COMMANDS: &[(&str, &str)] = &[
     ("put foo 1", ""),
     ("put foo 2 --prev-kv", ""),
@@ -93,8 +93,8 @@ fn equal_commands_print_equal_output() -> Result<()> {
     let (etcd, member, etcdctl) = (Subject::etcd()?, Subject::member()?, Etcdctl::new()?);
     for (arguments, input) in COMMANDS {
         let (theirs, ours) = (etcdctl.run(&etcd, arguments, input)?, etcdctl.run(&member, arguments, input)?);
-        // These parts of the output are not compared: in the format `fields` it contains IDs and a term, and `defrag`
-        // prints how long it took.
+        // Some parts of the output are not compared: the IDs and the term in the format `fields`, and the duration
+        // that `defrag` prints.
         let keep = |printed: &Printed| -> Vec<String> {
             let identity = ["\"ClusterID\"", "\"MemberID\"", "\"RaftTerm\""];
             let lines = printed.output.lines().filter(|line| !identity.iter().any(|name| line.starts_with(name)));

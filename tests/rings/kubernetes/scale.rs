@@ -11,7 +11,6 @@ use crate::namespace::{PATIENCE, TRAFFIC, TestNamespace};
 
 /// Every membership change has the same steps (`operator/docs/membership.md`; Raft thesis §4.3): add learners, wait
 /// until they are caught up, enter one joint configuration, leave it, delete removed members.
-/// catch up, enter one joint configuration, leave it, delete removed members.
 #[test]
 fn scaling_and_a_lost_leader_lose_no_write_and_keep_gaps_short() {
     let namespace = TestNamespace::new("scale");

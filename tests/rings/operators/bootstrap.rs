@@ -89,7 +89,7 @@ fn a_majority_wiped_between_the_identity_and_the_bootstrap_stalls_the_cluster() 
     assert!(world.members.newest_committed().is_none(), "no other cluster was formed");
 }
 
-/// An empty cluster never replaces a lost one (`operator/docs/decisions/identity.md`).
+/// The operator never replaces a lost cluster by an empty cluster (`operator/docs/decisions/identity.md`).
 #[test]
 fn a_cluster_whose_disks_are_all_wiped_waits_for_a_restore() {
     let mut world = world();

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Direct dependencies of crates. Each of these crates must have exactly the listed ones.
+/// Direct dependencies of crates. Each of these crates must have exactly the listed dependencies.
 const EXACT: &[(&str, &[&str])] = &[
     ("raft", &["bytes", "thiserror"]),
     ("mvcc", &["bytes", "crc32c", "thiserror"]),

@@ -40,7 +40,7 @@ fn files(ending: &str) -> Vec<(String, String)> {
     files
 }
 
-/// Fails if there are findings, with all of them in one message.
+/// Fails if there are findings. The message of the failure contains all findings.
 fn settle(findings: &[String]) {
     assert!(findings.is_empty(), "{} findings:\n{}", findings.len(), findings.join("\n"));
 }
