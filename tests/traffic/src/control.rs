@@ -57,8 +57,8 @@ pub enum ControlResponse {
 /// Writes over `writers` connections, and serves requests on `listen`, until the process ends.
 ///
 /// # Errors
-/// Returns an error if the address is in use, or if the store does not respond before the first write. Nothing was
-/// written.
+/// Returns an error if the address is in use, or if the store does not respond before the first write. In both
+/// cases nothing was written.
 pub async fn serve(options: Options, writers: usize, listen: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen).await.with_context(|| format!("binding {listen}"))?;
     let first_revision = reachable_revision(&options.endpoint).await?;
