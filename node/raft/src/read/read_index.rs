@@ -49,8 +49,8 @@ impl Raft {
         }
     }
 
-    /// Confirms the waiting reads immediately if the lease is valid or this member alone is a quorum; otherwise begins a
-    /// round for them. In each case an entry of this term must be committed first (etcd#7331).
+    /// Confirms the waiting reads immediately if the lease is valid or this member alone is a quorum; otherwise begins
+    /// a round for them. In each case an entry of this term must be committed first (etcd#7331).
     pub(crate) fn start_read_round(&mut self) {
         let proven = self.term_is_committed() && (self.holds_lease() || self.is_quorum_alone());
         let may_start = self.term_is_committed();
