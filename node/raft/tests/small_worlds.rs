@@ -259,35 +259,38 @@ fn deeper(bounds: Bounds) -> Bounds {
     Bounds { in_flight: bounds.in_flight + 1, states_max: STATES_DEEP, ..bounds }
 }
 
-/// Shows that the search finds bugs: members that lose their vote in a crash elect two leaders.
+/// The search must find each planted flaw. The flaw of this test: a crash loses the vote of a member, so two leaders
+/// may be elected in one term.
 #[test]
 fn a_forgotten_vote_is_found() {
     let violation = find(Bounds { flaw: Flaw::ForgetsVote, ..CRASH });
     assert!(violation.what.contains("voted twice"), "{violation}");
 }
 
-/// A disk acknowledges a write before it is durable.
+/// The planted flaw: a disk acknowledges a write before the write is durable.
 #[test]
 fn an_early_acknowledgement_is_found() {
     let violation = find(Bounds { flaw: Flaw::AcknowledgesEarly, ..CRASH });
     assert!(violation.what.contains("durable") || violation.what.contains("voted twice"), "{violation}");
 }
 
-/// An install leaves the old log in place. Entries appended later then leave a gap, or a restart discards them.
+/// The planted flaw: an install leaves the old log in place. Entries that are appended later then leave a gap, or a
+/// restart discards them.
 #[test]
 fn an_install_over_the_old_log_is_found() {
     let violation = find(Bounds { flaw: Flaw::InstallsOverLog, ..SNAPSHOT_AND_ENTRY });
     assert!(violation.what.contains("leaves a gap") || violation.what.contains("not on its disk"), "{violation}");
 }
 
-/// An install leaves the old state in place (etcd#13766).
+/// The planted flaw: an install leaves the old state in place (etcd#13766).
 #[test]
 fn an_install_without_the_state_is_found() {
     let violation = find(Bounds { flaw: Flaw::InstallsWithoutState, ..SNAPSHOT });
     assert!(violation.what.contains("a different state"), "{violation}");
 }
 
-/// A purge does not wait for the durable snapshot (raft-engine#288), or removes entries after it.
+/// The planted flaws: a purge does not wait until the snapshot is durable (raft-engine#288), or removes an entry after
+/// the snapshot.
 #[test]
 fn a_purge_of_entries_that_no_snapshot_covers_is_found() {
     for flaw in [Flaw::PurgesEarly, Flaw::PurgesTooMuch] {
@@ -296,7 +299,7 @@ fn a_purge_of_entries_that_no_snapshot_covers_is_found() {
     }
 }
 
-/// A lease outlives a leadership transfer (raft-rs#234).
+/// The planted flaw: a lease counts as valid after a leadership transfer (raft-rs#234).
 #[test]
 fn a_lease_kept_after_a_transfer_is_found() {
     find_lease(Bounds { flaw: Flaw::KeepsLease, ..LEASE_AND_TRANSFER });
@@ -315,7 +318,8 @@ fn clock_drift_beyond_the_bound_and_a_hidden_sleep_are_found() {
     find_lease(Bounds { flaw: Flaw::HidesSleep, ..LEASE_AND_SLEEP });
 }
 
-/// A member that no longer trusts its leader after a crash elects another leader during the first leader's lease.
+/// The planted flaw: after a crash, a member no longer trusts its leader. It then helps to elect another leader during
+/// the first leader's lease.
 #[test]
 fn trust_in_a_leader_lost_in_a_crash_is_found() {
     find_lease(Bounds { flaw: Flaw::StartsBackdated, ..LEASE_AND_CRASHES });

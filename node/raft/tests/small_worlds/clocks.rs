@@ -1,15 +1,15 @@
-//! Clocks with bounded drift, as leases need them. Owns the clock steps, the timeouts that they allow, and the ages that
-//! are part of a digest. Does not own the other events (`state.rs`).
+//! Clocks with bounded drift, as leases need them. Owns the clock steps, the timeouts that they allow, and the ages
+//! that are part of a digest. Does not own the other events (`state.rs`).
 //!
 //! Time advances in steps. Usually the clocks of all members advance together. At most `drifts` times, one clock
 //! advances alone, or stands still while the others advance. So two clocks differ by at most `drifts` steps over any
 //! span of time, and `clock_drift` of the cores is just above that. The lease is the longest that this configuration
-//! allows: the election timeout is two steps plus `drifts` steps. The lease is still valid after one step, but not after
-//! two steps.
+//! allows: the election timeout is two steps plus `drifts` steps. The lease is still valid after one step, but not
+//! after two steps.
 //!
 //! An election timeout passes at the earliest when the shortest timeout that can be drawn is over. Then the clock
-//! advances to the timeout that was drawn. Everything else that the member waits for is over by then, so only the random
-//! part is skipped.
+//! advances to the timeout that was drawn. Everything else that the member waits for is over by then, so only the
+//! random part is skipped.
 //!
 //! A run takes less than a millisecond, so the wall clock stands still, except on a machine that slept: its monotonic
 //! clock missed a step, and its wall clock shows the sleep.

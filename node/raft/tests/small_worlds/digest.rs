@@ -1,8 +1,8 @@
 //! Digests of 128 bits that identify states, and the table of visited states. Owns both. The probability that two of n
 //! states share a digest is about n²/2¹²⁹. Does not own what each type adds to its digest.
 //!
-//! A digest must contain everything that can affect later events or their checks. Otherwise the search skips states that
-//! it has not visited. A digest contains:
+//! A digest must contain everything that can affect later events or their checks. Otherwise the search skips states
+//! that it has not visited. A digest contains:
 //!
 //! - of each core, its `fingerprint`;
 //! - each disk with its snapshot and the snapshot's state, because a crash returns to it; the steps of pending writes,
@@ -11,14 +11,14 @@
 //! - the messages in flight, each snapshot with its state: a faulty driver could send two states with equal metadata;
 //! - in worlds with leases, the time since each member's last contact with a leader, because this time decides when the
 //!   election timeout may pass. A time longer than an election timeout counts as one election timeout;
-//! - the history that later checks need (leaders, votes, committed entries, entries that pending reads must see), and how
-//!   much of each bound is spent. The drift steps spent also stand for how far the clocks have drifted apart.
+//! - the history that later checks need (leaders, votes, committed entries, entries that pending reads must see), and
+//!   how much of each bound is spent. The drift steps spent also stand for how far the clocks have drifted apart.
 //!
 //! A digest must not contain anything that has no effect. Otherwise equal states are searched repeatedly, some of them
 //! without end. A digest leaves out:
 //!
-//! - absolute times. A digest contains only ages and remaining waits, each limited to an election timeout, because longer
-//!   times have the same effect. A world without a limit on time therefore has a finite number of states;
+//! - absolute times. A digest contains only ages and remaining waits, each limited to an election timeout, because
+//!   longer times have the same effect. A world without a limit on time therefore has a finite number of states;
 //! - in worlds without leases, the clocks, except for what the cores' fingerprints contain;
 //! - IDs of writes, because they increase by one each time, and the next random election timeout, because the search
 //!   may end a wait at any value that can be drawn;

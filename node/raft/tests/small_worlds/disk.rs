@@ -1,7 +1,7 @@
-//! Disk of one member: its durable content, the steps of pending writes, and recovery at a start. Owns which data a crash
-//! keeps and loses. Every write consists of steps that are done completely or not at all, as in a log of checksummed
-//! WAL records. An install has up to three steps (term and vote, the snapshot, the end of the old log), so that a crash
-//! may happen between any two. Does not own the order of writes (`state.rs`, `snapshots.rs`).
+//! Disk of one member: its durable content, the steps of pending writes, and recovery at a start. Owns which data a
+//! crash keeps and loses. Every write consists of steps that are done completely or not at all, as in a log of
+//! checksummed WAL records. An install has up to three steps (term and vote, the snapshot, the end of the old log), so
+//! that a crash may happen between any two. Does not own the order of writes (`state.rs`, `snapshots.rs`).
 
 use std::borrow::Cow;
 use std::hash::{Hash, Hasher};

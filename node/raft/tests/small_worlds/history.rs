@@ -33,8 +33,8 @@ impl History {
         &self.committed
     }
 
-    /// Election safety: at most one leader per term. Leader completeness: the leader has all entries that were committed
-    /// in earlier terms.
+    /// Checks election safety: each term has at most one leader. Also checks leader completeness: the leader has all
+    /// entries that were committed in earlier terms.
     pub(crate) fn leads(&mut self, member: &Member, state: SoftState) -> Verdict {
         let id = member.id();
         let leader = *self.leaders.entry(state.term).or_insert(id);
@@ -48,7 +48,7 @@ impl History {
         lost.map_or(Ok(()), |lost| Err(format!("{id} leads without {}, which is committed", lost.id)))
     }
 
-    /// A member votes for at most one candidate in each term, even if it restarts (Raft thesis §3.8).
+    /// Checks that a member votes for at most one candidate in each term, even if it restarts (Raft thesis §3.8).
     pub(crate) fn votes(&mut self, voter: MemberId, term: Term, candidate: MemberId) -> Verdict {
         let vote = *self.votes.entry((voter, term)).or_insert(candidate);
         if vote == candidate {
@@ -57,8 +57,8 @@ impl History {
         Err(format!("{voter} voted twice in term {term}: for {vote} and for {candidate}"))
     }
 
-    /// State machine safety: no two members apply different entries at one index. An entry that is applied for the first
-    /// time is durable on a quorum (etcd#14370).
+    /// Checks state machine safety: no two members apply different entries at one index. Also checks that an entry that
+    /// is applied for the first time is durable on a quorum (etcd#14370).
     pub(crate) fn applies(&mut self, at: usize, entries: &[Entry], members: &[&Member]) -> Verdict {
         for entry in entries {
             let place = entry.id.index.0 as usize - 1;
@@ -81,7 +81,8 @@ impl History {
         Ok(())
     }
 
-    /// All members have the same state at one applied index, whether they applied the entries or installed a snapshot.
+    /// Checks that all members have the same state at one applied index, whether they applied the entries or installed
+    /// a snapshot.
     pub(crate) fn state_matches(&self, id: MemberId, applied: Index, state: State) -> Verdict {
         if state == State::of(&self.committed[..applied.0 as usize]) {
             return Ok(());
@@ -89,7 +90,8 @@ impl History {
         Err(format!("{id} has a different state at {applied} than the committed entries produce"))
     }
 
-    /// The metadata of a snapshot matches the committed entries and the configuration at its index (openraft#1808).
+    /// Checks that the metadata of a snapshot matches the committed entries and the configuration at the snapshot's
+    /// index (openraft#1808).
     pub(crate) fn captures(&self, snapshot: &Snapshot) -> Verdict {
         let SnapshotMeta { last, time_ms, configuration, configuration_index } = &snapshot.meta;
         let covered = self.committed.get(..last.index.0 as usize).unwrap_or_default();
@@ -106,7 +108,7 @@ impl History {
         Err(format!("a snapshot has the metadata {:?}, but {end:?} and {in_force:?} are committed", snapshot.meta))
     }
 
-    /// An installed snapshot has correct metadata and the state that belongs to it.
+    /// Checks that an installed snapshot has correct metadata and the state that belongs to the metadata.
     pub(crate) fn installs(&self, id: MemberId, meta: &SnapshotMeta, state: State) -> Verdict {
         self.captures(&Snapshot { meta: meta.clone(), state })?;
         self.state_matches(id, meta.last.index, state)
@@ -132,7 +134,7 @@ impl History {
         self.reads.remove(&context);
     }
 
-    /// When a lease answers a read, no other member has been elected in a later term (Raft thesis §6.4.1).
+    /// Checks, when a lease answers a read, that no other member has been elected in a later term (Raft thesis §6.4.1).
     pub(crate) fn holds_lease(&self, id: MemberId, term: Term) -> Verdict {
         let later = self.leaders.range(term.next()..).next();
         later.map_or(Ok(()), |(later, other)| {
@@ -154,7 +156,7 @@ impl History {
         Ok(())
     }
 
-    /// Committed entries stay on the disks of a majority, where a restart would find them.
+    /// Checks that committed entries stay on the disks of a majority, where a restart would find them.
     pub(crate) fn stays_durable(&self, voters: &[u64], members: &[&Member]) -> Verdict {
         let voters = voters.iter().map(|number| &members[*number as usize - 1].disk);
         let logs: Vec<_> = voters.map(|disk| disk.log(&self.committed)).collect();
@@ -171,7 +173,7 @@ impl History {
         Ok(())
     }
 
-    /// Log matching: two logs that both hold an entry with the same index and term are equal up to that entry.
+    /// Checks log matching: two logs that both hold an entry with the same index and term are equal up to that entry.
     pub(crate) fn logs_match(&self, one: &Disk, two: &Disk) -> Verdict {
         let (one, two) = (one.log(&self.committed), two.log(&self.committed));
         let shared = one.iter().zip(two.iter()).rposition(|(one, two)| one.id == two.id);
@@ -179,8 +181,8 @@ impl History {
         if agree { Ok(()) } else { Err("two logs share an entry, but differ before it".into()) }
     }
 
-    /// The entries up to a member's matched index are on the member's disk and equal the leader's (CCF#6016), as long as
-    /// the member is not in a newer term, whose leader may truncate them.
+    /// Checks that the entries up to a member's matched index are on the member's disk and equal the leader's entries
+    /// (CCF#6016). Members in a newer term are not checked, because the leader of that term may truncate these entries.
     pub(crate) fn matches_are_true(&self, leader: &Member, members: &[&Member]) -> Verdict {
         let Some(raft) = &leader.raft else { return Ok(()) };
         let disk = leader.disk_after_writes();

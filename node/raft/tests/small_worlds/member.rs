@@ -40,13 +40,13 @@ pub(crate) struct Snapshots {
     pub(crate) due: bool,
     /// Snapshot that is captured but not durable yet.
     pub(crate) captured: Option<Snapshot>,
-    /// Snapshots that are being sent.
+    /// Snapshot transfers whose end is not reported to the core yet.
     pub(crate) lanes: Vec<Lane>,
     /// Sender and content of a snapshot that arrived and is neither installed nor discarded yet.
     pub(crate) received: Option<(MemberId, Snapshot)>,
 }
 
-/// A snapshot that is being sent to a member, until its end is reported to the core.
+/// A transfer of a snapshot to a member, until the end of the transfer is reported to the core.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Lane {
     pub(crate) to: MemberId,
@@ -89,7 +89,7 @@ impl Member {
         config.pre_vote = bounds.pre_vote;
         if bounds.snapshots > 0 {
             (config.snapshot_threshold, config.snapshot_trailing) = (1, 0);
-            // The longest valid interval, so that the fewest heartbeats are due before a failed snapshot is sent again.
+            // With the longest valid interval, the fewest heartbeats are due before a failed snapshot is sent again.
             config.heartbeat_interval = ELECTION / 2;
         }
         clocks::configure(&mut config, bounds);

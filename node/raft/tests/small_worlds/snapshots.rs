@@ -2,9 +2,9 @@
 //! the checks of each. Does not own the other events (`state.rs`) or the disk (`disk.rs`).
 //!
 //! The search chooses when a captured snapshot becomes durable; then the purge is queued as a write. A lane is one
-//! transfer of a snapshot: it carries the metadata and the state as one message. After that message has arrived, the end
-//! of the transfer is reported to the sender. A failure may be reported at any time, even after the message has arrived.
-//! An install is a write in several steps.
+//! transfer of a snapshot: it carries the metadata and the state as one message. After that message has arrived, the
+//! end of the transfer is reported to the sender. A failure may be reported at any time, even after the message has
+//! arrived. An install is a write in several steps.
 
 use raft::{HardState, Index, IoId, MemberId, Message, SnapshotMeta, Term};
 
@@ -14,8 +14,8 @@ use crate::member::Lane;
 use crate::state::World;
 
 impl World {
-    /// Captures the state when a snapshot is due, the log is durable up to the applied index, and no other capture is in
-    /// progress.
+    /// Captures the state when a snapshot is due, the log is durable up to the applied index, and no other capture is
+    /// in progress.
     pub(crate) fn capture_if_due(&mut self, bounds: &Bounds, at: usize) -> Result<(), String> {
         let is_left = self.spent.snapshots < bounds.snapshots;
         let member = self.member(at);

@@ -44,8 +44,8 @@ pub(crate) enum Event {
     Transfer(usize),
     /// The captured snapshot of a member becomes durable.
     PersistSnapshot(usize),
-    /// The end of a lane is reported to its sender. The fields are the sender, the lane, and whether the snapshot
-    /// arrived.
+    /// The end of a snapshot transfer is reported to its sender. The fields are the sender, the position of the
+    /// transfer, and whether the snapshot arrived.
     ReportSnapshot(usize, usize, Result<(), ()>),
     /// All clocks advance by a step.
     AdvanceAll,
@@ -170,8 +170,8 @@ impl World {
             if self.members[envelope.to].raft.is_none() {
                 continue;
             }
-            // A receiver that still trusts a leader ignores a request for a vote, which equals its loss. So such a
-            // request is delivered only late. A pre-vote is answered in both cases.
+            // A receiver that still trusts a leader ignores a vote request, as if the request were lost. A vote request
+            // is therefore delivered only late. A pre-vote is answered in both cases.
             let is_independent = bounds.time == Time::Independent;
             let is_vote = is_independent && matches!(envelope.message.body, Body::Vote { transfer: false, .. });
             if is_vote || (is_independent && matches!(envelope.message.body, Body::PreVote { .. })) {
@@ -410,7 +410,7 @@ impl World {
         self.members.iter().map(|member| &**member).collect()
     }
 
-    /// Carries out the outputs of a core. Committed entries are applied at once.
+    /// Carries out the outputs of a core. Committed entries are applied immediately.
     fn drain(&mut self, bounds: &Bounds, at: usize) -> Result<(), String> {
         while let Some(output) = self.member(at).raft.as_mut().and_then(Raft::next_output) {
             self.carry_out(bounds, at, output)?;
