@@ -97,7 +97,7 @@ pub enum TransferError {
     /// The transfer was refused; nothing was started.
     #[error(transparent)]
     Refused(#[from] raft::TransferRefusal),
-    /// This member did not learn of another leader in time. It may still lead itself.
+    /// This member did not learn of another leader in time. This member may still be the leader.
     #[error("no other member was seen to lead in time")]
     TimedOut,
     /// Too many administrative calls are waiting.

@@ -1,6 +1,6 @@
-//! Owns the return of outcomes to waiting callers. The answers of one batch are passed to a runtime's thread together, in a lane,
-//! and wake the thread once instead of once per caller. Does not own which caller waits for which outcome (`propose::pending`,
-//! `read::barrier`).
+//! Owns the return of outcomes to waiting callers. A lane is the queue of answers to one runtime. The answers of one
+//! batch enter a lane together, so that they wake the runtime's thread once instead of once per caller. Does not own
+//! which caller waits for which outcome (`propose::pending`, `read::barrier`).
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
