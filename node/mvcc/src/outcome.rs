@@ -92,22 +92,23 @@ pub enum CommandError {
     /// [`crate::Command::validate`] refuses the request, so the request should not have been proposed.
     #[error(transparent)]
     Invalid(#[from] ValidateError),
-    /// InvalidArgument "etcdserver: key not found": the put has `ignore_value` or `ignore_lease` set, but the key does not exist.
+    /// etcd's error InvalidArgument "etcdserver: key not found": the put has `ignore_value` or `ignore_lease` set, but
+    /// the key does not exist.
     #[error("the key whose value or lease was to be kept does not exist")]
     KeyNotFound,
-    /// NotFound "etcdserver: requested lease not found".
+    /// etcd's error NotFound "etcdserver: requested lease not found".
     #[error("the lease does not exist")]
     LeaseNotFound,
-    /// OutOfRange "etcdserver: mvcc: required revision has been compacted".
+    /// etcd's error OutOfRange "etcdserver: mvcc: required revision has been compacted".
     #[error("the revision is compacted already")]
     Compacted,
-    /// OutOfRange "etcdserver: mvcc: required revision is a future revision".
+    /// etcd's error OutOfRange "etcdserver: mvcc: required revision is a future revision".
     #[error("the revision does not exist yet")]
     FutureRevision,
-    /// ResourceExhausted "etcdserver: mvcc: database space exceeded".
+    /// etcd's error ResourceExhausted "etcdserver: mvcc: database space exceeded".
     #[error("the quota is used up: delete keys, compact, then clear the alarm")]
     NoSpace,
-    /// DataLoss "etcdserver: corrupt cluster".
+    /// etcd's error DataLoss "etcdserver: corrupt cluster".
     #[error("members disagree about the content: find the right one, then clear the alarm")]
     Corrupt,
 }
@@ -118,10 +119,10 @@ pub enum RangeError {
     /// [`crate::Range::validate`] refuses the request.
     #[error(transparent)]
     Invalid(#[from] ValidateError),
-    /// OutOfRange "etcdserver: mvcc: required revision has been compacted".
+    /// etcd's error OutOfRange "etcdserver: mvcc: required revision has been compacted".
     #[error("the revision is compacted: read a newer one")]
     Compacted,
-    /// OutOfRange "etcdserver: mvcc: required revision is a future revision".
+    /// etcd's error OutOfRange "etcdserver: mvcc: required revision is a future revision".
     #[error("the revision does not exist yet: read an older one")]
     FutureRevision,
 }

@@ -14,25 +14,25 @@ pub const MAX_TXN_OPS: usize = 128;
 /// Why a request is not valid. An invalid request must not enter the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValidateError {
-    /// InvalidArgument "etcdserver: key is not provided".
+    /// etcd's error InvalidArgument "etcdserver: key is not provided".
     #[error("the key is empty: give a key")]
     EmptyKey,
-    /// InvalidArgument "etcdserver: invalid sort option".
+    /// etcd's error InvalidArgument "etcdserver: invalid sort option".
     #[error("the sort order or target does not exist")]
     InvalidSortOption,
-    /// InvalidArgument "etcdserver: value is provided".
+    /// etcd's error InvalidArgument "etcdserver: value is provided".
     #[error("a value was given together with ignore_value: leave one out")]
     ValueProvided,
-    /// InvalidArgument "etcdserver: lease is provided".
+    /// etcd's error InvalidArgument "etcdserver: lease is provided".
     #[error("a lease was given together with ignore_lease: leave one out")]
     LeaseProvided,
-    /// InvalidArgument "etcdserver: too many operations in txn request".
+    /// etcd's error InvalidArgument "etcdserver: too many operations in txn request".
     #[error("the transaction has too many operations: split it")]
     TooManyOps,
-    /// InvalidArgument "etcdserver: key not found", which is etcd's answer to an operation without content.
+    /// etcd's error InvalidArgument "etcdserver: key not found", with which etcd answers an operation without content.
     #[error("an operation of the transaction has no content")]
     EmptyOp,
-    /// InvalidArgument "etcdserver: duplicate key given in txn request".
+    /// etcd's error InvalidArgument "etcdserver: duplicate key given in txn request".
     #[error("the transaction puts a key twice, or puts and deletes it")]
     DuplicateKey,
 }

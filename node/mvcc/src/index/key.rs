@@ -42,7 +42,7 @@ impl KeyEntry {
 pub(crate) struct Subtree {
     /// Number of live keys.
     pub(crate) live: u64,
-    /// Place after the newest version of the keys.
+    /// Place after the newest of all versions of these keys.
     pub(crate) end: Place,
 }
 
