@@ -26,8 +26,8 @@
 //!   15  Removed         index u64
 //! ```
 //!
-//! `InstallSnapshot` has no encoding: a member creates this message itself once a snapshot has arrived on its snapshot lane, and
-//! accepts it from no other source.
+//! `InstallSnapshot` has no encoding: a member creates this message itself once it has received a snapshot on a
+//! separate connection, and accepts the message from no other source.
 
 use bytes::Bytes;
 use raft::{Append, AppendReply, Body, DropReason, Index, Message, ProposalId, ReadContext, Term};
