@@ -1,5 +1,5 @@
-//! Reports about a cluster that has an identity but no leader, or members but no identity. Owns the judgement which
-//! data is lost and which may come back. Does not own the actions (`bootstrap.rs`).
+//! Reports about a cluster that has an identity but no leader, or members but no identity. Owns the judgement of
+//! which data is lost, and which data may come back. Does not own the actions (`bootstrap.rs`).
 
 use crds::Reason;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;

@@ -281,7 +281,7 @@ impl Executor<'_> {
     }
 }
 
-/// Converts a failed call into its meaning for the pass.
+/// Converts the error of a failed call into the error of the action.
 fn meaning(error: CallError) -> ActError {
     match error.refusal.map(RefusalReason::then) {
         Some(AfterRefusal::ObserveAgain) => ActError::MovedOn,

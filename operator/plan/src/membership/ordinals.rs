@@ -29,7 +29,7 @@ pub(crate) fn create(
             return actions;
         };
         let highest = highest(observed, roster);
-        // After the largest ordinal no member is created, because otherwise an ordinal would be used twice.
+        // After the largest ordinal is used, no member is created, because otherwise an ordinal would be used twice.
         let Some(new) = highest.following(roles.len() - ordinals.len()) else { return Vec::new() };
         let (first, last) = (Ordinal(*new.start()), Ordinal(*new.end()));
         ordinals.extend(new.map(Ordinal));

@@ -56,7 +56,7 @@ macro_rules! causes {
 causes! {
     /// The object store does not answer.
     StoreUnreachable => Some(Reason::StoreUnreachable),
-    /// The object store refuses the request for a reason of its own.
+    /// The object store refuses the request for a reason that no other cause names.
     StoreRefused => Some(Reason::StoreRefused),
     /// The object store refuses the credentials.
     CredentialsRefused => Some(Reason::CredentialsRefused),

@@ -74,17 +74,17 @@ pub enum MemberPhase {
 pub enum RaftRole {
     /// The member reported no role, or a role that this version does not know.
     Unknown,
-    /// Votes and follows.
+    /// The member votes, and follows a leader.
     Follower,
-    /// Follows without a vote.
+    /// The member follows a leader and has no vote.
     Learner,
-    /// Asks the voters whether it could win an election.
+    /// The member asks the voters whether it could win an election.
     PreCandidate,
-    /// Asks the voters for their votes.
+    /// The member asks the voters for their votes.
     Candidate,
-    /// Leads, and orders all writes.
+    /// The member leads, and orders all writes.
     Leader,
-    /// Is stopping; it transfers leadership first if it leads.
+    /// The member is stopping. If it leads, it transfers leadership first.
     ShuttingDown,
 }
 
