@@ -27,7 +27,7 @@ pub struct World {
     pub api: ApiServer,
     /// Members with their volumes and network.
     pub members: Members,
-    /// The operators, all of which are active simultaneously.
+    /// The operators. All of them are active at the same time.
     pub operators: Vec<Operator>,
     /// The invariants, which are checked after every step.
     pub invariants: OperatorInvariants,

@@ -137,7 +137,7 @@ impl Members {
         Ok(())
     }
 
-    /// Ends a restore whose time has come, with success or failure.
+    /// Ends an attempt to restore after its duration has passed. The attempt fails if the backup cannot be read.
     pub(super) fn continue_restore(&mut self, pod: &str) {
         let Some(process) = self.processes.get_mut(pod) else { return };
         let Some(restoring) = process.restoring.as_mut().filter(|it| !it.failed && it.until <= self.now) else {
