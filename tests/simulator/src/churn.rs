@@ -41,7 +41,7 @@ pub(crate) struct NextChange {
 }
 
 impl Operator {
-    /// Creates an operator, which changes the membership only if churn is among the faults.
+    /// Creates an operator. If churn is not among the faults, the operator only replaces destroyed members.
     #[must_use]
     pub fn new(profile: &Profile) -> Self {
         Self {

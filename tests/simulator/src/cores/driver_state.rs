@@ -88,7 +88,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// Number for the input's kind in the trace hash; never reused for another kind.
+    /// Returns the number of the input's kind in the trace hash. The number is never reused for another kind.
     pub(super) fn kind(&self) -> u64 {
         match self {
             Self::Message { .. } => 100,

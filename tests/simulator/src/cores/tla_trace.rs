@@ -219,7 +219,7 @@ impl Record {
         format!("kind |-> \"{kind}\", member |-> {}, {}, {difference}", id.0, of_hard_state(hard))
     }
 
-    /// Text of the difference between two logs.
+    /// Returns the difference between two logs as text.
     fn difference(&self, before: &[EntryId], after: &[EntryId]) -> String {
         let kept = before.iter().zip(after).take_while(|(one, other)| one == other).count();
         let element = |id: &EntryId| format!("<<{}, {}>>", id.term, self.known.get(id).map_or(0, |(_, place)| *place));
@@ -249,7 +249,7 @@ impl Seen {
     }
 }
 
-/// ID of the last entry that a start would find. A log that does not connect to the snapshot is ignored.
+/// Returns the ID of the last entry that a start would find. A log that does not connect to the snapshot is ignored.
 fn last_after_start(contents: &Contents) -> EntryId {
     let snapshot = contents.snapshot.last;
     let follows = contents.log.front().is_some_and(|first| first.id.index == snapshot.index.next());

@@ -64,7 +64,7 @@ impl MemberCluster {
         }
     }
 
-    /// Destroys a member and its disk, if the cluster can lose it.
+    /// Destroys a random member and its disk, if the cluster can lose that member.
     fn wipe(&mut self) {
         let Some((_, committed)) = self.invariants.ledger.committed_configuration() else { return };
         let candidates: Vec<MemberId> = committed.voters.iter().chain(&committed.learners).copied().collect();

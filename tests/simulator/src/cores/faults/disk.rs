@@ -64,7 +64,7 @@ pub(in crate::cores) fn fail_reads(cluster: &mut CoreCluster) -> Checked {
     if cluster.random.coin() { cluster.crash(id) } else { Ok(()) }
 }
 
-/// Destroys a disk, if the cluster can lose its member.
+/// Destroys the disk of a random member, if the cluster can lose that member.
 ///
 /// # Errors
 /// Returns a violation if a planted bug restarts the member with an empty disk and an invariant detects this.
@@ -98,7 +98,7 @@ pub(in crate::cores) fn damage(cluster: &mut CoreCluster, misdirection: Misdirec
     cluster.start(id)
 }
 
-/// A random member, if the cluster can lose it.
+/// Chooses a random member. Returns the member if the cluster can lose it, otherwise `None`.
 fn expendable(cluster: &mut CoreCluster) -> Option<MemberId> {
     let (_, committed) = cluster.invariants.ledger.committed_configuration()?;
     let candidates: Vec<MemberId> = committed.voters.iter().chain(&committed.learners).copied().collect();
