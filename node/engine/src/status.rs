@@ -1,5 +1,5 @@
-//! Owns a member's status report, which needs no contact with other members, and the rule that decides whether the member serves
-//! clients. Does not own how often the report is refreshed (`driver/report.rs`).
+//! Owns a member's status report, which the member creates without contact with other members, and the rule that
+//! decides whether the member serves clients. Does not own how often the report is refreshed (`driver/report.rs`).
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -13,7 +13,7 @@ use super::snapshot_schedule::SnapshotJob;
 use crate::error::SnapshotWriteError;
 use crate::log_thread::LogJob;
 
-/// Shortest interval between snapshots of this member's own state. A member that needs a snapshot gets one earlier.
+/// Shortest interval between snapshots of this member's own state. A snapshot that a member needs may begin earlier.
 const INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// Shortest interval between snapshots, as a multiple of the time that writing the last snapshot took. Snapshots are therefore
 /// written during at most a twentieth of the time, however large the state is.
