@@ -177,7 +177,7 @@ fn read_member(
             return Err(damaged(wal_dir, DamageKind::LogEndsBeforeSnapshot { snapshot: meta.last.index }));
         }
         Reach::Gap => {
-            // If a snapshot is unreadable, its damage is the cause of the gap. The damage is reported in place of the
+            // If a snapshot is unreadable, its damage is the cause of the gap. The damage is reported instead of the
             // gap.
             let gap = damaged(wal_dir, DamageKind::Gap { first, snapshot: meta.last.index });
             let unreadable = unreadable.into_iter().next();
