@@ -1,5 +1,5 @@
-//! gRPC's health service (`grpc.health.v1`), for the single service name "". Owns its messages. Does not own the status of the
-//! member (`engine`).
+//! gRPC's health service (`grpc.health.v1`), for the single service name "". Owns its messages. Does not own the status
+//! of the member (`engine`).
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The etcd v3 API that clients use on port 2379. Owns parsing, admission and answers. Does not own decisions (`engine`).
+//! The etcd v3 API that clients use on port 2379. Owns parsing, admission and answers. Does not own decisions
+//! (`engine`).
 //!
 //! The path of a call: `service` finds the method, and `grpc` receives the message. One of the services then parses
 //! the message, lets `admission` check the call, calls the [`engine::handle::Handle`] and answers. The table in

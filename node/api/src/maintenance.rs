@@ -1,5 +1,5 @@
-//! etcd's Maintenance service. Owns the steps of its calls: parse, admit, call the engine, answer. Does not own decisions
-//! (`engine`).
+//! etcd's Maintenance service. Owns the steps of its calls: parse, admit, call the engine, answer. Does not own
+//! decisions (`engine`).
 
 use bytes::Bytes;
 use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Response, View};

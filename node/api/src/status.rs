@@ -212,7 +212,7 @@ impl From<TransferError> for Refusal {
 }
 
 impl Refusal {
-    /// The refusal of all calls by a member in this phase.
+    /// Returns the refusal with which a member in this phase answers all calls.
     #[must_use]
     pub fn of_phase(phase: Phase) -> Refusal {
         match phase {
@@ -220,7 +220,7 @@ impl Refusal {
             Phase::Restoring => Refusal::Restoring,
             Phase::Removed => Refusal::Removed,
             Phase::Damaged => Refusal::Damaged,
-            // In the phase `Member`, all calls are refused only when the member is about to stop.
+            // A member in the phase `Member` refuses all calls only when the member is about to stop.
             Phase::Member => Refusal::Stopped,
         }
     }
