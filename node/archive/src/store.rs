@@ -69,7 +69,8 @@ impl Timeouts {
 pub struct Access {
     /// Location of the bucket.
     pub store: ObjectStoreConfig,
-    /// Directory with the files `access-key-id` and `secret-access-key`, and optionally `ca.crt`; `None`: not configured.
+    /// Directory with the files `access-key-id` and `secret-access-key`, and optionally `ca.crt`; `None`: not
+    /// configured.
     pub credentials: Option<PathBuf>,
     /// Time limits and retries.
     pub timeouts: Timeouts,

@@ -332,7 +332,7 @@ async fn an_upload_or_download_that_a_server_failure_interrupts_can_be_repeated(
     let volume = Volume::blank(&server, "volume");
     volume.restore(&access, &done.manifest, CLUSTER).await.expect("the backup is intact");
 
-    // The same happens in the middle of a download.
+    // The server now fails in the middle of a download.
     let volume = Volume::blank(&server, "other-volume");
     let progress = Progress::default();
     let (gate, half) = halfway(&access, &server).await;
