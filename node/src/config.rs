@@ -1,5 +1,6 @@
-//! Turns flags and environment variables into a checked configuration. Owns their names, defaults and error messages, which
-//! name the flag and say what to do. Every flag of `run` has an environment variable: `--data-dir` is `RAFT_NODE_DATA_DIR`.
+//! Turns flags and environment variables into a checked configuration. Owns their names, defaults and error messages,
+//! which name the flag and say what to do. Every flag of `run` has an environment variable: `--data-dir` is
+//! `RAFT_NODE_DATA_DIR`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
-//! The program `raft-node`: one member with its ports, from flags to the end of the process. Owns flags, connections between
-//! members, the admin service, health and metrics, and the order of start and stop. Does not own the replicated store (`engine`),
-//! the client API (`api`) or backups (`archive`).
+//! The program `raft-node`: one member with its ports, from flags to the end of the process. Owns flags, connections
+//! between members, the admin service, health and metrics, and the order of start and stop. Does not own the replicated
+//! store (`engine`), the client API (`api`) or backups (`archive`).
 //!
 //! A module uses only modules above it in this list; all of them use `config`.
 

@@ -139,7 +139,8 @@ impl Archive {
     /// Tests whether backups can be written and read.
     ///
     /// # Errors
-    /// Returns an error if the member belongs to no cluster, because object keys contain the cluster ID. Nothing was written.
+    /// Returns an error if the member belongs to no cluster, because object keys contain the cluster ID. Nothing was
+    /// written.
     pub(super) async fn probe(
         &self,
         handle: &Handle,

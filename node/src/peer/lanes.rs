@@ -67,7 +67,8 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Adds the messages that fit, drops the others, and leaves `messages` empty. Returns the number of dropped messages.
+    /// Adds the messages that fit, drops the others, and leaves `messages` empty. Returns the number of dropped
+    /// messages.
     pub(crate) fn put(&self, messages: &mut Vec<Message>) -> usize {
         let mut waiting = self.lock();
         let mut dropped = 0;

@@ -1,5 +1,5 @@
-//! Owns the receiving end of the lanes: checks the sender, then passes its messages to the core. Does not own the checks of a
-//! greeting (`greeting.rs`) nor the meaning of a message (`raft`).
+//! Owns the receiving end of the lanes: checks the sender, then passes the messages to the core. Does not own the
+//! checks of a greeting (`greeting.rs`) nor the meaning of a message (`raft`).
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
