@@ -93,8 +93,8 @@ impl Hierarchy {
             if members(&group)?.is_empty() {
                 return so(true);
             }
-            // If a node is paused, its group is frozen separately. Thawing the parent group does not thaw it, so each
-            // group is thawed below.
+            // If a node is paused, its group is frozen separately. Thawing the parent group does not thaw the group of
+            // the node, so each group is thawed below.
             self.set_frozen(&group, "FROZEN", "1")?;
             for pid in members(&group)? {
                 process::kill(pid)?;

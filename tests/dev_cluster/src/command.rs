@@ -28,8 +28,8 @@ pub trait Run {
     /// Runs the command and returns its standard output as text.
     ///
     /// # Errors
-    /// Returns an error if the command cannot be started or does not exit with 0. The error holds the command line and the
-    /// output.
+    /// Returns an error if the command cannot be started or does not exit with 0. The error holds the command line and
+    /// the output.
     fn text(&mut self) -> Result<String>;
 
     /// Does the same as [`Run::text`], with `input` on the standard input.

@@ -36,7 +36,7 @@ impl ControlPlane<'_> {
     pub(crate) fn start_api_server(&self) -> Result<()> {
         self.start("etcd", Program::Etcd, &etcd_flags(self.run))?;
         self.start("apiserver", Program::KubeApiserver, &api_server_flags(&folder(self.run)))?;
-        // If etcd or the API server ends, it is not started again. Therefore the wait then returns an error.
+        // If etcd or the API server ends, it is not started again. The wait then ends immediately with an error.
         let ours = &NAMES[..2];
         until("the API server is ready", Duration::from_secs(120), || {
             if let Err(ended) = self.check_alive(ours) {
