@@ -129,8 +129,8 @@ impl<'a> Traffic<'a> {
     /// Stops writing and compares the store at `endpoint` with the ledger.
     ///
     /// # Errors
-    /// Returns an error if an acknowledged write is lost, if a write happened twice, if the store holds a key that was never
-    /// sent, or if the store could not be read.
+    /// Returns an error if an acknowledged write is lost, if a write happened twice, if the store holds a key that was
+    /// never sent, or if the store could not be read.
     pub fn verify(&self, endpoint: &str) -> Result<Verdict> {
         let response = self.request(&["verify", "--endpoint", endpoint])?;
         let verdict = &response["verdict"]["verdict"];
