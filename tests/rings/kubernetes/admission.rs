@@ -13,7 +13,10 @@ fn invalid_specs_are_refused_with_advice() {
     };
     let tls = "tls: {client: Plaintext, peer: Plaintext}";
     let cases = [
-        (with("none", &format!("{{replicas: 0, storage: {{size: 1Gi}}, {tls}}}")), "to stop the cluster, delete it"),
+        (
+            with("none", &format!("{{replicas: 0, storage: {{size: 1Gi}}, {tls}}}")),
+            "to stop the cluster, delete the RaftCluster",
+        ),
         (
             with("even", &format!("{{replicas: 3, maxVoters: 4, storage: {{size: 1Gi}}, {tls}}}")),
             "tolerates no more failures",
