@@ -129,23 +129,39 @@ fn txn(chance: &mut Chance, revision: i64, depth_left: u32) -> pb::TxnRequest {
 
 /// Returns whether a request may end etcd's process, so that it must not be sent.
 ///
-/// etcd's check for keys that one transaction writes twice overlooks a range without an end. A put that keeps the value
-/// or lease of a key which such a range has deleted before it then fails while etcd applies it, and etcd panics.
+/// etcd refuses a transaction that writes a key twice, but its check overlooks a delete of a range without an end. If a
+/// put then keeps the value or the lease of a key that such a range has deleted earlier in the transaction, etcd fails
+/// to apply the put and panics: "unexpected error during txn with writes".
 pub(crate) fn ends_etcd(request: &Request) -> bool {
     let Request::Txn(txn) = request else { return false };
-    let mut nested = vec![txn];
-    let (mut deletes_without_end, mut keeps) = (false, false);
-    while let Some(txn) = nested.pop() {
-        for op in txn.success.iter().chain(&txn.failure) {
+    let mut ends = false;
+    follow(txn, None, &mut ends);
+    ends
+}
+
+/// Follows both branches of a transaction. `deleted_from` is the first key of the ranges without an end that were
+/// deleted before it. Returns that key after the transaction: the lower one, if the branches differ. Sets `ends` if a
+/// put keeps the value or lease of a key at or after it.
+fn follow<'a>(txn: &'a pb::TxnRequest, deleted_from: Option<&'a [u8]>, ends: &mut bool) -> Option<&'a [u8]> {
+    let lower = |one: Option<&'a [u8]>, other: Option<&'a [u8]>| one.into_iter().chain(other).min();
+    let mut after = None;
+    for branch in [&txn.success, &txn.failure] {
+        let mut deleted = deleted_from;
+        for op in branch {
             match &op.request {
-                Some(Op::RequestDeleteRange(delete)) => deletes_without_end |= delete.range_end.as_ref() == b"\0",
-                Some(Op::RequestPut(put)) => keeps |= put.ignore_value || put.ignore_lease,
-                Some(Op::RequestTxn(inner)) => nested.push(inner),
-                Some(Op::RequestRange(_)) | None => {}
+                Some(Op::RequestDeleteRange(delete)) if delete.range_end.as_ref() == b"\0" => {
+                    deleted = lower(deleted, Some(&delete.key));
+                }
+                Some(Op::RequestPut(put)) if put.ignore_value || put.ignore_lease => {
+                    *ends |= deleted.is_some_and(|from| put.key.as_ref() >= from);
+                }
+                Some(Op::RequestTxn(inner)) => deleted = lower(deleted, follow(inner, deleted, ends)),
+                Some(Op::RequestDeleteRange(_) | Op::RequestPut(_) | Op::RequestRange(_)) | None => {}
             }
         }
+        after = lower(after, deleted);
     }
-    deletes_without_end && keeps
+    after
 }
 
 fn op(chance: &mut Chance, revision: i64, depth_left: u32) -> pb::RequestOp {
