@@ -15,7 +15,7 @@ use plan::identity::ClusterIdentity;
 use plan::ids::ClusterId;
 use plan::names::{self, Ordinal};
 use plan::observed::member::{Answer, RaftRole};
-use plan::observed::refusal::{AfterRefusal, RefusalReason};
+use plan::observed::refusal::AfterRefusal;
 use plan::observed::{
     Entropy, Linearizable, Observed, ObservedMember, ObservedServices, OperatorSettings, Refusal, Seen,
 };
@@ -24,7 +24,7 @@ use world::seed::Random;
 
 use crate::api_server::{ApiServer, CLUSTER, Compare, Deletion, Objects, Refused, Stored, wall_clock};
 use crate::invariants::OperatorInvariants;
-use crate::members::{CallRefused, Members};
+use crate::members::{CallError, Members};
 
 /// Faults of an operator. Rates are per million actions or calls.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ pub struct OperatorFaults {
 }
 
 impl OperatorFaults {
-    /// An operator without faults.
+    /// No faults.
     pub const NONE: Self =
         Self { lost_replies: 0, lost_calls: 0, crashes: 0, pauses: 0, pause_max: Duration::ZERO, stale_max: 0 };
 }
@@ -128,7 +128,8 @@ impl Operator {
         self.pass = None;
     }
 
-    /// Takes the next step unless the operator is paused. A step is an observation with its plan, or one action.
+    /// Takes the next step unless the operator is paused. A step is one of these: an observation and the plan made from
+    /// it, one action, or the status write that ends the pass.
     pub fn step(&mut self, environment: &mut Environment<'_>) {
         if environment.now < self.resumes_at {
             return;
@@ -345,23 +346,26 @@ impl Operator {
         }
     }
 
-    /// Calls a member. As in `operator/src`, the operator remembers the refusal of a membership change until a change
-    /// succeeds.
+    /// Calls a member. As in `operator/src`, the operator remembers the refusal of the latest membership change. A
+    /// change that succeeds clears it.
     fn call(&mut self, action: &MemberAction, environment: &mut Environment<'_>) -> Outcome {
         let done = call(action, environment);
-        let reason = |name: &str| (name != "Unreachable").then(|| RefusalReason::from_name(name));
         if matches!(action, MemberAction::ChangeMembership { .. }) {
-            let refusal = done.as_ref().err();
-            self.refusal = refusal.map(|CallRefused(name)| Refusal {
-                reason: reason(name),
-                message: format!("the member refused with {name}"),
+            self.refusal = done.err().map(|error| Refusal {
+                reason: match error {
+                    CallError::Unreachable => None,
+                    CallError::Refused(reason) => Some(reason),
+                },
+                message: format!("the change failed: {error:?}"),
             });
         }
-        let Err(CallRefused(name)) = done else { return Outcome::Done };
-        match reason(name).map(RefusalReason::then) {
-            None => Outcome::Unknown,
-            Some(AfterRefusal::ObserveAgain | AfterRefusal::Wait) => Outcome::Conflict,
-            Some(AfterRefusal::Fail) => Outcome::Refused,
+        match done {
+            Ok(()) => Outcome::Done,
+            Err(CallError::Unreachable) => Outcome::Unknown,
+            Err(CallError::Refused(reason)) => match reason.then() {
+                AfterRefusal::ObserveAgain | AfterRefusal::Wait => Outcome::Conflict,
+                AfterRefusal::Fail => Outcome::Refused,
+            },
         }
     }
 }
@@ -412,7 +416,7 @@ fn moved(outcome: Result<(), Refused>) -> Outcome {
     if outcome.is_ok() { Outcome::Done } else { Outcome::Conflict }
 }
 
-/// Evicts a pod unless the disruption budget refuses, because at least `minAvailable` ready voters must remain.
+/// Evicts a pod. The disruption budget refuses the eviction of a voter if at most `minAvailable` voters are ready.
 fn evict(environment: &mut Environment<'_>, pod: &Seen) -> Outcome {
     let voter = |pod: &Pod| {
         pod.metadata.labels.as_ref().and_then(|labels| labels.get(names::LABEL_ROLE)).map(String::as_str)
@@ -447,8 +451,8 @@ fn query_leader(
     })
 }
 
-/// Calls the pod that has the member's name at this moment.
-fn call(action: &MemberAction, environment: &mut Environment<'_>) -> Result<(), CallRefused> {
+/// Calls the member's current pod, which is found by its name. The pod may be newer than the observed one.
+fn call(action: &MemberAction, environment: &mut Environment<'_>) -> Result<(), CallError> {
     let pod = |environment: &Environment<'_>, ordinal: Ordinal| {
         let name = names::pod(CLUSTER, ordinal);
         environment.api.now().pods.get(&name).and_then(|pod| pod.metadata.uid.clone()).unwrap_or_default()

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use plan::ids::{ClusterId, MemberId};
 use plan::observed::member::{Configuration, MemberInfo};
+use plan::observed::refusal::RefusalReason;
 use raft::{Entry, Index, Message, Now, Output, Payload, Raft, SnapshotMeta};
 use world::agenda::Agenda;
 use world::clock::{Clock, TRUE_RATE};
@@ -105,12 +106,17 @@ pub struct Members {
     pub broken: Option<String>,
 }
 
-/// Refusal of a call, with the reason that the member sends.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CallRefused(pub &'static str);
+/// Reason why a call to a member failed. The member changed nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallError {
+    /// The call did not reach the member. The operator cannot tell this from a lost answer.
+    Unreachable,
+    /// The member refused the call.
+    Refused(RefusalReason),
+}
 
 impl Members {
-    /// Creates a world without members.
+    /// Creates a network to which no member belongs yet.
     #[must_use]
     pub fn new(random: Random) -> Self {
         Self {
@@ -225,7 +231,8 @@ impl Members {
         }
     }
 
-    /// Records applied entries, and detects if two members apply different entries at one index (Raft thesis §3.6.3).
+    /// Records applied entries. Sets `broken` if another member applied a different entry at the same index (Raft
+    /// thesis §3.6.3).
     fn note_applied(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             if let Payload::Configuration(configuration) = &entry.payload {

@@ -11,10 +11,11 @@ use plan::identity::ClusterIdentity;
 use plan::ids::{ClusterId, MemberId};
 use plan::observed::failure::FailureCause;
 use plan::observed::member::{Configuration, MemberInfo, MemberPhase, RaftRole, Report, RestoreProgress};
+use plan::observed::refusal::RefusalReason;
 use raft::{Index, Payload, ProposalId, SnapshotMeta};
 
 use crate::members::plain_types::{plain, progress, raft_info, refusal, role};
-use crate::members::{CallRefused, Members, Restoring, fresh_disk};
+use crate::members::{CallError, Members, Restoring, fresh_disk};
 
 /// Duration of an attempt to restore.
 const RESTORE_DURATION: Duration = Duration::from_millis(700);
@@ -22,8 +23,8 @@ const RESTORE_DURATION: Duration = Duration::from_millis(700);
 const RESTORE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Members {
-    /// Returns the report of the pod's member. A caller that does not prove the token of the member's cluster gets
-    /// neither its identity nor its configuration.
+    /// Returns the report of the pod's member. Unless the member is blank, a caller that does not prove that it knows
+    /// the token of the member's cluster gets neither the member's ID, cluster and role nor the configuration.
     #[must_use]
     pub fn describe(&self, pod: &str, proven: Option<ClusterId>) -> Option<Report> {
         let mut report = self.describe_whole(pod)?;
@@ -93,7 +94,7 @@ impl Members {
         pod: &str,
         identity: &ClusterIdentity,
         voters: &[(MemberId, MemberInfo)],
-    ) -> Result<(), CallRefused> {
+    ) -> Result<(), CallError> {
         let configuration = raft::Configuration {
             voters: voters.iter().map(|(id, _)| raft::MemberId(id.0)).collect(),
             members: voters.iter().map(|(id, info)| (raft::MemberId(id.0), raft_info(info))).collect(),
@@ -115,21 +116,21 @@ impl Members {
         cluster: ClusterId,
         expected: MemberId,
         info: &MemberInfo,
-    ) -> Result<(), CallRefused> {
+    ) -> Result<(), CallError> {
         let until = self.now + RESTORE_DURATION;
         let process =
-            self.processes.get_mut(pod).filter(|_| !self.lost.contains(pod)).ok_or(CallRefused("Unreachable"))?;
+            self.processes.get_mut(pod).filter(|_| !self.lost.contains(pod)).ok_or(CallError::Unreachable)?;
         let volume = self.volumes.get(&process.volume).expect("a process has a volume");
         if volume.id != expected {
-            return Err(CallRefused("NotNamed"));
+            return Err(CallError::Refused(RefusalReason::Other));
         }
         match (volume.cluster, &process.restoring) {
             (Some(held), _) if held == cluster => return Ok(()),
             (None, Some(former)) if former.cluster == cluster && (!former.failed || self.now < former.until) => {
                 return Ok(());
             }
-            (Some(_), _) => return Err(CallRefused("AnotherRecord")),
-            (None, Some(former)) if former.cluster != cluster => return Err(CallRefused("AnotherRecord")),
+            (Some(_), _) => return Err(CallError::Refused(RefusalReason::Other)),
+            (None, Some(former)) if former.cluster != cluster => return Err(CallError::Refused(RefusalReason::Other)),
             (None, _) => {}
         }
         process.restoring = Some(Restoring { cluster, id: expected, info: info.clone(), until, failed: false });
@@ -137,7 +138,7 @@ impl Members {
         Ok(())
     }
 
-    /// Ends an attempt to restore after its duration has passed. The attempt fails if the backup cannot be read.
+    /// Ends an attempt to restore if its duration has passed. The attempt fails if the backup cannot be read.
     pub(super) fn continue_restore(&mut self, pod: &str) {
         let Some(process) = self.processes.get_mut(pod) else { return };
         let Some(restoring) = process.restoring.as_mut().filter(|it| !it.failed && it.until <= self.now) else {
@@ -164,7 +165,7 @@ impl Members {
     ///
     /// # Errors
     /// Returns the refusal if the member has another ID or belongs to another cluster. Nothing was changed.
-    pub fn join(&mut self, pod: &str, cluster: ClusterId, expected: MemberId) -> Result<(), CallRefused> {
+    pub fn join(&mut self, pod: &str, cluster: ClusterId, expected: MemberId) -> Result<(), CallError> {
         self.adopt(pod, cluster, SnapshotMeta::default(), |id| id == expected)
     }
 
@@ -174,15 +175,15 @@ impl Members {
         cluster: ClusterId,
         first: SnapshotMeta,
         is_expected: impl Fn(MemberId) -> bool,
-    ) -> Result<(), CallRefused> {
-        let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod)).ok_or(CallRefused("Unreachable"))?;
+    ) -> Result<(), CallError> {
+        let process = self.processes.get(pod).filter(|_| !self.lost.contains(pod)).ok_or(CallError::Unreachable)?;
         let volume = self.volumes.get_mut(&process.volume).expect("a process has a volume");
         if !is_expected(volume.id) {
-            return Err(CallRefused("NotNamed"));
+            return Err(CallError::Refused(RefusalReason::Other));
         }
         match volume.cluster {
             Some(held) if held == cluster => Ok(()),
-            Some(_) => Err(CallRefused("AnotherRecord")),
+            Some(_) => Err(CallError::Refused(RefusalReason::Other)),
             None => {
                 volume.cluster = Some(cluster);
                 volume.disk = fresh_disk(volume.id, first);
@@ -224,7 +225,7 @@ impl Members {
     ///
     /// # Errors
     /// Returns the core's refusal. Nothing was appended to the log.
-    pub fn change(&mut self, pod: &str, change: &Change) -> Result<(), CallRefused> {
+    pub fn change(&mut self, pod: &str, change: &Change) -> Result<(), CallError> {
         let clock = self.clock();
         let ids = |ids: &[MemberId]| ids.iter().map(|id| raft::MemberId(id.0)).collect();
         let requested = raft::Change {
@@ -234,25 +235,25 @@ impl Members {
             members: change.members.iter().map(|(id, info)| (raft::MemberId(id.0), raft_info(info))).collect(),
         };
         let lost = self.lost.contains(pod);
-        let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(CallRefused("Unreachable"))?;
-        let core = process.core.as_mut().ok_or(CallRefused("NotServing"))?;
+        let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(CallError::Unreachable)?;
+        let core = process.core.as_mut().ok_or(CallError::Refused(RefusalReason::NotServing))?;
         let outcome = core.change(clock, requested);
         self.carry_out(pod);
-        outcome.map(|_| ()).map_err(|error| CallRefused(refusal(&error)))
+        outcome.map(|_| ()).map_err(|error| CallError::Refused(refusal(&error)))
     }
 
     /// Starts a leadership transfer at this pod's member.
     ///
     /// # Errors
     /// Returns the core's refusal. No transfer was started.
-    pub fn transfer(&mut self, pod: &str, target: MemberId) -> Result<(), CallRefused> {
+    pub fn transfer(&mut self, pod: &str, target: MemberId) -> Result<(), CallError> {
         let clock = self.clock();
         let lost = self.lost.contains(pod);
-        let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(CallRefused("Unreachable"))?;
-        let core = process.core.as_mut().ok_or(CallRefused("NotServing"))?;
+        let process = self.processes.get_mut(pod).filter(|_| !lost).ok_or(CallError::Unreachable)?;
+        let core = process.core.as_mut().ok_or(CallError::Refused(RefusalReason::NotServing))?;
         let outcome = core.transfer(clock, Some(raft::MemberId(target.0)));
         self.carry_out(pod);
-        outcome.map(|_| ()).map_err(|_| CallRefused("NotTransferred"))
+        outcome.map(|_| ()).map_err(|_| CallError::Refused(RefusalReason::Other))
     }
 
     /// Proposes a client's write to the leader. Does nothing if there is no leader.

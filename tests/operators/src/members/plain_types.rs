@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use plan::ids::MemberId;
 use plan::observed::member::{Configuration, MemberInfo, Progress, RaftRole};
+use plan::observed::refusal::RefusalReason;
 use raft::Index;
 
 pub(super) fn raft_info(info: &MemberInfo) -> raft::MemberInfo {
@@ -45,15 +46,20 @@ pub(super) fn role(role: raft::Role) -> RaftRole {
     }
 }
 
-pub(super) fn refusal(error: &raft::ChangeRefusal) -> &'static str {
+pub(super) fn refusal(error: &raft::ChangeRefusal) -> RefusalReason {
     match error {
-        raft::ChangeRefusal::NotLeader { .. } => "NotLeader",
-        raft::ChangeRefusal::Stale { .. } => "Stale",
-        raft::ChangeRefusal::InFlight { .. } => "InFlight",
-        raft::ChangeRefusal::TermNotCommitted => "TermNotCommitted",
-        raft::ChangeRefusal::LearnerBehind { .. } => "LearnerBehind",
-        raft::ChangeRefusal::QuorumAtRisk { .. } => "QuorumAtRisk",
-        raft::ChangeRefusal::WasRemoved { .. } => "WasRemoved",
-        _ => "Refused",
+        raft::ChangeRefusal::NotLeader { .. } => RefusalReason::NotLeader,
+        raft::ChangeRefusal::Stale { .. } => RefusalReason::Stale,
+        raft::ChangeRefusal::InFlight { .. } => RefusalReason::InFlight,
+        raft::ChangeRefusal::TermNotCommitted => RefusalReason::TermNotCommitted,
+        raft::ChangeRefusal::Transferring { .. } => RefusalReason::Transferring,
+        raft::ChangeRefusal::NoVoters => RefusalReason::NoVoters,
+        raft::ChangeRefusal::TooManyVoters { .. } => RefusalReason::TooManyVoters,
+        raft::ChangeRefusal::Overlap { .. } => RefusalReason::Overlap,
+        raft::ChangeRefusal::Unknown { .. } => RefusalReason::UnknownMember,
+        raft::ChangeRefusal::WasRemoved { .. } => RefusalReason::WasRemoved,
+        raft::ChangeRefusal::NotLearner { .. } => RefusalReason::NotLearner,
+        raft::ChangeRefusal::LearnerBehind { .. } => RefusalReason::LearnerBehind,
+        raft::ChangeRefusal::QuorumAtRisk { .. } => RefusalReason::QuorumAtRisk,
     }
 }
