@@ -6,7 +6,7 @@ pub(crate) fn of(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
-/// Checksum of bytes that follow the bytes covered by the checksum `previous`.
+/// Continues the checksum `previous` with `bytes`.
 pub(crate) fn chained(previous: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(previous, bytes)
 }

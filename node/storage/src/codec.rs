@@ -1,6 +1,6 @@
 //! Binary form of entries, configurations and snapshot metas. The form is the same on disk and between members. Owns
-//! the layout and its bounds. Does not own the meaning of a value: a decoded configuration may be unusable for every
-//! cluster.
+//! the layout and its bounds. Does not own the meaning of a value: a configuration that no cluster could use is
+//! decoded, too.
 //!
 //! All numbers are little-endian. Decoding never panics, and never reserves more memory than the length of the input. Decoding
 //! returns exactly the value that was encoded. Sets must be strictly ascending, therefore each value has exactly one encoding.

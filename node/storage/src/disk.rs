@@ -66,8 +66,8 @@ pub trait Disk: fmt::Debug + Send + Sync {
     /// call may succeed although names were lost.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Takes the exclusive lock at `path`, and creates the file if it is missing. The lock ends when the returned value is
-    /// dropped and when the process ends.
+    /// Takes the exclusive lock at `path`, and creates the file if it is missing. The lock ends when the returned value
+    /// is dropped or the process ends.
     ///
     /// # Errors
     /// Returns [`io::ErrorKind::WouldBlock`] while another process holds the lock, or any error of the file system.

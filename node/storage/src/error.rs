@@ -69,7 +69,7 @@ pub enum DamageKind {
     /// Bytes match their checksum, but no writer writes such bytes.
     #[error("impossible contents: {0}")]
     Contents(&'static str),
-    /// A file is missing that always exists, or that another file refers to.
+    /// A file is missing. It must exist, because every member has it or another file refers to it.
     #[error("the file is missing")]
     Missing,
     /// Entries between the snapshot's end and the first entry of the log are missing.

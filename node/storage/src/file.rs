@@ -51,7 +51,7 @@ impl Disk for FileDisk {
         };
         let mut names = Vec::new();
         for entry in entries {
-            // Other names are skipped, because storage gives every file a name in UTF-8.
+            // A name that is not UTF-8 is skipped, because storage gives every file a name in UTF-8.
             if let Ok(name) = entry?.file_name().into_string() {
                 names.push(name);
             }

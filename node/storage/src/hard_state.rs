@@ -1,5 +1,6 @@
-//! Term and vote on disk, in two slots with checksums, so that neither a torn write nor damage to one slot loses a vote. Owns the
-//! file of term and vote, and the rule that term and vote never go back.
+//! Term and vote on disk, in two slots with checksums, so that neither a torn write nor damage to one slot loses a
+//! vote. Owns the file of term and vote, and the rule that the term never decreases and the vote of a term never
+//! changes.
 //!
 //! A write changes one slot and syncs it, then writes the same bytes to the other slot without a sync. The next write starts with
 //! the unsynced slot, so the synced slot is whole until the next write is synced.

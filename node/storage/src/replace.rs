@@ -1,5 +1,5 @@
-//! Replaces a small file whole. Owns the order of the steps: write a draft, sync it, rename it, sync the directory. Does not own
-//! the contents of any file.
+//! Replaces the whole contents of a small file. Owns the order of the steps: write a draft, sync it, rename it, sync
+//! the directory. Does not own the contents of any file.
 
 use std::io;
 use std::path::Path;

@@ -49,7 +49,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Complete snapshots that a start may use, newest first.
+    /// Complete snapshots from which a member can start, newest first.
     stored: Vec<SnapshotInfo>,
     /// Received snapshots that are durable and verified but not installed, each with its file.
     received: Vec<(SnapshotInfo, PathBuf)>,
@@ -122,7 +122,8 @@ impl Snapshots {
     ) -> Result<FoundSnapshots, OpenError> {
         let mut stored: Vec<SnapshotInfo> = Vec::new();
         let mut damaged = Vec::new();
-        // The directory may be missing with all its files. Then either the log holds all entries, or the start reports the gap.
+        // The directory may be missing with all its files. In this case either the log holds all entries, or the start
+        // fails because entries are missing.
         disk.create_dir(&dir).map_err(Failure::of("create", &dir))?;
         for name in disk.list(&dir).map_err(Failure::of("list", &dir))?.iter().rev() {
             let path = dir.join(name);
@@ -205,11 +206,11 @@ impl Snapshots {
         SnapshotReader::open(&*self.0.disk, &self.0.dir.join(name(last)), self.0.member)
     }
 
-    /// Opens the newest snapshot if it reaches `at_least`. If a newer snapshot replaces it before it is open, opens the newer
-    /// snapshot.
+    /// Opens the newest snapshot, which must cover the index `at_least`. If a newer snapshot replaces this snapshot
+    /// before it is open, opens the newer one.
     ///
     /// # Errors
-    /// Returns [`SnapshotError`] if no snapshot reaches `at_least`, or if the newest one is damaged.
+    /// Returns [`SnapshotError`] if no snapshot covers `at_least`, or if the newest snapshot is damaged.
     pub fn open_newest(&self, at_least: Index) -> Result<SnapshotReader, SnapshotError> {
         loop {
             let newest = self.newest().filter(|info| info.meta.last.index >= at_least);

@@ -1,6 +1,6 @@
 //! One member's directory. Owns the order of writes to log, term and vote, snapshots and identity. With this order, a
-//! crash at any moment leaves a usable directory. Does not own the layout of the files, or the conclusions of a start
-//! (`open.rs`).
+//! crash at any moment leaves a usable directory. Does not own the layout of the files, or what a start concludes from
+//! the files (`open.rs`).
 //!
 //! ```text
 //! lock         held as long as a process uses the directory
@@ -146,8 +146,9 @@ impl Storage {
     /// the state with which the core starts. A repeated call with the same cluster changes nothing and returns `None`.
     ///
     /// # Errors
-    /// Returns [`StorageError`] if the volume already belongs to a member of another cluster or a write failed. The volume is as
-    /// blank as before, except after [`StorageError::Failed`].
+    /// Returns [`StorageError`] if the member was removed, if the volume belongs to a member of another cluster, or if
+    /// a write failed. A blank volume stays blank, except that after [`StorageError::Failed`] it may belong to the
+    /// cluster.
     pub fn bootstrap(&mut self, record: ClusterIdentity, start: &Start) -> Result<Option<Restored>, StorageError> {
         self.latch.check()?;
         if self.identity.removed.is_some() {
@@ -198,7 +199,8 @@ impl Storage {
     /// [`StorageError`] say whether the caller may try again.
     ///
     /// # Panics
-    /// Panics before anything is written if term or vote go back, or if an entry's term is larger than the durable term.
+    /// Panics if the term decreases or the vote of a term changes; nothing was written. Also panics if an entry's term
+    /// is larger than the durable term, or smaller than the term of the entry before it; no entry was written.
     pub fn append(&mut self, persists: &[Persist]) -> Result<(), StorageError> {
         self.latch.check()?;
         let member = self.member.as_mut().ok_or(StorageError::NotMember)?;
@@ -217,7 +219,7 @@ impl Storage {
     /// Removes the files of the log that hold only entries below `first_kept`.
     ///
     /// # Errors
-    /// Returns [`StorageError`] if the volume has no member or the file system fails.
+    /// Returns [`StorageError`] if the volume is blank, if its member was removed, or if the file system fails.
     ///
     /// # Panics
     /// Panics before anything is removed if the log would no longer reach back to the newest snapshot.
@@ -236,7 +238,8 @@ impl Storage {
     /// variants of [`StorageError`] say whether the caller may try again.
     ///
     /// # Panics
-    /// Panics before the log is replaced if term or vote go back, or if the snapshot's term is larger than the durable term.
+    /// Panics before the log is replaced if the term decreases, if the vote of a term changes, or if the snapshot's
+    /// term is larger than the durable term.
     pub fn install_snapshot(
         &mut self,
         meta: &SnapshotMeta,
@@ -260,11 +263,11 @@ impl Storage {
         Ok(info)
     }
 
-    /// Writes the tombstone of this member, which the configuration committed at `index` removed. A member with a tombstone never
-    /// takes part in the cluster again. Only the first call writes a tombstone.
+    /// Writes the tombstone of this member. The member was removed by the configuration that is committed at `index`. A
+    /// member with a tombstone never takes part in the cluster again. Only the first call writes a tombstone.
     ///
     /// # Errors
-    /// Returns [`StorageError`] if the volume has no member or a write failed. No tombstone was written, except that after
+    /// Returns [`StorageError`] if the volume is blank or a write failed. No tombstone was written, except that after
     /// [`StorageError::Failed`] a tombstone may exist.
     pub fn write_tombstone(&mut self, index: Index) -> Result<(), StorageError> {
         self.latch.check()?;

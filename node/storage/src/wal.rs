@@ -64,7 +64,7 @@ impl Wal {
         self.last
     }
 
-    /// Asserts the rules that hold between two calls.
+    /// Asserts the log's invariants, which hold after every change.
     fn assert_consistent(&self) {
         segment::segments_are_contiguous(&self.segments);
         assert!(self.segments.last().is_none_or(|s| s.header.seq < self.next_seq), "a segment's number is used once");

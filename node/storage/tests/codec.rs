@@ -116,7 +116,7 @@ proptest! {
         }
     }
 
-    /// If any file holds arbitrary bytes, a start returns a result and does not panic.
+    /// If a file holds arbitrary bytes, opening the directory succeeds or returns an error, but never panics.
     #[test]
     fn a_start_over_arbitrary_files_does_not_panic(
         name in prop::sample::select(vec![
@@ -133,7 +133,7 @@ proptest! {
         disk.create_dir(&dir.join("wal")).expect("a folder");
         disk.overwrite(&dir.join(name), Some([head, &bytes[..]].concat()));
         match Storage::open(Arc::new(disk), dir, options) {
-            // A start succeeds only on a volume that is still blank, whose identity file is intact.
+            // The directory opens only if the identity file is intact. The volume is then still blank.
             Ok(found) => prop_assert!(name != "identity" && found.identity.cluster.is_none()),
             Err(OpenError::Damaged { .. } | OpenError::TooNew { .. }) => {}
             Err(other) => prop_assert!(false, "{}", other),

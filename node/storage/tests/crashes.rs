@@ -1,5 +1,5 @@
-//! Crashes at every operation. After a crash every acknowledged write is present, and no other write is. Owns the enumeration of
-//! the operations at which the machine crashes.
+//! Crashes at every operation. After a crash every acknowledged write is present, and no other write except the one
+//! that the crash interrupted. Owns the enumeration of the operations at which the machine crashes.
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
@@ -29,7 +29,8 @@ impl Crash {
     }
 }
 
-/// Runs `steps` random steps, or fewer steps if the machine stops. Returns the states that the crash may leave.
+/// Runs `steps` random steps, or fewer steps if the machine stops. Returns the states in which a crash after the last
+/// step may leave the member.
 fn run_history(disk: &MemoryDisk, seed: u64, steps: usize, model: &mut Model) -> Vec<Model> {
     let mut chance = Chance(seed);
     let mut storage = match open(disk, seed) {
@@ -75,7 +76,7 @@ fn crash_and_check(seed: u64, stop: u64, crash: Crash) -> bool {
     let mut model = possible[place].clone();
     let found = open(&disk, seed + 2000).unwrap_or_else(|error| panic!("{context}, then power loss: {error}"));
     is(&model, &found).unwrap_or_else(|what| panic!("{context}: not durable: {what}"));
-    // Later writes succeed, and no remains of the crash reappear.
+    // Later writes succeed, and no write that the crash undid reappears.
     drop(found);
     run_history(&disk, seed + 1, 12, &mut model);
     disk.lose_power(seed + 2);
@@ -246,7 +247,8 @@ fn a_failed_snapshot_is_reported_once() {
     assert_eq!(reported.load(Ordering::Relaxed), 1);
 }
 
-/// A purge may free no space except the spare file. On a full disk the spare file is therefore removed to free space.
+/// A purge keeps one old segment as the spare file, so it may free no space. On a full disk the spare file is therefore
+/// removed.
 #[test]
 fn a_full_disk_removes_the_spare_file_to_extend_the_newest_segment() {
     const ENTRY: usize = 100 << 10;

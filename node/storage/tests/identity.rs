@@ -103,8 +103,8 @@ fn entries_that_leave_a_gap_are_refused_and_nothing_is_written() {
     append(&mut storage, 2).expect("the next one");
 }
 
-/// A volume is either blank or belongs to a cluster with all its data. A member that votes without its data could elect
-/// a leader that lacks committed entries (openraft FAQ, "wiped disk").
+/// A volume is either blank, or it belongs to a cluster and holds all data of its member. A member that votes without
+/// its data could elect a leader that lacks committed entries (openraft FAQ, "wiped disk").
 #[test]
 fn an_unfinished_bootstrap_leaves_a_blank_volume() {
     for stop in 1..200 {

@@ -100,7 +100,7 @@ impl MemoryDisk {
         state.inodes.get(inode).map(|inode| inode.live.clone())
     }
 
-    /// Flips one bit of a file, both on the medium and for readers.
+    /// Flips one bit of a file, both in the durable bytes and in the bytes that processes read.
     ///
     /// # Panics
     /// Panics if the file does not exist or is not longer than `offset`.
@@ -132,13 +132,14 @@ impl MemoryDisk {
         state.durable.files.insert(path.to_owned(), inode);
     }
 
-    /// Kills the process while the machine keeps running. Every write stays visible, durable or not. All planned faults end.
+    /// Kills the process while the machine keeps running. Every write stays visible, durable or not. Cancels the
+    /// planned stop and the planned failure of a sync.
     pub fn kill(&self) {
         self.state().end_life();
     }
 
-    /// Cuts the power. The seed decides for each sector whether an unsynced write survives. A sector with an unsynced write may
-    /// also turn to garbage. All planned faults end.
+    /// Cuts the power. The seed decides for each sector whether an unsynced write survives. A sector with an unsynced
+    /// write may also turn to garbage. Cancels the planned stop and the planned failure of a sync.
     pub fn lose_power(&self, seed: u64) {
         self.state().lose_power(seed);
     }

@@ -1,5 +1,5 @@
-//! A power loss. Owns the choice, drawn from a seed, of the unsynced writes that reach the medium. Does not own the contents of
-//! the disk (`state.rs`).
+//! A power loss. Owns the choice of the unsynced writes that survive it, which is drawn from a seed. Does not own the
+//! contents of the disk (`state.rs`).
 
 use storage::disk::SECTOR;
 
@@ -22,12 +22,12 @@ impl Choice {
     }
 }
 
-/// Part of the pending writes that reaches the medium.
+/// Which of a file's pending writes survive a power loss.
 #[derive(Clone, Copy)]
 enum Kept {
     Nothing,
     Everything,
-    /// The choice is made for each sector of each write. Some sectors turn to garbage.
+    /// Each sector of each write survives, is lost, or turns to garbage.
     AnySectors,
 }
 

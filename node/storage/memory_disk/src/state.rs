@@ -1,6 +1,6 @@
-//! Contents of the disk: bytes of files and names in directories, both as processes see them and as the medium holds them. Owns
-//! the count of operations, and the stop of the machine at a chosen operation. Does not own the effect of a power loss
-//! (`power.rs`).
+//! Contents of the disk: bytes of files and names in directories, both as processes see them and as they are after a
+//! power loss. Owns the count of operations, and the stop of the machine at a chosen operation. Does not own the effect
+//! of a power loss (`power.rs`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -97,7 +97,7 @@ pub(crate) fn write_into(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
 }
 
 impl Inode {
-    /// Returns the durable bytes as they are once all pending writes have reached the medium.
+    /// Returns the durable bytes with all pending writes applied to them.
     pub(crate) fn settled(&self) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         for (offset, data) in &self.pending {
@@ -166,7 +166,8 @@ impl State {
         self.inodes.get_mut(&inode).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// Ends every process: releases all locks, closes all files, and ends all planned faults.
+    /// Ends every process: releases all locks and closes all files. Cancels the planned stop and the planned failure of
+    /// a sync.
     pub(crate) fn end_life(&mut self) {
         self.life += 1;
         self.locks.clear();

@@ -53,7 +53,8 @@ pub enum SnapshotError {
     /// The snapshot does not exist, or was removed.
     #[error("there is no snapshot that ends at, or reaches, index {index}")]
     Missing {
-        /// Index at which the missing snapshot must end, or that it must reach.
+        /// Last index of the requested snapshot. For `Snapshots::open_newest`, the lowest last index that the caller
+        /// accepts.
         index: Index,
     },
 }

@@ -1,4 +1,4 @@
-//! Opens a directory: finds out which member and cluster the directory belongs to, and what its files mean together.
+//! Opens a directory: finds out to which member and cluster the directory belongs, and whether its files fit together.
 //! Owns these conclusions, which `node/docs/wal_format.md` lists. Does not own writes after the start (`storage.rs`).
 
 use std::io;
@@ -121,7 +121,7 @@ fn read_removed(disk: &Arc<dyn Disk>, dir: &Path, options: &Options, latch: &Lat
     Opened { member: None, snapshots, raft: Restored::default(), snapshot: None, quarantined: Vec::new() }
 }
 
-/// Opens a blank volume, and removes the files that an unfinished bootstrap left in it.
+/// Opens a blank volume, and removes the snapshots that an unfinished bootstrap left in it.
 fn read_blank(
     disk: &Arc<dyn Disk>,
     dir: &Path,

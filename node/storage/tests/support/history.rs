@@ -176,7 +176,7 @@ impl Step {
         Self::Install { meta, payload, hard_state: Some(HardState { term, vote: None }) }
     }
 
-    /// Makes the change of an acknowledged step in the model.
+    /// Applies an acknowledged step to the model.
     pub(crate) fn apply(&self, model: &mut Model) {
         match self {
             Self::Bootstrap => model.joined = true,
