@@ -106,7 +106,8 @@ impl Store {
         }
     }
 
-    /// Runs changes that share one revision. The store's revision grows only if at least one key changed.
+    /// Runs `changes`, whose writes all get the same revision. The store's revision grows only if at least one key
+    /// changed.
     fn write(&mut self, changes: impl FnOnce(&mut Write<'_>) -> Response) -> Response {
         let mut write = Write::new(&mut self.space, &mut self.scratch);
         let response = changes(&mut write);

@@ -135,7 +135,7 @@ pub struct Compare {
     /// end of the interval, and the interval does not contain its end. The comparison must hold for every key of the
     /// interval.
     pub range_end: Bytes,
-    /// Relation that the stored value of the field must have to the given value.
+    /// The comparison holds if the stored value of the field has this relation to the given value.
     pub relation: Relation,
     /// The field that is compared, and the given value.
     pub operand: Operand,

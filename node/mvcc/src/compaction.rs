@@ -28,7 +28,7 @@ impl Store {
         self.space.remove_compacted(versions_max.max(1))
     }
 
-    /// Returns whether compacted versions are left that must be removed.
+    /// Returns whether some compacted versions are not removed yet.
     #[must_use]
     pub fn removal(&self) -> Removal {
         if self.space.removal.is_none() { Removal::Done } else { Removal::Pending }
@@ -44,7 +44,8 @@ impl Keyspace {
         if mark > self.revision {
             return Err(CommandError::FutureRevision);
         }
-        // The removal starts at the old mark itself, because the previous compaction kept a tombstone exactly at the old mark.
+        // The removal starts at the old mark itself, because the previous compaction may have kept a tombstone exactly
+        // at the old mark.
         let from = self.history.moment(Revision(self.compacted.0 - 1)).end;
         self.removal = Some(self.removal.map_or(from, |pending| pending.min(from)));
         self.compacted = mark;

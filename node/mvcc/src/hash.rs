@@ -1,11 +1,11 @@
 //! Owns the hash of the keyspace, which members compare with each other. etcd computes the same hash for the same commands. Does
 //! not own the time at which members compare hashes.
 //!
-//! Two behaviours of etcd differ from this store. First, a transaction can delete a key and put it again through an overlap that
-//! etcd's check misses (an interval that ends in `"\0"`, or nested transactions). etcd's hash treats the key as deleted at the
-//! transaction's revision, and etcd panics when it compacts at this revision; in this store the key is live. Second, for the
-//! revision of a past compaction etcd returns a remembered hash, which was computed under the mark of that time; this store
-//! computes the hash under the present mark.
+//! etcd and this store differ in two cases. First, a transaction can delete a key and put it again through an overlap
+//! that etcd's check misses (an interval that ends in `"\0"`, or nested transactions). etcd's hash treats the key as
+//! deleted at the transaction's revision, and etcd panics when it compacts at this revision; in this store the key is
+//! live. Second, for the revision of a past compaction etcd returns the hash that it stored during that compaction,
+//! computed under the mark in force then; this store computes the hash under the present mark.
 
 use crate::history::Replaced;
 use crate::index::Interval;
@@ -64,8 +64,8 @@ pub(crate) struct Hasher {
     end: Place,
     /// Place after the last version that is at or below the compaction mark.
     mark_end: Place,
-    /// Versions that later versions between the mark and the hash's revision replaced. The hash omits them if they are at or
-    /// below the mark.
+    /// Versions that were replaced by a change above the mark and at or below the hash's revision. The hash omits those
+    /// of them that are at or below the mark. Empty if no key is live at the hash's revision.
     replaced: Replaced,
     /// Place after the version that was added last.
     next: Place,

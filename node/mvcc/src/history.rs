@@ -93,7 +93,8 @@ impl History {
         Replaced { places: places.into_iter().peekable() }
     }
 
-    /// Returns the link of a version that has this counter and replaces the version at `previous`.
+    /// Returns the link of a new version that replaces the version at `previous`. `version` is the version counter of
+    /// the new version.
     pub(crate) fn link_after(&self, previous: Place, version: i64) -> Link {
         debug_assert!(previous < self.end(), "links lead to older versions");
         let jump = if version % i64::from(JUMP_EVERY) == 0 { self.jump_after(previous) } else { None };

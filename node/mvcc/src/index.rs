@@ -45,7 +45,7 @@ impl Index {
         debug_assert!(removed.is_some(), "a key is removed once");
     }
 
-    /// Asserts the rules of the whole index. The cost grows with the number of keys.
+    /// Asserts the invariants of the whole index. The cost grows with the number of keys.
     pub(crate) fn assert_sound(&self) {
         self.keys.assert_sound();
     }
@@ -65,8 +65,9 @@ impl Index {
         self.count_live_before(interval, Place(u64::MAX), |_| false)
     }
 
-    /// Number of keys of an interval that were live when the history ended at `end`. `was_live` decides for each key that has
-    /// changed since. The cost is logarithmic in the number of keys, and linear in the number of changed keys.
+    /// Number of keys of an interval that were live when the history ended at `end`. For each key that has changed
+    /// since then, `was_live` says whether the key was live. The cost is logarithmic in the number of keys, and linear
+    /// in the number of changed keys.
     pub(crate) fn count_live_before(
         &self,
         interval: Interval<'_>,

@@ -7,8 +7,8 @@ use crate::keyspace::{Keyspace, key_size, version_size};
 use crate::revision::{FullRevision, Revision};
 use crate::sequence::Place;
 
-/// Maximum number of versions up to which a debug build checks the whole content after each command, because the cost
-/// of the check grows with the number of versions. Larger content is checked after each compaction.
+/// Number of versions up to which a debug build checks the whole content after each command, because the cost of the
+/// check grows with the number of versions. Larger content is checked after each compaction.
 const WHOLE_CHECK_VERSIONS_MAX: usize = 64;
 
 /// The marks of a store, none of which ever decreases.
@@ -60,7 +60,7 @@ impl Keyspace {
         self.index.assert_sound();
     }
 
-    /// Returns the size of all versions, in bytes.
+    /// Asserts the invariants of all versions. Returns the size of the versions, in bytes.
     fn assert_history(&self) -> u64 {
         let (mut newest, mut count, mut size_bytes) = (FullRevision { main: Revision(0), sub: 0 }, 0, 0);
         for (place, version) in self.history.scan(Place(0)) {
@@ -79,7 +79,7 @@ impl Keyspace {
         size_bytes
     }
 
-    /// Returns the size of all keys, in bytes.
+    /// Asserts the invariants of all keys. Returns the size of the keys, in bytes.
     fn assert_index(&self) -> u64 {
         let (mut live, mut size_bytes) = (0, 0);
         for (key, entry) in self.index.scan(Interval::From(&[])) {

@@ -286,7 +286,7 @@ pub(crate) struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Jump {
     pub(crate) to: Place,
-    /// Number of versions of the key with a jump, up to and including this version.
+    /// Number of the key's versions that have a jump, up to and including the version with this jump.
     pub(crate) depth: u32,
 }
 

@@ -63,7 +63,8 @@ impl Keyspace {
         self.history.get(entry.place).expect("the newest version of a live key is never removed")
     }
 
-    /// Returns the version of a key that was live at a moment. The moment must not be below the compaction mark.
+    /// Returns the version that a key had at a moment; `None` if the key was not live at the moment. The moment must
+    /// not be below the compaction mark.
     pub(crate) fn live_at(&self, moment: Moment, entry: KeyEntry) -> Option<&KeyValue> {
         let place = self.history.newest_before(moment.end, entry.place)?;
         let version = self.history.get(place).filter(|version| !version.is_tombstone());

@@ -12,11 +12,13 @@ use crate::range;
 use crate::revision::Revision;
 use crate::write::Write;
 
-/// The branches that the transactions take; true means `success`. The outermost transaction comes first, then the transactions
-/// nested in its branch, in order. A transaction comes before the transactions nested in it.
+/// The branches taken by a transaction and the transactions nested in it; true means `success`. The outermost
+/// transaction comes first, then the transactions nested in the branch that it takes, in order. Each transaction comes
+/// before the transactions nested in it.
 pub(crate) type Path = Vec<bool>;
 
-/// Evaluates the comparisons of every transaction on the path, before any operation runs.
+/// Evaluates the comparisons of a transaction, and of the nested transactions in the branches taken, before any
+/// operation runs. Returns the branches taken.
 pub(crate) fn compare(space: &Keyspace, txn: &Txn) -> Path {
     let mut path = Path::new();
     compare_into(space, txn, &mut path);

@@ -9,7 +9,7 @@ use crate::range;
 use crate::revision::Revision;
 use crate::txn;
 
-/// The content of a [`crate::Store`] at one moment, which never changes. A clone is cheap. A view shares its content with the
+/// The immutable content of a [`crate::Store`] at one moment. A clone is cheap. A view shares its content with the
 /// store, and costs memory only for parts that the store has changed or removed since.
 #[derive(Clone, Debug)]
 pub struct View {

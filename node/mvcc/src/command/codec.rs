@@ -38,8 +38,8 @@ const ALARM: u8 = 5;
 const RANGE: u8 = 6;
 const EMPTY: u8 = 7;
 
-/// Maximum number of levels of nested transactions in an encoding. No valid transaction is deeper, because each level may have
-/// fewer operations than the level above.
+/// Maximum number of levels of nested transactions in an encoding. No valid transaction is deeper, because the maximum
+/// number of operations is smaller at each level than at the level above.
 const DEPTH_MAX: usize = MAX_TXN_OPS + 1;
 
 /// Why bytes are not a command. Nothing was decoded.
@@ -271,7 +271,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.put_slice(bytes);
 }
 
-/// Reads fields in order. Every read checks the bounds.
+/// Reads fields in order. Every read returns an error if the bytes end inside the field.
 pub(super) struct Reader {
     pub(super) bytes: Bytes,
     /// Offset of the next field; at most the length of `bytes`.

@@ -100,7 +100,8 @@ impl Txn {
     /// Returns [`ValidateError`] if the transaction is not valid. An invalid transaction must not run.
     pub fn validate(&self) -> Result<(), ValidateError> {
         self.validate_shape(MAX_TXN_OPS)?;
-        // The search for overlaps runs after the check of the limits, because its cost is quadratic in the number of operations.
+        // The search for overlaps runs after the check of the limits, because the cost of the search is quadratic in
+        // the number of operations.
         Writes::of(&self.success)?;
         Writes::of(&self.failure)?;
         Ok(())
@@ -127,8 +128,9 @@ impl Txn {
 
 /// The writes of one list of operations, including nested transactions.
 ///
-/// The check has the same gaps as etcd's check. A nested delete is compared with the puts of *later* nested transactions and of
-/// this level, but not with the puts of earlier nested transactions. An interval that ends in `"\0"` overlaps no put.
+/// The check for duplicate keys has the same gaps as etcd's check. A nested delete is compared with the puts of *later*
+/// nested transactions and of this level, but not with the puts of earlier nested transactions. An interval that ends
+/// in `"\0"` overlaps no put.
 #[derive(Default)]
 struct Writes<'a> {
     puts: BTreeSet<&'a [u8]>,

@@ -4,7 +4,8 @@
 use crate::revision::Revision;
 use crate::sequence::Place;
 
-/// Facts about a key that the index holds, so that counts, keys-only reads and most comparisons need none of the key's versions.
+/// Facts about a key that the index holds, so that counts and keys-only reads of the newest content need not look up
+/// versions in the history.
 ///
 /// As an example, the key `k` is put at revisions 2 and 4, deleted at revision 6, and put at revision 9:
 ///
@@ -80,8 +81,9 @@ impl<'a> Interval<'a> {
         }
     }
 
-    /// The start of the interval, and its end if it has one. The end is at or above the start. For a single key both are the key,
-    /// which is an empty interval, so callers look up a single key instead.
+    /// The start of the interval, and its end if it has one. The end is at or above the start. For a single key, start
+    /// and end are equal, which describes an empty interval. Callers therefore look up a single key without this
+    /// method.
     pub(crate) fn bounds(self) -> (&'a [u8], Option<&'a [u8]>) {
         match self {
             Interval::Key(key) => (key, Some(key)),

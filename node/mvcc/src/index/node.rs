@@ -17,9 +17,9 @@ const CAPACITY_STEP: usize = 8;
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     Leaf(Row<KeyEntry>),
-    /// Children and their separator keys. All keys in a child are at or above the child's separator, and all keys in the children
-    /// before are below the separator. The first child's separator is not used, because all keys below the second child's
-    /// separator are in the first child.
+    /// Children and their separator keys. All keys in a child are at or above the child's separator, and all keys in
+    /// the earlier children are below the separator. The first child's separator is not used, because all keys below
+    /// the second child's separator are in the first child.
     Branch(Row<Child>),
 }
 
@@ -38,7 +38,7 @@ pub(super) struct Child {
 }
 
 impl<T: Clone> Clone for Row<T> {
-    /// Reserves space for a few more items, because a node is usually copied in order to grow.
+    /// Reserves space for a few more items, because a node is usually copied just before an item is added to it.
     fn clone(&self) -> Self {
         let mut items = Vec::with_capacity(self.items.len().next_multiple_of(CAPACITY_STEP));
         items.extend_from_slice(&self.items);
@@ -215,7 +215,7 @@ impl Node {
         }
     }
 
-    /// Asserts the rules of a subtree whose keys are at or above `low` and below `high`. Returns its depth.
+    /// Asserts the invariants of a subtree whose keys are at or above `low` and below `high`. Returns its depth.
     pub(super) fn assert_sound(&self, low: &[u8], high: Option<&[u8]>) -> usize {
         let keys = self.keys();
         let first_used = match self {

@@ -8,7 +8,8 @@ pub(crate) struct Scan<'a> {
     /// For each branch above the leaf, starting at the root: the children that the scan has not entered yet.
     above: Vec<std::slice::Iter<'a, Child>>,
     leaf: Option<&'a Row<KeyEntry>>,
-    /// Position in the leaf of the next entry, and position of the first entry after the interval.
+    /// Positions in `leaf`: `at` is the position of the next entry, and `end` is the position of the first entry after
+    /// the interval.
     at: usize,
     end: usize,
     to: Option<&'a [u8]>,

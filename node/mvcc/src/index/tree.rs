@@ -84,7 +84,7 @@ impl Tree {
         self.root.visit(Some(from), to, whole, each);
     }
 
-    /// Asserts the rules of the whole tree. The cost grows with the number of keys.
+    /// Asserts the invariants of the whole tree. The cost grows with the number of keys.
     pub(crate) fn assert_sound(&self) {
         self.root.assert_sound(b"", None);
     }

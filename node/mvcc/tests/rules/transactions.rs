@@ -89,7 +89,7 @@ fn an_error_in_the_branch_taken_aborts_everything() {
     }
 }
 
-/// §4: a transaction of ranges only does not go through the log, because a view gives the same answer.
+/// §4: a transaction whose operations are all ranges does not go through the log, because a view gives the same answer.
 #[test]
 fn a_view_runs_transactions_of_ranges_only() {
     let mut store = five_keys();
@@ -104,8 +104,8 @@ fn a_view_runs_transactions_of_ranges_only() {
     assert!(store.view().txn(&nesting).is_err());
 }
 
-/// §4, transaction: each list has at most 128 items. In a nested transaction, the limit is lower by the largest count of the
-/// parent.
+/// §4, transaction: each list has at most 128 items. The limit of a nested transaction is the limit of its parent minus
+/// the length of the parent's longest list.
 #[test]
 fn validation_limits_operations() {
     let puts = |count: usize| -> Vec<Op> { (0..count).map(|number| op(put(&format!("k{number}"), ""))).collect() };
@@ -124,8 +124,8 @@ fn validation_limits_operations() {
     assert_eq!(nesting(101).validate(), Err(ValidateError::TooManyOps));
 }
 
-/// §4, transaction: validation first checks the limits, then empty keys and empty operations in their order, then duplicate
-/// keys.
+/// §4, transaction: validation first checks the limits. Then it checks, in the order of the request, that no key is
+/// empty and no operation is empty. Last, it checks that no key is written twice.
 #[test]
 fn validation_checks_in_order() {
     let too_many_and_empty = txn(vec![], vec![op(put("", "")); 129], vec![]);
