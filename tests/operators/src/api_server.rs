@@ -173,7 +173,7 @@ impl ApiServer {
     /// version must match, too.
     ///
     /// # Errors
-    /// Returns `Refused` if the object does not exist, has another UID, or has changed.
+    /// Returns `Refused` if the object does not exist or a precondition of `compare` does not hold.
     pub fn patch<K: Stored>(&mut self, seen: &Seen, compare: Compare, patch: &Value) -> Result<(), Refused> {
         let live = K::collection(&mut self.objects).get(&seen.name).ok_or(Refused::NotFound)?;
         check(live.meta(), seen, compare)?;
@@ -184,7 +184,7 @@ impl ApiServer {
     /// process holds it.
     ///
     /// # Errors
-    /// Returns `Refused` if the object does not exist, has another UID, or has changed.
+    /// Returns `Refused` if the object does not exist or a precondition of `compare` does not hold.
     pub fn delete<K: Stored>(
         &mut self,
         seen: &Seen,

@@ -1,6 +1,6 @@
-//! The parts of Kubernetes' controllers and kubelets on which members depend: StatefulSets create claims and pods,
-//! pods start processes, objects without an owner are garbage collected, and a claim stays while a pod uses it. Each
-//! call is one small step. Does not own the storage of objects (`api_server.rs`).
+//! The parts of Kubernetes' controllers and kubelets on which members depend: StatefulSets create claims and pods, pods
+//! start processes, objects whose owner no longer exists are garbage collected, and a claim stays while a pod uses it.
+//! Each call is one small step. Does not own the storage of objects (`api_server.rs`).
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodCondition, PodStatus};
@@ -22,8 +22,8 @@ pub fn step(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     run(api, members, now);
 }
 
-/// Creates one claim and one pod for each StatefulSet. Makes the StatefulSet the owner of the claim if the retention
-/// policy says so.
+/// Creates the claim and the pod of a StatefulSet if they are missing. Makes the StatefulSet the owner of the claim if
+/// and only if the retention policy requires this.
 fn keep(api: &mut ApiServer, set: &StatefulSet) {
     let name = set.metadata.name.clone().unwrap_or_default();
     let Some(spec) = &set.spec else { return };

@@ -26,7 +26,8 @@ pub enum Labels {
     Missing,
 }
 
-/// Minimum time between two faults that take away a member, so that the leader notices each of them.
+/// Minimum time between two faults that kill a process or take away a member. The leader thus notices one fault before
+/// the next one strikes.
 const APART: Duration = Duration::from_secs(4);
 
 impl World {
@@ -121,8 +122,8 @@ impl World {
         }
     }
 
-    /// Kills a process. Its kubelet starts the process again. Faults are at least [`APART`] apart, therefore kills
-    /// stop at most one process at a time.
+    /// Kills the process of a random pod. The kubelet starts the process again. Faults are at least [`APART`] apart,
+    /// therefore kills stop at most one process at a time.
     fn kill_process(&mut self) {
         let pods: Vec<String> = self.api.now().pods.values().filter_map(|pod| pod.metadata.uid.clone()).collect();
         if pods.is_empty() || self.is_too_soon() {
@@ -206,7 +207,8 @@ impl World {
         // name this member as its only voter.
         let Some(identity) = identity else { return false };
         if electorates.iter().all(Vec::is_empty) {
-            // The identity exists but the cluster does not: blank disks that the identity names count as intact.
+            // The identity exists, but no configuration is in force: the blank disks of members that the identity names
+            // count as intact.
             let left =
                 identity.voters.iter().filter(|voter| voter.id != id && self.members.claim_of(voter.id).is_some());
             return left.count() > identity.voters.len() / 2;

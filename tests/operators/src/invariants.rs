@@ -23,7 +23,7 @@ const UNNOTICED: Duration = Duration::from_millis(2_500);
 pub struct OperatorInvariants {
     /// Number of cluster identities that were created.
     pub identities_created: u32,
-    /// Time at which a fault last affected a healthy member.
+    /// Time of the latest fault that killed a process or took away a member.
     pub last_fault: Option<Duration>,
     /// The first violation.
     pub violated: Option<String>,
@@ -119,7 +119,8 @@ impl OperatorInvariants {
         }
         self.check_disks(api, members);
         let Some(committed) = members.newest_committed() else { return };
-        // A member's objects are deleted only when it is in neither half of the configuration, and its ID never returns.
+        // A member whose StatefulSet the operator deleted is in neither half of the committed configuration, and never
+        // enters a configuration again.
         if let Some(id) = self.deleted.iter().find(|id| committed.contains(**id)) {
             self.violate(format!(
                 "{id} is in the configuration at {}, but its StatefulSet was deleted",

@@ -1,6 +1,6 @@
 //! Simulator of operators: a simulated API server, members that are real Raft cores, Kubernetes' controllers, and
-//! operators. Operators read stale objects, run twice, crash after any action and lose replies. Every run has one
-//! thread and is determined by its seed.
+//! operators. Operators read stale objects, crash after any action, and lose replies; two of them may run at the same
+//! time. Every run has one thread and is determined by its seed.
 //!
 //! Owns the world and its invariants. Does not own the planner and the Raft core, which are the real ones.
 

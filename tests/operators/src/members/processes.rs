@@ -37,7 +37,7 @@ impl Members {
         process.applied = Index(0);
     }
 
-    /// Returns whether a pod's process can be stopped. A process on a lost machine cannot.
+    /// Returns whether a pod's process can be stopped. A process on a lost machine cannot be stopped.
     #[must_use]
     pub fn can_stop(&self, pod: &str) -> bool {
         !self.lost.contains(pod)
@@ -119,7 +119,7 @@ impl Members {
         })
     }
 
-    /// Returns whether a member's data can be used again: its disk exists, belongs to a cluster, and is not on a lost
+    /// Returns whether a member's data are still usable: its disk exists, belongs to a cluster, and is not on a lost
     /// machine.
     #[must_use]
     pub fn is_sound(&self, id: MemberId) -> bool {
