@@ -130,7 +130,7 @@ pub enum Damage {
     Misdirected {
         /// Index of the overwritten record.
         at: Index,
-        /// ID of the record that is in this place now.
+        /// Index that the overwriting record carries.
         found: Index,
     },
 }
@@ -260,7 +260,7 @@ impl Disk {
         self.waiting.is_empty()
     }
 
-    /// Drops all writes that are not synced, as the end of the process does.
+    /// Drops all writes that are not synced.
     pub fn lose_unsynced(&mut self) {
         self.waiting.clear();
         self.syncing = 0;
@@ -304,7 +304,7 @@ impl Disk {
     /// Reads the disk as a start does.
     ///
     /// # Errors
-    /// Returns the first damaged record. The disk stays unchanged.
+    /// Returns the damage if the reader refuses the disk. The log stays unchanged.
     pub fn recover(&mut self, reading: Reading) -> Result<Restored, Damage> {
         assert!(!self.lost, "a disk that is gone cannot be read");
         if let Some(damage) = self.damage.take() {
@@ -319,7 +319,7 @@ impl Disk {
         Ok(found)
     }
 
-    /// Changes the log as an incorrect reader treats the damaged record.
+    /// Reads the damaged record as an incorrect reader does, and changes the log accordingly.
     fn read_past(&mut self, damage: Damage, reading: Reading) -> Result<(), Damage> {
         let log = &mut self.durable.log;
         let first = log.front().map_or(0, |entry| entry.id.index.0);

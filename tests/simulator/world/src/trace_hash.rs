@@ -1,9 +1,9 @@
 //! A hash over all events of a run, in order. Two builds that print the same hash for the same seeds behave alike. An
 //! unchanged hash therefore proves that a move or a rename changed no behaviour.
 //!
-//! The hash covers times, member numbers, the position of each kind of event, and fields in the order of their
-//! declaration. It covers no names: renaming a type, a variant or a field keeps the hash; reordering variants or fields
-//! changes it. Owns the hash function, with fixed keys.
+//! The hash covers times, member numbers, the number of each kind of event, the position of each enum variant, and
+//! fields in the order of their declaration. It covers no names: renaming a type, a variant or a field keeps the hash;
+//! reordering variants or fields changes it. Owns the hash function, with fixed keys.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
