@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Runs cases on all processors.
 ///
 /// # Errors
-/// Returns the lowest case that failed, and the reason.
+/// Returns the failed case with the lowest number, and the reason.
 pub fn every(cases: Range<u64>, attempt: impl Fn(u64) -> Checked + Sync) -> Result<(), (u64, Violation)> {
     let next = AtomicU64::new(cases.start);
     let failed = Mutex::new(None::<(u64, Violation)>);

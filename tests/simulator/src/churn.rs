@@ -15,7 +15,8 @@ const MEMBERS_MAX: u64 = 24;
 /// Maximum number of learners at a time.
 const LEARNERS_MAX: usize = 3;
 
-/// State of the simulated operator. Like the real operator, it reads everything else from the cluster's configuration.
+/// The simulated operator. It keeps only this state. Like the real operator, it reads everything else from the
+/// cluster's configuration.
 #[derive(Debug)]
 pub struct Operator {
     sizes: (u64, u64),

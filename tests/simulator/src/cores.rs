@@ -73,7 +73,7 @@ struct Transfer {
     from: MemberId,
     start: u64,
     to: MemberId,
-    /// Number of this transfer among those from this sender to this receiver since the sender started.
+    /// Number of this transfer. The transfers from one sender to one receiver are counted from the start of the sender.
     number: u64,
     term: Term,
     meta: SnapshotMeta,

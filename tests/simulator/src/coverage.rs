@@ -46,7 +46,7 @@ pub struct Coverage {
     pub installs: u64,
     /// Writes acknowledged.
     pub writes: u64,
-    /// Acknowledged writes that concern a lease or more than one register.
+    /// Acknowledged writes that involve more than one register or lease.
     pub wide: u64,
     /// Leases expired.
     pub expiries: u64,

@@ -1,6 +1,6 @@
 //! A cluster of whole members in one thread under one seed. The driver, log writer, storage format, applier, store and
-//! wire format are the shipped code. The disks are in memory and lose what was not synced; network and clocks are
-//! simulated. Owns the order of events and the lifecycle of members.
+//! wire format are the shipped code. The disks are in memory and may lose unsynced writes when their power fails;
+//! network and clocks are simulated. Owns the order of events and the lifecycle of members.
 //!
 //! [`crate::cores`] runs the core through far more situations, behind a simulated driver; this cluster runs all code
 //! between the core and a client's answer.
@@ -304,7 +304,8 @@ impl MemberCluster {
         self.take_turn(id)
     }
 
-    /// Ends the process of a member and drops the writes that were not synced. The member restarts later.
+    /// Ends the process of a member. If the machine loses power, writes that were not synced may be lost. The member
+    /// restarts later.
     fn crash(&mut self, id: MemberId) -> Checked {
         let member = self.members.get_mut(&id).expect("only members crash");
         if !member.is_up() {
@@ -388,7 +389,7 @@ impl MemberCluster {
         self.agenda.after(think, Event::Client(client));
     }
 
-    // Calls from the operator and from peers.
+    // Helpers for the operator and for faults.
 
     fn leaders(&self) -> Vec<MemberId> {
         let running = self.members.values().filter_map(|member| Some((member.id, member.process()?)));

@@ -1,6 +1,7 @@
-//! Versions that run at the same time during a rolling upgrade: settings that change one member at a time, and hints
-//! that the older version does not know. Owns the differences that two members of a cluster may have, and the rules for
-//! these differences. Does not own the choice of each member's version, which is made at random at each start.
+//! Versions that run at the same time during a rolling upgrade: settings that are changed on one member after another,
+//! and hints that the older version does not know. Owns the differences that two members of a cluster may have, and the
+//! rules for these differences. Does not own the choice of each member's version, which is made at random at each
+//! start.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ use world::seed::Seed;
 /// Records runs of simulated clusters for TLC.
 #[derive(Parser)]
 struct Arguments {
-    /// Folder in which `SEED/Run.tla` are written
+    /// Folder to which the recordings are written, each as `SEED/Run.tla`
     folder: PathBuf,
     /// Seeds to record, separated by commas
     #[arg(long, value_delimiter = ',', required = true)]
@@ -32,10 +32,10 @@ struct Arguments {
     plant: Option<Plant>,
 }
 
-/// Planted bugs that show in a recording.
+/// Planted bugs that a recording can show.
 #[derive(Clone, Copy, ValueEnum)]
 enum Plant {
-    /// A write is reported durable when it has only begun
+    /// A write is reported durable although it has only begun
     AcknowledgesBeforeDurable,
     /// A restart finds an older term and vote
     ForgetsHardState,

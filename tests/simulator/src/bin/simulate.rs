@@ -24,13 +24,14 @@ struct Arguments {
     /// Kinds of faults: all, none, or names separated by commas
     #[arg(long, default_value_t = Faults::all())]
     faults: Faults,
-    /// Run whole members (shipped driver, disk format, store and wire format too), under all faults that strike there
+    /// Run whole members (shipped driver, disk format, store and wire format too), under all kinds of faults that can
+    /// strike whole members
     #[arg(long, alias = "shipped", conflicts_with_all = ["faults", "trace"])]
     members: bool,
     /// Print a hash of the traces of all seeds; it stays the same if only names or files change
     #[arg(long)]
     hash: bool,
-    /// Number of last trace lines that a failed seed prints
+    /// Number of trace lines to print if a seed fails; the last lines are printed
     #[arg(long, default_value_t = Options::default().trace)]
     trace: usize,
 }

@@ -1,8 +1,8 @@
 //! A leader that does not know that it was deposed. It is cut off with one follower, while the other three members
 //! elect another leader and continue (raft-rs#234, etcd#20418, Raft thesis figures 3.6 and 3.7). In even cases the old
-//! leader has transferred its leadership; in odd cases it appends writes that no other member has. Then there are two
-//! variants. Either the links are restored, and members crash while their logs are repaired; or the new leader is cut
-//! off, too.
+//! leader transfers its leadership; in odd cases it appends writes that the other three members do not receive. Then
+//! the links are restored. Either the old leader and its follower crash while their logs are repaired, or the new
+//! leader is isolated for a while.
 //!
 //! Owns the cases. Does not own the invariants that must hold (`invariant`).
 
@@ -46,7 +46,7 @@ pub fn try_case(case: u64, sabotage: Option<Sabotage>) -> Checked {
     };
     profile.config.lease_reads = random.coin();
     if random.coin() {
-        // A slow disk makes it likely that crashes happen during the repair.
+        // With slow disks, crashes are likely to happen while the logs are being repaired.
         profile.sync = (Duration::from_millis(5), Duration::from_millis(40));
     }
     profile.config.max_append_entries = *random.pick(&[1, 8, 64]);

@@ -66,7 +66,8 @@ fn play(cluster: &mut CoreCluster, random: &mut Random, after: Config, case: u64
         cluster.crash(id)?;
         let is_up = |cluster: &CoreCluster| cluster.members[&id].is_up();
         until(cluster, election * 10, "a member starts again", is_up, |_| format!("{id} is down"))?;
-        // The restarted member receives messages from the leader, so that no other leader is elected meanwhile.
+        // The restarted member must receive messages from the leader before the next step, because otherwise another
+        // leader could be elected.
         cluster.run_for(Duration::from_millis(400))?;
     }
     if leader != first {

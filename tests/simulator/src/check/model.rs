@@ -28,14 +28,14 @@ pub struct Operation {
     pub called: u64,
     /// Time of the return.
     pub returned: u64,
-    /// Probable position among the operations. The search tries low positions first; its result does not depend on
-    /// them.
+    /// Probable position among the operations. The search tries low positions first; its result does not depend on the
+    /// positions.
     pub place: u64,
     /// The call.
     pub call: Call,
 }
 
-/// A register or lease, which several operations may use. Operations that use no common object are independent.
+/// A register or lease, which several operations may use. Operations that share no register or lease are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Thing {
     /// A register.
@@ -45,8 +45,9 @@ pub enum Thing {
 }
 
 impl Call {
-    /// Everything that the call reads or changes, except the registers attached to a lease. The puts that attached such
-    /// registers touch the lease themselves.
+    /// Every register and lease that the call reads or changes. A call that ends a lease does not list the registers
+    /// attached to the lease: the puts that attached them list the lease, so that these operations still share an
+    /// element.
     #[must_use]
     pub fn touches(&self) -> Vec<Thing> {
         match self {

@@ -37,11 +37,11 @@ pub struct Clients {
     moments: u64,
     /// Number of acknowledged commands.
     pub writes: u64,
-    /// Number of acknowledged commands that concern a lease or more than one register.
+    /// Number of acknowledged commands that involve more than one register or lease.
     pub wide: u64,
     /// Number of leases that expired.
     pub expiries: u64,
-    /// Number of operations answered to each client. The caller resets the numbers.
+    /// For each client, the number of its operations that were answered.
     pub served: Vec<u64>,
 }
 
@@ -78,7 +78,7 @@ impl Clients {
         operation
     }
 
-    /// Registers of a read; `None` if the operation is no read or has ended.
+    /// Registers that an operation reads; `None` if the operation is not a read or has ended.
     #[must_use]
     pub fn reads(&self, operation: OperationId) -> Option<&[u64]> {
         match &self.open.get(&operation)?.request {
@@ -110,7 +110,8 @@ impl Clients {
         self.serve(client)
     }
 
-    /// Ends a read that found these registers after the entry at `index`. Returns its client if the client still waits.
+    /// Ends a read. `found` contains the values of its registers after the entry at `index` was applied. Returns its
+    /// client if the client still waits.
     pub fn answered(&mut self, operation: OperationId, found: Vec<(u64, u64)>, index: Index) -> Option<usize> {
         let Open { client, called, .. } = self.open.remove(&operation)?;
         self.memory.found(&found);

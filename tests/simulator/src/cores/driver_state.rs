@@ -130,7 +130,7 @@ pub struct Member {
     pub id: MemberId,
     /// Clocks of the member.
     pub clock: Clock,
-    /// Whether the member is running, down or gone.
+    /// Whether the member is running, down, tombstoned or gone.
     pub state: State,
     /// Number of starts so far; events planned for an earlier start are ignored.
     pub start: u64,
@@ -225,7 +225,7 @@ pub struct Process {
     pub wake: (u64, Duration),
     /// The state at the latest capture; only a planted bug reads it.
     pub captured: Option<Bytes>,
-    /// Times at which leases are over; counted while this member leads.
+    /// Times at which leases are over; used only while this member leads.
     pub lease_times: LeaseTimes,
     /// Value of the first register when each read began; only a planted bug uses it.
     pub early_read: BTreeMap<OperationId, u64>,

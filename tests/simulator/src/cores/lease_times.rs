@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::command::LeaseId;
 
-/// Time at which each lease is over. Only the leader counts these times.
+/// Time at which each lease is over. Only a leader keeps these times.
 #[derive(Debug, Default)]
 pub struct LeaseTimes {
     /// Whether the next check of the leases is planned.
@@ -35,8 +35,8 @@ impl LeaseTimes {
             if due.0 != *kept {
                 *due = (*kept, now + span);
             } else if due.1 <= now {
-                // The time starts again. If the proposal to revoke the lease is lost, a later check therefore repeats
-                // the proposal.
+                // The time of the lease starts again. If the proposal to revoke the lease is lost, a later check
+                // therefore repeats the proposal.
                 due.1 = now + span;
                 over.push((*lease, *kept));
             }

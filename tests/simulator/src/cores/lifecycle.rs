@@ -70,7 +70,7 @@ impl CoreCluster {
         self.settle(id)
     }
 
-    /// Ends a member's process and drops the writes that were not synced. The member restarts later.
+    /// Ends a member's process. Of the writes that were not synced, only a prefix survives. The member restarts later.
     pub(crate) fn crash(&mut self, id: MemberId) -> Checked {
         let member = self.members.get_mut(&id).expect("only members crash");
         if !member.is_up() {

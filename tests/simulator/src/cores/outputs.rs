@@ -285,8 +285,8 @@ impl CoreCluster {
 
     // Time.
 
-    /// Plans a tick at a member's deadline, unless an earlier tick is planned; a member that wakes early waits again.
-    /// The agenda therefore does not fill with deadlines that messages have postponed.
+    /// Plans a tick at a member's deadline, unless an earlier tick is planned. After an early tick, the next one is
+    /// planned. Messages often postpone the deadline; a tick for each postponed deadline would fill the agenda.
     pub(super) fn plan_wake(&mut self, id: MemberId) {
         let now = self.agenda.now();
         let member = self.members.get_mut(&id).expect("the member runs");

@@ -39,8 +39,8 @@ pub fn run(seed: Seed, options: &Options) -> Result<Coverage, Box<Failure>> {
     })
 }
 
-/// Runs the faults of one seed and records them until the recording is full. Returns the verdict and the module for
-/// TLC.
+/// Runs one seed while faults strike, and records the run until the recording is full. Returns the verdict and the
+/// module for TLC.
 ///
 /// # Errors
 /// Returns the invariant that a member violated at its start.

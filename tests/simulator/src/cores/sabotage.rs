@@ -1,5 +1,5 @@
 //! Planted bugs of the driver, the disk and the messages around the core. Owns the list. An invariant must detect each
-//! within its budget of seeds; otherwise the simulator would prove nothing.
+//! bug within its budget of seeds; otherwise the simulator would prove nothing.
 
 use raft::{AppendReply, Body, Output, Raft};
 
@@ -8,7 +8,7 @@ use world::disk::{Breakage, Reading};
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
-    /// The driver reports a write durable when it has only begun (etcd#14370).
+    /// The driver reports a write durable although the write has only begun (etcd#14370).
     AcknowledgesBeforeDurable,
     /// A restart finds an older term and vote (tikv#8381).
     ForgetsHardState,
@@ -18,7 +18,7 @@ pub enum Sabotage {
     ResurrectsTruncated,
     /// A crash keeps entries and loses the term that was written with them (thesis §3.8).
     EntriesBeforeHardState,
-    /// The state machine applies committed entries in another order.
+    /// The state machine applies committed entries in another order than that of the log.
     AppliesOutOfOrder,
     /// Reads are served at the applied index, without ReadIndex.
     ReadsWithoutAsking,
@@ -42,24 +42,25 @@ pub enum Sabotage {
     IgnoresFullDisk,
     /// A damaged record is treated as a torn tail, and cut off with everything synced after it (NATS 2.12.1).
     TruncatesOnDamage,
-    /// A record that overwrote another one is accepted in its place.
+    /// A record that overwrote another record is accepted as if it belonged in that place.
     TrustsThePlace,
     /// A member whose disk was emptied restarts under its old ID (openraft's FAQ, RATIS-2523).
     RejoinsWithEmptyDisk,
     /// A snapshot combines the state of the snapshot before it with the current index (etcd#13766).
     SnapshotsOlderState,
-    /// A start that cannot read its disk treats it as empty.
+    /// A member that cannot read its disk at a start treats the disk as empty.
     StartsEmptyWhenUnreadable,
-    /// Lease and election timeout are changed together, member by member, so that a lease outlasts another's timeout.
+    /// Lease and election timeout are changed together, one member after another. Meanwhile the leader's lease may be
+    /// longer than the election timeout of another member.
     RollsLeaseAheadOfTimeout,
-    /// A leader ends a lease whose time is over without a check whether it was kept alive meanwhile.
+    /// A lease whose time is over is revoked, even if a client kept it alive meanwhile.
     ExpiresWithoutComparing,
-    /// A read reads its registers at two moments.
+    /// A read of several registers takes their values from two different moments.
     ReadsRegistersApart,
 }
 
 impl Sabotage {
-    /// All planted bugs of this list.
+    /// All variants.
     pub const ALL: [Self; 24] = [
         Self::AcknowledgesBeforeDurable,
         Self::ForgetsHardState,
@@ -87,7 +88,7 @@ impl Sabotage {
         Self::ReadsRegistersApart,
     ];
 
-    /// The implementation that had the bug, or the rule that it breaks, in one line.
+    /// One line that describes the bug, with the implementation that had it or the rule that it breaks.
     #[must_use]
     pub fn of(self) -> &'static str {
         match self {
@@ -126,7 +127,7 @@ impl Sabotage {
         }
     }
 
-    /// Effect on disks.
+    /// The way in which the bug makes a crash violate the guarantees of a disk.
     #[must_use]
     pub fn breakage(self) -> Breakage {
         match self {
@@ -139,7 +140,7 @@ impl Sabotage {
         }
     }
 
-    /// Effect on reads of disks at a start.
+    /// The way in which the bug makes a start treat a damaged record.
     #[must_use]
     pub fn reading(self) -> Reading {
         match self {

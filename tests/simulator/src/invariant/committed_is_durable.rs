@@ -37,7 +37,8 @@ impl CommittedIsDurable {
     }
 }
 
-/// Checks that the entries that this member newly considers committed are those that other members committed.
+/// Checks the entries that this member newly considers committed. They must equal the entries that are already known to
+/// be committed at the same indices.
 fn agrees(ledger: &Ledger, id: MemberId, before: Index, after: Index) -> Checked {
     for index in before.0 + 1..=after.0.min(ledger.committed().0) {
         let (own, common) = (ledger.member_log(id).at(Index(index)), ledger.committed_at(Index(index)));

@@ -13,8 +13,8 @@ const NAME: &str = "a proposal happens once, a refused one never";
 /// Outcomes of proposals.
 #[derive(Debug, Default)]
 pub struct HappensOnce {
-    /// Whether this check is off, because entries hold no commands of the simulated state machine. The clients then
-    /// check proposals.
+    /// Whether this check is off. It must be off if entries do not hold commands of the simulated state machine. The
+    /// clients then check the outcomes of proposals instead.
     pub is_disabled: bool,
     checked: usize,
     happened: BTreeMap<OperationId, EntryId>,

@@ -1,6 +1,6 @@
 //! Lease gate: a leader may answer a read without a round of messages only while no other member has been elected in a
-//! later term (Raft thesis §6.4.1; raft-rs#234). Clocks must keep to their bound, as they do in every run that enables
-//! leases.
+//! later term (Raft thesis §6.4.1; raft-rs#234). Clocks must keep to their drift bound, as they do in every run that
+//! enables leader leases.
 
 use raft::{MemberId, ReadContext, Term};
 

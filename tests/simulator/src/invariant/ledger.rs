@@ -1,5 +1,5 @@
 //! The ledger of a run: every entry ever created, every member's log, the leader of each term, and the committed
-//! entries. Owns this history. Does not own the checks that use it (the other files of this folder).
+//! entries. Owns these facts. Does not own the checks that use them (the other files of this folder).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -23,7 +23,8 @@ pub struct Known {
 pub struct Leadership {
     /// The member that led.
     pub leader: MemberId,
-    /// Terms of the leader's log at its election, by index; `None` until its first check.
+    /// Terms of the entries that the leader's log had at its election, by index; `None` until the leader is checked for
+    /// the first time.
     pub inherited: Option<Vec<Term>>,
     /// Index of the last entry that the leader's log had in this term.
     pub last: Index,
@@ -202,8 +203,8 @@ impl Ledger {
         self.configuration.clone()
     }
 
-    /// Returns whether a majority of voters is not in `dead`, in each half of the latest committed configuration and
-    /// of every later configuration in a member's log.
+    /// Returns whether the cluster can lose the members in `dead`. It can if each half of the latest committed
+    /// configuration, and of every later configuration in a member's log, keeps a majority of its voters.
     #[must_use]
     pub fn can_bear(&self, dead: &BTreeSet<MemberId>) -> bool {
         let since = self.configuration.as_ref().map_or(Index(0), |(index, _)| *index);

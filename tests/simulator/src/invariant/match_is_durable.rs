@@ -1,5 +1,5 @@
-//! Match is durable: an entry that a follower acknowledges is on the follower's disk and in the log of the leader of
-//! that term, and a leader counts only acknowledged entries (Raft thesis §3.5, §10.2.1; CCF#6016).
+//! Match is durable: an entry that a follower acknowledges in a term is on the follower's disk and in the log of that
+//! term's leader, and a leader counts only acknowledged entries (Raft thesis §3.5, §10.2.1; CCF#6016).
 
 use std::collections::BTreeMap;
 

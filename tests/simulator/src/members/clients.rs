@@ -59,7 +59,7 @@ pub(super) struct Clients {
     history: Vec<Operation>,
     guesses: BTreeMap<u64, u64>,
     moments: u64,
-    /// Number of answers to each client.
+    /// For each client, the number of its operations that were answered.
     pub(super) served: Vec<u64>,
     pub(super) writes: u64,
     pub(super) reads: u64,

@@ -11,12 +11,12 @@ use crate::members::{Event, MemberCluster};
 
 /// Maximum deviation of a clock's rate from the true rate, in millionths.
 const DRIFT_MAX: u64 = 200_000;
-/// Maximum jump of a wall clock.
+/// Maximum jump of a wall clock, in milliseconds.
 const JUMP_MS_MAX: u64 = 3 * 24 * 3_600 * 1_000;
 /// Maximum time that a stopping member waits for its leadership transfer.
 const TRANSFER_MAX: Duration = Duration::from_millis(500);
 
-/// Returns whether a fault strikes clusters of members at single moments.
+/// Returns whether faults of this kind strike a cluster of members at planned times.
 pub(super) fn strikes(fault: Fault) -> bool {
     use Fault::{Clock, Crash, NoSpace, Partition, Pause, Stall, SyncError, Transfer, Wipe};
     matches!(fault, Clock | Crash | NoSpace | Partition | Pause | Stall | SyncError | Transfer | Wipe)

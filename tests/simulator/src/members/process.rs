@@ -134,7 +134,8 @@ impl Member {
         }
     }
 
-    /// Limits the disk to the bytes that it already uses while the disk must appear full. Otherwise lifts the limit.
+    /// If the disk must appear full at this time, limits it to the bytes that it already uses; otherwise lifts the
+    /// limit.
     pub(super) fn limit_space(&self, now: Duration) {
         let limit = (self.full_until > now).then(|| self.disk.used_bytes());
         self.disk.limit_bytes(limit);

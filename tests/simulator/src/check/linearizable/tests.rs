@@ -130,7 +130,7 @@ fn linearizable_histories_of_registers_and_leases_are_accepted() {
 fn a_torn_transaction_is_rejected() {
     let whole = transaction(1, 10, &[], &[(X, 1), (Y, 2)], true);
     assert_unexplained(&[whole.clone(), read(2, 3, &[(X, 1), (Y, 0)])]);
-    // Of two reads of one register each, the first sees the transaction's write, and the later one does not.
+    // The first read sees the transaction's write to X. The later read does not see the transaction's write to Y.
     assert_unexplained(&[whole, get(2, 3, 1), read(4, 5, &[(Y, 0)])]);
     let reads_otherwise = Action::Transaction {
         compares: vec![Compare { key: X, value: 1 }],
@@ -143,7 +143,8 @@ fn a_torn_transaction_is_rejected() {
 
 #[test]
 fn write_skew_is_rejected() {
-    // Each transaction found the other's register unset and set its own. One of the two must have happened second.
+    // Each transaction sets one register if the register that the other transaction sets is not set. Only the
+    // transaction that happens first can succeed, but both report success.
     let (one, other) = (transaction(1, 8, &[(X, 0)], &[(Y, 1)], true), transaction(2, 7, &[(Y, 0)], &[(X, 1)], true));
     assert_unexplained(&[one.clone(), other.clone()]);
     assert_unexplained(&[one, other, read(9, 10, &[(X, 1), (Y, 1)])]);

@@ -7,7 +7,7 @@ use crate::cores::CoreCluster;
 
 /// Maximum deviation of a clock's rate from the true rate, in millionths.
 const DRIFT_MAX: u64 = 200_000;
-/// Maximum jump of a wall clock.
+/// Maximum jump of a wall clock, in milliseconds.
 const JUMP_MS_MAX: u64 = 3 * 24 * 3_600 * 1_000;
 
 /// Changes the rate of a member's clock, or makes the member's wall clock jump.
