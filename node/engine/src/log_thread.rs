@@ -19,7 +19,7 @@ use crate::shared::Shared;
 /// Interval between attempts to write to a full disk.
 const FULL_RETRY: Duration = Duration::from_secs(1);
 
-/// Work for the log thread, in the core's order.
+/// A job for the log thread. Jobs are queued in the core's order.
 #[derive(Debug)]
 pub enum LogJob {
     /// Make these writes durable with one sync, then acknowledge them.
@@ -358,7 +358,8 @@ mod tests {
         assert!(!thread.wait_for_space(), "it waits although the mailbox is closed");
     }
 
-    /// An older leader's snapshot may be discarded after a newer leader's snapshot, which may end at a lower index, has arrived.
+    /// A snapshot of an older leader may be discarded after a snapshot of a newer leader has arrived. The snapshot of
+    /// the newer leader may end at a lower index.
     #[test]
     fn discarding_a_snapshot_deletes_no_other_one() {
         let (disk, shared) = (MemoryDisk::new(), shared());

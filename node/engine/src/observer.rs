@@ -10,7 +10,7 @@ use raft::Output;
 /// Receives each event on the thread on which the event happens. An implementation must therefore not block. By default every
 /// method does nothing.
 pub trait Observer: fmt::Debug + Send + Sync {
-    /// This member follows a new leader, or has learned of its first leader.
+    /// This member has learned who leads: the leader changed, or was unknown before.
     fn leader_changed(&self) {}
 
     /// This member has become a candidate.

@@ -40,7 +40,7 @@ pub enum WireError {
     Core(#[from] ConfigError),
 }
 
-/// The queues of jobs that the driver gives to the other parts.
+/// Queues through which the driver passes jobs to the other parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Queues {
     pub(crate) log: Arc<Mailbox<LogJob>>,

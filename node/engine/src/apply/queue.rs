@@ -9,7 +9,7 @@ use crate::log_thread::InstalledSignal;
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 
-/// Work for the apply thread, in log order.
+/// A job for the apply thread. The queue keeps jobs in log order.
 #[derive(Debug)]
 pub(crate) enum ApplyJob {
     /// Committed entries.

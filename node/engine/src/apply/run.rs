@@ -131,8 +131,9 @@ impl Applier {
                 }
                 ApplyJob::Install { meta, installed } => {
                     if !installed.is_set() {
-                        // The installation may wait for space on a full disk. The view is published first because a snapshot of
-                        // the applied state can free space, and because callers may wait for no more than this state.
+                        // The installation may wait for space on a full disk. The view is published first, because a
+                        // snapshot of the applied state can free space, and so that callers that wait for this state
+                        // are answered without the delay.
                         unpublished_bytes = 0;
                         self.publish();
                     }
@@ -156,8 +157,8 @@ impl Applier {
         assert!(id.index == self.at.index.next(), "entry {id} does not follow {}", self.at);
         self.at = id;
         let Payload::Normal(bytes) = payload else { return Ok(()) };
-        // An entry that cannot be decoded ends the member, because after skipping the entry its state would differ from the state
-        // of other members.
+        // An entry that cannot be decoded ends the member. If the member skipped the entry, its state would differ from
+        // the state of other members.
         let batch = Batch::decode(bytes).map_err(|source| ApplyError::Entry { entry: id, source })?;
         let waiting = batch.commands.first().and_then(|(first, _)| self.pending.take(*first));
         let Some(waiting) = waiting else {

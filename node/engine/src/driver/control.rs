@@ -66,7 +66,8 @@ impl Driver {
         for change in self.controls.changes.extract_if(.., |change| {
             commit >= change.index || state.term != change.term || change.deadline <= now.monotonic
         }) {
-            // If the term has changed, another leader may have overwritten the entry before an entry at this index was committed.
+            // If the term has changed, another leader may have overwritten the change. The committed entry at this
+            // index may then be another one.
             let same_term = state.term == change.term;
             let outcome = if same_term && commit >= change.index {
                 Ok(change.index)

@@ -18,7 +18,8 @@ const AGE_MAX: Duration = Duration::from_millis(50);
 /// A configuration and the index of its entry.
 type IndexedConfiguration = (Arc<Configuration>, Index);
 
-/// Copies of the core's two configurations. A copy is shared until the configuration changes.
+/// Copies of the core's configurations: the one in force and the latest committed one. A copy is shared until the
+/// configuration changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KnownConfigurations {
     /// The configuration in force, committed or not.

@@ -194,7 +194,8 @@ impl Driver {
                 for member in members {
                     self.raft.unreachable(member);
                     if self.raft.soft_state().leader == Some(member) {
-                        // Proposals forwarded to this leader may be lost.
+                        // The unreachable member is the leader. Proposals that were forwarded to it may be lost, so new
+                        // proposals must not wait for them.
                         self.pending.stop_counting();
                     }
                 }
@@ -247,8 +248,8 @@ impl Driver {
             let name = ProposalId(self.next_proposal);
             self.next_proposal = self.next_proposal.wrapping_add(1);
             let payload = raft::Payload::Normal(batch.payload.clone());
-            // The batch is inserted before the core gets the proposal, because in a cluster of one member the apply thread may
-            // apply the entry before `propose` returns.
+            // The batch is added to `pending` before the core gets the proposal, because in a cluster of one member the
+            // apply thread may apply the entry before `propose` returns.
             let commands = batch.waiters.len();
             self.pending.insert(now.monotonic, name, self.raft.soft_state().term, batch);
             if let Err(refusal) = self.raft.propose(now, vec![(name, payload)]) {
@@ -313,9 +314,9 @@ impl Driver {
         Wants {
             proposals,
             reads: self.rounds.wants_more(),
-            // A new applied index wakes the core if it may let commands be proposed, settle commands whose outcome is
-            // uncertain, let a snapshot begin, or let the core release more entries. Otherwise the report of the new
-            // index waits for the next event.
+            // A new applied index wakes the core if the core may then propose commands, settle commands whose outcome
+            // is uncertain, begin a snapshot, or release more entries. Otherwise the report of the new index waits for
+            // the next event.
             applied: !proposals
                 || !self.batcher.is_idle()
                 || self.pending.has_uncounted()

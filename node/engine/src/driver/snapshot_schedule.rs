@@ -34,8 +34,8 @@ struct Transfer {
 }
 
 impl Transfers {
-    /// Returns whether the transfer under way to `to` satisfies this request. If so, the end of the transfer also answers the
-    /// request; otherwise the transfer is forgotten.
+    /// Returns whether a transfer to `to` with this term is under way whose snapshot reaches `at_least`. If so, the end
+    /// of this transfer also answers the new request. Otherwise any transfer to `to` is forgotten.
     pub(super) fn keep(&mut self, to: MemberId, term: Term, at_least: Index) -> bool {
         let satisfies = |transfer: &Transfer| transfer.term == term && transfer.reaches >= at_least;
         let is_kept = self.under_way.get(&to).is_some_and(satisfies);

@@ -27,7 +27,7 @@ impl Driver {
             return;
         }
         if self.published.applied <= state.newest {
-            // The state has not changed after the newest durable snapshot, so members receive this snapshot.
+            // The newest durable snapshot holds the current state, so members that need a snapshot receive this one.
             state.due = false;
             self.send_wanted(now);
             return;

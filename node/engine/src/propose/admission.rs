@@ -14,8 +14,8 @@ const REQUESTS_MAX: usize = 16_384;
 /// Maximum number of bytes of all commands under way, as the quota counts them.
 const BYTES_MAX: usize = 64 << 20;
 
-/// Maximum number of bytes of one command. With this limit, an entry still fits into one frame between members if a command is
-/// added when the entry is almost full.
+/// Maximum number of bytes of one command. If an entry is almost full and a command of this size is added, the entry
+/// still fits into one frame between members.
 const COMMAND_BYTES_MAX: usize = 48 << 20;
 
 /// A command and the caller that waits for its outcome.

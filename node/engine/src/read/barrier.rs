@@ -50,7 +50,8 @@ pub(crate) struct Rounds {
 }
 
 impl Rounds {
-    /// Creates an empty set of rounds. `first_context` must be random, so that contexts are not reused after a restart.
+    /// Creates an empty set of rounds. A context identifies a round. `first_context` must be random, so that contexts
+    /// are not reused after a restart.
     pub(crate) fn new(first_context: u64, timeout: Duration, round_timeout: Duration) -> Self {
         Self {
             gathering: VecDeque::new(),
