@@ -24,7 +24,7 @@ macro_rules! words {
                 }
             }
 
-            /// Its documentation, as one paragraph.
+            /// The documentation of the value, as one paragraph.
             #[must_use]
             pub const fn meaning(self) -> &'static str {
                 match self {
@@ -106,7 +106,8 @@ words! {
         /// A member answers the operator, but the leader receives no answer from it. Remove what separates the members
         /// from each other, such as a NetworkPolicy. Until then the operator does not restart other members.
         MemberCutOff,
-        /// A member lost its data: its volume is empty, missing or not its own. It is replaced.
+        /// A member lost its data: its volume is empty or missing, or holds data of another member. The member is
+        /// replaced.
         MemberBlank,
         /// A member's volume is damaged beyond repair; the member is replaced.
         MemberDamaged,
@@ -162,7 +163,8 @@ words! {
         StoreUnknown,
         /// The object store does not answer at its endpoint.
         StoreUnreachable,
-        /// The object store refuses requests for a reason that no other word here covers; the message quotes it.
+        /// The object store refuses requests, and no other reason in this list describes the cause; the message quotes
+        /// the store.
         StoreRefused,
         /// The credentials Secret does not exist, or lacks a key.
         CredentialsMissing,

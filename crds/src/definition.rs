@@ -12,8 +12,8 @@ use crate::{RaftBackup, RaftCluster};
 /// The custom resource definitions, as they should be installed in Kubernetes.
 ///
 /// They differ from `crd()` of the types:
-/// - `status` defaults to `observedGeneration: -1`, so that a resource the operator has not seen yet never counts as
-///   current (kstatus, and so Helm, Flux and `kubectl wait`);
+/// - `status` defaults to `observedGeneration: -1`, so that tools that use kstatus (Helm, Flux) and `kubectl wait` do not
+///   treat a resource as current before the operator has seen it;
 /// - no field is `nullable`, so that the API server drops an explicit `null` and rules see the field as absent;
 /// - a description has one line per paragraph, independent of line breaks in the source.
 #[must_use]

@@ -11,7 +11,8 @@ pub(crate) fn bytes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-int-or-string": true })
 }
 
-/// One word. Not an `enum`, because its refusal could not say what to do; a CEL rule on the field has the message.
+/// Schema of one word. It has no `enum`, because the API server's refusal of another word would not say what to do. A
+/// CEL rule on the field has a message that does.
 pub(crate) fn word(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "maxLength": 32 })
 }

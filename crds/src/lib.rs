@@ -5,7 +5,7 @@
 //! generated from it.
 //!
 //! Rules are CEL expressions inside the schema, so that the API server refuses bad input without a webhook. Install
-//! [`definitions`], not `RaftCluster::crd()`; its documentation lists the differences.
+//! [`definitions`], not `RaftCluster::crd()`. The documentation of `definitions` lists the differences.
 
 #![allow(unreachable_pub, reason = "the schema derive copies each type, with its visibility, into a function")]
 #![allow(clippy::duplicated_attributes, reason = "printer columns and rules repeat their own keys")]

@@ -46,7 +46,8 @@ use crate::{embedded, object_store::ObjectStore};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RaftBackupSpec {
-    /// Name of the RaftCluster in this namespace to back up. The backup goes to its `spec.backup.objectStore`. Immutable.
+    /// Name of the RaftCluster to back up, in the same namespace. The backup goes to the RaftCluster's
+    /// `spec.backup.objectStore`. Immutable.
     #[schemars(length(min = 1, max = 40))]
     pub cluster_name: String,
 
@@ -99,11 +100,11 @@ pub struct RaftBackupStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<i64>,
 
-    /// Term of that entry.
+    /// Term of the last entry in the backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub term: Option<i64>,
 
-    /// Revision of the store at that entry, as etcd clients see it.
+    /// Revision of the store in the backup, as etcd clients see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<i64>,
 

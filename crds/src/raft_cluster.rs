@@ -29,8 +29,8 @@ pub use status::{Blocker, MemberHealth, MemberRole, MemberStatus, PlanStatus, Pl
 pub use storage::{Retention, Storage, VolumeFate};
 pub use tls::{Tls, TlsMode};
 
-/// Desired state of a RaftCluster. A field may change at any time unless its description says otherwise. A change to how
-/// members run restarts them one at a time, followers first.
+/// Desired state of a RaftCluster. A field may change at any time unless its description says otherwise. If a change
+/// affects how members run, they restart one at a time, followers first.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, CustomResource, KubeSchema)]
 #[kube(
     group = "raftoperator.io",
@@ -117,8 +117,8 @@ pub struct RaftClusterSpec {
         .message("maxVoters must be 1, 3, 5, 7 or 9: an even number of voters tolerates no more failures than one voter fewer"))]
     pub max_voters: i32,
 
-    /// Image of the members. Default: the operator's `--node-image` at the time when the cluster was created. A new
-    /// version of the operator does not change it, so that it restarts no member: set this field to upgrade.
+    /// Image of the members. Default: the operator's `--node-image` at the time when the cluster was created. An
+    /// upgrade of the operator keeps that image and restarts no member: to upgrade the members, set this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
@@ -230,7 +230,7 @@ pub enum ImagePullPolicy {
 }
 
 impl ImagePullPolicy {
-    /// As a pod's `imagePullPolicy` spells it.
+    /// The policy as a pod's `imagePullPolicy` spells it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

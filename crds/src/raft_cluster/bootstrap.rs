@@ -1,4 +1,5 @@
-//! Owns how a cluster begins. Read only when the cluster is created; afterwards its volumes hold its state.
+//! Owns how a cluster begins. The operator uses these fields only when it creates the cluster; afterwards the cluster's
+//! volumes hold its state.
 
 use kube_derive::KubeSchema;
 use serde::{Deserialize, Serialize};

@@ -53,10 +53,10 @@ pub struct RaftSettings {
         .message("leaderLease must be from 10ms to 60s"))]
     pub leader_lease: Duration,
 
-    /// Whether linearizable reads may rely on the leader lease instead of a round to a quorum. They are faster, but stale
-    /// if two members' clocks drift apart by more than 50ms during one lease (Raft thesis §6.4.1). While it is true,
-    /// change `leaderLease` and `electionTimeout` one after the other, and wait in between until every member has
-    /// restarted. Default: false.
+    /// Whether linearizable reads may rely on the leader lease instead of a round to a quorum. Such reads are faster,
+    /// but stale if two members' clocks drift apart by more than 50ms during one lease (Raft thesis §6.4.1). While
+    /// `leaseReads` is true, change `leaderLease` and `electionTimeout` one after the other, and wait in between until
+    /// every member has restarted. Default: false.
     #[serde(default)]
     pub lease_reads: bool,
 
@@ -73,8 +73,8 @@ pub struct RaftSettings {
     #[schemars(range(min = 1, max = 4096))]
     pub max_append_entries: i32,
 
-    /// Whether a member first asks the others if it could win an election, so that a member that was disconnected does not
-    /// depose the leader when it returns (Raft thesis §9.6). Default: true.
+    /// Whether a member asks the other members, before it starts an election, if it could win. A member that was
+    /// disconnected then does not depose the leader when it returns (Raft thesis §9.6). Default: true.
     #[serde(default = "default_pre_vote")]
     pub pre_vote: bool,
 }

@@ -1,6 +1,6 @@
-//! Owns the status of a RaftCluster: a report that the operator writes and never reads for a decision, because it may be
-//! stale or erased. Every field is optional, every ID is a string, and a word that an older version does not know is read
-//! as `Unknown` instead of failing.
+//! Owns the status of a RaftCluster: a report that the operator writes and never reads for a decision, because it may
+//! be stale or erased. Every field is optional, and every ID is a string. A version reads a word that it does not know
+//! as `Unknown`, so that it can read the status of a newer version.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube_derive::KubeSchema;
@@ -119,7 +119,7 @@ pub struct MemberStatus {
     #[schemars(length(max = 253))]
     pub node: Option<String>,
 
-    /// Zone of that node, from the node's label `topology.kubernetes.io/zone`.
+    /// Zone of the member's node, from the node's label `topology.kubernetes.io/zone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub zone: Option<String>,
@@ -138,11 +138,11 @@ pub enum MemberRole {
     Leader,
     /// Votes and follows a leader.
     Follower,
-    /// Asks the others whether it could win an election.
+    /// Asks the other members whether it could win an election.
     PreCandidate,
     /// Stands for election.
     Candidate,
-    /// Follows a leader without a vote.
+    /// Follows a leader, but has no vote.
     Learner,
     /// Is about to stop; it has transferred leadership if it led.
     ShuttingDown,

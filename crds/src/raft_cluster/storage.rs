@@ -19,8 +19,8 @@ use crate::embedded;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
-    /// Size of each member's volume, at least 256Mi, e.g. `10Gi`. Four times the quota suffices for the default three
-    /// snapshots, one being written, and the log. Immutable in this version.
+    /// Size of each member's volume, at least 256Mi, e.g. `10Gi`. Four times the quota suffices for the log, the
+    /// default three snapshots, and another snapshot that is being written. Immutable in this version.
     #[schemars(schema_with = "embedded::bytes")]
     #[x_kube(validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('256Mi')) >= 0")
         .message("storage.size must be a quantity of at least 256Mi, such as 10Gi"))]

@@ -9,7 +9,7 @@ use std::process::Command;
 pub(crate) struct Helm(PathBuf);
 
 impl Helm {
-    /// The Helm of the dev cluster, built from its Go module unless it is cached.
+    /// The Helm program of the dev cluster. It is built from Helm's Go module unless it is cached.
     pub(crate) fn find() -> Self {
         let built = programs::build(&[Program::Helm], &|line| println!("{line}")).expect("Helm can be built with Go");
         Self(built.path(Program::Helm))

@@ -1,5 +1,5 @@
 //! Tests of the charts: values and their schema agree, and the rendered objects have the intended rights and settings.
-//! Rendered and linted by a real Helm 4.
+//! A real Helm 4 renders and lints the charts.
 
 mod helm;
 
@@ -60,7 +60,7 @@ fn the_value_set_everything_sets_every_key() {
     let (mut known, mut tried) = (BTreeSet::new(), BTreeSet::new());
     paths(&yaml("raft-operator/values.yaml"), &schema, "", &mut known);
     paths(&yaml("raft-operator/ci/everything.yaml"), &schema, "", &mut tried);
-    // An image has either a tag or a digest, therefore the set cannot give both.
+    // An image has either a tag or a digest, therefore one set of values cannot give both.
     known.remove(".image.digest");
     known.remove(".node.image.tag");
     tried.remove(".node.image.digest");

@@ -98,7 +98,8 @@ fn folded(out: &mut String, text: &str, depth: usize) {
     out.push('\n');
 }
 
-/// Short text: bare if no YAML reader could take it for another type, otherwise quoted as JSON, which YAML reads too.
+/// Formats short text: without quotes if no YAML reader could take it for another type, otherwise quoted as in JSON,
+/// which is valid YAML.
 fn word(text: &str) -> String {
     let bare = text.starts_with(|first: char| first.is_ascii_alphabetic())
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
