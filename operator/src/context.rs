@@ -48,7 +48,7 @@ impl Context {
     }
 
     /// Runs `work` on the memory of the object with this UID. `work` holds the lock, therefore it must be short and
-    /// must not plan.
+    /// must not run the planner.
     pub fn remember<T>(&self, uid: &str, work: impl FnOnce(&mut Memory) -> T) -> T {
         lock(&self.memories).with(uid, Instant::now(), work)
     }
@@ -87,8 +87,7 @@ impl Context {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code leaves the data half changed while it holds such a lock. A panic in another thread is therefore no
-    // reason to stop here.
+    // Poisoning is ignored: every holder of the lock leaves the data consistent, even if it panics.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -139,7 +139,8 @@ impl Candidate {
         }
     }
 
-    /// Returns whether the lease has expired, by the time since this process last saw the lease change.
+    /// Returns whether the lease has expired. Its duration counts from the time at which this process last saw the
+    /// lease change.
     fn is_expired(&self, lease: &Lease) -> bool {
         let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
         let duration = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(DURATION, Duration::from_secs);

@@ -1,4 +1,4 @@
-//! Watches RaftClusters, and changes the Kubernetes objects and members until they match.
+//! Watches RaftClusters, and changes their Kubernetes objects and members until these match the specs.
 //!
 //! The shell around the planner. It observes, carries out the planner's actions, and publishes the planner's report.
 //! Owns every client, clock and source of randomness. Does not own any decision about a cluster (`plan`).

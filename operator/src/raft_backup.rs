@@ -51,7 +51,8 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
     let uid = backup.metadata.uid.clone().unwrap_or_default();
     let read = |error| ReconcileError::Api { what: "reading the RaftBackup and its cluster", error };
     let backups: Api<RaftBackup> = Api::namespaced(context.client.clone(), namespace);
-    // Read from the API server instead of a cache, because a backup that is already complete must not be made again.
+    // This read goes to the API server instead of a cache, because a backup that is already complete must not be made
+    // again.
     let Some(backup) = backups.get_opt(name).await.map_err(read)? else {
         context.forget(&uid);
         return Ok(Action::await_change());
@@ -138,8 +139,8 @@ fn progress(BackupReply(reply): BackupReply) -> AttemptState {
 
 fn unanswered(error: &CallError) -> AttemptState {
     match error.code {
-        // A member whose version does not support backups gives the same answer to every call, therefore this is a
-        // failure.
+        // These codes mean that the attempt has failed. A member whose version does not support backups gives the same
+        // answer to every call.
         Code::Unimplemented | Code::InvalidArgument => AttemptState::Failed { cause: None, error: error.to_string() },
         _ => AttemptState::Unanswered { error: error.to_string() },
     }

@@ -188,7 +188,7 @@ fn api<K: ClusterObject>(client: &Client, scope: Option<&str>) -> Api<K> {
     }
 }
 
-/// The cluster that the labels of an object name.
+/// The cluster that an object belongs to, according to its labels.
 fn cluster_of(object: &impl ResourceExt) -> Option<ObjectRef<RaftCluster>> {
     let name = object.labels().get(names::LABEL_CLUSTER)?;
     Some(ObjectRef::new(name).within(&object.namespace()?))

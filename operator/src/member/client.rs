@@ -230,8 +230,8 @@ impl Member {
     /// explanation.
     ///
     /// # Errors
-    /// Returns an error if the member did not answer, or belongs to no cluster, because keys in the store contain the
-    /// cluster ID.
+    /// Returns an error if the member did not answer, or belongs to no cluster. A member without a cluster cannot check
+    /// a store, because every key in a store contains the cluster ID.
     pub async fn probe_object_store(
         &mut self,
         store: &crds::ObjectStore,

@@ -91,7 +91,7 @@ pub(super) fn configuration(said: wire::Configuration) -> Result<Configuration, 
     }
 }
 
-/// Builds the call that sends the identity to one of its voters.
+/// Builds the call that makes a member one of the first voters of a new cluster.
 pub(super) fn bootstrap(
     identity: &ClusterIdentity,
     voters: &[(MemberId, MemberInfo)],

@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(refusal(&trailers(None, None)), None, "an outcome without a reason is unknown");
     }
 
-    /// The number decides, because a later version may change the name.
+    /// The reason's number decides, because a later version may change the reason's name.
     #[test]
     fn a_member_of_today_sends_both_and_the_number_decides() {
         for number in 1..=14 {
@@ -125,7 +125,7 @@ mod tests {
         }
     }
 
-    /// A trailer damaged in transit is ignored, and the reason is read from its name.
+    /// If the trailer with the number is damaged in transit, the trailer with the name decides.
     #[test]
     fn an_unreadable_trailer_falls_back_to_the_name() {
         let mut damaged = trailers(None, Some("Stale"));

@@ -70,7 +70,7 @@ impl Effect {
         if is_same { Self::Unchanged } else { Self::Changed }
     }
 
-    /// The result of a create. It succeeds if the object exists already.
+    /// Converts the outcome of a request to create an object. An object that exists already counts as a success.
     fn of_create(outcome: Result<(), kube::Error>) -> Result<Self, ActError> {
         match outcome {
             Ok(()) => Ok(Self::Changed),
@@ -179,8 +179,8 @@ impl Executor<'_> {
         done.map(|()| Effect::Changed)
     }
 
-    /// Applies an object of any kind. The apply changes nothing if another field manager owns the difference, such as
-    /// an additional port. Repeating the apply would not change this.
+    /// Applies an object of any kind. The apply changes nothing if the live object differs only in what another field
+    /// manager owns, such as an additional port. A repeated apply would change nothing either.
     async fn apply(&self, object: &Object) -> Result<Effect, ActError> {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let client = self.context.client.clone();
@@ -273,8 +273,8 @@ impl Executor<'_> {
         }
     }
 
-    /// Remembers the reason why a membership change failed until a change succeeds, because the status reports the
-    /// reason.
+    /// Remembers the reason why a membership change failed, because the status reports the reason. A change that
+    /// succeeds clears the reason.
     fn remember_refusal(&self, error: Option<&CallError>) {
         let refusal = error.map(|error| Refusal { reason: error.refusal, message: error.message.clone() });
         self.context.remember(self.observed.uid(), |memory| memory.refusal = refusal);
@@ -320,16 +320,17 @@ mod tests {
     use super::*;
     use crate::raft_cluster::events::tests::restore;
 
-    /// A member that waits before it retries a restore accepts every call, so calls must not follow ten times a
-    /// second.
+    /// A member accepts every call to restore, even while it waits before it retries a failed restore. The call must
+    /// not be repeated ten times a second.
     #[test]
     fn an_order_to_restore_asks_for_no_quick_pass() {
         assert_ne!(restore().describe().timing, Timing::AtOnce);
         assert_eq!(ObjectAction::CreateIdentity(Box::default()).describe().timing, Timing::AtOnce);
     }
 
-    /// An action that changes nothing must not be repeated ten times a second. Examples are a port of another manager,
-    /// a StatefulSet whose label a person removed, and a learner that lags under load.
+    /// An action that changes nothing must not be repeated ten times a second. Nothing changes, for example, if another
+    /// field manager added a port to a Service, if a person removed the label of a StatefulSet, or if a learner lags
+    /// under load.
     #[test]
     fn an_action_that_changed_nothing_asks_for_no_quick_pass() {
         let live = |version: &str| ObjectMeta {

@@ -16,7 +16,7 @@ use plan::status::is_obstacle;
 use super::apply::Applied;
 use crate::context::Context;
 
-/// Maximum length of a note that the API server accepts, in bytes.
+/// Maximum length of an event's `note` in bytes. The API server refuses an event with a longer one.
 const NOTE_MAX: usize = 1024;
 
 /// Publishes the events of a pass.
@@ -88,7 +88,8 @@ fn is_bad(condition: &Condition) -> Option<bool> {
     match kind {
         ConditionType::Degraded | ConditionType::Stalled => Some(holds),
         ConditionType::BackupReady => Some(condition.status == "False"),
-        // Every cluster begins unready, therefore Ready reports a problem only if a person can remove the cause.
+        // Every new cluster is unready at first. A condition Ready that does not hold is therefore a problem only if a
+        // person can remove the cause.
         ConditionType::Ready if holds => Some(false),
         ConditionType::Ready => Reason::from_word(&condition.reason).is_some_and(is_obstacle).then_some(true),
         ConditionType::Reconciling | ConditionType::Secured => None,
@@ -115,7 +116,7 @@ fn step(action: Description) -> Option<Event> {
     })
 }
 
-/// The note, cut to the length that the API server accepts.
+/// Cuts an event's note to the length that the API server accepts.
 fn clipped(mut note: String) -> String {
     let end = note.char_indices().map(|(at, letter)| at + letter.len_utf8()).take_while(|end| *end <= NOTE_MAX).last();
     note.truncate(end.unwrap_or(0));
