@@ -54,7 +54,8 @@ pub enum ObjectAction {
     /// Creates the Secret with the cluster's identity. If the Secret exists already, this pass ends, and the next pass
     /// reads it.
     CreateIdentity(Box<Secret>),
-    /// Notes on the members' Service that this cluster had a leader. Later reports depend on this note.
+    /// Annotates the members' Service to record that this cluster had a leader. Later reports depend on this
+    /// annotation.
     NoteFormed {
         /// The Service as observed.
         service: Seen,
@@ -85,12 +86,12 @@ pub enum ObjectAction {
         /// The role.
         role: Role,
     },
-    /// Deletes a member's StatefulSet in one of two cases. Either a linearizable read showed that the member's ID was
-    /// removed and is in neither half of the configuration; a removed ID never returns. Or no ID was announced,
-    /// therefore the member cannot have been admitted.
+    /// Deletes a member's StatefulSet in one of two cases. In the first case, a linearizable read showed that the
+    /// member's ID was removed and is in neither half of the configuration; a removed ID never returns. In the second
+    /// case, no ID was announced, therefore the member cannot have been admitted.
     DeleteSet {
         /// The StatefulSet as observed. Its resource version is a precondition, because the version changes when an ID
-        /// is announced, and when another operator changes whether the volume is deleted.
+        /// is announced, and when another operator changes the retention policy of the volume.
         set: Seen,
     },
     /// Evicts a pod; its StatefulSet then creates a pod with new settings. The disruption budget may refuse the

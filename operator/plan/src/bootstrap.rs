@@ -132,7 +132,8 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
             None => silent.push(*seat),
         }
     }
-    // If a cause keeps a member from starting, report the cause. It explains more than a report that members start.
+    // If the reason why a member does not start is known, report it. It explains more than the report that members are
+    // starting.
     let mut causes = silent.iter().filter_map(|seat| Some((seat, troubles::of(seat)?)));
     let is_known = |note: &Note| !matches!(note.reason, Reason::MembersNotReady | Reason::MemberUnreachable);
     if let Some((seat, note)) = causes.find(|(_, note)| is_known(note)) {
@@ -175,8 +176,8 @@ fn former_objects(observed: &Observed) -> Option<Decision> {
     })
 }
 
-/// Reports volumes with data of an earlier cluster of this name. While they exist, only a restore can form the
-/// cluster, because it uses higher ordinals.
+/// Reports volumes with data of an earlier cluster of this name. While these volumes exist, the cluster can only be
+/// formed by a restore, because the members of a restored cluster get higher ordinals and therefore other volumes.
 fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option<Decision> {
     let retained: Vec<&Seat<'_>> = roster
         .seats
@@ -203,9 +204,9 @@ fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option
     Some(Decision::stall(Reason::RetainedVolumes, message))
 }
 
-/// Starts members on volumes without a StatefulSet, so that these members report whether the volumes hold data. No
-/// volume is labelled with a member at this point, because [`retained_volumes`] reports labelled ones. A restore
-/// leaves such volumes alone.
+/// Starts members on volumes without a StatefulSet, so that these members report whether the volumes hold data. None of
+/// these volumes is labelled with a member: if [`retained_volumes`] finds a labelled volume, this function is not
+/// called. Starts nothing if the cluster begins with a backup, because a restore uses new volumes.
 fn abandoned_volumes(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Vec<Action> {
     if valid.spec.bootstrap.is_some() || observed.services.members.is_none() {
         return Vec::new();

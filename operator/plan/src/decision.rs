@@ -36,7 +36,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// Joins a reason with its explanation.
+    /// Creates a note from a reason and its explanation.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }
@@ -48,7 +48,8 @@ impl Decision {
         Self { stalled: Some(Note::new(reason, message)), ..Self::default() }
     }
 
-    /// Adds the decision of another module. Where both decisions contain a report, the report of `self` is kept.
+    /// Adds the decision of another module. If both decisions contain a report of the same kind, the report of `self`
+    /// is kept.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.actions.extend(other.actions);
         self.activity = self.activity.or(other.activity);

@@ -144,8 +144,8 @@ impl Finished<'_> {
         }
     }
 
-    /// Invariant *removed IDs never return*: a removed ID has a tombstone, and if the ID returned, its vote could
-    /// count twice.
+    /// Invariant *removed IDs never return*: no change asks for a removed ID. The disk of a removed member holds a
+    /// tombstone, and if its ID returned, its vote could count twice.
     fn removed_ids_never_return(&self, change: &Change, configuration: &Configuration) {
         let returns = change.voters.iter().chain(&change.learners).find(|id| configuration.is_gone_for_good(**id));
         assert!(returns.is_none(), "a removed ID never returns: {returns:?}");
@@ -166,8 +166,9 @@ impl Finished<'_> {
         noted.and_then(|noted| noted.parse().ok()).unwrap_or(0)
     }
 
-    /// Invariant *budget keeps its floor*: the budget requires that at least all voters but one stay. The voters are
-    /// counted in both halves of the configuration and in this plan's change, and the largest number counts.
+    /// Invariant *budget keeps its floor*: the budget requires that at least all voters but one stay. The number of
+    /// voters is the largest of three: those in each half of the configuration, and those that this plan's change asks
+    /// for.
     fn budget_keeps_its_floor(&self, object: &Object) {
         let Some(budget) = object.parse::<PodDisruptionBudget>() else { return };
         let least = match budget.spec.and_then(|spec| spec.min_available) {

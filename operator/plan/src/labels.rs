@@ -1,5 +1,5 @@
 //! Labels and annotations of live objects that follow from the configuration: each pod's role, the member whose data
-//! each volume holds, and the note that the cluster was formed. Owns when they must be written. Does not own their
+//! each volume holds, and the fact that the cluster had a leader. Owns when they must be written. Does not own their
 //! keys (`names.rs`).
 
 use crate::action::{Action, ObjectAction};
@@ -9,7 +9,8 @@ use crate::observed::member::{Configuration, MemberPhase};
 use crate::observed::{Observed, Seen, annotation, label};
 use crate::roster::{Roster, Seat};
 
-/// Notes on the members' Service that the cluster had a leader, unless the Service already has this note.
+/// Annotates the members' Service to record that the cluster had a leader, unless the Service already has this
+/// annotation.
 pub(crate) fn formed(observed: &Observed, identity: &ClusterIdentity) -> Option<Action> {
     let service = observed.services.members.as_ref().filter(|service| observed.owns(&service.metadata))?;
     let cluster = identity.cluster;

@@ -36,7 +36,7 @@ pub const ANNOTATION_MEMBER_ID: &str = "raftoperator.io/member-id";
 pub const ANNOTATION_VOLUME: &str = "raftoperator.io/volume";
 /// Annotation of the members' Service: the highest ordinal that was ever reserved.
 pub const ANNOTATION_LAST_ORDINAL: &str = "raftoperator.io/last-ordinal";
-/// Annotation of the members' Service: ID of the cluster, written once the cluster had a leader.
+/// Annotation of the members' Service: ID of the cluster. It is written after the cluster had its first leader.
 pub const ANNOTATION_FORMED: &str = "raftoperator.io/formed";
 /// Annotation of pods: a digest of the settings with which the pod was created.
 pub const ANNOTATION_SETTINGS: &str = "raftoperator.io/settings";

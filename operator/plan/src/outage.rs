@@ -54,7 +54,7 @@ pub(crate) fn identity_lost(
 }
 
 /// The report about a cluster that has an identity and no leader. `None` while the first members start in the ordinary
-/// way: no member reports a configuration, and enough of the recorded voters may still start.
+/// way: no member reports a configuration, and enough of the first voters may still start.
 pub(crate) fn find(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
@@ -71,9 +71,10 @@ pub(crate) fn find(
     }
 }
 
-/// Returns whether the cluster ever had a leader. It had a leader if the members' Service carries a note of this, or if
-/// a member that is not a first voter has an ID. Only reports depend on the result. A note with any ID counts, because
-/// another ID shows that the cluster was formed with another identity.
+/// Returns whether the cluster ever had a leader. It had a leader if an annotation of the members' Service records
+/// this, or if a member that is not a first voter has an ID. Only reports depend on the result. The annotation counts
+/// even if it contains the ID of another cluster, because that ID shows that the cluster was formed with another
+/// identity.
 fn was_formed(observed: &Observed, identity: &ClusterIdentity, roster: &Roster<'_>) -> bool {
     let noted = observed
         .services
@@ -134,8 +135,8 @@ fn leaderless(roster: &Roster<'_>, configuration: &Configuration, formed: bool) 
 }
 
 /// Reports a cluster in which no member reports a configuration. Reports that nothing was ever acknowledged, or that
-/// all data is lost, only if each recorded or announced member is known to be empty, damaged or gone. A silent member
-/// may hold acknowledged writes, and a member that refuses the identity's token may be serving.
+/// all data is lost, only if each first voter and each announced member is known to be empty, damaged or gone. A silent
+/// member may hold acknowledged writes, and a member that refuses the identity's token may be serving.
 fn silent_cluster(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,

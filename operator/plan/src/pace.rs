@@ -16,8 +16,8 @@ const LATER: Duration = Duration::from_secs(2);
 /// Maximum interval while the operator waits for a member. It is short, because no watched object changes when the
 /// member is done.
 const WATCHFUL: Duration = Duration::from_secs(1);
-/// Interval when nothing needs to be done. Passes continue because only the member's own report shows that its volume
-/// was wiped.
+/// Interval when nothing needs to be done. Passes continue nevertheless, because only a member's own report shows that
+/// the member's volume was wiped.
 pub(crate) const IDLE: Duration = Duration::from_secs(5);
 
 /// The intervals until the next observations.

@@ -68,7 +68,7 @@ enum Phase<'p> {
     },
 }
 
-/// The decision of one phase, besides the objects that every phase keeps up to date.
+/// The decision of one phase. It does not contain the writes of objects that every phase keeps up to date.
 struct PhaseDecision {
     decision: Decision,
     /// Number of voters for the disruption budget. It is raised before a change that adds voters and lowered after a
@@ -214,7 +214,7 @@ pub fn internal_error(observed: &Observed, message: &str) -> Plan {
     refused(observed, Decision::stall(Reason::InternalError, message))
 }
 
-/// The plan without actions that only reports the decision.
+/// A plan that contains no actions and only reports the decision.
 fn refused(observed: &Observed, decision: Decision) -> Plan {
     let status = status::of(&Facts { observed, roster: None, identity: None, decision: &decision });
     Plan { actions: Vec::new(), status, requeue_after: pace::IDLE, requeue_at_most: pace::IDLE }

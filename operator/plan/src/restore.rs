@@ -51,8 +51,8 @@ fn place_of(backup: &RaftBackup) -> Option<BackupPlace> {
     })
 }
 
-/// Calls Restore on the first member until the member has joined its cluster, and reports the progress. A repeated
-/// call restarts a failed restore, so that the restore succeeds once the cause is gone.
+/// Calls Restore on the first member while the member is blank or its restore has failed, and reports the progress. A
+/// repeated call restarts a failed restore, so that the restore succeeds once the cause is gone.
 pub(crate) fn carry_out(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,

@@ -1,6 +1,6 @@
-//! All members of a cluster and the state of each. For each ordinal, a seat joins the StatefulSet, the volume, the
-//! answer and the place in the configuration. Owns the judgement of a member's state. Does not own what follows from
-//! the state (`bootstrap.rs`, `membership`, `status`).
+//! All members of a cluster and the state of each. For each ordinal, a seat holds what is known of the member: its
+//! StatefulSet, its volume, its answer, and its place in the configuration. Owns the judgement of a member's state.
+//! Does not own what follows from the state (`bootstrap.rs`, `membership`, `status`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ pub struct Roster<'a> {
     pub strangers: BTreeSet<MemberId>,
 }
 
-/// The place of one member, which may exist, be expected, or be lost.
+/// Everything that is known of one member. The member may exist, be expected, or be lost.
 #[derive(Clone, Debug)]
 pub struct Seat<'a> {
     /// The member's ordinal.
@@ -103,7 +103,8 @@ pub enum Loss {
 }
 
 impl Health {
-    /// Returns whether the member counts as a healthy vote.
+    /// Returns whether the member leads, or the leader receives its answers. Only a voter for which this holds counts
+    /// as healthy.
     #[must_use]
     pub fn serves(self) -> bool {
         matches!(self, Self::Serving { .. })
@@ -178,7 +179,7 @@ impl Seat<'_> {
 }
 
 impl<'a> Roster<'a> {
-    /// Joins everything that was observed into one seat per ordinal.
+    /// Creates one seat per ordinal from everything that was observed.
     #[must_use]
     pub fn of(valid: &ValidatedCluster<'_>, observed: &'a Observed, identity: Option<&ClusterIdentity>) -> Self {
         let configuration = observed.configuration.as_ref().map(|read| &read.configuration);

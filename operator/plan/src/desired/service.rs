@@ -1,4 +1,5 @@
-//! The three Services: for clients, for readers, and for the members' names. Owns their contents.
+//! The three Services: for clients, for clients that accept stale data, and for the members' DNS names. Owns their
+//! contents.
 
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -44,22 +44,23 @@ pub struct Shape<'a> {
     pub role: Role,
     /// Whether the member's volume is kept or deleted with the StatefulSet.
     pub volume_fate: VolumeFate,
-    /// The identity that the StatefulSet gives the member when the StatefulSet is created.
+    /// The annotation that the StatefulSet gets when it is created.
     pub origin: SetOrigin<'a>,
     /// The store of the backup from which the cluster was restored, or will be restored.
     pub restore_store: Option<&'a ObjectStore>,
 }
 
-/// Identity of a member when its StatefulSet is created. Later applies do not contain it, because the annotation then
-/// belongs to the member.
+/// The annotation that a StatefulSet gets when it is created, if any. Later applies do not contain this annotation, and
+/// do not change it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SetOrigin<'a> {
-    /// A new member without an identity, or an existing StatefulSet, which keeps its identity.
+    /// No annotation, because the member is new and has no ID, or because the StatefulSet exists and keeps its
+    /// annotation.
     Plain,
-    /// The member of a StatefulSet that was deleted: the new StatefulSet announces the same ID from the start.
+    /// The ID of a member whose StatefulSet was deleted: the new StatefulSet announces this ID from the start.
     Announced(MemberId),
-    /// The unknown member whose data is on the volume claim with this UID. With another volume the member is never
-    /// admitted.
+    /// The UID of the volume claim for which a member with an unknown ID is brought back. With another volume the
+    /// member is never admitted.
     OfVolume(&'a str),
 }
 
@@ -102,8 +103,8 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> StatefulSet {
         }),
         status: None,
     });
-    // The annotation is added after the digest, because later applies lack the annotation and must have the same
-    // digest.
+    // The annotation of `shape.origin` is added after the digest was computed, because later applies lack this
+    // annotation and must have the same digest.
     let note = match shape.origin {
         SetOrigin::Plain => None,
         SetOrigin::Announced(id) => Some((names::ANNOTATION_MEMBER_ID, id.to_string())),

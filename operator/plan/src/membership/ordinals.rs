@@ -1,5 +1,5 @@
-//! New members. Owns which ordinals new members get, and that only the operator that reserved an ordinal uses it. Does
-//! not own how many new members are needed (`plan.rs`).
+//! New members. Owns which ordinals new members get, and the rule that an ordinal is used only by the operator that
+//! reserved it. Does not own how many new members are needed (`plan.rs`).
 
 use crds::ObjectStore;
 use crds::raft_cluster::VolumeFate;
@@ -11,8 +11,8 @@ use crate::observed::{Observed, Seen, annotation};
 use crate::roster::Roster;
 use crate::validated::ValidatedCluster;
 
-/// Creates a new member for each role. Does nothing while the members' Service does not exist, because ordinals are
-/// reserved on it.
+/// Creates one new member for each element of `roles`. If ordinals must be reserved first and the members' Service does
+/// not exist, creates no member, because ordinals are reserved on this Service.
 pub(crate) fn create(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
@@ -65,7 +65,7 @@ fn is_unused(roster: &Roster<'_>, ordinal: Ordinal) -> bool {
 }
 
 /// The highest ordinal that any observed object contains: volumes, StatefulSets, the identity, the configuration, and
-/// the note on the members' Service.
+/// the annotation of the members' Service.
 fn highest(observed: &Observed, roster: &Roster<'_>) -> Ordinal {
     let noted = observed
         .services

@@ -137,8 +137,8 @@ fn outside(configuration: &Configuration, roster: &Roster<'_>, short: usize) -> 
     (ordinals(usable), rest)
 }
 
-/// The largest odd set of voters that is possible now. The set is smaller than the present one only if fewer voters
-/// are wanted. `None` if no such set is possible.
+/// The largest set with an odd number of voters that is possible now. The set is smaller than the present one only if
+/// fewer voters are wanted. `None` if no such set is possible.
 fn voters(
     wanted: Wanted,
     configuration: &Configuration,
@@ -190,8 +190,9 @@ fn target(
         seat.report.is_some_and(|report| report.phase == MemberPhase::Member && report.cluster == Some(cluster))
     });
     target.learners.extend(joined.filter_map(|seat| seat.id));
-    // Another operator may be adding an announced member at this moment. The target therefore adds the member, and a
-    // later change removes it: its objects are deleted only after a linearizable read has confirmed the removal.
+    // Another operator may be adding an announced member at this moment. The target therefore adds the member although
+    // it is not needed, and a later change removes it: its objects are deleted only after a linearizable read has
+    // confirmed the removal.
     let announced = surplus.iter().filter_map(|ordinal| roster.seats.get(ordinal)).filter_map(|seat| seat.id);
     target.learners.extend(announced);
     assert!(target.learners.is_disjoint(&target.voters), "a member is a voter or a learner");

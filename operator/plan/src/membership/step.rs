@@ -121,7 +121,7 @@ impl View<'_> {
     }
 
     /// Announces the IDs of new members, then informs each of them which cluster will add it. Does the same for blank
-    /// learners in the configuration that were about to leave and are wanted again.
+    /// learners that are in the configuration, were about to leave, and are wanted again.
     fn admit(&self, plan: &MembershipPlan) -> Vec<Action> {
         let newcomers = plan.candidates.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
         let waiting = self.roster.seats.values().filter(|seat| {
@@ -260,7 +260,7 @@ impl View<'_> {
         Some(Note::new(reason, refusal.message.clone()))
     }
 
-    /// The member for which the next step waits.
+    /// The reason why the next step waits for a member; `None` if it waits for no member.
     fn waits_for(&self, plan: &MembershipPlan) -> Option<Note> {
         let seat = plan.lagging.iter().filter_map(|ordinal| self.roster.seats.get(ordinal)).next()?;
         if let Some(trouble) = troubles::of(seat) {
@@ -274,7 +274,8 @@ impl View<'_> {
         })
     }
 
-    /// Voters and learners after the last step: the target, in which new members get the votes that are still missing.
+    /// Voters and learners after the last step: the members of the target that stay, and the new members. Learners
+    /// count as voters until the desired number of voters is reached.
     fn final_target(&self, plan: &MembershipPlan) -> Target {
         let mut end = Target { voters: plan.target.voters.clone(), learners: plan.target.learners.clone() };
         end.voters.retain(|id| plan.keep.contains(id));

@@ -6,10 +6,11 @@
 //! restore               the spec restores from a place in a bucket
 //! backup                spec.backup is set
 //! identity a1 b2 c3     the identity with the IDs of demo-1, demo-2, demo-3; `4=d4` is the ID of demo-4
-//!   formed              the cluster had a leader; `formed-otherwise`: the note names another cluster
+//!   formed              an annotation of the members' Service records that the cluster had a leader
+//!   formed-otherwise    this annotation names another cluster
 //!   from-backup         the cluster began with a backup
 //! refused LearnerBehind the leader refused the last membership change, for this reason
-//! last-ordinal 5        the number that is noted on the members' Service
+//! last-ordinal 5        the highest reserved ordinal, as an annotation of the members' Service records it
 //! configuration 7 voters a1 b2 c3 learners d4 outgoing b2 removed e5
 //!                       if absent and a member leads: the voters of the identity
 //! member 1 is a1 [leader] [lags]      the member answers the operator and the leader
@@ -19,7 +20,7 @@
 //! member 5 damaged e5 | removed e5 | foreign
 //! ... announced d4                    the StatefulSet carries this ID
 //! ... unscheduled | unbound           the pod fits no node; the volume is not bound
-//! ... outdated                        the pod has other settings
+//! ... outdated                        the pod has other settings than the spec asks for
 //! ... ready                           the pod is ready although no leader receives the member's answers
 //! ... former a1                       the claim holds another cluster's data
 //! ... brought-back                    the StatefulSet was created for this claim
