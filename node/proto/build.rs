@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-/// etcd's public API, one file a service; these import the rest.
+/// Files of etcd's public API, one for each service. These files import the others.
 const ETCD: [&str; 8] = [
     "etcd/kv.proto",
     "etcd/watch.proto",

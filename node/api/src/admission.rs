@@ -65,8 +65,8 @@ pub(super) enum Answerer {
 }
 
 impl CallContext {
-    /// Admits a call. The order of the checks is etcd's, because the order decides which error a client receives if
-    /// several checks fail.
+    /// Admits a call. The checks run in the same order as in etcd, because the order decides which error a client
+    /// receives if several checks fail.
     ///
     /// # Errors
     /// Returns the reason why the call is refused. The call has no effect.

@@ -2,7 +2,8 @@
 //! status. Does not own the meaning of messages.
 //!
 //! etcd's calls use this module instead of generated servers for three reasons: a small request costs two allocations
-//! and is not copied, a response is written directly from the store's encoding, and the texts of errors are etcd's.
+//! and is not copied, a response is written directly from the store's encoding, and the texts of errors equal those of
+//! etcd.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -1,5 +1,5 @@
-//! Owns the limits on the size of requests. The defaults are etcd's. Does not own the quota, which depends on the
-//! store (`admission.rs`), nor the limit on the operations of a transaction (`mvcc::MAX_TXN_OPS`).
+//! Owns the limits on the size of requests. The defaults equal those of etcd. Does not own the quota, which depends on
+//! the store (`admission.rs`), nor the limit on the operations of a transaction (`mvcc::MAX_TXN_OPS`).
 
 use crate::status::Refusal;
 

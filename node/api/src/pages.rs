@@ -1,6 +1,6 @@
 //! Owns the pages that etcd's clients request over plain HTTP, `/health` and `/version`, and the format of plain
-//! answers. Does not own the ports that serve these pages, nor the other pages of the HTTP port. Paths, texts and
-//! codes are etcd's.
+//! answers. Does not own the ports that serve these pages, nor the other pages of the HTTP port. Paths, texts and codes
+//! equal those of etcd.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Owns the conversion of etcd's requests into the store's types. Does not own their validation (`mvcc`, in etcd's
-//! order).
+//! Owns the conversion of etcd's requests into the store's types. Does not own the validation of requests (`mvcc`,
+//! which validates in the same order as etcd).
 
 use mvcc::{Compact, Compare, DeleteRange, Op, Operand, Put, Range, Txn};
 use proto::etcdserverpb as pb;

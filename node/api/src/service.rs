@@ -135,8 +135,8 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     matches!(rest.first(), None | Some(b'+' | b';'))
 }
 
-/// The status for an unknown path. The texts are grpc-go's, except for services of etcd that this version does not
-/// implement.
+/// The status for an unknown path. The texts equal those of grpc-go, except for services of etcd that this version does
+/// not implement.
 fn unknown(path: &str) -> Status {
     const ABSENT: [&str; 5] =
         ["etcdserverpb.Watch", "etcdserverpb.Lease", "etcdserverpb.Auth", "v3lockpb.Lock", "v3electionpb.Election"];

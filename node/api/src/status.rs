@@ -89,7 +89,7 @@ table! {
     /// A learner answers only `Status` and serializable `Range`.
     NotSupportedForLearner, FailedPrecondition, "etcdserver: rpc not supported for learner";
 
-    /// The client asked for another order than ascending, which `RangeStream` does not support.
+    /// The client asked for another order than the ascending order of keys. `RangeStream` supports no other order.
     StreamSort, Unimplemented, "RangeStream does not support custom sort orders";
     /// The client asked for a filter by revision, which `RangeStream` does not support.
     StreamFilter, Unimplemented, "RangeStream does not support revision filters";
@@ -176,7 +176,7 @@ impl From<NotServing> for Refusal {
 impl From<ProposeError> for Refusal {
     fn from(error: ProposeError) -> Refusal {
         match error {
-            // In both cases the request waited for etcd's request timeout, and etcd has the same text for both.
+            // In both cases the request waited until its timeout, and etcd sends the same text in both cases.
             ProposeError::NoLeader | ProposeError::TimedOut => Refusal::Timeout,
             ProposeError::LeaderChanged => Refusal::LeaderChanged,
             ProposeError::Overloaded => Refusal::TooManyRequests,

@@ -136,7 +136,7 @@ const CREDENTIAL_CODES: [&str; 8] = [
     "InvalidSecurity",
     "InvalidToken",
     "SignatureDoesNotMatch",
-    "XAdminUserNotFound", // versitygw without an account service, with status 404
+    "XAdminUserNotFound", // sent by versitygw without an account service, with status 404
 ];
 
 /// Returns true if the connection failed; the server has then sent no usable answer.

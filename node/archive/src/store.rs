@@ -55,7 +55,7 @@ impl Timeouts {
         retries: 5,
         retry_for: Duration::from_secs(90),
     };
-    /// Limits for probes, because the caller of a probe waits for its result.
+    /// Limits for probes. They are short, because the caller of a probe waits for its result.
     pub const PROBE: Self = Self {
         connect: Duration::from_secs(2),
         request: Duration::from_secs(3),
@@ -82,8 +82,8 @@ impl Access {
     /// # Errors
     /// Returns an error if the credentials cannot be read, or the configuration is invalid. No request was sent.
     pub(super) fn connect(&self) -> Result<AmazonS3, ArchiveError> {
-        // object_store uses the TLS provider that is the default of the process. An error means that a default is set
-        // already, which is this same provider.
+        // object_store uses the default TLS provider of the process. An error means that the default is already set, to
+        // the same provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let ObjectStoreConfig { endpoint, region, bucket, .. } = &self.store;
         let Some(folder) = &self.credentials else {

@@ -296,7 +296,7 @@ async fn soon(what: &str, holds: impl Fn() -> bool) {
 /// not for all.
 const MIDDLE: usize = 30_000_000;
 
-/// Access to the same bucket through a gate that stops after [`MIDDLE`] bytes.
+/// Access to the bucket of `access` through a gate that stops after [`MIDDLE`] bytes. Also returns the gate.
 async fn halfway(access: &Access, server: &Server) -> (Gate, Access) {
     let gate = Gate::before(server.address, MIDDLE).await;
     let store = ObjectStoreConfig { endpoint: gate.endpoint(), ..access.store.clone() };

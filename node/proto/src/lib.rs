@@ -21,14 +21,15 @@ pub mod v3lockpb {
 pub mod v3electionpb {
     tonic::include_proto!("v3electionpb");
 }
-/// Member to member.
+/// The peer service, through which members send messages to each other.
 pub mod peer {
     tonic::include_proto!("raftoperator.peer.v1");
 }
-/// Operator to member.
+/// The admin service of members, which the operator calls.
 pub mod admin {
     tonic::include_proto!("raftoperator.admin.v1");
 }
 
-/// The descriptors that the etcd packages are generated from: an encoded `google.protobuf.FileDescriptorSet`.
+/// The descriptors from which the code of the etcd packages is generated: an encoded
+/// `google.protobuf.FileDescriptorSet`.
 pub const ETCD_DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/etcd_descriptors.bin"));

@@ -1,8 +1,8 @@
 //! Owns the encoding of messages between members, protocol version 1. Does not own the encoding of entries, IDs and
 //! configurations, which are encoded as on disk (`storage::codec`).
 //!
-//! Decoding never panics. A message of an unknown kind is skipped, which is safe because Raft tolerates lost messages. A newer
-//! member may therefore send kinds of messages that an older member does not know.
+//! Decoding never panics. A message of an unknown kind is skipped, which is safe because Raft tolerates lost messages.
+//! A newer member may therefore send kinds of messages that an older member does not know.
 //!
 //! ```text
 //! frame    one or more messages
