@@ -70,7 +70,7 @@ impl Check {
     }
 }
 
-/// Reason why a check failed. If etcd has the check, the text is etcd's.
+/// Reason why a check failed. If etcd has the same check, the text equals that of etcd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 enum NotReady {
     /// Calls of clients are refused.

@@ -175,13 +175,13 @@ impl Running {
 
 /// Phase of the member, and the objects that it owns in that phase.
 enum Life {
-    /// No cluster yet.
+    /// The member belongs to no cluster yet.
     Blank(Box<Storage>),
     /// A backup is being fetched, or the last attempt failed.
     Restoring(Box<Restoring>),
-    /// Member of a cluster.
+    /// The member belongs to a cluster.
     Member(Box<Consensus>),
-    /// Removed or damaged; no further phase follows.
+    /// The member was removed, or its disk is damaged. No further phase follows.
     Over,
 }
 
@@ -208,8 +208,8 @@ fn open(config: &Config, disk: Arc<dyn Disk>) -> Result<Opened, StartError> {
     let options = Options {
         snapshots_kept: config.args.snapshots_retain,
         trailing_entries: config.args.snapshot_trailing,
-        // Ends the process here, because a member that waits for a snapshot may never write to its log, and then the
-        // log thread does not notice a failed disk.
+        // Ends the process. The log thread cannot be relied on for this: a member that waits for a snapshot may never
+        // write to its log, and the log thread then does not notice a failed disk.
         on_failure: OnFailure::call(|failure| fatal(format_args!("the disk cannot be relied on: {failure}"))),
         ..Options::new(MemberId(random::nonzero()), random::number())
     };

@@ -223,7 +223,7 @@ impl Metrics {
     }
 }
 
-/// Registry under construction.
+/// A page of metrics while it is built.
 struct Page(Registry);
 
 impl Page {

@@ -1,5 +1,6 @@
-//! Messages between members: addresses, queues to other members, and received messages. Owns links and addresses. Does
-//! not own the rules of the protocol (`raft`) nor the encoding of messages (`wire`).
+//! Messages between members. Owns the addresses of the other members, and one link to each of these members. A link
+//! holds the messages that wait to be sent. Does not own the rules of the protocol (`raft`) nor the encoding of
+//! messages (`wire`).
 
 mod compression;
 mod lanes;
@@ -26,7 +27,7 @@ use tokio::task::AbortHandle;
 use crate::metrics::Metrics;
 use crate::peer::lanes::{Lane, LaneKind};
 
-/// Maximum bytes of committed entries that wait to be applied. While more wait, received entries are dropped.
+/// Maximum bytes of committed entries that wait to be applied. While more bytes wait, received entries are dropped.
 const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
 
 /// The lanes to one member.

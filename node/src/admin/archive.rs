@@ -167,8 +167,8 @@ impl Archive {
 }
 
 impl Job {
-    /// Reports on this job if it has the name `name`. `None`: this job has another name and has ended, so that a new
-    /// job may begin.
+    /// Reports on this job if it has the name `name`. `None`: this job has another name and has ended; a new job may
+    /// begin.
     fn report_for(&self, name: &str) -> Result<Option<wire::BackupResponse>, Status> {
         if self.name == name {
             return Ok(Some(self.report()));

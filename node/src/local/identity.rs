@@ -11,7 +11,7 @@ use storage::ClusterId;
 use crate::local::{LocalError, system};
 use crate::random;
 
-/// Name of the file.
+/// Name of the identity file in the cluster's directory.
 const FILE: &str = "record";
 
 /// Cluster ID and token.

@@ -16,7 +16,7 @@ use crate::member::serve::Serving;
 use crate::member::{Life, Member, StartError};
 
 /// Pause after the first failed attempt. Each further failure doubles the pause, because otherwise a damaged backup of
-/// gigabytes would be fetched again and again without a pause.
+/// gigabytes would be fetched repeatedly at short intervals.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Maximum pause between attempts.
 const PAUSE_MAX: Duration = Duration::from_secs(60);

@@ -209,7 +209,7 @@ async fn accept(listener: tokio::net::TcpListener, service: ClientService, share
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,
-            // Removes a connection that has ended from the set.
+            // A connection has ended. `join_next` removes it from the set.
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
@@ -219,7 +219,8 @@ async fn accept(listener: tokio::net::TcpListener, service: ClientService, share
                 connections.spawn(serve_connection(stream, service.clone(), shared.subscribe_stopping()));
             }
             Err(reason) => {
-                // Usually the process has no free file descriptor. One may become free soon, so the loop continues.
+                // The usual cause is that the process has no free file descriptor. One may become free soon, so the
+                // loop continues.
                 tracing::warn!(%reason, "cannot accept a client's connection");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

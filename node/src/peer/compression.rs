@@ -19,8 +19,8 @@ pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Compression {
     /// Number of frames still to be sent without an attempt to compress them.
     skip: u32,
-    /// Number of frames that are skipped after the last failed attempt; 0 after a successful attempt. After the next
-    /// failed attempt, twice as many frames are skipped.
+    /// Number of frames that are skipped after the latest attempt, because it saved too little; 0 if it saved enough.
+    /// The next attempt that saves too little doubles the number.
     next_skip: u32,
 }
 

@@ -19,7 +19,8 @@ const STREAM_WINDOW: u32 = 8 << 20;
 /// HTTP/2 window of a connection, in bytes.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Interval of pings, and time limit of each answer. A broken network is therefore detected within twice this value.
+/// Interval of pings, and time limit for the answer to a ping. A broken network is therefore detected within twice this
+/// value.
 const PING: Duration = Duration::from_secs(2);
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);

@@ -32,7 +32,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Rate {
     bytes_per_second: u64,
-    /// Time at which the rate limit permits the last of the bytes that were granted so far.
+    /// Time from which the rate limit permits all bytes that were granted so far.
     paid_at: Mutex<Instant>,
 }
 

@@ -1,6 +1,6 @@
-//! Tests of members whose disk stalls: a sync does not return, while the member still answers heartbeats. Owns the
-//! stalling disk. Does not own the test of how soon such a leader must be replaced (tests of the core, with simulated
-//! time).
+//! Tests of members whose disk stalls: a sync does not return, but the member still answers heartbeats. Owns the
+//! stalling disk. Does not own the test of how soon a leader with a stalled disk must be replaced (tests of the core,
+//! with simulated time).
 
 use std::io;
 use std::path::Path;
