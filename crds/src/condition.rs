@@ -152,7 +152,8 @@ words! {
         /// The backup named in `bootstrap.restore` cannot be restored; the message says why.
         RestoreFailed,
         /// The operator found a contradiction in its own plan, which is a defect of the operator. It does nothing for this
-        /// cluster, whose members go on serving; other clusters are not affected. Report it with the operator's log.
+        /// cluster. Its members continue to serve, and other clusters are not affected. Report it with the operator's
+        /// log.
         InternalError,
 
         /// Members can write to and read from the object store.

@@ -17,9 +17,9 @@ pub struct BootstrapParameters {
     pub cluster: ClusterId,
     /// Secret that administrative calls must carry from now on; only its SHA-256 is kept.
     pub token: String,
-    /// The first voters. The receiver must be one of them.
+    /// The first voters. The member that receives the request must be one of them.
     pub voters: BTreeMap<MemberId, MemberInfo>,
-    /// The receiver's own name, which must equal its name in `voters`.
+    /// Name of the member that receives the request. Must equal this member's name in `voters`.
     pub name: String,
 }
 
@@ -30,9 +30,9 @@ pub struct JoinParameters {
     pub cluster: ClusterId,
     /// Secret, as [`BootstrapParameters::token`].
     pub token: String,
-    /// Member ID that the sender expects the receiver to have. It must equal the receiver's own ID.
+    /// ID that the caller expects the called member to have. It must equal this member's ID.
     pub member: MemberId,
-    /// The receiver's name and addresses.
+    /// Name and addresses of the called member.
     pub info: MemberInfo,
 }
 
@@ -48,7 +48,7 @@ pub type FetchProgress = Arc<dyn Fn() -> (u64, u64) + Send + Sync>;
 
 /// Request to a blank member to start a new cluster from a backup, as its only voter (admin.proto `RestoreRequest`).
 pub struct RestoreParameters {
-    /// ID of the new cluster, and the receiver's name and addresses in it.
+    /// ID of the new cluster, and the name and addresses of the called member in it.
     pub join: JoinParameters,
     /// Name of the backup. It appears in status reports and identifies a repeated request.
     pub backup: String,

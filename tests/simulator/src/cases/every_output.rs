@@ -21,10 +21,10 @@ fn options(crash_after: Option<u64>) -> Options {
     Options { faults, profile: Some(profile), steps: STEPS, crash_after, ..Options::default() }
 }
 
-/// Returns the number of outputs that the run of seed `life` has before all faults are lifted.
+/// Runs seed `life` without a crash. Returns the number of outputs before all faults are lifted.
 ///
 /// # Errors
-/// Returns a failure if the run fails without a crash.
+/// Returns the invariant that this run violated.
 pub fn outputs(life: Seed) -> Result<u64, Box<Failure>> {
     run(life, &options(None)).map(|coverage| coverage.outputs_under_faults)
 }

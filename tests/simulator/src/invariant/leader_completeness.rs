@@ -31,8 +31,8 @@ pub fn led(ledger: &mut Ledger, id: MemberId, term: Term) -> Checked {
     Ok(())
 }
 
-/// Checks the leaders that have a term higher than `by` and were elected before the leader of `by` committed the entry.
-/// The log of each of these leaders must have contained the entry when that leader was elected.
+/// Called when the leader of term `by` commits the entry. Checks each leader of a later term that is already elected: its
+/// log must have contained the entry when it was elected.
 ///
 /// # Errors
 /// Returns a violation if the log of such a leader did not contain the entry.
