@@ -38,8 +38,8 @@ pub struct Config {
     /// rely on clocks.
     pub lease_reads: bool,
     /// Whether campaigns start with a pre-vote (Raft thesis §9.6). Without pre-votes, all members need the same
-    /// `election_timeout`. Otherwise a member that cannot win but campaigns more often than other members keeps its
-    /// term ahead of their terms, and each candidate that requests its vote learns the newer term and steps down.
+    /// `election_timeout`. Otherwise a member that cannot win may campaign more often than the other members. Its term
+    /// then stays ahead of theirs, and every candidate that requests its vote learns the newer term and steps down.
     /// Default: on.
     pub pre_vote: bool,
     /// Number of entries that are applied after the last snapshot before [`crate::Output::SnapshotDue`] requests the
@@ -56,11 +56,12 @@ pub struct Config {
     pub max_inflight_messages: usize,
     /// Maximum number of bytes in flight to one follower. Default: 16 MiB.
     pub max_inflight_bytes: usize,
-    /// Maximum payload bytes that are proposed and not yet committed; proposals above it are refused. Default: 64 MiB.
+    /// Maximum payload bytes that are proposed and not yet committed; proposals above this limit are refused. Default:
+    /// 64 MiB.
     pub max_uncommitted_bytes: usize,
     /// Maximum number of entries by which a learner may lag the leader when it becomes a voter. Default: 64.
     pub catch_up_entries: u64,
-    /// Time after which an unfinished leadership transfer is given up. Default: 1 s, which is also the default election
+    /// Time after which an unfinished leadership transfer is aborted. Default: 1 s, which is also the default election
     /// timeout.
     pub transfer_timeout: Duration,
     /// Seed of the random part of this member's election timeouts. Every member needs a different seed.
@@ -159,7 +160,7 @@ pub enum ConfigError {
         expected: Index,
         /// Term of the preceding entry; terms never decrease along a log.
         term: Term,
-        /// Entry that was found.
+        /// Entry that was found instead.
         found: EntryId,
     },
     /// The lease is so long that another member could be elected before the lease ends.

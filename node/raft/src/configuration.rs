@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::MemberId;
 use crate::quorum::joint::Electorate;
 
-/// Name and addresses of a member. The configuration replicates them; the core does not interpret them.
+/// Name and addresses of a member. They are replicated as part of the configuration; the core does not interpret them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MemberInfo {
     /// Name of the member, such as `demo-1`.
     pub name: String,
-    /// URL for other members, such as `http://demo-1.demo-members.default.svc:2380`.
+    /// URL at which other members reach this member, such as `http://demo-1.demo-members.default.svc:2380`.
     pub peer_url: String,
-    /// URL for clients.
+    /// URL at which clients reach this member.
     pub client_url: String,
 }
 
@@ -37,7 +37,7 @@ pub struct Configuration {
 }
 
 impl Configuration {
-    /// Returns whether the configuration is joint: decisions need a majority of both electorates.
+    /// Returns whether the configuration is joint. Decisions then need a majority of each electorate.
     #[must_use]
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()

@@ -8,7 +8,7 @@ use crate::raft::Raft;
 const APPLY_ENTRIES_MAX: usize = 1024;
 /// Maximum payload bytes in one [`Output::Apply`]; a single larger entry is given alone.
 const APPLY_BYTES_MAX: usize = 4 << 20;
-/// While at least this number of entries was given to the driver and is not applied yet, the core gives no more. Later
+/// The core gives the driver no further entries while at least this number of given entries is not applied yet. Later
 /// entries wait in the log.
 const APPLY_WINDOW: u64 = 4096;
 

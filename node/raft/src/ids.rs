@@ -91,7 +91,7 @@ impl fmt::Display for EntryId {
 pub struct Now {
     /// Monotonic time since an origin of the driver's choice; never decreases. All timeouts are measured with it.
     pub monotonic: Duration,
-    /// Wall clock in milliseconds since the Unix epoch; may jump. Used to stamp entries, whose stamps increase even
-    /// when this clock is set back, and to detect jumps of a clock.
+    /// Wall clock in milliseconds since the Unix epoch; may jump. Gives entries their time stamps, which increase even
+    /// when this clock is set back. Also used to detect clock jumps.
     pub wall_ms: u64,
 }

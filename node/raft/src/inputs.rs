@@ -163,7 +163,8 @@ impl Raft {
 
 /// Output.
 impl Raft {
-    /// Returns the next instruction to the driver, in order; `None` until the next input.
+    /// Returns the next instruction to the driver. `None` means that there are no more instructions until the next
+    /// input.
     pub fn next_output(&mut self) -> Option<Output> {
         if self.outbox.take_flush_request() {
             self.flush();

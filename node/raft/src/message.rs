@@ -34,7 +34,7 @@ pub enum Payload {
 }
 
 impl Payload {
-    /// Returns the number of bytes of client data, as counted by the limits.
+    /// Returns the number of bytes of client data. The limits on payload bytes count these bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         match self {
@@ -50,12 +50,12 @@ impl Payload {
     }
 }
 
-/// State besides the log that must survive a restart (Raft thesis §3.3, figure 3.1).
+/// State that must survive a restart in addition to the log (Raft thesis §3.3, figure 3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// Latest term that this member knows.
     pub term: Term,
-    /// Member that received this member's vote in that term.
+    /// Member that received this member's vote in `term`.
     pub vote: Option<MemberId>,
 }
 
@@ -64,7 +64,7 @@ pub struct HardState {
 pub struct SnapshotMeta {
     /// Last entry that the snapshot contains.
     pub last: EntryId,
-    /// Time stamp of that entry.
+    /// Time stamp of the entry `last`.
     pub time_ms: u64,
     /// Latest configuration at or before `last`.
     pub configuration: Arc<Configuration>,
@@ -125,8 +125,8 @@ pub enum Body {
         /// Round of the heartbeat.
         round: u64,
     },
-    /// A snapshot with the complete state up to `meta.last` has arrived at the receiver. The receiver's driver passes
-    /// this message to its core, which decides whether to install the snapshot.
+    /// All bytes of a snapshot have arrived at the receiver. The receiver's driver passes this message to its core,
+    /// which decides whether to install the snapshot.
     InstallSnapshot(SnapshotMeta),
     /// A follower asks the leader to confirm a read (Raft thesis §6.4).
     ReadIndex {
@@ -137,8 +137,8 @@ pub enum Body {
     ReadIndexReply {
         /// ID of the read, chosen by the follower.
         context: ReadContext,
-        /// Index that must be applied before the read. `None`: the receiver could not confirm the read, and the
-        /// follower may retry.
+        /// Index that must be applied before the read. `None`: the read could not be confirmed, and the follower may
+        /// retry it.
         index: Option<Index>,
     },
     /// A follower forwards proposals to the leader.
@@ -162,7 +162,7 @@ pub enum Body {
     },
     /// A committed configuration removed the receiver.
     Removed {
-        /// Index of that configuration.
+        /// Index of the configuration that removed the receiver.
         index: Index,
     },
 }
@@ -202,7 +202,7 @@ pub enum AppendReply {
         /// `prev.index` of the refused append.
         prev: Index,
         /// Entry up to which the logs may agree: the receiver's last entry at or before `prev` whose term is at most
-        /// `prev.term` (conflict index and term: Raft thesis §3.5, "fast backup"; etcd-io/raft skips on both sides).
+        /// `prev.term`. The leader can therefore skip whole terms, as in etcd-io/raft (Raft thesis §3.5).
         hint: EntryId,
         /// Round of the append.
         round: u64,

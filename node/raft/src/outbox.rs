@@ -87,7 +87,7 @@ impl Outbox {
             return;
         }
         // Messages are queued in the order of their writes. If an earlier message waits for a later write, this message
-        // waits for that write, too, which is always safe.
+        // waits for that write, too. Sending a message later is always safe.
         let io = self.withheld.back().map_or(io, |last| last.io.max(io));
         assert!(io <= self.issued.next(), "a promise waits for a write in progress or for the next one: {io}");
         self.withheld.push_back(WithheldMessage { io, to, message });

@@ -80,20 +80,22 @@ pub enum Output {
     Dropped {
         /// ID of the proposal, chosen by the proposer.
         proposal: ProposalId,
-        /// Cause of the drop.
+        /// Reason why the proposal was dropped.
         reason: DropReason,
     },
-    /// A snapshot of the state at `index` may be captured now. Then call [`crate::Raft::snapshot_taken`].
+    /// A snapshot of the state at `index` may be captured now. When the snapshot is durable, call
+    /// [`crate::Raft::snapshot_taken`].
     SnapshotDue {
         /// Index of an entry that is applied and durable.
         index: Index,
     },
     /// Role, leader or term changed. Intended for status and metrics.
     Changed(SoftState),
-    /// The committed configuration at `index` removed this member: write its tombstone and stop. If this output is
-    /// followed by an [`Output::Persist`] before `next_output` returns `None`, write the tombstone after it.
+    /// The committed configuration at `index` removed this member: write its tombstone and stop. If an
+    /// [`Output::Persist`] follows before `next_output` returns `None`, carry out that write first and then write the
+    /// tombstone.
     Removed {
-        /// Index of that configuration.
+        /// Index of the configuration that removed this member.
         index: Index,
     },
 }

@@ -1,5 +1,5 @@
-//! Digests of state that depend only on distances in time, not on absolute times. Owns how times and write numbers
-//! enter a digest. Does not own which fields enter it: each type of `state` hashes its own fields.
+//! Digests that depend only on distances in time, not on absolute times. Owns how times and write numbers enter a
+//! digest. Does not own which fields enter it: each type of `state` hashes its own fields.
 
 pub(crate) use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::ids::IoId;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Present {
     now: Duration,
-    /// The election timeout: no rule distinguishes between events that are further in the past.
+    /// Length of the election timeout. No rule distinguishes between events that are further in the past than this.
     span: Duration,
     /// The latest durable write.
     durable: IoId,
@@ -38,9 +38,9 @@ impl Present {
     }
 }
 
-/// A value that influences how its core behaves from now on.
+/// A part of a core's state that influences how the core behaves from now on.
 pub(crate) trait Fingerprint {
-    /// Adds to the digest everything that influences the behaviour.
+    /// Adds to `into` everything in this value that influences the core's behaviour.
     fn fingerprint(&self, present: Present, into: &mut impl Hasher);
 }
 

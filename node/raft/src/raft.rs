@@ -56,7 +56,7 @@ pub struct Raft {
     /// This member's own proposals that it appended as leader.
     pub(crate) open: OpenProposals,
     pub(crate) preference: Preference,
-    /// Proposals that other members forwarded here.
+    /// Proposals that other members forwarded to this member.
     pub(crate) seen: SeenProposals,
     /// Whether the cluster removed this member permanently. If so, it no longer takes part in the cluster.
     removed: bool,
@@ -67,7 +67,7 @@ impl Raft {
     /// Restores a member from its disk; the member starts as a follower or learner.
     ///
     /// # Errors
-    /// Returns the field if the settings are impossible, or an error if the log has a gap; no core was started.
+    /// Returns an error if a setting is invalid, or if the log has a gap or decreasing terms; no core was started.
     pub fn new(config: Config, restored: Restored, now: Now) -> Result<Self, ConfigError> {
         config.validate()?;
         let Restored { hard_state, snapshot, entries } = restored;

@@ -1,5 +1,5 @@
-//! Replication of the log. Owns building and answering appends, heartbeats, commit, and adding proposals to the log.
-//! Does not own what a leader knows about a member (`state/progress.rs`).
+//! Replication of the log. Owns appends and the answers to them, heartbeats, the rule for commits, and how proposals
+//! enter the log. Does not own what a leader knows about a member (`state/progress.rs`).
 
 pub(crate) mod append;
 pub(crate) mod commit;

@@ -10,7 +10,8 @@ use crate::state::role::RoleState;
 
 impl Raft {
     /// Returns the time at which the leader must step down unless a quorum answers. The time is counted from the start
-    /// of the round that was answered, because a late answer proves nothing about the time after that start.
+    /// of the latest round that a quorum answered, not from the answers: an answer proves nothing about the time after
+    /// the start of its round.
     pub(crate) fn quorum_lost_at(&self, leader: &Leader) -> Duration {
         let own = self.config.id;
         let contact = joint::reached(self.history.latest().1.electorate(), |id| match leader.peer(id) {

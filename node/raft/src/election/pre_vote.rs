@@ -7,8 +7,8 @@ use crate::raft::Raft;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// Handles a member's question whether it could win the term `asked`. Refuses while this member trusts a leader, or
-    /// if the log of the asking member lags this member's log.
+    /// Handles the question of the member `from` whether it could win an election in the term `asked`. Refuses while
+    /// this member trusts a leader, or if the log of `from` lags this member's log.
     pub(crate) fn on_pre_vote(&mut self, from: MemberId, asked: Term, last: EntryId) {
         let free = asked > self.hard.term() || (asked == self.hard.term() && self.would_vote(from));
         let granted = free && last >= self.log.last() && !self.trusts_leader();

@@ -15,7 +15,7 @@ const SETTLED_AFTER: u32 = 2;
 const RETRY_AFTER: u32 = 10;
 
 impl Raft {
-    /// Starts a new wait for a leader. Preferred members draw shorter timeouts than the others.
+    /// Starts a new wait for a leader. Preferred members draw shorter timeouts than other members.
     pub(crate) fn wait_for_leader(&mut self) {
         let configuration = &self.history.latest().1;
         let range = if !self.preference.any(|id| configuration.is_voter(id)) {
@@ -33,8 +33,8 @@ impl Raft {
         self.preference.contains(id) && progress.matched() >= self.log.commit()
     }
 
-    /// Postpones the transfer from a new leader to a preferred member. Does not shorten the wait after an attempt in an
-    /// earlier term.
+    /// Postpones the transfer from a new leader to a preferred member. Does not shorten a longer wait that began after
+    /// a transfer in an earlier term.
     pub(crate) fn settle_before_transfer(&mut self) {
         let settled = self.config.election_timeout.saturating_mul(SETTLED_AFTER);
         self.preference.postpone_transfer(self.clocks.monotonic().saturating_add(settled));

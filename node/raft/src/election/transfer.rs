@@ -120,8 +120,8 @@ impl Raft {
         false
     }
 
-    /// Makes a leader that is no longer a voter transfer leadership, or step down if it finds no successor (Raft thesis
-    /// §4.2.2).
+    /// If this leader is no longer a voter, starts a transfer of leadership, or steps down if there is no successor
+    /// (Raft thesis §4.2.2).
     pub(crate) fn retire_when_due(&mut self) {
         let (index, committed) = self.history.at(self.log.commit());
         let stays = committed.is_voter(self.config.id) || *index != self.history.latest().0;
@@ -135,8 +135,8 @@ impl Raft {
         }
     }
 
-    /// Makes a leader whose disk is stalled transfer leadership. Meanwhile the leader continues to lead, because a
-    /// majority of other members can still commit entries.
+    /// If the leader's disk is stalled, starts a transfer of leadership. Until the transfer ends, the leader continues
+    /// to lead, because a majority of other members can still commit entries.
     pub(crate) fn transfer_from_stalled_disk(&mut self) {
         if !self.disk_is_stalled() {
             return;

@@ -9,7 +9,8 @@ use crate::message::Payload;
 use crate::raft::Raft;
 use crate::state::role::RoleState;
 
-/// Maximum number of voters of a cluster, because each additional voter costs every write another acknowledgement.
+/// Maximum number of voters of a cluster. More are refused, because each additional voter costs every write another
+/// acknowledgement.
 const VOTERS_MAX: usize = 9;
 
 impl Raft {

@@ -62,8 +62,8 @@ impl Raft {
         if is_due && !is_busy {
             let next = leave(latest);
             self.append(Payload::Configuration(next.into()));
-            // From now on the incoming electorate alone decides. The answers of its members so far may already commit
-            // more entries.
+            // From now on the incoming electorate alone decides. What its members have acknowledged so far may already
+            // commit more entries.
             self.advance_commit();
         }
     }

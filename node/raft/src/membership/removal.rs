@@ -1,6 +1,6 @@
-//! Permanent removal of members. Owns notifying a removed member, and how this member learns of its own removal. Only a
-//! committed configuration proves a removal. An unknown sender is never notified, because it may be a new member that
-//! this member's outdated configuration does not contain.
+//! Permanent removal of members. Owns the notice to a removed member, and how this member learns of its own removal.
+//! Only a committed configuration proves a removal. An unknown sender is never notified, because it may be a new member
+//! that this member's outdated configuration does not contain.
 
 use crate::ids::{Index, MemberId};
 use crate::message::{Body, Message};
@@ -8,8 +8,8 @@ use crate::output::Output;
 use crate::raft::Raft;
 
 impl Raft {
-    /// Returns whether the message must be ignored because `from` was removed, and notifies `from` of the removal. A
-    /// removed leader's messages are still accepted until its successor leads.
+    /// Returns whether the message must be ignored because `from` was removed. If so, and if the message is a request,
+    /// notifies `from` of the removal. A removed leader's messages are still accepted until its successor leads.
     pub(crate) fn turns_away(&mut self, from: MemberId, message: &Message) -> bool {
         let (index, committed) = self.history.at(self.log.commit());
         let index = *index;

@@ -11,7 +11,7 @@ pub(crate) enum Tally {
     Open,
 }
 
-/// Returns the smallest number of `electors` that is a majority.
+/// Returns the size of the smallest majority among `electors` voters.
 pub(crate) fn majority(electors: usize) -> usize {
     electors / 2 + 1
 }

@@ -15,8 +15,9 @@ use crate::raft::Raft;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// Returns whether a quorum answered a round that began within the lease and the clocks have agreed since its
-    /// start. Once a member was asked to campaign, the leader has no lease for the rest of the term.
+    /// Returns whether this leader holds a lease: a quorum answered a round that began less than `leader_lease` ago,
+    /// and the clocks have agreed since the start of that round. A leader that asked a member to campaign has no lease
+    /// for the rest of the term.
     pub(crate) fn holds_lease(&self) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         if !self.config.lease_reads || leader.is_lease_over() || leader.is_transferring() {

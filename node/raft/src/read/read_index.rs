@@ -124,9 +124,9 @@ impl Raft {
         self.decides_alone(&self.history.latest().1)
     }
 
-    /// Returns whether this member alone is a quorum in the committed configuration and in every later one. If it is
-    /// not, a leader that another configuration elected may still lead, and its lease may depend on this member's
-    /// answers.
+    /// Returns whether this member alone is a quorum in the committed configuration and in every later one. Otherwise a
+    /// leader that another configuration elected may still lead, and the lease of that leader may depend on this
+    /// member's answers.
     pub(crate) fn was_quorum_alone(&self) -> bool {
         self.history.since(self.log.commit()).all(|configuration| self.decides_alone(configuration))
     }

@@ -50,8 +50,8 @@ impl Raft {
         let Append { prev, mut entries, commit, round } = append;
         let covered = Index(prev.index.0 + entries.len() as u64);
         if prev.index <= self.log.commit() {
-            // The log of every later leader contains all committed entries (Raft thesis §3.6.3), so the logs agree up
-            // to the commit index.
+            // The leader's log contains all committed entries (Raft thesis §3.6.3), so both logs agree up to this
+            // member's commit index.
             let known = (self.log.commit().0 - prev.index.0).min(entries.len() as u64) as usize;
             let agreed = entries.drain(..known).next_back().map_or(prev, |entry| entry.id);
             if agreed.index >= self.log.base().index && !self.log.holds(agreed) {

@@ -10,8 +10,8 @@ use crate::state::role::RoleState;
 
 impl Raft {
     /// Commits the entries that a majority of each electorate holds durably. An entry of this member's own log counts
-    /// only if it is durable (etcd#14370). Only entries of this term are committed because a majority holds them;
-    /// earlier entries are committed together with a later entry of this term (Raft thesis §3.6.2).
+    /// only if it is durable (etcd#14370). A majority suffices only for an entry of this term. Entries of earlier terms
+    /// are committed together with a later entry of this term (Raft thesis §3.6.2).
     pub(crate) fn advance_commit(&mut self) {
         let RoleState::Leader(leader) = &self.role else { return };
         let (own, durable) = (self.config.id, self.log.durable());

@@ -55,12 +55,13 @@ impl Raft {
         let round = leader.latest_round();
         let Some(progress) = leader.peer_mut(to) else { return };
         let prev = match progress.state() {
-            // The member may have installed the snapshot although its acknowledgement was lost. If the log was purged
-            // beyond the snapshot meanwhile, the leader asks for the entry at the purge mark.
+            // The member may have installed the snapshot although its acknowledgement was lost. If this leader has
+            // purged its log beyond the snapshot meanwhile, it asks about the entry at the purge mark.
             ProgressState::Snapshot { at_least, .. } => self.log.id_before(at_least.next()).unwrap_or(self.log.base()),
             ProgressState::Probe { .. } | ProgressState::Replicate(_) => {
                 let Some(prev) = self.log.id_before(progress.next()) else {
-                    // The entry to ask for is purged, so the leader probes after the last acknowledged entry.
+                    // The leader has purged the entry about which it would ask, so it probes after the last
+                    // acknowledged entry.
                     progress.probe();
                     return;
                 };

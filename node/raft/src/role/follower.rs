@@ -23,8 +23,8 @@ impl Raft {
         self.set_leader(leader);
     }
 
-    /// Records that `from` sent a message of this term as its leader. Returns false if this member leads or follows
-    /// another leader of the term: the message is invalid.
+    /// Records that `from` sent a message as the leader of this term. Returns false if the message is invalid, because
+    /// this member itself leads this term or already follows another leader in it.
     pub(crate) fn hear_leader(&mut self, from: MemberId) -> bool {
         match &self.role {
             RoleState::Leader(_) => return false,

@@ -55,8 +55,8 @@ impl Raft {
         }
     }
 
-    /// Returns whether an entry of this leader's term is committed. Only then does the leader know all committed
-    /// entries of earlier terms to be committed (Raft thesis §6.4).
+    /// Returns whether an entry of this leader's term is committed. Only then does the leader know which entries of
+    /// earlier terms are committed (Raft thesis §6.4).
     pub(crate) fn term_is_committed(&self) -> bool {
         match &self.role {
             RoleState::Leader(leader) => self.log.commit() >= leader.first(),

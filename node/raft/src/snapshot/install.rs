@@ -18,7 +18,7 @@ impl Raft {
         }
         let index = meta.last.index;
         if index <= self.log.commit() || self.log.holds(meta.last) {
-            // The log already reaches as far as the snapshot.
+            // This log already reaches the last entry of the snapshot, so the snapshot brings nothing new.
             self.commit_to(index);
             self.outbox.push(Output::DiscardSnapshot { from, last: meta.last });
         } else {
@@ -31,7 +31,8 @@ impl Raft {
         self.log.replace(&meta);
         self.outbox.withdraw_acknowledgements();
         self.history = ConfigurationHistory::new(meta.configuration_index, Arc::clone(&meta.configuration));
-        // The snapshot does not show which proposals before its end were applied, so their outcome stays unknown.
+        // The snapshot does not show which proposals were applied, so the outcome of proposals up to its last entry
+        // stays unknown.
         self.open.forget_through(meta.last.index);
         assert!(self.log.last() == meta.last, "the log ends with the snapshot");
         assert!(self.log.commit() == meta.last.index, "every entry of a snapshot is committed");

@@ -11,7 +11,7 @@ pub(crate) struct HighWater {
 }
 
 impl HighWater {
-    /// Raises the marks.
+    /// Raises the marks; panics if a value is lower than its mark.
     pub(crate) fn observe(&mut self, term: Term, commit: Index) {
         assert!(term >= self.term, "the term never falls: {term} after {}", self.term);
         assert!(commit >= self.commit, "the commit index never falls: {commit} after {}", self.commit);

@@ -63,7 +63,7 @@ impl Log {
         }
         let mut entries = VecDeque::from(entries);
         if first.index <= snapshot.last.index {
-            // The term of the entry before the first is unknown, so the first entry becomes the purge mark.
+            // The term of the entry before `first` is unknown, so `first` becomes the purge mark.
             let place = (snapshot.last.index.0 - first.index.0) as usize;
             if entries[place].id != snapshot.last {
                 // A snapshot replaced a log that disagreed with it, and a crash prevented the removal of that log.

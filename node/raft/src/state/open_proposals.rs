@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::ids::{Index, ProposalId, Term};
 
-/// Open proposals by the index of the entry that carries them.
+/// Open proposals by index and term of the entry that carries the proposal.
 #[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct OpenProposals(BTreeMap<(Index, Term), ProposalId>);
 

@@ -103,7 +103,8 @@ impl PeerProgress {
         self.acked_round_began
     }
 
-    /// Returns the time from which the member's silence counts against the leader.
+    /// Returns the time from which check-quorum counts the member as silent: the start of the latest round that the
+    /// member answered, or the time at which the leader began to track the member, whichever is later.
     pub(crate) fn silent_since(&self) -> Duration {
         self.acked_round_began.map_or(self.tracked_since, |began| began.max(self.tracked_since))
     }
@@ -113,7 +114,8 @@ impl PeerProgress {
         self.acked_round_began.is_some_and(|began| now < began.saturating_add(span))
     }
 
-    /// Records that the member answered `round`, which began at `began`; `None` if the start of the round is forgotten.
+    /// Records that the member answered `round`. `began` is the start of the round, or `None` if the start is
+    /// forgotten.
     pub(crate) fn answered(&mut self, round: u64, began: Option<Duration>) {
         self.acked_round = self.acked_round.max(round);
         self.acked_round_began = self.acked_round_began.max(began);
@@ -142,9 +144,9 @@ impl PeerProgress {
         let stale = match &self.state {
             ProgressState::Replicate(_) => prev <= self.matched || prev >= self.next,
             ProgressState::Probe { .. } => prev.next() != self.next || prev <= self.matched,
-            // A refusal counts only if the member may hold the entry at `at_least` (`hint`) and refuses a later one: it
-            // has installed the snapshot, but this leader has purged its log beyond it. A refusal of `at_least` itself
-            // means that the snapshot is not installed yet.
+            // A refusal counts only if the member may hold the entry at `at_least` (`hint`) and refuses a later one.
+            // The member has then installed the snapshot, but this leader has purged its log beyond the snapshot. A
+            // refusal of `at_least` itself means that the snapshot is not installed yet.
             ProgressState::Snapshot { at_least, .. } => hint < *at_least || prev <= *at_least || prev <= self.matched,
         };
         if stale {

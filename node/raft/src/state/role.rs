@@ -17,7 +17,7 @@ pub(crate) enum RoleState {
     Follower,
     /// Asks other voters whether a campaign could succeed.
     PreCandidate(Ballot),
-    /// Requests votes. Its own vote joins the ballot when the vote is durable.
+    /// Requests votes. The candidate's own vote enters the ballot when the vote is durable.
     Candidate(Ballot),
     /// Leads the term.
     Leader(Box<Leader>),

@@ -1,5 +1,5 @@
-//! IDs of proposals that other members forwarded to this member. Owns a memory of bounded size, because of which a
-//! duplicated message is harmless. Does not own the answer to a forwarded proposal (`replication/proposal.rs`).
+//! IDs of proposals that other members forwarded to this member. Owns the memory of these IDs, which is bounded and
+//! makes duplicated messages harmless. Does not own the answer to a forwarded proposal (`replication/proposal.rs`).
 
 use std::collections::BTreeMap;
 

@@ -25,7 +25,7 @@ impl LeadershipTransfer {
         self.target
     }
 
-    /// Returns the time at which the transfer is given up.
+    /// Returns the time at which the transfer is aborted.
     pub(crate) fn give_up(&self) -> Duration {
         self.give_up
     }

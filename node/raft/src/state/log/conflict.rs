@@ -19,8 +19,8 @@ impl Log {
         }
     }
 
-    /// Returns how many of the first `entries` this log already holds. The entry before the first of them must be in
-    /// this log.
+    /// Returns how many of `entries`, counted from the first one, this log already holds. The entry before the first
+    /// one must be in this log.
     pub(crate) fn shared(&self, entries: &[Entry]) -> usize {
         // Compares the last index first, because an append almost always brings only new entries.
         let last = self.last().index;

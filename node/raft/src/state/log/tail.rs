@@ -138,7 +138,8 @@ mod tests {
                         log.truncate(kept);
                         tail.truncated(Index(kept as u64 + 1));
                         written = written.min(kept);
-                        // New entries always follow a truncation and replace the truncated entries.
+                        // A new entry is appended after every truncation, because a log is truncated only to replace
+                        // entries.
                         fresh += 1;
                         log.push(fresh);
                     }
