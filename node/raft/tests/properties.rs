@@ -160,7 +160,7 @@ fn reads_agree_with_brute_force() {
     }
 }
 
-/// Returns the rounds that begin with these outputs.
+/// Returns the rounds that these outputs begin.
 fn rounds(outputs: &[Output]) -> Vec<u64> {
     let round = |output: &Output| match output {
         Output::Send { message: Message { body: Body::Heartbeat { round, .. }, .. }, .. } => Some(*round),
@@ -249,7 +249,7 @@ fn random_input(solo: &mut Solo, random: &mut Random, durable: &mut (u64, u64)) 
     }
 }
 
-/// Returns the first index that these outputs write.
+/// Returns the lowest index among the entries that these outputs write.
 fn first_unwritten(outputs: &[Output]) -> u64 {
     let first = |output: &Output| match output {
         Output::Persist(persist) => persist.entries.first().map(|entry| entry.id.index.0),

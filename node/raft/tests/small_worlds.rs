@@ -91,7 +91,8 @@ const CHANGE_AND_CRASH: Bounds =
 /// One member takes a snapshot and purges its log. A member that lacks the purged entries installs the snapshot.
 const SNAPSHOT: Bounds = Bounds { name: "a snapshot", snapshots: 1, in_flight: 3, ..PLAIN };
 
-/// The installed snapshot replaces a log, and further entries follow the snapshot. The heartbeat lets the sender retry.
+/// The installed snapshot replaces a log, and further entries follow the snapshot. The one heartbeat lets the leader
+/// send a failed snapshot again.
 const SNAPSHOT_AND_ENTRY: Bounds =
     Bounds { name: "a snapshot, an entry, a heartbeat", proposals: 1, heartbeats: 1, in_flight: 2, ..SNAPSHOT };
 
@@ -153,7 +154,7 @@ const LEASE_AND_SLEEP: Bounds = Bounds {
     ..LEASE_AND_DRIFT
 };
 
-/// Messages of a follower's own campaign are still in flight.
+/// At the start, a vote request of the candidate that lost the election is still in flight.
 const LEASE_CONTESTED: Bounds = Bounds {
     name: "a lease after a contested election",
     reads: 1,

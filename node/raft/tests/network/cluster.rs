@@ -1,6 +1,6 @@
 //! Several cores in one process, on a simulated network, simulated disks and a simulated clock. Only the test advances
 //! the clock. Owns the driver of each member, and calls the safety checks after every output. Does not own scenarios.
-#![allow(dead_code, unreachable_pub)] // Every test program uses its own part of this.
+#![allow(dead_code, unreachable_pub)] // Every test program uses only a part of this module.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -176,13 +176,13 @@ impl Solo {
         assert_eq!(self.raft.commit(), self.raft.last().index, "all entries are committed");
     }
 
-    /// Delivers acknowledgements for the whole log from all other voters.
+    /// Delivers messages in which all other voters acknowledge the whole log.
     pub fn acknowledged_by_all(&mut self) -> Vec<Output> {
         let last = self.raft.last().index.0;
         self.others().into_iter().flat_map(|from| self.acknowledged_by(from, last)).collect()
     }
 
-    /// Delivers an acknowledgement for the log up to `matched` from `from`.
+    /// Delivers a message in which `from` acknowledges the log up to `matched`.
     pub fn acknowledged_by(&mut self, from: u64, matched: u64) -> Vec<Output> {
         self.acknowledged_in_round(from, matched, 0)
     }

@@ -94,7 +94,7 @@ fn drift_within_the_bound_keeps_the_lease() {
 fn slow_drift_over_a_long_time_keeps_the_lease() {
     let mut solo = lease();
     for context in 2..200 {
-        // The wall clock drifts by half a percent, fifty times as much as a bad crystal.
+        // The wall clock drifts by half a percent, fifty times as much as a poor quartz clock.
         solo.wall_ahead_ms += i64::from(context % 4 == 0) * 3;
         prove(&mut solo);
         assert!(reads_at_once(&mut solo, context), "after {context} rounds");

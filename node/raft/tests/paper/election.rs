@@ -385,7 +385,8 @@ fn a_premature_request_to_campaign_or_one_from_another_member_is_ignored() {
     assert_eq!(solo.role(), Role::Candidate);
 }
 
-/// If the request names no target, the target is the voter with the longest log among those that answered recently.
+/// If a transfer is requested without a target, the leader chooses the voter with the longest log among those that
+/// answered recently.
 #[test]
 fn the_best_successor_has_the_longest_log_among_active_voters() {
     let mut solo = Start::of(5).solo();

@@ -255,7 +255,7 @@ fn a_change_to_unreachable_voters_is_refused() {
     solo.acknowledged_in_round(2, 1, 1);
     solo.acknowledged_in_round(3, 1, 1);
     solo.acknowledged_by(4, 1);
-    solo.acknowledged_by(5, 1); // The logs of 4 and 5 are known, but not the time of their last answer.
+    solo.acknowledged_by(5, 1); // The logs of members 4 and 5 are known, but not when they last answered.
     assert_eq!(change(&mut solo, &[1, 4, 5], &[]), Err(ChangeRefusal::QuorumAtRisk { reachable: 1, voters: 3 }));
     solo.receives(4, 1, Body::HeartbeatReply { round: 1 });
     assert!(change(&mut solo, &[1, 4, 5], &[]).is_ok());
@@ -453,7 +453,7 @@ fn any_configuration_leads_to_any_other() {
         cluster.add_blank(number);
     }
     for (voters, learners) in targets {
-        // New voters join as learners first, as with the operator.
+        // New voters are added as learners first, as the operator does.
         let leader = cluster.elect();
         let (now, _) = cluster.raft(leader).configuration();
         let old: Vec<u64> = now.voters.iter().map(|id| id.0).collect();

@@ -141,7 +141,7 @@ fn reads_fail_when_leadership_ends() {
     assert!(sent_to(&outputs, 3).contains(&Body::ReadIndexReply { context: ReadContext(5), index: None }));
 }
 
-/// A single voter needs no answer from other members.
+/// A single voter confirms reads without an answer from another member.
 #[test]
 fn a_single_voter_confirms_alone() {
     let mut solo = Start::of(1).solo();

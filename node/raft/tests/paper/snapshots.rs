@@ -97,8 +97,8 @@ fn a_member_that_needs_purged_entries_gets_a_snapshot() {
 }
 
 /// A member installed the offered snapshot, but its acknowledgement was lost, and the log was purged beyond the
-/// snapshot meanwhile. The leader asks the member for the entry at the purge mark. The answer shows, long before the
-/// installation times out, that the member needs another snapshot.
+/// snapshot meanwhile. The leader asks whether the member holds the entry at the purge mark. The answer shows, long
+/// before the installation times out, that the member needs another snapshot.
 #[test]
 fn a_purge_past_an_installed_snapshot_leads_to_another_one() {
     let mut solo = long_leader(10, 0);
@@ -245,8 +245,8 @@ fn a_member_restarts_with_snapshot_and_log() {
     assert_eq!(raft.snapshot_meta(Index(5)).expect("known").last, entry_id(1, 5));
 }
 
-/// If a crash followed the installation of a snapshot, the old log that it replaced may still be on disk and is
-/// dropped. A log with a gap is refused.
+/// After a crash, the disk may still hold an old log that an installed snapshot replaced. The core drops such a log. A
+/// log with a gap is refused.
 #[test]
 fn a_superseded_log_is_dropped_and_a_broken_one_refused() {
     let start = |snapshot: SnapshotMeta, entries: Vec<raft::Entry>| {

@@ -1,10 +1,11 @@
-//! Crashes at every possible moment: each run crashes one member in place of one of its outputs (etcd#12359,
-//! Zeebe#57386 and #60086, etcd#12136, scylla#10618, etcd#14370, tikv#8381). Each crash loses the writes that are not
-//! durable. Safety properties are checked throughout, and afterwards the cluster must serve again.
+//! Crashes at every possible moment: in each run, one member crashes instead of carrying out one of its outputs
+//! (etcd#12359, Zeebe#57386 and #60086, etcd#12136, scylla#10618, etcd#14370, tikv#8381). Each crash loses the writes
+//! that are not durable. Safety properties are checked throughout, and afterwards the cluster must serve again.
 
 use crate::network::{Cluster, id, ids};
 
-/// Runs a scenario once without a crash, to count the outputs, and then once for each output of each member.
+/// Runs a scenario once without a crash, to count the outputs of each member. Then runs it once for each of these
+/// outputs, with a crash in place of the output.
 fn crash_everywhere(members: &[u64], prepare: fn(&mut Cluster), play: fn(&mut Cluster), end: fn(&mut Cluster)) {
     let mut undisturbed = Cluster::of(3, 42);
     prepare(&mut undisturbed);

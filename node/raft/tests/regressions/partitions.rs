@@ -7,8 +7,8 @@ use crate::network::{Cluster, id};
 /// The ten links between five members.
 const LINKS: [(u64, u64); 10] = [(1, 2), (1, 3), (1, 4), (1, 5), (2, 3), (2, 4), (2, 5), (3, 4), (3, 5), (4, 5)];
 
-/// Tests every way to cut links between five members, except for ways that differ only in the names of followers. The
-/// cluster must serve if one member reaches two others.
+/// Tests every set of remaining links between five members in which one member reaches at least two others: the cluster
+/// must serve. Of several sets that differ only in the names of followers, one is tested.
 #[test]
 fn every_link_graph_with_a_quorum_serves() {
     let mut seen = BTreeSet::new();
@@ -25,7 +25,8 @@ fn every_link_graph_with_a_quorum_serves() {
     assert!(played > 60, "{played} graphs");
 }
 
-/// Returns the smallest set of links that results from renaming members 2 to 5. Member 1 leads when the links are cut.
+/// Returns the smallest set of links that results from renaming members 2 to 5. Member 1 keeps its name, because it
+/// leads when the links are cut.
 fn canonical(links: &[(u64, u64)]) -> Vec<(u64, u64)> {
     let mut best: Option<Vec<(u64, u64)>> = None;
     for names in permutations(&[2, 3, 4, 5]) {

@@ -109,7 +109,7 @@ fn delayed_and_duplicate_answers_confirm_no_read() {
     assert_eq!(outputs, [Output::ReadReady { context: ReadContext(2), index: Index(1) }]);
 }
 
-/// raft-rs#234: TimeoutNow arrives long after its transfer was given up.
+/// raft-rs#234: TimeoutNow arrives long after the transfer was aborted.
 #[test]
 fn a_late_request_to_campaign_finds_no_lease() {
     let mut solo = Start::of(3).config(|config| config.lease_reads = true).solo();
@@ -117,8 +117,8 @@ fn a_late_request_to_campaign_finds_no_lease() {
     let now = solo.now();
     solo.raft.transfer(now, member(2)).expect("starts");
     solo.drain();
-    // The transfer is given up, and rounds are answered for a long time. Then member 2 wins the election that
-    // TimeoutNow requested.
+    // The transfer is aborted, and rounds are answered for a long time. Then member 2 wins the election that TimeoutNow
+    // requested.
     for _ in 0..50 {
         let outputs = solo.waits(100);
         for (to, message) in sent(&outputs) {

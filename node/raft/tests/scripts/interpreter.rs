@@ -91,7 +91,7 @@ pub(crate) struct Interpreter {
 
 type Outcome = Result<(), String>;
 
-/// Time in ms after a member's start after which the member no longer respects the lease of an earlier leader.
+/// Time in ms for which `start` advances the clocks, so that no member still respects the lease of an earlier leader.
 const LONG_AGO_MS: u64 = 2_000;
 /// Maximum number of rounds of `settle`.
 const ROUNDS_MAX: usize = 1_000;

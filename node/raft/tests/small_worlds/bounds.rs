@@ -40,7 +40,7 @@ pub(crate) enum Time {
     Independent,
     /// The clocks advance in steps, usually all together. Reads use the lease.
     Together {
-        /// Number of steps.
+        /// Number of steps; `UNLIMITED` (`clocks.rs`) sets no limit.
         steps: u8,
         /// Number of times that one clock advances alone, or stands still while the others advance. The configured
         /// drift allows this number.

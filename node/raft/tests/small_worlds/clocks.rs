@@ -7,9 +7,9 @@
 //! allows: the election timeout is two steps plus `drifts` steps. The lease is still valid after one step, but not
 //! after two steps.
 //!
-//! An election timeout passes at the earliest when the shortest timeout that can be drawn is over. Then the clock
-//! advances to the timeout that was drawn. Everything else that the member waits for is over by then, so only the
-//! random part is skipped.
+//! An election timeout may pass as soon as the shortest timeout that can be drawn is over. The clock then advances to
+//! the timeout that was drawn. Everything else that the member waits for is over by then, so only the random part is
+//! skipped.
 //!
 //! A run takes less than a millisecond, so the wall clock stands still, except on a machine that slept: its monotonic
 //! clock missed a step, and its wall clock shows the sleep.
@@ -78,7 +78,7 @@ impl World {
         }
     }
 
-    /// Advances the clocks that the event selects by a step.
+    /// Advances by one step the clocks that the event selects.
     pub(crate) fn step_clocks(&mut self, bounds: &Bounds, event: Event) -> Result<(), String> {
         match event {
             Event::AdvanceOne(_) | Event::AdvanceOthers(_) => self.spent.drifts += 1,

@@ -124,8 +124,8 @@ impl Disk {
         follows || self.entries.iter().any(|entry| entry.id == last)
     }
 
-    /// Returns the whole log that a start would find, from index 1. Takes the entries that the snapshot covers from
-    /// `committed`.
+    /// Returns the whole log that a start would find, from index 1. `committed` supplies the entries that the snapshot
+    /// covers.
     pub(crate) fn log<'a>(&'a self, committed: &[Entry]) -> Cow<'a, [Entry]> {
         let covered = self.snapshot.meta.last.index;
         if covered == Index(0) {

@@ -1,8 +1,8 @@
 //! State of a small world: three members and a few messages in flight. Owns the events that are possible in a state and
 //! the states that they lead to. Does not own the search (`search.rs`), the checks (`history.rs`) or the snapshots
-//! (`snapshots.rs`). Every member has its own clock. In worlds without leases it advances only when an election timeout
-//! passes, a heartbeat is due or a request for a vote arrives late, so the search chooses whether a message arrives
-//! before or after a timeout. In worlds with leases, clocks advance in steps (`clocks.rs`).
+//! (`snapshots.rs`). Every member has its own clock. In worlds without leases a clock advances only when an election
+//! timeout passes, a heartbeat is due or a request for a vote arrives late, so the search chooses whether a message
+//! arrives before or after a timeout. In worlds with leases, clocks advance in steps (`clocks.rs`).
 
 use std::hash::Hash;
 use std::rc::Rc;
@@ -113,7 +113,7 @@ pub(crate) struct World {
     pub(crate) in_flight: Vec<Rc<Envelope>>,
     pub(crate) history: History,
     pub(crate) spent: Spent,
-    /// The read that this event began. If it is answered within the same event, a lease answered it.
+    /// The read that the current event began. If the read is answered within the same event, a lease answered it.
     read_begun: Option<ReadContext>,
     pub(crate) coverage: Coverage,
 }
@@ -399,7 +399,7 @@ impl World {
     pub(crate) fn settle(&mut self, bounds: &Bounds, at: usize) -> Result<(), String> {
         self.drain(bounds, at)?;
         while self.spent.crashes >= bounds.crashes && !self.members[at].writes.is_empty() {
-            // No crash can follow. Writes need not be late, because late messages have the same effects.
+            // No crash can follow, so writes need not stay pending: late messages have the same effects as late writes.
             self.persist(bounds, at)?;
             self.drain(bounds, at)?;
         }
