@@ -1,4 +1,5 @@
-//! Certificates and kubeconfigs of the cluster, generated with openssl for each run. Owns the files that contain them.
+//! Certificates and kubeconfigs of the cluster, created anew for each run. openssl generates the certificates. Owns
+//! these files.
 
 use std::fs;
 use std::path::{Path, PathBuf};

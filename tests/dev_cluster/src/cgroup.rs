@@ -1,6 +1,6 @@
 //! One cgroup tree for all processes of a dev cluster: `raftdev/host` for the control plane, `raftdev/nodeN` for a
 //! node. With this tree, a node can be frozen and killed as a whole, and all processes of a crashed run can be found.
-//! Owns the tree. Does not own limits (the kubelet sets them).
+//! Owns the tree. Does not own resource limits (the kubelet sets them).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::process;
 use crate::wait::{PATIENCE, so, until};
 
 const MOUNT: &str = "/sys/fs/cgroup";
-/// Name of the tree, the same in every hierarchy.
+/// Name of the cgroup tree. It is the same in every cgroup hierarchy.
 pub(crate) const TREE: &str = "raftdev";
 /// Hierarchies of cgroup v1 that a kubelet uses.
 const V1_CONTROLLERS: [&str; 9] =
@@ -34,8 +34,9 @@ impl Hierarchy {
         if Path::new(MOUNT).join("cgroup.controllers").exists() { Hierarchy::V2 } else { Hierarchy::V1 }
     }
 
-    /// Creates the group `raftdev/NAME` for a kubelet, and `raftdev/NAME/system` for the processes of the node itself.
-    /// Returns the files of `raftdev/NAME/system` into which a process writes its ID to join that group.
+    /// Creates the group `raftdev/NAME`, and the group `raftdev/NAME/system` in it. On a node, the kubelet creates the
+    /// groups of pods in the first group, and the processes of the node itself join the second. Returns the files of
+    /// `raftdev/NAME/system` into which a process writes its ID to join that group.
     pub(crate) fn create(self, name: &str) -> Result<Vec<PathBuf>> {
         let make = || match self {
             Hierarchy::V1 => create_v1(name),
@@ -82,8 +83,8 @@ impl Hierarchy {
         }
     }
 
-    /// Kills every process of `raftdev/NAME` at the same moment, as a power failure does. All processes are first
-    /// frozen, so that none observes the end of another. An empty name means the whole tree.
+    /// Kills every process of `raftdev/NAME` at the same moment, as a power failure does. All processes are frozen
+    /// first, so that no process can react to the end of another. An empty name means the whole tree.
     pub(crate) fn kill(self, name: &str) -> Result<()> {
         let group = self.tree().join(name);
         if !group.exists() {
@@ -93,8 +94,8 @@ impl Hierarchy {
             if members(&group)?.is_empty() {
                 return so(true);
             }
-            // If a node is paused, its group is frozen separately. Thawing the parent group does not thaw the group of
-            // the node, so each group is thawed below.
+            // A paused node has a frozen group of its own, and thawing the parent of that group does not thaw it. Each
+            // group is therefore thawed below.
             self.set_frozen(&group, "FROZEN", "1")?;
             for pid in members(&group)? {
                 process::kill(pid)?;
@@ -113,8 +114,8 @@ impl Hierarchy {
     /// left in these groups.
     pub(crate) fn remove(self, name: &str) -> Result<()> {
         let roots: Vec<PathBuf> = match self {
-            // All hierarchies are searched, because the container runtime creates groups in some that a kubelet does
-            // not use, such as the empty v2 hierarchy of a v1 machine.
+            // The container runtime also creates groups in hierarchies that a kubelet does not use, such as the empty
+            // v2 hierarchy of a v1 machine. All hierarchies are therefore searched.
             Hierarchy::V1 => fs::read_dir(MOUNT)?.flatten().map(|entry| entry.path()).collect(),
             Hierarchy::V2 => vec![PathBuf::from(MOUNT)],
         };

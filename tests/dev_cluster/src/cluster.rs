@@ -131,8 +131,8 @@ impl Cluster {
         let hierarchy = Hierarchy::detect();
         let host = hierarchy.create(HOST_GROUP)?;
         let control_plane = ControlPlane { run: &self.run, cgroup: &host };
-        // The nodes and the S3 server start without the API server, so they are started while the API server becomes
-        // ready.
+        // containerd does not need the API server. It is started first, so that it becomes ready while the API server
+        // starts.
         let pause = self.write_pause_image()?;
         let mut groups = Vec::new();
         for node in &self.nodes {
@@ -288,8 +288,9 @@ impl Cluster {
         ]
     }
 
-    /// Makes `command` a client of the cluster: it gets the cluster's environment and is killed when the cluster is
-    /// removed. Otherwise a client that outlived the cluster would send its packets out of this machine.
+    /// Returns `command` as a client of the cluster: the client runs in the cluster's environment and is killed when
+    /// the cluster is removed. Otherwise a client that outlived the cluster would send packets for the cluster's
+    /// addresses out of this machine.
     ///
     /// # Errors
     /// Returns an error if the clients' cgroup cannot be created.

@@ -16,18 +16,19 @@ use crate::programs::Program;
 use crate::provisioner;
 use crate::wait::until;
 
-/// A loopback address that no other program uses, so that this cluster never uses an etcd that listens on 127.0.0.1.
+/// A loopback address that no other program uses. Another etcd may listen on 127.0.0.1, and this cluster must not
+/// connect to it.
 const LOOPBACK: &str = "127.0.88.1";
 const ETCD_CLIENT: &str = "http://127.0.88.1:2379";
 const ETCD_PEER: &str = "http://127.0.88.1:2380";
-/// Names of all processes on the host. Once the cluster is up, all of them must be alive.
+/// Names of all processes of the control plane. Once the cluster is up, all of them must be alive.
 const NAMES: [&str; 6] = ["etcd", "apiserver", "controller-manager", "scheduler", "coredns", "provisioner"];
 
-/// The processes of one run on the host.
+/// The control plane of one run of the dev cluster.
 pub(crate) struct ControlPlane<'a> {
     /// The run directory.
     pub(crate) run: &'a Path,
-    /// Files through which a process joins the host's cgroup.
+    /// Files into which a process writes its ID to join the host's cgroup.
     pub(crate) cgroup: &'a [PathBuf],
 }
 
@@ -36,7 +37,8 @@ impl ControlPlane<'_> {
     pub(crate) fn start_api_server(&self) -> Result<()> {
         self.start("etcd", Program::Etcd, &etcd_flags(self.run))?;
         self.start("apiserver", Program::KubeApiserver, &api_server_flags(&folder(self.run)))?;
-        // If etcd or the API server ends, it is not started again. The wait then ends immediately with an error.
+        // Neither etcd nor the API server is started again if it ends. In that case the wait below ends at once with an
+        // error.
         let ours = &NAMES[..2];
         until("the API server is ready", Duration::from_secs(120), || {
             if let Err(ended) = self.check_alive(ours) {
@@ -57,8 +59,8 @@ impl ControlPlane<'_> {
         let class = serde_json::to_vec(&provisioner::storage_class())?;
         let mut apply = command(&self.program(Program::Kubectl), ["apply", "-f", "-"]);
         apply.env("KUBECONFIG", &admin).text_from(&class).context("the StorageClass was not created")?;
-        // The provisioner runs from a copy, because a build may replace the calling program's file while the cluster is
-        // up.
+        // The provisioner runs from a copy of this program, because a build may replace this program's file while the
+        // cluster is up.
         let own = self.run.join("bin/provisioner");
         fs::copy("/proc/self/exe", &own).context("this program was not copied")?;
         let mut line: Vec<OsString> = vec![own.into()];
@@ -66,7 +68,7 @@ impl ControlPlane<'_> {
         self.spawn("provisioner", line)
     }
 
-    /// Returns an error if a process on the host has ended.
+    /// Returns an error if a process of the control plane has ended.
     pub(crate) fn check_all_alive(&self) -> Result<()> {
         self.check_alive(&NAMES)
     }

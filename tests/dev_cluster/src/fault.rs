@@ -64,8 +64,8 @@ impl Cluster {
     pub fn restart(&self, node: Node) -> Result<()> {
         let (hierarchy, machine) = (Hierarchy::detect(), self.machine(node));
         hierarchy.kill(&node.to_string())?;
-        // After a real boot there are no mounts, no cgroups, and no state of containerd and runc in memory. All of
-        // these are therefore removed.
+        // A real boot removes all mounts, all cgroups, and the runtime state of containerd and runc. They are therefore
+        // removed here.
         teardown::remove_shim_sockets(&self.run);
         teardown::unmount_below(&machine.folder())?;
         for folder in ["containerd/state", "runc"] {
@@ -174,7 +174,7 @@ impl Cluster {
     }
 }
 
-/// Node of a pod, and the ID that containerd gave to one of its running containers.
+/// Returns the node of a pod, and the ID that containerd gave to the container `container` of that pod.
 fn container_of(pod: &Value, container: &str) -> Result<(Node, String)> {
     let node = pod["spec"]["nodeName"].as_str().context("the pod is on no node")?.parse()?;
     let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();

@@ -1,6 +1,6 @@
-//! Container images with one layer, written without a daemon in the archive format that `docker load`,
-//! `ctr images import` and `kind load image-archive` read. Owns the format. The same input always gives the same bytes.
-//! Does not own the choice of files.
+//! Creates container images with one layer, in the archive format that `docker load`, `ctr images import` and
+//! `kind load image-archive` read. Needs no daemon. The same input always gives the same bytes. Owns the format. Does
+//! not own the choice of files.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,7 +11,8 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// UID and GID of the user that images run as. They are those of "nonroot" in distroless images.
+/// UID and GID of the user as which the programs in images run. They equal those of the user `nonroot` in distroless
+/// images.
 pub const NON_ROOT: u32 = 65532;
 
 /// Path at which programs look for the certificates of trusted authorities.

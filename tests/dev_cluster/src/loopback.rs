@@ -5,11 +5,11 @@
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// Number of addresses of a process's /24 that are used. The last addresses are not used, because one of them is the
-/// broadcast address.
+/// Maximum number of addresses that a process uses. Each process has its own /24 network. The last addresses of that
+/// network are not used, because one of them is the broadcast address.
 const ADDRESSES: u8 = 250;
 
-/// Returns an address of this process's /24 that was not returned before.
+/// Returns an address of this process's /24 network that was not returned before.
 ///
 /// # Panics
 /// Panics after 250 addresses.

@@ -93,7 +93,8 @@ pub(crate) fn create(nodes: &[Node]) -> Result<()> {
     ip(&format!("addr add {HOST}/24 dev {BRIDGE}"))?;
     ip(&format!("link set {BRIDGE} up"))?;
     command("sysctl", ["-qw", "net.ipv4.ip_forward=1"]).text()?;
-    // These routes keep every packet to or from the cluster on this machine.
+    // These routes drop packets to those addresses of the cluster for which there is no more specific route. Otherwise
+    // such packets would leave this machine.
     for range in [CLUSTER_RANGE, SERVICE_RANGE] {
         ip(&format!("route add blackhole {range}"))?;
     }
@@ -111,8 +112,9 @@ pub(crate) fn create(nodes: &[Node]) -> Result<()> {
     Ok(())
 }
 
-/// Rules in the chain FORWARD. If `br_netfilter` is loaded, frames on the bridge pass through that chain too, and on
-/// some machines the chain drops packets by default.
+/// iptables rules in the chain FORWARD. The first rule accepts packets between nodes: if `br_netfilter` is loaded,
+/// frames on the bridge pass through this chain too, and on some machines the chain drops packets by default. The
+/// second rule drops packets that nodes or pods send out of this machine.
 const RULES: [&str; 2] = ["-i raftdev0 -o raftdev0 -j ACCEPT", "-i raftdev0 ! -o raftdev0 -j DROP"];
 
 fn create_node(node: Node) -> Result<()> {
@@ -165,8 +167,8 @@ pub(crate) fn remove() {
     }
     let _ = ip(&format!("link del {BRIDGE}"));
     for rule in RULES {
-        // Crashed runs may have left a rule several times. The limit ends the loop even if a deletion reports success
-        // without an effect.
+        // Crashed runs may have left several copies of a rule. The limit ends the loop even if a deletion reports
+        // success without an effect.
         for _ in 0..10 {
             if iptables(&format!("-D FORWARD {rule}")).is_err() {
                 break;

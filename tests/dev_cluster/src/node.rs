@@ -18,7 +18,7 @@ use crate::wait::{PATIENCE, until};
 
 /// The image of the pause container, whose program holds a pod's namespaces open.
 pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:dev";
-/// Name of the CNI network. The names of its cache files on the host begin with it.
+/// Name of the CNI network. The CNI plugins keep cache files on the host whose names begin with this name.
 pub(crate) const CNI_NETWORK: &str = "raftdev";
 const CNI_PLUGINS: &str = "/usr/lib/cni";
 
@@ -31,7 +31,7 @@ pub(crate) struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Folder that represents the node's disk, except its volumes.
+    /// Folder with the files of the node's disk. The node's volumes are in another folder.
     pub(crate) fn folder(&self) -> PathBuf {
         self.run.join(self.node.to_string())
     }
@@ -111,8 +111,8 @@ impl Machine<'_> {
     }
 
     /// Configuration of containerd. `restrict_oom_score_adj` lets pods start on machines where root lacks
-    /// CAP_SYS_RESOURCE. The state of runc and the network namespaces are in the node's folder, because all nodes would
-    /// otherwise share one directory.
+    /// CAP_SYS_RESOURCE. The network namespaces and the state of runc are in the node's folder, because otherwise all
+    /// nodes would keep them in one directory.
     fn containerd_config(&self, snapshotter: &str) -> String {
         let folder = self.folder();
         let folder = folder.display();
@@ -180,7 +180,7 @@ state = "{folder}/containerd/state"
             "nodeStatusUpdateFrequency": "4s",
             "registerNode": true,
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
-            "imageGCHighThresholdPercent": 100, // Removed images could not be pulled again.
+            "imageGCHighThresholdPercent": 100, // Images are never removed, because they could not be pulled again.
         })
     }
 
@@ -204,8 +204,8 @@ fn flag(name: &str, value: impl AsRef<std::ffi::OsStr>) -> OsString {
     flag
 }
 
-/// Chooses a snapshotter. An overlay cannot be mounted on an overlay, and the file system of a container often is an
-/// overlay.
+/// Chooses a snapshotter. If this machine is a container, its file system often is an overlay, on which no other
+/// overlay can be mounted.
 fn snapshotter(run: &Path) -> &'static str {
     let kind = command("stat", ["-f", "-c", "%T"]).arg(run).text().unwrap_or_default();
     if kind.trim() == "overlayfs" { "native" } else { "overlayfs" }

@@ -1,5 +1,5 @@
-//! Programs that the machine must have in addition to Rust and Go. Owns the list of the needed files, and installs the
-//! Debian packages of missing ones. Never removes a package.
+//! Programs that the machine must have in addition to Rust and Go. Owns the list of needed files, and the installation
+//! of the Debian packages that contain missing files. Never removes a package.
 
 use std::collections::BTreeSet;
 use std::path::Path;

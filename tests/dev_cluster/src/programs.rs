@@ -26,7 +26,8 @@ const OLDEST_GO: (u32, u32) = (1, 21);
 pub enum Program {
     /// The only program of the pause image, which holds a pod's namespaces open.
     Pause,
-    /// etcd 3.7.3. It is the store of the control plane, and the server with which benchmarks compare.
+    /// etcd 3.7.3. It is the store of the control plane, and the server with which benchmarks compare this project's
+    /// members.
     Etcd,
     /// etcd's client.
     Etcdctl,
@@ -99,8 +100,8 @@ impl Program {
         package.rsplit_once('/').map_or(package, |(_, name)| name)
     }
 
-    /// Path of the package for `go build` in the module's folder. The executable is named after the last part of the
-    /// path, without a version.
+    /// Path of the Go package that `go build` builds in the module's folder. The executable has the name of the last
+    /// part of the path that is not a version.
     fn package(self) -> &'static str {
         match self {
             Program::Pause => "./pause",
@@ -225,7 +226,8 @@ fn build_together(programs: &[Program], built: &Built) -> Result<()> {
     Ok(())
 }
 
-/// Flags that make the compiler faster. For a package that matches several patterns, the last pattern applies.
+/// Flags that make the compiler faster. Each flag names a pattern of packages. If a package matches several patterns,
+/// the last one applies.
 fn compiler_flags() -> impl Iterator<Item = String> {
     // The linker drops debug information (`-s -w`), so the compiler need not write it. This saves an eighth of the CPU
     // time of a build.

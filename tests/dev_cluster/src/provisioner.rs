@@ -109,7 +109,7 @@ fn handle(run: &Path, object: &Value) -> Result<()> {
         Action::Provide { node, name } => {
             let directory = directory(run, node, &name);
             fs::create_dir_all(&directory)?;
-            // Every user may write, because pods choose the users as which they run.
+            // Every user may write, because a pod may run as any user.
             fs::set_permissions(&directory, fs::Permissions::from_mode(0o777))?;
             let volume = volume(object, node, &name, &directory);
             match kubectl(run, &["create", "-f", "-"]).text_from(&serde_json::to_vec(&volume)?) {

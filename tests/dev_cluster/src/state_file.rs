@@ -1,6 +1,6 @@
-//! The machine-wide state file of the dev cluster: its run directory, and whether it is up. Owns that file and the lock
-//! that is held while a cluster is brought up or taken down. If a state file exists but its cluster is not alive, a run
-//! has crashed and left files or processes.
+//! The machine-wide state file of the dev cluster, which holds the run directory and whether the cluster is up. Owns
+//! that file and the lock that is held while a cluster is brought up or taken down. If there is a state file but its
+//! cluster is not alive, a run has crashed and left files or processes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

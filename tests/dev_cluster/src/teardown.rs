@@ -1,6 +1,6 @@
-//! Taking a cluster down, whether or not it is complete: processes, mounts, interfaces, rules and files. Owns the order
-//! of removal. All of these are found by names that only a dev cluster uses, so the leftovers of a crashed run are
-//! removed in the same way.
+//! Takes a cluster down, whether or not it is complete: removes its processes, mounts, interfaces, rules and files.
+//! They are found by names that only a dev cluster uses, so the leftovers of a crashed run are removed in the same way.
+//! Owns the order of removal.
 
 use std::fs;
 use std::path::{Path, PathBuf};

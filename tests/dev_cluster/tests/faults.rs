@@ -1,6 +1,6 @@
-//! Tests of the dev cluster itself, on a cluster that is up. Volumes are bound and removed, and each fault has an
-//! effect until it is ended. These tests are not part of `cargo test --workspace`: `cargo xtask test` brings the
-//! cluster up for them.
+//! Tests of the dev cluster itself, on a cluster that is up. They check that volumes are bound and removed, and that
+//! each fault has an effect until it is ended. These tests are not part of `cargo test --workspace`: `cargo xtask test`
+//! brings the cluster up for them.
 
 use std::fs;
 use std::net::TcpStream;
