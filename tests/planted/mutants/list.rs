@@ -18,13 +18,13 @@ pub(crate) enum Plant {
 pub(crate) enum Hunt {
     /// Runs of clusters, each drawn from one seed.
     Life,
-    /// Link graphs with a connected quorum.
+    /// Clusters in which random links are cut in one direction, except within a quorum.
     Links,
-    /// Leaders whose disk stalls.
+    /// Clusters in which the leader's disk stalls.
     StalledDisk,
-    /// Leaders that do not know that they were deposed.
+    /// Clusters in which a leader does not know that it was deposed.
     Deposed,
-    /// Leaders whose lease and election timeout differ from those of their followers.
+    /// Clusters in which the lease and the election timeout of the leader differ from those of its followers.
     RolledLease,
 }
 

@@ -1,6 +1,6 @@
 //! Planted bugs must be detected, each within its budget of seeds; otherwise the simulator would prove nothing. Owns
-//! the runs with planted bugs, and compares the kill table in `tests/README.md`. `UPDATE=1 cargo test -p planted-bugs`
-//! writes the table; `BUG=name` plants only one bug.
+//! the runs with planted bugs, and checks that the kill table in `tests/README.md` shows their results.
+//! `UPDATE=1 cargo test -p planted-bugs` writes the table; `BUG=name` plants only one bug.
 
 mod list;
 mod table;

@@ -1,4 +1,5 @@
-//! The kill table in `tests/README.md`. Owns the table's format and its place in the file.
+//! The kill table in `tests/README.md`, which shows how each planted bug was detected. Owns the table's format and its
+//! place in the file.
 
 use std::fmt::Write;
 use std::fs;

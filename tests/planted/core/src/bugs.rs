@@ -1,14 +1,14 @@
-//! The bugs that can be planted in the core, each as replacements of text. Owns the list. `PLANTED` stands for the
-//! switch.
+//! The bugs that can be planted in the core. A bug is planted by replacing pieces of text. In the new text, `PLANTED`
+//! stands for the condition that the bug is switched on. Owns the list of bugs.
 
 /// A bug that can be planted in the core.
 #[derive(Clone, Copy, Debug)]
 pub struct Bug {
-    /// Name of the bug, as `BUG` selects it.
+    /// Name by which the environment variable `BUG` selects the bug.
     pub name: &'static str,
-    /// Implementation that had the bug, or the rule that it breaks.
+    /// The implementation that had the bug, or the rule that the bug breaks.
     pub of: &'static str,
-    /// Replacements that plant it.
+    /// Replacements that plant the bug.
     pub edits: &'static [Edit],
 }
 
@@ -19,7 +19,7 @@ pub struct Edit {
     pub file: &'static str,
     /// Text that occurs exactly once in the file.
     pub from: &'static str,
-    /// Text that replaces it.
+    /// Text that replaces `from`.
     pub to: &'static str,
 }
 

@@ -1,6 +1,6 @@
-//! The Raft core with known bugs that can be switched on, copied from `node/raft` when this crate is built. With all
-//! bugs switched off, it behaves like the shipped core. Owns the switch and the list of bugs. Only tests depend on it,
-//! so that no shipped program contains it.
+//! The Raft core with known bugs that can be switched on. It is copied from `node/raft` when this crate is built, and
+//! behaves like the shipped core while all bugs are switched off. Owns the switch and the list of bugs. Only tests
+//! depend on this crate, so that no shipped program contains these bugs.
 
 pub mod bugs;
 pub mod switch;

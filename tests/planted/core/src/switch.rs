@@ -1,4 +1,4 @@
-//! The switch of the planted bugs, per thread. Does not own the bugs (`bugs.rs`).
+//! The switch of the planted bugs. Each thread has its own switch. Does not own the bugs (`bugs.rs`).
 
 use std::cell::Cell;
 
