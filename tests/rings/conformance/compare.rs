@@ -30,8 +30,8 @@ fn compare_all(seed: u64) -> Result<()> {
     let mut compactions = BTreeSet::new();
     for number in 0..REQUESTS {
         let request = generate::request(&mut chance, revision);
-        // A request for the hash at the revision of a compaction is not sent, because etcd keeps the hashes of its last
-        // ten compactions until it restarts, and a member keeps none.
+        // HashKV requests for the revision of a compaction are not sent. etcd can answer them, because it keeps the
+        // hashes of its last ten compactions until it restarts; a member keeps no such hashes.
         if matches!(&request, Request::HashKv(hash) if compactions.contains(&hash.revision)) {
             continue;
         }

@@ -1,6 +1,6 @@
-//! Compares this project's copy of etcd's API with the descriptors that etcd publishes as Go modules. Owns the printing
-//! of this project's descriptors in the format of the Go program. Does not own that program
-//! (`tests/dev_cluster/go/etcd-descriptors`).
+//! Compares this project's copy of etcd's API with the descriptors that etcd publishes as Go modules. A Go program
+//! (`tests/dev_cluster/go/etcd-descriptors`) prints etcd's descriptors. Owns the printing of this project's descriptors
+//! in the same format. Does not own the Go program.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -41,7 +41,7 @@ fn our_descriptors_equal_those_that_etcd_publishes() -> Result<()> {
     Ok(())
 }
 
-/// The declarations of the descriptors, one line for each, in the format of the Go program.
+/// The declarations in this project's descriptors, one line for each, in the format that the Go program prints.
 #[derive(Default)]
 struct Lines(BTreeSet<String>);
 

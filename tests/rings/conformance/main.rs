@@ -3,7 +3,7 @@
 //! descriptors of etcd's API are compared too.
 //!
 //! etcd is built from its Go module into the project's cache. Therefore this test only runs when it is selected by
-//! name, as by `cargo xtask test`: `cargo test -p tests --test conformance`.
+//! name: `cargo test -p tests --test conformance`. `cargo xtask test` runs it too.
 
 mod chance;
 mod compare;

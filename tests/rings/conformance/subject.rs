@@ -71,14 +71,15 @@ impl Subject {
             ("initial-cluster", &format!("demo-1={peer_url}")),
             ("logger", "zap"),
             ("log-level", "error"),
-            // etcd aborts a request after 5 s plus two election timeouts, so the intervals are long. This does not
-            // delay the start, because a single member does not wait before an election.
+            // etcd aborts a request after 5 s plus two election timeouts. The intervals are long, so that no request is
+            // aborted on a busy machine. They do not delay the start, because a single member does not wait before an
+            // election.
             ("heartbeat-interval", "1000"),
             ("election-timeout", "10000"),
         ] {
             command.arg(format!("--{flag}={value}"));
         }
-        // The servers' durability is not compared.
+        // Durability is not compared, so etcd need not sync its files.
         command.arg("--unsafe-no-fsync");
         Subject::ready(start(&mut command, folder)?, client)
     }
@@ -93,7 +94,7 @@ impl Subject {
         for (flag, address) in [("client", client), ("peer", peer), ("http", http)] {
             command.arg(format!("--{flag}-addr={address}"));
         }
-        // The timeout is long, because otherwise a slow response on a busy machine would be a difference.
+        // The timeout is long, because a slow response on a busy machine must not count as a difference.
         command.arg("--commit-timeout=60s");
         let server = start(&mut command, folder)?;
         let runtime = Runtime::new()?;

@@ -23,7 +23,7 @@ fn every_seed_is_safe_and_heals() {
         Err(failure) => panic!("\n{failure}\nor: SEED={} cargo test -p simulator --test cores", failure.seed),
         Ok(coverage) => {
             println!("{coverage}");
-            // Runs in which no faults happened would prove nothing.
+            // Runs without these events would prove nothing.
             let happened = [
                 coverage.crashes,
                 coverage.partitions,

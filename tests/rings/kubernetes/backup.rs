@@ -46,7 +46,7 @@ fn a_backup_restores_into_a_new_cluster_and_damage_is_refused() {
     fs::write(&snapshot, &damaged).expect("the object can be damaged");
     let damaged_restore = namespace.create("hurt", 1, &restore);
     await_cause(&damaged_restore, "BackupCorrupt");
-    // The restore continues without further action once its cause of failure is removed.
+    // The restore continues without further action once the cause of its failure is removed.
     fs::write(&snapshot, &intact).expect("the object can be repaired");
     damaged_restore.wait_ready(PATIENCE).expect("the restore continues once the backup is intact");
 

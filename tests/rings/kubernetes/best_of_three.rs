@@ -21,7 +21,8 @@ pub(crate) fn some_round_stays_within(limit: Duration, what: &str, mut round: im
     panic!("{what}: {ROUNDS} rounds had gaps of {gaps:?} without an acknowledged write; the limit is {limit:?}");
 }
 
-/// Returns the longest time without an acknowledgement since the last mark.
+/// Ends the present phase of the writer and begins the phase `what`. Returns the longest time without an
+/// acknowledgement in the phase that ended.
 pub(crate) fn gap(traffic: &Traffic<'_>, what: &str) -> Duration {
     let phase = traffic.mark(what).expect("the writer answers");
     let error = phase.last_error.map(|error| format!("; last error: {error}")).unwrap_or_default();

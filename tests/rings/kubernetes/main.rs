@@ -1,7 +1,7 @@
 //! End-to-end tests on a real Kubernetes cluster: the API server, and the kubelets and containerd of three nodes on
-//! this machine. Owns tests that need a real API server or kubelet. Does not own tests of decisions, which run in
-//! simulators. Each test uses its own namespace and deletes it at the end. The operator is installed once for all
-//! tests.
+//! this machine. Owns tests that need a real API server or kubelet. Does not own tests of what the operator and the
+//! members decide, which run in simulators. Each test uses its own namespace and deletes it at the end. The operator is
+//! installed once for all tests.
 //!
 //! These tests need the dev cluster with the images loaded. `cargo xtask test` prepares both.
 

@@ -10,7 +10,7 @@ use world::settings::seeds;
 /// Number of seeds if the environment selects none.
 const SEEDS: u64 = 500;
 
-/// Acknowledged writes are kept and read by members that run the shipped driver, log, store and wire format.
+/// Members that run the shipped driver, log, store and wire format keep every acknowledged write, and reads return it.
 #[test]
 fn every_seed_is_safe_and_heals() {
     let seeds = seeds(SEEDS);
@@ -28,7 +28,7 @@ fn every_seed_is_safe_and_heals() {
         coverage.writes,
         coverage.reads,
     ];
-    // Runs in which no faults happened would prove nothing.
+    // Runs without these events would prove nothing.
     assert!(!is_whole_run || happened.iter().all(|count| *count >= 20), "too little happened: {coverage}");
 }
 

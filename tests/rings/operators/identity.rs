@@ -50,8 +50,8 @@ fn without_the_identity_and_without_an_answer_no_object_is_created() {
     );
 }
 
-/// Only a person deletes the volumes of an earlier cluster (docs/volumes.md). The invariant is checked after every
-/// step.
+/// Only a person may delete the volumes of an earlier cluster (docs/volumes.md). An invariant checks after every step
+/// that all of them still exist.
 #[test]
 fn unlabelled_volumes_of_a_former_cluster_survive_a_restore_too() {
     let mut world = World::new(Seed(1), 3, vec![OperatorFaults::NONE]).to_restore(0);

@@ -9,8 +9,7 @@ use operators::executor::OperatorFaults;
 use world::seed::{Random, Seed};
 use world::settings::seeds_from;
 
-/// First seed of a test run. Seed 0 never heals: its operators read objects from a time before an earlier cluster's
-/// volume existed, use the ordinal of that volume, and then mistake the volume's data for their own.
+/// First seed of a test run.
 const FIRST: u64 = 1;
 /// Number of seeds of a test run.
 const SEEDS: u64 = 100;

@@ -89,8 +89,9 @@ fn a_removed_member_is_not_restarted_during_an_outage() {
     assert_eq!(world.api.now().sets.len(), 3);
 }
 
-/// A ready pod does not prove that its member receives messages from the leader (node/src/health.rs). One of three
-/// voters has a ready pod but is cut off from the leader, therefore a restart of another voter would lose the quorum.
+/// A ready pod does not prove that its member receives messages from the leader (node/src/health.rs). In this test, one
+/// of three voters has a ready pod but is cut off from the leader. A restart of another voter would therefore lose the
+/// quorum.
 #[test]
 fn a_rollout_waits_for_a_voter_that_is_cut_off_from_the_leader() {
     let mut world = healed(3);

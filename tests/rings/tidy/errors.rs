@@ -4,7 +4,7 @@
 
 use super::source;
 
-/// Folders of the member in which errors must be typed, because callers must distinguish them.
+/// Folders of the member's code in which no error may be a `String`, because callers must distinguish the errors.
 const TYPED: [&str; 6] =
     ["node/engine/", "node/mvcc/src/", "node/raft/src/", "node/src/peer", "node/storage/src/", "node/wire/"];
 

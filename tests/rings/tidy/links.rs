@@ -86,7 +86,7 @@ fn files_named_in_comments_exist() {
             for named in line.split(|c: char| !(c.is_alphanumeric() || "_-./:".contains(c))) {
                 let named = named.trim_matches(['.', ':', '-']);
                 let is_ours = has_ending(named) && !named.contains(':');
-                // An early document had this name, and comments referred to it. The tree never contained it.
+                // Comments used to refer to a document of this name, which the tree never contained.
                 let is_gone = named == "DESIGN";
                 if is_gone || is_ours && !tree.has_path(named, &folder_of(&name)) {
                     findings.push(format!("{name}:{}: names {named}, which does not exist", number + 1));
@@ -144,8 +144,8 @@ impl Tree {
         parts.filter(|part| !self.words.contains(*part) && !FOREIGN.iter().any(|(foreign, _)| foreign == part))
     }
 
-    /// Returns whether `named` is a path from the top folder or from `folder`, or the end or a middle part of the path
-    /// of a file.
+    /// Returns whether `named` is a path that starts at the top folder or at `folder`, or is the end or a middle part
+    /// of a file's path.
     fn has_path(&self, named: &str, folder: &Path) -> bool {
         let named = named.trim_start_matches("./").trim_end_matches('/');
         let end = format!("/{named}");

@@ -1,6 +1,6 @@
 //! Splits Rust text into code, comments and literals, and finds the items that are compiled only for tests. Owns a
-//! lexer that knows only the tokens that the checks need. Does not own a parser: it knows no grammar above tokens, and
-//! does not rely on rustfmt's layout.
+//! lexer that knows only the tokens that the checks need. Does not contain a parser: the lexer knows no grammar above
+//! tokens, and does not rely on rustfmt's layout.
 
 /// The part of a Rust text to which a byte belongs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -87,7 +87,8 @@ fn token(rest: &str, before: Option<u8>) -> (Part, usize) {
     if let Some(after) = rest.strip_prefix('\'') {
         let mut characters = after.chars();
         let first = characters.next();
-        // This is a character literal. Any other quote begins a lifetime.
+        // A quote begins a character literal if a backslash, or one character and another quote, follow it. Any other
+        // quote begins a lifetime.
         if first == Some('\\') || characters.next() == Some('\'') {
             return (Part::Literal, quoted(rest, '\''));
         }
