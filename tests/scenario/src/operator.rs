@@ -1,5 +1,5 @@
-//! Installation of the operator with Helm. Owns the values that a test must set. Does not own the defaults of the
-//! chart.
+//! Installation of the operator with Helm. Owns the chart's values that a test must set. Does not own the defaults of
+//! the chart.
 
 use std::path::Path;
 

@@ -66,7 +66,7 @@ impl<'a> RaftCluster<'a> {
     }
 
     /// Waits until the operator has carried out the spec: the cluster has the given numbers of voters and learners, all
-    /// members are healthy, and no step is left.
+    /// members are healthy, and the operator has no step left to do.
     ///
     /// # Errors
     /// Returns an error with the conditions if the cluster has not reached this state after `limit`.
@@ -106,11 +106,11 @@ impl<'a> RaftCluster<'a> {
         Ok(lives.then(|| format!("{}/{}", pod["metadata"]["uid"], container["restartCount"])))
     }
 
-    /// Waits until a member that was killed or replaced has started again and is ready, and the cluster has no step
-    /// left. `before` is the result of `life` before the member was killed or replaced.
+    /// Waits until a member that was killed or replaced has started again and is ready, and the operator has no step
+    /// left to do. `before` is the result of `life` before the member was killed or replaced.
     ///
     /// # Errors
-    /// Returns an error if the member is not ready, or a step is left, after `limit`.
+    /// Returns an error if the member is not ready, or the operator still has steps to do, after `limit`.
     pub fn await_new_life(&self, member: &str, before: Option<&str>, limit: Duration) -> Result<()> {
         until(&format!("{member} runs again"), limit, || {
             let now = self.life(member)?;

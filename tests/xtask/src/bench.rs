@@ -21,10 +21,12 @@ use crate::{image, toolchain};
 /// The extent of the measurement, and the file for the report.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Rounds of each load. The two servers take turns, and the report shows the median and the spread of the rounds
+    /// Number of rounds for each load. raft-node and etcd take turns, and the report shows the median and the spread of
+    /// the rounds
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]
     rounds: u32,
-    /// Requests of each load in each round. The load with a single client sends only a twentieth of them
+    /// Number of requests of each load in each round. The load with a single client sends only a twentieth of this
+    /// number
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u64).range(1_000..=10_000_000))]
     requests: u64,
     /// Also writes the report, as Markdown, to this file
@@ -32,7 +34,7 @@ pub(crate) struct Arguments {
     out: Option<PathBuf>,
 }
 
-/// Measures both servers and prints the report.
+/// Measures raft-node and etcd, and prints the report.
 ///
 /// # Errors
 /// Returns an error if a server does not start or serve, or if a load fails. In that case no report was written.

@@ -47,7 +47,7 @@ pub(crate) fn run(verb: Verb) -> Result<ExitCode> {
     }
 }
 
-/// Options of a cluster with `nodes` nodes whose provisioner is this program.
+/// Options of a dev cluster with `nodes` nodes. This program is also the provisioner of the cluster.
 pub(crate) fn options(nodes: u8, lifetime: Lifetime) -> Options {
     Options { nodes, provisioner: ["cluster", "provisioner"].map(OsString::from).into(), lifetime }
 }

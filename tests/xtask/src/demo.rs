@@ -30,8 +30,8 @@ const STEPS: usize = 16;
 /// The Kubernetes cluster and the object store that the demo uses.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Kubernetes cluster of your own, used instead of the dev cluster; needs --load kind or --registry, and the
-    /// --store flags
+    /// Kubeconfig of your own Kubernetes cluster, which is used instead of the dev cluster; needs --load kind or
+    /// --registry, and the --store flags
     #[arg(long, env = "KUBECONFIG")]
     kubeconfig: Option<PathBuf>,
     #[command(flatten)]
@@ -54,7 +54,8 @@ pub(crate) struct Arguments {
 /// The Kubernetes cluster, object store and images of a demo.
 struct Place {
     kubernetes: Kubernetes,
-    /// The dev cluster if the demo runs on it, otherwise `None`. Only the dev cluster can have faults of machines.
+    /// The dev cluster if the demo runs on it, otherwise `None`. The demo can cause faults of machines only on the dev
+    /// cluster.
     cluster: Option<Cluster>,
     store: ObjectStore,
     images: Images,
@@ -116,8 +117,8 @@ fn all(arguments: &Arguments, steps: &Steps) -> Result<Place> {
 }
 
 fn prepare(arguments: &Arguments, steps: &Steps) -> Result<Place> {
-    // After `cargo xtask cluster env`, KUBECONFIG names the dev cluster. In that case the user has given no other
-    // Kubernetes cluster.
+    // After `cargo xtask cluster env`, KUBECONFIG names the dev cluster. The dev cluster does not count as the user's
+    // own cluster, which would need the --store flags and a way to get the images.
     let is_dev_cluster = |path: &PathBuf| Cluster::open().is_ok_and(|cluster| cluster.kubeconfig() == *path);
     if let Some(kubeconfig) = arguments.kubeconfig.as_ref().filter(|path| !is_dev_cluster(path)) {
         return prepare_given(arguments, kubeconfig, steps);

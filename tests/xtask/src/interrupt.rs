@@ -40,8 +40,8 @@ struct Process {
     session: u32,
 }
 
-/// IDs of the processes that this program started, directly or indirectly. Processes in another session are left out:
-/// those of the dev cluster must outlive the run.
+/// IDs of the processes that this program started, directly or indirectly. Processes in other sessions are left out,
+/// because the processes of the dev cluster have their own sessions and must outlive the run.
 fn descendants() -> Vec<String> {
     let stats = fs::read_dir("/proc").into_iter().flatten().flatten();
     let stats = stats.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
@@ -51,7 +51,8 @@ fn descendants() -> Vec<String> {
 
 fn parse(stat: &str) -> Option<Process> {
     let pid = stat.split(' ').next()?.parse().ok()?;
-    // The command name may contain any character, so the fields are split after it: state, parent, group, session.
+    // The command name may contain any character, so only the text after it is split into fields: state, parent, group,
+    // session.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let parent = fields.nth(1)?.parse().ok()?;
     let session = fields.nth(1)?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! `cargo xtask simulate`: starts the simulator. Does not own seeds, faults or the verdict, which are the simulator's.
+//! `cargo xtask simulate`: starts the simulator. Does not own seeds, faults or the verdict (`tests/simulator`).
 
 use std::process::ExitCode;
 
@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Prints a hash of the traces of all seeds. The hash stays the same when code is only renamed or moved
     #[arg(long)]
     hash: bool,
-    /// Number of last trace lines that are printed if a seed fails
+    /// Number of lines to print from the end of the trace if a seed fails
     #[arg(long, default_value_t = 80)]
     trace: usize,
 }

@@ -31,8 +31,8 @@ pub(crate) struct Arguments {
     /// Runs only the Kubernetes tests whose names contain this text
     #[arg(long)]
     kubernetes_test: Option<String>,
-    /// Also explores the deep small worlds of the core, which takes hours; no budget applies. tests/README.md lists
-    /// what is deepened
+    /// Also explores the deeper small worlds of the core, which takes hours; no budget applies. tests/README.md lists
+    /// what this flag adds
     #[arg(long)]
     thorough: bool,
     /// Reports steps over their budget without failing, for a machine that is slower or busy
@@ -65,7 +65,7 @@ enum Step {
     Conformance,
     /// Brings the dev cluster up and loads the images
     Cluster,
-    /// Tries each fault of the dev cluster on the cluster
+    /// Causes each fault on the dev cluster and checks the effect
     Faults,
     /// Runs the tests of the product on the dev cluster
     Kubernetes,
@@ -135,8 +135,8 @@ impl Step {
     }
 }
 
-/// Returns the chosen steps in order. The steps in `OF_THE_CLUSTER` are included if and only if a test on the dev
-/// cluster is.
+/// Returns the chosen steps in order. The steps in `OF_THE_CLUSTER` are included if and only if the chosen steps
+/// include a test on the dev cluster.
 fn chosen(only: &[Step], skip: &[Step]) -> Vec<Step> {
     let asked = |step: &Step| (only.is_empty() || only.contains(step)) && !skip.contains(step);
     let cluster = asked(&Step::Kubernetes) || asked(&Step::Faults);
@@ -166,8 +166,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         for step in chosen.iter().copied() {
             run.one(step);
             if step == Step::Machine && chosen.contains(&Step::Programs) {
-                // The build runs on a separate thread: Go compiles the dev cluster's programs while cargo compiles and
-                // tests.
+                // The build runs on a separate thread: Go compiles the dev cluster's programs while cargo compiles the
+                // workspace and runs its tests.
                 let build = || programs::build(&Program::CLUSTER, &|line| steps.note(line)).map(drop);
                 run.programs = Some(scope.spawn(build));
             }
@@ -362,8 +362,7 @@ fn deny_root() -> Result<PathBuf> {
     Ok(programs::cache()?.join("tools").join(format!("cargo-deny-{CARGO_DENY}")))
 }
 
-/// Copies logs, objects and events of the dev cluster, because they show why a test failed and the cluster is about to
-/// be taken down.
+/// Copies logs, objects and events of the dev cluster, which is about to be taken down. They show why a test failed.
 fn keep_traces(cluster: &Cluster) -> Result<PathBuf> {
     let folder = programs::cache()?.join("failed");
     cluster.copy_logs(&folder)?;

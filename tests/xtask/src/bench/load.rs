@@ -15,7 +15,7 @@ pub(super) struct Load {
     pub(super) name: &'static str,
     to: To,
     arguments: &'static [&'static str],
-    /// Fraction of a round's requests that this load sends.
+    /// Factor by which this load multiplies the number of requests in a round.
     share: f64,
 }
 
@@ -85,11 +85,11 @@ pub(super) const LOADS: &[Load] = &[
     },
 ];
 
-/// Key that the gets read. It is put before the gets, because they cannot read a key of the puts: the first of those
-/// keys consists of 32 zero bytes, which a command-line argument cannot contain.
+/// Key that the get loads read. It is written before they run. They cannot read the keys of the put loads: the first of
+/// those keys consists of 32 zero bytes, which a command-line argument cannot contain.
 const KEY: &str = "benchmark-key-of-thirty-two-byte";
 
-/// Figures of one server in one round of one load.
+/// Figures of raft-node or etcd in one round of one load.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Measured {
     /// Requests per second.
