@@ -1,4 +1,4 @@
-//! Random requests, valid and invalid. They use few keys, so that requests affect each other. Does not own the
+//! Random requests, valid and invalid. The requests use few keys, so that requests affect each other. Does not own the
 //! comparison of responses (`compare.rs`).
 //!
 //! At most twelve keys are used, because etcd's sort is stable only up to that number of keys: with more keys, the
@@ -129,9 +129,9 @@ fn txn(chance: &mut Chance, revision: i64, depth_left: u32) -> pb::TxnRequest {
 
 /// Returns whether a request may end etcd's process, so that it must not be sent.
 ///
-/// etcd refuses a transaction that writes a key twice, but its check overlooks a delete of a range without an end. If a
-/// put then keeps the value or the lease of a key that such a range has deleted earlier in the transaction, etcd fails
-/// to apply the put and panics: "unexpected error during txn with writes".
+/// etcd refuses a transaction that writes a key twice, but its check overlooks a range without an end. If such a range
+/// deletes a key, a later put in the same transaction that keeps the key's value or lease fails while etcd applies it,
+/// and etcd panics: "unexpected error during txn with writes".
 pub(crate) fn ends_etcd(request: &Request) -> bool {
     let Request::Txn(txn) = request else { return false };
     let mut ends = false;
@@ -196,7 +196,7 @@ fn too_many(chance: &mut Chance) -> pb::TxnRequest {
     pb::TxnRequest { success: ops.collect(), ..pb::TxnRequest::default() }
 }
 
-/// Returns a request that raises or clears the NOSPACE alarm. It clears the alarm more often than it raises it, because
+/// Returns a random alarm request. It clears the NOSPACE alarm more often than it raises it, because
 /// most writes are refused while the alarm is raised.
 fn alarm(chance: &mut Chance) -> pb::AlarmRequest {
     use pb::alarm_request::AlarmAction::{Activate, Deactivate, Get};
