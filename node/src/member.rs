@@ -140,7 +140,7 @@ impl Running {
         let serving = Serving::start(&config, &handle, &metrics, &peers, ports)?;
         let (ended, endings) = mpsc::channel(1);
         let (fetched, fetches) = mpsc::channel(1);
-        let member = Member { config, shared, handle, metrics, peers, ended, fetched, life: Life::Over };
+        let member = Member { config, shared, handle, metrics, peers, ended, fetched, stage: Stage::Over };
         let mut running = Self { member, serving, requests, endings, fetches };
         if let Opened::Whole(recovered) = opened {
             running.member.begin(*recovered, &mut running.serving)?;
@@ -174,7 +174,7 @@ impl Running {
 }
 
 /// Phase of the member, and the objects that it owns in that phase.
-enum Life {
+enum Stage {
     /// The member belongs to no cluster yet.
     Blank(Box<Storage>),
     /// A backup is being fetched, or the last attempt failed.
@@ -269,7 +269,7 @@ struct Member {
     peers: Arc<OnceLock<Arc<Peers>>>,
     ended: mpsc::Sender<Ended>,
     fetched: mpsc::Sender<Fetched>,
-    life: Life,
+    stage: Stage,
 }
 
 impl Member {
@@ -282,7 +282,7 @@ impl Member {
             }
             (None, None) => {
                 tracing::info!(%member, "this member is blank; it waits for Bootstrap, Join or Restore");
-                self.life = Life::Blank(Box::new(recovered.storage));
+                self.stage = Stage::Blank(Box::new(recovered.storage));
             }
             (Some(cluster), None) => {
                 tracing::info!(%member, cluster = %cluster.cluster_id, "starting");
@@ -297,7 +297,7 @@ impl Member {
         // Cannot fail, because a process starts consensus at most once.
         let _ = self.peers.set(Arc::clone(&consensus.peers));
         serving.serve_clients(&self.config, &self.handle, &self.shared, &self.metrics)?;
-        self.life = Life::Member(Box::new(consensus));
+        self.stage = Stage::Member(Box::new(consensus));
         Ok(())
     }
 
@@ -325,24 +325,24 @@ impl Member {
     }
 
     fn adopt(&mut self, adoption: Adoption) -> (Result<(), AdoptError>, Option<Box<Recovered>>) {
-        match std::mem::replace(&mut self.life, Life::Over) {
-            Life::Blank(storage) => match adoption.write(*storage, &Start::Empty) {
+        match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Blank(storage) => match adoption.write(*storage, &Start::Empty) {
                 Ok(recovered) => {
                     self.adopted(&recovered);
                     (Ok(()), Some(recovered))
                 }
                 Err((refusal, storage)) => {
-                    self.life = Life::Blank(storage);
+                    self.stage = Stage::Blank(storage);
                     (Err(refusal), None)
                 }
             },
-            Life::Member(consensus) => {
+            Stage::Member(consensus) => {
                 let outcome = adoption.compare(&consensus.cluster);
-                self.life = Life::Member(consensus);
+                self.stage = Stage::Member(consensus);
                 (outcome, None)
             }
-            other @ (Life::Restoring(_) | Life::Over) => {
-                self.life = other;
+            other @ (Stage::Restoring(_) | Stage::Over) => {
+                self.stage = other;
                 (Err(AdoptError::NotBlank { phase: self.handle.status().phase }), None)
             }
         }
@@ -357,7 +357,7 @@ impl Member {
 
     /// Handles the end of consensus while the member is not stopping: the member was removed.
     async fn ended(&mut self, ending: Ended, serving: &mut Serving) {
-        let Life::Member(consensus) = std::mem::replace(&mut self.life, Life::Over) else { return };
+        let Stage::Member(consensus) = std::mem::replace(&mut self.stage, Stage::Over) else { return };
         consensus.stop().await;
         if let Ended::Removed(index) = ending {
             tracing::warn!(%index, "this member was removed from its cluster and has written its tombstone; it only reports that from now on");
@@ -374,7 +374,7 @@ impl Member {
             );
         }
         serving.stop_clients(&self.shared).await;
-        if let Life::Member(consensus) = self.life {
+        if let Stage::Member(consensus) = self.stage {
             consensus.stop().await;
         }
         serving.stop();

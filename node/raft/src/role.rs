@@ -2,7 +2,7 @@
 //! role. Does not own who wins an election (`election`).
 //!
 //! ```text
-//!                  no leader heard         pre-vote won            vote won
+//!                  leader is silent        pre-vote won            vote won
 //!   Follower ------------------> PreCandidate -------> Candidate -------> Leader
 //!      ^                              |                    |                |
 //!      +------------------------------+--------------------+----------------+

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_refused_change_carries_its_reason_as_number_and_as_name() {
-        let refused = Refused::LearnerBehind { learner: MemberId(0xa1), behind: 300, limit: 100 };
+        let refused = Refused::LearnerBehind { learner: MemberId(0xa1), lag: 300, limit: 100 };
         let text = refused.to_string();
         let status = change(&refused.into());
         assert_eq!(status.code(), Code::FailedPrecondition);

@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use crate::member::adopt::Adoption;
 use crate::member::serve::Serving;
-use crate::member::{Life, Member, StartError};
+use crate::member::{Member, Stage, StartError};
 
 /// Pause after the first failed attempt. Each further failure doubles the pause, because otherwise a damaged backup of
 /// gigabytes would be fetched repeatedly at short intervals.
@@ -54,20 +54,20 @@ impl Member {
     pub(super) fn restore(&mut self, order: RestoreParameters) -> Result<(), AdoptError> {
         let RestoreParameters { join, backup, fetch, progress } = order;
         let adoption = Adoption::of_join(self.shared.member(), join)?;
-        let (storage, attempts) = match std::mem::replace(&mut self.life, Life::Over) {
-            Life::Blank(storage) => (storage, 0),
-            Life::Restoring(restoring) if restoring.is_busy_with(&backup) => {
+        let (storage, attempts) = match std::mem::replace(&mut self.stage, Stage::Over) {
+            Stage::Blank(storage) => (storage, 0),
+            Stage::Restoring(restoring) if restoring.is_busy_with(&backup) => {
                 let outcome = restoring.compare(&adoption, &backup);
-                self.life = Life::Restoring(restoring);
+                self.stage = Stage::Restoring(restoring);
                 return outcome;
             }
-            Life::Restoring(failed) => (failed.storage, if failed.backup == backup { failed.attempts } else { 0 }),
-            Life::Member(consensus) => {
+            Stage::Restoring(failed) => (failed.storage, if failed.backup == backup { failed.attempts } else { 0 }),
+            Stage::Member(consensus) => {
                 let outcome = adoption.compare(&consensus.cluster);
-                self.life = Life::Member(consensus);
+                self.stage = Stage::Member(consensus);
                 return outcome;
             }
-            Life::Over => return Err(AdoptError::NotBlank { phase: self.handle.status().phase }),
+            Stage::Over => return Err(AdoptError::NotBlank { phase: self.handle.status().phase }),
         };
         tracing::info!(backup, "fetching a backup");
         let fetching = fetch(storage.snapshots().clone());
@@ -95,15 +95,15 @@ impl Member {
         let attempts = attempts.saturating_add(1);
         let not_before = Instant::now();
         let restoring = Restoring { storage, adoption, backup, fetching, attempts, not_before };
-        self.life = Life::Restoring(Box::new(restoring));
+        self.stage = Stage::Restoring(Box::new(restoring));
         Ok(())
     }
 
     /// Handles the end of an attempt.
     pub(super) fn fetched(&mut self, fetched: Fetched, serving: &mut Serving) -> Result<(), StartError> {
-        let life = std::mem::replace(&mut self.life, Life::Over);
-        let Life::Restoring(mut restoring) = life else {
-            self.life = life;
+        let stage = std::mem::replace(&mut self.stage, Stage::Over);
+        let Stage::Restoring(mut restoring) = stage else {
+            self.stage = stage;
             return Ok(());
         };
         restoring.fetching = None;
@@ -149,7 +149,7 @@ impl Member {
             error: failure.reason.clone(),
             ..Status::clone(status)
         });
-        self.life = Life::Restoring(restoring);
+        self.stage = Stage::Restoring(restoring);
     }
 }
 

@@ -124,8 +124,9 @@ pub enum StorageError {
     /// The process must end, because only a new start reads the true contents of the disk.
     #[error("{0}: the state of the disk is unknown, this process must end")]
     Failed(Failure),
-    /// No space is left. Nothing was written and the log is unchanged. The caller can try again when there is space.
-    #[error("no space left to extend {path}: nothing was written; free space or enlarge the volume", path = path.display())]
+    /// No space is left. The log is unchanged, but a new term and vote may be durable already. The caller can try again
+    /// when there is space.
+    #[error("no space left to extend {path}: the log is unchanged; free space or enlarge the volume", path = path.display())]
     Full {
         /// File that could not grow.
         path: PathBuf,
@@ -145,7 +146,7 @@ pub enum StorageError {
         /// Cluster that the volume belongs to.
         cluster: ClusterId,
     },
-    /// Entries are not consecutive. Nothing was written.
+    /// Entries are not consecutive. The log is unchanged, but a new term and vote may be durable already.
     #[error("entry {found} does not follow {last}")]
     OutOfOrder {
         /// Index of the last entry before the refused entry.
@@ -153,7 +154,8 @@ pub enum StorageError {
         /// Index of the refused entry.
         found: Index,
     },
-    /// An entry, configuration or name exceeds a limit of the format. Nothing was written.
+    /// An entry, configuration or name exceeds a limit of the format. The log is unchanged, but a new term and vote may
+    /// be durable already.
     #[error("too large to be stored: {0}")]
     TooLarge(&'static str),
     /// There is no received snapshot with the requested last entry. Nothing was written.

@@ -256,7 +256,7 @@ impl CoreCluster {
                 Ok(())
             }
             Event::Patience(operation) => {
-                let client = self.clients.give_up(operation);
+                let client = self.clients.abandon(operation);
                 self.free(client);
                 Ok(())
             }

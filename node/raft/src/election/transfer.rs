@@ -47,9 +47,9 @@ impl Raft {
         }
         let target = wanted.ok_or(TransferRefusal::NoTarget)?;
         assert!(target != self.config.id, "leadership is transferred to another member");
-        let give_up = self.clocks.monotonic().saturating_add(self.config.transfer_timeout);
+        let deadline = self.clocks.monotonic().saturating_add(self.config.transfer_timeout);
         if let RoleState::Leader(leader) = &mut self.role {
-            leader.begin_transfer(target, give_up);
+            leader.begin_transfer(target, deadline);
         }
         Ok(target)
     }
@@ -106,10 +106,10 @@ impl Raft {
     }
 
     /// Ends a transfer that took too long. Returns whether this member therefore stopped leading.
-    pub(crate) fn give_up_transfer(&mut self) -> bool {
+    pub(crate) fn abort_overdue_transfer(&mut self) -> bool {
         let now = self.clocks.monotonic();
         let RoleState::Leader(leader) = &mut self.role else { return false };
-        if leader.transfer().is_none_or(|transfer| now < transfer.give_up()) {
+        if leader.transfer().is_none_or(|transfer| now < transfer.deadline()) {
             return false;
         }
         leader.end_transfer();

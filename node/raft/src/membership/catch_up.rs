@@ -22,9 +22,9 @@ impl Raft {
             if !current.learners.contains(member) {
                 return Err(ChangeRefusal::NotLearner { member: *member });
             }
-            let behind = self.lag(leader, *member);
-            if behind > limit {
-                return Err(ChangeRefusal::LearnerBehind { learner: *member, behind, limit });
+            let lag = self.lag(leader, *member);
+            if lag > limit {
+                return Err(ChangeRefusal::LearnerBehind { learner: *member, lag, limit });
             }
         }
         Ok(())

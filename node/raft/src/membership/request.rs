@@ -91,12 +91,12 @@ pub enum ChangeRefusal {
         member: MemberId,
     },
     /// A new voter lags the leader too far.
-    #[error("learner {learner} lags the leader by {behind} entries; at most {limit} are allowed")]
+    #[error("learner {learner} lags the leader by {lag} entries; at most {limit} are allowed")]
     LearnerBehind {
         /// ID of a new voter that lags too far.
         learner: MemberId,
         /// Number of entries by which the learner lags the leader.
-        behind: u64,
+        lag: u64,
         /// Maximum lag of a new voter, in entries.
         limit: u64,
     },

@@ -44,7 +44,7 @@ impl Raft {
 
     /// Handles AppendEntries from a leader of this term.
     pub(crate) fn on_append(&mut self, from: MemberId, append: Append) {
-        if !is_well_formed(&append, self.hard.term()) || !self.hear_leader(from) {
+        if !is_well_formed(&append, self.hard.term()) || !self.accept_leader(from) {
             return;
         }
         let Append { prev, mut entries, commit, round } = append;

@@ -25,7 +25,7 @@ impl Raft {
     /// Handles a heartbeat. Its sender asserts leadership and sends a commit index that is within the prefix
     /// acknowledged by this member.
     pub(crate) fn on_heartbeat(&mut self, from: MemberId, commit: Index, round: u64) {
-        if !self.hear_leader(from) {
+        if !self.accept_leader(from) {
             return;
         }
         if commit <= self.log.last().index {

@@ -25,7 +25,7 @@ impl Raft {
 
     /// Records that `from` sent a message as the leader of this term. Returns false if the message is invalid, because
     /// this member itself leads this term or already follows another leader in it.
-    pub(crate) fn hear_leader(&mut self, from: MemberId) -> bool {
+    pub(crate) fn accept_leader(&mut self, from: MemberId) -> bool {
         match &self.role {
             RoleState::Leader(_) => return false,
             RoleState::Follower if self.leader.is(from) => {}

@@ -66,13 +66,13 @@ impl Raft {
 
     /// Carries out everything that is due for a leader at the current time.
     pub(crate) fn tick_leader(&mut self) {
-        if self.step_down_without_quorum() || self.give_up_transfer() {
+        if self.step_down_without_quorum() || self.abort_overdue_transfer() {
             return;
         }
         let now = self.clocks.monotonic();
         let RoleState::Leader(leader) = &mut self.role else { return };
         for (_, progress) in leader.peers_mut() {
-            if matches!(progress.state(), ProgressState::Snapshot { give_up, .. } if *give_up <= now) {
+            if matches!(progress.state(), ProgressState::Snapshot { deadline, .. } if *deadline <= now) {
                 progress.probe();
             }
         }
@@ -88,10 +88,10 @@ impl Raft {
     /// Returns the earliest time at which a leader has something to do.
     pub(crate) fn leader_deadline(&self, leader: &Leader) -> Duration {
         let snapshots = leader.peers().values().filter_map(|progress| match progress.state() {
-            ProgressState::Snapshot { give_up, .. } => Some(*give_up),
+            ProgressState::Snapshot { deadline, .. } => Some(*deadline),
             ProgressState::Probe { .. } | ProgressState::Replicate(_) => None,
         });
-        let transfer = leader.transfer().map(|transfer| transfer.give_up());
+        let transfer = leader.transfer().map(|transfer| transfer.deadline());
         let stalled = self.disk_stalls_at().max(leader.stall_retry());
         snapshots
             .chain(transfer)

@@ -12,7 +12,7 @@ use crate::state::history::ConfigurationHistory;
 impl Raft {
     /// Handles a snapshot of this term whose bytes have all arrived.
     pub(crate) fn on_install_snapshot(&mut self, from: MemberId, meta: SnapshotMeta) {
-        if !self.is_sound(&meta) || !self.hear_leader(from) {
+        if !self.is_sound(&meta) || !self.accept_leader(from) {
             self.outbox.push(Output::DiscardSnapshot { from, last: meta.last });
             return;
         }

@@ -139,9 +139,9 @@ impl Leader {
         self.transfer.is_some()
     }
 
-    pub(crate) fn begin_transfer(&mut self, target: MemberId, give_up: Duration) {
+    pub(crate) fn begin_transfer(&mut self, target: MemberId, deadline: Duration) {
         assert!(self.transfer.is_none(), "one transfer at a time");
-        self.transfer = Some(LeadershipTransfer::new(target, give_up));
+        self.transfer = Some(LeadershipTransfer::new(target, deadline));
     }
 
     pub(crate) fn end_transfer(&mut self) {

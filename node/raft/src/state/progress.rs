@@ -56,7 +56,7 @@ pub(crate) enum ProgressState {
         /// Lower bound for the snapshot's last index. Replication continues after it.
         at_least: Index,
         /// Time at which the leader stops waiting for the snapshot and probes again.
-        give_up: Duration,
+        deadline: Duration,
         /// Whether all bytes have arrived at the member, which has yet to install the snapshot.
         arrived: bool,
     },
@@ -164,8 +164,8 @@ impl PeerProgress {
     /// Records that all bytes of the snapshot arrived at the member. The leader waits until `until` for the
     /// installation.
     pub(crate) fn snapshot_arrived(&mut self, until: Duration) {
-        if let ProgressState::Snapshot { give_up, arrived, .. } = &mut self.state {
-            (*give_up, *arrived) = (until, true);
+        if let ProgressState::Snapshot { deadline, arrived, .. } = &mut self.state {
+            (*deadline, *arrived) = (until, true);
         }
     }
 
@@ -173,10 +173,10 @@ impl PeerProgress {
     /// may have lost it in a crash before the installation. The leader waits until `pause` before it probes again,
     /// because the member may have sent the refusal before the snapshot arrived.
     pub(crate) fn missed_snapshot(&mut self, prev: Index, pause: Duration) {
-        if let ProgressState::Snapshot { at_least, give_up, arrived: true } = &mut self.state
+        if let ProgressState::Snapshot { at_least, deadline, arrived: true } = &mut self.state
             && prev >= *at_least
         {
-            *give_up = pause.min(*give_up);
+            *deadline = pause.min(*deadline);
         }
     }
 
@@ -199,8 +199,8 @@ impl PeerProgress {
     }
 
     /// Records that the member needs a snapshot whose last index is at least `at_least`, the purge mark.
-    pub(crate) fn snapshot(&mut self, at_least: Index, give_up: Duration) {
-        self.state = ProgressState::Snapshot { at_least, give_up, arrived: false };
+    pub(crate) fn snapshot(&mut self, at_least: Index, deadline: Duration) {
+        self.state = ProgressState::Snapshot { at_least, deadline, arrived: false };
     }
 
     /// Records that an append with entries up to `last` was sent.
@@ -277,8 +277,8 @@ impl Fingerprint for PeerProgress {
         match state {
             ProgressState::Probe { waiting } => (0, waiting).hash(into),
             ProgressState::Replicate(inflight) => (1, inflight).hash(into),
-            ProgressState::Snapshot { at_least, give_up, arrived } => {
-                (2, at_least, present.wait(*give_up), arrived).hash(into);
+            ProgressState::Snapshot { at_least, deadline, arrived } => {
+                (2, at_least, present.wait(*deadline), arrived).hash(into);
             }
         }
     }
@@ -321,19 +321,19 @@ mod tests {
     fn a_refusal_of_what_arrived_shortens_the_wait() {
         let second = Duration::from_secs(1);
         let mut progress = PeerProgress::new(Index(10), Duration::ZERO);
-        let give_up = |progress: &PeerProgress| match progress.state {
-            ProgressState::Snapshot { give_up, .. } => give_up,
+        let deadline = |progress: &PeerProgress| match progress.state {
+            ProgressState::Snapshot { deadline, .. } => deadline,
             ProgressState::Probe { .. } | ProgressState::Replicate(_) => Duration::ZERO,
         };
         progress.snapshot(Index(5), second * 600);
         progress.missed_snapshot(Index(5), second);
-        assert_eq!(give_up(&progress), second * 600, "the snapshot has not arrived yet");
+        assert_eq!(deadline(&progress), second * 600, "the snapshot has not arrived yet");
         progress.snapshot_arrived(second * 30);
         progress.missed_snapshot(Index(4), second);
-        assert_eq!(give_up(&progress), second * 30, "the refused entry is before the mark");
+        assert_eq!(deadline(&progress), second * 30, "the refused entry is before the mark");
         progress.missed_snapshot(Index(5), second * 2);
         progress.missed_snapshot(Index(5), second * 3);
-        assert_eq!(give_up(&progress), second * 2, "the first refusal counts");
+        assert_eq!(deadline(&progress), second * 2, "the first refusal counts");
     }
 
     /// The log was purged beyond the snapshot while the member installed it. The leader must then send a newer snapshot

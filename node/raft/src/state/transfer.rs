@@ -11,13 +11,13 @@ use crate::present::{Fingerprint, Hash, Hasher, Present};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LeadershipTransfer {
     target: MemberId,
-    give_up: Duration,
+    deadline: Duration,
     timeout_now_sent: bool,
 }
 
 impl LeadershipTransfer {
-    pub(crate) fn new(target: MemberId, give_up: Duration) -> Self {
-        Self { target, give_up, timeout_now_sent: false }
+    pub(crate) fn new(target: MemberId, deadline: Duration) -> Self {
+        Self { target, deadline, timeout_now_sent: false }
     }
 
     /// Returns the member to which leadership is transferred.
@@ -26,8 +26,8 @@ impl LeadershipTransfer {
     }
 
     /// Returns the time at which the transfer is aborted.
-    pub(crate) fn give_up(&self) -> Duration {
-        self.give_up
+    pub(crate) fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// Returns whether the target was asked to campaign.
@@ -45,7 +45,7 @@ impl LeadershipTransfer {
 #[cfg(feature = "fingerprint")]
 impl Fingerprint for LeadershipTransfer {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
-        let Self { target, give_up, timeout_now_sent } = self;
-        (target, present.wait(*give_up), timeout_now_sent).hash(into);
+        let Self { target, deadline, timeout_now_sent } = self;
+        (target, present.wait(*deadline), timeout_now_sent).hash(into);
     }
 }

@@ -240,7 +240,7 @@ fn a_learner_votes_only_when_it_caught_up() {
     }
     assert_eq!(
         change(&mut solo, &[1, 2, 4], &[]),
-        Err(ChangeRefusal::LearnerBehind { learner: id(4), behind: 65, limit: 64 })
+        Err(ChangeRefusal::LearnerBehind { learner: id(4), lag: 65, limit: 64 })
     );
     solo.acknowledged_by(4, 2);
     assert!(change(&mut solo, &[1, 2, 4], &[]).is_ok());

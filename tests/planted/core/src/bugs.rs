@@ -96,9 +96,9 @@ pub const BUGS: &[Bug] = &[
         of: "openraft#1747: a transfer that fails never ends",
         edits: &[edit(
             "election/transfer.rs",
-            "let give_up = self.clocks.monotonic().saturating_add(self.config.transfer_timeout);",
+            "let deadline = self.clocks.monotonic().saturating_add(self.config.transfer_timeout);",
             "let timeout = if PLANTED { std::time::Duration::MAX } else { self.config.transfer_timeout };
-        let give_up = self.clocks.monotonic().saturating_add(timeout);",
+        let deadline = self.clocks.monotonic().saturating_add(timeout);",
         )],
     },
     Bug {

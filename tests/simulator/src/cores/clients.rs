@@ -125,7 +125,7 @@ impl Clients {
     }
 
     /// Ends the client's wait although the outcome of the operation is unknown. Returns the client.
-    pub fn give_up(&mut self, operation: OperationId) -> Option<usize> {
+    pub fn abandon(&mut self, operation: OperationId) -> Option<usize> {
         let open = self.open.get_mut(&operation)?;
         let client = open.client.take();
         if matches!(open.request, Request::Read(_)) {
