@@ -248,6 +248,23 @@ impl Snapshots {
         Ok(())
     }
 
+    /// Removes the complete snapshots of a blank volume, except the snapshot that ends at `kept`. Only a bootstrap that
+    /// failed earlier in this process leaves such snapshots; a start removes them itself.
+    pub(crate) fn remove_leftovers(&self, kept: Option<EntryId>) -> Result<(), StorageError> {
+        let Shared { disk, dir, latch, .. } = &*self.0;
+        latch.check()?;
+        let leftovers: Vec<_> =
+            self.state().stored.extract_if(.., |info| kept.is_none_or(|kept| info.meta.last != kept)).collect();
+        for info in &leftovers {
+            let path = dir.join(name(info.meta.last));
+            latch.guard("remove", &path, disk.remove(&path))?;
+        }
+        if !leftovers.is_empty() {
+            latch.guard("sync", dir, disk.sync_dir(dir))?;
+        }
+        Ok(())
+    }
+
     /// Moves a received snapshot to the member's complete snapshots, which is the first step of an installation. A repeated call
     /// changes nothing.
     pub(crate) fn adopt_received(&self, last: EntryId) -> Result<SnapshotInfo, StorageError> {

@@ -160,10 +160,19 @@ impl Storage {
             }
             return Ok(None);
         }
+        // A later start would load a newer leftover instead of the snapshot with which the member starts.
         let (snapshot, base) = match start {
-            Start::Empty => (blank_meta(&record), EntryId::default()),
-            Start::Snapshot(meta) => (self.snapshots.adopt_received(meta.last)?.meta, meta.last),
+            Start::Empty => {
+                self.snapshots.remove_leftovers(None)?;
+                (blank_meta(&record), EntryId::default())
+            }
+            Start::Snapshot(meta) => {
+                self.snapshots.remove_leftovers(Some(meta.last))?;
+                (self.snapshots.adopt_received(meta.last)?.meta, meta.last)
+            }
         };
+        let newest = self.snapshots.newest().map_or(EntryId::default(), |info| info.meta.last);
+        assert_eq!(newest, base, "the state machine starts from the snapshot with which the log starts");
         let hard_state = HardState { term: base.term, vote: None };
         let member = self.create_member(hard_state, base)?;
         member.no_entry_ahead_of_the_term(base);

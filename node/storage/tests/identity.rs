@@ -73,6 +73,32 @@ fn a_member_can_start_from_a_snapshot() {
     assert_eq!(found.raft.entries.len(), 1);
 }
 
+/// A restore can fail after its snapshot was received, and the next restore may be of an older backup. The member must
+/// then start from that backup, not from what the first restore left.
+#[test]
+fn a_bootstrap_ignores_the_snapshot_of_one_that_failed() {
+    let disk = MemoryDisk::new();
+    let mut storage = open(&disk, 1).expect("a blank disk opens").storage;
+    let [newer, older] = [500, 300].map(|index| meta(EntryId { term: Term(4), index: Index(index) }));
+    for meta in [&newer, &older] {
+        let mut receiver = storage.snapshots().receive(meta.clone()).expect("a draft");
+        receiver.write(&[232; 10]).expect("space");
+        receiver.finish_verified().expect("a received snapshot");
+    }
+    disk.limit_bytes(Some(disk.used_bytes()));
+    let failed = storage.bootstrap(record(), &Start::Snapshot(newer)).expect_err("no space for the log");
+    assert!(matches!(failed, StorageError::Full { .. }), "{failed}");
+    disk.limit_bytes(None);
+    let start = Start::Snapshot(older.clone());
+    let restored = storage.bootstrap(record(), &start).expect("a blank volume").expect("a new member");
+    assert_eq!(restored.snapshot, older);
+    assert_eq!(storage.snapshots().newest().map(|info| info.meta), Some(older.clone()));
+    drop(storage);
+    disk.lose_power(1);
+    let found = open(&disk, 2).expect("it opens");
+    assert_eq!((found.raft.snapshot, found.snapshot.map(|info| info.meta)), (older.clone(), Some(older)));
+}
+
 #[test]
 fn a_tombstone_is_permanent() {
     let disk = MemoryDisk::new();
