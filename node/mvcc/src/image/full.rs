@@ -86,6 +86,12 @@ pub enum WriteError {
         /// Revision of the version.
         revision: Revision,
     },
+    /// The store has more alarms than fit into a chunk.
+    #[error("{alarms} alarms do not fit into an image: disarm the alarms of members that do not exist")]
+    TooManyAlarms {
+        /// Number of alarms.
+        alarms: usize,
+    },
 }
 
 /// Why an image was not loaded. No store was made.
@@ -139,13 +145,16 @@ impl From<ChunkError> for ReadError {
 /// the end.
 ///
 /// # Errors
-/// Returns [`WriteError`] if the writer fails or a version does not fit into a chunk. The bytes so far are not an image.
+/// Returns [`WriteError`] if the writer fails, or if a version or the alarms do not fit into a chunk. The bytes so far are not an image.
 pub fn write(view: &View, applied_index: u64, out: &mut impl Write) -> Result<ImageSummary, WriteError> {
     let space = &view.space;
     out.write_all(&MAGIC)?;
     let mut image_bytes = MAGIC.len() as u64;
     let mut chunks = ChunkWriter::new(out);
     put_header(chunks.payload(), space, applied_index);
+    if chunks.payload_len() > PAYLOAD_BYTES_MAX {
+        return Err(WriteError::TooManyAlarms { alarms: space.alarms.len() });
+    }
     image_bytes += chunks.finish_chunk(HEADER)?;
 
     let mut hasher = Hasher::new(space, space.revision);
