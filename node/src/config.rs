@@ -95,7 +95,7 @@ pub struct RunArgs {
     /// Format of log lines.
     #[arg(long, env = "RAFT_NODE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
-    /// Filter of log lines, such as `info` or `raft_node=debug`.
+    /// Filter of log lines, such as `info`, or `warn,raft_node=debug` for all crates of this program.
     #[arg(long, env = "RAFT_NODE_LOG", default_value = "info")]
     pub log: String,
 }

@@ -18,3 +18,4 @@ pub mod health;
 pub mod member;
 
 pub mod local;
+pub mod log;

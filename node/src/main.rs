@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use raft_node::config::{Config, LogFormat, RunArgs};
+use raft_node::config::{Config, RunArgs};
 use raft_node::local::{self, LocalArgs};
-use raft_node::member;
-use tracing_subscriber::EnvFilter;
+use raft_node::{log, member};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -35,7 +34,7 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => {
-            start_log(&args.log, args.log_format);
+            log::start(&args.log, args.log_format);
             match Config::check(*args) {
                 Err(refusal) => {
                     eprintln!("error: {refusal}");
@@ -61,17 +60,5 @@ fn main() -> ExitCode {
             println!("raft-node {}", raft_node::version::NODE);
             ExitCode::SUCCESS
         }
-    }
-}
-
-fn start_log(filter: &str, format: LogFormat) {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|reason| {
-        eprintln!("warning: --log: {reason}; using info");
-        EnvFilter::new("info")
-    });
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => lines.with_ansi(false).init(),
-        LogFormat::Json => lines.json().init(),
     }
 }
