@@ -119,6 +119,9 @@ words! {
         ChangeInFlight,
         /// A membership change would leave fewer healthy voters than a majority; it waits.
         UnsafeChange,
+        /// The leader refused a membership change; the message has the leader's reason. The operator repeats the change with
+        /// growing delays.
+        ChangeRefused,
         /// A member is lost or unreachable, and is not replaced because `spec.replacement.enabled` is false.
         ReplacementDisabled,
         /// A pod fits no node: CPU or memory is insufficient, or taints and affinity exclude every node.

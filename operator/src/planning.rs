@@ -34,6 +34,9 @@ pub(crate) fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempts: 
         Err(message) => {
             let name = backup.metadata.name.as_deref();
             tracing::error!(backup = name, message, "the planner failed: nothing is done for this backup");
+            let message = format!(
+                "the operator found a contradiction in its own plan and does nothing for this backup: {message}. Report this defect with the operator's log"
+            );
             Choice::Wait(Note::new(Reason::InternalError, message))
         }
     }

@@ -209,7 +209,7 @@ fn deleting(observed: &Observed) -> Plan {
 #[must_use]
 pub fn internal_error(observed: &Observed, message: &str) -> Plan {
     let message = format!(
-        "the operator found a contradiction in its own plan and does nothing for this cluster, whose members go on serving: {message}. Report this defect with the operator's log"
+        "the operator found a contradiction in its own plan and does nothing for this cluster, whose members continue to serve: {message}. Report this defect with the operator's log"
     );
     refused(observed, Decision::stall(Reason::InternalError, message))
 }

@@ -1,5 +1,5 @@
 //! Converts reasons of refusals and causes of failures from the wire into the planner's types. Uses the number if the
-//! member sent one, otherwise the name, because members of the first version send only names. Does not own what a
+//! member sent one, otherwise the name, because older members send only names. Does not own what a
 //! reason means (`plan::observed::refusal`).
 //!
 //! `operator/docs/decisions/refusals.md` explains the rule, and the failure that it prevents.

@@ -1,6 +1,6 @@
 //! The causes for which a backup, a restore or a probe of an object store fails, as members report them. Owns the
 //! causes and their names. Does not own the numbers on the wire (`node/proto/admin.proto`), nor the conversion from
-//! them (the shell's `member/convert.rs`).
+//! them (the shell's `member/reasons.rs`).
 
 use crds::Reason;
 
@@ -22,7 +22,7 @@ macro_rules! causes {
             /// Every cause that this version knows.
             pub const KNOWN: &[Self] = &[$(Self::$variant),+];
 
-            /// The cause with this name; unrecognized if no cause has this name. Members of the first version send
+            /// The cause with this name; unrecognized if no cause has this name. Older members send
             /// names.
             #[must_use]
             pub fn from_name(name: &str) -> Self {
@@ -32,7 +32,7 @@ macro_rules! causes {
                 }
             }
 
-            /// The name that members of the first version send.
+            /// The name that older members send.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -85,7 +85,7 @@ causes! {
 mod tests {
     use super::*;
 
-    /// Members of the first version send names without numbers.
+    /// Older members send names without numbers.
     #[test]
     fn every_cause_is_found_by_its_name_and_reported_under_it() {
         for cause in FailureCause::KNOWN {

@@ -1,6 +1,6 @@
 //! The reasons for which a member refuses a call, and the operator's next step for each of them. Owns the reasons and
 //! their names. Does not own the numbers on the wire (`node/proto/admin.proto`), nor the conversion from them (the
-//! shell's `member/convert.rs`).
+//! shell's `member/reasons.rs`).
 //!
 //! `operator/docs/decisions/refusals.md` explains the rule, and the failure that it prevents.
 
@@ -24,7 +24,7 @@ macro_rules! reasons {
             /// Every reason that this version knows.
             pub const KNOWN: &[Self] = &[$(Self::$variant),+];
 
-            /// The reason with this name; unrecognized if no reason has this name. Members of the first version send
+            /// The reason with this name; unrecognized if no reason has this name. Older members send
             /// names.
             #[must_use]
             pub fn from_name(name: &str) -> Self {
@@ -34,7 +34,7 @@ macro_rules! reasons {
                 }
             }
 
-            /// The name that members of the first version send.
+            /// The name that older members send.
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self {
@@ -113,18 +113,14 @@ impl RefusalReason {
         }
     }
 
-    /// Returns the reason for conditions and `status.plan.blockedBy`. A reason that this version does not know is
-    /// reported as `UnsafeChange`, because the leader may have refused the change for safety.
+    /// Returns the reason for conditions and `status.plan.blockedBy`.
     #[must_use]
     pub fn condition_reason(self) -> Reason {
         match self {
             Self::LearnerBehind => Reason::LearnerBehind,
-            Self::QuorumAtRisk | Self::Unrecognized { .. } => Reason::UnsafeChange,
-            Self::NotLeader
-            | Self::Stale
-            | Self::InFlight
-            | Self::TermNotCommitted
-            | Self::Transferring
+            Self::QuorumAtRisk => Reason::UnsafeChange,
+            Self::NotLeader | Self::Stale | Self::InFlight | Self::TermNotCommitted => Reason::ChangeInFlight,
+            Self::Transferring
             | Self::NoVoters
             | Self::TooManyVoters
             | Self::Overlap
@@ -132,7 +128,8 @@ impl RefusalReason {
             | Self::WasRemoved
             | Self::NotLearner
             | Self::NotServing
-            | Self::Other => Reason::ChangeInFlight,
+            | Self::Other
+            | Self::Unrecognized { .. } => Reason::ChangeRefused,
         }
     }
 }
@@ -141,7 +138,7 @@ impl RefusalReason {
 mod tests {
     use super::*;
 
-    /// Members of the first version send names without numbers.
+    /// Older members send names without numbers.
     #[test]
     fn every_reason_is_found_by_its_name() {
         for reason in RefusalReason::KNOWN {
@@ -153,6 +150,6 @@ mod tests {
     fn an_unknown_reason_is_kept_as_unknown_and_fails() {
         let unknown = RefusalReason::from_name("TooWarm");
         assert_eq!(unknown, RefusalReason::Unrecognized { number: 0 });
-        assert_eq!((unknown.then(), unknown.condition_reason()), (AfterRefusal::Fail, Reason::UnsafeChange));
+        assert_eq!((unknown.then(), unknown.condition_reason()), (AfterRefusal::Fail, Reason::ChangeRefused));
     }
 }
