@@ -32,11 +32,13 @@ fn relative_links_lead_somewhere() {
     let mut findings = Vec::new();
     for (name, text) in super::files(".md") {
         for target in targets(&text) {
-            if target.contains("://") || target.starts_with('#') || target.starts_with("mailto:") {
+            if target.contains("://") || target.starts_with("mailto:") {
                 continue;
             }
-            let file = target.split('#').next().expect("split yields at least one part");
-            if !folder_of(&name).join(file).exists() {
+            let (file, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let path = if file.is_empty() { super::top().join(&name) } else { folder_of(&name).join(file) };
+            let has_anchor = || std::fs::read_to_string(&path).is_ok_and(|text| anchors(&text).contains(anchor));
+            if !path.exists() || !anchor.is_empty() && !has_anchor() {
                 findings.push(format!("{name}: links to {target}, which does not exist"));
             }
         }
@@ -225,6 +227,23 @@ fn targets(text: &str) -> Vec<String> {
         .filter_map(|part| part.split(')').next())
         .map(str::to_owned)
         .collect()
+}
+
+/// Returns the anchors of a document's headings, as GitHub makes them: lower case, no punctuation, and a hyphen for each
+/// space.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = prose(text).filter(|(_, line)| line.starts_with('#')).map(|(_, line)| line.trim_start_matches('#'));
+    let slug = |heading: &str| {
+        let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(slug).collect()
+}
+
+#[test]
+fn anchors_are_made_from_headings() {
+    let text = "# How to add …\n## An RPC of etcd's API\n```\n# no heading\n```\n";
+    assert_eq!(anchors(text).into_iter().collect::<Vec<_>>(), ["an-rpc-of-etcds-api", "how-to-add-"]);
 }
 
 #[test]
