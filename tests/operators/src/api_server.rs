@@ -119,7 +119,8 @@ impl ApiServer {
         self.past.get(self.past.len().wrapping_sub(versions)).unwrap_or(&self.objects)
     }
 
-    /// Drops past states. A stale read then sees every object that exists now.
+    /// Drops past states, so that every stale read sees the objects that exist now. They are older than the RaftCluster,
+    /// and an operator reads them only after it has seen the RaftCluster.
     pub fn begin(&mut self) {
         self.past.clear();
     }

@@ -97,7 +97,7 @@ impl World {
             self.invariants.note(self.now, format!("{member} left a volume: {uid}"));
             self.invariants.former.insert(uid);
         }
-        // Stale reads must see these claims, because otherwise the operator would give their ordinals to new members.
+        // No operator can have read a state without these claims, because they are older than the RaftCluster.
         self.api.begin();
     }
 

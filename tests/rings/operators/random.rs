@@ -7,10 +7,8 @@ use crds::raft_cluster::VolumeFate;
 use operators::World;
 use operators::executor::OperatorFaults;
 use world::seed::{Random, Seed};
-use world::settings::seeds_from;
+use world::settings;
 
-/// First seed of a test run.
-const FIRST: u64 = 1;
 /// Number of seeds of a test run.
 const SEEDS: u64 = 100;
 
@@ -28,7 +26,7 @@ fn operator_faults(random: &mut Random) -> OperatorFaults {
 
 #[test]
 fn two_operators_with_stale_reads_crashes_and_lost_replies_never_break_a_cluster_and_always_finish() {
-    for seed in seeds_from(FIRST, SEEDS) {
+    for seed in settings::seeds(SEEDS) {
         let mut random = Random::new(Seed(seed ^ 0x00c0_ffee));
         let operators = vec![operator_faults(&mut random), operator_faults(&mut random)];
         let replicas = i32::try_from(random.between(1, 5)).expect("small");

@@ -118,8 +118,7 @@ impl Members {
         info: &MemberInfo,
     ) -> Result<(), CallError> {
         let until = self.now + RESTORE_DURATION;
-        let process =
-            self.processes.get_mut(pod).filter(|_| !self.lost.contains(pod)).ok_or(CallError::Unreachable)?;
+        let process = self.processes.get_mut(pod).filter(|_| !self.lost.contains(pod)).ok_or(CallError::Unreachable)?;
         let volume = self.volumes.get(&process.volume).expect("a process has a volume");
         if volume.id != expected {
             return Err(CallError::Refused(RefusalReason::Other));

@@ -18,22 +18,13 @@ use std::ops::Range;
 /// Panics if `SEED` or `SEEDS` is not a number.
 #[must_use]
 pub fn seeds(usual: u64) -> Range<u64> {
-    seeds_from(0, usual)
+    chosen(number("SEED"), number("SEEDS"), usual)
 }
 
-/// Like [`seeds`], but starts at the seed `first` unless the environment selects one seed.
-///
-/// # Panics
-/// Panics if `SEED` or `SEEDS` is not a number.
-#[must_use]
-pub fn seeds_from(first: u64, usual: u64) -> Range<u64> {
-    chosen(number("SEED"), number("SEEDS"), first, usual)
-}
-
-fn chosen(seed: Option<u64>, seeds: Option<u64>, first: u64, usual: u64) -> Range<u64> {
+fn chosen(seed: Option<u64>, seeds: Option<u64>, usual: u64) -> Range<u64> {
     match seed {
         Some(seed) => seed..seed.saturating_add(1),
-        None => first..first.saturating_add(seeds.unwrap_or(usual)),
+        None => 0..seeds.unwrap_or(usual),
     }
 }
 
@@ -82,8 +73,8 @@ mod tests {
 
     #[test]
     fn one_seed_goes_before_a_number_of_seeds() {
-        assert_eq!(chosen(Some(7), Some(5), 0, 100), 7..8);
-        assert_eq!(chosen(None, Some(5), 0, 100), 0..5);
-        assert_eq!(chosen(None, None, 1, 100), 1..101);
+        assert_eq!(chosen(Some(7), Some(5), 100), 7..8);
+        assert_eq!(chosen(None, Some(5), 100), 0..5);
+        assert_eq!(chosen(None, None, 100), 0..100);
     }
 }
