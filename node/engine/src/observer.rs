@@ -49,6 +49,8 @@ pub trait Observer: fmt::Debug + Send + Sync {
 
 /// An observer that ignores every event.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Unobserved;
+#[cfg(test)]
+pub(crate) struct Unobserved;
 
+#[cfg(test)]
 impl Observer for Unobserved {}
