@@ -101,7 +101,13 @@ mod tests {
 
     #[test]
     fn a_damaged_line_is_refused() {
-        for line in ["lint", "lint = 3", "lint = { warm = 2 }", "lint = { warm = x, cold = 3 }", "lint = { warm = 1, cold = 2, hot = 3 }"] {
+        for line in [
+            "lint",
+            "lint = 3",
+            "lint = { warm = 2 }",
+            "lint = { warm = x, cold = 3 }",
+            "lint = { warm = 1, cold = 2, hot = 3 }",
+        ] {
             assert!(Budget::parse(line).is_err(), "{line}");
         }
     }

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "all")]
     faults: String,
     /// Simulates whole members, with the real driver, disk format, store and wire format
-    #[arg(long, alias = "shipped", conflicts_with_all = ["faults", "trace"])]
+    #[arg(long, conflicts_with_all = ["faults", "trace"])]
     members: bool,
     /// Prints a hash of the traces of all seeds. The hash stays the same when code is only renamed or moved
     #[arg(long)]
