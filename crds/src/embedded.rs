@@ -11,8 +11,8 @@ pub(crate) fn bytes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "x-kubernetes-int-or-string": true })
 }
 
-/// Schema of one word. It has no `enum`, because the API server's refusal of another word would not say what to do. A
-/// CEL rule on the field has a message that does.
+/// Schema of one word. The schema has no `enum`, because the API server would then refuse other words without saying
+/// what to do. Instead, a CEL rule on the field refuses other words with a message that says what to do.
 pub(crate) fn word(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "string", "maxLength": 32 })
 }

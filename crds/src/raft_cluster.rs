@@ -144,9 +144,9 @@ pub struct RaftClusterSpec {
     /// The volume of each member.
     pub storage: Storage,
 
-    /// Limit on the bytes of live keys and history, 16Mi to 64Gi. Above it writes are refused; reads, deletes and
-    /// compactions still work. `resources.limits.memory` must be at least twice the quota plus 256Mi. Default: the memory
-    /// limit minus 256Mi, divided by two, at most 8Gi; 2Gi without a memory limit.
+    /// Limit on the bytes of live keys and history, 16Mi to 64Gi. While the limit is exceeded, writes are refused;
+    /// reads, deletes and compactions still work. `resources.limits.memory` must be at least twice the quota plus
+    /// 256Mi. Default: the memory limit minus 256Mi, divided by two, at most 8Gi; 2Gi without a memory limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "embedded::bytes")]
     #[x_kube(validation = Rule::new(
@@ -197,7 +197,8 @@ pub struct RaftClusterSpec {
     /// How client and peer traffic is protected. Required, so that plain text is always an explicit choice.
     pub tls: Tls,
 
-    /// Where backups go. Without it a RaftBackup of this cluster waits, with the reason NoObjectStore. Default: none.
+    /// Where backups go. Without this field, a RaftBackup of this cluster waits, with the reason NoObjectStore.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
 

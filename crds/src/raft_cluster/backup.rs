@@ -10,7 +10,7 @@ use crate::object_store::ObjectStore;
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Backup {
-    /// Bucket for backups of this cluster. The condition BackupReady shows whether members can write to it and read from
-    /// it. When it changes, earlier backups stay where they are.
+    /// Bucket for backups of this cluster. The condition BackupReady shows whether members can write to it and read
+    /// from it. When this field is changed, earlier backups stay where they are.
     pub object_store: ObjectStore,
 }

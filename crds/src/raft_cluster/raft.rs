@@ -73,8 +73,8 @@ pub struct RaftSettings {
     #[schemars(range(min = 1, max = 4096))]
     pub max_append_entries: i32,
 
-    /// Whether a member asks the other members, before it starts an election, if it could win. A member that was
-    /// disconnected then does not depose the leader when it returns (Raft thesis §9.6). Default: true.
+    /// Whether a member asks the other members, before it starts an election, if it could win. If this field is true, a
+    /// member that was disconnected does not depose the leader when it returns (Raft thesis §9.6). Default: true.
     #[serde(default = "default_pre_vote")]
     pub pre_vote: bool,
 }

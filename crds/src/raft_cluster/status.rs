@@ -1,6 +1,6 @@
 //! Owns the status of a RaftCluster: a report that the operator writes and never reads for a decision, because it may
-//! be stale or erased. Every field is optional, and every ID is a string. A version reads a word that it does not know
-//! as `Unknown`, so that it can read the status of a newer version.
+//! be stale or erased. Every field is optional, and every ID is a string. Words of a newer version are read as
+//! `Unknown`, so that this version can read the status that a newer version wrote.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube_derive::KubeSchema;

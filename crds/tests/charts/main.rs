@@ -119,7 +119,8 @@ fn rendered_definitions_are_those_of_the_types() {
     }
 }
 
-/// Turns bounds into floating-point numbers, because the charts contain whole numbers and the typed definition does not.
+/// Turns `minimum` and `maximum` into floating-point numbers, as in the typed definition, because the charts contain
+/// them as whole numbers.
 fn whole_numbers(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields

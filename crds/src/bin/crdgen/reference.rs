@@ -69,7 +69,8 @@ fn rows(page: &mut String, schema: &Value, path: &str) {
     }
 }
 
-/// Name of a field's type, and the schema that holds its fields if it has any.
+/// Name of a field's type, and the schema that may list nested fields: for a list the schema of its items, otherwise
+/// the field's own schema.
 fn shape(field: &Value) -> (String, &Value) {
     if field["x-kubernetes-int-or-string"] == true {
         return ("quantity".into(), field);
