@@ -1,9 +1,9 @@
 //! Owns the encoding of answers that contain stored keys. The encoding copies directly from the store's own encoding
 //! and builds no messages in between. Does not own framing (`grpc.rs`).
 //!
-//! A [`Message`] describes its fields to a [`Sink`]. The description runs twice: the first run measures, the second
-//! run writes. Only the size of a nested message must be known before the message is written. The first run therefore
-//! keeps these sizes in a queue for the second run.
+//! A [`Message`] describes its fields to a [`Sink`]. The description runs twice: the first run computes sizes, and the
+//! second run writes the fields. In the encoding, the size of a nested message precedes the message. The first run
+//! therefore keeps the sizes of nested messages in a queue for the second run.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mvcc::{DeleteRangeResult, KeyValue, OpResult, PutResult, RangeResult, TxnResult};

@@ -18,7 +18,7 @@ pub async fn probe(access: &Access, cluster: ClusterId, member: MemberId) -> Res
     let key = Folder::new(&access.store.prefix, cluster)?.probe(member)?;
     let store = access.connect()?;
     let interpret = |error: object_store::Error| match access.interpret(&error) {
-        // The object was written immediately before, so the store has lost it.
+        // A missing object means that the store lost the object, because this function has just written it.
         ArchiveError::BackupNotFound { key } => {
             ArchiveError::StoreRefused { reason: format!("{key} was written and does not exist") }
         }

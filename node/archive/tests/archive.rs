@@ -292,11 +292,11 @@ async fn soon(what: &str, holds: impl Fn() -> bool) {
     tokio::time::timeout(PATIENCE, polling).await.unwrap_or_else(|_| panic!("{what}: not within {PATIENCE:?}"));
 }
 
-/// Number of bytes after which the gate stops: enough for some parts or chunks of the largest image in these tests, but
-/// not for all.
+/// Number of bytes that a [`Gate`], a proxy in front of the server, lets through before it stops: enough for some parts
+/// or chunks of the largest image in these tests, but not for all.
 const MIDDLE: usize = 30_000_000;
 
-/// Access to the bucket of `access` through a gate that stops after [`MIDDLE`] bytes. Also returns the gate.
+/// Returns a gate that stops after [`MIDDLE`] bytes, and access through the gate to the same bucket as `access`.
 async fn halfway(access: &Access, server: &Server) -> (Gate, Access) {
     let gate = Gate::before(server.address, MIDDLE).await;
     let store = ObjectStoreConfig { endpoint: gate.endpoint(), ..access.store.clone() };
