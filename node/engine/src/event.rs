@@ -22,7 +22,7 @@ pub(crate) enum Event {
     Messages(Vec<(MemberId, Message)>),
     /// The connections to these members broke.
     Unreachable(Vec<MemberId>),
-    /// The snapshot transfer of this number ended.
+    /// The snapshot transfer with this number ended.
     SnapshotSent { to: MemberId, number: u64, arrived: Result<(), ()> },
     /// The writing of a snapshot of this member's state has ended. The value is the index of the durable snapshot, or
     /// the reason why no snapshot was written.

@@ -176,13 +176,15 @@ impl Inbox {
         });
     }
 
-    /// Reports that the snapshot transfer of this number ended. Each transfer ends once, and only the newest transfer to a member
-    /// counts.
+    /// Reports that the snapshot transfer with this number ended. The queue needs no bound for these reports, because
+    /// each transfer ends only once. A report about a transfer that is not the newest one to the member is ignored
+    /// later.
     pub(crate) fn snapshot_sent(&self, to: MemberId, number: u64, arrived: Result<(), ()>) {
         self.put_always(|waiting| waiting.sent.push((to, number, arrived)));
     }
 
-    /// Reports the outcome of the snapshot that was being written. Only one snapshot is written at a time.
+    /// Reports the outcome of the snapshot that was being written. At most one report waits, because only one snapshot
+    /// is written at a time.
     pub(crate) fn snapshot_written(&self, outcome: Result<Index, SnapshotWriteError>) {
         self.put_always(|waiting| waiting.written = Some(outcome));
     }

@@ -23,7 +23,8 @@ pub struct Offered {
     pub crc32c: u32,
 }
 
-/// Why a received snapshot was not kept. No part of the snapshot is left on the disk unless the error says so.
+/// Why a received snapshot was not kept. After [`KeepError::NotDiscarded`] the snapshot is still on the disk; after any
+/// other error no part of the snapshot is left.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
     /// The snapshot could not be written, or its content does not match the offer.

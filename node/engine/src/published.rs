@@ -1,5 +1,5 @@
-//! Owns the immutable view that readers share. Does not own the store (`apply`), whose thread publishes a new view after each
-//! batch that it applies.
+//! Owns the immutable view that readers share. Does not own the store (`apply`). The apply thread publishes a new view
+//! after each batch that it applies.
 
 use mvcc::View;
 use raft::{Index, Term};

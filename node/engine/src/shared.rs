@@ -40,8 +40,9 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Creates the state of a member that has published nothing and accepts no requests yet. `lanes` is the number of runtimes
-    /// that wait for answers. The program receives from `lifecycle` the requests that make a blank member part of a cluster.
+    /// Creates the state of a member that has published nothing and accepts no requests yet. `lanes` is the number of
+    /// runtimes that wait for answers. `lifecycle` carries the requests that make a blank member part of a cluster to
+    /// the program.
     #[must_use]
     pub fn new(
         status: Status,
@@ -96,7 +97,7 @@ impl Shared {
         self.inbox.unreachable(member);
     }
 
-    /// Reports that the snapshot transfer of this number ended, and whether the snapshot arrived.
+    /// Reports that the snapshot transfer with this number ended, and whether the snapshot arrived.
     pub fn snapshot_sent(&self, to: MemberId, number: u64, arrived: Result<(), ()>) {
         self.inbox.snapshot_sent(to, number, arrived);
     }

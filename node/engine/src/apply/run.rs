@@ -101,8 +101,8 @@ impl Applier {
         self.waiting.front().is_some_and(ApplyJob::can_begin)
     }
 
-    /// Executes, as one batch, the jobs that [`Applier::has_work`] found and that precede the first job that waits for the log
-    /// thread.
+    /// Executes the jobs that [`Applier::has_work`] found, up to the first job that must wait for the log thread. The
+    /// executed jobs form one batch.
     ///
     /// # Errors
     /// Returns the reason why the member must end.
@@ -131,8 +131,8 @@ impl Applier {
                 }
                 ApplyJob::Install { meta, installed } => {
                     if !installed.is_set() {
-                        // The installation may wait for space on a full disk. The view is published first, because a
-                        // snapshot of the applied state can free space, and so that callers that wait for this state
+                        // The installation may wait for space on a full disk. The view is published first for two
+                        // reasons: a snapshot of the applied state can free space, and callers that wait for this state
                         // are answered without the delay.
                         unpublished_bytes = 0;
                         self.publish();
@@ -186,8 +186,8 @@ impl Applier {
         result
     }
 
-    /// Publishes a view of the store, then answers the callers that wait for it. In this order, an answered caller reads at least
-    /// this view.
+    /// Publishes a view of the store before it answers the callers that wait for the view, so that an answered caller
+    /// reads this view or a newer one.
     fn publish(&mut self) {
         let published = Arc::new(Published { view: self.store.view(), applied: self.at.index, term: self.at.term });
         self.shared.published.store(Arc::clone(&published));

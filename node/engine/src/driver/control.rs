@@ -13,8 +13,9 @@ use crate::event::{Configurations, Control};
 
 /// Time within which a membership change must commit.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time that a leadership transfer may take in addition to one election timeout. The core aborts a transfer after one
-/// election timeout.
+/// Time for which a transfer call waits for the new leader, in addition to one election timeout. The call waits longer
+/// than the core's transfer timeout, because the target may still win its election after the core has aborted the
+/// transfer.
 const TRANSFER_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Driver {

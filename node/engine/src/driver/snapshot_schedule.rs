@@ -1,5 +1,6 @@
-//! Owns the schedule of snapshots: the snapshot of this member's own state that is due or being written, and the transfers to
-//! other members, at most one to each member. Does not own the decisions based on the schedule (`snapshots.rs`).
+//! Owns the schedule of snapshots: whether a snapshot of this member's own state is due or being written, and the
+//! transfers to other members, at most one to each member. Does not own the decisions based on the schedule
+//! (`snapshots.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,8 +35,9 @@ struct Transfer {
 }
 
 impl Transfers {
-    /// Returns whether a transfer to `to` with this term is under way whose snapshot reaches `at_least`. If so, the end
-    /// of this transfer also answers the new request. Otherwise any transfer to `to` is forgotten.
+    /// Returns whether the transfer under way to `to` satisfies a new request for a snapshot: it was begun for the same
+    /// `term`, and its snapshot reaches `at_least`. If so, the end of this transfer also answers the new request.
+    /// Otherwise any transfer to `to` is forgotten.
     pub(super) fn keep(&mut self, to: MemberId, term: Term, at_least: Index) -> bool {
         let satisfies = |transfer: &Transfer| transfer.term == term && transfer.reaches >= at_least;
         let is_kept = self.under_way.get(&to).is_some_and(satisfies);
@@ -62,7 +64,7 @@ impl Transfers {
     }
 }
 
-/// Snapshots that are due, under way and requested.
+/// The snapshots that are due, being written, being transferred or requested.
 #[derive(Debug)]
 pub(crate) struct SnapshotSchedule {
     pub(super) jobs: Arc<Mailbox<SnapshotJob>>,

@@ -108,8 +108,8 @@ impl Batcher {
         self.requeued.pop_front().or_else(|| self.build())
     }
 
-    /// Answers with `reason` the commands whose deadline passed before they were proposed. None of these commands was written to
-    /// the log.
+    /// Answers the commands whose deadline passed before they were proposed. The answer is the error `reason`. None of
+    /// these commands was written to the log.
     pub(crate) fn expire(&mut self, now: Duration, reason: ProposeError, replies: &mut Replies, admission: &Admission) {
         while let Some(arrived) = self.arrived.front()
             && arrived.at + self.commit_timeout <= now

@@ -104,12 +104,13 @@ impl Rounds {
         }
     }
 
-    /// Ends the delay after a failed round, because a round may succeed after a change of role, leader or term.
+    /// Ends the delay that follows a failed round. Called after a change of role, leader or term, because a new round
+    /// may then succeed.
     pub(crate) fn retry_now(&mut self) {
         self.not_before = Duration::ZERO;
     }
 
-    /// Ends lost rounds, then answers with `reason` the reads whose deadline has passed.
+    /// Ends lost rounds, then answers the reads whose deadline has passed. The answer is the error `reason`.
     pub(crate) fn expire(&mut self, now: Duration, reason: ReadError, replies: &mut Replies) {
         while let Some(lost) = self.under_way.iter().find(|round| round.started + self.round_timeout <= now) {
             let context = lost.context;
