@@ -31,8 +31,8 @@ pub struct Config {
     /// every other member, because other members elect a new leader when their own timeouts end. Default: 500 ms.
     pub leader_lease: Duration,
     /// Maximum drift between two members' clocks during one lease. If the monotonic clock and the wall clock of this
-    /// member drift apart by more, earlier rounds no longer prove a lease: a new round must begin first. Default: 50
-    /// ms.
+    /// member drift apart by more than this, a lease read needs a new round, because earlier rounds no longer prove a
+    /// lease. Default: 50 ms.
     pub clock_drift: Duration,
     /// Whether linearizable reads are served from the lease, without a heartbeat round. Default: off, because leases
     /// rely on clocks.
@@ -42,8 +42,8 @@ pub struct Config {
     /// then stays ahead of theirs, and every candidate that requests its vote learns the newer term and steps down.
     /// Default: on.
     pub pre_vote: bool,
-    /// Number of entries that are applied after the last snapshot before [`crate::Output::SnapshotDue`] requests the
-    /// next one. Default: 1,024.
+    /// Number of entries that are applied between two snapshots. After that number, [`crate::Output::SnapshotDue`]
+    /// requests the next snapshot. Default: 1,024.
     pub snapshot_threshold: u64,
     /// Number of entries before a snapshot that are kept for followers that lag. A leader keeps up to eight times as
     /// many for a follower that still answers. Default: 1,024.

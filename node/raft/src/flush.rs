@@ -8,7 +8,7 @@ use crate::raft::Raft;
 const APPLY_ENTRIES_MAX: usize = 1024;
 /// Maximum payload bytes in one [`Output::Apply`]; a single larger entry is given alone.
 const APPLY_BYTES_MAX: usize = 4 << 20;
-/// The core gives the driver no further entries while at least this number of given entries is not applied yet. Later
+/// While the driver has at least this number of entries to apply, the core gives the driver no further entries. Later
 /// entries wait in the log.
 const APPLY_WINDOW: u64 = 4096;
 

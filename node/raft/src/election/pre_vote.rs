@@ -1,5 +1,5 @@
-//! Pre-votes: "would you vote for me?" (Raft thesis §9.6). Owns the answer, which promises and changes nothing. A
-//! member that was cut off therefore does not disturb the cluster when it returns.
+//! Pre-votes: "would you vote for me?" (Raft thesis §9.6). Owns the answer, which promises nothing and changes no
+//! state. A member that was cut off therefore does not disturb the cluster when it returns.
 
 use crate::ids::{EntryId, MemberId, Term};
 use crate::message::{Body, Message};
@@ -7,7 +7,7 @@ use crate::raft::Raft;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// Handles the question of the member `from` whether it could win an election in the term `asked`. Refuses while
+    /// Handles a pre-vote: the member `from` asks whether it could win an election in the term `asked`. Refuses while
     /// this member trusts a leader, or if the log of `from` lags this member's log.
     pub(crate) fn on_pre_vote(&mut self, from: MemberId, asked: Term, last: EntryId) {
         let free = asked > self.hard.term() || (asked == self.hard.term() && self.would_vote(from));

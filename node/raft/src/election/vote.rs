@@ -10,8 +10,8 @@ impl Raft {
     /// Handles a request for this member's vote in this term (Raft thesis §3.4, §3.6.1). The answer does not depend on
     /// the voters in this member's configuration, because that configuration may be outdated (etcd#12359). While the
     /// previous leader's lease may still be valid, the vote is refused unless that leader requested this election.
-    /// `admits` checks this only for a request of a newer term, but an earlier message may already have raised this
-    /// member's term.
+    /// `admits` makes the same check only for a request of a newer term. The check is repeated here, because an earlier
+    /// message may already have raised this member's term to the term of the request.
     pub(crate) fn on_vote(&mut self, from: MemberId, last: EntryId, transfer: bool) {
         let granted = self.would_vote(from) && last >= self.log.last();
         let granted = granted && (transfer || self.hard.vote().is_some() || !self.trusts_leader());

@@ -1,5 +1,5 @@
-//! Promotion of learners to voters. Owns the limit on their lag and the check that the new voters answer. A voter that
-//! lags far could leave the cluster without a majority that has recent entries.
+//! Promotion of learners to voters. Owns the limit on their lag and the check that the new voters answer. The lag is
+//! limited, because otherwise there might be no majority of voters that holds recent entries.
 
 use crate::configuration::Configuration;
 use crate::ids::MemberId;

@@ -53,7 +53,8 @@ impl Raft {
     }
 }
 
-/// Returns whether the sender expects an answer. A reply must not be answered, because the exchange would never end.
+/// Returns whether the sender expects an answer. A reply must not be answered, because otherwise the exchange would
+/// never end.
 fn wants_answer(body: &Body) -> bool {
     match body {
         Body::PreVote { .. }

@@ -69,7 +69,7 @@ impl Raft {
         }
     }
 
-    /// Answers the reads whose round a quorum has answered.
+    /// Answers each waiting read if a quorum has answered the round of the read.
     pub(crate) fn confirm_reads(&mut self) {
         let own = self.config.id;
         let RoleState::Leader(leader) = &mut self.role else { return };

@@ -45,7 +45,7 @@ impl Raft {
         }
         if moved {
             self.sync_peers();
-            // The electorate may have become smaller: a member that has not answered may no longer be a voter.
+            // A waiting read may have its quorum now, because a member that has not answered may no longer be a voter.
             self.confirm_reads();
         }
     }

@@ -38,8 +38,8 @@ impl Raft {
     }
 
     /// Returns whether this member received a message from a leader within the shortest election timeout. If so, no
-    /// other member should be elected (Raft thesis §4.2.3). The result depends only on time, because a lease must stay
-    /// valid whatever this member learns meanwhile. A leader trusts itself; check-quorum makes it step down if no
+    /// other member should be elected (Raft thesis §4.2.3). Nothing that this member learns ends the trust early,
+    /// because the leader's lease relies on the trust. A leader trusts itself; check-quorum makes it step down if no
     /// quorum answers.
     pub(crate) fn trusts_leader(&self) -> bool {
         match self.role {
@@ -62,8 +62,8 @@ impl Raft {
         }
     }
 
-    /// Returns the time at which a follower or candidate stops waiting. At that time, a member that may not
-    /// campaign only forgets its leader.
+    /// Returns the time at which a follower or candidate stops waiting. At that time, a member that is not allowed to
+    /// campaign forgets its leader and does nothing else.
     pub(crate) fn silence_ends_at(&self) -> Duration {
         let waits = !self.is_removed() && (self.leader.is_known() || self.may_campaign());
         if waits { self.timer.due() } else { Duration::MAX }

@@ -36,8 +36,8 @@ impl Raft {
     }
 
     /// Tracks every other member of the committed configuration and of later ones. Members of the outgoing electorate
-    /// are therefore served until the entry that leaves the joint configuration is committed. Notifies members that the
-    /// committed configuration removed.
+    /// are therefore served until the entry that leaves the joint configuration is committed. Sends a removal notice to
+    /// each member that is no longer tracked because the committed configuration removed it.
     pub(crate) fn sync_peers(&mut self) {
         let (at, committed) = self.history.at(self.log.commit()).clone();
         let mut wanted = BTreeSet::new();
