@@ -112,7 +112,7 @@ fn compaction(store: &mut Store, view: View) {
     store.apply(0, &Command::Compact(Compact { revision: mark, physical: true })).expect("compaction at the revision");
     let versions = view.version_count();
     let (mut slices, start) = (0, cpu_ns());
-    // The readers always hold a view, and get a new view after every ten slices.
+    // The readers always hold a view, and get a new view after every ten slices of the compaction.
     let mut readers = view;
     while store.removal() == Removal::Pending {
         if slices % 10 == 0 {

@@ -1,10 +1,11 @@
 //! Owns compaction: the mark, which takes effect immediately, and the removal, in slices, of the versions that the mark makes
 //! unreadable. Does not own the time at which slices run: the caller runs them between commands.
 //!
-//! Removal visits each version between the previous mark and the new mark once. It removes the version that the visited version
-//! replaced, and the visited version itself if it is a tombstone below the mark. The cost therefore depends on the writes since
-//! the previous compaction, not on the size of the store. Hashes and images skip versions that are not removed yet, so that the
-//! progress of a member's removal is visible only in the size of the member's store.
+//! Removal visits each version between the previous mark and the new mark once. It removes the version that the visited
+//! version replaced, and the visited version itself if it is a tombstone below the mark. The cost therefore depends on
+//! the writes since the previous compaction, not on the size of the store. Hashes and images skip compacted versions
+//! that are not removed yet. The number of versions that a member has removed is therefore visible only in the size of
+//! its store.
 
 use crate::apply::Store;
 use crate::key_value::KeyValue;

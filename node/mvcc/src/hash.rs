@@ -88,7 +88,8 @@ impl Hasher {
     pub(crate) fn add(&mut self, place: Place, version: &KeyValue) {
         debug_assert!(place >= self.next, "versions are hashed in revision order");
         self.next = place.next();
-        // The only tombstone at or below the mark that compaction keeps is exactly at the mark. etcd's hash omits this tombstone.
+        // Compaction keeps tombstones exactly at the mark, and no tombstones below the mark. etcd's hash omits the kept
+        // tombstones.
         if place < self.mark_end && (version.is_tombstone() || self.replaced.contains(place)) {
             return;
         }

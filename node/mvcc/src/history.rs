@@ -16,8 +16,8 @@ pub(crate) struct History {
     newest: FullRevision,
 }
 
-/// Only tombstones and versions whose counter is a multiple of this number have a jump, because a jump costs space in the version
-/// and time when the version is written.
+/// A jump ([`Jump`]) is a link to a much older version. Only tombstones and versions whose counter is a multiple of
+/// this number have a jump, because a jump costs space in the version and time when the version is written.
 const JUMP_EVERY: u8 = 8;
 
 impl Default for History {

@@ -58,7 +58,7 @@ struct Shape {
 }
 
 impl Shape {
-    /// Without an order and without filters, etcd drops all keys after the first limit + 1 in key order *before* it sorts.
+    /// Without an order and without filters, etcd collects at most `limit` + 1 keys, in key order, *before* it sorts.
     /// Clients can observe this behaviour, so this store does the same (`docs/etcd_rules.md` §3).
     fn of(range: &Range) -> Shape {
         let limit = match range.limit {

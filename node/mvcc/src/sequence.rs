@@ -42,7 +42,7 @@ enum Node<T> {
 struct Slots<T> {
     /// Bit N is set if slot N has an item.
     present: u32,
-    /// Items in the order of their slot numbers. No node is empty, except the root.
+    /// Items in the order of their slot numbers. Only the root may have no items.
     items: Vec<T>,
 }
 

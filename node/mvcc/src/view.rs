@@ -10,7 +10,7 @@ use crate::revision::Revision;
 use crate::txn;
 
 /// The immutable content of a [`crate::Store`] at one moment. A clone is cheap. A view shares its content with the
-/// store, and costs memory only for parts that the store has changed or removed since.
+/// store, and costs memory only for parts that the store has changed or removed after that moment.
 #[derive(Clone, Debug)]
 pub struct View {
     pub(crate) space: Keyspace,

@@ -154,7 +154,7 @@ fn bytes_that_are_not_an_image_are_refused() {
     assert!(matches!(error, ReadError::NotAnImage));
 }
 
-/// A reader that always fails, and a writer that fails once more than this number of bytes are written.
+/// A broken reader and writer. Every read fails. A write fails if the total would exceed this number of bytes.
 struct Broken(usize);
 
 impl Read for Broken {

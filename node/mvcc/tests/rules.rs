@@ -220,8 +220,8 @@ fn count_only_answers_with_the_count_and_nothing_else() {
     assert_eq!((counted.count, counted.kvs.len(), counted.more), (5, 0, false));
 }
 
-/// §3: without an order, a target other than KEY sorts the answer in ascending order. Before the sort, all keys except
-/// the first limit + 1 in key order are dropped.
+/// §3: without an order, a target other than KEY sorts the answer in ascending order. At most `limit` + 1 keys, the
+/// first in key order, are sorted. All other keys are dropped before the sort.
 #[test]
 fn a_sort_target_without_order_sorts_after_the_cut() {
     let store = five_keys();

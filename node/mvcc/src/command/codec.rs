@@ -361,7 +361,8 @@ impl Reader {
         })
     }
 
-    /// The list grows with each item that is read, so that a large count without the items allocates no memory.
+    /// The list grows only as items are read. The encoded count alone allocates no memory, because a wrong count may be
+    /// large.
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Result<T, DecodeError>) -> Result<Vec<T>, DecodeError> {
         let count = self.varint()?;
         let mut items = Vec::new();

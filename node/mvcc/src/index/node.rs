@@ -259,7 +259,8 @@ impl Row<Child> {
         }
     }
 
-    /// Merges a child that has become small with a neighbour, if the merged node has space to grow.
+    /// If the child at `at` has become small, merges it with a neighbour, unless the merged node would have no space to
+    /// grow.
     fn merge_around(&mut self, at: usize) {
         let node = &self.items[at].node;
         let merged_max = match **node {
