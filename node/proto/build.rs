@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use prost::Message;
 
-/// Files of etcd's public API, one for each service. These files import the others.
+/// Files of etcd's public API, one for each service. The API's other files need no item here, because these files
+/// import them.
 const ETCD: [&str; 8] = [
     "etcd/kv.proto",
     "etcd/watch.proto",

@@ -127,7 +127,7 @@ impl Status {
         }
     }
 
-    /// Status of a member that runs no consensus, for instance with an empty or unreadable disk.
+    /// Status of a member that runs no consensus, for instance because its disk is empty or unreadable.
     #[must_use]
     pub fn idle(member: MemberId, name: String, phase: Phase) -> Self {
         Self {

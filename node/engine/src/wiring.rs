@@ -1,5 +1,5 @@
-//! Owns the assembly of a member that belongs to a cluster, from the recovered content of its disk. Does not own the threads
-//! (`threads.rs`): the parts either run on threads, or the caller steps them one by one.
+//! Owns the assembly of a member from the recovered content of its disk, which must belong to a cluster. Does not own
+//! the threads (`threads.rs`): the parts either run on threads, or the caller steps them one by one.
 //!
 //! Each part offers two methods that share one implementation: `run` blocks its thread until the member stops, and `step`
 //! executes one round and returns. A simulator steps the parts of many members in one thread, in any order.

@@ -393,8 +393,8 @@ mod tests {
         deliver(member, from, &Message { term, body });
     }
 
-    /// Runs the member until `end`. Its threads do their work, and the other voters answer, without delay. Returns the snapshot
-    /// transfers that began.
+    /// Runs the member until `end`. The member's threads work without delay, and the other voters answer without delay.
+    /// Returns the snapshot transfers that began.
     fn run(member: &mut SteppedMember, mut monotonic: Duration, end: Duration) -> Vec<SnapshotDue> {
         let mut begun = Vec::new();
         while monotonic < end {
