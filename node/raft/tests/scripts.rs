@@ -2,7 +2,7 @@
 //! are easy to compare with the paper. Owns the comparison of expected and actual outputs: `UPDATE=1 cargo test -p raft
 //! --test scripts` writes the actual outputs into the files, for review. Does not own the commands
 //! (`scripts/interpreter.rs` lists them).
-#![allow(clippy::disallowed_methods)] // The core does no IO; this program writes files for review.
+#![allow(clippy::disallowed_methods)] // The lint is for the core; this program writes files for review.
 
 use std::fs;
 use std::path::{Path, PathBuf};

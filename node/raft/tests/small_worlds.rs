@@ -1,11 +1,11 @@
-//! Exhaustive search of small worlds: every order in which messages arrive, are duplicated or are lost, writes finish,
-//! members crash, snapshots are taken, sent and installed, clocks advance and election timeouts pass, within the bounds
-//! of each world. Every member runs the shipped core. A depth-first search visits every state once and checks the
-//! properties of figure 3.2 of the Raft thesis in each. A world has three members, two terms and at most one
-//! reconfiguration. Owns the worlds and their bounds. Does not own the events of a state (`state.rs`).
+//! Exhaustive search of small worlds: every order of events within the bounds of each world. The events: messages
+//! arrive, are duplicated or are lost; writes finish; members crash; snapshots are taken, sent and installed; clocks
+//! advance; election timeouts pass. Every member runs the shipped core. A depth-first search visits every state once,
+//! and checks the properties of figure 3.2 of the Raft thesis in each state. A world has three members, two terms and
+//! at most one reconfiguration. Owns the worlds and their bounds. Does not own the events of a state (`state.rs`).
 //!
 //! `THOROUGH=1 cargo test -p raft --test small_worlds -- --nocapture` also explores the deeper worlds.
-#![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core reads no clock; the test prints how long a search took.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The lints are for the core; this test times its searches.
 
 use std::time::Instant;
 

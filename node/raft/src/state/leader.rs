@@ -23,7 +23,7 @@ pub(crate) struct Leader {
     rounds: HeartbeatRounds,
     reads: Confirmations,
     transfer: Option<LeadershipTransfer>,
-    /// Whether this leader asked a member to campaign in this term. If so, its lease has ended permanently
+    /// Whether this leader asked a member to campaign in this term. If so, the leader's lease has ended permanently
     /// (raft-rs#234).
     lease_over: bool,
     /// Whether this leader is no longer a voter. If so, it steps down when its transfer ends.

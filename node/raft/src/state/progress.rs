@@ -8,8 +8,9 @@
 //!     |                                                            ^
 //!     | next is purged               accepted at or after at_least |
 //!     +--------------> Snapshot ---------------> Replicate         |
-//!                          +--- installed but purged past,         |
-//!                          failed, lost on arrival, or timed out --+
+//!                          +--- installed but the log is purged    |
+//!                          beyond it, failed, lost after arrival,  |
+//!                          or timed out ---------------------------+
 //! ```
 
 use std::time::Duration;
@@ -137,9 +138,9 @@ impl PeerProgress {
         self.check();
     }
 
-    /// Records that the member does not hold the entry at `prev`. The member answered that the logs may agree up to
-    /// `hint`; `agree` is the last entry of this log up to which they may agree. Returns false if the answer is
-    /// outdated, or if the member has yet to install a snapshot.
+    /// Records that the member does not hold the entry at `prev`. The logs of member and leader agree at most up to
+    /// `hint` according to the member's answer, and at most up to `agree` according to the leader's log. Returns false
+    /// if the answer is outdated, or if the member has yet to install a snapshot.
     pub(crate) fn rejected(&mut self, prev: Index, hint: Index, agree: EntryId) -> bool {
         let stale = match &self.state {
             ProgressState::Replicate(_) => prev <= self.matched || prev >= self.next,
@@ -180,8 +181,8 @@ impl PeerProgress {
         }
     }
 
-    /// Records that appends in flight may be lost. The leader probes again after `matched`, as soon as the member shows
-    /// that it is alive.
+    /// Records that appends in flight may be lost. As soon as the member shows that it is alive, the leader probes
+    /// again, from the entry after `matched`.
     pub(crate) fn lost(&mut self) {
         if let ProgressState::Replicate(_) = self.state {
             self.probe();

@@ -38,8 +38,8 @@ impl SeenProposals {
 
 /// A set of numbers, stored as spans. When the set has too many spans, all numbers of its smallest gap count as seen. A
 /// late proposal from that gap is then ignored, and its outcome stays unknown to its proposer, which is always safe.
-/// Large gaps are kept, because they separate the IDs that a proposer used before and after a restart, and future IDs
-/// are next to one of the spans.
+/// Large gaps are kept, because a large gap separates the IDs that a proposer used before a restart from the IDs after
+/// it. The proposer's next IDs may lie at the edge of such a gap and must not count as seen.
 #[derive(Clone, Debug, Default, Hash)]
 struct IdSpans(BTreeMap<u64, u64>);
 

@@ -255,7 +255,7 @@ fn a_change_to_unreachable_voters_is_refused() {
     solo.acknowledged_in_round(2, 1, 1);
     solo.acknowledged_in_round(3, 1, 1);
     solo.acknowledged_by(4, 1);
-    solo.acknowledged_by(5, 1); // The logs of members 4 and 5 are known, but not when they last answered.
+    solo.acknowledged_by(5, 1); // The leader knows the logs of 4 and 5, but not when these members last answered.
     assert_eq!(change(&mut solo, &[1, 4, 5], &[]), Err(ChangeRefusal::QuorumAtRisk { reachable: 1, voters: 3 }));
     solo.receives(4, 1, Body::HeartbeatReply { round: 1 });
     assert!(change(&mut solo, &[1, 4, 5], &[]).is_ok());

@@ -262,9 +262,9 @@ fn a_restarted_voter_refuses_votes_for_an_election_timeout() {
 }
 
 /// §4.2.3: a server that "receives a RequestVote request within the minimum election timeout of hearing from a current
-/// leader" "does not update its term or grant its vote". The vote must be refused even if the server already has the
-/// candidate's term. If a late answer raised the server's term, the lease of a leader whose messages still arrive must
-/// stay valid.
+/// leader" "does not update its term or grant its vote". A late answer may have raised the server's term to the
+/// candidate's term. The server must refuse its vote in this case, too, because the leader's lease may still rely on
+/// the server's earlier answers.
 #[test]
 fn a_newer_term_does_not_end_the_trust_in_a_leader() {
     for receives_late_answer in [false, true] {

@@ -132,7 +132,8 @@ fn a_late_request_to_campaign_finds_no_lease() {
         assert!(!outputs.iter().any(|output| matches!(output, Output::ReadReady { .. })), "only a round may serve");
     }
     assert_eq!(solo.role(), Role::Leader);
-    // Member 2 also receives the vote of a member to which this leader has just sent a message.
+    // Member 2 can win although the leader is alive: because of the transfer, a voter grants its vote to member 2 even
+    // if the voter has just received a heartbeat from the leader.
     let mut voter = Start::of(3).solo();
     voter.receives(3, 1, heartbeat(0, 1));
     voter.receives(2, 2, Body::Vote { last: entry_id(1, 1), transfer: true });

@@ -28,7 +28,7 @@ pub(crate) struct Bounds {
     pub(crate) pre_vote: bool,
     pub(crate) time: Time,
     pub(crate) opening: Opening,
-    /// Number of states at which the search fails.
+    /// Limit of visited states. A search that reaches the limit fails, because the other bounds are then too wide.
     pub(crate) states_max: usize,
     pub(crate) flaw: Flaw,
 }

@@ -3,16 +3,17 @@
 //!
 //! Time advances in steps. Usually the clocks of all members advance together. At most `drifts` times, one clock
 //! advances alone, or stands still while the others advance. So two clocks differ by at most `drifts` steps over any
-//! span of time, and `clock_drift` of the cores is just above that. The lease is the longest that this configuration
-//! allows: the election timeout is two steps plus `drifts` steps. The lease is still valid after one step, but not
-//! after two steps.
+//! span of time, and `clock_drift` of the cores is just above `drifts` steps. The election timeout is two steps plus
+//! `drifts` steps. The lease is the longest that the cores accept with these settings: it is still valid after one
+//! step, but not after two steps.
 //!
-//! An election timeout may pass as soon as the shortest timeout that can be drawn is over. The clock then advances to
-//! the timeout that was drawn. Everything else that the member waits for is over by then, so only the random part is
-//! skipped.
+//! An election timeout may pass as soon as the shortest timeout that can be drawn has passed. The member's clock then
+//! advances to the end of the timeout that was drawn. Every other wait of the member has ended by then, so the clock
+//! skips only the random part of the timeout.
 //!
-//! A run takes less than a millisecond, so the wall clock stands still, except on a machine that slept: its monotonic
-//! clock missed a step, and its wall clock shows the sleep.
+//! Wall clocks can stand still, because each core compares its own two clocks only over spans of less than a
+//! millisecond, the resolution of a wall clock. Only the wall clock of a machine that slept advances: it shows the
+//! sleep, while the monotonic clock of that machine misses a step.
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
@@ -41,7 +42,7 @@ pub(crate) fn election(time: Time) -> Duration {
     }
 }
 
-/// Configures the longest lease that is valid, so that the search tests the limit.
+/// Configures the longest lease that a core accepts, so that the search tests the limit.
 pub(crate) fn configure(config: &mut Config, bounds: &Bounds) {
     let Time::Together { drifts, .. } = bounds.time else { return };
     let is_too_long = bounds.flaw == Flaw::LeaseTooLong && config.id == MemberId(1);

@@ -8,11 +8,13 @@
 //! - each disk with its snapshot and the snapshot's state, because a crash returns to it; the steps of pending writes,
 //!   in order, because a crash may happen between any two; a captured snapshot that is not durable; applied index and
 //!   state of the state machine; snapshot transfers whose end is not reported, and whether their bytes arrived;
-//! - the messages in flight, each snapshot with its state: a faulty driver could send two states with equal metadata;
+//! - the messages in flight, each snapshot with its state, because a faulty driver could send two different states with
+//!   equal metadata;
 //! - in worlds with leases, the time since each member's last contact with a leader, because this time decides when the
 //!   election timeout may pass. A time longer than an election timeout counts as one election timeout;
 //! - the history that later checks need (leaders, votes, committed entries, entries that pending reads must see), and
-//!   how much of each bound is spent. The drift steps spent also stand for how far the clocks have drifted apart.
+//!   how much of each bound is spent. How far the clocks have drifted apart is not added separately, because it affects
+//!   later events only through the ages and through the number of drift steps that are left.
 //!
 //! A digest must not contain anything that has no effect. Otherwise equal states are searched repeatedly, some of them
 //! without end. A digest leaves out:
