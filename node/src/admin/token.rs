@@ -47,8 +47,8 @@ pub(super) fn require(check: TokenCheck) -> Result<(), Status> {
     }
 }
 
-/// Refuses a call that gives an identity to a blank member, unless the call's metadata carries `token`. This is the
-/// token that the identity contains.
+/// Refuses a call that gives an identity to a blank member, unless the call's metadata carries `token`, the token in
+/// that identity.
 pub(super) fn require_same(metadata: &MetadataMap, token: &str) -> Result<(), Status> {
     let given = sha256(token.as_bytes());
     require(check(metadata, Some(&given)))

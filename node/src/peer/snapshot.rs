@@ -32,7 +32,7 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Rate {
     bytes_per_second: u64,
-    /// Time from which the rate limit permits all bytes that were granted so far.
+    /// Earliest time at which the bytes granted so far are within the rate limit.
     paid_at: Mutex<Instant>,
 }
 

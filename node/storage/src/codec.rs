@@ -30,8 +30,9 @@ const NOOP: u8 = 0;
 const NORMAL: u8 = 1;
 const CONFIGURATION: u8 = 2;
 const BARRIER: u8 = 3;
-/// Payload kinds are below this number, and the log's frame kinds are at or above it, so that a reader cannot confuse a
-/// record with another frame.
+/// Payload kinds are below this number, and the log's frame kinds are at or above it. A WAL record holds its payload
+/// kind in the byte in which every other frame holds its frame kind. This byte therefore shows whether a frame is a WAL
+/// record.
 pub(crate) const PAYLOAD_KINDS_END: u8 = 0x80;
 const _: () = assert!(BARRIER < PAYLOAD_KINDS_END, "a payload kind is no frame kind of the log");
 
@@ -280,7 +281,8 @@ pub fn put_entry_id(into: &mut Vec<u8>, id: EntryId) {
 /// Appends an entry.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. Discard `into`, to which a part of the encoding was appended.
+/// Returns [`EncodeError`] if the payload or a part of it is too large. The caller must then discard `into`, because an
+/// incomplete entry was appended.
 pub fn put_entry(into: &mut Vec<u8>, entry: &Entry) -> Result<(), EncodeError> {
     put_entry_id(into, entry.id);
     into.extend_from_slice(&entry.time_ms.to_le_bytes());
@@ -290,7 +292,7 @@ pub fn put_entry(into: &mut Vec<u8>, entry: &Entry) -> Result<(), EncodeError> {
 /// Appends the payload of an entry.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. Discard `into`, to which a part of the encoding was appended.
+/// Returns [`EncodeError`] if the payload or a part of it is too large. Nothing was appended.
 pub fn put_payload(into: &mut Vec<u8>, payload: &Payload) -> Result<(), EncodeError> {
     let (kind, body) = payload_parts(payload)?;
     into.push(kind);
@@ -315,7 +317,8 @@ pub fn put_text(into: &mut Vec<u8>, text: &str) -> Result<(), EncodeError> {
 /// Appends the name and the URLs of a member.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. Discard `into`, to which a part of the encoding was appended.
+/// Returns [`EncodeError`] if the name or a URL is longer than 65,535 bytes. The caller must then discard `into`,
+/// because an incomplete encoding may have been appended.
 pub fn put_member_info(into: &mut Vec<u8>, info: &MemberInfo) -> Result<(), EncodeError> {
     put_text(into, &info.name)?;
     put_text(into, &info.peer_url)?;
@@ -325,7 +328,8 @@ pub fn put_member_info(into: &mut Vec<u8>, info: &MemberInfo) -> Result<(), Enco
 /// Appends a configuration.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. Discard `into`, to which a part of the encoding was appended.
+/// Returns [`EncodeError`] if a part of the configuration is too large. The caller must then discard `into`, because an
+/// incomplete configuration was appended.
 pub fn put_configuration(into: &mut Vec<u8>, configuration: &Configuration) -> Result<(), EncodeError> {
     let Configuration { voters, outgoing, learners, learners_next, members, removed } = configuration;
     let start = into.len();
@@ -352,7 +356,8 @@ pub fn put_configuration(into: &mut Vec<u8>, configuration: &Configuration) -> R
 /// Appends a snapshot's meta.
 ///
 /// # Errors
-/// Returns [`EncodeError`] if a part is too large. Discard `into`, to which a part of the encoding was appended.
+/// Returns [`EncodeError`] if a part of the configuration is too large. The caller must then discard `into`, because an
+/// incomplete snapshot meta was appended.
 pub fn put_snapshot_meta(into: &mut Vec<u8>, meta: &SnapshotMeta) -> Result<(), EncodeError> {
     let SnapshotMeta { last, time_ms, configuration, configuration_index } = meta;
     into.push(VERSION);

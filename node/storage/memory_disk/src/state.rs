@@ -17,7 +17,7 @@ pub(crate) struct Inode {
     pub(crate) pending: Vec<(usize, Vec<u8>)>,
 }
 
-/// A change to a directory that is not durable yet.
+/// A change to a directory; the change is not durable yet.
 #[derive(Clone, Debug)]
 pub(crate) enum NameChange {
     MakeDir(PathBuf),
