@@ -11,7 +11,8 @@ use raft::Index;
 use crate::codec::EncodeError;
 use crate::identity::{ClusterId, Identity};
 
-/// Why a directory was not opened. No data that an earlier run may have acknowledged was changed.
+/// The reason why a directory was not opened. The failed start changed no data that an earlier run may have
+/// acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process holds the lock of the directory.

@@ -43,8 +43,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Number of snapshots to keep; 0 keeps one snapshot. Default: 3.
     pub snapshots_kept: usize,
-    /// Number of entries at and before the newest snapshot's end that a start returns, in addition to the entries after
-    /// the snapshot's end. Default: 1,024.
+    /// Maximum number of entries that a start returns although the newest snapshot covers them: the last entries up to
+    /// the snapshot's end. A start always returns the entries after the snapshot's end. Default: 1,024.
     pub trailing_entries: u64,
     /// Callback that is called when the contents of the disk become unknown. Default: a callback that does nothing.
     pub on_failure: OnFailure,

@@ -1,5 +1,5 @@
-//! Crashes at every operation. After a crash every acknowledged write is present, and no other write except the one
-//! that the crash interrupted. Owns the enumeration of the operations at which the machine crashes.
+//! Crashes at every operation. After a crash every acknowledged write is present. No other write is present, except
+//! possibly the write that the crash interrupted. Owns the enumeration of the operations at which the machine crashes.
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]

@@ -1,5 +1,5 @@
-//! Flipped bits and missing files. Each damage is repaired, reported or has no effect, and no acknowledged write is lost without
-//! a report. Owns the enumeration of the bytes in which a bit is flipped.
+//! Flipped bits and missing files. Each damage is repaired, is reported, or has no effect. No acknowledged write is
+//! lost without a report. Owns the enumeration of the bytes in which a bit is flipped.
 
 #[path = "support/history.rs"]
 #[allow(dead_code, reason = "each test program uses a part of it")]
@@ -135,7 +135,8 @@ fn a_missing_file_is_damage() {
         match open(&disk, 77) {
             Err(OpenError::Damaged { .. }) => {}
             Err(other) => panic!("{}: {other}", path.display()),
-            // The missing file was not needed: the spare file, an older snapshot, or a segment that the snapshot covers.
+            // The missing file was not needed. It was the spare file, an older snapshot, or a segment that the snapshot
+            // covers.
             Ok(found) => assert!(is_replaced_by_the_log(&model, &found), "{}: lost without a report", path.display()),
         }
     }

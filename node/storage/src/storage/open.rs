@@ -41,7 +41,8 @@ pub(super) fn open(disk: Arc<dyn Disk>, dir: &Path, options: Options) -> Result<
     };
     let latch = Latch::new(options.on_failure.clone());
     let identity = identify(&*disk, dir, &options, &latch)?;
-    // The names of files may be in a cache only, and no write may depend on a name that a power loss can remove.
+    // The names of files may exist only in a cache. They are synced here, because otherwise a power loss could remove a
+    // name on which a later write depends.
     disk.sync_dir(dir).map_err(Failure::of("sync", dir))?;
     let opened = match &identity {
         Identity { removed: Some(_), .. } => Ok(read_removed(&disk, dir, &options, &latch, &identity)),

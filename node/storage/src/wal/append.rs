@@ -50,8 +50,8 @@ impl Wal {
             }
             Err(e) if is_full(&e) => {
                 let full = StorageError::Full { path: segment.path.clone() };
-                // Removing the spare file frees space. A purge keeps one old segment as the spare file, so it may have
-                // freed no space.
+                // Removing the spare file frees space. An earlier purge may have freed none, because a purge keeps one
+                // old segment as the spare file.
                 let Some(spare) = self.spare.take() else { return Err(full) };
                 self.latch.guard("remove", &spare, self.disk.remove(&spare))?;
                 self.latch.guard("sync", &self.dir, self.disk.sync_dir(&self.dir))?;

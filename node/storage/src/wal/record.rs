@@ -16,8 +16,8 @@
 //!                                                               40    n  payload, then 0 up to a multiple of 8
 //! ```
 //!
-//! A fourth kind of frame, 0xE1, has the layout of an open frame but holds the number of a segment instead of a batch: the log
-//! continues in the segment with this number.
+//! A fourth kind of frame, 0xE1, follows the last batch of a segment. It has the layout of an open frame, but the
+//! number at offset 8 is the number of the segment in which the log continues.
 //!
 //! "Chained" means that the checksum is seeded with the checksum of the frame before. The checksum of the open frame seeds the
 //! checksum of the first record.
