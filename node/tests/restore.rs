@@ -122,8 +122,9 @@ async fn a_failed_attempt_leaves_the_member_restoring(handle: &Handle) -> Instan
     began.await.expect("the attempt began")
 }
 
-/// The operator repeats the order in each pass. Repeated orders must not change the pause between attempts. The pause
-/// is measured from the beginning of the failed attempt, because the time of its failure is not known exactly.
+/// The operator sends the same restore request in each pass. Repeated requests must not change the pause between
+/// attempts. The test measures the pause from the beginning of the failed attempt, because the time of its failure is
+/// not known exactly.
 async fn the_next_attempt_waits(handle: &Handle, failed: Instant) {
     let (begun, began) = tokio::sync::oneshot::channel();
     let begun = Arc::new(Mutex::new(Some(begun)));

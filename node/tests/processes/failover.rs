@@ -23,8 +23,8 @@ async fn some_round_stays_below(limit: Duration, mut round: impl AsyncFnMut(usiz
     panic!("the gaps in service of {ROUNDS} rounds were {gaps:?}, none below {limit:?}");
 }
 
-/// Asserts that `member` returns all keys in one linearizable read. The read is not repeated, because a later read
-/// could succeed although the first one was stale.
+/// Asserts that the first linearizable read that `member` answers returns all keys. Only this read is checked, because
+/// a later read could return all keys although this read was stale.
 async fn holds_all(member: &Member, keys: &[String]) {
     let content = until(&format!("{} answers", member.name), async || member.content().await.ok()).await;
     let lost: Vec<_> = keys.iter().filter(|&key| content.get(key).is_none_or(|value| value != "v")).collect();

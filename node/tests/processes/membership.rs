@@ -75,7 +75,7 @@ async fn a_new_member_receives_a_snapshot_and_a_vote_and_a_removed_one_keeps_its
     assert!(cluster.members[0].put("nowhere", "v").await.is_err());
 }
 
-/// The member is stopped when it is removed. After its next start, the other members notify it of its removal.
+/// The member is removed while it does not run. After its next start, the other members notify it of its removal.
 #[tokio::test]
 async fn a_member_that_was_removed_while_stopped_learns_of_it_at_its_next_start() {
     let mut cluster = Cluster::bootstrapped("removed-away", 3, &[]).await;
@@ -93,7 +93,8 @@ async fn a_member_that_was_removed_while_stopped_learns_of_it_at_its_next_start(
 #[tokio::test]
 async fn a_transfer_makes_its_target_the_leader() {
     let cluster = Cluster::bootstrapped("transfer", 3, &[]).await;
-    // The transfer is repeated, because an election on a busy machine may change the leader in between.
+    // The attempt is repeated, because on a busy machine an election may change the leader between the query for the
+    // leader and the transfer.
     until("the leader transfers leadership to its target", async || {
         let leader = cluster.leader().await;
         let successor = &cluster.members[(leader + 1) % 3];
