@@ -181,7 +181,7 @@ pub struct Change {
 pub struct Description {
     /// Name of the action in metrics, logs and events. It never changes, because it is a label value of metrics.
     pub name: &'static str,
-    /// Text that reports a failure if the subject is appended, such as "creating StatefulSet".
+    /// First words of a failure report, such as "creating StatefulSet". The subject follows these words.
     pub words: &'static str,
     /// The object, member or configuration that the action changes. It contains no secret.
     pub subject: String,

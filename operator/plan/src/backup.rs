@@ -142,8 +142,8 @@ fn name_of(uid: &str, store: &ObjectStore, attempt: u32) -> String {
     if attempt == 0 { format!("{uid}-{place}") } else { format!("{uid}-{place}-{attempt}") }
 }
 
-/// Returns the member that was called before, if it still serves. Otherwise returns a follower that has caught up,
-/// because this spares the leader. After each attempt that did not complete, another member is chosen.
+/// Returns the member of the attempt in progress, if this member still serves. Otherwise returns the member for a new
+/// attempt. The serving members take turns. Followers that have caught up come first, so that the leader is spared.
 fn source<'r, 'a>(roster: &'r Roster<'a>, former: Option<&str>, attempts: Attempts) -> Option<&'r Seat<'a>> {
     let serves = |seat: &&Seat<'_>| seat.report.is_some() && seat.health.serves();
     let mut serving: Vec<&Seat<'_>> = roster.seats.values().filter(serves).collect();

@@ -236,8 +236,8 @@ fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identit
 }
 
 /// Returns whether any member of this cluster reports a committed configuration that removed `id`. This is not a
-/// linearizable read, but it is sufficient because a removal is never undone. Without this check, every outage would
-/// start the retained volume of a removed member again.
+/// linearizable read, but it is sufficient because a removal is never undone. Without this check, a removed member
+/// would start again on its retained volume in every outage.
 fn is_known_removed(roster: &Roster<'_>, identity: &ClusterIdentity, id: MemberId) -> bool {
     let reports = roster.seats.values().filter_map(|seat| seat.report);
     reports.filter(|report| report.cluster == Some(identity.cluster)).any(|report| {

@@ -190,7 +190,8 @@ impl Finished<'_> {
         );
     }
 
-    /// Invariant *one disruption at a time*: a plan that changes who votes or leads stops no member.
+    /// Invariant *one disruption at a time*: a plan contains at most one action that evicts a pod, changes the
+    /// membership, or transfers leadership.
     fn one_disruption_at_a_time(&self) {
         let disrupts = |action: &&Action| match action {
             Action::Write(ObjectAction::EvictPod { .. })

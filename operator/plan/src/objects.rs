@@ -70,7 +70,7 @@ pub(crate) fn sets(
     actions
 }
 
-/// Reports a Service or budget that has a name this cluster needs and belongs to another owner.
+/// Reports a Service or disruption budget that belongs to another owner and has a name that this cluster needs.
 pub(crate) fn name_taken(valid: &ValidatedCluster<'_>, observed: &Observed) -> Option<Decision> {
     let live = &observed.services;
     let services =

@@ -62,9 +62,9 @@ pub struct Observed {
 /// Settings of the operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OperatorSettings {
-    /// Image of members whose cluster names no image and has no members yet.
+    /// Image for a cluster that has no members yet and whose spec names no image.
     pub node_image: String,
-    /// Pull policy of members whose cluster names none and has no members yet.
+    /// Pull policy for a cluster that has no members yet and whose spec names no pull policy.
     pub node_image_pull_policy: Option<String>,
 }
 

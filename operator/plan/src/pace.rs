@@ -1,5 +1,5 @@
-//! The time of the next observation. Owns the requeue intervals. Does not own the backoff between them (the shell's
-//! `retry.rs`).
+//! The time of the next observation. Owns the shortest and the longest requeue interval. Does not own how the interval
+//! grows from the shortest to the longest (the shell's `retry.rs`).
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ fn intervals(valid: &ValidatedCluster<'_>, decision: &Decision) -> (Duration, Du
         None if restores => (SOON, WATCHFUL),
         None | Some(Reason::MembersNotReady | Reason::NoLeader) => (SOON, IDLE),
         Some(Reason::LearnerBehind | Reason::ChangeInFlight) => (SOON, WATCHFUL),
-        // Only a person or Kubernetes can remove the cause.
+        // Only a person or Kubernetes can remove any other blocker.
         Some(_) => (LATER, IDLE),
     }
 }

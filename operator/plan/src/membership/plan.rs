@@ -190,9 +190,9 @@ fn target(
         seat.report.is_some_and(|report| report.phase == MemberPhase::Member && report.cluster == Some(cluster))
     });
     target.learners.extend(joined.filter_map(|seat| seat.id));
-    // Another operator may be adding an announced member at this moment. The target therefore adds the member although
-    // it is not needed, and a later change removes it: its objects are deleted only after a linearizable read has
-    // confirmed the removal.
+    // Another operator may be adding an announced surplus member at this moment. The objects of such a member are
+    // therefore deleted only after a linearizable read has confirmed the member's removal. The target adds the member
+    // as a learner, so that a later change can remove the member.
     let announced = surplus.iter().filter_map(|ordinal| roster.seats.get(ordinal)).filter_map(|seat| seat.id);
     target.learners.extend(announced);
     assert!(target.learners.is_disjoint(&target.voters), "a member is a voter or a learner");

@@ -2,7 +2,7 @@
 //! their names. Does not own the numbers on the wire (`node/proto/admin.proto`), nor the conversion from them (the
 //! shell's `member/reasons.rs`).
 //!
-//! `operator/docs/decisions/refusals.md` explains the rule, and the failure that it prevents.
+//! `operator/docs/decisions/refusals.md` explains why members send reasons as numbers, and also as names.
 
 use crds::Reason;
 
@@ -63,7 +63,7 @@ reasons! {
     TooManyVoters = "TooManyVoters",
     /// The change asks for a member both as voter and as learner.
     Overlap = "Overlap",
-    /// The change names a member without giving its name and addresses.
+    /// The change contains no name and addresses for one of its members.
     UnknownMember = "Unknown",
     /// The change asks for a member that was removed before.
     WasRemoved = "WasRemoved",
