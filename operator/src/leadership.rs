@@ -78,8 +78,8 @@ impl Candidate {
         }
     }
 
-    /// Renews the lease until renewals have failed for the renew deadline, or until another process holds the lease.
-    /// Returns an error then, because the lease is lost.
+    /// Renews the lease periodically. Returns an error once the lease is lost: no renewal has succeeded within
+    /// `RENEW_DEADLINE`, or another process holds the lease.
     pub async fn keep(&mut self) -> LeaseError {
         let mut renewed = Instant::now();
         loop {

@@ -11,8 +11,8 @@ use plan::observed::{Probe, Refusal, Warning};
 
 use crate::retry::{Failures, IdleBackoff};
 
-/// Age at which unused memory is dropped. Existing objects are reconciled far more often. Memory is dropped by its age
-/// because not every deletion triggers an event.
+/// Time after which unused memory is dropped. An object that needs its memory is reconciled at much shorter intervals.
+/// Memory is dropped by time, because not every deletion triggers an event.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// Memory of one cluster or backup.

@@ -121,7 +121,7 @@ fn client(mut config: kube::Config) -> kube::Result<Client> {
     Client::try_from(config)
 }
 
-/// Runs all controllers until a signal stops them. Passes in progress may end.
+/// Runs all controllers until a signal stops them. Returns after the passes in progress have ended.
 async fn controllers(settings: &Settings, context: &Arc<Context>, stop: &watch::Receiver<bool>) {
     let namespaces = settings.namespaces();
     let scopes: Vec<Option<&str>> =
@@ -223,7 +223,8 @@ mod tests {
 
     use super::*;
 
-    /// Maximum wait for an answer on a busy machine. It is long enough for a retry to arrive.
+    /// Maximum wait for an answer on a busy machine. A client that retries would send a second request within this
+    /// time.
     const PATIENCE: Duration = Duration::from_secs(60);
 
     /// Runs an API server that counts requests, and refuses each of them as a disruption budget refuses an eviction.

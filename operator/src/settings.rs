@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::Parser;
 use plan::observed::OperatorSettings;
 
-/// Watches RaftClusters and makes the cluster match them.
+/// Watches RaftClusters and makes their objects and members match the specs.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "raft-operator", version)]
 pub struct Settings {

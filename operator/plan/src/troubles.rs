@@ -41,7 +41,8 @@ fn quiet(seat: &Seat<'_>) -> Option<Note> {
         {
             Some(Note::new(Reason::MembersNotReady, "its pod is not ready yet"))
         }
-        // A pod is ready whether or not a leader receives the member's answers.
+        // The pod's readiness does not show this problem, because a pod can be ready although no leader receives the
+        // member's answers.
         Health::Alone => {
             let message = "it answers, but no leader receives its messages: check what separates it from the other members, such as a NetworkPolicy on port 2380";
             Some(Note::new(Reason::MemberCutOff, message))

@@ -179,8 +179,8 @@ impl Executor<'_> {
         done.map(|()| Effect::Changed)
     }
 
-    /// Applies an object of any kind. The apply changes nothing if the live object differs only in what another field
-    /// manager owns, such as an additional port. A repeated apply would change nothing either.
+    /// Applies an object of any kind. Returns `Effect::Unchanged` if the apply changed nothing. This happens if the
+    /// live object differs only in what another field manager owns, such as an additional port.
     async fn apply(&self, object: &Object) -> Result<Effect, ActError> {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let client = self.context.client.clone();
@@ -307,7 +307,8 @@ fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// Treats an observed object that was deleted or changed as a reason to observe again instead of a failure.
+/// Converts the outcome of a write to an observed object. If the object was deleted or changed meanwhile, the result is
+/// `MovedOn`, because the next pass then observes again.
 fn settled(outcome: Result<(), kube::Error>) -> Result<(), ActError> {
     match outcome {
         Err(error) if matches!(code(&error), Some(404 | 409)) => Err(ActError::MovedOn),

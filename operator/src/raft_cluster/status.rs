@@ -112,8 +112,8 @@ fn is_due(difference: Difference, observed: &Observed, context: &Context) -> boo
 mod tests {
     use super::*;
 
-    /// A restore reports more bytes in each pass. If each report were written immediately, the write would trigger the
-    /// next pass without end.
+    /// A restore reports more bytes in each pass. If each report were written immediately, each write would trigger
+    /// another pass, and the passes would follow each other without a pause.
     #[test]
     fn the_progress_of_a_restore_is_not_written_at_once() {
         let status = |reason: &str, message: &str, matched: i64| -> RaftClusterStatus {

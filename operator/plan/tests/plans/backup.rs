@@ -1,4 +1,5 @@
-//! Backups over several calls: which member is called, with which name, and what the status reports in the end.
+//! Backups over several calls: which member is called, which name the backup has in the call, and what the status
+//! reports in the end.
 
 use std::collections::BTreeMap;
 

@@ -113,8 +113,8 @@ fn a_member_under_an_ordinal_that_another_operator_reserved_is_caught() {
     check(&observed, &created);
 }
 
-/// If a person edits the annotation to the largest number, no ordinal is reserved. Otherwise an ordinal would be used
-/// twice.
+/// An annotation holds the highest reserved ordinal. If a person sets the annotation to the largest number, no further
+/// ordinal is reserved, because an ordinal would otherwise be used twice.
 #[test]
 fn past_the_last_ordinal_nothing_is_created() {
     let (_, actions) = planned("last-ordinal 4294967295\nreplicas 3");

@@ -53,7 +53,7 @@ fn planning_is_a_function() {
     assert_eq!(once, rendering::plan(&plan::plan(&observed::parse(text))));
 }
 
-/// Each case compares the first and the longest requeue interval, in milliseconds.
+/// Each case lists the expected first and longest requeue interval, in milliseconds.
 #[test]
 fn the_requeue_interval_follows_from_the_cause_of_the_wait() {
     let pace = |text: &str| {

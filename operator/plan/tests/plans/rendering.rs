@@ -1,5 +1,5 @@
 //! Renders a plan in a few lines for review. Owns the wording. Omits what every case would repeat: labels,
-//! annotations, Services, and settings that are only kept up to date.
+//! annotations, Services, and settings of StatefulSets.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
