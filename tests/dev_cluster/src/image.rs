@@ -11,8 +11,7 @@ use anyhow::{Context, Result};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-/// UID and GID of the user as which the programs in images run. They equal those of the user `nonroot` in distroless
-/// images.
+/// UID and GID under which the programs in images run. They equal those of the user `nonroot` in distroless images.
 pub const NON_ROOT: u32 = 65532;
 
 /// Path at which programs look for the certificates of trusted authorities.

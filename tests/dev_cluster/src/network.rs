@@ -93,8 +93,8 @@ pub(crate) fn create(nodes: &[Node]) -> Result<()> {
     ip(&format!("addr add {HOST}/24 dev {BRIDGE}"))?;
     ip(&format!("link set {BRIDGE} up"))?;
     command("sysctl", ["-qw", "net.ipv4.ip_forward=1"]).text()?;
-    // These routes drop packets to those addresses of the cluster for which there is no more specific route. Otherwise
-    // such packets would leave this machine.
+    // These routes drop packets to addresses of the cluster that no other route covers. Otherwise such packets would
+    // leave this machine.
     for range in [CLUSTER_RANGE, SERVICE_RANGE] {
         ip(&format!("route add blackhole {range}"))?;
     }

@@ -18,7 +18,7 @@ use crate::wait::{PATIENCE, until};
 
 /// The image of the pause container, whose program holds a pod's namespaces open.
 pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:dev";
-/// Name of the CNI network. The CNI plugins keep cache files on the host whose names begin with this name.
+/// Name of the CNI network. The names of the cache files that the CNI plugins keep on the host begin with this name.
 pub(crate) const CNI_NETWORK: &str = "raftdev";
 const CNI_PLUGINS: &str = "/usr/lib/cni";
 

@@ -77,7 +77,7 @@ impl StateFile {
         }
     }
 
-    /// Returns whether the cluster is up and its owner still runs, if the cluster has an owner.
+    /// Returns whether the cluster is alive: it is up, its API server runs, and its owner, if any, still runs.
     pub(crate) fn live(&self) -> bool {
         self.phase == Phase::Up
             && recorded(&self.run, "apiserver").is_some_and(Identity::alive)

@@ -1,5 +1,5 @@
 //! Faults of machines and disks, and changes by users. Owns the choice of faults and its limit: faults alone never
-//! destroy a majority, therefore any further loss is caused by the operator.
+//! destroy a majority. If a majority is destroyed, the operator is therefore the cause.
 
 use std::time::Duration;
 

@@ -97,7 +97,8 @@ impl OperatorInvariants {
         self.deleted.extend(self.pending.take());
     }
 
-    /// Checks that a majority of the voters that a change requests is running (`operator/docs/membership.md`).
+    /// Checks a requested membership change: a majority of the voters after the change must be running
+    /// (`operator/docs/membership.md`).
     pub(super) fn changed(&mut self, change: &Change, members: &Members, now: Duration) {
         if self.last_fault.is_some_and(|at| now < at + UNNOTICED) {
             return;

@@ -129,9 +129,9 @@ fn txn(chance: &mut Chance, revision: i64, depth_left: u32) -> pb::TxnRequest {
 
 /// Returns whether a request may end etcd's process, so that it must not be sent.
 ///
-/// etcd refuses a transaction that writes a key twice, but its check overlooks a range without an end. If such a range
-/// deletes a key, a later put in the same transaction that keeps the key's value or lease fails while etcd applies it,
-/// and etcd panics: "unexpected error during txn with writes".
+/// etcd refuses a transaction that writes a key twice, but its check overlooks a delete of a range without an end. If
+/// such a delete removes a key, and a later put in the same transaction keeps the value or the lease of this key, then
+/// the put fails while etcd applies the transaction, and etcd panics: "unexpected error during txn with writes".
 pub(crate) fn ends_etcd(request: &Request) -> bool {
     let Request::Txn(txn) = request else { return false };
     let mut ends = false;
@@ -139,9 +139,10 @@ pub(crate) fn ends_etcd(request: &Request) -> bool {
     ends
 }
 
-/// Follows both branches of a transaction. `deleted_from` is the first key of the ranges without an end that were
-/// deleted before it. Returns that key after the transaction: the lower one, if the branches differ. Sets `ends` if a
-/// put keeps the value or lease of a key at or after it.
+/// Follows both branches of a transaction. A delete of a range without an end removes every key from its first key on.
+/// `deleted_from` is the lowest first key of such deletes before the transaction. Returns the lowest first key of such
+/// deletes before the end of the transaction, in either branch. Sets `ends` if a put keeps the value or the lease of a
+/// key that was removed before the put.
 fn follow<'a>(txn: &'a pb::TxnRequest, deleted_from: Option<&'a [u8]>, ends: &mut bool) -> Option<&'a [u8]> {
     let lower = |one: Option<&'a [u8]>, other: Option<&'a [u8]>| one.into_iter().chain(other).min();
     let mut after = None;

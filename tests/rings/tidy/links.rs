@@ -62,7 +62,7 @@ fn paths_named_in_documents_exist() {
     super::settle(&findings);
 }
 
-/// Checks the names in backticks in documents that look like names of this project: `some_name`, `SomeName`,
+/// Checks each text in backticks in a document if the text looks like a name of this project: `some_name`, `SomeName`,
 /// `SOME_NAME`, `path::to::name`.
 #[test]
 fn names_in_documents_exist() {

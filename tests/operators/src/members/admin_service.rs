@@ -23,8 +23,8 @@ const RESTORE_DURATION: Duration = Duration::from_millis(700);
 const RESTORE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Members {
-    /// Returns the report of the pod's member. Unless the member is blank, a caller that does not prove that it knows
-    /// the token of the member's cluster gets neither the member's ID, cluster and role nor the configuration.
+    /// Returns the report of the pod's member. `proven` is the cluster whose token the caller knows. If the member is
+    /// neither blank nor a member of that cluster, the report omits the ID, cluster, role, configuration and progress.
     #[must_use]
     pub fn describe(&self, pod: &str, proven: Option<ClusterId>) -> Option<Report> {
         let mut report = self.describe_whole(pod)?;

@@ -79,7 +79,7 @@ fn depose(cluster: &mut CoreCluster, sides: &Sides, case: u64) -> Checked {
     for new in sides.new {
         for old in sides.old {
             cluster.network.cut(new, old);
-            // Keeps the link that carries `TimeoutNow` in place.
+            // If leadership is transferred, the link that carries `TimeoutNow` is not cut.
             if !(transfers && old == sides.old[0] && new == sides.new[0]) {
                 cluster.network.cut(old, new);
             }

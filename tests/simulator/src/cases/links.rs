@@ -114,7 +114,8 @@ fn demand_progress(case: u64, is_linked: impl Fn(MemberId, MemberId) -> bool) ->
         }
     }
     let seen = |cluster: &CoreCluster| format!("leaders {:?}, {}", cluster.leaders(), cluster.network.describe());
-    // In a star only the centre can win an election, and each vote that the centre grants delays its own campaign.
+    // Elections may take long in a star, because only the centre can win an election, and each vote that the centre
+    // grants delays its own campaign.
     cluster.run_for(election * SETTLES_WITHIN)?;
     let elections = cluster.invariants.ledger.leaderships.len();
     cluster.run_for(election * 5)?;
