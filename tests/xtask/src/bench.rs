@@ -84,7 +84,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // An error is ignored: a folder that stays only costs disk space, and the figures are already printed.
+        // An error is ignored, because a folder that is not removed costs nothing except disk space.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -199,7 +199,7 @@ fn within(budget: &Budget, steps: &Steps, is_whole: bool, cache: Cache) -> bool 
     over.is_empty() || !is_whole
 }
 
-/// Returns whether earlier runs have left in the cache what this run would otherwise build or fetch.
+/// State of the cache. It is warm if it contains everything that this run would otherwise build or fetch.
 fn cache_state() -> Result<Cache> {
     let cache = programs::cache()?;
     let is_warm = programs::are_built(&Program::CLUSTER)? && deny_root()?.exists() && cache.join("images").exists();
@@ -310,8 +310,8 @@ fn lint() -> Result<()> {
     show(cargo().args(["clippy", "--workspace"]).args(named).args(["--", "--deny", "warnings"]))
 }
 
-/// A command that runs the test target `name`. It uses the features that the whole workspace needs. With `--package`,
-/// the packages would be compiled a second time with fewer features.
+/// A command that runs the test target `name`. The command has the option `--workspace` instead of `--package`, because
+/// `--package` would compile the packages a second time with fewer features.
 fn test_target(name: &str) -> Command {
     let mut tests = cargo();
     tests.args(["test", "--workspace", "--test", name]);

@@ -35,7 +35,8 @@ pub(crate) fn check(note: &dyn Fn(&str)) -> Result<()> {
             worlds.push(world.to_owned());
         }
     }
-    // Sorts the worlds in which every invariant must hold before the worlds in which an invariant must be violated.
+    // The worlds in which every invariant must hold come first. The worlds in which an invariant must be violated
+    // follow.
     worlds.sort_by_key(|world| (world.starts_with("Broken"), world.clone()));
     ensure!(!worlds.is_empty(), "there is no model in {}", specification().display());
     for world in worlds {

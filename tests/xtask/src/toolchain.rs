@@ -39,9 +39,9 @@ pub(crate) fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."))
 }
 
-/// A command that runs, in the root folder of the workspace, the cargo that started this program. Environment variables
-/// that cargo set for this program are removed, because build scripts that read them would otherwise run again whenever
-/// a developer calls cargo directly.
+/// A command that runs cargo in the root folder of the workspace. It is the same cargo that started this program.
+/// Environment variables that cargo set for this program are removed, because build scripts that read them would
+/// otherwise run again whenever a developer calls cargo directly.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(top());
