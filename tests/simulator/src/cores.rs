@@ -139,8 +139,8 @@ pub struct CoreCluster {
 }
 
 impl Event {
-    /// Returns the number of the event's kind in the trace hash, and the number of the member, client, operation or
-    /// fault that the event concerns. The number of a kind is never reused for another kind.
+    /// Returns two numbers for the trace hash: the number of the event's kind, and the number of the member, client,
+    /// operation or fault that the event concerns. The number of a kind is never reused for another kind.
     fn kind(&self) -> (u64, u64) {
         match self {
             Self::Input { to, input, .. } => (input.kind(), to.0),

@@ -90,8 +90,8 @@ impl Event {
 }
 
 impl Event {
-    /// Returns the number of the event's kind in the trace hash, and the number of the member, client or fault that the
-    /// event concerns. The number of a kind is never reused for another kind.
+    /// Returns two numbers for the trace hash: the number of the event's kind, and the number of the member, client or
+    /// fault that the event concerns. The number of a kind is never reused for another kind.
     fn kind(&self) -> (u64, u64) {
         match self {
             Self::Turn { id, .. } => (1, id.0),
@@ -162,7 +162,8 @@ impl MemberCluster {
             random,
             profile,
         };
-        // The clients check the commands, because the store's commands are not those of the simulated state machine.
+        // This check decodes commands of the simulated state machine, and therefore cannot read the store's commands.
+        // `Clients` checks the outcomes of proposals instead.
         cluster.invariants.proposals.is_disabled = true;
         let members = voters.iter().map(|id| (*id, info(*id))).collect();
         let bootstrap = Configuration { voters: voters.clone(), members, ..Configuration::default() };

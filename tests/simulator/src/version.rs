@@ -53,9 +53,9 @@ impl Version {
     }
 }
 
-/// Adjusts two configurations until members may run either in one cluster. Each lease, extended by the drift of clocks,
-/// must be shorter than both election timeouts ([`Config::leader_lease`]). If a configuration has no pre-vote, the two
-/// election timeouts must be equal ([`Config::pre_vote`]).
+/// Adjusts two configurations, so that one cluster may contain members with the first and members with the second. Each
+/// lease, extended by the drift of clocks, must be shorter than both election timeouts ([`Config::leader_lease`]). If a
+/// configuration has no pre-vote, the two election timeouts must be equal ([`Config::pre_vote`]).
 pub fn keep_to_the_rules(one: &mut Config, other: &mut Config) {
     if !(one.pre_vote && other.pre_vote) {
         let longest = one.election_timeout.max(other.election_timeout);

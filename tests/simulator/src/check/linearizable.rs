@@ -19,7 +19,7 @@ pub struct Unexplained {
     pub stuck: Box<Operation>,
     /// Number of operations in the longest partial linearization.
     pub explained: usize,
-    /// Number of operations in the part of the history that was searched.
+    /// Number of operations in the independent part of the history to which `stuck` belongs.
     pub of: usize,
     /// Whether the search tried every order; otherwise it stopped at its limit.
     pub is_certain: bool,

@@ -45,9 +45,9 @@ pub enum Thing {
 }
 
 impl Call {
-    /// Every register and lease that the call reads or changes. A call that ends a lease does not list the registers
-    /// attached to the lease: the puts that attached them list the lease, so that these operations still share an
-    /// element.
+    /// Every register and lease that the call reads or changes. A call that ends a lease lists only the lease, although
+    /// it also deletes the attached registers. Each put that attached such a register lists the lease too. The put and
+    /// the call therefore still belong to the same part of the history.
     #[must_use]
     pub fn touches(&self) -> Vec<Thing> {
         match self {

@@ -88,7 +88,7 @@ pub enum Input {
 }
 
 impl Input {
-    /// Returns the number of the input's kind in the trace hash. The number is never reused for another kind.
+    /// Returns the number of the input's kind, for the trace hash. The number is never reused for another kind.
     pub(super) fn kind(&self) -> u64 {
         match self {
             Self::Message { .. } => 100,
@@ -229,7 +229,7 @@ pub struct Process {
     pub lease_times: LeaseTimes,
     /// Value of the first register when each read began; only a planted bug uses it.
     pub early_read: BTreeMap<OperationId, u64>,
-    /// Hints that this version does not know.
+    /// Hints that the version of this member does not know; the member drops such messages.
     pub unknown: Vec<Hint>,
 }
 

@@ -1,5 +1,5 @@
-//! Fault strikes on a cluster of cores. Each kind of fault has its own file. Does not own which faults exist
-//! (`crate::fault`) or how often they strike (`crate::profile`).
+//! Makes faults strike a cluster of cores. Each group of faults, such as disk faults, has its own file. Does not own
+//! which faults exist (`crate::fault`) or how often they strike (`crate::profile`).
 
 pub(super) mod clock;
 pub(super) mod crash;

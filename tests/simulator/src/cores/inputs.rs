@@ -248,8 +248,8 @@ impl CoreCluster {
     }
 
     fn change(&mut self, id: MemberId, change: raft::Change) {
-        // A paused member may process a request late. The disks of voters in the request may have been destroyed
-        // meanwhile.
+        // A paused member may process a request late, when disks of the requested voters are already destroyed. The
+        // request is dropped if no majority of these voters is left, because the cluster would not survive the change.
         let dead = self.dead();
         if change.voters.intersection(&dead).count() * 2 >= change.voters.len() {
             self.note_line(|| format!("{id} does not get a request for voters of which at least half are destroyed"));

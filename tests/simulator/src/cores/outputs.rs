@@ -184,7 +184,7 @@ impl CoreCluster {
 
     fn purge(&mut self, id: MemberId, index: Index) {
         let first = self.process(id).raft.snapshot_taken(index);
-        // A disk purges whole segments only, so some entries below the limit may remain.
+        // A real disk purges whole segments only. Some entries before `first` may therefore remain.
         let kept = self.random.between(0, 3);
         self.disks.get_mut(&id).expect("every member has a disk").purge(Index(first.0.saturating_sub(kept)));
     }
@@ -285,8 +285,9 @@ impl CoreCluster {
 
     // Time.
 
-    /// Plans a tick at a member's deadline, unless an earlier tick is planned. After an early tick, the next one is
-    /// planned. Messages often postpone the deadline; a tick for each postponed deadline would fill the agenda.
+    /// Plans a tick at a member's deadline, unless a tick is already planned at or before the deadline. A tick before
+    /// the deadline calls this function again. The agenda therefore holds few ticks, although messages often postpone
+    /// the deadline.
     pub(super) fn plan_wake(&mut self, id: MemberId) {
         let now = self.agenda.now();
         let member = self.members.get_mut(&id).expect("the member runs");

@@ -44,7 +44,8 @@ pub fn missing(cluster: &CoreCluster) -> Option<String> {
     outsiders(cluster, &everyone)
 }
 
-/// The leader; `None` unless exactly one member leads. An old leader may not know its successor yet.
+/// The leader; `None` unless exactly one member leads. Several members may lead, each in another term, because a former
+/// leader may not know yet that another leader was elected.
 fn the_leader(cluster: &CoreCluster) -> Option<MemberId> {
     let leaders = cluster.leaders();
     let (leader, others) = leaders.split_first()?;

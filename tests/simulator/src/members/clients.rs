@@ -52,7 +52,7 @@ pub(super) struct Clients {
     operations: u64,
     open: BTreeMap<u64, Open>,
     unknown: BTreeMap<u64, Unknown>,
-    /// Writes that members refused, with the answer that nothing was written.
+    /// Numbers of the writes that a member refused. The refusal means that nothing was written.
     refused: BTreeSet<u64>,
     /// For each committed write, the time at which its commit was first seen, and its position in the log.
     committed: BTreeMap<u64, (u64, u64)>,

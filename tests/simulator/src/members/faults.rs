@@ -1,4 +1,4 @@
-//! Fault strikes on a cluster of members. Does not own which faults exist (`crate::fault`).
+//! Makes faults strike a cluster of members. Does not own which faults exist (`crate::fault`).
 
 use std::time::Duration;
 

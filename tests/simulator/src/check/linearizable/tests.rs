@@ -81,7 +81,7 @@ fn linearizable_histories_of_one_register_are_accepted() {
 #[test]
 fn other_histories_of_one_register_are_rejected() {
     let histories: [&[Operation]; 8] = [
-        // In order: a read of a value that is not written yet, a stale read, a lost write.
+        // The first three histories are a read of a value that is not written yet, a stale read, and a lost write.
         &[get(1, 2, 1), put(3, 4, 1)],
         &[put(1, 2, 1), put(3, 4, 2), get(5, 6, 1)],
         &[put(1, 2, 1), get(3, 4, 0)],
@@ -143,7 +143,7 @@ fn a_torn_transaction_is_rejected() {
 
 #[test]
 fn write_skew_is_rejected() {
-    // Each transaction sets one register if the register that the other transaction sets is not set. Only the
+    // The transaction `one` sets Y if X is not set. The transaction `other` sets X if Y is not set. Only the
     // transaction that happens first can succeed, but both report success.
     let (one, other) = (transaction(1, 8, &[(X, 0)], &[(Y, 1)], true), transaction(2, 7, &[(Y, 0)], &[(X, 1)], true));
     assert_unexplained(&[one.clone(), other.clone()]);

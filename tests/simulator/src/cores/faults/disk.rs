@@ -90,8 +90,8 @@ pub(in crate::cores) fn damage(cluster: &mut CoreCluster, misdirection: Misdirec
     }
     cluster.coverage.ailments += 1;
     if let Some(member) = cluster.members.get_mut(&id) {
-        // The restart must detect the damage now, because otherwise more disks could be damaged than the cluster can
-        // lose.
+        // Reads of this disk must not fail, so that the restart below detects the damage. If the damage stayed
+        // undetected, more disks could be damaged than the cluster can lose.
         member.unreadable_until = Duration::ZERO;
     }
     cluster.crash(id)?;

@@ -5,7 +5,7 @@ use raft::MemberId;
 use crate::cores::CoreCluster;
 use crate::cores::driver_state::Input;
 
-/// Requests that a leader transfers its leadership, to a random member or to any voter.
+/// Sends a leadership transfer request to a random leader. The requested successor is a random member or any voter.
 pub(in crate::cores) fn strike(cluster: &mut CoreCluster) {
     let leaders = cluster.leaders();
     if leaders.is_empty() {
