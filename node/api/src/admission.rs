@@ -114,8 +114,8 @@ impl CallContext {
         }
     }
 
-    /// Refuses a command that would exceed the quota, and raises the alarm NOSPACE. Every member then refuses such
-    /// commands until a client clears the alarm.
+    /// Refuses a command that would exceed the quota, and raises the alarm NOSPACE. Every member then refuses all
+    /// commands that contain a put, even those that would fit, until a client clears the alarm.
     pub(super) async fn check_quota(&self, command: &Command) -> Result<(), Refusal> {
         let cost = command.cost_bytes();
         let published = self.handle.published();

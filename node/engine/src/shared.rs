@@ -41,8 +41,8 @@ pub struct Shared {
 
 impl Shared {
     /// Creates the state of a member that has published nothing and accepts no requests yet. `lanes` is the number of
-    /// runtimes that wait for answers. `lifecycle` carries the requests that make a blank member part of a cluster to
-    /// the program.
+    /// runtimes that wait for answers. Through `lifecycle`, the program receives the requests that make a blank member
+    /// part of a cluster.
     #[must_use]
     pub fn new(
         status: Status,

@@ -67,9 +67,10 @@ impl History {
         Moment { revision, end }
     }
 
-    /// Returns the place of a key's newest version before `end`; `None` if the key had no version before `end`. `newest` is the
-    /// place of the key's newest version. The version at the returned place may be a tombstone, or a removed tombstone. `end`
-    /// must not be below the compaction mark, because the search may need versions that compaction removes.
+    /// Returns the place of a key's newest version before `end`; `None` if the key had no version before `end`. `newest`
+    /// is the place of the key's newest version. The version at the returned place may be a tombstone. Compaction may
+    /// have removed this tombstone; `get` then finds no version at the place. `end` must not be below the compaction
+    /// mark, because the search may need versions that compaction removes.
     pub(crate) fn newest_before(&self, end: Place, newest: Place) -> Option<Place> {
         let mut place = newest;
         while place >= end {

@@ -31,8 +31,8 @@ pub(crate) struct Arguments {
     /// Runs only the Kubernetes tests whose names contain this text
     #[arg(long)]
     kubernetes_test: Option<String>,
-    /// Also explores the deeper small worlds of the core, which takes hours; no budget applies. tests/README.md lists
-    /// what this flag adds
+    /// Also explores the deep worlds of the core and of its specification, which takes hours, and tests the images that
+    /// are distributed; no budget applies. tests/README.md lists what is deepened
     #[arg(long)]
     thorough: bool,
     /// Reports steps over their budget without failing, for a machine that is slower or busy
@@ -231,7 +231,7 @@ impl Running<'_, '_> {
             Step::Documents => steps.step(step.name(), documents),
             Step::Dependencies => steps.step(step.name(), || dependencies(&note)),
             Step::Workspace => steps.step(step.name(), || workspace_tests(self.arguments.thorough)),
-            Step::Tla => steps.step(step.name(), || tla::check(&note)),
+            Step::Tla => steps.step(step.name(), || tla::check(self.arguments.thorough, &note)),
             Step::Programs => {
                 let building = self.programs.take();
                 steps.step(step.name(), || {
@@ -250,7 +250,8 @@ impl Running<'_, '_> {
                 Ok(())
             }
             Step::Images => steps.step(step.name(), || {
-                self.images = image::build("localhost", "dev", Profile::Quick, &note)?;
+                let profile = if self.arguments.thorough { Profile::Release } else { Profile::Quick };
+                self.images = image::build("localhost", "dev", profile, &note)?;
                 image::list(&self.images, &note);
                 Ok(())
             }),

@@ -22,7 +22,7 @@ use crate::roster::{Health, Roster, Seat};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
 
-/// The decision about membership while a leader answers.
+/// The decision about membership when a leader has confirmed the configuration.
 #[derive(Clone, Debug)]
 pub(crate) struct Stepped {
     /// The actions, and what is reported about them.
