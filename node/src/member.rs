@@ -301,7 +301,7 @@ impl Member {
         Ok(())
     }
 
-    /// Carries out an admin call that brings an identity, and answers it.
+    /// Handles a Bootstrap, Join or Restore call, and sends the answer to the caller.
     fn answer(&mut self, request: Lifecycle, serving: &mut Serving) -> Result<(), StartError> {
         let member = self.shared.member();
         let (adoption, reply) = match request {

@@ -6,7 +6,7 @@ use crate::message::HardState;
 #[cfg(feature = "fingerprint")]
 use crate::present::{Fingerprint, Hash, Hasher, Present};
 
-/// Term and vote, and the number of their write.
+/// Term and vote, and which write carries them to the disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TrackedHardState {
     value: HardState,

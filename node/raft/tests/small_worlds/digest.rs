@@ -14,12 +14,13 @@
 //!   election timeout may pass. A time longer than an election timeout counts as one election timeout;
 //! - the history that later checks need (leaders, votes, committed entries, entries that pending reads must see), and
 //!   how much of each bound is spent. How far the clocks have drifted apart is not added separately, because it affects
-//!   later events only through the ages and through the number of drift steps that are left.
+//!   later events only through times that the digest already contains (times since past events, and remaining waits)
+//!   and through the number of drift steps that are left.
 //!
 //! A digest must not contain anything that has no effect. Otherwise equal states are searched repeatedly, some of them
 //! without end. A digest leaves out:
 //!
-//! - absolute times. A digest contains only ages and remaining waits, each limited to an election timeout, because
+//! - absolute times. A digest contains only times since past events and remaining waits, each limited to an election timeout, because
 //!   longer times have the same effect. A world without a limit on time therefore has a finite number of states;
 //! - in worlds without leases, the clocks, except for what the cores' fingerprints contain;
 //! - IDs of writes, because they increase by one each time, and the next random election timeout, because the search

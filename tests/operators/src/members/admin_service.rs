@@ -84,11 +84,12 @@ impl Members {
         Some(report)
     }
 
-    /// Bootstraps a member. A blank disk accepts the call if the cluster identity contains the disk's member ID. A
-    /// member of that cluster accepts a repeated call.
+    /// Bootstraps a member whose ID is among `voters`. If its volume is blank, the volume becomes part of the cluster,
+    /// and the member starts. If the volume already belongs to this cluster, the call changes nothing.
     ///
     /// # Errors
-    /// Returns the refusal if the member has another ID or belongs to another cluster. Nothing was changed.
+    /// Returns an error if the member cannot be reached, if its ID is not among `voters`, or if it belongs to another
+    /// cluster. Nothing was changed.
     pub fn bootstrap(
         &mut self,
         pod: &str,
@@ -105,7 +106,7 @@ impl Members {
         self.adopt(pod, identity.cluster, first, |id| named.contains(&id))
     }
 
-    /// Begins a restore. A blank disk accepts the call, also while the same restore runs. `continue_restore` ends the
+    /// Begins a restore. A member with a blank volume accepts the call, also while the same restore runs. `continue_restore` ends the
     /// attempt.
     ///
     /// # Errors
