@@ -20,8 +20,9 @@
 //! A digest must not contain anything that has no effect. Otherwise equal states are searched repeatedly, some of them
 //! without end. A digest leaves out:
 //!
-//! - absolute times. A digest contains only times since past events and remaining waits, each limited to an election timeout, because
-//!   longer times have the same effect. A world without a limit on time therefore has a finite number of states;
+//! - absolute times. A digest contains only times since past events and remaining waits, each limited to an election
+//!   timeout, because longer times have the same effect. A world without a limit on time therefore has a finite number
+//!   of states;
 //! - in worlds without leases, the clocks, except for what the cores' fingerprints contain;
 //! - IDs of writes, because they increase by one each time, and the next random election timeout, because the search
 //!   may end a wait at any value that can be drawn;

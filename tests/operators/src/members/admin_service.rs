@@ -106,8 +106,8 @@ impl Members {
         self.adopt(pod, identity.cluster, first, |id| named.contains(&id))
     }
 
-    /// Begins a restore. A member with a blank volume accepts the call, also while the same restore runs. `continue_restore` ends the
-    /// attempt.
+    /// Begins a restore. A member with a blank volume accepts the call, also while the same restore runs.
+    /// `continue_restore` ends the attempt.
     ///
     /// # Errors
     /// Returns the refusal if the member has another ID or belongs to another cluster. Nothing was changed.
