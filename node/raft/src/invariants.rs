@@ -6,7 +6,7 @@ use crate::raft::Raft;
 use crate::state::role::RoleState;
 
 impl Raft {
-    /// Asserts the invariants that hold between two inputs.
+    /// Asserts the invariants that hold after every input.
     pub(crate) fn check(&mut self) {
         self.check_marks();
         self.check_roles();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::ids::IoId;
 
-/// The current time and the latest durable write, from which times and write numbers are measured.
+/// Origins of the distances in a digest: times are relative to the current time, and write numbers are relative to the
+/// latest durable write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Present {
     now: Duration,

@@ -81,7 +81,7 @@ pub enum ChangeRefusal {
     /// A member in the request was removed from the cluster earlier; IDs are never reused.
     #[error("{member} was removed before and cannot come back: give it an empty volume, so that it gets a new ID")]
     WasRemoved {
-        /// ID of a member in the request that was removed from the cluster earlier.
+        /// ID of a requested member that was removed from the cluster earlier.
         member: MemberId,
     },
     /// A new voter is not a learner yet.

@@ -60,8 +60,8 @@ impl Raft {
             ProgressState::Snapshot { at_least, .. } => self.log.id_before(at_least.next()).unwrap_or(self.log.base()),
             ProgressState::Probe { .. } | ProgressState::Replicate(_) => {
                 let Some(prev) = self.log.id_before(progress.next()) else {
-                    // The leader has purged the entry about which it would ask, so it probes after the last
-                    // acknowledged entry.
+                    // The leader has purged the last entry that it sent, so no append can name that entry as `prev`.
+                    // The leader instead probes from the first entry that the member has not acknowledged.
                     progress.probe();
                     return;
                 };

@@ -53,8 +53,8 @@ fn a_suspended_leader_does_not_trust_its_lease() {
     assert!(!reads_at_once(&mut solo, 2), "rounds before the jump prove no lease");
 }
 
-/// If the wall clock was set, reads also need a round, because the core cannot distinguish this case from a suspension.
-/// A round that began after the jump permits lease reads again.
+/// Reads need a round even if the wall clock was merely set, because the core cannot distinguish a set clock from a
+/// suspended machine. A round that began after the jump permits lease reads again.
 #[test]
 fn a_wall_clock_that_is_set_costs_one_round() {
     for ahead_ms in [-600_000, 600_000] {

@@ -146,8 +146,9 @@ fn a_split_vote_leads_to_a_campaign_in_a_newer_term() {
     assert_eq!((solo.role(), solo.term()), (Role::Candidate, 2));
 }
 
-/// §3.4: the timeout of the first election after a silence may be half as long, so that a split vote costs little time.
-/// Timeouts of later elections are longer, so that a cluster with slow disks elects a leader, too.
+/// §3.4: after a silence, the timeout of the first election is about half as long as the timeouts of later elections,
+/// so that a split vote costs little time. The later timeouts are longer, because otherwise a cluster with slow disks
+/// would never elect a leader.
 #[test]
 fn the_first_election_is_short_and_later_ones_are_not() {
     let seconds = |range: std::ops::Range<f64>, wait: Duration| range.contains(&wait.as_secs_f64());
