@@ -35,8 +35,9 @@ impl<'a> Write<'a> {
     pub(crate) fn put(&mut self, put: &Put) -> PutResult {
         let wants_previous = put.prev_kv || put.ignore_value || put.ignore_lease;
         let previous = if wants_previous { self.space.newest(&put.key) } else { None };
-        // The key existed before the transaction, but an earlier operation may have deleted it, because etcd's check misses some
-        // overlaps. In this case the put keeps an empty value and no lease.
+        // A put that keeps the value or the lease requires that the key existed before the transaction. An earlier
+        // operation of the transaction may nevertheless have deleted the key, because etcd's check for overlapping
+        // operations misses some cases. The put then keeps an empty value and no lease.
         let kept = previous.as_ref().map(KeyValue::fields).unwrap_or_default();
         let value = if put.ignore_value { kept.value } else { &put.value };
         let lease = if put.ignore_lease { kept.lease } else { put.lease };

@@ -60,7 +60,7 @@ pub enum DecodeError {
         /// Value of the field.
         found: u8,
     },
-    /// No encoder writes this value.
+    /// The named part of the input has a value that no encoder writes.
     #[error("malformed {0}")]
     Malformed(&'static str),
 }

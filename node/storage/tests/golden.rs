@@ -69,7 +69,8 @@ fn this_version_writes_the_golden_files() {
     let (disk, _) = fixed_history();
     let files = files(&disk);
     assert!(files.len() >= 5, "identity, term and vote, two segments, a snapshot: only {} files", files.len());
-    // The same rule as for every other harness (`tests/simulator/world/src/settings.rs`).
+    // An empty `UPDATE` and `UPDATE=0` count as unset, as in every other harness
+    // (`tests/simulator/world/src/settings.rs`).
     if std::env::var("UPDATE").is_ok_and(|value| !matches!(value.as_str(), "" | "0")) {
         for (name, bytes) in &files {
             let path = testdata().join(name);
