@@ -43,7 +43,7 @@ pub struct Memory {
 pub struct Probed {
     /// Time of the report.
     pub at: Instant,
-    /// The object store of the report. The spec may name another store meanwhile.
+    /// The object store that the report is about. The spec may name another store meanwhile.
     pub store: ObjectStore,
     /// The report.
     pub probe: Probe,

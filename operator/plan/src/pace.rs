@@ -8,7 +8,7 @@ use crds::Reason;
 use crate::decision::Decision;
 use crate::validated::ValidatedCluster;
 
-/// Interval while a change makes progress.
+/// Interval until the next observation while a change makes progress.
 const SOON: Duration = Duration::from_millis(300);
 /// Interval while the cluster waits for a person or for Kubernetes. The interval is longer, because both
 /// take longer than members.

@@ -59,8 +59,8 @@ pub enum SetOrigin<'a> {
     Plain,
     /// The ID of a member whose StatefulSet was deleted: the new StatefulSet announces this ID from the start.
     Announced(MemberId),
-    /// The UID of the volume claim for which a member with an unknown ID is brought back. With another volume the
-    /// member is never admitted.
+    /// The UID of a volume claim, if the member's ID is unknown. The member is brought back only for this volume,
+    /// and is never admitted with another volume.
     OfVolume(&'a str),
 }
 

@@ -27,7 +27,7 @@ pub struct MembershipPlan {
     pub surplus: Vec<Ordinal>,
     /// The configuration to request now; equal to the present one if no change is possible yet.
     pub target: Target,
-    /// Learners that stay but are not caught up, and the candidates that are added.
+    /// Learners that stay but are not caught up, and all members in `candidates`.
     pub lagging: Vec<Ordinal>,
 }
 
@@ -199,7 +199,7 @@ fn target(
     target
 }
 
-/// Learners that stay but are not caught up, and the candidates that are added.
+/// Learners that stay but are not caught up, and all members in `candidates`.
 fn lagging(
     roster: &Roster<'_>,
     configuration: &Configuration,
