@@ -32,8 +32,8 @@ pub fn until<T>(what: &str, limit: Duration, mut condition: impl FnMut() -> Resu
     }
 }
 
-/// Returns `Some(())` if `holds`, otherwise `None`. A condition that is passed to [`until`] usually ends with this
-/// call.
+/// Returns `Some(())` if `holds`, otherwise `None`. A closure that is passed to [`until`] usually has this call as its
+/// last expression.
 pub(crate) fn so(holds: bool) -> Result<Option<()>> {
     Ok(holds.then_some(()))
 }

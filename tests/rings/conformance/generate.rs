@@ -62,7 +62,7 @@ fn value(chance: &mut Chance) -> Bytes {
     }
 }
 
-/// Returns 0, which means the newest revision, or a revision near the existing ones.
+/// Returns either a revision near the existing ones, or 0, which stands for the newest revision.
 fn at(chance: &mut Chance, revision: i64) -> i64 {
     match chance.below(10) {
         0..5 => 0,

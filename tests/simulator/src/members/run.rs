@@ -15,7 +15,7 @@ use crate::sweep::{Failure, catching_panics};
 
 /// Number of turns of members after which all faults are lifted.
 const TURNS: u64 = 3_000;
-/// Simulated time after which all faults are lifted, even if fewer turns were taken.
+/// Simulated time after which all faults are lifted, even if members have taken fewer than `TURNS` turns.
 const TIME_MAX: Duration = Duration::from_secs(300);
 /// Maximum time until every client has got two answers after all faults are lifted.
 const SERVE: Duration = Duration::from_secs(20);
