@@ -203,7 +203,7 @@ impl Metrics {
         self.0.peer_received_bytes.inc_by(bytes as u64);
     }
 
-    /// Counts a connection to another member that broke.
+    /// Counts one broken connection to another member.
     pub fn peer_disconnected(&self) {
         self.0.peer_disconnects.inc();
     }

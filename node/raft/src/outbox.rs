@@ -52,7 +52,8 @@ impl Outbox {
         self.flush_due = true;
     }
 
-    /// Returns whether a flush is due: an input arrived, and the driver took every output. Clears the request.
+    /// Returns whether a flush is due: an input requested a flush, and the driver took every output. If a flush is due,
+    /// clears the request for the flush.
     pub(crate) fn take_flush_request(&mut self) -> bool {
         self.queue.is_empty() && std::mem::take(&mut self.flush_due)
     }

@@ -33,7 +33,7 @@ impl Present {
         self.distance(until).max(0)
     }
 
-    /// Returns the number of writes after the latest durable one up to `io`; 0 if `io` is durable.
+    /// Returns the number of writes after the latest durable write, up to and including `io`; 0 if `io` is durable.
     pub(crate) fn writes_to(self, io: IoId) -> u64 {
         io.0.saturating_sub(self.durable.0)
     }

@@ -165,7 +165,7 @@ const LEASE_CONTESTED: Bounds = Bounds {
     ..PLAIN
 };
 
-/// Time has no limit: a state holds only ages, so the number of states stays finite.
+/// The world sets no limit on time. The number of states is finite nevertheless, because a state holds only ages.
 const LEASE_WITHOUT_TIME_LIMIT: Bounds = Bounds {
     name: "a lease, any length of time",
     reads: 1,

@@ -159,7 +159,7 @@ impl Restoring {
         self.fetching.is_some() || (self.backup == backup && Instant::now() < self.not_before)
     }
 
-    /// Accepts an order that equals the one in progress, so that the operator can repeat a call.
+    /// Accepts a request for the restore that is already in progress, so that the operator can repeat a call.
     ///
     /// # Errors
     /// Returns [`AdoptError::AnotherIdentity`] for another backup or another cluster identity.

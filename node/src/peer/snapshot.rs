@@ -81,7 +81,7 @@ impl Drop for Ending {
 }
 
 /// Begins to send the newest snapshot to a member, and reports the outcome to the core. The snapshot must contain the
-/// entry at `at_least`. Aborts a transfer to the same member that is in progress.
+/// entry at `at_least`. If an earlier transfer to the same member is in progress, aborts the earlier transfer.
 pub(super) fn begin(peers: &Arc<Peers>, to: MemberId, number: u64, term: Term, at_least: Index) {
     let ending = Ending { peers: Arc::clone(peers), to, number, arrived: Err(()) };
     let task = peers.runtime.spawn(async move {

@@ -29,8 +29,8 @@ pub enum Action {
 /// A write to the Kubernetes API.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ObjectAction {
-    /// Applies an object on the server side. If a live object was observed, the applied object carries its UID.
-    /// Otherwise the apply could re-create an object that was deleted meanwhile.
+    /// Applies an object on the server side. If a live object was observed, the applied object carries its UID, because
+    /// an apply without the UID could re-create an object that was deleted meanwhile.
     Apply(Box<Object>),
     /// Reserves the ordinals up to `last` by compare-and-swap on the members' Service. Only the operator that wins the
     /// compare-and-swap may create StatefulSets with these ordinals.

@@ -139,7 +139,7 @@ impl ClusterIdentity {
         Ok(Self { cluster, token, voters, origin })
     }
 
-    /// The ID that the identity records for the first voter with this name.
+    /// The ID of the member `name`; `None` if the first configuration has no voter with this name.
     #[must_use]
     pub fn id_of(&self, name: &str) -> Option<MemberId> {
         self.voters.iter().find(|voter| voter.name == name).map(|voter| voter.id)

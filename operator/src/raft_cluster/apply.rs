@@ -307,8 +307,8 @@ fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// Converts the outcome of a write to an observed object. If the object was deleted or changed meanwhile, the result is
-/// `MovedOn`, because the next pass then observes again.
+/// Converts the outcome of a write. If the object was deleted or changed after the observation, the result is
+/// `MovedOn`, because the next pass observes the object again.
 fn settled(outcome: Result<(), kube::Error>) -> Result<(), ActError> {
     match outcome {
         Err(error) if matches!(code(&error), Some(404 | 409)) => Err(ActError::MovedOn),

@@ -86,7 +86,7 @@ impl Pending {
         self.lock().remove(id).map(|found| found.batch)
     }
 
-    /// Number of batches of the current epoch, which new batches wait for.
+    /// Number of batches of the current epoch. New batches wait only for batches of the current epoch.
     pub(crate) fn in_flight(&self) -> usize {
         self.lock().counted
     }

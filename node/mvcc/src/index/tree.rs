@@ -71,8 +71,8 @@ impl Tree {
         Scan::new(&self.root, from, to)
     }
 
-    /// Visits the same entries as `scan`, in the same order. The entries of a subtree that lies inside the interval are
-    /// skipped if `whole` returns true for the subtree's summary.
+    /// Visits the entries that `scan` returns, in the same order, except the entries of skipped subtrees. A subtree inside
+    /// the interval is skipped if `whole` returns true for the subtree's summary.
     pub(crate) fn visit(
         &self,
         from: &[u8],

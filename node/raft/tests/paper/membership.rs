@@ -231,7 +231,7 @@ fn illegal_changes_are_refused_with_a_reason() {
     assert_eq!(change(&mut follower, &[1, 2], &[]), Err(ChangeRefusal::NotLeader { leader: member(2) }));
 }
 
-/// §4.2.1: a new server must catch up before it receives a vote.
+/// §4.2.1: a new server must catch up before it becomes a voter.
 #[test]
 fn a_learner_votes_only_when_it_caught_up() {
     let mut solo = leader_with_learners(&[1, 2, 3], &[4]);

@@ -93,7 +93,7 @@ fn a_member_that_receives_no_message_does_no_harm() {
         let mut cluster = Cluster::of(3, 5);
         cluster.elect_member(1);
         let term = cluster.raft(1).soft_state().term;
-        // The messages of this member reach every other member, but this member receives no message.
+        // The messages of `isolated` reach every other member, but `isolated` receives no message.
         for other in 1..=3 {
             cluster.network.cut(id(other), id(isolated));
         }

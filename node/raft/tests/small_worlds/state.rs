@@ -170,8 +170,9 @@ impl World {
             if self.members[envelope.to].raft.is_none() {
                 continue;
             }
-            // A receiver that still trusts a leader ignores a vote request, as if the request were lost. A vote request
-            // is therefore delivered only late. A pre-vote is answered in both cases.
+            // A receiver that trusts a leader ignores a vote request, as if the request were lost. A vote request is
+            // therefore delivered only after its receiver has ceased to trust a leader. A pre-vote request may also be
+            // delivered earlier, because a receiver that trusts a leader answers it.
             let is_independent = bounds.time == Time::Independent;
             let is_vote = is_independent && matches!(envelope.message.body, Body::Vote { transfer: false, .. });
             if is_vote || (is_independent && matches!(envelope.message.body, Body::PreVote { .. })) {
