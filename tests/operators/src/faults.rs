@@ -203,8 +203,8 @@ impl World {
         }
         let identity = self.api.now().secrets.values().next().or(self.identity_kept.as_ref());
         let identity = identity.and_then(|secret| plan::identity::ClusterIdentity::from_secret(secret).ok());
-        // While no identity exists, no member may be taken away, because an identity that is about to be created may
-        // name this member as its only voter.
+        // While no identity exists, no member is spare, because an identity that is about to be created may name the
+        // member as its only voter.
         let Some(identity) = identity else { return false };
         if electorates.iter().all(Vec::is_empty) {
             // The identity exists, but no configuration is in force: the blank disks of members that the identity names

@@ -109,7 +109,7 @@ pub struct Members {
 /// Reason why a call to a member failed. The member changed nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallError {
-    /// The call did not reach the member. The operator cannot tell this from a lost answer.
+    /// The call did not reach the member. The operator cannot distinguish this failure from a lost answer.
     Unreachable,
     /// The member refused the call.
     Refused(RefusalReason),

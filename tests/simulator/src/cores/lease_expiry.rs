@@ -1,6 +1,6 @@
 //! Expiry of leases. The leader measures the time of each lease by its own clock, and proposes the expiry of a lease
-//! that no client kept alive in time. A new leader gives every lease its whole time to live again. Owns the proposal of
-//! an expiry. A late proposal does no harm, because the command compares the number of keep-alives.
+//! that no client kept alive in time. A new leader restarts the time to live of every lease. Owns the proposal of an
+//! expiry. A late proposal does no harm, because the command compares the number of keep-alives.
 
 use std::time::Duration;
 

@@ -140,7 +140,7 @@ impl Sabotage {
         }
     }
 
-    /// The way in which the bug makes a start treat a damaged record.
+    /// How a member with the bug treats a damaged record when the member starts.
     #[must_use]
     pub fn reading(self) -> Reading {
         match self {
