@@ -60,7 +60,7 @@ impl Raft {
     }
 }
 
-/// Tests that break private state. Each test expects the assertion of one invariant to fail.
+/// Each test breaks the private state of a core, and expects the assertion of one invariant to fail.
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

@@ -21,9 +21,9 @@ pub struct Persist {
 pub enum Output {
     /// Make this write durable. A driver may merge several writes, in order, into one write and one sync.
     Persist(Persist),
-    /// Send this message now. The core withholds messages that must wait for the disk until [`crate::Raft::persisted`].
-    /// No driver can therefore send a vote or an acknowledgement too early. Messages may be lost, delayed or
-    /// duplicated.
+    /// Send this message now. If a message depends on a write, the core issues this output only after
+    /// [`crate::Raft::persisted`] has acknowledged the write. No driver can therefore send a vote or an acknowledgement
+    /// too early. Messages may be lost, delayed or duplicated.
     Send {
         /// Receiver.
         to: MemberId,

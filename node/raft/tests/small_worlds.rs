@@ -5,7 +5,7 @@
 //! at most one reconfiguration. Owns the worlds and their bounds. Does not own the events of a state (`state.rs`).
 //!
 //! `THOROUGH=1 cargo test -p raft --test small_worlds -- --nocapture` also explores the deeper worlds.
-#![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The lints are for the core; this test times its searches.
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)] // The core must not read a clock, but this test may.
 
 use std::time::Instant;
 
@@ -290,8 +290,8 @@ fn an_install_without_the_state_is_found() {
     assert!(violation.what.contains("a different state"), "{violation}");
 }
 
-/// The planted flaws: a purge does not wait until the snapshot is durable (raft-engine#288), or removes an entry after
-/// the snapshot.
+/// The planted flaws: a purge does not wait until the snapshot is durable (raft-engine#288), or a purge removes one
+/// entry more than the snapshot covers.
 #[test]
 fn a_purge_of_entries_that_no_snapshot_covers_is_found() {
     for flaw in [Flaw::PurgesEarly, Flaw::PurgesTooMuch] {

@@ -67,7 +67,8 @@ mod tests {
                 let won = agrees(&incoming, &yes) && agrees(&outgoing, &yes);
                 let value = reached(voters, |id| u8::from(yes.contains(&id)));
                 assert_eq!(value, Some(u8::from(won)), "{voters:?} {yes:?}");
-                // Of the members that do not grant their vote, either all refuse it or none has answered yet.
+                // For `decided`, every member outside `yes` refuses its vote. For `open`, no member outside `yes` has
+                // answered yet.
                 let decided = tally(voters, |id| Some(yes.contains(&id)));
                 assert_eq!(decided == Tally::Won, won, "{voters:?} {yes:?}");
                 let open = tally(voters, |id| yes.contains(&id).then_some(true));

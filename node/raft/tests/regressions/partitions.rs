@@ -85,8 +85,7 @@ fn serves(links: &[(u64, u64)]) {
     }
 }
 
-/// A member whose link flaps or works in one direction only does not depose a leader whose messages reach the other
-/// members.
+/// A member with a flapping or one-way link does not depose a leader whose messages reach the other members.
 #[test]
 fn a_member_that_receives_no_message_does_no_harm() {
     for isolated in [2, 3] {
