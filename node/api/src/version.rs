@@ -5,5 +5,6 @@
 pub const API: &str = "3.7.3";
 /// Version of the cluster in metrics. As in etcd, it has no patch number there.
 pub const CLUSTER: &str = "3.7";
-/// Version of the cluster and of its storage over HTTP and in `Status`. As in etcd, it has a patch number there.
+/// Version of the cluster and of its storage, as reported over HTTP and in `Status`. As in etcd, this version has a
+/// patch number.
 pub const STORAGE: &str = "3.7.0";

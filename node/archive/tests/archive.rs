@@ -183,7 +183,7 @@ async fn a_second_backup_under_one_name_is_the_first_one() {
     assert_eq!(find(&access, CLUSTER, "monday").await.expect("an answer"), None);
     let first = backup(&access, monday(&content(10, 10)), &Progress::default()).await.expect("a backup");
     let before = files(&server, "/v1/");
-    // The store's content has changed since the first backup, but the name has not.
+    // This backup has the name of the first backup, but the content of the store has changed in between.
     let again = backup(&access, monday(&content(20, 10)), &Progress::default()).await.expect("the same backup");
     assert_eq!(again, first);
     assert_eq!(files(&server, "/v1/"), before, "nothing was written");

@@ -30,7 +30,8 @@ pub enum KeepError {
     /// The snapshot could not be written, or its content does not match the offer.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The core could not be notified. It would never install or delete the snapshot, so the snapshot was deleted.
+    /// The core could not be notified. The snapshot was deleted, because a core that is not notified never installs or
+    /// deletes the snapshot.
     #[error("the core cannot be notified of the snapshot: {0}")]
     NotDelivered(InboxRefusal),
     /// The core could not be notified, and the snapshot could not be deleted. The member's next start deletes the snapshot.

@@ -64,8 +64,9 @@ pub(crate) struct Hasher {
     end: Place,
     /// Place after the last version that is at or below the compaction mark.
     mark_end: Place,
-    /// Versions that were replaced by a change above the mark and at or below the hash's revision. The hash omits those
-    /// of them that are at or below the mark. Empty if no key is live at the hash's revision.
+    /// Versions that were replaced by changes above the compaction mark, up to and including the hash's revision. Of
+    /// these versions, the hash omits those at or below the compaction mark. Empty if no key is live at the hash's
+    /// revision.
     replaced: Replaced,
     /// Place after the version that was added last.
     next: Place,

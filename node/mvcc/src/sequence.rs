@@ -176,8 +176,8 @@ impl<T> Sequence<T> {
                         .map_or_else(|| Place((base + WIDTH).min(self.end.0)), |slot| Place(base + u64::from(slot)));
                 }
                 Node::Branch(slots) => {
-                    // Descend into the last child for whose first item `reached` is false: the result is in this child or right
-                    // after it.
+                    // Descend into the last child that begins with an unreached item (`reached` returns false), or into
+                    // the first child if no child does. The result is in this child or right after it.
                     let before = slots.items.partition_point(|child| child.first().is_none_or(|item| !reached(item)));
                     let child = before.saturating_sub(1);
                     let Some(number) = (0..WIDTH as u32).filter(|&slot| slots.has(slot)).nth(child) else {

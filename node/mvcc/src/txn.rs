@@ -12,9 +12,8 @@ use crate::range;
 use crate::revision::Revision;
 use crate::write::Write;
 
-/// The branches taken by a transaction and the transactions nested in it; true means `success`. The outermost
-/// transaction comes first, then the transactions nested in the branch that it takes, in order. Each transaction comes
-/// before the transactions nested in it.
+/// The branch that each transaction takes; true means `success`. The order is depth-first: the outermost transaction
+/// comes first, and each transaction comes before the transactions nested in the branch that it takes.
 pub(crate) type Path = Vec<bool>;
 
 /// Evaluates the comparisons of a transaction, and of the nested transactions in the branches taken, before any

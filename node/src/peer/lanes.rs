@@ -193,7 +193,7 @@ impl Stream for Frames {
             return Poll::Ready(Some(frame));
         }
         self.lane.stream.register(context.waker());
-        // A message may have been added between the check and the registration.
+        // A message may have been added after the check above, but before the waker was registered.
         self.next_frame().map_or(Poll::Pending, |frame| Poll::Ready(Some(frame)))
     }
 }

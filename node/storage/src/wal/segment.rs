@@ -146,7 +146,7 @@ impl Header {
         checksum::of(&self.encode())
     }
 
-    /// Reads and checks the header at the start of `file`, the contents of the file at `path`.
+    /// Reads and checks the header at the start of `file`. `file` holds the content of the file at `path`.
     pub(crate) fn decode(file: &[u8], path: &Path) -> Result<Self, OpenError> {
         let damaged =
             |kind| OpenError::Damaged { identity: None, damage: Damage { path: path.to_owned(), offset: 0, kind } };
