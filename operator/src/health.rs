@@ -22,7 +22,7 @@ const CONNECTIONS_MAX: usize = 64;
 /// Time within which a client must send its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether the operator is ready to work, or to wait for the lease.
+/// Whether the operator is ready: the Kubernetes API has answered. An operator that waits for the lease is ready, too.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 

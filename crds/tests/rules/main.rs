@@ -250,7 +250,8 @@ fn a_backup_is_immutable_and_full() {
     assert!(refusal(&incremental, None).contains(".spec.type: must be one of"));
 }
 
-/// By the rules of kstatus a resource without status counts as current, and then `helm --wait` would not wait.
+/// kstatus counts a resource without a status as current. A new resource therefore has a status from the start, because
+/// otherwise `helm --wait` would not wait for the resource.
 #[test]
 fn a_new_resource_has_the_observed_generation_minus_one() {
     for resource in [cluster(), backup()] {

@@ -37,9 +37,9 @@ pub struct Assignment {
     pub member_name: String,
     /// The cluster to back up.
     pub cluster: ClusterId,
-    /// Name of the backup. The name changes only if a member reports that the backup failed, or if the place changes.
-    /// Therefore, if a member completed the backup but its answer was lost, the next member finds the backup by its
-    /// name.
+    /// Name of the backup. The name changes only if a member reports that the backup failed, or if the spec changes the
+    /// endpoint, region, bucket or prefix. Therefore, if a member completed the backup but its answer was lost, the
+    /// next member finds the backup by its name.
     pub name: String,
     /// The object store to write to.
     pub store: ObjectStore,

@@ -55,7 +55,7 @@ pub struct Seat<'a> {
 /// State of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// The member leads, or the leader receives its answers.
+    /// The member leads, or the leader receives the member's answers.
     Serving {
         /// Whether the member leads.
         leads: bool,
@@ -103,8 +103,8 @@ pub enum Loss {
 }
 
 impl Health {
-    /// Returns whether the member leads, or the leader receives its answers. Only a voter for which this holds counts
-    /// as healthy.
+    /// Returns whether the member leads, or the leader receives the member's answers. Only a voter for which this holds
+    /// counts as healthy.
     #[must_use]
     pub fn serves(self) -> bool {
         matches!(self, Self::Serving { .. })

@@ -38,8 +38,8 @@ fn report(backup: &mut RaftBackup, assignment: &Assignment, progress: &AttemptSt
     backup.status = Some(progressed(backup, assignment, progress, Timestamp::UNIX_EPOCH));
 }
 
-/// A member knows a backup by its name, and continues to upload to the first place even after the spec has changed the
-/// place.
+/// A member recognizes a backup by its name alone. If a call repeats the name with another bucket, the member continues
+/// to upload to the bucket in which the backup began.
 #[test]
 fn a_backup_is_in_the_bucket_that_its_status_names() {
     let running = AttemptState::Running { bytes_done: 1, bytes_total: 2 };
