@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     /// are distributed; no budget applies. tests/README.md lists what is deepened
     #[arg(long)]
     thorough: bool,
-    /// Reports steps over their budget without failing, for a machine that is slower or busy
+    /// Reports steps that exceed their budget, but does not fail; for a slow or busy machine
     #[arg(long)]
     no_budget: bool,
 }
