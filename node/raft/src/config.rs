@@ -26,9 +26,10 @@ pub struct Config {
     /// Shortest election timeout. A follower that receives nothing from a leader campaigns after a random time of at
     /// least this timeout and less than twice this timeout. Default: 1 s.
     pub election_timeout: Duration,
-    /// Validity of a lease: a heartbeat round that a quorum answered permits lease reads for this time, counted from
-    /// the start of the round. The sum of lease and `clock_drift` must be shorter than the election timeout of this and
-    /// every other member, because other members elect a new leader when their own timeouts end. Default: 500 ms.
+    /// Validity of a lease. After a quorum has answered a heartbeat round, the leader may serve lease reads for this
+    /// time, counted from the start of the round. The sum of lease and `clock_drift` must be shorter than the election
+    /// timeout of this and every other member, because other members elect a new leader when their own timeouts end.
+    /// Default: 500 ms.
     pub leader_lease: Duration,
     /// Maximum drift between two members' clocks during one lease. If the monotonic clock and the wall clock of this
     /// member drift apart by more than this, a lease read needs a new round, because earlier rounds no longer prove a

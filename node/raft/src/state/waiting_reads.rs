@@ -64,7 +64,7 @@ impl Confirmations {
         self.waiting.push(asker);
     }
 
-    /// Removes and returns all reads without a round, because the leader's lease confirms them.
+    /// Removes and returns all reads for which no round has begun.
     pub(crate) fn take_waiting(&mut self) -> Vec<Asker> {
         std::mem::take(&mut self.waiting)
     }

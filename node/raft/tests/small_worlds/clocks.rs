@@ -32,7 +32,7 @@ pub(crate) const UNLIMITED: u8 = u8::MAX;
 const STEP: Duration = Duration::from_micros(50);
 /// Number of steps after which a lease has ended. After one step less, the lease is still valid.
 const LEASE_STEPS: u32 = 2;
-/// Time in ms that a sleep adds to the wall clock: more than the clocks may drift apart.
+/// Time in ms that a sleep adds to the wall clock. It is longer than `clock_drift`, so that the core detects the sleep.
 const SHOWN_SLEEP_MS: u64 = 10;
 
 pub(crate) fn election(time: Time) -> Duration {
