@@ -35,8 +35,9 @@ pub enum InboxRefusal {
     Closed,
 }
 
-/// Kinds of events on which the core would act immediately. An event of a kind that is not wanted waits, without waking the core,
-/// until another event wakes the core.
+/// Says for three kinds of events whether they wake the core. An event wakes the core if the core would act on the
+/// event immediately. Otherwise the event waits until the core wakes for another reason. Events of all other kinds
+/// always wake the core.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wants {
     /// Whether the core would propose a command immediately if one arrived now.

@@ -27,7 +27,7 @@ impl Default for Store {
 }
 
 impl Store {
-    /// Creates an empty store at revision 1, which was never compacted.
+    /// Creates an empty store. Its revision is 1, and its history was never compacted.
     #[must_use]
     pub fn new() -> Store {
         Store::holding(Keyspace::new())
