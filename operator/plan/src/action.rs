@@ -65,7 +65,7 @@ pub enum ObjectAction {
     /// Writes a member's ID onto its StatefulSet, by compare-and-swap. The member may then enter the configuration
     /// under this ID.
     Announce {
-        /// The StatefulSet as observed, without an ID.
+        /// The StatefulSet as observed. It has no annotation with a member ID yet.
         set: Seen,
         /// The ID that the member's disk generated.
         id: MemberId,

@@ -103,8 +103,8 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>) -> StatefulSet {
         }),
         status: None,
     });
-    // The annotation of `shape.origin` is added after the digest was computed, because later applies lack this
-    // annotation and must have the same digest.
+    // The annotation of `shape.origin` is added after the digest was computed. Otherwise the digest would be different
+    // in a later apply, because a later apply does not contain this annotation.
     let note = match shape.origin {
         SetOrigin::Plain => None,
         SetOrigin::Announced(id) => Some((names::ANNOTATION_MEMBER_ID, id.to_string())),

@@ -132,8 +132,9 @@ impl View<'_> {
         admitted.chain(self.roster.seats.values().filter_map(|seat| self.name_again(seat))).collect()
     }
 
-    /// Announces the ID of a member again if the announcement was lost with its StatefulSet before its volume was
-    /// labelled. With its ID the member can serve, or can leave in the ordinary way.
+    /// Announces the ID of a member again if the earlier announcement is lost. The announcement is lost if the
+    /// StatefulSet is deleted before the volume is labelled with the ID. After the new announcement, the member can
+    /// serve, or can leave in the ordinary way.
     fn name_again(&self, seat: &Seat<'_>) -> Option<Action> {
         let report = seat.report.filter(|report| matches!(report.phase, MemberPhase::Member | MemberPhase::Removed))?;
         let id = report.id.filter(|_| seat.id.is_none() && report.cluster == Some(self.identity.cluster))?;
