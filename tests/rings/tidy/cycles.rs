@@ -11,7 +11,7 @@ use super::modules::{Crate, crates};
 enum Cycle {
     /// One module and its descendants. If descendants did not import their ancestors, there would be no cycle. Allowed,
     /// because a parent module declares and uses its children, and a child uses its parent's types or adds an `impl` to
-    /// one. A child is reached through its parent only.
+    /// one of these types.
     Family,
     /// Any other relation. Never allowed.
     Strangers,

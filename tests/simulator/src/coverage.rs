@@ -24,7 +24,7 @@ pub struct Coverage {
     pub partitions: u64,
     /// Disks destroyed.
     pub wipes: u64,
-    /// Records that were damaged or overwritten.
+    /// WAL records damaged or overwritten.
     pub ailments: u64,
     /// Syncs that failed, because of a full disk or otherwise.
     pub failed_syncs: u64,

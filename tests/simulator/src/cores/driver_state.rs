@@ -229,7 +229,7 @@ pub struct Process {
     pub lease_times: LeaseTimes,
     /// Value of the first register when each read began; only a planted bug uses it.
     pub early_read: BTreeMap<OperationId, u64>,
-    /// Hints that the version of this member does not know; the member drops such messages.
+    /// The hints that this member's version does not know. The member drops messages of these kinds.
     pub unknown: Vec<Hint>,
 }
 
