@@ -90,7 +90,8 @@ pub enum Body {
         /// Last entry of the sender's log.
         last: EntryId,
     },
-    /// Answer to [`Body::PreVote`]. A grant carries the requested term, a refusal the receiver's own term.
+    /// Answer to [`Body::PreVote`]. A grant carries the requested term. A refusal carries the current term of
+    /// the member that refuses.
     PreVoteReply {
         /// Whether the receiver would vote for the sender.
         granted: bool,

@@ -67,7 +67,7 @@ pub enum Output {
     ReadReady {
         /// ID of the reads, chosen by the requester.
         context: ReadContext,
-        /// Index that must be applied before the reads.
+        /// Index that must be applied before the reads are answered.
         index: Index,
     },
     /// The leader could not confirm its leadership; the requester may retry the reads.

@@ -43,7 +43,7 @@ fn time_alone_changes_no_digest() {
     assert_ne!(fingerprint(&at(0)), fingerprint(&older), "it trusts its leader for a shorter time");
 }
 
-/// Everything that influences what a core does next changes its digest.
+/// Two cores have different digests if they differ in anything that influences their later behaviour.
 #[test]
 fn different_cores_have_different_digests() {
     let same = || leader(|_| {});

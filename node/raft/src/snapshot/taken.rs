@@ -1,5 +1,5 @@
-//! Snapshots of this member: when a snapshot is due, its description, and what may be purged before it. Owns these
-//! decisions. Does not own the capture of the state: the driver does that.
+//! Snapshots of this member: when a snapshot is due, its description, and which of the log entries that it covers may
+//! be purged. Owns these decisions. Does not own the capture of the state: the driver does that.
 
 use std::sync::Arc;
 

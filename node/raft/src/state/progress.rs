@@ -302,8 +302,9 @@ mod tests {
         assert!(!progress.lives(second, second), "one probe in an interval is enough");
     }
 
-    /// A refusal of the snapshot's last entry must not restart the transfer. Only a member that may hold that entry and
-    /// refuses a later one can have installed the snapshot.
+    /// If the member refuses the snapshot's last entry, it has not installed the snapshot, so the transfer continues.
+    /// If the member may hold that entry and refuses a later one, it may have installed the snapshot, so the transfer
+    /// ends.
     #[test]
     fn a_refusal_of_the_mark_does_not_end_the_transfer() {
         let agree = EntryId { term: Term(1), index: Index(5) };

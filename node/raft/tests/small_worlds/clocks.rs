@@ -54,8 +54,9 @@ pub(crate) fn configure(config: &mut Config, bounds: &Bounds) {
     config.leader_lease = config.election_timeout - config.clock_drift - Duration::from_nanos(1);
 }
 
-/// Adds the time since the last contact with a leader to a digest. The added time is at most an election timeout,
-/// because a longer time has the same effect. Absolute times are not added; otherwise no two states would be equal.
+/// Adds to a digest how long ago the member last had contact with a leader. The added time is at most an election
+/// timeout, because a longer time has the same effect. Absolute times are not added; otherwise no two states would be
+/// equal.
 pub(crate) fn fingerprint(member: &Member, bounds: &Bounds, into: &mut impl Hasher) {
     let age = member.clock.saturating_sub(member.contact).min(election(bounds.time));
     (age, member.lease_held_at == Some(member.clock)).hash(into);
