@@ -78,8 +78,8 @@ enum Sharing {
     SharedByThreads,
 }
 
-/// Binds one socket for each thread to the same port. First tests with an exclusive bind that the port is free, because
-/// otherwise two members could share a port unnoticed.
+/// Binds one socket for each thread to the same port. Before that, an exclusive bind tests that the port is free,
+/// because otherwise two members could share a port unnoticed.
 fn bind_shared(address: SocketAddr, count: usize) -> std::io::Result<Vec<Socket>> {
     let probe = bind(address, Sharing::Exclusive)?;
     let address = probe.local_addr()?.as_socket().unwrap_or(address);

@@ -22,7 +22,7 @@ impl Wal {
         }
         check_order(self.last, entries)?;
         let size = record::batch_size(entries.iter().map(|e| stored_length(e))) as u64;
-        // The open frame of the next batch is written together with this batch.
+        // The segment must also have space for the open frame of the next batch, which is written after this batch.
         let needed = size + SECTOR as u64;
         let fits = |end: u64| end + needed <= self.options.segment_bytes || end == HEADER_SIZE as u64;
         let has_space = self.active.is_some() && self.segments.last().is_some_and(|s| fits(s.end));

@@ -19,9 +19,10 @@
 //!     88  424  0
 //! ```
 //!
-//! A segment is written under a temporary name, synced, and then renamed. Therefore the header of a segment with a final name is
-//! whole or damaged, but never torn. Every earlier segment was durable: if it is absent, it was purged, or its absence is damage.
-//! The space after the last batch holds zeros or the bytes of a recycled file; the salt distinguishes such bytes from frames.
+//! A segment is written under a temporary name, synced, and then renamed. Therefore the header of a segment with a
+//! final name is whole or damaged, but never torn. When a segment is created, the segment before it is already durable.
+//! If that segment is absent at a start, it was either purged or lost, and a loss is damage. The space after the last
+//! batch holds zeros or the bytes of a recycled file; the salt distinguishes such bytes from frames.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
