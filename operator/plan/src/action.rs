@@ -76,7 +76,7 @@ pub enum ObjectAction {
         volume: Seen,
         /// The cluster to which the data belongs.
         cluster: ClusterId,
-        /// The member to which the data belongs.
+        /// The member to which the data on the volume belongs.
         id: MemberId,
     },
     /// Labels a pod with its member's role, for Services and the disruption budget.

@@ -166,9 +166,9 @@ impl Finished<'_> {
         noted.and_then(|noted| noted.parse().ok()).unwrap_or(0)
     }
 
-    /// Invariant *budget keeps its floor*: the budget requires that at least all voters but one stay. The number of
-    /// voters is the largest of three: those in each half of the configuration, and those that this plan's change asks
-    /// for.
+    /// Invariant *budget keeps its floor*: the disruption budget lets at most one voter be absent. If the incoming half
+    /// of the configuration, the outgoing half and the change in this plan have different numbers of voters, the
+    /// largest number counts.
     fn budget_keeps_its_floor(&self, object: &Object) {
         let Some(budget) = object.parse::<PodDisruptionBudget>() else { return };
         let least = match budget.spec.and_then(|spec| spec.min_available) {

@@ -38,7 +38,7 @@ pub(crate) fn budget(valid: &ValidatedCluster<'_>, observed: &Observed, voters: 
     apply(pod_disruption_budget::of(valid, voters), observed.budget.as_ref())
 }
 
-/// Applies the existing StatefulSets that differ from the desired ones. Does not create a StatefulSet, and does not
+/// Updates the existing StatefulSets that differ from the desired ones. Does not create a StatefulSet, and does not
 /// restore a deleted one.
 pub(crate) fn sets(
     valid: &ValidatedCluster<'_>,

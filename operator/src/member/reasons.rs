@@ -125,7 +125,8 @@ mod tests {
         }
     }
 
-    /// If the trailer with the number is damaged in transit, the trailer with the name decides.
+    /// A member sends the reason of a refusal in two trailers: as a number and as a name. If the trailer with the
+    /// number is damaged in transit, the operator uses the name.
     #[test]
     fn an_unreadable_trailer_falls_back_to_the_name() {
         let mut damaged = trailers(None, Some("Stale"));

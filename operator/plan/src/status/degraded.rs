@@ -15,7 +15,8 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
         let note = Note::new(Reason::Bootstrapping, "there is no cluster yet");
         return Finding { kind, holds: Holds::No, note };
     };
-    // Learners count only when no change is in progress, because a learner that was just added is not a loss.
+    // A learner's problem counts only while no change is in progress. During a change, a learner may not serve yet
+    // because it was added a moment ago, and the cluster has lost no member.
     let settled = facts.decision.activity.is_none();
     let troubles: Vec<_> = facts
         .roster

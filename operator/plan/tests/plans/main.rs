@@ -153,8 +153,8 @@ fn a_long_refusal_is_shortened_wherever_it_is_reported() {
     assert!(lengths.iter().all(|length| *length <= 1024) && lengths.contains(&1024), "{lengths:?}");
 }
 
-/// A refused change reports the reason that the member named. A number that only newer versions know is reported
-/// without its meaning.
+/// A refused change reports the reason that the member named. If the member sent the number of a reason that only newer
+/// versions know, the report says only that the change was refused.
 #[test]
 fn a_plan_rests_on_the_reason_that_a_member_gave() {
     use plan::observed::refusal::RefusalReason;
