@@ -119,8 +119,8 @@ impl ApiServer {
         self.past.get(self.past.len().wrapping_sub(versions)).unwrap_or(&self.objects)
     }
 
-    /// Drops past states, so that every stale read sees the objects that exist now. They are older than the RaftCluster,
-    /// and an operator reads them only after it has seen the RaftCluster.
+    /// Drops past states, so that no stale read lacks the objects that exist now. These objects are older than the
+    /// RaftCluster, and an operator sees the RaftCluster before it reads other objects.
     pub fn begin(&mut self) {
         self.past.clear();
     }

@@ -147,7 +147,8 @@ mod tests {
         // In these graphs every member has at most one link: 1 graph has no link, 10 have one link, and 15 have two
         // disjoint links.
         assert_eq!(count(Kind::NoQuorum), 1 + 10 + 15);
-        // There are 388 labelled triangle-free graphs of five vertices.
+        // A fully connected majority of five members is a triangle of links. Of the 1,024 labelled graphs of five
+        // vertices, 388 contain no triangle.
         assert_eq!(count(Kind::ConnectedQuorum), 1024 - 388);
     }
 }

@@ -16,7 +16,7 @@ use raft::{
 
 use world::disk::Contents;
 
-/// The part of a member's memory that a line shows, except the log.
+/// The part of a member's memory that a line of the trace shows, except the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Memory {
     hard: HardState,

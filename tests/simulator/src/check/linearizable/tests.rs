@@ -165,7 +165,7 @@ fn registers_of_a_revoked_lease_are_not_read_again() {
     let [grant, attach] = leased(7);
     let revoke = done(5, 6, Action::Revoke { lease: LEASE });
     assert_unexplained(&[grant.clone(), attach.clone(), revoke.clone(), get(7, 8, 7)]);
-    // A read sees that one of two attached registers is deleted and the other is not.
+    // A read sees that one of two registers attached to the lease is deleted and the other is not.
     let second = act(5, 6, Action::put(Y, 8, LEASE), None);
     let revoking = done(7, 12, Action::Revoke { lease: LEASE });
     assert_unexplained(&[grant.clone(), attach.clone(), second, revoking, read(8, 9, &[(X, 7), (Y, 0)])]);
