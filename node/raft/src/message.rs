@@ -93,7 +93,7 @@ pub enum Body {
     /// Answer to [`Body::PreVote`]. A grant carries the requested term. A refusal carries the current term of
     /// the member that refuses.
     PreVoteReply {
-        /// Whether the receiver would vote for the sender.
+        /// Whether the member that answers would vote for the pre-candidate.
         granted: bool,
     },
     /// RequestVote (Raft thesis §3.4).

@@ -154,7 +154,8 @@ impl Member {
 }
 
 impl Restoring {
-    /// Tests whether an attempt to fetch `backup` is in progress, or the next attempt must still wait.
+    /// Returns whether no attempt to fetch `backup` can start now, because an attempt to fetch any backup is in progress,
+    /// or because the next attempt to fetch `backup` must still wait.
     fn is_busy_with(&self, backup: &str) -> bool {
         self.fetching.is_some() || (self.backup == backup && Instant::now() < self.not_before)
     }

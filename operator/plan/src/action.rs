@@ -74,7 +74,7 @@ pub enum ObjectAction {
     LabelVolume {
         /// The claim as observed.
         volume: Seen,
-        /// The cluster to which the data belongs.
+        /// The cluster to which the data on the volume belongs.
         cluster: ClusterId,
         /// The member to which the data on the volume belongs.
         id: MemberId,

@@ -10,14 +10,14 @@ use crate::validated::ValidatedCluster;
 
 /// Interval until the next observation while a change makes progress.
 const SOON: Duration = Duration::from_millis(300);
-/// Interval while the cluster waits for a person or for Kubernetes. The interval is longer, because both
-/// take longer than members.
+/// Interval until the next observation while the cluster waits for a person or for Kubernetes. The interval is longer,
+/// because both take longer than members.
 const LATER: Duration = Duration::from_secs(2);
-/// Maximum interval while the operator waits for a member. It is short, because no watched object changes when the
-/// member is done.
+/// Maximum interval until the next observation while the operator waits for a member. It is short, because no watched
+/// object changes when the member is done.
 const WATCHFUL: Duration = Duration::from_secs(1);
-/// Interval when nothing needs to be done. Passes continue nevertheless, because only a member's own report shows that
-/// the member's volume was wiped.
+/// Interval until the next observation when nothing needs to be done. Passes continue nevertheless, because only a
+/// member's own report shows that the member's volume was wiped.
 pub(crate) const IDLE: Duration = Duration::from_secs(5);
 
 /// The intervals until the next observations.

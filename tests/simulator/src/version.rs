@@ -41,7 +41,7 @@ impl Hint {
 pub struct Version {
     /// Limits and times. Each member has its own ID and seed instead of those given here.
     pub config: Config,
-    /// Hints that this version does not know.
+    /// The hints that are unknown to this version.
     pub unknown: Vec<Hint>,
 }
 
