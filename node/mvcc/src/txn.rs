@@ -73,8 +73,8 @@ fn fields_satisfy(fields: &Fields<'_>, compare: &Compare) -> bool {
     }
 }
 
-/// Checks the branches taken against the content before the first operation runs, so that no operation can fail after an earlier
-/// operation has changed something.
+/// Checks whether the present content allows every operation in the branches taken. Called before the first operation
+/// runs, so that no operation can fail after an earlier operation has changed something.
 pub(crate) fn check(space: &Keyspace, txn: &Txn, path: &[bool]) -> Result<(), CommandError> {
     let mut steps = path.iter();
     check_along(space, txn, &mut steps)?;

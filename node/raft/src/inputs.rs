@@ -130,8 +130,8 @@ impl Raft {
     }
 
     /// Acknowledges that a snapshot of the state at `index` is durable; `index` is that of [`Output::SnapshotDue`] or a
-    /// later one. Purges the log before the snapshot, except for entries that followers may need. Returns the first
-    /// index that is kept; the driver may purge its files before that index.
+    /// later one. Purges the entries that the snapshot covers, except entries that followers may need. Returns the
+    /// first index that is kept; the driver may purge the entries below that index from its files.
     pub fn snapshot_taken(&mut self, index: Index) -> Index {
         self.outbox.request_flush();
         let first = self.purge_before_snapshot(index);

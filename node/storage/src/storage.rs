@@ -160,7 +160,8 @@ impl Storage {
             }
             return Ok(None);
         }
-        // A later start would load a newer leftover instead of the snapshot with which the member starts.
+        // Leftover snapshots are removed, because otherwise a later start would load a newer leftover instead of the
+        // snapshot with which the member starts now.
         let (snapshot, base) = match start {
             Start::Empty => {
                 self.snapshots.remove_leftovers(None)?;

@@ -62,8 +62,9 @@ impl Driver {
         self.send_wanted(now);
     }
 
-    /// Sends a snapshot to a member whose missing entries have been purged. The core repeats the request when a transfer takes
-    /// long. A transfer that satisfies the repeated request continues, because otherwise a slow transfer would never finish.
+    /// Sends a snapshot to a member whose missing entries have been purged. When the transfer takes long, the core
+    /// requests a snapshot for this member again. A transfer that satisfies the new request continues, because
+    /// otherwise a slow transfer would never finish.
     pub(super) fn send_snapshot(&mut self, now: Now, to: MemberId, term: Term, at_least: Index) {
         if self.snapshots.transfers.keep(to, term, at_least) {
             return;

@@ -166,8 +166,8 @@ impl Barrier {
         replies: &mut Replies,
     ) {
         let mut waiting = self.lock();
-        // The applied index is read under the lock, so that the apply thread finds these groups if it publishes a view
-        // afterwards.
+        // The applied index is read under the lock. If the apply thread publishes a view afterwards, that thread
+        // therefore finds `groups` in `waiting`.
         if applied() >= index {
             drop(waiting);
             groups.into_iter().for_each(|group| group.answer(Ok(()), replies));

@@ -87,7 +87,7 @@ pub enum ChangeRefusal {
     /// A new voter is not a learner yet.
     #[error("{member} is not a learner yet: add it as a learner first")]
     NotLearner {
-        /// ID of a new voter that is not a learner.
+        /// ID of a requested voter that is at present neither a voter nor a learner.
         member: MemberId,
     },
     /// A new voter lags the leader too far.

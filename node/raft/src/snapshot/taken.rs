@@ -26,7 +26,8 @@ impl Raft {
         }
     }
 
-    /// Handles a durable snapshot at `index`: purges the log before it. Returns the first index that must stay on disk.
+    /// Handles a durable snapshot at `index`: purges entries that the snapshot covers. Returns the first index that
+    /// must stay on disk.
     pub(crate) fn purge_before_snapshot(&mut self, index: Index) -> Index {
         if index <= self.log.applied() && index > self.log.snapshot() {
             let through = self.purge_mark(index);

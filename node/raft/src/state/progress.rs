@@ -54,7 +54,8 @@ pub(crate) enum ProgressState {
     Replicate(Inflight),
     /// The leader sends no appends, because the member needs a snapshot.
     Snapshot {
-        /// Lower bound for the snapshot's last index. Replication continues after it.
+        /// Lower bound for the snapshot's last index. Replication continues once the member has acknowledged the entry
+        /// at this lower bound.
         at_least: Index,
         /// Time at which the leader stops waiting for the snapshot and probes again.
         deadline: Duration,
