@@ -15,7 +15,7 @@ use crate::retry::{Failures, IdleBackoff};
 /// Memory is dropped by time, because not every deletion triggers an event.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
-/// Memory of one cluster or backup.
+/// What this process remembers about one cluster or one backup.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// Time at which each silent member's silence began, on the monotonic clock.
@@ -87,8 +87,8 @@ impl Memories {
 mod tests {
     use super::*;
 
-    /// If the report counted, BackupReady would be True for up to a minute although no member has accessed the new
-    /// bucket.
+    /// After the spec names a new bucket, a report about the old bucket must not count. Otherwise BackupReady would be
+    /// True for up to a minute although no member has accessed the new bucket.
     #[test]
     fn a_report_about_another_bucket_does_not_count() {
         let store = |bucket: &str| -> ObjectStore {

@@ -39,7 +39,7 @@ pub enum PassOutcome {
 }
 
 impl PassOutcome {
-    /// The outcome of a pass, by whether the pass changed something.
+    /// Returns the outcome of a pass. `changed` is true if the pass changed something.
     #[must_use]
     pub fn of(changed: bool) -> Self {
         if changed { Self::Changed } else { Self::Unchanged }

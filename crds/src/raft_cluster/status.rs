@@ -167,7 +167,7 @@ pub enum MemberHealth {
     Blank,
     /// Does not answer, or the leader receives no answer from it.
     Unreachable,
-    /// Its volume is damaged beyond repair.
+    /// The member's volume is damaged beyond repair.
     Damaged,
     /// No longer in the configuration; its objects are about to be deleted.
     Removed,

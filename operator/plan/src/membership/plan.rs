@@ -19,7 +19,7 @@ pub struct MembershipPlan {
     pub keep: BTreeSet<MemberId>,
     /// Configured members that leave, each with the reason.
     pub leaving: BTreeMap<MemberId, Leaving>,
-    /// Existing members outside the configuration that will be added.
+    /// Existing members that are outside the configuration and will be added to it.
     pub candidates: Vec<Ordinal>,
     /// Number of members to create.
     pub create: usize,
