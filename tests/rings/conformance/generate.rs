@@ -139,10 +139,10 @@ pub(crate) fn ends_etcd(request: &Request) -> bool {
     ends
 }
 
-/// Follows both branches of a transaction. A delete of a range without an end removes every key from its first key on.
-/// `deleted_from` is the lowest first key of such deletes before the transaction. Returns the lowest first key of such
-/// deletes before the end of the transaction, in either branch. Sets `ends` if a put keeps the value or the lease of a
-/// key that was removed before the put.
+/// Follows both branches of a transaction. A delete of a range without an end may remove every key at or above the
+/// range's first key. `deleted_from` is the lowest first key of all such deletes before the transaction. Returns the
+/// lowest first key of all such deletes before the transaction and in its two branches. Sets `ends` if a put keeps the
+/// value or the lease of a key that one of these deletes may have removed before the put.
 fn follow<'a>(txn: &'a pb::TxnRequest, deleted_from: Option<&'a [u8]>, ends: &mut bool) -> Option<&'a [u8]> {
     let lower = |one: Option<&'a [u8]>, other: Option<&'a [u8]>| one.into_iter().chain(other).min();
     let mut after = None;
@@ -197,8 +197,8 @@ fn too_many(chance: &mut Chance) -> pb::TxnRequest {
     pb::TxnRequest { success: ops.collect(), ..pb::TxnRequest::default() }
 }
 
-/// Returns a random alarm request. It clears the NOSPACE alarm more often than it raises it, because
-/// most writes are refused while the alarm is raised.
+/// Returns a random alarm request. More of these requests clear the NOSPACE alarm than raise the alarm, because most
+/// writes are refused while the alarm is raised.
 fn alarm(chance: &mut Chance) -> pb::AlarmRequest {
     use pb::alarm_request::AlarmAction::{Activate, Deactivate, Get};
     let action = match chance.below(10) {

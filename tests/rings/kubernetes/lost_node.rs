@@ -25,8 +25,9 @@ fn a_member_on_a_lost_node_is_replaced_without_a_lost_write() {
     let demo = namespace.create("demo", 3, "  replacement: {delay: 10s}\n");
     demo.wait_ready(PATIENCE).expect("the cluster becomes Ready");
     let traffic = Traffic::start(&namespace.kubernetes, TRAFFIC, &demo.endpoint(), 1).expect("the writer starts");
-    // The limit includes the time of one election, because the node is lost without warning. It also includes the time
-    // in which a client that was connected to the lost node connects again.
+    // The limit on the time without an acknowledgement includes the time of one election, because the node is lost
+    // without warning. The limit also includes the time in which a client that was connected to the lost node connects
+    // again.
     let mut cut_off = None;
     some_round_stays_within(Duration::from_secs(12), "node lost", || {
         // Dropping the value connects the node of the previous round again.

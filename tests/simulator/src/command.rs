@@ -84,7 +84,7 @@ pub enum Action {
     Expire {
         /// The lease.
         lease: LeaseId,
-        /// Number of keep-alives of the lease when the leader decided that its time was over.
+        /// Number of keep-alives of the lease when the leader decided that the time of the lease was over.
         kept: u64,
     },
 }

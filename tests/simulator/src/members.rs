@@ -119,7 +119,7 @@ pub struct MemberCluster {
     random: Random,
     agenda: Agenda<Event>,
     network: Network,
-    /// For each disk, the content that its member has reported durable.
+    /// For each disk, the content that the disk's member has reported as durable.
     shadows: Disks,
     members: BTreeMap<MemberId, Member>,
     clients: Clients,

@@ -160,7 +160,8 @@ fn network(random: &mut Random, faults: &Faults) -> NetworkProfile {
     network
 }
 
-/// Returns an older version than `newest`. Adjusts both until they may run in one cluster.
+/// Returns an older version than the version with the settings `newest`. Adjusts the settings of both versions, so that
+/// members of both versions may run in one cluster.
 fn older_than(newest: &mut Config, random: &mut Random, faults: &Faults) -> Version {
     let mut older = config(random, faults);
     older.transfer_timeout = older.election_timeout * random.between(1, 4) as u32 / 2;

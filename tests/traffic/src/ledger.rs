@@ -50,7 +50,8 @@ pub struct PhaseReport {
     pub unknown: u64,
     /// Number of writes that were never sent.
     pub not_sent: u64,
-    /// Longest time in which no writer received an acknowledgement, in milliseconds. The time may end with the phase.
+    /// Longest time within the phase in which no writer received an acknowledgement, in milliseconds. A time without an
+    /// acknowledgement that is still open at the end of the phase counts up to that end.
     pub longest_gap_ms: u64,
     /// Beginning of the longest time without an acknowledgement, in milliseconds after the beginning of the phase.
     pub gap_began_ms: u64,

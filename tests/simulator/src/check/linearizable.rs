@@ -73,8 +73,8 @@ impl Moments {
         moments
     }
 
-    /// Returns the operations that may come next, which are those called before the first return among the remaining
-    /// operations. Also returns the operation that returns first.
+    /// Returns the operations that may come next: of the remaining operations, those that were called before any of
+    /// them returned. Also returns the remaining operation that returned first.
     fn candidates(&self) -> (Vec<usize>, usize) {
         let mut candidates = Vec::new();
         let mut moment = self.list[self.list[END].next];

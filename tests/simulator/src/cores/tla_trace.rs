@@ -229,7 +229,8 @@ impl Record {
 }
 
 impl Seen {
-    /// Returns the line of a message; `None` if the specification ignores the message or it is already recorded.
+    /// Returns the line of a message; `None` if the specification ignores the message, or if the message is already
+    /// recorded.
     fn says(&mut self, id: MemberId, to: MemberId, message: &Message) -> Option<String> {
         let term = message.term;
         let what = match &message.body {

@@ -65,8 +65,9 @@ fn decided(ledger: &mut Ledger, id: MemberId, commit: Index, raft: &Raft, disks:
     let newest = member_log.at(commit);
     ensure(newest.term == by, NAME, || format!("the leader of term {by} counts copies of {newest}, of another term"))?;
     let joint = joint_between(ledger, id, ledger.committed(), commit);
-    // The step may also have appended a configuration, which took effect immediately. The step may have committed
-    // before or after that, so majorities of the configuration from before the step are sufficient too.
+    // The same step may also have appended a configuration, which took effect immediately. It is unknown whether the
+    // step committed the entries before or after it appended the configuration. Therefore majorities of the
+    // configuration that was in force before the step are sufficient, too.
     let (_, latest) = ledger.member_log(id).configuration();
     let decided = on_majorities(latest, newest, disks);
     decided.or_else(|missed| match &ledger.member_log(id).before {

@@ -66,7 +66,7 @@ pub struct MemberLog {
     pub term: Term,
     /// Commit index after the latest step.
     pub commit: Index,
-    /// Configuration in force after the latest step.
+    /// Configuration in force before the step that is being checked; `None` if this is the first step after a start.
     pub before: Option<Arc<Configuration>>,
 }
 

@@ -10,7 +10,8 @@ use crate::invariant::{Checked, election_safety, ensure, leader_completeness};
 
 const NAME: &str = "log matching";
 
-/// Notes an entry that a member appends to its log. The log is truncated from the index of the entry first.
+/// Notes an entry that a member appends to its log. If the ledger's copy of this log already has entries at or above
+/// the index of the new entry, the ledger first removes these entries from the copy.
 ///
 /// # Errors
 /// Returns a violation if the entry does not match the other logs.
