@@ -1,5 +1,6 @@
-//! Everything that reconciliations share: the client, connections to members, the event recorder, metrics, and the
-//! memory of this process. Does not own the contents of the memory (`memory.rs`), nor any decision.
+//! Everything that reconciliations share: the client, connections to members, the event recorder, metrics, the zones of
+//! nodes, and what this process remembers about each cluster and backup between passes. Does not own what is remembered
+//! (`memory.rs`), nor any decision.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -19,8 +19,8 @@ pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Compression {
     /// Number of frames still to be sent without an attempt to compress them.
     skip: u32,
-    /// Number of frames that are skipped after the latest attempt, because it saved too little; 0 if it saved enough.
-    /// The next attempt that saves too little doubles the number.
+    /// Initial value of `skip` after the latest attempt; 0 if that attempt saved enough. Consecutive attempts that save
+    /// too little set it to 1, 2, 4 and so on, up to [`SKIP_MAX`].
     next_skip: u32,
 }
 

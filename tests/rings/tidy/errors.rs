@@ -1,6 +1,7 @@
-//! Checks that callers in this workspace can match every variant of an error. Owns the forms that are refused.
-//! `#[non_exhaustive]` forces other crates to write a wildcard in every match, so the compiler does not report that a
-//! new variant is not handled. The error of a `Result<_, String>` can only be compared as text.
+//! Checks that callers in this workspace can match every variant of an error. Owns the two declarations that are
+//! refused: `#[non_exhaustive]`, because it forces other crates to write a wildcard in every match, so that the compiler
+//! does not report an unhandled new variant; and, in the member's code, `Result<_, String>`, because its error can only
+//! be compared as text.
 
 use super::source;
 

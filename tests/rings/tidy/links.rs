@@ -17,7 +17,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("state/log.rs", "an example of this file"),
 ];
 
-/// Names from outside this project that look like names of this project.
+/// Names from outside this project that look like names in its code.
 const FOREIGN: &[(&str, &str)] = &[
     ("SO_REUSEPORT", "an option of Linux sockets"),
     ("EX_IOERR", "an exit code of sysexits.h"),
@@ -140,7 +140,8 @@ impl Tree {
         Self { files, words }
     }
 
-    /// If `named` looks like a name of this project, returns those of its parts that no file contains.
+    /// If `named` looks like a name in code, returns those of its parts between `::` that are neither in the tree's words
+    /// nor in [`FOREIGN`]. Otherwise returns nothing.
     fn missing<'a>(&'a self, named: &'a str) -> impl Iterator<Item = &'a str> {
         let parts = named.trim_end_matches("()").split("::").filter(|_| is_name(named));
         parts.filter(|part| !self.words.contains(*part) && !FOREIGN.iter().any(|(foreign, _)| foreign == part))

@@ -11,7 +11,7 @@ use anyhow::Result;
 /// whole.
 pub(crate) struct Steps {
     start: Instant,
-    of: usize,
+    total: usize,
     done: Mutex<Vec<Done>>,
 }
 
@@ -31,9 +31,9 @@ enum Outcome {
 }
 
 impl Steps {
-    /// Starts a run of `of` steps.
-    pub(crate) fn new(of: usize) -> Steps {
-        Steps { start: Instant::now(), of, done: Mutex::new(Vec::new()) }
+    /// Starts a run of `total` steps.
+    pub(crate) fn new(total: usize) -> Steps {
+        Steps { start: Instant::now(), total, done: Mutex::new(Vec::new()) }
     }
 
     /// Runs one step, and prints its number, the time and its outcome.
@@ -42,7 +42,7 @@ impl Steps {
     /// Returns the error of `work`, which is already printed.
     pub(crate) fn step<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let number = self.done().len() + 1;
-        say(&head(number, self.of, self.start.elapsed(), &format!("{name} ...")));
+        say(&head(number, self.total, self.start.elapsed(), &format!("{name} ...")));
         let start = Instant::now();
         let result = work();
         let took = start.elapsed();
@@ -50,7 +50,7 @@ impl Steps {
             Ok(_) => format!("{name} ok {}", seconds(took)),
             Err(error) => format!("{name} FAILED {}: {error:#}", seconds(took)),
         };
-        say(&head(number, self.of, self.start.elapsed(), &ended));
+        say(&head(number, self.total, self.start.elapsed(), &ended));
         let outcome = if result.is_ok() { Outcome::Held } else { Outcome::Failed };
         self.done().push(Done { name: name.into(), took, outcome });
         result
@@ -59,7 +59,7 @@ impl Steps {
     /// Counts a skipped step, and prints the reason why it is skipped.
     pub(crate) fn skip(&self, name: &str, why: &str) {
         let number = self.done().len() + 1;
-        say(&head(number, self.of, self.start.elapsed(), &format!("{name} skipped: {why}")));
+        say(&head(number, self.total, self.start.elapsed(), &format!("{name} skipped: {why}")));
         self.done().push(Done { name: name.into(), took: Duration::ZERO, outcome: Outcome::Skipped });
     }
 
@@ -117,10 +117,10 @@ pub(crate) fn say(line: &str) {
 }
 
 /// Formats a line such as `[ 3/14  01:12 ] helm install ...`.
-fn head(number: usize, of: usize, since: Duration, line: &str) -> String {
-    let width = of.to_string().len();
+fn head(number: usize, total: usize, since: Duration, line: &str) -> String {
+    let width = total.to_string().len();
     let seconds = since.as_secs();
-    format!("[ {number:>width$}/{of}  {:02}:{:02} ] {line}", seconds / 60, seconds % 60)
+    format!("[ {number:>width$}/{total}  {:02}:{:02} ] {line}", seconds / 60, seconds % 60)
 }
 
 /// Formats a duration in seconds with one decimal digit.

@@ -148,7 +148,7 @@ impl Raft {
         }
         leader.retry_stall_at(now.saturating_add(self.config.election_timeout.saturating_mul(2)));
         if !leader.is_transferring() {
-            // Without a successor, this member continues to lead.
+            // If no successor is found, this member continues to lead, so the error is ignored.
             let _ = self.start_transfer(None);
         }
     }
