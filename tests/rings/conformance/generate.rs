@@ -129,9 +129,9 @@ fn txn(chance: &mut Chance, revision: i64, depth_left: u32) -> pb::TxnRequest {
 
 /// Returns whether a request may end etcd's process, so that it must not be sent.
 ///
-/// etcd refuses a transaction that writes a key twice, but its check overlooks a delete of a range without an end. If
-/// such a delete removes a key, and a later put in the same transaction keeps the value or the lease of this key, then
-/// the put fails while etcd applies the transaction, and etcd panics: "unexpected error during txn with writes".
+/// etcd refuses a transaction that writes a key twice, but its check overlooks a range without an end. If such a range
+/// deletes a key, a later put in the same transaction that keeps the key's value or lease does not find the key while
+/// etcd applies it, and etcd panics: "index out of range [0] with length 0" (etcd 3.7.3).
 pub(crate) fn ends_etcd(request: &Request) -> bool {
     let Request::Txn(txn) = request else { return false };
     let mut ends = false;
