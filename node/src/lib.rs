@@ -5,6 +5,7 @@
 //! A module uses only modules above it in this list; all of them use `config`.
 
 pub mod config;
+pub mod log;
 mod random;
 pub mod version;
 
@@ -18,4 +19,3 @@ pub mod health;
 pub mod member;
 
 pub mod local;
-pub mod log;
