@@ -1,21 +1,28 @@
 //! The actions that a plan may contain: writes of Kubernetes objects and calls to members. Owns the parameters of each
-//! action, and two tables ([`ObjectAction::describe`], [`MemberAction::describe`]) with one row per action: its name,
-//! words and subject. Does not own how an action is carried out (the shell's `raft_cluster/apply.rs`).
+//! action, the kind of request that writes each object ([`ObjectAction::write`]), and two tables
+//! ([`ObjectAction::describe`], [`MemberAction::describe`]) with one row per action: its name, words and subject. Does
+//! not own the preconditions of each kind of request (`action/write.rs`), nor how an action is carried out (the shell's
+//! `raft_cluster/apply.rs`).
 //!
 //! Each action is safe by itself: it may be carried out late, repeatedly, and by several operators.
 
 mod object;
+mod write;
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use kube_core::Resource;
+use serde_json::json;
 
 use crate::identity::{BackupPlace, ClusterIdentity};
 use crate::ids::{ClusterId, MemberId, Token};
-use crate::names::{Ordinal, Role};
+use crate::names::{self, Ordinal, Role};
 use crate::observed::Seen;
 use crate::observed::member::MemberInfo;
 
 pub use object::Object;
+pub use write::{Apply, Compare, Create, Delete, Evict, IfExists, MergePatch, Replace, Write};
 
 /// An action that the planner decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,12 +33,11 @@ pub enum Action {
     Call(MemberAction),
 }
 
-/// A write to the Kubernetes API.
+/// A write to the Kubernetes API: what is written and why. [`ObjectAction::write`] is the request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ObjectAction {
-    /// Applies an object on the server side. If a live object was observed, the applied object carries its UID, because
-    /// an apply without the UID could re-create an object that was deleted meanwhile.
-    Apply(Box<Object>),
+    /// Applies an object on the server side, under the UID of the observed object.
+    Apply(Box<Apply>),
     /// Reserves the ordinals up to `last` by compare-and-swap on the members' Service. Only the operator that wins the
     /// compare-and-swap may create StatefulSets with these ordinals.
     ReserveOrdinals {
@@ -233,7 +239,7 @@ impl ObjectAction {
         use OnFailure::{GoOn, Stop};
         let row = Description::new;
         match self {
-            Self::Apply(object) => row("Apply", "applying", object.to_string(), Stop),
+            Self::Apply(apply) => row("Apply", "applying", apply.object().to_string(), Stop),
             Self::ReserveOrdinals { first, last, .. } => {
                 row("ReserveOrdinals", "reserving ordinals", format!("{first} to {last}"), Stop)
             }
@@ -253,6 +259,44 @@ impl ObjectAction {
             Self::DeletePod { pod } => row("DeletePod", "deleting pod", pod.name.clone(), Stop),
         }
     }
+
+    /// The request that carries out the action. Its type holds the precondition.
+    #[must_use]
+    pub fn write(&self) -> Write {
+        match self {
+            Self::Apply(apply) => Write::Apply(apply.as_ref().clone()),
+            Self::CreateSet { set, .. } => Write::Create(Create::of(set.as_ref(), IfExists::Done)),
+            Self::CreateIdentity(secret) => Write::Create(Create::of(secret.as_ref(), IfExists::ObserveAgain)),
+            Self::ReserveOrdinals { service, last, .. } => {
+                annotate::<Service>(service, names::ANNOTATION_LAST_ORDINAL, &last.to_string())
+            }
+            Self::NoteFormed { service, cluster } => {
+                annotate::<Service>(service, names::ANNOTATION_FORMED, &cluster.to_string())
+            }
+            Self::Announce { set, id } => annotate::<StatefulSet>(set, names::ANNOTATION_MEMBER_ID, &id.to_string()),
+            Self::LabelVolume { volume, cluster, id } => {
+                let labels =
+                    json!({ names::LABEL_CLUSTER_ID: cluster.to_string(), names::LABEL_MEMBER_ID: id.to_string() });
+                let metadata = json!({ "labels": labels });
+                Write::Patch(MergePatch::of::<PersistentVolumeClaim>(volume, Compare::Uid, metadata))
+            }
+            Self::LabelPod { pod, role } => {
+                let metadata = json!({ "labels": { names::LABEL_ROLE: role.as_str() } });
+                Write::Patch(MergePatch::of::<Pod>(pod, Compare::Uid, metadata))
+            }
+            Self::DeleteSet { set } => Write::Delete(Delete::of::<StatefulSet>(set, Compare::Version)),
+            Self::DeletePod { pod } => Write::Delete(Delete::of::<Pod>(pod, Compare::Uid)),
+            Self::EvictPod { pod } => Write::Evict(Evict::of(pod)),
+        }
+    }
+}
+
+/// Writes an annotation by compare-and-swap, because each annotation records a decision that is made once.
+fn annotate<K>(seen: &Seen, key: &str, value: &str) -> Write
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    Write::Patch(MergePatch::of::<K>(seen, Compare::Version, json!({ "annotations": { key: value } })))
 }
 
 impl MemberAction {

@@ -31,16 +31,11 @@ pub(crate) fn stamped<T: Resource + Serialize>(mut object: T) -> T {
     object
 }
 
-/// The desired object for an apply. If a live object was observed, the desired object carries its UID, so that the
-/// apply cannot re-create a deleted object. `None` if the live object is already as desired.
-pub(crate) fn to_apply<T: Resource + Serialize>(mut wanted: T, live: Option<&T>) -> Option<T> {
+/// The desired object for an apply. `None` if the live object is already as desired.
+pub(crate) fn to_apply<T: Resource + Serialize>(wanted: T, live: Option<&T>) -> Option<T> {
     let Some(live) = live else { return Some(wanted) };
     assert_eq!(wanted.meta().name, live.meta().name, "an object is compared with the live one of its own name");
-    if is_applied(&wanted, live) {
-        return None;
-    }
-    wanted.meta_mut().uid.clone_from(&live.meta().uid);
-    Some(wanted)
+    (!is_applied(&wanted, live)).then_some(wanted)
 }
 
 fn is_applied<T: Resource + Serialize>(wanted: &T, live: &T) -> bool {

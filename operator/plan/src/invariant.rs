@@ -69,9 +69,9 @@ impl Finished<'_> {
 
     fn check_write(&self, write: &ObjectAction) {
         match write {
-            ObjectAction::Apply(object) => {
-                self.belongs_to_this_cluster(&object.body().metadata);
-                self.budget_keeps_its_floor(object);
+            ObjectAction::Apply(apply) => {
+                self.belongs_to_this_cluster(&apply.object().body().metadata);
+                self.budget_keeps_its_floor(apply.object());
             }
             ObjectAction::ReserveOrdinals { first, last, .. } => self.ordinals_only_grow(*first, *last),
             ObjectAction::CreateSet { ordinal, set } => self.new_set_has_a_free_ordinal(*ordinal, set),

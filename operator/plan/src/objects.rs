@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube_core::Resource;
 use serde::Serialize;
 
-use crate::action::{Action, Object, ObjectAction};
+use crate::action::{Action, Apply, ObjectAction};
 use crate::decision::{Decision, Note};
 use crate::desired::stateful_set::{SetOrigin, Shape};
 use crate::desired::{pod_disruption_budget, service, stateful_set, to_apply};
@@ -101,5 +101,5 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize,
 {
     let wanted = to_apply(wanted, live)?;
-    Some(ObjectAction::Apply(Box::new(Object::of(&wanted, live))).into())
+    Some(ObjectAction::Apply(Box::new(Apply::of(&wanted, live))).into())
 }

@@ -3,20 +3,20 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
-use kube::api::{DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions};
-use plan::action::{Action, MemberAction, Object, ObjectAction, OnFailure, Timing};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions};
+use plan::action::{
+    Action, Apply, Create, Delete, Evict, IfExists, MemberAction, MergePatch, ObjectAction, OnFailure, Replace, Timing,
+    Write,
+};
 use plan::ids::Token;
 use plan::names::{self, FIELD_MANAGER, Ordinal};
 use plan::observed::refusal::{AfterRefusal, RefusalReason};
 use plan::observed::{Observed, Refusal, Seen};
-use serde_json::{Value, json};
 
 use super::observe;
-use crate::cluster_object::ClusterObject;
 use crate::context::Context;
 use crate::member::client::{CallError, Member};
 
@@ -63,20 +63,12 @@ enum Effect {
 }
 
 impl Effect {
-    fn of_apply(seen: Option<&Seen>, now: &ObjectMeta) -> Self {
+    /// Whether a write changed the observed object, of which the API server returned the present state.
+    fn of_write(seen: Option<&Seen>, now: &ObjectMeta) -> Self {
         let is_same = seen.is_some_and(|seen| {
             now.uid.as_deref() == Some(&seen.uid) && now.resource_version.as_deref() == Some(&seen.version)
         });
         if is_same { Self::Unchanged } else { Self::Changed }
-    }
-
-    /// Converts the outcome of a request to create an object. An object that exists already counts as a success.
-    fn of_create(outcome: Result<(), kube::Error>) -> Result<Self, ActError> {
-        match outcome {
-            Ok(()) => Ok(Self::Changed),
-            Err(error) if code(&error) == Some(409) => Ok(Self::Unchanged),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 
@@ -136,10 +128,6 @@ impl Executor<'_> {
         self.observed.cluster.metadata.namespace.as_deref().unwrap_or_default()
     }
 
-    fn api<K: ClusterObject>(&self) -> Api<K> {
-        Api::namespaced(self.context.client.clone(), self.namespace())
-    }
-
     async fn carry_out(&self, action: &Action) -> Result<Effect, ActError> {
         match action {
             Action::Write(write) => self.write(write).await,
@@ -147,105 +135,93 @@ impl Executor<'_> {
         }
     }
 
-    async fn write(&self, write: &ObjectAction) -> Result<Effect, ActError> {
-        let done = match write {
-            ObjectAction::Apply(object) => return self.apply(object).await,
-            ObjectAction::CreateSet { ordinal, set } => return self.create_set(*ordinal, set).await,
-            ObjectAction::ReserveOrdinals { service, first, last } => self.reserve(service, *first, *last).await,
-            ObjectAction::CreateIdentity(secret) => self.create_identity(secret).await,
-            ObjectAction::NoteFormed { service, cluster } => {
-                self.annotate::<Service>(service, names::ANNOTATION_FORMED, cluster.to_string()).await
-            }
-            ObjectAction::Announce { set, id } => {
-                self.annotate::<StatefulSet>(set, names::ANNOTATION_MEMBER_ID, id.to_string()).await
-            }
-            ObjectAction::LabelVolume { volume, cluster, id } => {
-                let labels =
-                    json!({ names::LABEL_CLUSTER_ID: cluster.to_string(), names::LABEL_MEMBER_ID: id.to_string() });
-                self.label::<PersistentVolumeClaim>(volume, labels).await
-            }
-            ObjectAction::LabelPod { pod, role } => {
-                self.label::<Pod>(pod, json!({ names::LABEL_ROLE: role.as_str() })).await
-            }
-            ObjectAction::DeleteSet { set } => self.delete_set(set).await,
-            ObjectAction::DeletePod { pod } => {
-                settled(self.api::<Pod>().delete(&pod.name, &under_uid(pod)).await.map(|_| ()))
-            }
-            ObjectAction::EvictPod { pod } => {
-                let parameters = EvictParams { delete_options: Some(under_uid(pod)), ..EvictParams::default() };
-                settled(self.api::<Pod>().evict(&pod.name, &parameters).await.map(|_| ()))
-            }
+    /// Carries out a write. The kinds of requests have different preconditions, which are a part of each request
+    /// (`plan::action::Write`); nothing here depends on what is written.
+    async fn write(&self, action: &ObjectAction) -> Result<Effect, ActError> {
+        let outcome = match action.write() {
+            Write::Create(create) => self.create(&create).await,
+            Write::Replace(replace) => self.replace(&replace).await,
+            Write::Apply(apply) => self.apply(&apply).await,
+            Write::Patch(patch) => self.patch(&patch).await,
+            Write::Delete(delete) => self.delete(&delete).await,
+            Write::Evict(evict) => self.evict(&evict).await,
         };
-        done.map(|()| Effect::Changed)
+        self.remember_ordinals(action, &outcome);
+        outcome
     }
 
-    /// Applies an object of any kind. Returns `Effect::Unchanged` if the apply changed nothing. This happens if the
-    /// live object differs only in what another field manager owns, such as an additional port.
-    async fn apply(&self, object: &Object) -> Result<Effect, ActError> {
+    fn objects(&self, resource: &ApiResource) -> Api<DynamicObject> {
+        Api::namespaced_with(self.context.client.clone(), self.namespace(), resource)
+    }
+
+    async fn create(&self, create: &Create) -> Result<Effect, ActError> {
+        let object = create.object();
+        match self.objects(object.resource()).create(&post_parameters(), object.body()).await {
+            Ok(_) => Ok(Effect::Changed),
+            Err(error) => already_exists(error, create.if_exists()),
+        }
+    }
+
+    async fn replace(&self, replace: &Replace) -> Result<Effect, ActError> {
+        let object = replace.object();
+        let replaced = self.objects(object.resource()).replace(object.name(), &post_parameters(), object.body()).await;
+        Ok(Effect::of_write(Some(replace.seen()), &observed_object(replaced)?.metadata))
+    }
+
+    /// Applies an object. Returns `Effect::Unchanged` if the apply changed nothing. This happens if the live object
+    /// differs only in what another field manager owns, such as an additional port.
+    async fn apply(&self, apply: &Apply) -> Result<Effect, ActError> {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        let client = self.context.client.clone();
-        let api: Api<DynamicObject> = Api::namespaced_with(client, self.namespace(), object.resource());
-        match api.patch(object.name(), &parameters, &Patch::Apply(object.body())).await {
-            Ok(live) => Ok(Effect::of_apply(object.seen(), &live.metadata)),
-            // The observed object was deleted, or was replaced by another object.
-            Err(error) if object.seen().is_some() && matches!(code(&error), Some(404 | 409)) => Err(ActError::MovedOn),
-            Err(error) => Err(error.into()),
-        }
+        let (object, seen) = (apply.object(), apply.seen());
+        let applied =
+            self.objects(object.resource()).patch(object.name(), &parameters, &Patch::Apply(object.body())).await;
+        let live = if seen.is_some() { observed_object(applied)? } else { applied? };
+        Ok(Effect::of_write(seen, &live.metadata))
     }
 
-    /// Reserves ordinals. Only the operator that wins the compare-and-swap may use them.
-    async fn reserve(&self, service: &Seen, first: Ordinal, last: Ordinal) -> Result<(), ActError> {
-        self.annotate::<Service>(service, names::ANNOTATION_LAST_ORDINAL, last.to_string()).await?;
-        self.context.remember(self.observed.uid(), |memory| {
-            memory.reserved.extend((first.0..=last.0).map(Ordinal));
-        });
-        Ok(())
-    }
-
-    async fn create_set(&self, ordinal: Ordinal, set: &StatefulSet) -> Result<Effect, ActError> {
-        let outcome = self.api().create(&create_parameters(), set).await;
-        // The ordinal counts as used unless the API server reported that nothing was created, because a lost reply may
-        // hide a success.
-        let refused =
-            matches!(&outcome, Err(error) if matches!(code(error), Some(400..=499)) && code(error) != Some(409));
-        if !refused {
-            self.context.remember(self.observed.uid(), |memory| memory.reserved.remove(&ordinal));
-        }
-        Effect::of_create(outcome.map(|_| ()))
-    }
-
-    async fn create_identity(&self, secret: &Secret) -> Result<(), ActError> {
-        match self.api().create(&create_parameters(), secret).await {
-            Ok(_) => Ok(()),
-            Err(error) if code(&error) == Some(409) => Err(ActError::MovedOn),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Writes an annotation by compare-and-swap: the patch carries the observed resource version.
-    async fn annotate<K: ClusterObject>(&self, seen: &Seen, key: &str, value: String) -> Result<(), ActError> {
-        let patch = json!({ "metadata": {
-            "uid": seen.uid, "resourceVersion": seen.version, "annotations": { key: value },
-        }});
-        self.merge::<K>(&seen.name, &patch).await
-    }
-
-    async fn label<K: ClusterObject>(&self, seen: &Seen, labels: Value) -> Result<(), ActError> {
-        self.merge::<K>(&seen.name, &json!({ "metadata": { "uid": seen.uid, "labels": labels } })).await
-    }
-
-    async fn merge<K: ClusterObject>(&self, name: &str, patch: &Value) -> Result<(), ActError> {
-        // Annotations need a separate field manager, because an apply removes the fields that its manager no longer
-        // applies.
+    async fn patch(&self, patch: &MergePatch) -> Result<Effect, ActError> {
+        // Labels and annotations need a separate field manager, because an apply removes the fields that its manager
+        // no longer applies.
         let parameters =
             PatchParams { field_manager: Some(format!("{FIELD_MANAGER}-notes")), ..PatchParams::default() };
-        settled(self.api::<K>().patch(name, &parameters, &Patch::Merge(patch)).await.map(|_| ()))
+        let seen = patch.seen();
+        let patched = self.objects(patch.resource()).patch(&seen.name, &parameters, &Patch::Merge(patch.body())).await;
+        Ok(Effect::of_write(Some(seen), &observed_object(patched)?.metadata))
     }
 
-    async fn delete_set(&self, set: &Seen) -> Result<(), ActError> {
-        let seen = Preconditions { uid: Some(set.uid.clone()), resource_version: Some(set.version.clone()) };
+    async fn delete(&self, delete: &Delete) -> Result<Effect, ActError> {
+        let seen =
+            Preconditions { uid: Some(delete.uid().to_owned()), resource_version: delete.version().map(str::to_owned) };
         let parameters = DeleteParams { preconditions: Some(seen), ..DeleteParams::background() };
-        settled(self.api::<StatefulSet>().delete(&set.name, &parameters).await.map(|_| ()))
+        observed_object(self.objects(delete.resource()).delete(delete.name(), &parameters).await)?;
+        Ok(Effect::Changed)
+    }
+
+    async fn evict(&self, evict: &Evict) -> Result<Effect, ActError> {
+        let seen = Preconditions { uid: Some(evict.uid().to_owned()), resource_version: None };
+        let options = DeleteParams { preconditions: Some(seen), ..DeleteParams::default() };
+        let parameters = EvictParams { delete_options: Some(options), ..EvictParams::default() };
+        let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), self.namespace());
+        observed_object(pods.evict(evict.name(), &parameters).await)?;
+        Ok(Effect::Changed)
+    }
+
+    /// Remembers which ordinals this process may use. Only the operator that wins the compare-and-swap may use the
+    /// reserved ones. An ordinal counts as used unless the API server reported that nothing was created, because a lost
+    /// reply may hide a success.
+    fn remember_ordinals(&self, action: &ObjectAction, outcome: &Result<Effect, ActError>) {
+        let uid = self.observed.uid();
+        if let ObjectAction::ReserveOrdinals { first, last, .. } = action
+            && outcome.is_ok()
+        {
+            self.context.remember(uid, |memory| memory.reserved.extend((first.0..=last.0).map(Ordinal)));
+        }
+        let is_refused = matches!(outcome, Err(ActError::Api(error)) if matches!(code(error), Some(400..=499)));
+        if let ObjectAction::CreateSet { ordinal, .. } = action
+            && !is_refused
+        {
+            self.context.remember(uid, |memory| memory.reserved.remove(ordinal));
+        }
     }
 
     async fn call(&self, call: &MemberAction) -> Result<Effect, ActError> {
@@ -290,13 +266,8 @@ fn meaning(error: CallError) -> ActError {
     }
 }
 
-fn create_parameters() -> PostParams {
+fn post_parameters() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
-}
-
-fn under_uid(seen: &Seen) -> DeleteParams {
-    let seen = Preconditions { uid: Some(seen.uid.clone()), resource_version: None };
-    DeleteParams { preconditions: Some(seen), ..DeleteParams::default() }
 }
 
 /// The status code of the API server's answer; `None` if it did not answer.
@@ -307,12 +278,23 @@ fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// Converts the outcome of a write. If the object was deleted or changed after the observation, the result is
-/// `MovedOn`, because the next pass observes the object again.
-fn settled(outcome: Result<(), kube::Error>) -> Result<(), ActError> {
+/// Converts the outcome of a write to an observed object. If the object was deleted or changed after the observation,
+/// the result is `MovedOn`, because the next pass observes the object again.
+fn observed_object<T>(outcome: Result<T, kube::Error>) -> Result<T, ActError> {
     match outcome {
         Err(error) if matches!(code(&error), Some(404 | 409)) => Err(ActError::MovedOn),
         other => Ok(other?),
+    }
+}
+
+/// Converts the error of a create. An object that exists already is no failure.
+fn already_exists(error: kube::Error, if_exists: IfExists) -> Result<Effect, ActError> {
+    if code(&error) != Some(409) {
+        return Err(error.into());
+    }
+    match if_exists {
+        IfExists::Done => Ok(Effect::Unchanged),
+        IfExists::ObserveAgain => Err(ActError::MovedOn),
     }
 }
 
@@ -340,12 +322,13 @@ mod tests {
             ..ObjectMeta::default()
         };
         let seen = Seen { name: "demo".to_owned(), uid: "u".to_owned(), version: "7".to_owned() };
-        assert_eq!(Effect::of_apply(Some(&seen), &live("7")), Effect::Unchanged);
-        assert_eq!(Effect::of_apply(Some(&seen), &live("8")), Effect::Changed);
-        assert_eq!(Effect::of_apply(None, &live("7")), Effect::Changed);
-        let exists = kube::core::Status { code: 409, ..kube::core::Status::default() };
-        let created = Effect::of_create(Err(kube::Error::Api(Box::new(exists))));
-        assert_eq!(created.expect("a create succeeds if the object exists"), Effect::Unchanged);
+        assert_eq!(Effect::of_write(Some(&seen), &live("7")), Effect::Unchanged);
+        assert_eq!(Effect::of_write(Some(&seen), &live("8")), Effect::Changed);
+        assert_eq!(Effect::of_write(None, &live("7")), Effect::Changed);
+        let exists = || kube::Error::Api(Box::new(kube::core::Status { code: 409, ..kube::core::Status::default() }));
+        let done = already_exists(exists(), IfExists::Done);
+        assert_eq!(done.expect("a create succeeds if the object exists"), Effect::Unchanged);
+        assert!(matches!(already_exists(exists(), IfExists::ObserveAgain), Err(ActError::MovedOn)));
     }
 
     #[test]

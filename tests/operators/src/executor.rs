@@ -298,7 +298,7 @@ impl Operator {
 
     fn write(&mut self, write: &ObjectAction, environment: &mut Environment<'_>) -> Outcome {
         match write {
-            ObjectAction::Apply(object) => apply(object, environment),
+            ObjectAction::Apply(wanted) => apply(wanted.object(), environment),
             ObjectAction::ReserveOrdinals { service, last, .. } => {
                 annotate::<Service>(environment, service, names::ANNOTATION_LAST_ORDINAL, last.to_string())
             }
@@ -373,9 +373,9 @@ impl Operator {
 /// Describes an action in one line of the trace.
 fn summarize(action: &Action) -> String {
     match action {
-        Action::Write(ObjectAction::Apply(object)) => match object.parse::<PodDisruptionBudget>() {
+        Action::Write(ObjectAction::Apply(apply)) => match apply.object().parse::<PodDisruptionBudget>() {
             Some(budget) => format!("Apply budget {:?}", budget.spec.and_then(|spec| spec.min_available)),
-            None => format!("Apply {object}"),
+            None => format!("Apply {}", apply.object()),
         },
         Action::Write(ObjectAction::CreateSet { set, .. }) => {
             format!("CreateSet {:?} {:?}", set.metadata.name, set.metadata.annotations)

@@ -1,41 +1,39 @@
-//! An object to apply, of any Kubernetes kind. Owns the conversion of a typed object into an untyped one, so that the
-//! shell needs no new branch for a new kind. Does not own the objects' contents (`desired`).
+//! An object to write, of any Kubernetes kind. Owns the conversion of a typed object into an untyped one, so that the
+//! shell needs no new branch for a new kind. Does not own the objects' contents (`desired`), nor the precondition under
+//! which they are written (`write.rs`).
 
 use std::fmt;
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube_core::Resource;
 use kube_core::discovery::ApiResource;
 use kube_core::dynamic::DynamicObject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::observed::Seen;
-
-/// An object to apply, and the observed incarnation of the same object.
+/// An object to write.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object {
     resource: ApiResource,
     body: DynamicObject,
-    seen: Option<Seen>,
 }
 
 impl Object {
-    /// Builds the action's object from the desired object. If a live object was observed, `wanted` must carry its UID.
-    pub fn of<K>(wanted: &K, live: Option<&K>) -> Self
+    /// The untyped form of an object.
+    pub(super) fn of<K>(object: &K) -> Self
     where
         K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize,
     {
-        assert!(wanted.meta().name.is_some(), "an object without a name cannot be applied");
-        let uid_of_live = live.and_then(|live| live.meta().uid.as_ref());
-        assert_eq!(
-            wanted.meta().uid.as_ref(),
-            uid_of_live,
-            "an apply of an observed object carries its UID, otherwise it could bring a deleted one back"
-        );
-        let json = serde_json::to_value(wanted).expect("API objects always serialize");
+        assert!(object.meta().name.is_some(), "an object without a name cannot be written");
+        let json = serde_json::to_value(object).expect("API objects always serialize");
         let body = serde_json::from_value(json).expect("API objects have metadata");
-        Self { resource: ApiResource::erase::<K>(&()), body, seen: live.map(|live| Seen::of(live.meta())) }
+        Self { resource: ApiResource::erase::<K>(&()), body }
+    }
+
+    /// The object's metadata, for the preconditions of a write.
+    pub(super) fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.body.metadata
     }
 
     /// API group, version, kind and plural name of the object.
@@ -44,7 +42,7 @@ impl Object {
         &self.resource
     }
 
-    /// The untyped object that is applied.
+    /// The untyped object.
     #[must_use]
     pub fn body(&self) -> &DynamicObject {
         &self.body
@@ -60,12 +58,6 @@ impl Object {
     #[must_use]
     pub fn name(&self) -> &str {
         self.body.metadata.name.as_deref().unwrap_or_default()
-    }
-
-    /// The observed incarnation of the object; `None` if the object did not exist.
-    #[must_use]
-    pub fn seen(&self) -> Option<&Seen> {
-        self.seen.as_ref()
     }
 
     /// The object as a `K`; `None` if the object is of another kind.
@@ -88,31 +80,17 @@ impl fmt::Display for Object {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
     use super::*;
 
-    fn config_map(uid: Option<&str>) -> ConfigMap {
-        let metadata = ObjectMeta {
-            name: Some("demo".to_owned()),
-            uid: uid.map(str::to_owned),
-            resource_version: uid.map(|_| "7".to_owned()),
-            ..ObjectMeta::default()
-        };
-        ConfigMap { metadata, data: Some([("key".to_owned(), "value".to_owned())].into()), ..ConfigMap::default() }
-    }
-
     #[test]
     fn a_kind_that_the_planner_never_used_is_carried_whole() {
-        let object = Object::of(&config_map(None), None);
+        let metadata = ObjectMeta { name: Some("demo".to_owned()), ..ObjectMeta::default() };
+        let data = Some([("key".to_owned(), "value".to_owned())].into());
+        let config_map = ConfigMap { metadata, data, ..ConfigMap::default() };
+        let object = Object::of(&config_map);
         assert_eq!((object.to_string().as_str(), object.resource().plural.as_str()), ("ConfigMap demo", "configmaps"));
-        assert_eq!(object.parse::<ConfigMap>(), Some(config_map(None)));
+        assert_eq!(object.parse::<ConfigMap>(), Some(config_map));
         assert_eq!(object.parse::<Secret>(), None);
-    }
-
-    #[test]
-    #[should_panic(expected = "carries its UID")]
-    fn an_apply_without_the_uid_of_what_was_observed_is_a_planner_error() {
-        let _ = Object::of(&config_map(None), Some(&config_map(Some("u"))));
     }
 }

@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use plan::action::{Action, Change, MemberAction, Object, ObjectAction};
+use plan::action::{Action, Apply, Change, MemberAction, ObjectAction};
 use plan::ids::MemberId;
 use plan::invariant::check;
 use plan::names::Ordinal;
@@ -66,15 +66,15 @@ fn an_ordinal_that_is_reserved_again_is_caught() {
 fn a_budget_that_allows_two_evictions_is_caught() {
     let (observed, mut actions) = planned(GROWS);
     let budget = actions.iter_mut().find_map(|action| match action {
-        Action::Write(ObjectAction::Apply(object)) => {
-            let budget = object.parse::<PodDisruptionBudget>()?;
-            Some((object, budget))
+        Action::Write(ObjectAction::Apply(apply)) => {
+            let budget = apply.object().parse::<PodDisruptionBudget>()?;
+            Some((apply, budget))
         }
         _ => None,
     });
-    let (object, mut budget) = budget.expect("the budget is applied");
+    let (apply, mut budget) = budget.expect("the budget is applied");
     budget.spec.as_mut().expect("it has one").min_available = Some(IntOrString::Int(1));
-    **object = Object::of(&budget, None);
+    **apply = Apply::of(&budget, None);
     check(&observed, &actions);
 }
 

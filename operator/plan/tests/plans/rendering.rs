@@ -42,7 +42,7 @@ fn action(action: &Action) -> Option<String> {
 
 fn written(write: &ObjectAction) -> Option<String> {
     Some(match write {
-        ObjectAction::Apply(object) => return applied(object),
+        ObjectAction::Apply(apply) => return applied(apply.object()),
         ObjectAction::ReserveOrdinals { first, last, .. } => format!("reserve {first}-{last}"),
         ObjectAction::CreateSet { set, .. } => {
             let notes: Vec<String> = set
