@@ -62,11 +62,12 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [raftoperator.io]
   resources: [raftclusters/finalizers]
   verbs: [update]
-# Server-side apply needs `create` and `patch`. Each member has a StatefulSet; `delete` removes it after the member's
-# removal is committed.
+# Each member has a StatefulSet. `update` replaces it as a whole, so that a field that the spec no longer sets leaves it;
+# `patch` annotates it; `delete` removes it after the member's removal is committed.
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [list, watch, create, update, patch, delete]
+# Server-side apply needs `create` and `patch`.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch]

@@ -228,7 +228,12 @@ const CALLS: [(&str, &str, &[&str], &str); 15] = [
     ("raftoperator.io", "raftclusters/finalizers", &["update"], "owner references, where admission checks them"),
     ("raftoperator.io", "raftbackups", &["get", "list", "watch"], "controller; each pass reads it again"),
     ("raftoperator.io", "raftbackups/status", &["patch"], "status"),
-    ("apps", "statefulsets", &["create", "delete", "list", "patch", "watch"], "CreateSet, DeleteSet, Apply, Announce"),
+    (
+        "apps",
+        "statefulsets",
+        &["create", "delete", "list", "patch", "update", "watch"],
+        "CreateSet, DeleteSet, ReplaceSet, Announce",
+    ),
     ("", "services", &["create", "get", "list", "patch", "watch"], "Apply, ReserveOrdinals, NoteFormed"),
     ("policy", "poddisruptionbudgets", &["create", "get", "list", "patch", "watch"], "Apply"),
     ("", "secrets", &["create", "get"], "CreateRecord"),

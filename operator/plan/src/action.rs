@@ -38,6 +38,9 @@ pub enum Action {
 pub enum ObjectAction {
     /// Applies an object on the server side, under the UID of the observed object.
     Apply(Box<Apply>),
+    /// Replaces a live StatefulSet as a whole, so that a field that the spec no longer sets leaves the pods, too. It is
+    /// never an apply, because an apply removes only what the same field manager applied before.
+    ReplaceSet(Box<Replace>),
     /// Reserves the ordinals up to `last` by compare-and-swap on the members' Service. Only the operator that wins the
     /// compare-and-swap may create StatefulSets with these ordinals.
     ReserveOrdinals {
@@ -240,6 +243,9 @@ impl ObjectAction {
         let row = Description::new;
         match self {
             Self::Apply(apply) => row("Apply", "applying", apply.object().to_string(), Stop),
+            // The other StatefulSets can be written although this one is refused. A member restarts only after its
+            // StatefulSet was written, therefore later actions do not depend on this one.
+            Self::ReplaceSet(replace) => row("ReplaceSet", "updating StatefulSet", replace.seen().name.clone(), GoOn),
             Self::ReserveOrdinals { first, last, .. } => {
                 row("ReserveOrdinals", "reserving ordinals", format!("{first} to {last}"), Stop)
             }
@@ -265,6 +271,7 @@ impl ObjectAction {
     pub fn write(&self) -> Write {
         match self {
             Self::Apply(apply) => Write::Apply(apply.as_ref().clone()),
+            Self::ReplaceSet(replace) => Write::Replace(replace.as_ref().clone()),
             Self::CreateSet { set, .. } => Write::Create(Create::of(set.as_ref(), IfExists::Done)),
             Self::CreateIdentity(secret) => Write::Create(Create::of(secret.as_ref(), IfExists::ObserveAgain)),
             Self::ReserveOrdinals { service, last, .. } => {

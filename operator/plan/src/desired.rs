@@ -6,6 +6,7 @@ pub mod service;
 pub mod stateful_set;
 
 mod digest;
+mod pod_template;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube_core::Resource;

@@ -8,18 +8,19 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::apps::v1::StatefulSet;
+use crds::raft_cluster::VolumeFate;
+use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::action::{Action, Change, MemberAction, Object, ObjectAction};
+use crate::action::{Action, Change, MemberAction, Object, ObjectAction, Replace};
 use crate::identity::ClusterIdentity;
 use crate::ids::MemberId;
 use crate::names::{self, Ordinal};
 use crate::observed::member::Configuration;
-use crate::observed::{Observed, annotation};
+use crate::observed::{Observed, Seen, annotation};
 use crate::quorum::majority;
 use crate::roster::{Health, Roster, Seat};
 use crate::validated::ValidatedCluster;
@@ -73,6 +74,7 @@ impl Finished<'_> {
                 self.belongs_to_this_cluster(&apply.object().body().metadata);
                 self.budget_keeps_its_floor(apply.object());
             }
+            ObjectAction::ReplaceSet(replace) => self.replaced_set_keeps_what_is_fixed(replace),
             ObjectAction::ReserveOrdinals { first, last, .. } => self.ordinals_only_grow(*first, *last),
             ObjectAction::CreateSet { ordinal, set } => self.new_set_has_a_free_ordinal(*ordinal, set),
             ObjectAction::CreateIdentity(secret) => self.identity_is_created_once(secret),
@@ -220,12 +222,40 @@ impl Finished<'_> {
             "a StatefulSet has the name of its ordinal"
         );
         assert!(set.metadata.uid.is_none(), "a create never names an incarnation");
+        volume_outlives_its_pod(set, None);
         let live = self.roster.seats.get(&ordinal).and_then(|seat| seat.set);
         assert!(live.is_none(), "member {ordinal} has a StatefulSet already");
         let notes = [names::ANNOTATION_MEMBER_ID, names::ANNOTATION_VOLUME];
         let comes_back = notes.iter().any(|note| annotation(&set.metadata, note).is_some());
         let reserved = self.observed.reserved.contains(&ordinal) || self.reserves(ordinal);
         assert!(comes_back || reserved, "a new member has an ordinal that this operator reserved");
+    }
+
+    /// Invariant *a replacement keeps what is fixed*: only the observed StatefulSet is replaced, its claim template stays,
+    /// and its pod template stays while the settings do.
+    fn replaced_set_keeps_what_is_fixed(&self, replace: &Replace) {
+        let set: StatefulSet = replace.object().parse().expect("only a StatefulSet is replaced");
+        self.belongs_to_this_cluster(&set.metadata);
+        let live = self.seat_of(&replace.seen().name).and_then(|seat| seat.set);
+        let live = live.expect("only an observed StatefulSet is replaced");
+        assert_eq!(*replace.seen(), Seen::of(&live.metadata), "a replacement follows no other change");
+        volume_outlives_its_pod(&set, Some(live));
+        let (Some(wanted), Some(live)) = (&set.spec, &live.spec) else { return };
+        assert!(
+            wanted.volume_claim_templates == live.volume_claim_templates,
+            "a replacement keeps what is fixed: the claim template of {} would change",
+            replace.seen().name
+        );
+        let settings = |spec: &StatefulSetSpec| {
+            let metadata = spec.template.metadata.as_ref()?;
+            annotation(metadata, names::ANNOTATION_SETTINGS).map(str::to_owned)
+        };
+        let containers = |spec: &StatefulSetSpec| spec.template.spec.as_ref().map(|pod| pod.containers.clone());
+        assert!(
+            settings(wanted) != settings(live) || containers(wanted) == containers(live),
+            "a replacement keeps what is fixed: the pods of {} would change without new settings",
+            replace.seen().name
+        );
     }
 
     fn reserves(&self, ordinal: Ordinal) -> bool {
@@ -282,4 +312,20 @@ impl Finished<'_> {
     fn seat_of(&self, set: &str) -> Option<&Seat<'_>> {
         self.roster.seats.get(&names::ordinal_of_member(self.valid.name, set)?)
     }
+}
+
+/// Invariant *a volume outlives its pod*: every StatefulSet keeps its volume when it is scaled down, and is scaled to 0
+/// only if the live one says so already. Otherwise Kubernetes would delete the volume of a member that is only stopped.
+fn volume_outlives_its_pod(wanted: &StatefulSet, live: Option<&StatefulSet>) {
+    let retains = |set: &StatefulSet| {
+        let policy = set.spec.as_ref().and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+        policy.and_then(|policy| policy.when_scaled.as_deref()) == Some(VolumeFate::Retain.as_str())
+    };
+    let name = wanted.metadata.name.as_deref().unwrap_or_default();
+    assert!(retains(wanted), "a volume outlives its pod: {name} would lose its volume when it is scaled down");
+    let stops = wanted.spec.as_ref().and_then(|spec| spec.replicas) == Some(0);
+    assert!(
+        !stops || live.is_some_and(retains),
+        "a volume outlives its pod: {name} is stopped before its StatefulSet says that its volume stays"
+    );
 }

@@ -40,9 +40,11 @@ pub const ANNOTATION_LAST_ORDINAL: &str = "raftoperator.io/last-ordinal";
 pub const ANNOTATION_FORMED: &str = "raftoperator.io/formed";
 /// Annotation of pods: a digest of the settings with which the pod was created.
 pub const ANNOTATION_SETTINGS: &str = "raftoperator.io/settings";
-/// Annotation of every applied object: a digest of the applied fields. The digest changes when a later version no
-/// longer sets a field.
+/// Annotation of every object that the operator keeps up to date: a digest of what it wrote last. The digest changes
+/// when a later version no longer sets a field.
 pub const ANNOTATION_APPLIED: &str = "raftoperator.io/applied";
+/// Annotation of pod templates: the image as the operator wrote it. A webhook may have replaced the container's image.
+pub const ANNOTATION_IMAGE: &str = "raftoperator.io/image";
 
 /// Name of the volume within a pod, and first part of the name of the volume claim.
 pub const VOLUME: &str = "data";

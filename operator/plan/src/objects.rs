@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use kube_core::Resource;
 use serde::Serialize;
 
-use crate::action::{Action, Apply, ObjectAction};
+use crate::action::{Action, Apply, ObjectAction, Replace};
 use crate::decision::{Decision, Note};
 use crate::desired::stateful_set::{SetOrigin, Shape};
 use crate::desired::{pod_disruption_budget, service, stateful_set, to_apply};
@@ -38,8 +38,8 @@ pub(crate) fn budget(valid: &ValidatedCluster<'_>, observed: &Observed, voters: 
     apply(pod_disruption_budget::of(valid, voters), observed.budget.as_ref())
 }
 
-/// Updates the existing StatefulSets that differ from the desired ones. Does not create a StatefulSet, and does not
-/// restore a deleted one.
+/// Replaces the existing StatefulSets that were last written otherwise than is desired. Does not create a StatefulSet,
+/// and does not restore a deleted one.
 pub(crate) fn sets(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,
@@ -65,7 +65,10 @@ pub(crate) fn sets(
             _ => ordinals::volume_fate(valid),
         };
         let shape = Shape { ordinal: seat.ordinal, role, volume_fate, origin: SetOrigin::Plain, restore_store: store };
-        actions.extend(apply(stateful_set::of(valid, &shape), Some(live)));
+        let wanted = stateful_set::of(valid, &shape, Some(live));
+        if !stateful_set::is_written(&wanted, live) {
+            actions.push(ObjectAction::ReplaceSet(Box::new(Replace::of(&wanted, live))).into());
+        }
     }
     actions
 }

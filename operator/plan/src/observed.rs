@@ -203,10 +203,14 @@ pub fn label<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     metadata.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-/// Image of a live StatefulSet.
+/// Image of a live StatefulSet, as the operator wrote it. A webhook may have replaced the container's image, for example
+/// by that of a mirror; if this image counted, every member would restart with it.
 pub(crate) fn image_of(set: &StatefulSet) -> Option<&str> {
-    let containers = &set.spec.as_ref()?.template.spec.as_ref()?.containers;
-    containers.iter().find(|container| container.name == names::CONTAINER)?.image.as_deref()
+    let template = &set.spec.as_ref()?.template;
+    let written = template.metadata.as_ref().and_then(|metadata| annotation(metadata, names::ANNOTATION_IMAGE));
+    let containers = template.spec.iter().flat_map(|pod| &pod.containers);
+    let found = || containers.into_iter().find(|container| container.name == names::CONTAINER)?.image.as_deref();
+    written.or_else(found)
 }
 
 /// Returns whether the volume of a live StatefulSet is deleted with the StatefulSet.

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::action::{Action, MemberAction, ObjectAction};
 use crate::decision::{Decision, Note};
-use crate::desired::stateful_set::settings;
+use crate::desired::stateful_set::{settings, written_settings};
 use crate::names;
 use crate::observed::{Linearizable, Seen, annotation};
 use crate::roster::{Roster, Seat};
@@ -19,7 +19,7 @@ use crate::validated::ValidatedCluster;
 pub(crate) fn unstick(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, store: Option<&ObjectStore>) -> Vec<Action> {
     let wanted = settings(valid, store);
     outdated(roster, &wanted)
-        .filter(|(seat, pod)| seat.report.is_none() && has_not_started(pod))
+        .filter(|(seat, pod)| restart_helps(seat, &wanted) && seat.report.is_none() && has_not_started(pod))
         .map(|(_, pod)| ObjectAction::DeletePod { pod: Seen::of(&pod.metadata) }.into())
         .collect()
 }
@@ -53,6 +53,10 @@ pub(crate) fn next(
     let successor =
         read.configuration.voters.iter().copied().find(|id| Some(*id) != seat.id && roster.health(*id).caught_up());
     debug_assert!(successor.is_none() || successor != seat.id, "a member does not succeed itself");
+    if !restart_helps(seat, &wanted) {
+        // The StatefulSet is written in this pass, and the member restarts in a later one.
+        return decision;
+    }
     match successor.filter(|_| seat.health.leads()) {
         Some(target) => decision.actions.push(MemberAction::TransferLeadership { leader: read.leader, target }.into()),
         None => decision.actions.push(ObjectAction::EvictPod { pod: Seen::of(&pod.metadata) }.into()),
@@ -77,6 +81,12 @@ fn outdated<'r, 'a>(roster: &'r Roster<'a>, wanted: &'r str) -> impl Iterator<It
         let pod = seat.pod.filter(|pod| pod.metadata.deletion_timestamp.is_none())?;
         (annotation(&pod.metadata, names::ANNOTATION_SETTINGS) != Some(wanted)).then_some((seat, pod))
     })
+}
+
+/// Returns whether the StatefulSet was written with the wanted settings. Before that, a new pod would get the former
+/// settings again, and would be stopped again.
+fn restart_helps(seat: &Seat<'_>, wanted: &str) -> bool {
+    seat.set.is_some_and(|set| written_settings(set) == Some(wanted))
 }
 
 /// Returns whether the pod is not scheduled, or none of its containers runs.

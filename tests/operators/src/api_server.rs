@@ -1,6 +1,6 @@
-//! The parts of a Kubernetes API server that the operator uses: create, server-side apply, merge patch and delete,
-//! with UIDs, resource versions, preconditions and finalizers. Keeps past states, so that reads can be stale. Does not
-//! own controllers (`controllers.rs`).
+//! The parts of a Kubernetes API server that the operator uses: create, replace, server-side apply, merge patch and
+//! delete, with UIDs, resource versions, preconditions and finalizers. Keeps past states, so that reads can be stale.
+//! Does not own controllers (`controllers.rs`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -170,6 +170,23 @@ impl ApiServer {
         }
     }
 
+    /// Replaces an observed object, which carries the UID and resource version as preconditions. A field that the new
+    /// object lacks is removed, except those that only the server and the controllers write.
+    ///
+    /// # Errors
+    /// Returns `Refused` if the object does not exist or a precondition does not hold.
+    pub fn replace<K: Stored>(&mut self, object: &K) -> Result<(), Refused> {
+        let seen = Seen::of(object.meta());
+        let live = K::collection(&mut self.objects).get(&seen.name).ok_or(Refused::NotFound)?;
+        check(live.meta(), &seen, Compare::Version)?;
+        let (before, mut after) = (json!(live), json!(object));
+        if let Some(fields) = after.as_object_mut() {
+            fields.extend(before.get("status").map(|status| ("status".to_owned(), status.clone())));
+        }
+        self.store::<K>(&seen.name, &before, after);
+        Ok(())
+    }
+
     /// Applies a merge patch to an observed object. The UID must match. With [`Compare::Version`], the resource
     /// version must match, too.
     ///
@@ -214,18 +231,23 @@ impl ApiServer {
         let before = json!(live);
         let mut after = before.clone();
         overlay(&mut after, patch);
-        // A patch cannot change the fields that the server sets.
+        self.store::<K>(name, &before, after);
+        Ok(())
+    }
+
+    /// Stores the new state of an object under a new version, unless nothing changed.
+    fn store<K: Stored>(&mut self, name: &str, before: &Value, mut after: Value) {
+        // A write cannot change the fields that the server sets.
         for own in ["uid", "resourceVersion", "deletionTimestamp"] {
             after["metadata"][own] = before["metadata"][own].clone();
         }
-        if after == before {
-            return Ok(());
+        let mut object: K = serde_json::from_value(after).expect("a written object decodes as its kind");
+        if json!(object) == *before {
+            return;
         }
-        let mut object: K = serde_json::from_value(after).expect("a merged object decodes as its kind");
         self.remember();
         object.meta_mut().resource_version = Some(self.version.to_string());
         K::collection(&mut self.objects).insert(name.to_owned(), object);
-        Ok(())
     }
 
     fn remember(&mut self) {

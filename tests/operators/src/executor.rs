@@ -299,6 +299,10 @@ impl Operator {
     fn write(&mut self, write: &ObjectAction, environment: &mut Environment<'_>) -> Outcome {
         match write {
             ObjectAction::Apply(wanted) => apply(wanted.object(), environment),
+            ObjectAction::ReplaceSet(replace) => {
+                let set: StatefulSet = replace.object().parse().expect("only a StatefulSet is replaced");
+                moved(environment.api.replace(&set))
+            }
             ObjectAction::ReserveOrdinals { service, last, .. } => {
                 annotate::<Service>(environment, service, names::ANNOTATION_LAST_ORDINAL, last.to_string())
             }
@@ -377,6 +381,7 @@ fn summarize(action: &Action) -> String {
             Some(budget) => format!("Apply budget {:?}", budget.spec.and_then(|spec| spec.min_available)),
             None => format!("Apply {}", apply.object()),
         },
+        Action::Write(ObjectAction::ReplaceSet(replace)) => format!("ReplaceSet {}", replace.object()),
         Action::Write(ObjectAction::CreateSet { set, .. }) => {
             format!("CreateSet {:?} {:?}", set.metadata.name, set.metadata.annotations)
         }
@@ -389,10 +394,6 @@ fn summarize(action: &Action) -> String {
 
 /// Applies an object of any kind that the simulated API server stores.
 fn apply(object: &Object, environment: &mut Environment<'_>) -> Outcome {
-    if let Some(set) = object.parse::<StatefulSet>() {
-        environment.invariants.applies(&set, environment.api);
-        return moved(environment.api.apply(&set));
-    }
     if let Some(service) = object.parse::<Service>() {
         return moved(environment.api.apply(&service));
     }

@@ -73,14 +73,6 @@ impl OperatorInvariants {
         }
     }
 
-    /// Checks that an apply never re-creates the StatefulSet of a deleted member.
-    pub(super) fn applies(&mut self, set: &StatefulSet, api: &ApiServer) {
-        let exists = set.metadata.name.as_ref().is_some_and(|name| api.now().sets.contains_key(name));
-        if !exists && set.metadata.uid.is_none() {
-            self.violate(format!("an apply would create {:?}", set.metadata.name));
-        }
-    }
-
     /// Remembers the member whose StatefulSet is about to be deleted.
     pub(super) fn about_to_delete(&mut self, set: &Seen, api: &ApiServer, members: &Members) {
         self.pending = None;

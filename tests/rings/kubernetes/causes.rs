@@ -7,7 +7,7 @@ use scenario::raft_cluster::RaftCluster;
 use crate::namespace::{PATIENCE, TestNamespace};
 
 /// Waits until a condition of the cluster has the reason `reason`, and returns the condition's message.
-fn await_reason(cluster: &RaftCluster<'_>, reason: &str) -> String {
+pub(crate) fn await_reason(cluster: &RaftCluster<'_>, reason: &str) -> String {
     until(&format!("{} reports {reason}", cluster.name), PATIENCE, || {
         let status = cluster.status()?;
         let kinds = ["Ready", "Reconciling", "Stalled", "Degraded", "BackupReady"].into_iter();

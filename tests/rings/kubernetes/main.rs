@@ -9,6 +9,7 @@ mod admission;
 mod backup;
 mod best_of_three;
 mod causes;
+mod fields;
 mod lost_node;
 mod namespace;
 mod operator;

@@ -52,7 +52,7 @@ pub(crate) fn create_set(
     restore_store: Option<&ObjectStore>,
 ) -> Action {
     let shape = Shape { ordinal, role, volume_fate: volume_fate(valid), origin, restore_store };
-    ObjectAction::CreateSet { ordinal, set: Box::new(stateful_set::of(valid, &shape)) }.into()
+    ObjectAction::CreateSet { ordinal, set: Box::new(stateful_set::of(valid, &shape, None)) }.into()
 }
 
 /// Returns whether volumes are deleted or retained when the RaftCluster is deleted.

@@ -1,9 +1,10 @@
 //! The planner's assertions. Each test changes a correct plan so that it violates an invariant, and expects the
 //! assertion of this invariant to fail.
 
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use plan::action::{Action, Apply, Change, MemberAction, ObjectAction};
+use plan::action::{Action, Apply, Change, MemberAction, ObjectAction, Replace};
 use plan::ids::MemberId;
 use plan::invariant::check;
 use plan::names::Ordinal;
@@ -111,6 +112,48 @@ fn a_member_under_an_ordinal_that_another_operator_reserved_is_caught() {
     let reserves = |action: &Action| matches!(action, Action::Write(ObjectAction::ReserveOrdinals { .. }));
     let created: Vec<Action> = actions.into_iter().filter(|action| !reserves(action)).collect();
     check(&observed, &created);
+}
+
+/// The plan replaces the StatefulSets, of which `tamper` changes one.
+fn replaced(tamper: fn(&mut StatefulSet)) {
+    let (observed, _) = planned(GROWS);
+    let live = observed.members[&Ordinal(2)].set.as_ref().expect("it exists");
+    let mut wanted = live.clone();
+    let spec = wanted.spec.get_or_insert_default();
+    spec.persistent_volume_claim_retention_policy.get_or_insert_default().when_scaled = Some("Retain".to_owned());
+    let check_one =
+        |set: &StatefulSet| check(&observed, &[ObjectAction::ReplaceSet(Box::new(Replace::of(set, live))).into()]);
+    check_one(&wanted);
+    tamper(&mut wanted);
+    check_one(&wanted);
+}
+
+#[test]
+#[should_panic(expected = "would lose its volume when it is scaled down")]
+fn a_volume_that_goes_when_a_set_is_scaled_down_is_caught() {
+    replaced(|set| set.spec.get_or_insert_default().persistent_volume_claim_retention_policy = None);
+}
+
+#[test]
+#[should_panic(expected = "is stopped before its StatefulSet says that its volume stays")]
+fn a_set_that_is_stopped_before_its_volume_stays_is_caught() {
+    replaced(|set| set.spec.get_or_insert_default().replicas = Some(0));
+}
+
+#[test]
+#[should_panic(expected = "the claim template of demo-2 would change")]
+fn a_replacement_of_the_claim_template_is_caught() {
+    replaced(|set| set.spec.get_or_insert_default().volume_claim_templates = Some(Vec::new()));
+}
+
+#[test]
+#[should_panic(expected = "would change without new settings")]
+fn a_pod_template_that_changes_under_equal_settings_is_caught() {
+    replaced(|set| {
+        let containers = vec![k8s_openapi::api::core::v1::Container::default()];
+        let pod = k8s_openapi::api::core::v1::PodSpec { containers, ..Default::default() };
+        set.spec.get_or_insert_default().template.spec = Some(pod);
+    });
 }
 
 /// An annotation holds the highest reserved ordinal. If a person sets the annotation to the largest number, no further

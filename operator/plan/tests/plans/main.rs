@@ -7,6 +7,7 @@
 mod backup;
 mod invariants;
 mod observed;
+mod ownership;
 mod rendering;
 
 use std::fmt::Write;
@@ -88,7 +89,7 @@ fn other_flags_of_the_operator_restart_no_member() {
     let volume_fate = crds::raft_cluster::VolumeFate::Retain;
     let shape =
         Shape { ordinal: Ordinal(1), role: Role::Voter, volume_fate, origin: SetOrigin::Plain, restore_store: None };
-    let (set, before) = (of(&valid, &shape), settings(&valid, None));
+    let (set, before) = (of(&valid, &shape, None), settings(&valid, None));
     observed.members.values_mut().for_each(|member| member.set = Some(set.clone()));
     observed.operator.node_image_pull_policy = Some("Never".to_owned());
     observed.operator.node_image = "raft-node:2".to_owned();

@@ -21,6 +21,7 @@
 //! ... announced d4                    the StatefulSet carries this ID
 //! ... unscheduled | unbound           the pod fits no node; the volume is not bound
 //! ... outdated                        the pod has other settings than the spec asks for
+//! ... unwritten                       the StatefulSet has other settings than the spec asks for
 //! ... ready                           the pod is ready although no leader receives the member's answers
 //! ... former a1                       the claim holds another cluster's data
 //! ... brought-back                    the StatefulSet was created for this claim
@@ -123,6 +124,9 @@ impl Draft {
         if !has("no-set") {
             let fate = if has("volume-goes") { "Delete" } else { "Retain" };
             member.set = Some(set(&name, after("announced"), fate));
+            if let Some(set) = member.set.as_mut().filter(|_| has("unwritten")) {
+                settings_of(set).insert(names::ANNOTATION_SETTINGS.to_owned(), "others".to_owned());
+            }
             if let Some(set) = member.set.as_mut().filter(|_| has("brought-back")) {
                 let notes = set.metadata.annotations.get_or_insert_default();
                 let uid = format!("PersistentVolumeClaim/data-{name}-0");
@@ -231,6 +235,9 @@ impl Draft {
         for pod in observed.members.values_mut().filter_map(|member| member.pod.as_mut()) {
             let notes = pod.metadata.annotations.get_or_insert_default();
             notes.entry(names::ANNOTATION_SETTINGS.to_owned()).or_insert_with(|| settings.clone());
+        }
+        for set in observed.members.values_mut().filter_map(|member| member.set.as_mut()) {
+            settings_of(set).entry(names::ANNOTATION_SETTINGS.to_owned()).or_insert_with(|| settings.clone());
         }
         observed
     }
@@ -365,6 +372,12 @@ fn set(name: &str, announced: Option<&str>, fate: &str) -> StatefulSet {
         set.metadata.annotations.get_or_insert_default().insert(names::ANNOTATION_MEMBER_ID.to_owned(), id.to_owned());
     }
     set
+}
+
+/// The annotations of a StatefulSet's pod template.
+fn settings_of(set: &mut StatefulSet) -> &mut BTreeMap<String, String> {
+    let template = &mut set.spec.get_or_insert_default().template;
+    template.metadata.get_or_insert_default().annotations.get_or_insert_default()
 }
 
 fn pod(name: &str, words: &[&str]) -> Pod {

@@ -43,6 +43,7 @@ fn action(action: &Action) -> Option<String> {
 fn written(write: &ObjectAction) -> Option<String> {
     Some(match write {
         ObjectAction::Apply(apply) => return applied(apply.object()),
+        ObjectAction::ReplaceSet(replace) => return applied(replace.object()),
         ObjectAction::ReserveOrdinals { first, last, .. } => format!("reserve {first}-{last}"),
         ObjectAction::CreateSet { set, .. } => {
             let notes: Vec<String> = set
