@@ -9,6 +9,8 @@
 mod object;
 mod write;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
@@ -87,6 +89,15 @@ pub enum ObjectAction {
         cluster: ClusterId,
         /// The member to which the data on the volume belongs.
         id: MemberId,
+    },
+    /// Writes the labels of a volume claim that do not depend on its data.
+    RelabelVolume {
+        /// The claim as observed.
+        volume: Seen,
+        /// The labels to write; `None` takes a label off.
+        labels: BTreeMap<String, Option<String>>,
+        /// Digest of the labels, which is written as an annotation.
+        stamp: String,
     },
     /// Labels a pod with its member's role, for Services and the disruption budget.
     LabelPod {
@@ -257,6 +268,9 @@ impl ObjectAction {
             }
             Self::Announce { set, .. } => row("Announce", "announcing the ID of", set.name.clone(), GoOn),
             Self::LabelVolume { volume, .. } => row("LabelVolume", "labelling volume claim", volume.name.clone(), GoOn),
+            Self::RelabelVolume { volume, .. } => {
+                row("RelabelVolume", "updating labels of volume claim", volume.name.clone(), GoOn)
+            }
             Self::LabelPod { pod, .. } => row("LabelPod", "labelling pod", pod.name.clone(), GoOn),
             Self::DeleteSet { set } => row("DeleteSet", "deleting StatefulSet", set.name.clone(), Stop)
                 .with_event(format!("{} is removed", set.name)),
@@ -285,6 +299,10 @@ impl ObjectAction {
                 let labels =
                     json!({ names::LABEL_CLUSTER_ID: cluster.to_string(), names::LABEL_MEMBER_ID: id.to_string() });
                 let metadata = json!({ "labels": labels });
+                Write::Patch(MergePatch::of::<PersistentVolumeClaim>(volume, Compare::Uid, metadata))
+            }
+            Self::RelabelVolume { volume, labels, stamp } => {
+                let metadata = json!({ "labels": labels, "annotations": { names::ANNOTATION_APPLIED: stamp } });
                 Write::Patch(MergePatch::of::<PersistentVolumeClaim>(volume, Compare::Uid, metadata))
             }
             Self::LabelPod { pod, role } => {

@@ -102,7 +102,7 @@ impl ClusterIdentity {
             metadata: ObjectMeta {
                 name: Some(names::identity(cluster)),
                 namespace: Some(namespace.to_owned()),
-                labels: Some(names::cluster_labels(cluster)),
+                labels: Some(names::data_labels(cluster)),
                 owner_references: Some(vec![owner]),
                 ..ObjectMeta::default()
             },

@@ -86,6 +86,13 @@ impl Finished<'_> {
                 let seat = self.seat_of(&set.name);
                 assert!(seat.is_some_and(|seat| seat.id.is_none()), "an ID is announced once: {}", set.name);
             }
+            ObjectAction::RelabelVolume { volume, labels, .. } => {
+                let known = names::ordinal_of_volume(self.valid.name, &volume.name);
+                assert!(known.is_some(), "only claims of members are labelled: {}", volume.name);
+                let kept =
+                    [names::LABEL_CLUSTER_ID, names::LABEL_MEMBER_ID].iter().all(|key| !labels.contains_key(*key));
+                assert!(kept, "the labels that say whose data {} holds follow from a report", volume.name);
+            }
             ObjectAction::LabelPod { .. } => {
                 assert!(
                     self.observed.configuration.is_some(),

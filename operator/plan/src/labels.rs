@@ -1,13 +1,17 @@
-//! Labels and annotations of live objects that follow from the configuration: each pod's role, the member whose data
-//! each volume holds, and the fact that the cluster had a leader. Owns when they must be written. Does not own their
-//! keys (`names.rs`).
+//! Labels and annotations of live objects: each pod's role, the member whose data each volume holds, the fact that the
+//! cluster had a leader, and the labels by which people and tools find volume claims. Owns when they must be written.
+//! Does not own their keys (`names.rs`).
+
+use std::collections::BTreeMap;
 
 use crate::action::{Action, ObjectAction};
+use crate::desired::digest;
 use crate::identity::ClusterIdentity;
 use crate::names::{self, Role};
 use crate::observed::member::{Configuration, MemberPhase};
 use crate::observed::{Observed, Seen, annotation, label};
 use crate::roster::{Roster, Seat};
+use crate::validated::ValidatedCluster;
 
 /// Annotates the members' Service to record that the cluster had a leader, unless the Service already has this
 /// annotation.
@@ -42,6 +46,24 @@ pub(crate) fn volumes(roster: &Roster<'_>, identity: &ClusterIdentity) -> Vec<Ac
         debug_assert!(id.0 != 0, "a volume is labelled with the ID of a member");
         let (volume, cluster) = (Seen::of(&volume.metadata), identity.cluster);
         (!right).then(|| ObjectAction::LabelVolume { volume, cluster, id }.into())
+    };
+    roster.seats.values().filter_map(labelled).collect()
+}
+
+/// Writes the wanted labels onto each volume claim, once, and takes off the label that GitOps tools take as ownership.
+/// Older versions wrote that label through the claim template, which never changes. A claim that is left from an
+/// earlier cluster of this name is labelled too, because it has no owner either. The annotation says what was written
+/// last, so that a label that a webhook or a person writes afterwards stays.
+pub(crate) fn claims(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Vec<Action> {
+    let labelled = |seat: &Seat<'_>| {
+        let volume = seat.volume.filter(|volume| volume.metadata.deletion_timestamp.is_none())?;
+        let wanted = names::claim_labels(valid.name, seat.ordinal).into_iter().map(|(key, value)| (key, Some(value)));
+        let labels: BTreeMap<String, Option<String>> =
+            wanted.chain([(names::LABEL_INSTANCE.to_owned(), None)]).collect();
+        let stamp = digest(&labels);
+        let written = annotation(&volume.metadata, names::ANNOTATION_APPLIED) == Some(stamp.as_str());
+        let volume = Seen::of(&volume.metadata);
+        (!written).then(|| ObjectAction::RelabelVolume { volume, labels, stamp }.into())
     };
     roster.seats.values().filter_map(labelled).collect()
 }

@@ -45,6 +45,9 @@ pub const ANNOTATION_SETTINGS: &str = "raftoperator.io/settings";
 pub const ANNOTATION_APPLIED: &str = "raftoperator.io/applied";
 /// Annotation of pod templates: the image as the operator wrote it. A webhook may have replaced the container's image.
 pub const ANNOTATION_IMAGE: &str = "raftoperator.io/image";
+/// Label of objects that have an owner. GitOps tools take it as ownership: Argo CD deletes an object with this label
+/// that is neither in Git nor owned by another object.
+pub const LABEL_INSTANCE: &str = "app.kubernetes.io/instance";
 
 /// Name of the volume within a pod, and first part of the name of the volume claim.
 pub const VOLUME: &str = "data";
@@ -182,21 +185,34 @@ fn member_url(cluster: &str, namespace: &str, ordinal: Ordinal, port: i32) -> St
     format!("http://{}.{}.{namespace}.svc:{port}", pod(cluster, ordinal), member_service(cluster))
 }
 
-/// Labels of every object of a cluster.
+/// Labels of every object of a cluster, except those that hold data.
 #[must_use]
 pub fn cluster_labels(cluster: &str) -> BTreeMap<String, String> {
-    [
-        ("app.kubernetes.io/name", "raft"),
-        ("app.kubernetes.io/instance", cluster),
-        ("app.kubernetes.io/managed-by", FIELD_MANAGER),
-        (LABEL_CLUSTER, cluster),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-    .collect()
+    let mut labels = data_labels(cluster);
+    labels.insert(LABEL_INSTANCE.to_owned(), cluster.to_owned());
+    labels
 }
 
-/// Labels of every object of one member.
+/// Labels of the objects that hold data: the identity and the volume claims. They lack [`LABEL_INSTANCE`], because a
+/// retained claim has no owner.
+#[must_use]
+pub fn data_labels(cluster: &str) -> BTreeMap<String, String> {
+    [("app.kubernetes.io/name", "raft"), ("app.kubernetes.io/managed-by", FIELD_MANAGER), (LABEL_CLUSTER, cluster)]
+        .into_iter()
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// Labels of one member's volume claim.
+#[must_use]
+pub fn claim_labels(cluster: &str, ordinal: Ordinal) -> BTreeMap<String, String> {
+    let mut labels = data_labels(cluster);
+    labels.insert(LABEL_MEMBER.to_owned(), member(cluster, ordinal));
+    assert!(!labels.contains_key(LABEL_INSTANCE), "GitOps tools would take the claim as theirs");
+    labels
+}
+
+/// Labels of one member's StatefulSet and pod.
 #[must_use]
 pub fn member_labels(cluster: &str, ordinal: Ordinal) -> BTreeMap<String, String> {
     let mut labels = cluster_labels(cluster);

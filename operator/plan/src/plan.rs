@@ -136,6 +136,7 @@ fn decide(
         actions.extend(labels::pods(roster, &read.configuration));
         actions.extend(labels::volumes(roster, identity));
     }
+    actions.extend(labels::claims(valid, roster));
     actions.extend(rollout::unstick(valid, roster, store));
     Decision { actions, ..Decision::default() }.and(decision)
 }

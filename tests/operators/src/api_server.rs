@@ -283,13 +283,21 @@ fn check(live: &ObjectMeta, seen: &Seen, compare: Compare) -> Result<(), Refused
     if same && (unchanged || compare == Compare::Uid) { Ok(()) } else { Err(Refused::Conflict) }
 }
 
+/// Merges as a JSON merge patch does: null removes a field.
 fn overlay(base: &mut Value, patch: &Value) {
-    match (base, patch) {
-        (Value::Object(base), Value::Object(patch)) => {
-            for (key, value) in patch {
-                overlay(base.entry(key.clone()).or_insert(Value::Null), value);
-            }
+    let Value::Object(patch) = patch else {
+        *base = patch.clone();
+        return;
+    };
+    if !base.is_object() {
+        *base = json!({});
+    }
+    let Value::Object(base) = base else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            base.remove(key);
+        } else {
+            overlay(base.entry(key.clone()).or_insert(Value::Null), value);
         }
-        (base, patch) => *base = patch.clone(),
     }
 }

@@ -30,7 +30,10 @@ fn keep(api: &mut ApiServer, set: &StatefulSet) {
     let (pod_name, claim_name) = (format!("{name}-0"), format!("data-{name}-0"));
     let template = spec.volume_claim_templates.as_ref().and_then(|templates| templates.first());
     let Some(claim) = api.now().volumes.get(&claim_name).cloned() else {
-        let labels = template.and_then(|template| template.metadata.labels.clone());
+        // Kubernetes adds the labels of the selector to those of the claim template.
+        let of_template = template.and_then(|template| template.metadata.labels.clone());
+        let of_selector = spec.selector.match_labels.clone();
+        let labels = Some(of_template.into_iter().chain(of_selector).flatten().collect());
         let metadata = ObjectMeta { name: Some(claim_name), labels, ..ObjectMeta::default() };
         let status = PersistentVolumeClaimStatus { phase: Some("Bound".to_owned()), ..Default::default() };
         let new = PersistentVolumeClaim { metadata, status: Some(status), ..PersistentVolumeClaim::default() };

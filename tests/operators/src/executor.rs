@@ -331,6 +331,11 @@ impl Operator {
                     json!({ names::LABEL_CLUSTER_ID: cluster.to_string(), names::LABEL_MEMBER_ID: id.to_string() });
                 label::<PersistentVolumeClaim>(environment, volume, &labels)
             }
+            ObjectAction::RelabelVolume { volume, labels, stamp } => {
+                let notes = json!({ names::ANNOTATION_APPLIED: stamp });
+                let patch = json!({ "metadata": { "labels": labels, "annotations": notes } });
+                moved(environment.api.patch::<PersistentVolumeClaim>(volume, Compare::Uid, &patch))
+            }
             ObjectAction::LabelPod { pod, role } => {
                 label::<Pod>(environment, pod, &json!({ names::LABEL_ROLE: role.as_str() }))
             }

@@ -41,6 +41,7 @@ fn remove_fields(namespace: &TestNamespace) {
     await_pod(namespace, &demo, "has the selector", |pod| pod["spec"]["nodeSelector"]["kubernetes.io/os"] == "linux");
     namespace.create("demo", 1, &without);
     await_plain_pod(namespace, &demo);
+    hold_data_without_an_instance(namespace);
 }
 
 /// Waits until the member's pod is ready and carries what is left of the fields.
@@ -61,4 +62,13 @@ fn await_pod(namespace: &TestNamespace, demo: &RaftCluster<'_>, what: &str, hold
         Ok(pod.filter(|pod| holds(pod)).map(|_| ()))
     })
     .expect("the pod carries what the spec says");
+}
+
+/// Argo CD deletes objects with the label `app.kubernetes.io/instance` that are not in Git and have no owner.
+fn hold_data_without_an_instance(namespace: &TestNamespace) {
+    for kind in ["persistentvolumeclaim", "secret"] {
+        let labelled = namespace.kubernetes.list(kind, "app.kubernetes.io/instance").expect("they are listed");
+        let ours = namespace.kubernetes.list(kind, "raftoperator.io/cluster=demo").expect("they are listed");
+        assert_eq!((labelled.len(), ours.len()), (0, 1), "{kind}: {labelled:?}");
+    }
 }

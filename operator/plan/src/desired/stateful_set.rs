@@ -69,7 +69,7 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>, live: Option<&Statefu
             pod_template::of(valid, &pod_template::Member { ordinal, role, restore_store, settings: &settings })
         }
     };
-    spec.volume_claim_templates = Some(vec![volume_claim(valid, shape.ordinal)]);
+    spec.volume_claim_templates = Some(vec![volume_claim(valid)]);
     match live {
         None => annotate_origin(&mut set, shape.origin),
         Some(live) => keep_fixed_fields(&mut set, live),
@@ -220,15 +220,12 @@ fn without_empty_fields(mut settings: Value) -> Value {
     settings
 }
 
-/// The claim template of a new StatefulSet.
-fn volume_claim(valid: &ValidatedCluster<'_>, ordinal: Ordinal) -> PersistentVolumeClaim {
+/// The claim template. It carries no labels, because it can never change: the wanted labels are written onto each claim
+/// (`labels.rs`). Kubernetes adds the labels of the selector, by which the claims are found.
+fn volume_claim(valid: &ValidatedCluster<'_>) -> PersistentVolumeClaim {
     let storage = &valid.spec.storage;
     PersistentVolumeClaim {
-        metadata: ObjectMeta {
-            name: Some(names::VOLUME.to_owned()),
-            labels: Some(names::member_labels(valid.name, ordinal)),
-            ..ObjectMeta::default()
-        },
+        metadata: ObjectMeta { name: Some(names::VOLUME.to_owned()), ..ObjectMeta::default() },
         spec: Some(PersistentVolumeClaimSpec {
             access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
             storage_class_name: storage.storage_class_name.clone(),

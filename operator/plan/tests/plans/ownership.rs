@@ -209,6 +209,47 @@ fn what_the_operator_depends_on_is_corrected() {
     }
 }
 
+/// Argo CD deletes objects with the label `app.kubernetes.io/instance` that have no owner and are not in Git.
+#[test]
+fn the_instance_label_is_taken_off_each_claim_once() {
+    let labels = |observed: &Observed| {
+        let actions = plan::plan(observed).actions;
+        let found = actions.into_iter().find_map(|action| match action {
+            Action::Write(write @ ObjectAction::RelabelVolume { .. }) => Some(write.write()),
+            Action::Write(_) | Action::Call(_) => None,
+        });
+        found.map(|write| match write {
+            Write::Patch(patch) => patch.body()["metadata"].clone(),
+            other => panic!("{other:?}"),
+        })
+    };
+    let mut observed = written(|_| ());
+    let patch = labels(&observed).expect("the claim was never labelled by this version");
+    assert_eq!(patch["labels"][names::LABEL_INSTANCE], Value::Null);
+    assert!(patch["labels"].as_object().expect("labels").contains_key(names::LABEL_INSTANCE), "null removes it");
+    assert_eq!(patch["labels"][names::LABEL_MEMBER], "demo-1");
+    let metadata =
+        &mut observed.members.get_mut(&Ordinal(1)).and_then(|it| it.volume.as_mut()).expect("it exists").metadata;
+    let stamp = patch["annotations"][names::ANNOTATION_APPLIED].as_str().expect("a stamp").to_owned();
+    metadata.annotations.get_or_insert_default().insert(names::ANNOTATION_APPLIED.to_owned(), stamp);
+    metadata.labels.get_or_insert_default().insert(names::LABEL_INSTANCE.to_owned(), "demo".to_owned());
+    assert_eq!(labels(&observed), None, "a person who writes it again has a reason");
+}
+
+#[test]
+fn objects_that_hold_data_lack_the_instance_label() {
+    let observed = parse("member 1 blank a1\nreplicas 1");
+    let secret = plan::plan(&observed).actions.into_iter().find_map(|action| match action {
+        Action::Write(ObjectAction::CreateIdentity(secret)) => Some(secret),
+        Action::Write(_) | Action::Call(_) => None,
+    });
+    let labels = secret.expect("the identity is created").metadata.labels.expect("labels");
+    assert!(!labels.contains_key(names::LABEL_INSTANCE), "{labels:?}");
+    let valid = ValidatedCluster::parse(&observed).expect("valid");
+    let template = of(&valid, &shape(), None).spec.and_then(|spec| spec.volume_claim_templates).expect("a template");
+    assert_eq!(template[0].metadata.labels, None, "a template cannot change, therefore it carries no labels");
+}
+
 #[test]
 fn only_the_last_write_decides() {
     let observed = written(|_| ());

@@ -62,9 +62,10 @@ fn written(write: &ObjectAction) -> Option<String> {
                 identity.voters.iter().map(|voter| format!("{}={:x}", voter.name, voter.id.0)).collect();
             format!("identity {}", voters.join(" "))
         }
-        ObjectAction::NoteFormed { .. } | ObjectAction::LabelVolume { .. } | ObjectAction::LabelPod { .. } => {
-            return None;
-        }
+        ObjectAction::NoteFormed { .. }
+        | ObjectAction::LabelVolume { .. }
+        | ObjectAction::RelabelVolume { .. }
+        | ObjectAction::LabelPod { .. } => return None,
         ObjectAction::Announce { set, id } => format!("announce {}={:x}", set.name, id.0),
         ObjectAction::DeleteSet { set } => format!("delete {}", set.name),
         ObjectAction::EvictPod { pod } => format!("evict {}", pod.name),
