@@ -23,7 +23,7 @@ use crate::{embedded, object_store::SecretReference};
 
 pub use backup::Backup;
 pub use bootstrap::{Bootstrap, Restore, RestoreSource};
-pub use placement::{EnvironmentVariable, Pod, PodSecurity};
+pub use placement::{EnvironmentVariable, Pod, PodSecurity, RESERVED_VARIABLES};
 pub use raft::{RaftSettings, Snapshots};
 pub use status::{Blocker, MemberHealth, MemberRole, MemberStatus, PlanStatus, PlanStep, RaftClusterStatus, StepState};
 pub use storage::{Retention, Storage, VolumeFate};

@@ -5,6 +5,31 @@ use kube_derive::KubeSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Environment variables of a member that the operator sets, each from a field of the spec, from the member's name, or
+/// as the flag of the same name. `pod.env` may not name them: the field would be accepted and have no effect, or the
+/// variable would silently win over the field.
+pub const RESERVED_VARIABLES: [&str; 19] = [
+    "RAFT_NODE_NAME",
+    "RAFT_NODE_DATA_DIR",
+    "RAFT_NODE_CLIENT_ADDR",
+    "RAFT_NODE_PEER_ADDR",
+    "RAFT_NODE_HTTP_ADDR",
+    "RAFT_NODE_ADVERTISE_PEER_URL",
+    "RAFT_NODE_ADVERTISE_CLIENT_URL",
+    "RAFT_NODE_HEARTBEAT_INTERVAL",
+    "RAFT_NODE_ELECTION_TIMEOUT",
+    "RAFT_NODE_LEADER_LEASE",
+    "RAFT_NODE_LEASE_READS",
+    "RAFT_NODE_COMMIT_TIMEOUT",
+    "RAFT_NODE_PRE_VOTE",
+    "RAFT_NODE_MAX_APPEND_ENTRIES",
+    "RAFT_NODE_SNAPSHOT_THRESHOLD",
+    "RAFT_NODE_SNAPSHOTS_RETAIN",
+    "RAFT_NODE_QUOTA_BYTES",
+    "RAFT_NODE_OBJECT_STORE_CREDENTIALS",
+    "RAFT_NODE_RESTORE_CREDENTIALS",
+];
+
 /// Labels, annotations, environment and user of the members' pods.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[x_kube(crates(kube_core = "kube_core"))]
@@ -20,7 +45,8 @@ pub struct Pod {
     #[schemars(extend("maxProperties" = 32))]
     pub annotations: BTreeMap<String, String>,
 
-    /// Environment variables of the member's container, at most 32, such as `RAFT_NODE_LOG`. Default: none.
+    /// Environment variables of the member's container, at most 32, such as `RAFT_NODE_LOG`. A variable that the operator
+    /// sets itself, such as `RAFT_NODE_QUOTA_BYTES`, is refused. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -47,6 +73,15 @@ impl Pod {
 pub struct EnvironmentVariable {
     /// Name of the variable.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    #[x_kube(validation = Rule::new(
+        "!(self in ['RAFT_NODE_NAME', 'RAFT_NODE_DATA_DIR', 'RAFT_NODE_CLIENT_ADDR', 'RAFT_NODE_PEER_ADDR', \
+         'RAFT_NODE_HTTP_ADDR', 'RAFT_NODE_ADVERTISE_PEER_URL', \
+         'RAFT_NODE_ADVERTISE_CLIENT_URL', 'RAFT_NODE_HEARTBEAT_INTERVAL', \
+         'RAFT_NODE_ELECTION_TIMEOUT', 'RAFT_NODE_LEADER_LEASE', 'RAFT_NODE_LEASE_READS', \
+         'RAFT_NODE_COMMIT_TIMEOUT', 'RAFT_NODE_PRE_VOTE', 'RAFT_NODE_MAX_APPEND_ENTRIES', \
+         'RAFT_NODE_SNAPSHOT_THRESHOLD', 'RAFT_NODE_SNAPSHOTS_RETAIN', 'RAFT_NODE_QUOTA_BYTES', \
+         'RAFT_NODE_OBJECT_STORE_CREDENTIALS', 'RAFT_NODE_RESTORE_CREDENTIALS'])")
+        .message("remove this variable from pod.env: the operator sets it, from the member's name or from a field in spec.raft, spec.snapshots, spec.quota or spec.backup; set that field instead"))]
     pub name: String,
 
     /// Value of the variable. Default: empty.
@@ -81,5 +116,19 @@ impl PodSecurity {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rule_names_each_reserved_variable() {
+        let definition = crate::definitions().into_iter().find(|it| it.spec.names.kind == "RaftCluster");
+        let schema = serde_json::to_string(&definition.expect("there is a definition").spec).expect("plain data");
+        for variable in RESERVED_VARIABLES {
+            assert!(schema.contains(&format!("'{variable}'")), "{variable} is not in the rule");
+        }
     }
 }

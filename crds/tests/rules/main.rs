@@ -105,6 +105,11 @@ fn refused_at_creation() -> Vec<Case> {
         ("/spec/storage/class", json!("fast"), ".spec.storage.class: unknown field"),
         ("/spec/pod/containers", json!([]), ".spec.pod.containers: unknown field"),
         ("/spec/imagePullPolicy", json!("Sometimes"), ".spec.imagePullPolicy: must be one of"),
+        (
+            "/spec/pod/env",
+            json!([{ "name": "RAFT_NODE_LOG", "value": "info" }, { "name": "RAFT_NODE_QUOTA_BYTES", "value": "1" }]),
+            "remove this variable from pod.env: the operator sets it",
+        ),
         ("/spec/backup/objectStore", json!({ "bucket": "raft" }), ".credentialsSecretRef: required"),
     ]
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crds::ObjectStore;
+use crds::raft_cluster::RESERVED_VARIABLES;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath, LocalObjectReference, PodSecurityContext,
     PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource, SeccompProfile, SecretProjection, SecurityContext,
@@ -137,23 +138,12 @@ fn container(valid: &ValidatedCluster<'_>, member: &Member<'_>) -> Container {
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     };
-    let env: Vec<_> = valid
-        .spec
-        .pod
-        .env
-        .iter()
-        .map(|variable| EnvVar {
-            name: variable.name.clone(),
-            value: Some(variable.value.clone()),
-            ..EnvVar::default()
-        })
-        .collect();
     Container {
         name: names::CONTAINER.to_owned(),
         image: Some(valid.image.clone()),
         image_pull_policy: valid.image_pull_policy.clone(),
         args: Some(arguments(valid, member)),
-        env: (!env.is_empty()).then_some(env),
+        env: Some(environment(valid)),
         ports: Some(vec![
             port("client", names::CLIENT_PORT),
             port("peer", names::PEER_PORT),
@@ -185,9 +175,10 @@ fn container(valid: &ValidatedCluster<'_>, member: &Member<'_>) -> Container {
     }
 }
 
-/// Arguments of a member's program. `raft-node run --help` explains each flag.
+/// Arguments of a member's program: the settings that protect data or decide which member this is. A program that does
+/// not know one of these flags refuses to start. `raft-node run --help` explains each flag.
 fn arguments(valid: &ValidatedCluster<'_>, member: &Member<'_>) -> Vec<String> {
-    let (raft, snapshots) = (&valid.spec.raft, &valid.spec.snapshots);
+    let raft = &valid.spec.raft;
     let mut arguments = vec!["run".to_owned()];
     let mut flag = |name: &str, value: String| arguments.push(format!("--{name}={value}"));
     flag("name", names::member(valid.name, member.ordinal));
@@ -201,11 +192,7 @@ fn arguments(valid: &ValidatedCluster<'_>, member: &Member<'_>) -> Vec<String> {
     flag("election-timeout", milliseconds(&raft.election_timeout));
     flag("leader-lease", milliseconds(&raft.leader_lease));
     flag("lease-reads", raft.lease_reads.to_string());
-    flag("commit-timeout", milliseconds(&raft.commit_timeout));
-    flag("max-append-entries", raft.max_append_entries.to_string());
     flag("pre-vote", raft.pre_vote.to_string());
-    flag("snapshot-threshold", snapshots.threshold.to_string());
-    flag("snapshots-retain", snapshots.retain.to_string());
     flag("quota-bytes", valid.quota_bytes.to_string());
     if let Some((_, restore_folder)) = credentials(valid, member) {
         flag("object-store-credentials", CREDENTIALS.to_owned());
@@ -215,6 +202,28 @@ fn arguments(valid: &ValidatedCluster<'_>, member: &Member<'_>) -> Vec<String> {
     }
     debug_assert!(arguments.iter().skip(1).all(|argument| argument.starts_with("--")), "every argument is a flag");
     arguments
+}
+
+/// Environment of a member's program: the settings that tune it, which a program that does not know them ignores, and
+/// the variables of the spec. A variable of the spec that the operator sets itself has no effect; admission refuses it,
+/// except on a RaftCluster that has it already. The reasons are in `operator/docs/decisions/ownership.md`.
+fn environment(valid: &ValidatedCluster<'_>) -> Vec<EnvVar> {
+    let (raft, snapshots) = (&valid.spec.raft, &valid.spec.snapshots);
+    let tuned = [
+        ("RAFT_NODE_COMMIT_TIMEOUT", milliseconds(&raft.commit_timeout)),
+        ("RAFT_NODE_MAX_APPEND_ENTRIES", raft.max_append_entries.to_string()),
+        ("RAFT_NODE_SNAPSHOT_THRESHOLD", snapshots.threshold.to_string()),
+        ("RAFT_NODE_SNAPSHOTS_RETAIN", snapshots.retain.to_string()),
+    ];
+    let tuned = tuned.map(|(name, value)| (name.to_owned(), value)).into_iter();
+    debug_assert!(tuned.clone().all(|(name, _)| is_reserved(&name)), "the spec cannot set a variable of the operator");
+    let of_spec = valid.spec.pod.env.iter().filter(|variable| !is_reserved(&variable.name));
+    let of_spec = of_spec.map(|variable| (variable.name.clone(), variable.value.clone()));
+    tuned.chain(of_spec).map(|(name, value)| EnvVar { name, value: Some(value), ..EnvVar::default() }).collect()
+}
+
+fn is_reserved(variable: &str) -> bool {
+    RESERVED_VARIABLES.contains(&variable)
 }
 
 fn milliseconds(duration: &crds::Duration) -> String {

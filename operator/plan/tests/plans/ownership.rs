@@ -209,6 +209,39 @@ fn what_the_operator_depends_on_is_corrected() {
     }
 }
 
+#[test]
+fn the_operators_value_wins_over_a_variable_of_the_spec() {
+    let mut observed = parse(ONE_VOTER);
+    let env = json!({ "env": [{ "name": "RAFT_NODE_SNAPSHOT_THRESHOLD", "value": "1" }, { "name": "RAFT_NODE_LOG", "value": "debug" }] });
+    edit(&mut observed.cluster.spec, &json!({ "pod": env }));
+    let set = of(&ValidatedCluster::parse(&observed).expect("valid"), &shape(), None);
+    let env = pod_of(&set).containers[0].env.clone().unwrap_or_default();
+    let values = |name: &str| {
+        env.iter().filter(|variable| variable.name == name).filter_map(|it| it.value.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(values("RAFT_NODE_SNAPSHOT_THRESHOLD"), ["1024"]);
+    assert_eq!(values("RAFT_NODE_LOG"), ["debug"]);
+}
+
+/// Each flag has the variable of the same name, which the flag would silently override.
+#[test]
+fn every_flag_and_variable_of_the_operator_is_reserved() {
+    let observed = parse("backup\nreplicas 1");
+    let valid = ValidatedCluster::parse(&observed).expect("valid");
+    let mut store = observed.cluster.spec.backup.as_ref().expect("it has one").object_store.clone();
+    store.credentials_secret_ref.name = "others".to_owned();
+    let set = of(&valid, &Shape { restore_store: Some(&store), ..shape() }, None);
+    let container = &pod_of(&set).containers[0];
+    let flags = container.args.iter().flatten().filter_map(|argument| argument.strip_prefix("--")?.split('=').next());
+    let flags = flags.map(|flag| format!("RAFT_NODE_{}", flag.replace('-', "_").to_uppercase()));
+    let variables = container.env.iter().flatten().map(|variable| variable.name.clone());
+    let mut set: Vec<String> = flags.chain(variables).collect();
+    set.sort();
+    let mut reserved = crds::raft_cluster::RESERVED_VARIABLES.map(str::to_owned);
+    reserved.sort();
+    assert_eq!(set, reserved);
+}
+
 /// Argo CD deletes objects with the label `app.kubernetes.io/instance` that have no owner and are not in Git.
 #[test]
 fn the_instance_label_is_taken_off_each_claim_once() {
