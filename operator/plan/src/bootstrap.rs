@@ -21,7 +21,7 @@ use crate::observed::Observed;
 use crate::observed::member::Configuration;
 use crate::outage;
 use crate::restore;
-use crate::roster::{Health, Loss, Roster, Seat, has_volume, is_going, is_used};
+use crate::roster::{Health, Loss, Roster, Seat, is_going, is_used, stays};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
 
@@ -224,7 +224,7 @@ fn abandoned_volumes(valid: &ValidatedCluster<'_>, observed: &Observed, roster: 
 /// ID.
 fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identity: &ClusterIdentity) -> Vec<Action> {
     let store = identity.origin.store();
-    let missing = roster.seats.values().filter(|seat| seat.set.is_none() && has_volume(seat));
+    let missing = roster.seats.values().filter(|seat| seat.set.is_none() && seat.volume.is_some_and(stays));
     missing
         .filter(|seat| !seat.holds_data_of_another(identity.cluster))
         .filter(|seat| !seat.id.is_some_and(|id| is_known_removed(roster, identity, id)))

@@ -406,9 +406,11 @@ pub(crate) fn is_going(volume: &PersistentVolumeClaim) -> bool {
     volume.metadata.deletion_timestamp.is_some()
 }
 
-/// Returns whether a member has a volume that is not being deleted.
-pub(crate) fn has_volume(seat: &Seat<'_>) -> bool {
-    seat.volume.is_some_and(|volume| !is_going(volume))
+/// Returns whether a volume without a StatefulSet is kept. A volume whose owner is a deleted StatefulSet is collected,
+/// and a pod that used it would never start.
+pub(crate) fn stays(volume: &PersistentVolumeClaim) -> bool {
+    let mut owners = volume.metadata.owner_references.iter().flatten();
+    !is_going(volume) && !owners.any(|owner| owner.kind == "StatefulSet")
 }
 
 /// Explains why a member is lost.

@@ -3,7 +3,6 @@
 
 use crds::Reason;
 use crds::raft_cluster::{Blocker, PlanStatus, PlanStep, StepState};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::action::{Action, Change, MemberAction, ObjectAction};
 use crate::decision::{Decision, Note, shortened};
@@ -18,7 +17,7 @@ use crate::names::{Ordinal, Role};
 use crate::observed::member::{Configuration, MemberPhase};
 use crate::observed::refusal::RefusalReason;
 use crate::observed::{Linearizable, Observed, Seen, volume_goes_with};
-use crate::roster::{Health, Roster, Seat};
+use crate::roster::{Health, Roster, Seat, stays};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
 
@@ -74,13 +73,6 @@ pub(crate) fn next(
     decision.actions.extend(view.remove(&plan.surplus));
     view.report(&plan, &mut decision);
     Stepped { decision, voters_next, surplus: plan.surplus }
-}
-
-/// Returns whether a volume is kept. A volume whose owner is a deleted StatefulSet is collected, and a pod that used
-/// it would never start.
-fn stays(volume: &PersistentVolumeClaim) -> bool {
-    let mut owners = volume.metadata.owner_references.iter().flatten();
-    volume.metadata.deletion_timestamp.is_none() && !owners.any(|owner| owner.kind == "StatefulSet")
 }
 
 impl View<'_> {
