@@ -89,6 +89,10 @@ words! {
         ReplacingMember,
         /// Members are restarted with new settings, one at a time.
         RollingOut,
+        /// `spec.stopped` is true, and the pods of members end.
+        Stopping,
+        /// `spec.stopped` is true, and no member runs.
+        Stopped,
         /// `spec.paused` is true: the operator changes nothing.
         Paused,
         /// The object is being deleted.
@@ -185,6 +189,8 @@ words! {
         Waiting,
         /// The RaftCluster to back up does not exist.
         ClusterNotFound,
+        /// The RaftCluster to back up is stopped (`spec.stopped`).
+        ClusterStopped,
         /// The last attempt failed, and the operator will try again; the message says why it failed.
         BackupFailed,
         /// The RaftBackup does not exist, or the bucket has no manifest under the given key.

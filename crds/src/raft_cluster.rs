@@ -106,7 +106,7 @@ pub struct RaftClusterSpec {
     /// So 3 gives three voters, 4 three voters and a learner, 5 five voters, and 2 one voter and a learner, because two
     /// voters stop when either fails.
     #[x_kube(validation = Rule::new("self >= 1")
-        .message("replicas must be at least 1: to stop the cluster, delete the RaftCluster; its volumes are retained by default"))]
+        .message("replicas must be at least 1: to stop the cluster and keep its data, set spec.stopped to true"))]
     #[x_kube(validation = Rule::new("self <= 50")
         .message("replicas must be at most 50: spread the load over several RaftClusters instead"))]
     pub replicas: i32,
@@ -211,6 +211,11 @@ pub struct RaftClusterSpec {
     /// How lost and unreachable members are replaced.
     #[serde(default)]
     pub replacement: Replacement,
+
+    /// Whether no member runs. The operator then scales every member to 0, and keeps volumes, identity and configuration.
+    /// To start all members again, set this field to false. `paused: true` takes precedence. Default: false.
+    #[serde(default)]
+    pub stopped: bool,
 
     /// Whether the operator leaves this cluster unchanged. Members keep serving, and the operator keeps updating status.
     /// Default: false.

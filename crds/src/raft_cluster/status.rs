@@ -161,6 +161,8 @@ pub enum MemberHealth {
     CatchingUp,
     /// Restores a backup into its volume.
     Restoring,
+    /// The member's StatefulSet is scaled to 0 (`spec.stopped`).
+    Stopped,
     /// Its pod is not ready yet.
     Starting,
     /// Has an empty volume and is not in the cluster.

@@ -109,6 +109,9 @@ pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempts: Attempt
     let Some(observed) = cluster else {
         return wait(Reason::ClusterNotFound, format!("there is no RaftCluster {name:?} in this namespace: create it"));
     };
+    if observed.cluster.spec.stopped {
+        return wait(Reason::ClusterStopped, format!("RaftCluster {name:?} is stopped: set its spec.stopped to false"));
+    }
     let Some(store) = observed.cluster.spec.backup.as_ref().map(|backup| backup.object_store.clone()) else {
         return wait(Reason::NoObjectStore, format!("RaftCluster {name:?} has no spec.backup.objectStore: set one"));
     };

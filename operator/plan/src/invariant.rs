@@ -8,7 +8,6 @@
 
 use std::collections::BTreeSet;
 
-use crds::raft_cluster::VolumeFate;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -16,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::action::{Action, Change, MemberAction, Object, ObjectAction, Replace};
+use crate::desired::stateful_set::{retains_when_scaled, runs};
 use crate::identity::ClusterIdentity;
 use crate::ids::MemberId;
 use crate::names::{self, Ordinal};
@@ -23,6 +23,7 @@ use crate::observed::member::Configuration;
 use crate::observed::{Observed, Seen, annotation};
 use crate::quorum::majority;
 use crate::roster::{Health, Roster, Seat};
+use crate::stop;
 use crate::validated::ValidatedCluster;
 
 /// Checks a plan's actions against the observation from which they were decided.
@@ -57,6 +58,11 @@ impl Finished<'_> {
     pub(crate) fn check(&self) {
         if self.valid.spec.paused {
             assert!(self.actions.is_empty(), "a paused cluster is left alone");
+        }
+        if stop::applies(&self.observed.cluster.spec, self.roster) {
+            let only_stops =
+                self.actions.iter().all(|action| matches!(action, Action::Write(ObjectAction::ReplaceSet(_))));
+            assert!(only_stops, "a stopped cluster is only stopped: {:?}", self.actions);
         }
         self.one_disruption_at_a_time();
         self.ordinals_are_used_once();
@@ -324,15 +330,13 @@ impl Finished<'_> {
 /// Invariant *a volume outlives its pod*: every StatefulSet keeps its volume when it is scaled down, and is scaled to 0
 /// only if the live one says so already. Otherwise Kubernetes would delete the volume of a member that is only stopped.
 fn volume_outlives_its_pod(wanted: &StatefulSet, live: Option<&StatefulSet>) {
-    let retains = |set: &StatefulSet| {
-        let policy = set.spec.as_ref().and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
-        policy.and_then(|policy| policy.when_scaled.as_deref()) == Some(VolumeFate::Retain.as_str())
-    };
     let name = wanted.metadata.name.as_deref().unwrap_or_default();
-    assert!(retains(wanted), "a volume outlives its pod: {name} would lose its volume when it is scaled down");
-    let stops = wanted.spec.as_ref().and_then(|spec| spec.replicas) == Some(0);
     assert!(
-        !stops || live.is_some_and(retains),
+        retains_when_scaled(wanted),
+        "a volume outlives its pod: {name} would lose its volume when it is scaled down"
+    );
+    assert!(
+        runs(wanted) || live.is_some_and(retains_when_scaled),
         "a volume outlives its pod: {name} is stopped before its StatefulSet says that its volume stays"
     );
 }

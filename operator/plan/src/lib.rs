@@ -43,6 +43,8 @@ pub(crate) mod rollout;
 
 pub(crate) mod objects;
 
+pub(crate) mod stop;
+
 pub(crate) mod labels;
 
 pub(crate) mod pace;

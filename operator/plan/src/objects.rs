@@ -64,7 +64,10 @@ pub(crate) fn sets(
             Some(identity) if goes_now || seat.holds_data_of_another(identity.cluster) => VolumeFate::Retain,
             _ => ordinals::volume_fate(valid),
         };
-        let shape = Shape { ordinal: seat.ordinal, role, volume_fate, origin: SetOrigin::Plain, restore_store: store };
+        // The volume of a StatefulSet that does not say so yet would be deleted with its pod.
+        let runs = !(valid.spec.stopped && stateful_set::retains_when_scaled(live));
+        let origin = SetOrigin::Plain;
+        let shape = Shape { ordinal: seat.ordinal, runs, role, volume_fate, origin, restore_store: store };
         let wanted = stateful_set::of(valid, &shape, Some(live));
         if !stateful_set::is_written(&wanted, live) {
             actions.push(ObjectAction::ReplaceSet(Box::new(Replace::of(&wanted, live))).into());

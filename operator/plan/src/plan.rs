@@ -11,7 +11,8 @@
 //! ```
 //!
 //! The phase follows from each observation and is never stored. No arrow leads back to `Forming`, because an identity
-//! is created once. If the identity is missing although the cluster existed, no action is decided (`outage.rs`).
+//! is created once. If the identity is missing although the cluster existed, no action is decided (`outage.rs`). While
+//! `spec.stopped` is true, no phase decides (`stop.rs`).
 
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use crate::restore;
 use crate::rollout;
 use crate::roster::Roster;
 use crate::status::{self, Facts};
+use crate::stop;
 use crate::validated::ValidatedCluster;
 
 /// Actions, report and requeue interval of one pass.
@@ -127,6 +129,9 @@ fn decide(
     let phase = Phase::of(observed, identity);
     let origin = identity.map(|identity| identity.origin.clone()).or_else(|| restore::origin(valid, observed).ok());
     let store = origin.as_ref().and_then(|origin| origin.store());
+    if stop::applies(valid.spec, roster) {
+        return stop::decide(valid, observed, roster, identity, store);
+    }
     let PhaseDecision { decision, voters, surplus } = phase.decide(valid, observed, roster, store);
     let mut actions = objects::services(valid, observed);
     actions.extend(voters.and_then(|voters| objects::budget(valid, observed, voters)));

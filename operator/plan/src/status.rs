@@ -23,6 +23,7 @@ use crate::identity::ClusterIdentity;
 use crate::names;
 use crate::observed::Observed;
 use crate::roster::{Health, Roster, Seat};
+use crate::stop;
 use crate::troubles;
 
 pub use ready::is_obstacle;
@@ -49,6 +50,13 @@ pub(crate) struct Facts<'f> {
     pub(crate) roster: Option<&'f Roster<'f>>,
     pub(crate) identity: Option<&'f ClusterIdentity>,
     pub(crate) decision: &'f Decision,
+}
+
+impl Facts<'_> {
+    /// Returns whether the cluster is stopped, or is being stopped.
+    fn is_stopped(&self) -> bool {
+        self.roster.is_some_and(|roster| stop::applies(&self.observed.cluster.spec, roster))
+    }
 }
 
 /// The whole status.

@@ -16,6 +16,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Client};
+use plan::desired::stateful_set;
 use plan::identity::ClusterIdentity;
 use plan::ids::Token;
 use plan::names::{self, Ordinal};
@@ -221,20 +222,24 @@ fn address(member: &ObservedMember) -> Option<&str> {
     pod.status.as_ref()?.pod_ip.as_deref().filter(|address| !address.is_empty())
 }
 
-/// Calls every member that has a StatefulSet, and stores the members' answers. The calls run concurrently.
+/// Calls every member whose StatefulSet runs a pod, and stores the members' answers. The calls run concurrently. Forgets
+/// since when stopped members are silent, so that no delay counts from before their start.
 async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &Context) {
     let uid = observed.uid().to_owned();
-    let calls =
-        observed.members.iter().filter(|(_, member)| member.set.is_some()).map(|(ordinal, member)| async move {
-            let answer = match address(member) {
-                None => Err("it has no pod with an address".to_owned()),
-                Some(address) => match context.members.at(address, token) {
-                    Ok(mut member) => member.describe().await.map_err(|error| error.to_string()),
-                    Err(error) => Err(error.to_string()),
-                },
-            };
-            (*ordinal, answer)
-        });
+    let runs = |member: &ObservedMember| member.set.as_ref().is_some_and(stateful_set::runs);
+    context.remember(&uid, |memory| {
+        memory.silent.retain(|ordinal, _| observed.members.get(ordinal).is_some_and(runs));
+    });
+    let calls = observed.members.iter().filter(|(_, member)| runs(member)).map(|(ordinal, member)| async move {
+        let answer = match address(member) {
+            None => Err("it has no pod with an address".to_owned()),
+            Some(address) => match context.members.at(address, token) {
+                Ok(mut member) => member.describe().await.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            },
+        };
+        (*ordinal, answer)
+    });
     let answers = join_all(calls).await;
     observed.now = Timestamp::now();
     for (ordinal, answer) in answers {

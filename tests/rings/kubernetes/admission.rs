@@ -15,7 +15,7 @@ fn invalid_specs_are_refused_with_advice() {
     let cases = [
         (
             with("none", &format!("{{replicas: 0, storage: {{size: 1Gi}}, {tls}}}")),
-            "to stop the cluster, delete the RaftCluster",
+            "to stop the cluster and keep its data, set spec.stopped",
         ),
         (
             with("even", &format!("{{replicas: 3, maxVoters: 4, storage: {{size: 1Gi}}, {tls}}}")),

@@ -14,3 +14,4 @@ mod lost_node;
 mod namespace;
 mod operator;
 mod scale;
+mod stop;

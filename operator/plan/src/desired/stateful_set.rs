@@ -26,6 +26,8 @@ use crate::validated::ValidatedCluster;
 pub struct Shape<'a> {
     /// The member's ordinal.
     pub ordinal: Ordinal,
+    /// Whether the member's pod runs.
+    pub runs: bool,
     /// The member's role in the configuration. Services and the disruption budget select pods by this role.
     pub role: Role,
     /// Whether the member's volume is kept or deleted with the StatefulSet.
@@ -94,6 +96,18 @@ pub fn is_written(wanted: &StatefulSet, live: &StatefulSet) -> bool {
     stamp(wanted) == stamp(live) && depended_on(wanted) == depended_on(live)
 }
 
+/// Returns whether the pod of a StatefulSet runs. It does not run while the cluster is stopped.
+#[must_use]
+pub fn runs(set: &StatefulSet) -> bool {
+    set.spec.as_ref().and_then(|spec| spec.replicas) != Some(0)
+}
+
+/// Returns whether a StatefulSet keeps the volume when it is scaled down.
+pub(crate) fn retains_when_scaled(set: &StatefulSet) -> bool {
+    let policy = set.spec.as_ref().and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+    policy.and_then(|policy| policy.when_scaled.as_deref()) == Some(VolumeFate::Retain.as_str())
+}
+
 /// The digest of the settings with which the next pod of a StatefulSet starts.
 pub(crate) fn written_settings(set: &StatefulSet) -> Option<&str> {
     pod_template::settings_of(&set.spec.as_ref()?.template)
@@ -114,7 +128,7 @@ fn decided(valid: &ValidatedCluster<'_>, shape: &Shape<'_>, settings: &str) -> S
             ..ObjectMeta::default()
         },
         spec: Some(StatefulSetSpec {
-            replicas: Some(1),
+            replicas: Some(i32::from(shape.runs)),
             service_name: Some(names::member_service(valid.name)),
             selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
             // `Parallel` is needed because Kubernetes must keep the volume's owner up to date even while the pod is

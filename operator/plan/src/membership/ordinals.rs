@@ -51,7 +51,7 @@ pub(crate) fn create_set(
     origin: SetOrigin<'_>,
     restore_store: Option<&ObjectStore>,
 ) -> Action {
-    let shape = Shape { ordinal, role, volume_fate: volume_fate(valid), origin, restore_store };
+    let shape = Shape { ordinal, runs: true, role, volume_fate: volume_fate(valid), origin, restore_store };
     ObjectAction::CreateSet { ordinal, set: Box::new(stateful_set::of(valid, &shape, None)) }.into()
 }
 

@@ -11,6 +11,10 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     if let Some(outage) = &facts.decision.outage {
         return Finding { kind, holds: Holds::Yes, note: outage.clone() };
     }
+    if facts.is_stopped() {
+        let note = Note::new(Reason::Stopped, "spec.stopped is true");
+        return Finding { kind, holds: Holds::No, note };
+    }
     let Some(configuration) = facts.observed.configuration.as_ref().map(|read| &read.configuration) else {
         let note = Note::new(Reason::Bootstrapping, "there is no cluster yet");
         return Finding { kind, holds: Holds::No, note };

@@ -3,6 +3,7 @@
 use crds::raft_cluster::{MemberHealth, MemberRole, MemberStatus, RaftClusterStatus};
 
 use crate::decision::shortened;
+use crate::desired::stateful_set;
 use crate::observed::Observed;
 use crate::observed::member::{RaftRole, Report};
 use crate::quorum::majority;
@@ -14,8 +15,9 @@ const MEMBERS_MAX: usize = 128;
 
 pub(crate) fn fill(status: &mut RaftClusterStatus, observed: &Observed, roster: &Roster<'_>) {
     let seats: Vec<&Seat<'_>> = roster.seats.values().filter(|seat| is_listed(seat)).take(MEMBERS_MAX).collect();
-    status.replicas = Some(number(seats.iter().filter(|seat| seat.set.is_some()).count()));
-    status.ready_replicas = Some(number(seats.iter().filter(|seat| seat.set.is_some() && seat.is_pod_ready()).count()));
+    let runs = |seat: &&&Seat<'_>| seat.set.is_some_and(stateful_set::runs);
+    status.replicas = Some(number(seats.iter().filter(runs).count()));
+    status.ready_replicas = Some(number(seats.iter().filter(runs).filter(|seat| seat.is_pod_ready()).count()));
     status.leader = roster.leader().map(|seat| seat.name.clone());
     if let Some(read) = &observed.configuration {
         let configuration = &read.configuration;
@@ -55,7 +57,7 @@ fn one(seat: &Seat<'_>, observed: &Observed, roster: &Roster<'_>) -> MemberStatu
         version: report.map(|report| report.version.clone()).filter(|version| !version.is_empty()),
         node,
         zone,
-        message: troubles::of(seat).map(|trouble| shortened(&trouble.message)),
+        message: troubles::of(seat).filter(|_| !is_stopped(seat)).map(|trouble| shortened(&trouble.message)),
     }
 }
 
@@ -76,8 +78,14 @@ fn role(seat: &Seat<'_>) -> MemberRole {
     }
 }
 
+/// Returns whether the member's StatefulSet exists and is scaled to 0.
+fn is_stopped(seat: &Seat<'_>) -> bool {
+    seat.set.is_some_and(|set| !stateful_set::runs(set))
+}
+
 fn health(seat: &Seat<'_>) -> MemberHealth {
     match seat.health {
+        _ if is_stopped(seat) => MemberHealth::Stopped,
         Health::Serving { caught_up: true, .. } if seat.is_pod_ready() => MemberHealth::Healthy,
         Health::Alone if seat.is_pod_ready() => MemberHealth::Unreachable,
         Health::Serving { caught_up: true, .. } | Health::Alone | Health::Joined => MemberHealth::Starting,

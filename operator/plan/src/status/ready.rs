@@ -25,6 +25,10 @@ pub(crate) fn find(facts: &Facts<'_>) -> Finding {
         };
         return unready(note);
     }
+    if facts.is_stopped() {
+        let message = "spec.stopped is true: no member runs, and all volumes are kept; set it to false to start";
+        return Finding { kind: ConditionType::Ready, holds: Holds::Yes, note: Note::new(Reason::Stopped, message) };
+    }
     let Some(roster) = facts.roster else {
         return unready(Note::new(Reason::MembersNotReady, "no member has been observed yet"));
     };
@@ -59,6 +63,9 @@ pub fn is_obstacle(reason: Reason) -> bool {
             | Reason::ScalingDown
             | Reason::ReplacingMember
             | Reason::RollingOut
+            | Reason::Stopping
+            | Reason::Stopped
+            | Reason::ClusterStopped
             | Reason::Paused
             | Reason::Deleting
             | Reason::NoLeader

@@ -164,3 +164,11 @@ fn past_the_last_ordinal_nothing_is_created() {
     let creates = |action: &&Action| matches!(action, Action::Write(ObjectAction::CreateSet { .. }));
     assert_eq!(actions.iter().find(creates), None);
 }
+
+#[test]
+#[should_panic(expected = "a stopped cluster is only stopped")]
+fn an_action_for_a_stopped_cluster_is_caught() {
+    let (mut observed, actions) = planned(GROWS);
+    observed.cluster.spec.stopped = true;
+    check(&observed, &actions);
+}

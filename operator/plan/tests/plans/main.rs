@@ -9,6 +9,7 @@ mod invariants;
 mod observed;
 mod ownership;
 mod rendering;
+mod stopped;
 
 use std::fmt::Write;
 use std::path::Path;
@@ -87,8 +88,14 @@ fn other_flags_of_the_operator_restart_no_member() {
     observed.operator.node_image_pull_policy = Some("Always".to_owned());
     let valid = ValidatedCluster::parse(&observed).expect("valid");
     let volume_fate = crds::raft_cluster::VolumeFate::Retain;
-    let shape =
-        Shape { ordinal: Ordinal(1), role: Role::Voter, volume_fate, origin: SetOrigin::Plain, restore_store: None };
+    let shape = Shape {
+        ordinal: Ordinal(1),
+        runs: true,
+        role: Role::Voter,
+        volume_fate,
+        origin: SetOrigin::Plain,
+        restore_store: None,
+    };
     let (set, before) = (of(&valid, &shape, None), settings(&valid, None));
     observed.members.values_mut().for_each(|member| member.set = Some(set.clone()));
     observed.operator.node_image_pull_policy = Some("Never".to_owned());

@@ -35,7 +35,7 @@ fn written(edit: impl FnOnce(&mut RaftClusterSpec)) -> Observed {
 
 fn shape() -> Shape<'static> {
     let (ordinal, role, volume_fate) = (Ordinal(1), Role::Voter, VolumeFate::Retain);
-    Shape { ordinal, role, volume_fate, origin: SetOrigin::Plain, restore_store: None }
+    Shape { ordinal, runs: true, role, volume_fate, origin: SetOrigin::Plain, restore_store: None }
 }
 
 fn live(observed: &mut Observed) -> &mut StatefulSet {
