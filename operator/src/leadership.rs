@@ -1,11 +1,15 @@
-//! Ensures that only one operator is active: the active operator must hold a Lease. Owns acquiring, renewing and
-//! releasing the Lease. Does not own what the holder does (`run.rs`).
+//! Ensures that only one operator of a release is active: the active operator must hold a Lease. Owns acquiring,
+//! renewing and releasing Leases. Does not own what the holder does (`run.rs`).
 //!
-//! The rules are those of client-go. A write of the lease names the resource version that was read, so that only one
-//! of two candidates succeeds. A process considers the holder alive while less than the lease duration has passed
-//! since the process last saw the lease change. It measures this time on its own monotonic clock, and never uses the
-//! times in the lease. A process releases the lease on shutdown, and ends when it loses the lease. Two operators may
-//! still overlap for a moment, and every action is safe in this case.
+//! The rules are those of client-go. A write of a lease names the resource version that was read, so that only one of
+//! two candidates succeeds. A process considers the holder alive while less than the lease duration has passed since
+//! the process last saw the lease change. It measures this time on its own monotonic clock, and never uses the times in
+//! the lease. A process releases the lease on shutdown, and ends when it loses the lease. Two operators may still
+//! overlap for a moment, and every action is safe in this case.
+//!
+//! Each release has its own lease, so that two releases in one namespace are both active. Former versions had one lease
+//! for all releases. An active operator therefore also ensures that no operator of a former version holds that lease:
+//! `operator/docs/decisions/leases.md`.
 
 use std::time::Duration;
 
@@ -16,55 +20,134 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep, timeout};
 
-/// Name of the lease. The chart's role contains the same name.
-const LEASE: &str = "raft-operator";
+/// Name of the only lease of former versions. The chart's role contains the same name.
+const FORMER_LEASE: &str = "raft-operator";
 /// Time after which a lease that is not renewed expires.
 const DURATION: Duration = Duration::from_secs(15);
-/// Time after which a holder ends if it could not renew the lease.
+/// Time after which a holder ends if it could not renew its leases.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// Interval between reads or renewals of the lease.
+/// Interval between reads or renewals of the leases.
 const PERIOD: Duration = Duration::from_secs(2);
+/// Time without a change after which the former lease is taken over from an operator that holds it only as a
+/// protection. A change is seen up to `PERIOD` late, and this process ends up to `RENEW_DEADLINE` after it last read
+/// the lease. These times together are not longer than `DURATION`, therefore this process ends before the lease expires.
+const PROTECTED: Duration = Duration::from_secs(3);
 
-/// A process that waits for the lease, and later holds it.
+/// A process that waits for the leases, and later holds them.
 pub struct Candidate {
     leases: Api<Lease>,
-    identity: String,
-    seen: Option<Seen>,
+    identity: Identity,
+    /// The lease of this process's release.
+    own: Watched,
+    /// The lease of former versions; `None` if the release's own lease has the same name.
+    former: Option<Watched>,
+    /// Start of the last attempt that acquired or renewed every lease. All writes of that attempt were later, therefore
+    /// no lease expires before this time plus `DURATION`.
+    held: Instant,
 }
 
-/// The lease, as it was when this process last saw it change.
-struct Seen {
-    version: Option<String>,
-    at: Instant,
+/// The holder's name in a lease: the name of the lease of the holder's release, a slash, and the name of the process.
+/// Processes of former versions wrote only the name of the process.
+#[derive(Clone, Debug)]
+struct Identity {
+    release: String,
+    process: String,
 }
 
-/// The reason why the lease was not acquired or renewed.
+/// A lease that this process reads repeatedly.
+struct Watched {
+    name: String,
+    /// Resource version and time of the last change, as this process saw it.
+    changed: Option<(Option<String>, Instant)>,
+}
+
+/// The holder of a lease, as compared with this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holder {
+    /// The lease was released.
+    Vacant,
+    /// This process.
+    ThisProcess,
+    /// Another process of the same release.
+    SameRelease,
+    /// A process of another release, which holds the lease of its own release.
+    OtherRelease,
+    /// A process of another release, which holds the former lease only as a protection against former versions.
+    Protector,
+    /// A process of a former version. Its release is unknown.
+    FormerVersion,
+}
+
+/// What a process may do with a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ruling {
+    /// The process may acquire or renew the lease.
+    Take,
+    /// The process may be active while another process holds the lease, and acquires the lease once it has not changed
+    /// for this time.
+    Rely(Duration),
+    /// The process must wait until the lease is released or expires.
+    Wait,
+}
+
+/// The reason why a lease was not acquired or renewed.
 #[derive(Debug, thiserror::Error)]
 pub enum LeaseError {
-    /// Another process holds the lease.
-    #[error("{0} holds the lease")]
-    Held(String),
+    /// Another process of the release holds the lease.
+    #[error("{holder} holds the lease {lease}")]
+    Held {
+        /// Name of the lease.
+        lease: String,
+        /// Name of the holder.
+        holder: String,
+    },
+    /// A process of a former version holds the lease that former versions share.
+    #[error(
+        "{holder} of a former version holds the lease {lease}: waits until that pod has ended. If it belongs to another release in this namespace, upgrade or uninstall that release"
+    )]
+    HeldByFormerVersion {
+        /// Name of the lease.
+        lease: String,
+        /// Name of the holder.
+        holder: String,
+    },
     /// The API server refused the request or did not answer.
-    #[error("the lease could not be read or written: {0}")]
-    Api(#[from] kube::Error),
-    /// The lease is lost, and this process must end.
-    #[error("the lease could not be renewed in time: another copy may be working already")]
+    #[error("the lease {lease} could not be read or written: {error}")]
+    Api {
+        /// Name of the lease.
+        lease: String,
+        /// The API server's answer.
+        #[source]
+        error: kube::Error,
+    },
+    /// A lease is lost, and this process must end.
+    #[error("a lease could not be renewed in time: another copy may be working already")]
     Lost,
 }
 
 impl Candidate {
-    /// Creates a candidate. `identity` must be unique among all processes.
+    /// Creates a candidate. `lease` is the name of the release's lease. `process` must be unique among all processes.
     #[must_use]
-    pub fn new(client: Client, namespace: &str, identity: String) -> Self {
-        Self { leases: Api::namespaced(client, namespace), identity, seen: None }
+    pub fn new(client: Client, namespace: &str, lease: &str, process: String) -> Self {
+        Self {
+            leases: Api::namespaced(client, namespace),
+            identity: Identity { release: lease.to_owned(), process },
+            own: Watched::new(lease),
+            former: (lease != FORMER_LEASE).then(|| Watched::new(FORMER_LEASE)),
+            held: Instant::now(),
+        }
     }
 
-    /// Waits until this process holds the lease.
+    /// Waits until this process may be active.
     pub async fn acquire(&mut self) {
         let mut logged = None;
         loop {
+            let began = Instant::now();
             match timeout(RENEW_DEADLINE, self.try_hold()).await {
-                Ok(Ok(())) => return,
+                Ok(Ok(())) => {
+                    self.held = began;
+                    return;
+                }
                 Ok(Err(error)) => {
                     let text = error.to_string();
                     if logged.as_ref() != Some(&text) {
@@ -78,33 +161,41 @@ impl Candidate {
         }
     }
 
-    /// Renews the lease periodically. Returns an error once the lease is lost: no renewal has succeeded within
-    /// `RENEW_DEADLINE`, or another process holds the lease.
+    /// Renews the leases periodically. Returns an error once a lease is lost: no renewal has succeeded within
+    /// `RENEW_DEADLINE`, or another process holds a lease that this process needs.
     pub async fn keep(&mut self) -> LeaseError {
-        let mut renewed = Instant::now();
         loop {
-            sleep(PERIOD).await;
-            let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
-            match timeout(left, self.try_hold()).await {
-                Ok(Ok(())) => renewed = Instant::now(),
-                Ok(Err(LeaseError::Held(_))) | Err(_) => return LeaseError::Lost,
-                Ok(Err(error)) => {
+            sleep(PERIOD.min(self.time_left())).await;
+            let began = Instant::now();
+            match timeout(self.time_left(), self.try_hold()).await {
+                Ok(Ok(())) => self.held = began,
+                Ok(Err(error @ LeaseError::Api { .. })) => {
                     tracing::warn!(%error, "the lease was not renewed");
-                    if renewed.elapsed() >= RENEW_DEADLINE {
+                    if self.time_left().is_zero() {
                         return LeaseError::Lost;
                     }
                 }
+                Ok(Err(
+                    error @ (LeaseError::Held { .. } | LeaseError::HeldByFormerVersion { .. } | LeaseError::Lost),
+                )) => {
+                    tracing::warn!(%error, "another process holds the lease");
+                    return LeaseError::Lost;
+                }
+                Err(_) => return LeaseError::Lost,
             }
         }
     }
 
-    /// Releases the lease, so that another process can acquire it immediately.
+    /// Releases the release's lease, so that another process can acquire it immediately. The former lease is not
+    /// released, because an operator of another release may rely on it; it expires, or the next process of this release
+    /// takes it.
     ///
     /// # Errors
     /// Returns an error if the API server refuses or does not answer. The lease then expires by itself.
     pub async fn release(&mut self) -> Result<(), LeaseError> {
-        let lease = self.leases.get(LEASE).await?;
-        if holder(&lease) != Some(self.identity.as_str()) {
+        let failed = |error| LeaseError::Api { lease: self.own.name.clone(), error };
+        let lease = self.leases.get(&self.own.name).await.map_err(failed)?;
+        if self.identity.compare(&self.own.name, holder(&lease)) != Holder::ThisProcess {
             return Ok(());
         }
         let spec = LeaseSpec {
@@ -112,56 +203,136 @@ impl Candidate {
             lease_duration_seconds: Some(1),
             ..lease.spec.clone().unwrap_or_default()
         };
-        self.replace(&lease, spec).await?;
+        replace(&self.leases, &lease, spec).await.map_err(failed)?;
         Ok(())
     }
 
+    /// Acquires or renews everything that this process needs to be active.
     async fn try_hold(&mut self) -> Result<(), LeaseError> {
-        let Some(lease) = self.leases.get_opt(LEASE).await? else {
-            let created = self.leases.create(&PostParams::default(), &self.first()).await?;
+        // The release's own lease comes first, so that at most one process of the release takes the former lease.
+        self.own.hold(&self.leases, &self.identity, own_lease).await?;
+        match &mut self.former {
+            Some(former) => former.hold(&self.leases, &self.identity, former_lease).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Time until this process must end unless it renews its leases.
+    fn time_left(&self) -> Duration {
+        RENEW_DEADLINE.saturating_sub(self.held.elapsed())
+    }
+}
+
+/// What a process may do with the lease of its own release.
+fn own_lease(holder: Holder) -> Ruling {
+    match holder {
+        // A protector holds this lease because it is also the former lease. It is active by its own lease.
+        Holder::Vacant | Holder::ThisProcess | Holder::Protector => Ruling::Take,
+        Holder::SameRelease | Holder::OtherRelease | Holder::FormerVersion => Ruling::Wait,
+    }
+}
+
+/// What the process that holds its release's own lease may do with the former lease.
+fn former_lease(holder: Holder) -> Ruling {
+    match holder {
+        Holder::Vacant | Holder::ThisProcess | Holder::SameRelease => Ruling::Take,
+        Holder::OtherRelease => Ruling::Rely(DURATION),
+        Holder::Protector => Ruling::Rely(PROTECTED),
+        Holder::FormerVersion => Ruling::Wait,
+    }
+}
+
+impl Watched {
+    fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), changed: None }
+    }
+
+    async fn hold(
+        &mut self,
+        leases: &Api<Lease>,
+        identity: &Identity,
+        rule: fn(Holder) -> Ruling,
+    ) -> Result<(), LeaseError> {
+        let name = self.name.clone();
+        let failed = |error| LeaseError::Api { lease: name.clone(), error };
+        let Some(lease) = leases.get_opt(&self.name).await.map_err(failed)? else {
+            let first = identity.first(&self.name);
+            let created = leases.create(&PostParams::default(), &first).await.map_err(failed)?;
             self.see(&created);
             return Ok(());
         };
         self.see(&lease);
-        let holder = holder(&lease).unwrap_or_default();
-        if holder != self.identity && !holder.is_empty() && !self.is_expired(&lease) {
-            return Err(LeaseError::Held(holder.to_owned()));
+        let compared = identity.compare(&self.name, holder(&lease));
+        let ruling = match rule(compared) {
+            Ruling::Wait if self.unchanged() >= duration(&lease) => Ruling::Take,
+            Ruling::Rely(time) if self.unchanged() >= time => Ruling::Take,
+            ruling @ (Ruling::Take | Ruling::Rely(_) | Ruling::Wait) => ruling,
+        };
+        match ruling {
+            Ruling::Take => {
+                let replaced = replace(leases, &lease, identity.next(&lease)).await.map_err(failed)?;
+                self.see(&replaced);
+                Ok(())
+            }
+            Ruling::Rely(_) => Ok(()),
+            Ruling::Wait => {
+                let holder = holder(&lease).to_owned();
+                Err(match compared {
+                    Holder::FormerVersion => LeaseError::HeldByFormerVersion { lease: name, holder },
+                    Holder::Vacant
+                    | Holder::ThisProcess
+                    | Holder::SameRelease
+                    | Holder::OtherRelease
+                    | Holder::Protector => LeaseError::Held { lease: name, holder },
+                })
+            }
         }
-        let replaced = self.replace(&lease, self.next(&lease)).await?;
-        self.see(&replaced);
-        Ok(())
     }
 
     fn see(&mut self, lease: &Lease) {
         let version = lease.metadata.resource_version.clone();
-        if self.seen.as_ref().is_none_or(|seen| seen.version != version) {
-            self.seen = Some(Seen { version, at: Instant::now() });
+        if self.changed.as_ref().is_none_or(|(known, _)| *known != version) {
+            self.changed = Some((version, Instant::now()));
         }
     }
 
-    /// Returns whether the lease has expired. Its duration counts from the time at which this process last saw the
-    /// lease change.
-    fn is_expired(&self, lease: &Lease) -> bool {
-        let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
-        let duration = seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(DURATION, Duration::from_secs);
-        self.seen.as_ref().is_some_and(|seen| seen.at.elapsed() >= duration)
+    /// Time since this process last saw the lease change.
+    fn unchanged(&self) -> Duration {
+        self.changed.as_ref().map_or(Duration::ZERO, |(_, at)| at.elapsed())
+    }
+}
+
+impl Identity {
+    /// The holder's name as a lease contains it.
+    fn text(&self) -> String {
+        format!("{}/{}", self.release, self.process)
     }
 
-    async fn replace(&self, lease: &Lease, spec: LeaseSpec) -> Result<Lease, kube::Error> {
-        // The write names the resource version that was read, therefore it fails if another candidate was faster.
-        let lease = Lease { metadata: lease.metadata.clone(), spec: Some(spec) };
-        self.leases.replace(LEASE, &PostParams::default(), &lease).await
+    fn compare(&self, lease: &str, holder: &str) -> Holder {
+        match holder.split_once('/') {
+            None if holder.is_empty() => Holder::Vacant,
+            None => Holder::FormerVersion,
+            Some((release, process)) if release == self.release => {
+                if process == self.process {
+                    Holder::ThisProcess
+                } else {
+                    Holder::SameRelease
+                }
+            }
+            Some((release, _)) if release == lease => Holder::OtherRelease,
+            Some(_) => Holder::Protector,
+        }
     }
 
-    fn first(&self) -> Lease {
-        let metadata = ObjectMeta { name: Some(LEASE.to_owned()), ..ObjectMeta::default() };
+    fn first(&self, name: &str) -> Lease {
+        let metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
         Lease { metadata, spec: Some(self.spec(Timestamp::now(), None, 0)) }
     }
 
     fn next(&self, lease: &Lease) -> LeaseSpec {
         let spec = lease.spec.clone().unwrap_or_default();
         let transitions = spec.lease_transitions.unwrap_or(0);
-        if spec.holder_identity.as_deref() == Some(self.identity.as_str()) {
+        if holder(lease) == self.text() {
             self.spec(Timestamp::now(), spec.acquire_time, transitions)
         } else {
             self.spec(Timestamp::now(), None, transitions.saturating_add(1))
@@ -170,7 +341,7 @@ impl Candidate {
 
     fn spec(&self, now: Timestamp, acquired: Option<MicroTime>, transitions: i32) -> LeaseSpec {
         LeaseSpec {
-            holder_identity: Some(self.identity.clone()),
+            holder_identity: Some(self.text()),
             lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
             acquire_time: Some(acquired.unwrap_or(MicroTime(now))),
             renew_time: Some(MicroTime(now)),
@@ -180,6 +351,20 @@ impl Candidate {
     }
 }
 
-fn holder(lease: &Lease) -> Option<&str> {
-    lease.spec.as_ref()?.holder_identity.as_deref()
+async fn replace(leases: &Api<Lease>, lease: &Lease, spec: LeaseSpec) -> Result<Lease, kube::Error> {
+    // The write names the resource version that was read, therefore it fails if another candidate was faster.
+    let lease = Lease { metadata: lease.metadata.clone(), spec: Some(spec) };
+    let name = lease.metadata.name.as_deref().unwrap_or_default();
+    leases.replace(name, &PostParams::default(), &lease).await
+}
+
+/// Time without a change after which a lease expires.
+fn duration(lease: &Lease) -> Duration {
+    let seconds = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds);
+    seconds.and_then(|seconds| u64::try_from(seconds).ok()).map_or(DURATION, Duration::from_secs)
+}
+
+/// Name of the holder in a lease; empty if the lease was released.
+fn holder(lease: &Lease) -> &str {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default()
 }

@@ -90,8 +90,8 @@ async fn work(
     tracing::info!(kubernetes = version.git_version, "reached the Kubernetes API");
     // A restarted pod keeps its name. The random suffix prevents the new process from mistaking the lease of the
     // previous process for its own.
-    let identity = format!("{}_{:08x}", settings.pod_name, entropy()?.cluster_id as u32);
-    let mut candidate = Candidate::new(client.clone(), &settings.pod_namespace, identity);
+    let process = format!("{}_{:08x}", settings.pod_name, entropy()?.cluster_id as u32);
+    let mut candidate = Candidate::new(client.clone(), &settings.pod_namespace, &settings.lease_name, process);
     tokio::select! {
         () = candidate.acquire() => {}
         _ = stop.wait_for(|stop| *stop) => return Ok(()),

@@ -28,6 +28,9 @@ pub struct Settings {
     /// Namespace of the lease. Only the copy of the operator that holds the lease works.
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     pub pod_namespace: String,
+    /// Name of the lease: one for each release in the namespace, and the same for all copies of one release.
+    #[arg(long, env = "RAFT_OPERATOR_LEASE_NAME", default_value = "raft-operator")]
+    pub lease_name: String,
 }
 
 impl Settings {

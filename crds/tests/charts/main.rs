@@ -181,6 +181,31 @@ fn the_members_pull_policy_reaches_the_operator() {
     assert_eq!(flag(&["--set", "node.image.pullPolicy=Never"]).as_deref(), Some("--node-image-pull-policy=Never"));
 }
 
+/// The rights must cover the lease of former versions, which a release with another name holds as well.
+#[test]
+fn the_lease_is_named_after_the_release_and_its_rights_cover_it() {
+    let helm = Helm::find();
+    for (arguments, wanted) in [
+        (&[][..], &["release-raft-operator", "raft-operator"][..]),
+        (&["--set", "fullnameOverride=raft-operator"], &["raft-operator"]),
+        (&["--set", "fullnameOverride=raft-b"], &["raft-b", "raft-operator"]),
+    ] {
+        let objects = helm.render("raft-operator", arguments);
+        let deployment = objects.iter().find(|object| object["kind"] == "Deployment").expect("a Deployment");
+        let flags = words(&deployment["spec"]["template"]["spec"]["containers"][0]["args"]);
+        assert!(flags.contains(&format!("--lease-name={}", wanted[0])), "{flags:?}");
+        let is_leaders = |object: &&Value| {
+            object["kind"] == "Role"
+                && object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-leader"))
+        };
+        let role = objects.iter().find(is_leaders).expect("a Role for leader election");
+        let named = role["rules"].as_array().expect("rules").iter().find(|rule| rule["resourceNames"].is_array());
+        let named = named.expect("a rule with names");
+        assert_eq!(words(&named["resourceNames"]), wanted);
+        assert_eq!(words(&named["verbs"]), ["get", "update"]);
+    }
+}
+
 #[test]
 fn a_list_of_namespaces_needs_no_cluster_wide_right() {
     let helm = Helm::find();
