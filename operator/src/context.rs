@@ -28,14 +28,23 @@ pub struct Context {
     pub metrics: Metrics,
     /// Settings that the planner needs.
     pub settings: OperatorSettings,
+    /// Names this operator's release among all releases in Kubernetes.
+    pub release: String,
     memories: Mutex<Memories>,
     zones: Mutex<BTreeMap<String, (Instant, Option<String>)>>,
 }
 
 impl Context {
-    /// Creates the context of this process. `instance` names the process in its events.
+    /// Creates the context of this process. `instance` names the process in its events, `release` names its release
+    /// among all releases in Kubernetes.
     #[must_use]
-    pub fn new(client: Client, settings: OperatorSettings, metrics: Metrics, instance: String) -> Self {
+    pub fn new(
+        client: Client,
+        settings: OperatorSettings,
+        metrics: Metrics,
+        instance: String,
+        release: String,
+    ) -> Self {
         let reporter = Reporter { controller: "raft-operator".to_owned(), instance: Some(instance) };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
@@ -43,6 +52,7 @@ impl Context {
             members: Members::default(),
             metrics,
             settings,
+            release,
             memories: Mutex::default(),
             zones: Mutex::default(),
         }

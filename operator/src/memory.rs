@@ -8,6 +8,7 @@ use crds::ObjectStore;
 use plan::backup::Attempts;
 use plan::names::Ordinal;
 use plan::observed::{Probe, Refusal, Warning};
+use plan::overlap::NoteState;
 
 use crate::retry::{Failures, IdleBackoff};
 
@@ -36,6 +37,8 @@ pub struct Memory {
     pub idle: IdleBackoff,
     /// Warnings about members' objects, and the time at which they were read.
     pub warnings: Option<(Instant, BTreeMap<Ordinal, Vec<Warning>>)>,
+    /// What this process has done about the note that names the release that manages the cluster.
+    pub note: NoteState,
 }
 
 /// A member's report about an object store.

@@ -33,6 +33,7 @@ pub struct Metrics {
     durations: Histogram,
     actions: Family<Done, Counter>,
     leading: Gauge,
+    overlaps: Counter,
 }
 
 impl Default for Metrics {
@@ -59,7 +60,10 @@ impl Metrics {
         );
         let leading: Gauge = Gauge::default();
         registry.register("leading", "1 while this copy of the operator holds the lease", leading.clone());
-        Self { registry: Arc::new(registry), passes, durations, actions, leading }
+        let overlaps = Counter::default();
+        let help = "Clusters that an operator of another release manages as well; each is counted once";
+        registry.register("overlaps", help, overlaps.clone());
+        Self { registry: Arc::new(registry), passes, durations, actions, leading, overlaps }
     }
 
     /// Counts a pass that ended.
@@ -78,6 +82,11 @@ impl Metrics {
     /// Sets the metric that shows that this process holds the lease.
     pub fn leads(&self) {
         self.leading.set(1);
+    }
+
+    /// Counts a cluster that an operator of another release manages as well.
+    pub fn overlaps(&self) {
+        self.overlaps.inc();
     }
 
     /// The values of all metrics, in the text format.
@@ -105,6 +114,7 @@ mod tests {
             r#"raft_operator_actions_total{action="Apply",outcome="error"} 1"#,
             "raft_operator_reconcile_duration_seconds_count 1",
             "raft_operator_leading 0",
+            "raft_operator_overlaps_total 0",
         ] {
             assert!(text.contains(line), "{line} is missing in:\n{text}");
         }

@@ -1,11 +1,12 @@
-//! One pass of a RaftCluster: observe → plan → apply → status → events. Owns the order of these steps. Does not own
-//! the steps (`raft_cluster/`).
+//! One pass of a RaftCluster: observe → plan → apply → status → events → overlap. Owns the order of these steps. Does
+//! not own the steps (`raft_cluster/`).
 
 pub(crate) mod observe;
 
 mod apply;
 
 pub(crate) mod events;
+mod overlap;
 mod status;
 
 use std::sync::Arc;
@@ -53,6 +54,7 @@ async fn pass(cluster: &RaftCluster, context: &Context) -> Result<Action, Reconc
     let applied = apply::in_order(&plan.actions, &observed, context).await;
     let status = status::publish(&plan, &applied, &observed, context).await?;
     events::publish(&observed, &status, &applied, context).await;
+    overlap::check(&observed, context).await;
     let uid = observed.uid();
     if applied.failures.is_empty() {
         context.succeeded(uid);

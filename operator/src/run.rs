@@ -98,7 +98,8 @@ async fn work(
     }
     metrics.leads();
     tracing::info!("holds the lease: starts to reconcile");
-    let context = Arc::new(Context::new(client, settings.operator(), metrics, settings.pod_name.clone()));
+    let context = Context::new(client, settings.operator(), metrics, settings.pod_name.clone(), settings.release());
+    let context = Arc::new(context);
     let lost = tokio::select! {
         lost = candidate.keep() => Some(lost),
         () = controllers(&settings, &context, &stop) => None,

@@ -44,6 +44,13 @@ impl Settings {
         namespaces
     }
 
+    /// Names the release among all releases in Kubernetes: namespace and name of its lease, such as
+    /// `raft/raft-operator`.
+    #[must_use]
+    pub fn release(&self) -> String {
+        format!("{}/{}", self.pod_namespace, self.lease_name)
+    }
+
     /// The settings that the planner needs.
     #[must_use]
     pub fn operator(&self) -> OperatorSettings {

@@ -53,6 +53,8 @@ pub mod status;
 
 pub mod backup;
 
+pub mod overlap;
+
 pub mod invariant;
 
 mod plan;

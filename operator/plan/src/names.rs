@@ -38,6 +38,9 @@ pub const ANNOTATION_VOLUME: &str = "raftoperator.io/volume";
 pub const ANNOTATION_LAST_ORDINAL: &str = "raftoperator.io/last-ordinal";
 /// Annotation of the members' Service: ID of the cluster. It is written after the cluster had its first leader.
 pub const ANNOTATION_FORMED: &str = "raftoperator.io/formed";
+/// Annotation of the members' Service: the release whose operator manages the cluster, as namespace and name of its
+/// lease.
+pub const ANNOTATION_OPERATOR: &str = "raftoperator.io/operator";
 /// Annotation of pods: a digest of the settings with which the pod was created.
 pub const ANNOTATION_SETTINGS: &str = "raftoperator.io/settings";
 /// Annotation of every object that the operator keeps up to date: a digest of what it wrote last. The digest changes

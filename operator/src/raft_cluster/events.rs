@@ -46,7 +46,8 @@ pub(crate) async fn publish_changes(
     }
 }
 
-async fn write(event: &Event, about: &ObjectReference, context: &Context) {
+/// Publishes one event. A failure is only logged.
+pub(super) async fn write(event: &Event, about: &ObjectReference, context: &Context) {
     if let Err(error) = context.recorder.publish(event, about).await {
         tracing::debug!(%error, reason = event.reason, "an event was not written");
     }
