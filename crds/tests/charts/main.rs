@@ -1,6 +1,7 @@
 //! Tests of the charts: values and their schema agree, and the rendered objects have the intended rights and settings.
 //! A real Helm 4 renders and lints the charts.
 
+mod deletion_guard;
 mod helm;
 
 use serde_json::{Value, json};
@@ -144,7 +145,13 @@ fn every_object_has_the_labels_and_the_namespace_of_its_release() {
             for label in ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"] {
                 assert!(object["metadata"]["labels"][label].is_string(), "{name} lacks {label}");
             }
-            let cluster_wide = ["CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding"];
+            let cluster_wide = [
+                "CustomResourceDefinition",
+                "ClusterRole",
+                "ClusterRoleBinding",
+                "ValidatingAdmissionPolicy",
+                "ValidatingAdmissionPolicyBinding",
+            ];
             let namespaced = !cluster_wide.iter().any(|kind| object["kind"] == *kind);
             assert_eq!(object["metadata"]["namespace"].is_string(), namespaced, "{name}");
         }

@@ -10,6 +10,7 @@ mod backup;
 mod best_of_three;
 mod causes;
 mod fields;
+mod deletion_guard;
 mod lost_node;
 mod namespace;
 mod operator;

@@ -272,6 +272,9 @@ fn injure(place: &Place, demo: &RaftCluster<'_>, traffic: &Traffic<'_>, steps: &
         watched(traffic, steps, PLANNED_GAP, || {
             let (victim, before) = a_follower(demo)?;
             let claim = claim_of(demo, &victim)?;
+            // The deletion guard of the chart refuses to delete an object that is not marked.
+            let mark = "raftoperator.io/allow-deletion=true";
+            kubernetes.kubectl(["annotate", "persistentvolumeclaim", &claim, mark]).text()?;
             kubernetes.kubectl(["delete", "persistentvolumeclaim", &claim, "--wait=false"]).text()?;
             kubernetes.kubectl(["delete", "pod", &demo.pod(&victim), "--wait"]).text()?;
             await_replacement(demo, &victim, &before, steps)

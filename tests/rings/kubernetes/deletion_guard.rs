@@ -1,0 +1,54 @@
+//! Tests that a real API server refuses to delete what a live cluster needs, and that nothing else is hindered. Does
+//! not own the cases of the policy's expressions, which run without a cluster (`crds/tests/charts`).
+
+use dev_cluster::{Run, until};
+
+use crate::namespace::{PATIENCE, TestNamespace};
+
+#[test]
+fn what_a_live_cluster_needs_is_deleted_only_if_it_is_marked() {
+    let namespace = TestNamespace::new("guard");
+    let demo = namespace.create("demo", 3, "");
+    demo.await_members(3, 0, PATIENCE).expect("the cluster becomes Ready");
+    let kubernetes = &namespace.kubernetes;
+    let identities = kubernetes.list("secrets", "raftoperator.io/cluster=demo").expect("the API server responds");
+    let identity = identities[0]["metadata"]["name"].as_str().expect("objects have names");
+    for object in ["statefulset/demo-1", "persistentvolumeclaim/data-demo-1-0", &format!("secret/{identity}")] {
+        // The user of these tests has every right.
+        let refusal = kubernetes.kubectl(["delete", object]).text().expect_err("it is refused").to_string();
+        for part in ["the RaftCluster demo needs this object", "raftoperator.io/allow-deletion=true"] {
+            assert!(refusal.contains(part), "{object} is refused without {part:?}: {refusal}");
+        }
+    }
+    let all = ["delete", "statefulsets", "--all"];
+    kubernetes.kubectl(all).text().expect_err("deleting all StatefulSets is refused");
+    // A bad volume is given up by deleting it with its pod; the member is then replaced.
+    let mark = ["annotate", "persistentvolumeclaim", "data-demo-1-0", "raftoperator.io/allow-deletion=true"];
+    kubernetes.kubectl(mark).text().expect("a claim can be marked");
+    kubernetes
+        .kubectl(["delete", "persistentvolumeclaim", "data-demo-1-0", "--wait=false"])
+        .text()
+        .expect("it is marked");
+    kubernetes.kubectl(["delete", "pod", "demo-1-0"]).text().expect("pods are not guarded");
+    until("demo-1 is replaced", PATIENCE, || {
+        let status = demo.status()?;
+        let is_replaced = status.settled() && !status.members().iter().any(|(name, _)| name == "demo-1");
+        anyhow::ensure!(is_replaced, "{}", status.explain());
+        Ok(Some(()))
+    })
+    .expect("the member is replaced");
+    // The operator deletes StatefulSets, and the garbage collector deletes volume claims.
+    demo.scale(1).expect("kubectl scale is admitted");
+    demo.await_members(1, 0, PATIENCE).expect("the guard lets the operator scale down");
+    until("the volumes of removed members are deleted", PATIENCE, || Ok((demo.claims()?.len() == 1).then_some(())))
+        .expect("the guard lets the garbage collector delete");
+    demo.delete_with_volumes(PATIENCE).expect("the volume of a deleted cluster can be deleted");
+}
+
+#[test]
+fn a_namespace_with_a_live_cluster_can_be_deleted() {
+    let namespace = TestNamespace::new("guarded");
+    let demo = namespace.create("demo", 3, "");
+    demo.await_members(3, 0, PATIENCE).expect("the cluster becomes Ready");
+    namespace.kubernetes.delete_namespace(PATIENCE).expect("the deletion of the namespace ends");
+}
