@@ -14,5 +14,6 @@ mod deletion_guard;
 mod lost_node;
 mod namespace;
 mod operator;
+mod releases;
 mod scale;
 mod stop;

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use dev_cluster::{Cluster, ObjectStore, Run};
+use scenario::operator::{Release, SHARED};
 use scenario::raft_cluster::RaftCluster;
 use scenario::{Kubernetes, backup, operator};
 
@@ -65,10 +66,20 @@ impl TestNamespace {
     }
 }
 
-/// Installs the chart of this repository with Helm.
+/// Installs the chart of this repository with Helm, as the release that all tests share.
 pub(crate) fn install(kubernetes: &Kubernetes) {
+    install_release(kubernetes, &SHARED);
+}
+
+/// Installs or upgrades a release of the chart of this repository.
+pub(crate) fn install_release(kubernetes: &Kubernetes, release: &Release<'_>) {
+    try_install(kubernetes, release).expect("helm installs the operator");
+}
+
+/// Installs or upgrades a release of the chart of this repository, or returns Helm's refusal.
+pub(crate) fn try_install(kubernetes: &Kubernetes, release: &Release<'_>) -> anyhow::Result<String> {
     let charts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts");
-    operator::install(kubernetes, &charts, OPERATOR, NODE).expect("helm installs the operator");
+    release.install(kubernetes, &charts, OPERATOR, NODE)
 }
 
 impl Drop for TestNamespace {
