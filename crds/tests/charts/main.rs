@@ -266,7 +266,12 @@ const CALLS: [(&str, &str, &[&str], &str); 15] = [
         &["create", "delete", "list", "patch", "update", "watch"],
         "CreateSet, DeleteSet, ReplaceSet, Announce",
     ),
-    ("", "services", &["create", "get", "list", "patch", "watch"], "Apply, ReserveOrdinals, NoteFormed, note of the release"),
+    (
+        "",
+        "services",
+        &["create", "get", "list", "patch", "watch"],
+        "Apply, ReserveOrdinals, NoteFormed, note of the release",
+    ),
     ("policy", "poddisruptionbudgets", &["create", "get", "list", "patch", "watch"], "Apply"),
     ("", "secrets", &["create", "get"], "CreateRecord"),
     ("", "pods", &["delete", "list", "patch", "watch"], "DeletePod, LabelPod"),
