@@ -1,10 +1,15 @@
 //! Owns the schemas of Kubernetes types that our types embed: their structure without descriptions, which would make up
 //! most of the definition and are available from `kubectl explain pod.spec`. Also owns the scalar schemas that several
-//! fields share.
+//! fields share. Does not own the rules that refuse what Kubernetes would refuse (`pod_rules.rs`).
 
 use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+use crate::pod_rules::{self, RULES};
+
+/// Longest key of a label or annotation: a domain of 253 characters, a slash and a name of 63.
+const KEY_MAX: usize = 317;
 
 /// Number of bytes in Kubernetes notation (`512Mi`, `10Gi`, or a plain number).
 pub(crate) fn bytes(_: &mut SchemaGenerator) -> Schema {
@@ -25,11 +30,16 @@ pub(crate) fn undescribed(schema: &mut Schema) {
 /// `requests` and `limits`; not `claims`, which would need an entry in the pod's spec too.
 pub(crate) fn resources(_: &mut SchemaGenerator) -> Schema {
     let amounts = |description: &str| {
-        json_schema!({
+        json!({
             "description": description,
             "type": "object",
             "maxProperties": 16,
-            "additionalProperties": { "x-kubernetes-int-or-string": true },
+            "additionalProperties": {
+                "x-kubernetes-int-or-string": true,
+                "maxLength": 64,
+                RULES: pod_rules::amount(),
+            },
+            RULES: pod_rules::resource_names(),
         })
     };
     json_schema!({
@@ -40,6 +50,26 @@ pub(crate) fn resources(_: &mut SchemaGenerator) -> Schema {
                 "Largest amounts that each member may use, by resource name. `memory` determines the default of `quota`."
             ),
         },
+        RULES: pod_rules::resources(),
+    })
+}
+
+/// Labels of a pod, or labels that a node must have.
+pub(crate) fn labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": { "type": "string", "maxLength": 63, RULES: pod_rules::label_value() },
+        RULES: pod_rules::label_keys(),
+    })
+}
+
+pub(crate) fn annotations(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": { "type": "string" },
+        RULES: pod_rules::annotation_keys(),
     })
 }
 
@@ -48,11 +78,20 @@ pub(crate) fn affinity(generator: &mut SchemaGenerator) -> Schema {
 }
 
 pub(crate) fn tolerations(generator: &mut SchemaGenerator) -> Schema {
-    list_of(without_prose(Toleration::json_schema(generator)))
+    let mut item = without_prose(Toleration::json_schema(generator));
+    bound(&mut item, &[("key", KEY_MAX), ("operator", 16), ("value", 63), ("effect", 32)]);
+    item.insert(RULES.to_owned(), pod_rules::toleration());
+    list_of(item)
 }
 
 pub(crate) fn topology_spread_constraints(generator: &mut SchemaGenerator) -> Schema {
-    list_of(without_prose(TopologySpreadConstraint::json_schema(generator)))
+    let mut item = without_prose(TopologySpreadConstraint::json_schema(generator));
+    bound(&mut item, &[("topologyKey", KEY_MAX), ("whenUnsatisfiable", 32)]);
+    bound(&mut item, &[("nodeAffinityPolicy", 32), ("nodeTaintsPolicy", 32)]);
+    item.insert(RULES.to_owned(), pod_rules::topology_spread_constraint());
+    let mut list = list_of(item);
+    list.insert(RULES.to_owned(), pod_rules::topology_spread_constraints());
+    list
 }
 
 /// metav1.Condition with shorter descriptions.
@@ -95,6 +134,15 @@ pub(crate) fn conditions(_: &mut SchemaGenerator) -> Schema {
 
 fn list_of(items: Schema) -> Schema {
     json_schema!({ "type": "array", "maxItems": 32, "x-kubernetes-list-type": "atomic", "items": items })
+}
+
+/// Limits the length of properties, because the API server refuses a rule on strings without a limit as too expensive.
+fn bound(schema: &mut Schema, lengths: &[(&str, usize)]) {
+    for (property, length) in lengths {
+        let property = schema.pointer_mut(&format!("/properties/{property}")).and_then(Value::as_object_mut);
+        let property = property.expect("Kubernetes keeps its fields");
+        property.insert("maxLength".to_owned(), json!(length));
+    }
 }
 
 fn without_prose(mut schema: Schema) -> Schema {

@@ -22,6 +22,8 @@ pub mod definition;
 
 mod embedded;
 
+mod pod_rules;
+
 pub use condition::{ConditionType, Reason};
 pub use definition::definitions;
 pub use kube_core::Duration;

@@ -74,7 +74,8 @@ pub use tls::{Tls, TlsMode};
         description = "Voters that may fail now without loss of service"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')")
+    validation = Rule::new("oldSelf.hasValue() || (self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$'))")
+        .optional_old_self(true)
         .message("choose a name of at most 40 characters that starts with a letter, ends with a letter or digit, and contains only lower-case letters, digits and '-': names of members, Services and volumes begin with it"),
     attr = r#"x_kube(crates(kube_core = "kube_core"))"#,
     crates(kube = "kube_derive", kube_core = "kube_core")
@@ -85,17 +86,15 @@ pub use tls::{Tls, TlsMode};
         .message("bootstrap is immutable, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name")
         .field_path(".bootstrap"),
     validation = Rule::new(
-        "!has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || \
-         (isQuantity(string(self.resources.limits['memory'])) && \
-         quantity(string(self.resources.limits['memory'])).compareTo(quantity('320Mi')) >= 0)")
-        .message("resources.limits.memory must be a quantity of at least 320Mi: a member needs 256Mi in addition to twice its quota, and the smallest quota is 16Mi")
-        .field_path(".resources"),
-    validation = Rule::new(
-        "!has(self.quota) || !isQuantity(string(self.quota)) || \
+        // An existing object that breaks this rule can still be updated elsewhere.
+        "(oldSelf.hasValue() && has(self.quota) && has(oldSelf.value().quota) && \
+         self.quota == oldSelf.value().quota && has(self.resources) && has(oldSelf.value().resources) && \
+         self.resources == oldSelf.value().resources) || !has(self.quota) || !isQuantity(string(self.quota)) || \
          !has(self.resources) || !has(self.resources.limits) || !('memory' in self.resources.limits) || \
          !isQuantity(string(self.resources.limits['memory'])) || \
          quantity(string(self.resources.limits['memory'])).compareTo(\
          quantity(string(self.quota)).add(quantity(string(self.quota))).add(quantity('256Mi'))) >= 0")
+        .optional_old_self(true)
         .message("lower quota or raise resources.limits.memory: the limit must be at least twice the quota plus 256Mi, otherwise a member with a full store would be killed for its memory use")
         .field_path(".quota"),
 )]
@@ -121,6 +120,8 @@ pub struct RaftClusterSpec {
     /// upgrade of the operator keeps that image and restarts no member: to upgrade the members, set this field.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = Rule::new("self == self.trim()")
+        .message("remove the white space before or after the name of the image"))]
     pub image: Option<String>,
 
     /// When nodes pull the image: `Always`, `IfNotPresent` or `Never`. Default: the operator's
@@ -174,12 +175,14 @@ pub struct RaftClusterSpec {
 
     /// Labels that a node must have to run a member, at most 32. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "embedded::labels")]
     pub node_selector: BTreeMap<String, String>,
 
     /// PriorityClass of the members' pods. Default: the default PriorityClass of Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("!format.dns1123Subdomain().validate(self).hasValue()")
+        .message("priorityClassName must be the name of a PriorityClass: lower-case letters, digits, '-' and '.'"))]
     pub priority_class_name: Option<String>,
 
     /// Labels, annotations, environment and user to set on the members' pods. Default: none.

@@ -5,6 +5,8 @@ use kube_derive::KubeSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+use crate::embedded;
+
 /// Environment variables of a member that the operator sets, each from a field of the spec, from the member's name, or
 /// as the flag of the same name. `pod.env` may not name them: the field would be accepted and have no effect, or the
 /// variable would silently win over the field.
@@ -37,12 +39,12 @@ pub const RESERVED_VARIABLES: [&str; 19] = [
 pub struct Pod {
     /// Labels to add, at most 32. The operator's labels take precedence. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "embedded::labels")]
     pub labels: BTreeMap<String, String>,
 
     /// Annotations to add, at most 32. The operator's annotations take precedence. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("maxProperties" = 32))]
+    #[schemars(schema_with = "embedded::annotations")]
     pub annotations: BTreeMap<String, String>,
 
     /// Environment variables of the member's container, at most 32, such as `RAFT_NODE_LOG`. A variable that the operator
@@ -98,16 +100,22 @@ pub struct PodSecurity {
     /// User ID, not 0. Default: 65532.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4294967295_i64))]
+    #[x_kube(validation = Rule::new("self <= 2147483647")
+        .message("runAsUser must be at most 2147483647, the largest ID that Kubernetes accepts"))]
     pub run_as_user: Option<i64>,
 
     /// Group ID, not 0. Default: 65532.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4294967295_i64))]
+    #[x_kube(validation = Rule::new("self <= 2147483647")
+        .message("runAsGroup must be at most 2147483647, the largest ID that Kubernetes accepts"))]
     pub run_as_group: Option<i64>,
 
     /// Group that owns the volume, not 0. Default: 65532.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4294967295_i64))]
+    #[x_kube(validation = Rule::new("self <= 2147483647")
+        .message("fsGroup must be at most 2147483647, the largest ID that Kubernetes accepts"))]
     pub fs_group: Option<i64>,
 }
 

@@ -17,7 +17,7 @@ use std::time;
         .message("lower leaderLease or raise electionTimeout: leaderLease plus 50ms for clock drift must be shorter than electionTimeout, so that a lease has ended before another member can be elected")
         .field_path(".leaderLease"),
     validation = Rule::new(
-        "!(self.leaseReads || oldSelf.leaseReads) || \
+        "self == oldSelf || !(self.leaseReads || oldSelf.leaseReads) || \
          (duration(oldSelf.leaderLease) + duration('50ms') < duration(self.electionTimeout) && \
           duration(self.leaderLease) + duration('50ms') < duration(oldSelf.electionTimeout))")
         .message("change leaderLease and electionTimeout in two steps: members restart one at a time, and with leaseReads the lease of each member must be shorter than the election timeout of every other. To shorten both, first lower leaderLease alone; to lengthen both, first raise electionTimeout alone; wait until every member has restarted, then change the other field")

@@ -25,13 +25,16 @@ pub struct Storage {
     #[x_kube(validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('256Mi')) >= 0")
         .message("storage.size must be a quantity of at least 256Mi, such as 10Gi"))]
     #[x_kube(validation = Rule::new(
-        "!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity(string(oldSelf))) == 0")
+        "!isQuantity(string(self)) || !isQuantity(string(oldSelf)) || \
+         quantity(string(self)).compareTo(quantity(string(oldSelf))) == 0")
         .message("storage.size is immutable in this version: back up the cluster and restore it into a new RaftCluster with the size you want"))]
     pub size: Quantity,
 
     /// StorageClass of the volumes. Immutable in this version. Default: the default StorageClass of Kubernetes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = Rule::new("!format.dns1123Subdomain().validate(self).hasValue()")
+        .message("storageClassName must be the name of a StorageClass: lower-case letters, digits, '-' and '.'"))]
     pub storage_class_name: Option<String>,
 
     /// Whether volumes that are no longer used are retained or deleted.

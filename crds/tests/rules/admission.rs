@@ -24,6 +24,8 @@ pub(crate) fn admit(resource: &Value, stored: Option<&Value>) -> Result<Value, V
         return Err(errors);
     }
 
+    let mut schema = schema;
+    settle_old_self(&mut schema, stored.is_some());
     match Validator::new().validate(&schema, &resource, stored) {
         Ok(()) => Ok(resource),
         Err(broken) => {
@@ -40,6 +42,25 @@ pub(crate) fn schema_of(kind: &str) -> Value {
         .unwrap_or_else(|| panic!("no definition of kind {kind}"));
     let schema = definition.spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
     serde_json::to_value(schema.expect("every definition has a schema")).expect("a schema is plain data")
+}
+
+/// Decides whether there is an old value, in the rules that ask for it. The engine passes such rules a plain value or
+/// null, where the API server passes an optional.
+fn settle_old_self(schema: &mut Value, exists: bool) {
+    match schema {
+        Value::Object(fields) => {
+            for rule in fields.get_mut("x-kubernetes-validations").and_then(Value::as_array_mut).into_iter().flatten() {
+                if rule["optionalOldSelf"] == true {
+                    let text = rule["rule"].as_str().expect("a rule is text");
+                    let settled = text.replace("oldSelf.hasValue()", &exists.to_string());
+                    rule["rule"] = settled.replace("oldSelf.value()", "oldSelf").into();
+                }
+            }
+            fields.values_mut().for_each(|below| settle_old_self(below, exists));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|below| settle_old_self(below, exists)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn check_structure(schema: &Value, value: &Value, path: &str, errors: &mut Vec<String>) {

@@ -107,6 +107,9 @@ fn rules(known: &mut BTreeSet<(String, String)>, schema: &Value, path: &str) {
     if schema["items"].is_object() {
         rules(known, &schema["items"], &format!("{path}[]"));
     }
+    if schema["additionalProperties"].is_object() {
+        rules(known, &schema["additionalProperties"], &format!("{path}.*"));
+    }
 }
 
 fn text(schema: &Value) -> String {
