@@ -138,6 +138,11 @@ words! {
         PodRejected,
         /// An object with a name that the cluster needs exists and belongs to another owner.
         NameTaken,
+        /// The API server refuses to write an object that the cluster needs: a field is invalid, a quota is used up, or an
+        /// admission policy forbids the write. The message quotes the API server. Correct the spec, or what forbids the
+        /// write. Meanwhile everything that does not depend on this write goes on. The write is repeated with growing
+        /// delays, at least twice a minute, and at once after a change of the spec.
+        Refused,
 
         /// The spec contradicts itself in a way that the API server could not check; the message names the field.
         InvalidSpec,

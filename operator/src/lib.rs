@@ -20,9 +20,13 @@ pub mod member;
 mod planning;
 
 pub mod memory;
+pub mod refusals;
 pub mod retry;
 
 pub mod health;
 pub mod metrics;
 
 pub mod run;
+
+#[cfg(test)]
+mod answering;

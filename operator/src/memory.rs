@@ -10,6 +10,7 @@ use plan::names::Ordinal;
 use plan::observed::{Probe, Refusal, Warning};
 use plan::overlap::NoteState;
 
+use crate::refusals::Refusals;
 use crate::retry::{Failures, IdleBackoff};
 
 /// Time after which unused memory is dropped. An object that needs its memory is reconciled at much shorter intervals.
@@ -25,6 +26,8 @@ pub struct Memory {
     pub reserved: BTreeSet<Ordinal>,
     /// The reason why the last membership change was refused; `None` if it was not refused.
     pub refusal: Option<Refusal>,
+    /// Writes that the API server refused.
+    pub refused: Refusals,
     /// The last report about an object store.
     pub probe: Option<Probed>,
     /// Time of the last write of the object's status.

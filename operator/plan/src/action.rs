@@ -7,6 +7,7 @@
 //! Each action is safe by itself: it may be carried out late, repeatedly, and by several operators.
 
 mod object;
+mod prerequisite;
 mod write;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::observed::Seen;
 use crate::observed::member::MemberInfo;
 
 pub use object::Object;
+pub use prerequisite::Prerequisite;
 pub use write::{Apply, Compare, Create, Delete, Evict, IfExists, MergePatch, Replace, Write};
 
 /// An action that the planner decided.
@@ -188,6 +190,8 @@ pub enum MemberAction {
 pub struct Change {
     /// Index of the configuration from which this change was computed.
     pub expected: u64,
+    /// Number of voters in that configuration.
+    pub present_voters: usize,
     /// The voters.
     pub voters: Vec<MemberId>,
     /// The learners.
@@ -196,7 +200,7 @@ pub struct Change {
     pub members: Vec<(MemberId, MemberInfo)>,
 }
 
-/// An action's row in the table: its name, its text for reports, and what happens after a failure.
+/// An action's row in the table: its name, its text for reports, what it depends on, and what its failure stops.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
     /// Name of the action in metrics, logs and events. It never changes, because it is a label value of metrics.
@@ -205,7 +209,9 @@ pub struct Description {
     pub words: &'static str,
     /// The object, member or configuration that the action changes. It contains no secret.
     pub subject: String,
-    /// Whether the pass continues if this action fails.
+    /// What must not have failed earlier in the pass. Every other action is independent of earlier ones.
+    pub needs: Vec<Prerequisite>,
+    /// What a failure of this action stops.
     pub on_failure: OnFailure,
     /// When the effect of the action becomes visible.
     pub timing: Timing,
@@ -213,13 +219,13 @@ pub struct Description {
     pub event: Option<String>,
 }
 
-/// Whether the pass continues after an action failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a failed action stops. The rest of the pass goes on, so that one refused object never stops healing.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OnFailure {
-    /// The pass continues with the next action, which does not depend on this one.
+    /// Nothing: no other action of the pass depends on this one.
     GoOn,
-    /// The pass ends, because later actions may depend on this one.
-    Stop,
+    /// The later actions that need this.
+    Withhold(Prerequisite),
 }
 
 /// When the effect of an action becomes visible.
@@ -250,18 +256,21 @@ impl ObjectAction {
     /// The table of writes, with one row per action.
     #[must_use]
     pub fn describe(&self) -> Description {
-        use OnFailure::{GoOn, Stop};
+        use OnFailure::{GoOn, Withhold};
         let row = Description::new;
         match self {
-            Self::Apply(apply) => row("Apply", "applying", apply.object().to_string(), Stop),
-            // The other StatefulSets can be written although this one is refused. A member restarts only after its
-            // StatefulSet was written, therefore later actions do not depend on this one.
-            Self::ReplaceSet(replace) => row("ReplaceSet", "updating StatefulSet", replace.seen().name.clone(), GoOn),
-            Self::ReserveOrdinals { first, last, .. } => {
-                row("ReserveOrdinals", "reserving ordinals", format!("{first} to {last}"), Stop)
+            Self::Apply(apply) => row("Apply", "applying", apply.object().to_string(), awaited(apply.object())),
+            Self::ReplaceSet(replace) => {
+                let name = replace.seen().name.clone();
+                row("ReplaceSet", "updating StatefulSet", name.clone(), Withhold(Prerequisite::Set(name)))
             }
-            Self::CreateSet { set, .. } => row("CreateSet", "creating StatefulSet", named(&set.metadata), GoOn),
-            Self::CreateIdentity(secret) => row("CreateRecord", "creating the identity", named(&secret.metadata), Stop)
+            Self::ReserveOrdinals { first, last, .. } => {
+                let reserved = Prerequisite::Ordinals { first: *first, last: *last };
+                row("ReserveOrdinals", "reserving ordinals", format!("{first} to {last}"), Withhold(reserved))
+            }
+            Self::CreateSet { ordinal, set } => row("CreateSet", "creating StatefulSet", named(&set.metadata), GoOn)
+                .needing([Prerequisite::Ordinals { first: *ordinal, last: *ordinal }]),
+            Self::CreateIdentity(secret) => row("CreateRecord", "creating the identity", named(&secret.metadata), GoOn)
                 .with_event("the cluster has its identity".to_owned()),
             Self::NoteFormed { service, .. } => {
                 row("NoteFormed", "noting that the cluster was formed", service.name.clone(), GoOn)
@@ -272,11 +281,15 @@ impl ObjectAction {
                 row("RelabelVolume", "updating labels of volume claim", volume.name.clone(), GoOn)
             }
             Self::LabelPod { pod, .. } => row("LabelPod", "labelling pod", pod.name.clone(), GoOn),
-            Self::DeleteSet { set } => row("DeleteSet", "deleting StatefulSet", set.name.clone(), Stop)
+            Self::DeleteSet { set } => row("DeleteSet", "deleting StatefulSet", set.name.clone(), GoOn)
+                .needing([Prerequisite::Set(set.name.clone())])
                 .with_event(format!("{} is removed", set.name)),
-            Self::EvictPod { pod } => row("EvictPod", "evicting pod", pod.name.clone(), Stop)
+            Self::EvictPod { pod } => row("EvictPod", "evicting pod", pod.name.clone(), GoOn)
+                .needing([Prerequisite::Budget, Prerequisite::set_of_pod(&pod.name)])
                 .with_event(format!("{} restarts with new settings", pod.name)),
-            Self::DeletePod { pod } => row("DeletePod", "deleting pod", pod.name.clone(), Stop),
+            Self::DeletePod { pod } => {
+                row("DeletePod", "deleting pod", pod.name.clone(), GoOn).needing([Prerequisite::set_of_pod(&pod.name)])
+            }
         }
     }
 
@@ -328,7 +341,7 @@ impl MemberAction {
     /// The table of calls, with one row per action.
     #[must_use]
     pub fn describe(&self) -> Description {
-        use OnFailure::{GoOn, Stop};
+        use OnFailure::GoOn;
         let row = Description::new;
         match self {
             Self::Bootstrap { member, .. } => row("Bootstrap", "bootstrapping", format!("member {member}"), GoOn),
@@ -339,12 +352,14 @@ impl MemberAction {
             Self::ChangeMembership { change, .. } => {
                 let counts = format!("{} voters and {} learners", change.voters.len(), change.learners.len());
                 let subject = format!("from index {} to {counts}", change.expected);
-                row("ChangeMembership", "changing membership", subject, Stop)
+                let adds_voters = change.voters.len() > change.present_voters;
+                row("ChangeMembership", "changing membership", subject, GoOn)
+                    .needing(adds_voters.then_some(Prerequisite::Budget))
                     .with_event(format!("membership changes to {counts}"))
             }
             Self::TransferLeadership { leader, target } => {
                 let subject = format!("member {leader}");
-                row("TransferLeadership", "transferring leadership from", subject, Stop)
+                row("TransferLeadership", "transferring leadership from", subject, GoOn)
                     .with_event(format!("leadership is transferred to {target}"))
             }
         }
@@ -362,7 +377,11 @@ impl MemberAction {
 
 impl Description {
     fn new(name: &'static str, words: &'static str, subject: String, on_failure: OnFailure) -> Self {
-        Self { name, words, subject, on_failure, timing: Timing::AtOnce, event: None }
+        Self { name, words, subject, needs: Vec::new(), on_failure, timing: Timing::AtOnce, event: None }
+    }
+
+    fn needing(self, needs: impl IntoIterator<Item = Prerequisite>) -> Self {
+        Self { needs: needs.into_iter().collect(), ..self }
     }
 
     fn with_event(self, event: String) -> Self {
@@ -383,6 +402,14 @@ impl From<ObjectAction> for Action {
 impl From<MemberAction> for Action {
     fn from(call: MemberAction) -> Self {
         Self::Call(call)
+    }
+}
+
+/// What waits for an applied object.
+fn awaited(object: &Object) -> OnFailure {
+    match object.kind() {
+        "PodDisruptionBudget" => OnFailure::Withhold(Prerequisite::Budget),
+        _ => OnFailure::GoOn,
     }
 }
 

@@ -25,6 +25,8 @@ pub mod roster;
 
 pub mod action;
 
+pub mod pass;
+
 pub mod decision;
 
 pub mod troubles;

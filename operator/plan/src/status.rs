@@ -6,6 +6,7 @@ pub(crate) mod backup_ready;
 pub(crate) mod degraded;
 pub(crate) mod ready;
 pub(crate) mod reconciling;
+pub(crate) mod refused;
 pub(crate) mod secured;
 pub(crate) mod stalled;
 
@@ -27,6 +28,7 @@ use crate::stop;
 use crate::troubles;
 
 pub use ready::is_obstacle;
+pub use refused::with_refusals;
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

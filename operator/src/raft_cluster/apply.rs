@@ -1,5 +1,6 @@
-//! Carries out a plan's actions, in order. Owns how each action is carried out, and what its failure means for the
-//! rest of the pass. Does not own which actions there are, nor their names and words (`plan::action`).
+//! Carries out a plan's actions, in order. Owns how each action is carried out, and which of the API server's answers
+//! are refusals. Does not own which actions there are, nor their names and words (`plan::action`), nor which actions a
+//! failure stops (`plan::pass`).
 
 use std::time::Duration;
 
@@ -8,17 +9,20 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions};
 use plan::action::{
-    Action, Apply, Create, Delete, Evict, IfExists, MemberAction, MergePatch, ObjectAction, OnFailure, Replace, Timing,
+    Action, Apply, Create, Delete, Description, Evict, IfExists, MemberAction, MergePatch, ObjectAction, Replace, Timing,
     Write,
 };
 use plan::ids::Token;
 use plan::names::{self, FIELD_MANAGER, Ordinal};
 use plan::observed::refusal::{AfterRefusal, RefusalReason};
 use plan::observed::{Observed, Refusal, Seen};
+use plan::pass::{Pass, RefusedWrite};
+use tokio::time::Instant;
 
 use super::observe;
 use crate::context::Context;
 use crate::member::client::{CallError, Member};
+use crate::refusals::{Novelty, Refusals};
 
 /// Maximum delay before the next pass after an action changed something.
 pub(super) const SETTLE: Duration = Duration::from_millis(100);
@@ -31,15 +35,23 @@ pub(super) struct Applied {
     pub(super) did_something: bool,
     /// Actions that changed something.
     pub(super) done: Vec<Action>,
-    /// Failures, each with an explanation for people.
+    /// Failures other than refusals, each with an explanation for people. They delay the next pass.
     pub(super) failures: Vec<String>,
+    /// Writes that the API server refuses. They do not delay the next pass, because they would then delay the healing
+    /// of the cluster.
+    pub(super) refused: Vec<RefusedWrite>,
+    /// The refusals among them that were not published before, each with the name of its action.
+    pub(super) news: Vec<(&'static str, RefusedWrite)>,
 }
 
 /// The reason why an action did not succeed.
 #[derive(Debug, thiserror::Error)]
 enum ActError {
+    /// The API server refuses the write, and would refuse it again until its cause is removed.
     #[error("{0}")]
-    Api(#[from] kube::Error),
+    Refused(String),
+    #[error("{0}")]
+    Api(#[source] kube::Error),
     #[error("{0}")]
     Call(#[from] CallError),
     #[error("the member has no pod to call")]
@@ -72,23 +84,34 @@ impl Effect {
     }
 }
 
-/// Carries out the actions in the given order.
+/// Carries out the actions in the given order. An action that fails stops only the actions that need it.
 pub(super) async fn in_order(actions: &[Action], observed: &Observed, context: &Context) -> Applied {
     let executor = Executor { observed, context, token: observe::token(observed) };
     let cluster = executor.cluster();
     let mut applied = Applied::default();
+    let mut pass = Pass::default();
     for action in actions {
         let about = action.describe();
+        if pass.withholds(action, &about) {
+            tracing::info!(cluster, action = about.name, about = about.subject, "waits for a write that failed");
+            continue;
+        }
+        if let Some(message) = executor.standing_refusal(&about) {
+            pass.refused(action, &about, &message);
+            continue;
+        }
         let outcome = executor.carry_out(action).await;
         context.metrics.acted(about.name, outcome.as_ref().err().map(|error| error as _));
         match outcome {
-            Ok(Effect::Unchanged) => {
-                tracing::info!(cluster, action = about.name, about = about.subject, "nothing changed");
-            }
-            Ok(Effect::Changed) => {
-                tracing::info!(cluster, action = about.name, about = about.subject, "done");
-                applied.did_something |= about.timing == Timing::AtOnce;
-                applied.done.push(action.clone());
+            Ok(effect) => {
+                executor.accepted(&about);
+                if effect == Effect::Changed {
+                    tracing::info!(cluster, action = about.name, about = about.subject, "done");
+                    applied.did_something |= about.timing == Timing::AtOnce;
+                    applied.done.push(action.clone());
+                } else {
+                    tracing::info!(cluster, action = about.name, about = about.subject, "nothing changed");
+                }
             }
             Err(ActError::MovedOn) => {
                 let text = "the cluster changed since it was observed: observes again";
@@ -99,17 +122,27 @@ pub(super) async fn in_order(actions: &[Action], observed: &Observed, context: &
             Err(ActError::NotYet) => {
                 let text = "the leader waits for a member: observes again later";
                 tracing::info!(cluster, action = about.name, about = about.subject, "{text}");
-                break;
+                pass.failed(&about);
+            }
+            Err(ActError::Refused(message)) => {
+                tracing::warn!(cluster, action = about.name, about = about.subject, message, "refused");
+                pass.refused(action, &about, &message);
+                if executor.is_news(&about, &message) {
+                    applied.news.push((about.name, RefusedWrite::of(action, &about, &message)));
+                }
             }
             Err(error) => {
                 tracing::warn!(cluster, action = about.name, about = about.subject, %error, "failed");
                 applied.failures.push(format!("{} {}: {error}", about.words, about.subject));
-                if about.on_failure == OnFailure::Stop {
+                pass.failed(&about);
+                // Every further write would wait for its timeout too.
+                if is_without_answer(&error) {
                     break;
                 }
             }
         }
     }
+    applied.refused = pass.into_refused();
     applied
 }
 
@@ -120,6 +153,24 @@ struct Executor<'e> {
 }
 
 impl Executor<'_> {
+    /// The API server's explanation, if it refused this write a moment ago.
+    fn standing_refusal(&self, about: &Description) -> Option<String> {
+        let (generation, now) = (self.observed.cluster.metadata.generation, Instant::now());
+        let standing = |refusals: &Refusals| refusals.standing(&key(about), generation, now).map(str::to_owned);
+        self.context.remember(self.observed.uid(), |memory| standing(&memory.refused))
+    }
+
+    /// Remembers a refusal. Returns whether it was not published before.
+    fn is_news(&self, about: &Description, message: &str) -> bool {
+        let (generation, now) = (self.observed.cluster.metadata.generation, Instant::now());
+        let refused = |refusals: &mut Refusals| refusals.refused(&key(about), generation, message, now);
+        self.context.remember(self.observed.uid(), |memory| refused(&mut memory.refused)) == Novelty::News
+    }
+
+    fn accepted(&self, about: &Description) {
+        self.context.remember(self.observed.uid(), |memory| memory.refused.accepted(&key(about)));
+    }
+
     fn cluster(&self) -> &str {
         self.observed.cluster.metadata.name.as_deref().unwrap_or_default()
     }
@@ -216,7 +267,11 @@ impl Executor<'_> {
         {
             self.context.remember(uid, |memory| memory.reserved.extend((first.0..=last.0).map(Ordinal)));
         }
-        let is_refused = matches!(outcome, Err(ActError::Api(error)) if matches!(code(error), Some(400..=499)));
+        let is_refused = match outcome {
+            Err(ActError::Refused(_)) => true,
+            Err(ActError::Api(error)) => matches!(code(error), Some(400..=499)),
+            _ => false,
+        };
         if let ObjectAction::CreateSet { ordinal, .. } = action
             && !is_refused
         {
@@ -270,16 +325,48 @@ fn post_parameters() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
-/// The status code of the API server's answer; `None` if it did not answer.
+/// The name under which refusals of a write are remembered.
+fn key(about: &Description) -> String {
+    format!("{} {}", about.name, about.subject)
+}
+
+/// The status code of the API server's answer; `None` if it did not answer. An admission webhook may deny a write with
+/// any code, and must not be mistaken for an object that was deleted or changed.
 fn code(error: &kube::Error) -> Option<u16> {
     match error {
+        kube::Error::Api(status) if is_denied(&status.message) => Some(FORBIDDEN),
         kube::Error::Api(status) => Some(status.code),
         _ => None,
     }
 }
 
-/// Converts the outcome of a write to an observed object. If the object was deleted or changed after the observation,
-/// the result is `MovedOn`, because the next pass observes the object again.
+/// Code of a refusal by a quota, a policy or a missing right.
+const FORBIDDEN: u16 = 403;
+
+/// Returns whether an admission webhook denied the write, or did not answer although the API server requires its
+/// consent.
+fn is_denied(message: &str) -> bool {
+    let denied = message.contains("admission webhook") && message.contains("denied the request");
+    denied || message.contains("failed calling webhook")
+}
+
+impl From<kube::Error> for ActError {
+    fn from(error: kube::Error) -> Self {
+        match (code(&error), error) {
+            // Malformed, forbidden, too large or invalid.
+            (Some(400 | FORBIDDEN | 413 | 422), kube::Error::Api(status)) => Self::Refused(status.message.clone()),
+            (_, error) => Self::Api(error),
+        }
+    }
+}
+
+/// Returns whether the API server did not answer.
+fn is_without_answer(error: &ActError) -> bool {
+    matches!(error, ActError::Api(error) if code(error).is_none())
+}
+
+/// Converts the outcome of a write to an observed object. If the object was deleted or changed after the observation, the result is
+/// `MovedOn`, because the next pass observes the object again.
 fn observed_object<T>(outcome: Result<T, kube::Error>) -> Result<T, ActError> {
     match outcome {
         Err(error) if matches!(code(&error), Some(404 | 409)) => Err(ActError::MovedOn),
@@ -297,6 +384,9 @@ fn already_exists(error: kube::Error, if_exists: IfExists) -> Result<Effect, Act
         IfExists::ObserveAgain => Err(ActError::MovedOn),
     }
 }
+
+#[cfg(test)]
+mod refused;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
-//! Events for people: changed conditions, and actions that were carried out, each published once. Owns which events
-//! are published. A lost event does no harm, because the status reports the same information.
+//! Events for people: changed conditions, refused writes, and actions that were carried out, each published once. Owns
+//! which events are published. A lost event does no harm, because the status reports the same information.
 
 use crds::raft_cluster::RaftClusterStatus;
 use crds::{ConditionType, Reason};
@@ -11,6 +11,7 @@ use plan::action::{Action, Description, Timing};
 use plan::names::Ordinal;
 use plan::observed::Observed;
 use plan::observed::member::{Answer, MemberPhase};
+use plan::pass::RefusedWrite;
 use plan::status::is_obstacle;
 
 use super::apply::Applied;
@@ -31,6 +32,9 @@ pub(super) async fn publish(observed: &Observed, status: &RaftClusterStatus, app
     let done = applied.done.iter().map(Action::describe).filter(|action| is_first(action.timing, phase));
     for event in done.filter_map(step) {
         write(&event, &cluster, context).await;
+    }
+    for (action, refused) in &applied.news {
+        write(&refusal(action, refused), &cluster, context).await;
     }
 }
 
@@ -63,7 +67,7 @@ fn changes(former: &[Condition], now: &[Condition]) -> Vec<Event> {
                 || is_bad(condition) == Some(true),
                 |before| before.status != condition.status || before.reason != condition.reason,
             );
-            is_news && is_bad(condition).is_some() && !is_reported_by_another(condition, now)
+            is_news && is_bad(condition).is_some() && !is_reported_elsewhere(condition, now)
         })
         .map(|condition| Event {
             type_: if is_bad(condition) == Some(true) { EventType::Warning } else { EventType::Normal },
@@ -75,8 +79,11 @@ fn changes(former: &[Condition], now: &[Condition]) -> Vec<Event> {
         .collect()
 }
 
-/// Returns whether this is the condition Ready and another condition reports the same reason, with more details.
-fn is_reported_by_another(condition: &Condition, now: &[Condition]) -> bool {
+/// Returns whether the event of another condition, or of a refused write, reports the same with more details.
+fn is_reported_elsewhere(condition: &Condition, now: &[Condition]) -> bool {
+    if condition.reason == Reason::Refused.as_str() {
+        return true;
+    }
     let is_ready = |other: &Condition| ConditionType::from_word(&other.type_) == Some(ConditionType::Ready);
     let same = |other: &Condition| other.reason == condition.reason && is_bad(other) == Some(true);
     is_ready(condition) && now.iter().any(|other| !is_ready(other) && same(other))
@@ -115,6 +122,17 @@ fn step(action: Description) -> Option<Event> {
         action: action.name.to_owned(),
         secondary: None,
     })
+}
+
+/// The event for a refused write.
+fn refusal(action: &str, refused: &RefusedWrite) -> Event {
+    Event {
+        type_: EventType::Warning,
+        reason: Reason::Refused.as_str().to_owned(),
+        note: Some(clipped(format!("the API server refuses {}: {}", refused.write, refused.message))),
+        action: action.to_owned(),
+        secondary: None,
+    }
 }
 
 /// Cuts an event's note to the length that the API server accepts.

@@ -1,4 +1,4 @@
-//! Publishes the plan's status, with the first failure of the pass. Owns when the status is written. Does not own its
+//! Publishes the plan's status, with the failures and refusals of the pass. Owns when the status is written. Does not own its
 //! contents (`plan::status`).
 
 use std::time::{Duration, Instant};
@@ -33,6 +33,7 @@ pub(super) async fn publish(
     if let Some(failure) = applied.failures.first() {
         status = plan::status::with_failure(status, failure, observed.now);
     }
+    status = plan::status::with_refusals(status, &applied.refused, observed.now);
     let cluster = &observed.cluster;
     if let Some(former) = &cluster.status
         && !is_due(difference(former, &status), observed, context)

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use plan::Plan;
-use plan::action::{Action, MemberAction, Object, ObjectAction, OnFailure};
+use plan::action::{Action, MemberAction, Object, ObjectAction};
 use plan::identity::ClusterIdentity;
 use plan::ids::ClusterId;
 use plan::names::{self, Ordinal};
@@ -70,6 +70,7 @@ pub struct Operator {
 struct Pass {
     plan: Plan,
     next: usize,
+    course: plan::pass::Pass,
 }
 
 /// Outcome of an action.
@@ -137,7 +138,7 @@ impl Operator {
         let Some(pass) = &mut self.pass else {
             if let Some(observed) = self.observe(environment) {
                 let plan = plan::plan(&observed);
-                self.pass = Some(Pass { plan, next: 0 });
+                self.pass = Some(Pass { plan, next: 0, course: plan::pass::Pass::default() });
             }
             return;
         };
@@ -146,14 +147,21 @@ impl Operator {
             return;
         };
         pass.next += 1;
+        let about = action.describe();
+        if pass.course.withholds(&action, &about) {
+            return;
+        }
         let outcome = self.try_act(&action, environment);
         self.actions += 1;
         environment.invariants.note(environment.now, format!("{action} {outcome:?}", action = summarize(&action)));
         match outcome {
             Outcome::Done => {}
             Outcome::Conflict => self.pass = None,
-            Outcome::Refused | Outcome::Unknown if action.describe().on_failure == OnFailure::Stop => self.pass = None,
-            Outcome::Refused | Outcome::Unknown => {}
+            Outcome::Refused | Outcome::Unknown => {
+                if let Some(pass) = &mut self.pass {
+                    pass.course.failed(&about);
+                }
+            }
         }
         if environment.random.chance(self.faults.crashes) {
             self.crash();
@@ -372,8 +380,8 @@ impl Operator {
             Ok(()) => Outcome::Done,
             Err(CallError::Unreachable) => Outcome::Unknown,
             Err(CallError::Refused(reason)) => match reason.then() {
-                AfterRefusal::ObserveAgain | AfterRefusal::Wait => Outcome::Conflict,
-                AfterRefusal::Fail => Outcome::Refused,
+                AfterRefusal::ObserveAgain => Outcome::Conflict,
+                AfterRefusal::Wait | AfterRefusal::Fail => Outcome::Refused,
             },
         }
     }

@@ -15,5 +15,6 @@ mod lost_node;
 mod namespace;
 mod operator;
 mod releases;
+mod refused;
 mod scale;
 mod stop;

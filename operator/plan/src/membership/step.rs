@@ -187,6 +187,7 @@ impl View<'_> {
         debug_assert!(members.iter().all(|(id, _)| target.contains(*id)), "only wanted members are described");
         Change {
             expected: self.configuration().index,
+            present_voters: self.configuration().voters.len(),
             voters: target.voters.iter().copied().collect(),
             learners: target.learners.iter().copied().collect(),
             members,

@@ -25,7 +25,8 @@ fn planned(text: &str) -> (Observed, Vec<Action>) {
 
 fn change(voters: &[u64], learners: &[u64]) -> Action {
     let ids = |ids: &[u64]| ids.iter().copied().map(MemberId).collect();
-    let change = Change { expected: 7, voters: ids(voters), learners: ids(learners), members: Vec::new() };
+    let (voters, learners) = (ids(voters), ids(learners));
+    let change = Change { expected: 7, present_voters: 3, voters, learners, members: Vec::new() };
     MemberAction::ChangeMembership { leader: Ordinal(1), change }.into()
 }
 

@@ -8,6 +8,7 @@ mod backup;
 mod invariants;
 mod observed;
 mod ownership;
+mod refused;
 mod rendering;
 mod stopped;
 

@@ -1,0 +1,167 @@
+//! Plans of which one write is refused: everything that does not depend on that write goes on, and the status names the
+//! refusal.
+
+use crds::RaftClusterStatus;
+use plan::action::Description;
+use plan::observed::Observed;
+use plan::pass::{Pass, RefusedWrite};
+use plan::status::with_refusals;
+
+use crate::observed::parse;
+
+const SERVING: &str = "identity a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\n";
+
+/// What became of a plan.
+struct Outcome {
+    /// Names and subjects of the actions that were carried out.
+    done: Vec<String>,
+    refused: Vec<RefusedWrite>,
+    status: RaftClusterStatus,
+}
+
+impl Outcome {
+    fn did(&self, action: &str) -> bool {
+        self.done.iter().any(|done| done.starts_with(action))
+    }
+
+    fn condition(&self, kind: &str) -> (&str, &str, &str) {
+        let found = self.status.conditions.iter().find(|condition| condition.type_ == kind).expect("it is reported");
+        (&found.status, &found.reason, &found.message)
+    }
+}
+
+/// Plans a pass and carries it out. The API server refuses the writes whose name and subject are `refused`.
+fn pass(observed: &Observed, refused: &str) -> Outcome {
+    let plan = plan::plan(observed);
+    let (mut pass, mut done) = (Pass::default(), Vec::new());
+    let name = |about: &Description| format!("{} {}", about.name, about.subject);
+    for action in &plan.actions {
+        let about = action.describe();
+        if pass.withholds(action, &about) {
+            continue;
+        }
+        if name(&about).starts_with(refused) {
+            pass.refused(action, &about, "exceeded quota");
+        } else {
+            done.push(name(&about));
+        }
+    }
+    let refused = pass.into_refused();
+    assert!(!refused.is_empty(), "the plan has such a write: {done:?}");
+    let status = with_refusals(plan.status, &refused, observed.now);
+    Outcome { done, refused, status }
+}
+
+/// A typing error in the spec once ended every pass at the first StatefulSet, and no lost member was replaced any more.
+#[test]
+fn a_refused_stateful_set_stops_no_replacement() {
+    let text = format!(
+        "{}configuration 7 voters a1 b2 c3 learners d4\nmember 4 is d4 announced d4",
+        SERVING.replace("member 3 is c3", "member 3 silent 100")
+    );
+    let outcome = pass(&parse(&text), "Apply StatefulSet");
+    assert!(outcome.did("ChangeMembership"), "{:?}", outcome.done);
+    assert!(outcome.did("Apply PodDisruptionBudget"), "{:?}", outcome.done);
+    assert!(outcome.refused.iter().all(|refused| !refused.stops_membership), "{:?}", outcome.refused);
+    let (status, reason, message) = outcome.condition("Ready");
+    assert_eq!((status, reason), ("False", "Refused"), "{message}");
+    assert!(message.contains("the API server refuses applying StatefulSet demo-1"), "{message}");
+    assert!(message.contains("exceeded quota"), "{message}");
+    let blocked = outcome.status.plan.as_ref().and_then(|plan| plan.blocked_by.as_ref());
+    assert_ne!(blocked.map(|blocker| blocker.reason.as_str()), Some("Refused"), "the change goes on");
+}
+
+/// If the eviction went on, the pod would come back with its old settings, and would be evicted again in every pass.
+#[test]
+fn a_pod_is_restarted_only_once_its_stateful_set_is_accepted() {
+    let text = SERVING.replace("member 2 is b2", "member 2 is b2 outdated");
+    assert!(pass(&parse(&text), "Apply StatefulSet demo-3").did("EvictPod demo-2-0"), "another StatefulSet");
+    assert!(!pass(&parse(&text), "Apply StatefulSet demo-2").did("EvictPod"));
+    assert!(!pass(&parse(&text), "Apply PodDisruptionBudget").did("EvictPod"), "the budget protects the quorum");
+    let pending = "member 1 silent 9 unscheduled outdated\nmember 2 blank b2\nmember 3 blank c3";
+    let pending = |refused| {
+        let mut observed = parse(pending);
+        for member in observed.members.values_mut() {
+            let status = member.pod.as_mut().and_then(|pod| pod.status.as_mut()).expect("it has a status");
+            status.phase = Some("Pending".to_owned());
+        }
+        pass(&observed, refused)
+    };
+    assert!(pending("Apply StatefulSet demo-2").did("DeletePod demo-1-0"));
+    assert!(!pending("Apply StatefulSet demo-1").did("DeletePod"));
+}
+
+#[test]
+fn voters_are_added_only_once_the_budget_is_raised() {
+    let grows = format!(
+        "{SERVING}replicas 5\nconfiguration 7 voters a1 b2 c3 learners d4 e5\nmember 4 is d4 announced d4\nmember 5 is e5 announced e5"
+    );
+    let outcome = pass(&parse(&grows), "Apply PodDisruptionBudget");
+    assert!(!outcome.did("ChangeMembership"), "{:?}", outcome.done);
+    assert!(outcome.refused[0].stops_membership);
+    let blocked = outcome.status.plan.as_ref().and_then(|plan| plan.blocked_by.as_ref()).expect("the change waits");
+    assert_eq!(blocked.reason, "Refused");
+    assert!(blocked.message.contains("PodDisruptionBudget"), "{}", blocked.message);
+    assert!(pass(&parse(&grows), "Apply StatefulSet").did("ChangeMembership"), "StatefulSets are no prerequisite");
+
+    let swap = format!(
+        "{}configuration 7 voters a1 b2 c3 learners d4\nmember 4 is d4 announced d4",
+        SERVING.replace("member 3 is c3", "member 3 silent 100")
+    );
+    let outcome = pass(&parse(&swap), "Apply PodDisruptionBudget");
+    assert!(outcome.did("ChangeMembership"), "an exchanged voter needs no higher budget: {:?}", outcome.done);
+}
+
+#[test]
+fn a_member_is_created_only_under_a_reserved_ordinal() {
+    let outcome = pass(&parse(&format!("{SERVING}replicas 5")), "ReserveOrdinals");
+    assert!(!outcome.did("CreateSet"), "{:?}", outcome.done);
+    let blocked = outcome.status.plan.as_ref().and_then(|plan| plan.blocked_by.as_ref()).expect("the change waits");
+    assert_eq!(blocked.reason, "Refused");
+    let outcome = pass(&parse(&format!("{SERVING}replicas 5")), "CreateSet demo-4");
+    assert!(outcome.did("CreateSet demo-5"), "each member is created by itself: {:?}", outcome.done);
+}
+
+#[test]
+fn a_removed_member_is_deleted_although_other_writes_are_refused() {
+    let text = format!(
+        "{SERVING}configuration 7 voters a1 b2 c3 removed d4\nmember 4 removed d4 announced d4 volume-goes volume-owned"
+    );
+    assert!(pass(&parse(&text), "Apply StatefulSet demo-1").did("DeleteSet demo-4"));
+    assert!(pass(&parse(&text), "Apply Service").did("DeleteSet demo-4"));
+    assert!(!pass(&parse(&text), "Apply StatefulSet demo-4").did("DeleteSet"), "its volume may have the wrong fate");
+}
+
+/// Every write of every reviewed plan is refused once. The actions that are then left out are those that need it.
+#[test]
+fn a_refusal_stops_only_what_the_table_names() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let mut refused = 0;
+    for file in folder.read_dir().expect("testdata exists") {
+        let cases = std::fs::read_to_string(file.expect("readable").path()).expect("readable");
+        for case in cases.split("\n\n").filter(|case| !case.trim().is_empty()) {
+            let observed = parse(case.split_once("\n----").map_or(case, |(text, _)| text));
+            let actions = plan::plan(&observed).actions;
+            for write in &actions {
+                let about = write.describe();
+                let outcome = pass(&observed, &format!("{} {}", about.name, about.subject));
+                let left_out = actions.len() - outcome.done.len() - outcome.refused.len();
+                let needing = actions.iter().filter(|action| !action.describe().needs.is_empty()).count();
+                assert!(left_out <= needing, "{case}\n{about:?} stops {left_out} of {needing}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 100, "only {refused} writes were refused");
+}
+
+/// A cause that a person can remove, and an election, explain more than a refused write.
+#[test]
+fn a_more_severe_cause_stays_the_reason_of_ready() {
+    let text = "identity a1 b2 c3 formed\nmember 1 alone a1\nmember 2 silent 100\nmember 3 silent 100";
+    let outcome = pass(&parse(text), "Apply Service demo");
+    assert_eq!(outcome.condition("Ready").1, "QuorumLost");
+    let (status, reason, message) = outcome.condition("Reconciling");
+    assert_eq!((status, reason), ("True", "Refused"));
+    assert!(message.contains("exceeded quota"), "{message}");
+}
