@@ -146,6 +146,10 @@ words! {
 
         /// The spec contradicts itself in a way that the API server could not check; the message names the field.
         InvalidSpec,
+        /// This version of the operator cannot read the object, for example because a newer version wrote it; the message
+        /// names the field. Members continue to serve, the operator does nothing for this object, and other objects are
+        /// not affected. Upgrade the operator, or correct the field.
+        Unreadable,
         /// Voters of the first configuration lost their volumes before the cluster was formed, and no majority of them is
         /// left. No data is lost, because all remaining members report that they are empty. Delete the RaftCluster with
         /// its volumes and create it again.

@@ -11,6 +11,8 @@ pub mod cluster_object;
 
 pub mod context;
 
+pub mod readable;
+
 pub mod raft_cluster;
 
 pub mod raft_backup;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crds::raft_backup::RaftBackupStatus;
-use crds::{RaftBackup, RaftCluster};
+use crds::{RaftBackup, Reason};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, Resource};
 use plan::backup::{self, Assignment, AttemptState, Attempts, Choice, Completed};
+use plan::decision::Note;
 use plan::names::FIELD_MANAGER;
 use plan::observed::Observed;
 use proto::admin::backup_response::State;
@@ -22,7 +24,8 @@ use crate::member::client::{BackupReply, CallError};
 use crate::member::reasons;
 use crate::planning;
 use crate::raft_cluster::events;
-use crate::raft_cluster::{ReconcileError, observe};
+use crate::raft_cluster::{ReconcileError, observe, unreadable};
+use crate::readable;
 use crate::retry::PassOutcome;
 
 /// Interval between calls during an upload.
@@ -38,38 +41,51 @@ const WAITING_MAX: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Returns an error if objects could not be read or the status could not be written. The pass is retried.
-pub async fn reconcile(backup: Arc<RaftBackup>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+pub async fn reconcile(backup: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
-    let outcome = pass(&backup, &context).await;
+    let outcome = match pass(&*backup, &context).await {
+        Err(ReconcileError::Unreadable(unreadable)) => {
+            unreadable::report::<RaftBackup>(&unreadable, &context).await.map(|()| Action::await_change())
+        }
+        outcome => outcome,
+    };
     context.metrics.reconciled("RaftBackup", began.elapsed(), outcome.as_ref().err().map(|error| error as _));
     outcome
 }
 
-async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, ReconcileError> {
-    let namespace = backup.metadata.namespace.as_deref().unwrap_or_default();
-    let name = backup.metadata.name.as_deref().unwrap_or_default();
-    let uid = backup.metadata.uid.clone().unwrap_or_default();
-    let read = |error| ReconcileError::Api { what: "reading the RaftBackup and its cluster", error };
-    let backups: Api<RaftBackup> = Api::namespaced(context.client.clone(), namespace);
+async fn pass(backup: &impl Resource, context: &Context) -> Result<Action, ReconcileError> {
+    let ObjectMeta { name, namespace, uid, .. } = backup.meta().clone();
+    let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+    let uid = uid.unwrap_or_default();
     // This read goes to the API server instead of a cache, because a backup that is already complete must not be made
     // again.
-    let Some(backup) = backups.get_opt(name).await.map_err(read)? else {
+    let found = readable::get::<RaftBackup>(&context.client, &namespace, &name).await;
+    let Some(found) = found.map_err(|error| ReconcileError::Api { what: "reading the RaftBackup", error })? else {
         context.forget(&uid);
         return Ok(Action::await_change());
     };
+    let backup = found?;
     if backup.metadata.deletion_timestamp.is_some()
         || backup::choose(&backup, None, Attempts::default()) == Choice::Complete
     {
         return Ok(Action::await_change());
     }
-    let clusters: Api<RaftCluster> = Api::namespaced(context.client.clone(), namespace);
-    let observed = match clusters.get_opt(&backup.spec.cluster_name).await.map_err(read)? {
-        Some(cluster) => observe::world(&cluster, context).await?,
-        None => None,
-    };
     let attempts = context.remember(&uid, |memory| memory.attempts);
+    let cluster = ObjectMeta {
+        name: Some(backup.spec.cluster_name.clone()),
+        namespace: Some(namespace),
+        ..ObjectMeta::default()
+    };
+    let (choice, observed) = match observe::world(&cluster, context).await {
+        Ok(observed) => (planning::choose(&backup, observed.as_ref(), attempts), observed),
+        Err(ReconcileError::Unreadable(unreadable)) => {
+            let message = format!("RaftCluster {:?} cannot be read: {unreadable}", backup.spec.cluster_name);
+            (Choice::Wait(Note::new(Reason::Unreadable, message)), None)
+        }
+        Err(error) => return Err(error),
+    };
     let now = Timestamp::now();
-    let (status, requeue) = match (planning::choose(&backup, observed.as_ref(), attempts), &observed) {
+    let (status, requeue) = match (choice, &observed) {
         (Choice::Complete, _) => return Ok(Action::await_change()),
         (Choice::Assign(assignment), Some(observed)) => {
             let progress = ask_member(observed, &assignment, context).await;
@@ -101,7 +117,7 @@ async fn pass(backup: &RaftBackup, context: &Context) -> Result<Action, Reconcil
 }
 
 /// Requeues a backup after an error. The delay grows with each error.
-pub fn retry(backup: Arc<RaftBackup>, error: &ReconcileError, context: Arc<Context>) -> Action {
+pub fn retry(backup: Arc<DynamicObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let name = backup.metadata.name.as_deref().unwrap_or_default();
     tracing::warn!(backup = name, %error, "the backup was not reconciled");
     Action::requeue(context.failed(backup.metadata.uid.as_deref().unwrap_or_default()))

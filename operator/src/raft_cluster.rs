@@ -9,14 +9,19 @@ pub(crate) mod events;
 mod overlap;
 mod status;
 
+pub(crate) mod unreadable;
+
 use std::sync::Arc;
 use std::time::Instant;
 
 use crds::RaftCluster;
+use kube::Resource;
+use kube::api::DynamicObject;
 use kube::runtime::controller::Action;
 
 use crate::context::{Context, NoEntropy};
 use crate::planning;
+use crate::readable::Unreadable;
 use crate::retry::PassOutcome;
 
 /// The reason why a pass ended early. Actions that were carried out before the error are not undone.
@@ -31,6 +36,9 @@ pub enum ReconcileError {
         #[source]
         error: kube::Error,
     },
+    /// This version cannot read the RaftCluster or RaftBackup.
+    #[error("it cannot be read: {0}")]
+    Unreadable(#[from] Unreadable),
     /// No random bytes are available for an ID.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),
@@ -40,15 +48,20 @@ pub enum ReconcileError {
 ///
 /// # Errors
 /// Returns an error if objects could not be read or the status could not be written. The pass is retried.
-pub async fn reconcile(cluster: Arc<RaftCluster>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+pub async fn reconcile(cluster: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
-    let outcome = pass(&cluster, &context).await;
+    let outcome = match pass(&*cluster, &context).await {
+        Err(ReconcileError::Unreadable(unreadable)) => {
+            unreadable::report::<RaftCluster>(&unreadable, &context).await.map(|()| Action::await_change())
+        }
+        outcome => outcome,
+    };
     context.metrics.reconciled("RaftCluster", began.elapsed(), outcome.as_ref().err().map(|error| error as _));
     outcome
 }
 
-async fn pass(cluster: &RaftCluster, context: &Context) -> Result<Action, ReconcileError> {
-    let observed = observe::world(cluster, context).await?;
+async fn pass(cluster: &impl Resource, context: &Context) -> Result<Action, ReconcileError> {
+    let observed = observe::world(cluster.meta(), context).await?;
     let Some(observed) = observed else { return Ok(Action::await_change()) };
     let plan = planning::plan(&observed, plan::plan);
     let applied = apply::in_order(&plan.actions, &observed, context).await;
@@ -71,7 +84,7 @@ async fn pass(cluster: &RaftCluster, context: &Context) -> Result<Action, Reconc
 }
 
 /// Requeues a cluster after an error. The delay grows with each error.
-pub fn retry(cluster: Arc<RaftCluster>, error: &ReconcileError, context: Arc<Context>) -> Action {
+pub fn retry(cluster: Arc<DynamicObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
     tracing::warn!(cluster = name, %error, "the cluster was not reconciled");
     Action::requeue(context.failed(cluster.metadata.uid.as_deref().unwrap_or_default()))

@@ -12,11 +12,13 @@ use futures::future::{join_all, select_all};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::controller::Config;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, ResourceExt};
 use plan::names;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::cluster_object::ClusterObject;
@@ -25,7 +27,7 @@ use crate::health::{self, Readiness};
 use crate::leadership::{Candidate, LeaseError};
 use crate::metrics::Metrics;
 use crate::settings::Settings;
-use crate::{raft_backup, raft_cluster};
+use crate::{raft_backup, raft_cluster, readable};
 
 /// Maximum number of objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
@@ -138,25 +140,23 @@ async fn controllers(settings: &Settings, context: &Arc<Context>, stop: &watch::
 async fn clusters(context: Arc<Context>, scope: Option<&str>, stop: watch::Receiver<bool>) {
     let client = context.client.clone();
     let ours = || watcher::Config::default().labels(names::LABEL_CLUSTER);
-    let controller = Controller::new(api::<RaftCluster>(&client, scope), watcher::Config::default())
+    let (all, kind) = readable::all::<RaftCluster>(&client, scope);
+    let (pods, volumes) = (kind.clone(), kind.clone());
+    let controller = Controller::new_with(all, watcher::Config::default(), kind.clone())
         .with_config(Config::default().concurrency(CONCURRENCY))
         .owns(api::<StatefulSet>(&client, scope), ours())
         .owns(api::<Service>(&client, scope), ours())
         .owns(api::<PodDisruptionBudget>(&client, scope), ours())
-        .watches(api::<Pod>(&client, scope), ours(), |pod| cluster_of(&pod))
-        .watches(api::<PersistentVolumeClaim>(&client, scope), ours(), |volume| cluster_of(&volume));
+        .watches(api::<Pod>(&client, scope), ours(), move |pod| cluster_of(&pod, &pods))
+        .watches(api::<PersistentVolumeClaim>(&client, scope), ours(), move |volume| cluster_of(&volume, &volumes));
     let store = controller.store();
-    let waits_for = move |backup: RaftBackup| {
-        let clusters = store.state();
-        let waiting = clusters.into_iter().filter(move |cluster| {
-            let restore = cluster.spec.bootstrap.as_ref().map(|bootstrap| &bootstrap.restore);
-            cluster.namespace() == backup.namespace()
-                && restore.and_then(|restore| restore.backup_name.as_ref()) == backup.metadata.name.as_ref()
-        });
-        waiting.map(|cluster| ObjectRef::from_obj(&*cluster)).collect::<Vec<_>>()
+    let waits_for = move |backup: DynamicObject| {
+        let waiting = store.state().into_iter().filter(|cluster| is_restored_from(cluster, &backup));
+        waiting.map(|cluster| ObjectRef::from_obj_with(&*cluster, kind.clone())).collect::<Vec<_>>()
     };
+    let (backups, kind) = readable::all::<RaftBackup>(&client, scope);
     controller
-        .watches(api::<RaftBackup>(&client, scope), watcher::Config::default(), waits_for)
+        .watches_with(backups, kind, watcher::Config::default(), waits_for)
         .graceful_shutdown_on(stopped(stop))
         .run(raft_cluster::reconcile, raft_cluster::retry, context)
         .for_each(|outcome| {
@@ -169,7 +169,8 @@ async fn clusters(context: Arc<Context>, scope: Option<&str>, stop: watch::Recei
 }
 
 async fn backups(context: Arc<Context>, scope: Option<&str>, stop: watch::Receiver<bool>) {
-    Controller::new(api::<RaftBackup>(&context.client, scope), watcher::Config::default())
+    let (all, kind) = readable::all::<RaftBackup>(&context.client, scope);
+    Controller::new_with(all, watcher::Config::default(), kind)
         .with_config(Config::default().concurrency(CONCURRENCY))
         .graceful_shutdown_on(stopped(stop))
         .run(raft_backup::reconcile, raft_backup::retry, context)
@@ -182,6 +183,13 @@ async fn backups(context: Arc<Context>, scope: Option<&str>, stop: watch::Receiv
         .await;
 }
 
+/// Returns whether a RaftCluster begins with this RaftBackup. Neither is decoded, because one that cannot be decoded
+/// must not hide the others.
+fn is_restored_from(cluster: &DynamicObject, backup: &DynamicObject) -> bool {
+    let name = cluster.data.pointer("/spec/bootstrap/restore/backupName").and_then(Value::as_str);
+    cluster.metadata.namespace == backup.metadata.namespace && name.is_some() && name == backup.metadata.name.as_deref()
+}
+
 fn api<K: ClusterObject>(client: &Client, scope: Option<&str>) -> Api<K> {
     match scope {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
@@ -189,10 +197,10 @@ fn api<K: ClusterObject>(client: &Client, scope: Option<&str>) -> Api<K> {
     }
 }
 
-/// The cluster that an object belongs to, according to its labels.
-fn cluster_of(object: &impl ResourceExt) -> Option<ObjectRef<RaftCluster>> {
+/// The cluster that an object belongs to, according to its labels. `kind` is the kind of clusters.
+fn cluster_of(object: &impl ResourceExt, kind: &ApiResource) -> Option<ObjectRef<DynamicObject>> {
     let name = object.labels().get(names::LABEL_CLUSTER)?;
-    Some(ObjectRef::new(name).within(&object.namespace()?))
+    Some(ObjectRef::new_with(name, kind.clone()).within(&object.namespace()?))
 }
 
 async fn stopped(mut stop: watch::Receiver<bool>) {

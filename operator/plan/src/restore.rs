@@ -29,7 +29,7 @@ pub(crate) fn origin(valid: &ValidatedCluster<'_>, observed: &Observed) -> Resul
     }
     let name = restore.backup_name.as_deref().unwrap_or_default();
     let backup = observed.restore_from.as_ref().ok_or_else(|| {
-        let message = format!("there is no RaftBackup {name:?} in this namespace: create it, or delete this RaftCluster and name a bootstrap.restore.source");
+        let message = format!("there is no RaftBackup {name:?} in this namespace that this version can read: create it, correct it if it is Stalled, or delete this RaftCluster and name a bootstrap.restore.source");
         Note::new(Reason::BackupNotFound, message)
     })?;
     place_of(backup).map(|place| Origin::Backup(Box::new(place))).ok_or_else(|| {

@@ -9,6 +9,7 @@ pub(crate) mod reconciling;
 pub(crate) mod refused;
 pub(crate) mod secured;
 pub(crate) mod stalled;
+mod unreadable;
 
 mod members;
 
@@ -29,6 +30,7 @@ use crate::troubles;
 
 pub use ready::is_obstacle;
 pub use refused::with_refusals;
+pub use unreadable::unreadable;
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use futures::future::join_all;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{Event, Node, PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -29,6 +30,7 @@ use crate::cluster_object::ClusterObject;
 use crate::context::{Context, entropy, wall_clock};
 use crate::member::client::{CallError, Member};
 use crate::memory::Probed;
+use crate::readable;
 
 /// Interval between reads of warnings while a member does not answer.
 const WARNINGS_EVERY: Duration = Duration::from_secs(5);
@@ -39,16 +41,19 @@ const PROBE_EVERY: Duration = Duration::from_secs(60);
 /// Interval between probes while the object store cannot be used.
 const PROBE_AGAIN: Duration = Duration::from_secs(10);
 
-/// Observes a cluster; `None` if the RaftCluster does not exist.
+/// Observes the cluster with this name and namespace; `None` if the RaftCluster does not exist.
 ///
 /// # Errors
 /// Returns an error if an object could not be read. Nothing is decided in this pass.
-pub(crate) async fn world(cluster: &RaftCluster, context: &Context) -> Result<Option<Observed>, ReconcileError> {
+pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Option<Observed>, ReconcileError> {
     let read = Read::of(cluster, context);
-    let Some(cluster) = read.get::<RaftCluster>("reading the RaftCluster", read.name.clone()).await? else {
-        context.forget(cluster.metadata.uid.as_deref().unwrap_or_default());
+    let found = readable::get::<RaftCluster>(&read.client, &read.namespace, &read.name).await;
+    let found = found.map_err(|error| ReconcileError::Api { what: "reading the RaftCluster", error })?;
+    let Some(found) = found else {
+        context.forget(cluster.uid.as_deref().unwrap_or_default());
         return Ok(None);
     };
+    let cluster = found?;
     let uid = cluster.metadata.uid.clone().unwrap_or_default();
     let mut members = BTreeMap::new();
     let volumes: Vec<PersistentVolumeClaim> = read.list("listing volume claims").await?;
@@ -102,11 +107,11 @@ struct Read {
 }
 
 impl Read {
-    fn of(cluster: &RaftCluster, context: &Context) -> Self {
+    fn of(cluster: &ObjectMeta, context: &Context) -> Self {
         Self {
             client: context.client.clone(),
-            namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
-            name: cluster.metadata.name.clone().unwrap_or_default(),
+            namespace: cluster.namespace.clone().unwrap_or_default(),
+            name: cluster.name.clone().unwrap_or_default(),
         }
     }
 
@@ -124,12 +129,16 @@ impl Read {
         Ok(list.items)
     }
 
+    /// The RaftBackup to restore; `None` if it does not exist or cannot be read. An unreadable RaftBackup is reported on
+    /// itself, and must not stop a cluster that was restored from it long ago.
     async fn restore_from(&self, cluster: &RaftCluster) -> Result<Option<RaftBackup>, ReconcileError> {
         let bootstrap = cluster.spec.bootstrap.as_ref();
-        match bootstrap.and_then(|bootstrap| bootstrap.restore.backup_name.as_deref()) {
-            Some(name) => self.get("reading the RaftBackup to restore", name.to_owned()).await,
-            None => Ok(None),
-        }
+        let Some(name) = bootstrap.and_then(|bootstrap| bootstrap.restore.backup_name.as_deref()) else {
+            return Ok(None);
+        };
+        let found = readable::get::<RaftBackup>(&self.client, &self.namespace, name).await;
+        let found = found.map_err(|error| ReconcileError::Api { what: "reading the RaftBackup to restore", error })?;
+        Ok(found.and_then(Result::ok))
     }
 
     /// Reads warnings about members that do not answer. Without permission to read events, the operator reports causes
