@@ -45,7 +45,7 @@ impl AnsweringServer {
     /// The context of an operator that uses this server.
     pub(crate) fn context(&self) -> Context {
         let settings = OperatorSettings { node_image: "raft-node:1".to_owned(), node_image_pull_policy: None };
-        Context::new(self.client.clone(), settings, Metrics::new(), "test".to_owned())
+        Context::new(self.client.clone(), settings, Metrics::new(), "test".to_owned(), "test".to_owned())
     }
 
     /// The requests that reached the server since the last call.

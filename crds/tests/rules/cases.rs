@@ -46,7 +46,11 @@ pub(crate) fn refused_at_creation() -> Vec<Case> {
 
 fn cluster_cases() -> Vec<Case> {
     vec![
-        ("/spec/replicas", json!(0), "replicas must be at least 1: to stop the cluster and keep its data, set spec.stopped"),
+        (
+            "/spec/replicas",
+            json!(0),
+            "replicas must be at least 1: to stop the cluster and keep its data, set spec.stopped",
+        ),
         ("/spec/replicas", json!(-3), "replicas must be at least 1"),
         ("/spec/replicas", json!(51), "replicas must be at most 50"),
         ("/spec/maxVoters", json!(4), "maxVoters must be 1, 3, 5, 7 or 9"),

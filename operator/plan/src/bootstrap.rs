@@ -199,7 +199,7 @@ fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option
         });
     }
     let message = format!(
-        "volumes of an earlier cluster of this name exist ({claims}), and are never used for an empty one: delete these claims to start empty, or delete this RaftCluster and create it with bootstrap.restore to start from a backup, which leaves them alone"
+        "volumes of an earlier cluster of this name exist ({claims}), and are never used for an empty one: delete this RaftCluster; then delete these claims and create it again to start empty, or create it with bootstrap.restore to start from a backup, which leaves them alone"
     );
     Some(Decision::stall(Reason::RetainedVolumes, message))
 }

@@ -9,8 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions};
 use plan::action::{
-    Action, Apply, Create, Delete, Description, Evict, IfExists, MemberAction, MergePatch, ObjectAction, Replace, Timing,
-    Write,
+    Action, Apply, Create, Delete, Description, Evict, IfExists, MemberAction, MergePatch, ObjectAction, Replace,
+    Timing, Write,
 };
 use plan::ids::Token;
 use plan::names::{self, FIELD_MANAGER, Ordinal};

@@ -14,7 +14,7 @@ mod fields;
 mod lost_node;
 mod namespace;
 mod operator;
-mod releases;
 mod refused;
+mod releases;
 mod scale;
 mod stop;

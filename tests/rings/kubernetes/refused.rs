@@ -52,6 +52,8 @@ fn a_refused_stateful_set_is_named_and_a_lost_member_is_still_replaced() {
     let voter = demo.leader().expect("there is a leader");
     let follower = ["demo-1", "demo-2", "demo-3"].into_iter().find(|name| *name != voter).expect("there are three");
     let claim = format!("data-{follower}-0");
+    let mark = "raftoperator.io/allow-deletion=true";
+    namespace.kubernetes.kubectl(["annotate", "pvc", &claim, mark]).text().expect("the claim is marked");
     namespace.kubernetes.kubectl(["delete", "pvc", &claim, "--wait=false"]).text().expect("the claim is deleted");
     namespace.kubernetes.kubectl(["delete", "pod", &demo.pod(follower)]).text().expect("the pod is deleted");
     await_status(&demo, "the learner has replaced the lost voter", |status| {
