@@ -59,13 +59,13 @@ fn a_refused_stateful_set_stops_no_replacement() {
         "{}configuration 7 voters a1 b2 c3 learners d4\nmember 4 is d4 announced d4",
         SERVING.replace("member 3 is c3", "member 3 silent 100")
     );
-    let outcome = pass(&parse(&text), "Apply StatefulSet");
+    let outcome = pass(&parse(&text), "ReplaceSet");
     assert!(outcome.did("ChangeMembership"), "{:?}", outcome.done);
     assert!(outcome.did("Apply PodDisruptionBudget"), "{:?}", outcome.done);
     assert!(outcome.refused.iter().all(|refused| !refused.stops_membership), "{:?}", outcome.refused);
     let (status, reason, message) = outcome.condition("Ready");
     assert_eq!((status, reason), ("False", "Refused"), "{message}");
-    assert!(message.contains("the API server refuses applying StatefulSet demo-1"), "{message}");
+    assert!(message.contains("the API server refuses updating StatefulSet demo-1"), "{message}");
     assert!(message.contains("exceeded quota"), "{message}");
     let blocked = outcome.status.plan.as_ref().and_then(|plan| plan.blocked_by.as_ref());
     assert_ne!(blocked.map(|blocker| blocker.reason.as_str()), Some("Refused"), "the change goes on");
@@ -75,8 +75,8 @@ fn a_refused_stateful_set_stops_no_replacement() {
 #[test]
 fn a_pod_is_restarted_only_once_its_stateful_set_is_accepted() {
     let text = SERVING.replace("member 2 is b2", "member 2 is b2 outdated");
-    assert!(pass(&parse(&text), "Apply StatefulSet demo-3").did("EvictPod demo-2-0"), "another StatefulSet");
-    assert!(!pass(&parse(&text), "Apply StatefulSet demo-2").did("EvictPod"));
+    assert!(pass(&parse(&text), "ReplaceSet demo-3").did("EvictPod demo-2-0"), "another StatefulSet");
+    assert!(!pass(&parse(&text), "ReplaceSet demo-2").did("EvictPod"));
     assert!(!pass(&parse(&text), "Apply PodDisruptionBudget").did("EvictPod"), "the budget protects the quorum");
     let pending = "member 1 silent 9 unscheduled outdated\nmember 2 blank b2\nmember 3 blank c3";
     let pending = |refused| {
@@ -87,8 +87,8 @@ fn a_pod_is_restarted_only_once_its_stateful_set_is_accepted() {
         }
         pass(&observed, refused)
     };
-    assert!(pending("Apply StatefulSet demo-2").did("DeletePod demo-1-0"));
-    assert!(!pending("Apply StatefulSet demo-1").did("DeletePod"));
+    assert!(pending("ReplaceSet demo-2").did("DeletePod demo-1-0"));
+    assert!(!pending("ReplaceSet demo-1").did("DeletePod"));
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn voters_are_added_only_once_the_budget_is_raised() {
     let blocked = outcome.status.plan.as_ref().and_then(|plan| plan.blocked_by.as_ref()).expect("the change waits");
     assert_eq!(blocked.reason, "Refused");
     assert!(blocked.message.contains("PodDisruptionBudget"), "{}", blocked.message);
-    assert!(pass(&parse(&grows), "Apply StatefulSet").did("ChangeMembership"), "StatefulSets are no prerequisite");
+    assert!(pass(&parse(&grows), "ReplaceSet").did("ChangeMembership"), "StatefulSets are no prerequisite");
 
     let swap = format!(
         "{}configuration 7 voters a1 b2 c3 learners d4\nmember 4 is d4 announced d4",
@@ -127,9 +127,9 @@ fn a_removed_member_is_deleted_although_other_writes_are_refused() {
     let text = format!(
         "{SERVING}configuration 7 voters a1 b2 c3 removed d4\nmember 4 removed d4 announced d4 volume-goes volume-owned"
     );
-    assert!(pass(&parse(&text), "Apply StatefulSet demo-1").did("DeleteSet demo-4"));
+    assert!(pass(&parse(&text), "ReplaceSet demo-1").did("DeleteSet demo-4"));
     assert!(pass(&parse(&text), "Apply Service").did("DeleteSet demo-4"));
-    assert!(!pass(&parse(&text), "Apply StatefulSet demo-4").did("DeleteSet"), "its volume may have the wrong fate");
+    assert!(!pass(&parse(&text), "ReplaceSet demo-4").did("DeleteSet"), "its volume may have the wrong fate");
 }
 
 /// Every write of every reviewed plan is refused once. The actions that are then left out are those that need it.
