@@ -5,9 +5,11 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::api::policy::v1::Eviction;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{self as meta, DeleteOptions, ObjectMeta};
 use kube::Api;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, EvictParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::Status;
 use plan::action::{
     Action, Apply, Create, Delete, Description, Evict, IfExists, MemberAction, MergePatch, ObjectAction, Replace,
     Timing, Write,
@@ -248,12 +250,12 @@ impl Executor<'_> {
         Ok(Effect::Changed)
     }
 
+    /// Evicts a pod under its UID. Does not use `Api::evict`, because kube 5.0.0 sends the precondition as
+    /// `delete_options`, a field that Kubernetes ignores: it reads `deleteOptions`.
     async fn evict(&self, evict: &Evict) -> Result<Effect, ActError> {
-        let seen = Preconditions { uid: Some(evict.uid().to_owned()), resource_version: None };
-        let options = DeleteParams { preconditions: Some(seen), ..DeleteParams::default() };
-        let parameters = EvictParams { delete_options: Some(options), ..EvictParams::default() };
         let pods: Api<Pod> = Api::namespaced(self.context.client.clone(), self.namespace());
-        observed_object(pods.evict(evict.name(), &parameters).await)?;
+        let (name, body) = (evict.name(), eviction(evict));
+        observed_object(pods.create_subresource::<_, Status>("eviction", name, &PostParams::default(), &body).await)?;
         Ok(Effect::Changed)
     }
 
@@ -325,6 +327,15 @@ fn post_parameters() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() }
 }
 
+/// The request to evict a pod under its UID.
+fn eviction(evict: &Evict) -> Eviction {
+    let preconditions = meta::Preconditions { uid: Some(evict.uid().to_owned()), ..meta::Preconditions::default() };
+    Eviction {
+        metadata: ObjectMeta { name: Some(evict.name().to_owned()), ..ObjectMeta::default() },
+        delete_options: Some(DeleteOptions { preconditions: Some(preconditions), ..DeleteOptions::default() }),
+    }
+}
+
 /// The name under which refusals of a write are remembered.
 fn key(about: &Description) -> String {
     format!("{} {}", about.name, about.subject)
@@ -392,6 +403,15 @@ mod refused;
 mod tests {
     use super::*;
     use crate::raft_cluster::events::tests::restore;
+
+    /// Kubernetes ignores a precondition in any other field, and would evict the pod's successor.
+    #[test]
+    fn an_eviction_names_the_uid_where_kubernetes_reads_it() {
+        let seen = Seen { name: "demo-1-0".to_owned(), uid: "u".to_owned(), version: "7".to_owned() };
+        let body = serde_json::to_value(eviction(&Evict::of(&seen))).expect("an eviction is JSON");
+        assert_eq!(body["deleteOptions"]["preconditions"]["uid"], "u", "{body}");
+        assert_eq!(body["metadata"]["name"], "demo-1-0");
+    }
 
     /// A member accepts every call to restore, even while it waits before it retries a failed restore. The call must
     /// not be repeated ten times a second.
