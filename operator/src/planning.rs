@@ -54,7 +54,7 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::{BTreeMap, BTreeSet};
     use std::io::Write;
     use std::sync::{Arc, Mutex, PoisonError};
@@ -66,7 +66,7 @@ mod tests {
 
     use super::*;
 
-    fn cluster(name: &str) -> Observed {
+    pub(crate) fn cluster(name: &str) -> Observed {
         let cluster = json!({
             "apiVersion": "raftoperator.io/v1alpha1", "kind": "RaftCluster",
             "metadata": { "name": name, "namespace": "default", "uid": name, "generation": 1 },

@@ -1,14 +1,11 @@
 //! Tests of passes in which the API server refuses a write.
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use k8s_openapi::jiff::Timestamp;
-use plan::observed::{Entropy, Observed, ObservedServices};
-use serde_json::json;
+use plan::observed::Observed;
 
 use super::{Applied, in_order};
 use crate::answering::{AnsweringServer, Request, accepted, refused};
 use crate::context::Context;
+use crate::planning::tests::cluster;
 
 const INVALID: &str = "Service \"demo-members\" is invalid: spec.clusterIP: Invalid value";
 
@@ -26,7 +23,7 @@ impl Setup {
         });
         let server = server.await;
         let context = server.context();
-        Self { observed: observed(&context), context, server }
+        Self { observed: cluster("demo"), context, server }
     }
 
     /// Carries out the plan, which applies three Services and a disruption budget.
@@ -35,30 +32,6 @@ impl Setup {
         assert!(actions.len() >= 4, "{actions:?}");
         let applied = in_order(&actions, &self.observed, &self.context).await;
         (applied, self.server.requests())
-    }
-}
-
-fn observed(context: &Context) -> Observed {
-    let cluster = json!({
-        "apiVersion": "raftoperator.io/v1alpha1", "kind": "RaftCluster",
-        "metadata": { "name": "demo", "namespace": "default", "uid": "u", "generation": 1 },
-        "spec": { "replicas": 3, "storage": { "size": "1Gi" }, "tls": { "client": "Plaintext", "peer": "Plaintext" } },
-    });
-    Observed {
-        now: Timestamp::UNIX_EPOCH,
-        operator: context.settings.clone(),
-        cluster: serde_json::from_value(cluster).expect("a RaftCluster"),
-        members: BTreeMap::new(),
-        services: ObservedServices::default(),
-        budget: None,
-        identity: None,
-        configuration: None,
-        zones: BTreeMap::new(),
-        restore_from: None,
-        probe: None,
-        refusal: None,
-        reserved: BTreeSet::new(),
-        entropy: Entropy { cluster_id: 1, token: [7; 32] },
     }
 }
 
