@@ -55,7 +55,7 @@ fn an_unschedulable_member_is_named_and_starts_once_a_node_fits() {
 
 #[test]
 fn wrong_credentials_and_a_missing_bucket_are_named() {
-    let namespace = TestNamespace::new("store");
+    let namespace = TestNamespace::alone("store");
     let store = namespace.store();
     scenario::backup::create_credentials(&namespace.kubernetes, &store.access_key, "wrong")
         .expect("the Secret is created");

@@ -6,7 +6,7 @@ use dev_cluster::{Node, Run, until};
 use scenario::client::Traffic;
 use scenario::raft_cluster::RaftCluster;
 
-use crate::best_of_three::{gap, some_round_stays_within};
+use crate::median_of_three::{gap, the_median_stays_within};
 use crate::namespace::{PATIENCE, TRAFFIC, TestNamespace};
 
 /// A node that is disconnected from the network. It is connected again when the test ends, even by a panic.
@@ -21,7 +21,7 @@ impl Drop for CutOff<'_> {
 
 #[test]
 fn a_member_on_a_lost_node_is_replaced_without_a_lost_write() {
-    let namespace = TestNamespace::new("lost-node");
+    let namespace = TestNamespace::alone("lost-node");
     let demo = namespace.create("demo", 3, "  replacement: {delay: 10s}\n");
     demo.wait_ready(PATIENCE).expect("the cluster becomes Ready");
     let traffic = Traffic::start(&namespace.kubernetes, TRAFFIC, &demo.endpoint(), 1).expect("the writer starts");
@@ -29,7 +29,7 @@ fn a_member_on_a_lost_node_is_replaced_without_a_lost_write() {
     // without warning. The limit also includes the time in which a client that was connected to the lost node connects
     // again.
     let mut cut_off = None;
-    some_round_stays_within(Duration::from_secs(12), "node lost", || {
+    the_median_stays_within(Duration::from_secs(12), "node lost", || {
         // Dropping the value connects the node of the previous round again.
         cut_off = None;
         let (longest, node) = lose_a_node(&namespace, &demo, &traffic);

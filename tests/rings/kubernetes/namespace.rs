@@ -1,8 +1,8 @@
-//! Setup of each test: the operator, which is installed once for all tests, and the test's own namespace. Owns the logs
-//! that a failing test prints.
+//! Setup of each test: the operator, which is installed once for all tests, and the test's own namespace. Owns which
+//! tests run at the same time, and the logs that a failing test prints.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use dev_cluster::{Cluster, ObjectStore, Run};
@@ -19,21 +19,50 @@ pub(crate) const OPERATOR: &str = "localhost/raft-operator:dev";
 pub(crate) const ETCDCTL: &str = "localhost/etcdctl:dev";
 pub(crate) const TRAFFIC: &str = "localhost/traffic:dev";
 
+/// Tests that change nothing outside their namespace share the dev cluster. The others have it to themselves.
+static DEV_CLUSTER: RwLock<()> = RwLock::new(());
+
+/// What a test may do to the dev cluster. A test that panicked has still removed its namespace, so a poisoned lock is
+/// used as any other.
+enum Turn {
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
+    OfAnotherNamespace,
+}
+
 /// The dev cluster, and a namespace in it. The namespace is deleted when the test ends, even by a panic.
 pub(crate) struct TestNamespace {
     pub(crate) cluster: Cluster,
     pub(crate) kubernetes: Kubernetes,
+    // Fields are dropped after the namespace is deleted.
+    _turn: Turn,
 }
 
 impl TestNamespace {
-    /// Creates a namespace. Installs the operator unless an earlier test has installed it.
+    /// Creates a namespace for a test that changes nothing outside it and sets no limit on time without service. Other
+    /// such tests run at the same time. Installs the operator unless an earlier test has installed it.
     pub(crate) fn new(namespace: &str) -> Self {
+        Self::create_in(namespace, Turn::Shared { _guard: DEV_CLUSTER.read().unwrap_or_else(PoisonError::into_inner) })
+    }
+
+    /// Creates a namespace for a test that measures time, or that changes the shared release, the object store, a node or
+    /// a definition. No other test runs at the same time.
+    pub(crate) fn alone(namespace: &str) -> Self {
+        Self::create_in(namespace, Turn::Alone { _guard: DEV_CLUSTER.write().unwrap_or_else(PoisonError::into_inner) })
+    }
+
+    /// Creates a further namespace for the test that has this one.
+    pub(crate) fn another(&self, namespace: &str) -> Self {
+        Self::create_in(namespace, Turn::OfAnotherNamespace)
+    }
+
+    fn create_in(namespace: &str, turn: Turn) -> Self {
         let cluster = Cluster::open().expect("the dev cluster is up: run `cargo xtask test`");
         let kubernetes = Kubernetes::of(&cluster, namespace);
         static INSTALLED: OnceLock<()> = OnceLock::new();
         INSTALLED.get_or_init(|| install(&kubernetes));
         kubernetes.create_namespace().expect("the namespace is created");
-        Self { cluster, kubernetes }
+        Self { cluster, kubernetes, _turn: turn }
     }
 
     /// Returns the address, bucket and keys of the S3 server.

@@ -7,7 +7,7 @@ use crate::namespace::{self, PATIENCE, TestNamespace};
 
 #[test]
 fn a_change_survives_the_operator_being_restarted_in_the_middle() {
-    let namespace = TestNamespace::new("restart");
+    let namespace = TestNamespace::alone("restart");
     let demo = namespace.create("demo", 1, "");
     demo.wait_ready(PATIENCE).expect("the cluster becomes Ready");
     demo.scale(3).expect("kubectl scale is admitted");
@@ -20,7 +20,7 @@ fn a_change_survives_the_operator_being_restarted_in_the_middle() {
 
 #[test]
 fn clusters_serve_and_definitions_stay_after_helm_uninstall() {
-    let namespace = TestNamespace::new("uninstall");
+    let namespace = TestNamespace::alone("uninstall");
     let demo = namespace.create("demo", 1, "");
     demo.wait_ready(PATIENCE).expect("the cluster becomes Ready");
     namespace.etcdctl(&demo, &["put", "key", "before"]);

@@ -95,7 +95,7 @@ impl Drop for NewerDefinition<'_> {
 
 #[test]
 fn an_unreadable_cluster_is_reported_on_itself_and_touches_no_other() {
-    let namespace = TestNamespace::new("unreadable");
+    let namespace = TestNamespace::alone("unreadable");
     let newer = NewerDefinition::install(&namespace);
     let manifest = "apiVersion: raftoperator.io/v1alpha1\nkind: RaftCluster\nmetadata: {name: odd}\nspec: {replicas: 1, \
                     storage: {size: 1Gi}, tls: {client: Plaintext, peer: Plaintext}, imagePullPolicy: Sometimes}\n";

@@ -35,7 +35,7 @@ fn manager(namespace: &TestNamespace, cluster: &str) -> String {
 
 #[test]
 fn another_operator_takes_over_when_the_active_one_is_killed() {
-    let namespace = TestNamespace::new("fail-over");
+    let namespace = TestNamespace::alone("fail-over");
     let demo = namespace.create("demo", 1, "");
     demo.wait_ready(PATIENCE).expect("the cluster becomes Ready");
     let kubernetes = &namespace.kubernetes;
@@ -60,7 +60,7 @@ fn another_operator_takes_over_when_the_active_one_is_killed() {
 /// `docs/install.md`.
 #[test]
 fn clusters_go_on_after_a_reinstallation_under_another_name_and_namespace() {
-    let namespace = TestNamespace::new("reinstall");
+    let namespace = TestNamespace::alone("reinstall");
     let demo = namespace.create("demo", 3, "");
     demo.wait_ready(PATIENCE).expect("the cluster becomes Ready");
     namespace.etcdctl(&demo, &["put", "key", "before"]);
@@ -94,7 +94,8 @@ fn clusters_go_on_after_a_reinstallation_under_another_name_and_namespace() {
 
 #[test]
 fn two_releases_of_one_namespace_manage_their_own_clusters() {
-    let (first, second) = (TestNamespace::new("team-a"), TestNamespace::new("team-b"));
+    let first = TestNamespace::alone("team-a");
+    let second = first.another("team-b");
     let kubernetes = &first.kubernetes;
     let release = |name, arguments| Release { name, namespace: "two-releases", arguments };
     let a = release("a", &["--set", "crds.enabled=false", "--set", "watch.namespaces={team-a}"]);

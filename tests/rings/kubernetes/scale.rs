@@ -6,24 +6,24 @@ use std::time::Duration;
 use scenario::client::Traffic;
 use scenario::raft_cluster::RaftCluster;
 
-use crate::best_of_three::{gap, some_round_stays_within};
+use crate::median_of_three::{gap, the_median_stays_within};
 use crate::namespace::{PATIENCE, TRAFFIC, TestNamespace};
 
 /// Every membership change has the same steps (`operator/docs/membership.md`; Raft thesis §4.3): add learners, wait
 /// until they are caught up, enter one joint configuration, leave it, delete removed members.
 #[test]
 fn scaling_and_a_lost_leader_lose_no_write_and_keep_gaps_short() {
-    let namespace = TestNamespace::new("scale");
+    let namespace = TestNamespace::alone("scale");
     let demo = namespace.create("demo", 3, "");
     demo.wait_ready(PATIENCE).expect("three members become Ready");
     let traffic = Traffic::start(&namespace.kubernetes, TRAFFIC, &demo.endpoint(), 2).expect("the writer starts");
     traffic.mark("undisturbed").expect("the writer answers");
     let (planned, killed) = (Duration::from_secs(1), Duration::from_secs(3));
-    some_round_stays_within(planned, "scaling", || scale(&demo, &traffic));
-    some_round_stays_within(planned, "graceful deletion of the leader", || {
+    the_median_stays_within(planned, "scaling", || scale(&demo, &traffic));
+    the_median_stays_within(planned, "graceful deletion of the leader", || {
         delete_the_leader(&namespace, &demo, &traffic)
     });
-    some_round_stays_within(killed, "SIGKILL of the leader", || kill_the_leader(&namespace, &demo, &traffic));
+    the_median_stays_within(killed, "SIGKILL of the leader", || kill_the_leader(&namespace, &demo, &traffic));
     let verdict = traffic.verify(&demo.endpoint()).expect("every acknowledged write is stored once");
     assert_eq!(verdict.revisions, verdict.acknowledged + verdict.unknown_applied);
     let claims = demo.claims().expect("claims are listed");

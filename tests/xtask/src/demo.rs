@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use dev_cluster::{Cluster, Lifetime, ObjectStore, PATIENCE, Program, Run, programs, require_root};
-use scenario::client::{Etcdctl, Phase, Traffic, Verdict};
+use scenario::client::{Etcdctl, Traffic};
 use scenario::raft_cluster::RaftCluster;
 use scenario::{Kubernetes, backup, operator};
 use serde_json::Value;
@@ -17,6 +17,7 @@ use serde_json::Value;
 use crate::image::{self, Profile, Written};
 use crate::steps::Steps;
 use crate::toolchain;
+use crate::watched::{checked, summary, watched};
 
 /// Maximum time without an acknowledgement while members change, transfer leadership or are replaced.
 const PLANNED_GAP: Duration = Duration::from_secs(1);
@@ -344,40 +345,6 @@ fn back_up_and_restore(place: &Place, demo: &RaftCluster<'_>, traffic: &Traffic<
         steps.note(&checked(&verdict));
         Ok(())
     })
-}
-
-/// Runs `work` while the client writes. Fails if the longest time without an acknowledgement exceeds `limit`.
-fn watched(traffic: &Traffic<'_>, steps: &Steps, limit: Duration, work: impl FnOnce() -> Result<()>) -> Result<()> {
-    traffic.mark("watched")?;
-    let done = work();
-    let phase = traffic.mark("between")?;
-    steps.note(&summary(&phase));
-    done?;
-    ensure!(
-        phase.longest_gap <= limit,
-        "no write was acknowledged for {} ms, at most {} ms are allowed; the client's last error: {}",
-        phase.longest_gap.as_millis(),
-        limit.as_millis(),
-        phase.last_error.as_deref().unwrap_or("none")
-    );
-    ensure!(phase.acknowledged > 0, "no write was acknowledged");
-    Ok(())
-}
-
-fn summary(phase: &Phase) -> String {
-    format!(
-        "longest gap {} ms; {} writes acknowledged, {} with an unknown outcome",
-        phase.longest_gap.as_millis(),
-        phase.acknowledged,
-        phase.unknown
-    )
-}
-
-fn checked(verdict: &Verdict) -> String {
-    format!(
-        "{} acknowledged writes checked, none lost, none applied twice; of those with an unknown outcome {} were applied and {} were not",
-        verdict.acknowledged, verdict.unknown_applied, verdict.unknown_absent
-    )
 }
 
 fn show(steps: &Steps, text: &str) {

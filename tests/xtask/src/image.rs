@@ -121,13 +121,24 @@ pub(crate) fn build_and_load(arguments: &Arguments, say: &dyn Fn(&str)) -> Resul
 
 /// Builds the project's programs statically, and writes an image of each. Also writes an image of etcd's client.
 pub(crate) fn build(prefix: &str, tag: &str, profile: Profile, say: &dyn Fn(&str)) -> Result<Vec<Written>> {
-    let programs = build_static(profile, say)?;
-    let trust = trust_store(say)?;
+    let mut programs = build_static(profile, toolchain::cargo(), say)?;
     let etcdctl = programs::build(&[Program::Etcdctl], say)?.path(Program::Etcdctl);
-    let folder = programs::cache()?.join("images");
-    fs::create_dir_all(&folder)?;
+    programs.push((etcdctl, "etcd's client, for commands inside a cluster"));
+    write(&programs, &programs::cache()?.join("images"), prefix, tag, say)
+}
+
+/// Writes an image of each program into `folder`.
+fn write(
+    programs: &[(PathBuf, &str)],
+    folder: &Path,
+    prefix: &str,
+    tag: &str,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Written>> {
+    let trust = trust_store(say)?;
+    fs::create_dir_all(folder)?;
     let mut written = Vec::new();
-    for (program, description) in programs.iter().chain([&(etcdctl, "etcd's client, for commands inside a cluster")]) {
+    for (program, description) in programs {
         let name = program.file_name().context("a program has a name")?.to_string_lossy();
         let tagged = format!("{prefix}/{name}:{tag}");
         let image = Image::of_program(&tagged, program, Some(&trust))?
@@ -140,6 +151,21 @@ pub(crate) fn build(prefix: &str, tag: &str, profile: Profile, say: &dyn Fn(&str
         written.push(Written { name: tagged, path, bytes });
     }
     Ok(written)
+}
+
+/// Builds the programs of the workspace in `source` with target folder `target`, and writes their images into `folder`.
+/// The version in the images' labels is that of the present workspace.
+pub(crate) fn build_other(
+    source: &Path,
+    target: &Path,
+    folder: &Path,
+    tag: &str,
+    say: &dyn Fn(&str),
+) -> Result<Vec<Written>> {
+    let mut cargo = toolchain::cargo();
+    cargo.current_dir(source).env("CARGO_TARGET_DIR", target);
+    let programs = build_static(Profile::Quick, cargo, say)?;
+    write(&programs, folder, "localhost", tag, say)
 }
 
 /// Prints name, size and path of each image.
@@ -161,13 +187,12 @@ fn load_into_docker(images: &[Written]) -> Result<()> {
         .try_for_each(|image| toolchain::show(Command::new("docker").args(["load", "--input"]).arg(&image.path)))
 }
 
-/// Builds the project's programs as static executables, which need no library of the system.
-fn build_static(profile: Profile, say: &dyn Fn(&str)) -> Result<Vec<(PathBuf, &'static str)>> {
+/// Builds the project's programs with `cargo` as static executables, which need no library of the system.
+fn build_static(profile: Profile, mut cargo: Command, say: &dyn Fn(&str)) -> Result<Vec<(PathBuf, &'static str)>> {
     let target = toolchain::static_target();
     toolchain::add_target(&target, say)?;
     // The C parts (zstd, ring) are compiled for musl, the C library that is linked into a static program.
     install_missing(&[("musl-gcc", "musl-tools"), ("cc", "gcc")], say)?;
-    let mut cargo = toolchain::cargo();
     cargo.args(["build", "--profile", profile.name(), "--target", &target]);
     cargo.arg("--message-format=json-render-diagnostics");
     cargo.args(PACKAGES.iter().flat_map(|package| ["--package", package]));

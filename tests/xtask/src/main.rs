@@ -5,6 +5,7 @@ mod budget;
 mod cluster;
 mod comments;
 mod demo;
+mod former;
 mod image;
 mod interrupt;
 mod simulate;
@@ -12,6 +13,8 @@ mod steps;
 mod test;
 mod tla;
 mod toolchain;
+mod upgrade;
+mod watched;
 
 use std::process::ExitCode;
 
@@ -40,6 +43,8 @@ enum Verb {
     Simulate(simulate::Arguments),
     /// Chooses comments of the source at random, for a reader to judge
     Comments(comments::Arguments),
+    /// Upgrades the operator and the members from an earlier commit on the dev cluster while a client writes
+    Upgrade(upgrade::Arguments),
     /// Runs every test: format, lints, dependencies, the workspace's tests, and tests on a real Kubernetes cluster
     Test(test::Arguments),
 }
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Simulate(arguments) => simulate::run(&arguments),
         Verb::Comments(arguments) => comments::run(&arguments),
+        Verb::Upgrade(arguments) => Ok(upgrade::run(&arguments)),
         Verb::Test(arguments) => test::run(&arguments),
     };
     match done {

@@ -19,6 +19,9 @@ use crate::{cluster, image, interrupt, tla};
 /// Version of cargo-deny that is installed if it is missing. cargo-deny checks licences and sources.
 const CARGO_DENY: &str = "0.20.2";
 
+/// Number of Kubernetes tests that may run at the same time. They mostly wait for pods and for the operator.
+const KUBERNETES_TESTS: u32 = 3;
+
 /// The tests to run.
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -261,22 +264,21 @@ impl Running<'_, '_> {
                 self.cluster = Some(cluster);
                 loaded
             }),
-            Step::Faults => steps.step(step.name(), || self.on_the_cluster("faults", None)),
+            Step::Faults => steps.step(step.name(), || self.on_the_cluster("faults", 1, None)),
             Step::Kubernetes => {
                 let named = self.arguments.kubernetes_test.as_deref();
-                steps.step(step.name(), || self.on_the_cluster("kubernetes", named))
+                steps.step(step.name(), || self.on_the_cluster("kubernetes", KUBERNETES_TESTS, named))
             }
         };
         // The error of the step is already printed and counted. The other steps still run.
         drop(done);
     }
 
-    /// Runs one test target with the dev cluster's environment. The tests run one at a time, because they share the
-    /// nodes.
-    fn on_the_cluster(&self, target: &str, named: Option<&str>) -> Result<()> {
+    /// Runs one test target with the dev cluster's environment, at most `threads` tests at a time.
+    fn on_the_cluster(&self, target: &str, threads: u32, named: Option<&str>) -> Result<()> {
         let cluster = self.cluster.as_ref().context("the dev cluster is not up")?;
         let mut tests = test_target(target);
-        tests.args(["--", "--test-threads", "1"]).args(named);
+        tests.args(["--", "--show-output", "--test-threads", &threads.to_string()]).args(named);
         let tested = show(&mut cluster.confine(&tests)?);
         if tested.is_err() && !interrupt::came() {
             match keep_traces(cluster) {

@@ -1,0 +1,75 @@
+//! The product as an earlier commit built it: its images and its chart. Owns their place in the cache, where each commit
+//! is built once. Does not own what is done with them (`upgrade.rs`).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use dev_cluster::{Run, programs};
+
+use crate::image;
+use crate::toolchain::top;
+
+/// Tag of the images of an earlier commit.
+pub(crate) const TAG: &str = "former";
+
+/// Images and chart of an earlier commit.
+pub(crate) struct Former {
+    /// Paths of the images' archives. The images have the tag [`TAG`].
+    pub(crate) images: Vec<PathBuf>,
+    /// Folder of the charts.
+    pub(crate) charts: PathBuf,
+}
+
+/// Returns the images and the chart of `commit`. They are built if the cache lacks them, which takes several minutes.
+///
+/// # Errors
+/// Returns an error if the commit is unknown, or its programs cannot be built.
+pub(crate) fn build(commit: &str, say: &dyn Fn(&str)) -> Result<Former> {
+    let name = full_name(commit)?;
+    let folder = programs::cache()?.join("former").join(&name);
+    let source = folder.join("source");
+    let former = Former {
+        images: ["raft-node", "raft-operator"].map(|program| folder.join(format!("{program}.tar"))).to_vec(),
+        charts: source.join("charts"),
+    };
+    if former.images.iter().all(|image| image.exists()) {
+        return Ok(former);
+    }
+    say(&format!("building the programs of {name}"));
+    check_out(&name, &source)?;
+    let target = folder.join("target");
+    image::build_other(&source, &target, &folder, TAG, say)?;
+    fs::remove_dir_all(&target).with_context(|| format!("{} cannot be removed", target.display()))?;
+    Ok(former)
+}
+
+fn full_name(commit: &str) -> Result<String> {
+    let mut name = git();
+    name.args(["rev-parse", "--verify", "--quiet", &format!("{commit}^{{commit}}")]);
+    let name = name.text().with_context(|| {
+        format!("this clone has no commit {commit}: fetch the whole history with `git fetch --unshallow`")
+    })?;
+    Ok(name.trim().to_owned())
+}
+
+/// Writes the files of a commit into the folder `source`, which is replaced.
+fn check_out(commit: &str, source: &Path) -> Result<()> {
+    if source.exists() {
+        fs::remove_dir_all(source).with_context(|| format!("{} cannot be removed", source.display()))?;
+    }
+    fs::create_dir_all(source).with_context(|| format!("{} cannot be created", source.display()))?;
+    let archive = source.with_extension("tar");
+    git().args(["archive", "--format=tar", "--output"]).arg(&archive).arg(commit).text()?;
+    Command::new("tar").arg("--extract").arg("--file").arg(&archive).arg("--directory").arg(source).text()?;
+    fs::remove_file(&archive).with_context(|| format!("{} cannot be removed", archive.display()))?;
+    ensure!(source.join("Cargo.toml").exists(), "commit {commit} has no workspace");
+    Ok(())
+}
+
+fn git() -> Command {
+    let mut git = Command::new("git");
+    git.current_dir(top());
+    git
+}
