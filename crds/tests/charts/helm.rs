@@ -4,6 +4,7 @@ use dev_cluster::{Program, programs};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{fs, io};
 
 /// A Helm program that runs on this machine.
 pub(crate) struct Helm(PathBuf);
@@ -27,17 +28,45 @@ impl Helm {
 
     /// The objects that a chart renders to.
     pub(crate) fn render(&self, name: &str, arguments: &[&str]) -> Vec<Value> {
-        let chart = chart(name);
-        let all = [&["template", "release", &chart, "--namespace", "operators"], arguments].concat();
-        let text = self.run(&all).unwrap_or_else(|cause| panic!("{name} {arguments:?}: {cause}"));
+        self.render_chart(&chart(name), arguments)
+    }
+
+    fn render_chart(&self, chart: &str, arguments: &[&str]) -> Vec<Value> {
+        let all = [&["template", "release", chart, "--namespace", "operators"], arguments].concat();
+        let text = self.run(&all).unwrap_or_else(|cause| panic!("{chart} {arguments:?}: {cause}"));
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).expect("Helm renders YAML");
         documents.into_iter().filter(|document| !document.is_null()).collect()
+    }
+
+    /// The objects that raft-operator renders to when `values` replace its own defaults. This is what
+    /// `helm upgrade --reuse-values` does with the defaults of the version that is installed.
+    pub(crate) fn render_reusing(&self, values: &str) -> Vec<Value> {
+        let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("reused");
+        // The folder does not exist on the first run.
+        let _ = fs::remove_dir_all(&copy);
+        copy_folder(Path::new(&chart("raft-operator")), &copy).expect("the chart can be copied");
+        fs::write(copy.join("values.yaml"), values).expect("the copy can be written");
+        self.render_chart(copy.to_str().expect("the path is text"), &[])
     }
 
     /// The objects that raft-operator renders to with a set of values from its `ci` folder.
     pub(crate) fn render_set(&self, set: &str) -> Vec<Value> {
         self.render("raft-operator", &["--values", &chart(&format!("raft-operator/ci/{set}.yaml"))])
     }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// Absolute path of a file or folder in `charts/`.

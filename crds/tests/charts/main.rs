@@ -89,6 +89,19 @@ fn unknown_values_are_refused() {
     }
 }
 
+/// `helm upgrade --reuse-values` renders the chart with the defaults of the version that is installed: values that are
+/// newer are absent. A key that a newer version adds needs its default in the templates.
+#[test]
+fn the_chart_renders_with_the_values_of_a_former_version() {
+    let helm = Helm::find();
+    let former = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/former_values.yaml"));
+    let names = |objects: Vec<Value>| -> BTreeSet<String> {
+        objects.iter().map(|object| format!("{} {}", object["kind"], object["metadata"]["name"])).collect()
+    };
+    let reused = names(helm.render_reusing(&former.expect("the file is in the tree")));
+    assert_eq!(reused, names(helm.render("raft-operator", &[])), "an absent value has its default");
+}
+
 /// The test covers raft-crds, and raft-operator with both values of `crds.keep`.
 #[test]
 fn rendered_definitions_are_those_of_the_types() {
