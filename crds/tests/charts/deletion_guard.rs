@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use kube_core::cel::{AdmissionRequest, GroupVersionResource, VapEvaluator, VapExpression};
 use serde_json::{Value, json};
 
-use crate::helm::Helm;
+use crate::helm::{self, Helm};
 
 const OPERATOR: &str = "system:serviceaccount:operators:release-raft-operator";
 const CONTROLLERS: [&str; 3] = [
@@ -180,6 +180,33 @@ fn objects_can_be_deleted_once_their_cluster_or_namespace_is_deleted() {
         closing.namespace["metadata"]["deletionTimestamp"] = deleted.clone();
         assert_eq!(closing.refusal(&policy), None, "{name}: its namespace is being deleted");
     }
+}
+
+/// The guard lets an object be deleted before it gets a deletion timestamp. Finalizers may keep it for a while.
+#[test]
+fn an_object_that_is_being_deleted_can_be_deleted_again() {
+    let policy = policy();
+    for (resource, name) in NEEDED {
+        let mut again = Deletion::of(resource, name);
+        again.object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        assert_eq!(again.refusal(&policy), None, "{name}");
+    }
+}
+
+#[test]
+fn allowed_users_may_delete() {
+    let helm = Helm::find();
+    let allowed = &OTHERS[1..3];
+    let list = format!("deletionGuard.allowedUsers={{{}}}", allowed.join(","));
+    let (policy, _) = guard(&helm, &["--set", &list]).expect("the guard is on");
+    for user in OTHERS.into_iter().chain(CONTROLLERS).chain([OPERATOR]) {
+        let is_refused =
+            Deletion { user, ..Deletion::of("persistentvolumeclaims", "data-demo-1-0") }.refusal(&policy).is_some();
+        assert_eq!(is_refused, OTHERS.contains(&user) && !allowed.contains(&user), "{user}");
+    }
+    let wrong = ["template", "r", &helm::chart("raft-operator"), "--set", "deletionGuard.allowedUsers={it's}"];
+    let refusal = helm.run(&wrong).expect_err("the name would end the expression's text");
+    assert!(refusal.contains("allowedUsers"), "{refusal}");
 }
 
 #[test]
