@@ -18,7 +18,7 @@
 {{- /* Labels that select the operator's pods. They must not change, because a Deployment's selector is immutable. */ -}}
 {{- define "raft-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "raft-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "raft-operator.labels" -}}

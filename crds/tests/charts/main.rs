@@ -242,6 +242,21 @@ fn a_list_of_namespaces_needs_no_cluster_wide_right() {
     assert!(arguments.as_array().expect("a list").contains(&json!("--watch-namespaces=team-a,team-b")), "{arguments}");
 }
 
+/// YAML reads an unquoted 123 as a number, which the API server refuses as a namespace.
+#[test]
+fn names_of_digits_stay_texts() {
+    let helm = Helm::find();
+    let arguments = ["--namespace", "42", "--set-string", "watch.namespaces={123}", "--set", "replicas=2"];
+    for object in helm.render("raft-operator", &arguments) {
+        let name = format!("{} {}", object["kind"], object["metadata"]["name"]);
+        let mut places = vec![&object["metadata"]["namespace"]];
+        places.extend(object["subjects"].as_array().into_iter().flatten().map(|subject| &subject["namespace"]));
+        for namespace in places {
+            assert!(namespace.is_null() || namespace == "42" || namespace == "123", "{name}: {namespace}");
+        }
+    }
+}
+
 #[test]
 fn the_operator_has_no_harmful_right() {
     let helm = Helm::find();
