@@ -242,6 +242,26 @@ fn a_list_of_namespaces_needs_no_cluster_wide_right() {
     assert!(arguments.as_array().expect("a list").contains(&json!("--watch-namespaces=team-a,team-b")), "{arguments}");
 }
 
+/// Two releases of one name, in two namespaces, that watch different namespaces. Helm refuses to install an object that
+/// another release owns.
+#[test]
+fn releases_of_one_name_in_two_namespaces_share_no_object() {
+    let helm = Helm::find();
+    let names = |namespace: &str, watched: &str| -> BTreeSet<String> {
+        let watched = format!("watch.namespaces={{{watched}}}");
+        let arguments = ["--namespace", namespace, "--set", &watched, "--set", "crds.enabled=false"];
+        let objects = helm.render("raft-operator", &arguments).into_iter();
+        objects
+            .map(|object| {
+                format!("{} {} {}", object["kind"], object["metadata"]["namespace"], object["metadata"]["name"])
+            })
+            .collect()
+    };
+    let (one, other) = (names("one", "team-a"), names("other", "team-b"));
+    assert!(one.iter().any(|name| name.contains("ClusterRole")), "roles for people are cluster-wide: {one:?}");
+    assert_eq!(one.intersection(&other).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
 /// YAML reads an unquoted 123 as a number, which the API server refuses as a namespace.
 #[test]
 fn names_of_digits_stay_texts() {
