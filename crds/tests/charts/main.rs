@@ -201,6 +201,21 @@ fn the_members_pull_policy_reaches_the_operator() {
     assert_eq!(flag(&["--set", "node.image.pullPolicy=Never"]).as_deref(), Some("--node-image-pull-policy=Never"));
 }
 
+/// An operator refuses a flag that it does not know, and ends. It ignores variables.
+#[test]
+fn an_image_of_a_former_version_starts_with_this_chart() {
+    let known = ["node-image", "node-image-pull-policy", "watch-namespaces", "health-addr"];
+    let helm = Helm::find();
+    for set in VALUE_SETS {
+        let objects = helm.render_set(set);
+        let deployment = objects.iter().find(|object| object["kind"] == "Deployment").expect("a Deployment");
+        for flag in words(&deployment["spec"]["template"]["spec"]["containers"][0]["args"]) {
+            let name = flag.trim_start_matches("--").split('=').next().unwrap_or_default();
+            assert!(known.contains(&name), "{set}: {flag}");
+        }
+    }
+}
+
 /// The rights must cover the lease of former versions, which a release with another name holds as well.
 #[test]
 fn the_lease_is_named_after_the_release_and_its_rights_cover_it() {
@@ -212,8 +227,9 @@ fn the_lease_is_named_after_the_release_and_its_rights_cover_it() {
     ] {
         let objects = helm.render("raft-operator", arguments);
         let deployment = objects.iter().find(|object| object["kind"] == "Deployment").expect("a Deployment");
-        let flags = words(&deployment["spec"]["template"]["spec"]["containers"][0]["args"]);
-        assert!(flags.contains(&format!("--lease-name={}", wanted[0])), "{flags:?}");
+        let variables = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
+        let given = json!({ "name": "RAFT_OPERATOR_LEASE_NAME", "value": wanted[0] });
+        assert!(variables.as_array().expect("a list").contains(&given), "{variables}");
         let is_leaders = |object: &&Value| {
             object["kind"] == "Role"
                 && object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-leader"))
