@@ -15,6 +15,15 @@
 {{- end }}
 {{- end }}
 
+{{- /* Name of this release's lease: the full name without any override, so that an upgrade that changes an override keeps it. */ -}}
+{{- define "raft-operator.leaseName" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name }}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 53 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
 {{- /* Labels that select the operator's pods. They must not change, because a Deployment's selector is immutable. */ -}}
 {{- define "raft-operator.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "raft-operator.name" . }}

@@ -28,11 +28,16 @@ impl Helm {
 
     /// The objects that a chart renders to.
     pub(crate) fn render(&self, name: &str, arguments: &[&str]) -> Vec<Value> {
-        self.render_chart(&chart(name), arguments)
+        self.render_chart(&chart(name), "release", arguments)
     }
 
-    fn render_chart(&self, chart: &str, arguments: &[&str]) -> Vec<Value> {
-        let all = [&["template", "release", chart, "--namespace", "operators"], arguments].concat();
+    /// The objects that raft-operator renders to as a release of another name.
+    pub(crate) fn render_release(&self, release: &str, arguments: &[&str]) -> Vec<Value> {
+        self.render_chart(&chart("raft-operator"), release, arguments)
+    }
+
+    fn render_chart(&self, chart: &str, release: &str, arguments: &[&str]) -> Vec<Value> {
+        let all = [&["template", release, chart, "--namespace", "operators"], arguments].concat();
         let text = self.run(&all).unwrap_or_else(|cause| panic!("{chart} {arguments:?}: {cause}"));
         let documents: Vec<Value> = serde_saphyr::from_multiple(&text).expect("Helm renders YAML");
         documents.into_iter().filter(|document| !document.is_null()).collect()
@@ -46,7 +51,7 @@ impl Helm {
         let _ = fs::remove_dir_all(&copy);
         copy_folder(Path::new(&chart("raft-operator")), &copy).expect("the chart can be copied");
         fs::write(copy.join("values.yaml"), values).expect("the copy can be written");
-        self.render_chart(copy.to_str().expect("the path is text"), &[])
+        self.render_chart(copy.to_str().expect("the path is text"), "release", &[])
     }
 
     /// The objects that raft-operator renders to with a set of values from its `ci` folder.

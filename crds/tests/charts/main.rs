@@ -216,20 +216,23 @@ fn an_image_of_a_former_version_starts_with_this_chart() {
     }
 }
 
-/// The rights must cover the lease of former versions, which a release with another name holds as well.
+/// The rights must cover the lease of former versions, which a release with another name holds as well. An upgrade that
+/// changes an override must keep the lease, otherwise former and new pods are active at the same time.
 #[test]
 fn the_lease_is_named_after_the_release_and_its_rights_cover_it() {
     let helm = Helm::find();
-    for (arguments, wanted) in [
-        (&[][..], &["release-raft-operator", "raft-operator"][..]),
-        (&["--set", "fullnameOverride=raft-operator"], &["raft-operator"]),
-        (&["--set", "fullnameOverride=raft-b"], &["raft-b", "raft-operator"]),
-    ] {
-        let objects = helm.render("raft-operator", arguments);
+    let overrides = ["", "fullnameOverride=raft-b", "fullnameOverride=raft-operator", "nameOverride=keeper"];
+    let releases = [
+        ("prod", &["prod-raft-operator", "raft-operator"][..]),
+        ("raft-operator-2", &["raft-operator-2", "raft-operator"]),
+        ("raft-operator", &["raft-operator"]),
+    ];
+    for ((release, wanted), set) in releases.iter().flat_map(|case| overrides.map(|set| (case, set))) {
+        let objects = helm.render_release(release, &["--set", set]);
         let deployment = objects.iter().find(|object| object["kind"] == "Deployment").expect("a Deployment");
         let variables = &deployment["spec"]["template"]["spec"]["containers"][0]["env"];
         let given = json!({ "name": "RAFT_OPERATOR_LEASE_NAME", "value": wanted[0] });
-        assert!(variables.as_array().expect("a list").contains(&given), "{variables}");
+        assert!(variables.as_array().expect("a list").contains(&given), "{release} {set}: {variables}");
         let is_leaders = |object: &&Value| {
             object["kind"] == "Role"
                 && object["metadata"]["name"].as_str().is_some_and(|name| name.ends_with("-leader"))
@@ -237,7 +240,7 @@ fn the_lease_is_named_after_the_release_and_its_rights_cover_it() {
         let role = objects.iter().find(is_leaders).expect("a Role for leader election");
         let named = role["rules"].as_array().expect("rules").iter().find(|rule| rule["resourceNames"].is_array());
         let named = named.expect("a rule with names");
-        assert_eq!(words(&named["resourceNames"]), wanted);
+        assert_eq!(words(&named["resourceNames"]), *wanted, "{release} {set}");
         assert_eq!(words(&named["verbs"]), ["get", "update"]);
     }
 }
