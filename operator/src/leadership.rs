@@ -13,12 +13,13 @@
 
 use std::time::Duration;
 
+use futures::future::join;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// Name of the only lease of former versions. The chart's role contains the same name.
 const FORMER_LEASE: &str = "raft-operator";
@@ -59,6 +60,8 @@ struct Watched {
     name: String,
     /// Resource version and time of the last change, as this process saw it.
     changed: Option<(Option<String>, Instant)>,
+    /// The lease as this process wrote it; `None` if the last request failed or another process holds the lease.
+    written: Option<Lease>,
 }
 
 /// The holder of a lease, as compared with this process.
@@ -144,10 +147,12 @@ impl Candidate {
         loop {
             let began = Instant::now();
             match timeout(RENEW_DEADLINE, self.try_hold()).await {
-                Ok(Ok(())) => {
+                Ok(Ok(())) if began.elapsed() < RENEW_DEADLINE / 2 => {
                     self.held = began;
                     return;
                 }
+                // The first renewal might come too late. A renewal takes fewer requests than this attempt.
+                Ok(Ok(())) => tracing::info!("the Kubernetes API answers slowly: renews the lease first"),
                 Ok(Err(error)) => {
                     let text = error.to_string();
                     if logged.as_ref() != Some(&text) {
@@ -157,16 +162,17 @@ impl Candidate {
                 }
                 Err(_) => tracing::warn!("the Kubernetes API does not answer"),
             }
-            sleep(PERIOD).await;
+            sleep_until(began + PERIOD).await;
         }
     }
 
     /// Renews the leases periodically. Returns an error once a lease is lost: no renewal has succeeded within
     /// `RENEW_DEADLINE`, or another process holds a lease that this process needs.
     pub async fn keep(&mut self) -> LeaseError {
+        let mut began = self.held;
         loop {
-            sleep(PERIOD.min(self.time_left())).await;
-            let began = Instant::now();
+            sleep_until((began + PERIOD).min(self.held + RENEW_DEADLINE)).await;
+            began = Instant::now();
             match timeout(self.time_left(), self.try_hold()).await {
                 Ok(Ok(())) => self.held = began,
                 Ok(Err(error @ LeaseError::Api { .. })) => {
@@ -207,14 +213,22 @@ impl Candidate {
         Ok(())
     }
 
-    /// Acquires or renews everything that this process needs to be active.
+    /// Acquires or renews everything that this process needs to be active. A renewal takes as long as one request, so
+    /// that it is in time even if the API server is slow.
     async fn try_hold(&mut self) -> Result<(), LeaseError> {
-        // The release's own lease comes first, so that at most one process of the release takes the former lease.
-        self.own.hold(&self.leases, &self.identity, own_lease).await?;
-        match &mut self.former {
-            Some(former) => former.hold(&self.leases, &self.identity, former_lease).await,
-            None => Ok(()),
+        let is_renewal = self.own.written.is_some();
+        let own = self.own.hold(&self.leases, &self.identity, own_lease);
+        let Some(former) = &mut self.former else { return own.await };
+        let former = former.hold(&self.leases, &self.identity, former_lease);
+        if is_renewal {
+            return match join(own, former).await {
+                (Err(LeaseError::Api { .. }), Err(error)) => Err(error),
+                (own, former) => own.and(former),
+            };
         }
+        // The release's own lease comes first, so that at most one process of the release takes the former lease.
+        own.await?;
+        former.await
     }
 
     /// Time until this process must end unless it renews its leases.
@@ -244,7 +258,7 @@ fn former_lease(holder: Holder) -> Ruling {
 
 impl Watched {
     fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), changed: None }
+        Self { name: name.to_owned(), changed: None, written: None }
     }
 
     async fn hold(
@@ -255,10 +269,21 @@ impl Watched {
     ) -> Result<(), LeaseError> {
         let name = self.name.clone();
         let failed = |error| LeaseError::Api { lease: name.clone(), error };
+        if let Some(written) = self.written.take() {
+            match replace(leases, &written, identity.next(&written)).await {
+                Ok(replaced) => {
+                    self.wrote(replaced);
+                    return Ok(());
+                }
+                // Another process wrote or deleted the lease, or an earlier write was carried out without an answer.
+                Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
         let Some(lease) = leases.get_opt(&self.name).await.map_err(failed)? else {
             let first = identity.first(&self.name);
             let created = leases.create(&PostParams::default(), &first).await.map_err(failed)?;
-            self.see(&created);
+            self.wrote(created);
             return Ok(());
         };
         self.see(&lease);
@@ -271,7 +296,7 @@ impl Watched {
         match ruling {
             Ruling::Take => {
                 let replaced = replace(leases, &lease, identity.next(&lease)).await.map_err(failed)?;
-                self.see(&replaced);
+                self.wrote(replaced);
                 Ok(())
             }
             Ruling::Rely(_) => Ok(()),
@@ -287,6 +312,11 @@ impl Watched {
                 })
             }
         }
+    }
+
+    fn wrote(&mut self, lease: Lease) {
+        self.see(&lease);
+        self.written = Some(lease);
     }
 
     fn see(&mut self, lease: &Lease) {

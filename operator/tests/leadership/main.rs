@@ -119,16 +119,33 @@ async fn a_late_answer_does_not_extend_the_lease() {
     second.stop().await;
 }
 
-/// A renewal is a read and a write, and must end within the time that is left after the previous one.
+/// A renewal must end within the time that is left after the previous one. A release with another lease than the former
+/// one renews both.
 #[tokio::test(start_paused = true)]
 async fn slow_answers_alone_do_not_end_a_process() {
-    let namespace = Namespace::default();
-    let first = namespace.start(FORMER, "first");
-    namespace.until_active(FORMER, "first").await;
-    first.link.set(Connection::Slow(Duration::from_millis(1900)));
-    seconds(120).await;
-    assert_eq!(namespace.active(FORMER), "first");
-    first.stop().await;
+    for release in [PROD, FORMER] {
+        let namespace = Namespace::default();
+        let first = namespace.start(release, "first");
+        namespace.until_active(release, "first").await;
+        first.link.set(Connection::Slow(Duration::from_millis(4500)));
+        seconds(120).await;
+        assert_eq!(namespace.active(release), "first");
+        first.stop().await;
+    }
+}
+
+/// Every request is slow from the beginning: a process still becomes active, and stays active.
+#[tokio::test(start_paused = true)]
+async fn a_process_becomes_active_in_spite_of_slow_answers() {
+    for release in [PROD, FORMER] {
+        let namespace = Namespace::default();
+        let first = namespace.start(release, "first");
+        first.link.set(Connection::Slow(Duration::from_millis(4500)));
+        namespace.until_active(release, "first").await;
+        seconds(120).await;
+        assert_eq!(namespace.active(release), "first");
+        first.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
