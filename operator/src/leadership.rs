@@ -250,7 +250,9 @@ fn own_lease(holder: Holder) -> Ruling {
 fn former_lease(holder: Holder) -> Ruling {
     match holder {
         Holder::Vacant | Holder::ThisProcess | Holder::SameRelease => Ruling::Take,
-        Holder::OtherRelease => Ruling::Rely(DURATION),
+        // The holder has ended by itself after this time. A former process sees the lease expire at least `DURATION`
+        // after the last change, therefore this process comes first.
+        Holder::OtherRelease => Ruling::Rely(RENEW_DEADLINE),
         Holder::Protector => Ruling::Rely(PROTECTED),
         Holder::FormerVersion => Ruling::Wait,
     }

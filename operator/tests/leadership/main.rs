@@ -250,6 +250,29 @@ async fn one_of_two_releases_always_holds_the_former_lease() {
     }
 }
 
+/// The release that holds the former lease as its own is lost. An operator that relies on it must take the lease over
+/// before a former process of its own release does.
+#[tokio::test(start_paused = true)]
+async fn a_lost_release_named_as_the_former_lease_is_followed_before_former_processes() {
+    for phase in 0..8 {
+        let namespace = Namespace::default();
+        let lost = namespace.start(FORMER, "lost");
+        namespace.until_active(FORMER, "lost").await;
+        let relies = namespace.start(TEST, "relies");
+        namespace.until_active(TEST, "relies").await;
+        sleep(phase * PERIOD / 8).await;
+        let former = namespace.start_former(TEST, "old");
+        seconds(20).await;
+        assert_eq!(namespace.api.holder(FORMER), "raft-operator/lost_1");
+        lost.kill(&namespace, FORMER);
+        seconds(60).await;
+        assert_eq!(namespace.api.holder(FORMER), "test-raft-operator/relies_1");
+        assert_eq!(namespace.active(TEST), "relies");
+        relies.stop().await;
+        former.stop().await;
+    }
+}
+
 /// A release whose own lease has the former name takes it at once from a release that holds it only for protection.
 #[tokio::test(start_paused = true)]
 async fn a_release_takes_its_own_lease_from_a_release_that_guards_it() {
