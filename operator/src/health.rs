@@ -22,18 +22,20 @@ const CONNECTIONS_MAX: usize = 64;
 /// Time within which a client must send its headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Whether the operator is ready: the Kubernetes API has answered. An operator that waits for the lease is ready, too.
+/// Whether the operator is ready: it can use its leases. An operator that waits for another one is ready, too.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Marks the operator as ready, because the Kubernetes API answers. Processes that wait for the lease are ready,
-    /// too.
+    /// Marks the operator as ready, because it can use its leases. Otherwise an upgrade would replace an operator that
+    /// works by one that can never be active, for example without the rights.
     pub fn reached(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
 
-    fn is_ready(&self) -> bool {
+    /// Returns whether the operator is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -82,7 +84,7 @@ fn respond(method: &Method, path: &str, readiness: &Readiness, metrics: &Metrics
         (&Method::GET, "/livez") => (StatusCode::OK, "ok\n".to_owned()),
         (&Method::GET, "/readyz") if readiness.is_ready() => (StatusCode::OK, "ok\n".to_owned()),
         (&Method::GET, "/readyz") => {
-            (StatusCode::SERVICE_UNAVAILABLE, "the Kubernetes API has not answered yet\n".to_owned())
+            (StatusCode::SERVICE_UNAVAILABLE, "the leases could not be read and written yet: see the log\n".to_owned())
         }
         (&Method::GET, "/metrics") => (StatusCode::OK, metrics.text()),
         _ => (StatusCode::NOT_FOUND, "only /livez, /readyz and /metrics exist\n".to_owned()),
@@ -94,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_operator_is_ready_once_the_api_has_answered() {
+    fn the_operator_is_ready_once_it_can_use_its_leases() {
         let (readiness, metrics) = (Readiness::default(), Metrics::new());
         let status = |path| respond(&Method::GET, path, &readiness, &metrics).0;
         assert_eq!((status("/livez"), status("/readyz")), (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE));

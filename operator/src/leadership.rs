@@ -21,6 +21,8 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use crate::health::Readiness;
+
 /// Name of the only lease of former versions. The chart's role contains the same name.
 const FORMER_LEASE: &str = "raft-operator";
 /// Time after which a lease that is not renewed expires.
@@ -123,6 +125,9 @@ pub enum LeaseError {
         #[source]
         error: kube::Error,
     },
+    /// The API server did not answer in time.
+    #[error("the Kubernetes API does not answer")]
+    Silent,
     /// A lease is lost, and this process must end.
     #[error("a lease could not be renewed in time: another copy may be working already")]
     Lost,
@@ -141,26 +146,24 @@ impl Candidate {
         }
     }
 
-    /// Waits until this process may be active.
-    pub async fn acquire(&mut self) {
-        let mut logged = None;
+    /// Waits until this process may be active, and marks it as ready once the leases can be read and written: also a
+    /// process that waits for another one is ready.
+    pub async fn acquire(&mut self, readiness: &Readiness) {
+        let mut cause = String::new();
         loop {
             let began = Instant::now();
-            match timeout(RENEW_DEADLINE, self.try_hold()).await {
-                Ok(Ok(())) if began.elapsed() < RENEW_DEADLINE / 2 => {
+            let outcome = timeout(RENEW_DEADLINE, self.try_hold()).await.unwrap_or(Err(LeaseError::Silent));
+            if is_usable(&outcome) {
+                readiness.reached();
+            }
+            match outcome {
+                Ok(()) if began.elapsed() < RENEW_DEADLINE / 2 => {
                     self.held = began;
                     return;
                 }
                 // The first renewal might come too late. A renewal takes fewer requests than this attempt.
-                Ok(Ok(())) => tracing::info!("the Kubernetes API answers slowly: renews the lease first"),
-                Ok(Err(error)) => {
-                    let text = error.to_string();
-                    if logged.as_ref() != Some(&text) {
-                        tracing::info!(%text, "waiting for the lease");
-                        logged = Some(text);
-                    }
-                }
-                Err(_) => tracing::warn!("the Kubernetes API does not answer"),
+                Ok(()) => tracing::info!("the Kubernetes API answers slowly: renews the lease first"),
+                Err(error) => log_once(&error, &mut cause),
             }
             sleep_until(began + PERIOD).await;
         }
@@ -182,7 +185,10 @@ impl Candidate {
                     }
                 }
                 Ok(Err(
-                    error @ (LeaseError::Held { .. } | LeaseError::HeldByFormerVersion { .. } | LeaseError::Lost),
+                    error @ (LeaseError::Held { .. }
+                    | LeaseError::HeldByFormerVersion { .. }
+                    | LeaseError::Silent
+                    | LeaseError::Lost),
                 )) => {
                     tracing::warn!(%error, "another process holds the lease");
                     return LeaseError::Lost;
@@ -235,6 +241,30 @@ impl Candidate {
     fn time_left(&self) -> Duration {
         RENEW_DEADLINE.saturating_sub(self.held.elapsed())
     }
+}
+
+/// Returns whether the leases could be read and written, as far as this process needs them.
+fn is_usable(outcome: &Result<(), LeaseError>) -> bool {
+    match outcome {
+        Ok(()) | Err(LeaseError::Held { .. } | LeaseError::HeldByFormerVersion { .. }) => true,
+        Err(LeaseError::Api { .. } | LeaseError::Silent | LeaseError::Lost) => false,
+    }
+}
+
+/// Logs the cause for which a process waits, unless it is `logged` already.
+fn log_once(error: &LeaseError, logged: &mut String) {
+    let text = error.to_string();
+    if *logged == text {
+        return;
+    }
+    match error {
+        // This is the usual state of a standby.
+        LeaseError::Held { .. } => tracing::info!(%error, "waiting for the lease"),
+        LeaseError::HeldByFormerVersion { .. } | LeaseError::Api { .. } | LeaseError::Silent | LeaseError::Lost => {
+            tracing::warn!(%error, "waiting for the lease")
+        }
+    }
+    *logged = text;
 }
 
 /// What a process may do with the lease of its own release.

@@ -88,14 +88,13 @@ async fn work(
 ) -> Result<(), RunError> {
     let client = client(kube::Config::infer().await.map_err(kube::Error::InferConfig)?)?;
     let version = client.apiserver_version().await?;
-    readiness.reached();
     tracing::info!(kubernetes = version.git_version, "reached the Kubernetes API");
     // A restarted pod keeps its name. The random suffix prevents the new process from mistaking the lease of the
     // previous process for its own.
     let process = format!("{}_{:08x}", settings.pod_name, entropy()?.cluster_id as u32);
     let mut candidate = Candidate::new(client.clone(), &settings.pod_namespace, &settings.lease_name, process);
     tokio::select! {
-        () = candidate.acquire() => {}
+        () = candidate.acquire(&readiness) => {}
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
     }
     metrics.leads();

@@ -39,6 +39,8 @@ pub(crate) enum Connection {
     SlowWrites(Duration),
     /// Every request is refused with the code 500 after this time.
     Refuses(Duration),
+    /// Every request for this lease is refused, because a right is missing.
+    Forbids(&'static str),
     /// Requests do not arrive.
     Silent,
 }
@@ -99,6 +101,10 @@ impl LeaseApi {
                 tokio::time::sleep(time).await;
                 refusal(StatusCode::INTERNAL_SERVER_ERROR)
             }
+            Connection::Forbids(name) if request.uri().path().ends_with(&format!("/{name}")) => {
+                refusal(StatusCode::FORBIDDEN)
+            }
+            Connection::Forbids(_) => self.carry_out(request).await,
             Connection::Silent => std::future::pending().await,
         }
     }
@@ -153,6 +159,7 @@ fn refusal(code: StatusCode) -> Response<Body> {
     let reason = match code {
         StatusCode::NOT_FOUND => "NotFound",
         StatusCode::CONFLICT => "Conflict",
+        StatusCode::FORBIDDEN => "Forbidden",
         _ => "InternalError",
     };
     let code_number = code.as_u16();

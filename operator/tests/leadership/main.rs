@@ -198,6 +198,39 @@ async fn a_former_process_that_comes_later_waits_until_the_new_ones_have_ended()
     }
 }
 
+/// An upgrade with `rbac.create: false` before the rights on the release's lease are granted, or those on the former one.
+/// A pod that is ready would replace the former pod, and no operator would be active.
+#[tokio::test(start_paused = true)]
+async fn a_process_without_the_rights_is_not_ready_until_they_are_granted() {
+    for lease in [PROD, FORMER] {
+        let namespace = Namespace::default();
+        let new = namespace.start(PROD, "new");
+        new.link.set(Connection::Forbids(lease));
+        seconds(60).await;
+        assert!(!new.readiness.is_ready(), "{lease}");
+        new.link.set(Connection::Works);
+        namespace.until_active(PROD, "new").await;
+        assert!(new.readiness.is_ready(), "{lease}");
+        new.stop().await;
+    }
+}
+
+/// Otherwise a rollout with a standby, or one from the former version, would never end.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_waits_for_another_one_is_ready() {
+    let namespace = Namespace::default();
+    let former = namespace.start_former(PROD, "old");
+    namespace.until_active(PROD, "old").await;
+    let new = [namespace.start(PROD, "new-1"), namespace.start(PROD, "new-2")];
+    seconds(5).await;
+    for process in new {
+        assert!(process.readiness.is_ready());
+        process.stop().await;
+    }
+    assert_eq!(namespace.active(PROD), "old");
+    former.stop().await;
+}
+
 /// The former lease was deleted by a person, and a former process created it again.
 #[tokio::test(start_paused = true)]
 async fn a_process_ends_once_a_former_version_holds_the_former_lease() {

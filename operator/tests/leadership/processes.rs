@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
+use raft_operator::health::Readiness;
 use raft_operator::leadership::Candidate;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -28,6 +29,7 @@ pub(crate) struct Namespace {
 /// A running process.
 pub(crate) struct Process {
     pub(crate) link: Link,
+    pub(crate) readiness: Readiness,
     name: String,
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -37,11 +39,11 @@ impl Namespace {
     /// Starts an operator of this version. `release` is the full name of its release, and `name` the name of its pod.
     pub(crate) fn start(&self, release: &str, name: &str) -> Process {
         let (world, release) = (self.clone(), release.to_owned());
-        self.spawn(name, move |link, name, stop| async move {
+        self.spawn(name, move |link, readiness, name, stop| async move {
             let client = world.api.client(&link);
             let mut candidate = Candidate::new(client, NAMESPACE, &release, format!("{name}_1"));
             let ends = async {
-                candidate.acquire().await;
+                candidate.acquire(&readiness).await;
                 world.enter(&release, &name);
                 candidate.keep().await;
                 world.leave(&release, &name);
@@ -58,7 +60,7 @@ impl Namespace {
     /// Starts an operator of the version before leases were named after releases.
     pub(crate) fn start_former(&self, release: &str, name: &str) -> Process {
         let (world, release) = (self.clone(), release.to_owned());
-        self.spawn(name, move |link, name, stop| async move {
+        self.spawn(name, move |link, _, name, stop| async move {
             let leases: Api<Lease> = Api::namespaced(world.api.client(&link), NAMESPACE);
             let holder = format!("{name}_1");
             let ends = former_version(&leases, &holder, || world.enter(&release, &name));
@@ -70,14 +72,14 @@ impl Namespace {
         })
     }
 
-    fn spawn<F>(&self, name: &str, run: impl FnOnce(Link, String, oneshot::Receiver<()>) -> F) -> Process
+    fn spawn<F>(&self, name: &str, run: impl FnOnce(Link, Readiness, String, oneshot::Receiver<()>) -> F) -> Process
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (stop, stopped) = oneshot::channel();
-        let link = Link::default();
-        let task = tokio::spawn(run(link.clone(), name.to_owned(), stopped));
-        Process { link, name: name.to_owned(), stop: Some(stop), task }
+        let (link, readiness) = (Link::default(), Readiness::default());
+        let task = tokio::spawn(run(link.clone(), readiness.clone(), name.to_owned(), stopped));
+        Process { link, readiness, name: name.to_owned(), stop: Some(stop), task }
     }
 
     fn enter(&self, release: &str, name: &str) {
