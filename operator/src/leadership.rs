@@ -29,6 +29,8 @@ const FORMER_LEASE: &str = "raft-operator";
 const DURATION: Duration = Duration::from_secs(15);
 /// Time after which a holder ends if it could not renew its leases.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// Maximum time for the release of a lease. It is shorter than the time in which Kubernetes lets a pod end.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval between reads or renewals of the leases.
 const PERIOD: Duration = Duration::from_secs(2);
 /// Time without a change after which the former lease is taken over from an operator that holds it only as a
@@ -147,8 +149,20 @@ impl Candidate {
     }
 
     /// Waits until this process may be active, and marks it as ready once the leases can be read and written: also a
-    /// process that waits for another one is ready.
-    pub async fn acquire(&mut self, readiness: &Readiness) {
+    /// process that waits for another one is ready. If `stop` completes first, releases the release's lease, which this
+    /// process may hold while it waits for the former one, and returns false.
+    pub async fn acquire(&mut self, readiness: &Readiness, stop: impl Future<Output = ()>) -> bool {
+        let is_active = tokio::select! {
+            () = self.wait(readiness) => true,
+            () = stop => false,
+        };
+        if !is_active {
+            self.release().await;
+        }
+        is_active
+    }
+
+    async fn wait(&mut self, readiness: &Readiness) {
         let mut cause = String::new();
         loop {
             let began = Instant::now();
@@ -198,15 +212,19 @@ impl Candidate {
         }
     }
 
-    /// Releases the release's lease, so that another process can acquire it immediately. The former lease is not
-    /// released, because an operator of another release may rely on it; it expires, or the next process of this release
-    /// takes it.
-    ///
-    /// # Errors
-    /// Returns an error if the API server refuses or does not answer. The lease then expires by itself.
-    pub async fn release(&mut self) -> Result<(), LeaseError> {
+    /// Releases the release's lease, so that another process can acquire it immediately. If this fails, the lease
+    /// expires by itself. The former lease is not released, because an operator of another release may rely on it; it
+    /// expires, or the next process of this release takes it.
+    pub async fn release(&mut self) {
+        let released = timeout(RELEASE_TIMEOUT, self.try_release()).await.unwrap_or(Err(LeaseError::Silent));
+        if let Err(error) = released {
+            tracing::warn!(%error, "the lease was not released: it expires by itself");
+        }
+    }
+
+    async fn try_release(&mut self) -> Result<(), LeaseError> {
         let failed = |error| LeaseError::Api { lease: self.own.name.clone(), error };
-        let lease = self.leases.get(&self.own.name).await.map_err(failed)?;
+        let Some(lease) = self.leases.get_opt(&self.own.name).await.map_err(failed)? else { return Ok(()) };
         if self.identity.compare(&self.own.name, holder(&lease)) != Holder::ThisProcess {
             return Ok(());
         }

@@ -84,7 +84,7 @@ async fn work(
     settings: Settings,
     readiness: Readiness,
     metrics: Metrics,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
     let client = client(kube::Config::infer().await.map_err(kube::Error::InferConfig)?)?;
     let version = client.apiserver_version().await?;
@@ -93,9 +93,8 @@ async fn work(
     // previous process for its own.
     let process = format!("{}_{:08x}", settings.pod_name, entropy()?.cluster_id as u32);
     let mut candidate = Candidate::new(client.clone(), &settings.pod_namespace, &settings.lease_name, process);
-    tokio::select! {
-        () = candidate.acquire(&readiness) => {}
-        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    if !candidate.acquire(&readiness, stopped(stop.clone())).await {
+        return Ok(());
     }
     metrics.leads();
     tracing::info!("holds the lease: starts to reconcile");
@@ -109,9 +108,7 @@ async fn work(
         return Err(lost.into());
     }
     // No task of this process acts any more, therefore another process may acquire the lease.
-    if let Err(error) = candidate.release().await {
-        tracing::warn!(%error, "the lease was not released: it expires by itself");
-    }
+    candidate.release().await;
     Ok(())
 }
 

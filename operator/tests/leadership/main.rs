@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use lease_api::Connection;
 use processes::{FORMER, Namespace};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// Full name of a release with another lease than the former one.
 const PROD: &str = "prod-raft-operator";
@@ -177,6 +177,32 @@ async fn an_upgrade_never_has_two_active_operators() {
         assert_eq!(namespace.active(release), "new");
         new.stop().await;
     }
+}
+
+/// A process that waits for the former lease holds that of its release. Its successor must not wait until it expires.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_is_stopped_while_it_waits_releases_its_lease() {
+    let namespace = Namespace::default();
+    let former = namespace.start_former(PROD, "old");
+    namespace.until_active(PROD, "old").await;
+    let new = namespace.start(PROD, "new");
+    seconds(5).await;
+    assert_eq!(namespace.api.holder(PROD), "prod-raft-operator/new_1");
+    new.stop().await;
+    assert_eq!(namespace.api.holder(PROD), "");
+    former.stop().await;
+}
+
+/// A process that cannot reach the API ends nevertheless, before Kubernetes kills it.
+#[tokio::test(start_paused = true)]
+async fn a_process_without_an_api_stops_in_time() {
+    let namespace = Namespace::default();
+    let process = namespace.start(PROD, "first");
+    namespace.until_active(PROD, "first").await;
+    process.link.set(Connection::Silent);
+    let began = Instant::now();
+    process.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 /// A pod of the former version that was waiting to restart, or that a rollback creates, finds the former lease held.

@@ -2,6 +2,7 @@
 //! release are active at the same time, and the rules of a former version. Does not own what is expected of them.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -42,17 +43,17 @@ impl Namespace {
         self.spawn(name, move |link, readiness, name, stop| async move {
             let client = world.api.client(&link);
             let mut candidate = Candidate::new(client, NAMESPACE, &release, format!("{name}_1"));
-            let ends = async {
-                candidate.acquire(&readiness).await;
-                world.enter(&release, &name);
-                candidate.keep().await;
-                world.leave(&release, &name);
-            };
-            let is_asked = tokio::select! { () = ends => false, _ = stop => true };
+            let mut stop = pin!(async {
+                let _ = stop.await;
+            });
+            if !candidate.acquire(&readiness, &mut stop).await {
+                return;
+            }
+            world.enter(&release, &name);
+            let is_asked = tokio::select! { _ = candidate.keep() => false, () = stop => true };
+            world.leave(&release, &name);
             if is_asked {
-                world.leave(&release, &name);
-                // The lease expires if it is not released.
-                let _ = candidate.release().await;
+                candidate.release().await;
             }
         })
     }
