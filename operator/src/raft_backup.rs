@@ -65,9 +65,13 @@ async fn pass(backup: &impl Resource, context: &Context) -> Result<Action, Recon
         return Ok(Action::await_change());
     };
     let backup = found?;
-    if backup.metadata.deletion_timestamp.is_some()
-        || backup::choose(&backup, None, Attempts::default()) == Choice::Complete
-    {
+    if backup.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    if backup::choose(&backup, None, Attempts::default()) == Choice::Complete {
+        if let Some(status) = backup::completed_again(&backup, Timestamp::now()) {
+            publish(&backup, &status, context).await?;
+        }
         return Ok(Action::await_change());
     }
     let attempts = context.remember(&uid, |memory| memory.attempts);
@@ -203,4 +207,62 @@ fn is_only_progress(former: &RaftBackupStatus, now: &RaftBackupStatus) -> bool {
 fn is_progress_due(uid: &str, context: &Context) -> bool {
     let published = context.remember(uid, |memory| memory.published);
     published.is_none_or(|at| at.elapsed() >= PROGRESS_EVERY)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::answering::{AnsweringServer, accepted};
+
+    /// A complete backup with the conditions of an operator that could not read it.
+    fn complete() -> Value {
+        let condition = |kind: &str, status: &str| {
+            json!({
+                "type": kind, "status": status, "reason": "Unreadable", "message": "", "observedGeneration": 1,
+                "lastTransitionTime": "2026-01-01T00:00:00Z",
+            })
+        };
+        json!({
+            "apiVersion": "raftoperator.io/v1alpha1", "kind": "RaftBackup",
+            "metadata": { "name": "nightly", "namespace": "default", "uid": "u", "resourceVersion": "9", "generation": 1 },
+            "spec": { "clusterName": "demo" },
+            "status": {
+                "observedGeneration": 1, "completedAt": "2026-01-01T00:00:00Z", "manifest": "m", "revision": 7,
+                "sizeBytes": 70,
+                "conditions": [condition("Ready", "Unknown"), condition("Reconciling", "False"), condition("Stalled", "True")],
+            },
+        })
+    }
+
+    #[tokio::test]
+    async fn a_complete_backup_that_once_could_not_be_read_is_ready_again() {
+        let reads =
+            |object: Value| {
+                AnsweringServer::start(move |request| {
+                    if request.path.ends_with("/events") { accepted() } else { (200, object.clone()) }
+                })
+            };
+        let object: Arc<DynamicObject> = Arc::new(serde_json::from_value(complete()).expect("a dynamic object"));
+        let server = reads(complete()).await;
+        let next = reconcile(Arc::clone(&object), Arc::new(server.context())).await;
+        assert_eq!(next.expect("it is reported"), Action::await_change());
+        let requests = server.requests();
+        let writes: Vec<_> =
+            requests.iter().filter(|request| request.path.ends_with("/raftbackups/nightly/status")).collect();
+        assert_eq!(writes.len(), 1, "{requests:?}");
+        let status = &writes[0].body["status"];
+        assert_eq!((&status["manifest"], &status["completedAt"]), (&json!("m"), &json!("2026-01-01T00:00:00Z")));
+        let conditions = status["conditions"].as_array().expect("a list");
+        let found = |kind: &str| conditions.iter().find(|condition| condition["type"] == kind).expect("it is reported");
+        assert_eq!((&found("Ready")["status"], &found("Ready")["reason"]), (&json!("True"), &json!("Completed")));
+        assert_eq!(found("Stalled")["status"], "False");
+
+        let mut reported = complete();
+        reported["status"]["conditions"] = status["conditions"].clone();
+        let server = reads(reported).await;
+        reconcile(object, Arc::new(server.context())).await.expect("nothing is to be reported");
+        assert!(server.requests().iter().all(|request| request.method == "GET"), "it is reported already");
+    }
 }

@@ -3,7 +3,7 @@
 
 use crds::raft_backup::{BackupProgress, RaftBackup, RaftBackupStatus};
 use crds::{ConditionType, ObjectStore, Reason};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::decision::{Note, shortened};
@@ -220,9 +220,29 @@ fn complete(status: &mut RaftBackupStatus, backup: &RaftBackup, completed: &Comp
     status.progress =
         Some(BackupProgress { bytes_done: signed(completed.size_bytes), bytes_total: signed(completed.size_bytes) });
     status.error = None;
-    let message = format!("revision {} is in the bucket, {} bytes", completed.revision, completed.size_bytes);
-    close(status, backup, now, Holds::Yes, &Note::new(Reason::Completed, message));
+    close_complete(status, backup, now);
     debug_assert!(status.completed_at.is_some() && status.manifest.is_some(), "a complete backup can be found");
+}
+
+/// Sets the conditions of a complete backup.
+fn close_complete(status: &mut RaftBackupStatus, backup: &RaftBackup, now: Timestamp) {
+    let (revision, size) = (status.revision.unwrap_or_default(), status.size_bytes.unwrap_or_default());
+    let message = format!("revision {revision} is in the bucket, {size} bytes");
+    close(status, backup, now, Holds::Yes, &Note::new(Reason::Completed, message));
+}
+
+/// The status of a complete backup whose conditions say otherwise; `None` if they do not. An operator of another
+/// version reported them, because it could not read the backup.
+#[must_use]
+pub fn completed_again(backup: &RaftBackup, now: Timestamp) -> Option<RaftBackupStatus> {
+    let mut status = backup.status.clone().filter(|_| is_complete(backup))?;
+    let is_ready =
+        |condition: &Condition| condition.type_ == ConditionType::Ready.as_str() && condition.status == "True";
+    if status.conditions.iter().any(is_ready) {
+        return None;
+    }
+    close_complete(&mut status, backup, now);
+    Some(status)
 }
 
 /// Sets the conditions: Ready as given, Reconciling to the opposite of Ready, and Stalled to false. Stalled is never
