@@ -40,6 +40,9 @@ pub struct Memory {
     pub idle: IdleBackoff,
     /// Warnings about members' objects, and the time at which they were read.
     pub warnings: Option<(Instant, BTreeMap<Ordinal, Vec<Warning>>)>,
+    /// Generation for which this process reported that the object cannot be read. The generation is `None` if the
+    /// object has none.
+    pub unreadable: Option<Option<i64>>,
     /// What this process has done about the note that names the release that manages the cluster.
     pub note: NoteState,
 }

@@ -13,7 +13,9 @@ use crate::cluster_object::ClusterObject;
 use crate::context::Context;
 use crate::readable::{self, Unreadable};
 
-/// Reports on an object itself that it cannot be decoded. Writes nothing if the same is reported already.
+/// Reports on an object itself that it cannot be decoded. Writes nothing if the same is reported already, or if this
+/// process has reported it for this generation: an operator of another version, which can read the object, may replace
+/// the report, and the two would otherwise write in turn without end.
 ///
 /// # Errors
 /// Returns an error if the status could not be written.
@@ -28,6 +30,10 @@ pub(crate) async fn report<K: ClusterObject>(unreadable: &Unreadable, context: &
     if former == conditions && observed == generation {
         return Ok(());
     }
+    let uid = object.metadata.uid.as_deref().unwrap_or_default();
+    if context.remember(uid, |memory| memory.unreadable) == Some(generation) {
+        return Ok(());
+    }
     let (name, namespace) = (object.metadata.name.as_deref(), object.metadata.namespace.as_deref());
     tracing::error!(kind = &*K::kind(&()), name, namespace, error = unreadable.error, "an object cannot be read");
     // A merge patch, because an apply would remove the rest of the status. It replaces all conditions, therefore it
@@ -39,7 +45,10 @@ pub(crate) async fn report<K: ClusterObject>(unreadable: &Unreadable, context: &
     let (all, kind) = readable::all::<K>(&context.client, namespace);
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     match all.patch_status(name.unwrap_or_default(), &parameters, &Patch::Merge(&patch)).await {
-        Ok(_) => events::publish_changes(&former, &conditions, &object.object_ref(&kind), context).await,
+        Ok(_) => {
+            context.remember(uid, |memory| memory.unreadable = Some(generation));
+            events::publish_changes(&former, &conditions, &object.object_ref(&kind), context).await;
+        }
         // The object was deleted or changed meanwhile. The change triggers another pass.
         Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => {}
         Err(error) => return Err(ReconcileError::Api { what: "reporting an object that cannot be read", error }),
@@ -56,6 +65,7 @@ fn conditions_of(object: &DynamicObject) -> Vec<Condition> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     use crds::RaftCluster;
     use kube::runtime::controller::Action;
@@ -124,6 +134,28 @@ mod tests {
         let server = reads(reported).await;
         reconcile(object, Arc::new(server.context())).await.expect("nothing is to be reported");
         assert!(server.requests().iter().all(|request| request.method == "GET"), "it is reported already");
+    }
+
+    /// An operator of another version can read the object and writes the status, which triggers this one.
+    #[tokio::test]
+    async fn an_object_is_reported_once_for_each_generation() {
+        let generation = Arc::new(AtomicI64::new(4));
+        let now = Arc::clone(&generation);
+        let server = AnsweringServer::start(move |request| {
+            let mut object = odd();
+            object["metadata"]["generation"] = json!(now.load(Ordering::Relaxed));
+            if request.method == "GET" { (200, object) } else { accepted() }
+        })
+        .await;
+        let object: Arc<DynamicObject> = Arc::new(serde_json::from_value(odd()).expect("a dynamic object"));
+        let context = Arc::new(server.context());
+        for (current, writes) in [(4, 1), (4, 0), (4, 0), (5, 1), (5, 0)] {
+            generation.store(current, Ordering::Relaxed);
+            reconcile(Arc::clone(&object), Arc::clone(&context)).await.expect("it is reported");
+            let requests = server.requests();
+            let reports = requests.iter().filter(|request| request.path.ends_with("/status")).count();
+            assert_eq!(reports, writes, "generation {current}: {requests:?}");
+        }
     }
 
     /// A watch that decoded all objects would fail as a whole.
