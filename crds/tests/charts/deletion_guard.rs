@@ -141,7 +141,7 @@ fn only_the_operator_and_kubernetes_delete_what_a_cluster_needs() {
             let refusal = refusal.unwrap_or_else(|| panic!("{user} may delete {resource} {name}"));
             let mark =
                 format!("kubectl annotate --namespace team-a {resource} {name} raftoperator.io/allow-deletion=true");
-            for part in ["the RaftCluster demo needs this object", "lower spec.replicas", &mark] {
+            for part in ["belongs to the RaftCluster demo", "lower spec.replicas", &mark] {
                 assert!(refusal.contains(part), "{part:?} is not in: {refusal}");
             }
             assert!(!refusal.contains('\n'), "the message is one line: {refusal}");

@@ -154,9 +154,10 @@ fn silent_cluster(
         return Decision::stall(Reason::BootstrapIncomplete, incomplete(roster, identity));
     }
     if !holders.is_empty() && holders.iter().all(|seat| is_stranger(seat)) {
+        // The deletion guard keeps the Secret unless it is marked.
+        let secret = names::identity(valid.name);
         let message = format!(
-            "Secret {} holds the identity of cluster {}, but {names} hold data of another one and refuse it: none of them is replaced or deleted. {RESTORE_THE_SECRET}",
-            names::identity(valid.name),
+            "Secret {secret} holds the identity of cluster {}, but {names} hold data of another one and refuse it: none of them is replaced or deleted. To replace the Secret, mark it (kubectl annotate secret {secret} raftoperator.io/allow-deletion=true) and delete it. {RESTORE_THE_SECRET}",
             identity.cluster
         );
         return Decision::stall(Reason::IdentityLost, message);

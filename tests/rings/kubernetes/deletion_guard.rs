@@ -16,7 +16,7 @@ fn what_a_live_cluster_needs_is_deleted_only_if_it_is_marked() {
     for object in ["statefulset/demo-1", "persistentvolumeclaim/data-demo-1-0", &format!("secret/{identity}")] {
         // The user of these tests has every right.
         let refusal = kubernetes.kubectl(["delete", object]).text().expect_err("it is refused").to_string();
-        for part in ["the RaftCluster demo needs this object", "raftoperator.io/allow-deletion=true"] {
+        for part in ["belongs to the RaftCluster demo", "raftoperator.io/allow-deletion=true"] {
             assert!(refusal.contains(part), "{object} is refused without {part:?}: {refusal}");
         }
     }

@@ -186,3 +186,13 @@ fn a_plan_rests_on_the_reason_that_a_member_gave() {
     assert_eq!(refused(removed), ("ChangeRefused".to_owned(), 2000), "nothing is in the log");
     assert_eq!(refused(None), ("ChangeInFlight".to_owned(), 300), "no reason: the change may be in the log");
 }
+
+/// The Secret exists, and the deletion guard refuses its deletion unless it is marked.
+#[test]
+fn the_advice_on_a_wrong_identity_names_the_mark_that_allows_its_deletion() {
+    let text = "identity a1 b2 c3 formed-otherwise\nmember 1 foreign\nmember 2 foreign\nmember 3 foreign";
+    let conditions = plan::plan(&observed::parse(text)).status.conditions;
+    let stalled = conditions.iter().find(|condition| condition.type_ == "Stalled").expect("it is reported");
+    let mark = "kubectl annotate secret demo-identity raftoperator.io/allow-deletion=true";
+    assert!(stalled.reason == "IdentityLost" && stalled.message.contains(mark), "{}", stalled.message);
+}
