@@ -2,11 +2,12 @@
 //! members' Service. Does not own the note's key (`names.rs`), nor the write and the report (the shell).
 //!
 //! Every active operator notes its release once on each cluster. An operator that finds another release in place of its
-//! own note is not the only one: it reports the other release once, and does not replace the note. The number of
-//! writes is therefore bounded, whatever the other operator does.
+//! own note is not the only one: it reports the other release once, and does not replace the note. It writes again only
+//! after a person removed the note, and reports again only another release, or after its own note was back. An operator
+//! of a version before this note writes none and is not detected.
 
 /// What the active operator has done about the note on a cluster.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NoteState {
     /// It has not found its own note yet, and has written none.
     #[default]
@@ -14,7 +15,10 @@ pub enum NoteState {
     /// Its note was on the cluster.
     Written,
     /// It has reported the release that replaced its note.
-    Reported,
+    Reported {
+        /// The other release.
+        other: String,
+    },
 }
 
 /// What the active operator must do about the note on a cluster.
@@ -34,18 +38,18 @@ pub enum Reaction<'n> {
 /// Returns what must be done about the note, and the state after it was done. `noted` is the note as observed; `None`
 /// if there is none.
 #[must_use]
-pub fn react<'n>(noted: Option<&'n str>, own: &str, before: NoteState) -> (Reaction<'n>, NoteState) {
+pub fn react<'n>(noted: Option<&'n str>, own: &str, before: &NoteState) -> (Reaction<'n>, NoteState) {
     match (noted, before) {
-        (Some(release), NoteState::Unwritten | NoteState::Written) if release == own => {
-            (Reaction::Nothing, NoteState::Written)
-        }
+        (Some(release), _) if release == own => (Reaction::Nothing, NoteState::Written),
         // The note is that of an operator that was active before this one, or of another active one. In the second
         // case the other operator finds this note in place of its own, and reports it.
         (_, NoteState::Unwritten) => (Reaction::Write, NoteState::Written),
-        // A person may have removed the note, or the Service was created again.
-        (None, NoteState::Written) => (Reaction::Write, NoteState::Written),
-        (Some(other), NoteState::Written) => (Reaction::Report { other }, NoteState::Reported),
-        (_, NoteState::Reported) => (Reaction::Nothing, NoteState::Reported),
+        // A person may have removed the note, also after a report, or the Service was created again.
+        (None, NoteState::Written | NoteState::Reported { .. }) => (Reaction::Write, NoteState::Written),
+        (Some(release), NoteState::Reported { other }) if release == other => (Reaction::Nothing, before.clone()),
+        (Some(other), NoteState::Written | NoteState::Reported { .. }) => {
+            (Reaction::Report { other }, NoteState::Reported { other: other.to_owned() })
+        }
     }
 }
 
@@ -60,7 +64,7 @@ mod tests {
         let (mut reports, mut writes) = (Vec::new(), 0);
         for own in order {
             let state = states.entry(*own).or_default();
-            let (reaction, after) = react(note.as_deref(), own, *state);
+            let (reaction, after) = react(note.as_deref(), own, state);
             *state = after;
             match reaction {
                 Reaction::Nothing => {}
@@ -88,8 +92,21 @@ mod tests {
     }
 
     #[test]
+    fn a_third_operator_is_reported_too() {
+        let (reports, writes) = passes(&["a", "a", "b", "a", "a", "c", "a", "a"]);
+        assert_eq!(reports, [("a", "b".to_owned()), ("a", "c".to_owned())]);
+        assert_eq!(writes, 3);
+    }
+
+    /// The other release was uninstalled, and the note still names it. A person removes the note.
+    #[test]
     fn a_removed_note_is_written_again() {
-        assert_eq!(react(None, "a", NoteState::Written), (Reaction::Write, NoteState::Written));
-        assert_eq!(react(None, "a", NoteState::Reported), (Reaction::Nothing, NoteState::Reported));
+        let reported = NoteState::Reported { other: "b".to_owned() };
+        assert_eq!(react(None, "a", &NoteState::Written), (Reaction::Write, NoteState::Written));
+        assert_eq!(react(Some("b"), "a", &reported), (Reaction::Nothing, reported.clone()));
+        assert_eq!(react(None, "a", &reported), (Reaction::Write, NoteState::Written));
+        assert_eq!(react(Some("a"), "a", &reported), (Reaction::Nothing, NoteState::Written));
+        let again = react(Some("b"), "a", &NoteState::Written);
+        assert_eq!(again, (Reaction::Report { other: "b" }, reported));
     }
 }

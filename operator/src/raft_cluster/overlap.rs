@@ -32,8 +32,8 @@ pub(super) async fn check(observed: &Observed, context: &Context) {
 
 async fn check_note(cluster: &RaftCluster, service: &ObjectMeta, context: &Context) {
     let uid = cluster.metadata.uid.as_deref().unwrap_or_default();
-    let before = context.remember(uid, |memory| memory.note);
-    let (reaction, after) = react(annotation(service, ANNOTATION_OPERATOR), &context.release, before);
+    let before = context.remember(uid, |memory| memory.note.clone());
+    let (reaction, after) = react(annotation(service, ANNOTATION_OPERATOR), &context.release, &before);
     match reaction {
         Reaction::Nothing => {}
         Reaction::Write => {
