@@ -22,6 +22,11 @@ fn what_a_live_cluster_needs_is_deleted_only_if_it_is_marked() {
     }
     let all = ["delete", "statefulsets", "--all"];
     kubernetes.kubectl(all).text().expect_err("deleting all StatefulSets is refused");
+    // One request for the whole collection, which kubectl does not send by itself.
+    let collection = "/apis/apps/v1/namespaces/guard/statefulsets";
+    let refusal = kubernetes.kubectl(["delete", "--raw", collection]).text().expect_err("it is refused").to_string();
+    assert!(refusal.contains("belongs to the RaftCluster demo"), "the collection is refused otherwise: {refusal}");
+    assert_eq!(kubernetes.list("statefulsets", "").expect("the API server responds").len(), 3, "none is deleted");
     // A bad volume is given up by deleting it with its pod; the member is then replaced.
     let mark = ["annotate", "persistentvolumeclaim", "data-demo-1-0", "raftoperator.io/allow-deletion=true"];
     kubernetes.kubectl(mark).text().expect("a claim can be marked");

@@ -120,6 +120,13 @@ fn two_releases_of_one_namespace_manage_their_own_clusters() {
             Ok(events.contains("two-releases/b-raft-operator").then_some(()))
         })
         .expect("one of two releases that watch the same namespace says so");
+        // The other release has the right to delete there now, and its own guard allows it. The first one's does not.
+        let b_user = "--as=system:serviceaccount:two-releases:b-raft-operator";
+        let sets = kubernetes.list("statefulsets", "").expect("the API server responds");
+        let name = sets[0]["metadata"]["name"].as_str().expect("objects have names");
+        let set = format!("/apis/apps/v1/namespaces/team-a/statefulsets/{name}");
+        let refusal = kubernetes.kubectl(["delete", b_user, "--raw", &set]).text().expect_err("it is refused");
+        assert!(refusal.to_string().contains("belongs to the RaftCluster demo"), "{refusal:#}");
     };
     and_then_always(run, || {
         for release in [a, b] {
