@@ -34,8 +34,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Interval between reads or renewals of the leases.
 const PERIOD: Duration = Duration::from_secs(2);
 /// Time without a change after which the former lease is taken over from an operator that holds it only as a
-/// protection. A change is seen up to `PERIOD` late, and this process ends up to `RENEW_DEADLINE` after it last read
-/// the lease. These times together are not longer than `DURATION`, therefore this process ends before the lease expires.
+/// protection. A change is seen up to `PERIOD` late. These times together with `RENEW_DEADLINE` are not longer than
+/// `DURATION`, so that relying on the lease shortens no deadline of this process.
 const PROTECTED: Duration = Duration::from_secs(3);
 
 /// A process that waits for the leases, and later holds them.
@@ -46,8 +46,8 @@ pub struct Candidate {
     own: Watched,
     /// The lease of former versions; `None` if the release's own lease has the same name.
     former: Option<Watched>,
-    /// Start of the last attempt that acquired or renewed every lease. All writes of that attempt were later, therefore
-    /// no lease expires before this time plus `DURATION`.
+    /// Time from which `RENEW_DEADLINE` counts. No lease that this process holds or relies on expires before this time
+    /// plus `RENEW_DEADLINE`.
     held: Instant,
 }
 
@@ -62,10 +62,23 @@ struct Identity {
 /// A lease that this process reads repeatedly.
 struct Watched {
     name: String,
-    /// Resource version and time of the last change, as this process saw it.
-    changed: Option<(Option<String>, Instant)>,
+    /// The last change; `None` before this process has read the lease.
+    changed: Option<Change>,
+    /// Start of the last request that read or wrote the lease.
+    asked: Option<Instant>,
     /// The lease as this process wrote it; `None` if the last request failed or another process holds the lease.
     written: Option<Lease>,
+}
+
+/// A change of a lease, as this process saw it.
+struct Change {
+    /// Resource version after the change.
+    version: Option<String>,
+    /// Time at which this process saw the change.
+    seen: Instant,
+    /// A time before the change: the start of the previous request, which saw the former version. `None` if there was
+    /// no previous request.
+    after: Option<Instant>,
 }
 
 /// The holder of a lease, as compared with this process.
@@ -171,12 +184,12 @@ impl Candidate {
                 readiness.reached();
             }
             match outcome {
-                Ok(()) if began.elapsed() < RENEW_DEADLINE / 2 => {
-                    self.held = began;
+                Ok(held) if held.elapsed() < RENEW_DEADLINE / 2 => {
+                    self.held = held;
                     return;
                 }
                 // The first renewal might come too late. A renewal takes fewer requests than this attempt.
-                Ok(()) => tracing::info!("the Kubernetes API answers slowly: renews the lease first"),
+                Ok(_) => tracing::info!("the lease was acquired slowly: renews it first"),
                 Err(error) => log_once(&error, &mut cause),
             }
             sleep_until(began + PERIOD).await;
@@ -191,7 +204,7 @@ impl Candidate {
             sleep_until((began + PERIOD).min(self.held + RENEW_DEADLINE)).await;
             began = Instant::now();
             match timeout(self.time_left(), self.try_hold()).await {
-                Ok(Ok(())) => self.held = began,
+                Ok(Ok(held)) => self.held = held,
                 Ok(Err(error @ LeaseError::Api { .. })) => {
                     tracing::warn!(%error, "the lease was not renewed");
                     if self.time_left().is_zero() {
@@ -237,22 +250,22 @@ impl Candidate {
         Ok(())
     }
 
-    /// Acquires or renews everything that this process needs to be active. A renewal takes as long as one request, so
-    /// that it is in time even if the API server is slow.
-    async fn try_hold(&mut self) -> Result<(), LeaseError> {
+    /// Acquires or renews everything that this process needs to be active, and returns the time from which
+    /// `RENEW_DEADLINE` counts. A renewal takes as long as one request, so that it is in time even if the API server is
+    /// slow.
+    async fn try_hold(&mut self) -> Result<Instant, LeaseError> {
         let is_renewal = self.own.written.is_some();
         let own = self.own.hold(&self.leases, &self.identity, own_lease);
         let Some(former) = &mut self.former else { return own.await };
         let former = former.hold(&self.leases, &self.identity, former_lease);
         if is_renewal {
             return match join(own, former).await {
-                (Err(LeaseError::Api { .. }), Err(error)) => Err(error),
-                (own, former) => own.and(former),
+                (Ok(own), Ok(former)) => Ok(own.min(former)),
+                (Err(LeaseError::Api { .. }), Err(error)) | (Err(error), _) | (Ok(_), Err(error)) => Err(error),
             };
         }
         // The release's own lease comes first, so that at most one process of the release takes the former lease.
-        own.await?;
-        former.await
+        Ok(own.await?.min(former.await?))
     }
 
     /// Time until this process must end unless it renews its leases.
@@ -262,9 +275,9 @@ impl Candidate {
 }
 
 /// Returns whether the leases could be read and written, as far as this process needs them.
-fn is_usable(outcome: &Result<(), LeaseError>) -> bool {
+fn is_usable(outcome: &Result<Instant, LeaseError>) -> bool {
     match outcome {
-        Ok(()) | Err(LeaseError::Held { .. } | LeaseError::HeldByFormerVersion { .. }) => true,
+        Ok(_) | Err(LeaseError::Held { .. } | LeaseError::HeldByFormerVersion { .. }) => true,
         Err(LeaseError::Api { .. } | LeaseError::Silent | LeaseError::Lost) => false,
     }
 }
@@ -298,8 +311,7 @@ fn own_lease(holder: Holder) -> Ruling {
 fn former_lease(holder: Holder) -> Ruling {
     match holder {
         Holder::Vacant | Holder::ThisProcess | Holder::SameRelease => Ruling::Take,
-        // The holder has ended by itself after this time. A former process sees the lease expire at least `DURATION`
-        // after the last change, therefore this process comes first.
+        // The holder has ended by itself after this time. A former process waits longer, therefore this one comes first.
         Holder::OtherRelease => Ruling::Rely(RENEW_DEADLINE),
         Holder::Protector => Ruling::Rely(PROTECTED),
         Holder::FormerVersion => Ruling::Wait,
@@ -308,7 +320,7 @@ fn former_lease(holder: Holder) -> Ruling {
 
 impl Watched {
     fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), changed: None, written: None }
+        Self { name: name.to_owned(), changed: None, asked: None, written: None }
     }
 
     async fn hold(
@@ -316,14 +328,15 @@ impl Watched {
         leases: &Api<Lease>,
         identity: &Identity,
         rule: fn(Holder) -> Ruling,
-    ) -> Result<(), LeaseError> {
+    ) -> Result<Instant, LeaseError> {
+        let began = Instant::now();
         let name = self.name.clone();
         let failed = |error| LeaseError::Api { lease: name.clone(), error };
         if let Some(written) = self.written.take() {
             match replace(leases, &written, identity.next(&written)).await {
                 Ok(replaced) => {
-                    self.wrote(replaced);
-                    return Ok(());
+                    self.wrote(replaced, began);
+                    return Ok(began);
                 }
                 // Another process wrote or deleted the lease, or an earlier write was carried out without an answer.
                 Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => {}
@@ -333,23 +346,25 @@ impl Watched {
         let Some(lease) = leases.get_opt(&self.name).await.map_err(failed)? else {
             let first = identity.first(&self.name);
             let created = leases.create(&PostParams::default(), &first).await.map_err(failed)?;
-            self.wrote(created);
-            return Ok(());
+            self.wrote(created, began);
+            return Ok(began);
         };
-        self.see(&lease);
+        self.see(&lease, began);
         let compared = identity.compare(&self.name, holder(&lease));
         let ruling = match rule(compared) {
             Ruling::Wait if self.unchanged() >= duration(&lease) => Ruling::Take,
             Ruling::Rely(time) if self.unchanged() >= time => Ruling::Take,
+            // The holder may have ended long ago: its lease must be seen to change first.
+            Ruling::Rely(_) if self.relied().is_none() => Ruling::Wait,
             ruling @ (Ruling::Take | Ruling::Rely(_) | Ruling::Wait) => ruling,
         };
         match ruling {
             Ruling::Take => {
                 let replaced = replace(leases, &lease, identity.next(&lease)).await.map_err(failed)?;
-                self.wrote(replaced);
-                Ok(())
+                self.wrote(replaced, began);
+                Ok(began)
             }
-            Ruling::Rely(_) => Ok(()),
+            Ruling::Rely(_) => Ok(self.relied().map_or(began, |relied| relied.min(began))),
             Ruling::Wait => {
                 let holder = holder(&lease).to_owned();
                 Err(match compared {
@@ -364,21 +379,27 @@ impl Watched {
         }
     }
 
-    fn wrote(&mut self, lease: Lease) {
-        self.see(&lease);
+    fn wrote(&mut self, lease: Lease, began: Instant) {
+        self.see(&lease, began);
         self.written = Some(lease);
     }
 
-    fn see(&mut self, lease: &Lease) {
-        let version = lease.metadata.resource_version.clone();
-        if self.changed.as_ref().is_none_or(|(known, _)| *known != version) {
-            self.changed = Some((version, Instant::now()));
+    fn see(&mut self, lease: &Lease, began: Instant) {
+        let (version, after) = (lease.metadata.resource_version.clone(), self.asked.replace(began));
+        if self.changed.as_ref().is_none_or(|change| change.version != version) {
+            self.changed = Some(Change { version, seen: Instant::now(), after });
         }
     }
 
     /// Time since this process last saw the lease change.
     fn unchanged(&self) -> Duration {
-        self.changed.as_ref().map_or(Duration::ZERO, |(_, at)| at.elapsed())
+        self.changed.as_ref().map_or(Duration::ZERO, |change| change.seen.elapsed())
+    }
+
+    /// Time from which `RENEW_DEADLINE` counts while this process relies on another one's hold: a former process
+    /// acquires the lease `DURATION` after its last change or later. `None` if the lease was not seen to change.
+    fn relied(&self) -> Option<Instant> {
+        self.changed.as_ref()?.after.map(|after| after + (DURATION - RENEW_DEADLINE))
     }
 }
 

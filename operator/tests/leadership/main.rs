@@ -332,6 +332,46 @@ async fn a_lost_release_named_as_the_former_lease_is_followed_before_former_proc
     }
 }
 
+/// The holder is lost, and then the operator that relies on its lease loses the API. It must end before a former process
+/// of its own release can acquire the lease.
+#[tokio::test(start_paused = true)]
+async fn an_operator_that_relies_on_a_lost_release_ends_before_the_lease_expires() {
+    for (holder, phase) in (0..32).flat_map(|phase| [(FORMER, phase), (PROD, phase)]) {
+        let namespace = Namespace::default();
+        let lost = namespace.start(holder, "lost");
+        namespace.until_active(holder, "lost").await;
+        let relies = namespace.start(TEST, "relies");
+        namespace.until_active(TEST, "relies").await;
+        let former = namespace.start_former(TEST, "old");
+        seconds(20).await;
+        lost.kill(&namespace, holder);
+        sleep(phase * PERIOD / 4).await;
+        relies.link.set(Connection::Silent);
+        namespace.until_active(TEST, "old").await;
+        assert!(relies.has_ended());
+        former.stop().await;
+    }
+}
+
+/// An operator that starts after the holder was lost sees a lease that may expire at any moment.
+#[tokio::test(start_paused = true)]
+async fn an_operator_relies_only_on_a_holder_that_was_seen_alive() {
+    for phase in 0..32 {
+        let namespace = Namespace::default();
+        let lost = namespace.start(FORMER, "lost");
+        namespace.until_active(FORMER, "lost").await;
+        let former = namespace.start_former(TEST, "old");
+        seconds(20).await;
+        lost.kill(&namespace, FORMER);
+        sleep(phase * PERIOD / 4).await;
+        let late = namespace.start(TEST, "late");
+        seconds(60).await;
+        assert!(!namespace.active(TEST).is_empty());
+        late.stop().await;
+        former.stop().await;
+    }
+}
+
 /// A release whose own lease has the former name takes it at once from a release that holds it only for protection.
 #[tokio::test(start_paused = true)]
 async fn a_release_takes_its_own_lease_from_a_release_that_guards_it() {
