@@ -10,6 +10,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::context::Context;
+use crate::machine::ThisMachine;
+use crate::member::client::Members;
 use crate::metrics::Metrics;
 
 /// A request that reached the server.
@@ -45,7 +47,9 @@ impl AnsweringServer {
     /// The context of an operator that uses this server.
     pub(crate) fn context(&self) -> Context {
         let settings = OperatorSettings { node_image: "raft-node:1".to_owned(), node_image_pull_policy: None };
-        Context::new(self.client.clone(), settings, Metrics::new(), "test".to_owned(), "test".to_owned())
+        let (client, machine) = (self.client.clone(), Box::new(ThisMachine));
+        let (instance, release) = ("test".to_owned(), "test".to_owned());
+        Context::new(client, Members::default(), machine, settings, Metrics::new(), instance, release)
     }
 
     /// The requests that reached the server since the last call.

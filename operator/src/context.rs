@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use kube::runtime::events::{Recorder, Reporter};
-use plan::observed::{Entropy, OperatorSettings};
+use plan::observed::OperatorSettings;
+use tokio::time::Instant;
 
+use crate::machine::Machine;
 use crate::member::client::Members;
 use crate::memory::{Memories, Memory};
 use crate::metrics::Metrics;
@@ -22,6 +24,8 @@ pub struct Context {
     pub client: Client,
     /// Connections to members.
     pub members: Members,
+    /// Wall-clock time and randomness.
+    pub machine: Box<dyn Machine>,
     /// Publishes events.
     pub recorder: Recorder,
     /// The operator's metrics.
@@ -40,6 +44,8 @@ impl Context {
     #[must_use]
     pub fn new(
         client: Client,
+        members: Members,
+        machine: Box<dyn Machine>,
         settings: OperatorSettings,
         metrics: Metrics,
         instance: String,
@@ -49,7 +55,8 @@ impl Context {
         Self {
             recorder: Recorder::new(client.clone(), reporter),
             client,
-            members: Members::default(),
+            members,
+            machine,
             metrics,
             settings,
             release,
@@ -107,20 +114,3 @@ pub(crate) fn wall_clock(moment: Instant, now: Timestamp) -> Timestamp {
     let ago = SignedDuration::try_from(moment.elapsed()).unwrap_or(SignedDuration::ZERO);
     now.checked_sub(ago).unwrap_or(now)
 }
-
-/// Reads random bytes from the operating system.
-///
-/// # Errors
-/// Returns an error if the operating system provides no random bytes. Nothing is generated.
-pub fn entropy() -> Result<Entropy, NoEntropy> {
-    let random = rustls::crypto::ring::default_provider().secure_random;
-    let (mut id, mut token) = ([0; 16], [0; 32]);
-    random.fill(&mut id).map_err(|_| NoEntropy)?;
-    random.fill(&mut token).map_err(|_| NoEntropy)?;
-    Ok(Entropy { cluster_id: u128::from_be_bytes(id), token })
-}
-
-/// The operating system provides no random bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the operating system has no random bytes")]
-pub struct NoEntropy;

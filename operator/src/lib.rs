@@ -10,6 +10,7 @@ pub mod leadership;
 pub mod cluster_object;
 
 pub mod context;
+pub mod machine;
 
 pub mod readable;
 

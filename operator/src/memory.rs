@@ -2,13 +2,14 @@
 //! it only shortens waits and improves reports.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crds::ObjectStore;
 use plan::backup::Attempts;
 use plan::names::Ordinal;
 use plan::observed::{Probe, Refusal, Warning};
 use plan::overlap::NoteState;
+use tokio::time::Instant;
 
 use crate::refusals::Refusals;
 use crate::retry::{Failures, IdleBackoff};

@@ -2,12 +2,11 @@
 //! member is called or what is reported (`plan::backup`).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crds::raft_backup::RaftBackupStatus;
 use crds::{RaftBackup, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use k8s_openapi::jiff::Timestamp;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::{Api, Resource};
@@ -17,6 +16,7 @@ use plan::names::FIELD_MANAGER;
 use plan::observed::Observed;
 use proto::admin::backup_response::State;
 use serde_json::json;
+use tokio::time::Instant;
 use tonic::Code;
 
 use crate::context::Context;
@@ -88,7 +88,7 @@ async fn pass(backup: &impl Resource, context: &Context) -> Result<Action, Recon
         }
         Err(error) => return Err(error),
     };
-    let now = Timestamp::now();
+    let now = context.machine.wall_clock();
     let (status, requeue) = match (choice, &observed) {
         (Choice::Complete, _) => return Ok(Action::await_change()),
         (Choice::Assign(assignment), Some(observed)) => {

@@ -12,14 +12,17 @@ mod status;
 pub(crate) mod unreadable;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use crds::RaftCluster;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use kube::api::DynamicObject;
 use kube::runtime::controller::Action;
+use tokio::time::Instant;
 
-use crate::context::{Context, NoEntropy};
+use crate::context::Context;
+use crate::machine::NoEntropy;
 use crate::planning;
 use crate::readable::Unreadable;
 use crate::retry::PassOutcome;
@@ -44,25 +47,52 @@ pub enum ReconcileError {
     Entropy(#[from] NoEntropy),
 }
 
+/// When the next pass follows, unless one of the cluster's objects changes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextPass {
+    /// After this delay.
+    After(Duration),
+    /// Only after a change.
+    AtChange,
+}
+
+impl From<NextPass> for Action {
+    fn from(next: NextPass) -> Self {
+        match next {
+            NextPass::After(delay) => Self::requeue(delay),
+            NextPass::AtChange => Self::await_change(),
+        }
+    }
+}
+
 /// Reconciles a cluster.
 ///
 /// # Errors
 /// Returns an error if objects could not be read or the status could not be written. The pass is retried.
 pub async fn reconcile(cluster: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let began = Instant::now();
-    let outcome = match pass(&*cluster, &context).await {
-        Err(ReconcileError::Unreadable(unreadable)) => {
-            unreadable::report::<RaftCluster>(&unreadable, &context).await.map(|()| Action::await_change())
-        }
-        outcome => outcome,
-    };
+    let outcome = pass(&*cluster, &context).await;
     context.metrics.reconciled("RaftCluster", began.elapsed(), outcome.as_ref().err().map(|error| error as _));
-    outcome
+    outcome.map(Action::from)
 }
 
-async fn pass(cluster: &impl Resource, context: &Context) -> Result<Action, ReconcileError> {
-    let observed = observe::world(cluster.meta(), context).await?;
-    let Some(observed) = observed else { return Ok(Action::await_change()) };
+/// Runs one pass. Reports on the object itself if it cannot be decoded.
+///
+/// # Errors
+/// Returns an error if objects could not be read or the status could not be written. Actions that were carried out
+/// before are not undone.
+pub async fn pass(cluster: &impl Resource, context: &Context) -> Result<NextPass, ReconcileError> {
+    match work(cluster.meta(), context).await {
+        Err(ReconcileError::Unreadable(unreadable)) => {
+            unreadable::report::<RaftCluster>(&unreadable, context).await.map(|()| NextPass::AtChange)
+        }
+        outcome => outcome,
+    }
+}
+
+async fn work(cluster: &ObjectMeta, context: &Context) -> Result<NextPass, ReconcileError> {
+    let observed = observe::world(cluster, context).await?;
+    let Some(observed) = observed else { return Ok(NextPass::AtChange) };
     let plan = planning::plan(&observed, plan::plan);
     let applied = apply::in_order(&plan.actions, &observed, context).await;
     let status = status::publish(&plan, &applied, &observed, context).await?;
@@ -77,9 +107,9 @@ async fn pass(cluster: &impl Resource, context: &Context) -> Result<Action, Reco
         let pause =
             context.remember(uid, |memory| memory.idle.after(outcome, plan.requeue_after, plan.requeue_at_most));
         // After an action the next step may be possible immediately, therefore the next pass follows soon.
-        Ok(Action::requeue(if applied.did_something { pause.min(apply::SETTLE) } else { pause }))
+        Ok(NextPass::After(if applied.did_something { pause.min(apply::SETTLE) } else { pause }))
     } else {
-        Ok(Action::requeue(context.failed(uid).max(plan.requeue_after)))
+        Ok(NextPass::After(context.failed(uid).max(plan.requeue_after)))
     }
 }
 

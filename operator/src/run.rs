@@ -22,9 +22,11 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::cluster_object::ClusterObject;
-use crate::context::{Context, NoEntropy, entropy};
+use crate::context::Context;
 use crate::health::{self, Readiness};
 use crate::leadership::{Candidate, LeaseError};
+use crate::machine::{Machine, NoEntropy, ThisMachine};
+use crate::member::client::Members;
 use crate::metrics::Metrics;
 use crate::settings::Settings;
 use crate::{raft_backup, raft_cluster, readable};
@@ -91,14 +93,16 @@ async fn work(
     tracing::info!(kubernetes = version.git_version, "reached the Kubernetes API");
     // A restarted pod keeps its name. The random suffix prevents the new process from mistaking the lease of the
     // previous process for its own.
-    let process = format!("{}_{:08x}", settings.pod_name, entropy()?.cluster_id as u32);
+    let process = format!("{}_{:08x}", settings.pod_name, ThisMachine.entropy()?.cluster_id as u32);
     let mut candidate = Candidate::new(client.clone(), &settings.pod_namespace, &settings.lease_name, process);
     if !candidate.acquire(&readiness, stopped(stop.clone())).await {
         return Ok(());
     }
     metrics.leads();
     tracing::info!("holds the lease: starts to reconcile");
-    let context = Context::new(client, settings.operator(), metrics, settings.pod_name.clone(), settings.release());
+    let (members, machine) = (Members::default(), Box::new(ThisMachine));
+    let (instance, release) = (settings.pod_name.clone(), settings.release());
+    let context = Context::new(client, members, machine, settings.operator(), metrics, instance, release);
     let context = Arc::new(context);
     let lost = tokio::select! {
         lost = candidate.keep() => Some(lost),

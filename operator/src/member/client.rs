@@ -18,9 +18,11 @@ use plan::observed::member::{Configuration, MemberInfo, MemberPhase, RaftRole, R
 use plan::observed::refusal::RefusalReason;
 use proto::admin as wire;
 use proto::admin::admin_client::AdminClient;
+use tonic::body::Body;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request};
+use tonic::transport::Endpoint;
+use tonic::{Code, Request, Status};
+use tower::util::{BoxCloneService, ServiceExt};
 
 use super::{convert, reasons};
 
@@ -34,16 +36,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(800);
 /// needed.
 const CONNECTIONS_MAX: usize = 1024;
 
+/// Carries calls to one member: a channel of HTTP/2, or a simulated one.
+pub type Transport = BoxCloneService<http::Request<Body>, http::Response<Body>, Status>;
+
+/// Opens the transport to the pod with this address.
+type Open = dyn Fn(&str) -> Result<Transport, CallError> + Send + Sync;
+
 /// Connections to members.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone)]
 pub struct Members {
-    channels: Arc<Mutex<BTreeMap<String, Channel>>>,
+    open: Arc<Open>,
+    transports: Arc<Mutex<BTreeMap<String, Transport>>>,
 }
 
 /// A connection to one member.
 #[derive(Clone, Debug)]
 pub struct Member {
-    client: AdminClient<Channel>,
+    client: AdminClient<Transport>,
     token: Option<MetadataValue<Ascii>>,
 }
 
@@ -63,42 +72,60 @@ pub struct CallError {
 #[derive(Clone, Debug)]
 pub struct BackupReply(pub wire::BackupResponse);
 
+impl Default for Members {
+    /// Creates connections over the network.
+    fn default() -> Self {
+        Self::over(channel)
+    }
+}
+
 impl Members {
+    /// Creates connections over the transports that `open` opens.
+    #[must_use]
+    pub fn over(open: impl Fn(&str) -> Result<Transport, CallError> + Send + Sync + 'static) -> Self {
+        Self { open: Arc::new(open), transports: Arc::default() }
+    }
+
     /// The member whose pod has this address. Calls carry the cluster's token if `token` is given.
     ///
     /// # Errors
     /// Returns an error if the address is malformed. No connection is opened.
     pub fn at(&self, pod_address: &str, token: Option<&Token>) -> Result<Member, CallError> {
-        let channel = self.channel(pod_address)?;
+        let transport = self.transport(pod_address)?;
         // Hexadecimal digits are always valid metadata, therefore no token is dropped here.
         let token = token.and_then(|token| token.reveal().parse().ok());
-        Ok(Member { client: AdminClient::new(channel), token })
+        Ok(Member { client: AdminClient::new(transport), token })
     }
 
-    fn channel(&self, address: &str) -> Result<Channel, CallError> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(channel) = channels.get(address) {
-            return Ok(channel.clone());
+    fn transport(&self, address: &str) -> Result<Transport, CallError> {
+        let mut transports = self.transports.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(transport) = transports.get(address) {
+            return Ok(transport.clone());
         }
-        if channels.len() >= CONNECTIONS_MAX {
-            channels.clear();
+        if transports.len() >= CONNECTIONS_MAX {
+            transports.clear();
         }
-        let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
-        let endpoint =
-            Endpoint::from_shared(format!("http://{host}:{}", names::PEER_PORT)).map_err(|error| CallError {
-                code: Code::InvalidArgument,
-                refusal: None,
-                message: format!("{address:?} is no address: {error}"),
-            })?;
-        let channel = endpoint
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(Duration::from_secs(5))
-            .keep_alive_timeout(Duration::from_secs(2))
-            .keep_alive_while_idle(true)
-            .connect_lazy();
-        channels.insert(address.to_owned(), channel.clone());
-        Ok(channel)
+        let transport = (self.open)(address)?;
+        transports.insert(address.to_owned(), transport.clone());
+        Ok(transport)
     }
+}
+
+/// Opens a channel to a pod. The connection itself is opened by the first call.
+fn channel(address: &str) -> Result<Transport, CallError> {
+    let host = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    let endpoint = Endpoint::from_shared(format!("http://{host}:{}", names::PEER_PORT)).map_err(|error| CallError {
+        code: Code::InvalidArgument,
+        refusal: None,
+        message: format!("{address:?} is no address: {error}"),
+    })?;
+    let channel = endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(Duration::from_secs(5))
+        .keep_alive_timeout(Duration::from_secs(2))
+        .keep_alive_while_idle(true)
+        .connect_lazy();
+    Ok(BoxCloneService::new(channel.map_err(|error| Status::from_error(Box::new(error)))))
 }
 
 impl Member {
@@ -247,7 +274,7 @@ impl Member {
 /// hangs does not block the operator.
 async fn within<T>(
     timeout: Duration,
-    call: impl Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, CallError> {
     match tokio::time::timeout(timeout, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
@@ -265,7 +292,7 @@ async fn within<T>(
 }
 
 /// The status with its innermost cause, which is the most specific: "connection refused" instead of "transport error".
-fn explain(status: &tonic::Status) -> String {
+fn explain(status: &Status) -> String {
     let mut source = std::error::Error::source(status);
     let mut innermost = None;
     while let Some(error) = source {

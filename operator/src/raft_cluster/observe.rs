@@ -6,7 +6,7 @@
 //! than a read.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crds::{RaftBackup, RaftCluster};
 use futures::future::join_all;
@@ -24,10 +24,11 @@ use plan::names::{self, Ordinal};
 use plan::observed::failure::FailureCause;
 use plan::observed::member::Answer;
 use plan::observed::{Linearizable, Observed, ObservedMember, ObservedServices, Probe, Warning};
+use tokio::time::Instant;
 
 use super::ReconcileError;
 use crate::cluster_object::ClusterObject;
-use crate::context::{Context, entropy, wall_clock};
+use crate::context::{Context, wall_clock};
 use crate::member::client::{CallError, Member};
 use crate::memory::Probed;
 use crate::readable;
@@ -75,7 +76,7 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
     )?;
     place(&mut members, pods, |name| names::ordinal_of_pod(&read.name, name), |member, it| member.pod = Some(it));
     let mut observed = Observed {
-        now: Timestamp::now(),
+        now: context.machine.wall_clock(),
         operator: context.settings.clone(),
         members,
         services: ObservedServices { client, read: reading, members: naming },
@@ -87,7 +88,7 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
         probe: None,
         refusal: context.remember(&uid, |memory| memory.refusal.clone()),
         reserved: context.remember(&uid, |memory| memory.reserved.clone()),
-        entropy: entropy()?,
+        entropy: context.machine.entropy()?,
         cluster,
     };
     let token = token(&observed);
@@ -250,7 +251,7 @@ async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &C
         (*ordinal, answer)
     });
     let answers = join_all(calls).await;
-    observed.now = Timestamp::now();
+    observed.now = context.machine.wall_clock();
     for (ordinal, answer) in answers {
         let answer = match answer {
             Ok(report) => {

@@ -89,6 +89,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::machine::ThisMachine;
+    use crate::member::client::Members;
     use crate::metrics::Metrics;
 
     type Requests = Arc<Mutex<Vec<(Method, String, Value)>>>;
@@ -114,7 +116,8 @@ mod tests {
         let requests = Requests::default();
         let settings = OperatorSettings { node_image: "raft-node:1".to_owned(), node_image_pull_policy: None };
         let (pod, release) = ("pod".to_owned(), "raft/a-raft-operator".to_owned());
-        let context = Context::new(client(&requests), settings, Metrics::new(), pod, release);
+        let (members, machine) = (Members::default(), Box::new(ThisMachine));
+        let context = Context::new(client(&requests), members, machine, settings, Metrics::new(), pod, release);
         let cluster: RaftCluster = serde_json::from_value(json!({
             "apiVersion": "raftoperator.io/v1alpha1", "kind": "RaftCluster",
             "metadata": { "name": "demo", "namespace": "team-a", "uid": "u" },

@@ -1,7 +1,7 @@
 //! Publishes the plan's status, with the failures and refusals of the pass. Owns when the status is written. Does not own its
 //! contents (`plan::status`).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crds::raft_cluster::RaftClusterStatus;
 use crds::{RaftCluster, Reason};
@@ -11,6 +11,7 @@ use plan::Plan;
 use plan::names::FIELD_MANAGER;
 use plan::observed::Observed;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::ReconcileError;
 use super::apply::Applied;

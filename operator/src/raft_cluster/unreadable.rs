@@ -2,7 +2,6 @@
 //! write. Does not own the decoding (`readable.rs`), nor the report's content (`plan::status`).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use plan::names::FIELD_MANAGER;
@@ -25,7 +24,7 @@ pub(crate) async fn report<K: ClusterObject>(unreadable: &Unreadable, context: &
         return Ok(());
     }
     let (generation, former) = (object.metadata.generation, conditions_of(object));
-    let conditions = plan::status::unreadable(&former, &unreadable.error, Timestamp::now(), generation);
+    let conditions = plan::status::unreadable(&former, &unreadable.error, context.machine.wall_clock(), generation);
     let observed = object.data.pointer("/status/observedGeneration").and_then(Value::as_i64);
     if former == conditions && observed == generation {
         return Ok(());
