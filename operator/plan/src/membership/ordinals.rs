@@ -64,8 +64,9 @@ fn is_unused(roster: &Roster<'_>, ordinal: Ordinal) -> bool {
     roster.seats.get(&ordinal).is_none_or(|seat| seat.set.is_none() && seat.volume.is_none() && seat.id.is_none())
 }
 
-/// The highest ordinal that any observed object contains: volumes, StatefulSets, the identity, the configuration, and
-/// the annotation of the members' Service.
+/// The highest ordinal that any observed object contains (volumes, StatefulSets, the identity, the configuration, and
+/// the annotation of the members' Service) or that this operator reserved. Its own reservation counts, because an old
+/// observation of the Service may lack it.
 fn highest(observed: &Observed, roster: &Roster<'_>) -> Ordinal {
     let noted = observed
         .services
@@ -73,5 +74,6 @@ fn highest(observed: &Observed, roster: &Roster<'_>) -> Ordinal {
         .as_ref()
         .and_then(|service| annotation(&service.metadata, names::ANNOTATION_LAST_ORDINAL)?.parse().ok())
         .map_or(Ordinal(0), Ordinal);
-    roster.seats.keys().next_back().copied().unwrap_or(Ordinal(0)).max(noted)
+    let reserved = observed.reserved.last().copied().unwrap_or(Ordinal(0));
+    roster.seats.keys().next_back().copied().unwrap_or(Ordinal(0)).max(noted).max(reserved)
 }

@@ -166,6 +166,21 @@ fn past_the_last_ordinal_nothing_is_created() {
     assert_eq!(actions.iter().find(creates), None);
 }
 
+/// A read of the members' Service may be older than the operator's own reservation. The new reservation then fails,
+/// because it names the old version of the Service.
+#[test]
+fn own_ordinals_are_not_reserved_again_after_an_old_observation() {
+    let mut observed = parse("last-ordinal 5\nreplicas 3");
+    observed.reserved = [Ordinal(6), Ordinal(7)].into();
+    let actions = plan::plan(&observed).actions;
+    check(&observed, &actions);
+    let reserved = actions.iter().find_map(|action| match action {
+        Action::Write(ObjectAction::ReserveOrdinals { first, last, .. }) => Some((*first, *last)),
+        Action::Write(_) | Action::Call(_) => None,
+    });
+    assert_eq!(reserved, Some((Ordinal(8), Ordinal(8))));
+}
+
 #[test]
 #[should_panic(expected = "a stopped cluster is only stopped")]
 fn an_action_for_a_stopped_cluster_is_caught() {
