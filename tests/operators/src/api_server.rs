@@ -1,25 +1,34 @@
-//! The parts of a Kubernetes API server that the operator uses: create, replace, server-side apply, merge patch and
-//! delete, with UIDs, resource versions, preconditions and finalizers. Keeps past states, so that reads can be stale.
-//! Does not own controllers (`controllers.rs`).
+//! A Kubernetes API server with the kinds of objects that the operator uses: create, replace, server-side apply, merge
+//! patch, delete and evict, with UIDs, resource versions, preconditions, owners of fields, immutable fields and
+//! refusals. Keeps past states, so that reads can be stale. Does not own its HTTP interface (`http.rs`), the owners of
+//! fields (`fields.rs`), or controllers (`controllers.rs`).
+
+pub mod fields;
+pub mod http;
+pub mod kinds;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crds::RaftCluster;
-use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
-use k8s_openapi::serde::Serialize;
-use k8s_openapi::serde::de::DeserializeOwned;
 use plan::observed::Seen;
 use serde_json::{Value, json};
 
+use self::fields::{FieldOwner, Operation, Part};
+pub use self::kinds::{Kind, Objects, Stored};
+
 /// Name of the only RaftCluster.
 pub const CLUSTER: &str = "demo";
+/// Namespace of all objects.
+pub const NAMESPACE: &str = "default";
 /// Number of past states that are kept for stale reads.
 const PAST: usize = 40;
+/// Name under which controllers, users and faults write.
+const OTHERS: &str = "others";
 
 /// Converts a time since the start of the run into wall-clock time.
 #[must_use]
@@ -28,32 +37,30 @@ pub fn wall_clock(now: Duration) -> Timestamp {
     Timestamp::from_millisecond(1_800_000_000_000 + milliseconds).expect("a run is short")
 }
 
-/// All stored objects at one version.
-#[derive(Clone, Debug, Default)]
-pub struct Objects {
-    /// The RaftCluster; `None` if it does not exist.
-    pub cluster: Option<RaftCluster>,
-    /// Services by name.
-    pub services: BTreeMap<String, Service>,
-    /// Disruption budgets by name.
-    pub budgets: BTreeMap<String, PodDisruptionBudget>,
-    /// StatefulSets by name.
-    pub sets: BTreeMap<String, StatefulSet>,
-    /// Pods by name.
-    pub pods: BTreeMap<String, Pod>,
-    /// Volume claims by name.
-    pub volumes: BTreeMap<String, PersistentVolumeClaim>,
-    /// Secrets by name.
-    pub secrets: BTreeMap<String, Secret>,
+/// An object with the owners of its fields.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The object.
+    pub object: Value,
+    /// The object as bytes, which are the body of an answer.
+    pub bytes: bytes::Bytes,
+    managers: Vec<FieldOwner>,
 }
+
+/// An object's key: its kind and name.
+type Key = (Kind, String);
 
 /// The simulated API server.
 #[derive(Debug, Default)]
 pub struct ApiServer {
     objects: Objects,
-    past: VecDeque<Objects>,
+    records: BTreeMap<Key, Arc<Record>>,
+    /// The former state of each changed object, oldest first.
+    past: VecDeque<(Key, Option<Arc<Record>>)>,
     version: u64,
     uid: u64,
+    /// Kinds of which the server admits no new object and no change, as an exhausted quota or a faulty webhook does.
+    pub refuses: Vec<Kind>,
 }
 
 /// The reason why the API server refused a request. Nothing was written.
@@ -65,42 +72,46 @@ pub enum Refused {
     Conflict,
     /// An object of this name exists already.
     AlreadyExists,
+    /// The object is not valid.
+    Invalid(&'static str),
+    /// Admission refuses the write.
+    Forbidden,
+    /// The disruption budget allows no eviction.
+    Budget,
 }
 
-/// A kind of object that is stored by name.
-pub trait Stored: Clone + Serialize + DeserializeOwned {
-    /// Returns all objects of the kind.
-    fn collection(objects: &mut Objects) -> &mut BTreeMap<String, Self>;
-    /// Returns the object's metadata.
-    fn meta(&self) -> &ObjectMeta;
-    /// Returns the object's metadata, to be changed.
-    fn meta_mut(&mut self) -> &mut ObjectMeta;
+/// Preconditions of a write. `None` means that the write does not depend on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The UID.
+    pub uid: Option<String>,
+    /// The resource version.
+    pub version: Option<String>,
 }
 
-macro_rules! stored {
-    ($($kind:ty => $collection:ident),+) => {$(
-        impl Stored for $kind {
-            fn collection(objects: &mut Objects) -> &mut BTreeMap<String, Self> {
-                &mut objects.$collection
-            }
-            fn meta(&self) -> &ObjectMeta {
-                &self.metadata
-            }
-            fn meta_mut(&mut self) -> &mut ObjectMeta {
-                &mut self.metadata
-            }
-        }
-    )+};
+impl Expected {
+    /// Returns the preconditions that an object's metadata contains.
+    fn in_metadata(object: &Value) -> Self {
+        let text = |field: &str| object["metadata"][field].as_str().map(str::to_owned);
+        Self { uid: text("uid"), version: text("resourceVersion") }
+    }
+
+    fn check(&self, live: &Value) -> Result<(), Refused> {
+        let holds = |wanted: &Option<String>, field: &str| {
+            wanted.is_none() || wanted.as_deref() == live["metadata"][field].as_str()
+        };
+        if holds(&self.uid, "uid") && holds(&self.version, "resourceVersion") { Ok(()) } else { Err(Refused::Conflict) }
+    }
 }
 
-stored!(
-    Service => services,
-    PodDisruptionBudget => budgets,
-    StatefulSet => sets,
-    Pod => pods,
-    PersistentVolumeClaim => volumes,
-    Secret => secrets
-);
+/// A write by server-side apply, replace or patch.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'w> {
+    /// Name of the writer.
+    pub manager: &'w str,
+    /// The part of the object that is written.
+    pub part: Part,
+}
 
 impl ApiServer {
     /// Returns the newest objects.
@@ -109,14 +120,10 @@ impl ApiServer {
         &self.objects
     }
 
-    /// Returns the objects as they were `versions` versions ago, or the oldest state that is kept.
+    /// Returns the number of changes so far.
     #[must_use]
-    pub fn ago(&self, versions: usize) -> &Objects {
-        if versions == 0 {
-            return &self.objects;
-        }
-        let versions = versions.min(self.past.len());
-        self.past.get(self.past.len().wrapping_sub(versions)).unwrap_or(&self.objects)
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Drops past states, so that no stale read lacks the objects that exist now. These objects are older than the
@@ -125,84 +132,290 @@ impl ApiServer {
         self.past.clear();
     }
 
-    /// Stores the whole RaftCluster, as a user or a writer of its status does.
-    pub fn put_cluster(&mut self, mut cluster: RaftCluster) {
-        self.remember();
-        cluster.metadata.resource_version = Some(self.version.to_string());
-        if cluster.metadata.uid.is_none() {
-            self.uid += 1;
-            cluster.metadata.uid = Some(format!("uid-{}", self.uid));
+    /// Returns an object as it was `age` versions ago, or in the oldest state that is kept.
+    #[must_use]
+    pub fn get(&self, kind: Kind, name: &str, age: usize) -> Option<Arc<Record>> {
+        let mut changed = self.past.iter().skip(self.past.len().saturating_sub(age));
+        match changed.find(|((of, changed), _)| *of == kind && changed == name) {
+            Some((_, former)) => former.clone(),
+            None => self.records.get(&(kind, name.to_owned())).cloned(),
         }
-        self.objects.cluster = Some(cluster);
+    }
+
+    /// Returns the objects of a kind that have all these labels, as they were `age` versions ago.
+    #[must_use]
+    pub fn list(&self, kind: Kind, labels: &[(String, String)], age: usize) -> Vec<Arc<Record>> {
+        let newest = self.records.range((kind, String::new())..).take_while(|((of, _), _)| *of == kind);
+        let mut found: BTreeMap<&str, Arc<Record>> =
+            newest.map(|((_, name), record)| (name.as_str(), Arc::clone(record))).collect();
+        let changed = self.past.iter().skip(self.past.len().saturating_sub(age));
+        for ((_, name), former) in changed.rev().filter(|((of, _), _)| *of == kind) {
+            match former {
+                Some(former) => drop(found.insert(name, Arc::clone(former))),
+                None => drop(found.remove(name.as_str())),
+            }
+        }
+        let matches = |record: &Record| {
+            labels.iter().all(|(key, value)| record.object["metadata"]["labels"][key] == value.as_str())
+        };
+        found.into_values().filter(|record| matches(record)).collect()
+    }
+
+    /// Creates an object with a new UID. The writer owns its fields by update, even if it applies them later.
+    ///
+    /// # Errors
+    /// Returns a refusal if the object exists already, or admission refuses it.
+    pub fn post(&mut self, kind: Kind, object: Value, manager: &str) -> Result<Arc<Record>, Refused> {
+        self.insert(kind, object, manager, Operation::Update)
+    }
+
+    fn insert(
+        &mut self,
+        kind: Kind,
+        mut object: Value,
+        manager: &str,
+        operation: Operation,
+    ) -> Result<Arc<Record>, Refused> {
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        if name.is_empty() {
+            return Err(Refused::Invalid("metadata.name"));
+        }
+        if self.records.contains_key(&(kind, name.clone())) {
+            return Err(Refused::AlreadyExists);
+        }
+        self.uid += 1;
+        object["metadata"]["uid"] = json!(format!("uid-{}", self.uid));
+        object["metadata"]["namespace"] = json!(NAMESPACE);
+        let fields = fields::paths(&object, Part::Main);
+        let managers = vec![FieldOwner { name: manager.to_owned(), operation, part: Part::Main, fields }];
+        self.write(kind, name, object, managers)
+    }
+
+    /// Replaces an object. The UID and resource version in the object are preconditions.
+    ///
+    /// # Errors
+    /// Returns a refusal if the object does not exist, a precondition does not hold, or the object is refused.
+    pub fn replace(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        writer: Writer<'_>,
+        mut object: Value,
+    ) -> Result<Arc<Record>, Refused> {
+        let live = self.live(kind, name)?;
+        Expected::in_metadata(&object).check(&live.object)?;
+        keep_others_part(kind, writer.part, &live.object, &mut object);
+        let mut managers = live.managers.clone();
+        fields::update(&mut managers, writer.manager, writer.part, &live.object, &object);
+        self.write(kind, name.to_owned(), object, managers)
+    }
+
+    /// Applies an object on the server side. The UID and resource version in the object are preconditions. Creates the
+    /// object if it does not exist and no UID is given.
+    ///
+    /// # Errors
+    /// Returns a refusal if a precondition does not hold, another writer owns a field and `force` is false, or the
+    /// object is refused.
+    pub fn apply(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        writer: Writer<'_>,
+        applied: &Value,
+        force: bool,
+    ) -> Result<Arc<Record>, Refused> {
+        let expected = Expected::in_metadata(applied);
+        let Ok(live) = self.live(kind, name) else {
+            if writer.part == Part::Status {
+                return Err(Refused::NotFound);
+            }
+            if expected != Expected::default() {
+                return Err(Refused::Conflict);
+            }
+            return self.insert(kind, applied.clone(), writer.manager, Operation::Apply);
+        };
+        expected.check(&live.object)?;
+        let mut managers = live.managers.clone();
+        if !force && fields::conflicts(&managers, writer.manager, writer.part, &live.object, applied) {
+            return Err(Refused::Conflict);
+        }
+        let object = fields::apply(&mut managers, writer.manager, writer.part, &live.object, applied);
+        self.write(kind, name.to_owned(), object, managers)
+    }
+
+    /// Applies a merge patch to an object. The UID and resource version in the patch are preconditions.
+    ///
+    /// # Errors
+    /// Returns a refusal if the object does not exist, a precondition does not hold, or the object is refused.
+    pub fn merge(&mut self, kind: Kind, name: &str, writer: Writer<'_>, patch: &Value) -> Result<Arc<Record>, Refused> {
+        let live = self.live(kind, name)?;
+        Expected::in_metadata(patch).check(&live.object)?;
+        let mut object = live.object.clone();
+        fields::patch(&mut object, patch);
+        keep_others_part(kind, writer.part, &live.object, &mut object);
+        let mut managers = live.managers.clone();
+        fields::update(&mut managers, writer.manager, writer.part, &live.object, &object);
+        self.write(kind, name.to_owned(), object, managers)
+    }
+
+    /// Deletes an object. A pod and a claim only get a deletion timestamp; a controller removes them.
+    ///
+    /// # Errors
+    /// Returns a refusal if the object does not exist or a precondition does not hold.
+    pub fn remove(&mut self, kind: Kind, name: &str, expected: &Expected, now: Timestamp) -> Result<(), Refused> {
+        let how = if kind.is_held() { Deletion::Marked } else { Deletion::AtOnce };
+        self.end(kind, name, expected, how, now)
+    }
+
+    /// Evicts a pod, which deletes it.
+    ///
+    /// # Errors
+    /// Returns a refusal if the pod does not exist, a precondition does not hold, or at most as many of the pods that
+    /// the disruption budget covers are ready as must be.
+    pub fn evict(&mut self, name: &str, expected: &Expected, now: Timestamp) -> Result<(), Refused> {
+        let live = self.live(Kind::Pod, name)?;
+        expected.check(&live.object)?;
+        let pod = self.objects.pods.get(name).ok_or(Refused::NotFound)?;
+        for budget in self.objects.budgets.values().filter_map(|budget| budget.spec.as_ref()) {
+            let selector = budget.selector.as_ref().and_then(|selector| selector.match_labels.as_ref());
+            let covers = |pod: &Pod| {
+                let labels = pod.metadata.labels.as_ref();
+                selector.is_some_and(|wanted| {
+                    wanted.iter().all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
+                })
+            };
+            let healthy = self.objects.pods.values().filter(|pod| covers(pod) && is_healthy(pod)).count();
+            let least = match budget.min_available {
+                Some(IntOrString::Int(least)) => usize::try_from(least).unwrap_or(0),
+                Some(IntOrString::String(_)) | None => 0,
+            };
+            if covers(pod) && healthy <= least {
+                return Err(Refused::Budget);
+            }
+        }
+        self.end(Kind::Pod, name, expected, Deletion::Marked, now)
+    }
+
+    fn end(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        expected: &Expected,
+        how: Deletion,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        let live = self.live(kind, name)?;
+        expected.check(&live.object)?;
+        if how == Deletion::AtOnce {
+            self.store((kind, name.to_owned()), None);
+        } else if live.object["metadata"]["deletionTimestamp"].is_null() {
+            let mut record = (*live).clone();
+            record.object["metadata"]["deletionTimestamp"] = json!(now.to_string());
+            self.store((kind, name.to_owned()), Some(record));
+        }
+        Ok(())
+    }
+
+    fn live(&self, kind: Kind, name: &str) -> Result<Arc<Record>, Refused> {
+        self.records.get(&(kind, name.to_owned())).cloned().ok_or(Refused::NotFound)
+    }
+
+    /// Stores an object unless nothing changed.
+    fn write(
+        &mut self,
+        kind: Kind,
+        name: String,
+        mut object: Value,
+        managers: Vec<FieldOwner>,
+    ) -> Result<Arc<Record>, Refused> {
+        let key = (kind, name);
+        if let Some(live) = self.records.get(&key) {
+            // No writer can change the fields that the server sets.
+            for own in ["name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp"] {
+                object["metadata"][own] = live.object["metadata"][own].clone();
+            }
+            without_nulls(&mut object["metadata"]);
+            if live.object == object && live.managers == managers {
+                return Ok(Arc::clone(live));
+            }
+            if let Some(field) = kind.changed_immutable(&live.object, &object) {
+                return Err(Refused::Invalid(field));
+            }
+            if kind.has_generation() && live.object["spec"] != object["spec"] {
+                let before = live.object["metadata"]["generation"].as_i64().unwrap_or(1);
+                object["metadata"]["generation"] = json!(before + 1);
+            }
+        } else if kind.has_generation() {
+            object["metadata"]["generation"] = json!(1);
+        }
+        if self.refuses.contains(&kind) {
+            return Err(Refused::Forbidden);
+        }
+        let record = Record { object, bytes: bytes::Bytes::new(), managers };
+        Ok(self.store(key, Some(record)).expect("an object was stored"))
+    }
+
+    fn store(&mut self, key: Key, record: Option<Record>) -> Option<Arc<Record>> {
+        self.version += 1;
+        let record = record.map(|mut record| {
+            record.object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            record.bytes = serde_json::to_vec(&record.object).expect("JSON always serializes").into();
+            Arc::new(record)
+        });
+        self.objects.put(key.0, &key.1, record.as_ref().map(|record| &record.object));
+        let former = match &record {
+            Some(record) => self.records.insert(key.clone(), Arc::clone(record)),
+            None => self.records.remove(&key),
+        };
+        self.past.push_back((key, former));
+        if self.past.len() > PAST {
+            self.past.pop_front();
+        }
+        record
+    }
+}
+
+/// Writes of controllers, users and faults. They name no field manager of their own.
+impl ApiServer {
+    /// Stores the whole RaftCluster, as a user or a writer of its status does.
+    pub fn put_cluster(&mut self, cluster: &RaftCluster) {
+        let object = json!(cluster);
+        let name = cluster.metadata.name.clone().unwrap_or_default();
+        if self.objects.cluster.is_none() {
+            self.post(Kind::RaftCluster, object, OTHERS).expect("it does not exist");
+            return;
+        }
+        let writer = Writer { manager: OTHERS, part: Part::Status };
+        let _ = self.replace(Kind::RaftCluster, &name, writer, without_version(&object));
+        let writer = Writer { manager: OTHERS, part: Part::Main };
+        let _ = self.replace(Kind::RaftCluster, &name, writer, without_version(&object));
     }
 
     /// Creates an object with a new UID.
     ///
     /// # Errors
-    /// Returns `Refused` if the object exists already.
+    /// Returns a refusal if the object exists already.
     pub fn create<K: Stored>(&mut self, object: &K) -> Result<K, Refused> {
-        let name = object.meta().name.clone().unwrap_or_default();
-        if K::collection(&mut self.objects).contains_key(&name) {
-            return Err(Refused::AlreadyExists);
-        }
-        self.remember();
-        self.uid += 1;
-        let mut object = object.clone();
-        object.meta_mut().uid = Some(format!("uid-{}", self.uid));
-        object.meta_mut().resource_version = Some(self.version.to_string());
-        K::collection(&mut self.objects).insert(name, object.clone());
-        Ok(object)
-    }
-
-    /// Applies an object on the server side with force: the given fields replace the stored ones, and other fields
-    /// stay.
-    ///
-    /// # Errors
-    /// Returns `Refused` if the object has a UID and no stored object has its name and UID.
-    pub fn apply<K: Stored>(&mut self, object: &K) -> Result<(), Refused> {
-        let name = object.meta().name.clone().unwrap_or_default();
-        let uid = object.meta().uid.clone();
-        match K::collection(&mut self.objects).get(&name) {
-            None if uid.is_some() => Err(Refused::Conflict),
-            None => self.create(object).map(|_| ()),
-            Some(live) if uid.is_some() && live.meta().uid != uid => Err(Refused::Conflict),
-            Some(_) => self.merge::<K>(&name, None, &json!(object)),
-        }
-    }
-
-    /// Replaces an observed object, which carries the UID and resource version as preconditions. A field that the new
-    /// object lacks is removed, except those that only the server and the controllers write.
-    ///
-    /// # Errors
-    /// Returns `Refused` if the object does not exist or a precondition does not hold.
-    pub fn replace<K: Stored>(&mut self, object: &K) -> Result<(), Refused> {
-        let seen = Seen::of(object.meta());
-        let live = K::collection(&mut self.objects).get(&seen.name).ok_or(Refused::NotFound)?;
-        check(live.meta(), &seen, Compare::Version)?;
-        let (before, mut after) = (json!(live), json!(object));
-        if let Some(fields) = after.as_object_mut() {
-            fields.extend(before.get("status").map(|status| ("status".to_owned(), status.clone())));
-        }
-        self.store::<K>(&seen.name, &before, after);
-        Ok(())
+        let record = self.post(K::KIND, json!(object), OTHERS)?;
+        Ok(serde_json::from_value(record.object.clone()).expect("an object of its kind"))
     }
 
     /// Applies a merge patch to an observed object. The UID must match. With [`Compare::Version`], the resource
     /// version must match, too.
     ///
     /// # Errors
-    /// Returns `Refused` if the object does not exist or a precondition of `compare` does not hold.
+    /// Returns a refusal if the object does not exist or a precondition of `compare` does not hold.
     pub fn patch<K: Stored>(&mut self, seen: &Seen, compare: Compare, patch: &Value) -> Result<(), Refused> {
-        let live = K::collection(&mut self.objects).get(&seen.name).ok_or(Refused::NotFound)?;
-        check(live.meta(), seen, compare)?;
-        self.merge::<K>(&seen.name, Some(&seen.uid), patch)
+        self.check(K::KIND, seen, compare)?;
+        let part = if patch.get("status").is_some() { Part::Status } else { Part::Main };
+        self.merge(K::KIND, &seen.name, Writer { manager: OTHERS, part }, patch).map(|_| ())
     }
 
     /// Deletes an observed object. [`Deletion::Marked`] only marks the object, because a finalizer or a running
     /// process holds it.
     ///
     /// # Errors
-    /// Returns `Refused` if the object does not exist or a precondition of `compare` does not hold.
+    /// Returns a refusal if the object does not exist or a precondition of `compare` does not hold.
     pub fn delete<K: Stored>(
         &mut self,
         seen: &Seen,
@@ -210,52 +423,13 @@ impl ApiServer {
         how: Deletion,
         now: Timestamp,
     ) -> Result<(), Refused> {
-        let live = K::collection(&mut self.objects).get(&seen.name).ok_or(Refused::NotFound)?;
-        check(live.meta(), seen, compare)?;
-        let marked = live.meta().deletion_timestamp.is_some();
-        self.remember();
-        let version = self.version;
-        let collection = K::collection(&mut self.objects);
-        if how == Deletion::AtOnce {
-            collection.remove(&seen.name);
-        } else if let Some(live) = collection.get_mut(&seen.name).filter(|_| !marked) {
-            live.meta_mut().deletion_timestamp = Some(Time(now));
-            live.meta_mut().resource_version = Some(version.to_string());
-        }
-        Ok(())
+        self.check(K::KIND, seen, compare)?;
+        self.end(K::KIND, &seen.name, &Expected::default(), how, now)
     }
 
-    fn merge<K: Stored>(&mut self, name: &str, uid: Option<&str>, patch: &Value) -> Result<(), Refused> {
-        let live = K::collection(&mut self.objects).get(name).ok_or(Refused::NotFound)?;
-        debug_assert!(uid.is_none_or(|uid| live.meta().uid.as_deref() == Some(uid)));
-        let before = json!(live);
-        let mut after = before.clone();
-        overlay(&mut after, patch);
-        self.store::<K>(name, &before, after);
-        Ok(())
-    }
-
-    /// Stores the new state of an object under a new version, unless nothing changed.
-    fn store<K: Stored>(&mut self, name: &str, before: &Value, mut after: Value) {
-        // A write cannot change the fields that the server sets.
-        for own in ["uid", "resourceVersion", "deletionTimestamp"] {
-            after["metadata"][own] = before["metadata"][own].clone();
-        }
-        let mut object: K = serde_json::from_value(after).expect("a written object decodes as its kind");
-        if json!(object) == *before {
-            return;
-        }
-        self.remember();
-        object.meta_mut().resource_version = Some(self.version.to_string());
-        K::collection(&mut self.objects).insert(name.to_owned(), object);
-    }
-
-    fn remember(&mut self) {
-        self.version += 1;
-        self.past.push_back(self.objects.clone());
-        if self.past.len() > PAST {
-            self.past.pop_front();
-        }
+    fn check(&self, kind: Kind, seen: &Seen, compare: Compare) -> Result<(), Refused> {
+        let version = (compare == Compare::Version).then(|| seen.version.clone());
+        Expected { uid: Some(seen.uid.clone()), version }.check(&self.live(kind, &seen.name)?.object)
     }
 }
 
@@ -277,27 +451,37 @@ pub enum Deletion {
     Marked,
 }
 
-fn check(live: &ObjectMeta, seen: &Seen, compare: Compare) -> Result<(), Refused> {
-    let same = live.uid.as_deref() == Some(seen.uid.as_str());
-    let unchanged = live.resource_version.as_deref() == Some(seen.version.as_str());
-    if same && (unchanged || compare == Compare::Uid) { Ok(()) } else { Err(Refused::Conflict) }
+/// Takes the part that the request does not write from the live object. A write of the status changes no metadata.
+fn keep_others_part(kind: Kind, part: Part, live: &Value, object: &mut Value) {
+    if part == Part::Status {
+        let status = object["status"].take();
+        *object = live.clone();
+        object["status"] = status;
+    } else if kind.has_status() {
+        object["status"] = live["status"].clone();
+    }
+    if object["status"].is_null()
+        && let Some(fields) = object.as_object_mut()
+    {
+        fields.remove("status");
+    }
 }
 
-/// Merges as a JSON merge patch does: null removes a field.
-fn overlay(base: &mut Value, patch: &Value) {
-    let Value::Object(patch) = patch else {
-        *base = patch.clone();
-        return;
-    };
-    if !base.is_object() {
-        *base = json!({});
+fn without_version(object: &Value) -> Value {
+    let mut object = object.clone();
+    object["metadata"]["resourceVersion"].take();
+    object
+}
+
+fn without_nulls(object: &mut Value) {
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
     }
-    let Value::Object(base) = base else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            base.remove(key);
-        } else {
-            overlay(base.entry(key.clone()).or_insert(Value::Null), value);
-        }
-    }
+}
+
+/// Returns whether a pod counts for a disruption budget.
+fn is_healthy(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+    pod.metadata.deletion_timestamp.is_none() && ready.any(|condition| condition.status == "True")
 }

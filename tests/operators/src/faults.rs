@@ -110,7 +110,7 @@ impl World {
     fn erase_status(&mut self) {
         if let Some(mut cluster) = self.api.now().cluster.clone() {
             cluster.status = None;
-            self.api.put_cluster(cluster);
+            self.api.put_cluster(&cluster);
         }
     }
 
@@ -118,7 +118,7 @@ impl World {
     pub fn change_settings(&mut self) {
         if let Some(mut cluster) = self.api.now().cluster.clone() {
             cluster.spec.snapshots.threshold = i32::try_from(self.random.between(100, 105)).expect("small");
-            self.api.put_cluster(cluster);
+            self.api.put_cluster(&cluster);
         }
     }
 

@@ -4,17 +4,23 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crds::Reason;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::action::Change;
+use plan::identity::ClusterIdentity;
 use plan::ids::{ClusterId, MemberId};
 use plan::names::{self, Ordinal};
-use plan::observed::Seen;
+use plan::observed::annotation;
 
-use crate::api_server::ApiServer;
+use crate::api_server::http::{ApiRequest, Target, Verb};
+use crate::api_server::{ApiServer, Kind};
 use crate::members::Members;
 
 /// Maximum number of lines in the trace.
 const HISTORY_MAX: usize = 5_000;
+/// Maximum age of the spec on which a request may depend: an operator may read an old one, and pause.
+const WANTED_LATELY: Duration = Duration::from_secs(60);
 /// Time after a fault within which the leader may not have noticed the fault yet.
 const UNNOTICED: Duration = Duration::from_millis(2_500);
 
@@ -31,6 +37,14 @@ pub struct OperatorInvariants {
     pub former: BTreeSet<String>,
     /// Cluster ID in the identity Secret. It is remembered because the Secret may be deleted and restored.
     identity_cluster: Option<ClusterId>,
+    /// Number of voters that the spec wanted in the last minute, each with the last time.
+    wanted: VecDeque<(Duration, usize)>,
+    /// Number of voters that the disruption budget kept in the last minute, each with the last time.
+    budgets: VecDeque<(Duration, usize)>,
+    /// IDs that were ever announced on a StatefulSet, and those in the identity.
+    announced: BTreeSet<MemberId>,
+    /// Version of the objects that were remembered.
+    seen: u64,
     history: VecDeque<String>,
     created: BTreeMap<Ordinal, String>,
     pending: Option<MemberId>,
@@ -58,7 +72,11 @@ impl OperatorInvariants {
 
     /// Checks that the StatefulSet of an ordinal is created only once, by the operator that reserved the ordinal. It
     /// may be created again only for the same member or volume (`operator/docs/membership.md`).
-    pub(super) fn creates(&mut self, ordinal: Ordinal, set: &StatefulSet, reserved: bool, api: &ApiServer) {
+    pub(super) fn creates(&mut self, ordinal: Option<Ordinal>, set: &StatefulSet, reserved: bool, api: &ApiServer) {
+        let Some(ordinal) = ordinal else {
+            self.violate(format!("{:?} is no member of the cluster", set.metadata.name));
+            return;
+        };
         let announced = set.metadata.annotations.as_ref().and_then(|it| it.get(names::ANNOTATION_MEMBER_ID)).cloned();
         let exists = set.metadata.name.as_ref().is_some_and(|name| api.now().sets.contains_key(name));
         let of_volume = set.metadata.annotations.as_ref().is_some_and(|it| it.contains_key(names::ANNOTATION_VOLUME));
@@ -73,13 +91,9 @@ impl OperatorInvariants {
         }
     }
 
-    /// Remembers the member whose StatefulSet is about to be deleted.
-    pub(super) fn about_to_delete(&mut self, set: &Seen, api: &ApiServer, members: &Members) {
-        self.pending = None;
-        if api.now().sets.get(&set.name).is_none_or(|live| live.metadata.uid.as_deref() != Some(set.uid.as_str())) {
-            return;
-        }
-        let claim = api.now().volumes.get(&format!("data-{}-0", set.name));
+    /// Remembers the member whose StatefulSet a request would delete.
+    pub(super) fn about_to_delete(&mut self, set: &str, api: &ApiServer, members: &Members) {
+        let claim = api.now().volumes.get(&format!("data-{set}-0"));
         let disk = claim.and_then(|claim| members.volume(claim.metadata.uid.as_deref()?));
         self.pending = disk.map(|disk| disk.id);
     }
@@ -89,9 +103,11 @@ impl OperatorInvariants {
         self.deleted.extend(self.pending.take());
     }
 
-    /// Checks a requested membership change: a majority of the voters after the change must be running
-    /// (`operator/docs/membership.md`).
+    /// Checks a membership change that the leader accepted (`operator/docs/membership.md`).
     pub(super) fn changed(&mut self, change: &Change, members: &Members, now: Duration) {
+        self.changed_members_are_announced(change, members);
+        self.enough_voters_remain(change, members);
+        self.budget_covers_the_change(change, members);
         if self.last_fault.is_some_and(|at| now < at + UNNOTICED) {
             return;
         }
@@ -101,14 +117,107 @@ impl OperatorInvariants {
         }
     }
 
+    /// Checks that a member is admitted only under an ID that was announced on a StatefulSet or is in the identity.
+    fn changed_members_are_announced(&mut self, change: &Change, members: &Members) {
+        let known = members.newest_committed();
+        let is_known = |id: &MemberId| {
+            self.announced.contains(id) || known.as_ref().is_some_and(|configuration| configuration.contains(*id))
+        };
+        if let Some(id) = change.voters.iter().chain(&change.learners).find(|id| !is_known(id)) {
+            self.violate(format!("{id} is admitted, but its ID was never announced"));
+        }
+    }
+
+    /// Checks that a change takes votes away only if fewer voters are wanted.
+    fn enough_voters_remain(&mut self, change: &Change, members: &Members) {
+        let present = members.newest_committed().map_or(0, |configuration| configuration.voters.len());
+        let least = self.wanted.iter().map(|(_, voters)| *voters).min().unwrap_or(0).min(present);
+        let least = if least.is_multiple_of(2) { least.saturating_sub(1) } else { least };
+        if change.voters.len() < least {
+            self.violate(format!("{} of {present} voters remain, and {least} are wanted", change.voters.len()));
+        }
+    }
+
+    /// Checks that the disruption budget was raised to a majority of the voters before a change adds voters. Another
+    /// operator that wants fewer voters may have lowered it since: no precondition ties the change to the budget, and
+    /// the next pass raises it again.
+    fn budget_covers_the_change(&mut self, change: &Change, members: &Members) {
+        let present = members.newest_committed().map_or(0, |configuration| configuration.voters.len());
+        let most = self.budgets.iter().map(|(_, least)| *least).max().unwrap_or(0);
+        let needed = change.voters.len() / 2 + 1;
+        if change.voters.len() > present && most < needed {
+            self.violate(format!("the budget keeps {most} voters, and {needed} of {change:?} are a majority"));
+        }
+    }
+
+    /// Checks that a write of an existing object names the incarnation for which it was decided, and that a deletion of
+    /// a StatefulSet and a replacement name its version, too. `found` tells whether the operator read the object in
+    /// this pass. An apply of an object that was not found names none, even if another operator was faster. A
+    /// StatefulSet is never applied, because an apply can create it again.
+    pub(super) fn writes(&mut self, request: &ApiRequest, found: bool) {
+        let expected = request.expected();
+        let (needs_uid, needs_version) = match request.verb {
+            Verb::Get | Verb::List | Verb::Create => (false, false),
+            Verb::Apply => (found || request.target == Target::Stored(Kind::StatefulSet), false),
+            Verb::Patch | Verb::Evict => (true, false),
+            Verb::Delete => (true, request.target == Target::Stored(Kind::StatefulSet)),
+            Verb::Replace => (true, true),
+        };
+        if (needs_uid && expected.uid.is_none()) || (needs_version && expected.version.is_none()) {
+            self.violate(format!("{request} does not name what it was decided for: {expected:?}"));
+        }
+    }
+
+    /// Checks that an eviction leaves a majority of voters.
+    pub(super) fn evicts(&mut self, pod: &str, members: &Members, now: Duration) {
+        let Some(committed) = members.newest_committed() else { return };
+        if self.last_fault.is_some_and(|at| now < at + UNNOTICED) {
+            return;
+        }
+        let name = pod.strip_suffix("-0").unwrap_or_default();
+        let stays =
+            |id: &&MemberId| members.is_up(**id) && committed.members.get(*id).is_none_or(|info| info.name != name);
+        let up = committed.voters.iter().filter(stays).count();
+        if committed.voters.len() > 1 && up <= committed.voters.len() / 2 {
+            self.violate(format!("{pod} is evicted, and only {up} of {:?} stay up", committed.voters));
+        }
+    }
+
+    /// Remembers what changes over time: how many voters are wanted, and which IDs were announced.
+    fn remember(&mut self, api: &ApiServer, now: Duration) {
+        if let Some(cluster) = &api.now().cluster {
+            let replicas = usize::try_from(cluster.spec.replicas).unwrap_or(0);
+            let voters = if replicas.is_multiple_of(2) { replicas.saturating_sub(1) } else { replicas };
+            note_lately(&mut self.wanted, now, voters);
+        }
+        let least = api.now().budgets.values().next().and_then(|budget| budget.spec.as_ref()?.min_available.clone());
+        if let Some(IntOrString::Int(least)) = least {
+            note_lately(&mut self.budgets, now, usize::try_from(least).unwrap_or(0));
+        }
+        if self.seen == api.version() {
+            return;
+        }
+        self.seen = api.version();
+        let ids = api.now().sets.values().filter_map(|set| annotation(&set.metadata, names::ANNOTATION_MEMBER_ID));
+        self.announced.extend(ids.filter_map(|id| id.parse::<MemberId>().ok()));
+        let secrets = api.now().secrets.values().filter_map(|secret| ClusterIdentity::from_secret(secret).ok());
+        self.announced.extend(secrets.flat_map(|identity| identity.voters).map(|voter| voter.id));
+    }
+
     /// Checks everything that must hold at any time.
-    pub fn check(&mut self, api: &ApiServer, members: &Members) {
+    pub fn check(&mut self, api: &ApiServer, members: &Members, now: Duration) {
+        self.remember(api, now);
         if let Some(broken) = &members.broken {
             self.violate(broken.clone());
         }
         // A second identity must never exist (`operator/docs/decisions/identity.md`).
         if self.identities_created > 1 {
             self.violate(format!("{} cluster identities were created", self.identities_created));
+        }
+        // A failed assertion of the planner is reported in the status instead of ending the run.
+        let conditions = api.now().cluster.iter().flat_map(|cluster| &cluster.status).flat_map(|it| &it.conditions);
+        if let Some(failed) = conditions.into_iter().find(|it| it.reason == Reason::InternalError.as_str()) {
+            self.violate(failed.message.clone());
         }
         self.check_disks(api, members);
         let Some(committed) = members.newest_committed() else { return };
@@ -141,12 +250,7 @@ impl OperatorInvariants {
             }
         }
         // Every disk belongs to the cluster that the identity Secret names.
-        let record = api
-            .now()
-            .secrets
-            .values()
-            .next()
-            .and_then(|secret| plan::identity::ClusterIdentity::from_secret(secret).ok());
+        let record = api.now().secrets.values().next().and_then(|secret| ClusterIdentity::from_secret(secret).ok());
         self.identity_cluster = record.map(|record| record.cluster).or(self.identity_cluster);
         for claim in api.now().volumes.values() {
             let disk = claim.metadata.uid.as_deref().and_then(|uid| members.volume(uid)).filter(|disk| !disk.former);
@@ -159,5 +263,16 @@ impl OperatorInvariants {
                 ));
             }
         }
+    }
+}
+
+/// Notes a value, and drops the values that no longer held in the last minute.
+fn note_lately(values: &mut VecDeque<(Duration, usize)>, now: Duration, value: usize) {
+    if values.back().is_some_and(|(_, before)| *before == value) {
+        values.pop_back();
+    }
+    values.push_back((now, value));
+    while values.len() > 1 && values.front().is_some_and(|(at, _)| *at + WANTED_LATELY < now) {
+        values.pop_front();
     }
 }

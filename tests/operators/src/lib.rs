@@ -1,8 +1,8 @@
 //! Simulator of operators: a simulated API server, members that are real Raft cores, Kubernetes' controllers, and
-//! operators. Operators read stale objects, crash after any action, and lose replies; two of them may run at the same
-//! time. Every run has one thread and is determined by its seed.
+//! operators that run `operator/src`. Operators read stale objects, crash after any request, and lose replies; two of
+//! them may run at the same time. Every run has one thread and is determined by its seed.
 //!
-//! Owns the world and its invariants. Does not own the planner and the Raft core, which are the real ones.
+//! Owns the world and its invariants. Does not own the planner, its shell and the Raft core, which are the real ones.
 
 pub mod api_server;
 
@@ -10,12 +10,14 @@ pub mod controllers;
 
 pub mod members;
 
-pub mod executor;
+pub mod operator;
 
 pub mod faults;
 
 pub mod invariants;
 
 pub mod world;
+
+pub mod life;
 
 pub use world::World;

@@ -3,6 +3,7 @@
 //! simulator of cores covers.
 
 mod admin_service;
+pub mod calls;
 mod plain_types;
 mod processes;
 
@@ -30,6 +31,8 @@ pub struct Volume {
     pub id: MemberId,
     /// Cluster to which the volume belongs; `None` while the volume is blank.
     pub cluster: Option<ClusterId>,
+    /// The token of that cluster; `None` while the volume is blank, or if no caller knows the token.
+    token: Option<String>,
     /// Whether a committed configuration removed the member.
     pub tombstone: bool,
     /// Whether the volume belongs to an earlier cluster of the same name.
@@ -39,7 +42,7 @@ pub struct Volume {
 
 impl Volume {
     fn new(id: MemberId, cluster: Option<ClusterId>, former: bool) -> Self {
-        Self { id, cluster, tombstone: false, former, disk: fresh_disk(id, SnapshotMeta::default()) }
+        Self { id, cluster, token: None, tombstone: false, former, disk: fresh_disk(id, SnapshotMeta::default()) }
     }
 }
 
@@ -61,6 +64,7 @@ struct Process {
 #[derive(Clone, Debug)]
 struct Restoring {
     cluster: ClusterId,
+    token: String,
     id: MemberId,
     info: MemberInfo,
     /// Time at which the attempt ends. After a failure, the earliest time of the next attempt.
@@ -113,6 +117,8 @@ pub enum CallError {
     Unreachable,
     /// The member refused the call.
     Refused(RefusalReason),
+    /// The call does not carry the token of the member's cluster.
+    Unauthenticated,
 }
 
 impl Members {

@@ -7,15 +7,18 @@ use std::time::Duration;
 use crds::RaftCluster;
 use crds::raft_cluster::{RaftClusterSpec, VolumeFate};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use plan::names;
+use plan::observed::label;
+use plan::observed::member::Configuration;
 use serde_json::json;
 use world::seed::{Random, Seed};
 use world::settings;
 
 use crate::api_server::{ApiServer, CLUSTER, wall_clock};
 use crate::controllers;
-use crate::executor::{Environment, Operator, OperatorFaults};
 use crate::invariants::OperatorInvariants;
 use crate::members::Members;
+use crate::operator::{Activity, Environment, Operator, OperatorFaults};
 
 /// Simulated duration of one step.
 const STEP: Duration = Duration::from_millis(10);
@@ -45,6 +48,16 @@ impl World {
     /// Creates a world with a RaftCluster of `replicas` replicas and no other object.
     #[must_use]
     pub fn new(seed: Seed, replicas: i32, operators: Vec<OperatorFaults>) -> Self {
+        Self::of(seed, replicas, operators, Activity::Always)
+    }
+
+    /// Creates a world like [`World::new`], in which only the operator that holds the lease works.
+    #[must_use]
+    pub fn with_lease(seed: Seed, replicas: i32, operators: Vec<OperatorFaults>) -> Self {
+        Self::of(seed, replicas, operators, Activity::WithLease)
+    }
+
+    fn of(seed: Seed, replicas: i32, operators: Vec<OperatorFaults>, activity: Activity) -> Self {
         let mut random = Random::new(seed);
         let members = Members::new(Random::new(Seed(random.number())));
         let cluster: RaftCluster = serde_json::from_value(json!({
@@ -60,8 +73,10 @@ impl World {
         }))
         .expect("the spec is valid");
         let mut api = ApiServer::default();
-        api.put_cluster(cluster);
-        let operators = operators.into_iter().map(Operator::new).collect();
+        api.put_cluster(&cluster);
+        // An operator starts a pass only after it has seen the RaftCluster.
+        api.begin();
+        let operators = operators.into_iter().map(|faults| Operator::new(faults, activity)).collect();
         Self {
             api,
             members,
@@ -86,7 +101,7 @@ impl World {
     pub(super) fn edit(&mut self, change: impl FnOnce(&mut RaftClusterSpec)) {
         if let Some(mut cluster) = self.api.now().cluster.clone() {
             change(&mut cluster.spec);
-            self.api.put_cluster(cluster);
+            self.api.put_cluster(&cluster);
         }
     }
 
@@ -94,8 +109,7 @@ impl World {
     pub fn set_replicas(&mut self, replicas: i32) {
         if let Some(mut cluster) = self.api.now().cluster.clone() {
             cluster.spec.replicas = replicas;
-            cluster.metadata.generation = cluster.metadata.generation.map(|generation| generation + 1);
-            self.api.put_cluster(cluster);
+            self.api.put_cluster(&cluster);
         }
     }
 
@@ -128,7 +142,7 @@ impl World {
             });
         }
         self.operators = operators;
-        self.invariants.check(&self.api, &self.members);
+        self.invariants.check(&self.api, &self.members, self.now);
         if let Some(violated) = &self.invariants.violated {
             panic!("seed {}, at {:?}: {violated}\n{}", self.seed, self.now, self.history());
         }
@@ -195,9 +209,21 @@ impl World {
             && objects.sets.len() == replicas
             && objects.pods.len() == replicas
             && self.volumes_are_right(replicas)
+            && self.role_labels_are_right(&committed)
             && self.members.nothing_is_lost()
             && self.condition("Ready").as_deref() == Some("True")
             && self.condition("Reconciling").as_deref() == Some("False")
+    }
+
+    /// Returns whether each pod's label names the role of its member, so that Services and the disruption budget select
+    /// it.
+    fn role_labels_are_right(&self, committed: &Configuration) -> bool {
+        let pods = &self.api.now().pods;
+        committed.members.iter().filter(|(id, _)| committed.contains(**id)).all(|(id, info)| {
+            let pod = pods.get(&format!("{}-0", info.name));
+            let role = pod.and_then(|pod| label(&pod.metadata, names::LABEL_ROLE));
+            role == Some(committed.role(*id).as_str())
+        })
     }
 
     /// Returns whether each member has one volume, and every other volume is retained on purpose.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use operators::World;
-use operators::executor::OperatorFaults;
+use operators::operator::OperatorFaults;
 use world::seed::Seed;
 
 /// Maximum number of actions in a bootstrap of three members.
@@ -26,7 +26,7 @@ pub(crate) fn run_to(world: &mut World, actions: u64) {
 pub(crate) fn erase_status(world: &mut World) {
     let mut cluster = world.api.now().cluster.clone().expect("the cluster exists");
     cluster.status = None;
-    world.api.put_cluster(cluster);
+    world.api.put_cluster(&cluster);
 }
 
 pub(crate) fn wipe(world: &mut World, member: u32) {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use operators::World;
-use operators::executor::OperatorFaults;
 use operators::faults::Labels;
+use operators::operator::OperatorFaults;
 use world::seed::Seed;
 
 use crate::bootstrap::PATIENCE;

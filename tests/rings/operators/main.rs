@@ -3,7 +3,9 @@
 //!
 //! `SEED=n` runs one seed of the random runs, `SEEDS=n` runs n seeds, and `TRACE=1` prints the trace of a failed run.
 
+mod api_server;
 mod bootstrap;
 mod identity;
+mod leadership;
 mod random;
 mod steps;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use operators::World;
-use operators::executor::OperatorFaults;
+use operators::operator::OperatorFaults;
 use world::seed::Seed;
 
 use crate::bootstrap::{PATIENCE, erase_status, run_to, wipe};

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use plan::action::Change;
-use plan::identity::ClusterIdentity;
 use plan::ids::{ClusterId, MemberId};
 use plan::observed::failure::FailureCause;
 use plan::observed::member::{Configuration, MemberInfo, MemberPhase, RaftRole, Report, RestoreProgress};
@@ -23,22 +22,20 @@ const RESTORE_DURATION: Duration = Duration::from_millis(700);
 const RESTORE_PAUSE: Duration = Duration::from_secs(1);
 
 impl Members {
-    /// Returns the report of the pod's member. `proven` is the cluster whose token the caller knows. If the member is
-    /// neither blank nor a member of that cluster, the report omits the ID, cluster, role, configuration and progress.
-    #[must_use]
-    pub fn describe(&self, pod: &str, proven: Option<ClusterId>) -> Option<Report> {
-        let mut report = self.describe_whole(pod)?;
-        if report.phase != MemberPhase::Blank && report.cluster != proven {
-            report = Report {
-                id: None,
-                cluster: None,
-                role: RaftRole::Unknown,
-                configuration: None,
-                progress: BTreeMap::new(),
-                ..report
-            };
-        }
-        Some(report)
+    /// Returns the report of the pod's member.
+    ///
+    /// # Errors
+    /// Returns an error if the member cannot be reached.
+    pub(super) fn describe(&self, pod: &str) -> Result<Report, CallError> {
+        self.describe_whole(pod).ok_or(CallError::Unreachable)
+    }
+
+    /// Returns the token that the pod's member stores; `None` if the member is blank or cannot be reached.
+    pub(super) fn token_of(&self, pod: &str) -> Option<&str> {
+        let process = self.processes.get(pod)?;
+        let volume = self.volumes.get(&process.volume)?;
+        let restoring = process.restoring.as_ref().map(|restoring| restoring.token.as_str());
+        restoring.or(volume.token.as_deref())
     }
 
     fn describe_whole(&self, pod: &str) -> Option<Report> {
@@ -93,7 +90,7 @@ impl Members {
     pub fn bootstrap(
         &mut self,
         pod: &str,
-        identity: &ClusterIdentity,
+        (cluster, token): (ClusterId, &str),
         voters: &[(MemberId, MemberInfo)],
     ) -> Result<(), CallError> {
         let configuration = raft::Configuration {
@@ -103,7 +100,7 @@ impl Members {
         };
         let named: BTreeSet<MemberId> = voters.iter().map(|(id, _)| *id).collect();
         let first = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
-        self.adopt(pod, identity.cluster, first, |id| named.contains(&id))
+        self.adopt(pod, (cluster, token), first, |id| named.contains(&id))
     }
 
     /// Begins a restore. A member with a blank volume accepts the call, also while the same restore runs.
@@ -114,7 +111,7 @@ impl Members {
     pub fn restore(
         &mut self,
         pod: &str,
-        cluster: ClusterId,
+        (cluster, token): (ClusterId, &str),
         expected: MemberId,
         info: &MemberInfo,
     ) -> Result<(), CallError> {
@@ -133,7 +130,8 @@ impl Members {
             (None, Some(former)) if former.cluster != cluster => return Err(CallError::Refused(RefusalReason::Other)),
             (None, _) => {}
         }
-        process.restoring = Some(Restoring { cluster, id: expected, info: info.clone(), until, failed: false });
+        let (token, info) = (token.to_owned(), info.clone());
+        process.restoring = Some(Restoring { cluster, token, id: expected, info, until, failed: false });
         self.attempts += 1;
         Ok(())
     }
@@ -149,7 +147,7 @@ impl Members {
             restoring.until = self.now + RESTORE_PAUSE;
             return;
         }
-        let Restoring { cluster, id, info, .. } = restoring.clone();
+        let Restoring { cluster, token, id, info, .. } = restoring.clone();
         process.restoring = None;
         let configuration = raft::Configuration {
             voters: [raft::MemberId(id.0)].into(),
@@ -158,21 +156,26 @@ impl Members {
         };
         let first = SnapshotMeta { configuration: Arc::new(configuration), ..SnapshotMeta::default() };
         // `adopt` refuses here only if the machine is lost. The restore then has no visible effect.
-        let _ = self.adopt(pod, cluster, first, |own| own == id);
+        let _ = self.adopt(pod, (cluster, &token), first, |own| own == id);
     }
 
     /// Makes a blank member wait for the leader of `cluster`.
     ///
     /// # Errors
     /// Returns the refusal if the member has another ID or belongs to another cluster. Nothing was changed.
-    pub fn join(&mut self, pod: &str, cluster: ClusterId, expected: MemberId) -> Result<(), CallError> {
-        self.adopt(pod, cluster, SnapshotMeta::default(), |id| id == expected)
+    pub fn join(
+        &mut self,
+        pod: &str,
+        (cluster, token): (ClusterId, &str),
+        expected: MemberId,
+    ) -> Result<(), CallError> {
+        self.adopt(pod, (cluster, token), SnapshotMeta::default(), |id| id == expected)
     }
 
     fn adopt(
         &mut self,
         pod: &str,
-        cluster: ClusterId,
+        (cluster, token): (ClusterId, &str),
         first: SnapshotMeta,
         is_expected: impl Fn(MemberId) -> bool,
     ) -> Result<(), CallError> {
@@ -186,6 +189,7 @@ impl Members {
             Some(_) => Err(CallError::Refused(RefusalReason::Other)),
             None => {
                 volume.cluster = Some(cluster);
+                volume.token = Some(token.to_owned());
                 volume.disk = fresh_disk(volume.id, first);
                 self.start_core(pod);
                 Ok(())
