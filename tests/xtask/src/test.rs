@@ -303,6 +303,7 @@ fn documents() -> Result<()> {
     let mut document = cargo();
     document.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
     document.args(["--exclude", "raft-with-bugs", "--exclude", "world-with-bugs"]);
+    document.args(["--exclude", "plan-with-bugs", "--exclude", "operator-with-bugs", "--exclude", "planted-operators"]);
     show(document.env("RUSTDOCFLAGS", "-D warnings"))
 }
 

@@ -1,0 +1,160 @@
+//! The bugs that can be planted in the operator: in the planner (`operator/plan/src`) and in its shell
+//! (`operator/src`). A bug is planted by replacing pieces of text. In the new text, `PLANTED` stands for the condition
+//! that the bug is switched on. Owns the list of bugs.
+
+/// A bug that can be planted.
+#[derive(Clone, Copy, Debug)]
+pub struct Bug {
+    /// Name by which the environment variable `BUG` selects the bug.
+    pub name: &'static str,
+    /// The rule that the bug breaks.
+    pub of: &'static str,
+    /// Replacements that plant the bug.
+    pub edits: &'static [Edit],
+}
+
+/// The crate in which a piece of text is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// `operator/plan/src`.
+    Planner,
+    /// `operator/src`.
+    Shell,
+}
+
+/// A replacement of one piece of text.
+#[derive(Clone, Copy, Debug)]
+pub struct Edit {
+    /// The crate.
+    pub part: Part,
+    /// File, relative to the crate's sources.
+    pub file: &'static str,
+    /// Text that occurs exactly once in the file.
+    pub from: &'static str,
+    /// Text that replaces `from`.
+    pub to: &'static str,
+}
+
+const fn planner(file: &'static str, from: &'static str, to: &'static str) -> Edit {
+    Edit { part: Part::Planner, file, from, to }
+}
+
+const fn shell(file: &'static str, from: &'static str, to: &'static str) -> Edit {
+    Edit { part: Part::Shell, file, from, to }
+}
+
+/// All bugs that can be planted in the operator.
+pub const BUGS: &[Bug] = &[
+    Bug {
+        name: "NoAnnouncement",
+        of: "a member is admitted under the ID that it reports, which nothing announces",
+        edits: &[planner(
+            "roster.rs",
+            "        let id = replicated.or(announced);",
+            "        let reported = match &member.answer {
+            Some(Answer::Report(report)) if PLANTED && set.is_some() => report.id,
+            _ => None,
+        };
+        let id = replicated.or(announced).or(reported);",
+        )],
+    },
+    Bug {
+        name: "DeleteByUidOnly",
+        of: "a StatefulSet is deleted although an ID was announced on it meanwhile",
+        edits: &[shell(
+            "raft_cluster/apply.rs",
+            "resource_version: delete.version().map(str::to_owned) };",
+            "resource_version: delete.version().map(str::to_owned).filter(|_| !PLANTED) };",
+        )],
+    },
+    Bug {
+        name: "ApplyWithoutUid",
+        of: "an apply re-creates an object that was deleted meanwhile",
+        edits: &[planner(
+            "action/write.rs",
+            "        object.metadata_mut().uid = seen.as_ref().map(|seen| seen.uid.clone());",
+            "        object.metadata_mut().uid = seen.as_ref().filter(|_| !PLANTED).map(|seen| seen.uid.clone());",
+        )],
+    },
+    Bug {
+        name: "ReplaceWithoutVersion",
+        of: "a StatefulSet is replaced although another operator changed it meanwhile",
+        edits: &[planner(
+            "action/write.rs",
+            "        metadata.resource_version = Some(seen.version.clone());",
+            "        metadata.resource_version = Some(seen.version.clone()).filter(|_| !PLANTED);",
+        )],
+    },
+    Bug {
+        name: "EvictWithoutUid",
+        of: "kube 5.0.0: an eviction's precondition is sent in a field that Kubernetes ignores",
+        edits: &[shell(
+            "raft_cluster/apply.rs",
+            "meta::Preconditions { uid: Some(evict.uid().to_owned()),",
+            "meta::Preconditions { uid: Some(evict.uid().to_owned()).filter(|_| !PLANTED),",
+        )],
+    },
+    Bug {
+        name: "CreateWithoutReservation",
+        of: "two operators create different members with one ordinal",
+        edits: &[planner(
+            "membership/ordinals.rs",
+            "        actions.push(ObjectAction::ReserveOrdinals { service: Seen::of(&service.metadata), first, last }.into());",
+            "        if !PLANTED {
+            actions.push(ObjectAction::ReserveOrdinals { service: Seen::of(&service.metadata), first, last }.into());
+        }",
+        )],
+    },
+    Bug {
+        name: "ReplaceOnSilence",
+        of: "a member that does not answer once is replaced at once",
+        edits: &[planner(
+            "roster.rs",
+            "        if self.observed.now.duration_since(since) >= delay {",
+            "        if PLANTED || self.observed.now.duration_since(since) >= delay {",
+        )],
+    },
+    Bug {
+        name: "RemoveBeforeCaughtUp",
+        of: "a lost voter leaves before its replacement has caught up, so that fewer voters remain than are wanted",
+        edits: &[planner(
+            "membership/plan.rs",
+            "    let least = odd_at_most(wanted.voters.min(configuration.voters.len()));",
+            "    let least = if PLANTED { 1 } else { odd_at_most(wanted.voters.min(configuration.voters.len())) };",
+        )],
+    },
+    Bug {
+        name: "BudgetNotRaised",
+        of: "the disruption budget covers the present voters only when a change adds voters",
+        edits: &[planner(
+            "plan.rs",
+            "voters: Some(present.max(stepped.voters_next))",
+            "voters: Some(if PLANTED { present } else { present.max(stepped.voters_next) })",
+        )],
+    },
+    Bug {
+        name: "IdentityRecreated",
+        of: "a cluster whose identity Secret was deleted gets a second identity",
+        edits: &[
+            planner(
+                "plan.rs",
+                "    if identity.is_none()\n        && let",
+                "    if !PLANTED && identity.is_none()\n        && let",
+            ),
+            planner(
+                "bootstrap.rs",
+                "        match seat.blank_id() {",
+                "        match seat.blank_id().or(seat.id.filter(|_| PLANTED)) {",
+            ),
+        ],
+    },
+    Bug {
+        name: "RoleLabelLate",
+        of: "a pod keeps the role label with which it was created, so that the budget does not cover a new voter",
+        edits: &[planner(
+            "labels.rs",
+            "        let right = label(&pod.metadata, names::LABEL_ROLE) == Some(role.as_str());",
+            "        let right = PLANTED || label(&pod.metadata, names::LABEL_ROLE) == Some(role.as_str());",
+        )],
+    },
+];
