@@ -69,7 +69,7 @@ async fn pass(backup: &impl Resource, context: &Context) -> Result<Action, Recon
         return Ok(Action::await_change());
     }
     if backup::choose(&backup, None, Attempts::default()) == Choice::Complete {
-        if let Some(status) = backup::completed_again(&backup, Timestamp::now()) {
+        if let Some(status) = backup::completed_again(&backup, context.machine.wall_clock()) {
             publish(&backup, &status, context).await?;
         }
         return Ok(Action::await_change());

@@ -10,6 +10,7 @@ use crds::RaftCluster;
 use k8s_openapi::jiff::Timestamp;
 use plan::observed::{Entropy, OperatorSettings};
 use raft_operator::context::Context;
+use raft_operator::health::Readiness;
 use raft_operator::leadership::Candidate;
 use raft_operator::machine::{Machine, NoEntropy};
 use raft_operator::metrics::Metrics;
@@ -145,7 +146,7 @@ async fn reconcile(cluster: RaftCluster, context: Context, changed: Arc<Notify>)
 
 /// Runs passes while the process holds the lease, as `operator/src/run.rs` does.
 async fn while_leading(mut candidate: Candidate, passes: impl Future<Output = ()>) {
-    candidate.acquire().await;
+    candidate.acquire(&Readiness::default(), std::future::pending()).await;
     tokio::select! {
         // The order of polling must not depend on chance.
         biased;
