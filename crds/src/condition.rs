@@ -93,6 +93,11 @@ words! {
         Stopping,
         /// `spec.stopped` is true, and no member runs.
         Stopped,
+        /// The cluster is stopped, and deleting the RaftCluster would not do with the volumes that the message names what
+        /// `spec.storage.retention.whenDeleted` says, because Kubernetes changes the fate of a volume only while its pod
+        /// exists. Set `spec.stopped` to false, wait until the cluster is Ready, and stop it again; do not delete the
+        /// RaftCluster before.
+        RetentionPending,
         /// `spec.paused` is true: the operator changes nothing.
         Paused,
         /// The object is being deleted.
@@ -101,7 +106,7 @@ words! {
         /// Fewer voters than a majority answer, so writes are impossible. Bring machines or volumes back; the operator
         /// never forms a new cluster over an existing one.
         QuorumLost,
-        /// A majority answers, but no leader is elected at the moment.
+        /// A majority answers or starts, but no leader is elected at the moment.
         NoLeader,
         /// Pods of members are not ready yet.
         MembersNotReady,

@@ -86,6 +86,12 @@ pub use tls::{Tls, TlsMode};
         .message("bootstrap is immutable, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name")
         .field_path(".bootstrap"),
     validation = Rule::new(
+        // Kubernetes changes the owner of a claim only while its pod exists.
+        "!(self.stopped && oldSelf.stopped) || \
+         self.storage.retention.whenDeleted == oldSelf.storage.retention.whenDeleted")
+        .message("storage.retention.whenDeleted cannot change while the cluster is stopped, because Kubernetes changes the fate of a volume only while its pod exists: set stopped to false, change whenDeleted once the members run, then stop the cluster again")
+        .field_path(".storage"),
+    validation = Rule::new(
         // An existing object that breaks this rule can still be updated elsewhere.
         "(oldSelf.hasValue() && has(self.quota) && has(oldSelf.value().quota) && \
          self.quota == oldSelf.value().quota && has(self.resources) && has(oldSelf.value().resources) && \

@@ -48,7 +48,7 @@ pub struct Storage {
 #[serde(rename_all = "camelCase")]
 pub struct Retention {
     /// What happens to volumes when the RaftCluster is deleted: `Retain` or `Delete`. This version cannot reuse retained
-    /// volumes, so back up before you delete. Default: `Retain`.
+    /// volumes, so back up before you delete. It cannot change while the cluster is stopped. Default: `Retain`.
     #[serde(default = "retain")]
     pub when_deleted: VolumeFate,
 

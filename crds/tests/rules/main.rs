@@ -108,6 +108,25 @@ fn a_storage_class_cannot_be_removed() {
     assert!(refusal(&changed, Some(&stored)).contains("storageClassName is immutable in this version"));
 }
 
+const RETENTION: &str = "/spec/storage/retention/whenDeleted";
+
+/// A stopped member has no pod, and Kubernetes would leave the owner of its claim as it is: volumes that the spec retains
+/// would go with the RaftCluster.
+#[test]
+fn the_fate_of_volumes_cannot_change_while_the_cluster_is_stopped() {
+    let running = admit(&with(cluster(), RETENTION, json!("Delete")), None).expect("valid");
+    let stopped = with(running.clone(), "/spec/stopped", json!(true));
+    let refused = refusal(&with(stopped.clone(), RETENTION, json!("Retain")), Some(&stopped));
+    assert!(refused.contains("set stopped to false, change whenDeleted once the members run"), "{refused}");
+    let retained = with(running.clone(), RETENTION, json!("Retain"));
+    let both = with(stopped.clone(), RETENTION, json!("Retain"));
+    for (old, new) in [(&running, &retained), (&running, &both), (&stopped, &retained)] {
+        assert_eq!(admit(new, Some(old)).map(drop), Ok(()), "its pods exist before or after the change");
+    }
+    let scaled = with(stopped.clone(), "/spec/replicas", json!(5));
+    assert_eq!(admit(&scaled, Some(&stopped)).map(drop), Ok(()), "other fields can change");
+}
+
 #[test]
 fn a_restore_from_two_places_is_refused() {
     let source = json!({ "objectStore": store(), "clusterID": "0".repeat(32), "manifest": "v1/0/manifest.json" });
@@ -204,6 +223,8 @@ fn every_rule_is_broken_by_a_case() {
     for (pointer, value, _) in refused_as_change() {
         broken += &refusal(&with(stored.clone(), pointer, value), Some(&stored));
     }
+    let stopped = with(stored, "/spec/stopped", json!(true));
+    broken += &refusal(&with(stopped.clone(), RETENTION, json!("Delete")), Some(&stopped));
     let taken = admit(&backup(), None).expect("the sample is good");
     broken += &refusal(&with(taken.clone(), "/spec/clusterName", json!("other")), Some(&taken));
 

@@ -17,7 +17,7 @@ use crate::identity::ClusterIdentity;
 use crate::membership::ordinals;
 use crate::names::{self, Ordinal, Role};
 use crate::observed::{Linearizable, Observed, label};
-use crate::roster::{Health, Roster};
+use crate::roster::{Health, Roster, Seat};
 use crate::validated::ValidatedCluster;
 
 /// Applies those of the three Services that differ from the desired ones.
@@ -57,13 +57,7 @@ pub(crate) fn sets(
             // Without a leader the configuration may be stale, therefore the role stays as it is.
             (None, _) => role_of(live),
         };
-        let discardable = seat.is_discardable() && surplus.contains(&seat.ordinal);
-        let goes_now = seat.health == Health::Removed || discardable;
-        let volume_fate = match identity {
-            Some(identity) if goes_now && seat.removed_volume_goes(valid, identity.cluster) => VolumeFate::Delete,
-            Some(identity) if goes_now || seat.holds_data_of_another(identity.cluster) => VolumeFate::Retain,
-            _ => ordinals::volume_fate(valid),
-        };
+        let volume_fate = volume_fate(valid, seat, identity, surplus);
         // The volume of a StatefulSet that does not say so yet would be deleted with its pod.
         let runs = !(valid.spec.stopped && stateful_set::retains_when_scaled(live));
         let origin = SetOrigin::Plain;
@@ -74,6 +68,22 @@ pub(crate) fn sets(
         }
     }
     actions
+}
+
+/// What becomes of a member's volume when its StatefulSet is deleted.
+pub(crate) fn volume_fate(
+    valid: &ValidatedCluster<'_>,
+    seat: &Seat<'_>,
+    identity: Option<&ClusterIdentity>,
+    surplus: &[Ordinal],
+) -> VolumeFate {
+    let discardable = seat.is_discardable() && surplus.contains(&seat.ordinal);
+    let goes_now = seat.health == Health::Removed || discardable;
+    match identity {
+        Some(identity) if goes_now && seat.removed_volume_goes(valid, identity.cluster) => VolumeFate::Delete,
+        Some(identity) if goes_now || seat.holds_data_of_another(identity.cluster) => VolumeFate::Retain,
+        _ => ordinals::volume_fate(valid),
+    }
 }
 
 /// Reports a Service or disruption budget that belongs to another owner and has a name that this cluster needs.

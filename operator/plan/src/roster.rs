@@ -171,6 +171,15 @@ impl Seat<'_> {
         valid.removed_volumes_go() && !self.holds_data_of_another(cluster)
     }
 
+    /// Returns whether the volume claim has the owner that it needs: the StatefulSet if the volume `goes` with it, and
+    /// otherwise not. Kubernetes adds and removes this owner, but only while the member's pod exists.
+    #[must_use]
+    pub fn is_volume_owned_for(&self, goes: bool) -> bool {
+        let (Some(set), Some(volume)) = (self.set, self.volume) else { return true };
+        let mut owners = volume.metadata.owner_references.iter().flatten();
+        owners.any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref()) == goes
+    }
+
     /// The ID that the member's disk reports while the member is blank.
     #[must_use]
     pub fn blank_id(&self) -> Option<MemberId> {

@@ -5,7 +5,7 @@
 //! A stop is not a scale-down: the configuration keeps every member, and a joint change that is not finished ends after
 //! the next start. Pods are not evicted, because the disruption budget would keep a majority of them.
 
-use crds::raft_cluster::RaftClusterSpec;
+use crds::raft_cluster::{RaftClusterSpec, VolumeFate};
 use crds::{ObjectStore, Reason};
 
 use crate::decision::{Decision, Note};
@@ -13,7 +13,7 @@ use crate::desired::stateful_set::runs;
 use crate::identity::ClusterIdentity;
 use crate::objects;
 use crate::observed::Observed;
-use crate::roster::Roster;
+use crate::roster::{Roster, Seat};
 use crate::validated::ValidatedCluster;
 
 /// Returns whether the cluster is stopped or is to be stopped. A paused cluster whose members run is left as it is.
@@ -37,7 +37,31 @@ pub(crate) fn decide(
         .filter(|seat| seat.pod.is_some() || seat.set.is_some_and(runs))
         .map(|seat| seat.name.as_str())
         .collect();
-    let activity = (!remaining.is_empty())
-        .then(|| Note::new(Reason::Stopping, format!("waits for the pods of {} to end", remaining.join(", "))));
-    Decision { actions, activity, ..Decision::default() }
+    if !remaining.is_empty() {
+        let message = format!("waits for the pods of {} to end", remaining.join(", "));
+        return Decision { actions, activity: Some(Note::new(Reason::Stopping, message)), ..Decision::default() };
+    }
+    match misowned(valid, roster, identity) {
+        Some(note) => {
+            let activity = Some(Note::new(Reason::Stopping, "every pod has ended"));
+            Decision { actions, activity, blocked: Some(note), ..Decision::default() }
+        }
+        None => Decision { actions, ..Decision::default() },
+    }
+}
+
+/// Reports claims that Kubernetes would delete or retain otherwise than the spec says if the RaftCluster were deleted
+/// now. Their fate changed after their pods had ended. A rule of the definition refuses this change of the spec, but an
+/// older definition admitted it.
+fn misowned(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identity: Option<&ClusterIdentity>) -> Option<Note> {
+    let is_misowned = |seat: &&Seat<'_>| {
+        let goes = objects::volume_fate(valid, seat, identity, &[]) == VolumeFate::Delete;
+        !seat.is_volume_owned_for(goes)
+    };
+    let names: Vec<&str> = roster.seats.values().filter(is_misowned).map(|seat| seat.name.as_str()).collect();
+    let message = format!(
+        "deleting the RaftCluster would not do with the volumes of {} what spec.storage.retention says, because Kubernetes changes the fate of a volume only while its pod exists: set spec.stopped to false, wait until the cluster is Ready, and stop it again",
+        names.join(", ")
+    );
+    (!names.is_empty()).then(|| Note::new(Reason::RetentionPending, message))
 }

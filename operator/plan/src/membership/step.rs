@@ -213,11 +213,9 @@ impl View<'_> {
     }
 
     fn is_volume_fate_settled(&self, seat: &Seat<'_>) -> bool {
-        let (Some(set), Some(volume)) = (seat.set, seat.volume) else { return true };
-        let owners = volume.metadata.owner_references.iter().flatten();
-        let owned = owners.into_iter().any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
         let goes = seat.removed_volume_goes(self.valid, self.identity.cluster);
-        goes == volume_goes_with(set) && goes == owned
+        let is_written = seat.set.is_none_or(|set| goes == volume_goes_with(set));
+        seat.volume.is_none() || (is_written && seat.is_volume_owned_for(goes))
     }
 
     fn report(&self, plan: &MembershipPlan, decision: &mut Decision) {

@@ -86,6 +86,23 @@ fn a_stopped_cluster_is_ready_and_has_no_replicas() {
     assert_eq!((plan.status.replicas, plan.status.ready_replicas), (Some(0), Some(0)));
 }
 
+/// Kubernetes changes the owner of a claim only while its pod exists. If the spec began to retain volumes after the stop,
+/// the claims still belong to their StatefulSets, and would be deleted with the RaftCluster.
+#[test]
+fn a_stopped_cluster_whose_volumes_have_another_fate_than_the_spec_says_is_not_ready() {
+    let owned = BUSY.replace("leader", "leader volume-goes volume-owned");
+    let observed = stopped(&owned);
+    let mut observed = carried_out(observed.clone(), &plan::plan(&observed));
+    assert_eq!(condition(&plan::plan(&observed), "Ready"), says("False", "RetentionPending"));
+    assert_eq!(condition(&plan::plan(&observed), "Stalled").0, "False");
+    observed.cluster.spec.storage.retention.when_deleted = crds::raft_cluster::VolumeFate::Delete;
+    let plan = plan::plan(&observed);
+    let ready = plan.status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("it is reported");
+    assert!(ready.message.contains("of demo-2, demo-3 "), "{}", ready.message);
+    let running = stopped(&owned);
+    assert_eq!(condition(&plan::plan(&running), "Ready").1, "Stopping", "the pods exist, so that Kubernetes still acts");
+}
+
 #[test]
 fn all_members_start_together_and_none_is_replaced() {
     let observed = stopped(BUSY);
