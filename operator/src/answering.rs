@@ -20,6 +20,8 @@ pub(crate) struct Request {
     pub(crate) method: String,
     /// Path without parameters.
     pub(crate) path: String,
+    /// Parameters, as they are in the URL.
+    pub(crate) query: String,
     pub(crate) body: Value,
 }
 
@@ -120,6 +122,7 @@ fn parse(head: &str, body: &str) -> Option<Request> {
     }
     let mut words = head.split(' ').map(str::to_owned);
     let (method, target) = (words.next()?, words.next()?);
-    let path = target.split('?').next().unwrap_or_default().to_owned();
-    Some(Request { method, path, body: serde_json::from_str(body).unwrap_or_default() })
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let (path, query) = (path.to_owned(), query.to_owned());
+    Some(Request { method, path, query, body: serde_json::from_str(body).unwrap_or_default() })
 }

@@ -4,7 +4,7 @@
 //! Passes follow each other quickly while other actions make progress. Without this memory, each pass would send the
 //! refused write again, and would publish the same event again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tokio::time::Instant;
 
@@ -13,10 +13,15 @@ use crate::retry::Failures;
 /// Maximum number of writes that are remembered for one cluster. A cluster has fewer objects.
 const KEPT_MAX: usize = 256;
 
+/// Number of attempts in succession that another writer of the same object may overtake before this is reported.
+const OVERTAKEN_MAX: u32 = 5;
+
 /// The refused writes of one cluster, each under its name and subject.
 #[derive(Debug, Default)]
 pub struct Refusals {
     kept: BTreeMap<String, Kept>,
+    /// How often in succession the object of a write had changed since it was observed.
+    overtaken: BTreeMap<String, u32>,
 }
 
 /// A write that was refused.
@@ -63,9 +68,24 @@ impl Refusals {
         if is_known { Novelty::Known } else { Novelty::News }
     }
 
+    /// Notes that the object of a write had changed since it was observed. Returns how often in succession, if that is too
+    /// often for a coincidence.
+    pub fn overtaken(&mut self, write: &str) -> Option<u32> {
+        let times = self.overtaken.entry(write.to_owned()).or_default();
+        *times = times.saturating_add(1);
+        (*times >= OVERTAKEN_MAX).then_some(*times)
+    }
+
     /// Forgets the refusals of a write that was accepted.
     pub fn accepted(&mut self, write: &str) {
         self.kept.remove(write);
+        self.overtaken.remove(write);
+    }
+
+    /// Forgets the refusals of all writes except the planned ones. If such a write is planned again, its cause may be gone.
+    pub fn forget_unplanned(&mut self, planned: &BTreeSet<String>) {
+        self.kept.retain(|write, _| planned.contains(write));
+        self.overtaken.retain(|write, _| planned.contains(write));
     }
 }
 
@@ -113,6 +133,18 @@ mod tests {
         assert_eq!(refused("a bad label"), Novelty::News);
         refusals.accepted("Apply demo-1");
         assert_eq!(refusals.refused("Apply demo-1", Some(1), "a bad label", now), Novelty::News);
+    }
+
+    /// A ReplaceSet that the spec no longer asks for would otherwise keep its delay and its message until it is planned again.
+    #[test]
+    fn a_write_that_is_no_longer_planned_is_forgotten() {
+        let (mut refusals, now) = (Refusals::default(), Instant::now());
+        refusals.refused("ReplaceSet demo-1", Some(1), "invalid", now);
+        refusals.refused("ReplaceSet demo-2", Some(1), "invalid", now);
+        refusals.forget_unplanned(&BTreeSet::from(["ReplaceSet demo-2".to_owned()]));
+        assert_eq!(refusals.standing("ReplaceSet demo-1", Some(1), now), None);
+        assert_eq!(refusals.standing("ReplaceSet demo-2", Some(1), now), Some("invalid"));
+        assert_eq!(refusals.refused("ReplaceSet demo-1", Some(1), "invalid", now), Novelty::News);
     }
 
     #[test]

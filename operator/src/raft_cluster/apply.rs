@@ -1,7 +1,8 @@
-//! Carries out a plan's actions, in order. Owns how each action is carried out, and which of the API server's answers
-//! are refusals. Does not own which actions there are, nor their names and words (`plan::action`), nor which actions a
-//! failure stops (`plan::pass`).
+//! Carries out a plan's actions, in order. Owns how each action is carried out. Does not own which of the API server's
+//! answers are refusals (`apply/answers.rs`), which actions there are, nor their names and words (`plan::action`), nor
+//! which actions a failure stops (`plan::pass`).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -21,6 +22,7 @@ use plan::observed::{Observed, Refusal, Seen};
 use plan::pass::{Pass, RefusedWrite};
 use tokio::time::Instant;
 
+use self::answers::code;
 use super::observe;
 use crate::context::Context;
 use crate::member::client::{CallError, Member};
@@ -86,12 +88,15 @@ impl Effect {
     }
 }
 
-/// Carries out the actions in the given order. An action that fails stops only the actions that need it.
+/// Carries out the actions in the given order. An action that fails stops only the actions that need it, except that the
+/// pass ends if the identity or the configuration changed meanwhile.
 pub(super) async fn in_order(actions: &[Action], observed: &Observed, context: &Context) -> Applied {
     let executor = Executor { observed, context, token: observe::token(observed) };
     let cluster = executor.cluster();
+    executor.forget_unplanned(actions);
     let mut applied = Applied::default();
     let mut pass = Pass::default();
+    let mut unanswered: BTreeMap<String, String> = BTreeMap::new();
     for action in actions {
         let about = action.describe();
         if pass.withholds(action, &about) {
@@ -102,7 +107,16 @@ pub(super) async fn in_order(actions: &[Action], observed: &Observed, context: &
             pass.refused(action, &about, &message);
             continue;
         }
-        let outcome = executor.carry_out(action).await;
+        if let Some(message) = unanswered.get(&kind(action, &about)) {
+            // It would wait for the same webhook, and everything after it would wait, too.
+            executor.is_news(&about, message);
+            pass.refused(action, &about, message);
+            continue;
+        }
+        let outcome = executor.carry_out(action).await.map_err(|error| executor.if_repeated(error, action, &about));
+        if let Some(message) = outcome.as_ref().err().and_then(without_webhook) {
+            unanswered.insert(kind(action, &about), message);
+        }
         context.metrics.acted(about.name, outcome.as_ref().err().map(|error| error as _));
         match outcome {
             Ok(effect) => {
@@ -119,7 +133,10 @@ pub(super) async fn in_order(actions: &[Action], observed: &Observed, context: &
                 let text = "the cluster changed since it was observed: observes again";
                 tracing::info!(cluster, action = about.name, about = about.subject, "{text}");
                 applied.did_something = true;
-                break;
+                if ends_pass(action) {
+                    break;
+                }
+                pass.failed(&about);
             }
             Err(ActError::NotYet) => {
                 let text = "the leader waits for a member: observes again later";
@@ -173,6 +190,24 @@ impl Executor<'_> {
         self.context.remember(self.observed.uid(), |memory| memory.refused.accepted(&key(about)));
     }
 
+    /// Forgets the refusals of writes that are not planned any more, for example because the spec no longer asks for them.
+    fn forget_unplanned(&self, actions: &[Action]) {
+        let planned: BTreeSet<String> = actions.iter().map(|action| key(&action.describe())).collect();
+        self.context.remember(self.observed.uid(), |memory| memory.refused.forget_unplanned(&planned));
+    }
+
+    /// Converts the error of a write whose object changed since it was observed, if that happened in each of the last
+    /// attempts: another program writes the object all the time, and a person must know.
+    fn if_repeated(&self, error: ActError, action: &Action, about: &Description) -> ActError {
+        if !matches!(error, ActError::MovedOn) || ends_pass(action) {
+            return error;
+        }
+        let repeated = self.context.remember(self.observed.uid(), |memory| memory.refused.overtaken(&key(about)));
+        repeated.map_or(error, |times| {
+            ActError::Refused(format!("another program changed it before each of the last {times} attempts"))
+        })
+    }
+
     fn cluster(&self) -> &str {
         self.observed.cluster.metadata.name.as_deref().unwrap_or_default()
     }
@@ -224,12 +259,13 @@ impl Executor<'_> {
     /// Applies an object. Returns `Effect::Unchanged` if the apply changed nothing. This happens if the live object
     /// differs only in what another field manager owns, such as an additional port.
     async fn apply(&self, apply: &Apply) -> Result<Effect, ActError> {
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
         let (object, seen) = (apply.object(), apply.seen());
+        let parameters = PatchParams::apply(FIELD_MANAGER);
+        // An object that exists although none was observed may belong to somebody else, and is not overwritten.
+        let parameters = if seen.is_some() { parameters.force() } else { parameters };
         let applied =
             self.objects(object.resource()).patch(object.name(), &parameters, &Patch::Apply(object.body())).await;
-        let live = if seen.is_some() { observed_object(applied)? } else { applied? };
-        Ok(Effect::of_write(seen, &live.metadata))
+        Ok(Effect::of_write(seen, &observed_object(applied)?.metadata))
     }
 
     async fn patch(&self, patch: &MergePatch) -> Result<Effect, ActError> {
@@ -341,31 +377,38 @@ fn key(about: &Description) -> String {
     format!("{} {}", about.name, about.subject)
 }
 
-/// The status code of the API server's answer; `None` if it did not answer. An admission webhook may deny a write with
-/// any code, and must not be mistaken for an object that was deleted or changed.
-fn code(error: &kube::Error) -> Option<u16> {
+/// The API server's explanation, if a write waited for a webhook that did not answer. Each further write of the same kind
+/// would wait as long.
+fn without_webhook(error: &ActError) -> Option<String> {
     match error {
-        kube::Error::Api(status) if is_denied(&status.message) => Some(FORBIDDEN),
-        kube::Error::Api(status) => Some(status.code),
-        _ => None,
+        ActError::Refused(message) => message.contains(answers::NO_WEBHOOK).then(|| message.clone()),
+        ActError::Api(error) => (code(error) == Some(answers::TIMED_OUT)).then(|| error.to_string()),
+        ActError::Call(_) | ActError::NoPod | ActError::MovedOn | ActError::NotYet => None,
     }
 }
 
-/// Code of a refusal by a quota, a policy or a missing right.
-const FORBIDDEN: u16 = 403;
+/// The kind of a write. Webhooks are asked about all objects of a kind, or about none.
+fn kind(action: &Action, about: &Description) -> String {
+    match action {
+        Action::Write(ObjectAction::Apply(apply)) => format!("{} {}", about.name, apply.object().kind()),
+        Action::Write(_) | Action::Call(_) => about.name.to_owned(),
+    }
+}
 
-/// Returns whether an admission webhook denied the write, or did not answer although the API server requires its
-/// consent.
-fn is_denied(message: &str) -> bool {
-    let denied = message.contains("admission webhook") && message.contains("denied the request");
-    denied || message.contains("failed calling webhook")
+/// Returns whether a pass ends if the cluster changed since the action was decided. Another identity or another
+/// configuration changes every later action; another version of one object changes only the actions that need it.
+fn ends_pass(action: &Action) -> bool {
+    match action {
+        Action::Call(_) => true,
+        Action::Write(write) => matches!(write.write(), Write::Create(_)),
+    }
 }
 
 impl From<kube::Error> for ActError {
     fn from(error: kube::Error) -> Self {
         match (code(&error), error) {
             // Malformed, forbidden, too large or invalid.
-            (Some(400 | FORBIDDEN | 413 | 422), kube::Error::Api(status)) => Self::Refused(status.message.clone()),
+            (Some(400 | answers::FORBIDDEN | 413 | 422), kube::Error::Api(status)) => Self::Refused(status.message.clone()),
             (_, error) => Self::Api(error),
         }
     }
@@ -396,6 +439,11 @@ fn already_exists(error: kube::Error, if_exists: IfExists) -> Result<Effect, Act
     }
 }
 
+mod answers;
+
+#[cfg(test)]
+mod conflicts;
+
 #[cfg(test)]
 mod refused;
 
@@ -403,15 +451,6 @@ mod refused;
 mod tests {
     use super::*;
     use crate::raft_cluster::events::tests::restore;
-
-    /// Kubernetes ignores a precondition in any other field, and would evict the pod's successor.
-    #[test]
-    fn an_eviction_names_the_uid_where_kubernetes_reads_it() {
-        let seen = Seen { name: "demo-1-0".to_owned(), uid: "u".to_owned(), version: "7".to_owned() };
-        let body = serde_json::to_value(eviction(&Evict::of(&seen))).expect("an eviction is JSON");
-        assert_eq!(body["deleteOptions"]["preconditions"]["uid"], "u", "{body}");
-        assert_eq!(body["metadata"]["name"], "demo-1-0");
-    }
 
     /// A member accepts every call to restore, even while it waits before it retries a failed restore. The call must
     /// not be repeated ten times a second.

@@ -1,0 +1,33 @@
+//! The API server's answers to writes. Owns which answers mean that admission refused the write, so that nothing was
+//! stored. Does not own what follows from an answer (`apply.rs`).
+
+use kube::core::Status;
+
+/// Code of a refusal by a quota, a policy or a missing right.
+pub(super) const FORBIDDEN: u16 = 403;
+
+/// Code of an answer that came too late.
+pub(super) const TIMED_OUT: u16 = 504;
+
+/// Words of the API server about a webhook that did not answer.
+pub(super) const NO_WEBHOOK: &str = "failed calling webhook";
+
+/// The status code of the API server's answer; `None` if it did not answer. An admission webhook may deny a write with
+/// any code, and must not be mistaken for an object that was deleted or changed.
+pub(super) fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) if is_denied(status) => Some(FORBIDDEN),
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// Returns whether admission refused the write, so that nothing was stored: a webhook or a policy denied it, a webhook did
+/// not answer although the API server requires its consent, or its answer cannot be used.
+fn is_denied(status: &Status) -> bool {
+    let text = status.message.to_lowercase();
+    let by_webhook = text.contains("admission webhook") && text.contains("denied the request");
+    let by_policy = text.contains("validatingadmissionpolicy") && text.contains("denied request");
+    let is_broken = status.code == 500 && (text.contains("admission") || text.contains("jsonpatch"));
+    by_webhook || by_policy || is_broken || text.contains(NO_WEBHOOK)
+}
