@@ -232,15 +232,18 @@ fn address(member: &ObservedMember) -> Option<&str> {
     pod.status.as_ref()?.pod_ip.as_deref().filter(|address| !address.is_empty())
 }
 
-/// Calls every member whose StatefulSet runs a pod, and stores the members' answers. The calls run concurrently. Forgets
-/// since when stopped members are silent, so that no delay counts from before their start.
+/// Calls every member that is to run, and stores the members' answers. The calls run concurrently. Forgets since when the
+/// members of a stopped cluster are silent, so that no delay counts from before their start. A member that somebody else
+/// keeps at 0 replicas is silent like a lost one.
 async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &Context) {
     let uid = observed.uid().to_owned();
-    let runs = |member: &ObservedMember| member.set.as_ref().is_some_and(stateful_set::runs);
+    let is_stopped = observed.cluster.spec.stopped;
+    let is_to_run =
+        |member: &ObservedMember| member.set.as_ref().is_some_and(|set| !is_stopped || stateful_set::runs(set));
     context.remember(&uid, |memory| {
-        memory.silent.retain(|ordinal, _| observed.members.get(ordinal).is_some_and(runs));
+        memory.silent.retain(|ordinal, _| observed.members.get(ordinal).is_some_and(is_to_run));
     });
-    let calls = observed.members.iter().filter(|(_, member)| runs(member)).map(|(ordinal, member)| async move {
+    let calls = observed.members.iter().filter(|(_, member)| is_to_run(member)).map(|(ordinal, member)| async move {
         let answer = match address(member) {
             None => Err("it has no pod with an address".to_owned()),
             Some(address) => match context.members.at(address, token) {
@@ -356,3 +359,6 @@ async fn zones(observed: &mut Observed, context: &Context) {
         }
     }
 }
+
+#[cfg(test)]
+mod silence;
