@@ -2,9 +2,11 @@
 //! which data is lost, and which data may come back. Does not own the actions (`bootstrap.rs`).
 
 use crds::Reason;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::decision::{Decision, Note};
+use crate::desired::stateful_set::runs;
 use crate::identity::{ClusterIdentity, FirstVoter};
 use crate::names;
 use crate::observed::member::{Configuration, MemberPhase};
@@ -12,6 +14,9 @@ use crate::observed::{Observed, annotation};
 use crate::quorum::majority;
 use crate::roster::{Health, Loss, Roster, Seat, is_used};
 use crate::validated::ValidatedCluster;
+
+/// Time within which a member that is started answers, unless something is wrong.
+const START: SignedDuration = SignedDuration::from_secs(60);
 
 /// Advice to a person whose cluster lost its identity.
 const RESTORE_THE_SECRET: &str = "Restore the Secret from a copy, owner reference included; without a copy, read the data out with a client and write it into a new RaftCluster";
@@ -47,8 +52,11 @@ pub(crate) fn identity_lost(
         None => format!("Secret {secret} is gone"),
     };
     let holders = if holders.is_empty() { String::new() } else { format!(" ({} hold data)", holders.join(", ")) };
+    let stopped = observed.cluster.spec.stopped;
+    let members = if stopped { "spec.stopped is true" } else { "members go on serving" };
+    let rest = if stopped { "nothing else" } else { "nothing" };
     let message = format!(
-        "{what}, but this cluster was formed{holders}: members go on serving, and nothing is created, changed or deleted. {RESTORE_THE_SECRET}"
+        "{what}, but this cluster was formed{holders}: {members}, and {rest} is created, changed or deleted. {RESTORE_THE_SECRET}"
     );
     Some(Decision::stall(Reason::IdentityLost, message))
 }
@@ -63,9 +71,9 @@ pub(crate) fn find(
 ) -> Option<Decision> {
     let formed = was_formed(observed, identity, roster);
     if let Some(configuration) = newest_reported(roster, identity) {
-        Some(leaderless(roster, configuration, formed))
+        Some(leaderless(observed, roster, configuration, formed))
     } else if formed || recoverable(roster, identity) < majority(identity.voters.len()) {
-        Some(silent_cluster(valid, roster, identity, formed))
+        Some(silent_cluster(valid, observed, roster, identity, formed))
     } else {
         None
     }
@@ -104,12 +112,14 @@ fn recoverable(roster: &Roster<'_>, identity: &ClusterIdentity) -> usize {
 }
 
 /// Reports that members answer but no leader does, whether a quorum can still form, and what is missing for it.
-fn leaderless(roster: &Roster<'_>, configuration: &Configuration, formed: bool) -> Decision {
+fn leaderless(observed: &Observed, roster: &Roster<'_>, configuration: &Configuration, formed: bool) -> Decision {
     let count =
         |judge: &dyn Fn(Health) -> bool| configuration.voters.iter().filter(|id| judge(roster.health(**id))).count();
     let (voters, needed) = (configuration.voters.len(), majority(configuration.voters.len()));
     let hopeful = count(&|health| !matches!(health, Health::Lost(_)));
     let there = count(&|health| matches!(health, Health::Serving { .. } | Health::Alone));
+    let voting = configuration.voters.iter().filter_map(|id| roster.by_id(*id));
+    let starting = voting.filter(|seat| starts(seat, observed.now)).count();
     assert!(needed <= voters, "a majority of {voters} voters has at most as many members");
     debug_assert!(there <= hopeful && hopeful <= voters, "a member that answers has not lost its data");
     if hopeful < needed {
@@ -121,6 +131,8 @@ fn leaderless(roster: &Roster<'_>, configuration: &Configuration, formed: bool) 
     }
     let outage = if there >= needed {
         Note::new(Reason::NoLeader, format!("{there} of {voters} voters answer and elect a leader"))
+    } else if there + starting >= needed {
+        Note::new(Reason::NoLeader, format!("{there} of {voters} voters answer and {starting} start"))
     } else {
         let message =
             format!("{there} of {voters} voters answer and {needed} are needed: bring their machines or volumes back");
@@ -139,6 +151,7 @@ fn leaderless(roster: &Roster<'_>, configuration: &Configuration, formed: bool) 
 /// member may hold acknowledged writes, and a member that refuses the identity's token may be serving.
 fn silent_cluster(
     valid: &ValidatedCluster<'_>,
+    observed: &Observed,
     roster: &Roster<'_>,
     identity: &ClusterIdentity,
     formed: bool,
@@ -166,8 +179,22 @@ fn silent_cluster(
         let message = "the volumes of all members are empty, damaged or gone: the data of this cluster is lost, and no empty cluster is formed in its place. Restore a backup into a RaftCluster with a new name";
         return Decision::stall(Reason::AwaitingRestore, message);
     }
+    let starting: Vec<&str> =
+        holders.iter().filter(|seat| starts(seat, observed.now)).map(|seat| seat.name.as_str()).collect();
+    if !starting.is_empty() {
+        let outage = Note::new(Reason::NoLeader, format!("{} start", starting.join(", ")));
+        return Decision { outage: Some(outage), ..Decision::default() };
+    }
     let message = format!("no member answers that holds data, and {names} may: bring their machines or volumes back");
     Decision { outage: Some(Note::new(Reason::QuorumLost, message)), ..Decision::default() }
+}
+
+/// Returns whether a member is being started, so that its silence says nothing yet. This is so after `spec.stopped`.
+fn starts(seat: &Seat<'_>, now: Timestamp) -> bool {
+    let is_recent = |since: Timestamp| now.duration_since(since) < START;
+    let is_young = |pod: &Pod| pod.metadata.creation_timestamp.as_ref().is_some_and(|created| is_recent(created.0));
+    let silent = matches!(seat.health, Health::Silent { since } if is_recent(since));
+    silent && seat.set.is_some_and(|set| !runs(set) || seat.pod.is_none_or(is_young))
 }
 
 /// Explains a bootstrap that can never complete.

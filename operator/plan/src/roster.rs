@@ -351,8 +351,10 @@ impl Judge<'_> {
             Some(Answer::Silent { since, .. }) => *since,
             _ => self.observed.now,
         };
-        // An operator that has just started reads from the pod how long the member has been silent.
-        let since = member.pod.as_ref().and_then(unready_since).map_or(seen, |unready| unready.min(seen));
+        // An operator that has just started reads from the pod how long the member has been silent. A pod that is being
+        // deleted may be left from before the cluster was stopped.
+        let pod = member.pod.as_ref().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let since = pod.and_then(unready_since).map_or(seen, |unready| unready.min(seen));
         let delay = SignedDuration::try_from(self.valid.replacement_delay).unwrap_or(SignedDuration::MAX);
         if self.observed.now.duration_since(since) >= delay {
             Health::Unreachable { since }
