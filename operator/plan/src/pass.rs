@@ -21,6 +21,9 @@ pub struct RefusedWrite {
     pub message: String,
     /// Whether the membership change in progress cannot go on without the write.
     pub stops_membership: bool,
+    /// Whether the cluster lacks something without the write that its spec asks for or that its members need. If not, the
+    /// cluster is as Ready as without the refusal.
+    pub is_needed: bool,
 }
 
 impl RefusedWrite {
@@ -28,7 +31,8 @@ impl RefusedWrite {
     #[must_use]
     pub fn of(action: &Action, about: &Description, message: &str) -> Self {
         let write = format!("{} {}", about.words, about.subject);
-        Self { write, message: message.to_owned(), stops_membership: is_membership_step(action) }
+        let (stops_membership, is_needed) = (is_membership_step(action), is_needed(action));
+        Self { write, message: message.to_owned(), stops_membership, is_needed }
     }
 }
 
@@ -103,5 +107,28 @@ fn is_membership_step(action: &Action) -> bool {
             | MemberAction::TransferLeadership { .. } => true,
             MemberAction::Bootstrap { .. } | MemberAction::Restore { .. } => false,
         },
+    }
+}
+
+/// Returns whether a cluster lacks something without this action. It lacks nothing without labels and notes that only
+/// later reports read, nor without a StatefulSet's new stamp.
+fn is_needed(action: &Action) -> bool {
+    match action {
+        Action::Write(write) => match write {
+            ObjectAction::ReplaceSet(replace) => replace.changes_spec(),
+            ObjectAction::NoteFormed { .. } | ObjectAction::LabelVolume { .. } | ObjectAction::RelabelVolume { .. } => {
+                false
+            }
+            ObjectAction::Apply(_)
+            | ObjectAction::ReserveOrdinals { .. }
+            | ObjectAction::CreateSet { .. }
+            | ObjectAction::CreateIdentity(_)
+            | ObjectAction::Announce { .. }
+            | ObjectAction::LabelPod { .. }
+            | ObjectAction::DeleteSet { .. }
+            | ObjectAction::EvictPod { .. }
+            | ObjectAction::DeletePod { .. } => true,
+        },
+        Action::Call(_) => true,
     }
 }

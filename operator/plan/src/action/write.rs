@@ -86,6 +86,7 @@ impl Create {
 pub struct Replace {
     object: Object,
     seen: Seen,
+    changes_spec: bool,
 }
 
 impl Replace {
@@ -96,11 +97,18 @@ impl Replace {
     {
         let seen = Seen::of(live.meta());
         let mut object = Object::of(wanted);
+        let changes_spec = object.body().data.get("spec") != Object::of(live).body().data.get("spec");
         assert_eq!(object.name(), seen.name, "an object is replaced by one of the same name");
         let metadata = object.metadata_mut();
         metadata.uid = Some(seen.uid.clone());
         metadata.resource_version = Some(seen.version.clone());
-        Self { object, seen }
+        Self { object, seen, changes_spec }
+    }
+
+    /// Whether `spec` changes. Otherwise only labels and annotations do.
+    #[must_use]
+    pub fn changes_spec(&self) -> bool {
+        self.changes_spec
     }
 
     /// The object to write. It carries the UID and the resource version of the observed object.

@@ -11,7 +11,8 @@ use crate::decision::shortened;
 use crate::pass::RefusedWrite;
 
 /// Adds the refused writes of a pass to the status: to the condition Reconciling, because everything else goes on; to
-/// the condition Ready, unless it names a cause already; and to the membership change that they stop.
+/// the condition Ready, unless it names a cause already, or the cluster lacks nothing without these writes; and to the
+/// membership change that they stop.
 #[must_use]
 pub fn with_refusals(mut status: RaftClusterStatus, refused: &[RefusedWrite], now: Timestamp) -> RaftClusterStatus {
     let Some(first) = refused.first() else { return status };
@@ -20,9 +21,12 @@ pub fn with_refusals(mut status: RaftClusterStatus, refused: &[RefusedWrite], no
         let former = (condition.status == "True").then(|| condition.message.clone());
         set(condition, "True", &joined(former, &text), now);
     }
-    if let Some(condition) = condition(&mut status, ConditionType::Ready)
+    let needed: Vec<&RefusedWrite> = refused.iter().filter(|refused| refused.is_needed).collect();
+    if let Some(first) = needed.first()
+        && let Some(condition) = condition(&mut status, ConditionType::Ready)
         && !names_a_cause(condition)
     {
+        let text = explained(first, needed.len() - 1);
         let former = (condition.status == "False").then(|| condition.message.clone());
         set(condition, "False", &joined(former, &text), now);
     }

@@ -2,7 +2,11 @@
 //! refusal.
 
 use crds::RaftClusterStatus;
-use plan::action::Description;
+use crds::raft_cluster::VolumeFate;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use plan::action::{Action, Description, MemberAction, ObjectAction};
+use plan::desired::stateful_set::{SetOrigin, Shape};
+use plan::names::{self, Ordinal, Role};
 use plan::observed::Observed;
 use plan::pass::{Pass, RefusedWrite};
 use plan::status::with_refusals;
@@ -132,6 +136,33 @@ fn a_removed_member_is_deleted_although_other_writes_are_refused() {
     assert!(!pass(&parse(&text), "ReplaceSet demo-4").did("DeleteSet"), "its volume may have the wrong fate");
 }
 
+/// Returns whether an action must not be carried out after another one was refused.
+fn stops(refused: &Action, later: &Action) -> bool {
+    match (refused, later) {
+        (
+            Action::Write(ObjectAction::ReserveOrdinals { first, last, .. }),
+            Action::Write(ObjectAction::CreateSet { ordinal, .. }),
+        ) => (first..=last).contains(&ordinal),
+        (
+            Action::Write(ObjectAction::ReplaceSet(set)),
+            Action::Write(ObjectAction::EvictPod { pod } | ObjectAction::DeletePod { pod }),
+        ) => pod.name == format!("{}-0", set.seen().name),
+        (Action::Write(ObjectAction::ReplaceSet(replace)), Action::Write(ObjectAction::DeleteSet { set })) => {
+            set.name == replace.seen().name
+        }
+        (Action::Write(ObjectAction::Apply(apply)), later) if apply.object().kind() == "PodDisruptionBudget" => {
+            match later {
+                Action::Write(ObjectAction::EvictPod { .. }) => true,
+                Action::Call(MemberAction::ChangeMembership { change, .. }) => {
+                    change.voters.len() > change.present_voters
+                }
+                Action::Write(_) | Action::Call(_) => false,
+            }
+        }
+        (Action::Write(_) | Action::Call(_), _) => false,
+    }
+}
+
 /// Every write of every reviewed plan is refused once. The actions that are then left out are those that need it.
 #[test]
 fn a_refusal_stops_only_what_the_table_names() {
@@ -143,16 +174,64 @@ fn a_refusal_stops_only_what_the_table_names() {
             let observed = parse(case.split_once("\n----").map_or(case, |(text, _)| text));
             let actions = plan::plan(&observed).actions;
             for write in &actions {
-                let about = write.describe();
-                let outcome = pass(&observed, &format!("{} {}", about.name, about.subject));
-                let left_out = actions.len() - outcome.done.len() - outcome.refused.len();
-                let needing = actions.iter().filter(|action| !action.describe().needs.is_empty()).count();
-                assert!(left_out <= needing, "{case}\n{about:?} stops {left_out} of {needing}");
+                let text = |action: &Action| format!("{} {}", action.describe().name, action.describe().subject);
+                let outcome = pass(&observed, &text(write));
+                let is_refused = |action: &&Action| text(action).starts_with(&text(write));
+                let expected = actions.iter().enumerate().filter(|(place, action)| {
+                    !is_refused(action)
+                        && !actions[..*place].iter().filter(is_refused).any(|refused| stops(refused, action))
+                });
+                let expected: Vec<String> = expected.map(|(_, action)| text(action)).collect();
+                assert_eq!(outcome.done, expected, "{case}\n{} is refused", text(write));
                 refused += 1;
             }
         }
     }
     assert!(refused > 100, "only {refused} writes were refused");
+}
+
+/// A policy that forbids a label on claims once made every serving cluster unready.
+#[test]
+fn a_refused_write_that_no_member_needs_leaves_the_cluster_ready() {
+    let mut observed = parse(SERVING);
+    observed.members.values_mut().for_each(|member| member.set = None);
+    let valid = plan::validated::ValidatedCluster::parse(&observed).expect("valid");
+    let sets: Vec<_> = [1, 2, 3].map(|ordinal| written(&valid, Ordinal(ordinal))).into();
+    for (member, set) in observed.members.values_mut().zip(sets) {
+        let settings = set.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()?.annotations.clone());
+        member.pod.as_mut().expect("a pod").metadata.annotations = settings;
+        member.set = Some(set);
+    }
+    for refused in ["RelabelVolume", "LabelVolume"] {
+        let outcome = pass(&observed, refused);
+        assert_eq!(outcome.condition("Ready").0, "True", "{refused}: {}", outcome.condition("Ready").2);
+        let (status, reason, message) = outcome.condition("Reconciling");
+        assert_eq!((status, reason), ("True", "Refused"));
+        assert!(message.contains("exceeded quota"), "{message}");
+    }
+    for member in observed.members.values_mut() {
+        let notes = member.set.as_mut().expect("a set").metadata.annotations.get_or_insert_default();
+        notes.insert(names::ANNOTATION_APPLIED.to_owned(), "of another version".to_owned());
+    }
+    assert_eq!(pass(&observed, "ReplaceSet").condition("Ready").0, "True", "only the stamp differs");
+    let spec = |member: &mut plan::observed::ObservedMember| member.set.as_mut().and_then(|set| set.spec.take());
+    let mut policy = observed.members.get_mut(&Ordinal(2)).and_then(spec).expect("it has one");
+    policy.persistent_volume_claim_retention_policy = None;
+    observed.members.get_mut(&Ordinal(2)).and_then(|member| member.set.as_mut()).expect("a set").spec = Some(policy);
+    let outcome = pass(&observed, "ReplaceSet");
+    let (status, reason, message) = outcome.condition("Ready");
+    assert_eq!((status, reason), ("False", "Refused"), "the volume has another fate");
+    assert!(message.contains("updating StatefulSet demo-2:"), "the other two are not needed: {message}");
+}
+
+/// The StatefulSet of a voter as this version writes it.
+fn written(valid: &plan::validated::ValidatedCluster<'_>, ordinal: Ordinal) -> StatefulSet {
+    let (role, volume_fate) = (Role::Voter, VolumeFate::Retain);
+    let shape = Shape { ordinal, runs: true, role, volume_fate, origin: SetOrigin::Plain, restore_store: None };
+    let mut set = plan::desired::stateful_set::of(valid, &shape, None);
+    set.metadata.uid = Some(format!("StatefulSet/demo-{ordinal}"));
+    set.metadata.resource_version = Some("1".to_owned());
+    set
 }
 
 /// A cause that a person can remove, and an election, explain more than a refused write.
