@@ -50,17 +50,21 @@ pub(crate) fn volumes(roster: &Roster<'_>, identity: &ClusterIdentity) -> Vec<Ac
     roster.seats.values().filter_map(labelled).collect()
 }
 
-/// Writes the wanted labels onto each volume claim, once, and takes off the label that GitOps tools take as ownership.
-/// Older versions wrote that label through the claim template, which never changes. A claim that is left from an
+/// Writes the wanted labels onto each volume claim, once, and takes off the label that GitOps tools take as ownership, if
+/// it names this cluster. Older versions wrote that label through the claim template, which never changes; another value
+/// is somebody else's. A claim that is left from an
 /// earlier cluster of this name is labelled too, because it has no owner either. The annotation says what was written
 /// last, so that a label that a webhook or a person writes afterwards stays.
 pub(crate) fn claims(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Vec<Action> {
     let labelled = |seat: &Seat<'_>| {
         let volume = seat.volume.filter(|volume| volume.metadata.deletion_timestamp.is_none())?;
         let wanted = names::claim_labels(valid.name, seat.ordinal).into_iter().map(|(key, value)| (key, Some(value)));
-        let labels: BTreeMap<String, Option<String>> =
+        let mut labels: BTreeMap<String, Option<String>> =
             wanted.chain([(names::LABEL_INSTANCE.to_owned(), None)]).collect();
         let stamp = digest(&labels);
+        if label(&volume.metadata, names::LABEL_INSTANCE) != Some(valid.name) {
+            labels.remove(names::LABEL_INSTANCE);
+        }
         let written = annotation(&volume.metadata, names::ANNOTATION_APPLIED) == Some(stamp.as_str());
         let volume = Seen::of(&volume.metadata);
         (!written).then(|| ObjectAction::RelabelVolume { volume, labels, stamp }.into())

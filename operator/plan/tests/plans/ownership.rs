@@ -257,6 +257,16 @@ fn the_instance_label_is_taken_off_each_claim_once() {
         })
     };
     let mut observed = written(|_| ());
+    let labelled = |observed: &mut Observed, instance: &str| {
+        let claim = observed.members.get_mut(&Ordinal(1)).and_then(|it| it.volume.as_mut()).expect("it exists");
+        let labels = claim.metadata.labels.get_or_insert_default();
+        labels.insert(names::LABEL_INSTANCE.to_owned(), instance.to_owned());
+    };
+    labelled(&mut observed, "a-release");
+    let patch = labels(&observed).expect("the claim was never labelled by this version");
+    let kept = patch["labels"].as_object().expect("labels");
+    assert!(!kept.contains_key(names::LABEL_INSTANCE), "the label of somebody else stays");
+    labelled(&mut observed, "demo");
     let patch = labels(&observed).expect("the claim was never labelled by this version");
     assert_eq!(patch["labels"][names::LABEL_INSTANCE], Value::Null);
     assert!(patch["labels"].as_object().expect("labels").contains_key(names::LABEL_INSTANCE), "null removes it");
