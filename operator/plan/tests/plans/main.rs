@@ -10,6 +10,7 @@ mod observed;
 mod ownership;
 mod refused;
 mod rendering;
+mod restarts;
 mod stopped;
 
 use std::fmt::Write;
