@@ -15,6 +15,7 @@ use crate::observed::Observed;
 use crate::observed::failure::FailureCause;
 use crate::roster::{Roster, Seat};
 use crate::status::{Finding, Holds, conditions};
+use crate::stop;
 use crate::validated::ValidatedCluster;
 
 /// The next step for a backup.
@@ -109,7 +110,7 @@ pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempts: Attempt
     let Some(observed) = cluster else {
         return wait(Reason::ClusterNotFound, format!("there is no RaftCluster {name:?} in this namespace: create it"));
     };
-    if observed.cluster.spec.stopped {
+    if stop::applies(observed) {
         return wait(Reason::ClusterStopped, format!("RaftCluster {name:?} is stopped: set its spec.stopped to false"));
     }
     let Some(store) = observed.cluster.spec.backup.as_ref().map(|backup| backup.object_store.clone()) else {

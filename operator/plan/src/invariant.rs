@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::action::{Action, Change, MemberAction, Object, ObjectAction, Replace};
-use crate::desired::stateful_set::{retains_when_scaled, runs};
+use crate::desired::stateful_set::{fixed_pods, retains_when_scaled, runs};
 use crate::identity::ClusterIdentity;
 use crate::ids::MemberId;
 use crate::names::{self, Ordinal};
@@ -32,12 +32,12 @@ use crate::validated::ValidatedCluster;
 /// Panics if an invariant is violated. Such a plan must not be carried out.
 pub fn check(observed: &Observed, actions: &[Action]) {
     let Ok(valid) = ValidatedCluster::parse(observed) else {
-        assert!(actions.is_empty(), "nothing is done for a spec that is refused");
+        assert_eq!(actions, stop::halt(observed), "nothing is done for a spec that is refused, except to stop");
         return;
     };
     let secret = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata));
     let Ok(identity) = secret.map(ClusterIdentity::from_secret).transpose() else {
-        assert!(actions.is_empty(), "nothing is done for a cluster whose identity cannot be read");
+        assert_eq!(actions, stop::halt(observed), "nothing is done without a readable identity, except to stop");
         return;
     };
     let roster = Roster::of(&valid, observed, identity.as_ref());
@@ -59,7 +59,7 @@ impl Finished<'_> {
         if self.valid.spec.paused {
             assert!(self.actions.is_empty(), "a paused cluster is left alone");
         }
-        if stop::applies(&self.observed.cluster.spec, self.roster) {
+        if stop::applies(self.observed) {
             let only_stops =
                 self.actions.iter().all(|action| matches!(action, Action::Write(ObjectAction::ReplaceSet(_))));
             assert!(only_stops, "a stopped cluster is only stopped: {:?}", self.actions);
@@ -263,9 +263,8 @@ impl Finished<'_> {
             let metadata = spec.template.metadata.as_ref()?;
             annotation(metadata, names::ANNOTATION_SETTINGS).map(str::to_owned)
         };
-        let containers = |spec: &StatefulSetSpec| spec.template.spec.as_ref().map(|pod| pod.containers.clone());
         assert!(
-            settings(wanted) != settings(live) || containers(wanted) == containers(live),
+            settings(wanted) != settings(live) || fixed_pods(wanted) == fixed_pods(live),
             "a replacement keeps what is fixed: the pods of {} would change without new settings",
             replace.seen().name
         );

@@ -92,11 +92,11 @@ pub fn plan(observed: &Observed) -> Plan {
     }
     let valid = match ValidatedCluster::parse(observed) {
         Ok(valid) => valid,
-        Err(error) => return refused(observed, Decision::stall(Reason::InvalidSpec, error.to_string())),
+        Err(error) => return invalid(observed, error.to_string()),
     };
     let identity = match read_identity(observed) {
         Ok(identity) => identity,
-        Err(error) => return refused(observed, Decision::stall(Reason::InvalidSpec, error.to_string())),
+        Err(error) => return invalid(observed, error.to_string()),
     };
     let identity = identity.as_ref();
     let roster = Roster::of(&valid, observed, identity);
@@ -117,20 +117,25 @@ fn decide(
     roster: &Roster<'_>,
     identity: Option<&ClusterIdentity>,
 ) -> Decision {
-    if let Some(taken) = objects::name_taken(valid, observed) {
-        return taken;
-    }
-    if identity.is_none()
-        && let Some(lost) = outage::identity_lost(valid, observed, roster)
-    {
-        // Clients still need the Services, because members may still serve.
-        return Decision { actions: objects::services(valid, observed), ..lost };
+    let taken = objects::name_taken(valid, observed);
+    let lost = if identity.is_none() { outage::identity_lost(valid, observed, roster) } else { None };
+    let stops = stop::applies(observed);
+    if let Some(lost) = lost {
+        return match taken {
+            _ if stops => stop::decide_without_identity(observed, roster).and(lost),
+            Some(taken) => taken,
+            // Clients still need the Services, because members may still serve.
+            None => Decision { actions: objects::services(valid, observed), ..lost },
+        };
     }
     let phase = Phase::of(observed, identity);
     let origin = identity.map(|identity| identity.origin.clone()).or_else(|| restore::origin(valid, observed).ok());
     let store = origin.as_ref().and_then(|origin| origin.store());
-    if stop::applies(valid.spec, roster) {
-        return stop::decide(valid, observed, roster, identity, store);
+    if stops {
+        return stop::decide(valid, observed, roster, identity, store).and(taken.unwrap_or_default());
+    }
+    if let Some(taken) = taken {
+        return taken;
     }
     let PhaseDecision { decision, voters, surplus } = phase.decide(valid, observed, roster, store);
     let mut actions = objects::services(valid, observed);
@@ -218,6 +223,12 @@ pub fn internal_error(observed: &Observed, message: &str) -> Plan {
         "the operator found a contradiction in its own plan and does nothing for this cluster, whose members continue to serve: {message}. Report this defect with the operator's log"
     );
     refused(observed, Decision::stall(Reason::InternalError, message))
+}
+
+/// The plan for a spec or an identity that cannot be used: the members are stopped if the spec says so, because that needs
+/// neither, and nothing else is done.
+fn invalid(observed: &Observed, message: String) -> Plan {
+    Plan { actions: stop::halt(observed), ..refused(observed, Decision::stall(Reason::InvalidSpec, message)) }
 }
 
 /// A plan that contains no actions and only reports the decision.

@@ -59,7 +59,7 @@ pub(crate) struct Facts<'f> {
 impl Facts<'_> {
     /// Returns whether the cluster is stopped, or is being stopped.
     fn is_stopped(&self) -> bool {
-        self.roster.is_some_and(|roster| stop::applies(&self.observed.cluster.spec, roster))
+        self.roster.is_some() && stop::applies(self.observed)
     }
 }
 

@@ -2,14 +2,20 @@
 //! own how the StatefulSets are written (`objects.rs`), nor the start: once `spec.stopped` is false, every StatefulSet is
 //! written with one replica again, and the phase that follows from the observation decides (`plan.rs`).
 //!
+//! A stop comes before everything else that may be wrong with a cluster: a name that is taken, a lost identity, a spec
+//! that contradicts itself. These are reported, and the existing members are scaled to 0 nevertheless.
+//!
 //! A stop is not a scale-down: the configuration keeps every member, and a joint change that is not finished ends after
 //! the next start. Pods are not evicted, because the disruption budget would keep a majority of them.
 
-use crds::raft_cluster::{RaftClusterSpec, VolumeFate};
+use crds::raft_cluster::VolumeFate;
 use crds::{ObjectStore, Reason};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::jiff::Timestamp;
 
+use crate::action::{Action, ObjectAction, Replace};
 use crate::decision::{Decision, Note};
-use crate::desired::stateful_set::runs;
+use crate::desired::stateful_set::{halted, runs};
 use crate::identity::ClusterIdentity;
 use crate::objects;
 use crate::observed::Observed;
@@ -17,9 +23,9 @@ use crate::roster::{Roster, Seat};
 use crate::validated::ValidatedCluster;
 
 /// Returns whether the cluster is stopped or is to be stopped. A paused cluster whose members run is left as it is.
-pub(crate) fn applies(spec: &RaftClusterSpec, roster: &Roster<'_>) -> bool {
-    let any_runs = roster.seats.values().any(|seat| seat.set.is_some_and(runs));
-    spec.stopped && !(spec.paused && any_runs)
+pub(crate) fn applies(observed: &Observed) -> bool {
+    let spec = &observed.cluster.spec;
+    spec.stopped && !(spec.paused && own_sets(observed).any(runs))
 }
 
 /// Decides for a cluster that is stopped or is to be stopped.
@@ -31,22 +37,57 @@ pub(crate) fn decide(
     store: Option<&ObjectStore>,
 ) -> Decision {
     let actions = objects::sets(valid, roster, identity, observed.configuration.as_ref(), store, &[]);
-    let remaining: Vec<&str> = roster
-        .seats
-        .values()
-        .filter(|seat| seat.pod.is_some() || seat.set.is_some_and(runs))
-        .map(|seat| seat.name.as_str())
-        .collect();
-    if !remaining.is_empty() {
-        let message = format!("waits for the pods of {} to end", remaining.join(", "));
-        return Decision { actions, activity: Some(Note::new(Reason::Stopping, message)), ..Decision::default() };
-    }
-    match misowned(valid, roster, identity) {
-        Some(note) => {
-            let activity = Some(Note::new(Reason::Stopping, "every pod has ended"));
-            Decision { actions, activity, blocked: Some(note), ..Decision::default() }
+    let (activity, blocked) = match stopping(observed, roster) {
+        Some(stopping) => (Some(stopping), None),
+        None => {
+            let misowned = misowned(valid, roster, identity);
+            let ended = misowned.is_some().then(|| Note::new(Reason::Stopping, "every pod has ended"));
+            (ended, misowned)
         }
-        None => Decision { actions, ..Decision::default() },
+    };
+    Decision { actions, activity, blocked, ..Decision::default() }
+}
+
+/// Decides for a cluster that is to be stopped although nobody knows how its members are to be written, because the
+/// identity is lost. It is reported by the caller.
+pub(crate) fn decide_without_identity(observed: &Observed, roster: &Roster<'_>) -> Decision {
+    Decision { actions: halt(observed), activity: stopping(observed, roster), ..Decision::default() }
+}
+
+/// Scales every member of a cluster that is to be stopped to 0, and changes nothing else. This needs neither a valid spec
+/// nor an identity.
+pub(crate) fn halt(observed: &Observed) -> Vec<Action> {
+    let spec = &observed.cluster.spec;
+    let running = own_sets(observed).filter(|set| runs(set) && set.metadata.deletion_timestamp.is_none());
+    let stops = running.filter(|_| spec.stopped && !spec.paused);
+    stops.map(|live| ObjectAction::ReplaceSet(Box::new(Replace::of(&halted(live), live))).into()).collect()
+}
+
+fn own_sets(observed: &Observed) -> impl Iterator<Item = &StatefulSet> {
+    observed.members.values().filter_map(|member| member.set.as_ref()).filter(|set| observed.owns(&set.metadata))
+}
+
+/// The report while pods of members are left; `None` if there are none.
+fn stopping(observed: &Observed, roster: &Roster<'_>) -> Option<Note> {
+    let remaining = roster.seats.values().filter(|seat| seat.pod.is_some() || seat.set.is_some_and(runs));
+    let remaining: Vec<String> = remaining.map(|seat| remains(seat, observed.now)).collect();
+    let message = format!("waits for the pods of {} to end", remaining.join(", "));
+    (!remaining.is_empty()).then(|| Note::new(Reason::Stopping, message))
+}
+
+/// Names a member whose pod is left, and why its pod will not end by itself.
+fn remains(seat: &Seat<'_>, now: Timestamp) -> String {
+    let name = &seat.name;
+    let Some(pod) = seat.pod else { return name.clone() };
+    if seat.set.is_none() {
+        return format!("{name} (no StatefulSet manages its pod: delete the pod {name}-0)");
+    }
+    match &pod.metadata.deletion_timestamp {
+        Some(due) if due.0 < now => {
+            let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or("unknown");
+            format!("{name} (its pod was to end by {:.0}: node {node} does not confirm that it has)", due.0)
+        }
+        Some(_) | None => name.clone(),
     }
 }
 

@@ -73,6 +73,17 @@ pub(super) fn kept(valid: &ValidatedCluster<'_>, live: &PodTemplateSpec, role: R
     kept
 }
 
+/// The part of a template that changes only with the settings: everything except what [`kept`] writes.
+pub(super) fn fixed(template: &PodTemplateSpec) -> PodTemplateSpec {
+    let mut fixed = template.clone();
+    fixed.metadata.get_or_insert_default().labels.get_or_insert_default().remove(names::LABEL_ROLE);
+    if let Some(pod) = &mut fixed.spec {
+        let others = pod.tolerations.take().into_iter().flatten().filter(|toleration| !is_for_the_delay(toleration));
+        pod.tolerations = Some(others.collect());
+    }
+    fixed
+}
+
 /// The part of a template that changes without a restart, and the digest of the rest.
 pub(super) fn decided(valid: &ValidatedCluster<'_>, role: Role, settings: &str) -> PodTemplateSpec {
     let one = |key: &str, value: &str| Some(BTreeMap::from([(key.to_owned(), value.to_owned())]));

@@ -10,7 +10,9 @@ use crds::raft_cluster::{RaftSettings, Snapshots, VolumeFate};
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodTemplateSpec, VolumeResourceRequirements,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -106,6 +108,27 @@ pub fn runs(set: &StatefulSet) -> bool {
 pub(crate) fn retains_when_scaled(set: &StatefulSet) -> bool {
     let policy = set.spec.as_ref().and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
     policy.and_then(|policy| policy.when_scaled.as_deref()) == Some(VolumeFate::Retain.as_str())
+}
+
+/// The live StatefulSet, scaled to 0 and otherwise unchanged. If it does not keep the volume when it is scaled down, it is
+/// told to do so first.
+pub(crate) fn halted(live: &StatefulSet) -> StatefulSet {
+    let mut set = StatefulSet { status: None, ..live.clone() };
+    set.metadata.managed_fields = None;
+    let keeps_volume = retains_when_scaled(live);
+    let spec = set.spec.get_or_insert_default();
+    if keeps_volume {
+        spec.replicas = Some(0);
+    } else {
+        let policy = spec.persistent_volume_claim_retention_policy.get_or_insert_default();
+        policy.when_scaled = Some(VolumeFate::Retain.as_str().to_owned());
+    }
+    set
+}
+
+/// The part of the pods that changes only with their settings.
+pub(crate) fn fixed_pods(spec: &StatefulSetSpec) -> PodTemplateSpec {
+    pod_template::fixed(&spec.template)
 }
 
 /// The digest of the settings with which the next pod of a StatefulSet starts.

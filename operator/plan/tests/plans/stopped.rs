@@ -1,6 +1,8 @@
 //! Plans of a stopped cluster (`spec.stopped`): what is done, what is not, and what is reported.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
 use plan::Plan;
 use plan::action::{Action, ObjectAction};
 use plan::backup::{Attempts, Choice};
@@ -43,6 +45,14 @@ fn carried_out(mut observed: Observed, plan: &Plan) -> Observed {
     }
     observed.configuration = None;
     observed
+}
+
+fn replicas_of_all(plan: &Plan) -> Vec<Option<i32>> {
+    let sets = plan.actions.iter().filter_map(|action| match action {
+        Action::Write(ObjectAction::ReplaceSet(replace)) => replace.object().parse::<StatefulSet>(),
+        Action::Write(_) | Action::Call(_) => None,
+    });
+    replicas(&sets.collect::<Vec<_>>())
 }
 
 fn condition(plan: &Plan, kind: &str) -> (String, String) {
@@ -136,15 +146,136 @@ fn nothing_is_created_for_a_new_cluster_that_is_stopped() {
     assert_eq!(condition(&plan, "Ready"), says("True", "Stopped"));
 }
 
+/// The services differ in each case, so that the cluster would be written if it were not stopped.
 #[test]
-fn a_backup_waits_for_the_start() {
-    let backup = serde_json::from_value(serde_json::json!({
+fn a_stop_comes_before_whatever_else_is_wrong() {
+    let one = "replicas 1\nmember 1 is a1 leader";
+    let lost = stopped("identity formed\nreplicas 1\nmember 1 silent 5 announced a1");
+    let mut taken = stopped(&format!("identity a1 formed\n{one}"));
+    taken.services.client = taken.services.members.clone();
+    let foreign = &mut taken.services.client.as_mut().expect("it exists").metadata;
+    (foreign.name, foreign.owner_references) = (Some("demo".to_owned()), None);
+    let mut invalid = stopped(&format!("identity a1 formed\n{one}"));
+    invalid.cluster.spec.replicas = 0;
+    let mut unreadable = stopped(&format!("identity a1 formed\n{one}"));
+    unreadable.identity.as_mut().expect("it exists").data = None;
+    for (observed, reason) in
+        [(lost, "IdentityLost"), (taken, "NameTaken"), (invalid, "InvalidSpec"), (unreadable, "InvalidSpec")]
+    {
+        let plan = plan::plan(&observed);
+        plan::invariant::check(&observed, &plan.actions);
+        assert_eq!(replicas(&replaced(&plan)), [Some(0)], "{reason}");
+        assert_eq!(condition(&plan, "Ready"), says("False", reason));
+        let mut paused = observed.clone();
+        paused.cluster.spec.paused = true;
+        assert!(plan::plan(&paused).actions.is_empty(), "{reason}: paused takes precedence");
+        let mut runs = observed.clone();
+        runs.cluster.spec.stopped = false;
+        assert!(replicas_of_all(&plan::plan(&runs)).iter().all(|replicas| *replicas != Some(0)), "{reason}");
+        let stopped = carried_out(observed, &plan);
+        assert!(plan::plan(&stopped).actions.is_empty(), "{reason}: it is stopped once");
+        assert_eq!(condition(&plan::plan(&stopped), "Ready"), says("False", reason), "it is still reported");
+    }
+}
+
+/// Without the identity, nobody knows how a StatefulSet is to be written: it is only scaled, after it keeps its volume.
+#[test]
+fn a_set_that_would_lose_its_volume_is_not_scaled_to_0_without_the_identity_either() {
+    let mut observed = observed::parse("identity formed\nreplicas 1\nmember 1 silent 5 announced a1");
+    observed.cluster.spec.stopped = true;
+    let first = replaced(&plan::plan(&observed));
+    assert_ne!(replicas(&first), [Some(0)]);
+    let member = observed.members.get_mut(&Ordinal(1)).expect("a member");
+    let live = std::mem::replace(&mut member.set, Some(first[0].clone())).expect("a set");
+    let second = replaced(&plan::plan(&observed));
+    assert_eq!(replicas(&second), [Some(0)]);
+    let template = |set: &StatefulSet| set.spec.as_ref().map(|spec| spec.template.clone());
+    assert_eq!(template(&second[0]), template(&live), "nothing else changes");
+}
+
+#[test]
+fn a_pod_that_does_not_end_is_reported_with_its_cause() {
+    let mut observed = stopped(BUSY);
+    observed.members.get_mut(&Ordinal(2)).expect("a member").set = None;
+    let pod = observed.members.get_mut(&Ordinal(3)).and_then(|member| member.pod.as_mut()).expect("a pod");
+    pod.spec.get_or_insert_default().node_name = Some("dead".to_owned());
+    let past = observed.now.checked_sub(SignedDuration::from_secs(9)).expect("in range");
+    pod.metadata.deletion_timestamp = Some(Time(past));
+    let plan = plan::plan(&observed);
+    let message = &plan.status.conditions.iter().find(|it| it.type_ == "Reconciling").expect("it is reported").message;
+    assert!(message.contains("demo-2 (no StatefulSet manages its pod: delete the pod demo-2-0)"), "{message}");
+    assert!(message.contains("node dead does not confirm"), "{message}");
+}
+
+/// Nobody is absent while everybody starts, and a Warning event would wake a person at every start.
+#[test]
+fn a_start_is_no_lost_quorum() {
+    let text = "identity a1 b2 c3 formed\nmember 1 silent 1\nmember 2 silent 1\nmember 3 silent 1";
+    let mut observed = observed::parse(text);
+    assert_eq!(condition(&plan::plan(&observed), "Degraded").1, "QuorumLost", "the pods have run for long");
+    for member in observed.members.values_mut() {
+        member.pod = None;
+        let set = member.set.as_mut().expect("a set");
+        set.spec.get_or_insert_default().replicas = Some(0);
+    }
+    assert_eq!(condition(&plan::plan(&observed), "Degraded").1, "NoLeader", "StatefulSets are scaled in this pass");
+    let mut observed = observed::parse(text);
+    let young = observed.now.checked_sub(SignedDuration::from_secs(20)).expect("in range");
+    for pod in observed.members.values_mut().filter_map(|member| member.pod.as_mut()) {
+        pod.metadata.creation_timestamp = Some(Time(young));
+    }
+    assert_eq!(condition(&plan::plan(&observed), "Degraded").1, "NoLeader", "the pods have just begun");
+    let answers = |text: &str| {
+        let mut observed = observed::parse(text);
+        let pod = observed.members.get_mut(&Ordinal(2)).and_then(|member| member.pod.as_mut()).expect("a pod");
+        pod.metadata.creation_timestamp = Some(Time(young));
+        condition(&plan::plan(&observed), "Degraded").1
+    };
+    let first = "identity a1 b2 c3 formed\nmember 1 alone a1\nmember 3 silent 900\nmember 2 silent";
+    assert_eq!(answers(&format!("{first} 5")), "NoLeader", "with the one that starts it is a majority");
+    assert_eq!(answers(&format!("{first} 100")), "QuorumLost", "it does not start");
+}
+
+/// The pod of a member on a dead node stays from before the stop, and was not ready all the time.
+#[test]
+fn silence_from_before_the_stop_replaces_no_member() {
+    let text = "identity a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 silent 5 terminating";
+    let mut observed = observed::parse(text);
+    let pod = observed.members.get_mut(&Ordinal(3)).and_then(|member| member.pod.as_mut()).expect("a pod");
+    let long_ago = observed.now.checked_sub(SignedDuration::from_hours(9)).expect("in range");
+    for condition in pod.status.get_or_insert_default().conditions.iter_mut().flatten() {
+        condition.last_transition_time = Some(Time(long_ago));
+    }
+    let creates = |observed: &Observed| {
+        let actions = plan::plan(observed).actions;
+        actions.iter().any(|action| matches!(action, Action::Write(ObjectAction::ReserveOrdinals { .. })))
+    };
+    assert!(!creates(&observed), "it has been silent for 5 seconds");
+    observed.members.get_mut(&Ordinal(3)).and_then(|it| it.pod.as_mut()).expect("a pod").metadata.deletion_timestamp =
+        None;
+    assert!(creates(&observed), "a pod that was not ready for hours is lost");
+}
+
+#[test]
+fn a_backup_of_a_paused_cluster_whose_members_run_does_not_wait_for_a_start() {
+    let mut observed = stopped("identity a1 formed\nbackup\nreplicas 1\nmember 1 is a1 leader");
+    observed.cluster.spec.paused = true;
+    let choice = plan::backup::choose(&backup(), Some(&observed), Attempts::default());
+    assert!(matches!(choice, Choice::Assign(_)), "{choice:?}");
+}
+
+fn backup() -> crds::RaftBackup {
+    serde_json::from_value(serde_json::json!({
         "apiVersion": "raftoperator.io/v1alpha1", "kind": "RaftBackup",
         "metadata": { "name": "b", "namespace": "default", "uid": "u" }, "spec": { "clusterName": "demo" },
     }))
-    .expect("a RaftBackup");
+    .expect("a RaftBackup")
+}
+
+#[test]
+fn a_backup_waits_for_the_start() {
     let observed = stopped("identity a1 formed\nbackup\nreplicas 1\nmember 1 is a1 leader");
-    let Choice::Wait(note) = plan::backup::choose(&backup, Some(&observed), Attempts::default()) else {
+    let Choice::Wait(note) = plan::backup::choose(&backup(), Some(&observed), Attempts::default()) else {
         panic!("a stopped cluster takes no backup")
     };
     assert_eq!(note.reason, crds::Reason::ClusterStopped);
