@@ -52,7 +52,7 @@ pub(crate) fn volumes(roster: &Roster<'_>, identity: &ClusterIdentity) -> Vec<Ac
 
 /// Writes the wanted labels onto each volume claim, once, and takes off the label that GitOps tools take as ownership, if
 /// it names this cluster. Older versions wrote that label through the claim template, which never changes; another value
-/// is somebody else's. A claim that is left from an
+/// belongs to another tool. A claim that is left from an
 /// earlier cluster of this name is labelled too, because it has no owner either. The annotation says what was written
 /// last, so that a label that a webhook or a person writes afterwards stays.
 pub(crate) fn claims(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Vec<Action> {

@@ -48,7 +48,7 @@ pub(crate) fn decide(
     Decision { actions, activity, blocked, ..Decision::default() }
 }
 
-/// Decides for a cluster that is to be stopped although nobody knows how its members are to be written, because the
+/// Decides for a cluster that is to be stopped although it is unknown how its members are to be written, because the
 /// identity is lost. It is reported by the caller.
 pub(crate) fn decide_without_identity(observed: &Observed, roster: &Roster<'_>) -> Decision {
     Decision { actions: halt(observed), activity: stopping(observed, roster), ..Decision::default() }

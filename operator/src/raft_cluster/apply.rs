@@ -261,7 +261,7 @@ impl Executor<'_> {
     async fn apply(&self, apply: &Apply) -> Result<Effect, ActError> {
         let (object, seen) = (apply.object(), apply.seen());
         let parameters = PatchParams::apply(FIELD_MANAGER);
-        // An object that exists although none was observed may belong to somebody else, and is not overwritten.
+        // An object that exists although none was observed may have another owner, and is not overwritten.
         let parameters = if seen.is_some() { parameters.force() } else { parameters };
         let applied =
             self.objects(object.resource()).patch(object.name(), &parameters, &Patch::Apply(object.body())).await;
@@ -408,7 +408,9 @@ impl From<kube::Error> for ActError {
     fn from(error: kube::Error) -> Self {
         match (code(&error), error) {
             // Malformed, forbidden, too large or invalid.
-            (Some(400 | answers::FORBIDDEN | 413 | 422), kube::Error::Api(status)) => Self::Refused(status.message.clone()),
+            (Some(400 | answers::FORBIDDEN | 413 | 422), kube::Error::Api(status)) => {
+                Self::Refused(status.message.clone())
+            }
             (_, error) => Self::Api(error),
         }
     }

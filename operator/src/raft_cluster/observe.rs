@@ -233,7 +233,7 @@ fn address(member: &ObservedMember) -> Option<&str> {
 }
 
 /// Calls every member that is to run, and stores the members' answers. The calls run concurrently. Forgets since when the
-/// members of a stopped cluster are silent, so that no delay counts from before their start. A member that somebody else
+/// members of a stopped cluster are silent, so that no delay counts from before their start. A member that another program
 /// keeps at 0 replicas is silent like a lost one.
 async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &Context) {
     let uid = observed.uid().to_owned();

@@ -265,7 +265,7 @@ fn the_instance_label_is_taken_off_each_claim_once() {
     labelled(&mut observed, "a-release");
     let patch = labels(&observed).expect("the claim was never labelled by this version");
     let kept = patch["labels"].as_object().expect("labels");
-    assert!(!kept.contains_key(names::LABEL_INSTANCE), "the label of somebody else stays");
+    assert!(!kept.contains_key(names::LABEL_INSTANCE), "the label of another tool stays");
     labelled(&mut observed, "demo");
     let patch = labels(&observed).expect("the claim was never labelled by this version");
     assert_eq!(patch["labels"][names::LABEL_INSTANCE], Value::Null);

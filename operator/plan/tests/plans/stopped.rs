@@ -110,7 +110,11 @@ fn a_stopped_cluster_whose_volumes_have_another_fate_than_the_spec_says_is_not_r
     let ready = plan.status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("it is reported");
     assert!(ready.message.contains("of demo-2, demo-3 "), "{}", ready.message);
     let running = stopped(&owned);
-    assert_eq!(condition(&plan::plan(&running), "Ready").1, "Stopping", "the pods exist, so that Kubernetes still acts");
+    assert_eq!(
+        condition(&plan::plan(&running), "Ready").1,
+        "Stopping",
+        "the pods exist, so that Kubernetes still acts"
+    );
 }
 
 #[test]
@@ -178,7 +182,7 @@ fn a_stop_comes_before_whatever_else_is_wrong() {
     }
 }
 
-/// Without the identity, nobody knows how a StatefulSet is to be written: it is only scaled, after it keeps its volume.
+/// Without the identity, it is unknown how a StatefulSet is to be written: it is only scaled, after it keeps its volume.
 #[test]
 fn a_set_that_would_lose_its_volume_is_not_scaled_to_0_without_the_identity_either() {
     let mut observed = observed::parse("identity formed\nreplicas 1\nmember 1 silent 5 announced a1");
@@ -207,7 +211,7 @@ fn a_pod_that_does_not_end_is_reported_with_its_cause() {
     assert!(message.contains("node dead does not confirm"), "{message}");
 }
 
-/// Nobody is absent while everybody starts, and a Warning event would wake a person at every start.
+/// No member is absent while all start, and a Warning event would wake a person at every start.
 #[test]
 fn a_start_is_no_lost_quorum() {
     let text = "identity a1 b2 c3 formed\nmember 1 silent 1\nmember 2 silent 1\nmember 3 silent 1";

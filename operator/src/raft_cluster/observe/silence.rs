@@ -47,7 +47,7 @@ async fn silence_counts_from_the_start() {
 
 /// A person or a program scales the StatefulSet to 0 after each write of the operator. The member has to be replaced.
 #[tokio::test]
-async fn a_member_that_somebody_else_keeps_at_0_replicas_is_silent() {
+async fn a_member_that_another_program_keeps_at_0_replicas_is_silent() {
     let context = AnsweringServer::start(|_| accepted()).await.context();
     let mut observed = cluster("demo");
     let since = silent_since(false, 0, &mut observed, &context).await.expect("it does not answer");
