@@ -80,6 +80,17 @@ async fn a_refused_write_is_neither_sent_nor_published_in_every_pass() {
     assert_eq!((applied.refused.len(), applied.news.len()), (1, 0), "the message is the same");
 }
 
+/// A write that was not planned for a while is planned for a new reason, and is not held back.
+#[tokio::test]
+async fn a_refused_write_that_is_no_longer_planned_is_forgotten() {
+    let setup = Setup::answering(422, INVALID).await;
+    setup.pass().await;
+    in_order(&[], &setup.observed, &setup.context).await;
+    let (applied, requests) = setup.pass().await;
+    assert!(reached(&requests, "/services/demo-members"), "{requests:?}");
+    assert_eq!(applied.news.len(), 1);
+}
+
 #[tokio::test]
 async fn a_failure_of_the_api_server_is_no_refusal() {
     let (applied, requests) = Setup::answering(500, "etcdserver: request timed out").await.pass().await;
