@@ -89,6 +89,11 @@ words! {
         ReplacingMember,
         /// Members are restarted with new settings, one at a time.
         RollingOut,
+        /// Volumes are expanded to `spec.storage.size`.
+        GrowingVolumes,
+        /// Members are replaced one at a time by members whose volumes are of the StorageClass
+        /// `spec.storage.storageClassName`.
+        MovingVolumes,
         /// `spec.stopped` is true, and the pods of members end.
         Stopping,
         /// `spec.stopped` is true, and no member runs.

@@ -97,7 +97,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [""]
   resources: [pods/eviction]
   verbs: [create]
-# No `delete`, so that no error of the operator can delete a volume. `patch` labels claims with cluster and member ID.
+# No `delete`, so that no error of the operator can delete a volume. `patch` labels claims with cluster and member ID,
+# and asks for larger volumes.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [list, watch, patch]

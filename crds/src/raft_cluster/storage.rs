@@ -12,25 +12,27 @@ use crate::embedded;
 #[x_kube(
     crates(kube_core = "kube_core"),
     validation = Rule::new(
-        "has(self.storageClassName) == has(oldSelf.storageClassName) && \
-         (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
-        .message("storageClassName is immutable in this version: back up the cluster and restore it into a new RaftCluster with the class you want")
+        "has(self.storageClassName) || !has(oldSelf.storageClassName)")
+        .message("set storageClassName to the class you want instead of removing it: without it every class is right, and no volume would change")
         .field_path(".storageClassName"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Storage {
     /// Size of each member's volume, at least 256Mi, e.g. `10Gi`. Four times the quota suffices for the log, the
-    /// default three snapshots, and another snapshot that is being written. Immutable in this version.
+    /// default three snapshots, and another snapshot that is being written. It may grow: the volumes are expanded where
+    /// their StorageClass allows it, and new members get the new size. It cannot shrink.
     #[schemars(schema_with = "embedded::bytes")]
     #[x_kube(validation = Rule::new("isQuantity(string(self)) && quantity(string(self)).compareTo(quantity('256Mi')) >= 0")
         .message("storage.size must be a quantity of at least 256Mi, such as 10Gi"))]
     #[x_kube(validation = Rule::new(
         "!isQuantity(string(self)) || !isQuantity(string(oldSelf)) || \
-         quantity(string(self)).compareTo(quantity(string(oldSelf))) == 0")
-        .message("storage.size is immutable in this version: back up the cluster and restore it into a new RaftCluster with the size you want"))]
+         quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0")
+        .message("storage.size cannot shrink, because Kubernetes cannot make a volume smaller: back up the cluster and restore it into a new RaftCluster with the size you want"))]
     pub size: Quantity,
 
-    /// StorageClass of the volumes. Immutable in this version. Default: the default StorageClass of Kubernetes.
+    /// StorageClass of the volumes. After a change, members whose volumes are of another class are replaced one by one by
+    /// members with new volumes. It can be set later, but not removed. Default: the default StorageClass of Kubernetes
+    /// at the time when a member is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = Rule::new("!format.dns1123Subdomain().validate(self).hasValue()")

@@ -343,7 +343,7 @@ const CALLS: [(&str, &str, &[&str], &str); 15] = [
     ("", "secrets", &["create", "get"], "CreateRecord"),
     ("", "pods", &["delete", "list", "patch", "watch"], "DeletePod, LabelPod"),
     ("", "pods/eviction", &["create"], "EvictPod"),
-    ("", "persistentvolumeclaims", &["list", "patch", "watch"], "LabelVolume, RelabelVolume"),
+    ("", "persistentvolumeclaims", &["list", "patch", "watch"], "LabelVolume, RelabelVolume, GrowVolume"),
     ("events.k8s.io", "events", &["create", "patch"], "events"),
     ("", "events", &["list"], "why a pod does not start"),
     ("", "nodes", &["get"], "zones"),

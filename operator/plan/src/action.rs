@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube_core::Resource;
 use serde_json::json;
 
@@ -100,6 +101,14 @@ pub enum ObjectAction {
         labels: BTreeMap<String, Option<String>>,
         /// Digest of the labels, which is written as an annotation.
         stamp: String,
+    },
+    /// Asks Kubernetes to expand the volume of a claim, by compare-and-swap: a late request could otherwise take a larger
+    /// size back that another operator asked for.
+    GrowVolume {
+        /// The claim as observed. It asks for less.
+        volume: Seen,
+        /// The size that the spec asks for.
+        size: Quantity,
     },
     /// Labels a pod with its member's role, for Services and the disruption budget.
     LabelPod {
@@ -280,6 +289,8 @@ impl ObjectAction {
             Self::RelabelVolume { volume, .. } => {
                 row("RelabelVolume", "updating labels of volume claim", volume.name.clone(), GoOn)
             }
+            Self::GrowVolume { volume, size } => row("GrowVolume", "growing volume claim", volume.name.clone(), GoOn)
+                .with_event(format!("volume claim {} grows to {}", volume.name, size.0)),
             Self::LabelPod { pod, .. } => row("LabelPod", "labelling pod", pod.name.clone(), GoOn),
             Self::DeleteSet { set } => row("DeleteSet", "deleting StatefulSet", set.name.clone(), GoOn)
                 .needing([Prerequisite::Set(set.name.clone())])
@@ -318,6 +329,7 @@ impl ObjectAction {
                 let metadata = json!({ "labels": labels, "annotations": { names::ANNOTATION_APPLIED: stamp } });
                 Write::Patch(MergePatch::of::<PersistentVolumeClaim>(volume, Compare::Uid, metadata))
             }
+            Self::GrowVolume { volume, size } => Write::Patch(MergePatch::growth(volume, size)),
             Self::LabelPod { pod, role } => {
                 let metadata = json!({ "labels": { names::LABEL_ROLE: role.as_str() } });
                 Write::Patch(MergePatch::of::<Pod>(pod, Compare::Uid, metadata))

@@ -25,6 +25,9 @@ use crate::roster::{Health, Loss, Roster, Seat, is_going, is_used, stays};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
 
+/// Advice to a person who changes the StorageClass before there is a cluster in which members can be replaced.
+const KEEPS_ITS_CLASS: &str = ". Until the cluster is formed, its members keep the StorageClass with which they were created: create that StorageClass, or delete this RaftCluster and create it again";
+
 /// Decides for a cluster without an identity: starts the first members, and creates the identity when each has
 /// reported its ID.
 pub(crate) fn form(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Decision {
@@ -137,7 +140,8 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
     let mut causes = silent.iter().filter_map(|seat| Some((seat, troubles::of(seat)?)));
     let is_known = |note: &Note| !matches!(note.reason, Reason::MembersNotReady | Reason::MemberUnreachable);
     if let Some((seat, note)) = causes.find(|(_, note)| is_known(note)) {
-        return Err(Note::new(note.reason, format!("{}: {}", seat.name, note.message)));
+        let advice = if seat.misplaced { KEEPS_ITS_CLASS } else { "" };
+        return Err(Note::new(note.reason, format!("{}: {}{advice}", seat.name, note.message)));
     }
     if !silent.is_empty() {
         let names: Vec<_> = silent.iter().map(|seat| seat.name.as_str()).collect();

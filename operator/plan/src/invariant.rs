@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -21,10 +22,12 @@ use crate::ids::MemberId;
 use crate::names::{self, Ordinal};
 use crate::observed::member::Configuration;
 use crate::observed::{Observed, Seen, annotation};
+use crate::quantity;
 use crate::quorum::majority;
 use crate::roster::{Health, Roster, Seat};
 use crate::stop;
 use crate::validated::ValidatedCluster;
+use crate::volume;
 
 /// Checks a plan's actions against the observation from which they were decided.
 ///
@@ -99,6 +102,7 @@ impl Finished<'_> {
                     [names::LABEL_CLUSTER_ID, names::LABEL_MEMBER_ID].iter().all(|key| !labels.contains_key(*key));
                 assert!(kept, "the labels that say whose data {} holds follow from a report", volume.name);
             }
+            ObjectAction::GrowVolume { volume, size } => self.a_volume_only_grows(volume, size),
             ObjectAction::LabelPod { .. } => {
                 assert!(
                     self.observed.configuration.is_some(),
@@ -268,6 +272,16 @@ impl Finished<'_> {
             "a replacement keeps what is fixed: the pods of {} would change without new settings",
             replace.seen().name
         );
+    }
+
+    /// Invariant *a volume only grows*: only the observed claim of a member is patched, and asks for more than before.
+    fn a_volume_only_grows(&self, claim: &Seen, size: &Quantity) {
+        let seat = names::ordinal_of_volume(self.valid.name, &claim.name).and_then(|it| self.roster.seats.get(&it));
+        let live = seat.filter(|seat| seat.set.is_some()).and_then(|seat| seat.volume);
+        let live = live.expect("only the claim of a member grows");
+        assert_eq!(*claim, Seen::of(&live.metadata), "a volume only grows: the patch follows no other change");
+        let (before, after) = (volume::requested(live), quantity::bytes(size));
+        assert!(before < after, "a volume only grows: {} would ask for {size:?}, after {before:?} bytes", claim.name);
     }
 
     fn reserves(&self, ordinal: Ordinal) -> bool {

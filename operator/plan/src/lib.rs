@@ -19,6 +19,8 @@ pub mod observed;
 
 pub mod validated;
 
+pub(crate) mod volume;
+
 pub mod identity;
 
 pub mod roster;
@@ -44,6 +46,8 @@ pub(crate) mod bootstrap;
 pub(crate) mod rollout;
 
 pub(crate) mod objects;
+
+pub(crate) mod growth;
 
 pub(crate) mod stop;
 

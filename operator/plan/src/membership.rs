@@ -8,6 +8,8 @@ pub mod wanted;
 
 pub(crate) mod replace;
 
+pub(crate) mod moving;
+
 pub mod plan;
 
 pub mod safety;

@@ -34,6 +34,9 @@ pub const ANNOTATION_MEMBER_ID: &str = "raftoperator.io/member-id";
 /// Annotation of the StatefulSet of a member that was brought back before it had an ID: UID of the volume claim for
 /// which the member was brought back. With another volume the member is never admitted.
 pub const ANNOTATION_VOLUME: &str = "raftoperator.io/volume";
+/// Annotation of a member's StatefulSet: the StorageClass that it asked for when it was created. Absent if it asked for
+/// none. A webhook may have replaced the class in the claim template.
+pub const ANNOTATION_STORAGE_CLASS: &str = "raftoperator.io/storage-class";
 /// Annotation of the members' Service: the highest ordinal that was ever reserved.
 pub const ANNOTATION_LAST_ORDINAL: &str = "raftoperator.io/last-ordinal";
 /// Annotation of the members' Service: ID of the cluster. It is written after the cluster had its first leader.

@@ -97,6 +97,7 @@ fn is_membership_step(action: &Action) -> bool {
             | ObjectAction::NoteFormed { .. }
             | ObjectAction::LabelVolume { .. }
             | ObjectAction::RelabelVolume { .. }
+            | ObjectAction::GrowVolume { .. }
             | ObjectAction::LabelPod { .. }
             | ObjectAction::EvictPod { .. }
             | ObjectAction::DeletePod { .. } => false,

@@ -22,6 +22,7 @@ use crds::{ObjectStore, Reason};
 use crate::action::Action;
 use crate::bootstrap;
 use crate::decision::{Decision, Note};
+use crate::growth;
 use crate::identity::{ClusterIdentity, IdentityError};
 use crate::invariant::Finished;
 use crate::labels;
@@ -148,7 +149,7 @@ fn decide(
     }
     actions.extend(labels::claims(valid, roster));
     actions.extend(rollout::unstick(valid, roster, store));
-    Decision { actions, ..Decision::default() }.and(decision)
+    Decision { actions, ..Decision::default() }.and(decision).and(growth::decide(valid, roster, identity))
 }
 
 impl<'p> Phase<'p> {
@@ -190,6 +191,9 @@ impl<'p> Phase<'p> {
                 let mut decision = bootstrap::carry_out(valid, roster, identity).and(stepped.decision);
                 if decision.activity.is_none() {
                     decision = decision.and(rollout::next(valid, roster, read, store));
+                }
+                if decision.activity.is_none() {
+                    decision = decision.and(stepped.waiting);
                 }
                 let present = read.configuration.voters.len().max(read.configuration.outgoing.len());
                 PhaseDecision { decision, voters: Some(present.max(stepped.voters_next)), surplus: stepped.surplus }

@@ -14,6 +14,7 @@ use crate::names::{self, Ordinal};
 use crate::observed::member::{Answer, Configuration, MemberPhase, Report};
 use crate::observed::{Observed, ObservedMember, Warning, annotation, label};
 use crate::validated::ValidatedCluster;
+use crate::volume;
 
 /// Largest lag, in entries, with which a learner counts as caught up. The leader judges the lag again when it receives
 /// the change.
@@ -44,6 +45,8 @@ pub struct Seat<'a> {
     pub pod: Option<&'a Pod>,
     /// The member's volume claim.
     pub volume: Option<&'a PersistentVolumeClaim>,
+    /// Whether the volume is of another StorageClass than the spec asks for.
+    pub misplaced: bool,
     /// The member's report, if the member answered.
     pub report: Option<&'a Report>,
     /// Warnings about the member's objects.
@@ -290,6 +293,7 @@ impl Judge<'_> {
             set,
             pod: member.pod.as_ref(),
             volume: member.volume.as_ref(),
+            misplaced: volume::is_misplaced(self.valid, set, member.volume.as_ref()),
             report,
             warnings: &member.warnings,
             health,

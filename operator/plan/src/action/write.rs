@@ -3,6 +3,8 @@
 //! (the shell's `raft_cluster/apply.rs`).
 
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube_core::Resource;
 use kube_core::discovery::ApiResource;
 use serde::Serialize;
@@ -20,7 +22,7 @@ pub enum Write {
     Replace(Replace),
     /// Applies an object on the server side.
     Apply(Apply),
-    /// Changes labels and annotations of an observed object.
+    /// Changes labels and annotations of an observed object, or the size of a volume claim.
     Patch(MergePatch),
     /// Deletes an observed object.
     Delete(Delete),
@@ -161,8 +163,8 @@ impl Apply {
     }
 }
 
-/// A change of labels and annotations of an observed object, as a JSON merge patch. Preconditions: those of
-/// [`Compare`].
+/// A change of labels and annotations of an observed object, or of the size of a volume claim, as a JSON merge patch.
+/// Preconditions: those of [`Compare`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct MergePatch {
     resource: ApiResource,
@@ -188,6 +190,16 @@ impl MergePatch {
             Compare::Version => metadata["resourceVersion"] = json!(seen.version),
         }
         Self { resource: ApiResource::erase::<K>(&()), seen: seen.clone(), body: json!({ "metadata": metadata }) }
+    }
+
+    /// Asks for a larger volume. Preconditions: UID and resource version of the observed claim, because the size was
+    /// compared with the one that this version asks for.
+    #[must_use]
+    pub fn growth(claim: &Seen, size: &Quantity) -> Self {
+        let metadata = json!({ "uid": claim.uid, "resourceVersion": claim.version });
+        let spec = json!({ "resources": { "requests": { "storage": size } } });
+        let resource = ApiResource::erase::<PersistentVolumeClaim>(&());
+        Self { resource, seen: claim.clone(), body: json!({ "metadata": metadata, "spec": spec }) }
     }
 
     /// API group, version, kind and plural name of the object.
@@ -315,6 +327,12 @@ mod tests {
         assert_eq!(patch(Compare::Uid).body(), &json!({ "metadata": { "uid": "u", "labels": { "a": null } } }));
         let strict = json!({ "metadata": { "uid": "u", "resourceVersion": "7", "labels": { "a": null } } });
         assert_eq!(patch(Compare::Version).body(), &strict);
+        let growth = MergePatch::growth(&seen, &Quantity("2Gi".to_owned()));
+        let wanted = json!({
+            "metadata": { "uid": "u", "resourceVersion": "7" },
+            "spec": { "resources": { "requests": { "storage": "2Gi" } } },
+        });
+        assert_eq!((growth.body(), growth.resource().kind.as_str()), (&wanted, "PersistentVolumeClaim"));
         let delete = |compare| Delete::of::<ConfigMap>(&seen, compare);
         assert_eq!((delete(Compare::Uid).uid(), delete(Compare::Uid).version()), ("u", None));
         assert_eq!((delete(Compare::Version).uid(), delete(Compare::Version).version()), ("u", Some("7")));

@@ -75,7 +75,10 @@ pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>, live: Option<&Statefu
     };
     spec.volume_claim_templates = Some(vec![volume_claim(valid)]);
     match live {
-        None => annotate_origin(&mut set, shape.origin),
+        None => {
+            annotate_origin(&mut set, shape.origin);
+            annotate_class(&mut set, valid);
+        }
         Some(live) => keep_fixed_fields(&mut set, live),
     }
     debug_assert!(selects_its_pod(&set), "a StatefulSet selects its pod: the API server refuses it otherwise");
@@ -183,6 +186,15 @@ fn annotate_origin(set: &mut StatefulSet, origin: SetOrigin<'_>) {
         SetOrigin::OfVolume(uid) => (names::ANNOTATION_VOLUME, uid.to_owned()),
     };
     set.metadata.annotations.get_or_insert_default().insert(key.to_owned(), value);
+}
+
+/// Notes the StorageClass that a StatefulSet asks for when it is created. The stamp does not cover it, because the claim
+/// template never changes.
+fn annotate_class(set: &mut StatefulSet, valid: &ValidatedCluster<'_>) {
+    if let Some(class) = &valid.spec.storage.storage_class_name {
+        let notes = set.metadata.annotations.get_or_insert_default();
+        notes.insert(names::ANNOTATION_STORAGE_CLASS.to_owned(), class.clone());
+    }
 }
 
 /// Keeps what a replacement must not change: labels, annotations and finalizers of others, owners, and the fields that

@@ -38,6 +38,8 @@ pub enum Leaving {
     Excess,
     /// The member is replaced.
     Replaced,
+    /// The member serves, and a member with another volume takes its place.
+    Moved,
 }
 
 /// A configuration to request.
@@ -71,22 +73,40 @@ impl MembershipPlan {
     pub fn of(wanted: Wanted, configuration: &Configuration, roster: &Roster<'_>, cluster: ClusterId) -> Self {
         let everyone = configuration.everyone();
         let replaced = replaced(wanted, configuration, roster);
-        let keep = kept(wanted, configuration, roster, &everyone, &replaced);
+        // A lost member is replaced first, by the member that was to take the place of the moved one.
+        let moved = wanted.moved.filter(|id| replaced.is_empty() && everyone.contains(id));
+        let given_up: BTreeSet<MemberId> = replaced.iter().copied().chain(moved).collect();
+        let keep = kept(wanted, configuration, roster, &everyone, &given_up);
         let leaving = everyone
             .iter()
             .filter(|id| !keep.contains(id))
-            .map(|id| (*id, if replaced.contains(id) { Leaving::Replaced } else { Leaving::Excess }))
+            .map(|id| match *id {
+                id if replaced.contains(&id) => (id, Leaving::Replaced),
+                id if moved == Some(id) => (id, Leaving::Moved),
+                id => (id, Leaving::Excess),
+            })
             .collect::<BTreeMap<_, _>>();
         let short = (wanted.voters + wanted.learners).saturating_sub(keep.len());
         let (candidates, surplus) = outside(configuration, roster, short);
         assert!(candidates.len() <= short, "no more members are added than are missing");
         let create = short - candidates.len();
-        let voters = voters(wanted, configuration, roster, &keep);
+        // A member that serves leaves only when all that stay have caught up.
+        let is_whole = keep.len() == wanted.voters + wanted.learners;
+        let is_ready = is_whole && keep.iter().all(|id| roster.health(*id).caught_up());
+        let waiting = moved.filter(|_| !is_ready);
+        let voters = voters(wanted, configuration, roster, &keep).filter(|_| waiting.is_none());
         let lagging = lagging(roster, configuration, &keep, &candidates);
-        let target = target(configuration, roster, cluster, &keep, voters, &candidates, &surplus);
+        let mut target = target(configuration, roster, cluster, &keep, voters, &candidates, &surplus);
+        target.learners.extend(waiting.filter(|id| !target.voters.contains(id)));
+        // Leadership can be transferred only to a voter, so the only voter leaves after the transfer.
+        if let Some(moved) = moved.filter(|id| configuration.is_voter(*id))
+            && configuration.voters.is_disjoint(&target.voters)
+        {
+            target.voters.insert(moved);
+        }
         debug_assert!(keep.iter().all(|id| !leaving.contains_key(id)), "a member stays or leaves");
         assert_eq!(keep.len() + leaving.len(), everyone.len(), "each member stays or leaves");
-        debug_assert!(keep.is_disjoint(&replaced), "a member that is replaced does not stay");
+        debug_assert!(keep.is_disjoint(&given_up), "a member that is replaced does not stay");
         Self { keep, leaving, candidates, create, surplus, target, lagging }
     }
 }
@@ -98,9 +118,9 @@ fn kept(
     configuration: &Configuration,
     roster: &Roster<'_>,
     everyone: &BTreeSet<MemberId>,
-    replaced: &BTreeSet<MemberId>,
+    given_up: &BTreeSet<MemberId>,
 ) -> BTreeSet<MemberId> {
-    let mut others: Vec<MemberId> = everyone.iter().copied().filter(|id| !replaced.contains(id)).collect();
+    let mut others: Vec<MemberId> = everyone.iter().copied().filter(|id| !given_up.contains(id)).collect();
     others.sort_by_key(|id| (preference(roster, *id), Reverse(configuration.is_voter(*id)), ordinal(roster, *id)));
     others.into_iter().take(wanted.voters + wanted.learners).collect()
 }

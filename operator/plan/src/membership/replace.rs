@@ -36,10 +36,15 @@ pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &R
 /// Returns whether a new member can still be admitted. A member that does not start yet counts as usable, because a
 /// substitute would not start either. An unreachable member is not usable if its pod is being deleted, because the pod
 /// is then stuck on a machine that is gone. A member that was brought back for the volume of an unknown member is never
-/// usable, because its name may have belonged to another member. Such a member only leaves.
+/// usable, because its name may have belonged to another member. Such a member only leaves. So does a member whose
+/// volume is of another StorageClass than the spec asks for.
 pub(crate) fn is_usable(seat: &Seat<'_>) -> bool {
     let notes = seat.set.map(|set| &set.metadata);
     if seat.id.is_none() && notes.is_some_and(|notes| annotation(notes, names::ANNOTATION_VOLUME).is_some()) {
+        return false;
+    }
+    // It would have to move as soon as it is added.
+    if seat.misplaced {
         return false;
     }
     match seat.health {

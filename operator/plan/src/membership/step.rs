@@ -9,6 +9,7 @@ use crate::decision::{Decision, Note, shortened};
 use crate::desired::stateful_set::SetOrigin;
 use crate::identity::ClusterIdentity;
 use crate::ids::MemberId;
+use crate::membership::moving::Moving;
 use crate::membership::ordinals;
 use crate::membership::plan::{Leaving, MembershipPlan, Target};
 use crate::membership::safety::{self, Hazard};
@@ -30,6 +31,8 @@ pub(crate) struct Stepped {
     pub(crate) voters_next: usize,
     /// New members that are not needed.
     pub(crate) surplus: Vec<Ordinal>,
+    /// What is reported about members that are to move, if nothing else is in progress.
+    pub(crate) waiting: Decision,
 }
 
 /// Maximum number of steps in the status; the schema sets the limit.
@@ -61,9 +64,16 @@ pub(crate) fn next(
         decision.blocked = Some(hazard.note());
         decision.membership = Some(view.status(&Target::of(configuration), Vec::new(), decision.blocked.as_ref()));
         decision.actions.extend(view.remove(&[]));
-        return Stepped { decision, voters_next: configuration.voters.len(), surplus: Vec::new() };
+        let (voters_next, waiting) = (configuration.voters.len(), Decision::default());
+        return Stepped { decision, voters_next, surplus: Vec::new(), waiting };
     }
-    let wanted = Wanted { voters: valid.voters, learners: valid.learners, replacements_max: valid.replacements_max };
+    let moving = Moving::of(valid, configuration, roster, identity.origin.store());
+    let wanted = Wanted {
+        voters: valid.voters,
+        learners: valid.learners,
+        replacements_max: valid.replacements_max,
+        moved: moving.now,
+    };
     let plan = MembershipPlan::of(wanted, configuration, roster, identity.cluster);
     decision.actions.extend(view.create(&plan));
     decision.actions.extend(view.admit(&plan));
@@ -71,8 +81,8 @@ pub(crate) fn next(
     let leaves = |ordinal: &Ordinal| !plan.candidates.contains(ordinal);
     debug_assert!(plan.surplus.iter().all(leaves), "a newcomer is added or not needed");
     decision.actions.extend(view.remove(&plan.surplus));
-    view.report(&plan, &mut decision);
-    Stepped { decision, voters_next, surplus: plan.surplus }
+    view.report(&plan, &moving, &mut decision);
+    Stepped { decision, voters_next, surplus: plan.surplus, waiting: moving.waiting() }
 }
 
 impl View<'_> {
@@ -218,7 +228,7 @@ impl View<'_> {
         seat.volume.is_none() || (is_written && seat.is_volume_owned_for(goes))
     }
 
-    fn report(&self, plan: &MembershipPlan, decision: &mut Decision) {
+    fn report(&self, plan: &MembershipPlan, moving: &Moving, decision: &mut Decision) {
         let done = plan.target == Target::of(self.configuration())
             && plan.leaving.is_empty()
             && plan.candidates.is_empty()
@@ -228,12 +238,14 @@ impl View<'_> {
         if done {
             return;
         }
-        decision.activity = Some(activity(plan, self.roster));
+        decision.activity = Some(activity(plan, moving, self.roster));
         // The shell keeps a refusal until a change succeeds, therefore a refusal is ignored while no change is
         // requested.
         let asks = plan.target != Target::of(self.configuration());
         let refused = || if asks { self.refused() } else { None };
         let waits = decision.blocked.take().or_else(refused).or_else(|| self.waits_for(plan));
+        let is_moving = plan.leaving.values().any(|leaving| *leaving == Leaving::Moved);
+        let waits = waits.or_else(|| moving.blocked.clone().filter(|_| is_moving && !asks));
         let steps = self.steps(plan);
         decision.membership = Some(self.status(&self.final_target(plan), steps, waits.as_ref()));
         decision.blocked = waits;
@@ -326,7 +338,7 @@ impl View<'_> {
     }
 }
 
-fn activity(plan: &MembershipPlan, roster: &Roster<'_>) -> Note {
+fn activity(plan: &MembershipPlan, moving: &Moving, roster: &Roster<'_>) -> Note {
     let of = |why: Leaving| {
         let mut names: Vec<String> =
             plan.leaving.iter().filter(|(_, leaving)| **leaving == why).map(|(id, _)| roster.name(*id)).collect();
@@ -336,6 +348,8 @@ fn activity(plan: &MembershipPlan, roster: &Roster<'_>) -> Note {
     let (replaced, excess) = (of(Leaving::Replaced), of(Leaving::Excess));
     if !replaced.is_empty() {
         Note::new(Reason::ReplacingMember, format!("replaces {replaced}"))
+    } else if !of(Leaving::Moved).is_empty() {
+        Note::new(Reason::MovingVolumes, moving.message.clone())
     } else if !excess.is_empty() || !plan.surplus.is_empty() {
         Note::new(
             Reason::ScalingDown,

@@ -63,6 +63,8 @@ pub fn is_obstacle(reason: Reason) -> bool {
             | Reason::ScalingDown
             | Reason::ReplacingMember
             | Reason::RollingOut
+            | Reason::GrowingVolumes
+            | Reason::MovingVolumes
             | Reason::Stopping
             | Reason::Stopped
             | Reason::ClusterStopped

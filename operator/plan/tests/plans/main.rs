@@ -12,6 +12,7 @@ mod refused;
 mod rendering;
 mod restarts;
 mod stopped;
+mod volumes;
 
 use std::fmt::Write;
 use std::path::Path;

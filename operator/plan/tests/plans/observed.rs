@@ -5,6 +5,7 @@
 //! replicas 3            max-voters 5        paused            replacement off       retain-removed
 //! restore               the spec restores from a place in a bucket
 //! backup                spec.backup is set
+//! storage-class fast    storage-size 2Gi
 //! identity a1 b2 c3     the identity with the IDs of demo-1, demo-2, demo-3; `4=d4` is the ID of demo-4
 //!   formed              an annotation of the members' Service records that the cluster had a leader
 //!   formed-otherwise    this annotation names another cluster
@@ -25,6 +26,7 @@
 //! ... ready                           the pod is ready although no leader receives the member's answers
 //! ... former a1                       the claim holds another cluster's data
 //! ... brought-back                    the StatefulSet was created for this claim
+//! ... class slow | asks 1Gi | has 1Gi class and request of the claim; capacity of its volume, which is bound
 //! ... younger                         the claim was created after the RaftCluster instead of before
 //! ... no-set | no-volume | volume-goes | volume-owned | labelled a1 | terminating
 //! ```
@@ -33,6 +35,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use plan::desired::stateful_set::settings;
@@ -67,6 +70,8 @@ pub(crate) fn parse(text: &str) -> Observed {
             ["paused"] => spec["paused"] = json!(true),
             ["replacement", "off"] => spec["replacement"]["enabled"] = json!(false),
             ["retain-removed"] => spec["storage"]["retention"] = json!({ "whenScaled": "Retain" }),
+            ["storage-class", class] => spec["storage"]["storageClassName"] = json!(class),
+            ["storage-size", size] => spec["storage"]["size"] = json!(size),
             ["backup"] => spec["backup"] = json!({ "objectStore": store() }),
             ["restore"] => spec["bootstrap"] = restore(),
             ["identity", ids @ ..] => draft.identity(ids),
@@ -137,7 +142,9 @@ impl Draft {
         if !has("no-volume") {
             let holds = after("labelled").map(|id| (CLUSTER, id)).or(after("former").map(|id| (ANOTHER, id)));
             let age = SignedDuration::from_hours(if has("younger") { 1 } else { 3 });
-            member.volume = Some(volume(&name, holds, has("volume-owned"), age));
+            let mut claim = volume(&name, holds, has("volume-owned"), age);
+            sized(&mut claim, after("class"), after("asks"), after("has"));
+            member.volume = Some(claim);
         }
         member.answer = self.answer(ordinal, words).filter(|_| !has("no-set"));
         self.members.insert(ordinal, member);
@@ -420,6 +427,17 @@ fn volume(name: &str, holds: Option<(ClusterId, &str)>, owned: bool, age: Signed
         labels.insert(names::LABEL_MEMBER_ID.to_owned(), id.to_owned());
     }
     volume
+}
+
+fn sized(claim: &mut PersistentVolumeClaim, class: Option<&str>, asks: Option<&str>, has: Option<&str>) {
+    let spec = claim.spec.get_or_insert_default();
+    spec.storage_class_name = class.map(str::to_owned);
+    let amount = |size: &str| BTreeMap::from([("storage".to_owned(), Quantity(size.to_owned()))]);
+    spec.resources.get_or_insert_default().requests = asks.or(has).map(amount);
+    if let Some(size) = has {
+        let status = claim.status.get_or_insert_default();
+        (status.phase, status.capacity) = (Some("Bound".to_owned()), Some(amount(size)));
+    }
 }
 
 fn store() -> Value {

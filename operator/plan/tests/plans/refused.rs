@@ -16,26 +16,26 @@ use crate::observed::parse;
 const SERVING: &str = "identity a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\n";
 
 /// What became of a plan.
-struct Outcome {
+pub(crate) struct Outcome {
     /// Names and subjects of the actions that were carried out.
-    done: Vec<String>,
+    pub(crate) done: Vec<String>,
     refused: Vec<RefusedWrite>,
     status: RaftClusterStatus,
 }
 
 impl Outcome {
-    fn did(&self, action: &str) -> bool {
+    pub(crate) fn did(&self, action: &str) -> bool {
         self.done.iter().any(|done| done.starts_with(action))
     }
 
-    fn condition(&self, kind: &str) -> (&str, &str, &str) {
+    pub(crate) fn condition(&self, kind: &str) -> (&str, &str, &str) {
         let found = self.status.conditions.iter().find(|condition| condition.type_ == kind).expect("it is reported");
         (&found.status, &found.reason, &found.message)
     }
 }
 
 /// Plans a pass and carries it out. The API server refuses the writes whose name and subject are `refused`.
-fn pass(observed: &Observed, refused: &str) -> Outcome {
+pub(crate) fn pass(observed: &Observed, refused: &str) -> Outcome {
     let plan = plan::plan(observed);
     let (mut pass, mut done) = (Pass::default(), Vec::new());
     let name = |about: &Description| format!("{} {}", about.name, about.subject);

@@ -66,6 +66,7 @@ fn written(write: &ObjectAction) -> Option<String> {
         | ObjectAction::LabelVolume { .. }
         | ObjectAction::RelabelVolume { .. }
         | ObjectAction::LabelPod { .. } => return None,
+        ObjectAction::GrowVolume { volume, size } => format!("grow {} to {}", volume.name, size.0),
         ObjectAction::Announce { set, id } => format!("announce {}={:x}", set.name, id.0),
         ObjectAction::DeleteSet { set } => format!("delete {}", set.name),
         ObjectAction::EvictPod { pod } => format!("evict {}", pod.name),
