@@ -35,11 +35,12 @@ fn keep(api: &mut ApiServer, set: &StatefulSet) {
         let of_selector = spec.selector.match_labels.clone();
         let labels = Some(of_template.into_iter().chain(of_selector).flatten().collect());
         let metadata = ObjectMeta { name: Some(claim_name), labels, ..ObjectMeta::default() };
+        let spec = template.and_then(|template| template.spec.clone());
         let status = PersistentVolumeClaimStatus { phase: Some("Bound".to_owned()), ..Default::default() };
-        let new = PersistentVolumeClaim { metadata, status: Some(status), ..PersistentVolumeClaim::default() };
-        api.create(&new).expect("no such object exists");
+        api.create(&PersistentVolumeClaim { metadata, spec, status: Some(status) }).expect("no such object exists");
         return;
     };
+    provide(api, &claim);
     let policy = spec.persistent_volume_claim_retention_policy.as_ref();
     let is_owner = policy.and_then(|policy| policy.when_deleted.as_deref()) == Some("Delete");
     let owned = owners(&claim.metadata).any(|owner| Some(&owner.uid) == set.metadata.uid.as_ref());
@@ -59,6 +60,16 @@ fn keep(api: &mut ApiServer, set: &StatefulSet) {
         };
         let pod = Pod { metadata, spec: spec.template.spec.clone(), status: None };
         api.create(&pod).expect("no such object exists");
+    }
+}
+
+/// Gives the volume of a claim the size that the claim asks for.
+fn provide(api: &mut ApiServer, claim: &PersistentVolumeClaim) {
+    let asked = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.clone());
+    let given = claim.status.as_ref().and_then(|status| status.capacity.clone());
+    if asked.is_some() && asked != given {
+        let patch = json!({ "status": { "capacity": asked } });
+        let _ = api.patch::<PersistentVolumeClaim>(&Seen::of(&claim.metadata), Compare::Uid, &patch);
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crds::RaftCluster;
 use crds::raft_cluster::{RaftClusterSpec, VolumeFate};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use plan::names;
 use plan::observed::label;
 use plan::observed::member::Configuration;
@@ -110,6 +111,16 @@ impl World {
         if let Some(mut cluster) = self.api.now().cluster.clone() {
             cluster.spec.replicas = replicas;
             self.api.put_cluster(&cluster);
+        }
+    }
+
+    /// Changes the size and the StorageClass of the members' volumes.
+    pub fn set_storage(&mut self, size: &str, class: &str) {
+        if let Some(mut cluster) = self.api.now().cluster.clone() {
+            cluster.spec.storage.size = Quantity(size.to_owned());
+            cluster.spec.storage.storage_class_name = Some(class.to_owned());
+            cluster.metadata.generation = cluster.metadata.generation.map(|generation| generation + 1);
+            self.api.put_cluster(cluster);
         }
     }
 
@@ -226,7 +237,7 @@ impl World {
         })
     }
 
-    /// Returns whether each member has one volume, and every other volume is retained on purpose.
+    /// Returns whether each member has one volume as the spec asks for, and every other volume is retained on purpose.
     fn volumes_are_right(&self, replicas: usize) -> bool {
         let objects = self.api.now();
         let retains = objects
@@ -238,7 +249,16 @@ impl World {
         let may_stay = |(claim, volume): &(&String, &PersistentVolumeClaim)| {
             retains || self.is_left_by_the_user(claim) || self.is_former(volume)
         };
-        used.len() == replicas && rest.iter().all(may_stay)
+        used.len() == replicas && used.iter().all(|(_, claim)| self.is_as_wanted(claim)) && rest.iter().all(may_stay)
+    }
+
+    /// Returns whether a volume has the class and the size that the spec asks for, if it asks for a class.
+    fn is_as_wanted(&self, claim: &PersistentVolumeClaim) -> bool {
+        let wanted = self.api.now().cluster.as_ref().map(|cluster| &cluster.spec.storage);
+        let Some(wanted) = wanted.filter(|wanted| wanted.storage_class_name.is_some()) else { return true };
+        let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_ref());
+        let size = claim.status.as_ref().and_then(|status| status.capacity.as_ref()?.get("storage"));
+        class == wanted.storage_class_name.as_ref() && size == Some(&wanted.size)
     }
 
     /// Returns whether the volume of a member stays because its StatefulSet was deleted by hand. Only a person deletes

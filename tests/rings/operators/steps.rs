@@ -48,6 +48,26 @@ fn scaling_down_is_finished() {
     crash_after_each_action(|| healed(5), |world| world.set_replicas(3));
 }
 
+/// With one voter, leadership has to be transferred to a second one before the first one leaves.
+#[test]
+fn a_move_to_another_storage_class_is_finished() {
+    crash_after_each_action(|| healed(1), |world| world.set_storage("2Gi", "fast"));
+}
+
+/// Voters and a learner move one after the other, and no operator takes one away before its successor has caught up.
+#[test]
+fn two_operators_move_every_member_to_another_storage_class() {
+    let mut world = World::new(Seed(1), 4, vec![OperatorFaults::NONE; 2]);
+    world.run_until("healed", PATIENCE, World::is_healed);
+    world.set_storage("1Gi", "slow");
+    world.run_until("moved", PATIENCE * 4, World::is_healed);
+    let sets: Vec<String> = world.api.now().sets.keys().cloned().collect();
+    world.set_storage("2Gi", "slow");
+    world.run(Duration::from_secs(2));
+    world.run_until("grown", PATIENCE, World::is_healed);
+    assert!(world.api.now().sets.keys().eq(&sets), "growth replaces no member");
+}
+
 #[test]
 fn a_wiped_member_is_replaced() {
     for member in 1..=3 {
