@@ -33,13 +33,13 @@ fn invalid_specs_are_refused_with_advice() {
 }
 
 #[test]
-fn changes_of_immutable_fields_are_refused() {
+fn changes_that_cannot_be_carried_out_are_refused() {
     let namespace = TestNamespace::new("immutable");
     // The cluster is created paused, so that the operator starts no member.
     namespace.create("demo", 1, "  paused: true\n");
     for (patch, expected) in [
-        (r#"{"spec":{"storage":{"size":"2Gi"}}}"#, "size"),
-        (r#"{"spec":{"storage":{"storageClassName":"other"}}}"#, "storageClassName"),
+        (r#"{"spec":{"storage":{"size":"512Mi"}}}"#, "storage.size cannot shrink"),
+        (r#"{"spec":{"bootstrap":{"restore":{"backupName":"monday"}}}}"#, "bootstrap is immutable"),
     ] {
         let mut kubectl =
             namespace.kubernetes.kubectl(["patch", "raftcluster", "demo", "--type=merge", "--patch", patch]);

@@ -18,3 +18,4 @@ mod refused;
 mod releases;
 mod scale;
 mod stop;
+mod volumes;
