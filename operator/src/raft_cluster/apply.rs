@@ -430,9 +430,11 @@ fn observed_object<T>(outcome: Result<T, kube::Error>) -> Result<T, ActError> {
     }
 }
 
-/// Converts the error of a create. An object that exists already is no failure.
+/// Converts the error of a create. An object that exists already is no failure. Any other conflict is one: if two creates
+/// change one quota at the same time, the API server answers with the same code, and creates nothing.
 fn already_exists(error: kube::Error, if_exists: IfExists) -> Result<Effect, ActError> {
-    if code(&error) != Some(409) {
+    let exists = matches!(&error, kube::Error::Api(status) if status.reason == "AlreadyExists");
+    if !exists || code(&error) != Some(409) {
         return Err(error.into());
     }
     match if_exists {
@@ -476,10 +478,16 @@ mod tests {
         assert_eq!(Effect::of_write(Some(&seen), &live("7")), Effect::Unchanged);
         assert_eq!(Effect::of_write(Some(&seen), &live("8")), Effect::Changed);
         assert_eq!(Effect::of_write(None, &live("7")), Effect::Changed);
-        let exists = || kube::Error::Api(Box::new(kube::core::Status { code: 409, ..kube::core::Status::default() }));
+        let conflict = |reason: &str| {
+            let status = kube::core::Status { code: 409, reason: reason.to_owned(), ..kube::core::Status::default() };
+            kube::Error::Api(Box::new(status))
+        };
+        let exists = || conflict("AlreadyExists");
         let done = already_exists(exists(), IfExists::Done);
         assert_eq!(done.expect("a create succeeds if the object exists"), Effect::Unchanged);
         assert!(matches!(already_exists(exists(), IfExists::ObserveAgain), Err(ActError::MovedOn)));
+        let lost_race = already_exists(conflict("Conflict"), IfExists::Done);
+        assert!(matches!(lost_race, Err(ActError::Api(_))), "a race for a quota created nothing: {lost_race:?}");
     }
 
     #[test]
