@@ -138,6 +138,9 @@ words! {
         ChangeRefused,
         /// A member is lost or unreachable, and is not replaced because `spec.replacement.enabled` is false.
         ReplacementDisabled,
+        /// Every member number was used, so that no member can be created. A number is never used twice. Most often a person
+        /// wrote a large number into an annotation or a name.
+        OrdinalsExhausted,
         /// A pod fits no node: CPU or memory is insufficient, or taints and affinity exclude every node.
         Unschedulable,
         /// A volume is not bound: its StorageClass does not exist, there is no default one, or the provisioner failed.

@@ -55,6 +55,7 @@ pub(crate) fn form(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &R
     let mut decision = Decision { activity: Some(starting(&origin)), ..Decision::default() };
     if !roles.is_empty() {
         decision.actions = ordinals::create(valid, observed, roster, store, &roles);
+        decision.blocked = ordinals::exhausted(observed, roster, roles.len());
         return decision;
     }
     let voters = match origin {

@@ -1,15 +1,33 @@
 //! New members. Owns which ordinals new members get, and the rule that an ordinal is used only by the operator that
 //! reserved it. Does not own how many new members are needed (`plan.rs`).
 
-use crds::ObjectStore;
 use crds::raft_cluster::VolumeFate;
+use crds::{ObjectStore, Reason};
 
 use crate::action::{Action, ObjectAction};
+use crate::decision::Note;
 use crate::desired::stateful_set::{self, SetOrigin, Shape};
 use crate::names::{self, Ordinal, Role};
 use crate::observed::{Observed, Seen, annotation};
 use crate::roster::Roster;
 use crate::validated::ValidatedCluster;
+
+/// Reports that no ordinal is left for this many new members; `None` if there is one for each. An ordinal is never used
+/// for a second member, so that no member is ever created again in this cluster.
+pub(crate) fn exhausted(observed: &Observed, roster: &Roster<'_>, count: usize) -> Option<Note> {
+    let unused = observed.reserved.iter().filter(|ordinal| is_unused(roster, **ordinal)).count();
+    let missing = count.checked_sub(unused).filter(|missing| *missing > 0)?;
+    let highest = highest(observed, roster);
+    if highest.following(missing).is_some() {
+        return None;
+    }
+    let message = format!(
+        "no member can be created: {missing} more numbers are needed, and {highest} of at most {} are used, according to the annotation {} of the members' Service, volume claims and StatefulSets. If a person wrote that number, correct it to the highest one that a member had; otherwise restore a backup into a new RaftCluster",
+        u32::MAX,
+        names::ANNOTATION_LAST_ORDINAL
+    );
+    Some(Note::new(Reason::OrdinalsExhausted, message))
+}
 
 /// Creates one new member for each element of `roles`. If ordinals must be reserved first and the members' Service does
 /// not exist, creates no member, because ordinals are reserved on this Service.
@@ -29,7 +47,8 @@ pub(crate) fn create(
             return actions;
         };
         let highest = highest(observed, roster);
-        // After the largest ordinal is used, no member is created, because otherwise an ordinal would be used twice.
+        // After the largest ordinal is used, no member is created, because otherwise an ordinal would be used twice. The
+        // status says so ([`exhausted`]).
         let Some(new) = highest.following(roles.len() - ordinals.len()) else { return Vec::new() };
         let (first, last) = (Ordinal(*new.start()), Ordinal(*new.end()));
         ordinals.extend(new.map(Ordinal));

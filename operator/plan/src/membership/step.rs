@@ -243,7 +243,8 @@ impl View<'_> {
         // requested.
         let asks = plan.target != Target::of(self.configuration());
         let refused = || if asks { self.refused() } else { None };
-        let waits = decision.blocked.take().or_else(refused).or_else(|| self.waits_for(plan));
+        let exhausted = ordinals::exhausted(self.observed, self.roster, plan.create);
+        let waits = exhausted.or(decision.blocked.take()).or_else(refused).or_else(|| self.waits_for(plan));
         let is_moving = plan.leaving.values().any(|leaving| *leaving == Leaving::Moved);
         let waits = waits.or_else(|| moving.blocked.clone().filter(|_| is_moving && !asks));
         let steps = self.steps(plan);
