@@ -88,8 +88,9 @@ pub(crate) fn await_leader(
     identity: &ClusterIdentity,
 ) -> Decision {
     let mut decision = Decision { actions: bring_back_missing(valid, roster, identity), ..Decision::default() };
+    let coming_back: Vec<String> = decision.actions.iter().map(|action| action.describe().subject).collect();
     match outage::find(valid, observed, roster, identity) {
-        Some(outage) => decision = decision.and(outage),
+        Some(outage) => decision = decision.and(outage::with_deleted_sets(outage, roster, &coming_back)),
         None => decision.activity = Some(starting(&identity.origin)),
     }
     if decision.stalled.is_none() {

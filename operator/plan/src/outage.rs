@@ -12,7 +12,7 @@ use crate::names;
 use crate::observed::member::{Configuration, MemberPhase};
 use crate::observed::{Observed, annotation};
 use crate::quorum::majority;
-use crate::roster::{Health, Loss, Roster, Seat, is_used};
+use crate::roster::{Health, Loss, Roster, Seat, is_used, stays};
 use crate::validated::ValidatedCluster;
 
 /// Time within which a member that is started answers, unless something is wrong.
@@ -77,6 +77,26 @@ pub(crate) fn find(
     } else {
         None
     }
+}
+
+/// Adds to a report about an outage which StatefulSets a person deleted. `coming_back` are the members whose StatefulSets
+/// are created again in this pass.
+pub(crate) fn with_deleted_sets(mut decision: Decision, roster: &Roster<'_>, coming_back: &[String]) -> Decision {
+    let is_lost =
+        |seat: &&Seat<'_>| seat.set.is_none() && seat.id.is_some() && seat.volume.is_some_and(|volume| !stays(volume));
+    let lost: Vec<&str> = roster.seats.values().filter(is_lost).map(|seat| seat.name.as_str()).collect();
+    let Some(outage) = &mut decision.outage else { return decision };
+    if !coming_back.is_empty() {
+        let names = coming_back.join(", ");
+        outage.message +=
+            &format!("; the StatefulSets of {names} were deleted, and are created again on their volumes");
+    }
+    if !lost.is_empty() {
+        let names = lost.join(", ");
+        outage.message +=
+            &format!("; the StatefulSets of {names} were deleted, and Kubernetes deletes their volumes with them");
+    }
+    decision
 }
 
 /// Returns whether the cluster ever had a leader. It had a leader if an annotation of the members' Service records

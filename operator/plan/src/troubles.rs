@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 
 use crate::decision::Note;
 use crate::observed::Warning;
-use crate::roster::{Health, Loss, Seat, condition_of, describe};
+use crate::roster::{Health, Loss, Seat, condition_of, describe, stays};
 
 /// The problem of a member; `None` if there is none.
 #[must_use]
@@ -16,6 +16,7 @@ pub fn of(seat: &Seat<'_>) -> Option<Note> {
         Health::Removed => None,
         Health::Lost(loss) => Some(lost(seat, loss)),
         Health::Serving { .. } if seat.is_pod_ready() => None,
+        _ if seat.set.is_none() => Some(set_deleted(seat)),
         _ => pod_trouble(seat).or_else(|| quiet(seat)),
     }
 }
@@ -28,6 +29,14 @@ fn lost(seat: &Seat<'_>, loss: Loss) -> Note {
     let said = seat.report.and_then(|report| report.error.as_deref()).unwrap_or_default();
     let message = if said.is_empty() { describe(loss).to_owned() } else { format!("{}: {said}", describe(loss)) };
     Note::new(reason, message)
+}
+
+/// The problem of a member whose StatefulSet a person deleted.
+fn set_deleted(seat: &Seat<'_>) -> Note {
+    if seat.volume.is_some_and(stays) {
+        return Note::new(Reason::MembersNotReady, "its StatefulSet was deleted, and is created again on its volume");
+    }
+    Note::new(Reason::MemberBlank, "its StatefulSet was deleted, and Kubernetes deletes its volume with it")
 }
 
 /// The problem of a member whose pod is healthy according to Kubernetes.

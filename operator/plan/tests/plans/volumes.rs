@@ -180,3 +180,36 @@ fn a_class_that_changes_before_the_cluster_is_formed_is_answered() {
         assert!(message.contains(part), "{part:?} in {message}");
     }
 }
+
+/// A person deletes all StatefulSets. With `whenDeleted: Retain` the volumes are taken up again; otherwise Kubernetes
+/// deletes them, and no empty cluster may take their place.
+#[test]
+fn deleted_stateful_sets_are_named_and_nothing_is_formed() {
+    let text = |rest: &str| {
+        let members = [(1, "a1"), (2, "b2"), (3, "c3")];
+        let lines = members.map(|(ordinal, id)| format!("member {ordinal} no-set labelled {id} {rest}"));
+        format!("identity a1 b2 c3 formed\n{}", lines.join("\n"))
+    };
+    let ready = |observed: &Observed| {
+        let conditions = plan::plan(observed).status.conditions;
+        let found = conditions.into_iter().find(|condition| condition.type_ == "Ready").expect("it is reported");
+        (found.reason, found.message)
+    };
+    let kept = parse(&text(""));
+    let actions = actions(&kept);
+    assert_eq!(created(&actions).len(), 3, "{actions:?}");
+    assert!(actions.iter().all(|action| matches!(action, Action::Write(_))), "no member is asked to form: {actions:?}");
+    let (reason, message) = ready(&kept);
+    let said = "the StatefulSets of demo-1, demo-2, demo-3 were deleted, and are created again on their volumes";
+    assert!(reason == "QuorumLost" && message.contains(said), "{reason}: {message}");
+    let gone = parse(&text("volume-owned"));
+    assert_eq!(created(&self::actions(&gone)), Vec::<&StatefulSet>::new());
+    let (reason, message) = ready(&gone);
+    let said =
+        "the StatefulSets of demo-1, demo-2, demo-3 were deleted, and Kubernetes deletes their volumes with them";
+    assert!(reason == "QuorumLost" && message.contains(said), "{reason}: {message}");
+    let one = parse("identity a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 no-set labelled c3");
+    let (reason, message) = ready(&one);
+    assert_eq!(reason, "MembersNotReady");
+    assert!(message.contains("demo-3: its StatefulSet was deleted, and is created again"), "{message}");
+}
