@@ -320,6 +320,14 @@ impl Cluster {
         self.nodes.iter().try_for_each(|node| self.machine(*node).import(archive))
     }
 
+    /// Gives an image that is loaded another name, on every node.
+    ///
+    /// # Errors
+    /// Returns an error if a node does not have the image.
+    pub fn tag_image(&self, name: &str, alias: &str) -> Result<()> {
+        self.nodes.iter().try_for_each(|node| self.machine(*node).tag(name, alias))
+    }
+
     /// Lists each node, and whether Kubernetes reports it as Ready.
     ///
     /// # Errors

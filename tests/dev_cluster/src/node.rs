@@ -90,6 +90,13 @@ impl Machine<'_> {
         Ok(())
     }
 
+    /// Gives an image of the container runtime another name.
+    pub(crate) fn tag(&self, name: &str, alias: &str) -> Result<()> {
+        self.ctr(&["-n", "k8s.io", "images", "tag", "--force", name, alias])
+            .with_context(|| format!("{name} was not tagged on {}", self.node))?;
+        Ok(())
+    }
+
     /// Runs containerd's client `ctr` and returns its output.
     pub(crate) fn ctr(&self, args: &[&str]) -> Result<String> {
         let mut ctr = command("ctr", ["-a"]);

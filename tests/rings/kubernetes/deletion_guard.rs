@@ -1,7 +1,10 @@
 //! Tests that a real API server refuses to delete what a live cluster needs, and that nothing else is hindered. Does
 //! not own the cases of the policy's expressions, which run without a cluster (`crds/tests/charts`).
 
+use std::collections::BTreeSet;
+
 use dev_cluster::{Run, until};
+use scenario::raft_cluster::RaftCluster;
 
 use crate::namespace::{PATIENCE, TestNamespace};
 
@@ -27,6 +30,7 @@ fn what_a_live_cluster_needs_is_deleted_only_if_it_is_marked() {
     let refusal = kubernetes.kubectl(["delete", "--raw", collection]).text().expect_err("it is refused").to_string();
     assert!(refusal.contains("belongs to the RaftCluster demo"), "the collection is refused otherwise: {refusal}");
     assert_eq!(kubernetes.list("statefulsets", "").expect("the API server responds").len(), 3, "none is deleted");
+    marked_stateful_sets_come_back_on_their_volumes(&namespace, &demo);
     // A bad volume is given up by deleting it with its pod; the member is then replaced.
     let mark = ["annotate", "persistentvolumeclaim", "data-demo-1-0", "raftoperator.io/allow-deletion=true"];
     kubernetes.kubectl(mark).text().expect("a claim can be marked");
@@ -48,6 +52,32 @@ fn what_a_live_cluster_needs_is_deleted_only_if_it_is_marked() {
     until("the volumes of removed members are deleted", PATIENCE, || Ok((demo.claims()?.len() == 1).then_some(())))
         .expect("the guard lets the garbage collector delete");
     demo.delete_with_volumes(PATIENCE).expect("the volume of a deleted cluster can be deleted");
+}
+
+/// A person deletes all StatefulSets on purpose. The volumes are retained, so the cluster is the same afterwards.
+fn marked_stateful_sets_come_back_on_their_volumes(namespace: &TestNamespace, demo: &RaftCluster<'_>) {
+    let kubernetes = &namespace.kubernetes;
+    let uids = |kind: &str| -> BTreeSet<String> {
+        let objects = kubernetes.list(kind, "raftoperator.io/cluster=demo").expect("the API server responds");
+        objects.iter().filter_map(|object| object["metadata"]["uid"].as_str().map(str::to_owned)).collect()
+    };
+    namespace.etcdctl(demo, &["put", "kept", "without StatefulSets"]);
+    let before = demo.status().expect("the status is readable").text("clusterID");
+    let (sets, claims) = (uids("statefulsets"), uids("persistentvolumeclaims"));
+    let mark = ["annotate", "statefulsets", "--all", "raftoperator.io/allow-deletion=true"];
+    kubernetes.kubectl(mark).text().expect("StatefulSets can be marked");
+    kubernetes.kubectl(["delete", "statefulsets", "--all"]).text().expect("they are marked");
+    until("all members are back", PATIENCE, || {
+        let status = demo.status()?;
+        let now = uids("statefulsets");
+        let is_new = now.len() == 3 && now.is_disjoint(&sets);
+        anyhow::ensure!(is_new && status.settled(), "{now:?}: {}", status.explain());
+        Ok(Some(()))
+    })
+    .expect("the StatefulSets are created again");
+    assert_eq!(demo.status().expect("the status is readable").text("clusterID"), before, "nothing was formed");
+    assert_eq!(uids("persistentvolumeclaims"), claims, "the volumes are taken up again");
+    assert!(namespace.etcdctl(demo, &["get", "kept"]).contains("without StatefulSets"));
 }
 
 #[test]

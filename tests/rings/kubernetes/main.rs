@@ -9,6 +9,7 @@ mod admission;
 mod backup;
 mod causes;
 mod deletion_guard;
+mod every_field;
 mod fields;
 mod lost_node;
 mod median_of_three;

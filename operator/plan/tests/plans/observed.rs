@@ -3,6 +3,7 @@
 //! ```text
 //! # comment
 //! replicas 3            max-voters 5        paused            replacement off       retain-removed
+//! max-concurrent 2
 //! restore               the spec restores from a place in a bucket
 //! backup                spec.backup is set
 //! storage-class fast    storage-size 2Gi
@@ -67,6 +68,7 @@ pub(crate) fn parse(text: &str) -> Observed {
         match words.as_slice() {
             ["replicas", count] => spec["replicas"] = json!(number(count)),
             ["max-voters", count] => spec["maxVoters"] = json!(number(count)),
+            ["max-concurrent", count] => spec["replacement"]["maxConcurrent"] = json!(number(count)),
             ["paused"] => spec["paused"] = json!(true),
             ["replacement", "off"] => spec["replacement"]["enabled"] = json!(false),
             ["retain-removed"] => spec["storage"]["retention"] = json!({ "whenScaled": "Retain" }),
