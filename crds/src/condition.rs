@@ -94,6 +94,14 @@ words! {
         /// Members are replaced one at a time by members whose volumes are of the StorageClass
         /// `spec.storage.storageClassName`.
         MovingVolumes,
+        /// A member that was restarted with new settings ended, refused its disk, or did not serve within
+        /// `spec.rollout.progressDeadline`. No further member restarts, and the member keeps its volume. Take the change
+        /// back, or correct it: the operator then restarts the member.
+        RolloutFailed,
+        /// The image of the spec has a lower version than that of the last completed rollout, and may not be able to read
+        /// what that one wrote. No member restarts. Set another image, or annotate the RaftCluster with
+        /// `raftoperator.io/allow-downgrade: "true"`.
+        DowngradeRefused,
         /// `spec.stopped` is true, and the pods of members end.
         Stopping,
         /// `spec.stopped` is true, and no member runs.

@@ -5,6 +5,7 @@ mod backup;
 mod bootstrap;
 mod placement;
 mod raft;
+mod rollout;
 mod status;
 mod storage;
 mod tls;
@@ -25,7 +26,10 @@ pub use backup::Backup;
 pub use bootstrap::{Bootstrap, Restore, RestoreSource};
 pub use placement::{EnvironmentVariable, Pod, PodSecurity, RESERVED_VARIABLES};
 pub use raft::{RaftSettings, Snapshots};
-pub use status::{Blocker, MemberHealth, MemberRole, MemberStatus, PlanStatus, PlanStep, RaftClusterStatus, StepState};
+pub use rollout::Rollout;
+pub use status::{
+    Blocker, MemberHealth, MemberRole, MemberStatus, PlanStatus, PlanStep, RaftClusterStatus, RolloutStatus, StepState,
+};
 pub use storage::{Retention, Storage, VolumeFate};
 pub use tls::{Tls, TlsMode};
 
@@ -122,8 +126,9 @@ pub struct RaftClusterSpec {
         .message("maxVoters must be 1, 3, 5, 7 or 9: an even number of voters tolerates no more failures than one voter fewer"))]
     pub max_voters: i32,
 
-    /// Image of the members. Default: the operator's `--node-image` at the time when the cluster was created. An
-    /// upgrade of the operator keeps that image and restarts no member: to upgrade the members, set this field.
+    /// Image of the members. Default: the image of the last completed rollout, which `status.image` shows; for a new
+    /// cluster the operator's `--node-image`. An upgrade of the operator keeps the image and restarts no member: to
+    /// upgrade the members, set this field. An image of a lower version than the last completed rollout's is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     #[x_kube(validation = Rule::new("self == self.trim()")
@@ -216,6 +221,10 @@ pub struct RaftClusterSpec {
     #[x_kube(validation = Rule::new("self == oldSelf")
         .message("bootstrap is immutable, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name"))]
     pub bootstrap: Option<Bootstrap>,
+
+    /// How members are restarted with new settings.
+    #[serde(default, skip_serializing_if = "Rollout::is_empty")]
+    pub rollout: Rollout,
 
     /// How lost and unreachable members are replaced.
     #[serde(default)]

@@ -2,7 +2,7 @@
 //! be stale or erased. Every field is optional, and every ID is a string. Words of a newer version are read as
 //! `Unknown`, so that this version can read the status that a newer version wrote.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube_derive::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,15 @@ pub struct RaftClusterStatus {
     /// Membership change under way; absent when there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<PlanStatus>,
+
+    /// Image of the last completed rollout. It is the image of the members while `spec.image` is unset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub image: Option<String>,
+
+    /// Rollout of new settings under way; absent when every member runs the settings of the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
 
     /// Conditions as of `observedGeneration`: Ready, Reconciling, Stalled, Degraded, BackupReady and Secured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -204,6 +213,35 @@ pub struct PlanStatus {
     /// What the next step waits for; absent when it can proceed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked_by: Option<Blocker>,
+}
+
+/// Rollout of new settings under way.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[x_kube(crates(kube_core = "kube_core"))]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// Number of members that run with the settings of the spec.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated: Option<i32>,
+
+    /// Number of members.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<i32>,
+
+    /// Names of the members that failed the rollout. No further member restarts while there is one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(max = 63)))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub failed: Vec<String>,
+
+    /// Time of the last restart of a member with the settings of the spec; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Time>,
+
+    /// Why members still run with other settings and, where a person can help, what to do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
 }
 
 /// One step of a plan.

@@ -337,16 +337,16 @@ const CALLS: [(&str, &str, &[&str], &str); 15] = [
         "",
         "services",
         &["create", "get", "list", "patch", "watch"],
-        "Apply, ReserveOrdinals, NoteFormed, note of the release",
+        "Apply, ReserveOrdinals, NoteFormed, NoteRollout, note of the release",
     ),
     ("policy", "poddisruptionbudgets", &["create", "get", "list", "patch", "watch"], "Apply"),
     ("", "secrets", &["create", "get"], "CreateRecord"),
-    ("", "pods", &["delete", "list", "patch", "watch"], "DeletePod, LabelPod"),
+    ("", "pods", &["delete", "list", "patch", "watch"], "DeletePod, LabelPod, NoteServed"),
     ("", "pods/eviction", &["create"], "EvictPod"),
     ("", "persistentvolumeclaims", &["list", "patch", "watch"], "LabelVolume, RelabelVolume, GrowVolume"),
     ("events.k8s.io", "events", &["create", "patch"], "events"),
     ("", "events", &["list"], "why a pod does not start"),
-    ("", "nodes", &["get"], "zones"),
+    ("", "nodes", &["get"], "zones; machines of silent members"),
 ];
 
 #[test]
