@@ -44,6 +44,8 @@ pub struct Memory {
     /// Generation for which this process reported that the object cannot be read. The generation is `None` if the
     /// object has none.
     pub unreadable: Option<Option<i64>>,
+    /// Nodes of silent members that are not Ready or do not exist, and the time at which nodes were read.
+    pub unready_nodes: Option<(Instant, BTreeSet<String>)>,
     /// What this process has done about the note that names the release that manages the cluster.
     pub note: NoteState,
 }

@@ -84,6 +84,7 @@ pub(crate) mod tests {
             identity: None,
             configuration: None,
             zones: BTreeMap::new(),
+            unready_nodes: BTreeSet::new(),
             restore_from: None,
             probe: None,
             refusal: None,

@@ -16,6 +16,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::jiff::Timestamp;
 use kube_core::Resource;
 use serde_json::json;
 
@@ -76,6 +77,14 @@ pub enum ObjectAction {
         /// The cluster.
         cluster: ClusterId,
     },
+    /// Records on the members' Service what every member runs, by compare-and-swap. Settings are taken back to this
+    /// record.
+    NoteRollout {
+        /// The Service as observed.
+        service: Seen,
+        /// The record, as the value of the annotation.
+        record: String,
+    },
     /// Writes a member's ID onto its StatefulSet, by compare-and-swap. The member may then enter the configuration
     /// under this ID.
     Announce {
@@ -117,6 +126,13 @@ pub enum ObjectAction {
         /// The role.
         role: Role,
     },
+    /// Annotates a pod that was restarted with new settings once its member has served with them.
+    NoteServed {
+        /// The pod as observed.
+        pod: Seen,
+        /// Time of the observation.
+        at: Timestamp,
+    },
     /// Deletes a member's StatefulSet in one of two cases. In the first case, a linearizable read showed that the
     /// member's ID was removed and is in neither half of the configuration; a removed ID never returns. In the second
     /// case, no ID was announced, therefore the member cannot have been admitted.
@@ -131,9 +147,10 @@ pub enum ObjectAction {
         /// The pod as observed; its UID is a precondition.
         pod: Seen,
     },
-    /// Deletes a pod that never started; its StatefulSet then creates a pod with new settings.
+    /// Deletes a pod whose member serves nothing; its StatefulSet then creates a pod with new settings.
     DeletePod {
-        /// The pod as observed; its UID is a precondition.
+        /// The pod as observed. Its resource version is a precondition, because it changes when the pod starts or becomes
+        /// ready.
         pod: Seen,
     },
 }
@@ -284,6 +301,9 @@ impl ObjectAction {
             Self::NoteFormed { service, .. } => {
                 row("NoteFormed", "noting that the cluster was formed", service.name.clone(), GoOn)
             }
+            Self::NoteRollout { service, .. } => {
+                row("NoteRollout", "recording the completed rollout on", service.name.clone(), GoOn)
+            }
             Self::Announce { set, .. } => row("Announce", "announcing the ID of", set.name.clone(), GoOn),
             Self::LabelVolume { volume, .. } => row("LabelVolume", "labelling volume claim", volume.name.clone(), GoOn),
             Self::RelabelVolume { volume, .. } => {
@@ -292,6 +312,7 @@ impl ObjectAction {
             Self::GrowVolume { volume, size } => row("GrowVolume", "growing volume claim", volume.name.clone(), GoOn)
                 .with_event(format!("volume claim {} grows to {}", volume.name, size.0)),
             Self::LabelPod { pod, .. } => row("LabelPod", "labelling pod", pod.name.clone(), GoOn),
+            Self::NoteServed { pod, .. } => row("NoteServed", "annotating pod", pod.name.clone(), GoOn),
             Self::DeleteSet { set } => row("DeleteSet", "deleting StatefulSet", set.name.clone(), GoOn)
                 .needing([Prerequisite::Set(set.name.clone())])
                 .with_event(format!("{} is removed", set.name)),
@@ -318,6 +339,9 @@ impl ObjectAction {
             Self::NoteFormed { service, cluster } => {
                 annotate::<Service>(service, names::ANNOTATION_FORMED, &cluster.to_string())
             }
+            Self::NoteRollout { service, record } => {
+                annotate::<Service>(service, names::ANNOTATION_COMPLETED_ROLLOUT, record)
+            }
             Self::Announce { set, id } => annotate::<StatefulSet>(set, names::ANNOTATION_MEMBER_ID, &id.to_string()),
             Self::LabelVolume { volume, cluster, id } => {
                 let labels =
@@ -334,8 +358,12 @@ impl ObjectAction {
                 let metadata = json!({ "labels": { names::LABEL_ROLE: role.as_str() } });
                 Write::Patch(MergePatch::of::<Pod>(pod, Compare::Uid, metadata))
             }
+            Self::NoteServed { pod, at } => {
+                let metadata = json!({ "annotations": { names::ANNOTATION_SERVED: at.to_string() } });
+                Write::Patch(MergePatch::of::<Pod>(pod, Compare::Uid, metadata))
+            }
             Self::DeleteSet { set } => Write::Delete(Delete::of::<StatefulSet>(set, Compare::Version)),
-            Self::DeletePod { pod } => Write::Delete(Delete::of::<Pod>(pod, Compare::Uid)),
+            Self::DeletePod { pod } => Write::Delete(Delete::of::<Pod>(pod, Compare::Version)),
             Self::EvictPod { pod } => Write::Evict(Evict::of(pod)),
         }
     }

@@ -2,7 +2,7 @@
 //! decision.
 
 use crds::Reason;
-use crds::raft_cluster::PlanStatus;
+use crds::raft_cluster::{PlanStatus, RolloutStatus};
 
 use crate::action::Action;
 
@@ -24,6 +24,10 @@ pub struct Decision {
     pub membership: Option<PlanStatus>,
     /// The reason why no client can write; `None` if clients can.
     pub outage: Option<Note>,
+    /// The rollout in progress.
+    pub rollout: Option<RolloutStatus>,
+    /// The members that failed the rollout; `None` if none did.
+    pub rollout_failed: Option<Note>,
 }
 
 /// A reason with its explanation, to be reported.
@@ -57,6 +61,8 @@ impl Decision {
         self.blocked = self.blocked.or(other.blocked);
         self.membership = self.membership.or(other.membership);
         self.outage = self.outage.or(other.outage);
+        self.rollout = self.rollout.or(other.rollout);
+        self.rollout_failed = self.rollout_failed.or(other.rollout_failed);
         self
     }
 }

@@ -2,6 +2,7 @@
 //! Does not own when they are written (`objects.rs`, `membership`).
 
 pub mod pod_disruption_budget;
+pub(crate) mod recorded;
 pub mod service;
 pub mod stateful_set;
 

@@ -91,6 +91,10 @@ impl Finished<'_> {
                 let own = self.identity.map(|identity| identity.cluster);
                 assert_eq!(Some(*cluster), own, "notes and labels name this very cluster");
             }
+            ObjectAction::NoteRollout { .. } | ObjectAction::NoteServed { .. } => {
+                let confirmed = self.observed.configuration.is_some();
+                assert!(confirmed, "members serve only under a configuration that a leader confirmed");
+            }
             ObjectAction::Announce { set, .. } => {
                 let seat = self.seat_of(&set.name);
                 assert!(seat.is_some_and(|seat| seat.id.is_none()), "an ID is announced once: {}", set.name);

@@ -17,6 +17,8 @@ pub(crate) mod quorum;
 
 pub mod observed;
 
+pub mod completed;
+
 pub mod validated;
 
 pub(crate) mod volume;

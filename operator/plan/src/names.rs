@@ -44,6 +44,16 @@ pub const ANNOTATION_FORMED: &str = "raftoperator.io/formed";
 /// Annotation of the members' Service: the release whose operator manages the cluster, as namespace and name of its
 /// lease.
 pub const ANNOTATION_OPERATOR: &str = "raftoperator.io/operator";
+/// Annotation of the members' Service: what every member ran when the last rollout was completed
+/// ([`crate::completed::CompletedRollout`]).
+pub const ANNOTATION_COMPLETED_ROLLOUT: &str = "raftoperator.io/completed-rollout";
+/// Annotation of a member's StatefulSet: time of the last change of the member's settings.
+pub const ANNOTATION_SETTINGS_SINCE: &str = "raftoperator.io/settings-since";
+/// Annotation of pods that were restarted with new settings: time at which the operator saw that the member had served
+/// for `spec.rollout.minReadySeconds`.
+pub const ANNOTATION_SERVED: &str = "raftoperator.io/served";
+/// Annotation of a RaftCluster that a person sets to "true": an image of a lower version may be rolled out.
+pub const ANNOTATION_ALLOW_DOWNGRADE: &str = "raftoperator.io/allow-downgrade";
 /// Annotation of pods: a digest of the settings with which the pod was created.
 pub const ANNOTATION_SETTINGS: &str = "raftoperator.io/settings";
 /// Annotation of every object that the operator keeps up to date: a digest of what it wrote last. The digest changes

@@ -17,6 +17,7 @@ use crate::identity::ClusterIdentity;
 use crate::membership::ordinals;
 use crate::names::{self, Ordinal, Role};
 use crate::observed::{Linearizable, Observed, label};
+use crate::rollout::Taken;
 use crate::roster::{Health, Roster, Seat};
 use crate::validated::ValidatedCluster;
 
@@ -38,8 +39,8 @@ pub(crate) fn budget(valid: &ValidatedCluster<'_>, observed: &Observed, voters: 
     apply(pod_disruption_budget::of(valid, voters), observed.budget.as_ref())
 }
 
-/// Replaces the existing StatefulSets that were last written otherwise than is desired. Does not create a StatefulSet,
-/// and does not restore a deleted one.
+/// Replaces the existing StatefulSets that were last written otherwise than is desired. Only those in `taken` get the
+/// settings of the spec. Does not create a StatefulSet, and does not restore a deleted one.
 pub(crate) fn sets(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,
@@ -47,6 +48,7 @@ pub(crate) fn sets(
     read: Option<&Linearizable>,
     store: Option<&ObjectStore>,
     surplus: &[Ordinal],
+    taken: &Taken,
 ) -> Vec<Action> {
     let mut actions = Vec::new();
     for seat in roster.seats.values() {
@@ -62,7 +64,11 @@ pub(crate) fn sets(
         let runs = !(valid.spec.stopped && stateful_set::retains_when_scaled(live));
         let origin = SetOrigin::Plain;
         let shape = Shape { ordinal: seat.ordinal, runs, role, volume_fate, origin, restore_store: store };
-        let wanted = stateful_set::of(valid, &shape, Some(live));
+        let wanted = if taken.members.contains(&seat.ordinal) {
+            taken.note_change(stateful_set::of(valid, &shape, Some(live)), live)
+        } else {
+            stateful_set::keeping_settings(valid, &shape, live)
+        };
         if !stateful_set::is_written(&wanted, live) {
             actions.push(ObjectAction::ReplaceSet(Box::new(Replace::of(&wanted, live))).into());
         }

@@ -47,6 +47,9 @@ pub struct Observed {
     pub configuration: Option<Linearizable>,
     /// Zone of each Kubernetes node that runs a member, by the node's name; empty if the operator may not read nodes.
     pub zones: BTreeMap<String, String>,
+    /// Names of the Kubernetes nodes that run members and are not Ready, or do not exist; empty if the operator may not
+    /// read nodes.
+    pub unready_nodes: BTreeSet<String>,
     /// The RaftBackup that `bootstrap.restore.backupName` names, if it exists.
     pub restore_from: Option<RaftBackup>,
     /// The last report of a member about the object store.
@@ -211,6 +214,23 @@ pub(crate) fn image_of(set: &StatefulSet) -> Option<&str> {
     let containers = template.spec.iter().flat_map(|pod| &pod.containers);
     let found = || containers.into_iter().find(|container| container.name == names::CONTAINER)?.image.as_deref();
     written.or_else(found)
+}
+
+/// Digest of the settings with which the next pod of a StatefulSet starts.
+pub(crate) fn settings_of_set(set: &StatefulSet) -> Option<&str> {
+    annotation(set.spec.as_ref()?.template.metadata.as_ref()?, names::ANNOTATION_SETTINGS)
+}
+
+/// Digest of the settings with which a pod was created.
+pub(crate) fn settings_of_pod(pod: &Pod) -> Option<&str> {
+    annotation(&pod.metadata, names::ANNOTATION_SETTINGS)
+}
+
+/// Image of a live pod, as the operator wrote it.
+pub(crate) fn image_of_pod(pod: &Pod) -> Option<&str> {
+    let containers = pod.spec.iter().flat_map(|pod| &pod.containers);
+    let found = || containers.into_iter().find(|container| container.name == names::CONTAINER)?.image.as_deref();
+    annotation(&pod.metadata, names::ANNOTATION_IMAGE).or_else(found)
 }
 
 /// Returns whether the volume of a live StatefulSet is deleted with the StatefulSet.

@@ -8,6 +8,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use crate::decision::{Decision, Note};
 use crate::desired::stateful_set::runs;
 use crate::identity::{ClusterIdentity, FirstVoter};
+use crate::ids::MemberId;
 use crate::names;
 use crate::observed::member::{Configuration, MemberPhase};
 use crate::observed::{Observed, annotation};
@@ -127,17 +128,16 @@ fn newest_reported<'r>(roster: &'r Roster<'_>, identity: &ClusterIdentity) -> Op
 
 /// Number of first voters whose data is not known to be lost.
 fn recoverable(roster: &Roster<'_>, identity: &ClusterIdentity) -> usize {
-    let lost = |voter: &&FirstVoter| !matches!(roster.health(voter.id), Health::Lost(_));
-    identity.voters.iter().filter(lost).count()
+    let may_return = |voter: &&FirstVoter| !roster.is_lost(voter.id);
+    identity.voters.iter().filter(may_return).count()
 }
 
 /// Reports that members answer but no leader does, whether a quorum can still form, and what is missing for it.
 fn leaderless(observed: &Observed, roster: &Roster<'_>, configuration: &Configuration, formed: bool) -> Decision {
-    let count =
-        |judge: &dyn Fn(Health) -> bool| configuration.voters.iter().filter(|id| judge(roster.health(**id))).count();
     let (voters, needed) = (configuration.voters.len(), majority(configuration.voters.len()));
-    let hopeful = count(&|health| !matches!(health, Health::Lost(_)));
-    let there = count(&|health| matches!(health, Health::Serving { .. } | Health::Alone));
+    let hopeful = configuration.voters.iter().filter(|id| !roster.is_lost(**id)).count();
+    let answers = |id: &&MemberId| matches!(roster.health(**id), Health::Serving { .. } | Health::Alone);
+    let there = configuration.voters.iter().filter(answers).count();
     let voting = configuration.voters.iter().filter_map(|id| roster.by_id(*id));
     let starting = voting.filter(|seat| starts(seat, observed.now)).count();
     assert!(needed <= voters, "a majority of {voters} voters has at most as many members");
@@ -195,7 +195,7 @@ fn silent_cluster(
         );
         return Decision::stall(Reason::IdentityLost, message);
     }
-    if holders.iter().all(|seat| matches!(seat.health, Health::Lost(_))) {
+    if holders.iter().all(|seat| seat.is_lost()) {
         let message = "the volumes of all members are empty, damaged or gone: the data of this cluster is lost, and no empty cluster is formed in its place. Restore a backup into a RaftCluster with a new name";
         return Decision::stall(Reason::AwaitingRestore, message);
     }
@@ -219,12 +219,8 @@ fn starts(seat: &Seat<'_>, now: Timestamp) -> bool {
 
 /// Explains a bootstrap that can never complete.
 fn incomplete(roster: &Roster<'_>, identity: &ClusterIdentity) -> String {
-    let lost: Vec<&str> = identity
-        .voters
-        .iter()
-        .filter(|voter| matches!(roster.health(voter.id), Health::Lost(_)))
-        .map(|voter| voter.name.as_str())
-        .collect();
+    let lost: Vec<&str> =
+        identity.voters.iter().filter(|voter| roster.is_lost(voter.id)).map(|voter| voter.name.as_str()).collect();
     assert!(lost.len() <= identity.voters.len(), "only first voters are counted");
     format!(
         "{} lost their volumes before the cluster was formed, no majority of its {} first voters is left, and none of them holds data: delete this RaftCluster with its volumes and create it again",

@@ -95,6 +95,8 @@ fn is_membership_step(action: &Action) -> bool {
             | ObjectAction::ReplaceSet(_)
             | ObjectAction::CreateIdentity(_)
             | ObjectAction::NoteFormed { .. }
+            | ObjectAction::NoteRollout { .. }
+            | ObjectAction::NoteServed { .. }
             | ObjectAction::LabelVolume { .. }
             | ObjectAction::RelabelVolume { .. }
             | ObjectAction::GrowVolume { .. }

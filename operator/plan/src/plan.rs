@@ -16,8 +16,8 @@
 
 use std::time::Duration;
 
+use crds::Reason;
 use crds::raft_cluster::RaftClusterStatus;
-use crds::{ObjectStore, Reason};
 
 use crate::action::Action;
 use crate::bootstrap;
@@ -33,7 +33,7 @@ use crate::observed::{Linearizable, Observed};
 use crate::outage;
 use crate::pace::{self, Pace};
 use crate::restore;
-use crate::rollout;
+use crate::rollout::Rollout;
 use crate::roster::Roster;
 use crate::status::{self, Facts};
 use crate::stop;
@@ -79,6 +79,8 @@ struct PhaseDecision {
     voters: Option<usize>,
     /// New members that are not needed.
     surplus: Vec<Ordinal>,
+    /// The member whose turn it is to restart with new settings.
+    turn: Option<Ordinal>,
 }
 
 /// Plans one pass for a cluster.
@@ -118,13 +120,13 @@ fn decide(
     roster: &Roster<'_>,
     identity: Option<&ClusterIdentity>,
 ) -> Decision {
-    let taken = objects::name_taken(valid, observed);
+    let name_taken = objects::name_taken(valid, observed);
     let lost = if identity.is_none() { outage::identity_lost(valid, observed, roster) } else { None };
     let stops = stop::applies(observed);
     if let Some(lost) = lost {
-        return match taken {
+        return match name_taken {
             _ if stops => stop::decide_without_identity(observed, roster).and(lost),
-            Some(taken) => taken,
+            Some(name_taken) => name_taken,
             // Clients still need the Services, because members may still serve.
             None => Decision { actions: objects::services(valid, observed), ..lost },
         };
@@ -133,23 +135,30 @@ fn decide(
     let origin = identity.map(|identity| identity.origin.clone()).or_else(|| restore::origin(valid, observed).ok());
     let store = origin.as_ref().and_then(|origin| origin.store());
     if stops {
-        return stop::decide(valid, observed, roster, identity, store).and(taken.unwrap_or_default());
+        return stop::decide(valid, observed, roster, identity, store).and(name_taken.unwrap_or_default());
     }
-    if let Some(taken) = taken {
-        return taken;
+    if let Some(name_taken) = name_taken {
+        return name_taken;
     }
-    let PhaseDecision { decision, voters, surplus } = phase.decide(valid, observed, roster, store);
+    let rollout = Rollout::of(valid, observed, roster, store);
+    let PhaseDecision { decision, voters, surplus, turn } = phase.decide(valid, observed, roster, &rollout);
+    let taken = rollout.taken(turn, identity.is_none());
     let mut actions = objects::services(valid, observed);
     actions.extend(voters.and_then(|voters| objects::budget(valid, observed, voters)));
-    actions.extend(objects::sets(valid, roster, identity, phase.read(), store, &surplus));
+    actions.extend(objects::sets(valid, roster, identity, phase.read(), store, &surplus, &taken));
     if let Phase::Led { identity, read } = phase {
         actions.extend(labels::formed(observed, identity));
         actions.extend(labels::pods(roster, &read.configuration));
         actions.extend(labels::volumes(roster, identity));
+        actions.extend(rollout.served());
     }
     actions.extend(labels::claims(valid, roster));
-    actions.extend(rollout::unstick(valid, roster, store));
-    Decision { actions, ..Decision::default() }.and(decision).and(growth::decide(valid, roster, identity))
+    actions.extend(rollout.unstick());
+    let report = rollout.report(&decision);
+    let record = phase.read().and_then(|read| rollout.record(read));
+    // The record is the last action: another operator's write of the same Service ends the pass.
+    let last = Decision { actions: record.into_iter().collect(), ..report };
+    Decision { actions, ..Decision::default() }.and(decision).and(growth::decide(valid, roster, identity)).and(last)
 }
 
 impl<'p> Phase<'p> {
@@ -174,29 +183,32 @@ impl<'p> Phase<'p> {
         valid: &ValidatedCluster<'_>,
         observed: &Observed,
         roster: &Roster<'_>,
-        store: Option<&ObjectStore>,
+        rollout: &Rollout<'_>,
     ) -> PhaseDecision {
         match self {
             Self::Forming => {
                 let decision = bootstrap::form(valid, observed, roster);
-                PhaseDecision { decision, voters: Some(valid.voters), surplus: Vec::new() }
+                PhaseDecision { decision, voters: Some(valid.voters), surplus: Vec::new(), turn: None }
             }
             Self::Leaderless { identity } => {
                 let decision = bootstrap::await_leader(valid, observed, roster, identity);
                 let voters = observed.budget.is_none().then_some(identity.voters.len());
-                PhaseDecision { decision, voters, surplus: Vec::new() }
+                PhaseDecision { decision, voters, surplus: Vec::new(), turn: None }
             }
             Self::Led { identity, read } => {
                 let stepped = step::next(valid, observed, roster, identity, read);
                 let mut decision = bootstrap::carry_out(valid, roster, identity).and(stepped.decision);
+                let mut turn = None;
                 if decision.activity.is_none() {
-                    decision = decision.and(rollout::next(valid, roster, read, store));
+                    let (next, member) = rollout.next(read);
+                    (decision, turn) = (decision.and(next), member);
                 }
                 if decision.activity.is_none() {
                     decision = decision.and(stepped.waiting);
                 }
                 let present = read.configuration.voters.len().max(read.configuration.outgoing.len());
-                PhaseDecision { decision, voters: Some(present.max(stepped.voters_next)), surplus: stepped.surplus }
+                let voters = Some(present.max(stepped.voters_next));
+                PhaseDecision { decision, voters, surplus: stepped.surplus, turn }
             }
         }
     }

@@ -1,92 +1,256 @@
-//! Restarts members whose settings changed. Owns the order of restarts: one member at a time, followers before the
-//! leader, and only while every other member serves and has caught up. Does not own the settings
-//! (`desired/stateful_set.rs`).
+//! Rollouts: members restart one at a time with the settings of the spec, and a member that fails stops the rollout. Owns
+//! which members get the settings of the spec ([`Rollout::taken`]), which member restarts next, and which pods are
+//! deleted because their member serves nothing. Does not own the settings (`desired/stateful_set.rs`), who is on trial
+//! (`roster/trial.rs`), who fails (`rollout/failure.rs`), or what is recorded (`rollout/record.rs`). The reasons are in
+//! `operator/docs/decisions/rollouts.md`.
+
+mod failure;
+
+mod downgrade;
+
+pub(crate) mod record;
+
+mod report;
+
+use std::collections::BTreeSet;
 
 use crds::{ObjectStore, Reason};
+use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::action::{Action, MemberAction, ObjectAction};
 use crate::decision::{Decision, Note};
-use crate::desired::stateful_set::{settings, written_settings};
-use crate::names;
-use crate::observed::{Linearizable, Seen, annotation};
-use crate::roster::{Roster, Seat};
+use crate::desired::stateful_set::settings;
+use crate::names::{self, Ordinal};
+use crate::observed::{Linearizable, Observed, Seen, settings_of_pod, settings_of_set};
+use crate::roster::{Roster, Seat, condition_of};
 use crate::troubles;
 use crate::validated::ValidatedCluster;
 
-/// Deletes pods that never started and have outdated settings, because Kubernetes does not apply new settings to an
-/// existing pod. The deletion does not interrupt any service.
-pub(crate) fn unstick(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, store: Option<&ObjectStore>) -> Vec<Action> {
-    let wanted = settings(valid, store);
-    outdated(roster, &wanted)
-        .filter(|(seat, pod)| restart_helps(seat, &wanted) && seat.report.is_none() && has_not_started(pod))
-        .map(|(_, pod)| ObjectAction::DeletePod { pod: Seen::of(&pod.metadata) }.into())
-        .collect()
+use failure::Failure;
+
+/// The rollout of the settings that the spec asks for.
+pub(crate) struct Rollout<'r> {
+    valid: &'r ValidatedCluster<'r>,
+    observed: &'r Observed,
+    roster: &'r Roster<'r>,
+    store: Option<&'r ObjectStore>,
+    /// Digest of the settings of the spec.
+    wanted: String,
+    /// The reason why the settings of the spec must not be rolled out.
+    refused: Option<Note>,
+    failures: Vec<Failure>,
 }
 
-/// Restarts the next member with outdated settings, unless another member's state forbids it.
-pub(crate) fn next(
-    valid: &ValidatedCluster<'_>,
-    roster: &Roster<'_>,
-    read: &Linearizable,
-    store: Option<&ObjectStore>,
-) -> Decision {
-    let wanted = settings(valid, store);
-    let mut waiting: Vec<_> = outdated(roster, &wanted).collect();
-    if waiting.is_empty() {
-        return Decision::default();
-    }
-    // A member that does not serve comes first: its restart interrupts no service, and may help the member.
-    waiting.sort_by_key(|(seat, _)| (seat.health.leads(), troubles::of(seat).is_none(), seat.ordinal));
-    let (seat, pod) = waiting[0];
-    let message = format!("{} members are to restart with new settings, {} first", waiting.len(), seat.name);
-    let mut decision = Decision { activity: Some(Note::new(Reason::RollingOut, message)), ..Decision::default() };
-    let unfit = roster
-        .seats
-        .values()
-        .filter(|other| other.id.is_some_and(|id| read.configuration.contains(id)) && other.ordinal != seat.ordinal)
-        .find_map(|other| unfit(other).map(|trouble| (other, trouble)));
-    if let Some((other, trouble)) = unfit {
-        decision.blocked = Some(Note::new(trouble.reason, format!("{}: {}", other.name, trouble.message)));
-        return decision;
-    }
-    let successor =
-        read.configuration.voters.iter().copied().find(|id| Some(*id) != seat.id && roster.health(*id).caught_up());
-    debug_assert!(successor.is_none() || successor != seat.id, "a member does not succeed itself");
-    if !restart_helps(seat, &wanted) {
-        // The StatefulSet is written in this pass, and the member restarts in a later one.
-        return decision;
-    }
-    match successor.filter(|_| seat.health.leads()) {
-        Some(target) => decision.actions.push(MemberAction::TransferLeadership { leader: read.leader, target }.into()),
-        None => decision.actions.push(ObjectAction::EvictPod { pod: Seen::of(&pod.metadata) }.into()),
-    }
-    decision
+/// The members whose StatefulSets get the settings of the spec in this pass. All others keep their settings, so that a
+/// pod that is recreated for another reason does not get new ones.
+pub(crate) struct Taken {
+    pub(crate) members: BTreeSet<Ordinal>,
+    now: Timestamp,
 }
 
-/// The reason why no other member may be stopped while this member is in its present state.
-fn unfit(seat: &Seat<'_>) -> Option<Note> {
-    if let Some(trouble) = troubles::of(seat) {
-        return Some(trouble);
+impl Taken {
+    pub(crate) fn nobody(now: Timestamp) -> Self {
+        Self { members: BTreeSet::new(), now }
     }
-    if seat.pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()) {
-        return Some(Note::new(Reason::MembersNotReady, "its pod is being stopped"));
+
+    /// Notes the time on the StatefulSet if its settings change.
+    pub(crate) fn note_change(&self, mut wanted: StatefulSet, live: &StatefulSet) -> StatefulSet {
+        if settings_of_set(&wanted) != settings_of_set(live) {
+            let notes = wanted.metadata.annotations.get_or_insert_default();
+            notes.insert(names::ANNOTATION_SETTINGS_SINCE.to_owned(), self.now.to_string());
+        }
+        wanted
     }
-    (!seat.health.caught_up()).then(|| Note::new(Reason::LearnerBehind, "it catches up with the leader"))
 }
 
-/// Members whose pod has other settings than the spec asks for.
-fn outdated<'r, 'a>(roster: &'r Roster<'a>, wanted: &'r str) -> impl Iterator<Item = (&'r Seat<'a>, &'a Pod)> {
-    roster.seats.values().filter(|seat| seat.set.is_some()).filter_map(move |seat| {
-        let pod = seat.pod.filter(|pod| pod.metadata.deletion_timestamp.is_none())?;
-        (annotation(&pod.metadata, names::ANNOTATION_SETTINGS) != Some(wanted)).then_some((seat, pod))
-    })
-}
+impl<'r> Rollout<'r> {
+    pub(crate) fn of(
+        valid: &'r ValidatedCluster<'r>,
+        observed: &'r Observed,
+        roster: &'r Roster<'r>,
+        store: Option<&'r ObjectStore>,
+    ) -> Self {
+        let wanted = settings(valid, store);
+        let failures = failure::find(valid, observed, roster, &wanted);
+        let refused = downgrade::refused(valid, observed, roster);
+        Self { valid, observed, roster, store, wanted, refused, failures }
+    }
 
-/// Returns whether the StatefulSet was written with the wanted settings. Before that, a new pod would get the former
-/// settings again, and would be stopped again.
-fn restart_helps(seat: &Seat<'_>, wanted: &str) -> bool {
-    seat.set.is_some_and(|set| written_settings(set) == Some(wanted))
+    /// The members that get the settings of the spec: the one whose turn it is, those that serve nothing, and those
+    /// whose pods have them already. All members do before the cluster has an identity, because none has data.
+    pub(crate) fn taken(&self, turn: Option<Ordinal>, forms: bool) -> Taken {
+        let seats = self.roster.seats.values().filter(|seat| {
+            let Some(settings) = seat.set.map(settings_of_set) else { return false };
+            let runs_them = seat.pod.and_then(settings_of_pod) == Some(self.wanted.as_str());
+            let may_change = || turn == Some(seat.ordinal) || self.is_idle(seat);
+            let has_none = settings.is_none();
+            forms || has_none || runs_them || settings == Some(&self.wanted) || (self.refused.is_none() && may_change())
+        });
+        Taken { members: seats.map(|seat| seat.ordinal).collect(), now: self.observed.now }
+    }
+
+    /// Deletes pods with other settings than the spec asks for whose members serve nothing, because Kubernetes does not
+    /// apply new settings to an existing pod. This needs no leader, and the state of other members does not matter.
+    pub(crate) fn unstick(&self) -> Vec<Action> {
+        if self.refused.is_some() {
+            return Vec::new();
+        }
+        self.outdated()
+            .filter(|(seat, _)| self.restart_helps(seat) && self.is_idle(seat))
+            .map(|(_, pod)| ObjectAction::DeletePod { pod: Seen::of(&pod.metadata) }.into())
+            .collect()
+    }
+
+    /// Restarts the next member with outdated settings, unless a member failed or another member's state forbids it.
+    /// Returns that member, too, if it is its turn.
+    pub(crate) fn next(&self, read: &Linearizable) -> (Decision, Option<Ordinal>) {
+        if let Some(note) = &self.refused {
+            return (Decision { stalled: Some(note.clone()), ..Decision::default() }, None);
+        }
+        let mut waiting: Vec<_> = self.outdated().collect();
+        if let Some(note) = failure::note(&self.failures) {
+            let message = format!("{} members are to restart with new settings", waiting.len());
+            let decision = Decision {
+                activity: Some(Note::new(Reason::RollingOut, message)),
+                stalled: failure::is_final(&self.failures).then(|| note.clone()),
+                blocked: Some(note),
+                ..Decision::default()
+            };
+            return (decision, None);
+        }
+        // A member that does not serve comes first: its restart interrupts no service, and may help the member.
+        waiting.sort_by_key(|(seat, _)| (seat.health.leads(), troubles::of(seat).is_none(), seat.ordinal));
+        let Some((seat, pod)) = waiting.first() else { return (self.await_trials(), None) };
+        let message = format!("{} members are to restart with new settings, {} first", waiting.len(), seat.name);
+        let mut decision = Decision { activity: Some(Note::new(Reason::RollingOut, message)), ..Decision::default() };
+        let unfit = self
+            .roster
+            .seats
+            .values()
+            .filter(|other| other.id.is_some_and(|id| read.configuration.contains(id)) && other.ordinal != seat.ordinal)
+            .find_map(|other| self.unfit(other).map(|trouble| (other, trouble)));
+        if let Some((other, trouble)) = unfit {
+            decision.blocked = Some(Note::new(trouble.reason, format!("{}: {}", other.name, trouble.message)));
+            return (decision, None);
+        }
+        // The StatefulSet is written in this pass, and the member restarts in a later one. `unstick` restarts idle members.
+        if self.restart_helps(seat) && !self.is_idle(seat) {
+            decision.actions.push(self.restart(seat, pod, read));
+        }
+        (decision, Some(seat.ordinal))
+    }
+
+    fn restart(&self, seat: &Seat<'_>, pod: &Pod, read: &Linearizable) -> Action {
+        let caught_up = |id| self.roster.health(id).caught_up();
+        let mut others = read.configuration.voters.iter().copied().filter(|id| Some(*id) != seat.id);
+        let successor = others.find(|id| seat.health.leads() && caught_up(*id));
+        debug_assert!(successor.is_none() || successor != seat.id, "a member does not succeed itself");
+        match successor {
+            Some(target) => MemberAction::TransferLeadership { leader: read.leader, target }.into(),
+            None => ObjectAction::EvictPod { pod: Seen::of(&pod.metadata) }.into(),
+        }
+    }
+
+    /// The wait for members that restarted last, when no other member has to restart.
+    fn await_trials(&self) -> Decision {
+        let mut trials = self.roster.seats.values().filter(|seat| seat.on_trial);
+        let activity = trials.next().map(|seat| {
+            let seconds = self.valid.min_ready.as_secs();
+            Note::new(Reason::RollingOut, format!("waits until {} has served for {seconds} s", seat.name))
+        });
+        Decision { activity, ..Decision::default() }
+    }
+
+    /// The reason why no other member may be stopped while this member is in its present state.
+    fn unfit(&self, seat: &Seat<'_>) -> Option<Note> {
+        if let Some(trouble) = troubles::of(seat) {
+            return Some(trouble);
+        }
+        if seat.pod.is_some_and(|pod| pod.metadata.deletion_timestamp.is_some()) {
+            return Some(Note::new(Reason::MembersNotReady, "its pod is being stopped"));
+        }
+        if !seat.health.caught_up() {
+            return Some(Note::new(Reason::LearnerBehind, "it catches up with the leader"));
+        }
+        let message = || format!("its pod has been ready for less than {} s", self.valid.min_ready.as_secs());
+        (!self.has_served(seat)).then(|| Note::new(Reason::MembersNotReady, message()))
+    }
+
+    /// Returns whether the member serves, and its pod has been ready for the time that the spec asks for. The condition's
+    /// time is compared with the time of the observation, as Kubernetes does for `minReadySeconds` of a Deployment.
+    fn has_served(&self, seat: &Seat<'_>) -> bool {
+        let Some(ready) = seat.pod.and_then(|pod| condition_of(pod, "Ready")) else { return false };
+        let since = ready.last_transition_time.as_ref().map(|time| time.0);
+        seat.health.serves() && ready.status == "True" && since.is_none_or(|since| self.is_min_ready_ago(since))
+    }
+
+    fn is_min_ready_ago(&self, time: Timestamp) -> bool {
+        let least = SignedDuration::try_from(self.valid.min_ready).unwrap_or(SignedDuration::MAX);
+        self.observed.now.duration_since(time) >= least
+    }
+
+    /// Members whose pod has other settings than the spec asks for.
+    fn outdated(&self) -> impl Iterator<Item = (&'r Seat<'r>, &'r Pod)> {
+        let roster = self.roster;
+        roster.seats.values().filter(|seat| seat.set.is_some()).filter_map(|seat| {
+            let pod = seat.pod.filter(|pod| pod.metadata.deletion_timestamp.is_none())?;
+            (settings_of_pod(pod) != Some(self.wanted.as_str())).then_some((seat, pod))
+        })
+    }
+
+    /// Returns whether the StatefulSet was written with the wanted settings. Before that, a new pod would get the former
+    /// settings again, and would be stopped again.
+    fn restart_helps(&self, seat: &Seat<'_>) -> bool {
+        seat.set.and_then(settings_of_set) == Some(self.wanted.as_str())
+    }
+
+    /// Returns whether a restart of the member interrupts nothing, and may help.
+    fn is_idle(&self, seat: &Seat<'_>) -> bool {
+        if seat.health.serves() {
+            return false;
+        }
+        if seat.on_trial {
+            return true;
+        }
+        let stuck = match seat.pod {
+            Some(pod) => seat.report.is_none() && has_not_started(pod),
+            None => troubles::of(seat).is_some_and(|trouble| trouble.reason == Reason::PodRejected),
+        };
+        stuck && !(self.has_recorded_settings(seat) && self.must_keep_settings(seat))
+    }
+
+    fn has_recorded_settings(&self, seat: &Seat<'_>) -> bool {
+        let settings = match seat.pod {
+            Some(pod) => settings_of_pod(pod),
+            None => seat.set.and_then(settings_of_set),
+        };
+        self.valid.completed.as_ref().is_some_and(|completed| settings == Some(completed.digest.as_str()))
+    }
+
+    /// Returns whether a member that does not start must keep the settings of the last completed rollout: unless it needs
+    /// others to start, and no other member tries those of the spec. Without a leader only a failed member forbids it,
+    /// because one member alone cannot serve.
+    fn must_keep_settings(&self, seat: &Seat<'_>) -> bool {
+        let needs_others = troubles::of(seat).is_some_and(|trouble| {
+            matches!(
+                trouble.reason,
+                Reason::Unschedulable
+                    | Reason::VolumePending
+                    | Reason::ImagePullFailed
+                    | Reason::PodRejected
+                    | Reason::MemberCrashing
+            )
+        });
+        let created = seat.pod.and_then(|pod| pod.metadata.creation_timestamp.as_ref());
+        let just_created = created.is_some_and(|time| !self.is_min_ready_ago(time.0));
+        let tried = match self.observed.configuration {
+            Some(_) => self.roster.seats.values().any(|other| other.on_trial),
+            None => !self.failures.is_empty(),
+        };
+        !needs_others || just_created || tried
+    }
 }
 
 /// Returns whether the pod is not scheduled, or none of its containers runs.

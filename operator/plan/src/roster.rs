@@ -2,6 +2,8 @@
 //! StatefulSet, its volume, its answer, and its place in the configuration. Owns the judgement of a member's state.
 //! Does not own what follows from the state (`bootstrap.rs`, `membership`, `status`).
 
+mod trial;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -53,6 +55,9 @@ pub struct Seat<'a> {
     pub warnings: &'a [Warning],
     /// The member's state.
     pub health: Health,
+    /// Whether the member was restarted with other settings than the last completed rollout's and has not served since,
+    /// although its volume holds its data and its machine is there. It may serve again with the former settings.
+    pub on_trial: bool,
 }
 
 /// State of a member.
@@ -168,10 +173,16 @@ impl Seat<'_> {
     }
 
     /// Returns whether removing this member also deletes its volume. It does if the spec says so, but never if the
-    /// volume holds another cluster's data.
+    /// volume holds another cluster's data, and never while the member is on trial.
     #[must_use]
     pub fn removed_volume_goes(&self, valid: &ValidatedCluster<'_>, cluster: ClusterId) -> bool {
-        valid.removed_volumes_go() && !self.holds_data_of_another(cluster)
+        valid.removed_volumes_go() && !self.holds_data_of_another(cluster) && !self.on_trial
+    }
+
+    /// Returns whether the member's data is lost. The data of a member on trial is not.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        matches!(self.health, Health::Lost(_)) && !self.on_trial
     }
 
     /// Returns whether the volume claim has the owner that it needs: the StatefulSet if the volume `goes` with it, and
@@ -244,6 +255,13 @@ impl<'a> Roster<'a> {
         self.by_id(id).map_or(Health::Lost(Loss::Vanished), |seat| seat.health)
     }
 
+    /// Returns whether the data of the member with this ID is lost. The data of a member on trial is not, whatever the
+    /// member reports about its disk.
+    #[must_use]
+    pub fn is_lost(&self, id: MemberId) -> bool {
+        self.by_id(id).is_none_or(Seat::is_lost)
+    }
+
     /// The member's name, or its ID if the member has no seat.
     #[must_use]
     pub fn name(&self, id: MemberId) -> String {
@@ -283,6 +301,7 @@ impl Judge<'_> {
             _ => None,
         };
         let health = self.health(id, set, member, report);
+        let on_trial = self.is_on_trial(set, member, id, health);
         let can_vote = health.serves() || health == Health::Removed;
         assert!(!can_vote || id.is_some(), "only a member with an ID serves or was removed");
         assert!(report.is_none() || set.is_some(), "only a member with a StatefulSet is asked");
@@ -297,6 +316,7 @@ impl Judge<'_> {
             report,
             warnings: &member.warnings,
             health,
+            on_trial,
         }
     }
 
@@ -328,7 +348,7 @@ impl Judge<'_> {
                 Health::Serving { leads: false, caught_up: id.is_some_and(|id| self.is_caught_up(id)) }
             }
             None if set.is_none() && member.volume.is_none() => Health::Lost(Loss::Vanished),
-            None => self.silence(member),
+            None => self.silence(set, member),
         }
     }
 
@@ -350,7 +370,7 @@ impl Judge<'_> {
         }
     }
 
-    fn silence(&self, member: &ObservedMember) -> Health {
+    fn silence(&self, set: Option<&StatefulSet>, member: &ObservedMember) -> Health {
         let seen = match &member.answer {
             Some(Answer::Silent { since, .. }) => *since,
             _ => self.observed.now,
@@ -359,6 +379,8 @@ impl Judge<'_> {
         // deleted may be left from before the cluster was stopped.
         let pod = member.pod.as_ref().filter(|pod| pod.metadata.deletion_timestamp.is_none());
         let since = pod.and_then(unready_since).map_or(seen, |unready| unready.min(seen));
+        // With other settings than those with which it was silent, the member has the whole delay to start.
+        let since = trial::settings_since(set).map_or(since, |changed| changed.max(since));
         let delay = SignedDuration::try_from(self.valid.replacement_delay).unwrap_or(SignedDuration::MAX);
         if self.observed.now.duration_since(since) >= delay {
             Health::Unreachable { since }

@@ -20,6 +20,7 @@ use crds::{ConditionType, Reason};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
+use crate::completed::CompletedRollout;
 use crate::decision::{Decision, Note, shortened};
 use crate::identity::ClusterIdentity;
 use crate::names;
@@ -81,6 +82,8 @@ pub(crate) fn of(facts: &Facts<'_>) -> RaftClusterStatus {
         observed_generation: cluster.metadata.generation,
         cluster_id: facts.identity.map(|identity| identity.cluster.to_string()),
         plan: facts.decision.membership.clone(),
+        rollout: facts.decision.rollout.clone(),
+        image: CompletedRollout::read(facts.observed).map(|completed| completed.image),
         conditions,
         ..RaftClusterStatus::default()
     };

@@ -19,6 +19,7 @@ use crate::desired::stateful_set::{halted, runs};
 use crate::identity::ClusterIdentity;
 use crate::objects;
 use crate::observed::Observed;
+use crate::rollout::Taken;
 use crate::roster::{Roster, Seat};
 use crate::validated::ValidatedCluster;
 
@@ -36,7 +37,8 @@ pub(crate) fn decide(
     identity: Option<&ClusterIdentity>,
     store: Option<&ObjectStore>,
 ) -> Decision {
-    let actions = objects::sets(valid, roster, identity, observed.configuration.as_ref(), store, &[]);
+    let nobody = Taken::nobody(observed.now);
+    let actions = objects::sets(valid, roster, identity, observed.configuration.as_ref(), store, &[], &nobody);
     let (activity, blocked) = match stopping(observed, roster) {
         Some(stopping) => (Some(stopping), None),
         None => {

@@ -8,6 +8,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube_core::Resource;
 
+use crate::completed::CompletedRollout;
 use crate::names::{self, Ordinal};
 use crate::observed::member::MemberInfo;
 use crate::observed::{Observed, image_of, image_pull_policy_of};
@@ -22,6 +23,11 @@ const DEFAULT_QUOTA_BYTES_MAX: u64 = 8 << 30;
 const DEFAULT_QUOTA_BYTES: u64 = 2 << 30;
 /// Smallest quota that a member accepts.
 const QUOTA_BYTES_MIN: u64 = 16 * MEBIBYTE;
+
+/// Default of `spec.rollout.minReadySeconds`.
+const MIN_READY: Duration = Duration::from_secs(10);
+/// Default of `spec.rollout.progressDeadline`.
+const PROGRESS_DEADLINE: Duration = Duration::from_secs(15 * 60);
 
 /// Maximum drift between members' clocks during a lease.
 const CLOCK_DRIFT: Duration = Duration::from_millis(50);
@@ -51,6 +57,12 @@ pub struct ValidatedCluster<'a> {
     pub replacement_delay: Duration,
     /// Maximum number of members replaced at the same time; 0: replacement is off.
     pub replacements_max: usize,
+    /// Time that a restarted member must serve before the next one restarts.
+    pub min_ready: Duration,
+    /// Time within which a restarted member must serve.
+    pub progress_deadline: Duration,
+    /// The last completed rollout; `None` if none was recorded.
+    pub completed: Option<CompletedRollout>,
 }
 
 /// The error for a spec that cannot be carried out. It names the field, the problem and the remedy.
@@ -83,6 +95,9 @@ impl<'a> ValidatedCluster<'a> {
             i32::try_from(voters + learners).is_ok_and(|total| total == spec.replicas),
             "every replica votes or learns"
         );
+        let completed = CompletedRollout::read(observed);
+        let rollout = &spec.rollout;
+        let min_ready = rollout.min_ready_seconds.and_then(|seconds| u64::try_from(seconds).ok());
         Ok(Self {
             name,
             namespace,
@@ -90,8 +105,8 @@ impl<'a> ValidatedCluster<'a> {
             owner,
             voters,
             learners,
-            image: image(observed),
-            image_pull_policy: image_pull_policy(observed),
+            image: image(observed, completed.as_ref()),
+            image_pull_policy: image_pull_policy(observed, completed.as_ref()),
             quota_bytes: quota(spec)?,
             replacement_delay: spec.replacement.delay.into(),
             replacements_max: if spec.replacement.enabled {
@@ -99,7 +114,25 @@ impl<'a> ValidatedCluster<'a> {
             } else {
                 0
             },
+            min_ready: min_ready.map_or(MIN_READY, Duration::from_secs),
+            progress_deadline: rollout.progress_deadline.map_or(PROGRESS_DEADLINE, Duration::from),
+            completed,
         })
+    }
+
+    /// The same cluster with the settings of `spec`, which the last completed rollout recorded.
+    pub(crate) fn with_recorded<'s>(
+        &'s self,
+        spec: &'s RaftClusterSpec,
+        completed: &CompletedRollout,
+    ) -> ValidatedCluster<'s> {
+        ValidatedCluster {
+            spec,
+            image: completed.image.clone(),
+            image_pull_policy: completed.image_pull_policy.clone(),
+            quota_bytes: quota(spec).unwrap_or(self.quota_bytes),
+            ..self.clone()
+        }
     }
 
     /// Desired number of members.
@@ -201,21 +234,27 @@ fn quota(spec: &RaftClusterSpec) -> Result<u64, InvalidSpec> {
     }
 }
 
-/// Returns the image of the spec. If the spec names none, returns the image of this cluster's newest member, so that a
-/// new operator restarts no member. If the cluster has no members, returns the operator's default.
-fn image(observed: &Observed) -> String {
+/// Returns the image of the spec. If the spec names none, returns the image of the last completed rollout, so that
+/// removing an image from the spec takes it back. If no rollout was recorded, returns the image of this cluster's newest
+/// member, so that a new operator restarts no member. If the cluster has no members, returns the operator's default.
+fn image(observed: &Observed, completed: Option<&CompletedRollout>) -> String {
     if let Some(image) = &observed.cluster.spec.image {
         return image.clone();
     }
-    let running = running(observed).find_map(image_of);
-    running.map_or_else(|| observed.operator.node_image.clone(), str::to_owned)
+    let recorded = completed.map(|completed| completed.image.as_str());
+    let known = recorded.or_else(|| running(observed).find_map(image_of));
+    known.map_or_else(|| observed.operator.node_image.clone(), str::to_owned)
 }
 
-/// Returns the pull policy of the spec. If the spec names none, returns the policy of this cluster's newest member. If
-/// the cluster has no members, returns the operator's default.
-fn image_pull_policy(observed: &Observed) -> Option<String> {
+/// Returns the pull policy of the spec. If the spec names none, returns the policy of the last completed rollout. If no
+/// rollout was recorded, returns the policy of this cluster's newest member. If the cluster has no members, returns the
+/// operator's default.
+fn image_pull_policy(observed: &Observed, completed: Option<&CompletedRollout>) -> Option<String> {
     if let Some(policy) = observed.cluster.spec.image_pull_policy {
         return Some(policy.as_str().to_owned());
+    }
+    if let Some(completed) = completed {
+        return completed.image_pull_policy.clone();
     }
     match running(observed).find(|set| image_of(set).is_some()) {
         Some(set) => image_pull_policy_of(set).map(str::to_owned),

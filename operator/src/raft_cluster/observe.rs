@@ -5,7 +5,7 @@
 //! Reads go to the API server instead of a cache, because a decision that is based on an old observation costs more
 //! than a read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crds::{RaftBackup, RaftCluster};
@@ -35,6 +35,8 @@ use crate::readable;
 
 /// Interval between reads of warnings while a member does not answer.
 const WARNINGS_EVERY: Duration = Duration::from_secs(5);
+/// Interval between reads of the nodes of members that do not answer.
+const NODES_EVERY: Duration = Duration::from_secs(5);
 /// Maximum number of warnings that are read for one object.
 const WARNINGS_MAX: u32 = 20;
 /// Interval between probes while the object store can be used.
@@ -84,6 +86,7 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
         identity,
         configuration: None,
         zones: BTreeMap::new(),
+        unready_nodes: BTreeSet::new(),
         restore_from: read.restore_from(&cluster).await?,
         probe: None,
         refusal: context.remember(&uid, |memory| memory.refusal.clone()),
@@ -97,6 +100,7 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
     observed.probe = probe(&observed, token.as_ref(), context).await;
     read.warnings(&mut observed, context).await;
     zones(&mut observed, context).await;
+    observed.unready_nodes = unready_nodes(&observed, context).await;
     Ok(Some(observed))
 }
 
@@ -358,6 +362,41 @@ async fn zones(observed: &mut Observed, context: &Context) {
             observed.zones.insert(node, zone);
         }
     }
+}
+
+/// Reads which nodes of members that do not answer are not Ready or do not exist. Without permission to read nodes, none
+/// is reported.
+async fn unready_nodes(observed: &Observed, context: &Context) -> BTreeSet<String> {
+    let silent = observed.members.values().filter(|member| matches!(member.answer, Some(Answer::Silent { .. })));
+    let nodes: BTreeSet<String> =
+        silent.filter_map(|member| member.pod.as_ref()?.spec.as_ref()?.node_name.clone()).collect();
+    if nodes.is_empty() {
+        return BTreeSet::new();
+    }
+    let kept = context.remember(observed.uid(), |memory| {
+        memory.unready_nodes.as_ref().filter(|(read, _)| read.elapsed() < NODES_EVERY).map(|(_, kept)| kept.clone())
+    });
+    if let Some(kept) = kept {
+        return kept;
+    }
+    let mut unready = BTreeSet::new();
+    for name in nodes {
+        match Api::<Node>::all(context.client.clone()).get_opt(&name).await {
+            Ok(node) if node.as_ref().is_some_and(is_ready) => {}
+            Ok(_) => {
+                unready.insert(name);
+            }
+            Err(error) => tracing::debug!(%error, name, "a node was not read"),
+        }
+    }
+    let stored = unready.clone();
+    context.remember(observed.uid(), |memory| memory.unready_nodes = Some((Instant::now(), stored)));
+    unready
+}
+
+fn is_ready(node: &Node) -> bool {
+    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{digest, is_empty, pod_template, stamped};
 use crate::ids::MemberId;
 use crate::names::{self, Ordinal, Role};
-use crate::observed::annotation;
+use crate::observed::{annotation, settings_of_set};
 use crate::validated::ValidatedCluster;
 
 /// The properties in which members' StatefulSets differ.
@@ -59,18 +59,34 @@ pub enum SetOrigin<'a> {
 /// spec asks for other settings than those with which it was written.
 #[must_use]
 pub fn of(valid: &ValidatedCluster<'_>, shape: &Shape<'_>, live: Option<&StatefulSet>) -> StatefulSet {
-    let settings = settings(valid, shape.restore_store);
+    with_settings(valid, shape, live, &settings(valid, shape.restore_store))
+}
+
+/// The StatefulSet that replaces a live one and keeps the settings of its pod, whatever the spec asks for.
+pub(crate) fn keeping_settings(valid: &ValidatedCluster<'_>, shape: &Shape<'_>, live: &StatefulSet) -> StatefulSet {
+    match settings_of_set(live) {
+        Some(settings) => with_settings(valid, shape, Some(live), settings),
+        None => of(valid, shape, Some(live)),
+    }
+}
+
+fn with_settings(
+    valid: &ValidatedCluster<'_>,
+    shape: &Shape<'_>,
+    live: Option<&StatefulSet>,
+    settings: &str,
+) -> StatefulSet {
     // The stamp covers what is decided now. Of the pod template it covers the settings, because another rendering of
     // the same settings is no reason to write; it does not cover the claim template, which never changes.
-    let mut set = stamped(decided(valid, shape, &settings));
+    let mut set = stamped(decided(valid, shape, settings));
     let kept = live.and_then(|live| live.spec.as_ref()).map(|spec| &spec.template);
-    let kept = kept.filter(|template| pod_template::settings_of(template) == Some(&settings));
+    let kept = kept.filter(|template| pod_template::settings_of(template) == Some(settings));
     let spec = set.spec.get_or_insert_default();
     spec.template = match kept {
         Some(template) => pod_template::kept(valid, template, shape.role),
         None => {
             let Shape { ordinal, role, restore_store, .. } = *shape;
-            pod_template::of(valid, &pod_template::Member { ordinal, role, restore_store, settings: &settings })
+            pod_template::of(valid, &pod_template::Member { ordinal, role, restore_store, settings })
         }
     };
     spec.volume_claim_templates = Some(vec![volume_claim(valid)]);
@@ -132,11 +148,6 @@ pub(crate) fn halted(live: &StatefulSet) -> StatefulSet {
 /// The part of the pods that changes only with their settings.
 pub(crate) fn fixed_pods(spec: &StatefulSetSpec) -> PodTemplateSpec {
     pod_template::fixed(&spec.template)
-}
-
-/// The digest of the settings with which the next pod of a StatefulSet starts.
-pub(crate) fn written_settings(set: &StatefulSet) -> Option<&str> {
-    pod_template::settings_of(&set.spec.as_ref()?.template)
 }
 
 /// Everything of a StatefulSet that may change while it lives.
@@ -229,8 +240,13 @@ fn selects_its_pod(set: &StatefulSet) -> bool {
 /// operator of another version or with other flags would restart members.
 #[must_use]
 pub fn settings(valid: &ValidatedCluster<'_>, restore_store: Option<&ObjectStore>) -> String {
+    digest(&settings_json(valid, restore_store))
+}
+
+/// The settings that the digest covers. `recorded.rs` reads them back into a spec.
+pub(crate) fn settings_json(valid: &ValidatedCluster<'_>, restore_store: Option<&ObjectStore>) -> Value {
     let spec = valid.spec;
-    digest(&without_empty_fields(json!({
+    without_empty_fields(json!({
         "image": valid.image,
         "imagePullPolicy": spec.image_pull_policy,
         "imagePullSecrets": spec.image_pull_secrets,
@@ -247,7 +263,7 @@ pub fn settings(valid: &ValidatedCluster<'_>, restore_store: Option<&ObjectStore
         "snapshots": changed(&spec.snapshots, &Snapshots::default()),
         "backupCredentials": spec.backup.as_ref().map(|backup| &backup.object_store.credentials_secret_ref),
         "restoreCredentials": restore_store.map(|store| &store.credentials_secret_ref),
-    })))
+    }))
 }
 
 /// The fields that differ from their default.

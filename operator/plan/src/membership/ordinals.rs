@@ -6,6 +6,7 @@ use crds::{ObjectStore, Reason};
 
 use crate::action::{Action, ObjectAction};
 use crate::decision::Note;
+use crate::desired::recorded;
 use crate::desired::stateful_set::{self, SetOrigin, Shape};
 use crate::names::{self, Ordinal, Role};
 use crate::observed::{Observed, Seen, annotation};
@@ -62,7 +63,8 @@ pub(crate) fn create(
     actions
 }
 
-/// Creates the StatefulSet of a new member, or of a member whose volume exists but whose StatefulSet was deleted.
+/// Creates the StatefulSet of a new member, or of a member whose volume exists but whose StatefulSet was deleted. While
+/// a rollout is incomplete, the member gets the settings of the last completed one, because the new ones may not work.
 pub(crate) fn create_set(
     valid: &ValidatedCluster<'_>,
     ordinal: Ordinal,
@@ -71,7 +73,12 @@ pub(crate) fn create_set(
     restore_store: Option<&ObjectStore>,
 ) -> Action {
     let shape = Shape { ordinal, runs: true, role, volume_fate: volume_fate(valid), origin, restore_store };
-    ObjectAction::CreateSet { ordinal, set: Box::new(stateful_set::of(valid, &shape, None)) }.into()
+    let recorded = recorded::spec(valid, restore_store);
+    let set = match recorded.as_ref().zip(valid.completed.as_ref()) {
+        Some((recorded, completed)) => stateful_set::of(&valid.with_recorded(recorded, completed), &shape, None),
+        None => stateful_set::of(valid, &shape, None),
+    };
+    ObjectAction::CreateSet { ordinal, set: Box::new(set) }.into()
 }
 
 /// Returns whether volumes are deleted or retained when the RaftCluster is deleted.

@@ -1,5 +1,5 @@
-//! Replacement of members with lost disks or lost machines. Owns which members are given up. Does not own which
-//! members replace them (`plan.rs`).
+//! Replacement of members with lost disks or lost machines. Owns which members are given up: never one on trial, because
+//! it may serve again with its former settings. Does not own which members replace them (`plan.rs`).
 
 use std::collections::BTreeSet;
 
@@ -16,6 +16,7 @@ pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &R
     let mut lost: Vec<_> = configuration
         .everyone()
         .into_iter()
+        .filter(|id| !roster.by_id(*id).is_some_and(|seat| seat.on_trial))
         .filter_map(|id| {
             let urgency = match roster.health(id) {
                 Health::Lost(_) => 0,

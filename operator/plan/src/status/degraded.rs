@@ -8,6 +8,12 @@ use crate::decision::Note;
 
 pub(crate) fn find(facts: &Facts<'_>) -> Finding {
     let kind = ConditionType::Degraded;
+    // The cause is reported before the outage that it may have led to.
+    if let Some(failed) = &facts.decision.rollout_failed {
+        let outage = facts.decision.outage.as_ref().map(|outage| format!(" ({})", outage.message));
+        let note = Note::new(failed.reason, format!("{}{}", failed.message, outage.unwrap_or_default()));
+        return Finding { kind, holds: Holds::Yes, note };
+    }
     if let Some(outage) = &facts.decision.outage {
         return Finding { kind, holds: Holds::Yes, note: outage.clone() };
     }

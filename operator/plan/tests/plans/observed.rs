@@ -234,6 +234,7 @@ impl Draft {
             identity,
             configuration: self.leader.map(|leader| Linearizable { leader, configuration }),
             zones: BTreeMap::new(),
+            unready_nodes: BTreeSet::new(),
             restore_from: None,
             probe: None,
             refusal: self.refusal,

@@ -65,7 +65,9 @@ fn written(write: &ObjectAction) -> Option<String> {
         ObjectAction::NoteFormed { .. }
         | ObjectAction::LabelVolume { .. }
         | ObjectAction::RelabelVolume { .. }
-        | ObjectAction::LabelPod { .. } => return None,
+        | ObjectAction::LabelPod { .. }
+        | ObjectAction::NoteRollout { .. }
+        | ObjectAction::NoteServed { .. } => return None,
         ObjectAction::GrowVolume { volume, size } => format!("grow {} to {}", volume.name, size.0),
         ObjectAction::Announce { set, id } => format!("announce {}={:x}", set.name, id.0),
         ObjectAction::DeleteSet { set } => format!("delete {}", set.name),
