@@ -17,6 +17,7 @@ mod namespace;
 mod operator;
 mod refused;
 mod releases;
+mod rollouts;
 mod scale;
 mod stop;
 mod volumes;

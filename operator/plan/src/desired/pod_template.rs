@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use crate::completed::Version;
 use crate::names::{self, Ordinal, Role};
 use crate::observed::annotation;
 use crate::validated::ValidatedCluster;
@@ -23,6 +24,11 @@ const NONROOT: i64 = 65532;
 const GRACE_SECONDS: i64 = 30;
 /// Time after which a member that still reads its disk counts as hung, in seconds.
 const STARTUP_SECONDS_MAX: i32 = 900;
+/// The version of the member's program that has the flags which say which member it is. An image of any version gets
+/// these flags.
+const ALWAYS: Version = Version::of(0, 0, 0);
+/// The version of the member's program that introduced the flags which protect data so far.
+const PROTECTING: Version = Version::of(0, 1, 0);
 /// Folder in which the credentials of object stores are mounted.
 const CREDENTIALS: &str = "/etc/raft-node/object-store";
 /// Name of the volume that holds the credentials of object stores.
@@ -162,6 +168,8 @@ fn container(valid: &ValidatedCluster<'_>, member: &Member<'_>) -> Container {
         ]),
         resources: valid.spec.resources.clone(),
         volume_mounts: Some(mounts),
+        // The pod's status then says why the process ended, and so does the report about a failed rollout.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
         startup_probe: Some(Probe {
             period_seconds: Some(1),
             failure_threshold: Some(STARTUP_SECONDS_MAX),
@@ -187,28 +195,34 @@ fn container(valid: &ValidatedCluster<'_>, member: &Member<'_>) -> Container {
 }
 
 /// Arguments of a member's program: the settings that protect data or decide which member this is. A program that does
-/// not know one of these flags refuses to start. `raft-node run --help` explains each flag.
+/// not know one of these flags refuses to start. So each flag has the version that introduced it, and is written unless
+/// the image is known to have a lower one. `raft-node run --help` explains each flag.
 fn arguments(valid: &ValidatedCluster<'_>, member: &Member<'_>) -> Vec<String> {
     let raft = &valid.spec.raft;
+    let known = valid.completed.as_ref().and_then(|completed| completed.version_of(&valid.image));
     let mut arguments = vec!["run".to_owned()];
-    let mut flag = |name: &str, value: String| arguments.push(format!("--{name}={value}"));
-    flag("name", names::member(valid.name, member.ordinal));
-    flag("data-dir", "/data".to_owned());
-    flag("client-addr", format!("0.0.0.0:{}", names::CLIENT_PORT));
-    flag("peer-addr", format!("0.0.0.0:{}", names::PEER_PORT));
-    flag("http-addr", format!("0.0.0.0:{}", names::METRICS_PORT));
-    flag("advertise-client-url", names::client_url(valid.name, valid.namespace, member.ordinal));
-    flag("advertise-peer-url", names::peer_url(valid.name, valid.namespace, member.ordinal));
-    flag("heartbeat-interval", milliseconds(&raft.heartbeat_interval));
-    flag("election-timeout", milliseconds(&raft.election_timeout));
-    flag("leader-lease", milliseconds(&raft.leader_lease));
-    flag("lease-reads", raft.lease_reads.to_string());
-    flag("pre-vote", raft.pre_vote.to_string());
-    flag("quota-bytes", valid.quota_bytes.to_string());
+    let mut flag = |since: Version, name: &str, value: String| {
+        if known.is_none_or(|known| known >= since) {
+            arguments.push(format!("--{name}={value}"));
+        }
+    };
+    flag(ALWAYS, "name", names::member(valid.name, member.ordinal));
+    flag(ALWAYS, "data-dir", "/data".to_owned());
+    flag(ALWAYS, "client-addr", format!("0.0.0.0:{}", names::CLIENT_PORT));
+    flag(ALWAYS, "peer-addr", format!("0.0.0.0:{}", names::PEER_PORT));
+    flag(ALWAYS, "http-addr", format!("0.0.0.0:{}", names::METRICS_PORT));
+    flag(ALWAYS, "advertise-client-url", names::client_url(valid.name, valid.namespace, member.ordinal));
+    flag(ALWAYS, "advertise-peer-url", names::peer_url(valid.name, valid.namespace, member.ordinal));
+    flag(PROTECTING, "heartbeat-interval", milliseconds(&raft.heartbeat_interval));
+    flag(PROTECTING, "election-timeout", milliseconds(&raft.election_timeout));
+    flag(PROTECTING, "leader-lease", milliseconds(&raft.leader_lease));
+    flag(PROTECTING, "lease-reads", raft.lease_reads.to_string());
+    flag(PROTECTING, "pre-vote", raft.pre_vote.to_string());
+    flag(PROTECTING, "quota-bytes", valid.quota_bytes.to_string());
     if let Some((_, restore_folder)) = credentials(valid, member) {
-        flag("object-store-credentials", CREDENTIALS.to_owned());
+        flag(PROTECTING, "object-store-credentials", CREDENTIALS.to_owned());
         if let Some(folder) = restore_folder {
-            flag("restore-credentials", format!("{CREDENTIALS}/{folder}"));
+            flag(PROTECTING, "restore-credentials", format!("{CREDENTIALS}/{folder}"));
         }
     }
     debug_assert!(arguments.iter().skip(1).all(|argument| argument.starts_with("--")), "every argument is a flag");

@@ -16,6 +16,9 @@ use crate::validated::ValidatedCluster;
 /// Exit codes from this one on are those of signals, for example of a process that exceeded its memory limit.
 const SIGNALS: i32 = 128;
 
+/// Maximum length of what is quoted of a process, in characters.
+const SAID_MAX: usize = 400;
+
 /// A member that failed the rollout.
 pub(super) struct Failure {
     pub(super) name: String,
@@ -47,7 +50,7 @@ fn one(valid: &ValidatedCluster<'_>, observed: &Observed, seat: &Seat<'_>) -> Op
         return failure(format!("refuses its disk: {said}"), true);
     }
     if let Some(ended) = ended(pod) {
-        let said = ended.message.as_deref().unwrap_or_default().trim();
+        let said = said(ended);
         let said_why = (1..SIGNALS).contains(&ended.exit_code) && !said.is_empty();
         let reason = ended.reason.as_deref().unwrap_or("Error");
         return failure(format!("ended with exit code {} ({reason}): {said}", ended.exit_code), said_why);
@@ -59,6 +62,14 @@ fn one(valid: &ValidatedCluster<'_>, observed: &Observed, seat: &Seat<'_>) -> Op
     }
     let trouble = troubles::of(seat).map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
     failure(format!("has not served within {} s{trouble}", valid.progress_deadline.as_secs()), false)
+}
+
+/// The last words of a process, in one line. Kubernetes keeps up to 2 KiB of its log.
+fn said(ended: &ContainerStateTerminated) -> String {
+    let words: Vec<&str> = ended.message.as_deref().unwrap_or_default().split_whitespace().collect();
+    let line = words.join(" ");
+    let excess = line.chars().count().saturating_sub(SAID_MAX);
+    line.chars().skip(excess).collect()
 }
 
 /// The end of the member's process, if it ended since the pod was created.

@@ -564,3 +564,23 @@ fn an_image_of_unknown_version_is_tried_on_one_member_first() {
         assert_eq!(record.image, "raft-node:1", "the rollout is not complete");
     }
 }
+
+/// A program ends at a flag that it does not know.
+#[test]
+fn flags_that_protect_are_written_unless_the_image_is_known_to_lack_them() {
+    for (version, written) in [(Some("0.0.9"), false), (Some("0.1.0"), true), (None, true)] {
+        let mut observed = changed(THREE);
+        let mut record = CompletedRollout::read(&observed).expect("it is recorded");
+        record.versions.clear();
+        if let Some(version) = version {
+            record.note_version("raft-node:1", version);
+        }
+        note(&mut observed, &record);
+        observed.cluster.spec.replicas = 4;
+        let set = created(&observed).pop().expect("a newcomer with the recorded image");
+        let container = set.spec.expect("a spec").template.spec.expect("a pod").containers.remove(0);
+        let has = |flag: &str| container.args.iter().flatten().any(|argument| argument.starts_with(flag));
+        assert!(has("--name="), "every version has it");
+        assert_eq!(has("--pre-vote="), written, "version {version:?}");
+    }
+}
