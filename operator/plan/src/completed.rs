@@ -96,6 +96,7 @@ impl CompletedRollout {
     pub fn to_annotation(&self) -> String {
         let text = |record: &Self| serde_json::to_string(record).expect("plain data always serializes");
         let whole = text(self);
+        debug_assert!(!self.image.is_empty() && !self.digest.is_empty(), "a record says what every member ran");
         if whole.len() <= RECORD_BYTES_MAX { whole } else { text(&Self { settings: None, ..self.clone() }) }
     }
 

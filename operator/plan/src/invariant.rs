@@ -21,13 +21,16 @@ use crate::identity::ClusterIdentity;
 use crate::ids::MemberId;
 use crate::names::{self, Ordinal};
 use crate::observed::member::Configuration;
-use crate::observed::{Observed, Seen, annotation};
+use crate::observed::{Observed, Seen, annotation, volume_goes_with};
 use crate::quantity;
 use crate::quorum::majority;
 use crate::roster::{Health, Roster, Seat};
 use crate::stop;
 use crate::validated::ValidatedCluster;
 use crate::volume;
+
+/// Largest size of all annotations of an object, in bytes; Kubernetes sets the limit.
+const ANNOTATION_BYTES_MAX: usize = 256 << 10;
 
 /// Checks a plan's actions against the observation from which they were decided.
 ///
@@ -91,9 +94,16 @@ impl Finished<'_> {
                 let own = self.identity.map(|identity| identity.cluster);
                 assert_eq!(Some(*cluster), own, "notes and labels name this very cluster");
             }
-            ObjectAction::NoteRollout { .. } | ObjectAction::NoteServed { .. } => {
+            ObjectAction::NoteRollout { record, .. } => {
                 let confirmed = self.observed.configuration.is_some();
                 assert!(confirmed, "members serve only under a configuration that a leader confirmed");
+                assert!(record.len() < ANNOTATION_BYTES_MAX, "Kubernetes refuses an object with larger annotations");
+            }
+            ObjectAction::NoteServed { pod, .. } => {
+                let served = names::ordinal_of_pod(self.valid.name, &pod.name)
+                    .and_then(|ordinal| self.roster.seats.get(&ordinal))
+                    .is_some_and(|seat| seat.health.serves() && seat.is_pod_ready());
+                assert!(served, "only a member that serves has served: {}", pod.name);
             }
             ObjectAction::Announce { set, .. } => {
                 let seat = self.seat_of(&set.name);
@@ -310,6 +320,8 @@ impl Finished<'_> {
     /// admitted.
     fn deletion_is_final(&self, set: &str) {
         let seat = self.seat_of(set);
+        let on_trial = seat.filter(|seat| seat.on_trial).and_then(|seat| seat.set);
+        assert!(on_trial.is_none_or(|set| !volume_goes_with(set)), "a member on trial keeps its volume: {set}");
         let ground = seat.is_some_and(|seat| seat.health == Health::Removed || seat.is_discardable());
         assert!(ground, "deletion is final, and {set} may be a member");
         assert!(self.observed.configuration.is_some(), "only a confirmed configuration is a ground to delete {set}");

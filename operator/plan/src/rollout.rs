@@ -51,7 +51,7 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    pub(crate) fn nobody(now: Timestamp) -> Self {
+    pub(crate) fn none(now: Timestamp) -> Self {
         Self { members: BTreeSet::new(), now }
     }
 
@@ -74,6 +74,11 @@ impl<'r> Rollout<'r> {
     ) -> Self {
         let wanted = settings(valid, store);
         let failures = failure::find(valid, observed, roster, &wanted);
+        let completed = valid.completed.as_ref();
+        assert!(
+            failures.is_empty() || completed.is_some_and(|completed| completed.digest != wanted),
+            "no member fails with the settings that every member ran"
+        );
         let refused = downgrade::refused(valid, observed, roster);
         Self { valid, observed, roster, store, wanted, refused, failures }
     }
@@ -88,6 +93,7 @@ impl<'r> Rollout<'r> {
             let has_none = settings.is_none();
             forms || has_none || runs_them || settings == Some(&self.wanted) || (self.refused.is_none() && may_change())
         });
+        debug_assert!(turn.is_none() || self.refused.is_none(), "no member restarts with settings that are refused");
         Taken { members: seats.map(|seat| seat.ordinal).collect(), now: self.observed.now }
     }
 
@@ -139,6 +145,7 @@ impl<'r> Rollout<'r> {
         if self.restart_helps(seat) && !self.is_idle(seat) {
             decision.actions.push(self.restart(seat, pod, read));
         }
+        debug_assert!(decision.actions.len() <= 1, "one member restarts at a time");
         (decision, Some(seat.ordinal))
     }
 

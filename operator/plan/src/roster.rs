@@ -305,6 +305,7 @@ impl Judge<'_> {
         let can_vote = health.serves() || health == Health::Removed;
         assert!(!can_vote || id.is_some(), "only a member with an ID serves or was removed");
         assert!(report.is_none() || set.is_some(), "only a member with a StatefulSet is asked");
+        debug_assert!(!on_trial || (set.is_some() && id.is_some()), "only a member that has data is on trial");
         Seat {
             ordinal,
             name: names::member(self.valid.name, ordinal),

@@ -37,7 +37,7 @@ pub(crate) fn decide(
     identity: Option<&ClusterIdentity>,
     store: Option<&ObjectStore>,
 ) -> Decision {
-    let nobody = Taken::nobody(observed.now);
+    let nobody = Taken::none(observed.now);
     let actions = objects::sets(valid, roster, identity, observed.configuration.as_ref(), store, &[], &nobody);
     let (activity, blocked) = match stopping(observed, roster) {
         Some(stopping) => (Some(stopping), None),

@@ -54,7 +54,7 @@ fn await_settled(demo: &RaftCluster<'_>) {
     await_status(demo, "the former state is back", |status| status.settled() && status.text("image") == NODE);
 }
 
-/// The members' volumes are those of before: nobody was replaced.
+/// The members' volumes are those of before: no member was replaced.
 fn has_claims(demo: &RaftCluster<'_>, before: &[String]) {
     assert_eq!(demo.claims().expect("claims are listed"), before, "a volume was replaced");
 }
@@ -92,7 +92,7 @@ fn a_member_that_ends_with_new_settings_keeps_its_volume_and_newcomers_get_the_f
     demo.scale(5).expect("kubectl scale is admitted");
     await_status(&demo, "two newcomers vote", |status| status.number("voters") == 5);
     let kept = demo.claims().expect("claims are listed");
-    assert!(claims.iter().all(|claim| kept.contains(claim)), "nobody was replaced: {claims:?}, then {kept:?}");
+    assert!(claims.iter().all(|claim| kept.contains(claim)), "no member was replaced: {claims:?}, then {kept:?}");
     patch(&namespace, r#"{"spec":{"pod":null}}"#);
     await_settled(&demo);
     has_claims(&demo, &kept);

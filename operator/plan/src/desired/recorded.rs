@@ -36,6 +36,7 @@ pub(crate) fn spec(valid: &ValidatedCluster<'_>, restore_store: Option<&ObjectSt
     let spec: RaftClusterSpec = serde_json::from_value(spec).ok()?;
     // Another version may compute the digest otherwise.
     let leads_to_the_digest = settings(&valid.with_recorded(&spec, completed), restore_store) == completed.digest;
+    debug_assert!(spec.replicas == valid.spec.replicas, "only settings are taken from the record");
     leads_to_the_digest.then_some(spec)
 }
 

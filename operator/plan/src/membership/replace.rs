@@ -31,6 +31,8 @@ pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &R
     let replaced: BTreeSet<MemberId> = lost.into_iter().take(wanted.replacements_max).map(|(.., id)| id).collect();
     assert!(replaced.len() <= wanted.replacements_max, "no more members are replaced than the spec allows");
     debug_assert!(replaced.iter().all(|id| !roster.health(*id).serves()), "a member that serves is not replaced");
+    let on_trial = |id: &MemberId| roster.by_id(*id).is_some_and(|seat| seat.on_trial);
+    assert!(!replaced.iter().any(on_trial), "a member on trial may serve again with its former settings");
     replaced
 }
 

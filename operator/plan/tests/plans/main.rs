@@ -11,6 +11,7 @@ mod ownership;
 mod refused;
 mod rendering;
 mod restarts;
+mod rollout_cases;
 mod rollouts;
 mod stopped;
 mod volumes;
