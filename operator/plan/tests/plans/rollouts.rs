@@ -139,13 +139,13 @@ fn a_lost_machine_and_a_blank_volume_are_replaced_as_always() {
 fn the_volume_of_a_member_on_trial_stays_although_removed_volumes_go() {
     let text = format!("{THREE}\nconfiguration 7 voters a1 c3 removed b2\nreplicas 2");
     let fate = |observed: &Observed| {
-        let fates = writes(observed).into_iter().filter_map(|write| match write {
+        let mut fates = writes(observed).into_iter().filter_map(|write| match write {
             ObjectAction::ReplaceSet(replace) if replace.object().name() == "demo-2" => {
                 replace.object().parse::<StatefulSet>()?.spec?.persistent_volume_claim_retention_policy?.when_deleted
             }
             _ => None,
         });
-        fates.last().expect("it is written")
+        fates.next_back().expect("it is written")
     };
     let mut observed = tried(THREE, 2, 30);
     let removed = parse(&text);
