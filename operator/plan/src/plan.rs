@@ -207,8 +207,12 @@ impl<'p> Phase<'p> {
                     decision = decision.and(stepped.waiting);
                 }
                 let present = read.configuration.voters.len().max(read.configuration.outgoing.len());
-                let voters = Some(present.max(stepped.voters_next));
-                PhaseDecision { decision, voters, surplus: stepped.surplus, turn }
+                PhaseDecision {
+                    decision,
+                    voters: Some(present.max(stepped.voters_next)),
+                    surplus: stepped.surplus,
+                    turn,
+                }
             }
         }
     }

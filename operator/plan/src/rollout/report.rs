@@ -17,8 +17,7 @@ impl Rollout<'_> {
         let failed = failure::note(&self.failures);
         // With a leader, `next` has decided already, unless a membership change goes first.
         let leaderless = self.observed.configuration.is_none();
-        let refused = self.refused.clone().filter(|_| self.observed.identity.is_some());
-        let stalled = refused.or_else(|| failed.clone().filter(|_| failure::is_final(&self.failures)));
+        let stalled = self.refused.clone().or_else(|| failed.clone().filter(|_| failure::is_final(&self.failures)));
         let rollout = self.status(decided);
         Decision { stalled: stalled.filter(|_| leaderless), rollout, rollout_failed: failed, ..Decision::default() }
     }
