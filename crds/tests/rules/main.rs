@@ -115,7 +115,6 @@ fn bootstrap_can_be_neither_changed_nor_removed() {
     }
 }
 
-#[test]
 const RETENTION: &str = "/spec/storage/retention/whenDeleted";
 
 /// A stopped member has no pod, and Kubernetes would leave the owner of its claim as it is: volumes that the spec retains

@@ -119,14 +119,17 @@ fn is_needed(action: &Action) -> bool {
     match action {
         Action::Write(write) => match write {
             ObjectAction::ReplaceSet(replace) => replace.changes_spec(),
-            ObjectAction::NoteFormed { .. } | ObjectAction::LabelVolume { .. } | ObjectAction::RelabelVolume { .. } => {
-                false
-            }
+            ObjectAction::NoteFormed { .. }
+            | ObjectAction::NoteRollout { .. }
+            | ObjectAction::NoteServed { .. }
+            | ObjectAction::LabelVolume { .. }
+            | ObjectAction::RelabelVolume { .. } => false,
             ObjectAction::Apply(_)
             | ObjectAction::ReserveOrdinals { .. }
             | ObjectAction::CreateSet { .. }
             | ObjectAction::CreateIdentity(_)
             | ObjectAction::Announce { .. }
+            | ObjectAction::GrowVolume { .. }
             | ObjectAction::LabelPod { .. }
             | ObjectAction::DeleteSet { .. }
             | ObjectAction::EvictPod { .. }

@@ -120,7 +120,7 @@ impl World {
             cluster.spec.storage.size = Quantity(size.to_owned());
             cluster.spec.storage.storage_class_name = Some(class.to_owned());
             cluster.metadata.generation = cluster.metadata.generation.map(|generation| generation + 1);
-            self.api.put_cluster(cluster);
+            self.api.put_cluster(&cluster);
         }
     }
 

@@ -67,8 +67,7 @@ fn await_pod(namespace: &TestNamespace, demo: &RaftCluster<'_>, what: &str, hold
 /// Argo CD deletes objects with the label `app.kubernetes.io/instance` that are not in Git and have no owner. The claim is
 /// made one of an older version of the operator, which wrote the label and did not note what it wrote.
 fn hold_data_without_an_instance(namespace: &TestNamespace) {
-    let older =
-        r#"{"metadata":{"labels":{"app.kubernetes.io/instance":"demo"},"annotations":{"raftoperator.io/applied":null}}}"#;
+    let older = r#"{"metadata":{"labels":{"app.kubernetes.io/instance":"demo"},"annotations":{"raftoperator.io/applied":null}}}"#;
     let claim = ["patch", "persistentvolumeclaim", "data-demo-1-0", "--type=merge", "--patch", older];
     namespace.kubernetes.kubectl(claim).text().expect("the claim can be labelled");
     until("the label is taken off the claim", PATIENCE, || {

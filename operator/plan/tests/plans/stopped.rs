@@ -190,7 +190,7 @@ fn a_set_that_would_lose_its_volume_is_not_scaled_to_0_without_the_identity_eith
     let first = replaced(&plan::plan(&observed));
     assert_ne!(replicas(&first), [Some(0)]);
     let member = observed.members.get_mut(&Ordinal(1)).expect("a member");
-    let live = std::mem::replace(&mut member.set, Some(first[0].clone())).expect("a set");
+    let live = member.set.replace(first[0].clone()).expect("a set");
     let second = replaced(&plan::plan(&observed));
     assert_eq!(replicas(&second), [Some(0)]);
     let template = |set: &StatefulSet| set.spec.as_ref().map(|spec| spec.template.clone());

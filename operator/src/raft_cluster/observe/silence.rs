@@ -1,12 +1,11 @@
 //! Tests of the time since which a member is silent, over the passes of a stop and a start.
 
-use std::time::Instant;
-
 use k8s_openapi::api::apps::v1::StatefulSet;
 use plan::names::Ordinal;
 use plan::observed::member::Answer;
 use plan::observed::{Observed, ObservedMember};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::ask_members;
 use crate::answering::{AnsweringServer, accepted};

@@ -138,8 +138,8 @@ pub const BUGS: &[Bug] = &[
         edits: &[
             planner(
                 "plan.rs",
-                "    if identity.is_none()\n        && let",
-                "    if !PLANTED && identity.is_none()\n        && let",
+                "    let lost = if identity.is_none() {",
+                "    let lost = if !PLANTED && identity.is_none() {",
             ),
             planner(
                 "bootstrap.rs",
