@@ -107,6 +107,7 @@ fn cluster_cases() -> Vec<Case> {
             }),
             "lower quota or raise resources.limits.memory",
         ),
+        ("/spec/rollout", json!({ "progressDeadline": "5s" }), "rollout.progressDeadline must be from 10s to 24h"),
         ("/spec/storage/storageClassName", json!("Fast"), "storageClassName must be the name of a StorageClass"),
     ]
 }

@@ -1,30 +1,35 @@
 //! The parts of Kubernetes' controllers and kubelets on which members depend: StatefulSets create claims and pods, pods
 //! start processes, objects whose owner no longer exists are garbage collected, and a claim stays while a pod uses it.
+//! A StatefulSet that is scaled to 0 stops its pod, and deletes its claim unless its policy retains it.
 //! Each call is one small step. Does not own the storage of objects (`api_server.rs`).
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodCondition, PodStatus};
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodCondition, PodStatus, Secret, Service,
+};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use k8s_openapi::jiff::Timestamp;
 use plan::observed::Seen;
 use serde_json::json;
 
-use crate::api_server::{ApiServer, Compare, Deletion};
+use crate::api_server::{ApiServer, Compare, Deletion, Stored};
 use crate::members::Members;
 
 /// Runs every controller once.
 pub fn step(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     let sets: Vec<StatefulSet> = api.now().sets.values().cloned().collect();
     for set in &sets {
-        keep(api, set);
+        keep(api, set, now);
     }
+    collect_owned_by_cluster(api, now);
     collect(api, members, now);
     run(api, members, now);
 }
 
 /// Creates the claim and the pod of a StatefulSet if they are missing. Makes the StatefulSet the owner of the claim if
 /// and only if the retention policy requires this.
-fn keep(api: &mut ApiServer, set: &StatefulSet) {
+fn keep(api: &mut ApiServer, set: &StatefulSet, now: Timestamp) {
     let name = set.metadata.name.clone().unwrap_or_default();
     let Some(spec) = &set.spec else { return };
     let (pod_name, claim_name) = (format!("{name}-0"), format!("data-{name}-0"));
@@ -48,6 +53,10 @@ fn keep(api: &mut ApiServer, set: &StatefulSet) {
         let owners = if is_owner { json!([owner(&set.metadata)]) } else { json!([]) };
         let patch = json!({ "metadata": { "ownerReferences": owners } });
         let _ = api.patch::<PersistentVolumeClaim>(&Seen::of(&claim.metadata), Compare::Uid, &patch);
+    }
+    if spec.replicas == Some(0) {
+        scale_down(api, set, &claim, now);
+        return;
     }
     if !api.now().pods.contains_key(&pod_name) && claim.metadata.deletion_timestamp.is_none() {
         let template = spec.template.metadata.clone().unwrap_or_default();
@@ -73,6 +82,19 @@ fn provide(api: &mut ApiServer, claim: &PersistentVolumeClaim) {
     }
 }
 
+/// Stops the pod of a StatefulSet with 0 replicas. Kubernetes deletes the claim, too, unless `whenScaled` is `Retain`.
+fn scale_down(api: &mut ApiServer, set: &StatefulSet, claim: &PersistentVolumeClaim, now: Timestamp) {
+    let name = set.metadata.name.as_deref().unwrap_or_default();
+    if let Some(pod) = api.now().pods.get(&format!("{name}-0")).map(|pod| Seen::of(&pod.metadata)) {
+        let _ = api.delete::<Pod>(&pod, Compare::Uid, Deletion::Marked, now);
+    }
+    let spec = set.spec.as_ref();
+    let policy = spec.and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref());
+    if policy.and_then(|policy| policy.when_scaled.as_deref()) == Some("Delete") {
+        let _ = api.delete::<PersistentVolumeClaim>(&Seen::of(&claim.metadata), Compare::Uid, Deletion::Marked, now);
+    }
+}
+
 fn owner(metadata: &ObjectMeta) -> OwnerReference {
     OwnerReference {
         api_version: "apps/v1".to_owned(),
@@ -85,6 +107,33 @@ fn owner(metadata: &ObjectMeta) -> OwnerReference {
 
 fn owners(metadata: &ObjectMeta) -> impl Iterator<Item = &OwnerReference> {
     metadata.owner_references.iter().flatten().filter(|owner| owner.kind == "StatefulSet")
+}
+
+/// Deletes the objects of a deleted RaftCluster.
+fn collect_owned_by_cluster(api: &mut ApiServer, now: Timestamp) {
+    let uid = api.now().cluster.as_ref().and_then(|cluster| cluster.metadata.uid.clone());
+    let is_orphan = |metadata: &ObjectMeta| {
+        let mut owners = metadata.owner_references.iter().flatten().filter(|owner| owner.kind == "RaftCluster");
+        owners.any(|owner| Some(&owner.uid) != uid.as_ref())
+    };
+    fn orphans<'o, K: Stored + 'o>(
+        all: impl Iterator<Item = &'o K>,
+        is_orphan: impl Fn(&ObjectMeta) -> bool,
+    ) -> Vec<Seen> {
+        all.map(Stored::meta).filter(|metadata| is_orphan(metadata)).map(Seen::of).collect()
+    }
+    for set in orphans(api.now().sets.values(), is_orphan) {
+        let _ = api.delete::<StatefulSet>(&set, Compare::Uid, Deletion::AtOnce, now);
+    }
+    for service in orphans(api.now().services.values(), is_orphan) {
+        let _ = api.delete::<Service>(&service, Compare::Uid, Deletion::AtOnce, now);
+    }
+    for budget in orphans(api.now().budgets.values(), is_orphan) {
+        let _ = api.delete::<PodDisruptionBudget>(&budget, Compare::Uid, Deletion::AtOnce, now);
+    }
+    for secret in orphans(api.now().secrets.values(), is_orphan) {
+        let _ = api.delete::<Secret>(&secret, Compare::Uid, Deletion::AtOnce, now);
+    }
 }
 
 /// Deletes the objects of a deleted StatefulSet. A claim is deleted only when no pod uses it.

@@ -17,6 +17,10 @@ use crate::world::World;
 /// ID of the earlier cluster that has the same name.
 const FORMER: ClusterId = ClusterId(0xdead);
 
+/// A field of a member's container that a former version of the operator wrote.
+const FORMER_FIELD: &str = "terminationMessagePath";
+const FORMER_VALUE: &str = "/former";
+
 /// Whether the volumes of the earlier cluster carry labels with their cluster and member ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labels {
@@ -55,6 +59,16 @@ impl World {
             16 => self.delete_identity(),
             17..=19 => self.put_identity_back(),
             20 => self.members.store_is_broken = !self.members.store_is_broken,
+            _ => {}
+        }
+    }
+
+    /// Makes at most one random change by users.
+    pub(super) fn change(&mut self) {
+        match self.random.below(1_000) {
+            0..=3 => self.rescale(),
+            4..=5 => self.erase_status(),
+            6..=9 => self.change_settings(),
             _ => {}
         }
     }
@@ -112,6 +126,31 @@ impl World {
             cluster.status = None;
             self.api.put_cluster(&cluster);
         }
+    }
+
+    /// Makes the StatefulSets look as if a former version of the operator had written them.
+    pub fn age_sets(&mut self) {
+        let sets: Vec<StatefulSet> = self.api.now().sets.values().cloned().collect();
+        for set in sets {
+            let mut containers = json!(set.spec.as_ref().map(|spec| &spec.template.spec).map(|pod| json!(pod)));
+            let container = &mut containers["containers"][0];
+            container[FORMER_FIELD] = json!(FORMER_VALUE);
+            let patch = json!({
+                "metadata": { "annotations": { names::ANNOTATION_APPLIED: null } },
+                "spec": { "template": { "spec": { "containers": containers["containers"] } } },
+            });
+            self.api.patch::<StatefulSet>(&Seen::of(&set.metadata), Compare::Uid, &patch).expect("it exists");
+        }
+    }
+
+    /// Returns whether the pod templates of all StatefulSets are those of a former version.
+    #[must_use]
+    pub fn are_sets_aged(&self) -> bool {
+        let is_aged = |set: &StatefulSet| {
+            let pod = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
+            pod.is_some_and(|pod| json!(pod.containers)[0][FORMER_FIELD] == FORMER_VALUE)
+        };
+        self.api.now().sets.values().all(is_aged)
     }
 
     /// Changes a setting of the members, as a person does.

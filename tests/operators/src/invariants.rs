@@ -189,6 +189,10 @@ impl OperatorInvariants {
             let replicas = usize::try_from(cluster.spec.replicas).unwrap_or(0);
             let voters = if replicas.is_multiple_of(2) { replicas.saturating_sub(1) } else { replicas };
             note_lately(&mut self.wanted, now, voters);
+            // A stop takes members away, and the leader may not have noticed it yet.
+            if cluster.spec.stopped {
+                self.last_fault = Some(now);
+            }
         }
         let least = api.now().budgets.values().next().and_then(|budget| budget.spec.as_ref()?.min_available.clone());
         if let Some(IntOrString::Int(least)) = least {

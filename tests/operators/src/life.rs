@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use crds::raft_cluster::VolumeFate;
+use plan::names;
+use plan::observed::annotation;
 use world::seed::{Random, Seed};
 
 use crate::operator::OperatorFaults;
@@ -88,4 +90,73 @@ pub fn lose_members(seed: u64) {
         world.members.lost.clear();
         world.run_until("healed", Duration::from_secs(180), World::is_healed);
     }
+}
+
+/// Stops and starts a cluster again and again, at any point of what two faulty operators do, while users change the
+/// spec. Then stops it without faults for a while, and starts it for the last time.
+///
+/// # Panics
+/// Panics if an invariant is violated, a member of the stopped cluster starts, a write is lost, or the cluster does not
+/// heal.
+pub fn stop_and_start(seed: u64) {
+    let mut random = Random::new(Seed(seed ^ 0x0057_0f00));
+    let operators = vec![operator_faults(&mut random), operator_faults(&mut random)];
+    let replicas = i32::try_from(random.between(1, 5)).expect("small");
+    let fate = if random.below(3) == 0 { VolumeFate::Retain } else { VolumeFate::Delete };
+    let mut world = World::new(Seed(seed), replicas, operators).with_removed_volumes(fate);
+    for _ in 0..4 {
+        world.run_changed(random.time(Duration::ZERO, Duration::from_secs(10)));
+        world.set_stopped(true);
+        world.run_changed(random.time(Duration::ZERO, Duration::from_secs(5)));
+        world.set_stopped(false);
+    }
+    world.lift_all_faults();
+    world.run_until("healed", Duration::from_secs(180), World::is_healed);
+    let written = world.members.writes_applied();
+    assert!(written > 0, "seed {seed}: no write was applied");
+    world.set_stopped(true);
+    world.run_until("stopped", Duration::from_secs(60), World::is_stopped);
+    world.run_stopped(Duration::from_secs(15));
+    world.set_stopped(false);
+    world.run_until("healed", Duration::from_secs(180), World::is_healed);
+    assert!(world.members.writes_applied() >= written, "seed {seed}: writes are lost");
+}
+
+/// Changes settings and then stops the cluster, while one operator pauses before each of its writes for up to 20 s. Its
+/// late writes were decided before the stop, and must not start a member.
+///
+/// # Panics
+/// Panics if an invariant is violated, a member of the stopped cluster starts, or the cluster does not heal.
+pub fn stop_before_late_writes(seed: u64) {
+    let slow = OperatorFaults { pauses: 1_000_000, pause_max: Duration::from_secs(20), ..OperatorFaults::NONE };
+    let mut world = World::new(Seed(seed), 3, vec![OperatorFaults::NONE, slow]);
+    world.run_until("healed", Duration::from_secs(120), World::is_healed);
+    for _ in 0..3 {
+        world.change_settings();
+        let until_stop = world.random.time(Duration::ZERO, Duration::from_secs(1));
+        world.run(until_stop);
+        world.set_stopped(true);
+        world.run_until("stopped", Duration::from_secs(60), World::is_stopped);
+        world.run_stopped(Duration::from_secs(21));
+        world.set_stopped(false);
+        world.run_until("healed", Duration::from_secs(180), World::is_healed);
+    }
+}
+
+/// Makes the StatefulSets look as if a former version of the operator had written them: they carry no stamp, and their
+/// pod templates render the same settings in another way. The operator writes the StatefulSets, but changes no pod.
+///
+/// # Panics
+/// Panics if an invariant is violated, or a pod template changes.
+pub fn upgrade_operator(seed: u64) {
+    let mut world = World::new(Seed(seed), 3, vec![OperatorFaults::NONE]);
+    world.run_until("healed", Duration::from_secs(120), World::is_healed);
+    world.age_sets();
+    let stamped = |world: &World| {
+        let mut sets = world.api.now().sets.values();
+        sets.all(|set| annotation(&set.metadata, names::ANNOTATION_APPLIED).is_some())
+    };
+    world.run_until("written by the new version", Duration::from_secs(60), stamped);
+    world.run_until("healed", Duration::from_secs(60), World::is_healed);
+    assert!(world.are_sets_aged(), "seed {seed}: a pod template was replaced by a new operator");
 }

@@ -9,13 +9,13 @@ use crds::raft_cluster::{RaftClusterSpec, VolumeFate};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use plan::names;
-use plan::observed::label;
 use plan::observed::member::Configuration;
+use plan::observed::{Seen, label};
 use serde_json::json;
 use world::seed::{Random, Seed};
 use world::settings;
 
-use crate::api_server::{ApiServer, CLUSTER, wall_clock};
+use crate::api_server::{ApiServer, CLUSTER, Compare, Deletion, wall_clock};
 use crate::controllers;
 use crate::invariants::OperatorInvariants;
 use crate::members::Members;
@@ -116,12 +116,65 @@ impl World {
 
     /// Changes the size and the StorageClass of the members' volumes.
     pub fn set_storage(&mut self, size: &str, class: &str) {
-        if let Some(mut cluster) = self.api.now().cluster.clone() {
-            cluster.spec.storage.size = Quantity(size.to_owned());
-            cluster.spec.storage.storage_class_name = Some(class.to_owned());
-            cluster.metadata.generation = cluster.metadata.generation.map(|generation| generation + 1);
-            self.api.put_cluster(&cluster);
+        self.edit(|spec| {
+            spec.storage.size = Quantity(size.to_owned());
+            spec.storage.storage_class_name = Some(class.to_owned());
+        });
+    }
+
+    /// Sets `spec.stopped`.
+    pub fn set_stopped(&mut self, stopped: bool) {
+        self.edit(|spec| spec.stopped = stopped);
+        self.invariants.note(self.now, format!("stopped: {stopped}"));
+    }
+
+    /// Returns whether no member runs or is about to run, and the status says so.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let objects = self.api.now();
+        objects.pods.is_empty()
+            && !objects.sets.values().any(plan::desired::stateful_set::runs)
+            && self.reason("Ready").as_deref() == Some("Stopped")
+            && self.condition("Ready").as_deref() == Some("True")
+            && self.condition("Reconciling").as_deref() == Some("False")
+    }
+
+    /// Runs for the duration `time`, in which no member of the stopped cluster may start.
+    ///
+    /// # Panics
+    /// Panics if a StatefulSet asks for a pod, or a pod exists.
+    pub fn run_stopped(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.step();
+            let runs = self.api.now().sets.values().any(plan::desired::stateful_set::runs);
+            assert!(
+                !runs && self.api.now().pods.is_empty(),
+                "seed {}, at {:?}: a member of a stopped cluster starts\n{}",
+                self.seed,
+                self.now,
+                self.history()
+            );
         }
+    }
+
+    /// Deletes the RaftCluster, as a person does.
+    ///
+    /// # Panics
+    /// Panics if it does not exist.
+    pub fn delete_cluster(&mut self) {
+        let seen = self.api.now().cluster.as_ref().map(|cluster| Seen::of(&cluster.metadata)).expect("it exists");
+        let deleted = self.api.delete::<RaftCluster>(&seen, Compare::Uid, Deletion::AtOnce, wall_clock(self.now));
+        deleted.expect("it exists");
+        self.invariants.note(self.now, "the RaftCluster is deleted".to_owned());
+    }
+
+    /// Returns whether nothing of a deleted cluster is left, except volumes that are retained.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        let objects = self.api.now();
+        let own = [objects.sets.len(), objects.pods.len(), objects.services.len(), objects.secrets.len()];
+        objects.cluster.is_none() && own == [0; 4]
     }
 
     /// Returns the number of replicas in the spec.
@@ -172,6 +225,15 @@ impl World {
         let end = self.now + time;
         while self.now < end {
             self.disturb();
+            self.step();
+        }
+    }
+
+    /// Runs for the duration `time` with random changes by users, and with the faults of the operators.
+    pub fn run_changed(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.change();
             self.step();
         }
     }

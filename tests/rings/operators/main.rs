@@ -9,3 +9,4 @@ mod identity;
 mod leadership;
 mod random;
 mod steps;
+mod stop;

@@ -83,7 +83,10 @@ async fn an_action_that_needs_the_changed_object_waits() {
 /// Later actions were decided from the identity that did not exist.
 #[tokio::test]
 async fn a_pass_ends_if_another_operator_created_the_identity() {
-    let setup = Setup::answering(|_| refused(409, "already exists")).await;
+    let exists = json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "reason": "AlreadyExists", "code": 409, "message": "",
+    });
+    let setup = Setup::answering(move |_| (409, exists.clone())).await;
     let secret = serde_json::from_value(json!({ "metadata": { "name": "demo-identity" } })).expect("a Secret");
     let (applied, requests) =
         setup.pass(&[ObjectAction::CreateIdentity(Box::new(secret)).into(), replace("demo-1")]).await;
