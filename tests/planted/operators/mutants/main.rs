@@ -17,6 +17,10 @@ enum Hunt {
     Interruptions,
     /// Runs in which machines are lost, and the spec does not change.
     Losses,
+    /// Runs in which the cluster is stopped before late writes arrive.
+    LateWrites,
+    /// Runs in which a new version of the operator takes over.
+    Upgrade,
 }
 
 /// Every planted bug, the runs that must detect it, and the number of seeds within which they must.
@@ -24,7 +28,10 @@ const MUTANTS: &[(&str, Hunt, u64)] = &[
     ("NoAnnouncement", Hunt::Life, 10),
     ("DeleteByUidOnly", Hunt::Life, 10),
     ("ApplyWithoutUid", Hunt::Life, 10),
+    ("ReplaceWithoutUid", Hunt::Life, 10),
     ("ReplaceWithoutVersion", Hunt::Life, 10),
+    ("LateWriteStartsMember", Hunt::LateWrites, 20),
+    ("TemplateReplacedByNewOperator", Hunt::Upgrade, 10),
     ("EvictWithoutUid", Hunt::Life, 10),
     ("CreateWithoutReservation", Hunt::Life, 10),
     ("ReplaceOnSilence", Hunt::Interruptions, 10),
@@ -39,6 +46,8 @@ fn run(hunt: Hunt, seed: u64) {
         Hunt::Life => drop(life::live(seed)),
         Hunt::Interruptions => life::interrupt_members(seed),
         Hunt::Losses => life::lose_members(seed),
+        Hunt::LateWrites => life::stop_before_late_writes(seed),
+        Hunt::Upgrade => life::upgrade_operator(seed),
     }
 }
 
@@ -75,6 +84,8 @@ fn no_seed_fails_without_a_planted_bug() {
         run(Hunt::Life, seed);
         run(Hunt::Interruptions, seed);
         run(Hunt::Losses, seed);
+        run(Hunt::LateWrites, seed);
+        run(Hunt::Upgrade, seed);
     }
 }
 

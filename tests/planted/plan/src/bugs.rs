@@ -77,12 +77,44 @@ pub const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "ReplaceWithoutUid",
+        of: "a StatefulSet is replaced that was created again meanwhile",
+        edits: &[planner(
+            "action/write.rs",
+            "        metadata.uid = Some(seen.uid.clone());",
+            "        metadata.uid = Some(seen.uid.clone()).filter(|_| !PLANTED);",
+        )],
+    },
+    Bug {
         name: "ReplaceWithoutVersion",
         of: "a StatefulSet is replaced although another operator changed it meanwhile",
         edits: &[planner(
             "action/write.rs",
             "        metadata.resource_version = Some(seen.version.clone());",
             "        metadata.resource_version = Some(seen.version.clone()).filter(|_| !PLANTED);",
+        )],
+    },
+    Bug {
+        name: "LateWriteStartsMember",
+        of: "a refused replacement is repeated under the newest version, although it was decided for an older one",
+        edits: &[shell(
+            "raft_cluster/apply.rs",
+            "        let replaced = self.objects(object.resource()).replace(object.name(), &post_parameters(), object.body()).await;",
+            "        let (objects, mut body) = (self.objects(object.resource()), object.body().clone());
+        let mut replaced = objects.replace(object.name(), &post_parameters(), &body).await;
+        if PLANTED && matches!(&replaced, Err(kube::Error::Api(status)) if status.code == 409) {
+            body.metadata.resource_version = objects.get(object.name()).await?.metadata.resource_version;
+            replaced = objects.replace(object.name(), &post_parameters(), &body).await;
+        }",
+        )],
+    },
+    Bug {
+        name: "TemplateReplacedByNewOperator",
+        of: "a new operator writes its own pod template although the settings are the same, so that pods restart",
+        edits: &[planner(
+            "desired/stateful_set.rs",
+            "    let kept = kept.filter(|template| pod_template::settings_of(template) == Some(&settings));",
+            "    let kept = kept.filter(|template| !PLANTED && pod_template::settings_of(template) == Some(&settings));",
         )],
     },
     Bug {
