@@ -113,8 +113,8 @@ pub const BUGS: &[Bug] = &[
         of: "a new operator writes its own pod template although the settings are the same, so that pods restart",
         edits: &[planner(
             "desired/stateful_set.rs",
-            "    let kept = kept.filter(|template| pod_template::settings_of(template) == Some(&settings));",
-            "    let kept = kept.filter(|template| !PLANTED && pod_template::settings_of(template) == Some(&settings));",
+            "    let kept = kept.filter(|template| pod_template::settings_of(template) == Some(settings));",
+            "    let kept = kept.filter(|template| !PLANTED && pod_template::settings_of(template) == Some(settings));",
         )],
     },
     Bug {
