@@ -147,21 +147,30 @@ fn a_replacement_of_the_claim_template_is_caught() {
     replaced(|set| set.spec.get_or_insert_default().volume_claim_templates = Some(Vec::new()));
 }
 
-/// The pod of the tampered StatefulSet gets one more field under equal settings.
-fn with_pod(pod: serde_json::Value) {
-    let (observed, _) = planned(GROWS);
-    let live = observed.members[&Ordinal(2)].set.as_ref().expect("it exists");
+/// The pod of the tampered StatefulSet gets other fields under equal settings.
+fn with_pod(pod: &serde_json::Value) {
+    let (mut observed, _) = planned(GROWS);
+    let whole = |more: &serde_json::Value| {
+        let mut whole = serde_json::json!({ "containers": [{ "name": "node" }] });
+        whole.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        serde_json::from_value(whole).expect("a pod")
+    };
+    let live = observed.members.get_mut(&Ordinal(2)).and_then(|member| member.set.as_mut()).expect("it exists");
+    live.spec.get_or_insert_default().template.spec = Some(whole(&serde_json::json!({})));
     let mut wanted = live.clone();
     let spec = wanted.spec.get_or_insert_default();
     spec.persistent_volume_claim_retention_policy.get_or_insert_default().when_scaled = Some("Retain".to_owned());
-    let mut whole = serde_json::json!({ "containers": [] });
-    whole.as_object_mut().expect("an object").extend(pod.as_object().expect("an object").clone());
-    spec.template.spec = Some(serde_json::from_value(whole).expect("a pod"));
-    check(&observed, &[ObjectAction::ReplaceSet(Box::new(Replace::of(&wanted, live))).into()]);
+    spec.template.spec = Some(whole(pod));
+    let replace = Replace::of(&wanted, live);
+    check(&observed, &[ObjectAction::ReplaceSet(Box::new(replace)).into()]);
 }
 
 #[test]
 fn a_pod_template_that_changes_under_equal_settings_is_caught() {
+    let delay = serde_json::json!({ "tolerations": [{
+        "key": "node.kubernetes.io/not-ready", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60,
+    }] });
+    with_pod(&delay);
     for pod in [
         serde_json::json!({ "containers": [{ "name": "other" }] }),
         serde_json::json!({ "volumes": [{ "name": "other" }] }),
@@ -169,7 +178,7 @@ fn a_pod_template_that_changes_under_equal_settings_is_caught() {
         serde_json::json!({ "affinity": { "podAffinity": {} } }),
         serde_json::json!({ "tolerations": [{ "key": "dedicated", "operator": "Exists" }] }),
     ] {
-        let caught = std::panic::catch_unwind(|| with_pod(pod.clone())).expect_err("it is caught");
+        let caught = std::panic::catch_unwind(|| with_pod(&pod)).expect_err("it is caught");
         let message = caught.downcast_ref::<String>().expect("a message");
         assert!(message.contains("the pods of demo-2 would change without new settings"), "{pod}: {message}");
     }
