@@ -34,6 +34,16 @@ pub(crate) fn admit(resource: &Value, stored: Option<&Value>) -> Result<Value, V
     }
 }
 
+/// Returns whether the API server would store the resource if the definition had no rules. It drops unknown fields,
+/// and refuses a negative number of replicas because of the scale subresource.
+pub(crate) fn breaks_only_rules(resource: &Value) -> bool {
+    let schema = schema_of(resource["kind"].as_str().expect("resources in tests have a kind"));
+    let mut errors = Vec::new();
+    check_structure(&schema["properties"]["spec"], &resource["spec"], ".spec", &mut errors);
+    let can_scale = resource["spec"]["replicas"].as_i64().is_none_or(|replicas| replicas >= 0);
+    can_scale && errors.iter().all(|error| error.ends_with("unknown field"))
+}
+
 /// The installed schema of a kind.
 pub(crate) fn schema_of(kind: &str) -> Value {
     let definition = crds::definitions()
