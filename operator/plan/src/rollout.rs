@@ -24,7 +24,7 @@ use crate::decision::{Decision, Note};
 use crate::desired::stateful_set::settings;
 use crate::names::{self, Ordinal};
 use crate::observed::{Linearizable, Observed, Seen, settings_of_pod, settings_of_set};
-use crate::roster::{Roster, Seat, condition_of};
+use crate::roster::{Health, Roster, Seat, condition_of};
 use crate::troubles;
 use crate::validated::ValidatedCluster;
 
@@ -215,7 +215,7 @@ impl<'r> Rollout<'r> {
 
     /// Returns whether a restart of the member interrupts nothing, and may help.
     fn is_idle(&self, seat: &Seat<'_>) -> bool {
-        if seat.health.serves() {
+        if seat.health.serves() || seat.health == Health::Removed {
             return false;
         }
         if seat.on_trial {

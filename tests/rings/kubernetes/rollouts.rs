@@ -7,7 +7,7 @@ use dev_cluster::{Run, until};
 use scenario::client::Traffic;
 use scenario::raft_cluster::{RaftCluster, Status};
 
-use crate::best_of_three::gap;
+use crate::median_of_three::gap;
 use crate::namespace::{NODE, PATIENCE, TRAFFIC, TestNamespace};
 
 /// An image that no registry and no node has.

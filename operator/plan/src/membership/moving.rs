@@ -96,12 +96,12 @@ fn obstacle(seat: &Seat<'_>) -> Option<Note> {
     (!seat.health.caught_up()).then(|| Note::new(Reason::LearnerBehind, "it catches up with the leader"))
 }
 
-/// Reports a member that has to restart with new settings. Restarts come first, because they are the smaller change, and
-/// show whether the settings are good.
+/// Reports a member that has to restart with new settings, or has not served with them yet. Restarts come first, because
+/// they are the smaller change, and show whether the settings are good.
 fn to_restart(roster: &Roster<'_>, wanted: &str) -> Option<Note> {
     let is_outdated = |seat: &&Seat<'_>| {
         let pod = seat.pod.filter(|_| seat.set.is_some());
-        pod.is_some_and(|pod| annotation(&pod.metadata, names::ANNOTATION_SETTINGS) != Some(wanted))
+        seat.on_trial || pod.is_some_and(|pod| annotation(&pod.metadata, names::ANNOTATION_SETTINGS) != Some(wanted))
     };
     let seat = roster.seats.values().find(is_outdated)?;
     Some(Note::new(Reason::RollingOut, format!("{} has to restart with new settings first", seat.name)))

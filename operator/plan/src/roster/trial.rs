@@ -26,7 +26,10 @@ impl Judge<'_> {
             // The pod is being created with the settings of its StatefulSet.
             None => (settings_of_set(set), false),
         };
-        settings.is_some_and(|settings| settings != completed.digest)
+        // A newcomer with other settings was not restarted: it has nothing to return to.
+        let is_changed = settings_since(Some(set)).is_some();
+        is_changed
+            && settings.is_some_and(|settings| settings != completed.digest)
             && !served
             && has_data(health)
             && member.volume.as_ref().is_some_and(|volume| self.is_own(volume, id))

@@ -56,6 +56,7 @@ pub(crate) fn tried(text: &str, ordinal: u32, seconds: i64) -> Observed {
     let one = member(&mut observed, ordinal);
     let set = one.set.as_mut().expect("a set");
     write_settings(set, &settings);
+    write_image(set, "raft-node:2");
     let notes = set.metadata.annotations.get_or_insert_default();
     notes.insert(names::ANNOTATION_SETTINGS_SINCE.to_owned(), restarted.to_string());
     let pod = one.pod.as_mut().expect("a pod");
@@ -132,6 +133,12 @@ pub(crate) fn wanted(observed: &Observed) -> String {
 pub(crate) fn write_settings(set: &mut StatefulSet, settings: &str) {
     let template = set.spec.get_or_insert_default().template.metadata.get_or_insert_default();
     template.annotations.get_or_insert_default().insert(names::ANNOTATION_SETTINGS.to_owned(), settings.to_owned());
+}
+
+/// Notes the image on a StatefulSet's pod template, as the operator does.
+fn write_image(set: &mut StatefulSet, image: &str) {
+    let template = set.spec.get_or_insert_default().template.metadata.get_or_insert_default();
+    template.annotations.get_or_insert_default().insert(names::ANNOTATION_IMAGE.to_owned(), image.to_owned());
 }
 
 pub(crate) fn written_settings(set: &StatefulSet) -> Option<String> {

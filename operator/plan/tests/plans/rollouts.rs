@@ -155,6 +155,21 @@ fn the_volume_of_a_member_on_trial_stays_although_removed_volumes_go() {
     assert_eq!(fate(&observed), "Delete", "it has served");
 }
 
+/// A removed member that never restarted has nothing to return to, and its objects are about to go.
+#[test]
+fn a_newcomer_with_other_settings_is_not_on_trial_and_a_removed_member_does_not_restart() {
+    let mut observed = tried(THREE, 2, 30);
+    observed.configuration = parse(&format!("{THREE}\nconfiguration 7 voters a1 c3 removed b2")).configuration;
+    observed.cluster.spec.replicas = 2;
+    observed.cluster.spec.image = None;
+    assert!(!changes_of_settings(&observed).contains_key("demo-2"));
+    assert!(!stopped(&observed).contains(&"demo-2-0".to_owned()));
+    let mut observed = tried(THREE, 2, 800);
+    let notes = member(&mut observed, 2).set.as_mut().and_then(|set| set.metadata.annotations.as_mut());
+    notes.expect("it has some").remove(names::ANNOTATION_SETTINGS_SINCE);
+    assert!(replaces(&observed), "its settings never changed");
+}
+
 #[test]
 fn a_member_whose_process_ends_fails_the_rollout() {
     let unknown_flag = "error: unexpected argument '--of-tomorrow' found";
