@@ -1,15 +1,15 @@
 //! Owns the schemas of Kubernetes types that our types embed: their structure without descriptions, which would make up
 //! most of the definition and are available from `kubectl explain pod.spec`. Also owns the scalar schemas that several
-//! fields share. Does not own the rules that refuse what Kubernetes would refuse (`pod_rules.rs`).
+//! fields share. Does not own `affinity` (`affinity.rs`), nor the rules that refuse what Kubernetes would refuse (`pod_rules.rs`).
 
-use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint};
+use k8s_openapi::api::core::v1::{Toleration, TopologySpreadConstraint};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::pod_rules::{self, RULES};
 
 /// Longest key of a label or annotation: a domain of 253 characters, a slash and a name of 63.
-const KEY_MAX: usize = 317;
+pub(crate) const KEY_MAX: usize = 317;
 
 /// Number of bytes in Kubernetes notation (`512Mi`, `10Gi`, or a plain number).
 pub(crate) fn bytes(_: &mut SchemaGenerator) -> Schema {
@@ -71,10 +71,6 @@ pub(crate) fn annotations(_: &mut SchemaGenerator) -> Schema {
         "additionalProperties": { "type": "string" },
         RULES: pod_rules::annotation_keys(),
     })
-}
-
-pub(crate) fn affinity(generator: &mut SchemaGenerator) -> Schema {
-    without_prose(Affinity::json_schema(generator))
 }
 
 pub(crate) fn tolerations(generator: &mut SchemaGenerator) -> Schema {
@@ -145,7 +141,7 @@ fn bound(schema: &mut Schema, lengths: &[(&str, usize)]) {
     }
 }
 
-fn without_prose(mut schema: Schema) -> Schema {
+pub(crate) fn without_prose(mut schema: Schema) -> Schema {
     strip(schema.ensure_object());
     schema
 }

@@ -22,6 +22,8 @@ pub mod definition;
 
 mod embedded;
 
+mod affinity;
+
 mod pod_rules;
 
 pub use condition::{ConditionType, Reason};

@@ -5,7 +5,7 @@
 //! an existing object that breaks the rule, as long as that part stays as it is. A rule on a larger part would stop
 //! `kubectl scale` of such an object.
 //!
-//! Does not own the terms of `affinity`, which these rules do not check: a fault in it is reported by the reason Refused.
+//! Does not own which part of a schema each rule is on (`embedded.rs`, `affinity.rs`).
 
 use serde_json::{Value, json};
 
@@ -155,3 +155,75 @@ pub(crate) fn topology_spread_constraints() -> Value {
         "merge constraints that have the same topologyKey and whenUnsatisfiable: Kubernetes accepts one of each kind",
     )])
 }
+
+/// Of a preferred term of `affinity`.
+pub(crate) fn weight() -> Value {
+    rules(&[("self.weight >= 1 && self.weight <= 100", "weight must be from 1 to 100")])
+}
+
+/// Of `nodeSelectorTerms`.
+pub(crate) fn node_selector_terms() -> Value {
+    rules(&[(
+        "self.size() > 0",
+        "nodeSelectorTerms needs a term: without one, no node fits; to allow every node, remove it",
+    )])
+}
+
+/// Of a requirement on the labels of nodes.
+pub(crate) fn node_requirement() -> Value {
+    rules(&[
+        KEY_OF_A_LABEL,
+        (
+            "self.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist', 'Gt', 'Lt']",
+            "the operator of a requirement on nodes must be In, NotIn, Exists, DoesNotExist, Gt or Lt",
+        ),
+        VALUES_OF_IN,
+        NO_VALUES_OF_EXISTS,
+        (
+            "!(self.operator in ['Gt', 'Lt']) || (has(self.values) && self.values.size() == 1)",
+            "set one value, an integer, because Gt and Lt compare integers",
+        ),
+    ])
+}
+
+/// Of a requirement on the fields of nodes.
+pub(crate) fn node_field() -> Value {
+    rules(&[(
+        "self.key == 'metadata.name' && self.operator in ['In', 'NotIn'] && has(self.values) && self.values.size() == 1",
+        "matchFields selects by metadata.name with In or NotIn and one value",
+    )])
+}
+
+/// Of a requirement on the labels of pods or namespaces.
+pub(crate) fn label_requirement() -> Value {
+    rules(&[
+        KEY_OF_A_LABEL,
+        (
+            "self.operator in ['In', 'NotIn', 'Exists', 'DoesNotExist']",
+            "the operator of a requirement on labels must be In, NotIn, Exists or DoesNotExist",
+        ),
+        VALUES_OF_IN,
+        NO_VALUES_OF_EXISTS,
+    ])
+}
+
+/// Of a term of `podAffinity` or `podAntiAffinity`.
+pub(crate) fn pod_affinity_term() -> Value {
+    rules(&[(
+        "self.topologyKey != '' && !format.qualifiedName().validate(self.topologyKey).hasValue()",
+        "topologyKey of a term must be the key of a label of the nodes, such as kubernetes.io/hostname",
+    )])
+}
+
+const KEY_OF_A_LABEL: (&str, &str) = (
+    "!format.qualifiedName().validate(self.key).hasValue()",
+    "the key of a requirement must be the key of a label, such as kubernetes.io/arch",
+);
+const VALUES_OF_IN: (&str, &str) = (
+    "!(self.operator in ['In', 'NotIn']) || (has(self.values) && self.values.size() > 0)",
+    "set values, because In and NotIn compare with them",
+);
+const NO_VALUES_OF_EXISTS: (&str, &str) = (
+    "!(self.operator in ['Exists', 'DoesNotExist']) || !has(self.values) || self.values.size() == 0",
+    "remove values: Exists and DoesNotExist look at the key alone",
+);

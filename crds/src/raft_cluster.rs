@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time};
 
-use crate::{embedded, object_store::SecretReference};
+use crate::{affinity, embedded, object_store::SecretReference};
 
 pub use backup::Backup;
 pub use bootstrap::{Bootstrap, Restore, RestoreSource};
@@ -167,9 +167,9 @@ pub struct RaftClusterSpec {
         .message("quota must be a quantity of bytes from 16Mi to 64Gi, such as 2Gi"))]
     pub quota: Option<Quantity>,
 
-    /// Affinity rules of the members' pods, as in `affinity` of a pod. Default: none.
+    /// Affinity rules of the members' pods, as in `affinity` of a pod, at most 16 items in each list. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "embedded::affinity")]
+    #[schemars(schema_with = "affinity::affinity")]
     pub affinity: Option<Affinity>,
 
     /// How members are spread, as in `topologySpreadConstraints` of a pod, at most 32. A constraint without a label

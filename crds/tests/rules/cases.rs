@@ -41,7 +41,7 @@ pub(crate) fn with(mut resource: Value, pointer: &str, value: Value) -> Value {
 
 /// Specs that are refused when a cluster is created.
 pub(crate) fn refused_at_creation() -> Vec<Case> {
-    [cluster_cases(), pod_cases(), toleration_cases(), spread_cases()].concat()
+    [cluster_cases(), pod_cases(), toleration_cases(), spread_cases(), affinity_cases()].concat()
 }
 
 fn cluster_cases() -> Vec<Case> {
@@ -195,6 +195,55 @@ fn spread_cases() -> Vec<Case> {
     ]
 }
 
+fn affinity_cases() -> Vec<Case> {
+    const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";
+    const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
+    let node = |requirement: Value, words| {
+        let terms = json!([{ "matchExpressions": [requirement] }]);
+        ("/spec/affinity", json!({ "nodeAffinity": { REQUIRED: { "nodeSelectorTerms": terms } } }), words)
+    };
+    let pods = |selector: Value, words| {
+        let term = json!({ "topologyKey": "kubernetes.io/hostname", "labelSelector": selector });
+        ("/spec/affinity", json!({ "podAntiAffinity": { REQUIRED: [term] } }), words)
+    };
+    let requires = |operator: &str, values: &[&str]| json!({ "key": "disk", "operator": operator, "values": values });
+    let preference = json!({ "matchExpressions": [{ "key": "disk", "operator": "Exists" }] });
+    let weighted = json!({ "nodeAffinity": { PREFERRED: [{ "weight": 0, "preference": preference }] } });
+    let term = json!({ "weight": 101, "podAffinityTerm": { "topologyKey": "kubernetes.io/hostname" } });
+    let by_field = json!([{ "matchFields": [{ "key": "metadata.uid", "operator": "In", "values": ["x"] }] }]);
+    vec![
+        ("/spec/affinity", weighted, "weight must be from 1 to 100"),
+        ("/spec/affinity", json!({ "podAffinity": { PREFERRED: [term] } }), "weight must be from 1 to 100"),
+        (
+            "/spec/affinity",
+            json!({ "nodeAffinity": { REQUIRED: { "nodeSelectorTerms": [] } } }),
+            "nodeSelectorTerms needs a term",
+        ),
+        (
+            "/spec/affinity",
+            json!({ "nodeAffinity": { REQUIRED: { "nodeSelectorTerms": by_field } } }),
+            "matchFields selects by metadata.name",
+        ),
+        node(requires("Has", &[]), "the operator of a requirement on nodes must be In"),
+        node(requires("In", &[]), "set values, because In and NotIn compare with them"),
+        node(requires("Exists", &["fast"]), "remove values: Exists and DoesNotExist look at the key alone"),
+        node(requires("Gt", &["1", "2"]), "set one value, an integer"),
+        node(json!({ "key": "my disk", "operator": "Exists" }), "the key of a requirement must be the key of a label"),
+        pods(
+            json!({ "matchExpressions": [requires("Gt", &["1"])] }),
+            "the operator of a requirement on labels must be In, NotIn, Exists or DoesNotExist",
+        ),
+        pods(json!({ "matchExpressions": [requires("NotIn", &[])] }), "set values, because In and NotIn compare"),
+        pods(json!({ "matchLabels": { "app!": "raft" } }), "the key of a label must be at most 63"),
+        pods(json!({ "matchLabels": { "app": "my app" } }), "the value of a label must begin and end"),
+        (
+            "/spec/affinity",
+            json!({ "podAffinity": { REQUIRED: [{ "topologyKey": "" }] } }),
+            "topologyKey of a term must be the key of a label of the nodes",
+        ),
+    ]
+}
+
 /// Values that Kubernetes accepts in a pod, so that no rule may refuse them.
 pub(crate) fn accepted_in_pods() -> Vec<(&'static str, Value)> {
     let zone =
@@ -224,6 +273,30 @@ pub(crate) fn accepted_in_pods() -> Vec<(&'static str, Value)> {
         ),
         ("/spec/topologySpreadConstraints", json!([zone, same_key, node])),
         ("/spec/topologySpreadConstraints", json!([with(zone.clone(), "minDomains", json!(3))])),
+        (
+            "/spec/affinity",
+            json!({
+                "nodeAffinity": {
+                    "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [
+                        { "matchExpressions": [
+                            { "key": "example.com/disk", "operator": "NotIn", "values": ["slow"] },
+                            { "key": "size", "operator": "Gt", "values": ["5"] },
+                        ] },
+                        { "matchFields": [{ "key": "metadata.name", "operator": "In", "values": ["node1"] }] },
+                    ] },
+                    "preferredDuringSchedulingIgnoredDuringExecution": [
+                        { "weight": 100, "preference": { "matchExpressions": [{ "key": "disk", "operator": "Exists" }] } },
+                    ],
+                },
+                "podAntiAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": [{
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": {
+                        "matchLabels": { "app": "" },
+                        "matchExpressions": [{ "key": "tier", "operator": "DoesNotExist" }],
+                    },
+                }] },
+            }),
+        ),
         ("/spec/priorityClassName", json!("system-cluster-critical")),
         ("/spec/image", json!("localhost:5000/raft-node@sha256:00")),
         ("/spec/pod/securityContext", json!({ "runAsUser": 2_147_483_647, "runAsGroup": 1, "fsGroup": 1000 })),

@@ -24,15 +24,15 @@ fn warnings(namespace: &TestNamespace, cluster: &str, reason: &str) -> Vec<Strin
     text.lines().map(str::to_owned).collect()
 }
 
-/// The fault is in `affinity`, which no rule of the definition checks, so that only the API server finds it.
+/// The fault is a namespace in `affinity`, which no rule of the definition checks, so that only the API server finds it.
 #[test]
 fn a_refused_stateful_set_is_named_and_a_lost_member_is_still_replaced() {
     let namespace = TestNamespace::new("refused");
     let demo = namespace.create("demo", 4, "");
     demo.wait_ready(PATIENCE).expect("the cluster becomes Ready");
-    let term = r#"{"weight": 0, "preference": {"matchExpressions": [{"key": "disk", "operator": "Exists"}]}}"#;
+    let term = r#"{"topologyKey": "kubernetes.io/hostname", "namespaces": ["No Namespace"]}"#;
     let affinity = format!(
-        r#"{{"spec":{{"affinity":{{"nodeAffinity":{{"preferredDuringSchedulingIgnoredDuringExecution":[{term}]}}}}}}}}"#
+        r#"{{"spec":{{"affinity":{{"podAffinity":{{"requiredDuringSchedulingIgnoredDuringExecution":[{term}]}}}}}}}}"#
     );
     let patch = |spec: &str| {
         let patch = ["patch", "raftcluster", "demo", "--type=merge", "--patch", spec];
@@ -42,11 +42,11 @@ fn a_refused_stateful_set_is_named_and_a_lost_member_is_still_replaced() {
     let status =
         await_status(&demo, "the refusal is the reason of Ready", |status| status.reason("Ready") == "Refused");
     let message = status.message("Ready");
-    assert!(message.contains("StatefulSet demo-") && message.contains("weight"), "{message}");
+    assert!(message.contains("StatefulSet demo-") && message.contains("No Namespace"), "{message}");
     let published = until("an event names the refusal", PATIENCE, || {
         Ok(Some(warnings(&namespace, "demo", "Refused")).filter(|published| !published.is_empty()))
     });
-    assert!(published.expect("an event is published").iter().all(|message| message.contains("weight")));
+    assert!(published.expect("an event is published").iter().all(|message| message.contains("No Namespace")));
 
     // The member's volume is lost, and the learner takes over its vote.
     let voter = demo.leader().expect("there is a leader");

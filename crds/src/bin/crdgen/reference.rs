@@ -93,7 +93,8 @@ fn described(schema: &Value) -> bool {
     schema["properties"].as_object().into_iter().flatten().any(|(_, field)| field["description"].is_string())
 }
 
-/// Collects place and message of every rule below `schema`. Rules with equal place and message are listed once.
+/// Collects place and message of every rule below `schema`. Rules with equal place and message are listed once. Rules
+/// below a structure of Kubernetes' own, such as `affinity`, are listed with the field that contains it.
 fn rules(known: &mut BTreeSet<(String, String)>, schema: &Value, path: &str) {
     for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
         let place = format!("{path}{}", rule["fieldPath"].as_str().unwrap_or_default());
@@ -101,15 +102,21 @@ fn rules(known: &mut BTreeSet<(String, String)>, schema: &Value, path: &str) {
         let place = if place.is_empty() { "metadata.name" } else { place.trim_start_matches('.') };
         known.insert((place.to_owned(), rule["message"].as_str().expect("every rule has a message").to_owned()));
     }
+    let below = |part: &str| if is_within(path) { path.to_owned() } else { format!("{path}{part}") };
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
-        rules(known, field, &format!("{path}.{name}"));
+        rules(known, field, &below(&format!(".{name}")));
     }
     if schema["items"].is_object() {
-        rules(known, &schema["items"], &format!("{path}[]"));
+        rules(known, &schema["items"], &below("[]"));
     }
     if schema["additionalProperties"].is_object() {
-        rules(known, &schema["additionalProperties"], &format!("{path}.*"));
+        rules(known, &schema["additionalProperties"], &below(".*"));
     }
+}
+
+/// Returns whether the path leads to a structure whose parts are not described, and therefore not listed.
+fn is_within(path: &str) -> bool {
+    path == ".spec.affinity"
 }
 
 fn text(schema: &Value) -> String {
