@@ -3,6 +3,7 @@
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::action::{Action, Apply, Change, MemberAction, ObjectAction, Replace};
 use plan::ids::MemberId;
@@ -214,4 +215,34 @@ fn an_action_for_a_stopped_cluster_is_caught() {
     let (mut observed, actions) = planned(GROWS);
     observed.cluster.spec.stopped = true;
     check(&observed, &actions);
+}
+
+const TO_GROW: &str = "storage-size 2Gi\nidentity a1 formed\nreplicas 1\nmember 1 is a1 leader has 1Gi";
+
+fn growth(observed: &Observed, size: &str) -> Action {
+    let claim = observed.members[&Ordinal(1)].volume.as_ref().expect("it exists");
+    ObjectAction::GrowVolume { volume: Seen::of(&claim.metadata), size: Quantity(size.to_owned()) }.into()
+}
+
+#[test]
+fn a_claim_that_asks_for_more_passes() {
+    let (observed, actions) = planned(TO_GROW);
+    assert!(actions.contains(&growth(&observed, "2Gi")), "{actions:?}");
+}
+
+#[test]
+#[should_panic(expected = "a volume only grows")]
+fn a_claim_that_asks_for_less_is_caught() {
+    let (observed, _) = planned(TO_GROW);
+    check(&observed, &[growth(&observed, "512Mi")]);
+}
+
+#[test]
+#[should_panic(expected = "the patch follows no other change")]
+fn a_growth_of_another_version_of_the_claim_is_caught() {
+    let (mut observed, _) = planned(TO_GROW);
+    let late = growth(&observed, "2Gi");
+    let claim = observed.members.get_mut(&Ordinal(1)).and_then(|member| member.volume.as_mut()).expect("it exists");
+    claim.metadata.resource_version = Some("2".to_owned());
+    check(&observed, &[late]);
 }
