@@ -65,7 +65,7 @@ impl Moving {
         let is_complete = configuration.voters.len() == valid.voters
             && configuration.learners.len() == valid.learners
             && newcomers == 0;
-        let now = first.id.filter(|_| is_begun || (is_complete && blocked.is_none()));
+        let now = first.id.filter(|_| !first.on_trial).filter(|_| is_begun || (is_complete && blocked.is_none()));
         Self { now, blocked, message }
     }
 
@@ -97,12 +97,13 @@ fn obstacle(seat: &Seat<'_>) -> Option<Note> {
 }
 
 /// Reports a member that has to restart with new settings, or has not served with them yet. Restarts come first, because
-/// they are the smaller change, and show whether the settings are good.
+/// they are the smaller change, and show whether the settings are good. A member on trial does not leave, because it may
+/// serve again with its former settings.
 fn to_restart(roster: &Roster<'_>, wanted: &str) -> Option<Note> {
     let is_outdated = |seat: &&Seat<'_>| {
         let pod = seat.pod.filter(|_| seat.set.is_some());
         seat.on_trial || pod.is_some_and(|pod| annotation(&pod.metadata, names::ANNOTATION_SETTINGS) != Some(wanted))
     };
     let seat = roster.seats.values().find(is_outdated)?;
-    Some(Note::new(Reason::RollingOut, format!("{} has to restart with new settings first", seat.name)))
+    Some(Note::new(Reason::RollingOut, format!("{} has to serve with new settings first", seat.name)))
 }

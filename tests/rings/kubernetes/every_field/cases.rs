@@ -218,6 +218,7 @@ fn object_cases() -> Vec<Case> {
             world.every_set(|set| !contains(&set["spec"]["template"]["spec"]["tolerations"], &delayed))
         }),
         other("replacement.maxConcurrent", Value::Null, Reaches::Decision("operator/plan/testdata/replacement.txt")),
+        other("rollout", Value::Null, Reaches::Decision("operator/plan/tests/plans/rollouts.rs")),
         // A new member waits for a volume of the class, and the former ones are shown as pending.
         at(Step::Volumes, "storage.size", json!("2Gi"), |world, value| {
             let template = |set: &Value| set["spec"]["volumeClaimTemplates"][0]["spec"].clone();
