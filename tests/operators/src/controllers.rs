@@ -16,6 +16,9 @@ use serde_json::json;
 use crate::api_server::{ApiServer, Compare, Deletion, Stored};
 use crate::members::Members;
 
+/// The program of a member with this snapshot threshold does not start.
+pub(crate) const BROKEN_THRESHOLD: i32 = 99;
+
 /// Runs every controller once.
 pub fn step(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     let sets: Vec<StatefulSet> = api.now().sets.values().cloned().collect();
@@ -173,7 +176,9 @@ fn run(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
         let seen = Seen::of(&pod.metadata);
         let claim = api.now().volumes.get(&format!("data-{}", seen.name)).cloned();
         let Some(claim) = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none()) else { continue };
-        members.ensure(&seen.uid, claim.metadata.uid.as_deref().unwrap_or_default());
+        if !is_broken(&pod) {
+            members.ensure(&seen.uid, claim.metadata.uid.as_deref().unwrap_or_default());
+        }
         let ready = members.is_ready(&seen.uid);
         let was = pod.status.as_ref().and_then(|status| status.conditions.as_ref()?.first().cloned());
         let word = if ready { "True" } else { "False" };
@@ -194,4 +199,12 @@ fn run(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
         };
         let _ = api.patch::<Pod>(&seen, Compare::Uid, &json!({ "status": status }));
     }
+}
+
+/// Returns whether the program of a pod ends at once because of its settings.
+pub(crate) fn is_broken(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut variables = containers.flat_map(|container| container.env.iter().flatten());
+    let broken = BROKEN_THRESHOLD.to_string();
+    variables.any(|it| it.name == "RAFT_NODE_SNAPSHOT_THRESHOLD" && it.value.as_ref() == Some(&broken))
 }

@@ -12,6 +12,7 @@ use plan::observed::Seen;
 use serde_json::json;
 
 use crate::api_server::{CLUSTER, Compare, Deletion, wall_clock};
+use crate::controllers;
 use crate::world::World;
 
 /// ID of the earlier cluster that has the same name.
@@ -159,6 +160,18 @@ impl World {
             cluster.spec.snapshots.threshold = i32::try_from(self.random.between(100, 105)).expect("small");
             self.api.put_cluster(&cluster);
         }
+    }
+
+    /// Changes a setting so that no member's program starts with it.
+    pub fn break_settings(&mut self) {
+        self.edit(|spec| spec.snapshots.threshold = controllers::BROKEN_THRESHOLD);
+        self.invariants.note(self.now, "the settings are broken".to_owned());
+    }
+
+    /// Takes a broken setting back.
+    pub fn take_settings_back(&mut self) {
+        self.edit(|spec| spec.snapshots = crds::raft_cluster::Snapshots::default());
+        self.invariants.note(self.now, "the settings are taken back".to_owned());
     }
 
     /// Kills the process of a random pod. The kubelet starts the process again. Faults are at least [`APART`] apart,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crds::Reason;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::action::Change;
 use plan::identity::ClusterIdentity;
@@ -35,6 +36,8 @@ pub struct OperatorInvariants {
     pub violated: Option<String>,
     /// UIDs of claims that belong to an earlier cluster of this name.
     pub former: BTreeSet<String>,
+    /// UIDs of claims that stay because their members left before they had served with new settings.
+    pub kept_on_trial: BTreeSet<String>,
     /// Cluster ID in the identity Secret. It is remembered because the Secret may be deleted and restored.
     identity_cluster: Option<ClusterId>,
     /// Number of voters that the spec wanted in the last minute, each with the last time.
@@ -48,6 +51,7 @@ pub struct OperatorInvariants {
     history: VecDeque<String>,
     created: BTreeMap<Ordinal, String>,
     pending: Option<MemberId>,
+    pending_on_trial: Option<String>,
     deleted: BTreeSet<MemberId>,
 }
 
@@ -96,11 +100,17 @@ impl OperatorInvariants {
         let claim = api.now().volumes.get(&format!("data-{set}-0"));
         let disk = claim.and_then(|claim| members.volume(claim.metadata.uid.as_deref()?));
         self.pending = disk.map(|disk| disk.id);
+        let changed = |set: &StatefulSet| annotation(&set.metadata, names::ANNOTATION_SETTINGS_SINCE).is_some();
+        let served = |pod: &Pod| annotation(&pod.metadata, names::ANNOTATION_SERVED).is_some();
+        let on_trial = api.now().sets.get(set).is_some_and(changed)
+            && !api.now().pods.get(&format!("{set}-0")).is_some_and(served);
+        self.pending_on_trial = claim.filter(|_| on_trial).and_then(|claim| claim.metadata.uid.clone());
     }
 
     /// Records that the pending deletion succeeded.
     pub(super) fn deleted(&mut self) {
         self.deleted.extend(self.pending.take());
+        self.kept_on_trial.extend(self.pending_on_trial.take());
     }
 
     /// Checks a membership change that the leader accepted (`operator/docs/membership.md`).

@@ -8,6 +8,7 @@ use plan::names;
 use plan::observed::annotation;
 use world::seed::{Random, Seed};
 
+use crate::controllers;
 use crate::operator::OperatorFaults;
 use crate::world::World;
 
@@ -159,4 +160,44 @@ pub fn upgrade_operator(seed: u64) {
     world.run_until("written by the new version", Duration::from_secs(60), stamped);
     world.run_until("healed", Duration::from_secs(60), World::is_healed);
     assert!(world.are_sets_aged(), "seed {seed}: a pod template was replaced by a new operator");
+}
+
+/// Breaks the settings of a cluster with one or three voters, while two operators read stale states and crash. One
+/// member stops, for longer than the replacement delay. No volume goes, and the former settings bring it back.
+///
+/// # Panics
+/// Panics if an invariant is violated, the cluster does not heal, more than one member stops, or a volume goes.
+pub fn fail_a_rollout(seed: u64) {
+    let mut random = Random::new(Seed(seed ^ 0x0bad_5e77));
+    let operators = vec![operator_faults(&mut random), operator_faults(&mut random)];
+    let replicas = if random.below(3) == 0 { 1 } else { 3 };
+    let mut world = World::new(Seed(seed), replicas, operators);
+    world.run_until("healed", Duration::from_secs(300), World::is_healed);
+    world.run_until("recorded", Duration::from_secs(120), |world| {
+        let mut services = world.api.now().services.values();
+        services.any(|service| annotation(&service.metadata, names::ANNOTATION_COMPLETED_ROLLOUT).is_some())
+    });
+    let claims = |world: &World| -> Vec<Option<String>> {
+        world.api.now().volumes.values().map(|claim| claim.metadata.uid.clone()).collect()
+    };
+    let before = claims(&world);
+    world.break_settings();
+    for _ in 0..60 {
+        world.run(Duration::from_secs(1));
+        let broken = world.api.now().pods.values().filter(|pod| controllers::is_broken(pod)).count();
+        assert!(broken <= 1, "seed {seed}: {broken} members run broken settings");
+    }
+    assert!(
+        claims(&world) == before,
+        "seed {seed}: a volume of a failed rollout is gone\n{}",
+        world.invariants.history()
+    );
+    world.take_settings_back();
+    world.lift_all_faults();
+    world.run_until("healed", Duration::from_secs(180), World::is_healed);
+    assert!(
+        claims(&world) == before,
+        "seed {seed}: a volume of a failed rollout is gone\n{}",
+        world.invariants.history()
+    );
 }

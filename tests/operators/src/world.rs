@@ -309,7 +309,9 @@ impl World {
         let has_set = |claim: &str| objects.sets.keys().any(|set| claim == format!("data-{set}-0"));
         let (used, rest): (Vec<_>, Vec<_>) = objects.volumes.iter().partition(|(claim, _)| has_set(claim));
         let may_stay = |(claim, volume): &(&String, &PersistentVolumeClaim)| {
-            retains || self.is_left_by_the_user(claim) || self.is_former(volume)
+            let uid = volume.metadata.uid.as_deref().unwrap_or_default();
+            let on_trial = self.invariants.kept_on_trial.contains(uid);
+            retains || self.is_left_by_the_user(claim) || self.is_former(volume) || on_trial
         };
         used.len() == replicas && used.iter().all(|(_, claim)| self.is_as_wanted(claim)) && rest.iter().all(may_stay)
     }

@@ -21,6 +21,8 @@ enum Hunt {
     LateWrites,
     /// Runs in which a new version of the operator takes over.
     Upgrade,
+    /// Runs in which no member's program starts with new settings.
+    Rollouts,
 }
 
 /// Every planted bug, the runs that must detect it, and the number of seeds within which they must.
@@ -39,6 +41,7 @@ const MUTANTS: &[(&str, Hunt, u64)] = &[
     ("BudgetNotRaised", Hunt::Life, 10),
     ("IdentityRecreated", Hunt::Life, 20),
     ("RoleLabelLate", Hunt::Life, 10),
+    ("TrialForgotten", Hunt::Rollouts, 10),
 ];
 
 fn run(hunt: Hunt, seed: u64) {
@@ -48,6 +51,7 @@ fn run(hunt: Hunt, seed: u64) {
         Hunt::Losses => life::lose_members(seed),
         Hunt::LateWrites => life::stop_before_late_writes(seed),
         Hunt::Upgrade => life::upgrade_operator(seed),
+        Hunt::Rollouts => life::fail_a_rollout(seed),
     }
 }
 
@@ -86,6 +90,7 @@ fn no_seed_fails_without_a_planted_bug() {
         run(Hunt::Losses, seed);
         run(Hunt::LateWrites, seed);
         run(Hunt::Upgrade, seed);
+        run(Hunt::Rollouts, seed);
     }
 }
 

@@ -189,4 +189,13 @@ pub const BUGS: &[Bug] = &[
             "        let right = PLANTED || label(&pod.metadata, names::LABEL_ROLE) == Some(role.as_str());",
         )],
     },
+    Bug {
+        name: "TrialForgotten",
+        of: "the volume of a failed rollout is let go: a member that fails with new settings is replaced like a lost one",
+        edits: &[planner(
+            "roster/trial.rs",
+            "            && !served\n",
+            "            && !served\n            && !PLANTED\n",
+        )],
+    },
 ];
