@@ -37,8 +37,8 @@ pub(crate) fn decide(
     identity: Option<&ClusterIdentity>,
     store: Option<&ObjectStore>,
 ) -> Decision {
-    let nobody = Taken::none(observed.now);
-    let actions = objects::sets(valid, roster, identity, observed.configuration.as_ref(), store, &[], &nobody);
+    let none = Taken::none(observed.now);
+    let actions = objects::sets(valid, roster, identity, observed.configuration.as_ref(), store, &[], &none);
     let (activity, blocked) = match stopping(observed, roster) {
         Some(stopping) => (Some(stopping), None),
         None => {

@@ -69,7 +69,9 @@ fn said(ended: &ContainerStateTerminated) -> String {
     let words: Vec<&str> = ended.message.as_deref().unwrap_or_default().split_whitespace().collect();
     let line = words.join(" ");
     let excess = line.chars().count().saturating_sub(SAID_MAX);
-    line.chars().skip(excess).collect()
+    let said: String = line.chars().skip(excess).collect();
+    debug_assert!(said.chars().count() <= SAID_MAX, "a condition has a limited length");
+    said
 }
 
 /// The end of the member's process, if it ended since the pod was created.

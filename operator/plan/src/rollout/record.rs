@@ -40,6 +40,7 @@ impl Rollout<'_> {
         let pods = pods.filter(|pods| all_serve && !pods.is_empty() && self.refused.is_none())?;
         let settings: BTreeSet<Option<&str>> = pods.iter().map(|pod| settings_of_pod(pod)).collect();
         let digest = settings.first().copied().flatten().filter(|_| settings.len() == 1)?.to_owned();
+        debug_assert!(!digest.is_empty(), "members run some settings");
         let versions = Vec::new();
         if digest == self.wanted {
             let (image, image_pull_policy) = (self.valid.image.clone(), self.valid.image_pull_policy.clone());

@@ -29,6 +29,7 @@ impl Rollout<'_> {
         let updated = members.iter().filter(runs).count();
         let completed = self.valid.completed.as_ref();
         let recorded = completed.is_none_or(|completed| completed.digest == self.wanted);
+        debug_assert!(updated <= members.len(), "an updated member exists");
         if updated == members.len() && recorded {
             return None;
         }
