@@ -22,7 +22,7 @@ use plan::observed::{Observed, Refusal, Seen};
 use plan::pass::{Pass, RefusedWrite};
 use tokio::time::Instant;
 
-use self::answers::code;
+use self::answers::{code, is_without_answer, without_webhook};
 use super::observe;
 use crate::context::Context;
 use crate::member::client::{CallError, Member};
@@ -377,16 +377,6 @@ fn key(about: &Description) -> String {
     format!("{} {}", about.name, about.subject)
 }
 
-/// The API server's explanation, if a write waited for a webhook that did not answer. Each further write of the same kind
-/// would wait as long.
-fn without_webhook(error: &ActError) -> Option<String> {
-    match error {
-        ActError::Refused(message) => message.contains(answers::NO_WEBHOOK).then(|| message.clone()),
-        ActError::Api(error) => (code(error) == Some(answers::TIMED_OUT)).then(|| error.to_string()),
-        ActError::Call(_) | ActError::NoPod | ActError::MovedOn | ActError::NotYet => None,
-    }
-}
-
 /// The kind of a write. Webhooks are asked about all objects of a kind, or about none.
 fn kind(action: &Action, about: &Description) -> String {
     match action {
@@ -404,25 +394,8 @@ fn ends_pass(action: &Action) -> bool {
     }
 }
 
-impl From<kube::Error> for ActError {
-    fn from(error: kube::Error) -> Self {
-        match (code(&error), error) {
-            // Malformed, forbidden, too large or invalid.
-            (Some(400 | answers::FORBIDDEN | 413 | 422), kube::Error::Api(status)) => {
-                Self::Refused(status.message.clone())
-            }
-            (_, error) => Self::Api(error),
-        }
-    }
-}
-
-/// Returns whether the API server did not answer.
-fn is_without_answer(error: &ActError) -> bool {
-    matches!(error, ActError::Api(error) if code(error).is_none())
-}
-
-/// Converts the outcome of a write to an observed object. If the object was deleted or changed after the observation, the result is
-/// `MovedOn`, because the next pass observes the object again.
+/// Converts the outcome of a write to an observed object. If the object was deleted or changed after the observation, the
+/// result is `MovedOn`, because the next pass observes the object again.
 fn observed_object<T>(outcome: Result<T, kube::Error>) -> Result<T, ActError> {
     match outcome {
         Err(error) if matches!(code(&error), Some(404 | 409)) => Err(ActError::MovedOn),
