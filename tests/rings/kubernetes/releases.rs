@@ -41,17 +41,19 @@ fn another_operator_takes_over_when_the_active_one_is_killed() {
     let kubernetes = &namespace.kubernetes;
     let fail_over = || {
         install_release(kubernetes, &Release { arguments: &["--set", "replicas=2"], ..SHARED });
-        let first = SHARED.active_pod(kubernetes).expect("an operator is active");
-        namespace.cluster.kill_container(SHARED.namespace, &first, "operator").expect("the active operator is killed");
-        // The lease expires after 15 s. The killed operator starts again, but sees the lease later than the other one.
-        until("the other operator is active", Duration::from_secs(60), || {
-            let active = SHARED.active_pod(kubernetes)?;
+        let first = SHARED.active_process(kubernetes).expect("an operator is active");
+        let (pod, _) = first.rsplit_once('_').expect("a process is named after its pod");
+        namespace.cluster.kill_container(SHARED.namespace, pod, "operator").expect("the active operator is killed");
+        // The lease expires after 15 s. The container starts again at once, but as another process: whichever process saw
+        // the last renewal first takes over.
+        until("another process is active", Duration::from_secs(60), || {
+            let active = SHARED.active_process(kubernetes)?;
             ensure!(active != first, "{active} holds the lease");
             Ok(Some(()))
         })
-        .expect("the other operator takes over");
+        .expect("another process takes over");
         demo.scale(3).expect("kubectl scale is admitted");
-        demo.await_members(3, 0, PATIENCE).expect("the other operator manages the cluster");
+        demo.await_members(3, 0, PATIENCE).expect("the new process manages the cluster");
     };
     and_then_always(fail_over, || namespace::install(kubernetes));
 }

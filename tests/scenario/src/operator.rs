@@ -72,17 +72,16 @@ impl Release<'_> {
         kubernetes.helm(["uninstall", self.name, "--namespace", self.namespace, "--wait", "--timeout", "2m"]).text()
     }
 
-    /// Name of the pod whose operator is active: the lease names it after a slash, and before an underscore.
+    /// Name of the process that is active: its pod and a number, which the lease names after a slash.
     ///
     /// # Errors
     /// Returns an error if the API server did not respond or no operator is active.
-    pub fn active_pod(&self, kubernetes: &Kubernetes) -> Result<String> {
+    pub fn active_process(&self, kubernetes: &Kubernetes) -> Result<String> {
         let lease = format!("lease/{}", self.full_name());
         let args = ["get", &lease, "--namespace", self.namespace, "-o", "jsonpath={.spec.holderIdentity}"];
         let holder = kubernetes.kubectl(args).text()?;
         let process = holder.trim().split_once('/').map(|(_, process)| process);
-        let pod = process.and_then(|process| process.rsplit_once('_')).map(|(pod, _)| pod);
-        Ok(pod.with_context(|| format!("{lease} has the holder {holder:?}, which names no pod"))?.to_owned())
+        Ok(process.with_context(|| format!("{lease} has the holder {holder:?}, which names no process"))?.to_owned())
     }
 
     /// Name of the release's objects.
