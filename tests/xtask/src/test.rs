@@ -308,7 +308,9 @@ fn documents() -> Result<()> {
 }
 
 fn lint() -> Result<()> {
-    show(cargo().args(["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"]))?;
+    // The unit tests of this copy need what only the original has, such as its manifest.
+    let all = ["clippy", "--workspace", "--exclude", "operator-with-bugs", "--all-targets"];
+    show(cargo().args(all).args(["--", "--deny", "warnings"]))?;
     // These test targets are named here, because `--all-targets` leaves out tests that only run when they are named.
     let named = ["--test", "kubernetes", "--test", "conformance", "--test", "faults"];
     show(cargo().args(["clippy", "--workspace"]).args(named).args(["--", "--deny", "warnings"]))
