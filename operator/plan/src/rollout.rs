@@ -128,7 +128,7 @@ impl<'r> Rollout<'r> {
         }
         // A member that does not serve comes first: its restart interrupts no service, and may help the member.
         waiting.sort_by_key(|(seat, _)| (seat.health.leads(), troubles::of(seat).is_none(), seat.ordinal));
-        let Some((seat, pod)) = waiting.first() else { return (self.await_trials(), None) };
+        let Some((seat, pod)) = waiting.first() else { return (self.await_last(), None) };
         let message = format!("{} members are to restart with new settings, {} first", waiting.len(), seat.name);
         let mut decision = Decision { activity: Some(Note::new(Reason::RollingOut, message)), ..Decision::default() };
         let unfit = self
@@ -161,13 +161,21 @@ impl<'r> Rollout<'r> {
     }
 
     /// The wait for members that restarted last, when no other member has to restart.
-    fn await_trials(&self) -> Decision {
-        let mut trials = self.roster.seats.values().filter(|seat| seat.on_trial);
-        let activity = trials.next().map(|seat| {
+    fn await_last(&self) -> Decision {
+        let mut seats = self.roster.seats.values();
+        let activity = seats.find(|seat| seat.on_trial || self.is_ending(seat)).map(|seat| {
             let seconds = self.valid.min_ready.as_secs();
             Note::new(Reason::RollingOut, format!("waits until {} has served for {seconds} s", seat.name))
         });
         Decision { activity, ..Decision::default() }
+    }
+
+    /// Returns whether the member's pod ends, so that the next one starts with the settings of the spec. Such a pod may
+    /// serve to its end.
+    fn is_ending(&self, seat: &Seat<'_>) -> bool {
+        let pod = seat.pod.filter(|pod| pod.metadata.deletion_timestamp.is_some());
+        let has_former_settings = pod.is_some_and(|pod| settings_of_pod(pod) != Some(self.wanted.as_str()));
+        has_former_settings && self.restart_helps(seat) && seat.health != Health::Removed
     }
 
     /// The reason why no other member may be stopped while this member is in its present state.

@@ -58,6 +58,18 @@ fn what_runs_is_recorded_although_the_spec_asks_for_other_settings() {
     assert_eq!((record.image.as_str(), record.digest, record.settings), ("raft-node:1", before, None));
 }
 
+/// A pod serves to its end. A cluster was once reported as up to date while its last pod with former settings ended.
+#[test]
+fn the_last_pod_with_former_settings_is_waited_for_until_it_has_ended() {
+    let mut observed = changed(ONE);
+    let (settings, now) = (wanted(&observed), observed.now);
+    write_settings(member(&mut observed, 1).set.as_mut().expect("a set"), &settings);
+    pod(&mut observed, 1).metadata.deletion_timestamp = Some(Time(now));
+    let (status, reason, _) = condition(&observed, "Reconciling");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "RollingOut"));
+    assert_eq!(stopped(&observed), [""; 0], "it ends already");
+}
+
 /// `git revert` of a bad image removes `spec.image`.
 #[test]
 fn an_absent_image_means_that_of_the_last_completed_rollout() {
