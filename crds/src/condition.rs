@@ -175,9 +175,9 @@ words! {
         /// left. No data is lost, because all remaining members report that they are empty. Delete the RaftCluster with
         /// its volumes and create it again.
         BootstrapIncomplete,
-        /// Volumes with data exist under names that a new, empty cluster would use; most often they belonged to an
-        /// earlier cluster. This version never reuses them: delete them, or create the RaftCluster with
-        /// `bootstrap.restore`, which leaves them alone and uses higher member numbers.
+        /// Volumes of an earlier cluster of this name exist and are not taken up, because it is not certain that they belong
+        /// together; the message lists the claims by cluster ID and says why. Set `bootstrap.takeUp.clusterID` to the cluster
+        /// whose volumes to take up, restore a backup under a new name, or delete the claims.
         RetainedVolumes,
         /// The cluster was formed, but all its members are blank: its data is lost. Restore a backup into a RaftCluster
         /// with a new name.

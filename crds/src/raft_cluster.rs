@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, time};
 use crate::{affinity, embedded, object_store::SecretReference};
 
 pub use backup::Backup;
-pub use bootstrap::{Bootstrap, Restore, RestoreSource};
+pub use bootstrap::{Bootstrap, Restore, RestoreSource, TakeUp};
 pub use placement::{EnvironmentVariable, Pod, PodSecurity, RESERVED_VARIABLES};
 pub use raft::{RaftSettings, Snapshots};
 pub use rollout::Rollout;
@@ -86,8 +86,8 @@ pub use tls::{Tls, TlsMode};
 )]
 #[x_kube(
     crates(kube_core = "kube_core"),
-    validation = Rule::new("has(self.bootstrap) == has(oldSelf.bootstrap)")
-        .message("bootstrap is immutable, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name")
+    validation = Rule::new("!has(self.bootstrap) || has(oldSelf.bootstrap) || !has(self.bootstrap.restore)")
+        .message("bootstrap.restore can be neither added nor changed, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name")
         .field_path(".bootstrap"),
     validation = Rule::new(
         // Kubernetes changes the owner of a claim only while its pod exists.
@@ -216,10 +216,11 @@ pub struct RaftClusterSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup: Option<Backup>,
 
-    /// How the cluster begins. Immutable. Default: as an empty cluster.
+    /// How the cluster begins. It may be removed; of its fields only `takeUp` may be added or changed. Default: on the
+    /// retained volumes of the RaftCluster of this name that was deleted, if there are any; else as an empty cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self == oldSelf")
-        .message("bootstrap is immutable, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name"))]
+    #[x_kube(validation = Rule::new("!has(self.restore) || (has(oldSelf.restore) && self.restore == oldSelf.restore)")
+        .message("bootstrap.restore can be neither added nor changed, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name"))]
     pub bootstrap: Option<Bootstrap>,
 
     /// How members are restarted with new settings.

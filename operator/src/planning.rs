@@ -81,7 +81,7 @@ pub(crate) mod tests {
             members: BTreeMap::new(),
             services: ObservedServices::default(),
             budget: None,
-            identity: None,
+            identities: BTreeMap::new(),
             configuration: None,
             zones: BTreeMap::new(),
             unready_nodes: BTreeSet::new(),

@@ -83,9 +83,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch]
-# A cluster's identity, the Secret `<name>-identity`, is created once and read by name. A role cannot list the names of
-# future clusters, so `get` covers every Secret whose name is known; without `list` and `watch` the operator cannot
-# discover names. Members mount the credentials of object stores; the operator does not read them.
+# A cluster's identity is a Secret whose name begins with `<name>-identity`. It is created once and read by name. A role
+# cannot list the names of future clusters, so `get` covers every Secret whose name is known; without `list` and `watch`
+# the operator cannot discover names. Members mount the credentials of object stores; the operator does not read them.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create]

@@ -49,8 +49,9 @@ pub struct Storage {
 #[x_kube(crates(kube_core = "kube_core"))]
 #[serde(rename_all = "camelCase")]
 pub struct Retention {
-    /// What happens to volumes when the RaftCluster is deleted: `Retain` or `Delete`. This version cannot reuse retained
-    /// volumes, so back up before you delete. It cannot change while the cluster is stopped. Default: `Retain`.
+    /// What happens to volumes, and to the Secret with the identity, when the RaftCluster is deleted: `Retain` or `Delete`.
+    /// A new RaftCluster of the same name takes retained volumes up. It cannot change while the cluster is stopped.
+    /// Default: `Retain`.
     #[serde(default = "retain")]
     pub when_deleted: VolumeFate,
 

@@ -89,6 +89,8 @@ fn cluster_cases() -> Vec<Case> {
         ("/spec/tls/client", json!("TLS"), "tls.client must be Plaintext: this version has no TLS"),
         ("/spec/tls/peer", json!("Mutual"), "tls.peer must be Plaintext: this version has no TLS"),
         ("/spec/bootstrap/restore", json!({}), "set exactly one of restore.backupName"),
+        ("/spec/bootstrap", json!({}), "set exactly one of bootstrap.restore"),
+        ("/spec/bootstrap/takeUp/clusterID", json!("0123abcd"), "spec.bootstrap.takeUp.clusterID"),
         ("/spec/replica", json!(3), ".spec.replica: unknown field"),
         ("/spec/storage/class", json!("fast"), ".spec.storage.class: unknown field"),
         ("/spec/pod/containers", json!([]), ".spec.pod.containers: unknown field"),

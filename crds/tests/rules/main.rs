@@ -46,7 +46,7 @@ fn refused_as_change() -> Vec<Case> {
         (
             "/spec/bootstrap/restore/backupName",
             json!("monday"),
-            "bootstrap is immutable, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name",
+            "bootstrap.restore can be neither added nor changed, because it is read only when the cluster is created: to restore a backup, create a RaftCluster with a new name",
         ),
     ]
 }
@@ -104,15 +104,23 @@ fn with_lease_reads_the_lease_and_the_election_timeout_change_one_after_the_othe
 }
 
 #[test]
-fn bootstrap_can_be_neither_changed_nor_removed() {
+fn bootstrap_can_be_removed_and_only_take_up_can_be_added() {
     let restored = with(cluster(), "/spec/bootstrap/restore/backupName", json!("monday"));
     let stored = admit(&restored, None).expect("a restore by name is good");
-    for changed in [
-        with(stored.clone(), "/spec/bootstrap/restore/backupName", json!("tuesday")),
-        with(stored.clone(), "/spec/bootstrap", json!(null)),
-    ] {
-        assert!(refusal(&changed, Some(&stored)).contains("bootstrap is immutable"));
+    let changed = with(stored.clone(), "/spec/bootstrap/restore/backupName", json!("tuesday"));
+    assert!(refusal(&changed, Some(&stored)).contains("bootstrap.restore can be neither added nor changed"));
+    let plain = with(stored.clone(), "/spec/bootstrap", json!(null));
+    assert!(admit(&plain, Some(&stored)).is_ok(), "a consumed restore may leave the spec");
+    assert!(refusal(&stored, Some(&plain)).contains("bootstrap.restore can be neither added nor changed"));
+    let take_up = |digit: &str| json!({ "takeUp": { "clusterID": digit.repeat(32) } });
+    let taken = with(plain.clone(), "/spec/bootstrap", take_up("a"));
+    let other = with(plain.clone(), "/spec/bootstrap", take_up("b"));
+    for (before, after) in [(&plain, &taken), (&stored, &taken), (&taken, &other), (&taken, &plain)] {
+        assert!(admit(after, Some(before)).is_ok(), "{before} {after}");
     }
+    assert!(refusal(&stored, Some(&taken)).contains("bootstrap.restore can be neither added nor changed"));
+    let both = with(taken, "/spec/bootstrap/restore/backupName", json!("monday"));
+    assert!(refusal(&both, None).contains("set exactly one of bootstrap.restore"));
 }
 
 const RETENTION: &str = "/spec/storage/retention/whenDeleted";

@@ -20,7 +20,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube_core::Resource;
 use serde_json::json;
 
-use crate::identity::{BackupPlace, ClusterIdentity};
+use crate::identity::{BackupPlace, ClusterIdentity, FirstVoter};
 use crate::ids::{ClusterId, MemberId, Token};
 use crate::names::{self, Ordinal, Role};
 use crate::observed::Seen;
@@ -66,9 +66,28 @@ pub enum ObjectAction {
         /// The StatefulSet to create.
         set: Box<StatefulSet>,
     },
-    /// Creates the Secret with the cluster's identity. If the Secret exists already, this pass ends, and the next pass
-    /// reads it.
+    /// Creates a Secret with the cluster's identity. It counts only once the pointer names it. If the Secret exists
+    /// already, this pass ends, and the next pass reads it.
     CreateIdentity(Box<Secret>),
+    /// Writes the pointer onto the members' Service, by compare-and-swap: of several identities, the one counts whose
+    /// operator wins.
+    PointToIdentity {
+        /// The Service as observed.
+        service: Seen,
+        /// Name of the Secret with the identity.
+        secret: String,
+        /// The first voters; `None` while they are not chosen.
+        voters: Option<Vec<FirstVoter>>,
+        /// The highest ordinal in use, if the Service does not note it, because it was created again.
+        last: Option<Ordinal>,
+    },
+    /// Writes the first voters onto the members' Service, by compare-and-swap. Only they are bootstrapped.
+    ChooseFirstVoters {
+        /// The Service as observed. It names no first voters yet.
+        service: Seen,
+        /// The first voters.
+        voters: Vec<FirstVoter>,
+    },
     /// Annotates the members' Service to record that this cluster had a leader. Later reports depend on this
     /// annotation.
     NoteFormed {
@@ -93,7 +112,7 @@ pub enum ObjectAction {
         /// The ID that the member's disk generated.
         id: MemberId,
     },
-    /// Labels a volume claim with the cluster and member whose data the volume holds.
+    /// Labels a volume claim with the cluster and member whose data the volume holds, and annotates it with its own UID.
     LabelVolume {
         /// The claim as observed.
         volume: Seen,
@@ -296,8 +315,16 @@ impl ObjectAction {
             }
             Self::CreateSet { ordinal, set } => row("CreateSet", "creating StatefulSet", named(&set.metadata), GoOn)
                 .needing([Prerequisite::Ordinals { first: *ordinal, last: *ordinal }]),
-            Self::CreateIdentity(secret) => row("CreateRecord", "creating the identity", named(&secret.metadata), GoOn)
-                .with_event("the cluster has its identity".to_owned()),
+            Self::CreateIdentity(secret) => {
+                let name = named(&secret.metadata);
+                row("CreateRecord", "creating the identity", name.clone(), Withhold(Prerequisite::Identity(name)))
+            }
+            Self::PointToIdentity { secret, .. } => row("PointToIdentity", "pointing at", secret.clone(), GoOn)
+                .needing([Prerequisite::Identity(secret.clone())])
+                .with_event(format!("the cluster has its identity, in Secret {secret}")),
+            Self::ChooseFirstVoters { service, .. } => {
+                row("ChooseFirstVoters", "noting the first voters on", service.name.clone(), GoOn)
+            }
             Self::NoteFormed { service, .. } => {
                 row("NoteFormed", "noting that the cluster was formed", service.name.clone(), GoOn)
             }
@@ -336,6 +363,18 @@ impl ObjectAction {
             Self::ReserveOrdinals { service, last, .. } => {
                 annotate::<Service>(service, names::ANNOTATION_LAST_ORDINAL, &last.to_string())
             }
+            Self::PointToIdentity { service, secret, voters, last } => {
+                // Both are written at once, so that a Service that lacks the list lost it.
+                let voters = first_voters(voters.as_deref());
+                let mut notes = json!({ names::ANNOTATION_IDENTITY: secret, names::ANNOTATION_FIRST_VOTERS: voters });
+                if let Some(last) = last {
+                    notes[names::ANNOTATION_LAST_ORDINAL] = json!(last.to_string());
+                }
+                Write::Patch(MergePatch::of::<Service>(service, Compare::Version, json!({ "annotations": notes })))
+            }
+            Self::ChooseFirstVoters { service, voters } => {
+                annotate::<Service>(service, names::ANNOTATION_FIRST_VOTERS, &first_voters(Some(voters)))
+            }
             Self::NoteFormed { service, cluster } => {
                 annotate::<Service>(service, names::ANNOTATION_FORMED, &cluster.to_string())
             }
@@ -346,7 +385,8 @@ impl ObjectAction {
             Self::LabelVolume { volume, cluster, id } => {
                 let labels =
                     json!({ names::LABEL_CLUSTER_ID: cluster.to_string(), names::LABEL_MEMBER_ID: id.to_string() });
-                let metadata = json!({ "labels": labels });
+                let notes = json!({ names::ANNOTATION_CLAIM_UID: volume.uid });
+                let metadata = json!({ "labels": labels, "annotations": notes });
                 Write::Patch(MergePatch::of::<PersistentVolumeClaim>(volume, Compare::Uid, metadata))
             }
             Self::RelabelVolume { volume, labels, stamp } => {
@@ -375,6 +415,11 @@ where
     K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
 {
     Write::Patch(MergePatch::of::<K>(seen, Compare::Version, json!({ "annotations": { key: value } })))
+}
+
+/// The first voters as the text of an annotation; `null` while they are not chosen.
+fn first_voters(voters: Option<&[FirstVoter]>) -> String {
+    serde_json::to_string(&voters).expect("plain text always serializes")
 }
 
 impl MemberAction {

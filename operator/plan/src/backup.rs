@@ -8,11 +8,11 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::decision::{Note, shortened};
 use crate::desired::digest;
-use crate::identity::ClusterIdentity;
 use crate::ids::ClusterId;
 use crate::names::Ordinal;
 use crate::observed::Observed;
 use crate::observed::failure::FailureCause;
+use crate::pointer;
 use crate::roster::{Roster, Seat};
 use crate::status::{Finding, Holds, conditions};
 use crate::stop;
@@ -116,12 +116,12 @@ pub fn choose(backup: &RaftBackup, cluster: Option<&Observed>, attempts: Attempt
     let Some(store) = observed.cluster.spec.backup.as_ref().map(|backup| backup.object_store.clone()) else {
         return wait(Reason::NoObjectStore, format!("RaftCluster {name:?} has no spec.backup.objectStore: set one"));
     };
-    let identity = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata));
-    let identity = identity.and_then(|secret| ClusterIdentity::from_secret(secret).ok());
+    let found = pointer::find(observed).ok();
+    let identity = found.as_ref().and_then(|found| found.identity());
     let (Ok(valid), Some(identity)) = (ValidatedCluster::parse(observed), identity) else {
         return wait(Reason::Waiting, format!("RaftCluster {name:?} was not formed yet"));
     };
-    let roster = Roster::of(&valid, observed, Some(&identity));
+    let roster = Roster::of(&valid, observed, Some(identity));
     let former = backup.status.as_ref().and_then(|status| status.source_member.as_deref());
     let Some(seat) = source(&roster, former, attempts) else {
         return wait(Reason::Waiting, format!("no member of RaftCluster {name:?} serves at the moment"));

@@ -1,10 +1,10 @@
-//! Forms a new cluster, exactly once: creates the first members, then the identity, then calls Bootstrap. Does not own
-//! what is reported while a cluster has no leader (`outage.rs`), nor what happens once a cluster has a leader
-//! (`membership`).
+//! Forms a new cluster, exactly once: creates the identity, then the first members, then chooses the first voters among
+//! them, then calls Bootstrap. Does not own how the Secret is created (`secret.rs`), what is reported while a cluster has
+//! no leader (`outage.rs`), nor what happens once a cluster has a leader (`membership`).
 //!
-//! Creating the identity cannot be undone. Before the identity exists, every volume is blank and nothing can be lost.
-//! Afterwards no second identity is ever created, whatever happened to the disks
-//! (`operator/docs/decisions/identity.md`).
+//! Each of these steps is taken once, by compare-and-swap on the members' Service. No member exists before the identity,
+//! and only the chosen voters are bootstrapped. Afterwards no second identity is ever created, whatever happened to the
+//! disks (`operator/docs/decisions/identity.md`).
 
 use std::collections::BTreeSet;
 
@@ -17,64 +17,93 @@ use crate::identity::{ClusterIdentity, FirstVoter, Origin};
 use crate::ids::{ClusterId, MemberId, Token};
 use crate::membership::ordinals;
 use crate::names::{self, Role};
-use crate::observed::Observed;
 use crate::observed::member::Configuration;
+use crate::observed::{Observed, Seen};
 use crate::outage;
+use crate::pointer;
 use crate::restore;
-use crate::roster::{Health, Loss, Roster, Seat, is_going, is_used, stays};
+use crate::roster::{Health, Loss, Roster, Seat, is_of_removed, is_used, stays};
+use crate::secret;
+use crate::take_up::{self, Retained};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
 
 /// Advice to a person who changes the StorageClass before there is a cluster in which members can be replaced.
 const KEEPS_ITS_CLASS: &str = ". Until the cluster is formed, its members keep the StorageClass with which they were created: create that StorageClass, or delete this RaftCluster and create it again";
 
-/// Decides for a cluster without an identity: starts the first members, and creates the identity when each has
-/// reported its ID.
-pub(crate) fn form(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Decision {
-    if let Some(waiting) = former_objects(observed) {
+/// Decides for a cluster without an identity: takes retained volumes up, or creates the identity, before any member
+/// exists.
+pub(crate) fn begin(valid: &ValidatedCluster<'_>, observed: &Observed) -> Decision {
+    if let Some(waiting) = former_sets(observed) {
         return waiting;
     }
-    if let Some(refused) = retained_volumes(valid, roster) {
+    match take_up::judge(valid, observed) {
+        Retained::Nothing => {}
+        Retained::Going(note) => {
+            let activity = Note::new(Reason::Bootstrapping, "waits for volumes of an earlier cluster to go");
+            return Decision { activity: Some(activity), blocked: Some(note), ..Decision::default() };
+        }
+        Retained::TakenUp(known) => {
+            let activity = Some(outage::taking_up(&known.identity));
+            return Decision { actions: secret::keep(valid, observed, &known), activity, ..Decision::default() };
+        }
+        Retained::Refused(note) => return Decision::stall(note.reason, note.message),
+    }
+    match restore::origin(valid, observed) {
+        Ok(origin) => {
+            let activity = Some(starting(&origin));
+            let (cluster, token) = (ClusterId(observed.entropy.cluster_id), Token::of(observed.entropy.token));
+            let identity = ClusterIdentity::new(cluster, token, origin, valid.spec.bootstrap.clone());
+            Decision { actions: secret::create(valid, observed, &identity), activity, ..Decision::default() }
+        }
+        Err(note) => Decision { activity: Some(restoring()), blocked: Some(note), ..Decision::default() },
+    }
+}
+
+/// Decides for a cluster whose first voters are not chosen: starts the first members, and chooses the first voters when
+/// each has reported its ID.
+pub(crate) fn form(
+    valid: &ValidatedCluster<'_>,
+    observed: &Observed,
+    roster: &Roster<'_>,
+    identity: &ClusterIdentity,
+) -> Decision {
+    if let Some(waiting) = former_sets(observed) {
+        return waiting;
+    }
+    if let Some(refused) = unlabelled_data(roster, identity) {
         return refused;
     }
-    let abandoned = abandoned_volumes(valid, observed, roster);
+    let abandoned = abandoned_volumes(roster, identity, valid);
     if !abandoned.is_empty() {
         let activity = Note::new(Reason::Bootstrapping, "members start on volumes that were never used");
         return Decision { actions: abandoned, activity: Some(activity), ..Decision::default() };
     }
-    let origin = match restore::origin(valid, observed) {
-        Ok(origin) => origin,
-        Err(note) => return Decision { activity: Some(restoring()), blocked: Some(note), ..Decision::default() },
-    };
-    let store = origin.store();
+    let store = identity.origin.store();
     let usable = |seat: &&Seat<'_>| seat.set.is_some() && !matches!(seat.health, Health::Lost(Loss::Foreign));
     let seats: Vec<&Seat<'_>> = roster.seats.values().filter(usable).collect();
     let roles: Vec<Role> = (seats.len()..valid.total())
         .map(|place| if place < valid.voters { Role::Voter } else { Role::Learner })
         .collect();
-    let mut decision = Decision { activity: Some(starting(&origin)), ..Decision::default() };
+    let mut decision = Decision { activity: Some(starting(&identity.origin)), ..Decision::default() };
     if !roles.is_empty() {
         decision.actions = ordinals::create(valid, observed, roster, store, &roles);
         decision.blocked = ordinals::exhausted(observed, roster, roles.len());
         return decision;
     }
-    let voters = match origin {
+    let voters = match identity.origin {
         Origin::Empty => valid.voters,
         Origin::Backup(_) => 1,
     };
     assert!(voters <= seats.len(), "the first voters exist: {voters} of {}", seats.len());
-    match first_voters(&seats[..voters]) {
-        Ok(voters) => {
-            let identity = ClusterIdentity {
-                cluster: ClusterId(observed.entropy.cluster_id),
-                token: Token::of(observed.entropy.token),
-                voters,
-                origin,
-            };
-            let secret = identity.to_secret(valid.name, valid.namespace, valid.owner.clone());
-            decision.actions.push(ObjectAction::CreateIdentity(Box::new(secret)).into());
+    match (first_voters(&seats[..voters]), pointer::own_service(observed)) {
+        (Ok(voters), Some(service)) => {
+            let service = Seen::of(service);
+            decision.actions.push(ObjectAction::ChooseFirstVoters { service, voters }.into());
         }
-        Err(note) => decision.blocked = Some(note),
+        // The voters are chosen after the Service exists again.
+        (Ok(_), None) => {}
+        (Err(note), _) => decision.blocked = Some(note),
     }
     decision
 }
@@ -89,7 +118,7 @@ pub(crate) fn await_leader(
 ) -> Decision {
     let mut decision = Decision { actions: bring_back_missing(valid, roster, identity), ..Decision::default() };
     let coming_back: Vec<String> = decision.actions.iter().map(|action| action.describe().subject).collect();
-    match outage::find(valid, observed, roster, identity) {
+    match outage::find(observed, roster, identity) {
         Some(outage) => decision = decision.and(outage::with_deleted_sets(outage, roster, &coming_back)),
         None => decision.activity = Some(starting(&identity.origin)),
     }
@@ -105,11 +134,12 @@ pub(crate) fn carry_out(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, ident
         return restore::carry_out(valid, roster, identity, place);
     }
     let voters: Vec<_> = identity
-        .voters
+        .first_voters()
         .iter()
         .filter_map(|voter| Some((voter.id, info(valid, names::ordinal_of_member(valid.name, &voter.name)?))))
         .collect();
-    let blank = identity.voters.iter().filter_map(|voter| roster.by_id(voter.id)).filter(|seat| is_blank_voter(seat));
+    let seats = identity.first_voters().iter().filter_map(|voter| roster.by_id(voter.id));
+    let blank = seats.filter(|seat| is_blank_voter(seat));
     let actions = blank
         .map(|seat| {
             let (member, identity, voters) = (seat.ordinal, Box::new(identity.clone()), voters.clone());
@@ -127,7 +157,7 @@ fn is_blank_voter(seat: &Seat<'_>) -> bool {
 ///
 /// # Errors
 /// Returns the cause of the wait if a member has not reported its ID, or if two members report the same ID. No
-/// identity is created.
+/// voters are chosen.
 fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
     let mut voters = Vec::new();
     let mut silent = Vec::new();
@@ -151,29 +181,19 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
     }
     let distinct: BTreeSet<_> = voters.iter().map(|voter| voter.id).collect();
     if distinct.len() < voters.len() {
-        let message = "two volumes hold the same member ID, as copies of one volume do: delete the claims and pods of all members but one";
+        let message = "two volumes hold the same member ID, as copies of one volume do: mark the claims of all members but one (kubectl annotate persistentvolumeclaim NAME raftoperator.io/allow-deletion=true), then delete them and their pods";
         return Err(Note::new(Reason::RetainedVolumes, message));
     }
-    assert_eq!(voters.len(), seats.len(), "every first voter is in the identity");
+    assert_eq!(voters.len(), seats.len(), "every first voter is chosen");
     Ok(voters)
 }
 
-/// Reports objects of an earlier RaftCluster with this name that Kubernetes has not collected yet.
-fn former_objects(observed: &Observed) -> Option<Decision> {
-    let set = observed
-        .members
-        .values()
-        .filter_map(|member| member.set.as_ref())
-        .find(|set| !observed.owns(&set.metadata))
-        .map(|set| format!("StatefulSet {}", set.metadata.name.as_deref().unwrap_or_default()));
-    let secret = observed
-        .identity
-        .as_ref()
-        .filter(|secret| !observed.owns(&secret.metadata))
-        .map(|secret| format!("Secret {}", secret.metadata.name.as_deref().unwrap_or_default()));
-    let former = set.or(secret)?;
+/// Reports StatefulSets of an earlier RaftCluster with this name that Kubernetes has not collected yet.
+fn former_sets(observed: &Observed) -> Option<Decision> {
+    let sets = observed.members.values().filter_map(|member| member.set.as_ref());
+    let former = sets.map(|set| &set.metadata).find(|set| !observed.owns(set))?.name.as_deref().unwrap_or_default();
     let message = format!(
-        "{former} belongs to another owner: if that was an earlier RaftCluster of this name, Kubernetes is still collecting it; else delete it, or choose another name"
+        "StatefulSet {former} belongs to another owner: if that was an earlier RaftCluster of this name, Kubernetes is still collecting it; else choose another name, or mark it (kubectl annotate statefulset {former} raftoperator.io/allow-deletion=true) and delete it"
     );
     Some(Decision {
         activity: Some(Note::new(Reason::Bootstrapping, "waits for a name to become free")),
@@ -182,46 +202,34 @@ fn former_objects(observed: &Observed) -> Option<Decision> {
     })
 }
 
-/// Reports volumes with data of an earlier cluster of this name. While these volumes exist, the cluster can only be
-/// formed by a restore, because the members of a restored cluster get higher ordinals and therefore other volumes.
-fn retained_volumes(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option<Decision> {
-    let retained: Vec<&Seat<'_>> = roster
-        .seats
-        .values()
-        .filter(|seat| seat.set.is_none())
-        .filter(|seat| seat.volume.is_some_and(|volume| is_used(volume) || is_going(volume)))
-        .collect();
-    if retained.is_empty() || valid.spec.bootstrap.is_some() {
+/// Reports members that were started on volumes without a label, and found the data of another cluster on them. An empty
+/// cluster next to this data could hide it.
+fn unlabelled_data(roster: &Roster<'_>, identity: &ClusterIdentity) -> Option<Decision> {
+    let holds_data = |seat: &&Seat<'_>| seat.set.is_some() && seat.holds_data_of_another(identity.cluster);
+    let holders: Vec<&str> = roster.seats.values().filter(holds_data).map(|seat| seat.name.as_str()).collect();
+    if holders.is_empty() || identity.origin != Origin::Empty {
         return None;
     }
-    let going = retained.iter().all(|seat| seat.volume.is_some_and(is_going));
-    let claims: Vec<String> = retained.iter().map(|seat| names::volume(valid.name, seat.ordinal)).collect();
-    let claims = claims.join(", ");
-    if going {
-        return Some(Decision {
-            activity: Some(Note::new(Reason::Bootstrapping, "waits for volumes of an earlier cluster to go")),
-            blocked: Some(Note::new(Reason::RetainedVolumes, format!("{claims} are being deleted"))),
-            ..Decision::default()
-        });
-    }
     let message = format!(
-        "volumes of an earlier cluster of this name exist ({claims}), and are never used for an empty one: delete this RaftCluster; then delete these claims and create it again to start empty, or create it with bootstrap.restore to start from a backup, which leaves them alone"
+        "the volumes of {} hold data of an earlier cluster of this name, whose ID is not known: delete this RaftCluster; then delete these claims and create it again to start empty, or choose another name",
+        holders.join(", ")
     );
     Some(Decision::stall(Reason::RetainedVolumes, message))
 }
 
 /// Starts members on volumes without a StatefulSet, so that these members report whether the volumes hold data. None of
-/// these volumes is labelled with a member: if [`retained_volumes`] finds a labelled volume, this function is not
-/// called. Starts nothing if the cluster begins with a backup, because a restore uses new volumes.
-fn abandoned_volumes(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>) -> Vec<Action> {
-    if valid.spec.bootstrap.is_some() || observed.services.members.is_none() {
+/// these volumes is labelled with a member. Starts nothing if the cluster begins with a backup, because a restore uses
+/// new volumes.
+fn abandoned_volumes(roster: &Roster<'_>, identity: &ClusterIdentity, valid: &ValidatedCluster<'_>) -> Vec<Action> {
+    if identity.origin != Origin::Empty {
         return Vec::new();
     }
     let abandoned = roster.seats.values().filter(|seat| seat.set.is_none());
     abandoned
         .filter_map(|seat| {
-            let uid = seat.volume?.metadata.uid.as_deref()?;
-            Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, stateful_set::SetOrigin::OfVolume(uid), None))
+            let volume = seat.volume.filter(|volume| !is_used(volume) && !is_of_removed(volume) && stays(volume))?;
+            let origin = stateful_set::SetOrigin::OfVolume(volume.metadata.uid.as_deref()?);
+            Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, origin, None))
         })
         .collect()
 }
@@ -230,7 +238,8 @@ fn abandoned_volumes(valid: &ValidatedCluster<'_>, observed: &Observed, roster: 
 /// ID.
 fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identity: &ClusterIdentity) -> Vec<Action> {
     let store = identity.origin.store();
-    let missing = roster.seats.values().filter(|seat| seat.set.is_none() && seat.volume.is_some_and(stays));
+    let may_start = |volume| stays(volume) && !is_of_removed(volume);
+    let missing = roster.seats.values().filter(|seat| seat.set.is_none() && seat.volume.is_some_and(may_start));
     missing
         .filter(|seat| !seat.holds_data_of_another(identity.cluster))
         .filter(|seat| !seat.id.is_some_and(|id| is_known_removed(roster, identity, id)))

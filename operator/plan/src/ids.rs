@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use crate::names;
+
 /// ID of a member: 64 random bits that its disk generated, not zero. An ID is never used for a second member. As text,
 /// 16 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +51,16 @@ impl FromStr for ClusterId {
             Ok(id) if text.len() == 32 && !text.starts_with('+') => Ok(Self(id)),
             _ => Err(NotAnId { text: text.to_owned(), wanted }),
         }
+    }
+}
+
+impl ClusterId {
+    /// The first digits of the ID, which the name of the Secret with the identity contains.
+    #[must_use]
+    pub fn digits(self) -> String {
+        let mut text = self.to_string();
+        text.truncate(names::IDENTITY_DIGITS);
+        text
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use crds::raft_cluster::VolumeFate;
 use k8s_openapi::api::apps::v1::{StatefulSet, StatefulSetSpec};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -17,14 +18,16 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::action::{Action, Change, MemberAction, Object, ObjectAction, Replace};
 use crate::desired::stateful_set::{fixed_pods, retains_when_scaled, runs};
-use crate::identity::ClusterIdentity;
+use crate::identity::{ClusterIdentity, FirstVoter};
 use crate::ids::MemberId;
 use crate::names::{self, Ordinal};
 use crate::observed::member::Configuration;
 use crate::observed::{Observed, Seen, annotation, volume_goes_with};
+use crate::pointer;
 use crate::quantity;
 use crate::quorum::majority;
-use crate::roster::{Health, Roster, Seat};
+use crate::roster::{Health, Roster, Seat, is_of_removed};
+use crate::secret;
 use crate::stop;
 use crate::validated::ValidatedCluster;
 use crate::volume;
@@ -41,13 +44,13 @@ pub fn check(observed: &Observed, actions: &[Action]) {
         assert_eq!(actions, stop::halt(observed), "nothing is done for a spec that is refused, except to stop");
         return;
     };
-    let secret = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata));
-    let Ok(identity) = secret.map(ClusterIdentity::from_secret).transpose() else {
+    let Ok(found) = pointer::find(observed) else {
         assert_eq!(actions, stop::halt(observed), "nothing is done without a readable identity, except to stop");
         return;
     };
-    let roster = Roster::of(&valid, observed, identity.as_ref());
-    Finished { valid: &valid, observed, roster: &roster, identity: identity.as_ref(), actions }.check();
+    let identity = found.identity();
+    let roster = Roster::of(&valid, observed, identity);
+    Finished { valid: &valid, observed, roster: &roster, identity, actions }.check();
 }
 
 /// A finished plan, with everything on which its actions may depend.
@@ -89,7 +92,11 @@ impl Finished<'_> {
             ObjectAction::ReplaceSet(replace) => self.replaced_set_keeps_what_is_fixed(replace),
             ObjectAction::ReserveOrdinals { first, last, .. } => self.ordinals_only_grow(*first, *last),
             ObjectAction::CreateSet { ordinal, set } => self.new_set_has_a_free_ordinal(*ordinal, set),
-            ObjectAction::CreateIdentity(secret) => self.identity_is_created_once(secret),
+            ObjectAction::CreateIdentity(secret) => self.created_identity_is_sound(secret),
+            ObjectAction::PointToIdentity { secret, voters, .. } => {
+                self.identity_is_chosen_once(secret, voters.as_deref());
+            }
+            ObjectAction::ChooseFirstVoters { voters, .. } => self.first_voters_are_chosen_once(voters),
             ObjectAction::NoteFormed { cluster, .. } | ObjectAction::LabelVolume { cluster, .. } => {
                 let own = self.identity.map(|identity| identity.cluster);
                 assert_eq!(Some(*cluster), own, "notes and labels name this very cluster");
@@ -105,9 +112,12 @@ impl Finished<'_> {
                     .is_some_and(|seat| seat.health.serves() && seat.is_pod_ready());
                 assert!(served, "only a member that serves has served: {}", pod.name);
             }
-            ObjectAction::Announce { set, .. } => {
+            ObjectAction::Announce { set, id } => {
                 let seat = self.seat_of(&set.name);
-                assert!(seat.is_some_and(|seat| seat.id.is_none()), "an ID is announced once: {}", set.name);
+                let announced = seat.and_then(|seat| annotation(&seat.set?.metadata, names::ANNOTATION_MEMBER_ID));
+                let known = seat.and_then(|seat| seat.id);
+                let once = seat.is_some() && announced.is_none() && known.is_none_or(|known| known == *id);
+                assert!(once, "an ID is announced once: {}", set.name);
             }
             ObjectAction::RelabelVolume { volume, labels, .. } => {
                 let known = names::ordinal_of_volume(self.valid.name, &volume.name);
@@ -115,6 +125,11 @@ impl Finished<'_> {
                 let kept =
                     [names::LABEL_CLUSTER_ID, names::LABEL_MEMBER_ID].iter().all(|key| !labels.contains_key(*key));
                 assert!(kept, "the labels that say whose data {} holds follow from a report", volume.name);
+                let seat = known.and_then(|ordinal| self.roster.seats.get(&ordinal));
+                let is_removed =
+                    seat.is_some_and(|seat| seat.health == Health::Removed || seat.volume.is_some_and(is_of_removed));
+                let right = is_removed || !labels.contains_key(names::LABEL_REMOVED);
+                assert!(right, "only the volume of a removed member is given up: {}", volume.name);
             }
             ObjectAction::GrowVolume { volume, size } => self.a_volume_only_grows(volume, size),
             ObjectAction::LabelPod { .. } => {
@@ -247,6 +262,7 @@ impl Finished<'_> {
 
     fn new_set_has_a_free_ordinal(&self, ordinal: Ordinal, set: &StatefulSet) {
         self.belongs_to_this_cluster(&set.metadata);
+        assert!(self.identity.is_some(), "no member exists before the identity: {ordinal} is created");
         assert_eq!(
             set.metadata.name.as_deref(),
             Some(names::member(self.valid.name, ordinal).as_str()),
@@ -305,15 +321,53 @@ impl Finished<'_> {
         })
     }
 
-    /// Invariant *identity is created once*: an identity is created only if none exists, and its voters are distinct.
-    fn identity_is_created_once(&self, secret: &Secret) {
-        self.belongs_to_this_cluster(&secret.metadata);
-        assert!(self.identity.is_none(), "the identity is created once");
+    /// A Secret with an identity never changes, is named after its cluster, and has the owner that its name says. While
+    /// the identity is known, only the same one is written again.
+    fn created_identity_is_sound(&self, secret: &Secret) {
         assert_eq!(secret.immutable, Some(true), "the identity never changes");
-        let identity = ClusterIdentity::from_secret(secret);
-        let identity = identity.expect("an identity that was just written can be read");
-        let distinct: BTreeSet<MemberId> = identity.voters.iter().map(|voter| voter.id).collect();
-        assert_eq!(distinct.len(), identity.voters.len(), "first voters are distinct");
+        let created = ClusterIdentity::from_secret(secret).expect("an identity that was just written can be read");
+        let owned = secret.metadata.owner_references.is_some();
+        let fate = if owned { VolumeFate::Delete } else { VolumeFate::Retain };
+        let name = names::identity(self.valid.name, &created.cluster.digits(), fate);
+        assert_eq!(secret.metadata.name, Some(name), "a Secret is named after its cluster and its fate");
+        assert_eq!(secret.metadata.namespace.as_deref(), Some(self.valid.namespace), "it stays in the namespace");
+        assert!(!owned || self.observed.owns(&secret.metadata), "no other RaftCluster owns the identity");
+        let same = |known: &ClusterIdentity| known.cluster == created.cluster && known.token == created.token;
+        assert!(self.identity.is_none_or(same), "the identity is chosen once: another one is created");
+    }
+
+    /// Invariant *identity is chosen once*: a pointer is written where there is none, or names another Secret with the
+    /// identity that is known.
+    fn identity_is_chosen_once(&self, name: &str, voters: Option<&[FirstVoter]>) {
+        let created = self.actions.iter().find_map(|action| match action {
+            Action::Write(ObjectAction::CreateIdentity(secret)) if secret.metadata.name.as_deref() == Some(name) => {
+                Some(&**secret)
+            }
+            Action::Write(_) | Action::Call(_) => None,
+        });
+        let target = created.or_else(|| pointer::read(self.observed, name));
+        let target = target.expect("the pointer names a Secret that exists or is created before");
+        let same = |known: &ClusterIdentity| secret::holds(target, known);
+        assert!(self.identity.is_none_or(same), "the identity is chosen once: {name} holds another one");
+        let is_new = self.identity.is_some() || pointer::pointer(self.observed).is_none();
+        assert!(is_new, "the identity is chosen once: the present one is not known");
+        let kept = match self.identity {
+            Some(identity) => identity.voters.as_deref() == voters,
+            None => voters.is_none_or(<[FirstVoter]>::is_empty),
+        };
+        assert!(kept, "first voters are chosen once: {voters:?} are written with the pointer");
+    }
+
+    /// Invariant *first voters are chosen once*: they are chosen among blank members, under an identity that the pointer
+    /// names, and only while none are chosen.
+    fn first_voters_are_chosen_once(&self, voters: &[FirstVoter]) {
+        let chosen = self.identity.is_none_or(|identity| identity.voters.is_some());
+        assert!(!chosen, "first voters are chosen once");
+        assert!(pointer::pointer(self.observed).is_some(), "voters are chosen under an identity that cannot change");
+        let distinct: BTreeSet<MemberId> = voters.iter().map(|voter| voter.id).collect();
+        assert_eq!(distinct.len(), voters.len(), "first voters are distinct");
+        let blank = |voter: &FirstVoter| self.seat_of(&voter.name).and_then(Seat::blank_id) == Some(voter.id);
+        assert!(!voters.is_empty() && voters.iter().all(blank), "first voters are blank members");
     }
 
     /// Invariant *deletion is final*: a deleted member was removed by a confirmed configuration, or cannot have been
@@ -329,9 +383,10 @@ impl Finished<'_> {
 
     fn only_recorded_voters_begin(&self, call: &MemberAction) {
         let identity = self.identity.expect("a member begins only with an identity");
+        let voters = identity.first_voters();
         let seat = self.roster.seats.get(&call.member());
         let id = seat.and_then(|seat| seat.id);
-        assert!(identity.voters.iter().any(|voter| Some(voter.id) == id), "only first voters begin the cluster");
+        assert!(voters.iter().any(|voter| Some(voter.id) == id), "only first voters begin the cluster");
         assert!(seat.is_some_and(|seat| seat.set.is_some()), "only a member with a StatefulSet begins");
     }
 

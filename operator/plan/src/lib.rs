@@ -25,6 +25,8 @@ pub(crate) mod volume;
 
 pub mod identity;
 
+pub mod pointer;
+
 pub mod roster;
 
 pub mod action;
@@ -39,7 +41,11 @@ pub mod desired;
 
 pub mod membership;
 
+pub(crate) mod secret;
+
 pub(crate) mod restore;
+
+pub(crate) mod take_up;
 
 pub(crate) mod outage;
 

@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use crds::raft_cluster::VolumeFate;
+
 /// Name under which the operator applies fields (server-side apply).
 pub const FIELD_MANAGER: &str = "raft-operator";
 
@@ -27,7 +29,12 @@ pub const LABEL_ROLE: &str = "raftoperator.io/role";
 pub const LABEL_CLUSTER_ID: &str = "raftoperator.io/cluster-id";
 /// Label of volume claims: ID of the member whose data the volume holds.
 pub const LABEL_MEMBER_ID: &str = "raftoperator.io/member-id";
+/// Label of volume claims: `true` if the member whose data the volume holds was removed. No member is started on it again.
+pub const LABEL_REMOVED: &str = "raftoperator.io/removed";
 
+/// Annotation of volume claims: the claim's own UID, which is written with the labels of its data. A claim that was copied
+/// or restored has another UID than the annotation says.
+pub const ANNOTATION_CLAIM_UID: &str = "raftoperator.io/claim-uid";
 /// Annotation of a member's StatefulSet: the ID under which the member may enter the configuration. It is written
 /// once, before the member enters.
 pub const ANNOTATION_MEMBER_ID: &str = "raftoperator.io/member-id";
@@ -41,6 +48,13 @@ pub const ANNOTATION_STORAGE_CLASS: &str = "raftoperator.io/storage-class";
 pub const ANNOTATION_LAST_ORDINAL: &str = "raftoperator.io/last-ordinal";
 /// Annotation of the members' Service: ID of the cluster. It is written after the cluster had its first leader.
 pub const ANNOTATION_FORMED: &str = "raftoperator.io/formed";
+/// Annotation of the members' Service: the pointer, which is the name of the Secret with the cluster's identity. Without
+/// it no member is created.
+pub const ANNOTATION_IDENTITY: &str = "raftoperator.io/identity";
+/// Annotation of the members' Service: the voters of the first configuration, as JSON. It is `null` from the pointer until
+/// they are chosen, which is before any of them is bootstrapped. An empty list, or no annotation, means that no member is
+/// ever bootstrapped.
+pub const ANNOTATION_FIRST_VOTERS: &str = "raftoperator.io/first-voters";
 /// Annotation of the members' Service: the release whose operator manages the cluster, as namespace and name of its
 /// lease.
 pub const ANNOTATION_OPERATOR: &str = "raftoperator.io/operator";
@@ -67,6 +81,11 @@ pub const LABEL_INSTANCE: &str = "app.kubernetes.io/instance";
 
 /// Name of the volume within a pod, and first part of the name of the volume claim.
 pub const VOLUME: &str = "data";
+
+/// Number of digits of the cluster ID in the name of the Secret with the identity.
+pub const IDENTITY_DIGITS: usize = 8;
+/// Last part of the name of a Secret with an identity that the RaftCluster owns.
+const OWNED: &str = "-owned";
 
 /// Name of the member's container in its pod.
 pub(crate) const CONTAINER: &str = "raft-node";
@@ -151,10 +170,33 @@ pub fn member_service(cluster: &str) -> String {
     format!("{cluster}-members")
 }
 
-/// Name of the Secret with the cluster's identity, such as `demo-identity`.
+/// Name of the Secret with the identity of a cluster that an earlier version formed, such as `demo-identity`.
 #[must_use]
-pub fn identity(cluster: &str) -> String {
+pub fn early_identity(cluster: &str) -> String {
     format!("{cluster}-identity")
+}
+
+/// Name of the Secret with the identity of the cluster whose ID begins with `digits`, such as `demo-identity-0123abcd`,
+/// or `demo-identity-0123abcd-owned` if the RaftCluster owns the Secret, so that it goes with the volumes. A Secret keeps
+/// its owner, therefore each fate has a name.
+#[must_use]
+pub fn identity(cluster: &str, digits: &str, fate: VolumeFate) -> String {
+    let last = match fate {
+        VolumeFate::Retain => "",
+        VolumeFate::Delete => OWNED,
+    };
+    let name = format!("{}-{digits}{last}", early_identity(cluster));
+    debug_assert_eq!(digits_of_identity(cluster, &name), Some(digits), "the digits are read from the name");
+    name
+}
+
+/// First digits of the cluster ID, from the name of the Secret with the identity; `None` if the name is not that of such
+/// a Secret.
+#[must_use]
+pub fn digits_of_identity<'n>(cluster: &str, name: &'n str) -> Option<&'n str> {
+    let digits = name.strip_prefix(cluster)?.strip_prefix("-identity-")?;
+    let digits = digits.strip_suffix(OWNED).unwrap_or(digits);
+    (digits.len() == IDENTITY_DIGITS && digits.bytes().all(|digit| digit.is_ascii_hexdigit())).then_some(digits)
 }
 
 /// Name of the voters' disruption budget, such as `demo`.

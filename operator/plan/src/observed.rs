@@ -41,8 +41,9 @@ pub struct Observed {
     pub services: ObservedServices,
     /// The voters' disruption budget.
     pub budget: Option<PodDisruptionBudget>,
-    /// The Secret with the identity.
-    pub identity: Option<Secret>,
+    /// The Secrets that were read because they may hold the identity (`pointer.rs`), by name; `None` if a Secret does not
+    /// exist.
+    pub identities: BTreeMap<String, Option<Secret>>,
     /// The committed configuration, from a linearizable read; `None` if no leader answers.
     pub configuration: Option<Linearizable>,
     /// Zone of each Kubernetes node that runs a member, by the node's name; empty if the operator may not read nodes.

@@ -2,7 +2,7 @@
 //! which data is lost, and which data may come back. Does not own the actions (`bootstrap.rs`).
 
 use crds::Reason;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::decision::{Decision, Note};
@@ -10,71 +10,54 @@ use crate::desired::stateful_set::runs;
 use crate::identity::{ClusterIdentity, FirstVoter};
 use crate::ids::MemberId;
 use crate::names;
+use crate::observed::Observed;
 use crate::observed::member::{Configuration, MemberPhase};
-use crate::observed::{Observed, annotation};
+use crate::pointer;
 use crate::quorum::majority;
 use crate::roster::{Health, Loss, Roster, Seat, is_used, stays};
-use crate::validated::ValidatedCluster;
 
 /// Time within which a member that is started answers, unless something is wrong.
 const START: SignedDuration = SignedDuration::from_secs(60);
 
 /// Advice to a person whose cluster lost its identity.
-const RESTORE_THE_SECRET: &str = "Restore the Secret from a copy, owner reference included; without a copy, read the data out with a client and write it into a new RaftCluster";
+const RESTORE_THE_SECRET: &str = "Restore the Secret from a copy; without a copy, read the data out with a client and write it into a new RaftCluster";
 
-/// Reports that the identity is missing although the cluster existed: the operator can no longer authenticate to the
-/// members. A second identity would form an empty cluster, in which the members with data would be surplus and would
-/// be deleted.
-pub(crate) fn identity_lost(
-    valid: &ValidatedCluster<'_>,
-    observed: &Observed,
-    roster: &Roster<'_>,
-) -> Option<Decision> {
-    let service = observed.services.members.as_ref().filter(|service| observed.owns(&service.metadata));
-    let formed = service.is_some_and(|service| annotation(&service.metadata, names::ANNOTATION_FORMED).is_some());
-    // A volume without a StatefulSet belongs to an earlier cluster of the same name if it is older than this
-    // RaftCluster.
-    let is_own = |volume: &PersistentVolumeClaim| {
-        let (ours, its) = (&observed.cluster.metadata.creation_timestamp, &volume.metadata.creation_timestamp);
-        ours.as_ref().zip(its.as_ref()).is_some_and(|(ours, its)| its >= ours)
-    };
+/// Reports that the identity is not known although the cluster had one; `what` says why. The operator can no longer
+/// authenticate to the members. A second identity would form an empty cluster, in which the members with data would be
+/// surplus and would be deleted.
+pub(crate) fn identity_lost(observed: &Observed, roster: &Roster<'_>, what: &str) -> Decision {
     let holds_data = |seat: &&Seat<'_>| {
-        let used = seat.volume.filter(|volume| is_used(volume));
-        used.is_some_and(|volume| seat.set.is_some() || is_own(volume))
-            || seat.report.is_some_and(|report| report.phase != MemberPhase::Blank)
+        seat.volume.is_some_and(is_used) || seat.report.is_some_and(|report| report.phase != MemberPhase::Blank)
     };
     let holders: Vec<&str> = roster.seats.values().filter(holds_data).map(|seat| seat.name.as_str()).collect();
-    if !formed && holders.is_empty() {
-        return None;
-    }
-    let secret = names::identity(valid.name);
-    let what = match &observed.identity {
-        Some(_) => format!("Secret {secret} does not name this RaftCluster, UID {}, as its owner", observed.uid()),
-        None => format!("Secret {secret} is gone"),
-    };
     let holders = if holders.is_empty() { String::new() } else { format!(" ({} hold data)", holders.join(", ")) };
     let stopped = observed.cluster.spec.stopped;
     let members = if stopped { "spec.stopped is true" } else { "members go on serving" };
     let rest = if stopped { "nothing else" } else { "nothing" };
     let message = format!(
-        "{what}, but this cluster was formed{holders}: {members}, and {rest} is created, changed or deleted. {RESTORE_THE_SECRET}"
+        "{what}, but this cluster was created{holders}: {members}, and {rest} is created, changed or deleted. {RESTORE_THE_SECRET}. If only the annotation is gone, write it again: {}",
+        name_the_secret(observed)
     );
-    Some(Decision::stall(Reason::IdentityLost, message))
+    Decision::stall(Reason::IdentityLost, message)
+}
+
+/// The command with which a person names the Secret that holds the identity.
+fn name_the_secret(observed: &Observed) -> String {
+    let metadata = &observed.cluster.metadata;
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let service = names::member_service(metadata.name.as_deref().unwrap_or_default());
+    let key = names::ANNOTATION_IDENTITY;
+    format!("kubectl annotate --overwrite --namespace {namespace} service {service} {key}=NAME-OF-THE-SECRET")
 }
 
 /// The report about a cluster that has an identity and no leader. `None` while the first members start in the ordinary
 /// way: no member reports a configuration, and enough of the first voters may still start.
-pub(crate) fn find(
-    valid: &ValidatedCluster<'_>,
-    observed: &Observed,
-    roster: &Roster<'_>,
-    identity: &ClusterIdentity,
-) -> Option<Decision> {
+pub(crate) fn find(observed: &Observed, roster: &Roster<'_>, identity: &ClusterIdentity) -> Option<Decision> {
     let formed = was_formed(observed, identity, roster);
     if let Some(configuration) = newest_reported(roster, identity) {
-        Some(leaderless(observed, roster, configuration, formed))
-    } else if formed || recoverable(roster, identity) < majority(identity.voters.len()) {
-        Some(silent_cluster(valid, observed, roster, identity, formed))
+        Some(leaderless(observed, roster, configuration, identity, formed))
+    } else if formed || recoverable(roster, identity) < majority(identity.first_voters().len()) {
+        Some(silent_cluster(observed, roster, identity, formed))
     } else {
         None
     }
@@ -101,17 +84,30 @@ pub(crate) fn with_deleted_sets(mut decision: Decision, roster: &Roster<'_>, com
 }
 
 /// Returns whether the cluster ever had a leader. It had a leader if an annotation of the members' Service records
-/// this, or if a member that is not a first voter has an ID. Only reports depend on the result. The annotation counts
+/// this, if a member that is not a first voter has an ID, or if the first voters are not known any more. Only reports depend on the result. The annotation counts
 /// even if it contains the ID of another cluster, because that ID shows that the cluster was formed with another
 /// identity.
 fn was_formed(observed: &Observed, identity: &ClusterIdentity, roster: &Roster<'_>) -> bool {
-    let noted = observed
-        .services
-        .members
-        .as_ref()
-        .is_some_and(|service| annotation(&service.metadata, names::ANNOTATION_FORMED).is_some());
+    let noted = pointer::note(observed, names::ANNOTATION_FORMED).is_some();
     let grown = roster.seats.values().any(|seat| seat.id.is_some() && identity.id_of(&seat.name).is_none());
-    noted || grown
+    noted || grown || is_taken_up(identity)
+}
+
+/// Returns whether the cluster was formed earlier, under another RaftCluster or before the members' Service was deleted,
+/// so that its first voters are not known.
+fn is_taken_up(identity: &ClusterIdentity) -> bool {
+    identity.voters.as_ref().is_some_and(Vec::is_empty)
+}
+
+/// Returns whether a cluster was taken up and no leader was seen since. Its members start in the ordinary way.
+fn takes_up(observed: &Observed, identity: &ClusterIdentity) -> bool {
+    is_taken_up(identity) && pointer::note(observed, names::ANNOTATION_FORMED).is_none()
+}
+
+/// The report while members start on retained volumes.
+pub(crate) fn taking_up(identity: &ClusterIdentity) -> Note {
+    let message = format!("members start on the retained volumes of cluster {}", identity.cluster);
+    Note::new(Reason::Bootstrapping, message)
 }
 
 /// The newest configuration that a member of this cluster reports.
@@ -129,13 +125,22 @@ fn newest_reported<'r>(roster: &'r Roster<'_>, identity: &ClusterIdentity) -> Op
 /// Number of first voters whose data is not known to be lost.
 fn recoverable(roster: &Roster<'_>, identity: &ClusterIdentity) -> usize {
     let may_return = |voter: &&FirstVoter| !roster.is_lost(voter.id);
-    identity.voters.iter().filter(may_return).count()
+    identity.first_voters().iter().filter(may_return).count()
 }
 
 /// Reports that members answer but no leader does, whether a quorum can still form, and what is missing for it.
-fn leaderless(observed: &Observed, roster: &Roster<'_>, configuration: &Configuration, formed: bool) -> Decision {
+fn leaderless(
+    observed: &Observed,
+    roster: &Roster<'_>,
+    configuration: &Configuration,
+    identity: &ClusterIdentity,
+    formed: bool,
+) -> Decision {
     let (voters, needed) = (configuration.voters.len(), majority(configuration.voters.len()));
-    let hopeful = configuration.voters.iter().filter(|id| !roster.is_lost(**id)).count();
+    let present = configuration.voters.iter().filter(|id| !roster.is_lost(**id)).count();
+    // The volume of a member may not be among those that were taken up, and may still be brought back.
+    let may_return = |id: &&MemberId| roster.health(**id) == Health::Lost(Loss::Vanished) && is_taken_up(identity);
+    let hopeful = present + configuration.voters.iter().filter(may_return).count();
     let answers = |id: &&MemberId| matches!(roster.health(**id), Health::Serving { .. } | Health::Alone);
     let there = configuration.voters.iter().filter(answers).count();
     let voting = configuration.voters.iter().filter_map(|id| roster.by_id(*id));
@@ -158,7 +163,9 @@ fn leaderless(observed: &Observed, roster: &Roster<'_>, configuration: &Configur
             format!("{there} of {voters} voters answer and {needed} are needed: bring their machines or volumes back");
         Note::new(Reason::QuorumLost, message)
     };
-    if formed {
+    if takes_up(observed, identity) && present >= needed {
+        Decision { activity: Some(taking_up(identity)), blocked: Some(outage), ..Decision::default() }
+    } else if formed {
         Decision { outage: Some(outage), ..Decision::default() }
     } else {
         let activity = Note::new(Reason::Bootstrapping, "waits for the first leader");
@@ -169,13 +176,7 @@ fn leaderless(observed: &Observed, roster: &Roster<'_>, configuration: &Configur
 /// Reports a cluster in which no member reports a configuration. Reports that nothing was ever acknowledged, or that
 /// all data is lost, only if each first voter and each announced member is known to be empty, damaged or gone. A silent
 /// member may hold acknowledged writes, and a member that refuses the identity's token may be serving.
-fn silent_cluster(
-    valid: &ValidatedCluster<'_>,
-    observed: &Observed,
-    roster: &Roster<'_>,
-    identity: &ClusterIdentity,
-    formed: bool,
-) -> Decision {
+fn silent_cluster(observed: &Observed, roster: &Roster<'_>, identity: &ClusterIdentity, formed: bool) -> Decision {
     let is_stranger = |seat: &Seat<'_>| seat.report.is_some() && seat.health == Health::Lost(Loss::Foreign);
     let is_empty = |seat: &Seat<'_>| {
         matches!(seat.health, Health::Blank | Health::Lost(Loss::Wiped | Loss::Vanished) | Health::Removed)
@@ -187,11 +188,10 @@ fn silent_cluster(
         return Decision::stall(Reason::BootstrapIncomplete, incomplete(roster, identity));
     }
     if !holders.is_empty() && holders.iter().all(|seat| is_stranger(seat)) {
-        // The deletion guard keeps the Secret unless it is marked.
-        let secret = names::identity(valid.name);
         let message = format!(
-            "Secret {secret} holds the identity of cluster {}, but {names} hold data of another one and refuse it: none of them is replaced or deleted. To replace the Secret, mark it (kubectl annotate secret {secret} raftoperator.io/allow-deletion=true) and delete it. {RESTORE_THE_SECRET}",
-            identity.cluster
+            "the Secret with the identity holds that of cluster {}, but {names} hold data of another one and refuse it: none of them is replaced or deleted. {RESTORE_THE_SECRET}. Then name it: {}",
+            identity.cluster,
+            name_the_secret(observed)
         );
         return Decision::stall(Reason::IdentityLost, message);
     }
@@ -206,7 +206,11 @@ fn silent_cluster(
         return Decision { outage: Some(outage), ..Decision::default() };
     }
     let message = format!("no member answers that holds data, and {names} may: bring their machines or volumes back");
-    Decision { outage: Some(Note::new(Reason::QuorumLost, message)), ..Decision::default() }
+    let outage = Note::new(Reason::QuorumLost, message);
+    if takes_up(observed, identity) {
+        return Decision { activity: Some(taking_up(identity)), blocked: Some(outage), ..Decision::default() };
+    }
+    Decision { outage: Some(outage), ..Decision::default() }
 }
 
 /// Returns whether a member is being started, so that its silence says nothing yet. This is so after `spec.stopped`.
@@ -219,12 +223,12 @@ fn starts(seat: &Seat<'_>, now: Timestamp) -> bool {
 
 /// Explains a bootstrap that can never complete.
 fn incomplete(roster: &Roster<'_>, identity: &ClusterIdentity) -> String {
-    let lost: Vec<&str> =
-        identity.voters.iter().filter(|voter| roster.is_lost(voter.id)).map(|voter| voter.name.as_str()).collect();
-    assert!(lost.len() <= identity.voters.len(), "only first voters are counted");
+    let lost = identity.first_voters().iter().filter(|voter| roster.is_lost(voter.id));
+    let lost: Vec<&str> = lost.map(|voter| voter.name.as_str()).collect();
+    assert!(lost.len() <= identity.first_voters().len(), "only first voters are counted");
     format!(
         "{} lost their volumes before the cluster was formed, no majority of its {} first voters is left, and none of them holds data: delete this RaftCluster with its volumes and create it again",
         lost.join(", "),
-        identity.voters.len()
+        identity.first_voters().len()
     )
 }

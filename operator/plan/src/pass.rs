@@ -94,6 +94,8 @@ fn is_membership_step(action: &Action) -> bool {
             ObjectAction::Apply(_)
             | ObjectAction::ReplaceSet(_)
             | ObjectAction::CreateIdentity(_)
+            | ObjectAction::PointToIdentity { .. }
+            | ObjectAction::ChooseFirstVoters { .. }
             | ObjectAction::NoteFormed { .. }
             | ObjectAction::NoteRollout { .. }
             | ObjectAction::NoteServed { .. }
@@ -128,6 +130,8 @@ fn is_needed(action: &Action) -> bool {
             | ObjectAction::ReserveOrdinals { .. }
             | ObjectAction::CreateSet { .. }
             | ObjectAction::CreateIdentity(_)
+            | ObjectAction::PointToIdentity { .. }
+            | ObjectAction::ChooseFirstVoters { .. }
             | ObjectAction::Announce { .. }
             | ObjectAction::GrowVolume { .. }
             | ObjectAction::LabelPod { .. }

@@ -2,17 +2,17 @@
 //! modules decide in that phase. Does not own any of their decisions.
 //!
 //! ```text
-//!             identity created              first leader answers
-//!  +---------+ -------------> +------------+ -------------> +-----+
-//!  | Forming |                | Leaderless |                | Led |
-//!  +---------+                +------------+ <------------- +-----+
-//!   bootstrap                  bootstrap, outage             membership, rollout
-//!                                           no leader answers
+//!            pointer written         first voters chosen         leader answers
+//!  +-------+ -------------> +---------+ ------------> +------------+ ------------> +-----+
+//!  | Empty |                | Forming |               | Leaderless |               | Led |
+//!  +-------+                +---------+               +------------+ <------------ +-----+
+//!   bootstrap                bootstrap                 bootstrap, outage            membership, rollout
+//!                                                              no leader answers
 //! ```
 //!
-//! The phase follows from each observation and is never stored. No arrow leads back to `Forming`, because an identity
-//! is created once. If the identity is missing although the cluster existed, no action is decided (`outage.rs`). While
-//! `spec.stopped` is true, no phase decides (`stop.rs`).
+//! The phase follows from each observation and is never stored. No arrow leads back to `Empty` or `Forming`, because the
+//! identity and the first voters are chosen once. If the identity is missing although the cluster existed, no action is
+//! decided (`outage.rs`). While `spec.stopped` is true, no phase decides (`stop.rs`).
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::action::Action;
 use crate::bootstrap;
 use crate::decision::{Decision, Note};
 use crate::growth;
-use crate::identity::{ClusterIdentity, IdentityError};
+use crate::identity::ClusterIdentity;
 use crate::invariant::Finished;
 use crate::labels;
 use crate::membership::step;
@@ -32,9 +32,11 @@ use crate::objects;
 use crate::observed::{Linearizable, Observed};
 use crate::outage;
 use crate::pace::{self, Pace};
+use crate::pointer::{self, Found};
 use crate::restore;
 use crate::rollout::Rollout;
 use crate::roster::Roster;
+use crate::secret;
 use crate::status::{self, Facts};
 use crate::stop;
 use crate::validated::ValidatedCluster;
@@ -55,8 +57,14 @@ pub struct Plan {
 /// Phase in the life of a cluster, according to the observation.
 #[derive(Clone, Copy, Debug)]
 enum Phase<'p> {
-    /// The cluster has no identity yet: its first members start and report their IDs.
-    Forming,
+    /// The cluster has no identity yet, and no members.
+    Empty,
+    /// The cluster has an identity, and its first voters are not chosen yet: its first members start and report their
+    /// IDs.
+    Forming {
+        /// The identity.
+        identity: &'p ClusterIdentity,
+    },
     /// The cluster has an identity, but no leader confirmed its configuration.
     Leaderless {
         /// The identity.
@@ -97,13 +105,13 @@ pub fn plan(observed: &Observed) -> Plan {
         Ok(valid) => valid,
         Err(error) => return invalid(observed, error.to_string()),
     };
-    let identity = match read_identity(observed) {
-        Ok(identity) => identity,
+    let found = match pointer::find(observed) {
+        Ok(found) => found,
         Err(error) => return invalid(observed, error.to_string()),
     };
-    let identity = identity.as_ref();
+    let identity = found.identity();
     let roster = Roster::of(&valid, observed, identity);
-    let mut decision = decide(&valid, observed, &roster, identity);
+    let mut decision = decide(&valid, observed, &roster, &found);
     if valid.spec.paused {
         decision.actions.clear();
     }
@@ -114,23 +122,23 @@ pub fn plan(observed: &Observed) -> Plan {
     Plan { actions: decision.actions, status, requeue_after: next, requeue_at_most: slowest }
 }
 
-fn decide(
-    valid: &ValidatedCluster<'_>,
-    observed: &Observed,
-    roster: &Roster<'_>,
-    identity: Option<&ClusterIdentity>,
-) -> Decision {
+fn decide(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>, found: &Found) -> Decision {
     let name_taken = objects::name_taken(valid, observed);
-    let lost = if identity.is_none() { outage::identity_lost(valid, observed, roster) } else { None };
     let stops = stop::applies(observed);
-    if let Some(lost) = lost {
-        return match name_taken {
-            _ if stops => stop::decide_without_identity(observed, roster).and(lost),
-            Some(name_taken) => name_taken,
-            // Clients still need the Services, because members may still serve.
-            None => Decision { actions: objects::services(valid, observed), ..lost },
-        };
-    }
+    let known = match found {
+        Found::Known(known) => Some(known),
+        Found::Nothing => None,
+        Found::Lost(what) => {
+            let lost = outage::identity_lost(observed, roster, what);
+            return match name_taken {
+                _ if stops => stop::decide_without_identity(observed, roster).and(lost),
+                Some(name_taken) => name_taken,
+                // Clients still need the Services, because members may still serve.
+                None => Decision { actions: objects::services(valid, observed), ..lost },
+            };
+        }
+    };
+    let identity = found.identity();
     let phase = Phase::of(observed, identity);
     let origin = identity.map(|identity| identity.origin.clone()).or_else(|| restore::origin(valid, observed).ok());
     let store = origin.as_ref().and_then(|origin| origin.store());
@@ -142,8 +150,10 @@ fn decide(
     }
     let rollout = Rollout::of(valid, observed, roster, store);
     let PhaseDecision { decision, voters, surplus, turn } = phase.decide(valid, observed, roster, &rollout);
-    let taken = rollout.taken(turn, identity.is_none());
+    let forms = matches!(phase, Phase::Empty | Phase::Forming { .. });
+    let taken = rollout.taken(turn, forms);
     let mut actions = objects::services(valid, observed);
+    actions.extend(known.into_iter().flat_map(|known| secret::keep(valid, observed, known)));
     actions.extend(voters.and_then(|voters| objects::budget(valid, observed, voters)));
     actions.extend(objects::sets(valid, roster, identity, phase.read(), store, &surplus, &taken));
     if let Phase::Led { identity, read } = phase {
@@ -152,7 +162,7 @@ fn decide(
         actions.extend(labels::volumes(roster, identity));
         actions.extend(rollout.served());
     }
-    actions.extend(labels::claims(valid, roster));
+    actions.extend(labels::claims(valid, roster, identity));
     actions.extend(rollout.unstick());
     let report = rollout.report(&decision);
     let record = phase.read().and_then(|read| rollout.record(read));
@@ -164,15 +174,16 @@ fn decide(
 impl<'p> Phase<'p> {
     fn of(observed: &'p Observed, identity: Option<&'p ClusterIdentity>) -> Self {
         match (identity, &observed.configuration) {
-            (None, _) => Self::Forming,
-            (Some(identity), None) => Self::Leaderless { identity },
+            (None, _) => Self::Empty,
             (Some(identity), Some(read)) => Self::Led { identity, read },
+            (Some(identity), None) if identity.voters.is_none() => Self::Forming { identity },
+            (Some(identity), None) => Self::Leaderless { identity },
         }
     }
 
     fn read(self) -> Option<&'p Linearizable> {
         match self {
-            Self::Forming | Self::Leaderless { .. } => None,
+            Self::Empty | Self::Forming { .. } | Self::Leaderless { .. } => None,
             Self::Led { read, .. } => Some(read),
         }
     }
@@ -186,13 +197,20 @@ impl<'p> Phase<'p> {
         rollout: &Rollout<'_>,
     ) -> PhaseDecision {
         match self {
-            Self::Forming => {
-                let decision = bootstrap::form(valid, observed, roster);
+            Self::Empty => {
+                let decision = bootstrap::begin(valid, observed);
+                PhaseDecision { decision, voters: Some(valid.voters), surplus: Vec::new(), turn: None }
+            }
+            Self::Forming { identity } => {
+                let decision = bootstrap::form(valid, observed, roster, identity);
                 PhaseDecision { decision, voters: Some(valid.voters), surplus: Vec::new(), turn: None }
             }
             Self::Leaderless { identity } => {
                 let decision = bootstrap::await_leader(valid, observed, roster, identity);
-                let voters = observed.budget.is_none().then_some(identity.voters.len());
+                // A member whose vote is not known counts as a voter until a leader says otherwise.
+                let members = roster.seats.values().filter(|seat| seat.id.is_some()).count();
+                let voters = identity.first_voters().len();
+                let voters = observed.budget.is_none().then_some(if voters == 0 { members } else { voters });
                 PhaseDecision { decision, voters, surplus: Vec::new(), turn: None }
             }
             Self::Led { identity, read } => {
@@ -216,13 +234,6 @@ impl<'p> Phase<'p> {
             }
         }
     }
-}
-
-/// Reads the identity, if this RaftCluster owns the Secret. The Secret of an earlier RaftCluster of the same name is
-/// ignored.
-fn read_identity(observed: &Observed) -> Result<Option<ClusterIdentity>, IdentityError> {
-    let secret = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata));
-    secret.map(ClusterIdentity::from_secret).transpose()
 }
 
 /// The plan while the cluster is being deleted: Kubernetes collects what the cluster owns, and nothing is created or

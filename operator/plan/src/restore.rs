@@ -17,8 +17,8 @@ use crate::validated::{ValidatedCluster, info};
 /// # Errors
 /// Returns what is wrong if the backup does not exist or is not complete. No identity is created.
 pub(crate) fn origin(valid: &ValidatedCluster<'_>, observed: &Observed) -> Result<Origin, Note> {
-    let Some(bootstrap) = &valid.spec.bootstrap else { return Ok(Origin::Empty) };
-    let restore = &bootstrap.restore;
+    let restore = valid.spec.bootstrap.as_ref().and_then(|bootstrap| bootstrap.restore.as_ref());
+    let Some(restore) = restore else { return Ok(Origin::Empty) };
     if let Some(source) = &restore.source {
         let cluster = source
             .cluster_id
@@ -59,7 +59,7 @@ pub(crate) fn carry_out(
     identity: &ClusterIdentity,
     place: &BackupPlace,
 ) -> Decision {
-    let Some(voter) = identity.voters.first() else { return Decision::default() };
+    let Some(voter) = identity.first_voters().first() else { return Decision::default() };
     let Some(seat) = roster.by_id(voter.id) else { return Decision::default() };
     let failed = seat.report.filter(|report| report.error.is_some());
     let mut decision = Decision::default();

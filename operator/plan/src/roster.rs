@@ -151,6 +151,13 @@ impl Seat<'_> {
         labelled || reported
     }
 
+    /// Returns whether the volume is that of a removed member, so that no member may be started on it again. It is not if it
+    /// holds the data of another cluster.
+    #[must_use]
+    pub fn gives_up_volume(&self, cluster: ClusterId) -> bool {
+        self.health == Health::Removed && !self.holds_data_of_another(cluster)
+    }
+
     /// Returns whether the member cannot have written data. Either the member reports that it is blank, or it is new
     /// and never reported anything.
     #[must_use]
@@ -221,7 +228,7 @@ impl<'a> Roster<'a> {
         if let Some(configuration) = configuration {
             strangers.extend(configuration.everyone().iter().filter(|id| !configuration.members.contains_key(id)));
         }
-        for voter in identity.iter().flat_map(|identity| &identity.voters) {
+        for voter in identity.iter().flat_map(|identity| identity.first_voters()) {
             if let Some(ordinal) = names::ordinal_of_member(valid.name, &voter.name) {
                 ids.entry(ordinal).or_insert(voter.id);
             }
@@ -437,6 +444,11 @@ pub(crate) fn condition_of<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_opena
 /// Returns whether a label of the volume names the member whose data it holds.
 pub(crate) fn is_used(volume: &PersistentVolumeClaim) -> bool {
     label(&volume.metadata, names::LABEL_MEMBER_ID).is_some()
+}
+
+/// Returns whether a label of the volume says that its member was removed. No member is started on the volume again.
+pub(crate) fn is_of_removed(volume: &PersistentVolumeClaim) -> bool {
+    label(&volume.metadata, names::LABEL_REMOVED) == Some("true")
 }
 
 /// Returns whether a volume is being deleted.

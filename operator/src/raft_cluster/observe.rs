@@ -1,6 +1,7 @@
-//! Observes a cluster: its objects, its members' answers, its configuration. Owns the order of reading: volumes,
-//! StatefulSets, members, the configuration. The configuration is read last. If a member is removed during the
-//! reading, the configuration therefore shows the removal. Does not own any judgement (`plan`).
+//! Observes a cluster: its objects, its members' answers, its configuration. Owns the order of reading: the members'
+//! Service, volumes, StatefulSets, members, the configuration. The Service is read first: if a write of its annotations
+//! succeeds, it did not change after the volumes and StatefulSets were read. The configuration is read last. If a member
+//! is removed during the reading, the configuration therefore shows the removal. Does not own any judgement (`plan`).
 //!
 //! Reads go to the API server instead of a cache, because a decision that is based on an old observation costs more
 //! than a read.
@@ -18,12 +19,12 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Client};
 use plan::desired::stateful_set;
-use plan::identity::ClusterIdentity;
 use plan::ids::Token;
 use plan::names::{self, Ordinal};
 use plan::observed::failure::FailureCause;
 use plan::observed::member::Answer;
 use plan::observed::{Linearizable, Observed, ObservedMember, ObservedServices, Probe, Warning};
+use plan::pointer;
 use tokio::time::Instant;
 
 use super::ReconcileError;
@@ -58,6 +59,7 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
     };
     let cluster = found?;
     let uid = cluster.metadata.uid.clone().unwrap_or_default();
+    let naming = read.get::<Service>("reading the members' Service", names::member_service(&read.name)).await?;
     let mut members = BTreeMap::new();
     let volumes: Vec<PersistentVolumeClaim> = read.list("listing volume claims").await?;
     place(
@@ -68,13 +70,11 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
     );
     let sets: Vec<StatefulSet> = read.list("listing StatefulSets").await?;
     place(&mut members, sets, |name| names::ordinal_of_member(&read.name, name), |member, it| member.set = Some(it));
-    let (pods, client, reading, naming, budget, identity) = tokio::try_join!(
+    let (pods, client, reading, budget) = tokio::try_join!(
         read.list::<Pod>("listing pods"),
         read.get::<Service>("reading the clients' Service", names::client_service(&read.name)),
         read.get::<Service>("reading the readers' Service", names::read_service(&read.name)),
-        read.get::<Service>("reading the members' Service", names::member_service(&read.name)),
         read.get::<PodDisruptionBudget>("reading the disruption budget", names::budget(&read.name)),
-        read.get::<Secret>("reading the identity", names::identity(&read.name)),
     )?;
     place(&mut members, pods, |name| names::ordinal_of_pod(&read.name, name), |member, it| member.pod = Some(it));
     let mut observed = Observed {
@@ -83,7 +83,7 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
         members,
         services: ObservedServices { client, read: reading, members: naming },
         budget,
-        identity,
+        identities: BTreeMap::new(),
         configuration: None,
         zones: BTreeMap::new(),
         unready_nodes: BTreeSet::new(),
@@ -94,6 +94,7 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
         entropy: context.machine.entropy()?,
         cluster,
     };
+    read.identities(&mut observed).await?;
     let token = token(&observed);
     ask_members(&mut observed, token.as_ref(), context).await;
     observed.configuration = ask_leader(&observed, token.as_ref(), context).await;
@@ -134,11 +135,20 @@ impl Read {
         Ok(list.items)
     }
 
+    /// Reads the Secrets that may hold the identity, each by its name.
+    async fn identities(&self, observed: &mut Observed) -> Result<(), ReconcileError> {
+        while let Some(name) = pointer::unread(observed) {
+            let secret = self.get::<Secret>("reading the identity", name.clone()).await?;
+            observed.identities.insert(name, secret);
+        }
+        Ok(())
+    }
+
     /// The RaftBackup to restore; `None` if it does not exist or cannot be read. An unreadable RaftBackup is reported on
     /// itself, and must not stop a cluster that was restored from it long ago.
     async fn restore_from(&self, cluster: &RaftCluster) -> Result<Option<RaftBackup>, ReconcileError> {
-        let bootstrap = cluster.spec.bootstrap.as_ref();
-        let Some(name) = bootstrap.and_then(|bootstrap| bootstrap.restore.backup_name.as_deref()) else {
+        let restore = cluster.spec.bootstrap.as_ref().and_then(|bootstrap| bootstrap.restore.as_ref());
+        let Some(name) = restore.and_then(|restore| restore.backup_name.as_deref()) else {
             return Ok(None);
         };
         let found = readable::get::<RaftBackup>(&self.client, &self.namespace, name).await;
@@ -226,8 +236,7 @@ fn place<K: ClusterObject>(
 
 /// The cluster's token; `None` if the cluster has no readable identity.
 pub(crate) fn token(observed: &Observed) -> Option<Token> {
-    let secret = observed.identity.as_ref().filter(|secret| observed.owns(&secret.metadata))?;
-    ClusterIdentity::from_secret(secret).ok().map(|identity| identity.token)
+    pointer::find(observed).ok()?.identity().map(|identity| identity.token.clone())
 }
 
 /// IP address of a member's pod.

@@ -25,7 +25,7 @@ pub fn step(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
     for set in &sets {
         keep(api, set, now);
     }
-    collect_owned_by_cluster(api, now);
+    collect_owned(api, now);
     collect(api, members, now);
     run(api, members, now);
 }
@@ -112,12 +112,13 @@ fn owners(metadata: &ObjectMeta) -> impl Iterator<Item = &OwnerReference> {
     metadata.owner_references.iter().flatten().filter(|owner| owner.kind == "StatefulSet")
 }
 
-/// Deletes the objects of a deleted RaftCluster.
-fn collect_owned_by_cluster(api: &mut ApiServer, now: Timestamp) {
-    let uid = api.now().cluster.as_ref().and_then(|cluster| cluster.metadata.uid.clone());
+/// Deletes the objects all of whose owners are RaftClusters that do not exist (any more). A late apply adds an owner.
+fn collect_owned(api: &mut ApiServer, now: Timestamp) {
+    let present = api.now().cluster.as_ref().and_then(|cluster| cluster.metadata.uid.clone());
     let is_orphan = |metadata: &ObjectMeta| {
-        let mut owners = metadata.owner_references.iter().flatten().filter(|owner| owner.kind == "RaftCluster");
-        owners.any(|owner| Some(&owner.uid) != uid.as_ref())
+        let owners = metadata.owner_references.iter().flatten().filter(|owner| owner.kind == "RaftCluster");
+        let mut owners = owners.peekable();
+        owners.peek().is_some() && owners.all(|owner| Some(&owner.uid) != present.as_ref())
     };
     fn orphans<'o, K: Stored + 'o>(
         all: impl Iterator<Item = &'o K>,

@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use crds::RaftCluster;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use plan::ids::{ClusterId, MemberId};
 use plan::names::{self, Ordinal};
-use plan::observed::Seen;
+use plan::observed::{Seen, annotation, label};
 use serde_json::json;
 
 use crate::api_server::{CLUSTER, Compare, Deletion, wall_clock};
@@ -25,7 +26,7 @@ const FORMER_VALUE: &str = "/former";
 /// Whether the volumes of the earlier cluster carry labels with their cluster and member ID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Labels {
-    /// The earlier operator labelled the volumes while their members served.
+    /// The earlier operator labelled the volumes while their members served, and when the members were removed.
     Written,
     /// The earlier operator had not labelled the volumes yet.
     Missing,
@@ -57,9 +58,11 @@ impl World {
             6..=9 => self.kill_process(),
             10..=11 => self.change_settings(),
             12..=15 => self.take_member(),
-            16 => self.delete_identity(),
+            16 => self.delete_what_carries_the_identity(),
             17..=19 => self.put_identity_back(),
             20 => self.members.store_is_broken = !self.members.store_is_broken,
+            21 => self.delete_cluster_now_and_then(),
+            22..=25 => self.create_cluster_again(),
             _ => {}
         }
     }
@@ -74,26 +77,124 @@ impl World {
         }
     }
 
-    /// Deletes the identity Secret of a cluster that had a leader, as a person may do by mistake. Keeps a copy of the
-    /// Secret.
+    /// Deletes the Secret with the identity, the pointer to it, or the Service that carries the pointer, as a person may do
+    /// by mistake.
+    fn delete_what_carries_the_identity(&mut self) {
+        match self.random.below(3) {
+            0 => self.delete_identity(),
+            1 => self.delete_pointer(),
+            _ => self.delete_members_service(),
+        }
+    }
+
+    /// Deletes the Secret to which the pointer points. Keeps a copy.
     pub fn delete_identity(&mut self) {
-        let noted = self.api.now().services.values().any(|service| {
-            service.metadata.annotations.as_ref().is_some_and(|notes| notes.contains_key(names::ANNOTATION_FORMED))
-        });
-        let secret = self.api.now().secrets.values().next().cloned();
-        let Some(secret) = secret.filter(|_| noted) else { return };
+        let Some(secret) = self.pointer().and_then(|pointer| self.api.now().secrets.get(&pointer)).cloned() else {
+            return;
+        };
         let now = wall_clock(self.now);
         let deleted = self.api.delete::<Secret>(&Seen::of(&secret.metadata), Compare::Uid, Deletion::AtOnce, now);
         deleted.expect("the Secret exists");
         self.invariants.note(self.now, "the identity is deleted".to_owned());
-        self.identity_kept = Some(secret);
+        self.kept.secrets.push(secret);
     }
 
-    /// Restores the deleted identity Secret from its copy.
+    /// Deletes the pointer of a cluster of which claims are labelled.
+    pub fn delete_pointer(&mut self) {
+        let Some(service) = self.members_service().filter(|_| self.is_labelled()).cloned() else { return };
+        let patch = json!({ "metadata": { "annotations": { names::ANNOTATION_IDENTITY: null } } });
+        let patched = self.api.patch::<Service>(&Seen::of(&service.metadata), Compare::Uid, &patch);
+        patched.expect("the Service exists");
+        self.invariants.note(self.now, "the pointer is deleted".to_owned());
+    }
+
+    /// Deletes the members' Service of a cluster of which claims are labelled.
+    pub fn delete_members_service(&mut self) {
+        let Some(service) = self.members_service().filter(|_| self.is_labelled()).cloned() else { return };
+        let (seen, now) = (Seen::of(&service.metadata), wall_clock(self.now));
+        self.api.delete::<Service>(&seen, Compare::Uid, Deletion::AtOnce, now).expect("the Service exists");
+        self.invariants.note(self.now, "the members' Service is deleted".to_owned());
+    }
+
+    /// Restores deleted Secrets from their copies. Writes the pointer again if the operator cannot.
     pub fn put_identity_back(&mut self) {
-        let Some(secret) = self.identity_kept.take() else { return };
-        self.api.create(&secret).expect("no operator creates a second one");
-        self.invariants.note(self.now, "the identity is put back".to_owned());
+        for mut secret in std::mem::take(&mut self.kept.secrets) {
+            // The owner in the copy may be a RaftCluster that was deleted since.
+            let owner = self.api.now().cluster.as_ref().and_then(|cluster| cluster.metadata.uid.clone());
+            for reference in secret.metadata.owner_references.iter_mut().flatten() {
+                reference.uid = owner.clone().unwrap_or_default();
+            }
+            // The operator may have copied it again from the Secret with the other fate.
+            if self.api.create(&secret).is_ok() {
+                self.invariants.note(self.now, "the identity is put back".to_owned());
+            }
+        }
+        let is_lost = self.reason("Stalled").as_deref() == Some("IdentityLost") && self.pointer().is_none();
+        if let (true, Some(service), Some(pointer)) = (is_lost, self.members_service(), self.invariants.pointer.clone())
+        {
+            let patch = json!({ "metadata": { "annotations": { names::ANNOTATION_IDENTITY: pointer } } });
+            let _ = self.api.patch::<Service>(&Seen::of(&service.metadata.clone()), Compare::Uid, &patch);
+            self.invariants.note(self.now, "a person points at the identity".to_owned());
+        }
+    }
+
+    /// Deletes the RaftCluster, if each volume with data is labelled.
+    fn delete_cluster_now_and_then(&mut self) {
+        if self.random.below(3) != 0 {
+            return;
+        }
+        let is_unlabelled = |claim: &PersistentVolumeClaim| {
+            let uid = claim.metadata.uid.as_deref();
+            let disk = uid.and_then(|uid| self.members.volume(uid)).filter(|disk| !disk.former);
+            let labelled = annotation(&claim.metadata, names::ANNOTATION_CLAIM_UID) == uid;
+            disk.is_some_and(|disk| disk.cluster.is_some()) && !labelled
+        };
+        let exists = self.api.now().cluster.is_some();
+        if exists && self.is_labelled() && !self.api.now().volumes.values().any(is_unlabelled) {
+            self.delete_cluster();
+        }
+    }
+
+    /// Deletes the RaftCluster, as a person does. Kubernetes then collects what it owns; the volumes stay.
+    ///
+    /// # Panics
+    /// Panics if it does not exist.
+    pub fn delete_cluster(&mut self) {
+        let cluster = self.api.now().cluster.clone().expect("it exists");
+        let (seen, now) = (Seen::of(&cluster.metadata), wall_clock(self.now));
+        self.api.delete::<RaftCluster>(&seen, Compare::Uid, Deletion::AtOnce, now).expect("it exists");
+        self.invariants.last_fault = Some(self.now);
+        self.invariants.note(self.now, "the RaftCluster is deleted".to_owned());
+        self.kept.was_deleted = true;
+        self.kept.cluster = Some(cluster);
+    }
+
+    /// Creates the deleted RaftCluster again, from the same manifest.
+    pub fn create_cluster_again(&mut self) {
+        let Some(mut cluster) = self.kept.cluster.take() else { return };
+        cluster.status = None;
+        (cluster.metadata.uid, cluster.metadata.resource_version) = (None, None);
+        self.api.put_cluster(&cluster);
+        self.invariants.last_fault = Some(self.now);
+        self.invariants.note(self.now, "the RaftCluster is created again".to_owned());
+    }
+
+    fn members_service(&self) -> Option<&Service> {
+        self.api.now().services.get(&names::member_service(CLUSTER))
+    }
+
+    /// The Secret to which the pointer of the present RaftCluster points.
+    fn pointer(&self) -> Option<String> {
+        let metadata = &self.members_service()?.metadata;
+        annotation(metadata, names::ANNOTATION_IDENTITY).map(str::to_owned)
+    }
+
+    /// Returns whether a claim of this cluster is labelled, so that its identity can be found again.
+    fn is_labelled(&self) -> bool {
+        let labelled = |claim: &PersistentVolumeClaim| {
+            !self.is_former(claim) && label(&claim.metadata, names::LABEL_CLUSTER_ID).is_some()
+        };
+        self.api.now().volumes.values().any(labelled)
     }
 
     /// Creates volumes of an earlier cluster of the same name, with the ordinals 1 to `count`.
@@ -103,6 +204,7 @@ impl World {
             if labels == Labels::Written {
                 own.insert(names::LABEL_CLUSTER_ID.to_owned(), FORMER.to_string());
                 own.insert(names::LABEL_MEMBER_ID.to_owned(), MemberId(u64::from(ordinal.0)).to_string());
+                own.insert(names::LABEL_REMOVED.to_owned(), "true".to_owned());
             }
             let metadata =
                 ObjectMeta { name: Some(names::volume(CLUSTER, ordinal)), labels: Some(own), ..ObjectMeta::default() };
@@ -253,17 +355,26 @@ impl World {
             electorates.push(configuration.voters.iter().copied().collect());
             electorates.push(configuration.outgoing.iter().copied().collect());
         }
-        let identity = self.api.now().secrets.values().next().or(self.identity_kept.as_ref());
-        let identity = identity.and_then(|secret| plan::identity::ClusterIdentity::from_secret(secret).ok());
-        // While no identity exists, no member is spare, because an identity that is about to be created may name the
-        // member as its only voter.
-        let Some(identity) = identity else { return false };
+        if electorates.iter().all(Vec::is_empty)
+            && let Some(committed) = self.members.newest_committed()
+        {
+            // No member runs, because the RaftCluster is deleted.
+            electorates.push(committed.voters.iter().copied().collect());
+        }
+        // A change to one voter may be accepted before the leader notices the fault, and this member may be that voter.
+        if self.replicas() < 3 && electorates.iter().any(|voters| voters.len() > 1) {
+            return false;
+        }
+        let voters = &self.invariants.first_voters;
+        // While no first voters are chosen, no member is spare, because one that is about to be chosen may be the only
+        // voter.
+        if voters.is_empty() {
+            return false;
+        }
         if electorates.iter().all(Vec::is_empty) {
-            // The identity exists, but no configuration is in force: the blank disks of members that the identity names
-            // count as intact.
-            let left =
-                identity.voters.iter().filter(|voter| voter.id != id && self.members.claim_of(voter.id).is_some());
-            return left.count() > identity.voters.len() / 2;
+            // Voters are chosen, but no configuration is in force: the blank disks of these members count as intact.
+            let left = voters.iter().filter(|voter| **voter != id && self.members.claim_of(**voter).is_some());
+            return left.count() > voters.len() / 2;
         }
         let formed = self.members.has_formed();
         let sound = |voter: &MemberId| {

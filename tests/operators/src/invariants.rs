@@ -9,13 +9,14 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::action::Change;
-use plan::identity::ClusterIdentity;
+use plan::identity::FirstVoter;
 use plan::ids::{ClusterId, MemberId};
 use plan::names::{self, Ordinal};
 use plan::observed::annotation;
+use plan::observed::member::Configuration;
 
 use crate::api_server::http::{ApiRequest, Target, Verb};
-use crate::api_server::{ApiServer, Kind};
+use crate::api_server::{ApiServer, CLUSTER, Kind};
 use crate::members::Members;
 
 /// Maximum number of lines in the trace.
@@ -28,8 +29,10 @@ const UNNOTICED: Duration = Duration::from_millis(2_500);
 /// The invariants of one run, and the facts about the run that they need.
 #[derive(Debug, Default)]
 pub struct OperatorInvariants {
-    /// Number of cluster identities that were created.
-    pub identities_created: u32,
+    /// First voters that were chosen last; empty while none were chosen.
+    pub first_voters: Vec<MemberId>,
+    /// The pointer as it was last seen, of which a person keeps a copy.
+    pub pointer: Option<String>,
     /// Time of the latest fault that killed a process or took away a member.
     pub last_fault: Option<Duration>,
     /// The first violation.
@@ -38,8 +41,16 @@ pub struct OperatorInvariants {
     pub former: BTreeSet<String>,
     /// UIDs of claims that stay because their members left before they had served with new settings.
     pub kept_on_trial: BTreeSet<String>,
-    /// Cluster ID in the identity Secret. It is remembered because the Secret may be deleted and restored.
-    identity_cluster: Option<ClusterId>,
+    /// For each RaftCluster that ever existed, by UID: the first digits of the cluster IDs to which a pointer pointed.
+    pointed: BTreeMap<String, BTreeSet<String>>,
+    /// For each RaftCluster that ever existed, by UID: the clusters of which a member got data while it existed.
+    formed: BTreeMap<String, BTreeSet<ClusterId>>,
+    /// Disks that belong to a cluster, each as the claim's UID and the member's ID.
+    joined: BTreeSet<(String, MemberId)>,
+    /// UID of the newest RaftCluster.
+    raft_cluster: String,
+    /// Index from which a name belongs to one ID: before it, the note of the highest ordinal was lost.
+    names_from: u64,
     /// Number of voters that the spec wanted in the last minute, each with the last time.
     wanted: VecDeque<(Duration, usize)>,
     /// Number of voters that the disruption budget kept in the last minute, each with the last time.
@@ -58,6 +69,12 @@ pub struct OperatorInvariants {
 impl OperatorInvariants {
     fn violate(&mut self, what: String) {
         self.violated.get_or_insert(what);
+    }
+
+    /// Number of cluster identities to which a pointer pointed.
+    #[must_use]
+    pub fn identities(&self) -> usize {
+        self.pointed.values().flatten().collect::<BTreeSet<_>>().len()
     }
 
     /// Adds a line to the trace, which is printed after a violation.
@@ -214,8 +231,35 @@ impl OperatorInvariants {
         self.seen = api.version();
         let ids = api.now().sets.values().filter_map(|set| annotation(&set.metadata, names::ANNOTATION_MEMBER_ID));
         self.announced.extend(ids.filter_map(|id| id.parse::<MemberId>().ok()));
-        let secrets = api.now().secrets.values().filter_map(|secret| ClusterIdentity::from_secret(secret).ok());
-        self.announced.extend(secrets.flat_map(|identity| identity.voters).map(|voter| voter.id));
+        if let Some(uid) = api.now().cluster.as_ref().and_then(|cluster| cluster.metadata.uid.clone()) {
+            self.raft_cluster = uid;
+        }
+        self.remember_identity(api);
+    }
+
+    /// Remembers what the annotations of the members' Service say. A pointer never changes to another cluster while the
+    /// RaftCluster exists (`operator/docs/decisions/identity.md`).
+    fn remember_identity(&mut self, api: &ApiServer) {
+        let Some(service) = api.now().services.get(&names::member_service(CLUSTER)) else { return };
+        let owner = service.metadata.owner_references.iter().flatten().next().map(|owner| owner.uid.clone());
+        let pointer = annotation(&service.metadata, names::ANNOTATION_IDENTITY);
+        if let (Some(owner), Some(pointer)) = (owner, pointer) {
+            self.pointer = Some(pointer.to_owned());
+            let digits = names::digits_of_identity(CLUSTER, pointer).unwrap_or(pointer).to_owned();
+            let pointed = self.pointed.entry(owner).or_default();
+            pointed.insert(digits);
+            if pointed.len() > 1 {
+                let violated = format!("the pointer of one RaftCluster named several clusters: {pointed:?}");
+                self.violate(violated);
+            }
+        }
+        let voters = annotation(&service.metadata, names::ANNOTATION_FIRST_VOTERS);
+        let voters = voters.and_then(|text| serde_json::from_str::<Option<Vec<FirstVoter>>>(text).ok().flatten());
+        let voters: Vec<MemberId> = voters.into_iter().flatten().map(|voter| voter.id).collect();
+        self.announced.extend(&voters);
+        if !voters.is_empty() {
+            self.first_voters = voters;
+        }
     }
 
     /// Checks everything that must hold at any time.
@@ -224,10 +268,6 @@ impl OperatorInvariants {
         if let Some(broken) = &members.broken {
             self.violate(broken.clone());
         }
-        // A second identity must never exist (`operator/docs/decisions/identity.md`).
-        if self.identities_created > 1 {
-            self.violate(format!("{} cluster identities were created", self.identities_created));
-        }
         // A failed assertion of the planner is reported in the status instead of ending the run.
         let conditions = api.now().cluster.iter().flat_map(|cluster| &cluster.status).flat_map(|it| &it.conditions);
         if let Some(failed) = conditions.into_iter().find(|it| it.reason == Reason::InternalError.as_str()) {
@@ -235,6 +275,10 @@ impl OperatorInvariants {
         }
         self.check_disks(api, members);
         let Some(committed) = members.newest_committed() else { return };
+        if !notes_ordinals(api, &committed) {
+            self.created.clear();
+            self.names_from = committed.index + 1;
+        }
         // A member whose StatefulSet the operator deleted is in neither half of the committed configuration, and never
         // enters a configuration again.
         if let Some(id) = self.deleted.iter().find(|id| committed.contains(**id)) {
@@ -245,7 +289,7 @@ impl OperatorInvariants {
         }
         // A name belongs to one ID permanently, because otherwise a member could get the old disk of another member.
         let mut names: BTreeMap<&str, MemberId> = BTreeMap::new();
-        let all: Vec<_> = members.all_committed().collect();
+        let all: Vec<_> = members.all_committed().filter(|it| it.index >= self.names_from).collect();
         for (id, info) in all.iter().flat_map(|configuration| &configuration.members) {
             if let Some(before) = names.insert(&info.name, *id)
                 && before != *id
@@ -263,21 +307,41 @@ impl OperatorInvariants {
                 self.violated.get_or_insert(format!("claim {uid} of an earlier cluster was deleted"));
             }
         }
-        // Every disk belongs to the cluster that the identity Secret names.
-        let record = api.now().secrets.values().next().and_then(|secret| ClusterIdentity::from_secret(secret).ok());
-        self.identity_cluster = record.map(|record| record.cluster).or(self.identity_cluster);
+        let mut new = Vec::new();
         for claim in api.now().volumes.values() {
-            let disk = claim.metadata.uid.as_deref().and_then(|uid| members.volume(uid)).filter(|disk| !disk.former);
-            if let Some(cluster) = disk.and_then(|disk| disk.cluster)
-                && self.identity_cluster != Some(cluster)
+            let uid = claim.metadata.uid.clone().unwrap_or_default();
+            let disk = members.volume(&uid).filter(|disk| !disk.former);
+            if let Some((id, cluster)) = disk.and_then(|disk| Some((disk.id, disk.cluster?)))
+                && self.joined.insert((uid, id))
             {
-                self.violated.get_or_insert(format!(
-                    "{:?} belongs to cluster {cluster}, which has no identity Secret",
-                    claim.metadata.name
-                ));
+                new.push((claim.metadata.name.clone().unwrap_or_default(), cluster));
             }
         }
+        new.into_iter().for_each(|(claim, cluster)| self.check_new_data(&claim, cluster));
     }
+
+    /// Checks that a member got data of the cluster to which a pointer points, and that no other cluster is formed under
+    /// one RaftCluster (`operator/docs/decisions/identity.md`).
+    fn check_new_data(&mut self, claim: &str, cluster: ClusterId) {
+        if !self.pointed.values().any(|digits| digits.contains(&cluster.digits())) {
+            self.violate(format!("{claim} belongs to cluster {cluster}, to which no pointer ever pointed"));
+        }
+        let formed = self.formed.entry(self.raft_cluster.clone()).or_default();
+        formed.insert(cluster);
+        if formed.len() > 1 {
+            let violated = format!("several clusters were formed under one RaftCluster: {formed:?}");
+            self.violate(violated);
+        }
+    }
+}
+
+/// Returns whether the members' Service notes the highest ordinal. After a person deleted the Service, and the claim of a
+/// member, it may not.
+fn notes_ordinals(api: &ApiServer, committed: &Configuration) -> bool {
+    let service = api.now().services.get(&names::member_service(CLUSTER));
+    let noted = service.and_then(|service| annotation(&service.metadata, names::ANNOTATION_LAST_ORDINAL)?.parse().ok());
+    let ordinals = committed.members.values().filter_map(|info| names::ordinal_of_member(CLUSTER, &info.name));
+    noted.map(Ordinal) >= ordinals.max() && noted.is_some()
 }
 
 /// Notes a value, and drops the values that no longer held in the last minute.

@@ -7,7 +7,7 @@ mod messages;
 mod process;
 mod requests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use plan::names::{self, Ordinal};
@@ -57,8 +57,8 @@ pub struct Operator {
     pub faults: OperatorFaults,
     activity: Activity,
     process: Option<Process>,
-    /// Ordinals whose reservation the process knows to have succeeded.
-    reserved: BTreeSet<Ordinal>,
+    /// Ordinals whose reservation the process knows to have succeeded, each with the UID of the members' Service.
+    reserved: BTreeMap<Ordinal, String>,
     /// Objects that the process read in this pass, each by itself.
     found: BTreeSet<(Kind, String)>,
     /// Number of versions by which the next read may lag. It never grows during a pass.
@@ -92,7 +92,7 @@ impl Operator {
             faults,
             activity,
             process: None,
-            reserved: BTreeSet::new(),
+            reserved: BTreeMap::new(),
             found: BTreeSet::new(),
             age: 0,
             resumes_at: Duration::ZERO,
@@ -172,7 +172,8 @@ impl Operator {
                 let answer = self.ask_api(&request, environment);
                 if arrives {
                     if answer.status().is_success() {
-                        self.reserved.extend(reserved);
+                        let service = service_uid(environment.api);
+                        self.reserved.extend(reserved.into_iter().map(|ordinal| (ordinal, service.clone())));
                     }
                     let _ = reply.send(answer);
                 }
@@ -209,8 +210,11 @@ impl Operator {
         match (request.verb, request.target) {
             (Verb::Create, Target::Stored(Kind::StatefulSet)) => {
                 let ordinal = names::ordinal_of_member(CLUSTER, request.object_name());
-                let is_reserved = ordinal.is_some_and(|ordinal| self.reserved.contains(&ordinal));
-                invariants.creates(ordinal, &request.parse_body(), is_reserved, api);
+                let reserved_on = ordinal.and_then(|ordinal| self.reserved.get(&ordinal));
+                // A person who deletes the Service deletes the reservations: the ordinal may be reserved again.
+                if reserved_on.is_none_or(|service| *service == service_uid(api)) {
+                    invariants.creates(ordinal, &request.parse_body(), reserved_on.is_some(), api);
+                }
             }
             (Verb::Delete, Target::Stored(Kind::StatefulSet)) => {
                 invariants.about_to_delete(&request.name, api, members)
@@ -226,9 +230,6 @@ impl Operator {
                 self.found.insert((kind, request.name.clone()));
             }
             (Verb::Delete, Target::Stored(Kind::StatefulSet)) if answer.status().is_success() => invariants.deleted(),
-            (Verb::Create, Target::Stored(Kind::Secret)) if answer.status().is_success() => {
-                invariants.identities_created += 1;
-            }
             (Verb::Evict, Target::Stored(Kind::Pod)) if answer.status().is_success() => {
                 invariants.evicts(&request.name, members, *now);
             }
@@ -236,6 +237,12 @@ impl Operator {
         }
         answer
     }
+}
+
+/// Returns the UID of the members' Service.
+fn service_uid(api: &ApiServer) -> String {
+    let service = api.now().services.get(&names::member_service(CLUSTER));
+    service.and_then(|service| service.metadata.uid.clone()).unwrap_or_default()
 }
 
 /// Returns the ordinals that a request reserves if it succeeds.

@@ -9,13 +9,13 @@ use crds::raft_cluster::{RaftClusterSpec, VolumeFate};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use plan::names;
+use plan::observed::label;
 use plan::observed::member::Configuration;
-use plan::observed::{Seen, label};
 use serde_json::json;
 use world::seed::{Random, Seed};
 use world::settings;
 
-use crate::api_server::{ApiServer, CLUSTER, Compare, Deletion, wall_clock};
+use crate::api_server::{ApiServer, CLUSTER, wall_clock};
 use crate::controllers;
 use crate::invariants::OperatorInvariants;
 use crate::members::Members;
@@ -39,10 +39,23 @@ pub struct World {
     pub now: Duration,
     pub(super) random: Random,
     pub(super) deleted_by_hand: BTreeSet<String>,
-    /// Copy of the identity Secret while the Secret is deleted.
-    pub(super) identity_kept: Option<Secret>,
+    /// What a person keeps copies of.
+    pub(super) kept: Kept,
+    /// Whether a person watches the cluster, and repairs what people deleted.
+    attentive: bool,
     seed: Seed,
     writes: u64,
+}
+
+/// Copies of what people deleted.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// Deleted Secrets with an identity.
+    pub(super) secrets: Vec<Secret>,
+    /// The RaftCluster, while it is deleted.
+    pub(super) cluster: Option<RaftCluster>,
+    /// Whether the RaftCluster was ever deleted. Volumes of members that were being removed then stay.
+    pub(super) was_deleted: bool,
 }
 
 impl World {
@@ -86,7 +99,8 @@ impl World {
             now: Duration::ZERO,
             random,
             deleted_by_hand: BTreeSet::new(),
-            identity_kept: None,
+            kept: Kept::default(),
+            attentive: false,
             seed,
             writes: 0,
         }
@@ -158,22 +172,13 @@ impl World {
         }
     }
 
-    /// Deletes the RaftCluster, as a person does.
-    ///
-    /// # Panics
-    /// Panics if it does not exist.
-    pub fn delete_cluster(&mut self) {
-        let seen = self.api.now().cluster.as_ref().map(|cluster| Seen::of(&cluster.metadata)).expect("it exists");
-        let deleted = self.api.delete::<RaftCluster>(&seen, Compare::Uid, Deletion::AtOnce, wall_clock(self.now));
-        deleted.expect("it exists");
-        self.invariants.note(self.now, "the RaftCluster is deleted".to_owned());
-    }
-
-    /// Returns whether nothing of a deleted cluster is left, except volumes that are retained.
+    /// Returns whether nothing of a deleted cluster is left, except volumes that are retained and Secrets with their
+    /// identity.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         let objects = self.api.now();
-        let own = [objects.sets.len(), objects.pods.len(), objects.services.len(), objects.secrets.len()];
+        let owned = objects.secrets.values().filter(|secret| secret.metadata.owner_references.is_some()).count();
+        let own = [objects.sets.len(), objects.pods.len(), objects.services.len(), owned];
         objects.cluster.is_none() && own == [0; 4]
     }
 
@@ -206,6 +211,9 @@ impl World {
             });
         }
         self.operators = operators;
+        if self.attentive && self.reason("Stalled").as_deref() == Some("IdentityLost") {
+            self.put_identity_back();
+        }
         self.invariants.check(&self.api, &self.members, self.now);
         if let Some(violated) = &self.invariants.violated {
             panic!("seed {}, at {:?}: {violated}\n{}", self.seed, self.now, self.history());
@@ -243,7 +251,9 @@ impl World {
         self.members.lost.clear();
         self.members.network.profile.loss = 0;
         self.members.store_is_broken = false;
+        self.create_cluster_again();
         self.put_identity_back();
+        self.attentive = true;
         for operator in &mut self.operators {
             operator.faults = OperatorFaults::NONE;
             operator.crash();
@@ -311,7 +321,8 @@ impl World {
         let may_stay = |(claim, volume): &(&String, &PersistentVolumeClaim)| {
             let uid = volume.metadata.uid.as_deref().unwrap_or_default();
             let on_trial = self.invariants.kept_on_trial.contains(uid);
-            retains || self.is_left_by_the_user(claim) || self.is_former(volume) || on_trial
+            let is_given_up = label(&volume.metadata, names::LABEL_REMOVED).is_some() && self.kept.was_deleted;
+            retains || self.is_left_by_the_user(claim) || self.is_former(volume) || on_trial || is_given_up
         };
         used.len() == replicas && used.iter().all(|(_, claim)| self.is_as_wanted(claim)) && rest.iter().all(may_stay)
     }

@@ -1,4 +1,5 @@
-//! No volume is lost when the identity Secret is deleted, or when volumes of an earlier cluster of the same name exist.
+//! No volume is lost when what carries the identity is deleted, when the RaftCluster is deleted and created again, or when
+//! volumes of an earlier cluster of the same name exist.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use operators::faults::Labels;
 use operators::operator::OperatorFaults;
 use world::seed::Seed;
 
-use crate::bootstrap::PATIENCE;
+use crate::bootstrap::{PATIENCE, run_to};
 
 fn healed(replicas: i32) -> World {
     let mut world = World::new(Seed(1), replicas, vec![OperatorFaults::NONE]);
@@ -27,12 +28,57 @@ fn without_the_identity_no_object_is_created_or_deleted() {
     world.run(Duration::from_secs(30));
     let objects = world.api.now();
     assert_eq!(
-        (world.invariants.identities_created, objects.sets.len(), objects.volumes.len(), objects.secrets.len()),
+        (world.invariants.identities(), objects.sets.len(), objects.volumes.len(), objects.secrets.len()),
         (1, 3, 3, 0)
     );
     assert!(world.members.writes_applied() > writes, "members continue to serve");
     world.put_identity_back();
     world.run_until("healed", PATIENCE, World::is_healed);
+}
+
+#[test]
+fn the_pointer_and_its_service_come_back_while_the_cluster_runs() {
+    for delete in [World::delete_pointer, World::delete_members_service] {
+        let mut world = healed(3);
+        delete(&mut world);
+        world.set_replicas(5);
+        world.run(Duration::from_secs(1));
+        world.run_until("healed", PATIENCE, World::is_healed);
+        assert_eq!((world.invariants.identities(), world.api.now().secrets.len()), (1, 1));
+    }
+}
+
+/// The data is still there, with the same cluster ID, and the counts of the new spec apply.
+#[test]
+fn a_deleted_cluster_is_taken_up_again() {
+    for (pause, replicas) in [(0, 3), (0, 5), (20, 1)] {
+        let mut world = healed(3);
+        let writes = world.members.writes_applied();
+        world.delete_cluster();
+        world.run(Duration::from_secs(pause));
+        world.create_cluster_again();
+        world.set_replicas(replicas);
+        world.run(Duration::from_secs(1));
+        world.run_until("healed", PATIENCE, World::is_healed);
+        assert_eq!(world.invariants.identities(), 1);
+        assert!(world.members.writes_applied() > writes, "members serve again");
+    }
+}
+
+/// Every step of taking up is safe by itself.
+#[test]
+fn a_crash_after_any_action_does_not_prevent_the_return() {
+    for actions in 0..40 {
+        let mut world = healed(3);
+        world.delete_cluster();
+        world.run(Duration::from_secs(2));
+        world.create_cluster_again();
+        let before = world.operators[0].actions;
+        run_to(&mut world, before + actions);
+        world.operators[0].crash();
+        world.run_until("healed", PATIENCE, World::is_healed);
+        assert_eq!(world.invariants.identities(), 1, "crashed after {actions} actions");
+    }
 }
 
 /// The labels of the claims and the annotation of the Service show that a cluster existed, although no member answers.
@@ -44,10 +90,7 @@ fn without_the_identity_and_without_an_answer_no_object_is_created() {
     world.members.lost.extend(pods);
     world.run_until("stalled", PATIENCE, |world| world.reason("Stalled").as_deref() == Some("IdentityLost"));
     world.run(Duration::from_secs(30));
-    assert_eq!(
-        (world.invariants.identities_created, world.api.now().sets.len(), world.api.now().volumes.len()),
-        (1, 3, 3)
-    );
+    assert_eq!((world.invariants.identities(), world.api.now().sets.len(), world.api.now().volumes.len()), (1, 3, 3));
 }
 
 /// Only a person may delete the volumes of an earlier cluster (docs/volumes.md). An invariant checks after every step

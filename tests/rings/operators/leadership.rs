@@ -66,6 +66,6 @@ fn a_holder_that_stops_for_a_while_ends_itself_and_harms_nothing() {
             .run_until("taken over", TAKE_OVER + TAKE_OVER, |world| holder(world).is_some() && holder(world) != before);
         world.run(Duration::from_secs(60));
         world.run_until("healed", PATIENCE, World::is_healed);
-        assert_eq!(world.invariants.identities_created, 1, "stopped after {at} requests");
+        assert_eq!(world.invariants.identities(), 1, "stopped after {at} requests");
     }
 }

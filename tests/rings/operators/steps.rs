@@ -29,7 +29,7 @@ fn crash_after_each_action(begin: impl Fn() -> World, change: impl Fn(&mut World
         world.operators[0].crash();
         erase_status(&mut world);
         world.run_until("healed", PATIENCE, World::is_healed);
-        assert_eq!(world.invariants.identities_created, 1, "crashed after {actions} actions");
+        assert_eq!(world.invariants.identities(), 1, "crashed after {actions} actions");
         if is_over {
             assert!(actions > 5, "{actions} actions are too few for a change");
             return;

@@ -19,6 +19,8 @@ pub enum Prerequisite {
     /// The StatefulSet of this name is as planned. Otherwise a restarted pod would come back with its old settings and
     /// be restarted again, and the volume of a deleted StatefulSet could have another fate than the planned one.
     Set(String),
+    /// The Secret of this name exists. Otherwise the pointer would name an identity that is not known.
+    Identity(String),
 }
 
 impl Prerequisite {
@@ -34,8 +36,8 @@ impl Prerequisite {
         match (self, needed) {
             (Self::Ordinals { first, last }, Self::Ordinals { first: from, last: to }) => first <= to && from <= last,
             (Self::Budget, Self::Budget) => true,
-            (Self::Set(name), Self::Set(needed)) => name == needed,
-            (Self::Ordinals { .. } | Self::Budget | Self::Set(_), _) => false,
+            (Self::Set(name), Self::Set(needed)) | (Self::Identity(name), Self::Identity(needed)) => name == needed,
+            (Self::Ordinals { .. } | Self::Budget | Self::Set(_) | Self::Identity(_), _) => false,
         }
     }
 }

@@ -14,11 +14,11 @@ use crate::membership::ordinals;
 use crate::membership::plan::{Leaving, MembershipPlan, Target};
 use crate::membership::safety::{self, Hazard};
 use crate::membership::wanted::Wanted;
-use crate::names::{Ordinal, Role};
+use crate::names::{self, Ordinal, Role};
 use crate::observed::member::{Configuration, MemberPhase};
 use crate::observed::refusal::RefusalReason;
-use crate::observed::{Linearizable, Observed, Seen, volume_goes_with};
-use crate::roster::{Health, Roster, Seat, stays};
+use crate::observed::{Linearizable, Observed, Seen, annotation, volume_goes_with};
+use crate::roster::{Health, Roster, Seat, is_going, is_of_removed, stays};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
 
@@ -98,7 +98,7 @@ impl View<'_> {
     }
 
     fn bring_back_one(&self, seat: &Seat<'_>) -> Option<Action> {
-        let volume = seat.volume.filter(|volume| stays(volume))?;
+        let volume = seat.volume.filter(|volume| stays(volume) && !is_of_removed(volume))?;
         // An earlier cluster of this name left the volume, therefore only a person may use or delete it.
         if seat.holds_data_of_another(self.identity.cluster) {
             return None;
@@ -123,15 +123,34 @@ impl View<'_> {
     }
 
     /// Announces the IDs of new members, then informs each of them which cluster will add it. Does the same for blank
-    /// learners that are in the configuration, were about to leave, and are wanted again.
+    /// learners that are in the configuration, were about to leave, and are wanted again; and for blank voters if the list
+    /// of the first voters is lost, because they are not bootstrapped then.
     fn admit(&self, plan: &MembershipPlan) -> Vec<Action> {
         let newcomers = plan.candidates.iter().filter_map(|ordinal| self.roster.seats.get(ordinal));
         let waiting = self.roster.seats.values().filter(|seat| {
-            let learns = |id| plan.keep.contains(&id) && !self.configuration().is_voter(id);
-            seat.health == Health::Blank && seat.id.is_some_and(learns)
+            let is_bootstrapped = |id| self.configuration().is_voter(id) && !self.is_list_lost();
+            let joins = |id| plan.keep.contains(&id) && !is_bootstrapped(id);
+            seat.health == Health::Blank && seat.id.is_some_and(joins)
         });
         let admitted = newcomers.chain(waiting).filter_map(|seat| self.admit_one(seat));
-        admitted.chain(self.roster.seats.values().filter_map(|seat| self.name_again(seat))).collect()
+        let unannounced = self.roster.seats.values().filter_map(|seat| self.announce_configured(seat));
+        let unnamed = self.roster.seats.values().filter_map(|seat| self.name_again(seat));
+        unannounced.chain(admitted).chain(unnamed).collect()
+    }
+
+    /// Returns whether the first voters are not known any more, because a person deleted the members' Service.
+    fn is_list_lost(&self) -> bool {
+        self.identity.first_voters().is_empty()
+    }
+
+    /// Announces the ID of a first voter once it is in the configuration. Otherwise nothing would say that its StatefulSet
+    /// is that of this member after a person deleted the list of the first voters and the ID left the configuration; a
+    /// member with an empty volume would then be admitted under its name.
+    fn announce_configured(&self, seat: &Seat<'_>) -> Option<Action> {
+        let id = seat.id.filter(|id| self.configuration().contains(*id))?;
+        let set = seat.set.filter(|set| set.metadata.deletion_timestamp.is_none())?;
+        let is_unannounced = annotation(&set.metadata, names::ANNOTATION_MEMBER_ID).is_none();
+        is_unannounced.then(|| ObjectAction::Announce { set: Seen::of(&set.metadata), id }.into())
     }
 
     /// Announces the ID of a member again if the earlier announcement is lost. The announcement is lost if the
@@ -212,11 +231,14 @@ impl View<'_> {
         removed.chain(discardable).filter_map(|seat| self.remove_one(seat)).collect()
     }
 
-    /// Deletes a StatefulSet once Kubernetes has set or removed the volume's owner as the retention policy asks.
-    /// Kubernetes does so shortly after the policy changes; an earlier deletion could keep or delete the wrong volume.
+    /// Deletes a StatefulSet once Kubernetes has set or removed the volume's owner as the retention policy asks, and once
+    /// the claim of a removed member says that the member was removed (`labels.rs`). Kubernetes changes the owner shortly
+    /// after the policy changes; an earlier deletion could keep or delete the wrong volume.
     fn remove_one(&self, seat: &Seat<'_>) -> Option<Action> {
         let set = seat.set?;
-        if set.metadata.deletion_timestamp.is_some() || !self.is_volume_fate_settled(seat) {
+        let given_up = seat.volume.filter(|volume| seat.gives_up_volume(self.identity.cluster) && !is_going(volume));
+        let unlabelled = given_up.is_some_and(|volume| !is_of_removed(volume));
+        if set.metadata.deletion_timestamp.is_some() || unlabelled || !self.is_volume_fate_settled(seat) {
             return None;
         }
         Some(ObjectAction::DeleteSet { set: Seen::of(&set.metadata) }.into())

@@ -58,7 +58,7 @@ fn a_removed_member_that_comes_back_is_caught() {
 #[test]
 #[should_panic(expected = "ordinals only grow")]
 fn an_ordinal_that_is_reserved_again_is_caught() {
-    let (observed, _) = planned("last-ordinal 5\nreplicas 3");
+    let (observed, _) = planned("identity created\nlast-ordinal 5\nreplicas 3");
     let service = Seen::of(&observed.services.members.as_ref().expect("it exists").metadata);
     let again = ObjectAction::ReserveOrdinals { service, first: Ordinal(5), last: Ordinal(7) };
     check(&observed, &[again.into()]);
@@ -82,14 +82,45 @@ fn a_budget_that_allows_two_evictions_is_caught() {
 }
 
 #[test]
-#[should_panic(expected = "the identity is created once")]
+#[should_panic(expected = "the identity is chosen once")]
 fn a_second_identity_is_caught() {
-    let (blank, actions) = planned("member 1 blank a1\nmember 2 blank b2\nmember 3 blank c3");
+    let (empty, actions) = planned("replicas 3");
     let created = |action: &&Action| matches!(action, Action::Write(ObjectAction::CreateIdentity(_)));
     let create = actions.iter().find(created).expect("the identity is created").clone();
-    check(&blank, std::slice::from_ref(&create));
-    let (formed, _) = planned("identity a1 b2 c3\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3");
+    check(&empty, std::slice::from_ref(&create));
+    let (mut formed, _) = planned("identity a1 b2 c3\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3");
+    formed.identities.values_mut().flatten().for_each(|secret| {
+        let data = secret.data.get_or_insert_default();
+        data.insert("token".to_owned(), k8s_openapi::ByteString("f".repeat(64).into_bytes()));
+    });
     check(&formed, &[create]);
+}
+
+#[test]
+#[should_panic(expected = "the identity is chosen once")]
+fn a_pointer_that_replaces_an_unknown_identity_is_caught() {
+    let (empty, actions) = planned("replicas 3");
+    check(&empty, &actions);
+    let (lost, _) = planned("identity a1 b2 c3 no-secret\nmember 1 silent 5");
+    check(&lost, &actions);
+}
+
+#[test]
+#[should_panic(expected = "no member exists before the identity")]
+fn a_member_that_is_created_before_the_identity_is_caught() {
+    let (_, actions) = planned("identity created\nreplicas 3");
+    let (empty, _) = planned("replicas 3");
+    check(&empty, &actions);
+}
+
+#[test]
+#[should_panic(expected = "first voters are chosen once")]
+fn first_voters_that_are_chosen_again_are_caught() {
+    const BLANK: &str = "member 1 blank a1\nmember 2 blank b2\nmember 3 blank c3";
+    let (observed, actions) = planned(&format!("identity created\n{BLANK}"));
+    check(&observed, &actions);
+    let (chosen, _) = planned(&format!("identity a1 b2 c3\n{BLANK}"));
+    check(&chosen, &actions);
 }
 
 #[test]
@@ -110,7 +141,7 @@ fn two_evictions_in_one_plan_are_caught() {
 #[test]
 #[should_panic(expected = "an ordinal that this operator reserved")]
 fn a_member_under_an_ordinal_that_another_operator_reserved_is_caught() {
-    let (observed, actions) = planned("replicas 3");
+    let (observed, actions) = planned("identity created\nreplicas 3");
     let reserves = |action: &Action| matches!(action, Action::Write(ObjectAction::ReserveOrdinals { .. }));
     let created: Vec<Action> = actions.into_iter().filter(|action| !reserves(action)).collect();
     check(&observed, &created);
@@ -189,7 +220,7 @@ fn a_pod_template_that_changes_under_equal_settings_is_caught() {
 /// ordinal is reserved, because an ordinal would otherwise be used twice.
 #[test]
 fn past_the_last_ordinal_nothing_is_created() {
-    let (_, actions) = planned("last-ordinal 4294967295\nreplicas 3");
+    let (_, actions) = planned("identity created\nlast-ordinal 4294967295\nreplicas 3");
     let creates = |action: &&Action| matches!(action, Action::Write(ObjectAction::CreateSet { .. }));
     assert_eq!(actions.iter().find(creates), None);
 }
@@ -198,7 +229,7 @@ fn past_the_last_ordinal_nothing_is_created() {
 /// because it names the old version of the Service.
 #[test]
 fn own_ordinals_are_not_reserved_again_after_an_old_observation() {
-    let mut observed = parse("last-ordinal 5\nreplicas 3");
+    let mut observed = parse("identity created\nlast-ordinal 5\nreplicas 3");
     observed.reserved = [Ordinal(6), Ordinal(7)].into();
     let actions = plan::plan(&observed).actions;
     check(&observed, &actions);

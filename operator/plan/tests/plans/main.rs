@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "the tests read and write testdata; the planner itself has no disk")]
 
 mod backup;
+mod identity;
 mod invariants;
 mod observed;
 mod ownership;
@@ -14,6 +15,7 @@ mod restarts;
 mod rollout_cases;
 mod rollouts;
 mod stopped;
+mod take_up;
 mod volumes;
 
 use std::fmt::Write;
@@ -69,7 +71,11 @@ fn the_requeue_interval_follows_from_the_cause_of_the_wait() {
     };
     let serving = "identity a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\n";
     let with = |rest: &str| format!("{serving}{rest}");
-    assert_eq!(pace("member 1 blank a1\nmember 2 silent 1\nmember 3 silent 1"), (300, 5000), "members start");
+    assert_eq!(
+        pace("identity created\nmember 1 blank a1\nmember 2 silent 1\nmember 3 silent 1"),
+        (300, 5000),
+        "members start"
+    );
     assert_eq!(pace("identity a1 b2 c3 formed\nmember 1 alone a1\nmember 2 silent 9\nmember 3 silent 9"), (300, 5000));
     assert_eq!(pace(&with("member 4 silent 20 unscheduled\nreplicas 4")), (2000, 5000), "a machine is missing");
     let lagging = "replicas 4\nconfiguration 7 voters a1 b2 c3 learners d4\nmember 4 is d4 lags announced d4";
@@ -191,12 +197,12 @@ fn a_plan_rests_on_the_reason_that_a_member_gave() {
     assert_eq!(refused(None), ("ChangeInFlight".to_owned(), 300), "no reason: the change may be in the log");
 }
 
-/// The Secret exists, and the deletion guard refuses its deletion unless it is marked.
+/// The Secret that is named exists. The one that is right has another name, so nothing is to be deleted.
 #[test]
-fn the_advice_on_a_wrong_identity_names_the_mark_that_allows_its_deletion() {
+fn the_advice_on_a_wrong_identity_says_how_to_name_another_one() {
     let text = "identity a1 b2 c3 formed-otherwise\nmember 1 foreign\nmember 2 foreign\nmember 3 foreign";
     let conditions = plan::plan(&observed::parse(text)).status.conditions;
     let stalled = conditions.iter().find(|condition| condition.type_ == "Stalled").expect("it is reported");
-    let mark = "kubectl annotate secret demo-identity raftoperator.io/allow-deletion=true";
-    assert!(stalled.reason == "IdentityLost" && stalled.message.contains(mark), "{}", stalled.message);
+    let command = "kubectl annotate --overwrite --namespace default service demo-members raftoperator.io/identity=";
+    assert!(stalled.reason == "IdentityLost" && stalled.message.contains(command), "{}", stalled.message);
 }

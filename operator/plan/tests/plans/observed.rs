@@ -4,10 +4,19 @@
 //! # comment
 //! replicas 3            max-voters 5        paused            replacement off       retain-removed
 //! max-concurrent 2
+//! delete-volumes        whenDeleted: Delete
 //! restore               the spec restores from a place in a bucket
+//! take-up c1            the spec asks for the volumes of the cluster whose ID begins with c1
 //! backup                spec.backup is set
 //! storage-class fast    storage-size 2Gi
 //! identity a1 b2 c3     the identity with the IDs of demo-1, demo-2, demo-3; `4=d4` is the ID of demo-4
+//!   created              the pointer names the identity, and no first voters are chosen
+//!   unlisted            a person deleted the list of the first voters
+//!   taken-up            the pointer names the identity, and no member may be bootstrapped
+//!   unpointed           the Secret exists, and the members' Service has no pointer and no first voters
+//!   no-secret           the pointer exists, and the Secret does not
+//!   early               an earlier version created the Secret, with the first voters; there is no pointer
+//!   owned               the RaftCluster owns the Secret
 //!   formed              an annotation of the members' Service records that the cluster had a leader
 //!   formed-otherwise    this annotation names another cluster
 //!   from-backup         the cluster began with a backup
@@ -20,7 +29,7 @@
 //! member 3 silent 20                  the member has not answered for 20 seconds
 //! member 4 restoring a1 [failed Cause]
 //! member 5 damaged e5 | removed e5 | foreign
-//! ... announced d4                    the StatefulSet carries this ID
+//! ... announced d4                    the StatefulSet carries this ID; those of the identity's members always do
 //! ... unscheduled | unbound           the pod fits no node; the volume is not bound
 //! ... outdated                        the pod has other settings than the spec asks for
 //! ... unwritten                       the StatefulSet has other settings than the spec asks for
@@ -28,14 +37,16 @@
 //! ... former a1                       the claim holds another cluster's data
 //! ... brought-back                    the StatefulSet was created for this claim
 //! ... class slow | asks 1Gi | has 1Gi class and request of the claim; capacity of its volume, which is bound
-//! ... younger                         the claim was created after the RaftCluster instead of before
+//! ... copied                          the claim carries the UID of another claim
+//! ... given-up                        the claim is labelled as that of a removed member
 //! ... no-set | no-volume | volume-goes | volume-owned | labelled a1 | terminating
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -52,8 +63,8 @@ use plan::observed::{Entropy, Linearizable, Observed, ObservedMember, ObservedSe
 use plan::validated::ValidatedCluster;
 use serde_json::{Value, json};
 
-const CLUSTER: ClusterId = ClusterId(0xc1);
-const ANOTHER: ClusterId = ClusterId(0xdd);
+pub(crate) const CLUSTER: ClusterId = ClusterId(0xc1 << 120);
+pub(crate) const ANOTHER: ClusterId = ClusterId(0xdd << 120);
 const LAST_INDEX: u64 = 10_000;
 
 /// Builds the observation that the text describes.
@@ -71,11 +82,13 @@ pub(crate) fn parse(text: &str) -> Observed {
             ["max-concurrent", count] => spec["replacement"]["maxConcurrent"] = json!(number(count)),
             ["paused"] => spec["paused"] = json!(true),
             ["replacement", "off"] => spec["replacement"]["enabled"] = json!(false),
-            ["retain-removed"] => spec["storage"]["retention"] = json!({ "whenScaled": "Retain" }),
+            ["retain-removed"] => spec["storage"]["retention"]["whenScaled"] = json!("Retain"),
+            ["delete-volumes"] => spec["storage"]["retention"]["whenDeleted"] = json!("Delete"),
             ["storage-class", class] => spec["storage"]["storageClassName"] = json!(class),
             ["storage-size", size] => spec["storage"]["size"] = json!(size),
             ["backup"] => spec["backup"] = json!({ "objectStore": store() }),
             ["restore"] => spec["bootstrap"] = restore(),
+            ["take-up", digits] => spec["bootstrap"] = json!({ "takeUp": { "clusterID": format!("{digits:0<32}") } }),
             ["identity", ids @ ..] => draft.identity(ids),
             ["refused", name] => {
                 let (reason, message) = (RefusalReason::from_name(name), "the leader refused".to_owned());
@@ -95,8 +108,9 @@ pub(crate) fn parse(text: &str) -> Observed {
 #[derive(Default)]
 struct Draft {
     identity: Vec<(Ordinal, MemberId)>,
+    /// Words of the line `identity` that are no IDs.
+    words: Vec<String>,
     formed: Option<ClusterId>,
-    from_backup: bool,
     last_ordinal: Option<String>,
     refusal: Option<Refusal>,
     configuration: Option<Configuration>,
@@ -112,8 +126,9 @@ impl Draft {
             (false, true) => Some(ANOTHER),
             (false, false) => None,
         };
-        self.from_backup = words.contains(&"from-backup");
-        let ids = words.iter().filter(|word| !["formed", "formed-otherwise", "from-backup"].contains(*word));
+        let is_id = |word: &&&str| word.contains('=') || word.parse::<MemberId>().is_ok();
+        self.words = words.iter().filter(|word| !is_id(word)).map(|word| (*word).to_owned()).collect();
+        let ids = words.iter().filter(is_id);
         self.identity = ids
             .zip(1..)
             .map(|(word, place)| match word.split_once('=') {
@@ -143,9 +158,16 @@ impl Draft {
         }
         if !has("no-volume") {
             let holds = after("labelled").map(|id| (CLUSTER, id)).or(after("former").map(|id| (ANOTHER, id)));
-            let age = SignedDuration::from_hours(if has("younger") { 1 } else { 3 });
-            let mut claim = volume(&name, holds, has("volume-owned"), age);
+            let mut claim = volume(&name, holds, has("volume-owned"));
             sized(&mut claim, after("class"), after("asks"), after("has"));
+            if has("copied") {
+                let notes = claim.metadata.annotations.get_or_insert_default();
+                notes.insert(names::ANNOTATION_CLAIM_UID.to_owned(), "of another claim".to_owned());
+            }
+            if has("given-up") {
+                let labels = claim.metadata.labels.get_or_insert_default();
+                labels.insert(names::LABEL_REMOVED.to_owned(), "true".to_owned());
+            }
             member.volume = Some(claim);
         }
         member.answer = self.answer(ordinal, words).filter(|_| !has("no-set"));
@@ -191,7 +213,13 @@ impl Draft {
     }
 
     fn finish(mut self, spec: Value) -> Observed {
-        let identity = (!self.identity.is_empty()).then(|| self.secret());
+        let secret = self.secret();
+        for (ordinal, id) in &self.identity {
+            if let Some(set) = self.members.get_mut(ordinal).and_then(|member| member.set.as_mut()) {
+                let notes = set.metadata.annotations.get_or_insert_default();
+                notes.entry(names::ANNOTATION_MEMBER_ID.to_owned()).or_insert_with(|| id.to_string());
+            }
+        }
         let configuration = self.configuration.take().unwrap_or_else(|| Configuration {
             index: 1,
             voters: self.identity.iter().map(|(_, id)| *id).collect(),
@@ -214,6 +242,7 @@ impl Draft {
         }
         let mut service: Service = made("Service", "demo-members", &json!({}));
         let notes = service.metadata.annotations.get_or_insert_default();
+        notes.extend(self.pointer(secret.as_ref()));
         notes.extend(self.last_ordinal.map(|last| (names::ANNOTATION_LAST_ORDINAL.to_owned(), last)));
         notes.extend(self.formed.map(|cluster| (names::ANNOTATION_FORMED.to_owned(), cluster.to_string())));
         let mut observed = Observed {
@@ -231,7 +260,7 @@ impl Draft {
             members: self.members,
             services: ObservedServices { members: Some(service), ..ObservedServices::default() },
             budget: None,
-            identity,
+            identities: BTreeMap::new(),
             configuration: self.leader.map(|leader| Linearizable { leader, configuration }),
             zones: BTreeMap::new(),
             unready_nodes: BTreeSet::new(),
@@ -241,6 +270,8 @@ impl Draft {
             reserved: BTreeSet::new(),
             entropy: Entropy { cluster_id: CLUSTER.0, token: [7; 32] },
         };
+        let secret = secret.filter(|_| !self.words.iter().any(|word| word == "no-secret"));
+        read_secrets(&mut observed, secret.as_ref());
         let settings = settings(&ValidatedCluster::parse(&observed).expect("the words make a valid spec"), None);
         for pod in observed.members.values_mut().filter_map(|member| member.pod.as_mut()) {
             let notes = pod.metadata.annotations.get_or_insert_default();
@@ -277,19 +308,63 @@ impl Draft {
         configuration
     }
 
-    fn secret(&self) -> k8s_openapi::api::core::v1::Secret {
-        let voters =
-            self.identity.iter().map(|(ordinal, id)| FirstVoter { name: names::member("demo", *ordinal), id: *id });
+    fn has(&self, word: &str) -> bool {
+        self.words.iter().any(|found| found == word)
+    }
+
+    fn first_voters(&self) -> String {
+        let name = |ordinal| names::member("demo", ordinal);
+        let voters = self.identity.iter().map(|(ordinal, id)| FirstVoter { name: name(*ordinal), id: *id });
+        serde_json::to_string(&voters.collect::<Vec<_>>()).expect("plain text")
+    }
+
+    /// The Secret with the identity, unless only the note about the first leader is left of it.
+    fn secret(&self) -> Option<Secret> {
+        let exists =
+            !self.identity.is_empty() || ["created", "taken-up", "unpointed"].iter().any(|word| self.has(word));
         let place = || {
             let store = serde_json::from_value(store()).expect("a store");
             Box::new(BackupPlace { store, source: ClusterId(0xaa), manifest: "aa/manifest".to_owned() })
         };
-        let origin = if self.from_backup { Origin::Backup(place()) } else { Origin::Empty };
-        let identity =
-            ClusterIdentity { cluster: CLUSTER, token: Token::of([7; 32]), voters: voters.collect(), origin };
-        let owner = serde_json::from_value(owner("RaftCluster", "demo", "owner")).expect("an owner");
-        identity.to_secret("demo", "default", owner)
+        let (origin, bootstrap) = if self.has("from-backup") {
+            (Origin::Backup(place()), Some(serde_json::from_value(restore()).expect("a bootstrap")))
+        } else {
+            (Origin::Empty, None)
+        };
+        let identity = ClusterIdentity::new(CLUSTER, Token::of([7; 32]), origin, bootstrap);
+        let owner = || serde_json::from_value(owner("RaftCluster", "demo", "owner")).expect("an owner");
+        let owned = self.has("owned") || self.has("early");
+        let mut secret = identity.to_secret("demo", "default", owned.then(owner));
+        if self.has("early") {
+            secret.metadata.name = Some("demo-identity".to_owned());
+            let data = secret.data.get_or_insert_default();
+            data.remove("generation");
+            data.remove("bootstrap");
+            data.insert("voters".to_owned(), ByteString(self.first_voters().into_bytes()));
+        }
+        exists.then_some(secret)
     }
+
+    /// The pointer and the first voters, as annotations of the members' Service.
+    fn pointer(&self, secret: Option<&Secret>) -> Vec<(String, String)> {
+        let Some(secret) = secret.filter(|_| !self.has("unpointed") && !self.has("early")) else { return Vec::new() };
+        let name = secret.metadata.name.clone().expect("it has a name");
+        let pointer = (names::ANNOTATION_IDENTITY.to_owned(), name);
+        let voters = if self.has("created") { "null".to_owned() } else { self.first_voters() };
+        let voters = (names::ANNOTATION_FIRST_VOTERS.to_owned(), voters);
+        if self.has("unlisted") { vec![pointer] } else { vec![pointer, voters] }
+    }
+}
+
+/// Reads Secrets as the shell does, from an API server that has these.
+pub(crate) fn read_secrets<'s>(observed: &mut Observed, secrets: impl IntoIterator<Item = &'s Secret>) {
+    let secrets: Vec<&Secret> = secrets.into_iter().collect();
+    observed.identities.clear();
+    while let Some(name) = plan::pointer::unread(observed) {
+        let found = secrets.iter().find(|secret| secret.metadata.name.as_ref() == Some(&name));
+        observed.identities.insert(name, found.map(|secret| (*secret).clone()));
+    }
+    assert!(observed.identities.len() <= 25, "the number of reads is bounded");
 }
 
 fn now() -> Timestamp {
@@ -419,15 +494,17 @@ fn pod(name: &str, words: &[&str]) -> Pod {
     pod
 }
 
-fn volume(name: &str, holds: Option<(ClusterId, &str)>, owned: bool, age: SignedDuration) -> PersistentVolumeClaim {
+fn volume(name: &str, holds: Option<(ClusterId, &str)>, owned: bool) -> PersistentVolumeClaim {
     let mut volume: PersistentVolumeClaim = made("PersistentVolumeClaim", &format!("data-{name}-0"), &json!({}));
-    volume.metadata.creation_timestamp = Some(Time(ago(age)));
+    volume.metadata.creation_timestamp = Some(Time(ago(SignedDuration::from_hours(3))));
     let owner = serde_json::from_value(owner("StatefulSet", name, &format!("StatefulSet/{name}"))).expect("an owner");
     volume.metadata.owner_references = owned.then(|| vec![owner]);
     if let Some((cluster, id)) = holds {
         let labels = volume.metadata.labels.get_or_insert_default();
         labels.insert(names::LABEL_CLUSTER_ID.to_owned(), cluster.to_string());
         labels.insert(names::LABEL_MEMBER_ID.to_owned(), id.to_owned());
+        let own = volume.metadata.uid.clone().expect("it has one");
+        volume.metadata.annotations = Some([(names::ANNOTATION_CLAIM_UID.to_owned(), own)].into());
     }
     volume
 }

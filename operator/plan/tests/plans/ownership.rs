@@ -281,7 +281,7 @@ fn the_instance_label_is_taken_off_each_claim_once() {
 
 #[test]
 fn objects_that_hold_data_lack_the_instance_label() {
-    let observed = parse("member 1 blank a1\nreplicas 1");
+    let observed = parse("replicas 1");
     let secret = plan::plan(&observed).actions.into_iter().find_map(|action| match action {
         Action::Write(ObjectAction::CreateIdentity(secret)) => Some(secret),
         Action::Write(_) | Action::Call(_) => None,

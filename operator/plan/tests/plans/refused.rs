@@ -82,7 +82,7 @@ fn a_pod_is_restarted_only_once_its_stateful_set_is_accepted() {
     assert!(pass(&parse(&text), "ReplaceSet demo-3").did("EvictPod demo-2-0"), "another StatefulSet");
     assert!(!pass(&parse(&text), "ReplaceSet demo-2").did("EvictPod"));
     assert!(!pass(&parse(&text), "Apply PodDisruptionBudget").did("EvictPod"), "the budget protects the quorum");
-    let pending = "member 1 silent 9 unscheduled outdated\nmember 2 blank b2\nmember 3 blank c3";
+    let pending = "identity created\nmember 1 silent 9 unscheduled outdated\nmember 2 blank b2\nmember 3 blank c3";
     let pending = |refused| {
         let mut observed = parse(pending);
         for member in observed.members.values_mut() {
@@ -129,7 +129,7 @@ fn a_member_is_created_only_under_a_reserved_ordinal() {
 #[test]
 fn a_removed_member_is_deleted_although_other_writes_are_refused() {
     let text = format!(
-        "{SERVING}configuration 7 voters a1 b2 c3 removed d4\nmember 4 removed d4 announced d4 volume-goes volume-owned"
+        "{SERVING}configuration 7 voters a1 b2 c3 removed d4\nmember 4 removed d4 announced d4 given-up volume-goes volume-owned"
     );
     assert!(pass(&parse(&text), "ReplaceSet demo-1").did("DeleteSet demo-4"));
     assert!(pass(&parse(&text), "Apply Service").did("DeleteSet demo-4"));
@@ -150,6 +150,10 @@ fn stops(refused: &Action, later: &Action) -> bool {
         (Action::Write(ObjectAction::ReplaceSet(replace)), Action::Write(ObjectAction::DeleteSet { set })) => {
             set.name == replace.seen().name
         }
+        (
+            Action::Write(ObjectAction::CreateIdentity(identity)),
+            Action::Write(ObjectAction::PointToIdentity { secret, .. }),
+        ) => identity.metadata.name.as_ref() == Some(secret),
         (Action::Write(ObjectAction::Apply(apply)), later) if apply.object().kind() == "PodDisruptionBudget" => {
             match later {
                 Action::Write(ObjectAction::EvictPod { .. }) => true,

@@ -6,6 +6,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::Plan;
 use plan::action::{Action, MemberAction, Object, ObjectAction};
+use plan::identity::FirstVoter;
 use plan::ids::MemberId;
 
 /// The actions and conditions of a plan, one per line.
@@ -33,6 +34,11 @@ fn ids(ids: &[MemberId]) -> String {
     ids.iter().map(|id| format!("{:x}", id.0)).collect::<Vec<_>>().join(" ")
 }
 
+fn first(voters: &[FirstVoter]) -> String {
+    let voters: Vec<String> = voters.iter().map(|voter| format!("{}={:x}", voter.name, voter.id.0)).collect();
+    if voters.is_empty() { "none".to_owned() } else { voters.join(" ") }
+}
+
 fn action(action: &Action) -> Option<String> {
     match action {
         Action::Write(write) => written(write),
@@ -57,11 +63,14 @@ fn written(write: &ObjectAction) -> Option<String> {
             format!("create {}{}", set.metadata.name.as_deref()?, notes.concat())
         }
         ObjectAction::CreateIdentity(secret) => {
-            let identity = plan::identity::ClusterIdentity::from_secret(secret).expect("a identity");
-            let voters: Vec<String> =
-                identity.voters.iter().map(|voter| format!("{}={:x}", voter.name, voter.id.0)).collect();
-            format!("identity {}", voters.join(" "))
+            let owned = secret.metadata.owner_references.is_some();
+            format!("{}secret {}", if owned { "owned " } else { "" }, secret.metadata.name.as_deref()?)
         }
+        ObjectAction::PointToIdentity { secret, voters, .. } => {
+            let voters = voters.as_ref().map(|voters| format!(" with first voters {}", first(voters)));
+            format!("point to {secret}{}", voters.unwrap_or_default())
+        }
+        ObjectAction::ChooseFirstVoters { voters, .. } => format!("first voters {}", first(voters)),
         ObjectAction::NoteFormed { .. }
         | ObjectAction::LabelVolume { .. }
         | ObjectAction::RelabelVolume { .. }

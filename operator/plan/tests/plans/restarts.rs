@@ -21,7 +21,7 @@ fn deleted(text: &str) -> Vec<String> {
 /// Otherwise the pod would come back with its former settings, and would be deleted in every pass.
 #[test]
 fn a_pod_that_never_started_is_deleted_only_once_its_stateful_set_is_written() {
-    let pending = |more: &str| format!("replicas 1\nmember 1 silent 9 unscheduled {more}");
+    let pending = |more: &str| format!("replicas 1\nidentity created\nmember 1 silent 9 unscheduled {more}");
     assert_eq!(deleted(&pending("outdated")), ["demo-1-0"]);
     assert!(deleted(&pending("outdated unwritten")).is_empty());
     assert!(deleted(&pending("")).is_empty(), "its settings are those of the spec");

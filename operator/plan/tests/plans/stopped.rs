@@ -162,7 +162,9 @@ fn a_stop_comes_before_whatever_else_is_wrong() {
     let mut invalid = stopped(&format!("identity a1 formed\n{one}"));
     invalid.cluster.spec.replicas = 0;
     let mut unreadable = stopped(&format!("identity a1 formed\n{one}"));
-    unreadable.identity.as_mut().expect("it exists").data = None;
+    for secret in unreadable.identities.values_mut().flatten() {
+        secret.data = None;
+    }
     for (observed, reason) in
         [(lost, "IdentityLost"), (taken, "NameTaken"), (invalid, "InvalidSpec"), (unreadable, "InvalidSpec")]
     {

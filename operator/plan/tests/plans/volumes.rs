@@ -174,7 +174,7 @@ fn a_member_of_an_older_version_stays_where_it_is() {
 /// Before there is a cluster, members cannot be replaced.
 #[test]
 fn a_class_that_changes_before_the_cluster_is_formed_is_answered() {
-    let text = "storage-class fast\nmember 1 silent 9 unbound class quik\nmember 2 silent 9 unbound class quik\nmember 3 silent 9 unbound class quik";
+    let text = "storage-class fast\nidentity created\nmember 1 silent 9 unbound class quik\nmember 2 silent 9 unbound class quik\nmember 3 silent 9 unbound class quik";
     let (_, message) = reconciling(&parse(text));
     for part in ["StorageClass \"quik\"", "create that StorageClass, or delete this RaftCluster and create it again"] {
         assert!(message.contains(part), "{part:?} in {message}");

@@ -40,6 +40,7 @@ const MUTANTS: &[(&str, Hunt, u64)] = &[
     ("RemoveBeforeCaughtUp", Hunt::Losses, 10),
     ("BudgetNotRaised", Hunt::Life, 10),
     ("IdentityRecreated", Hunt::Life, 20),
+    ("PointerOverwritten", Hunt::Life, 20),
     ("RoleLabelLate", Hunt::Life, 10),
     ("TrialForgotten", Hunt::Rollouts, 10),
 ];

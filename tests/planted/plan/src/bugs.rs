@@ -166,19 +166,29 @@ pub const BUGS: &[Bug] = &[
     },
     Bug {
         name: "IdentityRecreated",
-        of: "a cluster whose identity Secret was deleted gets a second identity",
+        of: "a cluster whose pointer was deleted gets a second identity",
         edits: &[
             planner(
-                "plan.rs",
-                "    let lost = if identity.is_none() {",
-                "    let lost = if !PLANTED && identity.is_none() {",
+                "pointer.rs",
+                "    if !noted && !own_members(observed).any(|member| member.set.is_some()) {",
+                "    if PLANTED || (!noted && !own_members(observed).any(|member| member.set.is_some())) {",
             ),
             planner(
-                "bootstrap.rs",
-                "        match seat.blank_id() {",
-                "        match seat.blank_id().or(seat.id.filter(|_| PLANTED)) {",
+                "take_up.rs",
+                "        None if claims.is_empty() => return Retained::Nothing,",
+                "        None if PLANTED || claims.is_empty() => return Retained::Nothing,",
             ),
         ],
+    },
+    Bug {
+        name: "PointerOverwritten",
+        of: "of two operators that create an identity, the later one replaces the pointer of the other",
+        edits: &[planner(
+            "action.rs",
+            "                Write::Patch(MergePatch::of::<Service>(service, Compare::Version, json!({ \"annotations\": notes })))",
+            "                let compare = if PLANTED { Compare::Uid } else { Compare::Version };
+                Write::Patch(MergePatch::of::<Service>(service, compare, json!({ \"annotations\": notes })))",
+        )],
     },
     Bug {
         name: "RoleLabelLate",
