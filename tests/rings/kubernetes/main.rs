@@ -11,6 +11,7 @@ mod causes;
 mod deletion_guard;
 mod every_field;
 mod fields;
+mod identity;
 mod lost_node;
 mod median_of_three;
 mod namespace;
