@@ -2,11 +2,43 @@
 //! scripts of the crates with bugs share. Does not own the bugs.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// A change of a file that is a part of a bug.
+pub(crate) struct Edit<'b> {
+    /// Place of the bug in the list, which is the number of its switch.
+    pub(crate) place: usize,
+    /// Name of the bug.
+    pub(crate) bug: &'b str,
+    /// The file, relative to the folder of sources.
+    pub(crate) file: &'b str,
+    /// The former text and the new one.
+    pub(crate) texts: (&'b str, &'b str),
+}
+
+/// Copies the folder `source` to where cargo expects the output of a build script, and plants every edit. Each is active
+/// while `is_on(place)` of the module `switches` returns true. `list` is the file with the bugs. Both are relative to the
+/// crate whose build script this is. Returns the copy.
+pub(crate) fn plant_all<'b>(
+    source: &str,
+    list: &str,
+    switches: &str,
+    edits: impl IntoIterator<Item = Edit<'b>>,
+) -> PathBuf {
+    let target = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo names a directory"));
+    for read in [source, list, "../planting.rs"] {
+        println!("cargo:rerun-if-changed={read}");
+    }
+    copy_crate(Path::new(source), &target);
+    for edit in edits {
+        plant(&target.join(edit.file), edit.bug, edit.texts, &format!("{switches}::is_on({})", edit.place));
+    }
+    target
+}
 
 /// Copies a folder of sources. A `lib.rs` loses its inner doc comments, because a file that is included into another
 /// one must not begin with them.
-pub(crate) fn copy_crate(source: &Path, target: &Path) {
+fn copy_crate(source: &Path, target: &Path) {
     copy(source, target);
     let lib = target.join("lib.rs");
     let text = read(&lib);

@@ -14,7 +14,7 @@ use plan::identity::{BackupPlace, ClusterIdentity};
 use plan::ids::{ClusterId, MemberId, Token};
 use plan::names;
 use plan::observed::failure::FailureCause;
-use plan::observed::member::{Configuration, MemberInfo, MemberPhase, RaftRole, Report};
+use plan::observed::member::{Configuration, MemberInfo, MemberPhase, Report};
 use plan::observed::refusal::RefusalReason;
 use proto::admin as wire;
 use proto::admin::admin_client::AdminClient;
@@ -307,19 +307,5 @@ fn explain(status: &Status) -> String {
 
 /// The report of a member that refuses the cluster's token.
 fn stranger(message: String) -> Report {
-    Report {
-        id: None,
-        phase: MemberPhase::Member,
-        cluster: None,
-        role: RaftRole::Unknown,
-        leader: None,
-        term: 0,
-        commit: 0,
-        last: 0,
-        configuration: None,
-        progress: BTreeMap::new(),
-        version: String::new(),
-        error: Some(message),
-        restore: None,
-    }
+    Report { error: Some(message), ..Report::of_phase(MemberPhase::Member) }
 }

@@ -1,8 +1,6 @@
 //! Copies `operator/plan/src` and plants those bugs of `src/bugs.rs` in the copy that belong to it, each behind its
 //! switch (`planting.rs`).
 
-use std::path::{Path, PathBuf};
-
 #[path = "../planting.rs"]
 mod planting;
 
@@ -10,26 +8,17 @@ mod planting;
 #[expect(unreachable_pub, dead_code, reason = "the crate with the planner exports them with their documentation")]
 mod bugs;
 
+use planting::Edit;
+
 fn main() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../operator/plan/src");
-    let target = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo names a directory"));
-    println!("cargo:rerun-if-changed={}", source.display());
-    println!("cargo:rerun-if-changed=src/bugs.rs");
-    println!("cargo:rerun-if-changed=../planting.rs");
-    planting::copy_crate(&source, &target);
-    for (place, bug) in bugs::BUGS.iter().enumerate() {
-        for edit in bug.edits.iter().filter(|edit| edit.part == bugs::Part::Planner) {
-            let switch = format!("crate::switch::is_on({place})");
-            planting::plant(&target.join(edit.file), bug.name, (edit.from, edit.to), &switch);
-        }
-    }
+    let edits = bugs::BUGS.iter().enumerate().flat_map(|(place, bug)| {
+        let edits = bug.edits.iter().filter(|edit| edit.part == bugs::Part::Planner);
+        edits.map(move |edit| Edit { place, bug: bug.name, file: edit.file, texts: (edit.from, edit.to) })
+    });
+    let copy = planting::plant_all("../../../operator/plan/src", "src/bugs.rs", "crate::switch", edits);
     // The world must notice a bug by itself, therefore the planner's own assertions are off while a bug is on.
     let check = "    Finished { valid: &valid, observed, roster: &roster, identity, actions }.check();";
     let guarded = format!("    if !PLANTED {{\n    {check}\n    }}");
-    planting::plant(
-        &target.join("plan.rs"),
-        "the switch of assertions",
-        (check, &guarded),
-        "crate::switch::is_any_on()",
-    );
+    let texts = (check, guarded.as_str());
+    planting::plant(&copy.join("plan.rs"), "the switch of assertions", texts, "crate::switch::is_any_on()");
 }

@@ -54,6 +54,28 @@ pub struct Report {
     pub restore: Option<RestoreProgress>,
 }
 
+impl Report {
+    /// The report of a member that says nothing but its phase, as it does to a caller without the cluster's token.
+    #[must_use]
+    pub fn of_phase(phase: MemberPhase) -> Self {
+        Self {
+            id: None,
+            phase,
+            cluster: None,
+            role: RaftRole::Unknown,
+            leader: None,
+            term: 0,
+            commit: 0,
+            last: 0,
+            configuration: None,
+            progress: BTreeMap::new(),
+            version: String::new(),
+            error: None,
+            restore: None,
+        }
+    }
+}
+
 /// Phase in the life of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberPhase {

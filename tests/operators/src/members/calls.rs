@@ -1,11 +1,10 @@
 //! Calls to members in the planner's plain types: which calls there are, and which of them a member admits. Owns the
 //! rules for tokens. Does not own the answers (`admin_service.rs`), nor the messages (`operator/messages.rs`).
 
-use std::collections::BTreeMap;
 
 use plan::action::Change;
 use plan::ids::{ClusterId, MemberId};
-use plan::observed::member::{Configuration, MemberInfo, MemberPhase, RaftRole, Report};
+use plan::observed::member::{Configuration, MemberInfo, MemberPhase, Report};
 use plan::observed::refusal::RefusalReason;
 
 use crate::members::{CallError, Members};
@@ -92,7 +91,7 @@ impl Members {
             MemberCall::Describe if whole.phase == MemberPhase::Blank || is_right => {
                 Ok(MemberReply::Report(Box::new(whole)))
             }
-            MemberCall::Describe if token.is_none() => Ok(MemberReply::Report(Box::new(phase_only(whole.phase)))),
+            MemberCall::Describe if token.is_none() => Ok(MemberReply::Report(Box::new(Report::of_phase(whole.phase)))),
             _ if !is_right => Err(CallError::Unauthenticated),
             MemberCall::Describe => Ok(MemberReply::Report(Box::new(whole))),
             MemberCall::Configuration => {
@@ -110,23 +109,4 @@ impl Members {
 
 fn done(outcome: Result<(), CallError>) -> Result<MemberReply, CallError> {
     outcome.map(|()| MemberReply::Done)
-}
-
-/// The report of a member to a caller without a token.
-fn phase_only(phase: MemberPhase) -> Report {
-    Report {
-        id: None,
-        phase,
-        cluster: None,
-        role: RaftRole::Unknown,
-        leader: None,
-        term: 0,
-        commit: 0,
-        last: 0,
-        configuration: None,
-        progress: BTreeMap::new(),
-        version: String::new(),
-        error: None,
-        restore: None,
-    }
 }
