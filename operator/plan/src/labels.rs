@@ -57,7 +57,8 @@ pub(crate) fn volumes(roster: &Roster<'_>, identity: &ClusterIdentity) -> Vec<Ac
 /// belongs to another tool. A claim that is left from an
 /// earlier cluster of this name is labelled too, because it has no owner either. The annotation says what was written
 /// last, so that a label that a webhook or a person writes afterwards stays. A claim of a removed member is labelled so
-/// before its StatefulSet is deleted, because afterwards nothing else would say that the member was removed.
+/// before its StatefulSet is deleted, because afterwards nothing else would say that the member was removed; this label is
+/// written again if it is gone.
 pub(crate) fn claims(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,
@@ -76,7 +77,9 @@ pub(crate) fn claims(
         if label(&volume.metadata, names::LABEL_INSTANCE) != Some(valid.name) {
             labels.remove(names::LABEL_INSTANCE);
         }
-        let written = annotation(&volume.metadata, names::ANNOTATION_APPLIED) == Some(stamp.as_str());
+        // Without this label the StatefulSet is never deleted, and the volume could be taken up again.
+        let is_missing = is_given_up && !is_of_removed(volume);
+        let written = annotation(&volume.metadata, names::ANNOTATION_APPLIED) == Some(stamp.as_str()) && !is_missing;
         let volume = Seen::of(&volume.metadata);
         (!written).then(|| ObjectAction::RelabelVolume { volume, labels, stamp }.into())
     };

@@ -137,6 +137,32 @@ fn the_claim_of_a_removed_member_is_labelled_before_its_set_is_deleted() {
     assert!(deletes(&after), "{:?}", after.actions);
 }
 
+/// A person takes the label off, and the annotation says still that it was written.
+#[test]
+fn the_label_of_a_removed_member_is_written_again() {
+    let text = "identity a1 b2 c3 formed\nretain-removed\nconfiguration 9 voters a1 b2 c3 removed d4\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3\nmember 4 removed d4 announced d4 labelled d4";
+    let relabelled = |plan: &Plan| {
+        plan.actions.iter().find_map(|action| match action {
+            Action::Write(ObjectAction::RelabelVolume { volume, stamp, .. }) if volume.name == "data-demo-4-0" => {
+                Some(stamp.clone())
+            }
+            Action::Write(_) | Action::Call(_) => None,
+        })
+    };
+    let written = |text: &str, stamp: &str| {
+        let mut observed = crate::observed::parse(text);
+        let volume = observed.members.get_mut(&Ordinal(4)).and_then(|member| member.volume.as_mut()).expect("a claim");
+        let notes = volume.metadata.annotations.get_or_insert_default();
+        notes.insert(names::ANNOTATION_APPLIED.to_owned(), stamp.to_owned());
+        plan::plan(&observed)
+    };
+    let stamp = relabelled(&plan::plan(&crate::observed::parse(text))).expect("it is labelled");
+    assert_eq!(relabelled(&written(&format!("{text} given-up"), &stamp)), None, "it is written once");
+    assert_eq!(relabelled(&written(text, &stamp)), Some(stamp.clone()));
+    let retained = format!("{text} no-set");
+    assert_eq!(relabelled(&written(&retained, &stamp)), Some(stamp), "afterwards, too");
+}
+
 /// A claim from a VolumeSnapshot or another backup tool may hold less than its member acknowledged.
 #[test]
 fn a_copied_volume_is_taken_up_only_if_the_spec_asks() {
