@@ -69,8 +69,15 @@ impl Finished<'_> {
             assert!(self.actions.is_empty(), "a paused cluster is left alone");
         }
         if stop::applies(self.observed) {
-            let only_stops =
-                self.actions.iter().all(|action| matches!(action, Action::Write(ObjectAction::ReplaceSet(_))));
+            let stops = |action: &Action| match action {
+                Action::Write(ObjectAction::ReplaceSet(_)) => true,
+                // The Secret with the known identity gets the fate of the volumes.
+                Action::Write(ObjectAction::CreateIdentity(_) | ObjectAction::PointToIdentity { .. }) => {
+                    self.identity.is_some()
+                }
+                Action::Write(_) | Action::Call(_) => false,
+            };
+            let only_stops = self.actions.iter().all(stops);
             assert!(only_stops, "a stopped cluster is only stopped: {:?}", self.actions);
         }
         self.one_disruption_at_a_time();

@@ -126,7 +126,7 @@ fn decide(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>
     let name_taken = objects::name_taken(valid, observed);
     let stops = stop::applies(observed);
     let known = match found {
-        Found::Known(known) => Some(known),
+        Found::Known(known) => Some(known.as_ref()),
         Found::Nothing => None,
         Found::Lost(what) => {
             let lost = outage::identity_lost(observed, roster, what);
@@ -143,7 +143,7 @@ fn decide(valid: &ValidatedCluster<'_>, observed: &Observed, roster: &Roster<'_>
     let origin = identity.map(|identity| identity.origin.clone()).or_else(|| restore::origin(valid, observed).ok());
     let store = origin.as_ref().and_then(|origin| origin.store());
     if stops {
-        return stop::decide(valid, observed, roster, identity, store).and(name_taken.unwrap_or_default());
+        return stop::decide(valid, observed, roster, known, store).and(name_taken.unwrap_or_default());
     }
     if let Some(name_taken) = name_taken {
         return name_taken;

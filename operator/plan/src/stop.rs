@@ -1,6 +1,7 @@
-//! A stopped cluster (`spec.stopped`). Owns that every member is scaled to 0, and that nothing else is done. Does not
-//! own how the StatefulSets are written (`objects.rs`), nor the start: once `spec.stopped` is false, every StatefulSet is
-//! written with one replica again, and the phase that follows from the observation decides (`plan.rs`).
+//! A stopped cluster (`spec.stopped`). Owns that every member is scaled to 0, and that nothing else is done, except that
+//! the Secret with the identity gets the fate of the volumes. Does not own how the StatefulSets are written
+//! (`objects.rs`), nor the Secret (`secret.rs`), nor the start: once `spec.stopped` is false, every StatefulSet is written
+//! with one replica again, and the phase that follows from the observation decides (`plan.rs`).
 //!
 //! A stop comes before everything else that may be wrong with a cluster: a name that is taken, a lost identity, a spec
 //! that contradicts itself. These are reported, and the existing members are scaled to 0 nevertheless.
@@ -19,8 +20,10 @@ use crate::desired::stateful_set::{halted, runs};
 use crate::identity::ClusterIdentity;
 use crate::objects;
 use crate::observed::Observed;
+use crate::pointer::Known;
 use crate::rollout::Taken;
 use crate::roster::{Roster, Seat};
+use crate::secret;
 use crate::validated::ValidatedCluster;
 
 /// Returns whether the cluster is stopped or is to be stopped. A paused cluster whose members run is left as it is.
@@ -29,16 +32,19 @@ pub(crate) fn applies(observed: &Observed) -> bool {
     spec.stopped && !(spec.paused && own_sets(observed).any(runs))
 }
 
-/// Decides for a cluster that is stopped or is to be stopped.
+/// Decides for a cluster that is stopped or is to be stopped. Its Secret may not have the fate of the volumes yet: the spec
+/// may have changed `whenDeleted` together with `stopped`, or an earlier version may have created the Secret. If the
+/// RaftCluster were deleted then, retained volumes would be left without an identity.
 pub(crate) fn decide(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,
     roster: &Roster<'_>,
-    identity: Option<&ClusterIdentity>,
+    known: Option<&Known>,
     store: Option<&ObjectStore>,
 ) -> Decision {
-    let none = Taken::none(observed.now);
-    let actions = objects::sets(valid, roster, identity, observed.configuration.as_ref(), store, &[], &none);
+    let (none, identity) = (Taken::none(observed.now), known.map(|known| &known.identity));
+    let mut actions = known.map_or_else(Vec::new, |known| secret::keep(valid, observed, known));
+    actions.extend(objects::sets(valid, roster, identity, observed.configuration.as_ref(), store, &[], &none));
     let (activity, blocked) = match stopping(observed, roster) {
         Some(stopping) => (Some(stopping), None),
         None => {

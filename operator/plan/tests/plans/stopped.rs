@@ -117,6 +117,38 @@ fn a_stopped_cluster_whose_volumes_have_another_fate_than_the_spec_says_is_not_r
     );
 }
 
+/// The spec may ask for `stopped` and for another `whenDeleted` at once, and an earlier version may have created the Secret.
+/// If the RaftCluster were deleted now, the volumes would stay and the Secret would not.
+#[test]
+fn the_identity_gets_the_fate_of_the_volumes_while_the_cluster_stops_and_after() {
+    for words in ["owned formed", "early formed"] {
+        let text = BUSY.replace("formed", words);
+        let observed = stopped(&text);
+        let plan = plan::plan(&observed);
+        plan::invariant::check(&observed, &plan.actions);
+        let is_written = |plan: &Plan| {
+            let secret = plan.actions.iter().any(|action| match action {
+                Action::Write(ObjectAction::CreateIdentity(secret)) => secret.metadata.owner_references.is_none(),
+                Action::Write(_) | Action::Call(_) => false,
+            });
+            let pointer = plan.actions.iter().any(|action| match action {
+                Action::Write(ObjectAction::PointToIdentity { secret, .. }) => secret == "demo-identity-c1000000",
+                Action::Write(_) | Action::Call(_) => false,
+            });
+            (secret, pointer)
+        };
+        assert_eq!(is_written(&plan), (true, true), "{words}: {:?}", plan.actions);
+        assert_eq!(replicas_of_all(&plan), [Some(0); 3]);
+        let mut ended = observed.clone();
+        ended.configuration = None;
+        for member in ended.members.values_mut() {
+            (member.pod, member.answer) = (None, None);
+            member.set.as_mut().and_then(|set| set.spec.as_mut()).expect("a set").replicas = Some(0);
+        }
+        assert_eq!(is_written(&plan::plan(&ended)), (true, true), "{words}");
+    }
+}
+
 #[test]
 fn all_members_start_together_and_none_is_replaced() {
     let observed = stopped(BUSY);
