@@ -19,6 +19,7 @@ const TOKEN: &str = "token";
 const GENERATION: &str = "generation";
 const ORIGIN: &str = "origin";
 const BOOTSTRAP: &str = "bootstrap";
+const NAMESPACE: &str = "namespace";
 /// Field of Secrets that earlier versions created: the first voters, which are now an annotation of the members' Service.
 const VOTERS: &str = "voters";
 
@@ -50,6 +51,12 @@ pub struct FirstVoter {
     pub name: String,
     /// The ID that the voter's disk generated.
     pub id: MemberId,
+}
+
+/// The namespace in which the members of a cluster run, according to its Secret, which a person may have copied into
+/// another one. `None` if an earlier version created the Secret.
+pub(crate) fn namespace_of(secret: &Secret) -> Option<&str> {
+    std::str::from_utf8(&secret.data.as_ref()?.get(NAMESPACE)?.0).ok()
 }
 
 /// The data that a cluster began with.
@@ -109,6 +116,7 @@ impl ClusterIdentity {
             (TOKEN, self.token.reveal().to_owned()),
             (GENERATION, self.generation.to_string()),
             (ORIGIN, origin),
+            (NAMESPACE, namespace.to_owned()),
         ]);
         if let Some(bootstrap) = &self.bootstrap {
             data.insert(BOOTSTRAP, serde_json::to_string(bootstrap).expect("plain text always serializes"));

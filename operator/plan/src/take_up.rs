@@ -9,7 +9,7 @@ use crds::raft_cluster::Bootstrap;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::decision::Note;
-use crate::identity::{ClusterIdentity, Origin};
+use crate::identity::{ClusterIdentity, Origin, namespace_of};
 use crate::ids::ClusterId;
 use crate::names;
 use crate::observed::{Observed, annotation, label};
@@ -146,9 +146,26 @@ fn identity(claims: &[&Claim<'_>], cluster: ClusterId, observed: &Observed) -> R
             cluster.digits()
         )
     })?;
+    stays_in_its_namespace(&known, observed)?;
     // No member is bootstrapped: a blank member in the place of a first voter would form the cluster a second time.
     let identity = ClusterIdentity { voters: Some(Vec::new()), ..known.identity };
     Ok(Known { identity, ..known })
+}
+
+/// The addresses of members contain the namespace, and are part of the configuration on each volume.
+///
+/// # Errors
+/// Returns an error if the cluster is of another namespace. Its members would call those that may still run there.
+fn stays_in_its_namespace(known: &Known, observed: &Observed) -> Result<(), String> {
+    let own = observed.cluster.metadata.namespace.as_deref();
+    let noted = pointer::read(observed, &known.secret).and_then(namespace_of);
+    match noted.filter(|noted| Some(*noted) != own) {
+        Some(other) => Err(format!(
+            "{} is a copy from namespace {other}, and members on copied volumes would call the members in that namespace and vote with them: restore a backup instead",
+            known.secret
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Returns whether the cluster began as the spec says. An earlier version noted only the place of the backup.

@@ -137,6 +137,23 @@ fn the_claim_of_a_removed_member_is_labelled_before_its_set_is_deleted() {
     assert!(deletes(&after), "{:?}", after.actions);
 }
 
+/// The addresses of members contain the namespace. Members on copies in another namespace would vote in the original
+/// cluster, under the IDs of its own members.
+#[test]
+fn copies_in_another_namespace_are_never_taken_up() {
+    let copied = CLAIMS.replace("labelled b2", "labelled b2 copied");
+    for text in [format!("{SECRET}\n{CLAIMS}"), format!("take-up c1\n{SECRET}\n{copied}")] {
+        let mut api = Api::of(&text);
+        let data = api.secrets[0].data.as_mut().expect("it has data");
+        data.insert("namespace".to_owned(), k8s_openapi::ByteString(b"elsewhere".to_vec()));
+        let (reason, message) = stalled(&api.plan(&text));
+        assert_eq!((reason.as_str(), api.pass(&text)), ("RetainedVolumes", 0), "{message}");
+        assert!(message.contains("demo-identity-c1000000 is a copy from namespace elsewhere"), "{message}");
+        api.secrets[0].data.as_mut().expect("it has data").remove("namespace");
+        assert_eq!(api.pass(&text), 1, "earlier versions did not note the namespace");
+    }
+}
+
 /// A person takes the label off, and the annotation says still that it was written.
 #[test]
 fn the_label_of_a_removed_member_is_written_again() {
