@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 
 use crds::Reason;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::action::{Action, MemberAction, ObjectAction};
 use crate::decision::{Decision, Note};
@@ -27,6 +28,7 @@ use crate::secret;
 use crate::take_up::{self, Retained};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
+use crate::volume::never_fits;
 
 /// Advice to a person who changes the StorageClass before there is a cluster in which members can be replaced.
 const KEEPS_ITS_CLASS: &str = ". Until the cluster is formed, its members keep the StorageClass with which they were created: create that StorageClass, or delete this RaftCluster and create it again";
@@ -219,7 +221,7 @@ fn unlabelled_data(roster: &Roster<'_>, identity: &ClusterIdentity) -> Option<De
 
 /// Starts members on volumes without a StatefulSet, so that these members report whether the volumes hold data. None of
 /// these volumes is labelled with a member. Starts nothing if the cluster begins with a backup, because a restore uses
-/// new volumes.
+/// new volumes, nor on a claim without a volume that asks for another volume than the spec.
 fn abandoned_volumes(roster: &Roster<'_>, identity: &ClusterIdentity, valid: &ValidatedCluster<'_>) -> Vec<Action> {
     if identity.origin != Origin::Empty {
         return Vec::new();
@@ -227,7 +229,10 @@ fn abandoned_volumes(roster: &Roster<'_>, identity: &ClusterIdentity, valid: &Va
     let abandoned = roster.seats.values().filter(|seat| seat.set.is_none());
     abandoned
         .filter_map(|seat| {
-            let volume = seat.volume.filter(|volume| !is_used(volume) && !is_of_removed(volume) && stays(volume))?;
+            let is_free = |volume: &&PersistentVolumeClaim| {
+                !is_used(volume) && !is_of_removed(volume) && stays(volume) && !never_fits(valid, volume)
+            };
+            let volume = seat.volume.filter(is_free)?;
             let origin = stateful_set::SetOrigin::OfVolume(volume.metadata.uid.as_deref()?);
             Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, origin, None))
         })

@@ -60,6 +60,14 @@ fn class_of_claim(claim: &PersistentVolumeClaim) -> Option<&str> {
     claim.spec.as_ref()?.storage_class_name.as_deref()
 }
 
+/// Returns whether a claim that has no volume yet asks for another StorageClass or size than the spec. Neither can change
+/// before it has one, and it holds no data, therefore no member needs to wait for it.
+pub(crate) fn never_fits(valid: &ValidatedCluster<'_>, claim: &PersistentVolumeClaim) -> bool {
+    let is_bound = claim.spec.as_ref().is_some_and(|spec| spec.volume_name.is_some());
+    let other_size = requested(claim).is_some_and(|asked| wanted(valid).is_some_and(|wanted| asked != wanted));
+    !is_bound && (is_misplaced(valid, None, Some(claim)) || other_size)
+}
+
 /// Returns whether a claim is older than its StatefulSet, which a person deleted and the operator created again. The
 /// claim was then made from another claim template.
 fn is_older(claim: Option<&PersistentVolumeClaim>, set: &StatefulSet) -> bool {

@@ -21,6 +21,7 @@ use crate::observed::{Linearizable, Observed, Seen, annotation, volume_goes_with
 use crate::roster::{Health, Roster, Seat, is_going, is_of_removed, stays};
 use crate::troubles;
 use crate::validated::{ValidatedCluster, info};
+use crate::volume::never_fits;
 
 /// The decision about membership when a leader has confirmed the configuration.
 #[derive(Clone, Debug)]
@@ -104,6 +105,9 @@ impl View<'_> {
             return None;
         }
         let configured = seat.id.filter(|id| self.configuration().contains(*id));
+        if seat.id.is_none() && never_fits(self.valid, volume) {
+            return None;
+        }
         if configured.is_none() && !self.valid.removed_volumes_go() {
             return None;
         }
