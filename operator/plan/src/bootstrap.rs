@@ -19,7 +19,7 @@ use crate::ids::{ClusterId, MemberId, Token};
 use crate::membership::ordinals;
 use crate::names::{self, Role};
 use crate::observed::member::Configuration;
-use crate::observed::{Observed, Seen};
+use crate::observed::{Observed, Seen, volume_goes_with};
 use crate::outage;
 use crate::pointer;
 use crate::restore;
@@ -73,7 +73,7 @@ pub(crate) fn form(
     if let Some(waiting) = former_sets(observed) {
         return waiting;
     }
-    if let Some(refused) = unlabelled_data(roster, identity) {
+    if let Some(refused) = unlabelled_data(valid, observed, roster, identity) {
         return refused;
     }
     let abandoned = abandoned_volumes(roster, identity, valid);
@@ -192,10 +192,17 @@ fn first_voters(seats: &[&Seat<'_>]) -> Result<Vec<FirstVoter>, Note> {
 
 /// Reports StatefulSets of an earlier RaftCluster with this name that Kubernetes has not collected yet.
 fn former_sets(observed: &Observed) -> Option<Decision> {
-    let sets = observed.members.values().filter_map(|member| member.set.as_ref());
-    let former = sets.map(|set| &set.metadata).find(|set| !observed.owns(set))?.name.as_deref().unwrap_or_default();
+    let mut sets = observed.members.values().filter_map(|member| member.set.as_ref());
+    let set = sets.find(|set| !observed.owns(&set.metadata))?;
+    let former = set.metadata.name.as_deref().unwrap_or_default();
+    // So it is after `kubectl delete raftcluster --cascade=orphan`.
+    let keep = if volume_goes_with(set) {
+        ". Its volume is deleted with it: to keep the data, first set its persistentVolumeClaimRetentionPolicy.whenDeleted to Retain, and wait until its claim has no owner"
+    } else {
+        ""
+    };
     let message = format!(
-        "StatefulSet {former} belongs to another owner: if that was an earlier RaftCluster of this name, Kubernetes is still collecting it; else choose another name, or mark it (kubectl annotate statefulset {former} raftoperator.io/allow-deletion=true) and delete it"
+        "StatefulSet {former} belongs to another owner: if that was an earlier RaftCluster of this name, Kubernetes is still collecting it; else choose another name, or mark it (kubectl annotate statefulset {former} raftoperator.io/allow-deletion=true) and delete it{keep}"
     );
     Some(Decision {
         activity: Some(Note::new(Reason::Bootstrapping, "waits for a name to become free")),
@@ -205,16 +212,25 @@ fn former_sets(observed: &Observed) -> Option<Decision> {
 }
 
 /// Reports members that were started on volumes without a label, and found the data of another cluster on them. An empty
-/// cluster next to this data could hide it.
-fn unlabelled_data(roster: &Roster<'_>, identity: &ClusterIdentity) -> Option<Decision> {
+/// cluster next to this data could hide it. So it is if the former RaftCluster was deleted after its cluster was formed and
+/// before a claim was labelled. No member was bootstrapped, so that a person may still name the former identity.
+fn unlabelled_data(
+    valid: &ValidatedCluster<'_>,
+    observed: &Observed,
+    roster: &Roster<'_>,
+    identity: &ClusterIdentity,
+) -> Option<Decision> {
     let holds_data = |seat: &&Seat<'_>| seat.set.is_some() && seat.holds_data_of_another(identity.cluster);
     let holders: Vec<&str> = roster.seats.values().filter(holds_data).map(|seat| seat.name.as_str()).collect();
     if holders.is_empty() || identity.origin != Origin::Empty {
         return None;
     }
     let message = format!(
-        "the volumes of {} hold data of an earlier cluster of this name, whose ID is not known: delete this RaftCluster; then delete these claims and create it again to start empty, or choose another name",
-        holders.join(", ")
+        "the volumes of {} hold data of an earlier cluster of this name, whose ID is not known. To serve this data, find its Secret (kubectl get secret --selector {}={}) and name it: {}. To start empty, delete this RaftCluster; then delete these claims and create it again. Or choose another name",
+        holders.join(", "),
+        names::LABEL_CLUSTER,
+        valid.name,
+        outage::name_the_secret(observed)
     );
     Some(Decision::stall(Reason::RetainedVolumes, message))
 }

@@ -30,19 +30,25 @@ pub(crate) fn identity_lost(observed: &Observed, roster: &Roster<'_>, what: &str
         seat.volume.is_some_and(is_used) || seat.report.is_some_and(|report| report.phase != MemberPhase::Blank)
     };
     let holders: Vec<&str> = roster.seats.values().filter(holds_data).map(|seat| seat.name.as_str()).collect();
+    let formed = !holders.is_empty() || pointer::note(observed, names::ANNOTATION_FORMED).is_some();
+    let begin = if formed {
+        ""
+    } else {
+        ". If this cluster never served a client, delete the RaftCluster and create it again instead"
+    };
     let holders = if holders.is_empty() { String::new() } else { format!(" ({} hold data)", holders.join(", ")) };
     let stopped = observed.cluster.spec.stopped;
     let members = if stopped { "spec.stopped is true" } else { "members go on serving" };
     let rest = if stopped { "nothing else" } else { "nothing" };
     let message = format!(
-        "{what}, but this cluster was created{holders}: {members}, and {rest} is created, changed or deleted. {RESTORE_THE_SECRET}. If only the annotation is gone, write it again: {}",
+        "{what}, but this cluster was created{holders}: {members}, and {rest} is created, changed or deleted. {RESTORE_THE_SECRET}. If only the annotation is gone, write it again: {}{begin}",
         name_the_secret(observed)
     );
     Decision::stall(Reason::IdentityLost, message)
 }
 
 /// The command with which a person names the Secret that holds the identity.
-fn name_the_secret(observed: &Observed) -> String {
+pub(crate) fn name_the_secret(observed: &Observed) -> String {
     let metadata = &observed.cluster.metadata;
     let namespace = metadata.namespace.as_deref().unwrap_or_default();
     let service = names::member_service(metadata.name.as_deref().unwrap_or_default());

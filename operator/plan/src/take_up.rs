@@ -97,7 +97,9 @@ impl Claim<'_> {
 fn chosen(claims: &[Claim<'_>], cluster: ClusterId, observed: &Observed) -> Result<Known, String> {
     let chosen: Vec<&Claim<'_>> = claims.iter().filter(|claim| claim.cluster == Some(cluster)).collect();
     if chosen.is_empty() {
-        return Err(format!("bootstrap.takeUp asks for cluster {cluster}, of which there is no claim"));
+        return Err(format!(
+            "bootstrap.takeUp asks for cluster {cluster}, of which there is no claim: correct or remove it"
+        ));
     }
     identity(&chosen, cluster, observed)
 }
@@ -118,7 +120,9 @@ fn unasked(claims: &[Claim<'_>], valid: &ValidatedCluster<'_>, observed: &Observ
     let known = identity(&claims.iter().collect::<Vec<_>>(), cluster, observed)?;
     match &valid.spec.bootstrap {
         Some(bootstrap) if !began_with(&known.identity, bootstrap, restore::origin(valid, observed).ok()) => {
-            Err(format!("cluster {cluster} did not begin as spec.bootstrap says"))
+            Err(format!(
+                "cluster {cluster} did not begin as spec.bootstrap says: to start on its volumes nevertheless, remove spec.bootstrap"
+            ))
         }
         Some(_) | None => Ok(known),
     }
@@ -142,7 +146,7 @@ fn identity(claims: &[&Claim<'_>], cluster: ClusterId, observed: &Observed) -> R
     let known = pointer::by_id(observed, cluster).ok_or_else(|| {
         let early = names::early_identity(observed.cluster.metadata.name.as_deref().unwrap_or_default());
         format!(
-            "the Secret {early}-{} with the identity of cluster {cluster} does not exist: restore it from a copy",
+            "the Secret {early}-{} with the identity of cluster {cluster} does not exist: restore it from a copy, without its ownerReferences",
             cluster.digits()
         )
     })?;
@@ -192,6 +196,6 @@ fn message(claims: &[Claim<'_>], why: &str) -> String {
     let list: Vec<String> = list.collect();
     let list = if list.is_empty() { "none".to_owned() } else { list.join("; ") };
     format!(
-        "retained volumes are not taken up, because {why}. Set spec.bootstrap.takeUp.clusterID to the cluster whose volumes to start on; or restore a backup into a RaftCluster with a new name; or delete the claims to start empty. To delete a claim, mark it first: kubectl annotate persistentvolumeclaim NAME raftoperator.io/allow-deletion=true. Claims of this name: {list}"
+        "retained volumes are not taken up, because {why}. Set spec.bootstrap.takeUp.clusterID to the cluster whose volumes to start on, in place of spec.bootstrap.restore; or restore a backup into a RaftCluster with a new name; or delete the claims to start empty. To delete a claim, mark it first: kubectl annotate persistentvolumeclaim NAME raftoperator.io/allow-deletion=true. Claims of this name: {list}"
     )
 }

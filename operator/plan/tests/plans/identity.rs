@@ -136,6 +136,7 @@ fn a_late_identity_never_counts() {
     let lost = api.plan(SERVING);
     assert_eq!(stalled(&lost).0, "IdentityLost");
     assert!(stalled(&lost).1.contains("Secret demo-identity-c1000000 is gone"), "the right copy is known by its name");
+    assert!(!stalled(&lost).1.contains("create it again"), "{}", stalled(&lost).1);
     assert!(writes(&lost).is_empty());
     api.secrets.push(copy);
     assert_eq!(known(&api.observe(SERVING, CLUSTER)), Some(CLUSTER));
@@ -238,7 +239,9 @@ fn a_write_to_the_former_service_fails() {
     let late = writes(&api.plan(BLANK));
     api.replace_service();
     assert!(!api.write(&late[0]));
-    assert_eq!(stalled(&api.plan(BLANK)).0, "IdentityLost", "it is not known whether the cluster was formed");
+    let (reason, message) = stalled(&api.plan(BLANK));
+    assert_eq!(reason, "IdentityLost", "it is not known whether the cluster was formed");
+    assert!(message.contains("never served a client, delete the RaftCluster and create it again"), "{message}");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use plan::Plan;
-use plan::action::{Action, ObjectAction, Write};
+use plan::action::{Action, MemberAction, ObjectAction, Write};
 use plan::names::{self, Ordinal};
 use plan::observed::annotation;
 
@@ -137,6 +137,36 @@ fn the_claim_of_a_removed_member_is_labelled_before_its_set_is_deleted() {
     assert!(deletes(&after), "{:?}", after.actions);
 }
 
+/// The operator died after Bootstrap and before it labelled a claim, and the RaftCluster was deleted and created again.
+#[test]
+fn a_person_names_the_secret_of_unlabelled_data() {
+    let mut api = Api::of(&format!("{SECRET}\n{CLAIMS}"));
+    let text = "member 1 foreign brought-back\nmember 2 foreign brought-back\nmember 3 blank c3 brought-back";
+    let annotate = |api: &mut Api, key: &str, value: &str| {
+        let notes = &mut api.service.as_mut().expect("it exists").metadata.annotations;
+        notes.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+    };
+    let mut second = api.secrets[0].clone();
+    second.metadata.name = Some("demo-identity-ee000000".to_owned());
+    let id = "ee000000000000000000000000000000";
+    second.data.as_mut().expect("data").insert("cluster-id".to_owned(), k8s_openapi::ByteString(id.into()));
+    api.secrets.push(second);
+    annotate(&mut api, names::ANNOTATION_IDENTITY, "demo-identity-ee000000");
+    annotate(&mut api, names::ANNOTATION_FIRST_VOTERS, "null");
+    let (reason, message) = stalled(&api.plan(text));
+    assert_eq!(reason, "RetainedVolumes");
+    let advice = "kubectl annotate --overwrite --namespace default service demo-members raftoperator.io/identity=";
+    assert!(message.contains(advice), "{message}");
+    annotate(&mut api, names::ANNOTATION_IDENTITY, "demo-identity-c1000000");
+    let served = "configuration 1 voters a1 b2 c3\nmember 1 is a1 leader brought-back\nmember 2 is b2 brought-back\nmember 3 blank c3 brought-back";
+    let plan = api.plan(served);
+    assert_eq!(stalled(&plan).0, "NotStalled");
+    let labels = |action: &&Action| matches!(action, Action::Write(ObjectAction::LabelVolume { .. }));
+    assert_eq!(plan.actions.iter().filter(labels).count(), 2);
+    let begins = |action: &Action| matches!(action, Action::Call(MemberAction::Bootstrap { .. }));
+    assert!(!plan.actions.iter().any(begins), "{:?}", plan.actions);
+}
+
 /// The addresses of members contain the namespace. Members on copies in another namespace would vote in the original
 /// cluster, under the IDs of its own members.
 #[test]
@@ -259,6 +289,22 @@ fn a_former_stateful_set_is_waited_for() {
     let plan = plan::plan(&observed);
     let ready = plan.status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("it is reported");
     assert_eq!(ready.reason, "NameTaken");
+    assert!(!ready.message.contains("is deleted with it"), "{}", ready.message);
+}
+
+/// `kubectl delete raftcluster --cascade=orphan` leaves StatefulSets without an owner.
+#[test]
+fn the_advice_on_a_former_stateful_set_says_that_its_volume_goes_with_it() {
+    let text = format!("delete-volumes\n{SECRET}\n{CLAIMS}");
+    let mut observed = Api::of(&text).observe(&text, crate::observed::CLUSTER);
+    let mut former = former_set();
+    former.metadata.owner_references = None;
+    let policy = &mut former.spec.get_or_insert_default().persistent_volume_claim_retention_policy;
+    policy.get_or_insert_default().when_deleted = Some("Delete".to_owned());
+    observed.members.get_mut(&Ordinal(2)).expect("it exists").set = Some(former);
+    let plan = plan::plan(&observed);
+    let ready = plan.status.conditions.iter().find(|condition| condition.type_ == "Ready").expect("it is reported");
+    assert!(ready.message.contains("Its volume is deleted with it"), "{}", ready.message);
 }
 
 /// A StatefulSet of an earlier RaftCluster.
