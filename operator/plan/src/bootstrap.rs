@@ -256,19 +256,27 @@ fn abandoned_volumes(roster: &Roster<'_>, identity: &ClusterIdentity, valid: &Va
 }
 
 /// Creates the StatefulSet of each member whose volume exists and whose StatefulSet was deleted. The member keeps its
-/// ID.
+/// ID. If its claim was not labelled before the RaftCluster was deleted, another member still reports its ID.
 fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identity: &ClusterIdentity) -> Vec<Action> {
     let store = identity.origin.store();
     let may_start = |volume| stays(volume) && !is_of_removed(volume);
     let missing = roster.seats.values().filter(|seat| seat.set.is_none() && seat.volume.is_some_and(may_start));
     missing
         .filter(|seat| !seat.holds_data_of_another(identity.cluster))
-        .filter(|seat| !seat.id.is_some_and(|id| is_known_removed(roster, identity, id)))
-        .filter_map(|seat| {
-            let origin = stateful_set::SetOrigin::Announced(seat.id?);
-            Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, origin, store))
+        .filter_map(|seat| Some((seat, seat.id.or_else(|| reported_id(roster, identity, &seat.name))?)))
+        .filter(|(_, id)| !is_known_removed(roster, identity, *id))
+        .map(|(seat, id)| {
+            let origin = stateful_set::SetOrigin::Announced(id);
+            ordinals::create_set(valid, seat.ordinal, Role::Voter, origin, store)
         })
         .collect()
+}
+
+/// The ID of the member with this name in the newest configuration that a member reports, unless another member has it.
+fn reported_id(roster: &Roster<'_>, identity: &ClusterIdentity, name: &str) -> Option<MemberId> {
+    let known = outage::newest_reported(roster, identity)?;
+    let mut named = known.members.iter().filter(|(id, info)| info.name == name && known.contains(**id));
+    named.next().map(|(id, _)| *id).filter(|id| roster.by_id(*id).is_none())
 }
 
 /// Returns whether any member of this cluster reports a committed configuration that removed `id`. This is not a

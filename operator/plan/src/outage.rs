@@ -117,7 +117,7 @@ pub(crate) fn taking_up(identity: &ClusterIdentity) -> Note {
 }
 
 /// The newest configuration that a member of this cluster reports.
-fn newest_reported<'r>(roster: &'r Roster<'_>, identity: &ClusterIdentity) -> Option<&'r Configuration> {
+pub(crate) fn newest_reported<'r>(roster: &'r Roster<'_>, identity: &ClusterIdentity) -> Option<&'r Configuration> {
     roster
         .seats
         .values()

@@ -7,6 +7,7 @@ use plan::Plan;
 use plan::action::{Action, MemberAction, ObjectAction, Write};
 use plan::names::{self, Ordinal};
 use plan::observed::annotation;
+use plan::observed::member::Answer;
 
 use crate::identity::{Api, stalled};
 
@@ -135,6 +136,24 @@ fn the_claim_of_a_removed_member_is_labelled_before_its_set_is_deleted() {
     assert_eq!((labels(&before), deletes(&before)), (true, false));
     let after = plan::plan(&crate::observed::parse(&format!("{text} given-up")));
     assert!(deletes(&after), "{:?}", after.actions);
+}
+
+/// The operator labelled one claim only, because it did not reach the other members, and the RaftCluster was deleted.
+#[test]
+fn a_member_without_a_label_comes_back_under_the_id_that_another_one_reports() {
+    let text =
+        "identity taken-up\nmember 1 alone a1 announced a1 labelled a1\nmember 2 no-set\nmember 3 no-set given-up";
+    let mut observed = Api::of(text).observe(text, crate::observed::CLUSTER);
+    let configuration = crate::observed::parse("identity a1 b2 c3\nmember 1 is a1 leader").configuration;
+    let member = observed.members.get_mut(&Ordinal(1)).expect("it exists");
+    let Some(Answer::Report(report)) = &mut member.answer else { panic!("it answers") };
+    report.configuration = configuration.map(|read| read.configuration);
+    assert_eq!(created(&plan::plan(&observed)), members(&[(2, "b2")]), "demo-3 was removed");
+    let Some(Answer::Report(report)) = observed.members.get_mut(&Ordinal(1)).and_then(|it| it.answer.as_mut()) else {
+        panic!("it answers")
+    };
+    report.configuration = None;
+    assert!(created(&plan::plan(&observed)).is_empty(), "nothing says whose volume it is");
 }
 
 /// The operator died after Bootstrap and before it labelled a claim, and the RaftCluster was deleted and created again.
