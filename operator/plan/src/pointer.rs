@@ -155,10 +155,15 @@ pub(crate) fn cluster_of(volume: &PersistentVolumeClaim) -> Option<ClusterId> {
 fn candidates(observed: &Observed) -> Vec<String> {
     let cluster = cluster_name(observed);
     let Some(pointer) = pointer(observed) else {
-        let wanted = asked_for(observed);
-        let others = witnesses(observed).into_iter().filter(|id| Some(*id) != wanted);
-        let ids = wanted.into_iter().chain(others).take(CLUSTERS_MAX);
-        let mut names = vec![names::early_identity(cluster)];
+        let early = names::early_identity(cluster);
+        // A copy of it may exist already, although nothing else names its cluster yet.
+        let own = read(observed, &early).filter(|secret| observed.owns(&secret.metadata));
+        let own = own.and_then(|secret| ClusterIdentity::from_secret(secret).ok()).map(|identity| identity.cluster);
+        let mut ids: Vec<ClusterId> = own.into_iter().chain(asked_for(observed)).collect();
+        let others: Vec<ClusterId> = witnesses(observed).into_iter().filter(|id| !ids.contains(id)).collect();
+        ids.extend(others);
+        let ids = ids.into_iter().take(CLUSTERS_MAX);
+        let mut names = vec![early];
         names.extend(ids.flat_map(|id| names_of(observed, &id.digits())));
         return names;
     };

@@ -274,6 +274,17 @@ fn an_identity_of_an_earlier_version_is_copied_once() {
     assert_eq!(api.pass(SERVING), 1, "a deleted copy is made again");
 }
 
+/// Nothing names the cluster yet except the Secret itself, and the operator died between the copy and the pointer.
+#[test]
+fn a_copy_that_was_made_before_a_crash_is_pointed_at() {
+    let mut api = Api::of("identity a1 b2 c3 early");
+    let first = writes(&api.plan(BLANK));
+    assert_eq!(first.len(), 2);
+    assert!(api.write(&first[0]), "the copy");
+    assert_eq!(api.pass(BLANK), 1);
+    assert_eq!(api.pointer(), "demo-identity-c1000000");
+}
+
 /// A Secret that belongs to another cluster, or to an earlier RaftCluster, never takes the place of the identity.
 #[test]
 fn a_secret_in_the_way_changes_nothing() {
