@@ -6,6 +6,7 @@
 //!
 //! Each action is safe by itself: it may be carried out late, repeatedly, and by several operators.
 
+mod change;
 mod object;
 mod prerequisite;
 mod write;
@@ -26,6 +27,7 @@ use crate::names::{self, Ordinal, Role};
 use crate::observed::Seen;
 use crate::observed::member::MemberInfo;
 
+pub use change::Change;
 pub use object::Object;
 pub use prerequisite::Prerequisite;
 pub use write::{Apply, Compare, Create, Delete, Evict, IfExists, MergePatch, Replace, Write};
@@ -228,21 +230,6 @@ pub enum MemberAction {
         /// The member that becomes the leader.
         target: MemberId,
     },
-}
-
-/// A requested configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// Index of the configuration from which this change was computed.
-    pub expected: u64,
-    /// Number of voters in that configuration.
-    pub present_voters: usize,
-    /// The voters.
-    pub voters: Vec<MemberId>,
-    /// The learners.
-    pub learners: Vec<MemberId>,
-    /// Names and addresses of the voters and learners.
-    pub members: Vec<(MemberId, MemberInfo)>,
 }
 
 /// An action's row in the table: its name, its text for reports, what it depends on, and what its failure stops.
