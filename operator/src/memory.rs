@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crds::ObjectStore;
+use crds::raft_cluster::Bootstrap;
 use plan::backup::Attempts;
 use plan::names::Ordinal;
-use plan::observed::{Probe, Refusal, Warning};
+use plan::observed::{Entropy, Probe, Refusal, Warning};
 use plan::overlap::NoteState;
 use tokio::time::Instant;
 
@@ -29,6 +30,8 @@ pub struct Memory {
     pub refusal: Option<Refusal>,
     /// Writes that the API server refused.
     pub refused: Refusals,
+    /// Random bytes for an identity that does not count yet, and the bootstrap of the spec for which they were drawn.
+    pub drawn: Option<(Option<Bootstrap>, Entropy)>,
     /// The last report about an object store.
     pub probe: Option<Probed>,
     /// Time of the last write of the object's status.
@@ -48,6 +51,17 @@ pub struct Memory {
     pub unready_nodes: Option<(Instant, BTreeSet<String>)>,
     /// What this process has done about the note that names the release that manages the cluster.
     pub note: NoteState,
+}
+
+impl Memory {
+    /// The random bytes of a pass. Without them in memory, each pass whose pointer is refused would leave a Secret.
+    /// `fresh` is used if no bytes were drawn for this bootstrap, and once the cluster has a pointer.
+    pub fn entropy(&mut self, bootstrap: Option<&Bootstrap>, has_pointer: bool, fresh: Entropy) -> Entropy {
+        let drawn = self.drawn.take().filter(|(of, _)| of.as_ref() == bootstrap && !has_pointer);
+        let entropy = drawn.map_or(fresh, |(_, drawn)| drawn);
+        self.drawn = (!has_pointer).then(|| (bootstrap.cloned(), entropy));
+        entropy
+    }
 }
 
 /// A member's report about an object store.
@@ -111,6 +125,21 @@ mod tests {
         let probed = Probed { at: Instant::now(), store: store("there"), probe };
         assert!(probed.is_about(&store("there")));
         assert!(!probed.is_about(&store("elsewhere")));
+    }
+
+    #[test]
+    fn random_bytes_are_drawn_anew_for_another_bootstrap_and_after_the_pointer() {
+        let entropy = |cluster_id| Entropy { cluster_id, token: [0; 32] };
+        let take_up = serde_json::json!({ "takeUp": { "clusterID": "00000000000000000000000000000001" } });
+        let take_up: Bootstrap = serde_json::from_value(take_up).expect("a bootstrap");
+        let mut memory = Memory::default();
+        let mut draw = |bootstrap, has_pointer, fresh| {
+            let drawn: Entropy = memory.entropy(bootstrap, has_pointer, entropy(fresh));
+            drawn.cluster_id
+        };
+        assert_eq!([draw(None, false, 1), draw(None, false, 2)], [1, 1]);
+        assert_eq!([draw(Some(&take_up), false, 3), draw(Some(&take_up), false, 4)], [3, 3]);
+        assert_eq!([draw(Some(&take_up), true, 5), draw(Some(&take_up), true, 6), draw(None, false, 7)], [5, 6, 7]);
     }
 
     /// Not every deletion triggers an event. If memory were dropped only after an event, a new RaftBackup every minute

@@ -16,7 +16,7 @@ use crate::desired::{pod_disruption_budget, service, stateful_set, to_apply};
 use crate::identity::ClusterIdentity;
 use crate::membership::ordinals;
 use crate::names::{self, Ordinal, Role};
-use crate::observed::{Linearizable, Observed, label};
+use crate::observed::{Linearizable, Observed, label, volume_goes_with};
 use crate::rollout::Taken;
 use crate::roster::{Health, Roster, Seat};
 use crate::validated::ValidatedCluster;
@@ -76,7 +76,8 @@ pub(crate) fn sets(
     actions
 }
 
-/// What becomes of a member's volume when its StatefulSet is deleted.
+/// What becomes of a member's volume when its StatefulSet is deleted. A volume that would go stays so until the identity
+/// stays, too.
 pub(crate) fn volume_fate(
     valid: &ValidatedCluster<'_>,
     seat: &Seat<'_>,
@@ -88,6 +89,7 @@ pub(crate) fn volume_fate(
     match identity {
         Some(identity) if goes_now && seat.removed_volume_goes(valid, identity.cluster) => VolumeFate::Delete,
         Some(identity) if goes_now || seat.holds_data_of_another(identity.cluster) => VolumeFate::Retain,
+        _ if valid.identity_goes && seat.set.is_some_and(volume_goes_with) => VolumeFate::Delete,
         _ => ordinals::volume_fate(valid),
     }
 }

@@ -137,7 +137,8 @@ pub struct Refusal {
     pub message: String,
 }
 
-/// Random bytes, newly drawn for each observation.
+/// Random bytes. They are the same in each observation until the identity that is made of them counts, and are then
+/// drawn anew, so that passes whose pointer is refused do not leave a Secret each.
 #[derive(Clone, Copy)]
 pub struct Entropy {
     /// Random bytes for a cluster ID.

@@ -133,6 +133,19 @@ pub(crate) fn fits(observed: &Observed, secret: &Secret) -> bool {
     }
 }
 
+/// Returns whether every Secret with the identity goes with the RaftCluster although the volumes are to stay. A volume
+/// without the identity of its cluster is lost.
+#[must_use]
+pub(crate) fn goes(observed: &Observed) -> bool {
+    let retains = observed.cluster.spec.storage.retention.when_deleted == VolumeFate::Retain;
+    let Ok(Found::Known(known)) = find(observed) else { return false };
+    let stays = |name: String| {
+        let identity = read(observed, &name).filter(|secret| fits(observed, secret)).map(ClusterIdentity::from_secret);
+        identity.is_some_and(|found| found.is_ok_and(|found| found.cluster == known.identity.cluster))
+    };
+    retains && !names_of(observed, &known.identity.cluster.digits()).into_iter().any(stays)
+}
+
 /// The Secret of this name, if it was read and exists.
 #[must_use]
 pub(crate) fn read<'o>(observed: &'o Observed, name: &str) -> Option<&'o Secret> {
@@ -165,6 +178,9 @@ fn candidates(observed: &Observed) -> Vec<String> {
         let ids = ids.into_iter().take(CLUSTERS_MAX);
         let mut names = vec![early];
         names.extend(ids.flat_map(|id| names_of(observed, &id.digits())));
+        // The Secret that an earlier pass created, if the pointer was refused.
+        let drawn = ClusterId(observed.entropy.cluster_id).digits();
+        names.push(names::identity(cluster, &drawn, observed.cluster.spec.storage.retention.when_deleted));
         return names;
     };
     let mut names = vec![pointer.to_owned()];

@@ -22,7 +22,13 @@ pub(crate) fn create(valid: &ValidatedCluster<'_>, observed: &Observed, identity
     assert!(pointer::pointer(observed).is_none(), "a cluster gets its identity once");
     let secret = secret_of(valid, identity);
     let name = secret.metadata.name.clone().unwrap_or_default();
-    vec![ObjectAction::CreateIdentity(Box::new(secret)).into(), point(observed, Seen::of(service), name, identity)]
+    let create = match pointer::read(observed, &name) {
+        None => Some(ObjectAction::CreateIdentity(Box::new(secret)).into()),
+        // This process created it in an earlier pass, in which the pointer was refused.
+        Some(found) if holds(found, identity) => None,
+        Some(_) => return Vec::new(),
+    };
+    create.into_iter().chain([point(observed, Seen::of(service), name, identity)]).collect()
 }
 
 /// Keeps the pointer on a Secret with this identity whose fate is that of the volumes. If there is none, creates it: a

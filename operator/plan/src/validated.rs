@@ -12,6 +12,7 @@ use crate::completed::CompletedRollout;
 use crate::names::{self, Ordinal};
 use crate::observed::member::MemberInfo;
 use crate::observed::{Observed, image_of, image_pull_policy_of};
+use crate::pointer;
 use crate::quantity;
 
 const MEBIBYTE: u64 = 1 << 20;
@@ -63,6 +64,8 @@ pub struct ValidatedCluster<'a> {
     pub progress_deadline: Duration,
     /// The last completed rollout; `None` if none was recorded.
     pub completed: Option<CompletedRollout>,
+    /// Whether every Secret with the identity goes with the RaftCluster although the volumes are to stay.
+    pub identity_goes: bool,
 }
 
 /// The error for a spec that cannot be carried out. It names the field, the problem and the remedy.
@@ -117,6 +120,7 @@ impl<'a> ValidatedCluster<'a> {
             min_ready: min_ready.map_or(MIN_READY, Duration::from_secs),
             progress_deadline: rollout.progress_deadline.map_or(PROGRESS_DEADLINE, Duration::from),
             completed,
+            identity_goes: pointer::goes(observed),
         })
     }
 

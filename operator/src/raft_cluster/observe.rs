@@ -1,6 +1,8 @@
 //! Observes a cluster: its objects, its members' answers, its configuration. Owns the order of reading: the members'
-//! Service, volumes, StatefulSets, members, the configuration. The Service is read first: if a write of its annotations
-//! succeeds, it did not change after the volumes and StatefulSets were read. The configuration is read last. If a member
+//! Service, volumes, StatefulSets, the RaftCluster, members, the configuration. The Service is read first: if a write of
+//! its annotations succeeds, it did not change after the volumes and StatefulSets were read. The RaftCluster is read after
+//! the StatefulSets: if these were scaled to 0 because the spec stops the cluster, the spec that is read says so, and a
+//! write of a StatefulSet that was read before it was scaled down fails. The configuration is read last. If a member
 //! is removed during the reading, the configuration therefore shows the removal. Does not own any judgement (`plan`).
 //!
 //! Reads go to the API server instead of a cache, because a decision that is based on an old observation costs more
@@ -51,14 +53,6 @@ const PROBE_AGAIN: Duration = Duration::from_secs(10);
 /// Returns an error if an object could not be read. Nothing is decided in this pass.
 pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Option<Observed>, ReconcileError> {
     let read = Read::of(cluster, context);
-    let found = readable::get::<RaftCluster>(&read.client, &read.namespace, &read.name).await;
-    let found = found.map_err(|error| ReconcileError::Api { what: "reading the RaftCluster", error })?;
-    let Some(found) = found else {
-        context.forget(cluster.uid.as_deref().unwrap_or_default());
-        return Ok(None);
-    };
-    let cluster = found?;
-    let uid = cluster.metadata.uid.clone().unwrap_or_default();
     let naming = read.get::<Service>("reading the members' Service", names::member_service(&read.name)).await?;
     let mut members = BTreeMap::new();
     let volumes: Vec<PersistentVolumeClaim> = read.list("listing volume claims").await?;
@@ -70,6 +64,14 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
     );
     let sets: Vec<StatefulSet> = read.list("listing StatefulSets").await?;
     place(&mut members, sets, |name| names::ordinal_of_member(&read.name, name), |member, it| member.set = Some(it));
+    let found = readable::get::<RaftCluster>(&read.client, &read.namespace, &read.name).await;
+    let found = found.map_err(|error| ReconcileError::Api { what: "reading the RaftCluster", error })?;
+    let Some(found) = found else {
+        context.forget(cluster.uid.as_deref().unwrap_or_default());
+        return Ok(None);
+    };
+    let cluster = found?;
+    let uid = cluster.metadata.uid.clone().unwrap_or_default();
     let (pods, client, reading, budget) = tokio::try_join!(
         read.list::<Pod>("listing pods"),
         read.get::<Service>("reading the clients' Service", names::client_service(&read.name)),
@@ -94,6 +96,8 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
         entropy: context.machine.entropy()?,
         cluster,
     };
+    let (bootstrap, has_pointer) = (observed.cluster.spec.bootstrap.as_ref(), pointer::pointer(&observed).is_some());
+    observed.entropy = context.remember(&uid, |memory| memory.entropy(bootstrap, has_pointer, observed.entropy));
     read.identities(&mut observed).await?;
     let token = token(&observed);
     ask_members(&mut observed, token.as_ref(), context).await;

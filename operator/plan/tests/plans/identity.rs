@@ -173,6 +173,41 @@ fn the_secret_of_an_operator_that_died_before_the_pointer_is_ignored() {
     assert_eq!(api.pass(BLANK), 1, "the cluster forms");
 }
 
+/// A policy of the cluster refuses every change of the members' Service. A Secret without an owner is never collected.
+#[test]
+fn a_pointer_that_is_refused_leaves_one_secret() {
+    let mut api = Api::of("replicas 3");
+    for _ in 1..=10 {
+        let planned = writes(&api.plan("replicas 3"));
+        assert!(planned.iter().any(|action| matches!(action, Action::Write(ObjectAction::PointToIdentity { .. }))));
+        for action in planned.iter().filter(|action| matches!(action, Action::Write(ObjectAction::CreateIdentity(_)))) {
+            assert!(api.write(action), "it is created once");
+        }
+    }
+    assert_eq!(api.secrets.len(), 1);
+}
+
+/// Otherwise the volumes would stay without the identity if the RaftCluster were deleted then.
+#[test]
+fn volumes_go_until_a_secret_exists_that_stays() {
+    let mut api = Api::of("identity a1 b2 c3 formed");
+    assert_eq!(api.pass(&format!("delete-volumes\n{SERVING}")), 2);
+    api.secrets.retain(|secret| secret.metadata.owner_references.is_some());
+    let owned = SERVING.replace(" labelled", " volume-goes volume-owned labelled");
+    let fates = |api: &Api| -> Vec<String> {
+        let planned = api.plan(&owned).actions;
+        let sets = planned.iter().filter_map(|action| match action {
+            Action::Write(ObjectAction::ReplaceSet(set)) => Some(set.object().body().data.clone()),
+            Action::Write(_) | Action::Call(_) => None,
+        });
+        sets.map(|set| set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"].to_string()).collect()
+    };
+    assert!(fates(&api).iter().all(|fate| fate.contains("Delete")), "{:?}", fates(&api));
+    assert_eq!(api.pass(&owned), 2, "the Secret that stays is created");
+    assert_eq!(fates(&api).len(), 3);
+    assert!(fates(&api).iter().all(|fate| fate.contains("Retain")), "{:?}", fates(&api));
+}
+
 /// Two operators choose an identity from the same observation: the pointer of one of them is written.
 #[test]
 fn of_two_operators_one_chooses_the_identity() {
@@ -301,7 +336,7 @@ fn a_secret_in_the_way_changes_nothing() {
 fn few_secrets_are_read() {
     let reads = |text: &str| Api::of(text).observe(text, CLUSTER).identities.len();
     assert_eq!(reads(&format!("identity a1 b2 c3 formed\n{SERVING}")), 1);
-    assert_eq!(reads("replicas 3"), 1);
+    assert_eq!(reads("replicas 3"), 2, "the second one is that of an earlier pass whose pointer was refused");
     assert_eq!(reads(SERVING), 3);
     let many: Vec<String> = (1..=40).map(|at| format!("member {at} no-set former a{at}")).collect();
     let mut observed = parse(&many.join("\n"));
@@ -310,5 +345,5 @@ fn few_secrets_are_read() {
         labels.insert(names::LABEL_CLUSTER_ID.to_owned(), ClusterId((at as u128 + 1) << 112).to_string());
     }
     read_secrets(&mut observed, []);
-    assert!(observed.identities.len() <= 25, "{} Secrets are read", observed.identities.len());
+    assert!(observed.identities.len() <= 26, "{} Secrets are read", observed.identities.len());
 }
