@@ -131,6 +131,11 @@ impl<'r> Rollout<'r> {
         let Some((seat, pod)) = waiting.first() else { return (self.await_last(), None) };
         let message = format!("{} members are to restart with new settings, {} first", waiting.len(), seat.name);
         let mut decision = Decision { activity: Some(Note::new(Reason::RollingOut, message)), ..Decision::default() };
+        // Once a member runs other settings, nothing would say any more what all of them ran before.
+        if self.completed(read).is_some() {
+            decision.blocked = Some(Note::new(Reason::Waiting, "what the members run now is recorded first"));
+            return (decision, None);
+        }
         let unfit = self
             .roster
             .seats

@@ -30,8 +30,9 @@ impl Rollout<'_> {
         (!written).then(|| ObjectAction::NoteRollout { service: Seen::of(&service.metadata), record }.into())
     }
 
-    /// What all members run; `None` if they run different settings, or if one of them does not serve.
-    fn completed(&self, read: &Linearizable) -> Option<CompletedRollout> {
+    /// What all members run; `None` if they run different settings, if one of them does not serve, or if the spec asks for
+    /// other settings and the record names those that run.
+    pub(super) fn completed(&self, read: &Linearizable) -> Option<CompletedRollout> {
         let configuration = &read.configuration;
         let everyone = configuration.everyone();
         let all_serve = everyone.iter().all(|id| self.roster.by_id(*id).is_some_and(|seat| self.has_served(seat)));

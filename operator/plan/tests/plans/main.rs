@@ -13,6 +13,7 @@ mod refused;
 mod rendering;
 mod restarts;
 mod rollout_cases;
+mod rollout_histories;
 mod rollouts;
 mod stopped;
 mod take_up;

@@ -13,10 +13,12 @@ use plan::validated::ValidatedCluster;
 use serde_json::{Value, json};
 
 use crate::observed::parse;
+use crate::rollout_cases::{note, recorded_by};
 
 const ONE_VOTER: &str = "identity a1 formed\nreplicas 1\nmember 1 is a1 leader";
 
-/// A cluster with one voter, whose StatefulSet and pod were written by this version for the spec after `edit`.
+/// A cluster with one voter, whose StatefulSet and pod were written by this version for the spec after `edit`. Its
+/// settings are recorded.
 fn written(edit: impl FnOnce(&mut RaftClusterSpec)) -> Observed {
     let mut observed = parse(ONE_VOTER);
     edit(&mut observed.cluster.spec);
@@ -30,6 +32,8 @@ fn written(edit: impl FnOnce(&mut RaftClusterSpec)) -> Observed {
     let pod = member.pod.as_mut().expect("it exists");
     pod.metadata.annotations = set.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()?.annotations.clone());
     member.set = Some(set);
+    let record = recorded_by(&observed).expect("its only member serves");
+    note(&mut observed, &record);
     observed
 }
 

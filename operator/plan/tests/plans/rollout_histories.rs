@@ -1,0 +1,52 @@
+//! Rollouts next to other events: a record that is not written, an operator of a former version, machines that restart,
+//! drains, a cluster without a leader. What a rollout does by itself is tested in `rollouts.rs`.
+
+use plan::names;
+use plan::observed::Observed;
+
+use crate::rollout_cases::{
+    THREE, annotate, changes_of_settings, condition, note, recorded, recorded_by, stopped, unrecorded, wanted,
+    write_settings,
+};
+
+/// Lets every member run the settings of the spec, as if each had been restarted with them.
+fn run_wanted(observed: &mut Observed) {
+    let settings = wanted(observed);
+    for member in observed.members.values_mut() {
+        write_settings(member.set.as_mut().expect("a set"), &settings);
+        annotate(member.pod.as_mut().expect("a pod"), names::ANNOTATION_SETTINGS, &settings);
+    }
+}
+
+/// The operator and `spec.image` change at once, and the record is not written, because another program annotated the
+/// Service meanwhile. In the next pass members would run different settings, and there would never be a record.
+#[test]
+fn no_member_restarts_before_what_all_of_them_run_is_recorded() {
+    let mut observed = unrecorded(THREE);
+    observed.cluster.spec.image = Some("raft-node:2".to_owned());
+    assert!(changes_of_settings(&observed).is_empty() && stopped(&observed).is_empty());
+    let (status, reason, message) = condition(&observed, "Reconciling");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "RollingOut"));
+    assert!(message.contains("what the members run now is recorded first"), "{message}");
+    let record = recorded_by(&observed).expect("all run the same");
+    note(&mut observed, &record);
+    assert_eq!(changes_of_settings(&observed).into_keys().collect::<Vec<_>>(), ["demo-2"]);
+}
+
+/// An operator of a former version rolled another image out, which it did not record. Then `spec.image` was removed.
+#[test]
+fn a_record_that_a_former_operator_left_behind_restarts_no_member() {
+    let mut observed = recorded(THREE);
+    observed.cluster.spec.image = Some("raft-node:3".to_owned());
+    run_wanted(&mut observed);
+    for member in observed.members.values_mut() {
+        annotate(member.pod.as_mut().expect("a pod"), names::ANNOTATION_IMAGE, "raft-node:3");
+    }
+    observed.cluster.spec.image = None;
+    let restarts = |observed: &Observed| !changes_of_settings(observed).is_empty() || !stopped(observed).is_empty();
+    assert!(!restarts(&observed), "the record names raft-node:1, which no member runs");
+    let record = recorded_by(&observed).expect("all run the same");
+    assert_eq!(record.image, "raft-node:3");
+    note(&mut observed, &record);
+    assert!(!restarts(&observed));
+}
