@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crds::ObjectStore;
 use crds::raft_cluster::Bootstrap;
+use k8s_openapi::jiff::Timestamp;
 use plan::backup::Attempts;
 use plan::names::Ordinal;
 use plan::observed::{Entropy, Probe, Refusal, Warning};
@@ -47,8 +48,9 @@ pub struct Memory {
     /// Generation for which this process reported that the object cannot be read. The generation is `None` if the
     /// object has none.
     pub unreadable: Option<Option<i64>>,
-    /// Nodes of silent members that are not Ready or do not exist, and the time at which nodes were read.
-    pub unready_nodes: Option<(Instant, BTreeSet<String>)>,
+    /// Nodes of silent members that are not Ready, with the time since which they are not (`None` if a node does not exist),
+    /// and the time at which nodes were read.
+    pub unready_nodes: Option<(Instant, BTreeMap<String, Option<Timestamp>>)>,
     /// What this process has done about the note that names the release that manages the cluster.
     pub note: NoteState,
 }

@@ -84,7 +84,7 @@ pub(crate) mod tests {
             identities: BTreeMap::new(),
             configuration: None,
             zones: BTreeMap::new(),
-            unready_nodes: BTreeSet::new(),
+            unready_nodes: BTreeMap::new(),
             restore_from: None,
             probe: None,
             refusal: None,

@@ -48,9 +48,9 @@ pub struct Observed {
     pub configuration: Option<Linearizable>,
     /// Zone of each Kubernetes node that runs a member, by the node's name; empty if the operator may not read nodes.
     pub zones: BTreeMap<String, String>,
-    /// Names of the Kubernetes nodes that run members and are not Ready, or do not exist; empty if the operator may not
-    /// read nodes.
-    pub unready_nodes: BTreeSet<String>,
+    /// The Kubernetes nodes of silent members that are not Ready, by name, with the time since which they are not; `None`
+    /// for a node that does not exist. Empty if the operator may not read nodes.
+    pub unready_nodes: BTreeMap<String, Option<Timestamp>>,
     /// The RaftBackup that `bootstrap.restore.backupName` names, if it exists.
     pub restore_from: Option<RaftBackup>,
     /// The last report of a member about the object store.

@@ -88,7 +88,7 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
         identities: BTreeMap::new(),
         configuration: None,
         zones: BTreeMap::new(),
-        unready_nodes: BTreeSet::new(),
+        unready_nodes: BTreeMap::new(),
         restore_from: read.restore_from(&cluster).await?,
         probe: None,
         refusal: context.remember(&uid, |memory| memory.refusal.clone()),
@@ -377,14 +377,14 @@ async fn zones(observed: &mut Observed, context: &Context) {
     }
 }
 
-/// Reads which nodes of members that do not answer are not Ready or do not exist. Without permission to read nodes, none
-/// is reported.
-async fn unready_nodes(observed: &Observed, context: &Context) -> BTreeSet<String> {
+/// Reads which nodes of members that do not answer are not Ready, and since when, or do not exist. Without permission to
+/// read nodes, none is reported.
+async fn unready_nodes(observed: &Observed, context: &Context) -> BTreeMap<String, Option<Timestamp>> {
     let silent = observed.members.values().filter(|member| matches!(member.answer, Some(Answer::Silent { .. })));
     let nodes: BTreeSet<String> =
         silent.filter_map(|member| member.pod.as_ref()?.spec.as_ref()?.node_name.clone()).collect();
     if nodes.is_empty() {
-        return BTreeSet::new();
+        return BTreeMap::new();
     }
     let kept = context.remember(observed.uid(), |memory| {
         memory.unready_nodes.as_ref().filter(|(read, _)| read.elapsed() < NODES_EVERY).map(|(_, kept)| kept.clone())
@@ -392,12 +392,12 @@ async fn unready_nodes(observed: &Observed, context: &Context) -> BTreeSet<Strin
     if let Some(kept) = kept {
         return kept;
     }
-    let mut unready = BTreeSet::new();
+    let mut unready = BTreeMap::new();
     for name in nodes {
         match Api::<Node>::all(context.client.clone()).get_opt(&name).await {
-            Ok(node) if node.as_ref().is_some_and(is_ready) => {}
-            Ok(_) => {
-                unready.insert(name);
+            Ok(Some(node)) if is_ready(&node) => {}
+            Ok(node) => {
+                unready.insert(name, node.map(|node| unready_since(&node).unwrap_or(observed.now)));
             }
             Err(error) => tracing::debug!(%error, name, "a node was not read"),
         }
@@ -410,6 +410,13 @@ async fn unready_nodes(observed: &Observed, context: &Context) -> BTreeSet<Strin
 fn is_ready(node: &Node) -> bool {
     let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Time since which a node that is not Ready has not been; `None` if it was never Ready.
+fn unready_since(node: &Node) -> Option<Timestamp> {
+    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.find(|condition| condition.type_ == "Ready")?;
+    ready.last_transition_time.as_ref().map(|time| time.0)
 }
 
 #[cfg(test)]

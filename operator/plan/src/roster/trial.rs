@@ -43,14 +43,16 @@ impl Judge<'_> {
         labelled == Some(id) && !is_going(volume)
     }
 
-    /// Returns whether the machine of a pod is not known to be lost. A pod whose deletion does not end is on a lost
-    /// machine.
+    /// Returns whether the machine of a pod is not known to be lost. A machine that restarts is not lost: it is only if it
+    /// was away for the whole replacement delay, or was given up. A pod whose deletion does not end is on a lost machine.
     fn has_a_machine(&self, pod: &Pod) -> bool {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
-        let is_lost = node.is_some_and(|node| self.observed.unready_nodes.contains(node));
         let delay = SignedDuration::try_from(self.valid.replacement_delay).unwrap_or(SignedDuration::MAX);
+        let is_long_ago = |time: Timestamp| self.observed.now.duration_since(time) >= delay;
+        let away = node.and_then(|node| self.observed.unready_nodes.get(node));
+        let is_lost = away.is_some_and(|since| since.is_none_or(is_long_ago));
         let ends = pod.metadata.deletion_timestamp.as_ref();
-        !is_lost && ends.is_none_or(|end| self.observed.now.duration_since(end.0) < delay)
+        !is_lost && !ends.is_some_and(|end| is_long_ago(end.0))
     }
 }
 

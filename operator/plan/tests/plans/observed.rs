@@ -263,7 +263,7 @@ impl Draft {
             identities: BTreeMap::new(),
             configuration: self.leader.map(|leader| Linearizable { leader, configuration }),
             zones: BTreeMap::new(),
-            unready_nodes: BTreeSet::new(),
+            unready_nodes: BTreeMap::new(),
             restore_from: None,
             probe: None,
             refusal: self.refusal,

@@ -5,8 +5,8 @@ use plan::names;
 use plan::observed::Observed;
 
 use crate::rollout_cases::{
-    THREE, annotate, changes_of_settings, condition, note, recorded, recorded_by, stopped, unrecorded, wanted,
-    write_settings,
+    THREE, ago, annotate, changes_of_settings, condition, note, recorded, recorded_by, replaces, stopped, tried,
+    unrecorded, wanted, write_settings,
 };
 
 /// Lets every member run the settings of the spec, as if each had been restarted with them.
@@ -49,4 +49,19 @@ fn a_record_that_a_former_operator_left_behind_restarts_no_member() {
     assert_eq!(record.image, "raft-node:3");
     note(&mut observed, &record);
     assert!(!restarts(&observed));
+}
+
+/// A member that failed days ago is silent for longer than the replacement delay. That its machine restarts is no
+/// reason to give it up.
+#[test]
+fn a_machine_that_restarts_is_not_lost() {
+    let mut observed = tried(THREE, 2, 100_000);
+    for (away, gone) in [(Some(59), false), (Some(60), true), (None, true)] {
+        let since = away.map(|seconds| ago(&observed, seconds));
+        observed.unready_nodes.insert("node1".to_owned(), since);
+        assert_eq!(replaces(&observed), gone, "not Ready for {away:?} s, or gone; the replacement delay is 60 s");
+    }
+    let restarts = ago(&observed, 5);
+    observed.unready_nodes = [("node2".to_owned(), None), ("node1".to_owned(), Some(restarts))].into();
+    assert!(!replaces(&observed), "another machine is lost");
 }

@@ -130,8 +130,8 @@ fn a_member_on_trial_is_not_replaced_until_it_has_served() {
 #[test]
 fn a_lost_machine_and_a_blank_volume_are_replaced_as_always() {
     let mut lost = tried(THREE, 2, 800);
-    lost.unready_nodes.insert("node1".to_owned());
-    assert!(replaces(&lost), "its node is not Ready");
+    lost.unready_nodes.insert("node1".to_owned(), None);
+    assert!(replaces(&lost), "its node does not exist");
     let mut stuck = tried(THREE, 2, 800);
     for (seconds, gone) in [(59, false), (60, true)] {
         let end = ago(&stuck, seconds);
