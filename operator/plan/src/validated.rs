@@ -250,15 +250,18 @@ fn image(observed: &Observed, completed: Option<&CompletedRollout>) -> String {
     known.map_or_else(|| observed.operator.node_image.clone(), str::to_owned)
 }
 
-/// Returns the pull policy of the spec. If the spec names none, returns the policy of the last completed rollout. If no
-/// rollout was recorded, returns the policy of this cluster's newest member. If the cluster has no members, returns the
-/// operator's default.
+/// Returns the pull policy of the spec. If the spec names none, returns the policy of the last completed rollout, unless
+/// the spec of that time named it, so that removing a policy from the spec has an effect. If no rollout was recorded,
+/// returns the policy of this cluster's newest member. If the cluster has no members, returns the operator's default.
 fn image_pull_policy(observed: &Observed, completed: Option<&CompletedRollout>) -> Option<String> {
     if let Some(policy) = observed.cluster.spec.image_pull_policy {
         return Some(policy.as_str().to_owned());
     }
     if let Some(completed) = completed {
-        return completed.image_pull_policy.clone();
+        let was_asked_for = completed.settings.as_ref().is_some_and(|it| it.get("imagePullPolicy").is_some());
+        let found =
+            if was_asked_for { &observed.operator.node_image_pull_policy } else { &completed.image_pull_policy };
+        return found.clone();
     }
     match running(observed).find(|set| image_of(set).is_some()) {
         Some(set) => image_pull_policy_of(set).map(str::to_owned),

@@ -1,12 +1,15 @@
 //! Rollouts next to other events: a record that is not written, an operator of a former version, machines that restart,
 //! drains, a cluster without a leader. What a rollout does by itself is tested in `rollouts.rs`.
 
+use crds::raft_cluster::ImagePullPolicy;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use plan::action::ObjectAction;
 use plan::names;
 use plan::observed::Observed;
 
 use crate::rollout_cases::{
-    THREE, ago, annotate, changes_of_settings, condition, note, recorded, recorded_by, replaces, stopped, tried,
-    unrecorded, wanted, write_settings,
+    THREE, ago, annotate, changed, changes_of_settings, condition, note, recorded, recorded_by, replaces, stopped,
+    tried, unrecorded, wanted, write_settings, writes,
 };
 
 /// Lets every member run the settings of the spec, as if each had been restarted with them.
@@ -64,4 +67,34 @@ fn a_machine_that_restarts_is_not_lost() {
     let restarts = ago(&observed, 5);
     observed.unready_nodes = [("node2".to_owned(), None), ("node1".to_owned(), Some(restarts))].into();
     assert!(!replaces(&observed), "another machine is lost");
+}
+
+/// The policy that the spec asked for before is not the operator's.
+#[test]
+fn a_pull_policy_that_is_removed_from_the_spec_leaves_the_pods() {
+    let policy = |observed: &Observed| {
+        let set = writes(observed).into_iter().find_map(|write| match write {
+            ObjectAction::ReplaceSet(replace) if replace.object().name() == "demo-2" => {
+                replace.object().parse::<StatefulSet>()
+            }
+            _ => None,
+        });
+        set.expect("it is written").spec.expect("a spec").template.spec.expect("a pod").containers[0]
+            .image_pull_policy
+            .clone()
+    };
+    let mut observed = unrecorded(THREE);
+    observed.cluster.spec.image_pull_policy = Some(ImagePullPolicy::Always);
+    run_wanted(&mut observed);
+    let record = recorded_by(&observed).expect("all run the same");
+    assert_eq!(record.image_pull_policy.as_deref(), Some("Always"));
+    note(&mut observed, &record);
+    observed.cluster.spec.image_pull_policy = None;
+    assert_eq!(policy(&observed), None);
+    observed.operator.node_image_pull_policy = Some("Never".to_owned());
+    assert_eq!(policy(&observed).as_deref(), Some("Never"), "the operator's default");
+    // The policy that nobody asked for stays, whatever the flags of a new operator are.
+    let mut observed = changed(THREE);
+    observed.operator.node_image_pull_policy = Some("Never".to_owned());
+    assert_eq!(policy(&observed), None);
 }
