@@ -14,8 +14,8 @@ use crate::roster::{Health, Roster, Seat, is_going, is_used};
 use crate::validated::ValidatedCluster;
 use crate::volume;
 
-/// Patches each bound claim that asks for less than the spec. A claim of a removed member or of another cluster stays as
-/// it is.
+/// Patches each bound claim that asks for less than the spec, unless its volume has the size. A claim of a removed member
+/// or of another cluster stays as it is.
 pub(crate) fn decide(
     valid: &ValidatedCluster<'_>,
     roster: &Roster<'_>,
@@ -25,12 +25,15 @@ pub(crate) fn decide(
     let Some(wanted) = volume::wanted(valid) else { return decision };
     let mut growing = Vec::new();
     for (seat, claim) in roster.seats.values().filter_map(|seat| Some((seat, claim_to_keep_up(seat, identity)?))) {
-        let Some(capacity) = volume::capacity(claim) else { continue };
+        // A volume may be larger than its claim asks for, such as a whole disk, and its class need not allow expansion.
+        if volume::capacity(claim).is_none_or(|capacity| capacity >= wanted) {
+            continue;
+        }
         if volume::requested(claim).is_some_and(|requested| requested < wanted) {
             let (volume, size) = (Seen::of(&claim.metadata), valid.spec.storage.size.clone());
             decision.actions.push(ObjectAction::GrowVolume { volume, size }.into());
             growing.push(seat.name.clone());
-        } else if capacity < wanted {
+        } else {
             growing.push(format!("{}{}", seat.name, said(valid, seat, claim)));
         }
     }

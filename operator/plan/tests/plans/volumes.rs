@@ -111,6 +111,19 @@ fn a_class_without_expansion_is_reported_and_stops_nothing_else() {
     );
 }
 
+/// A claim of 1Gi may be bound to a whole disk. Its class does not allow expansion, and a size cannot be taken back.
+#[test]
+fn a_volume_that_is_large_enough_is_not_grown() {
+    let mut observed = parse(&GROWS.replace("member 3 is c3 has 1Gi", "member 3 is c3 asks 1Gi has 2Gi"));
+    let grown =
+        |observed: &Observed| actions(observed).iter().filter(|action| action.describe().name == "GrowVolume").count();
+    assert_eq!(grown(&observed), 2);
+    let (_, message) = reconciling(&observed);
+    assert!(message.ends_with("volumes grow to 2Gi: demo-1, demo-2"), "{message}");
+    claim(&mut observed, 3).status.as_mut().and_then(|status| status.phase.as_mut()).expect("bound").clear();
+    assert_eq!(grown(&observed), 2, "it is not bound");
+}
+
 #[test]
 fn what_kubernetes_says_about_a_volume_that_grows_is_reported() {
     let mut observed = parse(&GROWS.replace(" has 1Gi", " asks 2Gi has 1Gi"));
