@@ -37,6 +37,8 @@ impl Rollout<'_> {
         let since = members.iter().filter(runs).filter(|_| !recorded).filter_map(created).max();
         let notes = [failure::note(&self.failures), self.refused.clone(), decided.blocked.clone()];
         let note = notes.into_iter().flatten().next().or_else(|| decided.activity.clone());
+        // Without a leader no member restarts that serves, or that may serve.
+        let note = note.or_else(|| decided.stalled.clone()).or_else(|| decided.outage.clone());
         let unknown = completed.is_some_and(|completed| !recorded && completed.settings.is_none());
         let warning = unknown.then(|| {
             "the settings of the last completed rollout are not recorded, so that new members get those of the spec"

@@ -8,8 +8,8 @@ use plan::names;
 use plan::observed::Observed;
 
 use crate::rollout_cases::{
-    THREE, ago, annotate, changed, changes_of_settings, condition, note, recorded, recorded_by, replaces, stopped,
-    tried, unrecorded, wanted, write_settings, writes,
+    THREE, ago, annotate, changed, changes_of_settings, condition, note, planned, recorded, recorded_by, replaces,
+    stopped, tried, unrecorded, wanted, write_settings, writes,
 };
 
 /// Lets every member run the settings of the spec, as if each had been restarted with them.
@@ -67,6 +67,16 @@ fn a_machine_that_restarts_is_not_lost() {
     let restarts = ago(&observed, 5);
     observed.unready_nodes = [("node2".to_owned(), None), ("node1".to_owned(), Some(restarts))].into();
     assert!(!replaces(&observed), "another machine is lost");
+}
+
+/// Without a leader no member restarts in its turn.
+#[test]
+fn a_change_that_waits_for_a_leader_says_so() {
+    let mut observed = changed(THREE);
+    observed.configuration = None;
+    let rollout = planned(&observed).status.rollout.expect("the change is pending");
+    assert_eq!((rollout.updated, rollout.total), (Some(0), Some(3)));
+    assert!(rollout.message.expect("it says why").contains("elect a leader"));
 }
 
 /// The policy that the spec asked for before is not the operator's.
