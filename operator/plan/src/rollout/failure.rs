@@ -78,7 +78,9 @@ fn said(ended: &ContainerStateTerminated) -> String {
 fn ended(pod: &Pod) -> Option<&ContainerStateTerminated> {
     let containers = pod.status.as_ref()?.container_statuses.as_deref().unwrap_or_default();
     let container = containers.iter().find(|container| container.name == names::CONTAINER)?;
-    [&container.state, &container.last_state].into_iter().find_map(|state| state.as_ref()?.terminated.as_ref())
+    // If the pod is being deleted, for example by a drain, the kubelet ends the process.
+    let present = container.state.as_ref().filter(|_| pod.metadata.deletion_timestamp.is_none());
+    [present, container.last_state.as_ref()].into_iter().flatten().find_map(|state| state.terminated.as_ref())
 }
 
 /// The report about the members that failed; `None` if none did.

@@ -3,13 +3,14 @@
 
 use crds::raft_cluster::ImagePullPolicy;
 use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use plan::action::ObjectAction;
 use plan::names;
 use plan::observed::Observed;
 
 use crate::rollout_cases::{
-    THREE, ago, annotate, changed, changes_of_settings, condition, note, planned, recorded, recorded_by, replaces,
-    stopped, tried, unrecorded, wanted, write_settings, writes,
+    THREE, ago, annotate, changed, changes_of_settings, condition, crashed, note, planned, pod, recorded, recorded_by,
+    replaces, stopped, tried, unrecorded, wanted, write_settings, writes,
 };
 
 /// Lets every member run the settings of the spec, as if each had been restarted with them.
@@ -67,6 +68,21 @@ fn a_machine_that_restarts_is_not_lost() {
     let restarts = ago(&observed, 5);
     observed.unready_nodes = [("node2".to_owned(), None), ("node1".to_owned(), Some(restarts))].into();
     assert!(!replaces(&observed), "another machine is lost");
+}
+
+/// The kubelet ends the process of a pod that is deleted. A process that ended before did fail.
+#[test]
+fn a_drain_of_a_member_on_trial_does_not_fail_the_rollout() {
+    let mut observed = crashed(THREE, 2, 1, "bad flag");
+    let now = observed.now;
+    pod(&mut observed, 2).metadata.deletion_timestamp = Some(Time(now));
+    assert_eq!(condition(&observed, "Degraded").1, "RolloutFailed");
+    let status = pod(&mut observed, 2).status.as_mut().and_then(|status| status.container_statuses.as_mut());
+    let container = &mut status.expect("a status")[0];
+    container.state = container.last_state.take();
+    assert_ne!(condition(&observed, "Degraded").1, "RolloutFailed", "it is drained");
+    pod(&mut observed, 2).metadata.deletion_timestamp = None;
+    assert_eq!(condition(&observed, "Degraded").1, "RolloutFailed", "it ended by itself");
 }
 
 /// Without a leader no member restarts in its turn.
