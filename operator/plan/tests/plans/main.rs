@@ -14,6 +14,8 @@ mod rendering;
 mod restarts;
 mod rollout_cases;
 mod rollout_histories;
+mod rollout_idle;
+mod rollout_records;
 mod rollouts;
 mod stopped;
 mod take_up;

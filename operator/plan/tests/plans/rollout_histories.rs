@@ -8,9 +8,10 @@ use plan::action::ObjectAction;
 use plan::names;
 use plan::observed::Observed;
 
+use crate::observed::parse;
 use crate::rollout_cases::{
-    THREE, ago, annotate, changed, changes_of_settings, condition, crashed, note, planned, pod, recorded, recorded_by,
-    replaces, stopped, tried, unrecorded, wanted, write_settings, writes,
+    ONE, THREE, ago, annotate, changed, changes_of_settings, condition, crashed, member, note, planned, pod, recorded,
+    recorded_by, replaces, stopped, tried, unrecorded, wanted, write_settings, writes,
 };
 
 /// Lets every member run the settings of the spec, as if each had been restarted with them.
@@ -93,6 +94,15 @@ fn a_change_that_waits_for_a_leader_says_so() {
     let rollout = planned(&observed).status.rollout.expect("the change is pending");
     assert_eq!((rollout.updated, rollout.total), (Some(0), Some(3)));
     assert!(rollout.message.expect("it says why").contains("elect a leader"));
+    let why = |observed: &Observed| planned(observed).status.rollout.and_then(|rollout| rollout.message);
+    let mut record = recorded_by(&unrecorded(THREE)).expect("all run the same");
+    record.note_version("raft-node:2", "0.9");
+    note(&mut observed, &record);
+    assert!(why(&observed).expect("it says why").contains("0.9.0"), "it is a downgrade");
+    let mut wiped = changed(ONE);
+    wiped.configuration = None;
+    member(&mut wiped, 1).answer = member(&mut parse("member 1 blank b2"), 1).answer.clone();
+    assert!(why(&wiped).expect("it says why").contains("Restore a backup"));
 }
 
 /// The policy that the spec asked for before is not the operator's.
