@@ -175,12 +175,11 @@ impl<'r> Rollout<'r> {
         Decision { activity, ..Decision::default() }
     }
 
-    /// Returns whether the member's pod ends, so that the next one starts with the settings of the spec. Such a pod may
-    /// serve to its end.
+    /// Returns whether a pod with former settings ends. It may serve to its end.
     fn is_ending(&self, seat: &Seat<'_>) -> bool {
         let pod = seat.pod.filter(|pod| pod.metadata.deletion_timestamp.is_some());
         let has_former_settings = pod.is_some_and(|pod| settings_of_pod(pod) != Some(self.wanted.as_str()));
-        has_former_settings && self.restart_helps(seat) && seat.health != Health::Removed
+        has_former_settings && seat.health != Health::Removed
     }
 
     /// The reason why no other member may be stopped while this member is in its present state.

@@ -9,7 +9,7 @@ use plan::observed::Observed;
 use crate::observed::parse;
 use crate::rollout_cases::{
     ONE, THREE, ago, annotate, changed, changes_of_settings, condition, crashed, member, note, planned, pod, recorded,
-    recorded_by, replaces, report, set_ready, tried, unrecorded, wanted, write_settings, writes,
+    recorded_by, replaces, report, set_ready, stopped, tried, unrecorded, wanted, write_settings, writes,
 };
 
 /// The member serves again, with a pod that has been ready for `seconds`.
@@ -137,6 +137,17 @@ fn the_last_member_is_waited_for_until_it_has_served() {
     let (_, reason, message) = condition(&observed, "Reconciling");
     assert_eq!(reason, "RollingOut");
     assert!(message.contains("demo-2 has served for 10 s"), "{message}");
+}
+
+/// With former settings, the change is pending, also if its StatefulSet does not have the new ones yet.
+#[test]
+fn a_pod_that_is_drained_is_waited_for_only_if_it_has_former_settings() {
+    for (mut observed, reason) in [(recorded(ONE), "UpToDate"), (changed(ONE), "RollingOut")] {
+        let now = observed.now;
+        pod(&mut observed, 1).metadata.deletion_timestamp = Some(Time(now));
+        assert_eq!(condition(&observed, "Reconciling").1, reason);
+        assert_eq!(stopped(&observed), [""; 0]);
+    }
 }
 
 /// It ended once, for example because a name could not be resolved, and was started again.
