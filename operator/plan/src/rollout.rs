@@ -210,10 +210,10 @@ impl<'r> Rollout<'r> {
         self.observed.now.duration_since(time) >= least
     }
 
-    /// Members whose pod has other settings than the spec asks for.
+    /// Members whose pod has other settings than the spec asks for. A removed member is about to go.
     fn outdated(&self) -> impl Iterator<Item = (&'r Seat<'r>, &'r Pod)> {
-        let roster = self.roster;
-        roster.seats.values().filter(|seat| seat.set.is_some()).filter_map(|seat| {
+        let seats = self.roster.seats.values();
+        seats.filter(|seat| seat.set.is_some() && seat.health != Health::Removed).filter_map(|seat| {
             let pod = seat.pod.filter(|pod| pod.metadata.deletion_timestamp.is_none())?;
             (settings_of_pod(pod) != Some(self.wanted.as_str())).then_some((seat, pod))
         })

@@ -100,6 +100,14 @@ fn a_removed_member_belongs_to_no_rollout() {
     assert_eq!(recorded_by(&observed).map(|record| record.image).as_deref(), Some("raft-node:2"));
 }
 
+/// Its objects wait for its volume before they are deleted.
+#[test]
+fn a_removed_member_does_not_restart() {
+    let observed = with_removed("outdated");
+    assert_eq!(stopped(&observed), [""; 0]);
+    assert_ne!(condition(&observed, "Reconciling").1, "RollingOut");
+}
+
 /// A person deleted the StatefulSet and left the pod. The StatefulSet is created again first.
 #[test]
 fn a_pod_without_a_stateful_set_does_not_restart() {
