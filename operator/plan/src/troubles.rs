@@ -9,6 +9,9 @@ use crate::decision::Note;
 use crate::observed::Warning;
 use crate::roster::{Health, Loss, Seat, condition_of, describe, stays};
 
+/// Advice about a member that fits no node with new settings. Only a person knows whether its machine is lost.
+const NOT_REPLACED: &str = "; it is not replaced before it has served with its new settings: if they fit no node, or if its machine is lost for ever, take the change back";
+
 /// The problem of a member; `None` if there is none.
 #[must_use]
 pub fn of(seat: &Seat<'_>) -> Option<Note> {
@@ -88,7 +91,8 @@ fn unscheduled(seat: &Seat<'_>, pod: &Pod) -> Option<Note> {
         );
         return Some(Note::new(Reason::VolumePending, format!("its volume is not bound ({class}): {why}")));
     }
-    Some(Note::new(Reason::Unschedulable, format!("its pod fits no node: {message}")))
+    let advice = if seat.on_trial { NOT_REPLACED } else { "" };
+    Some(Note::new(Reason::Unschedulable, format!("its pod fits no node: {message}{advice}")))
 }
 
 fn is_volume_pending(seat: &Seat<'_>) -> bool {

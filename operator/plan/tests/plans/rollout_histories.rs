@@ -4,14 +4,16 @@
 use crds::raft_cluster::ImagePullPolicy;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::SignedDuration;
 use plan::action::ObjectAction;
 use plan::names;
 use plan::observed::Observed;
+use serde_json::json;
 
 use crate::observed::parse;
 use crate::rollout_cases::{
-    ONE, THREE, ago, annotate, changed, changes_of_settings, condition, crashed, member, note, planned, pod, recorded,
-    recorded_by, replaces, stopped, tried, unrecorded, wanted, write_settings, writes,
+    ONE, THREE, ago, annotate, carry_out, changed, changes_of_settings, condition, crashed, member, note, planned, pod,
+    recorded, recorded_by, replaces, stopped, tried, unrecorded, wanted, write_settings, writes,
 };
 
 /// Lets every member run the settings of the spec, as if each had been restarted with them.
@@ -133,4 +135,32 @@ fn a_pull_policy_that_is_removed_from_the_spec_leaves_the_pods() {
     let mut observed = changed(THREE);
     observed.operator.node_image_pull_policy = Some("Never".to_owned());
     assert_eq!(policy(&observed), None);
+}
+
+/// The machine with its volume is gone, and Kubernetes deleted its pod. The new pod does not say whether that is so, or
+/// whether the new settings fit no node.
+#[test]
+fn a_member_on_trial_that_fits_no_node_is_replaced_once_the_change_is_taken_back() {
+    let mut observed = tried(THREE, 2, 800);
+    let scheduled =
+        json!({ "type": "PodScheduled", "status": "False", "message": "3 node(s) had volume node affinity conflict" });
+    let pod = pod(&mut observed, 2);
+    pod.spec.as_mut().expect("a spec").node_name = None;
+    let conditions = pod.status.get_or_insert_default().conditions.get_or_insert_default();
+    conditions.push(serde_json::from_value(scheduled).expect("a condition"));
+    assert!(!replaces(&observed));
+    let (_, reason, message) = condition(&observed, "Degraded");
+    assert_eq!(reason, "Unschedulable");
+    assert!(
+        message.contains("is not replaced before it has served") && message.contains("take the change back"),
+        "{message}"
+    );
+    observed.cluster.spec.image = None;
+    carry_out(&mut observed);
+    assert_eq!(stopped(&observed), ["demo-2-0"]);
+    let settings = wanted(&observed);
+    annotate(self::pod(&mut observed, 2), names::ANNOTATION_SETTINGS, &settings);
+    observed.now = observed.now.checked_add(SignedDuration::from_secs(60)).expect("within range");
+    assert!(replaces(&observed), "it has been silent with its former settings for 60 s");
+    assert!(!condition(&observed, "Degraded").2.contains("take the change back"));
 }
