@@ -19,15 +19,15 @@ use crate::members::Members;
 /// The program of a member with this snapshot threshold does not start.
 pub(crate) const BROKEN_THRESHOLD: i32 = 99;
 
-/// Runs every controller once.
-pub fn step(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
+/// Runs every controller once. Without room on any Kubernetes node, new pods stay pending.
+pub fn step(api: &mut ApiServer, members: &mut Members, has_room: bool, now: Timestamp) {
     let sets: Vec<StatefulSet> = api.now().sets.values().cloned().collect();
     for set in &sets {
         keep(api, set, now);
     }
     collect_owned(api, now);
     collect(api, members, now);
-    run(api, members, now);
+    run(api, members, has_room, now);
 }
 
 /// Creates the claim and the pod of a StatefulSet if they are missing. Makes the StatefulSet the owner of the claim if
@@ -171,27 +171,31 @@ fn collect(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
 }
 
 /// Starts each pod's process on the disk of its claim, and reports the pod as ready while the core runs.
-fn run(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
+fn run(api: &mut ApiServer, members: &mut Members, has_room: bool, now: Timestamp) {
     let pods: Vec<Pod> = api.now().pods.values().cloned().collect();
     for pod in pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
         let seen = Seen::of(&pod.metadata);
         let claim = api.now().volumes.get(&format!("data-{}", seen.name)).cloned();
         let Some(claim) = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none()) else { continue };
+        if pod.status.as_ref().is_none_or(|status| status.pod_ip.is_none()) && !has_room {
+            let condition = condition("PodScheduled", "False", Some("Unschedulable"), now);
+            let phase = Some("Pending".to_owned());
+            let status = PodStatus { phase, conditions: Some(vec![condition]), ..PodStatus::default() };
+            if pod.status.is_none() {
+                let _ = api.patch::<Pod>(&seen, Compare::Uid, &json!({ "status": status }));
+            }
+            continue;
+        }
         if !is_broken(&pod) {
             members.ensure(&seen.uid, claim.metadata.uid.as_deref().unwrap_or_default());
         }
         let ready = members.is_ready(&seen.uid);
         let was = pod.status.as_ref().and_then(|status| status.conditions.as_ref()?.first().cloned());
         let word = if ready { "True" } else { "False" };
-        if was.is_some_and(|was| was.status == word) {
+        if was.is_some_and(|was| was.type_ == "Ready" && was.status == word) {
             continue;
         }
-        let condition = PodCondition {
-            type_: "Ready".to_owned(),
-            status: word.to_owned(),
-            last_transition_time: Some(Time(now)),
-            ..PodCondition::default()
-        };
+        let condition = condition("Ready", word, None, now);
         let status = PodStatus {
             phase: Some("Running".to_owned()),
             pod_ip: Some(seen.uid.clone()),
@@ -199,6 +203,16 @@ fn run(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
             ..PodStatus::default()
         };
         let _ = api.patch::<Pod>(&seen, Compare::Uid, &json!({ "status": status }));
+    }
+}
+
+fn condition(type_: &str, status: &str, reason: Option<&str>, now: Timestamp) -> PodCondition {
+    PodCondition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.map(str::to_owned),
+        last_transition_time: Some(Time(now)),
+        ..PodCondition::default()
     }
 }
 

@@ -12,7 +12,7 @@ use plan::names::{self, Ordinal};
 use plan::observed::{Seen, annotation, label};
 use serde_json::json;
 
-use crate::api_server::{CLUSTER, Compare, Deletion, wall_clock};
+use crate::api_server::{CLUSTER, Compare, Deletion, Expected, wall_clock};
 use crate::controllers;
 use crate::world::World;
 
@@ -63,6 +63,8 @@ impl World {
             20 => self.members.store_is_broken = !self.members.store_is_broken,
             21 => self.delete_cluster_now_and_then(),
             22..=25 => self.create_cluster_again(),
+            26 => self.fill_machines(),
+            27..=29 => self.drain(),
             _ => {}
         }
     }
@@ -286,6 +288,25 @@ impl World {
         let pod = self.random.pick(&pods).clone();
         self.members.kill(&pod);
         self.invariants.last_fault = Some(self.now);
+    }
+
+    /// Leaves no room for new pods on any machine for a while.
+    fn fill_machines(&mut self) {
+        self.full_until = self.now + self.random.time(Duration::ZERO, Duration::from_secs(20));
+        self.invariants.note(self.now, format!("no machine has room until {:?}", self.full_until));
+    }
+
+    /// Evicts a pod, as `kubectl drain` does. The disruption budget may refuse it.
+    fn drain(&mut self) {
+        let pods: Vec<String> = self.api.now().pods.keys().cloned().collect();
+        if pods.is_empty() || self.is_too_soon() {
+            return;
+        }
+        let pod = self.random.pick(&pods).clone();
+        if self.api.evict(&pod, &Expected::default(), wall_clock(self.now)).is_ok() {
+            self.invariants.last_fault = Some(self.now);
+            self.invariants.note(self.now, format!("{pod} is evicted by a drain"));
+        }
     }
 
     /// Permanently takes away a member's disk, claim, StatefulSet or machine, if the remaining members keep a

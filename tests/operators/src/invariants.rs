@@ -274,11 +274,12 @@ impl OperatorInvariants {
             self.violate(failed.message.clone());
         }
         self.check_disks(api, members);
-        let Some(committed) = members.newest_committed() else { return };
-        if !notes_ordinals(api, &committed) {
+        let committed = members.newest_committed();
+        if !notes_ordinals(api, committed.as_ref()) {
             self.created.clear();
-            self.names_from = committed.index + 1;
+            self.names_from = committed.as_ref().map_or(0, |committed| committed.index + 1);
         }
+        let Some(committed) = committed else { return };
         // A member whose StatefulSet the operator deleted is in neither half of the committed configuration, and never
         // enters a configuration again.
         if let Some(id) = self.deleted.iter().find(|id| committed.contains(**id)) {
@@ -337,10 +338,11 @@ impl OperatorInvariants {
 
 /// Returns whether the members' Service notes the highest ordinal. After a person deleted the Service, and the claim of a
 /// member, it may not.
-fn notes_ordinals(api: &ApiServer, committed: &Configuration) -> bool {
+fn notes_ordinals(api: &ApiServer, committed: Option<&Configuration>) -> bool {
     let service = api.now().services.get(&names::member_service(CLUSTER));
     let noted = service.and_then(|service| annotation(&service.metadata, names::ANNOTATION_LAST_ORDINAL)?.parse().ok());
-    let ordinals = committed.members.values().filter_map(|info| names::ordinal_of_member(CLUSTER, &info.name));
+    let members = committed.iter().flat_map(|committed| committed.members.values());
+    let ordinals = members.filter_map(|info| names::ordinal_of_member(CLUSTER, &info.name));
     noted.map(Ordinal) >= ordinals.max() && noted.is_some()
 }
 

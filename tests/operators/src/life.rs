@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crds::raft_cluster::VolumeFate;
+use k8s_openapi::jiff::SignedDuration;
 use plan::names;
 use plan::observed::annotation;
 use world::seed::{Random, Seed};
@@ -23,6 +24,10 @@ pub fn operator_faults(random: &mut Random) -> OperatorFaults {
         pauses: worst(random, 300_000),
         pause_max: Duration::from_millis(random.between(10, 20_000)),
         stale_max: random.below(20),
+        silences: worst(random, 50_000),
+        silence_max: Duration::from_millis(random.between(1_000, 60_000)),
+        watch_restarts: worst(random, 5_000),
+        clock_ahead: SignedDuration::from_millis(random.below(10_000).cast_signed() - 5_000),
     }
 }
 
@@ -123,14 +128,16 @@ pub fn stop_and_start(seed: u64) {
     assert!(world.members.writes_applied() >= written, "seed {seed}: writes are lost");
 }
 
-/// Changes settings and then stops the cluster, while one operator pauses before each of its writes for up to 20 s. Its
-/// late writes were decided before the stop, and must not start a member.
+/// Changes settings and then stops the cluster, while two operators read stale states, and one of them pauses before each
+/// of its writes for up to 20 s. Its late writes were decided before the stop, and must not start a member. Neither may
+/// what was read before the stop.
 ///
 /// # Panics
 /// Panics if an invariant is violated, a member of the stopped cluster starts, or the cluster does not heal.
 pub fn stop_before_late_writes(seed: u64) {
-    let slow = OperatorFaults { pauses: 1_000_000, pause_max: Duration::from_secs(20), ..OperatorFaults::NONE };
-    let mut world = World::new(Seed(seed), 3, vec![OperatorFaults::NONE, slow]);
+    let stale = OperatorFaults { stale_max: 20, ..OperatorFaults::NONE };
+    let slow = OperatorFaults { pauses: 1_000_000, pause_max: Duration::from_secs(20), ..stale };
+    let mut world = World::new(Seed(seed), 3, vec![stale, slow]);
     world.run_until("healed", Duration::from_secs(120), World::is_healed);
     for _ in 0..3 {
         world.change_settings();

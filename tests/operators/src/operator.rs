@@ -1,6 +1,6 @@
 //! A simulated operator: the passes of `operator/src`, whose every request to the API server and to members waits until
 //! the world carries it out. Owns the faults of an operator: it reads stale objects, pauses before a request, loses
-//! requests and replies, and crashes after any request. A crash loses everything that the operator remembers. Does not
+//! requests and replies, watches that break or are silent, a wall clock that differs, and crashes after any request. A crash loses everything that the operator remembers. Does not
 //! own the operator's process (`operator/process.rs`).
 
 mod messages;
@@ -10,6 +10,7 @@ mod requests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use k8s_openapi::jiff::SignedDuration;
 use plan::names::{self, Ordinal};
 use world::seed::Random;
 
@@ -42,12 +43,30 @@ pub struct OperatorFaults {
     pub pause_max: Duration,
     /// Maximum number of versions by which a read may lag.
     pub stale_max: u64,
+    /// Rate of changes after which the watch is silent, until it starts anew.
+    pub silences: u32,
+    /// Maximum time for which the watch is silent.
+    pub silence_max: Duration,
+    /// Rate of steps in which the watch breaks and starts anew, so that a pass begins although nothing changed.
+    pub watch_restarts: u32,
+    /// Difference between the wall clock of the operator's machine and that of the API server.
+    pub clock_ahead: SignedDuration,
 }
 
 impl OperatorFaults {
     /// No faults.
-    pub const NONE: Self =
-        Self { lost_replies: 0, lost_calls: 0, crashes: 0, pauses: 0, pause_max: Duration::ZERO, stale_max: 0 };
+    pub const NONE: Self = Self {
+        lost_replies: 0,
+        lost_calls: 0,
+        crashes: 0,
+        pauses: 0,
+        pause_max: Duration::ZERO,
+        stale_max: 0,
+        silences: 0,
+        silence_max: Duration::ZERO,
+        watch_restarts: 0,
+        clock_ahead: SignedDuration::ZERO,
+    };
 }
 
 /// An operator. A crash ends its process; the next step starts another one.
@@ -143,10 +162,11 @@ impl Operator {
     fn next_request(&mut self, environment: &mut Environment<'_>) -> Option<Pending> {
         if self.process.is_none() {
             let cluster = environment.api.now().cluster.clone()?;
-            self.process = Some(Process::start(cluster, self.activity, environment.random, environment.now));
+            let (random, ahead) = (&mut *environment.random, self.faults.clock_ahead);
+            self.process = Some(Process::start(cluster, self.activity, random, environment.now, ahead));
         }
         let process = self.process.as_mut()?;
-        process.notice(environment.api.version(), environment.random, environment.now);
+        process.notice(environment.api.version(), &self.faults, environment.random, environment.now);
         if !process.run(environment.now) {
             self.crash();
             return None;
@@ -194,7 +214,7 @@ impl Operator {
     }
 
     fn ask_api(&mut self, request: &ApiRequest, environment: &mut Environment<'_>) -> Answer {
-        if request.verb == Verb::Get && request.target == Target::Stored(Kind::RaftCluster) {
+        if request.verb == Verb::Get && request.name == names::member_service(CLUSTER) {
             // The first read of a pass.
             self.age = self.faults.stale_max;
             self.found.clear();

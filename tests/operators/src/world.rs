@@ -39,6 +39,8 @@ pub struct World {
     pub now: Duration,
     pub(super) random: Random,
     pub(super) deleted_by_hand: BTreeSet<String>,
+    /// Time until which no Kubernetes node has room for another pod.
+    pub(super) full_until: Duration,
     /// What a person keeps copies of.
     pub(super) kept: Kept,
     /// Whether a person watches the cluster, and repairs what people deleted.
@@ -99,6 +101,7 @@ impl World {
             now: Duration::ZERO,
             random,
             deleted_by_hand: BTreeSet::new(),
+            full_until: Duration::ZERO,
             kept: Kept::default(),
             attentive: false,
             seed,
@@ -194,7 +197,8 @@ impl World {
         self.now += STEP;
         self.members.advance(self.now);
         if self.random.below(5) == 0 {
-            controllers::step(&mut self.api, &mut self.members, wall_clock(self.now));
+            let has_room = self.now >= self.full_until;
+            controllers::step(&mut self.api, &mut self.members, has_room, wall_clock(self.now));
         }
         if self.random.below(10) == 0 {
             self.writes += 1;
@@ -251,6 +255,7 @@ impl World {
         self.members.lost.clear();
         self.members.network.profile.loss = 0;
         self.members.store_is_broken = false;
+        self.full_until = self.now;
         self.create_cluster_again();
         self.put_identity_back();
         self.attentive = true;

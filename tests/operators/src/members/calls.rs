@@ -1,7 +1,6 @@
 //! Calls to members in the planner's plain types: which calls there are, and which of them a member admits. Owns the
 //! rules for tokens. Does not own the answers (`admin_service.rs`), nor the messages (`operator/messages.rs`).
 
-
 use plan::action::Change;
 use plan::ids::{ClusterId, MemberId};
 use plan::observed::member::{Configuration, MemberInfo, MemberPhase, Report};

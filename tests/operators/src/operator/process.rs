@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crds::RaftCluster;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use plan::observed::{Entropy, OperatorSettings};
 use raft_operator::context::Context;
 use raft_operator::health::Readiness;
@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use world::seed::{Random, Seed};
 
+use super::OperatorFaults;
 use super::messages;
 use super::requests::{self, Pending, Queue};
 use crate::api_server::{NAMESPACE, wall_clock};
@@ -57,12 +58,18 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts a process, which begins its first pass at once.
-    pub(super) fn start(cluster: RaftCluster, activity: Activity, random: &mut Random, now: Duration) -> Self {
+    pub(super) fn start(
+        cluster: RaftCluster,
+        activity: Activity,
+        random: &mut Random,
+        now: Duration,
+        clock_ahead: SignedDuration,
+    ) -> Self {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime without threads starts");
         let (queue, changed, wall) = (Queue::default(), Arc::new(Notify::new()), Arc::new(AtomicU64::new(0)));
-        let machine =
-            SimulatedMachine { wall: Arc::clone(&wall), random: Mutex::new(Random::new(Seed(random.number()))) };
+        let numbers = Mutex::new(Random::new(Seed(random.number())));
+        let machine = SimulatedMachine { wall: Arc::clone(&wall), ahead: clock_ahead, random: numbers };
         let settings = OperatorSettings { node_image: "raft-node".to_owned(), node_image_pull_policy: None };
         let inside = runtime.enter();
         let (client, members) = (requests::client(&queue), messages::members(&queue));
@@ -79,11 +86,17 @@ impl Process {
         Self { runtime, work, queue, changed, wall, ran_to: now, noticed: 0, notified_at: None }
     }
 
-    /// Sends a watch event if the objects changed.
-    pub(super) fn notice(&mut self, version: u64, random: &mut Random, now: Duration) {
-        if version != self.noticed {
-            self.noticed = version;
-            self.notified_at.get_or_insert_with(|| now + random.time(WATCH_LAG.0, WATCH_LAG.1));
+    /// Sends a watch event if the objects changed, or if the watch starts anew. While the watch is silent, no event
+    /// arrives; when it starts anew, one does.
+    pub(super) fn notice(&mut self, version: u64, faults: &OperatorFaults, random: &mut Random, now: Duration) {
+        if version == self.noticed && !random.chance(faults.watch_restarts) {
+            return;
+        }
+        self.noticed = version;
+        if self.notified_at.is_none() {
+            let is_silent = random.chance(faults.silences);
+            let (least, most) = if is_silent { (Duration::ZERO, faults.silence_max) } else { WATCH_LAG };
+            self.notified_at = Some(now + random.time(least, most));
         }
     }
 
@@ -159,12 +172,14 @@ async fn while_leading(mut candidate: Candidate, passes: impl Future<Output = ()
 struct SimulatedMachine {
     /// Time since the start of the run, in milliseconds.
     wall: Arc<AtomicU64>,
+    /// Difference between this machine's clock and that of the API server.
+    ahead: SignedDuration,
     random: Mutex<Random>,
 }
 
 impl Machine for SimulatedMachine {
     fn wall_clock(&self) -> Timestamp {
-        wall_clock(Duration::from_millis(self.wall.load(Ordering::Relaxed)))
+        wall_clock(Duration::from_millis(self.wall.load(Ordering::Relaxed))) + self.ahead
     }
 
     fn entropy(&self) -> Result<Entropy, NoEntropy> {
