@@ -103,7 +103,8 @@ impl<'r> Rollout<'r> {
         if self.refused.is_some() {
             return Vec::new();
         }
-        self.outdated()
+        let outdated = self.roster.seats.values().filter_map(|seat| self.outdated(seat));
+        outdated
             .filter(|(seat, _)| self.restart_helps(seat) && self.is_idle(seat))
             .map(|(_, pod)| ObjectAction::DeletePod { pod: Seen::of(&pod.metadata) }.into())
             .collect()
@@ -115,7 +116,7 @@ impl<'r> Rollout<'r> {
         if let Some(note) = &self.refused {
             return (Decision { stalled: Some(note.clone()), ..Decision::default() }, None);
         }
-        let mut waiting: Vec<_> = self.outdated().collect();
+        let mut waiting: Vec<_> = self.members().filter_map(|seat| self.outdated(seat)).collect();
         if let Some(note) = failure::note(&self.failures) {
             let message = format!("{} members are to restart with new settings", waiting.len());
             let decision = Decision {
@@ -126,6 +127,11 @@ impl<'r> Rollout<'r> {
             };
             return (decision, None);
         }
+        let is_configured = |seat: &Seat<'_>| seat.id.is_some_and(|id| read.configuration.contains(id));
+        debug_assert!(
+            waiting.iter().all(|(seat, _)| is_configured(seat)),
+            "only members in the configuration get a turn"
+        );
         // A member that does not serve comes first: its restart interrupts no service, and may help the member.
         waiting.sort_by_key(|(seat, _)| (seat.health.leads(), troubles::of(seat).is_none(), seat.ordinal));
         let Some((seat, pod)) = waiting.first() else { return (self.await_last(), None) };
@@ -210,13 +216,22 @@ impl<'r> Rollout<'r> {
         self.observed.now.duration_since(time) >= least
     }
 
-    /// Members whose pod has other settings than the spec asks for. A removed member is about to go.
-    fn outdated(&self) -> impl Iterator<Item = (&'r Seat<'r>, &'r Pod)> {
-        let seats = self.roster.seats.values();
-        seats.filter(|seat| seat.set.is_some() && seat.health != Health::Removed).filter_map(|seat| {
-            let pod = seat.pod.filter(|pod| pod.metadata.deletion_timestamp.is_none())?;
-            (settings_of_pod(pod) != Some(self.wanted.as_str())).then_some((seat, pod))
+    /// The members that the rollout restarts and waits for. A member outside of the configuration restarts only if it
+    /// serves nothing ([`Rollout::unstick`]): it is about to be added, and gets its turn then, or it is not needed.
+    fn members(&self) -> impl Iterator<Item = &'r Seat<'r>> {
+        let configuration = self.observed.configuration.as_ref().map(|read| &read.configuration);
+        let roster = self.roster;
+        roster.seats.values().filter(move |seat| {
+            let is_configured = configuration.is_none_or(|known| seat.id.is_some_and(|id| known.contains(id)));
+            seat.set.is_some() && seat.health != Health::Removed && is_configured
         })
+    }
+
+    /// The member and its pod, if the pod has other settings than the spec asks for. A removed member is about to go.
+    fn outdated(&self, seat: &'r Seat<'r>) -> Option<(&'r Seat<'r>, &'r Pod)> {
+        let stays = seat.set.is_some() && seat.health != Health::Removed;
+        let pod = seat.pod.filter(|pod| stays && pod.metadata.deletion_timestamp.is_none())?;
+        (settings_of_pod(pod) != Some(self.wanted.as_str())).then_some((seat, pod))
     }
 
     /// Returns whether the StatefulSet was written with the wanted settings. Before that, a new pod would get the former

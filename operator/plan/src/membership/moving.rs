@@ -58,7 +58,7 @@ impl Moving {
             let obstacle = obstacle(seat)?;
             Some(Note::new(obstacle.reason, format!("{}: {}", seat.name, obstacle.message)))
         });
-        let blocked = unfit.or_else(|| to_restart(roster, &settings(valid, store)));
+        let blocked = unfit.or_else(|| to_restart(configured(), &settings(valid, store)));
         let newcomers = roster.seats.values().filter(|seat| is_newcomer(seat, configuration)).count();
         // While there are more members than wanted, a move has begun, and is finished.
         let is_begun = configured().count() + newcomers > valid.total();
@@ -99,11 +99,11 @@ fn obstacle(seat: &Seat<'_>) -> Option<Note> {
 /// Reports a member that has to restart with new settings, or has not served with them yet. Restarts come first, because
 /// they are the smaller change, and show whether the settings are good. A member on trial does not leave, because it may
 /// serve again with its former settings.
-fn to_restart(roster: &Roster<'_>, wanted: &str) -> Option<Note> {
+fn to_restart<'r>(mut configured: impl Iterator<Item = &'r Seat<'r>>, wanted: &str) -> Option<Note> {
     let is_outdated = |seat: &&Seat<'_>| {
         let pod = seat.pod.filter(|_| seat.set.is_some());
         seat.on_trial || pod.is_some_and(|pod| annotation(&pod.metadata, names::ANNOTATION_SETTINGS) != Some(wanted))
     };
-    let seat = roster.seats.values().find(is_outdated)?;
+    let seat = configured.find(is_outdated)?;
     Some(Note::new(Reason::RollingOut, format!("{} has to serve with new settings first", seat.name)))
 }

@@ -9,7 +9,6 @@ use crate::completed::CompletedRollout;
 use crate::desired::stateful_set::settings_json;
 use crate::names;
 use crate::observed::{Linearizable, Seen, annotation, image_of_pod, image_pull_policy_of, settings_of_pod};
-use crate::roster::{Health, Seat};
 
 impl Rollout<'_> {
     /// Records on the members' Service what all members run, if all of them run the same settings and serve, and the
@@ -36,8 +35,7 @@ impl Rollout<'_> {
         let configuration = &read.configuration;
         let everyone = configuration.everyone();
         let all_serve = everyone.iter().all(|id| self.roster.by_id(*id).is_some_and(|seat| self.has_served(seat)));
-        let exist = |seat: &&Seat<'_>| seat.set.is_some() && seat.health != Health::Removed;
-        let pods: Option<Vec<_>> = self.roster.seats.values().filter(exist).map(|seat| seat.pod).collect();
+        let pods: Option<Vec<_>> = self.members().map(|seat| seat.pod).collect();
         let pods = pods.filter(|pods| all_serve && !pods.is_empty() && self.refused.is_none())?;
         let settings: BTreeSet<Option<&str>> = pods.iter().map(|pod| settings_of_pod(pod)).collect();
         let digest = settings.first().copied().flatten().filter(|_| settings.len() == 1)?.to_owned();

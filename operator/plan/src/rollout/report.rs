@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Rollout, failure};
 use crate::decision::{Decision, shortened};
 use crate::observed::settings_of_pod;
-use crate::roster::{Health, Seat};
+use crate::roster::Seat;
 
 /// Maximum number of listed members; the schema sets the limit.
 const FAILED_MAX: usize = 64;
@@ -23,8 +23,7 @@ impl Rollout<'_> {
     }
 
     fn status(&self, decided: &Decision) -> Option<RolloutStatus> {
-        let exist = |seat: &&Seat<'_>| seat.set.is_some() && seat.health != Health::Removed;
-        let members: Vec<&Seat<'_>> = self.roster.seats.values().filter(exist).collect();
+        let members: Vec<&Seat<'_>> = self.members().collect();
         let runs = |seat: &&&Seat<'_>| seat.pod.and_then(settings_of_pod) == Some(self.wanted.as_str());
         let updated = members.iter().filter(runs).count();
         let completed = self.valid.completed.as_ref();

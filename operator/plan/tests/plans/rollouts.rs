@@ -7,7 +7,7 @@ use k8s_openapi::jiff::SignedDuration;
 use plan::action::{ObjectAction, Write};
 use plan::completed::CompletedRollout;
 use plan::ids::MemberId;
-use plan::names;
+use plan::names::{self, Ordinal};
 use plan::observed::Observed;
 use plan::observed::member::Answer;
 use plan::validated::ValidatedCluster;
@@ -92,6 +92,32 @@ fn settings_reach_only_the_member_whose_turn_it_is() {
     assert_eq!(since[names::ANNOTATION_SETTINGS_SINCE], observed.now.to_string());
     assert_eq!(stopped(&observed), ["demo-2-0"]);
     assert!(changes_of_settings(&observed).is_empty());
+}
+
+/// A late creation brings a member back that had left. Bad settings once reached it and a voter: it was the first of
+/// the rollout, and its failure stopped nothing, because it is not on trial.
+#[test]
+fn a_member_outside_of_the_configuration_gets_no_turn_and_is_not_waited_for() {
+    for outside in ["member 4 silent 5 outdated unwritten", "member 4 foreign outdated unwritten"] {
+        let outside = parse(&format!("{THREE}\n{outside}")).members.remove(&Ordinal(4)).expect("it exists");
+        let mut observed = changed(THREE);
+        observed.members.insert(Ordinal(4), outside.clone());
+        assert_eq!(changes_of_settings(&observed).into_keys().collect::<Vec<_>>(), ["demo-2"]);
+        assert_eq!(stopped(&observed), [""; 0], "the StatefulSet is written first");
+        let mut observed = unrecorded(THREE);
+        observed.members.insert(Ordinal(4), outside);
+        let record = recorded_by(&observed).expect("every member in the configuration runs the same settings");
+        note(&mut observed, &record);
+        assert_eq!(planned(&observed).status.rollout, None);
+    }
+}
+
+#[test]
+fn a_member_outside_of_the_configuration_with_former_settings_keeps_no_member_from_moving() {
+    let text = THREE.replace("labelled", "class slow labelled");
+    for (outside, moves) in [("member 4 foreign outdated", true), ("member 3 is c3 outdated", false)] {
+        assert_eq!(replaces(&parse(&format!("storage-class fast\n{text}\n{outside}"))), moves, "{outside}");
+    }
 }
 
 #[test]
