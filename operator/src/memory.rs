@@ -25,6 +25,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 pub struct Memory {
     /// Time at which each silent member's silence began, on the monotonic clock.
     pub silent: BTreeMap<Ordinal, Instant>,
+    /// Time at which each member answered this process or the leader last.
+    pub heard: BTreeMap<Ordinal, Instant>,
     /// Ordinals that this process reserved and has not used yet.
     pub reserved: BTreeSet<Ordinal>,
     /// The reason why the last membership change was refused; `None` if it was not refused.

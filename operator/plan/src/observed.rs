@@ -23,7 +23,7 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::names::{self, Ordinal};
 use failure::FailureCause;
-use member::{Answer, Configuration};
+use member::{Answer, Configuration, Report};
 use refusal::RefusalReason;
 
 /// One observation of a cluster and all its objects.
@@ -83,6 +83,9 @@ pub struct ObservedMember {
     pub volume: Option<PersistentVolumeClaim>,
     /// The member's answer; `None` if the member was not called because it has no StatefulSet.
     pub answer: Option<Answer>,
+    /// The last time before this observation at which the member answered this process or the leader; `None` if this
+    /// process never saw that.
+    pub heard: Option<Timestamp>,
     /// Warnings about the member's StatefulSet and claim while the member does not answer, newest first. Problems of
     /// the pod are in the pod's status.
     pub warnings: Vec<Warning>,
@@ -158,6 +161,29 @@ impl Observed {
     #[must_use]
     pub fn uid(&self) -> &str {
         self.cluster.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// The report of the member that leads.
+    pub(crate) fn leader_report(&self) -> Option<&Report> {
+        match self.members.get(&self.configuration.as_ref()?.leader)?.answer.as_ref()? {
+            Answer::Report(report) => Some(report),
+            Answer::Silent { .. } => None,
+        }
+    }
+
+    /// The members that answered the operator, and those whose answers the leader receives.
+    #[must_use]
+    pub fn heard(&self) -> BTreeSet<Ordinal> {
+        let answered = self.members.iter().filter(|(_, member)| matches!(member.answer, Some(Answer::Report(_))));
+        let mut heard: BTreeSet<Ordinal> = answered.map(|(ordinal, _)| *ordinal).collect();
+        let cluster = self.cluster.metadata.name.as_deref().unwrap_or_default();
+        if let Some((read, leader)) = self.configuration.as_ref().zip(self.leader_report()) {
+            let active = leader.progress.iter().filter(|(_, progress)| progress.active);
+            let named = active.filter_map(|(id, _)| read.configuration.members.get(id));
+            heard.extend(named.filter_map(|info| names::ordinal_of_member(cluster, &info.name)));
+            debug_assert!(heard.contains(&read.leader), "the leader answers");
+        }
+        heard
     }
 
     /// Returns whether this RaftCluster owns an object. An earlier RaftCluster of the same name counts as another

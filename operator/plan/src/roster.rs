@@ -1,6 +1,9 @@
 //! All members of a cluster and the state of each. For each ordinal, a seat holds what is known of the member: its
 //! StatefulSet, its volume, its answer, and its place in the configuration. Owns the judgement of a member's state.
-//! Does not own what follows from the state (`bootstrap.rs`, `membership`, `status`).
+//! Does not own since when a member is silent (`roster/silence.rs`), nor what follows from the state (`bootstrap.rs`,
+//! `membership`, `status`).
+
+mod silence;
 
 mod trial;
 
@@ -8,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 
 use crate::identity::ClusterIdentity;
 use crate::ids::{ClusterId, MemberId};
@@ -284,7 +287,7 @@ impl<'a> Roster<'a> {
 
 /// A member that has no objects and was not called.
 static ABSENT: ObservedMember =
-    ObservedMember { set: None, pod: None, volume: None, answer: None, warnings: Vec::new() };
+    ObservedMember { set: None, pod: None, volume: None, answer: None, heard: None, warnings: Vec::new() };
 
 struct Judge<'j> {
     valid: &'j ValidatedCluster<'j>,
@@ -378,47 +381,23 @@ impl Judge<'_> {
         }
     }
 
-    fn silence(&self, set: Option<&StatefulSet>, member: &ObservedMember) -> Health {
-        let seen = match &member.answer {
-            Some(Answer::Silent { since, .. }) => *since,
-            _ => self.observed.now,
-        };
-        // An operator that has just started reads from the pod how long the member has been silent. A pod that is being
-        // deleted may be left from before the cluster was stopped.
-        let pod = member.pod.as_ref().filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        let since = pod.and_then(unready_since).map_or(seen, |unready| unready.min(seen));
-        // With other settings than those with which it was silent, the member has the whole delay to start.
-        let since = trial::settings_since(set).map_or(since, |changed| changed.max(since));
-        let delay = SignedDuration::try_from(self.valid.replacement_delay).unwrap_or(SignedDuration::MAX);
-        if self.observed.now.duration_since(since) >= delay {
-            Health::Unreachable { since }
-        } else {
-            Health::Silent { since }
-        }
-    }
-
     fn configuration(&self) -> Option<&Configuration> {
         self.observed.configuration.as_ref().map(|read| &read.configuration)
     }
 
-    fn leader_report(&self) -> Option<&Report> {
-        let leader = self.observed.configuration.as_ref()?.leader;
-        match self.observed.members.get(&leader)?.answer.as_ref()? {
-            Answer::Report(report) => Some(report),
-            Answer::Silent { .. } => None,
-        }
-    }
-
     fn leader_id(&self) -> Option<MemberId> {
-        self.leader_report()?.id
+        self.observed.leader_report()?.id
     }
 
     fn answers_leader(&self, id: MemberId) -> bool {
-        self.leader_report().and_then(|leader| leader.progress.get(&id)).is_some_and(|progress| progress.active)
+        self.observed
+            .leader_report()
+            .and_then(|leader| leader.progress.get(&id))
+            .is_some_and(|progress| progress.active)
     }
 
     fn is_caught_up(&self, id: MemberId) -> bool {
-        let Some(leader) = self.leader_report() else { return false };
+        let Some(leader) = self.observed.leader_report() else { return false };
         leader.progress.get(&id).is_some_and(|progress| {
             progress.active && !progress.snapshotting && progress.matched + CATCH_UP_ENTRIES >= leader.last
         })
@@ -429,11 +408,6 @@ impl Judge<'_> {
 fn is_on_another_volume(set: Option<&StatefulSet>, member: &ObservedMember) -> bool {
     let meant = set.and_then(|set| annotation(&set.metadata, names::ANNOTATION_VOLUME));
     meant.is_some_and(|meant| member.volume.as_ref().and_then(|volume| volume.metadata.uid.as_deref()) != Some(meant))
-}
-
-fn unready_since(pod: &Pod) -> Option<Timestamp> {
-    let ready = condition_of(pod, "Ready")?;
-    if ready.status == "True" { None } else { ready.last_transition_time.as_ref().map(|time| time.0) }
 }
 
 /// The condition of this kind in a pod's status.

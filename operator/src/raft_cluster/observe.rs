@@ -102,6 +102,7 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
     let token = token(&observed);
     ask_members(&mut observed, token.as_ref(), context).await;
     observed.configuration = ask_leader(&observed, token.as_ref(), context).await;
+    remember_heard(&observed, context);
     observed.probe = probe(&observed, token.as_ref(), context).await;
     read.warnings(&mut observed, context).await;
     zones(&mut observed, context).await;
@@ -274,19 +275,29 @@ async fn ask_members(observed: &mut Observed, token: Option<&Token>, context: &C
     observed.now = context.machine.wall_clock();
     for (ordinal, answer) in answers {
         let answer = match answer {
-            Ok(report) => {
-                context.remember(&uid, |memory| memory.silent.remove(&ordinal));
-                Answer::Report(Box::new(report))
-            }
+            Ok(report) => Answer::Report(Box::new(report)),
             Err(error) => {
                 let since = context.remember(&uid, |memory| *memory.silent.entry(ordinal).or_insert_with(Instant::now));
                 Answer::Silent { since: wall_clock(since, observed.now), error }
             }
         };
+        let heard = context.remember(&uid, |memory| memory.heard.get(&ordinal).copied());
         if let Some(member) = observed.members.get_mut(&ordinal) {
             member.answer = Some(answer);
+            member.heard = heard.map(|heard| wall_clock(heard, observed.now));
         }
     }
+}
+
+/// Remembers which members were heard in this pass. A member that does not answer the operator, but the leader, is not
+/// silent: otherwise it would be replaced as soon as the leader misses it, too.
+fn remember_heard(observed: &Observed, context: &Context) {
+    let heard = observed.heard();
+    context.remember(observed.uid(), |memory| {
+        memory.silent.retain(|ordinal, _| !heard.contains(ordinal));
+        memory.heard.retain(|ordinal, _| observed.members.contains_key(ordinal));
+        memory.heard.extend(heard.into_iter().map(|ordinal| (ordinal, Instant::now())));
+    });
 }
 
 /// Reads the configuration from a member that reports that it leads. Members with higher terms are called first. A

@@ -16,7 +16,8 @@ pub enum Answer {
     Report(Box<Report>),
     /// The member did not answer, or has no pod to call.
     Silent {
-        /// Time of the first unanswered call since the last answer, or since this operator started.
+        /// Time of the first unanswered call since the member answered this operator or the leader, or since this
+        /// operator started.
         since: Timestamp,
         /// Explanation for people.
         error: String,

@@ -17,6 +17,7 @@ mod rollout_histories;
 mod rollout_idle;
 mod rollout_records;
 mod rollouts;
+mod silence;
 mod stopped;
 mod take_up;
 mod volumes;

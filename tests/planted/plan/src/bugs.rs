@@ -141,7 +141,7 @@ pub const BUGS: &[Bug] = &[
         name: "ReplaceOnSilence",
         of: "a member that does not answer once is replaced at once",
         edits: &[planner(
-            "roster.rs",
+            "roster/silence.rs",
             "        if self.observed.now.duration_since(since) >= delay {",
             "        if PLANTED || self.observed.now.duration_since(since) >= delay {",
         )],
