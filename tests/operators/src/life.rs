@@ -84,6 +84,31 @@ pub fn interrupt_members(seed: u64) {
     );
 }
 
+/// Hides a member that serves from the operator, for longer than the replacement delay. Then cuts the member off for
+/// less than this delay: it is not replaced, because the leader heard it before.
+///
+/// # Panics
+/// Panics if an invariant is violated, the cluster does not heal, or the member was replaced.
+pub fn hide_a_member(seed: u64) {
+    let mut world = World::new(Seed(seed), 3, vec![OperatorFaults::NONE]);
+    world.run_until("healed", Duration::from_secs(120), World::is_healed);
+    let before = world.members.newest_committed().expect("a healed cluster has members");
+    let leader = world.members.leader();
+    let follower =
+        before.members.iter().find(|(id, _)| Some(**id) != leader).map(|(_, info)| format!("{}-0", info.name));
+    let pod = world.api.now().pods[&follower.expect("two members follow")].metadata.uid.clone().expect("it exists");
+    world.members.hidden.insert(pod.clone());
+    world.run(Duration::from_secs(20));
+    world.invariants.last_fault = Some(world.now);
+    world.members.lost.insert(pod.clone());
+    world.run(Duration::from_secs(8));
+    world.members.lost.remove(&pod);
+    world.members.hidden.remove(&pod);
+    world.run_until("healed", Duration::from_secs(120), World::is_healed);
+    let after = world.members.newest_committed().map(|committed| committed.everyone());
+    assert!(after == Some(before.everyone()), "seed {seed}: a member was replaced that was never gone for long");
+}
+
 /// Takes machines from a cluster of three, one after the other, for longer than the replacement delay. Each member is
 /// replaced, and the number of voters never shrinks.
 ///

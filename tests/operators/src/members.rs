@@ -98,6 +98,8 @@ pub struct Members {
     starts: u64,
     /// UIDs of pods on lost machines. Their processes cannot be reached or stopped.
     pub lost: BTreeSet<String>,
+    /// UIDs of pods that no operator can call, although other members can.
+    pub hidden: BTreeSet<String>,
     /// Whether members fail to read backups.
     pub store_is_broken: bool,
     /// Number of restores that were begun.
@@ -134,6 +136,7 @@ impl Members {
             random,
             starts: 0,
             lost: BTreeSet::new(),
+            hidden: BTreeSet::new(),
             store_is_broken: false,
             attempts: 0,
             applied: BTreeMap::new(),

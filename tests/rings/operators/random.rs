@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use operators::World;
-use operators::life::{fail_a_rollout, interrupt_members, live, operator_faults};
+use operators::life::{fail_a_rollout, hide_a_member, interrupt_members, live, operator_faults};
 use world::seed::{Random, Seed};
 use world::settings;
 
@@ -23,6 +23,13 @@ fn two_operators_with_stale_reads_crashes_and_lost_replies_never_break_a_cluster
 fn a_member_that_is_gone_for_less_than_the_delay_is_not_replaced() {
     for seed in settings::seeds(5) {
         interrupt_members(seed);
+    }
+}
+
+#[test]
+fn a_member_that_only_the_leader_hears_is_not_replaced_when_it_is_cut_off() {
+    for seed in settings::seeds(5) {
+        hide_a_member(seed);
     }
 }
 

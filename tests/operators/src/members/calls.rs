@@ -83,6 +83,9 @@ impl Members {
     /// # Errors
     /// Returns an error if the member cannot be reached or refuses the call. Nothing was changed.
     pub fn answer(&mut self, pod: &str, token: Option<&str>, call: &MemberCall) -> Result<MemberReply, CallError> {
+        if self.hidden.contains(pod) {
+            return Err(CallError::Unreachable);
+        }
         let whole = self.describe(pod)?;
         let stored = self.token_of(pod).map(str::to_owned);
         let is_right = token.is_some() && token == stored.as_deref().or(call.brought());
