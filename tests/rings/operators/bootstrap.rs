@@ -82,6 +82,10 @@ fn a_majority_wiped_between_the_choice_of_voters_and_the_bootstrap_stalls_the_cl
     world.run_until("voters are chosen", PATIENCE, |world| !world.invariants.first_voters.is_empty());
     wipe(&mut world, 1);
     wipe(&mut world, 2);
+    // The operator goes on when both members answer again. A silent member could still have its disk.
+    world.operators[0].crash();
+    let resumes_at = world.now + Duration::from_secs(5);
+    world.operators[0].halt(resumes_at);
     world.run_until("stalled", PATIENCE, |world| world.condition("Stalled").as_deref() == Some("True"));
     assert_eq!(world.reason("Stalled").as_deref(), Some("BootstrapIncomplete"));
     world.run(Duration::from_secs(30));
