@@ -8,6 +8,12 @@ use super::ActError;
 /// Code of a refusal by a quota, a policy or a missing right.
 const FORBIDDEN: u16 = 403;
 
+/// Code of a precondition that does not hold.
+const CONFLICT: u16 = 409;
+
+/// Code of an object that is not valid.
+const INVALID: u16 = 422;
+
 /// Code of an answer that came too late.
 const TIMED_OUT: u16 = 504;
 
@@ -19,6 +25,7 @@ const NO_WEBHOOK: &str = "failed calling webhook";
 pub(super) fn code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) if is_denied(status) => Some(FORBIDDEN),
+        kube::Error::Api(status) if is_another_incarnation(status) => Some(CONFLICT),
         kube::Error::Api(status) => Some(status.code),
         _ => None,
     }
@@ -32,6 +39,13 @@ fn is_denied(status: &Status) -> bool {
     let by_policy = text.contains("validatingadmissionpolicy") && text.contains("denied request");
     let is_broken = status.code == 500 && (text.contains("admission") || text.contains("jsonpatch"));
     by_webhook || by_policy || is_broken || text.contains(NO_WEBHOOK)
+}
+
+/// Returns whether a patch or an apply named another UID than the object has. The API server does not answer it as a
+/// precondition that does not hold, but as a change of the UID, which is not valid.
+fn is_another_incarnation(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == INVALID && causes.into_iter().any(|cause| cause.field == "metadata.uid")
 }
 
 /// The API server's explanation, if a write waited for a webhook that did not answer. Each further write of the same kind
@@ -48,7 +62,7 @@ impl From<kube::Error> for ActError {
     fn from(error: kube::Error) -> Self {
         match (code(&error), error) {
             // Malformed, forbidden, too large or invalid.
-            (Some(400 | FORBIDDEN | 413 | 422), kube::Error::Api(status)) => Self::Refused(status.message.clone()),
+            (Some(400 | FORBIDDEN | 413 | INVALID), kube::Error::Api(status)) => Self::Refused(status.message.clone()),
             (_, error) => Self::Api(error),
         }
     }

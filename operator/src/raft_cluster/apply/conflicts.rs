@@ -73,6 +73,23 @@ async fn an_object_that_another_program_changed_stops_no_other_action() {
     assert_eq!(requests, ["demo-2", "demo-1-0"], "it is not sent ten times a second");
 }
 
+/// To a patch or an apply that names another UID, the API server answers that the UID cannot be changed. A pod that was
+/// replaced meanwhile was once reported as refused, and its successor got no role until the refusal expired.
+#[tokio::test]
+async fn an_object_that_was_replaced_by_another_one_is_observed_again() {
+    let (code, mut answer) = refused(422, "Pod \"demo-1-0\" is invalid: metadata.uid: field is immutable");
+    let cause = json!({ "reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid" });
+    answer["details"] = json!({ "name": "demo-1-0", "kind": "Pod", "causes": [cause] });
+    let setup = Setup::answering(move |_| (code, answer.clone())).await;
+    let label = ObjectAction::LabelPod { pod: pod(), role: Role::Voter }.into();
+    for _ in 0..2 {
+        let (applied, requests) = setup.pass(std::slice::from_ref(&label)).await;
+        assert_eq!(requests, ["demo-1-0"]);
+        assert!(applied.did_something, "the next pass observes again soon");
+        assert_eq!((applied.failures.len(), applied.refused.len()), (0, 0), "it is no refusal");
+    }
+}
+
 #[tokio::test]
 async fn an_action_that_needs_the_changed_object_waits() {
     let setup = Setup::answering(|_| refused(409, CHANGED)).await;
