@@ -178,7 +178,10 @@ async fn publish(backup: &RaftBackup, status: &RaftBackupStatus, context: &Conte
     let patch = json!({
         "apiVersion": RaftBackup::api_version(&()),
         "kind": RaftBackup::kind(&()),
-        "metadata": { "name": name, "uid": backup.metadata.uid },
+        // Kubernetes ignores the UID in a write of a custom resource's status.
+        "metadata": {
+            "name": name, "uid": backup.metadata.uid, "resourceVersion": backup.metadata.resource_version,
+        },
         "status": status,
     });
     let backups: Api<RaftBackup> = Api::namespaced(context.client.clone(), namespace);
@@ -252,6 +255,8 @@ mod tests {
         let writes: Vec<_> =
             requests.iter().filter(|request| request.path.ends_with("/raftbackups/nightly/status")).collect();
         assert_eq!(writes.len(), 1, "{requests:?}");
+        let metadata = &writes[0].body["metadata"];
+        assert_eq!(metadata["resourceVersion"], "9", "a later backup of this name keeps its status");
         let status = &writes[0].body["status"];
         assert_eq!((&status["manifest"], &status["completedAt"]), (&json!("m"), &json!("2026-01-01T00:00:00Z")));
         let conditions = status["conditions"].as_array().expect("a list");

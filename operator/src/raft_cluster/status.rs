@@ -46,8 +46,11 @@ pub(super) async fn publish(
     let patch = json!({
         "apiVersion": RaftCluster::api_version(&()),
         "kind": RaftCluster::kind(&()),
-        // The UID prevents the write if the cluster was deleted and created again with the same name.
-        "metadata": { "name": name, "uid": cluster.metadata.uid },
+        // The resource version prevents the write if the cluster was deleted and created again with the same name. The
+        // UID alone would not: Kubernetes ignores it in a write of a custom resource's status.
+        "metadata": {
+            "name": name, "uid": cluster.metadata.uid, "resourceVersion": cluster.metadata.resource_version,
+        },
         "status": status,
     });
     let clusters: Api<RaftCluster> = Api::namespaced(context.client.clone(), namespace);
@@ -113,6 +116,25 @@ fn is_due(difference: Difference, observed: &Observed, context: &Context) -> boo
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answering::AnsweringServer;
+    use crate::planning::tests::cluster;
+
+    /// A RaftCluster that was deleted and created again once showed the status of the former one: Kubernetes ignores the
+    /// UID in a write of a custom resource's status.
+    #[tokio::test]
+    async fn the_status_is_written_only_to_the_observed_version() {
+        let mut observed = cluster("demo");
+        observed.cluster.metadata.resource_version = Some("7".to_owned());
+        let answer = json!(observed.cluster);
+        let server = AnsweringServer::start(move |_| (200, answer.clone())).await;
+        let plan = plan::plan(&observed);
+        let published = publish(&plan, &Applied::default(), &observed, &server.context()).await;
+        published.expect("the server accepts it");
+        let requests = server.requests();
+        let [request] = requests.as_slice() else { panic!("{requests:?}") };
+        assert!(request.path.ends_with("/raftclusters/demo/status"), "{}", request.path);
+        assert_eq!(request.body["metadata"]["resourceVersion"], "7", "{}", request.body);
+    }
 
     /// A restore reports more bytes in each pass. If each report were written immediately, each write would trigger
     /// another pass, and the passes would follow each other without a pause.
