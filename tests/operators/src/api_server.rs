@@ -1,8 +1,11 @@
 //! A Kubernetes API server with the kinds of objects that the operator uses: create, replace, server-side apply, merge
 //! patch, delete and evict, with UIDs, resource versions, preconditions, owners of fields, immutable fields and
-//! refusals. Keeps past states, so that reads can be stale. Does not own its HTTP interface (`http.rs`), the owners of
-//! fields (`fields.rs`), or controllers (`controllers.rs`).
+//! refusals. Keeps past states, so that reads can be stale. `tests/rings/likeness` compares it with a real server. Does
+//! not own its HTTP interface (`http.rs`), the owners of fields (`fields.rs`), what Kubernetes sets in an object
+//! (`defaults.rs`), budgets (`eviction.rs`), or controllers (`controllers.rs`).
 
+mod defaults;
+mod eviction;
 pub mod fields;
 pub mod http;
 pub mod kinds;
@@ -12,8 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crds::RaftCluster;
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use k8s_openapi::jiff::Timestamp;
 use plan::observed::Seen;
 use serde_json::{Value, json};
@@ -30,6 +31,9 @@ const PAST: usize = 40;
 /// Name under which controllers, users and faults write.
 const OTHERS: &str = "others";
 
+/// Metadata that only the server sets.
+const OF_SERVER: [&str; 6] = ["name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp"];
+
 /// Converts a time since the start of the run into wall-clock time.
 #[must_use]
 pub fn wall_clock(now: Duration) -> Timestamp {
@@ -45,6 +49,19 @@ pub struct Record {
     /// The object as bytes, which are the body of an answer.
     pub bytes: bytes::Bytes,
     managers: Vec<FieldOwner>,
+}
+
+impl Record {
+    fn of(object: Value, managers: Vec<FieldOwner>) -> Self {
+        let bytes = serde_json::to_vec(&object).expect("JSON always serializes").into();
+        Self { object, bytes, managers }
+    }
+
+    /// Returns the owners of the object's fields.
+    #[must_use]
+    pub fn managers(&self) -> &[FieldOwner] {
+        &self.managers
+    }
 }
 
 /// An object's key: its kind and name.
@@ -97,11 +114,25 @@ impl Expected {
     }
 
     fn check(&self, live: &Value) -> Result<(), Refused> {
-        let holds = |wanted: &Option<String>, field: &str| {
-            wanted.is_none() || wanted.as_deref() == live["metadata"][field].as_str()
-        };
-        if holds(&self.uid, "uid") && holds(&self.version, "resourceVersion") { Ok(()) } else { Err(Refused::Conflict) }
+        let holds = holds(&self.uid, live, "uid") && holds(&self.version, live, "resourceVersion");
+        if holds { Ok(()) } else { Err(Refused::Conflict) }
     }
+
+    /// Checks the preconditions of a patch or an apply. To Kubernetes another UID in a patch is a change of the UID,
+    /// which is not valid. A write of a custom resource's status ignores all metadata except the resource version.
+    fn check_patch(&self, kind: Kind, part: Part, live: &Value) -> Result<(), Refused> {
+        self.check_version(live)?;
+        let is_ignored = kind == Kind::RaftCluster && part == Part::Status;
+        if is_ignored || holds(&self.uid, live, "uid") { Ok(()) } else { Err(Refused::Invalid("metadata.uid")) }
+    }
+
+    fn check_version(&self, live: &Value) -> Result<(), Refused> {
+        if holds(&self.version, live, "resourceVersion") { Ok(()) } else { Err(Refused::Conflict) }
+    }
+}
+
+fn holds(wanted: &Option<String>, live: &Value, field: &str) -> bool {
+    wanted.is_none() || wanted.as_deref() == live["metadata"][field].as_str()
 }
 
 /// A write by server-side apply, replace or patch.
@@ -186,7 +217,14 @@ impl ApiServer {
         self.uid += 1;
         object["metadata"]["uid"] = json!(format!("uid-{}", self.uid));
         object["metadata"]["namespace"] = json!(NAMESPACE);
-        let fields = fields::paths(&object, Part::Main);
+        let applied = object.clone();
+        defaults::complete(kind, &mut object);
+        // Kubernetes counts defaults as written by an update, and not as written by an apply.
+        let written = match operation {
+            Operation::Apply => &applied,
+            Operation::Update => &object,
+        };
+        let fields = fields::paths(written, Part::Main);
         let managers = vec![FieldOwner { name: manager.to_owned(), operation, part: Part::Main, fields }];
         self.write(kind, name, object, managers)
     }
@@ -202,9 +240,20 @@ impl ApiServer {
         writer: Writer<'_>,
         mut object: Value,
     ) -> Result<Arc<Record>, Refused> {
-        let live = self.live(kind, name)?;
-        Expected::in_metadata(&object).check(&live.object)?;
+        let expected = Expected::in_metadata(&object);
+        let Ok(live) = self.live(kind, name) else {
+            return match expected.uid {
+                // A replacement may create an object of these kinds.
+                Some(_) if kind.is_created_by_replacement() => Err(Refused::Conflict),
+                None if kind.is_created_by_replacement() => {
+                    self.insert(kind, object, writer.manager, Operation::Update)
+                }
+                Some(_) | None => Err(Refused::NotFound),
+            };
+        };
+        expected.check(&live.object)?;
         keep_others_part(kind, writer.part, &live.object, &mut object);
+        defaults::complete(kind, &mut object);
         let mut managers = live.managers.clone();
         fields::update(&mut managers, writer.manager, writer.part, &live.object, &object);
         self.write(kind, name.to_owned(), object, managers)
@@ -229,17 +278,19 @@ impl ApiServer {
             if writer.part == Part::Status {
                 return Err(Refused::NotFound);
             }
-            if expected != Expected::default() {
+            if expected.uid.is_some() {
                 return Err(Refused::Conflict);
             }
             return self.insert(kind, applied.clone(), writer.manager, Operation::Apply);
         };
-        expected.check(&live.object)?;
+        expected.check_version(&live.object)?;
         let mut managers = live.managers.clone();
         if !force && fields::conflicts(&managers, writer.manager, writer.part, &live.object, applied) {
             return Err(Refused::Conflict);
         }
-        let object = fields::apply(&mut managers, writer.manager, writer.part, &live.object, applied);
+        expected.check_patch(kind, writer.part, &live.object)?;
+        let mut object = fields::apply(&mut managers, writer.manager, writer.part, &live.object, applied);
+        defaults::complete(kind, &mut object);
         self.write(kind, name.to_owned(), object, managers)
     }
 
@@ -249,22 +300,26 @@ impl ApiServer {
     /// Returns a refusal if the object does not exist, a precondition does not hold, or the object is refused.
     pub fn merge(&mut self, kind: Kind, name: &str, writer: Writer<'_>, patch: &Value) -> Result<Arc<Record>, Refused> {
         let live = self.live(kind, name)?;
-        Expected::in_metadata(patch).check(&live.object)?;
+        Expected::in_metadata(patch).check_patch(kind, writer.part, &live.object)?;
         let mut object = live.object.clone();
         fields::patch(&mut object, patch);
         keep_others_part(kind, writer.part, &live.object, &mut object);
+        defaults::complete(kind, &mut object);
         let mut managers = live.managers.clone();
         fields::update(&mut managers, writer.manager, writer.part, &live.object, &object);
         self.write(kind, name.to_owned(), object, managers)
     }
 
-    /// Deletes an object. A pod and a claim only get a deletion timestamp; a controller removes them.
+    /// Deletes an object. A pod and an object with finalizers only get a deletion timestamp. A kubelet removes the pod
+    /// later, and the object goes with its last finalizer.
     ///
     /// # Errors
     /// Returns a refusal if the object does not exist or a precondition does not hold.
     pub fn remove(&mut self, kind: Kind, name: &str, expected: &Expected, now: Timestamp) -> Result<(), Refused> {
-        let how = if kind.is_held() { Deletion::Marked } else { Deletion::AtOnce };
-        self.end(kind, name, expected, how, now)
+        let live = self.live(kind, name)?;
+        let has_ended = matches!(live.object["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let is_held = kind == Kind::Pod && !has_ended || has_finalizers(&live.object);
+        self.end(kind, name, expected, if is_held { Deletion::Marked } else { Deletion::AtOnce }, now)
     }
 
     /// Evicts a pod, which deletes it.
@@ -274,26 +329,19 @@ impl ApiServer {
     /// the disruption budget covers are ready as must be.
     pub fn evict(&mut self, name: &str, expected: &Expected, now: Timestamp) -> Result<(), Refused> {
         let live = self.live(Kind::Pod, name)?;
-        expected.check(&live.object)?;
         let pod = self.objects.pods.get(name).ok_or(Refused::NotFound)?;
-        for budget in self.objects.budgets.values().filter_map(|budget| budget.spec.as_ref()) {
-            let selector = budget.selector.as_ref().and_then(|selector| selector.match_labels.as_ref());
-            let covers = |pod: &Pod| {
-                let labels = pod.metadata.labels.as_ref();
-                selector.is_some_and(|wanted| {
-                    wanted.iter().all(|(key, value)| labels.is_some_and(|labels| labels.get(key) == Some(value)))
-                })
-            };
-            let healthy = self.objects.pods.values().filter(|pod| covers(pod) && is_healthy(pod)).count();
-            let least = match budget.min_available {
-                Some(IntOrString::Int(least)) => usize::try_from(least).unwrap_or(0),
-                Some(IntOrString::String(_)) | None => 0,
-            };
-            if covers(pod) && healthy <= least {
-                return Err(Refused::Budget);
-            }
+        if !eviction::is_allowed(pod, &self.objects) {
+            return Err(Refused::Budget);
         }
-        self.end(Kind::Pod, name, expected, Deletion::Marked, now)
+        expected.check(&live.object)?;
+        let mut record = (*live).clone();
+        if eviction::note(&mut record.object, now) {
+            self.store((Kind::Pod, name.to_owned()), Some(record))?;
+        }
+        if !live.object["metadata"]["deletionTimestamp"].is_null() {
+            return Ok(());
+        }
+        self.remove(Kind::Pod, name, &Expected::default(), now)
     }
 
     fn end(
@@ -307,11 +355,14 @@ impl ApiServer {
         let live = self.live(kind, name)?;
         expected.check(&live.object)?;
         if how == Deletion::AtOnce {
-            self.store((kind, name.to_owned()), None);
+            self.store((kind, name.to_owned()), None)?;
         } else if live.object["metadata"]["deletionTimestamp"].is_null() {
             let mut record = (*live).clone();
             record.object["metadata"]["deletionTimestamp"] = json!(now.to_string());
-            self.store((kind, name.to_owned()), Some(record));
+            if let Some(generation) = live.object["metadata"]["generation"].as_i64() {
+                record.object["metadata"]["generation"] = json!(generation + 1);
+            }
+            self.store((kind, name.to_owned()), Some(record))?;
         }
         Ok(())
     }
@@ -329,14 +380,16 @@ impl ApiServer {
         managers: Vec<FieldOwner>,
     ) -> Result<Arc<Record>, Refused> {
         let key = (kind, name);
-        if let Some(live) = self.records.get(&key) {
+        let live = self.records.get(&key).cloned();
+        defaults::allot(kind, &mut object, live.as_ref().map(|live| &live.object), self.uid);
+        if let Some(live) = live {
             // No writer can change the fields that the server sets.
-            for own in ["name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp"] {
+            for own in OF_SERVER {
                 object["metadata"][own] = live.object["metadata"][own].clone();
             }
             without_nulls(&mut object["metadata"]);
             if live.object == object && live.managers == managers {
-                return Ok(Arc::clone(live));
+                return Ok(live);
             }
             if let Some(field) = kind.changed_immutable(&live.object, &object) {
                 return Err(Refused::Invalid(field));
@@ -345,24 +398,33 @@ impl ApiServer {
                 let before = live.object["metadata"]["generation"].as_i64().unwrap_or(1);
                 object["metadata"]["generation"] = json!(before + 1);
             }
+            let is_deleted = !object["metadata"]["deletionTimestamp"].is_null();
+            if is_deleted && has_finalizers(&live.object) && !has_finalizers(&object) {
+                self.store(key, None)?;
+                return Ok(Arc::new(Record::of(object, managers)));
+            }
         } else if kind.has_generation() {
             object["metadata"]["generation"] = json!(1);
+        }
+        if let Some(field) = kind.missing(&object) {
+            return Err(Refused::Invalid(field));
         }
         if self.refuses.contains(&kind) {
             return Err(Refused::Forbidden);
         }
-        let record = Record { object, bytes: bytes::Bytes::new(), managers };
-        Ok(self.store(key, Some(record)).expect("an object was stored"))
+        Ok(self.store(key, Some(Record::of(object, managers)))?.expect("an object was stored"))
     }
 
-    fn store(&mut self, key: Key, record: Option<Record>) -> Option<Arc<Record>> {
-        self.version += 1;
+    /// Stores or removes an object as the next version.
+    fn store(&mut self, key: Key, record: Option<Record>) -> Result<Option<Arc<Record>>, Refused> {
+        let version = self.version + 1;
         let record = record.map(|mut record| {
-            record.object["metadata"]["resourceVersion"] = json!(self.version.to_string());
-            record.bytes = serde_json::to_vec(&record.object).expect("JSON always serializes").into();
-            Arc::new(record)
+            record.object["metadata"]["resourceVersion"] = json!(version.to_string());
+            Arc::new(Record::of(record.object, record.managers))
         });
-        self.objects.put(key.0, &key.1, record.as_ref().map(|record| &record.object));
+        let stored = self.objects.put(key.0, &key.1, record.as_ref().map(|record| &record.object));
+        stored.map_err(|_| Refused::Invalid("spec"))?;
+        self.version = version;
         let former = match &record {
             Some(record) => self.records.insert(key.clone(), Arc::clone(record)),
             None => self.records.remove(&key),
@@ -371,7 +433,7 @@ impl ApiServer {
         if self.past.len() > PAST {
             self.past.pop_front();
         }
-        record
+        Ok(record)
     }
 }
 
@@ -473,15 +535,12 @@ fn without_version(object: &Value) -> Value {
     object
 }
 
+fn has_finalizers(object: &Value) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty())
+}
+
 fn without_nulls(object: &mut Value) {
     if let Some(fields) = object.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
     }
-}
-
-/// Returns whether a pod counts for a disruption budget.
-fn is_healthy(pod: &Pod) -> bool {
-    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
-    pod.metadata.deletion_timestamp.is_none() && ready.any(|condition| condition.status == "True")
 }

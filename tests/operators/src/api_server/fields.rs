@@ -59,19 +59,41 @@ fn keys_of(list: &str) -> &'static [&'static str] {
         "ports" => &["containerPort", "port", "protocol"],
         "volumeMounts" => &["mountPath"],
         "conditions" => &["type"],
+        "members" => &["name"],
         "ownerReferences" => &["uid"],
         "topologySpreadConstraints" => &["topologyKey", "whenUnsatisfiable"],
         _ => &[],
     }
 }
 
+/// Returns whether each item of a list counts as one field.
+fn has_whole_items(list: &str) -> bool {
+    matches!(list, "ownerReferences" | "imagePullSecrets")
+}
+
+/// Returns whether the items of a list merge by key.
+#[must_use]
+pub fn has_keys(list: &str) -> bool {
+    !keys_of(list).is_empty()
+}
+
+fn is_whole_item(path: &[Step]) -> bool {
+    matches!(path, [.., Step::Field(list), Step::Item(_)] if has_whole_items(list))
+}
+
 /// Returns whether a map counts as one field.
-fn is_one_field(map: &str) -> bool {
+#[must_use]
+pub fn is_one_field(map: &str) -> bool {
     matches!(map, "selector" | "nodeSelector" | "labelSelector")
 }
 
 fn key(item: &Value, keys: &[&str]) -> String {
-    keys.iter().filter_map(|key| item.get(key)).map(Value::to_string).collect::<Vec<_>>().join(",")
+    let text = |key: &&str| match item.get(key) {
+        Some(value) => Some(value.to_string()),
+        // The only key with a default.
+        None => (*key == "protocol").then(|| "\"TCP\"".to_owned()),
+    };
+    keys.iter().filter_map(text).collect::<Vec<_>>().join(",")
 }
 
 /// Fields of the metadata that no writer owns.
@@ -121,7 +143,9 @@ fn collect(value: &Value, name: &str, path: &mut Path, found: &mut BTreeSet<Path
             for item in items {
                 path.push(Step::Item(key(item, keys_of(name))));
                 found.insert(path.clone());
-                collect(item, "", path, found);
+                if !has_whole_items(name) {
+                    collect(item, "", path, found);
+                }
                 path.pop();
             }
         }
@@ -157,18 +181,52 @@ pub fn merge(live: &mut Value, applied: &Value, name: &str) {
             }
         }
         (Value::Array(live), Value::Array(applied)) if !keys_of(name).is_empty() => {
-            let keys = keys_of(name);
-            let mut rest = std::mem::take(live);
-            for item in applied {
-                let same = rest.iter().position(|other| key(other, keys) == key(item, keys));
-                let mut merged = same.map_or(Value::Object(Map::new()), |place| rest.remove(place));
-                merge(&mut merged, item, "");
-                live.push(merged);
-            }
-            live.append(&mut rest);
+            *live = merge_items(std::mem::take(live), applied, name);
         }
         (live, applied) => *live = applied.clone(),
     }
+}
+
+/// Merges the items of two lists: live items that are not applied stay where they are, and the order of the applied
+/// ones counts, as in structured-merge-diff.
+fn merge_items(live: Vec<Value>, applied: &[Value], list: &str) -> Vec<Value> {
+    let keys = keys_of(list);
+    let key_of = |item: &Value| key(item, keys);
+    let is_applied = |item: &Value| applied.iter().any(|other| key_of(other) == key_of(item));
+    let merged = |item: &Value| {
+        let same = live.iter().find(|other| key_of(other) == key_of(item));
+        let mut merged = same.filter(|_| !has_whole_items(list)).cloned().unwrap_or(Value::Object(Map::new()));
+        if has_whole_items(list) {
+            merged = item.clone();
+        } else {
+            merge(&mut merged, item, "");
+        }
+        merged
+    };
+    let mut all: Vec<Value> = Vec::new();
+    let mut rest = live.iter().peekable();
+    // Applied items that the live list has, too, from the next one on.
+    let is_live = |item: &&Value| live.iter().any(|other| key_of(other) == key_of(item));
+    for item in applied {
+        let shared = applied.iter().filter(is_live).find(|item| !all.iter().any(|done| key_of(done) == key_of(item)));
+        let shared = shared.map(key_of);
+        while let Some(next) = rest.peek() {
+            let is_wanted = key_of(next) == key_of(item) || is_applied(next) && shared == Some(key_of(next));
+            if is_wanted {
+                break;
+            }
+            if !is_applied(next) {
+                all.push((*next).clone());
+            }
+            rest.next();
+        }
+        if rest.peek().is_some_and(|next| key_of(next) == key_of(item)) {
+            rest.next();
+        }
+        all.push(merged(item));
+    }
+    all.extend(rest.filter(|item| !is_applied(item)).cloned());
+    all
 }
 
 /// Removes a field, and the objects and lists around it that are empty then.
@@ -204,6 +262,9 @@ fn remove_in(value: &mut Value, path: &[Step], list: &str) {
     }
 }
 
+/// Maps that Kubernetes drops when they are empty.
+const DROPPED_IF_EMPTY: [&str; 5] = ["labels", "annotations", "nodeSelector", "requests", "data"];
+
 /// Applies a merge patch (RFC 7396).
 pub fn patch(value: &mut Value, patch: &Value) {
     let Value::Object(changes) = patch else {
@@ -218,7 +279,11 @@ pub fn patch(value: &mut Value, patch: &Value) {
         if change.is_null() {
             fields.remove(name);
         } else {
-            self::patch(fields.entry(name.clone()).or_insert(Value::Null), change);
+            let value = fields.entry(name.clone()).or_insert(Value::Null);
+            self::patch(value, change);
+            if DROPPED_IF_EMPTY.contains(&name.as_str()) && value.as_object().is_some_and(Map::is_empty) {
+                fields.remove(name);
+            }
         }
     }
 }
@@ -228,7 +293,10 @@ pub fn patch(value: &mut Value, patch: &Value) {
 pub fn conflicts(managers: &[FieldOwner], name: &str, part: Part, live: &Value, applied: &Value) -> bool {
     let others = managers.iter().filter(|other| other.part == part && !is_applier(other, name));
     let wanted = paths(applied, part);
-    others.flat_map(|other| other.fields.intersection(&wanted)).any(|path| at(live, path) != at(applied, path))
+    // The path of a list's item stands for the item's existence, in which writers never differ.
+    let is_value = |path: &&Path| !matches!(path.last(), Some(Step::Item(_))) || is_whole_item(path);
+    let mut shared = others.flat_map(|other| other.fields.intersection(&wanted)).filter(is_value);
+    shared.any(|path| at(live, path) != at(applied, path))
 }
 
 /// Returns the live object after an apply, and changes the writers accordingly. A field that this writer applied
@@ -244,7 +312,12 @@ pub fn apply(managers: &mut Vec<FieldOwner>, name: &str, part: Part, live: &Valu
     let before = managers.iter().position(|manager| manager.part == part && is_applier(manager, name));
     let former = before.map(|place| managers.remove(place).fields).unwrap_or_default();
     for path in former.difference(&wanted) {
-        let is_shared = managers.iter().any(|other| other.fields.iter().any(|owned| owned.starts_with(path)));
+        let others = managers.iter().flat_map(|other| &other.fields);
+        let is_shared = others.chain(&wanted).any(|owned| match path.last() {
+            // The owner of a field in a list's item does not keep the item.
+            Some(Step::Item(_)) => owned == path,
+            Some(Step::Field(_)) | None => owned.starts_with(path),
+        });
         if !is_shared {
             remove(&mut object, path);
         }
@@ -258,7 +331,11 @@ pub fn apply(managers: &mut Vec<FieldOwner>, name: &str, part: Part, live: &Valu
 
 /// Changes the writers after a create, replace or patch that made `now` from `live`.
 pub fn update(managers: &mut Vec<FieldOwner>, name: &str, part: Part, live: &Value, now: &Value) {
-    let changed: BTreeSet<Path> = paths(now, part).into_iter().filter(|path| at(live, path) != at(now, path)).collect();
+    let is_changed = |path: &Path| match path.last() {
+        Some(Step::Item(_)) if !is_whole_item(path) => at(live, path).is_none(),
+        Some(Step::Item(_) | Step::Field(_)) | None => at(live, path) != at(now, path),
+    };
+    let changed: BTreeSet<Path> = paths(now, part).into_iter().filter(is_changed).collect();
     let is_own =
         |manager: &FieldOwner| manager.name == name && manager.operation == Operation::Update && manager.part == part;
     match managers.iter_mut().find(|manager| is_own(manager)) {
@@ -282,7 +359,8 @@ fn disown(managers: &mut Vec<FieldOwner>, live: &Value, now: &Value, keeps: impl
         fields.retain(|path| {
             let value = at(now, path);
             // The path of a list's item stands for the item's existence, which its fields do not change.
-            let is_same = matches!(path.last(), Some(Step::Item(_))) || at(live, path) == value;
+            let is_existence = matches!(path.last(), Some(Step::Item(_))) && !is_whole_item(path);
+            let is_same = at(live, path) == value || is_existence && at(live, path).is_some();
             value.is_some() && (is_same || keeps(manager, path))
         });
         manager.fields = fields;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::fields::Part;
 use super::kinds::Kind;
-use super::{ApiServer, Expected, Refused, Writer};
+use super::{ApiServer, Deletion, Expected, Refused, Writer};
 
 /// The object or objects to which a request refers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +104,9 @@ impl ApiRequest {
             }
             (method, _) => panic!("the simulated API server has no {method} {} with {content:?}", head.uri),
         };
-        let body = serde_json::from_slice(body).unwrap_or(Value::Null);
+        let body: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
+        // The subresource `scale` contains only the number of replicas, in the place where the objects have it.
+        let body = if subresource == "scale" { json!({ "spec": body["spec"] }) } else { body };
         let part = if subresource == "status" { Part::Status } else { Part::Main };
         Self { verb, target, name: name.to_owned(), part, body, query: query(head.uri.query().unwrap_or_default()) }
     }
@@ -197,6 +199,13 @@ impl ApiServer {
                 return Ok((StatusCode::OK, list(found.iter().map(|record| &record.bytes))));
             }
             Verb::Create => self.post(kind, request.body.clone(), manager)?,
+            Verb::Replace if kind.replaces_only_a_version() && request.expected().version.is_none() => {
+                if let Some(live) = self.get(kind, name, 0) {
+                    request.expected().check(&live.object)?;
+                    return Err(Refused::Invalid("metadata.resourceVersion"));
+                }
+                self.replace(kind, name, writer, request.body.clone())?
+            }
             Verb::Replace => self.replace(kind, name, writer, request.body.clone())?,
             Verb::Apply => {
                 let force = request.query.get("force").is_some_and(|force| force == "true");
@@ -204,7 +213,12 @@ impl ApiServer {
             }
             Verb::Patch => self.merge(kind, name, writer, &request.body)?,
             Verb::Delete => {
-                self.remove(kind, name, &request.expected(), now)?;
+                // A kubelet sends this grace period after the processes of a pod have ended.
+                if kind == Kind::Pod && request.body["gracePeriodSeconds"] == 0 {
+                    self.end(kind, name, &request.expected(), Deletion::AtOnce, now)?;
+                } else {
+                    self.remove(kind, name, &request.expected(), now)?;
+                }
                 return Ok((StatusCode::OK, success()));
             }
             Verb::Evict => {
@@ -241,6 +255,10 @@ fn success() -> Bytes {
 
 /// Returns the code and the body with which Kubernetes answers a refused request.
 fn explain(refused: Refused, name: &str) -> (StatusCode, Bytes) {
+    let mut details = json!({ "name": name });
+    if let Refused::Invalid(field) = refused {
+        details["causes"] = json!([{ "reason": "FieldValueInvalid", "message": "it is invalid", "field": field }]);
+    }
     let (code, reason, message) = match refused {
         Refused::NotFound => (StatusCode::NOT_FOUND, "NotFound", format!("{name:?} not found")),
         Refused::Conflict => (StatusCode::CONFLICT, "Conflict", format!("a precondition on {name:?} does not hold")),
@@ -257,7 +275,7 @@ fn explain(refused: Refused, name: &str) -> (StatusCode, Bytes) {
     };
     let body = json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-        "reason": reason, "message": message, "code": code.as_u16(),
+        "reason": reason, "message": message, "details": details, "code": code.as_u16(),
     });
     (code, body.to_string().into())
 }

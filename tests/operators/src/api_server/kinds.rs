@@ -118,50 +118,119 @@ impl Kind {
         }
     }
 
-    /// Returns whether a deleted object stays until something that uses it has ended: a pod until its process ended, a
-    /// claim until no pod uses it.
-    pub(super) fn is_held(self) -> bool {
+    /// Returns whether a replacement creates the object if it does not exist.
+    pub(super) fn is_created_by_replacement(self) -> bool {
         match self {
-            Self::Pod | Self::Claim => true,
-            Self::RaftCluster | Self::Service | Self::Budget | Self::StatefulSet | Self::Secret | Self::Lease => false,
+            Self::Service | Self::Lease => true,
+            Self::RaftCluster | Self::Budget | Self::StatefulSet | Self::Pod | Self::Claim | Self::Secret => false,
+        }
+    }
+
+    /// Returns whether a replacement must name the resource version that it replaces.
+    pub(super) fn replaces_only_a_version(self) -> bool {
+        match self {
+            Self::RaftCluster | Self::Budget | Self::Lease => true,
+            Self::Service | Self::StatefulSet | Self::Pod | Self::Claim | Self::Secret => false,
         }
     }
 
     /// Returns the field that may not be changed, if a write changes one.
     pub(super) fn changed_immutable(self, live: &Value, now: &Value) -> Option<&'static str> {
+        let spec_without = |object: &Value, change: fn(&mut Value)| {
+            let mut spec = object["spec"].clone();
+            change(&mut spec);
+            spec
+        };
+        let changed = |change: fn(&mut Value)| spec_without(live, change) != spec_without(now, change);
         match self {
             Self::StatefulSet => ["selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"]
                 .into_iter()
                 .find(|field| live["spec"][field] != now["spec"][field]),
-            Self::Secret => (live["immutable"] == true && live["data"] != now["data"]).then_some("data"),
-            Self::RaftCluster | Self::Service | Self::Budget | Self::Pod | Self::Claim | Self::Lease => None,
+            Self::Secret if live["type"] != now["type"] => Some("type"),
+            Self::Secret if live["immutable"] != true => None,
+            Self::Secret => ["data", "immutable"].into_iter().find(|field| live[field] != now[field]),
+            Self::Service => (live["spec"]["clusterIP"] != now["spec"]["clusterIP"]).then_some("clusterIP"),
+            Self::Pod => changed(without_images).then_some("spec"),
+            // A volume that is not bound yet has no size that could grow.
+            Self::Claim if live["status"]["phase"] != "Bound" => changed(|_| ()).then_some("spec"),
+            Self::Claim if shrinks(live, now) => Some("spec.resources.requests.storage"),
+            Self::Claim => changed(|spec| spec["resources"]["requests"] = Value::Null).then_some("spec"),
+            Self::RaftCluster | Self::Budget | Self::Lease => None,
         }
+    }
+}
+
+impl Kind {
+    /// Returns a field that an object must have and lacks.
+    pub(super) fn missing(self, object: &Value) -> Option<&'static str> {
+        let required: &[&'static str] = match self {
+            Self::StatefulSet => &["/spec/selector", "/spec/template/spec/containers/0/image"],
+            Self::Pod => &["/spec/containers/0/image"],
+            Self::Claim => &["/spec/accessModes", "/spec/resources/requests/storage"],
+            Self::Service if object["spec"]["clusterIP"] != "None" => &["/spec/ports/0"],
+            Self::Service | Self::RaftCluster | Self::Budget | Self::Secret | Self::Lease => &[],
+        };
+        let missing = required.iter().copied().find(|path| object.pointer(path).is_none_or(Value::is_null));
+        let selects = |spec: &Value| {
+            let mut wanted = spec["selector"]["matchLabels"].as_object().into_iter().flatten();
+            wanted.all(|(key, value)| spec["template"]["metadata"]["labels"][key] == *value)
+        };
+        let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+        let whole = ["type", "status", "reason", "message", "lastTransitionTime"];
+        if self == Self::RaftCluster
+            && conditions.any(|condition| whole.iter().any(|part| condition.get(part).is_none()))
+        {
+            return Some("/status/conditions");
+        }
+        let is_selected = self != Self::StatefulSet || selects(&object["spec"]);
+        missing.or_else(|| (!is_selected).then_some("/spec/template/metadata/labels"))
+    }
+}
+
+/// Returns whether a claim asks for less than before, and for no more than its volume has. All sizes must have the same
+/// unit.
+fn shrinks(live: &Value, now: &Value) -> bool {
+    let number = |of: &Value| of["storage"].as_str()?.trim_end_matches(char::is_alphabetic).parse::<u64>().ok();
+    let asked = |claim: &Value| number(&claim["spec"]["resources"]["requests"]);
+    asked(now) < asked(live) && asked(now) <= number(&live["status"]["capacity"])
+}
+
+fn without_images(spec: &mut Value) {
+    for container in spec["containers"].as_array_mut().into_iter().flatten() {
+        container["image"] = Value::Null;
     }
 }
 
 impl Objects {
     /// Stores or removes an object under its name.
-    pub(super) fn put(&mut self, kind: Kind, name: &str, object: Option<&Value>) {
+    ///
+    /// # Errors
+    /// Returns an error if the object is not of its kind. Nothing was changed.
+    pub(super) fn put(&mut self, kind: Kind, name: &str, object: Option<&Value>) -> Result<(), serde_json::Error> {
         match kind {
-            Kind::RaftCluster => self.cluster = object.map(parse),
-            Kind::Service => set(&mut self.services, name, object),
-            Kind::Budget => set(&mut self.budgets, name, object),
-            Kind::StatefulSet => set(&mut self.sets, name, object),
-            Kind::Pod => set(&mut self.pods, name, object),
-            Kind::Claim => set(&mut self.volumes, name, object),
-            Kind::Secret => set(&mut self.secrets, name, object),
-            Kind::Lease => set(&mut self.leases, name, object),
+            Kind::RaftCluster => {
+                self.cluster = object.map(<RaftCluster as k8s_openapi::serde::Deserialize>::deserialize).transpose()?
+            }
+            Kind::Service => set(&mut self.services, name, object)?,
+            Kind::Budget => set(&mut self.budgets, name, object)?,
+            Kind::StatefulSet => set(&mut self.sets, name, object)?,
+            Kind::Pod => set(&mut self.pods, name, object)?,
+            Kind::Claim => set(&mut self.volumes, name, object)?,
+            Kind::Secret => set(&mut self.secrets, name, object)?,
+            Kind::Lease => set(&mut self.leases, name, object)?,
         }
+        Ok(())
     }
 }
 
-fn set<K: DeserializeOwned>(objects: &mut BTreeMap<String, K>, name: &str, object: Option<&Value>) {
+fn set<K: DeserializeOwned>(
+    objects: &mut BTreeMap<String, K>,
+    name: &str,
+    object: Option<&Value>,
+) -> Result<(), serde_json::Error> {
     match object {
-        Some(object) => drop(objects.insert(name.to_owned(), parse(object))),
+        Some(object) => drop(objects.insert(name.to_owned(), K::deserialize(object)?)),
         None => drop(objects.remove(name)),
     }
-}
-
-fn parse<K: DeserializeOwned>(object: &Value) -> K {
-    K::deserialize(object).unwrap_or_else(|error| panic!("{object} is not of its kind: {error}"))
+    Ok(())
 }
