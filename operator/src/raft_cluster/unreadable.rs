@@ -70,7 +70,7 @@ mod tests {
     use kube::runtime::controller::Action;
 
     use super::*;
-    use crate::answering::{AnsweringServer, accepted};
+    use crate::answering::{Answer, AnsweringServer, Request, accepted, refused};
     use crate::raft_cluster::reconcile;
 
     /// A RaftCluster with a value that this version does not know, and with the status of an earlier pass.
@@ -95,15 +95,25 @@ mod tests {
         })
     }
 
+    /// The answer of an API server that has this RaftCluster and nothing else, and accepts every write.
+    fn answer(request: &Request, object: Value) -> Answer {
+        if request.method != "GET" {
+            return accepted();
+        }
+        if request.path.contains("/raftclusters") {
+            return (200, object);
+        }
+        if request.path.contains("/services/") {
+            let (code, mut body) = refused(404, "there is none");
+            body["reason"] = json!("NotFound");
+            return (code, body);
+        }
+        (200, json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": [] }))
+    }
+
     #[tokio::test]
     async fn an_object_that_cannot_be_read_is_reported_on_itself_once() {
-        let reads = |object: Value| {
-            AnsweringServer::start(
-                move |request| {
-                    if request.method == "GET" { (200, object.clone()) } else { accepted() }
-                },
-            )
-        };
+        let reads = |object: Value| AnsweringServer::start(move |request| answer(request, object.clone()));
         let object: Arc<DynamicObject> = Arc::new(serde_json::from_value(odd()).expect("a dynamic object"));
         let server = reads(odd()).await;
         let next = reconcile(Arc::clone(&object), Arc::new(server.context())).await;
@@ -143,7 +153,7 @@ mod tests {
         let server = AnsweringServer::start(move |request| {
             let mut object = odd();
             object["metadata"]["generation"] = json!(now.load(Ordering::Relaxed));
-            if request.method == "GET" { (200, object) } else { accepted() }
+            answer(request, object)
         })
         .await;
         let object: Arc<DynamicObject> = Arc::new(serde_json::from_value(odd()).expect("a dynamic object"));
