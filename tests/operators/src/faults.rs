@@ -210,7 +210,10 @@ impl World {
             }
             let metadata =
                 ObjectMeta { name: Some(names::volume(CLUSTER, ordinal)), labels: Some(own), ..ObjectMeta::default() };
-            let claim = self.api.create(&PersistentVolumeClaim { metadata, ..PersistentVolumeClaim::default() });
+            let asked = json!({ "requests": { "storage": "1Gi" } });
+            let spec = json!({ "accessModes": ["ReadWriteOnce"], "resources": asked });
+            let spec = serde_json::from_value(spec).expect("the spec of a claim");
+            let claim = self.api.create(&PersistentVolumeClaim { metadata, spec: Some(spec), status: None });
             let uid = claim.expect("no claim exists yet").metadata.uid.unwrap_or_default();
             self.members.leave(&uid, FORMER);
             self.invariants.note(self.now, format!("{member} left a volume: {uid}"));

@@ -14,7 +14,8 @@ fn set(spec: &Value) -> Value {
 }
 
 fn pod_spec(fields: &Value) -> Value {
-    let mut spec = json!({ "selector": {}, "template": { "spec": { "containers": [{ "name": "node" }] } } });
+    let mut spec =
+        json!({ "selector": {}, "template": { "spec": { "containers": [{ "name": "node", "image": "raft-node" }] } } });
     for (name, value) in fields.as_object().expect("fields") {
         spec["template"]["spec"][name] = value.clone();
     }
@@ -38,7 +39,7 @@ fn an_apply_removes_what_its_applier_no_longer_sends() {
     api.apply(Kind::StatefulSet, "demo-1", OPERATOR, &set(&pod_spec(&json!({}))), true).expect("applied");
     assert_eq!((in_pod(&api, "priorityClassName"), in_pod(&api, "nodeSelector")), (Value::Null, Value::Null));
     assert_eq!(live(&api)["spec"]["minReadySeconds"], 5, "another applier's field stays");
-    assert_eq!(in_pod(&api, "containers"), json!([{ "name": "node" }]));
+    assert_eq!(in_pod(&api, "containers")[0]["name"], "node");
 }
 
 /// A create is an update, and an apply never removes what was written by an update, even under the same name.
@@ -68,12 +69,12 @@ fn an_apply_that_changes_nothing_makes_no_version() {
 #[test]
 fn without_force_a_field_of_another_writer_is_a_conflict() {
     let mut api = ApiServer::default();
-    let wanted = |image: &str| set(&json!({ "selector": {}, "template": { "spec": { "priorityClassName": image } } }));
+    let wanted = |class: &str| set(&pod_spec(&json!({ "priorityClassName": class })));
     api.apply(Kind::StatefulSet, "demo-1", OPERATOR, &wanted("high"), true).expect("created");
     let refused = api.apply(Kind::StatefulSet, "demo-1", PERSON, &wanted("low"), false);
     assert_eq!(refused.expect_err("it is owned"), Refused::Conflict);
     api.apply(Kind::StatefulSet, "demo-1", PERSON, &wanted("low"), true).expect("forced");
-    api.apply(Kind::StatefulSet, "demo-1", OPERATOR, &set(&json!({ "selector": {} })), true).expect("applied");
+    api.apply(Kind::StatefulSet, "demo-1", OPERATOR, &set(&pod_spec(&json!({}))), true).expect("applied");
     assert_eq!(in_pod(&api, "priorityClassName"), "low", "the former owner does not remove it");
 }
 
@@ -102,8 +103,10 @@ fn a_write_under_an_old_uid_or_version_is_a_conflict() {
 #[test]
 fn a_claim_template_cannot_be_changed() {
     let mut api = ApiServer::default();
-    let wanted = |size: &str| {
-        set(&json!({ "selector": {}, "template": {}, "volumeClaimTemplates": [{ "spec": { "volumeMode": size } }] }))
+    let wanted = |mode: &str| {
+        let mut set = set(&pod_spec(&json!({})));
+        set["spec"]["volumeClaimTemplates"] = json!([{ "spec": { "volumeMode": mode } }]);
+        set
     };
     api.apply(Kind::StatefulSet, "demo-1", OPERATOR, &wanted("Block"), true).expect("created");
     let refused = api.apply(Kind::StatefulSet, "demo-1", OPERATOR, &wanted("Filesystem"), true);
