@@ -53,6 +53,7 @@ pub(crate) fn keep(valid: &ValidatedCluster<'_>, observed: &Observed, known: &Kn
     if pointer::pointer(observed) != Some(&target) {
         actions.push(point(observed, Seen::of(service), target, &known.identity));
     }
+    debug_assert!(actions.len() <= 2, "a pass writes at most one Secret and the pointer to it");
     actions
 }
 

@@ -143,6 +143,7 @@ fn identity(claims: &[&Claim<'_>], cluster: ClusterId, observed: &Observed) -> R
             return Err(format!("{other} and {} hold the data of one member: delete the copy", claim.name));
         }
     }
+    debug_assert_eq!(members.len(), claims.len(), "no two claims are of one member");
     let known = pointer::by_id(observed, cluster).ok_or_else(|| {
         let early = names::early_identity(observed.cluster.metadata.name.as_deref().unwrap_or_default());
         format!(

@@ -10,7 +10,7 @@ use crate::observed::Warning;
 use crate::roster::{Health, Loss, Seat, condition_of, describe, stays};
 
 /// Advice about a member that fits no node with new settings. Only a person knows whether its machine is lost.
-const NOT_REPLACED: &str = "; it is not replaced before it has served with its new settings: if they fit no node, or if its machine is lost for ever, take the change back";
+const NOT_REPLACED: &str = "; it is not replaced before it has served with its new settings: if they fit no node, or if its machine is lost for good, take the change back";
 
 /// The problem of a member; `None` if there is none.
 #[must_use]

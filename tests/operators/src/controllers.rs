@@ -19,15 +19,15 @@ use crate::members::Members;
 /// The program of a member with this snapshot threshold does not start.
 pub(crate) const BROKEN_THRESHOLD: i32 = 99;
 
-/// Runs every controller once. Without room on any Kubernetes node, new pods stay pending.
-pub fn step(api: &mut ApiServer, members: &mut Members, has_room: bool, now: Timestamp) {
+/// Runs every controller once. Unless a Kubernetes node has free capacity, new pods stay pending.
+pub fn step(api: &mut ApiServer, members: &mut Members, has_capacity: bool, now: Timestamp) {
     let sets: Vec<StatefulSet> = api.now().sets.values().cloned().collect();
     for set in &sets {
         keep(api, set, now);
     }
     collect_owned(api, now);
     collect(api, members, now);
-    run(api, members, has_room, now);
+    run(api, members, has_capacity, now);
 }
 
 /// Creates the claim and the pod of a StatefulSet if they are missing. Makes the StatefulSet the owner of the claim if
@@ -171,13 +171,13 @@ fn collect(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
 }
 
 /// Starts each pod's process on the disk of its claim, and reports the pod as ready while the core runs.
-fn run(api: &mut ApiServer, members: &mut Members, has_room: bool, now: Timestamp) {
+fn run(api: &mut ApiServer, members: &mut Members, has_capacity: bool, now: Timestamp) {
     let pods: Vec<Pod> = api.now().pods.values().cloned().collect();
     for pod in pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
         let seen = Seen::of(&pod.metadata);
         let claim = api.now().volumes.get(&format!("data-{}", seen.name)).cloned();
         let Some(claim) = claim.filter(|claim| claim.metadata.deletion_timestamp.is_none()) else { continue };
-        if pod.status.as_ref().is_none_or(|status| status.pod_ip.is_none()) && !has_room {
+        if pod.status.as_ref().is_none_or(|status| status.pod_ip.is_none()) && !has_capacity {
             let condition = condition("PodScheduled", "False", Some("Unschedulable"), now);
             let phase = Some("Pending".to_owned());
             let status = PodStatus { phase, conditions: Some(vec![condition]), ..PodStatus::default() };

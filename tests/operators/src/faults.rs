@@ -293,10 +293,10 @@ impl World {
         self.invariants.last_fault = Some(self.now);
     }
 
-    /// Leaves no room for new pods on any machine for a while.
+    /// Leaves no free capacity for new pods on any machine for a while.
     fn fill_machines(&mut self) {
         self.full_until = self.now + self.random.time(Duration::ZERO, Duration::from_secs(20));
-        self.invariants.note(self.now, format!("no machine has room until {:?}", self.full_until));
+        self.invariants.note(self.now, format!("no machine has capacity until {:?}", self.full_until));
     }
 
     /// Evicts a pod, as `kubectl drain` does. The disruption budget may refuse it.

@@ -39,7 +39,7 @@ pub struct World {
     pub now: Duration,
     pub(super) random: Random,
     pub(super) deleted_by_hand: BTreeSet<String>,
-    /// Time until which no Kubernetes node has room for another pod.
+    /// Time until which no Kubernetes node has capacity for another pod.
     pub(super) full_until: Duration,
     /// What a person keeps copies of.
     pub(super) kept: Kept,
@@ -197,8 +197,8 @@ impl World {
         self.now += STEP;
         self.members.advance(self.now);
         if self.random.below(5) == 0 {
-            let has_room = self.now >= self.full_until;
-            controllers::step(&mut self.api, &mut self.members, has_room, wall_clock(self.now));
+            let has_capacity = self.now >= self.full_until;
+            controllers::step(&mut self.api, &mut self.members, has_capacity, wall_clock(self.now));
         }
         if self.random.below(10) == 0 {
             self.writes += 1;

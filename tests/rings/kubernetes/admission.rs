@@ -39,7 +39,10 @@ fn changes_that_cannot_be_carried_out_are_refused() {
     namespace.create("demo", 1, "  paused: true\n");
     for (patch, expected) in [
         (r#"{"spec":{"storage":{"size":"512Mi"}}}"#, "storage.size cannot shrink"),
-        (r#"{"spec":{"bootstrap":{"restore":{"backupName":"monday"}}}}"#, "bootstrap.restore can be neither added nor changed"),
+        (
+            r#"{"spec":{"bootstrap":{"restore":{"backupName":"monday"}}}}"#,
+            "bootstrap.restore can be neither added nor changed",
+        ),
     ] {
         let mut kubectl =
             namespace.kubernetes.kubectl(["patch", "raftcluster", "demo", "--type=merge", "--patch", patch]);

@@ -131,7 +131,7 @@ fn a_pull_policy_that_is_removed_from_the_spec_leaves_the_pods() {
     assert_eq!(policy(&observed), None);
     observed.operator.node_image_pull_policy = Some("Never".to_owned());
     assert_eq!(policy(&observed).as_deref(), Some("Never"), "the operator's default");
-    // The policy that nobody asked for stays, whatever the flags of a new operator are.
+    // The policy stays although the spec never asked for it, whatever the flags of a new operator are.
     let mut observed = changed(THREE);
     observed.operator.node_image_pull_policy = Some("Never".to_owned());
     assert_eq!(policy(&observed), None);

@@ -37,7 +37,7 @@ fn silent(mut observed: Observed, status: &serde_json::Value) -> Observed {
     observed
 }
 
-/// A cluster whose spec asks for another image. It is nobody's turn, because a learner lags.
+/// A cluster whose spec asks for another image. No member has its turn, because a learner lags.
 fn waiting() -> Observed {
     let learner = "replicas 4\nconfiguration 7 voters a1 b2 c3 learners d4\nmember 4 is d4 labelled d4 announced d4";
     let mut observed = changed(&format!("{THREE}\n{learner}"));

@@ -204,7 +204,7 @@ fn backup_cases(store: &ObjectStore) -> Vec<Case> {
 
 /// Fields that reach the objects around the pods, or the number of members.
 fn object_cases() -> Vec<Case> {
-    const REFUSED: &str = "bootstrap is immutable";
+    const REFUSED: &str = "bootstrap.restore can be neither added nor changed";
     let single = |path| other(path, Value::Null, Reaches::OneValue);
     vec![
         at(Step::Live, "replicas", json!(2), |world, _| world.sets.len() == 2),
