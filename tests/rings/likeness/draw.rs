@@ -85,7 +85,10 @@ fn of_present(random: &mut Random, kind: Kind, name: &'static str, exists: bool)
     let force = random.percent(60) || kind == Kind::RaftCluster;
     match random.below(100) {
         0..3 => (writer, Action::Get),
-        3..5 => (writer, Action::List(*random.pick(&["a=1", "b=2", "a=1,b=1"]))),
+        3..5 => {
+            let labels = *random.pick(&["a=1", "b=2", "a=1,b=1"]);
+            (writer, Action::List(labels))
+        }
         5..9 => (writer, Action::Create(bodies::whole(kind, name, random))),
         9..33 => {
             // An object that exists may be applied in part. One that does not exist would not be valid.
