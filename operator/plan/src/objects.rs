@@ -64,12 +64,13 @@ pub(crate) fn sets(
         let runs = !(valid.spec.stopped && stateful_set::retains_when_scaled(live));
         let origin = SetOrigin::Plain;
         let shape = Shape { ordinal: seat.ordinal, runs, role, volume_fate, origin, restore_store: store };
-        let wanted = if taken.members.contains(&seat.ordinal) {
-            taken.note_change(stateful_set::of(valid, &shape, Some(live)), live)
+        let mut wanted = if taken.members.contains(&seat.ordinal) {
+            stateful_set::of(valid, &shape, Some(live))
         } else {
             stateful_set::keeping_settings(valid, &shape, live)
         };
-        if !stateful_set::is_written(&wanted, live) {
+        let is_noted = taken.note_trial(&mut wanted, live, seat);
+        if is_noted || !stateful_set::is_written(&wanted, live) {
             actions.push(ObjectAction::ReplaceSet(Box::new(Replace::of(&wanted, live))).into());
         }
     }

@@ -23,7 +23,7 @@ use crate::action::{Action, MemberAction, ObjectAction};
 use crate::decision::{Decision, Note};
 use crate::desired::stateful_set::settings;
 use crate::names::{self, Ordinal};
-use crate::observed::{Linearizable, Observed, Seen, settings_of_pod, settings_of_set};
+use crate::observed::{Linearizable, Observed, Seen, annotation, settings_of_pod, settings_of_set};
 use crate::roster::{Health, Roster, Seat, condition_of};
 use crate::troubles;
 use crate::validated::ValidatedCluster;
@@ -55,13 +55,26 @@ impl Taken {
         Self { members: BTreeSet::new(), now }
     }
 
-    /// Notes the time on the StatefulSet if its settings change.
-    pub(crate) fn note_change(&self, mut wanted: StatefulSet, live: &StatefulSet) -> StatefulSet {
-        if settings_of_set(&wanted) != settings_of_set(live) {
-            let notes = wanted.metadata.annotations.get_or_insert_default();
+    /// Notes the time on the StatefulSet if its settings change, and with which settings the member is not on trial: those
+    /// with which its pod has served, and those that it gets while its pod fits no machine. Otherwise a member whose
+    /// machine is lost would be on trial for good, and would not be replaced. Returns whether anything was noted.
+    pub(crate) fn note_trial(&self, wanted: &mut StatefulSet, live: &StatefulSet, seat: &Seat<'_>) -> bool {
+        let Some(settings) = settings_of_set(wanted).map(str::to_owned) else { return false };
+        let changes = settings_of_set(live) != Some(&settings);
+        let fits_none = |pod: &Pod| pod.spec.as_ref().is_none_or(|spec| spec.node_name.is_none()) && !seat.on_trial;
+        let has_served = |pod: &Pod| {
+            settings_of_pod(pod) == Some(&settings) && annotation(&pod.metadata, names::ANNOTATION_SERVED).is_some()
+        };
+        let ends = seat.pod.is_some_and(|pod| if changes { fits_none(pod) } else { has_served(pod) });
+        let ends = ends && annotation(&live.metadata, names::ANNOTATION_TRIAL_ENDED) != Some(&settings);
+        let notes = wanted.metadata.annotations.get_or_insert_default();
+        if changes {
             notes.insert(names::ANNOTATION_SETTINGS_SINCE.to_owned(), self.now.to_string());
         }
-        wanted
+        if ends {
+            notes.insert(names::ANNOTATION_TRIAL_ENDED.to_owned(), settings);
+        }
+        changes || ends
     }
 }
 

@@ -26,6 +26,8 @@ impl Judge<'_> {
             // The pod is being created with the settings of its StatefulSet.
             None => (settings_of_set(set), false),
         };
+        let ended = annotation(&set.metadata, names::ANNOTATION_TRIAL_ENDED);
+        let served = served || (settings.is_some() && ended == settings);
         // A newcomer with other settings was not restarted: it has nothing to return to.
         let is_changed = settings_since(Some(set)).is_some();
         is_changed

@@ -10,8 +10,8 @@ use serde_json::json;
 
 use crate::observed::parse;
 use crate::rollout_cases::{
-    THREE, ago, annotate, changed, changes_of_settings, crashed, member, note, pod, recorded, report, set_ready,
-    stopped, tried, wanted, write_settings,
+    THREE, ago, annotate, carry_out, changed, changes_of_settings, crashed, member, note, pod, recorded, replaces,
+    report, set_ready, stopped, tried, wanted, write_settings,
 };
 
 /// Names of the members whose StatefulSets get other settings.
@@ -176,4 +176,27 @@ fn a_refused_downgrade_reaches_no_member_that_failed() {
     let settings = wanted(&observed);
     write_settings(member(&mut observed, 2).set.as_mut().expect("a set"), &settings);
     assert_eq!(stopped(&observed), [""; 0]);
+}
+
+/// Its machine is lost, and its volume is on that machine. The settings that it gets meanwhile change nothing about that.
+#[test]
+fn a_member_without_a_machine_is_replaced_although_it_gets_new_settings() {
+    let long_silent = |observed: Observed, status: &serde_json::Value| {
+        let mut observed = silent(observed, status);
+        carry_out(&mut observed);
+        let (settings, since) = (wanted(&observed), ago(&observed, 800));
+        annotate(pod(&mut observed, 3), names::ANNOTATION_SETTINGS, &settings);
+        member(&mut observed, 3).answer = Some(Answer::Silent { since, error: String::new() });
+        let notes = &mut member(&mut observed, 3).set.as_mut().expect("a set").metadata.annotations;
+        notes.get_or_insert_default().insert(names::ANNOTATION_SETTINGS_SINCE.to_owned(), since.to_string());
+        observed
+    };
+    let mut homeless = waiting();
+    pod(&mut homeless, 3).spec.get_or_insert_default().node_name = None;
+    assert!(replaces(&long_silent(homeless.clone(), &unscheduled())));
+    assert!(!replaces(&long_silent(waiting(), &crashing())), "it has a machine");
+    let mut tries = silent(tried(THREE, 3, 30), &unscheduled());
+    pod(&mut tries, 3).spec.get_or_insert_default().node_name = None;
+    tries.cluster.spec.image = Some("raft-node:3".to_owned());
+    assert!(!replaces(&long_silent(tries, &unscheduled())), "it was on trial already");
 }

@@ -8,8 +8,8 @@ use plan::observed::Observed;
 
 use crate::observed::parse;
 use crate::rollout_cases::{
-    ONE, THREE, ago, annotate, changed, changes_of_settings, condition, crashed, member, note, planned, pod, recorded,
-    recorded_by, replaces, report, set_ready, stopped, tried, unrecorded, wanted, write_settings, writes,
+    ONE, THREE, ago, annotate, carry_out, changed, changes_of_settings, condition, crashed, member, note, planned, pod,
+    recorded, recorded_by, replaces, report, set_ready, stopped, tried, unrecorded, wanted, write_settings, writes,
 };
 
 /// The member serves again, with a pod that has been ready for `seconds`.
@@ -229,4 +229,20 @@ fn a_member_on_trial_does_not_move() {
     assert!(!announced(&begun), "demo-4 is not admitted");
     annotate(pod(&mut begun, 3), names::ANNOTATION_SERVED, "2027-01-15T08:00:00Z");
     assert!(announced(&begun), "demo-3 is replaced");
+}
+
+/// The machine of the member is lost later, and the new pod lacks the annotation of the former one.
+#[test]
+fn a_member_that_has_served_is_not_on_trial_in_its_next_pod() {
+    let mut observed = serves(tried(THREE, 2, 30), 2, 20);
+    annotate(pod(&mut observed, 2), names::ANNOTATION_SERVED, "2027-01-15T08:00:00Z");
+    carry_out(&mut observed);
+    let mut lost = tried(THREE, 2, 800);
+    assert!(!replaces(&lost), "it is on trial");
+    let notes = |observed: &mut Observed| member(observed, 2).set.clone().and_then(|set| set.metadata.annotations);
+    let ended = notes(&mut observed).and_then(|notes| notes.get(names::ANNOTATION_TRIAL_ENDED).cloned());
+    let set = member(&mut lost, 2).set.as_mut().expect("a set");
+    let notes = set.metadata.annotations.get_or_insert_default();
+    notes.insert(names::ANNOTATION_TRIAL_ENDED.to_owned(), ended.expect("it is noted"));
+    assert!(replaces(&lost), "it has served");
 }
