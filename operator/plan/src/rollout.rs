@@ -61,7 +61,10 @@ impl Taken {
     pub(crate) fn note_trial(&self, wanted: &mut StatefulSet, live: &StatefulSet, seat: &Seat<'_>) -> bool {
         let Some(settings) = settings_of_set(wanted).map(str::to_owned) else { return false };
         let changes = settings_of_set(live) != Some(&settings);
-        let fits_none = |pod: &Pod| pod.spec.as_ref().is_none_or(|spec| spec.node_name.is_none()) && !seat.on_trial;
+        let fits_none = |pod: &Pod| {
+            let scheduled = condition_of(pod, "PodScheduled");
+            scheduled.is_some_and(|condition| condition.status == "False") && !seat.on_trial
+        };
         let has_served = |pod: &Pod| {
             settings_of_pod(pod) == Some(&settings) && annotation(&pod.metadata, names::ANNOTATION_SERVED).is_some()
         };

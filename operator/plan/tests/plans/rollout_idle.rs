@@ -191,12 +191,9 @@ fn a_member_without_a_machine_is_replaced_although_it_gets_new_settings() {
         notes.get_or_insert_default().insert(names::ANNOTATION_SETTINGS_SINCE.to_owned(), since.to_string());
         observed
     };
-    let mut homeless = waiting();
-    pod(&mut homeless, 3).spec.get_or_insert_default().node_name = None;
-    assert!(replaces(&long_silent(homeless.clone(), &unscheduled())));
+    assert!(replaces(&long_silent(waiting(), &unscheduled())));
     assert!(!replaces(&long_silent(waiting(), &crashing())), "it has a machine");
     let mut tries = silent(tried(THREE, 3, 30), &unscheduled());
-    pod(&mut tries, 3).spec.get_or_insert_default().node_name = None;
     tries.cluster.spec.image = Some("raft-node:3".to_owned());
     assert!(!replaces(&long_silent(tries, &unscheduled())), "it was on trial already");
 }
