@@ -29,7 +29,7 @@ use crate::write::Write;
 /// Number of writes of one run.
 const WRITES: usize = 500;
 /// Number of runs.
-const SEEDS: u64 = 1;
+const SEEDS: u64 = 3;
 
 #[test]
 fn random_writes_give_the_same_objects_and_codes_on_the_real_api_server() {
@@ -45,7 +45,8 @@ fn random_writes_give_the_same_objects_and_codes_on_the_real_api_server() {
     });
     assert!(differences.is_empty(), "{}", differences.join("\n\n"));
     println!("{}", comparison.summary());
-    if seeds.contains(&0) {
+    // A smaller number of runs may lack an answer that is rare.
+    if seeds.end - seeds.start >= SEEDS {
         comparison.check_coverage();
     }
 }
