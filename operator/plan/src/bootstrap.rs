@@ -195,7 +195,7 @@ fn former_sets(observed: &Observed) -> Option<Decision> {
     let mut sets = observed.members.values().filter_map(|member| member.set.as_ref());
     let set = sets.find(|set| !observed.owns(&set.metadata))?;
     let former = set.metadata.name.as_deref().unwrap_or_default();
-    // So it is after `kubectl delete raftcluster --cascade=orphan`.
+    // `kubectl delete raftcluster --cascade=orphan` leaves such StatefulSets.
     let keep = if volume_goes_with(set) {
         ". Its volume is deleted with it: to keep the data, first set its persistentVolumeClaimRetentionPolicy.whenDeleted to Retain, and wait until its claim has no owner"
     } else {
@@ -212,8 +212,8 @@ fn former_sets(observed: &Observed) -> Option<Decision> {
 }
 
 /// Reports members that were started on volumes without a label, and found the data of another cluster on them. An empty
-/// cluster next to this data could hide it. So it is if the former RaftCluster was deleted after its cluster was formed and
-/// before a claim was labelled. No member was bootstrapped, so that a person may still name the former identity.
+/// cluster next to this data could hide it. This happens if the former RaftCluster was deleted after its cluster was formed
+/// and before a claim was labelled. No member was bootstrapped, so that a person may still name the former identity.
 fn unlabelled_data(
     valid: &ValidatedCluster<'_>,
     observed: &Observed,

@@ -202,6 +202,7 @@ fn volumes_go_until_a_secret_exists_that_stays() {
         });
         sets.map(|set| set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"].to_string()).collect()
     };
+    assert_eq!(fates(&api).len(), 3);
     assert!(fates(&api).iter().all(|fate| fate.contains("Delete")), "{:?}", fates(&api));
     assert_eq!(api.pass(&owned), 2, "the Secret that stays is created");
     assert_eq!(fates(&api).len(), 3);
