@@ -276,6 +276,7 @@ impl Finished<'_> {
             "a StatefulSet has the name of its ordinal"
         );
         assert!(set.metadata.uid.is_none(), "a create never names an incarnation");
+        assert!(!runs(set), "a member starts only by a write under its StatefulSet's version: {ordinal}");
         volume_outlives_its_pod(set, None);
         let live = self.roster.seats.get(&ordinal).and_then(|seat| seat.set);
         assert!(live.is_none(), "member {ordinal} has a StatefulSet already");
@@ -418,8 +419,8 @@ impl Finished<'_> {
     }
 }
 
-/// Invariant *a volume outlives its pod*: every StatefulSet keeps its volume when it is scaled down, and is scaled to 0
-/// only if the live one says so already. Otherwise Kubernetes would delete the volume of a member that is only stopped.
+/// Invariant *a volume outlives its pod*: every StatefulSet keeps its volume when it is scaled down, and a live one is
+/// scaled to 0 only if it says so already. Otherwise Kubernetes would delete the volume of a member that is only stopped.
 fn volume_outlives_its_pod(wanted: &StatefulSet, live: Option<&StatefulSet>) {
     let name = wanted.metadata.name.as_deref().unwrap_or_default();
     assert!(
@@ -427,7 +428,7 @@ fn volume_outlives_its_pod(wanted: &StatefulSet, live: Option<&StatefulSet>) {
         "a volume outlives its pod: {name} would lose its volume when it is scaled down"
     );
     assert!(
-        runs(wanted) || live.is_some_and(retains_when_scaled),
+        runs(wanted) || live.is_none_or(retains_when_scaled),
         "a volume outlives its pod: {name} is stopped before its StatefulSet says that its volume stays"
     );
 }

@@ -63,8 +63,10 @@ pub(crate) fn create(
     actions
 }
 
-/// Creates the StatefulSet of a new member, or of a member whose volume exists but whose StatefulSet was deleted. While
-/// a rollout is incomplete, the member gets the settings of the last completed one, because the new ones may not work.
+/// Creates the StatefulSet of a new member, or of a member whose volume exists but whose StatefulSet was deleted. It is
+/// created with 0 replicas, and a later pass lets the member run: a create has no precondition, and a late one would
+/// otherwise start a member of a cluster that was stopped meanwhile. While a rollout is incomplete, the member gets the
+/// settings of the last completed one, because the new ones may not work.
 pub(crate) fn create_set(
     valid: &ValidatedCluster<'_>,
     ordinal: Ordinal,
@@ -72,7 +74,7 @@ pub(crate) fn create_set(
     origin: SetOrigin<'_>,
     restore_store: Option<&ObjectStore>,
 ) -> Action {
-    let shape = Shape { ordinal, runs: true, role, volume_fate: volume_fate(valid), origin, restore_store };
+    let shape = Shape { ordinal, runs: false, role, volume_fate: volume_fate(valid), origin, restore_store };
     let recorded = recorded::spec(valid, restore_store);
     let set = match recorded.as_ref().zip(valid.completed.as_ref()) {
         Some((recorded, completed)) => stateful_set::of(&valid.with_recorded(recorded, completed), &shape, None),

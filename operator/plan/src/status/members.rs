@@ -78,9 +78,9 @@ fn role(seat: &Seat<'_>) -> MemberRole {
     }
 }
 
-/// Returns whether the member's StatefulSet exists and is scaled to 0.
+/// Returns whether the member's StatefulSet is scaled to 0. That of a new member is, until the pass after its creation.
 fn is_stopped(seat: &Seat<'_>) -> bool {
-    seat.set.is_some_and(|set| !stateful_set::runs(set))
+    seat.set.is_some_and(|set| !stateful_set::runs(set)) && seat.volume.is_some()
 }
 
 fn health(seat: &Seat<'_>) -> MemberHealth {

@@ -216,6 +216,19 @@ fn a_pod_template_that_changes_under_equal_settings_is_caught() {
     }
 }
 
+#[test]
+#[should_panic(expected = "a member starts only by a write under its StatefulSet's version")]
+fn a_member_that_is_created_running_is_caught() {
+    let (observed, mut actions) =
+        planned("identity a1 b2 c3 formed\nreplicas 4\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3");
+    for action in &mut actions {
+        if let Action::Write(ObjectAction::CreateSet { set, .. }) = action {
+            set.spec.get_or_insert_default().replicas = Some(1);
+        }
+    }
+    check(&observed, &actions);
+}
+
 /// An annotation holds the highest reserved ordinal. If a person sets the annotation to the largest number, no further
 /// ordinal is reserved, because an ordinal would otherwise be used twice.
 #[test]

@@ -9,7 +9,7 @@ use plan::backup::{Attempts, Choice};
 use plan::names::Ordinal;
 use plan::observed::Observed;
 
-use crate::observed;
+use crate::{observed, rollout_cases};
 
 /// A cluster of three, for which an operator would otherwise create members, replace one, and restart another.
 const BUSY: &str =
@@ -229,6 +229,31 @@ fn a_set_that_would_lose_its_volume_is_not_scaled_to_0_without_the_identity_eith
     assert_eq!(replicas(&second), [Some(0)]);
     let template = |set: &StatefulSet| set.spec.as_ref().map(|spec| spec.template.clone());
     assert_eq!(template(&second[0]), template(&live), "nothing else changes");
+}
+
+/// A create has no precondition: a late one must start no member of a cluster that was stopped meanwhile.
+#[test]
+fn a_created_member_starts_in_the_next_pass_unless_the_cluster_was_stopped() {
+    let mut observed =
+        observed::parse("identity a1 b2 c3 formed\nreplicas 4\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 is c3");
+    let mut created = rollout_cases::created(&observed);
+    assert_eq!(replicas(&created), [Some(0)]);
+    let mut set = created.remove(0);
+    (set.metadata.uid, set.metadata.resource_version) = (Some("u".to_owned()), Some("1".to_owned()));
+    observed.members.entry(Ordinal(4)).or_default().set = Some(set);
+    assert_eq!(replicas_of(&plan::plan(&observed), "demo-4"), Some(1));
+    observed.cluster.spec.stopped = true;
+    assert_eq!(replicas_of(&plan::plan(&observed), "demo-4"), None, "it is left at 0");
+}
+
+/// The replicas that a plan gives to the StatefulSet of this name; `None` if it does not write it.
+fn replicas_of(plan: &Plan, name: &str) -> Option<i32> {
+    plan.actions.iter().find_map(|action| match action {
+        Action::Write(ObjectAction::ReplaceSet(replace)) if replace.object().name() == name => {
+            replace.object().parse::<StatefulSet>()?.spec?.replicas
+        }
+        Action::Write(_) | Action::Call(_) => None,
+    })
 }
 
 #[test]
