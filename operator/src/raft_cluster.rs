@@ -42,6 +42,9 @@ pub enum ReconcileError {
     /// This version cannot read the RaftCluster or RaftBackup.
     #[error("it cannot be read: {0}")]
     Unreadable(#[from] Unreadable),
+    /// The members' Service changed during each attempt to read the cluster.
+    #[error("another program changes the members' Service all the time")]
+    Restless,
     /// No random bytes are available for an ID.
     #[error(transparent)]
     Entropy(#[from] NoEntropy),

@@ -1,9 +1,11 @@
 //! Observes a cluster: its objects, its members' answers, its configuration. Owns the order of reading: the members'
-//! Service, volumes, StatefulSets, the RaftCluster, members, the configuration. The Service is read first: if a write of
-//! its annotations succeeds, it did not change after the volumes and StatefulSets were read. The RaftCluster is read after
-//! the StatefulSets: if these were scaled to 0 because the spec stops the cluster, the spec that is read says so, and a
-//! write of a StatefulSet that was read before it was scaled down fails. The configuration is read last. If a member
-//! is removed during the reading, the configuration therefore shows the removal. Does not own any judgement (`plan`).
+//! Service, volumes, StatefulSets, the RaftCluster, the Service again, members, the configuration. The Service is read
+//! first: if a write of its annotations succeeds, it did not change after the volumes and StatefulSets were read. The
+//! RaftCluster is read after the StatefulSets: if these were scaled to 0 because the spec stops the cluster, the spec that
+//! is read says so, and a write of a StatefulSet that was read before it was scaled down fails. The Service must still be
+//! the same after the RaftCluster was read: otherwise new settings could be read without the record of the settings that
+//! worked before, and a new member would get the new ones. The configuration is read last. If a member is removed during
+//! the reading, the configuration therefore shows the removal. Does not own any judgement (`plan`).
 //!
 //! Reads go to the API server instead of a cache, because a decision that is based on an old observation costs more
 //! than a read.
@@ -36,6 +38,8 @@ use crate::member::client::{CallError, Member};
 use crate::memory::Probed;
 use crate::readable;
 
+/// Maximum number of attempts to read a cluster whose members' Service changes meanwhile.
+const ATTEMPTS_MAX: usize = 3;
 /// Interval between reads of warnings while a member does not answer.
 const WARNINGS_EVERY: Duration = Duration::from_secs(5);
 /// Interval between reads of the nodes of members that do not answer.
@@ -50,10 +54,31 @@ const PROBE_AGAIN: Duration = Duration::from_secs(10);
 /// Observes the cluster with this name and namespace; `None` if the RaftCluster does not exist.
 ///
 /// # Errors
-/// Returns an error if an object could not be read. Nothing is decided in this pass.
+/// Returns an error if an object could not be read, or if the members' Service changed during each attempt. Nothing is
+/// decided in this pass.
 pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Option<Observed>, ReconcileError> {
+    for _ in 0..ATTEMPTS_MAX {
+        match attempt(cluster, context).await? {
+            Attempt::Observed(observed) => return Ok(Some(*observed)),
+            Attempt::NoCluster => return Ok(None),
+            Attempt::Changed => {}
+        }
+    }
+    Err(ReconcileError::Restless)
+}
+
+/// Result of one attempt to observe a cluster.
+enum Attempt {
+    Observed(Box<Observed>),
+    /// The RaftCluster does not exist.
+    NoCluster,
+    /// The members' Service changed during the reading.
+    Changed,
+}
+
+async fn attempt(cluster: &ObjectMeta, context: &Context) -> Result<Attempt, ReconcileError> {
     let read = Read::of(cluster, context);
-    let naming = read.get::<Service>("reading the members' Service", names::member_service(&read.name)).await?;
+    let naming = read.naming().await?;
     let mut members = BTreeMap::new();
     let volumes: Vec<PersistentVolumeClaim> = read.list("listing volume claims").await?;
     place(
@@ -68,9 +93,13 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
     let found = found.map_err(|error| ReconcileError::Api { what: "reading the RaftCluster", error })?;
     let Some(found) = found else {
         context.forget(cluster.uid.as_deref().unwrap_or_default());
-        return Ok(None);
+        return Ok(Attempt::NoCluster);
     };
     let cluster = found?;
+    let version = |naming: &Option<Service>| naming.as_ref().and_then(|it| it.metadata.resource_version.clone());
+    if version(&read.naming().await?) != version(&naming) {
+        return Ok(Attempt::Changed);
+    }
     let uid = cluster.metadata.uid.clone().unwrap_or_default();
     let (pods, client, reading, budget) = tokio::try_join!(
         read.list::<Pod>("listing pods"),
@@ -107,7 +136,7 @@ pub(crate) async fn world(cluster: &ObjectMeta, context: &Context) -> Result<Opt
     read.warnings(&mut observed, context).await;
     zones(&mut observed, context).await;
     observed.unready_nodes = unready_nodes(&observed, context).await;
-    Ok(Some(observed))
+    Ok(Attempt::Observed(Box::new(observed)))
 }
 
 /// Reads objects in the cluster's namespace.
@@ -132,6 +161,11 @@ impl Read {
 
     async fn get<K: ClusterObject>(&self, what: &'static str, name: String) -> Result<Option<K>, ReconcileError> {
         self.api::<K>().get_opt(&name).await.map_err(|error| ReconcileError::Api { what, error })
+    }
+
+    /// Reads the members' Service.
+    async fn naming(&self) -> Result<Option<Service>, ReconcileError> {
+        self.get("reading the members' Service", names::member_service(&self.name)).await
     }
 
     async fn list<K: ClusterObject>(&self, what: &'static str) -> Result<Vec<K>, ReconcileError> {
