@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crds::RaftCluster;
-use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use plan::observed::Seen;
 use serde_json::{Value, json};
 
@@ -28,11 +29,14 @@ pub const CLUSTER: &str = "demo";
 pub const NAMESPACE: &str = "default";
 /// Number of past states that are kept for stale reads.
 const PAST: usize = 40;
+/// Time for which a past state can be read. Caches lag, but not for as long as nothing changes.
+const PAST_FOR: SignedDuration = SignedDuration::from_secs(10);
 /// Name under which controllers, users and faults write.
 const OTHERS: &str = "others";
 
 /// Metadata that only the server sets.
-const OF_SERVER: [&str; 6] = ["name", "namespace", "uid", "resourceVersion", "generation", "deletionTimestamp"];
+const OF_SERVER: [&str; 7] =
+    ["name", "namespace", "uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp"];
 
 /// Converts a time since the start of the run into wall-clock time.
 #[must_use]
@@ -72,8 +76,9 @@ type Key = (Kind, String);
 pub struct ApiServer {
     objects: Objects,
     records: BTreeMap<Key, Arc<Record>>,
-    /// The former state of each changed object, oldest first.
-    past: VecDeque<(Key, Option<Arc<Record>>)>,
+    /// The former state of each changed object with the time of the change, oldest first.
+    past: VecDeque<(Timestamp, Key, Option<Arc<Record>>)>,
+    clock: Timestamp,
     version: u64,
     uid: u64,
     /// Kinds of which the server admits no new object and no change, as an exhausted quota or a faulty webhook does.
@@ -157,6 +162,14 @@ impl ApiServer {
         self.version
     }
 
+    /// Sets the server's wall clock, and drops states that are too old for a stale read.
+    pub fn tick(&mut self, now: Timestamp) {
+        self.clock = now;
+        while self.past.front().is_some_and(|(changed, _, _)| *changed + PAST_FOR < now) {
+            self.past.pop_front();
+        }
+    }
+
     /// Drops past states, so that no stale read lacks the objects that exist now. These objects are older than the
     /// RaftCluster, and an operator sees the RaftCluster before it reads other objects.
     pub fn begin(&mut self) {
@@ -167,8 +180,8 @@ impl ApiServer {
     #[must_use]
     pub fn get(&self, kind: Kind, name: &str, age: usize) -> Option<Arc<Record>> {
         let mut changed = self.past.iter().skip(self.past.len().saturating_sub(age));
-        match changed.find(|((of, changed), _)| *of == kind && changed == name) {
-            Some((_, former)) => former.clone(),
+        match changed.find(|(_, (of, changed), _)| *of == kind && changed == name) {
+            Some((_, _, former)) => former.clone(),
             None => self.records.get(&(kind, name.to_owned())).cloned(),
         }
     }
@@ -180,7 +193,7 @@ impl ApiServer {
         let mut found: BTreeMap<&str, Arc<Record>> =
             newest.map(|((_, name), record)| (name.as_str(), Arc::clone(record))).collect();
         let changed = self.past.iter().skip(self.past.len().saturating_sub(age));
-        for ((_, name), former) in changed.rev().filter(|((of, _), _)| *of == kind) {
+        for (_, (_, name), former) in changed.rev().filter(|(_, (of, _), _)| *of == kind) {
             match former {
                 Some(former) => drop(found.insert(name, Arc::clone(former))),
                 None => drop(found.remove(name.as_str())),
@@ -217,6 +230,7 @@ impl ApiServer {
         self.uid += 1;
         object["metadata"]["uid"] = json!(format!("uid-{}", self.uid));
         object["metadata"]["namespace"] = json!(NAMESPACE);
+        object["metadata"]["creationTimestamp"] = json!(Time(self.clock));
         let applied = object.clone();
         defaults::complete(kind, &mut object);
         // Kubernetes counts defaults as written by an update, and not as written by an apply.
@@ -429,7 +443,7 @@ impl ApiServer {
             Some(record) => self.records.insert(key.clone(), Arc::clone(record)),
             None => self.records.remove(&key),
         };
-        self.past.push_back((key, former));
+        self.past.push_back((self.clock, key, former));
         if self.past.len() > PAST {
             self.past.pop_front();
         }

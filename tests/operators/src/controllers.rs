@@ -3,6 +3,8 @@
 //! A StatefulSet that is scaled to 0 stops its pod, and deletes its claim unless its policy retains it.
 //! Each call is one small step. Does not own the storage of objects (`api_server.rs`).
 
+use std::sync::Arc;
+
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{
     PersistentVolumeClaim, PersistentVolumeClaimStatus, Pod, PodCondition, PodStatus, Secret, Service,
@@ -21,7 +23,7 @@ pub(crate) const BROKEN_THRESHOLD: i32 = 99;
 
 /// Runs every controller once. Unless a Kubernetes node has free capacity, new pods stay pending.
 pub fn step(api: &mut ApiServer, members: &mut Members, has_capacity: bool, now: Timestamp) {
-    let sets: Vec<StatefulSet> = api.now().sets.values().cloned().collect();
+    let sets: Vec<Arc<StatefulSet>> = api.now().sets.values().cloned().collect();
     for set in &sets {
         keep(api, set, now);
     }
@@ -38,6 +40,10 @@ fn keep(api: &mut ApiServer, set: &StatefulSet, now: Timestamp) {
     let (pod_name, claim_name) = (format!("{name}-0"), format!("data-{name}-0"));
     let template = spec.volume_claim_templates.as_ref().and_then(|templates| templates.first());
     let Some(claim) = api.now().volumes.get(&claim_name).cloned() else {
+        // Kubernetes creates a claim together with its pod.
+        if spec.replicas == Some(0) {
+            return;
+        }
         // Kubernetes adds the labels of the selector to those of the claim template.
         let of_template = template.and_then(|template| template.metadata.labels.clone());
         let of_selector = spec.selector.match_labels.clone();
@@ -126,7 +132,7 @@ fn collect_owned(api: &mut ApiServer, now: Timestamp) {
     ) -> Vec<Seen> {
         all.map(Stored::meta).filter(|metadata| is_orphan(metadata)).map(Seen::of).collect()
     }
-    for set in orphans(api.now().sets.values(), is_orphan) {
+    for set in orphans(api.now().sets.values().map(Arc::as_ref), is_orphan) {
         let _ = api.delete::<StatefulSet>(&set, Compare::Uid, Deletion::AtOnce, now);
     }
     for service in orphans(api.now().services.values(), is_orphan) {
@@ -147,7 +153,7 @@ fn collect(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
         owners.peek().is_none()
             || owners.any(|owner| api.now().sets.values().any(|set| set.metadata.uid.as_ref() == Some(&owner.uid)))
     };
-    let pods: Vec<Pod> = api.now().pods.values().cloned().collect();
+    let pods: Vec<Arc<Pod>> = api.now().pods.values().cloned().collect();
     for pod in pods {
         let seen = Seen::of(&pod.metadata);
         if pod.metadata.deletion_timestamp.is_none() && !alive(api, &pod.metadata) {
@@ -157,7 +163,7 @@ fn collect(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
             let _ = api.delete::<Pod>(&seen, Compare::Uid, Deletion::AtOnce, now);
         }
     }
-    let claims: Vec<PersistentVolumeClaim> = api.now().volumes.values().cloned().collect();
+    let claims: Vec<Arc<PersistentVolumeClaim>> = api.now().volumes.values().cloned().collect();
     for claim in claims {
         let seen = Seen::of(&claim.metadata);
         let in_use = api.now().pods.keys().any(|pod| seen.name == format!("data-{pod}"));
@@ -172,7 +178,7 @@ fn collect(api: &mut ApiServer, members: &mut Members, now: Timestamp) {
 
 /// Starts each pod's process on the disk of its claim, and reports the pod as ready while the core runs.
 fn run(api: &mut ApiServer, members: &mut Members, has_capacity: bool, now: Timestamp) {
-    let pods: Vec<Pod> = api.now().pods.values().cloned().collect();
+    let pods: Vec<Arc<Pod>> = api.now().pods.values().cloned().collect();
     for pod in pods.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
         let seen = Seen::of(&pod.metadata);
         let claim = api.now().volumes.get(&format!("data-{}", seen.name)).cloned();

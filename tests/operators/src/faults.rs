@@ -1,6 +1,7 @@
 //! Faults of machines and disks, and changes by users. Owns the choice of faults and its limit: faults alone never
 //! destroy a majority. If a majority is destroyed, the operator is therefore the cause.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crds::RaftCluster;
@@ -118,6 +119,22 @@ impl World {
         self.invariants.note(self.now, "the members' Service is deleted".to_owned());
     }
 
+    /// Deletes the record of the last completed rollout.
+    pub fn delete_record(&mut self) {
+        let Some(service) = self.members_service().cloned() else { return };
+        let patch = json!({ "metadata": { "annotations": { names::ANNOTATION_COMPLETED_ROLLOUT: null } } });
+        let patched = self.api.patch::<Service>(&Seen::of(&service.metadata), Compare::Uid, &patch);
+        patched.expect("the Service exists");
+        self.invariants.note(self.now, "the record of the last rollout is deleted".to_owned());
+    }
+
+    /// Returns whether the settings of the last completed rollout are recorded.
+    #[must_use]
+    pub fn is_recorded(&self) -> bool {
+        let record = self.members_service().map(|service| &service.metadata);
+        record.is_some_and(|metadata| annotation(metadata, names::ANNOTATION_COMPLETED_ROLLOUT).is_some())
+    }
+
     /// Restores deleted Secrets from their copies. Writes the pointer again if the operator cannot.
     pub fn put_identity_back(&mut self) {
         for mut secret in std::mem::take(&mut self.kept.secrets) {
@@ -152,7 +169,7 @@ impl World {
             disk.is_some_and(|disk| disk.cluster.is_some()) && !labelled
         };
         let exists = self.api.now().cluster.is_some();
-        if exists && self.is_labelled() && !self.api.now().volumes.values().any(is_unlabelled) {
+        if exists && self.is_labelled() && !self.api.now().volumes.values().any(|claim| is_unlabelled(claim)) {
             self.delete_cluster();
         }
     }
@@ -196,7 +213,7 @@ impl World {
         let labelled = |claim: &PersistentVolumeClaim| {
             !self.is_former(claim) && label(&claim.metadata, names::LABEL_CLUSTER_ID).is_some()
         };
-        self.api.now().volumes.values().any(labelled)
+        self.api.now().volumes.values().any(|claim| labelled(claim))
     }
 
     /// Creates volumes of an earlier cluster of the same name, with the ordinals 1 to `count`.
@@ -238,7 +255,7 @@ impl World {
 
     /// Makes the StatefulSets look as if a former version of the operator had written them.
     pub fn age_sets(&mut self) {
-        let sets: Vec<StatefulSet> = self.api.now().sets.values().cloned().collect();
+        let sets: Vec<Arc<StatefulSet>> = self.api.now().sets.values().cloned().collect();
         for set in sets {
             let mut containers = json!(set.spec.as_ref().map(|spec| &spec.template.spec).map(|pod| json!(pod)));
             let container = &mut containers["containers"][0];
@@ -258,7 +275,7 @@ impl World {
             let pod = set.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
             pod.is_some_and(|pod| json!(pod.containers)[0][FORMER_FIELD] == FORMER_VALUE)
         };
-        self.api.now().sets.values().all(is_aged)
+        self.api.now().sets.values().all(|set| is_aged(set))
     }
 
     /// Changes a setting of the members, as a person does.
@@ -315,7 +332,7 @@ impl World {
     /// Permanently takes away a member's disk, claim, StatefulSet or machine, if the remaining members keep a
     /// majority.
     fn take_member(&mut self) {
-        let claims: Vec<PersistentVolumeClaim> =
+        let claims: Vec<Arc<PersistentVolumeClaim>> =
             self.api.now().volumes.values().filter(|claim| !self.is_former(claim)).cloned().collect();
         if claims.is_empty() || self.is_too_soon() {
             return;
@@ -337,14 +354,14 @@ impl World {
             1 => self.delete_claim_and_pod(&claim, pod),
             2 => self.delete_set(pod_name),
             _ => {
-                if let Some(uid) = pod.and_then(|pod| pod.metadata.uid) {
+                if let Some(uid) = pod.and_then(|pod| pod.metadata.uid.clone()) {
                     self.members.lost.insert(uid);
                 }
             }
         }
     }
 
-    fn delete_claim_and_pod(&mut self, claim: &PersistentVolumeClaim, pod: Option<Pod>) {
+    fn delete_claim_and_pod(&mut self, claim: &PersistentVolumeClaim, pod: Option<Arc<Pod>>) {
         let now = wall_clock(self.now);
         let _ =
             self.api.delete::<PersistentVolumeClaim>(&Seen::of(&claim.metadata), Compare::Uid, Deletion::Marked, now);
@@ -353,7 +370,8 @@ impl World {
         }
     }
 
-    fn delete_set(&mut self, pod_name: &str) {
+    /// Deletes the StatefulSet of a pod, as a person does.
+    pub fn delete_set(&mut self, pod_name: &str) {
         let set = pod_name.strip_suffix("-0").and_then(|name| self.api.now().sets.get(name)).cloned();
         if let Some(set) = set {
             let seen = Seen::of(&set.metadata);
@@ -379,11 +397,10 @@ impl World {
             electorates.push(configuration.voters.iter().copied().collect());
             electorates.push(configuration.outgoing.iter().copied().collect());
         }
-        if electorates.iter().all(Vec::is_empty)
-            && let Some(committed) = self.members.newest_committed()
-        {
-            // No member runs, because the RaftCluster is deleted.
+        // The members of the newest configuration may all be stopped, while a member runs that it left out.
+        if let Some(committed) = self.members.newest_committed() {
             electorates.push(committed.voters.iter().copied().collect());
+            electorates.push(committed.outgoing.iter().copied().collect());
         }
         // A change to one voter may be accepted before the leader notices the fault, and this member may be that voter.
         if self.replicas() < 3 && electorates.iter().any(|voters| voters.len() > 1) {

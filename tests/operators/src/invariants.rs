@@ -2,6 +2,7 @@
 //! nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crds::Reason;
@@ -45,12 +46,14 @@ pub struct OperatorInvariants {
     pointed: BTreeMap<String, BTreeSet<String>>,
     /// For each RaftCluster that ever existed, by UID: the clusters of which a member got data while it existed.
     formed: BTreeMap<String, BTreeSet<ClusterId>>,
-    /// Disks that belong to a cluster, each as the claim's UID and the member's ID.
-    joined: BTreeSet<(String, MemberId)>,
+    /// Disks that belong to a cluster: the member's ID, by the claim's UID.
+    joined: BTreeMap<String, BTreeSet<MemberId>>,
     /// UID of the newest RaftCluster.
     raft_cluster: String,
     /// Index from which a name belongs to one ID: before it, the note of the highest ordinal was lost.
     names_from: u64,
+    /// That index, and the index of the newest configuration whose names were checked.
+    checked_names: (u64, Option<u64>),
     /// Number of voters that the spec wanted in the last minute, each with the last time.
     wanted: VecDeque<(Duration, usize)>,
     /// Number of voters that the disruption budget kept in the last minute, each with the last time.
@@ -117,8 +120,8 @@ impl OperatorInvariants {
         let claim = api.now().volumes.get(&format!("data-{set}-0"));
         let disk = claim.and_then(|claim| members.volume(claim.metadata.uid.as_deref()?));
         self.pending = disk.map(|disk| disk.id);
-        let changed = |set: &StatefulSet| annotation(&set.metadata, names::ANNOTATION_SETTINGS_SINCE).is_some();
-        let served = |pod: &Pod| annotation(&pod.metadata, names::ANNOTATION_SERVED).is_some();
+        let changed = |set: &Arc<StatefulSet>| annotation(&set.metadata, names::ANNOTATION_SETTINGS_SINCE).is_some();
+        let served = |pod: &Arc<Pod>| annotation(&pod.metadata, names::ANNOTATION_SERVED).is_some();
         let on_trial = api.now().sets.get(set).is_some_and(changed)
             && !api.now().pods.get(&format!("{set}-0")).is_some_and(served);
         self.pending_on_trial = claim.filter(|_| on_trial).and_then(|claim| claim.metadata.uid.clone());
@@ -275,7 +278,7 @@ impl OperatorInvariants {
         }
         self.check_disks(api, members);
         let committed = members.newest_committed();
-        if !notes_ordinals(api, committed.as_ref()) {
+        if !notes_ordinals(api, committed.as_deref()) {
             self.created.clear();
             self.names_from = committed.as_ref().map_or(0, |committed| committed.index + 1);
         }
@@ -290,8 +293,14 @@ impl OperatorInvariants {
         }
         // A name belongs to one ID permanently, because otherwise a member could get the old disk of another member.
         let mut names: BTreeMap<&str, MemberId> = BTreeMap::new();
-        let all: Vec<_> = members.all_committed().filter(|it| it.index >= self.names_from).collect();
-        for (id, info) in all.iter().flat_map(|configuration| &configuration.members) {
+        let newest = members.all_committed().next_back().map(|newest| newest.index);
+        let present = (self.names_from, newest);
+        if std::mem::replace(&mut self.checked_names, present) == present {
+            return;
+        }
+        let from = self.names_from;
+        let all = members.all_committed().filter(|it| it.index >= from);
+        for (id, info) in all.flat_map(|configuration| &configuration.members) {
             if let Some(before) = names.insert(&info.name, *id)
                 && before != *id
             {
@@ -310,11 +319,12 @@ impl OperatorInvariants {
         }
         let mut new = Vec::new();
         for claim in api.now().volumes.values() {
-            let uid = claim.metadata.uid.clone().unwrap_or_default();
-            let disk = members.volume(&uid).filter(|disk| !disk.former);
+            let uid = claim.metadata.uid.as_deref().unwrap_or_default();
+            let disk = members.volume(uid).filter(|disk| !disk.former);
             if let Some((id, cluster)) = disk.and_then(|disk| Some((disk.id, disk.cluster?)))
-                && self.joined.insert((uid, id))
+                && !self.joined.get(uid).is_some_and(|ids| ids.contains(&id))
             {
+                self.joined.entry(uid.to_owned()).or_default().insert(id);
                 new.push((claim.metadata.name.clone().unwrap_or_default(), cluster));
             }
         }

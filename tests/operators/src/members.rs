@@ -107,7 +107,7 @@ pub struct Members {
     /// Entries that at least one member applied, by index. All members must apply the same entries.
     applied: BTreeMap<Index, Entry>,
     /// Committed configurations, by index.
-    committed: BTreeMap<Index, Arc<raft::Configuration>>,
+    committed: BTreeMap<Index, Arc<Configuration>>,
     /// The last case in which two members applied different entries at one index.
     pub broken: Option<String>,
 }
@@ -245,7 +245,8 @@ impl Members {
     fn note_applied(&mut self, entries: Vec<Entry>) {
         for entry in entries {
             if let Payload::Configuration(configuration) = &entry.payload {
-                self.committed.insert(entry.id.index, Arc::clone(configuration));
+                let index = entry.id.index;
+                self.committed.entry(index).or_insert_with(|| Arc::new(plain(configuration, index)));
             }
             let index = entry.id.index;
             if let Some(before) = self.applied.insert(index, entry.clone())
@@ -265,20 +266,20 @@ impl Members {
 
     /// Returns the newest committed configuration, which may be the bootstrapped one.
     #[must_use]
-    pub fn newest_committed(&self) -> Option<Configuration> {
+    pub fn newest_committed(&self) -> Option<Arc<Configuration>> {
+        let recorded = self.committed.iter().next_back();
+        let from = recorded.map(|(index, _)| *index);
         let cores = self.processes.values().filter_map(|process| process.core.as_ref());
-        let known =
-            cores.map(|core| core.committed_configuration()).map(|(configuration, index)| plain(configuration, index));
-        let recorded = self.committed.iter().next_back().map(|(index, configuration)| plain(configuration, *index));
-        known
-            .chain(recorded)
-            .filter(|configuration| !configuration.voters.is_empty())
-            .max_by_key(|configuration| configuration.index)
+        let known = cores.map(|core| core.committed_configuration());
+        // Without a recorded one, the bootstrapped configuration of a member may be the newest.
+        let newer = known.filter(|(known, index)| !known.voters.is_empty() && Some(*index) > from);
+        let newest = newer.max_by_key(|(_, index)| *index).map(|(known, index)| Arc::new(plain(known, index)));
+        newest.or_else(|| recorded.map(|(_, recorded)| Arc::clone(recorded)))
     }
 
-    /// Returns all committed configurations.
-    pub fn all_committed(&self) -> impl Iterator<Item = Configuration> + '_ {
-        self.committed.iter().map(|(index, configuration)| plain(configuration, *index))
+    /// Returns all committed configurations that a member applied, in the order of their indexes.
+    pub fn all_committed(&self) -> impl DoubleEndedIterator<Item = &Configuration> {
+        self.committed.values().map(AsRef::as_ref)
     }
 
     /// Returns the number of client writes that at least one member applied.

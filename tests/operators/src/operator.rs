@@ -82,6 +82,7 @@ pub struct Operator {
     found: BTreeSet<(Kind, String)>,
     /// Number of versions by which the next read may lag. It never grows during a pass.
     age: u64,
+    has_just_read_cluster: bool,
     resumes_at: Duration,
     /// A request that is carried out after a pause.
     delayed: Option<Pending>,
@@ -114,6 +115,7 @@ impl Operator {
             reserved: BTreeMap::new(),
             found: BTreeSet::new(),
             age: 0,
+            has_just_read_cluster: false,
             resumes_at: Duration::ZERO,
             delayed: None,
             actions: 0,
@@ -182,7 +184,8 @@ impl Operator {
             Pending::Api(..) | Pending::Member(..) => self.faults.lost_calls,
         };
         if environment.random.chance(loss) {
-            // The operator's wait ends here, because the request is dropped.
+            // The operator's wait ends here, because the request is dropped. The next pass begins with other reads.
+            self.has_just_read_cluster = false;
             return;
         }
         let arrives = is_read || !environment.random.chance(self.faults.lost_replies);
@@ -214,8 +217,9 @@ impl Operator {
     }
 
     fn ask_api(&mut self, request: &ApiRequest, environment: &mut Environment<'_>) -> Answer {
-        if request.verb == Verb::Get && request.name == names::member_service(CLUSTER) {
-            // The first read of a pass.
+        // A pass reads the members' Service first, and again after the RaftCluster.
+        let is_first = request.name == names::member_service(CLUSTER) && !self.has_just_read_cluster;
+        if request.verb == Verb::Get && is_first {
             self.age = self.faults.stale_max;
             self.found.clear();
         }
@@ -245,6 +249,8 @@ impl Operator {
         if !request.is_read() {
             invariants.note(*now, format!("{request} {}", answer.status()));
         }
+        self.has_just_read_cluster = (request.verb, request.target) == (Verb::Get, Target::Stored(Kind::RaftCluster))
+            && answer.status().is_success();
         match (request.verb, request.target) {
             (Verb::Get, Target::Stored(kind)) if answer.status().is_success() => {
                 self.found.insert((kind, request.name.clone()));

@@ -2,6 +2,7 @@
 //! faults (`faults.rs`) or invariants (`invariants.rs`).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crds::RaftCluster;
@@ -89,6 +90,7 @@ impl World {
         }))
         .expect("the spec is valid");
         let mut api = ApiServer::default();
+        api.tick(wall_clock(Duration::ZERO));
         api.put_cluster(&cluster);
         // An operator starts a pass only after it has seen the RaftCluster.
         api.begin();
@@ -150,7 +152,7 @@ impl World {
     pub fn is_stopped(&self) -> bool {
         let objects = self.api.now();
         objects.pods.is_empty()
-            && !objects.sets.values().any(plan::desired::stateful_set::runs)
+            && !objects.sets.values().any(|set| plan::desired::stateful_set::runs(set))
             && self.reason("Ready").as_deref() == Some("Stopped")
             && self.condition("Ready").as_deref() == Some("True")
             && self.condition("Reconciling").as_deref() == Some("False")
@@ -164,7 +166,7 @@ impl World {
         let end = self.now + time;
         while self.now < end {
             self.step();
-            let runs = self.api.now().sets.values().any(plan::desired::stateful_set::runs);
+            let runs = self.api.now().sets.values().any(|set| plan::desired::stateful_set::runs(set));
             assert!(
                 !runs && self.api.now().pods.is_empty(),
                 "seed {}, at {:?}: a member of a stopped cluster starts\n{}",
@@ -195,6 +197,7 @@ impl World {
     /// Advances time by one step, and lets every party take its step.
     pub fn step(&mut self) {
         self.now += STEP;
+        self.api.tick(wall_clock(self.now));
         self.members.advance(self.now);
         if self.random.below(5) == 0 {
             let has_capacity = self.now >= self.full_until;
@@ -323,7 +326,7 @@ impl World {
             .is_some_and(|cluster| cluster.spec.storage.retention.when_scaled == VolumeFate::Retain);
         let has_set = |claim: &str| objects.sets.keys().any(|set| claim == format!("data-{set}-0"));
         let (used, rest): (Vec<_>, Vec<_>) = objects.volumes.iter().partition(|(claim, _)| has_set(claim));
-        let may_stay = |(claim, volume): &(&String, &PersistentVolumeClaim)| {
+        let may_stay = |(claim, volume): &(&String, &Arc<PersistentVolumeClaim>)| {
             let uid = volume.metadata.uid.as_deref().unwrap_or_default();
             let on_trial = self.invariants.kept_on_trial.contains(uid);
             let is_given_up = label(&volume.metadata, names::LABEL_REMOVED).is_some() && self.kept.was_deleted;

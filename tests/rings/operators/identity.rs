@@ -61,7 +61,7 @@ fn a_deleted_cluster_is_taken_up_again() {
         world.run(Duration::from_secs(1));
         world.run_until("healed", PATIENCE, World::is_healed);
         assert_eq!(world.invariants.identities(), 1);
-        assert!(world.members.writes_applied() > writes, "members serve again");
+        world.run_until("serving", PATIENCE, |world| world.members.writes_applied() > writes);
     }
 }
 

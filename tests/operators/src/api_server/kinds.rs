@@ -2,6 +2,7 @@
 //! object's JSON and its type. Does not own the objects (`api_server.rs`).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crds::RaftCluster;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -44,11 +45,11 @@ pub struct Objects {
     /// Disruption budgets by name.
     pub budgets: BTreeMap<String, PodDisruptionBudget>,
     /// StatefulSets by name.
-    pub sets: BTreeMap<String, StatefulSet>,
+    pub sets: BTreeMap<String, Arc<StatefulSet>>,
     /// Pods by name.
-    pub pods: BTreeMap<String, Pod>,
+    pub pods: BTreeMap<String, Arc<Pod>>,
     /// Volume claims by name.
-    pub volumes: BTreeMap<String, PersistentVolumeClaim>,
+    pub volumes: BTreeMap<String, Arc<PersistentVolumeClaim>>,
     /// Secrets by name.
     pub secrets: BTreeMap<String, Secret>,
     /// Leases by name.
@@ -211,25 +212,25 @@ impl Objects {
             Kind::RaftCluster => {
                 self.cluster = object.map(<RaftCluster as k8s_openapi::serde::Deserialize>::deserialize).transpose()?
             }
-            Kind::Service => set(&mut self.services, name, object)?,
-            Kind::Budget => set(&mut self.budgets, name, object)?,
-            Kind::StatefulSet => set(&mut self.sets, name, object)?,
-            Kind::Pod => set(&mut self.pods, name, object)?,
-            Kind::Claim => set(&mut self.volumes, name, object)?,
-            Kind::Secret => set(&mut self.secrets, name, object)?,
-            Kind::Lease => set(&mut self.leases, name, object)?,
+            Kind::Service => set::<Service, _>(&mut self.services, name, object)?,
+            Kind::Budget => set::<PodDisruptionBudget, _>(&mut self.budgets, name, object)?,
+            Kind::StatefulSet => set::<StatefulSet, _>(&mut self.sets, name, object)?,
+            Kind::Pod => set::<Pod, _>(&mut self.pods, name, object)?,
+            Kind::Claim => set::<PersistentVolumeClaim, _>(&mut self.volumes, name, object)?,
+            Kind::Secret => set::<Secret, _>(&mut self.secrets, name, object)?,
+            Kind::Lease => set::<Lease, _>(&mut self.leases, name, object)?,
         }
         Ok(())
     }
 }
 
-fn set<K: DeserializeOwned>(
-    objects: &mut BTreeMap<String, K>,
+fn set<K: DeserializeOwned, S: From<K>>(
+    objects: &mut BTreeMap<String, S>,
     name: &str,
     object: Option<&Value>,
 ) -> Result<(), serde_json::Error> {
     match object {
-        Some(object) => drop(objects.insert(name.to_owned(), K::deserialize(object)?)),
+        Some(object) => drop(objects.insert(name.to_owned(), K::deserialize(object)?.into())),
         None => drop(objects.remove(name)),
     }
     Ok(())

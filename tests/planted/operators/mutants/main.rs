@@ -23,6 +23,8 @@ enum Hunt {
     Upgrade,
     /// Runs in which no member's program starts with new settings.
     Rollouts,
+    /// Runs in which StatefulSets are deleted right after the settings were recorded and changed.
+    Records,
 }
 
 /// Every planted bug, the runs that must detect it, and the number of seeds within which they must.
@@ -33,6 +35,8 @@ const MUTANTS: &[(&str, Hunt, u64)] = &[
     ("ReplaceWithoutUid", Hunt::Life, 10),
     ("ReplaceWithoutVersion", Hunt::Life, 10),
     ("LateWriteStartsMember", Hunt::LateWrites, 20),
+    ("LateCreateStartsMember", Hunt::LateWrites, 10),
+    ("RecordReadBeforeSpec", Hunt::Records, 10),
     ("TemplateReplacedByNewOperator", Hunt::Upgrade, 10),
     ("EvictWithoutUid", Hunt::Life, 10),
     ("CreateWithoutReservation", Hunt::Life, 10),
@@ -53,6 +57,7 @@ fn run(hunt: Hunt, seed: u64) {
         Hunt::LateWrites => life::stop_before_late_writes(seed),
         Hunt::Upgrade => life::upgrade_operator(seed),
         Hunt::Rollouts => life::fail_a_rollout(seed),
+        Hunt::Records => life::create_again_after_the_record(seed),
     }
 }
 
@@ -92,6 +97,7 @@ fn no_seed_fails_without_a_planted_bug() {
         run(Hunt::LateWrites, seed);
         run(Hunt::Upgrade, seed);
         run(Hunt::Rollouts, seed);
+        run(Hunt::Records, seed);
     }
 }
 

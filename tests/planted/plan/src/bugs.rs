@@ -109,6 +109,24 @@ pub const BUGS: &[Bug] = &[
         )],
     },
     Bug {
+        name: "LateCreateStartsMember",
+        of: "a StatefulSet is created with one replica, so that a late create starts a member of a stopped cluster",
+        edits: &[planner(
+            "membership/ordinals.rs",
+            "Shape { ordinal, runs: false, role,",
+            "Shape { ordinal, runs: PLANTED, role,",
+        )],
+    },
+    Bug {
+        name: "RecordReadBeforeSpec",
+        of: "new settings are read without the record of the settings that worked before, so that a member gets the new ones",
+        edits: &[shell(
+            "raft_cluster/observe.rs",
+            "    if version(&read.naming().await?) != version(&naming) {",
+            "    if version(&read.naming().await?) != version(&naming) && !PLANTED {",
+        )],
+    },
+    Bug {
         name: "TemplateReplacedByNewOperator",
         of: "a new operator writes its own pod template although the settings are the same, so that pods restart",
         edits: &[planner(
