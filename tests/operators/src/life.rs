@@ -159,9 +159,9 @@ pub fn stop_and_start(seed: u64) {
     assert!(world.members.writes_applied() >= written, "seed {seed}: writes are lost");
 }
 
-/// Changes settings and then stops the cluster, while two operators read stale states, and one of them pauses before each
-/// of its writes for up to 20 s. Its late writes were decided before the stop, and must not start a member. Neither may
-/// what was read before the stop.
+/// Changes settings, or the number of replicas, and then stops the cluster, while two operators read stale states, and one
+/// of them pauses before each of its writes for up to 20 s. Its late writes were decided before the stop, and must not
+/// start a member. Neither may what was read before the stop.
 ///
 /// # Panics
 /// Panics if an invariant is violated, a member of the stopped cluster starts, or the cluster does not heal.
@@ -170,9 +170,18 @@ pub fn stop_before_late_writes(seed: u64) {
     let slow = OperatorFaults { pauses: 1_000_000, pause_max: Duration::from_secs(20), ..stale };
     let mut world = World::new(Seed(seed), 3, vec![stale, slow]);
     world.run_until("healed", Duration::from_secs(120), World::is_healed);
-    for _ in 0..3 {
-        world.change_settings();
-        let until_stop = world.random.time(Duration::ZERO, Duration::from_secs(1));
+    for round in 0..4 {
+        let grows = round % 2 == 0;
+        if grows {
+            // Only the slow operator creates members.
+            world.operators[0].halt(world.now + slow.pause_max);
+            world.set_replicas(5);
+        } else {
+            world.set_replicas(3);
+            world.change_settings();
+        }
+        let longest = if grows { slow.pause_max } else { Duration::from_secs(1) };
+        let until_stop = world.random.time(Duration::ZERO, longest);
         world.run(until_stop);
         world.set_stopped(true);
         world.run_until("stopped", Duration::from_secs(60), World::is_stopped);

@@ -123,7 +123,7 @@ pub const BUGS: &[Bug] = &[
         edits: &[shell(
             "raft_cluster/observe.rs",
             "    if version(&read.naming().await?) != version(&naming) {",
-            "    if version(&read.naming().await?) != version(&naming) && !PLANTED {",
+            "    if !PLANTED && version(&read.naming().await?) != version(&naming) {",
         )],
     },
     Bug {
