@@ -63,9 +63,14 @@ pub const ANNOTATION_OPERATOR: &str = "raftoperator.io/operator";
 pub const ANNOTATION_COMPLETED_ROLLOUT: &str = "raftoperator.io/completed-rollout";
 /// Annotation of a member's StatefulSet: time of the last change of the member's settings.
 pub const ANNOTATION_SETTINGS_SINCE: &str = "raftoperator.io/settings-since";
-/// Annotation of a member's StatefulSet: the digest of the settings with which the member is not on trial, because it has
-/// served with them, or had no machine when it got them. It stays when the pod is created again.
+/// Annotation of a member's StatefulSet: the digest of the settings with which the member has served since it got them. It
+/// stays when the pod is created again.
 pub const ANNOTATION_TRIAL_ENDED: &str = "raftoperator.io/trial-ended";
+/// Annotation of a member's StatefulSet: the digest of the settings that the member got while its pod fitted no machine. It
+/// goes when the pod is on a machine.
+pub const ANNOTATION_WITHOUT_MACHINE: &str = "raftoperator.io/without-machine";
+/// Annotation of a member's StatefulSet in a stopped cluster: the generation of the RaftCluster when it was last written.
+pub const ANNOTATION_STOPPED: &str = "raftoperator.io/stopped";
 /// Annotation of pods that were restarted with new settings: time at which the operator saw that the member had served
 /// for `spec.rollout.minReadySeconds`.
 pub const ANNOTATION_SERVED: &str = "raftoperator.io/served";

@@ -24,7 +24,7 @@ use crate::decision::{Decision, Note};
 use crate::desired::stateful_set::settings;
 use crate::names::{self, Ordinal};
 use crate::observed::{Linearizable, Observed, Seen, annotation, settings_of_pod, settings_of_set};
-use crate::roster::{Health, Roster, Seat, condition_of};
+use crate::roster::{Health, Roster, Seat, condition_of, is_scheduled};
 use crate::troubles;
 use crate::validated::ValidatedCluster;
 
@@ -55,29 +55,35 @@ impl Taken {
         Self { members: BTreeSet::new(), now }
     }
 
-    /// Notes the time on the StatefulSet if its settings change, and with which settings the member is not on trial: those
-    /// with which its pod has served, and those that it gets while its pod fits no machine. Otherwise a member whose
-    /// machine is lost would be on trial for good, and would not be replaced. Returns whether anything was noted.
+    /// Notes on the StatefulSet when its settings changed, with which settings the member has served, and which it got
+    /// while its pod fitted no machine. Without these notes a member whose machine is lost would be on trial for good, and
+    /// would not be replaced. A change of settings begins a new trial, also with settings with which the member has served
+    /// before. Returns whether a note changed.
     pub(crate) fn note_trial(&self, wanted: &mut StatefulSet, live: &StatefulSet, seat: &Seat<'_>) -> bool {
         let Some(settings) = settings_of_set(wanted).map(str::to_owned) else { return false };
         let changes = settings_of_set(live) != Some(&settings);
-        let fits_none = |pod: &Pod| {
-            let scheduled = condition_of(pod, "PodScheduled");
-            scheduled.is_some_and(|condition| condition.status == "False") && !seat.on_trial
-        };
+        let noted = |key| annotation(&live.metadata, key) == Some(settings.as_str());
         let has_served = |pod: &Pod| {
             settings_of_pod(pod) == Some(&settings) && annotation(&pod.metadata, names::ANNOTATION_SERVED).is_some()
         };
-        let ends = seat.pod.is_some_and(|pod| if changes { fits_none(pod) } else { has_served(pod) });
-        let ends = ends && annotation(&live.metadata, names::ANNOTATION_TRIAL_ENDED) != Some(&settings);
+        let served = !changes && (noted(names::ANNOTATION_TRIAL_ENDED) || seat.pod.is_some_and(has_served));
+        let homeless = if changes {
+            seat.pod.and_then(is_scheduled) == Some(false) && !seat.on_trial
+        } else {
+            noted(names::ANNOTATION_WITHOUT_MACHINE) && seat.pod.and_then(is_scheduled) != Some(true)
+        };
         let notes = wanted.metadata.annotations.get_or_insert_default();
         if changes {
             notes.insert(names::ANNOTATION_SETTINGS_SINCE.to_owned(), self.now.to_string());
         }
-        if ends {
-            notes.insert(names::ANNOTATION_TRIAL_ENDED.to_owned(), settings);
+        for (key, holds) in [(names::ANNOTATION_TRIAL_ENDED, served), (names::ANNOTATION_WITHOUT_MACHINE, homeless)] {
+            match holds {
+                true => drop(notes.insert(key.to_owned(), settings.clone())),
+                false => drop(notes.remove(key)),
+            }
         }
-        changes || ends
+        let is_kept = |key| annotation(&live.metadata, key) == notes.get(key).map(String::as_str);
+        changes || !is_kept(names::ANNOTATION_TRIAL_ENDED) || !is_kept(names::ANNOTATION_WITHOUT_MACHINE)
     }
 }
 
@@ -102,12 +108,15 @@ impl<'r> Rollout<'r> {
     /// The members that get the settings of the spec: the one whose turn it is, those that serve nothing, and those
     /// whose pods have them already. All members do before the cluster has an identity, because none has data.
     pub(crate) fn taken(&self, turn: Option<Ordinal>, forms: bool) -> Taken {
+        let read = self.observed.configuration.as_ref();
+        let is_recorded_first = self.valid.completed.is_none() && read.is_some_and(|it| self.completed(it).is_some());
+        let is_held = self.refused.is_some() || is_recorded_first;
         let seats = self.roster.seats.values().filter(|seat| {
             let Some(settings) = seat.set.map(settings_of_set) else { return false };
             let runs_them = seat.pod.and_then(settings_of_pod) == Some(self.wanted.as_str());
             let may_change = || turn == Some(seat.ordinal) || self.is_idle(seat);
             let has_none = settings.is_none();
-            forms || has_none || runs_them || settings == Some(&self.wanted) || (self.refused.is_none() && may_change())
+            forms || has_none || runs_them || settings == Some(&self.wanted) || (!is_held && may_change())
         });
         debug_assert!(turn.is_none() || self.refused.is_none(), "no member restarts with settings that are refused");
         Taken { members: seats.map(|seat| seat.ordinal).collect(), now: self.observed.now }
@@ -272,11 +281,8 @@ impl<'r> Rollout<'r> {
     }
 
     fn has_recorded_settings(&self, seat: &Seat<'_>) -> bool {
-        let settings = match seat.pod {
-            Some(pod) => settings_of_pod(pod),
-            None => seat.set.and_then(settings_of_set),
-        };
-        self.valid.completed.as_ref().is_some_and(|completed| settings == Some(completed.digest.as_str()))
+        let completed = self.valid.completed.as_ref();
+        completed.is_some_and(|completed| seat.settings() == Some(completed.digest.as_str()))
     }
 
     /// Returns whether a member that does not start must keep the settings of the last completed rollout: unless it needs

@@ -17,7 +17,7 @@ use crate::identity::ClusterIdentity;
 use crate::ids::{ClusterId, MemberId};
 use crate::names::{self, Ordinal};
 use crate::observed::member::{Answer, Configuration, MemberPhase, Report};
-use crate::observed::{Observed, ObservedMember, Warning, annotation, label};
+use crate::observed::{Observed, ObservedMember, Warning, annotation, label, settings_of_pod, settings_of_set};
 use crate::validated::ValidatedCluster;
 use crate::volume;
 
@@ -134,7 +134,15 @@ impl Health {
     }
 }
 
-impl Seat<'_> {
+impl<'o> Seat<'o> {
+    /// Digest of the settings with which the member's pod was created, or will be created if there is none.
+    pub(crate) fn settings(&self) -> Option<&'o str> {
+        match self.pod {
+            Some(pod) => settings_of_pod(pod),
+            None => self.set.and_then(settings_of_set),
+        }
+    }
+
     /// Returns whether the member's pod passes its readiness probe.
     #[must_use]
     pub fn is_pod_ready(&self) -> bool {
@@ -413,6 +421,11 @@ fn is_on_another_volume(set: Option<&StatefulSet>, member: &ObservedMember) -> b
 /// The condition of this kind in a pod's status.
 pub(crate) fn condition_of<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_openapi::api::core::v1::PodCondition> {
     pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
+}
+
+/// Returns whether a pod is on a machine; `None` while the scheduler has not tried to find one.
+pub(crate) fn is_scheduled(pod: &Pod) -> Option<bool> {
+    condition_of(pod, "PodScheduled").map(|condition| condition.status == "True")
 }
 
 /// Returns whether a label of the volume names the member whose data it holds.

@@ -7,8 +7,11 @@ use super::{Rollout, downgrade};
 use crate::action::{Action, ObjectAction};
 use crate::completed::CompletedRollout;
 use crate::desired::stateful_set::settings_json;
+use crate::ids::MemberId;
 use crate::names;
-use crate::observed::{Linearizable, Seen, annotation, image_of_pod, image_pull_policy_of, settings_of_pod};
+use crate::observed::{Linearizable, Seen, annotation, image_of_pod, image_pull_policy_of};
+use crate::quorum::majority;
+use crate::roster::Seat;
 
 impl Rollout<'_> {
     /// Records on the members' Service what all members run, if all of them run the same settings and serve, and the
@@ -30,14 +33,21 @@ impl Rollout<'_> {
     }
 
     /// What all members run; `None` if they run different settings, if one of them does not serve, or if the spec asks for
-    /// other settings and the record names those that run.
+    /// other settings and the record names those that run. Without any record it is enough that a majority serves: the
+    /// member that does not serve comes first in a rollout, and would have nothing to return to.
     pub(super) fn completed(&self, read: &Linearizable) -> Option<CompletedRollout> {
         let configuration = &read.configuration;
-        let everyone = configuration.everyone();
-        let all_serve = everyone.iter().all(|id| self.roster.by_id(*id).is_some_and(|seat| self.has_served(seat)));
-        let pods: Option<Vec<_>> = self.members().map(|seat| seat.pod).collect();
-        let pods = pods.filter(|pods| all_serve && !pods.is_empty() && self.refused.is_none())?;
-        let settings: BTreeSet<Option<&str>> = pods.iter().map(|pod| settings_of_pod(pod)).collect();
+        let serves = |id: &MemberId| self.roster.by_id(*id).is_some_and(|seat| self.has_served(seat));
+        let is_recorded = self.valid.completed.is_some();
+        let enough_serve = if is_recorded {
+            configuration.everyone().iter().all(serves) && self.members().all(|seat| seat.pod.is_some())
+        } else {
+            configuration.voters.iter().filter(|id| serves(id)).count() >= majority(configuration.voters.len())
+        };
+        if !enough_serve || self.refused.is_some() {
+            return None;
+        }
+        let settings: BTreeSet<Option<&str>> = self.members().map(Seat::settings).collect();
         let digest = settings.first().copied().flatten().filter(|_| settings.len() == 1)?.to_owned();
         debug_assert!(!digest.is_empty(), "members run some settings");
         let versions = Vec::new();
@@ -50,7 +60,7 @@ impl Rollout<'_> {
         if self.valid.completed.as_ref().is_some_and(|completed| completed.digest == digest) {
             return None;
         }
-        let image = pods.first().copied().and_then(image_of_pod)?.to_owned();
+        let image = self.members().find_map(|seat| seat.pod.and_then(image_of_pod))?.to_owned();
         let set = self.roster.seats.values().find_map(|seat| seat.set);
         let image_pull_policy = set.and_then(image_pull_policy_of).map(str::to_owned);
         Some(CompletedRollout { image, image_pull_policy, digest, settings: None, versions })

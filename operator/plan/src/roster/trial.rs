@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use super::{Health, Judge, Loss, is_going};
+use super::{Health, Judge, Loss, is_going, is_scheduled};
 use crate::ids::MemberId;
 use crate::names;
 use crate::observed::{ObservedMember, annotation, settings_of_pod, settings_of_set};
@@ -26,13 +26,17 @@ impl Judge<'_> {
             // The pod is being created with the settings of its StatefulSet.
             None => (settings_of_set(set), false),
         };
-        let ended = annotation(&set.metadata, names::ANNOTATION_TRIAL_ENDED);
-        let served = served || (settings.is_some() && ended == settings);
+        let noted = |key| settings.is_some() && annotation(&set.metadata, key) == settings;
+        let served = served || noted(names::ANNOTATION_TRIAL_ENDED);
+        // Once a pod with the new settings is on a machine, the trial begins.
+        let is_homeless =
+            noted(names::ANNOTATION_WITHOUT_MACHINE) && member.pod.as_ref().and_then(is_scheduled) != Some(true);
         // A newcomer with other settings was not restarted: it has nothing to return to.
         let is_changed = settings_since(Some(set)).is_some();
         is_changed
             && settings.is_some_and(|settings| settings != completed.digest)
             && !served
+            && !is_homeless
             && has_data(health)
             && member.volume.as_ref().is_some_and(|volume| self.is_own(volume, id))
             && member.pod.as_ref().is_none_or(|pod| self.has_a_machine(pod))

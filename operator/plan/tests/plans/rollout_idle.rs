@@ -196,4 +196,17 @@ fn a_member_without_a_machine_is_replaced_although_it_gets_new_settings() {
     let mut tries = silent(tried(THREE, 3, 30), &unscheduled());
     tries.cluster.spec.image = Some("raft-node:3".to_owned());
     assert!(!replaces(&long_silent(tries, &unscheduled())), "it was on trial already");
+    // Its machine comes back with its volume, and its program fails with the new settings.
+    let mut back = long_silent(waiting(), &unscheduled());
+    let since = ago(&back, 800);
+    pod(&mut back, 3).spec.get_or_insert_default().node_name = Some("node1".to_owned());
+    pod(&mut back, 3).status = serde_json::from_value(running()).expect("a status");
+    let conditions = pod(&mut back, 3).status.get_or_insert_default().conditions.get_or_insert_default();
+    let scheduled = serde_json::json!({ "type": "PodScheduled", "status": "True" });
+    conditions.push(serde_json::from_value(scheduled).expect("a condition"));
+    member(&mut back, 3).answer = Some(Answer::Silent { since, error: String::new() });
+    assert!(!replaces(&back), "it has a machine, and is on trial");
+    carry_out(&mut back);
+    let noted = member(&mut back, 3).set.as_ref().and_then(|set| set.metadata.annotations.clone());
+    assert!(!noted.expect("notes").contains_key(names::ANNOTATION_WITHOUT_MACHINE));
 }

@@ -80,10 +80,61 @@ fn the_higher_one_of_two_versions_of_an_image_counts() {
 
 #[test]
 fn a_member_that_is_not_ready_completes_no_rollout() {
-    let mut observed = unrecorded(THREE);
+    let mut observed = changed(THREE);
+    run_wanted(&mut observed);
+    let image = |observed: &Observed| recorded_by(observed).map(|record| record.image);
+    assert_eq!(image(&observed).as_deref(), Some("raft-node:2"));
     let since = ago(&observed, 60);
     set_ready(pod(&mut observed, 3), false, since);
-    assert_eq!(recorded_by(&observed), None);
+    assert_ne!(image(&observed).as_deref(), Some("raft-node:2"));
+}
+
+/// A cluster of a former version is upgraded together with its image while a member is unwell. That member is the first to
+/// restart, and has nothing to return to unless what all of them run was recorded.
+#[test]
+fn without_a_record_a_majority_that_serves_completes_a_rollout() {
+    for sick in [3, 2] {
+        let mut observed = unrecorded(THREE);
+        let since = ago(&observed, 60);
+        set_ready(pod(&mut observed, sick), false, since);
+        observed.cluster.spec.image = Some("raft-node:2".to_owned());
+        assert!(changes_of_settings(&observed).is_empty() && stopped(&observed).is_empty(), "the record comes first");
+        let record = recorded_by(&observed).expect("a majority serves");
+        assert_eq!(record.image, "raft-node:1");
+        note(&mut observed, &record);
+        assert_eq!(changes_of_settings(&observed).into_keys().collect::<Vec<_>>(), [format!("demo-{sick}")]);
+    }
+    let mut observed = unrecorded(THREE);
+    for (ordinal, settings) in [(3, "others"), (2, "still others")] {
+        annotate(pod(&mut observed, ordinal), names::ANNOTATION_SETTINGS, settings);
+        assert_eq!(recorded_by(&observed), None, "members run different settings");
+    }
+    let (mut observed, since) = (unrecorded(THREE), ago(&unrecorded(THREE), 60));
+    for ordinal in [2, 3] {
+        set_ready(pod(&mut observed, ordinal), false, since);
+    }
+    assert_eq!(recorded_by(&observed), None, "one of three serves");
+}
+
+/// A member served with an image that then failed at another one and was taken back. The image is tried again under the
+/// same tag.
+#[test]
+fn settings_that_are_tried_again_are_on_trial_again() {
+    let mut observed = serves(tried(THREE, 2, 30), 2, 20);
+    annotate(pod(&mut observed, 2), names::ANNOTATION_SERVED, "2027-01-15T08:00:00Z");
+    carry_out(&mut observed);
+    observed.cluster.spec.image = None;
+    carry_out(&mut observed);
+    let former = wanted(&observed);
+    *pod(&mut observed, 2) = pod(&mut recorded(THREE), 2).clone();
+    annotate(pod(&mut observed, 2), names::ANNOTATION_SETTINGS, &former);
+    observed.cluster.spec.image = Some("raft-node:2".to_owned());
+    carry_out(&mut observed);
+    let noted = member(&mut observed, 2).set.as_ref().and_then(|set| set.metadata.annotations.clone());
+    assert!(!noted.expect("notes").contains_key(names::ANNOTATION_TRIAL_ENDED));
+    let mut again = tried(THREE, 2, 800);
+    member(&mut again, 2).set = member(&mut observed, 2).set.clone();
+    assert!(!replaces(&again), "it is on trial");
 }
 
 #[test]

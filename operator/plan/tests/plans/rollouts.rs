@@ -35,8 +35,12 @@ fn an_upgrade_of_the_operator_records_what_runs_and_restarts_no_member() {
 
 #[test]
 fn a_rollout_is_complete_when_every_member_has_served() {
-    let mut observed = unrecorded(THREE);
+    let mut observed = changed(THREE);
     let (just_now, settings) = (ago(&observed, 9), wanted(&observed));
+    for ordinal in 1..=3 {
+        write_settings(member(&mut observed, ordinal).set.as_mut().expect("a set"), &settings);
+        annotate(pod(&mut observed, ordinal), names::ANNOTATION_SETTINGS, &settings);
+    }
     set_ready(pod(&mut observed, 3), true, just_now);
     assert_eq!(recorded_by(&observed), None, "demo-3 has been ready for 9 s");
     observed.cluster.spec.rollout.min_ready_seconds = Some(9);
