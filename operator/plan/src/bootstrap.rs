@@ -250,7 +250,7 @@ fn abandoned_volumes(roster: &Roster<'_>, identity: &ClusterIdentity, valid: &Va
             };
             let volume = seat.volume.filter(is_free)?;
             let origin = stateful_set::SetOrigin::OfVolume(volume.metadata.uid.as_deref()?);
-            Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, origin, None))
+            Some(ordinals::create_set(valid, seat.ordinal, Role::Voter, origin, None, seat.pod))
         })
         .collect()
 }
@@ -267,7 +267,7 @@ fn bring_back_missing(valid: &ValidatedCluster<'_>, roster: &Roster<'_>, identit
         .filter(|(_, id)| !is_known_removed(roster, identity, *id))
         .map(|(seat, id)| {
             let origin = stateful_set::SetOrigin::Announced(id);
-            ordinals::create_set(valid, seat.ordinal, Role::Voter, origin, store)
+            ordinals::create_set(valid, seat.ordinal, Role::Voter, origin, store, seat.pod)
         })
         .collect()
 }

@@ -20,6 +20,7 @@ use crate::action::{Action, Change, MemberAction, Object, ObjectAction, Replace}
 use crate::desired::stateful_set::{fixed_pods, retains_when_scaled, runs};
 use crate::identity::{ClusterIdentity, FirstVoter};
 use crate::ids::MemberId;
+use crate::membership::ordinals::is_orphan;
 use crate::names::{self, Ordinal};
 use crate::observed::member::Configuration;
 use crate::observed::{Observed, Seen, annotation, volume_goes_with};
@@ -276,7 +277,11 @@ impl Finished<'_> {
             "a StatefulSet has the name of its ordinal"
         );
         assert!(set.metadata.uid.is_none(), "a create never names an incarnation");
-        assert!(!runs(set), "a member starts only by a write under its StatefulSet's version: {ordinal}");
+        let pod = self.roster.seats.get(&ordinal).and_then(|seat| seat.pod);
+        assert!(
+            runs(set) == pod.is_some_and(is_orphan),
+            "a member starts only by a write under its StatefulSet's version: {ordinal}"
+        );
         volume_outlives_its_pod(set, None);
         let live = self.roster.seats.get(&ordinal).and_then(|seat| seat.set);
         assert!(live.is_none(), "member {ordinal} has a StatefulSet already");

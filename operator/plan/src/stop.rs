@@ -18,8 +18,9 @@ use crate::action::{Action, ObjectAction, Replace};
 use crate::decision::{Decision, Note};
 use crate::desired::stateful_set::{halted, runs};
 use crate::identity::ClusterIdentity;
+use crate::names;
 use crate::objects;
-use crate::observed::Observed;
+use crate::observed::{Observed, annotation};
 use crate::pointer::Known;
 use crate::rollout::Taken;
 use crate::roster::{Roster, Seat};
@@ -45,7 +46,8 @@ pub(crate) fn decide(
     let (none, identity) = (Taken::none(observed.now), known.map(|known| &known.identity));
     let mut actions = known.map_or_else(Vec::new, |known| secret::keep(valid, observed, known));
     actions.extend(objects::sets(valid, roster, identity, observed.configuration.as_ref(), store, &[], &none));
-    let (activity, blocked) = match stopping(observed, roster) {
+    let stopping = stopping(observed, roster).or_else(|| being_written(valid, roster));
+    let (activity, blocked) = match stopping {
         Some(stopping) => (Some(stopping), None),
         None => {
             let misowned = misowned(valid, roster, identity);
@@ -81,6 +83,17 @@ fn stopping(observed: &Observed, roster: &Roster<'_>) -> Option<Note> {
     let remaining: Vec<String> = remaining.map(|seat| remains(seat, observed.now)).collect();
     let message = format!("waits for the pods of {} to end", remaining.join(", "));
     (!remaining.is_empty()).then(|| Note::new(Reason::Stopping, message))
+}
+
+/// The report while a write that was decided before the stop may still start a member: until this stop has written every
+/// StatefulSet.
+fn being_written(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option<Note> {
+    let generation = valid.stopped_since.map(|generation| generation.to_string());
+    let knows = |set: &StatefulSet| annotation(&set.metadata, names::ANNOTATION_STOPPED) == generation.as_deref();
+    let left = roster.seats.values().filter(|seat| seat.set.is_some_and(|set| !knows(set)));
+    let names: Vec<&str> = left.map(|seat| seat.name.as_str()).collect();
+    let message = format!("waits until the StatefulSets of {} are written", names.join(", "));
+    (!names.is_empty()).then(|| Note::new(Reason::Stopping, message))
 }
 
 /// Names a member whose pod is left, and why its pod will not end by itself.

@@ -44,6 +44,8 @@ pub struct ValidatedCluster<'a> {
     pub spec: &'a RaftClusterSpec,
     /// Owner reference for every created object, so that Kubernetes collects the object with the cluster.
     pub owner: OwnerReference,
+    /// Generation of the RaftCluster if its spec stops the cluster.
+    pub stopped_since: Option<i64>,
     /// Desired number of voters; odd, at least 1.
     pub voters: usize,
     /// Desired number of learners.
@@ -106,6 +108,7 @@ impl<'a> ValidatedCluster<'a> {
             namespace,
             spec,
             owner,
+            stopped_since: spec.stopped.then(|| cluster.metadata.generation.unwrap_or_default()),
             voters,
             learners,
             image: image(observed, completed.as_ref()),

@@ -162,6 +162,10 @@ fn decided(valid: &ValidatedCluster<'_>, shape: &Shape<'_>, settings: &str) -> S
             namespace: Some(valid.namespace.to_owned()),
             labels: Some(names::member_labels(valid.name, shape.ordinal)),
             owner_references: Some(vec![valid.owner.clone()]),
+            // Each stop writes every StatefulSet, so that no replacement that was decided before it can start a member.
+            annotations: valid
+                .stopped_since
+                .map(|generation| [(names::ANNOTATION_STOPPED.to_owned(), generation.to_string())].into()),
             ..ObjectMeta::default()
         },
         spec: Some(StatefulSetSpec {

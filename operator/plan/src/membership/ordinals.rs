@@ -3,6 +3,7 @@
 
 use crds::raft_cluster::VolumeFate;
 use crds::{ObjectStore, Reason};
+use k8s_openapi::api::core::v1::Pod;
 
 use crate::action::{Action, ObjectAction};
 use crate::decision::Note;
@@ -58,29 +59,38 @@ pub(crate) fn create(
     assert_eq!(ordinals.len(), roles.len(), "each new member has an ordinal");
     debug_assert!(ordinals.iter().all(|ordinal| is_unused(roster, *ordinal)), "a new member has an unused ordinal");
     for (ordinal, role) in ordinals.into_iter().zip(roles) {
-        actions.push(create_set(valid, ordinal, *role, SetOrigin::Plain, restore_store));
+        actions.push(create_set(valid, ordinal, *role, SetOrigin::Plain, restore_store, None));
     }
     actions
 }
 
 /// Creates the StatefulSet of a new member, or of a member whose volume exists but whose StatefulSet was deleted. It is
 /// created with 0 replicas, and a later pass lets the member run: a create has no precondition, and a late one would
-/// otherwise start a member of a cluster that was stopped meanwhile. While a rollout is incomplete, the member gets the
-/// settings of the last completed one, because the new ones may not work.
+/// otherwise start a member of a cluster that was stopped meanwhile. If a pod of the deleted StatefulSet is left, as after
+/// `kubectl delete --cascade=orphan`, the new one adopts it, and with 0 replicas Kubernetes would end it. While a rollout
+/// is incomplete, the member gets the settings of the last completed one, because the new ones may not work.
 pub(crate) fn create_set(
     valid: &ValidatedCluster<'_>,
     ordinal: Ordinal,
     role: Role,
     origin: SetOrigin<'_>,
     restore_store: Option<&ObjectStore>,
+    pod: Option<&Pod>,
 ) -> Action {
-    let shape = Shape { ordinal, runs: false, role, volume_fate: volume_fate(valid), origin, restore_store };
+    let runs = pod.is_some_and(is_orphan);
+    let shape = Shape { ordinal, runs, role, volume_fate: volume_fate(valid), origin, restore_store };
     let recorded = recorded::spec(valid, restore_store);
     let set = match recorded.as_ref().zip(valid.completed.as_ref()) {
         Some((recorded, completed)) => stateful_set::of(&valid.with_recorded(recorded, completed), &shape, None),
         None => stateful_set::of(valid, &shape, None),
     };
     ObjectAction::CreateSet { ordinal, set: Box::new(set) }.into()
+}
+
+/// Returns whether a pod runs without a StatefulSet.
+pub(crate) fn is_orphan(pod: &Pod) -> bool {
+    let is_controlled = pod.metadata.owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+    pod.metadata.deletion_timestamp.is_none() && !is_controlled
 }
 
 /// Returns whether volumes are deleted or retained when the RaftCluster is deleted.

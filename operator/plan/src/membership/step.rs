@@ -117,7 +117,7 @@ impl View<'_> {
         };
         let role = configured.map_or(Role::Learner, |id| self.configuration().role(id));
         let store = self.identity.origin.store();
-        Some(ordinals::create_set(self.valid, seat.ordinal, role, origin, store))
+        Some(ordinals::create_set(self.valid, seat.ordinal, role, origin, store, seat.pod))
     }
 
     fn create(&self, plan: &MembershipPlan) -> Vec<Action> {

@@ -51,13 +51,13 @@ fn one(seat: &Seat<'_>, observed: &Observed, roster: &Roster<'_>) -> MemberStatu
         name: seat.name.clone(),
         id: seat.id.or_else(|| seat.blank_id()).map(|id| id.to_string()),
         role: Some(role(seat)),
-        health: Some(health(seat)),
+        health: Some(health(seat, observed)),
         match_index: match_index(seat, roster),
         term: report.filter(|report| report.cluster.is_some()).and_then(|report| i64::try_from(report.term).ok()),
         version: report.map(|report| report.version.clone()).filter(|version| !version.is_empty()),
         node,
         zone,
-        message: troubles::of(seat).filter(|_| !is_stopped(seat)).map(|trouble| shortened(&trouble.message)),
+        message: troubles::of(seat).filter(|_| !is_stopped(seat, observed)).map(|trouble| shortened(&trouble.message)),
     }
 }
 
@@ -78,14 +78,15 @@ fn role(seat: &Seat<'_>) -> MemberRole {
     }
 }
 
-/// Returns whether the member's StatefulSet is scaled to 0. That of a new member is, until the pass after its creation.
-fn is_stopped(seat: &Seat<'_>) -> bool {
-    seat.set.is_some_and(|set| !stateful_set::runs(set)) && seat.volume.is_some()
+/// Returns whether the member's StatefulSet is scaled to 0. That of a new member is, too, until the pass after its creation.
+fn is_stopped(seat: &Seat<'_>, observed: &Observed) -> bool {
+    let is_new = seat.volume.is_none() && !observed.cluster.spec.stopped;
+    seat.set.is_some_and(|set| !stateful_set::runs(set)) && !is_new
 }
 
-fn health(seat: &Seat<'_>) -> MemberHealth {
+fn health(seat: &Seat<'_>, observed: &Observed) -> MemberHealth {
     match seat.health {
-        _ if is_stopped(seat) => MemberHealth::Stopped,
+        _ if is_stopped(seat, observed) => MemberHealth::Stopped,
         Health::Serving { caught_up: true, .. } if seat.is_pod_ready() => MemberHealth::Healthy,
         Health::Alone if seat.is_pod_ready() => MemberHealth::Unreachable,
         Health::Serving { caught_up: true, .. } | Health::Alone | Health::Joined => MemberHealth::Starting,

@@ -243,7 +243,42 @@ fn a_created_member_starts_in_the_next_pass_unless_the_cluster_was_stopped() {
     observed.members.entry(Ordinal(4)).or_default().set = Some(set);
     assert_eq!(replicas_of(&plan::plan(&observed), "demo-4"), Some(1));
     observed.cluster.spec.stopped = true;
-    assert_eq!(replicas_of(&plan::plan(&observed), "demo-4"), None, "it is left at 0");
+    assert_eq!(replicas_of(&plan::plan(&observed), "demo-4"), Some(0), "a start that was decided before fails");
+}
+
+/// A start that was decided between two stops must fail after the second one.
+#[test]
+fn each_stop_writes_every_stateful_set_once() {
+    let mut observed = stopped(BUSY);
+    for generation in [2, 4] {
+        observed.cluster.metadata.generation = Some(generation);
+        let plan = plan::plan(&observed);
+        assert_eq!(replicas_of_all(&plan), [Some(0); 3], "generation {generation}");
+        observed = carried_out(observed, &plan);
+        assert!(plan::plan(&observed).actions.is_empty(), "generation {generation}");
+    }
+}
+
+/// `kubectl delete --cascade=orphan` leaves the pods. A new StatefulSet adopts them, and with 0 replicas ends them.
+#[test]
+fn a_stateful_set_for_a_pod_that_is_left_keeps_it_running() {
+    let text = "identity a1 b2 c3 formed\nmember 1 is a1 leader labelled a1\nmember 2 is b2 labelled b2\nmember 3 is c3 labelled c3";
+    let mut observed = observed::parse(text);
+    let owner = |kind: &str| {
+        serde_json::from_value(
+            serde_json::json!([{ "apiVersion": "apps/v1", "kind": kind, "name": "demo-3", "uid": "u", "controller": true }]),
+        )
+    };
+    let third = observed.members.get_mut(&Ordinal(3)).expect("a member");
+    third.set = None;
+    third.pod.as_mut().expect("a pod").metadata.owner_references = None;
+    assert_eq!(replicas(&rollout_cases::created(&observed)), [Some(1)]);
+    let third = observed.members.get_mut(&Ordinal(3)).expect("a member");
+    third.pod.as_mut().expect("a pod").metadata.owner_references = owner("StatefulSet").expect("an owner");
+    assert_eq!(replicas(&rollout_cases::created(&observed)), [Some(0)], "Kubernetes deletes the pod with its owner");
+    let third = observed.members.get_mut(&Ordinal(3)).expect("a member");
+    third.pod = None;
+    assert_eq!(replicas(&rollout_cases::created(&observed)), [Some(0)]);
 }
 
 /// The replicas that a plan gives to the StatefulSet of this name; `None` if it does not write it.
