@@ -54,7 +54,8 @@ fn what_a_live_cluster_needs_is_deleted_only_if_it_is_marked() {
     demo.delete_with_volumes(PATIENCE).expect("the volume of a deleted cluster can be deleted");
 }
 
-/// A person deletes all StatefulSets on purpose. The volumes are retained, so the cluster is the same afterwards.
+/// A person deletes all StatefulSets on purpose, first without their pods, which go on. The volumes are retained, so the
+/// cluster is the same afterwards.
 fn marked_stateful_sets_come_back_on_their_volumes(namespace: &TestNamespace, demo: &RaftCluster<'_>) {
     let kubernetes = &namespace.kubernetes;
     let uids = |kind: &str| -> BTreeSet<String> {
@@ -63,18 +64,22 @@ fn marked_stateful_sets_come_back_on_their_volumes(namespace: &TestNamespace, de
     };
     namespace.etcdctl(demo, &["put", "kept", "without StatefulSets"]);
     let before = demo.status().expect("the status is readable").text("clusterID");
-    let (sets, claims) = (uids("statefulsets"), uids("persistentvolumeclaims"));
-    let mark = ["annotate", "statefulsets", "--all", "raftoperator.io/allow-deletion=true"];
-    kubernetes.kubectl(mark).text().expect("StatefulSets can be marked");
-    kubernetes.kubectl(["delete", "statefulsets", "--all"]).text().expect("they are marked");
-    until("all members are back", PATIENCE, || {
-        let status = demo.status()?;
-        let now = uids("statefulsets");
-        let is_new = now.len() == 3 && now.is_disjoint(&sets);
-        anyhow::ensure!(is_new && status.settled(), "{now:?}: {}", status.explain());
-        Ok(Some(()))
-    })
-    .expect("the StatefulSets are created again");
+    let (pods, claims) = (uids("pods"), uids("persistentvolumeclaims"));
+    for cascade in ["--cascade=orphan", "--cascade=background"] {
+        let sets = uids("statefulsets");
+        let mark = ["annotate", "statefulsets", "--all", "raftoperator.io/allow-deletion=true"];
+        kubernetes.kubectl(mark).text().expect("StatefulSets can be marked");
+        kubernetes.kubectl(["delete", "statefulsets", "--all", cascade]).text().expect("they are marked");
+        until("all members are back", PATIENCE, || {
+            let status = demo.status()?;
+            let now = uids("statefulsets");
+            let is_new = now.len() == 3 && now.is_disjoint(&sets);
+            anyhow::ensure!(is_new && status.settled(), "{now:?}: {}", status.explain());
+            Ok(Some(()))
+        })
+        .expect("the StatefulSets are created again");
+        assert_eq!(uids("pods") == pods, cascade == "--cascade=orphan", "pods that are left go on");
+    }
     assert_eq!(demo.status().expect("the status is readable").text("clusterID"), before, "nothing was formed");
     assert_eq!(uids("persistentvolumeclaims"), claims, "the volumes are taken up again");
     assert!(namespace.etcdctl(demo, &["get", "kept"]).contains("without StatefulSets"));

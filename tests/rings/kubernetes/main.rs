@@ -6,19 +6,16 @@
 //! These tests need the dev cluster with the images loaded. `cargo xtask test` prepares both.
 
 mod admission;
+mod alone;
 mod backup;
 mod causes;
 mod deletion_guard;
 mod every_field;
 mod fields;
 mod identity;
-mod lost_node;
 mod median_of_three;
 mod namespace;
-mod operator;
 mod refused;
-mod releases;
 mod rollouts;
-mod scale;
 mod stop;
 mod volumes;

@@ -138,7 +138,7 @@ impl Drop for TestNamespace {
             ];
             eprintln!("--- operator\n{}", self.kubernetes.kubectl(logs).text().unwrap_or_default());
         }
-        if let Err(error) = self.kubernetes.delete_namespace(PATIENCE) {
+        if let Err(error) = self.kubernetes.abandon_namespace(PATIENCE) {
             eprintln!("the namespace could not be deleted: {error:#}");
         }
     }

@@ -101,12 +101,26 @@ impl Kubernetes {
     /// Returns an error if the API server refused the request.
     pub fn create_namespace(&self) -> Result<()> {
         let name = &self.namespace;
+        until("a former namespace of this name is removed", PATIENCE, || {
+            let former = self.get("namespace", name)?;
+            Ok(former.is_none_or(|former| former["metadata"]["deletionTimestamp"].is_null()).then_some(()))
+        })?;
         self.apply(&format!(
             "{{apiVersion: v1, kind: Namespace, metadata: {{name: {name}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}}}"
         ))?;
         // The API server refuses pods in a new namespace until the namespace has its service account.
         until("the namespace has its service account", PATIENCE, || self.get("serviceaccount", "default"))?;
         Ok(())
+    }
+
+    /// Deletes the namespace and waits until its pods have ended. Kubernetes removes it up to 15 s later, because its
+    /// controller looks again after half of the time that pods may take to end.
+    ///
+    /// # Errors
+    /// Returns an error if a pod still exists after `limit`.
+    pub fn abandon_namespace(&self, limit: Duration) -> Result<()> {
+        self.kubectl(["delete", "namespace", &self.namespace, "--ignore-not-found", "--wait=false"]).text()?;
+        until("the pods of the namespace have ended", limit, || Ok(self.list("pods", "")?.is_empty().then_some(())))
     }
 
     /// Deletes the namespace and waits until it is removed.
