@@ -63,6 +63,10 @@ fn keep(api: &mut ApiServer, set: &StatefulSet, now: Timestamp) {
         let patch = json!({ "metadata": { "ownerReferences": owners } });
         let _ = api.patch::<PersistentVolumeClaim>(&Seen::of(&claim.metadata), Compare::Uid, &patch);
     }
+    if let Some(pod) = api.now().pods.get(&pod_name).filter(|pod| owners(&pod.metadata).next().is_none()).cloned() {
+        let patch = json!({ "metadata": { "ownerReferences": [owner(&set.metadata)] } });
+        let _ = api.patch::<Pod>(&Seen::of(&pod.metadata), Compare::Uid, &patch);
+    }
     if spec.replicas == Some(0) {
         scale_down(api, set, &claim, now);
         return;
@@ -107,6 +111,7 @@ fn scale_down(api: &mut ApiServer, set: &StatefulSet, claim: &PersistentVolumeCl
 fn owner(metadata: &ObjectMeta) -> OwnerReference {
     OwnerReference {
         api_version: "apps/v1".to_owned(),
+        controller: Some(true),
         kind: "StatefulSet".to_owned(),
         name: metadata.name.clone().unwrap_or_default(),
         uid: metadata.uid.clone().unwrap_or_default(),
@@ -201,11 +206,12 @@ fn run(api: &mut ApiServer, members: &mut Members, has_capacity: bool, now: Time
         if was.is_some_and(|was| was.type_ == "Ready" && was.status == word) {
             continue;
         }
-        let condition = condition("Ready", word, None, now);
+        let ready = condition("Ready", word, None, now);
+        let scheduled = condition("PodScheduled", "True", None, now);
         let status = PodStatus {
             phase: Some("Running".to_owned()),
             pod_ip: Some(seen.uid.clone()),
-            conditions: Some(vec![condition]),
+            conditions: Some(vec![ready, scheduled]),
             ..PodStatus::default()
         };
         let _ = api.patch::<Pod>(&seen, Compare::Uid, &json!({ "status": status }));

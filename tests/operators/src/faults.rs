@@ -66,6 +66,7 @@ impl World {
             22..=25 => self.create_cluster_again(),
             26 => self.fill_machines(),
             27..=29 => self.drain(),
+            30 => self.orphan_pod(),
             _ => {}
         }
     }
@@ -368,6 +369,24 @@ impl World {
         if let Some(pod) = pod {
             let _ = self.api.delete::<Pod>(&Seen::of(&pod.metadata), Compare::Uid, Deletion::Marked, now);
         }
+    }
+
+    /// Deletes a StatefulSet and leaves its pod and claim, as `kubectl delete --cascade=orphan` does.
+    fn orphan_pod(&mut self) {
+        let sets: Vec<String> = self.api.now().sets.keys().cloned().collect();
+        if sets.is_empty() {
+            return;
+        }
+        let pod_name = format!("{}-0", self.random.pick(&sets));
+        let patch = json!({ "metadata": { "ownerReferences": [] } });
+        if let Some(pod) = self.api.now().pods.get(&pod_name).cloned() {
+            let _ = self.api.patch::<Pod>(&Seen::of(&pod.metadata), Compare::Uid, &patch);
+        }
+        if let Some(claim) = self.api.now().volumes.get(&format!("data-{pod_name}")).cloned() {
+            let _ = self.api.patch::<PersistentVolumeClaim>(&Seen::of(&claim.metadata), Compare::Uid, &patch);
+        }
+        self.delete_set(&pod_name);
+        self.invariants.note(self.now, format!("the StatefulSet of {pod_name} is deleted, and the pod stays"));
     }
 
     /// Deletes the StatefulSet of a pod, as a person does.

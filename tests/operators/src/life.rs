@@ -187,6 +187,16 @@ pub fn stop_before_late_writes(seed: u64) {
         world.run_until("stopped", Duration::from_secs(60), World::is_stopped);
         world.run_stopped(Duration::from_secs(21));
         world.set_stopped(false);
+        if !grows {
+            // What was decided between two stops arrives after the second one.
+            let until_stop = world.random.time(Duration::ZERO, slow.pause_max);
+            world.operators[0].halt(world.now + until_stop);
+            world.run(until_stop);
+            world.set_stopped(true);
+            world.run_until("stopped", Duration::from_secs(60), World::is_stopped);
+            world.run_stopped(Duration::from_secs(21));
+            world.set_stopped(false);
+        }
         world.run_until("healed", Duration::from_secs(180), World::is_healed);
     }
 }

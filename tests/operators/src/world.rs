@@ -151,7 +151,11 @@ impl World {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         let objects = self.api.now();
-        objects.pods.is_empty()
+        let is_new = |it: &RaftCluster| {
+            it.status.as_ref().and_then(|status| status.observed_generation) == it.metadata.generation
+        };
+        objects.cluster.as_ref().is_some_and(is_new)
+            && objects.pods.is_empty()
             && !objects.sets.values().any(|set| plan::desired::stateful_set::runs(set))
             && self.reason("Ready").as_deref() == Some("Stopped")
             && self.condition("Ready").as_deref() == Some("True")
@@ -298,7 +302,7 @@ impl World {
             && committed.learners.len() == replicas - voters
             && committed.everyone().iter().all(|id| self.members.is_up(*id))
             && objects.sets.len() == replicas
-            && objects.pods.len() == replicas
+            && objects.pods.keys().filter(|pod| !self.is_left_by_the_user(&format!("data-{pod}"))).count() == replicas
             && self.volumes_are_right(replicas)
             && self.role_labels_are_right(&committed)
             && self.members.nothing_is_lost()
@@ -344,8 +348,8 @@ impl World {
         class == wanted.storage_class_name.as_ref() && size == Some(&wanted.size)
     }
 
-    /// Returns whether the volume of a member stays because its StatefulSet was deleted by hand. Only a person deletes
-    /// such a volume.
+    /// Returns whether the volume of a member, and its pod, may stay because its StatefulSet was deleted by hand. Only a
+    /// person deletes them.
     fn is_left_by_the_user(&self, claim: &str) -> bool {
         let member = claim.strip_prefix("data-").and_then(|pod| pod.strip_suffix("-0")).unwrap_or_default();
         self.deleted_by_hand.contains(member) && !self.api.now().sets.contains_key(member)

@@ -19,16 +19,26 @@ pub(crate) fn stores_defaults(kind: Kind, before: Option<&Value>) -> bool {
 }
 
 /// Metadata that is compared. UIDs and resource versions are compared by their changes (`compare.rs`), owners of fields
-/// in the form of `owners.rs`. The simulated server notes no time of creation; the planner's own tests cover ages.
-const COMPARED: [&str; 7] =
-    ["name", "labels", "annotations", "ownerReferences", "finalizers", "generation", "deletionTimestamp"];
+/// in the form of `owners.rs`. Of a time, only whether there is one.
+const COMPARED: [&str; 8] = [
+    "name",
+    "labels",
+    "annotations",
+    "ownerReferences",
+    "finalizers",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+];
 
 /// Removes the metadata that is not compared.
 pub(crate) fn reduce_metadata(metadata: &mut Value) {
     if let Some(fields) = metadata.as_object_mut() {
         fields.retain(|name, _| COMPARED.contains(&name.as_str()));
-        if let Some(time) = fields.get_mut("deletionTimestamp") {
-            *time = json!("a time");
+        for name in ["creationTimestamp", "deletionTimestamp"] {
+            if let Some(time) = fields.get_mut(name) {
+                *time = json!("a time");
+            }
         }
     }
 }

@@ -36,6 +36,7 @@ const MUTANTS: &[(&str, Hunt, u64)] = &[
     ("ReplaceWithoutVersion", Hunt::Life, 10),
     ("LateWriteStartsMember", Hunt::LateWrites, 20),
     ("LateCreateStartsMember", Hunt::LateWrites, 10),
+    ("StopLeavesStoppedSets", Hunt::LateWrites, 20),
     ("RecordReadBeforeSpec", Hunt::Records, 10),
     ("TemplateReplacedByNewOperator", Hunt::Upgrade, 10),
     ("EvictWithoutUid", Hunt::Life, 10),

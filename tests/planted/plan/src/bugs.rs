@@ -113,8 +113,20 @@ pub const BUGS: &[Bug] = &[
         of: "a StatefulSet is created with one replica, so that a late create starts a member of a stopped cluster",
         edits: &[planner(
             "membership/ordinals.rs",
-            "Shape { ordinal, runs: false, role,",
-            "Shape { ordinal, runs: PLANTED, role,",
+            "    let runs = pod.is_some_and(is_orphan);",
+            "    let runs = PLANTED || pod.is_some_and(is_orphan);",
+        )],
+    },
+    Bug {
+        name: "StopLeavesStoppedSets",
+        of: "a stop does not write a StatefulSet that has 0 replicas, so that a start that was decided before it succeeds",
+        edits: &[planner(
+            "desired/stateful_set.rs",
+            "                .stopped_since
+",
+            "                .stopped_since
+                .filter(|_| !PLANTED)
+",
         )],
     },
     Bug {
