@@ -52,9 +52,7 @@ fn a_member_that_only_the_leader_hears_is_not_replaced_when_it_is_cut_off() {
 
 #[test]
 fn a_failed_rollout_stops_at_one_member_and_its_volume_stays() {
-    for seed in settings::seeds(20) {
-        fail_a_rollout(seed);
-    }
+    in_parallel(settings::seeds(20), fail_a_rollout);
 }
 
 #[test]
