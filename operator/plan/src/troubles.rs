@@ -84,7 +84,10 @@ fn unscheduled(seat: &Seat<'_>, pod: &Pod) -> Option<Note> {
     if is_volume_pending(seat) && (message.is_empty() || message.to_lowercase().contains("persistentvolumeclaim")) {
         let why =
             warning_about(seat.warnings, "PersistentVolumeClaim").map_or(message, |warning| warning.message.clone());
-        let class = seat.volume.and_then(|volume| volume.spec.as_ref()?.storage_class_name.clone());
+        // The claim may have been created after the claims were read.
+        let templates = seat.set.and_then(|set| set.spec.as_ref()?.volume_claim_templates.as_deref());
+        let claim = seat.volume.or_else(|| templates?.first());
+        let class = claim.and_then(|claim| claim.spec.as_ref()?.storage_class_name.clone());
         let class = class.map_or_else(
             || "no StorageClass is set, and the cluster has no default one".to_owned(),
             |class| format!("StorageClass {class:?}"),

@@ -9,6 +9,7 @@ use k8s_openapi::jiff::SignedDuration;
 use plan::action::{Action, ObjectAction, Write};
 use plan::names::{self, Ordinal};
 use plan::observed::Observed;
+use serde_json::json;
 
 use crate::observed::parse;
 use crate::refused::pass;
@@ -225,4 +226,24 @@ fn deleted_stateful_sets_are_named_and_nothing_is_formed() {
     let (reason, message) = ready(&one);
     assert_eq!(reason, "MembersNotReady");
     assert!(message.contains("demo-3: its StatefulSet was deleted, and is created again"), "{message}");
+}
+
+/// Claims are read before pods. The status said that no StorageClass is set, although the spec names one.
+#[test]
+fn a_claim_that_was_created_after_the_claims_were_read_has_the_class_of_its_template() {
+    let mut observed =
+        parse("identity a1 b2 c3 formed\nmember 1 is a1 leader\nmember 2 is b2\nmember 3 silent 20 announced c3");
+    observed.cluster.spec.storage.storage_class_name = Some("quick".to_owned());
+    let claim = json!([{ "metadata": { "name": "data" }, "spec": { "storageClassName": "quick" } }]);
+    let third = observed.members.get_mut(&Ordinal(3)).expect("a member");
+    let spec = third.set.as_mut().and_then(|set| set.spec.as_mut()).expect("a spec");
+    spec.volume_claim_templates = serde_json::from_value(claim).expect("claim templates");
+    third.volume = None;
+    let why = "persistentvolumeclaim \"data-demo-3-0\" not found";
+    let scheduled = json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "message": why }] });
+    third.pod.as_mut().expect("a pod").status = serde_json::from_value(scheduled).expect("a status");
+    let status = plan::plan(&observed).status;
+    let degraded = status.conditions.iter().find(|condition| condition.type_ == "Degraded").expect("it is reported");
+    assert_eq!(degraded.reason, "VolumePending");
+    assert!(degraded.message.contains("StorageClass \"quick\""), "{}", degraded.message);
 }

@@ -15,12 +15,12 @@ fn wrong_credentials_and_a_missing_bucket_are_named() {
     let demo = namespace.create("demo", 1, &scenario::backup::store_yaml(&store));
     demo.wait_ready(PATIENCE).expect("members serve without the store");
     await_reason(&demo, "CredentialsRefused");
-    namespace.create_credentials();
-    await_reason(&demo, "StoreReachable");
+    // A store that cannot be used is tried again after 10 s; one that can, after 60 s.
     namespace.cluster.stop_object_store().expect("the object store can be stopped");
     let reported = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| await_reason(&demo, "StoreUnreachable")));
     namespace.cluster.start_object_store().expect("the object store can be started again");
     reported.expect("the outage is reported");
+    namespace.create_credentials();
     await_reason(&demo, "StoreReachable");
     let elsewhere = r#"{"spec":{"backup":{"objectStore":{"bucket":"nowhere"}}}}"#;
     let patch = ["patch", "raftcluster", "demo", "--type=merge", "--patch", elsewhere];
