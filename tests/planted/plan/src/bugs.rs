@@ -120,14 +120,21 @@ pub const BUGS: &[Bug] = &[
     Bug {
         name: "StopLeavesStoppedSets",
         of: "a stop does not write a StatefulSet that has 0 replicas, so that a start that was decided before it succeeds",
-        edits: &[planner(
-            "desired/stateful_set.rs",
-            "                .stopped_since
+        edits: &[
+            planner(
+                "desired/stateful_set.rs",
+                "                .stopped_since
 ",
-            "                .stopped_since
+                "                .stopped_since
                 .filter(|_| !PLANTED)
 ",
-        )],
+            ),
+            planner(
+                "stop.rs",
+                "filter(|seat| seat.set.is_some_and(|set| !knows(set)));",
+                "filter(|seat| !PLANTED && seat.set.is_some_and(|set| !knows(set)));",
+            ),
+        ],
     },
     Bug {
         name: "RecordReadBeforeSpec",
