@@ -61,9 +61,7 @@ pub(crate) fn sets(
         };
         let volume_fate = volume_fate(valid, seat, identity, surplus);
         // The volume of a StatefulSet that does not say so yet would be deleted with its pod.
-        let stops = valid.spec.stopped && stateful_set::retains_when_scaled(live);
-        let never_ran = !stateful_set::runs(live) && seat.volume.is_none() && surplus.contains(&seat.ordinal);
-        let runs = !stops && !never_ran;
+        let runs = !(valid.spec.stopped && stateful_set::retains_when_scaled(live));
         let origin = SetOrigin::Plain;
         let shape = Shape { ordinal: seat.ordinal, runs, role, volume_fate, origin, restore_store: store };
         let mut wanted = if taken.members.contains(&seat.ordinal) {

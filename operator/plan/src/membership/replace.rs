@@ -10,8 +10,8 @@ use crate::observed::annotation;
 use crate::observed::member::Configuration;
 use crate::roster::{Health, Roster, Seat};
 
-/// Members to replace, at most as many as may be replaced at the same time. Lost members precede unreachable ones, and
-/// voters precede learners.
+/// Members to replace, at most as many as may be replaced at the same time; members beyond the wanted number leave without
+/// a replacement, and do not count. Lost members precede unreachable ones, and voters precede learners.
 pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &Roster<'_>) -> BTreeSet<MemberId> {
     let mut lost: Vec<_> = configuration
         .everyone()
@@ -28,8 +28,10 @@ pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &R
         })
         .collect();
     lost.sort();
-    let replaced: BTreeSet<MemberId> = lost.into_iter().take(wanted.replacements_max).map(|(.., id)| id).collect();
-    assert!(replaced.len() <= wanted.replacements_max, "no more members are replaced than the spec allows");
+    let excess = configuration.everyone().len().saturating_sub(wanted.voters + wanted.learners);
+    let most = if wanted.replacements_max == 0 { 0 } else { wanted.replacements_max + excess };
+    let replaced: BTreeSet<MemberId> = lost.into_iter().take(most).map(|(.., id)| id).collect();
+    assert!(replaced.len() <= most, "no more members are replaced than the spec allows");
     debug_assert!(replaced.iter().all(|id| !roster.health(*id).serves()), "a member that serves is not replaced");
     let on_trial = |id: &MemberId| roster.by_id(*id).is_some_and(|seat| seat.on_trial);
     assert!(!replaced.iter().any(on_trial), "a member on trial may serve again with its former settings");
