@@ -51,7 +51,8 @@ fn keep(api: &mut ApiServer, set: &StatefulSet, now: Timestamp) {
         let metadata = ObjectMeta { name: Some(claim_name), labels, ..ObjectMeta::default() };
         let spec = template.and_then(|template| template.spec.clone());
         let status = PersistentVolumeClaimStatus { phase: Some("Bound".to_owned()), ..Default::default() };
-        api.create(&PersistentVolumeClaim { metadata, spec, status: Some(status) }).expect("no such object exists");
+        // Admission may refuse it. The controller tries again.
+        let _ = api.create(&PersistentVolumeClaim { metadata, spec, status: Some(status) });
         return;
     };
     provide(api, &claim);
@@ -81,7 +82,7 @@ fn keep(api: &mut ApiServer, set: &StatefulSet, now: Timestamp) {
             ..ObjectMeta::default()
         };
         let pod = Pod { metadata, spec: spec.template.spec.clone(), status: None };
-        api.create(&pod).expect("no such object exists");
+        let _ = api.create(&pod);
     }
 }
 

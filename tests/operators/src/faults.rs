@@ -13,7 +13,7 @@ use plan::names::{self, Ordinal};
 use plan::observed::{Seen, annotation, label};
 use serde_json::json;
 
-use crate::api_server::{CLUSTER, Compare, Deletion, Expected, wall_clock};
+use crate::api_server::{CLUSTER, Compare, Deletion, Expected, Kind, Refused, wall_clock};
 use crate::controllers;
 use crate::world::World;
 
@@ -67,6 +67,7 @@ impl World {
             26 => self.fill_machines(),
             27..=29 => self.drain(),
             30 => self.orphan_pod(),
+            31 => self.refuse_kind(),
             _ => {}
         }
     }
@@ -107,9 +108,9 @@ impl World {
     pub fn delete_pointer(&mut self) {
         let Some(service) = self.members_service().filter(|_| self.is_labelled()).cloned() else { return };
         let patch = json!({ "metadata": { "annotations": { names::ANNOTATION_IDENTITY: null } } });
-        let patched = self.api.patch::<Service>(&Seen::of(&service.metadata), Compare::Uid, &patch);
-        patched.expect("the Service exists");
-        self.invariants.note(self.now, "the pointer is deleted".to_owned());
+        if self.api.patch::<Service>(&Seen::of(&service.metadata), Compare::Uid, &patch).is_ok() {
+            self.invariants.note(self.now, "the pointer is deleted".to_owned());
+        }
     }
 
     /// Deletes the members' Service of a cluster of which claims are labelled.
@@ -144,9 +145,11 @@ impl World {
             for reference in secret.metadata.owner_references.iter_mut().flatten() {
                 reference.uid = owner.clone().unwrap_or_default();
             }
-            // The operator may have copied it again from the Secret with the other fate.
-            if self.api.create(&secret).is_ok() {
-                self.invariants.note(self.now, "the identity is put back".to_owned());
+            match self.api.create(&secret) {
+                Ok(_) => self.invariants.note(self.now, "the identity is put back".to_owned()),
+                Err(Refused::Forbidden) => self.kept.secrets.push(secret),
+                // The operator may have copied it again from the Secret with the other fate.
+                Err(_) => {}
             }
         }
         let is_lost = self.reason("Stalled").as_deref() == Some("IdentityLost") && self.pointer().is_none();
@@ -309,6 +312,15 @@ impl World {
         let pod = self.random.pick(&pods).clone();
         self.members.kill(&pod);
         self.invariants.last_fault = Some(self.now);
+    }
+
+    /// Lets the API server refuse every write of one kind of object for a while, as an exhausted quota or a webhook does.
+    fn refuse_kind(&mut self) {
+        let kinds = [Kind::StatefulSet, Kind::Pod, Kind::Claim, Kind::Service, Kind::Budget, Kind::Secret];
+        let kind = *self.random.pick(&kinds);
+        self.api.refuses = vec![kind];
+        self.refuses_until = self.now + self.random.time(Duration::ZERO, Duration::from_secs(20));
+        self.invariants.note(self.now, format!("{kind:?} is refused until {:?}", self.refuses_until));
     }
 
     /// Leaves no free capacity for new pods on any machine for a while.

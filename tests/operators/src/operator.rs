@@ -232,7 +232,8 @@ impl Operator {
             invariants.writes(request, self.found.contains(&(kind, request.name.clone())));
         }
         match (request.verb, request.target) {
-            (Verb::Create, Target::Stored(Kind::StatefulSet)) => {
+            // After a refusal the operator may create the same member again.
+            (Verb::Create, Target::Stored(Kind::StatefulSet)) if !api.refuses.contains(&Kind::StatefulSet) => {
                 let ordinal = names::ordinal_of_member(CLUSTER, request.object_name());
                 let reserved_on = ordinal.and_then(|ordinal| self.reserved.get(&ordinal));
                 // A person who deletes the Service deletes the reservations: the ordinal may be reserved again.

@@ -42,6 +42,8 @@ pub struct World {
     pub(super) deleted_by_hand: BTreeSet<String>,
     /// Time until which no Kubernetes node has capacity for another pod.
     pub(super) full_until: Duration,
+    /// Time until which the API server refuses a kind of object.
+    pub(super) refuses_until: Duration,
     /// What a person keeps copies of.
     pub(super) kept: Kept,
     /// Whether a person watches the cluster, and repairs what people deleted.
@@ -104,6 +106,7 @@ impl World {
             random,
             deleted_by_hand: BTreeSet::new(),
             full_until: Duration::ZERO,
+            refuses_until: Duration::ZERO,
             kept: Kept::default(),
             attentive: false,
             seed,
@@ -202,6 +205,9 @@ impl World {
     pub fn step(&mut self) {
         self.now += STEP;
         self.api.tick(wall_clock(self.now));
+        if self.now >= self.refuses_until {
+            self.api.refuses.clear();
+        }
         self.members.advance(self.now);
         if self.random.below(5) == 0 {
             let has_capacity = self.now >= self.full_until;
@@ -263,6 +269,8 @@ impl World {
         self.members.network.profile.loss = 0;
         self.members.store_is_broken = false;
         self.full_until = self.now;
+        self.refuses_until = self.now;
+        self.api.refuses.clear();
         self.create_cluster_again();
         self.put_identity_back();
         self.attentive = true;
