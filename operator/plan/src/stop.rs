@@ -89,7 +89,11 @@ fn stopping(observed: &Observed, roster: &Roster<'_>) -> Option<Note> {
 /// StatefulSet.
 fn being_written(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option<Note> {
     let generation = valid.stopped_since.map(|generation| generation.to_string());
-    let knows = |set: &StatefulSet| annotation(&set.metadata, names::ANNOTATION_STOPPED) == generation.as_deref();
+    // A StatefulSet that is being deleted is not written, and starts no pod.
+    let knows = |set: &StatefulSet| {
+        let noted = annotation(&set.metadata, names::ANNOTATION_STOPPED);
+        noted == generation.as_deref() || set.metadata.deletion_timestamp.is_some()
+    };
     let left = roster.seats.values().filter(|seat| seat.set.is_some_and(|set| !knows(set)));
     let names: Vec<&str> = left.map(|seat| seat.name.as_str()).collect();
     let message = format!("waits until the StatefulSets of {} are written", names.join(", "));
