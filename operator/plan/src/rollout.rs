@@ -77,9 +77,10 @@ impl Taken {
             notes.insert(names::ANNOTATION_SETTINGS_SINCE.to_owned(), self.now.to_string());
         }
         for (key, holds) in [(names::ANNOTATION_TRIAL_ENDED, served), (names::ANNOTATION_WITHOUT_MACHINE, homeless)] {
-            match holds {
-                true => drop(notes.insert(key.to_owned(), settings.clone())),
-                false => drop(notes.remove(key)),
+            if holds {
+                notes.insert(key.to_owned(), settings.clone());
+            } else {
+                notes.remove(key);
             }
         }
         let is_kept = |key| annotation(&live.metadata, key) == notes.get(key).map(String::as_str);
