@@ -79,7 +79,8 @@ fn own_sets(observed: &Observed) -> impl Iterator<Item = &StatefulSet> {
 
 /// The report while pods of members are left; `None` if there are none.
 fn stopping(observed: &Observed, roster: &Roster<'_>) -> Option<Note> {
-    let remaining = roster.seats.values().filter(|seat| seat.pod.is_some() || seat.set.is_some_and(runs));
+    let is_running = |set: &StatefulSet| runs(set) && set.metadata.deletion_timestamp.is_none();
+    let remaining = roster.seats.values().filter(|seat| seat.pod.is_some() || seat.set.is_some_and(is_running));
     let remaining: Vec<String> = remaining.map(|seat| remains(seat, observed.now)).collect();
     let message = format!("waits for the pods of {} to end", remaining.join(", "));
     (!remaining.is_empty()).then(|| Note::new(Reason::Stopping, message))
@@ -94,6 +95,10 @@ fn being_written(valid: &ValidatedCluster<'_>, roster: &Roster<'_>) -> Option<No
         let noted = annotation(&set.metadata, names::ANNOTATION_STOPPED);
         noted == generation.as_deref() || set.metadata.deletion_timestamp.is_some()
     };
+    if valid.spec.paused {
+        // Nothing is written.
+        return None;
+    }
     let left = roster.seats.values().filter(|seat| seat.set.is_some_and(|set| !knows(set)));
     let names: Vec<&str> = left.map(|seat| seat.name.as_str()).collect();
     let message = format!("waits until the StatefulSets of {} are written", names.join(", "));

@@ -10,7 +10,7 @@ use crate::observed::annotation;
 use crate::observed::member::Configuration;
 use crate::roster::{Health, Roster, Seat};
 
-/// Members to replace, at most as many as may be replaced at the same time; members beyond the wanted number leave without
+/// Members to replace, at most as many as may be replaced at the same time; learners beyond the wanted number leave without
 /// a replacement, and do not count. Lost members precede unreachable ones, and voters precede learners.
 pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &Roster<'_>) -> BTreeSet<MemberId> {
     let mut lost: Vec<_> = configuration
@@ -29,9 +29,14 @@ pub(crate) fn replaced(wanted: Wanted, configuration: &Configuration, roster: &R
         .collect();
     lost.sort();
     let excess = configuration.everyone().len().saturating_sub(wanted.voters + wanted.learners);
-    let most = if wanted.replacements_max == 0 { 0 } else { wanted.replacements_max + excess };
-    let replaced: BTreeSet<MemberId> = lost.into_iter().take(most).map(|(.., id)| id).collect();
-    assert!(replaced.len() <= most, "no more members are replaced than the spec allows");
+    let excess = if wanted.replacements_max == 0 { 0 } else { excess };
+    let mut rest = lost.split_off(wanted.replacements_max.min(lost.len()));
+    // A newcomer that has joined makes one member too many. It must not let another voter be replaced at the same time.
+    rest.retain(|(.., id)| !configuration.is_voter(*id));
+    let replaced: BTreeSet<MemberId> =
+        lost.into_iter().chain(rest.into_iter().take(excess)).map(|(.., id)| id).collect();
+    let voters = replaced.iter().filter(|id| configuration.is_voter(**id)).count();
+    assert!(voters <= wanted.replacements_max, "no more voters are replaced than the spec allows");
     debug_assert!(replaced.iter().all(|id| !roster.health(*id).serves()), "a member that serves is not replaced");
     let on_trial = |id: &MemberId| roster.by_id(*id).is_some_and(|seat| seat.on_trial);
     assert!(!replaced.iter().any(on_trial), "a member on trial may serve again with its former settings");

@@ -259,6 +259,15 @@ fn each_stop_writes_every_stateful_set_once() {
     }
 }
 
+#[test]
+fn a_stopped_cluster_that_is_paused_stays_stopped() {
+    let observed = stopped(BUSY);
+    let mut observed = carried_out(observed.clone(), &plan::plan(&observed));
+    observed.cluster.spec.paused = true;
+    observed.cluster.metadata.generation = Some(9);
+    assert_eq!(condition(&plan::plan(&observed), "Ready"), ("True".to_owned(), "Stopped".to_owned()));
+}
+
 /// `kubectl delete --cascade=orphan` leaves the pods. A new StatefulSet adopts them, and with 0 replicas ends them.
 #[test]
 fn a_stateful_set_for_a_pod_that_is_left_keeps_it_running() {
