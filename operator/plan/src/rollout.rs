@@ -56,8 +56,9 @@ impl Taken {
     }
 
     /// Notes on the StatefulSet when its settings changed, with which settings the member has served, and which it got
-    /// while its pod fitted no machine. Without these notes a member whose machine is lost would be on trial for good, and
-    /// would not be replaced. A change of settings begins a new trial, also with settings with which the member has served
+    /// while its machine was lost or its pod fitted none. Without these notes a member whose machine is lost would be on
+    /// trial for good, and would not be replaced: the pod that is lost with a machine is followed by one that fits none. A
+    /// change of settings begins a new trial, also with settings with which the member has served
     /// before. Returns whether a note changed.
     pub(crate) fn note_trial(&self, wanted: &mut StatefulSet, live: &StatefulSet, seat: &Seat<'_>) -> bool {
         let Some(settings) = settings_of_set(wanted).map(str::to_owned) else { return false };
@@ -67,11 +68,12 @@ impl Taken {
             settings_of_pod(pod) == Some(&settings) && annotation(&pod.metadata, names::ANNOTATION_SERVED).is_some()
         };
         let served = !changes && (noted(names::ANNOTATION_TRIAL_ENDED) || seat.pod.is_some_and(has_served));
-        let homeless = if changes {
-            seat.pod.and_then(is_scheduled) == Some(false) && !seat.on_trial
-        } else {
-            noted(names::ANNOTATION_WITHOUT_MACHINE) && seat.pod.and_then(is_scheduled) != Some(true)
-        };
+        let tries = annotation(&live.metadata, names::ANNOTATION_SETTINGS_SINCE).is_some() && !served;
+        let before = settings_of_set(live).filter(|_| tries);
+        let was_noted = before.is_some() && annotation(&live.metadata, names::ANNOTATION_WITHOUT_MACHINE) == before;
+        let scheduled = seat.pod.and_then(is_scheduled);
+        let remains = (tries && seat.machine_lost) || (was_noted && scheduled != Some(true));
+        let homeless = if changes { !seat.on_trial && (remains || scheduled == Some(false)) } else { remains };
         let notes = wanted.metadata.annotations.get_or_insert_default();
         if changes {
             notes.insert(names::ANNOTATION_SETTINGS_SINCE.to_owned(), self.now.to_string());

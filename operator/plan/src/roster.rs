@@ -61,6 +61,8 @@ pub struct Seat<'a> {
     /// Whether the member was restarted with other settings than the last completed rollout's and has not served since,
     /// although its volume holds its data and its machine is there. It may serve again with the former settings.
     pub on_trial: bool,
+    /// Whether the pod is on a machine that is lost.
+    pub machine_lost: bool,
 }
 
 /// State of a member.
@@ -336,6 +338,7 @@ impl Judge<'_> {
             warnings: &member.warnings,
             health,
             on_trial,
+            machine_lost: member.pod.as_ref().is_some_and(|pod| !self.has_a_machine(pod)),
         }
     }
 

@@ -51,7 +51,7 @@ impl Judge<'_> {
 
     /// Returns whether the machine of a pod is not known to be lost. A machine that restarts is not lost: it is only if it
     /// was away for the whole replacement delay, or was given up. A pod whose deletion does not end is on a lost machine.
-    fn has_a_machine(&self, pod: &Pod) -> bool {
+    pub(super) fn has_a_machine(&self, pod: &Pod) -> bool {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref());
         let delay = SignedDuration::try_from(self.valid.replacement_delay).unwrap_or(SignedDuration::MAX);
         let is_long_ago = |time: Timestamp| self.observed.now.duration_since(time) >= delay;

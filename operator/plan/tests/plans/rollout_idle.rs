@@ -193,6 +193,12 @@ fn a_member_without_a_machine_is_replaced_although_it_gets_new_settings() {
     };
     assert!(replaces(&long_silent(waiting(), &unscheduled())));
     assert!(!replaces(&long_silent(waiting(), &crashing())), "it has a machine");
+    // The settings change again before the scheduler tried the new pod.
+    let mut again = long_silent(waiting(), &unscheduled());
+    pod(&mut again, 3).status = serde_json::from_value(json!({ "phase": "Pending" })).expect("a status");
+    again.cluster.spec.image = Some("raft-node:3".to_owned());
+    carry_out(&mut again);
+    assert!(replaces(&long_silent(again, &unscheduled())));
     let mut tries = silent(tried(THREE, 3, 30), &unscheduled());
     tries.cluster.spec.image = Some("raft-node:3".to_owned());
     assert!(!replaces(&long_silent(tries, &unscheduled())), "it was on trial already");

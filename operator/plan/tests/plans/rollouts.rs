@@ -162,6 +162,12 @@ fn a_lost_machine_and_a_blank_volume_are_replaced_as_always() {
     let mut lost = tried(THREE, 2, 800);
     lost.unready_nodes.insert("node1".to_owned(), None);
     assert!(replaces(&lost), "its node does not exist");
+    // Kubernetes deletes the pod, and the next one waits for the volume that was on the machine.
+    carry_out(&mut lost);
+    let waits = json!({ "conditions": [{ "type": "PodScheduled", "status": "False" }] });
+    pod(&mut lost, 2).spec.get_or_insert_default().node_name = None;
+    pod(&mut lost, 2).status = serde_json::from_value(waits).expect("a status");
+    assert!(replaces(&lost), "its pod fits no machine since its node is gone");
     let mut stuck = tried(THREE, 2, 800);
     for (seconds, gone) in [(59, false), (60, true)] {
         let end = ago(&stuck, seconds);
