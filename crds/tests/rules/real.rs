@@ -135,16 +135,19 @@ fn what_pods_may_contain_is_admitted(server: &ApiServer) {
     assert_eq!(refused, "");
 }
 
+/// Number of objects for one kubectl. After ten requests, two for each object, kubectl sends only five per second.
+const AT_ONCE: usize = 5;
+
 fn stored_objects_can_be_scaled_and_reported_on(server: &ApiServer, old: &[&(String, Value, &str)]) {
-    let names: Vec<&str> = old.iter().map(|(name, ..)| name.as_str()).collect();
-    let patch = |patch: &str, more: &[&str]| {
-        let all = [&["patch", "raftcluster", "--type=merge", "--patch", patch], more, names.as_slice()].concat();
-        let patched = server.kubectl(all).text().unwrap_or_else(|error| panic!("they can be updated: {error}"));
-        assert_eq!(patched.lines().count(), names.len(), "{patched}");
-    };
-    patch(r#"{"spec":{"replicas":5}}"#, &[]);
-    patch(r#"{"status":{"leader":"demo-1"}}"#, &["--subresource=status"]);
-    let all: Vec<String> = names.iter().map(|name| format!("raftcluster/{name}")).collect();
-    let scale = ["scale", "--replicas=4"].into_iter().chain(all.iter().map(String::as_str));
-    server.kubectl(scale).text().expect("the scale subresource works");
+    let names: Vec<String> = old.iter().map(|(name, ..)| format!("raftclusters/{name}")).collect();
+    let patch = |patch| ["patch", "--type=merge", "--patch", patch];
+    let spec = patch(r#"{"spec":{"replicas":5}}"#);
+    let status = [&patch(r#"{"status":{"leader":"demo-1"}}"#)[..], &["--subresource=status"]].concat();
+    for names in names.chunks(AT_ONCE) {
+        for change in [&spec[..], &status, &["scale", "--replicas=4"]] {
+            let all = change.iter().copied().chain(names.iter().map(String::as_str));
+            let changed = server.kubectl(all).text().unwrap_or_else(|error| panic!("they can be changed: {error}"));
+            assert_eq!(changed.lines().count(), names.len(), "{changed}");
+        }
+    }
 }
