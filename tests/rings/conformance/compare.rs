@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
+use world::parallel::on_all_processors;
 use world::settings;
 
 use crate::chance::Chance;
@@ -16,11 +17,10 @@ const SEEDS: u64 = 4;
 const REQUESTS: usize = 2_500;
 
 #[test]
-fn a_member_answers_as_etcd_does() -> Result<()> {
-    for seed in settings::seeds(SEEDS) {
-        compare_all(seed)?;
-    }
-    Ok(())
+fn a_member_answers_as_etcd_does() {
+    on_all_processors(settings::seeds(SEEDS), |seed| {
+        compare_all(seed).unwrap_or_else(|difference| panic!("{difference:#}"));
+    });
 }
 
 fn compare_all(seed: u64) -> Result<()> {

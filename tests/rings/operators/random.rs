@@ -1,36 +1,22 @@
 //! Random runs. Users, machines, disks and operators cause faults; then every fault is lifted, and the cluster must
 //! heal.
 
-use std::num::NonZeroUsize;
-use std::ops::Range;
-use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
 
 use operators::World;
 use operators::life::{
     create_again_after_the_record, fail_a_rollout, hide_a_member, interrupt_members, live, operator_faults,
 };
+use world::parallel::on_all_processors;
 use world::seed::{Random, Seed};
 use world::settings;
 
 /// Number of seeds of a test run.
 const SEEDS: u64 = 300;
 
-/// Runs the seeds on all processors.
-fn in_parallel(seeds: Range<u64>, run: impl Fn(u64) + Sync) {
-    let seeds = Mutex::new(seeds);
-    let next = || seeds.lock().ok().and_then(|mut seeds| seeds.next());
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, NonZeroUsize::get) {
-            scope.spawn(|| std::iter::from_fn(next).for_each(&run));
-        }
-    });
-}
-
 #[test]
 fn two_operators_with_stale_reads_crashes_and_lost_replies_never_break_a_cluster_and_always_finish() {
-    in_parallel(settings::seeds(SEEDS), |seed| {
+    on_all_processors(settings::seeds(SEEDS), |seed| {
         let world = live(seed);
         println!("seed {seed}: healed at {:?}, {} writes", world.now, world.members.writes_applied());
     });
@@ -52,7 +38,7 @@ fn a_member_that_only_the_leader_hears_is_not_replaced_when_it_is_cut_off() {
 
 #[test]
 fn a_failed_rollout_stops_at_one_member_and_its_volume_stays() {
-    in_parallel(settings::seeds(20), fail_a_rollout);
+    on_all_processors(settings::seeds(20), fail_a_rollout);
 }
 
 #[test]

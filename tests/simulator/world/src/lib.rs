@@ -5,6 +5,7 @@ pub mod agenda;
 pub mod clock;
 pub mod disk;
 pub mod network;
+pub mod parallel;
 pub mod seed;
 pub mod settings;
 pub mod trace_hash;
