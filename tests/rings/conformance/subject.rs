@@ -224,18 +224,12 @@ async fn bootstrap(client: SocketAddr, peer: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Builds `raft-node` with cargo and returns its path.
+/// Builds `raft-node` with cargo and returns its path. The command names the workspace and a test target, because all
+/// packages would otherwise be compiled a second time, with fewer features than for the workspace's tests.
 fn raft_node() -> Result<PathBuf> {
     let mut build = Command::new(env!("CARGO"));
-    build.args([
-        "build",
-        "--package",
-        "raft-node",
-        "--bin",
-        "raft-node",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
+    build.args(["build", "--workspace", "--bin", "raft-node", "--test", "conformance"]);
+    build.args(["--message-format", "json-render-diagnostics"]);
     let messages = build.current_dir(env!("CARGO_MANIFEST_DIR")).text()?;
     let executable = messages
         .lines()
