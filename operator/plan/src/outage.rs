@@ -2,7 +2,7 @@
 //! which data is lost, and which data may come back. Does not own the actions (`bootstrap.rs`).
 
 use crds::Reason;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::decision::{Decision, Note};
@@ -14,7 +14,7 @@ use crate::observed::Observed;
 use crate::observed::member::{Configuration, MemberPhase};
 use crate::pointer;
 use crate::quorum::majority;
-use crate::roster::{Health, Loss, Roster, Seat, is_used, stays};
+use crate::roster::{Health, Loss, Roster, Seat, is_of_removed, is_used, stays};
 
 /// Time within which a member that is started answers, unless something is wrong.
 const START: SignedDuration = SignedDuration::from_secs(60);
@@ -202,6 +202,9 @@ fn silent_cluster(observed: &Observed, roster: &Roster<'_>, identity: &ClusterId
         return Decision::stall(Reason::IdentityLost, message);
     }
     if holders.iter().all(|seat| seat.is_lost()) {
+        if let Some(note) = unnamed(roster, identity) {
+            return Decision::stall(note.reason, note.message);
+        }
         let message = "the volumes of all members are empty, damaged or gone: the data of this cluster is lost, and no empty cluster is formed in its place. Restore a backup into a RaftCluster with a new name";
         return Decision::stall(Reason::AwaitingRestore, message);
     }
@@ -217,6 +220,26 @@ fn silent_cluster(observed: &Observed, roster: &Roster<'_>, identity: &ClusterId
         return Decision { activity: Some(taking_up(identity)), blocked: Some(outage), ..Decision::default() };
     }
     Decision { outage: Some(outage), ..Decision::default() }
+}
+
+/// The report about volumes that do not say whose data they hold; `None` if there are none, or if the first voters are
+/// known, all of which have lost their data. A volume is labelled only after the cluster was formed, and a label may be
+/// refused or removed, so such a volume may be the last one with data.
+fn unnamed(roster: &Roster<'_>, identity: &ClusterIdentity) -> Option<Note> {
+    let is_unnamed = |volume: &&PersistentVolumeClaim| stays(volume) && !is_of_removed(volume) && !is_used(volume);
+    let seats = roster.seats.values().filter(|seat| seat.id.is_none() && seat.set.is_none());
+    let volumes = seats.filter_map(|seat| seat.volume).filter(is_unnamed);
+    let names: Vec<&str> = volumes.filter_map(|volume| volume.metadata.name.as_deref()).collect();
+    if names.is_empty() || !is_taken_up(identity) {
+        return None;
+    }
+    let (cluster, member) = (names::LABEL_CLUSTER_ID, names::LABEL_MEMBER_ID);
+    let message = format!(
+        "the volumes that say whose data they hold are empty, damaged or gone, but {} do not say it: if they hold data of this cluster, write the labels {cluster}={} and {member}=ID to them; a member logs its ID at each start. Nothing is created in their place",
+        names.join(", "),
+        identity.cluster
+    );
+    Some(Note::new(Reason::RetainedVolumes, message))
 }
 
 /// Returns whether a member is being started, so that its silence says nothing yet. This is so after `spec.stopped`.

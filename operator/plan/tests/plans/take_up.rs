@@ -156,6 +156,21 @@ fn a_member_without_a_label_comes_back_under_the_id_that_another_one_reports() {
     assert!(created(&plan::plan(&observed)).is_empty(), "nothing says whose volume it is");
 }
 
+/// The labels of one claim were refused, and then the StatefulSets and the members' Service were deleted.
+#[test]
+fn a_claim_that_names_no_member_may_hold_the_last_data() {
+    let text = "identity taken-up\nmember 1 no-set\nmember 2 blank b2 announced b2 labelled b2";
+    let mut observed = Api::of(text).observe(text, crate::observed::CLUSTER);
+    let (reason, message) = stalled(&plan::plan(&observed));
+    assert_eq!(reason, "RetainedVolumes");
+    assert!(message.contains("data-demo-1-0 do not say it"), "{message}");
+    let volume = observed.members.get_mut(&Ordinal(1)).and_then(|member| member.volume.as_mut()).expect("a claim");
+    let labels = volume.metadata.labels.get_or_insert_default();
+    labels.insert(names::LABEL_MEMBER_ID.to_owned(), "a1".to_owned());
+    labels.insert(names::LABEL_CLUSTER_ID.to_owned(), "c1000000000000000000000000000000".to_owned());
+    assert_eq!(created(&plan::plan(&observed)), members(&[(1, "a1")]), "a person wrote the labels");
+}
+
 /// The operator died after Bootstrap and before it labelled a claim, and the RaftCluster was deleted and created again.
 #[test]
 fn a_person_names_the_secret_of_unlabelled_data() {
