@@ -1,6 +1,7 @@
 //! Faults of machines and disks, and changes by users. Owns the choice of faults and its limit: faults alone never
 //! destroy a majority. If a majority is destroyed, the operator is therefore the cause.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -212,12 +213,18 @@ impl World {
         annotation(metadata, names::ANNOTATION_IDENTITY).map(str::to_owned)
     }
 
-    /// Returns whether a claim of this cluster is labelled, so that its identity can be found again.
+    /// Returns whether claims of this cluster are labelled, so that its identity can be found again, and most voters' claims
+    /// among them: a claim without a label is only started under an ID that another member reports.
     fn is_labelled(&self) -> bool {
-        let labelled = |claim: &PersistentVolumeClaim| {
-            !self.is_former(claim) && label(&claim.metadata, names::LABEL_CLUSTER_ID).is_some()
+        let labels = |claim: &PersistentVolumeClaim| {
+            label(&claim.metadata, names::LABEL_CLUSTER_ID).filter(|_| !self.is_former(claim))?;
+            label(&claim.metadata, names::LABEL_MEMBER_ID)?.parse().ok()
         };
-        self.api.now().volumes.values().any(|claim| labelled(claim))
+        let labelled: BTreeSet<MemberId> = self.api.now().volumes.values().filter_map(|claim| labels(claim)).collect();
+        self.members.newest_committed().is_some_and(|committed| {
+            let halves = [&committed.voters, &committed.outgoing].into_iter().filter(|voters| !voters.is_empty());
+            halves.into_iter().all(|voters| 2 * voters.intersection(&labelled).count() > voters.len())
+        })
     }
 
     /// Creates volumes of an earlier cluster of the same name, with the ordinals 1 to `count`.
