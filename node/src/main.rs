@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => {
             log::start(&args.log, args.log_format);
+            engine::fatal::end_on_panic();
             match Config::check(*args) {
                 Err(refusal) => {
                     eprintln!("error: {refusal}");

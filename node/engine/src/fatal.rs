@@ -13,6 +13,19 @@ pub fn fatal(reason: fmt::Arguments<'_>) -> ! {
     std::process::exit(EXIT_CODE)
 }
 
+/// Makes a panic in any thread or task end the process. The runtimes catch a panic in a task or in a blocking call, and
+/// the member would go on without it: it would no longer accept connections, for example, and look healthy. For the
+/// program only, because a test runs several members in one process.
+pub fn end_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        let thread = thread::current();
+        let message = panic.payload_as_str().unwrap_or("no message");
+        fatal(format_args!("thread {} panicked: {message}", thread.name().unwrap_or("without a name")));
+    }));
+}
+
 /// Starts a thread that the member depends on. A panic in the thread ends the process.
 pub fn spawn<T: Send + 'static>(
     name: &'static str,

@@ -9,3 +9,4 @@ mod failover;
 mod lifecycle;
 mod local;
 mod membership;
+mod panics;
