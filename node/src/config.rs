@@ -17,14 +17,15 @@ pub struct RunArgs {
     /// Data directory, used by this member only; created if its parent exists.
     #[arg(long, env = "RAFT_NODE_DATA_DIR")]
     pub data_dir: PathBuf,
-    /// Address on which clients are served.
-    #[arg(long, env = "RAFT_NODE_CLIENT_ADDR", default_value = "0.0.0.0:2379")]
+    /// Address on which clients are served. `[::]` stands for all addresses of IPv6 and IPv4, also on a machine that has
+    /// IPv4 only.
+    #[arg(long, env = "RAFT_NODE_CLIENT_ADDR", default_value = "[::]:2379")]
     pub client_addr: SocketAddr,
     /// Address on which other members and the operator are served.
-    #[arg(long, env = "RAFT_NODE_PEER_ADDR", default_value = "0.0.0.0:2380")]
+    #[arg(long, env = "RAFT_NODE_PEER_ADDR", default_value = "[::]:2380")]
     pub peer_addr: SocketAddr,
     /// Address on which probes and metrics are served.
-    #[arg(long, env = "RAFT_NODE_HTTP_ADDR", default_value = "0.0.0.0:2381")]
+    #[arg(long, env = "RAFT_NODE_HTTP_ADDR", default_value = "[::]:2381")]
     pub http_addr: SocketAddr,
     /// URL at which other members reach this one, such as `http://demo-1.demo-members:2380`; a URL in the cluster
     /// identity takes precedence.
@@ -116,7 +117,14 @@ pub struct Config {
     pub args: RunArgs,
     /// Number of threads that serve clients, at least 1.
     pub client_threads: usize,
+    /// The quota that holds, in bytes: that of the flags, or a lower one that fits the memory limit.
+    pub quota_bytes: u64,
 }
+
+/// Memory that a member needs besides twice its quota, in bytes.
+const MEMORY_BESIDES: u64 = 256 << 20;
+/// The quota is not lowered below this number of bytes.
+const QUOTA_MIN: u64 = 16 << 20;
 
 /// Reason why a configuration was refused; each message names the flag.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -220,7 +228,18 @@ impl Config {
         }
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let client_threads = if args.client_threads == 0 { processors.min(2) } else { args.client_threads };
-        Ok(Self { args, client_threads })
+        let quota_bytes = args.quota_bytes;
+        Ok(Self { args, client_threads, quota_bytes })
+    }
+
+    /// Lowers the quota to what fits a memory limit, in bytes: twice the quota and 256 MiB. A member whose quota is full
+    /// refuses writes, which a client can mend by a compaction. One that exceeds its memory limit is killed, and again
+    /// after each restart.
+    #[must_use]
+    pub fn within(self, memory_limit: Option<u64>) -> Self {
+        let Some(limit) = memory_limit else { return self };
+        let fits = (limit.saturating_sub(MEMORY_BESIDES) / 2).max(QUOTA_MIN);
+        Self { quota_bytes: self.quota_bytes.min(fits), ..self }
     }
 }
 
@@ -277,6 +296,16 @@ mod tests {
         assert_eq!((args.pre_vote, args.lease_reads), (true, false));
         assert_eq!(args.max_request_bytes, 1_572_864);
         assert!(args.prefer_leaders.is_empty());
+    }
+
+    #[test]
+    fn the_quota_fits_the_memory_limit() {
+        let quota = |flag: &str, limit| check(&["--quota-bytes", flag]).unwrap().within(limit).quota_bytes;
+        assert_eq!(quota("2147483648", None), 2 << 30);
+        assert_eq!(quota("2147483648", Some(8 << 30)), 2 << 30);
+        assert_eq!(quota("2147483648", Some(512 << 20)), 128 << 20);
+        assert_eq!(quota("2147483648", Some(100 << 20)), 16 << 20);
+        assert_eq!(quota("1048576", Some(100 << 20)), 1 << 20, "a lower one is kept");
     }
 
     #[test]

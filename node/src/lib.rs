@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod log;
+pub mod memory_limit;
 mod random;
 pub mod version;
 

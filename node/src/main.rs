@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use raft_node::config::{Config, RunArgs};
 use raft_node::local::{self, LocalArgs};
-use raft_node::{log, member};
+use raft_node::{log, member, memory_limit};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
                     eprintln!("error: {refusal}");
                     ExitCode::from(USAGE)
                 }
-                Ok(config) => match member::run(config) {
+                Ok(config) => match member::run(config.within(memory_limit::of_this_process())) {
                     Ok(()) => ExitCode::SUCCESS,
                     Err(reason) => {
                         tracing::error!(%reason, "the member did not start");

@@ -14,6 +14,8 @@ mod restore;
 
 mod consensus;
 
+mod ports;
+
 mod serve;
 
 use std::io;
@@ -37,8 +39,9 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::member::adopt::Adoption;
 use crate::member::consensus::Consensus;
+use crate::member::ports::Ports;
 use crate::member::restore::{Fetched, Restoring};
-use crate::member::serve::{Ports, Serving};
+use crate::member::serve::Serving;
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::random;
@@ -130,6 +133,14 @@ impl Running {
     /// # Errors
     /// Returns why the member did not start.
     pub fn start_on(config: Config, disk: Arc<dyn Disk>) -> Result<Self, StartError> {
+        if config.quota_bytes < config.args.quota_bytes {
+            let (lowered, asked) = (config.quota_bytes, config.args.quota_bytes);
+            tracing::warn!(
+                lowered,
+                asked,
+                "the quota is lowered to fit this container's memory limit: raise the limit"
+            );
+        }
         let ports = Ports::bind(&config)?;
         let opened = open(&config, disk)?;
         let (lifecycle, requests) = mpsc::channel(LIFECYCLE_MAX);

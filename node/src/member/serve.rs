@@ -1,9 +1,9 @@
-//! The ports of a member and the threads that serve them. Clients are served on separate threads. Each client thread
-//! has its own listener on the shared port, so that the kernel spreads connections over the threads and no runtime
-//! waits for another. Peers, admin calls, probes and metrics are served on the main thread. Owns the start and the end
-//! of listening. Does not own the services (`api`, `peer`, `admin`, `health`).
+//! The threads that serve a member's ports. Clients are served on separate threads. Each client thread has its own
+//! listener on the shared port, so that the kernel spreads connections over the threads and no runtime waits for another.
+//! Peers, admin calls, probes and metrics are served on the main thread. Owns the start and the end of serving. Does not
+//! own the ports (`ports.rs`) or the services (`api`, `peer`, `admin`, `health`).
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use engine::shared::Shared;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use proto::peer::peer_server::PeerServer;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 use tokio::task::AbortHandle;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -25,6 +25,7 @@ use crate::admin;
 use crate::config::Config;
 use crate::health::{self, Probes};
 use crate::member::StartError;
+use crate::member::ports::{Ports, listen};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::peer::listen::{FRAME_BYTES_MAX, Listener};
@@ -45,65 +46,6 @@ const PING: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time within which calls in progress must end when the member stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// Maximum number of connections that wait to be accepted.
-const BACKLOG: i32 = 1_024;
-
-/// Bound sockets. The client port does not listen yet, so that clients are refused immediately instead of waiting for
-/// an answer.
-#[derive(Debug)]
-pub(super) struct Ports {
-    clients: Vec<Socket>,
-    peer: TcpListener,
-    http: TcpListener,
-}
-
-impl Ports {
-    /// Binds all ports. If a port cannot be bound, no port stays bound.
-    pub(super) fn bind(config: &Config) -> Result<Self, StartError> {
-        let args = &config.args;
-        let refused = |flag, address| move |source| StartError::Bind { flag, address, source };
-        let clients = bind_shared(args.client_addr, config.client_threads);
-        let listen = |address| bind(address, Sharing::Exclusive).and_then(listen);
-        Ok(Self {
-            clients: clients.map_err(refused("--client-addr", args.client_addr))?,
-            peer: listen(args.peer_addr).map_err(refused("--peer-addr", args.peer_addr))?,
-            http: listen(args.http_addr).map_err(refused("--http-addr", args.http_addr))?,
-        })
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Sharing {
-    Exclusive,
-    SharedByThreads,
-}
-
-/// Binds one socket for each thread to the same port. Before that, an exclusive bind tests that the port is free,
-/// because otherwise two members could share a port unnoticed.
-fn bind_shared(address: SocketAddr, count: usize) -> std::io::Result<Vec<Socket>> {
-    let probe = bind(address, Sharing::Exclusive)?;
-    let address = probe.local_addr()?.as_socket().unwrap_or(address);
-    drop(probe);
-    (0..count).map(|_| bind(address, Sharing::SharedByThreads)).collect()
-}
-
-fn bind(address: SocketAddr, sharing: Sharing) -> std::io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    // Without this option, a restart would fail until the kernel has forgotten the connections of the previous process.
-    socket.set_reuse_address(true)?;
-    if sharing == Sharing::SharedByThreads {
-        socket.set_reuse_port(true)?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket)
-}
-
-fn listen(socket: Socket) -> std::io::Result<TcpListener> {
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
 /// Running listeners of a member.
 pub(super) struct Serving {
     clients: Vec<Socket>,
@@ -138,7 +80,7 @@ impl Serving {
             }
         });
         let http = tokio::net::TcpListener::from_std(http).map_err(refused)?;
-        let probes = Probes::new(handle.clone(), config.args.quota_bytes, metrics.clone());
+        let probes = Probes::new(handle.clone(), config.quota_bytes, metrics.clone());
         let http_task = tokio::spawn(async move { match health::serve(http, probes).await {} });
         let tasks = vec![peer_task.abort_handle(), http_task.abort_handle()];
         Ok(Self { clients, client_threads: Vec::new(), tasks })
@@ -153,7 +95,7 @@ impl Serving {
         metrics: &Metrics,
     ) -> Result<(), StartError> {
         let limits = Limits { request_bytes_max: config.args.max_request_bytes };
-        let settings = Settings { limits, quota_bytes: config.args.quota_bytes };
+        let settings = Settings { limits, quota_bytes: config.quota_bytes };
         for (number, socket) in std::mem::take(&mut self.clients).into_iter().enumerate() {
             let listener = listen(socket).map_err(|source| StartError::System { what: "listen to clients", source })?;
             // Lane 0 is for calls from all other threads.

@@ -5,6 +5,7 @@ mod cluster;
 mod until;
 mod writer;
 
+mod addresses;
 mod failover;
 mod lifecycle;
 mod local;
