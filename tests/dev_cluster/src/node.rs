@@ -185,6 +185,8 @@ state = "{folder}/containerd/state"
             "podLogsDir": self.pod_logs(),
             "volumePluginDir": folder.join("plugins"),
             "nodeStatusUpdateFrequency": "4s",
+            // A changed Secret reaches the files of a pod at the next sync. By default, that takes more than a minute.
+            "syncFrequency": "10s",
             "registerNode": true,
             "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
             "imageGCHighThresholdPercent": 100, // Images are never removed, because they could not be pulled again.
