@@ -12,6 +12,8 @@ use crate::error::ArchiveError;
 const FORMAT_VERSION: u32 = 1;
 /// Bytes of a chunk, the part of the image that one checksum covers. A restore requests the image chunk by chunk.
 pub(super) const CHUNK_BYTES: u64 = 4 * 1024 * 1024;
+/// Largest chunk in bytes that a restore accepts. It holds some chunks in memory.
+const CHUNK_BYTES_MAX: u64 = 64 << 20;
 /// Maximum size in bytes of a manifest that a restore accepts. It is enough for an image of several TiB.
 pub(super) const MANIFEST_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -111,6 +113,9 @@ impl Manifest {
         if manifest.compute_checksum()? != manifest.checksum {
             return Err(ArchiveError::corrupt(key, "the manifest does not match its own checksum"));
         }
+        if manifest.chunk_bytes > CHUNK_BYTES_MAX {
+            return Err(ArchiveError::corrupt(key, format!("its chunks are larger than {CHUNK_BYTES_MAX} bytes")));
+        }
         let chunks = manifest.size_bytes.div_ceil(manifest.chunk_bytes.max(1));
         if manifest.chunk_bytes == 0 || manifest.chunk_crc32c.len() as u64 != chunks {
             return Err(ArchiveError::corrupt(key, "the number of its chunks contradicts its size"));
@@ -163,6 +168,15 @@ mod tests {
         let bytes = manifest().encode().expect("a manifest can be encoded");
         let read = Manifest::decode("k", &bytes).expect("what was written");
         assert_eq!(Manifest { checksum: String::new(), ..read }, manifest());
+    }
+
+    #[test]
+    fn chunks_that_memory_might_not_hold_are_refused() {
+        let huge = |chunk_bytes| Manifest { size_bytes: 2 * chunk_bytes, chunk_bytes, ..manifest() }.encode();
+        let read = |chunk_bytes| Manifest::decode("k", &huge(chunk_bytes).expect("it can be encoded"));
+        assert!(read(CHUNK_BYTES_MAX).is_ok());
+        let refusal = read(CHUNK_BYTES_MAX + 1).unwrap_err().to_string();
+        assert!(refusal.contains("larger than 67108864 bytes"), "{refusal}");
     }
 
     #[test]
