@@ -9,7 +9,9 @@ use clap::Parser;
 use dev_cluster::{PATIENCE, own_address};
 use engine::error::AdoptError;
 use engine::handle::Handle;
-use engine::parameters::{BootstrapParameters, ClusterId, Fetch, JoinParameters, RestoreFailure, RestoreParameters};
+use engine::parameters::{
+    BootstrapParameters, ClusterId, Fetch, JoinParameters, RestoreFailure, RestoreParameters, Token,
+};
 use engine::status::Phase;
 use mvcc::{Command, Put, Store};
 use raft::{Configuration, EntryId, Index, MemberId, MemberInfo, SnapshotMeta, Term};
@@ -55,7 +57,7 @@ fn info() -> MemberInfo {
 }
 
 fn order(member: MemberId, backup: &str, fetch: Fetch) -> RestoreParameters {
-    let join = JoinParameters { cluster: ClusterId([5; 16]), token: "token".to_owned(), member, info: info() };
+    let join = JoinParameters { cluster: ClusterId([5; 16]), token: Token("token".to_owned()), member, info: info() };
     RestoreParameters { join, backup: backup.to_owned(), fetch, progress: Arc::new(|| (1, 2)) }
 }
 
@@ -158,7 +160,7 @@ async fn a_running_attempt_accepts_only_the_same_order(handle: &Handle) {
     assert!(matches!(another, Err(AdoptError::AnotherIdentity { .. })), "{another:?}");
     let record = BootstrapParameters {
         cluster: ClusterId([5; 16]),
-        token: "token".to_owned(),
+        token: Token("token".to_owned()),
         voters: [(handle.member(), info())].into(),
         name: "m-1".to_owned(),
     };

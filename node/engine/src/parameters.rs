@@ -10,13 +10,23 @@ use raft::{MemberId, MemberInfo, SnapshotMeta};
 pub use storage::ClusterId;
 use storage::Snapshots;
 
+/// A secret that administrative calls carry. It is not printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(pub String);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
 /// Identity of a new cluster, which never changes (admin.proto `BootstrapRequest`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootstrapParameters {
     /// ID of the new cluster.
     pub cluster: ClusterId,
     /// Secret that administrative calls must carry from now on; only its SHA-256 is kept.
-    pub token: String,
+    pub token: Token,
     /// The first voters. The member that receives the request must be one of them.
     pub voters: BTreeMap<MemberId, MemberInfo>,
     /// Name of the member that receives the request. Must equal this member's name in `voters`.
@@ -29,7 +39,7 @@ pub struct JoinParameters {
     /// ID of the running cluster.
     pub cluster: ClusterId,
     /// Secret, as [`BootstrapParameters::token`].
-    pub token: String,
+    pub token: Token,
     /// ID that the caller expects the called member to have. It must equal this member's ID.
     pub member: MemberId,
     /// Name and addresses of the called member.
@@ -71,4 +81,20 @@ pub struct RestoreFailure {
     pub cause: String,
     /// Message for people: what happened and what to do.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_printed() {
+        let record = BootstrapParameters {
+            cluster: ClusterId([1; 16]),
+            token: Token("secret".to_owned()),
+            voters: BTreeMap::new(),
+            name: "demo-1".to_owned(),
+        };
+        assert!(!format!("{record:?}").contains("secret"));
+    }
 }

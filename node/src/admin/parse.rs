@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use archive::ObjectStoreConfig;
-use engine::parameters::{BootstrapParameters, ClusterId, JoinParameters};
+use engine::parameters::{BootstrapParameters, ClusterId, JoinParameters, Token};
 use proto::admin as wire;
 use raft::{Change, Index, MemberId, MemberInfo};
 use tonic::Status;
@@ -46,8 +46,8 @@ pub(super) fn cluster_id(field: &'static str, text: &str) -> Result<ClusterId, I
         .ok_or_else(|| Invalid::new(field, format!("{text:?} is not a cluster ID: give 32 hexadecimal digits")))
 }
 
-fn token(text: String) -> Result<String, Invalid> {
-    if text.is_empty() { Err(Invalid::new("token", "is empty: give the cluster's token")) } else { Ok(text) }
+fn token(text: String) -> Result<Token, Invalid> {
+    if text.is_empty() { Err(Invalid::new("token", "is empty: give the cluster's token")) } else { Ok(Token(text)) }
 }
 
 /// Parses one member: ID, name and URLs, all of which are required.
@@ -195,7 +195,7 @@ mod tests {
     fn a_complete_request_is_translated() {
         let order = bootstrap(bootstrap_request()).unwrap();
         assert_eq!(order.cluster.to_string(), "00112233445566778899aabbccddeeff");
-        assert_eq!((order.token.as_str(), order.name.as_str()), ("secret", "demo-1"));
+        assert_eq!((order.token.0.as_str(), order.name.as_str()), ("secret", "demo-1"));
         assert_eq!(order.voters.keys().copied().collect::<Vec<_>>(), [MemberId(0xa1), MemberId(0xb2)]);
         assert_eq!(order.voters[&MemberId(0xa1)].peer_url, "http://demo-1:2380");
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use engine::error::AdoptError;
-use engine::parameters::{BootstrapParameters, JoinParameters};
+use engine::parameters::{BootstrapParameters, JoinParameters, Token};
 use raft::{Configuration, MemberId, MemberInfo};
 use sha2::{Digest, Sha256};
 use storage::{ClusterIdentity, Recovered, Start, Storage, StorageError};
@@ -120,13 +120,13 @@ fn check_info(info: &MemberInfo) -> Result<(), AdoptError> {
     Ok(())
 }
 
-fn check_token(token: &str) -> Result<(), AdoptError> {
+fn check_token(Token(token): &Token) -> Result<(), AdoptError> {
     if token.is_empty() {
         return Err(AdoptError::Invalid { reason: "the token is empty".to_owned() });
     }
     Ok(())
 }
 
-fn digest(token: &str) -> [u8; 32] {
+fn digest(Token(token): &Token) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
