@@ -14,6 +14,8 @@ use http::{HeaderMap, HeaderValue, Response, header};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tonic::{Code, Status};
 
+use crate::timeout::Arrival;
+
 /// Size of a frame's header, in bytes: compression flag and length.
 const FRAME_HEADER_BYTES: usize = 5;
 
@@ -174,12 +176,14 @@ pub(super) fn frame_message(message: &impl prost::Message) -> Result<Bytes, Stat
 /// copied.
 ///
 /// # Errors
-/// Returns an error if the message is too large, compressed or incomplete, or if the call sends a second message.
+/// Returns an error if the message is too large, compressed, incomplete or too slow, or if the call sends a second
+/// message.
 pub(super) async fn receive<B>(headers: &HeaderMap, mut body: B, bytes_max: usize) -> Result<Bytes, Status>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    let Some(mut received) = next_data(&mut body).await? else {
+    let mut arrival = Arrival::begin();
+    let Some(mut received) = arrival.wait(next_data(&mut body)).await?? else {
         return Err(Status::internal("the request has no message"));
     };
     let size = loop {
@@ -188,9 +192,10 @@ where
         {
             break FRAME_HEADER_BYTES + length;
         }
-        received = gather(&mut body, received, bytes_max).await?;
+        arrival.received(received.len());
+        received = gather(&mut body, received, bytes_max, &mut arrival).await?;
     };
-    if received.len() > size || (!body.is_end_stream() && next_data(&mut body).await?.is_some()) {
+    if received.len() > size || (!body.is_end_stream() && arrival.wait(next_data(&mut body)).await??.is_some()) {
         return Err(Status::internal("the request has more than one message"));
     }
     received.advance(FRAME_HEADER_BYTES);
@@ -199,15 +204,16 @@ where
 
 /// Receives further pieces until the message is complete. Memory grows with the received bytes instead of the
 /// announced length, because a client can announce any length.
-async fn gather<B>(body: &mut B, first: Bytes, bytes_max: usize) -> Result<Bytes, Status>
+async fn gather<B>(body: &mut B, first: Bytes, bytes_max: usize, arrival: &mut Arrival) -> Result<Bytes, Status>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
     let mut gathered = BytesMut::from(first);
     loop {
-        let Some(next) = next_data(body).await? else {
+        let Some(next) = arrival.wait(next_data(body)).await?? else {
             return Err(Status::internal("the request ended inside its message"));
         };
+        arrival.received(next.len());
         gathered.extend_from_slice(&next);
         let complete = announced(&gathered)
             .is_some_and(|length| length > bytes_max || gathered.len() >= FRAME_HEADER_BYTES + length);

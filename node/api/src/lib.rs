@@ -7,8 +7,8 @@
 //!
 //! This version has no Watch, Lease, Lock, Election or Auth service and no JSON gateway. Clients can notice these
 //! differences from etcd: transactions may be nested about 48 levels deep (etcd: 128, limited by the number of
-//! operations); `Hash` covers the content of the store instead of a file; `Snapshot` and `Downgrade` are refused; only
-//! the operator changes membership.
+//! operations); clients can raise at most 64 alarms; a request must arrive at 64 KiB in 10 s; `Hash` covers the content
+//! of the store instead of a file; `Snapshot` and `Downgrade` are refused; only the operator changes membership.
 
 mod admission;
 mod answer;
@@ -26,6 +26,7 @@ mod parse;
 mod range_stream;
 mod service;
 mod status;
+mod timeout;
 pub mod version;
 
 pub use admission::Settings;

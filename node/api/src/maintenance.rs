@@ -15,6 +15,9 @@ use crate::parse::Consistency;
 use crate::status::Refusal;
 use crate::version;
 
+/// Maximum number of raised alarms. Every write looks at all of them.
+const ALARMS_MAX: usize = 64;
+
 pub(super) fn status(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     call.decode::<pb::StatusRequest>()?;
     let admitted = context.admit(call, Answerer::AnyMember)?;
@@ -87,6 +90,9 @@ async fn change_alarm(
     action: AlarmAction,
     alarm: Alarm,
 ) -> Result<Bytes, Status> {
+    if action == AlarmAction::Activate && context.handle.published().view.alarms().len() >= ALARMS_MAX {
+        return Err(Refusal::TooManyAlarms.into());
+    }
     let command = Command::Alarm(AlarmChange { action, alarm });
     let outcome = context.commit(call, admitted, Request::Alarm, command).await?;
     let changed = match outcome.response {

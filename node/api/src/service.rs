@@ -18,7 +18,7 @@ use crate::method::Method;
 use crate::observer::CallObserver;
 use crate::pages::{Pages, not_found};
 use crate::status::Refusal;
-use crate::{cluster, grpc_health, kv, maintenance, range_stream};
+use crate::{cluster, grpc_health, kv, maintenance, range_stream, timeout};
 
 /// Service of the client port. It serves gRPC and, over plain HTTP, `/version` and `/health`, which etcd's clients
 /// request.
@@ -57,7 +57,11 @@ impl ClientService {
         let Some(method) = Method::of_path(parts.uri.path()) else {
             return grpc::refuse(&unknown(parts.uri.path()));
         };
-        match self.call(method, parts.headers, body).await {
+        let answered = match timeout::given(&parts.headers) {
+            Ok(given) => timeout::within(given, self.call(method, parts.headers, body)).await,
+            Err(malformed) => Err(malformed),
+        };
+        match answered {
             Ok(Answer::One(message)) => {
                 self.context.observer.call(method, Code::Ok);
                 grpc::one(message)

@@ -47,6 +47,8 @@ table! {
     ValueProvided, InvalidArgument, "etcdserver: value is provided";
     /// A put has both a lease and `ignore_lease`.
     LeaseProvided, InvalidArgument, "etcdserver: lease is provided";
+    /// As many alarms are raised as the store holds.
+    TooManyAlarms, ResourceExhausted, "raft-node: too many alarms are raised: clear some of them";
     /// A transaction has more than 128 comparisons, or more than 128 operations in one branch.
     TooManyOps, InvalidArgument, "etcdserver: too many operations in txn request";
     /// A transaction puts a key twice, or puts and deletes the same key.

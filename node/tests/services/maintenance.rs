@@ -41,6 +41,26 @@ async fn hashes_change_with_the_content() {
     );
 }
 
+/// Every write looks at all alarms, and a client can raise one for any member ID.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_number_of_alarms_is_limited() {
+    let member = Member::alone().await;
+    let mut maintenance = member.maintenance().await.unwrap();
+    let request = |action: pb::alarm_request::AlarmAction, member_id| pb::AlarmRequest {
+        action: action as i32,
+        member_id,
+        alarm: pb::AlarmType::Nospace as i32,
+    };
+    use pb::alarm_request::AlarmAction::{Activate, Deactivate};
+    for id in 1..=64 {
+        maintenance.alarm(request(Activate, id)).await.unwrap();
+    }
+    let refused = refusal(maintenance.alarm(request(Activate, 65)).await);
+    assert_eq!(refused.0, Code::ResourceExhausted, "{refused:?}");
+    maintenance.alarm(request(Deactivate, 1)).await.unwrap();
+    maintenance.alarm(request(Activate, 65)).await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn raising_or_clearing_an_alarm_again_changes_nothing() {
     let member = Member::alone().await;

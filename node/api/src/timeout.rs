@@ -1,0 +1,164 @@
+//! Limits on the time of a call. Owns the header `grpc-timeout`, and the time within which a message must arrive. Does not
+//! own the limits of the engine, such as the one of a commit.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use http::HeaderMap;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+
+/// Time within which the next [`STEP`] bytes of a message must arrive, or what is left of it.
+const STEP_TIME: Duration = Duration::from_secs(10);
+/// Number of bytes, see [`STEP_TIME`].
+const STEP: usize = 64 << 10;
+
+/// Returns the time that the client gives the call (`grpc-timeout`: up to eight digits and a unit); `None` if it has as
+/// long as it takes.
+///
+/// # Errors
+/// Returns an error if the header is malformed. The text is that of grpc-go.
+pub(super) fn given(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+    let Some(header) = headers.get("grpc-timeout") else { return Ok(None) };
+    let time = header.to_str().ok().and_then(parse);
+    let shown = || String::from_utf8_lossy(header.as_bytes()).into_owned();
+    time.map(Some).ok_or_else(|| Status::internal(format!("malformed grpc-timeout: {:?}", shown())))
+}
+
+fn parse(text: &str) -> Option<Duration> {
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let is_number = (1..=8).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit());
+    let number: u64 = digits.parse().ok().filter(|_| is_number)?;
+    match unit {
+        "H" => Some(Duration::from_secs(number * 3_600)),
+        "M" => Some(Duration::from_secs(number * 60)),
+        "S" => Some(Duration::from_secs(number)),
+        "m" => Some(Duration::from_millis(number)),
+        "u" => Some(Duration::from_micros(number)),
+        "n" => Some(Duration::from_nanos(number)),
+        _ => None,
+    }
+}
+
+/// Runs a call for at most the time that its client gives it. A write that was proposed meanwhile may still be applied.
+///
+/// # Errors
+/// Returns the error of the call, or that the time is over.
+pub(super) async fn within<T>(
+    given: Option<Duration>,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    let Some(given) = given else { return call.await };
+    let done = tokio::time::timeout(given, call).await;
+    done.unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")))
+}
+
+/// The arrival of one message. A client that stops in the middle of it would otherwise hold memory without end.
+pub(super) struct Arrival {
+    step_time: Duration,
+    deadline: Instant,
+    in_step: usize,
+}
+
+impl Arrival {
+    /// The arrival of a message that begins now.
+    pub(super) fn begin() -> Self {
+        Self::in_steps_of(STEP_TIME)
+    }
+
+    fn in_steps_of(step_time: Duration) -> Self {
+        Self { step_time, deadline: Instant::now() + step_time, in_step: 0 }
+    }
+
+    /// Waits for the next piece.
+    ///
+    /// # Errors
+    /// Returns an error if the client has been too slow.
+    pub(super) async fn wait<T>(&self, piece: impl Future<Output = T>) -> Result<T, Status> {
+        let mut piece = pin!(piece);
+        // Most messages arrive with the headers. They need no timer.
+        if let std::task::Poll::Ready(piece) = futures::poll!(&mut piece) {
+            return Ok(piece);
+        }
+        let late = |_| Status::deadline_exceeded("raft-node: the request did not arrive in time");
+        timeout_at(self.deadline, piece).await.map_err(late)
+    }
+
+    /// Notes that a piece arrived.
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.in_step += bytes;
+        if self.in_step >= STEP {
+            (self.in_step, self.deadline) = (0, Instant::now() + self.step_time);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use http::HeaderValue;
+    use tonic::Code;
+
+    use super::*;
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.expect("a runtime").block_on(work)
+    }
+
+    #[test]
+    fn the_header_is_read_as_the_protocol_says() {
+        let read =
+            |text| given(&HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), HeaderValue::from_static(text))]));
+        let cases = [
+            ("1H", Duration::from_secs(3_600)),
+            ("2M", Duration::from_secs(120)),
+            ("3S", Duration::from_secs(3)),
+            ("4m", Duration::from_millis(4)),
+            ("5u", Duration::from_micros(5)),
+            ("99999999n", Duration::from_nanos(99_999_999)),
+        ];
+        for (text, time) in cases {
+            assert_eq!(read(text).unwrap(), Some(time), "{text}");
+        }
+        for text in ["", "S", "1", "1s", "-1S", "+1S", "999999999S", "1.5S", "\u{31}S "] {
+            let refused = read(text).unwrap_err();
+            assert_eq!(
+                (refused.code(), refused.message()),
+                (Code::Internal, format!("malformed grpc-timeout: {text:?}").as_str())
+            );
+        }
+        assert_eq!(given(&HeaderMap::new()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_call_ends_when_its_time_is_over() {
+        let given = Some(Duration::from_millis(5));
+        let status = run(within(given, pending::<Result<(), Status>>())).unwrap_err();
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+        assert_eq!(run(within(given, ready(Ok(7)))).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_message_that_stops_arriving_is_given_up() {
+        run(async {
+            let arrival = Arrival::in_steps_of(Duration::from_millis(5));
+            assert_eq!(arrival.wait(pending::<()>()).await.unwrap_err().code(), Code::DeadlineExceeded);
+            assert_eq!(arrival.wait(ready(7)).await.unwrap(), 7, "what is there is taken");
+        });
+    }
+
+    #[test]
+    fn each_step_gets_its_own_time() {
+        run(async {
+            let mut arrival = Arrival::in_steps_of(Duration::from_secs(60));
+            let first = arrival.deadline;
+            arrival.received(STEP - 1);
+            assert_eq!(arrival.deadline, first, "the step is not complete");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            arrival.received(1);
+            assert!(arrival.deadline > first);
+        });
+    }
+}
