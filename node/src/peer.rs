@@ -5,6 +5,8 @@
 mod compression;
 mod lanes;
 
+mod links;
+
 pub(crate) mod dial;
 mod greeting;
 pub(crate) mod listen;
@@ -22,39 +24,13 @@ use engine::transport::Transport;
 use proto::peer::Greeting;
 use raft::{Configuration, Index, MemberId, Message, Term};
 use storage::{ClusterId, Snapshots};
-use tokio::task::AbortHandle;
 
 use crate::metrics::Metrics;
 use crate::peer::lanes::{Lane, LaneKind};
+use crate::peer::links::{Link, Links};
 
 /// Maximum bytes of committed entries that wait to be applied. While more bytes wait, received entries are dropped.
 const UNAPPLIED_BYTES_MAX: usize = 64 << 20;
-
-/// The lanes to one member.
-struct Link {
-    control: Arc<Lane>,
-    bulk: Arc<Lane>,
-    tasks: Vec<AbortHandle>,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.tasks.iter().for_each(AbortHandle::abort);
-    }
-}
-
-#[derive(Default)]
-struct Links {
-    links: BTreeMap<MemberId, Link>,
-    /// Addresses that members gave in greetings. A member's address is used while the configuration does not contain
-    /// that member.
-    learned: BTreeMap<MemberId, String>,
-    /// Latest snapshot transfer to each member, in progress or ended.
-    snapshots: BTreeMap<MemberId, AbortHandle>,
-}
-
-/// Maximum number of addresses kept from greetings; far above the size of any cluster.
-const LEARNED_MAX: usize = 64;
 
 /// All other members, as this member knows them.
 pub(crate) struct Peers {
@@ -67,6 +43,7 @@ pub(crate) struct Peers {
     runtime: tokio::runtime::Handle,
     configuration: ArcSwap<Configuration>,
     links: Mutex<Links>,
+    refusals: greeting::RefusalLog,
 }
 
 impl fmt::Debug for Peers {
@@ -103,6 +80,7 @@ impl Peers {
             runtime,
             configuration: ArcSwap::default(),
             links: Mutex::default(),
+            refusals: greeting::RefusalLog::default(),
         })
     }
 
@@ -116,9 +94,7 @@ impl Peers {
 
     /// Closes all connections and aborts all snapshot transfers.
     pub(crate) fn close(&self) {
-        let mut links = self.lock();
-        links.links.clear();
-        std::mem::take(&mut links.snapshots).into_values().for_each(|task| task.abort());
+        self.lock().close();
     }
 
     /// Returns the URL of `member` in the configuration. If the configuration has none, returns the URL in the member's
@@ -126,17 +102,11 @@ impl Peers {
     fn url(&self, member: MemberId) -> Option<String> {
         let configuration = self.configuration.load();
         let configured = configuration.members.get(&member).map(|info| info.peer_url.clone());
-        configured.filter(|url| !url.is_empty()).or_else(|| self.lock().learned.get(&member).cloned())
+        configured.filter(|url| !url.is_empty()).or_else(|| self.lock().learned(member))
     }
 
     fn learn(&self, member: MemberId, url: &str) {
-        if url.is_empty() {
-            return;
-        }
-        let mut links = self.lock();
-        if links.learned.len() < LEARNED_MAX || links.learned.contains_key(&member) {
-            links.learned.insert(member, url.to_owned());
-        }
+        self.lock().learn(member, url);
     }
 
     fn greeting(&self, to: MemberId) -> Greeting {
@@ -196,9 +166,10 @@ impl Transport for Outgoing {
                 LaneKind::Bulk => bulk.push(message),
             }
         }
+        let configuration = self.0.configuration.load();
         let mut links = self.0.lock();
         for (to, [mut control, mut bulk]) in sorted {
-            let link = links.links.entry(to).or_insert_with(|| self.0.link(to));
+            let link = links.to(to, &configuration, || self.0.link(to));
             let dropped = if control.is_empty() { 0 } else { link.control.put(&mut control) }
                 + if bulk.is_empty() { 0 } else { link.bulk.put(&mut bulk) };
             if dropped > 0 {

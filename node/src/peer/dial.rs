@@ -3,7 +3,7 @@
 //! resolves the host name again, because a member that restarts keeps its name but may change its IP address.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Uri;
 use proto::peer::peer_client::PeerClient;
@@ -24,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const PING: Duration = Duration::from_secs(2);
 const BACK_OFF_MIN: Duration = Duration::from_millis(50);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+/// Time after which a connection counts as accepted. A member that belongs to another cluster, or to none yet, accepts a
+/// connection and refuses the greeting at once.
+const ACCEPTED_AFTER: Duration = Duration::from_secs(1);
 /// Time without messages after which a connection is closed.
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -85,16 +88,16 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 /// Connects one lane to `to` whenever messages wait. Runs until the task is aborted, which happens when the link is
 /// dropped.
 pub(crate) async fn keep(peers: Arc<Peers>, to: MemberId, lane: Arc<Lane>) {
-    let mut back_off = BACK_OFF_MIN;
+    let mut back_off = BackOff::default();
     loop {
         while lane.is_empty() {
             lane.messages_wait.notified().await;
         }
         match send_messages(&peers, to, &lane).await {
-            Ok(()) => back_off = BACK_OFF_MIN,
-            Err(Broken { reason, was_open }) => {
-                if was_open {
-                    back_off = BACK_OFF_MIN;
+            Ok(()) => back_off = BackOff::default(),
+            Err(Broken { reason, lived }) => {
+                let wait = back_off.after(lived);
+                if lived >= ACCEPTED_AFTER {
                     peers.metrics.peer_disconnected();
                     tracing::info!(%to, %reason, "the connection to a member broke");
                 } else {
@@ -102,27 +105,45 @@ pub(crate) async fn keep(peers: Arc<Peers>, to: MemberId, lane: Arc<Lane>) {
                 }
                 lane.clear();
                 peers.unreachable(to);
-                tokio::time::sleep(back_off).await;
-                back_off = (back_off * 2).min(BACK_OFF_MAX);
+                tokio::time::sleep(wait).await;
             }
         }
     }
 }
 
+/// The wait before the next attempt to connect. It grows until a connection was accepted.
+#[derive(Debug, Default)]
+struct BackOff {
+    failed: u32,
+}
+
+impl BackOff {
+    /// Returns the wait after a connection that lived for the given time.
+    fn after(&mut self, lived: Duration) -> Duration {
+        if lived >= ACCEPTED_AFTER {
+            self.failed = 0;
+        }
+        let wait = BACK_OFF_MIN * 2u32.saturating_pow(self.failed);
+        self.failed = self.failed.saturating_add(1);
+        wait.min(BACK_OFF_MAX)
+    }
+}
+
 struct Broken {
     reason: String,
-    /// Whether the connection was open before it broke; otherwise the attempt to connect failed.
-    was_open: bool,
+    /// Time for which the connection was open; zero if the attempt to connect failed.
+    lived: Duration,
 }
 
 /// Opens one connection and sends messages until the connection ends. Returns `Ok` if the connection was closed because
 /// it was idle.
 async fn send_messages(peers: &Arc<Peers>, to: MemberId, lane: &Arc<Lane>) -> Result<(), Broken> {
-    let not_open = |reason: ConnectError| Broken { reason: reason.to_string(), was_open: false };
+    let not_open = |reason: ConnectError| Broken { reason: reason.to_string(), lived: Duration::ZERO };
     let url = peers.url(to).ok_or_else(|| not_open(ConnectError::UnknownAddress))?;
     let channel = connect(&url).await.map_err(not_open)?;
     let mut client = PeerClient::new(channel).max_encoding_message_size(FRAME_BYTES_MAX);
     tracing::debug!(%to, url, "connected to a member");
+    let opened = Instant::now();
     let frames = Frames::new(Arc::clone(lane), peers.greeting(to), peers.metrics.clone());
     let call = client.deliver(frames);
     tokio::pin!(call);
@@ -135,9 +156,26 @@ async fn send_messages(peers: &Arc<Peers>, to: MemberId, lane: &Arc<Lane>) -> Re
                     Ok(_) => "the member ended the stream".to_owned(),
                     Err(status) => format!("{}: {}", status.code(), status.message()),
                 };
-                return Err(Broken { reason, was_open: true });
+                return Err(Broken { reason, lived: opened.elapsed() });
             }
             _ = idle.tick() => if !lane.was_used() { return Ok(()) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_grows_until_a_connection_was_accepted() {
+        let mut back_off = BackOff::default();
+        let refused_at_once = Duration::from_millis(2);
+        let waits: Vec<u128> = (0..8).map(|_| back_off.after(refused_at_once).as_millis()).collect();
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1_000, 1_000, 1_000]);
+        assert_eq!(back_off.after(Duration::from_secs(60)), BACK_OFF_MIN);
+        assert_eq!(back_off.after(Duration::ZERO), 2 * BACK_OFF_MIN);
+        back_off.failed = u32::MAX;
+        assert_eq!(back_off.after(Duration::ZERO), BACK_OFF_MAX);
     }
 }

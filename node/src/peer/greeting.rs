@@ -1,5 +1,9 @@
-//! Owns the checks of the greeting with which a member opens a connection. Does not own the handling of the messages
-//! after it (`listen.rs`, `snapshot.rs`) nor the check whether the member was removed (`raft`).
+//! Owns the checks of the greeting with which a member opens a connection, and how a refusal is reported. Does not own
+//! the handling of the messages after it (`listen.rs`, `snapshot.rs`) nor the check whether the member was removed
+//! (`raft`).
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use proto::peer::Greeting;
 use raft::MemberId;
@@ -8,14 +12,34 @@ use tonic::Status;
 
 use crate::peer::Peers;
 
+/// What a refused caller is told. It names no ID, because the port does not authenticate callers yet: who knows the
+/// IDs of a cluster and its members can send them messages.
+const REFUSED: &str = "the greeting is refused; the log of the refusing member says why";
+/// Minimum time between two log lines about refusals.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The log of refusals. Callers may repeat a wrong greeting without end, so most refusals are not logged.
+#[derive(Debug, Default)]
+pub(super) struct RefusalLog(Mutex<Option<Instant>>);
+
+impl RefusalLog {
+    fn add(&self, reason: &str) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
+            *last = Some(Instant::now());
+            tracing::warn!(%reason, "a peer was refused; no more refusals are logged for 10 s");
+        }
+    }
+}
+
 /// Returns the ID of the member that opened a connection.
 ///
 /// # Errors
-/// Returns why the connection is refused. This function logs the refusal.
+/// Returns a refusal that does not say why. The log of this member does.
 pub(super) fn check(peers: &Peers, greeting: &Greeting) -> Result<MemberId, Status> {
     let refuse = |reason: String| {
-        tracing::warn!(%reason, "a peer was refused");
-        Err(Status::failed_precondition(reason))
+        peers.refusals.add(&reason);
+        Err(Status::failed_precondition(REFUSED))
     };
     let from = MemberId(greeting.from);
     if greeting.protocol != wire::PROTOCOL {

@@ -4,6 +4,8 @@
 use proto::admin as wire;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::cluster_client::ClusterClient;
+use proto::peer::peer_client::PeerClient;
+use proto::peer::{Frame, Greeting, frame};
 use tonic::Code;
 use tonic::transport::Channel;
 
@@ -35,6 +37,31 @@ async fn members_are_listed_and_changed_only_by_the_operator() {
     let update = pb::MemberUpdateRequest { id: expected.id, peer_ur_ls: vec![] };
     assert_eq!(refusal(cluster.member_update(update).await), refused);
     assert_eq!(refusal(cluster.member_promote(pb::MemberPromoteRequest { id: expected.id }).await), refused);
+}
+
+/// The port of members does not authenticate its callers yet, so it does not tell them the IDs that they would need.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_refused_greeting_is_not_told_who_refused_it() {
+    let member = Member::alone().await;
+    let id = u64::from_str_radix(&member.info().await.id, 16).unwrap();
+    let cluster: Vec<u8> = (0..16).map(|at| u8::from_str_radix(&CLUSTER[2 * at..2 * at + 2], 16).unwrap()).collect();
+    let good = Greeting { cluster_id: cluster.into(), from: 7, to: id, protocol: 1, peer_url: String::new() };
+    let wrong = [
+        Greeting { cluster_id: vec![9; 16].into(), ..good.clone() },
+        Greeting { to: 8, ..good.clone() },
+        Greeting { from: 0, ..good.clone() },
+        Greeting { protocol: 9, ..good },
+    ];
+    let mut refusals = Vec::new();
+    for greeting in wrong {
+        let mut peer = PeerClient::connect(member.peer_url()).await.expect("the port is served");
+        let frame = Frame { kind: Some(frame::Kind::Greeting(greeting)) };
+        refusals.push(refusal(peer.deliver(futures::stream::iter([frame])).await));
+    }
+    let (code, text) = refusals[0].clone();
+    assert_eq!(code, Code::FailedPrecondition);
+    assert!(!text.contains(CLUSTER) && !text.contains(&member.info().await.id), "{text}");
+    assert!(refusals.iter().all(|refused| *refused == refusals[0]), "{refusals:?}");
 }
 
 /// Returns the list of members. The call is repeated until it succeeds, because a linearizable list has a timeout of

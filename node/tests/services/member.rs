@@ -175,6 +175,15 @@ impl Member {
         format!("http://{}", self.client)
     }
 
+    pub(crate) fn peer_url(&self) -> String {
+        format!("http://{}", self.peer)
+    }
+
+    /// A connection to the port of probes.
+    pub(crate) async fn connect_to_probes(&self) -> TcpStream {
+        TcpStream::connect(self.http).await.expect("the port is served")
+    }
+
     /// Sends an HTTP/1.1 request to the port for probes and metrics.
     pub(crate) async fn probe(&self, method: &str, path: &str) -> Page {
         Page::get(self.http, method, path).await
