@@ -1,5 +1,5 @@
-//! Owns the probes of a member over HTTP (liveness, readiness, and the reason of a failure), and the port for probes
-//! and metrics. Does not own the state that the probes report (`engine`) nor the metrics (`metrics`).
+//! Owns the probes of a member over HTTP (liveness, readiness, and the reason of a failure). Does not own their port
+//! (`port.rs`), the state that the probes report (`engine`) nor the metrics (`metrics`).
 //!
 //! Every process that answers is alive (`/livez`), because a restart does not repair a blank, removed or damaged
 //! member. A member is ready (`/readyz`) when clients may be sent to it. The kubelet's probe excludes
@@ -7,8 +7,9 @@
 //! Ready. Paths, texts and codes are those of etcd. One check is added: `serving` fails while a process is not a member
 //! of a cluster, and while a member drains.
 
+mod port;
+
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,24 +17,20 @@ use std::time::Duration;
 use api::Refusal;
 use api::pages::{Pages, failure, method_not_allowed, not_found, plain, values};
 use bytes::Bytes;
+use engine::error::ReadError;
 use engine::handle::Handle;
 use engine::status::Status;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use mvcc::{AlarmKind, View};
 use raft::Role;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::metrics::{Metrics, State};
 
-/// Maximum number of connections served at the same time; further connections wait to be accepted.
-const CONNECTIONS_MAX: usize = 128;
-/// Maximum time that a client may take to send the headers of a request.
-const REQUEST_WAIT_MAX: Duration = Duration::from_secs(10);
+pub use port::serve;
+
+/// Maximum time that a probe waits for the confirmation of a linearizable read.
+const READ_WAIT_MAX: Duration = Duration::from_secs(4);
 
 /// Answers the probes of one member. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -170,7 +167,9 @@ impl Probes {
             Check::SerializableRead => status.serving().map_err(|reason| NotReady::Refuses(reason.into())),
             Check::LinearizableRead => {
                 status.serving().map_err(|reason| NotReady::Refuses(reason.into()))?;
-                self.handle.linearizable().await.map(|_| ()).map_err(|error| NotReady::Refuses(error.into()))
+                let read = timeout(READ_WAIT_MAX, self.handle.linearizable()).await;
+                let read = read.unwrap_or(Err(ReadError::TimedOut));
+                read.map(|_| ()).map_err(|error| NotReady::Refuses(error.into()))
             }
             Check::NonLearner if status.role == Role::Learner => Err(NotReady::Learner),
             Check::NonLearner => Ok(()),
@@ -184,45 +183,6 @@ impl Probes {
         let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
-    }
-}
-
-/// Serves probes and metrics until this future is dropped. The caller must keep the future running while the member
-/// drains, because `/readyz` must then answer that the member is not ready.
-pub async fn serve(listener: TcpListener, probes: Probes) -> Infallible {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
-        while connections.try_join_next().is_some() {}
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection on the HTTP port");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let probes = probes.clone();
-        connections.spawn(async move {
-            let _permit = permit;
-            let service = service_fn(|request: Request<hyper::body::Incoming>| {
-                let probes = probes.clone();
-                async move {
-                    let query = request.uri().query().unwrap_or_default();
-                    let response = probes.answer(request.method(), request.uri().path(), query).await;
-                    Ok::<_, Infallible>(response.map(Full::new))
-                }
-            });
-            let served = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(REQUEST_WAIT_MAX)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            if let Err(error) = served {
-                tracing::debug!(%error, "a connection on the HTTP port failed");
-            }
-        });
     }
 }
 

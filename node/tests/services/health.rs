@@ -1,6 +1,9 @@
 //! Tests of probes, versions and metrics over HTTP, and of gRPC's health service.
 
+use std::time::Duration;
+
 use proto::etcdserverpb as pb;
+use tokio::io::AsyncWriteExt;
 
 use crate::member::{Member, eventually};
 
@@ -44,6 +47,23 @@ async fn a_blank_member_is_alive_and_not_ready() {
     let checks = ["serving", "data_corruption", "serializable_read", "linearizable_read", "non_learner"];
     let expected: String = checks.iter().map(|check| format!("[+]{check} ok\n")).collect();
     assert_eq!((ready.code, ready.body), (200, expected + "ok\n"));
+}
+
+/// A kubelet restarts a member whose probes fail, so nothing that others do on the port may delay them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn probes_are_answered_whatever_else_is_connected() {
+    let member = Member::alone().await;
+    let mut others = Vec::new();
+    for sent in ["", "GET /livez HTTP/1.1\r\nHost:", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        for _ in 0..200 {
+            let mut other = member.connect_to_probes().await;
+            // Fails if the member has closed the connection already.
+            let _ = other.write_all(sent.as_bytes()).await;
+            others.push(other);
+        }
+        let answer = tokio::time::timeout(Duration::from_secs(5), member.probe("GET", "/livez")).await;
+        assert_eq!(answer.expect("it is answered at once").body, "ok\n", "beside 200 more that sent {sent:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

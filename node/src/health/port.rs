@@ -1,0 +1,101 @@
+//! The port of probes and metrics. Owns which connections are open, and for how long, so that a probe is answered whatever
+//! others do on this port: the kubelet restarts a member whose probes fail. Does not own the answers (`health.rs`).
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use http::Request;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::Probes;
+
+/// Maximum number of connections that are open at the same time.
+const CONNECTIONS_MAX: usize = 128;
+/// Maximum time of a connection, from its first byte to the last one of the answer. A connection carries one request.
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The request has not arrived.
+const WAITS: u8 = 0;
+/// A page is being written, such as the metrics. A client that does not read it delays its end.
+const PAGE: u8 = 1;
+/// A probe is being answered. The answer is so short that it never waits for the client.
+const PROBE: u8 = 2;
+
+/// Serves probes and metrics until this future is dropped. The caller must keep the future running while the member
+/// drains, because `/readyz` must then answer that the member is not ready.
+pub async fn serve(listener: TcpListener, probes: Probes) -> Infallible {
+    let (mut tasks, mut open) = (JoinSet::new(), Open::default());
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection on the HTTP port");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        while tasks.try_join_next().is_some() {}
+        if !open.admits_one_more() {
+            continue;
+        }
+        let doing = Arc::new(AtomicU8::new(WAITS));
+        let task = tasks.spawn(connection(stream, probes.clone(), Arc::clone(&doing)));
+        open.connections.push_back(Connection { doing, task });
+    }
+}
+
+/// The open connections, oldest first.
+#[derive(Default)]
+struct Open {
+    connections: VecDeque<Connection>,
+}
+
+struct Connection {
+    doing: Arc<AtomicU8>,
+    task: AbortHandle,
+}
+
+impl Open {
+    /// Returns whether one more connection may be opened. If there are too many, closes the oldest one without a
+    /// request, or else the oldest one that is sent a page.
+    fn admits_one_more(&mut self) -> bool {
+        self.connections.retain(|connection| !connection.task.is_finished());
+        if self.connections.len() < CONNECTIONS_MAX {
+            return true;
+        }
+        let oldest = |doing| self.connections.iter().position(|one| one.doing.load(Ordering::Relaxed) == doing);
+        let Some(closed) = [WAITS, PAGE].into_iter().find_map(oldest) else { return false };
+        if let Some(connection) = self.connections.remove(closed) {
+            connection.task.abort();
+        }
+        true
+    }
+}
+
+async fn connection(stream: TcpStream, probes: Probes, doing: Arc<AtomicU8>) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let probes = probes.clone();
+        let is_page = request.uri().path() == "/metrics";
+        doing.store(if is_page { PAGE } else { PROBE }, Ordering::Relaxed);
+        async move {
+            let query = request.uri().query().unwrap_or_default();
+            let response = probes.answer(request.method(), request.uri().path(), query).await;
+            Ok::<_, Infallible>(response.map(Full::new))
+        }
+    });
+    let mut http = hyper::server::conn::http1::Builder::new();
+    let served = http.timer(TokioTimer::new()).keep_alive(false).serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(CONNECTION_TIME_MAX, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection on the HTTP port failed"),
+        Err(_) => tracing::debug!("a connection on the HTTP port took too long and is closed"),
+    }
+}
