@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
+use engine::retention::Retention;
 
 /// Flags of `raft-node run`.
 #[derive(Args, Clone, Debug)]
@@ -80,6 +81,13 @@ pub struct RunArgs {
     /// Maximum bytes of live keys and history; above this size, writes are refused.
     #[arg(long, env = "RAFT_NODE_QUOTA_BYTES", default_value_t = 2 << 30)]
     pub quota_bytes: u64,
+    /// What --auto-compaction-retention counts. Without a retention, only clients compact.
+    #[arg(long, env = "RAFT_NODE_AUTO_COMPACTION_MODE", default_value = "periodic")]
+    pub auto_compaction_mode: AutoCompactionMode,
+    /// History that is kept: a time such as `30m` or `72h`, a number of hours, or, with the mode `revision`, a number of
+    /// revisions; 0: all. Give every member the same values, because the leader compacts.
+    #[arg(long, env = "RAFT_NODE_AUTO_COMPACTION_RETENTION", default_value = "0")]
+    pub auto_compaction_retention: String,
     /// Maximum bytes of one request.
     #[arg(long, env = "RAFT_NODE_MAX_REQUEST_BYTES", default_value_t = 1_536 << 10)]
     pub max_request_bytes: usize,
@@ -110,6 +118,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// What the retention of history counts. The names are etcd's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AutoCompactionMode {
+    /// Time.
+    Periodic,
+    /// Revisions.
+    Revision,
+}
+
 /// Checked configuration of a member.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -119,6 +136,8 @@ pub struct Config {
     pub client_threads: usize,
     /// The quota that holds, in bytes: that of the flags, or a lower one that fits the memory limit.
     pub quota_bytes: u64,
+    /// History that is kept; `None` if it is kept until a client compacts it.
+    pub retention: Option<Retention>,
 }
 
 /// Memory that a member needs besides twice its quota, in bytes.
@@ -166,6 +185,14 @@ pub enum ConfigError {
         given: u64,
         /// Highest value that the flag allows.
         limit: u64,
+    },
+    /// The retention is neither a time nor a number.
+    #[error(
+        "--auto-compaction-retention: {given:?} is not a time of at least 1s such as 30m or 72h, or a number of hours; with --auto-compaction-mode=revision, it is a number of revisions"
+    )]
+    Retention {
+        /// Value of the flag.
+        given: String,
     },
     /// The value is not a URL that members can dial.
     #[error("{flag}: {given:?} is not a URL such as http://demo-1.demo-members:2380")]
@@ -228,8 +255,8 @@ impl Config {
         }
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let client_threads = if args.client_threads == 0 { processors.min(2) } else { args.client_threads };
-        let quota_bytes = args.quota_bytes;
-        Ok(Self { args, client_threads, quota_bytes })
+        let (quota_bytes, retention) = (args.quota_bytes, retention(&args)?);
+        Ok(Self { args, client_threads, quota_bytes, retention })
     }
 
     /// Lowers the quota to what fits a memory limit, in bytes: twice the quota and 256 MiB. A member whose quota is full
@@ -251,12 +278,36 @@ pub fn is_url(text: &str) -> bool {
     })
 }
 
+/// Reads the retention as etcd does: a number alone is a number of hours or, in the other mode, of revisions.
+fn retention(args: &RunArgs) -> Result<Option<Retention>, ConfigError> {
+    const SHORTEST: Duration = Duration::from_secs(1);
+    let given = args.auto_compaction_retention.as_str();
+    let refused = || ConfigError::Retention { given: given.to_owned() };
+    if given == "0" {
+        return Ok(None);
+    }
+    let retention = match args.auto_compaction_mode {
+        AutoCompactionMode::Revision => given.parse().ok().filter(|kept| *kept > 0).map(Retention::Revisions),
+        AutoCompactionMode::Periodic => {
+            let hours = given.bytes().all(|digit| digit.is_ascii_digit()).then(|| format!("{given}h"));
+            let time = time(hours.as_deref().unwrap_or(given));
+            time.filter(|time| *time >= SHORTEST).map(Retention::Time)
+        }
+    };
+    retention.map(Some).ok_or_else(refused)
+}
+
 /// Parses `150ms`, `1s`, `2m` or `1h`; at most 24 hours.
 fn duration(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(24 * 3_600);
     let refusal = || format!("{text:?} is not a duration such as 150ms, 1s, 2m or 1h");
-    let unit = text.find(|character: char| !character.is_ascii_digit()).ok_or_else(refusal)?;
+    time(text).filter(|time| *time <= LONGEST).ok_or_else(refusal)
+}
+
+fn time(text: &str) -> Option<Duration> {
+    let unit = text.find(|character: char| !character.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit);
-    let number: u64 = number.parse().map_err(|_| refusal())?;
+    let number: u64 = number.parse().ok()?;
     let milliseconds = match unit {
         "ms" => Some(number),
         "s" => number.checked_mul(1_000),
@@ -264,8 +315,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "h" => number.checked_mul(3_600_000),
         _ => None,
     };
-    const LONGEST: Duration = Duration::from_secs(24 * 3_600);
-    milliseconds.map(Duration::from_millis).filter(|duration| *duration <= LONGEST).ok_or_else(refusal)
+    milliseconds.map(Duration::from_millis)
 }
 
 #[cfg(test)]
@@ -306,6 +356,26 @@ mod tests {
         assert_eq!(quota("2147483648", Some(512 << 20)), 128 << 20);
         assert_eq!(quota("2147483648", Some(100 << 20)), 16 << 20);
         assert_eq!(quota("1048576", Some(100 << 20)), 1 << 20, "a lower one is kept");
+    }
+
+    #[test]
+    fn a_retention_is_written_as_for_etcd() {
+        let kept = |mode: &str, retention: &str| {
+            let flags = ["--auto-compaction-mode", mode, "--auto-compaction-retention", retention];
+            check(&flags).map(|config| config.retention)
+        };
+        let hours = |hours| Ok(Some(Retention::Time(Duration::from_secs(hours * 3_600))));
+        assert_eq!(check(&[]).unwrap().retention, None);
+        assert_eq!((kept("periodic", "0"), kept("revision", "0")), (Ok(None), Ok(None)));
+        assert_eq!((kept("periodic", "1"), kept("periodic", "72h")), (hours(1), hours(72)));
+        assert_eq!(kept("periodic", "5m"), Ok(Some(Retention::Time(Duration::from_secs(300)))));
+        assert_eq!(kept("revision", "1000"), Ok(Some(Retention::Revisions(1_000))));
+        for (mode, wrong) in
+            [("periodic", "999ms"), ("periodic", "soon"), ("periodic", ""), ("revision", "1h"), ("revision", "-1")]
+        {
+            let refusal = kept(mode, wrong).unwrap_err();
+            assert_eq!(refusal, ConfigError::Retention { given: wrong.to_owned() }, "{mode}");
+        }
     }
 
     #[test]

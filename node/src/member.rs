@@ -12,6 +12,8 @@ mod adopt;
 
 mod restore;
 
+mod compaction;
+
 mod consensus;
 
 mod ports;

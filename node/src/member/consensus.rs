@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use engine::clock::Clock;
 use engine::driver::Ended;
+use engine::handle::Handle;
 use engine::shared::Shared;
 use engine::threads::Threads;
 use engine::wiring::{Settings, WireError, wire};
 use raft::MemberId;
 use storage::{ClusterIdentity, Recovered};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use crate::config::Config;
+use crate::member::compaction;
 use crate::metrics::Metrics;
 use crate::peer::{self, Outgoing, Peers};
 use crate::random;
@@ -25,6 +28,8 @@ pub(super) struct Consensus {
     pub(super) cluster: ClusterIdentity,
     shared: Arc<Shared>,
     threads: Threads,
+    /// The task that compacts without a client's request, if history is not kept for good.
+    compaction: Option<AbortHandle>,
 }
 
 impl Consensus {
@@ -57,11 +62,17 @@ impl Consensus {
             // Fails only if the member is already stopping.
             let _ = ended.try_send(ending);
         });
-        Ok(Self { peers, cluster, shared: Arc::clone(shared), threads })
+        let compaction = config
+            .retention
+            .map(|retention| tokio::spawn(compaction::run(Handle::new(Arc::clone(shared)), retention)).abort_handle());
+        Ok(Self { peers, cluster, shared: Arc::clone(shared), threads, compaction })
     }
 
     /// Stops every thread in the order in which data flows. Every output of the core is therefore durable afterwards.
     pub(super) async fn stop(self) {
+        if let Some(compaction) = &self.compaction {
+            compaction.abort();
+        }
         self.shared.stop_core();
         let Self { peers, threads, .. } = self;
         let ending = tokio::task::spawn_blocking(move || {

@@ -115,6 +115,27 @@ async fn compacted_revisions_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn history_is_compacted_after_the_retention_without_a_request() {
+    let member = Member::blank_with("demo-1", &["--auto-compaction-retention=1s"]);
+    member.bootstrap_alone().await;
+    let mut kv = member.kv().await;
+    for value in ["1", "2", "3"] {
+        kv.put(put("k", value)).await.unwrap();
+    }
+    let compacted = (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted".to_owned());
+    let at = |revision| pb::RangeRequest { revision, ..key("k") };
+    eventually("the history is compacted", async || match kv.clone().range(at(2)).await {
+        Ok(_) => Err(tonic::Status::unavailable("it is readable")),
+        refused => {
+            assert_eq!(refusal(refused), compacted);
+            Ok(())
+        }
+    })
+    .await;
+    assert_eq!(kv.range(at(4)).await.unwrap().into_inner().kvs, [stored("k", "3", 2, 4, 3)], "the present is kept");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn invalid_requests_are_refused_with_the_texts_of_etcd() {
     let member = Member::alone().await;
     let mut kv = member.kv().await;
