@@ -9,6 +9,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, ValueEnum};
 use engine::retention::Retention;
 
+use crate::descriptors::{CLIENTS_MAX, LIMIT_MIN, clients_max};
+
 /// Flags of `raft-node run`.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
@@ -136,6 +138,8 @@ pub struct Config {
     pub client_threads: usize,
     /// The quota that holds, in bytes: that of the flags, or a lower one that fits the memory limit.
     pub quota_bytes: u64,
+    /// Maximum number of connections of clients.
+    pub clients_max: usize,
     /// History that is kept; `None` if it is kept until a client compacts it.
     pub retention: Option<Retention>,
 }
@@ -184,6 +188,12 @@ pub enum ConfigError {
         /// Value of the flag.
         given: u64,
         /// Highest value that the flag allows.
+        limit: u64,
+    },
+    /// The process may open too few files and connections.
+    #[error("the limit of file descriptors is {limit}: raise it to at least {LIMIT_MIN}, for example with `ulimit -n`")]
+    TooFewDescriptors {
+        /// The limit.
         limit: u64,
     },
     /// The retention is neither a time nor a number.
@@ -256,7 +266,18 @@ impl Config {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let client_threads = if args.client_threads == 0 { processors.min(2) } else { args.client_threads };
         let (quota_bytes, retention) = (args.quota_bytes, retention(&args)?);
-        Ok(Self { args, client_threads, quota_bytes, retention })
+        Ok(Self { args, client_threads, quota_bytes, clients_max: CLIENTS_MAX, retention })
+    }
+
+    /// Limits the connections of clients to what a limit of file descriptors leaves for them.
+    ///
+    /// # Errors
+    /// Returns an error if the limit is too low for a member.
+    pub fn with_descriptors(self, limit: u64) -> Result<Self, ConfigError> {
+        if limit < LIMIT_MIN {
+            return Err(ConfigError::TooFewDescriptors { limit });
+        }
+        Ok(Self { clients_max: clients_max(limit), ..self })
     }
 
     /// Lowers the quota to what fits a memory limit, in bytes: twice the quota and 256 MiB. A member whose quota is full

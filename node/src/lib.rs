@@ -4,6 +4,8 @@
 //!
 //! A module uses only modules above it in this list; all of them use `config`.
 
+pub mod descriptors;
+
 pub mod config;
 pub mod log;
 pub mod memory_limit;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use raft_node::config::{Config, RunArgs};
 use raft_node::local::{self, LocalArgs};
-use raft_node::{log, member, memory_limit};
+use raft_node::{descriptors, log, member, memory_limit};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,7 +36,8 @@ fn main() -> ExitCode {
         Command::Run(args) => {
             log::start(&args.log, args.log_format);
             engine::fatal::end_on_panic();
-            match Config::check(*args) {
+            let descriptors = descriptors::raise();
+            match Config::check(*args).and_then(|config| config.with_descriptors(descriptors)) {
                 Err(refusal) => {
                     eprintln!("error: {refusal}");
                     ExitCode::from(USAGE)

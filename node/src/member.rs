@@ -14,6 +14,10 @@ mod restore;
 
 mod compaction;
 
+mod connections;
+
+mod patient_disk;
+
 mod consensus;
 
 mod ports;
@@ -22,6 +26,7 @@ mod serve;
 
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -41,6 +46,7 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::member::adopt::Adoption;
 use crate::member::consensus::Consensus;
+use crate::member::patient_disk::PatientDisk;
 use crate::member::ports::Ports;
 use crate::member::restore::{Fetched, Restoring};
 use crate::member::serve::Serving;
@@ -118,6 +124,8 @@ pub struct Running {
     requests: mpsc::Receiver<Lifecycle>,
     endings: mpsc::Receiver<Ended>,
     fetches: mpsc::Receiver<Fetched>,
+    /// Set when the member stops.
+    stops: Arc<AtomicBool>,
 }
 
 impl Running {
@@ -144,7 +152,8 @@ impl Running {
             );
         }
         let ports = Ports::bind(&config)?;
-        let opened = open(&config, disk)?;
+        let stops = Arc::<AtomicBool>::default();
+        let opened = open(&config, Arc::new(PatientDisk { disk, stops: Arc::clone(&stops) }))?;
         let (lifecycle, requests) = mpsc::channel(LIFECYCLE_MAX);
         let metrics = Metrics::new();
         let shared = share(&config, &opened, lifecycle, metrics.clone());
@@ -154,7 +163,7 @@ impl Running {
         let (ended, endings) = mpsc::channel(1);
         let (fetched, fetches) = mpsc::channel(1);
         let member = Member { config, shared, handle, metrics, peers, ended, fetched, stage: Stage::Over };
-        let mut running = Self { member, serving, requests, endings, fetches };
+        let mut running = Self { member, serving, requests, endings, fetches, stops };
         if let Opened::Whole(recovered) = opened {
             running.member.begin(*recovered, &mut running.serving)?;
         }
@@ -181,6 +190,7 @@ impl Running {
                 () = &mut stop => break,
             }
         }
+        self.stops.store(true, Ordering::Relaxed);
         self.member.stop(self.serving).await;
         Ok(())
     }

@@ -3,8 +3,12 @@
 //! Peers, admin calls, probes and metrics are served on the main thread. Owns the start and the end of serving. Does not
 //! own the ports (`ports.rs`) or the services (`api`, `peer`, `admin`, `health`).
 
+use std::convert::Infallible;
 use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,10 +17,16 @@ use engine::fatal;
 use engine::handle::Handle;
 use engine::reply::ReplyLaneId;
 use engine::shared::Shared;
+use http::Request;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use proto::peer::peer_server::PeerServer;
 use socket2::Socket;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -25,6 +35,7 @@ use crate::admin;
 use crate::config::Config;
 use crate::health::{self, Probes};
 use crate::member::StartError;
+use crate::member::connections::{Call, Connections, Place};
 use crate::member::ports::{Ports, listen};
 use crate::metrics::Metrics;
 use crate::peer::Peers;
@@ -44,6 +55,12 @@ const STREAMS_MAX: u32 = 65_536;
 const PING: Duration = Duration::from_secs(30);
 /// Time within which a ping must be answered; otherwise the connection is closed.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time within which a client must have sent the first bytes of HTTP/2, or a byte of HTTP/1.1.
+const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
+/// Number of the first bytes of HTTP/2.
+const PREFACE_BYTES: u64 = 24;
+/// Time in which a connection that ends for a newcomer says so to its client.
+const FAREWELL: Duration = Duration::from_millis(100);
 /// Time within which calls in progress must end when the member stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Running listeners of a member.
@@ -96,13 +113,15 @@ impl Serving {
     ) -> Result<(), StartError> {
         let limits = Limits { request_bytes_max: config.args.max_request_bytes };
         let settings = Settings { limits, quota_bytes: config.quota_bytes };
+        let connections = Connections::new(config.clients_max);
         for (number, socket) in std::mem::take(&mut self.clients).into_iter().enumerate() {
             let listener = listen(socket).map_err(|source| StartError::System { what: "listen to clients", source })?;
             // Lane 0 is for calls from all other threads.
             let lane = ReplyLaneId(number + 1);
             let service = ClientService::new(handle.on_reply_lane(lane), settings, Arc::new(metrics.clone()));
-            let shared = Arc::clone(shared);
-            self.client_threads.push(fatal::spawn("clients", move || clients(listener, service, lane, shared)));
+            let (shared, connections) = (Arc::clone(shared), Arc::clone(&connections));
+            let serve = move || clients(listener, service, lane, shared, connections);
+            self.client_threads.push(fatal::spawn("clients", serve));
         }
         Ok(())
     }
@@ -129,7 +148,13 @@ impl Serving {
 }
 
 /// Serves the connections of one client thread until the member stops.
-fn clients(listener: TcpListener, service: ClientService, lane: ReplyLaneId, shared: Arc<Shared>) {
+fn clients(
+    listener: TcpListener,
+    service: ClientService,
+    lane: ReplyLaneId,
+    shared: Arc<Shared>,
+    connections: Arc<Connections>,
+) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.unwrap_or_else(|reason| fatal::fatal(format_args!("the runtime for clients cannot start: {reason}")));
@@ -140,25 +165,36 @@ fn clients(listener: TcpListener, service: ClientService, lane: ReplyLaneId, sha
             Ok(listener) => listener,
             Err(reason) => fatal::fatal(format_args!("the client port cannot be served: {reason}")),
         };
-        accept(listener, service, &shared).await;
+        accept(listener, service, &shared, &connections).await;
     });
 }
 
-async fn accept(listener: tokio::net::TcpListener, service: ClientService, shared: &Arc<Shared>) {
+async fn accept(
+    listener: tokio::net::TcpListener,
+    service: ClientService,
+    shared: &Arc<Shared>,
+    connections: &Arc<Connections>,
+) {
     let mut stopping = shared.subscribe_stopping();
-    let mut connections = tokio::task::JoinSet::new();
+    let mut tasks = tokio::task::JoinSet::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopping.wait_for(|stopping| *stopping) => break,
             // A connection has ended. `join_next` removes it from the set.
-            Some(_) = connections.join_next() => continue,
+            Some(_) = tasks.join_next() => continue,
         };
         match accepted {
             Ok((stream, _)) => {
                 // Without this option, small answers would wait for the client's TCP acknowledgements.
                 let _ = stream.set_nodelay(true);
-                connections.spawn(serve_connection(stream, service.clone(), shared.subscribe_stopping()));
+                let Some(place) = connections.admit() else {
+                    tracing::debug!(
+                        "a client is refused, because there are too many connections with calls in progress"
+                    );
+                    continue;
+                };
+                tasks.spawn(serve_connection(stream, service.clone(), place, shared.subscribe_stopping()));
             }
             Err(reason) => {
                 // The usual cause is that the process has no free file descriptor. One may become free soon, so the
@@ -169,16 +205,17 @@ async fn accept(listener: tokio::net::TcpListener, service: ClientService, share
         }
     }
     drop(listener);
-    let ended = async { while connections.join_next().await.is_some() {} };
+    let ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN_TIMEOUT, ended).await.is_err() {
         tracing::info!("client connections that did not end in time are closed");
     }
 }
 
 async fn serve_connection(
-    stream: tokio::net::TcpStream,
+    stream: TcpStream,
     service: ClientService,
-    mut stopping: tokio::sync::watch::Receiver<bool>,
+    place: Place,
+    mut stopping: watch::Receiver<bool>,
 ) {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
@@ -190,8 +227,21 @@ async fn serve_connection(
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING_TIMEOUT);
     server.http1().timer(TokioTimer::new());
-    let connection = server.serve_connection(TokioIo::new(stream), service);
+    let received = Arc::<AtomicU64>::default();
+    let stream = Counted { stream, received: Arc::clone(&received) };
+    let counting = service_fn(|request: Request<Incoming>| {
+        let (service, call) = (service.clone(), place.call());
+        async move { Ok::<_, Infallible>(service.answer(request).await.map(|body| InCall { body, _call: call })) }
+    });
+    let connection = server.serve_connection(TokioIo::new(stream), counting);
     tokio::pin!(connection);
+    let is_silent = async {
+        tokio::time::sleep(FIRST_BYTES_TIMEOUT).await;
+        if received.load(Ordering::Relaxed) >= PREFACE_BYTES {
+            std::future::pending::<()>().await;
+        }
+    };
+    let stops = async { drop(stopping.wait_for(|stopping| *stopping).await) };
     tokio::select! {
         ended = connection.as_mut() => {
             if let Err(reason) = ended {
@@ -199,7 +249,84 @@ async fn serve_connection(
             }
             return;
         }
-        _ = stopping.wait_for(|stopping| *stopping) => connection.as_mut().graceful_shutdown(),
+        () = is_silent => {
+            tracing::debug!("a client's connection is closed, because no request begins");
+            return;
+        }
+        () = place.is_to_close() => {
+            // A newcomer has this connection's descriptor. Clients repeat what they send after the farewell elsewhere.
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(FAREWELL, connection).await;
+            return;
+        }
+        () = stops => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// A connection whose received bytes are counted.
+struct Counted {
+    stream: TcpStream,
+    received: Arc<AtomicU64>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, into);
+        self.received.fetch_add((into.filled().len() - before) as u64, Ordering::Relaxed);
+        read
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// The body of an answer. The call lasts until it was sent or given up.
+struct InCall<B> {
+    body: B,
+    _call: Call,
+}
+
+impl<B: Body + Unpin> Body for InCall<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -32,6 +32,8 @@ pub(crate) struct Member {
     pub(crate) dir: PathBuf,
     address: Ipv4Addr,
     flags: Vec<String>,
+    /// Limit of file descriptors; `None`: that of the test.
+    descriptors: Option<u32>,
     child: Option<Child>,
 }
 
@@ -44,13 +46,25 @@ impl Member {
         format!("http://{}:2380", self.address)
     }
 
+    pub(crate) fn client_address(&self) -> String {
+        format!("{}:2379", self.address)
+    }
+
     pub(crate) fn http_address(&self) -> String {
         format!("{}:2381", self.address)
     }
 
     /// The command that runs the member.
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_raft-node"));
+        let program = env!("CARGO_BIN_EXE_raft-node");
+        let mut command = match self.descriptors {
+            Some(limit) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh", program]);
+                shell
+            }
+            None => Command::new(program),
+        };
         command.args(["run", "--name", &self.name]).arg("--data-dir").arg(&self.dir);
         for (flag, port) in [("--client-addr", 2379), ("--peer-addr", 2380), ("--http-addr", 2381)] {
             command.arg(flag).arg(format!("{}:{port}", self.address));
@@ -76,6 +90,11 @@ impl Member {
         let what = format!("{} exits", self.name);
         let output = in_time(&what, self.command().args(flags).stderr(Stdio::piped()).output()).await.unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Sets the limit of file descriptors for the next start.
+    pub(crate) fn limit_to(&mut self, descriptors: u32) {
+        self.descriptors = Some(descriptors);
     }
 
     /// Sends SIGKILL, so that the member neither flushes its files nor transfers leadership.
@@ -195,6 +214,7 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     dir: PathBuf,
     flags: Vec<String>,
+    descriptors: Option<u32>,
 }
 
 impl Cluster {
@@ -205,18 +225,30 @@ impl Cluster {
         // system reuses process IDs.
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
-        Self { members: Vec::new(), dir, flags: flags.iter().map(|&flag| flag.to_owned()).collect() }
+        let flags = flags.iter().map(|&flag| flag.to_owned()).collect();
+        Self { members: Vec::new(), dir, flags, descriptors: None }
+    }
+
+    /// Members that are added may open at most this number of files and connections.
+    pub(crate) fn limited_to(mut self, descriptors: u32) -> Self {
+        self.descriptors = Some(descriptors);
+        self
     }
 
     /// `count` running voters of one cluster, with a leader.
     pub(crate) async fn bootstrapped(name: &str, count: usize, flags: &[&str]) -> Self {
         let mut cluster = Self::new(name, flags);
-        for _ in 0..count {
-            cluster.add_blank().await;
-        }
-        cluster.bootstrap().await;
-        cluster.leader().await;
+        cluster.form(count).await;
         cluster
+    }
+
+    /// Adds `count` members, makes them the voters of a cluster, and waits until one leads.
+    pub(crate) async fn form(&mut self, count: usize) {
+        for _ in 0..count {
+            self.add_blank().await;
+        }
+        self.bootstrap().await;
+        self.leader().await;
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -227,7 +259,8 @@ impl Cluster {
     pub(crate) async fn add_blank(&mut self) -> usize {
         let name = format!("m-{}", self.members.len() + 1);
         let dir = self.dir.join(&name);
-        let mut member = Member { name, dir, address: own_address(), flags: self.flags.clone(), child: None };
+        let (address, flags) = (own_address(), self.flags.clone());
+        let mut member = Member { name, dir, address, flags, descriptors: self.descriptors, child: None };
         member.start().await;
         self.members.push(member);
         self.members.len() - 1

@@ -6,6 +6,7 @@ mod until;
 mod writer;
 
 mod addresses;
+mod descriptors;
 mod failover;
 mod lifecycle;
 mod local;
