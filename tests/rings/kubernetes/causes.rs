@@ -52,3 +52,15 @@ fn an_unschedulable_member_is_named_and_starts_once_a_node_fits() {
     namespace.kubernetes.kubectl(["label", "node", "node1", "disk-"]).text().expect("the label can be removed");
     started.expect("the member starts once a node fits");
 }
+
+/// The operator does not see this limit, because the admission of the pod adds it. Each member reads its own.
+#[test]
+fn the_quota_follows_a_memory_limit_of_the_namespace() {
+    let namespace = TestNamespace::new("limit-range");
+    let limits = "{apiVersion: v1, kind: LimitRange, metadata: {name: memory}, spec: {limits: [{type: Container, default: {memory: 512Mi}}]}}";
+    namespace.kubernetes.apply(limits).expect("the LimitRange is created");
+    let demo = namespace.create("demo", 1, "");
+    demo.wait_ready(PATIENCE).expect("the cluster starts");
+    let status = namespace.etcdctl(&demo, &["endpoint", "status", "--write-out=json"]);
+    assert!(status.contains("\"dbSizeQuota\":134217728"), "512Mi minus 256Mi, divided by two: {status}");
+}
