@@ -6,8 +6,10 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Descriptors for files, the connections of other members and administrative calls, and the runtime.
-const RESERVE: u64 = 128;
+/// Descriptors for the port of members, the port of probes (32), files, connections to other members, and the runtimes.
+const RESERVE: u64 = 192;
+/// Maximum number of connections to the port of members and administrative calls.
+pub const PEERS_MAX: usize = 64;
 /// Maximum number of connections of clients, whatever the limit of descriptors is.
 pub const CLIENTS_MAX: usize = 8_192;
 /// Limit that is asked for. Processes with higher ones are slow where the kernel copies their table of descriptors.
@@ -46,7 +48,7 @@ mod tests {
 
     #[test]
     fn clients_leave_a_reserve() {
-        let expected = [(LIMIT_MIN, 68), (256, 96), (1_024, 768), (524_288, CLIENTS_MAX), (u64::MAX, CLIENTS_MAX)];
+        let expected = [(LIMIT_MIN, 4), (256, 32), (1_024, 704), (524_288, CLIENTS_MAX), (u64::MAX, CLIENTS_MAX)];
         for (limit, clients) in expected {
             assert_eq!(clients_max(limit), clients, "{limit}");
         }

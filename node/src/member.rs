@@ -18,6 +18,8 @@ mod connections;
 
 mod patient_disk;
 
+mod watched;
+
 mod consensus;
 
 mod ports;

@@ -26,7 +26,8 @@ fn below(top: &Path) -> Option<u64> {
     let mounts = read(Path::new("/proc/self/mountinfo"))?;
     let limits = groups.lines().filter_map(Group::parse).filter_map(|group| {
         let mount = mounts.lines().filter_map(Mount::parse).find(|mount| mount.version == group.version)?;
-        let folders = mount.folders(&group.path, |folder| read(&folder.join(group.version.file())).is_some());
+        let folders =
+            mount.folders(&group.path, |folder| top.join(folder.strip_prefix("/").unwrap_or(folder)).is_dir());
         folders.iter().filter_map(|folder| limit(&read(&folder.join(group.version.file()))?)).min()
     });
     limits.min()
@@ -150,8 +151,10 @@ mod tests {
             ("sys/fs/cgroup/pods/x/memory.max", "536870912\n"),
             ("sys/fs/cgroup/pods/x/memory.high", "1\n"),
             ("sys/fs/cgroup/pods/x/y/memory.max", "max\n"),
+            ("sys/fs/cgroup/pods/x/without-the-controller/cgroup.procs", "1\n"),
         ];
         assert_eq!(read("v2", "0::/pods/x/y\n", V2, &limits), Some(536_870_912));
+        assert_eq!(read("v2-leaf", "0::/pods/x/without-the-controller\n", V2, &limits), Some(536_870_912));
         assert_eq!(read("v2-none", "0::/pods\n", V2, &limits), None);
     }
 

@@ -6,6 +6,7 @@ use mvcc::{Alarm, AlarmAction, AlarmChange, AlarmKind, Command, Response, View};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::alarm_request::AlarmAction as WireAction;
 use raft::{MemberId, Role};
+use tokio::sync::Mutex;
 use tonic::Status;
 
 use crate::admission::{Admitted, Answerer, Call, CallContext};
@@ -17,6 +18,8 @@ use crate::version;
 
 /// Maximum number of raised alarms. Every write looks at all of them.
 const ALARMS_MAX: usize = 64;
+/// Held while an alarm of a client is raised.
+static ACTIVATION: Mutex<()> = Mutex::const_new(());
 
 pub(super) fn status(context: &CallContext, call: &Call) -> Result<Bytes, Status> {
     call.decode::<pb::StatusRequest>()?;
@@ -90,8 +93,17 @@ async fn change_alarm(
     action: AlarmAction,
     alarm: Alarm,
 ) -> Result<Bytes, Status> {
-    if action == AlarmAction::Activate && context.handle.published().view.alarms().len() >= ALARMS_MAX {
-        return Err(Refusal::TooManyAlarms.into());
+    // One at a time, so that calls at the same time do not exceed the limit together.
+    let _turn = match action {
+        AlarmAction::Activate => Some(ACTIVATION.lock().await),
+        AlarmAction::Deactivate => None,
+    };
+    if action == AlarmAction::Activate {
+        let published = context.handle.published();
+        let is_raised = published.view.alarms().any(|raised| raised == alarm);
+        if !is_raised && published.view.alarms().len() >= ALARMS_MAX {
+            return Err(Refusal::TooManyAlarms.into());
+        }
     }
     let command = Command::Alarm(AlarmChange { action, alarm });
     let outcome = context.commit(call, admitted, Request::Alarm, command).await?;

@@ -18,7 +18,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use super::Probes;
 
 /// Maximum number of connections that are open at the same time.
-const CONNECTIONS_MAX: usize = 128;
+pub(crate) const CONNECTIONS_MAX: usize = 32;
 /// Maximum time of a connection, from its first byte to the last one of the answer. A connection carries one request.
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -26,8 +26,10 @@ const CONNECTION_TIME_MAX: Duration = Duration::from_secs(10);
 const WAITS: u8 = 0;
 /// A page is being written, such as the metrics. A client that does not read it delays its end.
 const PAGE: u8 = 1;
-/// A probe is being answered. The answer is so short that it never waits for the client.
-const PROBE: u8 = 2;
+/// A question is being answered for which the member may ask the others, such as whether it is ready.
+const READ: u8 = 2;
+/// Another question is being answered, such as whether the member is alive. The answer waits for nothing.
+const SHORT: u8 = 3;
 
 /// Serves probes and metrics until this future is dropped. The caller must keep the future running while the member
 /// drains, because `/readyz` must then answer that the member is not ready.
@@ -65,14 +67,14 @@ struct Connection {
 
 impl Open {
     /// Returns whether one more connection may be opened. If there are too many, closes the oldest one without a
-    /// request, or else the oldest one that is sent a page.
+    /// request, or else the oldest one that is sent a page, or else the oldest one whose answer waits for other members.
     fn admits_one_more(&mut self) -> bool {
         self.connections.retain(|connection| !connection.task.is_finished());
         if self.connections.len() < CONNECTIONS_MAX {
             return true;
         }
         let oldest = |doing| self.connections.iter().position(|one| one.doing.load(Ordering::Relaxed) == doing);
-        let Some(closed) = [WAITS, PAGE].into_iter().find_map(oldest) else { return false };
+        let Some(closed) = [WAITS, PAGE, READ].into_iter().find_map(oldest) else { return false };
         if let Some(connection) = self.connections.remove(closed) {
             connection.task.abort();
         }
@@ -83,8 +85,14 @@ impl Open {
 async fn connection(stream: TcpStream, probes: Probes, doing: Arc<AtomicU8>) {
     let service = service_fn(|request: Request<Incoming>| {
         let probes = probes.clone();
-        let is_page = request.uri().path() == "/metrics";
-        doing.store(if is_page { PAGE } else { PROBE }, Ordering::Relaxed);
+        let path = request.uri().path();
+        let kind = match path {
+            "/metrics" => PAGE,
+            "/health" => READ,
+            _ if path.starts_with("/readyz") => READ,
+            _ => SHORT,
+        };
+        doing.store(kind, Ordering::Relaxed);
         async move {
             let query = request.uri().query().unwrap_or_default();
             let response = probes.answer(request.method(), request.uri().path(), query).await;

@@ -1,14 +1,20 @@
-//! The open connections of clients. Owns how many there are, and which one ends for a newcomer: the one that has been
-//! idle for the longest time. Does not own what is served on a connection (`serve.rs`).
+//! The open connections of a port. Owns how many there are, and which one ends for a newcomer: one that has not begun
+//! yet, or that has been idle for the longest time. Does not own what is served on a connection (`serve.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// All connections of a member, on all threads for clients.
+/// Time for which a connection without a call is kept, even if there is a newcomer. Clients open a connection again when
+/// it ends. Without this time, two clients that take turns would do so without a pause.
+const IDLE_MIN: Duration = Duration::from_secs(30);
+/// Number of the first bytes of HTTP/2. A connection begins with them.
+const PREFACE_BYTES: u64 = 24;
+
+/// All connections of a port, on all of its threads.
 pub(super) struct Connections {
     max: usize,
     started: Instant,
@@ -24,6 +30,8 @@ struct Open {
 /// What is known of one connection.
 struct Entry {
     started: Instant,
+    /// Number of bytes received, as far as it matters for the begin.
+    received: AtomicU64,
     /// Number of calls in progress.
     calls: AtomicU32,
     /// Time of the last end of a call, or of the connection's begin, in milliseconds since the member started.
@@ -33,14 +41,37 @@ struct Entry {
 
 impl Entry {
     fn new(started: Instant) -> Arc<Self> {
-        let entry = Self { started, calls: AtomicU32::new(0), used_ms: AtomicU64::new(0), closes: Notify::new() };
+        let entry = Self {
+            started,
+            received: AtomicU64::new(0),
+            calls: AtomicU32::new(0),
+            used_ms: AtomicU64::new(0),
+            closes: Notify::new(),
+        };
         entry.is_used();
         Arc::new(entry)
     }
 
     fn is_used(&self) {
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.used_ms.store(now_ms, Ordering::Relaxed);
+        self.used_ms.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn has_begun(&self) -> bool {
+        self.received.load(Ordering::Relaxed) >= PREFACE_BYTES
+    }
+
+    fn has_calls(&self) -> bool {
+        self.calls.load(Ordering::Relaxed) > 0
+    }
+
+    /// Returns whether the connection may end for a newcomer.
+    fn is_idle(&self) -> bool {
+        let idle_ms = || self.now_ms().saturating_sub(self.used_ms.load(Ordering::Relaxed));
+        !self.has_calls() && (!self.has_begun() || u128::from(idle_ms()) >= IDLE_MIN.as_millis())
     }
 }
 
@@ -49,13 +80,14 @@ impl Connections {
         Arc::new(Self { max, started: Instant::now(), open: Mutex::default() })
     }
 
-    /// Gives a new connection its place. If all places are taken, the connection without a call that has been idle for
-    /// the longest time is asked to end. Returns `None` if each connection has a call in progress.
+    /// Gives a new connection its place. If all places are taken, a connection is asked to end: one that has not begun, or
+    /// the one that has been idle for the longest time. Returns `None` if all others are in use.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Place> {
         let mut open = self.lock();
         if open.entries.len() >= self.max {
-            let idle = open.entries.iter().filter(|(_, entry)| entry.calls.load(Ordering::Relaxed) == 0);
-            let oldest = idle.min_by_key(|(_, entry)| entry.used_ms.load(Ordering::Relaxed)).map(|(number, _)| *number);
+            let idle = open.entries.iter().filter(|(_, entry)| entry.is_idle());
+            let order = |entry: &Entry| (entry.has_begun(), entry.used_ms.load(Ordering::Relaxed));
+            let oldest = idle.min_by_key(|(_, entry)| order(entry)).map(|(number, _)| *number);
             let ended = open.entries.remove(&oldest?)?;
             ended.closes.notify_one();
         }
@@ -84,6 +116,23 @@ impl Place {
     pub(super) fn call(&self) -> Call {
         self.entry.calls.fetch_add(1, Ordering::Relaxed);
         Call { entry: Arc::clone(&self.entry) }
+    }
+
+    /// Notes that bytes were received.
+    pub(super) fn received(&self, bytes: usize) {
+        if !self.entry.has_begun() {
+            self.entry.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether the first bytes of HTTP/2 were received, or as many of HTTP/1.1.
+    pub(super) fn has_begun(&self) -> bool {
+        self.entry.has_begun()
+    }
+
+    /// Returns whether a call is in progress.
+    pub(super) fn has_calls(&self) -> bool {
+        self.entry.has_calls()
     }
 
     /// Waits until the connection is to end because of a newcomer.
@@ -120,16 +169,28 @@ mod tests {
         place.is_to_close().now_or_never().is_some()
     }
 
+    /// A connection that has begun, and was last used some seconds ago.
+    fn begun(connections: &Arc<Connections>, idle: u64) -> Place {
+        let place = connections.admit().expect("there is a place");
+        place.received(PREFACE_BYTES as usize);
+        let used_ms = place.entry.now_ms().saturating_sub(idle * 1_000);
+        place.entry.used_ms.store(used_ms, Ordering::Relaxed);
+        place
+    }
+
+    /// Connections of a member that started an hour ago.
+    fn connections(max: usize) -> Arc<Connections> {
+        let started = Instant::now().checked_sub(Duration::from_secs(3_600)).expect("this machine is up for longer");
+        Arc::new(Connections { max, started, open: Mutex::default() })
+    }
+
     #[test]
     fn a_newcomer_ends_the_connection_that_is_idle_for_the_longest_time() {
-        let connections = Connections::new(3);
-        let places: Vec<Place> = (0..3).filter_map(|_| connections.admit()).collect();
+        let connections = connections(3);
+        let places = [100, 60, 80].map(|idle| begun(&connections, idle));
         let busy = places[0].call();
-        for (place, used) in places.iter().zip([1, 3, 2]) {
-            place.entry.used_ms.store(used, Ordering::Relaxed);
-        }
         let newcomer = connections.admit().expect("an idle one ends");
-        assert_eq!(places.iter().map(closes).collect::<Vec<_>>(), [false, false, true], "the first one has a call");
+        assert_eq!(places.each_ref().map(closes), [false, false, true], "the first one has a call");
         drop(busy);
         drop(newcomer);
         assert!(connections.admit().is_some(), "a place is free again");
@@ -137,12 +198,22 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_is_refused_while_all_others_have_calls() {
-        let connections = Connections::new(2);
-        let places: Vec<Place> = (0..2).filter_map(|_| connections.admit()).collect();
-        let calls: Vec<Call> = places.iter().map(Place::call).collect();
-        assert!(connections.admit().is_none());
-        drop(calls);
+    fn a_connection_that_has_not_begun_ends_first_and_at_once() {
+        let connections = connections(3);
+        let places = [begun(&connections, 100), connections.admit().expect("a place"), begun(&connections, 100)];
+        places[1].received(PREFACE_BYTES as usize - 1);
+        connections.admit().expect("it ends");
+        assert_eq!(places.each_ref().map(closes), [false, true, false]);
+    }
+
+    #[test]
+    fn a_newcomer_is_refused_while_all_others_are_in_use() {
+        let connections = connections(2);
+        let (idle, busy) = (begun(&connections, 29), begun(&connections, 100));
+        let call = busy.call();
+        assert!(connections.admit().is_none(), "one has a call, and one had a call just now");
+        drop(idle);
         assert!(connections.admit().is_some());
+        drop(call);
     }
 }

@@ -10,14 +10,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use storage::disk::DiskLock;
 use storage::{Disk, DiskFile};
+use tokio::runtime::Handle;
 
 /// Time between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
+/// Maximum wait on a thread of a runtime. Such a thread serves connections, and only their end may free a descriptor.
+const PATIENCE_OF_RUNTIMES: Duration = Duration::from_secs(5);
 
 /// See the module.
 #[derive(Debug)]
@@ -29,10 +32,11 @@ pub(super) struct PatientDisk {
 
 impl PatientDisk {
     fn wait<T>(&self, path: &Path, passes: impl Fn(&Error) -> bool, attempt: impl Fn() -> Result<T>) -> Result<T> {
-        let mut is_logged = false;
+        let (started, mut is_logged) = (Instant::now(), false);
+        let is_patient = || Handle::try_current().is_err() || started.elapsed() < PATIENCE_OF_RUNTIMES;
         loop {
             match attempt() {
-                Err(reason) if passes(&reason) && !self.stops.load(Ordering::Relaxed) => {
+                Err(reason) if passes(&reason) && is_patient() && !self.stops.load(Ordering::Relaxed) => {
                     if !is_logged {
                         let path = path.display();
                         tracing::error!(%path, %reason, "a file cannot be opened yet: raise the limit that is named");

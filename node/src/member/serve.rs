@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 use std::net::TcpListener;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::thread::JoinHandle;
@@ -17,6 +16,7 @@ use engine::fatal;
 use engine::handle::Handle;
 use engine::reply::ReplyLaneId;
 use engine::shared::Shared;
+use futures::Stream;
 use http::Request;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
@@ -24,19 +24,19 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use proto::peer::peer_server::PeerServer;
 use socket2::Socket;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::admin;
 use crate::config::Config;
+use crate::descriptors::PEERS_MAX;
 use crate::health::{self, Probes};
 use crate::member::StartError;
 use crate::member::connections::{Call, Connections, Place};
 use crate::member::ports::{Ports, listen};
+use crate::member::watched::Watched;
 use crate::metrics::Metrics;
 use crate::peer::Peers;
 use crate::peer::listen::{FRAME_BYTES_MAX, Listener};
@@ -55,14 +55,13 @@ const STREAMS_MAX: u32 = 65_536;
 const PING: Duration = Duration::from_secs(30);
 /// Time within which a ping must be answered; otherwise the connection is closed.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Time within which a client must have sent the first bytes of HTTP/2, or a byte of HTTP/1.1.
-const FIRST_BYTES_TIMEOUT: Duration = Duration::from_secs(10);
-/// Number of the first bytes of HTTP/2.
-const PREFACE_BYTES: u64 = 24;
+/// Time after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time in which a connection that ends for a newcomer says so to its client.
 const FAREWELL: Duration = Duration::from_millis(100);
 /// Time within which calls in progress must end when the member stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Running listeners of a member.
 pub(super) struct Serving {
     clients: Vec<Socket>,
@@ -90,7 +89,7 @@ impl Serving {
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .add_service(members)
             .add_service(admin::service(handle.clone(), &config.args))
-            .serve_with_incoming(TcpIncoming::from(peer).with_nodelay(Some(true)));
+            .serve_with_incoming(incoming(peer));
         let peer_task = tokio::spawn(async move {
             if let Err(reason) = server.await {
                 fatal::fatal(format_args!("the peer port is no longer served: {reason}"));
@@ -147,6 +146,28 @@ impl Serving {
     }
 }
 
+/// The connections to the port of members. Members do not authenticate themselves yet, so the number of connections is
+/// limited.
+fn incoming(listener: tokio::net::TcpListener) -> impl Stream<Item = std::io::Result<Watched>> {
+    futures::stream::unfold((listener, Connections::new(PEERS_MAX)), async |(listener, connections)| {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let _ = stream.set_nodelay(true);
+                    if let Some(place) = connections.admit() {
+                        return Some((Ok(Watched::of_peer(stream, place)), (listener, connections)));
+                    }
+                    tracing::debug!("a peer is refused, because there are too many connections");
+                }
+                Err(reason) => {
+                    tracing::warn!(%reason, "cannot accept a peer's connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    })
+}
+
 /// Serves the connections of one client thread until the member stops.
 fn clients(
     listener: TcpListener,
@@ -200,7 +221,7 @@ async fn accept(
                 // The usual cause is that the process has no free file descriptor. One may become free soon, so the
                 // loop continues.
                 tracing::warn!(%reason, "cannot accept a client's connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
@@ -227,20 +248,14 @@ async fn serve_connection(
         .keep_alive_interval(PING)
         .keep_alive_timeout(PING_TIMEOUT);
     server.http1().timer(TokioTimer::new());
-    let received = Arc::<AtomicU64>::default();
-    let stream = Counted { stream, received: Arc::clone(&received) };
+    let place = Arc::new(place);
+    let stream = Watched::of_client(stream, Arc::clone(&place));
     let counting = service_fn(|request: Request<Incoming>| {
         let (service, call) = (service.clone(), place.call());
         async move { Ok::<_, Infallible>(service.answer(request).await.map(|body| InCall { body, _call: call })) }
     });
     let connection = server.serve_connection(TokioIo::new(stream), counting);
     tokio::pin!(connection);
-    let is_silent = async {
-        tokio::time::sleep(FIRST_BYTES_TIMEOUT).await;
-        if received.load(Ordering::Relaxed) >= PREFACE_BYTES {
-            std::future::pending::<()>().await;
-        }
-    };
     let stops = async { drop(stopping.wait_for(|stopping| *stopping).await) };
     tokio::select! {
         ended = connection.as_mut() => {
@@ -249,60 +264,17 @@ async fn serve_connection(
             }
             return;
         }
-        () = is_silent => {
-            tracing::debug!("a client's connection is closed, because no request begins");
-            return;
-        }
         () = place.is_to_close() => {
-            // A newcomer has this connection's descriptor. Clients repeat what they send after the farewell elsewhere.
+            // A newcomer has this connection's place. A call that began at the same moment is finished.
             connection.as_mut().graceful_shutdown();
-            let _ = tokio::time::timeout(FAREWELL, connection).await;
+            if tokio::time::timeout(FAREWELL, connection.as_mut()).await.is_err() && place.has_calls() {
+                let _ = tokio::time::timeout(DRAIN_TIMEOUT, connection).await;
+            }
             return;
         }
         () = stops => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
-}
-
-/// A connection whose received bytes are counted.
-struct Counted {
-    stream: TcpStream,
-    received: Arc<AtomicU64>,
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        let before = into.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, into);
-        self.received.fetch_add((into.filled().len() - before) as u64, Ordering::Relaxed);
-        read
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }
 
 /// The body of an answer. The call lasts until it was sent or given up.

@@ -15,19 +15,30 @@ use crate::peer::Peers;
 /// What a refused caller is told. It names no ID, because the port does not authenticate callers yet: who knows the
 /// IDs of a cluster and its members can send them messages.
 const REFUSED: &str = "the greeting is refused; the log of the refusing member says why";
-/// Minimum time between two log lines about refusals.
+/// Minimum time between two log lines about refusals of one kind.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The log of refusals. Callers may repeat a wrong greeting without end, so most refusals are not logged.
 #[derive(Debug, Default)]
-pub(super) struct RefusalLog(Mutex<Option<Instant>>);
+pub(super) struct RefusalLog(Mutex<[Option<Instant>; KINDS]>);
+
+/// What may be wrong with a greeting.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Protocol,
+    Cluster,
+    Receiver,
+    Sender,
+}
+
+const KINDS: usize = Kind::Sender as usize + 1;
 
 impl RefusalLog {
-    fn add(&self, reason: &str) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    fn add(&self, kind: Kind, reason: &str) {
+        let last = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner)[kind as usize];
         if last.is_none_or(|last| last.elapsed() >= LOG_INTERVAL) {
             *last = Some(Instant::now());
-            tracing::warn!(%reason, "a peer was refused; no more refusals are logged for 10 s");
+            tracing::warn!(%reason, "a peer was refused; no more refusals of this kind are logged for 10 s");
         }
     }
 }
@@ -37,28 +48,28 @@ impl RefusalLog {
 /// # Errors
 /// Returns a refusal that does not say why. The log of this member does.
 pub(super) fn check(peers: &Peers, greeting: &Greeting) -> Result<MemberId, Status> {
-    let refuse = |reason: String| {
-        peers.refusals.add(&reason);
+    let refuse = |kind, reason: String| {
+        peers.refusals.add(kind, &reason);
         Err(Status::failed_precondition(REFUSED))
     };
     let from = MemberId(greeting.from);
     if greeting.protocol != wire::PROTOCOL {
-        return refuse(format!(
-            "protocol {} is not supported; this member speaks protocol {}",
-            greeting.protocol,
-            wire::PROTOCOL
-        ));
+        let (theirs, ours) = (greeting.protocol, wire::PROTOCOL);
+        return refuse(
+            Kind::Protocol,
+            format!("protocol {theirs} is not supported; this member speaks protocol {ours}"),
+        );
     }
     if greeting.cluster_id[..] != peers.cluster().0 {
         let theirs = <[u8; 16]>::try_from(&greeting.cluster_id[..]).map(ClusterId);
         let theirs = theirs.map_or_else(|_| "no cluster".to_owned(), |id| format!("cluster {id}"));
-        return refuse(format!("this is a member of cluster {}, not of {theirs}", peers.cluster()));
+        return refuse(Kind::Cluster, format!("this is a member of cluster {}, not of {theirs}", peers.cluster()));
     }
     if greeting.to != peers.member().0 {
-        return refuse(format!("this is member {}, not {}", peers.member(), MemberId(greeting.to)));
+        return refuse(Kind::Receiver, format!("this is member {}, not {}", peers.member(), MemberId(greeting.to)));
     }
     if greeting.from == 0 || from == peers.member() {
-        return refuse(format!("{from} is not the ID of another member"));
+        return refuse(Kind::Sender, format!("{from} is not the ID of another member"));
     }
     peers.learn(from, &greeting.peer_url);
     Ok(from)

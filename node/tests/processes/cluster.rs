@@ -50,6 +50,10 @@ impl Member {
         format!("{}:2379", self.address)
     }
 
+    pub(crate) fn peer_address(&self) -> String {
+        format!("{}:2380", self.address)
+    }
+
     pub(crate) fn http_address(&self) -> String {
         format!("{}:2381", self.address)
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use proto::admin as wire;
 use proto::etcdserverpb as pb;
 use tokio::io::AsyncWriteExt;
 
-use crate::member::{Member, eventually};
+use crate::member::{Member, TOKEN, eventually, with_token};
 
 const SERVING: u8 = 1;
 
@@ -63,6 +64,26 @@ async fn probes_are_answered_whatever_else_is_connected() {
         }
         let answer = tokio::time::timeout(Duration::from_secs(5), member.probe("GET", "/livez")).await;
         assert_eq!(answer.expect("it is answered at once").body, "ok\n", "beside 200 more that sent {sent:?}");
+    }
+}
+
+/// Readiness waits for a quorum. That must not delay the answer that the member is alive.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_member_without_a_quorum_says_at_once_that_it_is_alive() {
+    let member = Member::blank_with("demo-1", &["--commit-timeout=60s"]);
+    let absent = wire::MemberInfo { id: "abcdef".to_owned(), name: "demo-2".to_owned(), ..member.info().await };
+    let record = member.record(vec![member.info().await, absent]);
+    member.admin().await.bootstrap(with_token(record, TOKEN)).await.expect("a blank member accepts an identity");
+    let mut others = Vec::new();
+    for path in ["/readyz", "/health"] {
+        for _ in 0..100 {
+            let mut other = member.connect_to_probes().await;
+            let _ = other.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await;
+            others.push(other);
+        }
+        let answer =
+            tokio::time::timeout(Duration::from_secs(5), member.probe("GET", "/livez/serializable_read")).await;
+        assert_eq!(answer.expect("it is answered at once").code, 200, "beside 100 more that asked for {path}");
     }
 }
 

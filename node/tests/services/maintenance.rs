@@ -52,13 +52,19 @@ async fn the_number_of_alarms_is_limited() {
         alarm: pb::AlarmType::Nospace as i32,
     };
     use pb::alarm_request::AlarmAction::{Activate, Deactivate};
-    for id in 1..=64 {
-        maintenance.alarm(request(Activate, id)).await.unwrap();
-    }
-    let refused = refusal(maintenance.alarm(request(Activate, 65)).await);
-    assert_eq!(refused.0, Code::ResourceExhausted, "{refused:?}");
-    maintenance.alarm(request(Deactivate, 1)).await.unwrap();
-    maintenance.alarm(request(Activate, 65)).await.unwrap();
+    let at_once = (1..=100).map(|id| {
+        let mut maintenance = maintenance.clone();
+        async move { maintenance.alarm(request(Activate, id)).await }
+    });
+    let (raised, refused): (Vec<_>, Vec<_>) =
+        futures::future::join_all(at_once).await.into_iter().partition(Result::is_ok);
+    assert_eq!((raised.len(), refused.len()), (64, 36));
+    assert!(refused.into_iter().all(|refused| refusal(refused).0 == Code::ResourceExhausted));
+    let list = maintenance.alarm(pb::AlarmRequest::default()).await.unwrap().into_inner().alarms;
+    let first = list[0].member_id;
+    maintenance.alarm(request(Activate, first)).await.expect("it is raised already");
+    maintenance.alarm(request(Deactivate, first)).await.unwrap();
+    maintenance.alarm(request(Activate, 101)).await.expect("one was cleared");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]

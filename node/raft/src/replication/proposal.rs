@@ -57,7 +57,8 @@ impl Raft {
     /// duplicate could be applied twice, or enter the log after the original was refused.
     pub(crate) fn on_propose(&mut self, from: MemberId, mut proposals: Proposals) {
         let term = self.hard.term();
-        if self.seen.is_blind(term) {
+        let is_stranger = !self.history.latest().1.contains(from);
+        if self.seen.is_blind(term) || (is_stranger && self.seen.has_no_place_for(term, from)) {
             return;
         }
         proposals.retain(|(proposal, payload)| !is_reserved(payload) && self.seen.is_new(term, from, *proposal));

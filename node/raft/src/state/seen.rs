@@ -15,8 +15,8 @@ pub(crate) struct SeenProposals {
     ids: BTreeMap<MemberId, IdSpans>,
 }
 
-/// Maximum number of members whose proposals are remembered in one term; far above the size of any cluster.
-const MEMBERS_MAX: usize = 32;
+/// Number of senders in one term from which on no further one outside the configuration is heard.
+const SENDERS_MAX: usize = 32;
 
 impl SeenProposals {
     pub(crate) fn started_in(term: Term) -> Self {
@@ -28,16 +28,18 @@ impl SeenProposals {
         term <= self.started_in
     }
 
-    /// Records the proposal. Returns whether it is new. Proposals of more members than are remembered are not new: they
-    /// are ignored, and their outcome stays unknown to their proposer, which is always safe.
+    /// Returns whether so many senders are remembered that a new one must be ignored unless it is in the configuration. The
+    /// outcome of its proposals then stays unknown to it, which is always safe.
+    pub(crate) fn has_no_place_for(&self, term: Term, from: MemberId) -> bool {
+        self.term == term && self.ids.len() >= SENDERS_MAX && !self.ids.contains_key(&from)
+    }
+
+    /// Records the proposal. Returns whether it is new.
     pub(crate) fn is_new(&mut self, term: Term, from: MemberId, proposal: ProposalId) -> bool {
         assert!(term >= self.term, "the term never falls");
         if self.term != term {
             self.term = term;
             self.ids.clear();
-        }
-        if self.ids.len() >= MEMBERS_MAX && !self.ids.contains_key(&from) {
-            return false;
         }
         self.ids.entry(from).or_default().insert(proposal.0)
     }
@@ -83,17 +85,20 @@ impl IdSpans {
 
 #[cfg(test)]
 mod tests {
-    use super::{IdSpans, MEMBERS_MAX, SeenProposals};
+    use super::{IdSpans, SENDERS_MAX, SeenProposals};
     use crate::ids::{MemberId, ProposalId, Term};
 
     /// A sender can claim any ID.
     #[test]
     fn the_number_of_senders_is_bounded_in_each_term() {
         let mut seen = SeenProposals::started_in(Term(1));
-        let new = (1..=100).filter(|id| seen.is_new(Term(2), MemberId(*id), ProposalId(7))).count();
-        assert_eq!(new, MEMBERS_MAX);
-        assert!(seen.is_new(Term(2), MemberId(1), ProposalId(8)), "a known sender is heard");
-        assert!(seen.is_new(Term(3), MemberId(100), ProposalId(7)), "a new term begins anew");
+        for id in (1..=SENDERS_MAX as u64).map(MemberId) {
+            assert!(!seen.has_no_place_for(Term(2), id));
+            assert!(seen.is_new(Term(2), id, ProposalId(7)));
+        }
+        assert!(seen.has_no_place_for(Term(2), MemberId(100)));
+        assert!(!seen.has_no_place_for(Term(2), MemberId(1)), "a known sender is heard");
+        assert!(!seen.has_no_place_for(Term(3), MemberId(100)), "a new term begins anew");
     }
 
     #[test]
