@@ -14,9 +14,10 @@ impl Raft {
     }
 
     fn check_marks(&self) {
-        let (base, last) = (self.log.base(), self.log.last());
+        let (floor, last) = (self.log.floor(), self.log.last());
         let (commit, applied) = (self.log.commit(), self.log.applied());
-        assert!(base.index <= commit, "only committed entries are purged: {base}, commit {commit}");
+        assert!(self.log.is_whole(), "every entry after {floor} up to {last} is kept");
+        assert!(floor.index <= commit, "only committed entries are purged: {floor}, commit {commit}");
         assert!(commit <= last.index, "every committed entry is in the log: commit {commit} of {last}");
         assert!(applied <= self.log.applying(), "only entries given to the driver are applied");
         assert!(self.log.applying() <= commit, "only committed entries are applied");
@@ -24,9 +25,9 @@ impl Raft {
         assert!(last.term <= self.hard.term(), "no entry is of a later term: {last} in term {}", self.hard.term());
         assert!(self.log.unwritten() <= last.index.next(), "only entries of the log are written");
         assert!(self.log.snapshot() <= applied, "a snapshot holds only applied entries");
-        assert!(base.index <= self.log.snapshot(), "only entries of a snapshot are purged: {base}");
+        assert!(floor.index <= self.log.snapshot(), "only entries of a snapshot are purged: {floor}");
         assert!(
-            self.log.durable() >= base.index || self.log.oldest_write_issued_at().is_some(),
+            self.log.durable() >= floor.index || self.log.oldest_write_issued_at().is_some(),
             "every purged entry is durable"
         );
         assert!(self.outbox.durable() <= self.outbox.issued(), "only issued writes become durable");
@@ -128,7 +129,15 @@ mod tests {
     #[should_panic(expected = "only entries of a snapshot are purged")]
     fn an_entry_purged_without_a_snapshot_is_noticed() {
         let mut raft = leader();
-        raft.log.corrupt_base();
+        raft.log.corrupt_floor();
+        raft.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "every entry after 0/0 up to 1/1 is kept")]
+    fn a_missing_entry_is_noticed() {
+        let mut raft = leader();
+        raft.log.corrupt_entries();
         raft.check();
     }
 

@@ -54,7 +54,7 @@ impl Raft {
             // member's commit index.
             let known = (self.log.commit().0 - prev.index.0).min(entries.len() as u64) as usize;
             let agreed = entries.drain(..known).next_back().map_or(prev, |entry| entry.id);
-            if agreed.index >= self.log.base().index && !self.log.holds(agreed) {
+            if agreed.index >= self.log.floor().index && !self.log.holds(agreed) {
                 // The message is invalid, because no leader's log disagrees with a committed entry.
                 return;
             }

@@ -5,7 +5,6 @@ use crate::ids::{EntryId, Index};
 use crate::message::{Entry, Payload};
 use crate::quorum::joint;
 use crate::raft::Raft;
-use crate::state::log::weight;
 use crate::state::role::RoleState;
 
 impl Raft {
@@ -39,10 +38,6 @@ impl Raft {
         let moved = self.history.at(before).0 != self.history.at(index).0;
         self.log.commit_to(index);
         self.settle_proposals(index);
-        if let RoleState::Leader(leader) = &mut self.role {
-            let bytes: usize = (before.0 + 1..=index.0).filter_map(|at| self.log.entry(Index(at))).map(weight).sum();
-            leader.count_committed(bytes);
-        }
         if moved {
             self.sync_peers();
             // A waiting read may have its quorum now, because a member that has not answered may no longer be a voter.
@@ -56,9 +51,6 @@ impl Raft {
         assert!(self.is_leader(), "only a leader makes entries");
         let time_ms = self.log.last_time_ms().saturating_add(1).max(self.clocks.wall_ms());
         let entry = Entry { id, time_ms, payload };
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.count_uncommitted(weight(&entry));
-        }
         let reconfigured = self.history.appended(&entry);
         self.log.push(entry);
         if reconfigured {

@@ -57,7 +57,7 @@ impl Raft {
         let prev = match progress.state() {
             // The member may have installed the snapshot although its acknowledgement was lost. If this leader has
             // purged its log beyond the snapshot meanwhile, it asks about the entry at the purge mark.
-            ProgressState::Snapshot { at_least, .. } => self.log.id_before(at_least.next()).unwrap_or(self.log.base()),
+            ProgressState::Snapshot { at_least, .. } => self.log.id_before(at_least.next()).unwrap_or(self.log.floor()),
             ProgressState::Probe { .. } | ProgressState::Replicate(_) => {
                 let Some(prev) = self.log.id_before(progress.next()) else {
                     // The leader has purged the last entry that it sent, so no append can name that entry as `prev`.

@@ -90,8 +90,9 @@ impl Raft {
             return Some(DropReason::Transferring);
         }
         let bytes: usize = proposals.iter().map(|(_, payload)| payload.len()).sum();
-        let is_idle = leader.uncommitted_bytes() == 0;
-        let fits = leader.uncommitted_bytes().saturating_add(bytes) <= self.config.max_uncommitted_bytes;
+        let uncommitted = self.log.uncommitted_bytes();
+        let is_idle = uncommitted == 0;
+        let fits = uncommitted.saturating_add(bytes) <= self.config.max_uncommitted_bytes;
         (!is_idle && !fits).then_some(DropReason::Overloaded)
     }
 

@@ -21,7 +21,7 @@ impl Raft {
         rounds.begin(now, self.config.election_timeout);
         let heartbeat_due = now.saturating_add(self.config.heartbeat_interval);
         let first = self.log.last().index.next();
-        let leader = Leader::new(first, heartbeat_due, rounds, self.log.uncommitted_bytes());
+        let leader = Leader::new(first, heartbeat_due, rounds);
         self.role = RoleState::Leader(Box::new(leader));
         self.set_leader(Some(self.config.id));
         self.settle_before_transfer();

@@ -26,7 +26,7 @@ pub(crate) fn offer(
     progress: &mut PeerProgress,
     now: Duration,
 ) -> Output {
-    let at_least = log.base().index;
+    let at_least = log.floor().index;
     assert!(progress.next() <= at_least, "a snapshot is offered only for purged entries");
     assert!(at_least <= log.snapshot(), "a snapshot holds every purged entry");
     progress.snapshot(at_least, after(config, now, STREAM_TIMEOUTS));

@@ -32,12 +32,12 @@ impl Raft {
         if index <= self.log.applied() && index > self.log.snapshot() {
             let through = self.purge_mark(index);
             self.log.purge(index, through);
-            assert!(self.log.base().index <= self.log.snapshot(), "only entries of a snapshot are purged");
-            self.history.purged(self.log.base().index);
+            assert!(self.log.floor().index <= self.log.snapshot(), "only entries of a snapshot are purged");
+            self.history.purged(self.log.floor().index);
         }
         // The purge mark may come from a received snapshot that is not durable yet. Until it is durable, the snapshot
         // at `index` and the log after `index` are the only complete state on disk.
-        self.log.base().index.min(index).next()
+        self.log.floor().index.min(index).next()
     }
 
     /// Returns the index of the last entry to purge. The entries between this index and the snapshot are kept for

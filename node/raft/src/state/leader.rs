@@ -30,17 +30,11 @@ pub(crate) struct Leader {
     retiring: bool,
     /// Earliest time at which a stalled disk may cause another transfer.
     stall_retry: Duration,
-    uncommitted_bytes: usize,
 }
 
 impl Leader {
     /// Creates a new leader, which knows no other member's log; its no-op will be at `first`.
-    pub(crate) fn new(
-        first: Index,
-        heartbeat_due: Duration,
-        rounds: HeartbeatRounds,
-        uncommitted_bytes: usize,
-    ) -> Self {
+    pub(crate) fn new(first: Index, heartbeat_due: Duration, rounds: HeartbeatRounds) -> Self {
         Self {
             peers: BTreeMap::new(),
             first,
@@ -51,7 +45,6 @@ impl Leader {
             lease_over: false,
             retiring: false,
             stall_retry: Duration::ZERO,
-            uncommitted_bytes,
         }
     }
 
@@ -178,44 +171,18 @@ impl Leader {
         assert!(at >= self.stall_retry, "the next attempt comes after the last one");
         self.stall_retry = at;
     }
-
-    // Bytes that are proposed and not yet committed.
-
-    pub(crate) fn uncommitted_bytes(&self) -> usize {
-        self.uncommitted_bytes
-    }
-
-    pub(crate) fn count_uncommitted(&mut self, bytes: usize) {
-        self.uncommitted_bytes += bytes;
-    }
-
-    pub(crate) fn count_committed(&mut self, bytes: usize) {
-        assert!(bytes <= self.uncommitted_bytes, "every committed byte was counted as uncommitted before");
-        self.uncommitted_bytes -= bytes;
-    }
 }
 
 #[cfg(feature = "fingerprint")]
 impl Fingerprint for Leader {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
         // The destructuring makes the compiler reject a new field that is missing here.
-        let Self {
-            peers,
-            first,
-            heartbeat_due,
-            rounds,
-            reads,
-            transfer,
-            lease_over,
-            retiring,
-            stall_retry,
-            uncommitted_bytes,
-        } = self;
+        let Self { peers, first, heartbeat_due, rounds, reads, transfer, lease_over, retiring, stall_retry } = self;
         for (id, progress) in peers {
             id.hash(into);
             progress.fingerprint(present, into);
         }
-        (peers.len(), first, reads, lease_over, retiring, uncommitted_bytes).hash(into);
+        (peers.len(), first, reads, lease_over, retiring).hash(into);
         (present.wait(*heartbeat_due), present.wait(*stall_retry)).hash(into);
         rounds.fingerprint(present, into);
         transfer.fingerprint(present, into);

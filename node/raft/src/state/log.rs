@@ -1,5 +1,6 @@
 //! The log in memory: the entries after the purge mark, and how far they are written, durable, committed and applied.
-//! Owns these indexes and the order among them. Does not own when they advance (`replication`, `snapshot`, `flush.rs`).
+//! Owns these indexes, the order among them, and the weights of the entries. Does not own when the indexes advance
+//! (`replication`, `snapshot`, `flush.rs`).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,26 +11,34 @@ use crate::message::{Entry, SnapshotMeta};
 #[cfg(feature = "fingerprint")]
 use crate::present::{Fingerprint, Hash, Hasher, Present};
 use crate::state::log::tail::{Tail, Unwritten};
+use crate::state::log::term_runs::TermRuns;
 
 pub(crate) mod conflict;
 pub(crate) mod purge;
 pub(crate) mod tail;
+pub(crate) mod term_runs;
+
+#[cfg(test)]
+mod naive;
 
 /// The log and its indexes.
 ///
 /// ```text
 ///   purged | kept                                     last
 ///   -------+--------------+------------+---------------+
-///        base          applied      commit
-///                           durable -- anywhere from base to last
+///        floor         applied      commit
+///                           durable -- anywhere from floor to last
 /// ```
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    /// The purge mark: the last entry that was purged. Always committed.
-    base: EntryId,
+    /// The purge mark, and the terms of all entries after it. The purge mark is the last entry that was purged. It is
+    /// always committed.
+    terms: TermRuns,
     /// Time stamp of the entry at the purge mark.
-    base_time_ms: u64,
-    entries: VecDeque<Entry>,
+    floor_time_ms: u64,
+    /// `end` of the entry at the purge mark, as in [`Held`].
+    floor_end: u64,
+    entries: VecDeque<Held>,
     /// Highest index that is known to be committed.
     commit: Index,
     /// Highest index given to the driver to apply.
@@ -41,6 +50,15 @@ pub(crate) struct Log {
     /// Index of the latest snapshot that the core requested from the driver.
     snapshot_requested: Index,
     tail: Tail,
+}
+
+/// An entry of the log, with the running sum from which the weight of any range of entries is one subtraction.
+#[derive(Clone, Debug)]
+struct Held {
+    entry: Entry,
+    /// Sum of the weights ([`weight`]) of this entry and all entries before it, in bytes. Counted from an arbitrary
+    /// entry on, so only differences have a meaning.
+    end: u64,
 }
 
 impl Log {
@@ -61,23 +79,24 @@ impl Log {
         if last.index < snapshot.last.index {
             return Ok(log);
         }
-        let mut entries = VecDeque::from(entries);
+        let mut entries = entries.into_iter();
         if first.index <= snapshot.last.index {
             // The term of the entry before `first` is unknown, so `first` becomes the purge mark.
             let place = (snapshot.last.index.0 - first.index.0) as usize;
-            if entries[place].id != snapshot.last {
+            if entries.as_slice()[place].id != snapshot.last {
                 // A snapshot replaced a log that disagreed with it, and a crash prevented the removal of that log.
                 return Ok(log);
             }
-            if let Some(mark) = entries.pop_front() {
-                log.base = mark.id;
-                log.base_time_ms = mark.time_ms;
+            if let Some(mark) = entries.next() {
+                log.terms = TermRuns::after(mark.id);
+                log.floor_time_ms = mark.time_ms;
             }
         } else if first.term < snapshot.last.term {
             let (expected, term) = (snapshot.last.index.next(), snapshot.last.term);
             return Err(ConfigError::BrokenLog { expected, term, found: first });
         }
-        log.entries = entries;
+        log.entries.reserve(entries.len());
+        entries.for_each(|entry| log.push(entry));
         log.tail = Tail::durable_through(log.last().index);
         Ok(log)
     }
@@ -86,8 +105,9 @@ impl Log {
     fn starting_after(snapshot: &SnapshotMeta) -> Self {
         let index = snapshot.last.index;
         Self {
-            base: snapshot.last,
-            base_time_ms: snapshot.time_ms,
+            terms: TermRuns::after(snapshot.last),
+            floor_time_ms: snapshot.time_ms,
+            floor_end: 0,
             entries: VecDeque::new(),
             commit: index,
             applying: index,
@@ -98,16 +118,17 @@ impl Log {
         }
     }
 
-    pub(crate) fn base(&self) -> EntryId {
-        self.base
+    /// Returns the purge mark.
+    pub(crate) fn floor(&self) -> EntryId {
+        self.terms.floor()
     }
 
     pub(crate) fn last(&self) -> EntryId {
-        self.entries.back().map_or(self.base, |entry| entry.id)
+        self.terms.last()
     }
 
     pub(crate) fn last_time_ms(&self) -> u64 {
-        self.entries.back().map_or(self.base_time_ms, |entry| entry.time_ms)
+        self.entries.back().map_or(self.floor_time_ms, |held| held.entry.time_ms)
     }
 
     pub(crate) fn commit(&self) -> Index {
@@ -156,23 +177,31 @@ impl Log {
 
     /// Returns all entries that are kept.
     pub(crate) fn kept(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+        self.entries.iter().map(|held| &held.entry)
+    }
+
+    /// Returns whether exactly the entries after the purge mark are kept.
+    pub(crate) fn is_whole(&self) -> bool {
+        let (floor, last) = (self.floor(), self.last());
+        let end = self.entries.back().map_or(floor, |held| held.entry.id);
+        end == last && self.entries.len() as u64 == last.index.0 - floor.index.0
     }
 
     /// Returns the entry at `index`; `None` if the entry is purged or does not exist.
-    pub(crate) fn entry(&self, index: Index) -> Option<&Entry> {
-        let place = index.0.checked_sub(self.base.index.0 + 1)?;
+    fn held(&self, index: Index) -> Option<&Held> {
+        let place = index.0.checked_sub(self.floor().index.0 + 1)?;
         self.entries.get(usize::try_from(place).ok()?)
     }
 
     /// Returns the term of the entry at `index`, also for the purge mark.
     pub(crate) fn term_at(&self, index: Index) -> Option<Term> {
-        if index == self.base.index { Some(self.base.term) } else { self.entry(index).map(|entry| entry.id.term) }
+        self.terms.term_at(index)
     }
 
     /// Returns the time stamp of the entry at `index`, also for the purge mark.
     pub(crate) fn time_at(&self, index: Index) -> Option<u64> {
-        if index == self.base.index { Some(self.base_time_ms) } else { self.entry(index).map(|entry| entry.time_ms) }
+        let is_floor = index == self.floor().index;
+        if is_floor { Some(self.floor_time_ms) } else { self.held(index).map(|held| held.entry.time_ms) }
     }
 
     /// Returns the ID of the entry before `next`; `None` if it is unknown because the entry is purged.
@@ -189,11 +218,11 @@ impl Log {
     /// Returns the entries from `from` on, and their payload bytes. Returns at most `count` entries with at most
     /// `bytes` of payload in total; a larger first entry is returned alone.
     pub(crate) fn slice(&self, from: Index, count: usize, bytes: usize) -> (Vec<Entry>, usize) {
-        let place = from.0.saturating_sub(self.base.index.0 + 1) as usize;
+        let place = from.0.saturating_sub(self.floor().index.0 + 1) as usize;
         let end = self.entries.len().min(place.saturating_add(count));
         let mut taken = Vec::with_capacity(end.saturating_sub(place));
         let mut total = 0;
-        for entry in self.entries.range(place.min(end)..end) {
+        for Held { entry, .. } in self.entries.range(place.min(end)..end) {
             let size = entry.payload.len();
             if !taken.is_empty() && total + size > bytes {
                 break;
@@ -206,10 +235,9 @@ impl Log {
 
     /// Appends an entry.
     pub(crate) fn push(&mut self, entry: Entry) {
-        let last = self.last();
-        assert!(entry.id.index == last.index.next(), "the log has no gaps: {} follows {last}", entry.id);
-        assert!(entry.id.term >= last.term, "terms never fall along the log: {} follows {last}", entry.id);
-        self.entries.push_back(entry);
+        self.terms.push(entry.id);
+        let end = self.end() + weight(&entry);
+        self.entries.push_back(Held { entry, end });
     }
 
     /// Raises the commit index.
@@ -271,32 +299,59 @@ impl Log {
 
     /// Breaks an invariant, so that a test can check that the assertion fails.
     #[cfg(test)]
-    pub(crate) fn corrupt_base(&mut self) {
-        self.base = self.last();
+    pub(crate) fn corrupt_floor(&mut self) {
+        self.terms.purge(self.last().index);
         self.entries.clear();
+    }
+
+    /// Breaks an invariant, so that a test can check that the assertion fails.
+    #[cfg(test)]
+    pub(crate) fn corrupt_entries(&mut self) {
+        self.entries.pop_back();
     }
 
     /// Returns the weight of all entries after the commit index ([`weight`]).
     pub(crate) fn uncommitted_bytes(&self) -> usize {
-        let place = (self.commit.0 - self.base.index.0) as usize;
-        self.entries.range(place..).map(weight).sum()
+        let committed = self.held(self.commit).map_or(self.floor_end, |held| held.end);
+        (self.end() - committed) as usize
+    }
+
+    /// Returns the `end` of the last entry, as in [`Held`].
+    fn end(&self) -> u64 {
+        self.entries.back().map_or(self.floor_end, |held| held.end)
     }
 }
 
 #[cfg(feature = "fingerprint")]
 impl Fingerprint for Log {
     fn fingerprint(&self, present: Present, into: &mut impl Hasher) {
-        let Self { base, base_time_ms, entries, commit, applying, applied, snapshot, snapshot_requested, tail } = self;
-        (base, base_time_ms, entries, commit, applying, applied, snapshot, snapshot_requested).hash(into);
+        // Terms and sums follow from the purge mark and the entries. Where the sums begin has no effect.
+        let Self {
+            terms,
+            floor_time_ms,
+            floor_end: _,
+            entries,
+            commit,
+            applying,
+            applied,
+            snapshot,
+            snapshot_requested,
+            tail,
+        } = self;
+        (terms.floor(), floor_time_ms, entries.len()).hash(into);
+        for Held { entry, end: _ } in entries {
+            entry.hash(into);
+        }
+        (commit, applying, applied, snapshot, snapshot_requested).hash(into);
         tail.fingerprint(present, into);
     }
 }
 
 /// Returns the bytes by which an entry counts towards the limit of uncommitted bytes: its payload and a surcharge,
 /// because even an empty entry uses memory.
-pub(crate) fn weight(entry: &Entry) -> usize {
-    const SURCHARGE: usize = 64;
-    entry.payload.len() + SURCHARGE
+fn weight(entry: &Entry) -> u64 {
+    const SURCHARGE: u64 = 64;
+    entry.payload.len() as u64 + SURCHARGE
 }
 
 fn consecutive(entries: &[Entry]) -> Result<(), ConfigError> {

@@ -50,7 +50,7 @@ pub const BUGS: &[Bug] = &[
             "snapshot/taken.rs",
             "let (configuration_index, configuration) = self.history.at(index);",
             "let (configuration_index, configuration) =
-            self.history.at(if PLANTED { self.log.base().index } else { index });",
+            self.history.at(if PLANTED { self.log.floor().index } else { index });",
         )],
     },
     Bug {

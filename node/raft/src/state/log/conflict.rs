@@ -7,30 +7,23 @@ use crate::state::log::Log;
 
 impl Log {
     /// Returns the last entry at or before `index` whose term is at most `term`. Another log that has an entry of
-    /// `term` at `index` may agree with this log up to the returned entry. A binary search skips whole terms, because
-    /// terms never decrease along a log. Entries before the purge mark are unknown, so the result is never before the
-    /// purge mark.
+    /// `term` at `index` may agree with this log up to the returned entry. Entries before the purge mark are unknown, so
+    /// the result is never before the purge mark.
     pub(crate) fn may_agree_at(&self, index: Index, term: Term) -> EntryId {
-        let within = (index.0.saturating_sub(self.base.index.0)).min(self.entries.len() as u64) as usize;
-        let below = self.entries.partition_point(|entry| entry.id.term <= term).min(within);
-        match below.checked_sub(1) {
-            Some(place) => self.entries[place].id,
-            None => self.base,
-        }
+        self.terms.last_within(index, term)
     }
 
     /// Returns how many of `entries`, counted from the first one, this log already holds. The entry before the first
     /// one must be in this log.
     pub(crate) fn shared(&self, entries: &[Entry]) -> usize {
-        // Compares the last index first, because an append almost always brings only new entries.
-        let last = self.last().index;
-        entries.iter().take_while(|entry| entry.id.index <= last && self.holds(entry.id)).count()
+        entries.iter().take_while(|entry| self.holds(entry.id)).count()
     }
 
     /// Removes the entries from `index` on.
     pub(crate) fn truncate(&mut self, index: Index) {
         assert!(index > self.commit, "a committed entry is never truncated: {index}, commit {}", self.commit);
-        self.entries.truncate((index.0 - self.base.index.0 - 1) as usize);
+        self.entries.truncate((index.0 - self.floor().index.0 - 1) as usize);
+        self.terms.truncate(index);
         self.tail.truncated(index);
     }
 }

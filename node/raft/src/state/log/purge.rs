@@ -11,10 +11,9 @@ impl Log {
         assert!(index <= self.applied, "a snapshot holds only applied entries: {index}, applied {}", self.applied);
         self.snapshot = self.snapshot.max(index);
         let through = through.min(index).min(self.durable());
-        let Some(mark) = self.entry(through) else { return };
-        let (id, time_ms) = (mark.id, mark.time_ms);
-        self.entries.drain(..(through.0 - self.base.index.0) as usize);
-        self.base = id;
-        self.base_time_ms = time_ms;
+        let Some(mark) = self.held(through) else { return };
+        (self.floor_time_ms, self.floor_end) = (mark.entry.time_ms, mark.end);
+        self.entries.drain(..(through.0 - self.floor().index.0) as usize);
+        self.terms.purge(through);
     }
 }
