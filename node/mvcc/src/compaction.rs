@@ -102,7 +102,7 @@ impl Keyspace {
     pub(crate) fn surviving_versions(&self) -> impl Iterator<Item = (Place, &KeyValue)> {
         // Versions before this place may be unreadable but not removed yet.
         let pending_end = if self.removal.is_some() { self.mark_end() } else { Place(0) };
-        let mut replaced = self.history.replaced_in(self.removal.unwrap_or(pending_end), pending_end);
+        let mut replaced = self.history.replaced_before(pending_end, self.removal.unwrap_or(pending_end)..pending_end);
         let survives = move |&(place, version): &(Place, &KeyValue)| {
             if place >= pending_end {
                 return true;

@@ -64,9 +64,8 @@ pub(crate) struct Hasher {
     end: Place,
     /// Place after the last version that is at or below the compaction mark.
     mark_end: Place,
-    /// Versions that were replaced by changes above the compaction mark, up to and including the hash's revision. Of
-    /// these versions, the hash omits those at or below the compaction mark. Empty if no key is live at the hash's
-    /// revision.
+    /// Versions at or below the compaction mark that were replaced by changes above the mark, up to and including the
+    /// hash's revision. The hash omits these versions. Empty if no key is live at the hash's revision.
     replaced: Replaced,
     /// Place after the version that was added last.
     next: Place,
@@ -80,9 +79,11 @@ impl Hasher {
         let (moment, mark_end) = (space.history.moment(at), space.mark_end());
         // At or below the mark, etcd hashes only the versions that are still live at the hash's revision. Members therefore
         // agree, no matter how many versions they have removed. If no key is live at the hash's revision, etcd hashes all
-        // versions that compaction keeps.
-        let any_live = space.count(Interval::From(&[]), Some(moment)) > 0;
-        let replaced = space.history.replaced_in(mark_end, if any_live { moment.end } else { mark_end });
+        // versions that compaction keeps. Without a version at or below the mark there is nothing to omit, so that the
+        // history need not be searched.
+        let omits_replaced = mark_end > Place(0) && space.count(Interval::From(&[]), Some(moment)) > 0;
+        let replacing_end = if omits_replaced { moment.end } else { mark_end };
+        let replaced = space.history.replaced_before(mark_end, mark_end..replacing_end);
         Hasher { end: moment.end, mark_end, replaced, next: Place(0), crc: crc32c::crc32c(BUCKET) }
     }
 
@@ -107,5 +108,47 @@ impl Hasher {
 
     pub(crate) fn finish(self) -> u32 {
         self.crc
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Store;
+    use crate::command::{Command, Compact, Put};
+    use crate::history::reads;
+
+    /// Returns a store in which each of 100 keys was put ten times.
+    fn store() -> Store {
+        let mut store = Store::new();
+        for number in 0..1_000 {
+            let put = Put { key: format!("k{}", number % 100).into(), value: "v".into(), ..Put::default() };
+            store.apply(0, &Command::Put(put)).expect("a plain put succeeds");
+        }
+        store
+    }
+
+    /// A hash finds its end by a search that reads a few versions.
+    const SEARCH_READS_MAX: usize = 10;
+
+    #[test]
+    fn hash_of_a_store_that_was_never_compacted_reads_each_version_once() {
+        let store = store();
+        for (asked, versions) in [(0, 1_000), (500, 499)] {
+            let (result, read) = reads::counted(|| run(&store.space, asked));
+            assert!(result.is_ok());
+            assert!(read <= versions + SEARCH_READS_MAX, "{read} reads of {versions} versions");
+        }
+        let hasher = Hasher::new(&store.space, store.space.revision);
+        assert_eq!(hasher.replaced.len(), 0, "no version is at or below the mark");
+    }
+
+    #[test]
+    fn hash_holds_only_the_places_of_replaced_versions_below_the_mark() {
+        let mut store = store();
+        // The mark is at the first put of the 50th key.
+        store.apply(0, &Command::Compact(Compact { revision: 51, physical: false })).expect("the revision is kept");
+        let hasher = Hasher::new(&store.space, store.space.revision);
+        assert_eq!(hasher.replaced.len(), 50, "each of 50 versions was replaced once, and all later ones are above");
     }
 }

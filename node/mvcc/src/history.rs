@@ -2,6 +2,7 @@
 //! the same key. Does not own the order of keys (`index`).
 
 use std::iter::Peekable;
+use std::ops::Range;
 
 use crate::key_value::{Jump, KeyValue, Link};
 use crate::revision::{FullRevision, Revision};
@@ -28,6 +29,7 @@ impl Default for History {
 
 impl History {
     pub(crate) fn get(&self, place: Place) -> Option<&KeyValue> {
+        note_read();
         self.versions.get(place)
     }
 
@@ -50,7 +52,7 @@ impl History {
 
     /// The versions at or after a place, oldest first.
     pub(crate) fn scan(&self, from: Place) -> impl Iterator<Item = (Place, &KeyValue)> {
-        self.versions.scan(from)
+        self.versions.scan(from).inspect(|_| note_read())
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -85,11 +87,15 @@ impl History {
         Some(place)
     }
 
-    /// The versions that were replaced by versions at or after `from` and before `to`.
-    pub(crate) fn replaced_in(&self, from: Place, to: Place) -> Replaced {
-        debug_assert!(from <= to, "a stretch of history ends where it begins or later");
-        let inside = self.scan(from).take_while(|(place, _)| *place < to);
-        let mut places: Vec<Place> = inside.filter_map(|(_, version)| version.link().previous).collect();
+    /// The versions before `end` that were replaced by the versions at the places `by`. Only these versions cost memory.
+    pub(crate) fn replaced_before(&self, end: Place, by: Range<Place>) -> Replaced {
+        debug_assert!(by.start <= by.end, "a stretch of history ends where it begins or later");
+        let mut places: Vec<Place> = self
+            .scan(by.start)
+            .take_while(|(place, _)| *place < by.end)
+            .filter_map(|(_, version)| version.link().previous)
+            .filter(|replaced| *replaced < end)
+            .collect();
         places.sort_unstable();
         Replaced { places: places.into_iter().peekable() }
     }
@@ -151,11 +157,44 @@ pub(crate) struct Replaced {
 }
 
 impl Replaced {
+    /// Number of places that are left.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// Returns whether the version at a place was replaced. Each call must have a higher place than the call before, because a
     /// call drops the lower places.
     pub(crate) fn contains(&mut self, place: Place) -> bool {
         while self.places.next_if(|replaced| *replaced < place).is_some() {}
         self.places.next_if_eq(&place).is_some()
+    }
+}
+
+/// Called for each version that is read. Only unit tests count the calls.
+fn note_read() {
+    #[cfg(test)]
+    reads::add_one();
+}
+
+/// Owns the number of versions that a unit test reads from histories.
+#[cfg(test)]
+pub(crate) mod reads {
+    use std::cell::Cell;
+
+    thread_local! {
+        static COUNT: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn add_one() {
+        COUNT.set(COUNT.get() + 1);
+    }
+
+    /// Returns the result of `work`, and the number of versions that `work` read.
+    pub(crate) fn counted<T>(work: impl FnOnce() -> T) -> (T, usize) {
+        let before = COUNT.get();
+        let result = work();
+        (result, COUNT.get() - before)
     }
 }
 

@@ -46,11 +46,13 @@ fn assert_same_reads(view: &View, model: &Model, range: &Range) {
     assert_eq!(real, model.range(range, model.revision), "{range:?}");
 }
 
-/// Compares the whole content of view and model at every readable revision.
+/// Compares the whole content of view and model, and its hash, at every readable revision.
 fn assert_same_history(view: &View, model: &Model) {
     for revision in model.compacted.max(1)..=model.revision {
         assert_same_reads(view, model, &Range { revision, ..everything() });
         assert_same_reads(view, model, &Range { revision, count_only: true, ..everything() });
+        let hash = view.hash_kv(revision).map(|result| result.hash);
+        assert_eq!(hash, model.hash(revision), "hash at {revision}");
     }
 }
 
