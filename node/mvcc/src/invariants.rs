@@ -114,6 +114,7 @@ impl Keyspace {
                 fields.version >= 1 && (1..=fields.mod_revision).contains(&fields.create_revision),
                 "generations are well-formed: {version:?}"
             );
+            assert_eq!(fields.lease, 0, "no key has a lease, because comparisons do not look up leases");
         }
         if self.removal.is_none() && version.main() <= self.compacted {
             assert!(older.is_none(), "compaction leaves one version of a key at or below its mark");
@@ -231,6 +232,15 @@ mod tests {
         let revision = FullRevision { main: Revision(8), sub: 0 };
         let skipping = Fields { key: b"a", create_revision: 2, mod_revision: 8, version: 9, ..Fields::default() };
         store.space.restore(&mut Vec::new(), revision, &skipping);
+        store.space.revision = Revision(8);
+        store.space.assert_sound();
+    }
+
+    #[test]
+    #[should_panic(expected = "no key has a lease")]
+    fn lease_that_comparisons_would_miss_is_noticed() {
+        let mut store = store();
+        store.space.put(&mut Vec::new(), FullRevision { main: Revision(8), sub: 0 }, b"d", b"", 1);
         store.space.revision = Revision(8);
         store.space.assert_sound();
     }

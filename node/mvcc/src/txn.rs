@@ -4,8 +4,7 @@
 use std::cmp::Ordering;
 
 use crate::command::{Compare, Op, Operand, Put, Range, Relation, Txn, ValidateError};
-use crate::index::Interval;
-use crate::key_value::Fields;
+use crate::index::{Interval, KeyEntry};
 use crate::keyspace::Keyspace;
 use crate::outcome::{CommandError, OpResult, RangeResult, TxnResult};
 use crate::range;
@@ -43,34 +42,41 @@ fn compare_holds(space: &Keyspace, compare: &Compare) -> bool {
     let mut live = space
         .index
         .scan(Interval::new(&compare.key, &compare.range_end))
-        .filter(|(_, entry)| entry.is_live())
-        .map(|(_, entry)| space.version(entry).fields())
+        .map(|(_, entry)| entry)
+        .filter(KeyEntry::is_live)
         .peekable();
     if live.peek().is_none() {
-        return match compare.operand {
-            Operand::Value(_) => false,
-            _ => fields_satisfy(&Fields::default(), compare),
-        };
+        return compare_holds_for(space, compare, None);
     }
-    live.all(|fields| fields_satisfy(&fields, compare))
+    live.all(|entry| compare_holds_for(space, compare, Some(entry)))
 }
 
-fn fields_satisfy(fields: &Fields<'_>, compare: &Compare) -> bool {
-    let ordering = match &compare.operand {
-        Operand::Version(given) => fields.version.cmp(given),
-        Operand::CreateRevision(given) => fields.create_revision.cmp(given),
-        Operand::ModRevision(given) => fields.mod_revision.cmp(given),
-        Operand::Value(given) => fields.value.cmp(given),
-        Operand::Lease(given) => fields.lease.cmp(given),
-        Operand::Unrecognized(_) => Ordering::Equal,
-    };
-    match compare.relation {
+/// Returns whether a comparison holds for a live key, or for a missing key (`None`).
+fn compare_holds_for(space: &Keyspace, compare: &Compare, entry: Option<KeyEntry>) -> bool {
+    ordering(space, &compare.operand, entry).is_some_and(|ordering| match compare.relation {
         Relation::Equal => ordering.is_eq(),
         Relation::Greater => ordering.is_gt(),
         Relation::Less => ordering.is_lt(),
         Relation::NotEqual => ordering.is_ne(),
         Relation::Unrecognized(_) => true,
-    }
+    })
+}
+
+/// The lease of every key, because [`check_put`] refuses all others.
+const NO_LEASE: i64 = 0;
+
+/// Returns the order of the stored field and the given value; `None` for the value of a missing key. All fields except
+/// the value are read from the index, so that a comparison of an interval does not look up the version of each key.
+fn ordering(space: &Keyspace, operand: &Operand, entry: Option<KeyEntry>) -> Option<Ordering> {
+    let number = |field: fn(KeyEntry) -> i64| entry.map_or(0, field);
+    Some(match operand {
+        Operand::Version(given) => number(|entry| entry.version).cmp(given),
+        Operand::CreateRevision(given) => number(|entry| entry.created.0).cmp(given),
+        Operand::ModRevision(given) => number(|entry| entry.modified.0).cmp(given),
+        Operand::Value(given) => space.version(entry?).value().cmp(given),
+        Operand::Lease(given) => NO_LEASE.cmp(given),
+        Operand::Unrecognized(_) => Ordering::Equal,
+    })
 }
 
 /// Checks whether the present content allows every operation in the branches taken. Called before the first operation
@@ -115,7 +121,7 @@ fn check_range(space: &Keyspace, range: &Range) -> Result<(), CommandError> {
 
 /// Checks a put against the content.
 pub(crate) fn check_put(space: &Keyspace, put: &Put) -> Result<(), CommandError> {
-    if put.lease != 0 {
+    if put.lease != NO_LEASE {
         return Err(CommandError::LeaseNotFound);
     }
     let needs_key = put.ignore_value || put.ignore_lease;
@@ -166,4 +172,89 @@ pub(crate) fn read(space: &Keyspace, txn: &Txn) -> Result<TxnResult, CommandErro
         })
         .collect::<Result<_, _>>()?;
     Ok(TxnResult { succeeded, responses })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Store;
+    use crate::command::{Command, DeleteRange};
+    use crate::history::reads;
+    use crate::key_value::KeyValue;
+
+    fn key() -> impl Strategy<Value = Bytes> {
+        prop::sample::select(vec!["a", "b", "ba", "c", "d"]).prop_map(Bytes::from)
+    }
+
+    fn change() -> impl Strategy<Value = Command> {
+        let put = (key(), prop::sample::select(vec!["", "1", "2"]))
+            .prop_map(|(key, value)| Command::Put(Put { key, value: value.into(), ..Put::default() }));
+        let delete = key().prop_map(|key| Command::DeleteRange(DeleteRange { key, ..DeleteRange::default() }));
+        prop_oneof![3 => put, 1 => delete]
+    }
+
+    fn comparison() -> impl Strategy<Value = Compare> {
+        let operand = prop_oneof![
+            (0..3i64).prop_map(Operand::Version),
+            (0..12i64).prop_map(Operand::CreateRevision),
+            (0..12i64).prop_map(Operand::ModRevision),
+            prop::sample::select(vec!["", "1"]).prop_map(|value| Operand::Value(value.into())),
+            (-1..2i64).prop_map(Operand::Lease),
+            Just(Operand::Unrecognized(9)),
+        ];
+        let range_end = prop_oneof![Just(Bytes::new()), Just(Bytes::from("\0")), key()];
+        (key(), range_end, (0..5i32).prop_map(Relation::from), operand)
+            .prop_map(|(key, range_end, relation, operand)| Compare { key, range_end, relation, operand })
+    }
+
+    /// Evaluates a comparison on the stored versions, and does not use the counters of the index.
+    fn holds_by_versions(space: &Keyspace, compare: &Compare) -> bool {
+        let interval = Interval::new(&compare.key, &compare.range_end);
+        let newest = space.index.scan(interval).filter_map(|(_, entry)| space.history.get(entry.place));
+        let live: Vec<&KeyValue> = newest.filter(|version| !version.is_tombstone()).collect();
+        let holds = |version: Option<&KeyValue>| {
+            let fields = version.map(KeyValue::fields).unwrap_or_default();
+            let ordering = match &compare.operand {
+                Operand::Version(given) => fields.version.cmp(given),
+                Operand::CreateRevision(given) => fields.create_revision.cmp(given),
+                Operand::ModRevision(given) => fields.mod_revision.cmp(given),
+                Operand::Value(_) if version.is_none() => return false,
+                Operand::Value(given) => fields.value.cmp(given),
+                Operand::Lease(given) => fields.lease.cmp(given),
+                Operand::Unrecognized(_) => Ordering::Equal,
+            };
+            match compare.relation {
+                Relation::Equal => ordering == Ordering::Equal,
+                Relation::Greater => ordering == Ordering::Greater,
+                Relation::Less => ordering == Ordering::Less,
+                Relation::NotEqual => ordering != Ordering::Equal,
+                Relation::Unrecognized(_) => true,
+            }
+        };
+        if live.is_empty() { holds(None) } else { live.iter().all(|version| holds(Some(version))) }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1_000) })]
+
+        #[test]
+        fn comparison_by_the_index_equals_comparison_by_versions(
+            changes in prop::collection::vec(change(), 0..12),
+            comparisons in prop::collection::vec(comparison(), 1..20),
+        ) {
+            let mut store = Store::new();
+            for change in &changes {
+                store.apply(0, change).expect("plain puts and deletes succeed");
+            }
+            for compare in &comparisons {
+                let (holds, read) = reads::counted(|| compare_holds(&store.space, compare));
+                prop_assert_eq!(holds, holds_by_versions(&store.space, compare), "{:?}", compare);
+                let reads_versions = matches!(compare.operand, Operand::Value(_));
+                prop_assert!(reads_versions || read == 0, "{:?} read {} versions", compare, read);
+            }
+        }
+    }
 }
